@@ -1,4 +1,7 @@
-"""The message of a missing recording: the nearest request, what differs, and the command that records it."""
+"""Messages for requests without a recording: the most similar request, the differences, and the command that records it.
+
+Requests are compared as they are for their keys: without what the match rules ignore, and after the normalizers.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_llmops.cassettes.request_key import Question
+from pytest_llmops.cassettes.request_key import (
+    NO_RULES,
+    MatchRules,
+    Question,
+    comparable_body,
+    comparable_url,
+)
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.wire.body import unfold_body
@@ -40,117 +49,110 @@ _VOLATILE_PATTERNS = (
 
 
 def describe_missing_request(
-    question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]], *, place: str, command: str
+    question: Question,
+    recorded: Iterable[tuple[str, Mapping[str, Any]]],
+    *,
+    place: str,
+    command: str,
+    rules: MatchRules = NO_RULES,
 ) -> str:
-    """Return the message for a question that nothing recorded answers.
+    """Return the message for a request without a recording.
 
     Args:
-        question: What was asked.
-        recorded: ``(name, request as stored)`` of what could have been meant.
+        question: The request.
+        recorded: ``(name, request as stored)`` of the recordings that could be meant.
         place: The cassette.
-        command: What records it.
+        command: The command that records the request.
+        rules: What the comparison ignores.
     """
-    lines = [f"no recording answers {_format_request(question)}", f"  cassette  {_truncate_text(place)}"]
-    nearest = _find_nearest_request(question, recorded)
+    nearest = _find_nearest_request(question, recorded, rules)
     if nearest is None:
-        lines.append("  nearest   none: nothing is recorded here yet")
+        lines = ["  nearest   none: nothing is recorded here yet"]
     else:
-        name, request, old = nearest
-        lines.append(f"  nearest   {shorten_text(name, 120)}")
-        lines += _format_differences(request, question, old)
-    lines.append(f"  record    {_truncate_text(command)}")
-    return "\n".join(lines)
+        name, request, body = nearest
+        lines = [
+            f"  nearest   {shorten_text(name, 120)}",
+            *_format_differences(request, body, question, rules),
+        ]
+    return _format_message(f"no recording answers {_format_request(question)}", place, lines, command)
 
 
 def describe_exhausted_request(
     question: Question, requested: int, recorded: int, *, place: str, command: str
 ) -> str:
-    """Return the message for a question that was asked more often than it was recorded."""
-    return "\n".join(
-        [
-            f"{_format_request(question)} was asked {requested} times, recorded {recorded}",
-            f"  cassette  {_truncate_text(place)}",
-            f"  record    {_truncate_text(command)}",
-        ]
-    )
+    """Return the message for a request that was sent more often than it was recorded."""
+    first = f"{_format_request(question)} was asked {requested} times, recorded {recorded}"
+    return _format_message(first, place, [], command)
 
 
 def describe_other_take(
     question: Question, take: str, takes: Iterable[str], *, place: str, command: str
 ) -> str:
-    """Return the message for a question that is recorded, but for other trials only."""
-    return "\n".join(
-        [
-            f"{_format_request(question)} is not recorded for trial {take}",
-            f"  cassette  {_truncate_text(place)}",
-            f"  recorded  for trial {', '.join(sorted(takes, key=int)) or '(none)'}",
-            f"  record    {_truncate_text(command)}",
-        ]
-    )
+    """Return the message for a request that is recorded for other trials only."""
+    first = f"{_format_request(question)} is not recorded for trial {take}"
+    others = ", ".join(sorted(takes, key=int)) or "(none)"
+    return _format_message(first, place, [f"  recorded  for trial {others}"], command)
+
+
+def _format_message(first: str, place: str, lines: Sequence[str], command: str) -> str:
+    cassette, record = shorten_text(place, 2000), shorten_text(command, 2000)
+    return "\n".join([first, f"  cassette  {cassette}", *lines, f"  record    {record}"])
 
 
 def _format_request(question: Question) -> str:
-    return f"{shorten_text(question.method, 20)} {shorten_text(question.url, 120)} ({_asked(question)})"
-
-
-def _truncate_text(text: str) -> str:
-    return shorten_text(text, 2000)
-
-
-def _asked(question: Question) -> str:
     model = question.json.get("model") if isinstance(question.json, dict) else None
-    return f"model {shorten_text(str(model), 60)}" if model else f"{len(question.body):,} bytes"
+    what = f"model {shorten_text(str(model), 60)}" if model else f"{len(question.body):,} bytes"
+    return f"{shorten_text(question.method, 20)} {shorten_text(question.url, 120)} ({what})"
 
 
 def _find_nearest_request(
-    question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]]
+    question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]], rules: MatchRules
 ) -> tuple[str, Mapping[str, Any], bytes] | None:
-    wanted = _word_set(format_body(question.body))
+    """Return name, request and body of the most similar recording whose body can be read."""
+    wanted = _word_set(comparable_body(question.body, rules))
     best: tuple[float, str, Mapping[str, Any], bytes] | None = None
-    for name, request in _shortlist_requests(question, recorded):
+    for name, request in _shortlist_requests(question, list(recorded), rules):
         try:
-            old = unfold_body(request.get("body", {"text": ""}))
+            body = unfold_body(request.get("body", {"text": ""}))
         except CassetteError:
             continue
-        words = _word_set(format_body(old))
+        words = _word_set(comparable_body(body, rules))
         share = len(wanted & words) / (len(wanted | words) or 1)
-        score = share + _address_score(question, request)
+        score = share + _address_score(question, request, rules)
         if best is None or score > best[0]:
-            best = (score, name, request, old)
+            best = (score, name, request, body)
     return best[1:] if best else None
 
 
-def _address_score(question: Question, request: Mapping[str, Any]) -> int:
-    return (request.get("url") == question.url) + (request.get("method") == question.method)
+def _address_score(question: Question, request: Mapping[str, Any], rules: MatchRules) -> int:
+    same_url = comparable_url(str(request.get("url")), rules) == comparable_url(question.url, rules)
+    return same_url + (request.get("method") == question.method)
 
 
 def _shortlist_requests(
-    question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]]
-) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """The few that share the most words, in their order: laying out all of a large cassette would take seconds."""
-    requests = list(recorded)
+    question: Question, requests: list[tuple[str, Mapping[str, Any]]], rules: MatchRules
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the requests that share the most words: a full comparison with a large cassette would take seconds."""
     if len(requests) <= MAX_SHORTLIST:
         return requests
     text = (
         " ".join(_iterate_texts(question.json)) if question.json is not None else format_body(question.body)
     )
     wanted = frozenset(_edge_words(text))
-    scores = [_word_similarity(question, wanted, request) for _, request in requests]
-    first = sorted(range(len(requests)), key=lambda n: -scores[n])[:MAX_SHORTLIST]
-    return [requests[n] for n in sorted(first)]
-
-
-def _word_similarity(question: Question, wanted: frozenset[str], request: Mapping[str, Any]) -> float:
-    body = request.get("body", {"text": ""})
-    words = _edge_words(" ".join(_iterate_texts(body.get("json", body))))
-    shared = len(
-        wanted.intersection(words)
-    )  # repeated words count against it: making a set of each costs more
-    return shared / (len(wanted) + len(words) - shared or 1) + _address_score(question, request)
+    scores = []
+    for _, request in requests:
+        body = request.get("body", {"text": ""})
+        words = _edge_words(" ".join(_iterate_texts(body.get("json", body))))
+        # Repeated words lower the score; a set of every request's words would cost more time.
+        shared = len(wanted.intersection(words))
+        share = shared / (len(wanted) + len(words) - shared or 1)
+        scores.append(share + _address_score(question, request, rules))
+    best = sorted(range(len(requests)), key=lambda n: -scores[n])[:MAX_SHORTLIST]
+    return [requests[n] for n in sorted(best)]
 
 
 def _iterate_texts(value: Any) -> Iterator[str]:
-    """The texts in parsed JSON, folded or not."""
+    """Yield the texts in parsed JSON, folded or not."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, dict)):
@@ -159,23 +161,19 @@ def _iterate_texts(value: Any) -> Iterator[str]:
 
 
 def _edge_words(text: str) -> list[str]:
-    """The words of a text's start and end, where a prompt and a question stand."""
+    """Return the words of a text's start and end: of the system prompt and the question."""
     if len(text) <= 2 * EDGE_CHARACTERS:
         return text.split()
     return text[:EDGE_CHARACTERS].split() + text[-EDGE_CHARACTERS:].split()
 
 
-def _word_set(text: str) -> frozenset[str]:
-    return frozenset(_ends(text))
-
-
-def _ends(text: str) -> list[str]:
-    words = text.split()
-    return words if len(words) <= 2 * MAX_WORDS else words[:MAX_WORDS] + words[-MAX_WORDS:]
+def _word_set(body: bytes) -> frozenset[str]:
+    words = format_body(body).split()
+    return frozenset(words if len(words) <= 2 * MAX_WORDS else words[:MAX_WORDS] + words[-MAX_WORDS:])
 
 
 def format_body(body: bytes) -> str:
-    r"""Return a body as lines to compare: JSON laid out, its long strings wrapped.
+    r"""Return a body as lines to compare: a JSON value per line, long strings wrapped.
 
     >>> format_body(b'{"model": "m", "n": 1}')
     'model: m\nn: 1'
@@ -205,7 +203,7 @@ def _flatten_json(value: Any, path: str) -> list[str]:
 
 
 def _wrap_text(text: str) -> list[str]:
-    """Cut into lines of about `WRAP_WIDTH` characters, at spaces where there are any; nothing is left out."""
+    """Split into lines of about `WRAP_WIDTH` characters, at spaces where possible; no character is dropped."""
     lines = []
     for line in text.split("\n"):
         start = 0
@@ -218,16 +216,20 @@ def _wrap_text(text: str) -> list[str]:
     return lines
 
 
-def _format_differences(request: Mapping[str, Any], question: Question, old: bytes) -> list[str]:
+def _format_differences(
+    request: Mapping[str, Any], body: bytes, question: Question, rules: MatchRules
+) -> list[str]:
+    """Return the lines on what differs from a recorded request, after the rules."""
     lines = []
     method, url = str(request.get("method")), str(request.get("url"))
-    if (method, url) != (question.method, question.url):
+    if method != question.method or comparable_url(url, rules) != comparable_url(question.url, rules):
         lines.append(f"  address   recorded {shorten_text(method, 20)} {shorten_text(url, 120)}")
-    changed = _diff_lines(format_body(old).split("\n"), format_body(question.body).split("\n"))
+    old, new = comparable_body(body, rules), comparable_body(question.body, rules)
+    changed = _diff_lines(format_body(old).split("\n"), format_body(new).split("\n"))
     lines += [f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}" for sign, text in changed[:MAX_DIFF]]
     if len(changed) > MAX_DIFF:
         lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
-    kind = _find_volatile_kind(old.decode("utf-8", "replace"), question.body.decode("utf-8", "replace"))
+    kind = _find_volatile_kind(old.decode("utf-8", "replace"), new.decode("utf-8", "replace"))
     if kind:
         lines.append(
             f"  hint      only {kind} differs: make it the same in every run (freeze it, or pass it in)"
@@ -236,7 +238,7 @@ def _format_differences(request: Mapping[str, Any], question: Question, old: byt
 
 
 def _diff_lines(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
-    """What was taken out and put in, line by line; what both start and end with is not compared."""
+    """Return removed and added lines with their sign; the common start and end are not compared."""
     start = next(
         (n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
     )
@@ -254,9 +256,8 @@ def _diff_lines(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]
 
 
 def _find_volatile_kind(old: str, new: str) -> str:
+    """Return the kind of value (a UUID, a date ...) that is all that differs, or ""."""
     if old == new or max(len(old), len(new)) > MAX_HINT:
         return ""
-    for name, pattern in _VOLATILE_PATTERNS:
-        if pattern.sub("*", old) == pattern.sub("*", new):
-            return name
-    return ""
+    kinds = (kind for kind, pattern in _VOLATILE_PATTERNS if pattern.sub("*", old) == pattern.sub("*", new))
+    return next(kinds, "")

@@ -136,10 +136,11 @@ def build_question(
     if kind == FORM_CONTENT_TYPE:
         redactor.learn_params(body)
     clean = redactor.clean(_normalize_body(body, content_type, kind))
-    place = redactor.text(canonical_url(url))
+    masked_url = redactor.text(canonical_url(url))
     method = method.upper()
-    parsed, key = _parse_and_hash(method, place, clean, rules)
-    return Question(method, place, clean, kind, key, parsed, _host_and_port(url))
+    parsed, canonical = _canonicalize_body(clean)
+    key = _hash_request(method, masked_url, parsed, canonical, rules)
+    return Question(method, masked_url, clean, kind, key, parsed, _host_and_port(url))
 
 
 @lru_cache(maxsize=1024)
@@ -153,14 +154,14 @@ def _host_and_port(url: str) -> str:
 
 def compute_key(method: str, url: str, body: bytes, rules: MatchRules = NO_RULES) -> str:
     """Return the key of a request in the form that a cassette keeps it."""
-    return _parse_and_hash(method, url, body, rules)[1]
+    return _hash_request(method, url, *_canonicalize_body(body), rules)
 
 
 def compute_stored_key(method: str, url: str, stored: Mapping[str, Any], rules: MatchRules = NO_RULES) -> str:
-    """Return the key of a request with a body as a cassette keeps it: what was kept parsed is not spelled out first.
+    """Return the key of a request with a stored body; a body stored as parsed JSON is not serialized first.
 
     Raises:
-        CassetteError: It is no body.
+        CassetteError: The body is invalid.
     """
     if "json" not in stored:
         return compute_key(method, url, unfold_body(stored), rules)
@@ -168,31 +169,32 @@ def compute_stored_key(method: str, url: str, stored: Mapping[str, Any], rules: 
     return _hash_request(method, url, value, _CANONICAL_ENCODER.encode(value).encode(), rules)
 
 
-def _parse_and_hash(method: str, place: str, body: bytes, rules: MatchRules) -> tuple[object, str]:
-    parsed, canonical = _canonicalize_body(body)
-    return parsed, _hash_request(method, place, parsed, canonical, rules)
-
-
-def _hash_request(method: str, place: str, parsed: object, canonical: bytes, rules: MatchRules) -> str:
-    if rules:
-        place, canonical = _apply_rules(place, parsed, canonical, rules)
-    digest = hashlib.sha256(
-        b"\n".join(
-            (method.encode("utf-8", "surrogatepass"), place.encode("utf-8", "surrogatepass"), canonical)
-        )
-    )
-    return digest.hexdigest()[:KEY_LENGTH]
-
-
-def _apply_rules(place: str, parsed: object, canonical: bytes, rules: MatchRules) -> tuple[str, bytes]:
+def comparable_url(url: str, rules: MatchRules) -> str:
+    """Return a canonical URL without ignored parameters, after the normalizers."""
     if rules.has_params:
-        address, sign, query = place.partition("?")
+        address, sign, query = url.partition("?")
         kept = rules.query(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
-        place = f"{address}{sign}{urlencode(kept, errors='surrogateescape')}" if kept else address
+        url = f"{address}{sign}{urlencode(kept, errors='surrogateescape')}" if kept else address
+    return rules.text(url)
+
+
+def comparable_body(body: bytes, rules: MatchRules) -> bytes:
+    """Return a body as it is hashed: canonical JSON without ignored members, after the normalizers."""
+    parsed, canonical = _canonicalize_body(body)
+    return _apply_rules(parsed, canonical, rules)
+
+
+def _apply_rules(parsed: object, canonical: bytes, rules: MatchRules) -> bytes:
+    if not rules:
+        return canonical
     if parsed is not None:
         canonical = _CANONICAL_ENCODER.encode(rules.without(parsed)).encode()
-    text = rules.text(canonical.decode("utf-8", "surrogateescape"))
-    return rules.text(place), text.encode("utf-8", "surrogateescape")
+    return rules.text(canonical.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+
+def _hash_request(method: str, url: str, parsed: object, canonical: bytes, rules: MatchRules) -> str:
+    address = f"{method}\n{comparable_url(url, rules)}\n".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(address + _apply_rules(parsed, canonical, rules)).hexdigest()[:KEY_LENGTH]
 
 
 def _normalize_body(body: bytes, content_type: str, kind: str) -> bytes:

@@ -259,7 +259,7 @@ class Tape:
         same = self._interactions.get(question.key)
         if same is not None:
             return miss.describe_other_take(question, take, same.answers, **where)
-        return miss.describe_missing_request(question, self._candidates(), **where)
+        return miss.describe_missing_request(question, self._candidates(), rules=self.rules, **where)
 
     def _candidates(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for interaction in self._interactions.values():

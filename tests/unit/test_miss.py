@@ -15,7 +15,7 @@ from pytest_llmops.cassettes.miss import (
     describe_other_take,
     format_body,
 )
-from pytest_llmops.cassettes.request_key import Question, build_question
+from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.body import fold_body, unfold_body
 
@@ -190,6 +190,37 @@ def test_readable_leaves_nothing_out() -> None:
     lines = format_body(json.dumps({"t": long}).encode()).split("\n")
     assert max(map(len, lines)) <= WRAP_WIDTH + 3
     assert "".join(line[3:] if n == 0 else line[2:] for n, line in enumerate(lines)) == long
+
+
+def test_what_the_rules_ignore_is_no_difference() -> None:
+    rules = MatchRules(("metadata.run", "?session"), (lambda text: text.replace("Mr Smith", "NAME"),))
+    old, new = (
+        chat(f"for {name}: {order}", metadata={"run": run, "app": "a"})
+        for name, order, run in (("Mr Smith", "refund", "first"), ("NAME", "return", "second"))
+    )
+    recorded = [("#001", request(old, url=f"{URL}?session=1"))]
+    text = describe_missing_request(asked(new, url=f"{URL}?session=2"), recorded, **WHERE, rules=rules)
+    assert text.splitlines()[2:-1] == [
+        "  nearest   #001",
+        "    - messages[0].content: for NAME: refund",
+        "    + messages[0].content: for NAME: return",
+    ]
+
+
+def test_an_ignored_member_does_not_hide_the_hint() -> None:
+    old, new = chat("id 12", trace="abc"), chat("id 34", trace="xyz")
+    text = describe_missing_request(
+        asked(new), [("#001", request(old))], **WHERE, rules=MatchRules(("trace",))
+    )
+    assert "  hint      only a number differs" in text
+
+
+def test_the_order_of_members_is_no_difference() -> None:
+    new, old = {"a": 1, "b": 2, "c": 3}, {"c": 4, "b": 2, "a": 1}
+    assert [line for line in said(new, request(old)).splitlines() if line.startswith("    ")] == [
+        "    - c: 4",
+        "    + c: 3",
+    ]
 
 
 def test_exhausted() -> None:

@@ -1,9 +1,11 @@
-"""What a run used of its cassettes: the record it leaves, by which stale answers and orphans are told."""
+"""The record of what a run used of its cassettes, from which stale answers and orphans follow."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,20 +17,20 @@ FORMAT_VERSION = 1
 RUN_ALL_TESTS = "run all tests until they pass: pytest"
 
 AnswerCounts = Mapping[str, Mapping[str, int]]
-"""How many answers were asked for, by key and take: by the one test that asked for the most."""
+"""Number of requested answers by key and take: of the test that requested the most."""
 FileStamp = tuple[int, int]
-"""When a file was changed (in ns), and its size."""
+"""Modification time in ns, and size of a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class CassetteUse:
-    """What a run asked of one cassette.
+    """What a run requested of a cassette.
 
     Attributes:
-        ran: Every test that uses it ran to its end and passed.
-        shared: Several tests may use it.
-        asked: What was asked.
-        stamp: The file at the end of the run; None: there was none.
+        ran: Whether every test that uses it passed.
+        shared: Whether several tests may use it.
+        asked: The requested answers.
+        stamp: The file at the end of the run; None: no file.
     """
 
     ran: bool
@@ -37,41 +39,31 @@ class CassetteUse:
     stamp: FileStamp | None = None
 
     def joined(self, other: CassetteUse) -> CassetteUse:
-        """Return what two tests, or two workers, asked of the same cassette."""
+        """Return what two tests, or two workers, requested of the same cassette."""
         requested = {
-            key: {
-                take: max(self.asked.get(key, {}).get(take, 0), other.asked.get(key, {}).get(take, 0))
-                for take in sorted({*self.asked.get(key, {}), *other.asked.get(key, {})})
-            }
-            for key in sorted({*self.asked, *other.asked})
+            key: dict(Counter(self.asked.get(key, {})) | Counter(other.asked.get(key, {})))
+            for key in {*self.asked, *other.asked}
         }
-        return CassetteUse(
-            self.ran and other.ran, self.shared or other.shared, requested, other.stamp or self.stamp
-        )
-
-    def to_wire(self) -> dict[str, Json]:
-        """Return plain builtins."""
-        requested: dict[str, Json] = {key: dict(takes) for key, takes in self.asked.items()}
-        stamp: Json = list(self.stamp) if self.stamp is not None else None
-        return {"ran": self.ran, "shared": self.shared, "asked": requested, "stamp": stamp}
+        stamp = other.stamp or self.stamp
+        return CassetteUse(self.ran and other.ran, self.shared or other.shared, requested, stamp)
 
 
 @dataclass(frozen=True, slots=True)
 class RunUsage:
-    """What a run used.
+    """What a run used of its cassettes.
 
     Attributes:
         created: The end of the run, ISO 8601 with offset.
         root: The root folder of the run.
-        complete: No test of the scopes was left out.
-        partial_because: Else why: ``-k``, ``--lf``, an interrupt ...
-        green: Nothing failed.
-        red_because: Else what.
+        complete: Whether all tests of the scopes ran.
+        partial_because: Why not: ``-k``, ``--lf``, an interrupt ...
+        green: Whether no test failed.
+        red_because: What failed.
         scopes: Folders, relative to the root (``""`` is the root itself), whose tests were all collected.
         files: The cassettes of all their tests, by path relative to the root.
-        cases: The ids of the parameters of tests that use `llm`, by cassette: each may be recorded for more models.
-        models: Those of the hook `pytest_llmops_models`.
-        skipped: Tests that were skipped: which cassettes their blocks use is not known.
+        cases: The parameter ids of tests that use `llm`, by cassette: each may be recorded for more models.
+        models: Models of the hook `pytest_llmops_models`.
+        skipped: Skipped tests: the cassettes that their blocks use are unknown.
     """
 
     created: str
@@ -88,27 +80,16 @@ class RunUsage:
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins, for JSON."""
-        return {
-            "format": FORMAT_VERSION,
-            "created": self.created,
-            "root": self.root,
-            "complete": self.complete,
-            "partial_because": list(self.partial_because),
-            "green": self.green,
-            "red_because": list(self.red_because),
-            "scopes": list(self.scopes),
-            "files": {file: used.to_wire() for file, used in sorted(self.files.items())},
-            "cases": dict(sorted(self.cases.items())),
-            "models": list(self.models),
-            "skipped": sorted(self.skipped),
-        }
+        text = json.dumps({"format": FORMAT_VERSION, **asdict(self)}, default=sorted, sort_keys=True)
+        wire: dict[str, Json] = json.loads(text)
+        return wire
 
     @classmethod
     def from_wire(cls, wire: object) -> RunUsage:
-        """Read what `to_wire` gave.
+        """Read the result of `to_wire`.
 
         Raises:
-            CassetteError: It is no such record; says what to run.
+            CassetteError: The record is invalid; the error shows what to run.
         """
         version = wire.get("format") if isinstance(wire, dict) else None
         if not isinstance(wire, dict) or version != FORMAT_VERSION:
@@ -136,12 +117,12 @@ class RunUsage:
             ) from None
 
     def was_skipped(self, by: str) -> bool:
-        """Say whether the test that recorded a question (``test_a.py::test_x#001``) was skipped."""
+        """Return whether the test that recorded an interaction (``test_a.py::test_x#001``) was skipped."""
         return by.rpartition("#")[0] in self.skipped
 
     @property
     def why_not_prunable(self) -> str:
-        """Why nothing can be pruned after this run; empty if it can."""
+        """Return why nothing can be pruned after this run, or ""."""
         if not self.complete:
             return f"the last run was partial ({', '.join(self.partial_because) or 'tests were left out'})"
         if not self.green:
@@ -150,25 +131,22 @@ class RunUsage:
 
 
 def collect_cassette_uses(uses: Iterable[Mapping[str, Any]], root: Path) -> dict[str, CassetteUse]:
-    """Return the files of a run out of what each tape told (``path``, ``ran``, ``shared``, ``asked``), stamped.
+    """Merge the uses of all tapes (``path``, ``ran``, ``shared``, ``asked``) by file, and stamp the files.
 
     Args:
         uses: Of all tests and all workers, in any order.
-        root: The root folder of the run, which the paths are relative to.
+        root: The root folder of the run; the paths are relative to it.
     """
     files: dict[str, CassetteUse] = {}
-    for use in uses:
-        cassette_use = CassetteUse(use["ran"], use["shared"], use["asked"])
-        path = str(use["path"])
-        files[path] = files[path].joined(cassette_use) if path in files else cassette_use
-    return {
-        path: CassetteUse(cassette_use.ran, cassette_use.shared, cassette_use.asked, file_stamp(root / path))
-        for path, cassette_use in sorted(files.items())
-    }
+    for tape_use in uses:
+        use = CassetteUse(tape_use["ran"], tape_use["shared"], tape_use["asked"])
+        path = str(tape_use["path"])
+        files[path] = files[path].joined(use) if path in files else use
+    return {path: replace(use, stamp=file_stamp(root / path)) for path, use in sorted(files.items())}
 
 
 def file_stamp(path: Path) -> FileStamp | None:
-    """Return what tells that a file has changed; None if it is not there."""
+    """Return what changes when a file is written; None if it does not exist."""
     try:
         stat = path.stat()
     except OSError:
@@ -177,10 +155,10 @@ def file_stamp(path: Path) -> FileStamp | None:
 
 
 def parse_timestamp_ns(created: str) -> int:
-    """Return a time in ns since 1970; without an offset it is UTC.
+    """Return a time in ns since 1970; a time without an offset is UTC.
 
     Raises:
-        ValueError: It is no time.
+        ValueError: The text is not an ISO 8601 time.
     """
     time = datetime.fromisoformat(created)
     time = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
@@ -200,12 +178,9 @@ def _parse_use(wire: Mapping[str, Any]) -> CassetteUse:
         for key, takes in wire["asked"].items()
     }
     stamp = wire.get("stamp")
-    return CassetteUse(
-        wire["ran"] is True,
-        wire["shared"] is True,
-        requested,
-        (_parse_count(stamp[0]), _parse_count(stamp[1])) if stamp is not None else None,
-    )
+    if stamp is not None:
+        stamp = (_parse_count(stamp[0]), _parse_count(stamp[1]))
+    return CassetteUse(wire["ran"] is True, wire["shared"] is True, requested, stamp)
 
 
 def _parse_count(value: object) -> int:

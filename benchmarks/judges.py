@@ -139,11 +139,11 @@ def judged_one(judge: Any, row: dict[str, str]) -> None:
 def with_tape(path: Path, mode: Any, work: Callable[[], None]) -> None:
     interception.install_patches()
     recorder.push_recorder(rec := recorder.Recorder(settings=Settings()))
-    tape.push_test_tape(one := tape.Tape(path, mode))
+    tape.push_tape(one := tape.Tape(path, mode))
     try:
         work()
     finally:
-        tape.remove_test_tape(one)
+        tape.remove_tape(one)
         recorder.pop_recorder(rec)
         interception.remove_patches()
         one.close()

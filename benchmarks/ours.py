@@ -37,11 +37,11 @@ def inserted(one: Tape) -> Iterator[recorder.Recorder]:
     """Have a tape in use, as the plugin has for a test."""
     rec = recorder.Recorder(settings=Settings())
     recorder.push_recorder(rec)
-    active_tape.push_test_tape(one)
+    active_tape.push_tape(one)
     try:
         yield rec
     finally:
-        active_tape.remove_test_tape(one)
+        active_tape.remove_tape(one)
         recorder.pop_recorder(rec)
 
 
@@ -148,7 +148,7 @@ def miss(path: Path, size: int) -> Iterator[str]:
 
     def missed(tape: Tape) -> None:
         try:
-            tape.claim(tape.ask("POST", URL, HEADERS, changed))
+            tape.claim(tape.make_question("POST", URL, HEADERS, changed))
         except CassetteMiss as error:
             said.append(str(error))
 
@@ -182,7 +182,7 @@ def journal(folder: Path) -> Iterator[str]:
     def recorded() -> None:
         start = next(numbers) * calls
         for n, one in enumerate(given):
-            question = tape.ask("POST", URL, HEADERS, body(start + n))
+            question = tape.make_question("POST", URL, HEADERS, body(start + n))
             tape.record(question, one)
 
     (floor, ours), (_, ratio) = in_turns(bare, recorded, rounds=5, clock=wall_s)

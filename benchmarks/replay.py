@@ -84,11 +84,11 @@ def lines() -> Iterator[str]:
         cassette(path, 100)
         interception.install_patches()
         recorder.push_recorder(rec := recorder.Recorder(settings=Settings()))
-        tape.push_test_tape(one := tape.Tape(path))
+        tape.push_tape(one := tape.Tape(path))
         try:
             yield from measured()
         finally:
-            tape.remove_test_tape(one)
+            tape.remove_tape(one)
             recorder.pop_recorder(rec)
             interception.remove_patches()
 

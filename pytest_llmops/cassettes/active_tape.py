@@ -53,7 +53,7 @@ _inherited_context: ContextVar[CallContext | None] = ContextVar("pytest_llmops_c
 def current_tape() -> Tape | None:
     """Return the tape in use here, or None."""
     block = _innermost_block()
-    return block.tape if block is not None else test_tape()
+    return block.tape if block is not None else base_tape()
 
 
 def _innermost_block() -> _Block | None:
@@ -62,14 +62,14 @@ def _innermost_block() -> _Block | None:
     if block is None:
         context = _valid_context()
         block = context.block if context is not None else None
-    elif block.base is not test_tape():  # a fixture is being set up inside it
+    elif block.base is not base_tape():  # a fixture is being set up inside it
         return None
     while block is not None and block.tape not in _block_tapes:
         block = block.outer
     return block
 
 
-def test_tape() -> Tape | None:
+def base_tape() -> Tape | None:
     """Return the tape of the running test, or of the fixture that is being set up for it."""
     return _test_tapes[-1] if _test_tapes else None
 
@@ -91,16 +91,16 @@ def current_purpose() -> str:
 def _valid_context() -> CallContext | None:
     context = _inherited_context.get()
     # A thread may outlive its test (a pool, an event loop in the background): what it brought is void then.
-    return context if context is not None and context.base is test_tape() else None
+    return context if context is not None and context.base is base_tape() else None
 
 
-def push_test_tape(tape: Tape) -> None:
+def push_tape(tape: Tape) -> None:
     """Use this tape from now on, in all threads and tasks."""
     _test_tapes.append(tape)
     _notify_listeners(started=True)
 
 
-def remove_test_tape(tape: Tape) -> None:
+def remove_tape(tape: Tape) -> None:
     """Stop using this tape; the one before is in use again."""
     if tape in _test_tapes:
         _test_tapes.remove(tape)
@@ -110,7 +110,7 @@ def remove_test_tape(tape: Tape) -> None:
 @contextmanager
 def use_tape(tape: Tape) -> Iterator[Tape]:
     """Use a tape for a block: in this task or thread, and in those that the block starts."""
-    before, block = _current_block.get(), _Block(tape, test_tape(), _innermost_block())
+    before, block = _current_block.get(), _Block(tape, base_tape(), _innermost_block())
     _block_tapes.append(tape)
     _current_block.set(block)
     _notify_listeners(started=True)
@@ -135,7 +135,7 @@ def capture_context() -> CallContext | None:
     block, trial, purpose = _innermost_block(), current_take(), current_purpose()
     if block is None and trial == "0" and purpose == "app":
         return None
-    return CallContext(test_tape(), block, trial, purpose)
+    return CallContext(base_tape(), block, trial, purpose)
 
 
 def inherit_context(context: CallContext | None) -> AbstractContextManager[None]:

@@ -92,14 +92,14 @@ class _LedgerState:
             lines, end = _read_new_lines(path, self.offset)
             try:
                 for line in lines:
-                    self.take(line)
+                    self.read_line(line)
                 self.offset = end
             except BaseException:  # a time limit or Ctrl-C in the middle: the sums may be half done
                 self.offset = self.calls = self.spent = self.reserved_total = self.highest_cost = 0
                 self.reserved.clear()
                 raise
 
-    def take(self, line: bytes) -> None:
+    def read_line(self, line: bytes) -> None:
         """Take in one line; one that was cut by a crash, or is none of ours, says nothing."""
         words = line.split()
         with contextlib.suppress(ValueError, UnicodeDecodeError):
@@ -180,7 +180,7 @@ class CallGrant:
         if self._settled or cost_usd is None or not math.isfinite(cost_usd) or cost_usd < 0:
             return
         self._settled = True
-        self._ledger.settled(self._name, cost_usd)
+        self._ledger.record_cost(self._name, cost_usd)
 
 
 @dataclass(slots=True)
@@ -200,7 +200,7 @@ class Ledger:
     max_calls: int | None = None
     budget_usd: float | None = None
 
-    def ask(self, estimate_usd: float | None) -> CallGrant:
+    def reserve_call(self, estimate_usd: float | None) -> CallGrant:
         """Return leave for one live call, and reserve its estimate.
 
         Args:
@@ -245,7 +245,7 @@ class Ledger:
             book.read_new_lines(self.path)
         return book.calls, book.held / PICODOLLARS
 
-    def settled(self, name: str, cost_usd: float) -> None:
+    def record_cost(self, name: str, cost_usd: float) -> None:
         """Write down what a granted call cost; see `Grant.settle`."""
         if self.budget_usd is not None:
             with contextlib.suppress(OSError):

@@ -29,7 +29,7 @@ Normalizer = Callable[[str], str]
 class MatchRules:
     """Rules over which requests are the same question, beyond the fixed ones.
 
-    >>> MatchRules(("**.id",)).without({"a": [{"id": 1, "b": 2}]})
+    >>> MatchRules(("**.id",)).drop_ignored({"a": [{"id": 1, "b": 2}]})
     {'a': [{'b': 2}]}
     """
 
@@ -46,13 +46,13 @@ class MatchRules:
     def __bool__(self) -> bool:
         return bool(self.ignore or self.normalise)
 
-    def without(self, value: Any) -> Any:
+    def drop_ignored(self, value: Any) -> Any:
         """Return parsed JSON without what the ignored paths name; the value itself stays as it is."""
         for path in self._paths:
             value = drop_path(value, path)
         return value
 
-    def query(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    def counted_params(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """Return the parameters of a query that count."""
         return [pair for pair in pairs if pair[0] not in self._params]
 
@@ -61,7 +61,7 @@ class MatchRules:
         """Whether a query parameter is ignored."""
         return bool(self._params)
 
-    def text(self, text: str) -> str:
+    def normalize_text(self, text: str) -> str:
         """Return a text as the normalizers leave it."""
         for normalize in self.normalise:
             text = normalize(text)
@@ -136,7 +136,7 @@ def build_question(
     if kind == FORM_CONTENT_TYPE:
         redactor.learn_params(body)
     clean = redactor.clean(_normalize_body(body, content_type, kind))
-    masked_url = redactor.text(canonical_url(url))
+    masked_url = redactor.clean_text(canonical_url(url))
     method = method.upper()
     parsed, canonical = _canonicalize_body(clean)
     key = _hash_request(method, masked_url, parsed, canonical, rules)
@@ -173,9 +173,9 @@ def comparable_url(url: str, rules: MatchRules) -> str:
     """Return a canonical URL without ignored parameters, after the normalizers."""
     if rules.has_params:
         address, sign, query = url.partition("?")
-        kept = rules.query(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
+        kept = rules.counted_params(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
         url = f"{address}{sign}{urlencode(kept, errors='surrogateescape')}" if kept else address
-    return rules.text(url)
+    return rules.normalize_text(url)
 
 
 def comparable_body(body: bytes, rules: MatchRules) -> bytes:
@@ -188,8 +188,10 @@ def _apply_rules(parsed: object, canonical: bytes, rules: MatchRules) -> bytes:
     if not rules:
         return canonical
     if parsed is not None:
-        canonical = _CANONICAL_ENCODER.encode(rules.without(parsed)).encode()
-    return rules.text(canonical.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        canonical = _CANONICAL_ENCODER.encode(rules.drop_ignored(parsed)).encode()
+    return rules.normalize_text(canonical.decode("utf-8", "surrogateescape")).encode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def _hash_request(method: str, url: str, parsed: object, canonical: bytes, rules: MatchRules) -> str:

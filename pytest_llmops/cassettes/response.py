@@ -97,7 +97,7 @@ def answer_to_wire(answer: Answer, redactor: Redactor) -> dict[str, Any]:
     """Return what a cassette keeps of an answer, without secrets."""
     redactor.learn_response_headers(answer.headers)
     headers = {
-        name: mask_params(redactor.text(answer.headers[name]).encode("utf-8", "replace")).decode()
+        name: mask_params(redactor.clean_text(answer.headers[name]).encode("utf-8", "replace")).decode()
         for name in RECORDED_HEADERS
         if name in answer.headers
     }

@@ -51,7 +51,7 @@ class SharedAnswers:
 
     folder: Callable[[], Path] = run_folder.current_folder
 
-    def get(self, key: str, take: str, n: int, *, owner: str) -> dict[str, Any] | None:
+    def find_answer(self, key: str, take: str, n: int, *, owner: str) -> dict[str, Any] | None:
         """Return the answer in a cassette's form, without secrets; None: no other test has asked this.
 
         Args:
@@ -67,7 +67,7 @@ class SharedAnswers:
             return answer if wire.get("owner") != owner else None
         return None
 
-    def put(self, key: str, take: str, n: int, answer: Mapping[str, Any], *, owner: str) -> None:
+    def queue_answer(self, key: str, take: str, n: int, answer: Mapping[str, Any], *, owner: str) -> None:
         """Keep an answer in a cassette's form once a verdict was read from it; what cannot be kept is asked for again."""
         waiting = _unshared_answers.get()
         if waiting is not None:

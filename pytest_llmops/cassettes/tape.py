@@ -15,8 +15,8 @@ from pytest_llmops.cassettes import active_tape, drift, miss, store
 from pytest_llmops.cassettes.active_tape import (
     change_listeners,
     current_tape,
-    push_test_tape,
-    remove_test_tape,
+    push_tape,
+    remove_tape,
     use_tape,
 )
 from pytest_llmops.cassettes.journal import Journal, JournalEntry, find_abandoned_journals
@@ -130,7 +130,7 @@ class Tape:
         """Say whether a host is neither recorded nor blocked."""
         return host.lower() in self.allowed or host in self.resolved
 
-    def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
+    def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return the question a request is."""
         question = build_question(method, url, headers, body, self.redactor, rules=self.rules)
         if question.key in self._interactions or not self._interactions:
@@ -163,48 +163,48 @@ class Tape:
         with self._lock:
             take = active_tape.current_take()
             self._seen[question.key, take] = False
-            recorded = self._answers(question, take) if self.mode in ("none", "new") else []
+            recorded = self._recorded_answers(question, take) if self.mode in ("none", "new") else []
             if (place := self._asked[question.key, take]) >= len(recorded):
                 if self.mode == "none":
-                    raise self._missed(self._why(question, len(recorded), take))
-                self._prepare()
-                shared_answer = self._from_shelf(question, take, place)
+                    raise self._note_miss(self._describe_miss(question, len(recorded), take))
+                self._prepare_journal()
+                shared_answer = self._take_shared_answer(question, take, place)
                 if shared_answer is None:
-                    self._permit(question)
+                    self._reserve_budget(question)
                 return shared_answer
-            answer = self._read(recorded[place])
+            answer = self._read_answer(recorded[place])
             self._asked[question.key, take] += 1
             self.counts.replayed += 1
         return answer
 
-    def _from_shelf(self, question: Question, take: str, n: int) -> Answer | None:
+    def _take_shared_answer(self, question: Question, take: str, n: int) -> Answer | None:
         """What another test of this run was answered, if a judge asks; kept as if asked here, by the redactors of here."""
         if self.shelf is None or self.mode == "verify" or active_tape.current_purpose() != JUDGE_PURPOSE:
             return None
-        wire = self.shelf.get(shared_answer_key(question), take, n, owner=self.owner)
+        wire = self.shelf.find_answer(shared_answer_key(question), take, n, owner=self.owner)
         if wire is None:
             return None
-        answer = self._read(wire)
+        answer = self._read_answer(wire)
         try:
-            self._keep(question, answer_to_wire(answer, self.redactor), take)
+            self._keep_answer(question, answer_to_wire(answer, self.redactor), take)
         except CassetteError as error:
             raise CassetteMiss(str(error)) from None
         self.counts.reused += 1
         return answer
 
-    def _read(self, wire: Mapping[str, Any]) -> Answer:
+    def _read_answer(self, wire: Mapping[str, Any]) -> Answer:
         try:
             return answer_from_wire(wire)
         except CassetteError as error:
             # A miss, for an application could catch an error and the test would pass.
             text = f"cassette {display_path(self.path)} is damaged: {error}; record it again: {self.command}"
-            raise self._missed(text) from None
+            raise self._note_miss(text) from None
 
-    def _answers(self, question: Question, take: str) -> list[dict[str, Any]]:
+    def _recorded_answers(self, question: Question, take: str) -> list[dict[str, Any]]:
         interaction = self._interactions.get(question.key)
         return interaction.answers.get(take, []) if interaction is not None else []
 
-    def _prepare(self) -> None:
+    def _prepare_journal(self) -> None:
         """Make sure that the answer can be kept before it is paid."""
         if self.mode not in WRITING_MODES:
             return
@@ -215,13 +215,13 @@ class Tape:
             # An error would make the SDK ask again.
             raise CassetteMiss(str(error)) from None
 
-    def _permit(self, question: Question) -> None:
+    def _reserve_budget(self, question: Question) -> None:
         if self.ledger is None:
             return
         asks_a_model = not self.priced or drift.is_model_request(question)
         cost = self.ledger.estimate(question.json, question.url) if asks_a_model else 0.0
         try:
-            grant = self.ledger.ask(cost)
+            grant = self.ledger.reserve_call(cost)
         except BudgetReached as error:
             self.refusals.append(str(error))
             raise
@@ -243,14 +243,14 @@ class Tape:
     def refuse(self, text: str) -> CassetteMiss:
         """Return the miss to raise for a connection that must not be made; it counts like any other."""
         with self._lock:
-            return self._missed(text)
+            return self._note_miss(text)
 
-    def _missed(self, text: str) -> CassetteMiss:
+    def _note_miss(self, text: str) -> CassetteMiss:
         self.counts.missed += 1
         self.misses.append(text)
         return CassetteMiss(text)
 
-    def _why(self, question: Question, recorded: int, take: str) -> str:
+    def _describe_miss(self, question: Question, recorded: int, take: str) -> str:
         where = {"place": display_path(self.path), "command": self.command}
         if recorded:
             return miss.describe_exhausted_request(
@@ -259,9 +259,9 @@ class Tape:
         same = self._interactions.get(question.key)
         if same is not None:
             return miss.describe_other_take(question, take, same.answers, **where)
-        return miss.describe_missing_request(question, self._candidates(), rules=self.rules, **where)
+        return miss.describe_missing_request(question, self._recorded_requests(), rules=self.rules, **where)
 
-    def _candidates(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _recorded_requests(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for interaction in self._interactions.values():
             yield interaction.by, interaction.request
         if self._interactions:
@@ -285,7 +285,7 @@ class Tape:
         """
         take = take or active_tape.current_take()
         if self.mode == "verify":
-            self._verify(question, answer, take)
+            self._compare_with_recording(question, answer, take)
         shelf = (
             self.shelf
             if purpose == JUDGE_PURPOSE and answer.status < FIRST_ERROR_STATUS and self.mode != "verify"
@@ -298,15 +298,15 @@ class Tape:
             return
         with self._lock:
             wire, n = answer_to_wire(answer, self.redactor), self._asked[question.key, take]
-            self._keep(question, wire, take)
+            self._keep_answer(question, wire, take)
             self.counts.recorded += self.mode in WRITING_MODES
         if shelf is not None:
-            shelf.put(shared_answer_key(question), take, n, wire, owner=self.owner)
+            shelf.queue_answer(shared_answer_key(question), take, n, wire, owner=self.owner)
 
-    def _keep(self, question: Question, wire: dict[str, Any], take: str) -> None:
+    def _keep_answer(self, question: Question, wire: dict[str, Any], take: str) -> None:
         """Take in the next answer to a question; on disk, where this tape writes."""
         if self.mode in WRITING_MODES:
-            entry = self._entry(question, wire, take)
+            entry = self._make_entry(question, wire, take)
             try:
                 self._journal.append(entry)
             except CassetteError as error:
@@ -317,10 +317,10 @@ class Tape:
         self._asked[question.key, take] += 1
         self._seen[question.key, take] = True
 
-    def _entry(self, question: Question, wire: dict[str, Any], take: str) -> JournalEntry:
+    def _make_entry(self, question: Question, wire: dict[str, Any], take: str) -> JournalEntry:
         place = self.counts.replayed + self.counts.recorded + self.counts.reused + 1
         return JournalEntry(
-            by=f"{self.redactor.text(self.owner) if self.shared else ''}#{place:03d}",
+            by=f"{self.redactor.clean_text(self.owner) if self.shared else ''}#{place:03d}",
             key=question.key,
             take=take,
             n=self._asked[question.key, take],
@@ -329,18 +329,20 @@ class Tape:
             again=self.mode == "all",
         )
 
-    def _verify(self, question: Question, answer: Answer, take: str) -> None:
+    def _compare_with_recording(self, question: Question, answer: Answer, take: str) -> None:
         """Compare a live answer with the recorded one in its place; nothing is written."""
         if answer.is_transient:
             self.notes.append(f"an answer with status {answer.status} was not compared")
             return
         with self._lock:
-            recorded, place = self._answers(question, take), self._asked[question.key, take]
+            recorded, place = self._recorded_answers(question, take), self._asked[question.key, take]
             self._asked[question.key, take] += 1
             if place >= len(recorded):
                 self.notes.append(f"nothing recorded to compare with: {question.method} {question.url}")
                 return
-            difference = drift.compare_answers(question, self._read(recorded[place]), self._clean(answer))
+            difference = drift.compare_answers(
+                question, self._read_answer(recorded[place]), self._clean(answer)
+            )
             self.counts.verified += 1
             if difference is not None:
                 self.counts.drifted += 1
@@ -372,7 +374,7 @@ class Tape:
             if self._journal.paths or find_abandoned_journals(self.path):
                 # Who records again replaces; what a passed test did not ask is gone for good.
                 again = self.mode == "all"
-                keep = self._kept() if again and passed and not self.shared else None
+                keep = self._answers_to_keep() if again and passed and not self.shared else None
                 store.merge_journals(self.path, self._journal.paths, self.redactor, replace=again, keep=keep)
                 self._journal.paths.clear()
         if self._failed is not None:
@@ -397,7 +399,7 @@ class Tape:
                 }
         return {"ran": passed, "shared": self.shared, "asked": requested}
 
-    def _kept(self) -> dict[tuple[str, str], int]:
+    def _answers_to_keep(self) -> dict[tuple[str, str], int]:
         """How many answers of each question are this run's; of one whose last failed, all that there are."""
         kept = {place: n for place, n in self._asked.items() if self._seen[place]}
         return {**{(key, ""): 0 for key, _ in self._seen}, **kept}
@@ -418,7 +420,7 @@ __all__ = [
     "change_listeners",
     "current_tape",
     "display_path",
-    "push_test_tape",
-    "remove_test_tape",
+    "push_tape",
+    "remove_tape",
     "use_tape",
 ]

@@ -34,7 +34,7 @@ def print_error(text: str) -> None:
 
 def redact_secrets(text: str) -> str:
     """Return a text without secrets that the environment or their form reveals, even if they were truncated."""
-    return str(_redactor_of(tuple(os.environ.items())).shown(text))
+    return str(_redactor_of(tuple(os.environ.items())).clean_excerpt(text))
 
 
 @lru_cache(maxsize=1)

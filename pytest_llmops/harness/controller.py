@@ -263,7 +263,7 @@ def mask_run_secrets(run: Run) -> Run:
         return run
     document = json.loads(data)
     # Only texts are masked: a secret like "11111111" or "measurements" must not change a score or a key.
-    texts = {key: mask_value(document[key], redactor.text) for key in ("meta", "notes", "records")}
+    texts = {key: mask_value(document[key], redactor.clean_text) for key in ("meta", "notes", "records")}
     masked_run = Run.from_json(json.dumps({**document, **texts}))
     return _mask_scattered_secrets(masked_run, redactor)
 
@@ -306,4 +306,4 @@ def _why_run_failed(session: Any) -> list[str]:
 
 def _pytest_command(config: Any) -> str:
     command = " ".join(["pytest", *map(str, config.invocation_params.args)])
-    return Redactor.from_environment(os.environ).text(command)
+    return Redactor.from_environment(os.environ).clean_text(command)

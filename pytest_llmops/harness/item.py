@@ -135,8 +135,8 @@ class Harness:
 
     def mask_secrets(self, text: str) -> str:
         """Return a text with its secrets masked."""
-        text = str(self.redactor.shown(text))
-        return tapes.fixture_redactor().shown(text) if tapes.fixture_redactor().known else text
+        text = str(self.redactor.clean_excerpt(text))
+        return tapes.fixture_redactor().clean_excerpt(text) if tapes.fixture_redactor().known else text
 
     def stop(self) -> None:
         """Restore the environment, and remove this test's recorder."""
@@ -336,7 +336,7 @@ class Harness:
                 given = getattr(self.settings, option.name)
                 for value in given if isinstance(given, tuple) else (given,):
                     text = SECRETS_IN_URL.sub("[secret]", value) if option.name == "base_url" else value
-                    yield f"{option.flag}={self.redactor.text(text)}"
+                    yield f"{option.flag}={self.redactor.clean_text(text)}"
 
     def describe_origin(self) -> list[tuple[str, str]]:
         """Return which model answered, at which cost, and the command to run this test again."""

@@ -231,11 +231,11 @@ def use_test_tape(tape: Tape, settings: Settings) -> Iterator[None]:
 
     with sdk_environment(settings):
         interception.install_patches()
-        active_tape.push_test_tape(tape)
+        active_tape.push_tape(tape)
         try:
             yield
         finally:
-            active_tape.remove_test_tape(tape)
+            active_tape.remove_tape(tape)
 
 
 @lru_cache(maxsize=1)

@@ -101,7 +101,7 @@ def mask_keys(text: str, client: Any, limit: int = 500) -> str:
     """Return a line of foreign text with keys masked, and shortened to ``limit`` after that."""
     redactor = Redactor.from_environment(os.environ)
     redactor.learn([str(getattr(client, name, None) or "") for name in ("api_key", "auth_token")])
-    return shorten_text(_STARRED_KEY.sub(MASK, redactor.text(text)), limit)
+    return shorten_text(_STARRED_KEY.sub(MASK, redactor.clean_text(text)), limit)
 
 
 _STATUS_KINDS = {

@@ -216,7 +216,7 @@ class Redactor:
             replacements += [_changed_span(text, rewritten)] if rewritten != text else []
         return _merge_overlaps(replacements)
 
-    def text(self, text: str) -> str:
+    def clean_text(self, text: str) -> str:
         """Return the text with every secret replaced; the same few addresses come again and again."""
         texts = self._texts
         made = texts.get(text)
@@ -226,9 +226,9 @@ class Redactor:
                 texts[text] = made
         return made
 
-    def shown(self, text: str) -> str:
+    def clean_excerpt(self, text: str) -> str:
         """Return a text of pytest's without secrets, and without the ends of those that it cut short with ``...``."""
-        made = self.text(text)
+        made = self.clean_text(text)
         if ELLIPSIS not in made:
             return made
         parts = made.split(ELLIPSIS)

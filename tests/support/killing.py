@@ -213,14 +213,14 @@ def _limit(largest_file: int) -> None:
 def _ask(job: Job, client: httpx2.Client, tell: Tell) -> None:
     with _errors(tell):
         one = Tape(Path(job.cassette), job.mode, owner="killed")  # type: ignore[arg-type]
-        active_tape.push_test_tape(one)
+        active_tape.push_tape(one)
         for number in job.questions:
             if number == job.relieved_at:
                 _limit(0)
             with _errors(tell):
                 answer = client.post(f"{job.url}/ask", json={"q": number})
                 tell({"question": number, "answer": answer.json()["n"]})
-        active_tape.remove_test_tape(one)
+        active_tape.remove_tape(one)
         one.close()
 
 

@@ -18,13 +18,13 @@ from pytest_llmops.cassettes.http import interception
 def main(cassette: str, url: str, mode: str, first: int, last: int) -> None:
     interception.install_patches()
     one = tape.Tape(Path(cassette), mode, shared=True, owner=f"child {first}")  # type: ignore[arg-type]
-    tape.push_test_tape(one)
+    tape.push_tape(one)
     with httpx2.Client() as client:
         for number in range(first, last):
             client.post(f"{url}/ask", json={"n": number}).raise_for_status()
             print(number, flush=True)
             sys.stdin.readline()
-    tape.remove_test_tape(one)
+    tape.remove_tape(one)
     print("closing", flush=True)
     one.close()
     print("closed", flush=True)

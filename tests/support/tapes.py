@@ -23,14 +23,14 @@ def taped(path: Path, mode: RecordMode = "none", *, passed: bool = True, **how: 
     """Record to or replay from a file while the block runs, with a recorder of its own."""
     interception.install_patches()
     one = Tape(path, mode, **how)
-    tape.push_test_tape(one)
+    tape.push_tape(one)
     listening = recorder.Recorder(settings=Settings())
     recorder.push_recorder(listening)
     try:
         yield one
     finally:
         recorder.pop_recorder(listening)
-        tape.remove_test_tape(one)
+        tape.remove_tape(one)
         one.close(passed=passed)
 
 
@@ -41,7 +41,7 @@ def stored(path: Path) -> list[dict[str, Any]]:
 
 
 def ask(one: Tape, text: str, **headers: str) -> Question:
-    return one.ask("POST", URL, {"content-type": "text/plain", **headers}, text.encode())
+    return one.make_question("POST", URL, {"content-type": "text/plain", **headers}, text.encode())
 
 
 def says(text: str, status: int = 200, **headers: str) -> Answer:

@@ -25,9 +25,9 @@ def base(tmp_path: Path) -> Iterator[Tape]:
     with no_tape():
         interception.install_patches()
         one = Tape(tmp_path / "base.json")
-        active_tape.push_test_tape(one)
+        active_tape.push_tape(one)
         yield one
-        active_tape.remove_test_tape(one)
+        active_tape.remove_tape(one)
 
 
 @pytest.fixture
@@ -170,11 +170,11 @@ def test_a_thread_that_outlives_its_test_belongs_to_the_next(base: Tape, tmp_pat
         one = threading.Thread(target=run)
         one.start()
     following = Tape(tmp_path / "next.json")
-    active_tape.remove_test_tape(base)
-    active_tape.push_test_tape(following)
+    active_tape.remove_tape(base)
+    active_tape.push_tape(following)
     go.set()
     one.join()
-    active_tape.remove_test_tape(following)
+    active_tape.remove_tape(following)
     assert found == [(following, "0", "app")]
 
 
@@ -261,13 +261,13 @@ def test_a_task_that_outlives_an_inner_block_is_in_the_one_around_it(base: Tape,
 def test_a_block_of_a_fixture_is_not_in_the_block_that_it_interrupts(base: Tape, inner: Tape) -> None:
     fixture, own = (Tape(base.path.with_name(f"{name}.json")) for name in ("fixture", "own"))
     with active_tape.use_tape(inner):
-        active_tape.push_test_tape(fixture)
+        active_tape.push_tape(fixture)
         assert active_tape.current_tape() is fixture
         with active_tape.use_tape(own):
             assert active_tape.current_tape() is own
             late = contextvars.copy_context()
         assert late.run(active_tape.current_tape) is fixture
-        active_tape.remove_test_tape(fixture)
+        active_tape.remove_tape(fixture)
         assert active_tape.current_tape() is inner
 
 

@@ -39,7 +39,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def granted(ledger: Ledger, usd: float | None = None) -> bool:
     try:
-        ledger.ask(usd)
+        ledger.reserve_call(usd)
     except BudgetReached:
         return False
     return True
@@ -53,8 +53,8 @@ def forget() -> None:
 def test_a_ledger_without_limits_counts(path: Path) -> None:
     ledger = Ledger(path)
     assert ledger.totals() == (0, 0.0)
-    ledger.ask(None).settle(0.5)
-    ledger.ask(0.25)
+    ledger.reserve_call(None).settle(0.5)
+    ledger.reserve_call(0.25)
     assert ledger.totals() == (2, 0.25)
 
 
@@ -63,19 +63,19 @@ def test_the_last_call_is_granted_and_the_next_is_refused(path: Path) -> None:
     assert [granted(ledger) for _ in range(4)] == [True, True, False, False]
     assert ledger.totals() == (2, 0.0)
     with pytest.raises(BudgetReached) as caught:
-        ledger.ask(None)
+        ledger.reserve_call(None)
     check_message(caught.value)
 
 
 @pytest.mark.parametrize("limits", [{"max_calls": 0}, {"budget_usd": 0.0}])
 def test_a_limit_of_nothing_refuses_the_first_call(path: Path, limits: dict[str, Any]) -> None:
     with pytest.raises(BudgetReached, check=check_message):
-        Ledger(path, **limits).ask(0.0)
+        Ledger(path, **limits).reserve_call(0.0)
 
 
 def test_a_cost_replaces_what_was_reserved_for_it(path: Path) -> None:
     ledger = Ledger(path, budget_usd=1.0)
-    first = ledger.ask(0.8)
+    first = ledger.reserve_call(0.8)
     assert not granted(ledger, 0.3)
     first.settle(0.1)
     assert ledger.totals() == (1, 0.1)
@@ -87,25 +87,25 @@ def test_a_cost_replaces_what_was_reserved_for_it(path: Path) -> None:
 def test_a_budget_may_be_spent_to_its_last_digit(path: Path) -> None:
     ledger = Ledger(path, budget_usd=1.0)
     for _ in range(10):
-        ledger.ask(0.1).settle(0.1)  # ten floats of 0.1 add up to less than 1
+        ledger.reserve_call(0.1).settle(0.1)  # ten floats of 0.1 add up to less than 1
     assert ledger.totals() == (10, 1.0)
     assert not granted(ledger, 0.0)
 
 
 def test_a_call_that_cost_more_than_its_estimate_counts_in_full(path: Path) -> None:
     ledger = Ledger(path, budget_usd=1.0)
-    ledger.ask(0.1).settle(2.0)
+    ledger.reserve_call(0.1).settle(2.0)
     with pytest.raises(BudgetReached) as caught:
-        ledger.ask(0.1)
+        ledger.reserve_call(0.1)
     check_message(caught.value)
 
 
 @pytest.mark.parametrize("cost", [None, float("nan"), float("inf"), -1.0])
 def test_without_a_known_cost_the_estimate_stays_reserved(path: Path, cost: float | None) -> None:
     ledger = Ledger(path, budget_usd=1.0)
-    ledger.ask(0.8).settle(cost)
+    ledger.reserve_call(0.8).settle(cost)
     with pytest.raises(BudgetReached, check=check_message):
-        ledger.ask(0.3)
+        ledger.reserve_call(0.3)
 
 
 @pytest.mark.parametrize("unknown", [None, float("nan"), float("inf")])
@@ -114,7 +114,7 @@ def test_a_model_without_a_price_is_refused_only_where_money_is_limited(
 ) -> None:
     assert granted(Ledger(path, max_calls=5), unknown)
     with pytest.raises(BudgetReached) as caught:
-        Ledger(path, budget_usd=1.0).ask(unknown)
+        Ledger(path, budget_usd=1.0).reserve_call(unknown)
     check_message(caught.value)
     assert "--llm-max-calls" in str(caught.value)
 
@@ -124,7 +124,7 @@ def test_both_limits_hold(path: Path) -> None:
     assert [granted(ledger, 0.02) for _ in range(3)] == [True, True, False]
     assert granted(ledger, 0.01)
     with pytest.raises(BudgetReached, check=check_message):
-        ledger.ask(0.0)
+        ledger.reserve_call(0.0)
 
 
 def test_every_ledger_of_a_run_counts_in_the_same_file(path: Path) -> None:
@@ -155,7 +155,7 @@ def test_an_interrupted_reader_counts_again_from_the_start(
 
     monkeypatch.setattr(budget._LedgerState, "_judge", interrupted)
     with pytest.raises(raised):
-        ledger.ask(None)
+        ledger.reserve_call(None)
     assert [granted(ledger), granted(ledger)] == [True, False]
 
 
@@ -167,7 +167,7 @@ def test_a_ledger_cut_anywhere_can_be_read_and_gone_on_with(
     path = tmp_path_factory.mktemp("cut") / "ledger"
     ledger = Ledger(path, max_calls=6, budget_usd=1.0)
     for number in range(4):
-        ledger.ask(0.1).settle(0.05 if number % 2 else None)
+        ledger.reserve_call(0.1).settle(0.05 if number % 2 else None)
     whole = path.read_bytes()
     cut = data.draw(st.integers(0, len(whole)))
     path.write_bytes(whole[:cut])
@@ -195,29 +195,29 @@ def test_a_ledger_that_was_taken_away_grants_nothing(path: Path) -> None:
     before = path.read_bytes()
     path.unlink()
     with pytest.raises(BudgetReached, check=check_message):
-        ledger.ask(None)
+        ledger.reserve_call(None)
     path.write_bytes(b"")
     with pytest.raises(BudgetReached, check=check_message):
-        ledger.ask(None)
+        ledger.reserve_call(None)
     path.write_bytes(before[:5])
     with pytest.raises(BudgetReached, check=check_message):
-        ledger.ask(None)
+        ledger.reserve_call(None)
 
 
 def test_a_ledger_that_cannot_be_written_grants_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.mkdir()
     ledger = Ledger(path, max_calls=9, budget_usd=1.0)
     with pytest.raises(BudgetReached, check=check_message):
-        ledger.ask(0.1)
+        ledger.reserve_call(0.1)
     assert ledger.totals() == (0, 0.0)
     assert ledger.estimate({"model": "gpt-4o-mini"}, CHAT) is not None
     path.rmdir()
-    grant = ledger.ask(0.1)
+    grant = ledger.reserve_call(0.1)
     real = os.write
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", lambda fd, data: real(fd, data[:9]))
         with pytest.raises(BudgetReached, check=check_message):
-            ledger.ask(0.1)
+            ledger.reserve_call(0.1)
         grant.settle(0.05)
     assert ledger.totals() == (1, 0.1)
     assert granted(ledger, 0.1)
@@ -227,7 +227,7 @@ def test_a_ledger_that_cannot_be_written_grants_nothing(path: Path, monkeypatch:
 def test_what_does_not_show_up_is_not_granted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "_append_line", lambda path, _, **__: path.touch())
     with pytest.raises(BudgetReached, check=check_message):
-        Ledger(path, max_calls=1).ask(None)
+        Ledger(path, max_calls=1).reserve_call(None)
 
 
 def test_threads_share_the_calls(path: Path) -> None:
@@ -259,7 +259,7 @@ sys.stdin.readline()
 
 def ask(number):
     try:
-        grant = Ledger(path, calls, usd).ask(0.07 if number % 3 else 0.03)
+        grant = Ledger(path, calls, usd).reserve_call(0.07 if number % 3 else 0.03)
     except BudgetReached:
         return 0
     if number % 2:
@@ -323,14 +323,14 @@ from pathlib import Path
 from pytest_llmops.cassettes.budget import Ledger
 ledger = Ledger(Path(sys.argv[1]), 50, 10.0)
 for _ in range(10):
-    ledger.ask(0.1)
+    ledger.reserve_call(0.1)
 print("asked", flush=True)
 real = os.write
 def write(fd, data):
     real(fd, data[: int(sys.argv[2])])
     os.kill(os.getpid(), 9)
 os.write = write
-ledger.ask(0.1)
+ledger.reserve_call(0.1)
 """
 
 
@@ -354,10 +354,10 @@ import os, sys
 from pathlib import Path
 from pytest_llmops.cassettes.budget import Ledger
 one = Ledger(Path(sys.argv[1]), 3)
-one.ask(None)
+one.reserve_call(None)
 child = os.fork()
 if not child:
-    one.ask(None)
+    one.reserve_call(None)
     os._exit(0)
 os.waitpid(child, 0)
 print(one.totals()[0])
@@ -405,7 +405,7 @@ def test_a_ledger_leaves_no_file_open(path: Path, monkeypatch: pytest.MonkeyPatc
         patched.setattr(os, "open", open_file)
         patched.setattr(os, "close", close_file)
         for _ in range(3):
-            ledger.ask(0.1).settle(0.05)
+            ledger.reserve_call(0.1).settle(0.05)
         patched.setattr(os, "write", lambda *_: 0)
         assert not granted(ledger, 0.1)
     assert len(opened) == 7
@@ -414,7 +414,7 @@ def test_a_ledger_leaves_no_file_open(path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_call_that_is_settled_twice_counts_once(path: Path) -> None:
     ledger = Ledger(path, budget_usd=1.0)
-    grant = ledger.ask(0.8)
+    grant = ledger.reserve_call(0.8)
     grant.settle(0.1)
     before = path.read_bytes()
     grant.settle(0.2)
@@ -427,21 +427,21 @@ def test_a_call_that_is_settled_twice_counts_once(path: Path) -> None:
 
 def test_a_call_that_cost_nothing_frees_what_was_reserved(path: Path) -> None:
     ledger = Ledger(path, budget_usd=1.0)
-    ledger.ask(0.8).settle(0.0)
+    ledger.reserve_call(0.8).settle(0.0)
     assert ledger.totals() == (1, 0.0)
     assert granted(ledger, 1.0)
 
 
 def test_a_cost_that_was_unknown_at_first_may_follow(path: Path) -> None:
     ledger = Ledger(path, budget_usd=1.0)
-    grant = ledger.ask(0.8)
+    grant = ledger.reserve_call(0.8)
     grant.settle(None)
     grant.settle(0.1)
     assert ledger.totals() == (1, 0.1)
 
 
 def test_a_cost_does_not_make_a_ledger_that_is_gone(path: Path) -> None:
-    grant = Ledger(path, budget_usd=1.0).ask(0.8)
+    grant = Ledger(path, budget_usd=1.0).reserve_call(0.8)
     path.unlink()
     grant.settle(0.1)
     assert not path.exists()
@@ -454,11 +454,11 @@ def test_a_look_at_a_ledger_that_is_gone_does_not_start_it_again(
     path: Path, look: Callable[[Ledger], object]
 ) -> None:
     ledger = Ledger(path, budget_usd=1.0)
-    ledger.ask(0.4)
+    ledger.reserve_call(0.4)
     path.unlink()
     look(ledger)
     with pytest.raises(BudgetReached, match=re.escape(str(path))):
-        ledger.ask(0.1)
+        ledger.reserve_call(0.1)
     assert not path.exists()
     assert ledger.totals() == (1, 0.4)
 

@@ -55,8 +55,8 @@ def test_without_a_bound_a_call_may_cost_as_much_as_the_dearest_so_far(path: Pat
     ledger = Ledger(path, budget_usd=10.0)
     first = ledger.estimate(asked(), CHAT)
     assert first == pytest.approx(estimate_cost(asked(max_tokens=1000), CHAT), rel=0.02)
-    ledger.ask(first).settle(0.75)
-    ledger.ask(first).settle(0.5)
+    ledger.reserve_call(first).settle(0.75)
+    ledger.reserve_call(first).settle(0.5)
     assert ledger.estimate(asked(), CHAT) == 0.75
     assert ledger.estimate(asked(max_tokens=5), CHAT) == estimate_cost(asked(max_tokens=5), CHAT)
     long = asked(messages="x " * 20_000_000)

@@ -166,7 +166,7 @@ def test_what_was_spent_of_a_budget_is_reported(
 ) -> None:
     monkeypatch.setenv(run_folder.RUN_FOLDER_VARIABLE, str(root))
     settings = Settings(max_calls=5, budget=0.5)
-    open_ledger(settings).ask(0.125)
+    open_ledger(settings).reserve_call(0.125)
     made = CassetteUsage(Config(root), settings)
     made.add_uses([use()] if with_cassettes else [])
     told = made.write_record(())

@@ -218,9 +218,9 @@ def test_a_tape_has_the_runs_settings_and_the_hooks_of_the_nearest_conftest(
     assert (made.path, made.mode, made.owner) == (tmp_path / "c.json", "new", "t.py::test")
     assert (made.command, made.shared, made.record_errors) == ("pytest t.py", True, True)
     assert made.allowed == {"own.example"}
-    assert made.redactor.text("x!") == "xabc!"
-    assert made.redactor.text("hunter2hunter2") == "[secret]"
-    assert made.rules.text("x!") == "xyz!"
+    assert made.redactor.clean_text("x!") == "xabc!"
+    assert made.redactor.clean_text("hunter2hunter2") == "[secret]"
+    assert made.rules.normalize_text("x!") == "xyz!"
     assert made.rules.ignore == ("metadata.id",)
     assert made.ledger == open_ledger(settings)
     assert made.ledger is not None
@@ -444,7 +444,7 @@ class Fixture:
 
     def set_up(self, *texts: str, swallow: bool = False, fail: bool = False) -> None:
         with self.tape.use_during_setup():
-            assert active_tape.test_tape() is self.tape.tape
+            assert active_tape.base_tape() is self.tape.tape
             assert os.environ["OPENAI_BASE_URL"] == URL
             for text in texts:
                 self.ask(text, swallow=swallow)
@@ -453,7 +453,7 @@ class Fixture:
 
     def tear_down(self, *texts: str, swallow: bool = False) -> None:
         self.tape.begin_teardown()
-        assert active_tape.test_tape() is self.tape.tape
+        assert active_tape.base_tape() is self.tape.tape
         for text in texts:
             self.ask(text, swallow=swallow)
         self.tape.end_teardown()
@@ -469,9 +469,9 @@ class Fixture:
 @pytest.fixture
 def outside(bare: pytest.MonkeyPatch) -> Iterator[None]:
     """As before a fixture is set up, and as it must be after."""
-    before = active_tape.test_tape()
+    before = active_tape.base_tape()
     yield
-    assert active_tape.test_tape() is before
+    assert active_tape.base_tape() is before
     assert values() == {}
 
 
@@ -600,7 +600,7 @@ def test_http_is_intercepted_while_a_fixture_is_set_up(
     entered: list[object] = []
     monkeypatch.setattr(
         "pytest_llmops.cassettes.http.interception.install_patches",
-        lambda: entered.append(active_tape.test_tape()),
+        lambda: entered.append(active_tape.base_tape()),
     )
     made = Fixture(tmp_path / "f.json", None)
     made.set_up()

@@ -85,10 +85,10 @@ def test_patches_are_in_place_only_while_a_tape_is_in_use(path: Path, untouched:
 def test_entering_with_a_tape_in_use_puts_the_patches_in_place(path: Path, untouched: None) -> None:
     before = places()
     one = tape.Tape(path, "live")
-    tape.push_test_tape(one)
+    tape.push_tape(one)
     interception.install_patches()
     assert places() != before
-    tape.remove_test_tape(one)
+    tape.remove_tape(one)
     assert places() == before
 
 
@@ -130,7 +130,7 @@ def test_patch_of_what_is_not_there() -> None:
         pass
 
     one = Patch(Target, "missing", lambda _: 1)
-    one.put()
+    one.apply()
     one.restore_attribute()
     assert not hasattr(Target, "missing")
 

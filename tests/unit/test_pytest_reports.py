@@ -13,7 +13,7 @@ from pytest_llmops.redaction.redactor import MASK, Redactor
 
 SECRET = "hunter2-hunter2-hunter2"
 LINES = "first-line-of-the-secret\nsecond-line-of-the-secret"
-REDACT = Redactor(known={SECRET, LINES}).shown
+REDACT = Redactor(known={SECRET, LINES}).clean_excerpt
 
 FAILING = f"""
 import logging, sys, warnings
@@ -71,7 +71,7 @@ import test_failing
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item, call):
     report = yield
-    mask_report(report, Redactor(known={test_failing.SECRET, test_failing.LINES}).shown)
+    mask_report(report, Redactor(known={test_failing.SECRET, test_failing.LINES}).clean_excerpt)
     return report
 """
 
@@ -147,7 +147,7 @@ def test_without_secrets_all_stays_the_same_object() -> None:
 def test_lines_are_also_masked_as_one_text() -> None:
     key = "-----BEGIN PRIVATE KEY-----\nE   AbCd/+==\nE   -----END PRIVATE KEY-----"
     report = report_of(llmops={"lines": ["a", *key.split("\n"), "b"]})
-    mask_report(report, Redactor().shown)
+    mask_report(report, Redactor().clean_excerpt)
     assert report.__dict__["llmops"] == {"lines": ["a", MASK, "b"]}
 
 

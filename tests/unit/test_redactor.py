@@ -174,10 +174,10 @@ def test_a_known_secret_is_masked_in_what_python_shows_from_its_first_character_
     shown = form(secret)
     inner = shown.removeprefix("b")[1:-1]
     redactor = Redactor(known={secret})
-    assert redactor.text(shown) == shown.replace(inner, MASK)
+    assert redactor.clean_text(shown) == shown.replace(inner, MASK)
     for before, after in (("", ""), ("\\n", ""), ("\\", "\\"), ("\\x1b", "\\n"), ("\\'", "\\'"), ("x", "x")):
-        assert redactor.text(f"{before}{inner}{after}") == f"{before}{MASK}{after}"
-    assert redactor.text(f"{{'a': {shown}}}") == f"{{'a': {shown.replace(inner, MASK)}}}"
+        assert redactor.clean_text(f"{before}{inner}{after}") == f"{before}{MASK}{after}"
+    assert redactor.clean_text(f"{{'a': {shown}}}") == f"{{'a': {shown.replace(inner, MASK)}}}"
 
 
 def test_the_longest_secret_goes_first() -> None:
@@ -211,12 +211,12 @@ def test_values_of_secret_variables_are_known() -> None:
     redactor = Redactor.from_environment(environ)
     numbers = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"]
     assert redactor.known == {f"value-{number}" for number in numbers}
-    assert redactor.text("value-one value-model abc") == "[secret] value-model abc"
+    assert redactor.clean_text("value-one value-model abc") == "[secret] value-model abc"
 
 
 def test_a_redactor_does_not_show_what_it_knows() -> None:
     redactor = Redactor(known={"password1", "päss'wörd\"1"})
-    redactor.text("say password1")
+    redactor.clean_text("say password1")
     shown = repr(redactor)
     assert shown.startswith("Redactor(")
     assert not [part for part in ("password1", "cGFzc3dvcmQ", "wörd") if part in shown]
@@ -225,7 +225,7 @@ def test_a_redactor_does_not_show_what_it_knows() -> None:
 def test_a_secret_has_eight_characters_at_least() -> None:
     redactor = Redactor(known={"a-secret", "asecret"})
     assert redactor.known == {"a-secret"}
-    assert redactor.text("a-secret asecret") == "[secret] asecret"
+    assert redactor.clean_text("a-secret asecret") == "[secret] asecret"
     redactor.learn(["a-token", MASK, PLACEHOLDER_KEY, "  padded  "])
     assert redactor.known == {"a-secret"}
 
@@ -281,7 +281,7 @@ def test_of_a_basic_credential_that_is_no_base64_of_a_text_the_whole_is_learned(
     redactor = Redactor()
     redactor.learn_headers({"authorization": f"Basic {credential}"})
     assert redactor.known == {credential}
-    assert redactor.text(f"<{credential}>") == f"<{MASK}>"
+    assert redactor.clean_text(f"<{credential}>") == f"<{MASK}>"
 
 
 @pytest.mark.parametrize(
@@ -329,9 +329,12 @@ def test_of_a_secret_of_several_lines_each_long_one_is_learned() -> None:
     pem = PEM.format("")
     for value in (pem, pem.replace("\n", "\\n")):
         redactor = Redactor(known={value})
-        assert redactor.text("it says MIIEvQIBADANBgkqhkiG9w0BAQ.") == "it says [secret]."
-        assert redactor.text(f"<{value}>") == "<[secret]>"
-        assert redactor.text("abc/+== -----BEGIN PRIVATE KEY-----") == "abc/+== -----BEGIN PRIVATE KEY-----"
+        assert redactor.clean_text("it says MIIEvQIBADANBgkqhkiG9w0BAQ.") == "it says [secret]."
+        assert redactor.clean_text(f"<{value}>") == "<[secret]>"
+        assert (
+            redactor.clean_text("abc/+== -----BEGIN PRIVATE KEY-----")
+            == "abc/+== -----BEGIN PRIVATE KEY-----"
+        )
 
 
 @pytest.mark.parametrize(
@@ -375,13 +378,13 @@ def test_what_an_answer_s_headers_say_of_the_account_is_learned(
     ],
 )
 def test_what_pytest_cuts_short_is_cut_shorter(text: str, shown: str) -> None:
-    assert Redactor(known={"my-long-password-1"}).shown(text) == shown
+    assert Redactor(known={"my-long-password-1"}).clean_excerpt(text) == shown
 
 
 def test_long_texts_are_not_kept() -> None:
     redactor = Redactor()
-    redactor.text("short")
-    redactor.text("long " * 1000)
+    redactor.clean_text("short")
+    redactor.clean_text("long " * 1000)
     assert redactor._texts == {"short": "short"}
 
 
@@ -443,15 +446,17 @@ def test_a_secret_that_only_a_users_redactor_lays_bare_is_masked() -> None:
 
 
 def test_text_with_lone_surrogates() -> None:
-    assert Redactor(known={"password1"}).text("a\ud800password1") == f"a\ud800{MASK}"
+    assert Redactor(known={"password1"}).clean_text("a\ud800password1") == f"a\ud800{MASK}"
 
 
 def test_a_text_is_cleaned_anew_when_more_is_known() -> None:
     redactor = Redactor()
-    assert redactor.text("say password1") == redactor.text("say password1") == "say password1"
+    assert redactor.clean_text("say password1") == redactor.clean_text("say password1") == "say password1"
     redactor.learn(["password1"])
-    assert redactor.text("say password1") == "say [secret]"
-    assert [redactor.text(f"{n} password1") for n in range(600)] == [f"{n} [secret]" for n in range(600)]
+    assert redactor.clean_text("say password1") == "say [secret]"
+    assert [redactor.clean_text(f"{n} password1") for n in range(600)] == [
+        f"{n} [secret]" for n in range(600)
+    ]
 
 
 def test_masking_twice_is_masking_once() -> None:

@@ -48,13 +48,13 @@ def test_credentials_without_a_shape_are_found_only_where_a_name_or_the_environm
     shared_data: Path,
 ) -> None:
     found = values(shared_data / "guardrails" / "secrets")
-    by_shape = {value for value, line in found.items() if value not in Redactor().text(line)}
+    by_shape = {value for value, line in found.items() if value not in Redactor().clean_text(line)}
     # No held-out figure: the length from which a password counts was chosen with these files at hand. Two values
     # behind the word password and a cloud's key tell what they are; the others could be anything.
     assert (len(by_shape), len(found)) == (3, 23)
     known = Redactor.from_environment({f"V{n}_TOKEN": value for n, value in enumerate(found)})
     for value, line in found.items():
-        assert value not in known.text(line)
+        assert value not in known.clean_text(line)
 
 
 def texts(data: Path) -> Iterator[str]:
@@ -107,7 +107,11 @@ def test_real_recordings_once_masked_are_written_without_a_complaint(shared_data
         found, clean = [], []
         for number, one in enumerate(listed):
             bodies = [redactor.clean(one.request_body), redactor.clean(one.body)]
-            request = {"method": one.method, "url": redactor.text(one.url), "body": fold_body(bodies[0])}
+            request = {
+                "method": one.method,
+                "url": redactor.clean_text(one.url),
+                "body": fold_body(bodies[0]),
+            }
             answers = {"0": [{"status": one.status, "headers": {}, "body": fold_body(bodies[1])}]}
             found.append(store.Interaction(f"#{number:03d}", f"key-{number}", request, answers))
             clean.append(bodies)

@@ -143,7 +143,7 @@ def test_without_rules_the_key_is_the_plain_one() -> None:
 
 def question_of(one: Tape, run: str) -> Any:
     body = json.dumps({"q": "what", "metadata": {"run": run}}).encode()
-    return one.ask("POST", URL, {"content-type": "application/json"}, body)
+    return one.make_question("POST", URL, {"content-type": "application/json"}, body)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_body_that_is_no_json_is_found_under_other_rules(
     content_type, body = BODIES[kind]
 
     def ask_again(tape: Tape, url: str = URL, body: bytes = body) -> Any:
-        return tape.ask("POST", url, {"content-type": content_type}, body)
+        return tape.make_question("POST", url, {"content-type": content_type}, body)
 
     recording = Tape(path, "new", rules=before)
     recording.record(ask_again(recording, body=body + b"another"), says("another"))
@@ -218,7 +218,7 @@ def test_a_recording_under_other_rules_is_found_beside_one_that_cannot_be_read(t
     path = tmp_path / "cassettes" / "a.json"
     recording = Tape(path, "new")
     for body in (b"\xff\xfe\x00", b"what"):
-        recording.record(recording.ask("POST", URL, {}, body), says("hello"))
+        recording.record(recording.make_question("POST", URL, {}, body), says("hello"))
     recording.close()
     document = json.loads(path.read_text())
     document["interactions"].sort(key=lambda one: "text" in one["request"]["body"])
@@ -226,7 +226,9 @@ def test_a_recording_under_other_rules_is_found_beside_one_that_cannot_be_read(t
     document["interactions"][0]["request"]["body"] = {"base64": "not base64!"}
     path.write_text(json.dumps(document))
     replaying = Tape(path, rules=MatchRules(("?session",)))
-    assert replaying.claim(replaying.ask("POST", URL.replace("session=1", "session=2"), {}, b"what"))
+    assert replaying.claim(
+        replaying.make_question("POST", URL.replace("session=1", "session=2"), {}, b"what")
+    )
 
 
 def test_of_two_recordings_that_the_rules_make_one_the_first_answers(tmp_path: Path) -> None:
@@ -234,10 +236,10 @@ def test_of_two_recordings_that_the_rules_make_one_the_first_answers(tmp_path: P
     recording = Tape(path, "new")
     for session in "34":
         url = URL.replace("session=1", f"session={session}")
-        recording.record(recording.ask("POST", url, {}, b"what"), says(f"in session {session}"))
+        recording.record(recording.make_question("POST", url, {}, b"what"), says(f"in session {session}"))
     recording.close()
     replaying = Tape(path, rules=MatchRules(("?session",)))
-    answer = replaying.claim(replaying.ask("POST", URL, {}, b"what"))
+    answer = replaying.claim(replaying.make_question("POST", URL, {}, b"what"))
     assert answer is not None
     assert answer.body == b"in session 3"
 

@@ -188,15 +188,15 @@ def no_tapes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 def test_tapes_nest_and_tell(no_tapes: list[bool]) -> None:
     first, second = Tape(Path("a.json"), "live"), Tape(Path("a.json"), "live")
-    tape.remove_test_tape(first)
+    tape.remove_tape(first)
     assert tape.current_tape() is None
-    tape.push_test_tape(first)
-    tape.push_test_tape(second)
+    tape.push_tape(first)
+    tape.push_tape(second)
     assert tape.current_tape() is second
-    tape.remove_test_tape(first)
+    tape.remove_tape(first)
     assert tape.current_tape() is second
-    tape.remove_test_tape(second)
-    tape.remove_test_tape(second)
+    tape.remove_tape(second)
+    tape.remove_tape(second)
     assert tape.current_tape() is None
     assert no_tapes == [True, False]
 
@@ -206,8 +206,8 @@ def test_blocks_tell_when_the_first_begins_and_the_last_ends(no_tapes: list[bool
     with active_tape.use_tape(first):
         assert no_tapes == [True]
         with active_tape.use_tape(second):
-            tape.push_test_tape(first)
-            tape.remove_test_tape(first)
+            tape.push_tape(first)
+            tape.remove_tape(first)
         assert no_tapes == [True]
     assert no_tapes == [True, False]
 
@@ -217,7 +217,11 @@ def test_neighbours_are_searched_where_nothing_is_recorded(path: Path) -> None:
     (path.parent / "test_c.json").write_text("damaged")
     one = Tape(path)
     with pytest.raises(CassetteMiss, match="test_b"):
-        one.claim(one.ask("POST", "http://loopback/ask", {"content-type": "application/json"}, b'{"n": 2}'))
+        one.claim(
+            one.make_question(
+                "POST", "http://loopback/ask", {"content-type": "application/json"}, b'{"n": 2}'
+            )
+        )
 
 
 def test_a_journal_of_another_run_may_be_merged_while_this_one_reads(

@@ -115,9 +115,9 @@ def audited(root: Path, uses: Any, *skipped: str) -> AuditResult:
 def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("OPENAI_BASE_URL", *playing.API_KEY_VARIABLES):
         monkeypatch.delenv(name, raising=False)
-    tape, top = active_tape.test_tape(), recorder.current_recorder()
+    tape, top = active_tape.base_tape(), recorder.current_recorder()
     yield
-    assert (active_tape.test_tape(), recorder.current_recorder()) == (tape, top)
+    assert (active_tape.base_tape(), recorder.current_recorder()) == (tape, top)
     assert "OPENAI_BASE_URL" not in os.environ
 
 
@@ -389,11 +389,11 @@ def test_the_traffic_of_a_test_of_another_recorder_is_left_to_it(
     item = item_of(tmp_path, THEIRS, names=names)
     assert uses_plugin(item)
     harness = Harness(item, Settings(base_url=URL), skip, ours=True)
-    before = active_tape.test_tape()
+    before = active_tape.base_tape()
     harness.open_cassette()
     try:
         assert (harness.tape is not None) is is_open
-        assert (active_tape.test_tape() is not before) is is_open
+        assert (active_tape.base_tape() is not before) is is_open
         assert (os.environ.get("OPENAI_BASE_URL") == URL) is is_open
     finally:
         harness.passed = True

@@ -71,8 +71,8 @@ def _note_body(response: Any, live: LiveAnswer, reader: type) -> None:
 
         def set_exception(self, error: BaseException, *rest: Any) -> None:
             if live.open and not live.wanted:
-                live.left(response.status, {})
-            live.broken(error)
+                live.end_early(response.status, {})
+            live.give_up(error)
             super().set_exception(error, *rest)
 
     content = response.content
@@ -101,4 +101,4 @@ async def _read_rest(response: Any, live: LiveAnswer) -> None:
         while live.wanted and not response.content.at_eof():
             await response.content.readany()
     except Exception as error:  # noqa: BLE001 -- the application did not want this answer any more
-        live.broken(error)
+        live.give_up(error)

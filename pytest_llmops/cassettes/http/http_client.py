@@ -155,7 +155,7 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
         with _note_responses(stub.real_connection, live):
             return _send_request(stub, how)
     except BaseException as error:
-        live.broken(error)
+        live.give_up(error)
         raise
 
 
@@ -307,7 +307,7 @@ class _NotedFile:
         try:
             if self._live.wanted:
                 self._read_rest()
-            self._live.left(self._status, self._headers)
+            self._live.end_early(self._status, self._headers)
         finally:
             self._inner.close()
 
@@ -316,13 +316,13 @@ class _NotedFile:
             while self._live.wanted and self.read1(_BLOCK_SIZE):
                 pass
         except Exception as error:  # noqa: BLE001 -- the application did not want this answer any more
-            self._live.broken(error)
+            self._live.give_up(error)
 
     def _seen(self, read: Callable[[], bytes], size: int | None) -> bytes:
         try:
             data = read()
         except BaseException as error:
-            self._live.broken(error)
+            self._live.give_up(error)
             raise
         if not self._live.open:
             return data
@@ -333,7 +333,7 @@ class _NotedFile:
         if self._framing.done or (over and self._endless):
             self._finish()
         elif over:
-            self._live.broken(http.client.IncompleteRead(b""))
+            self._live.give_up(http.client.IncompleteRead(b""))
         return data
 
     def _finish(self) -> None:

@@ -80,7 +80,7 @@ def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callabl
         body = request.read()
         if is_answered_by_respx(request):
             return real(transport, request)
-        question = tape.ask(request.method, str(request.url), request.headers, body)
+        question = tape.make_question(request.method, str(request.url), request.headers, body)
         answer = tape.claim(question)
         if answer is not None:
             count_in_respx(request)
@@ -91,7 +91,7 @@ def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callabl
         try:
             response = real(transport, request)
         except BaseException as error:
-            live.broken(error)
+            live.give_up(error)
             raise
         return _attach_tee(response, live, _make_sync_tee(module, live, response))
 
@@ -108,7 +108,7 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
         body = await request.aread()
         if is_answered_by_respx(request):
             return await real(transport, request)
-        question = tape.ask(request.method, str(request.url), request.headers, body)
+        question = tape.make_question(request.method, str(request.url), request.headers, body)
         answer = tape.claim(question)
         if answer is not None:
             count_in_respx(request)
@@ -119,7 +119,7 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
         try:
             response = await real(transport, request)
         except BaseException as error:
-            live.broken(error)
+            live.give_up(error)
             raise
         return _attach_tee(response, live, _make_async_tee(module, live, response))
 
@@ -176,7 +176,7 @@ def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
         try:
             body = module.Response(200, headers={"content-encoding": encoding}, content=body).content
         except module.DecodingError as error:
-            live.broken(error)  # the application gets the same error from its own decoder
+            live.give_up(error)  # the application gets the same error from its own decoder
             return
     live.finish(response.status_code, _recorded_headers(response), body)
 
@@ -195,7 +195,7 @@ def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
             except GeneratorExit:
                 raise  # the application left early: close() reads the rest
             except BaseException as error:
-                live.broken(error)
+                live.give_up(error)
                 raise
             _finish_answer(module, live, response)
 
@@ -203,7 +203,7 @@ def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
             try:
                 if live.wanted:
                     self._read_rest()
-                live.left(response.status_code, _recorded_headers(response))
+                live.end_early(response.status_code, _recorded_headers(response))
             finally:
                 inner.close()
 
@@ -229,7 +229,7 @@ def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
             except GeneratorExit:
                 raise  # the application left early: aclose() reads the rest
             except BaseException as error:
-                live.broken(error)
+                live.give_up(error)
                 raise
             _finish_answer(module, live, response)
 
@@ -237,7 +237,7 @@ def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
             try:
                 if live.wanted:
                     await self._read_rest()
-                live.left(response.status_code, _recorded_headers(response))
+                live.end_early(response.status_code, _recorded_headers(response))
             finally:
                 await inner.aclose()
 
@@ -256,7 +256,7 @@ def _drain_chunks(chunks: Iterator[bytes], live: LiveAnswer) -> bool:
             if not live.wanted:
                 return False
     except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to
-        live.broken(error)
+        live.give_up(error)
     return True
 
 
@@ -267,5 +267,5 @@ async def _drain_chunks_async(chunks: AsyncIterator[bytes], live: LiveAnswer) ->
             if not live.wanted:
                 return False
     except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to
-        live.broken(error)
+        live.give_up(error)
     return True

@@ -58,7 +58,7 @@ class _Interception:
         self._in_place = used
         if used:
             for patch in self._patches:
-                patch.put()
+                patch.apply()
             return
         for patch in reversed(self._patches):
             patch.restore_attribute()

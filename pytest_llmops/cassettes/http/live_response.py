@@ -121,13 +121,13 @@ class LiveAnswer:
         except CassetteError as error:
             raise CassetteMiss(str(error)) from None
 
-    def left(self, status: int, headers: Mapping[str, str]) -> None:
+    def end_early(self, status: int, headers: Mapping[str, str]) -> None:
         """The application left early, and nobody reads the rest."""
         if self.open:
             self._tape.note_unrecorded("1 call was not recorded: its stream was left, and did not end")
             self._tell(status, headers, self.raw())
 
-    def broken(self, error: BaseException) -> None:
+    def give_up(self, error: BaseException) -> None:
         """Give up on an answer that ended in an error: half an answer is never recorded."""
         if self.open:
             self._tape.note_unrecorded(

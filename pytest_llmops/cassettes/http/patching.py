@@ -31,7 +31,7 @@ class Patch:
     _before: Any = _ABSENT
     _ours: Any = _ABSENT
 
-    def put(self) -> None:
+    def apply(self) -> None:
         """Replace the attribute."""
         if hasattr(self.target, self.name):
             self._before = vars(self.target).get(self.name, _ABSENT)

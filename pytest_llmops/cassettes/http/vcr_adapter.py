@@ -131,7 +131,7 @@ def question_for(tape: Tape, request: Any) -> Question:
     if known is not None:
         return known
     headers = {name.lower(): header_text(value) for name, value in request.headers.items()}
-    question = tape.ask(request.method, request.uri, headers, read_request_body(request))
+    question = tape.make_question(request.method, request.uri, headers, read_request_body(request))
     setattr(request, _QUESTION_ATTRIBUTE, question)
     return question
 

@@ -1,1 +1,1 @@
-"""Recording and replay of what models answer, at HTTP level, one cassette a test."""
+"""Recording and replay of model answers at HTTP level, with a cassette per test."""

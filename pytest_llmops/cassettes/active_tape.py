@@ -1,15 +1,14 @@
-"""Which tape is in use, and for which trial and purpose a call is made, in every thread and task.
+"""The tape in use, and the trial and purpose of a call, for every thread and task.
 
-The tape of the running test is a plain global: a thread that C code started has an empty context, and
-what it asks must still be recorded with its test. A tape of a block (`use_tape`) belongs to the context that
-opened it, so that two tasks may have one each. Threads and pools do not inherit a context by themselves:
-`capture_context` and `inherit_context` bring it along.
+The tape of the running test is a plain global: a thread started by C code has an empty context, and its calls must
+be recorded with the test too. A block's tape (`use_tape`) belongs to the context that opened the block, so that two
+tasks can have a tape each. Threads and pools do not inherit a context: `capture_context` and `inherit_context` pass it on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,16 +19,16 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
 
 _test_tapes: list[Tape] = []
-"""Of the running test and of the fixtures that are being set up for it; the last is in use."""
+"""Tapes of the running test and of the fixtures that are being set up for it; the last is in use."""
 _block_tapes: list[Tape] = []
-"""Tapes of blocks."""
+"""Tapes of open blocks."""
 change_listeners: list[Callable[..., object]] = []
-"""Called with ``used=True`` when a tape comes into use, and with ``used=False`` when none is any more."""
+"""Called with ``used=True`` when the first tape comes into use, and with ``used=False`` after the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a thread takes along from where it was started: good as long as the same test runs."""
+    """What a thread inherits from its starter: valid as long as the same test runs."""
 
     base: Tape | None
     block: _Block | None
@@ -39,7 +38,7 @@ class CallContext:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A block, the tape of the test that it was opened over, and the block around it."""
+    """A block's tape, the test's tape when the block was opened, and the block around it."""
 
     tape: Tape
     base: Tape | None
@@ -51,13 +50,13 @@ _inherited_context: ContextVar[CallContext | None] = ContextVar("pytest_llmops_c
 
 
 def current_tape() -> Tape | None:
-    """Return the tape in use here, or None."""
+    """Return the tape in use in this thread or task, or None."""
     block = _innermost_block()
     return block.tape if block is not None else base_tape()
 
 
 def _innermost_block() -> _Block | None:
-    """Return the innermost block that this task or thread is in, of those that are still open."""
+    """Return the innermost open block of this task or thread."""
     block = _current_block.get()
     if block is None:
         context = _valid_context()
@@ -75,14 +74,14 @@ def base_tape() -> Tape | None:
 
 
 def current_take() -> str:
-    """Return the take that answers here: the running trial's, also in threads that it started."""
+    """Return the take of the running trial, also in threads that it started."""
     own = recorder.current_take()
     context = _valid_context() if own == "0" else None
     return context.take if context is not None else own
 
 
 def current_purpose() -> str:
-    """Return whom a call here serves, also in threads that were started for it."""
+    """Return the purpose of a call (``app``, ``judge`` ...), also in threads that were started for it."""
     own = recorder.current_purpose()
     context = _valid_context() if own == "app" else None
     return context.purpose if context is not None else own
@@ -90,18 +89,18 @@ def current_purpose() -> str:
 
 def _valid_context() -> CallContext | None:
     context = _inherited_context.get()
-    # A thread may outlive its test (a pool, an event loop in the background): what it brought is void then.
+    # A thread may outlive its test (a pool, an event loop in the background): its context is void then.
     return context if context is not None and context.base is base_tape() else None
 
 
 def push_tape(tape: Tape) -> None:
-    """Use this tape from now on, in all threads and tasks."""
+    """Use a tape from now on, in all threads and tasks."""
     _test_tapes.append(tape)
     _notify_listeners(started=True)
 
 
 def remove_tape(tape: Tape) -> None:
-    """Stop using this tape; the one before is in use again."""
+    """Stop using a tape; the previous tape is in use again."""
     if tape in _test_tapes:
         _test_tapes.remove(tape)
         _notify_listeners(started=False)
@@ -109,7 +108,7 @@ def remove_tape(tape: Tape) -> None:
 
 @contextmanager
 def use_tape(tape: Tape) -> Iterator[Tape]:
-    """Use a tape for a block: in this task or thread, and in those that the block starts."""
+    """Use a tape for a block: in this task or thread, and in tasks and threads that the block starts."""
     before, block = _current_block.get(), _Block(tape, base_tape(), _innermost_block())
     _block_tapes.append(tape)
     _current_block.set(block)
@@ -118,7 +117,7 @@ def use_tape(tape: Tape) -> Iterator[Tape]:
         yield tape
     finally:
         _block_tapes.remove(tape)
-        # No token: a generator may be closed in another context than it was started in.
+        # No token: a generator may be closed in a different context.
         if _current_block.get() is block:
             _current_block.set(before)
         _notify_listeners(started=False)
@@ -131,21 +130,17 @@ def _notify_listeners(*, started: bool) -> None:
 
 
 def capture_context() -> CallContext | None:
-    """Return what a thread that is started here takes along; None if that is nothing."""
+    """Return the context for a thread that is started here; None if there is nothing to inherit."""
     block, trial, purpose = _innermost_block(), current_take(), current_purpose()
     if block is None and trial == "0" and purpose == "app":
         return None
     return CallContext(base_tape(), block, trial, purpose)
 
 
-def inherit_context(context: CallContext | None) -> AbstractContextManager[None]:
-    """Make a snapshot that of this thread while a block runs, whatever it had before."""
-    return _carrying(context)
-
-
 @contextmanager
-def _carrying(along: CallContext | None) -> Iterator[None]:
-    token = _inherited_context.set(along)
+def inherit_context(context: CallContext | None) -> Iterator[None]:
+    """Replace this thread's context while a block runs."""
+    token = _inherited_context.set(context)
     try:
         yield
     finally:

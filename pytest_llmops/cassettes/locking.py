@@ -1,4 +1,4 @@
-"""How a cassette file is replaced: by one process at a time, in one step, on disk before anything else goes."""
+"""Locking of cassettes, and their atomic replacement on disk."""
 
 from __future__ import annotations
 
@@ -25,38 +25,37 @@ from pytest_llmops.cassettes.journal import (
 from pytest_llmops.errors import CassetteError
 
 LOCK_TIMEOUT_S = 60.0
-"""A merge takes milliseconds: who waits longer waits for a process that hangs."""
+"""A merge takes milliseconds: after this time, the process that holds the lock hangs."""
 LOCK_POLL_S = 0.01
 RETRY_WAITS_S: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2, 0.5) if sys.platform == "win32" else ()
-"""Windows refuses to replace, and to open, a file that somebody has just open: a reader, or a virus scanner."""
+"""Windows refuses to replace or open a file that a reader or a virus scanner has open."""
 
 Done = TypeVar("Done")
 
 
 def replace_file(path: Path, text: str, consequence: str = "the answers wait in its journal") -> None:
-    """Give a cassette a new content; a link stays one, and the file keeps its mode.
+    """Replace the content of a cassette; a link stays a link, and the file keeps its mode.
 
     Args:
-        path: The file; made if it is not there.
-        text: All of it.
-        consequence: What the error says about what was not written.
+        path: The file; created if it does not exist.
+        text: The whole content.
+        consequence: What the error message says about the content that was not written.
 
     Raises:
-        CassetteError: It cannot be written; it is left as it is.
+        CassetteError: The file cannot be written; it is left as it is.
     """
     target = Path(os.path.realpath(path))
     draft = new_draft_path(target)
     try:
         mode = _writable_mode(target)
-        for leftover in find_pending_files(
-            target, ".tmp"
-        ):  # by a killed writer: the lock is held, so nobody is writing
+        # Left by a killed writer: this process holds the lock.
+        for leftover in find_pending_files(target, ".tmp"):
             leftover.unlink(missing_ok=True)
         _write_draft(target, draft, text.encode("utf-8", "backslashreplace"))
         if mode is not None:
             draft.chmod(mode)
         retry_while_in_use(lambda: draft.replace(target))
-        # The journals go next: the new file must be there before they are not.
+        # The caller removes the journals next: the new file must be on disk before.
         sync_folder(target.parent)
         remove_journal_folder(target)
     except OSError as error:
@@ -70,7 +69,7 @@ def _writable_mode(target: Path) -> int | None:
         mode = target.stat().st_mode & 0o777
     except FileNotFoundError:
         return None
-    # A new file in its place would not ask; who made it read-only meant it.
+    # Replacing a file ignores its mode, but a read-only file is meant to stay.
     if not mode & 0o222 or not os.access(target, os.W_OK):
         raise PermissionError("the file is read-only: make it writable to record into it")
     return mode
@@ -84,7 +83,9 @@ def _write_draft(target: Path, draft: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        except FileNotFoundError:  # a process that merged another cassette of the folder has tidied it away
+        except (
+            FileNotFoundError
+        ):  # a process that merged another cassette of the folder removed the journal folder
             if attempt == MAX_TRIES - 1:
                 raise
         else:
@@ -92,7 +93,7 @@ def _write_draft(target: Path, draft: Path, data: bytes) -> None:
 
 
 def retry_while_in_use(action: Callable[[], Done]) -> Done:
-    """Do something with a file; on Windows, try again for a while if somebody else has it open."""
+    """Call an action on a file; on Windows, retry for a while if another process has the file open."""
     for wait in RETRY_WAITS_S:
         try:
             return action()
@@ -103,10 +104,10 @@ def retry_while_in_use(action: Callable[[], Done]) -> Done:
 
 @contextlib.contextmanager
 def lock_cassette(path: Path) -> Iterator[None]:
-    """Keep all other processes from replacing a cassette.
+    """Keep other processes from replacing a cassette.
 
     Raises:
-        CassetteError: The lock cannot be had, or a process holds it that hangs.
+        CassetteError: The cassette cannot be locked, or a process that hangs holds the lock.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -125,18 +126,18 @@ def _acquire_locks(path: Path, held: contextlib.ExitStack) -> None:
     name = hashlib.sha256(os.fsencode(target)).hexdigest()[:24]
     lock = FileLock(_lock_file_folder() / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
     lock.acquire()
-    held.callback(_release, lock)
+    held.callback(_release_lock, lock)
     if sys.platform != "win32":
         _acquire_folder_lock(target.parent, held)
 
 
-def _release(lock: Any) -> None:
-    with contextlib.suppress(OSError):  # the work is done; the lock goes with the process at the latest
+def _release_lock(lock: Any) -> None:
+    with contextlib.suppress(OSError):  # at the latest, the lock ends with the process
         lock.release()
 
 
 def _acquire_folder_lock(folder: Path, held: contextlib.ExitStack) -> None:
-    """Lock the folder too, where that can be done: another container may have a temporary folder of its own."""
+    """Lock the folder too, where possible: another container may have its own temporary folder."""
     try:
         fd = os.open(folder, os.O_RDONLY)
     except OSError:

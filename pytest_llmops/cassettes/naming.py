@@ -1,4 +1,4 @@
-"""Names of cassette files: readable, the same on all systems, and no two tests share one."""
+"""Names of cassette files: readable, valid on all systems, and unique per test."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pytest_llmops.redaction.patterns import find_shapes
 
 MAX_NAME = 80
 MAX_TEST_NAME = 120
-"""Of a test inside of classes: file systems take 255 bytes, of which a journal needs some, and Windows 260 for the path."""
+"""Length of a test's name with its classes: a file name has 255 bytes, some for the journal; a Windows path 260."""
 _UNSAFE_CHARACTERS = re.compile(r"[^a-z0-9._-]+")
 _HASH_SUFFIXED = re.compile(r"(?:.*-)?[0-9a-f]{8}$")
 _RESERVED_NAME = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$")
 
 
 def safe_file_name(name: str) -> str:
-    """Return a file name for any text: lower case, ASCII, short; what was changed is told apart by a hash.
+    """Return a short, lower-case ASCII file name for any text, with a hash if the text was changed.
 
-    Of a text that holds a key or a token, only the hash is left.
+    A text with a key or a token becomes a hash only.
 
     >>> safe_file_name("late-return")
     'late-return'
@@ -31,16 +31,16 @@ def safe_file_name(name: str) -> str:
     if any(shape.pattern.search(data) for shape in find_shapes(data)):
         return digest
     plain = _UNSAFE_CHARACTERS.sub("-", name.lower()).strip("-.")[:MAX_NAME].rstrip("-.")
-    # A name that looks like one of ours gets a mark of its own: it could be meant to take another's file.
+    # A name that ends like a hash gets a hash too: it could be meant to take the file of another test.
     if plain and plain == name and not _RESERVED_NAME.match(plain) and not _HASH_SUFFIXED.match(plain):
         return plain
     if _RESERVED_NAME.match(plain):
-        plain = f"_{plain}"  # Windows looks at what stands before the first dot
+        plain = f"_{plain}"  # Windows reserves the part before the first dot
     return f"{plain}-{digest}" if plain else digest
 
 
 def shared_path(folder: Path, name: str) -> Path:
-    """Return where a cassette lies that is called by a name: ``cassettes/<name>.json`` in a folder.
+    """Return the path of a named cassette: ``cassettes/<name>.json`` in a folder.
 
     >>> shared_path(Path("t"), "search/handbook").as_posix()
     't/cassettes/search/handbook.json'
@@ -50,23 +50,19 @@ def shared_path(folder: Path, name: str) -> Path:
 
 
 def cassette_path(test_file: Path, names: tuple[str, ...], case_id: str = "") -> Path:
-    """Return where a test's cassette lies: ``cassettes/<module>/<test>.json``, a parametrized test in a folder.
+    """Return the path of a test's cassette: ``cassettes/<module>/<test>.json``, or ``<test>/<case>.json``.
 
     Args:
         test_file: The module of the test.
         names: The test's names below its module (class and function), without parameters.
-        case_id: The id of its parameters.
+        case_id: The id of the test's parameters.
 
     >>> cassette_path(Path("t/test_a.py"), ("test_x",), "late-return").as_posix()
     't/cassettes/test_a/test_x/late-return.json'
     """
     folder = test_file.parent / "cassettes" / safe_file_name(test_file.stem)
-    test = _shorten_test_name(".".join(map(safe_file_name, names)))
+    test = ".".join(map(safe_file_name, names))
+    if len(test) > MAX_TEST_NAME:
+        digest = hashlib.sha256(test.encode()).hexdigest()[:8]
+        test = f"{test[: MAX_TEST_NAME - len(digest) - 1].rstrip('-.')}-{digest}"
     return folder / test / f"{safe_file_name(case_id)}.json" if case_id else folder / f"{test}.json"
-
-
-def _shorten_test_name(name: str) -> str:
-    if len(name) <= MAX_TEST_NAME:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{name[: MAX_TEST_NAME - len(digest) - 1].rstrip('-.')}-{digest}"

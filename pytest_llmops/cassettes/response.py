@@ -1,9 +1,9 @@
-"""An answer as the interceptors hand it on, and as a cassette keeps it."""
+"""Recorded HTTP responses, and their form in a cassette."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pytest_llmops.redaction.redactor import Redactor, mask_params
@@ -17,18 +17,18 @@ RECORDED_HEADERS = (
     "location",
     "x-amzn-errortype",
 )
-"""Of a response; all others say something about an account or a moment. The encoding is there if it was not undone."""
+"""Recorded headers of a response; all others describe the account or the moment. The encoding: if the body is encoded."""
 
 UNRECORDED_STATUSES = frozenset({401, 403, 407, 408, 409, 425, 429})
-"""Answers about the caller or the moment, not about the question; 5xx are left out too."""
+"""Statuses that depend on the caller or the moment; they are not recorded, nor are 5xx."""
 
 RETRIED_STATUSES = frozenset({408, 409, 425, 429})
-"""Answers after which clients ask again, those of the server (5xx) aside."""
+"""Statuses after which clients retry, in addition to 5xx."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response: decoded body, kept headers, and the time the real one took."""
+    """A response: decoded body, recorded headers, and the duration of the live call."""
 
     status: int
     headers: Mapping[str, str]
@@ -36,22 +36,22 @@ class Answer:
     latency_s: float | None = None
     ttft_s: float | None = None
     pieces: tuple[bytes, ...] = ()
-    """The body in the pieces it is replayed in: one an event of a stream."""
+    """The body in the pieces it is replayed in: the events of a stream."""
 
     @property
     def is_transient(self) -> bool:
-        """Whether it says something about the moment, so that a client asks again."""
+        """Return whether clients retry after this response."""
         return self.status in RETRIED_STATUSES or self.status >= 500  # noqa: PLR2004 -- server errors
 
     @property
     def is_reproducible(self) -> bool:
-        """Whether another run, with another key at another time, would be answered the same."""
+        """Return whether another run, with another key at another time, would get the same response."""
         return self.status not in UNRECORDED_STATUSES and not self.is_transient
 
 
 @dataclass(slots=True)
 class TapeCounts:
-    """What happened on a tape; reused: answered by what a judge was answered elsewhere in the run."""
+    """Counts of what happened on a tape; reused: answered with a judge's answer from elsewhere in the run."""
 
     replayed: int = 0
     recorded: int = 0
@@ -62,39 +62,34 @@ class TapeCounts:
     drifted: int = 0
 
     def add(self, other: TapeCounts) -> None:
-        """Add what happened on another tape."""
+        """Add the counts of another tape."""
         for counter in fields(self):
             setattr(self, counter.name, getattr(self, counter.name) + getattr(other, counter.name))
 
 
 def answer_from_wire(wire: Mapping[str, Any]) -> Answer:
-    """Return the answer that a cassette holds.
+    """Return a recorded answer; a status that clients retry is replayed without a waiting time.
 
     Raises:
-        CassetteError: Its body cannot be read back.
+        CassetteError: The body is damaged.
     """
     body = wire["body"]
     stream_parts = None if "json" in body else unfold_stream(body)
-    pieces = tuple(stream_parts) if stream_parts is not None else ()
     answer = Answer(
         wire["status"],
         wire.get("headers", {}),
-        b"".join(pieces) if stream_parts is not None else unfold_body(body),
+        b"".join(stream_parts) if stream_parts is not None else unfold_body(body),
         wire.get("latency_s"),
         wire.get("ttft_s"),
-        pieces,
+        tuple(stream_parts or ()),
     )
-    return _without_wait(answer) if answer.is_transient else answer
-
-
-def _without_wait(answer: Answer) -> Answer:
-    """Tell the client to ask again at once: the wait was for a server that is not there."""
-    headers = {**answer.headers, "retry-after": "0", "retry-after-ms": "1"}
-    return Answer(answer.status, headers, answer.body, answer.latency_s, answer.ttft_s, answer.pieces)
+    if answer.is_transient:
+        return replace(answer, headers={**answer.headers, "retry-after": "0", "retry-after-ms": "1"})
+    return answer
 
 
 def answer_to_wire(answer: Answer, redactor: Redactor) -> dict[str, Any]:
-    """Return what a cassette keeps of an answer, without secrets."""
+    """Return an answer as it is recorded, without secrets."""
     redactor.learn_response_headers(answer.headers)
     headers = {
         name: mask_params(redactor.clean_text(answer.headers[name]).encode("utf-8", "replace")).decode()

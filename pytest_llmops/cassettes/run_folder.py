@@ -1,4 +1,4 @@
-"""The folder that the processes of a run share while it lasts: the budget's ledger, judges' answers and their pace."""
+"""A temporary folder shared by the processes of a run: budget ledger, shared judge answers, rate limits."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pathlib import Path
 from pytest_llmops.cassettes.journal import close_quietly, lock_file
 
 RUN_FOLDER_VARIABLE = "LLMOPS_RUN"
-"""Environment variable with the folder, for the processes that the run starts."""
+"""Environment variable with the folder's path, for the processes that the run starts."""
 FOLDER_PREFIX = "pytest-llmops-run-"
 ALIVE_FILE = ".alive"
-"""A file in the folder that its process holds locked: a folder whose file can be locked was left by a killed run."""
+"""A file that the run keeps locked: if it can be locked, the folder was left by a killed run."""
 
 
 @contextmanager
 def open_run_folder() -> Iterator[None]:
-    """Make the folder, tell it to the processes that are started, and remove it in the end."""
+    """Create the folder, pass it to the processes that are started, and remove it at the end."""
     remove_abandoned_folders()
     path, lock_fd = _create_locked_folder()
-    before = os.environ.get(RUN_FOLDER_VARIABLE)  # of a run that this one is inside of
+    before = os.environ.get(RUN_FOLDER_VARIABLE)  # of an outer run
     os.environ[RUN_FOLDER_VARIABLE] = str(path)
     try:
         yield
@@ -38,21 +38,21 @@ def open_run_folder() -> Iterator[None]:
 
 
 def _create_locked_folder() -> tuple[Path, int]:
-    """Make a folder, and the open file that says that its process lives."""
+    """Create a folder; return it and its open, locked file."""
     path = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     draft = path / f"{ALIVE_FILE}.new"
     lock_fd = os.open(draft, os.O_CREAT | os.O_RDWR)
     if lock_file(lock_fd, exclusive=True):
-        draft.rename(path / ALIVE_FILE)  # only now: nobody finds it unlocked
+        draft.rename(path / ALIVE_FILE)  # renamed once locked: no process finds it unlocked
     return path, lock_fd
 
 
 def remove_abandoned_folders() -> None:
-    """Remove the folders of runs that were killed; where files cannot be locked, none."""
+    """Remove the folders of killed runs, where files can be locked."""
     for alive_file in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*/{ALIVE_FILE}"):
         try:
             lock_fd = os.open(alive_file, os.O_RDWR)
-        except OSError:  # gone meanwhile, or somebody else's
+        except OSError:  # removed meanwhile, or of another user
             continue
         if lock_file(lock_fd, exclusive=True):
             shutil.rmtree(alive_file.parent, ignore_errors=True)
@@ -60,7 +60,7 @@ def remove_abandoned_folders() -> None:
 
 
 def current_folder() -> Path:
-    """Return the folder of the run; outside of one (a script, a command) that of this process, made when it is needed."""
+    """Return the folder of the run; in a script or a command, a folder of this process, created on first use."""
     named = os.environ.get(RUN_FOLDER_VARIABLE, "")
     return Path(named) if named and Path(named).is_dir() else _process_folder(os.getpid())
 
@@ -73,5 +73,5 @@ def _process_folder(pid: int) -> Path:
 
 
 def _remove_own_folder(path: Path, pid: int) -> None:
-    if os.getpid() == pid:  # a forked child ends too, and its parent still uses the folder
+    if os.getpid() == pid:  # not in a forked child: its parent still uses the folder
         shutil.rmtree(path, ignore_errors=True)

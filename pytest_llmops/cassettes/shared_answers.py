@@ -1,11 +1,9 @@
-"""Judges' answers of a run, for the same question elsewhere in it: what one test has paid, no other pays again.
+"""Judges' answers that the tests of a run share, so that no test pays for a request that another test has paid.
 
-An answer belongs to its question (model, prompt, data and form: all that is sent), to its trial and to its place among
-equal questions of one test, and to the server that gave it. So trials stay samples of their own, and a judge that asks
-the same several times gets several answers, in whatever cassettes of one test; only another test gets what the first
-one got. It is put into that test's own cassette, which answers alone the next time. Only what a verdict was read
-from is put there: a judge that said something else is asked again by the next. The shelf ends with the run: a
-recording that is made again is made anew. A script has none: who asks there twice wants to be answered twice.
+An answer is shared by its request (model, prompt, data, format), server, trial, and index among identical requests of
+a test. So trials stay independent samples, and a judge that repeats a request within a test gets several answers.
+A shared answer is also recorded in the cassette of the test that uses it, which replays it the next time. Only
+answers from which a verdict was parsed are shared, within a run of pytest: not between runs, and not in a script.
 """
 
 from __future__ import annotations
@@ -29,35 +27,35 @@ from pytest_llmops.errors import CassetteError
 from pytest_llmops.wire.body import check_answer
 
 JUDGE_PURPOSE = "judge"
-"""The purpose of the calls whose answers are shared: what the application asks twice, it is to be seen to ask twice."""
+"""The purpose of calls whose answers are shared: repeated calls of the application must stay visible."""
 
 FIRST_ERROR_STATUS = 400
-"""Statuses from here on are no answers that others could use."""
+"""Answers with this status or a higher status are not shared."""
 
 
 def shared_answer_key(question: Question) -> str:
-    """Return what an answer belongs to: the question, and the server, as those of this machine are one in the key."""
+    """Return the key of a shared answer: request and server, as the request's key treats all local servers as equal."""
     server = hashlib.sha256(question.address.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{question.key}-{server}"
 
 
 @dataclass(frozen=True, slots=True)
 class SharedAnswers:
-    """Where they lie.
+    """Judges' answers in the folder of the run.
 
     Args:
-        folder: Finds the folder of the run; its processes share it, and nobody else reads it.
+        folder: Returns the folder of the run, which its processes share.
     """
 
     folder: Callable[[], Path] = run_folder.current_folder
 
     def find_answer(self, key: str, take: str, n: int, *, owner: str) -> dict[str, Any] | None:
-        """Return the answer in a cassette's form, without secrets; None: no other test has asked this.
+        """Return another test's answer in a cassette's form, without secrets, or None.
 
         Args:
-            key: Of question and server.
-            take: Of the trial.
-            n: The how manyeth equal question of its test it is, from 0.
+            key: The key of request and server.
+            take: The take of the trial.
+            n: Zero-based index among identical requests of the test.
             owner: The test that asks.
         """
         with contextlib.suppress(OSError, ValueError, CassetteError, RecursionError, AttributeError):
@@ -68,7 +66,7 @@ class SharedAnswers:
         return None
 
     def queue_answer(self, key: str, take: str, n: int, answer: Mapping[str, Any], *, owner: str) -> None:
-        """Keep an answer in a cassette's form once a verdict was read from it; what cannot be kept is asked for again."""
+        """Share an answer in a cassette's form as soon as a verdict was parsed from it."""
         waiting = _unshared_answers.get()
         if waiting is not None:
             waiting.append(partial(self._write, key, take, n, answer, owner))
@@ -88,14 +86,14 @@ class SharedAnswers:
 _unshared_answers: ContextVar[list[Callable[[], None]] | None] = ContextVar(
     "pytest_llmops_shelf", default=None
 )
-"""Answers of a judge that is being asked: nobody knows yet whether a verdict can be read from them."""
+"""Answers from which no verdict was parsed yet."""
 
 
 @contextmanager
 def defer_sharing() -> Iterator[Callable[[], None]]:
-    """Hold back what a judge is answered in a block; what the block is given puts it on the shelf.
+    """Hold back a judge's answers in a block, which gets a function that shares them.
 
-    Outside of such a block nothing is shared.
+    No answer is shared outside of such a block.
     """
     waiting: list[Callable[[], None]] = []
 

@@ -1,4 +1,4 @@
-"""A cassette for a block of code: inside a test beside the test's own, or in a plain script."""
+"""`use_cassette`: a cassette for a block of code, in a test or a script."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ RECORD_MODES: tuple[RecordMode, ...] = ("none", "new", "all", "live", "verify")
 def use_cassette(name: str | Path, *, record: RecordMode | None = None) -> Iterator[Tape]:
     """Record and replay the HTTP calls of a block with a cassette of its own.
 
-    It counts for the block, in its task or thread and in those that it starts; other tasks keep theirs. Blocks
-    may be nested. In a test it stands beside the test's own cassette, and the report tells of both.
+    It is used in the block's task or thread, and in tasks and threads that the block starts. Blocks can be nested.
+    In a test it is used in addition to the test's own cassette, and the report covers both.
 
     Args:
-        name: A name (``"search/handbook"``): the file lies in the folder ``cassettes`` of the running test, in a
-            script of the working directory. A `Path`: that file.
-        record: The mode; left out: the run's (``--llm-record``), in a script ``none``.
+        name: A name (``"search/handbook"``) in the folder ``cassettes`` beside the running test, or of the working
+            directory in a script; or the `Path` of a file.
+        record: The mode; by default that of the run (``--llm-record``), and ``none`` in a script.
 
     Raises:
         CassetteError: The cassette is damaged, or cannot be written.
-        CassetteMiss: Nothing recorded answers a request, even if the block caught it.
-        UsageError: The name or the mode is none.
+        CassetteMiss: A request has no recording, even if the block caught the error.
+        UsageError: The name or the mode is invalid.
     """
     tape = _open_tape(name, record)
     interception.install_patches()

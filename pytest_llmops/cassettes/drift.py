@@ -1,7 +1,8 @@
-"""What changed between a recorded answer and the one that the same question gets today."""
+"""Comparison of a recorded answer with today's answer to the same request."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +19,11 @@ MAX_TEXT = 2000
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One question that is answered otherwise than it was recorded.
+    """A request whose answer differs from the recorded answer.
 
     Attributes:
         what: ``status``, ``tool calls``, ``finish reason``, ``text``, ``body`` or ``model``.
-        similarity: Of the two texts, from 0 (nothing in common) to 1; None where they are no texts.
+        similarity: Similarity of two texts, from 0 (nothing in common) to 1; None for anything else.
     """
 
     question: str
@@ -32,7 +33,7 @@ class Drift:
     similarity: float | None = None
 
     def to_wire(self) -> dict[str, Json]:
-        """Return what the report carries."""
+        """Return the difference as it is reported."""
         wire: dict[str, Json] = {
             "question": self.question,
             "what": self.what,
@@ -43,51 +44,50 @@ class Drift:
 
 
 def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift | None:
-    """Return how two answers to a question differ in what an application reads, or None.
+    """Return how two answers to a request differ in what an application reads, or None.
 
-    Ids, times and token counts differ from call to call and do not count; of an answer that is no
-    model's, the whole body does.
+    Ids, times and token counts differ from call to call and are ignored. If neither is a model's answer, the whole
+    bodies are compared.
     """
     if recorded.status == now.status and recorded.body == now.body:
         return None
-    request_line = _asked(question)
+    request_line = f"{question.method} {shorten_text(question.url, 120)}"
     if recorded.status != now.status:
         return Drift(request_line, "status", str(recorded.status), str(now.status))
     before, after = _read_call(question, recorded), _read_call(question, now)
-    if not before.output and not before.tool_calls and not after.output and not after.tool_calls:
-        return _of_bodies(request_line, recorded.body, now.body)
-    for what, old, new in _facets(before, after):
+    if before.output or before.tool_calls or after.output or after.tool_calls:
+        facets = [
+            ("tool calls", _format_tool_calls(before), _format_tool_calls(after)),
+            ("text", before.output, after.output),
+            ("finish reason", before.finish_reason, after.finish_reason),
+            ("model", before.model, after.model),
+        ]
+    else:
+        facets = [("body", recorded.body.decode("utf-8", "replace"), now.body.decode("utf-8", "replace"))]
+    for what, old, new in facets:
         if old != new:
-            similarity = _text_similarity(old, new) if what == "text" else None
+            similarity = _text_similarity(old, new) if what in ("text", "body") else None
             return Drift(request_line, what, old[:MAX_TEXT], new[:MAX_TEXT], similarity)
-    return _compare_vectors(request_line, recorded, now) if before.endpoint == "embeddings" else None
+    if before.endpoint == "embeddings":
+        vectors = _parse_embeddings(recorded.body)
+        if vectors is not None and vectors != _parse_embeddings(now.body):
+            return Drift(request_line, "vectors", f"{len(recorded.body):,} bytes", f"{len(now.body):,} bytes")
+    return None
 
 
 def is_model_request(question: Question) -> bool:
-    """Say whether a request asks a model, as far as its address and body tell; others cost nothing we know of."""
+    """Return whether a request looks like a model call by its address and body; other requests have no known cost."""
     return _read_call(question, Answer(0, {}, b"")).provider != "unknown"
 
 
-def _facets(before: Call, after: Call) -> list[tuple[str, str, str]]:
-    return [
-        ("tool calls", _format_tool_calls(before), _format_tool_calls(after)),
-        ("text", before.output, after.output),
-        ("finish reason", before.finish_reason, after.finish_reason),
-        ("model", before.model, after.model),
-    ]
-
-
 def _format_tool_calls(call: Call) -> str:
-    return "\n".join(
-        f"{tool_call.name}({_canonical_arguments(tool_call.arguments)})" for tool_call in call.tool_calls
-    )
-
-
-def _canonical_arguments(arguments: str) -> str:
-    try:
-        return json.dumps(json.loads(arguments), sort_keys=True)
-    except (ValueError, RecursionError):
-        return arguments
+    lines = []
+    for tool_call in call.tool_calls:
+        arguments = tool_call.arguments
+        with contextlib.suppress(ValueError, RecursionError):
+            arguments = json.dumps(json.loads(arguments), sort_keys=True)
+        lines.append(f"{tool_call.name}({arguments})")
+    return "\n".join(lines)
 
 
 def _read_call(question: Question, answer: Answer) -> Call:
@@ -107,15 +107,8 @@ def _read_call(question: Question, answer: Answer) -> Call:
     )
 
 
-def _compare_vectors(request_line: str, recorded: Answer, now: Answer) -> Drift | None:
-    old, new = _parse_embeddings(recorded.body), _parse_embeddings(now.body)
-    if old is None or old == new:
-        return None
-    return Drift(request_line, "vectors", f"{len(recorded.body):,} bytes", f"{len(now.body):,} bytes")
-
-
 _VECTOR_KEYS = ("embeddings", "embedding", "predictions")
-"""Where vendors other than OpenAI put their vectors."""
+"""Keys with the vectors in answers of vendors other than OpenAI."""
 
 
 def _parse_embeddings(body: bytes) -> list[object] | None:
@@ -132,16 +125,7 @@ def _parse_embeddings(body: bytes) -> list[object] | None:
     return vectors or None
 
 
-def _of_bodies(request_line: str, old: bytes, new: bytes) -> Drift:
-    texts = (old.decode("utf-8", "replace"), new.decode("utf-8", "replace"))
-    return Drift(request_line, "body", texts[0][:MAX_TEXT], texts[1][:MAX_TEXT], _text_similarity(*texts))
-
-
 def _text_similarity(old: str, new: str) -> float:
     from rapidfuzz.fuzz import token_sort_ratio
 
     return round(token_sort_ratio(old[:MAX_TEXT], new[:MAX_TEXT]) / 100, 2)
-
-
-def _asked(question: Question) -> str:
-    return f"{question.method} {shorten_text(question.url, 120)}"

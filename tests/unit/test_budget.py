@@ -147,13 +147,13 @@ def test_an_interrupted_reader_counts_again_from_the_start(
 ) -> None:
     ledger = Ledger(path, max_calls=3)
     assert granted(ledger)
-    real = budget._LedgerState._judge
+    real = budget._LedgerState._why_refused
 
     def interrupted(*args: Any) -> str:
-        monkeypatch.setattr(budget._LedgerState, "_judge", real)
+        monkeypatch.setattr(budget._LedgerState, "_why_refused", real)
         raise interrupt
 
-    monkeypatch.setattr(budget._LedgerState, "_judge", interrupted)
+    monkeypatch.setattr(budget._LedgerState, "_why_refused", interrupted)
     with pytest.raises(raised):
         ledger.reserve_call(None)
     assert [granted(ledger), granted(ledger)] == [True, False]

@@ -1,7 +1,7 @@
-"""What a process recorded and has not merged yet: one line an answer, on disk before its caller goes on.
+"""Journals: answers that a process recorded and has not merged into the cassette yet, one line per answer.
 
-The process holds a lock on its journal as long as it lives. A journal that nobody holds was left behind
-by a killed run, and is merged by whoever opens the cassette next.
+An answer is on disk before its caller gets it. A process locks its journal as long as it runs; an unlocked journal was
+left by a killed run, and is merged by the next process that opens the cassette.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from pytest_llmops.errors import CassetteError
 from pytest_llmops.wire.body import check_answer, check_request
 
 JOURNAL_FOLDER = ".journal"
-"""Beside the cassettes, and there only while something waits in it: a look that finds none costs next to nothing."""
+"""A folder beside the cassettes that exists only while it has files: a missing folder is cheap to detect."""
 MAX_TRIES = 20
 MAX_STEM = 120
-"""Of a cassette's name in that of its journal: file systems take 255 bytes, and Windows 260 for the whole path."""
+"""Length of a cassette's name in the name of its journal: file names have 255 bytes, paths on Windows 260."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One line of a journal: the n-th answer of a take to a question."""
+    """A line of a journal: the n-th answer of a take to a request."""
 
     by: str
     key: str
@@ -42,19 +42,19 @@ class JournalEntry:
     request: dict[str, Any]
     answer: dict[str, Any]
     again: bool = False
-    """Recorded to replace what the cassette holds in this place, also if its run is killed."""
+    """Whether it replaces the cassette's answer in this place, even if its run is killed."""
 
     def to_line(self) -> bytes:
-        """Return the line, with its end."""
+        """Return the line with its end."""
         wire = {spec.name: getattr(self, spec.name) for spec in fields(self)}
         return json.dumps(wire, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 class Journal:
-    """Answers of one process to one cassette that are not merged yet; a file is made for the first one.
+    """Unmerged answers of this process for a cassette; the file is created for the first answer.
 
-    An answer that could not be written is kept, and goes to disk before the next one. An answer that comes after
-    `close` (a thread that outlived its test) gets a file of its own, which the next to open the cassette takes in.
+    An answer that could not be written is kept, and written before the next answer. An answer after `close` (of a
+    thread that outlived its test) gets its own file, which is merged when the cassette is opened next.
     """
 
     def __init__(self, cassette: Path) -> None:
@@ -68,7 +68,7 @@ class Journal:
 
     @property
     def paths(self) -> list[Path]:
-        """The files of this process; those of the process that it was forked from are not its own."""
+        """Return the files of this process, without those of the process that it was forked from."""
         with self._held():
             return self._paths
 
@@ -76,14 +76,14 @@ class Journal:
         """Make sure that an answer can be written, before it is paid.
 
         Raises:
-            CassetteError: It cannot: the folder cannot be written, or an earlier answer still finds no room.
+            CassetteError: The folder, or an earlier answer, cannot be written.
         """
         with self._held():
             if self._unwritten or (self._fd < 0 and not self._closed):
                 self._write("live answers")
 
     def append(self, entry: JournalEntry) -> None:
-        """Put an answer on disk before its caller goes on.
+        """Write an answer to disk.
 
         Raises:
             CassetteError: The disk is full or the folder cannot be written.
@@ -95,17 +95,17 @@ class Journal:
                 self._shut()
 
     def close(self) -> None:
-        """Close the file; it stays on disk until it is merged. A later answer opens another one."""
+        """Close the file, which stays on disk until it is merged. A later answer opens another file."""
         with self._held():
             if self._unwritten:
-                with contextlib.suppress(CassetteError):  # who recorded it was told
+                with contextlib.suppress(CassetteError):  # raised before, where the answer was recorded
                     self._write("an answer")
             self._shut()
             self._closed = True
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
-        if self._pid != os.getpid():  # forked: all that is there is the parent's, and its lock may be held
+        if self._pid != os.getpid():  # forked: everything belongs to the parent, whose lock may be held
             self._pid, self._lock = os.getpid(), threading.Lock()
             self._paths, self._unwritten = [], []
             if self._fd >= 0:
@@ -126,7 +126,7 @@ class Journal:
                 os.fsync(self._fd)
                 del self._unwritten[0]
         except OSError as error:
-            self._shut()  # half a line may be there: the next answer starts a new file
+            self._shut()  # after a partial line, the next answer starts a new file
             raise CassetteError(
                 f"cassette {self.cassette}: {what} could not be written: {error}; "
                 "free the disk or make the folder writable"
@@ -143,11 +143,11 @@ class Journal:
             flags = os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0)
             try:
                 self._fd = os.open(path, flags, 0o666)
-            except FileNotFoundError:  # another process has just tidied the folder away
+            except FileNotFoundError:  # another process has just removed the empty folder
                 continue
             self._used = False
             self._paths.append(path)
-            # Between the two steps another process may take the new file for one that was left behind.
+            # Before the lock, another process may take the new file for an abandoned journal.
             if sys.platform == "win32" or (
                 lock_file(self._fd, exclusive=True) is not False and _is_still_at(self._fd, path)
             ):
@@ -168,12 +168,12 @@ class Journal:
 
 
 def ensure_journal_folder(cassette: Path) -> Path:
-    """Return the folder for what is not finished yet, made if it is not there."""
+    """Return the folder for journals and drafts, created if it does not exist."""
     folder = cassette.parent / JOURNAL_FOLDER
     for _ in range(MAX_TRIES):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except FileExistsError:  # made by another process, and tidied away before it was looked at
+        except FileExistsError:  # created by another process, and removed again meanwhile
             if folder.exists() and not folder.is_dir():
                 raise
         else:
@@ -182,13 +182,13 @@ def ensure_journal_folder(cassette: Path) -> Path:
 
 
 def remove_journal_folder(cassette: Path) -> None:
-    """Remove that folder if nothing is in it."""
+    """Remove the folder for journals and drafts if it is empty."""
     with contextlib.suppress(OSError):
         (cassette.parent / JOURNAL_FOLDER).rmdir()
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on disk, where that can be done.
+    """Flush a folder's entries to disk, where possible.
 
     Raises:
         OSError: The disk is broken.
@@ -197,7 +197,7 @@ def sync_folder(folder: Path) -> None:
         return
     try:
         fd = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # a folder may be written and not listed
+    except PermissionError:  # a folder may be writable but not readable
         return
     try:
         os.fsync(fd)
@@ -209,13 +209,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def close_quietly(fd: int) -> None:
-    """Close a file whose content is on disk, or was only read: what could still fail is nobody's loss."""
+    """Close a file whose content is on disk, or was only read, and ignore errors."""
     with contextlib.suppress(OSError):
         os.close(fd)
 
 
 def unlock_and_close(fd: int) -> None:
-    """Close a file, and give its lock back also where a process that was forked meanwhile still has it open."""
+    """Close a file, and release its lock even if a forked process still has the file open."""
     if sys.platform != "win32":
         import fcntl
 
@@ -225,21 +225,20 @@ def unlock_and_close(fd: int) -> None:
 
 
 def find_pending_files(cassette: Path, suffix: str) -> list[Path]:
-    """Return what waits for this cassette, by its suffix."""
-    paths: list[Path] = []
+    """Return the cassette's journals or drafts, by their suffix."""
     stem = _journal_stem(cassette)
-    with contextlib.suppress(OSError), os.scandir(cassette.parent / JOURNAL_FOLDER) as items:
-        # "a.json" must not take what is of "a.json.b.json".
-        paths += [
-            Path(item.path)
-            for item in items
-            if item.name.endswith(suffix) and item.name.removesuffix(suffix).rpartition(".")[0] == stem
-        ]
-    return sorted(paths)
+    with contextlib.suppress(OSError), os.scandir(cassette.parent / JOURNAL_FOLDER) as entries:
+        # Files of "a.json.b.json" do not belong to "a.json".
+        return sorted(
+            Path(entry.path)
+            for entry in entries
+            if entry.name.endswith(suffix) and entry.name.removesuffix(suffix).rpartition(".")[0] == stem
+        )
+    return []
 
 
 def new_draft_path(cassette: Path) -> Path:
-    """Return a new name beside a cassette for its next content."""
+    """Return a new path beside a cassette for its next content."""
     return cassette.parent / JOURNAL_FOLDER / f"{_journal_stem(cassette)}.{secrets.token_hex(4)}.tmp"
 
 
@@ -252,32 +251,25 @@ def _journal_stem(cassette: Path) -> str:
 
 
 def find_abandoned_journals(cassette: Path) -> list[Path]:
-    """Return journals of this cassette whose process is gone, the oldest first."""
-    journals = [path for path in find_pending_files(cassette, ".journal") if _is_free(path)]
-    return sorted(journals, key=_age) if len(journals) > 1 else journals
-
-
-def _age(path: Path) -> tuple[int, str]:
-    with contextlib.suppress(OSError):
-        return path.stat().st_mtime_ns, path.name
-    return 0, path.name
-
-
-def _is_free(journal: Path) -> bool:
-    with _lock_if_abandoned(journal, ours=False) as free:
-        return free
+    """Return the cassette's journals whose process has ended, the oldest first."""
+    journals: list[tuple[int, Path]] = []
+    for path in find_pending_files(cassette, ".journal"):
+        with contextlib.suppress(OSError), _lock_if_abandoned(path, ours=False) as free:
+            if free:
+                journals.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(journals)]
 
 
 @contextlib.contextmanager
 def seize_journal(journal: Path, *, ours: bool = False) -> Iterator[list[JournalEntry] | None]:
-    """Hold a journal that no process writes any more, and give its entries; None if somebody does, or it is gone.
+    """Lock a journal that no process writes any more, and yield its entries; None if it is being written, or gone.
 
     Args:
         journal: The file.
-        ours: This process wrote it, and has closed it.
+        ours: Whether this process wrote and closed it.
 
     Raises:
-        CassetteError: It is there and cannot be read; it is left as it is.
+        CassetteError: The journal cannot be read; it is left as it is.
     """
     with _lock_if_abandoned(journal, ours=ours) as free:
         yield _read_entries(journal) if free else None
@@ -302,7 +294,7 @@ def _lock_if_abandoned(journal: Path, *, ours: bool) -> Iterator[bool]:
 
 
 def _read_entries(journal: Path) -> list[JournalEntry]:
-    """Read a journal; a line that was cut by a crash is left out: its answer never reached the caller."""
+    """Read a journal, without lines truncated by a crash: their answers never reached a caller."""
     try:
         data = journal.read_bytes()
     except OSError as error:
@@ -315,25 +307,17 @@ def _read_entries(journal: Path) -> list[JournalEntry]:
             entry = JournalEntry(**json.loads(line))
             check_request(entry.request)
             check_answer(entry.answer)
-            if _has_valid_place(entry):
+            texts = (entry.by, entry.key, entry.take)
+            is_place = all(isinstance(text, str) for text in texts) and entry.take.isdecimal()
+            if is_place and isinstance(entry.n, int) and entry.n >= 0:
                 entries.append(entry)
     return entries
 
 
-def _has_valid_place(entry: Any) -> bool:
-    texts = (entry.by, entry.key, entry.take)
-    return (
-        isinstance(entry.n, int)
-        and entry.n >= 0
-        and all(isinstance(text, str) for text in texts)
-        and entry.take.isdecimal()
-    )
-
-
 def lock_file(fd: int, *, exclusive: bool) -> bool | None:
-    """Lock an open file; False if another process holds it, None where files cannot be locked.
+    """Lock an open file; return False if another process has locked it, None where files cannot be locked.
 
-    The writer wants it alone; readers share it, and only keep out a writer.
+    A writer needs an exclusive lock; readers share a lock, which only excludes a writer.
     """
     if sys.platform == "win32":
         return None
@@ -358,14 +342,14 @@ def _is_still_at(fd: int, path: Path) -> bool:
 
 def _can_be_renamed(journal: Path) -> bool:
     try:
-        journal.rename(journal)  # Windows refuses while somebody has it open
+        journal.rename(journal)  # Windows refuses while a process has the file open
     except OSError:
         return False
     return True
 
 
 def _is_writer_running(journal: Path) -> bool:
-    """Say whether the process in a journal's name runs on this host: the way where files cannot be locked."""
+    """Return whether the process in a journal's name is running, for file systems without locks."""
     try:
         host, pid, _ = journal.name.removesuffix(".journal").rpartition(".")[2].split("-")
         if host != _host_digest():

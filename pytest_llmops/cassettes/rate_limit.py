@@ -1,9 +1,8 @@
-"""How fast judges ask: so many calls at once over all processes of a run, and all of them wait after a 429.
+"""Rate limiting of judge calls: a number of concurrent calls over all processes of a run, which all pause after a 429.
 
-Each call at work holds one of some lock files in the run's folder; a process that dies gives its own back. How long
-everybody waits stands in one more file a server. A judge is never refused by this, only kept waiting: after
-`MAX_WAIT_S`, pauses apart, it asks without a place, as somebody may hold one for a reason that is not known here. So
-does who would wait for calls of its own event loop.
+A running call holds one of the lock files in the run's folder, which is unlocked if its process dies. Another file per
+server holds the pause. No call is refused: after `MAX_WAIT_S` without a slot, not counting pauses, a call goes out
+without a slot, and so does a synchronous call in an event loop, which could only wait for calls of its own loop.
 """
 
 from __future__ import annotations
@@ -23,45 +22,42 @@ from typing import Any
 from pytest_llmops.cassettes import run_folder
 
 POLL_INTERVAL_S = 0.05
-"""How often somebody who waits looks for a free place."""
+"""Interval between attempts to get a slot."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 120.0
-"""The first pause, where the server does not say how long; it doubles with each that follows. And the longest."""
+"""First pause if the server gives no ``retry-after``, doubled with every further pause; and the longest pause."""
 MAX_WAIT_S = 600.0
 RATE_LIMIT_STATUSES = frozenset({429, 529})
-"""Statuses by which a server says that it is asked too often; 503 says so only with the header ``retry-after``."""
+"""Statuses of a rate limit; 503 is a rate limit only with the header ``retry-after``."""
 UNAVAILABLE_STATUS = 503
 FIRST_SERVER_ERROR = 500
-"""Statuses from here on do not say that the server answers again."""
 GIVEN_UP = -1
-"""In place of the how manyeth pause it is: the server says no for good, as an empty account does. Nobody waits for it."""
+"""Instead of the number of pauses in a row: the server refuses for good (as for an empty account); calls do not wait."""
 
 
 @dataclass(slots=True, eq=False)
 class CallSlot:
-    """The place of one call at work; without a lock it only tells what the server said."""
+    """The slot of a running call; without a lock it only passes on what the server replied."""
 
     _pace: RateLimiter
     _host: str
     _lock: Any = None
     _left: bool = False
 
-    def leave(self, status: int, headers: Mapping[str, str]) -> None:
-        """Give the place back, and make everybody wait if the server was asked too often; the second call does nothing.
+    def release(self, status: int, headers: Mapping[str, str]) -> None:
+        """Release the slot, and pause all calls if the server reports a rate limit; a second call has no effect.
 
         Args:
-            status: Of the answer; 0: there was none.
-            headers: In small letters.
+            status: The answer's status; 0: no answer.
+            headers: The answer's headers, with lower-case names.
         """
         if self._left:
             return
         self._left, lock = True, self._lock
         if lock is not None:
             lock.release()
-        retry_after_s = (
-            _parse_retry_after(headers, self._pace.now())
-            if status in (*RATE_LIMIT_STATUSES, UNAVAILABLE_STATUS)
-            else None
-        )
+        retry_after_s = None
+        if status in (*RATE_LIMIT_STATUSES, UNAVAILABLE_STATUS):
+            retry_after_s = _parse_retry_after(headers, self._pace.now())
         if status in RATE_LIMIT_STATUSES or retry_after_s is not None:
             self._pace.slow_down(self._host, retry_after_s)
         elif 0 < status < FIRST_SERVER_ERROR:
@@ -70,13 +66,13 @@ class CallSlot:
 
 @dataclass(slots=True, eq=False)
 class RateLimiter:
-    """The pace of a run's judges, shared by all its processes and threads.
+    """Slots and pauses of a run's judge calls, shared by all its processes and threads.
 
     Args:
-        limit: Calls at once.
-        folder: Finds the folder of the run, on a disk of this machine.
-        now: The clock, in seconds since 1970: all processes have to tell the same time.
-        sleep: Waits so many seconds.
+        limit: Maximum number of concurrent calls.
+        folder: Returns the folder of the run, on a disk of this machine.
+        now: The clock, in seconds since 1970, the same in all processes.
+        sleep: Waits for a number of seconds.
     """
 
     limit: int
@@ -87,49 +83,51 @@ class RateLimiter:
     _refused: str = field(default="", repr=False)
 
     def enter(self, host: str = "") -> CallSlot:
-        """Wait until a call to a host may go out, and return its place."""
-        # In a loop nobody could give a place back while this waits for one.
-        waited = MAX_WAIT_S if _is_in_event_loop() else 0.0
-        while not isinstance(result := self.look(host, waited), CallSlot):
+        """Wait until a call to a host may go out, and return its slot."""
+        asyncio = sys.modules.get("asyncio")
+        # In an event loop no call could release its slot while this waits.
+        in_loop = asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 -- documented
+        waited = MAX_WAIT_S if in_loop else 0.0
+        while not isinstance(result := self.try_enter(host, waited), CallSlot):
             waited += POLL_INTERVAL_S if result == POLL_INTERVAL_S else 0.0
             self.sleep(result)
         return result
 
     async def enter_async(self, host: str = "") -> CallSlot:
-        """Wait in an event loop, in which the calls that are waited for may be at work."""
-        import anyio  # of httpx: whatever loop it runs in
+        """Wait in an event loop, without blocking the calls that hold the slots."""
+        import anyio  # a dependency of httpx, for any kind of loop
 
         waited = 0.0
-        while not isinstance(result := self.look(host, waited), CallSlot):
+        while not isinstance(result := self.try_enter(host, waited), CallSlot):
             waited += POLL_INTERVAL_S if result == POLL_INTERVAL_S else 0.0
-            await anyio.sleep(result)  # what ends the wait may happen in another process
+            await anyio.sleep(result)  # polling: the slot may be released in another process
         return result
 
-    def look(self, host: str = "", waited: float = 0.0) -> CallSlot | float:
-        """Return a place if a call may go out now, else how many seconds to wait before the next look.
+    def try_enter(self, host: str = "", waited: float = 0.0) -> CallSlot | float:
+        """Return a slot if a call may go out now, else the seconds to wait before the next attempt.
 
         Args:
-            host: Where it goes: each host has pauses of its own.
-            waited: For how many seconds somebody has waited for a place; a pause is no such wait.
+            host: The host, which has its own pauses.
+            waited: Seconds that the call has waited for a slot, without pauses.
         """
         left = self._pause(host)[0] - self.now()
         if left > 0:
             return max(left, 2 * POLL_INTERVAL_S)
         try:
-            lock = self._free()
-        except OSError:  # no disk to keep the pace on: the call itself must not fail of it
+            lock = self._acquire_free_slot()
+        except OSError:  # no disk for locks: the call itself must not fail
             return CallSlot(self, host)
         if lock is not None:
             return CallSlot(self, host, lock)
         return CallSlot(self, host) if waited >= MAX_WAIT_S else POLL_INTERVAL_S
 
-    def _free(self) -> Any:
+    def _acquire_free_slot(self) -> Any:
         from filelock import FileLock, Timeout
 
         for place in range(self.limit):
-            # Each looks from another place on, so that they do not all meet at the first.
+            # Limiters start at different slots, so that they do not all try the first.
             number = (self._next + place) % self.limit
-            # Whoever reads the end of an answer gives its place back, in whatever thread.
+            # The slot is released where the answer's end is read, in any thread.
             lock = FileLock(self.folder() / f"judge-{number}.lock", timeout=0, thread_local=False)
             with contextlib.suppress(Timeout):
                 lock.acquire()
@@ -138,18 +136,18 @@ class RateLimiter:
         return None
 
     def slow_down(self, host: str, seconds: float | None) -> None:
-        """Make everybody wait: as long as the server says, else longer with each time in a row.
+        """Pause all calls: as long as the server demands, or longer with every pause in a row.
 
         Args:
-            host: Who is asked too often.
-            seconds: What the server says; None: nothing. More than two minutes count as two minutes.
+            host: The host with the rate limit.
+            seconds: The pause that the server demands, limited to two minutes; None: not given.
         """
         self._refused = host
         until, row = self._pause(host)
         if row == GIVEN_UP:
             return
         now = self.now()
-        if now >= until:  # else several calls at work were answered the same at once: that is one time
+        if now >= until:  # otherwise, the answers to concurrent calls count as a single rate limit
             row += 1
             backed_off = FIRST_PAUSE_S * 2 ** min(row - 1, 10) if seconds is None else 0.0
             until = now + min(max(seconds or 0.0, backed_off), LONGEST_PAUSE_S)
@@ -158,32 +156,32 @@ class RateLimiter:
         self._write(host, until, row)
 
     def speed_up(self, host: str) -> None:
-        """The server answers again: the next pause is a first one."""
+        """Restart the pauses: the server answers again."""
         until, row = self._pause(host)
         if row == GIVEN_UP or (row and self.now() >= until):
             self._write(host, 0.0, 0)
 
     def give_up(self) -> None:
-        """Let nobody wait any more for the server that refused last, until it answers: waiting has not helped."""
+        """Stop pausing calls to the server that refused last, until it answers: waiting has not helped."""
         self._write(self._refused, 0.0, GIVEN_UP)
 
     @property
     def gave_up(self) -> bool:
-        """Whether nobody waits any more for the server that refused last."""
+        """Return whether calls to the server that refused last are not paused any more."""
         return self._pause(self._refused)[1] == GIVEN_UP
 
     def _pause(self, host: str) -> tuple[float, int]:
-        """Until when everybody waits, and the how manyeth pause in a row that is."""
+        """Return when the host's pause ends, and its number among the pauses in a row."""
         try:
             until, row = self._file(host).read_text("ascii").split()
             pause = float(until), int(row)
         except (OSError, ValueError):
             return 0.0, 0
-        # One that ends further off than any pause lasts was written by a clock that has been set back since.
+        # A pause that ends later than the longest pause was written before the clock was set back.
         return pause if pause[0] - self.now() <= LONGEST_PAUSE_S else (self.now(), pause[1])
 
     def _write(self, host: str, until: float, row: int) -> None:
-        # A pace that cannot be written is none: the calls themselves must not fail of it.
+        # The calls themselves must not fail if the pause cannot be written.
         with contextlib.suppress(OSError):
             handle, name = tempfile.mkstemp(dir=self.folder(), prefix="pause.")
             with os.fdopen(handle, "w", encoding="ascii") as file:
@@ -197,7 +195,7 @@ class RateLimiter:
 
 
 def _parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that a server asks to wait; None: it does not say."""
+    """Return the seconds that a server demands to wait, or None."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         with contextlib.suppress(KeyError, ValueError):
             seconds = float(headers[name]) * scale
@@ -208,8 +206,3 @@ def _parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     with contextlib.suppress(KeyError, ValueError, TypeError, OverflowError):
         return max(parsedate_to_datetime(headers["retry-after"]).timestamp() - now, 0.0)
     return None
-
-
-def _is_in_event_loop() -> bool:
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 -- documented

@@ -89,7 +89,7 @@ def test_after_it_was_in_vain_nobody_waits_until_the_server_answers(tmp_path: Pa
         with pytest.raises(ModelError):
             retry_rate_limited(later)
         assert (empty.asked, later.asked) == (1, 1)
-        pace.enter().leave(200, {})
+        pace.enter().release(200, {})
         assert retry_rate_limited(Busy(busy())) == "yes"
 
 

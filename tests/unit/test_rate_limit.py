@@ -50,15 +50,15 @@ def pace(folder: Path, clock: Clock, limit: int = 2) -> RateLimiter:
 
 def test_so_many_places_and_no_more_and_one_that_is_given_back_is_free(tmp_path: Path, clock: Clock) -> None:
     one, other = pace(tmp_path, clock), pace(tmp_path, clock)
-    held = [one.look(), other.look()]
+    held = [one.try_enter(), other.try_enter()]
     assert all(isinstance(slot, CallSlot) for slot in held)
-    assert one.look() == other.look() == rate_limit.POLL_INTERVAL_S
+    assert one.try_enter() == other.try_enter() == rate_limit.POLL_INTERVAL_S
     assert isinstance(held[1], CallSlot)
-    held[1].leave(200, {})
-    held[1].leave(200, {})  # the second time is nothing
-    again = one.look()
+    held[1].release(200, {})
+    held[1].release(200, {})  # the second time is nothing
+    again = one.try_enter()
     assert isinstance(again, CallSlot)
-    assert one.look() == rate_limit.POLL_INTERVAL_S
+    assert one.try_enter() == rate_limit.POLL_INTERVAL_S
 
 
 def test_another_process_holds_places_and_gives_them_back_when_it_dies(tmp_path: Path, clock: Clock) -> None:
@@ -72,17 +72,17 @@ def test_another_process_holds_places_and_gives_them_back_when_it_dies(tmp_path:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline().strip() == b"held"
-        assert pace(tmp_path, clock).look() == rate_limit.POLL_INTERVAL_S
+        assert pace(tmp_path, clock).try_enter() == rate_limit.POLL_INTERVAL_S
         other.kill()
-    assert isinstance(pace(tmp_path, clock).look(), CallSlot)
+    assert isinstance(pace(tmp_path, clock).try_enter(), CallSlot)
 
 
 def test_a_place_may_be_given_back_by_another_thread(tmp_path: Path, clock: Clock) -> None:
     one = pace(tmp_path, clock, limit=1)
     slot = one.enter()
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(slot.leave, 200, {}).result()
-    assert isinstance(one.look(), CallSlot)
+        pool.submit(slot.release, 200, {}).result()
+    assert isinstance(one.try_enter(), CallSlot)
 
 
 def test_who_waits_too_long_asks_without_a_place(
@@ -91,9 +91,9 @@ def test_who_waits_too_long_asks_without_a_place(
     monkeypatch.setattr(rate_limit, "MAX_WAIT_S", 3.0)
     one = pace(tmp_path, clock, limit=1)
     held = one.enter()
-    one.enter().leave(200, {})
+    one.enter().release(200, {})
     assert sum(clock.waits) == pytest.approx(3.0, rel=0.05)
-    held.leave(200, {})
+    held.release(200, {})
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_who_waits_too_long_asks_without_a_place(
 def test_all_wait_as_long_as_the_server_says(
     tmp_path: Path, clock: Clock, headers: dict[str, str], seconds: float
 ) -> None:
-    pace(tmp_path, clock).enter().leave(429, headers)
-    pace(tmp_path, clock).enter().leave(200, {})
+    pace(tmp_path, clock).enter().release(429, headers)
+    pace(tmp_path, clock).enter().release(200, {})
     assert sum(clock.waits) == pytest.approx(seconds)
 
 
@@ -124,11 +124,11 @@ def test_the_pause_doubles_in_a_row_and_a_good_answer_ends_the_row(tmp_path: Pat
     waited = []
     for _ in range(10):
         clock.waits.clear()
-        one.enter().leave(429, {})
+        one.enter().release(429, {})
         waited.append(sum(clock.waits))
     assert waited == [0, 1, 2, 4, 8, 16, 32, 64, 120, 120]
-    one.enter().leave(200, {})
-    one.enter().leave(429, {})
+    one.enter().release(200, {})
+    one.enter().release(429, {})
     clock.waits.clear()
     one.enter()
     assert sum(clock.waits) == pytest.approx(1.0)
@@ -137,9 +137,9 @@ def test_the_pause_doubles_in_a_row_and_a_good_answer_ends_the_row(tmp_path: Pat
 def test_several_refusals_at_once_are_one(tmp_path: Path, clock: Clock) -> None:
     one = pace(tmp_path, clock, limit=3)
     slots = [one.enter() for _ in range(3)]
-    slots[0].leave(429, {})
-    slots[1].leave(429, {"retry-after": "5"})
-    slots[2].leave(429, {"retry-after": "3"})
+    slots[0].release(429, {})
+    slots[1].release(429, {"retry-after": "5"})
+    slots[2].release(429, {"retry-after": "3"})
     one.enter()
     assert sum(clock.waits) == pytest.approx(5.0)
 
@@ -151,7 +151,7 @@ def test_several_refusals_at_once_are_one(tmp_path: Path, clock: Clock) -> None:
 def test_which_answers_make_all_wait(
     tmp_path: Path, clock: Clock, status: int, headers: dict[str, str], waits: float
 ) -> None:
-    pace(tmp_path, clock).enter().leave(status, headers)
+    pace(tmp_path, clock).enter().release(status, headers)
     pace(tmp_path, clock).enter()
     assert sum(clock.waits) == pytest.approx(waits)
 
@@ -161,7 +161,7 @@ def test_a_damaged_pause_is_none(tmp_path: Path, clock: Clock, text: str) -> Non
     pace(tmp_path, clock).slow_down("", None)
     (file,) = tmp_path.glob("pause-*")
     file.write_text(text, encoding="utf-8", errors="surrogatepass")
-    assert isinstance(pace(tmp_path, clock).look(), CallSlot)
+    assert isinstance(pace(tmp_path, clock).try_enter(), CallSlot)
 
 
 def test_in_an_event_loop_the_others_go_on(tmp_path: Path, clock: Clock) -> None:
@@ -175,7 +175,7 @@ def test_in_an_event_loop_the_others_go_on(tmp_path: Path, clock: Clock) -> None
         for _ in range(5):
             await asyncio.sleep(0)
         at_work -= 1
-        slot.leave(200, {})
+        slot.release(200, {})
 
     async def all_of_them() -> None:
         await asyncio.gather(*(use() for _ in range(5)))
@@ -192,8 +192,8 @@ def test_in_an_event_loop_a_call_that_would_block_it_goes_without_a_place(
 
     async def both() -> None:
         held = await one.enter_async()
-        one.enter().leave(200, {})
-        held.leave(200, {})
+        one.enter().release(200, {})
+        held.release(200, {})
 
     asyncio.run(both())
     assert clock.waits == []
@@ -202,26 +202,26 @@ def test_in_an_event_loop_a_call_that_would_block_it_goes_without_a_place(
 def test_each_host_has_pauses_of_its_own_and_only_an_answer_ends_a_row(tmp_path: Path, clock: Clock) -> None:
     one = pace(tmp_path, clock)
     for _ in range(3):
-        one.enter("busy").leave(429, {})
-        one.enter("free").leave(200, {})
-        one.enter("busy").leave(500, {})
+        one.enter("busy").release(429, {})
+        one.enter("free").release(200, {})
+        one.enter("busy").release(500, {})
     assert sum(clock.waits) == pytest.approx(1 + 2 + 4)
     clock.waits.clear()
-    one.enter("free").leave(200, {})
+    one.enter("free").release(200, {})
     assert clock.waits == []
 
 
 def test_nobody_waits_for_who_was_given_up_until_it_answers(tmp_path: Path, clock: Clock) -> None:
     one, other = pace(tmp_path, clock), pace(tmp_path, clock)
-    one.enter("busy").leave(429, {"retry-after": "60"})
+    one.enter("busy").release(429, {"retry-after": "60"})
     assert [one.gave_up] == [False]
     one.give_up()
-    other.enter("busy").leave(429, {"retry-after": "60"})
-    other.enter("busy").leave(429, {})
+    other.enter("busy").release(429, {"retry-after": "60"})
+    other.enter("busy").release(429, {})
     assert [other.gave_up, clock.waits] == [True, []]
-    other.enter("busy").leave(200, {})
+    other.enter("busy").release(200, {})
     assert [other.gave_up] == [False]
-    other.enter("busy").leave(429, {})
+    other.enter("busy").release(429, {})
     one.enter("busy")
     assert sum(clock.waits) == pytest.approx(1.0)
 
@@ -233,18 +233,18 @@ def test_a_pause_is_no_wait_for_a_place_and_a_clock_that_is_set_back_is_none(
     held = one.enter()
     one.slow_down("", 100)
     clock.time -= 3_600
-    assert one.look() == rate_limit.POLL_INTERVAL_S
-    held.leave(200, {})
+    assert one.try_enter() == rate_limit.POLL_INTERVAL_S
+    held.release(200, {})
     for _ in range(10):
-        one.enter().leave(429, {"retry-after": "120"})
+        one.enter().release(429, {"retry-after": "120"})
     held = one.enter()
-    assert one.look() == rate_limit.POLL_INTERVAL_S  # after 20 minutes of pauses the limit still holds
-    held.leave(200, {})
+    assert one.try_enter() == rate_limit.POLL_INTERVAL_S  # after 20 minutes of pauses the limit still holds
+    held.release(200, {})
 
 
 def test_without_a_folder_a_call_goes_out_all_the_same(tmp_path: Path, clock: Clock) -> None:
     slot = pace(tmp_path / "none" / "such", clock).enter()
-    slot.leave(429, {})
+    slot.release(429, {})
 
 
 def test_calls_of_judges_keep_the_pace_and_others_do_not(tmp_path: Path, clock: Clock) -> None:
@@ -264,7 +264,7 @@ def test_calls_of_judges_keep_the_pace_and_others_do_not(tmp_path: Path, clock: 
             client.post(f"{server.url}/v1/x", json={"n": 2})
             client.post(f"{server.url}/v1/x", json={"n": 3})
         assert sum(clock.waits) == pytest.approx(9.0)
-        assert isinstance(one.look(), CallSlot)  # nobody is left at work
+        assert isinstance(one.try_enter(), CallSlot)  # nobody is left at work
     assert tape.counts.recorded == 1
 
 
@@ -274,11 +274,11 @@ def test_no_more_calls_at_once_than_allowed_whatever_the_client(tmp_path: Path, 
     looking, all_look = set(), threading.Event()
 
     class Watched(RateLimiter):
-        def look(self, host: str = "", waited: float = 0.0) -> CallSlot | float:
+        def try_enter(self, host: str = "", waited: float = 0.0) -> CallSlot | float:
             looking.add(threading.get_ident())
             if len(looking) == 4:  # the three, and who holds the place
                 all_look.set()
-            return super().look(host, waited)
+            return super().try_enter(host, waited)
 
     one = Watched(1, lambda: tmp_path)
     held = one.enter()
@@ -306,7 +306,7 @@ def test_no_more_calls_at_once_than_allowed_whatever_the_client(tmp_path: Path, 
             running = [pool.submit(copy_context().run, call, number) for number in range(3)]
             assert all_look.wait(WAIT_S)
             assert server.count == 0
-            held.leave(200, {})
+            held.release(200, {})
             assert [done.result(WAIT_S) for done in running] == [200] * 3
         assert server.count == 3
 
@@ -322,4 +322,4 @@ def test_a_call_that_breaks_off_gives_its_place_back(tmp_path: Path, clock: Cloc
             url = server.url
         with pytest.raises(httpx2.ConnectError):
             client.post(f"{url}/v1/x", json={})
-        assert isinstance(one.look(), CallSlot)
+        assert isinstance(one.try_enter(), CallSlot)

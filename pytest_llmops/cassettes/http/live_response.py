@@ -149,7 +149,7 @@ class LiveAnswer:
         self.open = False
         self._tape.unfinished.pop(id(self), None)
         if self._slot is not None:
-            self._slot.leave(status, headers)
+            self._slot.release(status, headers)
         took = round(time.perf_counter() - self._started, TIMING_DIGITS)
         kind = headers.get("content-type", "").lower()
         streamed = any(name in kind for name in STREAM_CONTENT_TYPES)

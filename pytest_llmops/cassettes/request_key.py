@@ -1,9 +1,8 @@
-"""A request in the form that counts: redacted, canonical, and hashed into a key.
+"""Keys of requests: a request is redacted, put into canonical form, and hashed.
 
-Headers do not count, nor the port of a loopback server, the order of a JSON object and its white space,
-the order of the query, or the random boundary of a multipart body.
-
-What of a request does not count: ignored JSON paths and query parameters, and the user's normalizers.
+The key ignores headers, the port of a loopback server, the order of JSON members and white space, the order of the
+query, and the random boundary of a multipart body. `MatchRules` ignore JSON paths and query parameters, and apply the
+user's normalizers.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Normalizer = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class MatchRules:
-    """Rules over which requests are the same question, beyond the fixed ones.
+    """Parts of a request to ignore when matching recordings, in addition to the fixed parts.
 
     >>> MatchRules(("**.id",)).drop_ignored({"a": [{"id": 1, "b": 2}]})
     {'a': [{'b': 2}]}
@@ -47,22 +46,22 @@ class MatchRules:
         return bool(self.ignore or self.normalise)
 
     def drop_ignored(self, value: Any) -> Any:
-        """Return parsed JSON without what the ignored paths name; the value itself stays as it is."""
+        """Return a copy of parsed JSON without the ignored paths."""
         for path in self._paths:
             value = drop_path(value, path)
         return value
 
     def counted_params(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return the parameters of a query that count."""
+        """Return the parameters of a query that are not ignored."""
         return [pair for pair in pairs if pair[0] not in self._params]
 
     @property
     def has_params(self) -> bool:
-        """Whether a query parameter is ignored."""
+        """Return whether a query parameter is ignored."""
         return bool(self._params)
 
     def normalize_text(self, text: str) -> str:
-        """Return a text as the normalizers leave it."""
+        """Return a text after all normalizers."""
         for normalize in self.normalise:
             text = normalize(text)
         return text
@@ -78,7 +77,7 @@ _BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request as the recorder sees it; equal keys are the same question."""
+    """A request as it is matched with recordings, by its key."""
 
     method: str
     url: str
@@ -86,21 +85,21 @@ class Question:
     content_type: str
     key: str
     json: object = None
-    """The parsed body, where it is JSON."""
+    """The parsed body if it is JSON."""
     address: str = ""
-    """Host and port as they were asked: in the key, servers on this machine are one."""
+    """Host and port; the key treats all servers on this machine as equal."""
 
 
 @lru_cache(maxsize=1024)
 def canonical_url(url: str) -> str:
-    """Return the URL without user, fragment and loopback port, its query sorted and secrets masked.
+    """Return a URL without user, fragment and loopback port, with sorted query and masked secrets.
 
     >>> canonical_url("http://localhost:8080/v1/chat?b=1&a=2&api_key=x#f")
     'http://loopback/v1/chat?a=2&api_key=%5Bsecret%5D&b=1'
     """
     try:
         return _canonicalize_url(url)
-    except ValueError:  # no client could send it either
+    except ValueError:  # no client can send it
         return url
 
 
@@ -127,7 +126,7 @@ def build_question(
     *,
     rules: MatchRules = NO_RULES,
 ) -> Question:
-    """Return the question that a request is; the redactor learns the request's own credentials."""
+    """Return a request in the form that is matched; the redactor learns the request's credentials."""
     redactor.learn_headers(headers)
     content_type = headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()

@@ -1,6 +1,6 @@
-"""One cassette file: reading, and the locked merge of journals into it, which replaces the file in one step.
+"""Cassette files: reading, formatting, and the locked merge of journals into them.
 
-JSON as a cassette file is laid out: one line a value, but short things whole on one line.
+A file has a line per JSON value, and short values on a single line. It is replaced in one step.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from pytest_llmops.wire.body import check_answer, check_request
 
 MAX_LIST_WIDTH = 100
 _FRAME_KEYS = frozenset({"headers", "payload"})
-"""The keys of a frame of an event stream."""
+"""Keys of a frame in an AWS event stream."""
 _LINE_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 def format_json(value: Any, end: str = "\n") -> str:
-    r"""Return JSON, indented by one blank a level; numbers, markers and frames are one line each.
+    r"""Return JSON indented by a space per level; lists of numbers, blob markers and frames take a line each.
 
     >>> print(format_json({"a": [1, 2], "b": ["x"]}))
     {
@@ -47,7 +47,9 @@ def format_json(value: Any, end: str = "\n") -> str:
     if isinstance(value, str):
         return encode_basestring(value)
     inner = f"{end} "
-    if isinstance(value, dict) and value and not _is_one_line(value):
+    if isinstance(value, dict) and value:
+        if (len(value) == 1 and not MARKER_KEYS.isdisjoint(value)) or value.keys() == _FRAME_KEYS:
+            return _LINE_ENCODER.encode(value)
         rows = [f"{encode_basestring(key)}: {format_json(item, inner)}" for key, item in value.items()]
         return f"{{{inner}{f',{inner}'.join(rows)}{end}}}"
     if isinstance(value, list) and value:
@@ -58,17 +60,13 @@ def format_json(value: Any, end: str = "\n") -> str:
     return _LINE_ENCODER.encode(value)
 
 
-def _is_one_line(value: dict[str, Any]) -> bool:
-    return (len(value) == 1 and not MARKER_KEYS.isdisjoint(value)) or value.keys() == _FRAME_KEYS
-
-
 FORMAT_VERSION = 1
 MAX_DIGITS = 12
 
 
 @dataclass(slots=True)
 class Interaction:
-    """One question with its answers: a list for each take, in the order they were given."""
+    """A request with its answers: for each take, a list in the order in which they were given."""
 
     by: str
     key: str
@@ -76,10 +74,10 @@ class Interaction:
     answers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def to_wire(self, blobs: dict[str, str] | None = None) -> dict[str, Any]:
-        """Return what the file holds; long texts are added to the blobs of the file.
+        """Return the interaction as it is stored, and add its long texts to the blobs of the file.
 
         Raises:
-            CassetteError: It came from a file that does not hold its long texts.
+            CassetteError: The interaction's own file lacks a long text.
         """
         blobs_by_id = {} if blobs is None else blobs
         takes = sorted(self.answers.items(), key=lambda take: int(take[0]))
@@ -98,25 +96,25 @@ def _take_out_body(message: dict[str, Any], blobs: dict[str, str]) -> dict[str, 
 
 
 def load_cassette(path: Path) -> dict[str, Interaction]:
-    """Read a cassette file into interactions by key; a file that is not there is empty.
+    """Return the interactions of a cassette file by key; none if the file does not exist.
 
     Raises:
-        CassetteError: It cannot be read; the file is left as it is.
+        CassetteError: The file cannot be read; it is left as it is.
     """
     try:
-        text = locking.retry_while_in_use(path.read_bytes)
+        data = locking.retry_while_in_use(path.read_bytes)
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise CassetteError(f"cassette {path}: cannot be read: {error}; check its permissions") from None
-    return parse_cassette(text, path)
+    return parse_cassette(data, path)
 
 
 def parse_cassette(data: bytes, path: Path) -> dict[str, Interaction]:
-    """Read the bytes of a cassette file.
+    """Return the interactions in the bytes of a cassette file by key.
 
     Raises:
-        CassetteError: They are no cassette of this format.
+        CassetteError: The bytes are not a cassette of this format.
     """
     if b"<<<<<<< " in data and b"\n>>>>>>> " in data:
         raise _damaged_error(
@@ -151,26 +149,23 @@ def _damaged_error(path: Path, what: str, step: str) -> CassetteError:
 
 
 def _parse_interaction(wire: Mapping[str, Any], blobs: Mapping[str, str] | None) -> Interaction:
-    answers = {str(int(take)): take_answers for take, take_answers in wire["answers"].items()}
-    for take_answers in answers.values():
-        if not isinstance(take_answers, list):
-            raise CassetteError("the answers of a take: expected a list")
-        for answer in take_answers:
-            check_answer(answer)
+    takes = {str(int(take)): answers for take, answers in wire["answers"].items()}
+    if not all(isinstance(answers, list) for answers in takes.values()):
+        raise CassetteError("the answers of a take: expected a list")
+    all_answers = [answer for answers in takes.values() for answer in answers]
+    for answer in all_answers:
+        check_answer(answer)
     check_request(wire["request"])
     if not isinstance(wire["key"], str):
         raise CassetteError("a key: expected a text")
     if blobs is not None:
-        for message in (
-            wire["request"],
-            *(message for take_answers in answers.values() for message in take_answers),
-        ):
+        for message in (wire["request"], *all_answers):
             message["body"] = StoredBody(message["body"], blobs)
-    return Interaction(str(wire["by"]), wire["key"], wire["request"], answers)
+    return Interaction(str(wire["by"]), wire["key"], wire["request"], takes)
 
 
 def _index_by_key(interactions: Iterable[Interaction]) -> dict[str, Interaction]:
-    """By key; where a git merge kept both sides of one question, the first answer of a take stays."""
+    """Return interactions by key; if a git merge kept both sides of a request, the first answers of a take stay."""
     by_key: dict[str, Interaction] = {}
     for interaction in interactions:
         first = by_key.setdefault(interaction.key, interaction)
@@ -180,14 +175,12 @@ def _index_by_key(interactions: Iterable[Interaction]) -> dict[str, Interaction]
 
 
 def format_cassette(interactions: Iterable[Interaction], recorded: str) -> str:
-    """Return the text of a cassette file, ordered by test and place, not by key; its long texts come last.
+    """Return the text of a cassette file, ordered by test and time of recording, with long texts at the end.
 
     Raises:
-        CassetteError: An interaction came from a file that does not hold its long texts.
+        CassetteError: An interaction's own file lacks a long text.
     """
-    ordered = sorted(
-        interactions, key=lambda interaction: (*_recording_order(interaction.by), interaction.key)
-    )
+    ordered = sorted(interactions, key=_recording_order)
     blobs: dict[str, str] = {}
     wires = [interaction.to_wire(blobs) for interaction in ordered]
     document: dict[str, Any] = {"format": FORMAT_VERSION, "recorded": recorded, "interactions": wires}
@@ -196,14 +189,15 @@ def format_cassette(interactions: Iterable[Interaction], recorded: str) -> str:
     return format_json(document) + "\n"
 
 
-def _recording_order(by: str) -> tuple[str, int]:
-    test, _, number = by.rpartition("#")
-    # A number of thousands of digits, of a hostile file, is none.
-    return (test, int(number)) if number.isdecimal() and len(number) <= MAX_DIGITS else (by, 0)
+def _recording_order(interaction: Interaction) -> tuple[str, int, str]:
+    test, _, number = interaction.by.rpartition("#")
+    if number.isdecimal() and len(number) <= MAX_DIGITS:  # a hostile file may have thousands of digits
+        return test, int(number), interaction.key
+    return interaction.by, 0, interaction.key
 
 
 def read_recording_day(path: Path) -> str:
-    """Return the day a cassette was last written, as the file tells it; empty if it does not."""
+    """Return the day of the last recording in a cassette file, or ""."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         head = file.read(200).decode("utf-8", "replace")
         _, separator, rest = head.partition('"recorded": "')
@@ -212,15 +206,15 @@ def read_recording_day(path: Path) -> str:
 
 
 def load_with_journals(path: Path) -> dict[str, Interaction]:
-    """Read a cassette together with what killed runs left behind, which stays where it is.
+    """Return the interactions of a cassette and of the journals of killed runs; no file is changed.
 
     Raises:
-        CassetteError: It cannot be read; the file is left as it is.
+        CassetteError: The cassette cannot be read.
     """
     interactions = load_cassette(path)
     if not find_abandoned_journals(path):
         return interactions
-    # Somebody may be merging just that: read both while nobody can.
+    # Another process may be merging the journals: read all files under the lock.
     with locking.lock_cassette(path):
         interactions = load_cassette(path)
         for journal in find_abandoned_journals(path):
@@ -232,7 +226,7 @@ def load_with_journals(path: Path) -> dict[str, Interaction]:
 def apply_entries(
     interactions: dict[str, Interaction], entries: Iterable[JournalEntry], *, replace: bool
 ) -> None:
-    """Put journal entries into interactions: the first answer for a place stays, unless they were made to replace it."""
+    """Add journal entries to interactions; the first answer in a place stays unless the entry replaces it."""
     for entry in entries:
         interaction = interactions.setdefault(entry.key, Interaction(entry.by, entry.key, entry.request))
         interaction.by = entry.by if replace else min(interaction.by, entry.by)
@@ -252,19 +246,18 @@ def merge_journals(
     replace: bool,
     keep: Mapping[tuple[str, str], int] | None = None,
 ) -> None:
-    """Merge journals into the cassette and remove them; those that killed runs left behind come first.
+    """Merge journals into a cassette and remove them, the journals of killed runs first.
 
     Args:
-        cassette: The file; made if it is not there.
-        journals: What to take in.
-        redactor: Knows the secrets: a file that still holds one is refused.
-        replace: Answers of the journals replace those of the file.
-        keep: How many answers of a (key, take) to keep: questions that are not in it are dropped.
-            None keeps all.
+        cassette: The file; created if it does not exist.
+        journals: This process's journals.
+        redactor: Knows the secrets: a file with a secret is not written.
+        replace: Whether answers of the journals replace answers of the file.
+        keep: Number of answers to keep by (key, take); interactions with other keys are dropped. None: keep all.
 
     Raises:
-        CassetteError: The file is damaged, a secret would be written, or the disk refuses; the old file and
-            the journals are left as they are.
+        CassetteError: The file is damaged or cannot be written, or a secret would be written; the file and the
+            journals are left as they are.
     """
     own = list(journals)
     with locking.lock_cassette(cassette), contextlib.ExitStack() as held:
@@ -272,11 +265,11 @@ def merge_journals(
         taken = []
         for journal in [*(path for path in find_abandoned_journals(cassette) if path not in own), *own]:
             entries = held.enter_context(seize_journal(journal, ours=journal in own))
-            if entries is None:  # a thread that outlived its test writes it: the next merge takes it in
+            if entries is None:  # still written by a thread that outlived its test: left for the next merge
                 continue
             apply_entries(interactions, entries, replace=replace)
             taken.append(journal)
-        if not taken and keep is None:  # another process has merged all of it
+        if not taken and keep is None:  # another process has merged the journals
             return
         kept = interactions.values() if keep is None else _drop_unrequested(interactions.values(), keep)
         text = format_cassette(kept, datetime.now(UTC).date().isoformat())
@@ -295,7 +288,7 @@ def merge_journals(
 def _drop_unrequested(
     interactions: Iterable[Interaction], keep: Mapping[tuple[str, str], int]
 ) -> list[Interaction]:
-    """Leave out what was not asked; a take that was not asked at all belongs to another trial."""
+    """Drop answers without a request; a take without any request belongs to another trial, and stays."""
     keys = {key for key, _ in keep}
     kept = [interaction for interaction in interactions if interaction.key in keys]
     for interaction in kept:
@@ -310,17 +303,17 @@ def rewrite_cassette(
     redactor: Redactor,
     recorded: str,
 ) -> None:
-    """Replace a cassette, or remove it, while nobody else writes it.
+    """Replace or remove a cassette under its lock.
 
     Args:
-        cassette: The file; made if it is not there.
-        make_interactions: What it holds from now on, or None to remove it. Called under the lock: what it looks at stays so.
-        redactor: Knows the secrets: a file that holds one is refused.
-        recorded: The day of the recording; empty where it is not known.
+        cassette: The file; created if it does not exist.
+        make_interactions: Returns the new content, or None to remove the file. Called under the lock; if it raises, the
+            file is left as it is.
+        redactor: Knows the secrets: a file with a secret is not written.
+        recorded: The day of the recording, or "".
 
     Raises:
-        CassetteError: A secret would be written, or the disk refuses; the file is left as it is. So it is by
-            whatever ``make_interactions`` raises.
+        CassetteError: The file cannot be written, or a secret would be written; the file is left as it is.
     """
     with locking.lock_cassette(cassette):
         kept = make_interactions()

@@ -1,4 +1,4 @@
-"""One cassette while a test runs: what answers, what is new, what was missed."""
+"""A cassette in use: replays recorded answers, records live answers, and collects misses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.shared_answers import SharedAnswers
 
 MAX_NEIGHBOUR_CASSETTES = 60
-"""Cassettes beside a missing one that are searched for the nearest request."""
+"""Maximum number of cassettes to search for the nearest request if the tape's own cassette is missing."""
 WRITING_MODES = ("new", "all")
 
 
@@ -48,14 +48,14 @@ class Tape:
         mode: ``none``, ``new``, ``all``, ``live`` or ``verify``.
         redactor: Masks secrets.
         owner: The test, for the order in a shared file.
-        command: What a miss tells the user to run.
-        allowed: Hosts that pass through, neither recorded nor blocked.
-        shared: Others use this file too: what this tape does not ask is not stale.
-        rules: What of a request does not count.
-        record_errors: Keep answers about the moment too (429, 5xx).
-        ledger: Counts live calls, and refuses those beyond the budget.
-        shelf: What judges were answered elsewhere in this run.
-        pace: How fast judges ask.
+        command: The command that records, for the message of a miss.
+        allowed: Hosts whose requests are neither recorded nor blocked.
+        shared: Whether other tests use the file too, so that answers without a request here are not stale.
+        rules: Parts of a request to ignore when matching recordings.
+        record_errors: Whether to record answers that clients retry (429, 5xx).
+        ledger: Counts live calls, and refuses calls beyond the budget.
+        shelf: Judges' answers from other tests of the run.
+        pace: Limits the rate of judge calls.
 
     Raises:
         CassetteError: The file is damaged; it is left as it is.
@@ -80,18 +80,18 @@ class Tape:
     notes: list[str] = field(default_factory=list)
     drifts: list[drift.Drift] = field(default_factory=list)
     inner: list[Tape] = field(default_factory=list)
-    """Those of blocks that were opened while this one was in use."""
+    """Tapes of blocks that were opened while this tape was in use."""
     resolved: set[str] = field(default_factory=set)
-    """Addresses of the allowed hosts, as they were looked up."""
+    """IP addresses of the allowed hosts."""
     unfinished: dict[int, Callable[[], None]] = field(default_factory=dict)
-    """Of the answers that are still coming: what reads their rest, or gives them up."""
+    """Functions that read the rest of incomplete answers, or give them up."""
     _interactions: dict[str, store.Interaction] = field(default_factory=dict)
-    _asked: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Answers given, by (key, take)."""
-    _seen: dict[tuple[str, str], bool] = field(default_factory=dict)
-    """All questions by (key, take), and whether the last call was kept: its answer may have failed."""
-    _renamed: dict[str, str] | None = None
-    """Keys under the rules of now to those in the file, once a question was not found."""
+    _given: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Number of answers given, by (key, take)."""
+    _got_answer: dict[tuple[str, str], bool] = field(default_factory=dict)
+    """All requests by (key, take), and whether the last request got an answer."""
+    _renamed_keys: dict[str, str] | None = None
+    """Keys under the current rules to keys in the file, computed when a request is not found."""
     _grants: dict[str, list[CallGrant]] = field(default_factory=dict)
     _failed: CassetteError | None = None
     _journal: Journal = field(init=False)
@@ -104,7 +104,7 @@ class Tape:
             self._interactions = store.load_with_journals(self.path)
 
     def open_block_tape(self, path: Path, mode: RecordMode | None = None) -> Tape:
-        """Return the tape of a block inside this one's test: another file under the same rules.
+        """Return a tape for a block of the same test: a different file with the same settings.
 
         Raises:
             CassetteError: The file is damaged.
@@ -127,44 +127,37 @@ class Tape:
         return tape
 
     def passes(self, host: str) -> bool:
-        """Say whether a host is neither recorded nor blocked."""
+        """Return whether requests to a host are neither recorded nor blocked."""
         return host.lower() in self.allowed or host in self.resolved
 
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
-        """Return the question a request is."""
+        """Return a request in the form that is matched, with the key of its recording if the rules have changed."""
         question = build_question(method, url, headers, body, self.redactor, rules=self.rules)
         if question.key in self._interactions or not self._interactions:
             return question
-        key = self._renamed_key(question.key)
-        return question if key is None else replace(question, key=key)
-
-    def _renamed_key(self, key: str) -> str | None:
-        """The key in the file of a question that was recorded under other rules: they may change freely."""
         with self._lock:
-            if self._renamed is None:
-                self._renamed = {}
+            if self._renamed_keys is None:
+                self._renamed_keys = {}
                 for old, interaction in self._interactions.items():
                     with contextlib.suppress(CassetteError):
                         stored = interaction.request
-                        new_key = compute_stored_key(
-                            stored["method"], stored["url"], stored["body"], self.rules
-                        )
-                        if new_key != old:
-                            self._renamed.setdefault(new_key, old)
-            return self._renamed.get(key)
+                        new = compute_stored_key(stored["method"], stored["url"], stored["body"], self.rules)
+                        if new != old:
+                            self._renamed_keys.setdefault(new, old)
+            return replace(question, key=self._renamed_keys.get(question.key, question.key))
 
     def claim(self, question: Question) -> Answer | None:
-        """Take the next answer to a question, or None if it has to be asked live.
+        """Return the next recorded answer to a request, or None if the call has to be live.
 
         Raises:
-            CassetteMiss: Mode none, and nothing recorded answers; or a live answer could not be written.
-            BudgetReached: It would have to be asked live, and no live call is left.
+            CassetteMiss: No recording in mode none; or a live answer could not be written.
+            BudgetReached: The budget has no live call left.
         """
         with self._lock:
             take = active_tape.current_take()
-            self._seen[question.key, take] = False
+            self._got_answer[question.key, take] = False
             recorded = self._recorded_answers(question, take) if self.mode in ("none", "new") else []
-            if (place := self._asked[question.key, take]) >= len(recorded):
+            if (place := self._given[question.key, take]) >= len(recorded):
                 if self.mode == "none":
                     raise self._note_miss(self._describe_miss(question, len(recorded), take))
                 self._prepare_journal()
@@ -173,12 +166,12 @@ class Tape:
                     self._reserve_budget(question)
                 return shared_answer
             answer = self._read_answer(recorded[place])
-            self._asked[question.key, take] += 1
+            self._given[question.key, take] += 1
             self.counts.replayed += 1
         return answer
 
     def _take_shared_answer(self, question: Question, take: str, n: int) -> Answer | None:
-        """What another test of this run was answered, if a judge asks; kept as if asked here, by the redactors of here."""
+        """Return another test's answer to the same judge call, and record it here with this tape's redactors."""
         if self.shelf is None or self.mode == "verify" or active_tape.current_purpose() != JUDGE_PURPOSE:
             return None
         wire = self.shelf.find_answer(shared_answer_key(question), take, n, owner=self.owner)
@@ -196,7 +189,7 @@ class Tape:
         try:
             return answer_from_wire(wire)
         except CassetteError as error:
-            # A miss, for an application could catch an error and the test would pass.
+            # A miss: an application could catch another error, and the test would pass.
             text = f"cassette {display_path(self.path)} is damaged: {error}; record it again: {self.command}"
             raise self._note_miss(text) from None
 
@@ -205,14 +198,14 @@ class Tape:
         return interaction.answers.get(take, []) if interaction is not None else []
 
     def _prepare_journal(self) -> None:
-        """Make sure that the answer can be kept before it is paid."""
+        """Make sure that the answer can be recorded before it is paid."""
         if self.mode not in WRITING_MODES:
             return
         try:
             self._journal.prepare()
         except CassetteError as error:
             self._failed = error
-            # An error would make the SDK ask again.
+            # With another error the SDK would retry.
             raise CassetteMiss(str(error)) from None
 
     def _reserve_budget(self, question: Question) -> None:
@@ -229,11 +222,11 @@ class Tape:
 
     @property
     def priced(self) -> bool:
-        """Whether somebody wants to know what a live call cost."""
+        """Return whether the cost of live calls is needed."""
         return self.ledger is not None and self.ledger.budget_usd is not None
 
     def settle(self, question: Question, cost_usd: float | None) -> None:
-        """Tell the ledger what a live call cost; without a known cost its estimate stays reserved."""
+        """Record the cost of a live call in the ledger; without a known cost its estimate stays reserved."""
         with self._lock:
             grants = self._grants.get(question.key)
             grant = grants.pop(0) if grants else None
@@ -241,7 +234,7 @@ class Tape:
             grant.settle(cost_usd)
 
     def refuse(self, text: str) -> CassetteMiss:
-        """Return the miss to raise for a connection that must not be made; it counts like any other."""
+        """Return the miss to raise for a forbidden connection, and count it."""
         with self._lock:
             return self._note_miss(text)
 
@@ -254,7 +247,7 @@ class Tape:
         where = {"place": display_path(self.path), "command": self.command}
         if recorded:
             return miss.describe_exhausted_request(
-                question, self._asked[question.key, take] + 1, recorded, **where
+                question, self._given[question.key, take] + 1, recorded, **where
             )
         same = self._interactions.get(question.key)
         if same is not None:
@@ -267,46 +260,53 @@ class Tape:
         if self._interactions:
             return
         for path in sorted(self.path.parent.glob("*.json"))[:MAX_NEIGHBOUR_CASSETTES]:
-            with contextlib.suppress(CassetteError):  # a damaged neighbour has its own test to complain
+            with contextlib.suppress(CassetteError):  # a damaged cassette is reported by its own test
                 for interaction in store.load_cassette(path).values():
                     yield f"{display_path(path)} {interaction.by}", interaction.request
 
     def record(self, question: Question, answer: Answer, take: str = "", purpose: str = "") -> None:
-        """Keep a live answer, on disk before this returns, if its status says something about the question.
+        """Record a live answer on disk if another run would get the same answer.
 
         Args:
-            question: What was asked.
-            answer: What came.
-            take: Of whom the question was; left out: of who calls this.
-            purpose: Whom the call served.
+            question: The request.
+            answer: The answer.
+            take: The take of the request; by default the current take.
+            purpose: The purpose of the call.
 
         Raises:
-            CassetteError: It could not be put on disk; `close` raises it again.
+            CassetteError: The answer could not be written; `close` raises it again.
         """
         take = take or active_tape.current_take()
         if self.mode == "verify":
             self._compare_with_recording(question, answer, take)
-        shelf = (
-            self.shelf
-            if purpose == JUDGE_PURPOSE and answer.status < FIRST_ERROR_STATUS and self.mode != "verify"
-            else None
-        )
+            return
+        is_shareable = purpose == JUDGE_PURPOSE and answer.status < FIRST_ERROR_STATUS
+        shelf = self.shelf if is_shareable else None
         if self.mode not in WRITING_MODES and shelf is None:
             return
         if not answer.is_reproducible and not (self.record_errors and answer.is_transient):
             self.notes.append(f"an answer with status {answer.status} was not recorded")
             return
         with self._lock:
-            wire, n = answer_to_wire(answer, self.redactor), self._asked[question.key, take]
+            wire, n = answer_to_wire(answer, self.redactor), self._given[question.key, take]
             self._keep_answer(question, wire, take)
             self.counts.recorded += self.mode in WRITING_MODES
         if shelf is not None:
             shelf.queue_answer(shared_answer_key(question), take, n, wire, owner=self.owner)
 
     def _keep_answer(self, question: Question, wire: dict[str, Any], take: str) -> None:
-        """Take in the next answer to a question; on disk, where this tape writes."""
+        """Add the next answer to a request, and write it to the journal in a writing mode."""
         if self.mode in WRITING_MODES:
-            entry = self._make_entry(question, wire, take)
+            place = self.counts.replayed + self.counts.recorded + self.counts.reused + 1
+            entry = JournalEntry(
+                by=f"{self.redactor.clean_text(self.owner) if self.shared else ''}#{place:03d}",
+                key=question.key,
+                take=take,
+                n=self._given[question.key, take],
+                request={"method": question.method, "url": question.url, "body": fold_body(question.body)},
+                answer=wire,
+                again=self.mode == "all",
+            )
             try:
                 self._journal.append(entry)
             except CassetteError as error:
@@ -314,66 +314,51 @@ class Tape:
                 raise
             if self.mode == "new":
                 store.apply_entries(self._interactions, [entry], replace=False)
-        self._asked[question.key, take] += 1
-        self._seen[question.key, take] = True
-
-    def _make_entry(self, question: Question, wire: dict[str, Any], take: str) -> JournalEntry:
-        place = self.counts.replayed + self.counts.recorded + self.counts.reused + 1
-        return JournalEntry(
-            by=f"{self.redactor.clean_text(self.owner) if self.shared else ''}#{place:03d}",
-            key=question.key,
-            take=take,
-            n=self._asked[question.key, take],
-            request={"method": question.method, "url": question.url, "body": fold_body(question.body)},
-            answer=wire,
-            again=self.mode == "all",
-        )
+        self._given[question.key, take] += 1
+        self._got_answer[question.key, take] = True
 
     def _compare_with_recording(self, question: Question, answer: Answer, take: str) -> None:
-        """Compare a live answer with the recorded one in its place; nothing is written."""
+        """Compare a live answer with the recorded answer in its place; no file is written."""
         if answer.is_transient:
             self.notes.append(f"an answer with status {answer.status} was not compared")
             return
         with self._lock:
-            recorded, place = self._recorded_answers(question, take), self._asked[question.key, take]
-            self._asked[question.key, take] += 1
+            recorded, place = self._recorded_answers(question, take), self._given[question.key, take]
+            self._given[question.key, take] += 1
             if place >= len(recorded):
                 self.notes.append(f"nothing recorded to compare with: {question.method} {question.url}")
                 return
-            difference = drift.compare_answers(
-                question, self._read_answer(recorded[place]), self._clean(answer)
-            )
+            now = replace(answer, body=self.redactor.clean(answer.body))
+            difference = drift.compare_answers(question, self._read_answer(recorded[place]), now)
             self.counts.verified += 1
             if difference is not None:
                 self.counts.drifted += 1
                 self.drifts.append(difference)
 
-    def _clean(self, answer: Answer) -> Answer:
-        return replace(answer, body=self.redactor.clean(answer.body))
-
     def note_unrecorded(self, why: str) -> None:
-        """Note that a live answer could not be kept."""
+        """Note that a live answer could not be recorded."""
         if self.mode in WRITING_MODES:
             self.notes.append(why)
 
     def close(self, *, passed: bool = True) -> TapeCounts:
-        """End the tape: merge what is new into the file, and count what nobody asked for.
+        """End the tape: merge new answers into the file, and count stale interactions.
 
         Args:
-            passed: The test passed, so what it did not ask for is stale; with mode ``all`` it is dropped.
+            passed: Whether the test passed: then answers without a request are stale, and dropped in mode ``all``.
 
         Raises:
-            CassetteError: The file cannot be written; nothing is lost, the answers wait in the journal.
+            CassetteError: The file cannot be written; the answers stay in the journal.
         """
         for end in list(self.unfinished.values()):
             end()
         if passed and self.mode in ("none", "new") and not self.shared:
-            self.counts.stale = len(self._interactions.keys() - {key for key, _ in self._seen})
+            self.counts.stale = len(self._interactions.keys() - {key for key, _ in self._got_answer})
         if self.mode in WRITING_MODES:
             self._journal.close()
             if self._journal.paths or find_abandoned_journals(self.path):
-                # Who records again replaces; what a passed test did not ask is gone for good.
-                again = self.mode == "all"
+                again = (
+                    self.mode == "all"
+                )  # replace all answers of the test, and drop the others if it passed
                 keep = self._answers_to_keep() if again and passed and not self.shared else None
                 store.merge_journals(self.path, self._journal.paths, self.redactor, replace=again, keep=keep)
                 self._journal.paths.clear()
@@ -382,7 +367,7 @@ class Tape:
         return self.counts
 
     def verdict(self) -> CassetteMiss | BudgetReached | None:
-        """Return what fails a test even if it was caught: a miss, or a refused call, here or in a block inside."""
+        """Return the miss or refused call, also of inner blocks, that fails a test even if it was caught."""
         if self.misses:
             return CassetteMiss(self.misses[0])
         if self.refusals:
@@ -390,23 +375,22 @@ class Tape:
         return next((verdict for tape in self.inner if (verdict := tape.verdict()) is not None), None)
 
     def use(self, *, passed: bool) -> dict[str, Json]:
-        """Return what the run's usage record needs to tell stale answers and orphans from used ones."""
-        requested: dict[str, Json] = {}
+        """Return the requested answers, for the run's usage record."""
         with self._lock:
-            for key in sorted({key for key, _ in self._seen}):
-                requested[key] = {
-                    take: n for (other_key, take), n in sorted(self._asked.items()) if other_key == key
-                }
+            requested: dict[str, dict[str, Json]] = {key: {} for key, _ in sorted(self._got_answer)}
+            for (key, take), n in sorted(self._given.items()):
+                if key in requested:
+                    requested[key][take] = n
         return {"ran": passed, "shared": self.shared, "asked": requested}
 
     def _answers_to_keep(self) -> dict[tuple[str, str], int]:
-        """How many answers of each question are this run's; of one whose last failed, all that there are."""
-        kept = {place: n for place, n in self._asked.items() if self._seen[place]}
-        return {**{(key, ""): 0 for key, _ in self._seen}, **kept}
+        """Return the number of this run's answers by (key, take); after a failed last call, all answers are kept."""
+        kept = {place: n for place, n in self._given.items() if self._got_answer[place]}
+        return {**{(key, ""): 0 for key, _ in self._got_answer}, **kept}
 
 
 def display_path(path: Path) -> str:
-    """Return a path as a person would type it from here."""
+    """Return a path relative to the working directory, if possible."""
     try:
         return os.path.relpath(path).replace("\\", "/")
     except (ValueError, OSError):

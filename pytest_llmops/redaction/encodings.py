@@ -1,7 +1,6 @@
-r"""Secrets that are spelled otherwise: ``\u002d`` in JSON, ``%2D`` in a URL, base64 in anything.
+r"""Masking of secrets behind JSON escapes (``\u002d``), percent-encoding (``%2D``) and base64.
 
-What could hide one is taken out of its spelling, cleaned, and spelled again. Texts without such spellings pay for a
-look at each of their bytes.
+Encoded parts are decoded, cleaned, and encoded again. A text without encoded parts is scanned a few times.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from urllib.parse import quote, unquote_to_bytes
 
 Clean = Callable[[bytes], bytes]
 MIN_BASE64_RUN = 32
-"""Characters of base64 that are looked into; what is shorter hides known secrets only, see `base64_forms`."""
+"""Minimum length of base64 that is decoded; shorter runs can only hide known secrets, see `base64_forms`."""
 MIN_BASE64_FORM = 10
 _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _NEEDLESS_ESCAPE = re.compile(rb"\\u00[2-7][0-9A-Fa-f]|\\/")
 _UNQUOTED = b"/:@!$'()*,;"
-"""Characters that some clients leave as they are in a value."""
+"""Characters that some clients do not encode in a value."""
 _PERCENT_ENCODED = re.compile(rb"(?:[A-Za-z0-9._~+/:@!$'()*,;-]|%[0-9A-Fa-f]{2}){8,}")
 _BASE64_RUN = re.compile(rb"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{%d,}={0,2}" % MIN_BASE64_RUN)
 _BASE64_MAP = bytes(
@@ -32,12 +31,12 @@ _URL_SAFE_MAP = bytes.maketrans(b"-_", b"+/")
 
 
 def clean_encoded(data: bytes, clean: Clean, clean_binary: Clean) -> bytes:
-    """Return the data with what is spelled otherwise cleaned too.
+    """Return the data with their encoded parts cleaned.
 
     Args:
-        data: Cleaned as it stands.
+        data: The data.
         clean: Masks secrets in a text.
-        clean_binary: Masks secrets in what is no text, and keeps its length.
+        clean_binary: Masks secrets in binary data without changing their length.
     """
     if b"\\" in data and (b"\\u00" in data or b"\\/" in data):
         data = _JSON_STRING.sub(lambda match: _clean_json_string(match[0], clean), data)
@@ -49,7 +48,7 @@ def clean_encoded(data: bytes, clean: Clean, clean_binary: Clean) -> bytes:
 
 
 def has_long_word(data: bytes) -> bool:
-    """Say whether as many characters as could be base64 stand in a row."""
+    """Return whether the data contain a run of characters that is long enough to be base64."""
     return _LONG_WORD in data.translate(_BASE64_MAP)
 
 
@@ -70,7 +69,7 @@ def _clean_json_string(literal: bytes, clean: Clean) -> bytes:
 def _clean_percent_encoded(quoted: bytes, clean: Clean) -> bytes:
     if b"%" not in quoted:
         return quoted
-    # In a query and a form a "+" is a blank, in a path it is itself.
+    # "+" is a blank in a query or a form, and itself in a path.
     for blank in (b" ", b"+") if b"+" in quoted else (b"+",):
         text = unquote_to_bytes(quoted.replace(b"+", blank))
         cleaned = clean(text)
@@ -91,17 +90,15 @@ def _clean_base64(run: bytes, clean: Clean, clean_binary: Clean) -> bytes:
         return _encode_base64(clean(content), content, run)
     if content is not None:
         run = _encode_base64(clean_binary(content), content, run)
-    # The "/" may be one of a path, and what stands between two of them the text.
-    return b"/".join(_clean_base64_part(part, clean) for part in run.split(b"/")) if b"/" in run else run
-
-
-def _clean_base64_part(part: bytes, clean: Clean) -> bytes:
-    content = _decode_base64(part) if len(part) >= MIN_BASE64_RUN else None
-    return (
-        part
-        if content is None or not _is_utf8_text(content)
-        else _encode_base64(clean(content), content, part)
-    )
+    if b"/" not in run:
+        return run
+    # A "/" may separate the parts of a path, each of them base64.
+    parts = run.split(b"/")
+    for number, part in enumerate(parts):
+        content = _decode_base64(part) if len(part) >= MIN_BASE64_RUN else None
+        if content is not None and _is_utf8_text(content):
+            parts[number] = _encode_base64(clean(content), content, part)
+    return b"/".join(parts)
 
 
 def _decode_base64(run: bytes) -> bytes | None:
@@ -113,7 +110,7 @@ def _decode_base64(run: bytes) -> bytes | None:
 
 
 def _encode_base64(cleaned: bytes, original: bytes, run: bytes) -> bytes:
-    """Return base64 as the run is written; the run itself where nothing was masked."""
+    """Return base64 in the alphabet and padding of the run, or the run itself if nothing was masked."""
     if cleaned == original:
         return run
     respelled = b64encode(cleaned)
@@ -133,11 +130,11 @@ def _is_utf8_text(content: bytes) -> bool:
 
 
 def base64_forms(raw: bytes) -> set[bytes]:
-    """Return what a secret looks like inside a longer text of base64, wherever it starts there."""
+    """Return the forms of a secret inside a longer base64 text, for every offset."""
     forms = set()
     for shift in range(3):
         encoded = b64encode(b"\0" * shift + raw)
-        # Only whole characters: those at both ends hold bits of the neighbours.
+        # Only whole characters: the characters at both ends contain bits of the neighbours.
         inner = encoded[-(-shift * 8 // 6) : (shift + len(raw)) * 8 // 6]
         if len(inner) >= MIN_BASE64_FORM:
             forms |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}

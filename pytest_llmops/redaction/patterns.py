@@ -1,9 +1,9 @@
-r"""Strings that are secret by their look: keys and tokens of known services.
+r"""Patterns of secrets: keys and tokens of known services.
 
-A shape is looked for only where its mark is, and marks are looked for by a byte that they share,
-so that a text without any costs next to nothing.
-A mark counts at the start of a word, also right behind an escape of JSON (``\n``) or of a URL (``%20``);
-what follows must hold a digit where words could look the same (``sk-learn-compatible-estimator``).
+A pattern is searched for only if its mark is in the text, and marks are searched for by a byte that they share, so that
+a text without marks is scanned fast. A mark counts at the start of a word, also after a JSON escape (``\n``) or a
+percent-encoded character (``%20``); the rest must contain a digit if words could look the same
+(``sk-learn-compatible-estimator``).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SecretShape:
-    """How one kind of secret looks."""
+    """The pattern of a kind of secret."""
 
     mark: bytes
     pattern: re.Pattern[bytes]
     kept: bytes = b""
-    """Template of what stays in front of the mask."""
+    """Template of the text that stays in front of the mask."""
 
 
 _TOKEN_CHARACTER = rb"[A-Za-z0-9_-]"
@@ -28,8 +28,8 @@ _MIXED_TOKEN = rb"(?=[A-Za-z_-]*[0-9])" + _TOKEN_CHARACTER
 
 
 def _shape_starting_with(mark: bytes, rest: bytes) -> SecretShape:
-    """A secret that begins with its mark, at the start of a word."""
-    # The mark comes first and the look behind it after: the search runs through a text by its literal start.
+    """Return the shape of a secret that begins with a mark at the start of a word."""
+    # The mark comes before the lookbehind: a search is fast for a pattern with a literal start.
     name = re.escape(mark)
     behind = (
         rb"(?:(?<![A-Za-z0-9]" + name + rb")|(?<=\\[nrtbf]" + name + rb")"
@@ -39,19 +39,19 @@ def _shape_starting_with(mark: bytes, rest: bytes) -> SecretShape:
 
 
 def _shape_following(mark: bytes, rest: bytes, more: bytes = b"") -> SecretShape:
-    """A secret behind a mark (and more) that says what it is, and stays."""
+    """Return the shape of a secret after a mark (and more), which stays."""
     return SecretShape(mark, re.compile(b"(" + re.escape(mark + more) + b")" + rest), rb"\g<1>")
 
 
 def _shape_assigned_to(mark: bytes, name: bytes, least: int = 16) -> SecretShape:
-    """A value that is given to a name, in code, JSON, a form or a table; another name or a call is none."""
+    """Return the shape of a value assigned to a name in code, JSON, a form or a table; not of a name or a call."""
     sign = rb"""[\\"']{0,9}[ \t]{0,4}(?:[:=]|%3[Aa]|%3[Dd])[ \t]{0,4}[\\"']{0,9}"""
     value = rb"(?=[A-Za-z+/]*[0-9])(?=[0-9+/]*[A-Za-z])[A-Za-z0-9+/]{%d,}={0,2}(?![A-Za-z0-9_.(\[-])" % least
     return SecretShape(mark, re.compile(b"(" + re.escape(mark) + name + sign + b")" + value), rb"\g<1>")
 
 
 URL_CREDENTIALS_MARK = b"://"
-"""Of a user and a password in a URL."""
+"""Mark of user and password in a URL."""
 
 SECRET_SHAPES: tuple[SecretShape, ...] = (
     # Keys of model providers: OpenAI, Anthropic, OpenRouter ..., Google, Hugging Face, Groq, xAI and others.
@@ -124,7 +124,7 @@ SECRET_SHAPES: tuple[SecretShape, ...] = (
     _shape_starting_with(b"whsec_", rb"[A-Za-z0-9+/]{24,}=*"),
     _shape_starting_with(b"shpat_", rb"[0-9A-Fa-f]{32}"),
     _shape_starting_with(b"SG.", _TOKEN_CHARACTER + rb"{22}\." + _TOKEN_CHARACTER + rb"{43}"),
-    # Of no service, but behind a name that says it: letters and digits mixed, as no word of a language is.
+    # Values of a secret's name: letters and digits mixed, unlike a word.
     _shape_assigned_to(b"secret_access_", b"key"),
     _shape_assigned_to(b"SECRET_ACCESS_", b"KEY"),
     _shape_assigned_to(b"secret_", b"key"),
@@ -164,10 +164,10 @@ SECRET_SHAPES: tuple[SecretShape, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class ShapeGroup:
-    """Shapes whose marks are looked for in one pass."""
+    """Shapes whose marks are searched for in a single pass."""
 
     shared: bytes
-    """The character that all their marks begin or end with; looking for it costs next to nothing."""
+    """The byte that all marks begin or end with."""
     trigger: re.Pattern[bytes]
     shapes: tuple[SecretShape, ...]
 
@@ -196,7 +196,7 @@ SHAPE_GROUPS = _group_shapes()
 
 
 def find_shapes(data: bytes) -> list[SecretShape]:
-    """Return the shapes whose mark is in the data."""
+    """Return the shapes whose mark is in the data; their patterns may still not match."""
     return [
         shape
         for group in SHAPE_GROUPS

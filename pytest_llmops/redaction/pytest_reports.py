@@ -1,6 +1,6 @@
-"""Secrets in what pytest shows of a test: captured output and logs, tracebacks, properties.
+"""Masking of secrets in pytest's reports: captured output and logs, tracebacks, properties.
 
-A report is masked where it is made: before a worker sends it, and before anything is written from it.
+A report is masked where it is created, before a worker sends it and before anything is written from it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 Redact = Callable[[str], str]
 
 NOISY_LOGGERS = ("vcr",)
-"""Loggers that put whole requests and answers into a log of level INFO."""
+"""Loggers that log whole requests and answers at level INFO."""
 _REPORT_ATTRIBUTES = ("sections", "longrepr", "user_properties", "wasxfail", "llmops")
 _MASKED_MODULES = ("_pytest._code.code", "_pytest.reports")
 _UNMASKED_ATTRIBUTES = ("style", "lineno")
@@ -21,12 +21,12 @@ _UNMASKED_ATTRIBUTES = ("style", "lineno")
 def mask_report(report: Any, redact: Redact) -> None:
     """Mask secrets in a report of pytest, in place.
 
-    What is masked: captured sections, the traceback with its chain, source lines, arguments and locals, the
-    message of the crash, the reason of a skip or an xfail, the properties for JUnit, and what we measured. A text that
-    holds no secret stays the same object. The name of the test is left alone: pytest finds tests by it.
+    Masked are captured sections, the traceback with its chain, source lines, arguments and locals, the message of a
+    crash, the reason of a skip or an xfail, properties for JUnit, and measurements. A text without secrets stays the
+    same object. The name of the test is not masked: pytest finds tests by name.
 
     Args:
-        report: A report of a test or of a collection.
+        report: A report of a test or a collection.
         redact: Returns a text without its secrets.
     """
     for name in _REPORT_ATTRIBUTES:
@@ -39,7 +39,7 @@ def mask_report(report: Any, redact: Redact) -> None:
 
 
 def quiet_loggers() -> None:
-    """Let the loggers that would log bodies and addresses say warnings only; a level that a user set stays."""
+    """Limit loggers of bodies and addresses to warnings, unless the user has set a level."""
     for name in NOISY_LOGGERS:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
@@ -47,9 +47,9 @@ def quiet_loggers() -> None:
 
 
 def mask_value(value: Any, redact: Redact) -> Any:
-    """Return a value of builtins, or one that pytest shows, without secrets.
+    """Return a value of builtins, or a part of pytest's report, without secrets.
 
-    It is the same object where it holds none, or where it was changed in place. Keys are left alone.
+    It is the same object if it has no secrets, or if it was changed in place. Keys are not masked.
 
     >>> mask_value({"key": ["a", "pw"]}, lambda text: text.replace("pw", "[secret]"))
     {'key': ['a', '[secret]']}

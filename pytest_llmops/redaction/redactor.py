@@ -1,9 +1,8 @@
-"""Secrets are replaced before anything is hashed, kept or written.
+"""`Redactor`: masks secrets in requests, answers and texts before they are hashed, recorded or printed.
 
-Three sources: credentials of requests and answers, values of environment variables whose
-name says that they are secret, and strings of a known shape. They are found as they stand, cut into the events of a
-stream (`scattered`), and in other spellings (`disguise`). Not covered: UTF-16, compression inside base64, base64 of
-base64 beyond `MAX_DEPTH`, encryption.
+Secrets are the credentials of requests and answers, the values of environment variables with a telling name, and
+strings of a known shape. They are also found across the events of a stream (`streams`) and in other encodings
+(`encodings`). Not covered: UTF-16, compression inside base64, encodings nested deeper than `MAX_DEPTH`, encryption.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ from pytest_llmops.wire.body import unfold_body
 
 MASK = "[secret]"
 PLACEHOLDER_KEY = "llmops-placeholder-key"
-"""Set for SDKs that refuse to start without a key; no secret."""
+"""Set for SDKs that refuse to start without a key; not a secret."""
 
 MAX_CACHED_TEXTS = 256
 MAX_CACHED_TEXT = 2000
-"""How many texts, and of what length, are kept cleaned."""
+"""Number and length of texts that are cached after cleaning."""
 MAX_DEPTH = 3
-"""Spellings inside spellings that are looked into: JSON in JSON in base64."""
+"""Levels of nested encodings that are decoded: JSON in JSON in base64."""
 ELLIPSIS = "..."
 MIN_CUT_SECRET = 4
-"""Characters of a secret beside an ellipsis that give it away."""
+"""Minimum number of a secret's characters beside an ellipsis that are removed."""
 MIN_CUT_TOKEN = 16
-"""Characters of a word beside an ellipsis that are taken for half of a token, if digits are among them."""
+"""Minimum length of a word with letters and digits beside an ellipsis that may be a cut token."""
 MIN_SECRET_LINE = 20
-"""A line of a secret of several lines is one itself from this length on, if no blank is in it."""
+"""Minimum length of a line without blanks in a secret of several lines to be a secret itself."""
 MIN_SECRET = 8
-"""Shorter values would mask ordinary words."""
+"""Minimum length of a secret: shorter values would mask ordinary words."""
 
 SECRET_NAMES = re.compile(
     r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|(?:^|_)(?:PASS|PAT|AUTH|DSN|CONNECTION_STRING))"
@@ -69,7 +68,7 @@ TextRedactor = Callable[[str], str]
 
 
 def mask_params(data: bytes) -> bytes:
-    """Return a query or a form without the values of parameters whose name says that they are secret.
+    """Return a query or a form with the values of secret parameters masked.
 
     >>> mask_params(b"grant_type=x&client_secret=hunter2")
     b'grant_type=x&client_secret=[secret]'
@@ -79,7 +78,7 @@ def mask_params(data: bytes) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class Redactor:
-    """Replaces secrets in bytes; knows more of them with every request it sees. Safe to use from threads.
+    """Masks secrets in bytes, and learns new secrets from every request. Safe to use from threads.
 
     >>> Redactor(known={"hunter2hunter2"}).clean(b"pw=hunter2hunter2")
     b'pw=[secret]'
@@ -89,13 +88,13 @@ class Redactor:
 
     known: set[str] = field(default_factory=set, repr=False)
     extra: Sequence[TextRedactor] = ()
-    """The user's own redactors; they see texts without the secrets that are known."""
+    """The user's redactors; they get texts without the known secrets."""
     _forms: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
-    """Every spelling of every known secret and what stands there instead, the longest first."""
+    """Every encoded form of every known secret with its replacement, the longest first."""
     _short: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
-    """Those of them that can stand in a text without long words; keys are long words."""
+    """The forms that a text without long words can contain."""
     _texts: dict[str, str] = field(default_factory=dict, repr=False)
-    """Texts that were cleaned with these."""
+    """Cache of cleaned texts."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
@@ -104,22 +103,20 @@ class Redactor:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], extra: Sequence[TextRedactor] = ()) -> Redactor:
-        """Know the values of all variables whose name ends in KEY, TOKEN, SECRET, PASSWORD ..."""
+        """Return a redactor for the values of all variables whose name ends in KEY, TOKEN, SECRET, PASSWORD ..."""
         redactor = cls(extra=tuple(extra))
         redactor.learn(value for name, value in environ.items() if SECRET_NAMES.search(name))
         return redactor
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Treat these values as secret from now on, and each long line of one; short ones are left alone."""
+        """Treat these values, and their long lines, as secret from now on; short values are ignored."""
         parts = {part for value in secrets for part in _secret_lines(value)}
-        new = {
-            value for value in parts if len(value) >= MIN_SECRET and value not in (PLACEHOLDER_KEY, MASK)
-        } - self.known
+        new = {part for part in parts if len(part) >= MIN_SECRET} - {PLACEHOLDER_KEY, MASK} - self.known
         if not new:
             return
         with self._lock:
-            # All are replaced, never changed: another thread may be walking through them. Who finds its
-            # secret known goes on at once, so that comes last.
+            # The collections are replaced, never changed: another thread may be iterating over them. `known` comes
+            # last: a thread that finds its secret there continues at once.
             known = self.known | new
             forms = {form: instead for secret in known for form, instead in _secret_spellings(secret)}
             self._forms = tuple(sorted(forms.items(), key=lambda form: (-len(form[0]), form[0])))
@@ -137,14 +134,14 @@ class Redactor:
                 self.learn(pair.partition("=")[2] for pair in value.split(";"))
 
     def learn_params(self, data: bytes) -> None:
-        """Treat the values that `mask_params` masks in a query or a form as secret everywhere."""
+        """Treat the values of secret parameters in a query or a form as secret everywhere."""
         self.learn(
             unquote_plus(match[0][len(match[1]) :].decode("utf-8", "surrogateescape"))
             for match in _SECRET_PARAM.finditer(data)
         )
 
     def learn_response_headers(self, headers: Mapping[str, str]) -> None:
-        """Treat what an answer's headers say about the account as secret: cookies that it sets, the organisation."""
+        """Treat the account's data in an answer's headers as secret: cookies, the organisation."""
         for name, value in headers.items():
             lower = name.lower()
             if lower == "set-cookie":
@@ -156,8 +153,8 @@ class Redactor:
 
     def clean(self, data: bytes) -> bytes:
         """Return the data with every secret replaced by ``[secret]``."""
-        # Once before the user's redactors, which may change a secret so that it is not found any more, and
-        # once with them, for what is a secret only behind them.
+        # First without the user's redactors, which may change a secret so that it is not found any more; then with
+        # them, for secrets that appear only after them.
         if data and self.extra:
             data = self._clean(data, (), MAX_DEPTH)
         return self._clean(data, self.extra, MAX_DEPTH) if data else data
@@ -172,15 +169,12 @@ class Redactor:
         framed = streams.mask_frames(data, find, inner) if depth else None
         if framed is not None:
             return framed
-        # What is scattered comes first: a mask over its beginning would hide what the rest belongs to.
+        # Secrets across events come first: a mask over the beginning would hide the rest.
         data = _apply_redactors(streams.mask_text(data, find), extra)
         if depth:
-            if b"%" in data:  # an "@" of a password must not be taken for the end of it
+            if b"%" in data:  # before decoding: a decoded "@" would look like the end of the password
                 data = _URL_CREDENTIALS.pattern.sub(_URL_CREDENTIALS.kept + MASK.encode(), data)
-            data = encodings.clean_encoded(data, inner, self._binary)
-        return self._plain(data)
-
-    def _plain(self, data: bytes) -> bytes:
+            data = encodings.clean_encoded(data, inner, self._mask_binary)
         for form, instead in self._forms if encodings.has_long_word(data) else self._short:
             if form in data:
                 data = data.replace(form, instead)
@@ -188,36 +182,36 @@ class Redactor:
             data = shape.pattern.sub(shape.kept + MASK.encode(), data)
         return data
 
-    def _binary(self, data: bytes) -> bytes:
-        """Mask in what is no text: of the same length, for whoever reads it counts bytes."""
+    def _mask_binary(self, data: bytes) -> bytes:
+        """Mask binary data with masks of the same length: its readers count bytes."""
         for form, _ in self._forms:
             if form in data:
                 data = data.replace(form, b"*" * len(form))
         for shape in find_shapes(data):
-            if shape.mark != URL_CREDENTIALS_MARK:  # five bytes of punctuation stand in any long binary
-                data = shape.pattern.sub(_mask_with_stars, data)
+            if shape.mark != URL_CREDENTIALS_MARK:  # any long binary contains its five bytes of punctuation
+                data = shape.pattern.sub(lambda match: b"*" * len(match[0]), data)
         return data
 
     def _find(self, text: str, extra: Sequence[TextRedactor]) -> list[streams.Replacement]:
-        """Return where secrets stand in a text, in order and without overlaps."""
+        """Return the replacements of secrets in a text, in order and without overlaps."""
         data = text.encode("utf-8", "surrogatepass")
-        replacements = [(at, at + len(form), MASK) for form, _ in self._forms for at in _find_all(form, data)]
-        for shape in find_shapes(data):
-            replacements += [
-                (match.end(1) if shape.kept else match.start(), match.end(), MASK)
-                for match in shape.pattern.finditer(data)
-            ]
-        if replacements and not text.isascii():
-            replacements = [
-                (_characters(data[:a]), _characters(data[:b]), instead) for a, b, instead in replacements
-            ]
+        patterns = [(re.compile(re.escape(form)), False) for form, _ in self._forms if form in data]
+        patterns += [(shape.pattern, bool(shape.kept)) for shape in find_shapes(data)]
+        spans = [
+            (match.end(1) if kept else match.start(), match.end())
+            for pattern, kept in patterns
+            for match in pattern.finditer(data)
+        ]
+        if spans and not text.isascii():
+            spans = [(_count_characters(data[:start]), _count_characters(data[:end])) for start, end in spans]
+        replacements = [(start, end, MASK) for start, end in spans]
         if extra:
             rewritten = _apply_redactors(data, extra).decode("utf-8", "surrogatepass")
             replacements += [_changed_span(text, rewritten)] if rewritten != text else []
         return _merge_overlaps(replacements)
 
     def clean_text(self, text: str) -> str:
-        """Return the text with every secret replaced; the same few addresses come again and again."""
+        """Return the text with every secret masked; repeated texts, such as URLs, are cached."""
         texts = self._texts
         made = texts.get(text)
         if made is None:
@@ -227,7 +221,7 @@ class Redactor:
         return made
 
     def clean_excerpt(self, text: str) -> str:
-        """Return a text of pytest's without secrets, and without the ends of those that it cut short with ``...``."""
+        """Return a text without secrets, and without parts of secrets that pytest cut short with ``...``."""
         made = self.clean_text(text)
         if ELLIPSIS not in made:
             return made
@@ -236,7 +230,7 @@ class Redactor:
             for secret in self.known:
                 parts[number] = _cut_secret_start(parts[number], secret)
                 parts[number + 1] = _cut_secret_start(parts[number + 1][::-1], secret[::-1])[::-1]
-            # Half of a key or a token has no shape any more.
+            # A cut key or token does not have its shape any more.
             parts[number] = _LAST_LONG_WORD.sub(_drop_mixed_word, _CUT_KEY_START.sub("", parts[number]))
             parts[number + 1] = _FIRST_LONG_WORD.sub(
                 _drop_mixed_word, _CUT_KEY_END.sub("", parts[number + 1])
@@ -244,7 +238,7 @@ class Redactor:
         return ELLIPSIS.join(parts)
 
     def leaks(self, data: bytes) -> bool:
-        """Say whether a secret is (still) in the data; of a cassette file, also in what its bodies unfold to."""
+        """Return whether the data contain a secret; of a cassette file, also whether its unfolded bodies do."""
         return self._leaks(data) or any(map(self._leaks, _decoded_bodies(data)))
 
     def _leaks(self, data: bytes) -> bool:
@@ -253,8 +247,6 @@ class Redactor:
 
 _FIRST_LONG_WORD = re.compile(rf"\A[A-Za-z0-9._~+/=-]{{{MIN_CUT_TOKEN},}}")
 _LAST_LONG_WORD = re.compile(rf"[A-Za-z0-9._~+/=-]{{{MIN_CUT_TOKEN},}}\Z")
-
-
 _CUT_KEY_START = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY(?!.*-----END).*\Z", re.DOTALL)
 _CUT_KEY_END = re.compile(r"\A(?:(?!-----BEGIN).){0,9000}?PRIVATE KEY(?: BLOCK)?-----", re.DOTALL)
 
@@ -264,7 +256,7 @@ def _drop_mixed_word(match: re.Match[str]) -> str:
 
 
 def _cut_secret_start(text: str, secret: str) -> str:
-    """Cut off the beginning of a secret that a text ends in."""
+    """Remove the beginning of a secret at the end of a text."""
     longest = min(len(text), len(secret) - 1)
     size = next((n for n in range(longest, MIN_CUT_SECRET - 1, -1) if text.endswith(secret[:n])), 0)
     return text[: len(text) - size]
@@ -279,19 +271,12 @@ def _apply_redactors(data: bytes, extra: Sequence[TextRedactor]) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _find_all(form: bytes, data: bytes) -> Iterator[int]:
-    at = data.find(form)
-    while at >= 0:
-        yield at
-        at = data.find(form, at + len(form))
-
-
-def _characters(data: bytes) -> int:
+def _count_characters(data: bytes) -> int:
     return len(data.decode("utf-8", "surrogatepass"))
 
 
 def _changed_span(text: str, made: str) -> streams.Replacement:
-    """What a user's redactor changed, from the first character to the last."""
+    """Return what a user's redactor changed, from the first to the last changed character."""
     start = next(
         (n for n, (a, b) in enumerate(zip(text, made, strict=False)) if a != b), min(len(text), len(made))
     )
@@ -312,16 +297,12 @@ def _merge_overlaps(replacements: list[streams.Replacement]) -> list[streams.Rep
     return merged
 
 
-def _mask_with_stars(match: re.Match[bytes]) -> bytes:
-    return b"*" * len(match[0])
-
-
 _ENCODED_BODY_FORMS = frozenset({"events", "frames", "parts", "escapes"})
-"""Forms of bodies whose bytes do not stand in a file as they are; long texts do, at its end."""
+"""Forms of bodies whose bytes are not in the file as they are."""
 
 
 def _decoded_bodies(data: bytes) -> Iterator[bytes]:
-    """Give the bodies of a cassette file that hold other bytes than the file does."""
+    """Yield the bodies of a cassette file that are stored in an encoded form."""
     if not data.startswith(b"{") or b'"interactions"' not in data[:200]:
         return
     try:
@@ -347,7 +328,7 @@ def _decoded_bodies(data: bytes) -> Iterator[bytes]:
 
 
 def _parse_credentials(value: str) -> set[str]:
-    """What of a header's value is secret: without its scheme, and of a user and password both."""
+    """Return the secrets in a header's value: without the scheme, and the password alone."""
     scheme, _, credential = value.strip().partition(" ")
     if not credential or scheme.lower() not in _AUTH_SCHEMES:
         return {value}
@@ -362,34 +343,26 @@ def _parse_credentials(value: str) -> set[str]:
 
 
 def _secret_lines(secret: str) -> set[str]:
+    """Return a secret and its long lines."""
     secret = secret.strip()
-    whole = secret.replace("\\n", "\n")
-    lines = whole.split("\n") if "\n" in whole else []
-    return {
-        secret,
-        *(
-            stripped
-            for line in lines
-            for stripped in (line.strip(),)
-            if len(stripped) >= MIN_SECRET_LINE and " " not in stripped
-        ),
-    }
+    lines = map(str.strip, secret.replace("\\n", "\n").split("\n"))
+    return {secret, *(line for line in lines if len(line) >= MIN_SECRET_LINE and " " not in line)}
 
 
 _COOKIE_VALUE = re.compile(r"(?:\A|,\s*)[^=;,\s]+=\"?([^;,\"]+)")
 _URL_SAFE_CHARACTERS = ("", "/", "+=?", "/?:@+", "!$'()*,/:;=?@+~")
-"""Characters that clients leave as they are in a URL."""
+"""Characters that clients do not encode in a URL, for different clients."""
 
 
 def _has_letters_and_digits(value: str) -> bool:
-    """Say whether it could be no word of a language: a theme, a name."""
+    """Return whether a value cannot be a word of a language, such as a name."""
     return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
 
 
 def _secret_spellings(secret: str) -> Iterator[tuple[bytes, bytes]]:
-    """Give the secret as plain text, and as it looks in JSON, Python, a URL or base64, each with its replacement."""
+    """Yield the secret as plain text and its form in JSON, Python, URLs and base64, each with its replacement."""
     raw = secret.encode("utf-8", "surrogatepass")
-    # Of base64 the length stays: what is around it must still be whole.
+    # The length of base64 stays the same: the text around it must stay decodable.
     yield from ((form, (b"xX" * len(form))[: len(form)]) for form in encodings.base64_forms(raw))
     mask = MASK.encode()
     yield raw, mask

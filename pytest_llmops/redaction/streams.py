@@ -1,7 +1,7 @@
-"""Secrets that are cut into pieces: a stream sends them in several events, log-probabilities token by token.
+"""Masking of secrets that are split over the events of a stream, or over the tokens of log-probabilities.
 
-The texts of one place (the ``content`` of a choice, the arguments of a tool call) are joined over all events and searched
-as one; what is found is cut out of each event, which keeps all its other bytes.
+The texts in the same place (the ``content`` of a choice, the arguments of a tool call) are joined over all events and
+searched as a whole. The parts of a secret are removed from the events; all other bytes stay the same.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from pytest_llmops.wire import stream_events
 
 Replacement = tuple[int, int, str]
-"""Where a secret starts and ends in a text, and what stands there instead."""
+"""Start and end of a secret in a text, and its replacement."""
 FindSecrets = Callable[[str], list[Replacement]]
 LeafPath = tuple[Any, ...]
 
@@ -32,23 +32,22 @@ _PLACE_KEYS = (
     "summary_index",
     "contentBlockIndex",
 )
-"""Keys whose values tell apart what else looks like the same place."""
+"""Keys whose values distinguish places with the same path."""
 _LOGPROBS_KEY = "logprobs"
-"""In what is below such a key, the members of a list follow each other as events do."""
+"""Below such a key, the items of a list follow each other like events."""
 _LOGPROBS_MARK = b"ogprobs"
 _RAW_PATH: LeafPath = ("",)
 
 
 def mask_text(data: bytes, find: FindSecrets) -> bytes:
-    """Return a text stream, or JSON with log-probabilities, without the secrets that are scattered over it."""
-    if not _is_text_stream(data):
-        return _mask_single_text(data, find) if _LOGPROBS_MARK in data else data
+    """Return a text stream, or JSON with log-probabilities, without the secrets that are split over it."""
+    is_stream = _is_text_stream(data)
+    if not is_stream and _LOGPROBS_MARK not in data:
+        return data
     text = data.decode("utf-8", "surrogateescape")
-    places = [
-        (match.start(n), match.end(n))
-        for match in _EVENT_DATA.finditer(text)
-        for n in (match.lastindex or 1,)
-    ]
+    places = [(0, len(text))]
+    if is_stream:
+        places = [match.span(match.lastindex or 1) for match in _EVENT_DATA.finditer(text)]
     changed = mask_scattered([text[start:end] for start, end in places], find)
     for number in sorted(changed, reverse=True):
         start, end = places[number]
@@ -65,14 +64,8 @@ def _is_text_stream(data: bytes) -> bool:
     return lines or b"\ndata:" in data or b"\rdata:" in data
 
 
-def _mask_single_text(data: bytes, find: FindSecrets) -> bytes:
-    text = data.decode("utf-8", "surrogateescape")
-    changed = mask_scattered([text], find)
-    return changed[0].encode("utf-8", "surrogateescape") if changed else data
-
-
 def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes]) -> bytes | None:
-    """Return an AWS event stream without secrets, its lengths and checksums right; None if it is no such stream."""
+    """Return an AWS event stream without secrets, with correct lengths and checksums; None for other data."""
     frames = stream_events.unpack_aws_frames(data)
     if not frames:
         return None
@@ -95,7 +88,7 @@ def _clean_header(value: Any, clean: Callable[[bytes], bytes]) -> Any:
 
 
 def _unwrap_payload(payload: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
-    """The JSON in a payload, which a stream of ``InvokeModel`` has in base64, and the way back."""
+    """Return the JSON in a payload, which ``InvokeModel`` encodes in base64, and a function that puts JSON back."""
     if b'"bytes"' in payload:
         try:
             outer = json.loads(payload)
@@ -108,7 +101,7 @@ def _unwrap_payload(payload: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
 
 
 def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
-    """Return those of the texts that change, by number: each is what one event carries.
+    """Return the changed texts by number; the texts are the data of events.
 
     >>> mask_scattered(['{"delta": "my se"}', '{"delta": "cret"}'], lambda text: [(3, 9, "*")] if "secret" in text else [])
     {0: '{"delta": "my *"}', 1: '{"delta": ""}'}
@@ -119,7 +112,7 @@ def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
             places.setdefault(place, []).append((number, path, leaf))
     scattered = [pieces for pieces in places.values() if len({leaf for _, _, leaf in pieces}) > 1]
     joined = ["".join(leaf for _, _, leaf in pieces) for pieces in scattered]
-    # One look over all of them: in most streams there is nothing.
+    # A single search over all texts: most streams have no secret.
     if not joined or not find("\n\n".join(joined)):
         return {}
     changes: dict[int, dict[LeafPath, str]] = {}
@@ -132,7 +125,7 @@ def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
 def _cut_replacements(
     pieces: list[tuple[int, LeafPath, str]], replacements: list[Replacement]
 ) -> Iterator[tuple[int, LeafPath, str]]:
-    """Give the pieces that change: the first that a secret touches holds the mask."""
+    """Yield the pieces that change; the first piece of a secret gets the mask."""
     end_of_all = 0
     for number, path, leaf in pieces:
         start_of_all, end_of_all = end_of_all, end_of_all + len(leaf)
@@ -148,7 +141,7 @@ def _cut_replacements(
 
 
 def _iterate_leaves(text: str) -> Iterator[tuple[LeafPath, LeafPath, str]]:
-    """Give each text in what an event carries: its path, its place, itself."""
+    """Yield path, place and content of each text in an event."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -208,7 +201,7 @@ def _encode_leaf(leaf: str, before: str) -> str:
 
 
 def _iterate_literals(text: str) -> Iterator[tuple[LeafPath, int, int]]:
-    """Give path, start and end of each string and array of a JSON text, the inner ones first."""
+    """Yield path, start and end of each string and array of a JSON text, inner arrays first."""
     stack: list[tuple[int, bool]] = []
     steps: list[Any] = []
     for match in _JSON_TOKEN.finditer(text):

@@ -1,4 +1,4 @@
-"""Answers of aiohttp while they are recorded: they are noted as they arrive, and the application reads on."""
+"""Patches of aiohttp that record answers while the application reads them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pytest_llmops.cassettes.http.vcr_adapter import begin_answer, finish_answer
 from pytest_llmops.errors import CassetteMiss
 
 _LIVE_ATTRIBUTE = "_llmops_live"
-"""On a response of aiohttp: the answer that is coming."""
+"""Attribute of aiohttp's response with the live answer."""
 _FIRST_REDIRECT = 300
 
 
 def aiohttp_patches() -> Iterator[Patch]:
-    """Return the patches of aiohttp's responses; none where it is not installed."""
+    """Yield the patches of aiohttp's responses, if it is installed."""
     try:
         import aiohttp
         from vcr.stubs import aiohttp_stubs
@@ -34,7 +34,7 @@ def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[...,
         tape = tape_for(request)
         if tape is None:
             return
-        # An error is let go before it was read, and a redirect is gone already.
+        # Errors are released before they are read, and redirects are closed already.
         if response.status >= _FIRST_REDIRECT or type(response.content) is not aiohttp.StreamReader:
             await real(hub, request, response)
             return
@@ -46,15 +46,15 @@ def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[...,
 
 
 def _note_body(response: Any, live: LiveAnswer, reader: type) -> None:
-    """Tell the recorder what arrives from now on; what is there already, at once."""
-    # It is counted in if aiohttp unpacks, and then the header is left as it was; SDKs have it unpack nothing.
+    """Pass the body to the recorder as it arrives."""
+    # aiohttp counts compressed bytes only if it decompresses, and then keeps the header; SDKs turn that off.
     packed = getattr(response.content, "total_compressed_bytes", 0) is None
 
     def keep() -> None:
         headers = {name.lower(): value for name, value in response.headers.items()}
         finish_answer(live, response.status, headers, live.raw(), certain=packed)
 
-    class Noted(reader):  # type: ignore[misc]  # a parameter, for aiohttp need not be there
+    class Noted(reader):  # type: ignore[misc]  # a parameter, as aiohttp may not be installed
         __slots__ = ()
 
         def feed_data(self, data: Any, *rest: Any) -> Any:
@@ -65,7 +65,7 @@ def _note_body(response: Any, live: LiveAnswer, reader: type) -> None:
         def feed_eof(self) -> None:
             try:
                 keep()
-            except CassetteMiss as miss:  # the loop would swallow it; who reads gets it
+            except CassetteMiss as miss:  # raised to the reader: the loop would swallow it
                 super().set_exception(miss)
             super().feed_eof()
 
@@ -96,7 +96,7 @@ def _wrap_aexit(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable
 
 
 async def _read_rest(response: Any, live: LiveAnswer) -> None:
-    """The application has left, and the answer is paid."""
+    """Read the rest of an answer that the application has closed: it is paid."""
     try:
         while live.wanted and not response.content.at_eof():
             await response.content.readany()

@@ -1,11 +1,11 @@
-"""Connections of http.client, urllib3, requests, botocore and httplib2: the real ones, also where a recording answers.
+"""Recording and replay for connections of http.client, urllib3, requests, botocore and httplib2.
 
-vcrpy puts a stand-in in place of a connection, which knows the whole request before anything is sent. What
-it answers with is a stand-in too, made once the answer is read to its end. Here the real connection answers
-in both cases: a live answer is noted while the application reads it, and a recorded one is read from a
-socket that holds it. So a stream is a stream while it is recorded, and comes event by event when replayed.
+vcrpy replaces a connection by a stub, which gets the whole request before it is sent. vcrpy's responses are stubs too,
+created after the answer is read to its end. Here the real connection creates the response: a live answer is recorded
+while the application reads it, and a recorded answer is read from a socket object. So a stream is passed on while it
+is recorded, and replayed event by event.
 
-Where an answer ends on a connection that stays open: what of the bytes is its body, and whether it is whole.
+`BodyFraming` finds the end of a body on a connection that stays open.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from pytest_llmops.cassettes.tape import Answer
 
 
 class BodyFraming(Protocol):
-    """Takes the bytes as they come."""
+    """Separates a body from the bytes of a connection."""
 
     done: bool
-    """The body is whole."""
+    """Whether the body is complete."""
 
     def feed(self, data: bytes) -> bytes:
-        """Return what of these bytes is body."""
+        """Return the part of the bytes that belongs to the body."""
 
 
 class SizedBody:
-    """A body whose length was told; without a length it lasts until the connection ends.
+    """A body with a length in the headers; without a length it ends with the connection.
 
     >>> body = SizedBody(3)
     >>> body.feed(b"ab"), body.done, body.feed(b"c"), body.done
@@ -107,13 +107,13 @@ class ChunkedBody:
 
 
 _EXTRA_ARGUMENTS = "_llmops_how"
-"""On a connection of vcrpy: the arguments of the request that vcrpy has no place for."""
+"""Attribute of vcrpy's connection with the arguments of the request that vcrpy does not keep."""
 _BODILESS_STATUSES = frozenset({204, 304})
 _BLOCK_SIZE = 65536
 
 
 def connection_patches() -> Iterator[Patch]:
-    """Return the patches of vcrpy's stand-ins."""
+    """Yield the patches of vcrpy's connections."""
     import vcr.stubs
 
     yield Patch(vcr.stubs.VCRConnection, "request", _wrap_request)
@@ -137,7 +137,7 @@ def _wrap_request(real: Callable[..., None]) -> Callable[..., None]:
 
 
 def _defer_connect(stub: Any, *args: Any, **how: Any) -> None:
-    """Connect when the request is sent, if it is: of a recorded one nobody has to listen."""
+    """Defer the connection until a request is sent: a replayed request needs no server."""
     vars(stub)["_deferred_connect"] = (args, how)
 
 
@@ -161,9 +161,9 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
 
 @contextmanager
 def _note_responses(real: Any, live: LiveAnswer) -> Iterator[None]:
-    """Let a connection make responses that are noted while they are read."""
+    """Let a connection create responses that are recorded while they are read."""
     make = real.response_class
-    # botocore goes back to its second name whenever it sends.
+    # botocore restores the class from its second attribute whenever it sends.
     own = {
         name: vars(real)[name] for name in ("response_class", "_original_response_cls") if name in vars(real)
     }
@@ -193,12 +193,12 @@ def _replay_answer(stub: Any, how: dict[str, Any], answer: Answer) -> Any:
         real.request(request.method, "/", **how)
         return real.getresponse()
     finally:
-        # Nothing is open: a pool that looks at the connection must find it so.
+        # No socket is open: connection pools check this.
         real.sock = vars(stub)["_sock"] = None
 
 
 def _render_response(answer: Answer, method: str) -> list[bytes]:
-    """The answer as a server would send it, in the pieces in which it is read."""
+    """Return the answer as a server would send it, in the pieces in which it is read."""
     headers = {name: " ".join(value.splitlines()) for name, value in answer.headers.items()}
     body = [answer.body] if answer.body else []
     if method == "HEAD" or answer.status in _BODILESS_STATUSES:
@@ -219,7 +219,7 @@ def _render_response(answer: Answer, method: str) -> list[bytes]:
 
 
 class _RecordedSocket:
-    """A socket that takes what it is sent, and answers what was recorded."""
+    """A socket that ignores the request, and replays a recorded answer."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = pieces
@@ -228,13 +228,13 @@ class _RecordedSocket:
         return io.BufferedReader(_PieceReader(iter(self._pieces)))
 
     def ignore(self, *_: Any, **__: Any) -> None:
-        """Nobody listens."""
+        """Ignore the call."""
 
     sendall = settimeout = setsockopt = shutdown = close = ignore
 
 
 class _PieceReader(io.RawIOBase):
-    """A file that is read piece by piece, as the network would hand it over."""
+    """A file that is read piece by piece, as from the network."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -253,12 +253,12 @@ class _PieceReader(io.RawIOBase):
 
 
 def _make_noted_response(make: Callable[..., Any], live: LiveAnswer, *args: Any, **how: Any) -> Any:
-    """Make a response whose body is noted while it is read."""
+    """Create a response whose body is recorded while it is read."""
     response = make(*args, **how)
     begin = response.begin
 
     def begin_noted() -> None:
-        del response.begin  # else the two hold each other, and a dropped response is closed late
+        del response.begin  # a reference cycle would delay the closing of a dropped response
         begin()
         response.fp = _NotedFile(response, live)
 
@@ -267,11 +267,11 @@ def _make_noted_response(make: Callable[..., Any], live: LiveAnswer, *args: Any,
 
 
 class _NotedFile:
-    """The file that a response is read from: tells the recorder what goes by.
+    """The file that a response is read from, which passes its bytes to the recorder.
 
     Args:
         response: A response of http.client that has read its headers.
-        live: The answer that is coming.
+        live: The live answer.
     """
 
     def __init__(self, response: Any, live: LiveAnswer) -> None:
@@ -303,7 +303,7 @@ class _NotedFile:
         return len(data)
 
     def close(self) -> None:
-        """Read the rest, if it is wanted: the application has left, and the answer is paid."""
+        """Read the rest of the answer, which is paid, before the file is closed."""
         try:
             if self._live.wanted:
                 self._read_rest()

@@ -1,13 +1,11 @@
-"""Hooks for the transports of httpx and httpx2 (same shape, two modules).
+"""Patches of the transports of httpx and httpx2.
 
-Unlike vcrpy's own they let a stream through to the application while it is recorded,
-replay it event by event, and leave in-process transports (ASGI, WSGI, Mock) alone.
+Unlike vcrpy's patches, they pass a stream on to the application while it is recorded, replay it event by event, and do
+not touch in-process transports (ASGI, WSGI, Mock).
 
-Mocks that answer below our hook: what they answer is theirs, neither a recording nor a miss of ours.
-
-pytest-httpx, responses, aioresponses and the in-process transports answer above our hooks, which then see
-only what those let through. respx replaces methods of httpcore, below the transport of httpx, and so has to
-be asked beforehand.
+Requests that mocks answer are neither recorded nor a miss. pytest-httpx, responses, aioresponses and the in-process
+transports answer above these patches. respx replaces methods of httpcore, below the transport of httpx, and has to be
+asked before.
 """
 
 from __future__ import annotations
@@ -28,17 +26,17 @@ from pytest_llmops.cassettes.tape import Answer, current_tape
 
 
 def is_answered_by_respx(request: Any) -> bool:
-    """Say whether a request, already read, is one that respx answers, or refuses to let out.
+    """Return whether respx answers or refuses a request whose body has been read.
 
-    Only a route that passes a request through leaves it to us. One whose side effect decides so
-    while it answers cannot be known before: respx keeps it, and it goes out unrecorded.
+    Only a request of a pass-through route is recorded or replayed. If a route's side effect decides to pass the request
+    through, it goes out without a recording.
     """
     routers = _respx_routers(request)
     return bool(routers) and _find_pass_through(routers, request) is None
 
 
 def count_in_respx(request: Any) -> None:
-    """Let respx count a request that it leaves to us and a recording answered, as it counts one that goes out."""
+    """Let respx count a replayed request of a pass-through route, as it counts requests that go out."""
     pass_through = _find_pass_through(_respx_routers(request), request)
     if pass_through is not None:
         router, route = pass_through
@@ -50,7 +48,7 @@ def _respx_routers(request: Any) -> Sequence[Any]:
     if mocks is None:
         return ()
     routers: list[Any] = mocks.HTTPCoreMocker.routers
-    # It knows httpx only, and nothing of httpx2.
+    # respx supports httpx only, not httpx2.
     return list(routers) if routers and isinstance(request, mocks.httpx.Request) else ()
 
 
@@ -59,13 +57,13 @@ def _find_pass_through(routers: Sequence[Any], request: Any) -> tuple[Any, Any] 
         for route in router.routes:
             if route.pattern is None or route.pattern.match(request):
                 return (router, route) if route.is_pass_through else None
-        if not getattr(router, "_assert_all_mocked", True):  # then it answers whatever has no route
+        if not getattr(router, "_assert_all_mocked", True):  # respx answers requests without a route too
             return None
     return None
 
 
 EXTENSION_KEY = "llmops"
-"""Key of a response's extensions: ``{"latency_s", "ttft_s", "replayed"}``."""
+"""Key in a response's extensions: ``{"latency_s", "ttft_s", "replayed"}``."""
 
 _DROPPED_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding"})
 
@@ -165,10 +163,10 @@ def _recorded_headers(response: Any) -> dict[str, str]:
 
 
 def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
-    """Keep what came; the compression is undone by the client's own decoders, if it has them."""
+    """Record the answer, decompressed by the client's own decoders if possible."""
     encoding = response.headers.get("content-encoding")
     body = live.raw()
-    supported = module._decoders.SUPPORTED_DECODERS  # noqa: SLF001 -- it says nowhere else what it can undo
+    supported = module._decoders.SUPPORTED_DECODERS  # noqa: SLF001 -- no public list
     if encoding and not all(coding.strip().lower() in supported for coding in encoding.split(",")):
         live.finish(response.status_code, {**_recorded_headers(response), "content-encoding": encoding}, body)
         return
@@ -184,7 +182,7 @@ def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
 def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
     inner = response.stream
     chunks = iter(inner)
-    """One iterator for both, kept alive: httpcore closes the connection when its own is dropped."""
+    """A single iterator, kept alive: httpcore closes the connection when its iterator is dropped."""
 
     class Tee(module.SyncByteStream):  # type: ignore[misc]  # the module is a parameter
         def __iter__(self) -> Iterator[bytes]:
@@ -249,7 +247,7 @@ def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
 
 
 def _drain_chunks(chunks: Iterator[bytes], live: LiveAnswer) -> bool:
-    """Read what the application did not want; say whether that was all."""
+    """Read the rest of a stream that the application has closed; return whether that was all."""
     try:
         for chunk in chunks:
             live.add(chunk)

@@ -1,7 +1,7 @@
-"""The one place that knows vcrpy: its patches ask the current tape, and are in place while there is one.
+"""Interception of HTTP calls: all patches, in place while a tape is in use.
 
-vcrpy's ``CassettePatcherBuilder`` is not a documented API: the version is pinned, and a
-contract test holds what is used here. Matching, storage and errors are ours.
+vcrpy's ``CassettePatcherBuilder`` is not a documented API: its version is pinned, and a contract test covers its use
+here. Matching, storage and errors are our own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pytest_llmops.cassettes.tape import Answer, current_tape
 
 
 class _Interception:
-    """All patches: built once, in place while a tape is in use."""
+    """All patches, created once."""
 
     def __init__(self) -> None:
         import vcr.patch
@@ -36,8 +36,8 @@ class _Interception:
             *_pin_constructors(),
             *(_as_patch(patcher) for patcher in built if hasattr(patcher, "attribute")),
         ]
-        # vcrpy takes all its patches away while a connection is made, for all threads at once, and two
-        # threads that do so leave them off for good. What it is needed for, `_pin_constructors` has taken care of.
+        # vcrpy removes all its patches in all threads while a connection is created, and two concurrent threads
+        # remove them for good. `_pin_constructors` makes that unnecessary.
         self._patches.append(
             Patch(vcr.patch, "force_reset", partial(_ignore_original, contextlib.nullcontext))
         )
@@ -52,7 +52,7 @@ class _Interception:
         self._in_place = False
 
     def use(self, *, used: bool) -> None:
-        """Put all in place, or take all away."""
+        """Apply or remove all patches."""
         if used == self._in_place:
             return
         self._in_place = used
@@ -62,9 +62,9 @@ class _Interception:
             return
         for patch in reversed(self._patches):
             patch.restore_attribute()
-        for remover in self._removers:  # pooled connections of theirs must not answer the next test
+        for remover in self._removers:  # pooled connections of vcrpy must not answer the next test
             remover.__exit__(None, None, None)
-            remover._connection_pool_to_connections.clear()  # noqa: SLF001 -- else every pool lives to the end
+            remover._connection_pool_to_connections.clear()  # noqa: SLF001 -- otherwise all pools stay alive
 
 
 def _pin_constructors() -> Iterator[Patch]:
@@ -95,7 +95,7 @@ def _httpx_patches() -> Iterator[Patch]:
 
 
 def _silence_vcrpy() -> Iterator[Patch]:
-    """Let vcrpy log nothing: its lines hold addresses, which may hold keys."""
+    """Turn off vcrpy's logging: its messages contain URLs, which may contain keys."""
     silent = logging.getLogger("pytest_llmops.vcrpy")
     silent.disabled = True
     for name, module in list(sys.modules.items()):
@@ -107,8 +107,8 @@ _interception: _Interception | None = None
 
 
 def install_patches() -> None:
-    """Intercept HTTP from now on, whenever a tape is in use; the second call does nothing."""
-    global _interception  # noqa: PLW0603 -- patches are a fact of the process
+    """Intercept HTTP calls from now on while a tape is in use; a second call has no effect."""
+    global _interception  # noqa: PLW0603 -- the patches are global too
     if _interception is not None:
         return
     _interception = _Interception()
@@ -118,7 +118,7 @@ def install_patches() -> None:
 
 
 def remove_patches() -> None:
-    """Take the patches away for good."""
+    """Remove all patches for good."""
     global _interception
     if _interception is not None:
         removed, _interception = _interception, None

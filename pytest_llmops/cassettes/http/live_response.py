@@ -1,4 +1,4 @@
-"""What every interceptor does with an answer: time it, keep it, tell the trace."""
+"""Live answers: their timing, recording, and report to the trace."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pytest_llmops.cassettes.tape import Answer, Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
 
 TIMING_DIGITS = 4
-"""Of a second: a live run tells the very figure that its replay will tell."""
+"""Decimal places of seconds: a live run reports the same figures as its replay."""
 MAX_DRAIN_S = 60.0
-"""How long the rest of a stream is read that its application has left; some have no end."""
+"""Time limit for reading the rest of a stream that the application has closed; some streams have no end."""
 STREAM_CONTENT_TYPES = ("text/event-stream", "ndjson", "jsonl", "stream+json", "vnd.amazon.eventstream")
-"""Content types that come piece by piece: their first piece has a time of its own."""
+"""Content types of streams, which have a time to first token."""
 
 
 def report_replay(question: Question, answer: Answer) -> None:
-    """Tell the trace that a recording answered."""
+    """Report a replayed call to the trace."""
     _report_exchange(question, answer, active_tape.current_purpose(), replay=True)
 
 
@@ -44,30 +44,26 @@ def _report_exchange(question: Question, answer: Answer, purpose: str, *, replay
 
 
 def wait_for_slot(tape: Tape, host: str) -> CallSlot | None:
-    """Wait until a judge's call may go out; others need not wait, and have no place to give back."""
-    return (
-        tape.pace.enter(host)
-        if tape.pace is not None and active_tape.current_purpose() == JUDGE_PURPOSE
-        else None
-    )
+    """Wait until a judge's call may go out, and return its slot; other calls have no slot."""
+    if tape.pace is None or active_tape.current_purpose() != JUDGE_PURPOSE:
+        return None
+    return tape.pace.enter(host)
 
 
 async def wait_for_slot_async(tape: Tape, host: str) -> CallSlot | None:
     """Wait in an event loop until a judge's call may go out."""
-    return (
-        await tape.pace.enter_async(host)
-        if tape.pace is not None and active_tape.current_purpose() == JUDGE_PURPOSE
-        else None
-    )
+    if tape.pace is None or active_tape.current_purpose() != JUDGE_PURPOSE:
+        return None
+    return await tape.pace.enter_async(host)
 
 
 class LiveAnswer:
-    """An answer that is still coming: its chunks, and when they came.
+    """An answer that is being received.
 
     Attributes:
-        open: It is neither whole nor given up.
-        rest: Reads the rest, where that can be done from any place; set by who reads it.
-        timing: What the application is told of it.
+        open: Whether it is neither complete nor given up.
+        rest: Reads the rest of the answer, if that is possible from outside; set by the reader.
+        timing: The timing for the application.
     """
 
     def __init__(self, tape: Tape, question: Question, started: float, slot: CallSlot | None = None) -> None:
@@ -75,7 +71,7 @@ class LiveAnswer:
         self._slot = slot
         self._question = question
         self._started = started
-        # A stream may be closed by somebody else than who asked.
+        # A stream may be closed in another thread or task.
         self._take = active_tape.current_take()
         self._purpose = active_tape.current_purpose()
         self._chunks: list[bytes] = []
@@ -89,7 +85,7 @@ class LiveAnswer:
 
     @property
     def wanted(self) -> bool:
-        """Whether more is read although the application left: it is paid, and is kept."""
+        """Return whether to read on after the application has closed the stream: the answer is paid."""
         if not self.open or self._tape.mode == "live":
             return False
         now = time.perf_counter()
@@ -98,7 +94,7 @@ class LiveAnswer:
         return now - self._left < MAX_DRAIN_S
 
     def add(self, chunk: bytes) -> None:
-        """Take in a chunk before the application gets it."""
+        """Add a chunk before the application gets it."""
         if self._first is None:
             self._first = time.perf_counter()
         self._chunks.append(chunk)
@@ -108,10 +104,10 @@ class LiveAnswer:
         return b"".join(self._chunks)
 
     def finish(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Keep the whole answer; the second call does nothing.
+        """Record the complete answer; a second call has no effect.
 
         Raises:
-            CassetteMiss: It could not be put on disk. An error would make the SDK ask, and pay, again.
+            CassetteMiss: It could not be written. With another error the SDK would retry, and pay again.
         """
         if not self.open:
             return
@@ -122,13 +118,13 @@ class LiveAnswer:
             raise CassetteMiss(str(error)) from None
 
     def end_early(self, status: int, headers: Mapping[str, str]) -> None:
-        """The application left early, and nobody reads the rest."""
+        """End an answer that the application closed early, and whose rest is not read."""
         if self.open:
             self._tape.note_unrecorded("1 call was not recorded: its stream was left, and did not end")
             self._tell(status, headers, self.raw())
 
     def give_up(self, error: BaseException) -> None:
-        """Give up on an answer that ended in an error: half an answer is never recorded."""
+        """End an answer that ended in an error: an incomplete answer is never recorded."""
         if self.open:
             self._tape.note_unrecorded(
                 f"1 call was not recorded: its answer broke off ({type(error).__name__})"
@@ -136,13 +132,13 @@ class LiveAnswer:
             self._tell(0, {}, self.raw())
 
     def abandon(self) -> None:
-        """Read the rest of an answer, or give it up if that cannot be done; the tape calls it when it ends."""
+        """Read the rest of the answer if possible, or give it up; called when the tape ends."""
         if self.rest is not None and self.wanted:
             self.rest()
         if self.open:
             self._tape.note_unrecorded("1 call was not recorded: its stream was still open at the end")
             self._tell(0, {}, self.raw())
-            # A thread may outlive its test. If its answer comes whole, it is kept for the next run after all.
+            # A thread may outlive its test. If its answer is completed, it is recorded for the next run.
             self.open = self._late = True
 
     def _tell(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -160,7 +156,7 @@ class LiveAnswer:
         )
         self.timing.update(latency_s=took, ttft_s=first)
         answer = Answer(status, headers, body, took, first)
-        if self._late:  # another test runs now: its trace has no business with this call
+        if self._late:  # not for the trace of the test that runs now
             return answer
         exchange = _report_exchange(self._question, answer, self._purpose, replay=False)
         # An answer that broke off may have been paid: its estimate stays reserved.

@@ -1,4 +1,4 @@
-"""Attributes that are ours while a tape is in use, and their owners' again when none is."""
+"""Patches of attributes, and a network that is closed while a tape only replays."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _ABSENT = object()
 
 @dataclass(slots=True, eq=False)
 class Patch:
-    """One attribute to replace.
+    """A replaceable attribute.
 
     Args:
         target: The module or class.
-        name: The attribute; a target without it is left alone.
-        make: Makes the replacement out of what is there when it is put in place.
+        name: The attribute; a target without the attribute is not changed.
+        make: Returns the replacement for the current value.
     """
 
     target: Any
@@ -39,7 +39,7 @@ class Patch:
             setattr(self.target, self.name, self._ours)
 
     def restore_attribute(self) -> None:
-        """Put back what was there, unless somebody else has replaced ours since."""
+        """Restore the original value, unless the attribute was replaced again."""
         ours, self._ours = self._ours, _ABSENT
         if ours is _ABSENT or vars(self.target).get(self.name, _ABSENT) is not ours:
             return
@@ -50,10 +50,9 @@ class Patch:
 
 
 def pin_globals(function: Any) -> Any:
-    """Return a function that sees its module's names as they are now, whatever is patched later.
+    """Return a copy of a function with its module's current names, whatever is patched later.
 
-    ``http.client.HTTPSConnection.__init__`` calls ``super(HTTPSConnection, self)``, and would find
-    vcrpy's stub under that name.
+    ``http.client.HTTPSConnection.__init__`` calls ``super(HTTPSConnection, self)``, which would be vcrpy's stub.
     """
     pinned = types.FunctionType(
         function.__code__,
@@ -67,8 +66,8 @@ def pin_globals(function: Any) -> Any:
 
 
 def network_patches() -> list[Patch]:
-    """Close sockets and name look-ups to the outside while the current tape only replays."""
-    # Where the address stands; `sendto` has it last, behind flags that may be left out.
+    """Return patches that refuse connections and name look-ups while the current tape only replays."""
+    # Index of the address; in `sendto` it is last, after optional flags.
     address_places = {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}
     guarded = [
         Patch(socket.socket, name, functools.partial(_guard_socket, place=place))

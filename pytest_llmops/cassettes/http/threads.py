@@ -1,4 +1,4 @@
-"""Threads and thread pools take the tape, trial and purpose of their starter along; nothing else of its context."""
+"""Patches that let threads and thread pools inherit tape, trial and purpose from their starter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_llmops.cassettes.http.patching import Patch
 
 
 def thread_patches() -> list[Patch]:
-    """Return the patches that make threads carry along what a call needs to know."""
+    """Return the patches of threads and thread pools."""
     return [Patch(threading.Thread, "start", _wrap_start), Patch(ThreadPoolExecutor, "submit", _wrap_submit)]
 
 
@@ -26,7 +26,7 @@ def _wrap_start(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
         run = self.run
 
         def carried_run() -> None:
-            vars(self).pop("run", None)  # the thread looks as its owner made it
+            vars(self).pop("run", None)  # restore the thread's own method
             with active_tape.inherit_context(context):
                 run()
 
@@ -45,7 +45,7 @@ def _wrap_submit(real: Callable[..., Any]) -> Callable[..., Any]:
     def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         context = active_tape.capture_context()
 
-        # Also when there is nothing to take along: the thread may still hold what its first job brought.
+        # Also without a context: the thread may still have that of its first job.
         @functools.wraps(fn, updated=())
         def job(*args: Any, **kwargs: Any) -> Any:
             with active_tape.inherit_context(context):

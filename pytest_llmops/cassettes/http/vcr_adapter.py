@@ -1,4 +1,4 @@
-"""What vcrpy takes for a cassette: it forwards to the current tape; and requests in vcrpy's form as questions."""
+"""A cassette for vcrpy that forwards to the current tape, and conversion of vcrpy's requests."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _QUESTION_ATTRIBUTE, _ANSWER_ATTRIBUTE, _STARTED_ATTRIBUTE = (
 
 
 class VcrCassette:
-    """What vcrpy takes for a cassette.
+    """A cassette for vcrpy that forwards to the current tape.
 
-    The stubs of aiohttp and tornado call the methods below; those of connections are ours in all but
-    name (`connections`), and httpx and httpx2 get our own hooks (`transports`).
+    vcrpy's stubs of aiohttp and tornado call these methods; connections are patched by `http_client`, and httpx and
+    httpx2 by `httpx`.
     """
 
     _path = "pytest-llmops"
@@ -36,17 +36,17 @@ class VcrCassette:
     custom_patches = ()
 
     def filter_request(self, request: Any) -> Any:
-        """Return the request: nothing is left out."""
+        """Return the request unchanged."""
         return request
 
     def can_play_response_for(self, request: Any) -> bool:
-        """Say whether a recording answers, and take its answer; miss if it must and none does."""
+        """Return whether a recording is replayed; a missing recording is an error in mode none."""
         tape = tape_for(request)
         return tape is not None and claim_answer(tape, request) is not None
 
     def play_response(self, request: Any) -> dict[str, Any]:
         """Return the recorded answer in vcrpy's form."""
-        if not self.can_play_response_for(request):  # the target of a redirect is played unasked
+        if not self.can_play_response_for(request):  # vcrpy does not ask before it follows a redirect
             raise CassetteMiss(
                 f"{request.method} {request.host} was redirected to while a recording was replayed, and is not"
                 " recorded: record all again with --llm-record=all"
@@ -60,7 +60,7 @@ class VcrCassette:
         }
 
     def append(self, request: Any, response: dict[str, Any]) -> None:
-        """Keep a live answer; whoever calls this has unpacked it, and left the header as it was."""
+        """Record a live answer, which vcrpy has decompressed without changing the header."""
         tape = tape_for(request)
         if tape is None:
             return
@@ -69,24 +69,24 @@ class VcrCassette:
         finish_answer(begin_answer(tape, request), response["status"]["code"], headers, body, certain=False)
 
     def find_requests_with_most_matches(self, request: Any) -> list[Any]:
-        """Return nothing: a miss is described by the tape."""
+        """Return an empty list: the tape describes a miss."""
         del request
         return []
 
 
 def tape_for(request: Any) -> Tape | None:
-    """Return the tape in use, unless the request's host passes it."""
+    """Return the tape in use, unless the request's host passes through."""
     tape = current_tape()
     return None if tape is None or tape.passes(request.host or "") else tape
 
 
 def claim_answer(tape: Tape, request: Any) -> Answer | None:
-    """Return the recorded answer to a request, or None if it is to be asked live.
+    """Return the recorded answer to a request, or None if the call has to be live.
 
-    It is taken now, and once: until it is played, another thread could have taken the last one.
+    The answer is claimed once, on the first call: another thread could claim it before it is played.
 
     Raises:
-        CassetteMiss: It must be recorded, and is not.
+        CassetteMiss: No recording in mode none.
     """
     answer: Answer | None = getattr(request, _ANSWER_ATTRIBUTE, None)
     if answer is None:
@@ -98,7 +98,7 @@ def claim_answer(tape: Tape, request: Any) -> Answer | None:
 
 
 def begin_answer(tape: Tape, request: Any, slot: CallSlot | None = None) -> LiveAnswer:
-    """Return the answer that is coming to a request; with a place, it goes out now."""
+    """Return the live answer to a request, which goes out now if it has a slot."""
     started = None if slot is not None else getattr(request, _STARTED_ATTRIBUTE, None)
     return LiveAnswer(tape, question_for(tape, request), started or time.perf_counter(), slot)
 
@@ -106,14 +106,14 @@ def begin_answer(tape: Tape, request: Any, slot: CallSlot | None = None) -> Live
 def finish_answer(
     live: LiveAnswer, status: int, headers: Mapping[str, str], body: bytes, *, certain: bool
 ) -> None:
-    """Keep a whole answer without its compression; with it, and its header, where nobody here can undo it.
+    """Record a complete answer decompressed, or with its encoding header if it cannot be decompressed.
 
     Args:
-        live: The answer.
-        status: Its status.
-        headers: Its headers, in small letters.
-        body: As it came.
-        certain: It is as it came over the wire, so that it is packed as the header says.
+        live: The live answer.
+        status: The status.
+        headers: The headers, with lower-case names.
+        body: The body.
+        certain: Whether the body is raw, and so compressed as the header says.
     """
     kept = dict(headers)
     encoding = kept.pop("content-encoding", "")
@@ -126,7 +126,7 @@ def finish_answer(
 
 
 def question_for(tape: Tape, request: Any) -> Question:
-    """Return the question that a request of vcrpy is."""
+    """Return vcrpy's request in the form that is matched."""
     known: Question | None = getattr(request, _QUESTION_ATTRIBUTE, None)
     if known is not None:
         return known
@@ -137,13 +137,13 @@ def question_for(tape: Tape, request: Any) -> Question:
 
 
 def header_text(value: Any) -> str:
-    """Return a header's value, which may be bytes or a list of one."""
+    """Return a header's value, which may be bytes or a list with a single value."""
     value = value[0] if isinstance(value, (list, tuple)) and value else value
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def read_request_body(request: Any) -> bytes:
-    """Return the body as bytes; of aiohttp, which hands over what the caller gave, as JSON of it."""
+    """Return the body as bytes; aiohttp's body is the caller's object, which becomes JSON."""
     body = request.body
     if body is None:
         return b""
@@ -157,7 +157,7 @@ def read_request_body(request: Any) -> bytes:
 
     try:
         return json.dumps(body, default=_to_json_value).encode()
-    except (TypeError, ValueError):  # keys that JSON does not have, or a value that holds itself
+    except (TypeError, ValueError):  # keys that JSON does not support, or a circular value
         return repr(body).encode()
 
 
@@ -182,7 +182,7 @@ def _to_json_value(value: Any) -> Any:
 
 
 def reason_phrase(status: int) -> str:
-    """Return the phrase of a status, or nothing if it has none.
+    """Return the phrase of a status, or "".
 
     >>> reason_phrase(404)
     'Not Found'

@@ -34,7 +34,11 @@ class _Interception:
         self._removers = [patcher for patcher in built if not hasattr(patcher, "attribute")]
         self._patches = [
             *_pin_constructors(),
-            *(_as_patch(patcher) for patcher in built if hasattr(patcher, "attribute")),
+            *(
+                Patch(patcher.getter(), patcher.attribute, partial(_ignore_original, patcher.new))
+                for patcher in built
+                if hasattr(patcher, "attribute")
+            ),
         ]
         # vcrpy removes all its patches in all threads while a connection is created, and two concurrent threads
         # remove them for good. `_pin_constructors` makes that unnecessary.
@@ -74,10 +78,6 @@ def _pin_constructors() -> Iterator[Patch]:
         constructors += [(httplib2, "HTTPConnectionWithTimeout"), (httplib2, "HTTPSConnectionWithTimeout")]
     for module, name in constructors:
         yield Patch(getattr(module, name), "__init__", pin_globals)
-
-
-def _as_patch(patcher: Any) -> Patch:
-    return Patch(patcher.getter(), patcher.attribute, partial(_ignore_original, patcher.new))
 
 
 def _ignore_original(replacement: Any, _: Any) -> Any:

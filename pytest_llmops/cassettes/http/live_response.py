@@ -159,13 +159,11 @@ class LiveAnswer:
         if self._late:  # not for the trace of the test that runs now
             return answer
         exchange = _report_exchange(self._question, answer, self._purpose, replay=False)
-        # An answer that broke off may have been paid: its estimate stays reserved.
-        self._tape.settle(self._question, self._cost(exchange) if status else None)
+        # An incomplete answer may have been paid: its estimate stays reserved.
+        cost_usd = 0.0 if status else None
+        if status and self._tape.priced:
+            from pytest_llmops import trace
+
+            cost_usd = trace.read_call(exchange).cost_usd
+        self._tape.settle(self._question, cost_usd)
         return answer
-
-    def _cost(self, told: recorder.Exchange) -> float | None:
-        if not self._tape.priced:
-            return 0.0
-        from pytest_llmops import trace
-
-        return trace.read_call(told).cost_usd

@@ -92,18 +92,15 @@ def _guard_look_up(real: Any) -> Any:
         look_up = real(host, *rest, **more)
         tape = current_tape()
         if tape is not None and tape.passes(_host_name(host)):
-            tape.resolved.update(_resolved_addresses(look_up))
+            if isinstance(look_up, str):
+                tape.resolved.add(look_up)
+            elif isinstance(look_up, tuple):  # of gethostbyname_ex: name, aliases, addresses
+                tape.resolved.update(look_up[2])
+            else:
+                tape.resolved.update(str(entry[4][0]) for entry in look_up)
         return look_up
 
     return functools.wraps(real)(guarded)
-
-
-def _resolved_addresses(look_up: Any) -> set[str]:
-    if isinstance(look_up, str):
-        return {look_up}
-    if isinstance(look_up, tuple):  # of gethostbyname_ex: name, aliases, addresses
-        return set(look_up[2])
-    return {str(entry[4][0]) for entry in look_up}
 
 
 def _host_name(host: Any) -> str:

@@ -15,12 +15,10 @@ from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.wire.content_encoding import decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError
 
-_QUESTION_ATTRIBUTE, _ANSWER_ATTRIBUTE, _STARTED_ATTRIBUTE = (
-    "_llmops_question",
-    "_llmops_answer",
-    "_llmops_started",
-)
-"""On a request of vcrpy: the question it is (its body may be gone once it was sent), the answer, and when it came."""
+_QUESTION_ATTRIBUTE = "_llmops_question"
+"""Attributes of vcrpy's request: its matched form (the body may be gone once it is sent), answer, and time."""
+_ANSWER_ATTRIBUTE = "_llmops_answer"
+_STARTED_ATTRIBUTE = "_llmops_started"
 
 
 class VcrCassette:

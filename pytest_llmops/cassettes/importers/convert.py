@@ -1,6 +1,6 @@
-"""From another recorder's cassette to one of ours, as if it had been recorded here.
+"""Import of other recorders' cassettes, with the keys, redaction and headers of our own recordings.
 
-Keys, redaction and headers are those of a recording: the n-th identical request gets the n-th answer.
+The n-th identical request gets the n-th answer.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ _PLACEHOLDER = re.compile(
     r"[\W_]*\Z",
     re.IGNORECASE,
 )
-"""What projects write in the place of a header's value."""
+"""Placeholders that projects write instead of a header's value."""
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+*-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What became of one file."""
+    """The result of importing a file."""
 
     source: Path
     target: Path
     interactions: int
-    """Answers that were written."""
+    """Number of imported answers."""
     left_out: Mapping[int, int]
-    """How many answers were not, by status."""
+    """Number of answers that were left out, by status."""
 
 
 def convert_interactions(
     foreign_interactions: Iterable[ForeignInteraction], redactor: Redactor, *, errors: bool = False
 ) -> tuple[list[store.Interaction], dict[int, int]]:
-    """Return the interactions that were recorded, and how many answers were left out, by status.
+    """Return interactions in our form, and the number of answers that were left out, by status.
 
     Args:
-        foreign_interactions: What was asked and answered, in order.
+        foreign_interactions: The recorded requests and answers, in order.
         redactor: Masks secrets; learns the credentials of all requests first.
-        errors: Keep answers about the caller or the moment too (401, 429, 5xx ...).
+        errors: Whether to keep answers that depend on the caller or the moment (401, 429, 5xx ...).
     """
     requests = [(foreign, _request_headers(foreign)) for foreign in foreign_interactions]
     for _, headers in requests:
@@ -80,18 +80,18 @@ def convert_interactions(
 def import_cassette(
     source: Path, target: Path, redactor: Redactor, *, errors: bool = False, force: bool = False
 ) -> ImportResult:
-    """Read another recorder's cassette and write ours, under the lock and in one step.
+    """Read another recorder's cassette and write it as ours.
 
     Args:
         source: The cassette to read.
         target: The cassette to write.
         redactor: Masks secrets.
-        errors: Keep answers about the caller or the moment too.
-        force: Replace a cassette that is there.
+        errors: Whether to keep answers that depend on the caller or the moment.
+        force: Whether to replace an existing cassette.
 
     Raises:
-        CassetteError: It cannot be read, nothing is left of it, there is a cassette already, or a secret
-            would be written.
+        CassetteError: The source cannot be read or has no answer to import, the target exists, or a secret would be
+            written.
     """
     foreign_interactions = read_foreign(source)
     interactions, left_out = convert_interactions(foreign_interactions, redactor, errors=errors)
@@ -106,23 +106,19 @@ def import_cassette(
             )
         )
 
-    def made() -> list[store.Interaction]:
+    def check_target() -> list[store.Interaction]:
         if target.exists() and not force:
             raise CassetteError(f"cassette {target} is there already; --force replaces it")
         return interactions
 
-    store.rewrite_cassette(
-        target,
-        made,
-        redactor,
-        min((item.recorded for item in foreign_interactions if item.recorded), default=""),
-    )
-    count = sum(len(item.answers[IMPORTED_TAKE]) for item in interactions)
+    day = min((foreign.recorded for foreign in foreign_interactions if foreign.recorded), default="")
+    store.rewrite_cassette(target, check_target, redactor, day)
+    count = sum(len(interaction.answers[IMPORTED_TAKE]) for interaction in interactions)
     return ImportResult(source, target, count, left_out)
 
 
 def _request_headers(foreign: ForeignInteraction) -> dict[str, str]:
-    """The headers of a request, without placeholders: they are no credentials, and may stand in bodies too."""
+    """Return the headers of a request without placeholders, which are no credentials and may also be in bodies."""
     secret = {*SECRET_HEADERS, "cookie", "content-type"}
     return {
         name: value
@@ -132,7 +128,7 @@ def _request_headers(foreign: ForeignInteraction) -> dict[str, str]:
 
 
 def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
-    """The headers that are kept; a media type that was scrubbed is told from the body, for clients look at it."""
+    """Return the recorded headers; a scrubbed media type, which clients need, is guessed from the body."""
     headers = {name: foreign.headers[name] for name in RECORDED_HEADERS if name in foreign.headers}
     headers = {name: value for name, value in headers.items() if not _PLACEHOLDER.match(value)}
     if not _MEDIA_TYPE.match(headers.get("content-type", "")):
@@ -156,18 +152,19 @@ def _guess_content_type(body: bytes) -> str:
 
 
 def target_path(source: Path, to: Path | None = None) -> Path:
-    """Return where our cassette of the same test lies.
+    """Return the path of our cassette for the same test.
 
-    ``cassettes/<module>/<Class.test>[<id>].yaml`` of pytest-recording is ``cassettes/<module>/<class.test>/<id>.json``;
-    folders below ``cassettes`` are kept. A file right in ``cassettes`` (pytest-vcr) goes to the module beside that
-    defines its test, if just one does. pytest-recording replaces some characters of an id by ``-``; they stay so.
+    ``cassettes/<module>/<Class.test>[<id>].yaml`` of pytest-recording becomes
+    ``cassettes/<module>/<class.test>/<id>.json``, with the same folders below ``cassettes``. A file directly in
+    ``cassettes`` (pytest-vcr) is assigned to the module that defines its test, if exactly one module does.
+    pytest-recording replaces some characters of an id by ``-``; the replacements stay.
 
     Args:
         source: The other cassette.
-        to: The folder of cassettes to use instead of the one the file lies in.
+        to: The folder of cassettes to use instead of the source's.
 
     Raises:
-        CassetteError: It lies in no folder of cassettes, and none is given.
+        CassetteError: The source is in no folder of cassettes, and no folder is given.
     """
     name = source.name.removesuffix(".gz")
     name = next((name.removesuffix(suffix) for suffix in FOREIGN_SUFFIXES if name.endswith(suffix)), name)
@@ -190,12 +187,12 @@ def target_path(source: Path, to: Path | None = None) -> Path:
 
 
 def find_cassette_folder(source: Path) -> Path | None:
-    """Return the folder of cassettes that a file lies in: the nearest whose name ends so."""
+    """Return the innermost folder around a file whose name ends with ``cassettes``."""
     return next((folder for folder in source.parents if folder.name.lower().endswith(CASSETTE_FOLDER)), None)
 
 
 def _find_test_module(folder: Path, test: str) -> tuple[str, ...]:
-    """The one module in a folder that defines a test, as a folder's name."""
+    """Return the stem of the only module in a folder that defines a test, or an empty tuple."""
     defines = re.compile(rf"^\s*(?:async\s+)?def {re.escape(test)}\s*\(".encode(), re.MULTILINE)
     try:
         modules = [path.stem for path in sorted(folder.glob("*.py")) if defines.search(path.read_bytes())]
@@ -205,10 +202,10 @@ def _find_test_module(folder: Path, test: str) -> tuple[str, ...]:
 
 
 def find_sources(given: Path) -> list[Path]:
-    """Return the files to read of a file or folder, sorted.
+    """Return a file, or the files to import from a folder, sorted.
 
-    Of a folder: what is in folders of cassettes, or everything with a fitting name if there are none; ours and
-    what is hidden are left out.
+    These are the files in folders of cassettes, or all files with a known suffix if there are no such folders, without
+    hidden files and our own cassettes.
     """
     if not given.is_dir():
         return [given]

@@ -1,11 +1,11 @@
-"""Cassettes of other recorders, read as what was asked and what was answered.
+"""Reader of other recorders' cassettes.
 
-Read are vcrpy (YAML and JSON; pytest-recording and pytest-vcr write these), also in gzip; ``parsed_body`` as
-some projects store it; the parallel ``requests`` and ``responses`` of langchain-tests; cassetter (YAML and
-TOML); Ruby's VCR and betamax (``http_interactions``). Everything else is refused with one clear text.
+Supported are vcrpy (YAML and JSON, as written by pytest-recording and pytest-vcr, also in gzip); ``parsed_body`` of
+some projects; the parallel ``requests`` and ``responses`` of langchain-tests; cassetter (YAML and TOML); Ruby's VCR and
+betamax (``http_interactions``). Any other file is an error.
 
-Bodies of answers are decoded. A body that was stored parsed is spelled as compact JSON
-(``{"a":1,"b":"ä"}``): the exact bytes that went over the wire are not in such a file, only what they meant.
+Bodies of answers are decoded. A body stored as parsed JSON becomes compact JSON (``{"a":1,"b":"ä"}``): the file does
+not have the original bytes.
 """
 
 from __future__ import annotations
@@ -28,15 +28,14 @@ from pytest_llmops.wire.untrusted_documents import DocumentError, as_cassette_er
 RECORD_AGAIN = "record it again"
 _COMPACT_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
-"""Headers of an answer that describe the bytes before they were decoded."""
+"""Headers of an answer that describe the encoded bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignInteraction:
-    """One request and its answer; header names are lower case, several values joined by a comma.
+    """A request and its answer; header names are lower case, several values are joined by a comma.
 
-    The request's body is what the client sent; the answer's is decoded, and so its headers are without
-    encoding and length.
+    The request's body is what the client sent; the answer's body is decoded, and its headers have no encoding and length.
     """
 
     method: str
@@ -47,21 +46,24 @@ class ForeignInteraction:
     headers: dict[str, str]
     body: bytes
     recorded: str = ""
-    """The day of the answer (``2026-01-31``), as the file or the server told it; empty if neither did."""
+    """The day of the answer (``2026-01-31``) by the file or the server's ``date`` header, or ""."""
 
 
 def read_foreign(path: Path) -> list[ForeignInteraction]:
-    """Read another recorder's cassette, in the order in which things were asked as far as it is known.
+    """Return the interactions of another recorder's cassette, in the order of recording as far as it is known.
 
     Raises:
-        CassetteError: It is no such cassette, it is damaged, or it holds something else than HTTP.
+        CassetteError: The file is damaged, has an unknown layout, or records other protocols than HTTP.
     """
     document = load_document(path)
+    interactions: list[ForeignInteraction] = []
+    place = ""
     try:
-        pairs = _request_response_pairs(document)
-        interactions = [_parse_numbered(number, *pair) for number, pair in enumerate(pairs, 1)]
-    except DocumentError as unfit:
-        raise as_cassette_error(path, unfit) from None
+        for number, (request, response) in enumerate(_request_response_pairs(document), 1):
+            place = f"interaction {number}: "
+            interactions.append(_parse_interaction(request, response))
+    except DocumentError as error:
+        raise as_cassette_error(path, DocumentError(f"{place}{error.what}", error.step)) from None
     except RecursionError:
         raise as_cassette_error(
             path, DocumentError("a body in it is nested too deep", RECORD_AGAIN)
@@ -70,22 +72,13 @@ def read_foreign(path: Path) -> list[ForeignInteraction]:
 
 
 def is_own_cassette(path: Path) -> bool:
-    """Say whether a file starts like a cassette of our own; False if it cannot be read."""
+    """Return whether a file starts like our own cassettes; False if it cannot be read."""
     try:
         with path.open("rb") as file:
             head = file.read(64)
     except OSError:
         return False
     return b"".join(head.split()).startswith(b'{"format":')
-
-
-def _parse_numbered(number: int, request: Any, response: Any) -> ForeignInteraction:
-    try:
-        return _parse_interaction(
-            _require_mapping(request, "a request"), _require_mapping(response, "a response")
-        )
-    except DocumentError as unfit:
-        raise DocumentError(f"interaction {number}: {unfit.what}", unfit.step) from None
 
 
 def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
@@ -99,7 +92,7 @@ def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
         raise DocumentError("it is a cassette of pytest-llmops already", "nothing is to be done")
     _refuse_other_protocols(document)
     if "interactions" in document:
-        # The last line of what vcrpy writes, so that a file that was cut between two interactions is known.
+        # The last line that vcrpy writes: it is missing if the file was truncated between two interactions.
         if document.get("version") != 1 or isinstance(document["version"], bool):
             raise DocumentError(
                 f"expected version: 1 beside interactions, got {_format_value(document.get('version'))}"
@@ -142,7 +135,7 @@ def _refuse_other_protocols(document: Mapping[str, Any]) -> None:
 
 
 def _sort_by_time(interactions: list[Any]) -> list[tuple[Any, Any]]:
-    """In the order they were recorded in, where all say when: cassetter sorts by address."""
+    """Return interactions in the order of recording, if all have a time: cassetter sorts by address."""
     for number, interaction in enumerate(interactions, 1):
         if not isinstance(interaction, dict) or not {"request", "response"} <= interaction.keys():
             got = _format_keys(interaction) if isinstance(interaction, dict) else _describe_kind(interaction)
@@ -158,7 +151,10 @@ def _sort_by_time(interactions: list[Any]) -> list[tuple[Any, Any]]:
     ]
 
 
-def _parse_interaction(request: Mapping[str, Any], response: Mapping[str, Any]) -> ForeignInteraction:
+def _parse_interaction(request: Any, response: Any) -> ForeignInteraction:
+    for message, what in ((request, "a request"), (response, "a response")):
+        if not isinstance(message, dict):
+            raise DocumentError(f"expected {what}, got {_describe_kind(message)}")
     method, url = request.get("method"), request.get("uri", request.get("url"))
     if not isinstance(method, str) or not method.isalpha():
         raise DocumentError(f"expected the method of a request, got {_format_value(method)}")
@@ -188,7 +184,7 @@ def _check_url(url: object) -> str:
     except ValueError:
         whole = False
     if not whole:
-        # Without its query: a key may be in it.
+        # Without the query, which may contain a key.
         raise DocumentError(
             f"expected an address with scheme and host, got {_format_value(url.partition('?')[0])}"
         )
@@ -205,13 +201,13 @@ def _parse_status(response: Mapping[str, Any]) -> int:
 
 
 def _parse_headers(headers: object) -> dict[str, str]:
-    """Headers as mappings of texts or lists, or as pairs."""
+    """Parse headers given as a mapping of texts or lists, or as pairs."""
     if headers is None:
         return {}
     pairs = headers.items() if isinstance(headers, dict) else headers
     by_name: dict[str, list[str]] = {}
     try:
-        for name, value in pairs:  # type: ignore[attr-defined]  # whatever it is
+        for name, value in pairs:  # type: ignore[attr-defined]  # not checked: any error is reported below
             values = value if isinstance(value, (list, tuple)) else [value]
             by_name.setdefault(_header_value(name).lower(), []).extend(
                 _header_value(item) for item in values if item is not None
@@ -232,7 +228,7 @@ def _header_value(value: object) -> str:
 
 
 def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
-    """The body, and whether it was stored as bytes: a text was decoded by whoever wrote it."""
+    """Return the body, and whether it was stored as bytes: a body stored as text was decoded when it was recorded."""
     body = message.get("body")
     if body is None and "parsed_body" in message:
         return _encode_compact_json(message["parsed_body"]), False
@@ -248,8 +244,13 @@ def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
 
 
 def _parse_boxed_body(body: Mapping[str, Any]) -> tuple[bytes, bool]:
-    if body.get("base64_string") is not None:
-        return _decode_base64(body["base64_string"]), True
+    encoded = body.get("base64_string")
+    if encoded is not None:
+        try:
+            return base64.b64decode("".join(str(encoded).split()), validate=True), True
+        except (binascii.Error, ValueError):
+            kind = _describe_kind(encoded)
+            raise DocumentError(f"expected base64 in base64_string, got {kind} that is not base64") from None
     text = body.get("string")
     if text is None:
         if body and "string" not in body:
@@ -260,7 +261,7 @@ def _parse_boxed_body(body: Mapping[str, Any]) -> tuple[bytes, bool]:
         try:
             return text.encode(encoding), False
         except (LookupError, UnicodeError):
-            pass  # Ruby's names, or one that was told wrong
+            pass  # a name that only Ruby knows, or a wrong encoding
     return _encode_body(text)
 
 
@@ -276,7 +277,7 @@ def _encode_body(value: object) -> tuple[bytes, bool]:
 
 
 def _parse_typed_body(kind: object, content: object, *, in_toml: bool) -> tuple[bytes, bool]:
-    """A body of cassetter: its bytes were decoded when they were recorded."""
+    """Parse a body of cassetter, which was decoded when it was recorded."""
     if kind == "none":
         return b"", False
     if kind == "json":
@@ -300,15 +301,6 @@ def _encode_compact_json(value: object) -> bytes:
         raise DocumentError("a parsed body holds what JSON cannot", RECORD_AGAIN) from None
 
 
-def _decode_base64(text: object) -> bytes:
-    try:
-        return base64.b64decode("".join(str(text).split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise DocumentError(
-            f"expected a base64_string in base64, got {_describe_kind(text)} that is none"
-        ) from None
-
-
 def _recording_day(recorded_at: object, date: str) -> str:
     if (
         isinstance(recorded_at, str)
@@ -321,12 +313,6 @@ def _recording_day(recorded_at: object, date: str) -> str:
         return parsedate_to_datetime(date).date().isoformat()
     except (ValueError, TypeError, IndexError, OverflowError):
         return ""
-
-
-def _require_mapping(value: object, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise DocumentError(f"expected {what}, got {_describe_kind(value)}")
-    return value
 
 
 def _require_list(value: object, what: str) -> list[Any]:
@@ -344,7 +330,7 @@ _KIND_NAMES: tuple[tuple[type, str], ...] = (
 
 
 def _describe_kind(value: object) -> str:
-    """What something is; its content may be secret."""
+    """Return the kind of a value without its content, which may be secret."""
     return next((name for kind, name in _KIND_NAMES if isinstance(value, kind)), _format_value(value))
 
 

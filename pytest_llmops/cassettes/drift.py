@@ -66,8 +66,13 @@ def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift 
         facets = [("body", recorded.body.decode("utf-8", "replace"), now.body.decode("utf-8", "replace"))]
     for what, old, new in facets:
         if old != new:
-            similarity = _text_similarity(old, new) if what in ("text", "body") else None
-            return Drift(request_line, what, old[:MAX_TEXT], new[:MAX_TEXT], similarity)
+            old, new = old[:MAX_TEXT], new[:MAX_TEXT]  # noqa: PLW2901
+            similarity = None
+            if what in ("text", "body"):
+                from rapidfuzz.fuzz import token_sort_ratio
+
+                similarity = round(token_sort_ratio(old, new) / 100, 2)
+            return Drift(request_line, what, old, new, similarity)
     if before.endpoint == "embeddings":
         vectors = _parse_embeddings(recorded.body)
         if vectors is not None and vectors != _parse_embeddings(now.body):
@@ -123,9 +128,3 @@ def _parse_embeddings(body: bytes) -> list[object] | None:
         return [row.get("embedding") for row in data if isinstance(row, Mapping)]
     vectors: list[object] = [parsed[key] for key in _VECTOR_KEYS if key in parsed]
     return vectors or None
-
-
-def _text_similarity(old: str, new: str) -> float:
-    from rapidfuzz.fuzz import token_sort_ratio
-
-    return round(token_sort_ratio(old[:MAX_TEXT], new[:MAX_TEXT]) / 100, 2)

@@ -304,7 +304,7 @@ def _read_entries(journal: Path) -> list[JournalEntry]:
     entries = []
     for line in data.split(b"\n"):
         with contextlib.suppress(ValueError, TypeError, RecursionError, CassetteError):
-            entry = JournalEntry(**json.loads(line))
+            entry: Any = JournalEntry(**json.loads(line))
             check_request(entry.request)
             check_answer(entry.answer)
             texts = (entry.by, entry.key, entry.take)

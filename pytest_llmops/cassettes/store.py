@@ -135,13 +135,19 @@ def parse_cassette(data: bytes, path: Path) -> dict[str, Interaction]:
         )
     try:
         blobs = read_blobs(document)
-        return _index_by_key(_parse_interaction(wire, blobs) for wire in document["interactions"])
+        by_key: dict[str, Interaction] = {}
+        for wire in document["interactions"]:
+            interaction = _parse_interaction(wire, blobs)
+            first = by_key.setdefault(interaction.key, interaction)
+            # A git merge may have kept both sides of a request: the first answers of a take stay.
+            first.answers = interaction.answers | first.answers
     except (KeyError, TypeError, AttributeError, ValueError, CassetteError) as error:
         raise _damaged_error(
             path,
             f"an interaction is incomplete ({type(error).__name__}: {error})",
             "restore it from git, or delete it and record again",
         ) from None
+    return by_key
 
 
 def _damaged_error(path: Path, what: str, step: str) -> CassetteError:
@@ -162,16 +168,6 @@ def _parse_interaction(wire: Mapping[str, Any], blobs: Mapping[str, str] | None)
         for message in (wire["request"], *all_answers):
             message["body"] = StoredBody(message["body"], blobs)
     return Interaction(str(wire["by"]), wire["key"], wire["request"], takes)
-
-
-def _index_by_key(interactions: Iterable[Interaction]) -> dict[str, Interaction]:
-    """Return interactions by key; if a git merge kept both sides of a request, the first answers of a take stay."""
-    by_key: dict[str, Interaction] = {}
-    for interaction in interactions:
-        first = by_key.setdefault(interaction.key, interaction)
-        for take, answers in interaction.answers.items():
-            first.answers.setdefault(take, answers)
-    return by_key
 
 
 def format_cassette(interactions: Iterable[Interaction], recorded: str) -> str:

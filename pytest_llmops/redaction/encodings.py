@@ -85,28 +85,33 @@ def _clean_percent_encoded(quoted: bytes, clean: Clean) -> bytes:
 
 
 def _clean_base64(run: bytes, clean: Clean, clean_binary: Clean) -> bytes:
-    content = _decode_base64(run)
-    if content is not None and _is_utf8_text(content):
+    content, is_text = _decode_base64(run)
+    if is_text:
         return _encode_base64(clean(content), content, run)
-    if content is not None:
+    if content:
         run = _encode_base64(clean_binary(content), content, run)
     if b"/" not in run:
         return run
     # A "/" may separate the parts of a path, each of them base64.
     parts = run.split(b"/")
     for number, part in enumerate(parts):
-        content = _decode_base64(part) if len(part) >= MIN_BASE64_RUN else None
-        if content is not None and _is_utf8_text(content):
-            parts[number] = _encode_base64(clean(content), content, part)
+        if len(part) >= MIN_BASE64_RUN:
+            content, is_text = _decode_base64(part)
+            if is_text:
+                parts[number] = _encode_base64(clean(content), content, part)
     return b"/".join(parts)
 
 
-def _decode_base64(run: bytes) -> bytes | None:
+def _decode_base64(run: bytes) -> tuple[bytes, bool]:
+    """Return decoded base64, and whether it is a text; nothing if the run is not base64."""
     plain = run.rstrip(b"=").translate(_URL_SAFE_MAP)
+    content = b""
     try:
-        return b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
-    except binascii.Error:
-        return None
+        content = b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
+        content.decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        return content, False
+    return content, bool(content) and b"\0" not in content
 
 
 def _encode_base64(cleaned: bytes, original: bytes, run: bytes) -> bytes:
@@ -117,16 +122,6 @@ def _encode_base64(cleaned: bytes, original: bytes, run: bytes) -> bytes:
     if b"-" in run or b"_" in run:
         respelled = respelled.replace(b"+", b"-").replace(b"/", b"_")
     return respelled if run.endswith(b"=") or len(run) % 4 == 0 else respelled.rstrip(b"=")
-
-
-def _is_utf8_text(content: bytes) -> bool:
-    if b"\0" in content:
-        return False
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def base64_forms(raw: bytes) -> set[bytes]:

@@ -6,7 +6,7 @@ A report is masked where it is created, before a worker sends it and before anyt
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 Redact = Callable[[str], str]
@@ -15,7 +15,7 @@ NOISY_LOGGERS = ("vcr",)
 """Loggers that log whole requests and answers at level INFO."""
 _REPORT_ATTRIBUTES = ("sections", "longrepr", "user_properties", "wasxfail", "llmops")
 _MASKED_MODULES = ("_pytest._code.code", "_pytest.reports")
-_UNMASKED_ATTRIBUTES = ("style", "lineno")
+_UNMASKED_ATTRIBUTES = frozenset({"style", "lineno"})
 
 
 def mask_report(report: Any, redact: Redact) -> None:
@@ -29,13 +29,7 @@ def mask_report(report: Any, redact: Redact) -> None:
         report: A report of a test or a collection.
         redact: Returns a text without its secrets.
     """
-    for name in _REPORT_ATTRIBUTES:
-        value = getattr(report, name, None)
-        if value is None:
-            continue
-        cleaned = mask_value(value, redact)
-        if cleaned is not value:
-            setattr(report, name, cleaned)
+    _mask_attributes(report, _REPORT_ATTRIBUTES, redact)
 
 
 def quiet_loggers() -> None:
@@ -58,7 +52,8 @@ def mask_value(value: Any, redact: Redact) -> Any:
         cleaned = redact(value)
         return value if cleaned == value else cleaned
     if isinstance(value, dict):
-        return _same_or({key: mask_value(item, redact) for key, item in value.items()}, value)
+        masked = {key: mask_value(item, redact) for key, item in value.items()}
+        return value if all(masked[key] is item for key, item in value.items()) else masked
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return _mask_lines(value, redact)
     if isinstance(value, (list, tuple)):
@@ -67,28 +62,23 @@ def mask_value(value: Any, redact: Redact) -> Any:
             return value
         return parts if isinstance(value, list) else tuple(parts)
     if type(value).__module__ in _MASKED_MODULES:
-        _mask_object(value, redact)
+        _mask_attributes(value, set(vars(value)) - _UNMASKED_ATTRIBUTES, redact)
     return value
 
 
-def _same_or(made: dict[Any, Any], value: dict[Any, Any]) -> dict[Any, Any]:
-    return value if all(made[key] is item for key, item in value.items()) else made
-
-
 def _mask_lines(lines: Sequence[str], redact: Redact) -> Sequence[str]:
-    """Mask lines as one text: a key of several lines shows in none of them alone."""
-    made = [mask_value(line, redact) for line in lines]
-    whole = "\n".join(made)
+    """Mask lines separately and as a whole, for keys of several lines."""
+    masked = [mask_value(line, redact) for line in lines]
+    whole = "\n".join(masked)
     cleaned = redact(whole)
     if cleaned != whole:
         return cleaned.split("\n")
-    return lines if all(new is line for new, line in zip(made, lines, strict=True)) else made
+    return lines if all(new is line for new, line in zip(masked, lines, strict=True)) else masked
 
 
-def _mask_object(report_part: Any, redact: Redact) -> None:
-    for name, value in vars(report_part).items():
-        if name in _UNMASKED_ATTRIBUTES:
-            continue
-        cleaned = mask_value(value, redact)
-        if cleaned is not value:
-            setattr(report_part, name, cleaned)
+def _mask_attributes(part: Any, names: Iterable[str], redact: Redact) -> None:
+    for name in names:
+        value = getattr(part, name, None)
+        masked = mask_value(value, redact)
+        if masked is not value:
+            setattr(part, name, masked)

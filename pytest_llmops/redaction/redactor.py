@@ -110,7 +110,10 @@ class Redactor:
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Treat these values, and their long lines, as secret from now on; short values are ignored."""
-        parts = {part for value in secrets for part in _secret_lines(value)}
+        parts: set[str] = set()
+        for secret in map(str.strip, secrets):
+            lines = map(str.strip, secret.replace("\\n", "\n").split("\n"))
+            parts |= {secret, *(line for line in lines if len(line) >= MIN_SECRET_LINE and " " not in line)}
         new = {part for part in parts if len(part) >= MIN_SECRET} - {PLACEHOLDER_KEY, MASK} - self.known
         if not new:
             return
@@ -340,13 +343,6 @@ def _parse_credentials(value: str) -> set[str]:
             return secrets
         secrets |= {pair, pair.partition(":")[2]}
     return secrets
-
-
-def _secret_lines(secret: str) -> set[str]:
-    """Return a secret and its long lines."""
-    secret = secret.strip()
-    lines = map(str.strip, secret.replace("\\n", "\n").split("\n"))
-    return {secret, *(line for line in lines if len(line) >= MIN_SECRET_LINE and " " not in line)}
 
 
 _COOKIE_VALUE = re.compile(r"(?:\A|,\s*)[^=;,\s]+=\"?([^;,\"]+)")

@@ -74,17 +74,16 @@ def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes])
     masked_frames = []
     for number, (frame, (text, wrap)) in enumerate(zip(frames, payloads, strict=True)):
         whole = changed[number].encode("utf-8", "surrogateescape") if number in changed else text
-        headers = {name: _clean_header(value, clean) for name, value in frame.headers.items()}
+        headers = {
+            name: clean(value.encode("utf-8")).decode("utf-8") if isinstance(value, str) else value
+            for name, value in frame.headers.items()
+        }
         masked_frames.append(replace(frame, headers=headers, payload=wrap(clean(whole))))
     if masked_frames == frames:
         return data
     from pytest_llmops.wire.aws_event_stream import pack_frames
 
     return pack_frames(masked_frames)
-
-
-def _clean_header(value: Any, clean: Callable[[bytes], bytes]) -> Any:
-    return clean(value.encode("utf-8")).decode("utf-8") if isinstance(value, str) else value
 
 
 def _unwrap_payload(payload: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
@@ -153,35 +152,22 @@ def _iterate_leaves(text: str) -> Iterator[tuple[LeafPath, LeafPath, str]]:
         if isinstance(item, str):
             yield path, place, item
         elif isinstance(item, dict):
-            where = (
-                *place,
-                *((key, item[key]) for key in _PLACE_KEYS if isinstance(item.get(key), (str, int))),
-            )
-            inner = [
-                (
-                    (*path, key),
-                    (*where, key),
-                    value,
-                    _LOGPROBS_KEY in key.lower() and not key.startswith("top_"),
-                )
-                if not alike
-                else ((*path, key), (*where, key), value, key in ("content", "tokens", "chosenCandidates"))
-                for key, value in item.items()
-            ]
-            waiting += reversed(inner)
+            marks = ((key, item[key]) for key in _PLACE_KEYS if isinstance(item.get(key), (str, int)))
+            where = (*place, *marks)
+            for key, value in reversed(item.items()):
+                if alike:
+                    is_alike = key in ("content", "tokens", "chosenCandidates")
+                else:
+                    is_alike = _LOGPROBS_KEY in key.lower() and not key.startswith("top_")
+                waiting.append(((*path, key), (*where, key), value, is_alike))
         elif isinstance(item, list):
             if path[-1:] == ("bytes",) and item and all(type(b) is int and 0 <= b < 256 for b in item):  # noqa: PLR2004 -- bytes
                 yield path, place, bytes(item).decode("latin-1")
                 continue
-            rows = [
-                ((*path, n), (*place, "*" if alike else _place_step(n, row)), row, False)
-                for n, row in enumerate(item)
-            ]
-            waiting += reversed(rows)
-
-
-def _place_step(number: int, row: Any) -> object:
-    return "#" if isinstance(row, dict) and isinstance(row.get("index"), int) else number
+            for n, row in reversed(list(enumerate(item))):
+                has_index = isinstance(row, dict) and isinstance(row.get("index"), int)
+                step = "*" if alike else "#" if has_index else n
+                waiting.append(((*path, n), (*place, step), row, False))
 
 
 def _replace_leaves(text: str, leaves: dict[LeafPath, str]) -> str:
@@ -189,15 +175,14 @@ def _replace_leaves(text: str, leaves: dict[LeafPath, str]) -> str:
         return leaves[_RAW_PATH]
     for path, start, end in reversed(list(_iterate_literals(text))):
         if path in leaves:
-            text = text[:start] + _encode_leaf(leaves[path], text[start:end]) + text[end:]
+            old = text[start:end]
+            if old.startswith("["):  # bytes as an array of numbers
+                numbers = list(leaves[path].encode("latin-1", "replace"))
+                new = json.dumps(numbers, separators=(", " if ", " in old else ",", ":"))
+            else:
+                new = json.dumps(leaves[path], ensure_ascii=old.isascii())
+            text = text[:start] + new + text[end:]
     return text
-
-
-def _encode_leaf(leaf: str, before: str) -> str:
-    if before.startswith("["):
-        numbers = list(leaf.encode("latin-1", "replace"))
-        return json.dumps(numbers, separators=(", " if ", " in before else ",", ":"))
-    return json.dumps(leaf, ensure_ascii=before.isascii())
 
 
 def _iterate_literals(text: str) -> Iterator[tuple[LeafPath, int, int]]:

@@ -84,7 +84,7 @@ class SharedAnswers:
 
 
 _unshared_answers: ContextVar[list[Callable[[], None]] | None] = ContextVar(
-    "pytest_llmops_shelf", default=None
+    "pytest_llmops_unshared_answers", default=None
 )
 """Answers from which no verdict was parsed yet."""
 

@@ -54,7 +54,7 @@ class Tape:
         rules: Parts of a request to ignore when matching recordings.
         record_errors: Whether to record answers that clients retry (429, 5xx).
         ledger: Counts live calls, and refuses calls beyond the budget.
-        shelf: Judges' answers from other tests of the run.
+        shared_answers: Judges' answers from other tests of the run.
         pace: Limits the rate of judge calls.
 
     Raises:
@@ -71,7 +71,7 @@ class Tape:
     rules: MatchRules = field(default_factory=MatchRules)
     record_errors: bool = False
     ledger: Ledger | None = None
-    shelf: SharedAnswers | None = None
+    shared_answers: SharedAnswers | None = None
     pace: RateLimiter | None = None
     counts: TapeCounts = field(default_factory=TapeCounts)
     misses: list[str] = field(default_factory=list)
@@ -120,7 +120,7 @@ class Tape:
             rules=self.rules,
             record_errors=self.record_errors,
             ledger=self.ledger,
-            shelf=self.shelf,
+            shared_answers=self.shared_answers,
             pace=self.pace,
         )
         self.inner.append(tape)
@@ -172,9 +172,13 @@ class Tape:
 
     def _take_shared_answer(self, question: Question, take: str, n: int) -> Answer | None:
         """Return another test's answer to the same judge call, and record it here with this tape's redactors."""
-        if self.shelf is None or self.mode == "verify" or active_tape.current_purpose() != JUDGE_PURPOSE:
+        if (
+            self.shared_answers is None
+            or self.mode == "verify"
+            or active_tape.current_purpose() != JUDGE_PURPOSE
+        ):
             return None
-        wire = self.shelf.find_answer(shared_answer_key(question), take, n, owner=self.owner)
+        wire = self.shared_answers.find_answer(shared_answer_key(question), take, n, owner=self.owner)
         if wire is None:
             return None
         answer = self._read_answer(wire)
@@ -281,8 +285,8 @@ class Tape:
             self._compare_with_recording(question, answer, take)
             return
         is_shareable = purpose == JUDGE_PURPOSE and answer.status < FIRST_ERROR_STATUS
-        shelf = self.shelf if is_shareable else None
-        if self.mode not in WRITING_MODES and shelf is None:
+        shared = self.shared_answers if is_shareable else None
+        if self.mode not in WRITING_MODES and shared is None:
             return
         if not answer.is_reproducible and not (self.record_errors and answer.is_transient):
             self.notes.append(f"an answer with status {answer.status} was not recorded")
@@ -291,8 +295,8 @@ class Tape:
             wire, n = answer_to_wire(answer, self.redactor), self._given[question.key, take]
             self._keep_answer(question, wire, take)
             self.counts.recorded += self.mode in WRITING_MODES
-        if shelf is not None:
-            shelf.queue_answer(shared_answer_key(question), take, n, wire, owner=self.owner)
+        if shared is not None:
+            shared.queue_answer(shared_answer_key(question), take, n, wire, owner=self.owner)
 
     def _keep_answer(self, question: Question, wire: dict[str, Any], take: str) -> None:
         """Add the next answer to a request, and write it to the journal in a writing mode."""

@@ -119,7 +119,7 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
         rules=MatchRules(settings.match_ignore, normalizers),
         record_errors=settings.record_errors,
         ledger=open_ledger(settings),
-        shelf=SharedAnswers() if settings.judge_reuse else None,
+        shared_answers=SharedAnswers() if settings.judge_reuse else None,
         pace=RateLimiter(settings.judge_concurrency),
     )
 

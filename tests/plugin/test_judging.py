@@ -129,7 +129,7 @@ def test_paced(llm_cassette):
     with use_cassette("block") as block:
         for tape in (llm_cassette, block):
             assert tape.pace.limit == 3
-            assert (tape.shelf is None) == (os.environ["REUSE"] == "false")
+            assert (tape.shared_answers is None) == (os.environ["REUSE"] == "false")
             with Path("folders").open("a") as file:
                 file.write(f"{tape.pace.folder()}\\n")
 

@@ -225,11 +225,11 @@ def test_a_tape_has_the_runs_settings_and_the_hooks_of_the_nearest_conftest(
     assert made.ledger == open_ledger(settings)
     assert made.ledger is not None
     assert (made.ledger.path, made.ledger.max_calls, made.ledger.budget_usd) == (tmp_path / "ledger", 3, 0.5)
-    assert made.shelf is not None
+    assert made.shared_answers is not None
     assert made.pace is not None
     assert made.pace.limit == 2
     plain = make_tape(item, Settings(judge_reuse=False), tmp_path / "c.json", shared=False, command="")
-    assert (plain.ledger, plain.shelf, plain.shared, plain.mode) == (None, None, False, "none")
+    assert (plain.ledger, plain.shared_answers, plain.shared, plain.mode) == (None, None, False, "none")
 
 
 # The environment.

@@ -45,7 +45,9 @@ def asked(
     What is broken fails while the answers are shared.
     """
     with (
-        taped(path, mode, shelf=shelf, owner=owner or path.stem, redactor=redactor or Redactor()) as tape,
+        taped(
+            path, mode, shared_answers=shelf, owner=owner or path.stem, redactor=redactor or Redactor()
+        ) as tape,
         httpx2.Client() as client,
         recorder.set_purpose(purpose),
         recorder.run_as_trial(trial),
@@ -154,7 +156,7 @@ def test_a_judge_that_said_no_verdict_is_asked_again_by_the_next_test(
         server.queue += [Reply(b"I cannot"), Reply(b"7"), Reply(b"another")]
         scores = []
         for name in "abc":
-            with taped(tmp_path / f"{name}.json", "new", shelf=shelf, owner=name):
+            with taped(tmp_path / f"{name}.json", "new", shared_answers=shelf, owner=name):
                 scores.append(judge_answer(resolve_judge(Asking(server), "test"), "x", "", "").score)
         assert scores == [None, 7, 7]
         assert server.count == 2
@@ -193,7 +195,7 @@ def test_secrets_do_not_reach_the_shelf(
     key = "sk-shelf-0123456789abcdef0123"
     with (
         StubServer() as server,
-        taped(tmp_path / "a.json", "new", shelf=shelf),
+        taped(tmp_path / "a.json", "new", shared_answers=shelf),
         recorder.set_purpose("judge"),
         defer_sharing() as share,
     ):

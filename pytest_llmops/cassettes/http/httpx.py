@@ -22,7 +22,8 @@ from pytest_llmops.cassettes.http.live_response import (
     wait_for_slot,
     wait_for_slot_async,
 )
-from pytest_llmops.cassettes.tape import Answer, current_tape
+from pytest_llmops.cassettes.request_key import Question
+from pytest_llmops.cassettes.tape import Tape, current_tape
 
 
 def is_answered_by_respx(request: Any) -> bool:
@@ -78,14 +79,11 @@ def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callabl
         body = request.read()
         if is_answered_by_respx(request):
             return real(transport, request)
-        question = tape.make_question(request.method, str(request.url), request.headers, body)
-        answer = tape.claim(question)
-        if answer is not None:
-            count_in_respx(request)
-            report_replay(question, answer)
-            return _build_response(module, answer)
-        place = wait_for_slot(tape, question.address)
-        live = LiveAnswer(tape, question, time.perf_counter(), place)
+        question, replay = _claim_response(module, tape, request, body)
+        if replay is not None:
+            return replay
+        slot = wait_for_slot(tape, question.address)
+        live = LiveAnswer(tape, question, time.perf_counter(), slot)
         try:
             response = real(transport, request)
         except BaseException as error:
@@ -106,14 +104,11 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
         body = await request.aread()
         if is_answered_by_respx(request):
             return await real(transport, request)
-        question = tape.make_question(request.method, str(request.url), request.headers, body)
-        answer = tape.claim(question)
-        if answer is not None:
-            count_in_respx(request)
-            report_replay(question, answer)
-            return _build_response(module, answer)
-        place = await wait_for_slot_async(tape, question.address)
-        live = LiveAnswer(tape, question, time.perf_counter(), place)
+        question, replay = _claim_response(module, tape, request, body)
+        if replay is not None:
+            return replay
+        slot = await wait_for_slot_async(tape, question.address)
+        live = LiveAnswer(tape, question, time.perf_counter(), slot)
         try:
             response = await real(transport, request)
         except BaseException as error:
@@ -130,11 +125,19 @@ def _attach_tee(response: Any, live: LiveAnswer, tee: Any) -> Any:
     return response
 
 
-def _build_response(module: Any, answer: Answer) -> Any:
+def _claim_response(module: Any, tape: Tape, request: Any, body: bytes) -> tuple[Question, Any]:
+    """Return the request in the form that is matched, and the replayed response or None."""
+    question = tape.make_question(request.method, str(request.url), request.headers, body)
+    answer = tape.claim(question)
+    if answer is None:
+        return question, None
+    count_in_respx(request)
+    report_replay(question, answer)
     timing = {"latency_s": answer.latency_s, "ttft_s": answer.ttft_s, "replayed": True}
     stream = _replay_class(module)(answer.pieces) if answer.pieces else module.ByteStream(answer.body)
-    return module.Response(
-        answer.status, headers=dict(answer.headers), stream=stream, extensions={EXTENSION_KEY: timing}
+    extensions = {EXTENSION_KEY: timing}
+    return question, module.Response(
+        answer.status, headers=dict(answer.headers), stream=stream, extensions=extensions
     )
 
 

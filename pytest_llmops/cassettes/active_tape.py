@@ -46,7 +46,7 @@ class _Block:
 
 
 _current_block: ContextVar[_Block | None] = ContextVar("pytest_llmops_tape", default=None)
-_inherited_context: ContextVar[CallContext | None] = ContextVar("pytest_llmops_carried", default=None)
+_inherited_context: ContextVar[CallContext | None] = ContextVar("pytest_llmops_call_context", default=None)
 
 
 def current_tape() -> Tape | None:

@@ -197,8 +197,7 @@ def audit_cassettes(
     leaks: list[str] = []
     unjudged: list[FileProblem] = []
     other_models = OtherModelCassettes(usage or RunUsage(""))
-    report_folder = partial(_add_unreadable_folder, damaged, root)
-    for path in _find_cassettes(root, usage, within, report_folder):
+    for path in _find_cassettes(root, usage, within, partial(_add_unreadable_folder, damaged, root)):
         name = _relative_name(root, path)
         try:
             data = path.read_bytes()
@@ -209,9 +208,8 @@ def audit_cassettes(
             continue
         if redactor is not None and redactor.leaks(data):
             leaks.append(name)
-        takes = [take for interaction in interactions.values() for take in interaction.answers.values()]
-        day = store.read_recording_day(path)
-        files.append(CassetteSummary(name, len(interactions), sum(map(len, takes)), day))
+        answers = sum(len(take) for entry in interactions.values() for take in entry.answers.values())
+        files.append(CassetteSummary(name, len(interactions), answers, store.read_recording_day(path)))
         if usage is None:
             continue
         used = usage.files.get(name)

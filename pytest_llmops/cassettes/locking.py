@@ -109,26 +109,22 @@ def lock_cassette(path: Path) -> Iterator[None]:
     Raises:
         CassetteError: The cassette cannot be locked, or a process that hangs holds the lock.
     """
+    from filelock import FileLock
+
     with contextlib.ExitStack() as held:
         try:
-            _acquire_locks(path, held)
+            target = Path(os.path.realpath(path))
+            name = hashlib.sha256(os.fsencode(target)).hexdigest()[:24]
+            lock = FileLock(_lock_file_folder() / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
+            lock.acquire()
+            held.callback(_release_lock, lock)
+            if sys.platform != "win32":
+                _acquire_folder_lock(target.parent, held)
         except (OSError, NotImplementedError) as error:
             raise CassetteError(
                 f"cassette {path}: cannot be locked: {error}; is another run stuck, or the temporary folder not yours?"
             ) from None
         yield
-
-
-def _acquire_locks(path: Path, held: contextlib.ExitStack) -> None:
-    from filelock import FileLock
-
-    target = Path(os.path.realpath(path))
-    name = hashlib.sha256(os.fsencode(target)).hexdigest()[:24]
-    lock = FileLock(_lock_file_folder() / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
-    lock.acquire()
-    held.callback(_release_lock, lock)
-    if sys.platform != "win32":
-        _acquire_folder_lock(target.parent, held)
 
 
 def _release_lock(lock: Any) -> None:

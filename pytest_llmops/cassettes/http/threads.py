@@ -25,12 +25,12 @@ def _wrap_start(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return real(self)
         run = self.run
 
-        def carried_run() -> None:
+        def run_in_context() -> None:
             vars(self).pop("run", None)  # restore the thread's own method
             with active_tape.inherit_context(context):
                 run()
 
-        vars(self)["run"] = carried_run
+        vars(self)["run"] = run_in_context
         try:
             return real(self)
         except BaseException:

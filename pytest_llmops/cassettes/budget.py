@@ -76,7 +76,7 @@ class _LedgerState:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def held(self) -> int:
+    def committed(self) -> int:
         """Return the money that is spent, or reserved for calls of unknown cost."""
         return self.spent + self.reserved_total
 
@@ -153,12 +153,12 @@ class _LedgerState:
                 "budget: there is no price for this model, so its calls cannot be held within --llm-budget; "
                 "install the extra pytest-llmops[prices], or limit the run with --llm-max-calls instead"
             )
-        held = self.held
-        if held < budget and held + estimate <= budget:
+        committed = self.committed
+        if committed < budget and committed + estimate <= budget:
             return ""
         waiting = f", {_format_dollars(self.reserved_total)} of it reserved" if self.reserved_total else ""
         return (
-            f"budget reached: {_format_dollars(held)} of {_format_dollars(budget)} of this run are taken{waiting}, and this call may "
+            f"budget reached: {_format_dollars(committed)} of {_format_dollars(budget)} of this run are taken{waiting}, and this call may "
             f"cost {_format_dollars(estimate)}; raise --llm-budget (ini llm_budget), or run fewer tests live"
         )
 
@@ -224,7 +224,11 @@ class Ledger:
             BudgetReached: No call or no money is left, the model has no price, or the ledger cannot be used.
         """
         name = secrets.token_hex(8)
-        limits = (self._pico(estimate_usd, up=True), self.max_calls, self._pico(self.budget_usd))
+        limits = (
+            self._to_picodollars(estimate_usd, up=True),
+            self.max_calls,
+            self._to_picodollars(self.budget_usd),
+        )
         words = [ABSENT if limit is None else str(limit) for limit in limits]
         try:
             refusal = _ledger_state(self.path).request_call(
@@ -259,15 +263,15 @@ class Ledger:
         state = _ledger_state(self.path)
         with contextlib.suppress(OSError):
             state.read_new_lines(self.path)
-        return state.calls, state.held / PICODOLLARS
+        return state.calls, state.committed / PICODOLLARS
 
     def record_cost(self, name: str, cost_usd: float) -> None:
         """Record the cost of a granted call; see `CallGrant.settle`."""
         if self.budget_usd is not None:
             with contextlib.suppress(OSError):
-                _append_line(self.path, f"cost {name} {self._pico(cost_usd, up=True)} .", new=False)
+                _append_line(self.path, f"cost {name} {self._to_picodollars(cost_usd, up=True)} .", new=False)
 
-    def _pico(self, usd: float | None, *, up: bool = False) -> int | None:
+    def _to_picodollars(self, usd: float | None, *, up: bool = False) -> int | None:
         if usd is None or not math.isfinite(usd):
             return None
         # Round up for a real fraction of a picodollar, not for the inexactness of a float.

@@ -69,7 +69,7 @@ class Journal:
     @property
     def paths(self) -> list[Path]:
         """Return the files of this process, without those of the process that it was forked from."""
-        with self._held():
+        with self._own_lock():
             return self._paths
 
     def prepare(self) -> None:
@@ -78,7 +78,7 @@ class Journal:
         Raises:
             CassetteError: The folder, or an earlier answer, cannot be written.
         """
-        with self._held():
+        with self._own_lock():
             if self._unwritten or (self._fd < 0 and not self._closed):
                 self._write("live answers")
 
@@ -88,23 +88,23 @@ class Journal:
         Raises:
             CassetteError: The disk is full or the folder cannot be written.
         """
-        with self._held():
+        with self._own_lock():
             self._unwritten.append(entry.to_line())
             self._write("an answer")
             if self._closed:
-                self._shut()
+                self._close_file()
 
     def close(self) -> None:
         """Close the file, which stays on disk until it is merged. A later answer opens another file."""
-        with self._held():
+        with self._own_lock():
             if self._unwritten:
                 with contextlib.suppress(CassetteError):  # raised before, where the answer was recorded
                     self._write("an answer")
-            self._shut()
+            self._close_file()
             self._closed = True
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
+    def _own_lock(self) -> Iterator[None]:
         if self._pid != os.getpid():  # forked: everything belongs to the parent, whose lock may be held
             self._pid, self._lock = os.getpid(), threading.Lock()
             self._paths, self._unwritten = [], []
@@ -117,7 +117,7 @@ class Journal:
     def _write(self, what: str) -> None:
         try:
             if self._fd < 0:
-                self._open()
+                self._create_file()
             while self._unwritten:
                 self._used = True
                 rest = memoryview(self._unwritten[0])
@@ -126,16 +126,16 @@ class Journal:
                 os.fsync(self._fd)
                 del self._unwritten[0]
         except OSError as error:
-            self._shut()  # after a partial line, the next answer starts a new file
+            self._close_file()  # after a partial line, the next answer starts a new file
             raise CassetteError(
                 f"cassette {self.cassette}: {what} could not be written: {error}; "
                 "free the disk or make the folder writable"
             ) from None
         except BaseException:
-            self._shut()
+            self._close_file()
             raise
 
-    def _open(self) -> None:
+    def _create_file(self) -> None:
         for _ in range(MAX_TRIES):
             folder = ensure_journal_folder(self.cassette)
             name = f"{_journal_stem(self.cassette)}.{_host_digest()}-{os.getpid()}-{secrets.token_hex(4)}.journal"
@@ -153,10 +153,10 @@ class Journal:
             ):
                 sync_folder(folder)
                 return
-            self._shut()
+            self._close_file()
         raise OSError(f"{self.cassette.parent}: no journal could be locked")
 
-    def _shut(self) -> None:
+    def _close_file(self) -> None:
         if self._fd < 0:
             return
         fd, self._fd = self._fd, -1

@@ -33,7 +33,7 @@ class MatchRules:
     """
 
     ignore: tuple[str, ...] = ()
-    normalise: tuple[Normalizer, ...] = ()
+    normalizers: tuple[Normalizer, ...] = ()
     _paths: tuple[Path, ...] = field(init=False, default=())
     _params: frozenset[str] = field(init=False, default=frozenset())
 
@@ -43,7 +43,7 @@ class MatchRules:
         object.__setattr__(self, "_params", frozenset(str(path[1]) for path in parsed if path[0] == "?"))
 
     def __bool__(self) -> bool:
-        return bool(self.ignore or self.normalise)
+        return bool(self.ignore or self.normalizers)
 
     def drop_ignored(self, value: Any) -> Any:
         """Return a copy of parsed JSON without the ignored paths."""
@@ -62,7 +62,7 @@ class MatchRules:
 
     def normalize_text(self, text: str) -> str:
         """Return a text after all normalizers."""
-        for normalize in self.normalise:
+        for normalize in self.normalizers:
             text = normalize(text)
         return text
 

@@ -229,7 +229,7 @@ class Tape:
         """Return whether the cost of live calls is needed."""
         return self.ledger is not None and self.ledger.budget_usd is not None
 
-    def settle(self, question: Question, cost_usd: float | None) -> None:
+    def settle_cost(self, question: Question, cost_usd: float | None) -> None:
         """Record the cost of a live call in the ledger; without a known cost its estimate stays reserved."""
         with self._lock:
             grants = self._grants.get(question.key)
@@ -378,7 +378,7 @@ class Tape:
             return BudgetReached(self.refusals[0])
         return next((verdict for tape in self.inner if (verdict := tape.verdict()) is not None), None)
 
-    def use(self, *, passed: bool) -> dict[str, Json]:
+    def usage_facts(self, *, passed: bool) -> dict[str, Json]:
         """Return the requested answers, for the run's usage record."""
         with self._lock:
             requested: dict[str, dict[str, Json]] = {key: {} for key, _ in sorted(self._got_answer)}

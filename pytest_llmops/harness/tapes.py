@@ -197,7 +197,7 @@ class TapeLog:
         for inner in tape.inner:
             self.add_tape(inner, passed=passed and inner.verdict() is None, own=False)
         path = path_from_root(tape.path, self.root)
-        self.uses.append({"path": path, **tape.use(passed=passed), **(more or {})})
+        self.uses.append({"path": path, **tape.usage_facts(passed=passed), **(more or {})})
         if tape.counts == TapeCounts() and not tape.notes:
             return
         if self._counts is None:

@@ -320,9 +320,9 @@ def test_the_record_of_a_test_has_the_path_and_counts_of_its_tape(tmp_path: Path
     log.add_tape(one, passed=True, more={"case": "late"})
     assert log.facts == {"path": "cassettes/a.json", "replayed": 2, "recorded": 0, "missed": 0, "stale": 0}
     assert log.uses == [
-        {"path": "cassettes/a.json", "ran": True, "shared": False, "asked": one.use(passed=True)["asked"], "case": "late"}
+        {"path": "cassettes/a.json", "ran": True, "shared": False, "asked": one.usage_facts(passed=True)["asked"], "case": "late"}
     ]  # fmt: skip
-    assert len(one.use(passed=True)["asked"]) == 2  # type: ignore[arg-type]
+    assert len(one.usage_facts(passed=True)["asked"]) == 2  # type: ignore[arg-type]
 
 
 def test_rare_counts_are_reported_where_there_are_any(tmp_path: Path) -> None:

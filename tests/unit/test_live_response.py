@@ -23,9 +23,9 @@ from pytest_llmops.cassettes.tape import Tape
 def test_only_a_stream_has_a_time_of_its_first_piece(tmp_path: Path, kind: str, streamed: bool) -> None:
     tape = Tape(tmp_path / "a.json", "live")
     live = LiveAnswer(tape, ask(tape, "hi"), 0.0)
-    live.add(b"one")
-    live.add(b"two")
-    live.finish(200, {"content-type": kind}, live.raw())
+    live.add_chunk(b"one")
+    live.add_chunk(b"two")
+    live.finish(200, {"content-type": kind}, live.raw_body())
     tape.close()
     assert (live.timing["ttft_s"] is not None) == streamed
     assert live.timing["latency_s"] is not None

@@ -205,7 +205,7 @@ def test_a_block_of_a_foreign_test_is_told_when_the_test_ends(tmp_path: Path, fo
     foreign.passed = True
     assert "tapes" not in foreign.build_payload("call", None)
     payload: Any = foreign.build_payload("teardown", None)
-    assert payload["tapes"] == [{"path": "cassettes/shared/one.json", **tape.use(passed=True)}]
+    assert payload["tapes"] == [{"path": "cassettes/shared/one.json", **tape.usage_facts(passed=True)}]
     assert payload["tapes"][0]["shared"] is True
     assert len(payload["tapes"][0]["asked"]) == 1
     cassette = payload["facts"]["cassette"]

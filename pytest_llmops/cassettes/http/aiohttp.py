@@ -40,26 +40,26 @@ def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[...,
             return
         live = begin_answer(tape, request)
         vars(response)[_LIVE_ATTRIBUTE] = live
-        _note_body(response, live, aiohttp.StreamReader)
+        _record_body(response, live, aiohttp.StreamReader)
 
     return record_response
 
 
-def _note_body(response: Any, live: LiveAnswer, reader: type) -> None:
+def _record_body(response: Any, live: LiveAnswer, reader: type) -> None:
     """Pass the body to the recorder as it arrives."""
     # aiohttp counts compressed bytes only if it decompresses, and then keeps the header; SDKs turn that off.
     packed = getattr(response.content, "total_compressed_bytes", 0) is None
 
     def keep() -> None:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        finish_answer(live, response.status, headers, live.raw(), certain=packed)
+        finish_answer(live, response.status, headers, live.raw_body(), certain=packed)
 
-    class Noted(reader):  # type: ignore[misc]  # a parameter, as aiohttp may not be installed
+    class RecordingReader(reader):  # type: ignore[misc]  # a parameter, as aiohttp may not be installed
         __slots__ = ()
 
         def feed_data(self, data: Any, *rest: Any) -> Any:
             if live.open and data:
-                live.add(bytes(data))
+                live.add_chunk(bytes(data))
             return super().feed_data(data, *rest)
 
         def feed_eof(self) -> None:
@@ -77,11 +77,11 @@ def _note_body(response: Any, live: LiveAnswer, reader: type) -> None:
 
     content = response.content
     for chunk in content._buffer:  # noqa: SLF001 -- what came with the headers
-        live.add(bytes(chunk))
+        live.add_chunk(bytes(chunk))
     if content.is_eof():
         keep()
     else:
-        content.__class__ = Noted
+        content.__class__ = RecordingReader
 
 
 def _wrap_aexit(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:

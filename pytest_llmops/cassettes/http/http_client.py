@@ -90,10 +90,10 @@ class ChunkedBody:
             if not end:
                 break
             self._rest = rest
-            self._take(line.strip())
+            self._read_line(line.strip())
         return b"".join(parts)
 
-    def _take(self, line: bytes) -> None:
+    def _read_line(self, line: bytes) -> None:
         if self._after_data:
             self._after_data = False
         elif self._in_trailer:
@@ -128,39 +128,39 @@ def connection_patches() -> Iterator[Patch]:
 
 def _wrap_request(real: Callable[..., None]) -> Callable[..., None]:
     def request(
-        stub: Any, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **how: Any
+        stub: Any, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **extra: Any
     ) -> None:
         real(stub, method, url, body, headers, *args)
-        vars(stub)[_EXTRA_ARGUMENTS] = how
+        vars(stub)[_EXTRA_ARGUMENTS] = extra
 
     return request
 
 
-def _defer_connect(stub: Any, *args: Any, **how: Any) -> None:
+def _defer_connect(stub: Any, *args: Any, **extra: Any) -> None:
     """Defer the connection until a request is sent: a replayed request needs no server."""
-    vars(stub)["_deferred_connect"] = (args, how)
+    vars(stub)["_deferred_connect"] = (args, extra)
 
 
 def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
-    request, how = stub._vcr_request, vars(stub).pop(_EXTRA_ARGUMENTS, {})  # noqa: SLF001 -- vcrpy's
+    request, extra = stub._vcr_request, vars(stub).pop(_EXTRA_ARGUMENTS, {})  # noqa: SLF001 -- vcrpy's
     tape = tape_for(request)
     if tape is None:
-        return _send_request(stub, how)
+        return _send_request(stub, extra)
     answer = claim_answer(tape, request)
     if answer is not None:
         report_replay(question_for(tape, request), answer)
-        return _replay_answer(stub, how, answer)
+        return _replay_answer(stub, extra, answer)
     live = begin_answer(tape, request, wait_for_slot(tape, question_for(tape, request).address))
     try:
-        with _note_responses(stub.real_connection, live):
-            return _send_request(stub, how)
+        with _record_responses(stub.real_connection, live):
+            return _send_request(stub, extra)
     except BaseException as error:
         live.give_up(error)
         raise
 
 
 @contextmanager
-def _note_responses(real: Any, live: LiveAnswer) -> Iterator[None]:
+def _record_responses(real: Any, live: LiveAnswer) -> Iterator[None]:
     """Let a connection create responses that are recorded while they are read."""
     make = real.response_class
     # botocore restores the class from its second attribute whenever it sends.
@@ -168,7 +168,7 @@ def _note_responses(real: Any, live: LiveAnswer) -> Iterator[None]:
         name: vars(real)[name] for name in ("response_class", "_original_response_cls") if name in vars(real)
     }
     for name in {"response_class", *own}:
-        setattr(real, name, partial(_make_noted_response, make, live))
+        setattr(real, name, partial(_make_recording_response, make, live))
     try:
         yield
     finally:
@@ -176,21 +176,21 @@ def _note_responses(real: Any, live: LiveAnswer) -> Iterator[None]:
         vars(real).update(own)
 
 
-def _send_request(stub: Any, how: dict[str, Any]) -> Any:
+def _send_request(stub: Any, extra: dict[str, Any]) -> Any:
     request, real = stub._vcr_request, stub.real_connection  # noqa: SLF001 -- vcrpy's
     connect = vars(stub).pop("_deferred_connect", None)
     if connect is not None and real.sock is None:
         real.connect(*connect[0], **connect[1])
     place = stub._url(request.uri)  # noqa: SLF001 -- vcrpy's
-    real.request(request.method, place, body=request.body_bytes, headers=request.headers, **how)
+    real.request(request.method, place, body=request.body_bytes, headers=request.headers, **extra)
     return real.getresponse()
 
 
-def _replay_answer(stub: Any, how: dict[str, Any], answer: Answer) -> Any:
+def _replay_answer(stub: Any, extra: dict[str, Any], answer: Answer) -> Any:
     request, real = stub._vcr_request, stub.real_connection  # noqa: SLF001 -- vcrpy's
-    real.sock = _RecordedSocket(_render_response(answer, request.method))
+    real.sock = _ReplaySocket(_render_response(answer, request.method))
     try:
-        real.request(request.method, "/", **how)
+        real.request(request.method, "/", **extra)
         return real.getresponse()
     finally:
         # No socket is open: connection pools check this.
@@ -218,7 +218,7 @@ def _render_response(answer: Answer, method: str) -> list[bytes]:
     return ["\r\n".join(lines).encode("latin-1", "replace"), *body]
 
 
-class _RecordedSocket:
+class _ReplaySocket:
     """A socket that ignores the request, and replays a recorded answer."""
 
     def __init__(self, pieces: list[bytes]) -> None:
@@ -252,21 +252,21 @@ class _PieceReader(io.RawIOBase):
         return len(part)
 
 
-def _make_noted_response(make: Callable[..., Any], live: LiveAnswer, *args: Any, **how: Any) -> Any:
+def _make_recording_response(make: Callable[..., Any], live: LiveAnswer, *args: Any, **extra: Any) -> Any:
     """Create a response whose body is recorded while it is read."""
-    response = make(*args, **how)
+    response = make(*args, **extra)
     begin = response.begin
 
-    def begin_noted() -> None:
+    def begin_recording() -> None:
         del response.begin  # a reference cycle would delay the closing of a dropped response
         begin()
-        response.fp = _NotedFile(response, live)
+        response.fp = _RecordingFile(response, live)
 
-    response.begin = begin_noted
+    response.begin = begin_recording
     return response
 
 
-class _NotedFile:
+class _RecordingFile:
     """The file that a response is read from, which passes its bytes to the recorder.
 
     Args:
@@ -289,13 +289,13 @@ class _NotedFile:
         return getattr(self._inner, name)
 
     def read(self, size: int | None = -1) -> bytes:
-        return self._seen(partial(self._inner.read, size), size)
+        return self._read_recorded(partial(self._inner.read, size), size)
 
     def read1(self, size: int = -1) -> bytes:
-        return self._seen(partial(self._inner.read1, size), size)
+        return self._read_recorded(partial(self._inner.read1, size), size)
 
     def readline(self, size: int = -1) -> bytes:
-        return self._seen(partial(self._inner.readline, size), size)
+        return self._read_recorded(partial(self._inner.readline, size), size)
 
     def readinto(self, buffer: Any) -> int:
         data = self.read(len(buffer))
@@ -318,7 +318,7 @@ class _NotedFile:
         except Exception as error:  # noqa: BLE001 -- the application did not want this answer any more
             self._live.give_up(error)
 
-    def _seen(self, read: Callable[[], bytes], size: int | None) -> bytes:
+    def _read_recorded(self, read: Callable[[], bytes], size: int | None) -> bytes:
         try:
             data = read()
         except BaseException as error:
@@ -328,7 +328,7 @@ class _NotedFile:
             return data
         body = self._framing.feed(data)
         if body:
-            self._live.add(body)
+            self._live.add_chunk(body)
         over = (not data and size != 0) or (size in (None, -1) and self._endless)
         if self._framing.done or (over and self._endless):
             self._finish()
@@ -337,4 +337,4 @@ class _NotedFile:
         return data
 
     def _finish(self) -> None:
-        finish_answer(self._live, self._status, self._headers, self._live.raw(), certain=True)
+        finish_answer(self._live, self._status, self._headers, self._live.raw_body(), certain=True)

@@ -168,7 +168,7 @@ def _recorded_headers(response: Any) -> dict[str, str]:
 def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
     """Record the answer, decompressed by the client's own decoders if possible."""
     encoding = response.headers.get("content-encoding")
-    body = live.raw()
+    body = live.raw_body()
     supported = module._decoders.SUPPORTED_DECODERS  # noqa: SLF001 -- no public list
     if encoding and not all(coding.strip().lower() in supported for coding in encoding.split(",")):
         live.finish(response.status_code, {**_recorded_headers(response), "content-encoding": encoding}, body)
@@ -191,7 +191,7 @@ def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
         def __iter__(self) -> Iterator[bytes]:
             try:
                 for chunk in chunks:
-                    live.add(chunk)
+                    live.add_chunk(chunk)
                     yield chunk
             except GeneratorExit:
                 raise  # the application left early: close() reads the rest
@@ -225,7 +225,7 @@ def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
         async def __aiter__(self) -> AsyncIterator[bytes]:
             try:
                 async for chunk in chunks:
-                    live.add(chunk)
+                    live.add_chunk(chunk)
                     yield chunk
             except GeneratorExit:
                 raise  # the application left early: aclose() reads the rest
@@ -253,7 +253,7 @@ def _drain_chunks(chunks: Iterator[bytes], live: LiveAnswer) -> bool:
     """Read the rest of a stream that the application has closed; return whether that was all."""
     try:
         for chunk in chunks:
-            live.add(chunk)
+            live.add_chunk(chunk)
             if not live.wanted:
                 return False
     except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to
@@ -264,7 +264,7 @@ def _drain_chunks(chunks: Iterator[bytes], live: LiveAnswer) -> bool:
 async def _drain_chunks_async(chunks: AsyncIterator[bytes], live: LiveAnswer) -> bool:
     try:
         async for chunk in chunks:
-            live.add(chunk)
+            live.add_chunk(chunk)
             if not live.wanted:
                 return False
     except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to

@@ -93,13 +93,13 @@ class LiveAnswer:
             self._left = now
         return now - self._left < MAX_DRAIN_S
 
-    def add(self, chunk: bytes) -> None:
+    def add_chunk(self, chunk: bytes) -> None:
         """Add a chunk before the application gets it."""
         if self._first is None:
             self._first = time.perf_counter()
         self._chunks.append(chunk)
 
-    def raw(self) -> bytes:
+    def raw_body(self) -> bytes:
         """Return the body as it came over the wire."""
         return b"".join(self._chunks)
 
@@ -111,7 +111,7 @@ class LiveAnswer:
         """
         if not self.open:
             return
-        answer = self._tell(status, headers, body)
+        answer = self._end(status, headers, body)
         try:
             self._tape.record(self._question, answer, self._take, self._purpose)
         except CassetteError as error:
@@ -121,7 +121,7 @@ class LiveAnswer:
         """End an answer that the application closed early, and whose rest is not read."""
         if self.open:
             self._tape.note_unrecorded("1 call was not recorded: its stream was left, and did not end")
-            self._tell(status, headers, self.raw())
+            self._end(status, headers, self.raw_body())
 
     def give_up(self, error: BaseException) -> None:
         """End an answer that ended in an error: an incomplete answer is never recorded."""
@@ -129,7 +129,7 @@ class LiveAnswer:
             self._tape.note_unrecorded(
                 f"1 call was not recorded: its answer broke off ({type(error).__name__})"
             )
-            self._tell(0, {}, self.raw())
+            self._end(0, {}, self.raw_body())
 
     def abandon(self) -> None:
         """Read the rest of the answer if possible, or give it up; called when the tape ends."""
@@ -137,11 +137,11 @@ class LiveAnswer:
             self.rest()
         if self.open:
             self._tape.note_unrecorded("1 call was not recorded: its stream was still open at the end")
-            self._tell(0, {}, self.raw())
+            self._end(0, {}, self.raw_body())
             # A thread may outlive its test. If its answer is completed, it is recorded for the next run.
             self.open = self._late = True
 
-    def _tell(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    def _end(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         self.open = False
         self._tape.unfinished.pop(id(self), None)
         if self._slot is not None:
@@ -165,5 +165,5 @@ class LiveAnswer:
             from pytest_llmops import trace
 
             cost_usd = trace.read_call(exchange).cost_usd
-        self._tape.settle(self._question, cost_usd)
+        self._tape.settle_cost(self._question, cost_usd)
         return answer

@@ -124,7 +124,7 @@ def test_a_parameter_without_a_value_counts_unless_it_is_ignored() -> None:
 
 
 def test_normalizers_level_body_and_address() -> None:
-    rules: dict[str, Any] = {"normalise": (lambda text: re.sub(r"\d{4}-\d\d-\d\d", "<date>", text),)}
+    rules: dict[str, Any] = {"normalizers": (lambda text: re.sub(r"\d{4}-\d\d-\d\d", "<date>", text),)}
     assert key({"q": "on 2026-01-01"}, **rules) == key({"q": "on 2027-12-31"}, **rules)
     assert key(b"on 2026-01-01", **rules) == key(b"on 2027-12-31", **rules)
     assert key({}, f"{URL}&day=2026-01-01", **rules) == key({}, f"{URL}&day=2026-01-02", **rules)
@@ -132,7 +132,7 @@ def test_normalizers_level_body_and_address() -> None:
 
 
 def test_a_body_that_is_no_json_and_no_text_is_left_as_it_is() -> None:
-    rules: dict[str, Any] = {"ignore": ("a",), "normalise": (str.lower,)}
+    rules: dict[str, Any] = {"ignore": ("a",), "normalizers": (str.lower,)}
     assert key(b"\xff\xfeA", **rules) != key(b"\xff\xfdA", **rules)
 
 

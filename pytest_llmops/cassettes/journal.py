@@ -278,7 +278,12 @@ def seize_journal(journal: Path, *, ours: bool = False) -> Iterator[list[Journal
 @contextlib.contextmanager
 def _lock_if_abandoned(journal: Path, *, ours: bool) -> Iterator[bool]:
     if sys.platform == "win32":
-        yield journal.is_file() and _can_be_renamed(journal)
+        try:
+            journal.rename(journal)  # Windows refuses while a process has the file open
+        except OSError:
+            yield False
+        else:
+            yield journal.is_file()
         return
     try:
         fd = os.open(journal, os.O_RDONLY | os.O_NONBLOCK)
@@ -338,14 +343,6 @@ def _is_still_at(fd: int, path: Path) -> bool:
         return stat.S_ISREG(status.st_mode) and os.path.samestat(status, path.stat())
     except OSError:
         return False
-
-
-def _can_be_renamed(journal: Path) -> bool:
-    try:
-        journal.rename(journal)  # Windows refuses while a process has the file open
-    except OSError:
-        return False
-    return True
 
 
 def _is_writer_running(journal: Path) -> bool:

@@ -134,7 +134,10 @@ def build_question(
         redactor.learn_params(url.encode("utf-8", "surrogatepass"))
     if kind == FORM_CONTENT_TYPE:
         redactor.learn_params(body)
-    clean = redactor.clean(_normalize_body(body, content_type, kind))
+        body = mask_params(body)
+    elif kind.startswith("multipart/") and (boundary := _BOUNDARY.search(content_type)):
+        body = body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
+    clean = redactor.clean(body)
     masked_url = redactor.clean_text(canonical_url(url))
     method = method.upper()
     parsed, canonical = _canonicalize_body(clean)
@@ -196,15 +199,6 @@ def _apply_rules(parsed: object, canonical: bytes, rules: MatchRules) -> bytes:
 def _hash_request(method: str, url: str, parsed: object, canonical: bytes, rules: MatchRules) -> str:
     address = f"{method}\n{comparable_url(url, rules)}\n".encode("utf-8", "surrogatepass")
     return hashlib.sha256(address + _apply_rules(parsed, canonical, rules)).hexdigest()[:KEY_LENGTH]
-
-
-def _normalize_body(body: bytes, content_type: str, kind: str) -> bytes:
-    if kind == FORM_CONTENT_TYPE:
-        return mask_params(body)
-    boundary = _BOUNDARY.search(content_type) if kind.startswith("multipart/") else None
-    if boundary is None:
-        return body
-    return body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
 
 
 def _canonicalize_body(body: bytes) -> tuple[object, bytes]:

@@ -56,9 +56,17 @@ def convert_interactions(
         redactor: Masks secrets; learns the credentials of all requests first.
         errors: Whether to keep answers that depend on the caller or the moment (401, 429, 5xx ...).
     """
-    requests = [(foreign, _request_headers(foreign)) for foreign in foreign_interactions]
-    for _, headers in requests:
+    secret = {*SECRET_HEADERS, "cookie", "content-type"}
+    requests: list[tuple[ForeignInteraction, dict[str, str]]] = []
+    for foreign in foreign_interactions:
+        # Without placeholders, which are no credentials and may also be in bodies.
+        headers = {
+            name: value
+            for name, value in foreign.request_headers.items()
+            if name not in secret or not _PLACEHOLDER.match(value)
+        }
         redactor.learn_headers(headers)
+        requests.append((foreign, headers))
     by_key: dict[str, store.Interaction] = {}
     left_out: Counter[int] = Counter()
     number = 0
@@ -115,16 +123,6 @@ def import_cassette(
     store.rewrite_cassette(target, check_target, redactor, day)
     count = sum(len(interaction.answers[IMPORTED_TAKE]) for interaction in interactions)
     return ImportResult(source, target, count, left_out)
-
-
-def _request_headers(foreign: ForeignInteraction) -> dict[str, str]:
-    """Return the headers of a request without placeholders, which are no credentials and may also be in bodies."""
-    secret = {*SECRET_HEADERS, "cookie", "content-type"}
-    return {
-        name: value
-        for name, value in foreign.request_headers.items()
-        if name not in secret or not _PLACEHOLDER.match(value)
-    }
 
 
 def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:

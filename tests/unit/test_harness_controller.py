@@ -622,7 +622,7 @@ def test_a_mask_over_more_than_texts_is_not_taken(
 
     masked = Run(records=scattered.records, notes=("said [secret]",))
     monkeypatch.setattr(Redactor, "clean", lambda _self, data: change(data) if b"schema" in data else data)
-    monkeypatch.setattr(Redactor, "text", lambda _self, text: text.replace(SECRET, "[secret]"))
+    monkeypatch.setattr(Redactor, "clean_text", lambda _self, text: text.replace(SECRET, "[secret]"))
     assert mask_run_secrets(scattered) == masked
 
 
@@ -633,7 +633,7 @@ def test_a_mask_over_texts_alone_is_taken(scattered: Run, monkeypatch: pytest.Mo
         return data.replace(b"said", b"[secret]") if b"schema" in data else data
 
     monkeypatch.setattr(Redactor, "clean", clean)
-    monkeypatch.setattr(Redactor, "text", lambda _self, text: text.replace(SECRET, "[secret]"))
+    monkeypatch.setattr(Redactor, "clean_text", lambda _self, text: text.replace(SECRET, "[secret]"))
     assert mask_run_secrets(scattered).notes == ("[secret] [secret]",)
 
 

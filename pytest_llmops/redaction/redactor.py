@@ -121,7 +121,7 @@ class Redactor:
             # The collections are replaced, never changed: another thread may be iterating over them. `known` comes
             # last: a thread that finds its secret there continues at once.
             known = self.known | new
-            forms = {form: instead for secret in known for form, instead in _secret_spellings(secret)}
+            forms = {form: mask for secret in known for form, mask in _secret_spellings(secret)}
             self._forms = tuple(sorted(forms.items(), key=lambda form: (-len(form[0]), form[0])))
             self._short = tuple(form for form in self._forms if not encodings.has_long_word(form[0]))
             self._texts = {}
@@ -178,9 +178,9 @@ class Redactor:
             if b"%" in data:  # before decoding: a decoded "@" would look like the end of the password
                 data = _URL_CREDENTIALS.pattern.sub(_URL_CREDENTIALS.kept + MASK.encode(), data)
             data = encodings.clean_encoded(data, inner, self._mask_binary)
-        for form, instead in self._forms if encodings.has_long_word(data) else self._short:
+        for form, mask in self._forms if encodings.has_long_word(data) else self._short:
             if form in data:
-                data = data.replace(form, instead)
+                data = data.replace(form, mask)
         for shape in find_shapes(data):
             data = shape.pattern.sub(shape.kept + MASK.encode(), data)
         return data
@@ -216,19 +216,19 @@ class Redactor:
     def clean_text(self, text: str) -> str:
         """Return the text with every secret masked; repeated texts, such as URLs, are cached."""
         texts = self._texts
-        made = texts.get(text)
-        if made is None:
-            made = self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+        cleaned = texts.get(text)
+        if cleaned is None:
+            cleaned = self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
             if len(texts) < MAX_CACHED_TEXTS and len(text) <= MAX_CACHED_TEXT:
-                texts[text] = made
-        return made
+                texts[text] = cleaned
+        return cleaned
 
     def clean_excerpt(self, text: str) -> str:
         """Return a text without secrets, and without parts of secrets that pytest cut short with ``...``."""
-        made = self.clean_text(text)
-        if ELLIPSIS not in made:
-            return made
-        parts = made.split(ELLIPSIS)
+        cleaned = self.clean_text(text)
+        if ELLIPSIS not in cleaned:
+            return cleaned
+        parts = cleaned.split(ELLIPSIS)
         for number in range(len(parts) - 1):
             for secret in self.known:
                 parts[number] = _cut_secret_start(parts[number], secret)
@@ -278,25 +278,26 @@ def _count_characters(data: bytes) -> int:
     return len(data.decode("utf-8", "surrogatepass"))
 
 
-def _changed_span(text: str, made: str) -> streams.Replacement:
+def _changed_span(text: str, rewritten: str) -> streams.Replacement:
     """Return what a user's redactor changed, from the first to the last changed character."""
     start = next(
-        (n for n, (a, b) in enumerate(zip(text, made, strict=False)) if a != b), min(len(text), len(made))
+        (n for n, (a, b) in enumerate(zip(text, rewritten, strict=False)) if a != b),
+        min(len(text), len(rewritten)),
     )
     end = 0
-    while end < min(len(text), len(made)) - start and text[-1 - end] == made[-1 - end]:
+    while end < min(len(text), len(rewritten)) - start and text[-1 - end] == rewritten[-1 - end]:
         end += 1
-    return start, len(text) - end, made[start : len(made) - end]
+    return start, len(text) - end, rewritten[start : len(rewritten) - end]
 
 
 def _merge_overlaps(replacements: list[streams.Replacement]) -> list[streams.Replacement]:
     merged: list[streams.Replacement] = []
-    for start, end, instead in sorted(replacements):
+    for start, end, mask in sorted(replacements):
         if merged and start < merged[-1][1]:
             first, last, kept = merged[-1]
             merged[-1] = (first, max(last, end), kept)
         else:
-            merged.append((start, end, instead))
+            merged.append((start, end, mask))
     return merged
 
 

@@ -128,15 +128,15 @@ def _cut_replacements(
     end_of_all = 0
     for number, path, leaf in pieces:
         start_of_all, end_of_all = end_of_all, end_of_all + len(leaf)
-        made, kept = "", start_of_all
-        for start, end, instead in replacements:
+        piece, kept = "", start_of_all
+        for start, end, replacement in replacements:
             if start < end_of_all and end > start_of_all:
-                made += leaf[kept - start_of_all : max(start, start_of_all) - start_of_all]
-                made += instead if start >= start_of_all else ""
+                piece += leaf[kept - start_of_all : max(start, start_of_all) - start_of_all]
+                piece += replacement if start >= start_of_all else ""
                 kept = min(end, end_of_all)
-        made += leaf[kept - start_of_all :]
-        if made != leaf:
-            yield number, path, made
+        piece += leaf[kept - start_of_all :]
+        if piece != leaf:
+            yield number, path, piece
 
 
 def _iterate_leaves(text: str) -> Iterator[tuple[LeafPath, LeafPath, str]]:

@@ -21,7 +21,7 @@ from pytest_llmops.cassettes.http.httpx import wrap_async_transport, wrap_sync_t
 from pytest_llmops.cassettes.http.patching import Patch, network_patches, pin_globals
 from pytest_llmops.cassettes.http.threads import thread_patches
 from pytest_llmops.cassettes.http.vcr_adapter import VcrCassette
-from pytest_llmops.cassettes.tape import Answer, current_tape
+from pytest_llmops.cassettes.tape import current_tape
 
 
 class _Interception:
@@ -124,6 +124,3 @@ def remove_patches() -> None:
         removed, _interception = _interception, None
         active_tape.change_listeners.remove(removed.use)
         removed.use(used=False)
-
-
-__all__ = ["Answer", "VcrCassette", "install_patches", "remove_patches"]

@@ -53,7 +53,7 @@ class SizedBody:
         self.done = length == 0
 
     def feed(self, data: bytes) -> bytes:
-        """Return what of these bytes is body."""
+        """Return the part of the bytes that belongs to the body."""
         if self._left is not None:
             self._left -= len(data)
             self.done = self._left <= 0
@@ -75,7 +75,7 @@ class ChunkedBody:
         self._after_data = self._in_trailer = False
 
     def feed(self, data: bytes) -> bytes:
-        """Return what of these bytes is body."""
+        """Return the part of the bytes that belongs to the body."""
         self._rest += data
         parts = []
         while not self.done:

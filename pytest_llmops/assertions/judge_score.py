@@ -25,6 +25,8 @@ from pytest_llmops.measurement import Json, Measurement, as_finite_float, label_
 from pytest_llmops.protocols import Hits, Verdict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llmops.protocols import Judge
 
 AtLeast: TypeAlias = float | Literal["default"] | None
@@ -35,7 +37,7 @@ MAX_QUOTED_CHARS = 160
 def assert_judge_score(
     answer: str | None,
     *,
-    judge: Judge | str,
+    judge: Judge | str | Path,
     question: str = "",
     reference: str = "",
     contexts: Sequence[str] | Hits = (),
@@ -50,7 +52,7 @@ def assert_judge_score(
 
     Args:
         answer: What is judged. An empty answer is scored, low; None (the model said nothing) cannot be.
-        judge: An object or a name ("quality").
+        judge: An object, a built-in name ("quality"), or the path of a judge file.
         question: What was asked, where the judge should know it.
         reference: A right answer; without it the judge relies on what it knows.
         contexts: The passages that the answer was made from, where the judge looks at them ("grounding").

@@ -71,7 +71,11 @@ class AgreementRequirements:
             and self.at_least_kappa_lower > self.at_least_kappa
         ):
             is_default = self.at_least_kappa_lower == DEFAULT_KAPPA_LOWER
-            hint = "the default: set at_least_kappa_lower too" if is_default else "above the kappa that it limits"
+            hint = (
+                "the default: set at_least_kappa_lower too"
+                if is_default
+                else "above the kappa that it limits"
+            )
             raise UsageError(
                 f"at_least_kappa_lower: expected at most at_least_kappa, {self.at_least_kappa:g}, got {self.at_least_kappa_lower:g}, {hint}"
             )

@@ -20,7 +20,7 @@ from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.body import fold_body, unfold_body
 
 URL = "https://api.example.com/v1/chat/completions"
-WHERE = {
+WHERE: Any = {
     "place": "tests/cassettes/test_a/test_x.json",
     "command": "pytest tests/test_a.py::test_x --llm-record=new",
 }

@@ -16,7 +16,8 @@ from pytest_llmops.errors import ModelError, PromptError, UsageError
 from pytest_llmops.judges.protocol.parsing import Scale
 from pytest_llmops.judges.protocol.prompting import MAX_DATA
 from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS
-from pytest_llmops.judges.rubric import QUALITY, Rubric, RubricSpec, quality
+from pytest_llmops.judges.rubric import QUALITY, Rubric, quality
+from pytest_llmops.judges.rubric_files import RubricSpec
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Judge, Message, RenderedPrompt
 from pytest_llmops.providers.offline import ScriptedModel

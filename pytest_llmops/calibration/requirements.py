@@ -74,7 +74,7 @@ class AgreementRequirements:
             hint = (
                 "the default: set at_least_kappa_lower too"
                 if is_default
-                else "above the kappa that it limits"
+                else "above kappa itself"
             )
             raise UsageError(
                 f"at_least_kappa_lower: expected at most at_least_kappa, {self.at_least_kappa:g}, got {self.at_least_kappa_lower:g}, {hint}"

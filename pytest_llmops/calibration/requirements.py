@@ -71,11 +71,7 @@ class AgreementRequirements:
             and self.at_least_kappa_lower > self.at_least_kappa
         ):
             is_default = self.at_least_kappa_lower == DEFAULT_KAPPA_LOWER
-            hint = (
-                "the default: set at_least_kappa_lower too"
-                if is_default
-                else "above kappa itself"
-            )
+            hint = "the default: set at_least_kappa_lower too" if is_default else "above kappa itself"
             raise UsageError(
                 f"at_least_kappa_lower: expected at most at_least_kappa, {self.at_least_kappa:g}, got {self.at_least_kappa_lower:g}, {hint}"
             )

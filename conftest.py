@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 pytest_plugins = ["pytester"]
 
 VARIABLE = "LLMOPS_SHARED_DATA"
+# Where the Makefile installs the embedding model.
+os.environ.setdefault("LLMOPS_CACHE", str(Path(sys.prefix) / "cache"))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "tfidf": "pytest_llmops.providers.offline:TfidfEmbedder",
         "hashing": "pytest_llmops.providers.offline:HashingEmbedder",
         "minilm": "pytest_llmops.providers.minilm:MiniLMEmbedder",
+        "minilm-multilingual": "pytest_llmops.providers.minilm:multilingual_minilm",
         "openai": "pytest_llmops.providers.openai:OpenAIEmbedder",
         "sentence-transformers": "pytest_llmops.providers.sentence_transformers:SentenceTransformersEmbedder",
     },
@@ -30,7 +31,6 @@ BUILT_IN: dict[str, dict[str, str]] = {
 
 ARGUMENT_HELP: dict[str, dict[str, str]] = {
     "embedder": {
-        "minilm": "a folder with model.safetensors and tokenizer.json",
         "openai": "the name of a model",
         "sentence-transformers": "the name of a model, or its folder",
     },

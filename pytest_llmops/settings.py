@@ -141,7 +141,7 @@ class Settings:
         metavar="FILE", ini="linelist", repeat=True,
     )  # fmt: skip
     embedder: str = _declare_option(
-        parse_text, "tfidf", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
+        parse_text, "minilm", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
     )  # fmt: skip
     semantic_threshold: str = _declare_option(
         parse_text, "", "file written by `llmops semantic calibrate`: the default threshold of its embedder"

@@ -22,6 +22,7 @@ OWN = (
     "LLMOPS_LOCAL_JUDGE",
     "LLMOPS_LAWS",
     "LLMOPS_ORDER",
+    "LLMOPS_CACHE",
 )
 """Variables that are meant for the tests themselves."""
 OF_THE_MACHINE = re.compile(

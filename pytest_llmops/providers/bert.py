@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from numpy import float32
+    from numpy import float32, floating
     from numpy.typing import NDArray
 
     Array: TypeAlias = NDArray[float32]
@@ -91,15 +91,22 @@ class Network:
         positions: ``(longest window, dim)``, with the embedding of the first segment type added.
     """
 
-    words: Array
+    words: NDArray[floating[Any]]
     positions: Array
     norm: Norm
     layers: tuple[Layer, ...]
     heads: int
 
     @classmethod
-    def from_weights(cls, weights: Mapping[str, Array], *, layers: int, heads: int) -> Network:
-        """Return the network of weights that are named as in transformers."""
+    def from_weights(
+        cls, weights: Mapping[str, NDArray[floating[Any]]], *, layers: int, heads: int
+    ) -> Network:
+        """Return the network of weights that are named as in transformers, in float16 or float32."""
+        import numpy as np
+
+        # The word embeddings, half of all numbers, stay as they are: a text needs few of their rows.
+        words = weights["embeddings.word_embeddings.weight"]
+        weights = {name: array.astype(np.float32) for name, array in weights.items() if array is not words}
 
         def dense(name: str, scale: float = 1.0) -> Dense:
             factor = weights[f"{name}.bias"].dtype.type(scale)
@@ -124,7 +131,7 @@ class Network:
 
         kinds = weights["embeddings.token_type_embeddings.weight"]
         return cls(
-            words=weights["embeddings.word_embeddings.weight"],
+            words=words,
             positions=weights["embeddings.position_embeddings.weight"] + kinds[0],
             norm=norm("embeddings.LayerNorm"),
             layers=tuple(layer(f"encoder.layer.{number}") for number in range(layers)),
@@ -139,7 +146,7 @@ class Network:
         import numpy as np
 
         lengths = [len(window) for window in batch]
-        states = self.words[np.concatenate([np.asarray(window) for window in batch])]
+        states = self.words[np.concatenate([np.asarray(window) for window in batch])].astype(np.float32)
         states += np.concatenate([self.positions[:length] for length in lengths])
         self.norm.apply(states)
         with _single_blas_thread():

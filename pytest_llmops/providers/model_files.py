@@ -438,6 +438,9 @@ def _write_compact(model: LocalModel, content: bytes) -> InstalledModel:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{model.name}-", delete=False) as file:
             file.write(content)
+        Path(file.name).chmod(
+            0o644
+        )  # not private, as a temporary file is: others of the machine may share the cache
         Path(file.name).replace(path)
     except OSError as error:
         raise UsageError(

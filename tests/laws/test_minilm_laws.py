@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,9 +10,6 @@ from support.strategies import scale_examples
 
 from pytest_llmops.providers import minilm
 from pytest_llmops.providers.minilm import MiniLMEmbedder
-
-MISSING = [name for name in (minilm.PACKAGE, "tokenizers") if importlib.util.find_spec(name) is None]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
 several = st.lists(st.text(max_size=30), min_size=1, max_size=4)
 

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.messages import check_message
+from support.tiny_models import tiny_model
 
 from pytest_llmops import registry
 from pytest_llmops.errors import MissingExtra, UsageError
@@ -20,10 +20,8 @@ from pytest_llmops.metrics import classification
 from pytest_llmops.protocols import Embedder, TokenEmbedder
 from pytest_llmops.providers import minilm, offline
 from pytest_llmops.providers.minilm import MiniLMEmbedder
+from pytest_llmops.providers.model_files import MODELS, find_installed, install_model
 from pytest_llmops.testing import TEXTS, check_embedder
-
-MISSING = [name for name in (minilm.PACKAGE, "tokenizers") if importlib.util.find_spec(name) is None]
-needs_weights = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
 SENTENCES = [
     "Refunds take 30 days.",
@@ -60,28 +58,30 @@ TOKEN_FIGURES = [
     [-0.013784, 0.0075775, 0.2257236],
 ]
 EQUAL = 1e-5
+ROUNDED = 2e-4
+"""What rounding the weights to float16 may change; ten times that where 384 numbers add up."""
+MODEL = MODELS["minilm"]
+WINDOW_TOKENS = MODEL.window_tokens
 WAVE = np.cos(np.arange(minilm.DIM))
 
 
-@needs_weights
 def test_vectors_are_those_of_sentence_transformers() -> None:
     rows = MiniLMEmbedder().embed(SENTENCES)
     assert rows.dtype == np.float32
     found = np.column_stack([rows[:, :3], rows[:, -1], rows.astype(np.float64) @ WAVE])
-    np.testing.assert_allclose(found, FIGURES, atol=EQUAL)
-    np.testing.assert_allclose(rows[0] @ rows[1:].T, COSINES, atol=EQUAL)
+    np.testing.assert_allclose(found[:, :4], np.array(FIGURES)[:, :4], atol=ROUNDED)
+    np.testing.assert_allclose(found[:, 4], np.array(FIGURES)[:, 4], atol=10 * ROUNDED)
+    np.testing.assert_allclose(rows[0] @ rows[1:].T, COSINES, atol=ROUNDED)
 
 
-@needs_weights
 def test_vectors_of_tokens_are_those_of_sentence_transformers() -> None:
     (found,) = MiniLMEmbedder().embed_tokens(SENTENCES[:1])
     assert found.tokens == TOKENS
     assert found.vectors.dtype == np.float32
     shown = np.column_stack([found.vectors[:, :2], found.vectors.astype(np.float64) @ WAVE])
-    np.testing.assert_allclose(shown, TOKEN_FIGURES, atol=EQUAL)
+    np.testing.assert_allclose(shown, TOKEN_FIGURES, atol=10 * ROUNDED)
 
 
-@needs_weights
 def test_start_and_end_of_a_window_on_request() -> None:
     short, long, blank = MiniLMEmbedder().embed_tokens(["Refunds", "word " * 255, ""], specials=True)
     assert short.tokens == ("[CLS]", "ref", "##unds", "[SEP]")
@@ -92,7 +92,6 @@ def test_start_and_end_of_a_window_on_request() -> None:
     np.testing.assert_allclose(np.linalg.norm(short.vectors, axis=1), 1, atol=EQUAL)
 
 
-@needs_weights
 def test_it_keeps_the_contract() -> None:
     embedder = registry.load_builtin("embedder", "minilm")
     assert embedder == MiniLMEmbedder()
@@ -101,7 +100,6 @@ def test_it_keeps_the_contract() -> None:
     check_embedder(embedder, texts=TEXTS[:-1])
 
 
-@needs_weights
 @pytest.mark.slow
 def test_of_a_long_text_all_windows_count() -> None:
     embedder = MiniLMEmbedder()
@@ -113,24 +111,22 @@ def test_of_a_long_text_all_windows_count() -> None:
     assert first.tokens == ("word",) * 300
     assert first.vectors.shape == (300, minilm.DIM)
     # A window knows nothing of the one before it: the rest alone has the same vectors.
-    (rest,) = embedder.embed_tokens(["word " * (300 - minilm.WINDOW_TOKENS)])
-    np.testing.assert_allclose(first.vectors[minilm.WINDOW_TOKENS :], rest.vectors, atol=EQUAL)
+    (rest,) = embedder.embed_tokens(["word " * (300 - WINDOW_TOKENS)])
+    np.testing.assert_allclose(first.vectors[WINDOW_TOKENS:], rest.vectors, atol=EQUAL)
 
 
-@needs_weights
 def test_the_vector_of_a_long_text_is_the_mean_over_the_tokens_of_its_windows() -> None:
-    tokenizer, network = minilm._load_minilm(minilm._model_folder(""))
+    tokenizer, network = minilm._load(find_installed("minilm"))
     text = " ".join(f"number {n}" for n in range(140))
     ids = tokenizer.encode(text, add_special_tokens=False).ids
-    parts = [ids[: minilm.WINDOW_TOKENS], ids[minilm.WINDOW_TOKENS :]]
+    parts = [ids[:WINDOW_TOKENS], ids[WINDOW_TOKENS:]]
     states = np.concatenate(
-        [network.encode([[minilm.START_TOKEN, *one, minilm.END_TOKEN]])[0] for one in parts]
+        [network.encode([[MODEL.start_token, *one, MODEL.end_token]])[0] for one in parts]
     )
     mean = states.mean(axis=0)
     np.testing.assert_allclose(MiniLMEmbedder().embed([text])[0], mean / np.linalg.norm(mean), atol=EQUAL)
 
 
-@needs_weights
 def test_blank_texts_are_rows_of_zeros_and_have_no_tokens() -> None:
     embedder = MiniLMEmbedder()
     assert embedder.embed(["", " \n\t", "a"]).any(axis=1).tolist() == [False, False, True]
@@ -141,7 +137,6 @@ def test_blank_texts_are_rows_of_zeros_and_have_no_tokens() -> None:
     assert embedder.embed_tokens([]) == []
 
 
-@needs_weights
 def test_hostile_characters() -> None:
     rows = MiniLMEmbedder().embed(
         ["a\ud800b \x00 \u202e ok", "[SEP] [CLS] [PAD]", "\u200b", "\U0010ffff" * 300]
@@ -149,18 +144,16 @@ def test_hostile_characters() -> None:
     assert np.isfinite(rows).all()
 
 
-@needs_weights
 def test_a_single_text_is_no_list_of_texts() -> None:
     for ask in (MiniLMEmbedder().embed, MiniLMEmbedder().embed_tokens):
         with pytest.raises(UsageError, check=check_message):
             ask("refund")
 
 
-@needs_weights
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minilm, "BATCH_TOKENS", 128)
-    monkeypatch.setattr(minilm, "WINDOW_TOKENS", 62)
+    monkeypatch.setitem(MODELS, "minilm", replace(MODEL, window_tokens=62))
     embedder = MiniLMEmbedder()
     embedder.embed(["warm"])
     peaks = []
@@ -173,7 +166,6 @@ def test_memory_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> 
     assert peaks[1] - peaks[0] < 480 * 500
 
 
-@needs_weights
 @pytest.mark.slow
 def test_the_same_vectors_in_another_process_and_nothing_of_torch() -> None:
     code = (
@@ -194,61 +186,38 @@ def test_the_same_vectors_in_another_process_and_nothing_of_torch() -> None:
     np.testing.assert_allclose(np.frombuffer(bytes.fromhex(row), np.float32), here[0], atol=1e-6)
 
 
-@needs_weights
-def test_a_folder_of_ones_own(tmp_path: Path) -> None:
-    source = minilm._model_folder("")
-    (tmp_path / "model.safetensors").symlink_to(source / "model.safetensors")
-    shutil.copy(source / "tokenizer.json", tmp_path)
-    embedder = registry.load_builtin("embedder", f"minilm:{tmp_path}")
-    assert embedder.version == MiniLMEmbedder().version
-    np.testing.assert_array_equal(embedder.embed(["a"]), MiniLMEmbedder().embed(["a"]))
-
-
-@needs_weights
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        ("tokenizer.json", None),
-        ("tokenizer.json", b"{"),
-        ("tokenizer.json", b"\xff"),
-        ("model.safetensors", None),
-        ("model.safetensors", b""),
-        ("model.safetensors", b"x" * 100),
-    ],
-)
-def test_a_damaged_file_is_refused_by_name(tmp_path: Path, file: str, content: bytes | None) -> None:
-    source = minilm._model_folder("")
-    for name in ("tokenizer.json", "model.safetensors"):
-        if name != file:
-            (tmp_path / name).symlink_to(source / name)
-        elif content is not None:
-            (tmp_path / name).write_bytes(content)
-    with pytest.raises(UsageError, check=check_message):
-        MiniLMEmbedder(str(tmp_path)).embed(["a"])
-
-
-@needs_weights
-def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
-    wire = json.loads((minilm._model_folder("") / "tokenizer.json").read_text(encoding="utf-8"))
-    vocabulary = wire["model"]["vocab"]
-    vocabulary["take"], vocabulary["days"] = vocabulary["days"], vocabulary["take"]
-    (tmp_path / "tokenizer.json").write_text(json.dumps(wire), encoding="utf-8")
-    with pytest.raises(UsageError, check=check_message):
-        MiniLMEmbedder(str(tmp_path)).embed(["a"])
-
-
-def test_without_the_weights_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minilm, "PACKAGE", "no_such_package_of_weights")
-    with pytest.raises(UsageError, check=check_message):
-        MiniLMEmbedder().embed(["a"])
-
-
-def test_without_the_tokenizers_it_says_what_to_install(
+def test_what_is_not_installed_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path))
+    for ask in (lambda: MiniLMEmbedder().version, lambda: MiniLMEmbedder().embed(["a"])):
+        with pytest.raises(UsageError, check=check_message):
+            ask()
+
+
+def test_a_network_of_twelve_layers_and_another_tokenizer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The multilingual model is too large for a test: a small network of its form has other tokens and windows."""
+    source, model = tiny_model(tmp_path / "source")
+    monkeypatch.setitem(MODELS, "minilm-multilingual", model)
+    monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path / "cache"))
+    install_model("minilm-multilingual", source=str(source))
+    embedder = registry.load_builtin("embedder", "minilm-multilingual")
+    rows = embedder.embed(["haus garten", "garten haus", "haus " * 9, ""])
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 1, 0], atol=EQUAL)
+    assert float(rows[0] @ rows[1]) < 1 - 1e-4
+    (tokens,) = embedder.embed_tokens(["haus " * 9], specials=True)
+    assert len(tokens.tokens) == 9 + 2 * 3
+    assert "de" in embedder.languages
+    assert embedder.default_threshold is None
+
+
+def test_without_the_tokenizers_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    minilm._load.cache_clear()
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(MissingExtra, check=check_message):
-        MiniLMEmbedder(str(tmp_path)).embed(["a"])
+        MiniLMEmbedder().embed(["a"])
 
 
 STEP = 0.05
@@ -263,7 +232,7 @@ MOST = 0.1
     [
         (offline.TfidfEmbedder(), (61, 6)),
         (offline.HashingEmbedder(), (61, 7)),
-        pytest.param(MiniLMEmbedder(), (75, 8), marks=needs_weights),
+        (MiniLMEmbedder(), (75, 8)),
     ],
     ids=lambda one: getattr(one, "name", ""),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,17 @@ def alone() -> Iterator[None]:
     recorder.push_recorder(mine)
     yield
     recorder.pop_recorder(mine)
+
+
+@pytest.fixture
+def compare_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the lexical embedder the default: its scores follow from the words, so that tests can state them."""
+    settings = recorder.current_settings
+    monkeypatch.setattr(
+        recorder,
+        "current_settings",
+        lambda: replace(settings(), embedder="tfidf") if settings().embedder == "minilm" else settings(),
+    )
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.protocols import Hit, Hits, Verdict
 from pytest_llmops.semantics.grounding import measure_relevance
 
-pytestmark = pytest.mark.usefixtures("alone")
+pytestmark = pytest.mark.usefixtures("alone", "compare_spelling")
 
 QUESTION = "How long does a refund of a cancelled flight take?"
 CONTEXTS = ["We sell tea.", "The refund of a flight takes five days. It is paid by card."]

@@ -19,7 +19,7 @@ from pytest_llmops.providers.offline import TfidfEmbedder
 from pytest_llmops.semantics.checks import VERSION
 from pytest_llmops.semantics.grounding import ground_claims, split_claims
 
-pytestmark = pytest.mark.usefixtures("alone")
+pytestmark = pytest.mark.usefixtures("alone", "compare_spelling")
 
 CONTEXTS = [
     "Refunds take 5 days. They are paid to the original card. Members of the Gold Club pay no fee.",

@@ -46,6 +46,26 @@ def test_the_nearest_reference_counts_and_all_are_embedded_in_one_call() -> None
     assert fake.calls == [["a", "far", "near"]]
 
 
+def test_the_default_is_a_model_of_meaning() -> None:
+    reference = "Refunds are paid within 30 days."
+    right = "You get your money back within thirty days."
+    passed = assert_semantic(right, reference)
+    assert (passed.threshold, passed.detail["embedder"]) == (0.55, "minilm")
+    with pytest.raises(MeasurementFailed, match="embedder minilm"):
+        assert_semantic("Our shop sells tea and coffee.", reference)
+    with pytest.raises(MeasurementFailed, match="embedder tfidf"):
+        assert_semantic(right, reference, embedder="tfidf")  # spelling alone
+
+
+def test_without_the_model_it_is_an_error_that_shows_three_ways(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path))
+    with pytest.raises(UsageError, check=check_message):
+        assert_semantic("a refund", "a refund")
+
+
+@pytest.mark.usefixtures("compare_spelling")
 def test_the_default_threshold_is_the_embedders() -> None:
     assert assert_semantic("a refund", "a refund").threshold == 0.45
     assert assert_semantic("a refund", "a refund", embedder=HashingEmbedder()).threshold == 0.6
@@ -66,6 +86,7 @@ def test_none_records_only() -> None:
     assert assert_semantic("cat", "dog", at_least=None).status == "recorded"
 
 
+@pytest.mark.usefixtures("compare_spelling")
 def test_the_message_says_verdict_best_sentence_and_what_is_missing() -> None:
     answer = "Thanks for asking. Items come back within 60 days of delivery.\nBye!"
     with pytest.raises(MeasurementFailed) as caught:
@@ -76,11 +97,13 @@ def test_the_message_says_verdict_best_sentence_and_what_is_missing() -> None:
     check_message(lines[1:4])
 
 
+@pytest.mark.usefixtures("compare_spelling")
 def test_several_references_and_a_label() -> None:
     with pytest.raises(MeasurementFailed, check=check_message):
         assert_semantic("cat", ["dog", "bird"], label="de")
 
 
+@pytest.mark.usefixtures("compare_spelling")
 def test_without_a_shared_word_the_answer_itself_is_shown() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_semantic("cat", "dog")
@@ -94,6 +117,7 @@ def test_score_and_threshold_are_told_apart() -> None:
         assert_semantic("a", "b", at_least=0.8, embedder=fake)
 
 
+@pytest.mark.usefixtures("compare_spelling")
 def test_nothing_missing_but_another_number() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_semantic(
@@ -103,6 +127,7 @@ def test_nothing_missing_but_another_number() -> None:
     assert "  missing" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("compare_spelling")
 def test_many_missing_words_are_counted() -> None:
     with pytest.raises(MeasurementFailed, check=check_message):
         assert_semantic("cat", " ".join(f"w{n}" for n in range(20)))
@@ -174,6 +199,7 @@ def test_an_embedders_own_usage_error_stays_one() -> None:
         assert_semantic("cat", "dog", at_least=0.5, embedder=Fake(answer=unusable))
 
 
+@pytest.mark.usefixtures("compare_spelling")
 def test_a_reference_without_words_cannot_be_compared() -> None:
     with pytest.raises(MeasurementErrored, check=check_message):
         assert_semantic("?!", "?!")
@@ -231,10 +257,12 @@ def test_a_megabyte_is_scored_and_explained() -> None:
     assert found[0].detail["actual"] == answer
 
 
+@pytest.mark.usefixtures("compare_spelling")
 def test_lone_surrogates() -> None:
     assert assert_semantic("refund \ud800", "refund").value == pytest.approx(1)
 
 
+@pytest.mark.usefixtures("compare_spelling")
 def test_detail_is_plain() -> None:
     with softly.collect() as found:
         assert_semantic("cat", ("dog",))
@@ -372,6 +400,7 @@ def test_no_answer_has_nothing_to_check() -> None:
     assert [*measured(None, "30 days")] == ["semantic"]
 
 
+@pytest.mark.usefixtures("compare_spelling")
 def test_a_threshold_that_was_measured_holds_for_its_embedder_only() -> None:
     hashing = HashingEmbedder()
     mine = Threshold(value=0.71, embedder="hashing", version=hashing.version)

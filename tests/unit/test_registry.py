@@ -44,7 +44,6 @@ def test_a_name_may_have_an_argument() -> None:
     assert (found.name, found.version) == ("openai", "text-embedding-3-large")
     found = registry.load_builtin("embedder", "sentence-transformers:C:\\models\\own")
     assert found.name == "sentence-transformers:C:\\models\\own"
-    assert registry.load_builtin("embedder", "minilm:some/folder").folder == "some/folder"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pytest_llmops.cli import files
 from pytest_llmops.cli import labelled_pairs as labelled
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.metrics import classification
+from pytest_llmops.providers.minilm import MiniLMEmbedder
 from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
 from pytest_llmops.semantics.thresholds import Threshold
 
@@ -87,7 +88,7 @@ def test_a_threshold_is_proposed_and_written(run: Run) -> None:
 
 def test_left_out_the_embedder_is_that_of_the_assertion(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["semantic", "calibrate", write(*PAIRS[:2], *PAIRS[-2:])]) == 0
-    assert "embedder tfidf, version tfidf/1" in capsys.readouterr().out.splitlines()
+    assert f"embedder minilm, version {MiniLMEmbedder().version}" in capsys.readouterr().out.splitlines()
 
 
 def test_scores_are_those_of_the_assertion(run: Run) -> None:
@@ -218,6 +219,7 @@ def test_a_wrong_command_line(run: Run, argv: list[str]) -> None:
 
 OWN = """
 import numpy as np
+from pytest_llmops.providers.minilm import MiniLMEmbedder
 from pytest_llmops.providers.offline import HashingEmbedder
 
 class Own:

@@ -15,19 +15,22 @@ from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.providers import minilm
 from pytest_llmops.providers import sentence_transformers as backend
 from pytest_llmops.providers.minilm import MiniLMEmbedder
+from pytest_llmops.providers.model_files import MODELS
 from pytest_llmops.providers.sentence_transformers import SentenceTransformersEmbedder
 from pytest_llmops.testing import TEXTS, check_embedder
 
-MISSING = [
-    name for name in ("sentence_transformers", minilm.PACKAGE) if importlib.util.find_spec(name) is None
-]
+PACKAGE = MODELS["minilm"].package
+MISSING = [name for name in ("sentence_transformers", PACKAGE) if importlib.util.find_spec(name) is None]
 real = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 # What torch and its friends warn of at import is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("default")
 
 
 def embedder() -> SentenceTransformersEmbedder:
-    return SentenceTransformersEmbedder(str(minilm._model_folder("")))
+    spec = importlib.util.find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return SentenceTransformersEmbedder(str(Path(spec.submodule_search_locations[0]) / "model"))
 
 
 SENTENCES = [
@@ -64,7 +67,8 @@ def test_it_keeps_the_contract() -> None:
 
 @real
 def test_the_version_of_a_folder_is_that_of_its_weights() -> None:
-    assert embedder().version == f"sentence-transformers/model@{minilm.WEIGHTS_SHA256[:12]}"
+    digest = MODELS["minilm"].sha256["model.safetensors"]
+    assert embedder().version == f"sentence-transformers/model@{digest[:12]}"
 
 
 @real

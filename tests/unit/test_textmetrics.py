@@ -17,7 +17,6 @@ from pytest_llmops import MeasurementErrored, MeasurementFailed, assert_score
 from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.metrics.bertscore import Score
 from pytest_llmops.protocols import TokenVectors
-from pytest_llmops.providers.minilm import PACKAGE
 from pytest_llmops.textmetrics import BertScore, Bleu, Chrf, Rouge1, Rouge2, RougeL, exact_match, token_f1
 from pytest_llmops.textmetrics.overlap import MAX_CHARS
 
@@ -261,14 +260,14 @@ ANSWERS = [
 
 
 def test_the_figures_of_bert_score_on_the_same_weights() -> None:
-    pytest.importorskip(PACKAGE)
     pytest.importorskip("tokenizers")
     pairs = [(row[0], row[1]) for row in ANSWERS]
     for metric, column in ((BertScore(), 2), (BertScore(idf=True), 3)):
         for found, row in zip(metric.scores(pairs), ANSWERS, strict=True):
-            assert found == pytest.approx(row[column], abs=1e-5), row[0]
+            # The weights are rounded to float16 here.
+            assert found == pytest.approx(row[column], abs=5e-4), row[0]
     weighed = BertScore(idf=[reference for _, reference in pairs])
-    assert weighed.score(*pairs[0]) == pytest.approx(ANSWERS[0][3], abs=1e-5)
+    assert weighed.score(*pairs[0]) == pytest.approx(ANSWERS[0][3], abs=5e-4)
 
 
 def test_bertscore_matches_words_in_any_order() -> None:

@@ -42,7 +42,7 @@ def test_what_must_hold(prompt: Prompt, case: Case, llm: Model, policies: dict[s
     assert_contains(answer, case["fact"], ignore_case=True)
     assert_fuzzy(answer, case.reference, partial=True, ignore_case=True, at_least=0.65)
     # Version 2 scored 0.46 and more on these cases, the wrong answers of version 1 scored 0.28 and less.
-    assert_semantic(answer, case.reference, at_least=0.4)
+    assert_semantic(answer, case.reference)
 
 
 @shared

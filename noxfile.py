@@ -14,6 +14,7 @@ TEST = ["hypothesis", "junitparser", "httpx", "requests", "aiohttp"]
 @nox.parametrize("pytest_version", ["==8.4.*", ">=9"])
 def tests(session: nox.Session, pytest_version: str) -> None:
     session.install(f"pytest{pytest_version}", ".[all]", *TEST)
+    session.run("llmops", "semantic", "install")
     session.run("pytest", "-n", "2", *session.posargs)
 
 

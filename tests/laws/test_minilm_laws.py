@@ -11,6 +11,7 @@ from support.strategies import scale_examples
 from pytest_llmops.providers import minilm
 from pytest_llmops.providers.minilm import MiniLMEmbedder
 
+pytest.importorskip("tokenizers")
 several = st.lists(st.text(max_size=30), min_size=1, max_size=4)
 
 

@@ -47,6 +47,7 @@ def test_the_nearest_reference_counts_and_all_are_embedded_in_one_call() -> None
 
 
 def test_the_default_is_a_model_of_meaning() -> None:
+    pytest.importorskip("tokenizers")
     reference = "Refunds are paid within 30 days."
     right = "You get your money back within thirty days."
     passed = assert_semantic(right, reference)

@@ -23,6 +23,7 @@ from pytest_llmops.providers.minilm import MiniLMEmbedder
 from pytest_llmops.providers.model_files import MODELS, find_installed, install_model
 from pytest_llmops.testing import TEXTS, check_embedder
 
+pytest.importorskip("tokenizers")
 SENTENCES = [
     "Refunds take 30 days.",
     "You get your money back within a month.",

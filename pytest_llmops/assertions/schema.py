@@ -58,7 +58,7 @@ def assert_schema(
     Args:
         actual: The answer: a text, or a dictionary or list that is already parsed. None (the model said
             nothing) cannot be scored.
-        schema: A JSON Schema as a dictionary; its path (.json, .yaml; relative to the working
+        schema: A JSON Schema as a dictionary, or True (any JSON); its path (.json, .yaml; relative to the working
             directory); a pydantic model's class, a dataclass, a TypedDict, ``list[Order]``.
         partial: The answer may break off; a complete answer is checked as usual.
         engine: The validator for a JSON Schema. "jsonschema-rs" is some hundred times as fast, if its package is

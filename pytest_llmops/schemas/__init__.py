@@ -15,7 +15,7 @@ from pytest_llmops.schemas.differences import Difference, Schema, Unfinished
 from pytest_llmops.schemas.json_schema import Engine, compile_schema
 from pytest_llmops.schemas.partial_json import Partial, parse_partial_json, strip_partial_fence
 from pytest_llmops.schemas.python_types import is_model, model_schema, type_schema
-from pytest_llmops.schemas.references import SUFFIXES, read_schema
+from pytest_llmops.schemas.references import SUFFIXES, boolean_schema, read_schema
 
 __all__ = [
     "Difference",
@@ -33,9 +33,9 @@ def load(schema: object, *, engine: Engine = "jsonschema") -> Schema:
     """Return a schema of any kind, ready for use.
 
     Args:
-        schema: A JSON Schema as a dictionary or the path of its file (.json, .yaml; relative to the working
-            directory); the class of a pydantic model; a dataclass, a TypedDict, ``list[Order]`` or another type
-            that pydantic understands.
+        schema: A JSON Schema as a dictionary, True (any JSON) or False, or the path of its file (.json, .yaml;
+            relative to the working directory); the class of a pydantic model; a dataclass, a TypedDict,
+            ``list[Order]`` or another type that pydantic understands.
         engine: The validator of JSON Schemas; Python types are always validated by pydantic.
 
     Raises:
@@ -46,6 +46,8 @@ def load(schema: object, *, engine: Engine = "jsonschema") -> Schema:
     'missing'
     """
     __tracebackhide__ = True
+    if isinstance(schema, bool):
+        schema = boolean_schema(accepts=schema)
     if isinstance(schema, Mapping):
         return _load_mapping(schema, engine)
     if isinstance(schema, (str, os.PathLike)):

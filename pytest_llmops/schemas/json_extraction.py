@@ -3,11 +3,11 @@ r"""Find the JSON in an answer of a model: alone, in a fenced block, or within p
 The first of these places with JSON is used:
 
 1. the whole text without a byte order mark and surrounding whitespace: any JSON value;
-2. fenced blocks labelled ``json``, and blocks without a label that begin like JSON. If there are such blocks and
-   none can be read, there is no JSON: the model marked its place, and there it is broken;
+2. fenced blocks labelled ``json``, and blocks without a label that begin like JSON, with prose beside it or not. If
+   there are such blocks and none can be read, there is no JSON: the model marked its place, and there it is broken;
 3. blocks with other labels that hold an object or array;
-4. objects and arrays in the prose between the blocks. The inside of a broken value is not searched: a piece of a
-   damaged document is not the answer.
+4. objects and arrays in prose, that of blocks without a label included. Neither the inside of a broken value is
+   searched nor what follows a value that goes on behind its end: a piece of a damaged document is not the answer.
 
 Strict as RFC 8259: NaN, Infinity, comments, single quotes and trailing commas are errors. Duplicate keys are
 reported. Safe for hostile text: linear in its length, and too deep nesting is an error with its reason.
@@ -51,6 +51,9 @@ _STRING = (
 )
 _BRACKET = re.compile(rf"{_STRING}|(?P<open>[{{\[])|(?P<close>[}}\]])", re.DOTALL)
 _OPENING = re.compile(r"[{\[]")
+_OPENING_OF = {"}": "{", "]": "["}
+_GOES_ON = re.compile(rf'[{_BLANK}]*+(?:(?P<close>[}}\]])|,[{_BLANK}]*+"(?:[^"\\\n]+|\\.)*+"[{_BLANK}]*+:)')
+"""Behind a value: the document that it is a part of goes on."""
 _NOT_JSON = re.compile(
     r"""\{[ \t\r\n]*+(?!["}])|\[[ \t\r\n]*+(?!["\]{\[\-0-9]|true|false|null|NaN|Infinity)"""
 )
@@ -213,8 +216,10 @@ def _find_fences(text: str, start: int) -> list[_Fence]:
     fences = []
     for opening, closing in iterate_fences(text, start, MAX_FENCE_LINES):
         end, outer_end = closing.span() if closing else (len(text), len(text))
-        label = opening["label"].strip().lower().partition(" ")[0]
-        fences.append(_Fence(label, opening.start(), min(opening.end() + 1, end), end, outer_end))
+        label, start = opening["label"].strip().lower().partition(" ")[0], min(opening.end() + 1, end)
+        if _OPENING.match(label) and not _NOT_JSON.match(text, opening.start("label")):
+            label, start = "", opening.start("label")
+        fences.append(_Fence(label, opening.start(), start, end, outer_end))
     return fences
 
 
@@ -259,7 +264,13 @@ class _JsonSearch:
         self.broken = []
         matches = self.read_fences(marked)
         if marked and not matches:
-            return self.explain_failure()
+            matches = [
+                match
+                for fence in marked
+                if not fence.label
+                for match in self.scan_brackets(fence.start, fence.end)
+            ]
+            return matches or self.explain_failure()
         return matches or [
             match for match in self.read_fences(fences) if isinstance(match.value, (dict, list))
         ]
@@ -274,7 +285,8 @@ class _JsonSearch:
         return [match for match in read if match is not None]
 
     def search_prose(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
-        starts, ends = [fence.outer_end for fence in fences], [fence.outer_start for fence in fences]
+        labelled = [fence for fence in fences if fence.label]
+        starts, ends = [fence.outer_end for fence in labelled], [fence.outer_start for fence in labelled]
         self.failures = 0
         matches: list[JsonMatch] = []
         for start, end in zip([0, *starts], [*ends, len(self.text)], strict=True):
@@ -310,8 +322,9 @@ class _JsonSearch:
         return None
 
     def scan_brackets(self, start: int, end: int) -> Iterator[JsonMatch]:
-        """Yield the objects and arrays of ``text[start:end]``, without searching inside broken values."""
+        """Yield the objects and arrays of ``text[start:end]``, without searching inside broken documents."""
         piece, at = self.text[start:end], 0
+        opened_in_prose: set[str] = set()
         while opening := _OPENING.search(piece, at):
             at = opening.start()
             self.brackets += 1
@@ -324,7 +337,15 @@ class _JsonSearch:
                 stop = len(piece) if too_deep else self.resume_position(piece, at, bad.position)
                 if too_deep or _was_meant_as_json(piece, at, bad.position):
                     self.broken.append(_BrokenPiece(bad.what, start + bad.position, stop - at))
+                elif piece[stop - 1] not in _OPENING_OF:
+                    opened_in_prose.add(piece[at])
             else:
+                behind = _GOES_ON.match(piece, stop)
+                if behind and _OPENING_OF.get(behind["close"]) not in opened_in_prose:
+                    place = stop + len(piece[stop:]) - len(piece[stop:].lstrip(_BLANK))
+                    what = _describe_json_error("Extra data", piece, place)
+                    self.broken.append(_BrokenPiece(what, start + place, len(piece) - at))
+                    return
                 yield JsonMatch(value, start + at, start + stop, "prose", duplicates)
             at = stop
 
@@ -339,11 +360,15 @@ class _JsonSearch:
     def find_closing_bracket(self, piece: str, at: int, *, begun: bool) -> int:
         """Return the position behind the bracket that closes the bracket at ``at``; 0 if it is not closed."""
         limit = len(piece) if begun else min(len(piece), at + self.budget)
-        level = 0
+        opened: list[str] = []
         for token in _BRACKET.finditer(piece, at, limit):
-            level += bool(token["open"]) - bool(token["close"])
-            if token["close"] and level == 0:
-                return token.end()
+            if token["open"]:
+                opened.append(token["open"])
+            # A bracket of the wrong kind closes nothing: what follows it still belongs to the broken value.
+            elif token["close"] and opened[-1] == _OPENING_OF[token["close"]]:
+                opened.pop()
+                if not opened:
+                    return token.end()
         self.budget -= 0 if begun else limit - at
         return 0
 

@@ -1,6 +1,7 @@
 """Compile and cache JSON Schemas, and list how a value differs from its schema.
 
-`jsonschema` (or `jsonschema-rs`) decides, except over ``multipleOf``, which `jsonschema` computes with rounded floats.
+`jsonschema` (or `jsonschema-rs`) decides, except over ``multipleOf``, which `jsonschema` computes with rounded floats,
+and ``uniqueItems``, for which it takes quadratic time.
 """
 
 from __future__ import annotations
@@ -51,9 +52,27 @@ def is_multiple(number: float, of: float) -> bool:
     return exact % step == 0
 
 
+def are_unique(items: list[Json]) -> bool:
+    """Return whether no two JSON values are equal, in linear time: 1 equals 1.0, and true does not equal 1.
+
+    >>> are_unique([{"a": 1, "b": 2}, {"b": 2.0, "a": 1}]), are_unique([1, True, "1", [1]])
+    (False, True)
+    """
+    # Texts, as their hashes cannot be predicted: nobody can make many items share a hash.
+    return len({json.dumps(_with_whole_integers(item), sort_keys=True) for item in items}) == len(items)
+
+
+def _with_whole_integers(value: Json) -> Json:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Mapping):
+        return {key: _with_whole_integers(child) for key, child in value.items()}
+    return [_with_whole_integers(child) for child in value] if isinstance(value, list) else value
+
+
 @cache
 def extend_draft(draft: Any) -> Any:
-    """Return the `jsonschema` validator class of a draft with an exact ``multipleOf``."""
+    """Return the `jsonschema` validator class of a draft with an exact ``multipleOf`` and a linear ``uniqueItems``."""
     from jsonschema import ValidationError
     from jsonschema.validators import extend
 
@@ -61,11 +80,17 @@ def extend_draft(draft: Any) -> Any:
         if validator.is_type(value, "number") and not is_multiple(value, of):
             yield ValidationError("not a multiple")
 
-    extended: Any = extend(draft, {"multipleOf": check_multiple_of})  # type: ignore[no-untyped-call]
+    def check_unique_items(validator: Any, wanted: Any, value: Any, _: Any) -> Iterator[Any]:
+        if wanted and validator.is_type(value, "array") and not are_unique(value):
+            yield ValidationError("equal items")
+
+    extended: Any = extend(  # type: ignore[no-untyped-call]
+        draft, {"multipleOf": check_multiple_of, "uniqueItems": check_unique_items}
+    )
     evolve = extended.evolve
 
-    def evolve_keeping_keyword(self: Any, **changes: Any) -> Any:
-        # For a subschema with its own ``$schema``, `jsonschema` would use that draft's class without our keyword.
+    def evolve_keeping_keywords(self: Any, **changes: Any) -> Any:
+        # For a subschema with its own ``$schema``, `jsonschema` would use that draft's class without our keywords.
         validator = evolve(self, **changes)
         validator_class: Any = type(validator)
         if validator_class is extended:
@@ -76,7 +101,7 @@ def extend_draft(draft: Any) -> Any:
             _resolver=validator._resolver,  # noqa: SLF001 -- holds the references; jsonschema has no public way
         )
 
-    extended.evolve = evolve_keeping_keyword
+    extended.evolve = evolve_keeping_keywords
     return extended
 
 
@@ -158,8 +183,8 @@ def compile_schema(
         folder: Folder of the files that the schema may refer to; None: no files.
 
     Raises:
-        SchemaError: The schema is invalid in its draft, would accept everything, or refers to something
-            outside of itself and that folder.
+        SchemaError: The schema is invalid in its draft, has keys but no keyword, or refers to something outside of
+            itself and that folder.
         UsageError: Unknown engine, or its package is not installed.
     """
     __tracebackhide__ = True
@@ -170,7 +195,7 @@ def compile_schema(
     schema = json.loads(text)
     draft = _find_draft(schema, where)
     _check_valid_schema(draft, schema, where)
-    if not any(keyword in draft.VALIDATORS for keyword in schema):
+    if schema and not any(keyword in draft.VALIDATORS for keyword in schema):
         raise SchemaError(
             f"{where}: expected a JSON Schema, got an object without any of its keywords (type, properties ...); "
             f"it would accept everything. Its keys: {format_name_list(shorten_text(key, 60) for key in schema)}"

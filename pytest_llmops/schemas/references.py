@@ -20,14 +20,24 @@ MAX_FILES = 1_000
 """Files that a schema may refer to."""
 
 
+def boolean_schema(*, accepts: bool) -> Mapping[str, Json]:
+    """Return the schema ``true`` or ``false`` as an object.
+
+    >>> boolean_schema(accepts=True), boolean_schema(accepts=False)
+    ({}, {'not': {}})
+    """
+    return {} if accepts else {"not": {}}
+
+
 def read_schema(file: Path) -> Mapping[str, Json]:
     """Read a schema from a JSON or YAML file.
 
     Raises:
-        BadFile: The file cannot be read or does not hold an object.
+        BadFile: The file cannot be read or does not hold an object, true or false.
     """
     content = read_text(file)
-    return as_mapping(read_json(content) if file.suffix == ".json" else read_yaml(content)[0])
+    value = read_json(content) if file.suffix == ".json" else read_yaml(content)[0]
+    return boolean_schema(accepts=value) if isinstance(value, bool) else as_mapping(value)
 
 
 class SchemaFiles:

@@ -202,7 +202,15 @@ def test_the_schema_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    "schema", [{"type": "int"}, {}, "gone.json", None, {"$ref": "https://example.org/x"}, {"$ref": "#"}]
+    "schema",
+    [
+        {"type": "int"},
+        {"name": "string"},
+        "gone.json",
+        None,
+        {"$ref": "https://example.org/x"},
+        {"$ref": "#"},
+    ],
 )
 def test_a_broken_schema_is_an_error_of_its_own(schema: object, shown_frames: Lines) -> None:
     with pytest.raises(SchemaError) as caught:

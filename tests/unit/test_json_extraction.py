@@ -50,6 +50,11 @@ def why(text: str) -> NoJson:
         ('~~~json\n{"a": 1}\n~~~', {"a": 1}, "fence"),
         ('1. Here:\n   ```json\n   {"a": 1}\n   ```', {"a": 1}, "fence"),
         ('````json\n{"a": "```"}\n````', {"a": "```"}, "fence"),
+        ('Sure:\n```\nHere it is: {"a": 1}\n```\nBye.', {"a": 1}, "prose"),
+        ('```\n{"a": 1}\nThis is the order.\n```', {"a": 1}, "prose"),
+        ('```\n{"a": 1}\n``` as you wished', {"a": 1}, "prose"),
+        ('```{"a": 1}\n```\nAnything else?', {"a": 1}, "fence"),
+        ('As it was [see {"a": 1}].', {"a": 1}, "prose"),
         ('```json\n{"a": 1}', {"a": 1}, "fence"),
         ('```python\n{"a": 1}\n```', {"a": 1}, "fence"),
         ('In the text {"b": 2} it is.\n```json\n{"a": 1}\n```', {"a": 1}, "fence"),
@@ -127,6 +132,13 @@ def test_a_trailing_comma_is_no_json() -> None:
         "{'a': {\"b\": 1}}",
         '[1, oops, {"a": 1}]',
         '{"md": "\n```json\n{}\n```"}',
+        '[{"key": "value"}}, {"key": "other"}]',
+        '{"a": [1, 2}, "b": {"c": 3}}',
+        '{"a": {"x": 1}}, "b": {"y": 2}}',
+        'Sure! {"a": 1}}',
+        "Sure: [1, 2]], [3]",
+        '{"a": 1}, "b": [1, 2]}',
+        'See [that] {"a": 1}}',
         '```json\n{"a": 1,,}\n```\nfor example {"b": 2}',
         '```\n{"a": 1,,}\n```\nfor example {"b": 2}',
     ],
@@ -243,7 +255,8 @@ def test_what_models_really_wrote(shared_data: Path) -> None:
         ("embedded_json+fence+json_fence+score", "fence"): 4,
         ("embedded_json", "prose"): 6,
         ("broken_or_trailing_json", "prose"): 2,  # a whole object, and text behind it
-        ("fence", nothing): 18,  # blocks of other languages
+        ("fence", nothing): 17,  # blocks of other languages
+        ("fence", "prose"): 1,  # `{}` in a block without a label
         ("refusal", nothing): 8,
         ("plain", nothing): 1_425,
         ("plain", "broken JSON"): 2,

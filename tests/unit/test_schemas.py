@@ -23,7 +23,7 @@ from pytest_llmops.schemas.differences import (
     short_json,
     unknown_key_difference,
 )
-from pytest_llmops.schemas.json_schema import compile_schema
+from pytest_llmops.schemas.json_schema import ENGINES, compile_schema
 
 
 def texts(schema: object, value: Json) -> list[tuple[str, str]]:
@@ -179,7 +179,7 @@ def test_the_draft_goes_by_schema_and_is_2020_12_without_one() -> None:
         {"type": "int"},
         {"title": "Order", "properties": {"a": {"minimum": "1"}}},
         {"properties": {"a": {"pattern": "("}}},
-        {},
+        {"typ": "object"},
         {"name": "string"},
         {"$schema": "https://json-schema.org/draft-07/schema", "type": "object"},
         {"$schema": 7, "type": "object"},
@@ -192,7 +192,6 @@ def test_the_draft_goes_by_schema_and_is_2020_12_without_one() -> None:
         {"type": str},
         {"minimum": float("nan")},
         None,
-        True,
         7,
         '{"type": "object"}',
         "order.toml",
@@ -204,6 +203,20 @@ def test_a_schema_that_cannot_be_used_says_what_and_where(schema: object) -> Non
         schemas.load(schema)
     check_message(caught.value)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("value", [None, 1, {"a": [1]}])
+def test_a_schema_may_accept_everything_or_nothing(value: Any, engine: Any, tmp_path: Path) -> None:
+    if engine == "jsonschema-rs":
+        pytest.importorskip("jsonschema_rs")
+    for name, text in (("true.json", "true"), ("false.yaml", "false"), ("empty.json", "{}")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    for schema in (True, {}, tmp_path / "true.json", tmp_path / "empty.json"):
+        assert schemas.load(schema, engine=engine).differences(value) == []
+    for schema in (False, tmp_path / "false.yaml"):
+        (difference,) = schemas.load(schema, engine=engine).differences(value)
+        assert difference.path == "$"
 
 
 def test_nothing_is_ever_fetched() -> None:

@@ -118,3 +118,92 @@ def test_marks_of_sources_belong_to_no_claim(mark: str) -> None:
         assert share(answer, "Refunds take 5 days.") == 1.0
     # What stands in brackets and is no such mark stays.
     assert share("Refunds take 5 days (7 in May).", "Refunds take 5 days.") == 0.0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I am not certain.",
+        "I have no idea.",
+        "We do not have data on this.",
+        "I don't have access to that information.",
+        "Unable to answer based on given passages.",
+        "Cannot determine from the context.",
+        "The refund fee is not mentioned in the documents.",
+        "Sorry, that isn't covered in our documentation.",
+        "The question cannot be answered from the context.",
+        "This information is not provided in the context.",
+        "There's no mention of a fee in the text.",
+        "It is unclear from the context whether a fee applies.",
+        "No answer found.",
+        "Not enough information.",
+        "N/A",
+        "Ich weiß es nicht.",
+        "No lo sé.",
+        "我不知道。",
+    ],
+)
+def test_an_answer_that_is_not_known_claims_nothing(answer: str) -> None:
+    statement = split_claims(answer)
+    assert (statement.claims, statement.abstains) == ((), True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The fee is not refundable.",
+        "Refunds are not provided in cash.",
+        "No information is shared with third parties.",
+        "Water damage is not covered by our policy.",
+        "It is not possible to cancel.",
+    ],
+)
+def test_a_negative_statement_is_a_claim(answer: str) -> None:
+    assert split_claims(answer).claims == (answer,)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Refunds take 5 days [1].",
+        "Refunds take 5 days [1, 2].",
+        "Refunds take 5 days (source: handbook.pdf).",
+        "Refunds take 5 days (Source: Refund policy, p. 3).",
+        "Refunds take 5 days. [Source: Handbook, section 4]",
+        "Refunds take 5 days [handbook.md].",
+        "Refunds take 5 days (see section 3).",
+        "Refunds take 5 days (https://example.org/refunds).",
+        "Refunds take 5 days ([source](https://example.org/refunds)).",
+        "Refunds take 5 days. Source: handbook.md",
+        "Refunds take 5 days [^1].\n\n[^1]: handbook.md",
+        "Refunds take 5 days.\n\nSources:\n- handbook.md\n- policy.md",
+        "Refunds take 5 days.\n\n## References\n\n[1] Handbook, 2024\n[2] Policy",
+    ],
+)
+def test_sources_are_no_claims(answer: str) -> None:
+    assert split_claims(answer).claims == ("Refunds take 5 days.",)
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["# Refund policy", "### 2. How refunds work", "**Refund policy**", "**Refund policy:**", "Key Points:"],
+)
+@pytest.mark.parametrize("gap", ["\n", "\n\n"])
+def test_headings_are_no_claims(heading: str, gap: str) -> None:
+    statement = split_claims(f"{heading}{gap}Refunds take 5 days.")
+    assert (statement.claims, statement.left_out) == (("Refunds take 5 days.",), (heading,))
+    assert split_claims("Refund policy\n=====\nRefunds take 5 days.").claims == ("Refunds take 5 days.",)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["**Refunds take 5 days**\nAsk us.", "The fee is:\nnine euros", "**Paris**", "**5 days**\nAsk us."],
+)
+def test_a_line_that_says_something_is_no_heading(answer: str) -> None:
+    assert (
+        split_claims(answer)
+        .claims[0]
+        .strip("*")
+        .startswith(("Refunds take", "The fee is", "Paris", "5 days"))
+    )
+    assert split_claims("Sources:\nRefunds take 5 days.").claims == ("Refunds take 5 days.",)

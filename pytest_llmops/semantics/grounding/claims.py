@@ -1,4 +1,4 @@
-"""Split an answer into its claims and what claims nothing: small talk, "I don't know", marks of sources."""
+"""Split an answer into its claims and what claims nothing: small talk, "I don't know", headings, marks of sources."""
 
 from __future__ import annotations
 
@@ -26,14 +26,35 @@ _WHAT_IS_UNKNOWN = (
     r"(?:answer|question|information|detail|mention|reference|query|request)s?)\b)"
 )
 """Follows "we cannot say" where the sentence speaks of nothing but what is not known, unlike "say no"."""
+_IN_THE_CONTEXT = (
+    r"\s+(?:anywhere\s+)?(?:in|by|from|within|based\s+on|using)\s+(?:any\s+of\s+)?(?:the|our|this|these|my|your|any|given)\s+"
+    r"(?:\w+\s+){0,2}(?:contexts?|documents?|documentation|texts?|passages?|sources?|excerpts?|articles?|materials?|information)\b"
+)
+_NO_ANSWER = (
+    r"(?:no\s+(?:answer|information|mention)(?:\s+(?:was\s+|is\s+)?(?:found|available|given))?|(?:not\s+enough|insufficient)\s+"
+    r"information|unknown|n/?a|not\s+(?:mentioned|stated|specified|provided|available|known)|ich\s+weiß\s+(?:es\s+)?nicht|"
+    r"je\s+ne\s+sais\s+pas|no\s+lo\s+sé|non\s+lo\s+so|não\s+sei|ik\s+weet\s+het\s+niet|nie\s+wiem|я\s+не\s+знаю|我不知道|"
+    r"わかりません|分かりません)"
+)
+"""A whole answer in these words is none."""
 UNKNOWN_ANSWER = re.compile(
-    rf"\b(?:I|we)\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:know|have\s+(?:any\s+|that\s+|enough\s+)?information)\b"
+    rf"^\W*{_NO_ANSWER}\W*$"
+    rf"|\b(?:I|we)\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:know|have\s+(?:access\s+to\s+)?(?:any\s+|that\s+|enough\s+)?(?:information|data))\b"
+    r"|\b(?:I|we)\s+have\s+no\s+(?:idea|information|data|knowledge)\b"
     rf"|\bI\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:find|see|determine|tell)\b"
     rf"|\b(?:I|we)\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:find|see|determine|tell|say|answer)\b{_WHAT_IS_UNKNOWN}"
-    r"|\b(?:I['’]m|I\s+am|we\s+are|we['’]re)\s+(?:not\s+sure|unsure)\b"
+    rf"|^(?:(?:unable|not\s+able)\s+to|cannot|can\s+not|can['’]t)\s+(?:answer|determine|find|tell|say)\b{_WHAT_IS_UNKNOWN}"
+    r"|\b(?:I['’]m|I\s+am|we\s+are|we['’]re)\s+(?:not\s+(?:sure|certain)|unsure|uncertain)\b"
+    r"|(?:^|(?<=[,;:] ))[^,;:]{0,200}?(?:\b(?:is|are|was|were)\s+not|n['’]t)\s+(?:\w+ly\s+)?(?:mentioned|given|provided|stated|specified|"
+    rf"covered|found|answered|addressed|described|discussed){_IN_THE_CONTEXT}"
+    rf"|(?:^|(?<=[,;:] ))[^,;:]{{0,200}}?\bcan(?:not|\s+not|['’]t)\s+be\s+(?:answered|determined|inferred|found){_IN_THE_CONTEXT}"
+    r"|^(?:this|that|the|such)\s+(?:information|answer|detail)s?\s+(?:(?:is|are)\s+not|(?:is|are)n['’]t)\s+(?:available|provided|given|mentioned|known)\b"
+    r"|\b(?:it\s+is|it['’]s)\s+(?:unclear|unknown|not\s+(?:clear|known|stated|specified|mentioned))\b(?=\W*$|\s+(?:from|in|whether|if|how|when|where|"
+    r"why|which|who|what)\b)"
+    r"|\bthere(?:\s+is|['’]s|\s+are)\s+no\s+(?:mention|information|indication|details?|reference)\s+(?:of|about|on|to|in|that|regarding|as)\b"
     r"|\b(?:the\s+)?(?:contexts?|documents?|text|passages?|sources?|information)\s+(?:provided\s+|given\s+)?(?:do(?:es)?\s+not|do(?:es)?n['’]t)"
     r"\s+(?:say|mention|contain|include|specify|state|provide)\b"
-    r"|\bno\s+information\s+(?:is|was|about|on)\b",
+    r"|\bno\s+information\s+(?:about|on|regarding|(?:is|was)\s+(?:given|available|provided|mentioned|found))\b",
     re.IGNORECASE,
 )
 """Says that the answer is not known, which claims nothing of the world."""
@@ -99,19 +120,69 @@ COMMON_VERB = re.compile(
 # All blanks are counted: a text of nothing but blanks must not take longer than any other.
 _SOURCE_MARK = r"\[\^?\d{1,3}(?: ?[,;–-] ?\d{1,3}){0,9}\]|\[(?:documents?|docs?|contexts?|passages?|sources?) ?#?\d{1,3}\]"
 _SOURCE = rf"(?:{_SOURCE_MARK}|(?:documents?|docs?|contexts?|passages?|sources?|refs?|references?) ?[:#]? ?\d{{1,3}})"
+_SOURCE_WORD = r"(?:sources?|refs?|references?|citations?|footnotes?|quellen?|fuentes?)"
+_URL = r"https?://[^()\s]{1,300}"
+_FILE = r"[\w./ -]{1,80}\.(?:md|pdf|txt|html?|docx?|json|csv)"
 _CITATION = re.compile(
-    rf"\s?(?:\((?:(?:see|cf\.?|from) )?{_SOURCE}(?: ?(?:,|;|and|&) ?(?:{_SOURCE}|\d{{1,3}})){{0,9}}\)|{_SOURCE_MARK}|【[^】]{{1,40}}】)",
+    rf"\s?(?:\((?:(?:see|cf\.?|from) )?{_SOURCE}(?: ?(?:,|;|and|&) ?(?:{_SOURCE}|\d{{1,3}})){{0,9}}\)|{_SOURCE_MARK}|【[^】]{{1,40}}】"
+    rf"|\({_SOURCE_WORD} ?:[^()\n]{{1,160}}\)|\[{_SOURCE_WORD} ?:[^\[\]\n]{{1,160}}\]"
+    rf"|\(\[[^\[\]\n]{{1,80}}\]\({_URL}\)\)|\({_URL}\)|\[{_FILE}\]|\({_FILE}\)"
+    r"|\(see (?:section|chapter|page|p\.|appendix|figure|table) [^()\n]{1,60}\))",
     re.IGNORECASE,
 )
+SOURCE_LINE = re.compile(rf"^{_SOURCE_WORD}\s?:", re.IGNORECASE)
+"""Names a source: "Source: handbook.md"."""
+_SOURCE_TITLE = re.compile(rf"\W*{_SOURCE_WORD}\W*", re.IGNORECASE)
+_FOOTNOTE = re.compile(r"\[\^\w{1,20}\]:")
+_MARKED_HEADING = re.compile(r"#{1,6}\s+\S")
+_UNDERLINE = re.compile(r"={3,}|-{3,}")
+_BOLD = re.compile(r"(\*\*|__)([^*_]{1,80})\1:?")
+MAX_HEADING_WORDS = 8
+"""Words of a heading that only bold type or a colon marks."""
 
 
 def strip_citations(text: str) -> str:
-    """Return a text without the marks of its sources, as ``[1]`` and ``(see [2])``.
+    """Return a text without the marks of its sources, as ``[1]``, ``(see [2])`` and ``(source: handbook.md)``.
 
     >>> strip_citations("Refunds take 5 days [1][2]. Fees are low. (Document 2)")
     'Refunds take 5 days. Fees are low.'
     """
     return _CITATION.sub("", text).strip()
+
+
+def _split_headings(answer: str) -> tuple[str, list[str]]:
+    """Return an answer without its headings and its list of sources, and these."""
+    lines = [line.strip() for line in answer.rstrip().split("\n")]
+    kept: list[str] = []
+    left_out: list[str] = []
+    in_sources = False
+    for line, following in zip(lines, [*lines[1:], None], strict=True):
+        is_heading = _is_heading(line, following)
+        in_sources = bool(_SOURCE_TITLE.fullmatch(line)) if is_heading else in_sources
+        if is_heading or _FOOTNOTE.match(line) or (in_sources and line and not COMMON_VERB.search(line)):
+            left_out.append(line)
+            kept.append("")
+        else:
+            in_sources = in_sources and not line
+            kept.append(line)
+    return "\n".join(kept), left_out
+
+
+def _is_heading(line: str, following: str | None) -> bool:
+    """Return whether a line is a heading; the last line is one only if a mark says so."""
+    if _MARKED_HEADING.match(line):
+        return True
+    if following is None or not line or line[-1] in ".!?":
+        return False
+    if _UNDERLINE.fullmatch(following):
+        return True
+    bold = _BOLD.fullmatch(line)
+    title = bold[2] if bold else line
+    is_short = len(title.split(maxsplit=MAX_HEADING_WORDS)) <= MAX_HEADING_WORDS
+    is_marked = bold or line.endswith((":", "："))
+    return (
+        bool(is_marked) and is_short and not COMMON_VERB.search(title) and not re.search(r"\d|[.!?]$", title)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +204,7 @@ def split_claims(answer: str) -> Statement:
     """Return the sentences of an answer that claim something, and the others.
 
     The rest of a sentence that says that something is not known may still claim something. Marks of sources
-    (``[1]``) belong to no sentence.
+    (``[1]``) belong to no sentence; headings, and what stands under "Sources:", claim nothing.
 
     >>> split_claims("Hello! Refunds take 5 days [1]. Anything else?").claims
     ('Refunds take 5 days.',)
@@ -142,8 +213,9 @@ def split_claims(answer: str) -> Statement:
     >>> split_claims("I'm sorry, I don't know.").abstains
     True
     """
-    splitter = _ClaimSplitter()
-    for sentence in split_bounded_sentences(strip_citations(answer)):
+    text, headings = _split_headings(answer)
+    splitter = _ClaimSplitter(left_out=headings)
+    for sentence in split_bounded_sentences(strip_citations(text)):
         text = BLANKS.sub(" ", BULLET.sub("", sentence)).strip()
         while text:
             text = splitter.sort_next_part(text)
@@ -182,7 +254,8 @@ class _ClaimSplitter:
         claim = CLAIM_LEAD.sub("", text)
         polite = POLITE_OPENING.match(claim)
         rest = claim[polite.end() :] if polite else ""
-        if GREETING.match(claim) or not content_stems(claim):
+        is_source = SOURCE_LINE.match(claim) and not COMMON_VERB.search(claim)
+        if GREETING.match(claim) or is_source or not content_stems(claim):
             self.left_out.append(text)
         elif polite and content_stems(rest) and not _continues_list(rest):
             self.left_out.append(polite[0].strip(" ,;:—"))

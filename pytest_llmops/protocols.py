@@ -246,10 +246,14 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A passage that a retriever returned; a higher score is a better hit."""
+    """A passage that a retriever returned; a higher score is a better hit.
+
+    Attributes:
+        text: Empty if it has none: an image by reference.
+    """
 
     id: str
-    text: str
+    text: str = ""
     score: float
     metadata: Mapping[str, Json] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError, describe_exception
+from pytest_llmops.framework_objects import is_retriever, search_any
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.protocols import Retriever
 from pytest_llmops.retrievers import freshness
@@ -167,7 +168,7 @@ def assert_search_latency(
     none, what the clock says.
 
     Args:
-        retriever: Anything with ``search(query)``.
+        retriever: Anything with ``search(query)``, ``retrieve`` or ``invoke``, or a function.
         queries: At least one; as many as the quantile has to rest on.
         at_most_s: The threshold in seconds; None: record only.
         quantile: The share of searches that the value covers, above 0 to 1: the least latency that this
@@ -244,7 +245,7 @@ def _emit_search_latency(
 
 def _measure_search(retriever: Retriever, query: str, k: int | None, clock: Clock) -> object:
     started = clock()
-    hits = retriever.search(query) if k is None else retriever.search(query, k)
+    hits = search_any(retriever, query, k)
     elapsed = clock() - started
     reported = getattr(hits, "latency_s", None)
     return elapsed if reported is None else reported
@@ -306,7 +307,7 @@ def assert_reindex_time(
 
 def _parse_queries(retriever: object, queries: Iterable[str]) -> list[str]:
     __tracebackhide__ = True
-    if not callable(getattr(retriever, "search", None)):
+    if not is_retriever(retriever):
         raise UsageError(
             f"assert_search_latency: expected a retriever with search(query, k), got {type(retriever).__name__}"
         )

@@ -7,16 +7,17 @@ from functools import partial
 from itertools import islice
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import describe_value, parse_share_threshold
-from pytest_llmops.cases.queries import Query, Ranking, collect_rankings, load_queries
+from pytest_llmops.cases.queries import Query, Ranking, collect_rankings, load_queries, parse_ranking
 from pytest_llmops.errors import LLMOpsError, UsageError
+from pytest_llmops.framework_objects import is_retriever
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.metrics.ranking import Scores, bootstrap_interval, evaluate, parse_metric
 from pytest_llmops.metrics.retrieval import METRICS
-from pytest_llmops.protocols import Hit, Hits
+from pytest_llmops.protocols import Hits
 
 if TYPE_CHECKING:
     from pytest_llmops.cases.queries import QuerySource, RankingSource
@@ -37,7 +38,7 @@ MAX_PASSAGE_CHARS = 40
 
 
 def assert_retrieval(
-    hits: Hits | Sequence[str] | RankingSource,
+    hits: Hits | Sequence[Any] | RankingSource,
     relevant: Collection[str] | Mapping[str, int] | QuerySource,
     *,
     metric: str = "recall@5",
@@ -47,9 +48,10 @@ def assert_retrieval(
     """Assert that a search finds the relevant passages; or that many searches do, in the mean.
 
     Args:
-        hits: What the retriever returned for a query, or only the ids, best first. No hits score 0. For many
-            queries: the retriever itself, which is asked for ``k`` hits each; a mapping query id -> ids (or
-            id -> score); or the path of a run in TREC's format.
+        hits: What the retriever returned for a query, best first: hits, documents of LangChain, nodes of LlamaIndex,
+            or only the ids. No hits score 0. For many queries: the retriever itself (with ``search``, ``retrieve``
+            or ``invoke``, or a function), which is asked for ``k`` hits each if it takes ``k``; a mapping query id
+            -> ids (or id -> score); or the path of a run in TREC's format.
         relevant: The ids that should be found, or id -> grade (1 and more is relevant). For many queries: the
             path of a case file or of TREC's judgements, a list of cases or a mapping, see
             `pytest_llmops.cases.queries.load_queries`. A query that the run does not have scores 0; a query without
@@ -86,7 +88,8 @@ def assert_retrieval(
     if _is_query_set(hits, relevant):
         given, query_list = cast("RankingSource", hits), load_queries(cast("QuerySource", relevant))
         return _emit_mean_score(measured, given, query_list, (name, k), threshold)
-    ids = _hit_ids(hits)
+    ranking = _read_ranking(hits)
+    ids = ranking.ids
     if isinstance(relevant, str) or not isinstance(relevant, Collection):
         raise UsageError(f"assert_retrieval: expected a list of relevant ids, got {describe_value(relevant)}")
     wanted = cast("Collection[str] | Mapping[str, int]", relevant)
@@ -105,13 +108,12 @@ def assert_retrieval(
     place = f"the top {k}" if k else f"the {len(ids)} hits"
     reason = f"{inside} of {len(ranks)} relevant ids in {place}"
     measurement = measured(value=value, threshold=threshold, reason=reason, detail=detail)
-    texts = {hit.id: hit.text for hit in cast("Sequence[object]", hits) if isinstance(hit, Hit)}
-    return recorder.emit(measurement, evidence=_rank_evidence(Ranking(ids, texts), ranks, k))
+    return recorder.emit(measurement, evidence=_rank_evidence(ranking, ranks, k))
 
 
 def _is_query_set(hits: object, relevant: object) -> bool:
     """Return whether the arguments are for many queries: a list of ids never is, a text is if it can be a run's path."""
-    if isinstance(hits, (Mapping, Path)) or callable(getattr(hits, "search", None)):
+    if isinstance(hits, (Mapping, Path)) or is_retriever(hits):
         return True
     if not isinstance(hits, str):
         return False
@@ -119,17 +121,14 @@ def _is_query_set(hits: object, relevant: object) -> bool:
     return not (single_query and all(isinstance(id_, str) for id_ in cast("Collection[object]", relevant)))
 
 
-def _hit_ids(hits: object) -> list[str]:
+def _read_ranking(hits: object) -> Ranking:
     __tracebackhide__ = True
-    if isinstance(hits, Hits):
-        return hits.ids
     if isinstance(hits, str) or not isinstance(hits, Sequence):
         raise UsageError(f"assert_retrieval: expected Hits or a list of ids, got {describe_value(hits)}")
-    ids = [hit.id if isinstance(hit, Hit) else hit for hit in hits]
-    for id_ in ids:
-        if not isinstance(id_, str):
-            raise UsageError(f"assert_retrieval: expected ids that are texts, got {describe_value(id_)}")
-    return ids
+    try:
+        return parse_ranking(hits)
+    except ValueError as error:
+        raise UsageError(f"assert_retrieval: {error}") from None
 
 
 def _relevant_ranks(

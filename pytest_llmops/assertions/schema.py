@@ -13,6 +13,7 @@ from pytest_llmops import recorder, schemas
 from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.errors import UsageError, WireError, describe_exception
+from pytest_llmops.framework_objects import read_answer
 from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
 from pytest_llmops.schemas import Difference, Engine, Schema, json_extraction
 from pytest_llmops.schemas.differences import MAX_DIFFERENCES, format_json_path
@@ -56,8 +57,8 @@ def assert_schema(
     count yet. Something must have begun.
 
     Args:
-        actual: The answer: a text, or a dictionary or list that is already parsed. None (the model said
-            nothing) cannot be scored.
+        actual: The answer: a text, a response of OpenAI or Anthropic, or a dictionary or list that is already
+            parsed. None (the model said nothing) cannot be scored.
         schema: A JSON Schema as a dictionary, or True (any JSON); its path (.json, .yaml; relative to the working
             directory); a pydantic model's class, a dataclass, a TypedDict, ``list[Order]``.
         partial: The answer may break off; a complete answer is checked as usual.
@@ -88,6 +89,7 @@ def assert_schema(
     """
     __tracebackhide__ = True
     threshold = answers.parse_share_threshold("assert_schema", at_least)
+    actual = read_answer(actual)
     used = schemas.load(schema, engine=engine)
     name = label or used.name
     detail: dict[str, Json] = {"actual": actual if isinstance(actual, str) else None, "schema": used.name}

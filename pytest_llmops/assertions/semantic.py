@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError, describe_exception
+from pytest_llmops.framework_objects import read_answer
 from pytest_llmops.measurement import (
     Json,
     Measurement,
@@ -29,7 +30,7 @@ MAX_ALARMS = 4
 
 
 def assert_semantic(
-    actual: str | None,
+    actual: object,
     expected: str | Sequence[str],
     *,
     at_least: AtLeast = "default",
@@ -56,7 +57,7 @@ def assert_semantic(
     against short references: the threshold fits answers of about the reference's length.
 
     Args:
-        actual: The answer. An empty answer scores 0; None (the model said nothing) cannot be scored.
+        actual: The answer: a text, or a response of OpenAI or Anthropic. An empty answer scores 0; None (the model said nothing) cannot be scored.
         expected: The reference, or several: the nearest that raises no alarm counts; if it is not similar
             enough, the nearest of all.
         at_least: 0 to 1, or a `Threshold` that was measured with this embedder; left out: the embedder's
@@ -85,6 +86,7 @@ def assert_semantic(
     if isinstance(switch, bool):
         hint = "" if switch else "; checks=() switches all of them off"
         raise UsageError(f"assert_semantic: expected checks to be a list of names, got {switch}{hint}")
+    actual = read_answer(actual)
     references = similarity.reference_texts(expected)
     names = similarity.select_checks(checks)
     used = similarity.resolve_embedder(embedder)

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from pytest_llmops.cases.files import Case, load_cases
 from pytest_llmops.cases.trec import read_qrels, read_run
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception, find_closest_name
+from pytest_llmops.framework_objects import is_retriever, read_hits, search_any
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.metrics.ranking import rank_by_score
 from pytest_llmops.protocols import Hit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_llmops.protocols import Retriever
 
 CASE_FILES = (".jsonl", ".yaml", ".yml", ".csv")
@@ -31,9 +34,7 @@ MAX_SUGGESTION_POOL = 5_000
 QuerySource: TypeAlias = (
     "str | Path | Iterable[Case | Mapping[str, Json]] | Mapping[str, Collection[str] | Mapping[str, int]]"
 )
-RankingSource: TypeAlias = (
-    "Retriever | Mapping[str, Sequence[str] | Sequence[Hit] | Mapping[str, float]] | str | Path"
-)
+RankingSource: TypeAlias = "Retriever | Callable[..., object] | Mapping[str, Sequence[str] | Sequence[Hit] | Mapping[str, float]] | str | Path"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +155,8 @@ def collect_rankings(given: RankingSource, queries: Sequence[Query], k: int | No
     """Return the ranking of each query, from searches of a retriever or from a run.
 
     Args:
-        given: A retriever, which is searched for ``k`` hits a query (None: its own number); query id -> ids, `Hit`
-            objects or id -> score; or the path of a run in TREC's format.
+        given: A retriever or a function, which is searched for ``k`` hits a query (None: its own number); query id ->
+            ids, hits or id -> score; or the path of a run in TREC's format.
         queries: The queries.
         k: The cutoff of the metric.
 
@@ -164,10 +165,9 @@ def collect_rankings(given: RankingSource, queries: Sequence[Query], k: int | No
         UsageError: A query has no text, the retriever's corpus lacks a relevant id, or the run has none of the queries.
     """
     __tracebackhide__ = True
-    if callable(getattr(given, "search", None)):
-        retriever = cast("Retriever", given)
-        _check_relevant_ids(retriever, queries)
-        return {query.id: _search_query(retriever, query, k) for query in queries}
+    if is_retriever(given):
+        _check_relevant_ids(given, queries)
+        return {query.id: _search_query(given, query, k) for query in queries}
     run = read_run(given) if isinstance(given, (str, Path)) else given
     if not isinstance(run, Mapping):
         raise UsageError(f"expected a retriever, a run or its path, got {_describe_value(given)}")
@@ -183,12 +183,12 @@ def collect_rankings(given: RankingSource, queries: Sequence[Query], k: int | No
     return rankings
 
 
-def _search_query(retriever: Retriever, query: Query, k: int | None) -> Ranking:
+def _search_query(retriever: object, query: Query, k: int | None) -> Ranking:
     where = f"query {shorten_text(query.id, 60)}"
     if not query.text:
         raise UsageError(f"{where}: there is no text to search for; judgements alone need a run")
     try:
-        hits = retriever.search(query.text, k) if k is not None else retriever.search(query.text)
+        hits = search_any(retriever, query.text, k)
     except UsageError:
         raise
     except Exception as error:
@@ -205,12 +205,36 @@ def _to_ranking(query: str, ranking: object) -> Ranking:
             raise LLMOpsError(f"{where}: {error}") from None
     if isinstance(ranking, str) or not isinstance(ranking, Sequence):
         raise LLMOpsError(f"{where}: expected hits, got {_describe_value(ranking)}")
-    texts = {hit.id: hit.text for hit in ranking if isinstance(hit, Hit) and isinstance(hit.text, str)}
-    ids = [hit.id if isinstance(hit, Hit) else hit for hit in ranking]
-    for id_ in ids:
+    try:
+        return parse_ranking(ranking)
+    except ValueError as error:
+        raise LLMOpsError(f"{where}: {error}") from None
+
+
+def parse_ranking(hits: Sequence[object]) -> Ranking:
+    """Return the ids and texts of hits, documents, nodes or ids, best first.
+
+    Raises:
+        ValueError: One of them has no id, or an id that is no text.
+
+    >>> parse_ranking([Hit(id="a", text="x", score=1.0), "b"])
+    Ranking(ids=['a', 'b'], texts={'a': 'x'})
+    """
+    read = read_hits(hits)
+    ids: list[str] = []
+    for hit, given in zip(read, hits, strict=True):
+        id_ = hit.id if isinstance(hit, Hit) else hit
         if not isinstance(id_, str):
-            raise LLMOpsError(f"{where}: expected ids that are texts, got {_describe_value(id_)}")
-    return Ranking(ids, texts)
+            raise ValueError(f"expected ids that are texts, got {_describe_value(id_)}")
+        if not id_ and hit is not given:
+            raise ValueError(
+                f"a {type(given).__name__} has no id: expected its id, or the key id in its metadata; add documents "
+                "with ids, or name another key: LangChainRetriever(retriever, id_key=...)"
+            )
+        ids.append(id_)
+    return Ranking(
+        ids, {hit.id: hit.text for hit in read if isinstance(hit, Hit) and isinstance(hit.text, str)}
+    )
 
 
 def _check_relevant_ids(retriever: object, queries: Sequence[Query]) -> None:

@@ -37,8 +37,9 @@ def _run(folder: Path, *args: str, **more: str) -> str:
     return done.stdout
 
 
-def test_the_backend_through_the_real_sdk(tmp_path: Path) -> None:
-    found = _run(tmp_path, "-c", str(HERE / "real.ini"), f"--rootdir={HERE}", str(HERE / "real_anthropic.py"))
+@pytest.mark.parametrize("script", ["real_anthropic.py", "real_responses.py"])
+def test_what_needs_the_real_sdks(script: str, tmp_path: Path) -> None:
+    found = _run(tmp_path, "-c", str(HERE / "real.ini"), f"--rootdir={HERE}", str(HERE / script))
     assert " passed" in found
     assert " skipped" not in found
 

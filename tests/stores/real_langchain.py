@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from stores.kit import CAPTIONS, CHUNKS, FILTERS, QUERIES, WORDS, check_filters, check_nothing_was_sent, exact
 
+from pytest_llmops import assert_context_relevance, assert_grounded, assert_retrieval
 from pytest_llmops.errors import CorpusError, UsageError
 from pytest_llmops.protocols import Retriever
 from pytest_llmops.retrievers.langchain import LangChainRetriever
@@ -113,6 +114,20 @@ def test_any_other_retriever_is_not_cut() -> None:
 def test_what_is_no_retriever() -> None:
     with pytest.raises(UsageError, match="expected a retriever or vector store of langchain_core, got list"):
         LangChainRetriever([])
+
+
+def test_assertions_take_documents_and_raw_retrievers() -> None:
+    cases = [{"input": query, "relevant": [ranked(query)[0]]} for query in QUERIES]
+    for given in (store(), store().as_retriever(), lambda query: store().similarity_search_with_score(query)):
+        assert assert_retrieval(given, cases, metric="mrr@1", at_least=1.0).value == 1.0
+    retrieved = store().as_retriever().invoke(QUERIES[0])
+    assert assert_retrieval(retrieved, [ranked(QUERIES[0])[0]], metric="mrr@1", at_least=1.0).value == 1.0
+    assert assert_grounded(CHUNKS[0].text, retrieved, at_least=1.0, embedder=WORDS).value == 1.0
+    relevance = assert_context_relevance(QUERIES[0], retrieved, at_least=None, embedder=WORDS)
+    assert relevance.value is not None
+    nameless = [documents.Document(page_content="x", metadata={"source": "a"})]
+    with pytest.raises(UsageError, match="assert_retrieval: a Document has no id"):
+        assert_retrieval(nameless, ["a"], at_least=None)
 
 
 def test_nothing_was_sent() -> None:

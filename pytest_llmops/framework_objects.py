@@ -1,0 +1,136 @@
+"""Read answers, hits and retrievers from the objects of other packages, by their attributes: none is imported.
+
+Answers: `Completion`, chat completions and Responses of OpenAI, Messages of Anthropic, AI messages of LangChain.
+Passages: documents of LangChain (also with a score), nodes of LlamaIndex. Retrievers: objects with ``search``,
+``retrieve``, ``invoke`` or ``similarity_search``, and functions.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from pytest_llmops.protocols import Chunk, Completion, Hit
+
+SEARCH_METHODS = ("search", "retrieve", "invoke", "similarity_search")
+
+
+def read_answer(answer: object) -> object:
+    """Return the text of a response object; None if the model called tools only; anything else as it is.
+
+    >>> read_answer(Completion(text="30 days")), read_answer("30 days"), read_answer(7)
+    ('30 days', '30 days', 7)
+    """
+    if isinstance(answer, Completion):
+        return answer.text
+    choices = getattr(answer, "choices", None)
+    if isinstance(choices, list) and choices and hasattr(choices[0], "message"):
+        return cast("object", choices[0].message.content)
+    if isinstance(getattr(answer, "output", None), list):
+        text = getattr(answer, "output_text", None)
+        return text if isinstance(text, str) else answer
+    content = getattr(answer, "content", None)
+    if getattr(answer, "role", None) == "assistant" or getattr(answer, "type", None) == "ai":
+        return _join_text_blocks(content) if isinstance(content, list) else content
+    return answer
+
+
+def _join_text_blocks(blocks: Sequence[object]) -> str | None:
+    texts = [
+        block.get("text") if isinstance(block, Mapping) else getattr(block, "text", block) for block in blocks
+    ]
+    found = [text for text in texts if isinstance(text, str)]
+    return "".join(found) if found else None
+
+
+def read_hits(passages: Sequence[object]) -> list[object]:
+    """Return documents, nodes and chunks as hits, with an empty id or text where they have none; anything else as it is.
+
+    Without a score of its own the score of a hit is 1 / rank.
+
+    >>> read_hits([Chunk(id="a", text="x"), "b"])
+    [Hit(id='a', text='x', score=1.0, metadata={}), 'b']
+    """
+    return [_read_hit(passage, rank) for rank, passage in enumerate(passages, start=1)]
+
+
+def _read_hit(passage: object, rank: int) -> object:
+    node, score = passage, getattr(passage, "score", None)
+    if isinstance(passage, tuple) and len(passage) == 2:  # noqa: PLR2004 -- LangChain's (document, score)
+        node, score = passage
+    node = getattr(node, "node", node)
+    metadata = getattr(node, "metadata", None)
+    if isinstance(node, Hit) or not isinstance(metadata, Mapping):
+        return passage
+    id_: object
+    text: object
+    if isinstance(node, Chunk):
+        id_, text = node.id, node.text
+    elif hasattr(node, "page_content"):
+        id_, text = getattr(node, "id", None) or metadata.get("id"), node.page_content
+    elif callable(content := getattr(node, "get_content", None)):
+        id_, text = getattr(node, "node_id", None), content()
+    else:
+        return passage
+    return Hit(
+        id="" if id_ is None else str(id_),
+        text=text if isinstance(text, str) else "",
+        score=1.0 / rank if score is None else float(score),
+        metadata=dict(metadata),
+    )
+
+
+def is_retriever(value: object) -> bool:
+    """Return whether a value is a retriever or a function that searches.
+
+    >>> is_retriever(lambda query: ["a"]), is_retriever(["a"])
+    (True, False)
+    """
+    if isinstance(value, (str, bytes, Path, Mapping, Sequence, type)):
+        return False
+    return callable(value) or _find_search(value) is not None
+
+
+def search_any(retriever: object, query: str, k: int | None) -> object:
+    """Return what a retriever of any kind finds; it is asked for ``k`` passages if it takes a number.
+
+    >>> search_any(lambda query, k=10: ["a", "b", "c"][:k], "refunds", 2)
+    ['a', 'b']
+    """
+    name, search = _find_search(retriever) or ("", cast("Callable[..., object]", retriever))
+    if k is None:
+        return search(query)
+    try:
+        signature = inspect.signature(search)
+    except (TypeError, ValueError):
+        return search(query, k) if name == "search" else search(query)
+    if "k" in signature.parameters:
+        return search(query, k=k)
+    takes_number = name == "search" and _can_bind(signature, query, k)
+    return search(query, k) if takes_number else search(query)
+
+
+def _can_bind(signature: inspect.Signature, *arguments: object) -> bool:
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def _find_search(retriever: object) -> tuple[str, Callable[..., object]] | None:
+    for name in SEARCH_METHODS:
+        method = getattr(retriever, name, None)
+        if callable(method) and not _takes_search_type(method):
+            return name, cast("Callable[..., object]", method)
+    return None
+
+
+def _takes_search_type(method: Callable[..., object]) -> bool:
+    """Return whether it is ``VectorStore.search`` of LangChain, whose second argument is a kind of search."""
+    try:
+        return "search_type" in inspect.signature(method).parameters
+    except (TypeError, ValueError):
+        return False

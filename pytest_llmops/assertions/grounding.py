@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import component_name, describe_value, parse_share_threshold
 from pytest_llmops.errors import UsageError, describe_exception
+from pytest_llmops.framework_objects import read_answer, read_hits
+from pytest_llmops.judges.evaluate import (
+    JudgeHandle,
+    check_texts,
+    judge_answer,
+    resolve_judge,
+    skipped_measurement,
+    verdict_to_json,
+)
 from pytest_llmops.measurement import Json, Measurement, format_amount, format_count, shorten_text
-from pytest_llmops.protocols import Chunk, Hit, Verdict
+from pytest_llmops.protocols import Hit
 from pytest_llmops.providers.embedding_cache import with_vector_cache
 from pytest_llmops.semantics import checks
 from pytest_llmops.semantics.grounding import (
@@ -28,6 +37,10 @@ if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder, Judge
 
 VERSION = "1"
+HOW_OFTEN_RIGHT = (
+    "an estimate by words fails 87 % of the answers that human annotators found fully supported (RAGTruth, threshold 1.0); "
+    'judge="grounding" reads them'
+)
 MAX_QUOTED_CHARS = 120
 MAX_DETAIL_CLAIMS = 100
 """Maximum number of claims and sentences in the detail of a measurement."""
@@ -36,63 +49,78 @@ MAX_CONTEXT_CHARS = 500
 
 
 def assert_grounded(
-    answer: str | None,
-    contexts: Sequence[str] | Sequence[Hit] | Sequence[Chunk],
+    answer: object,
+    contexts: Sequence[Any],
     *,
-    at_least: float | None = 1.0,
+    at_least: float | Literal["default"] | None = "default",
+    judge: Judge | str | None = None,
+    question: str = "",
     embedder: Embedder | str | None = None,
     label: str = "",
 ) -> Measurement:
-    """Assert that the contexts support what an answer claims: an estimate by words, an embedder and checks.
+    """Assert that the contexts support what an answer claims: a judge decides, or an estimate by words.
 
-    Offline and without a judge: it finds numbers, names, negations and statements that are in no context. A claim that
-    follows only from several contexts together counts as unsupported, and a wrong word among many right words may go
-    unnoticed. `pytest_llmops.semantics.grounding` describes the method, ``docs/retrieval.md`` its accuracy.
+    With ``judge="grounding"`` a model compares each claim with the contexts. Without a judge it is an estimate, offline, by
+    words, an embedder and checks: it finds numbers, names, negations and statements that are in no context. A claim in
+    other words, or that follows only from several contexts together, counts as unsupported, and a wrong word among many
+    right words may go unnoticed. `pytest_llmops.semantics.grounding` describes the method, ``docs/retrieval.md`` its
+    accuracy.
+
+    .. warning::
+        **The estimate has no default threshold.** On RAGTruth, whose answers human annotators have labelled, 87 %
+        of the answers without any unsupported claim do not reach 1.0: a failure there is rarely right. Use it with a
+        threshold that you have measured on your own answers, or to compare runs (``at_least=None``).
 
     Args:
-        answer: Its sentences are the claims; greetings, questions, offers of help and opinions are left out.
-        contexts: What the answer was made of: hits, chunks or texts. Where there are none nothing is supported,
-            and an answer that claims something all the same scores 0.
-        at_least: Share of the claims that has to be supported; None: record only.
-        embedder: An object or a name; None: the embedder of the settings (``--llm-embedder``).
+        answer: A text, or a response of OpenAI or Anthropic. Its sentences are the claims; greetings, questions, offers
+            of help, opinions, headings and sources are left out.
+        contexts: What the answer was made of: hits, chunks, texts, documents of LangChain or nodes of LlamaIndex. Where
+            there are none nothing is supported, and an answer that claims something all the same scores 0.
+        at_least: Share of the claims that has to be supported; left out: the judge's ``pass_at``; None: record
+            only. Required without a judge.
+        judge: An object, a built-in name ("grounding") or the path of a judge file; it takes ``contexts``.
+        question: What was asked, for the judge: "Yes." is a claim only together with it.
+        embedder: For the estimate: an object or a name; None: the embedder of the settings (``--llm-embedder``).
         label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``grounding.supported``, the share of supported claims: 1 minus the hallucination rate.
-        An answer that says that it does not know, and claims nothing, scores 1. ``detail["claims"]`` has each
-        claim with its nearest context sentence and what is missing there, ``detail["not looked at"]`` the
-        checks that do not know the language.
+        An answer that says that it does not know, and claims nothing, scores 1; no judge is asked about it.
+        ``detail["claims"]`` has each claim with its nearest context sentence and what is missing there,
+        ``detail["not looked at"]`` the checks that do not know the language, ``detail["judge"]`` a judge's verdict.
 
     Raises:
         MeasurementFailed: Too few claims are supported; shows the others, what comes nearest and what is missing.
         MeasurementErrored: There is no answer, it claims nothing (and does not say that it does not know either),
-            or the embedder gave no usable vectors.
-        UsageError: A threshold outside 0 to 1, contexts of the wrong form, or no such embedder.
+            the embedder gave no usable vectors, or the judge no score.
+        UsageError: Neither a threshold nor a judge, a threshold outside 0 to 1, contexts of the wrong form, or no such
+            embedder or judge.
 
-    >>> assert_grounded("A refund takes 5 days.", ["Refunds take 5 days to arrive."]).value
+    >>> assert_grounded("A refund takes 5 days.", ["Refunds take 5 days to arrive."], at_least=0.8).value
     1.0
     """
     __tracebackhide__ = True
-    threshold = parse_share_threshold("assert_grounded", at_least)
+    handle = None if judge is None else resolve_judge(judge, "assert_grounded")
+    threshold = _grounding_threshold(at_least, handle)
     texts = _context_texts("assert_grounded", contexts)
-    resolved_embedder = _require_embedder("assert_grounded", embedder)
-    measured = partial(
-        Measurement,
-        name="grounding.supported",
-        label=label,
-        version=f"{VERSION}/checks/{checks.VERSION}/{resolved_embedder.version}",
-    )
+    text = read_answer(answer)
     detail: dict[str, Json] = {
-        "actual": answer if isinstance(answer, str) else None,
+        "actual": text if isinstance(text, str) else None,
         "contexts": _truncate_contexts(texts),
     }
-    if not isinstance(answer, str):
-        return recorder.emit(measured(error=f"expected a text, got {type(answer).__name__}", detail=detail))
-    statement = split_claims(answer)
+    measured = partial(Measurement, name="grounding.supported", label=label, detail=detail)
+    if handle is not None:
+        return _judge_grounding(measured, threshold, handle, text, question=question, contexts=texts)
+    resolved_embedder = _require_embedder("assert_grounded", embedder)
+    version = f"{VERSION}/checks/{checks.VERSION}/{resolved_embedder.version}"
+    measured = partial(measured, version=version)
+    if not isinstance(text, str):
+        return recorder.emit(measured(error=f"expected a text, got {type(text).__name__}"))
+    statement = split_claims(text)
     detail["left out"] = [shorten_text(sentence) for sentence in statement.left_out[:MAX_DETAIL_CLAIMS]]
-    problem = _why_no_claims(answer, statement)
+    problem = _why_no_claims(text, statement)
     if problem:
-        return recorder.emit(measured(error=problem, detail=detail))
+        return recorder.emit(measured(error=problem))
     close = default_threshold(resolved_embedder, recorder.current_settings())
     try:
         claims = ground_claims(
@@ -101,7 +129,7 @@ def assert_grounded(
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
-        return recorder.emit(measured(error=_format_embedder_error(resolved_embedder, error), detail=detail))
+        return recorder.emit(measured(error=_format_embedder_error(resolved_embedder, error)))
     skipped_checks = list(dict.fromkeys(text for claim in claims for text in claim.without))
     measurement = measured(
         value=sum(claim.supported for claim in claims) / len(claims) if claims else 1.0,
@@ -113,7 +141,58 @@ def assert_grounded(
             "not looked at": skipped_checks[:MAX_DETAIL_CLAIMS],
         },
     )
-    return recorder.emit(measurement, evidence=_unsupported_claim_evidence(claims))
+    evidence = [*_unsupported_claim_evidence(claims), ("how sure", HOW_OFTEN_RIGHT)]
+    return recorder.emit(measurement, evidence=evidence)
+
+
+def _grounding_threshold(at_least: object, handle: JudgeHandle | None) -> float | None:
+    __tracebackhide__ = True
+    if at_least != "default":
+        return parse_share_threshold("assert_grounded", at_least)
+    if handle is None:
+        raise UsageError(
+            f"assert_grounded: expected at_least= or judge=; {HOW_OFTEN_RIGHT}. at_least= takes a threshold measured "
+            "on your own answers, at_least=None records only"
+        )
+    handle.default = True
+    pass_at = getattr(handle.judge, "pass_at", None)
+    if pass_at is None:
+        raise UsageError(
+            f"assert_grounded: the judge {handle.name} has no pass_at: pass at_least= from 0 to 1, or at_least=None to record only"
+        )
+    low, high = (getattr(handle.judge, name, default) for name, default in (("low", 0.0), ("high", 1.0)))
+    return parse_share_threshold("assert_grounded", (pass_at - low) / (high - low))
+
+
+def _judge_grounding(
+    measured: partial[Measurement],
+    threshold: float | None,
+    handle: JudgeHandle,
+    answer: object,
+    *,
+    question: str,
+    contexts: Sequence[str],
+) -> Measurement:
+    __tracebackhide__ = True
+    check_texts("assert_grounded", question=question)
+    if skipped := skipped_measurement("grounding.supported", measured.keywords["label"]):
+        return skipped
+    with suppress(Exception):  # of a user's judge, which may not be needed
+        handle.read_version()
+    measured = partial(measured, version=handle.version)
+    if not isinstance(answer, str) or not answer.strip():
+        problem = (
+            "the answer is empty"
+            if isinstance(answer, str)
+            else f"expected a text, got {type(answer).__name__}"
+        )
+        return recorder.emit(measured(error=problem))
+    if split_claims(answer).abstains:
+        reason = "the answer says that it does not know, and claims nothing"
+        return recorder.emit(measured(value=1.0, threshold=threshold, reason=reason))
+    if not any(text.strip() for text in contexts):
+        return recorder.emit(measured(value=0.0, threshold=threshold, reason="there are no contexts"))
+    return _emit_judge_score(measured, threshold, handle, answer, question=question, contexts=contexts)
 
 
 def _why_no_claims(answer: str, statement: Statement) -> str:
@@ -174,7 +253,7 @@ def _claim_detail(claim: Claim) -> dict[str, Json]:
 
 def assert_context_relevance(
     question: str,
-    contexts: Sequence[str] | Sequence[Hit] | Sequence[Chunk],
+    contexts: Sequence[Any],
     *,
     at_least: float | None,
     judge: Judge | str | None = None,
@@ -189,9 +268,9 @@ def assert_context_relevance(
 
     Args:
         question: What was asked.
-        contexts: Hits, chunks or texts. None at all score 0.
-        at_least: 0 to 1, with a judge too (0: lowest of its scale, 1: highest); None: record only. There
-            is no default: the estimate depends on the embedder.
+        contexts: Hits, chunks, texts, documents of LangChain or nodes of LlamaIndex. None at all score 0.
+        at_least: 0 to 1, with a judge too (0: lowest of its scale, 1: highest); None: record only. There is no
+            default: each embedder has scores of its own, so that a threshold is measured with the embedder in use.
         judge: An object or a name; it is given the question, and the contexts as what it judges.
         embedder: For the estimate: an object or a name; None: the embedder of the settings (``--llm-embedder``).
         label: Distinguishes two assertions of a test.
@@ -206,8 +285,9 @@ def assert_context_relevance(
         UsageError: A threshold outside 0 to 1, arguments of the wrong form, no such embedder or judge.
 
     >>> contexts = ["A refund takes five days.", "We sell tea."]
-    >>> assert_context_relevance("How long does a refund take?", contexts, at_least=0.3).status
-    'passed'
+    >>> measurement = assert_context_relevance("How long does a refund take?", contexts, at_least=None)
+    >>> measurement.detail["by_context"]
+    [0.6666666666666666, 0.0]
     """
     __tracebackhide__ = True
     threshold = parse_share_threshold("assert_context_relevance", at_least)
@@ -216,9 +296,18 @@ def assert_context_relevance(
     if not isinstance(given, str) or not given.strip():
         raise UsageError(f"assert_context_relevance: expected a question, got {describe_value(given)}")
     detail: dict[str, Json] = {"question": question, "contexts": _truncate_contexts(texts)}
-    measured = partial(Measurement, name="retrieval.context_relevance", label=label)
+    measured = partial(Measurement, name="retrieval.context_relevance", label=label, detail=detail)
     if judge is not None:
-        return _judge_relevance(measured, threshold, question, texts, judge)
+        handle = resolve_judge(judge, "assert_context_relevance")
+        if skipped := skipped_measurement("retrieval.context_relevance", label):
+            return skipped
+        if not any(text.strip() for text in texts):
+            return recorder.emit(measured(value=0.0, threshold=threshold, reason="there are no contexts"))
+        own_contexts = texts if getattr(handle.judge, "looks_at", "answer") == "contexts" else ()
+        joined = "\n\n".join(texts)
+        return _emit_judge_score(
+            measured, threshold, handle, joined, question=question, contexts=own_contexts
+        )
     resolved_embedder = _require_embedder("assert_context_relevance", embedder)
     version = f"{VERSION}/{resolved_embedder.version}"
     try:
@@ -227,7 +316,7 @@ def assert_context_relevance(
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
         return recorder.emit(
-            measured(error=_format_embedder_error(resolved_embedder, error), version=version, detail=detail)
+            measured(error=_format_embedder_error(resolved_embedder, error), version=version)
         )
     similarity = cast("float", estimate.similarity)
     detail |= {"covered": estimate.covered, "similarity": similarity, "by_context": list(estimate.by_context)}
@@ -240,7 +329,6 @@ def assert_context_relevance(
         threshold=threshold,
         reason=reason,
         version=version,
-        detail=detail,
     )
     words = ", ".join(f'"{shorten_text(word, 40)}"' for word in estimate.missing)
     nearest = f'"{shorten_text(estimate.nearest)}"' if estimate.nearest else ""
@@ -248,61 +336,36 @@ def assert_context_relevance(
     return recorder.emit(measurement, evidence=[(key, text) for key, text in pairs if text])
 
 
-def _judge_relevance(
+def _emit_judge_score(
     measured: partial[Measurement],
     threshold: float | None,
+    handle: JudgeHandle,
+    answer: str,
+    *,
     question: str,
-    texts: Sequence[str],
-    judge: Judge | str,
+    contexts: Sequence[str],
 ) -> Measurement:
+    """Emit the score of a judge, 0 to 1; ``contexts`` are those that the judge itself looks at."""
     __tracebackhide__ = True
-    detail: dict[str, Json] = {"question": question, "contexts": _truncate_contexts(texts)}
-    resolved_judge = recorder.find_component("judge", judge) if isinstance(judge, str) else judge
-    if not callable(getattr(resolved_judge, "judge", None)):
-        raise UsageError(f"assert_context_relevance: expected a judge, got {describe_value(judge)}")
-    if not any(text.strip() for text in texts):
-        return recorder.emit(
-            measured(value=0.0, threshold=threshold, reason="there are no contexts", detail=detail)
-        )
-    name = component_name(resolved_judge)
-    try:
-        version, model = str(resolved_judge.version), str(getattr(resolved_judge, "model_name", ""))  # type: ignore[attr-defined]
-        with recorder.set_purpose("judge"):
-            verdict = cast("Judge", resolved_judge).judge("\n\n".join(texts), question=question)
-        value = _normalized_score(verdict)
-    except UsageError:
-        raise
-    except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: not scored, not scored low
-        return recorder.emit(measured(error=f"judge {name}: {describe_exception(error)}", detail=detail))
-    judge_detail: dict[str, Json] = {"name": name, "model": model}
-    if isinstance(value, str):
-        judge_detail |= {"error": value, "raw": str(getattr(verdict, "raw", ""))}
-        failed = measured(
-            error=f"judge {name}: {value}", version=version, detail={**detail, "judge": judge_detail}
-        )
-        return recorder.emit(failed)
-    judge_detail |= {"score": verdict.score, "low": verdict.low, "high": verdict.high}
-    judge_detail |= {"reason": verdict.reason, "raw": verdict.raw}
+    verdict = judge_answer(handle, answer, question, "", contexts)
+    known = cast("dict[str, Json]", measured.keywords["detail"])
+    measured = partial(
+        measured, version=handle.version, detail={**known, "judge": verdict_to_json(handle, verdict)}
+    )
+    if verdict.error:
+        return recorder.emit(measured(error=f"judge {handle.name}: {verdict.error}"))
     measurement = measured(
-        value=value,
+        value=verdict.normalized,
         threshold=threshold,
         reason=f'judge: "{verdict.reason}"' if verdict.reason else "",
-        version=version,
-        detail={**detail, "judge": judge_detail},
     )
-    return recorder.emit(measurement, evidence=[("question", f'"{shorten_text(question)}"')])
-
-
-def _normalized_score(verdict: object) -> float | str:
-    """Return the score of a verdict from 0 to 1, or why it is invalid."""
-    if not isinstance(verdict, Verdict):
-        return f"expected a Verdict, got {describe_value(verdict)}"
-    if verdict.error or verdict.score is None:
-        return verdict.error or "a verdict without a score"
-    value = verdict.normalized if verdict.low < verdict.high else None
-    if value is None or not math.isfinite(value) or not 0 <= value <= 1:
-        return f"a score that is not on its scale: {verdict.score!r} of {verdict.low!r} to {verdict.high!r}"
-    return value
+    evidence = [("question", f'"{shorten_text(question)}"')] if question else []
+    evidence += [
+        (claim.finding, f'"{shorten_text(claim.text, MAX_QUOTED_CHARS)}"')
+        for claim in getattr(verdict, "claims", ())
+        if claim.finding != "supported"
+    ]
+    return recorder.emit(measurement, evidence=evidence)
 
 
 def _context_texts(where: str, contexts: object) -> list[str]:
@@ -311,13 +374,13 @@ def _context_texts(where: str, contexts: object) -> list[str]:
         raise UsageError(
             f"{where}: expected a list of contexts (texts, chunks or hits), got {describe_value(contexts)}"
         )
-    texts = [context.text if isinstance(context, (Hit, Chunk)) else context for context in contexts]
+    texts = [hit.text or "" if isinstance(hit, Hit) else hit for hit in read_hits(contexts)]
     for number, context in enumerate(texts, start=1):
         if not isinstance(context, str):
             raise UsageError(
                 f"{where}: expected contexts that are texts, got {describe_value(context)} as number {number}"
             )
-    return texts
+    return cast("list[str]", texts)
 
 
 def _require_embedder(where: str, given: Embedder | str | None) -> Embedder:

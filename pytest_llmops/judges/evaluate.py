@@ -60,6 +60,7 @@ def resolve_judge(given: object, who: str) -> JudgeHandle:
         UnknownName: There is no judge of that name.
         UsageError: It is not a judge of a single answer.
     """
+    __tracebackhide__ = True
     judge = find_judge(given)
     if not callable(getattr(judge, "judge", None)):
         raise UsageError(

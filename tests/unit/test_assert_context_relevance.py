@@ -102,6 +102,20 @@ def test_a_judge_decides_alone() -> None:
         assert_context_relevance(QUESTION, hits, at_least=0.9, judge=judge)
 
 
+def test_a_judge_of_contexts_is_given_them_as_contexts() -> None:
+    class OfContexts(Judge):
+        looks_at = "contexts"
+
+        def judge(
+            self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+        ) -> Any:
+            assert list(contexts) == CONTEXTS
+            return super().judge(answer, question=question, reference=reference)
+
+    judge = OfContexts(Verdict(score=8, low=0, high=10))
+    assert assert_context_relevance(QUESTION, CONTEXTS, at_least=0.8, judge=judge).value == 0.8
+
+
 def test_a_judge_is_not_asked_about_nothing() -> None:
     judge = Judge(Verdict(score=10))
     with pytest.raises(MeasurementFailed, match="there are no contexts"):

@@ -14,7 +14,8 @@ from support.messages import check_message
 from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
 from pytest_llmops.assertions.grounding import assert_grounded
 from pytest_llmops.errors import UnknownName, UsageError
-from pytest_llmops.protocols import Chunk, Hit, Hits
+from pytest_llmops.judges.grounding import Claim, GroundingVerdict
+from pytest_llmops.protocols import Chunk, Hit, Hits, Verdict
 from pytest_llmops.providers.offline import TfidfEmbedder
 from pytest_llmops.semantics.checks import VERSION
 from pytest_llmops.semantics.grounding import ground_claims, split_claims
@@ -29,7 +30,7 @@ CONTEXTS = [
 
 def test_an_answer_from_its_contexts_passes() -> None:
     answer = "Hello! A refund takes 5 days. On weekdays we ship to Norway. Can I help with anything else?"
-    measurement = assert_grounded(answer, CONTEXTS)
+    measurement = assert_grounded(answer, CONTEXTS, at_least=1.0)
     assert (measurement.name, measurement.value, measurement.threshold) == ("grounding.supported", 1.0, 1.0)
     assert (measurement.status, measurement.version) == ("passed", f"1/checks/{VERSION}/tfidf/1")
     assert measurement.reason == "2 of 2 claims supported; 2 sentences left out"
@@ -78,7 +79,7 @@ def test_what_supports_a_claim(claim: str, supported: bool) -> None:
 )
 def test_who_says_that_he_does_not_know_claims_nothing(answer: str) -> None:
     for contexts in (CONTEXTS, []):
-        measurement = assert_grounded(answer, contexts)
+        measurement = assert_grounded(answer, contexts, at_least=1.0)
         assert measurement.value == 1.0
         check_message(measurement.reason)
 
@@ -86,7 +87,7 @@ def test_who_says_that_he_does_not_know_claims_nothing(answer: str) -> None:
 def test_a_claim_beside_it_counts() -> None:
     answer = "I don't know the exact price. Refunds take 9 days."
     with pytest.raises(MeasurementFailed, check=check_message):
-        assert_grounded(answer, CONTEXTS)
+        assert_grounded(answer, CONTEXTS, at_least=1.0)
 
 
 @pytest.mark.parametrize(
@@ -101,13 +102,108 @@ def test_a_claim_beside_it_counts() -> None:
 )
 def test_an_answer_that_claims_nothing_has_no_score(answer: str | None) -> None:
     with pytest.raises(MeasurementErrored, check=check_message):
-        assert_grounded(answer, CONTEXTS)
+        assert_grounded(answer, CONTEXTS, at_least=1.0)
+
+
+def test_without_a_judge_a_threshold_is_required(shown_frames: Callable[[BaseException], list[str]]) -> None:
+    with pytest.raises(UsageError, match=r"87 % .*RAGTruth.*judge=", check=check_message) as caught:
+        assert_grounded("Refunds take 5 days.", CONTEXTS)
+    assert shown_frames(caught.value) == []
+    assert assert_grounded("Refunds take 5 days.", CONTEXTS, at_least=None).status == "recorded"
+
+
+def test_a_failure_of_the_estimate_says_how_often_it_is_right() -> None:
+    with pytest.raises(MeasurementFailed, match=r"how sure .*87 % .*judge=\"grounding\""):
+        assert_grounded("Refunds take 9 days.", CONTEXTS, at_least=1.0)
+
+
+class Reader:
+    """A judge of claims, as `Grounding` is."""
+
+    name, version, model_name = "reader", "v1", "small"
+    low, high = 0.0, 1.0
+
+    def __init__(self, verdict: Any, pass_at: float | None = 1.0) -> None:
+        self.verdict, self.pass_at = verdict, pass_at
+        self.asked: list[tuple[str, str, list[str]]] = []
+
+    def judge(
+        self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+    ) -> Any:
+        self.asked.append((answer, question + reference, list(contexts)))
+        if isinstance(self.verdict, Exception):
+            raise self.verdict
+        return self.verdict
+
+
+HALF = GroundingVerdict(
+    score=0.5,
+    low=0.0,
+    high=1.0,
+    reason="the days are wrong",
+    claims=(
+        Claim(text="They are paid to the card.", finding="supported", passages=(1,)),
+        Claim(text="Refunds take 9 days.", finding="contradicted", passages=(1,)),
+    ),
+)
+
+
+def test_a_judge_decides_alone() -> None:
+    judge = Reader(HALF)
+    hits = [Hit(id=str(number), text=text, score=1.0) for number, text in enumerate(CONTEXTS)]
+    measurement = assert_grounded("Card, 9 days.", hits, judge=judge, question="How long?", at_least=0.5)
+    assert (measurement.name, measurement.value, measurement.version) == ("grounding.supported", 0.5, "v1")
+    assert measurement.reason == 'judge: "the days are wrong"'
+    assert judge.asked == [("Card, 9 days.", "How long?", CONTEXTS)]
+    with pytest.raises(MeasurementFailed, check=check_message) as caught:
+        assert_grounded("Card, 9 days.", CONTEXTS, judge=judge)
+    assert "contradicted" in str(caught.value)
+    assert "RAGTruth" not in str(caught.value)
+    assert caught.value.measurement.threshold == 1.0
+    assert assert_grounded("Card.", CONTEXTS, judge=Reader(HALF, pass_at=0.4)).threshold == 0.4
+    assert assert_grounded("Card.", CONTEXTS, judge=Reader(HALF), at_least=None).status == "recorded"
+
+
+def test_a_judge_is_not_asked_where_nothing_has_to_be_read() -> None:
+    judge = Reader(HALF)
+    assert assert_grounded("I don't know.", CONTEXTS, judge=judge).value == 1.0
+    with pytest.raises(MeasurementFailed, match="there are no contexts"):
+        assert_grounded("Refunds take 5 days.", [" "], judge=judge)
+    for answer in (None, "", 7):
+        with pytest.raises(MeasurementErrored, check=check_message):
+            assert_grounded(answer, CONTEXTS, judge=judge)
+    assert judge.asked == []
+
+
+@pytest.mark.parametrize("verdict", [Verdict(error="no verdict"), Verdict(score=11), 0.9, OSError("down")])
+def test_a_judge_without_a_score_is_an_error_and_no_low_score(verdict: Any) -> None:
+    with pytest.raises(MeasurementErrored, match=r"grounding.supported could not be scored: judge reader: "):
+        assert_grounded("Refunds take 5 days.", CONTEXTS, judge=Reader(verdict))
+
+
+def test_mistakes_with_a_judge() -> None:
+    class NoContexts:
+        name, version, pass_at = "plain", "1", 1.0
+
+        def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+            raise AssertionError((answer, question, reference))
+
+    arguments: list[dict[str, Any]] = [
+        {"judge": Reader(HALF, pass_at=None)},
+        {"judge": Reader(HALF), "at_least": 7},
+        {"judge": NoContexts()},
+        {"judge": 1},
+        {"judge": Reader(HALF), "question": None},
+    ]
+    for given in arguments:
+        with pytest.raises(UsageError, check=check_message):
+            assert_grounded("Refunds take 5 days.", CONTEXTS, **given)
 
 
 @pytest.mark.parametrize("contexts", [[], [""], [" \n", "..."]])
 def test_without_contexts_nothing_is_supported(contexts: list[str]) -> None:
     with pytest.raises(MeasurementFailed) as caught:
-        assert_grounded("Refunds take 5 days.", contexts)
+        assert_grounded("Refunds take 5 days.", contexts, at_least=1.0)
     assert caught.value.measurement.value == 0.0
     assert "0 of 1 claims supported" in str(caught.value)
     check_message(caught.value)
@@ -122,7 +218,7 @@ def test_hits_and_chunks_are_contexts_too() -> None:
         (text,),
     ]
     for contexts in kinds:
-        assert assert_grounded("Refunds take 5 days.", contexts).value == 1.0
+        assert assert_grounded("Refunds take 5 days.", contexts, at_least=1.0).value == 1.0
 
 
 @pytest.mark.parametrize(
@@ -142,7 +238,7 @@ def test_arguments_of_the_wrong_form(
     error: type[Exception],
     shown_frames: Callable[[BaseException], list[str]],
 ) -> None:
-    given = {"contexts": CONTEXTS, **arguments}
+    given = {"contexts": CONTEXTS, "at_least": 1.0, **arguments}
     with pytest.raises(error, check=check_message) as caught:
         assert_grounded("Refunds take 5 days.", **given)
     if error is UsageError:
@@ -172,14 +268,14 @@ class Broken:
 )
 def test_an_embedder_that_fails_is_an_error_and_no_low_score(rows: Any) -> None:
     with pytest.raises(MeasurementErrored, check=check_message):
-        assert_grounded(
-            "Refunds take 5 days.", CONTEXTS[:1] and ["Refunds take 5 days."], embedder=Broken(rows)
-        )
+        assert_grounded("Refunds take 5 days.", ["Refunds take 5 days."], at_least=1.0, embedder=Broken(rows))
 
 
 def test_a_mistake_that_the_embedder_tells_stays_one() -> None:
     with pytest.raises(UsageError, match=r"^pip install it$"):
-        assert_grounded("Refunds take 5 days.", CONTEXTS, embedder=Broken(UsageError("pip install it")))
+        assert_grounded(
+            "Refunds take 5 days.", CONTEXTS, at_least=1.0, embedder=Broken(UsageError("pip install it"))
+        )
 
 
 def test_it_is_recorded_with_its_label() -> None:
@@ -226,7 +322,9 @@ def test_what_an_answer_claims(answer: str, expected: tuple[str, ...]) -> None:
 def test_foreign_text_stays_in_its_line() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_grounded(
-            "Refunds \x1b[2J take 99 days" + " x" * 500, ["Refunds take 5 days \x1b]0; sometimes."]
+            "Refunds \x1b[2J take 99 days" + " x" * 500,
+            ["Refunds take 5 days \x1b]0; sometimes."],
+            at_least=1.0,
         )
     assert "\x1b" not in str(caught.value)
     assert max(map(len, str(caught.value).splitlines())) < 300
@@ -234,12 +332,14 @@ def test_foreign_text_stays_in_its_line() -> None:
 
 def test_other_languages_have_words_and_numbers() -> None:
     german = ["Die Rückerstattung dauert 5 Tage. Der Versand ist ab 50 Euro kostenlos."]
-    assert assert_grounded("Die Rückerstattung dauert 5 Tage.", german).value == 1.0
+    assert assert_grounded("Die Rückerstattung dauert 5 Tage.", german, at_least=1.0).value == 1.0
     with pytest.raises(MeasurementFailed):
-        assert_grounded("Die Rückerstattung dauert 9 Tage.", german)
+        assert_grounded("Die Rückerstattung dauert 9 Tage.", german, at_least=1.0)
     # A noun is no name there, whatever its capital says.
-    assert assert_grounded("Der Versand ist ab 50 Euro für Kunden kostenlos.", german).value == 1.0
-    assert assert_grounded("退款需要5天。", ["退款需要5天。我们在周末发货。"]).value == 1.0
+    assert (
+        assert_grounded("Der Versand ist ab 50 Euro für Kunden kostenlos.", german, at_least=1.0).value == 1.0
+    )
+    assert assert_grounded("退款需要5天。", ["退款需要5天。我们在周末发货。"], at_least=1.0).value == 1.0
 
 
 def test_a_book_as_context_and_a_long_answer_end() -> None:
@@ -248,7 +348,7 @@ def test_a_book_as_context_and_a_long_answer_end() -> None:
     answer = " ".join(f"Room {n} of the Harrow house holds {n % 97} chairs." for n in range(0, 4_000, 800))
     assert all(one.supported for one in ground_claims(split_claims(answer).claims, contexts))
     with pytest.raises(MeasurementErrored, check=check_message):
-        assert_grounded("Rooms hold chairs. " * 1_001, contexts)
+        assert_grounded("Rooms hold chairs. " * 1_001, contexts, at_least=1.0)
 
 
 def accuracy(sources: tuple[Source, ...], embedder: Any) -> float:

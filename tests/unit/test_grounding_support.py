@@ -155,11 +155,16 @@ def test_a_negation_of_something_else_does_not() -> None:
 def test_that_most_checks_know_english_only_is_said() -> None:
     answer, context = "Der Urlaub ist nicht übertragbar.", "Der Urlaub ist übertragbar."
     with pytest.raises(MeasurementFailed, check=check_message) as caught:
-        assert_grounded(answer, [context])
+        assert_grounded(answer, [context], at_least=1.0)
     told = caught.value.measurement.detail["not looked at"]
     assert isinstance(told, list)
     assert "no check for negation in this language (looks like German)" in told
-    assert assert_grounded("Refunds take 5 days.", ["Refunds take 5 days."]).detail["not looked at"] == []
+    assert (
+        assert_grounded("Refunds take 5 days.", ["Refunds take 5 days."], at_least=1.0).detail[
+            "not looked at"
+        ]
+        == []
+    )
 
 
 @pytest.mark.parametrize("filler", [" " * 200_000, "[" * 50_000, "(see " * 20_000, "[1" * 50_000])

@@ -111,30 +111,41 @@ def assert_grounded(
     measured = partial(Measurement, name="grounding.supported", label=label, detail=detail)
     if handle is not None:
         return _judge_grounding(measured, threshold, handle, text, question=question, contexts=texts)
-    resolved_embedder = _require_embedder("assert_grounded", embedder)
-    version = f"{VERSION}/checks/{checks.VERSION}/{resolved_embedder.version}"
-    measured = partial(measured, version=version)
-    if not isinstance(text, str):
-        return recorder.emit(measured(error=f"expected a text, got {type(text).__name__}"))
-    statement = split_claims(text)
+    used = _require_embedder("assert_grounded", embedder)
+    measured = partial(measured, version=f"{VERSION}/checks/{checks.VERSION}/{used.version}")
+    return _estimate_grounding(measured, threshold, used, text, texts)
+
+
+def _estimate_grounding(
+    measured: partial[Measurement],
+    threshold: float | None,
+    embedder: Embedder,
+    answer: object,
+    contexts: Sequence[str],
+) -> Measurement:
+    __tracebackhide__ = True
+    if not isinstance(answer, str):
+        return recorder.emit(measured(error=f"expected a text, got {type(answer).__name__}"))
+    statement = split_claims(answer)
+    detail = cast("dict[str, Json]", measured.keywords["detail"])
     detail["left out"] = [shorten_text(sentence) for sentence in statement.left_out[:MAX_DETAIL_CLAIMS]]
-    problem = _why_no_claims(text, statement)
+    problem = _why_no_claims(answer, statement)
     if problem:
         return recorder.emit(measured(error=problem))
-    close = default_threshold(resolved_embedder, recorder.current_settings())
+    close = default_threshold(embedder, recorder.current_settings())
     try:
         claims = ground_claims(
-            statement.claims, texts, embedder=with_vector_cache(resolved_embedder), threshold=close
+            statement.claims, contexts, embedder=with_vector_cache(embedder), threshold=close
         )
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
-        return recorder.emit(measured(error=_format_embedder_error(resolved_embedder, error)))
+        return recorder.emit(measured(error=_format_embedder_error(embedder, error)))
     skipped_checks = list(dict.fromkeys(text for claim in claims for text in claim.without))
     measurement = measured(
         value=sum(claim.supported for claim in claims) / len(claims) if claims else 1.0,
         threshold=threshold,
-        reason=_format_claims_reason(claims, statement, texts),
+        reason=_format_claims_reason(claims, statement, contexts),
         detail={
             **detail,
             "claims": [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]],

@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pytest_llmops import recorder
+from pytest_llmops._util.framework_objects import read_answer, read_hits
 from pytest_llmops.assertions._arguments import component_name, describe_value, parse_share_threshold
 from pytest_llmops.errors import UsageError, describe_exception
-from pytest_llmops.framework_objects import read_answer, read_hits
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,
     check_texts,
@@ -310,15 +310,7 @@ def assert_context_relevance(
     measured = partial(Measurement, name="retrieval.context_relevance", label=label, detail=detail)
     if judge is not None:
         handle = resolve_judge(judge, "assert_context_relevance")
-        if skipped := skipped_measurement("retrieval.context_relevance", label):
-            return skipped
-        if not any(text.strip() for text in texts):
-            return recorder.emit(measured(value=0.0, threshold=threshold, reason="there are no contexts"))
-        own_contexts = texts if getattr(handle.judge, "looks_at", "answer") == "contexts" else ()
-        joined = "\n\n".join(texts)
-        return _emit_judge_score(
-            measured, threshold, handle, joined, question=question, contexts=own_contexts
-        )
+        return _judge_relevance(measured, threshold, handle, question, texts)
     resolved_embedder = _require_embedder("assert_context_relevance", embedder)
     version = f"{VERSION}/{resolved_embedder.version}"
     try:
@@ -345,6 +337,23 @@ def assert_context_relevance(
     nearest = f'"{shorten_text(estimate.nearest)}"' if estimate.nearest else ""
     pairs = (("question", f'"{shorten_text(question)}"'), ("in no context", words), ("nearest", nearest))
     return recorder.emit(measurement, evidence=[(key, text) for key, text in pairs if text])
+
+
+def _judge_relevance(
+    measured: partial[Measurement],
+    threshold: float | None,
+    handle: JudgeHandle,
+    question: str,
+    contexts: Sequence[str],
+) -> Measurement:
+    __tracebackhide__ = True
+    if skipped := skipped_measurement("retrieval.context_relevance", measured.keywords["label"]):
+        return skipped
+    if not any(text.strip() for text in contexts):
+        return recorder.emit(measured(value=0.0, threshold=threshold, reason="there are no contexts"))
+    own_contexts = contexts if getattr(handle.judge, "looks_at", "answer") == "contexts" else ()
+    joined = "\n\n".join(contexts)
+    return _emit_judge_score(measured, threshold, handle, joined, question=question, contexts=own_contexts)
 
 
 def _emit_judge_score(

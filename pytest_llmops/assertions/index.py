@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
+from pytest_llmops._util.framework_objects import is_retriever, search_any
 from pytest_llmops.errors import UsageError, describe_exception
-from pytest_llmops.framework_objects import is_retriever, search_any
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.protocols import Retriever
 from pytest_llmops.retrievers import freshness

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops import recorder
+from pytest_llmops._util.framework_objects import is_retriever
 from pytest_llmops.assertions._arguments import describe_value, parse_share_threshold
 from pytest_llmops.cases.queries import Query, Ranking, collect_rankings, load_queries, parse_ranking
 from pytest_llmops.errors import LLMOpsError, UsageError
-from pytest_llmops.framework_objects import is_retriever
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.metrics.ranking import Scores, bootstrap_interval, evaluate, parse_metric
 from pytest_llmops.metrics.retrieval import METRICS

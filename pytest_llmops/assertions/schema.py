@@ -10,10 +10,10 @@ from os import PathLike
 from typing import Any
 
 from pytest_llmops import recorder, schemas
+from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.errors import UsageError, WireError, describe_exception
-from pytest_llmops.framework_objects import read_answer
 from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
 from pytest_llmops.schemas import Difference, Engine, Schema, json_extraction
 from pytest_llmops.schemas.differences import MAX_DIFFERENCES, format_json_path

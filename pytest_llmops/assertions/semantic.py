@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
+from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.errors import UsageError, describe_exception
-from pytest_llmops.framework_objects import read_answer
 from pytest_llmops.measurement import (
     Json,
     Measurement,

@@ -10,10 +10,10 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+from pytest_llmops._util.framework_objects import is_retriever, read_hits, search_any
 from pytest_llmops.cases.files import Case, load_cases
 from pytest_llmops.cases.trec import read_qrels, read_run
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception, find_closest_name
-from pytest_llmops.framework_objects import is_retriever, read_hits, search_any
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.metrics.ranking import rank_by_score
 from pytest_llmops.protocols import Hit

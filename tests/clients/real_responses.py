@@ -13,7 +13,7 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from pytest_llmops import assert_grounded, assert_schema, assert_semantic
-from pytest_llmops.framework_objects import read_answer
+from pytest_llmops._util.framework_objects import read_answer
 
 
 class Same:

@@ -19,8 +19,8 @@ from pytest_llmops import (
     assert_search_latency,
     assert_semantic,
 )
+from pytest_llmops._util.framework_objects import is_retriever, read_answer, read_hits, search_any
 from pytest_llmops.errors import UsageError
-from pytest_llmops.framework_objects import is_retriever, read_answer, read_hits, search_any
 from pytest_llmops.protocols import Chunk, Completion, Hit, Hits, Message
 
 pytestmark = pytest.mark.usefixtures("alone")

@@ -15,7 +15,7 @@ WORDS = ("<s>", "<pad>", "</s>", "<unk>", "haus", "garten", "refund")
 DIM, INNER, WINDOW = 384, 8, 4
 
 
-def write_safetensors(path: Path, arrays: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+def write_safetensors(path: Path, arrays: dict[str, np.ndarray]) -> None:
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     parts, offset = [], 0
     for key, array in arrays.items():
@@ -32,7 +32,7 @@ def tiny_model(folder: Path, *, layers: int = 2) -> tuple[Path, LocalModel]:
     """Write a network with random numbers and a tokenizer of words, and return the folder and the model."""
     random = np.random.default_rng(1)
 
-    def numbers(*shape: int) -> np.ndarray:  # type: ignore[type-arg]
+    def numbers(*shape: int) -> np.ndarray:
         return random.normal(0, 0.3, shape).astype("<f4")
 
     shapes: dict[str, tuple[int, ...]] = {
@@ -53,7 +53,7 @@ def tiny_model(folder: Path, *, layers: int = 2) -> tuple[Path, LocalModel]:
             shapes |= {f"{base}.{name}.weight": (DIM,), f"{base}.{name}.bias": (DIM,)}
     folder.mkdir(parents=True)
     write_safetensors(folder / WEIGHTS, {name: numbers(*shape) for name, shape in shapes.items()})
-    tokenizer = {
+    tokenizer: dict[str, object] = {
         "version": "1.0",
         "added_tokens": [],
         "normalizer": None,

@@ -12,7 +12,7 @@ from pytest_llmops._util.json_values import JsonObject, as_mapping, as_text
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Exchange
-from pytest_llmops.trace import prices, routes, streams, usage
+from pytest_llmops.trace import openai, prices, routes, streams
 from pytest_llmops.trace.fields import UNREAD_SCHEMA, ParsedReply, ParsedRequest, arguments_json
 
 ERROR_STATUS = 400
@@ -47,16 +47,18 @@ def read_call(exchange: Exchange) -> Call:
     request = as_mapping(exchange.request)
     provider, endpoint, call_format = route.choose_format(request)
     body = streams.read_body(exchange.content_type, exchange.body)
-    reply, ended = body.first, True
+    reply, ended = body.events[0] if body.events else {}, True
     if call_format is None:
         counts = as_mapping(reply.get("usage"))
         parsed_request = ParsedRequest()
-        parsed_reply = ParsedReply(model=as_text(reply.get("model")), usage=usage.read_openai_usage(counts))
+        parsed_reply = ParsedReply(model=as_text(reply.get("model")), usage=openai.read_openai_usage(counts))
     else:
         if body.streamed:
             reply, ended = call_format.join_events(body.events)
         parsed_request, parsed_reply = call_format.read_request(request), call_format.read_reply(reply)
-    error = _error_text(reply, exchange.status) or _stream_error_text(body)
+    error = _error_text(reply, exchange.status)
+    if body.streamed and not error:
+        error = next(filter(None, (_error_text(event, None) for event in body.events)), "")
     model = parsed_reply.model or parsed_request.model or as_text(request.get("model")) or route.model
     model = route.model if route.model_first else model
     cost_usd = parsed_reply.cost_usd if provider == "openrouter" else None
@@ -102,12 +104,6 @@ def _error_text(reply: JsonObject, status: int | None) -> str:
         message = next((reply[key] for key in ("message", "Message", "detail") if reply.get(key)), "")
         return arguments_json(message)
     return ""
-
-
-def _stream_error_text(body: streams.ReplyBody) -> str:
-    events = body.events if body.streamed else []
-    errors = (event for event in events if "error" in event or event.get("type") == "error")
-    return next(filter(None, (_error_text(event, None) for event in errors)), "")
 
 
 def _list_unread(

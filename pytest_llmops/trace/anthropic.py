@@ -12,22 +12,8 @@ from typing import Any
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, join_texts
 from pytest_llmops.protocols import Message
-from pytest_llmops.trace.fields import (
-    CallFormat,
-    ParsedReply,
-    ParsedRequest,
-    as_role,
-    as_token_count,
-    content_text,
-    format_part,
-    format_tool_call,
-    join_blocks,
-    normalize_arguments,
-    read_tool_call,
-    split_messages,
-    tool_definition,
-    usage_with_cache,
-)
+from pytest_llmops.trace import fields
+from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 _COUNT_KEYS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _DELTA_KEYS = {
@@ -41,17 +27,17 @@ _DELTA_KEYS = {
 class _MessagesFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         system = request.get("system")
-        messages = [Message("system", content_text(system))] if system else []
+        messages = [Message("system", fields.content_text(system))] if system else []
         for message in as_mappings(request.get("messages")):
-            role, content = as_role(message.get("role")), message.get("content")
+            role, content = fields.as_role(message.get("role")), message.get("content")
             if isinstance(content, list):
-                messages += split_messages(
+                messages += fields.split_messages(
                     role, as_mappings(content), _format_tool_result_block, _format_content_block
                 )
             else:
-                messages.append(Message(role, content_text(content)))
+                messages.append(Message(role, fields.content_text(content)))
         tools = [
-            tool_definition(
+            fields.tool_definition(
                 as_text(tool.get("name")) or as_text(tool.get("type")),
                 tool.get("description"),
                 tool.get("input_schema"),
@@ -64,10 +50,10 @@ class _MessagesFormat(CallFormat):
         content = reply.get("content")
         blocks = as_mappings(content)
         counts = as_mapping(reply.get("usage"))
-        one_hour_tokens = as_token_count(
+        one_hour_tokens = fields.as_token_count(
             as_mapping(counts.get("cache_creation")).get("ephemeral_1h_input_tokens")
         )
-        thinking_tokens = as_token_count(
+        thinking_tokens = fields.as_token_count(
             as_mapping(counts.get("output_tokens_details")).get("thinking_tokens")
         )
         return ParsedReply(
@@ -75,9 +61,9 @@ class _MessagesFormat(CallFormat):
             thinking=join_texts(
                 (block for block in blocks if block.get("type") == "thinking"), "thinking", "\n"
             ),
-            tool_calls=[read_tool_call(block) for block in blocks if _is_tool_use(block)],
+            tool_calls=[fields.read_tool_call(block) for block in blocks if _is_tool_use(block)],
             finish_reason=as_text(reply.get("stop_reason")),
-            usage=replace(usage_with_cache(counts, *_COUNT_KEYS), reasoning_tokens=thinking_tokens),
+            usage=replace(fields.usage_with_cache(counts, *_COUNT_KEYS), reasoning_tokens=thinking_tokens),
             model=as_text(reply.get("model")),
             known=isinstance(content, list),
             priced={"cache_write_1h_tokens": one_hour_tokens} if one_hour_tokens else {},
@@ -89,7 +75,7 @@ class _MessagesFormat(CallFormat):
         blocks: dict[int, dict[str, Any]] = {}
         for event in events:
             kind = event.get("type")
-            number = as_token_count(event.get("index")) or 0
+            number = fields.as_token_count(event.get("index")) or 0
             if kind == "message_start":
                 reply |= as_mapping(event.get("message"))
                 counts |= _drop_nulls(reply.get("usage"))
@@ -107,27 +93,31 @@ class _MessagesFormat(CallFormat):
                 counts |= _drop_nulls(event.get("usage"))
         for block in blocks.values():
             if "input_json" in block:
-                block["input"] = normalize_arguments(block["input_json"])
+                block["input"] = fields.normalize_arguments(block["input_json"])
         if blocks or reply:
-            reply |= {"content": join_blocks(blocks), "usage": counts}
+            reply |= {"content": fields.join_blocks(blocks), "usage": counts}
         return reply, bool(events) and events[-1].get("type") == "message_stop"
 
 
 def _format_tool_result_block(block: JsonObject) -> str | None:
     is_result = as_text(block.get("type")).endswith("tool_result")
-    return content_text(block.get("content")) if is_result else None
+    return fields.content_text(block.get("content")) if is_result else None
 
 
 def _format_content_block(block: JsonObject) -> str:
-    return format_tool_call(read_tool_call(block)) if _is_tool_use(block) else format_part(block)
+    return (
+        fields.format_tool_call(fields.read_tool_call(block))
+        if _is_tool_use(block)
+        else fields.format_part(block)
+    )
 
 
 def _is_tool_use(block: JsonObject) -> bool:
     return as_text(block.get("type")).endswith("tool_use")
 
 
-def _drop_nulls(fields: object) -> dict[str, Any]:
-    return {key: value for key, value in as_mapping(fields).items() if value is not None}
+def _drop_nulls(value: object) -> dict[str, Any]:
+    return {key: field for key, field in as_mapping(value).items() if field is not None}
 
 
 MESSAGES = _MessagesFormat()

@@ -19,26 +19,8 @@ from pytest_llmops._util.json_values import (
     join_texts,
 )
 from pytest_llmops.protocols import ToolDefinition, Usage
-from pytest_llmops.trace.fields import (
-    CallFormat,
-    ParsedReply,
-    ParsedRequest,
-    arguments_json,
-    as_role,
-    as_token_count,
-    describe_unread_answers,
-    embedding_reply,
-    format_tool_call,
-    join_blocks,
-    normalize_arguments,
-    read_tool_call,
-    split_messages,
-    sum_known_counts,
-    system_message,
-    tool_definition,
-    usage_with_cache,
-    user_messages,
-)
+from pytest_llmops.trace import fields
+from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 METRICS_KEY = "amazon-bedrock-invocationMetrics"
 _CONVERSE_COUNT_KEYS = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
@@ -52,11 +34,13 @@ _METRICS_COUNT_KEYS = (
 
 class _ConverseFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
-        messages = system_message("\n".join(map(_format_converse_block, as_mappings(request.get("system")))))
+        messages = fields.system_message(
+            "\n".join(map(_format_converse_block, as_mappings(request.get("system"))))
+        )
         for message in as_mappings(request.get("messages")):
             blocks = as_mappings(message.get("content"))
-            messages += split_messages(
-                as_role(message.get("role")), blocks, _format_converse_result, _format_converse_block
+            messages += fields.split_messages(
+                fields.as_role(message.get("role")), blocks, _format_converse_result, _format_converse_block
             )
         tools = [*_read_tool_specs(as_mapping(request.get("toolConfig")).get("tools"))]
         unread = ["a prompt kept by the server (promptVariables)"] if request.get("promptVariables") else []
@@ -71,7 +55,9 @@ class _ConverseFormat(CallFormat):
         tool_uses = [as_mapping(block.get("toolUse")) for block in blocks]
         counts = as_mapping(reply.get("usage"))
         cached = [item for item in as_mappings(counts.get("cacheDetails")) if item.get("ttl") == "1h"]
-        one_hour_tokens = sum_known_counts(*(as_token_count(item.get("inputTokens")) for item in cached))
+        one_hour_tokens = fields.sum_known_counts(
+            *(fields.as_token_count(item.get("inputTokens")) for item in cached)
+        )
         return ParsedReply(
             output="".join(
                 as_text(block.get("text"))
@@ -79,9 +65,9 @@ class _ConverseFormat(CallFormat):
                 for block in blocks
             ),
             thinking=join_texts(filter(None, reasoning), separator="\n"),
-            tool_calls=[read_tool_call(use, id_key="toolUseId") for use in tool_uses if use],
+            tool_calls=[fields.read_tool_call(use, id_key="toolUseId") for use in tool_uses if use],
             finish_reason=as_text(reply.get("stopReason")),
-            usage=usage_with_cache(counts, *_CONVERSE_COUNT_KEYS)
+            usage=fields.usage_with_cache(counts, *_CONVERSE_COUNT_KEYS)
             if counts
             else _read_invocation_metrics(reply),
             known=bool(message),
@@ -100,10 +86,10 @@ class _ConverseFormat(CallFormat):
             stop, metadata = as_mapping(event.get("messageStop")), as_mapping(event.get("metadata"))
             if start:
                 use = as_mapping(as_mapping(start.get("start")).get("toolUse"))
-                number = as_token_count(start.get("contentBlockIndex")) or 0
+                number = fields.as_token_count(start.get("contentBlockIndex")) or 0
                 blocks[number] = {"toolUse": {**use, "input": ""}} if use else {}
             if delta:
-                block = blocks.setdefault(as_token_count(delta.get("contentBlockIndex")) or 0, {})
+                block = blocks.setdefault(fields.as_token_count(delta.get("contentBlockIndex")) or 0, {})
                 _append_converse_delta(block, as_mapping(delta.get("delta")))
             if stop:
                 reply["stopReason"] = stop.get("stopReason")
@@ -114,9 +100,9 @@ class _ConverseFormat(CallFormat):
             ended = ended or bool(metadata)
         for block in blocks.values():
             if "toolUse" in block:
-                block["toolUse"]["input"] = normalize_arguments(block["toolUse"]["input"])
+                block["toolUse"]["input"] = fields.normalize_arguments(block["toolUse"]["input"])
         if blocks or reply:
-            reply["output"] = {"message": {"role": "assistant", "content": join_blocks(blocks)}}
+            reply["output"] = {"message": {"role": "assistant", "content": fields.join_blocks(blocks)}}
         return reply, ended
 
 
@@ -131,10 +117,10 @@ def _format_converse_block(block: JsonObject) -> str:
     if "text" in block:
         return as_text(block["text"])
     if "json" in block:
-        return arguments_json(block["json"])
+        return fields.arguments_json(block["json"])
     tool_use = block.get("toolUse")
     if isinstance(tool_use, dict):
-        return format_tool_call(read_tool_call(tool_use))
+        return fields.format_tool_call(fields.read_tool_call(tool_use))
     guarded = as_text(as_mapping(as_mapping(block.get("guardContent")).get("text")).get("text"))
     return guarded or f"[{next(iter(block), 'part')}]"
 
@@ -144,9 +130,9 @@ def _read_tool_specs(tools: object) -> Iterator[ToolDefinition]:
         tool = as_mapping(entry.get("toolSpec"))
         if tool:
             schema = as_mapping(tool.get("inputSchema")).get("json")
-            yield tool_definition(as_text(tool.get("name")), tool.get("description"), schema)
+            yield fields.tool_definition(as_text(tool.get("name")), tool.get("description"), schema)
         elif isinstance(entry.get("systemTool"), dict):
-            yield tool_definition(as_text(entry["systemTool"].get("name")))
+            yield fields.tool_definition(as_text(entry["systemTool"].get("name")))
 
 
 def _append_converse_delta(block: dict[str, Any], delta: JsonObject) -> None:
@@ -163,7 +149,7 @@ def _append_converse_delta(block: dict[str, Any], delta: JsonObject) -> None:
 
 def _read_invocation_metrics(reply: JsonObject) -> Usage:
     """Read the token counts that Bedrock adds to the end of a stream of any model."""
-    return usage_with_cache(as_mapping(reply.get(METRICS_KEY)), *_METRICS_COUNT_KEYS)
+    return fields.usage_with_cache(as_mapping(reply.get(METRICS_KEY)), *_METRICS_COUNT_KEYS)
 
 
 _RESULT_LIST_KEYS = ("results", "outputs", "generations", "completions")
@@ -175,28 +161,32 @@ class _InvokeTextFormat(CallFormat):
     """Texts of Titan, Llama, Mistral, Jurassic and older models, which differ in their keys."""
 
     def read_request(self, request: JsonObject) -> ParsedRequest:
-        messages = system_message(as_text(request.get("system")))
+        messages = fields.system_message(as_text(request.get("system")))
         prompt = as_text(request.get("prompt")) or as_text(request.get("inputText"))
-        return ParsedRequest([*messages, *user_messages([prompt] if prompt else [])])
+        return ParsedRequest([*messages, *fields.user_messages([prompt] if prompt else [])])
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
         results = next(
             (as_mappings(reply[key]) for key in _RESULT_LIST_KEYS if as_mappings(reply.get(key))), []
         )
         first = first_mapping(results)
-        fields = {**reply, **first, **as_mapping(first.get("data"))}
-        text_key = next((key for key in _OUTPUT_TEXT_KEYS if isinstance(fields.get(key), str)), "")
-        reason = next((fields[key] for key in _STOP_REASON_KEYS if fields.get(key)), "")
+        merged = {**reply, **first, **as_mapping(first.get("data"))}
+        text_key = next((key for key in _OUTPUT_TEXT_KEYS if isinstance(merged.get(key), str)), "")
+        reason = next((merged[key] for key in _STOP_REASON_KEYS if merged.get(key)), "")
         usage = Usage(
-            input_tokens=as_token_count(reply.get("prompt_token_count", reply.get("inputTextTokenCount"))),
-            output_tokens=as_token_count(fields.get("generation_token_count", fields.get("tokenCount"))),
+            input_tokens=fields.as_token_count(
+                reply.get("prompt_token_count", reply.get("inputTextTokenCount"))
+            ),
+            output_tokens=fields.as_token_count(
+                merged.get("generation_token_count", merged.get("tokenCount"))
+            ),
         )
         return ParsedReply(
-            output=as_text(fields.get(text_key)),
+            output=as_text(merged.get(text_key)),
             finish_reason=as_text(reason) or as_text(as_mapping(reason).get("reason")),
             usage=usage if usage != Usage() else _read_invocation_metrics(reply),
             known=bool(text_key),
-            unread=describe_unread_answers(len(results)),
+            unread=fields.describe_unread_answers(len(results)),
         )
 
     def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
@@ -208,7 +198,7 @@ class _InvokeTextFormat(CallFormat):
             for key in (METRICS_KEY, "prompt_token_count", "inputTextTokenCount", "generation_token_count"):
                 if event.get(key) is not None:
                     joined[key] = event[key]
-            output_tokens = as_token_count(event.get("totalOutputTextTokenCount"))
+            output_tokens = fields.as_token_count(event.get("totalOutputTextTokenCount"))
             if output_tokens is not None:
                 joined["tokenCount"] = output_tokens
         if any(reply.known for reply in replies):
@@ -223,11 +213,11 @@ class _InvokeEmbeddingFormat(CallFormat):
         params = as_mapping(request.get("singleEmbeddingParams"))
         contents = as_texts(request.get("inputText")) or as_texts(as_mapping(params.get("text")).get("value"))
         contents += ["[image]"] if request.get("inputImage") or params.get("image") else []
-        return ParsedRequest(user_messages(contents))
+        return ParsedRequest(fields.user_messages(contents))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
-        usage = Usage(input_tokens=as_token_count(reply.get("inputTextTokenCount")))
-        return embedding_reply(reply, usage)
+        usage = Usage(input_tokens=fields.as_token_count(reply.get("inputTextTokenCount")))
+        return fields.embedding_reply(reply, usage)
 
 
 CONVERSE = _ConverseFormat()

@@ -18,26 +18,8 @@ from pytest_llmops._util.json_values import (
     join_texts,
 )
 from pytest_llmops.protocols import Message, Role, ToolCall, Usage
-from pytest_llmops.trace.fields import (
-    CallFormat,
-    ParsedReply,
-    ParsedRequest,
-    arguments_json,
-    as_role,
-    as_token_count,
-    content_text,
-    describe_unread_answers,
-    embedding_reply,
-    format_chat_message,
-    format_tool_call,
-    join_blocks,
-    join_lines,
-    read_chat_tool_calls,
-    read_chat_tools,
-    system_message,
-    tool_definition,
-    user_messages,
-)
+from pytest_llmops.trace import fields
+from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 _V1_ROLES: dict[str, Role] = {"CHATBOT": "assistant", "SYSTEM": "system", "TOOL": "tool"}
 _MAX_NUMBER = 1e15
@@ -48,12 +30,12 @@ class _CohereChatFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         messages = [
             Message(
-                as_role(message.get("role")),
-                join_lines(as_text(message.get("tool_plan")), format_chat_message(message)),
+                fields.as_role(message.get("role")),
+                fields.join_lines(as_text(message.get("tool_plan")), fields.format_chat_message(message)),
             )
             for message in as_mappings(request.get("messages"))
         ]
-        tools = [*read_chat_tools(request.get("tools"))]
+        tools = [*fields.read_chat_tools(request.get("tools"))]
         return ParsedRequest(messages, tools, _describe_documents(request))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
@@ -64,7 +46,7 @@ class _CohereChatFormat(CallFormat):
         return ParsedReply(
             output=join_texts(blocks) or as_text(content),
             thinking=thinking or as_text(plan),
-            tool_calls=[*read_chat_tool_calls(message.get("tool_calls"))],
+            tool_calls=[*fields.read_chat_tool_calls(message.get("tool_calls"))],
             finish_reason=as_text(reply.get("finish_reason")),
             usage=_read_billed_usage(reply.get("usage")),
             known=bool(message),
@@ -78,7 +60,7 @@ class _CohereChatFormat(CallFormat):
         for event in events:
             delta = as_mapping(event.get("delta"))
             part = as_mapping(delta.get("message"))
-            number = as_token_count(event.get("index")) or 0
+            number = fields.as_token_count(event.get("index")) or 0
             kind = event.get("type")
             if kind in ("content-start", "content-delta"):
                 _append_content(blocks.setdefault(number, {}), as_mapping(part.get("content")))
@@ -96,9 +78,11 @@ class _CohereChatFormat(CallFormat):
             elif kind == "message-end":
                 end = delta
         if blocks:
-            message["content"] = join_blocks(blocks)
+            message["content"] = fields.join_blocks(blocks)
         if calls:
-            message["tool_calls"] = [{"id": call["id"], "function": call} for call in join_blocks(calls)]
+            message["tool_calls"] = [
+                {"id": call["id"], "function": call} for call in fields.join_blocks(calls)
+            ]
         return {**end, "message": message}, bool(end)
 
 
@@ -114,9 +98,9 @@ def _read_billed_usage(value: object) -> Usage:
     is_billed = "input_tokens" in billed or "output_tokens" in billed
     tokens = billed if is_billed else as_mapping(counts.get("tokens"))
     return Usage(
-        input_tokens=as_token_count(tokens.get("input_tokens")),
-        output_tokens=as_token_count(tokens.get("output_tokens")),
-        cached_tokens=as_token_count(counts.get("cached_tokens")),
+        input_tokens=fields.as_token_count(tokens.get("input_tokens")),
+        output_tokens=fields.as_token_count(tokens.get("output_tokens")),
+        cached_tokens=fields.as_token_count(counts.get("cached_tokens")),
     )
 
 
@@ -128,20 +112,21 @@ def _append_content(block: dict[str, Any], content: JsonObject) -> None:
 
 class _CohereChatV1Format(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
-        messages = system_message(as_text(request.get("preamble")))
+        messages = fields.system_message(as_text(request.get("preamble")))
         for message in as_mappings(request.get("chat_history")):
-            lines = join_lines(
+            lines = fields.join_lines(
                 as_text(message.get("message")),
-                *map(format_tool_call, _read_v1_calls(message.get("tool_calls"))),
-                *map(arguments_json, as_mappings(message.get("tool_results"))),
+                *map(fields.format_tool_call, _read_v1_calls(message.get("tool_calls"))),
+                *map(fields.arguments_json, as_mappings(message.get("tool_results"))),
             )
             messages.append(Message(_V1_ROLES.get(as_text(message.get("role")), "user"), lines))
-        messages += user_messages([as_text(request["message"])] if request.get("message") else [])
+        messages += fields.user_messages([as_text(request["message"])] if request.get("message") else [])
         messages += [
-            Message("tool", arguments_json(result)) for result in as_mappings(request.get("tool_results"))
+            Message("tool", fields.arguments_json(result))
+            for result in as_mappings(request.get("tool_results"))
         ]
         tools = [
-            tool_definition(
+            fields.tool_definition(
                 as_text(tool.get("name")), tool.get("description"), tool.get("parameter_definitions")
             )
             for tool in as_mappings(request.get("tools"))
@@ -176,7 +161,7 @@ class _CohereChatV1Format(CallFormat):
 
 def _read_v1_calls(calls: object) -> list[ToolCall]:
     return [
-        ToolCall(name=as_text(call.get("name")), arguments=arguments_json(call.get("parameters")))
+        ToolCall(name=as_text(call.get("name")), arguments=fields.arguments_json(call.get("parameters")))
         for call in as_mappings(calls)
     ]
 
@@ -186,7 +171,7 @@ class _CohereGenerateFormat(_CohereChatV1Format):
 
     def read_request(self, request: JsonObject) -> ParsedRequest:
         prompt = as_text(request.get("prompt"))
-        return ParsedRequest(user_messages([prompt]))
+        return ParsedRequest(fields.user_messages([prompt]))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
         generations = as_mappings(reply.get("generations"))
@@ -196,21 +181,21 @@ class _CohereGenerateFormat(_CohereChatV1Format):
             finish_reason=as_text(first.get("finish_reason")) or as_text(reply.get("finish_reason")),
             usage=_read_billed_usage(reply.get("meta")),
             known=bool(generations) or "text" in reply,
-            unread=describe_unread_answers(len(generations)),
+            unread=fields.describe_unread_answers(len(generations)),
         )
 
 
 class _CohereEmbedFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         contents = as_texts(request.get("texts")) or [
-            content_text(item.get("content")) for item in as_mappings(request.get("inputs"))
+            fields.content_text(item.get("content")) for item in as_mappings(request.get("inputs"))
         ]
         images = request.get("images")
         contents += ["[image]"] * (len(images) if isinstance(images, list) else 0)
-        return ParsedRequest(user_messages(contents))
+        return ParsedRequest(fields.user_messages(contents))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
-        return embedding_reply(reply, _read_billed_usage(reply.get("meta")))
+        return fields.embedding_reply(reply, _read_billed_usage(reply.get("meta")))
 
 
 class _RerankFormat(CallFormat):
@@ -219,16 +204,16 @@ class _RerankFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         documents = request.get("documents")
         contents = [
-            as_text(as_mapping(document).get("text")) or arguments_json(document)
+            as_text(as_mapping(document).get("text")) or fields.arguments_json(document)
             for document in (documents if isinstance(documents, list) else [])
         ]
         query = as_text(request.get("query"))
-        return ParsedRequest(user_messages([query, *contents]))
+        return ParsedRequest(fields.user_messages([query, *contents]))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
         results = reply.get("results", reply.get("data"))
         billed = _read_billed_usage(reply.get("meta"))
-        tokens = as_token_count(as_mapping(reply.get("usage")).get("total_tokens"))
+        tokens = fields.as_token_count(as_mapping(reply.get("usage")).get("total_tokens"))
         return ParsedReply(
             output="\n".join(
                 f"{_format_number(result.get('index'))}: {_format_number(result.get('relevance_score'))}"

@@ -23,7 +23,6 @@ MAX_DEPTH = 60
 """Levels of a tool's schema that can be stored."""
 UNREAD_SCHEMA = "[unread]"
 """Stands for the schema of a tool that cannot be stored."""
-_ROLES: dict[str, Role] = {role: role for role in ROLES}
 _DUMP = json.JSONEncoder(ensure_ascii=False)
 
 
@@ -102,7 +101,7 @@ def sum_known_counts(*counts: int | None) -> int | None:
 
 def as_role(value: object) -> Role:
     """Return the role of a message; an unknown role becomes "user"."""
-    return _ROLES.get(value, "user") if isinstance(value, str) else "user"
+    return next((role for role in ROLES if role == value), "user")
 
 
 def format_tool_call(call: ToolCall) -> str:

@@ -15,21 +15,8 @@ from pytest_llmops._util.json_values import (
     join_texts,
 )
 from pytest_llmops.protocols import Message, Role, ToolDefinition, Usage
-from pytest_llmops.trace.fields import (
-    CallFormat,
-    ParsedReply,
-    ParsedRequest,
-    arguments_json,
-    as_token_count,
-    describe_unread_answers,
-    embedding_reply,
-    format_tool_call,
-    read_tool_call,
-    split_messages,
-    sum_known_counts,
-    tool_definition,
-    user_messages,
-)
+from pytest_llmops.trace import fields
+from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 _ROLES: dict[str, Role] = {"model": "assistant", "function": "tool", "system": "system"}
 _ANNOTATION_KEYS = ("thought", "thoughtSignature", "thought_signature", "videoMetadata", "partMetadata")
@@ -45,7 +32,7 @@ class _GenerateContentFormat(CallFormat):
         contents = request.get("contents")
         for message in [contents] if isinstance(contents, dict) else as_mappings(contents):
             role = _ROLES.get(as_text(message.get("role")), "user")
-            messages += split_messages(
+            messages += fields.split_messages(
                 role, _content_parts(message), _format_function_response, _format_gemini_part
             )
         is_cached = _get_field(request, "cachedContent")
@@ -67,12 +54,12 @@ class _GenerateContentFormat(CallFormat):
                 if not part.get("thought") and not _get_field(part, "functionCall")
             ),
             thinking=join_texts(part for part in parts if part.get("thought")),
-            tool_calls=[read_tool_call(call, "args") for call in calls if call],
+            tool_calls=[fields.read_tool_call(call, "args") for call in calls if call],
             finish_reason=as_text(candidate.get("finishReason")) or as_text(feedback.get("blockReason")),
             usage=read_usage_metadata(reply.get("usageMetadata")),
             model=as_text(reply.get("modelVersion")),
             known=bool(candidates or feedback),
-            unread=[*describe_unread_answers(len(candidates)), *partial],
+            unread=[*fields.describe_unread_answers(len(candidates)), *partial],
         )
 
     def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
@@ -84,7 +71,7 @@ class _GenerateContentFormat(CallFormat):
             for key in ("modelVersion", "usageMetadata", "promptFeedback"):
                 reply[key] = event.get(key) or reply.get(key)
             for candidate in as_mappings(event.get("candidates")):
-                number = as_token_count(candidate.get("index")) or 0
+                number = fields.as_token_count(candidate.get("index")) or 0
                 if number:
                     others.add(number)
                     continue
@@ -110,7 +97,7 @@ def _content_parts(content: object) -> list[JsonObject]:
 
 def _format_function_response(part: JsonObject) -> str | None:
     response = _get_field(part, "functionResponse")
-    return arguments_json(response.get("response")) if isinstance(response, dict) else None
+    return fields.arguments_json(response.get("response")) if isinstance(response, dict) else None
 
 
 def _format_gemini_part(part: JsonObject) -> str:
@@ -118,7 +105,7 @@ def _format_gemini_part(part: JsonObject) -> str:
         return as_text(part["text"])
     function_call = _get_field(part, "functionCall")
     if isinstance(function_call, dict):
-        return format_tool_call(read_tool_call(function_call, "args"))
+        return fields.format_tool_call(fields.read_tool_call(function_call, "args"))
     return f"[{next((key for key in part if key not in _ANNOTATION_KEYS), 'part')}]"
 
 
@@ -130,24 +117,28 @@ def _read_function_declarations(tools: object) -> Iterator[ToolDefinition]:
     for entry in as_mappings(tools):
         for name, value in entry.items():
             if name not in ("functionDeclarations", "function_declarations"):
-                yield tool_definition(name)
+                yield fields.tool_definition(name)
                 continue
             for function in as_mappings(value):
                 schema = _get_field(function, "parameters") or _get_field(function, "parametersJsonSchema")
-                yield tool_definition(as_text(function.get("name")), function.get("description"), schema)
+                yield fields.tool_definition(
+                    as_text(function.get("name")), function.get("description"), schema
+                )
 
 
 def read_usage_metadata(value: object) -> Usage:
     """Read the token counts of a reply; thoughts, counted beside the answer, become part of the output."""
     counts = as_mapping(value)
-    thoughts = as_token_count(counts.get("thoughtsTokenCount"))
+    thoughts = fields.as_token_count(counts.get("thoughtsTokenCount"))
     return Usage(
-        input_tokens=sum_known_counts(
-            as_token_count(counts.get("promptTokenCount")),
-            as_token_count(counts.get("toolUsePromptTokenCount")),
+        input_tokens=fields.sum_known_counts(
+            fields.as_token_count(counts.get("promptTokenCount")),
+            fields.as_token_count(counts.get("toolUsePromptTokenCount")),
         ),
-        output_tokens=sum_known_counts(as_token_count(counts.get("candidatesTokenCount")), thoughts),
-        cached_tokens=as_token_count(counts.get("cachedContentTokenCount")),
+        output_tokens=fields.sum_known_counts(
+            fields.as_token_count(counts.get("candidatesTokenCount")), thoughts
+        ),
+        cached_tokens=fields.as_token_count(counts.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
     )
 
@@ -165,17 +156,17 @@ class _EmbedContentFormat(CallFormat):
             for content in contents
         ]
         model = _model_name(request) or _model_name(requests[0])
-        return ParsedRequest(user_messages(texts), model=model)
+        return ParsedRequest(fields.user_messages(texts), model=model)
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
-        return embedding_reply(reply, read_usage_metadata(reply.get("usageMetadata")))
+        return fields.embedding_reply(reply, read_usage_metadata(reply.get("usageMetadata")))
 
 
 class _VertexPredictFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         instances = as_mappings(request.get("instances"))
         return ParsedRequest(
-            user_messages(
+            fields.user_messages(
                 as_text(item.get("content")) or as_text(item.get("text")) or as_text(item.get("prompt"))
                 for item in instances
             )
@@ -187,7 +178,7 @@ class _VertexPredictFormat(CallFormat):
         counts = [as_mapping(item.get("statistics")).get("token_count") for item in embeddings]
         return ParsedReply(
             output=f"{len(list(filter(None, embeddings)))} vectors",
-            usage=Usage(input_tokens=sum_known_counts(*map(as_token_count, counts))),
+            usage=Usage(input_tokens=fields.sum_known_counts(*map(fields.as_token_count, counts))),
             known=any(embeddings),
         )
 

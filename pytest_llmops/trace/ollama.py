@@ -7,29 +7,20 @@ from typing import Any
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, as_texts
 from pytest_llmops.protocols import Message, Usage
-from pytest_llmops.trace.fields import (
-    CallFormat,
-    ParsedReply,
-    ParsedRequest,
-    as_role,
-    as_token_count,
-    embedding_reply,
-    format_chat_message,
-    join_lines,
-    read_chat_tool_calls,
-    read_chat_tools,
-    system_message,
-    user_messages,
-)
+from pytest_llmops.trace import fields
+from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 
 class _OllamaChatFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         messages = [
-            Message(as_role(message.get("role")), _append_images(format_chat_message(message), message))
+            Message(
+                fields.as_role(message.get("role")),
+                _append_images(fields.format_chat_message(message), message),
+            )
             for message in as_mappings(request.get("messages"))
         ]
-        tools = [*read_chat_tools(request.get("tools"))]
+        tools = [*fields.read_chat_tools(request.get("tools"))]
         return ParsedRequest(messages, tools)
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
@@ -37,7 +28,7 @@ class _OllamaChatFormat(CallFormat):
         return ParsedReply(
             output=as_text(message.get("content")) or as_text(reply.get("response")),
             thinking=as_text(message.get("thinking")) or as_text(reply.get("thinking")),
-            tool_calls=[*read_chat_tool_calls(message.get("tool_calls"))],
+            tool_calls=[*fields.read_chat_tool_calls(message.get("tool_calls"))],
             finish_reason=as_text(reply.get("done_reason")),
             usage=_read_eval_counts(reply),
             model=as_text(reply.get("model")),
@@ -69,28 +60,28 @@ class _OllamaGenerateFormat(_OllamaChatFormat):
 
     def read_request(self, request: JsonObject) -> ParsedRequest:
         prompt = _append_images(as_text(request.get("prompt")), request)
-        messages = [*system_message(as_text(request.get("system"))), Message("user", prompt)]
+        messages = [*fields.system_message(as_text(request.get("system"))), Message("user", prompt)]
         return ParsedRequest(messages)
 
 
 class _OllamaEmbedFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         contents = as_texts(request.get("input", request.get("prompt")))
-        return ParsedRequest(user_messages(contents))
+        return ParsedRequest(fields.user_messages(contents))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
-        return embedding_reply(reply, _read_eval_counts(reply), as_text(reply.get("model")))
+        return fields.embedding_reply(reply, _read_eval_counts(reply), as_text(reply.get("model")))
 
 
 def _append_images(content: str, message: JsonObject) -> str:
     images = message.get("images")
-    return join_lines(content, *["[image]"] * (len(images) if isinstance(images, list) else 0))
+    return fields.join_lines(content, *["[image]"] * (len(images) if isinstance(images, list) else 0))
 
 
 def _read_eval_counts(reply: JsonObject) -> Usage:
     return Usage(
-        input_tokens=as_token_count(reply.get("prompt_eval_count")),
-        output_tokens=as_token_count(reply.get("eval_count")),
+        input_tokens=fields.as_token_count(reply.get("prompt_eval_count")),
+        output_tokens=fields.as_token_count(reply.get("eval_count")),
     )
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions, completions, embeddings and moderations, also of compatible servers."""
+"""OpenAI's chat completions, Responses, completions, embeddings and moderations, also of compatible servers."""
 
 from __future__ import annotations
 
@@ -6,35 +6,42 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeGuard
 
-from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, first_mapping
-from pytest_llmops.protocols import Message
-from pytest_llmops.trace.fields import (
-    CallFormat,
-    ParsedReply,
-    ParsedRequest,
-    as_role,
-    as_token_count,
-    content_text,
-    describe_unread_answers,
-    format_chat_message,
-    read_chat_tool_calls,
-    read_chat_tools,
-    tool_definition,
-    user_messages,
+from pytest_llmops._util.json_values import (
+    JsonObject,
+    as_mapping,
+    as_mappings,
+    as_text,
+    first_mapping,
+    join_texts,
 )
-from pytest_llmops.trace.usage import read_audio_tokens, read_openai_usage, read_stated_cost
+from pytest_llmops.protocols import Message, ToolCall, Usage
+from pytest_llmops.trace import fields
+from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
+
+MAX_USD = 10**6
+"""A larger number is not a price."""
+_CACHED_TOKEN_KEYS = (
+    "prompt_cache_hit_tokens",
+    "cached_tokens",
+    "num_cached_tokens",
+    "cached_prompt_text_tokens",
+)
+"""Keys of compatible servers; OpenAI's own is in the details of the input."""
+_FINAL_EVENTS = ("response.completed", "response.incomplete", "response.failed")
+_SERVER_STATE_KEYS = ("previous_response_id", "conversation", "prompt")
+"""Keys of a request that refer to messages outside of it."""
 
 
 class _ChatCompletionFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
         messages = [
-            Message(as_role(message.get("role")), format_chat_message(message))
+            Message(fields.as_role(message.get("role")), fields.format_chat_message(message))
             for message in as_mappings(request.get("messages"))
         ]
-        tools = [*read_chat_tools(request.get("tools"))]
+        tools = [*fields.read_chat_tools(request.get("tools"))]
         for function in as_mappings(request.get("functions")):
             name, description = as_text(function.get("name")), function.get("description")
-            tools.append(tool_definition(name, description, function.get("parameters")))
+            tools.append(fields.tool_definition(name, description, function.get("parameters")))
         return ParsedRequest(messages, tools)
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
@@ -44,8 +51,8 @@ class _ChatCompletionFormat(CallFormat):
         output, thinking = _split_thinking(message.get("content"))
         legacy_call = message.get("function_call")
         calls = [
-            *read_chat_tool_calls(message.get("tool_calls")),
-            *read_chat_tool_calls([{"function": legacy_call}] if legacy_call else []),
+            *fields.read_chat_tool_calls(message.get("tool_calls")),
+            *fields.read_chat_tool_calls([{"function": legacy_call}] if legacy_call else []),
         ]
         counts = as_mapping(reply.get("usage")) or as_mapping(as_mapping(reply.get("x_groq")).get("usage"))
         return ParsedReply(
@@ -62,9 +69,9 @@ class _ChatCompletionFormat(CallFormat):
             usage=read_openai_usage(counts),
             model=as_text(reply.get("model")),
             known=bool(choices),
-            priced=read_audio_tokens(counts),
-            cost_usd=read_stated_cost(counts),
-            unread=describe_unread_answers(len(choices)),
+            priced=_read_audio_tokens(counts),
+            cost_usd=_read_stated_cost(counts),
+            unread=fields.describe_unread_answers(len(choices)),
         )
 
     def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
@@ -81,9 +88,9 @@ def _split_thinking(content: object) -> tuple[str, str]:
     answer, thinking = "", ""
     for part in as_mappings(content):
         if part.get("type") == "thinking":
-            thinking += content_text(part.get("thinking"))
+            thinking += fields.content_text(part.get("thinking"))
         else:
-            answer += content_text([part])
+            answer += fields.content_text([part])
     return answer, thinking
 
 
@@ -104,7 +111,7 @@ class _ChunkJoiner:
                 self._reply[key] = event[key] or self._reply.get(key)
         for choice in as_mappings(event.get("choices")):
             self._has_choice = True
-            number = as_token_count(choice.get("index"))
+            number = fields.as_token_count(choice.get("index"))
             if number:
                 self._others.add(number)
             else:
@@ -133,7 +140,7 @@ class _ChunkJoiner:
 
     def _add_tool_call(self, part: JsonObject) -> None:
         call_id = as_text(part.get("id"))
-        number = as_token_count(part.get("index"))
+        number = fields.as_token_count(part.get("index"))
         if number is None:
             # Servers without an index send a call whole, or give its id in the first piece.
             number = len(self._calls) if call_id or not self._calls else max(self._calls)
@@ -162,7 +169,7 @@ def _input_texts(value: object) -> Iterator[str]:
         yield f"[{len(value)} tokens]"
     elif isinstance(value, list):
         for element in value:
-            yield f"[{len(element)} tokens]" if _is_token_ids(element) else content_text([element])
+            yield f"[{len(element)} tokens]" if _is_token_ids(element) else fields.content_text([element])
 
 
 def _is_token_ids(value: object) -> TypeGuard[list[int]]:
@@ -173,12 +180,12 @@ class _CompletionFormat(_ChatCompletionFormat):
     """Completions of a prompt, with the choices of chat."""
 
     def read_request(self, request: JsonObject) -> ParsedRequest:
-        return ParsedRequest(user_messages(_input_texts(request.get("prompt"))))
+        return ParsedRequest(fields.user_messages(_input_texts(request.get("prompt"))))
 
 
 class _EmbeddingFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
-        return ParsedRequest(user_messages(_input_texts(request.get("input"))))
+        return ParsedRequest(fields.user_messages(_input_texts(request.get("input"))))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
         data = reply.get("data")
@@ -206,7 +213,140 @@ def _format_flags(result: JsonObject) -> str:
     return "flagged: " + ", ".join(name for name, flagged in categories if flagged is True)
 
 
+class _ResponsesFormat(CallFormat):
+    def read_request(self, request: JsonObject) -> ParsedRequest:
+        instructions = request.get("instructions")
+        messages = [Message("system", as_text(instructions))] if instructions else []
+        messages += _read_input(request.get("input"))
+        unread = [f"messages kept by the server ({key})" for key in _SERVER_STATE_KEYS if request.get(key)]
+        tools = []
+        for entry in as_mappings(request.get("tools")):
+            tool = as_mapping(entry.get("function")) or entry
+            name = as_text(tool.get("name")) or as_text(tool.get("server_label")) or as_text(tool.get("type"))
+            tools.append(fields.tool_definition(name, tool.get("description"), tool.get("parameters")))
+        return ParsedRequest(messages, tools, unread)
+
+    def read_reply(self, reply: JsonObject) -> ParsedReply:
+        output = as_mappings(reply.get("output"))
+        answers, thoughts = list[JsonObject](), list[JsonObject]()
+        for item in output:
+            if item.get("type") == "message":
+                answers += as_mappings(item.get("content"))
+            elif item.get("type") == "reasoning":
+                thoughts += as_mappings(item.get("summary")) or as_mappings(item.get("content"))
+        incomplete = as_text(as_mapping(reply.get("incomplete_details")).get("reason"))
+        return ParsedReply(
+            output="".join(as_text(part.get("text")) or as_text(part.get("refusal")) for part in answers),
+            thinking=join_texts(thoughts, separator="\n"),
+            tool_calls=[_read_call(item) for item in output if as_text(item.get("type")).endswith("_call")],
+            finish_reason=incomplete or as_text(reply.get("status")),
+            usage=read_openai_usage(as_mapping(reply.get("usage"))),
+            model=as_text(reply.get("model")),
+            known=isinstance(reply.get("output"), list),
+        )
+
+    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+        final_events = [event for event in events if event.get("type") in _FINAL_EVENTS]
+        if final_events:
+            last = as_mapping(final_events[-1].get("response"))
+        else:
+            responses = (as_mapping(event.get("response")) for event in reversed(events))
+            last = next(filter(None, responses), {})
+        if as_mappings(last.get("output")):
+            return last, bool(final_events)
+        output = _join_output_items(events)
+        return ({**last, "output": output} if last or output else {}), bool(final_events)
+
+
+def _read_input(value: object) -> Iterator[Message]:
+    if isinstance(value, str):
+        yield Message("user", value)
+    for item in as_mappings(value):
+        kind = as_text(item.get("type"))
+        if kind.endswith("_call_output"):
+            yield Message("tool", fields.content_text(item.get("output")))
+        elif "content" in item and kind in ("", "message"):
+            yield Message(fields.as_role(item.get("role")), fields.content_text(item.get("content")))
+        elif kind.endswith("_call"):
+            yield Message("assistant", fields.format_tool_call(_read_call(item)))
+        else:
+            yield Message("assistant", f"[{kind or 'item'}]")
+
+
+def _read_call(item: JsonObject) -> ToolCall:
+    """Read a call of a function, or of a built-in tool, which is named by the type of its call."""
+    keys = ("arguments", "input", "action", "queries", "code")
+    return ToolCall(
+        name=as_text(item.get("name")) or as_text(item.get("type")).removesuffix("_call"),
+        arguments=next((fields.arguments_json(item[key]) for key in keys if item.get(key)), ""),
+        id=as_text(item.get("call_id")) or as_text(item.get("id")),
+    )
+
+
+def _join_output_items(events: Sequence[JsonObject]) -> list[JsonObject]:
+    """Return the output items of a stream: complete items, and the text so far of the others."""
+    complete: dict[int, JsonObject] = {}
+    texts: dict[int, str] = {}
+    for event in events:
+        number = fields.as_token_count(event.get("output_index")) or 0
+        kind = event.get("type")
+        if kind == "response.output_item.done":
+            complete[number] = as_mapping(event.get("item"))
+        elif kind in ("response.output_text.delta", "response.refusal.delta"):
+            texts[number] = texts.get(number, "") + as_text(event.get("delta"))
+    partial = {number: {"type": "message", "content": [{"text": text}]} for number, text in texts.items()}
+    return fields.join_blocks({**partial, **complete})
+
+
+def read_openai_usage(counts: JsonObject) -> Usage:
+    """Read the token counts of a reply of chat completions or Responses."""
+    input_details = as_mapping(counts.get("prompt_tokens_details")) or as_mapping(
+        counts.get("input_tokens_details")
+    )
+    output_details = as_mapping(counts.get("completion_tokens_details")) or as_mapping(
+        counts.get("output_tokens_details")
+    )
+    input_tokens = fields.as_token_count(counts.get("prompt_tokens", counts.get("input_tokens")))
+    output_tokens = fields.as_token_count(counts.get("completion_tokens", counts.get("output_tokens")))
+    reasoning = fields.as_token_count(output_details.get("reasoning_tokens", counts.get("reasoning_tokens")))
+    all_tokens = fields.sum_known_counts(input_tokens, output_tokens, reasoning)
+    if reasoning and fields.as_token_count(counts.get("total_tokens")) == all_tokens:
+        # xAI counts reasoning beside the answer, not as part of it; its total shows that.
+        output_tokens = fields.sum_known_counts(output_tokens, reasoning)
+    cached = fields.as_token_count(input_details.get("cached_tokens"))
+    if cached is None:
+        cached = fields.as_token_count(
+            next((counts[key] for key in _CACHED_TOKEN_KEYS if key in counts), None)
+        )
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_tokens=cached,
+        cache_write_tokens=fields.as_token_count(input_details.get("cache_write_tokens")),
+        reasoning_tokens=reasoning,
+    )
+
+
+def _read_audio_tokens(counts: JsonObject) -> dict[str, int]:
+    """Return the token counts of audio, which has its own price; without those that are 0."""
+    details = {
+        "input_audio_tokens": as_mapping(counts.get("prompt_tokens_details")),
+        "output_audio_tokens": as_mapping(counts.get("completion_tokens_details")),
+    }
+    tokens = {name: fields.as_token_count(detail.get("audio_tokens")) for name, detail in details.items()}
+    return {name: number for name, number in tokens.items() if number}
+
+
+def _read_stated_cost(counts: JsonObject) -> float | None:
+    """Return the cost of a call in US dollars as OpenRouter states it, or None."""
+    cost = counts.get("cost")
+    if not isinstance(cost, (int, float)) or isinstance(cost, bool) or not 0 <= cost <= MAX_USD:
+        return None
+    return float(cost)
+
+
 CHAT = _ChatCompletionFormat()
 COMPLETIONS = _CompletionFormat()
 EMBEDDINGS = _EmbeddingFormat()
 MODERATIONS = _ModerationFormat()
+RESPONSES = _ResponsesFormat()

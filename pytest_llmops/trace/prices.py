@@ -47,7 +47,7 @@ def cost_usd(
         provider: The provider, for an address that is not in the table.
         extra_counts: Counts with a price of their own, under the table's names: audio, the one-hour cache.
     """
-    if not model or _is_local(api_url) or usage.total_tokens is None or _import_genai_prices() is None:
+    if not model or usage.total_tokens is None or _import_genai_prices() is None:
         return None
     return _calculate_cost(model, usage, api_url, provider, tuple(extra_counts.items()))
 
@@ -56,6 +56,9 @@ def cost_usd(
 def _calculate_cost(
     model: str, usage: Usage, api_url: str, provider: str, extra_counts: tuple[tuple[str, int], ...]
 ) -> float | None:
+    with contextlib.suppress(ValueError):
+        if is_loopback(urlsplit(api_url).hostname or ""):
+            return None
     library = _import_genai_prices()
     counts = {
         "input_tokens": usage.input_tokens,
@@ -76,11 +79,3 @@ def _calculate_cost(
             price = float(library.calc_price(library.Usage(**tokens), model_ref=name, **lookup).total_price)
             return price if math.isfinite(price) else None
     return None
-
-
-@lru_cache(maxsize=256)
-def _is_local(api_url: str) -> bool:
-    try:
-        return is_loopback(urlsplit(api_url).hostname or "")
-    except ValueError:
-        return False

@@ -8,14 +8,13 @@ from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from pytest_llmops._util.json_values import JsonObject
-from pytest_llmops.trace import anthropic, bedrock, cohere, gemini, ollama, openai, openai_responses
+from pytest_llmops.trace import anthropic, bedrock, cohere, gemini, ollama, openai
 from pytest_llmops.trace.fields import CallFormat
-from pytest_llmops.trace.hosts import find_provider
 
 _PATH_ENDS: tuple[tuple[str, str, CallFormat, str], ...] = (
     ("/chat/completions", "chat", openai.CHAT, "openai-compatible"),
     ("/completions", "completions", openai.COMPLETIONS, "openai-compatible"),
-    ("/responses", "responses", openai_responses.RESPONSES, "openai-compatible"),
+    ("/responses", "responses", openai.RESPONSES, "openai-compatible"),
     ("/api/embeddings", "embeddings", ollama.EMBED, "ollama"),
     ("/embeddings", "embeddings", openai.EMBEDDINGS, "openai-compatible"),
     ("/moderations", "moderations", openai.MODERATIONS, "openai-compatible"),
@@ -31,6 +30,51 @@ _PATH_ENDS: tuple[tuple[str, str, CallFormat, str], ...] = (
     ("/api/embed", "embeddings", ollama.EMBED, "ollama"),
 )
 """End of a path, endpoint, format, and the provider if the host is not known."""
+HOST_PROVIDERS = {
+    "ai.cloudflare.com": "cloudflare",
+    "anthropic.com": "anthropic",
+    "api.cloudflare.com": "cloudflare",
+    "api-inference.huggingface.co": "huggingface",
+    "bigmodel.cn": "zhipuai",
+    "cerebras.ai": "cerebras",
+    "cognitiveservices.azure.com": "azure",
+    "cohere.ai": "cohere",
+    "cohere.com": "cohere",
+    "deepinfra.com": "deepinfra",
+    "deepseek.com": "deepseek",
+    "endpoints.huggingface.cloud": "huggingface",
+    "fireworks.ai": "fireworks",
+    "generativelanguage.googleapis.com": "google",
+    "githubcopilot.com": "github-copilot",
+    "groq.com": "groq",
+    "inference.ai.azure.com": "azure",
+    "integrate.api.nvidia.com": "nvidia",
+    "jina.ai": "jina",
+    "minimax.io": "minimax",
+    "mistral.ai": "mistral",
+    "models.ai.azure.com": "azure",
+    "models.github.ai": "github",
+    "moonshot.ai": "moonshotai",
+    "moonshot.cn": "moonshotai",
+    "novita.ai": "novita",
+    "ollama.com": "ollama",
+    "openai.azure.com": "azure",
+    "openai.com": "openai",
+    "openrouter.ai": "openrouter",
+    "perplexity.ai": "perplexity",
+    "router.huggingface.co": "huggingface",
+    "sambanova.ai": "sambanova",
+    "services.ai.azure.com": "azure",
+    "together.ai": "together",
+    "together.xyz": "together",
+    "voyageai.com": "voyageai",
+    "x.ai": "xai",
+    "z.ai": "zai",
+}
+_VERTEX = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+\.rep)?\.googleapis\.com")
+_BEDROCK = re.compile(
+    r"(?:[a-z0-9-]+\.)*bedrock-(?:runtime|mantle)(?:-fips)?\.[a-z0-9-]+\.(?:vpce\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)"
+)
 _GOOGLE_PATH = re.compile(r"/(?:publishers/([^/]+)/)?(?:models|tunedModels|endpoints)/([^/:]+):(\w+)$")
 _GOOGLE_METHODS: dict[str, tuple[str, CallFormat]] = {
     "generateContent": ("generateContent", gemini.GENERATE),
@@ -46,6 +90,29 @@ _VERTEX_PUBLISHERS: dict[str, tuple[str, CallFormat]] = {
 }
 _BEDROCK_PATH = re.compile(r"/model/(.+)/(converse|converse-stream|invoke|invoke-with-response-stream)$")
 _DEPLOYMENT_PATH = re.compile(r"/openai/deployments/([^/]+)/")
+
+
+@lru_cache(maxsize=256)
+def find_provider(host: str) -> str:
+    """Return the provider of a host, or "".
+
+    >>> find_provider("us-central1-aiplatform.googleapis.com"), find_provider("api.openai.com"), find_provider("notopenai.com")
+    ('vertex', 'openai', '')
+    """
+    host = host.lower().rstrip(".")
+    if _VERTEX.fullmatch(host):
+        return "vertex"
+    if _BEDROCK.fullmatch(host):
+        return "bedrock"
+    labels = host.split(".")
+    return next(
+        (
+            HOST_PROVIDERS[tail]
+            for at in range(len(labels))
+            if (tail := ".".join(labels[at:])) in HOST_PROVIDERS
+        ),
+        "",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +170,6 @@ def find_route(url: str) -> Route:
         known = _VERTEX_PUBLISHERS.get(publisher) if is_raw else _GOOGLE_METHODS.get(method)
         if known:
             return Route(path, address, provider or "google-compatible", *known, model)
-    return _match_path_end(path, address, provider)
-
-
-def _match_path_end(path: str, address: str, provider: str) -> Route:
     for end, endpoint, call_format, fallback in _PATH_ENDS:
         if path.endswith(end):
             deployment = _DEPLOYMENT_PATH.search(path)

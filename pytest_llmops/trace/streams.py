@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, parse_json
 from pytest_llmops.measurement import shorten_text
@@ -40,17 +39,13 @@ class ReplyBody:
     unread: str = ""
     array: bool = False
 
-    @property
-    def first(self) -> JsonObject:
-        """The first object, which is the reply of a call without a stream."""
-        return self.events[0] if self.events else {}
-
 
 def read_body(content_type: str, body: bytes) -> ReplyBody:
     """Return the objects in a body, whose format follows from the content type, else from its first bytes."""
-    kind, reader = _find_body_reader(content_type)
-    if reader is not None:
-        return reader(body)
+    kind = content_type.partition(";")[0].strip().lower()
+    for names, reader in _BODY_READERS:
+        if any(name in kind for name in names):
+            return reader(body)
     start = body.lstrip(_WHITESPACE)[:6]
     if start[:1] in (b"{", b"["):
         return _read_json_body(body)
@@ -63,13 +58,6 @@ def read_body(content_type: str, body: bytes) -> ReplyBody:
         return ReplyBody([], unread="a reply that is not JSON")
     unread = f"content type {shorten_text(kind, MAX_TYPE_CHARS)}" if kind else "unknown type"
     return ReplyBody([], unread=f"a reply of {unread}")
-
-
-@lru_cache(maxsize=64)
-def _find_body_reader(content_type: str) -> tuple[str, Callable[[bytes], ReplyBody] | None]:
-    kind = content_type.partition(";")[0].strip().lower()
-    readers = (reader for names, reader in _BODY_READERS if any(name in kind for name in names))
-    return kind, next(readers, None)
 
 
 def _read_json_body(body: bytes) -> ReplyBody:

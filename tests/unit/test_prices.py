@@ -7,7 +7,7 @@ import pytest
 
 from pytest_llmops.protocols import Usage
 from pytest_llmops.trace import prices
-from pytest_llmops.trace.hosts import HOST_PROVIDERS
+from pytest_llmops.trace.routes import HOST_PROVIDERS
 
 USED = Usage(input_tokens=1000, output_tokens=100)
 

@@ -6,7 +6,7 @@ import pytest
 from support.exchanges import exchange
 
 from pytest_llmops.trace import read_call
-from pytest_llmops.trace.hosts import HOST_PROVIDERS, find_provider
+from pytest_llmops.trace.routes import HOST_PROVIDERS, find_provider
 
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 

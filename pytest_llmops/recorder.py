@@ -212,7 +212,8 @@ def open_block(inner: Recorder) -> Iterator[None]:
     outer = _current_block.get()
     block = _Block(base, inner, outer if outer is not None and outer.base is base else None)
     _current_block.set(block)
-    shared = threading.get_ident() == _test_thread and not _in_event_loop()
+    # In a loop, other tasks start threads too, and those are no children of this block.
+    shared = threading.get_ident() == _test_thread and not in_event_loop()
     if shared:
         with _lock:
             _thread_blocks.append(block)
@@ -228,8 +229,8 @@ def open_block(inner: Recorder) -> Iterator[None]:
                 _thread_blocks[:] = [inherited for inherited in _thread_blocks if inherited is not block]
 
 
-def _in_event_loop() -> bool:
-    # In a loop, other tasks start threads too, and those are no children of this block.
+def in_event_loop() -> bool:
+    """Return whether an event loop runs in this thread."""
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 -- documented
 

@@ -151,12 +151,10 @@ class OtherModelCassettes:
         return any(file in self._file_names_for(folder, model) for model in models)
 
     def _file_names_for(self, folder: str, model: str) -> frozenset[str]:
-        names = self._file_names.get((folder, model))
-        if names is None:
+        if (folder, model) not in self._file_names:
             ids = {case_id for case in self._cases[folder] for case_id in _case_ids_with_model(case, model)}
-            names = frozenset(f"{safe_file_name(case_id)}.json" for case_id in ids)
-            self._file_names[folder, model] = names
-        return names
+            self._file_names[folder, model] = frozenset(f"{safe_file_name(case_id)}.json" for case_id in ids)
+        return self._file_names[folder, model]
 
 
 def _requested_models(interactions: Iterable[Interaction]) -> Iterator[str]:
@@ -171,10 +169,8 @@ def _requested_models(interactions: Iterable[Interaction]) -> Iterator[str]:
 def _case_ids_with_model(case: str, model: str) -> Iterator[str]:
     """Yield the ids that a case like ``v1-late`` may have with a model: first, unless others parametrize the test too."""
     parts = case.split("-") if case else []
-    for spelling in {
-        model,
-        model.encode("unicode_escape").decode("ascii"),
-    }:  # pytest writes the one or the other
+    # pytest writes the name or its escaped form.
+    for spelling in {model, model.encode("unicode_escape").decode("ascii")}:
         for place in range(len(parts) + 1):
             yield "-".join((*parts[:place], spelling, *parts[place:]))
 
@@ -267,15 +263,14 @@ def prune_cassettes(
         by_file.setdefault(stale.file, []).append(stale)
     for name, stale_answers in by_file.items():
         try:
-            if _prune_file(
-                root / name, stale_answers, usage, usage.files.get(name), redactor, dry_run=dry_run
-            ):
+            used = usage.files.get(name)
+            if _prune_file(root / name, stale_answers, usage, used, redactor, dry_run=dry_run):
                 removed.append(name)
             dropped += stale_answers
         except CassetteError as error:
             left.append(FileProblem(name, str(error)))
-    left.sort(key=lambda problem: problem.file)
-    return PruneResult(tuple(dropped), tuple(sorted(removed)), tuple(left))
+    left_by_file = tuple(sorted(left, key=lambda problem: problem.file))
+    return PruneResult(tuple(dropped), tuple(sorted(removed)), left_by_file)
 
 
 def _prune_file(
@@ -397,15 +392,15 @@ def _find_cassettes(
             paths |= {folder / name for name in files if name.endswith(".json")}
     if within is not None and within.is_file():
         paths.add(within)
-    return sorted(path for path in paths if path in recorded or path == within or _may_be_cassette(path))
-
-
-def _may_be_cassette(path: Path) -> bool:
-    """Return whether a file is ours or empty: other recorders keep JSON files in folders of that name too."""
-    try:
-        return is_own_cassette(path) or path.stat().st_size == 0
-    except OSError:
-        return False
+    # Ours, or empty: other recorders keep JSON files in folders of that name too.
+    return sorted(
+        path
+        for path in paths
+        if path in recorded
+        or path == within
+        or is_own_cassette(path)
+        or ((stamp := file_stamp(path)) is not None and stamp[1] == 0)
+    )
 
 
 def _find_unmerged(root: Path, usage: RunUsage | None, within: Path | None) -> list[Path]:

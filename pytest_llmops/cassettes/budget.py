@@ -27,7 +27,6 @@ from pytest_llmops.measurement import format_amount
 
 PICODOLLARS = 10**12
 """Picodollars per dollar. Money is counted in whole picodollars: a sum of floats is inexact."""
-CENTS_PER_DOLLAR = 100
 LOCK_TIMEOUT_S = 10.0
 ABSENT = "-"
 """In a line: no limit, or no price."""
@@ -104,9 +103,8 @@ class _LedgerState:
 
     def read_line(self, line: bytes) -> None:
         """Add a line to the sums; a line truncated by a crash is ignored."""
-        words = line.split()
-        with contextlib.suppress(ValueError, UnicodeDecodeError):
-            match [word.decode("ascii") for word in words]:
+        with contextlib.suppress(ValueError):
+            match [word.decode("ascii") for word in line.split()]:
                 case ["ask", name, estimate, calls, budget, "."]:
                     numbers = (None if text == ABSENT else int(text) for text in (estimate, calls, budget))
                     refusal = self._why_refused(*numbers)
@@ -164,8 +162,7 @@ class _LedgerState:
 
 
 def _format_dollars(pico: int) -> str:
-    cents, rest = divmod(pico, PICODOLLARS // 100)
-    if rest and cents < CENTS_PER_DOLLAR:  # below a dollar, with fractions of a cent
+    if pico < PICODOLLARS and pico % (PICODOLLARS // 100):  # below a dollar, with fractions of a cent
         return format_amount(pico / PICODOLLARS, "USD")
     return f"${pico / PICODOLLARS:,.2f}"
 
@@ -301,22 +298,19 @@ def _append_line(path: Path, line: str, *, new: bool) -> None:
     # A line end on both sides: a line truncated by a killed process must not spoil this line.
     data = f"\n{line}\n".encode("ascii")
     flags = os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0) | (os.O_CREAT if new else 0)
-    with _exclusive_access(path):
+    access: AbstractContextManager[object] = nullcontext()
+    if sys.platform == "win32":
+        from filelock import FileLock
+
+        # There, O_APPEND is two steps, a seek and a write.
+        access = FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT_S)
+    with access:
         fd = os.open(path, flags, 0o600)
         try:
             if os.write(fd, data) != len(data):
                 raise OSError("no space left for a whole line")
         finally:
             os.close(fd)
-
-
-def _exclusive_access(path: Path) -> AbstractContextManager[object]:
-    if sys.platform == "win32":
-        from filelock import FileLock
-
-        # There, O_APPEND is two steps, a seek and a write.
-        return FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT_S)
-    return nullcontext()
 
 
 def estimate_cost(question: object, url: str, *, dearest_usd: float = 0.0) -> float | None:

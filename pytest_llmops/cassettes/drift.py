@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from pytest_llmops._util.json_values import as_mapping, as_mappings, parse_json
 from pytest_llmops.cassettes.request_key import Question
-from pytest_llmops.cassettes.response import Answer
+from pytest_llmops.cassettes.response import Answer, make_exchange
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Call
-from pytest_llmops.recorder import Exchange
 from pytest_llmops.trace import read_call
 
 MAX_TEXT = 2000
@@ -34,13 +33,7 @@ class Drift:
 
     def to_wire(self) -> dict[str, Json]:
         """Return the difference as it is reported."""
-        wire: dict[str, Json] = {
-            "question": self.question,
-            "what": self.what,
-            "recorded": self.recorded,
-            "now": self.now,
-        }
-        return wire if self.similarity is None else {**wire, "similarity": self.similarity}
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift | None:
@@ -96,20 +89,7 @@ def _format_tool_calls(call: Call) -> str:
 
 
 def _read_call(question: Question, answer: Answer) -> Call:
-    return read_call(
-        Exchange(
-            method=question.method,
-            url=question.url,
-            request=question.json,
-            status=answer.status,
-            content_type=answer.headers.get("content-type", ""),
-            body=answer.body,
-            latency_s=None,
-            ttft_s=None,
-            replayed=False,
-            purpose="app",
-        )
-    )
+    return read_call(make_exchange(question, answer, "app", replayed=False))
 
 
 _VECTOR_KEYS = ("embeddings", "embedding", "predictions")
@@ -117,14 +97,9 @@ _VECTOR_KEYS = ("embeddings", "embedding", "predictions")
 
 
 def _parse_embeddings(body: bytes) -> list[object] | None:
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(parsed, Mapping):
-        return None
+    parsed = as_mapping(parse_json(body))
     data = parsed.get("data")
     if isinstance(data, list):
-        return [row.get("embedding") for row in data if isinstance(row, Mapping)]
+        return [row.get("embedding") for row in as_mappings(data)]
     vectors: list[object] = [parsed[key] for key in _VECTOR_KEYS if key in parsed]
     return vectors or None

@@ -115,7 +115,13 @@ def lock_cassette(path: Path) -> Iterator[None]:
         try:
             target = Path(os.path.realpath(path))
             name = hashlib.sha256(os.fsencode(target)).hexdigest()[:24]
-            lock = FileLock(_lock_file_folder() / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
+            # Locks live outside the project: a lock file beside every cassette would end up in git.
+            user = os.getuid() if sys.platform != "win32" else 0
+            folder = Path(tempfile.gettempdir()) / f"pytest-llmops-locks-{user}"
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if sys.platform != "win32" and folder.lstat().st_uid != user:
+                raise PermissionError(f"{folder} belongs to somebody else")
+            lock = FileLock(folder / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
             lock.acquire()
             held.callback(_release_lock, lock)
             if sys.platform != "win32":
@@ -144,13 +150,3 @@ def _acquire_folder_lock(folder: Path, held: contextlib.ExitStack) -> None:
         if time.monotonic() >= end:
             raise TimeoutError(f"another process holds {folder}")
         time.sleep(LOCK_POLL_S)
-
-
-def _lock_file_folder() -> Path:
-    # Locks live outside the project: a lock file beside every cassette would end up in git.
-    user = os.getuid() if sys.platform != "win32" else 0
-    folder = Path(tempfile.gettempdir()) / f"pytest-llmops-locks-{user}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if sys.platform != "win32" and folder.lstat().st_uid != user:
-        raise PermissionError(f"{folder} belongs to somebody else")
-    return folder

@@ -21,6 +21,7 @@ from pytest_llmops.cassettes.request_key import (
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.wire.body import unfold_body
+from pytest_llmops.wire.stream_events import count_shared_start
 
 WRAP_WIDTH = 76
 MAX_SHORTLIST = 40
@@ -239,12 +240,8 @@ def _format_differences(
 
 def _diff_lines(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
     """Return removed and added lines with their sign; the common start and end are not compared."""
-    start = next(
-        (n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
-    )
-    end = 0
-    while end < min(len(old), len(new)) - start and old[-1 - end] == new[-1 - end]:
-        end += 1
+    start = count_shared_start(old, new)
+    end = count_shared_start(old[start:][::-1], new[start:][::-1])
     left, right = old[start : len(old) - end], new[start : len(new) - end]
     rest = [("-", text) for text in left[MAX_LINES:]] + [("+", text) for text in right[MAX_LINES:]]
     left, right = left[:MAX_LINES], right[:MAX_LINES]

@@ -10,15 +10,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import os
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops import recorder
+from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.cassettes import run_folder
 
 POLL_INTERVAL_S = 0.05
@@ -84,10 +83,8 @@ class RateLimiter:
 
     def enter(self, host: str = "") -> CallSlot:
         """Wait until a call to a host may go out, and return its slot."""
-        asyncio = sys.modules.get("asyncio")
         # In an event loop no call could release its slot while this waits.
-        in_loop = asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 -- documented
-        waited = MAX_WAIT_S if in_loop else 0.0
+        waited = MAX_WAIT_S if recorder.in_event_loop() else 0.0
         while not isinstance(result := self.try_enter(host, waited), CallSlot):
             waited += POLL_INTERVAL_S if result == POLL_INTERVAL_S else 0.0
             self.sleep(result)
@@ -183,10 +180,7 @@ class RateLimiter:
     def _write(self, host: str, until: float, row: int) -> None:
         # The calls themselves must not fail if the pause cannot be written.
         with contextlib.suppress(OSError):
-            handle, name = tempfile.mkstemp(dir=self.folder(), prefix="pause.")
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(f"{until!r} {row}")
-            Path(name).replace(self._file(host))
+            write_atomically(self._file(host), f"{until!r} {row}".encode("ascii"))
 
     def _file(self, host: str) -> Path:
         return (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -51,14 +51,14 @@ class MatchRules:
             value = drop_path(value, path)
         return value
 
-    def counted_params(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return the parameters of a query that are not ignored."""
-        return [pair for pair in pairs if pair[0] not in self._params]
-
-    @property
-    def has_params(self) -> bool:
-        """Return whether a query parameter is ignored."""
-        return bool(self._params)
+    def drop_params(self, url: str) -> str:
+        """Return a URL without the ignored parameters of its query."""
+        if not self._params:
+            return url
+        address, _, query = url.partition("?")
+        pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+        kept = [pair for pair in pairs if pair[0] not in self._params]
+        return f"{address}?{urlencode(kept, errors='surrogateescape')}" if kept else address
 
     def normalize_text(self, text: str) -> str:
         """Return a text after all normalizers."""
@@ -98,23 +98,17 @@ def canonical_url(url: str) -> str:
     'http://loopback/v1/chat?a=2&api_key=%5Bsecret%5D&b=1'
     """
     try:
-        return _canonicalize_url(url)
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+        pairs = sorted(parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape"))
+        masked = [(name, MASK if name.lower() in SECRET_PARAMS else value) for name, value in pairs]
+        query = urlencode(masked, errors="surrogateescape")
     except ValueError:  # no client can send it
         return url
-
-
-def _canonicalize_url(url: str) -> str:
-    parts = urlsplit(url)
-    host, port = (parts.hostname or "").lower(), parts.port
-    if is_loopback(host):
-        place = LOOPBACK
-    else:
-        place = f"[{host}]" if ":" in host else host
-        place += "" if port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{port}"
-    pairs = sorted(parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape"))
-    masked = [(name, MASK if name.lower() in SECRET_PARAMS else value) for name, value in pairs]
-    query = urlencode(masked, errors="surrogateescape")
-    return f"{parts.scheme}://{place}{parts.path or '/'}{'?' + query if query else ''}"
+    place = f"[{host}]" if ":" in host else host
+    place += "" if port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{port}"
+    address = f"{parts.scheme}://{LOOPBACK if is_loopback(host) else place}{parts.path or '/'}"
+    return f"{address}?{query}" if query else address
 
 
 def build_question(
@@ -173,11 +167,7 @@ def compute_stored_key(method: str, url: str, stored: Mapping[str, Any], rules: 
 
 def comparable_url(url: str, rules: MatchRules) -> str:
     """Return a canonical URL without ignored parameters, after the normalizers."""
-    if rules.has_params:
-        address, sign, query = url.partition("?")
-        kept = rules.counted_params(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
-        url = f"{address}{sign}{urlencode(kept, errors='surrogateescape')}" if kept else address
-    return rules.normalize_text(url)
+    return rules.normalize_text(rules.drop_params(url))
 
 
 def comparable_body(body: bytes, rules: MatchRules) -> bytes:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pytest_llmops.recorder import Exchange
 from pytest_llmops.redaction.redactor import Redactor, mask_params
 from pytest_llmops.wire.body import fold_body, unfold_body, unfold_stream
+
+if TYPE_CHECKING:
+    from pytest_llmops.cassettes.request_key import Question
 
 RECORDED_HEADERS = (
     "content-type",
@@ -65,6 +69,22 @@ class TapeCounts:
         """Add the counts of another tape."""
         for counter in fields(self):
             setattr(self, counter.name, getattr(self, counter.name) + getattr(other, counter.name))
+
+
+def make_exchange(question: Question, answer: Answer, purpose: str, *, replayed: bool) -> Exchange:
+    """Return a request and its answer as the trace reads them."""
+    return Exchange(
+        method=question.method,
+        url=question.url,
+        request=question.json,
+        status=answer.status or None,
+        content_type=answer.headers.get("content-type", ""),
+        body=answer.body,
+        latency_s=answer.latency_s,
+        ttft_s=answer.ttft_s,
+        replayed=replayed,
+        purpose=purpose,
+    )
 
 
 def answer_from_wire(wire: Mapping[str, Any]) -> Answer:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.cassettes import run_folder
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.errors import CassetteError
@@ -74,10 +73,7 @@ class SharedAnswers:
     def _write(self, key: str, take: str, n: int, answer: Mapping[str, Any], owner: str) -> None:
         data = json.dumps({"owner": owner, "answer": answer}).encode("ascii")
         with contextlib.suppress(OSError):
-            handle, name = tempfile.mkstemp(dir=self.folder(), prefix="answer.")
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(name).replace(self._path(key, take, n))
+            write_atomically(self._path(key, take, n), data)
 
     def _path(self, key: str, take: str, n: int) -> Path:
         return self.folder() / f"answer-{key}-{take}-{n}.json"

@@ -73,20 +73,19 @@ class Interaction:
     request: dict[str, Any]
     answers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def to_wire(self, blobs: dict[str, str] | None = None) -> dict[str, Any]:
+    def to_wire(self, blobs: dict[str, str]) -> dict[str, Any]:
         """Return the interaction as it is stored, and add its long texts to the blobs of the file.
 
         Raises:
             CassetteError: The interaction's own file lacks a long text.
         """
-        blobs_by_id = {} if blobs is None else blobs
         takes = sorted(self.answers.items(), key=lambda take: int(take[0]))
         return {
             "by": self.by,
             "key": self.key,
-            "request": _take_out_body(self.request, blobs_by_id),
+            "request": _take_out_body(self.request, blobs),
             "answers": {
-                take: [_take_out_body(answer, blobs_by_id) for answer in answers] for take, answers in takes
+                take: [_take_out_body(answer, blobs) for answer in answers] for take, answers in takes
             },
         }
 
@@ -195,8 +194,7 @@ def _recording_order(interaction: Interaction) -> tuple[str, int, str]:
 def read_recording_day(path: Path) -> str:
     """Return the day of the last recording in a cassette file, or ""."""
     with contextlib.suppress(OSError), path.open("rb") as file:
-        head = file.read(200).decode("utf-8", "replace")
-        _, separator, rest = head.partition('"recorded": "')
+        _, separator, rest = file.read(200).decode("utf-8", "replace").partition('"recorded": "')
         return rest.partition('"')[0][:10] if separator else ""
     return ""
 

@@ -159,7 +159,7 @@ class Tape:
             recorded = self._recorded_answers(question, take) if self.mode in ("none", "new") else []
             if (place := self._given[question.key, take]) >= len(recorded):
                 if self.mode == "none":
-                    raise self._note_miss(self._describe_miss(question, len(recorded), take))
+                    raise self.refuse(self._describe_miss(question, len(recorded), take))
                 self._prepare_journal()
                 shared_answer = self._take_shared_answer(question, take, place)
                 if shared_answer is None:
@@ -195,7 +195,7 @@ class Tape:
         except CassetteError as error:
             # A miss: an application could catch another error, and the test would pass.
             text = f"cassette {display_path(self.path)} is damaged: {error}; record it again: {self.command}"
-            raise self._note_miss(text) from None
+            raise self.refuse(text) from None
 
     def _recorded_answers(self, question: Question, take: str) -> list[dict[str, Any]]:
         interaction = self._interactions.get(question.key)
@@ -238,13 +238,10 @@ class Tape:
             grant.settle(cost_usd)
 
     def refuse(self, text: str) -> CassetteMiss:
-        """Return the miss to raise for a forbidden connection, and count it."""
+        """Count a missing recording or a forbidden connection, and return the miss to raise."""
         with self._lock:
-            return self._note_miss(text)
-
-    def _note_miss(self, text: str) -> CassetteMiss:
-        self.counts.missed += 1
-        self.misses.append(text)
+            self.counts.missed += 1
+            self.misses.append(text)
         return CassetteMiss(text)
 
     def _describe_miss(self, question: Question, recorded: int, take: str) -> str:

@@ -19,6 +19,7 @@ from urllib.parse import quote, quote_plus, unquote_plus
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction import encodings, streams
 from pytest_llmops.redaction.patterns import SECRET_SHAPES, URL_CREDENTIALS_MARK, find_shapes
+from pytest_llmops.wire import stream_events
 from pytest_llmops.wire.blobs import StoredBody
 from pytest_llmops.wire.body import unfold_body
 
@@ -280,13 +281,8 @@ def _count_characters(data: bytes) -> int:
 
 def _changed_span(text: str, rewritten: str) -> streams.Replacement:
     """Return what a user's redactor changed, from the first to the last changed character."""
-    start = next(
-        (n for n, (a, b) in enumerate(zip(text, rewritten, strict=False)) if a != b),
-        min(len(text), len(rewritten)),
-    )
-    end = 0
-    while end < min(len(text), len(rewritten)) - start and text[-1 - end] == rewritten[-1 - end]:
-        end += 1
+    start = stream_events.count_shared_start(text, rewritten)
+    end = stream_events.count_shared_start(text[start:][::-1], rewritten[start:][::-1])
     return start, len(text) - end, rewritten[start : len(rewritten) - end]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,17 +82,25 @@ def find_shared_affixes(events: list[str]) -> tuple[str, str] | None:
 
     Both are cut at punctuation, so that words with the same first letters share nothing.
     """
-    start = _best_affix(events, [_common_prefix(a, b) for a, b in itertools.pairwise(events)], str.startswith)
+    start = _best_affix(
+        events, [a[: count_shared_start(a, b)] for a, b in itertools.pairwise(events)], str.startswith
+    )
     if not start:
         return None
     rests = [event[len(start) :] for event in events if event.startswith(start)]
-    endings = [_common_prefix(a[::-1], b[::-1])[::-1] for a, b in itertools.pairwise(rests)]
+    sizes = [count_shared_start(a[::-1], b[::-1]) for a, b in itertools.pairwise(rests)]
+    endings = [rest[len(rest) - size :] for rest, size in zip(rests, sizes, strict=False)]
     return start, _best_affix(rests, endings, str.endswith)
 
 
-def _common_prefix(a: str, b: str) -> str:
+def count_shared_start(a: Sequence[str], b: Sequence[str]) -> int:
+    """Return how many characters (or lines) at their start two texts (or lists of lines) share.
+
+    >>> count_shared_start("stone", "stop")
+    3
+    """
     pairs = zip(a, b, strict=False)
-    return a[: next((n for n, (char, other) in enumerate(pairs) if char != other), min(len(a), len(b)))]
+    return next((n for n, (item, other) in enumerate(pairs) if item != other), min(len(a), len(b)))
 
 
 def _best_affix(events: list[str], candidates: list[str], fits: Callable[[str, str], bool]) -> str:

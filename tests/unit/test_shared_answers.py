@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from support.server import Reply, StubServer, error_reply
 from support.tapes import stored, taped
 
 from pytest_llmops import recorder
+from pytest_llmops.cassettes import shared_answers
 from pytest_llmops.cassettes.shared_answers import SharedAnswers, defer_sharing
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.judges.evaluate import judge_answer, resolve_judge
@@ -244,7 +244,7 @@ def fail_to_write(handle: int, *_: object) -> Iterator[Any]:
 @pytest.mark.parametrize(
     "broken",
     [
-        (tempfile, "mkstemp", refuse(errno.EACCES)),
+        (shared_answers, "write_atomically", refuse(errno.EACCES)),
         (os, "fdopen", fail_to_write),
         (Path, "replace", refuse(errno.EIO)),
     ],
@@ -271,16 +271,16 @@ def test_an_answer_that_cannot_be_shared_is_paid_again(
 def test_one_answer_that_cannot_be_shared_does_not_hold_back_the_next(
     tmp_path: Path, shelf: SharedAnswers
 ) -> None:
-    real, refusals = tempfile.mkstemp, [True]
+    real, refusals = shared_answers.write_atomically, [True]
 
-    def refuse_once(**how: Any) -> tuple[int, str]:
+    def refuse_once(path: Path, data: bytes) -> None:
         if refusals:
             refusals.pop()
             raise OSError(errno.ENOSPC, "No space left on device")
-        return real(**how)
+        real(path, data)
 
     with StubServer() as server:
-        asked(server, tmp_path / "a.json", shelf, times=3, broken=(tempfile, "mkstemp", refuse_once))
+        asked(server, tmp_path / "a.json", shelf, times=3, broken=(shared_answers, "write_atomically", refuse_once))
         assert len(list((tmp_path / "run").iterdir())) == 2
         asked(server, tmp_path / "b.json", shelf, times=3)
         assert COUNTS == [1, 2]

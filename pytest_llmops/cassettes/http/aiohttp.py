@@ -89,16 +89,11 @@ def _wrap_aexit(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable
         live = vars(response).get(_LIVE_ATTRIBUTE)
         cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
         if live is not None and live.wanted and not cancelled:
-            await _read_rest(response, live)
+            try:  # read the rest of the answer that the application has closed: it is paid
+                while live.wanted and not response.content.at_eof():
+                    await response.content.readany()
+            except Exception as error:  # noqa: BLE001 -- the application did not want this answer any more
+                live.give_up(error)
         await real(response, kind, *rest)
 
     return aexit
-
-
-async def _read_rest(response: Any, live: LiveAnswer) -> None:
-    """Read the rest of an answer that the application has closed: it is paid."""
-    try:
-        while live.wanted and not response.content.at_eof():
-            await response.content.readany()
-    except Exception as error:  # noqa: BLE001 -- the application did not want this answer any more
-        live.give_up(error)

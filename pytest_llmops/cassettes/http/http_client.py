@@ -5,7 +5,7 @@ created after the answer is read to its end. Here the real connection creates th
 while the application reads it, and a recorded answer is read from a socket object. So a stream is passed on while it
 is recorded, and replayed event by event.
 
-`BodyFraming` finds the end of a body on a connection that stays open.
+`SizedBody` and `ChunkedBody` find the end of a body on a connection that stays open.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from pytest_llmops.cassettes.http.live_response import LiveAnswer, report_replay, wait_for_slot
 from pytest_llmops.cassettes.http.patching import Patch
@@ -28,16 +28,6 @@ from pytest_llmops.cassettes.http.vcr_adapter import (
     tape_for,
 )
 from pytest_llmops.cassettes.tape import Answer
-
-
-class BodyFraming(Protocol):
-    """Separates a body from the bytes of a connection."""
-
-    done: bool
-    """Whether the body is complete."""
-
-    def feed(self, data: bytes) -> bytes:
-        """Return the part of the bytes that belongs to the body."""
 
 
 class SizedBody:
@@ -279,7 +269,7 @@ class _RecordingFile:
         self._live = live
         self._status = response.status
         self._headers = {name.lower(): value for name, value in response.getheaders()}
-        self._framing: BodyFraming = ChunkedBody() if response.chunked else SizedBody(response.length)
+        self._framing = ChunkedBody() if response.chunked else SizedBody(response.length)
         self._endless = not response.chunked and response.length is None
         live.rest = self._read_rest
         if self._framing.done:

@@ -135,9 +135,8 @@ def _claim_response(module: Any, tape: Tape, request: Any, body: bytes) -> tuple
     report_replay(question, answer)
     timing = {"latency_s": answer.latency_s, "ttft_s": answer.ttft_s, "replayed": True}
     stream = _replay_class(module)(answer.pieces) if answer.pieces else module.ByteStream(answer.body)
-    extensions = {EXTENSION_KEY: timing}
     return question, module.Response(
-        answer.status, headers=dict(answer.headers), stream=stream, extensions=extensions
+        answer.status, headers=dict(answer.headers), stream=stream, extensions={EXTENSION_KEY: timing}
     )
 
 
@@ -182,7 +181,7 @@ def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
     live.finish(response.status_code, _recorded_headers(response), body)
 
 
-def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
+def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:  # noqa: C901 -- a class with its variables
     inner = response.stream
     chunks = iter(inner)
     """A single iterator, kept alive: httpcore closes the connection when its iterator is dropped."""
@@ -209,15 +208,21 @@ def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
                 inner.close()
 
         def _read_rest(self) -> None:
-            if _drain_chunks(chunks, live):
-                _finish_answer(module, live, response)
+            try:
+                for chunk in chunks:
+                    live.add_chunk(chunk)
+                    if not live.wanted:
+                        return
+            except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to
+                live.give_up(error)
+            _finish_answer(module, live, response)
 
     tee = Tee()
     live.rest = tee._read_rest  # noqa: SLF001 -- of the class above
     return tee
 
 
-def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
+def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:  # noqa: C901 -- as above
     inner = response.stream
     chunks = aiter(inner)
 
@@ -243,30 +248,13 @@ def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
                 await inner.aclose()
 
         async def _read_rest(self) -> None:
-            if await _drain_chunks_async(chunks, live):
-                _finish_answer(module, live, response)
+            try:
+                async for chunk in chunks:
+                    live.add_chunk(chunk)
+                    if not live.wanted:
+                        return
+            except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to
+                live.give_up(error)
+            _finish_answer(module, live, response)
 
     return Tee()
-
-
-def _drain_chunks(chunks: Iterator[bytes], live: LiveAnswer) -> bool:
-    """Read the rest of a stream that the application has closed; return whether that was all."""
-    try:
-        for chunk in chunks:
-            live.add_chunk(chunk)
-            if not live.wanted:
-                return False
-    except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to
-        live.give_up(error)
-    return True
-
-
-async def _drain_chunks_async(chunks: AsyncIterator[bytes], live: LiveAnswer) -> bool:
-    try:
-        async for chunk in chunks:
-            live.add_chunk(chunk)
-            if not live.wanted:
-                return False
-    except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to
-        live.give_up(error)
-    return True

@@ -9,6 +9,7 @@ from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.rate_limit import CallSlot
 from pytest_llmops.cassettes.request_key import Question
+from pytest_llmops.cassettes.response import make_exchange
 from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE
 from pytest_llmops.cassettes.tape import Answer, Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
@@ -23,24 +24,8 @@ STREAM_CONTENT_TYPES = ("text/event-stream", "ndjson", "jsonl", "stream+json", "
 
 def report_replay(question: Question, answer: Answer) -> None:
     """Report a replayed call to the trace."""
-    _report_exchange(question, answer, active_tape.current_purpose(), replay=True)
-
-
-def _report_exchange(question: Question, answer: Answer, purpose: str, *, replay: bool) -> recorder.Exchange:
-    exchange = recorder.Exchange(
-        method=question.method,
-        url=question.url,
-        request=question.json,
-        status=answer.status or None,
-        content_type=answer.headers.get("content-type", ""),
-        body=answer.body,
-        latency_s=answer.latency_s,
-        ttft_s=answer.ttft_s,
-        replayed=replay,
-        purpose=purpose,
-    )
-    recorder.record_exchange(exchange)
-    return exchange
+    purpose = active_tape.current_purpose()
+    recorder.record_exchange(make_exchange(question, answer, purpose, replayed=True))
 
 
 def wait_for_slot(tape: Tape, host: str) -> CallSlot | None:
@@ -148,17 +133,15 @@ class LiveAnswer:
             self._slot.release(status, headers)
         took = round(time.perf_counter() - self._started, TIMING_DIGITS)
         kind = headers.get("content-type", "").lower()
-        streamed = any(name in kind for name in STREAM_CONTENT_TYPES)
-        first = (
-            round(self._first - self._started, TIMING_DIGITS)
-            if streamed and self._first is not None
-            else None
-        )
+        first = None
+        if self._first is not None and any(name in kind for name in STREAM_CONTENT_TYPES):
+            first = round(self._first - self._started, TIMING_DIGITS)
         self.timing.update(latency_s=took, ttft_s=first)
         answer = Answer(status, headers, body, took, first)
         if self._late:  # not for the trace of the test that runs now
             return answer
-        exchange = _report_exchange(self._question, answer, self._purpose, replay=False)
+        exchange = make_exchange(self._question, answer, self._purpose, replayed=False)
+        recorder.record_exchange(exchange)
         # An incomplete answer may have been paid: its estimate stays reserved.
         cost_usd = 0.0 if status else None
         if status and self._tape.priced:

@@ -5,13 +5,13 @@ The n-th identical request gets the n-th answer.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.importers.foreign import ForeignInteraction, is_own_cassette, read_foreign
 from pytest_llmops.cassettes.naming import safe_file_name
@@ -140,13 +140,8 @@ def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
 def _guess_content_type(body: bytes) -> str:
     if body.startswith((b"data:", b"event:")):
         return "text/event-stream"
-    if body.lstrip()[:1] in (b"{", b"["):
-        try:
-            json.loads(body)
-        except (ValueError, RecursionError):
-            return ""
-        return "application/json"
-    return ""
+    is_json = body.lstrip()[:1] in (b"{", b"[") and parse_json(body) is not None
+    return "application/json" if is_json else ""
 
 
 def target_path(source: Path, to: Path | None = None) -> Path:

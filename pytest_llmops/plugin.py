@@ -32,7 +32,6 @@ from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.harness.controller import Controller
-    from pytest_llmops.harness.tapes import TapeLog
 
 OURS_KEY = pytest.StashKey[bool]()
 UNKNOWN_PROMPT_KEY = pytest.StashKey[str]()
@@ -41,12 +40,11 @@ PROMPTS_SEEN_KEY = pytest.StashKey[dict[str, None]]()
 LEFT_OUT_COUNT = "llmops_left_out"
 WATCH_KEY = pytest.StashKey["OnDemandHarness"]()
 PARAMETRIZED_FIXTURES = frozenset({"llm", "prompt", "case"})
-OPTION_GROUP = "LLM regression testing (pytest-llmops)"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add each option of `Settings` as a flag and an ini key."""
-    group = parser.getgroup("llmops", OPTION_GROUP)
+    group = parser.getgroup("llmops", "LLM regression testing (pytest-llmops)")
     for option in OPTIONS:
         if option.flag:
             details = {"action": "store_true"} if option.switch else {"metavar": option.metavar}
@@ -202,10 +200,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.stash[OURS_KEY] = True
         if not settings.judge and needs_judge(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_JUDGE))
-    _register_recording_hooks(config, ours)
-
-
-def _register_recording_hooks(config: pytest.Config, ours: list[pytest.Item]) -> None:
     if ours and not config.pluginmanager.has_plugin("llmops_ours"):
         from pytest_llmops.harness.tapes import recorded_fixtures
 
@@ -314,7 +308,7 @@ class RecordingHooks:
         try:
             if path is None or harness is None:
                 return (yield)
-            tape = harness.tape_of_fixture(fixturedef, path, self._current_log)
+            tape = harness.tape_of_fixture(fixturedef, path, self._watch.start_for_running_test)
             with tape.use_during_setup():
                 value = yield
             fixturedef.addfinalizer(tape.begin_teardown)
@@ -336,10 +330,6 @@ class RecordingHooks:
         if path is not None:
             self._fixtures[fixturedef] = path
         return path
-
-    def _current_log(self) -> TapeLog | None:
-        harness = self._watch.start_for_running_test()
-        return harness.log if harness is not None else None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:

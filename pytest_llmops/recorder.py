@@ -356,6 +356,7 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
 
 
 def _build_failure(bad: Sequence[Emission]) -> Exception:
+    describe_origin = _innermost("describe_origin")
     text = format_failure_text(
         bad[0].measurement,
         verdict=bad[0].verdict,
@@ -366,19 +367,13 @@ def _build_failure(bad: Sequence[Emission]) -> Exception:
             )
             for other in bad[1:]
         ],
-        origin=_describe_origin(),
+        origin=describe_origin() if describe_origin is not None else (),
     )
     for recorder in _stack:
         text = recorder.redact(text) if recorder.redact is not None else text
     measurements = [emission.measurement for emission in bad]
     failed = any(measurement.status == "failed" for measurement in measurements)
     return (errors.MeasurementFailed if failed else errors.MeasurementErrored)(text, measurements)
-
-
-def _describe_origin() -> Sequence[tuple[str, str]]:
-    """Return where the answer came from and how to run the test again, as labelled texts."""
-    describe = _innermost("describe_origin")
-    return describe() if describe is not None else ()
 
 
 class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with soft():`

@@ -34,7 +34,6 @@ from pytest_llmops.errors import SettingError
 RecordMode: TypeAlias = Literal["none", "new", "all", "live", "verify"]
 Api: TypeAlias = Literal["chat", "responses"]
 SelfJudging: TypeAlias = Literal["warn", "error", "allow"]
-IniType: TypeAlias = Literal["string", "bool", "linelist", "int", "float"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Option:
     flag: str = ""
     """Command-line flag; empty: ini only."""
     metavar: str = ""
-    ini: IniType | None = "string"
+    ini: Literal["string", "bool", "linelist", "int", "float"] | None = "string"
     """Type of the ini key; None: command line only."""
     env: tuple[str, ...] = ()
     """Environment variables, used if neither command line nor ini gives a value."""

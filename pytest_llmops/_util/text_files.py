@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 100
 """Levels of lists and mappings in a value; deeper values would end in a RecursionError later."""
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 MAX_INT_BITS = 1024
 """Bits of a whole number: the range of a float. Python refuses to write numbers of more than 4,300 digits."""
 FINGERPRINT_CHARS = 16
@@ -171,7 +172,7 @@ def read_json(text: str) -> Json:
     except json.JSONDecodeError as error:
         raise BadFile(f"broken JSON: {error.msg} at column {error.colno}", error.lineno) from None
     except RecursionError:
-        raise BadFile(_too_deep()) from None
+        raise BadFile(_TOO_DEEP) from None
     except BadFile:
         raise
     except ValueError as error:
@@ -218,7 +219,7 @@ def check_json_value(value: object, depth: int = 0) -> Json:
     [1, {'a': None}]
     """
     if depth > MAX_DEPTH:
-        raise BadFile(_too_deep())
+        raise BadFile(_TOO_DEEP)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -234,10 +235,6 @@ def check_json_value(value: object, depth: int = 0) -> Json:
     )
 
 
-def _too_deep() -> str:
-    return f"nested deeper than {MAX_DEPTH} levels"
-
-
 def _join_surrogates(value: str) -> str:
     if value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value):
         return value
@@ -250,13 +247,9 @@ def _join_surrogates(value: str) -> str:
 
 
 def _check_number(value: float) -> float:
-    if isinstance(value, int):
-        if value.bit_length() > MAX_INT_BITS:
-            raise BadFile(
-                f"expected a number, got a number of {value.bit_length():,} bits: write it in quotes"
-            )
-        return value
-    if not math.isfinite(value):
+    if isinstance(value, int) and value.bit_length() > MAX_INT_BITS:
+        raise BadFile(f"expected a number, got a number of {value.bit_length():,} bits: write it in quotes")
+    if isinstance(value, float) and not math.isfinite(value):
         raise BadFile(f"expected a finite number, got {value}")
     return value
 
@@ -289,7 +282,7 @@ def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
         line = None if index is None else line_number_at(text, index)
         raise BadFile(f"broken YAML: {shorten_text(str(what))}", line) from None
     except RecursionError:
-        raise BadFile(_too_deep()) from None
+        raise BadFile(_TOO_DEEP) from None
     except BadFile:
         raise
     except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
@@ -348,7 +341,7 @@ def _refuse_duplicate_nodes(node: yaml.Node, text: str, depth: int = 0) -> None:
     import yaml
 
     if depth > MAX_DEPTH:
-        raise BadFile(_too_deep(), line_number_at(text, node.start_mark.index))
+        raise BadFile(_TOO_DEEP, line_number_at(text, node.start_mark.index))
     if isinstance(node, yaml.SequenceNode):
         for child in node.value:
             _refuse_duplicate_nodes(child, text, depth + 1)

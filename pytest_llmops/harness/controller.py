@@ -188,7 +188,11 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
         failed: pytest's exception for a failure.
     """
     value: BaseException = call.excinfo.value
-    frames = [tb for tb in _iter_traceback(value.__traceback__) if not _is_our_frame(tb)]
+    # By module, not by file: the __init__ of a dataclass has no file.
+    modules = (
+        (tb, str(tb.tb_frame.f_globals.get("__name__"))) for tb in _iter_traceback(value.__traceback__)
+    )
+    frames = [tb for tb, module in modules if module.partition(".")[0] != PACKAGE]
     if isinstance(value, OUR_ERRORS):
         while frames and SITE_PACKAGES.search(frames[-1].tb_frame.f_code.co_filename):
             frames.pop()
@@ -215,11 +219,6 @@ def _iter_traceback(tb: TracebackType | None) -> Iterator[TracebackType]:
     while tb is not None:
         yield tb
         tb = tb.tb_next
-
-
-def _is_our_frame(tb: TracebackType) -> bool:
-    # By module, not by file: the __init__ of a dataclass has no file.
-    return str(tb.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == PACKAGE
 
 
 def _supports_unicode(terminalreporter: Any) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections import ChainMap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -18,20 +17,10 @@ from pytest_llmops.settings import Settings
 Factory: TypeAlias = Callable[[], object]
 
 
-@dataclass(slots=True)
-class _RunCache:
-    """Factories and components of a run in this process.
-
-    Attributes:
-        factories: By kind and the implementations of the hook that a test sees.
-        components: By kind, name and factory; built-in components by the settings instead of a factory.
-    """
-
-    factories: dict[tuple[object, ...], Mapping[str, Factory]] = field(default_factory=dict)
-    components: dict[tuple[str, str, object], object] = field(default_factory=dict)
-
-
-_runs: WeakKeyDictionary[Any, _RunCache] = WeakKeyDictionary()
+_factories: WeakKeyDictionary[Any, dict[tuple[object, ...], Mapping[str, Factory]]] = WeakKeyDictionary()
+"""By run, and by kind and the implementations of the hook that a test sees."""
+_components: WeakKeyDictionary[Any, dict[tuple[str, str, object], object]] = WeakKeyDictionary()
+"""By run, and by kind, name and factory; built-in components by the settings instead of a factory."""
 _lock = threading.RLock()
 """Judges of a test may look up their model in several threads; a factory may look up another component."""
 
@@ -44,7 +33,7 @@ def hook_factories(item: Any, kind: str) -> Mapping[str, Factory]:
     """
     hook = getattr(item.ihook, f"pytest_llmops_{kind}s")
     with _lock:
-        cache = _cache_of_run(item).factories
+        cache = _factories.setdefault(item.config, {})
         key = (kind, *hook.get_hookimpls())
         if key not in cache:
             cache[key] = dict(ChainMap(*hook(config=item.config)))
@@ -61,11 +50,7 @@ def build_component(item: Any, kind: str, name: str, factory: Factory | None, se
     __tracebackhide__ = True
     key = (kind, name, factory or settings)
     with _lock:
-        cache = _cache_of_run(item).components
+        cache = _components.setdefault(item.config, {})
         if key not in cache:
             cache[key] = factory() if factory else registry.load_builtin(kind, name)
         return cache[key]
-
-
-def _cache_of_run(item: Any) -> _RunCache:
-    return _runs.setdefault(item.config, _RunCache())

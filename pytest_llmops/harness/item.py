@@ -211,14 +211,14 @@ class Harness:
         return tape
 
     def tape_of_fixture(
-        self, fixturedef: Any, path: Path, log: Callable[[], tapes.TapeLog | None]
+        self, fixturedef: Any, path: Path, running: Callable[[], Harness | None]
     ) -> tapes.FixtureTape:
         """Open the cassette of a fixture that is set up for this test; its tear-down closes the cassette.
 
         Raises:
             CassetteError: The cassette is damaged.
         """
-        tape = tapes.FixtureTape(self._make_tape(path, shared=True), self.settings, log)
+        tape = tapes.FixtureTape(self._make_tape(path, shared=True), self.settings, running)
         fixturedef.addfinalizer(tape.end_teardown)  # the first added is the last called
         return tape
 

@@ -252,13 +252,13 @@ class FixtureTape:
     Args:
         tape: Its cassette.
         settings: The run's settings.
-        log: Returns the log of the running test.
+        running: Returns the harness of the running test; None between two tests.
     """
 
-    def __init__(self, tape: Tape, settings: Settings, log: Callable[[], TapeLog | None]) -> None:
+    def __init__(self, tape: Tape, settings: Settings, running: Callable[[], Any]) -> None:
         self.tape = tape
         self._settings = settings
-        self._log = log
+        self._running = running
         self._failed = False
         self._teardown = ExitStack()
 
@@ -298,9 +298,9 @@ class FixtureTape:
         try:
             self.tape.close(passed=passed)
         finally:
-            log = self._log()
-            if log is not None:
-                log.add_tape(self.tape, passed=passed, own=False)
+            harness = self._running()
+            if harness is not None:
+                harness.log.add_tape(self.tape, passed=passed, own=False)
 
 
 def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:

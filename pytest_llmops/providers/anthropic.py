@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, cast
 
 from pytest_llmops import recorder
+from pytest_llmops._util.json_values import as_mapping, as_text
 from pytest_llmops.errors import MissingExtra, ModelError, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Completion, Message
@@ -280,7 +281,11 @@ def _read_completion(raw: Any, client: Any, latency_s: float) -> Completion:
     ):
         raise _unreadable_reply_error(f"is not an answer: {shorten_text(str(reply))}", client)
     parsed_reply = MESSAGES.read_reply(reply)
-    refusal = _refusal_reason(reply, parsed_reply.output) if parsed_reply.finish_reason == "refusal" else ""
+    refusal = ""
+    if parsed_reply.finish_reason == "refusal":
+        details = as_mapping(reply.get("stop_details"))
+        reason = as_text(details.get("explanation") or details.get("category"))
+        refusal = reason or parsed_reply.output or "no reason was given"
     return Completion(
         # The text before a refusal is not an answer.
         text="" if refusal else parsed_reply.output,
@@ -298,9 +303,3 @@ def _read_completion(raw: Any, client: Any, latency_s: float) -> Completion:
         ),
         refusal=refusal,
     )
-
-
-def _refusal_reason(reply: Mapping[str, Any], output: str) -> str:
-    details = reply.get("stop_details")
-    reason = details.get("explanation") or details.get("category") if isinstance(details, Mapping) else None
-    return reason if isinstance(reason, str) and reason else output or "no reason was given"

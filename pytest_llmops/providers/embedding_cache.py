@@ -8,9 +8,7 @@ to the texts of a call cannot be reused.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops import recorder
-from pytest_llmops._util.text_files import fingerprint_parts
+from pytest_llmops._util.text_files import fingerprint_parts, write_atomically
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Embedder
 
@@ -164,11 +162,6 @@ class _VectorMemory:
 _memory = _VectorMemory(MAX_BYTES)
 
 
-def clear_memory() -> None:
-    """Drop all vectors in memory; files stay."""
-    _memory.clear()
-
-
 def _read_vector(path: Path) -> NDArray[float32] | None:
     """Return the vector in a file, or None if it is missing or does not match its digest."""
     import numpy as np
@@ -186,16 +179,10 @@ def _read_vector(path: Path) -> NDArray[float32] | None:
 def _write_vector(path: Path, row: NDArray[float32]) -> None:
     """Write a vector atomically, as other workers read and write the same folder."""
     data = row.astype("<f4").tobytes()
-    temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(data).digest() + data)
-        Path(temporary).replace(path)
+        write_atomically(path, hashlib.sha256(data).digest() + data)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise UsageError(
             f"vector cache {path.parent}: cannot be written: {error.strerror or error}; "
             "name another folder with ini llm_vector_cache, or none"

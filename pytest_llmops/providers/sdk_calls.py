@@ -69,8 +69,8 @@ def call_sdk(sdk: Any, create: Callable[[], Any], model: str, client: Any) -> An
     try:
         return create()
     except sdk.APITimeoutError:
-        problem = "took too long to answer; ask less, or raise the client's timeout"
-        raise model_error(model, client, "timeout", problem) from None
+        step = "ask less, or raise the client's timeout"
+        raise model_error(model, client, "timeout", f"took too long to answer; {step}") from None
     except sdk.APIConnectionError as error:
         problem = (
             f"could not be reached ({error.__cause__ or error}); is the server up and its address right?"

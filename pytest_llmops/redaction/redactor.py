@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 import threading
@@ -209,9 +210,11 @@ class Redactor:
         if spans and not text.isascii():
             spans = [(_count_characters(data[:start]), _count_characters(data[:end])) for start, end in spans]
         replacements = [(start, end, MASK) for start, end in spans]
-        if extra:
-            rewritten = _apply_redactors(data, extra).decode("utf-8", "surrogatepass")
-            replacements += [_changed_span(text, rewritten)] if rewritten != text else []
+        rewritten = _apply_redactors(data, extra).decode("utf-8", "surrogatepass") if extra else text
+        if rewritten != text:  # from the first to the last changed character
+            start = stream_events.count_shared_start(text, rewritten)
+            end = stream_events.count_shared_start(text[start:][::-1], rewritten[start:][::-1])
+            replacements.append((start, len(text) - end, rewritten[start : len(rewritten) - end]))
         return _merge_overlaps(replacements)
 
     def clean_text(self, text: str) -> str:
@@ -279,13 +282,6 @@ def _count_characters(data: bytes) -> int:
     return len(data.decode("utf-8", "surrogatepass"))
 
 
-def _changed_span(text: str, rewritten: str) -> streams.Replacement:
-    """Return what a user's redactor changed, from the first to the last changed character."""
-    start = stream_events.count_shared_start(text, rewritten)
-    end = stream_events.count_shared_start(text[start:][::-1], rewritten[start:][::-1])
-    return start, len(text) - end, rewritten[start : len(rewritten) - end]
-
-
 def _merge_overlaps(replacements: list[streams.Replacement]) -> list[streams.Replacement]:
     merged: list[streams.Replacement] = []
     for start, end, mask in sorted(replacements):
@@ -321,10 +317,8 @@ def _decoded_bodies(data: bytes) -> Iterator[bytes]:
         return
     for body in bodies:
         if not _ENCODED_BODY_FORMS.isdisjoint(body):
-            try:
+            with contextlib.suppress(CassetteError):
                 yield unfold_body(StoredBody(body, blobs))
-            except CassetteError:
-                continue
 
 
 def _parse_credentials(value: str) -> set[str]:

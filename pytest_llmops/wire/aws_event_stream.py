@@ -23,7 +23,7 @@ from pytest_llmops.measurement import Json
 _PRELUDE = struct.Struct(">III")
 _U32 = struct.Struct(">I")
 _U16 = struct.Struct(">H")
-_FRAME_OVERHEAD = _PRELUDE.size + _U32.size
+FRAME_OVERHEAD = _PRELUDE.size + _U32.size
 """Bytes of a frame without headers and payload."""
 _NUMBER_TYPES = {
     2: ("byte", struct.Struct(">b")),
@@ -48,10 +48,6 @@ class Frame:
 
     headers: Mapping[str, Json] = field(default_factory=dict)
     payload: bytes = b""
-
-
-class _DamagedFrame(ValueError):
-    """These bytes are not a complete and valid frame."""
 
 
 def unpack_frames(data: bytes) -> list[Frame] | None:
@@ -97,12 +93,12 @@ def pack_frames(frames: Iterable[Frame]) -> bytes:
 
 def _unpack_frame(data: memoryview) -> tuple[Frame, int]:
     size, headers_size, check = _PRELUDE.unpack_from(data)
-    if crc32(data[:8]) != check or not headers_size + _FRAME_OVERHEAD <= size <= len(data):
-        raise _DamagedFrame
+    if crc32(data[:8]) != check or not headers_size + FRAME_OVERHEAD <= size <= len(data):
+        raise ValueError
     end = size - _U32.size
     (check,) = _U32.unpack_from(data, end)
     if crc32(data[:end]) != check:
-        raise _DamagedFrame
+        raise ValueError
     begin = _PRELUDE.size + headers_size
     return Frame(_unpack_headers(bytes(data[_PRELUDE.size : begin])), bytes(data[begin:end])), size
 
@@ -117,7 +113,7 @@ def _unpack_headers(data: bytes) -> dict[str, Json]:
         name = raw.decode()
         # The same name twice would be lost in a mapping, and with it the bytes.
         if name in headers or at == len(data):
-            raise _DamagedFrame
+            raise ValueError
         headers[name], at = _unpack_header_value(data[at], data, at + 1)
     return headers
 
@@ -132,7 +128,7 @@ def _unpack_header_value(tag: int, data: bytes, at: int) -> tuple[Json, int]:
     if tag == _UUID:
         return {"uuid": str(uuid.UUID(bytes=_slice_exactly(data, at, 16)))}, at + 16
     if tag not in (_BYTES, _STRING):
-        raise _DamagedFrame
+        raise ValueError
     (size,) = _U16.unpack_from(data, at)
     raw = _slice_exactly(data, at + _U16.size, size)
     at += _U16.size + size
@@ -142,7 +138,7 @@ def _unpack_header_value(tag: int, data: bytes, at: int) -> tuple[Json, int]:
 def _slice_exactly(data: bytes, at: int, size: int) -> bytes:
     raw = data[at : at + size]
     if len(raw) != size:
-        raise _DamagedFrame
+        raise ValueError
     return raw
 
 
@@ -152,7 +148,7 @@ def _pack_frame(frame: Frame) -> bytes:
             struct.pack(">B", len(name.encode())) + name.encode() + _pack_header_value(value)
             for name, value in frame.headers.items()
         )
-        size = _FRAME_OVERHEAD + len(headers) + len(frame.payload)
+        size = FRAME_OVERHEAD + len(headers) + len(frame.payload)
         prelude = struct.pack(">II", size, len(headers))
     except (struct.error, binascii.Error, OverflowError) as error:
         raise ValueError(f"a frame of an event stream cannot be written: {error}") from None

@@ -91,18 +91,13 @@ def _replace_texts(value: Any, blobs: Mapping[str, str], texts: dict[str, str]) 
         if kind in value:
             text = marker_text(value, kind, blobs)
             label = value[kind] if TEXT_KEY in value else value[kind].rpartition(", ")[0]
-            reference = _store_text(text, texts)
+            digest = text_digest(text)
+            reference = digest[:REFERENCE_DIGITS]
+            if texts.setdefault(reference, text) != text:
+                reference = digest
+                texts[reference] = text
             return {kind: f"{label}, {reference}" if label else reference}
     return {key: _replace_texts(element, blobs, texts) for key, element in value.items()}
-
-
-def _store_text(text: str, texts: dict[str, str]) -> str:
-    full_digest = text_digest(text)
-    reference = full_digest[:REFERENCE_DIGITS]
-    if texts.setdefault(reference, text) == text:
-        return reference
-    texts[full_digest] = text
-    return full_digest
 
 
 def read_blobs(document: Mapping[str, Any]) -> Mapping[str, str] | None:

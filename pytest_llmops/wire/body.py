@@ -7,6 +7,7 @@ Otherwise it is stored as lines of text, and last as base64. `folding` folds the
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -44,8 +45,10 @@ def fold_body(body: bytes) -> dict[str, Json]:
     if not body:
         return {"text": ""}
     for folded in _fold_candidates(body):
-        if folded is not None and _is_lossless(folded, body):
-            return folded
+        with contextlib.suppress(CassetteError, ValueError, RecursionError):
+            json.dumps(folded, ensure_ascii=False).encode("utf-8")
+            if folded is not None and unfold_body(folded) == body:
+                return folded
     return {"base64": base64.b64encode(body).decode()}
 
 
@@ -64,14 +67,6 @@ def _fold_candidates(body: bytes) -> Iterator[dict[str, Json] | None]:
     lines = text.split("\n")
     yield {"text": lines if folded == {LINES: lines} else folded}
     yield {"text": text}
-
-
-def _is_lossless(folded: dict[str, Json], body: bytes) -> bool:
-    try:
-        json.dumps(folded, ensure_ascii=False).encode("utf-8")
-        return unfold_body(folded) == body
-    except (CassetteError, ValueError, RecursionError):
-        return False
 
 
 def _fold_stream(text: str) -> dict[str, Json] | None:

@@ -12,7 +12,6 @@ from pytest_llmops.wire.untrusted_documents import GZIP, DocumentError, inflate
 
 RECORD_AGAIN = "record it again"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-RAW_DEFLATE = -zlib.MAX_WBITS
 MAX_ENCODINGS = 8
 """Encodings of a body that are undone, in a chain."""
 
@@ -51,7 +50,7 @@ def _decode_gzip(body: bytes, *, certain: bool) -> bytes:
 
 def _decode_deflate(body: bytes, *, certain: bool) -> bytes:
     # Some servers send deflate in zlib's frame, others without.
-    for window in (zlib.MAX_WBITS, RAW_DEFLATE):
+    for window in (zlib.MAX_WBITS, -zlib.MAX_WBITS):
         with contextlib.suppress(zlib.error):
             return inflate(body, window)
     return _accept_decoded_text(body, "deflate", certain=certain)

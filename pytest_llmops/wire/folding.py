@@ -188,8 +188,12 @@ def fold_text(text: str) -> Any:
     end = 0
     for match in _BASE64_RUN.finditer(text):
         head = match["run"][:LONG_TEXT]
-        if match["media"] or all(any(map(kind, head)) for kind in _CHARACTER_KINDS):
-            parts += [text[end : match.start()], make_marker(BLOB, _blob_label(match), match[0])]
+        if match["media"] or all(any(map(is_kind, head)) for is_kind in _CHARACTER_KINDS):
+            run = match["run"]
+            media = (name for start, name in _MEDIA_TYPES if run.startswith(start))
+            kind = match["media"] or next(media, "base64")
+            label = f"{kind}, {len(run.rstrip('=')) * 3 // 4:,} bytes"
+            parts += [text[end : match.start()], make_marker(BLOB, label, match[0])]
             end = match.end()
     parts.append(text[end:])
     folded = [
@@ -198,12 +202,6 @@ def fold_text(text: str) -> Any:
         if part
     ]
     return folded[0] if len(folded) == 1 else {JOINED: folded}
-
-
-def _blob_label(match: re.Match[str]) -> str:
-    run = match["run"]
-    kind = match["media"] or next((name for start, name in _MEDIA_TYPES if run.startswith(start)), "base64")
-    return f"{kind}, {len(run.rstrip('=')) * 3 // 4:,} bytes"
 
 
 def unfold_text(value: Any, blobs: Mapping[str, str]) -> str:

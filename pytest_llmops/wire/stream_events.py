@@ -15,12 +15,11 @@ from pytest_llmops._util.json_values import (
     join_texts,
     parse_json,
 )
+from pytest_llmops.wire.aws_event_stream import FRAME_OVERHEAD, unpack_frames
 
 EVENT_END = "\n\n"
 CRLF = "\r\n"
 SSE_STARTS = ("data:", "event:", "id:", "retry:", ":")
-FRAME_OVERHEAD = 16
-"""Bytes of an AWS frame without headers and payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +140,7 @@ def unpack_aws_frames(body: bytes) -> list[Any] | None:
     """Return the frames of an AWS event stream, or None for any other body."""
     # The first bytes alone rule out most bodies: the lengths of the frame and of its headers must fit.
     length, headers = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
-    if not headers + FRAME_OVERHEAD <= length <= len(body):
-        return None
-    from pytest_llmops.wire.aws_event_stream import unpack_frames
-
-    return unpack_frames(body)
+    return unpack_frames(body) if headers + FRAME_OVERHEAD <= length <= len(body) else None
 
 
 def event_data(event: str) -> Iterator[str]:

@@ -62,22 +62,18 @@ def load_document(path: Path) -> Any:
         CassetteError: It cannot be read; the message says why.
     """
     try:
-        return _parse_document(decompress_gzip(_read_bytes(path)), path)
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise DocumentError(f"expected at most {MAX_BYTES // 2**20} MB, got more", "split it")  # noqa: TRY301 -- as those below it
+        return _parse_document(decompress_gzip(data), path)
+    except OSError as error:
+        what = error.strerror or str(error)
+        raise as_cassette_error(path, DocumentError(what, "check its name and permissions")) from None
     except DocumentError as error:
         raise as_cassette_error(path, error) from None
     except RecursionError:
         raise as_cassette_error(path, DocumentError("it is nested too deep")) from None
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DocumentError(error.strerror or str(error), "check its name and permissions") from None
-    if len(data) > MAX_BYTES:
-        raise DocumentError(f"expected at most {MAX_BYTES // 2**20} MB, got more", "split it")
-    return data
 
 
 def decompress_gzip(data: bytes) -> bytes:

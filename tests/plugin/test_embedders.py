@@ -98,7 +98,7 @@ def _forget() -> None:
     # The runs of this test share a process, and with it what a process remembers.
     from pytest_llmops.providers import embedding_cache
 
-    embedding_cache.clear_memory()
+    embedding_cache._memory.clear()
 
 
 def test_an_embedder_that_asks_a_server_needs_a_recording(project: Project) -> None:

@@ -42,7 +42,7 @@ class Remote(Counting):
 
 @pytest.fixture
 def node(tmp_path: Path) -> Any:
-    embedding_cache.clear_memory()  # vectors belong to the embedder's type and version, whichever test made it
+    embedding_cache._memory.clear()  # vectors belong to the embedder's type and version, whichever test made it
     (tmp_path / "corpora" / "book").mkdir(parents=True)
     (tmp_path / "corpora" / "book" / "a.md").write_text("aaa", encoding="utf-8")
     (tmp_path / "corpora" / "book" / "b.md").write_text("bb", encoding="utf-8")

@@ -39,9 +39,9 @@ class Counting:
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
-    embedding_cache.clear_memory()
+    embedding_cache._memory.clear()
     yield
-    embedding_cache.clear_memory()
+    embedding_cache._memory.clear()
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_the_folder_serves_the_next_run(folder: Path) -> None:
     rows = with_vector_cache(Counting()).embed(["a", "\ud800", "a"])
     assert [path.suffix for path in files(folder)] == [".vector", ".vector"]
     assert [path.name.split("-")[0] for path in folder.iterdir()] == ["counting"]
-    embedding_cache.clear_memory()
+    embedding_cache._memory.clear()
     inner = Counting()
     np.testing.assert_array_equal(with_vector_cache(inner).embed(["a", "\ud800"]), rows[:2])
     assert inner.asked == []
@@ -194,7 +194,7 @@ def test_a_damaged_file_is_made_anew(folder: Path, damage: Any) -> None:
     (path,) = files(folder)
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    embedding_cache.clear_memory()
+    embedding_cache._memory.clear()
     inner = Counting()
     np.testing.assert_array_equal(with_vector_cache(inner).embed(["a"]), rows)
     assert inner.asked == [["a"]]

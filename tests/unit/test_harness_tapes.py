@@ -440,7 +440,7 @@ class Fixture:
 
     def __init__(self, path: Path, log: TapeLog | None, **how: Any) -> None:
         self.log = log
-        self.tape = FixtureTape(Tape(path, **how), Settings(base_url=URL), lambda: self.log)
+        self.tape = FixtureTape(Tape(path, **how), Settings(base_url=URL), lambda: self)
 
     def set_up(self, *texts: str, swallow: bool = False, fail: bool = False) -> None:
         with self.tape.use_during_setup():

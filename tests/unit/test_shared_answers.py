@@ -280,7 +280,13 @@ def test_one_answer_that_cannot_be_shared_does_not_hold_back_the_next(
         real(path, data)
 
     with StubServer() as server:
-        asked(server, tmp_path / "a.json", shelf, times=3, broken=(shared_answers, "write_atomically", refuse_once))
+        asked(
+            server,
+            tmp_path / "a.json",
+            shelf,
+            times=3,
+            broken=(shared_answers, "write_atomically", refuse_once),
+        )
         assert len(list((tmp_path / "run").iterdir())) == 2
         asked(server, tmp_path / "b.json", shelf, times=3)
         assert COUNTS == [1, 2]

@@ -22,10 +22,9 @@ from urllib.parse import urlsplit
 
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.wire.content_encoding import decode_body
+from pytest_llmops.wire.content_encoding import RECORD_AGAIN, decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError, as_cassette_error, load_document
 
-RECORD_AGAIN = "record it again"
 _COMPACT_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 """Headers of an answer that describe the encoded bytes."""

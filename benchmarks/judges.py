@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.figures import line, wall_s
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import store, tape
+from pytest_llmops.cassettes import active_tape, store, tape
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.judges.rubric import quality
 from pytest_llmops.protocols import Completion, Json
@@ -139,11 +139,11 @@ def judged_one(judge: Any, row: dict[str, str]) -> None:
 def with_tape(path: Path, mode: Any, work: Callable[[], None]) -> None:
     interception.install_patches()
     recorder.push_recorder(rec := recorder.Recorder(settings=Settings()))
-    tape.push_tape(one := tape.Tape(path, mode))
+    active_tape.push_tape(one := tape.Tape(path, mode))
     try:
         work()
     finally:
-        tape.remove_tape(one)
+        active_tape.remove_tape(one)
         recorder.pop_recorder(rec)
         interception.remove_patches()
         one.close()

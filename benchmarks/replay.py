@@ -14,7 +14,7 @@ import openai
 
 from benchmarks.figures import line
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import store, tape
+from pytest_llmops.cassettes import active_tape, store, tape
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.request_key import build_question
 from pytest_llmops.redaction.redactor import Redactor
@@ -84,11 +84,11 @@ def lines() -> Iterator[str]:
         cassette(path, 100)
         interception.install_patches()
         recorder.push_recorder(rec := recorder.Recorder(settings=Settings()))
-        tape.push_tape(one := tape.Tape(path))
+        active_tape.push_tape(one := tape.Tape(path))
         try:
             yield from measured()
         finally:
-            tape.remove_tape(one)
+            active_tape.remove_tape(one)
             recorder.pop_recorder(rec)
             interception.remove_patches()
 

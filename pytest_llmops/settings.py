@@ -13,22 +13,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
 
-from pytest_llmops._util.option_values import (
-    Parser,
-    choice_of,
-    list_of,
-    parse_bool,
-    parse_count,
-    parse_host,
-    parse_json_path,
-    parse_models,
-    parse_money,
-    parse_name_version,
-    parse_positive_count,
-    parse_report_path,
-    parse_text,
-    parse_url,
-)
+from pytest_llmops._util import option_values
+from pytest_llmops._util.option_values import Parser
 from pytest_llmops.errors import SettingError
 
 RecordMode: TypeAlias = Literal["none", "new", "all", "live", "verify"]
@@ -75,93 +61,93 @@ class Settings:
     """
 
     judge: bool = _declare_option(
-        parse_bool, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
+        option_values.parse_bool, False, "run the tests that need a judge; without it they are skipped", flag="--llm-judge", switch=True, ini=None
     )  # fmt: skip
     model: str | tuple[str, ...] = _declare_option(
-        parse_models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; with several, each test runs once per model (repeatable; names in addopts are added)",
+        option_values.parse_models, "", "model of the `llm` fixture: a name of the OpenAI-compatible server, or anthropic:NAME; with several, each test runs once per model (repeatable; names in addopts are added)",
         flag="--llm-model",
         metavar="NAME", ini="linelist", env=("LLMOPS_MODEL",), repeat=True,
     )  # fmt: skip
     judge_model: str = _declare_option(
-        parse_text, "", "model of the judges, named in the same way; default: the model of --llm-model, if that is a single model", flag="--llm-judge-model",
+        option_values.parse_text, "", "model of the judges, named in the same way; default: the model of --llm-model, if that is a single model", flag="--llm-judge-model",
         metavar="NAME", env=("LLMOPS_JUDGE_MODEL",),
     )  # fmt: skip
     self_judging: SelfJudging = _declare_option(
-        choice_of("warn", "error", "allow"), "warn",
+        option_values.choice_of("warn", "error", "allow"), "warn",
         "a judge whose model is the model under test prefers its own text. warn: the reports show a warning; error: its verdicts are "
         "unscored; allow: no warning",
     )  # fmt: skip
     base_url: str = _declare_option(
-        parse_url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application under test",
+        option_values.parse_url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application under test",
         flag="--llm-base-url", metavar="URL", env=("OPENAI_BASE_URL",),
     )  # fmt: skip
     api: Api = _declare_option(
-        choice_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
+        option_values.choice_of("chat", "responses"), "chat", "API that the `llm` fixture and the judges speak: chat or responses",
         flag="--llm-api", metavar="chat|responses",
     )  # fmt: skip
     record: RecordMode = _declare_option(
-        choice_of("none", "new", "all", "live", "verify"), "none",
+        option_values.choice_of("none", "new", "all", "live", "verify"), "none",
         "none: replay only, a missing recording is an error; new: record what is missing; all: record again; "
         "live: neither read nor write; verify: call live, report what differs from the recording, write nothing",
         flag="--llm-record", metavar="none|new|all|live|verify",
     )  # fmt: skip
     record_errors: bool = _declare_option(
-        parse_bool, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
+        option_values.parse_bool, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
         flag="--llm-record-errors", switch=True, ini="bool",
     )  # fmt: skip
     max_calls: int | None = _declare_option(
-        parse_count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
+        option_values.parse_count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
         ini="int",
     )  # fmt: skip
     budget: float | None = _declare_option(
-        parse_money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
+        option_values.parse_money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
         flag="--llm-budget", metavar="USD", ini="float",
     )  # fmt: skip
     judge_concurrency: int = _declare_option(
-        parse_positive_count, 8, "live calls of judges at the same time, over all the workers of the run", flag="--llm-judge-concurrency",
+        option_values.parse_positive_count, 8, "live calls of judges at the same time, over all the workers of the run", flag="--llm-judge-concurrency",
         metavar="N", ini="int",
     )  # fmt: skip
     judge_reuse: bool = _declare_option(
-        parse_bool, True, "reuse a reply to a judge within the run: another test with the same request gets it without a new call",
+        option_values.parse_bool, True, "reuse a reply to a judge within the run: another test with the same request gets it without a new call",
         ini="bool",
     )  # fmt: skip
     match_ignore: tuple[str, ...] = _declare_option(
-        list_of(parse_json_path), (),
+        option_values.list_of(option_values.parse_json_path), (),
         "parts of a request to ignore when matching recordings: JSON paths (`metadata.run_id`, `messages[*].id`, "
         "`**.request_id`) and query parameters (`?session`)",
         ini="linelist",
     )  # fmt: skip
     prompt: tuple[str, ...] = _declare_option(
-        list_of(parse_name_version), (), "run with another version of a prompt (repeatable)", flag="--llm-prompt",
+        option_values.list_of(option_values.parse_name_version), (), "run with another version of a prompt (repeatable)", flag="--llm-prompt",
         metavar="NAME=VERSION", ini="linelist", repeat=True,
     )  # fmt: skip
     report: tuple[str, ...] = _declare_option(
-        list_of(parse_report_path), (), "write a report; the suffix gives its kind, .html, .json or .json.gz (repeatable)", flag="--llm-report",
+        option_values.list_of(option_values.parse_report_path), (), "write a report; the suffix gives its kind, .html, .json or .json.gz (repeatable)", flag="--llm-report",
         metavar="FILE", ini="linelist", repeat=True,
     )  # fmt: skip
     embedder: str = _declare_option(
-        parse_text, "minilm", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
+        option_values.parse_text, "minilm", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
     )  # fmt: skip
     semantic_threshold: str = _declare_option(
-        parse_text, "", "file written by `llmops semantic calibrate`: the default threshold of its embedder"
+        option_values.parse_text, "", "file written by `llmops semantic calibrate`: the default threshold of its embedder"
     )  # fmt: skip
     vector_cache: str = _declare_option(
-        parse_text, "", "folder that caches vectors of local embedders between runs; default: no cache"
+        option_values.parse_text, "", "folder that caches vectors of local embedders between runs; default: no cache"
     )  # fmt: skip
     judge_records: str = _declare_option(
-        parse_text, "calibrations", "folder of the judges' records, as `llmops judge calibrate --out` and `llmops judge canaries --out` write them"
+        option_values.parse_text, "calibrations", "folder of the judges' records, as `llmops judge calibrate --out` and `llmops judge canaries --out` write them"
     )  # fmt: skip
     prompts_dir: str = _declare_option(
-        parse_text, "prompts", "folder of the prompts, searched from the test's folder upwards"
+        option_values.parse_text, "prompts", "folder of the prompts, searched from the test's folder upwards"
     )  # fmt: skip
     corpora_dir: str = _declare_option(
-        parse_text, "corpora", "folder of the retrievers' corpora, searched from the test's folder upwards"
+        option_values.parse_text, "corpora", "folder of the retrievers' corpora, searched from the test's folder upwards"
     )  # fmt: skip
     allow_hosts: tuple[str, ...] = _declare_option(
-        list_of(parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
+        option_values.list_of(option_values.parse_host), (), "hosts that are neither recorded nor blocked (a loopback server that the test itself starts)", ini="linelist"
     )  # fmt: skip
     junit_properties: bool = _declare_option(
-        parse_bool, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
+        option_values.parse_bool, True, "write scores, tokens and cost as properties into pytest's --junitxml file", ini="bool"
     )  # fmt: skip
 
     @property

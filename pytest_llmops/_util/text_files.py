@@ -249,7 +249,7 @@ def _join_surrogates(value: str) -> str:
 def _check_number(value: float) -> float:
     if isinstance(value, int) and value.bit_length() > MAX_INT_BITS:
         raise BadFile(f"expected a number, got a number of {value.bit_length():,} bits: write it in quotes")
-    if isinstance(value, float) and not math.isfinite(value):
+    if not isinstance(value, int) and not math.isfinite(value):
         raise BadFile(f"expected a finite number, got {value}")
     return value
 

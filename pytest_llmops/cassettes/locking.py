@@ -12,16 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_llmops.cassettes.journal import (
-    MAX_TRIES,
-    ensure_journal_folder,
-    find_pending_files,
-    lock_file,
-    new_draft_path,
-    remove_journal_folder,
-    sync_folder,
-    unlock_and_close,
-)
+from pytest_llmops.cassettes import journal
 from pytest_llmops.errors import CassetteError
 
 LOCK_TIMEOUT_S = 60.0
@@ -45,19 +36,19 @@ def replace_file(path: Path, text: str, consequence: str = "the answers wait in 
         CassetteError: The file cannot be written; it is left as it is.
     """
     target = Path(os.path.realpath(path))
-    draft = new_draft_path(target)
+    draft = journal.new_draft_path(target)
     try:
         mode = _writable_mode(target)
         # Left by a killed writer: this process holds the lock.
-        for leftover in find_pending_files(target, ".tmp"):
+        for leftover in journal.find_pending_files(target, ".tmp"):
             leftover.unlink(missing_ok=True)
         _write_draft(target, draft, text.encode("utf-8", "backslashreplace"))
         if mode is not None:
             draft.chmod(mode)
         retry_while_in_use(lambda: draft.replace(target))
         # The caller removes the journals next: the new file must be on disk before.
-        sync_folder(target.parent)
-        remove_journal_folder(target)
+        journal.sync_folder(target.parent)
+        journal.remove_journal_folder(target)
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -76,8 +67,8 @@ def _writable_mode(target: Path) -> int | None:
 
 
 def _write_draft(target: Path, draft: Path, data: bytes) -> None:
-    for attempt in range(MAX_TRIES):
-        ensure_journal_folder(target)
+    for attempt in range(journal.MAX_TRIES):
+        journal.ensure_journal_folder(target)
         try:
             with draft.open("xb") as file:
                 file.write(data)
@@ -86,7 +77,7 @@ def _write_draft(target: Path, draft: Path, data: bytes) -> None:
         except (
             FileNotFoundError
         ):  # a process that merged another cassette of the folder removed the journal folder
-            if attempt == MAX_TRIES - 1:
+            if attempt == journal.MAX_TRIES - 1:
                 raise
         else:
             return
@@ -144,9 +135,9 @@ def _acquire_folder_lock(folder: Path, held: contextlib.ExitStack) -> None:
         fd = os.open(folder, os.O_RDONLY)
     except OSError:
         return
-    held.callback(unlock_and_close, fd)
+    held.callback(journal.unlock_and_close, fd)
     end = time.monotonic() + LOCK_TIMEOUT_S
-    while lock_file(fd, exclusive=True) is False:
+    while journal.lock_file(fd, exclusive=True) is False:
         if time.monotonic() >= end:
             raise TimeoutError(f"another process holds {folder}")
         time.sleep(LOCK_POLL_S)

@@ -153,7 +153,6 @@ def _shortlist_requests(
 
 
 def _iterate_texts(value: Any) -> Iterator[str]:
-    """Yield the texts in parsed JSON, folded or not."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, dict)):
@@ -220,7 +219,6 @@ def _wrap_text(text: str) -> list[str]:
 def _format_differences(
     request: Mapping[str, Any], body: bytes, question: Question, rules: MatchRules
 ) -> list[str]:
-    """Return the lines on what differs from a recorded request, after the rules."""
     lines = []
     method, url = str(request.get("method")), str(request.get("url"))
     if method != question.method or comparable_url(url, rules) != comparable_url(question.url, rules):
@@ -230,11 +228,12 @@ def _format_differences(
     lines += [f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}" for sign, text in changed[:MAX_DIFF]]
     if len(changed) > MAX_DIFF:
         lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
-    kind = _find_volatile_kind(old.decode("utf-8", "replace"), new.decode("utf-8", "replace"))
-    if kind:
-        lines.append(
-            f"  hint      only {kind} differs: make it the same in every run (freeze it, or pass it in)"
-        )
+    before, after = old.decode("utf-8", "replace"), new.decode("utf-8", "replace")
+    if before != after and max(len(before), len(after)) <= MAX_HINT:
+        for kind, pattern in _VOLATILE_PATTERNS:
+            if pattern.sub("*", before) == pattern.sub("*", after):
+                step = "make it the same in every run (freeze it, or pass it in)"
+                return [*lines, f"  hint      only {kind} differs: {step}"]
     return lines
 
 
@@ -250,11 +249,3 @@ def _diff_lines(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]
         if kind != "equal":
             changes += [("-", text) for text in left[a:b]] + [("+", text) for text in right[c:d]]
     return changes + rest
-
-
-def _find_volatile_kind(old: str, new: str) -> str:
-    """Return the kind of value (a UUID, a date ...) that is all that differs, or ""."""
-    if old == new or max(len(old), len(new)) > MAX_HINT:
-        return ""
-    kinds = (kind for kind, pattern in _VOLATILE_PATTERNS if pattern.sub("*", old) == pattern.sub("*", new))
-    return next(kinds, "")

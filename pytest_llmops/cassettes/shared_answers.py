@@ -28,9 +28,6 @@ from pytest_llmops.wire.body import check_answer
 JUDGE_PURPOSE = "judge"
 """The purpose of calls whose answers are shared: repeated calls of the application must stay visible."""
 
-FIRST_ERROR_STATUS = 400
-"""Answers with this status or a higher status are not shared."""
-
 
 def shared_answer_key(question: Question) -> str:
     """Return the key of a shared answer: request and server, as the request's key treats all local servers as equal."""

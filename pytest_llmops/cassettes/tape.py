@@ -11,22 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cassettes import active_tape, drift, miss, store
-from pytest_llmops.cassettes.active_tape import (
-    change_listeners,
-    current_tape,
-    push_tape,
-    remove_tape,
-    use_tape,
-)
+from pytest_llmops._util.self_judging import is_error_status
+from pytest_llmops.cassettes import active_tape, drift, miss, run_folder, store
 from pytest_llmops.cassettes.journal import Journal, JournalEntry, find_abandoned_journals
 from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question, compute_stored_key
 from pytest_llmops.cassettes.response import Answer, TapeCounts, answer_from_wire, answer_to_wire
-from pytest_llmops.cassettes.shared_answers import FIRST_ERROR_STATUS, JUDGE_PURPOSE, shared_answer_key
+from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_key
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 from pytest_llmops.measurement import Json
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import RecordMode
+from pytest_llmops.settings import RecordMode, Settings
 from pytest_llmops.wire.body import fold_body
 
 if TYPE_CHECKING:
@@ -281,7 +275,7 @@ class Tape:
         if self.mode == "verify":
             self._compare_with_recording(question, answer, take)
             return
-        is_shareable = purpose == JUDGE_PURPOSE and answer.status < FIRST_ERROR_STATUS
+        is_shareable = purpose == JUDGE_PURPOSE and not is_error_status(answer.status)
         shared = self.shared_answers if is_shareable else None
         if self.mode not in WRITING_MODES and shared is None:
             return
@@ -390,22 +384,22 @@ class Tape:
         return {**{(key, ""): 0 for key, _ in self._got_answer}, **kept}
 
 
+def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:
+    """Return the error for a missed or refused request whose exception the application caught."""
+    how = "missed" if isinstance(error, CassetteMiss) else "refused"
+    return type(error)(f"{what} although a request was {how} (was the error caught?)\n{error}")
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """Return the ledger of a run with a budget."""
+    from pytest_llmops.cassettes.budget import Ledger
+
+    return Ledger(run_folder.current_folder() / "ledger", settings.max_calls, settings.budget)
+
+
 def display_path(path: Path) -> str:
     """Return a path relative to the working directory, if possible."""
     try:
         return os.path.relpath(path).replace("\\", "/")
     except (ValueError, OSError):
         return str(path)
-
-
-__all__ = [
-    "Answer",
-    "Tape",
-    "TapeCounts",
-    "change_listeners",
-    "current_tape",
-    "display_path",
-    "push_tape",
-    "remove_tape",
-    "use_tape",
-]

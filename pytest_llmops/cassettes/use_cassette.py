@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import active_tape, run_folder
-from pytest_llmops.cassettes.budget import Ledger
+from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.naming import shared_path
 from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.request_key import MatchRules
-from pytest_llmops.cassettes.tape import Tape
-from pytest_llmops.errors import CassetteMiss, UsageError
+from pytest_llmops.cassettes.tape import Tape, open_ledger, swallowed_error
+from pytest_llmops.errors import UsageError
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode
 
@@ -50,10 +49,7 @@ def use_cassette(name: str | Path, *, record: RecordMode | None = None) -> Itera
         tape.close(passed=ended and tape.verdict() is None)
     verdict = tape.verdict()
     if verdict is not None:
-        how = "missed" if isinstance(verdict, CassetteMiss) else "refused"
-        raise type(verdict)(
-            f"the block ended well although a request was {how} (was the error caught?)\n{verdict}"
-        )
+        raise swallowed_error("the block ended well", verdict)
 
 
 def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
@@ -75,8 +71,6 @@ def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
         shared=True,
         rules=MatchRules(settings.match_ignore),
         record_errors=settings.record_errors,
-        ledger=Ledger(run_folder.current_folder() / "ledger", settings.max_calls, settings.budget)
-        if settings.has_budget
-        else None,
+        ledger=open_ledger(settings) if settings.has_budget else None,
         pace=RateLimiter(settings.judge_concurrency),
     )

@@ -153,11 +153,10 @@ class CassetteUsage:
         return reasons
 
     def _budget_facts(self) -> dict[str, Json]:
-        from pytest_llmops.harness.tapes import open_ledger
-
-        ledger = open_ledger(self._settings)
-        if ledger is None:
+        if not self._settings.has_budget:
             return {}
-        calls, usd = ledger.totals()
+        from pytest_llmops.cassettes.tape import open_ledger
+
+        calls, usd = open_ledger(self._settings).totals()
         max_calls, budget_usd = self._settings.max_calls, self._settings.budget
         return {"budget": {"calls": calls, "usd": usd, "max_calls": max_calls, "budget_usd": budget_usd}}

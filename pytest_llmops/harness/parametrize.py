@@ -9,14 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.harness.markers import (
-    Arguments,
-    find_prompts,
-    marker_arguments,
-    read_cases,
-    read_prompt_marker,
-    versions_to_run,
-)
+from pytest_llmops.harness import markers
 from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
 
@@ -51,16 +44,20 @@ def iter_parameters(
         raise UsageError(
             f"{node.nodeid}: @pytest.mark.llm_models needs the `llm` fixture: that is the model it names"
         )
-    marked = read_prompt_marker(marker_arguments(node, "prompt")) if "prompt" in wanted else None
+    marked = (
+        markers.read_prompt_marker(markers.marker_arguments(node, "prompt")) if "prompt" in wanted else None
+    )
     if marked:
         name, listed_versions = marked
         override = settings.versions.get(name, "")
-        versions = versions_to_run(find_prompts(node, settings), name, listed_versions, override)
+        versions = markers.versions_to_run(
+            markers.find_prompts(node, settings), name, listed_versions, override
+        )
         if versions:
             yield "prompt", versions, versions
-    marker = marker_arguments(node, "cases") if "case" in wanted else None
+    marker = markers.marker_arguments(node, "cases") if "case" in wanted else None
     if marker is not None:
-        cases = read_cases(marker, node.path.parent)
+        cases = markers.read_cases(marker, node.path.parent)
         yield "case", cases, [case.id for case in cases]
 
 
@@ -93,7 +90,7 @@ def split_id(
     return {**split, "others": {"id": "-".join(rest)}}
 
 
-def read_models_marker(marker: Arguments | None) -> tuple[str, ...]:
+def read_models_marker(marker: markers.Arguments | None) -> tuple[str, ...]:
     """Return the models that a test is marked with; empty: it is not marked.
 
     Raises:
@@ -118,7 +115,7 @@ def candidate_models(node: Any, settings: Settings) -> tuple[Candidate, ...]:
     Raises:
         UsageError: The marker is wrong, or a hook or the test's own `llm` replaces all models by its own.
     """
-    marked = read_models_marker(marker_arguments(node, "llm_models"))
+    marked = read_models_marker(markers.marker_arguments(node, "llm_models"))
     parametrized = any(parametrizes_llm(mark.args, mark.kwargs) for mark in node.iter_markers("parametrize"))
     info = getattr(node, "_fixtureinfo", None)
     # The fixtures that override our `llm`, the nearest last.

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_llmops.errors import BudgetReached, CassetteMiss, path_from_root
+from pytest_llmops.errors import path_from_root
 from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
 
@@ -118,7 +118,7 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
         shared=shared,
         rules=MatchRules(settings.match_ignore, normalizers),
         record_errors=settings.record_errors,
-        ledger=open_ledger(settings),
+        ledger=tape.open_ledger(settings) if settings.has_budget else None,
         shared_answers=SharedAnswers() if settings.judge_reuse else None,
         pace=RateLimiter(settings.judge_concurrency),
     )
@@ -128,16 +128,6 @@ def _merge_functions(hook_results: list[dict[str, Callable[[str], str]]]) -> tup
     """Return the functions of a hook, sorted by name; of equal names the nearest conftest's."""
     by_name: Mapping[str, Callable[[str], str]] = ChainMap(*hook_results)
     return tuple(by_name[name] for name in sorted(by_name))
-
-
-def open_ledger(settings: Settings) -> Any:
-    """Return the ledger of the run, or None if it has no budget."""
-    if not settings.has_budget:
-        return None
-    from pytest_llmops.cassettes import run_folder
-    from pytest_llmops.cassettes.budget import Ledger
-
-    return Ledger(run_folder.current_folder() / "ledger", settings.max_calls, settings.budget)
 
 
 @contextmanager
@@ -280,6 +270,8 @@ class FixtureTape:
         caught = self.tape.verdict()
         if caught is not None:
             self._failed = True
+            from pytest_llmops.cassettes.tape import swallowed_error
+
             raise swallowed_error("the fixture was set up", caught)
 
     def begin_teardown(self) -> None:
@@ -301,9 +293,3 @@ class FixtureTape:
             harness = self._running()
             if harness is not None:
                 harness.log.add_tape(self.tape, passed=passed, own=False)
-
-
-def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:
-    """Return the error for a missed or refused request whose exception the application caught."""
-    how = "missed" if isinstance(error, CassetteMiss) else "refused"
-    return type(error)(f"{what} although a request was {how} (was the error caught?)\n{error}")

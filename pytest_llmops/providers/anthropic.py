@@ -19,16 +19,7 @@ from pytest_llmops._util.json_values import as_mapping, as_text
 from pytest_llmops.errors import MissingExtra, ModelError, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Completion, Message
-from pytest_llmops.providers.sdk_calls import (
-    call_sdk,
-    is_local_server,
-    mask_keys,
-    model_error,
-    read_api_key,
-    resolve_call,
-    response_latency,
-    server_address,
-)
+from pytest_llmops.providers import sdk_calls
 from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
 from pytest_llmops.trace import prices
 from pytest_llmops.trace.anthropic import MESSAGES
@@ -103,7 +94,7 @@ class AnthropicModel:
             UsageError: No model is named, there is no key, or neither API has such a parameter.
         """
         __tracebackhide__ = True
-        model, conversation, merged = resolve_call(
+        model, conversation, merged = sdk_calls.resolve_call(
             self, messages, params, sdk="anthropic", prefix="anthropic:"
         )
         if merged.get("tools") and "judge" in (self.purpose, recorder.current_purpose()):
@@ -114,7 +105,7 @@ class AnthropicModel:
         started = time.perf_counter()
         with recorder.set_purpose(self.purpose):
             raw = _send_request(client, model, request)
-        return _read_completion(raw, client, response_latency(raw, time.perf_counter() - started))
+        return _read_completion(raw, client, sdk_calls.response_latency(raw, time.perf_counter() - started))
 
 
 def new_client(base_url: str) -> Any:
@@ -126,9 +117,9 @@ def new_client(base_url: str) -> Any:
             are invalid.
     """
     server = base_url or os.environ.get(AnthropicModel.address_variable, "")
-    is_local = is_local_server(server)
-    key = read_api_key("ANTHROPIC_API_KEY")
-    token = "" if key else read_api_key("ANTHROPIC_AUTH_TOKEN")
+    is_local = sdk_calls.is_local_server(server)
+    key = sdk_calls.read_api_key("ANTHROPIC_API_KEY")
+    token = "" if key else sdk_calls.read_api_key("ANTHROPIC_AUTH_TOKEN")
     if not key and not token and not is_local:
         raise UsageError(
             f"no API key for {server or 'api.anthropic.com'}: set ANTHROPIC_API_KEY, hand in a client, or replay recordings "
@@ -154,7 +145,7 @@ def _import_sdk() -> Any:
 
 def _send_request(client: Any, model: str, request: Mapping[str, Any]) -> Any:
     __tracebackhide__ = True
-    return call_sdk(
+    return sdk_calls.call_sdk(
         _import_sdk(),
         lambda: client.messages.with_raw_response.create(model=model, **request),
         model,
@@ -163,7 +154,7 @@ def _send_request(client: Any, model: str, request: Mapping[str, Any]) -> Any:
 
 
 def _unsupported_error(model: str, what: str, step: str) -> ModelError:
-    return model_error(model, None, "request", f"was not called: the Messages API {what}; {step}")
+    return sdk_calls.model_error(model, None, "request", f"was not called: the Messages API {what}; {step}")
 
 
 def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, Any]:
@@ -264,7 +255,8 @@ def _convert_tool_choice(given: Any, *, parallel: Json) -> dict[str, Any]:
 
 def _unreadable_reply_error(what: str, client: Any) -> ModelError:
     return ModelError(
-        mask_keys(f"the reply {what}; does this server speak the Messages API?", client), kind="reply"
+        sdk_calls.mask_keys(f"the reply {what}; does this server speak the Messages API?", client),
+        kind="reply",
     )
 
 
@@ -297,7 +289,7 @@ def _read_completion(raw: Any, client: Any, latency_s: float) -> Completion:
         cost_usd=prices.cost_usd(
             parsed_reply.model,
             parsed_reply.usage,
-            api_url=server_address(raw),
+            api_url=sdk_calls.server_address(raw),
             provider="anthropic",
             extra_counts=parsed_reply.priced,
         ),

@@ -13,21 +13,8 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message
+from pytest_llmops.providers import openai_replies, sdk_calls
 from pytest_llmops.providers.embedding_arrays import scale_to_unit
-from pytest_llmops.providers.openai_replies import (
-    gateway_error,
-    invalid_reply_error,
-    parse_raw_reply,
-    read_completion,
-    to_responses_params,
-)
-from pytest_llmops.providers.sdk_calls import (
-    call_sdk,
-    is_local_server,
-    read_api_key,
-    resolve_call,
-    response_latency,
-)
 from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
 from pytest_llmops.settings import Api
 
@@ -69,14 +56,14 @@ class OpenAIModel:
             UsageError: No model is named, or the API has no such parameter.
         """
         __tracebackhide__ = True
-        model, conversation, merged = resolve_call(self, messages, params, sdk="openai")
+        model, conversation, merged = sdk_calls.resolve_call(self, messages, params, sdk="openai")
         # The shared client is not stored in `client`: that would make equal models unequal.
         client = self.client if self.client is not None else new_client(self.base_url)
         started = time.perf_counter()
         with recorder.set_purpose(self.purpose):
             raw = _call_openai(partial(self._create, client, model, conversation, merged), model, client)
-        latency_s = response_latency(raw, time.perf_counter() - started)
-        return read_completion(raw, client, api=self.api, latency_s=latency_s)
+        latency_s = sdk_calls.response_latency(raw, time.perf_counter() - started)
+        return openai_replies.read_completion(raw, client, api=self.api, latency_s=latency_s)
 
     def _create(
         self, client: Any, model: str, conversation: Sequence[Message], params: Mapping[str, Json]
@@ -86,7 +73,7 @@ class OpenAIModel:
             # Compatible servers recognize an assistant's message by its type alone.
             items = [{"type": "message", **message} for message in messages]
             return client.responses.with_raw_response.create(
-                model=model, input=items, **to_responses_params(params)
+                model=model, input=items, **openai_replies.to_responses_params(params)
             )
         return client.chat.completions.with_raw_response.create(model=model, messages=messages, **params)
 
@@ -99,8 +86,8 @@ def new_client(base_url: str) -> Any:
             are invalid.
     """
     server = base_url or os.environ.get("OPENAI_BASE_URL", "")
-    placeholder = PLACEHOLDER_KEY if is_local_server(server) else ""
-    key = read_api_key("OPENAI_API_KEY") or placeholder
+    placeholder = PLACEHOLDER_KEY if sdk_calls.is_local_server(server) else ""
+    key = sdk_calls.read_api_key("OPENAI_API_KEY") or placeholder
     if not key:
         raise UsageError(
             f"no API key for {server or 'the default server'}: set OPENAI_API_KEY, or replay recordings with --llm-record=none"
@@ -120,7 +107,7 @@ def _call_openai(create: Callable[[], Any], model: str, client: Any) -> Any:
     __tracebackhide__ = True
     import openai
 
-    return call_sdk(openai, create, model, client)
+    return sdk_calls.call_sdk(openai, create, model, client)
 
 
 MAX_BATCH_TEXTS, MAX_BATCH_BYTES = 2048, 300_000
@@ -180,7 +167,7 @@ class OpenAIEmbedder:
         options = {} if self.dimensions is None else {"dimensions": self.dimensions}
         create = partial(client.embeddings.with_raw_response.create, model=self.model, input=texts, **options)
         with recorder.set_purpose("embedder"):
-            reply = parse_raw_reply(_call_openai(create, self.model, client), client)
+            reply = openai_replies.parse_raw_reply(_call_openai(create, self.model, client), client)
         try:
             embeddings = sorted(reply.data, key=lambda item: int(item.index))
             with np.errstate(over="ignore"):
@@ -188,7 +175,7 @@ class OpenAIEmbedder:
                     len(embeddings), -1
                 )
         except (AttributeError, TypeError, ValueError):
-            raise gateway_error(reply, client) or invalid_reply_error(
+            raise openai_replies.gateway_error(reply, client) or openai_replies.invalid_reply_error(
                 "holds no vectors", reply, client=client
             ) from None
         if len(vectors) != len(texts):

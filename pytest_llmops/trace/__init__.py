@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_text
+from pytest_llmops._util.self_judging import is_error_status
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.trace import openai, prices, routes, streams
 from pytest_llmops.trace.fields import UNREAD_SCHEMA, ParsedReply, ParsedRequest, arguments_json
 
-ERROR_STATUS = 400
 MAX_NAME_CHARS = 80
 
 
@@ -100,7 +100,7 @@ def _error_text(reply: JsonObject, status: int | None) -> str:
     error = reply.get("error")
     if error:
         return as_text(error) or as_text(as_mapping(error).get("message")) or arguments_json(error)
-    if reply.get("type") == "error" or (status is not None and status >= ERROR_STATUS):
+    if reply.get("type") == "error" or is_error_status(status):
         message = next((reply[key] for key in ("message", "Message", "detail") if reply.get(key)), "")
         return arguments_json(message)
     return ""

@@ -12,8 +12,9 @@ from support.server import Reply, StubServer, wait
 from support.tapes import taped
 
 from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.active_tape import use_tape
 from pytest_llmops.cassettes.journal import Journal, find_abandoned_journals
-from pytest_llmops.cassettes.tape import Tape, use_tape
+from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode

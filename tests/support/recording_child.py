@@ -11,20 +11,20 @@ from pathlib import Path
 
 import httpx2
 
-from pytest_llmops.cassettes import tape
+from pytest_llmops.cassettes import active_tape, tape
 from pytest_llmops.cassettes.http import interception
 
 
 def main(cassette: str, url: str, mode: str, first: int, last: int) -> None:
     interception.install_patches()
     one = tape.Tape(Path(cassette), mode, shared=True, owner=f"child {first}")  # type: ignore[arg-type]
-    tape.push_tape(one)
+    active_tape.push_tape(one)
     with httpx2.Client() as client:
         for number in range(first, last):
             client.post(f"{url}/ask", json={"n": number}).raise_for_status()
             print(number, flush=True)
             sys.stdin.readline()
-    tape.remove_tape(one)
+    active_tape.remove_tape(one)
     print("closing", flush=True)
     one.close()
     print("closed", flush=True)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import active_tape, tape
+from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.request_key import Question
-from pytest_llmops.cassettes.tape import Answer, Tape
+from pytest_llmops.cassettes.response import Answer
+from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.settings import RecordMode, Settings
 
 URL = "http://localhost:1234/v1/x"
@@ -23,14 +24,14 @@ def taped(path: Path, mode: RecordMode = "none", *, passed: bool = True, **how: 
     """Record to or replay from a file while the block runs, with a recorder of its own."""
     interception.install_patches()
     one = Tape(path, mode, **how)
-    tape.push_tape(one)
+    active_tape.push_tape(one)
     listening = recorder.Recorder(settings=Settings())
     recorder.push_recorder(listening)
     try:
         yield one
     finally:
         recorder.pop_recorder(listening)
-        tape.remove_tape(one)
+        active_tape.remove_tape(one)
         one.close(passed=passed)
 
 

@@ -12,6 +12,7 @@ from support.cassettes import entry, merged
 from support.reports import Config
 
 from pytest_llmops.cassettes import run_folder
+from pytest_llmops.cassettes.tape import open_ledger
 from pytest_llmops.cassettes.usage_record import RunUsage, file_stamp
 from pytest_llmops.harness.cassette_usage import (
     USAGE_CACHE_KEY,
@@ -19,7 +20,6 @@ from pytest_llmops.harness.cassette_usage import (
     collected_folders,
     why_partial_run,
 )
-from pytest_llmops.harness.tapes import open_ledger
 from pytest_llmops.settings import Settings
 
 NAME = "cassettes/test_a/test_x.json"

@@ -15,7 +15,7 @@ from support.tapes import ask, call, recorded, stored
 from pytest_llmops.cassettes import active_tape, run_folder
 from pytest_llmops.cassettes.budget import Ledger
 from pytest_llmops.cassettes.drift import Drift
-from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.tape import Tape, open_ledger, swallowed_error
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss, UsageError
 from pytest_llmops.harness import tapes
 from pytest_llmops.harness.tapes import (
@@ -25,7 +25,6 @@ from pytest_llmops.harness.tapes import (
     fixture_cassette_path,
     item_cassette_path,
     make_tape,
-    open_ledger,
     recorded_fixtures,
     sdk_environment,
 )
@@ -440,7 +439,9 @@ class Fixture:
 
     def __init__(self, path: Path, log: TapeLog | None, **how: Any) -> None:
         self.log = log
-        self.tape = FixtureTape(Tape(path, **how), Settings(base_url=URL), lambda: self)
+        self.tape = FixtureTape(
+            Tape(path, **how), Settings(base_url=URL), lambda: self if self.log is not None else None
+        )
 
     def set_up(self, *texts: str, swallow: bool = False, fail: bool = False) -> None:
         with self.tape.use_during_setup():
@@ -610,7 +611,7 @@ def test_http_is_intercepted_while_a_fixture_is_set_up(
 
 @pytest.mark.parametrize("kind", [CassetteMiss, BudgetReached])
 def test_the_error_for_a_miss_that_was_caught_is_of_its_kind(kind: Any) -> None:
-    error = tapes.swallowed_error("the test passed", kind("first\nsecond"))
+    error = swallowed_error("the test passed", kind("first\nsecond"))
     assert type(error) is kind
     assert str(error).startswith("the test passed ")
     assert str(error).endswith("\nfirst\nsecond")

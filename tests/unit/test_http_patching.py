@@ -85,10 +85,10 @@ def test_patches_are_in_place_only_while_a_tape_is_in_use(path: Path, untouched:
 def test_entering_with_a_tape_in_use_puts_the_patches_in_place(path: Path, untouched: None) -> None:
     before = places()
     one = tape.Tape(path, "live")
-    tape.push_tape(one)
+    active_tape.push_tape(one)
     interception.install_patches()
     assert places() != before
-    tape.remove_tape(one)
+    active_tape.remove_tape(one)
     assert places() == before
 
 

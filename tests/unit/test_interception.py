@@ -18,7 +18,7 @@ from support.messages import check_message
 from support.server import Reply, StubServer, error_reply, zstd
 from support.tapes import stored, taped
 
-from pytest_llmops.cassettes import tape
+from pytest_llmops.cassettes.response import TapeCounts
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.settings import RecordMode
 
@@ -116,7 +116,7 @@ def test_an_application_in_this_process_is_left_alone(path: Path) -> None:
     mock = httpx.MockTransport(lambda _: httpx.Response(200, text="too"))
     with taped(path) as other, httpx.Client(transport=mock) as legacy:
         assert legacy.get("https://api.example.invalid/").text == "too"
-    assert one.counts == other.counts == tape.TapeCounts()
+    assert one.counts == other.counts == TapeCounts()
 
 
 def test_allowed_hosts_are_neither_recorded_nor_blocked(path: Path, server: StubServer) -> None:
@@ -124,7 +124,7 @@ def test_allowed_hosts_are_neither_recorded_nor_blocked(path: Path, server: Stub
         with taped(path, mode, allowed=frozenset({"127.0.0.1"})) as one:
             requests_session(server.url)
             httpx2.get(server.url)
-        assert one.counts == tape.TapeCounts()
+        assert one.counts == TapeCounts()
     assert server.count == 4
     assert not path.exists()
 

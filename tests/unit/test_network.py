@@ -12,7 +12,7 @@ import pytest
 from support.messages import check_message
 from support.tapes import no_tape, taped
 
-from pytest_llmops.cassettes import tape
+from pytest_llmops.cassettes.response import TapeCounts
 from pytest_llmops.errors import CassetteMiss
 
 # A documentation address and a name that never resolves: both must be refused before any packet.
@@ -114,7 +114,7 @@ def test_this_machine_is_open(path: Path, packets: list[Any], family: int, addre
     with taped(path) as one:
         connected("connect", address, family=family)
     assert len(packets) == 1
-    assert one.counts == tape.TapeCounts()
+    assert one.counts == TapeCounts()
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no UNIX sockets here")

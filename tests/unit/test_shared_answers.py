@@ -17,6 +17,7 @@ from support.server import Reply, StubServer, error_reply
 from support.tapes import stored, taped
 
 from pytest_llmops import recorder
+from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.cassettes import shared_answers
 from pytest_llmops.cassettes.shared_answers import SharedAnswers, defer_sharing
 from pytest_llmops.errors import CassetteError, CassetteMiss
@@ -271,7 +272,7 @@ def test_an_answer_that_cannot_be_shared_is_paid_again(
 def test_one_answer_that_cannot_be_shared_does_not_hold_back_the_next(
     tmp_path: Path, shelf: SharedAnswers
 ) -> None:
-    real, refusals = shared_answers.write_atomically, [True]
+    real, refusals = write_atomically, [True]
 
     def refuse_once(path: Path, data: bytes) -> None:
         if refusals:

@@ -8,7 +8,8 @@ from support.messages import check_message
 from support.tapes import ask, call, recorded, says, stored
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes.tape import Answer, Tape
+from pytest_llmops.cassettes.response import Answer
+from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss
 
 

@@ -9,7 +9,7 @@ from support.cassettes import answer, entry, files, journalled, merged, texts
 from support.messages import check_message
 from support.tapes import ask, call, recorded, says, stored
 
-from pytest_llmops.cassettes import active_tape, store, tape
+from pytest_llmops.cassettes import active_tape, store
 from pytest_llmops.cassettes.journal import Journal, find_abandoned_journals
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
@@ -188,16 +188,16 @@ def no_tapes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 def test_tapes_nest_and_tell(no_tapes: list[bool]) -> None:
     first, second = Tape(Path("a.json"), "live"), Tape(Path("a.json"), "live")
-    tape.remove_tape(first)
-    assert tape.current_tape() is None
-    tape.push_tape(first)
-    tape.push_tape(second)
-    assert tape.current_tape() is second
-    tape.remove_tape(first)
-    assert tape.current_tape() is second
-    tape.remove_tape(second)
-    tape.remove_tape(second)
-    assert tape.current_tape() is None
+    active_tape.remove_tape(first)
+    assert active_tape.current_tape() is None
+    active_tape.push_tape(first)
+    active_tape.push_tape(second)
+    assert active_tape.current_tape() is second
+    active_tape.remove_tape(first)
+    assert active_tape.current_tape() is second
+    active_tape.remove_tape(second)
+    active_tape.remove_tape(second)
+    assert active_tape.current_tape() is None
     assert no_tapes == [True, False]
 
 
@@ -206,8 +206,8 @@ def test_blocks_tell_when_the_first_begins_and_the_last_ends(no_tapes: list[bool
     with active_tape.use_tape(first):
         assert no_tapes == [True]
         with active_tape.use_tape(second):
-            tape.push_tape(first)
-            tape.remove_tape(first)
+            active_tape.push_tape(first)
+            active_tape.remove_tape(first)
         assert no_tapes == [True]
     assert no_tapes == [True, False]
 

@@ -17,17 +17,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from pytest_llmops.cassettes.http import vcr_adapter
 from pytest_llmops.cassettes.http.live_response import LiveAnswer, report_replay, wait_for_slot
 from pytest_llmops.cassettes.http.patching import Patch
-from pytest_llmops.cassettes.http.vcr_adapter import (
-    begin_answer,
-    claim_answer,
-    finish_answer,
-    question_for,
-    reason_phrase,
-    tape_for,
-)
-from pytest_llmops.cassettes.tape import Answer
+from pytest_llmops.cassettes.response import Answer
 
 
 class SizedBody:
@@ -133,14 +126,23 @@ def _defer_connect(stub: Any, *args: Any, **extra: Any) -> None:
 
 def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
     request, extra = stub._vcr_request, vars(stub).pop(_EXTRA_ARGUMENTS, {})  # noqa: SLF001 -- vcrpy's
-    tape = tape_for(request)
+    tape = vcr_adapter.tape_for(request)
     if tape is None:
         return _send_request(stub, extra)
-    answer = claim_answer(tape, request)
+    answer = vcr_adapter.claim_answer(tape, request)
     if answer is not None:
-        report_replay(question_for(tape, request), answer)
-        return _replay_answer(stub, extra, answer)
-    live = begin_answer(tape, request, wait_for_slot(tape, question_for(tape, request).address))
+        report_replay(vcr_adapter.question_for(tape, request), answer)
+        real = stub.real_connection
+        real.sock = _ReplaySocket(_render_response(answer, request.method))
+        try:
+            real.request(request.method, "/", **extra)
+            return real.getresponse()
+        finally:
+            # No socket is open: connection pools check this.
+            real.sock = vars(stub)["_sock"] = None
+    live = vcr_adapter.begin_answer(
+        tape, request, wait_for_slot(tape, vcr_adapter.question_for(tape, request).address)
+    )
     try:
         with _record_responses(stub.real_connection, live):
             return _send_request(stub, extra)
@@ -176,17 +178,6 @@ def _send_request(stub: Any, extra: dict[str, Any]) -> Any:
     return real.getresponse()
 
 
-def _replay_answer(stub: Any, extra: dict[str, Any], answer: Answer) -> Any:
-    request, real = stub._vcr_request, stub.real_connection  # noqa: SLF001 -- vcrpy's
-    real.sock = _ReplaySocket(_render_response(answer, request.method))
-    try:
-        real.request(request.method, "/", **extra)
-        return real.getresponse()
-    finally:
-        # No socket is open: connection pools check this.
-        real.sock = vars(stub)["_sock"] = None
-
-
 def _render_response(answer: Answer, method: str) -> list[bytes]:
     """Return the answer as a server would send it, in the pieces in which it is read."""
     headers = {name: " ".join(value.splitlines()) for name, value in answer.headers.items()}
@@ -200,7 +191,7 @@ def _render_response(answer: Answer, method: str) -> list[bytes]:
     else:
         headers["content-length"] = str(len(answer.body))
     lines = [
-        f"HTTP/1.1 {answer.status} {reason_phrase(answer.status)}",
+        f"HTTP/1.1 {answer.status} {vcr_adapter.reason_phrase(answer.status)}",
         *map(": ".join, headers.items()),
         "",
         "",
@@ -327,4 +318,6 @@ class _RecordingFile:
         return data
 
     def _finish(self) -> None:
-        finish_answer(self._live, self._status, self._headers, self._live.raw_body(), certain=True)
+        vcr_adapter.finish_answer(
+            self._live, self._status, self._headers, self._live.raw_body(), certain=True
+        )

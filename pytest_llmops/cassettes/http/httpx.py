@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.http.live_response import (
     LiveAnswer,
     report_replay,
@@ -23,7 +24,7 @@ from pytest_llmops.cassettes.http.live_response import (
     wait_for_slot_async,
 )
 from pytest_llmops.cassettes.request_key import Question
-from pytest_llmops.cassettes.tape import Tape, current_tape
+from pytest_llmops.cassettes.tape import Tape
 
 
 def is_answered_by_respx(request: Any) -> bool:

@@ -21,7 +21,6 @@ from pytest_llmops.cassettes.http.httpx import wrap_async_transport, wrap_sync_t
 from pytest_llmops.cassettes.http.patching import Patch, network_patches, pin_globals
 from pytest_llmops.cassettes.http.threads import thread_patches
 from pytest_llmops.cassettes.http.vcr_adapter import VcrCassette
-from pytest_llmops.cassettes.tape import current_tape
 
 
 class _Interception:
@@ -113,7 +112,7 @@ def install_patches() -> None:
         return
     _interception = _Interception()
     active_tape.change_listeners.append(_interception.use)
-    if current_tape() is not None:
+    if active_tape.current_tape() is not None:
         _interception.use(used=True)
 
 

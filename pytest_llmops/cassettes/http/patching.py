@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmops._util.hosts import is_loopback, is_unspecified
-from pytest_llmops.cassettes.tape import current_tape
+from pytest_llmops.cassettes.active_tape import current_tape
 
 _ABSENT = object()
 

@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.http.live_response import LiveAnswer, report_replay
 from pytest_llmops.cassettes.rate_limit import CallSlot
 from pytest_llmops.cassettes.request_key import Question
-from pytest_llmops.cassettes.tape import Answer, Tape, current_tape
+from pytest_llmops.cassettes.response import Answer
+from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.wire.content_encoding import decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError

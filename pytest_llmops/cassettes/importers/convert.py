@@ -131,17 +131,11 @@ def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
     headers = {name: value for name, value in headers.items() if not _PLACEHOLDER.match(value)}
     if not _MEDIA_TYPE.match(headers.get("content-type", "")):
         headers.pop("content-type", None)
-        kind = _guess_content_type(foreign.body)
-        if kind:
-            headers = {"content-type": kind, **headers}
+        if foreign.body.startswith((b"data:", b"event:")):
+            headers = {"content-type": "text/event-stream", **headers}
+        elif foreign.body.lstrip()[:1] in (b"{", b"[") and parse_json(foreign.body) is not None:
+            headers = {"content-type": "application/json", **headers}
     return headers
-
-
-def _guess_content_type(body: bytes) -> str:
-    if body.startswith((b"data:", b"event:")):
-        return "text/event-stream"
-    is_json = body.lstrip()[:1] in (b"{", b"[") and parse_json(body) is not None
-    return "application/json" if is_json else ""
 
 
 def target_path(source: Path, to: Path | None = None) -> Path:

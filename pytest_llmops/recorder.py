@@ -128,7 +128,6 @@ _stack: list[Recorder] = []
 wake_callbacks: list[Callable[[], object]] = []
 """The last is called when a test without a recorder measures something: it may push a recorder."""
 _test_thread = threading.get_ident()
-"""The thread that runs the test."""
 _lock = threading.RLock()
 _current_block: ContextVar[_Block | None] = ContextVar("pytest_llmops_block", default=None)
 _thread_blocks: list[_Block] = []

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 JsonObject: TypeAlias = Mapping[str, Any]
-"""An object of a JSON body."""
 
 
 def parse_json(text: bytes | str) -> object:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pytest_llmops.protocols import Call
 
 FIRST_ERROR_STATUS = 400
-"""The first HTTP status of an error."""
 MAX_NAME_CHARS = 300
 """A longer text is not a model name."""
 _DATE = re.compile(

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _test_tapes: list[Tape] = []
 """Tapes of the running test and of the fixtures that are being set up for it; the last is in use."""
 _block_tapes: list[Tape] = []
-"""Tapes of open blocks."""
 change_listeners: list[Callable[..., object]] = []
 """Called with ``used=True`` when the first tape comes into use, and with ``used=False`` after the last."""
 
@@ -56,7 +55,6 @@ def current_tape() -> Tape | None:
 
 
 def _innermost_block() -> _Block | None:
-    """Return the innermost open block of this task or thread."""
     block = _current_block.get()
     if block is None:
         context = _valid_context()

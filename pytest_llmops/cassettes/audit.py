@@ -17,7 +17,7 @@ from pathlib import Path
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.importers.foreign import is_own_cassette
 from pytest_llmops.cassettes.journal import JOURNAL_FOLDER, find_abandoned_journals
-from pytest_llmops.cassettes.naming import safe_file_name
+from pytest_llmops.cassettes.naming import CASSETTE_FOLDER, safe_file_name
 from pytest_llmops.cassettes.store import Interaction
 from pytest_llmops.cassettes.usage_record import (
     RUN_ALL_TESTS,
@@ -31,7 +31,6 @@ from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.body import unfold_body
 
-CASSETTE_FOLDER = "cassettes"
 CHANGED_SINCE_RUN = "it changed since the last run"
 UNMERGED_ANSWERS = "answers of a run that was killed wait beside it"
 MODEL_PREFIXES = ("", "anthropic:")

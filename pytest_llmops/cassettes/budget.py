@@ -138,7 +138,6 @@ class _LedgerState:
         return refusal
 
     def _why_refused(self, estimate: int | None, calls: int | None, budget: int | None) -> str:
-        """Return why a call is refused, or ""."""
         if calls is not None and self.calls >= calls:
             return (
                 f"budget reached: {self.calls:,} of {calls:,} live calls of this run are made; "
@@ -191,7 +190,10 @@ class CallGrant:
         if self._settled or cost_usd is None or not math.isfinite(cost_usd) or cost_usd < 0:
             return
         self._settled = True
-        self._ledger.record_cost(self._name, cost_usd)
+        if self._ledger.budget_usd is not None:
+            with contextlib.suppress(OSError):
+                line = f"cost {self._name} {_to_picodollars(cost_usd, up=True)} ."
+                _append_line(self._ledger.path, line, new=False)
 
 
 @dataclass(slots=True)
@@ -221,16 +223,11 @@ class Ledger:
             BudgetReached: No call or no money is left, the model has no price, or the ledger cannot be used.
         """
         name = secrets.token_hex(8)
-        limits = (
-            self._to_picodollars(estimate_usd, up=True),
-            self.max_calls,
-            self._to_picodollars(self.budget_usd),
-        )
+        limits = (_to_picodollars(estimate_usd, up=True), self.max_calls, _to_picodollars(self.budget_usd))
         words = [ABSENT if limit is None else str(limit) for limit in limits]
         try:
-            refusal = _ledger_state(self.path).request_call(
-                self.path, name, f"ask {name} {' '.join(words)} ."
-            )
+            line = f"ask {name} {' '.join(words)} ."
+            refusal = _ledger_state(self.path).request_call(self.path, name, line)
         except OSError as error:
             raise BudgetReached(
                 f"budget: live calls cannot be counted: {error}; the ledger {self.path} must be a file on a local disk"
@@ -262,18 +259,13 @@ class Ledger:
             state.read_new_lines(self.path)
         return state.calls, state.committed / PICODOLLARS
 
-    def record_cost(self, name: str, cost_usd: float) -> None:
-        """Record the cost of a granted call; see `CallGrant.settle`."""
-        if self.budget_usd is not None:
-            with contextlib.suppress(OSError):
-                _append_line(self.path, f"cost {name} {self._to_picodollars(cost_usd, up=True)} .", new=False)
 
-    def _to_picodollars(self, usd: float | None, *, up: bool = False) -> int | None:
-        if usd is None or not math.isfinite(usd):
-            return None
-        # Round up for a real fraction of a picodollar, not for the inexactness of a float.
-        exact = round(usd * PICODOLLARS, 2)
-        return max(math.ceil(exact) if up else round(exact), 0)
+def _to_picodollars(usd: float | None, *, up: bool = False) -> int | None:
+    if usd is None or not math.isfinite(usd):
+        return None
+    # Round up for a real fraction of a picodollar, not for the inexactness of a float.
+    exact = round(usd * PICODOLLARS, 2)
+    return max(math.ceil(exact) if up else round(exact), 0)
 
 
 def _ledger_state(path: Path) -> _LedgerState:

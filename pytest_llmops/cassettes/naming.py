@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_llmops.redaction.patterns import find_shapes
 
+CASSETTE_FOLDER = "cassettes"
 MAX_NAME = 80
 MAX_TEST_NAME = 120
 """Length of a test's name with its classes: a file name has 255 bytes, some for the journal; a Windows path 260."""
@@ -46,7 +47,7 @@ def shared_path(folder: Path, name: str) -> Path:
     't/cassettes/search/handbook.json'
     """
     parts = [safe_file_name(part) for part in name.split("/") if part]
-    return folder.joinpath("cassettes", *parts[:-1], f"{parts[-1]}.json")
+    return folder.joinpath(CASSETTE_FOLDER, *parts[:-1], f"{parts[-1]}.json")
 
 
 def cassette_path(test_file: Path, names: tuple[str, ...], case_id: str = "") -> Path:
@@ -60,7 +61,7 @@ def cassette_path(test_file: Path, names: tuple[str, ...], case_id: str = "") ->
     >>> cassette_path(Path("t/test_a.py"), ("test_x",), "late-return").as_posix()
     't/cassettes/test_a/test_x/late-return.json'
     """
-    folder = test_file.parent / "cassettes" / safe_file_name(test_file.stem)
+    folder = test_file.parent / CASSETTE_FOLDER / safe_file_name(test_file.stem)
     test = ".".join(map(safe_file_name, names))
     if len(test) > MAX_TEST_NAME:
         digest = hashlib.sha256(test.encode()).hexdigest()[:8]

@@ -189,7 +189,6 @@ class RateLimiter:
 
 
 def _parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that a server demands to wait, or None."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         with contextlib.suppress(KeyError, ValueError):
             seconds = float(headers[name]) * scale

@@ -17,7 +17,6 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
 
 USAGE_CACHE_KEY = "llmops/usage"
-"""Key in pytest's cache."""
 _NARROWING = (
     ("keyword", "-k"),
     ("markexpr", "-m"),

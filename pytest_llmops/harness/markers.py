@@ -144,8 +144,8 @@ def read_cases(marker: Arguments, folder: Path) -> tuple[Case, ...]:
 
 
 @lru_cache(maxsize=128)
-def _load_cases_unless_changed(path: Path, changed: int) -> tuple[Case, ...]:
-    del changed  # part of the key: a file that was edited is read again
+def _load_cases_unless_changed(path: Path, _changed: int) -> tuple[Case, ...]:
+    # The time of the change is part of the key, here and below: a file that was edited is read again.
     from pytest_llmops.cases.files import load_cases
 
     return load_cases(path)
@@ -202,8 +202,7 @@ def _newest_change_ns(path: Path) -> int:
 
 
 @lru_cache(maxsize=32)
-def _build_word_retriever(path: Path, name: str, changed: int) -> Retriever:
-    del changed  # part of the key: a corpus that was edited is indexed again
+def _build_word_retriever(path: Path, name: str, _changed: int) -> Retriever:
     from pytest_llmops.retrievers.bm25 import InMemoryRetriever, load_corpus
 
     return InMemoryRetriever(load_corpus(path), name=name)
@@ -219,8 +218,7 @@ class _LocalEmbedder:
 
 
 @lru_cache(maxsize=8)
-def _embed_corpus_unless_changed(path: Path, name: str, changed: int, local: _LocalEmbedder) -> Retriever:
-    del changed  # part of the key: a corpus that was edited is embedded again
+def _embed_corpus_unless_changed(path: Path, name: str, _changed: int, local: _LocalEmbedder) -> Retriever:
     return _embed_corpus(path, name, local.embedder)
 
 

@@ -16,7 +16,6 @@ from pytest_llmops.settings import Api
 from pytest_llmops.trace import prices
 
 MAX_SHOWN_CHARS = 200
-"""Characters of a reply that an error shows."""
 ERROR_STATUSES = range(400, 600)
 """HTTP statuses among the codes of errors."""
 
@@ -105,20 +104,16 @@ def _read_chat(reply: Any, client: Any) -> Completion:
         usage=_read_sdk_usage(reply.usage, "prompt_tokens", "completion_tokens"),
         tool_calls=calls,
         refusal=_check_text(choice.message.refusal),
-        logprobs=_read_logprobs(choice),
-    )
-
-
-def _read_logprobs(choice: Any) -> tuple[TokenLogprobs, ...]:
-    entries = getattr(getattr(choice, "logprobs", None), "content", None) or ()
-    return tuple(
-        TokenLogprobs(
-            token=_check_text(entry.token),
-            top={
-                _check_text(rival.token): _check_logprob(rival.logprob) for rival in entry.top_logprobs or ()
-            },
-        )
-        for entry in entries
+        logprobs=tuple(
+            TokenLogprobs(
+                token=_check_text(entry.token),
+                top={
+                    _check_text(rival.token): _check_logprob(rival.logprob)
+                    for rival in entry.top_logprobs or ()
+                },
+            )
+            for entry in getattr(getattr(choice, "logprobs", None), "content", None) or ()
+        ),
     )
 
 

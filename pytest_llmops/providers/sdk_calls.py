@@ -18,9 +18,6 @@ from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Message
 from pytest_llmops.redaction.redactor import MASK, Redactor
 
-RESPONSE_EXTENSION = "llmops"
-"""Extension of a response with the measured time of the real call."""
-
 
 def resolve_call(
     model: Any, messages: str | Sequence[Message], params: dict[str, Json], *, sdk: str, prefix: str = ""
@@ -72,10 +69,9 @@ def call_sdk(sdk: Any, create: Callable[[], Any], model: str, client: Any) -> An
         step = "ask less, or raise the client's timeout"
         raise model_error(model, client, "timeout", f"took too long to answer; {step}") from None
     except sdk.APIConnectionError as error:
-        problem = (
-            f"could not be reached ({error.__cause__ or error}); is the server up and its address right?"
-        )
-        raise model_error(model, client, "connection", problem) from None
+        problem = f"could not be reached ({error.__cause__ or error})"
+        step = "is the server up and its address right?"
+        raise model_error(model, client, "connection", f"{problem}; {step}") from None
     except sdk.APIStatusError as error:
         kind, step = classify_status(error.status_code)
         problem = f"was refused with status {error.status_code}: {error.message}; {step}"
@@ -175,5 +171,6 @@ def server_address(raw: Any) -> str:
 
 def response_latency(raw: Any, measured_s: float) -> float:
     """Return the seconds of the real call, also when it is replayed, or else the measured seconds."""
-    recorded_s = raw.http_response.extensions.get(RESPONSE_EXTENSION, {}).get("latency_s")
+    # The extension that `cassettes.http.httpx` adds to a response.
+    recorded_s = raw.http_response.extensions.get("llmops", {}).get("latency_s")
     return measured_s if recorded_s is None else float(recorded_s)

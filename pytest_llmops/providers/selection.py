@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pytest_llmops.protocols import Model
 
 ANTHROPIC_PREFIX = "anthropic:"
-"""Prefix of models of Anthropic's Messages API."""
 
 
 def app_model(name: str = "") -> Model:

@@ -179,15 +179,14 @@ SHARED_MARK_STARTS = (b"A", b"B", b"b", b"e", b"d", b"x", b"h", b":", b"P", b"w"
 def _group_shapes() -> tuple[ShapeGroup, ...]:
     remaining = list(SECRET_SHAPES)
     groups = []
-    for end in SHARED_MARK_ENDS:
-        shapes = [shape for shape in remaining if shape.mark.endswith(end)]
-        behind = b"|".join(b"(?<=" + re.escape(shape.mark) + b")" for shape in shapes)
-        groups.append(ShapeGroup(end, re.compile(re.escape(end) + b"(?:" + behind + b")"), tuple(shapes)))
-        remaining = [shape for shape in remaining if shape not in shapes]
-    for start in SHARED_MARK_STARTS:
-        shapes = [shape for shape in remaining if shape.mark.startswith(start)]
-        ahead = b"|".join(re.escape(shape.mark[1:]) for shape in shapes)
-        groups.append(ShapeGroup(start, re.compile(re.escape(start) + b"(?:" + ahead + b")"), tuple(shapes)))
+    for byte in (*SHARED_MARK_ENDS, *SHARED_MARK_STARTS):
+        if byte in SHARED_MARK_ENDS:
+            shapes = [shape for shape in remaining if shape.mark.endswith(byte)]
+            rest = b"|".join(b"(?<=" + re.escape(shape.mark) + b")" for shape in shapes)
+        else:
+            shapes = [shape for shape in remaining if shape.mark.startswith(byte)]
+            rest = b"|".join(re.escape(shape.mark[1:]) for shape in shapes)
+        groups.append(ShapeGroup(byte, re.compile(re.escape(byte) + b"(?:" + rest + b")"), tuple(shapes)))
         remaining = [shape for shape in remaining if shape not in shapes]
     return tuple(groups)
 

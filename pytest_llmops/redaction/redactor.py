@@ -298,7 +298,6 @@ _ENCODED_BODY_FORMS = frozenset({"events", "frames", "parts", "escapes"})
 
 
 def _decoded_bodies(data: bytes) -> Iterator[bytes]:
-    """Yield the bodies of a cassette file that are stored in an encoded form."""
     if not data.startswith(b"{") or b'"interactions"' not in data[:200]:
         return
     try:

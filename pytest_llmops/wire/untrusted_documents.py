@@ -90,20 +90,20 @@ def decompress_gzip(data: bytes) -> bytes:
         raise DocumentError(f"its gzip data is damaged ({error})") from None
 
 
-def inflate(data: bytes, window: int, limit: int = MAX_BYTES) -> bytes:
+def inflate(data: bytes, window: int) -> bytes:
     """Decompress gzip (also of several members) or deflate.
 
     Raises:
-        zlib.error: It is damaged, cut off, or larger than the limit.
+        zlib.error: It is damaged, cut off, or larger than `MAX_BYTES`.
     """
     pieces: list[bytes] = []
     size = 0
     while data:
         decompressor = zlib.decompressobj(window)
-        pieces.append(decompressor.decompress(data, limit - size + 1))
+        pieces.append(decompressor.decompress(data, MAX_BYTES - size + 1))
         size += len(pieces[-1])
-        if size > limit:
-            raise zlib.error(f"unfolds to more than {limit // 2**20} MB")
+        if size > MAX_BYTES:
+            raise zlib.error(f"unfolds to more than {MAX_BYTES // 2**20} MB")
         if not decompressor.eof:
             raise zlib.error("it ends too early")
         data = decompressor.unused_data

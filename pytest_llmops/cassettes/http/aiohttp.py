@@ -46,7 +46,6 @@ def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[...,
 
 
 def _record_body(response: Any, live: LiveAnswer, reader: type) -> None:
-    """Pass the body to the recorder as it arrives."""
     # aiohttp counts compressed bytes only if it decompresses, and then keeps the header; SDKs turn that off.
     packed = getattr(response.content, "total_compressed_bytes", 0) is None
 

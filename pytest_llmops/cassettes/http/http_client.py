@@ -234,7 +234,6 @@ class _PieceReader(io.RawIOBase):
 
 
 def _make_recording_response(make: Callable[..., Any], live: LiveAnswer, *args: Any, **extra: Any) -> Any:
-    """Create a response whose body is recorded while it is read."""
     response = make(*args, **extra)
     begin = response.begin
 

@@ -18,14 +18,11 @@ from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http.aiohttp import aiohttp_patches
 from pytest_llmops.cassettes.http.http_client import connection_patches
 from pytest_llmops.cassettes.http.httpx import wrap_async_transport, wrap_sync_transport
-from pytest_llmops.cassettes.http.patching import Patch, network_patches, pin_globals
-from pytest_llmops.cassettes.http.threads import thread_patches
+from pytest_llmops.cassettes.http.patching import Patch, network_patches, pin_globals, thread_patches
 from pytest_llmops.cassettes.http.vcr_adapter import VcrCassette
 
 
 class _Interception:
-    """All patches, created once."""
-
     def __init__(self) -> None:
         import vcr.patch
 

@@ -1,15 +1,18 @@
-"""Patches of attributes, and a network that is closed while a tape only replays."""
+"""Patches: a network that is closed while a tape only replays, and threads that inherit their starter's tape and trial."""
 
 from __future__ import annotations
 
 import functools
 import socket
+import threading
 import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmops._util.hosts import is_loopback, is_unspecified
+from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.active_tape import current_tape
 
 _ABSENT = object()
@@ -121,3 +124,47 @@ def _refuse_connection(family: int, address: tuple[Any, ...]) -> None:
         f"  cassette  {tape.path.name}\n"
         f"  allow it  ini llm_allow_hosts, or run {tape.command}"
     )
+
+
+def thread_patches() -> list[Patch]:
+    """Return the patches of threads and thread pools."""
+    return [Patch(threading.Thread, "start", _wrap_start), Patch(ThreadPoolExecutor, "submit", _wrap_submit)]
+
+
+def _wrap_start(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(real)
+    def start(self: threading.Thread) -> Any:
+        context = active_tape.capture_context()
+        if context is None or vars(self).get("run") is not None:
+            return real(self)
+        run = self.run
+
+        def run_in_context() -> None:
+            vars(self).pop("run", None)  # restore the thread's own method
+            with active_tape.inherit_context(context):
+                run()
+
+        vars(self)["run"] = run_in_context
+        try:
+            return real(self)
+        except BaseException:
+            vars(self).pop("run", None)
+            raise
+
+    return start
+
+
+def _wrap_submit(real: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(real)
+    def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        context = active_tape.capture_context()
+
+        # Also without a context: the thread may still have that of its first job.
+        @functools.wraps(fn, updated=())
+        def job(*args: Any, **kwargs: Any) -> Any:
+            with active_tape.inherit_context(context):
+                return fn(*args, **kwargs)
+
+        return real(self, job, *args, **kwargs)
+
+    return submit

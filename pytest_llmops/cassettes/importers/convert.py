@@ -14,14 +14,13 @@ from pathlib import Path
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.importers.foreign import ForeignInteraction, is_own_cassette, read_foreign
-from pytest_llmops.cassettes.naming import safe_file_name
+from pytest_llmops.cassettes.naming import CASSETTE_FOLDER, safe_file_name
 from pytest_llmops.cassettes.request_key import build_question
 from pytest_llmops.cassettes.response import RECORDED_HEADERS, Answer, answer_to_wire
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import SECRET_HEADERS, Redactor
 from pytest_llmops.wire.body import fold_body
 
-CASSETTE_FOLDER = "cassettes"
 FOREIGN_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 IMPORTED_TAKE = "0"
 _PLACEHOLDER = re.compile(

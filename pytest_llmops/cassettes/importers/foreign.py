@@ -122,15 +122,11 @@ def _refuse_other_protocols(document: Mapping[str, Any]) -> None:
         and ("request_sample" in interaction or "response_sample" in interaction)
         for interaction in interactions
     )
-    if samples or document.get("grpc_interactions"):
-        raise DocumentError(
-            "it holds gRPC calls, not HTTP", "they cannot be replayed here: keep their recorder for them"
-        )
-    if document.get("ws_interactions"):
-        raise DocumentError(
-            "it holds WebSocket frames, not HTTP",
-            "they cannot be replayed here: keep their recorder for them",
-        )
+    is_grpc = samples or document.get("grpc_interactions")
+    if is_grpc or document.get("ws_interactions"):
+        what = "gRPC calls" if is_grpc else "WebSocket frames"
+        step = "they cannot be replayed here: keep their recorder for them"
+        raise DocumentError(f"it holds {what}, not HTTP", step)
 
 
 def _sort_by_time(interactions: list[Any]) -> list[tuple[Any, Any]]:

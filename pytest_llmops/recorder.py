@@ -248,8 +248,7 @@ def find_component(kind: str, name: str) -> object:
     """
     from pytest_llmops import registry
 
-    find = _innermost("find_component") or registry.load_builtin
-    component: object = find(kind, name)
+    component: object = (_innermost("find_component") or registry.load_builtin)(kind, name)
     return component
 
 
@@ -438,10 +437,9 @@ def _raise_collected(inner: Recorder) -> None:
         raise inner.failures[0]
     failed = [f for f in inner.failures if isinstance(f, errors.MeasurementFailed)]
     kind = errors.MeasurementFailed if failed else errors.MeasurementErrored
-    measurements = [m for f in (failed or inner.failures) for m in getattr(f, "measurements", ())]
     raise kind(
         f"{len(inner.failures)} of {len(inner.measurements)} checks failed\n{_number_failures(inner.failures)}",
-        measurements,
+        [m for f in (failed or inner.failures) for m in getattr(f, "measurements", ())],
     )
 
 

@@ -67,9 +67,7 @@ def drop_path(value: Any, path: Path) -> Any:
 def _drop_from_children(value: Any, path: Path) -> Any:
     if isinstance(value, dict):
         return {key: drop_path(child, path) for key, child in value.items()}
-    if isinstance(value, list):
-        return [drop_path(child, path) for child in value]
-    return value
+    return [drop_path(child, path) for child in value] if isinstance(value, list) else value
 
 
 def _drop_step(value: Any, step: str | int) -> Any:

@@ -263,8 +263,7 @@ def mask_run_secrets(run: Run) -> Run:
     document = json.loads(data)
     # Only texts are masked: a secret like "11111111" or "measurements" must not change a score or a key.
     texts = {key: mask_value(document[key], redactor.clean_text) for key in ("meta", "notes", "records")}
-    masked_run = Run.from_json(json.dumps({**document, **texts}))
-    return _mask_scattered_secrets(masked_run, redactor)
+    return _mask_scattered_secrets(Run.from_json(json.dumps({**document, **texts})), redactor)
 
 
 def _mask_scattered_secrets(run: Run, redactor: Any) -> Run:

@@ -24,7 +24,7 @@ from pytest_llmops.errors import (
     list_exception_classes,
     path_from_root,
 )
-from pytest_llmops.harness import tapes
+from pytest_llmops.harness import factories, tapes
 from pytest_llmops.measurement import Json, format_amount, shorten_text
 from pytest_llmops.settings import OPTIONS, RecordMode, Settings
 
@@ -91,9 +91,8 @@ def is_recorded_elsewhere(item: Any) -> bool:
 
 def needs_judge(item: Any) -> bool:
     """Return whether a test declares that it needs a judge."""
-    judge_fixtures = {"judge", "judge_canaries"}
     return (
-        not judge_fixtures.isdisjoint(getattr(item, "fixturenames", ()))
+        not {"judge", "judge_canaries"}.isdisjoint(getattr(item, "fixturenames", ()))
         or item.get_closest_marker("judge") is not None
     )
 
@@ -248,8 +247,6 @@ class Harness:
 
     def _candidate_facts(self) -> dict[str, Json]:
         """Return the parameters and models by which cassettes of this test for other models are recognized."""
-        from pytest_llmops.harness import factories
-
         if "llm" not in getattr(self.item, "fixturenames", ()):
             return {}
         case = getattr(getattr(self.item, "callspec", None), "id", "")
@@ -289,8 +286,6 @@ class Harness:
 
     def _load_component(self, kind: str, name: str) -> object:
         __tracebackhide__ = True
-        from pytest_llmops.harness import factories
-
         if kind == "judge" and not self.settings.judge:
             self.skip(NEEDS_JUDGE)
         hooked = factories.hook_factories(self.item, kind)

@@ -186,5 +186,4 @@ class _LetterTable(dict[int, int]):
 def _to_dense(sparse: Any) -> NDArray[float32]:
     import numpy as np
 
-    rows: NDArray[float32] = np.asarray(sparse.toarray(), dtype=np.float32)
-    return rows
+    return np.asarray(sparse.toarray(), dtype=np.float32)

@@ -170,8 +170,7 @@ class _CohereGenerateFormat(_CohereChatV1Format):
     """Generations, whose streams are those of chat v1."""
 
     def read_request(self, request: JsonObject) -> ParsedRequest:
-        prompt = as_text(request.get("prompt"))
-        return ParsedRequest(fields.user_messages([prompt]))
+        return ParsedRequest(fields.user_messages([as_text(request.get("prompt"))]))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
         generations = as_mappings(reply.get("generations"))
@@ -207,8 +206,7 @@ class _RerankFormat(CallFormat):
             as_text(as_mapping(document).get("text")) or fields.arguments_json(document)
             for document in (documents if isinstance(documents, list) else [])
         ]
-        query = as_text(request.get("query"))
-        return ParsedRequest(fields.user_messages([query, *contents]))
+        return ParsedRequest(fields.user_messages([as_text(request.get("query")), *contents]))
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
         results = reply.get("results", reply.get("data"))

@@ -191,10 +191,8 @@ def read_chat_tool_calls(value: object) -> Iterator[ToolCall]:
 
 def format_chat_message(message: JsonObject) -> str:
     """Return content and tool calls of a message in the format of OpenAI's chat completions."""
-    content = content_text(message.get("content"))
-    if not message.get("tool_calls"):
-        return content
-    return join_lines(content, *map(format_tool_call, read_chat_tool_calls(message.get("tool_calls"))))
+    calls = map(format_tool_call, read_chat_tool_calls(message.get("tool_calls")))
+    return join_lines(content_text(message.get("content")), *calls)
 
 
 def describe_unread_answers(answers: int) -> list[str]:

@@ -85,9 +85,8 @@ class _GenerateContentFormat(CallFormat):
 
 def _get_field(wire: JsonObject, name: str) -> Any:
     """Return a field, which may be spelled in snake case as well."""
-    if name in wire:
-        return wire[name]
-    return wire.get("".join(f"_{char.lower()}" if char.isupper() else char for char in name))
+    snake_name = "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
+    return wire.get(name, wire.get(snake_name))
 
 
 def _content_parts(content: object) -> list[JsonObject]:
@@ -164,11 +163,10 @@ class _EmbedContentFormat(CallFormat):
 
 class _VertexPredictFormat(CallFormat):
     def read_request(self, request: JsonObject) -> ParsedRequest:
-        instances = as_mappings(request.get("instances"))
         return ParsedRequest(
             fields.user_messages(
                 as_text(item.get("content")) or as_text(item.get("text")) or as_text(item.get("prompt"))
-                for item in instances
+                for item in as_mappings(request.get("instances"))
             )
         )
 

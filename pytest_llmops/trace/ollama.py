@@ -20,8 +20,7 @@ class _OllamaChatFormat(CallFormat):
             )
             for message in as_mappings(request.get("messages"))
         ]
-        tools = [*fields.read_chat_tools(request.get("tools"))]
-        return ParsedRequest(messages, tools)
+        return ParsedRequest(messages, [*fields.read_chat_tools(request.get("tools"))])
 
     def read_reply(self, reply: JsonObject) -> ParsedReply:
         message = as_mapping(reply.get("message"))

@@ -94,8 +94,7 @@ def _find_spelling(value: Any, text: str) -> dict[str, Json] | None:
 
 
 def _unescape(escape: str) -> str:
-    char: str = json.loads(f'"{escape}"')
-    return char
+    return str(json.loads(f'"{escape}"'))
 
 
 def apply_escapes(text: str, escapes: list[str]) -> str:

@@ -71,10 +71,9 @@ def pin_globals(function: Any) -> Any:
 def network_patches() -> list[Patch]:
     """Return patches that refuse connections and name look-ups while the current tape only replays."""
     # Index of the address; in `sendto` it is last, after optional flags.
-    address_places = {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}
     guarded = [
         Patch(socket.socket, name, functools.partial(_guard_socket, place=place))
-        for name, place in address_places.items()
+        for name, place in {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}.items()
     ]
     look_ups = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
     return [*guarded, *(Patch(socket, name, _guard_look_up) for name in look_ups)]

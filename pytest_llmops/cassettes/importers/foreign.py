@@ -157,7 +157,6 @@ def _parse_interaction(request: Any, response: Any) -> ForeignInteraction:
     body, encoded = _parse_body(response)
     if body is None:
         raise DocumentError(f"its response has no body: {_format_keys(response)}")
-    day = _recording_day(response.get("recorded_at"), answered.get("date", ""))
     return ForeignInteraction(
         method.upper(),
         _check_url(url),
@@ -166,7 +165,7 @@ def _parse_interaction(request: Any, response: Any) -> ForeignInteraction:
         _parse_status(response),
         {name: value for name, value in answered.items() if name not in _TRANSFER_HEADERS},
         decode_body(body, answered.get("content-encoding", ""), certain=encoded),
-        day,
+        _recording_day(response.get("recorded_at"), answered.get("date", "")),
     )
 
 

@@ -200,6 +200,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.stash[OURS_KEY] = True
         if not settings.judge and needs_judge(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_JUDGE))
+    _register_recording_hooks(config, ours)
+
+
+def _register_recording_hooks(config: pytest.Config, ours: list[pytest.Item]) -> None:
     if ours and not config.pluginmanager.has_plugin("llmops_ours"):
         from pytest_llmops.harness.tapes import recorded_fixtures
 

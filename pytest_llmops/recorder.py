@@ -107,12 +107,6 @@ class Recorder:
             taken, self.measurements = self.measurements, []
         return taken
 
-    def absorb_block(self, inner: Recorder) -> None:
-        """Add the measurements and facts of a block inside."""
-        with _lock:
-            self.measurements.extend(inner.measurements)
-            self.facts.update(inner.facts)
-
 
 @dataclass(slots=True, eq=False)
 class _Block:
@@ -418,7 +412,9 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
         finally:
             outer = current_recorder()
             if outer is not None:
-                outer.absorb_block(inner)
+                with _lock:
+                    outer.measurements.extend(inner.measurements)
+                    outer.facts.update(inner.facts)
         if error is None:
             _raise_collected(inner)
 

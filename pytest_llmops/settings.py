@@ -240,17 +240,3 @@ def _first_given(
 OPTIONS: tuple[Option, ...] = tuple(
     Option(name=spec.name, default=spec.default, **spec.metadata) for spec in fields(Settings)
 )
-
-
-def format_options_table() -> str:
-    """Return the options as the Markdown table that the README shows."""
-    lines = ["| flag | ini key | meaning | default |", "|---|---|---|---|"]
-    for option in OPTIONS:
-        flag = f"`{option.flag}{'' if option.switch else ' ' + option.metavar}`" if option.flag else ""
-        ini = f"`{option.dest}`" if option.ini else ""
-        default = "" if option.default in ("", (), False, None) else f"`{str(option.default).lower()}`"
-        env = f" (environment: {', '.join(f'`{name}`' for name in option.env)})" if option.env else ""
-        lines.append(
-            f"| {flag.replace('|', chr(92) + '|')} | {ini} | {option.help.replace('|', chr(92) + '|')}{env} | {default} |"
-        )
-    return "\n".join(lines)

@@ -71,10 +71,8 @@ def describe_missing_request(
         lines = ["  nearest   none: nothing is recorded here yet"]
     else:
         name, request, body = nearest
-        lines = [
-            f"  nearest   {shorten_text(name, 120)}",
-            *_format_differences(request, body, question, rules),
-        ]
+        differences = _format_differences(request, body, question, rules)
+        lines = [f"  nearest   {shorten_text(name, 120)}", *differences]
     return _format_message(f"no recording answers {_format_request(question)}", place, lines, command)
 
 
@@ -136,9 +134,7 @@ def _shortlist_requests(
     """Return the requests that share the most words: a full comparison with a large cassette would take seconds."""
     if len(requests) <= MAX_SHORTLIST:
         return requests
-    text = (
-        " ".join(_iterate_texts(question.json)) if question.json is not None else format_body(question.body)
-    )
+    text = format_body(question.body) if question.json is None else " ".join(_iterate_texts(question.json))
     wanted = frozenset(_edge_words(text))
     scores = []
     for _, request in requests:
@@ -162,9 +158,8 @@ def _iterate_texts(value: Any) -> Iterator[str]:
 
 def _edge_words(text: str) -> list[str]:
     """Return the words of a text's start and end: of the system prompt and the question."""
-    if len(text) <= 2 * EDGE_CHARACTERS:
-        return text.split()
-    return text[:EDGE_CHARACTERS].split() + text[-EDGE_CHARACTERS:].split()
+    is_short = len(text) <= 2 * EDGE_CHARACTERS
+    return text.split() if is_short else text[:EDGE_CHARACTERS].split() + text[-EDGE_CHARACTERS:].split()
 
 
 def _word_set(body: bytes) -> frozenset[str]:

@@ -186,9 +186,9 @@ def format_cassette(interactions: Iterable[Interaction], recorded: str) -> str:
 
 def _recording_order(interaction: Interaction) -> tuple[str, int, str]:
     test, _, number = interaction.by.rpartition("#")
-    if number.isdecimal() and len(number) <= MAX_DIGITS:  # a hostile file may have thousands of digits
-        return test, int(number), interaction.key
-    return interaction.by, 0, interaction.key
+    # A hostile file may have thousands of digits.
+    is_number = number.isdecimal() and len(number) <= MAX_DIGITS
+    return (test, int(number), interaction.key) if is_number else (interaction.by, 0, interaction.key)
 
 
 def read_recording_day(path: Path) -> str:

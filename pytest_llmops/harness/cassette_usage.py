@@ -113,9 +113,7 @@ class CassetteUsage:
         facts = self._budget_facts()
         if not self._uses:
             return facts
-        from pytest_llmops.cassettes import usage_record
-        from pytest_llmops.cassettes.audit import find_orphans
-        from pytest_llmops.cassettes.store import read_recording_day
+        from pytest_llmops.cassettes import audit, store, usage_record
 
         root = Path(self._config.rootpath)
         partial = self._why_partial(undone)
@@ -137,8 +135,8 @@ class CassetteUsage:
         cache = getattr(self._config, "cache", None)  # absent with `-p no:cacheprovider`
         if cache is not None and self._settings.record != "live":
             cache.set(USAGE_CACHE_KEY, usage.to_wire())
-        days = filter(None, (read_recording_day(root / name) for name in usage.files))
-        orphans: Sequence[Json] = find_orphans(root, usage) if usage.green else []
+        days = filter(None, (store.read_recording_day(root / name) for name in usage.files))
+        orphans: Sequence[Json] = audit.find_orphans(root, usage) if usage.green else []
         return {**facts, "cassettes": {"oldest": min(days, default=""), "orphans": orphans}}
 
     def _why_partial(self, undone: int) -> list[str]:

@@ -24,7 +24,7 @@ from pytest_llmops.errors import (
     list_exception_classes,
     path_from_root,
 )
-from pytest_llmops.harness import factories, tapes
+from pytest_llmops.harness import tapes
 from pytest_llmops.measurement import Json, format_amount, shorten_text
 from pytest_llmops.settings import OPTIONS, RecordMode, Settings
 
@@ -116,11 +116,14 @@ class Harness:
     tape: Tape | None = None
     passed: bool = False
     record: TestRecord | None = None
-    _log: tapes.TapeLog | None = None
+    log: tapes.TapeLog = field(init=False)
     _blocks: list[Tape] = field(default_factory=list)
     _in_use: ExitStack = field(default_factory=ExitStack)
     _redactor: Any = None
     _reported_calls: int = 0
+
+    def __post_init__(self) -> None:
+        self.log = tapes.TapeLog(self.item.config.rootpath)
 
     def start(self) -> None:
         """Make this test's recorder the current recorder."""
@@ -159,13 +162,6 @@ class Harness:
         if self._redactor is None:
             self._redactor = Redactor.from_environment(os.environ)
         return self._redactor
-
-    @property
-    def log(self) -> tapes.TapeLog:
-        """What the tapes of this test did."""
-        if self._log is None:
-            self._log = tapes.TapeLog(self.item.config.rootpath)
-        return self._log
 
     def open_cassette(self) -> None:
         """Open the cassette and set the environment of SDKs, unless another recording plugin records the test.
@@ -247,6 +243,8 @@ class Harness:
 
     def _candidate_facts(self) -> dict[str, Json]:
         """Return the parameters and models by which cassettes of this test for other models are recognized."""
+        from pytest_llmops.harness import factories
+
         if "llm" not in getattr(self.item, "fixturenames", ()):
             return {}
         case = getattr(getattr(self.item, "callspec", None), "id", "")
@@ -286,6 +284,8 @@ class Harness:
 
     def _load_component(self, kind: str, name: str) -> object:
         __tracebackhide__ = True
+        from pytest_llmops.harness import factories
+
         if kind == "judge" and not self.settings.judge:
             self.skip(NEEDS_JUDGE)
         hooked = factories.hook_factories(self.item, kind)
@@ -354,7 +354,7 @@ class Harness:
             self.recorder.measurements
             or self.recorder.exchanges
             or self.record is not None
-            or (self._log is not None and self._log.uses)
+            or self.log.uses
             or self._blocks
         )
 

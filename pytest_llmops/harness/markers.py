@@ -224,10 +224,9 @@ def _embed_corpus_unless_changed(path: Path, name: str, _changed: int, local: _L
 
 def _embed_corpus(path: Path, name: str, embedder: Embedder) -> Retriever:
     from pytest_llmops.providers.embedding_cache import with_vector_cache
-    from pytest_llmops.retrievers.bm25 import load_corpus
-    from pytest_llmops.retrievers.dense import DenseRetriever
+    from pytest_llmops.retrievers import bm25, dense
 
-    return DenseRetriever(load_corpus(path), embedder=with_vector_cache(embedder), name=name)
+    return dense.DenseRetriever(bm25.load_corpus(path), embedder=with_vector_cache(embedder), name=name)
 
 
 def read_judge_marker(marker: Arguments | None) -> str:

@@ -10,7 +10,7 @@ import os
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -100,10 +100,7 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
     Raises:
         CassetteError: The cassette is damaged.
     """
-    from pytest_llmops.cassettes import tape
-    from pytest_llmops.cassettes.rate_limit import RateLimiter
-    from pytest_llmops.cassettes.request_key import MatchRules
-    from pytest_llmops.cassettes.shared_answers import SharedAnswers
+    from pytest_llmops.cassettes import rate_limit, request_key, shared_answers, tape
     from pytest_llmops.redaction.redactor import Redactor
 
     redactors = _merge_functions(item.ihook.pytest_llmops_redactors(config=item.config))
@@ -116,11 +113,11 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
         command=command,
         allowed=frozenset(settings.allow_hosts),
         shared=shared,
-        rules=MatchRules(settings.match_ignore, normalizers),
+        rules=request_key.MatchRules(settings.match_ignore, normalizers),
         record_errors=settings.record_errors,
         ledger=tape.open_ledger(settings) if settings.has_budget else None,
-        shared_answers=SharedAnswers() if settings.judge_reuse else None,
-        pace=RateLimiter(settings.judge_concurrency),
+        shared_answers=shared_answers.SharedAnswers() if settings.judge_reuse else None,
+        pace=rate_limit.RateLimiter(settings.judge_concurrency),
     )
 
 
@@ -180,8 +177,6 @@ class TapeLog:
             own: It is the test's own tape, whose path the report shows.
             more: Further entries for the usage record.
         """
-        from dataclasses import asdict
-
         from pytest_llmops.cassettes.response import TapeCounts
 
         for inner in tape.inner:

@@ -49,25 +49,22 @@ def read_call(exchange: Exchange) -> Call:
     body = streams.read_body(exchange.content_type, exchange.body)
     reply, ended = body.events[0] if body.events else {}, True
     if call_format is None:
-        counts = as_mapping(reply.get("usage"))
+        usage = openai.read_openai_usage(as_mapping(reply.get("usage")))
         parsed_request = ParsedRequest()
-        parsed_reply = ParsedReply(model=as_text(reply.get("model")), usage=openai.read_openai_usage(counts))
+        parsed_reply = ParsedReply(model=as_text(reply.get("model")), usage=usage)
     else:
         if body.streamed:
             reply, ended = call_format.join_events(body.events)
         parsed_request, parsed_reply = call_format.read_request(request), call_format.read_reply(reply)
-    error = _error_text(reply, exchange.status)
-    if body.streamed and not error:
-        error = next(filter(None, (_error_text(event, None) for event in body.events)), "")
+    event_errors = (_error_text(event, None) for event in body.events) if body.streamed else ()
+    error = _error_text(reply, exchange.status) or next(filter(None, event_errors), "")
     model = parsed_reply.model or parsed_request.model or as_text(request.get("model")) or route.model
     model = route.model if route.model_first else model
     cost_usd = parsed_reply.cost_usd if provider == "openrouter" else None
     if call_format is None:
         unread = [f"the endpoint {shorten_text(route.path, MAX_NAME_CHARS)}"]
     else:
-        unread = [
-            *_list_unread(exchange, body, parsed_request, parsed_reply, failed=bool(error), ended=ended)
-        ]
+        unread = [*_list_unread(exchange, body, parsed_request, parsed_reply, error, ended=ended)]
         if cost_usd is None:
             counts = parsed_reply.priced
             cost_usd = prices.cost_usd(
@@ -111,18 +108,17 @@ def _list_unread(
     body: streams.ReplyBody,
     parsed_request: ParsedRequest,
     parsed_reply: ParsedReply,
+    error: str,
     *,
-    failed: bool,
     ended: bool,
 ) -> Iterator[str]:
-    """Yield what could not be read of a call of a known format."""
     if exchange.status is None:
         yield "the answer broke off" if exchange.body else "no answer came"
     elif body.unread:
         yield body.unread
-    elif not failed and body.streamed and not (ended or body.ended):
+    elif not error and body.streamed and not (ended or body.ended):
         yield streams.CUT_STREAM
-    elif not failed and not parsed_reply.known:
+    elif not error and not parsed_reply.known:
         yield "a reply of unknown shape"
     if exchange.request is None:
         yield "a request that is not JSON"

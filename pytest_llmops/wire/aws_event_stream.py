@@ -136,10 +136,9 @@ def _unpack_header_value(tag: int, data: bytes, at: int) -> tuple[Json, int]:
 
 
 def _slice_exactly(data: bytes, at: int, size: int) -> bytes:
-    raw = data[at : at + size]
-    if len(raw) != size:
+    if at + size > len(data):
         raise ValueError
-    return raw
+    return data[at : at + size]
 
 
 def _pack_frame(frame: Frame) -> bytes:

@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from support.options_table import format_options_table
 
 import pytest_llmops
 from pytest_llmops import registry
-from pytest_llmops.settings import OPTIONS, format_options_table
+from pytest_llmops.settings import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pytest_llmops"

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from support.messages import check_message
 from support.option_values import EXAMPLES
+from support.options_table import format_options_table
 
 from pytest_llmops.errors import SettingError
-from pytest_llmops.settings import OPTIONS, Option, Settings, format_options_table
+from pytest_llmops.settings import OPTIONS, Option, Settings
 
 
 def test_defaults() -> None:

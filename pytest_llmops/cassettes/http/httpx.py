@@ -37,14 +37,6 @@ def is_answered_by_respx(request: Any) -> bool:
     return bool(routers) and _find_pass_through(routers, request) is None
 
 
-def count_in_respx(request: Any) -> None:
-    """Let respx count a replayed request of a pass-through route, as it counts requests that go out."""
-    pass_through = _find_pass_through(_respx_routers(request), request)
-    if pass_through is not None:
-        router, route = pass_through
-        router.record(request, response=None, route=route)
-
-
 def _respx_routers(request: Any) -> Sequence[Any]:
     mocks = sys.modules.get("respx.mocks")
     if mocks is None:
@@ -132,7 +124,10 @@ def _claim_response(module: Any, tape: Tape, request: Any, body: bytes) -> tuple
     answer = tape.claim(question)
     if answer is None:
         return question, None
-    count_in_respx(request)
+    pass_through = _find_pass_through(_respx_routers(request), request)
+    if pass_through is not None:  # respx counts replayed requests as it counts requests that go out
+        router, route = pass_through
+        router.record(request, response=None, route=route)
     report_replay(question, answer)
     timing = {"latency_s": answer.latency_s, "ttft_s": answer.ttft_s, "replayed": True}
     stream = _replay_class(module)(answer.pieces) if answer.pieces else module.ByteStream(answer.body)

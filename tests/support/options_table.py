@@ -1,0 +1,19 @@
+"""The table of options that the README shows."""
+
+from __future__ import annotations
+
+from pytest_llmops.settings import OPTIONS
+
+
+def format_options_table() -> str:
+    """Return the options as the Markdown table that the README shows."""
+    lines = ["| flag | ini key | meaning | default |", "|---|---|---|---|"]
+    for option in OPTIONS:
+        flag = f"`{option.flag}{'' if option.switch else ' ' + option.metavar}`" if option.flag else ""
+        ini = f"`{option.dest}`" if option.ini else ""
+        default = "" if option.default in ("", (), False, None) else f"`{str(option.default).lower()}`"
+        env = f" (environment: {', '.join(f'`{name}`' for name in option.env)})" if option.env else ""
+        lines.append(
+            f"| {flag.replace('|', chr(92) + '|')} | {ini} | {option.help.replace('|', chr(92) + '|')}{env} | {default} |"
+        )
+    return "\n".join(lines)

@@ -20,6 +20,7 @@ def harness(settings: Settings, *on_the_command_line: str) -> Harness:
     config: Any = SimpleNamespace(
         getoption=given.get,
         invocation_params=SimpleNamespace(dir=Path("/p")),
+        rootpath=Path("/p"),
     )
     item = SimpleNamespace(nodeid="t/test_a.py::test_a[x y]", path=Path("/p/t/test_a.py"), config=config)
     return Harness(item, settings, skip)

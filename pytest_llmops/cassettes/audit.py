@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes import naming, store
 from pytest_llmops.cassettes.importers.foreign import is_own_cassette
 from pytest_llmops.cassettes.journal import JOURNAL_FOLDER, find_abandoned_journals
-from pytest_llmops.cassettes.naming import CASSETTE_FOLDER, safe_file_name
 from pytest_llmops.cassettes.store import Interaction
 from pytest_llmops.cassettes.usage_record import (
     RUN_ALL_TESTS,
@@ -152,7 +151,9 @@ class OtherModelCassettes:
     def _file_names_for(self, folder: str, model: str) -> frozenset[str]:
         if (folder, model) not in self._file_names:
             ids = {case_id for case in self._cases[folder] for case_id in _case_ids_with_model(case, model)}
-            self._file_names[folder, model] = frozenset(f"{safe_file_name(case_id)}.json" for case_id in ids)
+            self._file_names[folder, model] = frozenset(
+                f"{naming.safe_file_name(case_id)}.json" for case_id in ids
+            )
         return self._file_names[folder, model]
 
 
@@ -249,10 +250,9 @@ def prune_cassettes(
     Raises:
         CassetteError: There is no record, or the run was partial or failed; the error shows what to run.
     """
-    if usage is None:
-        raise CassetteError(f"nothing is pruned: no record of a run was found; {RUN_ALL_TESTS}")
-    if usage.why_not_prunable:
-        raise CassetteError(f"nothing is pruned: {usage.why_not_prunable}; {RUN_ALL_TESTS}")
+    why_not = "no record of a run was found" if usage is None else usage.why_not_prunable
+    if usage is None or why_not:
+        raise CassetteError(f"nothing is pruned: {why_not}; {RUN_ALL_TESTS}")
     result = audit_cassettes(root, usage)
     left = [*result.damaged, *result.unjudged]
     dropped: list[StaleAnswers] = []
@@ -311,17 +311,17 @@ def _prune_file(
 
 def _remove_empty_folders(path: Path) -> None:
     """Remove the folders that a removed file leaves empty, up to the folder of cassettes itself."""
-    if path.exists() or CASSETTE_FOLDER not in path.parts[:-1]:
+    if path.exists() or naming.CASSETTE_FOLDER not in path.parts[:-1]:
         return
     for folder in path.parents:
         with contextlib.suppress(OSError):
             folder.rmdir()
-        if folder.name == CASSETTE_FOLDER or folder.exists():
+        if folder.name == naming.CASSETTE_FOLDER or folder.exists():
             return
 
 
 def _why_undecided(path: Path, usage: RunUsage) -> str:
-    """Return why a file that no test of a complete run uses may be none of its orphans, or ""."""
+    """Return why a file that no test of a complete run uses may still not be an orphan, or ""."""
     if _changed_after_run(path, usage):
         return "it was written after the last run"
     return UNMERGED_ANSWERS if find_abandoned_journals(path) else ""
@@ -333,7 +333,7 @@ def _changed_after_run(path: Path, usage: RunUsage) -> bool:
 
 
 def _is_in_scope(name: str, usage: RunUsage) -> bool:
-    in_folder = CASSETTE_FOLDER in name.split("/")[:-1]
+    in_folder = naming.CASSETTE_FOLDER in name.split("/")[:-1]
     return in_folder and any(not scope or name.startswith(f"{scope.rstrip('/')}/") for scope in usage.scopes)
 
 
@@ -387,7 +387,7 @@ def _find_cassettes(
     paths = {path for path in recorded if os.path.isfile(path) and _is_within(path, within)}  # noqa: PTH113
     for folder, files in _walk_folders(within or root, report_folder):
         below = folder.relative_to(root) if folder.is_relative_to(root) else folder
-        if CASSETTE_FOLDER in below.parts:
+        if naming.CASSETTE_FOLDER in below.parts:
             paths |= {folder / name for name in files if name.endswith(".json")}
     if within is not None and within.is_file():
         paths.add(within)

@@ -277,16 +277,7 @@ def _ledger_state(path: Path) -> _LedgerState:
 
 
 def _append_line(path: Path, line: str, *, new: bool) -> None:
-    """Append a line in a single system call.
-
-    Args:
-        path: The ledger.
-        line: The line without its end.
-        new: Whether the file may be created. If a ledger is removed during the run, its counts are lost.
-
-    Raises:
-        OSError: The disk is full, or the file cannot be written.
-    """
+    """Append a line in a single system call; only a new ledger is created: a removed ledger has lost its counts."""
     # A line end on both sides: a line truncated by a killed process must not spoil this line.
     data = f"\n{line}\n".encode("ascii")
     flags = os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0) | (os.O_CREAT if new else 0)

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.self_judging import is_error_status
-from pytest_llmops.cassettes import active_tape, drift, miss, run_folder, store
-from pytest_llmops.cassettes.journal import Journal, JournalEntry, find_abandoned_journals
+from pytest_llmops.cassettes import active_tape, drift, journal, miss, run_folder, store
 from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question, compute_stored_key
 from pytest_llmops.cassettes.response import Answer, TapeCounts, answer_from_wire, answer_to_wire
 from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_key
@@ -88,11 +87,11 @@ class Tape:
     """Keys under the current rules to keys in the file, computed when a request is not found."""
     _grants: dict[str, list[CallGrant]] = field(default_factory=dict)
     _failed: CassetteError | None = None
-    _journal: Journal = field(init=False)
+    _journal: journal.Journal = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
-        self._journal = Journal(self.path)
+        self._journal = journal.Journal(self.path)
         self.allowed = frozenset(host.lower() for host in self.allowed)
         if self.mode != "live":
             self._interactions = store.load_with_journals(self.path)
@@ -293,7 +292,7 @@ class Tape:
         """Add the next answer to a request, and write it to the journal in a writing mode."""
         if self.mode in WRITING_MODES:
             place = self.counts.replayed + self.counts.recorded + self.counts.reused + 1
-            entry = JournalEntry(
+            entry = journal.JournalEntry(
                 by=f"{self.redactor.clean_text(self.owner) if self.shared else ''}#{place:03d}",
                 key=question.key,
                 take=take,
@@ -350,7 +349,7 @@ class Tape:
             self.counts.stale = len(self._interactions.keys() - {key for key, _ in self._got_answer})
         if self.mode in WRITING_MODES:
             self._journal.close()
-            if self._journal.paths or find_abandoned_journals(self.path):
+            if self._journal.paths or journal.find_abandoned_journals(self.path):
                 again = (
                     self.mode == "all"
                 )  # replace all answers of the test, and drop the others if it passed

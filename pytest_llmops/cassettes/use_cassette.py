@@ -8,11 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes import active_tape, naming, rate_limit, request_key
 from pytest_llmops.cassettes.http import interception
-from pytest_llmops.cassettes.naming import shared_path
-from pytest_llmops.cassettes.rate_limit import RateLimiter
-from pytest_llmops.cassettes.request_key import MatchRules
 from pytest_llmops.cassettes.tape import Tape, open_ledger, swallowed_error
 from pytest_llmops.errors import UsageError
 from pytest_llmops.redaction.redactor import Redactor
@@ -62,15 +59,15 @@ def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
         return tape
     settings = recorder.current_settings()
     return Tape(
-        name if isinstance(name, Path) else shared_path(Path.cwd(), name),
+        name if isinstance(name, Path) else naming.shared_path(Path.cwd(), name),
         record or settings.record,
         Redactor.from_environment(os.environ),
         owner="block",
         command='use_cassette(..., record="new")',
         allowed=frozenset(settings.allow_hosts),
         shared=True,
-        rules=MatchRules(settings.match_ignore),
+        rules=request_key.MatchRules(settings.match_ignore),
         record_errors=settings.record_errors,
         ledger=open_ledger(settings) if settings.has_budget else None,
-        pace=RateLimiter(settings.judge_concurrency),
+        pace=rate_limit.RateLimiter(settings.judge_concurrency),
     )

@@ -105,10 +105,8 @@ class CachedEmbedder:
 
     def _find_row(self, key: str) -> NDArray[float32] | None:
         row = _memory.get(key)
-        if row is None and self.folder is not None:
-            row = _read_vector(self._path(key))
-            if row is not None:
-                _memory.put(key, row)
+        if row is None and self.folder is not None and (row := _read_vector(self._path(key))) is not None:
+            _memory.put(key, row)
         return row
 
     def _store_row(self, key: str, row: NDArray[float32]) -> None:

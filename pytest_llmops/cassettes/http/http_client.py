@@ -17,9 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from pytest_llmops.cassettes.http import vcr_adapter
-from pytest_llmops.cassettes.http.live_response import LiveAnswer, report_replay, wait_for_slot
-from pytest_llmops.cassettes.http.patching import Patch
+from pytest_llmops.cassettes.http import live_response, patching, vcr_adapter
 from pytest_llmops.cassettes.response import Answer
 
 
@@ -95,18 +93,18 @@ _BODILESS_STATUSES = frozenset({204, 304})
 _BLOCK_SIZE = 65536
 
 
-def connection_patches() -> Iterator[Patch]:
+def connection_patches() -> Iterator[patching.Patch]:
     """Yield the patches of vcrpy's connections."""
     import vcr.stubs
 
-    yield Patch(vcr.stubs.VCRConnection, "request", _wrap_request)
-    yield Patch(vcr.stubs.VCRConnection, "connect", lambda _: _defer_connect)
-    yield Patch(vcr.stubs.VCRConnection, "getresponse", lambda _: _replay_or_send)
+    yield patching.Patch(vcr.stubs.VCRConnection, "request", _wrap_request)
+    yield patching.Patch(vcr.stubs.VCRConnection, "connect", lambda _: _defer_connect)
+    yield patching.Patch(vcr.stubs.VCRConnection, "getresponse", lambda _: _replay_or_send)
     try:
         from vcr.stubs import urllib3_stubs
     except ImportError:
         return
-    yield Patch(urllib3_stubs._VCRRequestsConnectionMixin, "getresponse", lambda _: _replay_or_send)  # noqa: SLF001 -- its name
+    yield patching.Patch(urllib3_stubs._VCRRequestsConnectionMixin, "getresponse", lambda _: _replay_or_send)  # noqa: SLF001 -- its name
 
 
 def _wrap_request(real: Callable[..., None]) -> Callable[..., None]:
@@ -131,7 +129,7 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
         return _send_request(stub, extra)
     answer = vcr_adapter.claim_answer(tape, request)
     if answer is not None:
-        report_replay(vcr_adapter.question_for(tape, request), answer)
+        live_response.report_replay(vcr_adapter.question_for(tape, request), answer)
         real = stub.real_connection
         real.sock = _ReplaySocket(_render_response(answer, request.method))
         try:
@@ -141,7 +139,7 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
             # No socket is open: connection pools check this.
             real.sock = vars(stub)["_sock"] = None
     live = vcr_adapter.begin_answer(
-        tape, request, wait_for_slot(tape, vcr_adapter.question_for(tape, request).address)
+        tape, request, live_response.wait_for_slot(tape, vcr_adapter.question_for(tape, request).address)
     )
     try:
         with _record_responses(stub.real_connection, live):
@@ -152,7 +150,7 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
 
 
 @contextmanager
-def _record_responses(real: Any, live: LiveAnswer) -> Iterator[None]:
+def _record_responses(real: Any, live: live_response.LiveAnswer) -> Iterator[None]:
     """Let a connection create responses that are recorded while they are read."""
     make = real.response_class
     # botocore restores the class from its second attribute whenever it sends.
@@ -233,7 +231,9 @@ class _PieceReader(io.RawIOBase):
         return len(part)
 
 
-def _make_recording_response(make: Callable[..., Any], live: LiveAnswer, *args: Any, **extra: Any) -> Any:
+def _make_recording_response(
+    make: Callable[..., Any], live: live_response.LiveAnswer, *args: Any, **extra: Any
+) -> Any:
     response = make(*args, **extra)
     begin = response.begin
 
@@ -247,14 +247,9 @@ def _make_recording_response(make: Callable[..., Any], live: LiveAnswer, *args: 
 
 
 class _RecordingFile:
-    """The file that a response is read from, which passes its bytes to the recorder.
+    """The file that a response, which has read its headers, is read from; it passes the bytes to the recorder."""
 
-    Args:
-        response: A response of http.client that has read its headers.
-        live: The live answer.
-    """
-
-    def __init__(self, response: Any, live: LiveAnswer) -> None:
+    def __init__(self, response: Any, live: live_response.LiveAnswer) -> None:
         self._inner = response.fp
         self._live = live
         self._status = response.status

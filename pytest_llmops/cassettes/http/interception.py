@@ -15,39 +15,34 @@ from functools import partial
 from typing import Any
 
 from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.http import patching, vcr_adapter
 from pytest_llmops.cassettes.http.aiohttp import aiohttp_patches
 from pytest_llmops.cassettes.http.http_client import connection_patches
 from pytest_llmops.cassettes.http.httpx import wrap_async_transport, wrap_sync_transport
-from pytest_llmops.cassettes.http.patching import Patch, network_patches, pin_globals, thread_patches
-from pytest_llmops.cassettes.http.vcr_adapter import VcrCassette
 
 
 class _Interception:
     def __init__(self) -> None:
         import vcr.patch
 
-        built = list(vcr.patch.CassettePatcherBuilder(VcrCassette()).build())
+        built = list(vcr.patch.CassettePatcherBuilder(vcr_adapter.VcrCassette()).build())
         self._removers = [patcher for patcher in built if not hasattr(patcher, "attribute")]
         self._patches = [
             *_pin_constructors(),
             *(
-                Patch(patcher.getter(), patcher.attribute, partial(_ignore_original, patcher.new))
+                patching.Patch(patcher.getter(), patcher.attribute, partial(_ignore_original, patcher.new))
                 for patcher in built
                 if hasattr(patcher, "attribute")
             ),
-        ]
-        # vcrpy removes all its patches in all threads while a connection is created, and two concurrent threads
-        # remove them for good. `_pin_constructors` makes that unnecessary.
-        self._patches.append(
-            Patch(vcr.patch, "force_reset", partial(_ignore_original, contextlib.nullcontext))
-        )
-        self._patches += [
+            # vcrpy removes all its patches in all threads while a connection is created, and two concurrent threads
+            # remove them for good. `_pin_constructors` makes that unnecessary.
+            patching.Patch(vcr.patch, "force_reset", partial(_ignore_original, contextlib.nullcontext)),
             *connection_patches(),
             *aiohttp_patches(),
             *_silence_vcrpy(),
             *_httpx_patches(),
-            *network_patches(),
-            *thread_patches(),
+            *patching.network_patches(),
+            *patching.thread_patches(),
         ]
         self._in_place = False
 
@@ -67,36 +62,36 @@ class _Interception:
             remover._connection_pool_to_connections.clear()  # noqa: SLF001 -- otherwise all pools stay alive
 
 
-def _pin_constructors() -> Iterator[Patch]:
+def _pin_constructors() -> Iterator[patching.Patch]:
     constructors: list[tuple[Any, str]] = [(http.client, "HTTPSConnection")]
     httplib2 = sys.modules.get("httplib2")
     if httplib2 is not None:
         constructors += [(httplib2, "HTTPConnectionWithTimeout"), (httplib2, "HTTPSConnectionWithTimeout")]
     for module, name in constructors:
-        yield Patch(getattr(module, name), "__init__", pin_globals)
+        yield patching.Patch(getattr(module, name), "__init__", patching.pin_globals)
 
 
 def _ignore_original(replacement: Any, _: Any) -> Any:
     return replacement
 
 
-def _httpx_patches() -> Iterator[Patch]:
+def _httpx_patches() -> Iterator[patching.Patch]:
     for name in ("httpx", "httpx2"):
         with contextlib.suppress(ImportError):
             module = sys.modules.get(name) or __import__(name)
-            yield Patch(module.HTTPTransport, "handle_request", partial(wrap_sync_transport, module))
-            yield Patch(
+            yield patching.Patch(module.HTTPTransport, "handle_request", partial(wrap_sync_transport, module))
+            yield patching.Patch(
                 module.AsyncHTTPTransport, "handle_async_request", partial(wrap_async_transport, module)
             )
 
 
-def _silence_vcrpy() -> Iterator[Patch]:
+def _silence_vcrpy() -> Iterator[patching.Patch]:
     """Turn off vcrpy's logging: its messages contain URLs, which may contain keys."""
     silent = logging.getLogger("pytest_llmops.vcrpy")
     silent.disabled = True
     for name, module in list(sys.modules.items()):
         if name.startswith("vcr.") and isinstance(getattr(module, "log", None), logging.Logger):
-            yield Patch(module, "log", partial(_ignore_original, silent))
+            yield patching.Patch(module, "log", partial(_ignore_original, silent))
 
 
 _interception: _Interception | None = None

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmops._util.json_values import parse_json
-from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes import naming, request_key, response, store
 from pytest_llmops.cassettes.importers.foreign import ForeignInteraction, is_own_cassette, read_foreign
-from pytest_llmops.cassettes.naming import CASSETTE_FOLDER, safe_file_name
-from pytest_llmops.cassettes.request_key import build_question
-from pytest_llmops.cassettes.response import RECORDED_HEADERS, Answer, answer_to_wire
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import SECRET_HEADERS, Redactor
 from pytest_llmops.wire.body import fold_body
@@ -70,17 +67,19 @@ def convert_interactions(
     left_out: Counter[int] = Counter()
     number = 0
     for foreign, headers in requests:
-        answer = Answer(foreign.status, _response_headers(foreign), foreign.body)
+        answer = response.Answer(foreign.status, _response_headers(foreign), foreign.body)
         if not answer.is_reproducible and not errors:
             left_out[foreign.status] += 1
             continue
         number += 1
-        question = build_question(foreign.method, foreign.url, headers, foreign.request_body, redactor)
+        question = request_key.build_question(
+            foreign.method, foreign.url, headers, foreign.request_body, redactor
+        )
         request = {"method": question.method, "url": question.url, "body": fold_body(question.body)}
         first = by_key.setdefault(
             question.key, store.Interaction(f"#{number:03d}", question.key, request, {IMPORTED_TAKE: []})
         )
-        first.answers[IMPORTED_TAKE].append(answer_to_wire(answer, redactor))
+        first.answers[IMPORTED_TAKE].append(response.answer_to_wire(answer, redactor))
     return list(by_key.values()), dict(sorted(left_out.items()))
 
 
@@ -126,7 +125,7 @@ def import_cassette(
 
 def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
     """Return the recorded headers; a scrubbed media type, which clients need, is guessed from the body."""
-    headers = {name: foreign.headers[name] for name in RECORDED_HEADERS if name in foreign.headers}
+    headers = {name: foreign.headers[name] for name in response.RECORDED_HEADERS if name in foreign.headers}
     headers = {name: value for name, value in headers.items() if not _PLACEHOLDER.match(value)}
     if not _MEDIA_TYPE.match(headers.get("content-type", "")):
         headers.pop("content-type", None)
@@ -158,23 +157,29 @@ def target_path(source: Path, to: Path | None = None) -> Path:
     if not bracket or not case.endswith("]"):
         test, case = name, "]"
     case = case[:-1]
-    test_path = ".".join(map(safe_file_name, test.split(".")))
+    test_path = ".".join(map(naming.safe_file_name, test.split(".")))
     home = find_cassette_folder(source)
     if home is None and to is None:
         raise CassetteError(
-            f"cassette {source} lies in no folder {CASSETTE_FOLDER}; say where to: --to tests/{CASSETTE_FOLDER}"
+            f"cassette {source} lies in no folder {naming.CASSETTE_FOLDER}; say where to: --to tests/{naming.CASSETTE_FOLDER}"
         )
     below = source.parent.relative_to(home).parts if home is not None else ()
     if home is not None and not below:
         below = _find_test_module(home.parent, test.rpartition(".")[2])
-    folder = to if to is not None else home.parent / CASSETTE_FOLDER if home is not None else source.parent
-    folder = folder.joinpath(*map(safe_file_name, below))
-    return folder / test_path / f"{safe_file_name(case)}.json" if case else folder / f"{test_path}.json"
+    folder = (
+        to if to is not None else home.parent / naming.CASSETTE_FOLDER if home is not None else source.parent
+    )
+    folder = folder.joinpath(*map(naming.safe_file_name, below))
+    return (
+        folder / test_path / f"{naming.safe_file_name(case)}.json" if case else folder / f"{test_path}.json"
+    )
 
 
 def find_cassette_folder(source: Path) -> Path | None:
     """Return the innermost folder around a file whose name ends with ``cassettes``."""
-    return next((folder for folder in source.parents if folder.name.lower().endswith(CASSETTE_FOLDER)), None)
+    return next(
+        (folder for folder in source.parents if folder.name.lower().endswith(naming.CASSETTE_FOLDER)), None
+    )
 
 
 def _find_test_module(folder: Path, test: str) -> tuple[str, ...]:

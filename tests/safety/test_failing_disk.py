@@ -303,7 +303,7 @@ def test_the_folder_may_vanish_while_a_file_is_made(tmp_path: Path, monkeypatch:
             folder.rmdir()
         return folder
 
-    monkeypatch.setattr("pytest_llmops.cassettes.locking.ensure_journal_folder", tidied)
+    monkeypatch.setattr("pytest_llmops.cassettes.journal.ensure_journal_folder", tidied)
     store.merge_journals(cassette, [waiting], Redactor(), replace=False)
     assert not vanishing
     assert set(texts(cassette)) == {"key-1"}

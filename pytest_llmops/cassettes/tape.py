@@ -208,8 +208,8 @@ class Tape:
     def _reserve_budget(self, question: Question) -> None:
         if self.ledger is None:
             return
-        asks_a_model = not self.priced or drift.is_model_request(question)
-        cost = self.ledger.estimate(question.json, question.url) if asks_a_model else 0.0
+        is_free = self.priced and not drift.is_model_request(question)
+        cost = 0.0 if is_free else self.ledger.estimate(question.json, question.url)
         try:
             grant = self.ledger.reserve_call(cost)
         except BudgetReached as error:

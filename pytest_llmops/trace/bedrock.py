@@ -108,9 +108,8 @@ class _ConverseFormat(CallFormat):
 
 def _format_converse_result(block: JsonObject) -> str | None:
     result = block.get("toolResult")
-    if not isinstance(result, dict):
-        return None
-    return "\n".join(map(_format_converse_block, as_mappings(result.get("content"))))
+    blocks = as_mappings(as_mapping(result).get("content"))
+    return "\n".join(map(_format_converse_block, blocks)) if isinstance(result, dict) else None
 
 
 def _format_converse_block(block: JsonObject) -> str:

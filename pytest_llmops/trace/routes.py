@@ -206,6 +206,5 @@ def _bedrock_invoke_format(model: str, request: JsonObject) -> tuple[str, CallFo
         return "invoke", bedrock.CONVERSE
     if "messages" not in request:
         return "invoke", bedrock.TEXT
-    if name.startswith("anthropic.") or "anthropic_version" in request:
-        return "invoke", anthropic.MESSAGES
-    return "invoke", openai.CHAT
+    is_anthropic = name.startswith("anthropic.") or "anthropic_version" in request
+    return "invoke", anthropic.MESSAGES if is_anthropic else openai.CHAT

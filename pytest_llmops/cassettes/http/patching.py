@@ -106,9 +106,8 @@ def _guard_look_up(real: Any) -> Any:
 
 
 def _host_name(host: Any) -> str:
-    if isinstance(host, (bytes, bytearray)):
-        return bytes(host).decode("ascii", "replace")
-    return host if isinstance(host, str) else ""
+    name = bytes(host).decode("ascii", "replace") if isinstance(host, (bytes, bytearray)) else host
+    return name if isinstance(name, str) else ""
 
 
 def _refuse_connection(family: int, address: tuple[Any, ...]) -> None:

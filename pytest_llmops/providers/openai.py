@@ -13,8 +13,7 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message
-from pytest_llmops.providers import openai_replies, sdk_calls
-from pytest_llmops.providers.embedding_arrays import scale_to_unit
+from pytest_llmops.providers import embedding_arrays, openai_replies, sdk_calls
 from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
 from pytest_llmops.settings import Api
 
@@ -156,7 +155,9 @@ class OpenAIEmbedder:
         vectors = np.concatenate(parts) if parts else np.zeros((0, 1 if texts else 0), dtype=np.float32)
         places = {text: place for place, text in enumerate(unique_texts)}
         # The last row is for blank texts.
-        return np.pad(scale_to_unit(vectors), ((0, 1), (0, 0)))[[places.get(text, -1) for text in texts]]
+        return np.pad(embedding_arrays.scale_to_unit(vectors), ((0, 1), (0, 0)))[
+            [places.get(text, -1) for text in texts]
+        ]
 
     def _request_vectors(self, texts: list[str]) -> NDArray[float32]:
         import numpy as np

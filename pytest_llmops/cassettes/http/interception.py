@@ -15,10 +15,7 @@ from functools import partial
 from typing import Any
 
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.http import patching, vcr_adapter
-from pytest_llmops.cassettes.http.aiohttp import aiohttp_patches
-from pytest_llmops.cassettes.http.http_client import connection_patches
-from pytest_llmops.cassettes.http.httpx import wrap_async_transport, wrap_sync_transport
+from pytest_llmops.cassettes.http import aiohttp, http_client, httpx, patching, vcr_adapter
 
 
 class _Interception:
@@ -37,8 +34,8 @@ class _Interception:
             # vcrpy removes all its patches in all threads while a connection is created, and two concurrent threads
             # remove them for good. `_pin_constructors` makes that unnecessary.
             patching.Patch(vcr.patch, "force_reset", partial(_ignore_original, contextlib.nullcontext)),
-            *connection_patches(),
-            *aiohttp_patches(),
+            *http_client.connection_patches(),
+            *aiohttp.aiohttp_patches(),
             *_silence_vcrpy(),
             *_httpx_patches(),
             *patching.network_patches(),
@@ -79,9 +76,11 @@ def _httpx_patches() -> Iterator[patching.Patch]:
     for name in ("httpx", "httpx2"):
         with contextlib.suppress(ImportError):
             module = sys.modules.get(name) or __import__(name)
-            yield patching.Patch(module.HTTPTransport, "handle_request", partial(wrap_sync_transport, module))
             yield patching.Patch(
-                module.AsyncHTTPTransport, "handle_async_request", partial(wrap_async_transport, module)
+                module.HTTPTransport, "handle_request", partial(httpx.wrap_sync_transport, module)
+            )
+            yield patching.Patch(
+                module.AsyncHTTPTransport, "handle_async_request", partial(httpx.wrap_async_transport, module)
             )
 
 

@@ -340,8 +340,9 @@ def _read_audio_tokens(counts: JsonObject) -> dict[str, int]:
 def _read_stated_cost(counts: JsonObject) -> float | None:
     """Return the cost of a call in US dollars as OpenRouter states it, or None."""
     cost = counts.get("cost")
-    is_number = isinstance(cost, (int, float)) and not isinstance(cost, bool)
-    return float(cost) if is_number and 0 <= cost <= MAX_USD else None
+    if not isinstance(cost, (int, float)) or isinstance(cost, bool) or not 0 <= cost <= MAX_USD:
+        return None
+    return float(cost)
 
 
 CHAT = _ChatCompletionFormat()

@@ -87,7 +87,7 @@ def assert_grounded(
         The measurement ``grounding.supported``, the share of supported claims: 1 minus the hallucination rate.
         An answer that says that it does not know, and claims nothing, scores 1; no judge is asked about it.
         ``detail["claims"]`` has each claim with its nearest context sentence and what is missing there,
-        ``detail["not looked at"]`` the checks that do not know the language, ``detail["judge"]`` a judge's verdict.
+        ``detail["without"]`` the checks that do not know the language, ``detail["judge"]`` a judge's verdict.
 
     Raises:
         MeasurementFailed: Too few claims are supported; shows the others, what comes nearest and what is missing.
@@ -135,7 +135,11 @@ def _estimate_grounding(
     close = default_threshold(embedder, recorder.current_settings())
     try:
         claims = ground_claims(
-            statement.claims, contexts, embedder=with_vector_cache(embedder), threshold=close
+            statement.claims,
+            contexts,
+            embedder=with_vector_cache(embedder),
+            threshold=close,
+            language=recorder.current_settings().language,
         )
     except UsageError:
         raise
@@ -149,7 +153,7 @@ def _estimate_grounding(
         detail={
             **detail,
             "claims": [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]],
-            "not looked at": skipped_checks[:MAX_DETAIL_CLAIMS],
+            "without": skipped_checks[:MAX_DETAIL_CLAIMS],
         },
     )
     evidence = [*_unsupported_claim_evidence(claims), ("how sure", HOW_OFTEN_RIGHT)]
@@ -228,7 +232,7 @@ def _format_claims_reason(claims: Sequence[Claim], statement: Statement, texts: 
         reason += f"; {format_count(len(statement.left_out), 'sentence')} left out"
     foreign = sum(bool(claim.without) for claim in claims)
     if foreign:
-        reason += f"; {foreign} not looked at by the checks of words, which know English only"
+        reason += f"; {foreign} in a language that not all checks know"
     return reason
 
 

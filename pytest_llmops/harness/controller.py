@@ -20,6 +20,7 @@ from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.results.cassettes import iter_cassette_notes
 from pytest_llmops.results.judges import iter_run_self_judging_notes
+from pytest_llmops.results.notes import iter_unchecked_notes
 from pytest_llmops.results.run import Run, TestRecord, write_text
 from pytest_llmops.settings import OPTIONS, Settings
 
@@ -69,7 +70,11 @@ class Controller:
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
         usage_facts = self.cassette_usage.write_record(_why_run_failed(session), undone)
         meta = {**_run_metadata(self._config, self._settings), **usage_facts}
-        notes = [*iter_run_self_judging_notes(records, meta), *iter_cassette_notes(records, meta)]
+        notes = [
+            *iter_run_self_judging_notes(records, meta),
+            *iter_cassette_notes(records, meta),
+            *iter_unchecked_notes(records),
+        ]
         if self.cassette_usage.crashed:
             workers = format_count(self.cassette_usage.crashed, "worker")
             notes.insert(0, f"{workers} crashed: what the tests measured that they were at is lost")

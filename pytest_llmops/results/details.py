@@ -209,6 +209,7 @@ class MeasurementDetail(_Stored):
     Attributes:
         judge: None: no judge gave a verdict.
         suspect: Signs that the answer tries to influence its judge.
+        without: What was not compared or not read, as sentences.
         evidence: The ``(label, text)`` lines of the failure text.
     """
 
@@ -221,6 +222,7 @@ class MeasurementDetail(_Stored):
     calibration: JudgeRecord = field(default_factory=JudgeRecord)
     canaries: JudgeRecord = field(default_factory=JudgeRecord)
     suspect: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     evidence: tuple[tuple[str, Json], ...] = ()
 
 

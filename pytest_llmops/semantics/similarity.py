@@ -169,7 +169,10 @@ def select_reference(
     >>> select_reference("60 days", ["30 days", "60 days!"], [0.9, 0.8], 0.5, ("numbers",)).index
     1
     """
-    comparisons = [checks.compare(actual, reference, checks=names) for reference in references]
+    language = recorder.current_settings().language
+    comparisons = [
+        checks.compare(actual, reference, checks=names, language=language) for reference in references
+    ]
     order = sorted(range(len(references)), key=lambda index: -scores[index])
     quiet = [index for index in order if not comparisons[index].alarms]
     is_near = quiet and (threshold is None or scores[quiet[0]] >= threshold)

@@ -161,3 +161,30 @@ def test_the_command_in_the_report_holds_no_secret(
     result = recorded.run("-k", "very-secret-value-123 or ann")
     assert "very-secret" not in str(result.run.meta["command"])
     assert os.environ["MY_API_KEY"]
+
+
+def test_checks_that_did_not_run_are_reported_on_passing_tests(project: Project) -> None:
+    project.write(
+        **{
+            "test_a.py": """
+import pytest
+from pytest_llmops import assert_grounded, assert_semantic
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_german(number):
+    assert_semantic("Der Betrag wird immer erstattet.", "Der Betrag wird erstattet.", embedder="tfidf", at_least=0.1)
+
+def test_grounded():
+    assert_grounded("Der Betrag wird erstattet.", ["Der Betrag wird morgen erstattet."], embedder="tfidf")
+"""
+        }
+    )
+    result = project.run("--llm-report=run.html", "--llm-report=run.json")
+    note = "no check for roles, quantifiers, antonyms, entities, words in this language (looks like German)"
+    assert result.run.notes == (
+        f"2 tests: semantic.checks: {note}",
+        f"test_a.py::test_grounded: grounding.supported: {note}",
+    )
+    assert f"2 tests: semantic.checks: {note[:20]}" in result.text
+    assert f"2 tests: semantic.checks: {note}" in (project.path / "run.html").read_text(encoding="utf-8")
+    assert note in json.loads((project.path / "run.json").read_text(encoding="utf-8"))["notes"][0]

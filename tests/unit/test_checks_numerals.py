@@ -6,7 +6,6 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.semantics.checks import compare
-from pytest_llmops.semantics.checks.language import detect_language
 from pytest_llmops.semantics.checks.sentence import Sentence
 
 # Reference, answer, the checks that speak; both ways round.
@@ -336,11 +335,6 @@ def test_a_yes_counts_at_the_head_of_the_whole_answer_only() -> None:
 
 def test_an_order_that_counts_is_compared() -> None:
     assert compare("First peel, then boil and salt it.", "First boil, then peel and salt it.").alarms
-
-
-def test_scientific_notation_is_no_language() -> None:
-    assert detect_language("1e6 users") == "English"
-    assert detect_language("La casa e il mare") == "Italian"
 
 
 def test_texts_that_are_none_and_checks_that_are_none_are_told() -> None:

@@ -12,7 +12,6 @@ from support.messages import check_message
 
 from pytest_llmops.semantics.checks import CHECKS, Alarm, Comparison, compare
 from pytest_llmops.semantics.checks.kinds.negation import NEGATIVE_WORDS
-from pytest_llmops.semantics.checks.language import detect_language
 from pytest_llmops.semantics.checks.lexicon.opposites import are_opposites, find_opposites
 from pytest_llmops.semantics.checks.lexicon.stems import stem_word
 from pytest_llmops.semantics.checks.lexicon.synonyms import are_synonyms
@@ -264,35 +263,6 @@ def test_a_long_answer_with_more_facts_is_no_other_answer() -> None:
     assert [one.check for one in compare(more.replace("Only members", "All members"), expected).alarms] == [
         "quantifiers"
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "other", "name"),
-    [
-        ("Die Rückgabe ist nicht möglich.", "Die Rückgabe ist möglich.", "German"),
-        ("Le retour n'est pas possible.", "Le retour est possible.", "French"),
-        ("La devolución no es posible.", "La devolución es posible.", "Spanish"),
-        ("Il reso non è possibile.", "Il reso è possibile.", "Italian"),
-        ("Возврат невозможен.", "Возврат возможен.", "Russian"),
-        ("不能退款。", "可以退款。", "Chinese"),
-        ("返品はできません。", "返品できます。", "Japanese"),
-        ("환불이 안 됩니다.", "환불이 됩니다.", "Korean"),
-    ],
-)
-def test_a_language_without_checks_for_words_says_so(text: str, other: str, name: str) -> None:
-    found = compare(text, other)
-    assert found.alarms == ()
-    assert found.without[0] == f"no check for roles in this language (looks like {name})"
-    assert len(found.without) == len(CHECKS) - 3
-    assert compare(text, other, checks=["numbers"]).without == ()
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "refund", "def f(x):\n    return x", "GET /v1/items 404", "Visit La Paz", "Café Müller opens at 9"],
-)
-def test_short_texts_and_code_count_as_english(text: str) -> None:
-    assert detect_language(text) == "English"
 
 
 @pytest.mark.parametrize(

@@ -156,15 +156,11 @@ def test_that_most_checks_know_english_only_is_said() -> None:
     answer, context = "Der Urlaub ist nicht übertragbar.", "Der Urlaub ist übertragbar."
     with pytest.raises(MeasurementFailed, check=check_message) as caught:
         assert_grounded(answer, [context], at_least=1.0)
-    told = caught.value.measurement.detail["not looked at"]
+    told = caught.value.measurement.detail["without"]
     assert isinstance(told, list)
-    assert "no check for negation in this language (looks like German)" in told
-    assert (
-        assert_grounded("Refunds take 5 days.", ["Refunds take 5 days."], at_least=1.0).detail[
-            "not looked at"
-        ]
-        == []
-    )
+    assert str(told[0]).endswith("in this language (looks like German)")
+    english = assert_grounded("Refunds take 5 days.", ["Refunds take 5 days."], at_least=1.0)
+    assert english.detail["without"] == []
 
 
 @pytest.mark.parametrize("filler", [" " * 200_000, "[" * 50_000, "(see " * 20_000, "[1" * 50_000])

@@ -11,13 +11,14 @@ from pytest_llmops.semantics.checks.kinds import (
     antonyms,
     entities,
     enumerations,
+    foreign_negation,
     negation,
     other_words,
     quantifiers,
     roles,
     values,
 )
-from pytest_llmops.semantics.checks.language import detect_language
+from pytest_llmops.semantics.checks.language import detect_pair_language
 from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.semantics.checks.sentence_splitter import split_sentences
 
@@ -84,17 +85,20 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
     return tuple(name for name in CHECKS if (name in names) != any(removed))
 
 
-def compare(actual: str, expected: str, *, checks: Collection[str] = CHECKS) -> Comparison:
+def compare(
+    actual: str, expected: str, *, checks: Collection[str] = CHECKS, language: str = "English"
+) -> Comparison:
     """Return the differences of meaning between an answer and a reference.
 
     Each sentence of the reference is compared with the most similar sentence of the answer. What the answer adds or
-    leaves out raises no alarm. Values count in any language and spelling ("48 hours", "two days"); the other checks
-    know English only.
+    leaves out raises no alarm. Values count in any language and spelling ("48 hours", "two days"), and a plain negation
+    in `foreign_negation.LANGUAGES`; the other checks know English only.
 
     Args:
         actual: The answer.
         expected: The reference.
         checks: Names of `CHECKS`, these alone or with a minus all but these (``["-words"]``); ``()`` for no checks.
+        language: The language of texts that are too short to tell.
 
     Returns:
         The alarms, and what was not compared. The same text, or an empty text, raises no alarm.
@@ -115,7 +119,8 @@ def compare(actual: str, expected: str, *, checks: Collection[str] = CHECKS) -> 
     if not checks or actual == expected:
         return Comparison()
     reference, answer = (Text(tuple(_read_sentences(text[:MAX_CHARS]))) for text in (expected, actual))
-    known, without = _select_language_checks(actual, expected, checks)
+    languages = detect_pair_language(expected, actual, language)
+    known, without = _select_language_checks(languages, checks)
     if max(len(actual), len(expected)) > MAX_CHARS:
         without.append(f"the checks read the first {MAX_CHARS:,} characters only")
     remaining = find_unrepeated_sentences(reference, answer)
@@ -126,6 +131,8 @@ def compare(actual: str, expected: str, *, checks: Collection[str] = CHECKS) -> 
     alarms: list[Alarm] = []
     if "antonyms" in checks and "antonyms" in known and remaining[:1] == list(reference.sentences[:1]):
         alarms += [finding.alarm for finding in antonyms.find_opposite_answers(reference, answer)]
+    if "negation" in checks and languages[0] == languages[1]:
+        alarms += foreign_negation.find_alarms(remaining[:MAX_SENTENCES], answer, languages[0])
     for pair in pair_sentences(remaining[:MAX_SENTENCES], reference, answer):
         raised = _run_checks(pair, known)
         if raised and "words" in known:
@@ -149,18 +156,19 @@ def _read_sentences(text: str) -> Iterator[Sentence]:
 
 
 def _select_language_checks(
-    actual: str, expected: str, checks: Collection[str]
+    languages: tuple[str, str], checks: Collection[str]
 ) -> tuple[dict[str, Check], list[str]]:
-    """Return the checks for the language of two texts, and a sentence for each check that does not know it."""
-    language = detect_language(expected)
-    if language == "English":
-        language = detect_language(actual)
-    if language == "English":
+    """Return the checks for the languages of two texts, and a sentence about those that do not know them."""
+    language, other = languages
+    if language == other == "English":
         return _LANGUAGE_NEUTRAL_CHECKS | _ENGLISH_CHECKS, []
-    reason = "it does not look like English" if language == "another language" else f"looks like {language}"
-    return _LANGUAGE_NEUTRAL_CHECKS, [
-        f"no check for {name} in this language ({reason})" for name in _ENGLISH_CHECKS if name in checks
-    ]
+    known = {"negation"} if language == other and language in foreign_negation.LANGUAGES else frozenset()
+    missing = [name for name in _ENGLISH_CHECKS if name in checks and name not in known]
+    reason = f"looks like {language}"
+    if language != other:
+        reason = f"the reference looks like {language}, the answer like {other}"
+    without = f"no check for {', '.join(missing)} in this language ({reason})"
+    return _LANGUAGE_NEUTRAL_CHECKS, [without] if missing else []
 
 
 def _run_checks(pair: Pair, checks: dict[str, Check]) -> list[Alarm]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pytest_llmops.semantics.checks import compare
+from pytest_llmops.semantics.checks import Alarm, compare
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
 from pytest_llmops.semantics.grounding.claims import Statement, split_claims
 from pytest_llmops.semantics.grounding.content_words import (
@@ -106,6 +106,7 @@ def ground_claims(
     *,
     embedder: Embedder | None = None,
     threshold: float | None = None,
+    language: str = "English",
 ) -> tuple[Claim, ...]:
     """Return for each claim whether a context supports it, with the nearest sentence and what it lacks.
 
@@ -114,6 +115,7 @@ def ground_claims(
         contexts: The passages; blank contexts support nothing.
         embedder: Embeds all claims and their candidates in a single call; without it words and checks decide alone.
         threshold: The similarity from which two texts are close; None: the similarity is reported and decides nothing.
+        language: The language of sentences that are too short to tell.
 
     Raises:
         LLMOpsError: The embedder gave no usable vectors.
@@ -132,7 +134,7 @@ def ground_claims(
     pairs = [(claim, passage.text) for claim, nearest in candidates for passage in nearest]
     similarities = _pair_similarities(pairs, embedder) if pairs and embedder is not None else {}
     return tuple(
-        _ground_claim(claim, nearest, similarities, threshold)
+        _ground_claim(claim, nearest, similarities, threshold, language)
         if nearest
         else Claim(text=claim, supported=False, missing=_missing_words(claim, frozenset()))
         for claim, nearest in candidates
@@ -166,6 +168,7 @@ def _ground_claim(
     nearest: Sequence[_Passage],
     similarities: Mapping[tuple[str, str], float],
     threshold: float | None,
+    language: str,
 ) -> Claim:
     """Return the claim with the passage that supports it, else with the passage that says most of it."""
     wanted = content_stems(claim)
@@ -179,7 +182,7 @@ def _ground_claim(
         # Checks cost more than all the rest: they compare what could support the claim, and the nearest passage.
         if unsupported and not is_covered:
             continue
-        alarms, without = _compare_with_passage(claim, passage)
+        alarms, without = _compare_with_passage(claim, passage, language)
         is_contradicted = (
             bool(alarms)
             or _lacks_number_or_name(claim, passage, stems)
@@ -202,23 +205,29 @@ def _ground_claim(
     return max(unsupported, key=lambda grounded: (grounded.covered, grounded.similarity or 0.0))
 
 
-def _compare_with_passage(claim: str, passage: _Passage) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _compare_with_passage(
+    claim: str, passage: _Passage, language: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the alarms between a claim and the nearest sentence of a passage, and what the checks did not compare."""
     wanted = content_stems(claim)
     nearest = max(passage.parts, key=lambda part: sum(stem in wanted for stem in content_stems(part)))
     # A check that compares whole sentences is silent where the context says more than the claim.
     texts = dict.fromkeys((nearest, find_relevant_part(nearest, claim)))
-    comparisons = [compare(claim, text) for text in texts]
-    alarms = [
-        f'{alarm.check}: the context says "{alarm.expected}", the answer "{alarm.actual}"'
-        for comparison in comparisons
-        for alarm in comparison.alarms
-    ]
-    contradiction = describe_contradiction(claim, nearest)
+    comparisons = [compare(claim, text, language=language) for text in texts]
+    alarms = [_format_alarm(alarm) for comparison in comparisons for alarm in comparison.alarms]
+    contradiction = describe_contradiction(claim, nearest, language)
     return (
         tuple(dict.fromkeys([*alarms, contradiction] if contradiction else alarms)),
         tuple(dict.fromkeys(text for comparison in comparisons for text in comparison.without)),
     )
+
+
+def _format_alarm(alarm: Alarm) -> str:
+    if alarm.expected and alarm.actual:
+        return f'{alarm.check}: the context says "{alarm.expected}", the answer "{alarm.actual}"'
+    if alarm.expected:
+        return f'{alarm.check}: the context says "{alarm.expected}", the answer does not'
+    return f'{alarm.check}: the answer says "{alarm.actual}", the context does not'
 
 
 def _is_about_another_name(claim: str, passage: _Passage) -> bool:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from pytest_llmops.semantics.checks.language import detect_language
+from pytest_llmops.semantics.checks.kinds.foreign_negation import find_negation
+from pytest_llmops.semantics.checks.language import detect_pair_language
 from pytest_llmops.semantics.grounding.content_words import content_stems, find_relevant_part
 
 _DENIAL = re.compile(
@@ -31,31 +32,10 @@ _NEGATIVE_WORD = re.compile(
     re.IGNORECASE,
 )
 
-_FOREIGN_NEGATIONS = {
-    "German": r"\b(?:nicht|nichts|kein(?:e[nmrs]?)?|nie|niemals|niemand(?:e[mn])?|ohne|weder|nirgends|nirgendwo)\b",
-    "French": r"\b(?:ne|pas|jamais|aucune?|sans|rien|ni|personne)\b|\bn['’]",
-    "Spanish": r"\b(?:no|nunca|jamás|sin|ningún|ninguna|ninguno|nada|nadie|tampoco|ni)\b",
-    "Italian": r"\b(?:non|mai|senza|nessun[oa]?|niente|nulla|né)\b",
-    "Portuguese": r"\b(?:não|nunca|jamais|sem|nenhum|nenhuma|nada|ninguém|nem)\b",
-    "Dutch": r"\b(?:niet|geen|nooit|zonder|niets|niemand|noch)\b",
-    "Polish": r"\b(?:nie|nigdy|bez|żaden|żadna|żadne|nic|nikt|ani)\b",
-    "Swedish": r"\b(?:inte|aldrig|ingen|inget|inga|utan|ej)\b",
-    "Russian": r"\b(?:не|нет|ни|без|нельзя|никогда|никто|ничего|невозможно|недопустимо)\b",
-    "Greek": r"\b(?:δεν|δε|μην|όχι|χωρίς|ποτέ|κανείς|κανένας|καμία)\b",
-    "Arabic": r"\b(?:لا|ليس|ليست|لم|لن|غير|دون|بدون)\b",
-    "Hebrew": r"\b(?:לא|אין|ללא|בלי|אינו|אינה|אינם)\b",
-    "Hindi": r"(?:^|\s)(?:नहीं|मत|बिना|कभी नहीं)(?:\s|$|।)",
-    # No blanks between words there; what only sounds like a negation is taken out first.
-    "Chinese": r"(?!不仅|不但|不同|不过|不断|不久|不少|非常|没关系|无论|未来|無論|未來)[不没沒未无無非勿]",
-    "Japanese": r"ない|なく|なかった|ません|ずに|不可|禁止",
-    "Korean": r"않|없|못하|못한|아니|아닌|불가",
-    "Thai": r"ไม่|ห้าม",
-}
-_FOREIGN_PATTERNS = {name: re.compile(words, re.IGNORECASE) for name, words in _FOREIGN_NEGATIONS.items()}
 _CLAUSE_BREAK = re.compile(r"[,;:，；：、،؛]\s*")
 
 
-def describe_contradiction(claim: str, sentence: str) -> str:
+def describe_contradiction(claim: str, sentence: str, language: str = "English") -> str:
     """Return how the sentence of a context contradicts a claim that has its words, or ``""``.
 
     >>> describe_contradiction("The warranty covers water damage.", "The warranty covers everything except water damage.")
@@ -70,32 +50,31 @@ def describe_contradiction(claim: str, sentence: str) -> str:
             # The denial must be in the part of the sentence that says what the claim does.
             parts = [part for part in re.split(r"[;:]|,\s+(?:but|and|while)\b", sentence) if part]
             if there[0] in max(parts, key=lambda part: len(content_stems(part).keys() & wanted)):
-                return _format_contradiction(there, "context", "answer")
+                return _format_contradiction(there[0], "context", "answer")
         if here and not there and not _NEGATIVE_WORD.search(sentence):
-            return _format_contradiction(here, "answer", "context")
+            return _format_contradiction(here[0], "answer", "context")
     if not _EXCEPTION.search(claim) and not _NEGATIVE_WORD.search(claim):
         for exception in _EXCEPTION.finditer(sentence):
             rest = content_stems(sentence[: exception.start()] + " , " + sentence[exception.end() :]).keys()
             if (content_stems(exception[1]).keys() - rest) & wanted:
-                return _format_contradiction(exception, "context", "answer", "exceptions")
-    return _describe_foreign_negation(claim, sentence)
+                return _format_contradiction(exception[0], "context", "answer", "exceptions")
+    return _describe_foreign_negation(claim, sentence, language)
 
 
-def _format_contradiction(match: re.Match[str], says: str, other: str, what: str = "negation") -> str:
-    return f'{what}: the {says} says "{match[0].strip()}", the {other} does not'
+def _format_contradiction(words: str, says: str, other: str, what: str = "negation") -> str:
+    return f'{what}: the {says} says "{words.strip()}", the {other} does not'
 
 
-def _describe_foreign_negation(claim: str, sentence: str) -> str:
-    languages = (detect_language(claim), detect_language(sentence))
-    pattern = next((_FOREIGN_PATTERNS[name] for name in languages if name in _FOREIGN_PATTERNS), None)
-    if pattern is None:
+def _describe_foreign_negation(claim: str, sentence: str, default_language: str) -> str:
+    language, other = detect_pair_language(claim, sentence, default_language)
+    if language != other:
         return ""
     # The clause of the sentence that says as much of the claim as the whole, else the whole.
     wanted = content_stems(claim).keys()
     part = find_relevant_part(sentence, claim)
     clauses = [*filter(None, _CLAUSE_BREAK.split(part)), part]
     clause = max(clauses, key=lambda text: len(content_stems(text).keys() & wanted))
-    here, there = pattern.search(claim), pattern.search(clause)
-    if here and not pattern.search(sentence):
+    here, there = (find_negation(text, language) for text in (claim, clause))
+    if here and not find_negation(sentence, language):
         return _format_contradiction(here, "answer", "context")
     return _format_contradiction(there, "context", "answer") if there and not here else ""

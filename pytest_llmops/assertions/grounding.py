@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -27,10 +28,12 @@ from pytest_llmops.semantics.grounding import (
     MAX_CLAIMS,
     Claim,
     Statement,
+    ground_by_entailment,
     ground_claims,
     measure_relevance,
     split_claims,
 )
+from pytest_llmops.semantics.nli import NliModel, nli_name, resolve_nli
 from pytest_llmops.semantics.thresholds import default_threshold
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ def assert_grounded(
     judge: Judge | str | None = None,
     question: str = "",
     embedder: Embedder | str | None = None,
+    nli: NliModel | str | None = None,
     label: str = "",
 ) -> Measurement:
     """Assert that the contexts support what an answer claims: a judge decides, or an estimate by words.
@@ -81,6 +85,9 @@ def assert_grounded(
         judge: An object, a built-in name ("grounding") or the path of a judge file; it takes ``contexts``.
         question: What was asked, for the judge: "Yes." is a claim only together with it.
         embedder: For the estimate: an object or a name; None: the embedder of the settings (``--llm-embedder``).
+        nli: An NLI model that decides instead of words, embedder and checks: a claim is supported if a passage of the
+            contexts entails it. ``"nli:FOLDER"``, or an object with ``predict(pairs)`` that returns probabilities of
+            entailment, neutral and contradiction.
         label: Distinguishes two assertions of a test.
 
     Returns:
@@ -92,9 +99,9 @@ def assert_grounded(
     Raises:
         MeasurementFailed: Too few claims are supported; shows the others, what comes nearest and what is missing.
         MeasurementErrored: There is no answer, it claims nothing (and does not say that it does not know either),
-            the embedder gave no usable vectors, or the judge no score.
-        UsageError: Neither a threshold nor a judge, a threshold outside 0 to 1, contexts of the wrong form, or no such
-            embedder or judge.
+            the embedder or the NLI model gave no usable result, or the judge no score.
+        UsageError: Neither a threshold nor a judge, a threshold outside 0 to 1, contexts of the wrong form, no such
+            embedder, NLI model or judge, or two of them.
 
     >>> assert_grounded("A refund takes 5 days.", ["Refunds take 5 days to arrive."], at_least=0.8).value
     1.0
@@ -110,16 +117,18 @@ def assert_grounded(
     }
     measured = partial(Measurement, name="grounding.supported", label=label, detail=detail)
     if handle is not None:
+        if nli is not None:
+            raise UsageError("assert_grounded: expected judge or nli, got both: each decides alone")
         return _judge_grounding(measured, threshold, handle, text, question=question, contexts=texts)
-    used = _require_embedder("assert_grounded", embedder)
-    measured = partial(measured, version=f"{VERSION}/checks/{checks.VERSION}/{used.version}")
-    return _estimate_grounding(measured, threshold, used, text, texts)
+    engine = _choose_engine(embedder, nli)
+    measured = partial(measured, version=f"{VERSION}/{engine.version}")
+    return _estimate_grounding(measured, threshold, engine, text, texts)
 
 
 def _estimate_grounding(
     measured: partial[Measurement],
     threshold: float | None,
-    embedder: Embedder,
+    engine: _Engine,
     answer: object,
     contexts: Sequence[str],
 ) -> Measurement:
@@ -132,19 +141,12 @@ def _estimate_grounding(
     problem = _why_no_claims(answer, statement)
     if problem:
         return recorder.emit(measured(error=problem))
-    close = default_threshold(embedder, recorder.current_settings())
     try:
-        claims = ground_claims(
-            statement.claims,
-            contexts,
-            embedder=with_vector_cache(embedder),
-            threshold=close,
-            language=recorder.current_settings().language,
-        )
+        claims = engine.ground(statement.claims, contexts)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
-        return recorder.emit(measured(error=_format_embedder_error(embedder, error)))
+        return recorder.emit(measured(error=f"{engine.name}: {describe_exception(error)}"))
     skipped_checks = list(dict.fromkeys(text for claim in claims for text in claim.without))
     measurement = measured(
         value=sum(claim.supported for claim in claims) / len(claims) if claims else 1.0,
@@ -210,6 +212,37 @@ def _judge_grounding(
     return _emit_judge_score(measured, threshold, handle, answer, question=question, contexts=contexts)
 
 
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """What decides whether a claim is supported: words, embedder and checks, or an NLI model."""
+
+    name: str
+    version: str
+    ground: Callable[[Sequence[str], Sequence[str]], tuple[Claim, ...]]
+
+
+def _choose_engine(embedder: Embedder | str | None, nli: NliModel | str | None) -> _Engine:
+    __tracebackhide__ = True
+    if nli is not None:
+        if embedder is not None:
+            raise UsageError(
+                "assert_grounded: expected embedder or nli, got both: nli decides without an embedder"
+            )
+        model = resolve_nli(nli, where="assert_grounded")
+        version = f"nli/{shorten_text(str(getattr(model, 'version', '')), 40)}"
+        return _Engine(nli_name(model), version, partial(ground_by_entailment, model=model))
+    resolved = _require_embedder("assert_grounded", embedder)
+    settings = recorder.current_settings()
+    ground = partial(
+        ground_claims,
+        embedder=with_vector_cache(resolved),
+        threshold=default_threshold(resolved, settings),
+        language=settings.language,
+    )
+    name = f"embedder {shorten_text(component_name(resolved), 60)}"
+    return _Engine(name, f"checks/{checks.VERSION}/{resolved.version}", ground)
+
+
 def _why_no_claims(answer: str, statement: Statement) -> str:
     """Return why the claims cannot be counted, or ""."""
     if not answer.strip():
@@ -231,7 +264,7 @@ def _format_claims_reason(claims: Sequence[Claim], statement: Statement, texts: 
     if statement.left_out:
         reason += f"; {format_count(len(statement.left_out), 'sentence')} left out"
     foreign = sum(bool(claim.without) for claim in claims)
-    if foreign:
+    if foreign and claims[0].entailment is None:
         reason += f"; {foreign} in a language that not all checks know"
     return reason
 
@@ -248,6 +281,8 @@ def _unsupported_claim_evidence(claims: Sequence[Claim]) -> list[tuple[str, str]
         nearest = f'context {claim.context + 1}: "{shorten_text(claim.nearest, MAX_QUOTED_CHARS)}"'
         if claim.missing:
             nearest += f"; missing there: {', '.join(shorten_text(word, 30) for word in claim.missing)}"
+        if claim.entailment is not None and claim.contradiction is not None:
+            nearest += f"; entails it {claim.entailment:.2f}, contradicts it {claim.contradiction:.2f}"
         lines.append(("nearest", nearest))
         lines += [("check", alarm) for alarm in claim.alarms[:1]]
     return lines
@@ -261,6 +296,8 @@ def _claim_detail(claim: Claim) -> dict[str, Json]:
         "nearest": shorten_text(claim.nearest, MAX_CONTEXT_CHARS),
         "covered": round(claim.covered, 4),
         "similarity": None if claim.similarity is None else round(claim.similarity, 4),
+        "entailment": claim.entailment,
+        "contradiction": claim.contradiction,
         "missing": [shorten_text(word, 60) for word in claim.missing[:MAX_DETAIL_CLAIMS]],
         "alarms": [shorten_text(alarm, MAX_CONTEXT_CHARS) for alarm in claim.alarms],
     }

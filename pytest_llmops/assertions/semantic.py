@@ -19,12 +19,15 @@ from pytest_llmops.measurement import (
 )
 from pytest_llmops.semantics import similarity
 from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison
+from pytest_llmops.semantics.nli import NliModel, measure_contradiction, nli_name, resolve_nli
 from pytest_llmops.semantics.similarity import MAX_QUOTE_CHARS, AtLeast, Checks
 from pytest_llmops.semantics.thresholds import embedder_name
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder
 
+MIN_NO_CONTRADICTION = 0.5
+"""Threshold of ``semantic.nli``: below it a contradiction is more probable than none."""
 MAX_ALARMS = 4
 """Alarms with a line of their own; the report has them all."""
 
@@ -36,6 +39,7 @@ def assert_semantic(
     at_least: AtLeast = "default",
     embedder: Embedder | str | None = None,
     checks: Checks = "default",
+    nli: NliModel | str | None = None,
     label: str = "",
 ) -> Measurement:
     """Assert that a text means the same as a reference: they are similar, and no check finds a difference.
@@ -65,15 +69,19 @@ def assert_semantic(
         embedder: An object or a name; None: the embedder of the settings (``--llm-embedder``).
         checks: Names of checks that are on, alone (``["numbers"]``) or with a minus all but these
             (``["-words"]``); ``()``: none.
+        nli: An NLI model that looks for a contradiction: ``"nli:FOLDER"``, or an object with ``predict(pairs)``
+            that returns probabilities of entailment, neutral and contradiction.
         label: Distinguishes two assertions of a test.
 
     Returns:
         The measurement ``semantic``, 0 (unlike, or opposite) to 1 (same direction), of the embedder's
         version; ``detail["scores"]`` has the score of each reference. Beside it ``semantic.checks`` is
-        recorded, 1 (no alarm) or 0, if there is an answer and a check is on.
+        recorded, 1 (no alarm) or 0, if there is an answer and a check is on; with an NLI model also
+        ``semantic.nli``, 1 minus the probability of a contradiction.
 
     Raises:
-        MeasurementFailed: The score is below the threshold, or a check fired; reports both.
+        MeasurementFailed: The score is below the threshold, a check fired, or the NLI model finds a contradiction
+            more probable than not; reports all.
         MeasurementErrored: There is no answer, or the embedder gave no usable vectors.
         UsageError: No reference, a threshold outside 0 to 1, no threshold, a threshold of another embedder, or no
             such embedder or check.
@@ -94,6 +102,7 @@ def assert_semantic(
     threshold = similarity.resolve_threshold(
         at_least, used, requested_name=requested_embedder if isinstance(requested_embedder, str) else ""
     )
+    nli_model = None if nli is None else resolve_nli(nli, where="assert_semantic")
     measurement = _measure_similarity(actual, references, used, threshold, label)
     if not isinstance(actual, str) or not actual.strip():
         if measurement.status == "failed":
@@ -114,6 +123,8 @@ def assert_semantic(
     ]
     if names:
         emissions.append(_check_emission(actual, nearest, best.comparison, names, measurement))
+    if nli_model is not None:
+        emissions.append(_nli_emission(actual, nearest, nli_model, measurement))
     recorder.emit_together(emissions)
     return measurement
 
@@ -182,6 +193,39 @@ def _check_emission(
         measurement=measurement,
         verdict=f"semantic.checks{label_suffix(measurement.label)}: {shorten_text(alarms[0].message)} (check {alarms[0].check})",
         evidence=_alarm_evidence(actual, reference, comparison),
+    )
+
+
+def _nli_emission(actual: str, reference: str, model: NliModel, semantic: Measurement) -> recorder.Emission:
+    name = nli_name(model)
+    measured = partial(
+        Measurement,
+        name="semantic.nli",
+        label=semantic.label,
+        version=f"nli/{shorten_text(str(getattr(model, 'version', '')), 40)}",
+    )
+    detail: dict[str, Json] = {"actual": actual, "expected": reference, "nli": name}
+    try:
+        result = measure_contradiction(model, actual, reference)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever a user's model raises: not scored, not scored low
+        return recorder.Emission(
+            measurement=measured(error=f"{name}: {describe_exception(error)}", detail=detail)
+        )
+    measurement = measured(
+        value=1 - result.probability,
+        threshold=None if semantic.threshold is None else MIN_NO_CONTRADICTION,
+        detail={**detail, "entailment": result.entailment, "without": list(result.without)},
+    )
+    if measurement.status != "failed":
+        return recorder.Emission(measurement=measurement)
+    quotes = [("reference", reference), ("answer", actual.strip())]
+    return recorder.Emission(
+        measurement=measurement,
+        verdict=f"semantic.nli{label_suffix(measurement.label)}: the answer contradicts the reference "
+        f"with probability {result.probability:.2f} ({name})",
+        evidence=[(key, f'"{shorten_text(text, 160)}"') for key, text in quotes],
     )
 
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmops.semantics.checks import Alarm, compare
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
+from pytest_llmops.semantics.grounding.claim import Claim
 from pytest_llmops.semantics.grounding.claims import Statement, split_claims
 from pytest_llmops.semantics.grounding.content_words import (
     capitalized_stems,
@@ -38,6 +39,7 @@ from pytest_llmops.semantics.grounding.content_words import (
     split_bounded_sentences,
 )
 from pytest_llmops.semantics.grounding.context_relevance import Relevance, measure_relevance
+from pytest_llmops.semantics.grounding.entailment import ground_by_entailment
 from pytest_llmops.semantics.grounding.negation import describe_contradiction
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ __all__ = [
     "Claim",
     "Relevance",
     "Statement",
+    "ground_by_entailment",
     "ground_claims",
     "measure_relevance",
     "split_claims",
@@ -61,33 +64,6 @@ MAX_CANDIDATES = 4
 """Context sentences that a claim is compared with."""
 MAX_CLAIMS = 1_000
 """Claims of an answer; nobody reads more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A sentence of an answer, and the most similar passage of the contexts.
-
-    Attributes:
-        text: The claim.
-        supported: Whether a context supports it.
-        context: Index of the context, from 0; None if no context shares a word with the claim.
-        nearest: The sentence (or the two neighbours) of that context with most of the claim.
-        covered: Share of the claim's content words in `nearest`, 0 to 1.
-        similarity: Cosine of both by the embedder, 0 to 1; None without an embedder or a candidate.
-        missing: Content words that `nearest` lacks, numbers and names first.
-        alarms: Differences of meaning, a sentence each.
-        without: What the checks did not compare, a sentence each: most checks know English only.
-    """
-
-    text: str
-    supported: bool
-    context: int | None = None
-    nearest: str = ""
-    covered: float = 0.0
-    similarity: float | None = None
-    missing: tuple[str, ...] = ()
-    alarms: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

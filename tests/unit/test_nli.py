@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from support import tiny_nli
+from support.messages import check_message
+
+from pytest_llmops import recorder
+from pytest_llmops.assertions.grounding import assert_grounded
+from pytest_llmops.assertions.semantic import assert_semantic
+from pytest_llmops.errors import (
+    LLMOpsError,
+    MeasurementErrored,
+    MeasurementFailed,
+    MissingExtra,
+    UnknownName,
+    UsageError,
+)
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.semantics import nli
+
+needs_onnxruntime = pytest.mark.skipif(
+    find_spec("onnxruntime") is None or find_spec("tokenizers") is None,
+    reason="onnxruntime and tokenizers run the models: pip install -r requirements/dev.txt",
+)
+ENTAILS, NEUTRAL, CONTRADICTS = (0.9, 0.08, 0.02), (0.1, 0.8, 0.1), (0.02, 0.08, 0.9)
+
+
+@dataclass
+class Fake:
+    """Decides by a function of premise and hypothesis."""
+
+    decide: Callable[[str, str], Sequence[float]]
+    name: str = "fake"
+    version: str = "1"
+    batches: list[list[tuple[str, str]]] = field(default_factory=list)
+
+    def predict(self, pairs: Sequence[tuple[str, str]]) -> list[Sequence[float]]:
+        self.batches.append(list(pairs))
+        return [self.decide(*pair) for pair in pairs]
+
+
+def decide_by_not(premise: str, hypothesis: str) -> Sequence[float]:
+    if set(hypothesis.split()) - {"not"} <= set(premise.split()):
+        return ENTAILS if ("not" in premise) == ("not" in hypothesis) else CONTRADICTS
+    return NEUTRAL
+
+
+def measured(actual: str, expected: Any, **given: Any) -> dict[str, Measurement]:
+    with recorder.collect() as collected:
+        assert_semantic(actual, expected, embedder="tfidf", checks=(), at_least=0.1, **given)
+    return {measurement.name: measurement for measurement in collected}
+
+
+def test_a_contradiction_fails_whatever_the_cosine_says() -> None:
+    model = Fake(decide_by_not)
+    with pytest.raises(MeasurementFailed, match="the answer contradicts the reference") as caught:
+        assert_semantic(
+            "it is not open",
+            "it is open",
+            nli=model,
+            embedder="tfidf",
+            checks=(),
+            at_least=0.1,
+            label="hours",
+        )
+    assert "with probability 0.90 (fake)" in str(caught.value)
+    assert "semantic.nli [hours]" in str(caught.value)
+    assert model.batches == [[("it is open", "it is not open"), ("it is not open", "it is open")]]
+
+
+def test_entailment_and_neutral_pass_and_are_recorded() -> None:
+    found = measured("it is open", "it is open today", nli=Fake(decide_by_not))["semantic.nli"]
+    assert (found.status, found.version) == ("passed", "nli/1")
+    assert found.value == pytest.approx(1 - (0.02 + 0.1) / 2)
+    assert found.detail["entailment"] == pytest.approx(0.9)
+    assert found.detail["without"] == []
+
+
+def test_without_a_threshold_it_is_recorded_only() -> None:
+    with recorder.collect() as collected:
+        assert_semantic(
+            "it is not open", "it is open", nli=Fake(decide_by_not), at_least=None, embedder="tfidf"
+        )
+    assert [found.status for found in collected] == ["recorded"] * 3
+
+
+def test_only_the_nearest_reference_is_compared_and_an_empty_answer_is_not() -> None:
+    model = Fake(decide_by_not)
+    measured("it is open", ["the sun shines", "it is open"], nli=model)
+    assert {pair for batch in model.batches for pair in batch} == {("it is open", "it is open")}
+    assert "semantic.nli" not in measured("", "it is open", nli=model)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (math.nan, 0.5, 0.5), (0.9, 0.9, 0.9), (-0.5, 0.5, 1.0), (0.5, 0.5), (0.2, 0.2, 0.2, 0.4), ("a", "b", "c"), None,
+    ],
+)  # fmt: skip
+def test_output_that_is_no_probabilities_is_unscored(row: Any) -> None:
+    model = Fake(lambda *_: row)
+    found = measured("it is open", "it is open", nli=model)["semantic.nli"]
+    assert found.status == "errored"
+    assert found.error.startswith("fake: ")
+    with pytest.raises(MeasurementErrored, match="fake: "):
+        assert_grounded("It is open.", ["It is open."], nli=model)
+
+
+def test_a_model_that_raises_or_gives_too_few_rows_is_unscored() -> None:
+    def fail(*_: object) -> Sequence[float]:
+        raise RuntimeError("out of memory")
+
+    assert "out of memory" in measured("a b", "a b", nli=Fake(fail))["semantic.nli"].error
+    short = SimpleNamespace(predict=lambda pairs: [ENTAILS] * (len(pairs) - 1))
+    assert measured("a b", "a b", nli=short)["semantic.nli"].status == "errored"
+
+
+@pytest.mark.parametrize("given", [3, object(), True])
+def test_an_object_without_predict_is_refused(given: Any) -> None:
+    with pytest.raises(UsageError, match=r"expected nli as 'nli:FOLDER' or an object with predict\(pairs\)"):
+        assert_semantic("a", "a", nli=given, embedder="tfidf", at_least=0.1)
+
+
+def test_names_are_resolved_by_the_registry(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName):
+        assert_semantic("a", "a", nli="nlp:folder", embedder="tfidf", at_least=0.1)
+    with pytest.raises(UsageError, match="expected nli:FOLDER"):
+        nli.resolve_nli("nli", where="test")
+    with pytest.raises(UsageError, match=r"expected a file model\.onnx, got none"):
+        nli.resolve_nli(f"nli:{tmp_path}", where="test")
+
+
+def test_long_texts_are_compared_in_windows_and_batches() -> None:
+    sentences = [f"sentence number {number} says something." for number in range(400)]
+    model = Fake(lambda *_: NEUTRAL)
+    found = measured(" ".join(sentences), " ".join(sentences[:20]), nli=model)["semantic.nli"]
+    assert found.status == "passed"
+    assert max(map(len, model.batches)) <= nli.BATCH_PAIRS
+    assert sum(map(len, model.batches)) <= 2 * nli.MAX_WINDOWS**2
+    assert max(len(premise) for batch in model.batches for premise, _ in batch) <= nli.PREMISE_CHARS
+    (note,) = cast("list[str]", found.detail["without"])
+    assert note.startswith("the NLI model read the first 8 windows of ")
+
+
+def test_a_contradiction_in_one_window_counts() -> None:
+    filler = "Nothing of interest is said in this sentence at all. " * 30
+
+    def decide(premise: str, hypothesis: str) -> Sequence[float]:
+        return (
+            CONTRADICTS
+            if "not open" in premise + hypothesis and "is open" in premise + hypothesis
+            else NEUTRAL
+        )
+
+    found = measured(f"{filler}It is not open.", "It is open.", nli=Fake(decide))["semantic.nli"]
+    assert found.value == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 100_000, "7 " * 50_000, "不" * 100_000, "a. " * 30_000, "\n" * 9 + "a", "😀" * 5_000]
+)
+def test_windows_hold_the_whole_text(text: str) -> None:
+    windows = list(nli.split_windows(text, 500))
+    assert all(len(window) <= 500 for window in windows)
+    assert {char for window in windows for char in window if not char.isspace()} == set("".join(text.split()))
+    assert sum(map(len, windows)) >= len("".join(text.split()))
+
+
+def test_a_claim_is_supported_if_a_passage_entails_it() -> None:
+    contexts = ["the shop is open", "the shop is not closed"]
+    model = Fake(decide_by_not)
+    found = assert_grounded("the shop is open", contexts, nli=model)
+    assert (found.value, found.version) == (1.0, "1/nli/1")
+    (claim,) = cast("list[dict[str, Any]]", found.detail["claims"])
+    assert (claim["context"], claim["entailment"]) == (1, 0.9)
+    with pytest.raises(MeasurementFailed, match=r"entails it 0.02, contradicts it 0.90"):
+        assert_grounded("the shop is not open", contexts[:1], nli=model)
+    with pytest.raises(MeasurementFailed):
+        assert_grounded("the shop is open", [], nli=model)
+
+
+def test_grounding_takes_an_embedder_or_a_model() -> None:
+    with pytest.raises(UsageError, match="expected embedder or nli, got both"):
+        assert_grounded("It is open.", ["It is open."], nli=Fake(decide_by_not), embedder="tfidf")
+
+
+def test_many_passages_are_bounded() -> None:
+    model = Fake(lambda *_: NEUTRAL)
+    contexts = [f"passage {number} about shops" for number in range(40)]
+    found = assert_grounded("the shop is open", contexts, nli=model, at_least=None)
+    assert sum(map(len, model.batches)) == 16
+    assert found.detail["without"] == ["each claim was compared with 16 of 40 passages"]
+
+
+@needs_onnxruntime
+@pytest.mark.parametrize(
+    "order", [("entailment", "neutral", "contradiction"), ("contradiction", "entailment", "neutral")]
+)
+def test_the_order_of_labels_is_read_from_the_config(tmp_path: Path, order: Sequence[str]) -> None:
+    folder = tiny_nli.write_model(tmp_path, order=order)
+    assert (folder / "model.onnx").stat().st_size < 1_000
+    model = nli.load_nli(str(folder))
+    rows = nli.predict_pairs(model, [("same", "same"), ("other", "x"), ("x", "not"), ("a", "b c d")])
+    assert [max(range(3), key=row.__getitem__) for row in rows[:3]] == [0, 1, 2]
+    assert rows[3] == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    assert model.predict([]).shape == (0, 3)  # type: ignore[attr-defined]
+
+
+@needs_onnxruntime
+def test_a_folder_is_loaded_once_and_has_a_version(tmp_path: Path) -> None:
+    folder = tiny_nli.write_model(tmp_path / "small", inputs=("input_ids",))
+    found = measured("it is not open", "it is open", nli=f"nli:{folder}")["semantic.nli"]
+    assert found.status == "failed"
+    assert len(found.version) == len("nli/") + 12
+    assert nli.load_nli(str(folder)).loaded is nli.load_nli(str(folder)).loaded  # type: ignore[attr-defined]
+    assert assert_grounded("The shop is the same.", ["The shop is the same."], nli=f"nli:{folder}").value == 1
+
+
+@needs_onnxruntime
+def test_a_file_in_the_folder_onnx_is_found(tmp_path: Path) -> None:
+    folder = tiny_nli.write_model(tmp_path)
+    (folder / "onnx").mkdir()
+    (folder / "model.onnx").rename(folder / "onnx" / "model.onnx")
+    assert nli.predict_pairs(nli.load_nli(str(folder)), [("same", "x")])[0].entailment > 0.9
+
+
+@needs_onnxruntime
+def test_pairs_that_are_too_long_are_truncated_with_a_note(tmp_path: Path) -> None:
+    folder = tiny_nli.write_model(tmp_path, max_tokens=8)
+    found = measured("a b c d e f g not", "a b c d e f g", nli=f"nli:{folder}")["semantic.nli"]
+    assert found.detail["without"] == ["the NLI model truncated 2 of 2 pairs of texts"]
+
+
+@needs_onnxruntime
+def test_nan_of_a_model_is_unscored(tmp_path: Path) -> None:
+    words = {**tiny_nli.WORDS, "open": (math.nan, 0.0, 0.0)}
+    folder = tiny_nli.write_model(tmp_path, words=words)
+    found = measured("it is open", "it is open", nli=f"nli:{folder}")["semantic.nli"]
+    assert (found.status, found.value) == ("errored", None)
+
+
+@needs_onnxruntime
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "config.json"])
+def test_a_missing_or_damaged_file_is_reported(tmp_path: Path, name: str) -> None:
+    folder = tiny_nli.write_model(tmp_path / "missing")
+    (folder / name).unlink()
+    with pytest.raises(UsageError, match=f"expected a file {name}, got none"):
+        nli.load_nli(str(folder))
+    folder = tiny_nli.write_model(tmp_path / "damaged")
+    (folder / name).write_bytes(b"{")
+    with pytest.raises(UsageError, match=r"cannot be loaded|expected JSON"):
+        nli.load_nli(str(folder))
+
+
+@needs_onnxruntime
+def test_a_model_with_other_outputs_or_inputs_is_refused(tmp_path: Path) -> None:
+    folder = tiny_nli.write_model(
+        tmp_path / "four", words={word: (*row, 0.0) for word, row in tiny_nli.WORDS.items()}
+    )
+    folder.joinpath("model.onnx").write_bytes(
+        tiny_nli.build_model([(0.0, 0.0, 0.0, 0.0)] * 5, ("input_ids",))
+    )
+    with pytest.raises(LLMOpsError, match="expected 3 logits for each pair"):
+        nli.load_nli(str(folder)).predict([("a", "b")])
+    with pytest.raises(UsageError, match="expected the inputs of a text classifier, got pixels"):
+        nli.load_nli(str(tiny_nli.write_model(tmp_path / "pixels", inputs=("input_ids", "pixels"))))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [None, {}, {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}, {"0": "entailment", "1": "not_entailment"}, {"0": "entailment", "1": "neutral", "3": "contradiction"}, ["entailment", "neutral", "contradiction"]],
+)  # fmt: skip
+def test_labels_that_are_not_those_of_nli_are_refused(labels: Any) -> None:
+    with pytest.raises(UsageError, match="expected id2label with entailment, neutral, contradiction"):
+        nli.read_label_order({"id2label": labels}, "config.json")
+
+
+def test_a_missing_package_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_nli.write_model(tmp_path)
+    monkeypatch.setattr(nli, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtra, match=r"pip install 'pytest-llmops\[nli\]'"):
+        nli.load_nli(str(folder))
+    with pytest.raises(UsageError, match="names of models need the package 'transformers'"):
+        nli.load_nli("cross-encoder/nli-deberta-v3-base")
+
+
+def test_a_model_of_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    import contextlib
+
+    import numpy as np
+
+    class Model:
+        config = SimpleNamespace(
+            to_dict=lambda: {"id2label": {0: "contradiction", 1: "entailment", 2: "neutral"}},
+            _commit_hash="abcdef",
+        )
+
+        def eval(self) -> Model:
+            return self
+
+        def __call__(self, **batch: Any) -> Any:
+            return SimpleNamespace(logits=np.array([[0.0, 5.0, 0.0]] * len(batch["premises"])))
+
+    def from_pretrained(source: str, *, local_files_only: bool) -> Model:
+        assert local_files_only
+        if source != "some/model":
+            raise OSError("not in the cache")
+        return Model()
+
+    def tokenize(premises: list[str], hypotheses: list[str], **_: Any) -> dict[str, Any]:
+        return {"premises": premises, "hypotheses": hypotheses}
+
+    modules: dict[str, dict[str, Any]] = {
+        "torch": {"no_grad": contextlib.nullcontext},
+        "transformers": {
+            "AutoTokenizer": SimpleNamespace(from_pretrained=lambda *_, **__: tokenize),
+            "AutoModelForSequenceClassification": SimpleNamespace(from_pretrained=from_pretrained),
+        },
+    }
+    for name, members in modules.items():
+        module = ModuleType(name)
+        module.__dict__.update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(nli, "find_spec", lambda name: name)
+    model = nli.load_nli("some/model")
+    assert nli.predict_pairs(model, [("a", "b")])[0].entailment > 0.9
+    assert (nli.nli_name(model), model.version) == ("nli:some/model", "abcdef")  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="no such model on this machine, and nothing is downloaded"):
+        nli.load_nli("other/model")
+
+
+def test_nothing_heavy_is_imported_without_a_model() -> None:
+    code = "import sys, pytest_llmops.semantics.nli; assert not {'numpy', 'onnxruntime', 'tokenizers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_messages() -> None:
+    model = Fake(decide_by_not)
+    with pytest.raises(MeasurementFailed, check=check_message):
+        assert_semantic("it is not open", "it is open", nli=model, embedder="tfidf", checks=(), at_least=0.1)
+    with pytest.raises(MeasurementFailed, check=check_message):
+        assert_grounded("the shop is not open", ["the shop is open"], nli=model)

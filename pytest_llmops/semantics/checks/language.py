@@ -45,7 +45,8 @@ MIN_OTHER_CYRILLIC = 0.9
 """Below it a text in Cyrillic letters is Russian, the most frequent of these languages."""
 MIN_KNOWN_SHARE = 0.05
 """Below this probability of all of `LANGUAGES` together a text is in another language."""
-MIN_ENGLISH_WORDS, MIN_ENGLISH_SHARE = 2, 0.2
+MIN_ENGLISH_WORDS, MIN_ENGLISH_SHARE = 2, 0.25
+"""Frequent English words of a text that is English without doubt; such a text does not load the model."""
 _ENGLISH_WORDS = english_words("distinctive_words")
 
 

@@ -18,6 +18,8 @@ pytest.importorskip("py3langid", reason="py3langid detects languages: pip instal
 FLIPS = [
     ("Die Rückgabe ist nicht möglich.", "Die Rückgabe ist möglich.", "German"),
     ("Wir haben keine Filiale in Berlin.", "Wir haben eine Filiale in Berlin.", "German"),
+    ("Der Kaffee ist ohne Zucker zu haben.", "Der Kaffee ist mit Zucker zu haben.", "German"),
+    ("Se vende sin garantía en la tienda.", "Se vende con garantía en la tienda.", "Spanish"),
     ("Le retour n'est pas possible.", "Le retour est possible.", "French"),
     ("Il n’y a pas de frais.", "Il y a des frais.", "French"),
     ("La devolución no es posible.", "La devolución es posible.", "Spanish"),

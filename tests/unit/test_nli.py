@@ -89,9 +89,14 @@ def test_entailment_and_neutral_pass_and_are_recorded() -> None:
 def test_without_a_threshold_it_is_recorded_only() -> None:
     with recorder.collect() as collected:
         assert_semantic(
-            "it is not open", "it is open", nli=Fake(decide_by_not), at_least=None, embedder="tfidf"
+            "it is not open",
+            "it is open",
+            nli=Fake(decide_by_not),
+            at_least=None,
+            embedder="tfidf",
+            checks=(),
         )
-    assert [found.status for found in collected] == ["recorded"] * 3
+    assert [found.status for found in collected] == ["recorded"] * 2
 
 
 def test_only_the_nearest_reference_is_compared_and_an_empty_answer_is_not() -> None:
@@ -113,7 +118,7 @@ def test_output_that_is_no_probabilities_is_unscored(row: Any) -> None:
     assert found.status == "errored"
     assert found.error.startswith("fake: ")
     with pytest.raises(MeasurementErrored, match="fake: "):
-        assert_grounded("It is open.", ["It is open."], nli=model)
+        assert_grounded("It is open.", ["It is open."], nli=model, at_least=1.0)
 
 
 def test_a_model_that_raises_or_gives_too_few_rows_is_unscored() -> None:
@@ -179,19 +184,21 @@ def test_windows_hold_the_whole_text(text: str) -> None:
 def test_a_claim_is_supported_if_a_passage_entails_it() -> None:
     contexts = ["the shop is open", "the shop is not closed"]
     model = Fake(decide_by_not)
-    found = assert_grounded("the shop is open", contexts, nli=model)
+    found = assert_grounded("the shop is open", contexts, nli=model, at_least=1.0)
     assert (found.value, found.version) == (1.0, "1/nli/1")
     (claim,) = cast("list[dict[str, Any]]", found.detail["claims"])
     assert (claim["context"], claim["entailment"]) == (1, 0.9)
     with pytest.raises(MeasurementFailed, match=r"entails it 0.02, contradicts it 0.90"):
-        assert_grounded("the shop is not open", contexts[:1], nli=model)
+        assert_grounded("the shop is not open", contexts[:1], nli=model, at_least=1.0)
     with pytest.raises(MeasurementFailed):
-        assert_grounded("the shop is open", [], nli=model)
+        assert_grounded("the shop is open", [], nli=model, at_least=1.0)
 
 
 def test_grounding_takes_an_embedder_or_a_model() -> None:
     with pytest.raises(UsageError, match="expected embedder or nli, got both"):
-        assert_grounded("It is open.", ["It is open."], nli=Fake(decide_by_not), embedder="tfidf")
+        assert_grounded(
+            "It is open.", ["It is open."], nli=Fake(decide_by_not), embedder="tfidf", at_least=1.0
+        )
 
 
 def test_many_passages_are_bounded() -> None:
@@ -223,7 +230,12 @@ def test_a_folder_is_loaded_once_and_has_a_version(tmp_path: Path) -> None:
     assert found.status == "failed"
     assert len(found.version) == len("nli/") + 12
     assert nli.load_nli(str(folder)).loaded is nli.load_nli(str(folder)).loaded  # type: ignore[attr-defined]
-    assert assert_grounded("The shop is the same.", ["The shop is the same."], nli=f"nli:{folder}").value == 1
+    assert (
+        assert_grounded(
+            "The shop is the same.", ["The shop is the same."], nli=f"nli:{folder}", at_least=1.0
+        ).value
+        == 1
+    )
 
 
 @needs_onnxruntime
@@ -349,4 +361,4 @@ def test_messages() -> None:
     with pytest.raises(MeasurementFailed, check=check_message):
         assert_semantic("it is not open", "it is open", nli=model, embedder="tfidf", checks=(), at_least=0.1)
     with pytest.raises(MeasurementFailed, check=check_message):
-        assert_grounded("the shop is not open", ["the shop is open"], nli=model)
+        assert_grounded("the shop is not open", ["the shop is open"], nli=model, at_least=1.0)

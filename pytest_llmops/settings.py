@@ -132,7 +132,7 @@ class Settings:
         option_values.parse_text, "", "file written by `llmops semantic calibrate`: the default threshold of its embedder"
     )  # fmt: skip
     language: str = _declare_option(
-        choice_of("English", "German", "Spanish", "French", "Italian", "Portuguese", "Dutch", "Polish", "Russian", "Chinese", "Japanese"),
+        option_values.choice_of("English", "German", "Spanish", "French", "Italian", "Portuguese", "Dutch", "Polish", "Russian", "Chinese", "Japanese"),
         "English", "language of texts that are too short to detect it: the checks of assert_semantic and assert_grounded depend on it",
     )  # fmt: skip
     vector_cache: str = _declare_option(

@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal, TypeAlias, cast
 
-from pytest_llmops import recorder
+from pytest_llmops import calibration, recorder
 from pytest_llmops.assertions._arguments import component_name
 from pytest_llmops.calibration import (
     AgreementFigures,
     AgreementRequirements,
     JudgedAnswers,
     RequirementResult,
-    describe_calibration,
     figures_to_json,
     format_evidence,
     format_missed_requirements,
@@ -109,7 +108,7 @@ def assert_judge_agrees(
         return skipped
     judged = _collect_verdicts(used_judge, given, verdicts, trials)
     records = recorder.current_settings().judge_records
-    known = describe_calibration(used_judge, judged.name, judged.version, records)
+    known = calibration.describe(used_judge, judged.name, judged.version, records)
     agreement = _Agreement(
         labels=given,
         judged=judged,

@@ -222,7 +222,6 @@ def _is_pass(label: Label, pass_at: float | None) -> bool:
 def _add_kappa(
     figures: AgreementFigures, pairs: Sequence[_LabelledVerdict], unscored: Sequence[Label | None]
 ) -> AgreementFigures:
-    """Return the figures with the kappa, its intervals, and its value if every missing verdict were wrong."""
     human, judge = [pair.human for pair in pairs], [pair.judge for pair in pairs]
     weights = figures.weights
     groups = [pair.row.family or f"\0{pair.row.id}" for pair in pairs]
@@ -247,13 +246,15 @@ def _list_disagreements(pairs: Sequence[_LabelledVerdict], span: float) -> tuple
     numbers = [label for pair in pairs for label in pair[1:] if isinstance(label, float)]
     width = span or (max(numbers, default=0.0) - min(numbers, default=0.0)) or 1.0
     disagreements = [
-        Disagreement(id=row.id, line=row.line, human=human, judge=judge, gap=_label_gap(human, judge, width))
+        Disagreement(
+            id=row.id,
+            line=row.line,
+            human=human,
+            judge=judge,
+            gap=abs(human - judge) / width if isinstance(human, float) and isinstance(judge, float) else 1.0,
+        )
         for row, human, judge in pairs
         if human != judge
     ]
     # A judge that passes what the annotators fail comes first: that is what slips through.
     return tuple(sorted(disagreements, key=lambda each: (-each.gap, each.judge is False, each.line)))
-
-
-def _label_gap(human: Label, judge: Label, width: float) -> float:
-    return abs(human - judge) / width if isinstance(human, float) and isinstance(judge, float) else 1.0

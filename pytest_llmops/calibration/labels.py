@@ -23,8 +23,7 @@ from pytest_llmops._util.text_files import (
     check_json_value,
     fingerprint_parts,
     json_kind,
-    numbered_lines,
-    read_json,
+    read_json_lines,
     read_text,
 )
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
@@ -150,7 +149,6 @@ class Labels:
 
 
 LabelsSource: TypeAlias = str | Path | Iterable[Mapping[str, object]] | Labels
-"""What `read_labels` accepts."""
 
 
 def read_labels(given: LabelsSource) -> Labels:
@@ -171,18 +169,17 @@ def read_labels(given: LabelsSource) -> Labels:
         return given
     path = str(given) if isinstance(given, (str, Path)) else IN_MEMORY
     rows_by_id: dict[str, LabelledAnswer] = {}
-    for line, value in _read_rows(given):
-        try:
+    line: int | None = None
+    try:
+        for line, value in _read_rows(given):
             row = parse_answer(value, line)
-        except BadFile as error:
-            raise CaseError(error.what, path, line) from None
-        if row.id in rows_by_id:
-            raise CaseError(
-                f"duplicate id {shorten_text(row.id, 60)!r} (first in line {rows_by_id[row.id].line})",
-                path,
-                line,
-            )
-        rows_by_id[row.id] = row
+            if first := rows_by_id.get(row.id):
+                raise BadFile(  # noqa: TRY301 -- with the others
+                    f"duplicate id {shorten_text(row.id, 60)!r} (first in line {first.line})"
+                )
+            rows_by_id[row.id] = row
+    except BadFile as error:
+        raise CaseError(error.what, path, error.line or line) from None
     if not rows_by_id:
         raise CaseError("no answer in the file: expected at least one", path)
     return _build_labels(tuple(rows_by_id.values()), path, "")
@@ -191,14 +188,7 @@ def read_labels(given: LabelsSource) -> Labels:
 def _read_rows(given: object) -> Iterator[tuple[int, Json]]:
     __tracebackhide__ = True
     if isinstance(given, (str, Path)):
-        try:
-            for line, text in numbered_lines(read_text(Path(given))):
-                try:
-                    yield line, read_json(text)
-                except BadFile as error:
-                    raise BadFile(error.what, line) from None
-        except BadFile as error:
-            raise CaseError(error.what, given, error.line) from None
+        yield from read_json_lines(read_text(Path(given)))
         return
     if isinstance(given, Mapping) or not isinstance(given, Iterable):
         raise UsageError(
@@ -208,7 +198,7 @@ def _read_rows(given: object) -> Iterator[tuple[int, Json]]:
         try:
             yield number, check_json_value(dict(row) if isinstance(row, Mapping) else row)
         except BadFile as error:
-            raise CaseError(error.what, IN_MEMORY, number) from None
+            raise BadFile(error.what, number) from None
 
 
 def parse_answer(value: Json, line: int) -> LabelledAnswer:
@@ -324,24 +314,19 @@ def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labe
                 raise CaseError(
                     f"{where}human: expected {like}, got {_format_raw_label(label)}{hint}", path, row.line
                 )
+    # With pass or fail a stored verdict may also be a number; where the labels are names, "pass" is a name too.
+    fits = ("pass or fail", "number") if expected == "pass or fail" else (expected,)
     for row in rows:
-        _check_stored_verdict(row, expected, path, where)
+        verdict = row.opinion.judge
+        if verdict is not None and label_kind(verdict) not in fits:
+            kinds = " or ".join(KIND_EXAMPLES[kind] for kind in fits)
+            raise CaseError(
+                f"{where}judge: expected {kinds}, as the human labels are, got {_format_raw_label(verdict)}",
+                path,
+                row.line,
+            )
     raters = dict.fromkeys(name for row in given for name in row.opinion.human)
     return Labels(rows=tuple(rows), kind=expected, raters=tuple(raters), path=path)
-
-
-def _check_stored_verdict(row: LabelledAnswer, expected: LabelKind, path: str, where: str) -> None:
-    """Raise unless a stored verdict is of the labels' kind; with pass or fail it may also be a number."""
-    __tracebackhide__ = True
-    verdict = row.opinion.judge
-    fits = {"pass or fail": ("pass or fail", "number"), "number": ("number",), "name": ("name",)}[expected]
-    # Where the labels are names, "pass" is a name too.
-    if verdict is not None and label_kind(verdict) not in fits:
-        raise CaseError(
-            f"{where}judge: expected {' or '.join(KIND_EXAMPLES[kind] for kind in fits)}, as the human labels are, got {_format_raw_label(verdict)}",
-            path,
-            row.line,
-        )
 
 
 def label_kind(label: Label) -> LabelKind:

@@ -132,31 +132,20 @@ class Calibration(JudgeRecord):
         return {"agrees": agrees, "rates": _parse_rates(wire.get("rates"))}
 
 
-def calibration_path(judge: object) -> Path | None:
-    """Return where the calibration of a judge file lies: beside the file; None for any other judge.
-
-    Args:
-        judge: The file's path, or a judge with its file as ``source``.
-
-    >>> calibration_path("rubrics/polite.md").as_posix()
-    'rubrics/polite.calibration.json'
-    """
-    return Calibration.path_beside(judge)
-
-
-def load_calibrations(folder: str | Path) -> dict[str, Calibration]:
+def load_records(folder: str | Path) -> dict[str, Calibration]:
     """Return the calibrations in a folder and its subfolders by the judge's name; of several the latest.
 
     Raises:
         UsageError: A calibration is damaged.
 
-    >>> load_calibrations("no/such/folder")
+    >>> load_records("no/such/folder")
     {}
     """
-    return Calibration.load_latest(folder)
+    records = sorted(Calibration.load_all(folder), key=lambda record: record.date)
+    return {record.judge: record for record in records}
 
 
-def describe_calibration(judge: object, name: str, version: str, folder: str) -> dict[str, Json]:
+def describe(judge: object, name: str, version: str, folder: str) -> dict[str, Json]:
     """Return what a report says about a judge: ``status`` and ``text``; nothing if it was never calibrated.
 
     Args:
@@ -168,21 +157,21 @@ def describe_calibration(judge: object, name: str, version: str, folder: str) ->
     Raises:
         UsageError: A calibration is damaged.
 
-    >>> describe_calibration(object(), "quality", "1", "no/such/folder")
+    >>> describe(object(), "quality", "1", "no/such/folder")
     {}
     """
     record = Calibration.find(judge, name, version=version, folder=folder)
     if record is None:
         return {}
-    known: str = calibration_status(version, record)
+    known: str = status(version, record)
     below = known == "calibrated" and not record.agrees
     return {
         "status": BELOW_THRESHOLDS if below else known,
-        "text": format_calibration_status(version, record),
+        "text": format_status(version, record),
     }
 
 
-def calibration_status(
+def status(
     judge: Judge | str, record: Calibration | str | Path | None, labels: Labels | None = None
 ) -> CalibrationStatus:
     """Return whether a calibration applies to a judge.
@@ -196,7 +185,7 @@ def calibration_status(
         UsageError: The record's file is damaged.
 
     >>> from pytest_llmops.judges import quality
-    >>> calibration_status(quality(), None)
+    >>> status(quality(), None)
     'never'
     """
     calibration = _load_calibration(record)
@@ -207,15 +196,15 @@ def calibration_status(
     return "out of date" if labels is not None and labels.fingerprint != calibration.labels else "calibrated"
 
 
-def format_calibration_status(
+def format_status(
     judge: Judge | str, record: Calibration | str | Path | None, labels: Labels | None = None
 ) -> str:
     """Return the status of a judge as a sentence for a report.
 
     Raises:
-        UsageError: As `calibration_status`.
+        UsageError: As `status`.
     """
-    calibration, known = _load_calibration(record), calibration_status(judge, record, labels)
+    calibration, known = _load_calibration(record), status(judge, record, labels)
     if calibration is None:
         return f"never calibrated: whether it is right is not known; {COMMAND} JUDGE labels.jsonl --out FILE"
     figures = calibration.figures

@@ -120,19 +120,6 @@ class JudgeRecord:
         return Path(source).with_suffix(cls.FORMAT.suffix) if isinstance(source, (str, Path)) else None
 
     @classmethod
-    def load_latest(cls, folder: str | Path) -> dict[str, Self]:
-        """Return the records in a folder and its subfolders by the judge's name; of several the latest.
-
-        Raises:
-            UsageError: A record is damaged.
-        """
-        latest: dict[str, Self] = {}
-        for record in cls._load_all(folder):
-            if record.judge not in latest or latest[record.judge].date <= record.date:
-                latest[record.judge] = record
-        return latest
-
-    @classmethod
     def find(cls, judge: object, name: str, *, version: str, folder: str) -> Self | None:
         """Return the record of a judge: the latest of its version, else the latest of its name, or None.
 
@@ -148,11 +135,16 @@ class JudgeRecord:
         path = None if isinstance(judge, (str, Path)) else cls.path_beside(judge)
         if path is not None and path.exists():
             return cls._load_cached(path)
-        named = [record for record in cls._load_all(folder) if record.judge == name]
+        named = [record for record in cls.load_all(folder) if record.judge == name]
         return max(named, key=lambda record: (record.version == version, record.date), default=None)
 
     @classmethod
-    def _load_all(cls, folder: str | Path) -> list[Self]:
+    def load_all(cls, folder: str | Path) -> list[Self]:
+        """Return the records in a folder and its subfolders, in the order of their paths.
+
+        Raises:
+            UsageError: A record is damaged.
+        """
         return [cls._load_cached(path) for path in sorted(Path(folder).rglob(f"*{cls.FORMAT.suffix}"))]
 
     @classmethod

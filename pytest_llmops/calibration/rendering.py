@@ -12,7 +12,7 @@ from pytest_llmops.calibration.human_ceiling import HumanAgreement
 from pytest_llmops.calibration.requirements import RequirementResult, wilson_lower_end
 from pytest_llmops.calibration.verdicts import JudgedAnswers
 from pytest_llmops.measurement import Json, format_value_and_threshold, shorten_text
-from pytest_llmops.metrics.agreement import Corrected, Share
+from pytest_llmops.metrics.agreement import Share
 
 DIGITS = 4
 MAX_WORST = 3
@@ -63,8 +63,12 @@ def format_evidence(judged: JudgedAnswers, figures: AgreementFigures) -> Iterato
             "disputed",
             f"{len(figures.disputed):,} answers without a majority, not compared: {_join_ids(figures.disputed)}",
         )
-    if figures.corrected is not None:
-        yield "pass rate", _format_corrected_rate(figures.corrected)
+    if corrected := figures.corrected:
+        interval = f"95 % interval {corrected.low:.0%} to {corrected.high:.0%}"
+        yield (
+            "pass rate",
+            f"of {corrected.judged:,} answers without a label the judge passes {corrected.naive:.0%}; corrected by the labels {corrected.rate:.0%} ({interval})",
+        )
 
 
 def format_confusion_table(table: ConfusionTable) -> list[str]:
@@ -188,13 +192,6 @@ def _format_confusion(table: ConfusionTable) -> str:
     often = sorted(off, key=itemgetter(0), reverse=True)[:MAX_CELLS]
     most_often = "; ".join(f"human {human}, judge {judge}: {n:,} times" for n, human, judge in often)
     return f"most often {most_often}" if often else "labels and verdicts are the same"
-
-
-def _format_corrected_rate(corrected: Corrected) -> str:
-    return (
-        f"of {corrected.judged:,} answers without a label the judge passes {corrected.naive:.0%}; corrected by the labels "
-        f"{corrected.rate:.0%} (95 % interval {corrected.low:.0%} to {corrected.high:.0%})"
-    )
 
 
 def _join_ids(ids: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -106,13 +105,10 @@ class AgreementRequirements:
         """
         if figures.kappa is None or figures.at_least is None:
             return []
-        return [
+        results = [
             RequirementResult("kappa", figures.kappa, self.at_least_kappa),
             RequirementResult("kappa_lower", figures.at_least, self.at_least_kappa_lower),
-            *self._compare_rates(figures),
         ]
-
-    def _compare_rates(self, figures: AgreementFigures) -> Iterator[RequirementResult]:
         for name, threshold in (("tnr", self.at_least_tnr), ("tpr", self.at_least_tpr)):
             if threshold is None:
                 continue
@@ -122,7 +118,8 @@ class AgreementRequirements:
                 raise UsageError(
                     f"at_least_{name}: the annotators {kind} none of the {figures.compared:,} answers; add some that they do"
                 )
-            yield RequirementResult(f"{name}_lower", wilson_lower_end(share), float(threshold))
+            results.append(RequirementResult(f"{name}_lower", wilson_lower_end(share), float(threshold)))
+        return results
 
 
 def wilson_lower_end(share: Share) -> float:

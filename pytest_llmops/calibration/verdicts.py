@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import fmean
@@ -164,20 +164,16 @@ def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
     if judged.low is None or judged.high is None:
         return
     for row in labels.labelled_anywhere:
-        for where, label in _numeric_labels(row):
-            if not judged.low <= label <= judged.high:
-                scale = f"{judged.low:g} to {judged.high:g}"
-                raise CaseError(
-                    f"{where}human: expected a number on the judge's own scale, {scale}, got {label:g}",
-                    labels.path,
-                    row.line,
-                )
-
-
-def _numeric_labels(row: LabelledAnswer) -> Iterator[tuple[str, float]]:
-    yield from (("", label) for label in row.opinion.labels if isinstance(label, float))
-    for name, opinion in row.dimensions.items():
-        yield from ((f"dimensions.{name}.", label) for label in opinion.labels if isinstance(label, float))
+        by_dimension = {f"dimensions.{name}.": opinion for name, opinion in row.dimensions.items()}
+        for where, opinion in {"": row.opinion, **by_dimension}.items():
+            for label in opinion.labels:
+                if isinstance(label, float) and not judged.low <= label <= judged.high:
+                    scale = f"{judged.low:g} to {judged.high:g}"
+                    raise CaseError(
+                        f"{where}human: expected a number on the judge's own scale, {scale}, got {label:g}",
+                        labels.path,
+                        row.line,
+                    )
 
 
 def _judge_trials(handle: JudgeHandle, row: LabelledAnswer, trials: int) -> list[Verdict]:

@@ -38,18 +38,16 @@ class PromptedJudge:
     def _hash_version(
         self, spec: ReplySpec[Any], *parts: object, params: dict[str, Json] | None = None
     ) -> str:
-        """Return a hash of everything that determines a verdict: prompt, reply formats, parser and model."""
         own_params = [] if params is None else [params]
-        fingerprint, model_name = self.prompter.fingerprint, self.model_name
         return hash_parts(
             [
-                fingerprint,
+                self.prompter.fingerprint,
                 *parts,
                 spec.all_formats(),
                 format_retry_message(""),
                 *own_params,
                 PARSER_REVISION,
-                model_name,
+                self.model_name,
             ],
             12,
         )

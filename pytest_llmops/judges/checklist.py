@@ -181,8 +181,13 @@ class Checklist(ItemsJudge):
         name: str = "checklist",
         source: Path | None = None,
     ) -> None:
-        checked = _check_items(items, name)
-        super().__init__(name, HERE / "checklist.md", checked, YES_NO, model, pass_at, source=source)
+        given: Sequence[object] = () if isinstance(items, str) else items
+        kept = tuple(" ".join(item.split()) for item in given if isinstance(item, str) and item.strip())
+        if not 0 < len(kept) <= MAX_ITEMS or len(set(kept)) < len(kept):
+            bad = len(kept) < len(given) or not given
+            got = shorten_text(repr(items), 80) if bad or len(items) <= MAX_ITEMS else f"{len(items)}"
+            raise UsageError(f"{name}: expected 1 to {MAX_ITEMS} different items, each a text, got {got}")
+        super().__init__(name, HERE / "checklist.md", kept, YES_NO, model, pass_at, source=source)
 
 
 class Policy(ItemsJudge):
@@ -203,12 +208,8 @@ class Policy(ItemsJudge):
 
     def __init__(self, path: str | Path, model: Model | None = None, *, pass_at: float | None = 1.0) -> None:
         file = Path(path)
-        with locate_file_errors("policy", file):
-            head, body, first_line = split_judge_file(read_text(file), "policy", ("pass_at",))
-            rules = _parse_list(body, first_line, "rule")
-            threshold = read_share_threshold(head, pass_at)
-        origin = fingerprint_parts(body)
-        prompt = HERE / "compliance.md"
+        rules, threshold, body = _read_items_file(file, "policy", "rule", pass_at)
+        prompt, origin = HERE / "compliance.md", fingerprint_parts(body)
         super().__init__("compliance", prompt, rules, KEPT_BROKEN, model, threshold, origin, file)
 
 
@@ -219,10 +220,7 @@ def read_checklist(path: str | Path, model: Model | None = None) -> Checklist:
         PromptError: The file cannot be read, or has no items, too many or a duplicate; with file and line.
     """
     file = Path(path)
-    with locate_file_errors("checklist", file):
-        head, body, first_line = split_judge_file(read_text(file), "checklist", ("pass_at",))
-        items = _parse_list(body, first_line, "item")
-        threshold = read_share_threshold(head, 1.0)
+    items, threshold, _ = _read_items_file(file, "checklist", "item", 1.0)
     return Checklist(items, model, pass_at=threshold, name=file.stem, source=file)
 
 
@@ -237,16 +235,6 @@ def context_relevance(model: Model | None = None) -> ItemsJudge:
     return ItemsJudge("context_relevance", HERE / "context_relevance.md", (), YES_NO, model, None)
 
 
-def _check_items(items: Sequence[str], name: str) -> tuple[str, ...]:
-    given: Sequence[object] = () if isinstance(items, str) else items
-    kept = tuple(" ".join(item.split()) for item in given if isinstance(item, str) and item.strip())
-    bad = len(kept) < len(given) or not given
-    if not 0 < len(kept) <= MAX_ITEMS or len(set(kept)) < len(kept):
-        got = shorten_text(repr(items), 80) if bad or len(items) <= MAX_ITEMS else f"{len(items)}"
-        raise UsageError(f"{name}: expected 1 to {MAX_ITEMS} different items, each a text, got {got}")
-    return kept
-
-
 def _name_passages(name: str, question: str, contexts: Sequence[str]) -> tuple[str, ...]:
     if not 0 < len(contexts) <= MAX_ITEMS or not question.strip():
         more = "" if question.strip() else " and no question"
@@ -254,6 +242,15 @@ def _name_passages(name: str, question: str, contexts: Sequence[str]) -> tuple[s
             f"judge {name}: expected question= and contexts=, 1 to {MAX_ITEMS} passages, got {len(contexts)}{more}"
         )
     return tuple(f"passage {number}" for number in range(1, len(contexts) + 1))
+
+
+def _read_items_file(
+    file: Path, kind: str, what: str, default: float | None
+) -> tuple[tuple[str, ...], float | None, str]:
+    """Return the items of a file, its threshold, and the text that the items stand in."""
+    with locate_file_errors(kind, file):
+        head, body, first_line = split_judge_file(read_text(file), kind, ("pass_at",))
+        return _parse_list(body, first_line, what), read_share_threshold(head, default), body
 
 
 _BULLET = re.compile(r"\s{0,3}(?:[-*+]|\d{1,3}[.)])\s+(?P<text>\S.*)")

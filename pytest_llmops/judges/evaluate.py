@@ -213,7 +213,6 @@ def takes_contexts(judge: Judge) -> bool:
 
 
 def _why_invalid_verdict(verdict: object) -> str:
-    """Return why this is not a valid verdict on its own scale, or ``""``."""
     if not isinstance(verdict, Verdict):
         return f"the judge returned {type(verdict).__name__}: expected a Verdict"
     if not all(isinstance(text, str) for text in (verdict.reason, verdict.error, verdict.raw)):

@@ -136,16 +136,14 @@ class Grounding(PromptedJudge):
 
 
 def _claims_reply_spec(passages: int) -> ReplySpec[tuple[tuple[Claim, ...], str]]:
-    number: dict[str, Json] = {"type": "integer"}
     narrow: dict[str, Json] = {"type": "integer", "minimum": 1, "maximum": passages}
-
     sample = (
         '[{"claim": "one statement", "passages": [n], "finding": "supported" or "contradicted" or "absent"}]'
     )
     words = f"Each n is the number of a passage, from 1 to {passages}; an absent claim has none: []."
     return ReplySpec(
         bounded={"claims": _claims_schema(narrow, MAX_CLAIMS, min(passages, MAX_NAMED), MAX_REASON)},
-        plain={"claims": _claims_schema(number)},
+        plain={"claims": _claims_schema({"type": "integer"})},
         sample={"claims": sample},
         words=words,
         line=(

@@ -40,7 +40,16 @@ def load_judge_file(
     file = Path(path)
     with locate_file_errors("judge", file):
         text = read_text(file)
-        kind = _read_kind(text)
+        front, _, _ = split_front_matter(quote_level_keys(text))
+        # The keys of any kind: the kind's own reader is stricter.
+        head = read_front_matter(front, ("kind", "description", *RUBRIC_KEYS))
+        kind = str(head.values.get("kind", ""))
+        if "kind" not in head.values:
+            raise BadFile(
+                f"expected the key kind in the front matter, one of {', '.join(JUDGE_KINDS)}, got none", 1
+            )
+        if kind not in JUDGE_KINDS:
+            raise head.bad("kind", f"one of {', '.join(JUDGE_KINDS)}", shorten_text(kind, 40))
     if kind == "rubric":
         return Rubric(file, model)
     if kind == "policy":
@@ -59,17 +68,3 @@ def load_judge_file(
                 "expected the criteria in plain words below the front matter, got nothing", first_line
             )
         return Pairwise(body.strip(), model, file.stem, source=file)
-
-
-def _read_kind(text: str) -> str:
-    front, _, _ = split_front_matter(quote_level_keys(text))
-    keys = ("kind", "description", *RUBRIC_KEYS)  # any kind's keys; the kind's own reader is stricter
-    head = read_front_matter(front, keys)
-    kind = head.values.get("kind")
-    if kind is None:
-        raise BadFile(
-            f"expected the key kind in the front matter, one of {', '.join(JUDGE_KINDS)}, got none", 1
-        )
-    if kind not in JUDGE_KINDS:
-        raise head.bad("kind", f"one of {', '.join(JUDGE_KINDS)}", shorten_text(str(kind), 40))
-    return str(kind)

@@ -156,28 +156,26 @@ class Pairwise(PromptedJudge):
         return JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()})
 
 
-def _winner_reply_spec() -> ReplySpec[tuple[Winner, str]]:
-    choices = Choices({"A": ("answer A", "answer_a"), "B": ("answer B", "answer_b"), "tie": ()}, key="winner")
-    winner: dict[str, Json] = {"winner": {"type": "string", "enum": list(WINNER_BY_NAME)}}
-
-    def read(text: str, nonce: str, _structured: bool) -> tuple[Winner, str]:  # noqa: FBT001 -- as `ReplySpec.read` has it
-        name, reason = choices.read(text, nonce)
-        return WINNER_BY_NAME[name], reason
-
-    return ReplySpec(
-        bounded=winner,
-        plain=winner,
-        sample={"winner": '"A" or "B" or "tie"'},
-        words="The winner is A, B, or tie if neither is better.",
-        line=(
-            "Reply with one line and nothing else: Winner: A or B or tie, Nonce: {nonce}, Reason: one sentence. "
-            "Give tie if neither is better."
-        ),
-        read=read,
-    )
+_CHOICES = Choices({"A": ("answer A", "answer_a"), "B": ("answer B", "answer_b"), "tie": ()}, key="winner")
+_WINNER_SCHEMA: dict[str, Json] = {"winner": {"type": "string", "enum": list(WINNER_BY_NAME)}}
 
 
-WINNER_REPLY_SPEC = _winner_reply_spec()
+def _read_winner(text: str, nonce: str, _structured: bool) -> tuple[Winner, str]:  # noqa: FBT001 -- as `ReplySpec.read` has it
+    name, reason = _CHOICES.read(text, nonce)
+    return WINNER_BY_NAME[name], reason
+
+
+WINNER_REPLY_SPEC = ReplySpec(
+    bounded=_WINNER_SCHEMA,
+    plain=_WINNER_SCHEMA,
+    sample={"winner": '"A" or "B" or "tie"'},
+    words="The winner is A, B, or tie if neither is better.",
+    line=(
+        "Reply with one line and nothing else: Winner: A or B or tie, Nonce: {nonce}, Reason: one sentence. "
+        "Give tie if neither is better."
+    ),
+    read=_read_winner,
+)
 
 
 def _merge_orders(
@@ -203,17 +201,13 @@ def win_rate(preferences: Sequence[Preference]) -> WinRate:
     (0.75, 1)
     """
     scores = [preference.score for preference in preferences if preference.score is not None]
-    decided = [
-        preference
-        for preference in preferences
-        if preference.winner is not None and not preference.prescreened
-    ]
     # In the swapped order the second answer was shown first.
     shown_first = [
-        preference.straight == "first" for preference in decided if preference.straight in ("first", "second")
-    ]
-    shown_first += [
-        preference.swapped == "second" for preference in decided if preference.swapped in ("first", "second")
+        winner == first_answer
+        for preference in preferences
+        if preference.winner is not None and not preference.prescreened
+        for winner, first_answer in ((preference.straight, "first"), (preference.swapped, "second"))
+        if winner in ("first", "second")
     ]
     low, high = wilson_interval(sum(scores), len(scores), Z_95) if scores else (None, None)
     return WinRate(

@@ -158,6 +158,5 @@ def _judge_repeatedly(
 
 
 def _flip_share(scores: Sequence[float], threshold: float) -> float:
-    """Return the share of pairs of trials that fall on different sides of the threshold."""
     passed = sum(score >= threshold - TOLERANCE for score in scores)
     return passed * (len(scores) - passed) / math.comb(len(scores), 2)

@@ -185,7 +185,14 @@ class Rubric(PromptedJudge):
 def score_reply_spec(scale: Scale) -> ReplySpec[Verdict]:
     """Return the form of a reply that holds a score, or a score for each dimension."""
     ends = f"from {scale.low:g} to {scale.high:g}"
-    number = "a whole number" if _is_whole_scale(scale) else "a number"
+    is_whole = float(scale.low).is_integer() and float(scale.high).is_integer()
+    number = "a whole number" if is_whole else "a number"
+    kind = "integer" if is_whole else "number"
+    low, high = (int(scale.low), int(scale.high)) if is_whole else (scale.low, scale.high)
+    # A list of the scores: all providers' strict schemas support enums, but only some support limits.
+    listed: dict[str, Json] = {}
+    if is_whole and high - low < MAX_ENUM:
+        listed = {"enum": list(range(int(low), int(high) + 1))}
     of = f", the mean of {', '.join(scale.weights)}" if scale.weights else ""
     line = (
         "Reply with one line and nothing else: Score: n, Nonce: {nonce}, Reason: one sentence. "
@@ -204,8 +211,8 @@ def score_reply_spec(scale: Scale) -> ReplySpec[Verdict]:
         return verdict
 
     return ReplySpec(
-        bounded=fields(_range_schema(scale)),
-        plain=fields(_enum_schema(scale)),
+        bounded=fields({"type": kind, "minimum": low, "maximum": high}),
+        plain=fields({"type": kind, **listed}),
         sample={key: f"{{{sample_scores}}}" if scale.weights else "n"},
         words=f"Each n is {number} {ends}.",
         line=line,
@@ -232,19 +239,3 @@ def name_reply_spec(names: Mapping[str, float]) -> ReplySpec[Verdict]:
         line=f"Reply with one line and nothing else: Verdict: {either}, Nonce: {{nonce}}, Reason: one sentence.",
         read=read,
     )
-
-
-def _is_whole_scale(scale: Scale) -> bool:
-    return float(scale.low).is_integer() and float(scale.high).is_integer()
-
-
-def _range_schema(scale: Scale) -> dict[str, Json]:
-    low, high = (int(scale.low), int(scale.high)) if _is_whole_scale(scale) else (scale.low, scale.high)
-    return {"type": "integer" if _is_whole_scale(scale) else "number", "minimum": low, "maximum": high}
-
-
-def _enum_schema(scale: Scale) -> dict[str, Json]:
-    """The scores as a list: all providers' strict schemas support enums, but only some support limits."""
-    if not _is_whole_scale(scale) or scale.high - scale.low >= MAX_ENUM:
-        return {"type": "integer" if _is_whole_scale(scale) else "number"}
-    return {"type": "integer", "enum": list(range(int(scale.low), int(scale.high) + 1))}

@@ -90,39 +90,37 @@ def read_rubric(path: str | Path) -> RubricSpec:
     """
     file = Path(path)
     with locate_file_errors("rubric", file):
-        return _parse_rubric(file)
-
-
-def _parse_rubric(file: Path) -> RubricSpec:
-    head, body, first_line = split_judge_file(quote_level_keys(read_text(file)), "rubric", RUBRIC_KEYS)
-    for key in ("scale", "levels"):
-        if key not in head.values:
-            raise BadFile(f"expected the key {key}, got none: a judge without described levels drifts", 1)
-    if not body.strip():
-        raise BadFile("expected the criteria in plain words below the front matter, got nothing", first_line)
-    names, low, high = _parse_scale(head)
-    levels = _parse_levels(head, names, low, high)
-    dimensions = _parse_dimensions(head)
-    if names and dimensions:
-        raise head.bad("dimensions", "none on a scale of names", f"{len(dimensions)}: take them out")
-    weights = {name: weight for name, (weight, _) in dimensions.items()}
-    try:
-        scale = Scale(low=low, high=high, weights=weights)
-    except UsageError as error:
-        raise BadFile(str(error), head.lines.get("dimensions", head.lines.get("scale"))) from None
-    about = {name: text for name, (_, text) in dimensions.items()}
-    return RubricSpec(
-        name=file.stem,
-        file=TEMPLATE,
-        scale=scale,
-        pass_at=_parse_pass_at(head, names, low, high),
-        values={"criteria": _format_criteria(body, levels, about)},
-        names=names,
-        model=head.text("model"),
-        params=read_params(head),
-        weighted=_parse_weighted_flag(head, names, dimensions),
-        source=file,
-    )
+        head, body, first_line = split_judge_file(quote_level_keys(read_text(file)), "rubric", RUBRIC_KEYS)
+        for key in ("scale", "levels"):
+            if key not in head.values:
+                raise BadFile(f"expected the key {key}, got none: a judge without described levels drifts", 1)
+        if not body.strip():
+            raise BadFile(
+                "expected the criteria in plain words below the front matter, got nothing", first_line
+            )
+        names, low, high = _parse_scale(head)
+        levels = _parse_levels(head, names, low, high)
+        dimensions = _parse_dimensions(head)
+        if names and dimensions:
+            raise head.bad("dimensions", "none on a scale of names", f"{len(dimensions)}: take them out")
+        weights = {name: weight for name, (weight, _) in dimensions.items()}
+        try:
+            scale = Scale(low=low, high=high, weights=weights)
+        except UsageError as error:
+            raise BadFile(str(error), head.lines.get("dimensions", head.lines.get("scale"))) from None
+        about = {name: text for name, (_, text) in dimensions.items()}
+        return RubricSpec(
+            name=file.stem,
+            file=TEMPLATE,
+            scale=scale,
+            pass_at=_parse_pass_at(head, names, low, high),
+            values={"criteria": _format_criteria(body, levels, about)},
+            names=names,
+            model=head.text("model"),
+            params=read_params(head),
+            weighted=_parse_weighted_flag(head, names, dimensions),
+            source=file,
+        )
 
 
 def quote_level_keys(text: str) -> str:

@@ -38,7 +38,6 @@ def why_self_judging_since(since: int, *, known_errors: Collection[str] = ()) ->
 
 
 def _model_names(exchanges: Iterable[recorder.Exchange], purpose: str) -> Iterator[str]:
-    """Yield the names in the successful responses and requests of a purpose."""
     for exchange in exchanges:
         if exchange.purpose == purpose and not is_error_status(exchange.status):
             yield read_call(exchange).model

@@ -284,27 +284,27 @@ def test_the_record_of_another_judge_or_of_other_labels_is_out_of_date(tmp_path:
     changed = Polite()
     changed.version = "polite/2"
     other = read_labels([*labelled(), {"id": "new", "answer": "x", "human": True}])
-    assert calibration.calibration_status(Polite(), made) == "calibrated"
-    assert calibration.calibration_status("polite/1", made, labels) == "calibrated"
-    assert calibration.calibration_status(changed, made) == "out of date"
-    assert calibration.calibration_status(Polite(), made, other) == "out of date"
-    assert calibration.calibration_status(Polite(), None) == "never"
-    assert calibration.calibration_status(Polite(), tmp_path / "none.json") == "never"
-    check_message(calibration.format_calibration_status(Polite(), made))
-    below = calibration.format_calibration_status(changed, replace(made, agrees=False))
+    assert calibration.status(Polite(), made) == "calibrated"
+    assert calibration.status("polite/1", made, labels) == "calibrated"
+    assert calibration.status(changed, made) == "out of date"
+    assert calibration.status(Polite(), made, other) == "out of date"
+    assert calibration.status(Polite(), None) == "never"
+    assert calibration.status(Polite(), tmp_path / "none.json") == "never"
+    check_message(calibration.format_status(Polite(), made))
+    below = calibration.format_status(changed, replace(made, agrees=False))
     check_message(below)
     assert below.endswith("; below its thresholds; llmops judge calibrate again")
-    assert "the labels have changed" in calibration.format_calibration_status(Polite(), made, other)
-    check_message(calibration.format_calibration_status(Polite(), None))
+    assert "the labels have changed" in calibration.format_status(Polite(), made, other)
+    check_message(calibration.format_status(Polite(), None))
 
 
 def test_a_record_lies_beside_its_rubric() -> None:
     class ByRubric(Polite):
         source = Path("rubrics/polite.md")
 
-    assert calibration.calibration_path(ByRubric()) == Path("rubrics/polite.calibration.json")
-    assert calibration.calibration_path(Polite()) is None
-    assert calibration.calibration_path(Path("polite.md")) == Path("polite.calibration.json")
+    assert calibration.Calibration.path_beside(ByRubric()) == Path("rubrics/polite.calibration.json")
+    assert calibration.Calibration.path_beside(Polite()) is None
+    assert calibration.Calibration.path_beside(Path("polite.md")) == Path("polite.calibration.json")
 
 
 def test_the_records_of_a_folder(tmp_path: Path) -> None:
@@ -316,24 +316,24 @@ def test_the_records_of_a_folder(tmp_path: Path) -> None:
     ):
         (tmp_path / f"{name}.calibration.json").write_text(one.to_json_text(), encoding="utf-8")
     (tmp_path / "other.json").write_text("{", encoding="utf-8")
-    found = calibration.load_calibrations(tmp_path)
+    found = calibration.load_records(tmp_path)
     assert {name: one.date for name, one in found.items()} == {"polite": "2026-06-01", "other": "2026-05-02"}
     (tmp_path / "d.calibration.json").write_text("{", encoding="utf-8")
     with pytest.raises(UsageError, match="broken JSON"):
-        calibration.load_calibrations(tmp_path)
+        calibration.load_records(tmp_path)
 
 
 def test_what_a_report_says_of_a_judge(tmp_path: Path) -> None:
     made = record(read_labels(labelled()))
     folder = tmp_path / "calibrations"
-    assert calibration.describe_calibration(Polite(), "polite", "polite/1", str(folder)) == {}
+    assert calibration.describe(Polite(), "polite", "polite/1", str(folder)) == {}
     folder.mkdir()
     file = folder / "polite.calibration.json"
     seen = []
     for one in (made, replace(made, version="polite/2"), replace(made, agrees=False, date="2026-06-01")):
         file.write_text(one.to_json_text(), encoding="utf-8")
-        found = calibration.describe_calibration(Polite(), "polite", "polite/1", str(folder))
-        assert found["text"] == calibration.format_calibration_status("polite/1", one)
+        found = calibration.describe(Polite(), "polite", "polite/1", str(folder))
+        assert found["text"] == calibration.format_status("polite/1", one)
         seen.append(found["status"])
         file.unlink()
     assert seen == ["calibrated", "out of date", "below its thresholds"]
@@ -342,13 +342,10 @@ def test_what_a_report_says_of_a_judge(tmp_path: Path) -> None:
         source = tmp_path / "mine.md"
 
     (tmp_path / "mine.calibration.json").write_text(made.to_json_text(), encoding="utf-8")
-    assert (
-        calibration.describe_calibration(ByRubric(), "mine", "polite/1", str(folder))["status"]
-        == "calibrated"
-    )
+    assert calibration.describe(ByRubric(), "mine", "polite/1", str(folder))["status"] == "calibrated"
     file.write_text("{", encoding="utf-8")
     with pytest.raises(UsageError, match="broken JSON"):
-        calibration.describe_calibration(Polite(), "polite", "polite/1", str(folder))
+        calibration.describe(Polite(), "polite", "polite/1", str(folder))
 
 
 WHOLE = {"schema": "pytest-llmops/calibration/1", "judge": "j", "version": "1", "date": "d", "labels": "l", "agrees": True,

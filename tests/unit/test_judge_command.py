@@ -13,7 +13,7 @@ from support.messages import check_message
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
 from pytest_llmops import cli
-from pytest_llmops.calibration import Calibration, calibration_path
+from pytest_llmops.calibration import Calibration
 from pytest_llmops.calibration.labels import read_labels
 from pytest_llmops.cli.judge_options import load_judge
 from pytest_llmops.judges.rubric import Rubric
@@ -221,7 +221,7 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     check_message(out[3])
     made = Calibration.load("polite.calibration.json")
     assert (made.judge, made.rates) == ("polite", Rates(tp=10, fn=0, fp=0, tn=10))
-    assert calibration_path("polite.md") == Path("polite.calibration.json")
+    assert Calibration.path_beside("polite.md") == Path("polite.calibration.json")
     assert not Path("labels.cassette.json").exists()
 
 

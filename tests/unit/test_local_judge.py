@@ -176,10 +176,10 @@ def test_its_calibration_is_kept_and_told_by_every_report(
         judge = JUDGES[name](model)
         calibration.judge_labelled_answers(judge, read_labels(LABELS))
     assert made.version == judge.version
-    assert calibration.calibration_status(judge, made, read_labels(LABELS)) == "calibrated"
-    standing = calibration.describe_calibration(object(), name, judge.version, str(tmp_path))
+    assert calibration.status(judge, made, read_labels(LABELS)) == "calibrated"
+    standing = calibration.describe(object(), name, judge.version, str(tmp_path))
     assert standing["status"] == "below its thresholds"
-    assert standing["text"] == calibration.format_calibration_status(judge, made)
+    assert standing["text"] == calibration.format_status(judge, made)
     assert str(standing["text"]).endswith(f"on {len(ROWS)} labels ({made.date}); below its thresholds")
 
 

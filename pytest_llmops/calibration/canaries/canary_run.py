@@ -239,6 +239,15 @@ def format_canary_summary(run: CanaryRun) -> str:
 
 def canary_run_to_json(run: CanaryRun) -> dict[str, Json]:
     """Return a canary run for a report: counts, and each canary that passed or has no verdict."""
+    kinds = dict.fromkeys(outcome.canary.kind for outcome in run.tried)
+    passed_by_kind = {
+        kind: [
+            outcome.passed
+            for outcome in run.tried
+            if outcome.canary.kind == kind and outcome.passed is not None
+        ]
+        for kind in kinds
+    }
     return {
         "status": run.status,
         "text": format_canary_summary(run),
@@ -249,7 +258,9 @@ def canary_run_to_json(run: CanaryRun) -> dict[str, Json]:
         "prescreened": sum(outcome.prescreened for outcome in run.tried),
         "right answers": run.controls,
         "right answers rejected": [_outcome_to_json(outcome) for outcome in run.rejected],
-        "by kind": _count_withstood_by_kind(run),
+        "by kind": {
+            kind: f"{passed.count(False)} of {len(passed)}" for kind, passed in passed_by_kind.items()
+        },
     }
 
 
@@ -262,12 +273,3 @@ def _outcome_to_json(outcome: CanaryOutcome) -> dict[str, Json]:
         "error": outcome.error,
     }
     return {key: value for key, value in fields.items() if value not in (None, "")}
-
-
-def _count_withstood_by_kind(run: CanaryRun) -> dict[str, Json]:
-    kinds = dict.fromkeys(outcome.canary.kind for outcome in run.tried)
-    return {
-        name: f"{sum(outcome.canary.kind == name and outcome.passed is False for outcome in run.tried)} of "
-        f"{sum(outcome.canary.kind == name and outcome.passed is not None for outcome in run.tried)}"
-        for name in kinds
-    }

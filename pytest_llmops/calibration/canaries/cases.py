@@ -18,8 +18,7 @@ from pytest_llmops._util.text_files import (
     canonical_json,
     fingerprint_parts,
     json_kind,
-    numbered_lines,
-    read_json,
+    read_json_lines,
     read_text,
 )
 from pytest_llmops.errors import CaseError
@@ -73,25 +72,18 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
         CaseError: There is no such file, a line is not such an object, an id is a duplicate, or there are no
             canaries besides controls; with file and line.
     """
-    try:
-        parsed = _parse_canaries(read_text(Path(path)))
-    except BadFile as error:
-        raise CaseError(error.what, path, error.line) from None
-    if all(canary.control for canary in parsed):
-        raise CaseError("expected at least one canary, an answer that a judge must not pass, got none", path)
-    return parsed
-
-
-def _parse_canaries(text: str) -> tuple[Canary, ...]:
     by_id: dict[str, Canary] = {}
-    for line, line_text in numbered_lines(text):
-        try:
-            canary = _parse_canary(as_mapping(read_json(line_text)))
-        except BadFile as error:
-            raise BadFile(error.what, line) from None
-        if canary.id in by_id:
-            raise BadFile(f"duplicate id {shorten_text(canary.id, 60)!r}", line)
-        by_id[canary.id] = canary
+    line: int | None = None
+    try:
+        for line, value in read_json_lines(read_text(Path(path))):  # noqa: B007 -- for the error
+            canary = _parse_canary(as_mapping(value))
+            if canary.id in by_id:
+                raise BadFile(f"duplicate id {shorten_text(canary.id, 60)!r}")  # noqa: TRY301 -- with the others
+            by_id[canary.id] = canary
+    except BadFile as error:
+        raise CaseError(error.what, path, error.line or line) from None
+    if all(canary.control for canary in by_id.values()):
+        raise CaseError("expected at least one canary, an answer that a judge must not pass, got none", path)
     return tuple(by_id.values())
 
 

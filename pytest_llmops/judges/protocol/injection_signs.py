@@ -34,7 +34,6 @@ INJECTION_SIGNS: dict[str, re.Pattern[str]] = {
     ),
     "hides characters": re.compile(r"[\u200b\u2060\u2066-\u2069\u202a-\u202e\ufeff]|[\U000e0000-\U000e007f]"),
 }
-"""The patterns by the words of the report."""
 
 
 def find_injection_signs(text: str) -> list[str]:

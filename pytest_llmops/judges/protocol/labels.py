@@ -41,7 +41,6 @@ VERDICT_LABELS = (
     "grade",
     "result",
 )
-"""Labels before the colon of a verdict."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,19 +142,15 @@ def reply_without_thinking(text: str) -> str:
     """
     if len(text) > MAX_REPLY:
         raise UnreadableReply(f"the reply has {len(text):,} characters: expected at most {MAX_REPLY:,}")
-    spoken = _drop_thinking(text)
-    if not spoken.strip():
+    if text.lstrip().startswith("<think>"):
+        _, end, text = text.rpartition("</think>")
+        if not end:
+            raise UnreadableReply(
+                "the reply was cut off before the verdict: only the model's thinking is there"
+            )
+    if not text.strip():
         raise UnreadableReply("the reply is empty")
-    return spoken
-
-
-def _drop_thinking(text: str) -> str:
-    if not text.lstrip().startswith("<think>"):
-        return text
-    _, end, spoken = text.rpartition("</think>")
-    if not end:
-        raise UnreadableReply("the reply was cut off before the verdict: only the model's thinking is there")
-    return spoken
+    return text
 
 
 _JSON_START = re.compile(r"""\{(?=\s*(?:["']|\w+\s*:(?!:)))""")

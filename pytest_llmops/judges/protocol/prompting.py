@@ -50,7 +50,6 @@ PROMPT_VARIABLES = ("data", "nonce", "form")
 """The variables of every judge's prompt; it must use ``data`` and ``form``."""
 VERDICT_TOOL = "verdict"
 CUT_OFF_REASONS = ("length", "max_tokens", "max_output_tokens", "model_context_window_exceeded")
-"""Finish reasons of a truncated reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

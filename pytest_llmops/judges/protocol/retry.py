@@ -39,9 +39,7 @@ def retry_rate_limited(ask: Callable[[], T]) -> T:
         try:
             return ask()
         except ModelError as error:
-            if error.kind != "rate_limit" or tape is None:
-                raise
-            if pace is not None and pace.gave_up:
+            if error.kind != "rate_limit" or tape is None or (pace is not None and pace.gave_up):
                 raise
             if not left or _FOR_GOOD.search(str(error)):
                 if pace is not None:

@@ -84,30 +84,24 @@ def load_cases(path: str | Path) -> tuple[Case, ...]:
         CaseError: The file is missing, of unknown type, not UTF-8 or empty, a line is broken, a value is missing or
             wrong, or an id is repeated; with file and line.
     """
+    cases: dict[str, tuple[Case, int]] = {}
+    line: int | None = None
     try:
-        cases = _parse_cases(Path(path))
+        for line, row in _read_rows(Path(path)):
+            case = _parse_case(as_mapping(row))
+            if case.id in cases:
+                raise BadFile(  # noqa: TRY301 -- with the others
+                    f"duplicate id {case.id!r} (first in line {cases[case.id][1]})"
+                )
+            cases[case.id] = case, line
     except BadFile as error:
-        raise CaseError(error.what, path, error.line) from None
+        raise CaseError(error.what, path, error.line or line) from None
     if not cases:
         raise CaseError("no case in the file: expected at least one", path)
-    return cases
-
-
-def _parse_cases(path: Path) -> tuple[Case, ...]:
-    cases: dict[str, tuple[Case, int]] = {}
-    for line, row in _read_rows(path):
-        try:
-            case = _parse_case(as_mapping(row))
-        except BadFile as error:
-            raise BadFile(error.what, line) from None
-        if case.id in cases:
-            raise BadFile(f"duplicate id {case.id!r} (first in line {cases[case.id][1]})", line)
-        cases[case.id] = case, line
     return tuple(case for case, _ in cases.values())
 
 
 def _read_rows(path: Path) -> Iterator[tuple[int, Json]]:
-    """Return an iterator over the file's cases, unchecked, with their lines."""
     readers = {
         ".jsonl": read_json_lines,
         ".yaml": _parse_yaml_rows,

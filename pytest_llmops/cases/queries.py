@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 CASE_FILES = (".jsonl", ".yaml", ".yml", ".csv")
 RELEVANT_KEY = "relevant"
-"""Key of a case with the ids that should be retrieved."""
 MAX_NAMED = 3
 """Wrong ids that an error names."""
 MAX_SUGGESTION_POOL = 5_000

@@ -12,9 +12,8 @@ import io
 import math
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from pytest_llmops._util.text_files import BadFile, decode_text, numbered_lines, read_bytes
 from pytest_llmops.errors import CaseError
@@ -28,16 +27,6 @@ MAX_BYTES = 2**30
 MAX_DIGITS = 9
 
 
-@dataclass(frozen=True, slots=True)
-class _LineFormat(Generic[N]):
-    """The fields of a line, and the field that is read as a number."""
-
-    fields: str
-    number: str
-    expected: str
-    parse_number: Callable[[str], N | None]
-
-
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     """Read judgements: query -> (document id -> grade), in the order of the file.
 
@@ -45,7 +34,8 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
         CaseError: The file is missing, not UTF-8 or empty, a line has too few fields, a grade is not a whole number,
             or a document is judged twice for a query; with file and line.
     """
-    return _read_trec_file(path, _QRELS_FORMAT)
+    expected = f"a whole number of at most {MAX_DIGITS} digits"
+    return _read_trec_file(path, "query iteration document grade", "grade", expected, _parse_grade)
 
 
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:
@@ -58,41 +48,37 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
         CaseError: The file is missing, not UTF-8 or empty, a line has too few fields, a score is not a finite number,
             or a document is ranked twice for a query; with file and line.
     """
-    return _read_trec_file(path, _RUN_FORMAT)
+    form = "query Q0 document rank score tag"
+    return _read_trec_file(path, form, "score", "a finite number", _parse_score)
 
 
-def _read_trec_file(path: str | Path, line_format: _LineFormat[N]) -> dict[str, dict[str, N]]:
+def _read_trec_file(
+    path: str | Path, form: str, number: str, expected: str, parse_number: Callable[[str], N | None]
+) -> dict[str, dict[str, N]]:
+    """Return query -> (document -> number) of lines of a form; ``number`` is the name of the number in it."""
     try:
-        rows = _parse_rows(_read_unpacked(Path(path)), line_format)
+        text = _read_unpacked(Path(path))
     except BadFile as error:
         raise CaseError(error.what, path, error.line) from None
-    if not rows:
-        raise CaseError(f"no line in the file: expected lines of the form {line_format.fields}", path)
-    return rows
-
-
-def _parse_rows(text: str, line_format: _LineFormat[N]) -> dict[str, dict[str, N]]:
     by_query: dict[str, dict[str, N]] = {}
-    fields = line_format.fields.split()
+    fields = form.split()
     for line, row in _split_lines(text):
         if len(row) < len(fields):
-            raise BadFile(
-                f"expected {line_format.fields}, got {len(row)} fields: {shorten_text(' '.join(row), 80)}",
-                line,
-            )
+            got = f"{len(row)} fields: {shorten_text(' '.join(row), 80)}"
+            raise CaseError(f"expected {form}, got {got}", path, line)
         query, document = row[0], row[2]
         values = by_query.setdefault(query, {})
         if document in values:
             what = f"query {shorten_text(query, 60)}: document {shorten_text(document, 60)} stands twice"
             first = next(n for n, other in _split_lines(text) if (other[0], other[2]) == (query, document))
-            raise BadFile(f"{what} (first in line {first})", line)
-        number = row[fields.index(line_format.number)]
-        value = line_format.parse_number(number)
+            raise CaseError(f"{what} (first in line {first})", path, line)
+        digits = row[fields.index(number)]
+        value = parse_number(digits)
         if value is None:
-            raise BadFile(
-                f"{line_format.number}: expected {line_format.expected}, got {shorten_text(number, 60)}", line
-            )
+            raise CaseError(f"{number}: expected {expected}, got {shorten_text(digits, 60)}", path, line)
         values[document] = value
+    if not by_query:
+        raise CaseError(f"no line in the file: expected lines of the form {form}", path)
     return by_query
 
 
@@ -127,9 +113,3 @@ def _parse_score(text: str) -> float | None:
     except ValueError:
         return None
     return score if math.isfinite(score) else None
-
-
-_QRELS_FORMAT = _LineFormat(
-    "query iteration document grade", "grade", f"a whole number of at most {MAX_DIGITS} digits", _parse_grade
-)
-_RUN_FORMAT = _LineFormat("query Q0 document rank score tag", "score", "a finite number", _parse_score)

@@ -74,7 +74,10 @@ def _parse_chunk(chunk: Any, number: int) -> Piece:
         text = next((chunk[key] for key in TEXT_KEYS if key in chunk), None)
         names, metadata = chunk, chunk.get("metadata")
     else:
-        text, metadata = _chunk_text(chunk), getattr(chunk, "metadata", None)
+        text, metadata = getattr(chunk, "page_content", None), getattr(chunk, "metadata", None)
+        if not isinstance(text, str):
+            content = getattr(chunk, "get_content", None)
+            text = content() if callable(content) else getattr(chunk, "text", None)
         names = {name: getattr(chunk, name, None) for name in (*ID_NAMES, *START_KEYS)}
         inner = getattr(chunk, "node", None)  # LlamaIndex's NodeWithScore
         names.update({key: getattr(inner, key, None) for key in START_KEYS if inner is not None})
@@ -87,13 +90,6 @@ def _parse_chunk(chunk: Any, number: int) -> Piece:
     stated = map(to_python_scalar, places)
     start = next((start for start in stated if isinstance(start, int) and not isinstance(start, bool)), None)
     return Piece(number, text, str(id_), start)
-
-
-def _chunk_text(chunk: Any) -> object:
-    if isinstance(getattr(chunk, "page_content", None), str):
-        return chunk.page_content
-    content = getattr(chunk, "get_content", None)
-    return content() if callable(content) else getattr(chunk, "text", None)
 
 
 def _describe_non_chunk(value: object) -> str:

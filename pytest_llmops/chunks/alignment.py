@@ -248,7 +248,6 @@ class _ChunkSearch:
         )
 
     def _min_reliable_length(self, run: MatchedRun, *, ends: bool) -> int:
-        """Return the length from which a run is not there by chance."""
         overlaps = ends and self._previous_start <= run.source < self._previous_end < run.source_end
         if overlaps or run.source == self._previous_end:
             return MIN_EQUAL_CHARS
@@ -266,7 +265,6 @@ class _ChunkSearch:
         return shared
 
     def _find_best_run(self, text: str, at: int, offset: int, done: int) -> MatchedRun:
-        """Return the nearest of the longest runs through a sample."""
         runs = self._runs_through_sample(text, at, offset, done)
         best = _nearest_long_run(runs, offset)
         # In repeated text the sample at the nearest place may begin up to three characters later in the run.
@@ -278,7 +276,6 @@ class _ChunkSearch:
         return best
 
     def _runs_through_sample(self, text: str, at: int, offset: int, done: int) -> list[MatchedRun]:
-        """Return the runs through the sample at ``at``, at its nearest places in the source."""
         places = self._sample_places.get(text[at : at + SAMPLE_CHARS], [])
         near = bisect_left(places, offset + at)
         runs = []

@@ -36,8 +36,20 @@ def parse_wordings(
     """
     answers = [_parse_answer(wording, where, document) for wording in _split_wordings(value, where)]
     for answer in answers:
-        if source is not None and answer.start is not None:
-            _check_answer_place(answer, where, source)
+        if source is None or answer.start is None:
+            continue
+        if answer.document not in source.names and (answer.document or len(source.names) > 1):
+            raise UsageError(
+                f"{where}: the answer has a place, but in which document? Expected its name under 'source', one of "
+                f"{shorten_text(', '.join(source.names), 120)}; got {shorten_text(repr(answer.document), 60)}"
+            )
+        start = answer.raw_start(source)
+        there = source.compact.raw[start : start + len(answer.text)]
+        if "".join(there.split()).casefold() != "".join(answer.text.split()).casefold():
+            raise UsageError(
+                f'{where}: expected "{shorten_text(answer.text, 60)}" at character {answer.start:,} of the source, '
+                f'got "{shorten_text(there, 60)}"; is it the source that the cases were made from?'
+            )
     return answers
 
 
@@ -69,18 +81,3 @@ def _parse_answer(value: object, where: str, document: object) -> Answer:
     if not isinstance(text, str) or not text.strip() or wrong_start or not isinstance(document, str):
         raise UsageError(f"{where}: {ANSWER_FORMS}, got {shorten_text(repr(value), 80)}")
     return Answer(text, start if isinstance(start, int) else None, document)
-
-
-def _check_answer_place(answer: Answer, where: str, source: Source) -> None:
-    if answer.document not in source.names and (answer.document or len(source.names) > 1):
-        raise UsageError(
-            f"{where}: the answer has a place, but in which document? Expected its name under 'source', one of "
-            f"{shorten_text(', '.join(source.names), 120)}; got {shorten_text(repr(answer.document), 60)}"
-        )
-    start = answer.raw_start(source)
-    there = source.compact.raw[start : start + len(answer.text)]
-    if "".join(there.split()).casefold() != "".join(answer.text.split()).casefold():
-        raise UsageError(
-            f'{where}: expected "{shorten_text(answer.text, 60)}" at character {answer.start:,} of the source, '
-            f'got "{shorten_text(there, 60)}"; is it the source that the cases were made from?'
-        )

@@ -44,12 +44,18 @@ def measure_span_recall(
     Returns:
         The result ``span_recall``, where higher is better; 0.0 without questions.
     """
-    texts = [" ".join(piece.text.split()).casefold() for piece in pieces]
-    joined, covered = _JoinedChunks(texts), _CoveredSpans(alignment)
+    # Joined for a single search.
+    joined = "\0".join(" ".join(piece.text.split()).casefold() for piece in pieces)
+    placed_chunks = alignment.placed if alignment else ()
+    runs = sorted((run.source, run.source_end) for placed in placed_chunks for run in placed.runs)
+    starts, ends = [start for start, _ in runs], list(accumulate((end for _, end in runs), max))
 
     def is_whole(answer: Answer) -> bool:
         span = _answer_span(answer, alignment)
-        return joined.contains_words(answer.text) if span is None else covered.covers(*span)
+        if span is None:
+            return _contains_words(joined, answer.text)
+        before = bisect_right(starts, span[0])
+        return before > 0 and ends[before - 1] >= span[1]
 
     faults = [
         Fault(name, _describe_missing_answer(answers[0], alignment))
@@ -66,33 +72,6 @@ def measure_span_recall(
     )
 
 
-class _JoinedChunks:
-    """The texts of all chunks joined, for a single search."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self._text = "\0".join(texts)
-
-    def contains_words(self, answer: str) -> bool:
-        # Without NUL, so that no answer matches across chunks.
-        text = " ".join(answer.replace("\0", " ").split()).casefold()
-        at = self._text.find(text)
-        while at >= 0:
-            if self._is_whole_words(at, at + len(text)):
-                return True
-            at = self._text.find(text, at + 1)
-        return False
-
-    def _is_whole_words(self, start: int, end: int) -> bool:
-        before, inner = self._text[max(0, start - 3) : start], self._text[start:end]
-        after = self._text[end : end + 2]
-        return not (
-            _WORD.match(before[-1:] + inner[:1])
-            or _WORD.match(inner[-1:] + after[:1])
-            or (inner[:1].isdigit() and _NUMBER_BEFORE.search(before))
-            or (inner[-1:].isdigit() and _NUMBER_AFTER.match(after))
-        )
-
-
 # Between two letters of a script with spaces, or two digits, no word ends.
 _WORD = re.compile(
     "[^\\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]{2}\\Z"
@@ -103,21 +82,22 @@ _NUMBER_BEFORE = re.compile(rf"(?:\d[{_NUMBER_SEPARATORS}]|(?:^|[^\w)\]%])[-\u22
 _NUMBER_AFTER = re.compile(rf"[{_NUMBER_SEPARATORS}]\d")
 
 
-class _CoveredSpans:
-    """The spans of the source that are whole in a chunk."""
-
-    def __init__(self, alignment: Alignment | None) -> None:
-        runs = sorted(
-            (run.source, run.source_end)
-            for placed in (alignment.placed if alignment else ())
-            for run in placed.runs
-        )
-        self._starts = [start for start, _ in runs]
-        self._ends = list(accumulate((end for _, end in runs), max))
-
-    def covers(self, start: int, end: int) -> bool:
-        before = bisect_right(self._starts, start)
-        return before > 0 and self._ends[before - 1] >= end
+def _contains_words(joined: str, answer: str) -> bool:
+    # Without NUL, so that no answer matches across chunks.
+    text = " ".join(answer.replace("\0", " ").split()).casefold()
+    start = joined.find(text)
+    while start >= 0:
+        end = start + len(text)
+        before, after = joined[max(0, start - 3) : start], joined[end : end + 2]
+        if not (
+            _WORD.match(before[-1:] + text[:1])
+            or _WORD.match(text[-1:] + after[:1])
+            or (text[:1].isdigit() and _NUMBER_BEFORE.search(before))
+            or (text[-1:].isdigit() and _NUMBER_AFTER.match(after))
+        ):
+            return True
+        start = joined.find(text, start + 1)
+    return False
 
 
 def _answer_span(answer: Answer, alignment: Alignment | None) -> tuple[int, int] | None:

@@ -51,21 +51,18 @@ def find_mojibake(text: str) -> Findings:
         (*match.span(), match[0].encode("cp1251").decode("utf-8")) for match in _CYRILLIC.finditer(text)
     )
     gbk = ((*match.span(), "") for match in _GBK.finditer(text))
-    yield from sorted((*_find_western_mojibake(text), *cyrillic, *gbk))
-
-
-def _find_western_mojibake(text: str) -> Findings:
+    western = []
     for match in _WESTERN.finditer(text):
         try:
             original = bytes(_BYTE[char] for char in match[0]).decode("utf-8")
         except UnicodeDecodeError:
             continue
         if len(original) > 1 or not _may_be_intended(text, match.start(), match[0], original):
-            yield match.start(), match.end(), original
+            western.append((*match.span(), original))
+    yield from sorted((*western, *cyrillic, *gbk))
 
 
 def _may_be_intended(text: str, start: int, garbled: str, original: str) -> bool:
-    """Return whether a letter with marks behind it may be correct text."""
     before = text[start - 1 : start] if start else ""
     if len(garbled) == len("Ã¼"):
         if garbled[0] in "ÂÃ":

@@ -13,46 +13,52 @@ from pytest_llmops.retrievers.base import to_python_scalar
 
 
 class ChunkThresholds(TypedDict, total=False):
-    """Thresholds of `assert_chunks`; None: record only."""
+    """Thresholds of `assert_chunks`; None: record only.
+
+    Attributes:
+        at_most_lost: 0: share of the source's characters that are in no chunk.
+        at_most_invented: 0: share of the chunks' characters that are not in the source.
+        at_most_out_of_order: 0: chunks that begin before the preceding chunk.
+        at_most_misplaced: 0: chunks that do not begin where they state (``start_index``, ``start_char_idx``).
+        at_most_empty: 0: chunks without a letter, digit or symbol.
+        at_most_changed_words: 0: places where two words of the source were joined, or a word was split.
+        at_most_cut_words: 0: share of chunk ends within a word or number.
+        at_most_cut_sentences: None: share of chunk ends within a sentence.
+        at_most_cut_tables: 0: chunks with rows of a table but not its header, or with a part of a row.
+        at_most_cut_code: 0: chunks with a part of a fenced code block.
+        at_most_duplicates: 0: share of chunks that repeat an earlier chunk.
+        at_most_near_duplicates: None: share of chunks that nearly repeat an earlier chunk.
+        at_most_boilerplate: None: share of the chunks' characters in lines that stand in many chunks.
+    """
 
     at_most_lost: float | None
-    """0: share of the source's characters that are in no chunk."""
     at_most_invented: float | None
-    """0: share of the chunks' characters that are not in the source."""
     at_most_out_of_order: int | None
-    """0: chunks that begin before the preceding chunk."""
     at_most_misplaced: int | None
-    """0: chunks that do not begin where they state (``start_index``, ``start_char_idx``)."""
     at_most_empty: int | None
-    """0: chunks without a letter, digit or symbol."""
     at_most_changed_words: int | None
-    """0: places where two words of the source were joined, or a word was split."""
     at_most_cut_words: float | None
-    """0: share of chunk ends within a word or number."""
     at_most_cut_sentences: float | None
-    """None: share of chunk ends within a sentence."""
     at_most_cut_tables: int | None
-    """0: chunks with rows of a table but not its header, or with a part of a row."""
     at_most_cut_code: int | None
-    """0: chunks with a part of a fenced code block."""
     at_most_duplicates: float | None
-    """0: share of chunks that repeat an earlier chunk."""
     at_most_near_duplicates: float | None
-    """None: share of chunks that nearly repeat an earlier chunk."""
     at_most_boilerplate: float | None
-    """None: share of the chunks' characters in lines that stand in many chunks."""
 
 
 class ChunkLimits(ChunkThresholds, total=False):
-    """Limits of chunks and overlaps; what has no limit is not measured."""
+    """Limits of chunks and overlaps; what has no limit is not measured.
+
+    Attributes:
+        at_least_chars: Of each chunk except the last of a document, with white space.
+        at_least_overlap_chars: Shared by neighbouring chunks of a document.
+    """
 
     at_least_chars: int | None
-    """Of each chunk except the last of a document, with white space."""
     at_most_chars: int | None
     at_least_tokens: int | None
     at_most_tokens: int | None
     at_least_overlap_chars: int | None
-    """Shared by neighbouring chunks of a document."""
     at_most_overlap_chars: int | None
     at_least_overlap_tokens: int | None
     at_most_overlap_tokens: int | None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from pytest_llmops import __version__
 from pytest_llmops.cli.commands import EXIT_PROBLEM, EXIT_USAGE
+from pytest_llmops.cli.output import print_error
 from pytest_llmops.errors import LLMOpsError, UsageError
 
 GROUPS = ("cassettes", "judge", "semantic")
@@ -78,7 +79,5 @@ def _run_command(argv: Sequence[str] | None) -> int:
 
 
 def _report_error(text: str, status: int) -> int:
-    from pytest_llmops.cli.output import print_error
-
     print_error(text)
     return status

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pytest_llmops.cassettes import store
 from pytest_llmops.errors import CassetteError, UsageError, format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
-
-if TYPE_CHECKING:
-    from pytest_llmops.cassettes.store import Interaction
-    from pytest_llmops.protocols import Call
+from pytest_llmops.protocols import Call
+from pytest_llmops.recorder import Exchange
+from pytest_llmops.trace import read_call
+from pytest_llmops.wire.body import unfold_body
 
 SHORT_LIMIT, LONG_LIMIT = 200, 20_000
 """Characters that are shown of a message: of all interactions, and of those that a key selects."""
@@ -29,8 +30,6 @@ def format_cassette(path: Path, key: str = "") -> Iterator[str]:
         CassetteError: The cassette cannot be read.
         UsageError: It is a cassette of another recorder, or no interaction has such a key.
     """
-    from pytest_llmops.cassettes import store
-
     if path.suffix != ".json":
         raise UsageError(
             f"{path}: expected a cassette of pytest-llmops (.json); llmops cassettes import converts cassettes of other recorders"
@@ -47,7 +46,7 @@ def format_cassette(path: Path, key: str = "") -> Iterator[str]:
         yield from _format_interaction(interaction, LONG_LIMIT if key else SHORT_LIMIT)
 
 
-def _format_interaction(interaction: Interaction, limit: int) -> Iterator[str]:
+def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[str]:
     request = interaction.request
     yield f"{shorten_text(interaction.by, 200)}  {shorten_text(request['method'], 20)} {shorten_text(request['url'], 300)}  key {shorten_text(interaction.key, 40)}"
     request_printed = False
@@ -67,10 +66,6 @@ def _format_interaction(interaction: Interaction, limit: int) -> Iterator[str]:
 
 
 def _parse_call(request: dict[str, Any], answer: dict[str, Any]) -> Call:
-    from pytest_llmops.recorder import Exchange
-    from pytest_llmops.trace import read_call
-    from pytest_llmops.wire.body import unfold_body
-
     try:
         request_body: object = json.loads(unfold_body(request["body"]))
     except (ValueError, RecursionError):
@@ -92,8 +87,6 @@ def _parse_call(request: dict[str, Any], answer: dict[str, Any]) -> Call:
 
 
 def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator[str]:
-    from pytest_llmops.wire.body import unfold_body
-
     yield _format_field(
         "model",
         f"{shorten_text(call.model or '(none)', 100)} ({shorten_text(call.provider, 40)}, {shorten_text(call.endpoint, 100)})",
@@ -106,22 +99,18 @@ def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator
             "asked", f"{shorten_text(last.role, 40)}: {shorten_text(last.content, limit)}{note}"
         )
         return
-    body = unfold_body(request["body"]).decode("utf-8", "backslashreplace")
-    if body:
+    if body := unfold_body(request["body"]).decode("utf-8", "backslashreplace"):
         yield _format_field("asked", shorten_text(body, limit))
 
 
 def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[str]:
-    from pytest_llmops.wire.body import unfold_body
-
     if call.output:
         yield _format_field("says", shorten_text(call.output, limit))
     for tool in call.tool_calls:
         yield _format_field("calls", f"{shorten_text(tool.name, 100)} {shorten_text(tool.arguments, limit)}")
     if not call.output and not call.tool_calls:
-        body = unfold_body(answer["body"])
-        text = body.decode("utf-8", "backslashreplace")
-        yield _format_field("answers", f"{shorten_text(text, limit)}" if text else "nothing")
+        text = unfold_body(answer["body"]).decode("utf-8", "backslashreplace")
+        yield _format_field("answers", shorten_text(text, limit) if text else "nothing")
     status = [str(call.status)]
     if call.finish_reason:
         status.append(f"finished: {shorten_text(call.finish_reason, 60)}")

@@ -57,18 +57,13 @@ def add_cassettes_group(groups: Any) -> None:
     )
     show.add_argument("file", type=Path, metavar="FILE", help="a cassette")
     show.add_argument("--key", metavar="KEY", help="only interactions whose key starts with this, at length")
-    _add_import_command(commands)
-
-
-def _add_import_command(commands: Any) -> None:
-    command = add_command(
+    add = add_command(
         commands,
         "import",
         _import_cassettes,
         "convert cassettes of vcrpy, pytest-recording, pytest-vcr, cassetter and other recorders",
         "cassettes/test_a/test_x[id].yaml becomes cassettes/test_a/test_x/id.json; the source stays.",
-    )
-    add = command.add_argument
+    ).add_argument
     add("paths", type=Path, nargs="+", metavar="FILE_OR_FOLDER", help="what to read")
     add("--to", type=Path, metavar="FOLDER", help="folder to write to (default: the folder of each file)")
     add("--errors", action="store_true", help="also import answers with status 401, 429, 5xx and the like")
@@ -93,12 +88,6 @@ def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
 
 
 def _read_usage(args: argparse.Namespace, root: Path) -> RunUsage | None:
-    """Return the usage record of the last run; None if there is none.
-
-    Raises:
-        CassetteError: The record cannot be read.
-        UsageError: The file that ``--usage`` names is missing.
-    """
     from pytest_llmops.cassettes.audit import RunUsage
 
     path = args.usage or root / USAGE_RECORD
@@ -142,17 +131,18 @@ def _print_check_json(result: AuditResult, usage: RunUsage | None) -> None:
     run = None
     if usage is not None:
         run = {"created": usage.created, "complete": usage.complete, "green": usage.green, "root": usage.root}
-    document = {
-        "clean": result.clean,
-        "run": run,
-        "cassettes": len(result.files),
-        "interactions": sum(file.interactions for file in result.files),
-        "oldest": result.oldest,
-        "oldest_age_days": _age_in_days(result.oldest),
-        **asdict(result),
-        "files": [{**asdict(file), "age_days": _age_in_days(file.recorded)} for file in result.files],
-    }
-    print_json(document)
+    print_json(
+        {
+            "clean": result.clean,
+            "run": run,
+            "cassettes": len(result.files),
+            "interactions": sum(file.interactions for file in result.files),
+            "oldest": result.oldest,
+            "oldest_age_days": _age_in_days(result.oldest),
+            **asdict(result),
+            "files": [{**asdict(file), "age_days": _age_in_days(file.recorded)} for file in result.files],
+        }
+    )
 
 
 def _age_in_days(day: str) -> int | None:
@@ -229,7 +219,6 @@ def _print_totals(result: AuditResult) -> None:
 
 
 def _describe_usage(result: AuditResult, usage: RunUsage | None) -> str:
-    """Return on which run the check is based, or why it cannot find stale answers or orphans."""
     if usage is None:
         return "stale answers and orphans are unknown: no record of a run here; run pytest"
     if not result.judged:
@@ -251,8 +240,7 @@ def _prune_cassettes(args: argparse.Namespace) -> int:
     drop, remove = ("would drop", "would remove") if args.dry_run else ("dropped", "removed")
     for problem in done.left:
         print_error(f"left alone: {problem.file}: {problem.why}")
-    width = len(remove) + 2
-    _print_stale(done.dropped, drop, width)
+    _print_stale(done.dropped, drop, len(remove) + 2)
     for file in done.removed:
         print_line(f"{colour_text(remove, YELLOW)}  {_format_path(file)}")
     answers = format_count(sum(entry.n for entry in done.dropped), "stale answer")

@@ -28,7 +28,6 @@ INI_NAMES = (
     "tox.ini",
     "setup.cfg",
 )
-"""Configuration files of pytest, in its order."""
 
 
 def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:

@@ -114,7 +114,6 @@ def _add_threshold_options(command: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def _flags_in_errors() -> Iterator[None]:
-    """Name the command's flags in errors that name Python arguments."""
     try:
         yield
     except UsageError as error:
@@ -178,8 +177,7 @@ def _read_labels(args: argparse.Namespace) -> Labels:
     labels = read_labels(args.labels)
     if problem := why_invalid_labels(labels):
         raise CaseError(problem, labels.path)
-    labelled_count = len(labels.labelled)
-    if labelled_count < args.at_least_labels:
+    if (labelled_count := len(labels.labelled)) < args.at_least_labels:
         raise UsageError(
             f"{labels.path}: expected at least {args.at_least_labels:,} labelled answers, got {labelled_count:,}: a kappa of so few is luck; label more, "
             f"or say --at-least-labels {labelled_count} on purpose"
@@ -258,7 +256,5 @@ def _print_calibration(
         print_line(f"{shorten_text(name, 40)}: kappa {kappa}, {dimension_figures.compared:,} answers")
     print_line()
     head, *rows = format_confusion_table(figures.table) if figures.table.classes else [""]
-    print_line(colour_text(head, DIM))
-    for row in rows:
-        print_line(row)
-    print_line()
+    for line in (colour_text(head, DIM), *rows, ""):
+        print_line(line)

@@ -200,7 +200,6 @@ def _check_export_options(args: argparse.Namespace) -> None:
 
 
 def _select_answers(verdicts: Sequence[Judgement], args: argparse.Namespace) -> Iterator[JudgedAnswer]:
-    """Yield the run's answers with the verdicts of the judge that ``--judge`` names, or of all."""
     names = {verdict.judge for verdict in verdicts}
     if args.judge is not None and args.judge not in names:
         raise UnknownName("judge", args.judge, names, where=f"judges of {args.run_file}")
@@ -303,7 +302,6 @@ def _write_answers(args: argparse.Namespace, answers: Sequence[JudgedAnswer], ru
 
 
 def _select_new_rows(file: LabelFile, rows: Sequence[dict[str, Json]]) -> list[dict[str, Json]]:
-    """Return the rows whose id is not in the file; an id with another answer is an error."""
     from pytest_llmops.calibration.labels import parse_answer
     from pytest_llmops.cli.label_files import describe_difference
 

@@ -26,7 +26,6 @@ ENOUGH_LABELS, ENOUGH_PER_LABEL = 100, 50
 """Labels that a calibration needs: in all, and of each value (docs/calibration.md)."""
 SOLE_RATER = "1"
 """The rater's name in `pytest_llmops.calibration.labels` where the file has one label without a name."""
-EXPECTED_FORMS = {"pass or fail": "true or false", "number": "a number", "name": "a name"}
 
 
 def add_import_labels_command(commands: Any) -> None:
@@ -108,7 +107,6 @@ class LabelMerge:
         self.lines[existing.line - 1] = f"{mark}{format_json_line(value).rstrip()}{end}"
 
     def _check_row(self, path: Path, row: LabelRow, existing: LabelRow, labels: Mapping[str, Label]) -> None:
-        """Check that a row is the same answer as in the file, and that no rater has another label there."""
         from pytest_llmops.cli.label_files import describe_difference
 
         name = shorten_text(row.answer.id, 60)
@@ -170,13 +168,14 @@ def _import_labels(args: argparse.Namespace) -> int:
         labels = _read_merged_labels(merge) if filled or labelled else None
         if merge.new or merge.joined:
             write_output_file(args.into, merge.text)
-    into = format_path(args.into)
-    taken = len(merge.new) + merge.joined
-    parts = [f"{format_count(taken, 'label')} taken into {into}"] if taken else ["nothing taken"]
-    parts += [f"{merge.joined:,} of them to answers that are in it"] if merge.joined else []
-    parts += [f"{merge.known:,} already there"] if merge.known else []
-    parts += [f"{len(source.rows) - len(filled):,} still empty"]
-    print_line(f"{format_path(args.filled)}: {', '.join(parts)}")
+    into, taken = format_path(args.into), len(merge.new) + merge.joined
+    parts = [
+        f"{format_count(taken, 'label')} taken into {into}" if taken else "nothing taken",
+        f"{merge.joined:,} of them to answers that are in it" if merge.joined else "",
+        f"{merge.known:,} already there" if merge.known else "",
+        f"{len(source.rows) - len(filled):,} still empty",
+    ]
+    print_line(f"{format_path(args.filled)}: {', '.join(filter(None, parts))}")
     if labels is not None:
         _print_label_counts(into, labels)
     return 0
@@ -223,8 +222,7 @@ def _select_filled_rows(source: LabelFile, rater: str | None) -> Iterator[LabelR
 def _check_label_kinds(
     merge: LabelMerge, labelled: Sequence[LabelRow], source: LabelFile, filled: Sequence[LabelRow]
 ) -> None:
-    """Check that all labels are of one kind, and that labels of a judge with a scale are on it."""
-    from pytest_llmops.calibration.labels import label_kind
+    from pytest_llmops.calibration.labels import KIND_EXAMPLES, label_kind
 
     if not filled:
         return
@@ -239,7 +237,7 @@ def _check_label_kinds(
             if scale and not is_on_scale:
                 expected = f'true, false, "pass", "fail" or a number from {scale[0]:g} to {scale[1]:g}'
             elif label_kind(label) != kind:
-                expected = f"{EXPECTED_FORMS[kind]} as in {first_path}:{first.line}"
+                expected = f"{KIND_EXAMPLES[kind]} as in {first_path}:{first.line}"
             else:
                 continue
             raise CaseError(
@@ -288,7 +286,6 @@ def _read_merged_labels(merge: LabelMerge) -> Labels:
 
 
 def _print_label_counts(into: str, labels: Labels) -> None:
-    """Print how many answers have which label by majority, and how many more a calibration needs."""
     from pytest_llmops.calibration.agreement import majority_label
 
     agreed = [majority_label(row, labels.kind) for row in labels.labelled]
@@ -323,7 +320,6 @@ def _format_missing_labels(kind: LabelKind, counts: Mapping[str, int]) -> str:
 
 
 def _format_label(label: Label) -> str:
-
     if isinstance(label, bool):
         return "pass" if label else "fail"
     return (

@@ -206,7 +206,6 @@ def _find_built_in_judge(selection: RescorableOutputs) -> str:
 
 
 def _reuse_recorded_model(active_recorder: Recorder, judge: Judge, outputs: Sequence[Output]) -> None:
-    """Use the run's model if neither the command line, the settings nor the rubric names a model."""
     settings = active_recorder.settings
     models = {output.model for output in outputs if output.old is not None}
     rubric = getattr(judge, "rubric", None)

@@ -22,9 +22,7 @@ from pytest_llmops.measurement import Json, shorten_text
 
 JSONL, CSV = ".jsonl", ".csv"
 COLUMNS = ("id", "question", "answer", "reference", "contexts", "family", "scale", "human")
-"""Columns of a new table, in this order."""
 JSON_COLUMNS = frozenset({"contexts", "scale", "judge"})
-"""Columns whose cells hold JSON."""
 BOM = "\ufeff"
 MAX_CELL_LENGTH = 32_767
 """Characters that a spreadsheet keeps of a cell; it drops the rest silently."""
@@ -105,10 +103,9 @@ def read_label_file(path: Path) -> LabelFile:
     label_file = _parse_csv(path, lines) if path.suffix == CSV else _parse_jsonl(path, lines)
     first: dict[str, int] = {}
     for row in label_file.rows:
-        if row.answer.id in first:
-            what = f"duplicate id {shorten_text(row.answer.id, 60)!r} (first in line {first[row.answer.id]})"
+        if (line := first.setdefault(row.answer.id, row.line)) != row.line:
+            what = f"duplicate id {shorten_text(row.answer.id, 60)!r} (first in line {line})"
             raise CaseError(what, path, row.line)
-        first[row.answer.id] = row.line
     return label_file
 
 

@@ -36,8 +36,6 @@ class JudgeResponse:
 
 @dataclass(slots=True)
 class _ReplayedJudge:
-    """A judge that returns a verdict it has given already, for `assert_judge_score` to measure."""
-
     response: JudgeResponse
 
     @property

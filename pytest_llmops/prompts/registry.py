@@ -140,7 +140,13 @@ class Prompts:
         stems = [file.removesuffix(SUFFIX) for file in files if _is_version(file)]
         if not stems:
             raise UnknownName("prompt", name, self.names(), where=f"looked in {self.folder}")
-        return tuple(sorted(stems, key=_version_sort_key))
+        # Split by digits: texts have even indexes, numbers odd ones, so that equal types are compared.
+        parts = {stem: re.split(r"([0-9]+)", stem) for stem in stems}
+        order = {
+            stem: [int(part) if index % 2 else part for index, part in enumerate(split)]
+            for stem, split in parts.items()
+        }
+        return tuple(sorted(stems, key=lambda stem: (order[stem], stem)))
 
     def aliases(self, name: str) -> dict[str, str]:
         """Return the version of each alias of a prompt; empty without an aliases.toml.
@@ -154,8 +160,18 @@ class Prompts:
         if not path.exists():
             return {}
         aliases = _read_aliases_file(path)
-        for alias, version in aliases.items():
-            _check_alias(alias, version, versions, path)
+        for alias, target in aliases.items():
+            short_alias = shorten_text(alias, 60)
+            if not isinstance(target, str):
+                what = f"expected the name of a version in quotes, got {json_kind(target)}"
+                raise _prompt_error(f"alias {short_alias!r}: {what}", path)
+            if alias in versions or not alias.strip():
+                what = f"expected a name that no version has; versions are {format_name_list(versions)}"
+                raise _prompt_error(f"alias {short_alias!r}: {what}", path)
+            if target not in versions:
+                near = _suggest_name(target, versions, "did you mean")
+                what = f"alias {short_alias!r} points to {shorten_text(target, 60)!r}, which does not exist{near}"
+                raise _prompt_error(f"{what}; versions are {', '.join(versions)}", path)
         return {alias: str(version) for alias, version in aliases.items()}
 
     def resolve(self, name: str, version_or_alias: str = "") -> str:
@@ -231,33 +247,29 @@ def read_prompt(path: Path, *, name: str, version: str) -> Prompt:
             an invalid template, variables that do not match; gives the line.
     """
     try:
-        return _read_version_file(path, name, version)
+        text = read_text(path)
+        if not text.strip():
+            raise BadFile("the file is empty: write the prompt into it")  # noqa: TRY301 -- with the others
+        front, body, first_line = split_front_matter(text)
+        head = read_front_matter(front)
+        sections = split_sections(body, first_line)
+        variables = read_variables(head)
+        _check_variable_use(variables, sections, head.lines.get("variables"))
+        schema, schema_text = read_output_schema(head, path)
+        return Prompt(
+            name=name,
+            version=version,
+            path=path,
+            fingerprint=fingerprint_parts(text, schema_text),
+            sections=sections,
+            variables=variables,
+            params=read_params(head),
+            description=head.text("description"),
+            model=head.text("model"),
+            output_schema=schema,
+        )
     except BadFile as error:
         raise _prompt_error(error.what, path, error.line) from None
-
-
-def _read_version_file(path: Path, name: str, version: str) -> Prompt:
-    text = read_text(path)
-    if not text.strip():
-        raise BadFile("the file is empty: write the prompt into it")
-    front, body, first_line = split_front_matter(text)
-    head = read_front_matter(front)
-    sections = split_sections(body, first_line)
-    variables = read_variables(head)
-    _check_variable_use(variables, sections, head.lines.get("variables"))
-    schema, schema_text = read_output_schema(head, path)
-    return Prompt(
-        name=name,
-        version=version,
-        path=path,
-        fingerprint=fingerprint_parts(text, schema_text),
-        sections=sections,
-        variables=variables,
-        params=read_params(head),
-        description=head.text("description"),
-        model=head.text("model"),
-        output_schema=schema,
-    )
 
 
 def _check_variable_use(declared: tuple[str, ...], sections: Iterable[Section], line: int | None) -> None:
@@ -287,32 +299,9 @@ def _read_aliases_file(path: Path) -> dict[str, object]:
         raise _prompt_error(what, path, int(match[1]) if match else None) from None
 
 
-def _check_alias(alias: str, target: object, versions: tuple[str, ...], path: Path) -> None:
-    short_alias = shorten_text(alias, 60)
-    if not isinstance(target, str):
-        raise _prompt_error(
-            f"alias {short_alias!r}: expected the name of a version in quotes, got {json_kind(target)}", path
-        )
-    if alias in versions or not alias.strip():
-        raise _prompt_error(
-            f"alias {short_alias!r}: expected a name that no version has; versions are {format_name_list(versions)}",
-            path,
-        )
-    if target not in versions:
-        near = _suggest_name(target, versions, "did you mean")
-        what = f"alias {short_alias!r} points to {shorten_text(target, 60)!r}, which does not exist{near}"
-        raise _prompt_error(f"{what}; versions are {', '.join(versions)}", path)
-
-
 def _is_version(file: str) -> bool:
     stem = file.removesuffix(SUFFIX)
     return file.endswith(SUFFIX) and not file.startswith(".") and stem.lower() != "readme"
-
-
-def _version_sort_key(version: str) -> tuple[list[str | int], str]:
-    # Split by digits: texts have even indexes, numbers odd ones, so that equal types are compared.
-    parts = re.split(r"([0-9]+)", version)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], version
 
 
 def _suggest_name(name: str, names: Iterable[str], words: str) -> str:

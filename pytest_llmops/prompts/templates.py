@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -68,20 +68,16 @@ def split_sections(body: str, first_line: int = 1) -> tuple[Section, ...]:
         if heading is None:
             lines.append(line)
             continue
-        if role is not None or any(text.strip() for text in lines):
-            sections.append(_trim_section(role or "user", lines, start))
+        filled = [index for index, text in enumerate(lines) if text.strip()]
+        if filled:
+            text = "\n".join(lines[filled[0] : filled[-1] + 1])
+            sections.append(Section(role or "user", text, start + filled[0]))
+        elif role is not None:
+            raise BadFile(f"the section {role!r} has no content", start - 1)
         role, lines, start = heading, [], number + 1
     if not sections:
         raise BadFile("the body has no content: write the prompt below the front matter")
     return tuple(sections)
-
-
-def _trim_section(role: Role, lines: Sequence[str], start: int) -> Section:
-    filled = [index for index, line in enumerate(lines) if line.strip()]
-    if not filled:
-        raise BadFile(f"the section {role!r} has no content", start - 1)
-    first, last = filled[0], filled[-1]
-    return Section(role, "\n".join(lines[first : last + 1]), start + first)
 
 
 def used_variables(section: Section) -> frozenset[str]:

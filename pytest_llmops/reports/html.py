@@ -175,8 +175,6 @@ def _group_by_file(run: Run) -> list[_TestFile]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ReviewRow:
-    """A verdict that a person should look at."""
-
     id: str
     case: str
     test: str
@@ -300,8 +298,6 @@ class _MatrixCell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _MatrixTable:
-    """A matrix as it is shown."""
-
     test: str
     prompt: str
     columns: Sequence[_MatrixColumn]
@@ -352,7 +348,6 @@ def _score_trend(before: Measurement | None, here: Measurement) -> str:
 
 
 def _metadata_tables(meta: Mapping[str, Json]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return what is known of the run, as titled tables."""
     plain = {key: value for key, value in meta.items() if not isinstance(value, Mapping)}
     tables = []
     for title, rows in (("run", plain), *meta.items()):

@@ -186,6 +186,11 @@ class CaseView:
             )
             for label, text in _iter_distinct_texts(kind, record.measurements, key, first)
         ]
+        app = [call for call in record.calls if call.purpose == "app"]
+        cost = count_traffic(app).known_usd
+        times = [call.latency_s for call in app if call.latency_s is not None]
+        used = [format_amount(cost, "USD")] if cost is not None else []
+        used += [format_amount(sum(times), "s")] if times else []
         judge = " --llm-judge" if record.fact("judge") or any(map(is_judged, record.measurements)) else ""
         scores = [ScoreView.build(measurement, texts) for measurement in record.measurements]
         reasons = "; ".join(judgement.reason for judgement in select_for_review([record]))
@@ -197,7 +202,7 @@ class CaseView:
             blame=describe_weak_half(record),
             review=shorten_text(reasons, MAX_NAME),
             version=shorten_text(prompt.version or prompt.alias, 40),
-            used=" · ".join(_iter_usage(record.calls)),
+            used=" · ".join(used),
             message=visible_text(message) if message else None,
             texts=parts,
             scores=scores,
@@ -212,16 +217,6 @@ class CaseView:
 def case_id(nodeid: str) -> str:
     """Return the anchor of a test in the report: the same test has the same one in every run."""
     return "case-" + hashlib.sha256(nodeid.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-
-
-def _iter_usage(calls: Sequence[Call]) -> Iterator[str]:
-    app = [call for call in calls if call.purpose == "app"]
-    cost = count_traffic(app).known_usd
-    if cost is not None:
-        yield format_amount(cost, "USD")
-    times = [call.latency_s for call in app if call.latency_s is not None]
-    if times:
-        yield format_amount(sum(times), "s")
 
 
 def _iter_distinct_texts(

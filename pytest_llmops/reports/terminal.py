@@ -79,8 +79,6 @@ def summary_lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Page:
-    """Lay out text for a terminal of some width, with or without characters beyond ASCII."""
-
     ascii: bool
     width: int
 
@@ -264,12 +262,7 @@ class _Summary:
         return self.page.fact("blame", "; ".join(parts), "red") if parts else []
 
     def traffic_lines(self) -> list[Line]:
-        page, used, latency, cassettes = (
-            self.page,
-            self.totals.traffic,
-            self.totals.latency,
-            self.totals.cassettes,
-        )
+        page, used, latency = self.page, self.totals.traffic, self.totals.latency
         lines: list[Line] = []
         if used.calls:
             tokens = "unknown: no call says how many"
@@ -287,8 +280,8 @@ class _Summary:
             times = f"p50 {format_amount(latency.p50, 's')}, p95 {format_amount(latency.p95, 's')}"
             calls = format_count(latency.n, "call")
             lines += page.fact("latency", f"{times} ({calls} of the application, as recorded)")
-        if cassettes.files:
-            lines += page.fact("cassettes", cassettes.count_words, cassettes.style)
+        if self.totals.cassettes.files:
+            lines += page.fact("cassettes", self.totals.cassettes.count_words, self.totals.cassettes.style)
         if self.totals.budget:
             lines += page.fact("budget", self.totals.budget)
         return lines

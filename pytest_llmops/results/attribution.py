@@ -12,9 +12,7 @@ Half: TypeAlias = Literal["good", "bad", "not judged"]
 
 RETRIEVAL_PREFIX = "retrieval."
 NOT_QUALITY_METRICS = frozenset({"retrieval.latency"})
-"""Measurements of a search, but not of the hits."""
 GENERATION_PREFIXES = ("grounding.", "semantic", "judge.", "text.", "schema", "score.")
-"""Prefixes of the names of measurements of an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,27 +121,17 @@ def iter_fair_comparisons(
         return name, frozenset(keys if name in several else ())
 
     for (_, wanted), group in group_by(records, comparison).items():
-        kept, left_out = _split_complete_rows(group, wanted, axis)
-        if kept:
-            yield kept, left_out
+        rows = group_by(group, lambda record: (function_name(record), *row_key(record, axis))).values()
+        complete = [
+            row
+            for row in rows
+            if {side_key(record, axis) for record in row if record.outcome != "skipped"} >= wanted
+        ]
+        ids = {id(record) for row in complete for record in row}
+        if ids:
+            yield [record for record in group if id(record) in ids], len(rows) - len(complete)
         elif axis == "prompt":
             yield group, 0
-
-
-def _split_complete_rows(
-    group: list[TestRecord], wanted: frozenset[tuple[str, ...]], axis: Axis
-) -> tuple[list[TestRecord], int]:
-    """Return the tests of the rows that ran on all sides, and how many rows did not."""
-    rows = group_by(group, lambda record: (function_name(record), *row_key(record, axis)))
-    kept = [
-        record
-        for ran in rows.values()
-        if {side_key(record, axis) for record in ran if record.outcome != "skipped"} >= wanted
-        for record in ran
-    ]
-    ids = {id(record) for record in kept}
-    left_out = sum(id(ran[0]) not in ids for ran in rows.values())
-    return [record for record in group if id(record) in ids], left_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,15 +148,8 @@ class UnevenMetrics:
 
     def counts_measurement(self, record: TestRecord, measurement: Measurement) -> bool:
         """Return whether a measurement counts in a mean."""
-        return (
-            not self.parts
-            or (
-                id(record),
-                metric_key(measurement),
-                measurement.label,
-            )
-            not in self.parts
-        )
+        part = (id(record), metric_key(measurement), measurement.label)
+        return part not in self.parts
 
 
 def metric_key(measurement: Measurement) -> MetricKey:
@@ -186,7 +169,7 @@ def find_uneven_metrics(rows: Iterable[Sequence[TestRecord]]) -> UnevenMetrics:
         values = [_count_values(record) for record in ran]
         uneven = {
             part
-            for part in dict.fromkeys(part for counts in values for part in counts)
+            for part in {part for counts in values for part in counts}
             if len({counts.get(part) for counts in values}) > 1 or values[0].get(part) is None
         }
         parts |= {(id(record), *part) for record in ran for part in uneven}
@@ -202,7 +185,6 @@ def find_uneven_metrics(rows: Iterable[Sequence[TestRecord]]) -> UnevenMetrics:
 
 
 def _count_values(record: TestRecord) -> dict[tuple[MetricKey, str], int | None]:
-    """Return how many values a test has by metric and label; None: a value could not be scored."""
     counts: dict[tuple[MetricKey, str], int | None] = {}
     for measurement in record.measurements:
         part = metric_key(measurement), measurement.label

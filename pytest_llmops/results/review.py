@@ -6,34 +6,21 @@ a pair or the judges of a panel disagree. Only records are read: no judge is cal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
 from pytest_llmops.results.details import CaseFacts, JudgeVerdict, MeasurementDetail, read_detail
+
+if TYPE_CHECKING:
+    from pytest_llmops.results.run import TestRecord
 
 ReviewReason: TypeAlias = Literal[
     "could not be scored", "orders disagree", "judges disagree", "low confidence", "speaks to its judge"
 ]
 
 MAX_REASON_CHARS = 200
-
-
-class RecordLike(Protocol):
-    """The part of a test's record that is read."""
-
-    @property
-    def nodeid(self) -> str:
-        """Name of the test."""
-
-    @property
-    def measurements(self) -> Sequence[Measurement]:
-        """All that the test measured."""
-
-    @property
-    def facts(self) -> Mapping[str, Json]:
-        """What else is known of the test: ``case`` has the id and family."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +84,7 @@ class Judgement:
         }
 
 
-def select_for_review(records: Iterable[RecordLike]) -> tuple[Judgement, ...]:
+def select_for_review(records: Iterable[TestRecord]) -> tuple[Judgement, ...]:
     """Return the verdicts that a person should review, the least sure first.
 
     Verdicts without a score and pairs whose orders disagree come first, then the rest by the judge's confidence;
@@ -120,7 +107,7 @@ def sort_by_doubt(judgements: Iterable[Judgement]) -> tuple[Judgement, ...]:
     return tuple(sorted(judgements, key=certainty))
 
 
-def collect_judgements(records: Iterable[RecordLike]) -> tuple[Judgement, ...]:
+def collect_judgements(records: Iterable[TestRecord]) -> tuple[Judgement, ...]:
     """Return all verdicts of judges on answers, in the order of the run.
 
     Verdicts on something else (contexts, a judge's agreement with human annotators) and single dimensions are left out.
@@ -134,7 +121,7 @@ def collect_judgements(records: Iterable[RecordLike]) -> tuple[Judgement, ...]:
 
 
 def _build_judgement(
-    record: RecordLike, measurement: Measurement, detail: MeasurementDetail, verdict: JudgeVerdict
+    record: TestRecord, measurement: Measurement, detail: MeasurementDetail, verdict: JudgeVerdict
 ) -> Judgement:
     case = CaseFacts.from_wire(record.facts.get("case"))
     pair = verdict.is_comparison

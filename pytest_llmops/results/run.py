@@ -13,6 +13,7 @@ from pytest_llmops.errors import UsageError, WireError
 from pytest_llmops.measurement import Json, Measurement, to_builtins
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.attribution import attribute_failure
+from pytest_llmops.results.details import as_mapping
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run_file import locate_record, parse_run_file
 
@@ -49,10 +50,9 @@ class TestRecord:
 
     def add(self, other: TestRecord) -> TestRecord:
         """Return this record with another phase of the same test added; the worse outcome wins."""
-        outcome = min(self.outcome, other.outcome, key=_OUTCOMES_BY_SEVERITY.index)
         return replace(
             self,
-            outcome=outcome,
+            outcome=min(self.outcome, other.outcome, key=_OUTCOMES_BY_SEVERITY.index),
             duration_s=self.duration_s + other.duration_s,
             message="\n\n".join(text for text in (self.message, other.message) if text),
             measurements=self.measurements + other.measurements,
@@ -63,8 +63,7 @@ class TestRecord:
 
     def fact(self, kind: str) -> Mapping[str, Json]:
         """Return the facts of one kind (``prompt``, ``case`` ...), or an empty mapping."""
-        value = self.facts.get(kind)
-        return value if isinstance(value, Mapping) else {}
+        return as_mapping(self.facts.get(kind))
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins, with the attribution of a failure to retrieval or generation."""
@@ -141,20 +140,18 @@ class Run:
             UsageError: It is no run file, of a newer major version, or damaged; with the JSON path.
         """
         data = parse_run_file(text, SCHEMA, where=where)
+        records = []
+        for number, wire in enumerate(data["records"]):
+            try:
+                records.append(TestRecord.from_wire(wire))
+            except WireError as error:
+                place = locate_record(wire, f"$.records[{number}]")
+                raise UsageError(f"{where}: damaged: {place}: {error}") from None
         return cls(
-            records=tuple(_parse_record(wire, number, where) for number, wire in enumerate(data["records"])),
+            records=tuple(records),
             meta=data["meta"],
             notes=tuple(data["notes"]),
         )
-
-
-def _parse_record(wire: Mapping[str, Json], number: int, where: str) -> TestRecord:
-    try:
-        return TestRecord.from_wire(wire)
-    except WireError as error:
-        raise UsageError(
-            f"{where}: damaged: {locate_record(wire, f'$.records[{number}]')}: {error}"
-        ) from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -63,15 +63,6 @@ def test_a_value_that_nobody_gave_still_has_its_place_on_the_scale() -> None:
     )
 
 
-def test_names_have_distances_in_the_order_given() -> None:
-    names = ["bad", "fair", "good"]
-    a, b = ["bad", "good", "fair", "good"], ["fair", "good", "fair", "bad"]
-    places = [[names.index(one) for one in rater] for rater in (a, b)]
-    assert cohen_kappa(a, b, weights="quadratic", order=names) == pytest.approx(
-        cohen_kappa_score(*places, weights="quadratic")
-    )
-
-
 def test_no_agreement_at_all_and_perfect_agreement() -> None:
     assert cohen_kappa([0, 1], [1, 0]) == -1
     assert cohen_kappa(["a", "b"], ["a", "b"]) == 1
@@ -105,8 +96,6 @@ def test_extreme_numbers_never_become_nan() -> None:
         ([1.0, 1.0], [float("nan"), 1.0], {}),
         (["a", "b"], ["a", "a"], {"weights": "quadratic"}),
         ([1, 10**400], [1, 1], {"weights": "quadratic"}),
-        (["a", "x"], ["a", "a"], {"weights": "quadratic", "order": ["a", "b"]}),
-        (["a"], ["a"], {"weights": "quadratic", "order": ["a", "a"]}),
         ([1], [1], {"weights": "linear"}),
     ],
 )
@@ -125,10 +114,7 @@ def test_spearman_of_a_published_example() -> None:
 def test_spearman_shares_the_ranks_of_ties_as_scipy_does() -> None:
     # scipy 1.17 spearmanr([1, 2, 2, 3, 3, 3], [2, 1, 3, 3, 4, 4]).
     assert spearman([1, 2, 2, 3, 3, 3], [2, 1, 3, 3, 4, 4]) == pytest.approx(0.778661114550567)
-    order = ["bad", "fair", "good"]
-    assert spearman(["bad", "fair", "good"], ["fair", "good", "good"], order=order) == pytest.approx(
-        0.8660254
-    )
+    assert spearman([0, 1, 2], [1, 2, 2]) == pytest.approx(0.8660254)
 
 
 @pytest.mark.parametrize(("a", "b"), [([], []), ([1], [1]), ([1, 1, 1], [1, 2, 3])])

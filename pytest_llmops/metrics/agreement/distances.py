@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable
 from typing import SupportsFloat, TypeAlias
 
 Distance: TypeAlias = Callable[[Hashable, Hashable], float]
@@ -18,37 +18,24 @@ def is_nan(label: object) -> bool:
     return bool(label != label)  # noqa: PLR0124 -- works for every type
 
 
-def label_places(
-    labels: Collection[Hashable], order: Sequence[Hashable] | None, what: str
-) -> dict[Hashable, float]:
-    """Return the place of each label: its index in ``order``, or the number itself.
+def label_places(labels: Collection[Hashable], what: str) -> dict[Hashable, float]:
+    """Return the place of each label on a scale: the number itself.
 
     Args:
         labels: The labels that occur.
-        order: All labels from lowest to highest; None: they are numbers.
         what: What needs the places, for the error ("quadratic weights").
 
     Raises:
-        ValueError: A label is not in ``order`` or not a finite number; ``order`` has a label twice.
+        ValueError: A label is not a finite number.
 
-    >>> label_places(["bad", "good"], ["bad", "fair", "good"], "a rank")
-    {'bad': 0.0, 'good': 2.0}
+    >>> label_places([1, 2], "ranks")
+    {1: 1.0, 2: 2.0}
     """
-    if order is None:
-        # Sorted, so that every run reports the same wrong label.
-        for label in sorted(labels, key=repr):
-            if not math.isfinite(label_as_number(label, math.nan)):
-                raise ValueError(
-                    f"agreement: {what} need numbers or order=[lowest, ..., highest], got {label!r}"
-                )
-        return {label: label_as_number(label, math.nan) for label in labels}
-    if len(set(order)) != len(order):
-        raise ValueError(f"agreement: expected each label once in order, got {list(order)!r}")
-    known = {label: float(place) for place, label in enumerate(order)}
-    missing = sorted(repr(label) for label in set(labels) - set(order))
-    if missing:
-        raise ValueError(f"agreement: expected labels out of {list(order)!r}, got {', '.join(missing)}")
-    return {label: known[label] for label in labels}
+    # Sorted, so that every run reports the same wrong label.
+    for label in sorted(labels, key=repr):
+        if not math.isfinite(label_as_number(label, math.nan)):
+            raise ValueError(f"agreement: {what} need numbers, got {label!r}")
+    return {label: label_as_number(label, math.nan) for label in labels}
 
 
 def nominal_distance(x: Hashable, y: Hashable) -> float:

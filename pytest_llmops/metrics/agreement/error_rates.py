@@ -51,16 +51,6 @@ class Rates:
         """Share of the items that annotators fail which the judge fails: its specificity, low for a lenient judge."""
         return Share(self.tn, self.tn + self.fp)
 
-    @property
-    def precision(self) -> Share:
-        """Share of the items that the judge passes which annotators pass."""
-        return Share(self.tp, self.tp + self.fp)
-
-    @property
-    def agreement(self) -> Share:
-        """Share of all items that both pass or both fail."""
-        return Share(self.tp + self.tn, self.tp + self.fn + self.fp + self.tn)
-
 
 def judge_rates(people: Sequence[bool], judge: Sequence[bool]) -> Rates:
     """Return the confusion counts of a judge.

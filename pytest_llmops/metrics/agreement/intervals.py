@@ -25,7 +25,6 @@ def kappa_interval(
     b: Sequence[Label],
     *,
     weights: Weights | None = None,
-    order: Sequence[Label] | None = None,
     groups: Sequence[str] | None = None,
     confidence: float = 0.95,
     seed: int = 0,
@@ -41,7 +40,6 @@ def kappa_interval(
         a: Labels of the first rater.
         b: Labels of the second rater, for the same items in the same order.
         weights: As in `cohen_kappa`.
-        order: As in `cohen_kappa`.
         groups: The group of each item; None: each item is a group. Items of a group (answers to paraphrases of a
             question) are drawn together, as they are not independent.
         confidence: Share of resampled kappas within the interval.
@@ -65,7 +63,7 @@ def kappa_interval(
     if groups is not None and len(groups) != len(a):
         raise ValueError(f"agreement: expected a group for each of {len(a)} items, got {len(groups)}")
     # In order of occurrence: the order of a set, and so the draws, would differ between processes.
-    positions = kappa_scale(list(dict.fromkeys([*a, *b])), weights, order)
+    positions = kappa_scale(list(dict.fromkeys([*a, *b])), weights)
     if len(positions) < 2 or (groups is not None and len(set(groups)) < 2):  # noqa: PLR2004 -- no kappa, no spread
         return None
     import numpy as np
@@ -110,7 +108,6 @@ def _group_kinds(
 
 
 def _plain_kappas(width: int, first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
-    """Return a function that computes unweighted kappas from counts of label pairs."""
     import numpy as np
 
     ones, unlike = np.eye(width), (first != second).astype(np.float64)
@@ -124,7 +121,6 @@ def _plain_kappas(width: int, first: NDArray[intp], second: NDArray[intp]) -> _K
 
 
 def _weighted_kappas(positions: NDArray[float64], first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
-    """Return a function that computes quadratic kappas from counts of label pairs, by sums of squares."""
     import numpy as np
 
     halved = positions / 2  # the width of a scale may be more than a float holds

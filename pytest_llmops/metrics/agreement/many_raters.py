@@ -17,9 +17,7 @@ Ratings: TypeAlias = Sequence[Sequence[Hashable]]
 LEVELS: tuple[Level, ...] = get_args(Level)
 
 
-def krippendorff_alpha(
-    ratings: Ratings, *, level: Level = "nominal", order: Sequence[Hashable] | None = None
-) -> float | None:
+def krippendorff_alpha(ratings: Ratings, *, level: Level = "nominal") -> float | None:
     """Return the agreement beyond chance of any number of raters, who may have skipped items.
 
     ``1 - D / E``, where D is the mean disagreement of two labels of the same item and E that of any two labels
@@ -29,14 +27,13 @@ def krippendorff_alpha(
 
     Args:
         ratings: A row for each item, with a label of each rater or None. Who gave which label does not matter.
-        level: Names, ranks, or numbers with equal steps.
-        order: All labels from lowest to highest; needed above ``nominal`` if they are not numbers.
+        level: Names; numbers as ranks; or numbers with equal steps.
 
     Returns:
         At most 1, 0 at chance; None if no item has two labels or all labels are the same.
 
     Raises:
-        ValueError: Unknown level, or a label that is NaN, not in ``order`` or without a place on a scale.
+        ValueError: Unknown level, or a label that is NaN, or not a number above ``nominal``.
 
     >>> round(krippendorff_alpha([["a", "a"], ["b", "b"], ["a", "b"], ["b", None]]), 3)
     0.444
@@ -55,7 +52,7 @@ def krippendorff_alpha(
     if level == "nominal":
         distance = 1.0 - np.eye(len(labels))
     else:
-        known = label_places(labels, order, f"{level} labels")
+        known = label_places(labels, f"{level} labels")
         distance = _label_distances(np.array([known[label] for label in labels]), totals, level)
     # Pairs of labels within an item, weighted so that an item counts by its number of labels.
     within = float((((counts / (sizes - 1)) @ distance) * counts).sum())

@@ -46,13 +46,7 @@ def confusion(a: Sequence[Label], b: Sequence[Label]) -> dict[tuple[Label, Label
     return dict(Counter(zip(a, b, strict=True)))
 
 
-def cohen_kappa(
-    a: Sequence[Label],
-    b: Sequence[Label],
-    *,
-    weights: Weights | None = None,
-    order: Sequence[Label] | None = None,
-) -> float | None:
+def cohen_kappa(a: Sequence[Label], b: Sequence[Label], *, weights: Weights | None = None) -> float | None:
     """Return the agreement beyond chance: 1 is perfect, 0 is what independent raters reach, below 0 is worse.
 
     ``1 - D / E``, where D is the mean disagreement of the pairs and E that of randomly paired labels (Cohen 1960; with
@@ -62,16 +56,14 @@ def cohen_kappa(
     Args:
         a: Labels of the first rater.
         b: Labels of the second rater, for the same items in the same order.
-        weights: ``quadratic`` for ordered labels; None for names.
-        order: All labels from lowest to highest: distances are then differences of indexes. Needed for quadratic
-            weights if the labels are not numbers.
+        weights: ``quadratic`` for numbers; None for names.
 
     Returns:
         -1 to 1, or None if agreement cannot be distinguished from chance: without items, or if both raters gave the
         same label to every item. That is not a kappa of 1: nothing was tested.
 
     Raises:
-        ValueError: The lists differ in length, a label is NaN, is not in ``order`` or has no place on a scale.
+        ValueError: The lists differ in length, a label is NaN, or with weights not a number.
 
     >>> round(cohen_kappa([1, 1, 0, 0], [1, 0, 0, 0]), 2)
     0.5
@@ -79,7 +71,7 @@ def cohen_kappa(
     True
     """
     check_labels(a, b)
-    positions = kappa_scale({*a, *b}, weights, order)
+    positions = kappa_scale({*a, *b}, weights)
     distance = squared_distance(positions) if weights else nominal_distance
     counts, first, second = confusion(a, b), Counter(a), Counter(b)
     by_chance = sum(first[x] * second[y] * distance(x, y) for x in first for y in second)
@@ -89,16 +81,15 @@ def cohen_kappa(
     return 1.0 - observed * len(a) / by_chance
 
 
-def spearman(a: Sequence[Label], b: Sequence[Label], *, order: Sequence[Label] | None = None) -> float | None:
+def spearman(a: Sequence[Label], b: Sequence[Label]) -> float | None:
     """Return the rank correlation of two raters: -1 (reversed order) to 1 (the same order).
 
     Equal labels share the mean of their ranks (Spearman 1904, as scipy's ``spearmanr``). The level does not matter: a
     judge that gives every item two points more than the annotators reaches 1.
 
     Args:
-        a: Labels of the first rater.
-        b: Labels of the second rater, for the same items in the same order.
-        order: All labels from lowest to highest, if they are not numbers.
+        a: Numbers of the first rater.
+        b: Numbers of the second rater, for the same items in the same order.
 
     Returns:
         None for fewer than two items, or if a rater gave every item the same label.
@@ -112,27 +103,25 @@ def spearman(a: Sequence[Label], b: Sequence[Label], *, order: Sequence[Label] |
     check_labels(a, b)
     import numpy as np
 
-    positions = label_places({*a, *b}, order, "ranks")
+    positions = label_places({*a, *b}, "ranks")
     # The mean of the ranks 1 to n, whatever the ties.
     x, y = (mean_ranks([positions[label] for label in labels]) - (len(a) + 1) / 2 for labels in (a, b))
     length = float(np.sqrt((x**2).sum() * (y**2).sum()))
     return max(-1.0, min(1.0, float((x * y).sum()) / length)) if length else None
 
 
-def kappa_scale(
-    labels: Collection[Label], weights: Weights | None, order: Sequence[Label] | None
-) -> dict[Hashable, float]:
+def kappa_scale(labels: Collection[Label], weights: Weights | None) -> dict[Hashable, float]:
     """Return the places of labels for the weights of a kappa; without weights all are 0.
 
     Raises:
-        ValueError: Unknown weights, or a label without a place on a scale.
+        ValueError: Unknown weights, or with weights a label that is not a number.
 
-    >>> kappa_scale({"b"}, "quadratic", ["a", "b"])
-    {'b': 1.0}
+    >>> kappa_scale({4}, "quadratic"), kappa_scale({"b"}, None)
+    ({4: 4.0}, {'b': 0.0})
     """
     if weights not in (None, "quadratic"):
         raise ValueError(f"agreement: expected weights None or 'quadratic', got {weights!r}")
-    return label_places(labels, order, "quadratic weights") if weights else dict.fromkeys(labels, 0.0)
+    return label_places(labels, "quadratic weights") if weights else dict.fromkeys(labels, 0.0)
 
 
 def check_labels(a: Sequence[Hashable], b: Sequence[Hashable]) -> None:

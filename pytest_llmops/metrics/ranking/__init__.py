@@ -53,7 +53,6 @@ ALIASES = {
     "rprec": "r_precision",
     "success": "hit_rate",
 }
-"""Other names of a metric."""
 
 
 def parse_metric(text: str) -> tuple[str, int | None]:

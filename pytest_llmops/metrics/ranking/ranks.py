@@ -54,7 +54,11 @@ def look_up_judged(
         ValueError: As in `evaluate`.
     """
     for name, mapping in (("run", run), ("relevant", relevant)):
-        _check_query_mapping(mapping, name)
+        if not isinstance(mapping, Mapping):
+            raise ValueError(f"{name}: expected a mapping of queries, got {mapping!r:.80}")
+        odd = next((query for query in mapping if not isinstance(query, str)), None)
+        if odd is not None or None in mapping:
+            raise ValueError(f"{name}: expected ids of queries that are texts, got {odd!r}")
     ranks = JudgedRanks()
     for query, judged in relevant.items():
         grades = _parse_grades(query, judged)
@@ -82,14 +86,6 @@ def look_up_judged(
     if depth is not None:
         ranks.places = [place if place < depth else ABSENT for place in ranks.places]
     return ranks
-
-
-def _check_query_mapping(given: object, name: str) -> None:
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{name}: expected a mapping of queries, got {given!r:.80}")
-    odd = next((query for query in given if not isinstance(query, str)), None)
-    if odd is not None or None in given:
-        raise ValueError(f"{name}: expected ids of queries that are texts, got {odd!r}")
 
 
 def has_relevant(relevant: Relevant, level: int) -> bool:

@@ -142,7 +142,6 @@ def collect_outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool 
 
 
 def _usual_scales(run: Run) -> dict[tuple[str, str], Scale]:
-    """Return the scale of each judge, by name and version, that has the same scale in all its scores."""
     scales: dict[tuple[str, str], set[Scale | None]] = {}
     for measurement in (measurement for record in run.records for measurement in record.measurements):
         verdict = old_verdict(measurement)
@@ -199,7 +198,6 @@ def _iter_outputs(
 
 
 def _why_not_rescorable(measurement: Measurement, verdict: JudgeVerdict) -> str:
-    """Return why no score judge can score the output again, or ""."""
     detail = measurement.detail
     if _is_agreement(measurement):
         return AGREEMENT

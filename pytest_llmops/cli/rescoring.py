@@ -34,21 +34,14 @@ class JudgeResponse:
         return self.refusal is None and not self.verdict.prescreened
 
 
-@dataclass(slots=True)
 class _ReplayedJudge:
-    response: JudgeResponse
+    """A judge that returns a verdict it has given already, for `assert_judge_score` to measure."""
 
-    @property
-    def version(self) -> str:
-        return self.response.handle.version
-
-    @property
-    def model_name(self) -> str:
-        return self.response.handle.model
-
-    @property
-    def name(self) -> str:
-        return self.response.handle.name
+    def __init__(self, response: JudgeResponse) -> None:
+        self.response = response
+        self.name = response.handle.name
+        self.version = response.handle.version
+        self.model_name = response.handle.model
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()

@@ -37,20 +37,7 @@ _HOMES = {
     "win_rate": "pairwise",
 }
 
-__all__ = [
-    "Checklist",
-    "Grounding",
-    "Pairwise",
-    "Panel",
-    "Policy",
-    "Rubric",
-    "answer_relevance",
-    "context_relevance",
-    "load_judge_file",
-    "noise",
-    "quality",
-    "win_rate",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> object:

@@ -10,7 +10,6 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -19,7 +18,8 @@ from pytest_llmops.measurement import Json, Measurement, format_amount, format_c
 from pytest_llmops.reports.html_texts import Texts
 from pytest_llmops.reports.html_views import (
     MAX_NAME,
-    CaseView,
+    View,
+    build_case_view,
     case_id,
     comparison_sign,
     format_json,
@@ -73,13 +73,13 @@ def render_html(run: Run) -> str:
                 "img-src data:; base-uri 'none'; form-action 'none'"
             ),
             files=_group_by_file(run),
-            tables=list(map(_MatrixTable.build, build_matrices(run))),
-            review=list(map(_ReviewRow.build, select_for_review(run.records))),
+            tables=list(map(_build_matrix_table, build_matrices(run))),
+            review=list(map(_build_review_row, select_for_review(run.records))),
             candidates=[
-                _CandidatesTable.build(sides)
+                _build_candidates_table(sides)
                 for sides in group_by(totals.candidates, lambda side: side.comparison).values()
             ],
-            model_tables=list(map(_MatrixTable.build, build_matrices(run, "model"))),
+            model_tables=list(map(_build_matrix_table, build_matrices(run, "model"))),
             notes=[shorten_text(note, 2 * MAX_NAME) for note in run.notes],
             about=_metadata_tables(run.meta),
             cost=format_cost(totals.traffic),
@@ -146,14 +146,7 @@ def _misses_threshold(metric: Metric, place: int) -> bool:
     return high < metric.threshold or (high == metric.threshold and place < BINS - 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _TestFile:
-    name: str
-    counts: str
-    cases: Sequence[CaseView]
-
-
-def _group_by_file(run: Run) -> list[_TestFile]:
+def _group_by_file(run: Run) -> list[View]:
     texts = Texts()
     ids: Counter[str] = Counter()
     tests = []
@@ -162,69 +155,50 @@ def _group_by_file(run: Run) -> list[_TestFile]:
         outcomes = Counter(record.outcome for record in group)
         cases = []
         for record in group:
-            case = CaseView.build(record, texts, rerun_flags(run.meta, record))
-            ids[case.id] += 1
+            case = build_case_view(record, texts, rerun_flags(run.meta, record))
+            ids[case["id"]] += 1
             # A merged run may hold a test twice; an id may not.
-            cases.append(case if ids[case.id] == 1 else replace(case, id=f"{case.id}-{ids[case.id]}"))
+            if (number := ids[case["id"]]) > 1:
+                case["id"] += f"-{number}"
+            cases.append(case)
         counts = [
             f"{outcomes[outcome]} {OUTCOME_WORDS[outcome]}" for outcome in OUTCOMES if outcomes[outcome]
         ]
-        tests.append(_TestFile(name=shorten_text(name, MAX_NAME), counts=", ".join(counts), cases=cases))
+        tests.append({"name": shorten_text(name, MAX_NAME), "counts": ", ".join(counts), "cases": cases})
     return tests
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ReviewRow:
-    id: str
-    case: str
-    test: str
-    judge: str
-    version: str
-    score: str
-    confidence: str
-    reason: str
-
-    @classmethod
-    def build(cls, judgement: Judgement) -> _ReviewRow:
-        score = "not scored"
-        if judgement.score is not None:
-            score = f"{judgement.score:.4g}"
-            if judgement.low is not None and judgement.high is not None:
-                score += f" ({judgement.low:g} to {judgement.high:g})"
-        confidence = "–" if judgement.confidence is None else f"{judgement.confidence:.2f}"
-        test = judgement.nodeid.partition("::")[2] or judgement.nodeid
-        label = f" [{judgement.label}]" if judgement.label else ""
-        return cls(
-            id=case_id(judgement.nodeid),
-            case=shorten_text(judgement.case or test, 80),
-            test=shorten_text(test, MAX_NAME) if judgement.case else "",
-            judge=shorten_text(f"{judgement.judge}{label}", 80),
-            version=shorten_text(judgement.version, 60),
-            score=score,
-            confidence=confidence if judgement.least is None else f"{confidence} < {judgement.least:g}",
-            reason=shorten_text(judgement.reason, MAX_NAME),
-        )
+def _build_review_row(judgement: Judgement) -> View:
+    score = "not scored"
+    if judgement.score is not None:
+        score = f"{judgement.score:.4g}"
+        if judgement.low is not None and judgement.high is not None:
+            score += f" ({judgement.low:g} to {judgement.high:g})"
+    confidence = "–" if judgement.confidence is None else f"{judgement.confidence:.2f}"
+    test = judgement.nodeid.partition("::")[2] or judgement.nodeid
+    label = f" [{judgement.label}]" if judgement.label else ""
+    return {
+        "id": case_id(judgement.nodeid),
+        "case": shorten_text(judgement.case or test, 80),
+        "test": shorten_text(test, MAX_NAME) if judgement.case else "",
+        "judge": shorten_text(f"{judgement.judge}{label}", 80),
+        "version": shorten_text(judgement.version, 60),
+        "score": score,
+        "confidence": confidence if judgement.least is None else f"{confidence} < {judgement.least:g}",
+        "reason": shorten_text(judgement.reason, MAX_NAME),
+    }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _CandidatesTable:
-    """Models over the same tests: a row for each, with the means of the metrics."""
-
-    tests: str
-    metrics: Sequence[tuple[str, str]]
-    rows: Sequence[tuple[Side, Sequence[str]]]
-
-    @classmethod
-    def build(cls, sides: Sequence[Side]) -> _CandidatesTable:
-        doubts = _doubts_by_metric(sides)
-        tests = f"{format_count(sides[0].tests, 'test')} each"
-        if sides[0].left_out:
-            tests += f", {format_count(sides[0].left_out, 'case')} left out that not all of them ran"
-        return cls(
-            tests="; ".join([tests, *_uneven_notes(sides)]),
-            metrics=[(shorten_text(name, 40), doubt) for name, doubt in doubts.items()],
-            rows=[(side, [_format_column_mean(side.metrics, name) for name in doubts]) for side in sides],
-        )
+def _build_candidates_table(sides: Sequence[Side]) -> View:
+    doubts = _doubts_by_metric(sides)
+    tests = f"{format_count(sides[0].tests, 'test')} each"
+    if sides[0].left_out:
+        tests += f", {format_count(sides[0].left_out, 'case')} left out that not all of them ran"
+    return {
+        "tests": "; ".join([tests, *_uneven_notes(sides)]),
+        "metrics": [(shorten_text(name, 40), doubt) for name, doubt in doubts.items()],
+        "rows": [(side, [_format_column_mean(side.metrics, name) for name in doubts]) for side in sides],
+    }
 
 
 def _uneven_notes(sides: Iterable[Side]) -> list[str]:
@@ -250,80 +224,50 @@ def _format_column_mean(metrics: Iterable[Metric], name: str) -> str:
     return _format_optional_amount(matching[0].mean, matching[0].unit) if matching else "–"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _MatrixColumn:
-    """A version or a model: facts, and a mean for each metric."""
-
-    label: str
-    facts: Sequence[str]
-    means: Sequence[str]
-
-    @classmethod
-    def build(cls, side: Side, metrics: Iterable[str]) -> _MatrixColumn:
-        return cls(
-            label=shorten_text(side.label, 60),
-            facts=[
-                f"{side.passed} of {side.tests - side.skipped} passed",
-                f"cost {format_cost(side.traffic)}" if side.traffic.calls else "",
-                f"p95 {format_amount(side.latency.p95, 's')}" if side.latency.p95 is not None else "",
-                shorten_text(side.fingerprint[:12]),
-                *_uneven_notes([side]),
-            ],
-            means=[_format_column_mean(side.metrics, name) for name in metrics],
-        )
+def _build_matrix_column(side: Side, metrics: Iterable[str]) -> View:
+    return {
+        "label": shorten_text(side.label, 60),
+        "facts": [
+            f"{side.passed} of {side.tests - side.skipped} passed",
+            f"cost {format_cost(side.traffic)}" if side.traffic.calls else "",
+            f"p95 {format_amount(side.latency.p95, 's')}" if side.latency.p95 is not None else "",
+            shorten_text(side.fingerprint[:12]),
+            *_uneven_notes([side]),
+        ],
+        "means": [_format_column_mean(side.metrics, name) for name in metrics],
+    }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _MatrixCell:
-    """A test in a matrix: for each metric its value, its status and its trend against the first column."""
-
-    id: str
-    outcome: str
-    scores: Sequence[tuple[str, str, str]]
-
-    @classmethod
-    def build(cls, record: TestRecord, first: Sequence[TestRecord], metrics: Iterable[str]) -> _MatrixCell:
-        """Return the cell of a test; ``first`` is the cell in the first column."""
-        scores = []
-        for name in metrics:
-            here = _worst_measurement(record, name)
-            before = _worst_measurement(first[0], name) if first and first[0] is not record else None
-            if here is None:
-                scores.append(("–", "recorded", ""))
-            else:
-                value = "not scored" if here.value is None else format_amount(here.value, here.unit)
-                scores.append((value, here.status, _score_trend(before, here)))
-        return cls(id=case_id(record.nodeid), outcome=record.outcome, scores=scores)
+def _build_matrix_cell(record: TestRecord, first: Sequence[TestRecord], metrics: Iterable[str]) -> View:
+    """Return the cell of a test; ``first`` is the cell in the first column."""
+    scores = []
+    for name in metrics:
+        here = _worst_measurement(record, name)
+        before = _worst_measurement(first[0], name) if first and first[0] is not record else None
+        if here is None:
+            scores.append(("–", "recorded", ""))
+        else:
+            value = "not scored" if here.value is None else format_amount(here.value, here.unit)
+            scores.append((value, here.status, _score_trend(before, here)))
+    return {"id": case_id(record.nodeid), "outcome": record.outcome, "scores": scores}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _MatrixTable:
-    test: str
-    prompt: str
-    columns: Sequence[_MatrixColumn]
-    metrics: Sequence[tuple[str, str]]
-    rows: Sequence[tuple[str, bool, Sequence[Sequence[_MatrixCell]]]]
-
-    @classmethod
-    def build(cls, matrix: Matrix) -> _MatrixTable:
-        doubts = _doubts_by_metric(matrix.columns)
-        return cls(
-            test=shorten_text(matrix.test, MAX_NAME),
-            prompt=shorten_text(matrix.prompt, MAX_NAME),
-            metrics=[(shorten_text(name, 40), doubt) for name, doubt in doubts.items()],
-            columns=[_MatrixColumn.build(side, doubts) for side in matrix.columns],
-            rows=[
-                (
-                    shorten_text(row.case, MAX_NAME) or "–",
-                    row.differs,
-                    [
-                        [_MatrixCell.build(record, row.cells[0], doubts) for record in cell]
-                        for cell in row.cells
-                    ],
-                )
-                for row in matrix.rows
-            ],
-        )
+def _build_matrix_table(matrix: Matrix) -> View:
+    doubts = _doubts_by_metric(matrix.columns)
+    return {
+        "test": shorten_text(matrix.test, MAX_NAME),
+        "prompt": shorten_text(matrix.prompt, MAX_NAME),
+        "metrics": [(shorten_text(name, 40), doubt) for name, doubt in doubts.items()],
+        "columns": [_build_matrix_column(side, doubts) for side in matrix.columns],
+        "rows": [
+            (
+                shorten_text(row.case, MAX_NAME) or "–",
+                row.differs,
+                [[_build_matrix_cell(record, row.cells[0], doubts) for record in cell] for cell in row.cells],
+            )
+            for row in matrix.rows
+        ],
+    }
 
 
 def _worst_measurement(record: TestRecord, name: str) -> Measurement | None:

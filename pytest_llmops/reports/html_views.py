@@ -9,8 +9,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from pytest_llmops.measurement import (
     Json,
@@ -20,7 +19,7 @@ from pytest_llmops.measurement import (
     shorten_text,
 )
 from pytest_llmops.protocols import Call
-from pytest_llmops.reports.html_texts import Place, Text, Texts, visible_text
+from pytest_llmops.reports.html_texts import Texts, visible_text
 from pytest_llmops.results.details import (
     CaseFacts,
     JudgeVerdict,
@@ -36,6 +35,9 @@ from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.summary import describe_weak_half
 from pytest_llmops.results.usage import count_traffic
 
+View: TypeAlias = dict[str, Any]
+"""What a template shows of a thing, by name."""
+
 MAX_NAME = 300
 SEPARATE_DETAILS = frozenset({"actual", "expected", "question", "evidence", "judge", "calibration"})
 MAX_CHIPS = 3
@@ -43,175 +45,111 @@ _STATUS_ORDER = ("errored", "failed", "passed", "recorded")
 KNOWN_FACTS = frozenset({"model", "prompt", "case", "retriever", "judge", "cassette"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreView:
-    """A measurement as it is shown; numbers of the bar are percent of its width."""
-
-    name: str
-    short: str
-    value: str
-    threshold: str
-    status: str
-    reason: str
-    version: str
-    samples: str
-    doubt: str
-    bar: int | None
-    tick: int | None
-    evidence: Sequence[tuple[str, Place]]
-    judge: JudgeView | None
-    more: Place | None
-
-    @classmethod
-    def build(cls, measurement: Measurement, texts: Texts) -> ScoreView:
-        """Return a measurement as it is shown."""
-        unit, value, threshold = measurement.unit, "not scored", "–"
+def _build_score_view(measurement: Measurement, texts: Texts) -> View:
+    unit, value, threshold = measurement.unit, "not scored", "–"
+    if measurement.value is not None:
+        value = format_amount(measurement.value, unit)
+    if measurement.threshold is not None:
+        limit = format_amount(measurement.threshold, unit)
         if measurement.value is not None:
-            value = format_amount(measurement.value, unit)
-        if measurement.threshold is not None:
-            limit = format_amount(measurement.threshold, unit)
-            if measurement.value is not None:
-                value, limit = format_value_and_threshold(measurement.value, measurement.threshold, unit)
-            threshold = f"{comparison_sign(measurement.better)} {limit}"
-        detail = read_detail(measurement)
-        hidden = SEPARATE_DETAILS | {"canaries"} if detail.judge else SEPARATE_DETAILS
-        more = {key: stored for key, stored in measurement.detail.items() if key not in hidden}
-        samples = measurement.samples[:50] if len(measurement.samples) > 1 else ()
-        name = f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
-        return cls(
-            name=shorten_text(name, MAX_NAME),
-            short=shorten_text(measurement.name, 30),
-            value=value,
-            threshold=threshold,
-            status=measurement.status,
-            reason=shorten_text(measurement.error or measurement.reason, 1_000),
-            version=shorten_text(measurement.version, 60),
-            samples=", ".join(format_amount(sample, unit) for sample in samples),
-            doubt=judge_doubt(measurement),
-            bar=_bar_percent(measurement.value) if unit == "1" else None,
-            tick=_bar_percent(measurement.threshold) if unit == "1" else None,
-            evidence=[
-                (shorten_text(label, 60), texts.put(_text_or_json(text))) for label, text in detail.evidence
-            ],
-            judge=JudgeView.build(detail.judge, detail, texts) if detail.judge else None,
-            more=texts.put(format_json(more)) if more else None,
+            value, limit = format_value_and_threshold(measurement.value, measurement.threshold, unit)
+        threshold = f"{comparison_sign(measurement.better)} {limit}"
+    detail = read_detail(measurement)
+    hidden = SEPARATE_DETAILS | {"canaries"} if detail.judge else SEPARATE_DETAILS
+    more = {key: stored for key, stored in measurement.detail.items() if key not in hidden}
+    samples = measurement.samples[:50] if len(measurement.samples) > 1 else ()
+    name = f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
+    return {
+        "name": shorten_text(name, MAX_NAME),
+        "short": shorten_text(measurement.name, 30),
+        "value": value,
+        "threshold": threshold,
+        "status": measurement.status,
+        "reason": shorten_text(measurement.error or measurement.reason, 1_000),
+        "version": shorten_text(measurement.version, 60),
+        "samples": ", ".join(format_amount(sample, unit) for sample in samples),
+        "doubt": judge_doubt(measurement),
+        "bar": _bar_percent(measurement.value) if unit == "1" else None,
+        "tick": _bar_percent(measurement.threshold) if unit == "1" else None,
+        "evidence": [
+            (shorten_text(label, 60), texts.put(_text_or_json(text))) for label, text in detail.evidence
+        ],
+        "judge": _build_judge_view(detail.judge, detail, texts) if detail.judge else None,
+        "more": texts.put(format_json(more)) if more else None,
+    }
+
+
+def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: Texts) -> View:
+    score = "no score"
+    if verdict.score is not None:
+        scale = f" on a scale of {verdict.scale[0]:g} to {verdict.scale[1]:g}" if verdict.scale else ""
+        score = f"{verdict.score:g}{scale}"
+    known = detail.calibration.text or "not calibrated"
+    return {
+        "score": score,
+        "dimensions": [
+            (shorten_text(name, 60), shorten_text(fact_text(value), 20))
+            for name, value in verdict.dimensions.items()
+        ],
+        "raw": texts.put(verdict.raw) if verdict.raw else None,
+        "calibration": "; ".join(shorten_text(text, 300) for text in (known, detail.canaries.text) if text),
+    }
+
+
+def _build_call_view(call: Call, texts: Texts) -> View:
+    parts = [(shorten_text(message.role, 20), message.content) for message in call.messages]
+    parts += [("thinking", call.thinking)] if call.thinking else []
+    parts += [("output", call.output)] if call.output or not call.tool_calls else []
+    parts += [(f"tool call {shorten_text(tool.name, 60)}", tool.arguments) for tool in call.tool_calls]
+    return {
+        "title": shorten_text(call.model or call.endpoint or call.provider, 80),
+        "facts": list(_iter_call_facts(call)),
+        "parts": [(label, texts.put(text)) for label, text in parts],
+    }
+
+
+def build_case_view(record: TestRecord, texts: Texts, flags: str = "") -> View:
+    """Return a test as it is shown; ``flags`` end its command."""
+    message = record.message.strip("\n")
+    prompt = SideFacts.from_wire(record.fact("prompt"))
+    more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
+    case = CaseFacts.from_wire(record.fact("case"))
+    # What went in, what came out and what was expected, each distinct text once.
+    parts = [
+        (label, texts.put(text))
+        for kind, key, first in (
+            ("input", "question", case.input),
+            ("output", "actual", None),
+            ("expected", "expected", case.reference),
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeView:
-    """A judge's verdict on its own scale, and its reply as it came."""
-
-    score: str
-    dimensions: Sequence[tuple[str, str]]
-    raw: Place | None
-    calibration: str
-
-    @classmethod
-    def build(cls, verdict: JudgeVerdict, detail: MeasurementDetail, texts: Texts) -> JudgeView:
-        """Return the verdict of a judge as it is shown."""
-        score = "no score"
-        if verdict.score is not None:
-            scale = f" on a scale of {verdict.scale[0]:g} to {verdict.scale[1]:g}" if verdict.scale else ""
-            score = f"{verdict.score:g}{scale}"
-        known = detail.calibration.text or "not calibrated"
-        return cls(
-            score=score,
-            dimensions=[
-                (shorten_text(name, 60), shorten_text(fact_text(value), 20))
-                for name, value in verdict.dimensions.items()
-            ],
-            raw=texts.put(verdict.raw) if verdict.raw else None,
-            calibration="; ".join(shorten_text(text, 300) for text in (known, detail.canaries.text) if text),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallView:
-    """A call of a model: what was said, by role, and what it used."""
-
-    title: str
-    facts: Sequence[str]
-    parts: Sequence[tuple[str, Place]]
-
-    @classmethod
-    def build(cls, call: Call, texts: Texts) -> CallView:
-        """Return a call as it is shown."""
-        parts = [(shorten_text(message.role, 20), message.content) for message in call.messages]
-        parts += [("thinking", call.thinking)] if call.thinking else []
-        parts += [("output", call.output)] if call.output or not call.tool_calls else []
-        parts += [(f"tool call {shorten_text(tool.name, 60)}", tool.arguments) for tool in call.tool_calls]
-        return cls(
-            title=shorten_text(call.model or call.endpoint or call.provider, 80),
-            facts=list(_iter_call_facts(call)),
-            parts=[(label, texts.put(text)) for label, text in parts],
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseView:
-    """A test as it is shown."""
-
-    id: str
-    name: str
-    outcome: str
-    headline: str
-    blame: str
-    review: str
-    version: str
-    used: str
-    message: Text | None
-    texts: Sequence[tuple[str, Place]]
-    scores: Sequence[ScoreView]
-    chips: Sequence[ScoreView]
-    calls: Sequence[CallView]
-    facts: Sequence[tuple[str, str]]
-    more: Place | None
-    rerun: str
-
-    @classmethod
-    def build(cls, record: TestRecord, texts: Texts, flags: str = "") -> CaseView:
-        """Return a test as it is shown; ``flags`` end its command."""
-        message = record.message.strip("\n")
-        prompt = SideFacts.from_wire(record.fact("prompt"))
-        more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
-        case = CaseFacts.from_wire(record.fact("case"))
-        # What went in, what came out and what was expected, each distinct text once.
-        parts = [
-            (label, texts.put(text))
-            for kind, key, first in (
-                ("input", "question", case.input),
-                ("output", "actual", None),
-                ("expected", "expected", case.reference),
-            )
-            for label, text in _iter_distinct_texts(kind, record.measurements, key, first)
-        ]
-        app = [call for call in record.calls if call.purpose == "app"]
-        cost = count_traffic(app).known_usd
-        times = [call.latency_s for call in app if call.latency_s is not None]
-        used = [format_amount(cost, "USD")] if cost is not None else []
-        used += [format_amount(sum(times), "s")] if times else []
-        judge = " --llm-judge" if record.fact("judge") or any(map(is_judged, record.measurements)) else ""
-        scores = [ScoreView.build(measurement, texts) for measurement in record.measurements]
-        reasons = "; ".join(judgement.reason for judgement in select_for_review([record]))
-        return cls(
-            id=case_id(record.nodeid),
-            name=shorten_text(record.nodeid.partition("::")[2] or record.nodeid, MAX_NAME),
-            outcome=record.outcome,
-            headline=shorten_text(message.partition("\n")[0], 200) if record.outcome != "passed" else "",
-            blame=describe_weak_half(record),
-            review=shorten_text(reasons, MAX_NAME),
-            version=shorten_text(prompt.version or prompt.alias, 40),
-            used=" · ".join(used),
-            message=visible_text(message) if message else None,
-            texts=parts,
-            scores=scores,
-            chips=sorted(scores, key=lambda score: _STATUS_ORDER.index(score.status))[:MAX_CHIPS],
-            calls=[CallView.build(call, texts) for call in record.calls],
-            facts=list(_iter_record_facts(record)),
-            more=texts.put(format_json(more)) if more else None,
-            rerun=shorten_text(f"pytest {shlex.quote(record.nodeid)}{judge}{flags}", 2_000),
-        )
+        for label, text in _iter_distinct_texts(kind, record.measurements, key, first)
+    ]
+    app = [call for call in record.calls if call.purpose == "app"]
+    cost = count_traffic(app).known_usd
+    times = [call.latency_s for call in app if call.latency_s is not None]
+    used = [format_amount(cost, "USD")] if cost is not None else []
+    used += [format_amount(sum(times), "s")] if times else []
+    judge = " --llm-judge" if record.fact("judge") or any(map(is_judged, record.measurements)) else ""
+    scores = [_build_score_view(measurement, texts) for measurement in record.measurements]
+    reasons = "; ".join(judgement.reason for judgement in select_for_review([record]))
+    return {
+        "id": case_id(record.nodeid),
+        "name": shorten_text(record.nodeid.partition("::")[2] or record.nodeid, MAX_NAME),
+        "outcome": record.outcome,
+        "headline": shorten_text(message.partition("\n")[0], 200) if record.outcome != "passed" else "",
+        "blame": describe_weak_half(record),
+        "review": shorten_text(reasons, MAX_NAME),
+        "version": shorten_text(prompt.version or prompt.alias, 40),
+        "used": " · ".join(used),
+        "message": visible_text(message) if message else None,
+        "texts": parts,
+        "scores": scores,
+        "chips": sorted(scores, key=lambda score: _STATUS_ORDER.index(score["status"]))[:MAX_CHIPS],
+        "calls": [_build_call_view(call, texts) for call in record.calls],
+        "facts": list(_iter_record_facts(record)),
+        "more": texts.put(format_json(more)) if more else None,
+        "rerun": shorten_text(f"pytest {shlex.quote(record.nodeid)}{judge}{flags}", 2_000),
+    }
 
 
 def case_id(nodeid: str) -> str:

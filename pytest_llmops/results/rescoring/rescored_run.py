@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypeAlias, cast
 
 from pytest_llmops.errors import UsageError
@@ -163,14 +163,7 @@ def replace_verdicts(run: Run, rescored_outputs: Sequence[RescoredOutput], stamp
         _replace_in_record(record, by[number], stamp) if number in by else record
         for number, record in enumerate(run.records)
     )
-    stamp_meta: dict[str, Json] = {
-        "day": stamp.day,
-        "judge": stamp.judge,
-        "version": stamp.version,
-        "model": stamp.model,
-        "at_least": stamp.at_least,
-        "source": stamp.source,
-    }
+    stamp_meta: dict[str, Json] = {key: value for key, value in asdict(stamp).items() if key != "asked"}
     return replace(
         run, records=records, notes=(*run.notes, stamp.note), meta={**run.meta, "rescored": stamp_meta}
     )

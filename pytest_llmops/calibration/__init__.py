@@ -5,10 +5,10 @@ from __future__ import annotations
 from pytest_llmops.calibration.agreement import (
     AgreementFigures,
     Disagreement,
+    HumanAgreement,
     measure_agreement,
     why_invalid_labels,
 )
-from pytest_llmops.calibration.human_ceiling import HumanAgreement
 from pytest_llmops.calibration.record import (
     Calibration,
     CalibrationStatus,

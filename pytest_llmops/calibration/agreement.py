@@ -1,15 +1,14 @@
-"""Figures of how far a judge's verdicts agree with human labels: kappa, pass and fail rates, disagreements."""
+"""Figures of how far a judge's verdicts agree with human labels, and annotators with each other, their ceiling."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
+from statistics import fmean, median
 from typing import NamedTuple, TypeAlias, cast
 
-from pytest_llmops.calibration.confusion import ConfusionTable, confusion_table, format_label
-from pytest_llmops.calibration.human_ceiling import HumanAgreement, human_agreement
 from pytest_llmops.calibration.labels import Label, LabelKind, LabelledAnswer, Labels
 from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics.agreement import (
@@ -19,15 +18,50 @@ from pytest_llmops.metrics.agreement import (
     accuracy,
     cohen_kappa,
     corrected_rate,
+    fleiss_kappa,
     judge_rates,
     kappa_interval,
+    krippendorff_alpha,
     spearman,
 )
 
 Verdicts: TypeAlias = Mapping[str, Label | None]
-ONE_SIDED = 0.9
-"""Confidence of a two-sided interval whose lower end the value exceeds with 95 % confidence."""
+ONE_SIDED = 0.9  # confidence of a two-sided interval whose lower end the value exceeds with 95 % confidence
 UNSCORED = "(unscored)"
+MAX_CLASSES = 11  # further classes are merged, to keep a table readable
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionTable:
+    """How often the annotators give a class and the judge another.
+
+    Attributes:
+        classes: Names of rows and columns, from the lowest.
+        counts: ``counts[human][judge]``.
+    """
+
+    classes: tuple[str, ...] = ()
+    counts: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HumanAgreement:
+    """How far annotators agree with each other: a judge can hardly do better.
+
+    Attributes:
+        raters: The number of annotators.
+        kappa: Mean kappa over all pairs of annotators, each over the answers that both labelled; None: no pair has a kappa.
+        alpha: Krippendorff's alpha, which allows for missing labels.
+        fleiss: Fleiss' kappa, if every annotator labelled every answer and the labels are not numbers.
+        judge: Mean kappa of the judge with each annotator, to compare with ``kappa``. The kappa with the majority
+            label is higher, as single slips cancel.
+    """
+
+    raters: int
+    kappa: float | None
+    alpha: float | None
+    fleiss: float | None
+    judge: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,3 +292,95 @@ def _list_disagreements(pairs: Sequence[_LabelledVerdict], span: float) -> tuple
     ]
     # A judge that passes what the annotators fail comes first: that is what slips through.
     return tuple(sorted(disagreements, key=lambda each: (-each.gap, each.judge is False, each.line)))
+
+
+def confusion_table(human: Sequence[Label], judge: Sequence[Label]) -> ConfusionTable:
+    """Return how often the annotators give a class and the judge another.
+
+    More than 11 different numbers become ten steps of equal width; names beyond the ten most common become one class.
+
+    >>> confusion_table([True, True, False], [True, False, False])
+    ConfusionTable(classes=('fail', 'pass'), counts=((1, 0), (1, 1)))
+    """
+    names, where, others = _label_classes([*human, *judge])
+    counts = Counter(
+        (where.get(human_label, others), where.get(judge_label, others))
+        for human_label, judge_label in zip(human, judge, strict=True)
+    )
+    size = range(len(names))
+    return ConfusionTable(names, tuple(tuple(counts[row, column] for column in size) for row in size))
+
+
+def format_label(label: Label) -> str:
+    """Return a label as a report shows it.
+
+    >>> format_label(True), format_label(4.0), format_label(4.25), format_label("tie")
+    ('pass', '4', '4.25', 'tie')
+    """
+    if isinstance(label, bool):
+        return "pass" if label else "fail"
+    return label if isinstance(label, str) else f"{label:.6g}"
+
+
+def _label_classes(labels: Sequence[Label]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
+    """Return the names of the classes, the class of each label, and the class of labels that are not listed."""
+    different = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
+    if len(different) > MAX_CLASSES and isinstance(different[0], float):
+        return _number_steps(cast("list[float]", different))
+    if len(different) > MAX_CLASSES:
+        common = [label for label, _ in Counter(labels).most_common(MAX_CLASSES - 1)]
+        return (
+            (*map(format_label, common), "(others)"),
+            {label: n for n, label in enumerate(common)},
+            len(common),
+        )
+    return tuple(map(format_label, different)), {label: n for n, label in enumerate(different)}, 0
+
+
+def _number_steps(numbers: Sequence[float]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
+    low, high, count = numbers[0], numbers[-1], MAX_CLASSES - 1
+    edges = [low + (high - low) * (step / count) for step in range(count + 1)]
+    names = tuple(f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges))
+    return (
+        names,
+        {number: min(count - 1, int((number - low) / (high - low) * count)) for number in numbers},
+        0,
+    )
+
+
+def human_agreement(
+    labels: Labels, verdicts: Mapping[str, Label | None], weights: Weights | None
+) -> HumanAgreement | None:
+    """Return how far annotators agree with each other, and the judge with each; None for a single annotator.
+
+    >>> from pytest_llmops.calibration.labels import read_labels
+    >>> rows = [{"id": "a", "human": [True, True]}, {"id": "b", "human": [False, False]}, {"id": "c", "human": [True]}]
+    >>> human_agreement(read_labels(rows), {"a": True, "b": True}, None).kappa
+    1.0
+    """
+    if len(labels.raters) < 2:  # noqa: PLR2004 -- a single annotator has nobody to agree with
+        return None
+    labels_by_answer = [row.opinion.human for row in labels.labelled]
+    judged = [verdicts.get(row.id) for row in labels.labelled]
+    columns = [[by_rater.get(rater) for by_rater in labels_by_answer] for rater in labels.raters]
+    rows = list(zip(*columns, strict=True))
+    whole = not weights and all(None not in row for row in rows)
+    return HumanAgreement(
+        raters=len(labels.raters),
+        kappa=_mean_kappa([_common_kappa(a, b, weights) for a, b in itertools.combinations(columns, 2)]),
+        alpha=krippendorff_alpha(rows, level="interval" if weights else "nominal"),
+        fleiss=fleiss_kappa(rows) if whole else None,
+        judge=_mean_kappa([_common_kappa(column, judged, weights) for column in columns]),
+    )
+
+
+def _common_kappa(
+    a: Sequence[Label | None], b: Sequence[Label | None], weights: Weights | None
+) -> float | None:
+    both = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
+    return cohen_kappa([x for x, _ in both], [y for _, y in both], weights=weights)
+
+
+def _mean_kappa(kappas: Sequence[float | None]) -> float | None:
+    known = [kappa for kappa in kappas if kappa is not None]
+    return fmean(known) if known else None

@@ -35,8 +35,7 @@ LabelKind: TypeAlias = Literal["pass or fail", "number", "name"]
 KIND_EXAMPLES = {"pass or fail": "true or false", "number": "a number", "name": "a name"}
 PASS_FAIL_WORDS = {"pass": True, "fail": False}
 FIELD_SYNONYMS = {"input": "question", "output": "answer"}
-IN_MEMORY = "labels"
-"""The path in errors where the labels are a list."""
+IN_MEMORY = "labels"  # the path in errors where the labels are a list
 MAX_ID_CHARS = 200
 MAX_NAME_CHARS = 100
 
@@ -130,9 +129,13 @@ class Labels:
 
         The order, stored verdicts and answers without a label do not count.
         """
-        return fingerprint_parts(
-            *sorted(canonical_json(_fingerprint_parts(row)) for row in self.labelled_anywhere)
-        )
+        parts = []
+        for row in self.labelled_anywhere:
+            opinions = {"": row.opinion, **row.dimensions}
+            human = {name: dict(opinion.human) for name, opinion in opinions.items()}
+            fields = [row.id, row.question, row.answer, row.reference, list(row.contexts), row.family, human]
+            parts.append(canonical_json(cast("Json", fields)))
+        return fingerprint_parts(*sorted(parts))
 
     def for_dimension(self, dimension: str) -> Labels:
         """Return the same answers with the labels and verdicts of a dimension.
@@ -342,10 +345,3 @@ def label_kind(label: Label) -> LabelKind:
 
 def _format_raw_label(label: Label) -> str:
     return f"{label:g}" if isinstance(label, float) else shorten_text(canonical_json(label), 60)
-
-
-def _fingerprint_parts(row: LabelledAnswer) -> Json:
-    opinions = {"": row.opinion, **row.dimensions}
-    human = {name: dict(opinion.human) for name, opinion in opinions.items()}
-    parts = [row.id, row.question, row.answer, row.reference, list(row.contexts), row.family, human]
-    return cast("Json", parts)

@@ -6,19 +6,21 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import cast
 
-from pytest_llmops.calibration.agreement import AgreementFigures, Disagreement
-from pytest_llmops.calibration.confusion import ConfusionTable, format_label
-from pytest_llmops.calibration.human_ceiling import HumanAgreement
+from pytest_llmops.calibration.agreement import (
+    AgreementFigures,
+    ConfusionTable,
+    Disagreement,
+    HumanAgreement,
+    format_label,
+)
 from pytest_llmops.calibration.requirements import RequirementResult, wilson_lower_end
 from pytest_llmops.calibration.verdicts import JudgedAnswers
 from pytest_llmops.measurement import Json, format_value_and_threshold, shorten_text
 from pytest_llmops.metrics.agreement import Share
 
 DIGITS = 4
-MAX_WORST = 3
-"""Disagreements in a failure text; the report has more."""
-MAX_ROWS = 3
-"""A failure text shows the whole confusion table up to so many classes."""
+MAX_WORST = 3  # disagreements in a failure text; the report has more
+MAX_ROWS = 3  # a failure text shows the whole confusion table up to so many classes
 MAX_CELLS = 3
 REQUIREMENT_LABELS = {
     "kappa": "kappa",

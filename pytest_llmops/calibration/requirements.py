@@ -12,8 +12,7 @@ from pytest_llmops.metrics.agreement import Share
 from pytest_llmops.metrics.classification import wilson_interval
 
 DEFAULT_KAPPA_LOWER = 0.4
-Z_ONE_SIDED = 1.644854
-"""The normal quantile of 95 %, for a one-sided interval."""
+Z_ONE_SIDED = 1.644854  # the normal quantile of 95 %, for a one-sided interval
 
 
 class RequirementResult(NamedTuple):

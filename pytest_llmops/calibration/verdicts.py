@@ -102,7 +102,6 @@ def judge_labelled_answers(
     *,
     trials: int = 1,
     unlabelled: bool = False,
-    max_unscored: float = MAX_UNSCORED,
 ) -> JudgedAnswers:
     """Run a judge on labelled answers; recordings are replayed.
 
@@ -111,7 +110,6 @@ def judge_labelled_answers(
         labels: The answers.
         trials: Verdicts on each answer; their mean counts.
         unlabelled: Whether answers without a label are judged too.
-        max_unscored: Stop once more than this share of the answers is unscored.
 
     Raises:
         CaseError: An answer is missing, or a label is not on the judge's scale; with file and line.
@@ -147,7 +145,7 @@ def judge_labelled_answers(
         judged.add(row, verdicts)
         if (judged.low, judged.high) != scale:
             _check_labels_on_scale(judged, labels)
-        if len(judged.errors) > max_unscored * len(rows):
+        if len(judged.errors) > MAX_UNSCORED * len(rows):
             judged.stopped = True
             break
     judged.version, judged.model = handle.version, handle.model

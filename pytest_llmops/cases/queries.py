@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
 CASE_FILES = (".jsonl", ".yaml", ".yml", ".csv")
 RELEVANT_KEY = "relevant"
-MAX_NAMED = 3
-"""Wrong ids that an error names."""
-MAX_SUGGESTION_POOL = 5_000
-"""Ids of a corpus that are compared with a misspelt id, for a suggestion."""
+MAX_NAMED = 3  # wrong ids that an error names
+MAX_SUGGESTION_POOL = 5_000  # ids of a corpus that are compared with a misspelt id, for a suggestion
 
 QuerySource: TypeAlias = (
     "str | Path | Iterable[Case | Mapping[str, Json]] | Mapping[str, Collection[str] | Mapping[str, int]]"

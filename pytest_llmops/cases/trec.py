@@ -22,8 +22,7 @@ from pytest_llmops.measurement import shorten_text
 N = TypeVar("N", int, float)
 
 GZIP_MAGIC = b"\x1f\x8b"
-MAX_BYTES = 2**30
-"""Limit of an unpacked file: a small gzip can expand to more than a machine's memory."""
+MAX_BYTES = 2**30  # limit of an unpacked file: a small gzip can expand to more than a machine's memory
 MAX_DIGITS = 9
 
 

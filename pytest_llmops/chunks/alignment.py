@@ -15,20 +15,14 @@ from functools import cached_property
 from pytest_llmops.chunks.adapters import Piece
 from pytest_llmops.chunks.offsets import SEAM, CompactText, Ignore, Source, compact_text
 
-SAMPLE_CHARS = 12
-"""Characters of a sample; white space does not count."""
-SAMPLE_STEP = 4
-"""Distance of the samples in a long source: common runs of 15 characters are always found."""
+SAMPLE_CHARS = 12  # characters of a sample; white space does not count
+SAMPLE_STEP = 4  # distance of the samples in a long source: common runs of 15 characters are always found
 LONG_SOURCE_CHARS = 200_000
 """Characters of a long source; in a shorter source a sample begins at each character, and runs of 12 are found."""
-MAX_CHUNK_GAP = 200
-"""Characters that may be missing between consecutive chunks."""
-MAX_SAMPLE_PLACES = 6
-"""Places of a sample that are tried, the nearest."""
-MAX_ALIGNED_GAP = 400
-"""Characters between two runs that are aligned by edit distance."""
-MIN_EQUAL_CHARS = 3
-"""Equal characters in a row that count within such a gap; fewer are chance."""
+MAX_CHUNK_GAP = 200  # characters that may be missing between consecutive chunks
+MAX_SAMPLE_PLACES = 6  # places of a sample that are tried, the nearest
+MAX_ALIGNED_GAP = 400  # characters between two runs that are aligned by edit distance
+MIN_EQUAL_CHARS = 3  # equal characters in a row that count within such a gap; fewer are chance
 MIN_RELIABLE_RUN = 32
 """Characters of a run that predicts where the following runs are; shorter runs may occur anywhere."""
 MAX_BACKWARD_SEARCH = 20_000

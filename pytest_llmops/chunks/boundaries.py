@@ -13,8 +13,7 @@ from pytest_llmops.chunks.offsets import CompactText, Source
 from pytest_llmops.measurement import format_count
 from pytest_llmops.semantics.checks import split_sentences
 
-CUT_CONTEXT_CHARS = 30
-"""Characters on each side of a cut in a message."""
+CUT_CONTEXT_CHARS = 30  # characters on each side of a cut in a message
 
 # Scripts without spaces: a word may end between any two characters.
 _UNSPACED_SCRIPT = re.compile(

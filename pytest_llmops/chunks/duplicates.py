@@ -11,16 +11,11 @@ from itertools import chain
 from pytest_llmops.chunks.adapters import Piece
 from pytest_llmops.chunks.findings import CheckResult, Fault, share_result
 
-SHINGLE_WORDS = 4
-"""Words of a shingle."""
-SKETCH_SIZE = 96
-"""Shingle hashes in the sketch of a chunk, the smallest."""
-NEAR_DUPLICATE_SHARE = 0.8
-"""Share of common shingles from which two chunks are near duplicates."""
-MAX_HOLDERS = 64
-"""Chunks that are remembered for a shingle."""
-MIN_HOLDERS = 3
-"""Chunks that a line must be in to be boilerplate, and at least a tenth of all chunks."""
+SHINGLE_WORDS = 4  # words of a shingle
+SKETCH_SIZE = 96  # shingle hashes in the sketch of a chunk, the smallest
+NEAR_DUPLICATE_SHARE = 0.8  # share of common shingles from which two chunks are near duplicates
+MAX_HOLDERS = 64  # chunks that are remembered for a shingle
+MIN_HOLDERS = 3  # chunks that a line must be in to be boilerplate, and at least a tenth of all chunks
 HOLDER_DIVISOR = 10
 
 # Words, or single characters in scripts without spaces.

@@ -8,8 +8,7 @@ from typing import Literal
 
 Unit = Literal["1", "count"]
 
-MAX_FAULTS = 50
-"""Faults in a result, the worst; all are counted."""
+MAX_FAULTS = 50  # faults in a result, the worst; all are counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,8 @@ from pytest_llmops.errors import UsageError
 Ignore: TypeAlias = Literal["whitespace", "markup"]
 Sources: TypeAlias = "str | Sequence[str] | Mapping[str, str]"
 
-SEAM = "\0"
-"""Separates the documents of a source, so that no chunk matches across them."""
-MAX_EXCERPT = 400
-"""Characters of an excerpt in a message."""
+SEAM = "\0"  # separates the documents of a source, so that no chunk matches across them
+MAX_EXCERPT = 400  # characters of an excerpt in a message
 
 _NO_WIDTH = dict.fromkeys((0x200B, 0x2060, 0xFEFF, 0xAD))
 """Zero-width characters and the soft hyphen, which a cleaner may drop like white space."""

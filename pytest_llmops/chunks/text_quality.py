@@ -13,8 +13,7 @@ from pytest_llmops.chunks.adapters import Piece
 from pytest_llmops.chunks.findings import MAX_FAULTS, CheckResult, Fault, count_result
 from pytest_llmops.chunks.tables_and_code import find_code_blocks
 
-FIRST_LEAD = 0xC0
-"""The lowest lead byte of UTF-8; bytes from 0x80 below it continue a character."""
+FIRST_LEAD = 0xC0  # the lowest lead byte of UTF-8; bytes from 0x80 below it continue a character
 
 
 _BYTE = {
@@ -72,15 +71,11 @@ def _may_be_intended(text: str, start: int, garbled: str, original: str) -> bool
     return all(char in _CLOSING for char in garbled[1:])
 
 
-FAULT_CONTEXT_CHARS = 30
-"""Characters on each side of a fault in a message."""
-EDGE_LINES = 2
-"""Lines at the top and bottom of a page that may be a header or footer."""
-MIN_PAGES = 3
-"""Pages that a header must be on, and at least a fifth of all pages."""
+FAULT_CONTEXT_CHARS = 30  # characters on each side of a fault in a message
+EDGE_LINES = 2  # lines at the top and bottom of a page that may be a header or footer
+MIN_PAGES = 3  # pages that a header must be on, and at least a fifth of all pages
 PAGE_DIVISOR = 5
-LONGEST_WORD = 60
-"""Characters searched in front of a hyphen."""
+LONGEST_WORD = 60  # characters searched in front of a hyphen
 
 _TAGS = (
     "a abbr address article aside b base blockquote body br button canvas caption center cite code col colgroup "

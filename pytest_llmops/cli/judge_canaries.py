@@ -56,8 +56,14 @@ def add_canaries_command(commands: Any) -> None:
 
 
 def _run_canaries(args: argparse.Namespace) -> int:
-    from pytest_llmops.calibration.canaries import format_canary_summary, read_canaries, run_canaries
+    from pytest_llmops.calibration.canaries import (
+        CanaryRecord,
+        format_canary_summary,
+        read_canaries,
+        run_canaries,
+    )
     from pytest_llmops.cassettes.naming import safe_file_name
+    from pytest_llmops.redaction.pytest_reports import mask_value
 
     rubric = Path(args.judge)
     stem = rubric.with_suffix("") if rubric.suffix == RUBRIC_SUFFIX else safe_file_name(args.judge)
@@ -68,7 +74,13 @@ def _run_canaries(args: argparse.Namespace) -> int:
         result = run_canaries(load_judge(args.judge), canaries)
     _print_canary_result(result)
     if args.out and result.status != "undecided":  # would replace what is known of the judge
-        _write_canary_record(args.out, result)
+        record = CanaryRecord.from_run(result, date=utc_today())
+        # The file has the judge's reasons, and is committed.
+        clean = replace(record, results=mask_value(dict(record.results), redact_secrets))
+        write_output_file(args.out, clean.to_json_text())
+        print_line(
+            f"written to {format_path(args.out)}: commit it; it holds for this version of the judge and these canaries"
+        )
     if result.status != "fit":
         print_error(f"judge {result.judge}: {format_canary_summary(result)}")
         return EXIT_PROBLEM
@@ -113,16 +125,3 @@ def _print_canary_result(result: CanaryRun) -> None:
             name, kind = shorten_text(outcome.canary.id, 60), shorten_text(outcome.canary.kind, 40)
             print_line(f"{title}  {name} ({kind}{what}")
     print_line()
-
-
-def _write_canary_record(path: Path, result: CanaryRun) -> None:
-    from pytest_llmops.calibration.canaries import CanaryRecord
-    from pytest_llmops.redaction.pytest_reports import mask_value
-
-    record = CanaryRecord.from_run(result, date=utc_today())
-    # The file has the judge's reasons, and is committed.
-    clean = replace(record, results=mask_value(dict(record.results), redact_secrets))
-    write_output_file(path, clean.to_json_text())
-    print_line(
-        f"written to {format_path(path)}: commit it; it holds for this version of the judge and these canaries"
-    )

@@ -24,8 +24,7 @@ JSONL, CSV = ".jsonl", ".csv"
 COLUMNS = ("id", "question", "answer", "reference", "contexts", "family", "scale", "human")
 JSON_COLUMNS = frozenset({"contexts", "scale", "judge"})
 BOM = "\ufeff"
-MAX_CELL_LENGTH = 32_767
-"""Characters that a spreadsheet keeps of a cell; it drops the rest silently."""
+MAX_CELL_LENGTH = 32_767  # characters that a spreadsheet keeps of a cell; it drops the rest silently
 
 QUOTE_LENGTH, QUOTE_CONTEXT = 80, 20
 """Characters that an error shows of a text that differs, and how many of them come before the difference."""

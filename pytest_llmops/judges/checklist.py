@@ -15,11 +15,11 @@ from pytest_llmops._util.text_files import BadFile, fingerprint_parts, numbered_
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.base import PromptedJudge, why_too_long
 from pytest_llmops.judges.judge_front_matter import locate_file_errors, read_share_threshold, split_judge_file
-from pytest_llmops.judges.protocol.json_fields import find_verdict_object
 from pytest_llmops.judges.protocol.parsing import (
     UnreadableReply,
     check_text_nonce,
     describe_missing_verdict,
+    find_verdict_object,
     quote_shortened,
     read_json_reason,
     read_text_reason,
@@ -36,8 +36,7 @@ from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Model, Verdict
 
 HERE = Path(__file__).parent
-MAX_ITEMS = 50
-"""A judge answers more items in a request carelessly: split the list."""
+MAX_ITEMS = 50  # a judge answers more items in a request carelessly: split the list
 
 YES_NO: Mapping[str, float | None] = {"yes": 1.0, "no": 0.0}
 KEPT_BROKEN: Mapping[str, float | None] = {"kept": 1.0, "broken": 0.0, "irrelevant": None}

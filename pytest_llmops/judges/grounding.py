@@ -13,10 +13,10 @@ from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.base import PromptedJudge, why_too_long
-from pytest_llmops.judges.protocol.json_fields import find_verdict_object
 from pytest_llmops.judges.protocol.parsing import (
     UnreadableReply,
     describe_missing_verdict,
+    find_verdict_object,
     quote_shortened,
     read_json_reason,
 )
@@ -34,8 +34,7 @@ from pytest_llmops.protocols import Model, Verdict
 ClaimFinding: TypeAlias = Literal["supported", "contradicted", "absent"]
 CLAIM_FINDINGS: tuple[ClaimFinding, ...] = ("supported", "contradicted", "absent")
 MAX_CLAIMS = 40
-MAX_NAMED = 5
-"""Passages that a claim may name: a small model would continue until the token limit."""
+MAX_NAMED = 5  # passages that a claim may name: a small model would continue until the token limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

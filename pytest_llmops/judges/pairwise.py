@@ -16,7 +16,6 @@ from pytest_llmops.judges.base import PromptedJudge, why_too_long
 from pytest_llmops.judges.protocol.labels import Choices
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
-    JudgeReply,
     ReplySpec,
     check_passages,
     is_contentless,
@@ -147,7 +146,21 @@ class Pairwise(PromptedJudge):
             self.prompter.ask({**data, "answer_a": a, "answer_b": b}, WINNER_REPLY_SPEC)
             for a, b in ((first, second), (second, first))
         )
-        return _merge_orders(straight, swapped)
+        raw = f"in order: {straight.raw}\n\nswapped: {swapped.raw}"
+        if straight.value is None or swapped.value is None:
+            which, why = (
+                ("in order", straight.error) if straight.value is None else ("swapped", swapped.error)
+            )
+            return Preference(error=f"{which}: {why}", raw=raw)
+        (first_winner, reason), (second_winner, _) = straight.value, swapped.value
+        second_winner = SWAPPED_WINNER[second_winner]
+        return Preference(
+            winner=first_winner if first_winner == second_winner else "tie",
+            straight=first_winner,
+            swapped=second_winner,
+            reason=reason,
+            raw=raw,
+        )
 
     def _create_prompter(self) -> JudgePrompter:
         if not self.criteria.strip():
@@ -176,19 +189,6 @@ WINNER_REPLY_SPEC = ReplySpec(
     ),
     read=_read_winner,
 )
-
-
-def _merge_orders(
-    straight: JudgeReply[tuple[Winner, str]], swapped: JudgeReply[tuple[Winner, str]]
-) -> Preference:
-    raw = f"in order: {straight.raw}\n\nswapped: {swapped.raw}"
-    if straight.value is None or swapped.value is None:
-        which, why = ("in order", straight.error) if straight.value is None else ("swapped", swapped.error)
-        return Preference(error=f"{which}: {why}", raw=raw)
-    (straight_winner, reason), (swapped_winner, _) = straight.value, swapped.value
-    swapped_winner = SWAPPED_WINNER[swapped_winner]
-    winner: Winner = straight_winner if straight_winner == swapped_winner else "tie"
-    return Preference(winner=winner, straight=straight_winner, swapped=swapped_winner, reason=reason, raw=raw)
 
 
 def win_rate(preferences: Sequence[Preference]) -> WinRate:

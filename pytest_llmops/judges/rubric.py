@@ -28,8 +28,7 @@ from pytest_llmops.judges.rubric_files import RubricSpec, read_rubric
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict
 
-MAX_ENUM = 20
-"""Up to this many whole scores, a schema lists each of them."""
+MAX_ENUM = 20  # up to this many whole scores, a schema lists each of them
 
 QUALITY = RubricSpec(
     name="quality",

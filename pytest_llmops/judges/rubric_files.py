@@ -42,8 +42,7 @@ from pytest_llmops.prompts.front_matter import FrontMatter, read_params
 TEMPLATE = Path(__file__).with_name("rubric.md")
 RUBRIC_KEYS = ("scale", "levels", "pass_at", "dimensions", "weighted", "model", "params")
 NAMED_SCALES: Mapping[str, Mapping[str, float]] = {"pass/fail": {"fail": 0.0, "pass": 1.0}}
-MAX_LEVELS = 101
-"""A scale from 0 to 100 has that many."""
+MAX_LEVELS = 101  # a scale from 0 to 100 has that many
 SUM_TOLERANCE = 0.001
 
 
@@ -192,20 +191,20 @@ def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
         raise head.bad("dimensions", "a mapping of names to weights", json_kind(value))
     if len(value) == 1:
         raise head.bad("dimensions", "two or more, or none", "one")
-    parsed = {name: _parse_dimension(head, name, given, 1 / len(value)) for name, given in value.items()}
+    parsed: dict[str, tuple[float, str]] = {}
+    for name, given in value.items():
+        fields = (
+            given if isinstance(given, Mapping) else {"about" if isinstance(given, str) else "weight": given}
+        )
+        weight, about = as_finite_float(fields.get("weight", 1 / len(value))), fields.get("about", "")
+        if not set(fields) <= {"weight", "about"} or not isinstance(about, str) or not weight or weight < 0:
+            wanted = f"for {shorten_text(name, 40)} a weight above 0, a text, or {{weight: , about: }}"
+            raise head.bad("dimensions", wanted, shorten_text(str(given), 60))
+        parsed[name] = weight, " ".join(about.split())
     total = math.fsum(weight for weight, _ in parsed.values())
     if parsed and abs(total - 1) > SUM_TOLERANCE:
         raise head.bad("dimensions", "weights that sum to 1", f"{total:.4g}")
     return parsed
-
-
-def _parse_dimension(head: FrontMatter, name: str, given: Json, equal: float) -> tuple[float, str]:
-    fields = given if isinstance(given, Mapping) else {"about" if isinstance(given, str) else "weight": given}
-    weight, about = as_finite_float(fields.get("weight", equal)), fields.get("about", "")
-    if not set(fields) <= {"weight", "about"} or not isinstance(about, str) or not weight or weight < 0:
-        wanted = f"for {shorten_text(name, 40)} a weight above 0, a text, or {{weight: , about: }}"
-        raise head.bad("dimensions", wanted, shorten_text(str(given), 60))
-    return weight, " ".join(about.split())
 
 
 def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], low: float, high: float) -> float | None:

@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from numpy import float32, float64
     from numpy.typing import ArrayLike, NDArray
 
-MAX_CELLS = 2**28
-"""Product of the token counts of a pair: a few seconds."""
-BLOCK_CELLS = 2**22
-"""Cosines in memory at a time."""
+MAX_CELLS = 2**28  # product of the token counts of a pair: a few seconds
+BLOCK_CELLS = 2**22  # cosines in memory at a time
 
 
 class Score(NamedTuple):

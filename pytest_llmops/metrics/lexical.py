@@ -23,18 +23,13 @@ Op: TypeAlias = Literal["=", "-", "+"]
 
 MAX_MARKS = 1_000
 """Combining characters in a row that can be normalized: Unicode's reordering is quadratic in them."""
-MAX_RATIO_CELLS = 40_000_000_000
-"""Product of the lengths that `fuzzy_ratio` compares: about a second."""
+MAX_RATIO_CELLS = 40_000_000_000  # product of the lengths that `fuzzy_ratio` compares: about a second
 MAX_PARTIAL_COST = 1_000_000_000_000
 """Length of the longer text times the square of the shorter that ``partial`` compares: about a second."""
-MAX_NEEDLE = 256
-"""Characters of a needle that `find_nearest_span` searches for."""
-MAX_DIFF_TOKENS = 2_000
-"""Tokens that `word_diff_steps` aligns; the rest counts as replaced."""
-MAX_PIECE = 60
-"""Characters of a change in `format_word_diff`."""
-MAX_SNAP = 20
-"""Characters that a nearest span may grow on each side to a word boundary."""
+MAX_NEEDLE = 256  # characters of a needle that `find_nearest_span` searches for
+MAX_DIFF_TOKENS = 2_000  # tokens that `word_diff_steps` aligns; the rest counts as replaced
+MAX_PIECE = 60  # characters of a change in `format_word_diff`
+MAX_SNAP = 20  # characters that a nearest span may grow on each side to a word boundary
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)

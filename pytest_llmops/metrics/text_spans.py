@@ -16,17 +16,13 @@ if TYPE_CHECKING:
 
 Chain: TypeAlias = "tuple[int, int, Chain] | None"
 
-MIN_PIECE = 256
-"""Minimum characters of the pieces into which a long text is cut."""
-MAX_TRIES = 64
-"""Letters at which a cut is tried; behind them a text is cut at ASCII characters only."""
-CONTEXT = 32
-"""Characters on each side with which a cut is tested."""
+MIN_PIECE = 256  # minimum characters of the pieces into which a long text is cut
+MAX_TRIES = 64  # letters at which a cut is tried; behind them a text is cut at ASCII characters only
+CONTEXT = 32  # characters on each side with which a cut is tested
 
 _BEFORE = r"(?<!\w)(?<![0-9][.,])"
 _BEHIND = r"(?!\w|[\u0300-\u036f]|[.,][0-9])"
-_LOOKAHEAD_CHARS = 2
-"""Characters that ``_BEHIND`` reads."""
+_LOOKAHEAD_CHARS = 2  # characters that `_BEHIND` reads
 _WORD = re.compile(r"\S+")
 
 

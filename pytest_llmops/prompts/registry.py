@@ -37,8 +37,7 @@ from pytest_llmops.protocols import Message, RenderedPrompt
 DEFAULT_ALIAS = "production"
 ALIASES_FILE = "aliases.toml"
 SUFFIX = ".md"
-MAX_PART_BYTES = 255
-"""Longest name of a file or folder on the usual file systems."""
+MAX_PART_BYTES = 255  # longest name of a file or folder on the usual file systems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

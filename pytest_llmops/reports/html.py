@@ -15,9 +15,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from pytest_llmops.measurement import Json, Measurement, format_amount, format_count, shorten_text
-from pytest_llmops.reports.html_texts import Texts
 from pytest_llmops.reports.html_views import (
     MAX_NAME,
+    Texts,
     View,
     build_case_view,
     case_id,

@@ -12,8 +12,7 @@ from pytest_llmops.results.summary import describe_weak_half
 from pytest_llmops.results.usage import count_traffic
 
 MAX_PROPERTY_CHARS = 200
-MAX_DECIMAL = 1e15
-"""Numbers beyond this have no exact short form as a plain decimal."""
+MAX_DECIMAL = 1e15  # numbers beyond this have no exact short form as a plain decimal
 
 
 def junit_properties(record: TestRecord) -> list[tuple[str, str]]:

@@ -10,10 +10,8 @@ from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.details import CaseFacts, SideFacts, as_mapping, fact_text
 from pytest_llmops.results.run import TestRecord
 
-Axis: TypeAlias = Literal["prompt", "model"]
-"""The fact of a test that differs from side to side."""
-MetricKey: TypeAlias = tuple[str, str, str, str]
-"""Name, version, unit and direction of a metric."""
+Axis: TypeAlias = Literal["prompt", "model"]  # the fact of a test that differs from side to side
+MetricKey: TypeAlias = tuple[str, str, str, str]  # name, version, unit and direction of a metric
 T = TypeVar("T")
 K = TypeVar("K")
 

@@ -12,8 +12,7 @@ from typing import Any, Self, TypeAlias
 from pytest_llmops.measurement import Json, Measurement, as_finite_float
 
 Scale: TypeAlias = tuple[float, float]
-OneOrMore: TypeAlias = tuple[str, ...]
-"""Stored as a list of texts, or as a single text."""
+OneOrMore: TypeAlias = tuple[str, ...]  # stored as a list of texts, or as a single text
 
 
 def fact_text(value: Json) -> str:

@@ -12,7 +12,7 @@ from support.sample_run import HOSTILE, everywhere, fixed_run
 from support.strategies import scale_examples
 
 from pytest_llmops.reports import html, junit, terminal
-from pytest_llmops.reports.html_texts import escape_invisible
+from pytest_llmops.reports.html_views import escape_invisible
 from pytest_llmops.results.run import Run
 
 FRAGMENTS = (

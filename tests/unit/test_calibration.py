@@ -24,8 +24,7 @@ from pytest_llmops.calibration import (
     measure_agreement,
     read_stored_verdicts,
 )
-from pytest_llmops.calibration.agreement import majority_label
-from pytest_llmops.calibration.confusion import confusion_table
+from pytest_llmops.calibration.agreement import confusion_table, majority_label
 from pytest_llmops.calibration.labels import Label, Labels, read_labels
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.metrics.agreement import Rates, cohen_kappa

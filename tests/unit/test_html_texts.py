@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops.reports.html_texts import MAX_CHARS, MIN_SHARED, Texts, escape_invisible, visible_text
+from pytest_llmops.reports.html_views import MAX_CHARS, MIN_SHARED, Texts, escape_invisible, visible_text
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from sklearn.metrics import recall_score
+from sklearn.metrics import precision_score, recall_score
 from support.messages import check_message
 
 from pytest_llmops.metrics.agreement import Rates, judge_rates
@@ -15,6 +15,7 @@ def test_equals_scikit_learn() -> None:
     assert found == Rates(tp=55, fn=5, fp=25, tn=15)
     assert found.tpr.value == pytest.approx(recall_score(PEOPLE, LENIENT))
     assert found.tnr.value == pytest.approx(recall_score(PEOPLE, LENIENT, pos_label=False))
+    assert found.precision.value == pytest.approx(precision_score(PEOPLE, LENIENT))
 
 
 def test_a_judge_that_passes_everything_has_no_share_of_what_people_fail() -> None:
@@ -24,8 +25,9 @@ def test_a_judge_that_passes_everything_has_no_share_of_what_people_fail() -> No
 
 def test_of_no_items_there_is_no_share() -> None:
     found = judge_rates([], [])
-    assert [found.tpr.value, found.tnr.value] == [None] * 2
+    assert [found.tpr.value, found.tnr.value, found.precision.value] == [None] * 3
     assert judge_rates([True], [False]).tnr.value is None
+    assert judge_rates([True], [False]).precision.value is None
 
 
 def test_unlike_lengths_are_refused() -> None:

@@ -13,8 +13,7 @@ from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message
 from pytest_llmops.reports import terminal
 from pytest_llmops.reports.html import render_html
-from pytest_llmops.reports.html_texts import MAX_CHARS
-from pytest_llmops.reports.html_views import case_id
+from pytest_llmops.reports.html_views import MAX_CHARS, case_id
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 ALL = tuple(HOSTILE[:-1])

@@ -20,11 +20,10 @@ from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, find_judge, judge_answer, resolve_judge, takes_contexts
 from pytest_llmops.judges.protocol.capabilities import forget_capabilities
 from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float
-from pytest_llmops.protocols import Judge, Verdict
+from pytest_llmops.protocols import Judge
 
 FitnessStatus: TypeAlias = Literal["fit", "unfit", "undecided"]
-MAX_UNSCORED = 0.25
-"""Largest share of canaries without a verdict; beyond it, the rest says too little."""
+MAX_UNSCORED = 0.25  # largest share of canaries without a verdict; beyond it, the rest says too little
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,23 +181,18 @@ def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
     verdict = judge_answer(
         handle, "" if of_contexts else canary.answer, canary.question, canary.reference, passages
     )
+    threshold = _pass_threshold(handle.judge)
+    # The exact middle does not pass: half of the verdicts of a judge that guesses lie above it.
+    slack = TOLERANCE * (verdict.high - verdict.low)
+    lowest = threshold - slack if threshold is not None else (verdict.low + verdict.high) / 2 + slack
     return CanaryOutcome(
         canary=canary,
-        passed=None
-        if verdict.score is None
-        else verdict.score >= _lowest_passing_score(handle.judge, verdict),
+        passed=None if verdict.score is None else verdict.score >= lowest,
         score=verdict.score,
         reason=verdict.reason,
         error=verdict.error,
         prescreened=verdict.prescreened,
     )
-
-
-def _lowest_passing_score(judge: object, verdict: Verdict) -> float:
-    threshold = _pass_threshold(judge)
-    # The exact middle does not pass: half of the verdicts of a judge that guesses lie above it.
-    slack = TOLERANCE * (verdict.high - verdict.low)
-    return threshold - slack if threshold is not None else (verdict.low + verdict.high) / 2 + slack
 
 
 def _compare_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:

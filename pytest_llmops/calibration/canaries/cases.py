@@ -7,7 +7,7 @@ that rejects those too, rejecting canaries proves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -103,29 +103,16 @@ def _parse_canary(wire: Mapping[str, Json]) -> Canary:
     missing = [key for key in ("id", "answer") if key not in wire]
     if missing:
         raise BadFile(f'missing key "{missing[0]}"')
-    given = {
-        key: _check_text(wire[key], key)
-        for key in ("id", "answer", "kind", "question", "reference")
-        if key in wire
-    }
-    if not given["id"].strip():
+    texts = {key: wire[key] for key in ("id", "answer", "kind", "question", "reference") if key in wire}
+    for key, value in texts.items():
+        if not isinstance(value, str):
+            raise BadFile(f"{key}: expected a text, got {json_kind(value)}")
+    if not str(texts["id"]).strip():
         raise BadFile("id: expected a text, got a blank text")
     control = wire.get("control", False)
     if not isinstance(control, bool):
         raise BadFile(f"control: expected true or false, got {json_kind(control)}")
-    more = {"contexts": _check_contexts(wire["contexts"])} if "contexts" in wire else {}
-    return Canary(**given, **more, control=control)  # type: ignore[arg-type]
-
-
-def _check_text(value: Json, key: str) -> str:
-    if not isinstance(value, str):
-        raise BadFile(f"{key}: expected a text, got {json_kind(value)}")
-    return value
-
-
-def _check_contexts(value: Json) -> tuple[str, ...]:
-    listed: Sequence[object] = value if isinstance(value, list) else (None,)
-    texts = tuple(context for context in listed if isinstance(context, str))
-    if len(texts) < len(listed):
-        raise BadFile(f"contexts: expected a list of texts, got {json_kind(value)}")
-    return texts
+    contexts = wire.get("contexts", list[Json](DEFAULT_CONTEXTS))
+    if not isinstance(contexts, list) or not all(isinstance(context, str) for context in contexts):
+        raise BadFile(f"contexts: expected a list of texts, got {json_kind(contexts)}")
+    return Canary(**texts, contexts=tuple(map(str, contexts)), control=control)  # type: ignore[arg-type]

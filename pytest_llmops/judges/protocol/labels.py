@@ -170,8 +170,7 @@ def _fold_text(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-MAX_BEFORE, MAX_AFTER = 80, 40
-"""Characters before and after a name that decide whether it is a verdict."""
+MAX_BEFORE, MAX_AFTER = 80, 40  # characters before and after a name that decide whether it is a verdict
 _CLOSE = r"[*_`\"'\])]{0,4}"
 _BEGIN = r"(?:(?:\A|(?<=\n))[ \t*_`#-]{0,12}|(?<=[.!?])[)\"'*_]{0,3}\s{1,3}[*_`]{0,3})"
 _END = re.compile(

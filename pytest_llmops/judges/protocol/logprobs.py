@@ -18,8 +18,7 @@ from pytest_llmops.protocols import Completion, Verdict
 
 LOGPROB_PARAMS: Mapping[str, Json] = {"logprobs": True, "top_logprobs": 20}
 """Parameters with which chat completions return log-probabilities."""
-MIN_MASS = 0.5
-"""Least total probability of the scores of the scale."""
+MIN_MASS = 0.5  # least total probability of the scores of the scale
 
 
 def expected_score(

@@ -28,12 +28,9 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Verdict
 
-PARSER_REVISION = "2"
-"""Revision of the rules; part of a judge's version."""
-MAX_REPLY = 50_000
-"""A reply with more characters is unreadable."""
-MAX_ROUNDING = 0.5
-"""Largest distance of an overall score from the weighted mean of its dimensions."""
+PARSER_REVISION = "2"  # revision of the rules; part of a judge's version
+MAX_REPLY = 50_000  # a reply with more characters is unreadable
+MAX_ROUNDING = 0.5  # largest distance of an overall score from the weighted mean of its dimensions
 RESERVED_KEYS = frozenset({"score", "rating", "reason", "nonce", "dimensions"})
 
 
@@ -215,6 +212,35 @@ def _parse_verdict_object(verdict: Mapping[str, Any], scale: Scale, nonce: str) 
     if any(abs(score - mean) > MAX_ROUNDING for score in stated):
         raise UnreadableReply(f"score {stated[0]:g} is not the mean of the dimensions, {mean:.4g}")
     return mean, reason, dimensions
+
+
+def find_verdict_object(text: str, key: str, nonce: str = "") -> tuple[Mapping[str, Any] | None, str]:
+    """Return the verdict in JSON that has a key, and the text around it.
+
+    Args:
+        text: A judge's reply.
+        key: The key, in lower case.
+        nonce: What the verdict must repeat; empty: no nonce is required.
+
+    Returns:
+        The object, keys in lower case; None if no object has the key.
+
+    Raises:
+        UnreadableReply: Broken JSON, two different verdicts, a wrong nonce or no reason.
+
+    >>> find_verdict_object('{"reason": "x", "items": {"1": "yes"}}', "items")[0]["items"]
+    {'1': 'yes'}
+    """
+    objects, prose = extract_json_objects(reply_without_thinking(text))
+    verdicts = [fields for fields in objects if key in fields]
+    if not verdicts:
+        return None, prose
+    first, *others = [{**verdict, "reason": ""} for verdict in verdicts]
+    if any(other != first for other in others):
+        raise UnreadableReply(f"{len(verdicts)} different verdicts in one reply")
+    check_json_nonce(verdicts[0], nonce)
+    read_json_reason(verdicts[0])
+    return verdicts[0], prose
 
 
 def check_json_nonce(verdict: Mapping[str, Any], nonce: str) -> None:

@@ -40,12 +40,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_TRIES = 2
-MAX_REASON = 300
-"""Characters of a reason in the schema: a small model would continue until the token limit."""
-MAX_DATA = 100_000
-"""Characters of all data together. More is unscored, never truncated."""
-MAX_ECHO = 1_000
-"""Characters of an unreadable reply that the retry repeats."""
+MAX_REASON = 300  # characters of a reason in the schema: a small model would continue until the token limit
+MAX_DATA = 100_000  # characters of all data together. More is unscored, never truncated.
+MAX_ECHO = 1_000  # characters of an unreadable reply that the retry repeats
 PROMPT_VARIABLES = ("data", "nonce", "form")
 """The variables of every judge's prompt; it must use ``data`` and ``form``."""
 VERDICT_TOOL = "verdict"

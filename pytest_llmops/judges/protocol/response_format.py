@@ -19,8 +19,7 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Model
 
 NOT_FOUND = 404
-RENAMED_MAX_TOKENS = "max_completion_tokens"
-"""The name of ``max_tokens`` for newer models."""
+RENAMED_MAX_TOKENS = "max_completion_tokens"  # the name of `max_tokens` for newer models
 
 FormatKind = Literal["bounded", "plain", "tool", "json", "text"]
 

@@ -15,8 +15,7 @@ from pytest_llmops.errors import ModelError
 
 T = TypeVar("T")
 
-MAX_TRIES = 4
-"""Each try includes the SDK's own retries."""
+MAX_TRIES = 4  # each try includes the SDK's own retries
 _FOR_GOOD = re.compile(r"insufficient_quota|billing|exceeded your current quota", re.IGNORECASE)
 """Messages of a server when waiting does not help."""
 

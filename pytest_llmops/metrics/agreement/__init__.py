@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from pytest_llmops.metrics.agreement.error_rates import Rates, Share, judge_rates
 from pytest_llmops.metrics.agreement.intervals import kappa_interval
 from pytest_llmops.metrics.agreement.many_raters import Level, fleiss_kappa, krippendorff_alpha
 from pytest_llmops.metrics.agreement.ppi import Corrected, corrected_rate
-from pytest_llmops.metrics.agreement.two_raters import Weights, accuracy, cohen_kappa, confusion, spearman
+from pytest_llmops.metrics.agreement.two_raters import (
+    Rates,
+    Share,
+    Weights,
+    accuracy,
+    cohen_kappa,
+    confusion,
+    judge_rates,
+    spearman,
+)
 
 __all__ = [
     "Corrected",

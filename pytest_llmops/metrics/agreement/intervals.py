@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 Label = TypeVar("Label", bound=Hashable)
 RESAMPLES = 2000
-MAX_DRAWN_CELLS = 2_000_000
-"""Numbers drawn at a time, to limit the memory for many items."""
+MAX_DRAWN_CELLS = 2_000_000  # numbers drawn at a time, to limit the memory for many items
 ROUNDING = 1e-12
 
 

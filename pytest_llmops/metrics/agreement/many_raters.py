@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from pytest_llmops.metrics.agreement.distances import is_nan, label_places
+from pytest_llmops.metrics.agreement.two_raters import is_nan, label_places
 
 if TYPE_CHECKING:
     from numpy import float64

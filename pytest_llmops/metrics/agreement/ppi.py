@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from pytest_llmops.metrics.agreement.error_rates import judge_rates
+from pytest_llmops.metrics.agreement.two_raters import judge_rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

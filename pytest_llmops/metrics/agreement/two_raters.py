@@ -2,20 +2,65 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Sequence
-from typing import Literal, TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, SupportsFloat, TypeAlias, TypeVar
 
 from pytest_llmops._util.arrays import mean_ranks
-from pytest_llmops.metrics.agreement.distances import (
-    is_nan,
-    label_places,
-    nominal_distance,
-    squared_distance,
-)
 
 Label = TypeVar("Label", bound=Hashable)
 Weights: TypeAlias = Literal["quadratic"]
+Distance: TypeAlias = Callable[[Hashable, Hashable], float]
+
+
+class Share(NamedTuple):
+    """A number of hits among a total of items."""
+
+    hits: int
+    total: int
+
+    @property
+    def value(self) -> float | None:
+        """The share, 0 to 1; None without items.
+
+        >>> Share(3, 4).value, Share(0, 0).value
+        (0.75, None)
+        """
+        return self.hits / self.total if self.total else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """The confusion counts of a judge against human labels.
+
+    Attributes:
+        tp: Items that annotators and judge pass.
+        fn: Items that annotators pass and the judge fails.
+        fp: Items that annotators fail and the judge passes.
+        tn: Items that annotators and judge fail.
+    """
+
+    tp: int
+    fn: int
+    fp: int
+    tn: int
+
+    @property
+    def tpr(self) -> Share:
+        """Share of the items that annotators pass which the judge passes: its sensitivity."""
+        return Share(self.tp, self.tp + self.fn)
+
+    @property
+    def precision(self) -> Share:
+        """Share of the items that the judge passes which annotators pass."""
+        return Share(self.tp, self.tp + self.fp)
+
+    @property
+    def tnr(self) -> Share:
+        """Share of the items that annotators fail which the judge fails: its specificity, low for a lenient judge."""
+        return Share(self.tn, self.tn + self.fp)
 
 
 def accuracy(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
@@ -137,3 +182,90 @@ def check_labels(a: Sequence[Hashable], b: Sequence[Hashable]) -> None:
             raise ValueError(
                 f"agreement: item {index % len(a)} has the label NaN; leave out what was not scored, in both lists"
             )
+
+
+def judge_rates(people: Sequence[bool], judge: Sequence[bool]) -> Rates:
+    """Return the confusion counts of a judge.
+
+    Args:
+        people: Whether human annotators pass each item.
+        judge: Whether the judge passes it, in the same order.
+
+    Raises:
+        ValueError: The lists differ in length.
+
+    >>> judge_rates([True, True, False, False], [True, False, False, False]).tnr
+    Share(hits=2, total=2)
+    """
+    counts = confusion([bool(label) for label in people], [bool(label) for label in judge])
+    return Rates(
+        tp=counts.get((True, True), 0),
+        fn=counts.get((True, False), 0),
+        fp=counts.get((False, True), 0),
+        tn=counts.get((False, False), 0),
+    )
+
+
+def is_nan(label: object) -> bool:
+    """Return whether a label is NaN, which equals nothing and would be counted as a class of its own.
+
+    >>> is_nan(float("nan")), is_nan("nan")
+    (True, False)
+    """
+    return bool(label != label)  # noqa: PLR0124 -- works for every type
+
+
+def label_places(labels: Collection[Hashable], what: str) -> dict[Hashable, float]:
+    """Return the place of each label on a scale: the number itself.
+
+    Args:
+        labels: The labels that occur.
+        what: What needs the places, for the error ("quadratic weights").
+
+    Raises:
+        ValueError: A label is not a finite number.
+
+    >>> label_places([1, 2], "ranks")
+    {1: 1.0, 2: 2.0}
+    """
+    # Sorted, so that every run reports the same wrong label.
+    for label in sorted(labels, key=repr):
+        if not math.isfinite(label_as_number(label, math.nan)):
+            raise ValueError(f"agreement: {what} need numbers, got {label!r}")
+    return {label: label_as_number(label, math.nan) for label in labels}
+
+
+def nominal_distance(x: Hashable, y: Hashable) -> float:
+    """Return 1.0 for two different names, 0.0 for the same.
+
+    >>> nominal_distance("a", "b")
+    1.0
+    """
+    return float(x != y)
+
+
+def squared_distance(positions: dict[Hashable, float]) -> Distance:
+    """Return the squared distance of labels by their places, scaled by the largest place.
+
+    >>> squared_distance({"a": 0.0, "b": 2.0})("a", "b")
+    1.0
+    """
+    # Between -1 and 1 no square overflows.
+    largest = max(map(abs, positions.values()), default=0.0) or 1.0
+
+    def distance(x: Hashable, y: Hashable) -> float:
+        return (positions[x] / largest - positions[y] / largest) ** 2
+
+    return distance
+
+
+def label_as_number(label: object, otherwise: float) -> float:
+    """Return a label as a float (infinity if it is too large), or ``otherwise`` if it is not a number.
+
+    >>> label_as_number(2, 0.0), label_as_number("2", 0.0)
+    (2.0, 0.0)
+    """
+    try:
+        return float(label) if isinstance(label, SupportsFloat) else otherwise
+    except OverflowError:
+        return math.inf

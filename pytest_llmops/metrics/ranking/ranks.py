@@ -20,12 +20,10 @@ if TYPE_CHECKING:
 Ranking: TypeAlias = "Sequence[str] | Mapping[str, float]"
 Relevant: TypeAlias = "Collection[str] | Mapping[str, int]"
 
-ABSENT = 2**62
-"""The place of an id that is not ranked."""
+ABSENT = 2**62  # the place of an id that is not ranked
 _FIRST_PLACES = tuple(range(1000))
 _WHOLE_TYPES = {int, bool}
-_USUAL_RANKING_TYPES = {list, tuple}
-"""Types of rankings that certainly have an order."""
+_USUAL_RANKING_TYPES = {list, tuple}  # types of rankings that certainly have an order
 
 
 @dataclass(slots=True)
@@ -54,11 +52,7 @@ def look_up_judged(
         ValueError: As in `evaluate`.
     """
     for name, mapping in (("run", run), ("relevant", relevant)):
-        if not isinstance(mapping, Mapping):
-            raise ValueError(f"{name}: expected a mapping of queries, got {mapping!r:.80}")
-        odd = next((query for query in mapping if not isinstance(query, str)), None)
-        if odd is not None or None in mapping:
-            raise ValueError(f"{name}: expected ids of queries that are texts, got {odd!r}")
+        _check_query_mapping(mapping, name)
     ranks = JudgedRanks()
     for query, judged in relevant.items():
         grades = _parse_grades(query, judged)
@@ -86,6 +80,14 @@ def look_up_judged(
     if depth is not None:
         ranks.places = [place if place < depth else ABSENT for place in ranks.places]
     return ranks
+
+
+def _check_query_mapping(given: object, name: str) -> None:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{name}: expected a mapping of queries, got {given!r:.80}")
+    odd = next((query for query in given if not isinstance(query, str)), None)
+    if odd is not None or None in given:
+        raise ValueError(f"{name}: expected ids of queries that are texts, got {odd!r}")
 
 
 def has_relevant(relevant: Relevant, level: int) -> bool:

@@ -115,8 +115,7 @@ SCORERS: dict[str, Callable[[RelevanceTable, int | None], NDArray[float64]]] = {
 """By the names that users write, the same as for a single query."""
 
 RESAMPLES = 2000
-MAX_DRAWN_CELLS = 2_000_000
-"""Numbers drawn at a time, to limit the memory for many queries."""
+MAX_DRAWN_CELLS = 2_000_000  # numbers drawn at a time, to limit the memory for many queries
 
 
 def bootstrap_interval(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pytest_llmops.results.rescoring.judged_outputs import Output, RescorableOutputs, collect_outputs
-from pytest_llmops.results.rescoring.rendering import format_changes
 from pytest_llmops.results.rescoring.rescored_run import (
     AtLeast,
     RescoredOutput,
@@ -17,6 +16,7 @@ from pytest_llmops.results.rescoring.score_changes import (
     Score,
     Summary,
     compare_scores,
+    format_changes,
     score_from_measurement,
     summarize_changes,
 )

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import CaseFacts, JudgeVerdict, Scale, read_detail
 from pytest_llmops.results.run import Run, TestRecord
 
@@ -21,8 +20,7 @@ DAMAGED = "verdict whose question, reference or contexts are not texts"
 NO_TEXT = "last call without a text"
 
 JUDGE_PREFIX = "judge."
-TEXTLESS_ENDPOINTS = frozenset({"embeddings", "moderations", "rerank"})
-"""Endpoints whose answer is no text."""
+TEXTLESS_ENDPOINTS = frozenset({"embeddings", "moderations", "rerank"})  # endpoints whose answer is no text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +223,15 @@ def _is_agreement(measurement: Measurement) -> bool:
 
 def _last_output(record_index: int, record: TestRecord) -> Output | None:
     """Return the last answer of the application in a test; None if there was no call."""
-    answered = [call for call in record.calls if call.purpose == "app" and _is_answered_conversation(call)]
+    # Of traffic that is no conversation only the address is known.
+    answered = [
+        call
+        for call in record.calls
+        if call.purpose == "app"
+        and (call.status is None or call.status < 300)  # noqa: PLR2004 -- HTTP
+        and call.endpoint not in TEXTLESS_ENDPOINTS
+        and (call.messages or call.output)
+    ]
     if not answered:
         return None
     last, case = answered[-1], CaseFacts.from_wire(record.fact("case"))
@@ -238,9 +244,3 @@ def _last_output(record_index: int, record: TestRecord) -> Output | None:
         question=question if isinstance(question, str) else json.dumps(question, ensure_ascii=False),
         reference=case.reference if isinstance(case.reference, str) else "",
     )
-
-
-def _is_answered_conversation(call: Call) -> bool:
-    """Return whether a call was a conversation with an answer; of other traffic only the address is known."""
-    fine = call.status is None or call.status < 300  # noqa: PLR2004 -- HTTP
-    return fine and call.endpoint not in TEXTLESS_ENDPOINTS and bool(call.messages or call.output)

@@ -165,10 +165,7 @@ def describe(judge: object, name: str, version: str, folder: str) -> dict[str, J
         return {}
     known: str = status(version, record)
     below = known == "calibrated" and not record.agrees
-    return {
-        "status": BELOW_THRESHOLDS if below else known,
-        "text": format_status(version, record),
-    }
+    return {"status": BELOW_THRESHOLDS if below else known, "text": format_status(version, record)}
 
 
 def status(

@@ -97,11 +97,7 @@ def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAn
 
 
 def judge_labelled_answers(
-    judge: Judge,
-    labels: Labels,
-    *,
-    trials: int = 1,
-    unlabelled: bool = False,
+    judge: Judge, labels: Labels, *, trials: int = 1, unlabelled: bool = False
 ) -> JudgedAnswers:
     """Run a judge on labelled answers; recordings are replayed.
 

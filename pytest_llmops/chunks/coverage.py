@@ -54,9 +54,7 @@ def check_chunk_order(alignment: Alignment) -> CheckResult:
         if start < start_before
     ]
     return count_result(
-        "out_of_order",
-        f"{len(faults):,} of {len(known):,} chunks begin before the preceding chunk",
-        faults,
+        "out_of_order", f"{len(faults):,} of {len(known):,} chunks begin before the preceding chunk", faults
     )
 
 
@@ -80,7 +78,5 @@ def check_stated_starts(alignment: Alignment) -> CheckResult | None:
                 Fault(placed.piece.place, f'states its start as {start:,}, where the source has "{text}"')
             )
     return count_result(
-        "misplaced",
-        f"{len(faults):,} of {len(stated):,} chunks do not begin where they state",
-        faults,
+        "misplaced", f"{len(faults):,} of {len(stated):,} chunks do not begin where they state", faults
     )

@@ -17,11 +17,7 @@ def add_group(groups: Any, name: str, summary: str) -> Any:
 
 
 def add_command(
-    commands: Any,
-    name: str,
-    run: Callable[[argparse.Namespace], int] | None,
-    summary: str,
-    details: str = "",
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int] | None, summary: str, details: str = ""
 ) -> argparse.ArgumentParser:
     """Declare a command, or a group if it has no ``run``; the description is the summary and the details."""
     description = f"{summary[0].upper()}{summary[1:]}. {details}".strip()

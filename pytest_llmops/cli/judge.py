@@ -14,12 +14,7 @@ from pytest_llmops.cli.files import check_output_path, write_output_file
 from pytest_llmops.cli.judge_canaries import add_canaries_command
 from pytest_llmops.cli.judge_export_labels import add_export_labels_command
 from pytest_llmops.cli.judge_import_labels import add_import_labels_command
-from pytest_llmops.cli.judge_options import (
-    JUDGE_HELP,
-    add_judge_options,
-    load_judge,
-    open_judge_session,
-)
+from pytest_llmops.cli.judge_options import JUDGE_HELP, add_judge_options, load_judge, open_judge_session
 from pytest_llmops.cli.judge_rescore import add_rescore_command
 from pytest_llmops.cli.output import DIM, GREEN, colour_text, format_path, print_error, print_line
 from pytest_llmops.errors import CaseError, LLMOpsError, UsageError

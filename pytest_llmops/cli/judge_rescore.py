@@ -26,12 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_llmops.protocols import Judge
     from pytest_llmops.recorder import Recorder
-    from pytest_llmops.results.rescoring import (
-        Output,
-        RescorableOutputs,
-        RescoredOutput,
-        Summary,
-    )
+    from pytest_llmops.results.rescoring import Output, RescorableOutputs, RescoredOutput, Summary
 
 
 def add_rescore_command(commands: Any) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, numbered_lines, read_text
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.base import PromptedJudge, why_too_long
 from pytest_llmops.judges.judge_front_matter import locate_file_errors, read_share_threshold, split_judge_file
 from pytest_llmops.judges.protocol.parsing import (
     UnreadableReply,
@@ -26,11 +25,13 @@ from pytest_llmops.judges.protocol.parsing import (
 )
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
+    PromptedJudge,
     ReplySpec,
     check_passages,
     is_contentless,
     is_only_opener,
     strict_object_schema,
+    why_too_long,
 )
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Model, Verdict

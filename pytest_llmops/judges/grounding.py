@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.base import PromptedJudge, why_too_long
 from pytest_llmops.judges.protocol.parsing import (
     UnreadableReply,
     describe_missing_verdict,
@@ -23,10 +22,12 @@ from pytest_llmops.judges.protocol.parsing import (
 from pytest_llmops.judges.protocol.prompting import (
     MAX_REASON,
     JudgePrompter,
+    PromptedJudge,
     ReplySpec,
     check_passages,
     is_contentless,
     strict_object_schema,
+    why_too_long,
 )
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict

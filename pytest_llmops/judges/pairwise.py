@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.base import PromptedJudge, why_too_long
 from pytest_llmops.judges.protocol.labels import Choices
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
+    PromptedJudge,
     ReplySpec,
     check_passages,
     is_contentless,
+    why_too_long,
 )
 from pytest_llmops.measurement import Json
 from pytest_llmops.metrics.classification import wilson_interval

@@ -12,17 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.base import PromptedJudge, why_too_long
 from pytest_llmops.judges.protocol.labels import Choices
 from pytest_llmops.judges.protocol.logprobs import LOGPROB_PARAMS, apply_expected_score
 from pytest_llmops.judges.protocol.parsing import Scale, UnreadableReply, parse_score_reply
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
+    PromptedJudge,
     ReplySpec,
     check_passages,
     is_contentless,
     is_only_opener,
     strict_object_schema,
+    why_too_long,
 )
 from pytest_llmops.judges.rubric_files import RubricSpec, read_rubric
 from pytest_llmops.measurement import Json

@@ -26,14 +26,15 @@ from pytest_llmops.reports.html_views import (
     rerun_flags,
 )
 from pytest_llmops.results.comparison import group_by
-from pytest_llmops.results.matrix import Matrix, build_matrices
 from pytest_llmops.results.review import Judgement, select_for_review
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 from pytest_llmops.results.summary import (
     BINS,
     OUTCOME_WORDS,
+    Matrix,
     Metric,
     Side,
+    build_matrices,
     describe_uneven_metrics,
     summarize_run,
 )

@@ -1,22 +1,37 @@
-"""A run: every test of a session with its measurements, stored as a versioned JSON document."""
+"""A run: every test of a session with its measurements, stored as a versioned JSON document.
+
+A run file is validated with ``run.schema.json``; errors give the JSON path.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, NoReturn, TypeAlias, cast
 
-from pytest_llmops._util.text_files import gzip_by_suffix, write_atomically
-from pytest_llmops.errors import UsageError, WireError
-from pytest_llmops.measurement import Json, Measurement, to_builtins
+from pytest_llmops._util.text_files import gzip_by_suffix, json_kind, write_atomically
+from pytest_llmops.errors import UsageError, WireError, format_name_list
+from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.attribution import attribute_failure
 from pytest_llmops.results.details import as_mapping
 from pytest_llmops.results.review import select_for_review
-from pytest_llmops.results.run_file import locate_record, parse_run_file
 
+FORMAT_NAME = "the JSON of --llm-report=run.json"
+_EXPECTED: Mapping[object, str] = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "an object with keys",
+    "string": "a text",
+}
+"""The types of JSON Schema in words."""
 SCHEMA = "pytest-llmops/run/1"
 Outcome: TypeAlias = Literal["passed", "failed", "errored", "skipped", "xfailed", "xpassed"]
 OUTCOMES: tuple[Outcome, ...] = ("failed", "errored", "xpassed", "passed", "xfailed", "skipped")
@@ -147,14 +162,96 @@ class Run:
             except WireError as error:
                 place = locate_record(wire, f"$.records[{number}]")
                 raise UsageError(f"{where}: damaged: {place}: {error}") from None
-        return cls(
-            records=tuple(records),
-            meta=data["meta"],
-            notes=tuple(data["notes"]),
-        )
+        return cls(records=tuple(records), meta=data["meta"], notes=tuple(data["notes"]))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically, compressed if its name ends in .gz; create its folder if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, gzip_by_suffix(path, text.encode("utf-8", "replace")))
+
+
+def parse_run_file(text: str, schema: str, *, where: str) -> dict[str, Any]:
+    """Return the document of a run file.
+
+    Args:
+        text: The text of the file.
+        schema: Name and version of the format, which the file must have.
+        where: The name of the file, for errors.
+
+    Raises:
+        UsageError: It is no JSON, no run file, of a newer major version, or damaged: with file, JSON path,
+            and what was expected and got.
+    """
+    try:
+        data = json.loads(text, parse_constant=_reject_constant)
+    except RecursionError:
+        raise UsageError(f"{where}: expected {FORMAT_NAME}, got JSON that is nested too deeply") from None
+    except ValueError as error:
+        raise UsageError(f"{where}: expected {FORMAT_NAME}, got no JSON: {error}") from None
+    schema_name = data.get("schema") if isinstance(data, dict) else None
+    if schema_name != schema:
+        raise UsageError(
+            f"{where}: expected schema {schema!r}, got {shorten_text(repr(schema_name), 80)}; write the run again with this version"
+        )
+    problem = _find_problem(data)
+    if problem:
+        raise UsageError(f"{where}: damaged: {problem}; write the run again, or take it from version control")
+    return {"records": [], "meta": {}, "notes": [], **data}
+
+
+def _reject_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _find_problem(data: dict[str, Any]) -> str:
+    error = next(_run_validator().iter_errors(data), None)
+    if error is not None:
+        path = list(error.absolute_path)
+        record = data["records"][path[1]] if path[:1] == ["records"] and len(path) > 1 else None
+        return f"{locate_record(record, error.json_path)}: {_describe_error(error)}"
+    try:
+        # The schema leaves open what these hold. Python reads 1e999 as infinity, which no JSON can hold.
+        to_builtins(data.get("meta"), where="$.meta")
+        for number, record in enumerate(data.get("records", [])):
+            place = f"$.records[{number}]"
+            to_builtins(record.get("facts"), where=f"{place}.facts")
+            for index, call in enumerate(record.get("calls", [])):
+                to_builtins(call.get("tools"), where=f"{place}.calls[{index}].tools")
+    except WireError as wire_error:
+        return str(wire_error)
+    return ""
+
+
+@lru_cache(maxsize=1)
+def _run_validator() -> Any:
+    from jsonschema import Draft202012Validator
+
+    text = (files("pytest_llmops.results") / "run.schema.json").read_text(encoding="utf-8")
+    return Draft202012Validator(json.loads(text))
+
+
+def _describe_error(error: Any) -> str:
+    got = error.instance
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in got)
+        return f"expected the key {missing}, got {format_name_list(map(str, got))}"
+    if error.validator == "type":
+        types = error.validator_value
+        expected = " or ".join(_EXPECTED[name] for name in ([types] if isinstance(types, str) else types))
+    elif error.validator == "enum":
+        expected = f"one of {', '.join(error.validator_value)}"
+    else:
+        expected = "a finite number"
+    text = "" if got is None or isinstance(got, (list, dict)) else f": {shorten_text(json.dumps(got), 60)}"
+    return f"expected {expected}, got {json_kind(got)}{text}"
+
+
+def locate_record(record: object, place: str) -> str:
+    """Return the place of a record with the test's name, where it has one.
+
+    >>> locate_record({"nodeid": "a.py::test"}, "$.records[3]")
+    '$.records[3] (a.py::test)'
+    """
+    name = record.get("nodeid") if isinstance(record, dict) else None
+    return f"{place} ({shorten_text(name, 200)})" if isinstance(name, str) else place

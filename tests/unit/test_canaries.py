@@ -15,16 +15,17 @@ from support.shared import shared
 
 from pytest_llmops import assert_contains, assert_judge_canaries, recorder
 from pytest_llmops.calibration.canaries import (
+    DEFAULT_QUESTION,
     Canary,
     CanaryRecord,
     built_in_canaries,
     canary_run_to_json,
     describe_canary_record,
+    fingerprint_canaries,
     format_canary_summary,
     read_canaries,
     run_canaries,
 )
-from pytest_llmops.calibration.canaries.cases import DEFAULT_QUESTION, fingerprint_canaries
 from pytest_llmops.errors import CaseError, MeasurementErrored, MeasurementFailed, ModelError, UsageError
 from pytest_llmops.judges.checklist import Checklist, Policy, context_relevance
 from pytest_llmops.judges.grounding import Grounding

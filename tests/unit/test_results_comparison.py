@@ -9,9 +9,8 @@ from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.html_views import rerun_flags
 from pytest_llmops.reports.terminal import summary_lines
 from pytest_llmops.results.comparison import row_key
-from pytest_llmops.results.matrix import build_matrices
 from pytest_llmops.results.run import Outcome, Run, TestRecord
-from pytest_llmops.results.summary import summarize_run
+from pytest_llmops.results.summary import build_matrices, summarize_run
 
 
 def record(

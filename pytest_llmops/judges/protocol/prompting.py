@@ -23,11 +23,11 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, PromptError, UsageError
-from pytest_llmops.judges.protocol.parsing import UnreadableReply
+from pytest_llmops.judges.protocol.parsing import PARSER_REVISION, UnreadableReply
 from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS, ReplyFormat, negotiate_format
 from pytest_llmops.judges.protocol.retry import retry_rate_limited
 from pytest_llmops.judges.self_preference import why_self_judging
@@ -269,6 +269,50 @@ class JudgePrompter:
                 f"in another, got the variables {', '.join(given) or '(none)'} @ {self.file}"
             )
         return rendered
+
+
+class PromptedJudge:
+    """A judge that prompts a model; the prompter is built at its first use, and kept."""
+
+    __slots__ = ("_prompter",)
+
+    def _create_prompter(self) -> JudgePrompter:
+        raise NotImplementedError
+
+    @property
+    def prompter(self) -> JudgePrompter:
+        """The model and the prompt file by which it is prompted."""
+        if not hasattr(self, "_prompter"):
+            self._prompter = self._create_prompter()
+        return self._prompter
+
+    @property
+    def model_name(self) -> str:
+        """The model's own name, else that of its type."""
+        return self.prompter.model_name
+
+    def _hash_version(
+        self, spec: ReplySpec[Any], *parts: object, params: dict[str, Json] | None = None
+    ) -> str:
+        own_params = [] if params is None else [params]
+        return hash_parts(
+            [
+                self.prompter.fingerprint,
+                *parts,
+                spec.all_formats(),
+                format_retry_message(""),
+                *own_params,
+                PARSER_REVISION,
+                self.model_name,
+            ],
+            12,
+        )
+
+
+def why_too_long(what: str, *texts: str) -> str:
+    """Return why these texts cannot be put to a judge in one request, or ``""``."""
+    length = sum(map(len, texts))
+    return f"{what} have {length:,} characters: expected at most {MAX_DATA:,}" if length > MAX_DATA else ""
 
 
 def strict_object_schema(properties: Mapping[str, Json]) -> dict[str, Json]:

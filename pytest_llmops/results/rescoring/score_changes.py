@@ -9,10 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import Measurement, format_count, label_suffix, shorten_text
-from pytest_llmops.results.rescoring.judged_outputs import (
-    Output,
-    old_verdict,
-)
+from pytest_llmops.results.rescoring.judged_outputs import Output, old_verdict
 
 Status: TypeAlias = Literal["pass", "fail", "recorded", "undecided", "unscored", "new"]
 _STATUSES: Mapping[str, Status] = {

@@ -1,4 +1,8 @@
-"""Run canaries against a judge, and count those that it passes.
+"""Canaries: answers that no judge may pass; the run against a judge, and its record.
+
+The built-in canaries are in ``canaries.jsonl``, each with a kind: no content, an opener, an order, a fake verdict, a
+fake end of the data, role play, another language, hidden characters. Some right answers are among them: for a judge
+that rejects those too, rejecting canaries proves nothing.
 
 Do not rely on the scores of a judge that passes a canary: an answer like it would get them, by accident or on purpose
 ("One Token to Fool LLM-as-a-Judge", Zhao et al. 2025, arXiv 2507.08794; "Cheating Automatic LLM Benchmarks", Zheng et
@@ -7,20 +11,124 @@ al. 2024, arXiv 2410.07137). A canary without a verdict counts neither way: a ju
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal, TypeAlias, cast
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
 
 from pytest_llmops import recorder
-from pytest_llmops.calibration.canaries.cases import Canary, built_in_canaries, fingerprint_canaries
+from pytest_llmops._util.text_files import (
+    BadFile,
+    as_mapping,
+    canonical_json,
+    fingerprint_parts,
+    json_kind,
+    read_json_lines,
+    read_text,
+)
+from pytest_llmops.calibration.record_files import JudgeRecord, RecordFormat
 from pytest_llmops.cassettes.shared_answers import defer_sharing
-from pytest_llmops.errors import UsageError, describe_exception
+from pytest_llmops.errors import CaseError, UsageError, describe_exception
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, find_judge, judge_answer, resolve_judge, takes_contexts
 from pytest_llmops.judges.protocol.capabilities import forget_capabilities
-from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float
+from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge
+
+BUILT_IN = Path(__file__).with_name("canaries.jsonl")
+CANARY_KEYS = ("id", "answer", "kind", "question", "reference", "contexts", "control")
+DEFAULT_QUESTION = "How many days do I have to return a bicycle that I bought from you?"
+DEFAULT_REFERENCE = "You have 30 days from delivery; the bicycle has to be unused."
+DEFAULT_CONTEXTS = (
+    "Returns: a bicycle can be returned within 30 days of its delivery. It has to be unused.",
+    "Delivery takes three to five working days.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """An answer that a judge must not pass, or a right answer as a control.
+
+    Attributes:
+        kind: What it tries, in a word or two.
+        control: It is a right answer, which a judge should pass.
+    """
+
+    id: str
+    answer: str
+    kind: str = "own"
+    question: str = DEFAULT_QUESTION
+    reference: str = DEFAULT_REFERENCE
+    contexts: tuple[str, ...] = DEFAULT_CONTEXTS
+    control: bool = False
+
+
+@lru_cache(maxsize=1)
+def built_in_canaries() -> tuple[Canary, ...]:
+    """Return the built-in canaries, right answers among them.
+
+    >>> len([canary for canary in built_in_canaries() if not canary.control]) >= 24
+    True
+    """
+    return read_canaries(BUILT_IN)
+
+
+def read_canaries(path: str | Path) -> tuple[Canary, ...]:
+    """Read the user's canaries from a file of JSON lines.
+
+    A line has ``id`` and ``answer``, and may have ``kind``, ``question``, ``reference``, ``contexts`` (left out: those
+    of the built-in canaries; for none: an empty text or list) and ``"control": true`` for a right answer.
+
+    Raises:
+        CaseError: There is no such file, a line is not such an object, an id is a duplicate, or there are no
+            canaries besides controls; with file and line.
+    """
+    by_id: dict[str, Canary] = {}
+    line: int | None = None
+    try:
+        for line, value in read_json_lines(read_text(Path(path))):  # noqa: B007 -- for the error
+            canary = _parse_canary(as_mapping(value))
+            if canary.id in by_id:
+                raise BadFile(f"duplicate id {shorten_text(canary.id, 60)!r}")  # noqa: TRY301 -- with the others
+            by_id[canary.id] = canary
+    except BadFile as error:
+        raise CaseError(error.what, path, error.line or line) from None
+    if all(canary.control for canary in by_id.values()):
+        raise CaseError("expected at least one canary, an answer that a judge must not pass, got none", path)
+    return tuple(by_id.values())
+
+
+def fingerprint_canaries(canaries: Iterable[Canary]) -> str:
+    """Return the fingerprint of a set of canaries, in any order."""
+    parts: list[list[Json]] = [
+        [canary.id, canary.answer, canary.question, canary.reference, list(canary.contexts), canary.control]
+        for canary in canaries
+    ]
+    return fingerprint_parts(*sorted(map(canonical_json, parts)))
+
+
+def _parse_canary(wire: Mapping[str, Json]) -> Canary:
+    unknown = [key for key in wire if key not in CANARY_KEYS]
+    if unknown:
+        raise BadFile(f"unknown key {shorten_text(unknown[0], 60)!r}: known are {', '.join(CANARY_KEYS)}")
+    missing = [key for key in ("id", "answer") if key not in wire]
+    if missing:
+        raise BadFile(f'missing key "{missing[0]}"')
+    texts = {key: wire[key] for key in ("id", "answer", "kind", "question", "reference") if key in wire}
+    for key, value in texts.items():
+        if not isinstance(value, str):
+            raise BadFile(f"{key}: expected a text, got {json_kind(value)}")
+    if not str(texts["id"]).strip():
+        raise BadFile("id: expected a text, got a blank text")
+    control = wire.get("control", False)
+    if not isinstance(control, bool):
+        raise BadFile(f"control: expected true or false, got {json_kind(control)}")
+    contexts = wire.get("contexts", list[Json](DEFAULT_CONTEXTS))
+    if not isinstance(contexts, list) or not all(isinstance(context, str) for context in contexts):
+        raise BadFile(f"contexts: expected a list of texts, got {json_kind(contexts)}")
+    return Canary(**texts, contexts=tuple(map(str, contexts)), control=control)  # type: ignore[arg-type]
+
 
 FitnessStatus: TypeAlias = Literal["fit", "unfit", "undecided"]
 MAX_UNSCORED = 0.25  # largest share of canaries without a verdict; beyond it, the rest says too little
@@ -267,3 +375,75 @@ def _outcome_to_json(outcome: CanaryOutcome) -> dict[str, Json]:
         "error": outcome.error,
     }
     return {key: value for key, value in fields.items() if value not in (None, "")}
+
+
+COMMAND = "llmops judge canaries"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryRecord(JudgeRecord):
+    """How a version of a judge did with canaries.
+
+    Attributes:
+        canaries: Fingerprint of the set.
+        status: ``fit``, ``unfit`` or ``undecided``.
+        text: The status as a sentence.
+        results: Counts, and the canaries that the judge passed.
+    """
+
+    FORMAT: ClassVar = RecordFormat(
+        "canaries", f"{COMMAND} JUDGE", ("judge", "version", "date", "canaries", "text"), ("results",)
+    )
+
+    canaries: str = ""
+    status: FitnessStatus = "undecided"
+    text: str = ""
+    results: Mapping[str, Json] = field(default_factory=dict)
+
+    @classmethod
+    def from_run(cls, run: CanaryRun, *, date: str) -> CanaryRecord:
+        """Return the record of a canary run of today's ``date``."""
+        results = canary_run_to_json(run)
+        return cls(
+            judge=run.judge,
+            version=run.version,
+            model=run.model,
+            date=date,
+            canaries=run.canaries,
+            status=run.status,
+            text=format_canary_summary(run),
+            results={key: value for key, value in results.items() if key not in ("status", "text", "set")},
+        )
+
+    @classmethod
+    def _parse_own_fields(cls, wire: Mapping[str, Json]) -> dict[str, Any]:
+        status = wire.get("status")
+        if status not in get_args(FitnessStatus):
+            raise BadFile(f"expected status as fit, unfit or undecided, got {shorten_text(repr(status), 80)}")
+        return {"status": status}
+
+
+def describe_canary_record(judge: object, name: str, version: str, folder: str) -> dict[str, Json]:
+    """Return what a report says about a judge and canaries: ``status`` and ``text``; nothing without a record.
+
+    Args:
+        judge: The judge; its record may lie beside its file.
+        name: Its name, for the records in the folder.
+        version: Its version; a record of another version is out of date.
+        folder: The folder of the records; it need not exist.
+
+    Raises:
+        UsageError: A record is damaged.
+
+    >>> describe_canary_record(object(), "quality", "1", "no/such/folder")
+    {}
+    """
+    record = CanaryRecord.find(judge, name, version=version, folder=folder)
+    if record is None:
+        return {}
+    if record.version != version:
+        text = f"canaries out of date, the judge has changed since: {record.text} ({record.date}); {COMMAND} again"
+        return {"status": "out of date", "text": text}
+    current = record.canaries == fingerprint_canaries(built_in_canaries())
+    others = "" if current else ", not the built-in canaries of today"
+    return {"status": record.status, "text": f"{record.text} ({record.date}{others})"}

@@ -27,7 +27,7 @@ from pytest_llmops._util.text_files import (
     read_json_lines,
     read_text,
 )
-from pytest_llmops.calibration.record_files import JudgeRecord, RecordFormat
+from pytest_llmops.calibration.record_files import JudgeRecord
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import CaseError, UsageError, describe_exception
 from pytest_llmops.judges.concurrency import run_judge_tasks
@@ -391,9 +391,10 @@ class CanaryRecord(JudgeRecord):
         results: Counts, and the canaries that the judge passed.
     """
 
-    FORMAT: ClassVar = RecordFormat(
-        "canaries", f"{COMMAND} JUDGE", ("judge", "version", "date", "canaries", "text"), ("results",)
-    )
+    FORMAT: ClassVar = "canaries"
+    COMMAND: ClassVar = f"{COMMAND} JUDGE"
+    TEXT_KEYS: ClassVar = ("judge", "version", "date", "canaries", "text")
+    OBJECT_KEYS: ClassVar = ("results",)
 
     canaries: str = ""
     status: FitnessStatus = "undecided"

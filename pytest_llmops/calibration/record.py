@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, cast
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.calibration.agreement import AgreementFigures
 from pytest_llmops.calibration.labels import Labels
-from pytest_llmops.calibration.record_files import JudgeRecord, RecordFormat
+from pytest_llmops.calibration.record_files import JudgeRecord
 from pytest_llmops.calibration.rendering import figures_to_json
 from pytest_llmops.calibration.requirements import AgreementRequirements
 from pytest_llmops.calibration.verdicts import JudgedAnswers
@@ -38,12 +38,10 @@ class Calibration(JudgeRecord):
         rates: Counts of pass and fail; None: the labels do not say.
     """
 
-    FORMAT: ClassVar = RecordFormat(
-        "calibration",
-        f"{COMMAND} JUDGE labels.jsonl",
-        ("judge", "version", "date", "labels"),
-        ("requirements", "figures"),
-    )
+    FORMAT: ClassVar = "calibration"
+    COMMAND: ClassVar = f"{COMMAND} JUDGE labels.jsonl"
+    TEXT_KEYS: ClassVar = ("judge", "version", "date", "labels")
+    OBJECT_KEYS: ClassVar = ("requirements", "figures")
 
     labels: str = ""
     agrees: bool = False

@@ -15,52 +15,9 @@ from pytest_llmops.measurement import Json, shorten_text
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class RecordFormat:
-    """The file format of a record class.
-
-    Attributes:
-        name: Of the format in errors, the schema and the file's suffix: ``.calibration.json``.
-        command: The command that writes such files, for errors.
-        texts: Keys whose value is a text that is not empty.
-        objects: Keys whose value is an object.
-    """
-
-    name: str
-    command: str
-    texts: tuple[str, ...]
-    objects: tuple[str, ...]
-
-    @property
-    def schema(self) -> str:
-        """The schema that a file names, without its version."""
-        return f"pytest-llmops/{self.name}/"
-
-    @property
-    def suffix(self) -> str:
-        """The end of such a file's name."""
-        return f".{self.name}.json"
-
-    def check(self, wire: Mapping[str, Json]) -> None:
-        """Raise `BadFile` for another schema, or for a value of the wrong type."""
-        schema = wire.get("schema")
-        if schema != f"{self.schema}{SCHEMA_VERSION}":
-            newer = isinstance(schema, str) and schema.startswith(self.schema)
-            hint = ": update pytest-llmops" if newer else ""
-            raise BadFile(
-                f"expected the schema {self.schema}{SCHEMA_VERSION}, got {shorten_text(repr(schema), 80)}{hint}"
-            )
-        for key in self.texts:
-            if not isinstance(wire.get(key), str) or not wire[key]:
-                raise BadFile(f"expected {key} as a text, got {shorten_text(repr(wire.get(key)), 80)}")
-        for key in self.objects:
-            if not isinstance(wire.get(key), Mapping):
-                raise BadFile(f"expected {key} as an object, got {shorten_text(repr(wire.get(key)), 80)}")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeRecord:
-    """What is recorded of a judge; a subclass has its ``FORMAT`` and its own fields.
+    """What is recorded of a judge; a subclass has the constants of its file format, and its own fields.
 
     Attributes:
         judge: The judge's name.
@@ -68,9 +25,16 @@ class JudgeRecord:
         model: The judge model.
         date: ISO 8601.
         path: The file it was read from.
+        FORMAT: Name of the format in errors, the schema and the file's suffix: ``.calibration.json``.
+        COMMAND: The command that writes such files, for errors.
+        TEXT_KEYS: Keys whose value is a text that is not empty.
+        OBJECT_KEYS: Keys whose value is an object.
     """
 
-    FORMAT: ClassVar[RecordFormat]
+    FORMAT: ClassVar[str]
+    COMMAND: ClassVar[str]
+    TEXT_KEYS: ClassVar[tuple[str, ...]]
+    OBJECT_KEYS: ClassVar[tuple[str, ...]]
 
     judge: str
     version: str
@@ -87,16 +51,32 @@ class JudgeRecord:
         """
         try:
             wire = as_mapping(read_json(read_text(Path(path))))
-            cls.FORMAT.check(wire)
-            texts = {key: wire[key] for key in (*cls.FORMAT.texts, *cls.FORMAT.objects)}
+            cls._check_wire(wire)
+            texts = {key: wire[key] for key in (*cls.TEXT_KEYS, *cls.OBJECT_KEYS)}
             fields: dict[str, Any] = {**texts, "model": str(wire.get("model", "")), "path": str(path)}
             return cls(**fields, **cls._parse_own_fields(wire))
         except BadFile as error:
             line = f" (line {error.line})" if error.line is not None else ""
             raise UsageError(
-                f"{cls.FORMAT.name} {shorten_text(str(path), 300)}: {error.what}{line}; expected a file of "
-                f"{cls.FORMAT.command} --out FILE"
+                f"{cls.FORMAT} {shorten_text(str(path), 300)}: {error.what}{line}; expected a file of "
+                f"{cls.COMMAND} --out FILE"
             ) from None
+
+    @classmethod
+    def _check_wire(cls, wire: Mapping[str, Json]) -> None:
+        """Raise `BadFile` for another schema, or for a value of the wrong type."""
+        schema, expected = wire.get("schema"), f"pytest-llmops/{cls.FORMAT}/"
+        if schema != f"{expected}{SCHEMA_VERSION}":
+            newer = isinstance(schema, str) and schema.startswith(expected)
+            hint = ": update pytest-llmops" if newer else ""
+            raise BadFile(
+                f"expected the schema {expected}{SCHEMA_VERSION}, got {shorten_text(repr(schema), 80)}{hint}"
+            )
+        for keys, kind, what in ((cls.TEXT_KEYS, str, "a text"), (cls.OBJECT_KEYS, Mapping, "an object")):
+            for key in keys:
+                value = wire.get(key)
+                if not isinstance(value, kind) or value == "":
+                    raise BadFile(f"expected {key} as {what}, got {shorten_text(repr(value), 80)}")
 
     @classmethod
     def _parse_own_fields(cls, wire: Mapping[str, Json]) -> dict[str, Any]:
@@ -106,7 +86,7 @@ class JudgeRecord:
     def to_json_text(self) -> str:
         """Return the file's text: readable JSON, the same bytes for the same record."""
         fields = {key: value for key, value in asdict(self).items() if key != "path" and value is not None}
-        wire = {"schema": f"{self.FORMAT.schema}{SCHEMA_VERSION}", **fields}
+        wire = {"schema": f"pytest-llmops/{self.FORMAT}/{SCHEMA_VERSION}", **fields}
         return json.dumps(wire, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -117,7 +97,7 @@ class JudgeRecord:
             judge: The file's path, or a judge with its file as ``source``.
         """
         source = judge if isinstance(judge, (str, Path)) else getattr(judge, "source", None)
-        return Path(source).with_suffix(cls.FORMAT.suffix) if isinstance(source, (str, Path)) else None
+        return Path(source).with_suffix(f".{cls.FORMAT}.json") if isinstance(source, (str, Path)) else None
 
     @classmethod
     def find(cls, judge: object, name: str, *, version: str, folder: str) -> Self | None:
@@ -145,7 +125,7 @@ class JudgeRecord:
         Raises:
             UsageError: A record is damaged.
         """
-        return [cls._load_cached(path) for path in sorted(Path(folder).rglob(f"*{cls.FORMAT.suffix}"))]
+        return [cls._load_cached(path) for path in sorted(Path(folder).rglob(f"*.{cls.FORMAT}.json"))]
 
     @classmethod
     def _load_cached(cls, path: Path) -> Self:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from pytest_llmops.chunks.alignment import Alignment, PlacedChunk
 from pytest_llmops.chunks.findings import CheckResult, Fault, count_result, share_result
-from pytest_llmops.chunks.offsets import CompactText, Source
+from pytest_llmops.chunks.offsets import CompactText
 from pytest_llmops.measurement import format_count
 from pytest_llmops.semantics.checks import split_sentences
 
@@ -89,21 +89,15 @@ def check_cut_sentences(alignment: Alignment) -> CheckResult:
 
     Sentences are those of `pytest_llmops.semantics.checks.split_sentences`, also each heading, list item and row.
     """
-    borders = sentence_borders(alignment.source)
-    return _check_chunk_ends(
-        "cut_sentences", "fall within a sentence", alignment, lambda at: at not in borders
-    )
-
-
-def sentence_borders(source: Source) -> frozenset[int]:
-    """Return the positions in the compact text where a sentence begins or a document ends."""
-    compact = source.compact
+    compact, seams = alignment.source.compact, alignment.source.seam_places
     solid = [at for at, char in enumerate(compact.raw) if not char.isspace()]
-    borders, done = {0, len(compact.text), *source.seam_places, *(at + 1 for at in source.seam_places)}, 0
+    borders, done = {0, len(compact.text), *seams, *(at + 1 for at in seams)}, 0
     for sentence in split_sentences(compact.raw):
         borders.add(compact.kept_range(solid[done], solid[done])[0])
         done += sum(map(len, sentence.split()))
-    return frozenset(borders)
+    return _check_chunk_ends(
+        "cut_sentences", "fall within a sentence", alignment, lambda at: at not in borders
+    )
 
 
 def _chunk_ends(alignment: Alignment) -> Iterator[tuple[PlacedChunk, int]]:

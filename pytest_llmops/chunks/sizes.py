@@ -100,7 +100,9 @@ def check_overlaps(alignment: Alignment, limits: Limits, tokenizer: Tokenizer | 
     faults = []
     pairs = neighbouring_chunks(alignment)
     for left, right in pairs:
-        text = shared_text(alignment, left, right)
+        spans = left.main_span or (0, 0), right.main_span or (0, 0)
+        start, end = max(spans[0][0], spans[1][0]), min(spans[0][1], spans[1][1])
+        text = alignment.source.compact.excerpt(start, end, limit=end - start)
         violation, excess = limits.find_violation(text, tokenizer, may_be_short=False)
         if violation:
             place = f"{left.piece.place} and {right.piece.number}"
@@ -117,13 +119,6 @@ def neighbouring_chunks(alignment: Alignment) -> list[tuple[PlacedChunk, PlacedC
         (placed, document(placed.main_span[0])) for placed in alignment.placed if placed.main_span is not None
     ]
     return [(left, right) for (left, place), (right, next_place) in pairwise(known) if place == next_place]
-
-
-def shared_text(alignment: Alignment, first: PlacedChunk, second: PlacedChunk) -> str:
-    """Return the part of the source that both chunks hold, with the white space inside."""
-    left, right = first.main_span or (0, 0), second.main_span or (0, 0)
-    start, end = max(left[0], right[0]), min(left[1], right[1])
-    return alignment.source.compact.excerpt(start, end, limit=end - start)
 
 
 def last_chunk_numbers(pieces: Sequence[Piece], alignment: Alignment | None) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import TypeAlias
 
 from pytest_llmops.chunks.alignment import Alignment, PlacedChunk
 from pytest_llmops.chunks.findings import CheckResult, Fault, count_result
@@ -18,11 +18,8 @@ _TABLE_TAG = re.compile(r"<(/?)table\b[^<>\0]{0,2000}>|\0", re.IGNORECASE)
 _ROW_TAG = re.compile(r"<(/?)tr\b[^<>\0]{0,2000}>", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table: its rows as ``[start, end)`` of the raw text; the first row is the header."""
-
-    rows: tuple[tuple[int, int], ...]
+Table: TypeAlias = tuple[tuple[int, int], ...]
+"""The rows of a table as ``[start, end)`` of the raw text; the first row is the header."""
 
 
 def find_tables(text: str) -> list[Table]:
@@ -31,15 +28,15 @@ def find_tables(text: str) -> list[Table]:
     A Markdown table begins with a row above a delimiter row; the header of an HTML table is its first row. Nested
     tables belong to the outer table. Tables with a single row do not count.
 
-    >>> [len(table.rows) for table in find_tables("| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n")]
+    >>> [len(table) for table in find_tables("| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n")]
     [3]
     """
     html_tables = (
-        Table(tuple(_outer_elements(_ROW_TAG.finditer(text, start, end))))
+        tuple(_outer_elements(_ROW_TAG.finditer(text, start, end)))
         for start, end in _outer_elements(_TABLE_TAG.finditer(text))
     )
-    tables = (table for table in (*_markdown_tables(text), *html_tables) if len(table.rows) > 1)
-    return sorted(tables, key=lambda table: table.rows)
+    tables = (table for table in (*_markdown_tables(text), *html_tables) if len(table) > 1)
+    return sorted(tables)
 
 
 def _markdown_tables(text: str) -> Iterator[Table]:
@@ -58,7 +55,7 @@ def _markdown_tables(text: str) -> Iterator[Table]:
             rows.append((at, end))
             at = end + 1
         done = at
-        yield Table(tuple(rows))
+        yield tuple(rows)
 
 
 def _outer_elements(tags: Iterator[re.Match[str]]) -> Iterator[tuple[int, int]]:
@@ -99,7 +96,7 @@ def check_cut_tables(alignment: Alignment) -> CheckResult:
     A header that the chunker repeats in the chunk counts. Each table counts once per chunk.
     """
     compact = alignment.source.compact
-    table_rows = [[compact.kept_range(*row) for row in table.rows] for table in find_tables(compact.raw)]
+    table_rows = [[compact.kept_range(*row) for row in table] for table in find_tables(compact.raw)]
     spans = [(rows[0][0], rows[-1][1]) for rows in table_rows]
     faults = [
         fault

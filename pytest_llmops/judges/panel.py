@@ -153,19 +153,10 @@ def _merge_votes(votes: tuple[Verdict, ...], pass_at: float | None) -> PanelVerd
             name: math.fsum(vote.dimensions[name] for vote in scored) / len(scored) for name in shared
         },
         prescreened=all(vote.prescreened for vote in votes),
-        spread=standard_deviation(scores),
+        spread=statistics.stdev(scores) if len(scores) > 1 else None,
         confidence=score_confidence(scores, low, high),
         passing=passing,
     )
-
-
-def standard_deviation(scores: Sequence[float]) -> float | None:
-    """Return the standard deviation (n - 1) of scores; None for fewer than two.
-
-    >>> standard_deviation([1, 2, 3]), standard_deviation([4])
-    (1.0, None)
-    """
-    return statistics.stdev(scores) if len(scores) > 1 else None
 
 
 def score_confidence(scores: Sequence[float], low: float, high: float) -> float | None:

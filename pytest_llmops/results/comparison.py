@@ -75,15 +75,15 @@ def row_key(record: TestRecord, axis: Axis) -> tuple[str, ...]:
     return case, rest
 
 
-def side_position(record: TestRecord, axis: Axis) -> int:
-    """Return the position of a test's side in the order of the command line; 0 if the test does not store it."""
-    position = as_mapping(record.fact("params").get(_SIDE_ARGUMENTS[axis])).get("place")
-    return position if isinstance(position, int) else 0
-
-
 def sort_by_position(groups: Mapping[K, Sequence[TestRecord]], axis: Axis) -> list[K]:
     """Return the keys of groups in the order of their sides on the command line."""
-    return sorted(groups, key=lambda key: min(side_position(record, axis) for record in groups[key]))
+
+    def first_position(key: K) -> int:
+        params = [record.fact("params").get(_SIDE_ARGUMENTS[axis]) for record in groups[key]]
+        places = [as_mapping(param).get("place") for param in params]
+        return min(place if isinstance(place, int) else 0 for place in places)
+
+    return sorted(groups, key=first_position)
 
 
 def _remove_param(params: str, part: str) -> str:
@@ -143,11 +143,6 @@ class UnevenMetrics:
 
     parts: frozenset[tuple[int, MetricKey, str]] = frozenset()
     rows: Mapping[MetricKey, int] = field(default_factory=dict)
-
-    def counts_measurement(self, record: TestRecord, measurement: Measurement) -> bool:
-        """Return whether a measurement counts in a mean."""
-        part = (id(record), metric_key(measurement), measurement.label)
-        return part not in self.parts
 
 
 def metric_key(measurement: Measurement) -> MetricKey:

@@ -235,7 +235,8 @@ def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], uneven: U
     values = sorted(
         measurement.value
         for record, measurement in group
-        if measurement.value is not None and uneven.counts_measurement(record, measurement)
+        if measurement.value is not None
+        and (id(record), metric_key(measurement), measurement.label) not in uneven.parts
     )
     statuses = [measurement.status for measurement in measurements]
     middle = len(values) // 2

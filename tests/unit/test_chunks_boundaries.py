@@ -126,11 +126,9 @@ def test_tables_in_html() -> None:
     source = (
         "Prices <table class='x'>" + "".join(rows) + "</table> end <table><tr><td>one row</td></tr></table>"
     )
-    assert [len(table.rows) for table in tables_and_code.find_tables(source)] == [3]
+    assert [len(table) for table in tables_and_code.find_tables(source)] == [3]
     assert tables_and_code.find_tables("<table><tr><td>stays open\0</td></tr><tr></tr></table>") == []
-    assert [
-        len(one.rows) for one in tables_and_code.find_tables("<table></tr><tr></tr><tr></tr></table>")
-    ] == [2]
+    assert [len(one) for one in tables_and_code.find_tables("<table></tr><tr></tr><tr></tr></table>")] == [2]
     assert tables_and_code.check_cut_tables(aligned([source], source)).value == 0
     at = source.index("<tr><td>S")
     check = tables_and_code.check_cut_tables(aligned([source[:at], source[at:]], source))

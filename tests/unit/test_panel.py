@@ -16,7 +16,7 @@ from support.messages import check_message
 from pytest_llmops import recorder
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UsageError
-from pytest_llmops.judges.panel import Panel, score_confidence, standard_deviation
+from pytest_llmops.judges.panel import Panel, score_confidence
 from pytest_llmops.judges.repeatability import noise
 from pytest_llmops.judges.rubric import quality
 from pytest_llmops.protocols import Judge, Message, Verdict
@@ -150,11 +150,6 @@ def test_the_same_judge_twice_agrees_with_itself() -> None:
 )
 def test_confidence(scores: list[float], wanted: float | None) -> None:
     assert score_confidence(scores, 1, 10) == (wanted if wanted is None else pytest.approx(wanted))
-
-
-def test_deviation_is_that_of_a_sample() -> None:
-    assert standard_deviation([2, 4, 4, 4, 5, 5, 7, 9]) == pytest.approx((32 / 7) ** 0.5)
-    assert standard_deviation([3]) is None
 
 
 def test_below_the_threshold_of_review_a_person_decides(alone: None) -> None:

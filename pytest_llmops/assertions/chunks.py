@@ -145,8 +145,7 @@ def assert_span_recall(
     0.5
     """
     __tracebackhide__ = True
-    from pytest_llmops.chunks.expected_answers import parse_wordings
-    from pytest_llmops.chunks.span_recall import measure_span_recall
+    from pytest_llmops.chunks.span_recall import measure_span_recall, parse_wordings
 
     refuse_invalid_share("assert_span_recall", at_least)
     pieces = read_chunks(chunks)

@@ -27,7 +27,7 @@ from pytest_llmops._util.text_files import (
     read_json_lines,
     read_text,
 )
-from pytest_llmops.calibration.record_files import JudgeRecord
+from pytest_llmops.calibration.record import JudgeRecord
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import CaseError, UsageError, describe_exception
 from pytest_llmops.judges.concurrency import run_judge_tasks

@@ -165,24 +165,17 @@ def _print_check(result: AuditResult, usage: RunUsage | None, *, quiet: bool) ->
             age, amount = _format_age(cassette.recorded), format_count(cassette.interactions, "interaction")
             print_line(colour_text(f"  {age:>11}  {amount:>16}  {_format_path(cassette.file)}", DIM))
     for problem in result.damaged:
-        print_line(
-            f"{colour_text('damaged', RED)}   {_format_path(problem.file)}: {shorten_text(problem.why, 500)}"
-        )
+        _print_finding("damaged", RED, problem.file, shorten_text(problem.why, 500))
     for file in result.leaks:
-        print_line(
-            f"{colour_text('secret', RED)}    {_format_path(file)}: contains a secret; revoke it, and record again"
-        )
+        _print_finding("secret", RED, file, "contains a secret; revoke it, and record again")
     _print_stale(result.stale, "stale")
     for file in result.orphans:
-        print_line(f"{colour_text('orphan', YELLOW)}    {_format_path(file)}: no test uses it")
+        _print_finding("orphan", YELLOW, file, "no test uses it")
     for problem in result.unjudged:
-        print_line(
-            f"{colour_text('unjudged', DIM)}  {_format_path(problem.file)}: {shorten_text(problem.why, 500)}"
-        )
+        _print_finding("unjudged", DIM, problem.file, shorten_text(problem.why, 500))
     for file in result.journals:
-        print_line(
-            f"{colour_text('waiting', YELLOW)}   {_format_path(file)}: answers of a run that was killed; the next recording run adds them"
-        )
+        what = "answers of a run that was killed; the next recording run adds them"
+        _print_finding("waiting", YELLOW, file, what)
     _print_totals(result)
     print_line(_describe_usage(result, usage))
 
@@ -193,10 +186,13 @@ def _print_stale(stale: tuple[StaleAnswers, ...], label: str, width: int = 10) -
         keys = list(dict.fromkeys(entry.key for entry in entries))
         keys_text = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")  # noqa: PLR2004
         amount = format_count(sum(entry.n for entry in entries), "answer")
-        gap = " " * (width - len(label))
-        print_line(
-            f"{colour_text(label, YELLOW)}{gap}{_format_path(file)}: {amount} that no test asks for ({shorten_text(keys_text)})"
-        )
+        what = f"{amount} that no test asks for ({shorten_text(keys_text)})"
+        _print_finding(label, YELLOW, file, what, width)
+
+
+def _print_finding(label: str, colour: str, file: str, what: str, width: int = 10) -> None:
+    gap = " " * (width - len(label))
+    print_line(f"{colour_text(label, colour)}{gap}{_format_path(file)}: {what}")
 
 
 def _print_totals(result: AuditResult) -> None:

@@ -284,16 +284,15 @@ def _add_canaries_command(commands: Any) -> None:
         "right answers are among them. Recordings are replayed, unless --record says to call the judge. Exit status 1: the judge "
         "is unfit, or too many answers could not be scored.",
     )
-    command.add_argument(
-        "judge", metavar="JUDGE", help=f"{JUDGE_HELP}; or pairwise, which compares two answers"
-    )
-    command.add_argument(
+    add = command.add_argument
+    add("judge", metavar="JUDGE", help=f"{JUDGE_HELP}; or pairwise, which compares two answers")
+    add(
         "--canaries",
         type=Path,
         metavar="FILE.jsonl",
         help="canaries of your own (default: the built-in ones)",
     )
-    command.add_argument("--out", type=Path, metavar="FILE.json", help="write the result")
+    add("--out", type=Path, metavar="FILE.json", help="write the result")
     add_judge_options(command, "JUDGE.canaries.cassette.json in this folder, or beside the rubric")
 
 

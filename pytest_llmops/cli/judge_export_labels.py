@@ -40,23 +40,20 @@ def add_export_labels_command(commands: Any) -> None:
         "These are answers of which the judge was not sure, that it could not score, on which judges disagree, or that contain a "
         "prompt injection. Nothing is overwritten: labels that are in the file stay.",
     )
-    command.add_argument("run_file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
-    command.add_argument(
-        "--out", type=Path, metavar="FILE", help="the file to label: .jsonl, or .csv for a spreadsheet"
-    )
-    command.add_argument("--judge", metavar="NAME", help="only answers that this judge scored")
-    command.add_argument("--all", action="store_true", help="every judged answer, for a first set of labels")
-    command.add_argument(
-        "--sample", type=parse_positive_int, metavar="N", help="with --all: draw so many at random"
-    )
-    command.add_argument("--seed", type=int, metavar="S", help="seed of the draw (default: 0)")
-    command.add_argument(
+    add = command.add_argument
+    add("run_file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
+    add("--out", type=Path, metavar="FILE", help="the file to label: .jsonl, or .csv for a spreadsheet")
+    add("--judge", metavar="NAME", help="only answers that this judge scored")
+    add("--all", action="store_true", help="every judged answer, for a first set of labels")
+    add("--sample", type=parse_positive_int, metavar="N", help="with --all: draw so many at random")
+    add("--seed", type=int, metavar="S", help="seed of the draw (default: 0)")
+    add(
         "--suffix",
         type=_parse_suffix,
         metavar="TEXT",
         help="end of the ids, where older answers to the same cases have labels already (@week-2)",
     )
-    command.add_argument(
+    add(
         "--with-verdicts",
         action="store_true",
         help="also write the judge's verdict and why to look: annotators who see them label differently",

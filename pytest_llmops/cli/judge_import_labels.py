@@ -38,19 +38,16 @@ def add_import_labels_command(commands: Any) -> None:
         "Labels of several annotators for one answer are joined. If a line contradicts the labels, it is reported and nothing is "
         "written.",
     )
-    command.add_argument(
-        "filled", type=Path, metavar="FILE", help="what llmops judge export-labels --out wrote, filled in"
-    )
-    command.add_argument(
+    add = command.add_argument
+    add("filled", type=Path, metavar="FILE", help="what llmops judge export-labels --out wrote, filled in")
+    add(
         "--into",
         type=Path,
         required=True,
         metavar="LABELS.jsonl",
         help="the labels; created if the file is missing",
     )
-    command.add_argument(
-        "--rater", metavar="NAME", help="who filled the file in, if several annotators label"
-    )
+    add("--rater", metavar="NAME", help="who filled the file in, if several annotators label")
 
 
 @dataclass(slots=True)

@@ -39,23 +39,20 @@ def add_rescore_command(commands: Any) -> None:
         "Shows what changes. The application is not called. Recordings of the judge are replayed, unless --record says to call "
         "it. Exit status 1: something fails now that did not before, or could not be scored.",
     )
-    command.add_argument("file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
-    command.add_argument(
-        "--rubric", metavar="FILE.md", help="a rubric's file (default: the judge of the run)"
-    )
-    command.add_argument("--judge", metavar="JUDGE", help=JUDGE_HELP)
-    command.add_argument(
+    add = command.add_argument
+    add("file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
+    add("--rubric", metavar="FILE.md", help="a rubric's file (default: the judge of the run)")
+    add("--judge", metavar="JUDGE", help=JUDGE_HELP)
+    add(
         "--at-least",
         type=float,
         metavar="SCORE",
         help="another threshold, on the judge's own scale; alone: no judge is called",
     )
-    command.add_argument("--only", metavar="NAME", default="", help="only outputs that this judge scored")
-    command.add_argument("-k", metavar="TEXT", default="", help="only tests whose name contains this text")
-    command.add_argument(
-        "--unjudged", action="store_true", help="also the last answer of tests without a judge"
-    )
-    command.add_argument(
+    add("--only", metavar="NAME", default="", help="only outputs that this judge scored")
+    add("-k", metavar="TEXT", default="", help="only tests whose name contains this text")
+    add("--unjudged", action="store_true", help="also the last answer of tests without a judge")
+    add(
         "--out",
         type=Path,
         metavar="FILE",

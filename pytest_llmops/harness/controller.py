@@ -18,10 +18,10 @@ from pytest_llmops.harness.item import Harness
 from pytest_llmops.measurement import Json, format_count
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.results.cassettes import iter_cassette_notes
 from pytest_llmops.results.judges import iter_run_self_judging_notes
 from pytest_llmops.results.notes import iter_unchecked_notes
 from pytest_llmops.results.run import Run, TestRecord, write_text
+from pytest_llmops.results.usage import iter_cassette_notes
 from pytest_llmops.settings import OPTIONS, Settings
 
 PACKAGE = __name__.partition(".")[0]

@@ -71,20 +71,18 @@ def build_idf(documents: Iterable[Iterable[str]]) -> Idf:
     return Idf(weights, math.log(total + 1))
 
 
-def score_pair(
-    actual: ArrayLike,
-    expected: ArrayLike,
-    *,
-    actual_weights: ArrayLike | None = None,
-    expected_weights: ArrayLike | None = None,
-) -> Score:
-    """Return how well the tokens of an answer and of a reference match.
+def score_pairs(
+    pairs: Sequence[tuple[ArrayLike, ArrayLike]],
+    weights: Sequence[tuple[ArrayLike | None, ArrayLike | None]] | None = None,
+) -> list[Score]:
+    """Return how well the tokens of an answer and of a reference match, for each pair.
+
+    An array that is in several pairs is normalized once.
 
     Args:
-        actual: ``(n, dim)``, a row for each token of the answer; rows need no unit length.
-        expected: ``(m, dim)``, a row for each token of the reference.
-        actual_weights: ``(n,)``, 0 or more; None: equal weights.
-        expected_weights: ``(m,)``, likewise.
+        pairs: For each the answer, ``(n, dim)`` with a row for each token, and the reference, ``(m, dim)``; rows need no
+            unit length.
+        weights: For each pair those of its tokens, ``(n,)`` and ``(m,)``, 0 or more; None: equal weights.
 
     Returns:
         Precision, recall and F1: all 1 if both sides have no tokens, all 0 if only a single side has none. F1 is 0
@@ -92,22 +90,10 @@ def score_pair(
 
     Raises:
         ValueError: Shapes that do not match, numbers that are not finite, weights that are all 0, or more than
-            `MAX_CELLS` pairs of tokens.
+            `MAX_CELLS` pairs of tokens, with the number of the pair, from 0; or another number of weights than pairs.
 
-    >>> score_pair([[1, 0], [0, 1]], [[1, 0]])
-    Score(precision=0.5, recall=1.0, f1=0.6666666666666666)
-    """
-    return score_pairs([(actual, expected)], [(actual_weights, expected_weights)])[0]
-
-
-def score_pairs(
-    pairs: Sequence[tuple[ArrayLike, ArrayLike]],
-    weights: Sequence[tuple[ArrayLike | None, ArrayLike | None]] | None = None,
-) -> list[Score]:
-    """Return the `score_pair` of each pair; an array that is in several pairs is normalized once.
-
-    Raises:
-        ValueError: As in `score_pair`, with the number of the pair, from 0; or another number of weights than pairs.
+    >>> score_pairs([([[1, 0], [0, 1]], [[1, 0]])])
+    [Score(precision=0.5, recall=1.0, f1=0.6666666666666666)]
     """
     if weights is not None and len(weights) != len(pairs):
         raise ValueError(f"expected weights for each of {len(pairs)} pairs, got {len(weights)}")

@@ -1,4 +1,7 @@
-"""Evaluate and choose the threshold of a binary classifier: precision, recall, ROC AUC, average precision."""
+"""Evaluate and choose the threshold of a binary classifier: precision, recall, ROC AUC, average precision.
+
+Functions of scores and labels raise `ValueError` as `distinct_cuts` does.
+"""
 
 from __future__ import annotations
 
@@ -99,9 +102,6 @@ def distinct_cuts(scores: Sequence[float], same: Sequence[bool]) -> list[Cut]:
 def cut_at(scores: Sequence[float], same: Sequence[bool], at_least: float) -> Cut:
     """Return the outcome of a threshold.
 
-    Raises:
-        ValueError: As `distinct_cuts`.
-
     >>> cut_at([0.9, 0.4, 0.6], [True, True, False], 0.5).balanced_accuracy
     0.25
     """
@@ -165,9 +165,6 @@ def roc_auc(scores: Sequence[float], same: Sequence[bool]) -> float:
 
     It is how often an item that should pass scores higher than an item that should not; equal scores count half.
 
-    Raises:
-        ValueError: As `distinct_cuts`.
-
     >>> roc_auc([0.9, 0.4, 0.6], [True, True, False])
     0.5
     """
@@ -180,9 +177,6 @@ def roc_auc(scores: Sequence[float], same: Sequence[bool]) -> float:
 
 def average_precision(scores: Sequence[float], same: Sequence[bool]) -> float:
     """Return the mean precision over the steps of the recall, as scikit-learn's ``average_precision_score``.
-
-    Raises:
-        ValueError: As `distinct_cuts`.
 
     >>> average_precision([0.9, 0.4, 0.6], [True, True, False])
     0.8333333333333333

@@ -3,7 +3,7 @@
 A ranking is a list of ids, best first. ``relevant`` is a collection of relevant ids or a mapping id -> grade: grades
 of at least 1 are relevant, 0 is judged not relevant, lower or missing grades are not judged. Only `ndcg` distinguishes
 higher grades, only `bpref` uses which ids are judged. All results are from 0 (worst) to 1. ``k`` cuts the ranking;
-None: no cut.
+None: no cut. Every metric raises `ValueError` as `hit_rate` does.
 
 Source: trec_eval (NIST), measures ``success``, ``P``, ``recall``, ``Rprec``, ``recip_rank``, ``map``/``map_cut``,
 ``ndcg``/``ndcg_cut`` and ``bpref``. A ranking of fewer than k ids is still measured at k, as there.
@@ -38,9 +38,6 @@ def hit_rate(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -
 def precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
     """Return the share of relevant ids among the first k, divided by k also if the ranking is shorter.
 
-    Raises:
-        ValueError: As in `hit_rate`.
-
     >>> precision(["a", "b"], ["b"], 2), precision(["a", "b"], ["b"], 4)
     (0.5, 0.25)
     """
@@ -50,9 +47,6 @@ def precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None) 
 
 def recall(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
     """Return the share of the relevant ids that are among the first k.
-
-    Raises:
-        ValueError: As in `hit_rate`.
 
     >>> recall(["a", "b", "c"], ["c", "a", "x", "y"], 2)
     0.25
@@ -65,9 +59,6 @@ def r_precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None
 
     With a cut only the first k ids count, still divided by R.
 
-    Raises:
-        ValueError: As in `hit_rate`.
-
     >>> r_precision(["a", "x", "b"], ["a", "b"]), r_precision(["x", "a"], ["a", "b", "c"], 1)
     (0.5, 0.0)
     """
@@ -77,9 +68,6 @@ def r_precision(ranking: Sequence[str], relevant: Relevant, k: int | None = None
 
 def reciprocal_rank(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
     """Return 1 / rank of the first relevant id, 0 without a relevant id among the first k; the mean over queries is MRR.
-
-    Raises:
-        ValueError: As in `hit_rate`.
 
     >>> reciprocal_rank(["a", "b"], ["b"]), reciprocal_rank(["a", "b"], ["b"], 1)
     (0.5, 0.0)
@@ -92,9 +80,6 @@ def average_precision(ranking: Sequence[str], relevant: Relevant, k: int | None 
     """Return the mean over **all** relevant ids of the precision at their ranks; the mean over queries is MAP.
 
     A relevant id that is not among the first k counts as precision 0.
-
-    Raises:
-        ValueError: As in `hit_rate`.
 
     >>> average_precision(["a", "x", "b"], ["a", "b"])
     0.8333333333333333
@@ -109,9 +94,6 @@ def ndcg(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> fl
     The gain of an id is its grade (1 without grades), divided by log2(rank + 1) (Järvelin and Kekäläinen 2002 with
     the discount of trec_eval; not 2^grade - 1).
 
-    Raises:
-        ValueError: As in `hit_rate`.
-
     >>> ndcg(["a", "b"], {"a": 1, "b": 1}), round(ndcg(["a", "b"], {"a": 1, "b": 3}), 4)
     (1.0, 0.7967)
     """
@@ -125,9 +107,6 @@ def bpref(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> f
 
     Made for incomplete judgements. Without grades of 0 it is the recall (Buckley and Voorhees 2004, in the form of
     trec_eval since its version 8).
-
-    Raises:
-        ValueError: As in `hit_rate`.
 
     >>> bpref(["unknown", "a", "bad", "b"], {"a": 1, "b": 1, "bad": 0, "worse": 0})
     0.75

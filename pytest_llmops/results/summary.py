@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import Measurement, format_count
-from pytest_llmops.results.attribution import attribute_failure
-from pytest_llmops.results.cassettes import CassetteTotals, format_budget, summarize_cassettes
 from pytest_llmops.results.comparison import (
     Axis,
     MetricKey,
@@ -31,8 +29,16 @@ from pytest_llmops.results.comparison import (
 )
 from pytest_llmops.results.details import SideFacts
 from pytest_llmops.results.judges import JudgeUse, collect_judges, is_judged, judge_doubt
-from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord
-from pytest_llmops.results.usage import Latency, Traffic, count_traffic, summarize_latency
+from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord, attribute_failure
+from pytest_llmops.results.usage import (
+    CassetteTotals,
+    Latency,
+    Traffic,
+    count_traffic,
+    format_budget,
+    summarize_cassettes,
+    summarize_latency,
+)
 
 Verdict: TypeAlias = Literal["FAIL", "ERROR", "PASS", "NOT JUDGED", "EMPTY"]
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-
-from pytest_llmops.metrics.bertscore import score_pair
+from support.bertscore import score_pair
 
 numbers = st.floats(-10, 10, width=32).filter(lambda one: one == 0 or abs(one) > 1e-3)
 rows = st.integers(1, 6).flatmap(lambda n: arrays.arrays(np.float32, (n, 4), elements=numbers))

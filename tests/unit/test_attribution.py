@@ -8,8 +8,7 @@ import pytest
 
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.reports import html, junit, terminal
-from pytest_llmops.results.attribution import attribute_failure
-from pytest_llmops.results.run import Outcome, Run, TestRecord
+from pytest_llmops.results.run import Outcome, Run, TestRecord, attribute_failure
 from pytest_llmops.results.summary import summarize_run
 
 

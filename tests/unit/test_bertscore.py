@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.bertscore import score_pair
 from support.messages import check_message
 
 from pytest_llmops.metrics import bertscore as module
-from pytest_llmops.metrics.bertscore import MAX_CELLS, Score, build_idf, score_pair, score_pairs
+from pytest_llmops.metrics.bertscore import MAX_CELLS, Score, build_idf, score_pairs
 
 # Precision, recall and F1 that `bert_score.utils.greedy_cos_idf` of bert-score 0.3.13 gives for the arrays of
 # `sample`: without weights, and with them.

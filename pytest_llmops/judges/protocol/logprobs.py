@@ -83,14 +83,7 @@ def apply_expected_score(verdict: Verdict, completion: Completion | None) -> Ver
     if expected is None:
         return _without_score(verdict, "less than half of the probability is on scores of the scale")
     mean, spread = expected
-    return Verdict(
-        score=mean,
-        low=verdict.low,
-        high=verdict.high,
-        reason=verdict.reason,
-        raw=verdict.raw,
-        confidence=1 - spread / ((verdict.high - verdict.low) / 2),
-    )
+    return replace(verdict, score=mean, confidence=1 - spread / ((verdict.high - verdict.low) / 2))
 
 
 def _without_score(verdict: Verdict, error: str) -> Verdict:

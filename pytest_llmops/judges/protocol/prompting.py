@@ -178,10 +178,6 @@ class JudgePrompter:
             self._prompt = read_prompt(self.file, name=f"judges/{self.name}", version=self.file.stem)
         return self._prompt
 
-    def nonce(self, data: Mapping[str, Json], nonce_of: Sequence[object] = ()) -> str:
-        """Return the nonce of the tags: a hash of the prompt, and of the data or of ``nonce_of`` instead."""
-        return hash_parts([self.fingerprint, *(nonce_of or [data])], 8)
-
     def ask(
         self, data: Mapping[str, Json], spec: ReplySpec[T], *, nonce_of: Sequence[object] = ()
     ) -> JudgeReply[T]:
@@ -203,7 +199,7 @@ class JudgePrompter:
         if own := why_self_judging(self.model_name):
             return JudgeReply(error=own)
         data = {key: value for key, value in data.items() if value}
-        nonce = self.nonce(data, nonce_of)
+        nonce = hash_parts([self.fingerprint, *(nonce_of or [data])], 8)
         text = quote_data(data, nonce)
         replies: list[str] = []
         retry_messages: tuple[Message, ...] = ()

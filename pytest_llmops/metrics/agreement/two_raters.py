@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def cohen_kappa(a: Sequence[Label], b: Sequence[Label], *, weights: Weights | No
     """
     check_labels(a, b)
     positions = kappa_scale({*a, *b}, weights)
-    distance = squared_distance(positions) if weights else nominal_distance
+    distance = squared_distance(positions) if weights else operator.ne
     counts, first, second = confusion(a, b), Counter(a), Counter(b)
     by_chance = sum(first[x] * second[y] * distance(x, y) for x in first for y in second)
     if not by_chance:
@@ -228,20 +229,16 @@ def label_places(labels: Collection[Hashable], what: str) -> dict[Hashable, floa
     >>> label_places([1, 2], "ranks")
     {1: 1.0, 2: 2.0}
     """
+    places: dict[Hashable, float] = {}
     # Sorted, so that every run reports the same wrong label.
     for label in sorted(labels, key=repr):
-        if not math.isfinite(label_as_number(label, math.nan)):
+        try:
+            places[label] = float(label) if isinstance(label, SupportsFloat) else math.nan
+        except OverflowError:
+            places[label] = math.inf
+        if not math.isfinite(places[label]):
             raise ValueError(f"agreement: {what} need numbers, got {label!r}")
-    return {label: label_as_number(label, math.nan) for label in labels}
-
-
-def nominal_distance(x: Hashable, y: Hashable) -> float:
-    """Return 1.0 for two different names, 0.0 for the same.
-
-    >>> nominal_distance("a", "b")
-    1.0
-    """
-    return float(x != y)
+    return {label: places[label] for label in labels}
 
 
 def squared_distance(positions: dict[Hashable, float]) -> Distance:
@@ -257,15 +254,3 @@ def squared_distance(positions: dict[Hashable, float]) -> Distance:
         return (positions[x] / largest - positions[y] / largest) ** 2
 
     return distance
-
-
-def label_as_number(label: object, otherwise: float) -> float:
-    """Return a label as a float (infinity if it is too large), or ``otherwise`` if it is not a number.
-
-    >>> label_as_number(2, 0.0), label_as_number("2", 0.0)
-    (2.0, 0.0)
-    """
-    try:
-        return float(label) if isinstance(label, SupportsFloat) else otherwise
-    except OverflowError:
-        return math.inf

@@ -36,6 +36,9 @@ from pytest_llmops.judges.protocol.capabilities import forget_capabilities
 from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge
 
+COMMAND = "llmops judge canaries"
+FitnessStatus: TypeAlias = Literal["fit", "unfit", "undecided"]
+MAX_UNSCORED = 0.25  # largest share of canaries without a verdict; beyond it, the rest says too little
 BUILT_IN = Path(__file__).with_name("canaries.jsonl")
 CANARY_KEYS = ("id", "answer", "kind", "question", "reference", "contexts", "control")
 DEFAULT_QUESTION = "How many days do I have to return a bicycle that I bought from you?"
@@ -128,10 +131,6 @@ def _parse_canary(wire: Mapping[str, Json]) -> Canary:
     if not isinstance(contexts, list) or not all(isinstance(context, str) for context in contexts):
         raise BadFile(f"contexts: expected a list of texts, got {json_kind(contexts)}")
     return Canary(**texts, contexts=tuple(map(str, contexts)), control=control)  # type: ignore[arg-type]
-
-
-FitnessStatus: TypeAlias = Literal["fit", "unfit", "undecided"]
-MAX_UNSCORED = 0.25  # largest share of canaries without a verdict; beyond it, the rest says too little
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,9 +374,6 @@ def _outcome_to_json(outcome: CanaryOutcome) -> dict[str, Json]:
         "error": outcome.error,
     }
     return {key: value for key, value in fields.items() if value not in (None, "")}
-
-
-COMMAND = "llmops judge canaries"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,12 @@ from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.summary import describe_weak_half
 from pytest_llmops.results.usage import count_traffic
 
+View: TypeAlias = dict[str, Any]  # what a template shows of a thing, by name
+MAX_NAME = 300
+SEPARATE_DETAILS = frozenset({"actual", "expected", "question", "evidence", "judge", "calibration"})
+MAX_CHIPS = 3
+_STATUS_ORDER = ("errored", "failed", "passed", "recorded")
+KNOWN_FACTS = frozenset({"model", "prompt", "case", "retriever", "judge", "cassette"})
 MAX_CHARS = 65_536  # of one text on a page; the run file has all of it
 MIN_SHARED = 160  # shorter texts are repeated: a reference would be as long
 
@@ -102,15 +108,6 @@ class Texts:
 def visible_text(text: str, id: str = "") -> Text:  # noqa: A002 -- becomes the attribute of that name
     """Return a text made visible and cut; without an ``id`` nothing can refer to it."""
     return Text(id, escape_invisible(text[:MAX_CHARS]), max(len(text) - MAX_CHARS, 0))
-
-
-View: TypeAlias = dict[str, Any]  # what a template shows of a thing, by name
-
-MAX_NAME = 300
-SEPARATE_DETAILS = frozenset({"actual", "expected", "question", "evidence", "judge", "calibration"})
-MAX_CHIPS = 3
-_STATUS_ORDER = ("errored", "failed", "passed", "recorded")
-KNOWN_FACTS = frozenset({"model", "prompt", "case", "retriever", "judge", "cassette"})
 
 
 def _build_score_view(measurement: Measurement, texts: Texts) -> View:

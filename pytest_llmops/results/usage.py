@@ -19,6 +19,8 @@ from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import BudgetMeta, CassetteFacts, CassettesMeta, Drift
 from pytest_llmops.results.run import Run, TestRecord
 
+MAX_LISTED_ORPHANS = 3
+_COUNTS = ("replayed", "recorded", "reused", "missed", "stale", "verified", "drifted")
 N = TypeVar("N", int, float)
 
 
@@ -117,9 +119,6 @@ def _sum_known(numbers: Iterable[N | None]) -> N | None:
     return sum(known[1:], start=known[0]) if known else None
 
 
-MAX_LISTED_ORPHANS = 3
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CassetteTotals:
     """How requests were answered, summed over the tests.
@@ -166,9 +165,6 @@ class CassetteTotals:
         if self.missed:
             return "red"
         return "yellow" if self.stale or self.orphans or self.drifted else ""
-
-
-_COUNTS = ("replayed", "recorded", "reused", "missed", "stale", "verified", "drifted")
 
 
 def summarize_cassettes(run: Run) -> CassetteTotals:

@@ -146,7 +146,11 @@ def _measure_similarity(
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
         return measured(error=f"embedder {name}: {describe_exception(error)}", detail=detail)
-    return measured(value=max(scores), detail={**detail, "scores": scores})
+    detail["scores"] = scores
+    if unknown := similarity.find_unknown_languages(embedder, [actual, *references]):
+        sentence = f"the embedder {name} does not know {' and '.join(unknown)}: there unrelated texts reach its threshold, too"
+        detail["without"] = [f"{sentence}; --llm-embedder minilm-multilingual does"]
+    return measured(value=max(scores), detail=detail)
 
 
 def _format_similarity_verdict(m: Measurement, nearest: str, count: int) -> str:

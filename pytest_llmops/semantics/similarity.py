@@ -12,6 +12,7 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import LLMOpsError, UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.semantics import checks, thresholds
+from pytest_llmops.semantics.checks.language import LANGUAGES, detect_language
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
 
 if TYPE_CHECKING:
@@ -221,3 +222,17 @@ def _join_quoted_words(words: Sequence[str]) -> str:
     quoted = ", ".join(f'"{shorten_text(word, 40)}"' for word in words[:MAX_LISTED_WORDS])
     rest = len(words) - MAX_LISTED_WORDS
     return f"{quoted} and {rest} more" if rest > 0 else quoted
+
+
+def find_unknown_languages(embedder: Embedder, texts: Sequence[str]) -> list[str]:
+    """Return the names of the languages of texts that an embedder was not trained for; [] if it states none.
+
+    >>> from pytest_llmops.providers.minilm import MiniLMEmbedder
+    >>> find_unknown_languages(MiniLMEmbedder(), ["Refunds take 30 days", "Die Rückgabe ist nicht möglich"])
+    ['German']
+    """
+    known = getattr(embedder, "languages", None)
+    if not known:
+        return []
+    known_names = {LANGUAGES.get(code) for code in known}
+    return sorted({name for name in map(detect_language, texts) if name and name not in known_names})

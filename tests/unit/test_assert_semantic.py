@@ -523,3 +523,14 @@ def test_a_switch_is_not_a_list_of_checks(checks: Any) -> None:
     with pytest.raises(UsageError, check=check_message) as caught:
         assert_semantic("30 days", "30 days", checks=checks)
     assert ("checks=()" in str(caught.value)) is (checks is False)
+
+
+def test_a_language_that_the_embedder_does_not_know_is_reported() -> None:
+    pytest.importorskip("tokenizers")
+    german = "Die Rückgabe ist innerhalb von dreißig Tagen möglich."
+    passed = assert_semantic(german, german, checks=())
+    (sentence,) = cast("list[str]", passed.detail["without"])
+    check_message(sentence)
+    english = assert_semantic("Refunds take thirty days.", "Refunds take 30 days.", checks=())
+    assert "without" not in english.detail
+    assert "without" not in assert_semantic(german, german, embedder="hashing", checks=()).detail

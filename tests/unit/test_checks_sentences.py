@@ -20,6 +20,8 @@ from pytest_llmops.semantics.checks import split_sentences
         ("We met J. B. Smith there. Then J. O'Neill.", ["We met J. B. Smith there.", "Then J. O'Neill."]),
         ("We ship e.g. by post. No. 5 is next.", ["We ship e.g. by post.", "No. 5 is next."]),
         ("It takes approx. 5 days. Really.", ["It takes approx. 5 days.", "Really."]),
+        ("It is sold in the U.S. It is new.", ["It is sold in the U.S.", "It is new."]),
+        ("The U.S. Senate met.", ["The U.S. Senate met."]),
         ('He said "yes." She left.', ['He said "yes."', "She left."]),
         ("Wait... what? Yes... Maybe.", ["Wait... what?", "Yes...", "Maybe."]),
         ("Am 3. März ist frei. Danach nicht.", ["Am 3. März ist frei.", "Danach nicht."]),

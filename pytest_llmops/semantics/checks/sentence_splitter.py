@@ -13,6 +13,8 @@ ABBREVIATIONS = english_words("abbreviations")
 _END = re.compile(r"(?<![.!?…؟।])[.!?…؟।]++[\"'”’»)\]]*+(?=\s)|[。！？｡]+[」』”’）]*|\n\s*")
 _BULLET = re.compile(r"[-*•·–>#|]|\d{1,3}[.)]\s|[A-Za-z][.)]\s")
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘]*\Z")
+_OPENING_WORDS = english_words("function_words")
+"""Words that may begin a sentence, and no name."""
 _TITLES = frozenset(["dr", "mr", "mrs", "ms", "prof", "st", "vs", "eg", "ie", "mme", "sra"])
 _GERMAN_MONTHS = ("jan", "feb", "mär", "apr", "mai", "jun", "jul", "aug", "sep", "okt", "nov", "dez")
 MAX_WORD_CHARS = 40
@@ -61,7 +63,9 @@ def _is_final_stop(word: str, following: str, *, first: bool) -> bool:
         return word == "I" or not following[:1].isalpha() or word.islower()
     bare = word.replace(".", "").casefold()
     if "." in word and bare.isalpha() and max(map(len, word.split("."))) == 1:  # U.S., p.m.
-        return following[:1].isupper() and bare in {"am", "pm"}
+        # "In the U.S. It is", but "the U.S. Senate".
+        is_opener = following.partition(" ")[0].casefold() in _OPENING_WORDS and word.isupper()
+        return following[:1].isupper() and (bare in {"am", "pm"} or is_opener)
     if word.isdigit() and len(word) <= len("31"):
         # "3. März" and "1. First", but "a score of 12. Then"
         month = following[:3].casefold() in _GERMAN_MONTHS and following[:1].isupper()

@@ -68,7 +68,7 @@ def assert_semantic(
             calibrated threshold; None: record only, the checks too.
         embedder: An object or a name; None: the embedder of the settings (``--llm-embedder``).
         checks: Names of checks that are on, alone (``["numbers"]``) or with a minus all but these
-            (``["-words"]``); ``()``: none.
+            (``["-roles"]``); ``()``: none.
         nli: An NLI model that looks for a contradiction: ``"nli:FOLDER"``, or an object with ``predict(pairs)``
             that returns probabilities of entailment, neutral and contradiction.
         label: Distinguishes two assertions of a test.

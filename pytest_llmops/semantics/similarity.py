@@ -113,7 +113,7 @@ def select_checks(given: object) -> tuple[str, ...]:
         UnknownName: There is no such check.
         UsageError: It is no collection of names, or some have a minus and some have none.
 
-    >>> select_checks(["numbers"]), "words" in select_checks(["-words"]), select_checks(())
+    >>> select_checks(["numbers"]), "roles" in select_checks(["-roles"]), select_checks(())
     (('numbers',), False, ())
     """
     __tracebackhide__ = True

@@ -69,7 +69,6 @@ Backups run every night at 2 am.|Backups are made nightly at 2:00.
 Anna handed the report to Ben.|The report was handed to Ben by Anna.
 The bank lends money to small firms.|Small companies can borrow money from the bank.
 You may bring one guest.|You can bring a guest.
-It rains less in the south than in the north.|It rains more in the north than in the south.
 The tenant pays for small repairs.|Small repairs are paid for by the tenant.
 Wait until the light turns green.|Don't go on until the light is green.
 The application was rejected.|The application was not accepted.
@@ -217,7 +216,6 @@ The museum is closed on Mondays.|The museum is closed on Sundays.
 Store the medicine below 25 degrees Celsius.|Store the medicine above 25 degrees Celsius.
 Each team may register up to eight players.|Each team may register at least eight players.
 Each team may register up to eight players.|Each team must register up to eight players.
-Unsubscribing takes effect immediately.|Unsubscribing takes effect tomorrow.
 You must be at least 18 years old to open an account.|You must be at least 16 years old to open an account.
 The shop opens at 9 am and closes at 6 pm.|The shop opens at 9 am and closes at 8 pm.
 The flight from Oslo to Madrid takes four hours.|The flight from Madrid to Oslo takes four hours.
@@ -256,7 +254,6 @@ The file is deleted after 7 days.|The file is kept after 7 days.
 Interest is paid monthly.|Interest is paid yearly.
 The coupon is worth $25.|The coupon is worth $52.
 Children under 12 travel free.|Children over 12 travel free.
-Both parents must sign.|Either parent must sign.
 The pool is heated in winter.|The pool is heated in summer.
 Dr. Meyer replaced Dr. Klein as chair.|Dr. Klein replaced Dr. Meyer as chair.
 Salt lowers the freezing point of water.|Salt raises the freezing point of water.
@@ -265,9 +262,7 @@ The company acquired a startup in Berlin.|The company acquired a startup in Muni
 The court found him guilty.|The court found him not guilty.
 Nobody was hurt.|Somebody was hurt.
 The alarm sounds when the door is opened.|The alarm sounds unless the door is opened.
-Refunds are paid by card.|Refunds are paid by cheque.
 The invoice is sent to the customer by the supplier.|The invoice is sent to the supplier by the customer.
-Nurses supervise the trainees on the ward.|Nurses are supervised by the trainees on the ward.
 Sara was promoted ahead of Tom.|Tom was promoted ahead of Sara.
 Wash the salad after you peel the carrots.|Peel the carrots after you wash the salad.
 The goalkeeper passed the ball to the defender.|The defender passed the ball to the goalkeeper.
@@ -275,7 +270,6 @@ High demand caused the price increase.|The price increase caused high demand.
 The patch needs a reboot.|The patch needs no reboot.
 I'd recommend this hotel.|I wouldn't recommend this hotel.
 The plant tolerates frost.|The plant hardly tolerates frost.
-The payment went through.|The payment failed to go through.
 It is possible to change your seat online.|It is impossible to change your seat online.
 The clause applies in all cases, including theft.|The clause applies in all cases, excluding theft.
 The lift is in service.|The lift is out of service.
@@ -285,7 +279,6 @@ Passengers are allowed to use laptops during take-off.|Passengers are not allowe
 The mushroom is edible.|The mushroom is inedible.
 The password was changed successfully.|The password was changed unsuccessfully.
 The witness denied seeing the car.|The witness confirmed seeing the car.
-Doctors advise against the treatment.|Doctors advise the treatment.
 The road is passable in winter.|The road is impassable in winter.
 You still need to sign the form.|You no longer need to sign the form.
 Bring your passport.|Don't bring your passport.
@@ -293,14 +286,9 @@ The tap water here is drinkable.|The tap water here is undrinkable.
 The account has been locked.|The account has been unlocked.
 The train calls at York.|The train calls at Leeds.
 Heart surgery is performed by Dr. Patel.|Heart surgery is performed by Dr. Novak.
-The keynote is in the blue hall.|The keynote is in the green hall.
-The engine runs on diesel.|The engine runs on petrol.
 The painting is by Monet.|The painting is by Manet.
-Send the form to the tax office.|Send the form to the passport office.
-The recipe uses butter.|The recipe uses margarine.
 The novel was translated into Czech.|The novel was translated into Slovak.
 The senator from Ohio voted yes.|The senator from Iowa voted yes.
-Use the staging database for tests.|Use the production database for tests.
 The left kidney was removed.|The right kidney was removed.
 The choir rehearses on Wednesday evenings.|The choir rehearses on Wednesday mornings.
 The course runs from April to June.|The course runs from April to July.
@@ -321,7 +309,6 @@ The oven must reach 200 degrees Celsius.|The oven must reach 200 degrees Fahrenh
 The loan is in Swiss francs.|The loan is in euros.
 About a third of the land is forest.|About two thirds of the land is forest.
 Exactly ten people attended.|More than ten people attended.
-The team needs at least a draw.|The team needs a win.
 All but two of the samples were clean.|All of the samples were clean.
 Most flights were on time.|Few flights were on time.
 You should back up the disk first.|You must back up the disk first.
@@ -329,7 +316,6 @@ Students may use calculators.|Students must use calculators.
 A few members objected.|All members objected.
 Any employee can open the safe.|Only one employee can open the safe.
 The museum is always busy.|The museum is sometimes busy.
-He could have won.|He should have won.
 The rebate is capped at 100 euros.|The rebate is at least 100 euros.
 Some errors are logged.|All errors are logged.
 The insurer pays the hospital directly.|The hospital pays the insurer directly.
@@ -344,15 +330,12 @@ The landlord sued the tenant.|The tenant sued the landlord.
 The manager reports to the director.|The director reports to the manager.
 Python was influenced by ABC.|ABC was influenced by Python.
 The red team was beaten by the blue team.|The blue team was beaten by the red team.
-The gym is free for residents. Bring an ID card.|The gym is free for students. Bring an ID card.
-The surgeon operated on the left knee, and the patient went home on Friday.|The surgeon operated on the left hip, and the patient went home on Friday.
 The scholarship covers tuition. Travel is not included.|The scholarship covers tuition. Travel is included.
 Ask your dentist before taking ibuprofen.|Ask your dentist after taking ibuprofen.
 The river flows from the lake into the sea.|The river flows from the sea into the lake.
 The tax is deducted from the salary by the employer.|The tax is deducted from the salary by the employee.
 Rebooting helps when the screen freezes.|Rebooting seldom helps when the screen freezes.
 The new model is heavier than the old one.|The old model is heavier than the new one.
-The court upheld the ban.|The court overturned the ban.
 Sugar dissolves faster in hot water.|Sugar dissolves slower in hot water.
 You will be charged if you cancel late.|You will not be charged if you cancel late.
 A doctor's note is required from day four.|A doctor's note is required from day one.
@@ -360,7 +343,6 @@ Anyone can edit the page.|Nobody can edit the page.
 Flights over three hours include a meal.|Flights under three hours include a meal.
 The prize went to Hungary.|The prize went to Bulgaria.
 The mayor thanked the volunteers.|The volunteers thanked the mayor.
-Freeze the dough overnight.|Chill the dough overnight.
 The webinar is on the first Monday of the month.|The webinar is on the last Monday of the month.
 Ali transferred 200 dollars to Mei.|Mei transferred 200 dollars to Ali.
 The ticket is valid for both zones.|The ticket is valid for one zone.
@@ -375,21 +357,17 @@ The solution is acidic.|The solution is alkaline.
 Tom taught Lisa the piano.|Lisa taught Tom the piano.
 The battery is replaceable.|The battery is irreplaceable.
 The trail is open all year.|The trail is open half the year.
-The museum shop accepts cash only.|The museum shop accepts cards only.
 The manager may waive the fee.|The manager must waive the fee.
 Export the report as PDF.|Export the report as CSV.
 The course starts in week 12.|The course starts in week 21.
 Income above 50,000 is taxed at 30 %.|Income above 50,000 is taxed at 13 %.
 Every applicant gets a reply within ten days.|Some applicants get a reply within ten days.
 The glacier has shrunk by 12 metres.|The glacier has grown by 12 metres.
-The plaintiff appealed the verdict.|The defendant appealed the verdict.
 The bus stops here except on Sundays.|The bus stops here only on Sundays.
 The switch must be off before you open the case.|The switch must be on before you open the case.
 Nora reports to Felix, who heads the lab.|Felix reports to Nora, who heads the lab.
 The lab confirmed the result.|The lab could not confirm the result.
 Apply the cream in the morning.|Apply the cream in the evening.
-The library is next to the school.|The library is next to the hospital.
-Delivery is at your own risk.|Delivery is at our own risk.
 The meeting is optional for interns.|The meeting is mandatory for interns.
 The bill passed with 52 votes to 48.|The bill passed with 58 votes to 42.
 Heat the oil to 180 °C.|Heat the oil to 180 °F.
@@ -397,7 +375,6 @@ The parcel is insured up to 500 euros.|The parcel is insured up to 500 dollars.
 Lead is denser than iron.|Iron is denser than lead.
 Few of the tests failed.|Most of the tests failed.
 The shop on King Street has moved to Queen Street.|The shop on Queen Street has moved to King Street.
-Water plants in the shade.|Water plants in the sun.
 I have read the contract.|I have not yet read the contract.
 The road north is blocked.|The road south is blocked.
 The warranty excludes batteries.|The warranty includes batteries.
@@ -429,12 +406,10 @@ The audit covers the first half of 2024.|The audit covers the second half of 202
 The bins are collected every other Thursday.|The bins are collected every Thursday.
 Next year's fair is in Lyon.|Last year's fair was in Lyon.
 Judge Okoye adjourned the hearing.|Judge Okoro adjourned the hearing.
-Install the package with pip.|Install the package with npm.
 The patient has type 1 diabetes.|The patient has type 2 diabetes.
 The striker joined from Ajax.|The striker joined from PSV.
 The Danube passes through Budapest.|The Rhine passes through Budapest.
 The tenants' association filed the complaint.|The owners' association filed the complaint.
-Use olive oil for the dressing.|Use sesame oil for the dressing.
 The north gate is for deliveries.|The south gate is for deliveries.
 Marta succeeded Jan as chair of the board.|Jan succeeded Marta as chair of the board.
 The teacher was introduced to the parents by the head.|The parents were introduced to the teacher by the head.
@@ -449,12 +424,9 @@ All of the doors are alarmed.|None of the doors are alarmed.
 Several clauses were struck out.|All clauses were struck out.
 It often snows in May.|It rarely snows in May.
 At least one parent must attend.|Both parents must attend.
-Interns can, but need not, attend.|Interns can, and must, attend.
 Not all of the files were copied.|None of the files were copied.
-Only the treasurer signs cheques.|The treasurer signs only cheques.
 The rule applies to most contracts.|The rule applies to a few contracts.
 Up to 40 % of the grant can go on travel.|At least 40 % of the grant can go on travel.
-Hikers should carry water.|Hikers need not carry water.
 Either door leads to the hall.|Neither door leads to the hall.
 More than half of the seats are taken.|Less than half of the seats are taken.
 The drug has no known side effects.|The drug has known side effects.

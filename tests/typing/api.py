@@ -64,7 +64,7 @@ def check(  # noqa: PLR0917 -- every fixture at once
         assert_retrieval(hits, ["id"], metric="ndcg@3", at_least=0.5),
         assert_score(words, answer, at_most=20, unit="count"),
         assert_score(RougeL(), answer, case.reference, at_least=0.3),
-        assert_semantic("a", ["b", "c"], checks=["-words"], at_least=Threshold.load("semantic.json")),
+        assert_semantic("a", ["b", "c"], checks=["-roles"], at_least=Threshold.load("semantic.json")),
         assert_not_contains(answer, "as a language model"),
         assert_retrieval(retriever, "cases/search.jsonl", metric="ndcg@10", at_least=0.7),
         assert_grounded(answer, hits, at_least=0.9),

@@ -310,18 +310,16 @@ def test_score_and_checks_fail_in_one_text() -> None:
 def test_all_alarms_are_told() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_semantic(
-            "It is open on Sunday. Refunds take 60 days. Anna signs it.",
-            "It is open on Monday. Refunds take 30 days. Ben signs it.",
+            "It is open on Sunday. Refunds take 60 days. It is signed by Anna.",
+            "It is open on Monday. Refunds take 30 days. It is signed by Ben.",
             at_least=0.5,
             embedder=ALIKE,
         )
     text = str(caught.value)
     assert "(check dates)" in text
     assert '  numbers       another number: the reference says "30 days"' in text
-    assert (
-        '  words         another word in the same place: the reference says "Ben", the answer "Anna"' in text
-    )
-    assert 'checks=["-dates", "-numbers", "-words"] switches them off' in text
+    assert '  entities      another name: the reference says "Ben", the answer "Anna"' in text
+    assert 'checks=["-dates", "-numbers", "-entities"] switches them off' in text
 
 
 def test_what_the_checks_saw_is_recorded() -> None:
@@ -356,7 +354,7 @@ def test_checks_are_recorded_only_where_the_score_is() -> None:
     assert found["semantic.checks"].value == 0
 
 
-@pytest.mark.parametrize("off", [(), ["-numbers"], ["negation", "words"]])
+@pytest.mark.parametrize("off", [(), ["-numbers"], ["negation", "roles"]])
 def test_checks_can_be_switched_off(off: Any) -> None:
     found = measured(
         "Refunds take 60 days.", "Refunds take 30 days.", at_least=0.5, embedder=ALIKE, checks=off
@@ -438,7 +436,7 @@ def test_the_file_of_the_settings_is_the_default_of_its_embedder(tmp_path: Path)
         ("numbers", r"a list of names, like \[\"numbers\"\]"),
         (7, "a list of names"),
         ([7], "a list of names"),
-        (["numbers", "-words"], "all with a minus"),
+        (["numbers", "-roles"], "all with a minus"),
     ],
 )
 def test_checks_that_are_none_are_the_users_mistake(checks: Any, message: str) -> None:

@@ -65,8 +65,8 @@ def build_finding(
 ) -> Finding:
     """Return a finding with an alarm that quotes a piece of the reference, of the answer, or of both.
 
-    >>> build_finding("words", "another word", "tea", "").alarm.message
-    'another word: the reference says "tea", the answer does not'
+    >>> build_finding("entities", "another name", "Rome", "").alarm.message
+    'another name: the reference says "Rome", the answer does not'
     """
     if expected and actual:
         quotes = f"the reference says {quote_text(expected)}, the answer {quote_text(actual)}"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product, takewhile
+from itertools import takewhile
 from operator import itemgetter
 
-from pytest_llmops.semantics.checks.lexicon.opposites import are_opposites
-from pytest_llmops.semantics.checks.lexicon.synonyms import are_synonyms
 from pytest_llmops.semantics.checks.quantities.facts import (
+    BARE_NUMBER,
     EXACT_TOLERANCE,
     ROUGH_TOLERANCE,
     Fact,
@@ -37,9 +36,7 @@ SHORT_SENTENCE_TOKENS = 3
 """Tokens of a sentence in which a single token may be an edit."""
 COUNTED_NOUN_TOKENS = 2
 """Tokens of a number with its noun: "3 tries" in the place of "5 days"."""
-MIN_ROOT_LETTERS, MIN_ROOT_SHARE, MAX_ENDING_LETTERS = 4, 0.75, 5
 FILLERS = english_words("fillers")
-PRONOUNS = english_words("pronouns")
 ANSWER_KEYS = frozenset(f"{word}," for word in ANSWER_WORDS)
 
 
@@ -74,12 +71,12 @@ class Change:
 
     @cached_property
     def unmatched(self) -> tuple[tuple[Token, ...], tuple[Token, ...]]:
-        """Both sides without what is harmless: fillers, synonyms, and the same word or value in another form."""
+        """Both sides without what is harmless: fillers, and the same word or value in another form."""
         if self.is_long:
             return self.sides
         expected, actual = list(self.expected), list(self.actual)
         for token in self.expected:
-            match = next((other for other in actual if _is_harmless_replacement(token, other)), None)
+            match = next((other for other in actual if _is_same(token, other)), None)
             if match is not None:
                 expected.remove(token)
                 actual.remove(match)
@@ -89,17 +86,10 @@ class Change:
         )
 
 
-def _is_harmless_replacement(expected: Token, actual: Token) -> bool:
-    if expected.fact or actual.fact:
-        return bool(expected.fact and actual.fact and are_same_value(expected.fact, actual.fact))
-    if are_synonyms(expected.key, actual.key):
-        return True
-    are_names = expected.name and actual.name
-    return (
-        not are_opposites(expected.key, actual.key)
-        and not are_names
-        and _share_word_root(expected.key, actual.key)
-    )
+def _is_same(token: Token, other: Token) -> bool:
+    if token.fact and other.fact:
+        return are_same_value(token.fact, other.fact)
+    return token.key == other.key
 
 
 def shared_prefix_length(items: Sequence[str], others: Sequence[str]) -> int:
@@ -109,18 +99,6 @@ def shared_prefix_length(items: Sequence[str], others: Sequence[str]) -> int:
     6
     """
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(items, others, strict=False)))
-
-
-def _share_word_root(word: str, other_word: str) -> bool:
-    """Return whether two words have the same root by their letters: "cancellation", but also "import" and "important"."""
-    if " " in word + other_word:
-        return False
-    short, long = sorted((word, other_word), key=len)
-    shared = shared_prefix_length(short, long)
-    return (
-        shared >= max(MIN_ROOT_LETTERS, MIN_ROOT_SHARE * len(short))
-        and len(long) - shared <= MAX_ENDING_LETTERS
-    )
 
 
 @dataclass(frozen=True)
@@ -135,17 +113,14 @@ class Text:
         return tuple(fact for sentence in self.sentences for fact in sentence.facts)
 
     @cached_property
-    def words(self) -> frozenset[str]:
-        """All words, without inflection."""
-        return frozenset().union(*(sentence.words for sentence in self.sentences))
-
-    @cached_property
-    def _facts_by_value(self) -> dict[str, list[tuple[float, Fact]]]:
-        """Dimension -> the facts by their value."""
-        facts: dict[str, list[tuple[float, Fact]]] = defaultdict(list)
+    def _facts_by_value(self) -> dict[tuple[str, bool], list[tuple[float, Fact]]]:
+        """Dimension, and whether only approximate facts -> the facts by their value."""
+        facts: dict[tuple[str, bool], list[tuple[float, Fact]]] = defaultdict(list)
         for fact in self.facts:
             for reading in fact.readings:
-                facts[reading.dim].append((reading.amount, fact))
+                facts[reading.dim, False].append((reading.amount, fact))
+                if fact.rough:
+                    facts[reading.dim, True].append((reading.amount, fact))
         for values in facts.values():
             values.sort(key=itemgetter(0))
         return facts
@@ -164,11 +139,19 @@ class Text:
         if any(are_same_value(fact, other) for other in similar):
             return True
         for reading in fact.readings:
-            values = self._facts_by_value.get(reading.dim, [])
-            lowest = reading.amount - ROUGH_TOLERANCE * abs(reading.amount) - EXACT_TOLERANCE
-            first = bisect_left(values, lowest, key=itemgetter(0))
-            if any(are_same_value(fact, other) for _, other in values[first : first + MAX_SIMILAR_FACTS]):
-                return True
+            # Among thousands of exact numbers only the same number needs to be compared, beside the approximate ones.
+            is_exact = reading.dim == BARE_NUMBER and not fact.rough
+            for only_rough, tolerance in (
+                (False, EXACT_TOLERANCE if is_exact else ROUGH_TOLERANCE),
+                (True, ROUGH_TOLERANCE),
+            ):
+                values = self._facts_by_value.get((reading.dim, only_rough), [])
+                margin = tolerance * abs(reading.amount) / (1 - tolerance) + EXACT_TOLERANCE
+                first = bisect_left(values, reading.amount - margin, key=itemgetter(0))
+                last = bisect_right(values, reading.amount + margin, key=itemgetter(0))
+                similar = [other for _, other in values[first : min(last, first + MAX_SIMILAR_FACTS)]]
+                if any(are_same_value(fact, other) for other in similar):
+                    return True
         return False
 
 
@@ -225,26 +208,6 @@ class Pair:
         """Share of all tokens that both sentences have in the same order, 0 to 1."""
         total = sum(min(len(side.tokens), MAX_TOKENS) for side in self.sides)
         return 1 - sum(len(change.tokens) for change in self.changes) / total if total else 1.0
-
-    @cached_property
-    def opposites(self) -> tuple[tuple[int, str, str], ...]:
-        """Words in the place of their opposite: number of the change, and both keys."""
-        return tuple(
-            (place, a.key, b.key)
-            for place, change in enumerate(self.changes)
-            if not change.is_long
-            for a, b in product(*change.sides)
-            if are_opposites(a.key, b.key)
-            and not are_synonyms(a.key, b.key)
-            and not {a.key, b.key} & ANSWER_KEYS
-        )
-
-    @cached_property
-    def has_crossed_opposites(self) -> bool:
-        """Whether opposites cancel out: less in the south than in the north, more in the north than in the south."""
-        swaps = {(a, b) for _, a, b in self.opposites}
-        crossed = {swap for swap in swaps if swap[::-1] in swaps}
-        return bool(crossed) and len(swaps - crossed) % 2 == 1
 
     @property
     def is_edit(self) -> bool:

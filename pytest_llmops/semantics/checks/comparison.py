@@ -10,10 +10,8 @@ from pytest_llmops.semantics.checks.alignment import Pair, Text, find_unrepeated
 from pytest_llmops.semantics.checks.kinds import (
     antonyms,
     entities,
-    enumerations,
     foreign_negation,
     negation,
-    other_words,
     quantifiers,
     roles,
     values,
@@ -33,7 +31,6 @@ _ENGLISH_CHECKS: dict[str, Check] = {
     "quantifiers": quantifiers.find_quantifier_differences,
     "antonyms": antonyms.find_antonyms,
     "entities": entities.find_name_differences,
-    "words": other_words.find_word_differences,
 }
 CHECKS: tuple[str, ...] = (*_LANGUAGE_NEUTRAL_CHECKS, *_ENGLISH_CHECKS)
 """All checks, in the order in which they explain a difference: a check leaves alone what an earlier check explains."""
@@ -97,7 +94,7 @@ def compare(
     Args:
         actual: The answer.
         expected: The reference.
-        checks: Names of `CHECKS`, these alone or with a minus all but these (``["-words"]``); ``()`` for no checks.
+        checks: Names of `CHECKS`, these alone or with a minus all but these (``["-roles"]``); ``()`` for no checks.
         language: The language of texts that are too short to tell.
 
     Returns:
@@ -135,10 +132,6 @@ def compare(
         alarms += foreign_negation.find_alarms(remaining[:MAX_SENTENCES], answer, languages[0])
     for pair in pair_sentences(remaining[:MAX_SENTENCES], reference, answer):
         raised = _run_checks(pair, known)
-        if raised and "words" in known:
-            # Only to explain an alarm away: two texts in the same order look more like an edit than they are.
-            reordered = enumerations.align_enumerations(pair)
-            raised = raised if reordered is pair else _run_checks(reordered, known)
         alarms += [alarm for alarm in raised if alarm.check in checks and alarm not in alarms]
     return Comparison(tuple(alarms), tuple(without))
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from pytest_llmops.semantics.checks.lexicon.opposites import opposite_table
 from pytest_llmops.semantics.checks.lexicon.stems import stem_phrase, stem_word
-from pytest_llmops.semantics.checks.lexicon.synonyms import synonym_groups
 from pytest_llmops.semantics.checks.quantities import dates, numerals
 from pytest_llmops.semantics.checks.quantities.facts import Fact
 from pytest_llmops.semantics.checks.quantities.measures import read_measures
@@ -75,14 +74,22 @@ _CONTRACTIONS = {
     "let's": ("let", "we"), "gonna": ("going", "to"), "wanna": ("want", "to"),
 }  # fmt: skip
 _CONTRACTED_ENDINGS = {"n't": "not", "'re": "be", "'ve": "have", "'ll": "will", "'m": "be", "'d": "would"}
-CLAUSE_WORDS = frozenset({"and", "but", "or", "while", "whereas", "though", "although", "because", "yet"})
-"""Words that begin a clause."""
-CLAUSE_VERBS = frozenset(
-    ["be", "have", "do", "will", "would", "can", "may", "must", "should", "need", "not", "have to", "need to"]
-)
-"""A part of a sentence without any of these verbs is no clause of its own."""
-CONDITION_WORDS = frozenset(
-    ["if", "when", "once", "unless", "until", "till", "while", "after", "befor", "within"]
+_MISSPELT_CONTRACTIONS = frozenset(
+    [
+        "dont",
+        "doesnt",
+        "didnt",
+        "isnt",
+        "arent",
+        "wasnt",
+        "werent",
+        "havent",
+        "hasnt",
+        "hadnt",
+        "wouldnt",
+        "couldnt",
+        "shouldnt",
+    ]
 )
 CAPITALS_WITHOUT_NAME = english_words("capitals_without_name")
 FUNCTION_WORDS = english_words("function_words")
@@ -91,25 +98,16 @@ ANSWER_WORDS = {"yes": True, "true": True, "no": False, "false": False}
 _AFTER_ANSWER = re.compile(
     r"[*_\"')]*(?:\s*(?:[,.!;:-]|\Z)|\s(?:it|we|you|i|they|he|she|there|that|this)\b)", re.IGNORECASE
 )
-_NUMBERED = re.compile(r"\.\s?\d")
-SHORT_FORMS = {
-    "US": "united states", "U.S": "united states", "USA": "united states", "U.S.A": "united states", "UK": "united kingdom",
-    "U.K": "united kingdom", "EU": "european union", "E.U": "european union", "UN": "united nations", "U.N": "united nations",
-    "Dr": "doctor", "Prof": "professor", "vs": "versus", "etc": "so on", "e.g": "for example", "approx": "approximately",
-    "dept": "department", "Dept": "department", "govt": "government", "info": "information", "incl": "including", "Inc": "incorporated",
-    "Corp": "corporation", "Ltd": "limited", "NYC": "new york city", "PM": "prime minister", "CEO": "chief executive officer",
-    "AI": "artificial intelligence", "VAT": "value added tax", "ID": "identification", "Mt": "mount", "Ave": "avenue",
-}  # fmt: skip
-"""Common short forms, as written, and what they are short for."""
+_NUMBERED = re.compile(r"\.?\s?\d")
 
 
 @cache
 def known_phrases() -> dict[str, list[tuple[str, ...]]]:
     """Return the phrases that make one token each, as stems: first stem -> its phrases, longest first."""
-    lists = [english_words(name) for name in ("negative_words", "strong_negatives", "harmless_negations")]
+    lists = [english_words(name) for name in ("negative_words", "implied_negatives", "harmless_negations")]
     lists += map(frozenset, read_sections("quantifiers.txt").values())
-    keys = {stem_phrase(words) for words in (*SHORT_FORMS.values(), *frozenset().union(*lists))}
-    keys.update(synonym_groups(), opposite_table())
+    keys = {stem_phrase(words) for words in frozenset().union(*lists)}
+    keys.update(opposite_table())
     phrases: dict[str, list[tuple[str, ...]]] = {}
     for stems in sorted((tuple(key.split()) for key in keys if " " in key), key=len, reverse=True):
         phrases.setdefault(stems[0], []).append(stems)
@@ -171,29 +169,6 @@ class Sentence:
         """The keys of the tokens."""
         return tuple(token.key for token in self.tokens)
 
-    @cached_property
-    def clauses(self) -> tuple[int, ...]:
-        """The number of the clause of each token; a condition is no clause of its own."""
-        parts: list[list[Token]] = [[]]
-        end = 0
-        for token in self.tokens:
-            if token.key in CLAUSE_WORDS or any(mark in self.text[end : token.start] for mark in ",;:()"):
-                parts.append([])
-            parts[-1].append(token)
-            end = token.end
-        numbers: list[int] = []
-        number, whole = 0, False
-        for part in parts:
-            says = any(token.key in CLAUSE_VERBS for token in part) and part[0].key not in CONDITION_WORDS
-            number += says and whole
-            whole = whole or says
-            numbers += [number] * len(part)
-        return tuple(numbers)
-
-    def clause_of(self, token: Token) -> int:
-        """Return the number of the clause that a token stands in."""
-        return self.clauses[self.tokens.index(token)]
-
     def tokens_after(self, place: int, count: int = 1) -> tuple[Token, ...]:
         """Return the tokens behind a place, as many as there are up to a count."""
         return self.tokens[place + 1 : place + 1 + count]
@@ -224,16 +199,14 @@ def _split_word(match: re.Match[str], *, first: bool) -> list[Token]:
     if not parts:
         ending = next((ending for ending in _CONTRACTED_ENDINGS if lower.endswith(ending)), "")
         parts = (lower.removesuffix(ending), _CONTRACTED_ENDINGS[ending]) if ending else ()
+        parts = (lower.removesuffix("nt"), "not") if lower in _MISSPELT_CONTRACTIONS else parts
     if parts:
         return [Token(stem_word(part), word, start, end) for part in parts]
     if "/" in word and word.replace("/", "").isalpha():
         head, *others = (Token(stem_word(part), part, start, end) for part in word.split("/"))
         return [head, Token("or", "/", start, end), *others]
-    if word in SHORT_FORMS:
-        key = stem_phrase(SHORT_FORMS[word])
-    else:
-        # "Team A" has no article.
-        key = "a." if word == "A" and not first else stem_word(word)
+    # "Team A" has no article, and "the US" no pronoun.
+    key = f"{lower}." if word in {"A", "US", "IT"} and not first else stem_word(word)
     # A digit is of a code or a version: numbers are facts. At the head of a sentence every word has a capital.
     bare = word.removesuffix("'s")
     has_capital = bare[:1].isalpha() and any(map(str.isupper, bare[1:] if first else bare))

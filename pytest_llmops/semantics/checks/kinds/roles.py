@@ -18,16 +18,16 @@ SYMMETRIC_WORDS = english_words("symmetric_words")
 """Two things around such a word may change places."""
 ARTICLES = frozenset({"the", "a", "an"})
 COPULAS = ARTICLES | {"be", "become", "mean"}
-MIN_MOVE = 2
-"""Words that an "only" must move by to refer to something else."""
 MAX_SWAPPED_WORDS = 6
 """Words of a side of a swap."""
+MAX_SYMMETRIC_WORDS = 3
+"""Words between two things that "and" or "with" joins; more are a clause of their own."""
 SAME_WORDS = "the same words in other places"
 
 
 def find_role_swaps(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     """Yield words that have changed places with each other, and routes in the other direction."""
-    difference = _swapped_phrases(pair, claimed) or _changed_voice(pair) or _moved_focus_word(pair)
+    difference = _swapped_phrases(pair, claimed)
     if difference and pair.changes:
         yield from (build_finding("roles", *difference, place) for place in range(len(pair.changes)))
     else:
@@ -37,7 +37,7 @@ def find_role_swaps(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
 def _swapped_phrases(pair: Pair, claimed: frozenset[int]) -> Difference | None:
     # With a passive the doer may stand at the end of the sentence.
     is_passive = pair.expected.keys.count("by") != pair.actual.keys.count("by")
-    if is_passive or pair.has_crossed_opposites or any(len(side.tokens) > MAX_TOKENS for side in pair.sides):
+    if is_passive or any(len(side.tokens) > MAX_TOKENS for side in pair.sides):
         return None
     expected, actual = ([token for token in side.tokens if token.key not in ARTICLES] for side in pair.sides)
     content, other_content = pair.content_keys
@@ -72,31 +72,9 @@ def _have_swapped_ends(keys: Sequence[str], other_keys: Sequence[str]) -> bool:
         for last in range(1, min(MAX_SWAPPED_WORDS, size - first) + 1):
             middle = keys[first : size - last]
             if list(other_keys) == [*keys[size - last :], *middle, *keys[:first]]:
-                return SYMMETRIC_WORDS.isdisjoint(middle) and not COPULAS.issuperset(middle)
+                is_symmetric = len(middle) <= MAX_SYMMETRIC_WORDS and not SYMMETRIC_WORDS.isdisjoint(middle)
+                return not is_symmetric and not COPULAS.issuperset(middle)
     return False
-
-
-def _changed_voice(pair: Pair) -> Difference | None:
-    """Return the sentences if both name the same in the same order, and only one of them in the passive."""
-    expected, actual = pair.sides
-    content, other_content = pair.content_keys
-    by, be = (expected.keys.count(key) - actual.keys.count(key) for key in ("by", "be"))
-    if by * be != 1 or content != other_content:
-        return None
-    return "active and passive with the same order", *pair.span_texts(expected.tokens, actual.tokens)
-
-
-def _moved_focus_word(pair: Pair) -> Difference | None:
-    """Return where an "only" has moved to something else, unless it stands in front of a value."""
-    if any(side.keys.count("only") != 1 for side in pair.sides):
-        return None
-    place, other_place = (side.keys.index("only") for side in pair.sides)
-    tokens, other_tokens = pair.expected.tokens[place:], pair.actual.tokens[other_place:]
-    has_value = any(token.fact for token in (*tokens[1:2], *other_tokens[1:2]))
-    rest, other_rest = ([key for key in side.keys if key != "only"] for side in pair.sides)
-    if abs(place - other_place) < MIN_MOVE or has_value or rest != other_rest:
-        return None
-    return SAME_WORDS, *pair.span_texts(tokens[:MIN_MOVE], other_tokens[:MIN_MOVE])
 
 
 def _find_reversed_routes(pair: Pair) -> Iterator[Finding]:

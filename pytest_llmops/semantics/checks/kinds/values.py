@@ -6,18 +6,25 @@ Numbers, percentages, ordinals and prices: 30 days are not 60 days. Units: 30 da
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 from pytest_llmops.semantics.checks.alarms import Finding, build_finding
 from pytest_llmops.semantics.checks.alignment import Pair
+from pytest_llmops.semantics.checks.lexicon.stems import stem_word
 from pytest_llmops.semantics.checks.quantities.facts import BARE_NUMBER, Fact, are_comparable, are_same_value
+from pytest_llmops.semantics.checks.quantities.units import lookup_unit
+from pytest_llmops.semantics.checks.sentence import Token
 
 MOMENTS = frozenset({"date", "weekday", "clock", "decade"})
 DIFFERENCES = {"numbers": "another number", "units": "another unit", "dates": "another date or time"}
-_NUMBER_PAIR = re.compile(r"(?<![\w.,:/-])(\d{1,4})(?:\s?[-:]\s?|\sto\s)(\d{1,4})(?![\w:/-]|[.,]\d)")
-"""A score, a ratio or a range."""
+FREQUENCY_WORDS = frozenset(
+    map(
+        stem_word,
+        ("hourly", "daily", "nightly", "weekly", "monthly", "quarterly", "yearly", "annually", "annual"),
+    )
+)
+MIN_UNIT_LETTERS, MAX_UNIT_TOKENS = 2, 3
 MAX_FACTS = 40
 """Values of a sentence that are compared."""
 MIN_SIMILARITY = 0.6
@@ -31,13 +38,27 @@ def find_date_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Findi
 
 def find_number_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:  # noqa: ARG001 -- all checks have the same arguments
     """Yield values with another number, whatever their spelling: "thirty days", "30 days", "720 h" are the same."""
-    yield from _find_reversed_numbers(pair)
     yield from _find_unlike_values(pair, "numbers")
 
 
-def find_unit_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:  # noqa: ARG001 -- all checks have the same arguments
-    """Yield values with the same numeral and another unit."""
+def find_unit_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
+    """Yield values with the same numeral and another unit, and units by themselves in each other's place."""
     yield from _find_unlike_values(pair, "units")
+    if pair.is_edit:
+        for place, change in pair.unclaimed_changes(claimed):
+            if change.expected and change.actual and len(change.tokens) <= MAX_UNIT_TOKENS:
+                expected, actual = change.expected[-1], change.actual[-1]
+                dims, other_dims = map(_unit_dims, (expected, actual))
+                if dims & other_dims and not (expected.fact or actual.fact):
+                    yield build_finding("units", DIFFERENCES["units"], expected.text, actual.text, place)
+
+
+def _unit_dims(token: Token) -> frozenset[str]:
+    """Return what a unit without a number measures, as of "per week" and "weekly"; nothing for another word."""
+    if token.key in FREQUENCY_WORDS:
+        return frozenset({"time"})
+    known = lookup_unit(token.text) if len(token.text) > MIN_UNIT_LETTERS else []
+    return frozenset(unit.dim.split()[0] for unit in known)
 
 
 def _find_unlike_values(pair: Pair, check: str) -> Iterator[Finding]:
@@ -85,19 +106,6 @@ def _is_contradiction(expected: Fact, actual: Fact) -> bool:
         and (BARE_NUMBER in expected.dims) != (BARE_NUMBER in actual.dims)
         and None not in {expected.raw, actual.raw}
     )
-
-
-def _find_reversed_numbers(pair: Pair) -> Iterator[Finding]:
-    """Yield the two numbers of a score or a ratio the other way round; "won 3-1" and "lost 1-3" are the same."""
-    if (pair.token_similarity < MIN_SIMILARITY and not pair.is_edit) or pair.opposites:
-        return
-    expected, actual = (
-        {(match[1], match[2]): match[0] for match in _NUMBER_PAIR.finditer(side.text)} for side in pair.sides
-    )
-    for numbers, text in expected.items():
-        swapped = numbers[::-1]
-        if numbers not in actual and swapped in actual and swapped not in expected:
-            yield build_finding("numbers", "the same numbers the other way round", text, actual[swapped])
 
 
 def _find_missing_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:

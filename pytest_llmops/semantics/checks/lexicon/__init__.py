@@ -1,1 +1,1 @@
-"""Stems, synonyms and opposites of English words."""
+"""Stems and opposites of English words."""

@@ -12,20 +12,15 @@ from pytest_llmops.semantics.word_lists import english_words, read_lines
 PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non-", "non", "mis", "de")
 UNPREFIXED_WORDS = english_words("unprefixed_words")
 MIN_ROOT_LETTERS = 3
-MAX_PREFIX_CANDIDATES = 100
-"""Among more words, forms with a negating prefix are not searched for."""
-_PREFIX_LETTERS = frozenset("uindm")
 _NO_OPPOSITES: frozenset[str] = frozenset()
 
 
 @cache
-def opposite_table(*, firm: bool = False) -> dict[str, set[str]]:
-    """Return the opposites of each word or phrase, by stems; ``firm``: only what contradicts in any sentence."""
+def opposite_table() -> dict[str, set[str]]:
+    """Return the opposites of each word or phrase, by stems."""
     table: dict[str, set[str]] = {}
     for line in read_lines("opposites.txt"):
-        if firm and not line.startswith("!"):
-            continue
-        left, right = (map(stem_phrase, side.split()) for side in line.removeprefix("! ").split(" | "))
+        left, right = (map(stem_phrase, side.split()) for side in line.split(" | "))
         for word, opposite in product(left, right):
             table.setdefault(word, set()).add(opposite)
             table.setdefault(opposite, set()).add(word)
@@ -46,27 +41,20 @@ def are_opposites(word: str, other_word: str) -> bool:
     )
 
 
-def find_opposites(
-    keys: Iterable[str], other_keys: Iterable[str], *, firm: bool = False
-) -> list[tuple[str, str]]:
-    """Return the keys that have an opposite among other keys, with it; ``firm``: only what contradicts in any sentence.
+def find_opposites(keys: Iterable[str], other_keys: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the pairs of a key and another key that are opposites.
 
     >>> find_opposites(["price", "rise"], ["cost", "fall"])
     [('rise', 'fall')]
     """
-    table = opposite_table(firm=firm)
     others = {_strip_auxiliaries(other): other for other in other_keys}
     opposites = []
     for key in dict.fromkeys(keys):
         bare = _strip_auxiliaries(key)
-        partners = table.get(bare, _NO_OPPOSITES) & others.keys()
-        if not firm:
-            roots = (bare.removeprefix(prefix) for prefix in PREFIXES if bare.startswith(prefix))
-            partners |= {root for root in roots if root in others and is_negated_form(bare, root)}
-            if len(others) <= MAX_PREFIX_CANDIDATES:
-                candidates = (other for other in others if other[:1] in _PREFIX_LETTERS)
-                partners |= {other for other in candidates if is_negated_form(other, bare)}
-        opposites += [(key, others[partner]) for partner in sorted(partners)]
+        # A lookup for each prefix: two long sentences have too many pairs of words.
+        forms = {prefix + bare for prefix in PREFIXES} | {bare.removeprefix(prefix) for prefix in PREFIXES}
+        partners = (opposite_table().get(bare, _NO_OPPOSITES) | forms) & others.keys()
+        opposites += [(key, others[partner]) for partner in sorted(partners) if are_opposites(bare, partner)]
     return opposites
 
 

@@ -11,7 +11,8 @@ def format_options_table() -> str:
     for option in OPTIONS:
         flag = f"`{option.flag}{'' if option.switch else ' ' + option.metavar}`" if option.flag else ""
         ini = f"`{option.dest}`" if option.ini else ""
-        default = "" if option.default in ("", (), False, None) else f"`{str(option.default).lower()}`"
+        default = str(option.default).lower() if isinstance(option.default, bool) else str(option.default)
+        default = "" if option.default in ("", (), False, None) else f"`{default}`"
         env = f" (environment: {', '.join(f'`{name}`' for name in option.env)})" if option.env else ""
         lines.append(
             f"| {flag.replace('|', chr(92) + '|')} | {ini} | {option.help.replace('|', chr(92) + '|')}{env} | {default} |"

@@ -376,7 +376,7 @@ def test_a_compressed_run_file_that_is_cut_or_unfolds_to_too_much_is_refused(
     review: Review, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: bytes, why: str
 ) -> None:
     assert review(Run())[0] == 0
-    monkeypatch.setattr(untrusted_documents.inflate, "__defaults__", (2**20,))
+    monkeypatch.setattr(untrusted_documents, "MAX_BYTES", 2**20)
     Path("run.json.gz").write_bytes(data)
     assert cli.main(["judge", "export-labels", "run.json.gz"]) == 2
     said = capsys.readouterr().err

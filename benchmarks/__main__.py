@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks import discrimination, judges, meaning, recording, replay, retrieval, startup
+from benchmarks import discrimination, human_pairs, judges, meaning, recording, replay, retrieval, startup
 
 
 def main() -> None:
-    for part in (startup, replay, recording, retrieval, meaning, discrimination, judges):
+    for part in (startup, replay, recording, retrieval, meaning, discrimination, human_pairs, judges):
         for line in part.lines():
             print(line, flush=True)
 

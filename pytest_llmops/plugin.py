@@ -72,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     watch = config.stash[WATCH_KEY] = OnDemandHarness(config)
     config.pluginmanager.register(watch, "llmops_watch")
-    recorder.wake_callbacks.append(watch.start_for_running_test)
+    recorder.wake_callbacks.append(watch.start_harness_of_running_test)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportListener(config), "llmops_listener")
 
@@ -142,7 +142,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the HTTP patches, if any test needed them."""
     watch = config.stash.get(WATCH_KEY, None)
     if watch is not None:
-        recorder.wake_callbacks.remove(watch.start_for_running_test)
+        recorder.wake_callbacks.remove(watch.start_harness_of_running_test)
     interception = sys.modules.get("pytest_llmops.cassettes.http.interception")
     # Callbacks that are left belong to an outer run: this was a run inside a test.
     if interception is not None and not recorder.wake_callbacks:
@@ -223,7 +223,7 @@ class OnDemandHarness:
         self.harness: Harness | None = None
         self.left_out = 0
 
-    def start_for_running_test(self) -> Harness | None:
+    def start_harness_of_running_test(self) -> Harness | None:
         """Return the harness of the running test, started if necessary; None between two tests."""
         item = self.running_item()
         return None if item is None else self.harness_of(item)
@@ -308,11 +308,11 @@ class RecordingHooks:
     ) -> Generator[None, object, object]:
         """Give a fixture that outlives tests its own cassette, and keep its miss for the next test."""
         path = self._fixtures.get(fixturedef) or self._requested_fixture_path(fixturedef)
-        harness = self._watch.start_for_running_test() if path is not None else None
+        harness = self._watch.start_harness_of_running_test() if path is not None else None
         try:
             if path is None or harness is None:
                 return (yield)
-            tape = harness.tape_of_fixture(fixturedef, path, self._watch.start_for_running_test)
+            tape = harness.tape_of_fixture(fixturedef, path, self._watch.start_harness_of_running_test)
             with tape.use_during_setup():
                 value = yield
             fixturedef.addfinalizer(tape.begin_teardown)

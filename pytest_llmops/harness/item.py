@@ -324,9 +324,9 @@ class Harness:
             path = str(self.item.path)
         words = ["pytest", f"{path}::{rest}", *(["--llm-judge"] if self.settings.judge else [])]
         words += [f"--llm-prompt={version}" for version in self.settings.prompt]
-        return " ".join(map(shlex.quote, [*words, *self._request_flags()]))
+        return " ".join(map(shlex.quote, [*words, *self._rerun_flags()]))
 
-    def _request_flags(self) -> Iterator[str]:
+    def _rerun_flags(self) -> Iterator[str]:
         """Yield the flags of this run that requests depend on, without user, password and query of an address."""
         for option in OPTIONS:
             if option.name in REQUEST_SETTINGS and self.item.config.getoption(option.dest, None) is not None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 VERSION = "1"
 HOW_OFTEN_RIGHT = (
     "an estimate by words fails 87 % of the answers that human annotators found fully supported (RAGTruth, threshold 1.0); "
-    'judge="grounding" reads them'
+    'judge="grounding" is better'
 )
 MAX_QUOTED_CHARS = 120
 MAX_DETAIL_CLAIMS = 100
@@ -168,8 +168,9 @@ def _grounding_threshold(at_least: object, handle: JudgeHandle | None) -> float 
         return parse_share_threshold("assert_grounded", at_least)
     if handle is None:
         raise UsageError(
-            f"assert_grounded: expected at_least= or judge=; {HOW_OFTEN_RIGHT}. at_least= takes a threshold measured "
-            "on your own answers, at_least=None records only"
+            'assert_grounded: expected judge="grounding", a model that compares each claim with the contexts, or at_least=, a '
+            "threshold that you measured on your own answers (None: record only). There is no default: "
+            f"{HOW_OFTEN_RIGHT}"
         )
     handle.default = True
     pass_at = getattr(handle.judge, "pass_at", None)

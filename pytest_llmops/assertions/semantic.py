@@ -118,7 +118,13 @@ def assert_semantic(
         recorder.Emission(
             measurement=measurement,
             verdict=_format_similarity_verdict(measurement, nearest, len(references)),
-            evidence=lambda: similarity.collect_evidence(actual, nearest),
+            evidence=lambda: [
+                *similarity.collect_evidence(actual, nearest),
+                *(
+                    ("language", str(text))
+                    for text in cast("Sequence[str]", measurement.detail.get("without", ()))
+                ),
+            ],
         )
     ]
     if names:

@@ -298,7 +298,7 @@ def rerun_flags(meta: Mapping[str, Json], record: TestRecord) -> str:
     words = [("prompt", prompt) for prompt in settings.prompt]
     # A marker that names the model of a test wins over the command line.
     if SideFacts.from_wire(record.fact("model")).name in settings.model:
-        words += [("model", model) for model in settings.model]
+        words += [("model", model) for model in settings.model if model]
     return "".join(f" --llm-{option}={shlex.quote(value)}" for option, value in words)
 
 

@@ -532,3 +532,11 @@ def test_a_language_that_the_embedder_does_not_know_is_reported() -> None:
     english = assert_semantic("Refunds take thirty days.", "Refunds take 30 days.", checks=())
     assert "without" not in english.detail
     assert "without" not in assert_semantic(german, german, embedder="hashing", checks=()).detail
+
+
+def test_a_failure_names_the_language_that_the_embedder_does_not_know() -> None:
+    pytest.importorskip("tokenizers")
+    with pytest.raises(MeasurementFailed, match=r"(?m)^  language +the embedder minilm does not know German"):
+        assert_semantic(
+            "Das Wetter ist heute wieder sehr schön.", "Die Rückgabe kostet den Kunden leider Geld."
+        )

@@ -233,6 +233,8 @@ def test_names_that_pytest_escapes_in_ids_are_found(name: str) -> None:
         ("x", None, ""),
         (["$(x)", "y"], "y", " --llm-model='$(x)' --llm-model=y"),
         (None, "x", ""),
+        ([""], None, ""),
+        ("", None, ""),
     ],
 )
 def test_the_command_makes_the_same_test_again(setting: Json, fact: str | None, flags: str) -> None:

@@ -118,13 +118,7 @@ def assert_semantic(
         recorder.Emission(
             measurement=measurement,
             verdict=_format_similarity_verdict(measurement, nearest, len(references)),
-            evidence=lambda: [
-                *similarity.collect_evidence(actual, nearest),
-                *(
-                    ("language", str(text))
-                    for text in cast("Sequence[str]", measurement.detail.get("without", ()))
-                ),
-            ],
+            evidence=lambda: _similarity_evidence(actual, nearest, measurement),
         )
     ]
     if names:
@@ -168,6 +162,14 @@ def _format_similarity_verdict(m: Measurement, nearest: str, count: int) -> str:
         f'semantic{label_suffix(m.label)} {value} < {threshold} to {which} "{shorten_text(nearest, MAX_QUOTE_CHARS)}" '
         f"(embedder {shorten_text(str(m.detail['embedder']), 40)})"
     )
+
+
+def _similarity_evidence(actual: str, nearest: str, semantic: Measurement) -> list[tuple[str, str]]:
+    unknown_languages = cast("Sequence[str]", semantic.detail.get("without", ()))
+    return [
+        *similarity.collect_evidence(actual, nearest),
+        *(("language", sentence) for sentence in unknown_languages),
+    ]
 
 
 def _check_emission(

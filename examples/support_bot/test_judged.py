@@ -21,7 +21,7 @@ def test_judged(prompt: Prompt, case: Case, llm: Model, judge: Judge, policies: 
     answer = llm.complete(prompt.render(policy=policies[case.tags[0]], question=case.input)).text
 
     # Recorded only. The small model that was recorded here judges at chance level (see judge_check): its
-    # score is no verdict, and a threshold on it would be a coin toss. With a judge that you have checked,
+    # score cannot be relied on, and a threshold on it would be a coin toss. With a judge that you have checked,
     # write at_least=7.
     found = assert_judge_score(
         answer, judge=judge, question=case.input, reference=case.reference, at_least=None

@@ -209,7 +209,7 @@ def search_texts(
     """Return the first places of each of several texts in an answer, and on request their number.
 
     Raises:
-        ValueError: The answer is no text, the answer or a text cannot be normalized, or nothing is left of a text.
+        ValueError: The answer is not a text, the answer or a text cannot be normalized, or nothing is left of a text.
     """
     answer = normalizer.normalize_answer(actual)
     results = []

@@ -71,8 +71,8 @@ def assert_chunks(
     Raises:
         MeasurementFailed: A value is above its threshold.
         MeasurementErrored: The source is blank, or the tokenizer broke.
-        UsageError: Chunks, source or thresholds of another form, no chunk and no source, or a threshold that needs
-            the source when there is none.
+        UsageError: Chunks, source or thresholds of another form, no chunk and no source, or a missing source
+            that a threshold needs.
 
     >>> measurements = assert_chunks(["One. ", "Two."], source="One. Two.", at_most_chars=10)
     >>> {measurement.name: measurement.value for measurement in measurements}["chunks.lost"]

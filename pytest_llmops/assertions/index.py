@@ -274,7 +274,7 @@ def assert_reindex_time(
     Raises:
         MeasurementFailed: It took longer.
         MeasurementErrored: It raised; its exception is the cause.
-        UsageError: It is no function, or the threshold is no number of seconds.
+        UsageError: It is not a function, or the threshold is not a number of seconds.
 
     >>> ticks = iter([10.0, 12.5])
     >>> assert_reindex_time(lambda: None, at_most_s=3, clock=lambda: next(ticks)).value

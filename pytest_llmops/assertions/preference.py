@@ -58,7 +58,7 @@ def assert_preferred(
     Raises:
         MeasurementFailed: The other answer is better, or a win was asked for and it is a tie.
         MeasurementErrored: The judge could not be asked, or gave no readable verdict in some order.
-        UsageError: An answer that is no text, or a threshold that is no score.
+        UsageError: An answer that is not a text, or a threshold that is not a score.
     """
     __tracebackhide__ = True
     from pytest_llmops.judges.pairwise import Pairwise

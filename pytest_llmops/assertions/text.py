@@ -261,7 +261,7 @@ def assert_fuzzy(
         MeasurementFailed: The score is below the threshold; shows the nearest span and a word diff.
         MeasurementErrored: There is no answer, it is no text, or the texts are too long to be compared
             (see `pytest_llmops.metrics.lexical.fuzzy_ratio`).
-        UsageError: ``expected`` is no text, an option has the wrong form, or the threshold is outside 0 to 1.
+        UsageError: ``expected`` is not a text, an option has the wrong form, or the threshold is outside 0 to 1.
 
     >>> round(assert_fuzzy("Angela Merkl", ["Scholz", "Angela Merkel"], at_least=0.9).value, 2)
     0.96
@@ -317,7 +317,7 @@ def assert_exact(
         MeasurementFailed: They differ; names the first character that does (from the nearest of several), shows a
             word diff, and says which option would make them equal.
         MeasurementErrored: There is no answer, or it is no text.
-        UsageError: ``expected`` is no text, or an option has the wrong form.
+        UsageError: ``expected`` is not a text, or an option has the wrong form.
 
     >>> assert_exact("Yes ", "yes", ignore_case=True, whitespace="strip").status
     'passed'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeRecord:
+class JudgeRecord(ABC):
     """What is recorded of a judge; a subclass has the constants of its file format, and its own fields.
 
     Attributes:
@@ -91,9 +92,9 @@ class JudgeRecord:
                     raise BadFile(f"expected {key} as {what}, got {shorten_text(repr(value), 80)}")
 
     @classmethod
+    @abstractmethod
     def _parse_own_fields(cls, wire: Mapping[str, Json]) -> dict[str, Any]:
         """Return the fields that are neither texts nor objects; raise `BadFile` for an invalid value."""
-        raise NotImplementedError
 
     def to_json_text(self) -> str:
         """Return the file's text: readable JSON, the same bytes for the same record."""

@@ -212,7 +212,7 @@ def parse_ranking(hits: Sequence[object]) -> Ranking:
     """Return the ids and texts of hits, documents, nodes or ids, best first.
 
     Raises:
-        ValueError: One of them has no id, or an id that is no text.
+        ValueError: One of them has no id, or an id that is not a text.
 
     >>> parse_ranking([Hit(id="a", text="x", score=1.0), "b"])
     Ranking(ids=['a', 'b'], texts={'a': 'x'})

@@ -31,7 +31,7 @@ def reference_texts(expected: object) -> tuple[str, ...]:
     """Return the references of an assertion, which takes a text or several.
 
     Raises:
-        UsageError: There is no reference, or a reference is no text or blank.
+        UsageError: There is no reference, or a reference is not a text or blank.
 
     >>> reference_texts("a"), reference_texts(["a", "b"])
     (('a',), ('a', 'b'))

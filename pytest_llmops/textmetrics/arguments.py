@@ -9,7 +9,7 @@ def require_text(actual: object) -> str:
     """Return an answer if it is a text.
 
     Raises:
-        ValueError: It is no text.
+        ValueError: It is not a text.
     """
     if not isinstance(actual, str):
         got = "None" if actual is None else f"an object of type {type(actual).__name__}"
@@ -22,7 +22,7 @@ def list_references(expected: object) -> list[str]:
     """Return a reference or several as a list.
 
     Raises:
-        ValueError: There is no reference, or a reference is no text.
+        ValueError: There is no reference, or a reference is not a text.
     """
     references = [expected] if isinstance(expected, str) else expected
     if not isinstance(references, Sequence) or isinstance(references, (bytes, bytearray)):

@@ -89,7 +89,7 @@ class BertScore:
         """Return precision, recall and F1 against the reference with the best F1.
 
         Raises:
-            ValueError: An argument is no text, or the tokens of a text weigh nothing.
+            ValueError: An argument is not a text, or the tokens of a text weigh nothing.
             UsageError: ``idf=True`` knows no other references here.
         """
         __tracebackhide__ = True

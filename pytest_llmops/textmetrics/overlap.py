@@ -51,7 +51,7 @@ class _Rouge:
         """Return the F-measure against the best reference.
 
         Raises:
-            ValueError: An argument is no text, has letters but none that ROUGE counts, or is too long.
+            ValueError: An argument is not a text, has letters but none that ROUGE counts, or is too long.
         """
         text, references = require_text(actual), list_references(expected)
         if not text.strip():
@@ -142,7 +142,7 @@ class Bleu:
         """Return the score against all references.
 
         Raises:
-            ValueError: An argument is no text, or longer than `MAX_CHARS`.
+            ValueError: An argument is not a text, or longer than `MAX_CHARS`.
         """
         return _sacrebleu_score(self._scorer, actual, expected)
 
@@ -180,7 +180,7 @@ class Chrf:
         """Return the score against the best reference.
 
         Raises:
-            ValueError: An argument is no text, or longer than `MAX_CHARS`.
+            ValueError: An argument is not a text, or longer than `MAX_CHARS`.
         """
         return _sacrebleu_score(self._scorer, actual, expected)
 

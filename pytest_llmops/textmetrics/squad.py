@@ -16,7 +16,7 @@ def exact_match(actual: str, expected: str | Sequence[str]) -> float:
     of punctuation, equals them.
 
     Raises:
-        ValueError: The answer or a reference is no text, or there is no reference.
+        ValueError: The answer or a reference is not a text, or there is no reference.
 
     Source: Rajpurkar et al., "SQuAD", EMNLP 2016, and its evaluation script.
 

@@ -257,7 +257,7 @@ def test_a(llm):
 """
         }
     )
-    project.record("--junitxml=j.xml", "--llm-report=r.html")
+    assert project.record("--junitxml=j.xml", "--llm-report=r.html").outcomes == {"failed": 1}
     assert project.cassettes()
     # The test's own source, which pytest shows on a failure, is the user's; all that is ours must not tell.
     ours = [*project.cassettes().values(), (project.path / "run-file.json").read_bytes()]

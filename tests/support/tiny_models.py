@@ -15,7 +15,8 @@ WORDS = ("<s>", "<pad>", "</s>", "<unk>", "haus", "garten", "refund")
 DIM, INNER, WINDOW = 384, 8, 4
 
 
-def write_safetensors(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def safetensors_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    """Return arrays as a file of the safetensors format."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     parts, offset = [], 0
     for key, array in arrays.items():
@@ -25,7 +26,7 @@ def write_safetensors(path: Path, arrays: dict[str, np.ndarray]) -> None:
         parts.append(array.tobytes())
         offset += array.nbytes
     text = json.dumps(header).encode()
-    path.write_bytes(b"".join([len(text).to_bytes(8, "little"), text, *parts]))
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
 
 
 def tiny_model(folder: Path, *, layers: int = 2) -> tuple[Path, LocalModel]:
@@ -52,7 +53,8 @@ def tiny_model(folder: Path, *, layers: int = 2) -> tuple[Path, LocalModel]:
         for name in ("attention.output.LayerNorm", "output.LayerNorm"):
             shapes |= {f"{base}.{name}.weight": (DIM,), f"{base}.{name}.bias": (DIM,)}
     folder.mkdir(parents=True)
-    write_safetensors(folder / WEIGHTS, {name: numbers(*shape) for name, shape in shapes.items()})
+    weights = safetensors_bytes({name: numbers(*shape) for name, shape in shapes.items()})
+    (folder / WEIGHTS).write_bytes(weights)
     tokenizer: dict[str, object] = {
         "version": "1.0",
         "added_tokens": [],

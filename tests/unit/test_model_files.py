@@ -13,6 +13,7 @@ from threading import Thread
 import numpy as np
 import pytest
 from support.messages import check_message
+from support.tiny_models import safetensors_bytes
 
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.providers import model_files
@@ -28,20 +29,7 @@ VALUES = np.array([[0.1, -2.5], [1e-8, 65504]], dtype="<f4")
 TOKENIZER_TEXT = json.dumps({"model": "é"}, ensure_ascii=False)
 
 
-def safetensors(arrays: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]) -> bytes:
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    parts, offset = [], 0
-    for key, array in arrays.items():
-        kind = {"f": "F32", "i": "I64"}[array.dtype.kind]
-        span = [offset, offset + array.nbytes]
-        header[key] = {"dtype": kind, "shape": list(array.shape), "data_offsets": span}
-        parts.append(array.tobytes())
-        offset += array.nbytes
-    text = json.dumps(header).encode()
-    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
-
-
-SOURCE = safetensors({"b.weight": VALUES, "a.ids": np.arange(3, dtype="<i8"), "a.bias": VALUES[0]})
+SOURCE = safetensors_bytes({"b.weight": VALUES, "a.ids": np.arange(3, dtype="<i8"), "a.bias": VALUES[0]})
 
 
 @pytest.fixture

@@ -532,3 +532,18 @@ def test_many_reasons_are_counted() -> None:
     line = next(line for line in told(*found) if line.startswith("unscored now"))
     assert line.startswith("unscored now  2: error 0; 1: error 1")
     assert line.endswith("; 3 for other reasons")
+
+
+def test_a_new_threshold_alone_keeps_the_verdicts_of_two_judges_of_an_answer() -> None:
+    """A judge's damaged name makes it another judge; nobody was called, so neither verdict replaces the other."""
+    first = child("judge.quality")
+    verdict: dict[str, Json] = {"name": "quality", "score": 5.5, "low": 1, "high": 10}
+    first = replace(first, detail={"actual": "x", "judge": verdict})
+    second = replace(first, detail={"actual": "x", "judge": {**verdict, "name": False}})
+    run = Run(records=(TestRecord(nodeid="t", measurements=(first, second)),))
+    outputs = collect_outputs(run).outputs
+    rescored = [
+        RescoredOutput(output=output, measurements=(replace_threshold(output, 3.0),)) for output in outputs
+    ]
+    stamp = RescoreStamp(day="2026-05-02", asked=False, at_least=3.0)
+    assert len(replace_verdicts(run, rescored, stamp).records[0].measurements) == 2

@@ -20,6 +20,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -267,13 +268,14 @@ class JudgePrompter:
         return rendered
 
 
-class PromptedJudge:
+class PromptedJudge(ABC):
     """A judge that prompts a model; the prompter is built at its first use, and kept."""
 
     __slots__ = ("_prompter",)
 
+    @abstractmethod
     def _create_prompter(self) -> JudgePrompter:
-        raise NotImplementedError
+        """Return the model with the prompt file."""
 
     @property
     def prompter(self) -> JudgePrompter:

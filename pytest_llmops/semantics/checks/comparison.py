@@ -101,7 +101,7 @@ def compare(
         The alarms, and what was not compared. The same text, or an empty text, raises no alarm.
 
     Raises:
-        TypeError: An argument is no text.
+        TypeError: An argument is not a text.
         ValueError: There is no such check, or it is no collection of names.
 
     >>> compare("Refunds take 60 days.", "Refunds take 30 days.").alarms[0].message

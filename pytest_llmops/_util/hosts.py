@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from functools import lru_cache
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK = "loopback"
 """Replaces the host in the address of a recorded request to this machine."""
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _test_tapes: list[Tape] = []
 """Tapes of the running test and of the fixtures that are being set up for it; the last is in use."""
 _block_tapes: list[Tape] = []
+find_remote_tape: Callable[[Tape | None], Tape] | None = None
+"""In a process that a test started: returns the tape of the test's process, given the tape of this process."""
 change_listeners: list[Callable[..., object]] = []
 """Called with ``used=True`` when the first tape comes into use, and with ``used=False`` after the last."""
 
@@ -51,7 +53,8 @@ _inherited_context: ContextVar[CallContext | None] = ContextVar("pytest_llmops_c
 def current_tape() -> Tape | None:
     """Return the tape in use in this thread or task, or None."""
     block = _innermost_block()
-    return block.tape if block is not None else base_tape()
+    tape = block.tape if block is not None else base_tape()
+    return tape if find_remote_tape is None else find_remote_tape(tape)
 
 
 def _innermost_block() -> _Block | None:
@@ -69,6 +72,11 @@ def _innermost_block() -> _Block | None:
 def base_tape() -> Tape | None:
     """Return the tape of the running test, or of the fixture that is being set up for it."""
     return _test_tapes[-1] if _test_tapes else None
+
+
+def tapes_in_use() -> list[Tape]:
+    """Return all tapes that are in use in this process, in any thread or task."""
+    return [*_test_tapes, *_block_tapes]
 
 
 def current_take() -> str:
@@ -122,7 +130,7 @@ def use_tape(tape: Tape) -> Iterator[Tape]:
 
 
 def _notify_listeners(*, started: bool) -> None:
-    if len(_test_tapes) + len(_block_tapes) == (1 if started else 0):
+    if find_remote_tape is None and len(tapes_in_use()) == (1 if started else 0):
         for listener in change_listeners:
             listener(used=started)
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pytest_llmops._util.hosts import LOOPBACK, is_loopback
+from pytest_llmops._util.hosts import DEFAULT_PORTS, LOOPBACK, is_loopback
 from pytest_llmops._util.json_path import Path, drop_path, parse_path
 from pytest_llmops.redaction.redactor import MASK, SECRET_PARAMS, Redactor, mask_params
 from pytest_llmops.wire.body import unfold_body, unfold_json_body
@@ -68,7 +68,6 @@ class MatchRules:
 
 
 KEY_LENGTH = 20
-DEFAULT_PORTS = {"http": 80, "https": 443}
 FORM_CONTENT_TYPE = "application/x-www-form-urlencoded"
 NO_RULES = MatchRules()
 _CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops import recorder
+from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops._util.self_judging import is_error_status
 from pytest_llmops.cassettes import active_tape, drift, journal, miss, run_folder, store
 from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question, compute_stored_key
@@ -76,6 +78,10 @@ class Tape:
     """Tapes of blocks that were opened while this tape was in use."""
     resolved: set[str] = field(default_factory=set)
     """IP addresses of the allowed hosts."""
+    errors_elsewhere: int = 0
+    """Misses and refused calls whose exception was raised in another process, so that the test has not shown it."""
+    proxy_ports: set[int] = field(default_factory=set)
+    """Ports of this machine at which our own proxies listen: they record what they pass on."""
     unfinished: dict[int, Callable[[], None]] = field(default_factory=dict)
     """Functions that read the rest of incomplete answers, or give them up."""
     _interactions: dict[str, store.Interaction] = field(default_factory=dict)
@@ -115,12 +121,15 @@ class Tape:
             ledger=self.ledger,
             shared_answers=self.shared_answers,
             pace=self.pace,
+            proxy_ports=self.proxy_ports,
         )
         self.inner.append(tape)
         return tape
 
-    def passes(self, host: str) -> bool:
+    def passes(self, host: str, port: int | None = None) -> bool:
         """Return whether requests to a host are neither recorded nor blocked."""
+        if port is not None and port in self.proxy_ports and is_loopback(host):
+            return True
         return host.lower() in self.allowed or host in self.resolved
 
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
@@ -222,8 +231,15 @@ class Tape:
         """Return whether the cost of live calls is needed."""
         return self.ledger is not None and self.ledger.budget_usd is not None
 
-    def settle_cost(self, question: Question, cost_usd: float | None) -> None:
-        """Record the cost of a live call in the ledger; without a known cost its estimate stays reserved."""
+    def end_call(self, question: Question, exchange: recorder.Exchange) -> None:
+        """Report a live call to the trace, and its cost to the ledger; without a known cost its estimate stays reserved."""
+        recorder.record_exchange(exchange)
+        # An incomplete answer may have been paid.
+        cost_usd = 0.0 if exchange.status else None
+        if exchange.status and self.priced:
+            from pytest_llmops import trace
+
+            cost_usd = trace.read_call(exchange).cost_usd
         with self._lock:
             grants = self._grants.get(question.key)
             grant = grants.pop(0) if grants else None
@@ -236,6 +252,14 @@ class Tape:
             self.counts.missed += 1
             self.misses.append(text)
         return CassetteMiss(text)
+
+    def refuse_connection(self, host: str) -> CassetteMiss:
+        """Return the miss to raise for a connection while recordings are replayed."""
+        return self.refuse(
+            f"the network is closed while recordings answer: a connection to {host} was refused\n"
+            f"  cassette  {self.path.name}\n"
+            f"  allow it  ini llm_allow_hosts, or run {self.command}"
+        )
 
     def _describe_miss(self, question: Question, recorded: int, take: str) -> str:
         where = {"place": display_path(self.path), "command": self.command}

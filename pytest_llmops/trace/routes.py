@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from pytest_llmops._util.hosts import DEFAULT_PORTS, is_loopback
 from pytest_llmops._util.json_values import JsonObject
 from pytest_llmops.trace import anthropic, bedrock, cohere, gemini, ollama, openai
 from pytest_llmops.trace.fields import CallFormat
@@ -113,6 +114,19 @@ def find_provider(host: str) -> str:
         ),
         "",
     )
+
+
+@lru_cache(maxsize=256)
+def is_model_endpoint(host: str, port: int | None, base_url: str) -> bool:
+    """Return whether a host belongs to a known provider or is the configured server, on this machine with its port.
+
+    >>> is_model_endpoint("api.openai.com", 443, ""), is_model_endpoint("127.0.0.1", 80, "http://127.0.0.1:8080/v1")
+    (True, False)
+    """
+    parts = urlsplit(base_url)
+    if host and host.lower().rstrip(".") == (parts.hostname or ""):
+        return not is_loopback(host) or port in (None, parts.port or DEFAULT_PORTS.get(parts.scheme))
+    return bool(find_provider(host))
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callabl
 
     def handle_request(transport: Any, request: Any) -> Any:
         tape = current_tape()
-        if tape is None or tape.passes(request.url.host):
+        if tape is None or tape.passes(request.url.host, request.url.port):
             return real(transport, request)
         body = request.read()
         if is_answered_by_respx(request):
@@ -92,7 +92,7 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
 
     async def handle_async_request(transport: Any, request: Any) -> Any:
         tape = current_tape()
-        if tape is None or tape.passes(request.url.host):
+        if tape is None or tape.passes(request.url.host, request.url.port):
             return await real(transport, request)
         body = await request.aread()
         if is_answered_by_respx(request):

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.http import aiohttp, http_client, httpx, patching, vcr_adapter
+from pytest_llmops.cassettes.http import aiohttp, child_processes, http_client, httpx, patching, vcr_adapter
 
 
 class _Interception:
@@ -40,6 +40,7 @@ class _Interception:
             *_httpx_patches(),
             *patching.network_patches(),
             *patching.thread_patches(),
+            *child_processes.process_patches(),
         ]
         self._in_place = False
 
@@ -110,7 +111,8 @@ def install_patches() -> None:
 def remove_patches() -> None:
     """Remove all patches for good."""
     global _interception
-    if _interception is not None:
+    if _interception is not None and active_tape.find_remote_tape is None:  # a child keeps them to its end
+        child_processes.close_server()
         removed, _interception = _interception, None
         active_tape.change_listeners.remove(removed.use)
         removed.use(used=False)

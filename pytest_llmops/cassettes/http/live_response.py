@@ -141,12 +141,5 @@ class LiveAnswer:
         if self._late:  # not for the trace of the test that runs now
             return answer
         exchange = make_exchange(self._question, answer, self._purpose, replayed=False)
-        recorder.record_exchange(exchange)
-        # An incomplete answer may have been paid: its estimate stays reserved.
-        cost_usd = 0.0 if status else None
-        if status and self._tape.priced:
-            from pytest_llmops import trace
-
-            cost_usd = trace.read_call(exchange).cost_usd
-        self._tape.settle_cost(self._question, cost_usd)
+        self._tape.end_call(self._question, exchange)
         return answer

@@ -117,11 +117,7 @@ def _refuse_connection(family: int, address: tuple[Any, ...]) -> None:
     host = _host_name(address[0]) if address else ""
     if not host or tape.passes(host) or is_loopback(host) or is_unspecified(host):
         return
-    raise tape.refuse(
-        f"the network is closed while recordings answer: a connection to {host} was refused\n"
-        f"  cassette  {tape.path.name}\n"
-        f"  allow it  ini llm_allow_hosts, or run {tape.command}"
-    )
+    raise tape.refuse_connection(host)
 
 
 def thread_patches() -> list[Patch]:

@@ -76,7 +76,7 @@ class VcrCassette:
 def tape_for(request: Any) -> Tape | None:
     """Return the tape in use, unless the request's host passes through."""
     tape = current_tape()
-    return None if tape is None or tape.passes(request.host or "") else tape
+    return None if tape is None or tape.passes(request.host or "", request.port) else tape
 
 
 def claim_answer(tape: Tape, request: Any) -> Answer | None:

@@ -1,0 +1,42 @@
+"""Runs when a Python process starts that a test started: the environment's own `sitecustomize`, then ours.
+
+A folder on the child's PYTHONPATH, and no .pth file in site-packages as coverage.py has it: a .pth file is read by every
+Python process of the environment, also where nobody uses the plugin, and an editable install does not bring it along.
+The price: `python -I`, `-E` and `-S` do not come by here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+
+
+def run_next() -> None:
+    """Run the `sitecustomize` that this file hides, if there is one; its errors are reported as without this file."""
+    folder = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 -- pathlib costs every process some ms
+    sys.path[:] = [path for path in sys.path if path != folder]
+    spec = PathFinder.find_spec("sitecustomize")
+    if spec is not None and spec.loader is not None:
+        sys.modules["sitecustomize"] = module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+
+def join_test() -> None:
+    """Take part in the test that started this process."""
+    ticket = os.environ.get("LLMOPS_TEST_PROCESS")
+    if not ticket:
+        return
+    try:
+        from pytest_llmops.cassettes.http import remote_tape
+    except ImportError:  # another interpreter, without the plugin
+        return
+    remote_tape.join_test(ticket)
+
+
+if __name__ == "sitecustomize":  # not when it is imported as a module of the package
+    try:
+        run_next()
+    finally:
+        join_test()

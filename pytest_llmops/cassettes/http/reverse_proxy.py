@@ -1,0 +1,179 @@
+"""A reverse proxy on this machine, by which programs in any language are recorded and replayed.
+
+It passes each request on from this process, where the tape of the running test records or replays it under the address
+of the real server: a recording of a Python SDK answers the same request of a program in another language.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from pytest_llmops.cassettes.http.vcr_adapter import reason_phrase
+from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.errors import BudgetReached, CassetteMiss
+
+SERVERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "openai": ("https://api.openai.com/v1", ("OPENAI_BASE_URL", "OPENAI_API_BASE")),
+    "anthropic": ("https://api.anthropic.com", ("ANTHROPIC_BASE_URL",)),
+    "gemini": ("https://generativelanguage.googleapis.com", ("GOOGLE_GEMINI_BASE_URL",)),
+    "cohere": ("https://api.cohere.com", ("CO_API_URL",)),
+}
+"""By the first part of the proxy's path: the server, and the variables from which the vendor's SDKs read its address."""
+READ_TIMEOUT_S = 600.0
+"""Time limit for the next byte of an answer, as in the SDKs."""
+MISSING_RECORDING = 424
+"""HTTP status (Failed Dependency) for a missing recording or a refused call: SDKs do not repeat it."""
+UNREACHABLE = 502
+NOT_FOUND = 404
+HOP_HEADERS = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+     "transfer-encoding", "upgrade", "content-length", "host", "expect"}
+)  # fmt: skip
+"""Headers that belong to a single connection."""
+
+
+class LLMProxy:
+    """A running proxy.
+
+    Attributes:
+        url: Its address, without a path.
+        environment: The variables that send SDKs to it: set during the test, for programs with an environment of their own.
+    """
+
+    def __init__(self, tape: Tape, environ: Mapping[str, str]) -> None:
+        import httpx2
+
+        self.tape = tape
+        self.client = httpx2.Client(timeout=httpx2.Timeout(READ_TIMEOUT_S, connect=30.0))
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
+        self.server.daemon_threads = False  # the end of the test waits for what is being recorded
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.environment: dict[str, str] = {}
+        self.origins: dict[str, str] = {}
+        for name, (default, variables) in SERVERS.items():
+            parts = urlsplit(next(filter(None, map(environ.get, variables)), default))
+            self.origins[name] = f"{parts.scheme}://{parts.netloc}"
+            self.environment |= dict.fromkeys(variables, f"{self.url}/{name}{parts.path.rstrip('/')}")
+
+    def close(self) -> None:
+        """Stop listening, and wait for the answers that are being passed on."""
+        self.server.shutdown()
+        self.server.server_close()
+        self.client.close()
+
+
+@contextmanager
+def open_proxy(tape: Tape, environ: Mapping[str, str]) -> Iterator[LLMProxy]:
+    """Run a proxy for the tape of a test.
+
+    Args:
+        tape: The tape; requests of this process to the proxy itself are not recorded twice.
+        environ: May name other servers than the vendors' own.
+    """
+    proxy = LLMProxy(tape, environ)
+    port = proxy.server.server_address[1]
+    tape.proxy_ports.add(port)
+    threading.Thread(target=proxy.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+        tape.proxy_ports.discard(port)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Passes on a single request: a connection that stays open would keep its thread."""
+
+    proxy: LLMProxy
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 20  # seconds that a client may take between two bytes: the end of the test waits for it
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name in the standard library
+        """Print nothing: an address may hold a key."""
+
+    def _pass_on(self) -> None:
+        import httpx2
+
+        self.close_connection = True
+        self._started = False
+        name, slash, rest = self.path.lstrip("/").partition("/")
+        origin = self.proxy.origins.get(name)
+        if origin is None:
+            known = ", ".join(sorted(self.proxy.origins))
+            self._send_error(
+                NOT_FOUND, f"llm_proxy: expected a path that begins with one of {known}, got {self.path}"
+            )
+            return
+        try:
+            self._answer(f"{origin}{slash}{rest}")
+        except (CassetteMiss, BudgetReached) as error:
+            self.proxy.tape.errors_elsewhere += 1
+            self._send_error(MISSING_RECORDING, str(error))
+        except httpx2.RequestError as error:
+            self._send_error(
+                UNREACHABLE, f"llm_proxy: {origin} did not answer: {type(error).__name__}: {error}"
+            )
+        except OSError:  # the program went away: what it had asked for is recorded all the same
+            pass
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _pass_on  # noqa: N815 -- as above
+
+    def _answer(self, url: str) -> None:
+        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in HOP_HEADERS]
+        if "accept-encoding" not in self.headers:
+            headers.append(
+                ("accept-encoding", "identity")
+            )  # else the client of this process asks for its own
+        body = self._read_body()
+        with self.proxy.client.stream(self.command, url, headers=headers, content=body or None) as response:
+            self._send_head(response.status_code, response.headers.multi_items())
+            for chunk in response.iter_raw():
+                self._send_chunk(chunk)
+        if not self._bodiless:
+            self._send_chunk(b"")
+
+    def _read_body(self) -> bytes:
+        if self.headers.get("transfer-encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+        parts = []
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        return b"".join(parts)
+
+    def _send_head(self, status: int, headers: list[tuple[str, str]]) -> None:
+        self._started = True
+        self._bodiless = self.command == "HEAD" or status in (204, 304)
+        self._chunked = self.request_version == "HTTP/1.1" and not self._bodiless
+        self.send_response_only(status, reason_phrase(status))
+        for name, value in headers:
+            if name.lower() not in HOP_HEADERS:
+                self.send_header(name, value)
+        if self._chunked:
+            self.send_header("transfer-encoding", "chunked")
+        self.send_header("connection", "close")
+        self.end_headers()
+
+    def _send_chunk(self, chunk: bytes) -> None:
+        """Send a part of the body at once; an empty part ends it."""
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+
+    def _send_error(self, status: int, message: str) -> None:
+        if self._started:  # an answer that breaks off breaks off for the program, too
+            return
+        # In the form of OpenAI's and of Anthropic's errors.
+        error: dict[str, Any] = {"message": message, "type": "llm_proxy", "param": None, "code": None}
+        with suppress(OSError):
+            self._send_head(status, [("content-type", "application/json"), ("x-should-retry", "false")])
+            if not self._bodiless:
+                self._send_chunk(json.dumps({"type": "error", "error": error}).encode())
+                self._send_chunk(b"")

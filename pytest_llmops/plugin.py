@@ -23,20 +23,32 @@ from pytest_llmops.fixtures import (
     llm,
     llm_calls,
     llm_cassette,
+    llm_proxy,
     prompt,
     prompts,
     retriever,
 )
-from pytest_llmops.harness.item import NEEDS_JUDGE, Harness, has_own_marker, needs_judge, uses_plugin
+from pytest_llmops.harness.item import (
+    NEEDS_JUDGE,
+    Harness,
+    has_own_marker,
+    is_recorded_elsewhere,
+    needs_judge,
+    uses_plugin,
+)
 from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
+    from pytest_llmops.cassettes.http.patching import Patch
     from pytest_llmops.harness.controller import Controller
 
 OURS_KEY = pytest.StashKey[bool]()
 UNKNOWN_PROMPT_KEY = pytest.StashKey[str]()
 ITEMS_KEY = pytest.StashKey[list[pytest.Item]]()
 PROMPTS_SEEN_KEY = pytest.StashKey[dict[str, None]]()
+HAS_INI_KEY = pytest.StashKey[bool]()
+"""Whether the project has an ini key of ours."""
+HOST_PATCHES_KEY = pytest.StashKey[list["Patch"]]()
 LEFT_OUT_COUNT = "llmops_left_out"
 WATCH_KEY = pytest.StashKey["OnDemandHarness"]()
 PARAMETRIZED_FIXTURES = frozenset({"llm", "prompt", "case"})
@@ -64,7 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from pytest_llmops.harness.item import MARKER_HELP
 
     try:
-        config.stash[SETTINGS] = read_settings(config)
+        config.stash[SETTINGS], config.stash[HAS_INI_KEY] = read_settings(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[PROMPTS_SEEN_KEY] = {}
@@ -143,18 +155,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     watch = config.stash.get(WATCH_KEY, None)
     if watch is not None:
         recorder.wake_callbacks.remove(watch.start_harness_of_running_test)
+    for patch in config.stash.get(HOST_PATCHES_KEY, ()):
+        patch.restore_attribute()
     interception = sys.modules.get("pytest_llmops.cassettes.http.interception")
     # Callbacks that are left belong to an outer run: this was a run inside a test.
     if interception is not None and not recorder.wake_callbacks:
         interception.remove_patches()
 
 
-def read_settings(config: pytest.Config) -> Settings:
-    """Return the settings: command line over ini over environment over defaults."""
+def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
+    """Return the settings (command line over ini over environment over defaults), and whether an ini key is set."""
     command_line = {option.name: config.getoption(option.dest, None) for option in OPTIONS if option.flag}
     ini = {option.name: _read_ini_value(config, option.dest) for option in OPTIONS if option.ini}
     settings = Settings.from_sources(("command line", command_line), ("ini", ini), environ=os.environ)
-    return settings.with_paths_below(config.rootpath)
+    return settings.with_paths_below(config.rootpath), any(value is not None for value in ini.values())
 
 
 def _read_ini_value(config: pytest.Config, key: str) -> Any:
@@ -200,15 +214,44 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.stash[OURS_KEY] = True
         if not settings.judge and needs_judge(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_JUDGE))
-    _register_recording_hooks(config, ours)
+    _register_hooks_for(config, ours)
 
 
-def _register_recording_hooks(config: pytest.Config, ours: list[pytest.Item]) -> None:
-    if ours and not config.pluginmanager.has_plugin("llmops_ours"):
+def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
+    if ours:
         from pytest_llmops.harness.tapes import recorded_fixtures
 
         fixtures = {fixturedef: path for item in ours for fixturedef, path in recorded_fixtures(item)}
+        _register_recording_hooks(config, fixtures)
+    if config.stash[SETTINGS].record == "none" and (ours or config.stash[HAS_INI_KEY]):
+        _refuse_unrecorded_calls(config)
+
+
+def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path]) -> None:
+    if not config.pluginmanager.has_plugin("llmops_ours"):
         config.pluginmanager.register(RecordingHooks(config.stash[WATCH_KEY], fixtures), "llmops_ours")
+
+
+def _refuse_unrecorded_calls(config: pytest.Config) -> None:
+    """Refuse connections to models from tests that are not ours, from here to the end of the run."""
+    from pytest_llmops.harness import unrecorded
+
+    settings, watch = config.stash[SETTINGS], config.stash[WATCH_KEY]
+
+    def check(host: str, port: int | None) -> None:
+        item = watch.running_item() if unrecorded.is_refused(settings, host, port) else None
+        if item is None or OURS_KEY in item.stash or is_recorded_elsewhere(item):
+            return
+        harness = watch.harness_of(item)
+        error = unrecorded.refuse_connection(item.nodeid, host, harness.rerun_command())
+        harness.refused.append(error)
+        _register_recording_hooks(config, {})  # its tear-down fails the test if the error is caught
+        raise error
+
+    if HOST_PATCHES_KEY not in config.stash:
+        config.stash[HOST_PATCHES_KEY] = patches = list(unrecorded.host_patches(check))
+        for patch in patches:
+            patch.apply()
 
 
 class OnDemandHarness:
@@ -367,5 +410,5 @@ def pytest_runtest_makereport(
 
 
 __all__ = [  # fixtures, for pytest to find
-    "case", "embedder", "judge", "judge_canaries", "llm", "llm_calls", "llm_cassette", "prompt", "prompts", "retriever",
+    "case", "embedder", "judge", "judge_canaries", "llm", "llm_calls", "llm_cassette", "llm_proxy", "prompt", "prompts", "retriever",
 ]  # fmt: skip

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pytest_llmops.results.run import TestRecord
 
 PLUGIN_FIXTURES = frozenset(
-    {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette"}
+    {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette", "llm_proxy"}
 )  # fmt: skip
 PLUGIN_MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette")
 """Markers that make a test ours. `llm_models` is missing: it needs the `llm` fixture, which makes a test ours."""
@@ -45,7 +45,7 @@ MARKER_HELP = (
     "retriever(name, k=None, embedder=None): the retriever of the `retriever` fixture; with an embedder, by vectors",
     "judge(name='quality'): the judge of the `judge` fixture; the test is skipped without --llm-judge",
     "llm_models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",
-    "llm_cassette(name=None): record and replay this test; a name shares one cassette between tests",
+    "llm_cassette(name=None, record=None): record and replay this test; a name shares one cassette between tests; record='live' asks live",
 )
 """A line for each marker, as ``pytest --markers`` shows it."""
 
@@ -115,6 +115,8 @@ class Harness:
     recorder: recorder.Recorder = field(default_factory=recorder.Recorder)
     tape: Tape | None = None
     passed: bool = False
+    refused: list[CassetteMiss] = field(default_factory=list)
+    """Connections to models that were refused because nothing records the test."""
     record: TestRecord | None = None
     log: tapes.TapeLog = field(init=False)
     _blocks: list[Tape] = field(default_factory=list)
@@ -182,7 +184,9 @@ class Harness:
 
         quiet_loggers()
         path, shared = tapes.item_cassette_path(self.item)
-        self.tape = self._make_tape(path, shared=shared)
+        self.tape = self._make_tape(
+            path, shared=shared, mode="live" if tapes.is_marked_live(self.item) else None
+        )
         self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
 
     def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:
@@ -225,6 +229,10 @@ class Harness:
             CassetteMiss: The test passed although a request was missed.
             BudgetReached: The test passed although a live call was refused.
         """
+        from pytest_llmops.cassettes.tape import swallowed_error
+
+        if self.refused and self.passed:
+            raise swallowed_error("the test passed", self.refused[0])
         if self.tape is None:
             return
         tape, self.tape = self.tape, None
@@ -237,9 +245,9 @@ class Harness:
             self.log.add_tape(tape, passed=passed, more=self._candidate_facts())
             self._record_cassette_facts()
         if caught is not None and self.passed:
-            from pytest_llmops.cassettes.tape import swallowed_error
-
             raise swallowed_error("the test passed", caught)
+        if caught is not None and tape.errors_elsewhere:
+            raise type(caught)(f"in a process that the test started: {caught}")
 
     def _candidate_facts(self) -> dict[str, Json]:
         """Return the parameters and models by which cassettes of this test for other models are recognized."""
@@ -356,6 +364,7 @@ class Harness:
             or self.record is not None
             or self.log.uses
             or self._blocks
+            or self.refused
         )
 
     def build_payload(self, when: str, error: BaseException | None) -> dict[str, Json]:

@@ -237,12 +237,17 @@ def read_judge_marker(marker: Arguments | None) -> str:
     return str(name)
 
 
-def read_cassette_marker(marker: Arguments | None) -> str:
-    """Return the name of the shared cassette that a test is marked with; empty: a cassette of its own."""
-    name = marker.by_name("name").get("name") if marker else None
+def read_cassette_marker(marker: Arguments | None) -> tuple[str, bool]:
+    """Return the name of a test's shared cassette (empty: one of its own), and whether the test always asks live."""
+    given = marker.by_name("name", "record") if marker else {}
+    name, record = given.get("name"), given.get("record")
     if marker and name is not None and (not isinstance(name, str) or not name.strip("/")):
         raise marker.usage_error("the name of a cassette")
-    return name or ""
+    if marker and record not in (None, "live"):
+        raise marker.usage_error(
+            "record='live' for a test that always asks live, or no record=, as the other modes hold for the whole run (--llm-record)"
+        )
+    return name or "", record == "live"
 
 
 def why_invalid_override(settings: Settings, seen: Mapping[str, object]) -> str:

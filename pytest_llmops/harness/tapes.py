@@ -46,7 +46,7 @@ def item_cassette_path(item: Any) -> tuple[Path, bool]:
     from pytest_llmops.cassettes.naming import cassette_path
     from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
 
-    name = read_cassette_marker(marker_arguments(item, "llm_cassette"))
+    name, _ = read_cassette_marker(marker_arguments(item, "llm_cassette"))
     if name:
         return shared_cassette_path(item, name), True
     callspec = getattr(item, "callspec", None)
@@ -55,6 +55,14 @@ def item_cassette_path(item: Any) -> tuple[Path, bool]:
     names = [part for part in item.nodeid.removesuffix(f"[{case}]").split("::")[1:-1] if part]
     function = getattr(item, "originalname", None) or item.name
     return cassette_path(item.path, (*names, function), case), False
+
+
+def is_marked_live(item: Any) -> bool:
+    """Return whether a test's marker says that it asks live; a mode on the command line comes before it."""
+    from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
+
+    _, is_live = read_cassette_marker(marker_arguments(item, "llm_cassette"))
+    return is_live and item.config.getoption("llm_record", None) is None
 
 
 def shared_cassette_path(item: Any, name: str) -> Path:

@@ -108,6 +108,18 @@ def list_exception_classes(error: BaseException) -> list[str]:
     return [f"{module}{kind.__qualname__}"]
 
 
+def find_unscored_error(error: BaseException | None) -> BaseException | None:
+    """Return the error of ours that an exception is, or that a group holds; None if the test itself failed.
+
+    >>> find_unscored_error(ExceptionGroup("tasks", [OSError("a"), UsageError("b")]))
+    UsageError('b')
+    >>> find_unscored_error(AssertionError("a low score"))
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(find_unscored_error, error.exceptions)), None)
+    return error if isinstance(error, (LLMOpsError, CassetteMiss, BudgetReached)) else None
+
+
 def _rebuild_exception(
     kind: type[BaseException] | str, args: tuple[object, ...], state: dict[str, object]
 ) -> BaseException:

@@ -402,8 +402,7 @@ def pytest_runtest_makereport(
     if error is not None and not isinstance(error, pytest.skip.Exception):
         hide_frames(call, pytest.fail.Exception)
     report = yield
-    if report.when == "call":  # the report of the test itself comes after those of its subtests
-        harness.passed = report.passed
+    harness.end_phase(report, error)
     if harness.has_results() or isinstance(error, LLMOpsError):
         attach_payload(harness, report, error)
     return report

@@ -18,9 +18,9 @@ from pytest_llmops import recorder, registry
 from pytest_llmops.errors import (
     BudgetReached,
     CassetteMiss,
-    LLMOpsError,
     UnknownName,
     UsageError,
+    find_unscored_error,
     list_exception_classes,
     path_from_root,
 )
@@ -117,6 +117,8 @@ class Harness:
     passed: bool = False
     refused: list[CassetteMiss] = field(default_factory=list)
     """Connections to models that were refused because nothing records the test."""
+    reports_caught: bool = False
+    """Whether nothing else reports a miss that the test caught."""
     record: TestRecord | None = None
     log: tapes.TapeLog = field(init=False)
     _blocks: list[Tape] = field(default_factory=list)
@@ -226,13 +228,14 @@ class Harness:
 
         Raises:
             CassetteError: The recordings cannot be written; they stay in the journal.
-            CassetteMiss: The test passed although a request was missed.
-            BudgetReached: The test passed although a live call was refused.
+            CassetteMiss: The test passed, or failed as an `xfail` expects, although a request was missed.
+            BudgetReached: The same, although a live call was refused.
         """
         from pytest_llmops.cassettes.tape import swallowed_error
 
-        if self.refused and self.passed:
-            raise swallowed_error("the test passed", self.refused[0])
+        if self.refused and self.reports_caught:
+            what = "the test passed" if self.passed else "the test ended as its xfail expects"
+            raise swallowed_error(what, self.refused[0])
         if self.tape is None:
             return
         tape, self.tape = self.tape, None
@@ -244,8 +247,9 @@ class Harness:
         finally:
             self.log.add_tape(tape, passed=passed, more=self._candidate_facts())
             self._record_cassette_facts()
-        if caught is not None and self.passed:
-            raise swallowed_error("the test passed", caught)
+        if caught is not None and self.reports_caught:
+            what = "the test passed" if self.passed else "the test ended as its xfail expects"
+            raise swallowed_error(what, caught)
         if caught is not None and tape.errors_elsewhere:
             raise type(caught)(f"in a process that the test started: {caught}")
 
@@ -356,6 +360,25 @@ class Harness:
             source += f", cassette {path_from_root(self.tape.path, self.item.config.rootpath)}"
         return [("from", source), rerun]
 
+    def end_phase(self, report: Any, error: BaseException | None) -> None:
+        """Make a report failed that an `xfail` hides although a result is missing, and note whether the test passed.
+
+        Args:
+            report: pytest's report, after its own plugin has treated `xfail`.
+            error: What the phase raised.
+        """
+        is_expected = hasattr(report, "wasxfail")
+        if is_expected and error is not None and (find_unscored_error(error) or self._has_unscored()):
+            del report.wasxfail
+            report.outcome = "failed"
+        if report.when == "call":  # the report of the test itself comes after those of its subtests
+            self.passed = report.passed
+            # A test that an `xfail` expects to fail must not hide a miss that it caught.
+            self.reports_caught = report.passed or hasattr(report, "wasxfail") or error is None
+
+    def _has_unscored(self) -> bool:
+        return any(measurement.status == "errored" for measurement in self.recorder.measurements)
+
     def has_results(self) -> bool:
         """Return whether there is anything to report."""
         return self.ours or bool(
@@ -387,9 +410,10 @@ class Harness:
             payload["tapes"] = self.log.uses
         if error is not None:
             payload["raised"] = list_exception_classes(error)
-        if isinstance(error, (LLMOpsError, CassetteMiss, BudgetReached)):
+        unscored = find_unscored_error(error)
+        if unscored is not None:
             payload["outcome"] = "errored"
-            payload["kind"] = type(error).__name__
+            payload["kind"] = type(unscored).__name__
         return payload
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmops._util.hosts import LOOPBACK
 from pytest_llmops.cassettes.request_key import (
     NO_RULES,
     MatchRules,
@@ -35,6 +37,7 @@ MAX_WORDS = 4000
 """Words of a request, of its start and as many of its end, in the search for the nearest."""
 MAX_HINT = 200_000
 """Characters of a request in the search for dates and the like."""
+_OPENAI_ENDPOINTS = ("/chat/completions", "/responses", "/embeddings")
 
 _VOLATILE_PATTERNS = (
     ("a UUID", re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)),
@@ -91,6 +94,34 @@ def describe_other_take(
     first = f"{_format_request(question)} is not recorded for trial {take}"
     others = ", ".join(sorted(takes, key=int)) or "(none)"
     return _format_message(first, place, [f"  recorded  for trial {others}"], command)
+
+
+def add_base_url(command: str, url: str, recorded_urls: Iterable[str]) -> str:
+    """Return the command that records a request, with the server of the recordings if the request went elsewhere.
+
+    Args:
+        command: The command.
+        url: The address of the request.
+        recorded_urls: The addresses of the recordings; the port of a server on this machine is not recorded.
+
+    >>> add_base_url("pytest test_a.py", "https://api.openai.com/v1/responses", ["http://loopback/v1/chat/completions"])
+    'pytest test_a.py --llm-base-url=http://localhost:PORT/v1'
+    """
+    base, recorded = _find_base_url(url), {_find_base_url(other) for other in recorded_urls}
+    # A script's command is no command line; without a path of OpenAI's, the option changes nothing.
+    if not base or len(recorded) != 1 or base in recorded or not command.startswith("pytest "):
+        return command
+    (used,) = recorded
+    if not used or "--llm-base-url=" in command:
+        return command
+    return f"{command} {shlex.quote(f'--llm-base-url={used}')}"
+
+
+def _find_base_url(url: str) -> str:
+    path = url.partition("?")[0]
+    endpoint = next((endpoint for endpoint in _OPENAI_ENDPOINTS if path.endswith(endpoint)), "")
+    base = path.removesuffix(endpoint) if endpoint else ""
+    return base.replace(f"//{LOOPBACK}/", "//localhost:PORT/", 1)
 
 
 def _format_message(first: str, place: str, lines: Sequence[str], command: str) -> str:

@@ -15,7 +15,15 @@ from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops._util.self_judging import is_error_status
 from pytest_llmops.cassettes import active_tape, drift, journal, miss, run_folder, store
-from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question, compute_stored_key
+from pytest_llmops.cassettes.request_key import (
+    MatchRules,
+    Question,
+    build_question,
+    compute_key,
+    compute_stored_key,
+    url_end,
+    url_server,
+)
 from pytest_llmops.cassettes.response import Answer, TapeCounts, answer_from_wire, answer_to_wire
 from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_key
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
@@ -91,6 +99,10 @@ class Tape:
     """All requests by (key, take), and whether the last request got an answer."""
     _renamed_keys: dict[str, str] | None = None
     """Keys under the current rules to keys in the file, computed when a request is not found."""
+    _addressless_keys: dict[str, list[str]] | None = None
+    """Keys in the file by the key without the server, computed when a request is not found."""
+    _used_elsewhere: set[str] = field(default_factory=set)
+    """Keys in the file that answered requests to another server."""
     _grants: dict[str, list[CallGrant]] = field(default_factory=dict)
     _failed: CassetteError | None = None
     _journal: journal.Journal = field(init=False)
@@ -159,18 +171,57 @@ class Tape:
             take = active_tape.current_take()
             self._got_answer[question.key, take] = False
             recorded = self._recorded_answers(question, take) if self.mode in ("none", "new") else []
-            if (place := self._given[question.key, take]) >= len(recorded):
-                if self.mode == "none":
-                    raise self.refuse(self._describe_miss(question, len(recorded), take))
-                self._prepare_journal()
-                shared_answer = self._take_shared_answer(question, take, place)
-                if shared_answer is None:
-                    self._reserve_budget(question)
-                return shared_answer
-            answer = self._read_answer(recorded[place])
-            self._given[question.key, take] += 1
-            self.counts.replayed += 1
+            if (place := self._given[question.key, take]) < len(recorded):
+                return self._replay(recorded[place], question.key, take)
+            if not recorded and self.mode in ("none", "new"):
+                elsewhere = self._claim_elsewhere(question, take)
+                if elsewhere is not None:
+                    return elsewhere
+            if self.mode == "none":
+                raise self.refuse(self._describe_miss(question, len(recorded), take))
+            self._prepare_journal()
+            shared_answer = self._take_shared_answer(question, take, place)
+            if shared_answer is None:
+                self._reserve_budget(question)
+            return shared_answer
+
+    def _replay(self, wire: Mapping[str, Any], key: str, take: str) -> Answer:
+        answer = self._read_answer(wire)
+        self._given[key, take] += 1
+        self.counts.replayed += 1
         return answer
+
+    def _claim_elsewhere(self, question: Question, take: str) -> Answer | None:
+        """Return the next answer to the same request at another server, if it is not recorded at this server.
+
+        Nothing is returned if several recordings fit, or if the test asks that other server too: then it compares two.
+        """
+        if self._addressless_keys is None:
+            self._addressless_keys = {}
+            for key, interaction in self._interactions.items():
+                stored = interaction.request
+                with contextlib.suppress(CassetteError):
+                    same = compute_stored_key(
+                        stored["method"], url_end(stored["url"]), stored["body"], self.rules
+                    )
+                    self._addressless_keys.setdefault(same, []).append(key)
+        same = compute_key(question.method, url_end(question.url), question.body, self.rules)
+        keys = self._addressless_keys.get(same, [])
+        if len(keys) != 1 or not isinstance(question.json, dict):
+            return None
+        key = keys[0]
+        recorded = self._interactions[key]
+        answers = recorded.answers.get(take, [])
+        asked_there = (key, take) in self._got_answer and key not in self._used_elsewhere
+        if asked_there or self._given[key, take] >= len(answers):
+            return None
+        self._used_elsewhere.add(key)
+        self._got_answer[key, take] = self._got_answer[question.key, take] = True
+        there, here = url_server(recorded.request["url"]), url_server(question.url)
+        note = f"recordings of {there} answered requests to {here}; --llm-record=all asks {here}"
+        if note not in self.notes:
+            self.notes.append(note)
+        return self._replay(answers[self._given[key, take]], key, take)
 
     def _take_shared_answer(self, question: Question, take: str, n: int) -> Answer | None:
         """Return another test's answer to the same judge call, and record it here with this tape's redactors."""
@@ -262,7 +313,9 @@ class Tape:
         )
 
     def _describe_miss(self, question: Question, recorded: int, take: str) -> str:
-        where = {"place": display_path(self.path), "command": self.command}
+        requests = list(self._recorded_requests())
+        command = miss.add_base_url(self.command, question.url, (request["url"] for _, request in requests))
+        where = {"place": display_path(self.path), "command": command}
         if recorded:
             return miss.describe_exhausted_request(
                 question, self._given[question.key, take] + 1, recorded, **where
@@ -270,7 +323,7 @@ class Tape:
         same = self._interactions.get(question.key)
         if same is not None:
             return miss.describe_other_take(question, take, same.answers, **where)
-        return miss.describe_missing_request(question, self._recorded_requests(), rules=self.rules, **where)
+        return miss.describe_missing_request(question, requests, rules=self.rules, **where)
 
     def _recorded_requests(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for interaction in self._interactions.values():

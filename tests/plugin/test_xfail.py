@@ -39,7 +39,7 @@ MISSES = {
 
 @STRICT
 @pytest.mark.parametrize("case", MISSES)
-def test_xfail_does_not_hide_what_is_missing(project: Project, case: str, strict: bool) -> None:  # noqa: FBT001
+def test_xfail_does_not_hide_what_is_missing(project: Project, case: str, strict: bool) -> None:
     argument, body = MISSES[case]
     mark = f"@pytest.mark.llm_cassette\n@pytest.mark.xfail(strict={strict})\n"
     project.write(**{"test_a.py": f"{HEAD}\n{mark}def test_ours({argument}):\n    {body}\n"})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.redaction.redactor import Redactor, mask_params
 from pytest_llmops.wire.body import fold_body, unfold_body, unfold_stream
@@ -41,6 +42,8 @@ class Answer:
     ttft_s: float | None = None
     pieces: tuple[bytes, ...] = ()
     """The body in the pieces it is replayed in: the events of a stream."""
+    outcome: Outcome | None = None
+    """How the call ended without a whole answer; with status 0 nothing of the answer had come."""
 
     @property
     def is_transient(self) -> bool:
@@ -91,7 +94,7 @@ def answer_from_wire(wire: Mapping[str, Any]) -> Answer:
     """Return a recorded answer; a status that clients retry is replayed without a waiting time.
 
     Raises:
-        CassetteError: The body is damaged.
+        CassetteError: The body or the outcome is damaged.
     """
     body = wire["body"]
     stream_parts = None if "json" in body else unfold_stream(body)
@@ -102,6 +105,7 @@ def answer_from_wire(wire: Mapping[str, Any]) -> Answer:
         wire.get("latency_s"),
         wire.get("ttft_s"),
         tuple(stream_parts or ()),
+        Outcome.from_wire(wire["outcome"]) if "outcome" in wire else None,
     )
     if answer.is_transient:
         return replace(answer, headers={**answer.headers, "retry-after": "0", "retry-after-ms": "1"})
@@ -121,5 +125,7 @@ def answer_to_wire(answer: Answer, redactor: Redactor) -> dict[str, Any]:
         seconds = getattr(answer, name)
         if seconds is not None:
             wire[name] = round(seconds, 4)
+    if answer.outcome is not None:
+        wire["outcome"] = {"error": answer.outcome.error, "text": redactor.clean_text(answer.outcome.text)}
     wire["body"] = fold_body(redactor.clean(answer.body))
     return wire

@@ -247,7 +247,7 @@ class Tape:
             return answer_from_wire(wire)
         except CassetteError as error:
             # A miss: an application could catch another error, and the test would pass.
-            text = f"cassette {display_path(self.path)} is damaged: {error}; record it again: {self.command}"
+            text = f"cassette {display_path(self.path)} is damaged: {error}; record it again: {self.command_again}"
             raise self.refuse(text) from None
 
     def _recorded_answers(self, question: Question, take: str) -> list[dict[str, Any]]:
@@ -278,16 +278,21 @@ class Tape:
         self._grants.setdefault(question.key, []).append(grant)
 
     @property
+    def command_again(self) -> str:
+        """The command that records again what is recorded."""
+        return self.command.replace("record=new", "record=all").replace('record="new"', 'record="all"')
+
+    @property
     def priced(self) -> bool:
         """Return whether the cost of live calls is needed."""
         return self.ledger is not None and self.ledger.budget_usd is not None
 
-    def end_call(self, question: Question, exchange: recorder.Exchange) -> None:
+    def end_call(self, question: Question, exchange: recorder.Exchange, complete: bool = True) -> None:  # noqa: FBT001, FBT002 -- other processes send it by place
         """Report a live call to the trace, and its cost to the ledger; without a known cost its estimate stays reserved."""
         recorder.record_exchange(exchange)
         # An incomplete answer may have been paid.
-        cost_usd = 0.0 if exchange.status else None
-        if exchange.status and self.priced:
+        cost_usd = 0.0 if exchange.status and complete else None
+        if cost_usd is not None and self.priced:
             from pytest_llmops import trace
 
             cost_usd = trace.read_call(exchange).cost_usd

@@ -205,6 +205,11 @@ def check_answer(stored: object) -> None:
     for name in ("latency_s", "ttft_s"):
         if name in stored and not _is_number(stored[name], int, float):
             raise CassetteError(f"{name} of an answer: expected a number")
+    outcome = stored.get("outcome", {"error": "", "text": ""})
+    if not isinstance(outcome, dict) or not all(
+        isinstance(outcome.get(key), str) for key in ("error", "text")
+    ):
+        raise CassetteError("the outcome of a call: expected an object with error and text")
     check_body(stored.get("body"))
 
 

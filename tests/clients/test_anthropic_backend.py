@@ -37,7 +37,7 @@ def _run(folder: Path, *args: str, **more: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("script", ["real_anthropic.py", "real_responses.py"])
+@pytest.mark.parametrize("script", ["real_anthropic.py", "real_responses.py", "real_outcomes.py"])
 def test_what_needs_the_real_sdks(script: str, tmp_path: Path) -> None:
     found = _run(tmp_path, "-c", str(HERE / "real.ini"), f"--rootdir={HERE}", str(HERE / script))
     assert " passed" in found

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
+import threading
+from functools import partial
 
 import pytest
 from support.messages import check_message
 from support.project import Project
-from support.server import chat_answer, error_reply, json_reply
+from support.server import Reply, chat_answer, error_reply, json_reply, wait
 
 ASK = """
 import httpx2, os, pytest
@@ -251,3 +253,41 @@ def test_the_budget_of_one_run_is_not_that_of_the_next(project: Project) -> None
     for asked in (5, 10):
         project.record("--llm-max-calls=5")
         assert project.server.count == asked
+
+
+ROBUST = """
+import asyncio, openai, os, pytest
+def client(**how):
+    return openai.OpenAI(api_key="k", **{"max_retries": 0, **how})
+def ask(text, **how):
+    return client(**how).chat.completions.create(model="m", messages=[{"role": "user", "content": text}])
+@pytest.mark.llm_cassette
+def test_timeout():
+    with pytest.raises(openai.APITimeoutError):
+        ask("slow", timeout=0.2)
+    assert ask("fast", timeout=20).choices[0].message.content == "echo of fast"
+@pytest.mark.llm_cassette
+def test_cancel():
+    async def within():
+        asked = openai.AsyncOpenAI(api_key="k").chat.completions.create(model="m", messages=[])
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asked, 0.2)
+    asyncio.run(within())
+"""
+
+
+def test_tests_of_robustness_replay(project: Project, workers: int) -> None:
+    release = threading.Event()
+    project.write(**{"test_a.py": ROBUST})
+    slow = Reply(b"{}", before=partial(wait, release))
+    project.server.queue.append(slow)
+    assert project.record("-k", "timeout").outcomes == {"passed": 1}
+    project.server.queue.append(slow)
+    result = project.record("-k", "cancel")
+    release.set()
+    assert result.outcomes == {"passed": 1}
+    assert "CancelledError" in result.run.notes[0]
+    replayed = project.run(workers=workers)
+    assert replayed.outcomes == {"passed": 2}
+    assert "3 replayed, 0 recorded, 0 stale" in replayed.text
+    assert replayed.run.notes == ()

@@ -19,6 +19,7 @@ def harness(settings: Settings, *on_the_command_line: str) -> Harness:
     given = {f"llm_{name}": "given" for name in on_the_command_line}
     config: Any = SimpleNamespace(
         getoption=given.get,
+        getini=lambda _name: "a value of the ini file",
         invocation_params=SimpleNamespace(dir=Path("/p")),
         rootpath=Path("/p"),
     )

@@ -112,32 +112,6 @@ def test_an_answer_that_is_closed_at_once_is_told_not_to_be_recorded(path: Path,
     assert not path.exists()
 
 
-def test_a_cancelled_answer_is_not_recorded(path: Path, server: StubServer) -> None:
-    never = threading.Event()
-    server.queue.append(stream(EVENTS, before_chunk=lambda n: wait(never) if n == 2 else None))
-
-    async def ask(session: aiohttp.ClientSession, url: str) -> None:
-        started = asyncio.Event()
-
-        async def read() -> None:
-            async with session.get(url) as answer:
-                await answer.content.readany()
-                started.set()
-                await answer.content.read()
-
-        reading = asyncio.create_task(read())
-        await started.wait()
-        reading.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await reading
-        never.set()
-
-    with taped(path, "new") as tape:
-        run(ask, server.url)
-    assert len(tape.notes) == 1
-    assert not path.exists()
-
-
 def test_a_live_answer_that_is_left_is_left(path: Path, server: StubServer) -> None:
     more = threading.Event()
     server.queue.append(stream(EVENTS, before_chunk=lambda n: wait(more) if n == 2 else None))
@@ -148,14 +122,6 @@ def test_a_live_answer_that_is_left_is_left(path: Path, server: StubServer) -> N
     assert BODY.startswith(one.body)
     assert one.body != BODY
     assert tape.notes == []
-
-
-def test_an_answer_that_breaks_is_not_recorded(path: Path, server: StubServer) -> None:
-    server.queue.append(stream(EVENTS, cut_after=2))
-    with taped(path, "new") as tape, pytest.raises(aiohttp.ClientPayloadError):
-        run(whole, server.url)
-    check_message(tape.notes)
-    assert not path.exists()
 
 
 @pytest.mark.parametrize("unpack", [True, False])

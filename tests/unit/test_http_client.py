@@ -215,14 +215,6 @@ def test_the_rest_of_a_stream_is_not_waited_for_for_ever(
     check_message(tape.notes[0])
 
 
-def test_an_answer_that_breaks_is_not_recorded(path: Path, server: StubServer) -> None:
-    server.queue.append(stream(EVENTS, cut_after=2))
-    with taped(path, "new") as tape, pytest.raises(requests.exceptions.ChunkedEncodingError):
-        requests.get(f"{server.url}/x", timeout=20)
-    check_message(tape.notes)
-    assert not path.exists()
-
-
 def test_a_server_that_is_down_is_told_and_not_recorded(path: Path) -> None:
     with taped(path, "new") as tape:
         with pytest.raises(ConnectionRefusedError):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
-from pytest_llmops.cassettes.http.live_response import LiveAnswer
+from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.http.live_response import LiveAnswer, limit_silence
 from pytest_llmops.cassettes.http.patching import Patch
-from pytest_llmops.cassettes.http.vcr_adapter import begin_answer, finish_answer, tape_for
+from pytest_llmops.cassettes.http.vcr_adapter import Call, begin_answer, current_call, finish_answer, tape_for
+from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.errors import CassetteMiss
 
 _LIVE_ATTRIBUTE = "_llmops_live"
@@ -24,13 +28,78 @@ def aiohttp_patches() -> Iterator[Patch]:
     except ImportError:
         return
     yield Patch(aiohttp_stubs, "record_response", _wrap_record_response)
+    yield Patch(aiohttp.ClientSession, "_request", _wrap_request)
     yield Patch(aiohttp.ClientResponse, "__aexit__", _wrap_aexit)
+
+
+def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Return vcrpy's replacement of ``_request`` with the outcomes of calls that got no whole answer."""
+
+    async def request(session: Any, *args: Any, **kwargs: Any) -> Any:
+        if active_tape.current_tape() is None:
+            return await real(session, *args, **kwargs)
+        _limit_silence(session, kwargs)
+        current_call.set(None)
+        try:
+            response = await real(session, *args, **kwargs)
+        except BaseException as error:
+            call = current_call.get()
+            if call is None or call.answer is not None:
+                raise
+            begin_answer(call.tape, call.request).give_up(error)
+            raise
+        call = current_call.get()
+        if call is not None and call.answer is not None and call.answer.outcome is not None:
+            _fail_body(response, partial(_raise_outcome, call, call.answer.outcome))
+            if not call.answer.status:
+                await response.read()
+        return response
+
+    return request
+
+
+def _limit_silence(session: Any, kwargs: dict[str, Any]) -> None:
+    import aiohttp
+
+    timeout = kwargs.get("timeout", session.timeout)
+    if isinstance(timeout, aiohttp.ClientTimeout):
+        names = ("total", "connect", "sock_connect", "ceil_threshold")
+        own = {name: getattr(timeout, name) for name in names}
+        kwargs["timeout"] = aiohttp.ClientTimeout(**own, sock_read=limit_silence(timeout.sock_read))
+
+
+async def _raise_outcome(call: Call, outcome: Outcome) -> NoReturn:
+    import aiohttp
+
+    module = builtins if outcome.error == "TimeoutError" else aiohttp  # of ``ClientTimeout(total=...)``
+    await outcome.raise_in_task(module, call.tape, call.answer and call.answer.latency_s)
+
+
+def _fail_body(response: Any, fail: Callable[[], Awaitable[NoReturn]]) -> None:
+    """Let the body of a replayed response end in an exception."""
+
+    class FailingReader(type(response.content)):  # type: ignore[misc]  # vcrpy's
+        def feed_eof(self) -> None:
+            """Leave the body open."""
+
+        async def _wait(self, _name: str) -> None:
+            await fail()
+
+    class FailingResponse(type(response)):  # type: ignore[misc]  # vcrpy's
+        async def read(self, **_: Any) -> bytes:
+            return bytes(await self.content.read())
+
+        json = text = read
+
+    response.content = FailingReader(response._body)  # noqa: SLF001 -- vcrpy's
+    response.__class__ = FailingResponse
 
 
 def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     import aiohttp
 
     async def record_response(hub: Any, request: Any, response: Any) -> None:
+        current_call.set(None)
         tape = tape_for(request)
         if tape is None:
             return
@@ -45,13 +114,15 @@ def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[...,
     return record_response
 
 
-def _record_body(response: Any, live: LiveAnswer, reader: type) -> None:
+def _record_body(response: Any, live: LiveAnswer, reader: type) -> None:  # noqa: C901 -- a class with its variables
     # aiohttp counts compressed bytes only if it decompresses, and then keeps the header; SDKs turn that off.
     packed = getattr(response.content, "total_compressed_bytes", 0) is None
 
+    def recorded_headers() -> dict[str, str]:
+        return {name.lower(): value for name, value in response.headers.items()}
+
     def keep() -> None:
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        finish_answer(live, response.status, headers, live.raw_body(), certain=packed)
+        finish_answer(live, response.status, recorded_headers(), live.raw_body(), certain=packed)
 
     class RecordingReader(reader):  # type: ignore[misc]  # a parameter, as aiohttp may not be installed
         __slots__ = ()
@@ -68,10 +139,20 @@ def _record_body(response: Any, live: LiveAnswer, reader: type) -> None:
                 super().set_exception(miss)
             super().feed_eof()
 
+        async def _wait(self, name: str) -> None:
+            try:
+                await super()._wait(name)
+            except (TimeoutError, asyncio.CancelledError) as error:
+                live.give_up(error, response.status, recorded_headers())
+                raise
+
         def set_exception(self, error: BaseException, *rest: Any) -> None:
-            if live.open and not live.wanted:
+            if live.was_left and live.open and not live.wanted:
                 live.end_early(response.status, {})
-            live.give_up(error)
+            try:
+                live.give_up(error, response.status, recorded_headers())
+            except CassetteMiss as miss:
+                error = miss
             super().set_exception(error, *rest)
 
     content = response.content

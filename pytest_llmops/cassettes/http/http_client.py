@@ -10,8 +10,10 @@ is recorded, and replayed event by event.
 
 from __future__ import annotations
 
+import builtins
 import http.client
 import io
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +21,7 @@ from typing import Any
 
 from pytest_llmops.cassettes.http import live_response, patching, vcr_adapter
 from pytest_llmops.cassettes.response import Answer
+from pytest_llmops.cassettes.tape import Tape
 
 
 class SizedBody:
@@ -131,7 +134,10 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
     if answer is not None:
         live_response.report_replay(vcr_adapter.question_for(tape, request), answer)
         real = stub.real_connection
-        real.sock = _ReplaySocket(_render_response(answer, request.method))
+        error = _make_error(real, tape, answer)
+        if error is not None and not answer.status:
+            raise error
+        real.sock = _ReplaySocket(_render_response(answer, request.method), error)
         try:
             real.request(request.method, "/", **extra)
             return real.getresponse()
@@ -143,7 +149,7 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
     )
     try:
         with _record_responses(stub.real_connection, live):
-            return _send_request(stub, extra)
+            return _send_request(stub, extra, is_live=True)
     except BaseException as error:
         live.give_up(error)
         raise
@@ -166,13 +172,30 @@ def _record_responses(real: Any, live: live_response.LiveAnswer) -> Iterator[Non
         vars(real).update(own)
 
 
-def _send_request(stub: Any, extra: dict[str, Any]) -> Any:
+def _make_error(real: Any, tape: Tape, answer: Answer) -> BaseException | None:
+    """Return the exception of a recorded outcome; a cut body ends early, so that the client itself raises."""
+    outcome = answer.outcome
+    if outcome is None or outcome.error == "IncompleteRead":
+        return None
+    urllib3: Any = sys.modules.get("urllib3.connection")
+    if outcome.kind == "connect" and urllib3 is not None and isinstance(real, urllib3.HTTPConnection):
+        error: BaseException = urllib3.ConnectTimeoutError(real, outcome.text)
+        return error
+    return outcome.make_exception(builtins, tape)
+
+
+def _send_request(stub: Any, extra: dict[str, Any], *, is_live: bool = False) -> Any:
     request, real = stub._vcr_request, stub.real_connection  # noqa: SLF001 -- vcrpy's
     connect = vars(stub).pop("_deferred_connect", None)
     if connect is not None and real.sock is None:
         real.connect(*connect[0], **connect[1])
     place = stub._url(request.uri)  # noqa: SLF001 -- vcrpy's
     real.request(request.method, place, body=request.body_bytes, headers=request.headers, **extra)
+    if is_live:
+        # urllib3 gives its socket the connection's time limit before it reads.
+        own = real.timeout if isinstance(real.timeout, (int, float)) else real.sock.gettimeout()
+        real.timeout = live_response.limit_silence(own)
+        real.sock.settimeout(real.timeout)
     return real.getresponse()
 
 
@@ -182,10 +205,11 @@ def _render_response(answer: Answer, method: str) -> list[bytes]:
     body = [answer.body] if answer.body else []
     if method == "HEAD" or answer.status in _BODILESS_STATUSES:
         body = []
-    elif answer.pieces:
+    elif answer.pieces or answer.outcome is not None:
         headers["transfer-encoding"] = "chunked"
-        body = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in answer.pieces if piece]
-        body.append(b"0\r\n\r\n")
+        pieces = answer.pieces or (answer.body,)
+        body = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces if piece]
+        body += [b"0\r\n\r\n"] if answer.outcome is None else []
     else:
         headers["content-length"] = str(len(answer.body))
     lines = [
@@ -200,11 +224,12 @@ def _render_response(answer: Answer, method: str) -> list[bytes]:
 class _ReplaySocket:
     """A socket that ignores the request, and replays a recorded answer."""
 
-    def __init__(self, pieces: list[bytes]) -> None:
+    def __init__(self, pieces: list[bytes], error: BaseException | None) -> None:
         self._pieces = pieces
+        self._error = error
 
     def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
-        return io.BufferedReader(_PieceReader(iter(self._pieces)))
+        return io.BufferedReader(_PieceReader(iter(self._pieces), self._error))
 
     def ignore(self, *_: Any, **__: Any) -> None:
         """Ignore the call."""
@@ -215,8 +240,9 @@ class _ReplaySocket:
 class _PieceReader(io.RawIOBase):
     """A file that is read piece by piece, as from the network."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes], error: BaseException | None) -> None:
         self._pieces = pieces
+        self._error = error
         self._left = b""
 
     def readable(self) -> bool:
@@ -225,6 +251,8 @@ class _PieceReader(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         if not self._left:
             self._left = next(self._pieces, b"")
+            if not self._left and self._error is not None:
+                raise self._error
         part = self._left[: len(buffer)]
         self._left = self._left[len(part) :]
         buffer[: len(part)] = part
@@ -297,7 +325,7 @@ class _RecordingFile:
         try:
             data = read()
         except BaseException as error:
-            self._live.give_up(error)
+            self._live.give_up(error, self._status, self._headers)
             raise
         if not self._live.open:
             return data
@@ -308,7 +336,7 @@ class _RecordingFile:
         if self._framing.done or (over and self._endless):
             self._finish()
         elif over:
-            self._live.give_up(http.client.IncompleteRead(b""))
+            self._live.give_up(http.client.IncompleteRead(b""), self._status, self._headers)
         return data
 
     def _finish(self) -> None:

@@ -19,11 +19,13 @@ from typing import Any
 from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.http.live_response import (
     LiveAnswer,
+    limit_silence,
     report_replay,
     wait_for_slot,
     wait_for_slot_async,
 )
 from pytest_llmops.cassettes.request_key import Question
+from pytest_llmops.cassettes.response import Answer
 from pytest_llmops.cassettes.tape import Tape
 
 
@@ -74,9 +76,12 @@ def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callabl
             return real(transport, request)
         question, replay = _claim_response(module, tape, request, body)
         if replay is not None:
+            if type(replay) is Answer and replay.outcome is not None:
+                raise replay.outcome.make_exception(module, tape)
             return replay
         slot = wait_for_slot(tape, question.address)
         live = LiveAnswer(tape, question, time.perf_counter(), slot)
+        _limit_silence(request)
         try:
             response = real(transport, request)
         except BaseException as error:
@@ -99,9 +104,12 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
             return await real(transport, request)
         question, replay = _claim_response(module, tape, request, body)
         if replay is not None:
+            if type(replay) is Answer and replay.outcome is not None:
+                await replay.outcome.raise_in_task(module, tape, replay.latency_s)
             return replay
         slot = await wait_for_slot_async(tape, question.address)
         live = LiveAnswer(tape, question, time.perf_counter(), slot)
+        _limit_silence(request)
         try:
             response = await real(transport, request)
         except BaseException as error:
@@ -119,7 +127,10 @@ def _attach_tee(response: Any, live: LiveAnswer, tee: Any) -> Any:
 
 
 def _claim_response(module: Any, tape: Tape, request: Any, body: bytes) -> tuple[Question, Any]:
-    """Return the request in the form that is matched, and the replayed response or None."""
+    """Return the request in the form that is matched, and its replay or None.
+
+    The replay is a response, or the recorded answer of a call that failed before its response began.
+    """
     question = tape.make_question(request.method, str(request.url), request.headers, body)
     answer = tape.claim(question)
     if answer is None:
@@ -129,35 +140,50 @@ def _claim_response(module: Any, tape: Tape, request: Any, body: bytes) -> tuple
         router, route = pass_through
         router.record(request, response=None, route=route)
     report_replay(question, answer)
+    if answer.outcome is not None and not answer.status:
+        return question, answer
     timing = {"latency_s": answer.latency_s, "ttft_s": answer.ttft_s, "replayed": True}
-    stream = _replay_class(module)(answer.pieces) if answer.pieces else module.ByteStream(answer.body)
+    if answer.pieces or answer.outcome is not None:
+        stream = _replay_class(module)(tape, answer)
+    else:
+        stream = module.ByteStream(answer.body)
     return question, module.Response(
         answer.status, headers=dict(answer.headers), stream=stream, extensions={EXTENSION_KEY: timing}
     )
 
 
+def _limit_silence(request: Any) -> None:
+    timeouts = request.extensions.get("timeout", {})
+    limit = limit_silence(timeouts.get("read"))
+    request.extensions = {**request.extensions, "timeout": {**timeouts, "read": limit}}
+
+
 @lru_cache(maxsize=2)
 def _replay_class(module: Any) -> Any:
     class Replay(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc]  # the module is a parameter
-        def __init__(self, pieces: tuple[bytes, ...]) -> None:
-            self._pieces = pieces
+        def __init__(self, tape: Tape, answer: Answer) -> None:
+            self._tape, self._answer = tape, answer
 
         def __iter__(self) -> Iterator[bytes]:
-            yield from self._pieces
+            yield from self._answer.pieces or (self._answer.body,)
+            if self._answer.outcome is not None:
+                raise self._answer.outcome.make_exception(module, self._tape)
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            for piece in self._pieces:
+            for piece in self._answer.pieces or (self._answer.body,):
                 yield piece
+            if self._answer.outcome is not None:
+                await self._answer.outcome.raise_in_task(module, self._tape, self._answer.latency_s)
 
     return Replay
 
 
+def _all_headers(response: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
 def _recorded_headers(response: Any) -> dict[str, str]:
-    return {
-        name.lower(): value
-        for name, value in response.headers.items()
-        if name.lower() not in _DROPPED_HEADERS
-    }
+    return {name: value for name, value in _all_headers(response).items() if name not in _DROPPED_HEADERS}
 
 
 def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
@@ -191,7 +217,7 @@ def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:  # noqa
             except GeneratorExit:
                 raise  # the application left early: close() reads the rest
             except BaseException as error:
-                live.give_up(error)
+                live.give_up(error, response.status_code, _all_headers(response))
                 raise
             _finish_answer(module, live, response)
 
@@ -231,7 +257,7 @@ def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:  # noq
             except GeneratorExit:
                 raise  # the application left early: aclose() reads the rest
             except BaseException as error:
-                live.give_up(error)
+                live.give_up(error, response.status_code, _all_headers(response))
                 raise
             _finish_answer(module, live, response)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.rate_limit import CallSlot
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.cassettes.response import Answer, make_exchange
@@ -16,6 +17,11 @@ from pytest_llmops.errors import CassetteError, CassetteMiss
 
 TIMING_DIGITS = 4
 """Decimal places of seconds: a live run reports the same figures as its replay."""
+SILENCE_LIMIT_S = 600.0
+"""Time for which a server may send nothing before the test fails, unless the client gives up before."""
+TIMER_ERROR_S = 0.01
+"""Time by which a timer may be early."""
+NO_HEADERS: Mapping[str, str] = {}
 MAX_DRAIN_S = 60.0
 """Time limit for reading the rest of a stream that the application has closed; some streams have no end."""
 STREAM_CONTENT_TYPES = ("text/event-stream", "ndjson", "jsonl", "stream+json", "vnd.amazon.eventstream")
@@ -42,6 +48,11 @@ async def wait_for_slot_async(tape: Tape, host: str) -> CallSlot | None:
     return await tape.pace.enter_async(host)
 
 
+def limit_silence(seconds: float | None) -> float:
+    """Return the time for which a client may wait for a byte: its own limit, at most `SILENCE_LIMIT_S`."""
+    return SILENCE_LIMIT_S if seconds is None else min(seconds, SILENCE_LIMIT_S)
+
+
 class LiveAnswer:
     """An answer that is being received.
 
@@ -55,7 +66,7 @@ class LiveAnswer:
         self._tape = tape
         self._slot = slot
         self._question = question
-        self._started = started
+        self._started = self._last = started
         # A stream may be closed in another thread or task.
         self._take = active_tape.current_take()
         self._purpose = active_tape.current_purpose()
@@ -69,6 +80,11 @@ class LiveAnswer:
         self.timing: dict[str, object] = {"latency_s": None, "ttft_s": None, "replayed": False}
 
     @property
+    def was_left(self) -> bool:
+        """Return whether the application has left the stream, and its rest is read for the recording."""
+        return self._left is not None
+
+    @property
     def wanted(self) -> bool:
         """Return whether to read on after the application has closed the stream: the answer is paid."""
         if not self.open or self._tape.mode == "live":
@@ -80,8 +96,9 @@ class LiveAnswer:
 
     def add_chunk(self, chunk: bytes) -> None:
         """Add a chunk before the application gets it."""
+        self._last = time.perf_counter()
         if self._first is None:
-            self._first = time.perf_counter()
+            self._first = self._last
         self._chunks.append(chunk)
 
     def raw_body(self) -> bytes:
@@ -96,7 +113,9 @@ class LiveAnswer:
         """
         if not self.open:
             return
-        answer = self._end(status, headers, body)
+        self._keep(self._end(status, headers, body))
+
+    def _keep(self, answer: Answer) -> None:
         try:
             self._tape.record(self._question, answer, self._take, self._purpose)
         except CassetteError as error:
@@ -108,13 +127,40 @@ class LiveAnswer:
             self._tape.note_unrecorded("1 call was not recorded: its stream was left, and did not end")
             self._end(status, headers, self.raw_body())
 
-    def give_up(self, error: BaseException) -> None:
-        """End an answer that ended in an error: an incomplete answer is never recorded."""
-        if self.open:
+    def give_up(self, error: BaseException, status: int = 0, headers: Mapping[str, str] = NO_HEADERS) -> None:
+        """End an answer that ended in an error; a time-out, a cancel or a cut of the application's is recorded.
+
+        Args:
+            error: What the client raised.
+            status: The status of the answer, if its headers had come.
+            headers: Its headers.
+
+        Raises:
+            CassetteMiss: The server sent nothing for `SILENCE_LIMIT_S`; or the outcome could not be written.
+        """
+        if not self.open:
+            return
+        outcome = Outcome.from_exception(error, began=bool(status))
+        silent_s = time.perf_counter() - self._last
+        if outcome is not None and outcome.kind == "read" and silent_s > SILENCE_LIMIT_S - TIMER_ERROR_S:
+            self._end(0, {}, b"")
+            raise self._tape.refuse(
+                f"the server at {self._question.address} sent no byte for {SILENCE_LIMIT_S:g} s"
+                f" ({self._question.method} {self._question.url}): see whether it works, or give the client a shorter"
+                " time-out: its own time-out is recorded"
+            ) from error
+        # A judge's limit, and a cancel after a miss or a spent budget, are ours; no part of a compressed body is clean.
+        ours = self._purpose != "app" or self._late or self.was_left or self._tape.verdict() is not None
+        if outcome is None or ours or (self._chunks and "content-encoding" in headers):
             self._tape.note_unrecorded(
                 f"1 call was not recorded: its answer broke off ({type(error).__name__})"
             )
             self._end(0, {}, self.raw_body())
+            return
+        self._keep(self._end(status, headers, self.raw_body(), outcome))
+        self._tape.note_unrecorded(
+            f"1 call was recorded as {outcome.error}, as its client saw it; --llm-record=all asks again"
+        )
 
     def abandon(self) -> None:
         """Read the rest of the answer if possible, or give it up; called when the tape ends."""
@@ -126,7 +172,9 @@ class LiveAnswer:
             # A thread may outlive its test. If its answer is completed, it is recorded for the next run.
             self.open = self._late = True
 
-    def _end(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    def _end(
+        self, status: int, headers: Mapping[str, str], body: bytes, outcome: Outcome | None = None
+    ) -> Answer:
         self.open = False
         self._tape.unfinished.pop(id(self), None)
         if self._slot is not None:
@@ -137,9 +185,9 @@ class LiveAnswer:
         if self._first is not None and any(name in kind for name in STREAM_CONTENT_TYPES):
             first = round(self._first - self._started, TIMING_DIGITS)
         self.timing.update(latency_s=took, ttft_s=first)
-        answer = Answer(status, headers, body, took, first)
+        answer = Answer(status, headers, body, took, first, outcome=outcome)
         if self._late:  # not for the trace of the test that runs now
             return answer
         exchange = make_exchange(self._question, answer, self._purpose, replayed=False)
-        self._tape.end_call(self._question, exchange)
+        self._tape.end_call(self._question, exchange, outcome is None)
         return answer

@@ -5,7 +5,8 @@ from __future__ import annotations
 import http
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.http.live_response import LiveAnswer, report_replay
@@ -21,6 +22,18 @@ _QUESTION_ATTRIBUTE = "_llmops_question"
 """Attributes of vcrpy's request: its matched form (the body may be gone once it is sent), answer, and time."""
 _ANSWER_ATTRIBUTE = "_llmops_answer"
 _STARTED_ATTRIBUTE = "_llmops_started"
+
+
+class Call(NamedTuple):
+    """A request of aiohttp or tornado on its way: replayed with an answer, or live."""
+
+    tape: Tape
+    request: Any
+    answer: Answer | None
+
+
+current_call: ContextVar[Call | None] = ContextVar("pytest_llmops_call", default=None)
+"""The last request of this task; None if its live answer has come."""
 
 
 class VcrCassette:
@@ -42,7 +55,11 @@ class VcrCassette:
     def can_play_response_for(self, request: Any) -> bool:
         """Return whether a recording is replayed; a missing recording is an error in mode none."""
         tape = tape_for(request)
-        return tape is not None and claim_answer(tape, request) is not None
+        if tape is None:
+            return False
+        answer = claim_answer(tape, request)
+        current_call.set(Call(tape, request, answer))
+        return answer is not None
 
     def play_response(self, request: Any) -> dict[str, Any]:
         """Return the recorded answer in vcrpy's form."""

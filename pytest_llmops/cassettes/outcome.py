@@ -1,0 +1,136 @@
+"""Outcomes of calls that got no whole answer: time-outs of the client, cancelled calls, and streams that were cut.
+
+An outcome is recorded by the name of the exception, and raised by the same client on replay, without the wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from pytest_llmops.errors import CassetteError
+from pytest_llmops.measurement import shorten_text
+
+if TYPE_CHECKING:
+    from pytest_llmops.cassettes.tape import Tape
+
+OutcomeKind = Literal["connect", "read", "write", "pool", "cut", "cancelled"]
+
+ERRORS: Mapping[OutcomeKind, tuple[str, ...]] = {
+    "connect": ("ConnectTimeout", "ConnectTimeoutError", "ConnectionTimeoutError"),
+    "read": ("ReadTimeout", "SocketTimeoutError", "ServerTimeoutError", "TimeoutError"),
+    "write": ("WriteTimeout",),
+    "pool": ("PoolTimeout",),
+    "cut": (
+        "RemoteProtocolError",
+        "ReadError",
+        "ClientPayloadError",
+        "ConnectionResetError",
+        "IncompleteRead",
+    ),
+    "cancelled": ("CancelledError",),
+}
+"""Names of the exceptions of httpx, aiohttp, urllib3, http.client and asyncio, by kind."""
+KINDS = {name: kind for kind, names in ERRORS.items() for name in names}
+MAX_TEXT = 300
+CANCEL_GRACE_S = 5.0
+"""Time for which a replayed call waits to be cancelled, beyond the recorded time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The exception that a client raised instead of a whole answer.
+
+    >>> Outcome("ReadTimeout", "The read operation timed out").kind
+    'read'
+    """
+
+    error: str
+    text: str
+
+    @property
+    def kind(self) -> OutcomeKind:
+        """What happened: a time-out (``connect``, ``read``, ``write``, ``pool``), ``cut`` or ``cancelled``."""
+        return KINDS[self.error]
+
+    @classmethod
+    def from_exception(cls, error: BaseException, *, began: bool) -> Outcome | None:
+        """Return the outcome that an exception is, or None for one that describes the moment (a refused connection).
+
+        Args:
+            error: The exception.
+            began: Whether the headers of the answer had come: only then it can be cut.
+        """
+        name = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in KINDS), "")
+        if not name or (KINDS[name] == "cut" and not began):
+            return None
+        return cls(name, shorten_text(str(error), MAX_TEXT))
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, str]) -> Outcome:
+        """Read an outcome of a cassette.
+
+        Raises:
+            CassetteError: The exception is unknown.
+        """
+        if wire["error"] not in KINDS:
+            raise CassetteError(f"an outcome: unknown error {shorten_text(wire['error'], 60)!r}")
+        return cls(wire["error"], wire["text"])
+
+    def make_exception(self, module: Any, tape: Tape) -> BaseException:
+        """Return the exception of a client's module: that of the same name, or its own for the same kind.
+
+        A call that was cancelled, which a synchronous client cannot be, is a miss.
+        """
+        if self.kind == "cancelled":
+            return tape.refuse(
+                f"cassette {tape.path}: a call was recorded as cancelled, and is made by a synchronous client now:"
+                f" record it again: {tape.command_again}"
+            )
+        names = filter(partial(hasattr, module), (self.error, *ERRORS[self.kind]))
+        error: BaseException = getattr(module, next(names, ""), TimeoutError)(self.text)
+        return error
+
+    async def raise_in_task(self, module: Any, tape: Tape, seconds: float | None) -> NoReturn:
+        """Raise it as the exception of a client's module; a cancelled call is cancelled by whoever did it then.
+
+        A time limit of asyncio or anyio around the task ends now.
+
+        Args:
+            module: The client's module.
+            tape: The tape.
+            seconds: How long the recorded call ran.
+
+        Raises:
+            CassetteMiss: Nothing cancelled the call.
+        """
+        if self.kind != "cancelled":
+            raise self.make_exception(module, tape)
+        limit = (seconds or 0.0) + CANCEL_GRACE_S
+        _end_time_limit()
+        await asyncio.sleep(limit)
+        raise tape.refuse(
+            f"cassette {tape.path}: a recorded call was cancelled after {seconds or 0:g} s, and nothing cancelled it now"
+            f" within {limit:g} s: record it again: {tape.command_again}"
+        )
+
+
+def _end_time_limit() -> None:
+    """End the next time limit of asyncio or anyio around the current task; no other event loop lists its timers."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    waiters = [getattr(callback, "args", ()) for callback, _ in getattr(task, "_callbacks", None) or ()]
+    for handle in sorted(getattr(loop, "_scheduled", ()), key=lambda handle: handle.when()):
+        callback = getattr(handle, "_callback", None)
+        owner = getattr(callback, "__self__", None)
+        if isinstance(owner, asyncio.Timeout) and owner._task is task:  # noqa: SLF001 -- not public
+            owner.reschedule(loop.time())
+            return
+        if type(owner).__name__ == "CancelScope" and task in owner._tasks:  # noqa: SLF001 -- anyio's
+            owner.deadline = loop.time()
+            return
+        if callback is not None and handle._args in waiters:  # noqa: SLF001 -- of wait_for before Python 3.12
+            callback(*handle._args)  # noqa: SLF001
+            return

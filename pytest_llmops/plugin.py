@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmops import hookspecs, recorder
+from pytest_llmops._util import test_folders
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UsageError
 from pytest_llmops.fixtures import (
     HARNESS,
@@ -85,6 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
     watch = config.stash[WATCH_KEY] = OnDemandHarness(config)
     config.pluginmanager.register(watch, "llmops_watch")
     recorder.wake_callbacks.append(watch.start_harness_of_running_test)
+    test_folders.append(watch.search_folders)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportListener(config), "llmops_listener")
 
@@ -157,6 +159,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         recorder.wake_callbacks.remove(watch.start_harness_of_running_test)
     for patch in config.stash.get(HOST_PATCHES_KEY, ()):
         patch.restore_attribute()
+        test_folders.remove(watch.search_folders)
     interception = sys.modules.get("pytest_llmops.cassettes.http.interception")
     # Callbacks that are left belong to an outer run: this was a run inside a test.
     if interception is not None and not recorder.wake_callbacks:
@@ -265,6 +268,7 @@ class OnDemandHarness:
         self._items: dict[str, pytest.Item] = {}
         self.harness: Harness | None = None
         self.left_out = 0
+        self._module: Path | None = None
 
     def start_harness_of_running_test(self) -> Harness | None:
         """Return the harness of the running test, started if necessary; None between two tests."""
@@ -277,6 +281,22 @@ class OnDemandHarness:
         if node_id not in self._items:
             self._items = {item.nodeid: item for item in self._config.stash.get(ITEMS_KEY, [])}
         return self._items.get(node_id)
+
+    def search_folders(self) -> Sequence[Path]:
+        """Return the folders of the running test, or of the module that is collected, up to the rootdir."""
+        from pytest_llmops._util.user_files import folders_above
+
+        item = self.running_item()
+        path = self._module if item is None else item.path
+        return () if path is None else folders_above(path.parent, self._config.rootpath)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Note the module that is collected: it may name files where it is imported."""
+        self._module = collector.path
+        return (yield)
 
     def harness_of(self, item: pytest.Item) -> Harness:
         """Return the harness of a test, started if necessary."""

@@ -19,6 +19,7 @@ from pytest_llmops.errors import SettingError
 
 RecordMode: TypeAlias = Literal["none", "new", "all", "live", "verify"]
 Api: TypeAlias = Literal["chat", "responses"]
+Expiry: TypeAlias = Literal["warn", "fail", "refresh"]
 SelfJudging: TypeAlias = Literal["warn", "error", "allow"]
 
 
@@ -94,6 +95,14 @@ class Settings:
     record_errors: bool = _declare_option(
         option_values.parse_bool, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
         flag="--llm-record-errors", switch=True, ini="bool",
+    )  # fmt: skip
+    max_age: int | None = _declare_option(
+        option_values.parse_days, None, "age from which a recording is too old, in days (`90d`); default: none is"
+    )  # fmt: skip
+    expired: Expiry = _declare_option(
+        option_values.choice_of("warn", "fail", "refresh"), "warn",
+        "a recording that is too old. warn: it is replayed, and the summary says so; fail: an error with the command that records it "
+        "again; refresh: `--llm-record=new` asks again what is too old, and only that; without live calls as fail",
     )  # fmt: skip
     max_calls: int | None = _declare_option(
         option_values.parse_count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",

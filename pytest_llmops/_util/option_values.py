@@ -34,6 +34,14 @@ def parse_bool(value: object) -> bool:
     return value
 
 
+def parse_days(value: object) -> int:
+    """Read a number of days, like ``90d``."""
+    match = re.fullmatch(r"([1-9]\d{0,4})d?", str(value).strip())
+    if match is None:
+        raise ValueError("a number of days, like 90d")
+    return int(match[1])
+
+
 def choice_of(*allowed: str) -> Parser:
     """Return the parser of a closed set of texts."""
 

@@ -27,6 +27,7 @@ from pytest_llmops._util.text_files import (
     read_json_lines,
     read_text,
 )
+from pytest_llmops._util.user_files import find_path
 from pytest_llmops.calibration.record import JudgeRecord
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import CaseError, UsageError, describe_exception
@@ -90,7 +91,7 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
     by_id: dict[str, Canary] = {}
     line: int | None = None
     try:
-        for line, value in read_json_lines(read_text(Path(path))):  # noqa: B007 -- for the error
+        for line, value in read_json_lines(read_text(find_path(path))):  # noqa: B007 -- for the error
             canary = _parse_canary(as_mapping(value))
             if canary.id in by_id:
                 raise BadFile(f"duplicate id {shorten_text(canary.id, 60)!r}")  # noqa: TRY301 -- with the others

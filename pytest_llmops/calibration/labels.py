@@ -26,6 +26,7 @@ from pytest_llmops._util.text_files import (
     read_json_lines,
     read_text,
 )
+from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
@@ -191,7 +192,7 @@ def read_labels(given: LabelsSource) -> Labels:
 def _read_rows(given: object) -> Iterator[tuple[int, Json]]:
     __tracebackhide__ = True
     if isinstance(given, (str, Path)):
-        yield from read_json_lines(read_text(Path(given)))
+        yield from read_json_lines(read_text(find_path(given)))
         return
     if isinstance(given, Mapping) or not isinstance(given, Iterable):
         raise UsageError(

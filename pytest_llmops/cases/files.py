@@ -24,6 +24,7 @@ from pytest_llmops._util.text_files import (
     read_text,
     read_yaml,
 )
+from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import CaseError, UnknownName, UsageError, find_closest_name, format_name_list
 from pytest_llmops.measurement import Json, shorten_text
 
@@ -87,7 +88,7 @@ def load_cases(path: str | Path) -> tuple[Case, ...]:
     cases: dict[str, tuple[Case, int]] = {}
     line: int | None = None
     try:
-        for line, row in _read_rows(Path(path)):
+        for line, row in _read_rows(find_path(path)):
             case = _parse_case(as_mapping(row))
             if case.id in cases:
                 raise BadFile(  # noqa: TRY301 -- with the others

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytest_llmops._util.text_files import BadFile, decode_text, numbered_lines, read_bytes
+from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import CaseError
 from pytest_llmops.measurement import shorten_text
 
@@ -56,7 +57,7 @@ def _read_trec_file(
 ) -> dict[str, dict[str, N]]:
     """Return query -> (document -> number) of lines of a form; ``number`` is the name of the number in it."""
     try:
-        text = _read_unpacked(Path(path))
+        text = _read_unpacked(find_path(path))
     except BadFile as error:
         raise CaseError(error.what, path, error.line) from None
     by_query: dict[str, dict[str, N]] = {}

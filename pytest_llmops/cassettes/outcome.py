@@ -67,7 +67,8 @@ class Outcome:
         name = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in KINDS), "")
         if not name or (KINDS[name] == "cut" and not began):
             return None
-        return cls(name, shorten_text(str(error), MAX_TEXT))
+        text = next((part for part in reversed(error.args) if isinstance(part, str)), "")
+        return cls(name, shorten_text(text, MAX_TEXT))
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, str]) -> Outcome:
@@ -124,8 +125,8 @@ def _end_time_limit() -> None:
     waiters = [getattr(callback, "args", ()) for callback, _ in getattr(task, "_callbacks", None) or ()]
     for handle in sorted(getattr(loop, "_scheduled", ()), key=lambda handle: handle.when()):
         callback = getattr(handle, "_callback", None)
-        owner = getattr(callback, "__self__", None)
-        if isinstance(owner, asyncio.Timeout) and owner._task is task:  # noqa: SLF001 -- not public
+        owner: Any = getattr(callback, "__self__", None)
+        if isinstance(owner, asyncio.Timeout) and getattr(owner, "_task", None) is task:
             owner.reschedule(loop.time())
             return
         if type(owner).__name__ == "CancelScope" and task in owner._tasks:  # noqa: SLF001 -- anyio's

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,8 @@ def parse_cassette(data: bytes, path: Path) -> dict[str, Interaction]:
         by_key: dict[str, Interaction] = {}
         for wire in document["interactions"]:
             interaction = _parse_interaction(wire, blobs)
+            for answer in chain.from_iterable(interaction.answers.values()):
+                answer.setdefault("recorded", str(document.get("recorded", "")))
             first = by_key.setdefault(interaction.key, interaction)
             # A git merge may have kept both sides of a request: the first answers of a take stay.
             first.answers = interaction.answers | first.answers
@@ -178,6 +181,9 @@ def format_cassette(interactions: Iterable[Interaction], recorded: str) -> str:
     ordered = sorted(interactions, key=_recording_order)
     blobs: dict[str, str] = {}
     wires = [interaction.to_wire(blobs) for interaction in ordered]
+    for answer in (answer for wire in wires for answers in wire["answers"].values() for answer in answers):
+        if answer.get("recorded") in (None, recorded):  # the day of most answers: that of the file
+            answer.pop("recorded", None)
     document: dict[str, Any] = {"format": FORMAT_VERSION, "recorded": recorded, "interactions": wires}
     if blobs:
         document["blobs"] = dict(sorted(blobs.items()))

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 from pytest_llmops.measurement import Json
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import RecordMode, Settings
+from pytest_llmops.settings import Expiry, RecordMode, Settings
 from pytest_llmops.wire.body import fold_body
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Tape:
         ledger: Counts live calls, and refuses calls beyond the budget.
         shared_answers: Judges' answers from other tests of the run.
         pace: Limits the rate of judge calls.
+        max_age: Days after which an answer is too old; None: never.
+        expired: What happens to an answer that is too old: ``warn``, ``fail`` or ``refresh``.
 
     Raises:
         CassetteError: The file is damaged; it is left as it is.
@@ -76,6 +79,8 @@ class Tape:
     ledger: Ledger | None = None
     shared_answers: SharedAnswers | None = None
     pace: RateLimiter | None = None
+    max_age: int | None = None
+    expired: Expiry = "warn"
     counts: TapeCounts = field(default_factory=TapeCounts)
     misses: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
@@ -134,6 +139,8 @@ class Tape:
             shared_answers=self.shared_answers,
             pace=self.pace,
             proxy_ports=self.proxy_ports,
+            max_age=self.max_age,
+            expired=self.expired,
         )
         self.inner.append(tape)
         return tape
@@ -171,7 +178,9 @@ class Tape:
             take = active_tape.current_take()
             self._got_answer[question.key, take] = False
             recorded = self._recorded_answers(question, take) if self.mode in ("none", "new") else []
-            if (place := self._given[question.key, take]) < len(recorded):
+            if (place := self._given[question.key, take]) < len(recorded) and not (
+                self.max_age is not None and self._is_expired(recorded[place], question)
+            ):
                 return self._replay(recorded[place], question.key, take)
             if not recorded and self.mode in ("none", "new"):
                 elsewhere = self._claim_elsewhere(question, take)
@@ -184,6 +193,28 @@ class Tape:
             if shared_answer is None:
                 self._reserve_budget(question)
             return shared_answer
+
+    def _is_expired(self, wire: Mapping[str, Any], question: Question) -> bool:
+        """Return whether an answer is to be asked again; the answer of an unknown day is too old.
+
+        Raises:
+            CassetteMiss: It is too old, and is neither replayed nor asked again.
+        """
+        day = str(wire.get("recorded") or "") or "an unknown day"
+        oldest = datetime.now(UTC).date() - timedelta(days=self.max_age or 0)
+        if oldest.isoformat() <= day < "a":  # in order: too old, young, unknown
+            return False
+        if self.expired == "refresh" and self.mode == "new":
+            return True
+        text = f"recorded on {day}, over llm_max_age = {self.max_age}d"
+        if self.expired == "warn":
+            self.notes += [f"an answer was {text}"] if f"an answer was {text}" not in self.notes else []
+            return False
+        command = self.command if self.expired == "refresh" else self.command_again
+        raise self.refuse(
+            f"the recording of {question.method} {question.url} is too old: {text}\n"
+            f"  cassette  {display_path(self.path)}\n  record    {command}"
+        )
 
     def _replay(self, wire: Mapping[str, Any], key: str, take: str) -> Answer:
         answer = self._read_answer(wire)
@@ -381,7 +412,9 @@ class Tape:
                 n=self._given[question.key, take],
                 request={"method": question.method, "url": question.url, "body": fold_body(question.body)},
                 answer=wire,
-                again=self.mode == "all",
+                # In mode new, an answer in this place was too old.
+                again=self.mode == "all"
+                or self._given[question.key, take] < len(self._recorded_answers(question, take)),
             )
             try:
                 self._journal.append(entry)

@@ -70,4 +70,6 @@ def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
         record_errors=settings.record_errors,
         ledger=open_ledger(settings) if settings.has_budget else None,
         pace=rate_limit.RateLimiter(settings.judge_concurrency),
+        max_age=settings.max_age,
+        expired=settings.expired,
     )

@@ -19,7 +19,7 @@ Factory: TypeAlias = Callable[[], object]
 
 _factories: WeakKeyDictionary[Any, dict[tuple[object, ...], Mapping[str, Factory]]] = WeakKeyDictionary()
 """By run, and by kind and the implementations of the hook that a test sees."""
-_components: WeakKeyDictionary[Any, dict[tuple[str, str, object], object]] = WeakKeyDictionary()
+_components: WeakKeyDictionary[Any, dict[tuple[str, str, object, object], object]] = WeakKeyDictionary()
 """By run, and by kind, name and factory; built-in components by the settings instead of a factory."""
 _lock = threading.RLock()
 """Judges of a test may look up their model in several threads; a factory may look up another component."""
@@ -48,7 +48,9 @@ def build_component(item: Any, kind: str, name: str, factory: Factory | None, se
         UsageError: Its argument is wrong.
     """
     __tracebackhide__ = True
-    key = (kind, name, factory or settings)
+    # The path of a judge file is searched from the test upwards.
+    folder = item.path.parent if registry.is_judge_file(kind, name) else None
+    key = (kind, name, factory or settings, folder)
     with _lock:
         cache = _components.setdefault(item.config, {})
         if key not in cache:

@@ -5,7 +5,7 @@ A function that takes a node knows pytest's objects by their attributes only; th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from pytest_llmops import recorder
-from pytest_llmops.errors import CaseError, UnknownName, UsageError, path_from_root
+from pytest_llmops._util.text_files import BadFile
+from pytest_llmops._util.user_files import check_inside, find_path, folders_above
+from pytest_llmops.errors import CaseError, CorpusError, UnknownName, UsageError, path_from_root
 from pytest_llmops.prompts import registry as prompt_files
 from pytest_llmops.settings import Settings
 
@@ -104,14 +106,14 @@ def find_prompts(node: Any, settings: Settings) -> Prompts:
     Raises:
         UsageError: There is no such folder.
     """
-    root = node.config.rootpath
-    folder = prompt_files.find_folder(node.path.parent, root, settings.prompts_dir)
-    if folder is None:
+    folders = folders_above(node.path.parent, node.config.rootpath)
+    try:
+        return prompt_files.Prompts(find_path(settings.prompts_dir, folders, is_folder=True))
+    except BadFile as error:
         raise UsageError(
-            f"{node.nodeid}: expected a folder {settings.prompts_dir!r} beside the test or above it, up to {root}; "
-            f"make it, or name another with ini llm_prompts_dir"
-        )
-    return prompt_files.Prompts(folder)
+            f"{node.nodeid}: prompts folder {settings.prompts_dir!r}: {error.what}; make it, or name another with"
+            " ini llm_prompts_dir"
+        ) from None
 
 
 def find_prompt(node: Any, settings: Settings, version: str = "") -> Prompt:
@@ -127,8 +129,8 @@ def find_prompt(node: Any, settings: Settings, version: str = "") -> Prompt:
     return find_prompts(node, settings).get(name, version or settings.versions.get(name, ""))
 
 
-def read_cases(marker: Arguments, folder: Path) -> tuple[Case, ...]:
-    """Return the cases of the file that a marker names, relative to the folder of its test.
+def read_cases(marker: Arguments, folders: Sequence[Path]) -> tuple[Case, ...]:
+    """Return the cases of the file that a marker names, in the first of the folders that has it.
 
     Raises:
         CaseError: The file is missing or broken; gives file and line.
@@ -136,10 +138,10 @@ def read_cases(marker: Arguments, folder: Path) -> tuple[Case, ...]:
     name = marker.by_name("file").get("file")
     if not isinstance(name, (str, Path)) or not str(name):
         raise marker.usage_error("the name of a case file")
-    path = folder / name
-    if not path.is_file():
-        near = ", ".join(sorted(file.name for file in path.parent.glob("*") if file.is_file())) or "nothing"
-        raise CaseError(f"{marker.where}: no such case file; in its folder is {near}", path)
+    try:
+        path = find_path(name, folders)
+    except BadFile as error:
+        raise CaseError(f"{marker.where}: {error.what}", name) from None
     return _load_cases_unless_changed(path, path.stat().st_mtime_ns)
 
 
@@ -185,13 +187,22 @@ def build_corpus_retriever(node: Any, settings: Settings, name: str, embedder: s
 
 
 def find_corpus(where: str, start: Path, root: Path, folder_name: str, name: str) -> Path:
-    """Return the file or folder of a corpus, in the nearest folder of corpora from ``start`` up to ``root``."""
-    folder = prompt_files.find_folder(start, root, folder_name)
-    if folder is None:
-        raise UnknownName("retriever", name, (), where=f"{where}, looked in {folder_name} (no such folder)")
+    """Return the file or folder of a corpus, in the nearest folder of corpora from ``start`` up to ``root``.
+
+    Raises:
+        CorpusError: It is a link out of the folder.
+        UnknownName: There is no such corpus; names those that exist.
+    """
+    try:
+        folder = find_path(folder_name, folders_above(start, root), is_folder=True)
+    except BadFile as error:
+        raise UnknownName("retriever", name, (), where=f"{where}, {folder_name}: {error.what}") from None
     for path in (folder / f"{name}.jsonl", folder / name):
-        if path.exists() and path.resolve().is_relative_to(folder.resolve()):
-            return path
+        if path.exists() and path.is_relative_to(folder) and ".." not in path.relative_to(folder).parts:
+            try:
+                return check_inside(path, folder, "corpora")
+            except BadFile as error:
+                raise CorpusError(error.what, path) from None
     known = [path.stem if path.suffix == ".jsonl" else path.name for path in folder.iterdir()]
     raise UnknownName("retriever", name, known, where=f"{where}, looked in {path_from_root(folder, root)}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_llmops._util.user_files import folders_above
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness import markers
 from pytest_llmops.measurement import Json
@@ -57,7 +58,7 @@ def iter_parameters(
             yield "prompt", versions, versions
     marker = markers.marker_arguments(node, "cases") if "case" in wanted else None
     if marker is not None:
-        cases = markers.read_cases(marker, node.path.parent)
+        cases = markers.read_cases(marker, folders_above(node.path.parent, node.config.rootpath))
         yield "case", cases, [case.id for case in cases]
 
 

@@ -126,6 +126,8 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
         ledger=tape.open_ledger(settings) if settings.has_budget else None,
         shared_answers=shared_answers.SharedAnswers() if settings.judge_reuse else None,
         pace=rate_limit.RateLimiter(settings.judge_concurrency),
+        max_age=settings.max_age,
+        expired=settings.expired,
     )
 
 

@@ -13,7 +13,12 @@ from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, numbered_lines, read_text
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.judge_front_matter import locate_file_errors, read_share_threshold, split_judge_file
+from pytest_llmops.judges.judge_front_matter import (
+    find_judge_file,
+    locate_file_errors,
+    read_share_threshold,
+    split_judge_file,
+)
 from pytest_llmops.judges.protocol.parsing import (
     UnreadableReply,
     check_text_nonce,
@@ -207,7 +212,7 @@ class Policy(ItemsJudge):
     __slots__ = ()
 
     def __init__(self, path: str | Path, model: Model | None = None, *, pass_at: float | None = 1.0) -> None:
-        file = Path(path)
+        file = find_judge_file("policy", path)
         rules, threshold, body = _read_items_file(file, "policy", "rule", pass_at)
         prompt, origin = HERE / "compliance.md", fingerprint_parts(body)
         super().__init__("compliance", prompt, rules, KEPT_BROKEN, model, threshold, origin, file)
@@ -219,7 +224,7 @@ def read_checklist(path: str | Path, model: Model | None = None) -> Checklist:
     Raises:
         PromptError: The file cannot be read, or has no items, too many or a duplicate; with file and line.
     """
-    file = Path(path)
+    file = find_judge_file("checklist", path)
     items, threshold, _ = _read_items_file(file, "checklist", "item", 1.0)
     return Checklist(items, model, pass_at=threshold, name=file.stem, source=file)
 

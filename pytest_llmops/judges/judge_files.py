@@ -10,6 +10,7 @@ from pytest_llmops.judges.checklist import Checklist, Policy, read_checklist
 from pytest_llmops.judges.grounding import Grounding
 from pytest_llmops.judges.judge_front_matter import (
     JUDGE_KINDS,
+    find_judge_file,
     locate_file_errors,
     read_share_threshold,
     split_judge_file,
@@ -37,7 +38,7 @@ def load_judge_file(
     Raises:
         PromptError: The file cannot be read, names no kind, or is not a valid file of its kind; with file and line.
     """
-    file = Path(path)
+    file = find_judge_file("judge", path)
     with locate_file_errors("judge", file):
         text = read_text(file)
         front, _, _ = split_front_matter(quote_level_keys(text))

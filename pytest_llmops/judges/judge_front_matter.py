@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile
+from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import PromptError
 from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.prompts.front_matter import FrontMatter, read_front_matter, split_front_matter
@@ -47,6 +48,16 @@ def read_share_threshold(head: FrontMatter, default: float | None) -> float | No
     if threshold is None or not 0 <= threshold <= 1:
         raise head.bad("pass_at", "a share from 0 to 1", shorten_text(str(head.values["pass_at"]), 40))
     return threshold
+
+
+def find_judge_file(kind: str, path: str | Path) -> Path:
+    """Return the file of a judge, which is searched beside the test and in the folders above it.
+
+    Raises:
+        PromptError: There is none; lists the folders that were searched.
+    """
+    with locate_file_errors(kind, Path(path)):
+        return find_path(path)
 
 
 @contextmanager

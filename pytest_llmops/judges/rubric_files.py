@@ -34,7 +34,7 @@ from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile, json_kind, read_text
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.judge_front_matter import locate_file_errors, split_judge_file
+from pytest_llmops.judges.judge_front_matter import find_judge_file, locate_file_errors, split_judge_file
 from pytest_llmops.judges.protocol.parsing import Scale
 from pytest_llmops.measurement import Json, as_finite_float, shorten_text
 from pytest_llmops.prompts.front_matter import FrontMatter, read_params
@@ -87,7 +87,7 @@ def read_rubric(path: str | Path) -> RubricSpec:
         PromptError: The file cannot be read, has no scale, does not describe a level, has weights that do not sum
             to 1, an unknown key ...; with file and line.
     """
-    file = Path(path)
+    file = find_judge_file("rubric", path)
     with locate_file_errors("rubric", file):
         head, body, first_line = split_judge_file(quote_level_keys(read_text(file)), "rubric", RUBRIC_KEYS)
         for key in ("scale", "levels"):

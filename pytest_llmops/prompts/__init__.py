@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pytest_llmops.prompts.registry import Prompt, Prompts, find_folder, read_prompt
+from pytest_llmops.prompts.registry import Prompt, Prompts, read_prompt
 
-__all__ = ["Prompt", "Prompts", "find_folder", "read_prompt"]
+__all__ = ["Prompt", "Prompts", "read_prompt"]

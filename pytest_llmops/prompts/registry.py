@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, json_kind, read_text
+from pytest_llmops._util.user_files import check_inside
 from pytest_llmops.errors import PromptError, UnknownName, find_closest_name, format_name_list
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.front_matter import (
@@ -221,21 +222,10 @@ class Prompts:
         return self._check_inside(self.folder.joinpath(*parts))
 
     def _check_inside(self, path: Path) -> Path:
-        if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise _prompt_error(
-                f"{path.name} is a link out of the folder of prompts: expected a file below it", path
-            )
-        return path
-
-
-def find_folder(start: Path, root: Path, folder: str) -> Path | None:
-    """Return the nearest ``folder`` from ``start`` upwards to ``root``, or None.
-
-    For a start outside of the root only the start and the root are searched.
-    """
-    parents = [parent for parent in (start, *start.parents) if parent.is_relative_to(root)]
-    candidates = (parent / folder for parent in parents or (start, root))
-    return next((candidate for candidate in candidates if candidate.is_dir()), None)
+        try:
+            return check_inside(path, self.folder, "prompts")
+        except BadFile as error:
+            raise _prompt_error(error.what, path) from None
 
 
 def read_prompt(path: Path, *, name: str, version: str) -> Prompt:

@@ -23,6 +23,7 @@ from pytest_llmops._util.text_files import (
     read_json_lines,
     read_text,
 )
+from pytest_llmops._util.user_files import check_inside, find_path
 from pytest_llmops.errors import CorpusError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Chunk, Hit
@@ -169,7 +170,10 @@ def load_corpus(path: str | Path) -> tuple[Chunk, ...]:
         CorpusError: The file or folder is missing or has no chunks, a line is broken, an id is repeated or a text is
             missing; with file and line.
     """
-    place = Path(path)
+    try:
+        place = find_path(path)
+    except BadFile as error:
+        raise CorpusError(error.what, path) from None
     if place.is_dir():
         chunks, expected = _read_corpus_folder(place), "a .md or .txt file"
     else:
@@ -180,16 +184,33 @@ def load_corpus(path: str | Path) -> tuple[Chunk, ...]:
 
 
 def _read_corpus_folder(folder: Path) -> tuple[Chunk, ...]:
-    paths = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
     chunks = []
+    for name, path, text in iter_text_files(folder):
+        try:
+            chunks.append(_parse_chunk({"id": name, "text": text}))
+        except BadFile as error:
+            raise CorpusError(error.what, path, error.line) from None
+    return tuple(chunks)
+
+
+def iter_text_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
+    """Yield name, path and text of the .md and .txt files of a corpus by name, without hidden files.
+
+    Raises:
+        CorpusError: A file cannot be read, or a file or folder is a link out of the corpus.
+    """
+    __tracebackhide__ = True
+    paths = {path.relative_to(folder): path for path in folder.rglob("*")}
     for name in sorted(paths, key=lambda path: path.as_posix()):
-        if name.suffix.lower() not in TEXT_SUFFIXES or any(part.startswith(".") for part in name.parts):
+        path = paths[name]
+        if any(part.startswith(".") for part in name.parts):
             continue
         try:
-            chunks.append(_parse_chunk({"id": name.as_posix(), "text": read_text(paths[name])}))
+            check_inside(path, folder, "the corpus")
+            if path.is_file() and name.suffix.lower() in TEXT_SUFFIXES:
+                yield name.as_posix(), path, read_text(path)
         except BadFile as error:
-            raise CorpusError(error.what, paths[name], error.line) from None
-    return tuple(chunks)
+            raise CorpusError(error.what, path, error.line) from None
 
 
 def _read_corpus_file(path: Path) -> tuple[Chunk, ...]:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from pytest_llmops._util.text_files import BadFile, fingerprint_parts, read_text
+from pytest_llmops._util.text_files import BadFile, fingerprint_parts
+from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Chunk
 from pytest_llmops.retrievers.base import Searcher, to_python_scalar
-from pytest_llmops.retrievers.bm25 import TEXT_SUFFIXES, load_corpus
+from pytest_llmops.retrievers.bm25 import iter_text_files, load_corpus
 
 Time: TypeAlias = "float | int | str | dt.datetime"
 """Seconds since 1970, an aware datetime, or one as ISO 8601 text."""
@@ -143,7 +144,10 @@ def document_states(
             states[str(id_)] = _value_state(value, f"{what}: {shorten_text(str(id_), 60)}")
         return states
     if isinstance(given, (str, Path)):
-        place = Path(given)
+        try:
+            place = find_path(given)
+        except BadFile as error:
+            raise CorpusError(error.what, given) from None
         return (
             dict(_read_folder_states(place))
             if place.is_dir()
@@ -173,18 +177,8 @@ def _list_chunks(retriever: object) -> Sequence[Chunk]:
 
 def _read_folder_states(folder: Path) -> Iterator[tuple[str, DocumentState]]:
     __tracebackhide__ = True
-    paths = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
-    for name in sorted(paths, key=lambda path: path.as_posix()):
-        if name.suffix.lower() not in TEXT_SUFFIXES or any(part.startswith(".") for part in name.parts):
-            continue
-        try:
-            text = read_text(paths[name])
-        except BadFile as error:
-            raise CorpusError(error.what, paths[name], error.line) from None
-        yield (
-            name.as_posix(),
-            DocumentState(frozenset({content_fingerprint(text)}), paths[name].stat().st_mtime),
-        )
+    for name, path, text in iter_text_files(folder):
+        yield name, DocumentState(frozenset({content_fingerprint(text)}), path.stat().st_mtime)
 
 
 def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[str, DocumentState]:

@@ -108,13 +108,11 @@ def test_a_cut_is_replayed(tmp_path: Path, ask: Any) -> None:
 
 
 def test_a_connect_time_out_is_replayed_to_botocore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import urllib3.connection
-
     def never(*_args: object, **_more: object) -> None:
         raise TimeoutError("timed out")
 
     with taped(tmp_path / "a.json", "new"):
-        monkeypatch.setattr(urllib3.connection.connection, "create_connection", never)
+        monkeypatch.setattr("urllib3.util.connection.create_connection", never)
         assert ends(ask_bedrock, "http://localhost:1", LIMIT_S) is ConnectTimeoutError
         monkeypatch.undo()
     with taped(tmp_path / "a.json"):

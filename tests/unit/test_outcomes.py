@@ -29,6 +29,7 @@ from pytest_llmops import recorder
 from pytest_llmops.cassettes import outcome
 from pytest_llmops.cassettes.http import live_response
 from pytest_llmops.cassettes.outcome import Outcome
+from pytest_llmops.cassettes.response import Answer
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 
 LIMIT_S = 0.1
@@ -271,7 +272,7 @@ def write_outcome(path: Path, error: str, **more: Any) -> None:
         question = tape.make_question(
             "POST", "http://localhost:1/x", {"content-type": "application/json"}, json.dumps(BODY).encode()
         )
-        answer = live_response.Answer(0, {}, b"", 0.01, outcome=Outcome("ReadTimeout", "too slow"))
+        answer = Answer(0, {}, b"", 0.01, outcome=Outcome("ReadTimeout", "too slow"))
         tape.record(question, answer)
     document = json.loads(path.read_text())
     document["interactions"][0]["answers"]["0"][0] |= {

@@ -7,7 +7,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.errors import PromptError, UnknownName
-from pytest_llmops.prompts.registry import Prompts, find_folder
+from pytest_llmops.prompts.registry import Prompts
 
 
 def write(folder: Path, name: str, text: str | bytes) -> Path:
@@ -158,25 +158,3 @@ def test_links_out_of_the_folder_are_refused(shelf: Prompts) -> None:
     (shelf.folder / "support/answer/aliases.toml").symlink_to(outside / "aliases.toml")
     with pytest.raises(PromptError, check=check_message):
         shelf.get("support/answer")
-
-
-def test_the_folder_is_the_nearest_one_upwards(tmp_path: Path) -> None:
-    deep = tmp_path / "tests" / "unit" / "deep"
-    deep.mkdir(parents=True)
-    assert find_folder(deep, tmp_path, "prompts") is None
-    (tmp_path / "prompts").mkdir()
-    assert find_folder(deep, tmp_path, "prompts") == tmp_path / "prompts"
-    assert find_folder(deep, tmp_path / "tests", "prompts") is None
-    (tmp_path / "tests" / "prompts").mkdir()
-    assert find_folder(deep, tmp_path, "prompts") == tmp_path / "tests" / "prompts"
-    assert find_folder(tmp_path, tmp_path, "prompts") == tmp_path / "prompts"
-
-
-def test_a_start_outside_the_root_looks_in_itself_and_the_root(tmp_path: Path) -> None:
-    root, start = tmp_path / "root", tmp_path / "elsewhere" / "tests"
-    (root / "prompts").mkdir(parents=True)
-    start.mkdir(parents=True)
-    (tmp_path / "elsewhere" / "prompts").mkdir()
-    assert find_folder(start, root, "prompts") == root / "prompts"
-    (start / "prompts").mkdir()
-    assert find_folder(start, root, "prompts") == start / "prompts"

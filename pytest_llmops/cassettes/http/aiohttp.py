@@ -72,7 +72,7 @@ async def _raise_outcome(call: Call, outcome: Outcome) -> NoReturn:
     import aiohttp
 
     module = builtins if outcome.error == "TimeoutError" else aiohttp  # of ``ClientTimeout(total=...)``
-    await outcome.raise_in_task(module, call.tape, call.answer and call.answer.latency_s)
+    await outcome.raise_in_task(module, call.tape, call.answer.latency_s if call.answer else None)
 
 
 def _fail_body(response: Any, fail: Callable[[], Awaitable[NoReturn]]) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import builtins
 import http.client
 import io
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -177,10 +176,10 @@ def _make_error(real: Any, tape: Tape, answer: Answer) -> BaseException | None:
     outcome = answer.outcome
     if outcome is None or outcome.error == "IncompleteRead":
         return None
-    urllib3: Any = sys.modules.get("urllib3.connection")
-    if outcome.kind == "connect" and urllib3 is not None and isinstance(real, urllib3.HTTPConnection):
-        error: BaseException = urllib3.ConnectTimeoutError(real, outcome.text)
-        return error
+    if outcome.kind == "connect" and hasattr(real, "_new_conn"):  # of urllib3, also under another name
+        from urllib3.exceptions import ConnectTimeoutError
+
+        return ConnectTimeoutError(real, outcome.text)
     return outcome.make_exception(builtins, tape)
 
 

@@ -1,0 +1,51 @@
+"""Files that a user names: searched beside the test, in each folder above it, then in the working directory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_llmops._util import test_folders
+from pytest_llmops._util.text_files import BadFile
+
+
+def folders_above(start: Path, root: Path) -> tuple[Path, ...]:
+    """Return a folder and each folder above it up to the root; for a folder outside of the root both.
+
+    >>> [folder.as_posix() for folder in folders_above(Path("p/tests/unit"), Path("p"))]
+    ['p/tests/unit', 'p/tests', 'p']
+    """
+    return tuple(folder for folder in (start, *start.parents) if folder.is_relative_to(root)) or (start, root)
+
+
+def find_path(name: str | Path, folders: Sequence[Path] | None = None, *, is_folder: bool = False) -> Path:
+    """Return the first file or folder of that name.
+
+    Args:
+        name: A path; one that is absolute is not searched.
+        folders: The folders to search before the working directory; None: those of the running test.
+        is_folder: Whether only a folder is meant.
+
+    Raises:
+        BadFile: There is none; lists the folders that were searched.
+    """
+    if folders is None:
+        folders = test_folders[-1]() if test_folders else ()
+    for path in (*(folder / name for folder in folders), Path(name)):
+        if path.is_dir() if is_folder else path.exists():
+            return path
+    what = f"no such {'folder' if is_folder else 'file'}"
+    if folders and not Path(name).is_absolute():
+        what += f": searched {', '.join(map(str, folders))} and the working directory"
+    raise BadFile(what)
+
+
+def check_inside(path: Path, folder: Path, what: str) -> Path:
+    """Return a path below a folder.
+
+    Raises:
+        BadFile: It is a link out of the folder.
+    """
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BadFile(f"{path.name} is a link out of the folder of {what}: expected a file below it")
+    return path

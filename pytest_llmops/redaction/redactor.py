@@ -180,7 +180,8 @@ class Redactor:
             if b"%" in data:  # before decoding: a decoded "@" would look like the end of the password
                 data = _URL_CREDENTIALS.pattern.sub(_URL_CREDENTIALS.kept + MASK.encode(), data)
             data = encodings.clean_encoded(data, inner, self._mask_binary)
-        for form, mask in self._forms if encodings.has_long_word(data) else self._short:
+        # Without a secret there is no form, and the search for long words would be for nothing.
+        for form, mask in self._forms if self._forms and encodings.has_long_word(data) else self._short:
             if form in data:
                 data = data.replace(form, mask)
         for shape in find_shapes(data):

@@ -148,6 +148,9 @@ def fold_value(value: Any, depth: int = 0) -> Any:
     return value
 
 
+_PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
+
+
 def unfold_value(value: Any, blobs: Mapping[str, str]) -> Any:
     """Return the value that `fold_value` was given.
 
@@ -159,10 +162,10 @@ def unfold_value(value: Any, blobs: Mapping[str, str]) -> Any:
         return [unfold_value(element, blobs) for element in value]
     if isinstance(value, dict):
         if FOLDING_KEYS.isdisjoint(value):
-            # Most values are texts, for which a call each would be slow.
+            # Most values are plain, for which a call each would be slow.
             return {
                 key[1:] if key[:2] == "$$" else key: element
-                if type(element) is str
+                if type(element) in _PLAIN_TYPES
                 else unfold_value(element, blobs)
                 for key, element in value.items()
             }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -131,7 +131,7 @@ def _claim_response(module: Any, tape: Tape, request: Any, body: bytes) -> tuple
 
     The replay is a response, or the recorded answer of a call that failed before its response began.
     """
-    question = tape.make_question(request.method, str(request.url), request.headers, body)
+    question = tape.make_question(request.method, str(request.url), _read_headers(request), body)
     answer = tape.claim(question)
     if answer is None:
         return question, None
@@ -156,6 +156,16 @@ def _limit_silence(request: Any) -> None:
     timeouts = request.extensions.get("timeout", {})
     limit = limit_silence(timeouts.get("read"))
     request.extensions = {**request.extensions, "timeout": {**timeouts, "read": limit}}
+
+
+def _read_headers(request: Any) -> Mapping[str, str]:
+    """Return the headers with lower-case names; httpx decodes and joins them anew for every look-up."""
+    raw = request.headers.raw
+    try:
+        headers = {name.lower().decode("ascii"): value.decode("ascii") for name, value in raw}
+    except UnicodeDecodeError:
+        headers = {}
+    return headers if len(headers) == len(raw) else dict(request.headers)
 
 
 @lru_cache(maxsize=2)

@@ -147,26 +147,6 @@ def _host_and_port(url: str) -> str:
         return ""
 
 
-def url_server(url: str) -> str:
-    """Return scheme, host and port of a canonical URL.
-
-    >>> url_server("https://api.example.com/v1/chat?a=1")
-    'https://api.example.com'
-    """
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('/')[0]}"
-
-
-def url_end(url: str) -> str:
-    """Return the last part of a URL's path, with its query: vendors and proxies differ in what precedes it.
-
-    >>> url_end("https://api.example.com/v1/chat/completions?a=1/2")
-    'completions?a=1/2'
-    """
-    path, mark, query = url.partition("?")
-    return path.rpartition("/")[2] + mark + query
-
-
 def compute_key(method: str, url: str, body: bytes, rules: MatchRules = NO_RULES) -> str:
     """Return the key of a request in the form that a cassette keeps it."""
     return _hash_request(method, url, *_canonicalize_body(body), rules)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cassettes.outcome import Outcome
@@ -129,3 +130,17 @@ def answer_to_wire(answer: Answer, redactor: Redactor) -> dict[str, Any]:
         wire["outcome"] = {"error": answer.outcome.error, "text": redactor.clean_text(answer.outcome.text)}
     wire["body"] = fold_body(redactor.clean(answer.body))
     return wire
+
+
+def describe_age(wire: Mapping[str, Any], max_age: int | None) -> str:
+    """Return since when an answer is too old, or "" if it is not; the answer of an unknown day is too old.
+
+    Args:
+        wire: The answer, with the day of its recording.
+        max_age: The number of days for which an answer is good; None: for ever.
+    """
+    if max_age is None:
+        return ""
+    day = str(wire.get("recorded") or "")
+    is_young = day >= (datetime.now(UTC).date() - timedelta(days=max_age)).isoformat()
+    return "" if is_young else f"recorded on {day or 'an unknown day'}, over llm_max_age = {max_age}d"

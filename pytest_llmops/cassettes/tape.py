@@ -8,7 +8,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +15,18 @@ from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops._util.self_judging import is_error_status
 from pytest_llmops.cassettes import active_tape, drift, journal, miss, run_folder, store
-from pytest_llmops.cassettes.request_key import (
-    MatchRules,
-    Question,
-    build_question,
-    compute_key,
-    compute_stored_key,
-    url_end,
-    url_server,
+from pytest_llmops.cassettes.other_server import OtherServer
+from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question, compute_stored_key
+from pytest_llmops.cassettes.response import (
+    Answer,
+    TapeCounts,
+    answer_from_wire,
+    answer_to_wire,
+    describe_age,
 )
-from pytest_llmops.cassettes.response import Answer, TapeCounts, answer_from_wire, answer_to_wire
 from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_key
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
-from pytest_llmops.measurement import Json
+from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import Expiry, RecordMode, Settings
 from pytest_llmops.wire.body import fold_body
@@ -104,10 +102,7 @@ class Tape:
     """All requests by (key, take), and whether the last request got an answer."""
     _renamed_keys: dict[str, str] | None = None
     """Keys under the current rules to keys in the file, computed when a request is not found."""
-    _addressless_keys: dict[str, list[str]] | None = None
-    """Keys in the file by the key without the server, computed when a request is not found."""
-    _used_elsewhere: set[str] = field(default_factory=set)
-    """Keys in the file that answered requests to another server."""
+    _other_server: OtherServer | None = None
     _grants: dict[str, list[CallGrant]] = field(default_factory=dict)
     _failed: CassetteError | None = None
     _journal: journal.Journal = field(init=False)
@@ -178,9 +173,8 @@ class Tape:
             take = active_tape.current_take()
             self._got_answer[question.key, take] = False
             recorded = self._recorded_answers(question, take) if self.mode in ("none", "new") else []
-            if (place := self._given[question.key, take]) < len(recorded) and not (
-                self.max_age is not None and self._is_expired(recorded[place], question)
-            ):
+            place = self._given[question.key, take]
+            if place < len(recorded) and not self._is_expired(recorded[place], question):
                 return self._replay(recorded[place], question.key, take)
             if not recorded and self.mode in ("none", "new"):
                 elsewhere = self._claim_elsewhere(question, take)
@@ -195,20 +189,16 @@ class Tape:
             return shared_answer
 
     def _is_expired(self, wire: Mapping[str, Any], question: Question) -> bool:
-        """Return whether an answer is to be asked again; the answer of an unknown day is too old.
+        """Return whether an answer is to be asked again because it is too old.
 
         Raises:
             CassetteMiss: It is too old, and is neither replayed nor asked again.
         """
-        day = str(wire.get("recorded") or "") or "an unknown day"
-        oldest = datetime.now(UTC).date() - timedelta(days=self.max_age or 0)
-        if oldest.isoformat() <= day < "a":  # in order: too old, young, unknown
-            return False
-        if self.expired == "refresh" and self.mode == "new":
-            return True
-        text = f"recorded on {day}, over llm_max_age = {self.max_age}d"
+        text = describe_age(wire, self.max_age)
+        if not text or (self.expired == "refresh" and self.mode == "new"):
+            return bool(text)
         if self.expired == "warn":
-            self.notes += [f"an answer was {text}"] if f"an answer was {text}" not in self.notes else []
+            self._note_once(f"an answer was {text}")
             return False
         command = self.command if self.expired == "refresh" else self.command_again
         raise self.refuse(
@@ -223,36 +213,20 @@ class Tape:
         return answer
 
     def _claim_elsewhere(self, question: Question, take: str) -> Answer | None:
-        """Return the next answer to the same request at another server, if it is not recorded at this server.
-
-        Nothing is returned if several recordings fit, or if the test asks that other server too: then it compares two.
-        """
-        if self._addressless_keys is None:
-            self._addressless_keys = {}
-            for key, interaction in self._interactions.items():
-                stored = interaction.request
-                with contextlib.suppress(CassetteError):
-                    same = compute_stored_key(
-                        stored["method"], url_end(stored["url"]), stored["body"], self.rules
-                    )
-                    self._addressless_keys.setdefault(same, []).append(key)
-        same = compute_key(question.method, url_end(question.url), question.body, self.rules)
-        keys = self._addressless_keys.get(same, [])
-        if len(keys) != 1 or not isinstance(question.json, dict):
+        """Return the next answer to the same request at another server, if that is unambiguous."""
+        if self._other_server is None:
+            self._other_server = OtherServer(self._interactions, self.rules)
+        key = self._other_server.find_key(question, {key for key, _ in self._got_answer})
+        answers = self._interactions[key].answers.get(take, []) if key else []
+        place = self._given[key, take]
+        if place >= len(answers) or self._is_expired(answers[place], question):
             return None
-        key = keys[0]
-        recorded = self._interactions[key]
-        answers = recorded.answers.get(take, [])
-        asked_there = (key, take) in self._got_answer and key not in self._used_elsewhere
-        if asked_there or self._given[key, take] >= len(answers):
-            return None
-        self._used_elsewhere.add(key)
         self._got_answer[key, take] = self._got_answer[question.key, take] = True
-        there, here = url_server(recorded.request["url"]), url_server(question.url)
-        note = f"recordings of {there} answered requests to {here}; --llm-record=all asks {here}"
-        if note not in self.notes:
-            self.notes.append(note)
-        return self._replay(answers[self._given[key, take]], key, take)
+        there = shorten_text(str(self._interactions[key].request["url"]), 200)
+        self._note_once(
+            f"the recording of {there} answered {question.url}; --llm-record=all asks that address"
+        )
+        return self._replay(answers[place], key, take)
 
     def _take_shared_answer(self, question: Question, take: str, n: int) -> Answer | None:
         """Return another test's answer to the same judge call, and record it here with this tape's redactors."""
@@ -428,8 +402,9 @@ class Tape:
 
     def _compare_with_recording(self, question: Question, answer: Answer, take: str) -> None:
         """Compare a live answer with the recorded answer in its place; no file is written."""
-        if answer.is_transient:
-            self.notes.append(f"an answer with status {answer.status} was not compared")
+        if answer.is_transient or answer.outcome is not None:
+            end = answer.outcome.error if answer.outcome is not None else f"status {answer.status}"
+            self.notes.append(f"an answer with {end} was not compared")
             return
         with self._lock:
             recorded, place = self._recorded_answers(question, take), self._given[question.key, take]
@@ -443,6 +418,10 @@ class Tape:
             if difference is not None:
                 self.counts.drifted += 1
                 self.drifts.append(difference)
+
+    def _note_once(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
 
     def note_unrecorded(self, why: str) -> None:
         """Note that a live answer could not be recorded."""

@@ -75,7 +75,7 @@ def _parse_call(request: dict[str, Any], answer: dict[str, Any]) -> Call:
             method=request["method"],
             url=request["url"],
             request=request_body,
-            status=answer["status"],
+            status=answer["status"] or None,
             content_type=answer.get("headers", {}).get("content-type", ""),
             body=unfold_body(answer["body"]),
             latency_s=answer.get("latency_s"),
@@ -111,7 +111,9 @@ def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[s
     if not call.output and not call.tool_calls:
         text = unfold_body(answer["body"]).decode("utf-8", "backslashreplace")
         yield _format_field("answers", shorten_text(text, limit) if text else "nothing")
-    status = [str(call.status)]
+    status = [str(call.status or "none")]
+    if "outcome" in answer:
+        status.append(f"ended in {shorten_text(answer['outcome']['error'], 60)}")
     if call.finish_reason:
         status.append(f"finished: {shorten_text(call.finish_reason, 60)}")
     if call.streamed:

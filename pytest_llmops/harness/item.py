@@ -368,17 +368,14 @@ class Harness:
             report: pytest's report, after its own plugin has treated `xfail`.
             error: What the phase raised.
         """
-        is_expected = hasattr(report, "wasxfail")
-        if is_expected and error is not None and (find_unscored_error(error) or self._has_unscored()):
+        unscored = any(measurement.status == "errored" for measurement in self.recorder.measurements)
+        if hasattr(report, "wasxfail") and error is not None and (unscored or find_unscored_error(error)):
             del report.wasxfail
             report.outcome = "failed"
         if report.when == "call":  # the report of the test itself comes after those of its subtests
             self.passed = report.passed
             # A test that an `xfail` expects to fail must not hide a miss that it caught.
             self.reports_caught = report.passed or hasattr(report, "wasxfail") or error is None
-
-    def _has_unscored(self) -> bool:
-        return any(measurement.status == "errored" for measurement in self.recorder.measurements)
 
     def has_results(self) -> bool:
         """Return whether there is anything to report."""

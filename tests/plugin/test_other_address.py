@@ -38,7 +38,7 @@ def test_a_recording_of_another_server_answers_with_a_note(
     replayed = project.run(workers=workers)
     assert replayed.outcomes == {"passed": 1}
     (note,) = replayed.run.notes
-    assert "http://loopback" in note
+    assert "http://loopback/v1" in note
     assert "https://api.openai.com" in note
     assert "1 replayed" in replayed.text
     assert "0 stale" in replayed.text

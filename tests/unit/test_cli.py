@@ -437,6 +437,19 @@ def test_show(run: Run, project: Path) -> None:
     assert all(line.isprintable() for line in out)
 
 
+def test_show_says_how_a_call_without_an_answer_ended(run: Run, project: Path) -> None:
+    written(project / "a.yaml", cassette((request(json.dumps(CHAT)), response(json.dumps(REPLY)))))
+    import_cassette(project / "a.yaml", project / "a.json", Redactor())
+    document = json.loads((project / "a.json").read_text())
+    outcome = {"error": "ReadTimeout", "text": "too slow"}
+    ended = {"status": 0, "headers": {}, "outcome": outcome, "body": {"text": ""}}
+    document["interactions"][0]["answers"]["0"] = [ended]
+    (project / "a.json").write_text(json.dumps(document))
+    status, out, err = run("cassettes", "show", "a.json")
+    assert (status, err) == (0, [])
+    assert "  status  none, ended in ReadTimeout" in out
+
+
 def test_show_one_at_length(run: Run, project: Path) -> None:
     long = "word " * 200
     merged(project / "a.json", entry(1, long), entry(2, "other"))

@@ -190,7 +190,7 @@ def _send_request(stub: Any, extra: dict[str, Any], *, is_live: bool = False) ->
         real.connect(*connect[0], **connect[1])
     place = stub._url(request.uri)  # noqa: SLF001 -- vcrpy's
     real.request(request.method, place, body=request.body_bytes, headers=request.headers, **extra)
-    if is_live:
+    if is_live and real.sock is not None:
         # urllib3 gives its socket the connection's time limit before it reads.
         own = real.timeout if isinstance(real.timeout, (int, float)) else real.sock.gettimeout()
         real.timeout = live_response.limit_silence(own)

@@ -141,8 +141,8 @@ class LiveAnswer:
         if not self.open:
             return
         outcome = Outcome.from_exception(error, began=bool(status))
-        silent_s = time.perf_counter() - self._last
-        if outcome is not None and outcome.kind == "read" and silent_s > SILENCE_LIMIT_S - TIMER_ERROR_S:
+        is_silent = time.perf_counter() - self._last > SILENCE_LIMIT_S - TIMER_ERROR_S
+        if is_silent and outcome is not None and outcome.kind == "read" and not self.was_left:
             self._end(0, {}, b"")
             raise self._tape.refuse(
                 f"the server at {self._question.address} sent no byte for {SILENCE_LIMIT_S:g} s"

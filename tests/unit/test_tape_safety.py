@@ -241,4 +241,4 @@ def test_a_journal_of_another_run_may_be_merged_while_this_one_reads(
     monkeypatch.setattr(store, "find_abandoned_journals", raced)
     assert set(store.load_with_journals(path)) == {"key-1"}
     assert not waiting.exists()
-    assert answer("answer 1") == store.load_cassette(path)["key-1"].answers["0"][0]
+    assert answer("answer 1").items() <= store.load_cassette(path)["key-1"].answers["0"][0].items()

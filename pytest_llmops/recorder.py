@@ -277,6 +277,10 @@ def set_purpose(name: str) -> Iterator[None]:
         _purpose.reset(token)
 
 
+LIMITED_PURPOSES = ("judge", "embedder")
+"""Purposes of calls that may take ``llm_timeout``; the calls of the application are its own."""
+
+
 def current_purpose() -> str:
     """Return whom the calls made here serve: ``app``, ``judge`` or ``embedder``."""
     return _purpose.get()

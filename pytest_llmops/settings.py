@@ -116,6 +116,10 @@ class Settings:
         option_values.parse_positive_count, 8, "live calls of judges at the same time, over all the workers of the run", flag="--llm-judge-concurrency",
         metavar="N", ini="int",
     )  # fmt: skip
+    timeout: float = _declare_option(
+        option_values.parse_seconds, 120.0, "seconds that a call of a judge or an embedder may take, with its retries; then the answer is unscored",
+        ini="float",
+    )  # fmt: skip
     judge_reuse: bool = _declare_option(
         option_values.parse_bool, True, "reuse a reply to a judge within the run: another test with the same request gets it without a new call",
         ini="bool",

@@ -137,13 +137,27 @@ def parse_json_path(value: object) -> str:
 
 def parse_money(value: object) -> float:
     """Read an amount of US dollars."""
-    try:
-        amount = float(value) if isinstance(value, (str, int, float)) else math.nan
-    except ValueError:
-        amount = math.nan
-    if isinstance(value, bool) or not 0 <= amount < math.inf:
+    amount = _read_number(value)
+    if not 0 <= amount < math.inf:
         raise ValueError("an amount of US dollars, 0 or more (2.50)")
     return amount
+
+
+def parse_seconds(value: object) -> float:
+    """Read a number of seconds above 0."""
+    seconds = _read_number(value)
+    if not 0 < seconds < math.inf:
+        raise ValueError("a number of seconds above 0")
+    return seconds
+
+
+def _read_number(value: object) -> float:
+    try:
+        return (
+            float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
+        )
+    except ValueError:
+        return math.nan
 
 
 def parse_count(value: object) -> int:

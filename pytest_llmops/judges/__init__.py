@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pytest_llmops.judges.pairwise import Pairwise as Pairwise
     from pytest_llmops.judges.pairwise import win_rate as win_rate
     from pytest_llmops.judges.panel import Panel as Panel
+    from pytest_llmops.judges.protocol.parsing import read_reply as read_reply
+    from pytest_llmops.judges.protocol.reply import Reply as Reply
+    from pytest_llmops.judges.protocol.reply_form import ReplyForm as ReplyForm
+    from pytest_llmops.judges.protocol.reply_form import Scale as Scale
     from pytest_llmops.judges.repeatability import noise as noise
     from pytest_llmops.judges.rubric import Rubric as Rubric
     from pytest_llmops.judges.rubric import answer_relevance as answer_relevance
@@ -28,12 +32,16 @@ _HOMES = {
     "Pairwise": "pairwise",
     "Panel": "panel",
     "Policy": "checklist",
+    "Reply": "protocol.reply",
+    "ReplyForm": "protocol.reply_form",
     "Rubric": "rubric",
+    "Scale": "protocol.reply_form",
     "answer_relevance": "rubric",
     "context_relevance": "checklist",
     "load_judge_file": "judge_files",
     "noise": "repeatability",
     "quality": "rubric",
+    "read_reply": "protocol.parsing",
     "win_rate": "pairwise",
 }
 

@@ -19,25 +19,15 @@ from pytest_llmops.judges.judge_front_matter import (
     read_share_threshold,
     split_judge_file,
 )
-from pytest_llmops.judges.protocol.parsing import (
-    UnreadableReply,
-    check_text_nonce,
-    describe_missing_verdict,
-    find_verdict_object,
-    quote_shortened,
-    read_json_reason,
-    read_text_reason,
-)
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
     PromptedJudge,
-    ReplySpec,
     check_passages,
     is_contentless,
     is_only_opener,
-    strict_object_schema,
     why_too_long,
 )
+from pytest_llmops.judges.protocol.reply_form import ReplyForm
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Model, Verdict
 
@@ -86,8 +76,8 @@ class ItemsJudge(PromptedJudge):
     @property
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, items, reply formats, parser and model."""
-        spec = self._reply_spec(self.items or ("item",))
-        return self._hash_version(spec, list(self.items), dict(self.answers), self.origin)
+        form = self._reply_form(self.items or ("item",))
+        return self._hash_version(form, list(self.items), dict(self.answers), self.origin)
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
@@ -120,42 +110,25 @@ class ItemsJudge(PromptedJudge):
         data: dict[str, Json] = {"question": question, "contexts": list[Json](passages)}
         if self.items:
             data = {"question": question, "reference": reference, **data, "answer": answer or "(nothing)"}
-        reply = self.prompter.ask(data, self._reply_spec(items))
+        reply = self.prompter.ask(data, self._reply_form(items))
         if reply.value is None:
             return Verdict(low=0.0, high=1.0, error=reply.error, raw=reply.raw)
-        given, reason = reply.value
-        counts = {item: self.answers[given_answer] for item, given_answer in zip(items, given, strict=True)}
+        given = reply.value.answers.values()
+        counts = {item: self.answers[answer] for item, answer in zip(items, given, strict=True)}
         counted = {item: float(count) for item, count in counts.items() if count is not None}
         if not counted:
             return Verdict(low=0.0, high=1.0, error="no item counts: none of them applies", raw=reply.raw)
         score = sum(counted.values()) / len(counted)
-        return Verdict(score=score, low=0.0, high=1.0, reason=reason, dimensions=counted, raw=reply.raw)
+        return Verdict(
+            score=score, low=0.0, high=1.0, reason=reply.value.reason, dimensions=counted, raw=reply.raw
+        )
 
     def _create_prompter(self) -> JudgePrompter:
         listed = "\n".join(f"{number}. {item}" for number, item in enumerate(self.items, start=1))
         return JudgePrompter(self.name, self.file, self.model, {"criteria": listed} if self.items else {})
 
-    def _reply_spec(self, items: Sequence[str]) -> ReplySpec[tuple[list[str], str]]:
-        numbers = [str(number) for number in range(1, len(items) + 1)]
-        answer_schema: Json = {"type": "string", "enum": list(self.answers)}
-        fields: dict[str, Json] = {"items": strict_object_schema(dict.fromkeys(numbers, answer_schema))}
-        either = " or ".join(self.answers)
-        either_quoted = " or ".join(f'"{answer}"' for answer in self.answers)
-        sample_items = ", ".join(f'"{number}": {either_quoted}' for number in numbers)
-        sample = ", ".join(f"{number} {either}" for number in numbers)
-        return ReplySpec(
-            bounded=fields,
-            plain=fields,
-            sample={"items": f"{{{sample_items}}}"},
-            words=f"Answer every number with {either}.",
-            line=(
-                f"Reply with one line and nothing else: Items: {sample}; Nonce: {{nonce}}, Reason: one sentence. "
-                f"Answer every number with {either}."
-            ),
-            read=lambda text, nonce, _structured: parse_items_reply(
-                text, numbers, tuple(self.answers), nonce
-            ),
-        )
+    def _reply_form(self, items: Sequence[str]) -> ReplyForm:
+        return ReplyForm(names=self.answers, items=[str(number) for number in range(1, len(items) + 1)])
 
 
 class Checklist(ItemsJudge):
@@ -281,64 +254,3 @@ def _parse_list(text: str, first_line: int, what: str) -> tuple[str, ...]:
     if not 0 < len(items) <= MAX_ITEMS:
         raise BadFile(f"expected 1 to {MAX_ITEMS} {what}s, each an item of a list (- ...), got {len(items)}")
     return tuple(items)
-
-
-def parse_items_reply(
-    text: str, numbers: Sequence[str], answers: Sequence[str], nonce: str = ""
-) -> tuple[list[str], str]:
-    """Return the answer to each number in a judge's reply, and the reason.
-
-    Args:
-        text: The reply: JSON with ``items``, or ``Items: 1 yes, 2 no; Reason: ...``.
-        numbers: The items to answer, once each.
-        answers: The possible answers.
-        nonce: What the verdict must repeat; empty: no nonce is required.
-
-    Raises:
-        UnreadableReply: A number has no answer, two answers or an unknown answer; or the reason or the nonce is missing.
-
-    >>> parse_items_reply("Items: 1 yes, 2 no; Reason: no date.", ["1", "2"], ["yes", "no"])
-    (['yes', 'no'], 'no date')
-    """
-    verdict, prose = find_verdict_object(text, "items", nonce)
-    if verdict is None:
-        return _parse_items_text(prose, numbers, answers, nonce)
-    items = verdict["items"]
-    if not isinstance(items, Mapping):
-        raise UnreadableReply("items is no object")
-    return [_parse_item_answer(number, items.get(number), answers) for number in numbers], read_json_reason(
-        verdict
-    )
-
-
-def _parse_item_answer(number: str, value: object, answers: Sequence[str]) -> str:
-    if value is None:
-        raise UnreadableReply(f"item {number} is missing")
-    folded = value.strip().casefold() if isinstance(value, str) else ""
-    if folded not in answers:
-        raise UnreadableReply(
-            f"item {number} is {quote_shortened(str(value), 40)}: expected {' or '.join(answers)}"
-        )
-    return folded
-
-
-_ITEMS = re.compile(
-    r"^[ \t*_`#-]{0,12}items[*_`]{0,3}\s{0,3}[:=](?P<rest>.*?)(?=;|\bnonce\b|\breason\b|\Z)",
-    re.IGNORECASE | re.MULTILINE | re.DOTALL,
-)
-_PAIR = re.compile(r"(?<![\w.])(?P<number>\d{1,3})[\s:.)=-]{1,4}(?P<answer>[a-z]+)", re.IGNORECASE)
-
-
-def _parse_items_text(
-    prose: str, numbers: Sequence[str], answers: Sequence[str], nonce: str
-) -> tuple[list[str], str]:
-    lists = list(_ITEMS.finditer(prose))
-    if not lists:
-        raise UnreadableReply(describe_missing_verdict(prose, "items and the reason"))
-    given: dict[str, str] = {}
-    for match in (pair for each in lists for pair in _PAIR.finditer(each["rest"])):
-        if given.setdefault(match["number"], match["answer"].casefold()) != match["answer"].casefold():
-            raise UnreadableReply(f"different verdicts in one reply: item {match['number']} stands twice")
-    check_text_nonce(prose, nonce)
-    item_answers = [_parse_item_answer(number, given.get(number), answers) for number in numbers]
-    return item_answers, read_text_reason(_ITEMS.sub(" ", prose), nonce)

@@ -6,27 +6,33 @@ So each pair is judged twice, and a verdict that follows the position and not th
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.protocol.labels import Choices
+from pytest_llmops.judges.protocol.logprobs import LOGPROB_PARAMS
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
     PromptedJudge,
-    ReplySpec,
     check_passages,
     is_contentless,
     why_too_long,
 )
+from pytest_llmops.judges.protocol.reply_form import ReplyForm
 from pytest_llmops.measurement import Json
 from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.protocols import Model
 
 Winner: TypeAlias = Literal["first", "second", "tie"]
 WINNER_BY_NAME: dict[str, Winner] = {"A": "first", "B": "second", "tie": "tie"}
+WINNER_FORM = ReplyForm(
+    names={"A": 1.0, "B": 0.0, "tie": 0.5},
+    spellings={"A": ("answer A", "answer_a"), "B": ("answer B", "answer_b")},
+    field="winner",
+)
 SWAPPED_WINNER: dict[Winner, Winner] = {"first": "second", "second": "first", "tie": "tie"}
 DEFAULT_CRITERIA = (
     "the one that answers the question better: right facts first, then complete, then without padding"
@@ -46,6 +52,8 @@ class Preference:
         error: Why there is no winner.
         raw: Both raw replies.
         prescreened: Decided without a model, as an answer has no content, or both are the same.
+        share: The probability that the first answer is better plus half that of a tie, the mean of both orders; None
+            unless the judge is ``weighted``.
     """
 
     winner: Winner | None = None
@@ -55,6 +63,7 @@ class Preference:
     error: str = ""
     raw: str = ""
     prescreened: bool = False
+    share: float | None = None
 
     @property
     def score(self) -> float | None:
@@ -79,6 +88,8 @@ class WinRate:
         inconsistent: Pairs in which the two orders disagreed; they are ties.
         first_place: Of all verdicts that named a winner, the share in which it was the answer shown first:
             0.5 without a position bias; None if no model was called.
+        soft_rate: Mean of the shares of weighted verdicts, 0 to 1; None without any.
+        soft_error: Its standard error; None for fewer than two.
     """
 
     wins: int
@@ -90,6 +101,8 @@ class WinRate:
     low: float | None
     high: float | None
     first_place: float | None
+    soft_rate: float | None = None
+    soft_error: float | None = None
 
 
 @dataclass(slots=True)
@@ -101,17 +114,19 @@ class Pairwise(PromptedJudge):
         model: The judge model; None: that of the run's settings, as the running test sees it.
         name: Of the judge and its measurements.
         source: The user's judge file.
+        weighted: Whether each verdict has a ``share`` by log-probabilities; a server that gives none gives no verdict.
     """
 
     criteria: str = DEFAULT_CRITERIA
     model: Model | None = None
     name: str = "pairwise"
     source: Path | None = field(default=None, kw_only=True)
+    weighted: bool = field(default=False, kw_only=True)
 
     @property
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, criteria, reply formats, parser and model."""
-        return self._hash_version(WINNER_REPLY_SPEC)
+        return self._hash_version(WINNER_FORM, *(["weighted"] if self.weighted else []))
 
     def compare(
         self,
@@ -144,7 +159,7 @@ class Pairwise(PromptedJudge):
             "contexts": list[Json](passages),
         }
         straight, swapped = (
-            self.prompter.ask({**data, "answer_a": a, "answer_b": b}, WINNER_REPLY_SPEC)
+            self.prompter.ask({**data, "answer_a": a, "answer_b": b}, WINNER_FORM, weighted=self.weighted)
             for a, b in ((first, second), (second, first))
         )
         raw = f"in order: {straight.raw}\n\nswapped: {swapped.raw}"
@@ -153,49 +168,30 @@ class Pairwise(PromptedJudge):
                 ("in order", straight.error) if straight.value is None else ("swapped", swapped.error)
             )
             return Preference(error=f"{which}: {why}", raw=raw)
-        (first_winner, reason), (second_winner, _) = straight.value, swapped.value
-        second_winner = SWAPPED_WINNER[second_winner]
+        first_winner = WINNER_BY_NAME[straight.value.name]
+        second_winner = SWAPPED_WINNER[WINNER_BY_NAME[swapped.value.name]]
+        shares = [straight.value.score or 0.0, 1 - (swapped.value.score or 0.0)]
         return Preference(
             winner=first_winner if first_winner == second_winner else "tie",
             straight=first_winner,
             swapped=second_winner,
-            reason=reason,
+            reason=straight.value.reason,
             raw=raw,
+            share=statistics.fmean(shares) if self.weighted else None,
         )
 
     def _create_prompter(self) -> JudgePrompter:
         if not self.criteria.strip():
             raise UsageError(f"judge {self.name}: expected criteria in plain words, got nothing")
         file = Path(__file__).with_name("pairwise.md")
-        return JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()})
-
-
-_CHOICES = Choices({"A": ("answer A", "answer_a"), "B": ("answer B", "answer_b"), "tie": ()}, key="winner")
-_WINNER_SCHEMA: dict[str, Json] = {"winner": {"type": "string", "enum": list(WINNER_BY_NAME)}}
-
-
-def _read_winner(text: str, nonce: str, _structured: bool) -> tuple[Winner, str]:  # noqa: FBT001 -- as `ReplySpec.read` has it
-    name, reason = _CHOICES.read(text, nonce)
-    return WINNER_BY_NAME[name], reason
-
-
-WINNER_REPLY_SPEC = ReplySpec(
-    bounded=_WINNER_SCHEMA,
-    plain=_WINNER_SCHEMA,
-    sample={"winner": '"A" or "B" or "tie"'},
-    words="The winner is A, B, or tie if neither is better.",
-    line=(
-        "Reply with one line and nothing else: Winner: A or B or tie, Nonce: {nonce}, Reason: one sentence. "
-        "Give tie if neither is better."
-    ),
-    read=_read_winner,
-)
+        params = LOGPROB_PARAMS if self.weighted else {}
+        return JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()}, params)
 
 
 def win_rate(preferences: Sequence[Preference]) -> WinRate:
     """Return how often the first answer wins, with its 95 % interval.
 
-    Without preferences every rate is None.
+    Without preferences every rate is None. In the soft rate a pair without a share counts by its winner.
 
     >>> result = win_rate([Preference(winner="first"), Preference(winner="tie"), Preference(error="?")])
     >>> result.rate, result.unscored
@@ -210,6 +206,9 @@ def win_rate(preferences: Sequence[Preference]) -> WinRate:
         for winner, first_answer in ((preference.straight, "first"), (preference.swapped, "second"))
         if winner in ("first", "second")
     ]
+    scored = [preference for preference in preferences if preference.score is not None]
+    weighted = any(preference.share is not None for preference in scored)
+    shares = [each.share if each.share is not None else each.score or 0.0 for each in scored if weighted]
     low, high = wilson_interval(sum(scores), len(scores), Z_95) if scores else (None, None)
     return WinRate(
         wins=scores.count(1.0),
@@ -221,4 +220,6 @@ def win_rate(preferences: Sequence[Preference]) -> WinRate:
         low=low,
         high=high,
         first_place=sum(shown_first) / len(shown_first) if shown_first else None,
+        soft_rate=statistics.fmean(shares) if shares else None,
+        soft_error=statistics.stdev(shares) / len(shares) ** 0.5 if len(shares) > 1 else None,
     )

@@ -12,24 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.protocol.labels import Choices
-from pytest_llmops.judges.protocol.logprobs import LOGPROB_PARAMS, apply_expected_score
-from pytest_llmops.judges.protocol.parsing import Scale, UnreadableReply, parse_score_reply
+from pytest_llmops.judges.protocol.logprobs import LOGPROB_PARAMS
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
     PromptedJudge,
-    ReplySpec,
     check_passages,
     is_contentless,
     is_only_opener,
-    strict_object_schema,
     why_too_long,
 )
+from pytest_llmops.judges.protocol.reply import Reply
+from pytest_llmops.judges.protocol.reply_form import ReplyForm, Scale
 from pytest_llmops.judges.rubric_files import RubricSpec, read_rubric
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict
-
-MAX_ENUM = 20  # up to this many whole scores, a schema lists each of them
 
 QUALITY = RubricSpec(
     name="quality",
@@ -124,7 +120,7 @@ class Rubric(PromptedJudge):
         """Hash of everything that determines a verdict: prompt, scale, reply formats, parser and model."""
         spec = self.spec
         scale = [dict(spec.scale.weights), dict(spec.names), spec.weighted]
-        return self._hash_version(self._reply_spec(), scale, params=dict(spec.params))
+        return self._hash_version(self._reply_form(), scale, params=dict(spec.params))
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
@@ -167,75 +163,23 @@ class Rubric(PromptedJudge):
             "answer": answer,
         }
         nonce_of = [question, reference, answer, *([passages] if passages else [])]
-        reply = self.prompter.ask(data, self._reply_spec(), nonce_of=nonce_of)
-        if reply.value is None:
-            return Verdict(low=scale.low, high=scale.high, error=reply.error, raw=reply.raw)
-        verdict = replace(reply.value, raw=reply.raw)
-        return verdict if not self.spec.weighted else apply_expected_score(verdict, reply.completion)
+        reply = self.prompter.ask(data, self._reply_form(), nonce_of=nonce_of, weighted=self.spec.weighted)
+        value = reply.value or Reply(error=reply.error)
+        return Verdict(
+            score=value.score,
+            low=scale.low,
+            high=scale.high,
+            reason=value.reason,
+            error=value.error,
+            raw=reply.raw,
+            dimensions=value.dimensions,
+            confidence=value.confidence,
+        )
 
     def _create_prompter(self) -> JudgePrompter:
         spec = self.spec
         params = {**spec.params, **(LOGPROB_PARAMS if spec.weighted else {})}
         return JudgePrompter(spec.name, spec.file, self.model, spec.values, params, spec.model)
 
-    def _reply_spec(self) -> ReplySpec[Verdict]:
-        return name_reply_spec(self.spec.names) if self.spec.names else score_reply_spec(self.spec.scale)
-
-
-def score_reply_spec(scale: Scale) -> ReplySpec[Verdict]:
-    """Return the form of a reply that holds a score, or a score for each dimension."""
-    ends = f"from {scale.low:g} to {scale.high:g}"
-    is_whole = float(scale.low).is_integer() and float(scale.high).is_integer()
-    number = "a whole number" if is_whole else "a number"
-    kind = "integer" if is_whole else "number"
-    low, high = (int(scale.low), int(scale.high)) if is_whole else (scale.low, scale.high)
-    # A list of the scores: all providers' strict schemas support enums, but only some support limits.
-    listed: dict[str, Json] = {}
-    if is_whole and high - low < MAX_ENUM:
-        listed = {"enum": list(range(int(low), int(high) + 1))}
-    of = f", the mean of {', '.join(scale.weights)}" if scale.weights else ""
-    line = (
-        "Reply with one line and nothing else: Score: n, Nonce: {nonce}, Reason: one sentence. "
-        f"n is {number} {ends}{of}."
-    )
-    key = "dimensions" if scale.weights else "score"
-    sample_scores = ", ".join(f'"{name}": n' for name in scale.weights)
-
-    def fields(score: Json) -> dict[str, Json]:
-        return {key: strict_object_schema(dict.fromkeys(scale.weights, score)) if scale.weights else score}
-
-    def read(text: str, nonce: str, structured: bool) -> Verdict:  # noqa: FBT001 -- as `ReplySpec.read` has it
-        verdict = parse_score_reply(text, scale if structured else replace(scale, weights={}), nonce=nonce)
-        if verdict.error:
-            raise UnreadableReply(verdict.error)
-        return verdict
-
-    return ReplySpec(
-        bounded=fields({"type": kind, "minimum": low, "maximum": high}),
-        plain=fields({"type": kind, **listed}),
-        sample={key: f"{{{sample_scores}}}" if scale.weights else "n"},
-        words=f"Each n is {number} {ends}.",
-        line=line,
-        read=read,
-    )
-
-
-def name_reply_spec(names: Mapping[str, float]) -> ReplySpec[Verdict]:
-    """Return the form of a reply that is a name out of several, each with its score."""
-    choices = Choices(dict.fromkeys(names, ()))
-    low, high = min(names.values()), max(names.values())
-    verdict_schema: dict[str, Json] = {"verdict": {"type": "string", "enum": list(names)}}
-    either = " or ".join(names)
-
-    def read(text: str, nonce: str, _structured: bool) -> Verdict:  # noqa: FBT001 -- as `ReplySpec.read` has it
-        name, reason = choices.read(text, nonce)
-        return Verdict(score=float(names[name]), low=float(low), high=float(high), reason=reason)
-
-    return ReplySpec(
-        bounded=verdict_schema,
-        plain=verdict_schema,
-        sample={"verdict": " or ".join(f'"{name}"' for name in names)},
-        words=f"The verdict is {either}.",
-        line=f"Reply with one line and nothing else: Verdict: {either}, Nonce: {{nonce}}, Reason: one sentence.",
-        read=read,
-    )
+    def _reply_form(self) -> ReplyForm:
+        return ReplyForm(names=self.spec.names) if self.spec.names else ReplyForm(scale=self.spec.scale)

@@ -35,7 +35,7 @@ from pathlib import Path
 from pytest_llmops._util.text_files import BadFile, json_kind, read_text
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.judge_front_matter import find_judge_file, locate_file_errors, split_judge_file
-from pytest_llmops.judges.protocol.parsing import Scale
+from pytest_llmops.judges.protocol.reply_form import Scale
 from pytest_llmops.measurement import Json, as_finite_float, shorten_text
 from pytest_llmops.prompts.front_matter import FrontMatter, read_params
 
@@ -117,7 +117,7 @@ def read_rubric(path: str | Path) -> RubricSpec:
             names=names,
             model=head.text("model"),
             params=read_params(head),
-            weighted=_parse_weighted_flag(head, names, dimensions),
+            weighted=_parse_weighted_flag(head, dimensions),
             source=file,
         )
 
@@ -219,14 +219,12 @@ def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], low: float, hi
     return threshold
 
 
-def _parse_weighted_flag(
-    head: FrontMatter, names: Mapping[str, float], dimensions: Mapping[str, object]
-) -> bool:
+def _parse_weighted_flag(head: FrontMatter, dimensions: Mapping[str, object]) -> bool:
     value = head.values.get("weighted", False)
     if not isinstance(value, bool):
         raise head.bad("weighted", "true or false", f"{json_kind(value)} {shorten_text(str(value), 40)}")
-    if value and (names or dimensions):
-        raise head.bad("weighted", "one score in numbers to weight", "names or dimensions")
+    if value and dimensions:
+        raise head.bad("weighted", "one score to weight", "dimensions")
     return value
 
 

@@ -147,7 +147,7 @@ def _send_request(client: Any, model: str, request: Mapping[str, Any]) -> Any:
     __tracebackhide__ = True
     return sdk_calls.call_sdk(
         _import_sdk(),
-        lambda: client.messages.with_raw_response.create(model=model, **request),
+        lambda **limit: client.messages.with_raw_response.create(model=model, **{**limit, **request}),
         model,
         client,
     )

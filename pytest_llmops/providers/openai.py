@@ -65,16 +65,23 @@ class OpenAIModel:
         return openai_replies.read_completion(raw, client, api=self.api, latency_s=latency_s)
 
     def _create(
-        self, client: Any, model: str, conversation: Sequence[Message], params: Mapping[str, Json]
+        self,
+        client: Any,
+        model: str,
+        conversation: Sequence[Message],
+        params: Mapping[str, Json],
+        **limit: Any,
     ) -> Any:
         messages = [{"role": message.role, "content": message.content} for message in conversation]
         if self.api == "responses":
             # Compatible servers recognize an assistant's message by its type alone.
             items = [{"type": "message", **message} for message in messages]
             return client.responses.with_raw_response.create(
-                model=model, input=items, **openai_replies.to_responses_params(params)
+                model=model, input=items, **{**limit, **openai_replies.to_responses_params(params)}
             )
-        return client.chat.completions.with_raw_response.create(model=model, messages=messages, **params)
+        return client.chat.completions.with_raw_response.create(
+            model=model, messages=messages, **{**limit, **params}
+        )
 
 
 def new_client(base_url: str) -> Any:
@@ -102,7 +109,7 @@ def _shared_client(key: str, server: str) -> Any:
     return openai.OpenAI(api_key=key, base_url=server or None)
 
 
-def _call_openai(create: Callable[[], Any], model: str, client: Any) -> Any:
+def _call_openai(create: Callable[..., Any], model: str, client: Any) -> Any:
     __tracebackhide__ = True
     import openai
 

@@ -86,7 +86,7 @@ def read_completion(raw: Any, client: Any, *, api: Api, latency_s: float) -> Com
 
 def _read_chat(reply: Any, client: Any) -> Completion:
     if not getattr(reply, "choices", None):
-        raise gateway_error(reply, client) or invalid_reply_error("holds no choice", reply, client=client)
+        raise gateway_error(reply, client) or invalid_reply_error("holds no choice", client=client)
     choice = reply.choices[0]
     calls = tuple(
         ToolCall(

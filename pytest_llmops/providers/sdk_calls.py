@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,12 +49,12 @@ def resolve_call(
     return name, conversation, merged
 
 
-def call_sdk(sdk: Any, create: Callable[[], Any], model: str, client: Any) -> Any:
-    """Call an SDK and return its result.
+def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> Any:
+    """Call an SDK and return its result; a judge or an embedder waits for at most ``llm_timeout``, retries included.
 
     Args:
         sdk: Its module.
-        create: The call.
+        create: The call; it takes ``timeout``.
         model: The model's name, for the error.
         client: The client of the call; its keys are masked in errors.
 
@@ -63,10 +65,17 @@ def call_sdk(sdk: Any, create: Callable[[], Any], model: str, client: Any) -> An
     __tracebackhide__ = True
     name = sdk.__name__
     base = sdk.APIError.__base__  # OpenAIError, AnthropicError
+    limit_s = recorder.current_settings().timeout if _is_limited() else None
+    limit = {} if limit_s is None else {"timeout": _deadline_class(sdk.Timeout)(limit_s)}
     try:
-        return create()
-    except sdk.APITimeoutError:
-        step = "ask less, or raise the client's timeout"
+        return create(**limit)
+    except (sdk.APITimeoutError, TimeoutError):
+        own = (
+            "raise the client's timeout"
+            if limit_s is None
+            else f"raise llm_timeout in the ini ({limit_s:g} s)"
+        )
+        step = f"ask less, or {own}"
         raise model_error(model, client, "timeout", f"took too long to answer; {step}") from None
     except sdk.APIConnectionError as error:
         problem = f"could not be reached ({error.__cause__ or error})"
@@ -87,6 +96,30 @@ def call_sdk(sdk: Any, create: Callable[[], Any], model: str, client: Any) -> An
     except ValueError as error:  # a value that no header, URL or JSON can hold; the text may quote the key
         reason = str(error) if "Streaming is required" in str(error) else type(error).__name__
         raise model_error(model, client, "request", f"could not be called ({reason})") from None
+
+
+def _is_limited() -> bool:
+    return recorder.current_purpose() in recorder.LIMITED_PURPOSES
+
+
+@lru_cache(maxsize=4)
+def _deadline_class(timeout: Any) -> Any:
+    class Deadline(timeout):  # type: ignore[misc]  # the class is a parameter
+        """What is left of a time limit: the SDK reads it before each attempt, so that retries do not multiply it."""
+
+        def __init__(self, seconds: float) -> None:
+            self._end = time.monotonic() + seconds
+
+        @property
+        def left_s(self) -> float:
+            left = self._end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            return left
+
+        connect = read = write = pool = left_s
+
+    return Deadline
 
 
 _STARRED_KEY = re.compile(r"\S*\*{3,}\S*")

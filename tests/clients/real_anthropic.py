@@ -60,7 +60,7 @@ class Claude(StubServer):
         assert seen.path == "/v1/messages"
         if why := self.refuses(seen.json):
             return refusal(400, why)
-        nonce = re.search(r"<data-([0-9a-f]{8})>", seen.body.decode())
+        nonce = re.search(r"<data-([0-9a-f]{32})>", seen.body.decode())
         if nonce is None:
             return json_reply(said(f"echo of {seen.json['messages'][-1]['content']}"))
         verdict = {"nonce": nonce[1], "reason": "because", "dimensions": SCORES}

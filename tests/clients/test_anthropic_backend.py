@@ -56,7 +56,7 @@ def test_answer(llm, judge):
 class Claude(StubServer):
     def answer(self, seen: Seen) -> Reply:
         self.seen.append(seen)
-        nonce = re.search(r"<data-([0-9a-f]{8})>", seen.body.decode())
+        nonce = re.search(r"<data-([0-9a-f]{32})>", seen.body.decode())
         dimensions = {"accuracy": 9, "fluency": 9, "relevance": 9}
         text = "Paris."
         if nonce is not None:

@@ -14,7 +14,7 @@ from support.messages import check_message
 from support.strategies import scale_examples
 
 from pytest_llmops.errors import ModelError
-from pytest_llmops.judges.protocol.parsing import Scale, parse_score_reply
+from pytest_llmops.judges import Reply, ReplyForm, Scale, read_reply
 from pytest_llmops.judges.rubric import Rubric, quality
 from pytest_llmops.protocols import Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
@@ -22,11 +22,12 @@ from pytest_llmops.testing import FAKE_VERDICT, check_judge
 
 NONCE = "1a2b3c4d"
 SCALES = [
-    Scale(),
-    Scale(low=0, high=1),
-    Scale(low=-5.5, high=5),
-    Scale(weights={"accuracy": 1, "fluency": 2.5, "relevance": 0.1}),
+    ReplyForm(scale=Scale()),
+    ReplyForm(scale=Scale(low=0, high=1)),
+    ReplyForm(scale=Scale(low=-5.5, high=5)),
+    ReplyForm(scale=Scale(weights={"accuracy": 1, "fluency": 2.5, "relevance": 0.1})),
 ]
+ONE = SCALES[0]
 KEYS = ["score", "Score", "rating", "reason", "nonce", "dimensions", "accuracy", "fluency", "relevance", "x"]
 PIECES = [
     *KEYS,
@@ -126,9 +127,9 @@ replies = st.one_of(
 )
 
 
-def check(verdict: Verdict, text: str, scale: Scale) -> None:
-    assert verdict.raw == text
-    assert (verdict.low, verdict.high) == (scale.low, scale.high)
+def check(verdict: Reply, form: ReplyForm) -> None:
+    assert form.scale is not None
+    scale = form.scale
     assert "\n" not in verdict.error
     if verdict.score is None:
         assert verdict.error
@@ -141,13 +142,15 @@ def check(verdict: Verdict, text: str, scale: Scale) -> None:
         assert type(score) is float
         assert math.isfinite(score)
         assert scale.low <= score <= scale.high
+    if scale.is_whole and not scale.weights:
+        assert verdict.score.is_integer()
 
 
 @scale_examples(10)
-@given(text=replies, scale=st.sampled_from(SCALES), nonce=st.sampled_from(["", NONCE]))
-def test_any_reply_is_a_verdict_on_the_scale_or_an_error(text: str, scale: Scale, nonce: str) -> None:
-    verdict = parse_score_reply(text, scale, nonce=nonce)
-    check(verdict, text, scale)
+@given(text=replies, form=st.sampled_from(SCALES), nonce=st.sampled_from(["", NONCE]))
+def test_any_reply_is_a_verdict_on_the_scale_or_an_error(text: str, form: ReplyForm, nonce: str) -> None:
+    verdict = read_reply(text, form, nonce=nonce)
+    check(verdict, form)
     if nonce and verdict.score is not None:
         assert nonce in text
 
@@ -163,7 +166,7 @@ def test_a_verdict_is_read_wherever_it_stands(score: int, reason: str, before: s
     text = (
         f"{before}\n```json\n{json.dumps({'nonce': NONCE, 'reason': reason, 'score': score})}\n```\n{after}"
     )
-    verdict = parse_score_reply(text, Scale(), nonce=NONCE)
+    verdict = read_reply(text, ONE, nonce=NONCE)
     assert (verdict.score, verdict.reason) == (score, reason.strip())
 
 
@@ -175,7 +178,7 @@ def test_a_verdict_is_read_wherever_it_stands(score: int, reason: str, before: s
     ),
 )
 def test_a_line_of_text_is_read_in_each_form(score: int, reason: str, form: str) -> None:
-    verdict = parse_score_reply(form.format(score, reason), Scale())
+    verdict = read_reply(form.format(score, reason), ONE)
     assert (verdict.score, verdict.reason) == (score, reason.strip())
 
 
@@ -185,25 +188,48 @@ def test_a_line_of_text_is_read_in_each_form(score: int, reason: str, form: str)
     form=st.sampled_from(['{{"reason": "x", "score": {}}}', "Score: {}, Reason: x", "{}/10, so so"]),
 )
 def test_two_verdicts_are_one_only_if_they_are_equal(one: int, other: int, form: str) -> None:
-    verdict = parse_score_reply(f"{form.format(one)}\n{form.format(other)}", Scale())
+    verdict = read_reply(f"{form.format(one)}\n{form.format(other)}", ONE)
     assert verdict.score == (one if one == other else None)
+
+
+echoes = st.lists(st.sampled_from(["one sentence", "One statement"]), min_size=1, max_size=40).map(", ".join)
+
+
+@given(
+    reason=echoes,
+    score=whole,
+    form=st.sampled_from(['{{"reason": {!r}, "score": {}}}', "Reason: {}. Score: {}"]),
+)
+def test_an_echo_of_the_form_is_never_a_score(reason: str, score: int, form: str) -> None:
+    text = form.format(reason, score).replace("'", '"')
+    assert "only repeats the form" in read_reply(text, ONE).error
+
+
+@given(
+    score=whole,
+    other=whole,
+    beside=st.sampled_from(["Score: {}.", "I rate it a {}.", "{}/10", "[[{}]]", "[RESULT] {}"]),
+)
+def test_prose_beside_json_may_not_contradict_it(score: int, other: int, beside: str) -> None:
+    text = f"{beside.format(other)}\n{json.dumps({'reason': 'because', 'score': score})}"
+    assert read_reply(text, ONE).score == (score if score == other else None)
 
 
 @given(text=replies, score=whole)
 def test_what_the_reason_says_never_changes_the_score(text: str, score: int) -> None:
     reply = json.dumps({"nonce": NONCE, "reason": f"x{text}", "score": score})
-    assert parse_score_reply(reply, Scale(), nonce=NONCE).score == score
+    assert read_reply(reply, ONE, nonce=NONCE).score == score
 
 
 @given(reply=st.text(max_size=300), cut=st.integers(min_value=1))
 def test_a_cut_off_reply_is_no_verdict(reply: str, cut: int) -> None:
     whole = json.dumps({"nonce": NONCE, "reason": f"ends. Score: 9, Reason: {reply}", "score": 3})
     kept = whole[: -1 - cut % (len(whole) - 1)]
-    assert parse_score_reply(kept, Scale(), nonce=NONCE).score is None
+    assert read_reply(kept, ONE, nonce=NONCE).score is None
 
 
 def good(messages: Sequence[Message]) -> str:
-    found = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
+    found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
     assert found is not None
     scores = {"accuracy": 4, "fluency": 9, "relevance": 8}
     return json.dumps({"nonce": found[1], "reason": "because", "dimensions": scores})

@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import scale_examples
 
-from pytest_llmops.judges.checklist import parse_items_reply
-from pytest_llmops.judges.grounding import CLAIM_FINDINGS, parse_claims_reply
+from pytest_llmops.judges import Reply, ReplyForm, read_reply
+from pytest_llmops.judges.grounding import CLAIM_FINDINGS
 from pytest_llmops.judges.pairwise import Preference, Winner, win_rate
 from pytest_llmops.judges.panel import score_confidence
-from pytest_llmops.judges.protocol.labels import Choices
 from pytest_llmops.judges.protocol.logprobs import expected_score
-from pytest_llmops.judges.protocol.parsing import UnreadableReply
 
 NONCE = "1a2b3c4d"
-CHOICES = Choices({"pass": ("ok",), "fail": (), "A": ("answer A",)}, key="verdict")
-ANSWERS = ("yes", "no")
+CHOICES = ReplyForm(names=("pass", "fail", "A"), spellings={"pass": ["ok"], "A": ["answer A"]})
+ITEMS = ReplyForm(names=("yes", "no"), items=("1", "2"))
+CLAIMS = ReplyForm(names=CLAIM_FINDINGS, passages=2)
 
 PIECES = [
     *(
@@ -93,36 +91,23 @@ replies = st.one_of(
 )
 
 
-def read_or_error(read: Callable[[], object]) -> object:
-    error = ""
-    try:
-        return read()
-    except UnreadableReply as why:
-        error = str(why)
-    assert error.strip()
-    assert "\n" not in error
-    return None
+def read(text: str, form: ReplyForm, nonce: str) -> Reply:
+    reply = read_reply(text, form, nonce=nonce)
+    assert "\n" not in reply.error
+    assert bool(reply.error) != bool(reply.reason)
+    assert reply.error or not nonce or nonce in text
+    return reply
 
 
 @scale_examples(2)
 @given(text=replies, nonce=st.sampled_from(["", NONCE]))
 def test_any_reply_is_what_was_offered_or_an_error(text: str, nonce: str) -> None:
-    found = read_or_error(lambda: CHOICES.read(text, nonce))
-    items = read_or_error(lambda: parse_items_reply(text, ["1", "2"], ANSWERS, nonce))
-    claims = read_or_error(lambda: parse_claims_reply(text, 2, nonce))
-    if found is not None:
-        assert isinstance(found, tuple)
-        assert found[0] in CHOICES.names
-        assert found[1].strip()
-    if items is not None:
-        assert isinstance(items, tuple)
-        assert len(items[0]) == 2
-        assert set(items[0]) <= set(ANSWERS)
-    if claims is not None:
-        assert isinstance(claims, tuple)
-        assert all(one.finding in CLAIM_FINDINGS and set(one.passages) <= {1, 2} for one in claims[0])
-    if nonce and (found or items or claims):
-        assert nonce in text
+    named, items, claims = (read(text, form, nonce) for form in (CHOICES, ITEMS, CLAIMS))
+    assert named.error or named.name in CHOICES.scores
+    assert items.error or (list(items.answers) == ["1", "2"] and set(items.answers.values()) <= {"yes", "no"})
+    for claim in claims.claims:
+        assert claim.finding in CLAIM_FINDINGS
+        assert set(claim.passages) <= {1, 2}
 
 
 prose = st.text(st.characters(codec="ascii", categories=["L", "Zs"]), max_size=30).filter(
@@ -136,13 +121,13 @@ prose = st.text(st.characters(codec="ascii", categories=["L", "Zs"]), max_size=3
     form=st.sampled_from(["Verdict: {}, Reason: {}", "**Verdict:** [{}]\nReason: {}", "[[{}]] {}", "{}\n{}"]),
 )
 def test_a_name_is_read_in_each_form(name: str, reason: str, form: str) -> None:
-    assert CHOICES.read(form.format(name, reason))[0] == name
+    assert read_reply(form.format(name, reason), CHOICES).name == name
 
 
 @given(text=replies, name=st.sampled_from(["pass", "fail"]))
 def test_what_the_reason_says_never_changes_the_verdict(text: str, name: str) -> None:
     reply = json.dumps({"nonce": NONCE, "reason": f"x{text}", "verdict": name})
-    assert CHOICES.read(reply, NONCE)[0] == name
+    assert read_reply(reply, CHOICES, nonce=NONCE).name == name
 
 
 scores = st.floats(1, 10)

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.judges.protocol.labels import Choices
-from pytest_llmops.judges.protocol.parsing import Scale, UnreadableReply, parse_score_reply
+from pytest_llmops.judges import ReplyForm, Scale, read_reply
 
-OUTPUTS = Choices({"1": ("Output (a)",), "2": ("Output (b)",)}, reasoned=False)
+OUTPUTS = ReplyForm(
+    names=("1", "2"), spellings={"1": ["Output (a)"], "2": ["Output (b)"]}, reason_required=False
+)
 SWAPPED = {"1": "2", "2": "1", None: None}
 LABELS = ("1_full_compliance", "2_full_refusal", "3_partial_refusal")
-XSTEST = Choices(dict.fromkeys(LABELS, ()), reasoned=False)
-ONE = Scale()
+XSTEST = ReplyForm(names=LABELS, reason_required=False)
+ONE = ReplyForm(scale=Scale(whole=False))
 LLMBAR_ROWS = 12_480
 """Comparisons in both orders; some were decided by ratings, and have no reply that names a winner."""
 
@@ -64,11 +65,8 @@ def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
 
 
-def read_or_none(choices: Choices, text: str) -> str | None:
-    try:
-        return choices.read(text)[0]
-    except UnreadableReply:
-        return None
+def read_or_none(form: ReplyForm, text: str) -> str | None:
+    return read_reply(text, form).name or None
 
 
 def llmbar(data: Path) -> Published:
@@ -97,7 +95,7 @@ def mtbench(data: Path) -> Published:
         [row["judgment"] for row in rows],
         [float(row["score"]) for row in rows],
         [row["model"] for row in rows],
-        lambda text: parse_score_reply(text, ONE).score,
+        lambda text: read_reply(text, ONE).score,
     )
 
 

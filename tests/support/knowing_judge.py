@@ -10,7 +10,7 @@ from typing import Any
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply
 
 MODEL = "knowing-1"
-_DATA = re.compile(r"<data-([0-9a-f]{8})>\n(.*)\n</data-\1>", re.DOTALL)
+_DATA = re.compile(r"<data-([0-9a-f]{32})>\n(.*)\n</data-\1>", re.DOTALL)
 
 
 class KnowingJudge(StubServer):

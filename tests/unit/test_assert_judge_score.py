@@ -47,7 +47,7 @@ class Fixed:
 
 def scoring(accuracy: int, fluency: int, relevance: int, reason: str = "because") -> Rubric:
     def reply(messages: Sequence[Message]) -> str:
-        found = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
+        found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
         assert found is not None
         scores = {"accuracy": accuracy, "fluency": fluency, "relevance": relevance}
         return json.dumps({"nonce": found[1], "reason": reason, "dimensions": scores})
@@ -151,17 +151,18 @@ def test_a_contentless_answer_fails_without_asking() -> None:
 
 
 def test_an_unreadable_verdict_is_an_error_and_keeps_the_replies() -> None:
-    judge = quality(ScriptedModel(["no idea", "still\nnone"]))
+    judge = quality(ScriptedModel(['{"score": "?"}', '{"score":\n"?"}']))
     with pytest.raises(MeasurementErrored) as caught:
         assert_judge_score("An answer", judge=judge)
     lines = str(caught.value).splitlines()
     check_message(lines[0])
-    assert lines[1] == '  reply   "try 1: no idea\\n\\ntry 2: still\\nnone"'
+    raw = 'try 1: {"score": "?"}\n\ntry 2: {"score":\n"?"}'
+    assert lines[1] == '  reply   "' + raw.replace("\n", "\\n") + '"'
     measurement = caught.value.measurement
     assert (measurement.status, measurement.value, measurement.threshold) == ("errored", None, None)
     told = measurement.detail["judge"]
     assert isinstance(told, dict)
-    assert (told["score"], told["raw"]) == (None, "try 1: no idea\n\ntry 2: still\nnone")
+    assert (told["score"], told["raw"]) == (None, raw)
 
 
 @pytest.mark.parametrize(

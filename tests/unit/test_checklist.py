@@ -13,18 +13,19 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions.checklist import assert_checklist
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, PromptError, UsageError
-from pytest_llmops.judges.checklist import MAX_ITEMS, Checklist, Policy, context_relevance, parse_items_reply
-from pytest_llmops.judges.protocol.parsing import UnreadableReply
+from pytest_llmops.judges import ReplyForm, read_reply
+from pytest_llmops.judges.checklist import MAX_ITEMS, Checklist, Policy, context_relevance
 from pytest_llmops.protocols import Judge, Message
 from pytest_llmops.providers.offline import ScriptedModel
 from pytest_llmops.testing import check_judge
 
 ANSWER = "Refunds take 30 days."
 ITEMS = ["states the refund window", "offers help"]
+TWO = ReplyForm(names=("yes", "no"), items=("1", "2"))
 
 
 def nonce_in(messages: Sequence[Message]) -> str:
-    found = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
+    found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
     assert found is not None
     return found[1]
 
@@ -75,14 +76,19 @@ def test_a_server_without_json_is_read_by_the_line() -> None:
         "Items: 1 yes, 1 no, 2 no; Reason: x",
         "Items: 1 yes; Reason: x",
         "Items: 1 yes, 2 perhaps; Reason: x",
+        "Items: 1 yes or no, 2 yes or no; Reason: x",
+        "Items: 1 no, 2 no; Reason: one sentence. Answer every number with yes or no.",
+        '{"reason": "one sentence", "items": {"1": "no", "2": "no"}}',
+        'Items: 1 yes, 2 yes.\n{"reason": "x", "items": {"1": "no", "2": "no"}}',
         "Items: 1 yes, 2 no",
         "All of them.",
         "",
     ],
 )
 def test_what_is_no_answer_to_each_item(text: str) -> None:
-    with pytest.raises(UnreadableReply, check=check_message):
-        parse_items_reply(text, ["1", "2"], ["yes", "no"])
+    read = read_reply(text, TWO)
+    assert read.answers == {}
+    check_message(read.error)
 
 
 def test_replies_that_hold_the_items() -> None:
@@ -91,7 +97,8 @@ def test_replies_that_hold_the_items() -> None:
         "**Items:** 1: yes, 2: no\n**Reason:** x",
         "Items: 1) yes 2) no\nReason: x",
     ):
-        assert parse_items_reply(text, ["1", "2"], ["yes", "no"]) == (["yes", "no"], "x")
+        read = read_reply(text, TWO)
+        assert (read.answers, read.reason, read.error) == ({"1": "yes", "2": "no"}, "x", "")
 
 
 @pytest.mark.parametrize(

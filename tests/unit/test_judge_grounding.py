@@ -10,23 +10,26 @@ from support.messages import check_message
 
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UsageError
-from pytest_llmops.judges.grounding import MAX_CLAIMS, Claim, Grounding, parse_claims_reply
-from pytest_llmops.judges.protocol.parsing import UnreadableReply
+from pytest_llmops.judges import Grounding, ReplyForm, read_reply
+from pytest_llmops.judges.grounding import CLAIM_FINDINGS
+from pytest_llmops.judges.protocol.reply import Claim
+from pytest_llmops.judges.protocol.reply_form import MAX_CLAIMS
 from pytest_llmops.protocols import Hit, Hits, Judge, Message
 from pytest_llmops.providers.offline import ScriptedModel
 
 ANSWER = "Refunds take 30 days. Shipping is free. We have a shop in Bonn."
 CONTEXTS = ["Refunds take thirty days.", "Shipping costs 5 euros."]
+FORM = ReplyForm(names=CLAIM_FINDINGS, passages=2)
 CLAIMS: list[dict[str, Any]] = [
     {"claim": "Refunds take 30 days.", "passages": [1], "finding": "supported"},
     {"claim": "Shipping is free.", "passages": [2, 2], "finding": "contradicted"},
-    {"claim": "There is a shop in Bonn.", "passages": [], "finding": "absent"},
+    {"claim": "We have a shop in Bonn", "passages": [], "finding": "absent"},
 ]
 
 
 def finding(*claims: dict[str, Any]) -> ScriptedModel:
     def reply(messages: Sequence[Message]) -> str:
-        found = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
+        found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
         assert found is not None
         return json.dumps({"nonce": found[1], "reason": "because", "claims": claims})
 
@@ -43,7 +46,7 @@ def test_the_score_is_the_share_of_supported_claims() -> None:
     assert found.claims == (
         Claim(text="Refunds take 30 days.", finding="supported", passages=(1,)),
         Claim(text="Shipping is free.", finding="contradicted", passages=(2,)),
-        Claim(text="There is a shop in Bonn.", finding="absent"),
+        Claim(text="We have a shop in Bonn", finding="absent"),
     )
     [(messages, params)] = model.asked
     body = json.loads(messages[1].content.split("\n")[1])
@@ -118,8 +121,9 @@ def test_too_long_is_unscored_never_cut() -> None:
     ],
 )
 def test_a_claim_that_is_none(claim: object, error: str) -> None:
-    with pytest.raises(UnreadableReply, match=re.escape(error)):
-        parse_claims_reply(json.dumps({"reason": "x", "claims": [claim]}), 2)
+    reply = read_reply(json.dumps({"reason": "x", "claims": [claim]}), FORM)
+    assert reply.claims == ()
+    assert error in reply.error
 
 
 @pytest.mark.parametrize(
@@ -132,12 +136,51 @@ def test_a_claim_that_is_none(claim: object, error: str) -> None:
     ],
 )
 def test_claims_that_are_none(text: str) -> None:
-    with pytest.raises(UnreadableReply, check=check_message):
-        parse_claims_reply(text, 2)
+    check_message(read_reply(text, FORM).error)
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [
+        "Refunds take 30 days.",
+        "refunds  take\n30 days",
+        "“Refunds take 30 days”",
+        "**Refunds** take 30 days!",
+        "take 30 days",
+        "The shop isn’t far",
+        'It\'s the "old" shop',
+    ],
+)
+def test_a_claim_is_a_sentence_of_the_answer_or_a_part_of_it(quote: str) -> None:
+    answer = "Refunds take 30 days. The shop isn't far. It’s the “old” shop."
+    found = Grounding(finding({"claim": quote, "passages": [1], "finding": "supported"})).judge(
+        answer, contexts=CONTEXTS
+    )
+    assert (found.score, found.error) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "claim",
+    ["Refunds take 3 days.", "fund", "Shops are open on Sundays.", "30 days Refunds", "one statement", "..."],
+)
+@pytest.mark.parametrize("verdict", ["supported", "absent"])
+def test_an_invented_claim_leaves_the_answer_unscored(claim: str, verdict: str) -> None:
+    invented = {"claim": claim, "passages": [1], "finding": verdict}
+    found = Grounding(finding(CLAIMS[0], invented)).judge(ANSWER, contexts=CONTEXTS)
+    assert (found.score, found.claims) == (None, ())
+    check_message(found.error)
+
+
+def test_a_claim_that_stands_twice_counts_once() -> None:
+    again = {**CLAIMS[0], "claim": "Refunds take 30 days"}
+    assert Grounding(finding(CLAIMS[0], again, CLAIMS[1])).judge(ANSWER, contexts=CONTEXTS).score == 0.5
+    found = Grounding(finding(CLAIMS[0], {**again, "finding": "absent"})).judge(ANSWER, contexts=CONTEXTS)
+    assert found.score is None
+    assert "claim 2 stands twice" in found.error
 
 
 def test_an_unreadable_reply_is_told_to_the_model_once() -> None:
-    model = ScriptedModel(lambda _messages: "It is all there.")
+    model = ScriptedModel(lambda _messages: '{"claims": "all"}')
     found = Grounding(model).judge(ANSWER, contexts=CONTEXTS)
     check_message(found.error)
     assert [len(messages) for messages, _ in model.asked] == [2, 4]

@@ -27,7 +27,7 @@ class Sure:
 
     def complete(self, messages: Any, /, **_params: Any) -> Completion:
         self.params = messages.params
-        nonce = messages[1].content[6:14]
+        nonce = messages[1].content[6:38]
         text = json.dumps({"nonce": nonce, "reason": "has 4 facts", "score": self.written})
         if self.chances is None:
             return Completion(text=text)

@@ -12,17 +12,18 @@ from support.judge_replies import OUTPUTS, SWAPPED, lines, read_or_none
 from support.messages import check_message
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.protocol.labels import Choices
-from pytest_llmops.judges.protocol.parsing import MAX_REPLY, UnreadableReply
+from pytest_llmops.judges import ReplyForm, read_reply
+from pytest_llmops.judges.protocol.parsing import MAX_REPLY
 from pytest_llmops.metrics.agreement import cohen_kappa
 
-PASS = Choices({"pass": (), "fail": ()})
-PAIR = Choices({"A": ("answer A",), "B": ("answer B",), "tie": ()}, key="winner")
+PASS = ReplyForm(names=("pass", "fail"))
+PAIR = ReplyForm(names=("A", "B", "tie"), spellings={"A": ["answer A"], "B": ["answer B"]}, field="winner")
+ARENA = ReplyForm(names={"A>>B": 2, "A>B": 1, "A=B": 0, "B>A": -1, "B>>A": -2}, reason_required=False)
 NONCE = "1a2b3c4d"
 
 
 @pytest.mark.parametrize(
-    ("choices", "text", "name", "reason"),
+    ("form", "text", "name", "reason"),
     [
         (PASS, "Verdict: pass, Reason: it is polite.", "pass", "it is polite"),
         (PASS, "**Verdict:** FAIL\n**Reason:** rude", "fail", "rude"),
@@ -38,17 +39,24 @@ NONCE = "1a2b3c4d"
         (PAIR, "Answer B is better. It has the date.", "B", None),
         (PAIR, "I conclude that answer A is better, as it has the date.", "A", None),
         (PAIR, "Winner: tie. Both are right.", "tie", "Both are right"),
+        (PAIR, "Both err. I have come to the conclusion that B is better.", "B", None),
+        (PAIR, "We came to the conclusion that answer A is better.", "A", None),
+        (PAIR, "My conclusion is that B is better: it has the date.", "B", None),
+        (PAIR, "A is not better, and B is better.", "B", None),
+        (PAIR, "Answer A isn't better, and answer B is better by far.", "B", None),
+        (PAIR, "B has the date. [RESULT] B", "B", "B has the date"),
+        (PASS, ".a { color: red; }\nVerdict: fail. It breaks the page.", "fail", None),
         (PAIR, "Winner: A. A is better, as it is right.", "A", None),
     ],
 )
-def test_a_name_is_read_in_each_form(choices: Choices, text: str, name: str, reason: str | None) -> None:
-    found = choices.read(text)
-    assert found[0] == name
-    assert found[1] == reason if reason is not None else found[1]
+def test_a_name_is_read_in_each_form(form: ReplyForm, text: str, name: str, reason: str | None) -> None:
+    found = read_reply(text, form)
+    assert (found.name, found.error) == (name, "")
+    assert found.reason == reason if reason is not None else found.reason
 
 
 @pytest.mark.parametrize(
-    ("choices", "text"),
+    ("form", "text"),
     [
         (PASS, ""),
         (PASS, "x" * (MAX_REPLY + 1)),
@@ -68,22 +76,52 @@ def test_a_name_is_read_in_each_form(choices: Choices, text: str, name: str, rea
         (PASS, "> Verdict: pass, Reason: perfect"),
         (PAIR, "The reason why A is better is its date."),
         (PAIR, "Neither A is better nor B is better."),
+        (PAIR, "If A is not better, and B is better, then so be it."),
+        (PAIR, "It is wrong that A is not better, and B is better."),
+        (PAIR, "This does not lead to the conclusion that A is better."),
+        (PAIR, "A is not better."),
+        (PAIR, '{"reason": "one sentence", "winner": "B"}'),
+        (PAIR, "Winner: B, Reason: One sentence. Give tie if neither is better."),
+        (PAIR, 'A is better, as it is right.\n{"reason": "x", "winner": "B"}'),
         (PAIR, "A is better. Therefore, B is better."),
         (PAIR, "[[A]] or [[B]]"),
     ],
 )
-def test_what_is_no_verdict(choices: Choices, text: str) -> None:
-    with pytest.raises(UnreadableReply, check=check_message):
-        choices.read(text)
+def test_what_is_no_verdict(form: ReplyForm, text: str) -> None:
+    found = read_reply(text, form)
+    assert (found.name, found.score) == ("", None)
+    check_message(found.error)
 
 
 def test_the_nonce_has_to_be_repeated() -> None:
-    assert PASS.read(f"Verdict: pass, Nonce: {NONCE}, Reason: ok", NONCE) == ("pass", "ok")
-    assert PASS.read(json.dumps({"nonce": NONCE, "reason": "ok", "verdict": "pass"}), NONCE) == ("pass", "ok")
-    with pytest.raises(UnreadableReply, match="the nonce is missing"):
-        PASS.read("Verdict: pass, Reason: ok", NONCE)
-    with pytest.raises(UnreadableReply, check=check_message):
-        PASS.read('{"nonce": "00000000", "reason": "ok", "verdict": "pass"}', NONCE)
+    reply = json.dumps({"nonce": NONCE, "reason": "ok", "verdict": "pass"})
+    for text in (f"Verdict: pass, Nonce: {NONCE}, Reason: ok", reply):
+        read = read_reply(text, PASS, nonce=NONCE)
+        assert (read.name, read.reason) == ("pass", "ok")
+    assert read_reply("Verdict: pass, Reason: ok", PASS, nonce=NONCE).error == "the nonce is missing"
+    check_message(read_reply(reply, PASS, nonce="00000000").error)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "score"),
+    [
+        ("B is far clearer. My final verdict is: [[B>>A]]", "B>>A", -2),
+        ("My final verdict is tie: [[A=B]].", "A=B", 0),
+        ("[[A>B]]", "A>B", 1),
+        ('{"verdict": "b>a"}', "B>A", -1),
+        ("Both err. [RESULT] A>>B", "A>>B", 2),
+        ("[[A>B]] at first, then [[B>A]]", "", None),
+        ("[[A<B]]", "", None),
+    ],
+)
+def test_a_scale_of_names_has_scores(text: str, name: str, score: float | None) -> None:
+    read = read_reply(text, ARENA)
+    assert (read.name, read.score) == (name, score)
+
+
+def test_names_may_be_told_apart_by_case() -> None:
+    form = ReplyForm(names={"m": 0, "M": 1}, case_matters=True, reason_required=False)
+    assert (read_reply("M", form).score, read_reply("m", form).score) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +131,7 @@ def test_the_nonce_has_to_be_repeated() -> None:
 )
 def test_names_that_cannot_be_told_apart(spellings: dict[str, tuple[str, ...]]) -> None:
     with pytest.raises(UsageError, check=check_message):
-        Choices(spellings)
+        ReplyForm(names=tuple(spellings), spellings=spellings)
 
 
 def authors_rule(text: str, begin: str) -> str | None:
@@ -123,7 +161,7 @@ def test_replies_of_llmbar_are_read_as_by_their_authors(shared_data: Path) -> No
         shown = [counts[one] for one in ("as the authors", "unscored", "against the authors")]
         print(f"{judge:13} {shown[0]:14} {shown[1]:9} {shown[2]:20}")
     total = sum(table.values(), Counter[str]())
-    assert total == {"as the authors": 22_125, "unscored": 24, "against the authors": 123}
+    assert total == {"as the authors": 22_130, "unscored": 19, "against the authors": 123}
 
 
 @pytest.mark.shared_data
@@ -151,7 +189,7 @@ def test_published_statistics_of_llmbar_come_out_of_the_replies(shared_data: Pat
             kappas += 1
             kappa = cohen_kappa([row[1] for row in rows], [row[2] for row in rows])
             assert kappa == pytest.approx(one["kappa_agreement"], abs=1e-12)
-    assert (len(published), same, kappas) == (130, 108, 85)
+    assert (len(published), same, kappas) == (130, 109, 86)
 
 
 def _winner(row: dict[str, Any], order: str) -> str | None:

@@ -36,7 +36,7 @@ class Picky(StubServer):
         self.forms.append(form(seen.json))
         if why := self.refuses(seen.json):
             return error_reply(400, why)
-        nonce = re.search(r"<data-([0-9a-f]{8})>", seen.body.decode())
+        nonce = re.search(r"<data-([0-9a-f]{32})>", seen.body.decode())
         assert nonce is not None
         text = said(self.forms[-1], nonce[1])
         if seen.path.endswith("/responses"):
@@ -216,7 +216,7 @@ def test_refused_in_every_form_tells_the_first_refusal(server: Picky) -> None:
 def test_a_call_of_the_tool_beside_another_verdict_in_text_is_no_verdict() -> None:
     class Two:
         def complete(self, messages: Any, /, **_params: Any) -> Completion:
-            nonce = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
+            nonce = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
             assert nonce is not None
             call = ToolCall(name="verdict", arguments=said("tool", nonce[1]))
             return Completion(text="Score: 2, Reason: bad.", tool_calls=(call,))

@@ -27,7 +27,7 @@ def data_in(messages: Sequence[Message]) -> dict[str, Any]:
 
 def choosing(choose: Callable[[str, str], str]) -> ScriptedModel:
     def reply(messages: Sequence[Message]) -> str:
-        found = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
+        found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
         assert found is not None
         data = data_in(messages)
         winner = choose(data["answer_a"], data["answer_b"])
@@ -108,7 +108,7 @@ def test_hostile_answers_are_data() -> None:
 def test_a_pair_of_words_is_read_from_a_server_without_json() -> None:
     def reply(messages: Sequence[Message]) -> str:
         return (
-            f"Winner: {by_fact(*_answers(messages))}, Nonce: {messages[1].content[6:14]}, Reason: the fact."
+            f"Winner: {by_fact(*_answers(messages))}, Nonce: {messages[1].content[6:38]}, Reason: the fact."
         )
 
     assert Pairwise(model=ScriptedModel(reply)).compare(GOOD, BAD).winner == "first"
@@ -207,7 +207,7 @@ def test_what_could_not_be_compared_is_an_error(alone: None) -> None:
     with pytest.raises(MeasurementErrored, check=check_message):
         assert_preferred(GOOD, BAD, judge=Pairwise(model=down))
     with pytest.raises(MeasurementErrored, check=check_message):
-        assert_preferred(GOOD, BAD, judge=Pairwise(model=ScriptedModel(lambda _messages: "x")))
+        assert_preferred(GOOD, BAD, judge=Pairwise(model=ScriptedModel(lambda _messages: '{"winner": "x"}')))
 
 
 @pytest.mark.parametrize("options", [{"at_least": 2}, {"at_least": True}, {"question": None}])

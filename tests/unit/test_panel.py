@@ -96,7 +96,7 @@ def test_a_judge_that_cannot_be_asked_is_no_smaller_panel() -> None:
 
 def saying(score: int) -> Any:
     def reply(messages: Sequence[Message]) -> str:
-        found = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
+        found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
         assert found is not None
         scores = dict.fromkeys(("accuracy", "fluency", "relevance"), score)
         return json.dumps({"nonce": found[1], "reason": f"gave {score}", "dimensions": scores})

@@ -13,8 +13,8 @@ from support.messages import check_message
 from pytest_llmops import recorder, registry
 from pytest_llmops import recorder as softly
 from pytest_llmops.errors import ModelError, PromptError, UsageError
-from pytest_llmops.judges.protocol.parsing import Scale
 from pytest_llmops.judges.protocol.prompting import MAX_DATA
+from pytest_llmops.judges.protocol.reply_form import Scale
 from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS
 from pytest_llmops.judges.rubric import QUALITY, Rubric, quality
 from pytest_llmops.judges.rubric_files import RubricSpec
@@ -27,7 +27,7 @@ ANSWER = "Refunds take 30 days."
 
 
 def nonce_in(messages: Sequence[Message]) -> str:
-    found = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
+    found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
     assert found is not None
     return found[1]
 
@@ -189,14 +189,14 @@ def test_a_short_answer_is_an_answer(answer: str) -> None:
 
 
 def test_an_unreadable_reply_is_asked_for_again_with_the_error() -> None:
-    replies = iter(["It is\ngood."])
+    replies = iter(['{"score":\n7}'])
     server = Server(reply=lambda messages: next(replies, "") or verdict(messages))
     found = quality(server).judge(ANSWER)
     assert found.score == 7
-    assert found.raw.startswith("try 1: It is\ngood.\n\ntry 2: {")
+    assert found.raw.startswith('try 1: {"score":\n7}\n\ntry 2: {')
     first, second = (prompt.messages for prompt, _ in server.asked)
     assert second[:2] == first
-    assert second[2] == Message("assistant", "It is\\ngood.")
+    assert second[2] == Message("assistant", '{"score":\\n7}')
     assert second[3].role == "user"
     check_message(second[3].content)
     assert nonce_in(first) in second[3].content
@@ -213,11 +213,11 @@ def test_after_two_tries_it_is_unscored() -> None:
 
 
 def test_a_reply_is_kept_when_the_second_try_cannot_be_asked() -> None:
-    server = Server(refuses=lambda prompt, _params: len(prompt) > 2, reply=lambda _messages: "It is good.")
+    server = Server(refuses=lambda prompt, _params: len(prompt) > 2, reply=lambda _messages: '{"score": 7}')
     found = quality(server).judge(ANSWER)
     assert found.score is None
     check_message(found.error)
-    assert found.raw == "It is good."
+    assert found.raw == '{"score": 7}'
 
 
 def test_a_refusal_and_a_cut_off_reply_say_so() -> None:

@@ -26,7 +26,7 @@ def write(folder: Path, front: str, body: str = "Is it polite?\n", name: str = "
 
 def replying(**fields: Any) -> ScriptedModel:
     def reply(messages: Sequence[Message]) -> str:
-        found = re.search(r"<data-([0-9a-f]{8})>", messages[1].content)
+        found = re.search(r"<data-([0-9a-f]{32})>", messages[1].content)
         assert found is not None
         return json.dumps({"nonce": found[1], "reason": "because", **fields})
 
@@ -80,7 +80,7 @@ def test_pass_or_fail(tmp_path: Path) -> None:
     found = judge.judge("Go away.")
     assert (found.score, found.reason) == (0, "because")
     assert Rubric(file, replying(verdict="maybe")).judge("Go away.").score is None
-    line = ScriptedModel(lambda messages: f"Verdict: pass, Nonce: {messages[1].content[6:14]}, Reason: ok.")
+    line = ScriptedModel(lambda messages: f"Verdict: pass, Nonce: {messages[1].content[6:38]}, Reason: ok.")
     assert Rubric(file, line).judge("Come in.").score == 1
 
 
@@ -151,10 +151,6 @@ BAD = {
         9,
     ),
     "weighted as text": (f"{GOOD}weighted: maybe\n", 9),
-    "weighted names": (
-        "scale: pass/fail\nlevels: {pass: a, fail: b}\nweighted: true\n",
-        4,
-    ),
     "dimensions of names": (
         "scale: pass/fail\nlevels: {pass: a, fail: b}\ndimensions: {x: 0.5, y: 0.5}\n",
         4,

@@ -70,6 +70,7 @@ class LiveAnswer:
         # A stream may be closed in another thread or task.
         self._take = active_tape.current_take()
         self._purpose = active_tape.current_purpose()
+        self._limit_s = recorder.current_settings().timeout
         self._chunks: list[bytes] = []
         self._first: float | None = None
         self._left: float | None = None
@@ -95,10 +96,16 @@ class LiveAnswer:
         return now - self._left < MAX_DRAIN_S
 
     def add_chunk(self, chunk: bytes) -> None:
-        """Add a chunk before the application gets it."""
+        """Add a chunk before the application gets it.
+
+        Raises:
+            TimeoutError: A judge's or an embedder's answer has taken longer than ``llm_timeout``, however slowly it flows.
+        """
         self._last = time.perf_counter()
         if self._first is None:
             self._first = self._last
+        if self._purpose in recorder.LIMITED_PURPOSES and self._last - self._started > self._limit_s:
+            raise TimeoutError(f"no whole answer within {self._limit_s:g} s")
         self._chunks.append(chunk)
 
     def raw_body(self) -> bytes:

@@ -1,4 +1,4 @@
-"""The expected score by the log-probabilities of the score's token, instead of the written score (G-Eval).
+"""The expected score by the log-probabilities of the verdict's token, instead of the written score (G-Eval).
 
 Liu et al. 2023, "G-Eval: NLG Evaluation using GPT-4 with Better Human Alignment": the score is the sum over the scale
 of probability times score. The probabilities of the tokens that the server lists are normalized to 1. If less than
@@ -9,12 +9,12 @@ the distribution behind a baseline.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
+from pytest_llmops.judges.protocol.reply_form import ReplyForm
 from pytest_llmops.measurement import Json
-from pytest_llmops.protocols import Completion, Verdict
+from pytest_llmops.protocols import TokenLogprobs
 
 LOGPROB_PARAMS: Mapping[str, Json] = {"logprobs": True, "top_logprobs": 20}
 """Parameters with which chat completions return log-probabilities."""
@@ -49,47 +49,71 @@ def expected_score(
     return min(max(mean, low), high), math.sqrt(variance)
 
 
-def apply_expected_score(verdict: Verdict, completion: Completion | None) -> Verdict:
-    """Return the verdict with the expected score in place of the written score.
+def weigh_by_logprobs(
+    written: str, form: ReplyForm, labels: Sequence[str], logprobs: Sequence[TokenLogprobs]
+) -> tuple[float, float]:
+    """Return the expected score of a verdict and its confidence, 0 to 1.
 
     Args:
-        verdict: The parsed reply; its score is a whole number, without dimensions.
-        completion: The reply; ``logprobs`` are its tokens, each with ``token``, and ``top``, a mapping of
-            tokens at that position to log-probabilities.
+        written: The verdict as the reply has it: a whole number or a name of the form.
+        form: The form of the reply.
+        labels: The words before a verdict.
+        logprobs: The tokens of the reply.
 
-    Returns:
-        A verdict with its ``confidence``; unscored if the server gave no log-probabilities, or too little
-        probability is on scores.
+    Raises:
+        ValueError: There are no log-probabilities, no token is the verdict, or less than `MIN_MASS` is on scores.
+
+    >>> tokens = [TokenLogprobs(token="A", top={"A": math.log(0.75), "B": math.log(0.25)})]
+    >>> weigh_by_logprobs("A", ReplyForm(names={"A": 1, "B": 0}), ["winner"], tokens)[0]
+    0.75
     """
-    tokens: Sequence[Any] = getattr(completion, "logprobs", None) or ()
-    if not tokens:
-        return _without_score(
-            verdict, "the server gave no log-probabilities: take `weighted` out, or use another server"
-        )
-    # The last such token: most reply formats end with the score.
-    token_at_score = next(
-        (token for token in reversed(tokens) if _parse_score_token(token.token) == verdict.score), None
-    )
-    if token_at_score is None:
-        return _without_score(
-            verdict, "no token of the reply is the score: its log-probabilities cannot be read"
-        )
+    if not logprobs:
+        raise ValueError("the server gave no log-probabilities: take `weighted` out, or use another server")
+    token = _find_verdict_token(written, labels, logprobs)
+    if token is None or _read_token(token.token, form) != _read_token(written, form):
+        raise ValueError("no token of the reply is the score: its log-probabilities cannot be read")
     chances: dict[float, float] = {}
-    for token, logprob in token_at_score.top.items():
-        score = _parse_score_token(token)
+    for text, logprob in token.top.items():
+        score = _read_token(text, form)
         if score is not None:
             chances[score] = min(chances.get(score, 0.0) + math.exp(min(logprob, 0.0)), 1.0)
-    expected = expected_score(chances, verdict.low, verdict.high)
+    low, high = form.ends
+    expected = expected_score(chances, low, high)
     if expected is None:
-        return _without_score(verdict, "less than half of the probability is on scores of the scale")
+        raise ValueError("less than half of the probability is on scores of the scale")
     mean, spread = expected
-    return replace(verdict, score=mean, confidence=1 - spread / ((verdict.high - verdict.low) / 2))
+    return mean, min(max(1 - spread / ((high - low) / 2), 0.0), 1.0)
 
 
-def _without_score(verdict: Verdict, error: str) -> Verdict:
-    return replace(verdict, score=None, reason="", dimensions={}, error=error)
+def _find_verdict_token(
+    written: str, labels: Sequence[str], logprobs: Sequence[TokenLogprobs]
+) -> TokenLogprobs | None:
+    """Return the token in which the last labelled verdict starts; without a label, the last that is written so."""
+    text = "".join(token.token for token in logprobs)
+    verdict = rf"(?<!\w){re.escape(written)}(?!\w)"
+    label = rf"\b(?:{'|'.join(map(re.escape, labels))})\b\W{{1,8}}"
+    for pattern in (rf"{label}(?P<verdict>{verdict})", rf"(?P<verdict>{verdict})"):
+        places = [match.start("verdict") for match in re.finditer(pattern, text, re.IGNORECASE)]
+        if places:
+            end = 0
+            for token in logprobs:
+                end += len(token.token)
+                if end > places[-1]:
+                    return token
+    return None
 
 
-def _parse_score_token(token: str) -> float | None:
+def _read_token(token: str, form: ReplyForm) -> float | None:
+    """Return the score that a token begins; None if it begins none, or several names of different scores."""
     text = token.strip(' \n\t"[]:,}')
-    return float(text) if text.isascii() and text.isdigit() else None
+    if form.scale is not None:
+        return float(text) if text.isascii() and text.isdigit() else None
+    exact = {score for name, score in form.scores.items() if text and name.startswith(text)}
+    folded = {
+        score
+        for name, score in form.scores.items()
+        if text and not form.case_matters and name.casefold().startswith(text.casefold())
+    }
+    scores = exact or folded
+    score = scores.pop() if len(scores) == 1 else None
+    return None if score is None else float(score)

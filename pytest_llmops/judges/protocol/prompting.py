@@ -21,15 +21,26 @@ import json
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, PromptError, UsageError
-from pytest_llmops.judges.protocol.parsing import PARSER_REVISION, UnreadableReply
-from pytest_llmops.judges.protocol.response_format import REPLY_FORMATS, ReplyFormat, negotiate_format
+from pytest_llmops.judges.protocol.parsing import (
+    PARSER_REVISION,
+    parse_reply,
+    weigh_reply,
+)
+from pytest_llmops.judges.protocol.reply import Reply, UnreadableReply
+from pytest_llmops.judges.protocol.reply_form import ReplyForm
+from pytest_llmops.judges.protocol.response_format import (
+    REPLY_FORMATS,
+    IgnoredFormats,
+    ReplyFormat,
+    negotiate_format,
+)
 from pytest_llmops.judges.protocol.retry import retry_rate_limited
 from pytest_llmops.judges.self_preference import why_self_judging
 from pytest_llmops.measurement import Json, shorten_text
@@ -38,97 +49,49 @@ from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt
 if TYPE_CHECKING:
     from pytest_llmops.prompts.registry import Prompt
 
-T = TypeVar("T")
-
 MAX_TRIES = 2
-MAX_REASON = 300  # characters of a reason in the schema: a small model would continue until the token limit
 MAX_DATA = 100_000  # characters of all data together. More is unscored, never truncated.
 MAX_ECHO = 1_000  # characters of an unreadable reply that the retry repeats
+NONCE_DIGITS = 32  # 128 bits
 PROMPT_VARIABLES = ("data", "nonce", "form")
 """The variables of every judge's prompt; it must use ``data`` and ``form``."""
 VERDICT_TOOL = "verdict"
 CUT_OFF_REASONS = ("length", "max_tokens", "max_output_tokens", "model_context_window_exceeded")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplySpec(Generic[T]):
-    """The fields of a reply besides nonce and reason, in each reply format.
-
-    Attributes:
-        bounded: Field -> JSON schema, with all limits.
-        plain: The same without keywords that the strict schemas of some providers lack.
-        sample: Field -> its example in the prompt.
-        words: What the prompt says about the fields, after the examples.
-        line: The instruction for a reply in text, with ``{nonce}``.
-        read: Returns the verdict, given reply, nonce and whether JSON was requested; raises `UnreadableReply`.
-    """
-
-    bounded: Mapping[str, Json]
-    plain: Mapping[str, Json]
-    sample: Mapping[str, str]
-    words: str
-    line: str
-    read: Callable[[str, str, bool], T]
-
-    def form(self, reply_format: ReplyFormat, nonce: str) -> str:
-        """Return the instruction of the prompt for a reply format."""
-        if reply_format.kind == "text":
-            return self.line.replace("{nonce}", nonce)
-        fields = ", ".join(f'"{name}": {example}' for name, example in self.sample.items())
-        example_json = f'{{"nonce": "{nonce}", "reason": "one sentence", {fields}}}'
-        if reply_format.kind == "tool":
-            return f"Reply with one call of the tool {VERDICT_TOOL}: {example_json}. {self.words}"
-        return f"Reply with one JSON object and nothing else: {example_json}. {self.words}"
-
-    def schema(self, reply_format: ReplyFormat, nonce: str) -> dict[str, Json]:
-        """Return the JSON schema of the whole reply."""
-        narrow = reply_format.kind == "bounded"
-        reason: dict[str, Json] = (
-            {"type": "string", "maxLength": MAX_REASON} if narrow else {"type": "string"}
-        )
-        fields = self.bounded if narrow else self.plain
-        return strict_object_schema(
-            {"nonce": {"type": "string", "enum": [nonce]}, "reason": reason, **fields}
-        )
-
-    def all_formats(self) -> list[object]:
-        """Return instructions and parameters of every reply format, for the judge's version."""
-        instructions = [self.form(reply_format, "") for reply_format in REPLY_FORMATS]
-        return [instructions, [self.params(reply_format, "") for reply_format in REPLY_FORMATS]]
-
-    def params(self, reply_format: ReplyFormat, nonce: str, *, flat: bool = False) -> dict[str, Json]:
-        """Return the request parameters of a reply format; ``flat``: tools in the form of the Responses API."""
-        if reply_format.kind == "text":
-            return {}
-        if reply_format.kind == "json":
-            return {"response_format": {"type": "json_object"}}
-        schema = self.schema(reply_format, nonce)
-        if reply_format.kind == "tool":
-            tool: dict[str, Json] = {
-                "name": VERDICT_TOOL,
-                "description": "Give the verdict.",
-                "parameters": schema,
-            }
-            whole: Json = {"type": "function", **tool} if flat else {"type": "function", "function": tool}
-            # One tool that is required: some servers take the name of a function for "auto".
-            return {"tools": [whole], "tool_choice": "required"}
-        inner: Json = {"name": VERDICT_TOOL, "strict": True, "schema": schema}
-        return {"response_format": {"type": "json_schema", "json_schema": inner}}
+def request_params(
+    form: ReplyForm, reply_format: ReplyFormat, nonce: str, *, flat: bool = False
+) -> dict[str, Json]:
+    """Return the request parameters of a reply format; ``flat``: tools in the form of the Responses API."""
+    if reply_format.kind == "text":
+        return {}
+    if reply_format.kind == "json":
+        return {"response_format": {"type": "json_object"}}
+    schema = form.schema(nonce, bounded=reply_format.kind == "bounded")
+    if reply_format.kind == "tool":
+        tool: dict[str, Json] = {
+            "name": VERDICT_TOOL,
+            "description": "Give the verdict.",
+            "parameters": schema,
+        }
+        whole: Json = {"type": "function", **tool} if flat else {"type": "function", "function": tool}
+        # One tool that is required: some servers take the name of a function for "auto".
+        return {"tools": [whole], "tool_choice": "required"}
+    inner: Json = {"name": VERDICT_TOOL, "strict": True, "schema": schema}
+    return {"response_format": {"type": "json_schema", "json_schema": inner}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeReply(Generic[T]):
+class JudgeReply:
     """The result of a prompt: a verdict, or the error.
 
     Attributes:
         raw: The raw replies.
-        completion: The completion that has the verdict.
     """
 
-    value: T | None = None
+    value: Reply | None = None
     error: str = ""
     raw: str = ""
-    completion: Completion | None = None
 
 
 @dataclass(slots=True)
@@ -180,18 +143,25 @@ class JudgePrompter:
         return self._prompt
 
     def ask(
-        self, data: Mapping[str, Json], spec: ReplySpec[T], *, nonce_of: Sequence[object] = ()
-    ) -> JudgeReply[T]:
+        self,
+        data: Mapping[str, Json],
+        form: ReplyForm,
+        *,
+        nonce_of: Sequence[object] = (),
+        weighted: bool = False,
+    ) -> JudgeReply:
         """Prompt for a verdict on the data.
 
         Args:
             data: What the model sees, as JSON; empty values are left out.
-            spec: The fields of the reply.
+            form: The form of the reply.
             nonce_of: What the nonce hashes besides the prompt; none: the data.
+            weighted: Whether the score is the mean over the log-probabilities of the reply.
 
         Returns:
             The verdict; or the error and the raw replies, if no reply could be read in two tries, or if the
             settings exclude the model under test as a judge. If the names already show that, it is not called.
+            A server that ignores the requested format is asked in the next one, which is no second try.
 
         Raises:
             ModelError: The model could not be called.
@@ -200,14 +170,15 @@ class JudgePrompter:
         if own := why_self_judging(self.model_name):
             return JudgeReply(error=own)
         data = {key: value for key, value in data.items() if value}
-        nonce = hash_parts([self.fingerprint, *(nonce_of or [data])], 8)
+        nonce = hash_parts([self.fingerprint, *(nonce_of or [data])], NONCE_DIGITS)
         text = quote_data(data, nonce)
         replies: list[str] = []
         retry_messages: tuple[Message, ...] = ()
-        error = ""
-        for _ in range(MAX_TRIES):
+        error, tries = "", 0
+        ignored = IgnoredFormats(self.resolve_model())
+        while tries < MAX_TRIES:
             try:
-                completion, reply_format = self._complete(text, nonce, spec, retry_messages)
+                completion, reply_format = self._complete(text, nonce, form, retry_messages)
             except ModelError as failed:
                 if not replies:
                     raise
@@ -215,32 +186,37 @@ class JudgePrompter:
             replies.append(_reply_text(completion))
             if own := why_self_judging(completion.model):
                 return JudgeReply(error=own, raw=_join_replies(replies))
+            asked = form.as_line() if reply_format.kind == "text" else form
             try:
-                value = _parse_completion(completion, spec, nonce, structured=reply_format.kind != "text")
+                value = _parse_completion(completion, asked, nonce)
             except UnreadableReply as why:
                 error = str(why)
             else:
-                return JudgeReply(value=value, raw=_join_replies(replies), completion=completion)
+                return _finish_reply(value, asked, completion, _join_replies(replies), weighted=weighted)
+            if _ignores_format(completion, asked) and ignored.skip(reply_format):
+                continue
+            tries += 1
             retry_messages += (
                 Message("assistant", shorten_text(replies[-1], MAX_ECHO) or "(nothing)"),
-                Message("user", f"{format_retry_message(error)} {spec.form(reply_format, nonce)}"),
+                Message("user", f"{format_retry_message(error)} {asked.instruct(reply_format.kind, nonce)}"),
             )
-        return JudgeReply(error=f"no verdict after {MAX_TRIES} tries: {error}", raw=_join_replies(replies))
+        ignored.restore()
+        return JudgeReply(error=f"no verdict after {len(replies)} tries: {error}", raw=_join_replies(replies))
 
     def _complete(
-        self, data: str, nonce: str, spec: ReplySpec[T], retry_messages: tuple[Message, ...]
+        self, data: str, nonce: str, form: ReplyForm, retry_messages: tuple[Message, ...]
     ) -> tuple[Completion, ReplyFormat]:
         model = self.resolve_model()
         flat = getattr(model, "api", "chat") == "responses"
 
         def complete_in_format(reply_format: ReplyFormat) -> Completion:
-            prompt = self.render_prompt(data, nonce, spec.form(reply_format, nonce))
+            prompt = self.render_prompt(data, nonce, form.instruct(reply_format.kind, nonce))
             params = reply_format.select_params({**prompt.params, **self.params})
             messages = (*prompt.messages, *retry_messages)
             request = replace(prompt, messages=messages, params=params, model=self.named or prompt.model)
             with recorder.set_purpose("judge"):
                 return retry_rate_limited(
-                    lambda: model.complete(request, **spec.params(reply_format, nonce, flat=flat))
+                    lambda: model.complete(request, **request_params(form, reply_format, nonce, flat=flat))
                 )
 
         return negotiate_format(model, complete_in_format, {**self.prompt().params, **self.params})
@@ -289,15 +265,14 @@ class PromptedJudge(ABC):
         """The model's own name, else that of its type."""
         return self.prompter.model_name
 
-    def _hash_version(
-        self, spec: ReplySpec[Any], *parts: object, params: dict[str, Json] | None = None
-    ) -> str:
+    def _hash_version(self, form: ReplyForm, *parts: object, params: dict[str, Json] | None = None) -> str:
         own_params = [] if params is None else [params]
+        formats = [[form.instruct(each.kind, ""), request_params(form, each, "")] for each in REPLY_FORMATS]
         return hash_parts(
             [
                 self.prompter.fingerprint,
                 *parts,
-                spec.all_formats(),
+                formats,
                 format_retry_message(""),
                 *own_params,
                 PARSER_REVISION,
@@ -311,16 +286,6 @@ def why_too_long(what: str, *texts: str) -> str:
     """Return why these texts cannot be put to a judge in one request, or ``""``."""
     length = sum(map(len, texts))
     return f"{what} have {length:,} characters: expected at most {MAX_DATA:,}" if length > MAX_DATA else ""
-
-
-def strict_object_schema(properties: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the schema of an object with exactly these properties."""
-    return {
-        "type": "object",
-        "properties": dict(properties),
-        "required": list(properties),
-        "additionalProperties": False,
-    }
 
 
 def hash_parts(parts: Sequence[object], digits: int) -> str:
@@ -412,17 +377,32 @@ def _reply_text(completion: Completion) -> str:
     return "\n".join([*calls, completion.text] if completion.text else calls) or completion.refusal
 
 
-def _parse_completion(completion: Completion, spec: ReplySpec[T], nonce: str, *, structured: bool) -> T:
+def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Reply:
     if not completion.text and not completion.tool_calls and completion.refusal:
         raise UnreadableReply(f"the judge refused: {shorten_text(completion.refusal, 80)}")
     try:
-        return spec.read(_reply_text(completion), nonce, structured)
-    except RecursionError:
-        raise UnreadableReply("the JSON is nested too deeply") from None
+        return parse_reply(_reply_text(completion), form, nonce)
     except UnreadableReply as why:
         if completion.finish_reason in CUT_OFF_REASONS:
             raise UnreadableReply(f"{why} (cut off at the token limit)") from None
         raise
+
+
+def _finish_reply(
+    value: Reply, form: ReplyForm, completion: Completion, raw: str, *, weighted: bool
+) -> JudgeReply:
+    try:
+        return JudgeReply(value=weigh_reply(value, form, completion.logprobs) if weighted else value, raw=raw)
+    except UnreadableReply as why:
+        return JudgeReply(error=str(why), raw=raw)
+
+
+def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
+    """Say whether a reply is prose, where JSON or a call was requested."""
+    text = completion.text.casefold()
+    if completion.tool_calls or completion.refusal or completion.finish_reason in CUT_OFF_REASONS:
+        return False
+    return bool(text.strip()) and not any(f'"{key}"' in text for key in form.keys)
 
 
 def _join_replies(replies: list[str]) -> str:

@@ -83,6 +83,33 @@ def _server_key(model: Model) -> object:
     return type(model).__qualname__, where, str(getattr(model, "model", "")), str(getattr(model, "api", ""))
 
 
+@dataclass(slots=True)
+class IgnoredFormats:
+    """The formats that a server ignores, left out while a verdict is requested, and for good once it is read."""
+
+    model: Model
+    before: capabilities.Capabilities | None = None
+
+    def skip(self, ignored: ReplyFormat) -> bool:
+        """Leave out the formats of an ignored kind; say whether another kind is left."""
+        if ignored.kind == "text":
+            return False
+        key = _server_key(self.model)
+        index, dropped = known = capabilities.get(key)
+        self.before = self.before or known
+        schemas = ("bounded", "plain")
+        passed = schemas if ignored.kind in schemas else (ignored.kind,)
+        while REPLY_FORMATS[index].kind in passed:
+            index += 1
+        capabilities.put(key, (index, dropped), self.model)
+        return True
+
+    def restore(self) -> None:
+        """Request the formats again that were left out: no other was read either."""
+        if self.before is not None:
+            capabilities.put(_server_key(self.model), self.before, self.model)
+
+
 def negotiate_format(
     model: Model, ask: Callable[[ReplyFormat], Completion], params: Mapping[str, Json]
 ) -> tuple[Completion, ReplyFormat]:

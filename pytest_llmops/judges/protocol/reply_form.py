@@ -1,0 +1,317 @@
+"""Describe the reply of a judge once: its schema, its words in the prompt, and what `read_reply` accepts.
+
+A form has one field besides nonce and reason. It holds a score on a scale, a score for each of several dimensions, a
+name out of several, a name for each of several items, or the claims of an answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import Json
+
+MAX_ENUM = 20  # up to this many whole scores, a schema lists each of them
+MAX_REASON = 300  # characters of a reason in the schema: a small model would continue until the token limit
+MAX_CLAIMS = 40
+MAX_NAMED = 5  # passages that a claim may name, for the same reason
+RESERVED_KEYS = frozenset({"score", "rating", "reason", "nonce", "dimensions"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """The scale of a verdict: lowest and highest score, and the dimensions with their weights.
+
+    Attributes:
+        weights: Weight of each dimension in the overall score; empty: a single score.
+        whole: Whether only whole numbers are on the scale; None: they are if both ends are whole.
+
+    Raises:
+        UsageError: The ends are not a range, a weight is not above 0, or two names differ in case only.
+    """
+
+    low: float = 1.0
+    high: float = 10.0
+    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    whole: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise UsageError(
+                f"scale: expected a lowest and a higher highest score, got {self.low} to {self.high}"
+            )
+        names = [name.strip().casefold() for name in self.weights]
+        if len(set(names)) != len(names) or not all(names) or RESERVED_KEYS & set(names):
+            raise UsageError(
+                f"scale: expected dimensions of different names other than {', '.join(sorted(RESERVED_KEYS))}, "
+                f"got {list(self.weights)}"
+            )
+        bad = {name: weight for name, weight in self.weights.items() if not 0 < weight < math.inf}
+        if bad:
+            raise UsageError(f"scale: expected weights above 0, got {bad}")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether 3.5 is off the scale.
+
+        >>> Scale(low=1, high=5).is_whole, Scale(low=0.5, high=5).is_whole
+        (True, False)
+        """
+        if self.whole is None:
+            return float(self.low).is_integer() and float(self.high).is_integer()
+        return self.whole
+
+    def mean(self, scores: Mapping[str, float]) -> float:
+        """Return the weighted mean of the dimensions.
+
+        >>> Scale(weights={"accuracy": 3, "fluency": 1}).mean({"accuracy": 4, "fluency": 8})
+        5.0
+        """
+        # Exact, as the mean of 8, 9 and 4 must not fall below a threshold of 7 by rounding.
+        total = sum(map(Fraction, self.weights.values()))
+        whole = sum(Fraction(scores[name]) * Fraction(weight) for name, weight in self.weights.items())
+        mean = float(whole / total)
+        return min(max(mean, min(scores.values())), max(scores.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyForm:
+    """What a judge has to reply: the field with its verdict, and a reason.
+
+    Args:
+        scale: The verdict is a number on this scale, or a number for each of its dimensions.
+        names: The verdict is one of these names. A mapping gives each its score; None: it does not count.
+        spellings: Further spellings of a name; case is ignored.
+        items: Each of these items is answered by one of the names.
+        passages: The verdict is a list of claims, each with a name and the numbers of up to so many passages.
+        source: The text that every claim has to be a part of; empty: any claim.
+        field: The key of the verdict in JSON, and its label in text; empty: by the kind of the verdict.
+        reason_required: Whether a verdict without a reason is unreadable.
+        case_matters: Whether names are told apart by case (``m`` and ``M``).
+
+    Raises:
+        UsageError: There is neither a scale nor a choice of names, or two names share a spelling.
+
+    >>> ReplyForm(names={"A>>B": 1, "A=B": 0.5, "B>>A": 0}).field
+    'verdict'
+    """
+
+    scale: Scale | None = None
+    names: Mapping[str, float | None] | Sequence[str] = ()
+    spellings: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    items: Sequence[str] = ()
+    passages: int = 0
+    source: str = ""
+    field: str = ""
+    reason_required: bool = True
+    case_matters: bool = False
+    name_of: Mapping[str, str] = dataclasses.field(init=False, repr=False, compare=False)
+    """Spelling, folded -> name."""
+
+    def __post_init__(self) -> None:
+        if (self.scale is None) == (not self.names):
+            raise UsageError("form of a reply: expected a scale or names, got both or neither")
+        scores = self.names if isinstance(self.names, Mapping) else dict.fromkeys(self.names)
+        pairs = [(spelling, name) for name in scores for spelling in (name, *self.spellings.get(name, ()))]
+        name_of = {self.fold(spelling): name for spelling, name in pairs}
+        clash = any(name_of[self.fold(text)] != name or not text.strip() for text, name in pairs)
+        if clash or len(scores) == 1:
+            raise UsageError(
+                f"form of a reply: expected at least two names, each with its own spellings, got {list(scores)}"
+            )
+        kinds = {"claims": self.passages, "items": self.items, "verdict": scores}
+        score = "dimensions" if self.scale is not None and self.scale.weights else "score"
+        default = next((kind for kind, given in kinds.items() if given), score)
+        object.__setattr__(self, "names", scores)
+        object.__setattr__(self, "name_of", name_of)
+        object.__setattr__(self, "field", (self.field or default).casefold())
+
+    @property
+    def scores(self) -> Mapping[str, float | None]:
+        """The names and their scores."""
+        return self.names if isinstance(self.names, Mapping) else {}
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest score; 0 and 1 where names have none."""
+        if self.scale is not None:
+            return float(self.scale.low), float(self.scale.high)
+        counted = [float(score) for score in self.scores.values() if score is not None] or [0.0, 1.0]
+        return min(counted), max(counted)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the scores are whole numbers."""
+        return self.scale is not None and self.scale.is_whole
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys by which a JSON object is a verdict, folded."""
+        if self.scale is None:
+            return frozenset({self.field})
+        return (RESERVED_KEYS - {"reason"}) | {self.field, *self.dimensions}
+
+    @property
+    def dimensions(self) -> dict[str, str]:
+        """The dimensions by their key in JSON."""
+        return {name.strip().casefold(): name for name in self.scale.weights} if self.scale else {}
+
+    def fold(self, text: str) -> str:
+        """Return a spelling as it is compared: without case, unless it matters, and with single blanks."""
+        joined = " ".join(text.split())
+        return joined if self.case_matters else joined.casefold()
+
+    def find_name(self, value: object) -> str | None:
+        """Return the name that a value spells, or None.
+
+        >>> ReplyForm(names=("A", "B"), spellings={"A": ["Output (a)"]}).find_name(" output  (A)")
+        'A'
+        """
+        return self.name_of.get(self.fold(value)) if isinstance(value, str) else None
+
+    def as_line(self) -> ReplyForm:
+        """Return the form of a reply in a line of text: dimensions become a single score."""
+        if self.scale is None or not self.scale.weights:
+            return self
+        return replace(self, scale=replace(self.scale, weights={}), field="score")
+
+    def instruct(self, kind: str, nonce: str) -> str:
+        """Return the instruction of the prompt for a reply format.
+
+        >>> ReplyForm(scale=Scale(low=1, high=5)).instruct("text", "1a2b")
+        'Reply with one line and nothing else: Score: n, Nonce: 1a2b, Reason: one sentence. n is a whole number from 1 to 5.'
+        """
+        sample = self._sample_value()
+        words = f"{self._sample_words()} The reason is one sentence."
+        example = f'{{"nonce": "{nonce}", "reason": "...", "{self.field}": {sample}}}'
+        if kind == "tool":
+            return f"Reply with one call of the tool verdict: {example}. {words}"
+        if kind != "text" or self.passages:
+            return f"Reply with one JSON object and nothing else: {example}. {words}"
+        return f"Reply with one line and nothing else: {self._sample_line(nonce)}"
+
+    def _sample_value(self) -> str:
+        either = " or ".join(f'"{name}"' for name in self.scores) or "n"
+        if self.passages:
+            return f'[{{"claim": "...", "passages": [n], "finding": {either}}}]'
+        parts = ", ".join(f'"{part}": {either}' for part in self.items or self.dimensions.values())
+        return f"{{{parts}}}" if parts else either
+
+    def _sample_words(self) -> str:
+        if self.scale is not None:
+            return f"Each n is {self._describe_numbers()}."
+        if self.passages:
+            return (
+                f"Each n is the number of a passage, from 1 to {self.passages}; an absent claim has none: []."
+            )
+        either = " or ".join(self.scores)
+        if self.items:
+            return f"Answer every number with {either}."
+        if "tie" in self.scores:
+            return f"The {self.field} is {', '.join(name for name in self.scores if name != 'tie')}, or tie if neither is better."
+        return f"The {self.field} is {either}."
+
+    def _sample_line(self, nonce: str) -> str:
+        ending = f"Nonce: {nonce}, Reason: one sentence."
+        if self.scale is not None:
+            of = f", the mean of {', '.join(self.scale.weights)}" if self.scale.weights else ""
+            return f"Score: n, {ending} n is {self._describe_numbers()}{of}."
+        either = " or ".join(self.scores)
+        if self.items:
+            listed = ", ".join(f"{item} {either}" for item in self.items)
+            return f"Items: {listed}; {ending} Answer every number with {either}."
+        tie = " Give tie if neither is better." if "tie" in self.scores else ""
+        return f"{self.field.capitalize()}: {either}, {ending}{tie}"
+
+    def _describe_numbers(self) -> str:
+        low, high = self.ends
+        kind = "a whole number" if self.is_whole else "a number"
+        return f"{kind} from {low:g} to {high:g}"
+
+    def schema(self, nonce: str, *, bounded: bool) -> dict[str, Json]:
+        """Return the JSON schema of the reply; ``bounded``: with the limits that some strict schemas lack."""
+        limit: dict[str, Json] = {"maxLength": MAX_REASON} if bounded else {}
+        return strict_object_schema(
+            {
+                "nonce": {"type": "string", "enum": [nonce]},
+                "reason": {"type": "string", **limit},
+                self.field: self._value_schema(bounded=bounded, limit=limit),
+            }
+        )
+
+    def _value_schema(self, *, bounded: bool, limit: dict[str, Json]) -> Json:
+        if self.scale is not None:
+            score = _score_schema(self.scale, bounded=bounded)
+            names = self.scale.weights
+            return strict_object_schema(dict.fromkeys(names, score)) if names else score
+        name: Json = {"type": "string", "enum": list[Json](self.scores)}
+        if self.items:
+            return strict_object_schema(dict.fromkeys(self.items, name))
+        if not self.passages:
+            return name
+        number: dict[str, Json] = {"type": "integer"}
+        listed: dict[str, Json] = {}
+        if bounded:
+            number |= {"minimum": 1, "maximum": self.passages}
+            listed = {"maxItems": min(self.passages, MAX_NAMED)}
+        claim = strict_object_schema(
+            {
+                "claim": {"type": "string", **limit},
+                "passages": {"type": "array", "items": number, **listed},
+                "finding": name,
+            }
+        )
+        return {"type": "array", "items": claim, **({"maxItems": MAX_CLAIMS} if bounded else {})}
+
+    def is_echo(self, text: str) -> bool:
+        """Say whether a text only repeats the words of the form.
+
+        >>> ReplyForm(scale=Scale()).is_echo("One sentence. One sentence."), ReplyForm(scale=Scale()).is_echo("One fact.")
+        (True, False)
+        """
+        words = _WORD.findall(text[:MAX_ECHO].casefold())
+        given = set(words)
+        if text.strip() and not given:
+            return True
+        if given <= {"one", "sentence", "statement"} and given & {"sentence", "statement"}:
+            return True
+        if len(words) < MIN_ECHO_WORDS or len(text) > MAX_ECHO:
+            return False
+        return f" {' '.join(words)} " in _join_words(self.instruct("json", ""), self.instruct("text", ""))
+
+
+_WORD = re.compile(r"\w+")
+MIN_ECHO_WORDS = 4  # fewer words of the form may well be a reason of its own
+MAX_ECHO = 600  # characters: a longer text holds more than the words of a form
+
+
+@lru_cache(maxsize=64)
+def _join_words(*texts: str) -> str:
+    return f" {' '.join(_WORD.findall(' '.join(texts).casefold()))} "
+
+
+def _score_schema(scale: Scale, *, bounded: bool) -> dict[str, Json]:
+    kind = "integer" if scale.is_whole else "number"
+    low, high = (int(scale.low), int(scale.high)) if scale.is_whole else (scale.low, scale.high)
+    if bounded:
+        return {"type": kind, "minimum": low, "maximum": high}
+    # A list of the scores: all providers' strict schemas support enums, but only some support limits.
+    if scale.is_whole and high - low < MAX_ENUM:
+        return {"type": kind, "enum": list(range(int(low), int(high) + 1))}
+    return {"type": kind}
+
+
+def strict_object_schema(properties: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the schema of an object with exactly these properties."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }

@@ -1,0 +1,268 @@
+"""Read a verdict that stands in text, without JSON or beside it.
+
+A verdict begins a line or a sentence, and only its end follows it: "Rubric: Score: 5 means half right" is none.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pytest_llmops.judges.protocol.reply import (
+    Reply,
+    UnreadableReply,
+    check_answers,
+    check_score,
+    describe_nonce,
+    named_reply,
+    quote_shortened,
+)
+from pytest_llmops.judges.protocol.reply_form import ReplyForm
+from pytest_llmops.measurement import shorten_text
+
+MAX_ROUNDING = 0.5  # largest distance of an overall score from the weighted mean of its dimensions
+VERDICT_LABELS = (
+    "verdict",
+    "winner",
+    "answer",
+    "label",
+    "choice",
+    "decision",
+    "preference",
+    "grade",
+    "result",
+)
+_FLAGS = re.IGNORECASE | re.MULTILINE
+_FIGURE = r"[+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_DECOR = r"[*_`]{0,3}"
+_BEGIN = r"(?:^[ \t*_`#-]{0,12}|(?<=[.!?])[)\"'*_]{0,3}\s{1,3}[*_`]{0,3})"
+_PREFIX = r"(?:(?:my|the|final|overall|verdict)[ :-]{1,3}){0,3}"
+_LABEL = rf"{_PREFIX}(?:score|rating)\b{_DECOR}\s{{0,3}}(?:[:=]|[–-](?=\s)|is\b|of\b)"
+_OUT_OF = rf"(?:\s{{0,3}}\(?(?:/|out\s{{1,3}}of)\s{{0,3}}(?P<of>{_FIGURE}){_DECOR})"
+_END = r"(?=[\])]{0,2}[*_`]{0,3}(?:\s*$|[ \t]*\n|[,.;|](?![0-9])|\s{1,3}[–—(|-]\s{0,3}(?![0-9\s])|\s{1,3}reason\b))"
+_STATEMENT = re.compile(
+    rf"{_BEGIN}{_LABEL}[*_`\s]{{0,6}}[\[(]{{0,2}}{_DECOR}(?P<number>{_FIGURE}){_DECOR}[\])]{{0,2}}{_OUT_OF}?{_END}",
+    _FLAGS,
+)
+_FRACTION = re.compile(rf"{_BEGIN}(?P<number>{_FIGURE}){_DECOR}{_OUT_OF}{_END}", _FLAGS)
+_BRACKETED = re.compile(rf"\[\[(?P<number>{_FIGURE})\]\](?P<of>(?!))?")
+_RESULT = re.compile(rf"\[RESULT\][ \t:]{{0,3}}\(?(?P<number>{_FIGURE})(?P<of>(?!))?\)?", re.IGNORECASE)
+_ENDING = rf"{_DECOR}[\"'”’)]{{0,2}}\.?\s{{0,20}}\Z"
+_FINAL = re.compile(rf"{_BRACKETED.pattern}{_ENDING}")
+_FINAL_RESULT = re.compile(rf"{_RESULT.pattern}{_ENDING}", re.IGNORECASE)
+_MENTION = re.compile(
+    rf"\b(?:score|rating)\b\W{{0,6}}?(?:(?:is|of)\b\W{{0,6}}?)?(?P<number>{_FIGURE})", _FLAGS
+)
+_AWARD = re.compile(
+    rf"\b(?:rate|give|grade|award|mark)\b(?:\s{{1,3}}(?:it|this|the\s\w{{1,20}}|an?|as|at|with)){{0,3}}\s{{1,3}}{_DECOR}"
+    rf"(?P<number>{_FIGURE})(?=\W{{0,3}}(?:[.,;!)/]|\Z|$|out\b|points?\b))",
+    _FLAGS,
+)
+_OUT_OF_ANYWHERE = re.compile(rf"(?<![\w./])(?P<number>{_FIGURE}){_DECOR}{_OUT_OF}(?![\w/])", _FLAGS)
+_REASON = re.compile(
+    rf"\b(?:reason(?:ing)?|explanation|rationale|justification|feedback)\b{_DECOR}\s{{0,3}}[:–-]", _FLAGS
+)
+_REFUSAL = re.compile(
+    r"\bI(?:['’]m| am) (?:sorry|unable|not able)|\bI (?:can(?:not|['’]t)|won['’]t)\b|\bas an AI\b", _FLAGS
+)
+
+
+def _numbers(pattern: re.Pattern[str], prose: str) -> set[float]:
+    return {float(match["number"]) for match in pattern.finditer(prose)}
+
+
+def read_text_verdict(prose: str, form: ReplyForm, nonce: str) -> Reply:
+    """Return the verdict in a text without JSON.
+
+    Raises:
+        UnreadableReply: There is no verdict or several, no reason, or not the nonce.
+    """
+    if form.passages:
+        raise UnreadableReply(_describe_missing(prose, "JSON with reason and claims"))
+    if form.items:
+        return _read_item_lines(prose, form, nonce)
+    return (
+        _read_score_text(prose, form, nonce)
+        if form.scale is not None
+        else _read_name_text(prose, form, nonce)
+    )
+
+
+def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
+    mentions = _numbers(_MENTION, prose)
+    pattern = _STATEMENT if mentions else _FRACTION
+    statements = list(pattern.finditer(prose))
+    for final_pattern, anywhere in ((_FINAL_RESULT, _RESULT), (_FINAL, _BRACKETED)):
+        if final := final_pattern.search(prose):
+            mentions = {float(match["number"]) for match in (*statements, *anywhere.finditer(prose))}
+            if not statements:
+                pattern, statements = final_pattern, [final]
+            break
+    weights = form.scale.weights if form.scale is not None else {}
+    if not statements or weights:
+        wanted = "JSON with reason and dimensions" if weights else "a score and its reason"
+        raise UnreadableReply(_describe_missing(prose, wanted))
+    numbers = mentions | {float(statement["number"]) for statement in statements}
+    if len(numbers) > 1:
+        raise UnreadableReply(f"{max(len(mentions), len(statements))} different verdicts in one reply")
+    for statement in statements:
+        if statement["of"] is not None and float(statement["of"]) != form.ends[1]:
+            raise UnreadableReply(
+                f"the score is out of {statement['of']}: expected one out of {form.ends[1]:g}"
+            )
+    number = numbers.pop()
+    score = check_score(int(number) if number.is_integer() else number, "score", form)
+    return Reply(score=score, reason=_read_text_reason(prose, pattern.sub(" ", prose), form, nonce))
+
+
+_ITEMS = re.compile(
+    r"^[ \t*_`#-]{0,12}items[*_`]{0,3}\s{0,3}[:=](?P<rest>.*?)(?=;|\bnonce\b|\breason\b|\Z)",
+    re.IGNORECASE | re.MULTILINE | re.DOTALL,
+)
+_PAIR = re.compile(
+    r"(?<![\w.])(?P<number>\d{1,3})[\s:.)=-]{1,4}(?P<answer>[a-z]+(?:\s{1,3}or\s{1,3}[a-z]+)?)", re.IGNORECASE
+)
+
+
+def _read_item_lines(prose: str, form: ReplyForm, nonce: str) -> Reply:
+    lists = list(_ITEMS.finditer(prose))
+    if not lists:
+        raise UnreadableReply(_describe_missing(prose, "items and the reason"))
+    given: dict[str, str] = {}
+    for match in (pair for each in lists for pair in _PAIR.finditer(each["rest"])):
+        if given.setdefault(match["number"], match["answer"].casefold()) != match["answer"].casefold():
+            raise UnreadableReply(f"different verdicts in one reply: item {match['number']} stands twice")
+    answers = check_answers({item: given.get(item) for item in form.items}, form)
+    return Reply(answers=answers, reason=_read_text_reason(prose, _ITEMS.sub(" ", prose), form, nonce))
+
+
+def _read_name_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
+    statements = _find_statements(prose, form)
+    stated = {name for _, _, name in statements}
+    if len(stated) > 1:
+        raise UnreadableReply(f"{len(stated)} different verdicts in one reply")
+    if not stated:
+        reason = " and its reason" if form.reason_required else ""
+        raise UnreadableReply(_describe_missing(prose, f"one of {', '.join(form.scores)}{reason}"))
+    rest, at = [], 0
+    for start, end, _ in statements:
+        rest.append(prose[at:start])
+        at = end
+    reason = _read_text_reason(prose, " ".join([*rest, prose[at:]]), form, nonce)
+    return named_reply(stated.pop(), form, reason)
+
+
+MAX_BEFORE, MAX_AFTER = 80, 40  # characters before and after a name that decide whether it is a verdict
+_CLOSE = r"[*_`\"'\])]{0,4}"
+_NAME_BEGIN = r"(?:(?:\A|(?<=\n))[ \t*_`#-]{0,12}|(?<=[.!?])[)\"'*_]{0,3}\s{1,3}[*_`]{0,3})"
+_NAME_END = re.compile(
+    rf"{_CLOSE}(?:\s*\Z|[ \t]*\n|[,.;|](?!\w)|\s{{1,3}}[–—(|-]|\s{{1,3}}reason\b)", re.IGNORECASE
+)
+_BETTER = re.compile(r"[*_`\"]{0,3}\s+is\s+(?:the\s+)?better\b", re.IGNORECASE)
+_CLAUSE = re.compile(
+    r"\b(?:that|why|whether|if|not|neither|nor|or|and|how|because|which|when)\s+[*_`\"]{0,3}\Z", re.IGNORECASE
+)
+_OWN = re.compile(
+    r"(?:\b(?:I|we)(?:['’]ve|\s+have|\s+would|\s+therefore){0,2}\s+"
+    r"(?:conclude|believe|think|find|say|agree|(?:come|came)\s+to\s+the\s+conclusion)"
+    r"|(?<!\w)(?:my|the)\s+(?:final\s+)?conclusion\s+is)\s+(?:that\s+)?[*_`\"]{0,3}\Z",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"(?P<lead>.{0,80}?)(?P<name>[^\s.,;:][^.,;:\n]{0,30})\s(?:is\s+not|isn['’]t)\s+(?:the\s+)?better"
+    r"(?:\s+(?:one|answer|output|response))?,?\s+(?:and|but|so|whereas|while)\s+[*_`\"]{0,3}\Z",
+    re.IGNORECASE,
+)
+_ALONE = re.compile(rf"{_CLOSE}\.?[ \t]*(?:\n|\Z)")
+_FIRST = re.compile(r"\A\s*[*_`\"'\[(]{0,4}\Z")
+_RESULT_BEFORE = re.compile(r"\[RESULT\][ \t:]{0,3}[*_`\"'(]{0,3}\Z", re.IGNORECASE)
+
+
+def _find_statements(prose: str, form: ReplyForm) -> list[tuple[int, int, str]]:
+    """Return start, end and name of each verdict in a text."""
+    spelling, label_pattern = _name_patterns(form)
+    statements = []
+    for match in spelling.finditer(prose):
+        before = prose[max(match.start() - MAX_BEFORE, 0) : match.start()]
+        after = prose[match.end() : match.end() + MAX_AFTER]
+        # A text that starts within the slice starts a line; a text that was cut does not.
+        before = before if len(before) < MAX_BEFORE else f"\0{before}"
+        label = label_pattern.search(before) or _RESULT_BEFORE.search(before)
+        if not (_NAME_END.match(after) if label is not None else _is_stated(before, after, spelling)):
+            continue
+        start = match.start() - (len(before) - label.start() if label else 0)
+        statements.append((start, match.end(), form.name_of[form.fold(match[0])]))
+    return statements
+
+
+def _is_stated(before: str, after: str, spelling: re.Pattern[str]) -> bool:
+    if before.endswith("[[") and after.startswith("]]"):
+        return True
+    if _BETTER.match(after):
+        return not _CLAUSE.search(before) or bool(_OWN.search(before)) or _denies_other(before, spelling)
+    return bool(_FIRST.match(before) and _ALONE.match(after))
+
+
+def _denies_other(before: str, spelling: re.Pattern[str]) -> bool:
+    """Say whether the clause before ("A is not better, and") is itself a statement about another name."""
+    denied = _DENIED.search(before.rpartition(". ")[2])
+    if denied is None:
+        return False
+    names = [match.start() for match in spelling.finditer(denied["name"])]
+    return bool(names) and not _CLAUSE.search(f"{denied['lead']}{denied['name'][: names[-1]]}")
+
+
+def _name_patterns(form: ReplyForm) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    # The module `re` keeps compiled patterns.
+    spellings = (
+        re.escape(spelling).replace("\\ ", r"\s+") for spelling in sorted(form.name_of, key=len, reverse=True)
+    )
+    labels = "|".join(map(re.escape, sorted({*VERDICT_LABELS, form.field}, key=len, reverse=True)))
+    case = re.NOFLAG if form.case_matters else re.IGNORECASE
+    spelling = re.compile(rf"(?<!\w)(?:{'|'.join(spellings)})(?!\w)", case)
+    label = re.compile(
+        rf"{_NAME_BEGIN}{_PREFIX}(?:{labels})\b[*_`]{{0,3}}\s{{0,3}}"
+        rf"(?:(?:is\b\s{{0,3}})?[:=]|is\b)[*_`]{{0,3}}\s{{0,3}}[*_`\"'\[(]{{0,4}}\Z",
+        re.IGNORECASE,
+    )
+    return spelling, label
+
+
+def _read_text_reason(prose: str, rest: str, form: ReplyForm, nonce: str) -> str:
+    """Return the reason in the text around a verdict, once the nonce stands in the whole as a word."""
+    if nonce and not re.search(rf"(?<!\w){re.escape(nonce)}(?!\w)", prose):
+        raise UnreadableReply(describe_nonce(None))
+    if nonce:
+        rest = re.sub(rf"(?:\bnonce\W{{0,4}})?\b{re.escape(nonce)}\b", " ", rest, flags=_FLAGS)
+    labelled = _REASON.search(rest)
+    reason = (rest[labelled.end() :] if labelled else rest).strip(" \t\r\n*_`,;.:-[]()")
+    if not any(char.isalpha() for char in reason):
+        if form.reason_required:
+            raise UnreadableReply("the reason is missing")
+        return ""
+    return reason
+
+
+def _describe_missing(prose: str, wanted: str) -> str:
+    """Return the error for a text without a verdict: a refusal, or any other text."""
+    if _REFUSAL.search(prose):
+        return f"the judge refused: {shorten_text(prose.strip(), 80)}"
+    got = quote_shortened(prose.strip(), 60) if prose.strip() else "JSON without them"
+    return f"no verdict: expected {wanted}, got {got}"
+
+
+def agrees_with_text(reply: Reply, prose: str, form: ReplyForm) -> bool:
+    """Say whether the text beside a verdict in JSON states no other verdict."""
+    if form.scale is not None:
+        patterns = (_MENTION, _BRACKETED, _RESULT, _AWARD)
+        beside = {number for pattern in patterns for number in _numbers(pattern, prose)}
+        fractions = _OUT_OF_ANYWHERE.finditer(prose)
+        beside |= {float(match["number"]) for match in fractions if float(match["of"]) == form.ends[1]}
+        slack = MAX_ROUNDING if form.scale.weights else 0.0
+        own = (reply.score or 0.0, *reply.dimensions.values())
+        return all(min(abs(number - score) for score in own) <= slack for number in beside)
+    if form.items:
+        beside_items = [pair for part in _ITEMS.finditer(prose) for pair in _PAIR.finditer(part["rest"])]
+        return all(
+            reply.answers.get(pair["number"], "") == pair["answer"].casefold() for pair in beside_items
+        )
+    return form.passages > 0 or {name for _, _, name in _find_statements(prose, form)} <= {reply.name}

@@ -69,7 +69,12 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
     limit = {} if limit_s is None else {"timeout": _deadline_class(sdk.Timeout)(limit_s)}
     try:
         return create(**limit)
-    except (sdk.APITimeoutError, TimeoutError):
+    except (sdk.APIConnectionError, TimeoutError) as error:
+        # The SDK wraps what broke off an answer while it flowed.
+        if not {type(error), type(error.__cause__)} & {sdk.APITimeoutError, TimeoutError}:
+            problem = f"could not be reached ({error.__cause__ or error})"
+            step = "is the server up and its address right?"
+            raise model_error(model, client, "connection", f"{problem}; {step}") from None
         own = (
             "raise the client's timeout"
             if limit_s is None
@@ -77,10 +82,6 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
         )
         step = f"ask less, or {own}"
         raise model_error(model, client, "timeout", f"took too long to answer; {step}") from None
-    except sdk.APIConnectionError as error:
-        problem = f"could not be reached ({error.__cause__ or error})"
-        step = "is the server up and its address right?"
-        raise model_error(model, client, "connection", f"{problem}; {step}") from None
     except sdk.APIStatusError as error:
         kind, step = classify_status(error.status_code)
         problem = f"was refused with status {error.status_code}: {error.message}; {step}"

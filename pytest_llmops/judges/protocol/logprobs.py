@@ -55,7 +55,7 @@ def weigh_by_logprobs(
     """Return the expected score of a verdict and its confidence, 0 to 1.
 
     Args:
-        written: The verdict as the reply has it: a whole number or a name of the form.
+        written: The verdict as the reply has it: a whole number or a name of the form; empty: the first token is it.
         form: The form of the reply.
         labels: The words before a verdict.
         logprobs: The tokens of the reply.
@@ -69,8 +69,8 @@ def weigh_by_logprobs(
     """
     if not logprobs:
         raise ValueError("the server gave no log-probabilities: take `weighted` out, or use another server")
-    token = _find_verdict_token(written, labels, logprobs)
-    if token is None or _read_token(token.token, form) != _read_token(written, form):
+    token = _find_verdict_token(written, labels, logprobs) if written else logprobs[0]
+    if token is None or (written and _read_token(token.token, form) != _read_token(written, form)):
         raise ValueError("no token of the reply is the score: its log-probabilities cannot be read")
     chances: dict[float, float] = {}
     for text, logprob in token.top.items():

@@ -60,17 +60,7 @@ def read_reply(
         logprobs: The tokens of the reply: the score is then the mean over the probabilities of all scores at the
             verdict's token. None: the score as written.
 
-    >>> from pytest_llmops.judges.protocol.reply import (
-    Claim,
-    Reply,
-    UnreadableReply,
-    check_answers,
-    check_score,
-    describe_nonce,
-    named_reply,
-    quote_shortened,
-    )
-    from pytest_llmops.judges.protocol.reply_form import Scale
+    >>> from pytest_llmops.judges import Scale
     >>> read_reply("Score: 7, Reason: mostly right.", ReplyForm(scale=Scale())).score
     7.0
     >>> read_reply("Score: 3.5, Reason: so so.", ReplyForm(scale=Scale(low=1, high=5))).error
@@ -79,7 +69,9 @@ def read_reply(
     -2.0
     """
     try:
-        reply = parse_reply(text, form, nonce)
+        # A judge that replies with a single token is read by its probabilities, even if the token is another word.
+        alone = logprobs is not None and len(logprobs) == 1 and not form.reason_required
+        reply = Reply() if alone else parse_reply(text, form, nonce)
         return reply if logprobs is None else weigh_reply(reply, form, logprobs)
     except UnreadableReply as why:
         return Reply(error=str(why))
@@ -111,9 +103,7 @@ def weigh_reply(reply: Reply, form: ReplyForm, logprobs: Sequence[TokenLogprobs]
     Raises:
         UnreadableReply: The server gave none, or too little probability is on scores.
     """
-    if reply.score is None:
-        raise UnreadableReply("the verdict has no score to be weighted by log-probabilities")
-    written = reply.name or f"{reply.score:g}"
+    written = reply.name or ("" if reply.score is None else f"{reply.score:g}")
     labels = ("score", "rating") if form.scale is not None else (*VERDICT_LABELS, form.field)
     try:
         score, confidence = weigh_by_logprobs(written, form, labels, logprobs)

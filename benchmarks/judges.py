@@ -38,7 +38,7 @@ from support.knowing_judge import MODEL, KnowingJudge  # noqa: E402
 SHARED = Path(os.environ.get("LLMOPS_SHARED_DATA") or ROOT.parent / "shared" / "data")
 READ_S = 2.0
 """For all replies of LLMBar."""
-OVERHEAD_MS = 2.0
+OVERHEAD_MS = 0.2
 FASTER = 1.6
 ROUNDS = 3
 ANSWERS, TIMES = 50, 10

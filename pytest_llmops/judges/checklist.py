@@ -111,17 +111,15 @@ class ItemsJudge(PromptedJudge):
         if self.items:
             data = {"question": question, "reference": reference, **data, "answer": answer or "(nothing)"}
         reply = self.prompter.ask(data, self._reply_form(items))
-        if reply.value is None:
+        if reply.error:
             return Verdict(low=0.0, high=1.0, error=reply.error, raw=reply.raw)
-        given = reply.value.answers.values()
+        given = reply.answers.values()
         counts = {item: self.answers[answer] for item, answer in zip(items, given, strict=True)}
         counted = {item: float(count) for item, count in counts.items() if count is not None}
         if not counted:
             return Verdict(low=0.0, high=1.0, error="no item counts: none of them applies", raw=reply.raw)
         score = sum(counted.values()) / len(counted)
-        return Verdict(
-            score=score, low=0.0, high=1.0, reason=reply.value.reason, dimensions=counted, raw=reply.raw
-        )
+        return Verdict(score=score, low=0.0, high=1.0, reason=reply.reason, dimensions=counted, raw=reply.raw)
 
     def _create_prompter(self) -> JudgePrompter:
         listed = "\n".join(f"{number}. {item}" for number, item in enumerate(self.items, start=1))

@@ -96,15 +96,14 @@ class Grounding(PromptedJudge):
         data: dict[str, Json] = {"question": question, "contexts": list[Json](passages), "answer": answer}
         form = ReplyForm(names=CLAIM_FINDINGS, passages=len(passages), source=answer)
         reply = self.prompter.ask(data, form)
-        if reply.value is None:
-            return GroundingVerdict(low=0.0, high=1.0, error=reply.error, raw=reply.raw)
-        claims, reason = reply.value.claims, reply.value.reason
-        if not claims:
-            return GroundingVerdict(
-                low=0.0, high=1.0, error="the answer makes no claim to be supported", raw=reply.raw
-            )
+        claims, error = reply.claims, reply.error
+        if error or not claims:
+            error = error or "the answer makes no claim to be supported"
+            return GroundingVerdict(low=0.0, high=1.0, error=error, raw=reply.raw)
         score = sum(claim.finding == "supported" for claim in claims) / len(claims)
-        return GroundingVerdict(score=score, low=0.0, high=1.0, reason=reason, raw=reply.raw, claims=claims)
+        return GroundingVerdict(
+            score=score, low=0.0, high=1.0, reason=reply.reason, raw=reply.raw, claims=claims
+        )
 
     def _create_prompter(self) -> JudgePrompter:
         return JudgePrompter(self.name, Path(__file__).with_name("grounding.md"), self.model)

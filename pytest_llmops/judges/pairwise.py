@@ -163,19 +163,17 @@ class Pairwise(PromptedJudge):
             for a, b in ((first, second), (second, first))
         )
         raw = f"in order: {straight.raw}\n\nswapped: {swapped.raw}"
-        if straight.value is None or swapped.value is None:
-            which, why = (
-                ("in order", straight.error) if straight.value is None else ("swapped", swapped.error)
-            )
-            return Preference(error=f"{which}: {why}", raw=raw)
-        first_winner = WINNER_BY_NAME[straight.value.name]
-        second_winner = SWAPPED_WINNER[WINNER_BY_NAME[swapped.value.name]]
-        shares = [straight.value.score or 0.0, 1 - (swapped.value.score or 0.0)]
+        if straight.error or swapped.error:
+            where, failed = ("in order", straight) if straight.error else ("swapped", swapped)
+            return Preference(error=f"{where}: {failed.error}", raw=raw)
+        first_winner = WINNER_BY_NAME[straight.name]
+        second_winner = SWAPPED_WINNER[WINNER_BY_NAME[swapped.name]]
+        shares = [straight.score or 0.0, 1 - (swapped.score or 0.0)]
         return Preference(
             winner=first_winner if first_winner == second_winner else "tie",
             straight=first_winner,
             swapped=second_winner,
-            reason=straight.value.reason,
+            reason=straight.reason,
             raw=raw,
             share=statistics.fmean(shares) if self.weighted else None,
         )

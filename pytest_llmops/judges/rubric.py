@@ -21,7 +21,6 @@ from pytest_llmops.judges.protocol.prompting import (
     is_only_opener,
     why_too_long,
 )
-from pytest_llmops.judges.protocol.reply import Reply
 from pytest_llmops.judges.protocol.reply_form import ReplyForm, Scale
 from pytest_llmops.judges.rubric_files import RubricSpec, read_rubric
 from pytest_llmops.measurement import Json
@@ -164,16 +163,15 @@ class Rubric(PromptedJudge):
         }
         nonce_of = [question, reference, answer, *([passages] if passages else [])]
         reply = self.prompter.ask(data, self._reply_form(), nonce_of=nonce_of, weighted=self.spec.weighted)
-        value = reply.value or Reply(error=reply.error)
         return Verdict(
-            score=value.score,
+            score=reply.score,
             low=scale.low,
             high=scale.high,
-            reason=value.reason,
-            error=value.error,
+            reason=reply.reason,
+            error=reply.error,
             raw=reply.raw,
-            dimensions=value.dimensions,
-            confidence=value.confidence,
+            dimensions=reply.dimensions,
+            confidence=reply.confidence,
         )
 
     def _create_prompter(self) -> JudgePrompter:

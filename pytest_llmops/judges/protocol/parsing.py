@@ -98,17 +98,13 @@ def parse_reply(text: str, form: ReplyForm, nonce: str = "") -> Reply:
 
 
 def weigh_reply(reply: Reply, form: ReplyForm, logprobs: Sequence[TokenLogprobs]) -> Reply:
-    """Return the reply with the expected score by log-probabilities in place of the written score.
-
-    Raises:
-        UnreadableReply: The server gave none, or too little probability is on scores.
-    """
+    """Return the reply with the expected score in place of the written score, or with the error why there is none."""
     written = reply.name or ("" if reply.score is None else f"{reply.score:g}")
     labels = ("score", "rating") if form.scale is not None else (*VERDICT_LABELS, form.field)
     try:
         score, confidence = weigh_by_logprobs(written, form, labels, logprobs)
     except ValueError as why:
-        raise UnreadableReply(str(why)) from None
+        return Reply(error=str(why))
     return replace(reply, score=score, confidence=confidence)
 
 

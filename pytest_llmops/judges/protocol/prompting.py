@@ -81,19 +81,6 @@ def request_params(
     return {"response_format": {"type": "json_schema", "json_schema": inner}}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeReply:
-    """The result of a prompt: a verdict, or the error.
-
-    Attributes:
-        raw: The raw replies.
-    """
-
-    value: Reply | None = None
-    error: str = ""
-    raw: str = ""
-
-
 @dataclass(slots=True)
 class JudgePrompter:
     """A judge model with its prompt file.
@@ -149,7 +136,7 @@ class JudgePrompter:
         *,
         nonce_of: Sequence[object] = (),
         weighted: bool = False,
-    ) -> JudgeReply:
+    ) -> Reply:
         """Prompt for a verdict on the data.
 
         Args:
@@ -168,7 +155,7 @@ class JudgePrompter:
             PromptError: The prompt cannot be used.
         """
         if own := why_self_judging(self.model_name):
-            return JudgeReply(error=own)
+            return Reply(error=own)
         data = {key: value for key, value in data.items() if value}
         nonce = hash_parts([self.fingerprint, *(nonce_of or [data])], NONCE_DIGITS)
         text = quote_data(data, nonce)
@@ -182,17 +169,19 @@ class JudgePrompter:
             except ModelError as failed:
                 if not replies:
                     raise
-                return JudgeReply(error=f"{error}; asking again failed: {failed}", raw=_join_replies(replies))
+                return Reply(error=f"{error}; asking again failed: {failed}", raw=_join_replies(replies))
             replies.append(_reply_text(completion))
             if own := why_self_judging(completion.model):
-                return JudgeReply(error=own, raw=_join_replies(replies))
+                return Reply(error=own, raw=_join_replies(replies))
             asked = form.as_line() if reply_format.kind == "text" else form
             try:
                 value = _parse_completion(completion, asked, nonce)
             except UnreadableReply as why:
                 error = str(why)
             else:
-                return _finish_reply(value, asked, completion, _join_replies(replies), weighted=weighted)
+                if weighted:
+                    value = weigh_reply(value, asked, completion.logprobs)
+                return replace(value, raw=_join_replies(replies))
             if _ignores_format(completion, asked) and ignored.skip(reply_format):
                 continue
             tries += 1
@@ -201,7 +190,7 @@ class JudgePrompter:
                 Message("user", f"{format_retry_message(error)} {asked.instruct(reply_format.kind, nonce)}"),
             )
         ignored.restore()
-        return JudgeReply(error=f"no verdict after {len(replies)} tries: {error}", raw=_join_replies(replies))
+        return Reply(error=f"no verdict after {len(replies)} tries: {error}", raw=_join_replies(replies))
 
     def _complete(
         self, data: str, nonce: str, form: ReplyForm, retry_messages: tuple[Message, ...]
@@ -386,15 +375,6 @@ def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Re
         if completion.finish_reason in CUT_OFF_REASONS:
             raise UnreadableReply(f"{why} (cut off at the token limit)") from None
         raise
-
-
-def _finish_reply(
-    value: Reply, form: ReplyForm, completion: Completion, raw: str, *, weighted: bool
-) -> JudgeReply:
-    try:
-        return JudgeReply(value=weigh_reply(value, form, completion.logprobs) if weighted else value, raw=raw)
-    except UnreadableReply as why:
-        return JudgeReply(error=str(why), raw=raw)
 
 
 def _ignores_format(completion: Completion, form: ReplyForm) -> bool:

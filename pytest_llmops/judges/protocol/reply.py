@@ -35,7 +35,8 @@ class Reply:
         answers: The name that answers each item.
         claims: The claims, of a form with passages.
         confidence: How sure the judge is by its log-probabilities, 0 to 1; None without them.
-        error: Why there is no verdict; everything else is empty then.
+        error: Why there is no verdict; everything else but ``raw`` is empty then.
+        raw: The replies of the model, as a judge got them.
     """
 
     score: float | None = None
@@ -46,6 +47,7 @@ class Reply:
     claims: tuple[Claim, ...] = ()
     confidence: float | None = None
     error: str = ""
+    raw: str = ""
 
 
 class UnreadableReply(Exception):

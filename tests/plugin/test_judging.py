@@ -52,7 +52,7 @@ class Verdicts:
     def __call__(self, seen: object) -> Reply:
         reply = self._answer(seen)  # type: ignore[arg-type]
         sent = json.dumps(seen.json)  # type: ignore[attr-defined]
-        nonce = sent.partition("<data-")[2][:8]
+        nonce = sent.partition("<data-")[2][:32]
         if reply.status != 200 or not nonce:
             return reply
         return json_reply(chat_answer(self._content.replace("NONCE", nonce)))
@@ -182,7 +182,7 @@ def test_every_kind(judge, request):
 
 def test_every_kind_of_judge_is_recorded_and_replayed(project: Project) -> None:
     project.write(**{"test_a.py": EVERY_KIND})
-    claim = {"claim": "Paris is the capital.", "passages": [1], "finding": "supported"}
+    claim = {"claim": "The capital is Paris.", "passages": [1], "finding": "supported"}
     every = {**json.loads(verdict(9)), "winner": "tie", "items": {"1": "yes"}, "claims": [claim]}
     Verdicts(project, json.dumps(every))
     assert project.record("--llm-judge").outcomes == {"passed": 1}

@@ -53,7 +53,7 @@ class Echoing:
     def __call__(self, seen: object) -> Reply:
         self._answer(seen)  # type: ignore[arg-type]
         body = seen.json  # type: ignore[attr-defined]
-        nonce = re.search(r"<data-(\w{8})>", json.dumps(body))
+        nonce = re.search(r"<data-(\w{32})>", json.dumps(body))
         verdict = {"nonce": nonce[1] if nonce else "", "reason": "right", "dimensions": self._dimensions}
         return json_reply(chat_answer(json.dumps(verdict) if nonce else "Paris.", model=body["model"]))
 

@@ -321,7 +321,7 @@ def answer_request(seen: Seen) -> Reply:
     if seen.path.endswith("/responses"):
         return json_reply(responses_answer(f"echo of {seen.json['input']}"))
     question = seen.json["messages"][-1]["content"]
-    nonce = re.search(r"<data-(\w{8})>", json.dumps(seen.json))
+    nonce = re.search(r"<data-(\w{32})>", json.dumps(seen.json))
     score = 3 if "Rome" in json.dumps(seen.json) else 9
     dimensions = dict.fromkeys(("accuracy", "fluency", "relevance"), score)
     verdict = json.dumps({"nonce": nonce[1] if nonce else "", "reason": "because", "dimensions": dimensions})

@@ -199,7 +199,7 @@ def yes_to_all(messages: Sequence[Message]) -> str:
     nonce, data = sent(messages)
     wanted = "\n".join(one.content for one in messages)
     if "claims" in wanted and "absent" in wanted:
-        claims = [{"claim": "x", "passages": [1], "finding": "supported"}]
+        claims = [{"claim": data["answer"], "passages": [1], "finding": "supported"}]
         return json.dumps({"nonce": nonce, "reason": "r", "claims": claims})
     if "winner" in wanted.lower():
         return json.dumps({"nonce": nonce, "reason": "r", "winner": "A"})

@@ -249,6 +249,15 @@ def test_a_reason_may_be_optional() -> None:
         assert (read.score, read.reason) == (4, "")
 
 
+def test_a_field_may_have_a_name_of_its_own() -> None:
+    form = ReplyForm(scale=Scale(low=1, high=5), field="Stars")
+    assert "Stars: n," in form.instruct("text", NONCE)
+    for text in ("Stars: 4, Reason: x", "**Stars**: 4/5. It is x.", '{"reason": "x", "stars": 4}'):
+        assert read_reply(text, form).score == 4
+    for text in ("Stars: 4, Reason: x\nStars: 2", '{"reason": "x", "stars": 4, "score": 2}', "4 stars, x"):
+        assert read_reply(text, form).score is None
+
+
 def test_dimensions_may_be_told_beside_their_json() -> None:
     reply = '{"nonce": "1a2b3c4d", "reason": "ok", "accuracy": 7, "fluency": 9, "relevance": 2}'
     assert read_reply(f"Accuracy 7/10, fluency 9/10, relevance 2/10: 6/10.\n{reply}", THREE).score == 6

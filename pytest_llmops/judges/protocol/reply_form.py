@@ -221,7 +221,8 @@ class ReplyForm:
         ending = f"Nonce: {nonce}, Reason: one sentence."
         if self.scale is not None:
             of = f", the mean of {', '.join(self.scale.weights)}" if self.scale.weights else ""
-            return f"Score: n, {ending} n is {self._describe_numbers()}{of}."
+            label = "Score" if self.scale.weights else self.field.capitalize()
+            return f"{label}: n, {ending} n is {self._describe_numbers()}{of}."
         either = " or ".join(self.scores)
         if self.items:
             listed = ", ".join(f"{item} {either}" for item in self.items)

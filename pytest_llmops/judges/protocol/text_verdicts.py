@@ -88,6 +88,10 @@ def read_text_verdict(prose: str, form: ReplyForm, nonce: str) -> Reply:
 
 
 def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
+    if form.field not in ("score", "dimensions"):
+        prose = re.sub(
+            rf"\b{re.escape(form.field)}\b(?=[*_`]{{0,3}}\s{{0,3}}[:=])", "score", prose, flags=_FLAGS
+        )
     mentions = _numbers(_MENTION, prose)
     pattern = _STATEMENT if mentions else _FRACTION
     statements = list(pattern.finditer(prose))

@@ -83,12 +83,14 @@ def parse_reply(text: str, form: ReplyForm, nonce: str = "") -> Reply:
     Raises:
         UnreadableReply: There is no verdict, or not exactly one.
     """
+    objects, prose = extract_json_objects(reply_without_thinking(text), form.keys)
+    verdicts = [verdict for verdict in objects if form.keys & verdict.keys()]
     try:
-        objects, prose = extract_json_objects(reply_without_thinking(text), form.keys)
+        reply = (
+            _read_json(verdicts, prose, form, nonce) if verdicts else read_text_verdict(prose, form, nonce)
+        )
     except RecursionError:
         raise UnreadableReply("the JSON is nested too deeply") from None
-    verdicts = [found for found in objects if form.keys & found.keys()]
-    reply = _read_json(verdicts, prose, form, nonce) if verdicts else read_text_verdict(prose, form, nonce)
     for what, words in [("reason", reply.reason), *(("claim", claim.text) for claim in reply.claims)]:
         if form.is_echo(words):
             raise UnreadableReply(
@@ -283,9 +285,14 @@ def _read_claim(given: object, number: int, form: ReplyForm) -> Claim:
     return Claim(text=text.strip(), finding=name, passages=tuple(dict.fromkeys(kept)))
 
 
-_WORDS = re.compile(r"[^\W_]+")
+_UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff"  # scripts without blanks between words: Thai, kana, Han
+_TOKENS = re.compile(
+    rf"(?:(?<!\w)[-+])?\d+(?:[.,:/]\d+)*%?|[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W\d_])+(?:'[^\W\d_]+)*"
+)
+_QUOTES = str.maketrans("\u2018\u2019\u2212", "''-")
 
 
 def _normalize_quote(text: str) -> str:
-    """Return the letters and digits of a text as words: quotes, blanks, case and decoration do not count."""
-    return " ".join(_WORDS.findall(unicodedata.normalize("NFKC", text).casefold()))
+    """Return the words and numbers of a text: quotation marks, blanks, case and decoration do not count."""
+    plain = unicodedata.normalize("NFKC", text.translate(_QUOTES)).casefold()
+    return " ".join(_TOKENS.findall(plain))

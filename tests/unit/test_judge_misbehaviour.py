@@ -91,6 +91,11 @@ def test_a_server_that_is_read_in_no_form_is_asked_by_the_schema_again(rubric: P
         assert server.forms[5] == "json_schema"
 
 
+@pytest.mark.parametrize("name", ["refuses", "refuses in prose", "is cut off", "says nothing"])
+def test_a_refusal_and_a_broken_reply_are_no_question_of_the_form(rubric: Path, name: str) -> None:
+    assert judged(rubric, UNREAD[name])[2] == ["json_schema", "json_schema"]
+
+
 def test_what_a_server_ignores_is_in_the_recording(rubric: Path, tmp_path: Path) -> None:
     path = tmp_path / "judged.json"
     answers = ("Thirty days.", "Forty days.")

@@ -42,6 +42,7 @@ from pytest_llmops.judges.protocol.response_format import (
     negotiate_format,
 )
 from pytest_llmops.judges.protocol.retry import retry_rate_limited
+from pytest_llmops.judges.protocol.text_verdicts import is_refusal
 from pytest_llmops.judges.self_preference import why_self_judging
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt
@@ -378,9 +379,11 @@ def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Re
 
 
 def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
-    """Say whether a reply is prose, where JSON or a call was requested."""
+    """Say whether a reply is prose, where JSON or a call was requested; a refusal and a cut reply are none of that."""
     text = completion.text.casefold()
-    if completion.tool_calls or completion.refusal or completion.finish_reason in CUT_OFF_REASONS:
+    if completion.tool_calls or completion.finish_reason in CUT_OFF_REASONS:
+        return False
+    if completion.refusal or is_refusal(text):
         return False
     return bool(text.strip()) and not any(f'"{key}"' in text for key in form.keys)
 

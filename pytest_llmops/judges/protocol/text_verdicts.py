@@ -66,6 +66,15 @@ _REFUSAL = re.compile(
 )
 
 
+def is_refusal(text: str) -> bool:
+    """Say whether a text has the words of a refusal.
+
+    >>> is_refusal("I'm sorry, I can't judge that."), is_refusal("It is right.")
+    (True, False)
+    """
+    return bool(_REFUSAL.search(text))
+
+
 def _numbers(pattern: re.Pattern[str], prose: str) -> set[float]:
     return {float(match["number"]) for match in pattern.finditer(prose)}
 
@@ -248,7 +257,7 @@ def _read_text_reason(prose: str, rest: str, form: ReplyForm, nonce: str) -> str
 
 def _describe_missing(prose: str, wanted: str) -> str:
     """Return the error for a text without a verdict: a refusal, or any other text."""
-    if _REFUSAL.search(prose):
+    if is_refusal(prose):
         return f"the judge refused: {shorten_text(prose.strip(), 80)}"
     got = quote_shortened(prose.strip(), 60) if prose.strip() else "JSON without them"
     return f"no verdict: expected {wanted}, got {got}"

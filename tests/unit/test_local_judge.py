@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -244,7 +245,7 @@ def test_with_a_temperature_and_no_seed_it_moves() -> None:
 
 
 def test_a_server_that_does_not_hold_the_responses_api_to_a_form_gives_no_score() -> None:
-    """It takes `text.format` and answers in prose: nothing is refused, so nothing else is tried; it is no verdict."""
+    """It takes `text.format` and tools, and answers in prose: it is asked in each form, and gives a verdict in none."""
     with local_judge("responses", "responses") as model:
         judge = quality(model)
         verdicts = [
@@ -253,15 +254,22 @@ def test_a_server_that_does_not_hold_the_responses_api_to_a_form_gives_no_score(
         ]
     for verdict in verdicts:
         assert verdict.score is None
-        assert verdict.error.startswith("no verdict after 2 tries: no verdict: expected JSON")
+        assert verdict.error.startswith("no verdict after 5 tries: ")
         assert verdict.raw.startswith("try 1: ")
-        assert "\n\ntry 2: " in verdict.raw
-    assert {one["request"]["url"].rpartition("/")[2] for one in interactions("responses")} == {"responses"}
+        assert "\n\ntry 5: " in verdict.raw
+    asked = [one["request"]["body"]["json"] for one in interactions("responses")]
+    formats = [one.get("text", {}).get("format", {}).get("type", "text") for one in asked]
+    assert Counter("tool" if "tools" in one else kind for one, kind in zip(asked, formats, strict=True)) == {
+        "json_schema": 3,
+        "tool": 3,
+        "json_object": 3,
+        "text": 6,
+    }
     for one in interactions("responses"):
-        asked, (answer,) = one["request"]["body"]["json"], one["answers"]["0"]
+        (answer,) = one["answers"]["0"]
+        assert one["request"]["url"].endswith("/responses")
         assert answer["status"] == 200
-        assert asked["text"]["format"]["type"] == "json_schema"
-        assert "seed" not in asked
+        assert "seed" not in one["request"]["body"]["json"]
 
 
 def test_unscored_answers_of_the_responses_api_are_an_error_and_no_kappa() -> None:

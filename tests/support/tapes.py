@@ -25,7 +25,8 @@ def taped(path: Path, mode: RecordMode = "none", *, passed: bool = True, **how: 
     interception.install_patches()
     one = Tape(path, mode, **how)
     active_tape.push_tape(one)
-    listening = recorder.Recorder(settings=Settings())
+    # A model on this machine may take its time over a recording.
+    listening = recorder.Recorder(settings=Settings(timeout=1800))
     recorder.push_recorder(listening)
     try:
         yield one

@@ -12,10 +12,10 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import component_name, parse_share_threshold
 from pytest_llmops.calibration.canaries import (
     Canary,
-    CanaryOutcome,
     CanaryRun,
     canary_run_to_json,
     fingerprint_canaries,
+    format_canary_evidence,
     format_canary_summary,
     read_canaries,
     run_canaries,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pytest_llmops.judges.pairwise import Pairwise
     from pytest_llmops.protocols import Judge
 
-MAX_QUOTED_CHARS = 120
 LOCK_TIMEOUT_S = 1_800.0
 """How long a worker waits for another worker that tries the same judge."""
 MAX_LISTED_CANARIES = 5
@@ -50,7 +49,7 @@ def assert_judge_canaries(
 
     Args:
         judge: An object or a name; also a judge of pairs. Its calls are replayed like any other.
-        canaries: Your own file or list (see `pytest_llmops.calibration.canaries.read_canaries`); None: the built-in
+        canaries: Your own file or list (see `pytest_llmops.judges.read_canaries`); None: the built-in
             canaries, 41 answers to a question; the judge's model is called for 30 of them and for 4 right answers.
         at_least: Share that it has to withstand: by default all; None: record only.
         label: Distinguishes two sets of a test.
@@ -182,22 +181,5 @@ def emit_canary_run(canary_run: CanaryRun, *, at_least: float | None = 1.0, labe
     return recorder.emit(
         measurement,
         verdict=f"{title}: {shorten_text(format_canary_summary(canary_run), 400)}",
-        evidence=_canary_evidence(canary_run),
+        evidence=format_canary_evidence(canary_run, MAX_LISTED_CANARIES),
     )
-
-
-def _canary_evidence(canary_run: CanaryRun) -> list[tuple[str, str]]:
-    pairs = [("passes", _format_outcome(outcome)) for outcome in canary_run.fallen[:MAX_LISTED_CANARIES]]
-    if len(canary_run.fallen) > MAX_LISTED_CANARIES:
-        pairs.append(("passes", f"and {len(canary_run.fallen) - MAX_LISTED_CANARIES} more: see the details"))
-    pairs += [("rejects", _format_outcome(outcome)) for outcome in canary_run.rejected[:MAX_LISTED_CANARIES]]
-    pairs += [
-        ("unscored", f"{outcome.canary.id}: {shorten_text(outcome.error, MAX_QUOTED_CHARS)}")
-        for outcome in canary_run.unscored[:2]
-    ]
-    return pairs
-
-
-def _format_outcome(outcome: CanaryOutcome) -> str:
-    score = "" if outcome.score is None else f", score {outcome.score:g}"
-    return f'{outcome.canary.id} ({outcome.canary.kind}{score}): "{shorten_text(outcome.canary.answer, MAX_QUOTED_CHARS)}"'

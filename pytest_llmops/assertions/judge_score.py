@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from pytest_llmops import calibration, recorder
-from pytest_llmops.calibration.canaries import describe_canary_record as fitness
+from pytest_llmops import recorder
+from pytest_llmops.calibration.canaries import describe_judge
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,
@@ -107,9 +107,7 @@ def assert_judge_score(
         scored.detail["suspect"] = signs
     verdict = judge_answer(judge_handle, answer, question, reference, passages)
     records = recorder.current_settings().judge_records
-    for key, describe in (("calibration", calibration.describe), ("canaries", fitness)):
-        if known := describe(judge_handle.judge, judge_handle.name, judge_handle.version, records):
-            scored.detail[key] = known
+    scored.detail |= describe_judge(judge_handle.judge, judge_handle.name, judge_handle.version, records)
     if verdict.error:
         return scored.emit_error(verdict)
     _check_on_scale(threshold, verdict.low, verdict.high)

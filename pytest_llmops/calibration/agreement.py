@@ -18,11 +18,11 @@ from pytest_llmops.metrics.agreement import (
     accuracy,
     cohen_kappa,
     corrected_rate,
+    correlation,
     fleiss_kappa,
     judge_rates,
     kappa_interval,
     krippendorff_alpha,
-    spearman,
 )
 
 Verdicts: TypeAlias = Mapping[str, Label | None]
@@ -94,7 +94,9 @@ class AgreementFigures:
         interval: The 95 % interval of the kappa.
         worst_case: The kappa if each missing verdict were wrong; None: no verdict is missing.
         agreement: Share of equal labels and verdicts, chance included.
-        spearman: Rank correlation, of numbers.
+        spearman: Correlation of the ranks, of numbers; it does not see that a judge is lenient.
+        pearson: Correlation of the numbers themselves.
+        kendall: Kendall's tau-b: of the order of each two answers.
         rates: How often the judge is right about answers that annotators pass and fail; None: the labels do not say.
         annotators: Agreement between the annotators; None: there is a single annotator.
         judged: Answers without a label that the judge has judged.
@@ -114,6 +116,8 @@ class AgreementFigures:
     worst_case: float | None = None
     agreement: float | None = None
     spearman: float | None = None
+    pearson: float | None = None
+    kendall: float | None = None
     rates: Rates | None = None
     annotators: HumanAgreement | None = None
     judged: int = 0
@@ -216,7 +220,9 @@ def measure_agreement(
         unscored=unscored,
         disputed=tuple(id_ for id_, label in majority.items() if label is None),
         agreement=accuracy(human, judge),
-        spearman=spearman(human, judge) if weights else None,
+        spearman=correlation(human, judge, "spearman") if weights else None,
+        pearson=correlation(human, judge, "pearson") if weights else None,
+        kendall=correlation(human, judge, "kendall") if weights else None,
         rates=rates,
         annotators=human_agreement(labels, judge_labels, weights),
         judged=len(rest),

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.text_files import (
@@ -28,7 +28,7 @@ from pytest_llmops._util.text_files import (
     read_text,
 )
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.calibration.record import JudgeRecord
+from pytest_llmops.calibration.record import JudgeRecord, find_records
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import CaseError, UsageError, describe_exception
 from pytest_llmops.judges.concurrency import run_judge_tasks
@@ -37,9 +37,9 @@ from pytest_llmops.judges.protocol.capabilities import forget_capabilities
 from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge
 
-COMMAND = "llmops judge canaries"
 FitnessStatus: TypeAlias = Literal["fit", "unfit", "undecided"]
 MAX_UNSCORED = 0.25  # largest share of canaries without a verdict; beyond it, the rest says too little
+MAX_QUOTED_CHARS = 120
 BUILT_IN = Path(__file__).with_name("canaries.jsonl")
 CANARY_KEYS = ("id", "answer", "kind", "question", "reference", "contexts", "control")
 DEFAULT_QUESTION = "How many days do I have to return a bicycle that I bought from you?"
@@ -204,11 +204,35 @@ class CanaryRun:
         return (scored - len(self.fallen)) / scored if scored else None
 
     @property
+    def withstood_by_kind(self) -> dict[str, str]:
+        """How many canaries of each kind the judge does not pass, of those with a verdict: ``3 of 4``."""
+        kinds: dict[str, list[bool]] = {outcome.canary.kind: [] for outcome in self.tried}
+        for outcome in self.tried:
+            if outcome.passed is not None:
+                kinds[outcome.canary.kind].append(outcome.passed)
+        return {kind: f"{passed.count(False)} of {len(passed)}" for kind, passed in kinds.items()}
+
+    @property
     def status(self) -> FitnessStatus:
         """``unfit``: it passes a canary. ``undecided``: too few verdicts, or it passes no right answer either."""
         if self.fallen:
             return "unfit"
         return "undecided" if self.doubt else "fit"
+
+    def to_record(self, date: str) -> JudgeRecord:
+        """Return the record to commit, with today's ``date`` (ISO 8601)."""
+        results = canary_run_to_json(self)
+        return JudgeRecord(
+            kind="canaries",
+            judge=self.judge,
+            version=self.version,
+            model=self.model,
+            date=date,
+            answers=self.canaries,
+            status=self.status,
+            text=format_canary_summary(self),
+            figures={key: value for key, value in results.items() if key not in ("status", "text", "set")},
+        )
 
     @property
     def doubt(self) -> str:
@@ -339,17 +363,33 @@ def format_canary_summary(run: CanaryRun) -> str:
     return f"withstands all {scored} canaries{rest}"
 
 
+def format_canary_evidence(run: CanaryRun, limit: int | None = None) -> list[tuple[str, str]]:
+    """Return titles and lines for a person: what the judge passes, the right answers that it rejects, what is unscored.
+
+    Args:
+        run: The run.
+        limit: Maximum number of lines of a title; None: all.
+    """
+    pairs: list[tuple[str, str]] = []
+    groups = (("passes", run.fallen), ("rejects", run.rejected), ("unscored", run.unscored))
+    for title, outcomes in groups:
+        pairs += [(title, _format_outcome(outcome)) for outcome in outcomes[:limit]]
+        if limit is not None and len(outcomes) > limit:
+            pairs.append((title, f"and {len(outcomes) - limit} more: see the details"))
+    return pairs
+
+
+def _format_outcome(outcome: CanaryOutcome) -> str:
+    canary = outcome.canary
+    what = f"{shorten_text(canary.id, 60)} ({shorten_text(canary.kind, 40)}"
+    if outcome.passed is None:
+        return f"{what}): {shorten_text(outcome.error, MAX_QUOTED_CHARS)}"
+    score = "" if outcome.score is None else f", score {outcome.score:g}"
+    return f'{what}{score}): "{shorten_text(canary.answer, MAX_QUOTED_CHARS)}"'
+
+
 def canary_run_to_json(run: CanaryRun) -> dict[str, Json]:
     """Return a canary run for a report: counts, and each canary that passed or has no verdict."""
-    kinds = dict.fromkeys(outcome.canary.kind for outcome in run.tried)
-    passed_by_kind = {
-        kind: [
-            outcome.passed
-            for outcome in run.tried
-            if outcome.canary.kind == kind and outcome.passed is not None
-        ]
-        for kind in kinds
-    }
     return {
         "status": run.status,
         "text": format_canary_summary(run),
@@ -360,9 +400,7 @@ def canary_run_to_json(run: CanaryRun) -> dict[str, Json]:
         "prescreened": sum(outcome.prescreened for outcome in run.tried),
         "right answers": run.controls,
         "right answers rejected": [_outcome_to_json(outcome) for outcome in run.rejected],
-        "by kind": {
-            kind: f"{passed.count(False)} of {len(passed)}" for kind, passed in passed_by_kind.items()
-        },
+        "by kind": dict(run.withstood_by_kind),
     }
 
 
@@ -377,71 +415,24 @@ def _outcome_to_json(outcome: CanaryOutcome) -> dict[str, Json]:
     return {key: value for key, value in fields.items() if value not in (None, "")}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CanaryRecord(JudgeRecord):
-    """How a version of a judge did with canaries.
-
-    Attributes:
-        canaries: Fingerprint of the set.
-        status: ``fit``, ``unfit`` or ``undecided``.
-        text: The status as a sentence.
-        results: Counts, and the canaries that the judge passed.
-    """
-
-    FORMAT: ClassVar = "canaries"
-    COMMAND: ClassVar = f"{COMMAND} JUDGE"
-    TEXT_KEYS: ClassVar = ("judge", "version", "date", "canaries", "text")
-    OBJECT_KEYS: ClassVar = ("results",)
-
-    canaries: str = ""
-    status: FitnessStatus = "undecided"
-    text: str = ""
-    results: Mapping[str, Json] = field(default_factory=dict)
-
-    @classmethod
-    def from_run(cls, run: CanaryRun, *, date: str) -> CanaryRecord:
-        """Return the record of a canary run of today's ``date``."""
-        results = canary_run_to_json(run)
-        return cls(
-            judge=run.judge,
-            version=run.version,
-            model=run.model,
-            date=date,
-            canaries=run.canaries,
-            status=run.status,
-            text=format_canary_summary(run),
-            results={key: value for key, value in results.items() if key not in ("status", "text", "set")},
-        )
-
-    @classmethod
-    def _parse_own_fields(cls, wire: Mapping[str, Json]) -> dict[str, Any]:
-        status = wire.get("status")
-        if status not in get_args(FitnessStatus):
-            raise BadFile(f"expected status as fit, unfit or undecided, got {shorten_text(repr(status), 80)}")
-        return {"status": status}
-
-
-def describe_canary_record(judge: object, name: str, version: str, folder: str) -> dict[str, Json]:
-    """Return what a report says about a judge and canaries: ``status`` and ``text``; nothing without a record.
+def describe_judge(judge: object, name: str, version: str, folder: str | Path) -> dict[str, Json]:
+    """Return what a report says about a judge: ``status`` and ``text`` of its ``calibration`` and its ``canaries``.
 
     Args:
-        judge: The judge; its record may lie beside its file.
+        judge: The judge; its records may lie beside its file.
         name: Its name, for the records in the folder.
         version: Its version; a record of another version is out of date.
         folder: The folder of the records; it need not exist.
 
+    Returns:
+        Nothing for a kind without a record.
+
     Raises:
         UsageError: A record is damaged.
 
-    >>> describe_canary_record(object(), "quality", "1", "no/such/folder")
+    >>> describe_judge(object(), "quality", "1", "no/such/folder")
     {}
     """
-    record = CanaryRecord.find(judge, name, version=version, folder=folder)
-    if record is None:
-        return {}
-    if record.version != version:
-        text = f"canaries out of date, the judge has changed since: {record.text} ({record.date}); {COMMAND} again"
-        return {"status": "out of date", "text": text}
-    current = record.canaries == fingerprint_canaries(built_in_canaries())
-    others = "" if current else ", not the built-in canaries of today"
-    return {"status": record.status, "text": f"{record.text} ({record.date}{others})"}
+    records = find_records(judge, name, version, folder)
+    today = {"canaries": fingerprint_canaries(built_in_canaries())} if records else {}
+    return {kind: record.describe(version, answers=today.get(kind, "")) for kind, record in records.items()}

@@ -50,6 +50,11 @@ def format_evidence(judged: JudgedAnswers, figures: AgreementFigures) -> Iterato
     if figures.rates is not None:
         yield "TNR", _format_rate(figures.rates.tnr, "fail", "passes")
         yield "TPR", _format_rate(figures.rates.tpr, "pass", "fails")
+    if figures.spearman is not None and figures.pearson is not None and figures.kendall is not None:
+        yield (
+            "correlation",
+            f"Pearson {figures.pearson:.2f}, Spearman {figures.spearman:.2f}, Kendall's tau-b {figures.kendall:.2f}",
+        )
     if figures.table.classes:
         yield "confusion", _format_confusion(figures.table)
     yield from (
@@ -111,6 +116,8 @@ def figures_to_json(figures: AgreementFigures) -> dict[str, Json]:
         "worst_case": figures.worst_case,
         "agreement": figures.agreement,
         "spearman": figures.spearman,
+        "pearson": figures.pearson,
+        "kendall": figures.kendall,
         "people": annotators.raters if annotators else 1,
         "people_kappa": annotators.kappa if annotators else None,
         "people_alpha": annotators.alpha if annotators else None,

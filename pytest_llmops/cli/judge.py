@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,9 +34,9 @@ from pytest_llmops.errors import CaseError, LLMOpsError, UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
-    from pytest_llmops.calibration import AgreementFigures, AgreementRequirements, JudgedAnswers
-    from pytest_llmops.calibration.canaries import CanaryRun
-    from pytest_llmops.calibration.labels import Labels
+    from collections.abc import Iterator, Sequence
+
+    from pytest_llmops.judges import Calibration, JudgeRecord
 
 MIN_LABELS = 50
 
@@ -84,7 +83,7 @@ def _add_calibrate_command(commands: Any) -> None:
         help='call no judge: the labels have its verdicts under the key "judge"',
     )
     add("--judge-version", metavar="TEXT", help="with --verdicts: version of the judge that gave them")
-    add_judge_options(command, "LABELS.cassette.json, if there is one")
+    add_judge_options(command, "LABELS.cassette.json")
 
 
 def _add_threshold_options(command: argparse.ArgumentParser) -> None:
@@ -124,75 +123,63 @@ def _add_threshold_options(command: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def _flags_in_errors() -> Iterator[None]:
+    """Name the arguments of Python functions in errors as the command's flags."""
     try:
         yield
+    except CaseError:
+        raise
     except UsageError as error:
-        names = r"\b(at_least_(?:kappa_lower|kappa|tnr|tpr)|pass_at)\b=?"
-        text = re.sub(names, lambda match: f"--{match[1].replace('_', '-')}", str(error))
+        names = r"\b(at_least_(?:kappa_lower|kappa|tnr|tpr|labels)|pass_at)\b(=(?=\d))?=?"
+        text = re.sub(
+            names, lambda match: f"--{match[1].replace('_', '-')}{' ' if match[2] else ''}", str(error)
+        )
         raise UsageError(text) from None
 
 
 def _calibrate_judge(args: argparse.Namespace) -> int:
-    from pytest_llmops import calibration
+    from pytest_llmops import judges
+    from pytest_llmops.calibration.rendering import format_missed_requirements
 
     cassette = args.cassette or args.labels.with_suffix(".cassette.json")
     _check_calibrate_options(args, cassette)
-    with _flags_in_errors():
-        requirements = calibration.AgreementRequirements(
-            at_least_kappa=args.at_least_kappa,
-            at_least_kappa_lower=args.at_least_kappa_lower,
-            at_least_tnr=args.at_least_tnr,
-            at_least_tpr=args.at_least_tpr,
+    with _flags_in_errors(), nullcontext() if args.verdicts else open_judge_session(args, cassette):
+        calibration = judges.calibrate_judge(
+            args.judge if args.verdicts else load_judge(args.judge),
+            args.labels,
+            requirements=judges.AgreementRequirements(
+                at_least_kappa=args.at_least_kappa,
+                at_least_kappa_lower=args.at_least_kappa_lower,
+                at_least_tnr=args.at_least_tnr,
+                at_least_tpr=args.at_least_tpr,
+            ),
+            pass_at="default" if args.pass_at is None else args.pass_at,
+            verdicts="stored" if args.verdicts else "asked",
+            trials=args.trials,
+            at_least_labels=args.at_least_labels,
         )
-    labels = _read_labels(args)
     if args.verdicts:
-        judged = calibration.read_stored_verdicts(labels, name=args.judge, version=args.judge_version)
-        judged.model = args.model or ""
-    else:
-        judged = _collect_verdicts(args, cassette, labels, requirements)
-    _check_scored_share(judged)
-    cut = args.pass_at if args.pass_at is not None else judged.pass_at
-    with _flags_in_errors():
-        figures = calibration.measure_agreement(labels, judged.verdicts, pass_at=cut, span=judged.span)
-        by_dimension = {
-            name: calibration.measure_agreement(
-                labels.for_dimension(name), judged.dimensions.get(name, {}), pass_at=cut, span=judged.span
-            )
-            for name in labels.dimensions
-        }
-    _print_calibration(args, labels, judged, figures, by_dimension)
-    with _flags_in_errors():
-        results = requirements.compare_figures(figures)
-    if not results:
-        raise LLMOpsError(f"no kappa: {figures.problem or 'the answers are all of one family'}")
+        calibration.judged.version, calibration.judged.model = args.judge_version, args.judge_model or ""
+    _print_calibration(args, calibration)
+    if calibration.problem:
+        raise LLMOpsError(f"nothing is calibrated: {calibration.problem}")
     if args.out:
-        record = calibration.Calibration.from_figures(
-            judged, labels, figures, requirements=requirements, date=utc_today(), by_dimension=by_dimension
-        )
-        write_output_file(args.out, record.to_json_text())
-        print_line(
-            f"written to {format_path(args.out)}: commit it; it holds for this version of the judge and these labels"
-        )
-    if any(result.missed for result in results):
-        print_error(calibration.format_missed_requirements(judged, results))
+        _write_record(args.out, calibration.to_record(utc_today()), "labels")
+    if not calibration.agrees:
+        print_error(format_missed_requirements(calibration.judged, calibration.results))
         return EXIT_PROBLEM
     print_line(colour_text("the judge agrees with the human labels", GREEN))
     return 0
 
 
-def _read_labels(args: argparse.Namespace) -> Labels:
-    from pytest_llmops.calibration import why_invalid_labels
-    from pytest_llmops.calibration.labels import read_labels
+def _write_record(path: Path, record: JudgeRecord, what: str) -> None:
+    from pytest_llmops.redaction.pytest_reports import mask_value
 
-    labels = read_labels(args.labels)
-    if problem := why_invalid_labels(labels):
-        raise CaseError(problem, labels.path)
-    if (labelled_count := len(labels.labelled)) < args.at_least_labels:
-        raise UsageError(
-            f"{labels.path}: expected at least {args.at_least_labels:,} labelled answers, got {labelled_count:,}: a kappa of so few is luck; label more, "
-            f"or say --at-least-labels {labelled_count} on purpose"
-        )
-    return labels
+    # The file has the judge's reasons, and is committed.
+    clean = replace(record, figures=mask_value(dict(record.figures), redact_secrets))
+    write_output_file(path, clean.to_json_text())
+    print_line(
+        f"written to {format_path(path)}: commit it; it holds for this version of the judge and these {what}"
+    )
 
 
 def _check_calibrate_options(args: argparse.Namespace, cassette: Path) -> None:
@@ -207,47 +194,12 @@ def _check_calibrate_options(args: argparse.Namespace, cassette: Path) -> None:
         raise UsageError(
             "--judge-version: a judge that is called knows its version; leave it out, or add --verdicts"
         )
-    if args.record in ("new", "all") and not args.cassette:
-        raise UsageError(f"--record {args.record}: expected --cassette too, the file to record into")
 
 
-def _collect_verdicts(
-    args: argparse.Namespace, cassette: Path, labels: Labels, requirements: AgreementRequirements
-) -> JudgedAnswers:
-    from pytest_llmops.calibration import judge_labelled_answers
+def _print_calibration(args: argparse.Namespace, calibration: Calibration) -> None:
+    from pytest_llmops.calibration.rendering import format_confusion_table
 
-    with open_judge_session(args, cassette, record_flags="--record new --cassette FILE.json"):
-        judge = load_judge(args.judge)
-        cut = args.pass_at if args.pass_at is not None else getattr(judge, "pass_at", None)
-        with _flags_in_errors():
-            requirements.check(labels.kind, cut)
-        if labels.kind == "pass or fail" and cut is None:
-            raise UsageError(
-                "the labels are pass or fail and the judge gives scores: add --pass-at, the score from which on an answer passes"
-            )
-        return judge_labelled_answers(judge, labels, trials=args.trials, unlabelled=True)
-
-
-def _check_scored_share(judged: JudgedAnswers) -> None:
-    from pytest_llmops.calibration.verdicts import MAX_UNSCORED
-
-    if len(judged.errors) > MAX_UNSCORED * len(judged.verdicts):
-        first = next(iter(judged.errors))
-        raise LLMOpsError(
-            f"{len(judged.errors):,} of {len(judged.verdicts):,} answers have no verdict, more than {MAX_UNSCORED:.0%}: nothing is "
-            f"calibrated by what is left; {shorten_text(first, 40)}: {shorten_text(judged.errors[first])}"
-        )
-
-
-def _print_calibration(
-    args: argparse.Namespace,
-    labels: Labels,
-    judged: JudgedAnswers,
-    figures: AgreementFigures,
-    by_dimension: dict[str, AgreementFigures],
-) -> None:
-    from pytest_llmops.calibration import format_confusion_table, format_evidence
-
+    labels, judged, table = calibration.labels, calibration.judged, calibration.figures.table
     annotators = format_count(len(labels.raters), "annotator")
     rest = len(labels.rows) - len(labels.labelled)
     without = f", {format_count(rest, 'answer')} without" if rest else ""
@@ -256,17 +208,21 @@ def _print_calibration(
     )
     _print_judge(judged.name, judged.version, judged.model)
     print_line()
-    facts = [pair for pair in format_evidence(judged, figures) if pair[0] != "confusion"]
-    width = max(len(label) for label, _ in facts)
-    for label, text in facts:
-        print_line(f"{label:<{width}}  {shorten_text(text, 400)}")
-    for name, dimension_figures in by_dimension.items():
-        kappa = "none" if dimension_figures.kappa is None else f"{dimension_figures.kappa:.2f}"
-        print_line(f"{shorten_text(name, 40)}: kappa {kappa}, {dimension_figures.compared:,} answers")
-    print_line()
-    head, *rows = format_confusion_table(figures.table) if figures.table.classes else [""]
+    facts = [pair for pair in calibration.iter_evidence() if pair[0] != "confusion"]
+    for name, figures in calibration.dimensions.items():
+        kappa = "none" if figures.kappa is None else f"{figures.kappa:.2f}"
+        facts.append((shorten_text(name, 40), f"kappa {kappa}, {figures.compared:,} answers"))
+    _print_pairs(facts)
+    head, *rows = format_confusion_table(table) if table.classes else [""]
     for line in (colour_text(head, DIM), *rows, ""):
         print_line(line)
+
+
+def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    width = max((len(label) for label, _ in pairs), default=0)
+    for label, text in pairs:
+        print_line(f"{label:<{width}}  {shorten_text(text, 400)}")
+    print_line()
 
 
 def _print_judge(name: str, version: str, model: str) -> None:
@@ -297,41 +253,17 @@ def _add_canaries_command(commands: Any) -> None:
 
 
 def _run_canaries(args: argparse.Namespace) -> int:
-    from pytest_llmops.calibration.canaries import (
-        CanaryRecord,
-        format_canary_summary,
-        read_canaries,
-        run_canaries,
-    )
+    from pytest_llmops import judges
+    from pytest_llmops.calibration.canaries import format_canary_evidence, format_canary_summary
     from pytest_llmops.cassettes.naming import safe_file_name
-    from pytest_llmops.redaction.pytest_reports import mask_value
 
     rubric = Path(args.judge)
     stem = rubric.with_suffix("") if rubric.suffix == RUBRIC_SUFFIX else safe_file_name(args.judge)
     cassette = args.cassette or Path(f"{stem}.canaries.cassette.json")
     check_output_path("--out", args.out, {"the recording": cassette, "the canaries": args.canaries})
-    canaries = None if args.canaries is None else read_canaries(args.canaries)
-    with open_judge_session(args, cassette, record_flags="--record new"):
-        result = run_canaries(load_judge(args.judge), canaries)
-    _print_canary_result(result)
-    if args.out and result.status != "undecided":  # would replace what is known of the judge
-        record = CanaryRecord.from_run(result, date=utc_today())
-        # The file has the judge's reasons, and is committed.
-        clean = replace(record, results=mask_value(dict(record.results), redact_secrets))
-        write_output_file(args.out, clean.to_json_text())
-        print_line(
-            f"written to {format_path(args.out)}: commit it; it holds for this version of the judge and these canaries"
-        )
-    if result.status != "fit":
-        print_error(f"judge {result.judge}: {format_canary_summary(result)}")
-        return EXIT_PROBLEM
-    print_line(colour_text(f"the judge {format_canary_summary(result)}", GREEN))
-    return 0
-
-
-def _print_canary_result(result: CanaryRun) -> None:
-    from pytest_llmops.calibration.canaries import canary_run_to_json
-
+    canaries = None if args.canaries is None else judges.read_canaries(args.canaries)
+    with open_judge_session(args, cassette):
+        result = judges.run_canaries(load_judge(args.judge), canaries)
     _print_judge(result.judge, result.version, result.model)
     judged_count = sum(not outcome.prescreened for outcome in result.outcomes)
     threshold = "the middle of its scale" if result.threshold is None else f"{result.threshold:g}"
@@ -339,29 +271,15 @@ def _print_canary_result(result: CanaryRun) -> None:
         f"{format_count(len(result.outcomes), 'answer')}, {judged_count:,} of them shown to the judge; it passes an answer at or above {threshold}"
     )
     print_line()
-    kinds = canary_run_to_json(result)["by kind"]
-    rows = dict(kinds) if isinstance(kinds, dict) else {}
-    width = max(len(name) for name in (*rows, "right answers"))
-    print_line(colour_text(f"{'kind':<{width}}  withstood", DIM))
-    for name, text in rows.items():
-        print_line(f"{shorten_text(name, 60):<{width}}  {text}")
-    print_line(
-        f"{'right answers':<{width}}  {result.controls - len(result.rejected)} of {result.controls} passed"
-    )
-    for title, outcomes in (
-        ("passes", result.fallen),
-        ("rejects", result.rejected),
-        ("unscored", result.unscored),
-    ):
-        if outcomes:
-            print_line()
-        for outcome in outcomes:
-            score = "" if outcome.score is None else f", score {outcome.score:g}"
-            what = (
-                f"{score}): {shorten_text(outcome.error, 200)}"
-                if outcome.passed is None
-                else f'{score}): "{shorten_text(outcome.canary.answer, 120)}"'
-            )
-            name, kind = shorten_text(outcome.canary.id, 60), shorten_text(outcome.canary.kind, 40)
-            print_line(f"{title}  {name} ({kind}{what}")
-    print_line()
+    right = f"{result.controls - len(result.rejected)} of {result.controls} passed"
+    kinds = [(shorten_text(kind, 60), text) for kind, text in result.withstood_by_kind.items()]
+    _print_pairs([("kind", "withstood"), *kinds, ("right answers", right)])
+    if evidence := format_canary_evidence(result):
+        _print_pairs(evidence)
+    if args.out and result.status != "undecided":  # would replace what is known of the judge
+        _write_record(args.out, result.to_record(utc_today()), "canaries")
+    if result.status != "fit":
+        print_error(f"judge {result.judge}: {format_canary_summary(result)}")
+        return EXIT_PROBLEM
+    print_line(colour_text(f"the judge {format_canary_summary(result)}", GREEN))
+    return 0

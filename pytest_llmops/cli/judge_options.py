@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from pytest_llmops.cli.commands import parse_positive_int
 from pytest_llmops.cli.output import format_path
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UsageError
 from pytest_llmops.measurement import shorten_text
@@ -23,37 +21,36 @@ if TYPE_CHECKING:
 
 RUBRIC_SUFFIX = ".md"
 JUDGE_HELP = "a built-in judge (quality), the path of a judge file.md, or module.path:Class"
-COMMAND_FLAGS = {
-    "--llm-judge-model": "--model",
-    "--llm-base-url": "--base-url",
-    "--llm-record": "--record",
-    "--llm-judge-concurrency": "--concurrency",
-    "--llm-max-calls": "--max-calls",
-    "--llm-budget": "--budget",
+OPTION_NAMES = {
+    "record": "record",
+    "judge_model": "model",
+    "base_url": "base-url",
+    "api": "api",
+    "judge_concurrency": "concurrency",
+    "max_calls": "max-calls",
+    "budget": "budget",
 }
-"""pytest's flags in errors, and what the commands call them."""
+"""Options of pytest that the commands take too, with their short names."""
 
 
 def add_judge_options(command: argparse.ArgumentParser, default_cassette: str) -> None:
-    """Declare the model, the recording, and the limits of live calls; ``default_cassette`` is for the help."""
-    add = command.add_argument
-    add(
+    """Declare the recording, and pytest's options of a judge's model; ``default_cassette`` is for the help."""
+    from pytest_llmops.settings import OPTIONS
+
+    command.add_argument(
         "--cassette",
         type=Path,
         metavar="FILE.json",
-        help=f"recording to replay (default: {default_cassette})",
+        help=f"recording to replay, or to record into (default: {default_cassette})",
     )
-    add(
-        "--record",
-        choices=("none", "new", "all", "live"),
-        default="none",
-        help="none (default): replay only; new: record what is missing; all: record again; live: call, and record nothing",
-    )
-    add("--model", metavar="NAME", help="model of the judge")
-    add("--base-url", metavar="URL", help="OpenAI-compatible server")
-    add("--concurrency", type=parse_positive_int, metavar="N", help="live judge calls at the same time")
-    add("--max-calls", metavar="N", help="maximum number of live calls")
-    add("--budget", metavar="USD", help="maximum cost of live calls in US dollars; needs known prices")
+    options = {option.name: option for option in OPTIONS}
+    for name, short in OPTION_NAMES.items():
+        option = options[name]
+        more = (
+            {"choices": ("none", "new", "all", "live")} if name == "record" else {"metavar": option.metavar}
+        )
+        help_text = option.help.replace("%", "%%")
+        command.add_argument(f"--{short}", str(option.flag), dest=name, help=help_text, **more)
 
 
 @contextmanager
@@ -69,7 +66,7 @@ def extend_import_path(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def open_judge_session(args: argparse.Namespace, cassette: Path, *, record_flags: str) -> Iterator[Recorder]:
+def open_judge_session(args: argparse.Namespace, cassette: Path) -> Iterator[Recorder]:
     """Apply the settings, replay the recording, and make the user's own judges importable.
 
     The project's ini file counts where the command line says nothing, as with pytest.
@@ -77,7 +74,6 @@ def open_judge_session(args: argparse.Namespace, cassette: Path, *, record_flags
     Args:
         args: The arguments that `add_judge_options` declares.
         cassette: The recording.
-        record_flags: Arguments that allow live calls, for the error about a missing recording.
 
     Raises:
         UsageError: The project's ini file cannot be read, or a setting has the wrong form.
@@ -90,24 +86,19 @@ def open_judge_session(args: argparse.Namespace, cassette: Path, *, record_flags
     active_recorder = recorder.Recorder()
     recorder.push_recorder(active_recorder)
     try:
-        active_recorder.settings = _read_settings(args)
+        settings = active_recorder.settings = _read_settings(args)
         with (
-            tapes.sdk_environment(active_recorder.settings),  # replaying needs no API key
+            tapes.sdk_environment(settings),  # replaying needs no API key
             extend_import_path(Path.cwd()),
-            use_cassette(cassette, record=args.record),
+            use_cassette(cassette, record=settings.record),
         ):
             yield active_recorder
-    except UsageError as error:
-        text = _name_command_flags(str(error))
-        if text == str(error):
-            raise
-        raise UsageError(text) from None
     except BudgetReached as error:
-        raise LLMOpsError(f"{_name_command_flags(str(error))} (what was answered is recorded)") from None
+        raise LLMOpsError(f"{error} (what was answered is recorded)") from None
     except CassetteMiss as miss:
         request = str(miss).splitlines()[0]
         raise LLMOpsError(
-            f"{request} in {format_path(cassette)}; to call the judge, add {record_flags}"
+            f"{request} in {format_path(cassette)}; to call the judge, add --record new"
         ) from None
     finally:
         recorder.pop_recorder(active_recorder)
@@ -117,25 +108,11 @@ def _read_settings(args: argparse.Namespace) -> Settings:
     from pytest_llmops.cli.ini_files import read_ini
     from pytest_llmops.settings import Settings
 
-    options = {
-        "judge_model": args.model,
-        "base_url": args.base_url,
-        "record": args.record,
-        "judge_concurrency": args.concurrency,
-        "max_calls": args.max_calls,
-        "budget": args.budget,
-    }
+    options = {name: getattr(args, name) for name in OPTION_NAMES}
+    options["record"] = args.record or "none"  # the ini file does not decide whether the judge is called
     folder, ini = read_ini(Path.cwd()) or (None, {})
     settings = Settings.from_sources(("command line", options), ("ini", ini), environ=os.environ)
     return settings if folder is None else settings.with_paths_below(folder)
-
-
-def _name_command_flags(text: str) -> str:
-    return re.sub(
-        rf"({'|'.join(COMMAND_FLAGS)})(=|(?![\w-]))",
-        lambda match: COMMAND_FLAGS[match[1]] + match[2].replace("=", " "),
-        text,
-    )
 
 
 def load_judge(name: str) -> Judge:

@@ -104,7 +104,7 @@ def _rescore_run(args: argparse.Namespace) -> int:
 
 def _needs_judge(args: argparse.Namespace) -> bool:
     """Return whether a judge has to be called: another threshold alone needs none."""
-    return bool(args.rubric or args.judge or args.model or args.unjudged)
+    return bool(args.rubric or args.judge or args.judge_model or args.unjudged)
 
 
 def _check_rescore_options(args: argparse.Namespace) -> None:
@@ -174,7 +174,7 @@ def _judge_outputs(
 ) -> list[RescoredOutput]:
     from pytest_llmops.cli import rescoring
 
-    with open_judge_session(args, cassette, record_flags="--record new") as active_recorder:
+    with open_judge_session(args, cassette) as active_recorder:
         judge = load_judge(args.rubric or args.judge or _find_built_in_judge(selection))
         _reuse_recorded_model(active_recorder, judge, selection.outputs)
         return list(

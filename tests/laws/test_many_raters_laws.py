@@ -10,18 +10,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_llmops.calibration import AgreementRequirements, figures_to_json, measure_agreement
-from pytest_llmops.calibration.labels import read_labels
+from pytest_llmops.calibration.rendering import figures_to_json
 from pytest_llmops.errors import CaseError
+from pytest_llmops.judges import AgreementRequirements, measure_agreement, read_labels
 from pytest_llmops.metrics.agreement import (
     Level,
     cohen_kappa,
     corrected_rate,
+    correlation,
     fleiss_kappa,
     judge_rates,
     kappa_interval,
     krippendorff_alpha,
-    spearman,
 )
 
 numbers = st.integers(1, 5)
@@ -75,14 +75,14 @@ def test_fleiss_and_krippendorff_differ_by_the_size_of_the_sample_alone(ratings:
 @given(items=pairs)
 def test_rank_correlation_knows_order_alone(items: list[tuple[int, int]]) -> None:
     a, b = split(items)
-    found = spearman(a, b)
+    found = correlation(a, b)
     assert (found is None) == (len(set(a)) < 2 or len(set(b)) < 2)
-    assert spearman(b, a) == pytest.approx(found)
-    assert spearman([one**3 for one in a], b) == pytest.approx(found)
+    assert correlation(b, a) == pytest.approx(found)
+    assert correlation([one**3 for one in a], b) == pytest.approx(found)
     if found is not None:
         assert -1 <= found <= 1
-        assert spearman([-one for one in a], b) == pytest.approx(-found)
-        assert spearman(a, a) == pytest.approx(1)
+        assert correlation([-one for one in a], b) == pytest.approx(-found)
+        assert correlation(a, a) == pytest.approx(1)
 
 
 @given(items=pairs, weights=st.sampled_from([None, "quadratic"]))

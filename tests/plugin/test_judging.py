@@ -13,13 +13,7 @@ from support.messages import check_message
 from support.project import Project
 from support.server import Reply, chat_answer, error_reply, json_reply
 
-from pytest_llmops.calibration import (
-    AgreementRequirements,
-    Calibration,
-    judge_labelled_answers,
-    measure_agreement,
-)
-from pytest_llmops.calibration.labels import read_labels
+from pytest_llmops.judges import JudgeRecord, calibrate_judge
 from pytest_llmops.judges.rubric import quality
 
 TESTS = """
@@ -320,8 +314,9 @@ def pytest_llmops_judges(config):
 def test_reports_say_whether_a_judge_is_calibrated(project: Project) -> None:
     test = 'from pytest_llmops import assert_judge_score\ndef test_a(judge):\n    assert_judge_score("x", judge=judge)\n'
     marked = test.replace("def test_a", 'import pytest\n@pytest.mark.judge("polite")\ndef test_a')
-    made = Calibration(
-        judge="polite", version="polite/1", date="2026-05-02", labels="f00", agrees=True, figures={"kappa": 0.8, "at_least": 0.7, "compared": 100}
+    made = JudgeRecord(
+        kind="calibration", judge="polite", version="polite/1", date="2026-05-02", answers="f00", status="calibrated",
+        text="calibrated: kappa 0.80, with 95 % confidence at least 0.70, on 100 labels",
     )  # fmt: skip
     project.write(**{"conftest.py": CALIBRATED, "test_a.py": marked})
     html = project.path / "report.html"
@@ -341,7 +336,7 @@ def test_reports_say_whether_a_judge_is_calibrated(project: Project) -> None:
 AGREES = """
 import pytest
 from pytest_llmops import assert_judge_agrees, assert_judge_score
-from pytest_llmops.calibration.labels import read_labels
+from pytest_llmops.judges import read_labels
 
 @pytest.mark.judge("quality")
 def test_agrees(judge):
@@ -356,13 +351,9 @@ def test_scored(judge):
 
 def test_a_real_model_that_judges_at_chance_is_named_by_every_report(project: Project) -> None:
     """Verdicts of a model of 135 million parameters, as recorded."""
-    labels = read_labels(LABELS)
     with local_judge("quality") as model:
-        judged = judge_labelled_answers(quality(model), labels)
-    found = measure_agreement(labels, judged.verdicts, pass_at=judged.pass_at, span=judged.span)
-    made = Calibration.from_figures(
-        judged, labels, found, requirements=AgreementRequirements(), date="2026-05-02"
-    )
+        calibration = calibrate_judge(quality(model), LABELS)
+    found, made = calibration.figures, calibration.to_record("2026-05-02")
     project.write(
         **{
             "test_a.py": AGREES,

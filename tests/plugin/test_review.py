@@ -11,7 +11,7 @@ from support.messages import check_message
 from support.project import Project
 
 from pytest_llmops import cli
-from pytest_llmops.calibration.labels import read_labels
+from pytest_llmops.judges import read_labels
 
 TESTS = """
 import pytest

@@ -13,7 +13,8 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix
 from support.messages import check_message
 from support.shared import rows
 
-from pytest_llmops.metrics.agreement import accuracy, cohen_kappa, confusion, kappa_interval, spearman
+from pytest_llmops.judges import accuracy, cohen_kappa, correlation, kappa_interval
+from pytest_llmops.metrics.agreement import Method, confusion
 
 
 def from_table(table: list[list[int]]) -> tuple[list[int], list[int]]:
@@ -104,22 +105,45 @@ def test_what_cannot_be_compared_is_refused(a: Any, b: Any, options: Any) -> Non
         cohen_kappa(a, b, **options)
 
 
-def test_spearman_of_a_published_example() -> None:
-    """The worked example of the article "Spearman's rank correlation coefficient" of the English Wikipedia."""
-    intelligence = [106, 100, 86, 101, 99, 103, 97, 113, 112, 110]
-    hours = [7, 27, 2, 50, 28, 29, 20, 12, 6, 17]
-    assert spearman(intelligence, hours) == pytest.approx(-29 / 165)
+INTELLIGENCE, HOURS = [106, 100, 86, 101, 99, 103, 97, 113, 112, 110], [7, 27, 2, 50, 28, 29, 20, 12, 6, 17]
+"""The worked example of the article "Spearman's rank correlation coefficient" of the English Wikipedia."""
 
 
-def test_spearman_shares_the_ranks_of_ties_as_scipy_does() -> None:
-    # scipy 1.17 spearmanr([1, 2, 2, 3, 3, 3], [2, 1, 3, 3, 4, 4]).
-    assert spearman([1, 2, 2, 3, 3, 3], [2, 1, 3, 3, 4, 4]) == pytest.approx(0.778661114550567)
-    assert spearman([0, 1, 2], [1, 2, 2]) == pytest.approx(0.8660254)
+@pytest.mark.parametrize(
+    ("a", "b", "wanted"),
+    [
+        (INTELLIGENCE, HOURS, {"spearman": -29 / 165}),
+        # The example of scipy's documentation of kendalltau.
+        ([12, 2, 1, 12, 2], [1, 4, 7, 1, 0], {"kendall": -0.47140452079103173}),
+        # scipy 1.17 spearmanr([1, 2, 2, 3, 3, 3], [2, 1, 3, 3, 4, 4]).
+        ([1, 2, 2, 3, 3, 3], [2, 1, 3, 3, 4, 4], {"spearman": 0.778661114550567}),
+        ([0, 1, 2], [1, 2, 2], {"spearman": 0.8660254, "pearson": 0.8660254, "kendall": 0.8164966}),
+        # Anscombe 1973, "Graphs in Statistical Analysis": each of the four sets has r = 0.816.
+        (
+            [10, 8, 13, 9, 11, 14, 6, 4, 12, 7, 5],
+            [8.04, 6.95, 7.58, 8.81, 8.33, 9.96, 7.24, 4.26, 10.84, 4.82, 5.68],
+            {"pearson": 0.81642},
+        ),
+        ([1e308, -1e308, 0], [1e308, -1e308, 0], {"pearson": 1, "spearman": 1, "kendall": 1}),
+        ([1, 2, 3], [3, 2, 1], {"pearson": -1, "spearman": -1, "kendall": -1}),
+    ],
+)
+def test_correlations_of_published_examples(a: list[Any], b: list[Any], wanted: dict[Method, float]) -> None:
+    assert {name: correlation(a, b, name) for name in wanted} == pytest.approx(wanted, abs=5e-6)
 
 
-@pytest.mark.parametrize(("a", "b"), [([], []), ([1], [1]), ([1, 1, 1], [1, 2, 3])])
-def test_without_an_order_there_is_no_rank_correlation(a: list[int], b: list[int]) -> None:
-    assert spearman(a, b) is None
+@pytest.mark.parametrize("method", ["pearson", "spearman", "kendall"])
+@pytest.mark.parametrize(("a", "b"), [([], []), ([1], [1]), ([1, 1, 1], [1, 2, 3]), ([1, 2], [5.0, 5.0])])
+def test_without_an_order_there_is_no_correlation(a: list[int], b: list[int], method: Method) -> None:
+    assert correlation(a, b, method) is None
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "method"), [([1], [1], "tau"), (["a", "b"], [1, 2], "pearson"), ([1], [1, 2], "kendall")]
+)
+def test_what_has_no_correlation_is_refused(a: list[Any], b: list[Any], method: Any) -> None:
+    with pytest.raises(ValueError, check=check_message):
+        correlation(a, b, method)
 
 
 @pytest.mark.parametrize("weights", [None, "quadratic"])

@@ -13,21 +13,28 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix
 from support.messages import check_message
 from support.shared import rows as shared_rows
 
-from pytest_llmops import calibration
-from pytest_llmops.calibration import (
-    AgreementFigures,
-    AgreementRequirements,
-    Calibration,
-    JudgedAnswers,
+from pytest_llmops import judges
+from pytest_llmops.calibration.agreement import confusion_table, majority_label
+from pytest_llmops.calibration.canaries import describe_judge
+from pytest_llmops.calibration.labels import Label, Labels
+from pytest_llmops.calibration.rendering import (
     figures_to_json,
     format_confusion_table,
+    format_evidence,
+    format_missed_requirements,
+)
+from pytest_llmops.errors import CaseError, UsageError
+from pytest_llmops.judges import (
+    AgreementFigures,
+    AgreementRequirements,
+    JudgedAnswers,
+    JudgeRecord,
+    cohen_kappa,
     measure_agreement,
+    read_labels,
     read_stored_verdicts,
 )
-from pytest_llmops.calibration.agreement import confusion_table, majority_label
-from pytest_llmops.calibration.labels import Label, Labels, read_labels
-from pytest_llmops.errors import CaseError, UsageError
-from pytest_llmops.metrics.agreement import Rates, cohen_kappa
+from pytest_llmops.metrics.agreement import Rates
 from pytest_llmops.protocols import Verdict
 
 
@@ -183,7 +190,7 @@ def test_an_answer_labelled_in_a_dimension_alone_is_asked_about() -> None:
         *labelled(),
         {"id": "x", "answer": "x", "dimensions": {"tone": {"human": 4}}},
     ]
-    assert "x" in calibration.judge_labelled_answers(Polite(), read_labels(rows)).verdicts
+    assert "x" in judges.judge_labelled_answers(Polite(), read_labels(rows)).verdicts
 
 
 def test_many_numbers_and_many_names_still_make_a_table() -> None:
@@ -250,90 +257,81 @@ def labelled(count: int = 60) -> list[dict[str, Any]]:
     ]
 
 
-def record(labels: Labels, **changes: Any) -> Calibration:
-    judged = calibration.judge_labelled_answers(Polite(), labels)
-    found = measure_agreement(labels, judged.verdicts, pass_at=7)
-    made = Calibration.from_figures(
-        judged, labels, found, requirements=AgreementRequirements(), date="2026-05-02"
-    )
-    return replace(made, **changes)
+def record(labels: Labels, **changes: Any) -> JudgeRecord:
+    return replace(judges.calibrate_judge(Polite(), labels).to_record("2026-05-02"), **changes)
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     made = record(read_labels(labelled()))
     path = tmp_path / "polite.calibration.json"
     path.write_text(made.to_json_text(), encoding="utf-8")
-    assert Calibration.load(path) == made
-    assert Calibration.load(path).to_json_text() == made.to_json_text()
-    path.write_text(replace(made, rates=None).to_json_text(), encoding="utf-8")
-    assert Calibration.load(path).rates is None
-    assert (made.agrees, made.judge, made.version, made.rates) == (
-        True,
+    assert JudgeRecord.load(path) == made
+    assert JudgeRecord.load(path).to_json_text() == made.to_json_text()
+    assert (made.kind, made.status, made.judge, made.version) == (
+        "calibration",
+        "calibrated",
         "polite",
         "polite/1",
-        Rates(tp=30, fn=0, fp=0, tn=30),
     )
+    assert made.rates == Rates(tp=30, fn=0, fp=0, tn=30)
+    assert replace(made, figures={}).rates is None
     assert made.figures["kappa"] == 1
-    assert json.loads(made.to_json_text())["schema"] == "pytest-llmops/calibration/1"
+    assert made.figures["thresholds"] == {"at_least_kappa": 0.6, "at_least_kappa_lower": 0.4}
+    assert json.loads(made.to_json_text())["schema"] == "pytest-llmops/judge-record/1"
 
 
-def test_the_record_of_another_judge_or_of_other_labels_is_out_of_date(tmp_path: Path) -> None:
+def test_the_record_of_another_judge_or_of_other_labels_is_out_of_date() -> None:
     labels = read_labels(labelled())
     made = record(labels)
-    changed = Polite()
-    changed.version = "polite/2"
     other = read_labels([*labelled(), {"id": "new", "answer": "x", "human": True}])
-    assert calibration.status(Polite(), made) == "calibrated"
-    assert calibration.status("polite/1", made, labels) == "calibrated"
-    assert calibration.status(changed, made) == "out of date"
-    assert calibration.status(Polite(), made, other) == "out of date"
-    assert calibration.status(Polite(), None) == "never"
-    assert calibration.status(Polite(), tmp_path / "none.json") == "never"
-    check_message(calibration.format_status(Polite(), made))
-    below = calibration.format_status(changed, replace(made, agrees=False))
-    check_message(below)
-    assert below.endswith("; below its thresholds; llmops judge calibrate again")
-    assert "the labels have changed" in calibration.format_status(Polite(), made, other)
-    check_message(calibration.format_status(Polite(), None))
-
-
-def test_a_record_lies_beside_its_rubric() -> None:
-    class ByRubric(Polite):
-        source = Path("rubrics/polite.md")
-
-    assert calibration.Calibration.path_beside(ByRubric()) == Path("rubrics/polite.calibration.json")
-    assert calibration.Calibration.path_beside(Polite()) is None
-    assert calibration.Calibration.path_beside(Path("polite.md")) == Path("polite.calibration.json")
+    told = [
+        made.describe("polite/1"),
+        made.describe("polite/1", answers=labels.fingerprint),
+        made.describe("polite/2"),
+        made.describe("polite/1", answers=other.fingerprint),
+    ]
+    assert [one["status"] for one in told] == ["calibrated", "calibrated", "out of date", "out of date"]
+    check_message([one["text"] for one in told])
+    assert "the labels have changed" in str(told[-1]["text"])
 
 
 def test_the_records_of_a_folder(tmp_path: Path) -> None:
     made = record(read_labels(labelled()))
+    canaries = replace(made, kind="canaries", status="fit", date="2026-07-01")
     for name, one in (
-        ("b", made),
-        ("a", replace(made, date="2026-06-01")),
-        ("c", replace(made, judge="other")),
+        ("b.calibration", made),
+        ("a.calibration", replace(made, date="2026-06-01")),
+        ("c.calibration", replace(made, judge="other")),
+        ("a.canaries", canaries),
     ):
-        (tmp_path / f"{name}.calibration.json").write_text(one.to_json_text(), encoding="utf-8")
+        (tmp_path / f"{name}.json").write_text(one.to_json_text(), encoding="utf-8")
     (tmp_path / "other.json").write_text("{", encoding="utf-8")
-    found = calibration.load_records(tmp_path)
-    assert {name: one.date for name, one in found.items()} == {"polite": "2026-06-01", "other": "2026-05-02"}
+    assert [one.date[5:7] for one in judges.load_records(tmp_path)] == ["06", "07", "05", "05"]
+    found = judges.find_records(Polite(), "polite", "polite/1", tmp_path)
+    assert {kind: one.date for kind, one in found.items()} == {
+        "calibration": "2026-06-01",
+        "canaries": "2026-07-01",
+    }
     (tmp_path / "d.calibration.json").write_text("{", encoding="utf-8")
     with pytest.raises(UsageError, match="broken JSON"):
-        calibration.load_records(tmp_path)
+        judges.load_records(tmp_path)
 
 
 def test_what_a_report_says_of_a_judge(tmp_path: Path) -> None:
     made = record(read_labels(labelled()))
     folder = tmp_path / "calibrations"
-    assert calibration.describe(Polite(), "polite", "polite/1", str(folder)) == {}
+    assert describe_judge(Polite(), "polite", "polite/1", folder) == {}
     folder.mkdir()
     file = folder / "polite.calibration.json"
+    below = judges.calibrate_judge(
+        Polite(), [{**row, "human": n % 3 == 0} for n, row in enumerate(labelled())]
+    ).to_record("2026-06-01")
     seen = []
-    for one in (made, replace(made, version="polite/2"), replace(made, agrees=False, date="2026-06-01")):
+    for one in (made, replace(made, version="polite/2"), below):
         file.write_text(one.to_json_text(), encoding="utf-8")
-        found = calibration.describe(Polite(), "polite", "polite/1", str(folder))
-        assert found["text"] == calibration.format_status("polite/1", one)
-        seen.append(found["status"])
+        known: Any = describe_judge(Polite(), "polite", "polite/1", folder)["calibration"]
+        seen.append(known["status"])
+        check_message(known["text"])
         file.unlink()
     assert seen == ["calibrated", "out of date", "below its thresholds"]
 
@@ -341,14 +339,17 @@ def test_what_a_report_says_of_a_judge(tmp_path: Path) -> None:
         source = tmp_path / "mine.md"
 
     (tmp_path / "mine.calibration.json").write_text(made.to_json_text(), encoding="utf-8")
-    assert calibration.describe(ByRubric(), "mine", "polite/1", str(folder))["status"] == "calibrated"
+    beside: Any = describe_judge(ByRubric(), "mine", "polite/1", folder)
+    assert beside["calibration"]["status"] == "calibrated"
     file.write_text("{", encoding="utf-8")
     with pytest.raises(UsageError, match="broken JSON"):
-        calibration.describe(Polite(), "polite", "polite/1", str(folder))
+        describe_judge(Polite(), "polite", "polite/1", folder)
 
 
-WHOLE = {"schema": "pytest-llmops/calibration/1", "judge": "j", "version": "1", "date": "d", "labels": "l", "agrees": True,
-         "requirements": {}, "figures": {}}  # fmt: skip
+WHOLE: dict[str, Any] = {
+    "schema": "pytest-llmops/judge-record/1", "kind": "calibration", "judge": "j", "version": "1", "date": "d", "answers": "l",
+    "status": "calibrated", "text": "calibrated: kappa 0.80", "figures": {},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -357,37 +358,40 @@ WHOLE = {"schema": "pytest-llmops/calibration/1", "judge": "j", "version": "1", 
         "",
         "[]",
         "{}",
-        json.dumps({**WHOLE, "schema": "pytest-llmops/calibration/2"}),
+        # What earlier versions wrote.
+        json.dumps({**WHOLE, "schema": "pytest-llmops/calibration/1"}),
+        json.dumps({**WHOLE, "schema": "pytest-llmops/judge-record/2"}),
+        json.dumps({**WHOLE, "kind": "labels"}),
         json.dumps({**WHOLE, "version": ""}),
+        json.dumps({**WHOLE, "text": 3}),
         json.dumps({**WHOLE, "figures": []}),
-        json.dumps({**WHOLE, "agrees": 1}),
-        json.dumps({**WHOLE, "rates": {"tp": -1, "fn": 0, "fp": 0, "tn": 0}}),
-        json.dumps({**WHOLE, "rates": [1]}),
+        json.dumps({**WHOLE, "status": "fit"}),
+        json.dumps({**WHOLE, "figures": {"rates": {"tp": -1, "fn": 0, "fp": 0, "tn": 0}}}),
+        json.dumps({**WHOLE, "figures": {"rates": [1]}}),
     ],
 )
 def test_a_damaged_record_is_a_clear_error(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "x.calibration.json"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(
-        UsageError,
-        check=check_message,
-    ):
-        Calibration.load(path)
+    for name in ("x.calibration.json", "x.canaries.json"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(UsageError, check=check_message, match="to make a new one: llmops judge c"):
+            JudgeRecord.load(path)
     with pytest.raises(UsageError, match="no such file"):
-        Calibration.load(tmp_path / "none.json")
+        JudgeRecord.load(tmp_path / "none.json")
 
 
 def test_a_record_corrects_the_pass_rate_of_a_suite() -> None:
-    made = Calibration(judge="j", version="1", rates=Rates(tp=78, fn=2, fp=12, tn=8))
+    whole = {key: value for key, value in WHOLE.items() if key not in ("schema", "figures")}
+    made = JudgeRecord(**whole, figures={"rates": {"tp": 78, "fn": 2, "fp": 12, "tn": 8}})
     found = made.corrected(430, 500, confidence=0.9)
     assert (found.rate, found.naive) == pytest.approx((0.7778, 0.86), abs=1e-4)
-    all_pass = replace(made, rates=Rates(tp=45, fn=5, fp=0, tn=0)).corrected(430, 500)
+    all_pass = replace(made, figures={"rates": {"tp": 45, "fn": 5, "fp": 0, "tn": 0}}).corrected(430, 500)
     # Wilson: statsmodels 0.15 proportion_confint(50, 50, method="wilson").
     assert (all_pass.rate, all_pass.low, all_pass.high, all_pass.weight) == pytest.approx(
         (1, 0.92865, 1, 0), abs=1e-5
     )
     with pytest.raises(UsageError, check=check_message):
-        replace(made, rates=None).corrected(1, 2)
+        replace(made, figures={}).corrected(1, 2)
 
 
 @pytest.mark.shared_data
@@ -447,5 +451,5 @@ def test_facts_are_plain_and_say_nothing_that_is_not_known() -> None:
     assert json.loads(json.dumps(wire, allow_nan=False)) == wire
     judged = JudgedAnswers(name="j", version="1")
     nothing = AgreementFigures(problem="the judge gave no verdict")
-    assert dict(calibration.format_evidence(judged, nothing)) == {"kappa": "none: the judge gave no verdict"}
-    check_message(calibration.format_missed_requirements(judged, []))
+    assert dict(format_evidence(judged, nothing)) == {"kappa": "none: the judge gave no verdict"}
+    check_message(format_missed_requirements(judged, []))

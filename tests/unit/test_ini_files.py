@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, data: byt
 
 
 def given(**more: Any) -> Any:
-    keys = ("model", "base_url", "concurrency", "max_calls", "budget")
+    keys = ("judge_model", "base_url", "api", "judge_concurrency", "max_calls", "budget")
     return SimpleNamespace(**{**dict.fromkeys(keys), "record": "none", **more})
 
 
@@ -113,7 +113,7 @@ def test_a_command_has_the_settings_of_the_project(project: Path, monkeypatch: p
         "[pytest]\nllm_judge_model = of-the-ini\nllm_base_url = http://127.0.0.1:1/v1\nllm_judge_records = known\nllm_record = all\n"
     )
     monkeypatch.setenv("LLMOPS_JUDGE_MODEL", "of-the-environment")
-    with open_judge_session(given(), project / "c.json", record_flags="--record new"):
+    with open_judge_session(given(), project / "c.json"):
         read = recorder.current_settings()
         assert (read.judge_model, read.base_url, read.record) == (
             "of-the-ini",
@@ -121,12 +121,12 @@ def test_a_command_has_the_settings_of_the_project(project: Path, monkeypatch: p
             "none",
         )
         assert read.judge_records == str(project / "known")
-    with open_judge_session(given(model="mine"), project / "c.json", record_flags=""):
+    with open_judge_session(given(judge_model="mine"), project / "c.json"):
         assert recorder.current_settings().judge_model == "mine"
 
 
 def test_without_an_ini_file_folders_are_those_of_the_working_folder(project: Path) -> None:
-    with open_judge_session(given(), project / "c.json", record_flags=""):
+    with open_judge_session(given(), project / "c.json"):
         assert recorder.current_settings().judge_records == "calibrations"
 
 
@@ -134,6 +134,6 @@ def test_a_setting_of_a_wrong_form_is_told(project: Path) -> None:
     (project / "pytest.ini").write_text("[pytest]\nllm_judge_reuse = perhaps\n")
     with (
         pytest.raises(SettingError, check=check_message),
-        open_judge_session(given(), project / "c.json", record_flags=""),
+        open_judge_session(given(), project / "c.json"),
     ):
         pass

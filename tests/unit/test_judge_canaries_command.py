@@ -13,7 +13,7 @@ from support.messages import check_message
 from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply
 
 from pytest_llmops import cli
-from pytest_llmops.calibration.canaries import CanaryRecord, describe_canary_record
+from pytest_llmops.judges import JudgeRecord, find_records
 
 RUBRIC = """---
 kind: rubric
@@ -70,9 +70,9 @@ def test_a_fit_judge_is_recorded_replayed_and_kept(
     assert re.search(r"right answers +4 of 4 passed", out)
     assert grader.count == 34
     assert Path("right.canaries.cassette.json").exists()
-    record = CanaryRecord.load("right.canaries.json")
+    record = JudgeRecord.load("right.canaries.json")
     assert (record.judge, record.status, record.model) == ("right", "fit", "m")
-    assert describe_canary_record(None, "right", record.version, ".")["status"] == "fit"
+    assert find_records(None, "right", record.version, ".")["canaries"] == record
     grader.close()
     again = run(capsys, "right.md", *url)
     assert again[0] == 0
@@ -98,7 +98,7 @@ def test_an_unfit_judge_is_exit_1_and_says_what_it_passed(
     assert status == 1
     assert "passes  role-persona (role play, score 5)" in out
     check_message(err)
-    assert CanaryRecord.load("x.json").status == "unfit"
+    assert JudgeRecord.load("x.json").status == "unfit"
 
 
 def test_a_judge_of_pairs_and_canaries_of_ones_own(
@@ -193,7 +193,7 @@ def test_the_file_holds_no_secret_that_a_judge_says(
     status, out, err = run(capsys, "talking_judge:Talks", "--out", "talks.json")
     sys.modules.pop("talking_judge")
     assert status == 1
-    assert CanaryRecord.load("talks.json").judge == "talks"
+    assert JudgeRecord.load("talks.json").judge == "talks"
     written = Path("talks.json").read_text(encoding="utf-8")
     assert "asked with [secret]" in written
     assert key not in written + out + err

@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 from support.messages import check_message
-from support.server import Reply, Seen, StubServer, chat_answer, json_reply
+from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply
 
 from pytest_llmops import cli
-from pytest_llmops.calibration import Calibration
-from pytest_llmops.calibration.labels import read_labels
 from pytest_llmops.cli.judge_options import load_judge
-from pytest_llmops.judges.rubric import Rubric
+from pytest_llmops.judges import JudgeRecord, Rubric, read_labels
 from pytest_llmops.metrics.agreement import Rates
 
 Run = Callable[..., tuple[int, list[str], str]]
@@ -69,14 +67,14 @@ def test_stored_verdicts_make_a_record(run: Run) -> None:
     check_message([line for line in out if line.startswith("pass rate")])
     place = out.index("human / judge  fail  pass")
     assert out[place + 1 : place + 3] == ["         fail    35     5", "         pass     5    55"]
-    made = Calibration.load("lenient.calibration.json")
-    assert (made.judge, made.version, made.agrees, made.rates) == (
+    made = JudgeRecord.load("lenient.calibration.json")
+    assert (made.judge, made.version, made.status, made.rates) == (
         "lenient",
         "7",
-        True,
+        "calibrated",
         Rates(tp=55, fn=5, fp=5, tn=35),
     )
-    assert made.labels == read_labels("labels.jsonl").fingerprint
+    assert made.answers == read_labels("labels.jsonl").fingerprint
     assert not list(Path().glob(".*"))
     status, bare, _ = run(
         rows, "lenient", "labels.jsonl", "--verdicts", "--judge-version", "7", "--pass-at", "7"
@@ -92,7 +90,7 @@ def test_a_judge_below_its_bars_is_recorded_and_ends_with_1(run: Run) -> None:
     assert status == 1
     check_message(err)
     assert "TNR at 95 % confidence 0.16 < 0.70" in err
-    assert Calibration.load("s.json").agrees is False
+    assert JudgeRecord.load("s.json").status == "below its thresholds"
 
 
 @pytest.mark.parametrize(
@@ -131,8 +129,8 @@ def test_a_judge_of_ones_own_is_asked(run: Run) -> None:
     status, out, err = run(rows, "my_judges:Polite", "labels.jsonl", "--out", "p.json")
     assert (status, err) == (0, "")
     assert out[1] == "judge polite, version 3"
-    assert "tone: kappa 0.00, 60 answers" in out
-    assert Calibration.load("p.json").figures["dimensions"] == {"tone": {"weights": "quadratic", "compared": 60, "unscored": 0,
+    assert "tone   kappa 0.00, 60 answers" in out
+    assert JudgeRecord.load("p.json").figures["dimensions"] == {"tone": {"weights": "quadratic", "compared": 60, "unscored": 0,
         "disputed": 0, "kappa": 0.0, "at_least": 0.0, "interval": [0.0, 0.0], "agreement": 0.3333, "people": 1}}  # fmt: skip
     status, _, err = run(labelled(), "my_judges:Broken", "labels.jsonl", "--pass-at", "7")
     assert status == 1
@@ -159,7 +157,7 @@ def test_a_judge_that_leaves_the_program_is_no_success(run: Run) -> None:
         "    def judge(self, answer, **more):\n        raise SystemExit(0)\n"
     )
     status, _, err = run(
-        labelled(), "my_judges:Leaving", "labels.jsonl", "--at-least-labels", "1", "--out", "x.json"
+        labelled(), "my_judges:Leaving", "labels.jsonl", "--at-least-labels", "2", "--out", "x.json"
     )
     assert status == 1
     check_message(err)
@@ -168,7 +166,7 @@ def test_a_judge_that_leaves_the_program_is_no_success(run: Run) -> None:
 
 def test_a_recording_answers_again_without_a_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = labelled(10)
-    how = ("--at-least-labels", "10", "--model", "stub-1", "--cassette", "judge.json")
+    how = ("--at-least-labels", "10", "--model", "stub-1")
     with StubServer() as server:
         monkeypatch.setattr(server, "answer", lambda seen: replying(server, seen))
         url = f"{server.url}/v1"
@@ -177,16 +175,43 @@ def test_a_recording_answers_again_without_a_server(run: Run, monkeypatch: pytes
         )
         assert (status, err) == (0, "")
         assert server.count == 10
-    first = Calibration.load("q.json")
+    assert Path("labels.cassette.json").exists()
+    first = JudgeRecord.load("q.json")
     assert (first.judge, first.model, first.rates) == ("quality", "stub-1", Rates(tp=5, fn=0, fp=0, tn=5))
     status, again, err = run(rows, "quality", "labels.jsonl", *how, "--base-url", url, "--out", "q.json")
     assert (status, err) == (0, "")
     assert again == out
-    assert Calibration.load("q.json") == first
+    assert JudgeRecord.load("q.json") == first
     more = [*rows, {"id": "new", "answer": "please", "human": True}]
     status, _, err = run(more, "quality", "labels.jsonl", *how, "--base-url", url)
     assert status == 1
     assert "no recording answers POST" in err
+    check_message(err)
+
+
+def test_the_options_of_a_run_reach_the_judge(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flags that pytest takes, its ini file and the key in the environment; the address comes from the ini file."""
+    seen: list[Seen] = []
+
+    def reply(request: Seen) -> Reply:
+        seen.append(request)
+        return error_reply(400, x_should_retry="false")
+
+    with StubServer() as server:
+        monkeypatch.setattr(server, "answer", reply)
+        Path("pytest.ini").write_text(
+            f"[pytest]\nllm_base_url = {server.url}/v1\nllm_api = responses\n", encoding="utf-8"
+        )
+        long = ("--llm-judge-model=stub-2", "--llm-record=live", "--llm-judge-concurrency=1")
+        run(labelled(10), "quality", "labels.jsonl", "--at-least-labels", "10", *long)
+        assert seen[0].path == "/v1/responses"
+        assert seen[0].json["model"] == "stub-2"
+        assert seen[0].headers["authorization"] == "Bearer sk-of-a-user-1234567890abcdef"
+        seen.clear()
+        run(labelled(10), "quality", "labels.jsonl", "--at-least-labels", "10", *long, "--api", "chat")
+        assert seen[0].path == "/v1/chat/completions"
+    status, _, err = run(labelled(), "quality", "labels.jsonl", "--llm-api", "soap")
+    assert status == 2
     check_message(err)
 
 
@@ -219,9 +244,8 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert (status, err) == (0, "")
     assert out[1].startswith("judge polite, version ")
     check_message(out[3])
-    made = Calibration.load("polite.calibration.json")
+    made = JudgeRecord.load("polite.calibration.json")
     assert (made.judge, made.rates) == ("polite", Rates(tp=10, fn=0, fp=0, tn=10))
-    assert Calibration.path_beside("polite.md") == Path("polite.calibration.json")
     assert not Path("labels.cassette.json").exists()
 
 
@@ -253,11 +277,10 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
             [{**row, "human": n % 5 + 1} for n, row in enumerate(labelled())],
             ("cut_judges:Uncut", "labels.jsonl", "--at-least-tnr", "0.7"),
         ),
-        (labelled(9), ("j", "labels.jsonl")),
-        (pass_or_fail(60, 0, 0, 0), ("j", "labels.jsonl")),
+        (labelled(9), ("quality", "labels.jsonl")),
+        (pass_or_fail(60, 0, 0, 0), ("quality", "labels.jsonl")),
         (labelled(), ("j", "labels.jsonl", "--verdicts")),
         (labelled(), ("quality", "labels.jsonl", "--judge-version", "1")),
-        (labelled(), ("quality", "labels.jsonl", "--record", "new")),
         (labelled(), ("quality", "labels.jsonl", "--out", "x.txt")),
         (labelled(), ("quality", "labels.jsonl", "--at-least-kappa", "2")),
         (labelled(), ("quality", "labels.jsonl", "--trials", "0")),
@@ -287,7 +310,7 @@ def test_what_the_command_refuses(run: Run, rows: list[dict[str, Any]], argv: tu
     status, _, err = run(rows, *argv)
     assert status == 2
     check_message(err)
-    assert not any(text in err for text in ("Traceback", "at_least_", "pass_at", "--llm-"))
+    assert not any(text in err for text in ("Traceback", "at_least_", "pass_at"))
 
 
 def test_a_judge_file_is_named_by_its_path(tmp_path: Path) -> None:

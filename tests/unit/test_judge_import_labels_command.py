@@ -14,12 +14,11 @@ from support.judged_run import judged_run
 from support.messages import check_message
 
 from pytest_llmops import cli
-from pytest_llmops.calibration import Calibration
-from pytest_llmops.calibration.labels import read_labels
 from pytest_llmops.cassettes import locking
 from pytest_llmops.cli import files as writing
 from pytest_llmops.cli import label_files
 from pytest_llmops.cli.label_files import parse_label_cell
+from pytest_llmops.judges import JudgeRecord, read_labels
 
 Cli = Callable[..., tuple[int, list[str], str]]
 
@@ -337,7 +336,7 @@ def test_from_a_run_to_a_calibration(llmops: Cli, suffix: str, monkeypatch: pyte
     status, out, err = llmops("calibrate", f"mine_{suffix}:Mine", "labels.jsonl", "--out", "mine.json")
     assert status == 1
     check_message(err)
-    assert Calibration.load("mine.json").figures["compared"] == 100
+    assert JudgeRecord.load("mine.json").figures["compared"] == 100
     _, stored, _ = llmops(
         "calibrate", "quality", "labels.jsonl", "--verdicts", "--judge-version", "v1", "--pass-at", "7"
     )

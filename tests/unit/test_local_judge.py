@@ -23,14 +23,12 @@ from support.local_judge import LABELS, MODEL, NOWHERE, RUBRIC, local_judge, pac
 from support.messages import check_message
 from support.tapes import taped
 
-from pytest_llmops import calibration, cli, recorder
+from pytest_llmops import cli, judges, recorder
 from pytest_llmops.assertions.judge_agreement import assert_judge_agrees
-from pytest_llmops.calibration import Calibration
 from pytest_llmops.calibration.canaries import format_canary_summary, run_canaries
-from pytest_llmops.calibration.labels import read_labels
 from pytest_llmops.calibration.requirements import wilson_lower_end
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed
-from pytest_llmops.judges import Rubric
+from pytest_llmops.judges import JudgeRecord, Rubric, read_labels
 from pytest_llmops.judges.pairwise import Pairwise, Preference, win_rate
 from pytest_llmops.judges.repeatability import Noise, noise
 from pytest_llmops.judges.rubric import QUALITY, quality
@@ -53,10 +51,10 @@ DOCS = Path(__file__).parents[2] / "docs" / "calibration.md"
 both = pytest.mark.parametrize("name", JUDGES)
 
 
-def recorded(name: str) -> tuple[calibration.JudgedAnswers, list[bool]]:
+def recorded(name: str) -> tuple[judges.JudgedAnswers, list[bool]]:
     """What the judge said, and whether it let each answer pass."""
     with local_judge(name) as model:
-        judged = calibration.judge_labelled_answers(JUDGES[name](model), read_labels(LABELS))
+        judged = judges.judge_labelled_answers(JUDGES[name](model), read_labels(LABELS))
     assert judged.pass_at is not None
     scores = [judged.verdicts[row["id"]] for row in ROWS]
     return judged, [isinstance(one, float) and one >= judged.pass_at for one in scores]
@@ -142,7 +140,7 @@ def test_a_right_answer_is_no_better_to_it_than_a_wrong_one(name: str) -> None:
 @both
 def test_its_figures_are_those_of_the_documentation(name: str) -> None:
     judged, _ = recorded(name)
-    found = calibration.measure_agreement(
+    found = judges.measure_agreement(
         read_labels(LABELS), judged.verdicts, pass_at=judged.pass_at, span=judged.span
     )
     assert found.interval is not None
@@ -169,28 +167,25 @@ def test_its_calibration_is_kept_and_told_by_every_report(
     how = ("--cassette", str(tmp_path / "recorded.json"), "--model", MODEL, "--base-url", NOWHERE)
     assert cli.main(["judge", "calibrate", asked, str(LABELS), *how, "--out", str(record)]) == 1
     out, err = capsys.readouterr()
-    made = Calibration.load(record)
+    made = JudgeRecord.load(record)
     check_message(err)
     assert f"judge {name}, version {made.version}, model {MODEL}" in out
-    assert (made.agrees, made.figures["compared"]) == (False, len(ROWS))
+    assert (made.status, made.figures["compared"]) == ("below its thresholds", len(ROWS))
     with local_judge(name) as model:
         judge = JUDGES[name](model)
-        calibration.judge_labelled_answers(judge, read_labels(LABELS))
+        judges.judge_labelled_answers(judge, read_labels(LABELS))
     assert made.version == judge.version
-    assert calibration.status(judge, made, read_labels(LABELS)) == "calibrated"
-    standing = calibration.describe(object(), name, judge.version, str(tmp_path))
+    (found,) = judges.find_records(object(), name, judge.version, tmp_path).values()
+    standing = found.describe(judge.version, answers=read_labels(LABELS).fingerprint)
     assert standing["status"] == "below its thresholds"
-    assert standing["text"] == calibration.format_status(judge, made)
-    assert str(standing["text"]).endswith(f"on {len(ROWS)} labels ({made.date}); below its thresholds")
+    assert str(standing["text"]).endswith(f"on {len(ROWS)} labels ({made.date})")
 
 
 def test_a_pass_rate_by_the_local_model_is_put_right_by_the_labels() -> None:
     judged, judge = recorded("quality")
-    labels = read_labels(LABELS)
-    figures = calibration.measure_agreement(labels, judged.verdicts, pass_at=judged.pass_at, span=judged.span)
-    record = Calibration.from_figures(
-        judged, labels, figures, requirements=calibration.AgreementRequirements(), date="2026-01-01"
-    )
+    with local_judge("quality") as model:
+        record = judges.calibrate_judge(JUDGES["quality"](model), LABELS).to_record("2026-01-01")
+    assert record.version == judged.version
     found = record.corrected(sum(judge), len(judge))
     assert found.naive == sum(judge) / len(judge)
     # Half of the answers are right, whatever the judge says.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import erf  # type: ignore[import-untyped]
+from scipy.special import erf
 
 from pytest_llmops.providers import bert
 from pytest_llmops.providers.bert import Network

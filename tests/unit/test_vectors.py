@@ -100,7 +100,7 @@ def test_an_object_that_cannot_be_read_is_told_by_its_type() -> None:
 
 
 def test_a_sparse_matrix_is_told_by_its_type() -> None:
-    from scipy.sparse import csr_array  # type: ignore[import-untyped]
+    from scipy.sparse import csr_array
 
     with pytest.raises(ValueError, check=check_message):
         as_rows(csr_array(np.eye(2)))

@@ -6,19 +6,21 @@ from pytest_llmops.metrics.agreement.intervals import kappa_interval
 from pytest_llmops.metrics.agreement.many_raters import Level, fleiss_kappa, krippendorff_alpha
 from pytest_llmops.metrics.agreement.ppi import Corrected, corrected_rate
 from pytest_llmops.metrics.agreement.two_raters import (
+    Method,
     Rates,
     Share,
     Weights,
     accuracy,
     cohen_kappa,
     confusion,
+    correlation,
     judge_rates,
-    spearman,
 )
 
 __all__ = [
     "Corrected",
     "Level",
+    "Method",
     "Rates",
     "Share",
     "Weights",
@@ -26,9 +28,9 @@ __all__ = [
     "cohen_kappa",
     "confusion",
     "corrected_rate",
+    "correlation",
     "fleiss_kappa",
     "judge_rates",
     "kappa_interval",
     "krippendorff_alpha",
-    "spearman",
 ]

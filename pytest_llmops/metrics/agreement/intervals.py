@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pytest_llmops.metrics.agreement.two_raters import Weights, check_labels, kappa_scale
 
 if TYPE_CHECKING:
-    from numpy import bool_, float64, intp
+    from numpy import float64, intp
     from numpy.typing import NDArray
 
     _Kappas = Callable[[NDArray[float64]], NDArray[float64]]
@@ -72,11 +72,8 @@ def kappa_interval(
     cells, cell = np.unique(pairs, return_inverse=True)
     first, second = np.divmod(cells, len(positions))
     kinds, often = _group_kinds(cell, len(cells), groups)
-    kappa_of_counts = (
-        _weighted_kappas(np.array(list(positions.values())), first, second)
-        if weights
-        else _plain_kappas(len(positions), first, second)
-    )
+    points = _place_labels(np.array(list(positions.values())), weights)
+    kappa_of_counts = _kappas_of_counts(points, first, second)
     draws = np.random.default_rng(seed)
     kappas: list[NDArray[float64]] = []
     block = max(1, MAX_DRAWN_CELLS // max(len(often), len(cells), len(positions)))
@@ -106,40 +103,32 @@ def _group_kinds(
     return np.unique(table, axis=0, return_counts=True)
 
 
-def _plain_kappas(width: int, first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
+def _kappas_of_counts(points: NDArray[float64], first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
+    """Return a function from counts of label pairs to kappas: disagreement is the squared distance of two points.
+
+    The points of names are the unit vectors: all of them are equally far from each other.
+    """
     import numpy as np
 
-    ones, unlike = np.eye(width), (first != second).astype(np.float64)
+    x, y = points[first], points[second]
+    apart, lengths = ((x - y) ** 2).sum(axis=1), (x**2 + y**2).sum(axis=1)
 
     def kappas(counts: NDArray[float64]) -> NDArray[float64]:
         size = counts.sum(axis=1)
-        by_chance = size**2 - ((counts @ ones[first]) * (counts @ ones[second])).sum(axis=1)
-        return _agreement_beyond_chance(counts @ unlike * size, by_chance, by_chance > 0)
+        by_chance = size * (counts @ lengths) - 2 * ((counts @ x) * (counts @ y)).sum(axis=1)
+        # If all labels are the same the sums cancel only up to rounding.
+        known = by_chance > np.square(size) * ROUNDING
+        return np.where(known, 1 - counts @ apart * size / np.where(known, by_chance, 1.0), 0.0)
 
     return kappas
 
 
-def _weighted_kappas(positions: NDArray[float64], first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
+def _place_labels(positions: NDArray[float64], weights: Weights | None) -> NDArray[float64]:
     import numpy as np
 
+    if not weights:
+        return np.eye(len(positions))
     halved = positions / 2  # the width of a scale may be more than a float holds
     unit = (halved - halved.min()) / (halved.max() - halved.min())
-    x, y = unit[first] - unit.mean(), unit[second] - unit.mean()
-
-    def kappas(counts: NDArray[float64]) -> NDArray[float64]:
-        size = counts.sum(axis=1)
-        by_chance = size * (counts @ (x**2 + y**2)) - 2 * (counts @ x) * (counts @ y)
-        # If all labels are the same the sums cancel only up to rounding.
-        return _agreement_beyond_chance(
-            counts @ (x - y) ** 2 * size, by_chance, by_chance > np.square(size) * ROUNDING
-        )
-
-    return kappas
-
-
-def _agreement_beyond_chance(
-    observed: NDArray[float64], by_chance: NDArray[float64], known: NDArray[bool_]
-) -> NDArray[float64]:
-    import numpy as np
-
-    return np.where(known, 1 - observed / np.where(known, by_chance, 1.0), 0.0)
+    centred: NDArray[float64] = (unit - unit.mean())[:, None]
+    return centred

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from pytest_llmops.metrics.agreement.two_raters import judge_rates
 
@@ -82,7 +81,9 @@ def corrected_rate(
     rate = mean_y + weight * (mean_other - mean_f)
     rest = max(0.0, var_y - 2 * weight * cov + weight**2 * var_f)
     error = math.sqrt(weight**2 * mean_other * (1 - mean_other) / judged + rest / n)
-    half = _student_quantile(0.5 + confidence / 2, n - 1) * error
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * error  # Student's quantile
     return Corrected(
         rate=_clamp_share(rate),
         low=_clamp_share(rate - half),
@@ -96,22 +97,3 @@ def corrected_rate(
 
 def _clamp_share(value: float) -> float:
     return min(1.0, max(0.0, value))
-
-
-def _student_quantile(p: float, freedom: int) -> float:
-    """Return a quantile of Student's distribution, exact for 1 and 2 degrees of freedom, else to 0.5 % (1 % beyond p = 0.99).
-
-    Expansion in 1/freedom about the normal quantile: Abramowitz and Stegun, 26.7.5.
-    """
-    if freedom == 1:
-        return math.tan(math.pi * (p - 0.5))
-    if freedom == 2:  # noqa: PLR2004 -- the other closed form
-        return (2 * p - 1) / math.sqrt(2 * p * (1 - p))
-    x = NormalDist().inv_cdf(p)
-    terms = (
-        (x**3 + x) / 4,
-        (5 * x**5 + 16 * x**3 + 3 * x) / 96,
-        (3 * x**7 + 19 * x**5 + 17 * x**3 - 15 * x) / 384,
-        (79 * x**9 + 776 * x**7 + 1482 * x**5 - 1920 * x**3 - 945 * x) / 92160,
-    )
-    return x + sum(term / float(freedom**power) for power, term in enumerate(terms, start=1))

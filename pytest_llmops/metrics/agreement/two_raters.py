@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, SupportsFloat, TypeAlias, TypeVar
-
-from pytest_llmops._util.arrays import mean_ranks
+from typing import Literal, NamedTuple, SupportsFloat, TypeAlias, TypeVar, get_args
 
 Label = TypeVar("Label", bound=Hashable)
 Weights: TypeAlias = Literal["quadratic"]
+Method: TypeAlias = Literal["pearson", "spearman", "kendall"]
+METHODS: tuple[Method, ...] = get_args(Method)
 Distance: TypeAlias = Callable[[Hashable, Hashable], float]
 
 
@@ -127,33 +128,41 @@ def cohen_kappa(a: Sequence[Label], b: Sequence[Label], *, weights: Weights | No
     return 1.0 - observed * len(a) / by_chance
 
 
-def spearman(a: Sequence[Label], b: Sequence[Label]) -> float | None:
-    """Return the rank correlation of two raters: -1 (reversed order) to 1 (the same order).
+def correlation(a: Sequence[Label], b: Sequence[Label], method: Method = "spearman") -> float | None:
+    """Return the correlation of two raters' numbers: -1 (reversed order) to 1 (the same order).
 
-    Equal labels share the mean of their ranks (Spearman 1904, as scipy's ``spearmanr``). The level does not matter: a
-    judge that gives every item two points more than the annotators reaches 1.
+    The level does not matter: a judge that gives every item two points more than the annotators reaches 1. ``pearson``
+    compares the numbers, ``spearman`` their ranks (equal numbers share the mean of their ranks), ``kendall`` (tau-b)
+    the order of each pair of items. Computed by scipy.
 
     Args:
         a: Numbers of the first rater.
         b: Numbers of the second rater, for the same items in the same order.
+        method: Which correlation.
 
     Returns:
         None for fewer than two items, or if a rater gave every item the same label.
 
     Raises:
-        ValueError: As `cohen_kappa`.
+        ValueError: As `cohen_kappa`, or an unknown method.
 
-    >>> round(spearman([1, 2, 3, 4], [10, 30, 20, 40]), 6)
-    0.8
+    >>> [round(correlation([1, 2, 3, 4], [10, 30, 20, 40], method), 6) for method in ("pearson", "spearman", "kendall")]
+    [0.8, 0.8, 0.666667]
     """
     check_labels(a, b)
-    import numpy as np
+    if method not in METHODS:
+        raise ValueError(f"agreement: expected a method out of {', '.join(METHODS)}, got {method!r}")
+    positions = label_places({*a, *b}, "correlations")
+    largest = max(map(abs, positions.values()), default=0.0) or 1.0  # so that no square overflows
+    x, y = ([positions[label] / largest for label in labels] for labels in (a, b))
+    if min(len(set(x)), len(set(y))) < 2:  # noqa: PLR2004 -- without two numbers there is no order
+        return None
+    from scipy import stats
 
-    positions = label_places({*a, *b}, "ranks")
-    # The mean of the ranks 1 to n, whatever the ties.
-    x, y = (mean_ranks([positions[label] for label in labels]) - (len(a) + 1) / 2 for labels in (a, b))
-    length = float(np.sqrt((x**2).sum() * (y**2).sum()))
-    return max(-1.0, min(1.0, float((x * y).sum()) / length)) if length else None
+    compute = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}[method]
+    with warnings.catch_warnings(action="ignore"):  # that the numbers are nearly all the same
+        value = float(compute(x, y).statistic)
+    return max(-1.0, min(1.0, value)) if math.isfinite(value) else None
 
 
 def kappa_scale(labels: Collection[Label], weights: Weights | None) -> dict[Hashable, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import fmean
@@ -128,15 +128,7 @@ def judge_labelled_answers(
         pass_at=as_finite_float(getattr(judge, "pass_at", None)),
     )
     _check_labels_on_scale(judged, labels)
-    tasks = [partial(_judge_trials, handle, row, trials) for row in rows]
-    keys = [(row.answer, row.question, row.reference, row.contexts) for row in rows]
-    answers = run_judge_tasks(
-        tasks,
-        judge=judge,
-        keys=keys,
-        asked_model=lambda verdicts: not all(verdict.prescreened for verdict in verdicts),
-    )
-    for row, verdicts in zip(rows, answers, strict=False):
+    for row, verdicts in iter_verdicts(handle, rows, trials):
         scale = judged.low, judged.high
         judged.add(row, verdicts)
         if (judged.low, judged.high) != scale:
@@ -146,6 +138,19 @@ def judge_labelled_answers(
             break
     judged.version, judged.model = handle.version, handle.model
     return judged
+
+
+def iter_verdicts(
+    handle: JudgeHandle, rows: Sequence[LabelledAnswer], trials: int
+) -> Iterator[tuple[LabelledAnswer, list[Verdict]]]:
+    """Yield each answer with the verdicts of its trials; each trial has its own recordings."""
+    verdicts = run_judge_tasks(
+        [partial(_judge_trials, handle, row, trials) for row in rows],
+        judge=handle.judge,
+        keys=[(row.answer, row.question, row.reference, row.contexts) for row in rows],
+        asked_model=lambda verdicts: not all(verdict.prescreened for verdict in verdicts),
+    )
+    return zip(rows, verdicts, strict=False)
 
 
 def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:

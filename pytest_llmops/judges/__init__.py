@@ -9,47 +9,38 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_llmops.calibration.agreement import AgreementFigures as AgreementFigures
-    from pytest_llmops.calibration.agreement import measure_agreement as measure_agreement
-    from pytest_llmops.calibration.canaries import Canary as Canary
-    from pytest_llmops.calibration.canaries import CanaryRun as CanaryRun
-    from pytest_llmops.calibration.canaries import built_in_canaries as built_in_canaries
-    from pytest_llmops.calibration.canaries import read_canaries as read_canaries
-    from pytest_llmops.calibration.canaries import run_canaries as run_canaries
-    from pytest_llmops.calibration.judge_comparison import Calibration as Calibration
-    from pytest_llmops.calibration.judge_comparison import calibrate_judge as calibrate_judge
-    from pytest_llmops.calibration.labels import Labels as Labels
-    from pytest_llmops.calibration.labels import read_labels as read_labels
-    from pytest_llmops.calibration.record import JudgeRecord as JudgeRecord
-    from pytest_llmops.calibration.record import find_records as find_records
-    from pytest_llmops.calibration.record import load_records as load_records
-    from pytest_llmops.calibration.requirements import AgreementRequirements as AgreementRequirements
-    from pytest_llmops.calibration.verdicts import JudgedAnswers as JudgedAnswers
-    from pytest_llmops.calibration.verdicts import judge_labelled_answers as judge_labelled_answers
-    from pytest_llmops.calibration.verdicts import read_stored_verdicts as read_stored_verdicts
-    from pytest_llmops.judges.checklist import Checklist as Checklist
-    from pytest_llmops.judges.checklist import Policy as Policy
-    from pytest_llmops.judges.checklist import context_relevance as context_relevance
-    from pytest_llmops.judges.grounding import Grounding as Grounding
-    from pytest_llmops.judges.judge_files import load_judge_file as load_judge_file
-    from pytest_llmops.judges.pairwise import Pairwise as Pairwise
-    from pytest_llmops.judges.pairwise import win_rate as win_rate
-    from pytest_llmops.judges.panel import Panel as Panel
-    from pytest_llmops.judges.protocol.parsing import read_reply as read_reply
-    from pytest_llmops.judges.protocol.reply import Reply as Reply
-    from pytest_llmops.judges.protocol.reply_form import ReplyForm as ReplyForm
-    from pytest_llmops.judges.protocol.reply_form import Scale as Scale
-    from pytest_llmops.judges.repeatability import noise as noise
-    from pytest_llmops.judges.rubric import Rubric as Rubric
-    from pytest_llmops.judges.rubric import answer_relevance as answer_relevance
-    from pytest_llmops.judges.rubric import quality as quality
-    from pytest_llmops.metrics.agreement import accuracy as accuracy
-    from pytest_llmops.metrics.agreement import cohen_kappa as cohen_kappa
-    from pytest_llmops.metrics.agreement import corrected_rate as corrected_rate
-    from pytest_llmops.metrics.agreement import correlation as correlation
-    from pytest_llmops.metrics.agreement import fleiss_kappa as fleiss_kappa
-    from pytest_llmops.metrics.agreement import kappa_interval as kappa_interval
-    from pytest_llmops.metrics.agreement import krippendorff_alpha as krippendorff_alpha
+    from pytest_llmops.calibration.agreement import AgreementFigures, measure_agreement
+    from pytest_llmops.calibration.canaries import (
+        Canary,
+        CanaryRun,
+        built_in_canaries,
+        read_canaries,
+        run_canaries,
+    )
+    from pytest_llmops.calibration.judge_comparison import Calibration, calibrate_judge
+    from pytest_llmops.calibration.labels import Labels, read_labels
+    from pytest_llmops.calibration.record import JudgeRecord, find_records, load_records
+    from pytest_llmops.calibration.repeatability import noise
+    from pytest_llmops.calibration.requirements import AgreementRequirements
+    from pytest_llmops.calibration.verdicts import JudgedAnswers, judge_labelled_answers, read_stored_verdicts
+    from pytest_llmops.judges.checklist import Checklist, Policy, context_relevance
+    from pytest_llmops.judges.grounding import Grounding
+    from pytest_llmops.judges.judge_files import load_judge_file
+    from pytest_llmops.judges.pairwise import Pairwise, win_rate
+    from pytest_llmops.judges.panel import Panel
+    from pytest_llmops.judges.protocol.parsing import read_reply
+    from pytest_llmops.judges.protocol.reply import Reply
+    from pytest_llmops.judges.protocol.reply_form import ReplyForm, Scale
+    from pytest_llmops.judges.rubric import Rubric, answer_relevance, quality
+    from pytest_llmops.metrics.agreement import (
+        accuracy,
+        cohen_kappa,
+        corrected_rate,
+        correlation,
+        fleiss_kappa,
+        kappa_interval,
+        krippendorff_alpha,
+    )
 
 _HOMES = {
     "AgreementFigures": "calibration.agreement",
@@ -85,7 +76,7 @@ _HOMES = {
     "load_judge_file": "judges.judge_files",
     "load_records": "calibration.record",
     "measure_agreement": "calibration.agreement",
-    "noise": "judges.repeatability",
+    "noise": "calibration.repeatability",
     "quality": "judges.rubric",
     "read_canaries": "calibration.canaries",
     "read_labels": "calibration.labels",
@@ -95,7 +86,45 @@ _HOMES = {
     "win_rate": "judges.pairwise",
 }
 
-__all__ = list(_HOMES)
+__all__ = [
+    "AgreementFigures",
+    "AgreementRequirements",
+    "Calibration",
+    "Canary",
+    "CanaryRun",
+    "Checklist",
+    "Grounding",
+    "JudgeRecord",
+    "JudgedAnswers",
+    "Labels",
+    "Pairwise",
+    "Panel",
+    "Policy",
+    "Rubric",
+    "accuracy",
+    "answer_relevance",
+    "built_in_canaries",
+    "calibrate_judge",
+    "cohen_kappa",
+    "context_relevance",
+    "corrected_rate",
+    "correlation",
+    "find_records",
+    "fleiss_kappa",
+    "judge_labelled_answers",
+    "kappa_interval",
+    "krippendorff_alpha",
+    "load_judge_file",
+    "load_records",
+    "measure_agreement",
+    "noise",
+    "quality",
+    "read_canaries",
+    "read_labels",
+    "read_stored_verdicts",
+    "run_canaries",
+    "win_rate",
+]
 
 
 def __getattr__(name: str) -> object:

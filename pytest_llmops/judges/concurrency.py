@@ -56,6 +56,17 @@ def run_judge_tasks(
         yield task()
 
 
+def run_in_threads(tasks: Sequence[Callable[[], T]], width: int) -> list[T]:
+    """Return what each task returns, in their order; up to ``width`` run at the same time, in the caller's context.
+
+    >>> run_in_threads([lambda: 1, lambda: 2], 2)
+    [1, 2]
+    """
+    with ThreadPoolExecutor(min(width, len(tasks))) as pool:
+        futures = [pool.submit(copy_context().run, task) for task in tasks]
+        return [future.result() for future in futures]
+
+
 def _run_concurrently(tasks: Sequence[Callable[[], T]], width: int, keys: Sequence[Hashable]) -> Iterator[T]:
     with ThreadPoolExecutor(min(width, len(tasks))) as pool:
         for first in range(0, len(tasks), width):

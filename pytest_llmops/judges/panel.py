@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 
 from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.concurrency import run_in_threads
 from pytest_llmops.judges.protocol.prompting import hash_parts
 from pytest_llmops.measurement import TOLERANCE
 from pytest_llmops.protocols import Judge, Verdict
@@ -116,14 +115,11 @@ class Panel:
         _ = self.version  # raises for duplicates
         more = {"contexts": contexts} if contexts else {}
 
-        def collect_vote(judge: Judge) -> Verdict:
-            return judge.judge(answer, question=question, reference=reference, **more)
-
-        # Each thread sees the context of the running test: its recorder, the trial and the purpose of its calls.
-        with ThreadPoolExecutor(min(len(self.judges), MAX_THREADS)) as pool:
-            futures = [pool.submit(copy_context().run, collect_vote, judge) for judge in self.judges]
-            votes = tuple(future.result() for future in futures)
-        return _merge_votes(votes, self.pass_at)
+        tasks = [
+            partial(judge.judge, answer, question=question, reference=reference, **more)
+            for judge in self.judges
+        ]
+        return _merge_votes(tuple(run_in_threads(tasks, MAX_THREADS)), self.pass_at)
 
 
 def _merge_votes(votes: tuple[Verdict, ...], pass_at: float | None) -> PanelVerdict:

@@ -159,7 +159,7 @@ from pytest_llmops.assertions.checklist import assert_checklist
 from pytest_llmops.assertions.preference import assert_preferred
 from pytest_llmops.providers.openai import OpenAIModel
 from pytest_llmops.judges.grounding import Grounding
-from pytest_llmops.judges.repeatability import noise
+from pytest_llmops.judges import noise
 from pytest_llmops.judges.panel import Panel
 from pytest_llmops.judges.rubric import quality
 

@@ -23,8 +23,8 @@ from pytest_llmops.errors import (
     UnknownName,
     UsageError,
 )
+from pytest_llmops.judges import noise
 from pytest_llmops.judges.pairwise import Pairwise, Preference
-from pytest_llmops.judges.repeatability import noise
 from pytest_llmops.judges.rubric import Rubric, quality
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Message, Verdict

@@ -10,18 +10,17 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from operator import itemgetter
 
-from pytest_llmops import recorder
+from pytest_llmops._util.text_files import BadFile, check_json_value
+from pytest_llmops.calibration.labels import LabelledAnswer, parse_answer
+from pytest_llmops.calibration.verdicts import iter_verdicts
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.concurrency import run_judge_tasks
+from pytest_llmops.judges.evaluate import resolve_judge
 from pytest_llmops.judges.panel import score_confidence
 from pytest_llmops.measurement import TOLERANCE
-from pytest_llmops.protocols import Judge
+from pytest_llmops.protocols import Judge, Verdict
 
 MIN_TRIALS = 2
-TEXT_KEYS = ("answer", "question", "reference")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,29 +81,22 @@ def noise(
         pass_at: The threshold that decides pass or fail; None: the judge's own.
 
     Returns:
-        The deviation and the flip rate, without the trials that are unscored.
+        The deviation and the flip rate, without the trials that are unscored; a model that cannot be called gives those.
 
     Raises:
         UsageError: No cases, a malformed case, or fewer than two trials.
-        ModelError: The model could not be called.
     """
-    if trials < MIN_TRIALS:
+    if type(trials) is not int or trials < MIN_TRIALS:
         raise UsageError(f"noise: expected {MIN_TRIALS} trials or more, got {trials!r}")
     threshold = getattr(judge, "pass_at", None) if pass_at is None else pass_at
-    checked = _check_cases(cases)
-    tasks = [
-        partial(_judge_repeatedly, judge, number, case, trials)
-        for number, case in enumerate(checked, start=1)
-    ]
-    keys = [repr([case.get(key) for key in (*TEXT_KEYS, "contexts")]) for case in checked]
-    results = list(run_judge_tasks(tasks, judge=judge, keys=keys, asked_model=itemgetter(1)))
-    case_noises = tuple(case_noise for case_noise, _ in results)
+    handle, rows = resolve_judge(judge, "noise"), _parse_cases(cases)
+    case_noises = tuple(_measure_case(row, verdicts) for row, verdicts in iter_verdicts(handle, rows, trials))
     repeated = [case_noise.scores for case_noise in case_noises if len(case_noise.scores) >= MIN_TRIALS]
     variances = [statistics.variance(scores) for scores in repeated]
     flips = [_flip_share(scores, threshold) for scores in repeated] if threshold is not None else []
     return Noise(
-        judge=str(getattr(judge, "name", "") or type(judge).__name__),
-        version=str(judge.version),
+        judge=handle.name,
+        version=handle.version,
         trials=trials,
         threshold=threshold,
         sd=math.sqrt(math.fsum(variances) / len(variances)) if variances else None,
@@ -114,47 +106,29 @@ def noise(
     )
 
 
-def _check_cases(cases: object) -> list[Mapping[str, object]]:
+def _parse_cases(cases: object) -> list[LabelledAnswer]:
     if isinstance(cases, (str, Mapping)) or not isinstance(cases, Iterable):
         raise UsageError(f"noise: expected a list of cases, got {type(cases).__name__}: put it into a list")
-    given: list[object] = list(cases)
-    listed: list[Mapping[str, object]] = []
-    for number, each in enumerate(given, start=1):
-        case = each if isinstance(each, Mapping) else {"answer": each}
-        texts = [case.get(key, "") for key in TEXT_KEYS]
-        if not all(isinstance(text, str) for text in texts) or "answer" not in case:
-            raise UsageError(
-                f"noise: case {number}: expected a text, or a mapping with the texts {', '.join(TEXT_KEYS)}"
-            )
-        listed.append(case)
-    if not listed:
+    rows = []
+    for number, each in enumerate(cases, start=1):
+        case = {"id": str(number), **(each if isinstance(each, Mapping) else {"answer": each})}
+        try:
+            row = parse_answer(check_json_value(case), number)
+        except BadFile as error:
+            raise UsageError(f"noise: case {number}: {error.what}") from None
+        if row.answer is None:
+            raise UsageError(f"noise: case {number}: expected a text, or a mapping with the text answer")
+        rows.append(row)
+    if not rows:
         raise UsageError("noise: expected at least one case, got none")
-    return listed
+    return rows
 
 
-def _judge_repeatedly(
-    judge: Judge, number: int, case: Mapping[str, object], trials: int
-) -> tuple[CaseNoise, bool]:
-    """Return the scores of an answer, and whether a model was called."""
-    texts = {key: str(case.get(key, "")) for key in TEXT_KEYS[1:]}
-    more = {"contexts": case["contexts"]} if case.get("contexts") else {}
-    scores, errors = [], []
-    low, high, asked_model = 0.0, 1.0, False
-    for trial in range(trials):
-        with recorder.run_as_trial(trial), recorder.set_purpose("judge"):
-            verdict = judge.judge(str(case["answer"]), **texts, **more)  # type: ignore[arg-type]
-        low, high, asked_model = verdict.low, verdict.high, asked_model or not verdict.prescreened
-        if verdict.score is None:
-            errors.append(verdict.error)
-        else:
-            scores.append(float(verdict.score))
-    case_noise = CaseNoise(
-        id=str(case.get("id", number)),
-        scores=tuple(scores),
-        errors=tuple(errors),
-        confidence=score_confidence(scores, low, high),
-    )
-    return case_noise, asked_model
+def _measure_case(row: LabelledAnswer, verdicts: Sequence[Verdict]) -> CaseNoise:
+    scores = tuple(float(verdict.score) for verdict in verdicts if verdict.score is not None)
+    errors = tuple(verdict.error for verdict in verdicts if verdict.score is None)
+    confidence = score_confidence(scores, verdicts[-1].low, verdicts[-1].high)
+    return CaseNoise(id=row.id, scores=scores, errors=errors, confidence=confidence)
 
 
 def _flip_share(scores: Sequence[float], threshold: float) -> float:

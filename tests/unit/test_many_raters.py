@@ -9,7 +9,8 @@ import pytest
 from support.messages import check_message
 from support.shared import rows
 
-from pytest_llmops.metrics.agreement import Level, accuracy, cohen_kappa, fleiss_kappa, krippendorff_alpha
+from pytest_llmops.judges import accuracy, cohen_kappa, fleiss_kappa, krippendorff_alpha
+from pytest_llmops.metrics.agreement import Level
 
 
 def columns(*raters: str) -> list[tuple[str | None, ...]]:

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
+import numpy as np
 import pytest
 from support.messages import check_message
+from support.shared import rows
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UsageError
-from pytest_llmops.judges import noise
+from pytest_llmops.judges import correlation, noise
 from pytest_llmops.judges.panel import Panel, score_confidence
 from pytest_llmops.judges.rubric import quality
 from pytest_llmops.protocols import Judge, Message, Verdict
@@ -214,7 +216,9 @@ def test_flips_are_unlike_pairs() -> None:
     assert noise(Fixed([6, 8], pass_at=None), ["a"], trials=2).flip_rate is None
     assert noise(Fixed([6, 8]), ["a"], trials=2, pass_at=9).flip_rate == 0
     # A hair below the threshold meets it, as in every assertion.
-    assert noise(Fixed([0.1 + 0.2, 1, 0.3, 0.3 - 1e-12], low=0.0), ["a"], trials=4, pass_at=0.3).flip_rate == 0
+    assert (
+        noise(Fixed([0.1 + 0.2, 1, 0.3, 0.3 - 1e-12], low=0.0), ["a"], trials=4, pass_at=0.3).flip_rate == 0
+    )
 
 
 def test_trials_without_a_score_are_counted_and_no_zero() -> None:
@@ -240,3 +244,25 @@ def test_trials_without_a_score_are_counted_and_no_zero() -> None:
 def test_noise_of_nothing(cases: Any, trials: int) -> None:
     with pytest.raises(UsageError, check=check_message):
         noise(Fixed([5]), cases, trials=trials)
+
+
+@pytest.mark.shared_data
+def test_a_judgement_drawn_three_times_is_rarely_unanimous() -> None:
+    """GPT-4 on a scale of 1 to 5, as prometheus-eval publishes it: 141 of 320 answers got the same score three times."""
+    drawn = rows("judge", "repeated_judge", "mt_bench_eval.jsonl.gz")
+    scores = [score for row in drawn for score in row["gpt4_score"]]
+    found = noise(Fixed(scores, high=5.0, pass_at=4), [f"answer {n}" for n in range(len(drawn))], trials=3)
+    assert (len(found.cases), found.unscored) == (320, 0)
+    assert sum(len(set(case.scores)) == 1 for case in found.cases) == 141
+    draws = np.array([row["gpt4_score"] for row in drawn])
+    assert found.sd == pytest.approx(np.sqrt(draws.var(axis=1, ddof=1).mean()))
+    # Scores of two draws of the same judge; scipy is asked without our code.
+    first, second = draws[:, 0].tolist(), draws[:, 1].tolist()
+    assert correlation(first, second, "pearson") == pytest.approx(np.corrcoef(first, second)[0, 1])
+    assert correlation(first, second, "kendall") == pytest.approx(tau_b(first, second))
+
+
+def tau_b(a: list[int], b: list[int]) -> float:
+    """Kendall 1945: pairs in the same order less pairs in the other, over the pairs without ties of each."""
+    x, y = (np.sign(np.subtract.outer(values, values)) for values in (a, b))
+    return float((x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Generator, Sequence
@@ -426,6 +427,23 @@ def pytest_runtest_makereport(
     if harness.has_results() or isinstance(error, LLMOpsError):
         attach_payload(harness, report, error)
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, dict[str, Any] | None, dict[str, Any] | None]:
+    """Send what was measured to another process as a single text: execnet packs each nested value in Python."""
+    data = yield
+    if data and data.get("llmops"):
+        data["llmops"] = json.dumps(data["llmops"])
+    return data
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_from_serializable(data: dict[str, Any]) -> Generator[None, Any, Any]:
+    """Read what the hook above has sent."""
+    if isinstance(data.get("llmops"), str):
+        data["llmops"] = json.loads(data["llmops"])
+    return (yield)
 
 
 __all__ = [  # fixtures, for pytest to find

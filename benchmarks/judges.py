@@ -234,6 +234,8 @@ def run(folder: Path, *args: str) -> float:
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("LLMOPS_", "PYTEST_"))
     }
+    # Without bytecode every process, and so every worker, would compile 1,200 modules first.
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
     environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pytest", "-p", "xdist", "-p", "pytest_llmops.plugin", *args]
     started = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +21,7 @@ from pytest_llmops.calibration.canaries import (
     run_canaries,
 )
 from pytest_llmops.calibration.canaries import built_in_canaries as built_in
-from pytest_llmops.judges.evaluate import skipped_measurement
+from pytest_llmops.judges.evaluate import find_judge, skipped_measurement
 from pytest_llmops.measurement import Measurement, label_suffix, shorten_text
 from pytest_llmops.settings import Settings
 
@@ -67,12 +67,7 @@ def assert_judge_canaries(
         CaseError: The file cannot be used.
     """
     __tracebackhide__ = True
-    parse_share_threshold("assert_judge_canaries", at_least)
-    given = read_canaries(canaries) if isinstance(canaries, (str, Path)) else canaries
-    name = judge if isinstance(judge, str) else component_name(judge)
-    if skipped := skipped_measurement(f"judge.{name}.canaries", label):
-        return skipped
-    return emit_canary_run(run_canaries(judge, given), at_least=at_least, label=label)
+    return _assert_fit(judge, canaries, at_least, label, run_canaries)
 
 
 def assert_judge_canaries_once(
@@ -97,26 +92,31 @@ def assert_judge_canaries_once(
         CassetteMiss: This version of the judge was not tried yet, and nothing may be asked.
     """
     __tracebackhide__ = True
+    return _assert_fit(default if judge is None else judge, canaries, at_least, label, _run_canaries_once)
+
+
+def _assert_fit(
+    judge: object,
+    canaries: str | Path | Sequence[Canary] | None,
+    at_least: float | None,
+    label: str,
+    run: Callable[[object, Sequence[Canary] | None], CanaryRun],
+) -> Measurement:
+    __tracebackhide__ = True
     parse_share_threshold("assert_judge_canaries", at_least)
-    judge_or_name = default if judge is None else judge
-    resolved_judge: Any = (
-        recorder.find_component("judge", judge_or_name) if isinstance(judge_or_name, str) else judge_or_name
-    )
-    if skipped := skipped_measurement(f"judge.{component_name(resolved_judge)}.canaries", label):
-        return skipped
     given = read_canaries(canaries) if isinstance(canaries, (str, Path)) else canaries
-    key = (
-        component_name(resolved_judge),
-        str(resolved_judge.version),
-        fingerprint_canaries(built_in() if given is None else given),
-    )
-    return emit_canary_run(_run_canaries_once(resolved_judge, given, key), at_least=at_least, label=label)
+    found = find_judge(judge)
+    if skipped := skipped_measurement(f"judge.{component_name(found)}.canaries", label):
+        return skipped
+    return emit_canary_run(run(found, given), at_least=at_least, label=label)
 
 
-def _run_canaries_once(judge: Any, given: Sequence[Canary] | None, key: tuple[str, str, str]) -> CanaryRun:
+def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
     """Return the canary run of a judge; it is made once in a test run and folder, by a single worker."""
     from pytest_llmops.cassettes.use_cassette import use_cassette
 
+    canaries = fingerprint_canaries(built_in() if given is None else given)
+    key = component_name(judge), str(judge.version), canaries
     settings = recorder.current_settings()
     if not _runs_by_settings or _runs_by_settings[0][0] is not settings:
         _runs_by_settings[:] = [(settings, {})]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_llmops.protocols import Judge
     from pytest_llmops.recorder import Recorder
-    from pytest_llmops.results.rescoring import Output, RescorableOutputs, RescoredOutput, Summary
+    from pytest_llmops.results.rescoring import Change, Output, RescorableOutputs, RescoredOutput
 
 
 def add_rescore_command(commands: Any) -> None:
@@ -80,13 +80,12 @@ def _rescore_run(args: argparse.Namespace) -> int:
         else _replace_thresholds(args, selection, passed_over)
     )
     changes = rescoring.compare_scores((item.output, item.top) for item in rescored)
-    total = rescoring.summarize_changes(changes)
     print_line(f"{format_path(args.file)}: {format_count(len(rescored), 'output')} scored again")
     print_line()
-    for line in rescoring.format_changes(changes, total, judge_called=needs_judge, passed_over=passed_over):
+    for line in rescoring.format_changes(changes, judge_called=needs_judge, passed_over=passed_over):
         print_line(line)
     if args.out:
-        name, version, model = total.new_judges[0]
+        name, version, model = rescoring.list_judges(change.new for change in changes)[0]
         stamp = rescoring.RescoreStamp(
             day=utc_today(),
             asked=needs_judge,
@@ -99,7 +98,7 @@ def _rescore_run(args: argparse.Namespace) -> int:
         new_run = controller.mask_run_secrets(rescoring.replace_verdicts(run, rescored, stamp))
         write_output_file(args.out, controller.render_report(new_run, args.out.name))
         print_line(f"written to {format_path(args.out)}")
-    return _print_outcome(total)
+    return _print_outcome([change for change in changes if change.worse])
 
 
 def _needs_judge(args: argparse.Namespace) -> bool:
@@ -220,12 +219,12 @@ def _mask_secrets(rescored: RescoredOutput) -> RescoredOutput:
     return replace(rescored, measurements=tuple(measurements))
 
 
-def _print_outcome(total: Summary) -> int:
-    if not total.worse:
+def _print_outcome(worse: Sequence[Change]) -> int:
+    if not worse:
         print_line(colour_text("nothing got worse", GREEN))
         return 0
-    lost = sum(total.new_errors.values())
-    failing = total.worse - lost
+    lost = sum(change.new.status == "unscored" for change in worse)
+    failing = len(worse) - lost
     parts = (
         f"{format_count(failing, 'output')} fail{'s' if failing == 1 else ''} that did not before"
         if failing

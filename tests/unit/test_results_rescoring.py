@@ -24,7 +24,6 @@ from pytest_llmops.results.rescoring import (
     replace_threshold,
     replace_verdicts,
     score_from_measurement,
-    summarize_changes,
 )
 from pytest_llmops.results.rescoring.judged_outputs import (
     AGREEMENT,
@@ -294,31 +293,40 @@ def test_the_worst_change_comes_first_and_equal_ones_keep_their_order() -> None:
 def test_the_summary_counts_only_what_both_scored() -> None:
     found = [change(verdict(10.0), new(1.0), 0), change(verdict(1.0), new(3.0), 1), change(verdict(None, error="broken"), new(5.0), 2),
         change(verdict(9.0), new(None, error="no"), 2), change(None, new(5.0), 3)]  # fmt: skip
-    total = summarize_changes(found)
-    assert (total.tests, total.outputs, total.changed, total.new, total.pairs, total.worse) == (
-        4,
-        5,
-        4,
-        1,
-        2,
-        2,
-    )
-    assert (total.old_mean, total.new_mean) == (0.5, 0.25)
-    assert total.flips == {("pass", "fail"): 1, ("pass", "unscored"): 1, ("unscored", "pass"): 1}
-    assert (total.old_errors, total.new_errors) == ({"broken": 1}, {"no": 1})
-    assert total.scales == ((1.0, 5.0), (1.0, 10.0))
-    assert (total.same_judge, total.same_model) == (False, True)
+    rows = dict(line.split("  ", 1) for line in told(*found)[6:])
+    assert {label: text.strip() for label, text in rows.items()} == {
+        "outputs": "5 of 4 tests: 4 changed, 1 that no judge saw before",
+        "judge": "quality, version 1, model stub-1 -> tone, version 1, model stub-1",
+        "model": "the same",
+        "mean": "0.5000 -> 0.2500 (0 to 1, of 2 scored by both); the scales are unlike (1 to 5, 1 to 10): all are taken from 0 to 1",
+        "verdicts": "1 pass -> fail, 0 fail -> pass, 1 pass -> unscored, 1 unscored -> pass",
+        "unscored before": "1: broken",
+        "unscored now": "1: no",
+    }
 
 
-def test_the_same_judge_and_another_model() -> None:
-    assert summarize_changes([change(verdict(3.0), verdict(4.0))]).same_judge
-    assert not summarize_changes([change(verdict(3.0), verdict(4.0)), change(None, verdict(4.0))]).same_judge
-    assert (
-        summarize_changes([change(verdict(3.0), verdict(4.0, told={"model": "other"}))]).same_model is False
-    )
-    assert summarize_changes([change(verdict(3.0), verdict(4.0, told={"model": ""}))]).same_model is None
-    nobody = verdict(None, answer=None, told={"model": ""})
-    assert summarize_changes([change(verdict(3.0), verdict(4.0)), change(nobody, nobody, 1)]).same_judge
+SAME = "the same judge, version and answers"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "same", "model"),
+    [
+        ([(verdict(3.0), verdict(4.0))], True, "the same"),
+        ([(verdict(3.0), verdict(4.0)), (None, verdict(4.0))], False, "the same"),
+        ([(verdict(3.0), verdict(4.0, told={"model": "other"}))], False, "another"),
+        ([(verdict(3.0), verdict(4.0, told={"model": ""}))], False, None),
+        # A judge that got no answer was not called: its model is not known.
+        ([(verdict(3.0), verdict(4.0)), (verdict(None, answer=None, told={"model": ""}),) * 2], True, None),
+    ],
+)  # fmt: skip
+def test_the_same_judge_and_another_model(
+    pairs: list[tuple[Measurement | None, Measurement]], same: bool, model: str | None
+) -> None:
+    lines = told(*(change(old, now, number) for number, (old, now) in enumerate(pairs)))
+    assert lines[-1].startswith(SAME) == same
+    assert [line.split("  ", 1)[1].strip() for line in lines if line.startswith("model ")] == [
+        one for one in [model] if one
+    ]
 
 
 # The run
@@ -489,7 +497,7 @@ def test_what_no_judge_saw_is_added() -> None:
 
 
 def told(*found: Change, asked: bool = True, **over: int) -> list[str]:
-    return list(format_changes(found, summarize_changes(found), judge_called=asked, passed_over=over))
+    return list(format_changes(found, judge_called=asked, passed_over=over))
 
 
 def test_a_line_for_each_output_that_changed_and_then_the_summary() -> None:

@@ -14,11 +14,10 @@ from pytest_llmops.results.rescoring.rescored_run import (
 from pytest_llmops.results.rescoring.score_changes import (
     Change,
     Score,
-    Summary,
     compare_scores,
     format_changes,
+    list_judges,
     score_from_measurement,
-    summarize_changes,
 )
 
 __all__ = [
@@ -29,13 +28,12 @@ __all__ = [
     "RescoreStamp",
     "RescoredOutput",
     "Score",
-    "Summary",
     "carry_over_threshold",
     "collect_outputs",
     "compare_scores",
     "format_changes",
+    "list_judges",
     "replace_threshold",
     "replace_verdicts",
     "score_from_measurement",
-    "summarize_changes",
 ]

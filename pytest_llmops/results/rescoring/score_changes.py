@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import Measurement, format_count, label_suffix, shorten_text
@@ -82,46 +82,6 @@ class Change:
         return first, value, self.output.record, self.output.place or 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """The summary of all changes of a run.
-
-    Attributes:
-        pairs: Outputs that both judges scored; the means cover these.
-        old_mean: Normalised; None: there is no pair.
-        flips: How many went from one status to another, by (old, new).
-        old_errors: Why outputs had no score, and how many; ``new_errors`` likewise.
-        old_judges: Name, version and model of the old judges; ``new_judges`` likewise.
-        scales: All scales there are.
-    """
-
-    tests: int = 0
-    outputs: int = 0
-    changed: int = 0
-    worse: int = 0
-    new: int = 0
-    pairs: int = 0
-    old_mean: float | None = None
-    new_mean: float | None = None
-    flips: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    old_errors: Mapping[str, int] = field(default_factory=dict)
-    new_errors: Mapping[str, int] = field(default_factory=dict)
-    old_judges: tuple[tuple[str, str, str], ...] = ()
-    new_judges: tuple[tuple[str, str, str], ...] = ()
-    scales: tuple[tuple[float, float], ...] = ()
-
-    @property
-    def same_judge(self) -> bool:
-        """Whether the same judges in the same versions judged the same outputs."""
-        return bool(self.old_judges) and self.old_judges == self.new_judges and not self.new
-
-    @property
-    def same_model(self) -> bool | None:
-        """Whether the models of old and new judges are the same; None: not known."""
-        old, new = ({model for _, _, model in side} for side in (self.old_judges, self.new_judges))
-        return None if "" in old | new or not old or not new else old == new
-
-
 def score_from_measurement(measurement: Measurement | None) -> Score:
     """Return the score of an output that a measurement holds.
 
@@ -157,74 +117,52 @@ def compare_scores(pairs: Iterable[tuple[Output, Measurement]]) -> list[Change]:
     return sorted(changes, key=lambda change: change.order)
 
 
-def summarize_changes(changes: Sequence[Change]) -> Summary:
-    """Return the summary of changes; without changes all counts are 0, and the means None.
-
-    >>> summarize_changes([]).old_mean is None
-    True
-    """
-    both = [
-        (change.old.normalised, change.new.normalised)
-        for change in changes
-        if change.old.normalised is not None and change.new.normalised is not None
-    ]
-    ordered = sorted(changes, key=lambda change: (change.output.record, change.output.place or 0))
-    judged = [change for change in ordered if change.old.status != "new"]
-    flips = Counter(
-        (change.old.status, change.new.status) for change in judged if change.old.status != change.new.status
-    )
-    return Summary(
-        tests=len({change.output.record for change in changes}),
-        outputs=len(changes),
-        changed=sum(change.changed for change in judged),
-        worse=sum(change.worse for change in changes),
-        new=len(changes) - len(judged),
-        pairs=len(both),
-        old_mean=math.fsum(old for old, _ in both) / len(both) if both else None,
-        new_mean=math.fsum(new for _, new in both) / len(both) if both else None,
-        flips={(str(old), str(new)): count for (old, new), count in sorted(flips.items())},
-        old_errors=_count_errors(change.old for change in judged),
-        new_errors=_count_errors(change.new for change in ordered),
-        old_judges=_list_judges(change.old for change in judged),
-        new_judges=_list_judges(change.new for change in ordered),
-        scales=tuple(
-            sorted({score.scale for change in changes for score in (change.old, change.new) if score.scale and score.score is not None})
-        ),
-    )  # fmt: skip
-
-
-def _count_errors(scores: Iterable[Score]) -> dict[str, int]:
-    return dict(Counter(score.error for score in scores if score.status == "unscored").most_common())
-
-
-def _list_judges(scores: Iterable[Score]) -> tuple[tuple[str, str, str], ...]:
+def list_judges(scores: Iterable[Score]) -> list[tuple[str, str, str]]:
+    """Return name, version and model of each judge once, sorted."""
     every = list(scores)
     # A judge that got no answer to judge was not called, and its version is not known.
     known = [score for score in every if score.version or score.score is not None] or every
-    return tuple(sorted({(score.judge, score.version, score.model) for score in known}))
+    return sorted({(score.judge, score.version, score.model) for score in known})
 
 
 def format_changes(
-    changes: Sequence[Change], total: Summary, *, judge_called: bool, passed_over: Mapping[str, int]
+    changes: Sequence[Change], *, judge_called: bool, passed_over: Mapping[str, int]
 ) -> Iterator[str]:
-    """Yield a line for each changed output, and then the summary; foreign text is shortened and escaped.
+    """Yield a line for each changed output, and then a summary; foreign text is shortened and escaped.
 
     Args:
         changes: The changes, in this order.
-        total: Their summary.
         judge_called: A judge was called; otherwise only the threshold changed.
         passed_over: How many measurements could not be scored again, by reason.
     """
-    unlike = len(total.scales) > 1
-    change_lines = [_format_change(change, unlike=unlike) for change in changes if change.changed]
-    yield from change_lines
-    if change_lines:
+    ordered = sorted(changes, key=lambda change: (change.output.record, change.output.place or 0))
+    judged = [change for change in ordered if change.old.status != "new"]
+    both = [score for change in ordered for score in (change.old, change.new)]
+    scales = sorted({score.scale for score in both if score.scale and score.score is not None})
+    changed = [change for change in changes if change.changed]
+    yield from (_format_change(change, unlike=len(scales) > 1) for change in changed)
+    if changed:
         yield ""
-    pairs = list(_iter_summary_rows(total, judge_called=judge_called, passed_over=passed_over))
+    unseen = (
+        f", {len(ordered) - len(judged):,} that no judge saw before" if len(judged) < len(ordered) else ""
+    )
+    tests = format_count(len({change.output.record for change in changes}), "test")
+    count = sum(change.changed for change in judged)
+    old, new = list_judges(change.old for change in judged), list_judges(change.new for change in ordered)
+    pairs = [
+        ("outputs", f"{len(ordered):,} of {tests}: {count:,} changed{unseen}"),
+        *_iter_judge_rows(old, new, judge_called=judge_called),
+        *_iter_mean_rows(ordered, scales),
+        ("verdicts", _format_flips(judged)),
+        *_iter_error_rows("unscored before", (change.old for change in judged)),
+        *_iter_error_rows("unscored now", (change.new for change in ordered)),
+    ]
+    if passed_over:
+        pairs.append(("passed over", "; ".join(f"{n:,}: {why}" for why, n in passed_over.items())))
     width = max(len(label) for label, _ in pairs)
     yield from (f"{label:<{width}}  {text}" for label, text in pairs)
-    if judge_called and total.same_judge:
-        note = "; what has is its noise, or the threshold" if total.changed else ", and nothing has"
+    if judge_called and old and old == new and not unseen:
+        note = "; what has is its noise, or the threshold" if count else ", and nothing has"
         yield f"the same judge, version and answers: nothing could have changed{note}"
 
 
@@ -247,37 +185,48 @@ def _format_scaled_score(score: Score, *, unlike: bool) -> str:
     return f"{score.score:.4g}{scale}"
 
 
-def _iter_summary_rows(
-    total: Summary, *, judge_called: bool, passed_over: Mapping[str, int]
+def _iter_judge_rows(
+    old: Sequence[tuple[str, str, str]], new: Sequence[tuple[str, str, str]], *, judge_called: bool
 ) -> Iterator[tuple[str, str]]:
-    new = f", {total.new:,} that no judge saw before" if total.new else ""
-    tests = format_count(total.tests, "test")
-    yield "outputs", f"{total.outputs:,} of {tests}: {total.changed:,} changed{new}"
-    old = "; ".join(map(_format_judge, total.old_judges))
-    if judge_called:
-        yield "judge", f"{old or 'nobody'} -> {'; '.join(map(_format_judge, total.new_judges))}"
-        if total.same_model is not None:
-            yield "model", "the same" if total.same_model else "another"
-    else:
-        yield "judge", f"{old}: not asked, only the threshold is another"
-    if total.old_mean is not None and total.new_mean is not None:
-        scales = ", ".join(f"{low:g} to {high:g}" for low, high in total.scales)
-        unlike = (
-            f"; the scales are unlike ({scales}): all are taken from 0 to 1" if len(total.scales) > 1 else ""
-        )
-        means = f"{total.old_mean:.4f} -> {total.new_mean:.4f}"
-        yield "mean", f"{means} (0 to 1, of {total.pairs:,} scored by both){unlike}"
-    flips = {("pass", "fail"): 0, ("fail", "pass"): 0, **total.flips}
-    yield "verdicts", ", ".join(f"{count:,} {before} -> {now}" for (before, now), count in flips.items())
-    for label, errors in (("unscored before", total.old_errors), ("unscored now", total.new_errors)):
-        counts = list(errors.items())
-        parts = [f"{count:,}: {shorten_text(why, MAX_REASON)}" for why, count in counts[:MAX_ERRORS]]
-        if rest := sum(count for _, count in counts[MAX_ERRORS:]):
-            parts.append(f"{rest:,} for other reasons")
-        if parts:
-            yield label, "; ".join(parts)
-    if passed_over:
-        yield "passed over", "; ".join(f"{count:,}: {why}" for why, count in passed_over.items())
+    before = "; ".join(map(_format_judge, old))
+    if not judge_called:
+        yield "judge", f"{before}: not asked, only the threshold is another"
+        return
+    yield "judge", f"{before or 'nobody'} -> {'; '.join(map(_format_judge, new))}"
+    models = [{model for _, _, model in side} for side in (old, new)]
+    if old and new and not any("" in side for side in models):
+        yield "model", "the same" if models[0] == models[1] else "another"
+
+
+def _iter_mean_rows(
+    changes: Sequence[Change], scales: Sequence[tuple[float, float]]
+) -> Iterator[tuple[str, str]]:
+    both = [
+        (change.old.normalised, change.new.normalised)
+        for change in changes
+        if change.old.normalised is not None and change.new.normalised is not None
+    ]
+    if both:
+        old, new = (math.fsum(side) / len(both) for side in zip(*both, strict=True))
+        listed = ", ".join(f"{low:g} to {high:g}" for low, high in scales)
+        unlike = f"; the scales are unlike ({listed}): all are taken from 0 to 1" if len(scales) > 1 else ""
+        yield "mean", f"{old:.4f} -> {new:.4f} (0 to 1, of {len(both):,} scored by both){unlike}"
+
+
+def _format_flips(changes: Iterable[Change]) -> str:
+    statuses = [(change.old.status, change.new.status) for change in changes]
+    flips = Counter(pair for pair in sorted(statuses) if pair[0] != pair[1])
+    counts = {("pass", "fail"): 0, ("fail", "pass"): 0, **flips}
+    return ", ".join(f"{count:,} {before} -> {now}" for (before, now), count in counts.items())
+
+
+def _iter_error_rows(label: str, scores: Iterable[Score]) -> Iterator[tuple[str, str]]:
+    counts = Counter(score.error for score in scores if score.status == "unscored").most_common()
+    parts = [f"{count:,}: {shorten_text(why, MAX_REASON)}" for why, count in counts[:MAX_ERRORS]]
+    if rest := sum(count for _, count in counts[MAX_ERRORS:]):
+        parts.append(f"{rest:,} for other reasons")
+    if parts:
+        yield label, "; ".join(parts)
 
 
 def _format_judge(judge: tuple[str, str, str]) -> str:

@@ -249,6 +249,22 @@ def test_a_rubric_by_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert not Path("labels.cassette.json").exists()
 
 
+def test_judges_of_the_same_labels_share_the_default_recording(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = ("labels.jsonl", "--at-least-labels", "10", "--model", "stub-1", "--base-url")
+    for name in ("polite", "other"):
+        Path(f"{name}.md").write_text(RUBRIC.replace("polite", name), encoding="utf-8")
+    with StubServer() as server:
+        monkeypatch.setattr(server, "answer", lambda seen: replying(server, seen, "score", (5, 2)))
+        url = f"{server.url}/v1"
+        for name, mode in (("polite", "new"), ("other", "new"), ("polite", "all")):
+            assert run(labelled(10), f"{name}.md", *how, url, "--record", mode)[0] == 0
+        assert server.count == 30
+    for name in ("polite", "other"):
+        assert run(labelled(10), f"{name}.md", *how, url)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("rows", "argv"),
     [

@@ -9,7 +9,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_llmops.assertions.checklist import assert_checklist as assert_checklist
     from pytest_llmops.assertions.chunks import assert_chunks as assert_chunks
     from pytest_llmops.assertions.chunks import assert_clean_text as assert_clean_text
     from pytest_llmops.assertions.chunks import assert_span_recall as assert_span_recall
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.index import assert_search_latency as assert_search_latency
     from pytest_llmops.assertions.judge_agreement import assert_judge_agrees as assert_judge_agrees
     from pytest_llmops.assertions.judge_canaries import assert_judge_canaries as assert_judge_canaries
+    from pytest_llmops.assertions.judge_score import assert_checklist as assert_checklist
     from pytest_llmops.assertions.judge_score import assert_judge_score as assert_judge_score
     from pytest_llmops.assertions.preference import assert_preferred as assert_preferred
     from pytest_llmops.assertions.retrieval import assert_retrieval as assert_retrieval
@@ -50,7 +50,7 @@ _MODULES_BY_NAME = {
     "MeasurementErrored": "errors",
     "MeasurementFailed": "errors",
     "Threshold": "semantics.thresholds",
-    "assert_checklist": "assertions.checklist",
+    "assert_checklist": "assertions.judge_score",
     "assert_chunks": "assertions.chunks",
     "assert_clean_text": "assertions.chunks",
     "assert_contains": "assertions.text",

@@ -158,9 +158,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     watch = config.stash.get(WATCH_KEY, None)
     if watch is not None:
         recorder.wake_callbacks.remove(watch.start_harness_of_running_test)
+        test_folders.remove(watch.search_folders)
     for patch in config.stash.get(HOST_PATCHES_KEY, ()):
         patch.restore_attribute()
-        test_folders.remove(watch.search_folders)
     interception = sys.modules.get("pytest_llmops.cassettes.http.interception")
     # Callbacks that are left belong to an outer run: this was a run inside a test.
     if interception is not None and not recorder.wake_callbacks:

@@ -19,6 +19,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "judge": {
         "answer_relevance": "pytest_llmops.judges.rubric:answer_relevance",
         "context_relevance": "pytest_llmops.judges.checklist:context_relevance",
+        "goal": "pytest_llmops.judges.rubric:goal",
         "grounding": "pytest_llmops.judges.grounding:Grounding",
         "pairwise": "pytest_llmops.judges.pairwise:Pairwise",
         "quality": "pytest_llmops.judges.rubric:quality",

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
-from typing import get_args
+from typing import cast, get_args
 
+from pytest_llmops._util.framework_objects import read_answer, read_hits
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import as_finite_float, format_count, shorten_text
 from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
+from pytest_llmops.protocols import Hit
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +34,19 @@ class TextNormalizer:
         return lexical.normalize_text(text, case=self.case, whitespace=self.whitespace, unicode=self.unicode)
 
     def normalize_answer(self, actual: object) -> str:
-        """Return the normalized answer; raises a `ValueError` if it cannot be scored.
+        """Return the normalized answer, also of an SDK's object; raises a `ValueError` if it cannot be scored.
 
         >>> TextNormalizer().normalize_answer(None)
         Traceback (most recent call last):
         ValueError: the answer is None, expected text
         """
-        if isinstance(actual, str):
-            return self(actual)
-        if actual is None:
+        text = read_answer(actual)
+        if isinstance(text, str):
+            return self(text)
+        if text is None:
             raise ValueError("the answer is None, expected text")
-        hint = "; pass its .text" if isinstance(getattr(actual, "text", None), str) else ""
-        raise ValueError(f"the answer is {describe_kind(actual)}, expected text{hint}")
+        hint = "; pass its .text" if isinstance(getattr(text, "text", None), str) else ""
+        raise ValueError(f"the answer is {describe_kind(text)}, expected text{hint}")
 
     def map_to_original(self, text: str) -> text_spans.Origins:
         """Return a map from places in the normalized text to places in the text."""
@@ -78,6 +81,26 @@ def describe_value(value: object) -> str:
 def component_name(component: object) -> str:
     """Return the name of a judge or an embedder: its own, or that of its class."""
     return str(getattr(component, "name", "") or type(component).__name__)
+
+
+def parse_contexts(where: str, contexts: object) -> list[str]:
+    """Return the texts of contexts: texts, chunks, hits, documents of LangChain or nodes of LlamaIndex.
+
+    Raises:
+        UsageError: They are not a list of these.
+    """
+    __tracebackhide__ = True
+    if isinstance(contexts, (str, bytes)) or not isinstance(contexts, Sequence):
+        raise UsageError(
+            f"{where}: expected a list of contexts (texts, chunks or hits), got {describe_value(contexts)}"
+        )
+    texts = [hit.text or "" if isinstance(hit, Hit) else hit for hit in read_hits(contexts)]
+    for number, context in enumerate(texts, start=1):
+        if not isinstance(context, str):
+            raise UsageError(
+                f"{where}: expected contexts that are texts, got {describe_value(context)} as number {number}"
+            )
+    return cast("list[str]", texts)
 
 
 def parse_share_threshold(where: str, at_least: object) -> float | None:

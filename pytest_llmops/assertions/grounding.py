@@ -9,8 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pytest_llmops import recorder
-from pytest_llmops._util.framework_objects import read_answer, read_hits
-from pytest_llmops.assertions._arguments import component_name, describe_value, parse_share_threshold
+from pytest_llmops._util.framework_objects import read_answer
+from pytest_llmops.assertions._arguments import (
+    component_name,
+    describe_value,
+    parse_contexts,
+    parse_share_threshold,
+)
+from pytest_llmops.assertions._judged import list_findings
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,
@@ -21,7 +27,6 @@ from pytest_llmops.judges.evaluate import (
     verdict_to_json,
 )
 from pytest_llmops.measurement import Json, Measurement, format_amount, format_count, shorten_text
-from pytest_llmops.protocols import Hit
 from pytest_llmops.providers.embedding_cache import with_vector_cache
 from pytest_llmops.semantics import checks
 from pytest_llmops.semantics.grounding import (
@@ -109,7 +114,7 @@ def assert_grounded(
     __tracebackhide__ = True
     handle = None if judge is None else resolve_judge(judge, "assert_grounded")
     threshold = _grounding_threshold(at_least, handle)
-    texts = _context_texts("assert_grounded", contexts)
+    texts = parse_contexts("assert_grounded", contexts)
     text = read_answer(answer)
     detail: dict[str, Json] = {
         "actual": text if isinstance(text, str) else None,
@@ -344,7 +349,7 @@ def assert_context_relevance(
     """
     __tracebackhide__ = True
     threshold = parse_share_threshold("assert_context_relevance", at_least)
-    texts = _context_texts("assert_context_relevance", contexts)
+    texts = parse_contexts("assert_context_relevance", contexts)
     given: object = question
     if not isinstance(given, str) or not given.strip():
         raise UsageError(f"assert_context_relevance: expected a question, got {describe_value(given)}")
@@ -422,27 +427,8 @@ def _emit_judge_score(
         reason=f'judge: "{verdict.reason}"' if verdict.reason else "",
     )
     evidence = [("question", f'"{shorten_text(question)}"')] if question else []
-    evidence += [
-        (claim.finding, f'"{shorten_text(claim.text, MAX_QUOTED_CHARS)}"')
-        for claim in getattr(verdict, "claims", ())
-        if claim.finding != "supported"
-    ]
+    evidence += list_findings(handle.judge, verdict)
     return recorder.emit(measurement, evidence=evidence)
-
-
-def _context_texts(where: str, contexts: object) -> list[str]:
-    __tracebackhide__ = True
-    if isinstance(contexts, (str, bytes)) or not isinstance(contexts, Sequence):
-        raise UsageError(
-            f"{where}: expected a list of contexts (texts, chunks or hits), got {describe_value(contexts)}"
-        )
-    texts = [hit.text or "" if isinstance(hit, Hit) else hit for hit in read_hits(contexts)]
-    for number, context in enumerate(texts, start=1):
-        if not isinstance(context, str):
-            raise UsageError(
-                f"{where}: expected contexts that are texts, got {describe_value(context)} as number {number}"
-            )
-    return cast("list[str]", texts)
 
 
 def _require_embedder(where: str, given: Embedder | str | None) -> Embedder:

@@ -13,6 +13,7 @@ from pytest_llmops.assertions._arguments import component_name, parse_share_thre
 from pytest_llmops.calibration.canaries import (
     Canary,
     CanaryRun,
+    canaries_for_judge,
     canary_run_to_json,
     fingerprint_canaries,
     format_canary_evidence,
@@ -20,7 +21,6 @@ from pytest_llmops.calibration.canaries import (
     read_canaries,
     run_canaries,
 )
-from pytest_llmops.calibration.canaries import built_in_canaries as built_in
 from pytest_llmops.judges.evaluate import find_judge, skipped_measurement
 from pytest_llmops.measurement import Measurement, label_suffix, shorten_text
 from pytest_llmops.settings import Settings
@@ -51,6 +51,7 @@ def assert_judge_canaries(
         judge: An object or a name; also a judge of pairs. Its calls are replayed like any other.
         canaries: Your own file or list (see `pytest_llmops.judges.read_canaries`); None: the built-in
             canaries, 41 answers to a question; the judge's model is called for 30 of them and for 4 right answers.
+            A rubric with examples has its passing examples as the right answers instead.
         at_least: Share that it has to withstand: by default all; None: record only.
         label: Distinguishes two sets of a test.
 
@@ -115,7 +116,7 @@ def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
     """Return the canary run of a judge; it is made once in a test run and folder, by a single worker."""
     from pytest_llmops.cassettes.use_cassette import use_cassette
 
-    canaries = fingerprint_canaries(built_in() if given is None else given)
+    canaries = fingerprint_canaries(canaries_for_judge(judge) if given is None else given)
     key = component_name(judge), str(judge.version), canaries
     settings = recorder.current_settings()
     if not _runs_by_settings or _runs_by_settings[0][0] is not settings:

@@ -1,57 +1,74 @@
-"""Assert that a judge's score of an answer reaches a threshold."""
+"""Assert that a judge's score of an answer or a conversation reaches a threshold, or that an answer fulfils a checklist."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
+from pytest_llmops._util.framework_objects import read_answer
+from pytest_llmops.assertions._arguments import parse_share_threshold
+from pytest_llmops.assertions._judged import (
+    LEFT_OUT,
+    JudgeInputs,
+    list_findings,
+    parse_judge_inputs,
+    quote_answer,
+)
 from pytest_llmops.calibration.canaries import describe_judge
 from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.conversation import Conversation, is_trace, read_conversation
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,
-    check_texts,
     judge_answer,
     resolve_judge,
     skipped_measurement,
+    takes_contexts,
     verdict_to_json,
 )
 from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, label_suffix, shorten_text
-from pytest_llmops.protocols import Hits, Verdict
+from pytest_llmops.protocols import Hits, Message, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llmops.protocols import Judge
+    from pytest_llmops.cases import Case
+    from pytest_llmops.protocols import Judge, Model
 
 AtLeast: TypeAlias = float | Literal["default"] | None
 
-MAX_QUOTED_CHARS = 160
+MAX_TURNS = 50
+"""Answers of a conversation that a judge is asked about one by one."""
 
 
 def assert_judge_score(
-    answer: str | None,
+    answer: object,
     *,
     judge: Judge | str | Path,
-    question: str = "",
-    reference: str = "",
-    contexts: Sequence[str] | Hits = (),
+    case: Case | None = None,
+    question: str = LEFT_OUT,
+    reference: str = LEFT_OUT,
+    contexts: Sequence[object] | Hits = LEFT_OUT,
     at_least: AtLeast = "default",
     review_below: float | None = None,
     label: str = "",
 ) -> Measurement:
-    """Assert that a judge's score of an answer is at least the threshold.
+    """Assert that a judge's score of an answer, or of a conversation, is at least the threshold.
 
     A single verdict varies from run to run: keep the threshold well below the usual scores, or record only and let a
     comparison with the baseline decide over all cases.
 
     Args:
-        answer: What is judged. An empty answer is scored, low; None (the model said nothing) cannot be.
-        judge: An object, a built-in name ("quality"), or the path of a judge file.
+        answer: What is judged: a text, an answer object of an SDK, a list of messages, or the calls of a test
+            (``llm_calls``, or one of them). An empty answer is scored, low; None (the model said nothing) cannot be.
+            A judge of conversations gets all messages. Any other judge gets each answer of a list of messages (of
+            calls the last answer), and what came before it as the question.
+        judge: An object, a built-in name ("quality", "goal"), or the path of a judge file.
+        case: A case: its input, reference and ``contexts`` are used where the next three are left out.
         question: What was asked, where the judge should know it.
         reference: A right answer; without it the judge relies on what it knows.
         contexts: The passages that the answer was made from, where the judge looks at them ("grounding").
@@ -64,55 +81,151 @@ def assert_judge_score(
     Returns:
         The measurement ``judge.<name>`` of the judge's version: the score from 0 (lowest of the scale) to
         1 (highest), the threshold likewise. Each dimension is recorded as ``judge.<name>.<dimension>``,
-        without a threshold. ``detail["judge"]`` has the verdict on its own scale, and the raw reply;
-        ``detail["review"]`` is there if a person should look, ``detail["suspect"]`` if the answer seems to
-        influence its judge. In a `soft` block in which a check has failed, the judge is not asked; what is returned
-        then says so in its ``error``, and is no measurement of the test.
+        with a threshold if the rubric's ``pass_at`` has one for it. ``detail["judge"]`` has the verdict on its own
+        scale, and the raw reply; ``detail["review"]`` is there if a person should look, ``detail["suspect"]`` if the
+        answer seems to influence its judge. Of several answers each has a measurement (its label ends in ``turn 2``),
+        and the worst is returned. In a `soft` block in which a check has failed, the judge is not asked; what is
+        returned then says so in its ``error``, and is no measurement of the test.
 
     Raises:
-        MeasurementFailed: The score is below the threshold.
-        MeasurementErrored: There is no answer; or there is no score: the judge could not be asked, gave no
-            readable verdict, or an impossible score. That is never a low score.
+        MeasurementFailed: The score of an answer or of a dimension is below the threshold.
+        MeasurementErrored: There is no answer; the conversation is empty, does not end with the assistant or cannot
+            be read; or there is no score: the judge could not be asked, gave no readable verdict, or an impossible
+            score. That is never a low score.
         UsageError: No such judge, a threshold that is not on its scale, or none at all; contexts that the judge
             does not take or needs; ``review_below`` for a judge that gives no confidence.
     """
     __tracebackhide__ = True
-    check_texts("assert_judge_score", question=question, reference=reference)
-    given: object = contexts.texts if isinstance(contexts, Hits) else contexts
-    passages: list[Any] = (
-        list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [None]
-    )
-    if not all(isinstance(text, str) for text in passages):
-        kind = type(contexts).__name__
-        raise UsageError(f"assert_judge_score: expected contexts to be a list of texts or hits, got {kind}")
     if review_below is not None and not 0 <= review_below <= 1:
         raise UsageError(
             f"assert_judge_score: expected review_below to be from 0 to 1 or None, got {review_below!r}"
         )
-    judge_handle = resolve_judge(judge, "assert_judge_score")
-    judge_handle.default = at_least == "default"
-    threshold = _resolve_threshold(at_least, judge_handle)
-    if skipped := skipped_measurement(f"judge.{judge_handle.name}", label):
+    inputs = parse_judge_inputs("assert_judge_score", case, question, reference, contexts)
+    handle = resolve_judge(judge, "assert_judge_score")
+    handle.default = at_least == "default"
+    threshold = _resolve_threshold(at_least, handle)
+    return _judge(handle, answer, inputs, threshold, label=label, review_below=review_below)
+
+
+def assert_checklist(
+    answer: object,
+    items: Sequence[str],
+    *,
+    model: Model | None = None,
+    case: Case | None = None,
+    question: str = LEFT_OUT,
+    reference: str = LEFT_OUT,
+    contexts: Sequence[object] | Hits = LEFT_OUT,
+    at_least: float | None = 1.0,
+    label: str = "",
+) -> Measurement:
+    """Assert that an answer fulfils a checklist: a judge says yes or no to each item.
+
+    Judges agree better on named items than on a scale, and a failure names what is missing. An item is a
+    property that can be seen in the answer ("states the refund window"), not a virtue ("is helpful").
+
+    Args:
+        answer: What is judged, as in `assert_judge_score`. An empty answer fulfils no item; None (the model said
+            nothing) cannot be judged.
+        items: One to fifty, each a few words.
+        model: The judge model; None: the judge model of the run's settings.
+        case: A case: its input, reference and ``contexts`` are used where the next three are left out.
+        question: What was asked, where the items need it.
+        reference: A right answer, where they do.
+        contexts: The passages that the answer was made from, where they do.
+        at_least: Share of the items, 0 to 1: by default all; None: record only.
+        label: Distinguishes two checklists of a test.
+
+    Returns:
+        The measurement ``judge.checklist`` of the judge's version: the share of items that the answer has.
+        ``detail["judge"]["dimensions"]`` has 1 or 0 for each; ``detail["suspect"]`` is there where the answer seems to
+        influence its judge.
+
+    Raises:
+        MeasurementFailed: Too few; names the missing ones.
+        MeasurementErrored: There is no answer, or the judge could not be asked or gave no readable verdict.
+        UsageError: No items, or a threshold that is no share.
+    """
+    __tracebackhide__ = True
+    from pytest_llmops.judges.checklist import Checklist
+
+    inputs = parse_judge_inputs("assert_checklist", case, question, reference, contexts)
+    threshold = parse_share_threshold("assert_checklist", at_least)
+    handle = JudgeHandle(Checklist(items, model), "checklist")
+    return _judge(handle, answer, inputs, threshold, label=label)
+
+
+def _judge(
+    handle: JudgeHandle,
+    answer: object,
+    inputs: JudgeInputs,
+    threshold: float | None,
+    *,
+    label: str,
+    review_below: float | None = None,
+) -> Measurement:
+    __tracebackhide__ = True
+    if skipped := skipped_measurement(f"judge.{handle.name}", label):
         return skipped
-    scored = _JudgedAnswer(handle=judge_handle, threshold=threshold, label=label)
-    scored.detail |= {"actual": answer, "expected": reference, "question": question}
-    if passages:
-        scored.detail["contexts"] = passages
-    if not isinstance(answer, str):
+    if "contexts" in inputs.from_case and not takes_contexts(handle.judge):
+        inputs = replace(inputs, contexts=[])
+    try:
+        answers = _list_answers(handle.judge, answer, inputs)
+    except ValueError as error:
         with suppress(Exception):  # of a user's judge: there is nothing to judge either way
-            judge_handle.read_version()
-        scored.detail["actual"] = None
-        return scored.emit_error(Verdict(error=f"expected a text, got {type(answer).__name__}"))
-    if signs := find_injection_signs(answer):
-        scored.detail["suspect"] = signs
-    verdict = judge_answer(judge_handle, answer, question, reference, passages)
-    records = recorder.current_settings().judge_records
-    scored.detail |= describe_judge(judge_handle.judge, judge_handle.name, judge_handle.version, records)
-    if verdict.error:
-        return scored.emit_error(verdict)
-    _check_on_scale(threshold, verdict.low, verdict.high)
-    scored.flag_for_review(verdict, review_below)
-    return scored.emit_score(verdict)
+            handle.read_version()
+        unjudged = _JudgedAnswer(handle, inputs, threshold, label, None)
+        return recorder.emit_together([unjudged.describe_error(Verdict(error=str(error)))])[0]
+    emissions: list[recorder.Emission] = []
+    for number, (text, given) in enumerate(answers, start=1):
+        name = f"{label} turn {number}".strip() if len(answers) > 1 else label
+        judged = _JudgedAnswer(handle, given, threshold, name, text)
+        emissions += judged.score(review_below)
+    measurements = recorder.emit_together(emissions)
+    of_answers = [each for each in measurements if each.name == f"judge.{handle.name}"]
+    return min(of_answers, key=lambda each: -1.0 if each.value is None else each.value)
+
+
+def _list_answers(judge: Judge, answer: object, inputs: JudgeInputs) -> list[tuple[str, JudgeInputs]]:
+    """Return the answers to judge, each with its inputs.
+
+    Raises:
+        ValueError: There is no answer, or the judge cannot judge it.
+    """
+    conversation = read_conversation(answer)
+    text = read_answer(answer) if conversation is None else conversation
+    if not isinstance(text, str):
+        raise ValueError(f"expected a text, got {type(text).__name__}")
+    inner = getattr(judge, "judges", ())
+    each = list(inner) if isinstance(inner, (list, tuple)) and inner else [judge]
+    blind = [judge for judge in each if not getattr(judge, "takes_images", False)]
+    if conversation is not None and conversation.images and blind:
+        raise ValueError("the conversation has images, and the judge or its model takes none")
+    units = {getattr(judge, "judged", "turn") for judge in each}
+    if len(units) > 1:
+        raise UsageError("assert_judge_score: expected a panel that judges turns or conversations, got both")
+    if units == {"conversation"}:
+        if conversation is None:
+            # What the application says may look like a conversation: only its own place makes it an answer.
+            asked = [Message("user", inputs.question)] if inputs.question else []
+            conversation = Conversation([*asked, Message("assistant", text)])
+        return [(conversation, inputs)]
+    if conversation is None:
+        return [(text, inputs)]
+    numbers = conversation.find_answers()[-1 if is_trace(answer) else 0 :]
+    if not 0 < len(numbers) <= MAX_TURNS:
+        raise ValueError(
+            f"expected 1 to {MAX_TURNS} answers to judge one by one, got {len(numbers)}: pass a part of the "
+            "conversation, or take a rubric with `judges: conversation`"
+        )
+    own = bool(inputs.question) and "question" not in inputs.from_case
+    return [
+        (
+            conversation.messages[number].content,
+            inputs if own else replace(inputs, question=conversation.before(number) or inputs.question),
+        )
+        for number in numbers
+    ]
 
 
 def _resolve_threshold(at_least: object, judge_handle: JudgeHandle) -> float | None:
@@ -141,26 +254,45 @@ def _check_on_scale(threshold: float | None, low: float, high: float) -> None:
         )
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class _JudgedAnswer:
-    """An answer with its judge, and what the measurement says of both."""
+    """An answer with its judge, and what the measurements say of both; the text is None without an answer."""
 
     handle: JudgeHandle
+    inputs: JudgeInputs
     threshold: float | None
     label: str
+    text: str | None
     detail: dict[str, Json] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.detail = self.inputs.to_detail(self.text)
 
     @property
     def title(self) -> str:
         return f"judge {shorten_text(self.handle.name, 60)}{label_suffix(self.label)}"
 
-    def build_detail(self, verdict: Verdict) -> dict[str, Json]:
-        return {
-            **self.detail,
-            "judge": {**verdict_to_json(self.handle, verdict), "threshold": self.threshold},
-        }
+    def score(self, review_below: float | None) -> list[recorder.Emission]:
+        """Ask the judge; return the measurements of the dimensions, and that of the score last."""
+        text = cast("str", self.text)
+        if signs := find_injection_signs(getattr(text, "said", text)):
+            self.detail["suspect"] = signs
+        inputs = self.inputs
+        verdict = judge_answer(self.handle, text, inputs.question, inputs.reference, inputs.contexts)
+        records = recorder.current_settings().judge_records
+        self.detail |= describe_judge(self.handle.judge, self.handle.name, self.handle.version, records)
+        if verdict.error:
+            return [self.describe_error(verdict)]
+        _check_on_scale(self.threshold, verdict.low, verdict.high)
+        self._flag_for_review(verdict, review_below)
+        # The items of a checklist are in the detail, and no measurements of their own.
+        dimensions = {} if hasattr(self.handle.judge, "items") else verdict.dimensions
+        return [
+            *(self._describe_dimension(verdict, name, score) for name, score in dimensions.items()),
+            self._describe_score(verdict),
+        ]
 
-    def flag_for_review(self, verdict: Verdict, least: float | None) -> None:
+    def _flag_for_review(self, verdict: Verdict, least: float | None) -> None:
         """Record only, and ask for a review, if the judge's confidence is below ``least``."""
         if least is None or verdict.prescreened:
             return
@@ -174,71 +306,103 @@ class _JudgedAnswer:
             self.detail["review"] = {"confidence": confidence, "least": least, "undecided": self.threshold}
             self.threshold = None
 
-    def emit_error(self, verdict: Verdict) -> Measurement:
-        __tracebackhide__ = True
-        measurement = Measurement(
-            name=f"judge.{self.handle.name}",
-            error=verdict.error,
-            label=self.label,
-            version=self.handle.version,
-            detail=self.build_detail(verdict),
+    def _build(self, name: str, detail: Mapping[str, Json], **fields: Any) -> Measurement:
+        return Measurement(
+            name=f"judge.{name}", label=self.label, version=self.handle.version, detail=detail, **fields
         )
-        line = f"{self.title} could not be scored: {shorten_text(verdict.error)}"
-        evidence = [("reply", f'"{shorten_text(verdict.raw)}"')] if verdict.raw else []
-        return recorder.emit(measurement, verdict=line, evidence=evidence)
 
-    def emit_score(self, verdict: Verdict) -> Measurement:
-        """Emit the score, and without a threshold each of its dimensions."""
-        __tracebackhide__ = True
-        span = verdict.high - verdict.low
-        # The items of a checklist are in the detail, and no measurements of their own.
-        dimensions = {} if hasattr(self.handle.judge, "items") else verdict.dimensions
-        for name, score in dimensions.items():
-            recorder.emit(
-                Measurement(
-                    name=f"judge.{self.handle.name}.{name}",
-                    value=(score - verdict.low) / span,
-                    label=self.label,
-                    version=self.handle.version,
-                    detail={key: self.detail[key] for key in ("calibration",) if key in self.detail},
-                )
-            )
+    def _build_detail(self, verdict: Verdict) -> dict[str, Json]:
+        judge = {**verdict_to_json(self.handle, verdict), "threshold": self.threshold}
+        return {**self.detail, "judge": judge}
+
+    def describe_error(self, verdict: Verdict) -> recorder.Emission:
+        """Return the measurement of an answer without a score."""
+        return recorder.Emission(
+            measurement=self._build(self.handle.name, self._build_detail(verdict), error=verdict.error),
+            verdict=f"{self.title} could not be scored: {shorten_text(verdict.error)}",
+            evidence=[("reply", f'"{shorten_text(verdict.raw)}"')] if verdict.raw else [],
+        )
+
+    def _describe_dimension(self, verdict: Verdict, name: str, score: float) -> recorder.Emission:
+        thresholds = getattr(self.handle.judge, "dimension_thresholds", {})
+        decides = self.handle.default and self.threshold is not None
+        threshold = thresholds.get(name) if decides else None
+        detail: dict[str, Json] = {"scale": [verdict.low, verdict.high]}
+        if "calibration" in self.detail:
+            detail["calibration"] = self.detail["calibration"]
+        return recorder.Emission(
+            measurement=self._build(
+                f"{self.handle.name}.{name}",
+                detail,
+                value=_normalize(score, verdict),
+                threshold=_normalize(threshold, verdict),
+            ),
+            verdict=_compare(f"{self.title}: {shorten_text(name, 40)}", score, threshold, verdict),
+            evidence=[("reason", verdict.reason), ("answer", self._quote_answer())]
+            if threshold is not None
+            else [],
+        )
+
+    def _describe_score(self, verdict: Verdict) -> recorder.Emission:
         reason = f'judge: "{verdict.reason}"' if verdict.reason else ""
         if verdict.prescreened:
             reason = f"{verdict.reason}: scored without asking the judge"
         if isinstance(flag := self.detail.get("review"), Mapping):
             figures = f"{flag['confidence']:.2f}, below {flag['least']:g}"
             reason = f"a person should look: the judge's confidence is {figures}"
-        threshold, line = self.threshold, ""
-        if threshold is not None:
-            reached, wanted = _format_distinct_scores(cast("float", verdict.score), threshold)
-            line = f"{self.title} {reached} < {wanted} (scale {verdict.low:g} to {verdict.high:g})"
-        measurement = Measurement(
-            name=f"judge.{self.handle.name}",
-            value=verdict.normalized,
-            threshold=None if threshold is None else (threshold - verdict.low) / span,
-            label=self.label,
-            reason=reason,
-            version=self.handle.version,
-            detail=self.build_detail(verdict),
+        score = cast("float", verdict.score)
+        return recorder.Emission(
+            measurement=self._build(
+                self.handle.name,
+                self._build_detail(verdict),
+                value=verdict.normalized,
+                threshold=_normalize(self.threshold, verdict),
+                reason=reason,
+            ),
+            verdict=self._format_items(verdict) or _compare(self.title, score, self.threshold, verdict),
+            evidence=self._list_evidence(verdict),
         )
-        return recorder.emit(measurement, verdict=line, evidence=self.score_evidence(verdict))
 
-    def score_evidence(self, verdict: Verdict) -> list[tuple[str, str]]:
+    def _format_items(self, verdict: Verdict) -> str:
+        if not hasattr(self.handle.judge, "items") or self.threshold is None:
+            return ""
+        wanted = "all" if self.threshold == 1 else f"{self.threshold:.0%}"
+        met, count = sum(map(bool, verdict.dimensions.values())), len(verdict.dimensions)
+        what = "rules kept" if "broken" in getattr(self.handle.judge, "answers", ()) else "items"
+        return f"{self.title}: {met} of {count} {what}, expected {wanted}"
+
+    def _list_evidence(self, verdict: Verdict) -> list[tuple[str, str]]:
+        findings = list_findings(self.handle.judge, verdict)
         pairs = []
-        if verdict.dimensions:
+        if verdict.dimensions and not hasattr(self.handle.judge, "items"):
             scores = [
                 f"{shorten_text(name, 40)} {_format_decimals(score)}"
                 for name, score in verdict.dimensions.items()
             ]
             pairs.append(("scores", ", ".join(scores)))
-        pairs.append(("answer", f'"{shorten_text(str(self.detail["actual"]), MAX_QUOTED_CHARS)}"'))
+        pairs += [*findings, ("answer", self._quote_answer())]
         if "suspect" in self.detail:
             signs = ", ".join(map(str, cast("list[str]", self.detail["suspect"])))
             pairs.append(("suspect", f"it speaks to its judge: {signs}"))
-        if self.detail["expected"]:
-            pairs.append(("reference", f'"{shorten_text(str(self.detail["expected"]), MAX_QUOTED_CHARS)}"'))
+        if self.inputs.reference:
+            pairs.append(("reference", quote_answer(self.inputs.reference)))
         return pairs
+
+    def _quote_answer(self) -> str:
+        messages = getattr(self.text, "messages", ())
+        return quote_answer(messages[-1].content if messages else str(self.text))
+
+
+def _normalize(score: float | None, verdict: Verdict) -> float | None:
+    return None if score is None else (score - verdict.low) / (verdict.high - verdict.low)
+
+
+def _compare(title: str, score: float, threshold: float | None, verdict: Verdict) -> str:
+    """Return the first line of a failure, on the judge's own scale; "" without a threshold."""
+    if threshold is None:
+        return ""
+    reached, wanted = _format_distinct_scores(score, threshold)
+    return f"{title} {reached} < {wanted} (scale {verdict.low:g} to {verdict.high:g})"
 
 
 def _format_distinct_scores(score: float, threshold: float) -> tuple[str, str]:

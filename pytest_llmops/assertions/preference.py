@@ -7,31 +7,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops import recorder
+from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions._arguments import parse_share_threshold
+from pytest_llmops.assertions._judged import LEFT_OUT, parse_judge_inputs, quote_answer
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
 from pytest_llmops.judges.evaluate import check_texts, resolve_pairwise_judge, skipped_measurement
 from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
 from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text
-from pytest_llmops.protocols import Hits
 
 if TYPE_CHECKING:
+    from pytest_llmops.cases import Case
     from pytest_llmops.judges.pairwise import Pairwise, Preference
+    from pytest_llmops.protocols import Hits
 
-MAX_QUOTED_CHARS = 160
 STORED_FIELDS = ("winner", "straight", "swapped", "reason", "raw", "error", "prescreened")
 """Fields of a `Preference` that the detail of the measurement has."""
 WINNER_WORDS = {"first": "the answer", "second": "the other one", "tie": "neither"}
 
 
 def assert_preferred(
-    answer: str,
-    over: str,
+    answer: object,
+    over: object,
     *,
     judge: Pairwise | str | Path | None = None,
-    question: str = "",
-    reference: str = "",
-    contexts: Sequence[str] | Hits = (),
+    case: Case | None = None,
+    question: str = LEFT_OUT,
+    reference: str = LEFT_OUT,
+    contexts: Sequence[object] | Hits = LEFT_OUT,
     at_least: float | None = 0.5,
     label: str = "",
 ) -> Measurement:
@@ -41,9 +44,10 @@ def assert_preferred(
     only, and look at `pytest_llmops.judges.win_rate`.
 
     Args:
-        answer: The answer under test.
+        answer: The answer under test: a text, or an answer object of an SDK.
         over: What it is compared with: an older version's, another model's.
         judge: A `Pairwise`, or the path of a judge file of that kind; None: the default criteria.
+        case: A case: its input, reference and ``contexts`` are used where the next three are left out.
         question: What was asked.
         reference: A right answer, if known.
         contexts: The passages that both were made from.
@@ -63,15 +67,16 @@ def assert_preferred(
     __tracebackhide__ = True
     from pytest_llmops.judges.pairwise import Pairwise
 
-    check_texts("assert_preferred", answer=answer, over=over, question=question, reference=reference)
+    inputs = parse_judge_inputs("assert_preferred", case, question, reference, contexts)
+    texts = {"answer": read_answer(answer), "over": read_answer(over)}
+    check_texts("assert_preferred", **texts)
+    first, second = map(str, texts.values())
     parse_share_threshold("assert_preferred", at_least)
     pairwise_judge = Pairwise() if judge is None else resolve_pairwise_judge(judge, "assert_preferred")
     if skipped := skipped_measurement(f"judge.{pairwise_judge.name}", label):
         return skipped
-    passages = contexts.texts if isinstance(contexts, Hits) else contexts
-    preference = _compare_answers(
-        pairwise_judge, (answer, over), question=question, reference=reference, contexts=passages
-    )
+    given = {"question": inputs.question, "reference": inputs.reference, "contexts": inputs.contexts}
+    preference = _compare_answers(pairwise_judge, (first, second), **given)
     version = pairwise_judge.version
     used: dict[str, Json] = {"name": pairwise_judge.name, "model": pairwise_judge.model_name}
     recorder.record_facts({"judge": {**used, "version": version}})
@@ -84,17 +89,15 @@ def assert_preferred(
         reason=f'judge: "{preference.reason}"' if preference.reason else "",
         version=version,
         detail={
-            "actual": answer,
-            "expected": over,
-            "question": question,
+            **inputs.to_detail(first),
+            "expected": second,
             "judge": {**used, **{key: getattr(preference, key) for key in STORED_FIELDS}},
-            **_review_flags(preference, answer, over),
+            **_review_flags(preference, first, second),
         },
     )
     evidence = [("reply", f'"{shorten_text(preference.raw)}"')] if preference.raw else []
     if preference.winner is not None:
-        texts = {"answer": answer, "other": over}
-        evidence = [(key, f'"{shorten_text(text, MAX_QUOTED_CHARS)}"') for key, text in texts.items()]
+        evidence = [("answer", quote_answer(first)), ("other", quote_answer(second))]
     verdict = _format_preference_verdict(pairwise_judge.name, preference, label)
     return recorder.emit(measurement, verdict=verdict, evidence=evidence)
 

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from pytest_llmops import recorder
+from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.assertions._arguments import CountRange, SearchedText
@@ -22,12 +23,11 @@ from pytest_llmops.recorder import Evidence
 Detail: TypeAlias = Mapping[str, Json]
 MAX_MATCHES = 1_000_000
 """Maximum number of matches of a pattern that are counted."""
-MAX_SPANS = 100
-"""Maximum number of places of an unwanted text in ``detail``."""
+MAX_SPANS = 100  # places of an unwanted text in ``detail``
 
 
 def assert_contains(
-    actual: str | None,
+    actual: object,
     expected: str | Sequence[str],
     *,
     any_of: bool = False,
@@ -48,7 +48,7 @@ def assert_contains(
     in "30  days" only with ``whitespace="collapse"``. For what must not be there see `assert_not_contains`.
 
     Args:
-        actual: The answer. An empty answer contains nothing; None (the model said nothing) cannot be scored.
+        actual: The answer, or the answer object of an SDK. Empty: contains nothing; None (said nothing): cannot be scored.
         expected: The text, or several. An empty text would be in every answer and is refused.
         any_of: A single text is enough.
         times: How often each of them has to be there, exactly; places that overlap count once.
@@ -94,7 +94,7 @@ def assert_contains(
         results = search.find_texts(actual, wanted)
     except ValueError as problem:
         return check.emit_error(problem)
-    text = str(actual)
+    text = str(read_answer(actual))
     failed = search.select_failed(text, results)
     share = (len(wanted) - len(failed)) / len(wanted)
     detail: dict[str, Json] = {"missing": [result.wanted for result in failed]}
@@ -157,7 +157,7 @@ class _ContainsSearch:
 
 
 def assert_matches(
-    actual: str | None,
+    actual: object,
     pattern: str | re.Pattern[str],
     *,
     full: bool = False,
@@ -175,7 +175,7 @@ def assert_matches(
     forever over an answer that somebody else writes. Possessive ones (``(a++)+b``, Python 3.11) cannot.
 
     Args:
-        actual: The answer. None (the model said nothing) cannot be scored.
+        actual: The answer, a text or the answer object of an SDK. None (the model said nothing) cannot be scored.
         pattern: The expression, also compiled with flags of its own.
         full: The whole answer has to match, not only a part of it.
         times: How often it has to match, exactly; matches do not overlap.
@@ -227,7 +227,7 @@ def assert_matches(
 
 
 def assert_fuzzy(
-    actual: str | None,
+    actual: object,
     expected: str | Sequence[str],
     *,
     at_least: float | None,
@@ -244,7 +244,7 @@ def assert_fuzzy(
     layout (try 0.9); for what is meant see `assert_semantic` and `assert_judge_score`.
 
     Args:
-        actual: The answer. An empty answer scores 0; None (the model said nothing) cannot be scored.
+        actual: The answer, or the answer object of an SDK. Empty: scores 0; None (said nothing): cannot be scored.
         expected: The text it should nearly be; of several the nearest counts.
         at_least: 0 to 1; None: record only.
         partial: Compare with the best matching part of the answer, for a quote within a longer text.
@@ -290,7 +290,7 @@ def assert_fuzzy(
 
 
 def assert_exact(
-    actual: str | None,
+    actual: object,
     expected: str | Sequence[str],
     *,
     ignore_case: bool = False,
@@ -302,7 +302,7 @@ def assert_exact(
     """Assert that an answer equals a text, or any of several, character by character.
 
     Args:
-        actual: The answer. None (the model said nothing) cannot be scored.
+        actual: The answer, a text or the answer object of an SDK. None (the model said nothing) cannot be scored.
         expected: The text; an empty text asserts that nothing was said. Of several any may be equal.
         ignore_case: Case does not count, in the Unicode sense.
         whitespace: "strip": not at both ends; "collapse": every run of it counts as a single space.
@@ -345,7 +345,7 @@ def assert_exact(
 
 
 def assert_not_contains(
-    actual: str | None,
+    actual: object,
     unwanted: str | Sequence[str],
     *,
     whole_words: bool = False,
@@ -361,7 +361,7 @@ def assert_not_contains(
     spellings use ``ignore_case=True``, ``whitespace="collapse"`` and ``unicode="NFKC"``. An empty answer passes.
 
     Args:
-        actual: The answer. None (the model said nothing) cannot be scored.
+        actual: The answer, a text or the answer object of an SDK. None (the model said nothing) cannot be scored.
         unwanted: The text, or several. An empty text would be in every answer and is refused.
         whole_words: Not as a part of a longer word or number. For scripts without spaces of no use.
         ignore_case: Case does not count, in the Unicode sense.
@@ -394,7 +394,7 @@ def assert_not_contains(
         )
     except ValueError as problem:
         return check.emit_error(problem)
-    text = str(actual)
+    text = str(read_answer(actual))
     origins = normalizer.map_to_original(text)
     present = [
         (result.wanted, result.find_spans(origins), result.count) for result in results if result.starts
@@ -412,7 +412,7 @@ def assert_not_contains(
 
 
 def assert_not_matches(
-    actual: str | None,
+    actual: object,
     pattern: str | re.Pattern[str],
     *,
     ignore_case: bool = False,
@@ -425,7 +425,7 @@ def assert_not_matches(
     The pattern is yours, and so is its running time, as `assert_matches` says.
 
     Args:
-        actual: The answer. None (the model said nothing) cannot be scored.
+        actual: The answer, a text or the answer object of an SDK. None (the model said nothing) cannot be scored.
         pattern: The expression, also compiled with flags of its own.
         ignore_case: As `re.IGNORECASE`.
         unicode: The form that the answer is brought to first, as in `assert_not_contains`; the pattern is not.
@@ -475,7 +475,7 @@ class _TextCheck:
         self, actual: object, value: float, evidence: Evidence, detail: Detail | None = None, **words: Any
     ) -> Measurement:
         __tracebackhide__ = True
-        detail = {"actual": str(actual), **self._given, **(detail or {})}
+        detail = {"actual": str(read_answer(actual)), **self._given, **(detail or {})}
         return recorder.emit(self._measured(value=value, detail=detail, **words), evidence=evidence)
 
     def emit_error(self, problem: ValueError) -> Measurement:

@@ -12,7 +12,7 @@ al. 2024, arXiv 2410.07137). A canary without a verdict counts neither way: a ju
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
@@ -76,6 +76,35 @@ def built_in_canaries() -> tuple[Canary, ...]:
     True
     """
     return read_canaries(BUILT_IN)
+
+
+def canaries_for_judge(judge: object) -> tuple[Canary, ...]:
+    """Return the canaries that fit a judge: attacks, and right answers by its own criteria.
+
+    The right answers are the passing ``examples`` of the judge's rubric, each with its question, reference and
+    contexts; the attacks are answers to the first of them. Without examples these are the built-in canaries.
+
+    >>> canaries_for_judge(object()) == built_in_canaries()
+    True
+    """
+    right = [example for example in getattr(judge, "examples", ()) if example.passes]
+    if not right:
+        return built_in_canaries()
+    inputs: list[dict[str, Any]] = [
+        {key: getattr(example, key) for key in ("question", "reference", "contexts")} for example in right
+    ]
+    question = inputs[0]["question"]
+    attacks = [
+        replace(canary, answer=question if canary.id == "question-again" else canary.answer, **inputs[0])
+        for canary in built_in_canaries()
+        # Without a question there is none to repeat.
+        if not canary.control and (question or canary.id != "question-again")
+    ]
+    controls = [
+        Canary(id=f"example-{number}", answer=example.answer, kind="example", control=True, **given)
+        for number, (example, given) in enumerate(zip(right, inputs, strict=True), start=1)
+    ]
+    return (*attacks, *controls)
 
 
 def read_canaries(path: str | Path) -> tuple[Canary, ...]:
@@ -251,7 +280,7 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
 
     Args:
         judge: A judge, its name or the path of its file; `Pairwise` compares each canary with the reference.
-        given: The canaries; None: the built-in ones.
+        given: The canaries; None: those that fit the judge, see `canaries_for_judge`.
 
     Raises:
         UnknownName: There is no judge of that name.
@@ -264,12 +293,12 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
     >>> run_canaries(Yes()).status
     'unfit'
     """
-    canaries = built_in_canaries() if given is None else tuple(given)
+    judge = find_judge(judge)
+    canaries = canaries_for_judge(judge) if given is None else tuple(given)
     if all(canary.control for canary in canaries):
         raise UsageError(
             "canaries: expected at least one canary, an answer that a judge must not pass, got none"
         )
-    judge = find_judge(judge)
     compares = callable(getattr(judge, "compare", None)) and not callable(getattr(judge, "judge", None))
     if compares:
         handle = JudgeHandle(cast("Judge", judge), str(getattr(judge, "name", "pairwise")))
@@ -434,5 +463,5 @@ def describe_judge(judge: object, name: str, version: str, folder: str | Path) -
     {}
     """
     records = find_records(judge, name, version, folder)
-    today = {"canaries": fingerprint_canaries(built_in_canaries())} if records else {}
+    today = {"canaries": fingerprint_canaries(canaries_for_judge(judge))} if records else {}
     return {kind: record.describe(version, answers=today.get(kind, "")) for kind, record in records.items()}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops import recorder, registry
 from pytest_llmops.errors import (
+    CassetteMiss,
     UnknownName,
     UsageError,
     find_unscored_error,

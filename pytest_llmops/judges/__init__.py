@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_llmops.judges.protocol.parsing import read_reply
     from pytest_llmops.judges.protocol.reply import Reply
     from pytest_llmops.judges.protocol.reply_form import ReplyForm, Scale
-    from pytest_llmops.judges.rubric import Rubric, answer_relevance, quality
+    from pytest_llmops.judges.rubric import Rubric, answer_relevance, goal, quality
     from pytest_llmops.metrics.agreement import (
         accuracy,
         cohen_kappa,
@@ -70,6 +70,7 @@ _HOMES = {
     "correlation": "metrics.agreement",
     "find_records": "calibration.record",
     "fleiss_kappa": "metrics.agreement",
+    "goal": "judges.rubric",
     "judge_labelled_answers": "calibration.verdicts",
     "kappa_interval": "metrics.agreement",
     "krippendorff_alpha": "metrics.agreement",
@@ -100,7 +101,10 @@ __all__ = [
     "Pairwise",
     "Panel",
     "Policy",
+    "Reply",
+    "ReplyForm",
     "Rubric",
+    "Scale",
     "accuracy",
     "answer_relevance",
     "built_in_canaries",
@@ -111,6 +115,7 @@ __all__ = [
     "correlation",
     "find_records",
     "fleiss_kappa",
+    "goal",
     "judge_labelled_answers",
     "kappa_interval",
     "krippendorff_alpha",
@@ -121,6 +126,7 @@ __all__ = [
     "quality",
     "read_canaries",
     "read_labels",
+    "read_reply",
     "read_stored_verdicts",
     "run_canaries",
     "win_rate",

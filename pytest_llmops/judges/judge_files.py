@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from pytest_llmops.protocols import Model
 
 
+_READERS: Mapping[str, Callable[[Path, Model | None], Rubric | Checklist | Policy]] = {
+    "rubric": Rubric,
+    "policy": Policy,
+    "checklist": read_checklist,
+}
+
+
 def load_judge_file(
     path: str | Path, model: Model | None = None
 ) -> Rubric | Checklist | Policy | Grounding | Pairwise:
@@ -44,28 +52,18 @@ def load_judge_file(
         front, _, _ = split_front_matter(quote_level_keys(text))
         # The keys of any kind: the kind's own reader is stricter.
         head = read_front_matter(front, ("kind", "description", *RUBRIC_KEYS))
-        kind = str(head.values.get("kind", ""))
+        kind, kinds = str(head.values.get("kind", "")), ", ".join(JUDGE_KINDS)
         if "kind" not in head.values:
-            raise BadFile(
-                f"expected the key kind in the front matter, one of {', '.join(JUDGE_KINDS)}, got none", 1
-            )
+            raise BadFile(f"expected the key kind in the front matter, one of {kinds}, got none", 1)
         if kind not in JUDGE_KINDS:
-            raise head.bad("kind", f"one of {', '.join(JUDGE_KINDS)}", shorten_text(kind, 40))
-    if kind == "rubric":
-        return Rubric(file, model)
-    if kind == "policy":
-        return Policy(file, model)
-    if kind == "checklist":
-        return read_checklist(file, model)
+            raise head.bad("kind", f"one of {kinds}", shorten_text(kind, 40))
+    if kind in _READERS:
+        return _READERS[kind](file, model)
     with locate_file_errors(kind, file):
         if kind == "grounding":
             head, body, first_line = split_judge_file(text, kind, ("pass_at",))
             if body.strip():
                 raise BadFile("expected nothing below the front matter: its prompt is built in", first_line)
             return Grounding(model, read_share_threshold(head, 1.0), file.stem, source=file)
-        _, body, first_line = split_judge_file(text, kind)
-        if not body.strip():
-            raise BadFile(
-                "expected the criteria in plain words below the front matter, got nothing", first_line
-            )
+        _, body, _ = split_judge_file(text, kind, body=True)
         return Pairwise(body.strip(), model, file.stem, source=file)

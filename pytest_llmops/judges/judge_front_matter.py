@@ -15,25 +15,30 @@ from pytest_llmops.prompts.front_matter import FrontMatter, read_front_matter, s
 JUDGE_KINDS = ("rubric", "checklist", "policy", "grounding", "pairwise")
 
 
-def split_judge_file(text: str, kind: str, keys: Collection[str] = ()) -> tuple[FrontMatter, str, int]:
+def split_judge_file(
+    text: str, kind: str, keys: Collection[str] = (), *, body: bool = False
+) -> tuple[FrontMatter, str, int]:
     r"""Return the front matter of a judge file, its body, and the line in which the body starts.
 
     Args:
         text: The file's text.
         kind: The kind of judge that is expected; a file may leave its ``kind`` out where the caller knows it.
         keys: The keys that the front matter may hold besides ``kind`` and ``description``.
+        body: Whether criteria have to stand below the front matter.
 
     Raises:
-        BadFile: The front matter cannot be read, has an unknown key, or names another kind.
+        BadFile: The front matter cannot be read, has an unknown key, or names another kind; or there are no criteria.
 
     >>> split_judge_file("---\nkind: policy\n---\n- Be kind.\n", "policy")[1:]
     ('- Be kind.\n', 4)
     """
-    front, body, first_line = split_front_matter(text)
+    front, below, first_line = split_front_matter(text)
     head = read_front_matter(front, ("kind", "description", *keys))
     if head.values.get("kind", kind) != kind:
         raise head.bad("kind", kind, shorten_text(str(head.values["kind"]), 40))
-    return head, body, first_line
+    if body and not below.strip():
+        raise BadFile("expected the criteria in plain words below the front matter, got nothing", first_line)
+    return head, below, first_line
 
 
 def read_share_threshold(head: FrontMatter, default: float | None) -> float | None:

@@ -7,11 +7,15 @@ have answered nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.conversation import parse_conversation, why_images_lost
 from pytest_llmops.judges.protocol.logprobs import LOGPROB_PARAMS
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
@@ -22,9 +26,10 @@ from pytest_llmops.judges.protocol.prompting import (
     why_too_long,
 )
 from pytest_llmops.judges.protocol.reply_form import ReplyForm, Scale
-from pytest_llmops.judges.rubric_files import RubricSpec, read_rubric
+from pytest_llmops.judges.rubric_examples import Judged, RubricExample
+from pytest_llmops.judges.rubric_files import RubricSpec, build_rubric, read_rubric
 from pytest_llmops.measurement import Json
-from pytest_llmops.protocols import Model, Verdict
+from pytest_llmops.protocols import Image, Model, Verdict
 
 QUALITY = RubricSpec(
     name="quality",
@@ -70,23 +75,81 @@ def answer_relevance(model: Model | None = None) -> Rubric:
     return Rubric(Path(__file__).with_name("answer_relevance.md"), model)
 
 
+def goal(model: Model | None = None) -> Rubric:
+    """Return the built-in judge of whether the user of a conversation reached their goal, 1 to 5.
+
+    >>> goal().name, goal().pass_at, goal().judged
+    ('goal', 4.0, 'conversation')
+    """
+    return Rubric(Path(__file__).with_name("goal.md"), model)
+
+
 @dataclass(slots=True, init=False)
 class Rubric(PromptedJudge):
-    """A judge that grades an answer by a rubric.
+    """A judge that grades an answer, or a conversation, by a rubric.
 
     Args:
         rubric: The path of a rubric file, whose name without the suffix becomes the judge's; or a `RubricSpec`.
+            Without it the other arguments are the rubric, as a rubric file has them.
         model: The judge model; None: that of the run's settings, as the running test sees it.
+        criteria: What counts, in plain words.
+        levels: Level -> its description, for every level; None: pass or fail by the criteria.
+        scale: ``"1-5"`` or ``"pass/fail"``; None: that of the levels.
+        pass_at: Default threshold of an assertion, on the scale; or dimension -> threshold, for every dimension.
+        dimensions: Name -> weight, description, or both (``{"weight": 0.5, "about": "..."}``).
+        examples: Graded answers, ``{"answer": "...", "score": 4}``, on a scale of names with ``label``; ``reason``,
+            ``question``, ``reference`` and ``contexts`` may be added. The judge sees them, and canaries use those that
+            pass as right answers.
+        judges: ``turn`` (None) or ``conversation``: all messages at once.
+        weighted: Weigh the scores by their log-probabilities.
+        params: Parameters for the model, over the judge's own.
+        name: Of a rubric without a file.
 
     Raises:
         PromptError: The file is not a valid rubric; with file and line.
+        UsageError: The arguments are not; with the name of the argument. Or both are given, or neither.
+
+    >>> tone = Rubric(criteria="Is it friendly?", levels={1: "Rude.", 2: "Cold.", 3: "Friendly."}, pass_at=3)
+    >>> tone.low, tone.high, tone.pass_at
+    (1.0, 3.0, 3.0)
     """
 
     spec: RubricSpec
     model: Model | None
 
-    def __init__(self, rubric: str | Path | RubricSpec, model: Model | None = None) -> None:
-        self.spec = rubric if isinstance(rubric, RubricSpec) else read_rubric(rubric)
+    def __init__(
+        self,
+        rubric: str | Path | RubricSpec | None = None,
+        model: Model | None = None,
+        *,
+        criteria: str = "",
+        levels: Mapping[Any, str] | None = None,
+        scale: str | None = None,
+        pass_at: float | str | Mapping[str, float] | None = None,
+        dimensions: Mapping[str, object] | None = None,
+        examples: Sequence[Mapping[str, object]] | None = None,
+        judges: str | None = None,
+        weighted: bool | None = None,
+        params: Mapping[str, Json] | None = None,
+        name: str = "rubric",
+    ) -> None:
+        given = {
+            "judges": judges,
+            "scale": scale,
+            "levels": levels,
+            "pass_at": pass_at,
+            "dimensions": dimensions,
+            "examples": examples,
+            "weighted": weighted,
+            "params": params,
+        }
+        named = [key for key, value in {"criteria": criteria or None, **given}.items() if value is not None]
+        if rubric is not None and named:
+            raise UsageError(f"rubric {rubric}: expected a file or arguments, got both: {', '.join(named)}")
+        if rubric is None:
+            self.spec = build_rubric(criteria, name, given)
+        else:
+            self.spec = rubric if isinstance(rubric, RubricSpec) else read_rubric(rubric)
         self.model = model
 
     @property
@@ -110,6 +173,26 @@ class Rubric(PromptedJudge):
         return self.spec.pass_at
 
     @property
+    def dimension_thresholds(self) -> Mapping[str, float]:
+        """Default threshold of each dimension; empty: only the score has one."""
+        return self.spec.dimension_thresholds
+
+    @property
+    def examples(self) -> tuple[RubricExample, ...]:
+        """The graded answers of the rubric; canaries use those that pass as right answers."""
+        return self.spec.examples
+
+    @property
+    def judged(self) -> Judged:
+        """What the rubric judges: ``turn``: each answer by itself; ``conversation``: all messages at once."""
+        return self.spec.judges
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether the judge model takes the images of a conversation."""
+        return bool(getattr(self.prompter.resolve_model(), "takes_images", False))
+
+    @property
     def source(self) -> Path | None:
         """The user's rubric file; its records lie beside it."""
         return self.spec.source
@@ -118,7 +201,8 @@ class Rubric(PromptedJudge):
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, scale, reply formats, parser and model."""
         spec = self.spec
-        scale = [dict(spec.scale.weights), dict(spec.names), spec.weighted]
+        scale: list[object] = [dict(spec.scale.weights), dict(spec.names), spec.weighted]
+        scale += [example.to_data() for example in spec.examples]
         return self._hash_version(self._reply_form(), scale, params=dict(spec.params))
 
     def judge(
@@ -127,15 +211,16 @@ class Rubric(PromptedJudge):
         """Return the verdict on an answer.
 
         Args:
-            answer: What is judged.
+            answer: What is judged; a rubric of conversations reads one (see `read_conversation`), and takes another text
+                as the answer to the question.
             question: What the application was asked; empty: left out of the prompt.
             reference: A right answer; empty: left out.
             contexts: Passages that the answer was made from; none: left out.
 
         Returns:
             A score on the rubric's scale; or unscored, with the error and the raw replies, if no reply
-            could be read in two tries or the texts are too long. An answer without content has the
-            lowest score, ``prescreened``.
+            could be read in two tries, the texts are too long, or the conversation cannot be judged. An answer
+            without content has the lowest score, ``prescreened``.
 
         Raises:
             ModelError: The model could not be called: neither a score nor an unreadable reply.
@@ -144,35 +229,55 @@ class Rubric(PromptedJudge):
         """
         passages = check_passages(contexts, self.name)
         scale = self.spec.scale
-        if is_contentless(answer) or is_only_opener(answer, reference):
-            return Verdict(
+        unscored = partial(Verdict, low=scale.low, high=scale.high)
+        last, images = answer, [*getattr(question, "images", ()), *getattr(answer, "images", ())]
+        judged: dict[str, Json] = {
+            "question": question,
+            "reference": reference,
+            "contexts": list[Json](passages),
+        }
+        if self.judged == "conversation":
+            try:
+                conversation, is_whole = parse_conversation(answer, question)
+            except ValueError as why:
+                return unscored(error=str(why))
+            last = conversation.messages[-1].content
+            judged |= {"question": question if is_whole else "", "conversation": conversation.to_data()}
+        else:
+            judged["answer"] = answer
+        if is_contentless(last) or is_only_opener(last, reference):
+            return unscored(
                 score=scale.low,
-                low=scale.low,
-                high=scale.high,
                 reason="contentless answer",
                 dimensions=dict.fromkeys(scale.weights, scale.low),
                 prescreened=True,
             )
-        if error := why_too_long("question, reference and answer", answer, question, reference, *passages):
-            return Verdict(low=scale.low, high=scale.high, error=error)
-        data: dict[str, Json] = {
-            "question": question,
-            "reference": reference,
-            "contexts": list[Json](passages),
-            "answer": answer,
-        }
-        nonce_of = [question, reference, answer, *([passages] if passages else [])]
-        reply = self.prompter.ask(data, self._reply_form(), nonce_of=nonce_of, weighted=self.spec.weighted)
-        return Verdict(
+        examples = [example.to_data() for example in self.examples]
+        nonce_of = [question, reference, answer, *([passages] if passages else []), *examples]
+        if error := self._why_unjudged(images, answer, question, reference, *passages):
+            return unscored(error=error)
+        reply = self.prompter.ask(
+            {"examples": list[Json](examples), **judged},
+            self._reply_form(),
+            nonce_of=nonce_of,
+            images=images,
+            weighted=self.spec.weighted,
+        )
+        return unscored(
             score=reply.score,
-            low=scale.low,
-            high=scale.high,
             reason=reply.reason,
             error=reply.error,
             raw=reply.raw,
             dimensions=reply.dimensions,
             confidence=reply.confidence,
         )
+
+    def _why_unjudged(self, images: Sequence[Image], *texts: str) -> str:
+        """Return why the model cannot be asked about these texts and images, or ""."""
+        if images and not self.takes_images:
+            return f"the model {self.model_name} takes no images, and the conversation has {len(images)}"
+        shown = json.dumps([example.to_data() for example in self.examples]) if self.examples else ""
+        return why_images_lost(*texts) or why_too_long("question, reference and answer", *texts, shown)
 
     def _create_prompter(self) -> JudgePrompter:
         spec = self.spec

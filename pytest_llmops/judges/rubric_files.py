@@ -1,20 +1,24 @@
-"""Read rubric files: the criteria in plain words, and a description of each level of the scale.
+"""Rubrics, from a file or from arguments: the criteria in plain words, the levels of the scale, labelled examples.
 
 ::
 
     ---
     kind: rubric                           # required where the file is named by its path
     description: Is the answer polite?     # optional
-    scale: 1-5                             # any two whole numbers, or pass/fail
+    judges: turn                           # or conversation: all messages at once; optional
+    scale: 1-5                             # two whole numbers, or pass/fail; optional: that of the levels
     levels:                                # every level of the scale, alone or as a range (1-2)
       1: Rude, or mocking.
       2-3: Correct and cold.
       4: Friendly.
       5: Friendly, and it takes up what the customer says.
-    pass_at: 4                             # optional: the default threshold of an assertion
+    pass_at: 4                             # optional: the default threshold, or {tone: 4, help: 3}
     dimensions:                            # optional: several scores, their weights sum to 1
       tone: {weight: 0.7, about: how it addresses the customer}
       help: {weight: 0.3, about: whether it says what comes next}
+    examples:                              # optional: graded answers; question, reference and contexts may be added
+      - {answer: "You are late. No.", score: 1, reason: It blames the customer.}
+      - {answer: "Sorry to hear that! Send it back.", score: 5}
     weighted: true                         # optional: by log-probabilities (G-Eval)
     model: judge-1                         # optional
     params: {temperature: 0}               # optional, over the judge's own
@@ -31,19 +35,47 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pytest_llmops._util.text_files import BadFile, json_kind, read_text
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.judge_front_matter import find_judge_file, locate_file_errors, split_judge_file
 from pytest_llmops.judges.protocol.reply_form import Scale
+from pytest_llmops.judges.rubric_examples import ExampleReader, Judged, RubricExample, mean_score
 from pytest_llmops.measurement import Json, as_finite_float, shorten_text
 from pytest_llmops.prompts.front_matter import FrontMatter, read_params
 
 TEMPLATE = Path(__file__).with_name("rubric.md")
-RUBRIC_KEYS = ("scale", "levels", "pass_at", "dimensions", "weighted", "model", "params")
+TASK_TEMPLATE = Path(__file__).with_name("rubric_task.md")
+"""The prompt of a rubric with examples or for conversations; without them `TEMPLATE` keeps its recordings."""
+RUBRIC_KEYS = (
+    *("judges", "scale", "levels", "pass_at", "dimensions", "examples"),
+    *("weighted", "model", "params"),
+)
 NAMED_SCALES: Mapping[str, Mapping[str, float]] = {"pass/fail": {"fail": 0.0, "pass": 1.0}}
+DEFAULT_LEVELS = {"pass": "The criteria are met.", "fail": "They are not."}
 MAX_LEVELS = 101  # a scale from 0 to 100 has that many
 SUM_TOLERANCE = 0.001
+_TASKS: Mapping[Judged, tuple[str, str]] = {
+    "turn": (
+        "the answer that another system gave",
+        (
+            'the "answer" to grade and, where known, the "question" it answers, a "reference" that is right, and the '
+            '"contexts" it was made from'
+        ),
+    ),
+    "conversation": (
+        "a conversation between a user and an assistant",
+        (
+            'the "conversation" to grade, as its messages in order, and, where known, the "question" that the user came '
+            'with, a "reference" of what is right, and the "contexts" that the assistant had'
+        ),
+    ),
+}
+_EXAMPLES_HELD = (
+    '; and "examples", which people graded before by the criteria below, each with its grade: grade alike, and grade '
+    "none of them again"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +95,10 @@ class RubricSpec:
         weighted: The score is the mean over the log-probabilities of the scores, as G-Eval has it; a server
             that gives none gives no score.
         source: The user's file it was read from: its calibration lies beside it.
+        dimension_thresholds: Default threshold of each dimension, where ``pass_at`` names them; the threshold of the
+            score is then their weighted mean.
+        examples: Graded answers.
+        judges: ``turn``: each answer by itself; ``conversation``: all messages at once.
 
     Raises:
         UsageError: Names of verdicts that are fewer than two or spelled the same.
@@ -78,48 +114,84 @@ class RubricSpec:
     params: Mapping[str, Json] = field(default_factory=dict)
     weighted: bool = False
     source: Path | None = field(default=None, compare=False)
+    dimension_thresholds: Mapping[str, float] = field(default_factory=dict)
+    examples: tuple[RubricExample, ...] = ()
+    judges: Judged = "turn"
 
 
 def read_rubric(path: str | Path) -> RubricSpec:
     """Read a rubric file.
 
     Raises:
-        PromptError: The file cannot be read, has no scale, does not describe a level, has weights that do not sum
-            to 1, an unknown key ...; with file and line.
+        PromptError: The file cannot be read, does not describe a level, has weights that do not sum to 1, examples that
+            contradict the scale, an unknown key ...; with file and line.
     """
     file = find_judge_file("rubric", path)
     with locate_file_errors("rubric", file):
-        head, body, first_line = split_judge_file(quote_level_keys(read_text(file)), "rubric", RUBRIC_KEYS)
-        for key in ("scale", "levels"):
-            if key not in head.values:
-                raise BadFile(f"expected the key {key}, got none: a judge without described levels drifts", 1)
-        if not body.strip():
-            raise BadFile(
-                "expected the criteria in plain words below the front matter, got nothing", first_line
-            )
-        names, low, high = _parse_scale(head)
-        levels = _parse_levels(head, names, low, high)
-        dimensions = _parse_dimensions(head)
-        if names and dimensions:
-            raise head.bad("dimensions", "none on a scale of names", f"{len(dimensions)}: take them out")
-        weights = {name: weight for name, (weight, _) in dimensions.items()}
-        try:
-            scale = Scale(low=low, high=high, weights=weights)
-        except UsageError as error:
-            raise BadFile(str(error), head.lines.get("dimensions", head.lines.get("scale"))) from None
-        about = {name: text for name, (_, text) in dimensions.items()}
-        return RubricSpec(
-            name=file.stem,
-            file=TEMPLATE,
-            scale=scale,
-            pass_at=_parse_pass_at(head, names, low, high),
-            values={"criteria": _format_criteria(body, levels, about)},
-            names=names,
-            model=head.text("model"),
-            params=read_params(head),
-            weighted=_parse_weighted_flag(head, dimensions),
-            source=file,
+        head, body, _ = split_judge_file(quote_level_keys(read_text(file)), "rubric", RUBRIC_KEYS, body=True)
+        return _parse_rubric(head, body, file.stem, file)
+
+
+def build_rubric(criteria: object, name: str, given: Mapping[str, Any]) -> RubricSpec:
+    """Return the rubric of arguments, which are those of a rubric file.
+
+    Raises:
+        UsageError: As `read_rubric` raises errors; with the name of the argument.
+
+    >>> build_rubric("Is it polite?", "tone", {}).pass_at
+    1.0
+    """
+    values = {key: value for key, value in given.items() if value is not None}
+    if isinstance(levels := values.get("levels"), Mapping):
+        values["levels"] = {str(level): text for level, text in levels.items()}
+    if not isinstance(criteria, str) or not criteria.strip():
+        raise UsageError(
+            f"Rubric(name={name!r}): criteria: expected plain words, got {shorten_text(repr(criteria), 40)}"
         )
+    try:
+        return _parse_rubric(FrontMatter(values, {}), criteria, name, None)
+    except BadFile as error:
+        raise UsageError(f"Rubric(name={name!r}): {error.what}") from None
+
+
+def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) -> RubricSpec:
+    names, low, high = _parse_scale(head)
+    levels = _parse_levels(head, names, low, high)
+    dimensions = _parse_dimensions(head)
+    if names and dimensions:
+        raise head.bad("dimensions", "none on a scale of names", f"{len(dimensions)}: take them out")
+    weights = {dimension: weight for dimension, (weight, _) in dimensions.items()}
+    try:
+        scale = Scale(low=low, high=high, weights=weights)
+    except UsageError as error:
+        raise BadFile(str(error), head.lines.get("dimensions", head.lines.get("scale"))) from None
+    judges: Judged = "conversation" if head.values.get("judges") == "conversation" else "turn"
+    if head.values.get("judges", judges) != judges:
+        raise head.bad("judges", "turn or conversation", shorten_text(str(head.values["judges"]), 40))
+    thresholds = _parse_pass_at(head, names, scale)
+    pass_at = mean_score(weights, thresholds) if len(thresholds) > 1 else thresholds.get("")
+    examples = ExampleReader(head, names, scale, pass_at, judges).read_all()
+    values = {
+        "criteria": _format_criteria(body, levels, {key: about for key, (_, about) in dimensions.items()})
+    }
+    if examples or judges != "turn":
+        task, holds = _TASKS[judges]
+        values |= {"task": task, "holds": holds + (_EXAMPLES_HELD if examples else "")}
+    return RubricSpec(
+        name=name,
+        file=TASK_TEMPLATE if len(values) > 1 else TEMPLATE,
+        scale=scale,
+        pass_at=pass_at,
+        values=values,
+        names=names,
+        model=head.text("model"),
+        params=read_params(head),
+        weighted=_parse_weighted_flag(head, dimensions),
+        source=source,
+        dimension_thresholds={key: threshold for key, threshold in thresholds.items() if key},
+        examples=examples,
+        judges=judges,
+    )
 
 
 def quote_level_keys(text: str) -> str:
@@ -141,7 +213,7 @@ def quote_level_keys(text: str) -> str:
 
 
 def _parse_scale(head: FrontMatter) -> tuple[Mapping[str, float], float, float]:
-    given = head.values["scale"]
+    given = head.values.get("scale", _name_scale(head.values.get("levels")))
     text = " ".join(given.split()).replace(" ", "") if isinstance(given, str) else ""
     if text in NAMED_SCALES:
         return NAMED_SCALES[text], 0.0, 1.0
@@ -152,10 +224,21 @@ def _parse_scale(head: FrontMatter) -> tuple[Mapping[str, float], float, float]:
     return {}, float(match[1]), float(match[2])
 
 
+def _name_scale(levels: object) -> str:
+    """Return the scale of levels; pass/fail for levels that are no numbers, which are then checked as such."""
+    keys = (
+        [level for key in levels for level in _expand_level_range(key)] if isinstance(levels, Mapping) else []
+    )
+    numbers = [int(key) for key in keys if re.fullmatch(r"-?\d{1,4}", key)]
+    return f"{min(numbers)}-{max(numbers)}" if numbers else "pass/fail"
+
+
 def _parse_levels(
     head: FrontMatter, names: Mapping[str, float], low: float, high: float
 ) -> list[tuple[str, str]]:
-    value = head.values["levels"]
+    if "levels" not in head.values and not names:
+        raise BadFile("expected the key levels, got none: a judge without described levels drifts", 1)
+    value = head.values.get("levels", DEFAULT_LEVELS)
     wanted = list(names) or [str(number) for number in range(int(low), int(high) + 1)]
     if not isinstance(value, Mapping):
         raise head.bad("levels", "a mapping of levels to texts", json_kind(value))
@@ -207,16 +290,28 @@ def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
     return parsed
 
 
-def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], low: float, high: float) -> float | None:
-    if "pass_at" not in head.values:
-        return max(names.values()) if names else None
-    value = head.values["pass_at"]
-    if isinstance(value, str) and value in names:
-        return names[value]
-    threshold = as_finite_float(value)
-    if threshold is None or not low <= threshold <= high:
-        raise head.bad("pass_at", f"a score from {low:g} to {high:g}", shorten_text(str(value), 40))
-    return threshold
+def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], scale: Scale) -> dict[str, float]:
+    """Return the threshold of the score under the key "", or that of each dimension under its name."""
+    value = head.values.get("pass_at", "pass" if names else None)
+    if value is None:
+        return {}
+    given = value if isinstance(value, Mapping) else {"": value}
+    if isinstance(value, Mapping) and set(value) != set(scale.weights):
+        wanted = (
+            f"a threshold for each dimension ({', '.join(scale.weights) or 'there are none: name a number'})"
+        )
+        raise head.bad(
+            "pass_at", wanted, f"those of {shorten_text(', '.join(map(str, value)), 80) or 'none'}"
+        )
+    thresholds: dict[str, float] = {}
+    for key, text in given.items():
+        threshold = names.get(text) if isinstance(text, str) else as_finite_float(text)
+        if threshold is None or not scale.low <= threshold <= scale.high:
+            raise head.bad(
+                "pass_at", f"a score from {scale.low:g} to {scale.high:g}", shorten_text(str(text), 40)
+            )
+        thresholds[key] = threshold
+    return thresholds
 
 
 def _parse_weighted_flag(head: FrontMatter, dimensions: Mapping[str, object]) -> bool:

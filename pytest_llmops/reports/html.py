@@ -26,6 +26,7 @@ from pytest_llmops.reports.html_views import (
     rerun_flags,
 )
 from pytest_llmops.results.comparison import group_by
+from pytest_llmops.results.details import Scale, format_on_scale, format_score_and_threshold
 from pytest_llmops.results.review import Judgement, select_for_review
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 from pytest_llmops.results.summary import (
@@ -117,14 +118,14 @@ def _csp_hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def _format_optional_amount(value: float | None, unit: str) -> str:
-    return "–" if value is None else format_amount(value, unit)
+def _format_optional_amount(value: float | None, unit: str, scale: Scale | None = None) -> str:
+    return "–" if value is None else format_on_scale(value, unit, scale)
 
 
 def _format_metric_threshold(metric: Metric) -> str:
     if metric.threshold is None:
         return "mixed" if metric.thresholds else "–"
-    return f"{comparison_sign(metric.better)} {format_amount(metric.threshold, metric.unit)}"
+    return f"{comparison_sign(metric.better)} {format_on_scale(metric.threshold, metric.unit, metric.scale)}"
 
 
 def _histogram_bars(metric: Metric) -> list[tuple[int, int, int, bool]]:
@@ -222,7 +223,7 @@ def _format_column_mean(metrics: Iterable[Metric], name: str) -> str:
     if len(matching) > 1:
         # A mean over two versions of a metric has no meaning.
         return "mixed"
-    return _format_optional_amount(matching[0].mean, matching[0].unit) if matching else "–"
+    return _format_optional_amount(matching[0].mean, matching[0].unit, matching[0].scale) if matching else "–"
 
 
 def _build_matrix_column(side: Side, metrics: Iterable[str]) -> View:
@@ -248,8 +249,8 @@ def _build_matrix_cell(record: TestRecord, first: Sequence[TestRecord], metrics:
         if here is None:
             scores.append(("–", "recorded", ""))
         else:
-            value = "not scored" if here.value is None else format_amount(here.value, here.unit)
-            scores.append((value, here.status, _score_trend(before, here)))
+            value, _ = format_score_and_threshold(here)
+            scores.append((value or "not scored", here.status, _score_trend(before, here)))
     return {"id": case_id(record.nodeid), "outcome": record.outcome, "scores": scores}
 
 

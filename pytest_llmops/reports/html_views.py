@@ -17,7 +17,6 @@ from pytest_llmops.measurement import (
     Json,
     Measurement,
     format_amount,
-    format_value_and_threshold,
     shorten_text,
 )
 from pytest_llmops.protocols import Call
@@ -28,7 +27,10 @@ from pytest_llmops.results.details import (
     SettingsMeta,
     SideFacts,
     fact_text,
+    format_on_scale,
+    format_score_and_threshold,
     read_detail,
+    read_scale,
 )
 from pytest_llmops.results.judges import is_judged, judge_doubt
 from pytest_llmops.results.review import select_for_review
@@ -111,14 +113,7 @@ def visible_text(text: str, id: str = "") -> Text:  # noqa: A002 -- becomes the 
 
 
 def _build_score_view(measurement: Measurement, texts: Texts) -> View:
-    unit, value, threshold = measurement.unit, "not scored", "–"
-    if measurement.value is not None:
-        value = format_amount(measurement.value, unit)
-    if measurement.threshold is not None:
-        limit = format_amount(measurement.threshold, unit)
-        if measurement.value is not None:
-            value, limit = format_value_and_threshold(measurement.value, measurement.threshold, unit)
-        threshold = f"{comparison_sign(measurement.better)} {limit}"
+    unit, (value, limit) = measurement.unit, format_score_and_threshold(measurement)
     detail = read_detail(measurement)
     hidden = SEPARATE_DETAILS | {"canaries"} if detail.judge else SEPARATE_DETAILS
     more = {key: stored for key, stored in measurement.detail.items() if key not in hidden}
@@ -127,12 +122,12 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
     return {
         "name": shorten_text(name, MAX_NAME),
         "short": shorten_text(measurement.name, 30),
-        "value": value,
-        "threshold": threshold,
+        "value": value or "not scored",
+        "threshold": f"{comparison_sign(measurement.better)} {limit}" if limit else "–",
         "status": measurement.status,
         "reason": shorten_text(measurement.error or measurement.reason, 1_000),
         "version": shorten_text(measurement.version, 60),
-        "samples": ", ".join(format_amount(sample, unit) for sample in samples),
+        "samples": ", ".join(format_on_scale(sample, unit, read_scale(measurement)) for sample in samples),
         "doubt": judge_doubt(measurement),
         "bar": _bar_percent(measurement.value) if unit == "1" else None,
         "tick": _bar_percent(measurement.threshold) if unit == "1" else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.results.details import CassetteFacts, SideFacts
+from pytest_llmops.results.details import CassetteFacts, SideFacts, read_scale, to_scale
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.summary import describe_weak_half
@@ -18,7 +18,8 @@ MAX_DECIMAL = 1e15  # numbers beyond this have no exact short form as a plain de
 def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
     """Return the ``(name, value)`` properties of a test, each name once.
 
-    Scores are ``llm.metric.<name>.score`` and ``.threshold``; a label is part of the name
+    Scores are ``llm.metric.<name>.score`` and ``.threshold``, those of a judge on its own ``.scale`` ("1 to 10"), with
+    ``.normalized``, the same score from 0 to 1; a label is part of the name
     (``text.fuzzy[first]``), and a name that occurs again is numbered (``text.fuzzy#2``). What could
     not be scored has ``.error`` instead of a score. Costs and tokens that nobody knows are left out.
     All texts are one line; the characters that XML forbids are shown as escapes.
@@ -38,8 +39,14 @@ def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
         numbered = (base if number == 1 else f"{base}#{number}" for number in count(1))
         name = next(name for name in numbered if name not in taken)
         taken.add(name)
-        scored = {"error": measurement.error} if measurement.value is None else {"score": measurement.value}
-        for key, value in {**scored, "threshold": measurement.threshold}.items():
+        scale = read_scale(measurement)
+        fields: dict[str, Json] = {"error": measurement.error or None}
+        for key in ("score", "threshold"):
+            number = measurement.value if key == "score" else measurement.threshold
+            fields[key] = None if number is None else to_scale(number, scale)
+        if scale is not None:
+            fields |= {"normalized": measurement.value, "scale": f"{scale[0]:g} to {scale[1]:g}"}
+        for key, value in fields.items():
             if value is not None:
                 named_values[f"llm.metric.{name}.{key}"] = _property_text(value)
     prompt = SideFacts.from_wire(record.fact("prompt"))

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import defuse_github_commands, format_amount, format_count, shorten_text
 from pytest_llmops.results.comparison import group_by
+from pytest_llmops.results.details import format_on_scale
 from pytest_llmops.results.review import Judgement, select_for_review
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Metric, Side, Totals, describe_uneven_metrics, summarize_run
@@ -116,9 +117,7 @@ class _Page:
         return lines
 
     def mean(self, metric: Metric | None) -> str:
-        return (
-            "-" if metric is None or metric.mean is None else _format_short_amount(metric.mean, metric.unit)
-        )
+        return "-" if metric is None or metric.mean is None else _format_short_amount(metric.mean, metric)
 
     def threshold(self, metric: Metric) -> str:
         """Return the threshold of a metric, with the sign of its direction."""
@@ -126,7 +125,7 @@ class _Page:
             return "mixed" if metric.thresholds else "-"
         higher, lower = (">=", "<=") if self.ascii else ("≥", "≤")
         sign = higher if metric.better == "higher" else lower
-        return f"{sign} {_format_short_amount(metric.threshold, metric.unit)}"
+        return f"{sign} {_format_short_amount(metric.threshold, metric)}"
 
     def distribution(self, metric: Metric) -> str:
         """Return a sparkline of a score, or the range of another metric."""
@@ -134,7 +133,7 @@ class _Page:
             return "-"
         if metric.histogram:
             return draw_sparkline(metric.histogram, ascii=self.ascii)
-        least, most = (_format_short_amount(value, metric.unit) for value in (metric.minimum, metric.maximum))
+        least, most = (_format_short_amount(value, metric) for value in (metric.minimum, metric.maximum))
         return most if least == most else f"{least.partition(' ')[0]} to {most.removeprefix('$')}"
 
 
@@ -142,8 +141,8 @@ def _truncate_cell(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 2] + ".."
 
 
-def _format_short_amount(value: float, unit: str) -> str:
-    return format_amount(value, unit).replace(" tokens", " tok")
+def _format_short_amount(value: float, metric: Metric) -> str:
+    return format_on_scale(value, metric.unit, metric.scale).replace(" tokens", " tok")
 
 
 def draw_sparkline(counts: Iterable[int], *, ascii: bool = False) -> str:  # noqa: A002 -- as in `summary_lines`

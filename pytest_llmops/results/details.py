@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, TypeAlias
 
-from pytest_llmops.measurement import Json, Measurement, as_finite_float
+from pytest_llmops.measurement import Json, Measurement, as_finite_float, format_amount
 
 Scale: TypeAlias = tuple[float, float]
 OneOrMore: TypeAlias = tuple[str, ...]  # stored as a list of texts, or as a single text
@@ -232,6 +232,58 @@ def read_detail(measurement: Measurement) -> MeasurementDetail:
     3.0
     """
     return MeasurementDetail.from_wire(measurement.detail)
+
+
+def read_scale(measurement: Measurement) -> Scale | None:
+    """Return the judge's own scale of a score; None: the score is shown as it is, from 0 to 1.
+
+    >>> read_scale(Measurement(name="judge.q", value=0.5, detail={"scale": [1, 5]}))
+    (1.0, 5.0)
+    """
+    judge = as_mapping(measurement.detail.get("judge"))
+    ends = as_list(measurement.detail.get("scale")) or (judge.get("low"), judge.get("high"))
+    low, high = map(as_finite_float, ends) if len(ends) == 2 else (None, None)  # noqa: PLR2004 -- lowest, highest
+    if low is None or high is None or low >= high or (low, high) == (0, 1):
+        return None
+    return low, high
+
+
+def to_scale(value: float, scale: Scale | None) -> float:
+    """Return a score from 0 to 1 on a judge's own scale.
+
+    >>> to_scale(0.5, (1.0, 5.0)), to_scale(0.5, None)
+    (3.0, 0.5)
+    """
+    # Without the noise of a float: 4 of 1 to 10 is not 4.000000000000001.
+    return value if scale is None else round(scale[0] + value * (scale[1] - scale[0]), 9)
+
+
+def format_on_scale(value: float, unit: str, scale: Scale | None, digits: int = 2) -> str:
+    """Format a value with its unit, a judge's score on its own scale.
+
+    >>> format_on_scale(0.5, "1", (1.0, 5.0)), format_on_scale(0.5, "1", None)
+    ('3/5', '0.50')
+    """
+    if scale is None:
+        return format_amount(value, unit, digits)
+    text = f"{to_scale(value, scale):.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.')}/{scale[1]:g}"
+
+
+def format_score_and_threshold(measurement: Measurement) -> tuple[str, str]:
+    """Format a value and its threshold, with as many digits as they need to differ; "" for what is None.
+
+    >>> format_score_and_threshold(Measurement(name="judge.q", value=0.5, threshold=0.75, detail={"scale": [1, 5]}))
+    ('3/5', '4/5')
+    """
+    scale, unit = read_scale(measurement), measurement.unit
+    numbers = measurement.value, measurement.threshold
+    texts = ["", ""]
+    for digits in range(2, 10):
+        texts = ["" if n is None else format_on_scale(n, unit, scale, digits) for n in numbers]
+        if texts[0] != texts[1] or numbers[0] == numbers[1]:
+            break
+    return texts[0], texts[1]
 
 
 def _read_texts(value: Json) -> tuple[str, ...]:

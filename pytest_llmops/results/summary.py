@@ -27,7 +27,7 @@ from pytest_llmops.results.comparison import (
     sort_by_position,
     subject_name,
 )
-from pytest_llmops.results.details import SideFacts
+from pytest_llmops.results.details import Scale, SideFacts, read_scale
 from pytest_llmops.results.judges import JudgeUse, collect_judges, is_judged, judge_doubt
 from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord, attribute_failure
 from pytest_llmops.results.usage import (
@@ -67,6 +67,7 @@ class Metric:
         thresholds: The different thresholds, smallest first.
         histogram: Ten bins from 0 to 1 for unit "1", else empty.
         judged: The values come from a judge.
+        scale: The own scale of the judge, if all scores have the same one.
         doubt: A warning about the judge: "unfit", "not calibrated", "out of date", "below its thresholds"; empty: none.
     """
 
@@ -87,6 +88,7 @@ class Metric:
     thresholds: tuple[float, ...] = ()
     histogram: tuple[int, ...] = ()
     judged: bool = False
+    scale: Scale | None = None
     doubt: str = ""
 
     @property
@@ -245,6 +247,7 @@ def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], uneven: U
         and (id(record), metric_key(measurement), measurement.label) not in uneven.parts
     )
     statuses = [measurement.status for measurement in measurements]
+    scales = {read_scale(measurement) for measurement in measurements if measurement.value is not None}
     middle = len(values) // 2
     # What lies outside of 0 to 1 counts in the outermost bin.
     bins = Counter(int(min(max(value, 0.0), 1 - 1 / BINS / 2) * BINS) for value in values)
@@ -270,6 +273,7 @@ def _summarize_metric(group: Sequence[tuple[TestRecord, Measurement]], uneven: U
         ),
         histogram=tuple(bins[place] for place in range(BINS)) if first.unit == "1" else (),
         judged=any(map(is_judged, measurements)),
+        scale=scales.pop() if len(scales) == 1 else None,
         doubt=next(filter(None, map(judge_doubt, measurements)), ""),
     )
 

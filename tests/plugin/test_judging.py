@@ -155,7 +155,7 @@ def test_a_refusal_for_the_moment_is_no_verdict_and_is_asked_again(project: Proj
 
 EVERY_KIND = """
 from pytest_llmops import assert_judge_score
-from pytest_llmops.assertions.checklist import assert_checklist
+from pytest_llmops.assertions.judge_score import assert_checklist
 from pytest_llmops.assertions.preference import assert_preferred
 from pytest_llmops.providers.openai import OpenAIModel
 from pytest_llmops.judges.grounding import Grounding

@@ -388,7 +388,7 @@ def test_reports_of_candidates(project: Project) -> None:
     )  # fmt: skip
     table = [line.split() for line in result.text.splitlines()]
     at = next(place for place, words in enumerate(table) if words[:3] == ["model", "passed", "judge.quality"])
-    assert [words[:3] for words in table[at + 1 : at + 3]] == [["one", "1/1", "0.89"], ["two", "1/1", "0.89"]]
+    assert [words[:3] for words in table[at + 1 : at + 3]] == [["one", "1/1", "9/10"], ["two", "1/1", "9/10"]]
     check_message(result.line("  models  "))
     text = page.read_text(encoding="utf-8")
     assert "Models side by side" in text

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from pytest_llmops.calibration.canaries import (
     DEFAULT_QUESTION,
     Canary,
     built_in_canaries,
+    canaries_for_judge,
     canary_run_to_json,
     describe_judge,
     fingerprint_canaries,
@@ -377,3 +379,31 @@ def test_the_answer_that_cheated_a_benchmark_is_one_more_canary() -> None:
     data = next(one.content for one in model.asked[0][0] if one.content.startswith("<data-"))
     assert data.count("<") == 2  # the two tags; in the answer every one is an escape
     assert sent(model.asked[0][0])[1]["answer"] == text
+
+
+def test_the_passing_examples_of_a_judge_are_its_right_answers() -> None:
+    polite = SimpleNamespace(
+        answer="Please do come in.", question="May I?", reference="", contexts=(), passes=True
+    )
+    rude = SimpleNamespace(answer="No.", question="May I?", reference="", contexts=(), passes=False)
+
+    class Tone:
+        version = "1"
+        name = "tone"
+        low, high, pass_at = 1.0, 5.0, 4.0
+        examples = (rude, polite)
+
+        def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
+            assert (question, reference) == ("May I?", "")
+            return Verdict(score=5 if "do come in" in answer else 1, low=1, high=5)
+
+    canaries = canaries_for_judge(Tone())
+    assert [canary.answer for canary in canaries if canary.control] == ["Please do come in."]
+    assert {canary.question for canary in canaries} == {"May I?"}
+    assert [canary.answer for canary in canaries if canary.id == "question-again"] == ["May I?"]
+    assert sum(not canary.control for canary in canaries) == 41
+    run = run_canaries(Tone())
+    assert (run.status, run.controls, run.rejected) == ("fit", 1, [])
+    assert run.to_record("2026-11-26").answers == fingerprint_canaries(canaries)
+    polite.question = ""
+    assert "question-again" not in {canary.id for canary in canaries_for_judge(Tone())}

@@ -10,8 +10,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import recorder
-from pytest_llmops.assertions.checklist import assert_checklist
-from pytest_llmops.assertions.judge_score import assert_judge_score
+from pytest_llmops.assertions.judge_score import assert_checklist, assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, PromptError, UsageError
 from pytest_llmops.judges import ReplyForm, read_reply
 from pytest_llmops.judges.checklist import MAX_ITEMS, Checklist, Policy, context_relevance

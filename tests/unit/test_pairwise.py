@@ -215,4 +215,4 @@ def test_wrong_arguments(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, check=check_message):
         assert_preferred(GOOD, BAD, judge=Pairwise(model=choosing(by_fact)), **options)
     with pytest.raises(UsageError, check=check_message):
-        assert_preferred(GOOD, None)  # type: ignore[arg-type]
+        assert_preferred(GOOD, None)

@@ -323,3 +323,14 @@ def test_settings_and_versions_are_on_the_page() -> None:
     page = Page(render_html(fixed_run()))
     assert page.inside("caption") == ["run", "versions", "settings"]
     assert "pytest --llm-judge --llm-report=report.html" in page.text
+
+
+def test_the_score_of_a_judge_stands_on_its_own_scale() -> None:
+    detail: dict[str, Json] = {"judge": {"name": "tone", "score": 3, "low": 1, "high": 5, "threshold": 4}}
+    page = measured(
+        Measurement(name="judge.tone", value=0.5, threshold=0.75, detail=detail),
+        Measurement(name="judge.tone.warmth", value=0.25, detail={"scale": [1, 5]}),
+    )
+    for text in ("3/5", "≥ 4/5", "2/5"):
+        assert text in page.text
+    assert "0.75" not in page.text

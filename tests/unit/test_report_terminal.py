@@ -102,8 +102,8 @@ def test_versions_of_a_metric_stand_apart() -> None:
 def test_prompt_versions_stand_under_one_another() -> None:
     found = [line.text.split() for line in summary_lines(fixed_run())]
     at = found.index(["prompt", "support/answer", "passed", "similarity.cosine", "judge.quality"])
-    assert found[at + 1] == ["v1", "(production)", "1/2", "0.59", "0.50"]
-    assert found[at + 2] == ["v2", "(candidate)", "2/2", "0.94", "0.83"]
+    assert found[at + 1] == ["v1", "(production)", "1/2", "0.59", "5.5/10"]
+    assert found[at + 2] == ["v2", "(candidate)", "2/2", "0.94", "8.5/10"]
     assert ["prompts", "extract/order@v7"] in found
 
 

@@ -53,6 +53,28 @@ def test_what_assertions_store_is_read() -> None:
     assert read.judge.scale == (1.0, 5.0)
 
 
+@pytest.mark.parametrize(
+    ("detail", "scale"),
+    [
+        ({"judge": {"low": 1, "high": 10}}, (1.0, 10.0)),
+        ({"scale": [0, 5]}, (0.0, 5.0)),
+        ({"judge": {"low": 0, "high": 1}}, None),
+        ({"judge": {"low": 5, "high": 1}}, None),
+        ({"judge": {"low": "1", "high": 10}}, None),
+        ({"judge": "quality"}, None),
+        ({"scale": [1, 2, 3]}, None),
+        ({"scale": "1-5"}, None),
+        ({}, None),
+    ],
+)
+def test_the_own_scale_of_a_score(detail: dict[str, Json], scale: details.Scale | None) -> None:
+    measurement = Measurement(name="judge.q", value=0.99999, threshold=1, detail=detail)
+    assert details.read_scale(measurement) == scale
+    shown = details.format_score_and_threshold(measurement)
+    assert shown[0] != shown[1]
+    assert shown[1] == (f"{scale[1]:g}/{scale[1]:g}" if scale else "1.00000")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "value", [None, True, 7, 1.5, "text", [], [1, None, {}], {}, {"judge": 1}, [["a", 1]]]

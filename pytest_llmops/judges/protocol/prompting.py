@@ -45,7 +45,7 @@ from pytest_llmops.judges.protocol.retry import retry_rate_limited
 from pytest_llmops.judges.protocol.text_verdicts import is_refusal
 from pytest_llmops.judges.self_preference import why_self_judging
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt
+from pytest_llmops.protocols import Completion, Image, ImageMessage, Message, Model, RenderedPrompt
 
 if TYPE_CHECKING:
     from pytest_llmops.prompts.registry import Prompt
@@ -136,6 +136,7 @@ class JudgePrompter:
         form: ReplyForm,
         *,
         nonce_of: Sequence[object] = (),
+        images: Sequence[Image] = (),
         weighted: bool = False,
     ) -> Reply:
         """Prompt for a verdict on the data.
@@ -144,6 +145,7 @@ class JudgePrompter:
             data: What the model sees, as JSON; empty values are left out.
             form: The form of the reply.
             nonce_of: What the nonce hashes besides the prompt; none: the data.
+            images: Images that the data names; the model has to take them.
             weighted: Whether the score is the mean over the log-probabilities of the reply.
 
         Returns:
@@ -166,7 +168,7 @@ class JudgePrompter:
         ignored = IgnoredFormats(self.resolve_model())
         while tries < MAX_TRIES:
             try:
-                completion, reply_format = self._complete(text, nonce, form, retry_messages)
+                completion, reply_format = self._complete(text, nonce, form, retry_messages, images)
             except ModelError as failed:
                 if not replies:
                     raise
@@ -194,7 +196,12 @@ class JudgePrompter:
         return Reply(error=f"no verdict after {len(replies)} tries: {error}", raw=_join_replies(replies))
 
     def _complete(
-        self, data: str, nonce: str, form: ReplyForm, retry_messages: tuple[Message, ...]
+        self,
+        data: str,
+        nonce: str,
+        form: ReplyForm,
+        retry_messages: tuple[Message, ...],
+        images: Sequence[Image] = (),
     ) -> tuple[Completion, ReplyFormat]:
         model = self.resolve_model()
         flat = getattr(model, "api", "chat") == "responses"
@@ -202,7 +209,13 @@ class JudgePrompter:
         def complete_in_format(reply_format: ReplyFormat) -> Completion:
             prompt = self.render_prompt(data, nonce, form.instruct(reply_format.kind, nonce))
             params = reply_format.select_params({**prompt.params, **self.params})
-            messages = (*prompt.messages, *retry_messages)
+            messages = tuple(
+                ImageMessage(message.role, message.content, tuple(images))
+                if images and message.content.strip() == data
+                else message
+                for message in prompt.messages
+            )
+            messages += retry_messages
             request = replace(prompt, messages=messages, params=params, model=self.named or prompt.model)
             with recorder.set_purpose("judge"):
                 return retry_rate_limited(

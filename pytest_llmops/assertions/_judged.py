@@ -1,0 +1,105 @@
+"""What assertions with a judge share: its inputs beside the answer, and the evidence in a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from pytest_llmops._util.text_files import canonical_json
+from pytest_llmops.assertions._arguments import parse_contexts
+from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.evaluate import check_texts
+from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.protocols import Verdict
+
+if TYPE_CHECKING:
+    from pytest_llmops.cases import Case
+
+MAX_QUOTED_CHARS = 160
+MAX_LISTED = 5
+
+
+class _LeftOut(str):
+    """An empty text that an assertion has where an argument was left out: the case may have it."""
+
+    __slots__ = ()
+
+
+LEFT_OUT: str = _LeftOut()
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeInputs:
+    """What a judge is given beside the answer; ``from_case`` names what the assertion itself left out."""
+
+    question: str
+    reference: str
+    contexts: list[str]
+    from_case: frozenset[str] = frozenset()
+
+    def to_detail(self, answer: Json) -> dict[str, Json]:
+        """Return the answer and the inputs as the detail of a measurement has them."""
+        detail: dict[str, Json] = {"actual": answer, "expected": self.reference, "question": self.question}
+        return {**detail, "contexts": list[Json](self.contexts)} if self.contexts else detail
+
+
+def parse_judge_inputs(
+    where: str, case: Case | None, question: object, reference: object, contexts: object
+) -> JudgeInputs:
+    """Return question, reference and contexts; what is left out comes from the case, if it has it.
+
+    Raises:
+        UsageError: A question or reference is not a text, the contexts are not a list of texts or hits, or the case is
+            none.
+    """
+    __tracebackhide__ = True
+    given = {"question": question, "reference": reference, "contexts": contexts}
+    taken: set[str] = set()
+    if case is not None:
+        if not hasattr(case, "input") or not isinstance(getattr(case, "data", None), Mapping):
+            raise UsageError(
+                f"{where}: expected case to be a Case, as load_cases gives it, got {type(case).__name__}"
+            )
+        asked = case.input if isinstance(case.input, str) else canonical_json(case.input)
+        known = {"question": asked, "reference": case.reference, "contexts": case.data.get("contexts", ())}
+        taken = {key for key, value in given.items() if isinstance(value, _LeftOut)}
+        given |= {key: known[key] for key in taken}
+    check_texts(where, question=given["question"], reference=given["reference"])
+    passages = () if isinstance(given["contexts"], _LeftOut) else given["contexts"]
+    of = f"{where}: case {case.id}" if case is not None and "contexts" in taken else where
+    texts = parse_contexts(of, passages)
+    return JudgeInputs(str(given["question"]), str(given["reference"]), texts, frozenset(taken))
+
+
+def quote_answer(text: str) -> str:
+    """Return a text for a line of evidence."""
+    return f'"{shorten_text(text, MAX_QUOTED_CHARS)}"'
+
+
+def list_findings(judge: object, verdict: Verdict) -> list[tuple[str, str]]:
+    """Return what a verdict holds against an answer: broken rules, missing items, unsupported claims, votes."""
+    findings = []
+    if getattr(judge, "items", ()):
+        label = "broken" if "broken" in getattr(judge, "answers", ()) else "missing"
+        findings = [(label, item) for item, given in verdict.dimensions.items() if not given]
+    for claim in getattr(verdict, "claims", ()):
+        if claim.finding != "supported":
+            numbers = ", ".join(map(str, claim.passages))
+            findings.append((claim.finding, claim.text + (f" (by passage {numbers})" if numbers else "")))
+    pairs = [(label, shorten_text(text, MAX_QUOTED_CHARS)) for label, text in findings[:MAX_LISTED]]
+    if len(findings) > MAX_LISTED:
+        pairs.append((findings[-1][0], f"and {len(findings) - MAX_LISTED} more"))
+    if votes := getattr(verdict, "votes", ()):
+        panel = getattr(judge, "judges", ())
+        lines = [
+            f"{shorten_text(str(getattr(voter, 'model_name', '') or f'judge {number}'), 40)} {_format_vote(vote)}"
+            for number, (vote, voter) in enumerate(zip_longest(votes, panel), start=1)
+        ]
+        pairs.append(("votes", ", ".join(lines)))
+    return pairs
+
+
+def _format_vote(vote: Verdict) -> str:
+    return f"unscored ({shorten_text(vote.error, 60)})" if vote.score is None else f"{vote.score:.3g}"

@@ -288,3 +288,9 @@ class MeasurementErrored(LLMOpsError):
 for _error in (MeasurementFailed, MeasurementErrored, CassetteMiss, BudgetReached):
     # pytest prints "module.Name: text"; without the module the first line shows only the verdict.
     _error.__module__ = "builtins"
+
+
+def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:
+    """Return the error for a missed or refused request whose exception the application caught."""
+    how = "missed" if isinstance(error, CassetteMiss) else "refused"
+    return type(error)(f"{what} although a request was {how} (was the error caught?)\n{error}")

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.http.patching import Patch
+    from pytest_llmops.harness.collected_tests import CollectedTests
     from pytest_llmops.harness.controller import Controller
 
 OURS_KEY = pytest.StashKey[bool]()
@@ -268,6 +270,7 @@ class OnDemandHarness:
         self._config = config
         self._items: dict[str, pytest.Item] = {}
         self.harness: Harness | None = None
+        self._children: list[tuple[pytest.Collector, Sequence[pytest.Item | pytest.Collector]]] = []
         self.left_out = 0
         self._module: Path | None = None
 
@@ -291,20 +294,30 @@ class OnDemandHarness:
         path = self._module if item is None else item.path
         return () if path is None else folders_above(path.parent, self._config.rootpath)
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_make_collect_report(
-        self, collector: pytest.Collector
-    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-        """Note the module that is collected: it may name files where it is imported."""
-        self._module = collector.path
-        return (yield)
-
     def harness_of(self, item: pytest.Item) -> Harness:
         """Return the harness of a test, started if necessary."""
         if HARNESS not in item.stash:
             self.harness = _start_harness(item)
         harness: Harness = item.stash[HARNESS]
         return harness
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Keep what each module and class holds: also of single tests (``test_a.py::test_x``) the others of their module."""
+        self._module = collector.path  # it may name files where it is imported
+        report = yield
+        if isinstance(collector, pytest.Module | pytest.Class) and report.passed:
+            self._children.append((collector, report.result))
+        return report
+
+    @cached_property
+    def collected(self) -> CollectedTests:
+        """The tests of all collected modules."""
+        from pytest_llmops.harness.collected_tests import CollectedTests
+
+        return CollectedTests(self._config.rootpath, self._children)
 
     def pytest_itemcollected(self) -> None:
         """Count the tests as they are collected: some plugins deselect tests without reporting it."""
@@ -328,7 +341,9 @@ class OnDemandHarness:
 
 
 def _start_harness(item: pytest.Item) -> Harness:
-    harness: Harness = Harness(item, item.config.stash[SETTINGS], pytest.skip, ours=OURS_KEY in item.stash)
+    config = item.config
+    harness: Harness = Harness(item, config.stash[SETTINGS], pytest.skip, ours=OURS_KEY in item.stash)
+    harness.collected = config.stash[WATCH_KEY].collected
     item.stash[HARNESS] = harness
     harness.start()
     return harness

@@ -104,6 +104,11 @@ class Settings:
         "a recording that is too old. warn: it is replayed, and the summary says so; fail: an error with the command that records it "
         "again; refresh: `--llm-record=new` asks again what is too old, and only that; without live calls as fail",
     )  # fmt: skip
+    record_headers: tuple[str, ...] = _declare_option(
+        option_values.list_of(option_values.parse_header), (),
+        "further response headers to record, for tests of what the application does with them (`x-request-id`, `x-ratelimit-*`)",
+        ini="linelist",
+    )  # fmt: skip
     max_calls: int | None = _declare_option(
         option_values.parse_count, None, "live calls that the whole run may make, over all its workers", flag="--llm-max-calls", metavar="N",
         ini="int",

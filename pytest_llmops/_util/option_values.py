@@ -17,6 +17,10 @@ REPORT_KINDS = (".html", ".json", ".json.gz")
 _ADDRESS = re.compile(
     r"https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:[/?#]\S*)?$", re.IGNORECASE
 )
+_HEADER = re.compile(r"[a-z0-9-]{3,}\*?")
+_SECRET_HEADER = re.compile(
+    r"cookie|auth|token|secret|(?:api|functions|subscription)-?key|^openai-(?:org|proj)"
+)
 _HOST = re.compile(r"[^\s/:@?#]+|[0-9a-f:.]*:[0-9a-f:.]*")
 
 
@@ -123,6 +127,14 @@ def parse_host(value: object) -> str:
     given = parse_text(value).lower().strip("[]")
     if not _HOST.fullmatch(given):
         raise ValueError("a host without scheme, port or path (api.example.com)")
+    return given
+
+
+def parse_header(value: object) -> str:
+    """Read the name of a header that holds no credentials; ``*`` at its end stands for any rest."""
+    given = parse_text(value).lower()
+    if not _HEADER.fullmatch(given) or _SECRET_HEADER.search(given):
+        raise ValueError("the name of a header without credentials (x-request-id, x-ratelimit-*)")
     return given
 
 

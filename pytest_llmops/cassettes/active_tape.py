@@ -80,10 +80,12 @@ def tapes_in_use() -> list[Tape]:
 
 
 def current_take() -> str:
-    """Return the take of the running trial, also in threads that it started."""
+    """Return the take of the running trial, also in threads that it started; of a repeated test that of its attempt."""
     own = recorder.current_take()
-    context = _valid_context() if own == "0" else None
-    return context.take if context is not None else own
+    if own != "0":
+        return own
+    context, base = _valid_context(), base_tape()
+    return context.take if context is not None else str(base.attempt or 0) if base is not None else own
 
 
 def current_purpose() -> str:

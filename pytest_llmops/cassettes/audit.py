@@ -1,7 +1,8 @@
 """Find stale answers, orphaned and damaged cassettes of a project, and prune the stale answers and orphans.
 
-Only a complete and green run decides what is stale or an orphan: not a run that left tests out or failed, not a
-skipped test, and not for a file that changed since. A cassette recorded for another ``--llm-model`` is no orphan.
+Only a complete and green run decides what is stale or an orphan: not a run that left tests out or failed, and not for a
+file that changed since, that a skipped test may use, or that a script or another process recorded. A cassette recorded
+for another ``--llm-model`` is no orphan.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from pathlib import Path
 from pytest_llmops.cassettes import naming, store
 from pytest_llmops.cassettes.importers.foreign import is_own_cassette
 from pytest_llmops.cassettes.journal import JOURNAL_FOLDER, find_abandoned_journals
+from pytest_llmops.cassettes.recording_index import walk_folders
 from pytest_llmops.cassettes.store import Interaction
 from pytest_llmops.cassettes.usage_record import (
+    OUTSIDE_OWNER,
     RUN_ALL_TESTS,
     CassetteUse,
     RunUsage,
@@ -32,9 +35,12 @@ from pytest_llmops.wire.body import unfold_body
 
 CHANGED_SINCE_RUN = "it changed since the last run"
 UNMERGED_ANSWERS = "answers of a run that was killed wait beside it"
+SKIPPED_USERS = "a skipped test may use it: run the test, or delete the file by hand"
+OUTSIDE_USERS = (
+    "a block outside of the tests recorded it: whether it is still used is not known, delete it by hand"
+)
 MODEL_PREFIXES = ("", "anthropic:")
 """Prefixes of a model's name in a test's id that are not sent to the server."""
-_SKIPPED_FOLDERS = frozenset({"node_modules", "site-packages", "__pycache__", "build", "dist"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,7 @@ class OtherModelCassettes:
         self._file_names: dict[tuple[str, str], frozenset[str]] = {}
 
     def includes(self, name: str, interactions: Mapping[str, Interaction]) -> bool:
-        """Return whether a cassette belongs to a test of the run with another model, or to a skipped test.
+        """Return whether a cassette belongs to a test of the run with another model.
 
         The other models are those of the cassette's requests and of the hook `pytest_llmops_models`.
 
@@ -140,8 +146,6 @@ class OtherModelCassettes:
             name: The cassette's path, relative to the root.
             interactions: The cassette's content.
         """
-        if any(self._usage.was_skipped(interaction.by) for interaction in interactions.values()):
-            return True
         folder, _, file = name.rpartition("/")
         if folder not in self._cases:
             return False
@@ -212,9 +216,13 @@ def audit_cassettes(
         if used is not None and used.ran and used.stamp != file_stamp(path):
             unjudged.append(FileProblem(name, CHANGED_SINCE_RUN))
         elif used is not None:
-            stale += _find_stale(name, interactions, used, usage)
+            unused = list(_find_stale(name, interactions, used, usage))
+            if unused and (why := _why_use_unknown(name, interactions, usage)):
+                unjudged.append(FileProblem(name, why))
+            else:
+                stale += unused
         elif usage.complete and _is_in_scope(name, usage) and not other_models.includes(name, interactions):
-            why = _why_undecided(path, usage)
+            why = _why_undecided(path, usage) or _why_use_unknown(name, interactions, usage)
             if why:
                 unjudged.append(FileProblem(name, why))
             else:
@@ -327,6 +335,18 @@ def _why_undecided(path: Path, usage: RunUsage) -> str:
     return UNMERGED_ANSWERS if find_abandoned_journals(path) else ""
 
 
+def _why_use_unknown(name: str, interactions: Mapping[str, Interaction], usage: RunUsage) -> str:
+    """Return why a run does not show what in a cassette is in use, or "".
+
+    Which cassettes a skipped test would have opened in a block is not known, nor what a script or another process opens.
+    """
+    owners = {interaction.by.rpartition("#")[0] for interaction in interactions.values()}
+    is_named = name.rpartition("/")[0].endswith(naming.CASSETTE_FOLDER)
+    if usage.skipped and (is_named or owners != {""}):
+        return SKIPPED_USERS
+    return OUTSIDE_USERS if OUTSIDE_OWNER in owners else ""
+
+
 def _changed_after_run(path: Path, usage: RunUsage) -> bool:
     stamp = file_stamp(path)
     return stamp is not None and stamp[0] > parse_timestamp_ns(usage.created)
@@ -344,8 +364,6 @@ def _find_stale(
     if not used.ran or (used.shared and not (usage.complete and _is_in_scope(name, usage))):
         return
     for key, interaction in interactions.items():
-        if usage.was_skipped(interaction.by):
-            continue
         requested = used.asked.get(key)
         for take, answers in interaction.answers.items():
             # A take without any request belongs to a run with more trials.
@@ -360,9 +378,12 @@ def find_orphans(root: Path, usage: RunUsage) -> list[str]:
         return []
     other_models = OtherModelCassettes(usage)
 
-    def is_for_other_model(path: Path, name: str) -> bool:
+    def is_in_use(path: Path, name: str) -> bool:
         with contextlib.suppress(CassetteError, OSError):
-            return other_models.includes(name, store.parse_cassette(path.read_bytes(), path))
+            interactions = store.parse_cassette(path.read_bytes(), path)
+            return other_models.includes(name, interactions) or bool(
+                _why_use_unknown(name, interactions, usage)
+            )
         return False
 
     return [
@@ -371,7 +392,7 @@ def find_orphans(root: Path, usage: RunUsage) -> list[str]:
         if (name := _relative_name(root, path)) not in usage.files
         and _is_in_scope(name, usage)
         and not _why_undecided(path, usage)
-        and not is_for_other_model(path, name)
+        and not is_in_use(path, name)
     ]
 
 
@@ -385,7 +406,7 @@ def _find_cassettes(
     recorded = {root / file for file in usage.files} if usage is not None else set()
     # os.path, here and below: Path raises where a folder must not be entered.
     paths = {path for path in recorded if os.path.isfile(path) and _is_within(path, within)}  # noqa: PTH113
-    for folder, files in _walk_folders(within or root, report_folder):
+    for folder, files in walk_folders(within or root, report_folder):
         below = folder.relative_to(root) if folder.is_relative_to(root) else folder
         if naming.CASSETTE_FOLDER in below.parts:
             paths |= {folder / name for name in files if name.endswith(".json")}
@@ -405,7 +426,7 @@ def _find_cassettes(
 def _find_unmerged(root: Path, usage: RunUsage | None, within: Path | None) -> list[Path]:
     """Return the cassettes with unmerged answers of killed runs; the file itself may not exist yet."""
     start = within.parent if within is not None and within.is_file() else within or root
-    folders = {folder for folder, _ in _walk_folders(start)}
+    folders = {folder for folder, _ in walk_folders(start)}
     if usage is not None:
         folders |= {(root / file).parent for file in usage.files}
     cassettes: set[Path] = set()
@@ -416,20 +437,6 @@ def _find_unmerged(root: Path, usage: RunUsage | None, within: Path | None) -> l
             if _is_within(cassette, within) and find_abandoned_journals(cassette):
                 cassettes.add(cassette)
     return sorted(cassettes)
-
-
-def _walk_folders(
-    start: Path, report_folder: Callable[[OSError], None] | None = None
-) -> Iterator[tuple[Path, list[str]]]:
-    for folder, below, files in os.walk(start, onerror=report_folder):
-        below[:] = sorted(
-            name
-            for name in below
-            if not name.startswith(".")
-            and name not in _SKIPPED_FOLDERS
-            and not os.path.exists(f"{folder}/{name}/pyvenv.cfg")  # noqa: PTH110
-        )
-        yield Path(folder), files
 
 
 def _is_within(path: Path, within: Path | None) -> bool:

@@ -15,6 +15,7 @@ import secrets
 import socket
 import stat
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.measurement import format_count
 from pytest_llmops.wire.body import check_answer, check_request
 
 JOURNAL_FOLDER = ".journal"
@@ -61,6 +63,8 @@ class Journal:
         self.cassette = cassette
         self._paths: list[Path] = []
         self._unwritten: list[bytes] = []
+        self.rescue_note = ""
+        """Where `close` put answers that could not be written here; empty: there are none."""
         self._fd = -1
         self._used = self._closed = False
         self._pid = os.getpid()
@@ -95,13 +99,32 @@ class Journal:
                 self._close_file()
 
     def close(self) -> None:
-        """Close the file, which stays on disk until it is merged. A later answer opens another file."""
+        """Close the file, which stays on disk until it is merged. A later answer opens another file.
+
+        Answers for which there is still no room go into the temporary folder, which may be on another disk.
+        """
         with self._own_lock():
             if self._unwritten:
                 with contextlib.suppress(CassetteError):  # raised before, where the answer was recorded
                     self._write("an answer")
             self._close_file()
             self._closed = True
+            if self._unwritten:
+                self._rescue_answers()
+
+    def _rescue_answers(self) -> None:
+        path = Path(tempfile.gettempdir()) / self._new_file_name()
+        count = format_count(len(self._unwritten), "paid answer")
+        try:
+            path.write_bytes(b"".join(self._unwritten))
+        except OSError:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            self.rescue_note = f"lost: {count}, as {path.parent} has no room either"
+            return
+        folder = self.cassette.parent / JOURNAL_FOLDER
+        self.rescue_note = f"kept: {count} in {path}; mkdir -p {folder} && mv {path} {folder}, and the next run takes in what was paid"
+        self._unwritten.clear()
 
     @contextlib.contextmanager
     def _own_lock(self) -> Iterator[None]:
@@ -138,8 +161,7 @@ class Journal:
     def _create_file(self) -> None:
         for _ in range(MAX_TRIES):
             folder = ensure_journal_folder(self.cassette)
-            name = f"{_journal_stem(self.cassette)}.{_host_digest()}-{os.getpid()}-{secrets.token_hex(4)}.journal"
-            path = folder / name
+            path = folder / self._new_file_name()
             flags = os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0)
             try:
                 self._fd = os.open(path, flags, 0o666)
@@ -155,6 +177,10 @@ class Journal:
                 return
             self._close_file()
         raise OSError(f"{self.cassette.parent}: no journal could be locked")
+
+    def _new_file_name(self) -> str:
+        stem = _journal_stem(self.cassette)
+        return f"{stem}.{_host_digest()}-{os.getpid()}-{secrets.token_hex(4)}.journal"
 
     def _close_file(self) -> None:
         if self._fd < 0:

@@ -9,7 +9,7 @@ import difflib
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmops._util.hosts import LOOPBACK
@@ -30,7 +30,11 @@ MAX_SHORTLIST = 40
 """Requests that are laid out in the search for the nearest."""
 EDGE_CHARACTERS = 600
 """Characters of each end of a request by which those are chosen."""
+MAX_FIRST_SELECTION = 200
+"""Requests of which the edges are compared, of those with the most words in `OUTER_CHARACTERS` of their first and last text."""
+OUTER_CHARACTERS = 100
 MAX_DIFF = 14
+MAX_LISTED_PLACES = 3
 MAX_LINES = 600
 """Lines that are compared, from the first that differs: the comparison grows with their square."""
 MAX_WORDS = 4000
@@ -59,6 +63,7 @@ def describe_missing_request(
     place: str,
     command: str,
     rules: MatchRules = NO_RULES,
+    elsewhere: Sequence[str] = (),
 ) -> str:
     """Return the message for a request without a recording.
 
@@ -68,6 +73,7 @@ def describe_missing_request(
         place: The cassette.
         command: The command that records the request.
         rules: What the comparison ignores.
+        elsewhere: Cassettes of tests that are gone, which recorded it with different answers.
     """
     nearest = _find_nearest_request(question, recorded, rules)
     if nearest is None:
@@ -76,6 +82,14 @@ def describe_missing_request(
         name, request, body = nearest
         differences = _format_differences(request, body, question, rules)
         lines = [f"  nearest   {shorten_text(name, 120)}", *differences]
+    if elsewhere:
+        places = ", ".join(elsewhere[:MAX_LISTED_PLACES]) + (
+            ", ..." if len(elsewhere) > MAX_LISTED_PLACES else ""
+        )
+        lines += [
+            f"  moved     tests that are gone recorded it with different answers: {places}",
+            f"  choose    llmops cassettes move OLD {place}",
+        ]
     return _format_message(f"no recording answers {_format_request(question)}", place, lines, command)
 
 
@@ -85,6 +99,18 @@ def describe_exhausted_request(
     """Return the message for a request that was sent more often than it was recorded."""
     first = f"{_format_request(question)} was asked {requested} times, recorded {recorded}"
     return _format_message(first, place, [], command)
+
+
+def describe_old_recording(question: Question, age: str, place: str, command: str) -> str:
+    """Return the message for a recording that is too old to be replayed."""
+    first = f"the recording of {question.method} {question.url} is too old: {age}"
+    return f"{first}\n  cassette  {place}\n  record    {command}"
+
+
+def describe_closed_network(host: str, place: str, command: str) -> str:
+    """Return the message for a connection that was refused while recordings are replayed."""
+    first = f"the network is closed while recordings answer: a connection to {host} was refused"
+    return f"{first}\n  cassette  {place}\n  allow it  ini llm_allow_hosts, or run {command}"
 
 
 def describe_other_take(
@@ -155,7 +181,8 @@ def _find_nearest_request(
 
 
 def _address_score(question: Question, request: Mapping[str, Any], rules: MatchRules) -> int:
-    same_url = comparable_url(str(request.get("url")), rules) == comparable_url(question.url, rules)
+    url = str(request.get("url"))
+    same_url = url == question.url or comparable_url(url, rules) == comparable_url(question.url, rules)
     return same_url + (request.get("method") == question.method)
 
 
@@ -163,19 +190,31 @@ def _shortlist_requests(
     question: Question, requests: list[tuple[str, Mapping[str, Any]]], rules: MatchRules
 ) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the requests that share the most words: a full comparison with a large cassette would take seconds."""
-    if len(requests) <= MAX_SHORTLIST:
+    if question.json is not None:
+        requests = _select_requests(question, requests, rules, MAX_FIRST_SELECTION, _outer_words)
+    return _select_requests(question, requests, rules, MAX_SHORTLIST, _edge_words)
+
+
+def _select_requests(
+    question: Question,
+    requests: list[tuple[str, Mapping[str, Any]]],
+    rules: MatchRules,
+    limit: int,
+    find_words: Callable[[Any], list[str]],
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return at most so many requests, those that share the most words with the question."""
+    if len(requests) <= limit:
         return requests
-    text = format_body(question.body) if question.json is None else " ".join(_iterate_texts(question.json))
-    wanted = frozenset(_edge_words(text))
+    wanted = frozenset(find_words(format_body(question.body) if question.json is None else question.json))
     scores = []
     for _, request in requests:
         body = request.get("body", {"text": ""})
-        words = _edge_words(" ".join(_iterate_texts(body.get("json", body))))
+        words = find_words(body.get("json", body))
         # Repeated words lower the score; a set of every request's words would cost more time.
         shared = len(wanted.intersection(words))
         share = shared / (len(wanted) + len(words) - shared or 1)
         scores.append(share + _address_score(question, request, rules))
-    best = sorted(range(len(requests)), key=lambda n: -scores[n])[:MAX_SHORTLIST]
+    best = sorted(range(len(requests)), key=lambda n: -scores[n])[:limit]
     return [requests[n] for n in sorted(best)]
 
 
@@ -187,10 +226,32 @@ def _iterate_texts(value: Any) -> Iterator[str]:
             yield from _iterate_texts(item)
 
 
-def _edge_words(text: str) -> list[str]:
-    """Return the words of a text's start and end: of the system prompt and the question."""
+def _edge_words(value: Any) -> list[str]:
+    """Return the words at the start and end of all texts of a request: of the system prompt and the question."""
+    text = " ".join(_iterate_texts(value))
     is_short = len(text) <= 2 * EDGE_CHARACTERS
     return text.split() if is_short else text[:EDGE_CHARACTERS].split() + text[-EDGE_CHARACTERS:].split()
+
+
+def _outer_words(value: Any) -> list[str]:
+    """Return the words at the start of a conversation's first text and at the end of its last, for thousands of requests."""
+    first, last = _outer_text(value, 0), _outer_text(value, -1)
+    return f"{first[:OUTER_CHARACTERS]} {last[-OUTER_CHARACTERS:]}".split()
+
+
+def _outer_text(value: Any, place: int) -> str:
+    """Return the first or last text of a request: of its first list if it has any, else its longest text."""
+    while not isinstance(value, str):
+        if isinstance(value, dict):
+            members = value.values()
+            value = next((member for member in members if isinstance(member, list)), None) or max(
+                (member for member in members if isinstance(member, str)), key=len, default=""
+            )
+        elif isinstance(value, list) and value:
+            value = value[place]
+        else:
+            return ""
+    return value
 
 
 def _word_set(body: bytes) -> frozenset[str]:

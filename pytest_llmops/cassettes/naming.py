@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -14,6 +15,8 @@ MAX_TEST_NAME = 120
 """Length of a test's name with its classes: a file name has 255 bytes, some for the journal; a Windows path 260."""
 _UNSAFE_CHARACTERS = re.compile(r"[^a-z0-9._-]+")
 _HASH_SUFFIXED = re.compile(r"(?:.*-)?[0-9a-f]{8}$")
+_CLASS_NAME = re.compile(r"Test[A-Z][A-Za-z0-9]{,75}|[A-Z][A-Za-z0-9]{,70}Test(?:s|Case)?")
+"""Classes of tests whose name is the name of their folder; those of any other class name are made safe."""
 _RESERVED_NAME = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$")
 
 
@@ -51,7 +54,7 @@ def shared_path(folder: Path, name: str) -> Path:
 
 
 def cassette_path(test_file: Path, names: tuple[str, ...], case_id: str = "") -> Path:
-    """Return the path of a test's cassette: ``cassettes/<module>/<test>.json``, or ``<test>/<case>.json``.
+    """Return the path of a test's cassette: ``cassettes/<module>/<Class>/<test>.json``, or ``<test>/<case>.json``.
 
     Args:
         test_file: The module of the test.
@@ -62,8 +65,30 @@ def cassette_path(test_file: Path, names: tuple[str, ...], case_id: str = "") ->
     't/cassettes/test_a/test_x/late-return.json'
     """
     folder = test_file.parent / CASSETTE_FOLDER / safe_file_name(test_file.stem)
-    test = ".".join(map(safe_file_name, names))
-    if len(test) > MAX_TEST_NAME:
-        digest = hashlib.sha256(test.encode()).hexdigest()[:8]
-        test = f"{test[: MAX_TEST_NAME - len(digest) - 1].rstrip('-.')}-{digest}"
+    test = test_name(names)
     return folder / test / f"{safe_file_name(case_id)}.json" if case_id else folder / f"{test}.json"
+
+
+def test_name(names: tuple[str, ...]) -> str:
+    """Return the path of a test below the folder of its module, without parameters and suffix: ``Class/test``.
+
+    Of two classes whose names differ in case only, a file system that ignores case makes one folder.
+
+    >>> test_name(("TestRefunds", "test_x"))
+    'TestRefunds/test_x'
+    """
+    *classes, function = names
+    folders = [name if _CLASS_NAME.fullmatch(name) else safe_file_name(name) for name in classes]
+    path = "/".join([*folders, safe_file_name(function)])
+    if len(path) <= MAX_TEST_NAME:
+        return path
+    digest = hashlib.sha256(path.encode()).hexdigest()[:8]
+    return f"{path[: MAX_TEST_NAME - len(digest) - 1].rstrip('-./')}-{digest}"
+
+
+def display_path(path: Path) -> str:
+    """Return a path relative to the working directory, if possible."""
+    try:
+        return os.path.relpath(path).replace("\\", "/")
+    except (ValueError, OSError):
+        return str(path)

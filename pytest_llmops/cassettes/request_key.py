@@ -69,6 +69,13 @@ class MatchRules:
 
 KEY_LENGTH = 20
 FORM_CONTENT_TYPE = "application/x-www-form-urlencoded"
+SIGNATURE_PARAMS = frozenset({"x-amz-signature", "x-goog-signature", "sig", "signature"})
+_SIGNED_PARAM = re.compile(
+    r"(?:x-(?:amz|goog)-(?:date|expires|algorithm|signedheaders)|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid"
+    r"|s[etv]|sk[etv]|skoid|sktid|sks)\Z",
+    re.IGNORECASE,
+)
+"""Parameters that a presigned URL of S3, CloudFront, Google or Azure gets with its signature: they differ each time."""
 NO_RULES = MatchRules()
 _CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
@@ -93,6 +100,8 @@ class Question:
 def canonical_url(url: str) -> str:
     """Return a URL without user, fragment and loopback port, with sorted query and masked secrets.
 
+    Of a presigned URL the time and the account of its signature are masked too.
+
     >>> canonical_url("http://localhost:8080/v1/chat?b=1&a=2&api_key=x#f")
     'http://loopback/v1/chat?a=2&api_key=%5Bsecret%5D&b=1'
     """
@@ -100,7 +109,11 @@ def canonical_url(url: str) -> str:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").lower(), parts.port
         pairs = sorted(parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape"))
-        masked = [(name, MASK if name.lower() in SECRET_PARAMS else value) for name, value in pairs]
+        signed = any(name.lower() in SIGNATURE_PARAMS for name, _ in pairs)
+        masked = [
+            (name, MASK if name.lower() in SECRET_PARAMS or (signed and _SIGNED_PARAM.match(name)) else value)
+            for name, value in pairs
+        ]
         query = urlencode(masked, errors="surrogateescape")
     except ValueError:  # no client can send it
         return url

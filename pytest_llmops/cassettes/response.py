@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.recorder import Exchange
-from pytest_llmops.redaction.redactor import Redactor, mask_params
+from pytest_llmops.redaction.redactor import SECRET_HEADERS, Redactor, mask_params
 from pytest_llmops.wire.body import fold_body, unfold_body, unfold_stream
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ RECORDED_HEADERS = (
     "x-amzn-errortype",
 )
 """Recorded headers of a response; all others describe the account or the moment. The encoding: if the body is encoded."""
+
+UNRECORDED_HEADERS = SECRET_HEADERS.union(
+    ("set-cookie", "content-length", "transfer-encoding", "connection"), RECORDED_HEADERS
+)
+"""Headers that `llm_record_headers` does not add: credentials, the framing, and those that are recorded anyway."""
 
 UNRECORDED_STATUSES = frozenset({401, 403, 407, 408, 409, 425, 429})
 """Statuses that depend on the caller or the moment; they are not recorded, nor are 5xx."""
@@ -113,12 +119,21 @@ def answer_from_wire(wire: Mapping[str, Any]) -> Answer:
     return answer
 
 
-def answer_to_wire(answer: Answer, redactor: Redactor) -> dict[str, Any]:
-    """Return an answer as it is recorded, without secrets."""
+def answer_to_wire(answer: Answer, redactor: Redactor, more_headers: Sequence[str] = ()) -> dict[str, Any]:
+    """Return an answer as it is recorded, without secrets.
+
+    Args:
+        answer: The answer.
+        redactor: Masks secrets; learns those of the answer.
+        more_headers: Names of further headers to record, in lower case; ``*`` stands for any text.
+    """
     redactor.learn_response_headers(answer.headers)
+    further = {
+        name for pattern in more_headers for name in answer.headers if fnmatchcase(name, pattern)
+    } - UNRECORDED_HEADERS
     headers = {
         name: mask_params(redactor.clean_text(answer.headers[name]).encode("utf-8", "replace")).decode()
-        for name in RECORDED_HEADERS
+        for name in (*RECORDED_HEADERS, *sorted(further))
         if name in answer.headers
     }
     wire: dict[str, Any] = {"status": answer.status, "headers": headers}

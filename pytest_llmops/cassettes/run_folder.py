@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -18,6 +20,17 @@ RUN_FOLDER_VARIABLE = "LLMOPS_RUN"
 FOLDER_PREFIX = "pytest-llmops-run-"
 ALIVE_FILE = ".alive"
 """A file that the run keeps locked: if it can be locked, the folder was left by a killed run."""
+
+
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+"""Errors that the next file would meet too; a file or folder without permission is its own."""
+STOPPED_TEXT = (
+    "not asked: a recording of this run could not be written, so no further call is paid; "
+    "see the first error, free the disk, and run again"
+)
+ROOM_FILE = ".room"
+STOPPED_FILE = ".stopped"
+"""The new name of the room file once a recording could not be written: on a full disk a file can still be renamed."""
 
 
 @contextmanager
@@ -44,7 +57,21 @@ def _create_locked_folder() -> tuple[Path, int]:
     lock_fd = os.open(draft, os.O_CREAT | os.O_RDWR)
     if lock_file(lock_fd, exclusive=True):
         draft.rename(path / ALIVE_FILE)  # renamed once locked: no process finds it unlocked
+    (path / ROOM_FILE).touch()
     return path, lock_fd
+
+
+def stop_live_calls() -> None:
+    """Stop the live calls of all processes of the run: their answers could not be recorded."""
+    with contextlib.suppress(OSError, KeyError):
+        folder = Path(os.environ[RUN_FOLDER_VARIABLE])
+        (folder / ROOM_FILE).rename(folder / STOPPED_FILE)
+
+
+def are_live_calls_stopped() -> bool:
+    """Return whether a process of the run has stopped its live calls; never in a script."""
+    folder = os.environ.get(RUN_FOLDER_VARIABLE)
+    return folder is not None and os.path.exists(os.path.join(folder, STOPPED_FILE))  # noqa: PTH110, PTH118 -- for each call
 
 
 def remove_abandoned_folders() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -245,6 +245,7 @@ def merge_journals(
     *,
     replace: bool,
     keep: Mapping[tuple[str, str], int] | None = None,
+    adopted: Collection[Interaction] = (),
 ) -> None:
     """Merge journals into a cassette and remove them, the journals of killed runs first.
 
@@ -254,6 +255,7 @@ def merge_journals(
         redactor: Knows the secrets: a file with a secret is not written.
         replace: Whether answers of the journals replace answers of the file.
         keep: Number of answers to keep by (key, take); interactions with other keys are dropped. None: keep all.
+        adopted: Interactions of other cassettes; those that the cassette has itself stay.
 
     Raises:
         CassetteError: The file is damaged or cannot be written, or a secret would be written; the file and the
@@ -261,7 +263,7 @@ def merge_journals(
     """
     own = list(journals)
     with locking.lock_cassette(cassette), contextlib.ExitStack() as held:
-        interactions = load_cassette(cassette)
+        interactions = {interaction.key: interaction for interaction in adopted} | load_cassette(cassette)
         taken = []
         for journal in [*(path for path in find_abandoned_journals(cassette) if path not in own), *own]:
             entries = held.enter_context(seize_journal(journal, ours=journal in own))
@@ -269,7 +271,7 @@ def merge_journals(
                 continue
             apply_entries(interactions, entries, replace=replace)
             taken.append(journal)
-        if not taken and keep is None:  # another process has merged the journals
+        if not (taken or adopted) and keep is None:  # another process has merged the journals
             return
         kept = interactions.values() if keep is None else _drop_unrequested(interactions.values(), keep)
         text = format_cassette(kept, datetime.now(UTC).date().isoformat())

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops._util.self_judging import is_error_status
 from pytest_llmops.cassettes import active_tape, drift, journal, miss, run_folder, store
-from pytest_llmops.cassettes.other_server import OtherServer
-from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question, compute_stored_key
+from pytest_llmops.cassettes.naming import display_path
+from pytest_llmops.cassettes.recordings import Recordings
+from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question
 from pytest_llmops.cassettes.response import (
     Answer,
     TapeCounts,
@@ -28,17 +27,22 @@ from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import Expiry, RecordMode, Settings
+from pytest_llmops.settings import Expiry, RecordMode
 from pytest_llmops.wire.body import fold_body
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.budget import CallGrant, Ledger
     from pytest_llmops.cassettes.rate_limit import RateLimiter
+    from pytest_llmops.cassettes.recording_index import RecordingIndex
     from pytest_llmops.cassettes.shared_answers import SharedAnswers
 
-MAX_NEIGHBOUR_CASSETTES = 60
-"""Maximum number of cassettes to search for the nearest request if the tape's own cassette is missing."""
 WRITING_MODES = ("new", "all")
+BLOCK_FIELDS = (
+    "redactor", "owner", "command", "allowed", "rules", "record_errors", "record_headers", "ledger", "shared_answers", "pace",
+    "proxy_ports", "max_age", "expired", "attempt",
+)  # fmt: skip
+"""Fields that the tape of a block shares with the tape of its test."""
+REPEATED_NOTE = "run again, and replayed from an earlier run's recording, so it is the same sample; --llm-record=new records more"
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +59,7 @@ class Tape:
         shared: Whether other tests use the file too, so that answers without a request here are not stale.
         rules: Parts of a request to ignore when matching recordings.
         record_errors: Whether to record answers that clients retry (429, 5xx).
+        record_headers: Names of further response headers to record.
         ledger: Counts live calls, and refuses calls beyond the budget.
         shared_answers: Judges' answers from other tests of the run.
         pace: Limits the rate of judge calls.
@@ -74,11 +79,14 @@ class Tape:
     shared: bool = False
     rules: MatchRules = field(default_factory=MatchRules)
     record_errors: bool = False
+    record_headers: tuple[str, ...] = ()
     ledger: Ledger | None = None
     shared_answers: SharedAnswers | None = None
     pace: RateLimiter | None = None
     max_age: int | None = None
     expired: Expiry = "warn"
+    attempt: int | None = None
+    """Zero-based repetition of a test that is run several times, which plays the take of that number; None: once."""
     counts: TapeCounts = field(default_factory=TapeCounts)
     misses: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
@@ -95,14 +103,11 @@ class Tape:
     """Ports of this machine at which our own proxies listen: they record what they pass on."""
     unfinished: dict[int, Callable[[], None]] = field(default_factory=dict)
     """Functions that read the rest of incomplete answers, or give them up."""
-    _interactions: dict[str, store.Interaction] = field(default_factory=dict)
+    _recordings: Recordings = field(init=False)
     _given: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Number of answers given, by (key, take)."""
     _got_answer: dict[tuple[str, str], bool] = field(default_factory=dict)
     """All requests by (key, take), and whether the last request got an answer."""
-    _renamed_keys: dict[str, str] | None = None
-    """Keys under the current rules to keys in the file, computed when a request is not found."""
-    _other_server: OtherServer | None = None
     _grants: dict[str, list[CallGrant]] = field(default_factory=dict)
     _failed: CassetteError | None = None
     _journal: journal.Journal = field(init=False)
@@ -111,8 +116,13 @@ class Tape:
     def __post_init__(self) -> None:
         self._journal = journal.Journal(self.path)
         self.allowed = frozenset(host.lower() for host in self.allowed)
+        self._recordings = Recordings(self.path, self.rules)
         if self.mode != "live":
-            self._interactions = store.load_with_journals(self.path)
+            self._recordings.by_key = store.load_with_journals(self.path)
+
+    def search_elsewhere(self, index: RecordingIndex | None) -> None:
+        """Let the recordings of tests that were renamed answer too."""
+        self._recordings.elsewhere = index
 
     def open_block_tape(self, path: Path, mode: RecordMode | None = None) -> Tape:
         """Return a tape for a block of the same test: a different file with the same settings.
@@ -120,23 +130,9 @@ class Tape:
         Raises:
             CassetteError: The file is damaged.
         """
-        tape = Tape(
-            path,
-            mode or self.mode,
-            self.redactor,
-            owner=self.owner,
-            command=self.command,
-            allowed=self.allowed,
-            shared=True,
-            rules=self.rules,
-            record_errors=self.record_errors,
-            ledger=self.ledger,
-            shared_answers=self.shared_answers,
-            pace=self.pace,
-            proxy_ports=self.proxy_ports,
-            max_age=self.max_age,
-            expired=self.expired,
-        )
+        same = {name: getattr(self, name) for name in BLOCK_FIELDS}
+        tape = Tape(path, mode or self.mode, shared=True, **same)
+        tape.search_elsewhere(self._recordings.elsewhere)
         self.inner.append(tape)
         return tape
 
@@ -149,18 +145,11 @@ class Tape:
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return a request in the form that is matched, with the key of its recording if the rules have changed."""
         question = build_question(method, url, headers, body, self.redactor, rules=self.rules)
-        if question.key in self._interactions or not self._interactions:
+        if question.key in self._recordings.by_key:
             return question
         with self._lock:
-            if self._renamed_keys is None:
-                self._renamed_keys = {}
-                for old, interaction in self._interactions.items():
-                    with contextlib.suppress(CassetteError):
-                        stored = interaction.request
-                        new = compute_stored_key(stored["method"], stored["url"], stored["body"], self.rules)
-                        if new != old:
-                            self._renamed_keys.setdefault(new, old)
-            return replace(question, key=self._renamed_keys.get(question.key, question.key))
+            key = self._recordings.find_key(question)
+        return question if key == question.key else replace(question, key=key)
 
     def claim(self, question: Question) -> Answer | None:
         """Return the next recorded answer to a request, or None if the call has to be live.
@@ -173,8 +162,12 @@ class Tape:
             take = active_tape.current_take()
             self._got_answer[question.key, take] = False
             recorded = self._recorded_answers(question, take) if self.mode in ("none", "new") else []
-            place = self._given[question.key, take]
+            place = self._given.get((question.key, take), 0)
             if place < len(recorded) and not self._is_expired(recorded[place], question):
+                if not self._recordings.shows_request(question):
+                    by = self._recordings.by_key[question.key].by
+                    why = f"the request {by} is not the one of its key {question.key} (was it edited, or llm_match_ignore changed?)"
+                    raise self._refuse_damaged(why)
                 return self._replay(recorded[place], question.key, take)
             if not recorded and self.mode in ("none", "new"):
                 elsewhere = self._claim_elsewhere(question, take)
@@ -201,10 +194,7 @@ class Tape:
             self._note_once(f"an answer was {text}")
             return False
         command = self.command if self.expired == "refresh" else self.command_again
-        raise self.refuse(
-            f"the recording of {question.method} {question.url} is too old: {text}\n"
-            f"  cassette  {display_path(self.path)}\n  record    {command}"
-        )
+        raise self.refuse(miss.describe_old_recording(question, text, display_path(self.path), command))
 
     def _replay(self, wire: Mapping[str, Any], key: str, take: str) -> Answer:
         answer = self._read_answer(wire)
@@ -214,15 +204,14 @@ class Tape:
 
     def _claim_elsewhere(self, question: Question, take: str) -> Answer | None:
         """Return the next answer to the same request at another server, if that is unambiguous."""
-        if self._other_server is None:
-            self._other_server = OtherServer(self._interactions, self.rules)
-        key = self._other_server.find_key(question, {key for key, _ in self._got_answer})
-        answers = self._interactions[key].answers.get(take, []) if key else []
+        key = self._recordings.find_other_server(question, {key for key, _ in self._got_answer})
+        interaction = self._recordings.by_key.get(key)
+        answers = interaction.answers.get(take, []) if interaction is not None else []
         place = self._given[key, take]
-        if place >= len(answers) or self._is_expired(answers[place], question):
+        if interaction is None or place >= len(answers) or self._is_expired(answers[place], question):
             return None
         self._got_answer[key, take] = self._got_answer[question.key, take] = True
-        there = shorten_text(str(self._interactions[key].request["url"]), 200)
+        there = shorten_text(str(interaction.request["url"]), 200)
         self._note_once(
             f"the recording of {there} answered {question.url}; --llm-record=all asks that address"
         )
@@ -241,7 +230,7 @@ class Tape:
             return None
         answer = self._read_answer(wire)
         try:
-            self._keep_answer(question, answer_to_wire(answer, self.redactor), take)
+            self._keep_answer(question, answer_to_wire(answer, self.redactor, self.record_headers), take)
         except CassetteError as error:
             raise CassetteMiss(str(error)) from None
         self.counts.reused += 1
@@ -251,24 +240,44 @@ class Tape:
         try:
             return answer_from_wire(wire)
         except CassetteError as error:
-            # A miss: an application could catch another error, and the test would pass.
-            text = f"cassette {display_path(self.path)} is damaged: {error}; record it again: {self.command_again}"
-            raise self.refuse(text) from None
+            raise self._refuse_damaged(str(error)) from None
+
+    def _refuse_damaged(self, why: str) -> CassetteMiss:
+        # A miss: an application could catch another error, and the test would pass.
+        text = f"cassette {display_path(self.path)} is damaged: {why}; record it again: {self.command_again}"
+        return self.refuse(text)
 
     def _recorded_answers(self, question: Question, take: str) -> list[dict[str, Any]]:
-        interaction = self._interactions.get(question.key)
-        return interaction.answers.get(take, []) if interaction is not None else []
+        interaction = self._recordings.by_key.get(question.key)
+        if interaction is None and self._recordings.elsewhere is not None:
+            by = self._describe_place(len(self._got_answer))
+            interaction = self._recordings.adopt_recording(question.key, by)
+        answers = interaction.answers if interaction is not None else {}
+        if take not in answers and self.mode == "none" and self.attempt and take == str(self.attempt):
+            earlier = [number for number in map(int, answers) if number < self.attempt]
+            if earlier:
+                self._note_once(REPEATED_NOTE)
+                return answers[str(max(earlier))]
+        return answers.get(take, [])
 
     def _prepare_journal(self) -> None:
         """Make sure that the answer can be recorded before it is paid."""
         if self.mode not in WRITING_MODES:
             return
+        if run_folder.are_live_calls_stopped():
+            raise self.refuse(run_folder.STOPPED_TEXT)
         try:
             self._journal.prepare()
         except CassetteError as error:
-            self._failed = error
+            self._note_failed_write(error)
             # With another error the SDK would retry.
             raise CassetteMiss(str(error)) from None
+
+    def _note_failed_write(self, error: CassetteError) -> None:
+        """Keep an error for the end of the test, and stop the live calls of the whole run if the disk failed."""
+        self._failed = error
+        if isinstance(error.__context__, OSError) and error.__context__.errno in run_folder.DISK_ERRORS:
+            run_folder.stop_live_calls()
 
     def _reserve_budget(self, question: Question) -> None:
         if self.ledger is None:
@@ -316,34 +325,23 @@ class Tape:
 
     def refuse_connection(self, host: str) -> CassetteMiss:
         """Return the miss to raise for a connection while recordings are replayed."""
-        return self.refuse(
-            f"the network is closed while recordings answer: a connection to {host} was refused\n"
-            f"  cassette  {self.path.name}\n"
-            f"  allow it  ini llm_allow_hosts, or run {self.command}"
-        )
+        return self.refuse(miss.describe_closed_network(host, self.path.name, self.command))
 
     def _describe_miss(self, question: Question, recorded: int, take: str) -> str:
-        requests = list(self._recorded_requests())
+        requests = list(self._recordings.list_requests())
         command = miss.add_base_url(self.command, question.url, (request["url"] for _, request in requests))
-        where = {"place": display_path(self.path), "command": command}
+        where: dict[str, Any] = {"place": display_path(self.path), "command": command}
         if recorded:
             return miss.describe_exhausted_request(
                 question, self._given[question.key, take] + 1, recorded, **where
             )
-        same = self._interactions.get(question.key)
+        same = self._recordings.by_key.get(question.key)
         if same is not None:
             return miss.describe_other_take(question, take, same.answers, **where)
-        return miss.describe_missing_request(question, requests, rules=self.rules, **where)
-
-    def _recorded_requests(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        for interaction in self._interactions.values():
-            yield interaction.by, interaction.request
-        if self._interactions:
-            return
-        for path in sorted(self.path.parent.glob("*.json"))[:MAX_NEIGHBOUR_CASSETTES]:
-            with contextlib.suppress(CassetteError):  # a damaged cassette is reported by its own test
-                for interaction in store.load_cassette(path).values():
-                    yield f"{display_path(path)} {interaction.by}", interaction.request
+        elsewhere = map(display_path, self._recordings.list_moved_places(question.key))
+        return miss.describe_missing_request(
+            question, requests, rules=self.rules, elsewhere=list(elsewhere), **where
+        )
 
     def record(self, question: Question, answer: Answer, take: str = "", purpose: str = "") -> None:
         """Record a live answer on disk if another run would get the same answer.
@@ -369,18 +367,24 @@ class Tape:
             self.notes.append(f"an answer with status {answer.status} was not recorded")
             return
         with self._lock:
-            wire, n = answer_to_wire(answer, self.redactor), self._given[question.key, take]
+            wire, n = (
+                answer_to_wire(answer, self.redactor, self.record_headers),
+                self._given[question.key, take],
+            )
             self._keep_answer(question, wire, take)
             self.counts.recorded += self.mode in WRITING_MODES
         if shared is not None:
             shared.queue_answer(shared_answer_key(question), take, n, wire, owner=self.owner)
+
+    def _describe_place(self, number: int) -> str:
+        return f"{self.redactor.clean_text(self.owner) if self.shared else ''}#{number:03d}"
 
     def _keep_answer(self, question: Question, wire: dict[str, Any], take: str) -> None:
         """Add the next answer to a request, and write it to the journal in a writing mode."""
         if self.mode in WRITING_MODES:
             place = self.counts.replayed + self.counts.recorded + self.counts.reused + 1
             entry = journal.JournalEntry(
-                by=f"{self.redactor.clean_text(self.owner) if self.shared else ''}#{place:03d}",
+                by=self._describe_place(place),
                 key=question.key,
                 take=take,
                 n=self._given[question.key, take],
@@ -393,10 +397,10 @@ class Tape:
             try:
                 self._journal.append(entry)
             except CassetteError as error:
-                self._failed = error
+                self._note_failed_write(error)
                 raise
             if self.mode == "new":
-                store.apply_entries(self._interactions, [entry], replace=False)
+                store.apply_entries(self._recordings.by_key, [entry], replace=False)
         self._given[question.key, take] += 1
         self._got_answer[question.key, take] = True
 
@@ -420,8 +424,7 @@ class Tape:
                 self.drifts.append(difference)
 
     def _note_once(self, note: str) -> None:
-        if note not in self.notes:
-            self.notes.append(note)
+        self.notes += () if note in self.notes else (note,)
 
     def note_unrecorded(self, why: str) -> None:
         """Note that a live answer could not be recorded."""
@@ -439,19 +442,33 @@ class Tape:
         """
         for end in list(self.unfinished.values()):
             end()
-        if passed and self.mode in ("none", "new") and not self.shared:
-            self.counts.stale = len(self._interactions.keys() - {key for key, _ in self._got_answer})
+        others_ask = self.shared or self.attempt is not None
+        if passed and self.mode in ("none", "new") and not others_ask:
+            self.counts.stale = len(self._recordings.by_key.keys() - {key for key, _ in self._got_answer})
         if self.mode in WRITING_MODES:
             self._journal.close()
-            if self._journal.paths or journal.find_abandoned_journals(self.path):
+            adopted = self._recordings.adopted.values() if self.mode == "new" else ()
+            if adopted or self._journal.paths or journal.find_abandoned_journals(self.path):
                 again = (
                     self.mode == "all"
                 )  # replace all answers of the test, and drop the others if it passed
-                keep = self._answers_to_keep() if again and passed and not self.shared else None
-                store.merge_journals(self.path, self._journal.paths, self.redactor, replace=again, keep=keep)
+                keep = self._answers_to_keep() if again and passed and not others_ask else None
+                try:
+                    store.merge_journals(
+                        self.path,
+                        self._journal.paths,
+                        self.redactor,
+                        replace=again,
+                        keep=keep,
+                        adopted=adopted,
+                    )
+                except CassetteError as error:
+                    self._note_failed_write(error)
+                    raise
                 self._journal.paths.clear()
         if self._failed is not None:
-            raise self._failed
+            note = self._journal.rescue_note
+            raise CassetteError(f"{self._failed}\n{note}") if note else self._failed
         return self.counts
 
     def verdict(self) -> CassetteMiss | BudgetReached | None:
@@ -469,30 +486,16 @@ class Tape:
             for (key, take), n in sorted(self._given.items()):
                 if key in requested:
                     requested[key][take] = n
-        return {"ran": passed, "shared": self.shared, "asked": requested}
+        return {"ran": passed, "shared": self.shared or self.attempt is not None, "asked": requested}
+
+    def iter_moved_facts(self, *, passed: bool) -> Iterator[tuple[Path, dict[str, Json]]]:
+        """Yield the cassettes of renamed tests that answered, with what was requested; not those that mode new copied."""
+        requested = cast("dict[str, Json]", self.usage_facts(passed=passed)["asked"])
+        for place, keys in self._recordings.moved.items() if self.mode != "new" else ():
+            asked = {key: requested[key] for key in sorted(keys & requested.keys())}
+            yield place, {"ran": passed, "shared": True, "asked": asked}
 
     def _answers_to_keep(self) -> dict[tuple[str, str], int]:
         """Return the number of this run's answers by (key, take); after a failed last call, all answers are kept."""
         kept = {place: n for place, n in self._given.items() if self._got_answer[place]}
         return {**{(key, ""): 0 for key, _ in self._got_answer}, **kept}
-
-
-def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:
-    """Return the error for a missed or refused request whose exception the application caught."""
-    how = "missed" if isinstance(error, CassetteMiss) else "refused"
-    return type(error)(f"{what} although a request was {how} (was the error caught?)\n{error}")
-
-
-def open_ledger(settings: Settings) -> Ledger:
-    """Return the ledger of a run with a budget."""
-    from pytest_llmops.cassettes.budget import Ledger
-
-    return Ledger(run_folder.current_folder() / "ledger", settings.max_calls, settings.budget)
-
-
-def display_path(path: Path) -> str:
-    """Return a path relative to the working directory, if possible."""
-    try:
-        return os.path.relpath(path).replace("\\", "/")
-    except (ValueError, OSError):
-        return str(path)

@@ -14,6 +14,8 @@ from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import Json, shorten_text
 
 FORMAT_VERSION = 1
+OUTSIDE_OWNER = "block"
+"""Owner of what a `use_cassette` block records outside of a test: in a script, or a process that a test started."""
 RUN_ALL_TESTS = "run all tests until they pass: pytest"
 
 AnswerCounts = Mapping[str, Mapping[str, int]]
@@ -64,6 +66,7 @@ class RunUsage:
         cases: The parameter ids of tests that use `llm`, by cassette: each may be recorded for more models.
         models: Models of the hook `pytest_llmops_models`.
         skipped: Skipped tests: the cassettes that their blocks use are unknown.
+        moved: Cassettes of tests that are gone, and where the tests that use them now look first.
     """
 
     created: str
@@ -77,6 +80,7 @@ class RunUsage:
     cases: Mapping[str, str] = field(default_factory=dict)
     models: tuple[str, ...] = ()
     skipped: frozenset[str] = frozenset()
+    moved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins, for JSON."""
@@ -110,15 +114,12 @@ class RunUsage:
                 cases={str(file): str(case) for file, case in wire.get("cases", {}).items()},
                 models=_parse_texts(wire.get("models", [])),
                 skipped=frozenset(_parse_texts(wire.get("skipped", []))),
+                moved={str(old): _parse_texts(new) for old, new in wire.get("moved", {}).items()},
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise CassetteError(
                 f"the usage record is damaged ({type(error).__name__}: {shorten_text(str(error), 80)}); {RUN_ALL_TESTS}"
             ) from None
-
-    def was_skipped(self, by: str) -> bool:
-        """Return whether the test that recorded an interaction (``test_a.py::test_x#001``) was skipped."""
-        return by.rpartition("#")[0] in self.skipped
 
     @property
     def why_not_prunable(self) -> str:

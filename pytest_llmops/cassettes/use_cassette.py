@@ -6,14 +6,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import active_tape, naming, rate_limit, request_key
+from pytest_llmops.cassettes import active_tape, naming, rate_limit, request_key, run_folder, usage_record
 from pytest_llmops.cassettes.http import interception
-from pytest_llmops.cassettes.tape import Tape, open_ledger, swallowed_error
-from pytest_llmops.errors import UsageError
+from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.errors import UsageError, swallowed_error
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import RecordMode
+from pytest_llmops.settings import RecordMode, Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.cassettes.budget import Ledger
 
 RECORD_MODES: tuple[RecordMode, ...] = ("none", "new", "all", "live", "verify")
 
@@ -62,14 +66,22 @@ def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
         name if isinstance(name, Path) else naming.shared_path(Path.cwd(), name),
         record or settings.record,
         Redactor.from_environment(os.environ),
-        owner="block",
+        owner=usage_record.OUTSIDE_OWNER,
         command='use_cassette(..., record="new")',
         allowed=frozenset(settings.allow_hosts),
         shared=True,
         rules=request_key.MatchRules(settings.match_ignore),
         record_errors=settings.record_errors,
+        record_headers=settings.record_headers,
         ledger=open_ledger(settings) if settings.has_budget else None,
         pace=rate_limit.RateLimiter(settings.judge_concurrency),
         max_age=settings.max_age,
         expired=settings.expired,
     )
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """Return the ledger of a run with a budget."""
+    from pytest_llmops.cassettes.budget import Ledger
+
+    return Ledger(run_folder.current_folder() / "ledger", settings.max_calls, settings.budget)

@@ -1,4 +1,4 @@
-"""``llmops cassettes``: check, prune, show and import."""
+"""``llmops cassettes``: check, move, prune, show and import."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ USAGE_RECORD = Path(".pytest_cache", "v", "llmops", "usage")
 
 def add_cassettes_group(groups: Any) -> None:
     """Declare the group's commands."""
-    commands = add_group(groups, "cassettes", "check, prune, show and import recordings")
+    commands = add_group(groups, "cassettes", "check, move, prune, show and import recordings")
     check = add_command(
         commands,
         "check",
@@ -42,7 +42,8 @@ def add_cassettes_group(groups: Any) -> None:
         "Needs the record of a complete and green run. Files that changed since, or are damaged, are left alone and listed.",
     )
     prune.add_argument("--dry-run", action="store_true", help="only show what would be dropped")
-    for command in (check, prune):
+    move = _add_move_command(commands)
+    for command in (check, prune, move):
         command.add_argument(
             "--root",
             type=Path,
@@ -68,6 +69,21 @@ def add_cassettes_group(groups: Any) -> None:
     add("--to", type=Path, metavar="FOLDER", help="folder to write to (default: the folder of each file)")
     add("--errors", action="store_true", help="also import answers with status 401, 429, 5xx and the like")
     add("--force", action="store_true", help="replace existing cassettes")
+
+
+def _add_move_command(commands: Any) -> argparse.ArgumentParser:
+    move = add_command(
+        commands,
+        "move",
+        _move_cassettes,
+        "put the recordings of renamed tests in their new place",
+        "Without arguments it moves what the last run found in cassettes of tests that are gone. Recordings that are in the "
+        "new place already stay.",
+    )
+    move.add_argument(
+        "files", type=Path, nargs="*", metavar="OLD NEW", help="move this cassette to that place"
+    )
+    return move
 
 
 def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
@@ -241,6 +257,30 @@ def _prune_cassettes(args: argparse.Namespace) -> int:
         print_line(f"{colour_text(remove, YELLOW)}  {_format_path(file)}")
     answers = format_count(sum(entry.n for entry in done.dropped), "stale answer")
     print_line(f"{drop} {answers}, {remove} {format_count(len(done.removed), 'file')}")
+    return 0
+
+
+def _move_cassettes(args: argparse.Namespace) -> int:
+    from pytest_llmops.cassettes.recording_index import move_cassette
+    from pytest_llmops.redaction.redactor import Redactor
+
+    moves = [tuple(args.files)]
+    if not args.files:
+        root = _find_root(args)
+        usage = _read_usage(args, root)
+        moves = [
+            (root / old, *map(root.joinpath, new)) for old, new in (usage.moved if usage else {}).items()
+        ]
+    elif len(args.files) != 2 or args.files[1].suffix != ".json":  # noqa: PLR2004 -- from and to
+        raise UsageError(
+            f"cassettes move: expected OLD and NEW, two cassettes (.json), got {' '.join(map(_format_path, args.files))}"
+        )
+    redactor = Redactor.from_environment(os.environ)
+    for old, *places in moves:
+        count = move_cassette(old, places, redactor)
+        for new in places:
+            print_line(f"{_format_path(old)}: {format_count(count, 'interaction')} -> {_format_path(new)}")
+    print_line(f"moved {format_count(len(moves), 'cassette')}")
     return 0
 
 

@@ -117,6 +117,10 @@ class CassetteUsage:
 
         root = Path(self._config.rootpath)
         partial = self._why_partial(undone)
+        moved: dict[str, set[str]] = {}
+        for use in self._uses:
+            if "moved_to" in use:
+                moved.setdefault(use["path"], set()).add(use["moved_to"])
         red = [*red_because, *([f"{self.crashed} workers crashed"] if self.crashed else [])]
         usage = usage_record.RunUsage(
             created=datetime.now(UTC).isoformat(),
@@ -131,13 +135,15 @@ class CassetteUsage:
             cases=dict(sorted((use["path"], use["case"]) for use in self._uses if "case" in use)),
             models=tuple(sorted({model for use in self._uses for model in use.get("models", ())})),
             skipped=frozenset(self.skipped_tests),
+            moved={old: tuple(sorted(new)) for old, new in sorted(moved.items())},
         )
         cache = getattr(self._config, "cache", None)  # absent with `-p no:cacheprovider`
         if cache is not None and self._settings.record != "live":
             cache.set(USAGE_CACHE_KEY, usage.to_wire())
         days = filter(None, (store.read_recording_day(root / name) for name in usage.files))
         orphans: Sequence[Json] = audit.find_orphans(root, usage) if usage.green else []
-        return {**facts, "cassettes": {"oldest": min(days, default=""), "orphans": orphans}}
+        cassettes: dict[str, Json] = {"oldest": min(days, default=""), "orphans": orphans}
+        return {**facts, "cassettes": {**cassettes, **({"moved": list(usage.moved)} if moved else {})}}
 
     def _why_partial(self, undone: int) -> list[str]:
         reasons = why_partial_run(self._config, self._settings, self.left_out)
@@ -152,7 +158,7 @@ class CassetteUsage:
     def _budget_facts(self) -> dict[str, Json]:
         if not self._settings.has_budget:
             return {}
-        from pytest_llmops.cassettes.tape import open_ledger
+        from pytest_llmops.cassettes.use_cassette import open_ledger
 
         calls, usd = open_ledger(self._settings).totals()
         max_calls, budget_usd = self._settings.max_calls, self._settings.budget

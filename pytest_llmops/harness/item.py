@@ -22,6 +22,7 @@ from pytest_llmops.errors import (
     find_unscored_error,
     list_exception_classes,
     path_from_root,
+    swallowed_error,
 )
 from pytest_llmops.harness import tapes
 from pytest_llmops.measurement import Json, format_amount, shorten_text
@@ -29,6 +30,7 @@ from pytest_llmops.settings import OPTIONS, RecordMode, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
+    from pytest_llmops.harness.collected_tests import CollectedTests
     from pytest_llmops.protocols import Call
     from pytest_llmops.results.run import TestRecord
 
@@ -119,11 +121,13 @@ class Harness:
     reports_caught: bool = False
     """Whether nothing else reports a miss that the test caught."""
     record: TestRecord | None = None
+    collected: CollectedTests | None = None
     log: tapes.TapeLog = field(init=False)
     _blocks: list[Tape] = field(default_factory=list)
     _in_use: ExitStack = field(default_factory=ExitStack)
     _redactor: Any = None
     _reported_calls: int = 0
+    _attempts: int = 0
 
     def __post_init__(self) -> None:
         self.log = tapes.TapeLog(self.item.config.rootpath)
@@ -188,12 +192,19 @@ class Harness:
         self.tape = self._make_tape(
             path, shared=shared, mode="live" if tapes.is_marked_live(self.item) else None
         )
+        step, _ = tapes.repetition_of(self.item)
+        # pytest-rerunfailures and flaky set up the same test again.
+        self.tape.attempt = step if self._attempts == 0 else (step or 0) + self._attempts
+        self._attempts += 1
         self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
 
     def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:
         command = f"{self.rerun_command()} --llm-record=new"
         settings = replace(self.settings, record=mode) if mode is not None else self.settings
-        return tapes.make_tape(self.item, settings, path, shared=shared, command=command)
+        tape = tapes.make_tape(self.item, settings, path, shared=shared, command=command)
+        if self.collected is not None:
+            tape.search_elsewhere(self.collected.index)
+        return tape
 
     def open_block_cassette(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
         """Open the cassette of a block in this test, under the run's settings.
@@ -230,8 +241,6 @@ class Harness:
             CassetteMiss: The test passed, or failed as an `xfail` expects, although a request was missed.
             BudgetReached: The same, although a live call was refused.
         """
-        from pytest_llmops.cassettes.tape import swallowed_error
-
         if self.refused and self.reports_caught:
             what = "the test passed" if self.passed else "the test ended as its xfail expects"
             raise swallowed_error(what, self.refused[0])
@@ -258,8 +267,10 @@ class Harness:
 
         if "llm" not in getattr(self.item, "fixturenames", ()):
             return {}
-        case = getattr(getattr(self.item, "callspec", None), "id", "")
-        return {"case": case, "models": sorted(factories.hook_factories(self.item, "model"))}
+        return {
+            "case": tapes.repetition_of(self.item)[1],
+            "models": sorted(factories.hook_factories(self.item, "model")),
+        }
 
     def add_unrun(self) -> None:
         """Add the cassettes of a skipped test to the usage record."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -32,6 +33,8 @@ API_KEY_VARIABLES = (
     "CO_API_KEY",
     "OPENROUTER_API_KEY",
 )
+REPEAT_PARAMETER = "__pytest_repeat_step_number"
+"""The parameter by which pytest-repeat makes several tests of one; its id is ``1-3``, of the first of three."""
 BROAD_SCOPES = frozenset({"session", "package", "module", "class"})
 """Scopes of fixtures that outlive a test, and so have a cassette of their own."""
 ALWAYS_REPORTED_COUNTS = ("replayed", "recorded", "missed", "stale")
@@ -50,11 +53,24 @@ def item_cassette_path(item: Any) -> tuple[Path, bool]:
     if name:
         return shared_cassette_path(item, name), True
     callspec = getattr(item, "callspec", None)
-    case = callspec.id if callspec else ""
     # Without the parameters: a model's name may contain colons.
-    names = [part for part in item.nodeid.removesuffix(f"[{case}]").split("::")[1:-1] if part]
+    names = [
+        part
+        for part in item.nodeid.removesuffix(f"[{getattr(callspec, 'id', '')}]").split("::")[1:-1]
+        if part
+    ]
     function = getattr(item, "originalname", None) or item.name
-    return cassette_path(item.path, (*names, function), case), False
+    return cassette_path(item.path, (*names, function), repetition_of(item)[1]), False
+
+
+def repetition_of(item: Any) -> tuple[int | None, str]:
+    """Return the zero-based repetition of a test by pytest-repeat, or None, and the id of its own parameters."""
+    callspec = getattr(item, "callspec", None)
+    case_id = getattr(callspec, "id", "")
+    step = getattr(callspec, "params", {}).get(REPEAT_PARAMETER)
+    if not isinstance(step, int):
+        return None, case_id
+    return step, re.sub(rf"(^|-){step + 1}-\d+$", "", case_id)
 
 
 def is_marked_live(item: Any) -> bool:
@@ -89,7 +105,7 @@ def fixture_cassette_path(fixturedef: Any) -> Path | None:
         return None
     _, _, inner = str(fixturedef.baseid or "").partition("::")
     names = [part for part in inner.split("::") if part]
-    return cassette_path(file, ("fixture", *names, fixturedef.argname))
+    return cassette_path(file, (".".join(("fixture", *names, fixturedef.argname)),))
 
 
 def recorded_fixtures(item: Any) -> Iterator[tuple[Any, Path]]:
@@ -109,6 +125,7 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
         CassetteError: The cassette is damaged.
     """
     from pytest_llmops.cassettes import rate_limit, request_key, shared_answers, tape
+    from pytest_llmops.cassettes.use_cassette import open_ledger
     from pytest_llmops.redaction.redactor import Redactor
 
     redactors = _merge_functions(item.ihook.pytest_llmops_redactors(config=item.config))
@@ -123,7 +140,8 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
         shared=shared,
         rules=request_key.MatchRules(settings.match_ignore, normalizers),
         record_errors=settings.record_errors,
-        ledger=tape.open_ledger(settings) if settings.has_budget else None,
+        record_headers=settings.record_headers,
+        ledger=open_ledger(settings) if settings.has_budget else None,
         shared_answers=shared_answers.SharedAnswers() if settings.judge_reuse else None,
         pace=rate_limit.RateLimiter(settings.judge_concurrency),
         max_age=settings.max_age,
@@ -193,6 +211,8 @@ class TapeLog:
             self.add_tape(inner, passed=passed and inner.verdict() is None, own=False)
         path = path_from_root(tape.path, self.root)
         self.uses.append({"path": path, **tape.usage_facts(passed=passed), **(more or {})})
+        for place, use in tape.iter_moved_facts(passed=passed):
+            self.uses.append({"path": path_from_root(place, self.root), **use, "moved_to": path})
         if tape.counts == TapeCounts() and not tape.notes:
             return
         if self._counts is None:
@@ -275,7 +295,7 @@ class FixtureTape:
         caught = self.tape.verdict()
         if caught is not None:
             self._failed = True
-            from pytest_llmops.cassettes.tape import swallowed_error
+            from pytest_llmops.errors import swallowed_error
 
             raise swallowed_error("the fixture was set up", caught)
 

@@ -107,6 +107,7 @@ class CassettesMeta(_Stored):
 
     oldest: str = ""
     orphans: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import BudgetMeta, CassetteFacts, CassettesMeta, Drift
 from pytest_llmops.results.run import Run, TestRecord
 
-MAX_LISTED_ORPHANS = 3
+MAX_LISTED_FILES = 3
 _COUNTS = ("replayed", "recorded", "reused", "missed", "stale", "verified", "drifted")
 N = TypeVar("N", int, float)
 
@@ -197,19 +197,27 @@ def format_budget(run: Run) -> str:
 
 def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
     """Yield notes on cassettes, drifts, orphans and judges that were not asked, each once."""
-    sentences: dict[str, None] = {}
+    tests_by_note: dict[str, list[str]] = {}
     for record in records:
         facts = CassetteFacts.from_wire(record.fact("cassette"))
-        for note in (*facts.notes, *map(_format_drift, facts.drift)):
-            sentences[f"{record.nodeid}: {note}"] = None
-    yield from sentences
-    orphans = CassettesMeta.from_wire(meta.get("cassettes")).orphans
-    if orphans:
-        more = f" and {len(orphans) - MAX_LISTED_ORPHANS} more" if len(orphans) > MAX_LISTED_ORPHANS else ""
-        yield f"no test uses {', '.join(orphans[:MAX_LISTED_ORPHANS])}{more}: see llmops cassettes check"
+        for note in dict.fromkeys((*facts.notes, *map(_format_drift, facts.drift))):
+            tests_by_note.setdefault(note, []).append(record.nodeid)
+    for note, tests in tests_by_note.items():
+        yield f"{tests[0]}{f' and {len(tests) - 1} more tests' if len(tests) > 1 else ''}: {note}"
+    cassettes = CassettesMeta.from_wire(meta.get("cassettes"))
+    if cassettes.orphans:
+        yield f"no test uses {_join_files(cassettes.orphans)}: see llmops cassettes check"
+    if cassettes.moved:
+        files = _join_files(cassettes.moved)
+        yield f"renamed tests replay {files}: llmops cassettes move puts the recordings in their place"
     skipped = sum(any(key.startswith("not asked: ") for key in record.facts) for record in records)
     if skipped:
         yield f"{format_count(skipped, 'test')}: a judge was not asked, as a check before it failed"
+
+
+def _join_files(files: Sequence[str]) -> str:
+    more = f" and {len(files) - MAX_LISTED_FILES} more" if len(files) > MAX_LISTED_FILES else ""
+    return f"{', '.join(files[:MAX_LISTED_FILES])}{more}"
 
 
 def _format_drift(drift: Drift) -> str:

@@ -22,6 +22,20 @@ CRLF = "\r\n"
 SSE_STARTS = ("data:", "event:", "id:", "retry:", ":")
 
 
+def stream_content_type(body: bytes) -> str:
+    r"""Return the content type of an event stream by its frames, or "" for any other body.
+
+    >>> stream_content_type(b": ping\n\nid: 1\ndata: {}\n\n"), stream_content_type(b'{"data": 1}')
+    ('text/event-stream', '')
+    """
+    if unpack_frames(body):
+        return "application/vnd.amazon.eventstream"
+    lines = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").splitlines()
+    fields = [line.startswith(SSE_STARTS) for line in lines if line]
+    has_data = any(line.startswith("data:") for line in lines)
+    return "text/event-stream" if has_data and all(fields) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class SplitStream:
     r"""The events of a text stream without their ends; all line ends are ``\n``."""

@@ -1,7 +1,7 @@
 """Load files of unknown origin (YAML, JSON and TOML, also gzipped) as plain builtins, within limits.
 
-Nothing in such a file is evaluated: YAML may hold texts, numbers, ``!!binary``, and lists and mappings of these; any
-other tag is refused before anything is built, as are anchors that multiply the size of a file.
+Nothing in such a file is evaluated: YAML may hold texts, numbers, ``!!binary`` (Ruby also writes ``!binary``), and
+lists and mappings of these; any other tag is refused before anything is built, as are anchors that multiply the size of a file.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ MAX_GROWTH = 16
 """Times its size that a YAML file may grow by anchors."""
 GZIP = zlib.MAX_WBITS | 16
 """The ``wbits`` of gzip in `zlib`."""
-RESTORE_STEP = "restore it from git, or record it again"
+RESTORE_STEP = "replace it by an undamaged copy, or record it again"
 
 _TAG_PREFIX = "tag:yaml.org,2002:"
+_BINARY_TAGS = (f"{_TAG_PREFIX}binary", "!binary")
 _ALLOWED_TAGS = frozenset(
-    {f"{_TAG_PREFIX}{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map", "binary")}
+    {f"{_TAG_PREFIX}{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")}.union(
+        _BINARY_TAGS
+    )
 )
 _INT = r"[-+]?(?:0b[0-1_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)\Z"
 _FLOAT = (
@@ -179,7 +182,8 @@ def _loader_class() -> Any:
 
     for kind, pattern, first in (("int", _INT, "-+0123456789"), ("float", _FLOAT, "-+0123456789.")):
         Loader.add_implicit_resolver(f"{_TAG_PREFIX}{kind}", re.compile(pattern), list(first))
-    Loader.add_constructor(f"{_TAG_PREFIX}binary", _construct_binary)
+    for tag in _BINARY_TAGS:
+        Loader.add_constructor(tag, _construct_binary)
     return Loader
 
 
@@ -189,7 +193,7 @@ def _construct_binary(loader: Any, node: Any) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise DocumentError(
-            f"a !!binary value is not base64 ({error}, line {node.start_mark.line + 1})"
+            f"a binary value is not base64 ({error}, line {node.start_mark.line + 1})"
         ) from None
 
 

@@ -210,3 +210,86 @@ def test_the_age_of_the_oldest_recording_is_told(suite: Project) -> None:
     result = suite.run(JUDGE)
     assert ", oldest " in result.text
     assert result.run.meta["cassettes"] == {"oldest": "2020-01-01", "orphans": []}
+
+
+BLOCKS = f"""{ASK}
+from pytest_llmops import use_cassette
+SKIP = False
+def test_first():
+    with use_cassette("handbook"):
+        assert ask("first")
+        assert SKIP or ask("second")
+def test_second():
+    if SKIP:
+        pytest.skip("today")
+    with use_cassette("handbook"):
+        assert ask("first")
+        assert ask("second")
+"""
+
+
+def test_what_a_skipped_test_may_use_of_a_block_that_two_tests_share_is_kept(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write(**{"test_a.py": BLOCKS})
+    assert project.record().exit == 0
+    before = project.cassettes()
+    project.write(**{"test_a.py": BLOCKS.replace("SKIP = False", "SKIP = True")})
+    assert project.run().outcomes == {"passed": 1, "skipped": 1}
+    assert main(["cassettes", "prune", "--root", str(project.path)]) == 0
+    assert "skipped test" in capsys.readouterr().err
+    assert project.cassettes() == before
+    text = BLOCKS.replace("SKIP = False", "SKIP = True").replace(
+        '    with use_cassette("handbook"):', "    if not SKIP:"
+    )
+    project.write(**{"test_a.py": text})
+    assert project.run().outcomes == {"passed": 1, "skipped": 1}
+    assert main(["cassettes", "prune", "--root", str(project.path)]) == 0
+    assert project.cassettes() == before
+    project.write(**{"test_a.py": "def test_a(llm_calls): pass\n"})
+    assert project.run().outcomes == {"passed": 1}
+    assert main(["cassettes", "prune", "--root", str(project.path)]) == 0
+    assert project.cassettes() == {}
+
+
+IN_A_CHILD = """
+import os, subprocess, sys
+import pytest
+from pytest_llmops import use_cassette
+import httpx2
+
+def ask(text):
+    body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+    return httpx2.post(f"{os.environ['SERVER']}/chat/completions", json=body).status_code
+
+def test_child(llm_calls):
+    script = f'''
+import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
+from test_a import ask, use_cassette
+with use_cassette("of-the-child", record={os.environ["MODE"]!r}):
+    assert ask("child") == 200
+with use_cassette("of-both", record={os.environ["MODE"]!r}):
+    assert ask("child") == 200
+'''
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=os.path.dirname(__file__))
+    with use_cassette("of-both"):
+        assert ask("parent") == 200
+"""
+
+
+def test_what_a_child_process_used_in_a_block_of_its_own_is_kept(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SERVER", f"{project.server.url}/v1")
+    monkeypatch.setenv("MODE", "new")
+    project.write(**{"test_a.py": IN_A_CHILD})
+    assert project.record().outcomes == {"passed": 1}
+    before = project.cassettes()
+    assert sorted(before) == ["cassettes/of-both.json", "cassettes/of-the-child.json"]
+    monkeypatch.setenv("MODE", "none")
+    result = project.run()
+    assert result.outcomes == {"passed": 1}
+    assert "no test uses" not in result.text
+    assert main(["cassettes", "prune", "--root", str(project.path)]) == 0
+    assert capsys.readouterr().err.count("left alone") == 2
+    assert project.cassettes() == before

@@ -19,11 +19,12 @@ import pytest
 from support.cassettes import entry, files, journalled, merged, texts
 from support.killing import Job, Recorder, as_other, asked
 from support.messages import check_message
+from support.project import Project
 from support.server import StubServer
 from support.tapes import ask, recorded, says
 
 from pytest_llmops.cassettes import locking as replacing
-from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes import run_folder, store
 from pytest_llmops.cassettes.journal import ensure_journal_folder
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
@@ -326,3 +327,88 @@ def test_a_file_that_somebody_has_open_is_waited_for(monkeypatch: pytest.MonkeyP
     else:
         assert replacing.retry_while_in_use(act) == "done"
     assert not left
+
+
+LIMITED = """
+import pytest, resource
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    try:
+        return (yield)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+"""
+LONG_ANSWERS = """
+import pytest
+from openai import OpenAI
+
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("n", range(6))
+def test_a(n):
+    message = {"role": "user", "content": f"{n} " + "word " * 1_000}
+    OpenAI().chat.completions.create(model="stub-1", messages=[message])
+"""
+
+
+@posix_only
+@pytest.mark.parametrize("workers", [0, 2], ids=["n0", "n2"])
+def test_the_first_answer_that_finds_no_room_stops_the_calls_of_the_run(
+    project: Project, workers: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    project.write(**{"test_a.py": LONG_ANSWERS, "conftest.py": LIMITED})
+    result = project.record(workers=workers)
+    paid = project.server.count
+    assert 1 <= paid <= max(1, workers)
+    assert result.exit == 1
+    full = [line for line in result.text.splitlines() if line.startswith("E ") and "File too large" in line]
+    assert len({line.partition("[Errno")[0] for line in full}) <= 2 * paid
+    assert result.text.count("lost: 1 paid answer") == paid
+    refused = [
+        record for record in result.records.values() if record.message.startswith("CassetteMiss: not asked")
+    ]
+    assert len(refused) == 6 - paid
+    assert len({record.message for record in refused}) == 1
+
+    (project.path / "conftest.py").unlink()
+    assert project.record(workers=workers).outcomes == {"passed": 6}
+    assert project.run(workers=workers).outcomes == {"passed": 6}
+
+
+@posix_only
+def test_a_paid_answer_that_finds_no_room_is_kept_on_another_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cassette = tmp_path / "cassettes" / "test_a.json"
+    rescue = tmp_path / "tmp"
+    rescue.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(rescue))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", failing(os.write, 1, errno.ENOSPC, lasting=True))
+        paid, given, errors = record_all(cassette)
+    assert (len(paid), given) == (1, set())
+    kept = next(rescue.glob("*.journal"))
+    assert str(kept) in errors[-1]
+    check_message(errors[-1])
+    ensure_journal_folder(cassette)
+    shutil.move(kept, cassette.parent / ".journal")
+    monkeypatch.setattr("pytest_llmops.cassettes.journal._is_writer_running", lambda _: False)
+    assert answered(cassette) == paid
+
+
+@posix_only
+def test_a_file_without_permission_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with run_folder.open_run_folder():
+        for number, is_stopped in ((errno.EACCES, False), (errno.EDQUOT, True)):
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "write", failing(os.write, 1, number, lasting=True))
+                record_all(tmp_path / f"{number}.json")
+            assert run_folder.are_live_calls_stopped() is is_stopped
+            paid, _, errors = record_all(tmp_path / f"other-{number}.json")
+            assert (paid == set()) is is_stopped
+        assert len(set(errors)) == 1
+        check_message(errors[0])
+    assert not run_folder.are_live_calls_stopped()

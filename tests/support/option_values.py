@@ -37,6 +37,9 @@ EXAMPLES = {
     "record_errors": Example("true", True, "false", "yes", "true or false"),
     "max_age": Example("90d", 90, "7d", "3 weeks", "a number of days"),
     "expired": Example("fail", "fail", "refresh", "never", "one of warn, fail, refresh"),
+    "record_headers": Example(
+        "X-Request-Id", ["x-request-id"], "x-ratelimit-*", "set-cookie", "without credentials"
+    ),
     "max_calls": Example("3", 3, "4", "few", "a whole number, 0 or more"),
     "budget": Example("2.5", 2.5, "3.5", "-1", "US dollars, 0 or more"),
     "judge_concurrency": Example("3", 3, "4", "0", "a whole number, 1 or more"),

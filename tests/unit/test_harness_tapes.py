@@ -15,8 +15,9 @@ from support.tapes import ask, call, recorded, stored
 from pytest_llmops.cassettes import active_tape, run_folder
 from pytest_llmops.cassettes.budget import Ledger
 from pytest_llmops.cassettes.drift import Drift
-from pytest_llmops.cassettes.tape import Tape, open_ledger, swallowed_error
-from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss, UsageError
+from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.cassettes.use_cassette import open_ledger
+from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss, UsageError, swallowed_error
 from pytest_llmops.harness import tapes
 from pytest_llmops.harness.tapes import (
     API_KEY_VARIABLES,
@@ -50,12 +51,12 @@ def item_of(test: str, case: str = "", mark: pytest.Mark | None = None, file: st
     ("test", "case", "place"),
     [
         ("test_a", "", "test_t/test_a.json"),
-        ("TestX::test_a", "late", "test_t/testx-f5a1c45b.test_a/late.json"),
+        ("TestX::test_a", "late", "test_t/TestX/test_a/late.json"),
         ("test_a", "a::b", "test_t/test_a/a-b-78f0be89.json"),
-        ("TestX::test_a", "a::b-late", "test_t/testx-f5a1c45b.test_a/a-b-late-514625a7.json"),
+        ("TestX::test_a", "a::b-late", "test_t/TestX/test_a/a-b-late-514625a7.json"),
         ("test_a", "x[1]::y", "test_t/test_a/x-1-y-cfccf42d.json"),
-        ("outer::inner::test_a", "", "test_t/outer.inner.test_a.json"),
-        ("outer::::test_a", "", "test_t/outer.test_a.json"),
+        ("outer::inner::test_a", "", "test_t/outer/inner/test_a.json"),
+        ("outer::::test_a", "", "test_t/outer/test_a.json"),
     ],
 )
 def test_a_cassette_lies_by_the_tests_name_whatever_its_parameters_hold(

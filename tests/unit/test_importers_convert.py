@@ -24,13 +24,14 @@ from pytest_llmops.cassettes.naming import safe_file_name
 from pytest_llmops.cassettes.request_key import build_question
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.wire.aws_event_stream import Frame, pack_frames
 from pytest_llmops.wire.body import unfold_body
 
 SECRET = "sk-abcdefghijklmnop1234"
 
 
 def foreign(
-    body: str = '{"q":1}', answer: str = '{"a":1}', status: int = 200, **more: Any
+    body: str = '{"q":1}', answer: str | bytes = '{"a":1}', status: int = 200, **more: Any
 ) -> ForeignInteraction:
     values = {"request_headers": {}, "headers": {"content-type": "application/json"}, "url": URL, **more}
     return ForeignInteraction(
@@ -40,7 +41,7 @@ def foreign(
         body.encode(),
         status,
         values["headers"],
-        answer.encode(),
+        answer if isinstance(answer, bytes) else answer.encode(),
         more.get("recorded", ""),
     )
 
@@ -85,13 +86,16 @@ def test_only_headers_that_a_recording_keeps_are_kept() -> None:
         ("[1]", "", "application/json"),
         ("data: {}\n\n", "scrubbed", "text/event-stream"),
         ("event: a\ndata: {}\n\n", "FILTERED", "text/event-stream"),
+        (": ping\r\n\r\nid: 1\r\ndata: {}\r\n\r\n", "REDACTED_TYPE", "text/event-stream"),
+        ("data: {}\n\nbroken {}\n", "", None),
+        (pack_frames([Frame({":event-type": "chunk"}, b"{}")]), "", "application/vnd.amazon.eventstream"),
         ("plain", "***", None),
         ("{broken", "[redacted]", None),
         ('{"a":1}', "text/plain", "text/plain"),
     ],
 )
 def test_a_media_type_that_was_scrubbed_is_told_from_the_body(
-    answer: str, told: str, kind: str | None
+    answer: str | bytes, told: str, kind: str | None
 ) -> None:
     interactions, _ = convert_interactions(
         [foreign(answer=answer, headers={"content-type": told})], Redactor()
@@ -124,6 +128,10 @@ def test_secrets_of_a_later_request_are_masked_in_an_earlier_one(tmp_path: Path)
         "<masked>",
         "XXXXXXXXXXXX",
         "Token DUMMY",
+        "REDACTED_API_KEY",
+        "Bearer <REDACTED-organization>",
+        "sk-REDACTED",
+        "MY_DUMMY_KEY",
     ],
 )
 def test_a_placeholder_is_no_secret(value: str) -> None:
@@ -227,7 +235,7 @@ def test_a_failing_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
         ),
         (
             "t/cassettes/test_a/TestA.test_x[v0].yaml",
-            f"t/cassettes/test_a/{safe_file_name('TestA')}.test_x/v0.json",
+            "t/cassettes/test_a/TestA/test_x/v0.json",
         ),
         ("t/cassettes/a/b/c.yaml", "t/cassettes/a/b/c.json"),
         ("t/vcr_cassettes/test_a/test_x.yaml", "t/cassettes/test_a/test_x.json"),
@@ -264,7 +272,7 @@ def test_a_flat_folder_is_sorted_by_the_modules_beside_it(tmp_path: Path) -> Non
     folder = tmp_path / "cassettes"
     for name, target in (
         ("test_a.yaml", "test_one/test_a.json"),
-        ("T.test_c[1].yaml", f"test_one/{safe_file_name('T')}.test_c/1.json"),
+        ("T.test_c[1].yaml", f"test_one/{safe_file_name('T')}/test_c/1.json"),
         ("test_b.yaml", "test_two/test_b.json"),
         ("test_both.yaml", "test_both.json"),
         ("test_.yaml", "test_.json"),

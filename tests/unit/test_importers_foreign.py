@@ -47,6 +47,31 @@ def refusal(path: Path, document: Any = None) -> str:
     return text
 
 
+def test_binary_as_ruby_writes_it_is_base64(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.yaml", cassette((request(), response("ANSWER"))))
+    data = base64.b64encode(b"\x00\xfe")
+    path.write_bytes(path.read_bytes().replace(b"ANSWER", b"!binary |-\n        " + data))
+    assert read_foreign(path)[0].body == b"\x00\xfe"
+
+
+def test_a_file_may_hold_a_single_call(tmp_path: Path) -> None:
+    call = {"request": request(), "response": response(), "recorded_at": "2026-01-31T10:00:00Z"}
+    found = one(tmp_path / "a.json", call)
+    assert (found.url, found.body, found.recorded) == (URL, b'{"a":1}', "2026-01-31")
+    refusal(tmp_path / "b.json", {**call, "response": {"status": {"code": 200}}})
+
+
+def test_no_refusal_of_a_file_advises_git(tmp_path: Path) -> None:
+    for name, text in (
+        ("a.yaml", "a: [1,"),
+        ("b.json", '{"interactions": '),
+        ("c.yaml", "- 1"),
+        ("d.yaml", ""),
+    ):
+        (tmp_path / name).write_text(text)
+        assert "git" not in refusal(tmp_path / name).removeprefix(f"cassette {tmp_path}")
+
+
 @pytest.mark.parametrize("name", ["a.yaml", "a.yml", "a.json", "a.yaml.gz", "a.json.gz"])
 def test_what_vcrpy_writes(tmp_path: Path, name: str) -> None:
     found = one(tmp_path / name, cassette((request(), response(ANSWER.decode()))))

@@ -116,7 +116,7 @@ def test_the_same_name_every_time() -> None:
     [
         (("test_x",), "", "t/cassettes/test_a/test_x.json"),
         (("test_x",), "late", "t/cassettes/test_a/test_x/late.json"),
-        (("testrefund", "test_x"), "", "t/cassettes/test_a/testrefund.test_x.json"),
+        (("testrefund", "test_x"), "", "t/cassettes/test_a/testrefund/test_x.json"),
     ],
 )
 def test_cassette_path(names: tuple[str, ...], case: str, path: str) -> None:

@@ -59,6 +59,29 @@ def test_canonical_url(url: str, canonical: str) -> None:
     assert canonical_url(url) == canonical
 
 
+@pytest.mark.parametrize(
+    "signed",
+    [
+        "f=1&X-Amz-Algorithm=A4&X-Amz-Credential={0}&X-Amz-Date={0}&X-Amz-Expires={0}&X-Amz-Signature={0}",
+        "X-Goog-Credential={0}&X-Goog-Date={0}&X-Goog-Expires={0}&X-Goog-Signature={0}",
+        "f=1&Expires={0}&Signature={0}&Key-Pair-Id={0}",
+        "AWSAccessKeyId={0}&Expires={0}&Signature={0}",
+        "sv=2024-11-04&st={0}&se={0}&skoid={0}&ske={0}&sr=b&sp=r&sig={0}",
+    ],
+)
+def test_a_presigned_url_is_the_same_whenever_it_was_signed(signed: str) -> None:
+    def key(text: str, path: str = "file.pdf") -> str:
+        return asked({}, url=f"https://a.example/{path}?{signed.format(text)}").key
+
+    assert key("20260131T100000Z") == key("20261126T100000Z")
+    assert key("1") != key("1", "other.pdf")
+
+
+def test_without_a_signature_a_time_in_a_query_counts() -> None:
+    one, two = (asked({}, url=f"https://a.example/x?expires={n}&st={n}") for n in (1, 2))
+    assert one.key != two.key
+
+
 def test_bytes_of_a_query_that_are_no_text_stay_apart() -> None:
     assert canonical_url("http://a.example/?q=%FE") != canonical_url("http://a.example/?q=%FF")
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.cassettes import files, texts
 from support.messages import check_message
-from support.tapes import ask, call, recorded, says, stored
+from support.tapes import URL, ask, call, recorded, says, stored
 
 from pytest_llmops import recorder
+from pytest_llmops.cassettes.request_key import MatchRules, Question
 from pytest_llmops.cassettes.response import Answer
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss
@@ -276,3 +279,76 @@ def test_the_place_of_a_question_is_kept(path: Path) -> None:
 def test_a_shared_cassette_names_its_tests(path: Path) -> None:
     recorded(path, ("a", "1"), shared=True, owner="test_x.py::test_a")
     assert stored(path)[0]["by"] == "test_x.py::test_a#001"
+
+
+def test_further_headers_are_recorded_by_name_and_credentials_never(tmp_path: Path) -> None:
+    headers: dict[str, Any] = {
+        "x-request-id": "req_1",
+        "x-ratelimit-limit-requests": "60",
+        "x-other": "1",
+        "set-cookie": "a=b",
+        "openai-organization": "org-1234567890",
+    }
+    names = ("x-request-id", "x-ratelimit-*", "*")
+    for wanted, kept in (((), []), (names[:2], ["x-ratelimit-limit-requests", "x-request-id"])):
+        path = tmp_path / f"{len(wanted)}.json"
+        tape = Tape(path, "new", record_headers=wanted)
+        question = ask(tape, "q")
+        assert tape.claim(question) is None
+        tape.record(question, says("a", **headers))
+        tape.close()
+        stored_headers = stored(path)[0]["answers"]["0"][0]["headers"]
+        assert list(stored_headers) == ["content-type", *kept]
+        replay = Tape(path)
+        answer = replay.claim(ask(replay, "q"))
+        assert answer is not None
+        assert dict(answer.headers) == stored_headers
+    everything = Tape(tmp_path / "all.json", "new", record_headers=names)
+    question = ask(everything, "q")
+    everything.claim(question)
+    everything.record(question, says("a", **headers))
+    everything.close()
+    text = (tmp_path / "all.json").read_text()
+    assert "x-other" in text
+    assert "cookie" not in text
+    assert "org-1234567890" not in text
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("body", {"text": "edited"}),
+        ("url", "http://loopback/v1/other"),
+        ("method", "GET"),
+        ("body", {"base64": "?"}),
+    ],
+)
+def test_a_request_that_is_not_the_one_of_its_key_is_an_error(
+    tmp_path: Path, member: str, value: object
+) -> None:
+    path = tmp_path / "a.json"
+    recorded(path, ("a", "one"), ("b", "two"))
+    document = json.loads(path.read_bytes())
+    document["interactions"][0]["request"][member] = value
+    path.write_text(json.dumps(document))
+    tape = Tape(path)
+    with pytest.raises(CassetteMiss, check=check_message) as caught:
+        tape.claim(ask(tape, "a"))
+    assert "#001" in str(caught.value)
+    assert tape.claim(ask(tape, "b")) is not None
+
+
+def test_a_request_recorded_under_other_rules_is_not_taken_for_an_edited_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    body = {"content-type": "application/json"}
+
+    def question(tape: Tape, number: int) -> Question:
+        return tape.make_question("POST", URL, body, json.dumps({"id": number, "lines": "a\nb\n"}).encode())
+
+    tape = Tape(path, "new")
+    tape.claim(question(tape, 1))
+    tape.record(question(tape, 1), says("a"))
+    tape.close()
+    for rules, number in ((MatchRules(), 1), (MatchRules(("id",)), 2)):
+        tape = Tape(path, rules=rules)
+        assert tape.claim(question(tape, number)) is not None

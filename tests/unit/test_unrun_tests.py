@@ -306,8 +306,10 @@ BLOCK = "cassettes/block.json"
 FOREIGN = "test_b.py::test_foreign[#1]"
 
 
-@pytest.mark.parametrize(("skipped", "orphan"), [((FOREIGN,), ()), (("test_b.py::test_foreign",), (BLOCK,))])
-def test_the_cassette_of_a_block_is_kept_while_the_test_that_recorded_it_is_skipped(
+@pytest.mark.parametrize(
+    ("skipped", "orphan"), [((FOREIGN,), ()), (("test_c.py::test_other",), ()), ((), (BLOCK,))]
+)
+def test_the_cassette_of_a_block_is_kept_while_a_test_is_skipped_that_may_use_it(
     tmp_path: Path, skipped: tuple[str, ...], orphan: tuple[str, ...]
 ) -> None:
     merged(tmp_path / BLOCK, entry(1, by="test_b.py::test_gone#001"), entry(2, by=f"{FOREIGN}#001"))
@@ -325,7 +327,8 @@ def test_what_a_skipped_test_recorded_in_a_cassette_of_others_is_kept(tmp_path: 
     merged(tmp_path / BLOCK, *(entry(n, by=f"{one}#001") for n, one in enumerate(recorded_by)))
     used: Any = {"path": BLOCK, "ran": True, "shared": True, "asked": {"key-0": {"0": 1}}}
     assert [one.key for one in audited(tmp_path, [used]).stale] == ["key-1", "key-2"]
-    assert [one.key for one in audited(tmp_path, [used], FOREIGN).stale] == ["key-2"]
+    seen = audited(tmp_path, [used], "test_c.py::test_other")
+    assert (seen.stale, [one.file for one in seen.unjudged]) == ((), [BLOCK])
 
 
 def test_the_record_keeps_the_names_of_skipped_tests(tmp_path: Path) -> None:

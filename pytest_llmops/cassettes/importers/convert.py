@@ -17,13 +17,14 @@ from pytest_llmops.cassettes.importers.foreign import ForeignInteraction, is_own
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import SECRET_HEADERS, Redactor
 from pytest_llmops.wire.body import fold_body
+from pytest_llmops.wire.stream_events import stream_content_type
 
 FOREIGN_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 IMPORTED_TAKE = "0"
 _PLACEHOLDER = re.compile(
     r"\W*(?:(?:bearer|basic|token)\s+)?[\W_]*"
-    r"(?:redacted|filtered|scrubbed|masked|removed|hidden|dummy|fake|mock|placeholder|sanitized|secret|x{3,}|)"
-    r"[\W_]*\Z",
+    r"(?:(?:[a-z]+[\W_]+){0,4}(?:redacted|filtered|scrubbed|masked|removed|hidden|dummy|fake|mock|placeholder|sanitized)"
+    r"(?:[\W_]+[a-z]+){0,6}|secret|x{3,}|)[\W_]*\Z",
     re.IGNORECASE,
 )
 """Placeholders that projects write instead of a header's value."""
@@ -129,8 +130,8 @@ def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
     headers = {name: value for name, value in headers.items() if not _PLACEHOLDER.match(value)}
     if not _MEDIA_TYPE.match(headers.get("content-type", "")):
         headers.pop("content-type", None)
-        if foreign.body.startswith((b"data:", b"event:")):
-            headers = {"content-type": "text/event-stream", **headers}
+        if stream_type := stream_content_type(foreign.body):
+            headers = {"content-type": stream_type, **headers}
         elif foreign.body.lstrip()[:1] in (b"{", b"[") and parse_json(foreign.body) is not None:
             headers = {"content-type": "application/json", **headers}
     return headers
@@ -140,7 +141,7 @@ def target_path(source: Path, to: Path | None = None) -> Path:
     """Return the path of our cassette for the same test.
 
     ``cassettes/<module>/<Class.test>[<id>].yaml`` of pytest-recording becomes
-    ``cassettes/<module>/<class.test>/<id>.json``, with the same folders below ``cassettes``. A file directly in
+    ``cassettes/<module>/<Class>/<test>/<id>.json``, with the same folders below ``cassettes``. A file directly in
     ``cassettes`` (pytest-vcr) is assigned to the module that defines its test, if exactly one module does.
     pytest-recording replaces some characters of an id by ``-``; the replacements stay.
 
@@ -157,7 +158,7 @@ def target_path(source: Path, to: Path | None = None) -> Path:
     if not bracket or not case.endswith("]"):
         test, case = name, "]"
     case = case[:-1]
-    test_path = ".".join(map(naming.safe_file_name, test.split(".")))
+    test_path = naming.test_name(tuple(test.split(".")))
     home = find_cassette_folder(source)
     if home is None and to is None:
         raise CassetteError(

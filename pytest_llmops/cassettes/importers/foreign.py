@@ -1,8 +1,8 @@
 """Reader of other recorders' cassettes.
 
 Supported are vcrpy (YAML and JSON, as written by pytest-recording and pytest-vcr, also in gzip); ``parsed_body`` of
-some projects; the parallel ``requests`` and ``responses`` of langchain-tests; cassetter (YAML and TOML); Ruby's VCR and
-betamax (``http_interactions``). Any other file is an error.
+some projects; the parallel ``requests`` and ``responses`` of langchain-tests; a file for each call with ``request`` and
+``response``; cassetter (YAML and TOML); Ruby's VCR and betamax (``http_interactions``). Any other file is an error.
 
 Bodies of answers are decoded. A body stored as parsed JSON becomes compact JSON (``{"a":1,"b":"ä"}``): the file does
 not have the original bytes.
@@ -90,17 +90,10 @@ def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
     if {"format", "interactions"} <= document.keys():
         raise DocumentError("it is a cassette of pytest-llmops already", "nothing is to be done")
     _refuse_other_protocols(document)
-    if "interactions" in document:
-        # The last line that vcrpy writes: it is missing if the file was truncated between two interactions.
-        if document.get("version") != 1 or isinstance(document["version"], bool):
-            raise DocumentError(
-                f"expected version: 1 beside interactions, got {_format_value(document.get('version'))}"
-            )
-        return _sort_by_time(_require_list(document["interactions"], "interactions"))
-    if "http_interactions" in document:
-        if not isinstance(document.get("recorded_with"), str):
-            raise DocumentError("expected recorded_with beside http_interactions, got none")
-        return _sort_by_time(_require_list(document["http_interactions"], "http_interactions"))
+    for name in ("interactions", "http_interactions"):
+        if name in document:
+            _check_version(document, name)
+            return _sort_by_time(_require_list(document[name], name))
     if {"requests", "responses"} <= document.keys():
         requests = _require_list(document["requests"], "requests")
         responses = _require_list(document["responses"], "responses")
@@ -109,10 +102,21 @@ def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
                 f"expected as many responses as requests, got {len(responses)} and {len(requests)}"
             )
         return list(zip(requests, responses, strict=True))
+    if "request" in document:  # a file for each call
+        return _sort_by_time([document])
     raise DocumentError(
-        f"its layout is unknown: expected interactions, http_interactions, or requests and responses, got {_format_keys(document)}",
+        f"its layout is unknown: expected interactions, http_interactions, requests and responses, or request and response, got {_format_keys(document)}",
         RECORD_AGAIN,
     )
+
+
+def _check_version(document: Mapping[str, Any], name: str) -> None:
+    # The last line that vcrpy writes: it is missing if the file was truncated between two interactions.
+    version = document.get("version")
+    if name == "interactions" and (version != 1 or isinstance(version, bool)):
+        raise DocumentError(f"expected version: 1 beside interactions, got {_format_value(version)}")
+    if name == "http_interactions" and not isinstance(document.get("recorded_with"), str):
+        raise DocumentError("expected recorded_with beside http_interactions, got none")
 
 
 def _refuse_other_protocols(document: Mapping[str, Any]) -> None:

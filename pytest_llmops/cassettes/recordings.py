@@ -1,0 +1,142 @@
+"""What a cassette has recorded, by request: under its key, under rules that changed since, or in a cassette elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.naming import display_path
+from pytest_llmops.cassettes.other_server import OtherServer
+from pytest_llmops.cassettes.request_key import NO_RULES, MatchRules, Question, compute_stored_key
+from pytest_llmops.errors import CassetteError
+from pytest_llmops.wire.blobs import StoredBody
+from pytest_llmops.wire.body import fold_body, unfold_json_body
+
+if TYPE_CHECKING:
+    from pytest_llmops.cassettes.recording_index import RecordingIndex
+
+MAX_NEIGHBOUR_CASSETTES = 60
+"""Maximum number of cassettes to search for the nearest request if the tape's own cassette is missing."""
+MAX_SCANS = 3
+"""Misses for which the requests of a cassette are compared one by one, before all their keys are computed again."""
+
+
+@dataclass(slots=True, eq=False)
+class Recordings:
+    """The recordings of a cassette.
+
+    Args:
+        path: The file.
+        rules: Parts of a request to ignore when matching recordings.
+        elsewhere: Finds recordings of tests that were renamed or moved.
+
+    Attributes:
+        by_key: The recordings, also those that were found elsewhere.
+        moved: Keys whose recording was found elsewhere, by the cassette that holds it.
+        adopted: Recordings from elsewhere.
+    """
+
+    path: Path
+    rules: MatchRules = NO_RULES
+    elsewhere: RecordingIndex | None = None
+    by_key: dict[str, store.Interaction] = field(default_factory=dict)
+    moved: dict[Path, set[str]] = field(default_factory=dict)
+    adopted: dict[str, store.Interaction] = field(default_factory=dict)
+    _renamed_keys: dict[str, str] | None = None
+    """Keys under the current rules to keys in the file."""
+    _checked: set[str] = field(default_factory=set)
+    """Keys whose stored request is known to be theirs."""
+    _scans: int = 0
+    _other_server: OtherServer | None = None
+
+    def find_key(self, question: Question) -> str:
+        """Return the key under which a request is recorded here if its own key is not, else its own key."""
+        if not self.by_key:
+            return question.key
+        if self._renamed_keys is None and not self.rules and self._scans < MAX_SCANS:
+            self._scans += 1
+            return self._find_equal_request(question)
+        if self._renamed_keys is None:
+            self._renamed_keys = {}
+            for old, interaction in self.by_key.items():
+                with contextlib.suppress(CassetteError):
+                    new = self._compute_key(interaction.request)
+                    if new != old:
+                        self._renamed_keys.setdefault(new, old)
+                        self._checked.add(old)
+        return self._renamed_keys.get(question.key, question.key)
+
+    def _compute_key(self, stored: Mapping[str, Any]) -> str:
+        return compute_stored_key(stored["method"], stored["url"], stored["body"], self.rules)
+
+    def _find_equal_request(self, question: Question) -> str:
+        folded = fold_body(question.body)
+        for key, interaction in self.by_key.items():
+            stored, body = interaction.request, interaction.request["body"]
+            if (stored["method"], stored["url"]) == (question.method, question.url) and (
+                ("json" in body and body["json"] == folded.get("json"))
+                or body == folded
+                or (isinstance(body, StoredBody) and self._has_key(stored, question.key))
+            ):
+                self._checked.add(key)
+                return key
+        return question.key
+
+    def _has_key(self, stored: Mapping[str, Any], key: str) -> bool:
+        with contextlib.suppress(CassetteError):
+            return self._compute_key(stored) == key
+        return False
+
+    def adopt_recording(self, key: str, by: str) -> store.Interaction | None:
+        """Take the recording of a test that was renamed as if it were in this cassette; None if there is none.
+
+        Args:
+            key: The key of the request.
+            by: The place that the recording gets here.
+        """
+        found = self.elsewhere.find_recording(key, self.path) if self.elsewhere is not None else None
+        if found is None or found.interaction is None:
+            return None
+        self.moved.setdefault(found.places[0], set()).add(key)
+        self.adopted[key] = self.by_key[key] = replace(found.interaction, by=by)
+        return self.by_key[key]
+
+    def shows_request(self, question: Question) -> bool:
+        """Return whether the recording of a request shows that request: a file may have been edited by hand."""
+        if question.key in self._checked:
+            return True
+        self._checked.add(question.key)
+        stored = self.by_key[question.key].request
+        if (stored["method"], stored["url"]) == (question.method, question.url) and question.json is not None:
+            # Comparing takes a third of the time of a key, and the body of most requests is not even folded.
+            with contextlib.suppress(CassetteError, KeyError):
+                body = stored["body"]
+                if body["json"] == question.json or unfold_json_body(body) == question.json:
+                    return True
+        return self._has_key(stored, question.key)
+
+    def find_other_server(self, question: Question, asked: Collection[str]) -> str:
+        """Return the key of the same request at another server, as `OtherServer.find_key` does; "": there is none."""
+        if self._other_server is None:
+            self._other_server = OtherServer(self.by_key, self.rules)
+        return self._other_server.find_key(question, asked)
+
+    def list_moved_places(self, key: str) -> tuple[Path, ...]:
+        """Return the cassettes of other tests that hold a key."""
+        found = self.elsewhere.find_recording(key, self.path) if self.elsewhere is not None else None
+        return tuple(found.places) if found is not None else ()
+
+    def list_requests(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the recorded requests with their places; of neighbouring cassettes if this one is empty."""
+        for interaction in self.by_key.values():
+            yield interaction.by, interaction.request
+        if self.by_key:
+            return
+        for path in sorted(self.path.parent.glob("*.json"))[:MAX_NEIGHBOUR_CASSETTES]:
+            with contextlib.suppress(CassetteError):  # a damaged cassette is reported by its own test
+                for interaction in store.load_cassette(path).values():
+                    yield f"{display_path(path)} {interaction.by}", interaction.request

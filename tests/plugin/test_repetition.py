@@ -1,0 +1,128 @@
+"""Tests that a plugin runs several times: each run plays its own take, and a replay never ends in misses.
+
+The plugins themselves are tried in tests/clients; here their hooks are written down in a conftest.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.project import Project
+
+ASK = """
+import pytest
+from openai import OpenAI
+
+def ask(text):
+    message = {"role": "user", "content": text}
+    return OpenAI().chat.completions.create(model="stub-1", messages=[message]).choices[0].message.content
+"""
+RERUN = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for attempt in range(3):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        failed = any(report.failed for report in reports)
+        for report in reports:
+            if report.failed and attempt < 2:
+                report.outcome = "rerun"
+            item.ihook.pytest_runtest_logreport(report=report)
+        if not failed:
+            break
+        item._initrequest()
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+"""
+REPEAT = """
+import pytest
+
+def pytest_addoption(parser):
+    parser.addoption("--times", type=int, default=1)
+
+@pytest.fixture
+def __pytest_repeat_step_number(request):
+    return request.param
+
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc):
+    count = metafunc.config.option.times
+    if count > 1:
+        metafunc.fixturenames.append("__pytest_repeat_step_number")
+        ids = [f"{n + 1}-{count}" for n in range(count)]
+        metafunc.parametrize("__pytest_repeat_step_number", range(count), indirect=True, ids=ids)
+"""
+SECOND_PASSES = f"""{ASK}
+@pytest.mark.llm_cassette
+def test_a():
+    assert ask("hello") == "echo of hello (2)"
+"""
+CASES = f"""{ASK}
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("word", ["a", "b"])
+def test_a(word):
+    assert ask(word).startswith(f"echo of {{word}}")
+"""
+
+
+def takes(project: Project, name: str) -> list[dict[str, int]]:
+    """Of each interaction the number of answers by take."""
+    entries = json.loads(project.cassettes()[name])["interactions"]
+    return [{take: len(answers) for take, answers in entry["answers"].items()} for entry in entries]
+
+
+@pytest.mark.parametrize("mode", ["new", "all"])
+def test_a_rerun_asks_again_and_replays_what_it_got(project: Project, workers: int, mode: str) -> None:
+    project.write(**{"conftest.py": RERUN, "test_a.py": SECOND_PASSES})
+    assert project.record(mode=mode, workers=workers).outcomes.get("passed") == 1
+    assert project.server.count == 2
+    assert takes(project, "cassettes/test_a/test_a.json") == [{"0": 1, "1": 1}]
+    result = project.run(workers=workers)
+    assert result.outcomes.get("passed") == 1
+    assert project.server.count == 2
+
+
+def test_a_rerun_that_is_not_recorded_shows_the_failure_and_no_miss(project: Project) -> None:
+    project.write(**{"test_a.py": SECOND_PASSES})
+    project.record()
+    project.write(**{"conftest.py": RERUN})
+    result = project.run()
+    assert result.outcomes.get("failed") == 1
+    assert "AssertionError" in result.text
+    assert "no recording" not in result.text
+    assert "--llm-record=new records more" in result.line("test_a.py::test_a: run again")
+
+
+def test_a_repeated_test_has_one_cassette_with_a_take_for_each_run(project: Project, workers: int) -> None:
+    project.write(**{"conftest.py": REPEAT, "test_a.py": CASES})
+    assert project.record("--times=3", workers=workers).outcomes == {"passed": 6}
+    assert project.server.count == 6
+    assert sorted(project.cassettes()) == ["cassettes/test_a/test_a/a.json", "cassettes/test_a/test_a/b.json"]
+    assert takes(project, "cassettes/test_a/test_a/a.json") == [{"0": 1, "1": 1, "2": 1}]
+    for times in (1, 2, 3):
+        assert project.run(f"--times={times}", workers=workers).outcomes == {"passed": 2 * times}
+    assert project.server.count == 6
+
+
+def test_more_repetitions_than_were_recorded_replay_the_last_with_one_note(project: Project) -> None:
+    project.write(**{"conftest.py": REPEAT, "test_a.py": CASES})
+    project.record()
+    result = project.run("--times=5")
+    assert result.outcomes == {"passed": 10}
+    notes = [line for line in result.text.splitlines() if "run again" in line]
+    assert len(notes) == 1
+    assert "and 7 more tests" in notes[0]
+
+
+def test_recording_all_again_keeps_what_the_other_repetitions_asked(project: Project, workers: int) -> None:
+    asks = f"""{ASK}
+@pytest.mark.llm_cassette
+def test_a(request):
+    ask(request.node.name)
+"""
+    project.write(**{"conftest.py": REPEAT, "test_a.py": asks})
+    project.record("--times=3", mode="all", workers=workers)
+    assert len(takes(project, "cassettes/test_a/test_a.json")) == 3
+    assert project.run("--times=3").outcomes == {"passed": 3}

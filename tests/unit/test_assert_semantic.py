@@ -249,6 +249,7 @@ def test_a_failure_asks_the_embedder_once_only() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compare_spelling")  # a model takes minutes
 def test_a_megabyte_is_scored_and_explained() -> None:
     answer = "Nothing to see here. " * 50_000 + "Refunds take 30 days."
     with softly.collect() as found:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -11,6 +12,7 @@ from support.shared import rows
 from pytest_llmops.semantics.checks import CHECKS, compare
 from pytest_llmops.semantics.checks.kinds import foreign_negation
 from pytest_llmops.semantics.checks.language import LANGUAGES, detect_language, detect_pair_language
+from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.settings import OPTIONS, Settings
 
 pytest.importorskip("py3langid", reason="py3langid detects languages: pip install -r requirements/dev.txt")
@@ -46,6 +48,72 @@ def test_a_plain_negation_is_found_in_either_text(text: str, other: str, name: s
         assert comparison.without == (f"no check for {missing} in this language (looks like {name})",)
     assert compare(text, other, checks=["-negation"]).alarms == ()
     assert compare(text, other, checks=["numbers"]).without == ()
+
+
+NUMBERS = [
+    ("Die Frist beträgt fünf Tage.", "Die Frist beträgt {} Tage.", 5),
+    ("Die Gebühr beträgt zweihundertfünfzig Euro.", "Die Gebühr beträgt {} Euro.", 250),
+    ("drei Tage", "{} Tage", 3),
+    ("fünf", "{}", 5),
+    ("El plazo es de tres días hábiles.", "El plazo es de {} días hábiles.", 3),
+    ("Le délai est de quatre-vingt-dix jours.", "Le délai est de {} jours.", 90),
+    ("Il termine è di ventuno giorni.", "Il termine è di {} giorni.", 21),
+    ("O prazo é de vinte e três dias.", "O prazo é de {} dias.", 23),
+    ("De termijn is vijfentwintig dagen.", "De termijn is {} dagen.", 25),
+    ("Zwrot trwa do pięciu dni roboczych.", "Zwrot trwa do {} dni roboczych.", 5),
+    ("Возврат занимает до трёх дней после покупки.", "Возврат занимает до {} дней после покупки.", 3),
+    ("Это стоит триста пятьдесят рублей в месяц.", "Это стоит {} рублей в месяц.", 350),
+    ("退款需要三十天。", "退款需要{}天。", 30),
+    ("返金には三十日かかります。", "返金には{}日かかります。", 30),
+    ("房间里有两只猫。", "房间里有{}只猫。", 2),
+]
+
+
+@pytest.mark.parametrize(("text", "form", "number"), NUMBERS)
+def test_number_words_of_other_languages_are_numbers(text: str, form: str, number: int) -> None:
+    assert compare(text, form.format(number)).alarms == ()
+    for actual, expected in ((text, form.format(number + 1)), (form.format(number + 1), text)):
+        assert [alarm.check for alarm in compare(actual, expected).alarms] in (["numbers"], ["dates"])
+
+
+def test_number_words_that_are_not_compared_are_reported() -> None:
+    (sentence,) = compare("ต้องรอสี่วันก่อน", "ต้องรอสามวันก่อน", checks=["numbers"]).without
+    assert sentence == "no check for number words in this language (looks like Thai)"
+
+
+# Captions whose English text has a number word; what is missed are collective forms (двое, czwórka) and "both".
+READ_ALIKE = {
+    "de": 113,
+    "es": 116,
+    "fr": 116,
+    "it": 116,
+    "pt": 116,
+    "nl": 115,
+    "pl": 103,
+    "ru": 95,
+    "zh": 114,
+    "ja": 108,
+}
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("code", CODES)
+def test_number_words_of_translated_captions_are_those_of_the_english_text(code: str) -> None:
+    pairs = [
+        pair
+        for row in rows("semantic", "stsb_images_multilingual", "pairs.jsonl.gz")
+        for pair in zip(row["en"], row[code], strict=True)
+    ]
+    numbers = [
+        [
+            sorted(re.findall(r"\d+", Sentence(text, LANGUAGES[name]).text))
+            for text, name in zip(pair, ("en", code), strict=True)
+        ]
+        for pair in pairs
+    ]
+    assert sum(bool(english) for english, _ in numbers) == 116
+    assert sum(bool(english) and english == other for english, other in numbers) >= READ_ALIKE[code]
+    assert sum(bool(other) and not english for english, other in numbers) <= 1
 
 
 def test_an_alarm_quotes_the_negation() -> None:

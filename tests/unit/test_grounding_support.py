@@ -169,3 +169,12 @@ def test_marks_that_never_end_are_read_like_any_text(filler: str) -> None:
     found = assert_grounded(f"Refunds take 5 days.{filler}", ["Refunds take 5 days."], at_least=None)
     assert found.value is not None
     assert 0 < found.value <= 1
+
+
+@pytest.mark.parametrize(("number", "supported"), [(5, True), (4, False)])
+def test_number_words_of_other_languages_are_compared(number: int, supported: bool) -> None:
+    (claim,) = ground_claims(
+        [f"Die Frist beträgt {number} Tage."], ["Die Frist für die Rückgabe beträgt fünf Tage."]
+    )
+    assert claim.supported is supported
+    assert claim.text == f"Die Frist beträgt {number} Tage."

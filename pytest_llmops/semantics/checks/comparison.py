@@ -17,6 +17,7 @@ from pytest_llmops.semantics.checks.kinds import (
     values,
 )
 from pytest_llmops.semantics.checks.language import detect_pair_language
+from pytest_llmops.semantics.checks.quantities.number_words import has_number_words
 from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.semantics.checks.sentence_splitter import split_sentences
 
@@ -115,8 +116,11 @@ def compare(
     checks = resolve_check_names(checks)
     if not checks or actual == expected:
         return Comparison()
-    reference, answer = (Text(tuple(_read_sentences(text[:MAX_CHARS]))) for text in (expected, actual))
     languages = detect_pair_language(expected, actual, language)
+    reference, answer = (
+        Text(tuple(_read_sentences(text[:MAX_CHARS], name)))
+        for text, name in zip((expected, actual), languages, strict=True)
+    )
     known, without = _select_language_checks(languages, checks)
     if max(len(actual), len(expected)) > MAX_CHARS:
         without.append(f"the checks read the first {MAX_CHARS:,} characters only")
@@ -136,16 +140,16 @@ def compare(
     return Comparison(tuple(alarms), tuple(without))
 
 
-def _read_sentences(text: str) -> Iterator[Sentence]:
+def _read_sentences(text: str, language: str) -> Iterator[Sentence]:
     for sentence in split_sentences(text):
         # A text without sentence ends is cut at a blank, or anywhere: alignment takes more than linear time.
         start = 0
         while len(sentence) - start > MAX_SENTENCE_CHARS:
             blank = sentence.rfind(" ", start + MAX_SENTENCE_CHARS // 2, start + MAX_SENTENCE_CHARS)
             end = blank if blank > 0 else start + MAX_SENTENCE_CHARS
-            yield Sentence(sentence[start:end])
+            yield Sentence(sentence[start:end], language)
             start = end
-        yield Sentence(sentence[start:])
+        yield Sentence(sentence[start:], language)
 
 
 def _select_language_checks(
@@ -157,6 +161,8 @@ def _select_language_checks(
         return _LANGUAGE_NEUTRAL_CHECKS | _ENGLISH_CHECKS, []
     known = {"negation"} if language == other and language in foreign_negation.LANGUAGES else frozenset()
     missing = [name for name in _ENGLISH_CHECKS if name in checks and name not in known]
+    if "numbers" in checks and not all(map(has_number_words, languages)):
+        missing.insert(0, "number words")
     reason = f"looks like {language}"
     if language != other:
         reason = f"the reference looks like {language}, the answer like {other}"

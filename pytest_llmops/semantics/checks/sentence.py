@@ -14,6 +14,7 @@ from pytest_llmops.semantics.checks.lexicon.stems import stem_phrase, stem_word
 from pytest_llmops.semantics.checks.quantities import dates, numerals
 from pytest_llmops.semantics.checks.quantities.facts import Fact
 from pytest_llmops.semantics.checks.quantities.measures import read_measures
+from pytest_llmops.semantics.checks.quantities.number_words import replace_number_words
 from pytest_llmops.semantics.word_lists import english_words, read_sections
 
 
@@ -65,8 +66,7 @@ _PLAIN_CHARACTERS.update({ord("½"): " 1/2", ord("¼"): " 1/4", ord("¾"): " 3/4
 
 _WORD = re.compile(r"[^\W_]+(?:['.&/+_-][^\W_]+)*(?:\+\+|#)?|%|[<>≤≥=]=?")
 _MAYBE_FACT = re.compile(
-    r"(?i)\d|[一二三四五六日天]|\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen"
-    r"|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|[mb]illion|dozen|half|halves|quarters?|thirds?|fifths?|tenths?|once|twice|thrice"
+    r"(?i)\d|[一二三四五六日天]|\b(?:zero|one|hundred|thousand|[mb]illion|dozen|half|halves|quarters?|thirds?|fifths?|tenths?|once|twice|thrice"
     r"|noon|midday|midnight|an?\s|first|second|\w+th)\b"
 )
 _CONTRACTIONS = {
@@ -119,11 +119,13 @@ class Sentence:
     """A sentence; its tokens and facts are read on first use."""
 
     raw: str
+    language: str = "English"
 
     @cached_property
     def text(self) -> str:
-        """The sentence with plain digits, quotes and dashes."""
-        return numerals.replace_cjk_numerals(self.raw.translate(_PLAIN_CHARACTERS))
+        """The sentence with plain digits, quotes and dashes, and digits for number words."""
+        plain = numerals.replace_cjk_numerals(self.raw.translate(_PLAIN_CHARACTERS))
+        return replace_number_words(plain, self.language)
 
     @cached_property
     def plain(self) -> str:

@@ -20,11 +20,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pytest_llmops.semantics.checks import Alarm, compare
+from pytest_llmops.semantics.checks.language import detect_language
+from pytest_llmops.semantics.checks.quantities.number_words import replace_number_words
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
 from pytest_llmops.semantics.grounding.claim import Claim
 from pytest_llmops.semantics.grounding.claims import Statement, split_claims
@@ -86,6 +88,8 @@ def ground_claims(
 ) -> tuple[Claim, ...]:
     """Return for each claim whether a context supports it, with the nearest sentence and what it lacks.
 
+    Number words are compared, and shown, as digits.
+
     Args:
         claims: Sentences, as `split_claims` gives them.
         contexts: The passages; blank contexts support nothing.
@@ -101,25 +105,29 @@ def ground_claims(
     >>> claims[0].supported, claims[0].context
     (True, 0)
     """
-    passages = list(_read_passages(contexts))
+    language = detect_language("\n".join(claims)) or language
+    passages = list(_read_passages(contexts, language))
     index: dict[str, list[int]] = defaultdict(list)
     for place, passage in enumerate(passages):
         for stem in passage.stems:
             index[stem].append(place)
-    candidates = [(claim, _find_candidates(claim, passages, index)) for claim in claims]
-    pairs = [(claim, passage.text) for claim, nearest in candidates for passage in nearest]
+    texts = [replace_number_words(claim, language) for claim in claims]
+    candidates = [(text, _find_candidates(text, passages, index)) for text in texts]
+    pairs = [(text, passage.text) for text, nearest in candidates for passage in nearest]
     similarities = _pair_similarities(pairs, embedder) if pairs and embedder is not None else {}
-    return tuple(
-        _ground_claim(claim, nearest, similarities, threshold, language)
+    grounded = (
+        _ground_claim(text, nearest, similarities, threshold, language)
         if nearest
-        else Claim(text=claim, supported=False, missing=_missing_words(claim, frozenset()))
-        for claim, nearest in candidates
+        else Claim(text=text, supported=False, missing=_missing_words(text, frozenset()))
+        for text, nearest in candidates
     )
+    return tuple(replace(result, text=claim) for result, claim in zip(grounded, claims, strict=True))
 
 
-def _read_passages(contexts: Sequence[str]) -> Iterator[_Passage]:
+def _read_passages(contexts: Sequence[str], default_language: str) -> Iterator[_Passage]:
     for number, context in enumerate(contexts):
-        sentences = split_bounded_sentences(context)
+        digits = replace_number_words(context, detect_language(context) or default_language)
+        sentences = split_bounded_sentences(digits)
         for parts in (*((sentence,) for sentence in sentences), *pairwise(sentences)):
             text = " ".join(parts)
             yield _Passage(number, text, parts, frozenset(content_stems(text)))

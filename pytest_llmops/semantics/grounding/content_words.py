@@ -9,7 +9,6 @@ from functools import lru_cache
 from pytest_llmops.retrievers.bm25 import tokenize
 from pytest_llmops.semantics.checks import split_sentences
 from pytest_llmops.semantics.checks.quantities.facts import Fact
-from pytest_llmops.semantics.checks.quantities.numerals import SMALL_NUMBERS, TENS
 from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.semantics.word_lists import english_words
 
@@ -19,8 +18,8 @@ MAX_SENTENCE_CHARS = 1_000
 _STOP_WORDS = english_words("stop_words")
 _TOTALITY_WORDS = frozenset({"all", "every", "each", "always", "never", "only", "none", "nobody", "nothing"})
 """Words that claim more than a sentence without them says."""
-_NUMERALS = {word: str(number) for word, number in (SMALL_NUMBERS | TENS).items()}
 _IRREGULAR = {
+    "zero": "0", "one": "1",
     "paid": "pay", "bought": "buy", "sent": "send", "sold": "sell", "taken": "take", "took": "take", "given": "give",
     "gave": "give", "made": "make", "went": "go", "gone": "go", "held": "hold", "kept": "keep", "left": "leave",
     "lost": "lose", "won": "win", "began": "begin", "begun": "begin", "ran": "run", "came": "come", "found": "find",
@@ -76,7 +75,7 @@ def content_stem(word: str) -> str:
     """
     if word[0].isdigit() or word in _TOTALITY_WORDS:
         return word
-    word = _NUMERALS.get(word, _IRREGULAR.get(word, word))
+    word = _IRREGULAR.get(word, word)
     whole = _ENDS_IN_EE.match(word)
     if whole:
         # A trainee is not who trains, and a lessee no lessor.

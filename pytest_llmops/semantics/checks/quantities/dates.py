@@ -37,7 +37,7 @@ _MONTH_FIRST = re.compile(
 )
 _MONTH_YEAR = re.compile(rf"(?i)\b(?P<name>{_MONTH})\b\.?,?\s(?:of\s|de\s)?{_YEAR}\b")
 _ORDINAL_MONTH = re.compile(
-    rf"(?i)\b(?:the\s)?(?P<day>{'|'.join(numerals.ORDINALS)}|twenty-(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth)|thirtieth|thirty-first)"
+    rf"(?i)\b(?:the\s)?(?P<day>(?:[23]0-)?(?:{'|'.join(numerals.ORDINALS)}))"
     rf"\s(?:of\s)?(?P<name>{_MONTH})\b(?:,?\s{_YEAR}\b)?"
 )
 _MONTH_ALONE = re.compile(rf"\b(?P<name>(?i:{_MONTH}))\b")
@@ -52,14 +52,14 @@ _CLOCK = re.compile(
     r"|(?<![\d:.,/])(?P<hour2>1[0-2]|0?\d)\s?(?P<half2>a\.?m\b\.?|p\.?m\b\.?|o'clock)"
     r"|(?<=à\s)(?P<hour4>[01]?\d|2[0-4])\s?h\b|(?<![\d:.,/])(?P<hour3>[01]?\d|2[0-4])\s?(?:uhr\b|heures?\b|點|点|時)"
 )
-_HOURS = "|".join(list(numerals.SMALL_NUMBERS)[1:13])
 _SPOKEN = re.compile(
-    rf"(?i)\b(?:(?P<part>half|(?:a\s)?quarter|five|ten|twenty|twenty-five)\s(?P<side>past)|(?P<part2>(?:a\s)?quarter|(?:five|ten|twenty|twenty-five|\d{{1,2}})\sminutes?)\s(?P<side2>past|to|before|after))\s(?P<hour>{_HOURS}|noon|midnight|1[0-2]|[1-9])\b(?!\s(?:minutes|hours|days|weeks|months|years|percent|%))"
-    rf"|\b(?P<full>{_HOURS})\s(?:o'clock|(?P<half>a\.?m\b\.?|p\.?m\b\.?))|\b(?P<name>noon|midday|midnight)\b"
+    r"(?i)\b(?:(?P<part>half|(?:a\s)?quarter|\d{1,2})\s(?P<side>past)|(?P<part2>(?:a\s)?quarter|\d{1,2}\sminutes?)\s"
+    r"(?P<side2>past|to|before|after))\s(?P<hour>one|noon|midnight|1[0-2]|[1-9])\b(?!\s(?:minutes|hours|days|weeks|months|years|percent|%))"
+    r"|\b(?P<full>one)\s(?:o'clock|(?P<half>a\.?m\b\.?|p\.?m\b\.?))|\b(?P<name>noon|midday|midnight)\b"
 )
 MAYBE_DATE = re.compile(
     rf"(?i)\d|\b(?:{_MONTH}|(?:{'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})s?|noon|midday|midnight|past|o'clock|quarter)\b"
-    rf"|\b(?:{_HOURS})\s[ap]\.?m|[一二三四五六日天]"
+    r"|[一二三四五六日天]"
 )
 """A sentence without any of these has no date and no time."""
 MAX_MONTH, MAX_DAY = 12, 31
@@ -167,7 +167,7 @@ def _read_spoken_time(match: re.Match[str]) -> Fact:
         noon, evening = clock_readings(12)
         return build_fact(match, evening if match["name"].lower() == "midnight" else noon)
     if match["full"]:
-        return _clock_fact(match, int(numerals.parse_number(match["full"])), 0, match["half"] or "")
+        return _clock_fact(match, 1, 0, match["half"] or "")
     part, side = (match["part"] or match["part2"]).lower().split()[0], match["side"] or match["side2"]
     minute = {"half": 30, "a": 15, "quarter": 15}.get(part) or int(numerals.parse_number(part)) % 60
     word = match["hour"].lower()

@@ -27,14 +27,14 @@ _MAGNITUDE = re.compile(
     r"|millionen|milliarden|millones|milioni|milliards)\b|[万萬億亿千百]|тыс|млн|млрд)\.?"
 )
 _FRACTION = re.compile(
-    r"(?i)\b(?:(?P<top>an?|one|two|three|four|1|2|3)[ -])?(?P<part>half|halves|thirds?|quarters?|fourth|fifths?|sixth|eighths?|tenths?)\b"
+    r"(?i)\b(?:(?P<top>an?|one|[1-4])[ -])?(?P<part>half|halves|thirds?|quarters?|fourth|fifths?|sixth|eighths?|tenths?)\b"
     r"(?P<of>\s(?:of\s)?(?:an?|the)\s)?"
 )
 _SHARE = re.compile(
     rf"(?i)\b(?P<one>{numerals.NUMBER_WORDS}|\d{{1,3}})\s(?P<how>in|out\sof|of|in\severy|of\severy)\s(?P<all>{numerals.NUMBER_WORDS}|\d{{1,4}})\b(?!\s?%|[.,]\d)"
 )
 _SLASH = re.compile(r"(?<![\w/.,])(?P<one>\d{1,2})/(?P<all>\d{1,3})(?![\w/])")
-_ORDINAL = re.compile(rf"(?i)\b(?:(?:{'|'.join(numerals.TENS)})-)?(?:{'|'.join(numerals.ORDINALS)})\b")
+_ORDINAL = re.compile(rf"(?i)\b(?:[2-9]0-)?(?:{'|'.join(numerals.ORDINALS)})\b")
 _INDEFINITE = re.compile(r"(?i)\b(?:an?|one full|a full|a whole)\s(?P<unit>[a-z]+)\b")
 _TIMES_WORD = re.compile(r"(?i)\b(once|twice|thrice)\b")
 _ABOUT = re.compile(
@@ -162,7 +162,7 @@ def _bare_number_fact(match: re.Match[str], end: int, values: Sequence[float]) -
         readings += dates.clock_readings(int(value))
     elif 0 < value < 1:
         readings.append(Reading("percent", value, "share"))
-    is_weak = words == "one" or (value == 0 and bool(words))
+    is_weak = words in {"one", "zero"}
     return build_fact(match, *readings, end=end, raw=value, weak=is_weak)
 
 

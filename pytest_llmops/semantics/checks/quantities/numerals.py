@@ -13,23 +13,46 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     build_fact,
     is_preceded_by,
 )
-from pytest_llmops.semantics.word_lists import read_sections
 
-_NUMBERS = read_sections("numbers.txt")
-SMALL_NUMBERS = {word: number for number, word in enumerate(_NUMBERS["up to nineteen"])}
-TENS = {word: 10 * number for number, word in enumerate(_NUMBERS["tens"], start=2)}
 SCALES = {
+    "one": 1,
+    "zero": 0,
     "hundred": 100,
-    "thousand": 1000,
-    "million": 10**6,
-    "billion": 10**9,
-    "trillion": 10**12,
+    "thousand": 1e3,
+    "million": 1e6,
+    "billion": 1e9,
+    "trillion": 1e12,
     "dozen": 12,
 }
-ORDINALS = {word: number for number, word in enumerate(_NUMBERS["ordinals"], start=1)} | {
-    "eighteenth": 18,
-    "twentieth": 20,
-}
+"""Number words that are left where the others have become digits."""
+ORDINALS = {
+    word: number
+    for number, word in enumerate(
+        [
+            "first",
+            "second",
+            "third",
+            "fourth",
+            "fifth",
+            "sixth",
+            "seventh",
+            "eighth",
+            "ninth",
+            "tenth",
+            "eleventh",
+            "twelfth",
+            "thirteenth",
+            "fourteenth",
+            "fifteenth",
+            "sixteenth",
+            "seventeenth",
+            "eighteenth",
+            "nineteenth",
+            "twentieth",
+        ],
+        start=1,
+    )
+} | {"thirtieth": 30}
 FRACTION_PARTS = {
     "half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fifth": 5, "fifths": 5,
     "sixth": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10, "hundredth": 100,
@@ -41,9 +64,7 @@ MAGNITUDES = {
     "crore": 1e7, "万": 1e4, "萬": 1e4, "億": 1e8, "亿": 1e8, "千": 1e3, "百": 1e2, "тыс": 1e3, "млн": 1e6, "млрд": 1e9,
 }  # fmt: skip
 
-_NUMBER_WORD = "|".join([*SMALL_NUMBERS, *TENS, *SCALES])
-NUMBER_WORDS = rf"(?:{_NUMBER_WORD})(?:(?:[ -]|[ ]and[ ])(?:{_NUMBER_WORD}))*"
-"""A number in English words, in lower case."""
+NUMBER_WORDS = "|".join(SCALES)
 NUMBER_DIGITS = (
     r"\d+(?:[.]\d+)?[eE][+-]?\d{1,2}(?!\w)|\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)*|[.]\d+"
 )
@@ -90,33 +111,22 @@ def _is_grouped_by(text: str, mark: str) -> bool:
 
 
 def parse_number(text: str) -> float:
-    """Return the number that digits or English number words state.
+    """Return the number of digits or of a word of `SCALES`.
 
-    >>> parse_number("two hundred and fifty thousand"), parse_number("Thirty-five"), parse_number("12")
-    (250000.0, 35.0, 12.0)
+    >>> parse_number("12"), parse_number("Hundred")
+    (12.0, 100.0)
     """
-    if text.isdigit():
-        return float(text)
-    total, part = 0, 0
-    for word in text.lower().replace("-", " ").split():
-        if word in SMALL_NUMBERS or word in TENS:
-            part += SMALL_NUMBERS.get(word) or TENS.get(word, 0)
-        elif word in ("hundred", "dozen"):
-            part = (part or 1) * SCALES[word]
-        elif word != "and":
-            total += (part or 1) * SCALES[word]
-            part = 0
-    return float(total + part)
+    return float(text) if text.isdigit() else float(SCALES[text.lower()])
 
 
 def parse_ordinal(text: str) -> int:
-    """Return the number of an English ordinal in words.
+    """Return the number of an English ordinal in words; its tens are digits already.
 
-    >>> parse_ordinal("Twenty-first"), parse_ordinal("thirtieth")
+    >>> parse_ordinal("20-first"), parse_ordinal("thirtieth")
     (21, 30)
     """
     tens, _, last = text.lower().rpartition("-")
-    return 30 if last == "thirtieth" else ORDINALS[last] + TENS.get(tens, 0)
+    return ORDINALS[last] + int(tens or 0)
 
 
 _CJK_DIGITS = {char: number for number, char in enumerate("零一二三四五六七八九")} | {
@@ -128,7 +138,7 @@ _CJK_SIZES = {"十": 10, "百": 100, "千": 1000}
 _CJK_LARGE = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
 _CJK = re.compile(
     # A lone 一 is an article more often than a number, but in front of a time.
-    r"(?<![星期周週曜第])(?!一[^天日月年小零〇一二两兩三四五六七八九十百千万萬亿億])(?<![零〇一二两兩三四五六七八九十百千万萬亿億])[零〇一二两兩三四五六七八九十百千万萬亿億]{1,24}(?=[天日月年周週个個人元円圆岁歲次倍秒歩条件名位块塊米吨号號层樓楼]|小时|小時|分钟|分鐘|時間|公里|公斤|分間)"
+    r"(?<![星期周週曜第])(?!一[^天日月年小零〇一二两兩三四五六七八九十百千万萬亿億])(?<![零〇一二两兩三四五六七八九十百千万萬亿億])[零〇一二两兩三四五六七八九十百千万萬亿億]{1,24}(?=[只隻匹头頭张張辆輛本台架枚羽冊家座所艘种種つ天日月年周週个個人元円圆岁歲次倍秒歩条件名位块塊米吨号號层樓楼]|小时|小時|分钟|分鐘|時間|公里|公斤|分間)"
 )
 
 
@@ -162,9 +172,19 @@ _BEFORE_PHONE = re.compile(
     r"(?i)\b(?:call|dial|phone|ring|tel|telephone|fax|hotline|text|whatsapp)\b[^.!?\d]{0,20}\Z"
 )
 MIN_PHONE_DIGITS, MAX_PHONE_DIGITS, MIN_PHONE_GROUPS, MAX_COUNTRY_DIGITS = 7, 15, 3, 3
+DECADES = {
+    "twenties": 20,
+    "thirties": 30,
+    "forties": 40,
+    "fifties": 50,
+    "sixties": 60,
+    "seventies": 70,
+    "eighties": 80,
+    "nineties": 90,
+}
 DECADE = re.compile(
     r"(?i)\b(?:the|early|late|mid)[ -](?:(?:early |late |mid-?)?\'?(?P<year>(?:1[5-9]|20)?\d0)\'?s"
-    r"|(?P<tens>twenties|thirties|forties|fifties|sixties|seventies|eighties|nineties))\b"
+    rf"|(?P<tens>{'|'.join(DECADES)}))\b"
 )
 CENTURIES, FULL_YEAR_DIGITS = (1900, 2000), 4
 MIXED_NUMBER = re.compile(
@@ -192,7 +212,7 @@ def read_phone_number(match: re.Match[str]) -> Fact | None:
 def read_decade(match: re.Match[str]) -> Fact:
     """Return the decade of "the 90s", "the nineties" or "the 1990s"; "the 30s timeout" may be seconds too."""
     if match["tens"]:
-        year, start = TENS[match["tens"].lower().removesuffix("ies") + "y"], match.start("tens")
+        year, start = DECADES[match["tens"].lower()], match.start("tens")
     else:
         year, start = int(match["year"]), match.start("year")
     is_full = match["year"] and len(match["year"]) == FULL_YEAR_DIGITS

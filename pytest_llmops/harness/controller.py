@@ -105,7 +105,7 @@ class Controller:
             terminalreporter.write_line(line.text, **({line.style: True} if line.style else {}))
         for error in self._write_errors.values():
             terminalreporter.write_line(error, red=True)
-        if verbosity >= 0:
+        if verbosity >= -1:
             written = [name for name in self._settings.report if name not in self._write_errors]
             for name in [*written, *filter(None, [self._config.getoption("xmlpath", None)])]:
                 terminalreporter.write_line(f"report      {name}")

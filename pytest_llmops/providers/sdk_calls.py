@@ -161,12 +161,15 @@ def _missing_model_error(purpose: str, prefix: str) -> UsageError:
             f"no model of the judges is named, and several are under test ({names}): one judge has to judge "
             "them all; expected --llm-judge-model=NAME, ini llm_judge_model or LLMOPS_JUDGE_MODEL in the environment"
         )
-    flag = "--llm-judge-model" if purpose == "judge" else "--llm-model"
-    key = flag[2:].replace("-", "_")
-    variable = key.replace("llm_", "LLMOPS_", 1).upper()
-    return UsageError(
-        f"no model is named: expected {flag}={prefix}NAME, ini {key}, {variable} in the environment, or `model` in the prompt"
+    expected = (
+        f"--llm-model={prefix}NAME, ini llm_model, LLMOPS_MODEL in the environment, or `model` in the prompt"
     )
+    if purpose == "judge":
+        expected = (
+            f"--llm-judge-model={prefix}NAME, ini llm_judge_model, LLMOPS_JUDGE_MODEL in the environment, or `model` in the "
+            "prompt; else the model under test judges (--llm-model), if that is a single model"
+        )
+    return UsageError(f"no model is named: expected {expected}")
 
 
 def is_local_server(address: str) -> bool:

@@ -47,7 +47,7 @@ def summary_lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: i
 
     Args:
         run: The run; an empty one gives no lines.
-        verbosity: pytest's: -1 gives one line, -2 none, 1 all notes and the calls by purpose.
+        verbosity: pytest's: -1 gives the verdict and the first note, a line each, -2 none, 1 all notes and the calls by purpose.
         ascii: The terminal has no more than ASCII; other characters become escapes.
         width: Columns of the terminal.
 
@@ -62,7 +62,12 @@ def summary_lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: i
     verdict = f"{totals.verdict}  {totals.outcome_words}"
     if verbosity == -1:
         cost = f"; cost {format_cost(totals.traffic)}" if totals.traffic.calls else ""
-        return [Line(f"llm: {verdict}{cost}", style)]
+        more = f" (and {len(run.notes) - 1:,} more without -q)" if len(run.notes) > 1 else ""
+        notes = [
+            Line(f"llm: note: {_Page(ascii=ascii, width=width).quote(note)}{more}", "yellow")
+            for note in run.notes[:1]
+        ]
+        return [Line(f"llm: {verdict}{cost}", style), *notes]
     page = _Page(ascii=ascii, width=max(width, MIN_WIDTH))
     summary = _Summary(page=page, totals=totals, is_verbose=verbosity > 0)
     return [

@@ -102,7 +102,7 @@ class TestRecord:
 
     Attributes:
         nodeid: pytest's name of the test: with a measurement's name and label the key of a baseline.
-        outcome: ``errored`` is a test that could not be judged (broken fixture, no verdict, no recording).
+        outcome: ``errored`` is a test without a verdict (wrong use, a broken fixture, no score, no recording).
         message: Failure text, or the reason of a skip.
         raised: Class names of the exceptions that ended phases of the test, in order; ``MeasurementFailed`` and
             ``MeasurementErrored`` are verdicts on measurements. Empty: no exception, or not known.

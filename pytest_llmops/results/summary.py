@@ -45,7 +45,7 @@ Verdict: TypeAlias = Literal["FAIL", "ERROR", "PASS", "NOT JUDGED", "EMPTY"]
 BINS = 10
 OUTCOME_WORDS: Mapping[Outcome, str] = {
     "failed": "failed",
-    "errored": "could not be judged",
+    "errored": "errored",
     "xpassed": "xpassed",
     "passed": "passed",
     "xfailed": "xfailed",
@@ -109,7 +109,7 @@ class Side:
     Attributes:
         comparison: Number of the comparison within the run: means of two comparisons cover different tests.
         left_out: Rows (cases) of the comparison that did not run on every side, and so count on none.
-        unscored: Tests in which something could not be judged.
+        unscored: Tests in which something could not be scored.
         traffic: All calls for a version of a prompt, the application's for a model: judges are no cost of a candidate.
     """
 

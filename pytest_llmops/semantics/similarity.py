@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -14,6 +13,7 @@ from pytest_llmops.measurement import shorten_text
 from pytest_llmops.semantics import checks, thresholds
 from pytest_llmops.semantics.checks.language import LANGUAGES, detect_language
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
+from pytest_llmops.semantics.grounding.content_words import content_stems, is_number
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder
@@ -181,41 +181,34 @@ def select_reference(
     return BestReference(index, comparisons[index])
 
 
-_WORD = re.compile(r"\d+(?:[.,:]\d+)+|[^\W_]+")
-
-
 def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
-    """Return the nearest sentence of an answer, the words of the reference it lacks, and numbers it adds.
+    """Return the nearest sentence of an answer, the content words of the reference it lacks, and numbers it adds.
 
-    By words, never by the embedder: an explanation must not call a server for texts that were not recorded.
+    By words, never by the embedder: an explanation must not call a server for texts that were not recorded. Of an
+    answer that shares no content word with the reference, its beginning is all there is to show.
+
+    >>> collect_evidence("It is 60 days.", "Refunds take 30 days.")[1:]
+    [('missing', '"30", "refunds", "take" (in no sentence)'), ('numbers', '"60" in the answer, not in the reference')]
     """
-    reference_words, answer_words = _unique_words(reference), _unique_words(actual)
-    missing = [word for word in reference_words if word not in answer_words]
-    missing.sort(key=lambda word: not word[0].isdigit())
-    extra = [word for word in answer_words if word[0].isdigit() and word not in reference_words]
-    pairs = [_describe_nearest_sentence(actual, reference_words)]
+    wanted, given = content_stems(reference), content_stems(actual)
+    if wanted.keys().isdisjoint(given):
+        return [("answer", f'"{shorten_text(actual.strip())}"')]
+    sentences = checks.split_sentences(actual[:MAX_SENTENCE_CHARS])
+    shared = [len(wanted.keys() & content_stems(sentence).keys()) for sentence in sentences]
+    best = shared.index(max(shared))
+    place = f"sentence {best + 1} of {len(sentences)}" + ("+" if len(actual) > MAX_SENTENCE_CHARS else "")
+    pairs = [("best", f'{place}: "{shorten_text(sentences[best], 120)}"')]
+    missing = sorted(
+        (stem for stem in reversed(wanted) if stem not in given), key=lambda stem: not is_number(stem)
+    )
+    extra = [given[stem] for stem in reversed(given) if is_number(stem) and stem not in wanted]
     if missing:
-        pairs.append(("missing", f"{_join_quoted_words(missing)} (in no sentence)"))
+        pairs.append(
+            ("missing", f"{_join_quoted_words([wanted[stem] for stem in missing])} (in no sentence)")
+        )
     if extra:
         pairs.append(("numbers", f"{_join_quoted_words(extra)} in the answer, not in the reference"))
     return pairs
-
-
-def _describe_nearest_sentence(actual: str, reference_words: dict[str, None]) -> tuple[str, str]:
-    sentences = checks.split_sentences(actual[:MAX_SENTENCE_CHARS])
-    shared = [len(reference_words.keys() & _unique_words(sentence).keys()) for sentence in sentences]
-    most = max(shared, default=0)
-    if not most:
-        return "answer", f'"{shorten_text(actual.strip())}"'
-    best = shared.index(most)
-    place = f"sentence {best + 1} of {len(sentences)}" + ("+" if len(actual) > MAX_SENTENCE_CHARS else "")
-    quote = shorten_text(sentences[best], 120)
-    return "best", f'{place}, {most} of {len(reference_words)} words: "{quote}"'
-
-
-def _unique_words(text: str) -> dict[str, None]:
-    """Return the different words of a text, in order."""
-    return dict.fromkeys(_WORD.findall(text.casefold()))
 
 
 def _join_quoted_words(words: Sequence[str]) -> str:

@@ -51,10 +51,11 @@ def test_the_summary_shows_scores_versions_tokens_and_cassettes(recorded: Projec
     assert "$0.00" not in text
 
 
-def test_quiet_is_one_line_and_very_quiet_none(recorded: Project) -> None:
-    quiet = recorded.run("-q").text
+def test_quiet_keeps_the_verdict_the_first_note_and_reports_and_very_quiet_nothing(recorded: Project) -> None:
+    quiet = recorded.run("-q", "--llm-report=r.json").text
     assert "LLM regression" not in quiet
     assert "llm: FAIL" in quiet
+    assert "report      r.json" in quiet
     assert "llm:" not in recorded.run("-qq").text
     assert "LLM regression" not in recorded.run("--no-summary").text
 

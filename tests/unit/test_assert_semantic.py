@@ -108,8 +108,18 @@ def test_several_references_and_a_label() -> None:
 def test_without_a_shared_word_the_answer_itself_is_shown() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_semantic("cat", "dog")
-    assert 'answer    "cat"' in str(caught.value)
-    assert "best" not in str(caught.value)
+    evidence = dict(caught.value.measurement.detail["evidence"])  # type: ignore[arg-type]
+    assert evidence["answer"] == '"cat"'
+    assert not evidence.keys() & {"best", "missing"}
+
+
+def test_words_without_content_are_not_listed_as_missing() -> None:
+    with pytest.raises(MeasurementFailed) as caught:
+        assert_semantic(
+            "Refunds? Never.", "You will get the refund that you are due within 30 days.", at_least=0.99
+        )
+    evidence = dict(caught.value.measurement.detail["evidence"])  # type: ignore[arg-type]
+    assert evidence["missing"] == '"30", "due", "days" (in no sentence)'
 
 
 def test_score_and_threshold_are_told_apart() -> None:
@@ -131,7 +141,7 @@ def test_nothing_missing_but_another_number() -> None:
 @pytest.mark.usefixtures("compare_spelling")
 def test_many_missing_words_are_counted() -> None:
     with pytest.raises(MeasurementFailed, check=check_message):
-        assert_semantic("cat", " ".join(f"w{n}" for n in range(20)))
+        assert_semantic("cat w0", " ".join(f"w{n}" for n in range(20)))
 
 
 def test_foreign_text_starts_no_line() -> None:

@@ -61,7 +61,7 @@ def test_the_check_itself_notices_a_payload(tmp_path: Path) -> None:
 def test_a_hostile_report_runs_nothing_and_asks_for_nothing(tmp_path: Path) -> None:
     opened = Opened(tmp_path, hostile())
     count = len(HOSTILE)
-    title = f"FAIL: {count} failed, {count} could not be judged, 0 passed, {count} skipped"
+    title = f"FAIL: {count} failed, {count} errored, 0 passed, {count} skipped"
     assert opened.title == f"{title} | LLM regression report"
     assert opened.console == []
     assert not re.search(r"<img|<h1>out|<a [^>]*javascript:|<[a-z]+ [^>]*\bon[a-z]+=", opened.document)

@@ -83,7 +83,7 @@ def test_hostile_text_adds_no_element_and_no_attribute() -> None:
         assert page.skeleton() == harmless
         assert len(page.inside("script")) == len(page.inside("style")) == 1
         assert page.inside("title") == [
-            "FAIL: 1 failed, 1 could not be judged, 0 passed, 1 skipped | LLM regression report"
+            "FAIL: 1 failed, 1 errored, 0 passed, 1 skipped | LLM regression report"
         ]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.messages import check_message
 from support.sample_run import HOSTILE, everywhere, fixed_run
@@ -39,18 +41,20 @@ def test_a_note_alone_is_shown() -> None:
 
 
 def test_the_verdict_comes_first_and_is_coloured() -> None:
-    verdict = "FAIL  2 failed, 2 could not be judged, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
+    verdict = "FAIL  2 failed, 2 errored, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
     assert summary_lines(fixed_run(), width=100)[0] == Line(verdict, "red")
     assert summary_lines(run_of(Measurement(name="m", value=1)))[0] == Line("PASS  1 passed", "green")
     skipped = Run(records=(TestRecord(nodeid="t", outcome="skipped", facts={"case": {"id": "x"}}),))
     assert summary_lines(skipped)[0] == Line("NOT JUDGED  0 passed, 1 skipped", "yellow")
     errored = Run(records=(TestRecord(nodeid="t", outcome="errored", facts={"case": {"id": "x"}}),))
-    assert summary_lines(errored)[0] == Line("ERROR  1 could not be judged, 0 passed", "yellow")
+    assert summary_lines(errored)[0] == Line("ERROR  1 errored, 0 passed", "yellow")
 
 
-def test_quiet_gives_one_line_and_very_quiet_none() -> None:
-    (line,) = summary_lines(fixed_run(), verbosity=-1)
+def test_quiet_gives_the_verdict_and_a_note_and_very_quiet_none() -> None:
+    line, note = summary_lines(fixed_run(), verbosity=-1)
     assert line.text.startswith("llm: FAIL  2 failed, ")
+    assert fixed_run().notes[0] in note.text
+    assert summary_lines(replace(fixed_run(), notes=()), verbosity=-1) == [line]
     check_message(line.text)
     assert summary_lines(fixed_run(), verbosity=-2) == []
     assert summary_lines(fixed_run(), verbosity=-3) == []
@@ -182,7 +186,8 @@ def test_hostile_text_stays_on_its_line(text: str, ascii: bool, width: int) -> N
         assert "##[" not in line.text
         assert not line.text.lstrip().startswith("::")
         assert line.text.isascii() or not ascii
-    (one,) = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
+    one, note = summary_lines(everywhere(text), ascii=ascii, verbosity=-1)
+    assert note.text.isprintable()
     assert one.text.startswith("llm: FAIL")
 
 

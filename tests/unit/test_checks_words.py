@@ -12,8 +12,7 @@ from support.messages import check_message
 
 from pytest_llmops.semantics.checks import CHECKS, Alarm, Comparison, compare
 from pytest_llmops.semantics.checks.kinds.negation import NEGATIVE_WORDS
-from pytest_llmops.semantics.checks.lexicon.opposites import are_opposites, find_opposites
-from pytest_llmops.semantics.checks.lexicon.stems import stem_word
+from pytest_llmops.semantics.checks.lexicon import are_opposites, find_opposites, stem_word
 from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.semantics.word_lists import english_words
 

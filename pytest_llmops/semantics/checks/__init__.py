@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pytest_llmops.semantics.checks.alarms import Alarm, Comparison
 from pytest_llmops.semantics.checks.comparison import (
     CHECKS,
     VERSION,
     compare,
     resolve_check_names,
 )
+from pytest_llmops.semantics.checks.kinds import Alarm, Comparison
 from pytest_llmops.semantics.checks.sentence_splitter import split_sentences
 
 __all__ = [

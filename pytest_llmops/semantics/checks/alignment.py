@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import takewhile
 from operator import itemgetter
 
+from pytest_llmops.semantics.checks.lexicon import english_stems
 from pytest_llmops.semantics.checks.quantities.facts import (
     BARE_NUMBER,
     EXACT_TOLERANCE,
@@ -18,7 +19,6 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     are_same_value,
 )
 from pytest_llmops.semantics.checks.sentence import ANSWER_WORDS, FUNCTION_WORDS, Sentence, Token
-from pytest_llmops.semantics.word_lists import english_words
 
 MAX_TOKENS = 300
 """Tokens of a sentence that are aligned."""
@@ -36,7 +36,7 @@ SHORT_SENTENCE_TOKENS = 3
 """Tokens of a sentence in which a single token may be an edit."""
 COUNTED_NOUN_TOKENS = 2
 """Tokens of a number with its noun: "3 tries" in the place of "5 days"."""
-FILLERS = english_words("fillers")
+FILLERS = english_stems("fillers")
 ANSWER_KEYS = frozenset(f"{word}," for word in ANSWER_WORDS)
 
 

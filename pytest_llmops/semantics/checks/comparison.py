@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.semantics.checks.alarms import Alarm, Check, Comparison, Finding
 from pytest_llmops.semantics.checks.alignment import Pair, Text, find_unrepeated_sentences, pair_sentences
 from pytest_llmops.semantics.checks.kinds import (
-    antonyms,
+    Alarm,
+    Check,
+    Comparison,
+    Finding,
     entities,
     foreign_negation,
     negation,
@@ -30,7 +32,7 @@ _ENGLISH_CHECKS: dict[str, Check] = {
     "roles": roles.find_role_swaps,
     "negation": negation.find_negation_differences,
     "quantifiers": quantifiers.find_quantifier_differences,
-    "antonyms": antonyms.find_antonyms,
+    "antonyms": negation.find_antonyms,
     "entities": entities.find_name_differences,
 }
 CHECKS: tuple[str, ...] = (*_LANGUAGE_NEUTRAL_CHECKS, *_ENGLISH_CHECKS)
@@ -131,7 +133,7 @@ def compare(
         )
     alarms: list[Alarm] = []
     if "antonyms" in checks and "antonyms" in known and remaining[:1] == list(reference.sentences[:1]):
-        alarms += [finding.alarm for finding in antonyms.find_opposite_answers(reference, answer)]
+        alarms += [finding.alarm for finding in negation.find_opposite_answers(reference, answer)]
     if "negation" in checks and languages[0] == languages[1]:
         alarms += foreign_negation.find_alarms(remaining[:MAX_SENTENCES], answer, languages[0])
     for pair in pair_sentences(remaining[:MAX_SENTENCES], reference, answer):

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
 
-from pytest_llmops.semantics.checks.lexicon.opposites import opposite_table
-from pytest_llmops.semantics.checks.lexicon.stems import stem_phrase, stem_word
+from pytest_llmops.semantics.checks.lexicon import english_stems, opposite_table, stem_phrase, stem_word
 from pytest_llmops.semantics.checks.quantities import dates, numerals
 from pytest_llmops.semantics.checks.quantities.facts import Fact
 from pytest_llmops.semantics.checks.quantities.measures import read_measures
@@ -92,7 +91,7 @@ _MISSPELT_CONTRACTIONS = frozenset(
     ]
 )
 CAPITALS_WITHOUT_NAME = english_words("capitals_without_name")
-FUNCTION_WORDS = english_words("function_words")
+FUNCTION_WORDS = english_stems("function_words")
 ANSWER_WORDS = {"yes": True, "true": True, "no": False, "false": False}
 """Words that answer by themselves at the head of a sentence, and whether they affirm."""
 _AFTER_ANSWER = re.compile(

@@ -7,11 +7,9 @@ neighbours. A sentence or a pair **supports** the claim if
 * no number and no name of the claim is missing in it (a number may have another form: "two days" for "48 hours"),
 * it has at least `MIN_COVERAGE` of the claim's content words, or `MIN_PARTIAL_COVERAGE` of them where the embedder
   finds both texts closer than its own threshold,
-* and no check finds a difference of meaning (a "not", another number, name or role, "all" for "some"), nor does an
-  exception ("all but water damage"), a denial ("it is wrong that") or, in other languages, a negation.
+* and no check finds a difference of meaning (a "not", another number, name or role, "all" for "some").
 
-Two sentences together support what neither says alone only where they are neighbours, and where neither says it of
-somebody else. A claim that takes several steps of reasoning from its contexts is called unsupported, and so is most
+Two sentences together support what neither says alone only where they are neighbours. A claim that takes several steps of reasoning from its contexts is called unsupported, and so is most
 of what comes from elsewhere and happens to be true: that is what grounding means. What no check knows (a wrong word
 among many right words) is not detected.
 """
@@ -28,12 +26,9 @@ from pytest_llmops.semantics.checks import Alarm, compare
 from pytest_llmops.semantics.checks.language import detect_language
 from pytest_llmops.semantics.checks.quantities.number_words import replace_number_words
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
-from pytest_llmops.semantics.grounding.claim import Claim
-from pytest_llmops.semantics.grounding.claims import Statement, split_claims
+from pytest_llmops.semantics.grounding.claims import Claim, Statement, split_claims
 from pytest_llmops.semantics.grounding.content_words import (
-    capitalized_stems,
     content_stems,
-    find_relevant_part,
     is_number,
     numbers_with_nouns,
     quantities_in_other_form,
@@ -42,7 +37,6 @@ from pytest_llmops.semantics.grounding.content_words import (
 )
 from pytest_llmops.semantics.grounding.context_relevance import Relevance, measure_relevance
 from pytest_llmops.semantics.grounding.entailment import ground_by_entailment
-from pytest_llmops.semantics.grounding.negation import describe_contradiction
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder
@@ -167,11 +161,7 @@ def _ground_claim(
         if unsupported and not is_covered:
             continue
         alarms, without = _compare_with_passage(claim, passage, language)
-        is_contradicted = (
-            bool(alarms)
-            or _lacks_number_or_name(claim, passage, stems)
-            or _is_about_another_name(claim, passage)
-        )
+        is_contradicted = bool(alarms) or _lacks_number_or_name(claim, passage, stems)
         grounded = Claim(
             text=claim,
             supported=is_covered and not is_contradicted,
@@ -195,15 +185,8 @@ def _compare_with_passage(
     """Return the alarms between a claim and the nearest sentence of a passage, and what the checks did not compare."""
     wanted = content_stems(claim)
     nearest = max(passage.parts, key=lambda part: sum(stem in wanted for stem in content_stems(part)))
-    # A check that compares whole sentences is silent where the context says more than the claim.
-    texts = dict.fromkeys((nearest, find_relevant_part(nearest, claim)))
-    comparisons = [compare(claim, text, language=language) for text in texts]
-    alarms = [_format_alarm(alarm) for comparison in comparisons for alarm in comparison.alarms]
-    contradiction = describe_contradiction(claim, nearest, language)
-    return (
-        tuple(dict.fromkeys([*alarms, contradiction] if contradiction else alarms)),
-        tuple(dict.fromkeys(text for comparison in comparisons for text in comparison.without)),
-    )
+    comparison = compare(claim, nearest, language=language)
+    return tuple(map(_format_alarm, comparison.alarms)), comparison.without
 
 
 def _format_alarm(alarm: Alarm) -> str:
@@ -212,17 +195,6 @@ def _format_alarm(alarm: Alarm) -> str:
     if alarm.expected:
         return f'{alarm.check}: the context says "{alarm.expected}", the answer does not'
     return f'{alarm.check}: the answer says "{alarm.actual}", the context does not'
-
-
-def _is_about_another_name(claim: str, passage: _Passage) -> bool:
-    """Return whether one of two neighbours says the claim of another name, so that the pair does not support it."""
-    wanted = content_stems(claim).keys()
-    for part in passage.parts if len(passage.parts) > 1 else ():
-        lacking = wanted - content_stems(part).keys()
-        other_names = [stem for stem in required_stems(part) - wanted if not is_number(stem)]
-        if lacking and lacking <= capitalized_stems(claim) and other_names:
-            return True
-    return False
 
 
 def _lacks_number_or_name(claim: str, passage: _Passage, passage_stems: frozenset[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pytest_llmops.semantics.grounding.claim import Claim
+from pytest_llmops.semantics.grounding.claims import Claim
 from pytest_llmops.semantics.grounding.content_words import content_stems
 from pytest_llmops.semantics.nli import (
     PREMISE_CHARS,

@@ -6,8 +6,9 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from pytest_llmops.semantics.checks.alarms import Finding, build_finding
 from pytest_llmops.semantics.checks.alignment import FILLERS, Pair
+from pytest_llmops.semantics.checks.kinds import Finding, build_finding
+from pytest_llmops.semantics.checks.lexicon import english_stems
 from pytest_llmops.semantics.checks.sentence import Sentence, Token
 from pytest_llmops.semantics.word_lists import english_words
 
@@ -17,7 +18,7 @@ MIN_SHARED_WORDS = 0.8
 """Share of the other words that two sentences of another order must have in common."""
 MAX_NAME_TOKENS = 3
 MIN_ACRONYM_LETTERS, MIN_PREFIX_LETTERS, MIN_MISSPELT_LETTERS = 2, 3, 6
-COMMON_NOUNS = english_words("capitalized_nouns")
+COMMON_NOUNS = english_stems("capitalized_nouns")
 """Titles, institutions and roles, which many texts write with a capital and call by other names."""
 _NATIONS = [frozenset(names.split()) for names in english_words("nations")]
 _NATIONAL_ENDING = re.compile(r"(?:ian|ean|ese|ish|an|ia|ic|ist|i|n|a|y|o|e)$")

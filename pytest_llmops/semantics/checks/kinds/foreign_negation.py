@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from pytest_llmops.semantics.checks.alarms import Alarm, build_finding
 from pytest_llmops.semantics.checks.alignment import Text
+from pytest_llmops.semantics.checks.kinds import Alarm, build_finding
 from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.semantics.word_lists import read_sections
 

@@ -1,18 +1,23 @@
-"""Negation: "not", "never", "without" on one side only."""
+"""Negation and antonyms: a "not" on one side only; "increases" for "decreases", "before" for "after"."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
-from pytest_llmops.semantics.checks.alarms import Finding, build_finding
-from pytest_llmops.semantics.checks.alignment import Pair
-from pytest_llmops.semantics.checks.lexicon.opposites import UNPREFIXED_WORDS, find_opposites
-from pytest_llmops.semantics.checks.lexicon.stems import stem_phrase
+from pytest_llmops.semantics.checks.alignment import ANSWER_KEYS, Change, Pair, Text
+from pytest_llmops.semantics.checks.kinds import Finding, build_finding
+from pytest_llmops.semantics.checks.lexicon import (
+    UNPREFIXED_WORDS,
+    are_opposites,
+    english_stems,
+    find_opposites,
+    stem_word,
+)
 from pytest_llmops.semantics.checks.sentence import FUNCTION_WORDS, Token
-from pytest_llmops.semantics.word_lists import english_words
 
-NEGATIVE_WORDS = frozenset(map(stem_phrase, english_words("negative_words")))
-IMPLIED_NEGATIVES = frozenset(map(stem_phrase, english_words("implied_negatives")))
+NEGATIVE_WORDS = english_stems("negative_words")
+IMPLIED_NEGATIVES = english_stems("implied_negatives")
 """Words that may carry a negation of their own: beside them no alarm is raised."""
 MIN_SIMILARITY = 0.55
 MIN_COVERAGE = 0.4
@@ -95,3 +100,40 @@ def _find_negated_words(pair: Pair) -> Iterator[Finding]:
     if head and stated:
         texts = (sentence.span_text((negative, head)), stated.text)
         yield build_finding("negation", "a negation", *(texts if expected else texts[::-1]))
+
+
+PARTICLES = english_stems("particles")
+MIN_ANTONYM_SIMILARITY = 0.6
+
+
+def find_antonyms(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
+    """Yield words in the place of their opposite, unless a negation cancels it out."""
+    is_near = pair.token_similarity >= MIN_ANTONYM_SIMILARITY or pair.is_short_answer
+    if not is_near or differ_in_negation(pair):
+        return
+    for place, change in pair.unclaimed_changes(claimed):
+        if tokens := _find_opposite_tokens(change):
+            yield build_finding("antonyms", "the opposite", tokens[0].text, tokens[1].text, place)
+
+
+def find_opposite_answers(reference: Text, answer: Text) -> Iterator[Finding]:
+    """Yield a "yes" against a "no" at the head of two texts; what follows is compared separately."""
+    if not reference.sentences or not answer.sentences:
+        return
+    expected, actual = reference.sentences[0], answer.sentences[0]
+    if {expected.leading_answer, actual.leading_answer} == {True, False}:
+        yield build_finding("antonyms", "the opposite", expected.tokens[0].text, actual.tokens[0].text)
+
+
+def _find_opposite_tokens(change: Change) -> tuple[Token, Token] | None:
+    if any(token.key in NEGATIVE_WORDS or token.key in ANSWER_KEYS for token in change.tokens):
+        return None
+    # Fillers count here: "in" for "out", "to" for "from".
+    single_words = len(change.expected) == len(change.actual) == 1
+    for tokens in product(*change.sides):
+        # "first" is a fact, and the opposite of "last".
+        expected, actual = (stem_word(token.text) if token.fact else token.key for token in tokens)
+        is_opposite = are_opposites(expected, actual)
+        if is_opposite and (single_words or not {expected, actual} & PARTICLES):
+            return tokens
+    return None

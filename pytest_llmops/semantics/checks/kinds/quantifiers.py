@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_llmops.semantics.checks.alarms import Finding, build_finding
 from pytest_llmops.semantics.checks.alignment import Change, Pair
+from pytest_llmops.semantics.checks.kinds import Finding, build_finding
 from pytest_llmops.semantics.checks.kinds.negation import differ_in_negation, may_be_negative
-from pytest_llmops.semantics.checks.lexicon.stems import stem_phrase
+from pytest_llmops.semantics.checks.lexicon import stem_phrase
 from pytest_llmops.semantics.checks.sentence import Sentence, Token
 from pytest_llmops.semantics.word_lists import read_sections
 

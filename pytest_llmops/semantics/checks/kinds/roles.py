@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from pytest_llmops.semantics.checks.alarms import Finding, build_finding, quote_text
 from pytest_llmops.semantics.checks.alignment import MAX_TOKENS, Pair, shared_prefix_length
+from pytest_llmops.semantics.checks.kinds import Finding, build_finding, quote_text
+from pytest_llmops.semantics.checks.lexicon import english_stems
 from pytest_llmops.semantics.checks.sentence import FUNCTION_WORDS, Sentence, Token
-from pytest_llmops.semantics.word_lists import english_words
 
 Difference: TypeAlias = "tuple[str, str, str]"
 """What differs, and the texts of the reference and of the answer."""
 
-SYMMETRIC_WORDS = english_words("symmetric_words")
+SYMMETRIC_WORDS = english_stems("symmetric_words")
 """Two things around such a word may change places."""
 ARTICLES = frozenset({"the", "a", "an"})
 COPULAS = ARTICLES | {"be", "become", "mean"}

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-from pytest_llmops.semantics.checks.alarms import Finding, build_finding
 from pytest_llmops.semantics.checks.alignment import Pair
-from pytest_llmops.semantics.checks.lexicon.stems import stem_word
-from pytest_llmops.semantics.checks.quantities.facts import BARE_NUMBER, Fact, are_comparable, are_same_value
-from pytest_llmops.semantics.checks.quantities.units import lookup_unit
+from pytest_llmops.semantics.checks.kinds import Finding, build_finding
+from pytest_llmops.semantics.checks.lexicon import stem_word
+from pytest_llmops.semantics.checks.quantities.facts import (
+    BARE_NUMBER,
+    Fact,
+    are_comparable,
+    are_same_value,
+    lookup_unit,
+)
 from pytest_llmops.semantics.checks.sentence import Token
 
 MOMENTS = frozenset({"date", "weekday", "clock", "decade"})

@@ -6,17 +6,25 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pytest_llmops.semantics.checks.quantities import dates, numerals, units
+from pytest_llmops.semantics.checks.quantities import dates, numerals
 from pytest_llmops.semantics.checks.quantities.facts import (
     BARE_NUMBER,
+    PREFIX_CURRENCIES,
+    UNIT,
+    UNITS,
+    UNITS_BEFORE_NO_NOUN,
     Fact,
     Reading,
     build_fact,
     collect_facts,
+    has_no_noun_after,
     is_preceded_by,
+    lookup_unit,
+    normalize_unit,
+    unit_readings,
 )
 
-_CURRENCY_PREFIX = "|".join(map(re.escape, units.PREFIX_CURRENCIES))
+_CURRENCY_PREFIX = "|".join(map(re.escape, PREFIX_CURRENCIES))
 _NUMBER = re.compile(
     rf"(?P<before>(?<![A-Za-z])(?:{_CURRENCY_PREFIX})\s?)?"
     rf"(?P<sign>(?<![\w.)])-(?=\d)|\b[Mm]inus\s)?(?:(?<![A-Za-z\u00c0-\u024f\d_.])(?<![A-Za-z]-)(?P<digits>{numerals.NUMBER_DIGITS})(?P<ordinal>(?:st|nd|rd|th)\b)?"
@@ -65,8 +73,8 @@ def _read_share(match: re.Match[str]) -> Fact | None:
     """Read "one in five" and "3 out of 10"."""
     top, whole = numerals.parse_number(match["one"]), numerals.parse_number(match["all"])
     is_large = whole > MAX_WRITTEN_SHARE and match["one"].isdigit() and match["how"].lower() in {"in", "of"}
-    unit = units.UNIT.match(match.string, match.end())
-    is_measure = unit and (units.lookup_unit(unit["unit"]) or unit["unit"][0].isupper())
+    unit = UNIT.match(match.string, match.end())
+    is_measure = unit and (lookup_unit(unit["unit"]) or unit["unit"][0].isupper())
     if not 0 < top < whole or is_large or is_measure:
         return None
     return build_fact(match, Reading("percent", top / whole, "share"))
@@ -86,8 +94,8 @@ def _read_fraction(match: re.Match[str]) -> Fact | None:
     if not top and part not in {"half", "quarter"}:
         return None
     share = (1.0 if top in {"", "a", "an"} else numerals.parse_number(top)) / numerals.FRACTION_PARTS[part]
-    unit = units.UNIT.match(text, match.end()) if not of or of.strip() else None
-    known = units.lookup_unit(unit["unit"]) if unit and len(unit["unit"]) > 1 else []
+    unit = UNIT.match(text, match.end()) if not of or of.strip() else None
+    known = lookup_unit(unit["unit"]) if unit and len(unit["unit"]) > 1 else []
     if unit and known and (of is not None or part == "half"):
         return build_fact(match, *(meaning.to_reading(share) for meaning in known), end=unit.end(), raw=share)
     # "Quarter past nine" is a time.
@@ -117,7 +125,7 @@ def _read_number(match: re.Match[str]) -> Fact | None:
         else:
             values, end = tuple(value * scale for value in values), magnitude.end()
     if match["before"]:
-        currency = units.UNITS[match["before"].strip()][0].dim
+        currency = UNITS[match["before"].strip()][0].dim
         return build_fact(
             match, *(Reading(currency, value, currency) for value in values), end=end, raw=values[0]
         )
@@ -127,17 +135,17 @@ def _read_number(match: re.Match[str]) -> Fact | None:
 def _read_unit_after_number(
     match: re.Match[str], end: int, values: Sequence[float], extra: Sequence[Reading]
 ) -> Fact | None:
-    unit = units.UNIT.match(match.string, end)
+    unit = UNIT.match(match.string, end)
     if unit is None:
         return None
-    name, is_glued = units.normalize_unit(unit["unit"]), not unit["gap"]
-    if name in units.UNITS_BEFORE_NO_NOUN:
+    name, is_glued = normalize_unit(unit["unit"]), not unit["gap"]
+    if name in UNITS_BEFORE_NO_NOUN:
         # The "K" of "300K users", and the "A" of "3 A levels", are no units.
-        is_noun = not is_glued and (match["words"] or not units.has_no_noun_after(match.string, unit.end()))
+        is_noun = not is_glued and (match["words"] or not has_no_noun_after(match.string, unit.end()))
         name = "" if is_noun or (is_glued and name == "K") else name
     first = re.split(r"[ /]", name)[0]
     for candidate, unit_end in ((name, unit.end()), (first, unit.start("unit") + len(first))):
-        readings = units.unit_readings(values, candidate, glued=is_glued)
+        readings = unit_readings(values, candidate, glued=is_glued)
         if readings:
             return build_fact(match, *readings, *extra, end=unit_end, raw=values[0])
     return build_fact(match, *extra, end=unit.end(), raw=values[0]) if extra else None
@@ -157,7 +165,7 @@ def _bare_number_fact(match: re.Match[str], end: int, values: Sequence[float]) -
         is_integer
         and 1 <= value <= dates.HALF_DAY_HOURS
         and is_preceded_by(match, _AFTER_AT)
-        and units.has_no_noun_after(match.string, end)
+        and has_no_noun_after(match.string, end)
     ):
         readings += dates.clock_readings(int(value))
     elif 0 < value < 1:
@@ -180,7 +188,7 @@ def _read_ordinal(match: re.Match[str]) -> Fact:
 def _read_indefinite_unit(match: re.Match[str]) -> Fact | None:
     """Read "an hour" and "a full day"."""
     name = match["unit"].lower()
-    known = units.lookup_unit(name) if len(name) > 2 else []  # noqa: PLR2004
+    known = lookup_unit(name) if len(name) > 2 else []  # noqa: PLR2004
     readings = [unit.to_reading(1.0) for unit in known if unit.dim in {"time", "length", "mass", "volume"}]
     return build_fact(match, *readings, raw=1.0, weak=True) if readings else None
 

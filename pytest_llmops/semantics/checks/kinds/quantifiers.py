@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pytest_llmops.semantics.checks.alignment import Change, Pair
@@ -20,7 +21,6 @@ COMPATIBLE_CLASSES = (
 )  # fmt: skip
 SIGNIFICANT_CLASSES = frozenset({"few", "none", "only"})
 """Classes that change the meaning by coming or going: "orders ship free" says the same of all orders."""
-MODALS = frozenset({"must", "may", "can"})
 PLACE_PREPOSITIONS = frozenset({"over", "under", "abov", "below"})
 """Limits only in front of a value."""
 MIN_SIMILARITY = 0.65
@@ -37,13 +37,7 @@ def find_quantifier_differences(pair: Pair, claimed: frozenset[int]) -> Iterator
 
 def both_forbid(pair: Pair) -> bool:
     """Return whether both sentences have a negation behind a modal verb: "must not", "may not", "need not"."""
-    return all(
-        any(
-            key == "need not" or (key in MODALS and "not" in side.keys[place + 1 : place + 2])
-            for place, key in enumerate(side.keys)
-        )
-        for side in pair.sides
-    )
+    return all(re.search(r"need not|(?:must|may|can) not\b", " ".join(side.keys)) for side in pair.sides)
 
 
 def _unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | None:
@@ -67,11 +61,9 @@ def _unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | None:
         (first in kinds and second in other_kinds) or (second in kinds and first in other_kinds)
         for first, second in COMPATIBLE_CLASSES
     )
-    # "Not above" is "below", and "may not" is "must not".
-    all_kinds = kinds | other_kinds
-    is_balanced = (all_kinds <= {"must", "may"} and both_forbid(pair)) or (
-        {"less", "more"} <= all_kinds and differ_in_negation(pair)
-    )
+    # "Not above" is "below".
+    is_balanced = {"less", "more"} <= kinds | other_kinds and differ_in_negation(pair)
+    is_balanced = is_balanced or (kinds | other_kinds <= {"must", "may"} and both_forbid(pair))
     others = (token.key for token in change.tokens if token.key not in QUANTIFIER_CLASSES)
     if are_compatible or is_balanced or any(map(may_be_negative, others)):
         return None

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from pytest_llmops.semantics.checks.alignment import MAX_TOKENS, Pair, shared_prefix_length
-from pytest_llmops.semantics.checks.kinds import Finding, build_finding, quote_text
+from pytest_llmops.semantics.checks.kinds import Finding, build_finding
 from pytest_llmops.semantics.checks.lexicon import english_stems
-from pytest_llmops.semantics.checks.sentence import FUNCTION_WORDS, Sentence, Token
+from pytest_llmops.semantics.checks.sentence import Token
 
 Difference: TypeAlias = "tuple[str, str, str]"
 """What differs, and the texts of the reference and of the answer."""
@@ -26,12 +26,10 @@ SAME_WORDS = "the same words in other places"
 
 
 def find_role_swaps(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
-    """Yield words that have changed places with each other, and routes in the other direction."""
+    """Yield words that have changed places with each other."""
     difference = _swapped_phrases(pair, claimed)
-    if difference and pair.changes:
+    if difference:
         yield from (build_finding("roles", *difference, place) for place in range(len(pair.changes)))
-    else:
-        yield from _find_reversed_routes(pair)
 
 
 def _swapped_phrases(pair: Pair, claimed: frozenset[int]) -> Difference | None:
@@ -75,26 +73,3 @@ def _have_swapped_ends(keys: Sequence[str], other_keys: Sequence[str]) -> bool:
                 is_symmetric = len(middle) <= MAX_SYMMETRIC_WORDS and not SYMMETRIC_WORDS.isdisjoint(middle)
                 return not is_symmetric and not COPULAS.issuperset(middle)
     return False
-
-
-def _find_reversed_routes(pair: Pair) -> Iterator[Finding]:
-    """Yield "from A to B" against "from B to A"."""
-    routes, other_routes = map(_find_routes, pair.sides)
-    for start, end in routes:
-        if (end, start) in other_routes and start != end:
-            difference = f"the way between {quote_text(start)} and {quote_text(end)} leads back"
-            yield build_finding("roles", difference, f"from {start} to {end}", f"from {end} to {start}")
-            return
-
-
-def _find_routes(sentence: Sentence) -> list[tuple[str, str]]:
-    keys = sentence.keys
-    routes = []
-    for place, key in enumerate(keys):
-        if key == "from" and "to" in keys[place + 2 : place + 6]:
-            to = keys.index("to", place + 2)
-            start = [word for word in keys[place + 1 : to] if word not in FUNCTION_WORDS]
-            end = [word for word in keys[to + 1 : to + 4] if word not in FUNCTION_WORDS]
-            if start and end:
-                routes.append((start[0], end[0]))
-    return routes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple, TypeAlias
 
@@ -116,17 +116,6 @@ class Fact:
         if self.raw is None or other.raw is None or self.raw == other.raw:
             return False
         return are_same_value(self, other) and (self.rough or not other.rough)
-
-    def borrow_unit(self, other: Fact) -> Fact:
-        """Return a bare number with the unit of another fact, as the 3 of "3 to 5 days" has; else the fact itself."""
-        if BARE_NUMBER not in self.dims or BARE_NUMBER in other.dims or self.raw is None or not other.raw:
-            return self
-        readings = tuple(
-            reading._replace(value=self.raw * (reading.value / other.raw))
-            for reading in other.readings
-            if isinstance(reading.value, float) and reading.dim not in {"ordinal", "temperature", "clock"}
-        )
-        return replace(self, readings=readings or self.readings)
 
     def sum_with(self, smaller: Fact) -> Reading | None:
         """Return the sum with a smaller measure behind it, as of hours and minutes, or dollars and cents."""

@@ -41,7 +41,6 @@ _FRACTION = re.compile(
 _SHARE = re.compile(
     rf"(?i)\b(?P<one>{numerals.NUMBER_WORDS}|\d{{1,3}})\s(?P<how>in|out\sof|of|in\severy|of\severy)\s(?P<all>{numerals.NUMBER_WORDS}|\d{{1,4}})\b(?!\s?%|[.,]\d)"
 )
-_SLASH = re.compile(r"(?<![\w/.,])(?P<one>\d{1,2})/(?P<all>\d{1,3})(?![\w/])")
 _ORDINAL = re.compile(rf"(?i)\b(?:[2-9]0-)?(?:{'|'.join(numerals.ORDINALS)})\b")
 _INDEFINITE = re.compile(r"(?i)\b(?:an?|one full|a full|a whole)\s(?P<unit>[a-z]+)\b")
 _TIMES_WORD = re.compile(r"(?i)\b(once|twice|thrice)\b")
@@ -49,7 +48,6 @@ _ABOUT = re.compile(
     r"(?i)(?:\b(?:about|around|roughly|approximately|approx\.?|nearly|almost|some|circa|ca\.?|an estimated|just (?:under|over)|close to)"
     r"\s|~\s?)[$€£]?\Z"
 )
-_RANGE = re.compile(r"\s?(?:-|to|or|bis|à|a|до)\s?")
 _JOINED = re.compile(r",?\s(?:and\s)?")
 _AFTER_AT = re.compile(r"(?i)\bat\s\Z")
 _IN_YEAR = re.compile(r"(?i)\b(?:in|since|from|until|till|by|before|after|during|year)\s\Z")
@@ -66,7 +64,7 @@ def read_measures(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
     for fact in sorted(collect_facts(text, READERS, taken), key=lambda fact: fact.start):
         about = _ABOUT.search(text, max(0, fact.start - ABOUT_CHARS), fact.start)
         facts.append(replace(fact, rough=True) if about else fact)
-    return _share_range_units(text, _merge_compound_measures(text, facts))
+    return _merge_compound_measures(text, facts)
 
 
 def _read_share(match: re.Match[str]) -> Fact | None:
@@ -78,13 +76,6 @@ def _read_share(match: re.Match[str]) -> Fact | None:
     if not 0 < top < whole or is_large or is_measure:
         return None
     return build_fact(match, Reading("percent", top / whole, "share"))
-
-
-def _read_slashed_fraction(match: re.Match[str]) -> Fact | None:
-    top, whole = float(match["one"]), float(match["all"])
-    if not whole:
-        return None
-    return build_fact(match, Reading("percent", top / whole, "share"), Reading("pair", top * 1000 + whole))
 
 
 def _read_fraction(match: re.Match[str]) -> Fact | None:
@@ -194,12 +185,9 @@ def _read_indefinite_unit(match: re.Match[str]) -> Fact | None:
 
 
 READERS = (
-    (numerals.PHONE, numerals.read_phone_number),
-    (numerals.DECADE, numerals.read_decade),
     (numerals.MIXED_NUMBER, numerals.read_mixed_number),
     (numerals.LONG_CODE, numerals.read_long_code),
     (_SHARE, _read_share),
-    (_SLASH, _read_slashed_fraction),
     (_FRACTION, _read_fraction),
     (_NUMBER, _read_number),
     (_TIMES_WORD, _read_times_word),
@@ -207,18 +195,6 @@ READERS = (
     (_INDEFINITE, _read_indefinite_unit),
 )
 """Patterns of measures, and what reads their matches, in order of precedence."""
-
-
-def _share_range_units(text: str, facts: list[Fact]) -> list[Fact]:
-    """Give "3 to 5 days" two durations, and "$5-10" two prices."""
-    shared = list(facts)
-    for place in range(len(shared) - 2, -1, -1):
-        first, second = shared[place], shared[place + 1]
-        between = text[first.end : second.start]
-        is_between = between == " and " and "between" in text[: first.start].lower()[-12:]
-        if is_between or _RANGE.fullmatch(between):
-            shared[place], shared[place + 1] = first.borrow_unit(second), second.borrow_unit(first)
-    return shared
 
 
 def _merge_compound_measures(text: str, facts: list[Fact]) -> list[Fact]:

@@ -1,4 +1,4 @@
-"""Numerals: digits with any separators, number words, telephone numbers, decades, mixed numbers, and long codes."""
+"""Numerals: digits with any separators, mixed numbers, and long codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     Fact,
     Reading,
     build_fact,
-    is_preceded_by,
     lookup_unit,
     normalize_unit,
 )
@@ -167,62 +166,12 @@ def _parse_cjk_number(numeral: str) -> int:
     return total + part + digit
 
 
-PHONE = re.compile(
-    r"(?<![\w.,/-])(?P<plus>\+)?(?:\(\d{1,5}\)|\d{1,5})(?:[ -]?\(\d{1,4}\))?(?:[ .-]\d{2,5}){1,5}(?![\w/-]|[.,]\d)"
-)
-_BEFORE_PHONE = re.compile(
-    r"(?i)\b(?:call|dial|phone|ring|tel|telephone|fax|hotline|text|whatsapp)\b[^.!?\d]{0,20}\Z"
-)
-MIN_PHONE_DIGITS, MAX_PHONE_DIGITS, MIN_PHONE_GROUPS, MAX_COUNTRY_DIGITS = 7, 15, 3, 3
-DECADES = {
-    "twenties": 20,
-    "thirties": 30,
-    "forties": 40,
-    "fifties": 50,
-    "sixties": 60,
-    "seventies": 70,
-    "eighties": 80,
-    "nineties": 90,
-}
-DECADE = re.compile(
-    r"(?i)\b(?:the|early|late|mid)[ -](?:(?:early |late |mid-?)?\'?(?P<year>(?:1[5-9]|20)?\d0)\'?s"
-    rf"|(?P<tens>{'|'.join(DECADES)}))\b"
-)
-CENTURIES, FULL_YEAR_DIGITS = (1900, 2000), 4
 MIXED_NUMBER = re.compile(
     rf"(?i)\b(?P<whole>{NUMBER_WORDS}|\d{{1,6}})\s(?:and\s(?:an?|one)\s(?P<part>half|quarter)|(?P<top>[123])/(?P<low>[234]))\b"
 )
 LONG_CODE = re.compile(r"(?<![\w.,-])\d{15,}(?!\w|[.,-]\d)")
 MAX_CODE_DIGITS = 1_000
 """Digits of either end of a code that are compared, beside its length."""
-
-
-def read_phone_number(match: re.Match[str]) -> Fact | None:
-    """Return a telephone number if its form or the words in front of it show that it is a telephone number."""
-    digits = re.sub(r"\D", "", match[0])
-    groups = len(re.findall(r"\d+", match[0]))
-    is_marked = match["plus"] or "(" in match[0] or (groups >= MIN_PHONE_GROUPS and "-" in match[0])
-    is_phone = is_marked or is_preceded_by(match, _BEFORE_PHONE)
-    if not is_phone or not MIN_PHONE_DIGITS <= len(digits) <= MAX_PHONE_DIGITS:
-        return None
-    # A country's code may be left out.
-    codes = range(MAX_COUNTRY_DIGITS + 1 if match["plus"] else 1)
-    readings = (Reading("phone", float(digits[code_digits:])) for code_digits in codes)
-    return build_fact(match, *readings, raw=float(digits))
-
-
-def read_decade(match: re.Match[str]) -> Fact:
-    """Return the decade of "the 90s", "the nineties" or "the 1990s"; "the 30s timeout" may be seconds too."""
-    if match["tens"]:
-        year, start = DECADES[match["tens"].lower()], match.start("tens")
-    else:
-        year, start = int(match["year"]), match.start("year")
-    is_full = match["year"] and len(match["year"]) == FULL_YEAR_DIGITS
-    years = [year] if is_full else [century + year for century in CENTURIES]
-    readings = [Reading("decade", float(full_year)) for full_year in years]
-    if match["year"] and not is_full:
-        readings.append(Reading("time", float(year), "time 1.0"))
-    return build_fact(match, *readings, start=start)
 
 
 def read_mixed_number(match: re.Match[str]) -> Fact:

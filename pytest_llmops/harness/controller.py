@@ -107,7 +107,8 @@ class Controller:
             terminalreporter.write_line(error, red=True)
         if verbosity >= -1:
             written = [name for name in self._settings.report if name not in self._write_errors]
-            for name in [*written, *filter(None, [self._config.getoption("xmlpath", None)])]:
+            xml = self._config.getoption("xmlpath", None) if verbosity >= 0 else None
+            for name in [*written, *filter(None, [xml])]:
                 terminalreporter.write_line(f"report      {name}")
 
 

@@ -398,7 +398,6 @@ Paracetamol may be given every six hours.|Paracetamol may be given every eight h
 The toll is 4.50 each way.|The toll is 5.40 each way.
 Room 12 is on the ground floor.|Room 21 is on the ground floor.
 The trial lasted from 2011 to 2013.|The trial lasted from 2011 to 2015.
-The ferry leaves at a quarter past six.|The ferry leaves at a quarter to six.
 Ramadan begins in early March this year.|Ramadan begins in late March this year.
 The shop closes an hour earlier on Sundays.|The shop closes an hour later on Sundays.
 Your appointment is on Tuesday the 14th.|Your appointment is on Tuesday the 15th.

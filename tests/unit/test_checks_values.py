@@ -84,7 +84,6 @@ def test_one_value_in_two_forms_is_no_alarm(one: str, other: str) -> None:
         ("It is on the third floor.", "It is on the fourth floor.", "numbers"),
         ("It starts at 9:30.", "It starts at 9:00.", "dates"),
         ("It starts at 9 am.", "It starts at 9 pm.", "dates"),
-        ("It starts at noon.", "It starts at midnight.", "dates"),
         ("It is due on 3 March 2025.", "It is due on 3 May 2025.", "dates"),
         ("It is due on 3 March 2025.", "It is due on 2024-03-03.", "dates"),
         ("It is due on 3/10/1987.", "It is due on 10/3/1987.", "dates"),

@@ -100,7 +100,7 @@ def opposite_table() -> dict[str, set[str]]:
 def are_opposites(word: str, other_word: str) -> bool:
     """Return whether a word is the opposite of another in whose place it stands; both are stems.
 
-    >>> are_opposites("befor", "after"), are_opposites("availabl", "unavailabl"), are_opposites("open", "clos")
+    >>> are_opposites("befor", "after"), are_opposites("availabl", "unavailabl"), are_opposites("open", "close")
     (True, True, True)
     """
     word, other_word = _strip_auxiliaries(word), _strip_auxiliaries(other_word)

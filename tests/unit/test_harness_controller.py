@@ -381,7 +381,8 @@ def test_quiet_is_one_line_and_very_quiet_none_but_errors_are_shown(
         measured(tmp_path, *reports, **how).print_summary(terminal)
         lines[verbosity] = [one.split(":")[0] for one in terminal.lines]
     trouble = ["report out/r.json"] if reports else []
-    assert lines == {-1: ["llm", *trouble], -2: trouble}
+    written = [f"report      {name}" for name in reports if name != "out/r.json"]
+    assert lines == {-1: ["llm", *trouble, *written], -2: trouble}
 
 
 @pytest.mark.parametrize(

@@ -107,14 +107,14 @@ def test_an_answer_that_claims_nothing_has_no_score(answer: str | None) -> None:
 
 
 def test_without_a_judge_a_threshold_is_required(shown_frames: Callable[[BaseException], list[str]]) -> None:
-    with pytest.raises(UsageError, match=r"87 % .*RAGTruth.*judge=", check=check_message) as caught:
+    with pytest.raises(UsageError, match=r"83 % .*RAGTruth.*judge=", check=check_message) as caught:
         assert_grounded("Refunds take 5 days.", CONTEXTS)
     assert shown_frames(caught.value) == []
     assert assert_grounded("Refunds take 5 days.", CONTEXTS, at_least=None).status == "recorded"
 
 
 def test_a_failure_of_the_estimate_says_how_often_it_is_right() -> None:
-    with pytest.raises(MeasurementFailed, match=r"how sure .*87 % .*judge=\"grounding\""):
+    with pytest.raises(MeasurementFailed, match=r"how sure .*83 % .*judge=\"grounding\""):
         assert_grounded("Refunds take 9 days.", CONTEXTS, at_least=1.0)
 
 

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from benchmarks import discrimination, human_pairs, judges, meaning, recording, replay, retrieval, startup
+from benchmarks import (
+    discrimination,
+    human_pairs,
+    judges,
+    meaning,
+    recording,
+    replay,
+    retrieval,
+    startup,
+    verdicts,
+)
 
 
 def main() -> None:
-    for part in (startup, replay, recording, retrieval, meaning, discrimination, human_pairs, judges):
+    for part in (
+        startup,
+        replay,
+        recording,
+        retrieval,
+        meaning,
+        discrimination,
+        human_pairs,
+        judges,
+        verdicts,
+    ):
         for line in part.lines():
             print(line, flush=True)
 

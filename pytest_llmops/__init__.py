@@ -9,6 +9,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_llmops.assertions.budgets import assert_cost as assert_cost
+    from pytest_llmops.assertions.budgets import assert_latency as assert_latency
+    from pytest_llmops.assertions.budgets import assert_tokens as assert_tokens
     from pytest_llmops.assertions.chunks import assert_chunks as assert_chunks
     from pytest_llmops.assertions.chunks import assert_clean_text as assert_clean_text
     from pytest_llmops.assertions.chunks import assert_span_recall as assert_span_recall
@@ -55,6 +58,7 @@ _MODULES_BY_NAME = {
     "assert_clean_text": "assertions.chunks",
     "assert_contains": "assertions.text",
     "assert_context_relevance": "assertions.grounding",
+    "assert_cost": "assertions.budgets",
     "assert_exact": "assertions.text",
     "assert_fuzzy": "assertions.text",
     "assert_grounded": "assertions.grounding",
@@ -62,6 +66,7 @@ _MODULES_BY_NAME = {
     "assert_judge_agrees": "assertions.judge_agreement",
     "assert_judge_canaries": "assertions.judge_canaries",
     "assert_judge_score": "assertions.judge_score",
+    "assert_latency": "assertions.budgets",
     "assert_matches": "assertions.text",
     "assert_not_contains": "assertions.text",
     "assert_not_matches": "assertions.text",
@@ -73,6 +78,7 @@ _MODULES_BY_NAME = {
     "assert_search_latency": "assertions.index",
     "assert_semantic": "assertions.semantic",
     "assert_span_recall": "assertions.chunks",
+    "assert_tokens": "assertions.budgets",
     "collect": "recorder",
     "emit": "recorder",
     "soft": "recorder",
@@ -91,6 +97,7 @@ __all__ = [
     "assert_clean_text",
     "assert_contains",
     "assert_context_relevance",
+    "assert_cost",
     "assert_exact",
     "assert_fuzzy",
     "assert_grounded",
@@ -98,6 +105,7 @@ __all__ = [
     "assert_judge_agrees",
     "assert_judge_canaries",
     "assert_judge_score",
+    "assert_latency",
     "assert_matches",
     "assert_not_contains",
     "assert_not_matches",
@@ -109,6 +117,7 @@ __all__ = [
     "assert_search_latency",
     "assert_semantic",
     "assert_span_recall",
+    "assert_tokens",
     "collect",
     "emit",
     "soft",

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError, path_from_root
-from pytest_llmops.settings import Settings
+from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -205,3 +205,21 @@ def _require_recorded(request: pytest.FixtureRequest, name: str) -> None:
             f"{request.node.nodeid}: is marked `{FOREIGN_MARKER}`, so a fellow plugin answers its calls and `{name}` has none of them:"
             " take the mark away to record it here, or do without the fixture"
         )
+
+
+def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
+    """Return the settings (command line over ini over environment over defaults), and whether an ini key is set."""
+    command_line = {option.name: config.getoption(option.dest, None) for option in OPTIONS if option.flag}
+    ini = {option.name: _read_ini_value(config, option.dest) for option in OPTIONS if option.ini}
+    settings = Settings.from_sources(("command line", command_line), ("ini", ini), environ=os.environ)
+    return settings.with_paths_below(config.rootpath), any(value is not None for value in ini.values())
+
+
+def _read_ini_value(config: pytest.Config, key: str) -> Any:
+    try:
+        return config.getini(key)
+    except (pytest.UsageError, TypeError, ValueError) as error:
+        if "item at index" in str(error):  # in a list: the other items must not be lost
+            raise pytest.UsageError(str(error)) from None
+        # pytest's message ends with the value; our parser then reports place, expected and got.
+        return str(error).rpartition(": ")[2].removeprefix("invalid truth value ").strip("'\"")

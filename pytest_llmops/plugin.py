@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from pytest_llmops.fixtures import (
     llm_proxy,
     prompt,
     prompts,
+    read_settings,
     retriever,
 )
 from pytest_llmops.harness.item import (
@@ -39,7 +40,7 @@ from pytest_llmops.harness.item import (
     needs_judge,
     uses_plugin,
 )
-from pytest_llmops.settings import OPTIONS, Settings
+from pytest_llmops.settings import OPTIONS
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.http.patching import Patch
@@ -124,6 +125,7 @@ class ReportListener:
         if self._controller is not None or hasattr(report, "llmops"):
             self._get_controller().add_report(report)
 
+    @pytest.hookimpl(tryfirst=True)  # before pytest writes the JUnit file
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the requested reports, also of an empty run."""
         if self._controller is not None or self._config.stash[SETTINGS].report:
@@ -133,6 +135,10 @@ class ReportListener:
             usage.crashed, usage.skipped = self._crashed, self._skipped
             usage.skipped_tests = self._skipped_tests
             controller.finish_run(session)
+            if controller.run.verdict is not None:
+                from pytest_llmops.harness.baseline_gate import write_junit_case
+
+                write_junit_case(self._config, controller.run.verdict, pytest.TestReport)
 
     def pytest_unconfigure(self) -> None:
         """Remove the folder that the processes of the run share."""
@@ -169,39 +175,23 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         interception.remove_patches()
 
 
-def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
-    """Return the settings (command line over ini over environment over defaults), and whether an ini key is set."""
-    command_line = {option.name: config.getoption(option.dest, None) for option in OPTIONS if option.flag}
-    ini = {option.name: _read_ini_value(config, option.dest) for option in OPTIONS if option.ini}
-    settings = Settings.from_sources(("command line", command_line), ("ini", ini), environ=os.environ)
-    return settings.with_paths_below(config.rootpath), any(value is not None for value in ini.values())
-
-
-def _read_ini_value(config: pytest.Config, key: str) -> Any:
-    try:
-        return config.getini(key)
-    except (pytest.UsageError, TypeError, ValueError) as error:
-        if "item at index" in str(error):  # in a list: the other items must not be lost
-            raise pytest.UsageError(str(error)) from None
-        # pytest's message ends with the value; our parser then reports place, expected and got.
-        return str(error).rpartition(": ")[2].removeprefix("invalid truth value ").strip("'\"")
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize a test by models, prompt versions and cases."""
     node, settings = metafunc.definition, metafunc.config.stash[SETTINGS]
-    if PARAMETRIZED_FIXTURES.isdisjoint(metafunc.fixturenames) and not has_own_marker(node, "llm_models"):
+    marked = has_own_marker(node, "llm_models") or node.get_closest_marker("llm_trials") is not None
+    if PARAMETRIZED_FIXTURES.isdisjoint(metafunc.fixturenames) and not marked:
         return
-    from pytest_llmops.harness import markers, parametrize
+    from pytest_llmops.harness import markers, parametrize, trials
 
     try:
+        trials.check_trials(node, settings)
         for name, values, ids in parametrize.iter_parameters(node, settings, metafunc.fixturenames):
             metafunc.parametrize(name, values, ids=ids, indirect=True)
-        marked = markers.read_prompt_marker(markers.marker_arguments(node, "prompt"))
+        prompt_marker = markers.read_prompt_marker(markers.marker_arguments(node, "prompt"))
     except LLMOpsError as error:
         raise pytest.Collector.CollectError(str(error)) from None
-    if marked:
-        metafunc.config.stash[PROMPTS_SEEN_KEY][marked[0]] = None
+    if prompt_marker:
+        metafunc.config.stash[PROMPTS_SEEN_KEY][prompt_marker[0]] = None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -229,6 +219,9 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
 
         fixtures = {fixturedef: path for item in ours for fixturedef, path in recorded_fixtures(item)}
         _register_recording_hooks(config, fixtures)
+        repeats = config.stash[SETTINGS].trials > 1
+        if repeats or any(item.get_closest_marker("llm_trials") is not None for item in ours):
+            config.pluginmanager.register(TrialHooks(), "llmops_trials")
     if config.stash[SETTINGS].record == "none" and (ours or config.stash[HAS_INI_KEY]):
         _refuse_unrecorded_calls(config)
 
@@ -242,22 +235,18 @@ def _refuse_unrecorded_calls(config: pytest.Config) -> None:
     """Refuse connections to models from tests that are not ours, from here to the end of the run."""
     from pytest_llmops.harness import unrecorded
 
-    settings, watch = config.stash[SETTINGS], config.stash[WATCH_KEY]
+    watch = config.stash[WATCH_KEY]
 
-    def check(host: str, port: int | None) -> None:
-        item = watch.running_item() if unrecorded.is_refused(settings, host, port) else None
-        if item is None or OURS_KEY in item.stash or is_recorded_elsewhere(item):
-            return
-        harness = watch.harness_of(item)
-        error = unrecorded.refuse_connection(item.nodeid, host, harness.rerun_command())
-        harness.refused.append(error)
+    def refuse(item: pytest.Item, host: str) -> BaseException | None:
+        if OURS_KEY in item.stash or is_recorded_elsewhere(item):
+            return None
         _register_recording_hooks(config, {})  # its tear-down fails the test if the error is caught
-        raise error
+        return unrecorded.refuse_connection(watch.harness_of(item), host)
 
     if HOST_PATCHES_KEY not in config.stash:
-        config.stash[HOST_PATCHES_KEY] = patches = list(unrecorded.host_patches(check))
-        for patch in patches:
-            patch.apply()
+        config.stash[HOST_PATCHES_KEY] = unrecorded.apply_host_patches(
+            config.stash[SETTINGS], watch.running_item, refuse
+        )
 
 
 class OnDemandHarness:
@@ -335,8 +324,7 @@ class OnDemandHarness:
     def pytest_runtest_logfinish(self) -> None:
         """End the harness of a test that is not ours, after its last report."""
         if self.harness is not None:
-            self.harness.stop()
-            del self.harness.item.stash[HARNESS]
+            _end_harness(self.harness)
             self.harness = None
 
 
@@ -349,6 +337,11 @@ def _start_harness(item: pytest.Item) -> Harness:
     return harness
 
 
+def _end_harness(harness: Harness) -> None:
+    harness.stop()
+    del harness.item.stash[HARNESS]  # pytest keeps all items until the end of the run
+
+
 class RecordingHooks:
     """Hooks that are registered only if a test of the run is ours."""
 
@@ -358,14 +351,13 @@ class RecordingHooks:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Give every test that is ours a recorder."""
-        if OURS_KEY not in item.stash:
+        if OURS_KEY not in item.stash or item.config.pluginmanager.has_plugin("llmops_trials"):
             return (yield)
         harness = _start_harness(item)
         try:
             return (yield)
         finally:
-            harness.stop()
-            del item.stash[HARNESS]  # pytest keeps all items until the end of the run
+            _end_harness(harness)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -380,6 +372,16 @@ class RecordingHooks:
             harness.add_unrun()
         else:
             harness.open_cassette()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Hold a test that passed against its budget."""
+        result = yield
+        if item.get_closest_marker("llm_budget") is not None:
+            from pytest_llmops.harness.markers import check_budget
+
+            check_budget(item)
+        return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
@@ -422,6 +424,35 @@ class RecordingHooks:
         finally:
             if HARNESS in item.stash:
                 item.stash[HARNESS].close_cassette()
+
+
+class TrialHooks:
+    """Repeats the protocol of tests with trials; registered only if there are any."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Run all trials of a test, and log one report of each phase."""
+        if OURS_KEY not in item.stash:
+            return None
+        from _pytest.runner import runtestprotocol
+
+        from pytest_llmops.harness.trials import run_item
+
+        run_once = partial(_run_trial, item, runtestprotocol)
+        classes = pytest.CallInfo, pytest.TestReport
+        run_item(item, nextitem, item.config.stash[SETTINGS], run_once, classes)
+        return True
+
+
+def _run_trial(
+    item: pytest.Item, run_protocol: Callable[..., list[pytest.TestReport]]
+) -> list[pytest.TestReport]:
+    """Run the protocol of a test once, with a recorder of its own, and keep the fixtures of a wider scope."""
+    harness = _start_harness(item)
+    try:
+        return run_protocol(item, log=False, nextitem=item.parent)
+    finally:
+        _end_harness(harness)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -143,6 +143,28 @@ class Settings:
         option_values.list_of(option_values.parse_report_path), (), "write a report; the suffix gives its kind, .html, .json or .json.gz (repeatable)", flag="--llm-report",
         metavar="FILE", ini="linelist", repeat=True,
     )  # fmt: skip
+    baseline: str = _declare_option(
+        option_values.parse_text, "llmops-baseline.json", "baseline that the run is compared with; on the command line also a commit, branch or tag of git that has the project's baseline",
+        flag="--llm-baseline", metavar="FILE|GITREF",
+    )  # fmt: skip
+    accept: str | None = _declare_option(
+        option_values.parse_reason, None, "write this run into the baseline, with the reason; a red or partial run is refused", flag="--llm-accept",
+        metavar="REASON", ini=None,
+    )  # fmt: skip
+    accept_anyway: bool = _declare_option(
+        option_values.parse_bool, False, "with --llm-accept: accept a red or partial run too", flag="--llm-accept-anyway", switch=True, ini=None
+    )  # fmt: skip
+    strict: bool = _declare_option(
+        option_values.parse_bool, False, "what is undecided fails the run: an AMBER verdict of the gate, trials that prove nothing, judges below review_below",
+        flag="--llm-strict", switch=True, ini="bool",
+    )  # fmt: skip
+    trials: int = _declare_option(
+        option_values.parse_positive_count, 1, "run every test that uses the plugin so many times; all trials must pass, unless its marker llm_trials says otherwise",
+        flag="--llm-trials", metavar="N", ini="int",
+    )  # fmt: skip
+    primary_metric: str = _declare_option(
+        option_values.parse_text, "", "the metric that decides whether the suite got worse, such as judge.quality; all others can only turn the verdict red"
+    )  # fmt: skip
     embedder: str = _declare_option(
         option_values.parse_text, "minilm", "embedder of assert_semantic, assert_grounded and assert_context_relevance", flag="--llm-embedder", metavar="NAME"
     )  # fmt: skip

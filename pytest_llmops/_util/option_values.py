@@ -31,6 +31,14 @@ def parse_text(value: object) -> str:
     return value.strip()
 
 
+def parse_reason(value: object) -> str:
+    """Read a sentence that says why; it may not be empty."""
+    reason = parse_text(value)
+    if not reason:
+        raise ValueError("a reason, for whoever reads the baseline's history")
+    return reason
+
+
 def parse_bool(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):

@@ -22,11 +22,13 @@ from pytest_llmops.cassettes.journal import (
     remove_journal_folder,
     seize_journal,
 )
+from pytest_llmops.cassettes.response import answer_from_wire
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
+from pytest_llmops.recorder import Exchange
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.blobs import MARKER_KEYS, StoredBody, extract_texts, read_blobs
-from pytest_llmops.wire.body import check_answer, check_request
+from pytest_llmops.wire.body import check_answer, check_request, unfold_json_body
 
 MAX_LIST_WIDTH = 100
 _FRAME_KEYS = frozenset({"headers", "payload"})
@@ -195,6 +197,31 @@ def _recording_order(interaction: Interaction) -> tuple[str, int, str]:
     # A hostile file may have thousands of digits.
     is_number = number.isdecimal() and len(number) <= MAX_DIGITS
     return (test, int(number), interaction.key) if is_number else (interaction.by, 0, interaction.key)
+
+
+def list_answered_requests(interactions: Iterable[Interaction]) -> list[Exchange]:
+    """Return the requests with their first takes' last answers, in the order of the recording."""
+    exchanges = []
+    for interaction in sorted(interactions, key=_recording_order):
+        request, answers = interaction.request, interaction.answers.get("0")
+        if answers:
+            answer = answer_from_wire(answers[-1])
+            body = unfold_json_body(request["body"]) if "json" in request["body"] else None
+            exchanges.append(
+                Exchange(
+                    method=request["method"],
+                    url=request["url"],
+                    request=body,
+                    status=answer.status,
+                    content_type=answer.headers.get("content-type", ""),
+                    body=answer.body,
+                    latency_s=answer.latency_s,
+                    ttft_s=answer.ttft_s,
+                    replayed=True,
+                    purpose="app",
+                )
+            )
+    return exchanges
 
 
 def read_recording_day(path: Path) -> str:

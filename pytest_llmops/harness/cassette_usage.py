@@ -145,6 +145,13 @@ class CassetteUsage:
         cassettes: dict[str, Json] = {"oldest": min(days, default=""), "orphans": orphans}
         return {**facts, "cassettes": {**cassettes, **({"moved": list(usage.moved)} if moved else {})}}
 
+    def why_tests_missing(self) -> list[str]:
+        """Return why tests were left out of this run, whatever it was asked to record; empty: all ran."""
+        reasons = why_partial_run(self._config, self._settings, self.left_out)
+        return [reason for reason in reasons if not reason.startswith("--llm-")] + (
+            [f"{self.crashed} workers crashed"] if self.crashed else []
+        )
+
     def _why_partial(self, undone: int) -> list[str]:
         reasons = why_partial_run(self._config, self._settings, self.left_out)
         if self.has_candidates and getattr(self._config.option, "llm_model", None):

@@ -7,19 +7,22 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from types import TracebackType
 from typing import Any
 
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed, UsageError
+from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, read_commit
 from pytest_llmops.harness.cassette_usage import CassetteUsage
 from pytest_llmops.harness.item import Harness
 from pytest_llmops.measurement import Json, format_count
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.results.details import as_mapping
 from pytest_llmops.results.judges import iter_run_self_judging_notes
-from pytest_llmops.results.notes import iter_unchecked_notes
+from pytest_llmops.results.notes import iter_trial_notes, iter_unchecked_notes
 from pytest_llmops.results.run import Run, TestRecord, write_text
 from pytest_llmops.results.usage import iter_cassette_notes
 from pytest_llmops.settings import OPTIONS, Settings
@@ -45,6 +48,7 @@ class Controller:
         self._settings = settings
         self._records: dict[str, TestRecord] = {}
         self._write_errors: dict[str, str] = {}
+        self._accepted = self._not_accepted = ""
         self.cassette_usage = CassetteUsage(config, settings)
         self.run = Run()
 
@@ -70,15 +74,19 @@ class Controller:
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
         usage_facts = self.cassette_usage.write_record(_why_run_failed(session), undone)
         meta = {**_run_metadata(self._config, self._settings), **usage_facts}
+        if self._settings.report:
+            meta["commit"] = read_commit(self._config.rootpath)
         notes = [
             *iter_run_self_judging_notes(records, meta),
             *iter_cassette_notes(records, meta),
             *iter_unchecked_notes(records),
+            *iter_trial_notes(records),
         ]
         if self.cassette_usage.crashed:
             workers = format_count(self.cassette_usage.crashed, "worker")
             notes.insert(0, f"{workers} crashed: what the tests measured that they were at is lost")
         self.run = mask_run_secrets(Run(records=records, meta=meta, notes=tuple(notes)))
+        self._compare_with_baseline(session)
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
         for name in self._settings.report:
@@ -87,6 +95,33 @@ class Controller:
             except OSError as error:
                 self._write_errors[name] = f"report {name}: cannot be written: {error}"
                 session.exitstatus = session.exitstatus or 1
+
+    def _compare_with_baseline(self, session: Any) -> None:
+        """Compare the run with its baseline, and accept it into the baseline if that is asked for."""
+        usage, settings = self.cassette_usage, self._settings
+        if not settings.accept and not has_baseline(settings, self._config.rootpath):
+            return
+        gate = BaselineGate(
+            self._config,
+            settings,
+            self.run.records,
+            [
+                *usage.why_tests_missing(),
+                *filter(None, [str(session.shouldstop or session.shouldfail or "")]),
+            ],
+            usage.skipped_tests,
+        )
+        verdict = gate.judge()
+        self.run = replace(self.run, verdict=verdict)
+        if settings.accept:
+            versions = {name: str(version) for name, version in as_mapping(self.run.meta["versions"]).items()}
+            try:
+                self._accepted = gate.accept(versions)
+            except LLMOpsError as error:
+                self._not_accepted = str(error)
+        is_red = verdict is not None and verdict.fails(strict=settings.strict) and not self._accepted
+        if is_red or self._not_accepted:
+            session.exitstatus = session.exitstatus or 1
 
     def print_summary(self, terminalreporter: Any) -> None:
         """Print the summary, as far as -q, -qq and --no-summary allow."""
@@ -103,7 +138,9 @@ class Controller:
             terminalreporter.write_sep("=", "LLM regression")
         for line in lines:
             terminalreporter.write_line(line.text, **({line.style: True} if line.style else {}))
-        for error in self._write_errors.values():
+        if self._accepted:
+            terminalreporter.write_line(f"baseline    {self._accepted}", green=True)
+        for error in filter(None, [self._not_accepted, *self._write_errors.values()]):
             terminalreporter.write_line(error, red=True)
         if verbosity >= -1:
             written = [name for name in self._settings.report if name not in self._write_errors]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,19 +25,20 @@ from pytest_llmops.errors import (
     swallowed_error,
 )
 from pytest_llmops.harness import tapes
-from pytest_llmops.measurement import Json, format_amount, shorten_text
+from pytest_llmops.measurement import Json, format_amount, shorten_text, to_builtins
 from pytest_llmops.settings import OPTIONS, RecordMode, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
     from pytest_llmops.harness.collected_tests import CollectedTests
     from pytest_llmops.protocols import Call
+    from pytest_llmops.recorder import Exchange
     from pytest_llmops.results.run import TestRecord
 
 PLUGIN_FIXTURES = frozenset(
     {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette", "llm_proxy"}
 )  # fmt: skip
-PLUGIN_MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette")
+PLUGIN_MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette", "llm_trials", "llm_budget")
 """Markers that make a test ours. `llm_models` is missing: it needs the `llm` fixture, which makes a test ours."""
 NEEDS_JUDGE = "needs a judge: run with --llm-judge"
 MARKER_HELP = (
@@ -46,6 +47,8 @@ MARKER_HELP = (
     "retriever(name, k=None, embedder=None): the retriever of the `retriever` fixture; with an embedder, by vectors",
     "judge(name='quality'): the judge of the `judge` fixture; the test is skipped without --llm-judge",
     "llm_models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",
+    "llm_trials(n, pass_at_least=None, at_least=None, confidence=0.95): run the test n times; how many must pass (all), or which rate",
+    "llm_budget(usd=None, calls=None, tokens=None): what the application's calls of the test may cost",
     "llm_cassette(name=None, record=None): record and replay this test; a name shares one cassette between tests; record='live' asks live",
 )
 """A line for each marker, as ``pytest --markers`` shows it."""
@@ -416,6 +419,8 @@ class Harness:
                 tape = self._blocks.pop()
                 self.log.add_tape(tape, passed=self.passed and tape.verdict() is None, own=False)
             self._record_cassette_facts()
+            if recordings := fingerprint_exchanges(self.recorder.exchanges):
+                self.recorder.facts["recordings"] = [recordings]
             payload["facts"] = dict(self.recorder.facts)
             payload["tapes"] = self.log.uses
         if error is not None:
@@ -425,6 +430,25 @@ class Harness:
             payload["outcome"] = "errored"
             payload["kind"] = type(unscored).__name__
         return payload
+
+
+def fingerprint_exchanges(exchanges: Sequence[Exchange]) -> str:
+    """Return a digest of all requests and answers, in any order; "": there are none.
+
+    It is the same live and replayed, so that a run that plays a baseline's own recordings is known.
+    """
+    from pytest_llmops._util.text_files import canonical_json, fingerprint_parts
+    from pytest_llmops.trace import read_call
+
+    digests = []
+    for exchange in exchanges:
+        call = read_call(exchange)
+        answer = call.output, call.thinking, *(f"{tool.name} {tool.arguments}" for tool in call.tool_calls)
+        request = canonical_json(to_builtins(exchange.request)) if exchange.request is not None else ""
+        digests.append(
+            fingerprint_parts(exchange.method, exchange.url, request, str(exchange.status), *map(str, answer))
+        )
+    return fingerprint_parts(*sorted(digests)) if digests else ""
 
 
 def _describe_call(call: Call) -> str:

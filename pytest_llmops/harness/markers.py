@@ -267,3 +267,26 @@ def why_invalid_override(settings: Settings, seen: Mapping[str, object]) -> str:
         if seen and name not in seen:
             return str(UnknownName("prompt", name, seen, where=f"--llm-prompt={name}={version}"))
     return ""
+
+
+def check_budget(item: Any) -> None:
+    """Assert that the application's calls of a test stay within its marker ``llm_budget``.
+
+    Raises:
+        MeasurementFailed: They do not.
+        UsageError: The marker has no limit, or a limit that is no number.
+    """
+    __tracebackhide__ = True
+    from pytest_llmops.assertions.budgets import assert_call_count, assert_cost, assert_tokens
+
+    marker = marker_arguments(item, "llm_budget")
+    limits = marker.by_name("usd", "calls", "tokens") if marker is not None else {}
+    if marker is not None and not limits:
+        raise marker.usage_error("usd, calls or tokens")
+    with recorder.soft():
+        if "usd" in limits:
+            assert_cost(at_most_usd=limits["usd"])
+        if "tokens" in limits:
+            assert_tokens(at_most_tokens=limits["tokens"])
+        if "calls" in limits:
+            assert_call_count(at_most=limits["calls"])

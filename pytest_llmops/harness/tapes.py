@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops.errors import path_from_root
 from pytest_llmops.measurement import Json
+from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
@@ -285,7 +286,8 @@ class FixtureTape:
             CassetteMiss: The set-up ended well although a request was missed.
         """
         try:
-            with use_test_tape(self.tape, self._settings):
+            # Trials share a fixture of wider scope than the test: it has a single take.
+            with run_as_trial(0), use_test_tape(self.tape, self._settings):
                 yield
         except BaseException:
             self._failed = True
@@ -301,6 +303,7 @@ class FixtureTape:
 
     def begin_teardown(self) -> None:
         """Use the tape from here on, until `end_teardown`."""
+        self._teardown.enter_context(run_as_trial(0))
         self._teardown.enter_context(use_test_tape(self.tape, self._settings))
 
     def end_teardown(self) -> None:

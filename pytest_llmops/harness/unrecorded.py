@@ -11,6 +11,7 @@ from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.http.patching import Patch
+    from pytest_llmops.harness.item import Harness
 
 CheckHost = Callable[[str, int | None], None]
 """Raises if a connection to a host and port must not be opened."""
@@ -67,8 +68,36 @@ def is_refused(settings: Settings, host: str, port: int | None) -> bool:
     )
 
 
-def refuse_connection(nodeid: str, host: str, command: str) -> CassetteMiss:
-    """Return the error for a connection of a test that nothing records."""
+def apply_host_patches(
+    settings: Settings, running_item: Callable[[], Any], refuse: Callable[[Any, str], BaseException | None]
+) -> list[Patch]:
+    """Refuse connections to models that nothing records, from here on; return the patches.
+
+    Args:
+        settings: The run's.
+        running_item: Returns the running test; None between two tests.
+        refuse: Returns the error for a connection of a test to a host; None: it may be opened.
+    """
+
+    def check(host: str, port: int | None) -> None:
+        item = running_item() if is_refused(settings, host, port) else None
+        if item is not None and (error := refuse(item, host)) is not None:
+            raise error
+
+    patches = list(host_patches(check))
+    for patch in patches:
+        patch.apply()
+    return patches
+
+
+def refuse_connection(harness: Harness, host: str) -> CassetteMiss:
+    """Return the error for a connection of a test that nothing records; it fails the test also if it is caught."""
+    error = _connection_error(harness.item.nodeid, host, harness.rerun_command())
+    harness.refused.append(error)
+    return error
+
+
+def _connection_error(nodeid: str, host: str, command: str) -> CassetteMiss:
     return CassetteMiss(
         f"{nodeid}: a connection to {host} was refused: this run replays recordings, and nothing records this test\n"
         f"  record it         mark it with @pytest.mark.llm_cassette, and run {command} --llm-record=new\n"

@@ -25,6 +25,7 @@ from pytest_llmops.reports.html_views import (
     format_json,
     rerun_flags,
 )
+from pytest_llmops.reports.word_diff import diff_words
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import Scale, format_on_scale, format_score_and_threshold
 from pytest_llmops.results.review import Judgement, select_for_review
@@ -40,10 +41,12 @@ from pytest_llmops.results.summary import (
     summarize_run,
 )
 from pytest_llmops.results.usage import format_cost
+from pytest_llmops.results.verdict import CHANGE_KINDS, CHANGE_WORDS, CaseChange, SuiteVerdict
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+MAX_CHANGES = 200
 STATUS_WORDS = {"passed": "passed", "failed": "failed", "recorded": "recorded", "errored": "not scored"}
 
 
@@ -75,6 +78,7 @@ def render_html(run: Run) -> str:
                 "img-src data:; base-uri 'none'; form-action 'none'"
             ),
             files=_group_by_file(run),
+            gate=_build_gate(run.verdict) if run.verdict is not None else None,
             tables=list(map(_build_matrix_table, build_matrices(run))),
             review=list(map(_build_review_row, select_for_review(run.records))),
             candidates=[
@@ -168,6 +172,44 @@ def _group_by_file(run: Run) -> list[View]:
         ]
         tests.append({"name": shorten_text(name, MAX_NAME), "counts": ", ".join(counts), "cases": cases})
     return tests
+
+
+def _build_gate(verdict: SuiteVerdict) -> View:
+    """Return the verdict on the change since the baseline, and the tests that changed."""
+    rows = [
+        {
+            "id": case_id(change.nodeid),
+            "kind": CHANGE_WORDS[kind],
+            "name": shorten_text(change.nodeid, MAX_NAME),
+            "what": shorten_text(change.words, 2 * MAX_NAME),
+            "edits": _diff_outputs(change),
+        }
+        for kind in CHANGE_KINDS
+        for change in verdict.of_kind(kind)
+    ]
+    return {
+        "style": {"RED": "failed", "ERROR": "failed", "AMBER": "errored", "GREEN": "passed"}.get(
+            verdict.status, "muted"
+        ),
+        "headline": shorten_text(verdict.headline, 2 * MAX_NAME),
+        "about": [shorten_text(text, MAX_NAME) for text in (*verdict.advice, verdict.baseline) if text],
+        "rows": rows[:MAX_CHANGES],
+        "rest": max(len(rows) - MAX_CHANGES, 0),
+        "unchanged": verdict.unchanged,
+    }
+
+
+def _diff_outputs(change: CaseChange) -> list[tuple[str, str]]:
+    if (
+        change.kind not in ("regressed", "improved")
+        or change.before_output is None
+        or change.after_output is None
+    ):
+        return []
+    return [
+        (kind, shorten_text(text, MAX_NAME)) if text.strip() else (kind, " ")
+        for kind, text in diff_words(change.before_output, change.after_output)
+    ]
 
 
 def _build_review_row(judgement: Judgement) -> View:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import defuse_github_commands, format_amount, format_count, shorten_text
+from pytest_llmops.reports.word_diff import diff_words
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import format_on_scale
 from pytest_llmops.results.review import Judgement, select_for_review
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Metric, Side, Totals, describe_uneven_metrics, summarize_run
 from pytest_llmops.results.usage import format_cost
+from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, SuiteVerdict
 
 Style: TypeAlias = Literal["", "green", "red", "yellow", "bold"]
 
@@ -24,11 +26,16 @@ GAP = "  "
 LABEL_WIDTH = 10
 MIN_WIDTH = 40
 MIN_NAME = 16
+MAX_LISTED_CHANGES = 5
+MAX_DIFF = 240
+CONTEXT = 40
+"""Characters of what is the same that a diff shows on each side of a difference."""
+GATE_STYLES: Mapping[str, Style] = {"RED": "red", "ERROR": "red", "AMBER": "yellow", "GREEN": "green"}
 MAX_LISTED_NOTES = 5
 MAX_LISTED_CASES = 5
 BARS = ("·", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█")
 ASCII_BARS = (".", ":", "-", "=", "+", "*", "o", "O", "@")
-VERDICT_STYLES: dict[str, Style] = {"PASS": "green", "FAIL": "red"}
+VERDICT_STYLES: dict[str, Style] = {"PASS": "green", "FAIL": "red", "RED": "red"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +74,14 @@ def summary_lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: i
             Line(f"llm: note: {_Page(ascii=ascii, width=width).quote(note)}{more}", "yellow")
             for note in run.notes[:1]
         ]
-        return [Line(f"llm: {verdict}{cost}", style), *notes]
+        gate = f"; {run.verdict.headline}" if run.verdict is not None else ""
+        first = defuse_github_commands(shorten_text(f"llm: {verdict}{cost}{gate}", 1000))
+        return [Line(first, style), *notes]
     page = _Page(ascii=ascii, width=max(width, MIN_WIDTH))
     summary = _Summary(page=page, totals=totals, is_verbose=verbosity > 0)
     return [
         *page.wrap(verdict, style, hang=len(totals.verdict) + 2),
+        *(summary.gate_lines(run.verdict) if run.verdict is not None else ()),
         *summary.metric_lines(),
         *summary.prompt_lines(),
         *summary.model_lines(),
@@ -169,6 +179,32 @@ class _Summary:
     page: _Page
     totals: Totals
     is_verbose: bool
+
+    def gate_lines(self, verdict: SuiteVerdict) -> list[Line]:
+        """The verdict on the change since the baseline, and the tests that changed."""
+        page = self.page
+        lines = page.fact("gate", page.quote(verdict.headline, 600), GATE_STYLES.get(verdict.status, ""))
+        for sentence in verdict.advice:
+            lines += page.fact("", page.quote(sentence, 300))
+        lines += page.fact("baseline", page.quote(verdict.baseline, 300)) if verdict.baseline else []
+        for kind, word in CHANGE_WORDS.items():
+            lines += self._change_lines(verdict.of_kind(kind), word)
+        if verdict.unchanged:
+            text = f"{format_count(verdict.unchanged, 'test')}: all answers are the baseline's recordings"
+            lines += page.fact("unchanged", text)
+        return lines
+
+    def _change_lines(self, changes: Sequence[CaseChange], word: str) -> list[Line]:
+        page, lines = self.page, list[Line]()
+        listed = changes if self.is_verbose else changes[:MAX_LISTED_CHANGES]
+        for change in listed:
+            style: Style = "red" if change.kind == "regressed" else ""
+            lines += page.fact(word, f"{page.quote(change.nodeid)}  {page.quote(change.words, 300)}", style)
+            if change.kind in ("regressed", "improved"):
+                lines += page.fact("", _format_diff(change, page))
+        if rest := len(changes) - len(listed):
+            lines += page.fact(word, f"and {rest:,} more with -v")
+        return lines
 
     def metric_lines(self) -> list[Line]:
         if not self.totals.metrics:
@@ -325,6 +361,30 @@ class _Summary:
         lines = [line for note in listed for line in self.page.fact("note", self.page.quote(note), "yellow")]
         rest = len(notes) - len(listed)
         return lines + (self.page.fact("note", f"and {rest:,} more with -v", "yellow") if rest else [])
+
+
+def _format_diff(change: CaseChange, page: _Page) -> str:
+    """Return the difference of the outputs in a line: ``[-old-]``, ``{+new+}``, and some words around."""
+    if change.before_output is None:
+        return "the baseline's output is not stored here: the file beside the baseline is missing or of another one"
+    if change.after_output is None:
+        return "no output now"
+    if change.before_output == change.after_output:
+        return "the same output"
+    edits = diff_words(change.before_output, change.after_output)
+    pieces = [
+        _format_edit(kind, page.quote(text, MAX_DIFF), is_first=not place)
+        for place, (kind, text) in enumerate(edits)
+    ]
+    return page.quote("".join(pieces), MAX_DIFF)
+
+
+def _format_edit(kind: str, text: str, *, is_first: bool) -> str:
+    if kind != "same":
+        return f"[-{text}-]" if kind == "old" else f"{{+{text}+}}"
+    if len(text) <= 2 * CONTEXT:
+        return text
+    return f"... {text[-CONTEXT:]}" if is_first else f"{text[:CONTEXT]} ... {text[-CONTEXT:]}"
 
 
 def _test_name(judgement: Judgement) -> str:

@@ -30,24 +30,25 @@ def as_list(value: object) -> Sequence[Json]:
     return value if isinstance(value, (list, tuple)) else ()
 
 
-class _Stored:
+class StoredFacts:
+    """Base of dataclasses that are read from stored JSON by the types of their fields."""
+
     __slots__ = ()
 
     @classmethod
-    def from_wire(cls, wire: object) -> Self:
-        """Return what is stored; keys that are missing or unknown are ignored."""
+    def from_wire(cls, wire: object, **given: Any) -> Self:
+        """Return what is stored, with some fields given; keys that are missing or unknown are ignored."""
         stored = as_mapping(wire)
-        return cls(
-            **{
-                spec.name: _READERS[str(spec.type)](stored[spec.name])
-                for spec in fields(cls)  # type: ignore[arg-type]
-                if spec.name in stored
-            }
-        )
+        read = {
+            spec.name: _READERS[str(spec.type)](stored[spec.name])
+            for spec in fields(cls)  # type: ignore[arg-type]
+            if spec.name in stored and spec.name not in given
+        }
+        return cls(**read, **given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CaseFacts(_Stored):
+class CaseFacts(StoredFacts):
     """The case of a test."""
 
     id: str = ""
@@ -57,7 +58,7 @@ class CaseFacts(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SideFacts(_Stored):
+class SideFacts(StoredFacts):
     """The version of a prompt, or the model, that a test ran with."""
 
     name: str = ""
@@ -67,7 +68,7 @@ class SideFacts(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeFacts(_Stored):
+class JudgeFacts(StoredFacts):
     """The judge that a test used."""
 
     name: str = ""
@@ -76,7 +77,19 @@ class JudgeFacts(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drift(_Stored):
+class TrialFacts(StoredFacts):
+    """The trials of a test; ``n`` ran, and ``undecided`` says what they leave open."""
+
+    n: int = 0
+    passed: int = 0
+    failed: int = 0
+    unscored: int = 0
+    rule: str = ""
+    undecided: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift(StoredFacts):
     """A live answer that differs from its recording."""
 
     what: str = ""
@@ -86,7 +99,7 @@ class Drift(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CassetteFacts(_Stored):
+class CassetteFacts(StoredFacts):
     """How the requests of a test were answered."""
 
     path: str = ""
@@ -102,7 +115,7 @@ class CassetteFacts(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CassettesMeta(_Stored):
+class CassettesMeta(StoredFacts):
     """The cassettes of a run as a whole: day of the oldest recording, and files that no test used."""
 
     oldest: str = ""
@@ -111,7 +124,7 @@ class CassettesMeta(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetMeta(_Stored):
+class BudgetMeta(StoredFacts):
     """The budget of a run, and how much of it was used."""
 
     calls: int | None = None
@@ -121,7 +134,7 @@ class BudgetMeta(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SettingsMeta(_Stored):
+class SettingsMeta(StoredFacts):
     """The settings of a run that its reports need."""
 
     self_judging: str = ""
@@ -130,7 +143,7 @@ class SettingsMeta(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeVerdict(_Stored):
+class JudgeVerdict(StoredFacts):
     """A judge's verdict on its own scale.
 
     Attributes:
@@ -155,10 +168,9 @@ class JudgeVerdict(_Stored):
     is_comparison: bool = False
 
     @classmethod
-    def from_wire(cls, wire: object) -> Self:
+    def from_wire(cls, wire: object, **given: Any) -> Self:
         """Return the verdict that ``detail["judge"]`` holds."""
-        stored = as_mapping(wire)
-        return super(JudgeVerdict, cls).from_wire({**stored, "is_comparison": "winner" in stored})
+        return super(JudgeVerdict, cls).from_wire(wire, is_comparison="winner" in as_mapping(wire), **given)
 
     @property
     def scale(self) -> Scale | None:
@@ -173,7 +185,7 @@ class JudgeVerdict(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReviewFlag(_Stored):
+class ReviewFlag(StoredFacts):
     """Why an assertion flagged a verdict for a person.
 
     Attributes:
@@ -189,7 +201,7 @@ class ReviewFlag(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeRecord(_Stored):
+class JudgeRecord(StoredFacts):
     """What is known of a judge from a calibration or from canaries.
 
     Attributes:
@@ -203,7 +215,7 @@ class JudgeRecord(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeasurementDetail(_Stored):
+class MeasurementDetail(StoredFacts):
     """The detail of a measurement, as assertions store it.
 
     Attributes:
@@ -304,6 +316,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "bool": lambda value: value is True,
     "int": lambda value: value if isinstance(value, int) else 0,
     "int | None": lambda value: value if isinstance(value, int) else None,
+    "float": lambda value: as_finite_float(value) or 0.0,
     "float | None": as_finite_float,
     "tuple[str, ...]": _read_texts,
     "OneOrMore": lambda value: (value,) if isinstance(value, str) else _read_texts(value),

@@ -1,4 +1,4 @@
-"""Notes of a run about what its assertions did not compare."""
+"""Notes of a run about what its assertions did not compare, and what its trials leave open."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from pytest_llmops.measurement import format_count
-from pytest_llmops.results.details import read_detail
+from pytest_llmops.results.details import TrialFacts, read_detail
 from pytest_llmops.results.run import TestRecord
 
 
@@ -24,3 +24,31 @@ def iter_unchecked_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     for (name, sentence), nodeids in tests.items():
         which = next(iter(nodeids)) if len(nodeids) == 1 else format_count(len(nodeids), "test")
         yield f"{which}: {name}: {sentence}"
+
+
+def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
+    """Yield how the trials of repeated tests went as a whole, and a note for each test that they do not decide.
+
+    >>> facts = {"trials": {"n": 3, "passed": 2, "failed": 1}}
+    >>> list(iter_trial_notes([TestRecord(nodeid="t", facts=facts)]))
+    ['trials: 1 test with 3 trials, 67 % of the trials passed; pass@3 1.00 (any trial), pass^3 0.00 (all trials)']
+    """
+    trials = {
+        record.nodeid: TrialFacts.from_wire(record.fact("trials"))
+        for record in records
+        if record.fact("trials")
+    }
+    by_count: dict[int, list[TrialFacts]] = defaultdict(list)
+    for facts in trials.values():
+        by_count[facts.n].append(facts)
+    for count, group in sorted(by_count.items()):
+        passed = sum(facts.passed for facts in group)
+        any_passed = sum(facts.passed > 0 for facts in group) / len(group)
+        all_passed = sum(facts.passed == count for facts in group) / len(group)
+        yield (
+            f"trials: {format_count(len(group), 'test')} with {format_count(count, 'trial')}, {passed / (count * len(group)):.0%} "
+            f"of the trials passed; pass@{count} {any_passed:.2f} (any trial), pass^{count} {all_passed:.2f} (all trials)"
+        ).replace("%", " %")
+    for nodeid, facts in trials.items():
+        if facts.undecided:
+            yield f"{nodeid}: {facts.undecided}"

@@ -19,6 +19,7 @@ from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builti
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import as_mapping
 from pytest_llmops.results.review import select_for_review
+from pytest_llmops.results.verdict import SuiteVerdict
 
 FORMAT_NAME = "the JSON of --llm-report=run.json"
 _EXPECTED: Mapping[object, str] = {
@@ -179,11 +180,13 @@ class Run:
         records: The tests.
         meta: When and with what: ``created`` (ISO 8601, UTC), ``versions``, ``settings``, ``command``.
         notes: Sentences for a person ("2 stale interactions in ...").
+        verdict: The comparison with a baseline; None: there is no baseline.
     """
 
     records: tuple[TestRecord, ...] = ()
     meta: Mapping[str, Json] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    verdict: SuiteVerdict | None = None
 
     def count(self, outcome: Outcome) -> int:
         """Return how many tests ended that way."""
@@ -201,6 +204,7 @@ class Run:
             "notes": to_builtins(list(self.notes), where="notes"),
             # For people who read the file: it follows from the records, and `from_json` ignores it.
             "review": [item.to_wire() for item in select_for_review(self.records)],
+            **({"verdict": self.verdict.to_wire()} if self.verdict is not None else {}),
             "records": [record.to_wire() for record in self.records],
         }
         return json.dumps(whole, ensure_ascii=False, indent=indent) + "\n"
@@ -220,7 +224,8 @@ class Run:
             except WireError as error:
                 place = locate_record(wire, f"$.records[{number}]")
                 raise UsageError(f"{where}: damaged: {place}: {error}") from None
-        return cls(records=tuple(records), meta=data["meta"], notes=tuple(data["notes"]))
+        verdict = SuiteVerdict.from_wire(data["verdict"]) if data.get("verdict") else None
+        return cls(records=tuple(records), meta=data["meta"], notes=tuple(data["notes"]), verdict=verdict)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -40,7 +40,7 @@ from pytest_llmops.results.usage import (
     summarize_latency,
 )
 
-Verdict: TypeAlias = Literal["FAIL", "ERROR", "PASS", "NOT JUDGED", "EMPTY"]
+Verdict: TypeAlias = Literal["FAIL", "ERROR", "RED", "PASS", "NOT JUDGED", "EMPTY"]
 
 BINS = 10
 OUTCOME_WORDS: Mapping[Outcome, str] = {
@@ -142,6 +142,7 @@ class Totals:
     Attributes:
         candidates: Models that are compared; empty if no test ran with several.
         blamed: Whether retrieval or generation did badly, in words, and in how many tests.
+        gate: The verdict on the change since the baseline; "": there is none.
     """
 
     outcomes: Mapping[Outcome, int]
@@ -156,6 +157,7 @@ class Totals:
     cassettes: CassetteTotals
     blamed: Mapping[str, int] = field(default_factory=dict)
     budget: str = ""
+    gate: str = ""
     duration_s: float
 
     @property
@@ -172,6 +174,8 @@ class Totals:
             return "FAIL"
         if self.outcomes["errored"]:
             return "ERROR"
+        if self.gate in ("RED", "ERROR"):
+            return "RED" if self.gate == "RED" else "ERROR"
         return "PASS" if self.outcomes["passed"] + self.outcomes["xpassed"] else "NOT JUDGED"
 
     @property
@@ -208,6 +212,7 @@ def summarize_run(run: Run) -> Totals:
         cassettes=summarize_cassettes(run),
         blamed=dict(Counter(filter(None, map(describe_weak_half, records)))),
         budget=format_budget(run),
+        gate=run.verdict.status if run.verdict is not None else "",
         duration_s=math.fsum(record.duration_s for record in records),
     )
 

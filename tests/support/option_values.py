@@ -48,6 +48,12 @@ EXAMPLES = {
     "match_ignore": Example("messages[*].id", ["messages[*].id"], "user", "a b..", "a JSON path"),
     "prompt": Example("greet=v1", ["greet=v1"], "greet=v2", "greet", "NAME=VERSION"),
     "report": Example("out.json", ["out.json"], "other.html", "report.pdf", ".html or .json"),
+    "baseline": Example("b.json", "b.json", "main", 3, "a text"),
+    "accept": Example("first baseline", "first baseline", "another", "  ", "a reason"),
+    "accept_anyway": Example("true", True, "false", "yes", "true or false"),
+    "strict": Example("true", True, "false", "yes", "true or false"),
+    "trials": Example("3", 3, "5", "0", "a whole number, 1 or more"),
+    "primary_metric": Example("judge.quality", "judge.quality", "text.exact", 3, "a text"),
     "embedder": Example("hashing", "hashing", "minilm", 3, "a text"),
     "semantic_threshold": Example(
         "/thresholds/a.json", "/thresholds/a.json", "/thresholds/b.json", 3, "a text"

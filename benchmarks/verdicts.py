@@ -1,0 +1,154 @@
+"""Error rates of the gate: simulated suites through the shipped functions."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import ndtr
+
+from pytest_llmops.baselines.baseline import Baseline, BaselineTest
+from pytest_llmops.baselines.gate import judge_suite
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.metrics.trial_change import TrialPair, draw_null_changes
+from pytest_llmops.results.run import TestRecord
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
+
+BUILDS = int(os.environ.get("LLMOPS_BUILDS", "400"))
+LEVELS = 4
+"""Steps of a scale with five levels."""
+NOISE = float(np.hypot(0.10, 0.08))
+"""Of the application and the judge, a trial."""
+CHURN = 0.08
+BETA = 5.3, 1.1
+"""Quality of the cases: mean .82 (after rounding to levels), SD .14."""
+SCENARIOS = {
+    "A/A": (0.0, 1.0, 0.0),
+    "A/A'": (0.0, 1.0, CHURN),
+    "-3 spread": (0.03, 1.0, CHURN),
+    "-5 spread": (0.05, 1.0, CHURN),
+    "-5 in 20 %": (0.05, 0.2, CHURN),
+    "-10 in 20 %": (0.10, 0.2, CHURN),
+}
+"""Drop of the mean, share of the cases that carry it, and SD of shifts without a net effect."""
+SIZES = ((20, 3), (20, 5), (50, 3), (50, 5), (200, 3))
+BASELINE_TRIALS = 10
+
+
+def expected_scores(latent: NDArray[float64]) -> NDArray[float64]:
+    """Return the mean score of cases of a latent quality: rounded to levels, clipped to 0..1."""
+    edges = (np.arange(LEVELS) + 0.5) / LEVELS
+    means: NDArray[float64] = ndtr((latent[..., None] - edges) / NOISE).mean(axis=-1)
+    return means
+
+
+def find_shift(reference: NDArray[float64], moved: NDArray[float64], drop: float) -> float:
+    """Return how far the latent quality of the moved cases has to fall for the mean score to drop."""
+    before = expected_scores(reference).mean()
+    low, high = -0.5, 1.5
+    for _ in range(50):
+        middle = (low + high) / 2
+        enough = before - expected_scores(reference - middle * moved).mean() >= drop
+        low, high = (low, middle) if enough else (middle, high)
+    return (low + high) / 2
+
+
+def draw_trials(generator: np.random.Generator, latent: NDArray[float64], trials: int) -> NDArray[float64]:
+    """Return scores of trials, cases by trials."""
+    noisy = latent[:, None] + generator.normal(0, NOISE, (len(latent), trials))
+    scores: NDArray[float64] = np.round(np.clip(noisy, 0, 1) * LEVELS) / LEVELS
+    return scores
+
+
+def judge_build(before: NDArray[float64], after: NDArray[float64]) -> str:
+    """Return the verdict of the shipped gate on a build."""
+    tests, records = {}, []
+    for case, (old, new) in enumerate(zip(before.tolist(), after.tolist(), strict=True)):
+        nodeid = f"test_suite.py::test_case[{case}]"
+        tests[nodeid] = BaselineTest(
+            outcome="passed", scores={"judge.quality": tuple(old)}, metrics={"judge.quality": ("1", "higher")}
+        )
+        measurement = Measurement(
+            name="judge.quality", value=sum(new) / len(new), samples=tuple(new), version="1"
+        )
+        records.append(TestRecord(nodeid=nodeid, measurements=(measurement,)))
+    return judge_suite(Baseline(tests=tests), records).status
+
+
+def simulate(name: str, cases: int, trials: int, builds: int) -> dict[str, float]:
+    """Return the share of each verdict over simulated builds."""
+    drop, share, churn = SCENARIOS[name]
+    generator = np.random.default_rng([cases, trials, list(SCENARIOS).index(name)])
+    reference = generator.beta(*BETA, 40_000)
+    shaken = reference + generator.normal(0, churn, reference.size) if churn else reference
+    # Rounding makes shifts without an effect on the mean quality move the mean score: they are centred.
+    centre = find_shift(
+        shaken,
+        np.ones_like(shaken),
+        float(expected_scores(shaken).mean() - expected_scores(reference).mean()),
+    )
+    hit = generator.random(reference.size) < share
+    shift = find_shift(shaken - centre, hit.astype(float), drop) if drop else 0.0
+    verdicts = []
+    for _ in range(builds):
+        latent = generator.beta(*BETA, cases)
+        moved = latent + (generator.normal(0, churn, cases) - centre if churn else 0)
+        moved = moved - shift * (generator.random(cases) < share)
+        verdicts.append(
+            judge_build(
+                draw_trials(generator, latent, BASELINE_TRIALS), draw_trials(generator, moved, trials)
+            )
+        )
+    return {status: verdicts.count(status) / builds for status in ("RED", "GREEN", "AMBER")}
+
+
+def speed_line(cases: int = 1000) -> str:
+    """Return what 9,999 permutations of single trials cost here, against scipy's on the same numbers."""
+    from scipy import stats
+
+    generator = np.random.default_rng(0)
+    before, after = generator.random((2, cases))
+    trials = {
+        str(case): TrialPair((old,), (new,))
+        for case, (old, new) in enumerate(zip(before, after, strict=True))
+    }
+    times = []
+    start = time.process_time()
+    draw_null_changes([trials])
+    times.append(time.process_time() - start)
+    start = time.process_time()
+    stats.permutation_test(
+        (after, before),
+        lambda x, y, axis: (x - y).mean(axis=axis),
+        permutation_type="samples",
+        alternative="less",
+        vectorized=True,
+        batch=500,
+    )
+    times.append(time.process_time() - start)
+    return f"9,999 permutations of {cases:,} cases: {times[0]:.2f} s CPU, scipy {times[1] / times[0]:.1f} times that"
+
+
+def lines(builds: int = BUILDS) -> Iterator[str]:
+    """Yield the table, a row for each size of a suite."""
+    yield speed_line()
+    yield f"verdicts of {builds} simulated builds each, {BASELINE_TRIALS} trials in the baseline, RED/GREEN/AMBER %"
+    yield f"| cases x trials | {' | '.join(SCENARIOS)} |"
+    yield f"|---|{'---|' * len(SCENARIOS)}"
+    for cases, trials in SIZES:
+        cells = [
+            "/".join(f"{100 * part:.0f}" for part in simulate(name, cases, trials, builds).values())
+            for name in SCENARIOS
+        ]
+        yield f"| {cases} x {trials} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    for line in lines():
+        print(line, flush=True)

@@ -1,0 +1,230 @@
+"""Assert that the model calls of a test stay within a budget of money, tokens or time; live and replayed alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from pytest_llmops import recorder
+from pytest_llmops.assertions import _evidence as contrast
+from pytest_llmops.errors import UsageError, format_name_list
+from pytest_llmops.measurement import Measurement, as_finite_float, format_amount, format_count, shorten_text
+from pytest_llmops.protocols import Call
+from pytest_llmops.recorder import Emission
+
+MAX_LISTED = 5
+PURPOSES = ("app", "judge", "embedder", "all")
+
+
+def assert_cost(
+    calls: Call | Iterable[Call] | None = None,
+    *,
+    at_most_usd: float | None,
+    purpose: str = "app",
+    label: str = "",
+) -> Measurement:
+    """Assert that calls cost no more than so many US dollars; a replayed call costs what it cost live.
+
+    Args:
+        calls: A call or calls, as the fixture ``llm_calls`` has them; None: all calls of the running test so far.
+        at_most_usd: The threshold; None: record only.
+        purpose: Whose calls count: ``app`` (the application under test), ``judge``, ``embedder`` or ``all``.
+        label: Distinguishes two assertions of a test.
+
+    Returns:
+        The measurement ``calls.cost``.
+
+    Raises:
+        MeasurementFailed: They cost more.
+        MeasurementErrored: There are no calls, or the price of a model is not known.
+        UsageError: A threshold below 0, or an unknown purpose.
+
+    >>> assert_cost(Call(cost_usd=0.01), at_most_usd=0.05).value
+    0.01
+    """
+    __tracebackhide__ = True
+    counted = _select_calls("assert_cost", calls, purpose)
+    threshold = _check_threshold("assert_cost", "at_most_usd", at_most_usd)
+    values = [(call, call.cost_usd) for call in counted]
+    emission = _build_emission(
+        "calls.cost", "USD", values, needed="a known price", threshold=threshold, label=label
+    )
+    return recorder.emit_together([emission])[0]
+
+
+def assert_tokens(
+    calls: Call | Iterable[Call] | None = None,
+    *,
+    at_most_tokens: float | None,
+    purpose: str = "app",
+    label: str = "",
+) -> Measurement:
+    """Assert that calls take no more than so many tokens, input and output together.
+
+    Args:
+        calls: As for `assert_cost`.
+        at_most_tokens: The threshold; None: record only.
+        purpose: As for `assert_cost`.
+        label: As for `assert_cost`.
+
+    Returns:
+        The measurement ``calls.tokens``.
+
+    Raises:
+        MeasurementFailed: They take more.
+        MeasurementErrored: There are no calls, or the server did not say how many tokens a call took.
+        UsageError: A threshold below 0, or an unknown purpose.
+
+    >>> from pytest_llmops.protocols import Usage
+    >>> assert_tokens(Call(usage=Usage(input_tokens=90, output_tokens=10)), at_most_tokens=200).value
+    100.0
+    """
+    __tracebackhide__ = True
+    counted = _select_calls("assert_tokens", calls, purpose)
+    threshold = _check_threshold("assert_tokens", "at_most_tokens", at_most_tokens)
+    values = [(call, call.usage.total_tokens) for call in counted]
+    emission = _build_emission(
+        "calls.tokens", "tokens", values, needed="a count of its tokens", threshold=threshold, label=label
+    )
+    return recorder.emit_together([emission])[0]
+
+
+def assert_latency(
+    calls: Call | Iterable[Call] | None = None,
+    *,
+    at_most_s: float | None = None,
+    p50_at_most_s: float | None = None,
+    p95_at_most_s: float | None = None,
+    ttft_at_most_s: float | None = None,
+    purpose: str = "app",
+    label: str = "",
+) -> list[Measurement]:
+    """Assert how long calls take; a replayed call took what it took live.
+
+    Args:
+        calls: As for `assert_cost`.
+        at_most_s: Threshold of the slowest call, in seconds.
+        p50_at_most_s: Threshold of the median call.
+        p95_at_most_s: Threshold of the 95th percentile (nearest rank).
+        ttft_at_most_s: Threshold of the slowest first token; the calls must be streams.
+        purpose: As for `assert_cost`.
+        label: As for `assert_cost`.
+
+    Returns:
+        A measurement for each threshold: ``calls.latency.max``, ``.p50``, ``.p95``, ``.ttft``.
+
+    Raises:
+        MeasurementFailed: A threshold is exceeded.
+        MeasurementErrored: There are no calls, or the time of a call was not measured.
+        UsageError: No threshold, a threshold below 0, or an unknown purpose.
+
+    >>> [found.name for found in assert_latency(Call(latency_s=0.8), at_most_s=2, p95_at_most_s=1)]
+    ['calls.latency.max', 'calls.latency.p95']
+    """
+    __tracebackhide__ = True
+    counted = _select_calls("assert_latency", calls, purpose)
+    thresholds = {
+        "max": ("at_most_s", at_most_s),
+        "p50": ("p50_at_most_s", p50_at_most_s),
+        "p95": ("p95_at_most_s", p95_at_most_s),
+        "ttft": ("ttft_at_most_s", ttft_at_most_s),
+    }
+    given = {
+        part: _check_threshold("assert_latency", name, value)
+        for part, (name, value) in thresholds.items()
+        if value is not None
+    }
+    if not given:
+        names = format_name_list([name for name, _ in thresholds.values()])
+        raise UsageError(f"assert_latency: expected a threshold ({names}), got none")
+    emissions = [_latency_emission(part, counted, threshold, label) for part, threshold in given.items()]
+    return recorder.emit_together(emissions)
+
+
+def assert_call_count(*, at_most: float, purpose: str = "app") -> Measurement:
+    """Assert that the running test makes no more than so many calls: what the marker ``llm_budget`` counts."""
+    __tracebackhide__ = True
+    calls = _select_calls("assert_call_count", None, purpose)
+    threshold = _check_threshold("assert_call_count", "calls", at_most)
+    measurement = Measurement(
+        name="calls.count", value=len(calls), unit="count", better="lower", threshold=threshold
+    )
+    return recorder.emit(measurement)
+
+
+def _select_calls(who: str, given: object, purpose: str) -> list[Call]:
+    if purpose not in PURPOSES:
+        raise UsageError(f"{who}: expected purpose to be one of {', '.join(PURPOSES)}, got {purpose!r}")
+    if given is None:
+        from pytest_llmops.trace import read_call
+
+        given = [read_call(exchange) for exchange in recorder.list_exchanges()]
+        return [call for call in given if purpose in ("all", call.purpose)]
+    calls = [given] if isinstance(given, Call) else list(given) if isinstance(given, Iterable) else None
+    if calls is None or not all(isinstance(call, Call) for call in calls):
+        raise UsageError(
+            f"{who}: expected a call, or calls as the fixture llm_calls has them, got {shorten_text(repr(given), 80)}"
+        )
+    return [call for call in calls if purpose in ("all", call.purpose)]
+
+
+def _check_threshold(who: str, name: str, value: object) -> float | None:
+    number = as_finite_float(value)
+    if value is not None and (number is None or number < 0):
+        raise UsageError(
+            f"{who}: expected {name} to be a number of at least 0, or None to record only, got {shorten_text(repr(value), 80)}"
+        )
+    return number
+
+
+def _build_emission(
+    name: str,
+    unit: str,
+    values: Sequence[tuple[Call, float | None]],
+    *,
+    needed: str,
+    threshold: float | None,
+    label: str,
+    combine: Callable[[list[float]], float] = math.fsum,
+) -> Emission:
+    """Return a measurement that combines a value of each call; an error if a call lacks it, or there is no call."""
+    measured = partial(Measurement, name=name, unit=unit, better="lower", threshold=threshold, label=label)
+    known = [(call, value) for call, value in values if value is not None]
+    missing = dict.fromkeys(call.model or call.endpoint for call, value in values if value is None)
+    if not values:
+        return Emission(
+            measurement=measured(error="no model call was seen, so there is nothing to hold against a budget")
+        )
+    if missing:
+        which = f"{len(values) - len(known)} of {format_count(len(values), 'call')} without {needed}"
+        return Emission(measurement=measured(error=f"{which} ({shorten_text(', '.join(missing), 100)})"))
+    value = combine([value for _, value in known])
+    return Emission(measurement=measured(value=value), evidence=lambda: _largest_calls(known, unit))
+
+
+def _latency_emission(part: str, calls: Sequence[Call], threshold: float | None, label: str) -> Emission:
+    is_first = part == "ttft"
+    rank = {"p50": 50, "p95": 95}.get(part, 100)
+    return _build_emission(
+        f"calls.latency.{part}",
+        "s",
+        [(call, call.ttft_s if is_first else call.latency_s) for call in calls],
+        needed="a time to the first token (it was no stream)" if is_first else "a measured time",
+        threshold=threshold,
+        label=label,
+        # Nearest rank, as in the reports.
+        combine=lambda times: sorted(times)[max(-(-rank * len(times) // 100), 1) - 1],
+    )
+
+
+def _largest_calls(values: Sequence[tuple[Call, float]], unit: str) -> contrast.Evidence:
+    """Return the calls that count most."""
+    lines = []
+    for call, value in sorted(values, key=lambda pair: -pair[1])[:MAX_LISTED]:
+        question = shorten_text(call.messages[-1].content, 60) if call.messages else ""
+        lines.append(
+            ("call", f"{format_amount(value, unit)}  {call.model or call.endpoint}  {question}".rstrip())
+        )
+    rest = len(values) - MAX_LISTED
+    return [*lines, *([("", f"and {rest:,} more")] if rest > 0 else [])]

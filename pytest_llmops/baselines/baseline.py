@@ -1,0 +1,344 @@
+"""The baseline file: scores of a suite's single trials at the time when they were accepted.
+
+The file is sorted and has a line per metric of a test, so that a pull request shows what moved. Outputs lie in a second
+file beside it that is not committed; they can be read from the cassettes of the commit as well.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops._util.text_files import (
+    BadFile,
+    canonical_json,
+    decode_text,
+    fingerprint_parts,
+    json_kind,
+    read_json,
+)
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
+from pytest_llmops.results.details import CaseFacts, StoredFacts, as_list, as_mapping, fact_text, read_detail
+from pytest_llmops.results.run import TestRecord
+
+SCHEMA = "pytest-llmops/baseline/1"
+OUTPUTS_SCHEMA = "pytest-llmops/baseline-outputs/1"
+DIGITS = 6
+"""Digits of a stored score; differences below are no change."""
+Trials = tuple[float | None, ...]
+"""Scores of a metric by trial; None: could not be scored."""
+Metric = tuple[str, str]
+"""Version and direction (``higher`` or ``lower`` is better) of a metric."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance(StoredFacts):
+    """When and why the baseline moved.
+
+    Attributes:
+        on: ISO 8601, UTC.
+        commit: The commit that was checked out; "" outside of git.
+        tests: How many tests were taken over; ``partial`` if the others stayed.
+        forced: It was accepted although the run was red or partial.
+    """
+
+    on: str = ""
+    reason: str = ""
+    commit: str = ""
+    tests: int = 0
+    partial: bool = False
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineTest:
+    """A test of the baseline.
+
+    Attributes:
+        outcome: How the test ended.
+        scores: Trials by the name of the measurement, with its label.
+        metrics: Version and direction of each measurement.
+        fingerprints: What the scores depend on: ``case``, ``prompt``, ``model``, ``retriever``, ``judge``.
+        recordings: A digest of all requests and answers for each trial; empty: the test made no request.
+    """
+
+    outcome: str
+    scores: Mapping[str, Trials] = field(default_factory=dict)
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    recordings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """A suite as it was accepted.
+
+    Attributes:
+        tests: By node id.
+        history: Acceptances, the latest last.
+        environment: Versions of Python and of packages.
+    """
+
+    tests: Mapping[str, BaselineTest] = field(default_factory=dict)
+    history: tuple[Acceptance, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def accept(self, newer: Baseline) -> Baseline:
+        """Return this baseline with the tests of another; if that is complete, only its tests stay."""
+        latest = newer.history[-1]
+        tests = {**self.tests, **newer.tests} if latest.partial else newer.tests
+        return replace(newer, tests=tests, history=(*self.history, latest))
+
+    def to_text(self) -> str:
+        """Return the text of the file: the same tests and history give the same bytes."""
+        usual = _find_usual_metrics(self.tests.values())
+        history = [
+            _encode({name: getattr(entry, name) for name in Acceptance.__dataclass_fields__})
+            for entry in self.history
+        ]
+        tests = [
+            f"{_encode(nodeid)}: {_format_test(test, usual)}" for nodeid, test in sorted(self.tests.items())
+        ]
+        rows = [
+            f'"schema": {_encode(SCHEMA)}',
+            f'"history": {_join_rows(history, "[]", 2)}',
+            f'"environment": {_encode(dict(sorted(self.environment.items())))}',
+            f'"metrics": {_encode({name: list(metric) for name, metric in sorted(usual.items())})}',
+            f'"tests": {_join_rows(tests, "{}", 2)}',
+        ]
+        return _join_rows(rows, "{}", 1) + "\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, where: str) -> Baseline:
+        """Read what `to_text` wrote.
+
+        Raises:
+            UsageError: It is no baseline, of a newer version, or damaged; with the place.
+        """
+        try:
+            document = read_json(decode_text(data))
+        except BadFile as error:
+            place = f"{where}:{error.line}" if error.line else where
+            raise UsageError(
+                f"{place}: expected a baseline, got {error.what}; restore it from git, or accept a run anew: "
+                "pytest --llm-accept 'why'"
+            ) from None
+        schema = as_mapping(document).get("schema")
+        if schema != SCHEMA:
+            raise UsageError(
+                f"{where}: expected a baseline of schema {SCHEMA!r}, got {shorten_text(repr(schema), 80)}; "
+                "update pytest-llmops, or name another file with --llm-baseline"
+            )
+        try:
+            return _read_document(as_mapping(document))
+        except _Damaged as error:
+            raise UsageError(
+                f'{where}: damaged: {error}; restore it from git, or accept a run anew: pytest --llm-accept "why"'
+            ) from None
+
+
+class _Damaged(Exception):
+    """A baseline file with a value that does not fit; the text gives its place."""
+
+
+def _find_usual_metrics(tests: Iterable[BaselineTest]) -> dict[str, Metric]:
+    counts: dict[str, Counter[Metric]] = {}
+    for test in tests:
+        for name, metric in test.metrics.items():
+            counts.setdefault(name, Counter())[metric] += 1
+    return {
+        name: min(counter, key=lambda metric: (-counter[metric], metric)) for name, counter in counts.items()
+    }
+
+
+def _format_test(test: BaselineTest, usual: Mapping[str, Metric]) -> str:
+    unusual = {name: list(metric) for name, metric in sorted(test.metrics.items()) if usual[name] != metric}
+    rows = [f'"outcome": {_encode(test.outcome)}']
+    rows += (
+        [f'"fingerprints": {_encode(dict(sorted(test.fingerprints.items())))}'] if test.fingerprints else []
+    )
+    rows += [f'"recordings": {_encode(list(test.recordings))}'] if test.recordings else []
+    rows += [f'"metrics": {_encode(unusual)}'] if unusual else []
+    scores = [
+        f"{_encode(name)}: {_encode([_shorten_number(score) for score in trials])}"
+        for name, trials in sorted(test.scores.items())
+    ]
+    rows += [f'"scores": {_join_rows(scores, "{}", 4)}'] if scores else []
+    return _join_rows(rows, "{}", 3)
+
+
+def _join_rows(rows: Sequence[str], brackets: str, indent: int) -> str:
+    if not rows:
+        return brackets
+    line = "\n" + " " * indent
+    return f"{brackets[0]}{line}{f',{line}'.join(rows)}{line[:-1]}{brackets[1]}"
+
+
+def _shorten_number(score: float | None) -> float | int | None:
+    return int(score) if score is not None and score == int(score) else score
+
+
+def _encode(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _read_document(document: Mapping[str, Json]) -> Baseline:
+    usual = {
+        name: _read_metric(entry, f"$.metrics[{name!r}]") for name, entry in _object(document, "metrics", "$")
+    }
+    tests = {}
+    for nodeid, entry in _object(document, "tests", "$"):
+        place = f"$.tests[{shorten_text(nodeid, 200)!r}]"
+        if not isinstance(entry, Mapping):
+            raise _Damaged(f"{place}: expected an object, got {json_kind(entry)}")
+        own = {
+            name: _read_metric(metric, f"{place}.metrics")
+            for name, metric in _object(entry, "metrics", place)
+        }
+        scores = {
+            name: _read_trials(trials, f"{place}.scores[{name!r}]")
+            for name, trials in _object(entry, "scores", place)
+        }
+        missing = sorted(scores.keys() - usual.keys() - own.keys())
+        if missing:
+            raise _Damaged(f"{place}.scores: no version of {missing[0]!r} in $.metrics")
+        tests[nodeid] = BaselineTest(
+            outcome=fact_text(entry.get("outcome")),
+            scores=scores,
+            metrics={name: own.get(name) or usual[name] for name in scores},
+            fingerprints={name: fact_text(text) for name, text in _object(entry, "fingerprints", place)},
+            recordings=tuple(map(fact_text, as_list(entry.get("recordings")))),
+        )
+    return Baseline(
+        tests=tests,
+        history=tuple(map(Acceptance.from_wire, as_list(document.get("history")))),
+        environment={name: fact_text(text) for name, text in _object(document, "environment", "$")},
+    )
+
+
+def _object(parent: Mapping[str, Json], key: str, place: str) -> Iterable[tuple[str, Json]]:
+    value = parent.get(key, {})
+    if not isinstance(value, Mapping):
+        raise _Damaged(f"{place}.{key}: expected an object, got {json_kind(value)}")
+    return value.items()
+
+
+def _read_metric(value: Json, place: str) -> Metric:
+    parts = as_list(value)
+    if len(parts) != 2 or parts[1] not in ("higher", "lower"):  # noqa: PLR2004 -- version and direction
+        raise _Damaged(
+            f'{place}: expected a version and "higher" or "lower", got {shorten_text(_encode(value), 60)}'
+        )
+    return fact_text(parts[0]), str(parts[1])
+
+
+def _read_trials(value: Json, place: str) -> Trials:
+    if not isinstance(value, list) or not value:
+        raise _Damaged(f"{place}: expected a list of scores, got {shorten_text(_encode(value), 60)}")
+    trials = []
+    for score in value:
+        number = as_finite_float(score)
+        if score is not None and number is None:
+            raise _Damaged(
+                f"{place}: expected a finite number or null, got {shorten_text(_encode(score), 60)}"
+            )
+        trials.append(number)
+    return tuple(trials)
+
+
+def summarize_test(record: TestRecord) -> BaselineTest:
+    """Return what a baseline keeps of a test: its scores from 0 to 1, and what they depend on."""
+    scores: dict[str, Trials] = {}
+    metrics: dict[str, Metric] = {}
+    for measurement in record.measurements:
+        if measurement.unit != "1":
+            continue
+        series = f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
+        # A test may measure several answers alike: those are no trials of each other.
+        number = 1 + sum(name.partition(" #")[0] == series for name in scores)
+        name = series if number == 1 else f"{series} #{number}"
+        scores[name] = read_trials(measurement)
+        metrics[name] = measurement.version, measurement.better
+    return BaselineTest(
+        outcome=record.outcome,
+        scores=scores,
+        metrics=metrics,
+        fingerprints=_fingerprint_record(record),
+        recordings=tuple(map(fact_text, as_list(record.facts.get("recordings")))),
+    )
+
+
+def read_trials(measurement: Measurement) -> Trials:
+    """Return the scores of a measurement by trial, rounded as they are stored.
+
+    >>> read_trials(Measurement(name="m", error="no verdict"))
+    (None,)
+    """
+    unscored = measurement.detail.get("unscored_trials")
+    missing: Trials = (None,) * unscored if isinstance(unscored, int) else ()
+    values = measurement.samples or (() if missing else (measurement.value,))
+    return (*(None if value is None else round(value, DIGITS) for value in values), *missing)
+
+
+def _fingerprint_record(record: TestRecord) -> dict[str, str]:
+    case = CaseFacts.from_wire(record.fact("case"))
+    prints = (
+        {"case": fingerprint_parts(canonical_json([case.input, case.reference]))}
+        if record.fact("case")
+        else {}
+    )
+    for kind in ("prompt", "retriever", "judge", "model"):
+        facts = record.fact(kind)
+        words = [fact_text(facts.get(key)) for key in ("name", "version", "fingerprint") if facts.get(key)]
+        if words:
+            prints[kind] = " ".join(words)
+    models = sorted({call.model for call in record.calls if call.purpose == "app" and call.model})
+    if "model" not in prints and models:
+        prints["model"] = ", ".join(models)
+    return prints
+
+
+def read_output(record: TestRecord) -> str | None:
+    """Return the output of a test: what its assertions looked at, else the application's last answer; None: neither."""
+    for measurement in record.measurements:
+        if (actual := read_detail(measurement).actual) is not None:
+            return actual
+    return next(
+        (call.output for call in reversed(record.calls) if call.purpose == "app" and call.output), None
+    )
+
+
+def outputs_path(baseline: Path) -> Path:
+    """Return the path of the outputs beside a baseline.
+
+    >>> outputs_path(Path("llmops-baseline.json")).name
+    'llmops-baseline-outputs.json.gz'
+    """
+    return baseline.with_name(f"{baseline.name.removesuffix('.json')}-outputs.json.gz")
+
+
+def encode_outputs(outputs: Mapping[str, str], accepted: str) -> bytes:
+    """Return the bytes of an outputs file that belongs to the baseline accepted at that time."""
+    document = {"schema": OUTPUTS_SCHEMA, "accepted": accepted, "outputs": dict(sorted(outputs.items()))}
+    return gzip.compress(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"), mtime=0)
+
+
+def read_outputs(path: Path, accepted: str) -> dict[str, str]:
+    """Return the outputs of the baseline that was accepted at that time; empty if they are not there.
+
+    The file is a convenience beside the baseline: an old, foreign or damaged one counts as absent.
+    """
+    try:
+        document: Any = json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError, RecursionError):
+        return {}
+    if as_mapping(document).get("accepted") != accepted or document.get("schema") != OUTPUTS_SCHEMA:
+        return {}
+    outputs: Sequence[tuple[str, Json]] = list(as_mapping(document.get("outputs")).items())
+    return {nodeid: output for nodeid, output in outputs if isinstance(output, str)}

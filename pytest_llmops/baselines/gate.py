@@ -1,0 +1,362 @@
+"""The gate: did the suite get worse than its baseline? RED, GREEN, AMBER, ERROR, or no statistical verdict.
+
+RED: a drop is proved, and it is at least the floor. GREEN: a drop beyond the margin is excluded. AMBER: neither. ERROR: too
+much could not be scored, did not run, or cannot be compared. The table of error rates is in docs/baseline.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.baselines.changes import (
+    ComparedTest,
+    SuiteComparison,
+    compare_tests,
+    find_metrics,
+    list_changes,
+    metric_trials,
+)
+from pytest_llmops.errors import format_name_list
+from pytest_llmops.measurement import format_count
+from pytest_llmops.metrics.trial_change import (
+    ChangeError,
+    TrialPair,
+    draw_null_changes,
+    drop_p_value,
+    estimate_change_error,
+    joint_drop_p_values,
+    mean_change,
+)
+from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.verdict import MetricVerdict, SuiteVerdict, VerdictStatus
+
+MAX_PLANNED_TRIALS = 20
+"""More trials than these are never advised."""
+NAMED_SUSPECTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRules:
+    """What the gate decides by.
+
+    Attributes:
+        primary: The metric that decides; "": the only metric, else all are guard-rails.
+        alpha: Probability of RED if nothing changed.
+        margin: A drop of the mean that must be excluded for GREEN.
+        floor: The smallest drop that is RED.
+        min_cases: Fewer compared cases get no statistical verdict.
+        min_trials: Fewer trials in the baseline need ``min_single_cases`` cases.
+        max_unscored: Share of trials without a score above which the verdict is ERROR.
+        min_share: Share of the baseline's tests that must have run.
+    """
+
+    primary: str = ""
+    alpha: float = 0.05
+    margin: float = 0.05
+    floor: float = 0.02
+    min_cases: int = 10
+    min_trials: int = 3
+    min_single_cases: int = 20
+    max_unscored: float = 0.05
+    min_share: float = 0.9
+
+
+def judge_suite(
+    baseline: Baseline,
+    records: Iterable[TestRecord],
+    *,
+    name: str = "the baseline",
+    rules: GateRules | None = None,
+    partial: bool = False,
+    find_output: Callable[[str], str | None] = lambda _: None,
+) -> SuiteVerdict:
+    """Compare a run with a baseline.
+
+    Args:
+        baseline: What was accepted.
+        records: The tests of the run.
+        name: The baseline's file, for people.
+        rules: What the gate decides by; None: the defaults.
+        partial: Only a part of the suite was meant to run: no verdict, and what did not run is not gone.
+        find_output: Returns the output of a test of the baseline; None: it is not known.
+
+    >>> judge_suite(Baseline(), []).sentence
+    'the baseline holds no test'
+    """
+    rules = rules or GateRules()
+    comparison = compare_tests(baseline, records)
+    verdict = SuiteVerdict(
+        baseline=describe_baseline(baseline, name),
+        changes=tuple(list_changes(comparison, find_output, partial=partial)),
+        unchanged=sum(test.unchanged for test in comparison.compared),
+    )
+    if not baseline.tests:
+        return replace(verdict, status="ERROR", sentence=f"{name} holds no test")
+    if partial:
+        ran = f"{len(comparison.compared):,} of {format_count(len(baseline.tests), 'test')} of the baseline"
+        return replace(verdict, sentence=f"partial: {ran}, no verdict")
+    measured = [_MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
+    primary = _choose_primary(measured, rules)
+    problem = _why_not_comparable(comparison, measured, primary, rules)
+    metrics = _judge_metrics(measured, primary, rules)
+    verdict = replace(verdict, metrics=tuple(metrics))
+    if problem:
+        return replace(verdict, status="ERROR", sentence=problem)
+    return _conclude(verdict, comparison, measured, rules)
+
+
+def describe_baseline(baseline: Baseline, name: str) -> str:
+    """Return which baseline it is, in words.
+
+    >>> from pytest_llmops.baselines.baseline import Acceptance
+    >>> describe_baseline(Baseline(history=(Acceptance(on="2026-11-02T10:00:00+00:00", reason="first"),)), "b.json")
+    'b.json, accepted 2026-11-02 (first)'
+    """
+    if not baseline.history:
+        return name
+    latest = baseline.history[-1]
+    commit = f" at {latest.commit[:7]}" if latest.commit else ""
+    return f"{name}, accepted {latest.on[:10]}{commit} ({latest.reason})"
+
+
+class _MetricData:
+    """A metric in all tests in which it can be compared.
+
+    Attributes:
+        trials: Of the tests that have new evidence.
+        cases: How many tests have the metric, also those that are unchanged.
+    """
+
+    def __init__(self, metric: str, comparison: SuiteComparison) -> None:
+        self.metric = metric
+        self.trials: dict[str, TrialPair] = {}
+        self.means: list[tuple[float, float]] = []
+        self.cases = self.scored = self.unscored = 0
+        for test in comparison.compared:
+            self._add_test(test)
+
+    def _add_test(self, test: ComparedTest) -> None:
+        before, after = (metric_trials(side, self.metric, test.series) for side in (test.before, test.after))
+        scored_before, scored_after = (
+            tuple(score for score in side if score is not None) for side in (before, after)
+        )
+        self.scored += len(scored_after)
+        self.unscored += len(after) - len(scored_after)
+        if not scored_before or (not scored_after and not test.unchanged):
+            return
+        self.cases += 1
+        if test.unchanged:
+            self.means.append((fmean(scored_before), fmean(scored_before)))
+            return
+        self.means.append((fmean(scored_before), fmean(scored_after)))
+        self.trials[test.record.nodeid] = TrialPair(scored_before, scored_after)
+
+    @property
+    def share(self) -> float:
+        """Share of the cases that have new evidence: the others have a difference of 0."""
+        return len(self.trials) / self.cases if self.cases else 0.0
+
+    @property
+    def change(self) -> float:
+        """Mean change over all cases."""
+        return mean_change(self.trials) * self.share if self.trials else 0.0
+
+    def estimate_error(self, trials_after: int | None = None) -> ChangeError | None:
+        """Return the standard error of the change, as `estimate_change_error` does."""
+        error = estimate_change_error(self.trials, trials_after=trials_after) if self.trials else None
+        return replace(error, standard_error=error.standard_error * self.share) if error else None
+
+    @property
+    def fewest_trials(self) -> tuple[int, int]:
+        """The smallest number of trials of a case, before and after; (0, 0): no case has new evidence."""
+        pairs = self.trials.values()
+        return (
+            min((len(pair.before) for pair in pairs), default=0),
+            min((len(pair.after) for pair in pairs), default=0),
+        )
+
+    def is_large_enough(self, rules: GateRules) -> bool:
+        """Return whether a statistical verdict means something."""
+        repeated = self.fewest_trials[0] >= rules.min_trials and self.cases >= rules.min_cases
+        return repeated or self.cases >= rules.min_single_cases
+
+
+def _choose_primary(measured: Sequence[_MetricData], rules: GateRules) -> str:
+    if rules.primary or len(measured) != 1:
+        return rules.primary
+    return measured[0].metric
+
+
+def _why_not_comparable(
+    comparison: SuiteComparison, measured: Sequence[_MetricData], primary: str, rules: GateRules
+) -> str:
+    total = len(comparison.baseline.tests)
+    missing = len(comparison.missing)
+    if missing > total * (1 - rules.min_share):
+        return f"{missing:,} of {format_count(total, 'test')} of the baseline did not run: nothing is decided"
+    others = [test for test in comparison.compared if test.other_versions]
+    if len(others) > len(comparison.compared) * (1 - rules.min_share):
+        names = sorted({name for test in others for name in test.other_versions})
+        return (
+            f"{format_name_list(names)}: another version than in the baseline in {format_count(len(others), 'test')}: not "
+            "compared. Score the old outputs with it (llmops judge rescore), or accept a new baseline (--llm-accept)"
+        )
+    if primary and primary not in [data.metric for data in measured]:
+        known = format_name_list([data.metric for data in measured])
+        return f"ini llm_primary_metric: expected a metric that was measured ({known}), got {primary!r}"
+    for data in measured:
+        asked = data.scored + data.unscored
+        if primary in ("", data.metric) and data.unscored > asked * rules.max_unscored:
+            return f"{data.metric}: {data.unscored:,} of {format_count(asked, 'trial')} could not be scored: nothing is decided"
+    return ""
+
+
+def _judge_metrics(measured: Sequence[_MetricData], primary: str, rules: GateRules) -> list[MetricVerdict]:
+    """Return the verdict on each metric: the primary metric at full level, all others jointly."""
+    changed = [data for data in measured if data.trials]
+    nulls = draw_null_changes([data.trials for data in changed])
+    p_values: dict[str, float] = {}
+    guards = [index for index, data in enumerate(changed) if data.metric != primary]
+    if guards:
+        joint = joint_drop_p_values([mean_change(changed[index].trials) for index in guards], nulls[guards])
+        p_values |= {changed[index].metric: p for index, p in zip(guards, joint, strict=True)}
+    for data, null in zip(changed, nulls, strict=True):
+        if data.metric == primary:
+            p_values[data.metric] = drop_p_value(mean_change(data.trials), null)
+    return [
+        _judge_metric(data, "primary" if data.metric == primary else "guard-rail", p_values, rules)
+        for data in sorted(measured, key=lambda data: data.metric != primary)
+    ]
+
+
+def _judge_metric(
+    data: _MetricData, role: str, p_values: Mapping[str, float], rules: GateRules
+) -> MetricVerdict:
+    before, after = (fmean(side) for side in zip(*data.means, strict=True)) if data.means else (0.0, 0.0)
+    verdict = MetricVerdict(
+        name=data.metric,
+        role=role,
+        before=before,
+        after=after,
+        change=data.change,
+        cases=data.cases,
+        unchanged=data.cases - len(data.trials),
+        trials_before=data.fewest_trials[0],
+        trials_after=data.fewest_trials[1],
+    )
+    if not data.trials or not data.is_large_enough(rules):
+        return verdict
+    error = data.estimate_error()
+    lower = error.lower_end(data.change, 1 - rules.alpha) if error else None
+    p_value = p_values[data.metric]
+    status = "AMBER"
+    if p_value <= rules.alpha and data.change <= -rules.floor:
+        status = "RED"
+    elif lower is not None and lower > -rules.margin:
+        status = "GREEN"
+    return replace(
+        verdict,
+        status=status,
+        p_value=p_value,
+        lower=lower,
+        detectable=error.detectable_drop(rules.alpha) if error else None,
+    )
+
+
+def _conclude(
+    verdict: SuiteVerdict, comparison: SuiteComparison, measured: Sequence[_MetricData], rules: GateRules
+) -> SuiteVerdict:
+    decided = [metric for metric in verdict.metrics if metric.status]
+    if comparison.compared and all(test.unchanged or not test.series for test in comparison.compared):
+        return replace(verdict, status="GREEN", sentence="nothing changed: every answer is the baseline's")
+    if not decided:
+        return replace(verdict, sentence=_describe_small_suite(measured, rules))
+    leading = [metric for metric in decided if metric.role == "primary"] or decided
+    red = [metric for metric in decided if metric.status == "RED"]
+    status: VerdictStatus = "RED" if red else "AMBER"
+    if not red and all(metric.status == "GREEN" for metric in leading):
+        status = "GREEN"
+    told = red or [metric for metric in leading if metric.status == status] or leading
+    sentence = "; ".join(_describe_metric(metric, status, rules) for metric in told)
+    suspects = [_case_name(change.nodeid) for change in verdict.of_kind("regressed")[:NAMED_SUSPECTS]]
+    if status != "GREEN" and suspects:
+        sentence += f"; worse: {', '.join(suspects)}"
+    by_name = {data.metric: data for data in measured}
+    advice = [_describe_power(metric, by_name[metric.name], rules) for metric in told]
+    if status == "AMBER":
+        advice += [_describe_next_step(metric, by_name[metric.name], rules) for metric in told]
+    return replace(verdict, status=status, sentence=sentence, advice=tuple(filter(None, advice)))
+
+
+def _describe_small_suite(measured: Sequence[_MetricData], rules: GateRules) -> str:
+    cases = max((data.cases for data in measured), default=0)
+    trials = max((data.fewest_trials[0] for data in measured), default=0)
+    return (
+        f"no statistical verdict: {format_count(cases, 'case')} with {format_count(trials, 'trial')} in the baseline; it takes "
+        f"{rules.min_cases} cases with {rules.min_trials} trials (--llm-trials={rules.min_trials}), or {rules.min_single_cases} cases"
+    )
+
+
+def _describe_metric(metric: MetricVerdict, status: VerdictStatus, rules: GateRules) -> str:
+    change = f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
+    if status == "RED":
+        return change
+    if status == "GREEN":
+        return f"{change}: a drop of {_plain_points(rules.margin)} is excluded"
+    return f"{change}: a drop of {_plain_points(rules.margin)} is neither proved nor excluded"
+
+
+def _describe_power(metric: MetricVerdict, data: _MetricData, rules: GateRules) -> str:
+    """Say which drop the suite notices, and what a further trial would make of it."""
+    if not metric.detectable:  # no error is known, or nothing varies
+        return ""
+    notices = (
+        f"{metric.name}: this suite notices a drop of {_plain_points(metric.detectable)} in 8 of 10 runs"
+    )
+    further = data.estimate_error(metric.trials_after + 1)
+    if further is None or metric.trials_before < rules.min_trials:
+        return f"{notices}; trials make it finer (--llm-trials={rules.min_trials})"
+    finer = further.detectable_drop(rules.alpha)
+    return f"{notices}; with {metric.trials_after + 1} trials of each case it would be {finer * 100:.1f}"
+
+
+def _describe_next_step(metric: MetricVerdict, data: _MetricData, rules: GateRules) -> str:
+    """Say how many trials would decide if the means stay as they are."""
+    if metric.trials_before >= rules.min_trials:
+        for trials in range(metric.trials_after + 1, MAX_PLANNED_TRIALS + 1):
+            error = data.estimate_error(trials)
+            if error is None:
+                break
+            excluded = error.lower_end(metric.change, 1 - rules.alpha) > -rules.margin
+            proved = -metric.change >= max(rules.floor, error.detectable_drop(rules.alpha, 0.5))
+            if excluded or proved:
+                return f"{metric.name}: {trials} trials of each case would settle it if the means stay (--llm-trials={trials})"
+    return f"{metric.name}: more cases would settle it"
+
+
+def format_points(change: float) -> str:
+    """Return a change of a score from 0 to 1 in points with its sign.
+
+    >>> format_points(-0.0612), format_points(0.0)
+    ('-6.1 points', '0.0 points')
+    """
+    points = round(change * 100, 1) or 0.0
+    return f"{points:+.1f} points" if points else "0.0 points"
+
+
+def _plain_points(size: float) -> str:
+    return f"{size * 100:.1f} points"
+
+
+def _case_name(nodeid: str) -> str:
+    """Return the part of a node id that tells cases apart.
+
+    >>> _case_name("tests/test_a.py::test_refund[late]"), _case_name("tests/test_a.py::test_refund")
+    ('late', 'test_refund')
+    """
+    name = nodeid.rpartition("::")[2]
+    function, _, case = name.partition("[")
+    return case.removesuffix("]") or function

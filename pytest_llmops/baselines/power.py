@@ -1,0 +1,79 @@
+"""What a baseline's own trials say of the suite: how noisy its cases are, and which drop it would notice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, pstdev
+
+from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.baselines.changes import metric_name, metric_trials
+from pytest_llmops.metrics.trial_change import TrialPair, estimate_change_error
+
+PLANNED_TRIALS = (1, 3, 5, 10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricPower:
+    """The noise of a metric and the drops that it would show.
+
+    Attributes:
+        cases: How many tests have the metric.
+        trials: The smallest number of trials of a case.
+        mean: Mean score, higher is better.
+        noise: Standard deviation of a trial within its case; None: no case has two trials.
+        detectable: By trials of a later run: the drop of the mean that is noticed in 8 of 10 runs.
+        noisiest: Cases whose trials differ, with their standard deviation, the largest first.
+    """
+
+    name: str
+    cases: int
+    trials: int
+    mean: float
+    noise: float | None = None
+    detectable: tuple[tuple[int, float], ...] = ()
+    noisiest: tuple[tuple[str, float], ...] = ()
+
+
+def estimate_power(
+    baseline: Baseline, *, alpha: float = 0.05, planned: Sequence[int] = PLANNED_TRIALS
+) -> list[MetricPower]:
+    """Return the power of each metric of a baseline, from its trials alone.
+
+    >>> estimate_power(Baseline())
+    []
+    """
+    names = sorted({metric_name(series) for test in baseline.tests.values() for series in test.scores})
+    return [_estimate_metric_power(baseline, name, alpha, planned) for name in names]
+
+
+def _estimate_metric_power(
+    baseline: Baseline, name: str, alpha: float, planned: Sequence[int]
+) -> MetricPower:
+    trials = {}
+    for nodeid, test in baseline.tests.items():
+        scores = [score for score in metric_trials(test, name, tuple(test.scores)) if score is not None]
+        if scores:
+            # A single trial at the mean stands for the later run, and adds no spread of its own.
+            trials[nodeid] = TrialPair(tuple(scores), (fmean(scores),))
+    power = MetricPower(
+        name=name,
+        cases=len(trials),
+        trials=min((len(pair.before) for pair in trials.values()), default=0),
+        mean=fmean(fmean(pair.before) for pair in trials.values()) if trials else 0.0,
+    )
+    freedom = sum(len(pair.before) - 1 for pair in trials.values())
+    if not freedom:
+        return power
+    detectable = [
+        (count, error.detectable_drop(alpha))
+        for count in planned
+        if (error := estimate_change_error(trials, trials_after=count)) is not None
+    ]
+    squares = math.fsum(len(pair.before) * pstdev(pair.before) ** 2 for pair in trials.values())
+    spreads = [(nodeid, pstdev(pair.before)) for nodeid, pair in trials.items()]
+    noisiest = sorted((entry for entry in spreads if entry[1] > 0), key=lambda entry: (-entry[1], entry[0]))
+    return replace(
+        power, noise=math.sqrt(squares / freedom), detectable=tuple(detectable), noisiest=tuple(noisiest)
+    )

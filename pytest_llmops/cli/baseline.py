@@ -1,0 +1,197 @@
+"""``llmops baseline show|diff|log|power``: what a committed baseline holds, how it moved, and what it would notice."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmops.cli.commands import add_command, add_group
+from pytest_llmops.cli.output import print_json, print_line
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import format_count, shorten_text
+
+if TYPE_CHECKING:
+    from pytest_llmops.baselines.baseline import Baseline
+
+NAMED_CASES = 5
+NO_TRIALS = (
+    "a single trial of each case says nothing about its noise: accept a run with --llm-trials=3 or more"
+)
+
+
+def add_baseline_group(groups: Any) -> None:
+    """Declare the commands of the group."""
+    commands = add_group(groups, "baseline", "look at the baseline that runs are compared with")
+    for name, run, summary in (
+        ("show", _show, "the tests and mean scores of the baseline"),
+        ("log", _log, "when the baseline moved, and why"),
+        ("power", _power, "which drop the suite would notice, from the baseline alone"),
+    ):
+        command = add_command(commands, name, run, summary)
+        command.add_argument(
+            "baseline", nargs="?", default="", metavar="FILE|GITREF", help="default: the project's baseline"
+        )
+        command.add_argument("--json", action="store_true", help="print JSON")
+    command = add_command(commands, "diff", _diff, "the tests whose scores differ between two baselines")
+    command.add_argument("old", metavar="OLD", help="a file, or a commit, branch or tag of git")
+    command.add_argument("new", nargs="?", default="", metavar="NEW", help="default: the project's baseline")
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectBaseline:
+    """A baseline, what people call it, the outputs stored with it, and the project's primary metric."""
+
+    name: str
+    baseline: Baseline
+    outputs: Mapping[str, str]
+    primary_metric: str
+
+
+def load_project_baseline(given: str = "") -> ProjectBaseline | None:
+    """Return the baseline of a file or git ref, else of the project around the working folder; None: it has none.
+
+    Raises:
+        UsageError: It is neither, or damaged.
+    """
+    from pytest_llmops.baselines.baseline import Baseline, outputs_path, read_outputs
+    from pytest_llmops.cli.ini_files import find_project_root, read_ini
+    from pytest_llmops.harness.baseline_gate import find_baseline
+    from pytest_llmops.settings import Settings
+
+    here = Path.cwd()
+    root, values = read_ini(here) or (find_project_root(here) or here, {})
+    settings = Settings.from_sources(("ini", values))
+    own = root / settings.baseline
+    path = here / given
+    stored = find_baseline(own, str(path) if given and path.is_file() else given or str(own), root)
+    if stored is None:
+        return None
+    baseline = Baseline.from_bytes(stored.data, where=stored.name)
+    accepted = baseline.history[-1].on if baseline.history else ""
+    outputs = read_outputs(outputs_path(stored.path), accepted)
+    return ProjectBaseline(stored.name, baseline, outputs, settings.primary_metric)
+
+
+def _load(given: str) -> tuple[str, Baseline]:
+    stored = load_project_baseline(given)
+    if stored is None:
+        raise UsageError("no baseline yet; make the first: pytest --llm-accept 'first baseline'")
+    return stored.name, stored.baseline
+
+
+def _show(args: argparse.Namespace) -> int:
+    from pytest_llmops.baselines.gate import describe_baseline
+    from pytest_llmops.baselines.power import estimate_power
+
+    name, baseline = _load(args.baseline)
+    metrics = estimate_power(baseline)
+    if args.json:
+        rows = [
+            {"name": metric.name, "cases": metric.cases, "trials": metric.trials, "mean": metric.mean}
+            for metric in metrics
+        ]
+        print_json(
+            {"baseline": describe_baseline(baseline, name), "tests": len(baseline.tests), "metrics": rows}
+        )
+        return 0
+    print_line(describe_baseline(baseline, name))
+    print_line(
+        f"{format_count(len(baseline.tests), 'test')}, accepted {format_count(len(baseline.history), 'time')}"
+    )
+    for metric in metrics:
+        print_line(
+            f"  {shorten_text(metric.name, 60)}  mean {metric.mean:.2f}, {format_count(metric.cases, 'case')} with "
+            f"{format_count(metric.trials, 'trial')}"
+        )
+    return 0
+
+
+def _log(args: argparse.Namespace) -> int:
+    _, baseline = _load(args.baseline)
+    if args.json:
+        fields = ("on", "reason", "commit", "tests", "partial", "forced")
+        print_json(
+            [{field: getattr(entry, field) for field in fields} for entry in reversed(baseline.history)]
+        )
+        return 0
+    for entry in reversed(baseline.history):
+        marks = [word for word, is_set in (("partial", entry.partial), ("forced", entry.forced)) if is_set]
+        notes = f" ({', '.join(marks)})" if marks else ""
+        print_line(
+            f"{entry.on[:16].replace('T', ' ')}  {entry.commit[:7] or '-':7}  {format_count(entry.tests, 'test')}{notes}  "
+            f"{shorten_text(entry.reason, 200)}"
+        )
+    return 0
+
+
+def _power(args: argparse.Namespace) -> int:
+    from pytest_llmops.baselines.power import estimate_power
+
+    _, baseline = _load(args.baseline)
+    metrics = estimate_power(baseline)
+    if args.json:
+        print_json(
+            [
+                {
+                    "name": metric.name,
+                    "cases": metric.cases,
+                    "trials": metric.trials,
+                    "noise": metric.noise,
+                    "detectable": {str(count): drop for count, drop in metric.detectable},
+                    "noisiest": dict(metric.noisiest),
+                }
+                for metric in metrics
+            ]
+        )
+        return 0
+    for metric in metrics:
+        print_line(
+            f"{shorten_text(metric.name, 60)}: {format_count(metric.cases, 'case')} with {format_count(metric.trials, 'trial')}"
+        )
+        if metric.noise is None:
+            print_line(f"  {NO_TRIALS}")
+            continue
+        print_line(
+            f"  noise     {metric.noise * 100:.1f} points between trials of a case (standard deviation)"
+        )
+        drops = ", ".join(
+            f"{drop * 100:.1f} points with {format_count(count, 'trial')}"
+            for count, drop in metric.detectable
+        )
+        print_line(f"  notices   in 8 of 10 runs a drop of {drops}")
+        steady = metric.cases - len(metric.noisiest)
+        print_line(f"  steady    {format_count(steady, 'case')}: all trials score the same")
+        for nodeid, spread in metric.noisiest[:NAMED_CASES]:
+            print_line(f"  noisy     {shorten_text(nodeid, 200)}  {spread * 100:.1f} points")
+    return 0
+
+
+def _diff(args: argparse.Namespace) -> int:
+    (old_name, old), (new_name, new) = _load(args.old), _load(args.new)
+    rows = []
+    for nodeid in sorted({*old.tests, *new.tests}):
+        before, after = (side.tests.get(nodeid) for side in (old, new))
+        for series in sorted({*(before.scores if before else ()), *(after.scores if after else ())}):
+            means = [_mean_score(test.scores.get(series, ()) if test else ()) for test in (before, after)]
+            if means[0] != means[1]:
+                rows.append({"test": nodeid, "metric": series, "old": means[0], "new": means[1]})
+    if args.json:
+        print_json({"old": old_name, "new": new_name, "changes": rows})
+        return 0
+    print_line(f"{old_name} -> {new_name}: {format_count(len(rows), 'score')} differ")
+    for row in rows:
+        sides = ["-" if row[side] is None else f"{row[side]:.2f}" for side in ("old", "new")]
+        print_line(
+            f"  {shorten_text(str(row['test']), 200)}  {shorten_text(str(row['metric']), 80)}  {sides[0]} -> {sides[1]}"
+        )
+    return 0
+
+
+def _mean_score(trials: Iterable[float | None]) -> float | None:
+    scores = [score for score in trials if score is not None]
+    return fmean(scores) if scores else None

@@ -1,0 +1,275 @@
+"""The baseline of a run: found in the project or in git, compared with the run at its end, moved on purpose only."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmops._util.text_files import write_atomically
+from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
+from pytest_llmops.measurement import format_count
+from pytest_llmops.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.results.run import TestRecord
+    from pytest_llmops.results.verdict import SuiteVerdict
+
+GATE_NODEID = "llmops::gate"
+"""The test case of the verdict in the JUnit file."""
+GIT_TIMEOUT_S = 30
+GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBaseline:
+    """The bytes of a baseline, what people call it, and the file beside which its outputs lie."""
+
+    data: bytes
+    name: str
+    path: Path
+
+
+def has_baseline(settings: Settings, root: Path) -> bool:
+    """Return whether a run has a baseline, or names one of its own."""
+    return settings.baseline != Settings().baseline or (root / settings.baseline).exists()
+
+
+def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
+    """Return the baseline that a run is compared with; None: the project has none.
+
+    Args:
+        own: The project's baseline.
+        given: A file, or a commit, branch or tag of git that has the project's baseline.
+        root: The project's root.
+
+    Raises:
+        UsageError: What is given is neither, or cannot be read.
+    """
+    path = root / given
+    try:
+        if path.is_file():
+            return StoredBaseline(path.read_bytes(), path_from_root(path, root), path)
+    except OSError as error:
+        raise UsageError(f"baseline {path}: cannot be read: {error}") from None
+    if path == own:
+        return None
+    name = path_from_root(own, root)
+    shown = _run_git(root, "show", "--end-of-options", f"{given}:./{name}")
+    if isinstance(shown, str):
+        raise UsageError(
+            f"--llm-baseline: expected a file, or a commit, branch or tag of git with {name}, got {given!r}: {shown}"
+        )
+    return StoredBaseline(shown, f"{name} of {given}", own)
+
+
+def _run_git(root: Path, *arguments: str) -> bytes | str:
+    """Return what git prints, or why it failed."""
+    try:
+        done = subprocess.run(  # noqa: S603 -- arguments are a list, and no name becomes an option
+            ["git", "-C", str(root), *arguments],  # noqa: S607 -- git of the user's PATH
+            capture_output=True,
+            check=False,
+            timeout=GIT_TIMEOUT_S,
+        )
+    except FileNotFoundError:
+        return "no such file, and git is not installed"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"git failed: {error}"
+    return (
+        done.stdout
+        if done.returncode == 0
+        else done.stderr.decode("utf-8", "replace").strip() or "git failed"
+    )
+
+
+def read_commit(root: Path) -> str:
+    """Return the commit that is checked out; "" outside of git."""
+    commit = _run_git(root, "rev-parse", "HEAD")
+    return commit.decode().strip() if isinstance(commit, bytes) else ""
+
+
+def _read_committed_output(root: Path, commit: str, record: TestRecord) -> str | None:
+    """Return what the application answered in a test's cassette of a commit; None: that cannot be said for sure."""
+    from pytest_llmops.baselines.baseline import read_output
+    from pytest_llmops.cassettes.store import list_answered_requests, parse_cassette
+    from pytest_llmops.results.details import CassetteFacts
+    from pytest_llmops.trace import read_call
+
+    cassette = CassetteFacts.from_wire(record.fact("cassette")).path
+    answers = {call.output for call in record.calls if call.purpose == "app"}
+    if not commit or not cassette or read_output(record) not in answers:  # the test works on the answer first
+        return None
+    data = _run_git(root, "show", "--end-of-options", f"{commit}:./{cassette}")
+    if isinstance(data, str):
+        return None
+    # A cassette does not say whose a request is: a judge's begins with the prompt of a judge of this run.
+    judges = {call.messages[0].content for call in record.calls if call.purpose == "judge" and call.messages}
+    try:
+        exchanges = list_answered_requests(parse_cassette(data, Path(cassette)).values())
+    except LLMOpsError:
+        return None
+    calls = [read_call(exchange) for exchange in exchanges]
+    outputs = [
+        call.output
+        for call in calls
+        if call.output and not (call.messages and call.messages[0].content in judges)
+    ]
+    return outputs[-1] if outputs else None
+
+
+@dataclass(slots=True)
+class BaselineGate:
+    """Compares the records of a run with the baseline, and accepts them into it.
+
+    Args:
+        config: pytest's.
+        settings: The run's.
+        records: The tests of the run.
+        why_narrowed: Options that left tests out, and why the run ended early.
+        skipped: Node ids of the tests that were skipped.
+    """
+
+    config: Any
+    settings: Settings
+    records: Sequence[TestRecord]
+    why_narrowed: Sequence[str]
+    skipped: Collection[str]
+
+    @property
+    def _root(self) -> Path:
+        return Path(self.config.rootpath)
+
+    @property
+    def _own_path(self) -> Path:
+        return self._root / (self.config.getini("llm_baseline") or Settings().baseline)
+
+    def judge(self) -> SuiteVerdict | None:
+        """Return the verdict on the run; None: there is no baseline."""
+        from pytest_llmops.baselines.baseline import Baseline, outputs_path, read_outputs
+        from pytest_llmops.baselines.gate import GateRules, judge_suite
+        from pytest_llmops.results.verdict import SuiteVerdict
+
+        try:
+            stored = find_baseline(self._own_path, self.settings.baseline, self._root)
+            if stored is None:
+                return None
+            baseline = Baseline.from_bytes(stored.data, where=stored.name)
+        except UsageError as error:
+            return SuiteVerdict(status="ERROR", sentence=str(error), baseline=self.settings.baseline)
+        accepted, commit = (
+            (baseline.history[-1].on, baseline.history[-1].commit) if baseline.history else ("", "")
+        )
+        outputs = read_outputs(outputs_path(stored.path), accepted)
+        records = {record.nodeid: record for record in self.records}
+        return judge_suite(
+            baseline,
+            self.records,
+            name=stored.name,
+            rules=GateRules(primary=self.settings.primary_metric),
+            partial=bool(self._why_partial(baseline.tests)),
+            find_output=lambda nodeid: (
+                outputs.get(nodeid) or _read_committed_output(self._root, commit, records[nodeid])
+            ),
+        )
+
+    def accept(self, environment: Mapping[str, str]) -> str:
+        """Write the run into the project's baseline, and return a sentence about it.
+
+        Raises:
+            UsageError: The run is red or partial and was not forced, nothing was measured, or a file cannot be
+                read or written; the baseline stays as it is.
+        """
+        from pytest_llmops.baselines import baseline as files
+        from pytest_llmops.cassettes.locking import lock_cassette
+
+        ran = [record for record in self.records if record.outcome != "skipped"]
+        tests = {record.nodeid: files.summarize_test(record) for record in ran if record.measurements}
+        if not tests:
+            raise UsageError("--llm-accept: not accepted: no test measured anything")
+        path, now = self._own_path, datetime.now(UTC).isoformat(timespec="milliseconds")
+        with lock_cassette(path):
+            older = (
+                files.Baseline.from_bytes(path.read_bytes(), where=path.name)
+                if path.is_file()
+                else files.Baseline()
+            )
+            # A file that holds the whole suite may be named; what -k, -x and the like leave out is not known.
+            why_partial = self._why_partial(older.tests) or ", ".join(
+                reason for reason in self.why_narrowed if not reason.startswith("only ")
+            )
+            problems = self._why_unacceptable(ran, why_partial)
+            latest = files.Acceptance(
+                on=now,
+                reason=self.settings.accept or "",
+                commit=read_commit(self._root),
+                tests=len(tests),
+                partial=bool(why_partial),
+                forced=bool(problems),
+            )
+            newer = files.Baseline(tests=tests, history=(latest,), environment=environment)
+            outputs = {
+                record.nodeid: output for record in ran if (output := files.read_output(record)) is not None
+            }
+            if why_partial and older.history:
+                outputs = {**files.read_outputs(files.outputs_path(path), older.history[-1].on), **outputs}
+            try:
+                # The outputs first: they belong to no baseline until the baseline names their time.
+                write_atomically(files.outputs_path(path), files.encode_outputs(outputs, now))
+                write_atomically(path, older.accept(newer).to_text().encode("utf-8", "replace"))
+            except OSError as error:
+                raise UsageError(f"--llm-accept: {path}: cannot be written: {error}") from None
+        name = path_from_root(path, self._root)
+        return (
+            f"{name}: {format_count(len(tests), 'test')} accepted; commit it, and keep {files.outputs_path(path).name} "
+            "out of git"
+        )
+
+    def _why_unacceptable(self, ran: Sequence[TestRecord], why_partial: str) -> list[str]:
+        red = [record.nodeid for record in ran if record.outcome not in GOOD_OUTCOMES]
+        problems = [f"{format_count(len(red), 'test')} did not pass"] if red else []
+        problems += [f"only a part of the suite ran ({why_partial})"] if why_partial else []
+        if problems and not self.settings.accept_anyway:
+            raise UsageError(
+                f"--llm-accept: not accepted: {'; '.join(problems)}; the baseline stays as it is. "
+                "Add --llm-accept-anyway to accept it all the same"
+            )
+        return problems
+
+    def _why_partial(self, baseline_tests: Iterable[str]) -> str:
+        """Return why tests of the baseline are missing from the run on purpose; "": those that are missing are gone."""
+        from pytest_llmops.harness.cassette_usage import collected_folders
+
+        ran = {record.nodeid for record in self.records if record.outcome != "skipped"}
+        missing = [nodeid for nodeid in baseline_tests if nodeid not in ran]
+        if self.why_narrowed and missing:
+            return ", ".join(self.why_narrowed)
+        left_out = [nodeid for nodeid in missing if nodeid in self.skipped]
+        if left_out:
+            return f"{format_count(len(left_out), 'test')} of the baseline skipped"
+        folders = collected_folders(self.config)
+        inside = [
+            nodeid
+            for nodeid in missing
+            for folder in folders
+            if not folder or nodeid.startswith(f"{folder}/")
+        ]
+        return f"only {', '.join(folders)}" if len(set(inside)) < len(missing) else ""
+
+
+def write_junit_case(config: Any, verdict: SuiteVerdict, make_report: Callable[..., Any]) -> None:
+    """Give pytest's JUnit writer the verdict as a test case, which enters nothing else: not the counts, not ``--lf``."""
+    writers = [plugin for plugin in config.pluginmanager.get_plugins() if type(plugin).__name__ == "LogXML"]
+    is_red = verdict.fails(strict=bool(config.getoption("llm_strict") or config.getini("llm_strict")))
+    text = "\n".join([f"{verdict.status} {verdict.sentence}", *verdict.advice, verdict.baseline])
+    place = GATE_NODEID, None, "gate"
+    for writer in writers:
+        writer.pytest_runtest_logreport(
+            make_report(
+                GATE_NODEID, place, {}, "failed" if is_red else "passed", text if is_red else None, "call"
+            )
+        )
+        writer.pytest_runtest_logreport(make_report(GATE_NODEID, place, {}, "passed", None, "teardown"))

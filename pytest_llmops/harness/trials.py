@@ -1,0 +1,344 @@
+"""Trials of a test: its protocol is repeated, and one report says whether enough of them passed.
+
+Function fixtures are set up anew for each trial, and trial t replays take t of the recording. Knows pytest's items and
+reports by their attributes only; the hooks in `plugin` call it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import NormalDist, fmean
+from typing import Any
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.harness.baseline_gate import has_baseline
+from pytest_llmops.harness.controller import build_record
+from pytest_llmops.harness.markers import Arguments, marker_arguments
+from pytest_llmops.measurement import Json, Measurement
+from pytest_llmops.metrics.classification import wilson_interval
+from pytest_llmops.recorder import run_as_trial
+from pytest_llmops.settings import Settings
+
+MAX_TRIALS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialPlan:
+    """How often a test runs, and when it passes.
+
+    Attributes:
+        trials: How often it runs.
+        pass_at_least: So many trials must pass; None: by ``at_least``.
+        at_least: The share of trials that pass must be proved to be at least this; None: by ``pass_at_least``.
+        confidence: One-sided confidence of that proof.
+    """
+
+    trials: int = 1
+    pass_at_least: int | None = None
+    at_least: float | None = None
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.at_least is None and self.pass_at_least is None:
+            object.__setattr__(self, "pass_at_least", self.trials)
+
+    @property
+    def rule(self) -> str:
+        """What is required, in words."""
+        if self.at_least is None:
+            return "all must pass" if self.pass_at_least == self.trials else f"{self.pass_at_least} must pass"
+        return f"a rate of {self.at_least:g} must be proved ({self.confidence:.0%} confidence)"
+
+    def interval(self, passed: int, count: int) -> tuple[float, float]:
+        """Return the lower and the upper end of the one-sided intervals of the pass rate (Wilson)."""
+        return wilson_interval(passed, count, NormalDist().inv_cdf(self.confidence))
+
+    def fewest_trials(self) -> int:
+        """Return the smallest number of trials that proves ``at_least`` if all pass.
+
+        >>> TrialPlan(trials=5, at_least=0.8).fewest_trials()
+        11
+        """
+        z, wanted = NormalDist().inv_cdf(self.confidence), self.at_least or 0.0
+        # Wilson's lower end of n of n is n / (n + z squared).
+        count = math.ceil(wanted * z * z / (1 - wanted))
+        return count if self.interval(count, count)[0] >= wanted else count + 1
+
+    def decide(self, passed: int, failed: int, left: int) -> bool | None:
+        """Return whether the test passes, or None while ``left`` further trials could decide otherwise.
+
+        >>> plan = TrialPlan(trials=5, pass_at_least=3)
+        >>> plan.decide(3, 0, 2), plan.decide(0, 3, 2), plan.decide(2, 2, 1)
+        (True, False, None)
+        """
+        if self.at_least is None:
+            wanted = self.pass_at_least or 0
+            return True if passed >= wanted else False if passed + left < wanted else None
+        # A look after each trial would prove too much: a bound counts only if no further trial can change it.
+        count = passed + failed + left
+        if self.interval(passed, count)[0] >= self.at_least:
+            return True
+        return False if count and self.interval(passed + left, count)[1] < self.at_least else None
+
+    def further_trials(self, passed: int, failed: int) -> int | None:
+        """Return how many more trials would settle an undecided test at its rate; None: more than are sensible."""
+        rate, count = passed / (passed + failed), passed + failed
+        for more in range(1, MAX_TRIALS):
+            hits = round(rate * (count + more))
+            if self.decide(hits, count + more - hits, 0) is not None:
+                return more
+        return None
+
+
+def read_trial_plan(item: Any, settings: Settings) -> TrialPlan:
+    """Return how often a test runs: by its marker, else by --llm-trials.
+
+    Raises:
+        UsageError: The marker's arguments are wrong, or its trials can never prove what it asks for.
+    """
+    marker = marker_arguments(item, "llm_trials")
+    if marker is None:
+        return TrialPlan(trials=settings.trials)
+    given = marker.by_name("n", "pass_at_least", "at_least", "confidence")
+    count = _whole_number(marker, given.get("n"), "n, the number of trials", MAX_TRIALS)
+    if "at_least" not in given:
+        if "confidence" in given:
+            raise marker.usage_error("at_least=RATE with confidence")
+        wanted = _whole_number(marker, given.get("pass_at_least", count), "pass_at_least", count)
+        return TrialPlan(trials=count, pass_at_least=wanted)
+    if "pass_at_least" in given:
+        raise marker.usage_error("either pass_at_least or at_least")
+    rates = [given["at_least"], given.get("confidence", 0.95)]
+    if not all(isinstance(rate, float) and 0 < rate < 1 for rate in rates):
+        raise marker.usage_error("at_least and confidence as shares between 0 and 1")
+    plan = TrialPlan(trials=count, at_least=rates[0], confidence=rates[1])
+    if count < (fewest := plan.fewest_trials()):
+        proved = plan.interval(count, count)[0]
+        raise UsageError(
+            f"{marker.where}: @pytest.mark.llm_trials: {count} of {count} proves a rate of {proved:.2f}; "
+            f"{plan.at_least:g} needs {fewest} trials"
+        )
+    return plan
+
+
+def check_trials(node: Any, settings: Settings) -> None:
+    """Refuse trials that can never pass while the tests are collected.
+
+    Raises:
+        UsageError: The arguments of the marker ``llm_trials`` are wrong, or its trials are too few.
+    """
+    if node.get_closest_marker("llm_trials") is not None:
+        read_trial_plan(node, settings)
+
+
+def _whole_number(marker: Arguments, value: object, what: str, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise marker.usage_error(f"{what} from 1 to {most:,}")
+    return value
+
+
+@dataclass(slots=True)
+class TrialRun:
+    """The trials of a test that ran.
+
+    Args:
+        plan: How often the test runs, and when it passes.
+        may_stop: Stop once the verdict stands. Otherwise all trials run: what stops at a verdict is no fair sample.
+        strict: A test that its trials do not decide fails.
+    """
+
+    plan: TrialPlan
+    may_stop: bool
+    strict: bool = False
+    reports: list[Sequence[Any]] = field(default_factory=list)
+
+    def run(self, run_trial: Callable[[int], Sequence[Any]]) -> None:
+        """Run the trials; a skip, a broken fixture, a missing recording and a spent budget end them at once."""
+        for index in range(self.plan.trials):
+            self.reports.append(run_trial(index))
+            counts = self.counts
+            left = self.plan.trials - index - 1
+            if self.stopped_by is not None or (
+                self.may_stop
+                and not counts["unscored"]
+                and self.plan.decide(counts["passed"], counts["failed"], left) is not None
+            ):
+                return
+
+    @property
+    def stopped_by(self) -> Any:
+        """The report that no further trial can change; None: there is none."""
+        for report in self.reports[-1]:
+            kind = getattr(report, "llmops", {}).get("kind", "")
+            if (
+                (report.skipped and not hasattr(report, "wasxfail"))
+                or (report.failed and report.when != "call")
+                or kind not in ("", "MeasurementErrored")
+            ):
+                return report
+        return None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials passed, failed, and could not be scored."""
+        outcomes = [_trial_outcome(reports) for reports in self.reports]
+        return {name: outcomes.count(name) for name in ("passed", "failed", "unscored")}
+
+    def merge(self) -> list[Any]:
+        """Return the reports of the test as a whole: one of each phase."""
+        if self.stopped_by is not None or self.plan.trials == 1:
+            *_, last = final = list(self.reports[-1])
+            if hasattr(last, "llmops"):
+                last.llmops["tapes"] = self._collect("tapes")
+            return final
+        counts = self.counts
+        verdict = self.plan.decide(counts["passed"], counts["failed"], counts["unscored"])
+        undecided = verdict is None and not counts["unscored"]
+        chosen = "passed" if verdict or undecided else "failed" if verdict is False else "unscored"
+        index = next(
+            (place for place, reports in enumerate(self.reports) if _trial_outcome(reports) == chosen), 0
+        )
+        setup, call, teardown = self.reports[index]
+        if chosen != "passed":
+            _add_sentence(call, self._describe(counts), index)
+        doubt = self._describe_undecided(counts) if undecided else ""
+        if doubt and self.strict:
+            call.outcome, call.longrepr = "failed", f"{doubt} (--llm-strict)"
+        facts: dict[str, Json] = {
+            **counts,
+            "n": len(self.reports),
+            "rule": self.plan.rule,
+            "undecided": doubt,
+        }
+        return self._merge_payloads([setup, call, teardown], {"trials": facts})
+
+    def _collect(self, key: str) -> list[Any]:
+        payloads = [getattr(report, "llmops", {}) for reports in self.reports for report in reports]
+        return [entry for payload in payloads for entry in payload.get(key, ())]
+
+    def _describe(self, counts: Mapping[str, int]) -> str:
+        unscored = f", {counts['unscored']} could not be scored" if counts["unscored"] else ""
+        return f"{counts['passed']} of {len(self.reports)} trials passed{unscored}: {self.plan.rule}"
+
+    def _describe_undecided(self, counts: Mapping[str, int]) -> str:
+        more = self.plan.further_trials(counts["passed"], counts["failed"])
+        advice = f"{more} more would settle it at this rate" if more else "the rate is too near to settle it"
+        return f"{self._describe(counts)}: neither proved nor excluded, {advice}"
+
+    def _merge_payloads(self, final: list[Any], facts: Mapping[str, Json]) -> list[Any]:
+        """Give the reports of the chosen trial what all trials measured, called and took."""
+        for report, phase in zip(final, zip(*self.reports, strict=True), strict=True):
+            report.duration = math.fsum(other.duration for other in phase)
+            payloads = [getattr(other, "llmops", {}) for other in phase]
+            report.llmops = {
+                **getattr(report, "llmops", {}),
+                "measurements": merge_measurements([payload.get("measurements", ()) for payload in payloads]),
+                "calls": [call for payload in payloads for call in payload.get("calls", ())],
+            }
+            if report.when == "teardown":
+                recordings = [
+                    text for payload in payloads for text in payload.get("facts", {}).get("recordings", ())
+                ]
+                more = {"recordings": recordings} if recordings else {}
+                report.llmops["facts"] = {**report.llmops.get("facts", {}), **more, **facts}
+                report.llmops["tapes"] = self._collect("tapes")
+        return final
+
+
+def _trial_outcome(reports: Iterable[Any]) -> str:
+    call = next((report for report in reports if report.when == "call"), None)
+    if call is not None and getattr(call, "llmops", {}).get("outcome") == "errored":
+        return "unscored"
+    return "passed" if all(report.passed or hasattr(report, "wasxfail") for report in reports) else "failed"
+
+
+def _add_sentence(report: Any, sentence: str, index: int) -> None:
+    """Begin the text of a failure with what all trials say."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        crash.message = f"{sentence}; trial {index + 1}: {crash.message}"
+    report.sections.append(("LLM trials", f"{sentence}\nshown is trial {index + 1}"))
+
+
+def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[dict[str, Json]]:
+    """Return the measurements of all trials as one list: the value is the mean, a sample for each trial.
+
+    The n-th measurement of a name, label and version belongs to the n-th of the other trials. The text is that of the
+    worst trial.
+
+    >>> merge_measurements([[{"name": "m", "value": 1.0}], [{"name": "m", "value": 0.5}]])
+    [{'name': 'm', 'value': 0.75, 'samples': [1.0, 0.5]}]
+    """
+    series: dict[tuple[object, ...], list[Measurement]] = {}
+    for wires in trials:
+        seen: dict[tuple[object, ...], int] = {}
+        for measurement in map(Measurement.from_wire, wires):
+            key = measurement.name, measurement.label, measurement.version
+            seen[key] = seen.get(key, 0) + 1
+            series.setdefault((*key, seen[key]), []).append(measurement)
+    return [_merge_series(measurements).to_wire() for measurements in series.values()]
+
+
+def _merge_series(measurements: Sequence[Measurement]) -> Measurement:
+    scored = [measurement for measurement in measurements if measurement.value is not None]
+    if not scored:
+        return replace(
+            measurements[0], detail={**measurements[0].detail, "unscored_trials": len(measurements)}
+        )
+    sign = 1 if scored[0].better == "higher" else -1
+    worst = min(scored, key=lambda measurement: sign * (measurement.value or 0.0))
+    samples = tuple(measurement.value for measurement in scored if measurement.value is not None)
+    unscored = len(measurements) - len(scored)
+    detail = {**worst.detail, **({"unscored_trials": unscored} if unscored else {})}
+    return replace(worst, value=fmean(samples), samples=samples, detail=detail)
+
+
+def report_properties(reports: Sequence[Any], settings: Settings) -> None:
+    """Give the last report the JUnit properties of the test as a whole."""
+    if not settings.junit_properties:
+        return
+    from pytest_llmops.reports.junit import junit_properties
+
+    record = build_record(reports[0], getattr(reports[0], "llmops", {}))
+    for report in reports[1:]:
+        record = record.add(build_record(report, getattr(report, "llmops", {})))
+    own = [entry for entry in reports[-1].user_properties if not str(entry[0]).startswith("llm.")]
+    reports[-1].user_properties[:] = [*own, *junit_properties(record)]
+
+
+def run_item(
+    item: Any, nextitem: Any, settings: Settings, run_once: Callable[[], list[Any]], classes: tuple[Any, Any]
+) -> None:
+    """Run all trials of a test as pytest runs a test once, and log one report of each phase.
+
+    Args:
+        item: pytest's item.
+        nextitem: The test after it, whose fixtures of a wider scope stay.
+        settings: The run's.
+        run_once: Runs the protocol of the test once, and returns its reports.
+        classes: pytest's ``CallInfo`` and ``TestReport``.
+    """
+    call_info, test_report = classes
+
+    def run_trial(index: int) -> list[Any]:
+        with run_as_trial(index):
+            return run_once()
+
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    # What stops at a verdict is no fair sample for a baseline.
+    may_stop = not settings.accept and not has_baseline(settings, item.config.rootpath)
+    run = TrialRun(read_trial_plan(item, settings), may_stop=may_stop, strict=settings.strict)
+    run.run(run_trial)
+    reports = run.merge()
+    report_properties(reports, settings)
+    # As pytest-rerunfailures does: pytest has no public way to end what is left.
+    rest = item.session._setupstate  # noqa: SLF001
+    end = call_info.from_call(lambda: rest.teardown_exact(nextitem), when="teardown")
+    if end.excinfo is not None and reports[-1].passed:
+        reports[-1].outcome = "failed"
+        reports[-1].longrepr = test_report.from_item_and_call(item, end).longrepr
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)

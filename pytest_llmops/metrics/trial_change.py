@@ -1,0 +1,231 @@
+"""Statistics of a change between two runs of the same cases, from the scores of their single trials.
+
+The case set is fixed: the question is whether these cases got worse, not whether unseen ones would. Labels (before,
+after) are permuted within each case, which is exact for any number of trials and any scores. Nothing heavy is imported
+until a function is called.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+from statistics import NormalDist, fmean
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy import float64
+    from numpy.typing import NDArray
+
+DRAWS = 9_999
+MAX_SUBSETS = 20_000
+"""Up to this many ways to split the trials of a case, all of them are listed; above, each draw shuffles the trials."""
+ROUNDING = 1e-9
+"""Sums of the same trials in another order differ by less: they are ties."""
+POWER = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPair:
+    """Scores of the trials of a case before and after a change, higher is better; neither is empty.
+
+    Raises:
+        ValueError: A side has no trial, or a score is not finite.
+
+    >>> TrialPair((0.5, 1.0), (0.5,)).difference
+    -0.25
+    """
+
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.before or not self.after or not all(map(math.isfinite, (*self.before, *self.after))):
+            raise ValueError(
+                f"trials: expected at least one finite score on each side, got {self.before} and {self.after}"
+            )
+
+    @property
+    def difference(self) -> float:
+        """Mean score after, minus mean score before."""
+        return fmean(self.after) - fmean(self.before)
+
+
+Trials = Mapping[str, TrialPair]
+"""The trials of a metric, by case."""
+
+
+def mean_change(trials: Trials) -> float:
+    """Return the mean over the cases of the difference of their means; each case counts the same.
+
+    Raises:
+        ValueError: There are no cases.
+
+    >>> mean_change({"a": TrialPair((1.0,), (0.5,)), "b": TrialPair((0.0, 0.0), (0.0,))})
+    -0.25
+    """
+    if not trials:
+        raise ValueError("trials: expected at least one case, got none")
+    return fmean(pair.difference for pair in trials.values())
+
+
+def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: int = 0) -> NDArray[float64]:
+    """Return mean changes under "nothing changed": the labels before and after are permuted within each case.
+
+    Args:
+        metrics: The trials of each metric. A draw splits the trials of a case alike for all metrics with the same
+            number of trials in it, so that their changes stay as dependent as they are.
+        draws: Number of draws.
+        seed: Seed of the draws: the same seed and trials give the same changes.
+
+    Returns:
+        An array of metrics by draws.
+
+    Source: Pesarin and Salmaso, "Permutation Tests for Complex Data", 2010, chapters 1 and 4.
+
+    >>> draw_null_changes([{"a": TrialPair((1.0,), (1.0,))}], draws=3).tolist()
+    [[0.0, 0.0, 0.0]]
+    """
+    import numpy as np
+
+    changes = np.zeros((len(metrics), draws))
+    generator = np.random.default_rng(seed)
+    for case in sorted({case for trials in metrics for case in trials}):
+        by_shape: dict[tuple[int, int], list[int]] = {}
+        for index, trials in enumerate(metrics):
+            if (pair := trials.get(case)) is not None:
+                by_shape.setdefault((len(pair.before), len(pair.after)), []).append(index)
+        for (before, after), indexes in sorted(by_shape.items()):
+            pairs = [metrics[index][case] for index in indexes]
+            pooled = np.array([(*pair.before, *pair.after) for pair in pairs])
+            sums = _draw_subset_sums(pooled, after, draws, generator)
+            differences = sums * (1 / before + 1 / after) - pooled.sum(axis=1, keepdims=True) / before
+            sizes = np.array([[len(metrics[index])] for index in indexes])
+            changes[indexes] += differences / sizes
+    return changes
+
+
+def _draw_subset_sums(
+    pooled: NDArray[float64], size: int, draws: int, generator: np.random.Generator
+) -> NDArray[float64]:
+    """Return sums of random subsets of the columns, the same columns for every row."""
+    import numpy as np
+
+    width = pooled.shape[1]
+    if math.comb(width, size) <= MAX_SUBSETS:
+        subsets = _list_subsets(width, size)
+        return (pooled @ subsets)[:, generator.integers(0, subsets.shape[1], size=draws)]
+    chosen = generator.permuted(np.tile(np.arange(width), (draws, 1)), axis=1)[:, :size]
+    sums: NDArray[float64] = pooled[:, chosen].sum(axis=2)
+    return sums
+
+
+@lru_cache(maxsize=64)
+def _list_subsets(width: int, size: int) -> NDArray[float64]:
+    """Return all subsets as columns of zeros and ones."""
+    import numpy as np
+
+    members = np.array(list(combinations(range(width), size)), dtype=np.intp)
+    subsets = np.zeros((width, len(members)))
+    subsets[members.T, np.arange(len(members))] = 1.0
+    return subsets
+
+
+def drop_p_value(change: float, null_changes: NDArray[float64]) -> float:
+    """Return the one-sided p-value of a drop: the share of draws at or below the change, which counts as one draw.
+
+    >>> import numpy as np
+    >>> drop_p_value(-0.5, np.array([-0.5, 0.0, 0.5]))
+    0.5
+    """
+    return float((1 + (null_changes <= change + ROUNDING).sum()) / (1 + len(null_changes)))
+
+
+def joint_drop_p_values(changes: Sequence[float], null_changes: NDArray[float64]) -> list[float]:
+    """Return p-values of drops in several metrics that hold together: any false alarm among them has the p-value.
+
+    Each change is held against the largest drop of any metric in a draw, in standard deviations of its metric. Adding
+    metrics that follow each other costs little power.
+
+    Args:
+        changes: The change of each metric.
+        null_changes: What `draw_null_changes` returns for the same metrics.
+
+    Source: Westfall and Young, "Resampling-Based Multiple Testing", 1993 (single-step max-T).
+
+    >>> import numpy as np
+    >>> joint_drop_p_values([-1.0, 0.0], np.array([[-1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))
+    [0.5, 1.0]
+    """
+    import numpy as np
+
+    spread = null_changes.std(axis=1)
+    # A metric without any spread cannot have changed: it raises no alarm, and no threshold for the others.
+    varied = spread > ROUNDING
+    if not varied.any():
+        return [1.0] * len(changes)
+    scaled = null_changes[varied] / spread[varied, None]
+    lowest = scaled.min(axis=0)
+    return [
+        drop_p_value(change / spread[index], lowest) if varied[index] else 1.0
+        for index, change in enumerate(np.asarray(changes, dtype=np.float64))
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeError:
+    """Standard error of a mean change, and its degrees of freedom."""
+
+    standard_error: float
+    freedom: int
+
+    def lower_end(self, change: float, level: float) -> float:
+        """Return the lower end of the one-sided interval of a change: above it with probability ``level``."""
+        from scipy.special import stdtrit
+
+        return change - float(stdtrit(self.freedom, level)) * self.standard_error
+
+    def detectable_drop(self, alpha: float, power: float = POWER) -> float:
+        """Return the drop that a one-sided test at level ``alpha`` finds with probability ``power``.
+
+        >>> round(ChangeError(0.02, 100).detectable_drop(0.05), 3)
+        0.05
+        """
+        normal = NormalDist()
+        return (normal.inv_cdf(1 - alpha) + normal.inv_cdf(power)) * self.standard_error
+
+
+def estimate_change_error(trials: Trials, *, trials_after: int | None = None) -> ChangeError | None:
+    """Return the standard error of `mean_change`; None if too few trials or cases give it.
+
+    With repeated trials it is pooled from the spread within cases, as the cases are fixed; with a single trial on
+    each side from the spread of the differences (paired t), which holds the spread between cases too.
+
+    Args:
+        trials: The trials of a metric.
+        trials_after: Plan with this many trials of each case after the change; None: those that there are.
+
+    >>> estimate_change_error({"a": TrialPair((1.0,), (1.0,))}) is None
+    True
+    >>> estimate_change_error({"a": TrialPair((0.0, 1.0), (0.0, 1.0))}).freedom
+    2
+    """
+    pairs = list(trials.values())
+    count = len(pairs)
+    freedom = sum(len(pair.before) + len(pair.after) - 2 for pair in pairs)
+    if freedom:
+        squares = sum(_sum_of_squares(pair.before) + _sum_of_squares(pair.after) for pair in pairs)
+        weights = sum(1 / len(pair.before) + 1 / (trials_after or len(pair.after)) for pair in pairs)
+        return ChangeError(math.sqrt(squares / freedom * weights) / count, freedom)
+    if count < 2:  # noqa: PLR2004 -- a single difference has no spread
+        return None
+    spread = _sum_of_squares([pair.difference for pair in pairs]) / (count - 1)
+    return ChangeError(math.sqrt(spread / count / (trials_after or 1)), count - 1)
+
+
+def _sum_of_squares(values: Sequence[float]) -> float:
+    mean = fmean(values)
+    return math.fsum((value - mean) ** 2 for value in values)

@@ -1,0 +1,308 @@
+"""--llm-accept, --llm-baseline, the gate at the end of a run, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from support.project import Project
+
+from pytest_llmops.baselines.baseline import Baseline
+
+SUITE = """
+import os
+import pytest
+from pytest_llmops import assert_score
+
+def quality(actual, expected=None):
+    return float(actual)
+
+def score(case):
+    return 0.9 - case % 5 / 50 - (float(os.environ["DROP"]) if case % 2 else 0)
+
+@pytest.mark.parametrize("case", range(24))
+def test_answer(case):
+    assert_score(quality, str(score(case)), at_least=None)
+"""
+ACCEPT = ("--llm-accept", "first baseline")
+
+
+@pytest.fixture
+def suite(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("DROP", "0")
+    project.write(**{"test_a.py": SUITE})
+    return project
+
+
+def baseline_file(project: Project) -> Path:
+    return project.path / "llmops-baseline.json"
+
+
+def test_a_project_without_a_baseline_hears_nothing_of_it(suite: Project) -> None:
+    result = suite.run()
+    assert result.run.verdict is None
+    assert "llmops-baseline" not in result.text
+
+
+def test_accepting_writes_the_baseline_and_says_what_to_commit(suite: Project, workers: int) -> None:
+    result = suite.run(*ACCEPT, workers=workers)
+    assert result.exit == 0
+    assert result.line("accepted;").startswith(
+        "baseline    llmops-baseline.json: 24 tests accepted; commit it"
+    )
+    baseline = Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b")
+    assert len(baseline.tests) == 24
+    assert baseline.history[-1].reason == "first baseline"
+    assert baseline.environment["pytest-llmops"]
+
+
+def test_a_drop_is_red_and_lists_what_got_worse(
+    suite: Project, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite.run(*ACCEPT)
+    monkeypatch.setenv("DROP", "0.3")
+    result = suite.run("--junitxml=out.xml", workers=workers)
+    assert result.exit == 1
+    assert result.outcomes == {"passed": 24}
+    assert result.run.verdict is not None
+    assert result.run.verdict.status == "RED"
+    assert "\nRED  24 passed\n" in result.text
+    assert result.line("gate ").startswith(
+        "gate       RED  score.quality -15.0 points (0.86 -> 0.71); worse: "
+    )
+    assert "worse      test_a.py::test_answer[1]  score.quality 0.88 -> 0.58" in result.text
+    assert "[-" in result.text
+    document = ET.parse(suite.path / "out.xml")
+    (case,) = (case for case in document.iter("testcase") if case.get("name") == "gate")
+    (failure,) = case
+    assert str(failure.get("message") or failure.text).startswith("RED score.quality -15.0 points")
+    assert document.getroot()[0].get("tests") == "25"
+
+
+def test_lf_after_red_runs_everything(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite.run(*ACCEPT)
+    monkeypatch.setenv("DROP", "0.3")
+    assert suite.run("-p", "cacheprovider").exit == 1
+    assert suite.run("-p", "cacheprovider", "--lf").outcomes == {"passed": 24}
+
+
+def test_nothing_changed_is_green(suite: Project) -> None:
+    suite.run(*ACCEPT)
+    result = suite.run("-q")
+    assert result.exit == 0
+    assert "GREEN  score.quality 0.0 points" in result.line("llm: PASS")
+
+
+def test_strict_fails_what_is_undecided(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite.run(*ACCEPT)
+    monkeypatch.setenv("DROP", "0.09")
+    suite.write(
+        **{"test_a.py": SUITE.replace("case % 2 else 0", "case in (3, 7, 11) else 0").replace("0.09", "1")}
+    )
+    monkeypatch.setenv("DROP", "0.45")
+    assert suite.run().run.verdict.status == "AMBER"  # type: ignore[union-attr]
+    assert suite.run().exit == 0
+    assert suite.run("--llm-strict").exit == 1
+
+
+def test_a_partial_run_has_no_verdict_and_keeps_pytests_status(
+    suite: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite.run(*ACCEPT)
+    monkeypatch.setenv("DROP", "0.8")
+    result = suite.run("-k", "1 or 3")
+    assert result.exit == 0
+    assert "partial: " in result.line("gate")
+    assert "removed" not in result.text
+    refused = suite.run("-k", "1", *ACCEPT)
+    assert refused.exit == 1
+    assert "not accepted: only a part of the suite ran (-k)" in refused.text
+
+
+def test_a_red_run_is_accepted_only_by_force(suite: Project) -> None:
+    suite.write(
+        **{
+            "test_b.py": "def test_b():\n    from pytest_llmops import assert_contains\n    assert_contains('a', 'b')\n"
+        }
+    )
+    refused = suite.run(*ACCEPT)
+    assert refused.exit == 1
+    assert "--llm-accept: not accepted: 1 test did not pass" in refused.text
+    assert not baseline_file(suite).exists()
+    forced = suite.run(*ACCEPT, "--llm-accept-anyway")
+    assert "25 tests accepted" in forced.text
+    assert forced.exit == 1  # the failed test
+    assert Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b").history[-1].forced
+
+
+def test_accepting_again_moves_the_baseline_and_keeps_its_history(
+    suite: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite.run(*ACCEPT)
+    monkeypatch.setenv("DROP", "0.3")
+    moved = suite.run("--llm-accept", "shorter answers on purpose")
+    assert moved.exit == 0
+    assert "gate       RED" in moved.text
+    baseline = Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b")
+    assert [entry.reason for entry in baseline.history] == ["first baseline", "shorter answers on purpose"]
+    assert suite.run().exit == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<<<<<<< HEAD", "expected a baseline, got broken JSON"),
+        (b'{"schema": "pytest-llmops/baseline/9"}', "expected a baseline of schema"),
+    ],
+)
+def test_a_damaged_baseline_is_an_error_of_the_run_and_stays(
+    suite: Project, content: bytes, message: str
+) -> None:
+    baseline_file(suite).write_bytes(content)
+    result = suite.run()
+    assert result.exit == 1
+    assert message in result.line("ERROR")
+    assert suite.run(*ACCEPT).exit == 1
+    assert baseline_file(suite).read_bytes() == content
+
+
+def git(project: Project, *arguments: str) -> None:
+    subprocess.run(
+        ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", *arguments],
+        cwd=project.path, check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def test_a_baseline_of_another_branch(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(suite, "init", "-q", "-b", "main")
+    suite.run(*ACCEPT)
+    git(suite, "add", "llmops-baseline.json")
+    git(suite, "commit", "-q", "-m", "baseline")
+    monkeypatch.setenv("DROP", "0.3")
+    suite.run("--llm-accept", "worse on a branch")
+    assert suite.run().exit == 0
+    result = suite.run("--llm-baseline=main")
+    assert result.exit == 1
+    assert "llmops-baseline.json of main" in result.text
+    unknown = suite.run("--llm-baseline=--output=x")
+    assert unknown.exit == 1
+    assert "expected a file, or a commit, branch or tag of git" in unknown.text
+    assert not (suite.path / "x").exists()
+
+
+def test_an_accepted_commit_is_named(suite: Project) -> None:
+    git(suite, "init", "-q", "-b", "main")
+    git(suite, "commit", "-q", "--allow-empty", "-m", "start")
+    suite.run(*ACCEPT)
+    commit = json.loads(baseline_file(suite).read_text())["history"][0]["commit"]
+    assert len(commit) == 40
+    assert f"at {commit[:7]} (first baseline)" in suite.run().text
+
+
+def test_secrets_of_answers_reach_no_baseline(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "sk-proj-" + "a1B2c3D4" * 4
+    monkeypatch.setenv("OPENAI_API_KEY", secret)
+    suite.write(
+        **{
+            "test_a.py": f"from pytest_llmops import assert_contains\n\ndef test_a():\n    assert_contains('key {secret}', 'key')\n"
+        }
+    )
+    suite.run(*ACCEPT)
+    import gzip
+
+    for path in suite.path.glob("llmops-baseline*"):
+        data = path.read_bytes()
+        assert secret.encode() not in (gzip.decompress(data) if path.suffix == ".gz" else data)
+
+
+def test_an_unwritable_place_is_an_error_that_keeps_the_verdict(suite: Project) -> None:
+    suite.run(*ACCEPT)
+    before = baseline_file(suite).read_bytes()
+    (suite.path / "llmops-baseline-outputs.json.gz").unlink()
+    (suite.path / "llmops-baseline-outputs.json.gz").mkdir()
+    result = suite.run("--llm-accept", "again")
+    assert result.exit == 1
+    assert "cannot be written" in result.text
+    assert "gate       GREEN" in result.text
+    assert baseline_file(suite).read_bytes() == before
+
+
+def test_the_html_report_shows_what_changed(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite.run(*ACCEPT)
+    monkeypatch.setenv("DROP", "0.3")
+    suite.run("--llm-report=out.html")
+    page = (suite.path / "out.html").read_text(encoding="utf-8")
+    assert "Since the baseline" in page
+    assert "RED  score.quality -15.0 points" in page
+    assert "<del>88</del>" in page
+
+
+BUDGET = """
+import pytest
+from pytest_llmops import assert_latency, assert_tokens
+
+@pytest.mark.llm_budget({limits})
+def test_a(llm):
+    llm.complete("one")
+    llm.complete("two")
+    assert_tokens(at_most_tokens=1000)
+    assert_latency(p95_at_most_s=60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("limits", "outcome", "message"),
+    [
+        ("calls=2", "passed", ""),
+        ("calls=1", "failed", "calls.count 2 > 1"),
+        ("tokens=1", "failed", "calls.tokens"),
+        ("usd=1", "errors", "2 of 2 calls without a known price (stub-1)"),
+        ("", "errors", "expected usd, calls or tokens"),
+    ],
+)
+def test_a_budget_of_a_test_holds_live_and_replayed(
+    project: Project, limits: str, outcome: str, message: str
+) -> None:
+    project.write(**{"test_a.py": BUDGET.format(limits=limits)})
+    assert message in project.record().text
+    replayed = project.run()
+    assert replayed.outcomes == {outcome: 1}
+    assert message in replayed.text
+
+
+ANSWERED = """
+from pytest_llmops import assert_fuzzy
+
+def test_a(llm):
+    answer = llm.complete("say {word}").text
+    assert_fuzzy(answer, "echo of say hello", at_least=None)
+"""
+
+
+def test_old_outputs_come_from_the_cassettes_of_the_baselines_commit(project: Project) -> None:
+    git(project, "init", "-q", "-b", "main")
+    project.write(**{"test_a.py": ANSWERED.format(word="hello")})
+    project.record()
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "recorded")
+    project.run(*ACCEPT)
+    (project.path / "llmops-baseline-outputs.json.gz").unlink()
+    assert "every answer is the baseline's" in project.run().text
+    project.write(**{"test_a.py": ANSWERED.format(word="hallo")})
+    assert project.record(mode="all").outcomes == {"passed": 1}
+    changed = project.run()
+    assert "worse      test_a.py::test_a  text.fuzzy 1.00 -> 0.94" in changed.text
+    assert "echo of say [-hello-]{+hallo+}" in changed.text
+
+
+def test_without_git_and_outputs_the_list_says_why_there_is_no_text(project: Project) -> None:
+    project.write(**{"test_a.py": ANSWERED.format(word="hello")})
+    project.record()
+    project.run(*ACCEPT)
+    (project.path / "llmops-baseline-outputs.json.gz").unlink()
+    project.write(**{"test_a.py": ANSWERED.format(word="hallo")})
+    project.record(mode="all")
+    assert "the baseline's output is not stored here" in project.run().text

@@ -1,0 +1,145 @@
+"""llmops baseline and llmops merge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
+from pytest_llmops.cli import main
+from pytest_llmops.measurement import Json, Measurement
+from pytest_llmops.results.run import Run, TestRecord
+
+
+def record(case: int, *scores: float, nodeid: str = "test_a.py::test_a") -> TestRecord:
+    measurement = Measurement(name="judge.tone", value=sum(scores) / len(scores), samples=scores)
+    return TestRecord(nodeid=f"{nodeid}[{case}]", measurements=(measurement,))
+
+
+def accept(records: list[TestRecord], *reasons: str) -> Baseline:
+    history = tuple(
+        Acceptance(on=f"2026-11-0{day}T10:00:00+00:00", reason=reason, commit="4f2c1" * 8, tests=len(records))
+        for day, reason in enumerate(reasons, start=1)
+    )
+    return Baseline(tests={item.nodeid: summarize_test(item) for item in records}, history=history)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    noisy = [record(case, 0.5, 1.0, 0.75) for case in range(10)]
+    steady = [record(case, 1.0, 1.0, 1.0) for case in range(10, 20)]
+    baseline = accept([*noisy, *steady], "first", "shorter answers")
+    (tmp_path / "llmops-baseline.json").write_text(baseline.to_text())
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
+    status = main(argv)
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
+
+
+def test_show_and_log(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "baseline", "show")[1].splitlines() == [
+        "llmops-baseline.json, accepted 2026-11-02 at 4f2c14f (shorter answers)",
+        "20 tests, accepted 2 times",
+        "  judge.tone  mean 0.88, 20 cases with 3 trials",
+    ]
+    assert run(capsys, "baseline", "log")[1].splitlines() == [
+        "2026-11-02 10:00  4f2c14f  20 tests  shorter answers",
+        "2026-11-01 10:00  4f2c14f  20 tests  first",
+    ]
+    assert json.loads(run(capsys, "baseline", "log", "--json")[1])[0]["reason"] == "shorter answers"
+    assert json.loads(run(capsys, "baseline", "show", "--json")[1])["metrics"][0]["cases"] == 20
+
+
+def test_power_is_computed_from_the_baseline_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = run(capsys, "baseline", "power")
+    assert status == 0
+    # Ten cases with a variance of 0.0625, ten with none, two degrees of freedom each: 17.7 points.
+    assert "noise     17.7 points between trials of a case" in text
+    # 2.486 times sqrt(0.03125 (1/3 + 1/k) / 20).
+    assert (
+        "8 of 10 runs a drop of 11.3 points with 1 trial, 8.0 points with 3 trials, 7.2 points with 5 trials"
+        in text
+    )
+    assert "steady    10 cases" in text
+    assert "noisy     test_a.py::test_a[0]  20.4 points" in text
+    document = json.loads(run(capsys, "baseline", "power", "--json")[1])
+    assert document[0]["detectable"]["3"] == pytest.approx(0.0803, abs=1e-4)
+
+
+def test_power_of_single_trials_says_what_is_missing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "llmops-baseline.json").write_text(accept([record(1, 0.5)], "first").to_text())
+    assert "accept a run with --llm-trials=3 or more" in run(capsys, "baseline", "power")[1]
+
+
+def test_diff_lists_the_scores_that_differ(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "old.json").write_text(accept([record(0, 1.0), record(99, 1.0)], "old").to_text())
+    status, text = run(capsys, "baseline", "diff", "old.json")
+    assert status == 0
+    assert "  test_a.py::test_a[0]  judge.tone  1.00 -> 0.75\n" in text
+    assert "  test_a.py::test_a[99]  judge.tone  1.00 -> -\n" in text
+    assert json.loads(run(capsys, "baseline", "diff", "old.json", "--json")[1])["changes"][0]["old"] == 1.0
+
+
+def test_without_a_baseline_the_first_step_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "llmops-baseline.json").unlink()
+    status, text = run(capsys, "baseline", "show")
+    assert (status, text) == (
+        2,
+        "llmops: no baseline yet; make the first: pytest --llm-accept 'first baseline'\n",
+    )
+    assert "expected a file, or a commit, branch or tag" in run(capsys, "baseline", "show", "nosuch")[1]
+
+
+def write_shards(folder: Path, *shards: list[TestRecord], commit: str = "a") -> list[str]:
+    names = []
+    for number, records in enumerate(shards):
+        meta: dict[str, Json] = {"commit": commit, "versions": {"python": "3.11"}}
+        name = f"run-{commit}-{number}.json"
+        (folder / name).write_text(Run(records=tuple(records), meta=meta).to_json())
+        names.append(name)
+    return names
+
+
+def test_shards_are_merged_and_judged_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shards = [[record(case, 0.25, 0.25, 0.5) for case in range(start, 20, 2)] for start in (0, 1)]
+    status, text = run(capsys, "merge", *write_shards(folder, *shards), "-o", "run.json")
+    assert status == 1
+    assert "gate       RED  judge.tone -5" in text
+    merged = Run.from_json((folder / "run.json").read_text())
+    assert len(merged.records) == 20
+    assert merged.verdict is not None
+    assert merged.verdict.status == "RED"
+    assert run(capsys, "merge", *write_shards(folder, *shards), "-o", "run.html")[0] == 1
+    assert "RED  judge.tone" in (folder / "run.html").read_text()
+
+
+def test_one_shard_alone_lacks_tests(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (name,) = write_shards(folder, [record(case, 1.0) for case in range(10)])
+    status, text = run(capsys, "merge", name, "-o", "run.json")
+    assert status == 1
+    assert "10 of 20 tests of the baseline did not run" in text
+
+
+def test_shards_that_do_not_belong_together_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = [record(1, 1.0)], [record(2, 1.0)]
+    twice = write_shards(folder, one, one)
+    status, text = run(capsys, "merge", *twice, "-o", "run.json")
+    assert status == 2
+    assert "1 test ran in several shards (test_a.py::test_a[1] in run-a-0.json, run-a-1.json)" in text
+    names = [write_shards(folder, one, commit="a")[0], write_shards(folder, other, commit="b")[0]]
+    status, text = run(capsys, "merge", *names, "-o", "run.json")
+    assert status == 2
+    assert "run-b-0.json: expected the same commit as run-a-0.json (a), got b" in text
+    assert not (folder / "run.json").exists()
+    assert run(capsys, "merge", names[0], "-o", names[0])[0] == 2

@@ -1,0 +1,349 @@
+"""Baseline files, what changed since one, and the verdict on it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_llmops.baselines import baseline as files
+from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
+from pytest_llmops.baselines.changes import compare_tests, list_changes, metric_trials
+from pytest_llmops.baselines.gate import GateRules, judge_suite
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.verdict import SuiteVerdict
+
+NO_OUTPUTS: dict[str, str] = {}
+RNG = np.random.default_rng(0)
+
+
+def record(case: str, *scores: float, name: str = "judge.tone", **more: Any) -> TestRecord:
+    mean = sum(scores) / len(scores)
+    measurement = Measurement(
+        name=name, value=mean, samples=scores if len(scores) > 1 else (), version=more.pop("version", "1")
+    )
+    return TestRecord(nodeid=f"test_a.py::test_a[{case}]", measurements=(measurement,), **more)
+
+
+def accept(*records: TestRecord) -> Baseline:
+    latest = Acceptance(on="2026-11-02T10:00:00+00:00", reason="first", tests=len(records))
+    return Baseline(tests={item.nodeid: summarize_test(item) for item in records}, history=(latest,))
+
+
+def suite(cases: int, trials: int, level: float, seed: int = 0) -> list[TestRecord]:
+    rng = np.random.default_rng(seed)
+    scores = np.clip(np.round((level + rng.normal(0, 0.12, (cases, trials))) * 4) / 4, 0, 1)
+    return [record(str(case), *map(float, row)) for case, row in enumerate(scores)]
+
+
+def test_a_file_comes_back_as_it_was_written() -> None:
+    facts = {
+        "prompt": {"name": "answer", "version": "v1"},
+        "recordings": ["ab12"],
+        "case": {"id": "x", "input": "Hi?"},
+    }
+    baseline = accept(record("x", 0.5, 1.0, facts=facts), record("y", 0.25, version="2"))
+    text = baseline.to_text()
+    again = Baseline.from_bytes(text.encode(), where="b.json")
+    assert again == baseline
+    assert again.to_text() == text
+    assert again.tests["test_a.py::test_a[x]"].fingerprints["prompt"] == "answer v1"
+
+
+def test_the_file_has_a_line_for_each_metric_of_a_test() -> None:
+    others = [record(case, 0.5, 0.75) for case in "abcd"]
+    before, after = accept(*others, record("e", 1.0, 0.5)), accept(*others, record("e", 0.0, 0.0))
+    lines = [set(side.to_text().splitlines()) for side in (before, after)]
+    assert lines[0] ^ lines[1] == {'    "judge.tone": [1, 0.5]', '    "judge.tone": [0, 0]'}
+
+
+def test_a_thousand_cases_are_below_a_megabyte() -> None:
+    names = ["judge.quality", "judge.quality.accuracy", "semantic.cosine", "semantic.checks", "text.contains"]
+    facts: dict[str, Any] = {
+        "recordings": [f"{i:016x}" for i in range(10)],
+        "prompt": {"name": "support/answer", "version": "v12"},
+    }
+    records = []
+    for case in range(1000):
+        measured = tuple(
+            Measurement(
+                name=name, value=float(row.mean()), samples=tuple(map(float, row)), version="0123456789abcdef"
+            )
+            for name, row in zip(names, np.round(RNG.random((5, 10)), 2), strict=True)
+        )
+        records.append(
+            TestRecord(
+                nodeid=f"tests/test_support.py::test_answers[case-{case}]", measurements=measured, facts=facts
+            )
+        )
+    assert len(accept(*records).to_text()) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "expected a baseline, got broken JSON"),
+        (
+            b'{"schema": "pytest-llmops/baseline/2"}',
+            "expected a baseline of schema 'pytest-llmops/baseline/1'",
+        ),
+        (b"[]", "got None"),
+        (
+            b'{"schema": "pytest-llmops/baseline/1", "tests": []}',
+            "damaged: $.tests: expected an object, got a list",
+        ),
+        (
+            b'{"schema": "pytest-llmops/baseline/1", "tests": {"t": {"scores": {"m": [1]}}}}',
+            "no version of 'm' in $.metrics",
+        ),
+        (
+            b'{"schema": "pytest-llmops/baseline/1", "metrics": {"m": ["", "up"]}}',
+            'expected a version and "higher" or "lower"',
+        ),
+        (
+            b'{"schema": "pytest-llmops/baseline/1", "metrics": {"m": ["", "higher"]}, "tests": {"t": {"scores": {"m": ["x"]}}}}',
+            "expected a finite number or null",
+        ),
+        (
+            b'{"schema": "pytest-llmops/baseline/1", "metrics": {"m": ["", "higher"]}, "tests": {"t": {"scores": {"m": []}}}}',
+            "expected a list of scores",
+        ),
+        (b'{"schema": 1e999}', "finite"),
+    ],
+)
+def test_a_file_that_is_no_baseline_is_refused_with_its_place(data: bytes, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        Baseline.from_bytes(data, where="llmops-baseline.json")
+    assert str(error.value).startswith("llmops-baseline.json")
+    assert message in str(error.value)
+
+
+def test_a_partial_acceptance_keeps_the_other_tests() -> None:
+    first = accept(record("a", 1.0), record("b", 1.0))
+    part = Baseline(
+        tests={"test_a.py::test_a[a]": summarize_test(record("a", 0.5))},
+        history=(Acceptance(on="2026-11-03", reason="a only", partial=True),),
+    )
+    merged = first.accept(part)
+    assert set(merged.tests) == set(first.tests)
+    assert merged.tests["test_a.py::test_a[a]"].scores["judge.tone"] == (0.5,)
+    assert [entry.reason for entry in merged.history] == ["first", "a only"]
+    whole = first.accept(accept(record("a", 0.5)))
+    assert set(whole.tests) == {"test_a.py::test_a[a]"}
+
+
+def test_what_changed_is_listed_the_worst_first() -> None:
+    baseline = accept(
+        record("a", 1.0), record("b", 1.0), record("c", 0.5), record("d", 1.0), record("gone", 1.0)
+    )
+    now = [
+        record("a", 0.75),
+        record("b", 0.25, facts={}),
+        record("c", 1.0),
+        record("d", 1.0, version="2"),
+        record("new", 0.5),
+    ]
+    outputs: dict[str, str] = {f"test_a.py::test_a[{name}]": f"old {name}" for name in "abcd"}
+    changes = list_changes(compare_tests(baseline, now), outputs.get, partial=False)
+    listed = [(change.nodeid.partition("[")[2][:-1], change.kind, change.words) for change in changes]
+    assert listed == [
+        ("b", "regressed", "judge.tone 1.00 -> 0.25"),
+        ("a", "regressed", "judge.tone 1.00 -> 0.75"),
+        ("c", "improved", "judge.tone 0.50 -> 1.00"),
+        ("d", "not comparable", "another version of judge.tone"),
+        ("gone", "removed", ""),
+        ("new", "new", "judge.tone 0.50"),
+    ]
+    assert changes[0].before_output == "old b"
+
+
+def test_a_test_that_broke_comes_before_one_that_scores_less() -> None:
+    baseline = accept(record("a", 1.0), record("b", 1.0))
+    changes = list_changes(
+        compare_tests(baseline, [record("a", 0.0), record("b", 0.9, outcome="failed")]),
+        NO_OUTPUTS.get,
+        partial=False,
+    )
+    assert [change.nodeid[-2] for change in changes] == ["b", "a"]
+    assert changes[0].words == "passed -> failed; judge.tone 1.00 -> 0.90"
+
+
+def test_another_input_is_not_compared() -> None:
+    baseline = accept(record("a", 1.0, facts={"case": {"id": "a", "input": "old?"}}))
+    (change,) = list_changes(
+        compare_tests(baseline, [record("a", 0.0, facts={"case": {"id": "a", "input": "new?"}})]),
+        NO_OUTPUTS.get,
+        partial=False,
+    )
+    assert (change.kind, change.why) == ("not comparable", "the case has another input or reference now")
+
+
+def test_lower_is_better_turns_a_rise_into_a_loss() -> None:
+    def hallucinated(share: float) -> TestRecord:
+        measurement = Measurement(name="judge.hallucinations", value=share, better="lower")
+        return TestRecord(nodeid="t", measurements=(measurement,))
+
+    comparison = compare_tests(accept(hallucinated(0.25)), [hallucinated(0.5)])
+    (change,) = list_changes(comparison, NO_OUTPUTS.get, partial=False)
+    assert (change.kind, change.gain) == ("regressed", -0.25)
+    (test,) = comparison.compared
+    assert metric_trials(test.after, "judge.hallucinations", test.series) == (0.5,)
+
+
+def test_the_same_measurement_twice_in_a_test_is_no_second_trial() -> None:
+    twice = TestRecord(
+        nodeid="t", measurements=tuple(Measurement(name="m", value=value) for value in (0.5, 1.0))
+    )
+    kept = summarize_test(twice)
+    assert dict(kept.scores) == {"m": (0.5,), "m #2": (1.0,)}
+    assert metric_trials(kept, "m", tuple(kept.scores)) == (0.75,)
+
+
+def test_a_clear_drop_is_red_and_names_suspects() -> None:
+    verdict = judge_suite(accept(*suite(30, 10, 0.85)), suite(30, 3, 0.7, seed=1), name="b.json")
+    assert verdict.status == "RED"
+    assert verdict.sentence.startswith("judge.tone -1")
+    assert "; worse: " in verdict.sentence
+    assert verdict.advice[0].startswith("judge.tone: this suite notices a drop of ")
+    assert verdict.baseline == "b.json, accepted 2026-11-02 (first)"
+    (metric,) = verdict.metrics
+    assert metric.role == "primary"
+    assert (metric.cases, metric.trials_before, metric.trials_after) == (30, 10, 3)
+    assert metric.p_value is not None
+    assert metric.p_value < 0.01
+    assert SuiteVerdict.from_wire(json.loads(json.dumps(verdict.to_wire()))) == verdict
+
+
+def test_the_same_scores_again_are_green() -> None:
+    verdict = judge_suite(accept(*suite(50, 10, 0.85)), suite(50, 5, 0.85, seed=1))
+    assert verdict.status == "GREEN"
+    assert verdict.sentence.endswith("a drop of 5.0 points is excluded")
+
+
+def test_too_few_trials_to_tell_are_amber_and_say_what_would_settle_it() -> None:
+    verdict = judge_suite(accept(*suite(12, 3, 0.6)), suite(12, 1, 0.57, seed=4))
+    assert verdict.status == "AMBER"
+    assert verdict.fails(strict=True)
+    assert not verdict.fails(strict=False)
+    assert any("would settle it" in sentence for sentence in verdict.advice)
+
+
+@pytest.mark.parametrize(("cases", "trials"), [(9, 10), (19, 1), (19, 2)])
+def test_a_small_suite_gets_no_statistical_verdict(cases: int, trials: int) -> None:
+    verdict = judge_suite(accept(*suite(cases, trials, 0.9)), suite(cases, 1, 0.2, seed=1))
+    assert verdict.status == "NONE"
+    assert "no statistical verdict" in verdict.sentence
+    assert len(verdict.of_kind("regressed")) > cases // 2
+
+
+def test_replayed_recordings_of_the_baseline_are_no_evidence() -> None:
+    facts = {"recordings": ["aa", "bb"]}
+    baseline = accept(*(record(str(case), 1.0, 0.5, facts=facts) for case in range(25)))
+    same = judge_suite(baseline, [record(str(case), 1.0, facts={"recordings": ["aa"]}) for case in range(25)])
+    assert (same.status, same.sentence) == ("GREEN", "nothing changed: every answer is the baseline's")
+    assert same.unchanged == 25
+    assert same.changes == ()
+    mixed = judge_suite(
+        baseline,
+        [record(str(case), 0.0, facts={"recordings": ["aa" if case else "cc"]}) for case in range(25)],
+    )
+    (metric,) = mixed.metrics
+    assert metric.unchanged == 24
+    assert metric.change == pytest.approx(-0.75 / 25)
+
+
+def test_another_version_of_the_judge_is_not_compared_but_an_error() -> None:
+    now = [record(str(case), 0.1, version="2") for case in range(25)]
+    verdict = judge_suite(accept(*(record(str(case), 1.0) for case in range(25))), now)
+    assert verdict.status == "ERROR"
+    assert "llmops judge rescore" in verdict.sentence
+
+
+def test_too_many_unscored_trials_are_an_error_not_a_drop() -> None:
+    def unscored(case: int) -> TestRecord:
+        measurement = Measurement(name="judge.tone", error="no verdict", version="1")
+        return TestRecord(nodeid=f"test_a.py::test_a[{case}]", measurements=(measurement,), outcome="errored")
+
+    baseline = accept(*(record(str(case), 1.0) for case in range(25)))
+    now = [unscored(0), unscored(1), *(record(str(case), 1.0) for case in range(2, 25))]
+    verdict = judge_suite(baseline, now)
+    assert (verdict.status, verdict.sentence) == (
+        "ERROR",
+        "judge.tone: 2 of 25 trials could not be scored: nothing is decided",
+    )
+    assert judge_suite(baseline, now[1:]).status != "ERROR"
+
+
+def test_missing_tests_are_an_error_and_a_partial_run_is_none() -> None:
+    baseline, now = accept(*suite(30, 3, 0.9)), suite(30, 3, 0.9)[:20]
+    verdict = judge_suite(baseline, now)
+    assert (verdict.status, verdict.sentence) == (
+        "ERROR",
+        "10 of 30 tests of the baseline did not run: nothing is decided",
+    )
+    partial = judge_suite(baseline, now, partial=True)
+    assert (partial.status, partial.sentence) == (
+        "NONE",
+        "partial: 20 of 30 tests of the baseline, no verdict",
+    )
+    assert partial.of_kind("removed") == []
+    assert len(verdict.of_kind("removed")) == 10
+
+
+def test_a_declared_metric_decides_and_the_others_only_alarm() -> None:
+    def both(case: int, tone: float, facts: float) -> TestRecord:
+        measured = tuple(
+            Measurement(name=name, value=value)
+            for name, value in (("judge.tone", tone), ("judge.facts", facts))
+        )
+        return TestRecord(nodeid=f"t[{case}]", measurements=measured)
+
+    rng = np.random.default_rng(2)
+    noise = rng.normal(0, 0.01, (40, 2))
+    before = [both(case, 0.8 + float(a), 0.8) for case, (a, _) in enumerate(noise)]
+    after = [both(case, 0.8 + float(b), 0.6) for case, (_, b) in enumerate(noise)]
+    rules = GateRules(primary="judge.tone")
+    verdict = judge_suite(accept(*before), after, rules=rules)
+    assert [(metric.name, metric.role, metric.status) for metric in verdict.metrics] == [
+        ("judge.tone", "primary", "GREEN"),
+        ("judge.facts", "guard-rail", "RED"),
+    ]
+    assert verdict.status == "RED"
+    assert verdict.sentence.startswith("judge.facts -20.0 points")
+    unknown = judge_suite(accept(*before), after, rules=GateRules(primary="judge.x"))
+    assert unknown.status == "ERROR"
+    assert unknown.sentence.endswith(
+        "expected a metric that was measured (judge.facts, judge.tone), got 'judge.x'"
+    )
+
+
+def test_equal_scores_everywhere_are_green_without_a_division_by_zero() -> None:
+    verdict = judge_suite(
+        accept(*(record(str(case), 1.0) for case in range(25))),
+        [record(str(case), 1.0) for case in range(25)],
+    )
+    assert verdict.status == "GREEN"
+
+
+def test_one_case_that_collapses_does_not_prove_a_drop_of_the_suite() -> None:
+    before = [record(str(case), 1.0) for case in range(25)]
+    verdict = judge_suite(accept(*before), [record("0", 0.0), *before[1:]])
+    assert verdict.status != "RED"
+    assert [change.nodeid for change in verdict.of_kind("regressed")] == ["test_a.py::test_a[0]"]
+
+
+def test_outputs_belong_to_one_acceptance(tmp_path: Path) -> None:
+    path = files.outputs_path(tmp_path / "llmops-baseline.json")
+    path.write_bytes(files.encode_outputs({"t": "Hello"}, "2026-11-02"))
+    assert files.read_outputs(path, "2026-11-02") == {"t": "Hello"}
+    assert files.read_outputs(path, "2026-11-03") == {}
+    for damaged in (b"", gzip.compress(b"[1]"), gzip.compress(b'{"accepted": "2026-11-02"}')):
+        path.write_bytes(damaged)
+        assert files.read_outputs(path, "2026-11-02") == {}
+    assert files.read_outputs(tmp_path / "none.json.gz", "2026-11-02") == {}

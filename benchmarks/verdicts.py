@@ -39,6 +39,7 @@ SCENARIOS = {
 """Drop of the mean, share of the cases that carry it, and SD of shifts without a net effect."""
 SIZES = ((20, 3), (20, 5), (50, 3), (50, 5), (200, 3))
 BASELINE_TRIALS = 10
+THRESHOLD = 0.7
 
 
 def expected_scores(latent: NDArray[float64]) -> NDArray[float64]:
@@ -108,6 +109,17 @@ def simulate(name: str, cases: int, trials: int, builds: int) -> dict[str, float
     return {status: verdicts.count(status) / builds for status in ("RED", "GREEN", "AMBER")}
 
 
+def threshold_line(cases: int = 20, builds: int = 4000) -> str:
+    """Return how often a threshold in each case turns an unchanged suite red that was green before."""
+    generator = np.random.default_rng(cases)
+    red = 0
+    for _ in range(builds):
+        latent = generator.beta(*BETA, cases)
+        before, after = (draw_trials(generator, latent, 1)[:, 0] for _ in range(2))
+        red += bool((after[before >= THRESHOLD] < THRESHOLD).any())
+    return f"a threshold of {THRESHOLD} in each of {cases} cases, nothing changed: {100 * red / builds:.0f} % of the builds are red"
+
+
 def speed_line(cases: int = 1000) -> str:
     """Return what 9,999 permutations of single trials cost here, against scipy's on the same numbers."""
     from scipy import stats
@@ -138,6 +150,7 @@ def speed_line(cases: int = 1000) -> str:
 def lines(builds: int = BUILDS) -> Iterator[str]:
     """Yield the table, a row for each size of a suite."""
     yield speed_line()
+    yield threshold_line()
     yield f"verdicts of {builds} simulated builds each, {BASELINE_TRIALS} trials in the baseline, RED/GREEN/AMBER %"
     yield f"| cases x trials | {' | '.join(SCENARIOS)} |"
     yield f"|---|{'---|' * len(SCENARIOS)}"

@@ -199,12 +199,17 @@ def _recording_order(interaction: Interaction) -> tuple[str, int, str]:
     return (test, int(number), interaction.key) if is_number else (interaction.by, 0, interaction.key)
 
 
-def list_answered_requests(interactions: Iterable[Interaction]) -> list[Exchange]:
-    """Return the requests with their first takes' last answers, in the order of the recording."""
+def list_answered_requests(interactions: Iterable[Interaction], test: str) -> list[Exchange]:
+    """Return the requests of a test with their first takes' last answers, in the order of the recording.
+
+    Args:
+        interactions: Of a cassette.
+        test: In a cassette that tests share, a request has the name of its test.
+    """
     exchanges = []
     for interaction in sorted(interactions, key=_recording_order):
         request, answers = interaction.request, interaction.answers.get("0")
-        if answers:
+        if answers and interaction.by.rpartition("#")[0] in ("", test):
             answer = answer_from_wire(answers[-1])
             body = unfold_json_body(request["body"]) if "json" in request["body"] else None
             exchanges.append(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 GATE_NODEID = "llmops::gate"
 """The test case of the verdict in the JUnit file."""
 GIT_TIMEOUT_S = 30
+MAX_GIT_READS = 200
+"""Cassettes of an old commit that a run reads: each takes a process of its own."""
 GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
 
 
@@ -92,33 +94,46 @@ def read_commit(root: Path) -> str:
     return commit.decode().strip() if isinstance(commit, bytes) else ""
 
 
-def _read_committed_output(root: Path, commit: str, record: TestRecord) -> str | None:
-    """Return what the application answered in a test's cassette of a commit; None: that cannot be said for sure."""
-    from pytest_llmops.baselines.baseline import read_output
-    from pytest_llmops.cassettes.store import list_answered_requests, parse_cassette
-    from pytest_llmops.results.details import CassetteFacts
-    from pytest_llmops.trace import read_call
+class _CommittedOutputs:
+    """Reads what the application answered from the cassettes of a commit."""
 
-    cassette = CassetteFacts.from_wire(record.fact("cassette")).path
-    answers = {call.output for call in record.calls if call.purpose == "app"}
-    if not commit or not cassette or read_output(record) not in answers:  # the test works on the answer first
-        return None
-    data = _run_git(root, "show", "--end-of-options", f"{commit}:./{cassette}")
-    if isinstance(data, str):
-        return None
-    # A cassette does not say whose a request is: a judge's begins with the prompt of a judge of this run.
-    judges = {call.messages[0].content for call in record.calls if call.purpose == "judge" and call.messages}
-    try:
-        exchanges = list_answered_requests(parse_cassette(data, Path(cassette)).values())
-    except LLMOpsError:
-        return None
-    calls = [read_call(exchange) for exchange in exchanges]
-    outputs = [
-        call.output
-        for call in calls
-        if call.output and not (call.messages and call.messages[0].content in judges)
-    ]
-    return outputs[-1] if outputs else None
+    def __init__(self, root: Path, commit: str) -> None:
+        self._root, self._commit = root, commit
+        self._files: dict[str, bytes | str] = {}
+
+    def find_output(self, record: TestRecord) -> str | None:
+        """Return the output of a test; None: that cannot be said for sure."""
+        from pytest_llmops.baselines.baseline import read_output
+        from pytest_llmops.cassettes.store import list_answered_requests, parse_cassette
+        from pytest_llmops.results.details import CassetteFacts
+        from pytest_llmops.trace import read_call
+
+        cassette = CassetteFacts.from_wire(record.fact("cassette")).path
+        answers = {call.output for call in record.calls if call.purpose == "app"}
+        data = self._read_file(cassette) if cassette and read_output(record) in answers else ""
+        if isinstance(data, str):  # there is none, or the test works on the answer before it is measured
+            return None
+        try:
+            exchanges = list_answered_requests(parse_cassette(data, Path(cassette)).values(), record.nodeid)
+        except LLMOpsError:
+            return None
+        # A cassette does not say whose a request is: a judge's begins with the prompt of a judge of this run.
+        judges = {call.messages[:1] for call in record.calls if call.purpose == "judge"}
+        calls = [
+            call for call in map(read_call, exchanges) if call.output and call.messages[:1] not in judges
+        ]
+        # What the test asks now may have been recorded beside it already.
+        asked_now = {call.messages for call in record.calls}
+        calls = [call for call in calls if call.messages not in asked_now] or calls
+        return calls[-1].output if calls else None
+
+    def _read_file(self, cassette: str) -> bytes | str:
+        if not self._commit or (cassette not in self._files and len(self._files) >= MAX_GIT_READS):
+            return ""
+        if cassette not in self._files:
+            path = f"{self._commit}:./{cassette}"
+            self._files[cassette] = _run_git(self._root, "show", "--end-of-options", path)
+        return self._files[cassette]
 
 
 @dataclass(slots=True)
@@ -165,15 +180,14 @@ class BaselineGate:
         )
         outputs = read_outputs(outputs_path(stored.path), accepted)
         records = {record.nodeid: record for record in self.records}
+        committed = _CommittedOutputs(self._root, commit)
         return judge_suite(
             baseline,
             self.records,
             name=stored.name,
             rules=GateRules(primary=self.settings.primary_metric),
             partial=bool(self._why_partial(baseline.tests)),
-            find_output=lambda nodeid: (
-                outputs.get(nodeid) or _read_committed_output(self._root, commit, records[nodeid])
-            ),
+            find_output=lambda nodeid: outputs.get(nodeid) or committed.find_output(records[nodeid]),
         )
 
     def accept(self, environment: Mapping[str, str]) -> str:

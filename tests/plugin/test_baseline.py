@@ -298,6 +298,30 @@ def test_old_outputs_come_from_the_cassettes_of_the_baselines_commit(project: Pr
     assert "echo of say [-hello-]{+hallo+}" in changed.text
 
 
+def test_old_outputs_of_a_shared_cassette_are_those_of_the_test(project: Project) -> None:
+    git(project, "init", "-q", "-b", "main")
+    text = """
+import pytest
+from pytest_llmops import assert_fuzzy
+
+@pytest.mark.llm_cassette("both")
+@pytest.mark.parametrize("name", ["ann", "bob"])
+def test_a(llm, name):
+    assert_fuzzy(llm.complete(f"{word} {{name}}").text, f"echo of say {{name}}", at_least=None)
+"""
+    project.write(**{"test_a.py": text.replace("{word}", "say").replace("{{name}}", "{name}")})
+    project.record()
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "recorded")
+    project.run(*ACCEPT)
+    (project.path / "llmops-baseline-outputs.json.gz").unlink()
+    project.write(**{"test_a.py": text.replace("{word}", "cry").replace("{{name}}", "{name}")})
+    project.record()
+    changed = project.run()
+    assert "echo of [-say-]{+cry+} ann" in changed.text
+    assert "echo of [-say-]{+cry+} bob" in changed.text
+
+
 def test_without_git_and_outputs_the_list_says_why_there_is_no_text(project: Project) -> None:
     project.write(**{"test_a.py": ANSWERED.format(word="hello")})
     project.record()

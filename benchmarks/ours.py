@@ -23,6 +23,7 @@ from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.response import Answer
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import Settings
 
 CALLS = 200
@@ -192,8 +193,21 @@ def journal(folder: Path) -> Iterator[str]:
         f" ours {ms(ours / calls)} (CPU {ms(cpu / calls)}), ratio"
     )
     yield line("journal", text, ratio, 3)
+
+    def redacted() -> None:
+        redactor = Redactor.from_environment({"MY_TOKEN": "a-token-of-no-form"})
+        start = next(numbers) * calls
+        for n, one in enumerate(given):
+            redactor.learn_headers({**HEADERS, "authorization": "Bearer a-credential-of-1"})
+            redactor.clean(body(start + n))
+            redactor.clean_text(URL)
+            redactor.learn_response_headers(one.headers)
+            redactor.clean(one.body)
+
+    (_, _), (_, share) = in_turns(recorded, redacted, rounds=9, clock=wall_s)
+    yield line("redaction", "of a recorded call with its fsync, wall, ratio", share, 0.1)
     merging = wall_s(tape.close)
-    yield f"{'journal':<10}merged at the end of the test, {(3 + 5 + 1) * calls} calls: {ms(merging)} wall"
+    yield f"{'journal':<10}merged at the end of the test, {tape.counts.recorded} calls: {ms(merging)} wall"
 
 
 def lines(folder: Path) -> Iterator[str]:

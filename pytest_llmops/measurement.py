@@ -7,6 +7,7 @@ Numbers become plain ``float`` in the constructor, and only plain builtins leave
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Real
@@ -357,7 +358,8 @@ def format_failure_text(
         return [f"  {shorten_text(label, MAX_LABEL):<{width}}   {text}" for label, text in pairs]
 
     below = [f"  {line}" for text in others for line in text.split("\n")]
-    return "\n".join([verdict or _format_verdict(measurement), *align(labelled), *below, *align(closing)])
+    lines = [verdict or _format_verdict(measurement), *align(labelled), *below, *align(closing)]
+    return escape_output("\n".join(lines))
 
 
 def _format_verdict(measurement: Measurement) -> str:
@@ -371,13 +373,45 @@ def _format_verdict(measurement: Measurement) -> str:
     return f"{name} {value} {signs[measurement.better == 'lower']} {threshold}"
 
 
-def defuse_github_commands(text: str) -> str:
-    """Break texts that a GitHub runner would execute as a command: ``##[``, and ``::`` at the start of a line.
+_CONTROL = re.compile(
+    r"(?P<colour>\x1b\[(?:[0-79;]|[34][0-9]){0,12}m)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+)
+"""Characters that control a terminal or the direction of a line; line ends and tabs are none."""
+_CI_COMMAND = re.compile(
+    r"^[ \t]{0,99}:(?=:)|##(?=\[|vso\[|teamcity\[)|section_(?=(?:start|end):)", re.MULTILINE
+)
+"""The beginnings of commands that runners of GitHub, Azure, TeamCity and GitLab execute."""
 
-    >>> defuse_github_commands("::error::down"), defuse_github_commands("a::b ##[group]")
-    (': :error::down', 'a::b ## [group]')
+
+def escape_output(text: str, *, colours: bool = False) -> str:
+    r"""Return a text that controls neither a terminal nor a CI runner; every printed text goes through here.
+
+    Control characters become escapes, and a blank goes into what a runner would take for a command.
+
+    Args:
+        text: The text.
+        colours: Whether to keep colours, which pytest puts into its own texts.
+
+    >>> escape_output("::error::down"), escape_output("a::b ##[group] ##vso[x]"), escape_output("a\x1b]0;b\r")
+    (': :error::down', 'a::b ## [group] ## vso[x]', 'a\\x1b]0;b\\r')
     """
-    lines = text.replace("##[", "## [").split("\n")
-    return "\n".join(
-        line.replace("::", ": :", 1) if line.lstrip().startswith("::") else line for line in lines
-    )
+    if not text.isprintable():
+        text = _CONTROL.sub(
+            lambda match: (
+                match[0] if colours and match["colour"] else match[0].encode("unicode_escape").decode()
+            ),
+            text.replace("\r\n", "\n"),
+        )
+    return _CI_COMMAND.sub(r"\g<0> ", text)
+
+
+def escape_json_output(text: str) -> str:
+    r"""Return a JSON text of the same meaning without control characters and commands of a CI runner.
+
+    >>> escape_json_output('["##vso[x]"]')
+    '["#\\u0023vso[x]"]'
+    """
+    # No line of JSON begins with "::", and its strings have no control characters.
+    for pattern in (_CONTROL, _CI_COMMAND):
+        text = pattern.sub(lambda match: f"{match[0][:-1]}\\u{ord(match[0][-1]):04x}", text)
+    return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from pytest_llmops.harness.item import (
     needs_judge,
     uses_plugin,
 )
+from pytest_llmops.measurement import escape_output
 from pytest_llmops.settings import OPTIONS
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         config.stash[SETTINGS], config.stash[HAS_INI_KEY] = read_settings(config)
     except UsageError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(escape_output(str(error))) from None
     config.stash[PROMPTS_SEEN_KEY] = {}
     for line in MARKER_HELP:
         config.addinivalue_line("markers", line)
@@ -189,9 +190,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(name, values, ids=ids, indirect=True)
         prompt_marker = markers.read_prompt_marker(markers.marker_arguments(node, "prompt"))
     except LLMOpsError as error:
-        raise pytest.Collector.CollectError(str(error)) from None
+        raise pytest.Collector.CollectError(escape_output(str(error))) from None
     if prompt_marker:
         metafunc.config.stash[PROMPTS_SEEN_KEY][prompt_marker[0]] = None
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Keep commands of a CI runner out of the names of tests; None: pytest makes the name."""
+    return escape_output(val) if isinstance(val, str) and ("##" in val or "section_" in val) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -204,7 +210,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         seen = config.stash[PROMPTS_SEEN_KEY]
         config.stash[UNKNOWN_PROMPT_KEY] = problem = why_invalid_override(settings, seen)
         if problem and not hasattr(config, "workerinput"):
-            raise pytest.UsageError(problem)
+            raise pytest.UsageError(escape_output(problem))
     ours = list(filter(uses_plugin, items))
     for item in ours:
         item.stash[OURS_KEY] = True
@@ -434,23 +440,20 @@ class TrialHooks:
         """Run all trials of a test, and log one report of each phase."""
         if OURS_KEY not in item.stash:
             return None
-        from _pytest.runner import runtestprotocol
-
         from pytest_llmops.harness.trials import run_item
 
-        run_once = partial(_run_trial, item, runtestprotocol)
         classes = pytest.CallInfo, pytest.TestReport
-        run_item(item, nextitem, item.config.stash[SETTINGS], run_once, classes)
+        run_item(item, nextitem, item.config.stash[SETTINGS], partial(_run_trial, item), classes)
         return True
 
 
-def _run_trial(
-    item: pytest.Item, run_protocol: Callable[..., list[pytest.TestReport]]
-) -> list[pytest.TestReport]:
+def _run_trial(item: pytest.Item) -> list[pytest.TestReport]:
     """Run the protocol of a test once, with a recorder of its own, and keep the fixtures of a wider scope."""
+    from _pytest.runner import runtestprotocol
+
     harness = _start_harness(item)
     try:
-        return run_protocol(item, log=False, nextitem=item.parent)
+        return runtestprotocol(item, log=False, nextitem=item.parent)  # type: ignore[arg-type]
     finally:
         _end_harness(harness)
 

@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 from support import messages
 
-from pytest_llmops.redaction.redactor import SECRET_NAMES
+from pytest_llmops.redaction.secret_names import is_secret_name
 
 OWN = (
     "LLMOPS_SHARED_DATA",
@@ -51,7 +51,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["LLMOPS_LAWS"] = PROFILE
     for _name in [name for name in os.environ if name not in OWN]:
         # The package masks the values of all variables that are named like a secret, also those of no vendor it knows.
-        if OF_THE_MACHINE.fullmatch(_name) or SECRET_NAMES.search(_name):
+        if OF_THE_MACHINE.fullmatch(_name) or is_secret_name(_name):
             del os.environ[_name]
 
 

@@ -21,7 +21,7 @@ _HEADER = re.compile(r"[a-z0-9-]{3,}\*?")
 _SECRET_HEADER = re.compile(
     r"cookie|auth|token|secret|(?:api|functions|subscription)-?key|^openai-(?:org|proj)"
 )
-_HOST = re.compile(r"[^\s/:@?#]+|[0-9a-f:.]*:[0-9a-f:.]*")
+_HOST = re.compile(r"[^\s/:@?#]+|[0-9a-f.]*(?::[0-9a-f.]*)+")
 
 
 def parse_text(value: object) -> str:

@@ -5,8 +5,10 @@ Readers of prompts, cases and corpora turn `BadFile` into their own error.
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
+import io
 import json
 import math
 import os
@@ -28,6 +30,8 @@ _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 MAX_INT_BITS = 1024
 """Bits of a whole number: the range of a float. Python refuses to write numbers of more than 4,300 digits."""
 FINGERPRINT_CHARS = 16
+MAX_ALIAS_GROWTH, MAX_SMALL_YAML = 10, 65_536
+"""How many times its size a YAML text may grow by its aliases, and the size that any may grow to."""
 
 
 class BadFile(ValueError):
@@ -260,6 +264,29 @@ def _check_key(key: object) -> str:
     return _join_surrogates(key)
 
 
+def read_csv(text: str, delimiter: str = ",") -> list[tuple[int, list[str]]]:
+    r"""Return the records of a CSV text, each with the line where it starts; a field may be of any length.
+
+    Raises:
+        BadFile: It is not CSV.
+
+    >>> read_csv('a,b\n"1\n2",3\n')
+    [(1, ['a', 'b']), (2, ['1\n2', '3'])]
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    limit = csv.field_size_limit(max(len(text) + 1, csv.field_size_limit()))
+    records, line = [], 1  # a record may have several lines
+    try:
+        for cells in reader:
+            records.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise BadFile(f"broken CSV: {error}", line) from None
+    finally:
+        csv.field_size_limit(limit)
+    return records
+
+
 def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
     r"""Return the value of a YAML text, and the line of each item (of each key) of its top level.
 
@@ -311,9 +338,25 @@ def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
     node = loader.get_single_node()
     if node is None:
         return None, ()
+    # What holds itself is refused as nested too deep.
+    if MAX_ALIAS_GROWTH * len(text) + MAX_SMALL_YAML < _count_characters(node, {}) < math.inf:
+        raise BadFile(
+            f"broken YAML: its aliases (`*name`) expand to more than {MAX_ALIAS_GROWTH} times the text; write the values out"
+        )
     marks = tuple(line_number_at(text, child.start_mark.index) for child in _child_nodes(node))
     _refuse_duplicate_nodes(node, text)
     return _check_items(loader.construct_document(node), marks), marks
+
+
+def _count_characters(node: yaml.Node, sizes: dict[int, float]) -> float:
+    """Return the size of a node with its aliases expanded; infinite if it holds itself."""
+    if isinstance(node.value, str):
+        return len(node.value) + 1
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf
+        parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        sizes[id(node)] = 1 + sum(_count_characters(part, sizes) for part in parts)
+    return sizes[id(node)]
 
 
 def _child_nodes(node: yaml.Node) -> list[yaml.Node]:

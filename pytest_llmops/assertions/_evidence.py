@@ -38,7 +38,7 @@ CONTEXT_CHARS = 20
 """Length of the text that is shown around a match or before a difference."""
 
 
-_REGEX_SYNTAX = re.compile(r"\\.|\[[^\]]*\]|\(\?[^)]*\)?|[.^$*+?{}()|\n]")
+_REGEX_SYNTAX = re.compile(r"\\.|\[[^\]]{0,200}\]|\(\?[^)]{0,200}\)?|[.^$*+?{}()|\n]")
 
 
 def missing_text_evidence(

@@ -6,9 +6,7 @@ would change when a case is inserted, and different cases would be compared.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from pytest_llmops._util.text_files import (
     canonical_json,
     fingerprint_parts,
     json_kind,
+    read_csv,
     read_json_lines,
     read_text,
     read_yaml,
@@ -124,22 +123,16 @@ def _parse_yaml_rows(text: str) -> Iterator[tuple[int, Json]]:
 
 def _parse_csv_rows(text: str) -> Iterator[tuple[int, Json]]:
     header: list[str] = []
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    line = 1  # where the record starts: it may have several lines
-    try:
-        for record in reader:
-            if not header:
-                header = _check_header(record, line) if record else []
-            elif record:
-                if len(record) != len(header):
-                    raise BadFile(f"expected {len(header)} values as in the header, got {len(record)}", line)
-                row: dict[str, Json] = dict(zip(header, record, strict=True))
-                if "tags" in header:
-                    row["tags"] = [tag.strip() for tag in re.split("[;|]", str(row["tags"])) if tag.strip()]
-                yield line, row
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise BadFile(f"broken CSV: {error}", line) from None
+    for line, record in read_csv(text):
+        if not header:
+            header = _check_header(record, line) if record else []
+        elif record:
+            if len(record) != len(header):
+                raise BadFile(f"expected {len(header)} values as in the header, got {len(record)}", line)
+            row: dict[str, Json] = dict(zip(header, record, strict=True))
+            if "tags" in header:
+                row["tags"] = [tag.strip() for tag in re.split("[;|]", str(row["tags"])) if tag.strip()]
+            yield line, row
 
 
 def _check_header(names: list[str], line: int) -> list[str]:

@@ -18,7 +18,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pytest_llmops._util.hosts import DEFAULT_PORTS, LOOPBACK, is_loopback
 from pytest_llmops._util.json_path import Path, drop_path, parse_path
-from pytest_llmops.redaction.redactor import MASK, SECRET_PARAMS, Redactor, mask_params
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.redaction.secret_names import MASK, is_secret_name, mask_params
 from pytest_llmops.wire.body import unfold_body, unfold_json_body
 
 Normalizer = Callable[[str], str]
@@ -111,7 +112,7 @@ def canonical_url(url: str) -> str:
         pairs = sorted(parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape"))
         signed = any(name.lower() in SIGNATURE_PARAMS for name, _ in pairs)
         masked = [
-            (name, MASK if name.lower() in SECRET_PARAMS or (signed and _SIGNED_PARAM.match(name)) else value)
+            (name, MASK if is_secret_name(name) or (signed and _SIGNED_PARAM.match(name)) else value)
             for name, value in pairs
         ]
         query = urlencode(masked, errors="surrogateescape")

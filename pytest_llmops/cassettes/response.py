@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.recorder import Exchange
-from pytest_llmops.redaction.redactor import SECRET_HEADERS, Redactor, mask_params
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.redaction.secret_names import is_secret_name, mask_params
 from pytest_llmops.wire.body import fold_body, unfold_body, unfold_stream
 
 if TYPE_CHECKING:
@@ -26,10 +27,18 @@ RECORDED_HEADERS = (
 )
 """Recorded headers of a response; all others describe the account or the moment. The encoding: if the body is encoded."""
 
-UNRECORDED_HEADERS = SECRET_HEADERS.union(
-    ("set-cookie", "content-length", "transfer-encoding", "connection"), RECORDED_HEADERS
+UNRECORDED_HEADERS = frozenset(
+    {
+        "set-cookie",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "openai-organization",
+        "openai-project",
+        *RECORDED_HEADERS,
+    }
 )
-"""Headers that `llm_record_headers` does not add: credentials, the framing, and those that are recorded anyway."""
+"""Headers that `llm_record_headers` does not add, as credentials: accounts, the framing, and those that are recorded anyway."""
 
 UNRECORDED_STATUSES = frozenset({401, 403, 407, 408, 409, 425, 429})
 """Statuses that depend on the caller or the moment; they are not recorded, nor are 5xx."""
@@ -129,8 +138,11 @@ def answer_to_wire(answer: Answer, redactor: Redactor, more_headers: Sequence[st
     """
     redactor.learn_response_headers(answer.headers)
     further = {
-        name for pattern in more_headers for name in answer.headers if fnmatchcase(name, pattern)
-    } - UNRECORDED_HEADERS
+        name
+        for pattern in more_headers
+        for name in answer.headers
+        if fnmatchcase(name, pattern) and name not in UNRECORDED_HEADERS and not is_secret_name(name)
+    }
     headers = {
         name: mask_params(redactor.clean_text(answer.headers[name]).encode("utf-8", "replace")).decode()
         for name in (*RECORDED_HEADERS, *sorted(further))

@@ -332,9 +332,8 @@ class Tape:
         command = miss.add_base_url(self.command, question.url, (request["url"] for _, request in requests))
         where: dict[str, Any] = {"place": display_path(self.path), "command": command}
         if recorded:
-            return miss.describe_exhausted_request(
-                question, self._given[question.key, take] + 1, recorded, **where
-            )
+            number = self._given[question.key, take] + 1
+            return miss.describe_exhausted_request(question, number, recorded, **where)
         same = self._recordings.by_key.get(question.key)
         if same is not None:
             return miss.describe_other_take(question, take, same.answers, **where)

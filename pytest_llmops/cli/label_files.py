@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
+from pytest_llmops._util.text_files import BadFile, as_mapping, read_csv, read_json, read_text
 from pytest_llmops.calibration.labels import LabelledAnswer, parse_answer
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.measurement import Json, shorten_text
@@ -126,19 +126,14 @@ def _parse_csv(path: Path, lines: tuple[str, ...]) -> LabelFile:
     if not text.strip():
         return LabelFile(path=path, lines=lines)
     delimiter, columns = _parse_header(path, lines[0].removeprefix(BOM).rstrip("\r\n"))
-    rows, line = [], 1
-    # newline="": a line end within a cell belongs to the cell.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows, line = [], None
     try:
-        for cells in reader:
-            if line > 1 and any(cell.strip() for cell in cells):
+        for line, cells in read_csv(text, delimiter)[1:]:
+            if any(cell.strip() for cell in cells):
                 value = _parse_cells(columns, cells)
                 rows.append(LabelRow(line, value, parse_answer(value, line)))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise CaseError(f"broken table: {error}", path, line) from None
     except BadFile as error:
-        raise CaseError(error.what, path, line) from None
+        raise CaseError(error.what, path, error.line or line) from None
     return LabelFile(path=path, rows=tuple(rows), lines=lines, columns=tuple(columns), delimiter=delimiter)
 
 

@@ -9,26 +9,25 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.measurement import defuse_github_commands, shorten_text
+from pytest_llmops.measurement import escape_json_output, escape_output, shorten_text
 
 RED, YELLOW, GREEN, DIM = "31", "33", "32", "2"
 
 
 def print_line(text: str = "") -> None:
     """Print a line of a command's result."""
-    print(defuse_github_commands(redact_secrets(text)) if text else "")  # noqa: T201 -- the command's output
+    print(escape_output(redact_secrets(text), colours=True) if text else "")  # noqa: T201 -- the command's output
 
 
 def print_json(document: object) -> None:
     """Print a document for a program to read: values stay as they are, workflow commands of a CI runner are escaped."""
-    # JSON has "##[" only in strings, and no line of it starts with "::".
-    print(json.dumps(document, indent=1).replace("##[", "#\\u0023["))  # noqa: T201 -- the command's output
+    print(escape_json_output(json.dumps(document, indent=1)))  # noqa: T201 -- the command's output
 
 
 def print_error(text: str) -> None:
     """Print an error to stderr, escaped, and truncated if it is very long."""
     # Redact before truncating: half a secret is not recognised.
-    safe = defuse_github_commands(redact_secrets(text))
+    safe = escape_output(redact_secrets(text))
     print(f"llmops: {shorten_text(safe, 2000)}", file=sys.stderr)  # noqa: T201 -- the command's output
 
 

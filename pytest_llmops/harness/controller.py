@@ -17,7 +17,7 @@ from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, Measu
 from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, read_commit
 from pytest_llmops.harness.cassette_usage import CassetteUsage
 from pytest_llmops.harness.item import Harness
-from pytest_llmops.measurement import Json, format_count
+from pytest_llmops.measurement import Json, escape_output, format_count
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.results.details import as_mapping
@@ -139,9 +139,9 @@ class Controller:
         for line in lines:
             terminalreporter.write_line(line.text, **({line.style: True} if line.style else {}))
         if self._accepted:
-            terminalreporter.write_line(f"baseline    {self._accepted}", green=True)
+            terminalreporter.write_line(escape_output(f"baseline    {self._accepted}"), green=True)
         for error in filter(None, [self._not_accepted, *self._write_errors.values()]):
-            terminalreporter.write_line(error, red=True)
+            terminalreporter.write_line(escape_output(error), red=True)
         if verbosity >= -1:
             written = [name for name in self._settings.report if name not in self._write_errors]
             xml = self._config.getoption("xmlpath", None) if verbosity >= 0 else None

@@ -144,6 +144,9 @@ class Harness:
         rec.redact = self.mask_secrets
         rec.open_block_cassette = self.open_block_cassette
         recorder.push_recorder(rec)
+        from pytest_llmops.redaction.pytest_reports import mask_log_handlers
+
+        mask_log_handlers(self.item.config.pluginmanager.get_plugin("logging-plugin"), self.mask_secrets)
 
     def mask_secrets(self, text: str) -> str:
         """Return a text with its secrets masked."""

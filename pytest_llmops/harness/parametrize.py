@@ -11,7 +11,7 @@ from typing import Any
 from pytest_llmops._util.user_files import folders_above
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness import markers
-from pytest_llmops.measurement import Json
+from pytest_llmops.measurement import Json, escape_output
 from pytest_llmops.settings import Settings
 
 OWN_ARGUMENTS = ("llm", "prompt", "case")
@@ -59,7 +59,7 @@ def iter_parameters(
     marker = markers.marker_arguments(node, "cases") if "case" in wanted else None
     if marker is not None:
         cases = markers.read_cases(marker, folders_above(node.path.parent, node.config.rootpath))
-        yield "case", cases, [case.id for case in cases]
+        yield "case", cases, [escape_output(case.id) for case in cases]
 
 
 def describe_parameters(item: Any) -> dict[str, Json]:

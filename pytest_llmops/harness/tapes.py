@@ -162,7 +162,7 @@ def sdk_environment(settings: Settings) -> Iterator[None]:
     from urllib.parse import urlsplit
 
     from pytest_llmops._util.hosts import is_loopback
-    from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
+    from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 
     unneeded: tuple[str, ...] = ()
     if settings.record == "none":

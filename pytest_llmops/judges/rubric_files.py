@@ -261,7 +261,7 @@ def _parse_levels(
 
 
 def _expand_level_range(key: str) -> list[str]:
-    match = re.fullmatch(r"\s*(-?\d{1,4})\s*(?:-|–|to)\s*(-?\d{1,4})\s*", key)
+    match = re.fullmatch(r"(-?\d{1,4})\s{0,9}(?:-|–|to)\s{0,9}(-?\d{1,4})", key.strip())
     if match is None:
         return [key.strip()]
     first, last = int(match[1]), int(match[2])

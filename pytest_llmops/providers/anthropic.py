@@ -20,7 +20,7 @@ from pytest_llmops.errors import MissingExtra, ModelError, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Completion, ImageMessage, Message
 from pytest_llmops.providers import sdk_calls
-from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
+from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 from pytest_llmops.trace import prices
 from pytest_llmops.trace.anthropic import MESSAGES
 

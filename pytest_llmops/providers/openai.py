@@ -14,7 +14,7 @@ from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, ImageMessage, Message
 from pytest_llmops.providers import embedding_arrays, openai_replies, sdk_calls
-from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
+from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 from pytest_llmops.settings import Api
 
 if TYPE_CHECKING:

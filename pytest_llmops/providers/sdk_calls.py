@@ -18,7 +18,8 @@ from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Message
-from pytest_llmops.redaction.redactor import MASK, Redactor
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.redaction.secret_names import MASK
 
 
 def resolve_call(
@@ -123,15 +124,13 @@ def _deadline_class(timeout: Any) -> Any:
     return Deadline
 
 
-_STARRED_KEY = re.compile(r"\S*\*{3,}\S*")
-"""A key whose middle a server masks."""
-
-
 def mask_keys(text: str, client: Any, limit: int = 500) -> str:
     """Return a line of foreign text with keys masked, and shortened to ``limit`` after that."""
     redactor = Redactor.from_environment(os.environ)
     redactor.learn([str(getattr(client, name, None) or "") for name in ("api_key", "auth_token")])
-    return shorten_text(_STARRED_KEY.sub(MASK, redactor.clean_text(text)), limit)
+    words = re.split(r"(\s+)", redactor.clean_text(text))
+    # A word with stars is a key whose middle the server has masked.
+    return shorten_text("".join(MASK if "***" in word else word for word in words), limit)
 
 
 _STATUS_KINDS = {

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
+
+from pytest_llmops.measurement import escape_output
 
 Redact = Callable[[str], str]
 
 NOISY_LOGGERS = ("vcr",)
 """Loggers that log whole requests and answers at level INFO."""
-_REPORT_ATTRIBUTES = ("sections", "longrepr", "user_properties", "wasxfail", "llmops")
+_PRINTED_ATTRIBUTES = ("sections", "longrepr", "user_properties", "wasxfail")
+LOG_HANDLERS = ("log_cli_handler", "log_file_handler", "report_handler")
+"""Handlers of pytest's plugin for logs whose lines are shown or written."""
 _MASKED_MODULES = ("_pytest._code.code", "_pytest.reports")
 _UNMASKED_ATTRIBUTES = frozenset({"style", "lineno"})
 
@@ -21,7 +26,7 @@ _UNMASKED_ATTRIBUTES = frozenset({"style", "lineno"})
 def mask_report(report: Any, redact: Redact) -> None:
     """Mask secrets in a report of pytest, in place.
 
-    Masked are captured sections, the traceback with its chain, source lines, arguments and locals, the message of a
+    What is printed of it is escaped too. Masked are captured sections, the traceback with its chain, source lines, arguments and locals, the message of a
     crash, the reason of a skip or an xfail, properties for JUnit, and measurements. A text without secrets stays the
     same object. The name of the test is not masked: pytest finds tests by name.
 
@@ -29,7 +34,26 @@ def mask_report(report: Any, redact: Redact) -> None:
         report: A report of a test or a collection.
         redact: Returns a text without its secrets.
     """
-    _mask_attributes(report, _REPORT_ATTRIBUTES, redact)
+    _mask_attributes(report, _PRINTED_ATTRIBUTES, lambda text: escape_output(redact(text), colours=True))
+    _mask_attributes(report, ("llmops",), redact)
+
+
+def mask_log_handlers(logging_plugin: Any, redact: Redact) -> None:
+    """Make pytest's handlers of logs write escaped lines without secrets, for the test that runs from now on.
+
+    Args:
+        logging_plugin: pytest's plugin for logs; None: it is switched off.
+        redact: Returns a text without its secrets.
+    """
+    for name in LOG_HANDLERS:
+        handler = getattr(logging_plugin, name, None)
+        if handler is not None:
+            handler.format = partial(_format_masked, handler, redact)
+
+
+def _format_masked(handler: logging.Handler, redact: Redact, record: logging.LogRecord) -> str:
+    line = redact(type(handler).format(handler, record))
+    return escape_output(line, colours=not isinstance(handler, logging.FileHandler))
 
 
 def quiet_loggers() -> None:

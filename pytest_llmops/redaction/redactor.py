@@ -19,14 +19,20 @@ from urllib.parse import quote, quote_plus, unquote_plus
 
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction import encodings, streams
-from pytest_llmops.redaction.patterns import SECRET_SHAPES, URL_CREDENTIALS_MARK, find_shapes
+from pytest_llmops.redaction.patterns import KEY_FILE_SHAPES, SECRET_SHAPES, URL_CREDENTIALS_MARK, find_shapes
+from pytest_llmops.redaction.secret_names import (
+    MASK,
+    MIN_SECRET,
+    PLACEHOLDER_KEY,
+    find_assigned_values,
+    find_params,
+    has_letters_and_digits,
+    is_secret_name,
+    read_value,
+)
 from pytest_llmops.wire import stream_events
 from pytest_llmops.wire.blobs import StoredBody
 from pytest_llmops.wire.body import unfold_body
-
-MASK = "[secret]"
-PLACEHOLDER_KEY = "llmops-placeholder-key"
-"""Set for SDKs that refuse to start without a key; not a secret."""
 
 MAX_CACHED_TEXTS = 256
 MAX_CACHED_TEXT = 2000
@@ -40,42 +46,15 @@ MIN_CUT_TOKEN = 16
 """Minimum length of a word with letters and digits beside an ellipsis that may be a cut token."""
 MIN_SECRET_LINE = 20
 """Minimum length of a line without blanks in a secret of several lines to be a secret itself."""
-MIN_SECRET = 8
-"""Minimum length of a secret: shorter values would mask ordinary words."""
 
-SECRET_NAMES = re.compile(
-    r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|(?:^|_)(?:PASS|PAT|AUTH|DSN|CONNECTION_STRING))"
-    r"(?:_ID|_BASE|_?[0-9]{1,3})?$",
-    re.IGNORECASE,
-)
-SECRET_HEADERS = frozenset(
-    {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "x-auth-token", "x-auth-key",
-     "x-access-token", "x-csrf-token", "x-amz-security-token", "x-functions-key", "ocp-apim-subscription-key",
-     "openai-organization", "openai-project"}
-)  # fmt: skip
-SECRET_PARAMS = frozenset(
-    {"key", "api_key", "apikey", "api-key", "token", "access_token", "refresh_token", "id_token", "sig", "signature",
-     "password", "secret", "client_secret", "client_assertion", "x-amz-security-token", "x-amz-signature",
-     "x-amz-credential", "x-goog-signature"}
-)  # fmt: skip
-_SECRET_PARAM = re.compile(
-    rf"(?i)((?:^|[?&])(?:{'|'.join(sorted(map(re.escape, SECRET_PARAMS)))})=)[^&#\s]+".encode()
-)
+ACCOUNT_HEADERS = ("openai-organization", "openai-project")
+"""Headers that name the account; its ids are treated as secrets."""
 _URL_CREDENTIALS = next(shape for shape in SECRET_SHAPES if shape.mark == URL_CREDENTIALS_MARK)
 _AUTH_SCHEMES = frozenset(
     {"bearer", "basic", "token", "apikey", "key", "digest", "negotiate", "aws4-hmac-sha256"}
 )
 
 TextRedactor = Callable[[str], str]
-
-
-def mask_params(data: bytes) -> bytes:
-    """Return a query or a form with the values of secret parameters masked.
-
-    >>> mask_params(b"grant_type=x&client_secret=hunter2")
-    b'grant_type=x&client_secret=[secret]'
-    """
-    return _SECRET_PARAM.sub(rb"\g<1>" + MASK.encode(), data)
 
 
 @dataclass(slots=True, eq=False)
@@ -91,9 +70,9 @@ class Redactor:
     known: set[str] = field(default_factory=set, repr=False)
     extra: Sequence[TextRedactor] = ()
     """The user's redactors; they get texts without the known secrets."""
-    _forms: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    _forms: tuple[tuple[bytes, str], ...] = field(default=(), repr=False)
     """Every encoded form of every known secret with its replacement, the longest first."""
-    _short: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    _short: tuple[tuple[bytes, str], ...] = field(default=(), repr=False)
     """The forms that a text without long words can contain."""
     _texts: dict[str, str] = field(default_factory=dict, repr=False)
     """Cache of cleaned texts."""
@@ -105,16 +84,18 @@ class Redactor:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], extra: Sequence[TextRedactor] = ()) -> Redactor:
-        """Return a redactor for the values of all variables whose name ends in KEY, TOKEN, SECRET, PASSWORD ..."""
+        """Return a redactor for the values of all variables with the name of a secret; ``PWD`` is a folder."""
         redactor = cls(extra=tuple(extra))
-        redactor.learn(value for name, value in environ.items() if SECRET_NAMES.search(name))
+        redactor.learn(
+            value for name, value in environ.items() if is_secret_name(name) and name not in ("PWD", "OLDPWD")
+        )
         return redactor
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Treat these values, and their long lines, as secret from now on; short values are ignored."""
         parts: set[str] = set()
         for secret in map(str.strip, secrets):
-            lines = map(str.strip, secret.replace("\\n", "\n").split("\n"))
+            lines = map(str.strip, _LINE_END.split(secret))
             parts |= {secret, *(line for line in lines if len(line) >= MIN_SECRET_LINE and " " not in line)}
         new = {part for part in parts if len(part) >= MIN_SECRET} - {PLACEHOLDER_KEY, MASK} - self.known
         if not new:
@@ -123,7 +104,9 @@ class Redactor:
             # The collections are replaced, never changed: another thread may be iterating over them. `known` comes
             # last: a thread that finds its secret there continues at once.
             known = self.known | new
-            forms = {form: mask for secret in known for form, mask in _secret_spellings(secret)}
+            forms = dict(self._forms) | {
+                form: mask for secret in new for form, mask in _secret_spellings(secret)
+            }
             self._forms = tuple(sorted(forms.items(), key=lambda form: (-len(form[0]), form[0])))
             self._short = tuple(form for form in self._forms if not encodings.has_long_word(form[0]))
             self._texts = {}
@@ -133,28 +116,27 @@ class Redactor:
         """Treat the credentials of a request as secret."""
         for name, value in headers.items():
             lower = name.lower()
-            if lower in SECRET_HEADERS:
-                self.learn(_parse_credentials(value))
-            elif lower == "cookie":
+            if lower == "cookie":
                 self.learn(pair.partition("=")[2] for pair in value.split(";"))
+            elif lower in ACCOUNT_HEADERS or is_secret_name(lower):
+                self.learn(_parse_credentials(value))
 
     def learn_params(self, data: bytes) -> None:
         """Treat the values of secret parameters in a query or a form as secret everywhere."""
         self.learn(
-            unquote_plus(match[0][len(match[1]) :].decode("utf-8", "surrogateescape"))
-            for match in _SECRET_PARAM.finditer(data)
+            unquote_plus(match["value"].decode("utf-8", "surrogateescape")) for match in find_params(data)
         )
 
     def learn_response_headers(self, headers: Mapping[str, str]) -> None:
-        """Treat the account's data in an answer's headers as secret: cookies, the organisation."""
+        """Treat the account's data in an answer's headers as secret: cookies, tokens, the organisation."""
         for name, value in headers.items():
             lower = name.lower()
             if lower == "set-cookie":
-                self.learn(
-                    cookie for cookie in _COOKIE_VALUE.findall(value) if _has_letters_and_digits(cookie)
-                )
-            elif lower in SECRET_HEADERS and _has_letters_and_digits(value):
-                self.learn([value])
+                self.learn(filter(has_letters_and_digits, _COOKIE_VALUE.findall(value)))
+            elif lower == "location":
+                self.learn_params(value.encode("utf-8", "surrogatepass"))
+            elif (lower in ACCOUNT_HEADERS or is_secret_name(lower)) and has_letters_and_digits(value):
+                self.learn(_parse_credentials(value))
 
     def clean(self, data: bytes) -> bytes:
         """Return the data with every secret replaced by ``[secret]``."""
@@ -180,38 +162,51 @@ class Redactor:
             if b"%" in data:  # before decoding: a decoded "@" would look like the end of the password
                 data = _URL_CREDENTIALS.pattern.sub(_URL_CREDENTIALS.kept + MASK.encode(), data)
             data = encodings.clean_encoded(data, inner, self._mask_binary)
-        # Without a secret there is no form, and the search for long words would be for nothing.
+        spans = self._find_spans(data)
+        if not spans:
+            return data
+        ends = [0, *(end for _, end, _ in spans)]
+        kept = (data[end:start] + mask.encode() for end, (start, _, mask) in zip(ends, spans, strict=False))
+        return b"".join(kept) + data[ends[-1] :]
+
+    def _find_spans(self, data: bytes, *, is_text: bool = True) -> list[streams.Replacement]:
+        """Return the places of secrets in data, merged where they overlap; what a name gives away is secret from now on."""
+        assigned = find_assigned_values(data)
+        secrets = [read_value(data[start:end]) for start, end in assigned]
+        # Any long binary contains the five bytes of punctuation in front of a password in a URL.
+        shapes = [shape for shape in find_shapes(data) if is_text or shape.mark != URL_CREDENTIALS_MARK]
+        for shape in shapes:
+            if shape in KEY_FILE_SHAPES:
+                secrets += [
+                    match[0].decode("utf-8", "surrogateescape") for match in shape.pattern.finditer(data)
+                ]
+        self.learn(secrets)
+        spans = [(start, end, MASK) for start, end in assigned]
         for form, mask in self._forms if self._forms and encodings.has_long_word(data) else self._short:
             if form in data:
-                data = data.replace(form, mask)
-        for shape in find_shapes(data):
-            data = shape.pattern.sub(shape.kept + MASK.encode(), data)
-        return data
+                spans += [(*match.span(), mask) for match in re.finditer(re.escape(form), data)]
+        for shape in shapes:
+            spans += [
+                (match.end(1) if shape.kept else match.start(), match.end(), MASK)
+                for match in shape.pattern.finditer(data)
+            ]
+        return _merge_overlaps(spans) if spans else spans
 
     def _mask_binary(self, data: bytes) -> bytes:
         """Mask binary data with masks of the same length: its readers count bytes."""
-        for form, _ in self._forms:
-            if form in data:
-                data = data.replace(form, b"*" * len(form))
-        for shape in find_shapes(data):
-            if shape.mark != URL_CREDENTIALS_MARK:  # any long binary contains its five bytes of punctuation
-                data = shape.pattern.sub(lambda match: b"*" * len(match[0]), data)
+        for start, end, _ in self._find_spans(data, is_text=False):
+            data = data[:start] + b"*" * (end - start) + data[end:]
         return data
 
     def _find(self, text: str, extra: Sequence[TextRedactor]) -> list[streams.Replacement]:
         """Return the replacements of secrets in a text, in order and without overlaps."""
         data = text.encode("utf-8", "surrogatepass")
-        patterns = [(re.compile(re.escape(form)), False) for form, _ in self._forms if form in data]
-        patterns += [(shape.pattern, bool(shape.kept)) for shape in find_shapes(data)]
-        spans = [
-            (match.end(1) if kept else match.start(), match.end())
-            for pattern, kept in patterns
-            for match in pattern.finditer(data)
-        ]
+        spans = [(start, end) for start, end, _ in self._find_spans(data)]
         if spans and not text.isascii():
             spans = [(_count_characters(data[:start]), _count_characters(data[:end])) for start, end in spans]
         replacements = [(start, end, MASK) for start, end in spans]
-        rewritten = _apply_redactors(data, extra).decode("utf-8", "surrogatepass") if extra else text
+        decoded = encodings.clean_encoded(data, lambda part: self._clean(part, (), 1), self._mask_binary)
+        rewritten = _apply_redactors(decoded, extra).decode("utf-8", "surrogatepass")
         if rewritten != text:  # from the first to the last changed character
             start = stream_events.count_shared_start(text, rewritten)
             end = stream_events.count_shared_start(text[start:][::-1], rewritten[start:][::-1])
@@ -234,33 +229,45 @@ class Redactor:
         if ELLIPSIS not in cleaned:
             return cleaned
         parts = cleaned.split(ELLIPSIS)
+        edges = [
+            secret
+            for secret in self.known
+            if secret[:MIN_CUT_SECRET] in cleaned or secret[-MIN_CUT_SECRET:] in cleaned
+        ]
         for number in range(len(parts) - 1):
-            for secret in self.known:
+            for secret in edges:
                 parts[number] = _cut_secret_start(parts[number], secret)
                 parts[number + 1] = _cut_secret_start(parts[number + 1][::-1], secret[::-1])[::-1]
             # A cut key or token does not have its shape any more.
-            parts[number] = _LAST_LONG_WORD.sub(_drop_mixed_word, _CUT_KEY_START.sub("", parts[number]))
-            parts[number + 1] = _FIRST_LONG_WORD.sub(
-                _drop_mixed_word, _CUT_KEY_END.sub("", parts[number + 1])
-            )
+            before = _cut_key_start(parts[number])
+            parts[number] = _LONG_WORD.sub(_drop_mixed_word, before[::-1])[::-1]
+            parts[number + 1] = _LONG_WORD.sub(_drop_mixed_word, _CUT_KEY_END.sub("", parts[number + 1]))
         return ELLIPSIS.join(parts)
 
     def leaks(self, data: bytes) -> bool:
         """Return whether the data contain a secret; of a cassette file, also whether its unfolded bodies do."""
-        return self._leaks(data) or any(map(self._leaks, _decoded_bodies(data)))
+        return self._leaks(_REQUEST_KEY.sub(b"", data)) or any(map(self._leaks, _decoded_bodies(data)))
 
     def _leaks(self, data: bytes) -> bool:
         return bool(data) and self._clean(data, (), MAX_DEPTH) != data
 
 
-_FIRST_LONG_WORD = re.compile(rf"\A[A-Za-z0-9._~+/=-]{{{MIN_CUT_TOKEN},}}")
-_LAST_LONG_WORD = re.compile(rf"[A-Za-z0-9._~+/=-]{{{MIN_CUT_TOKEN},}}\Z")
-_CUT_KEY_START = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY(?!.*-----END).*\Z", re.DOTALL)
+_LINE_END = re.compile(r"\\{1,16}[rn]|[\r\n]+")
+"""A line end, or its form in nested JSON."""
+_REQUEST_KEY = re.compile(rb'"key": ?"[0-9a-f]{20}"')
+"""The key of a request in a cassette or a journal."""
+_LONG_WORD = re.compile(rf"\A[A-Za-z0-9._~+/=-]{{{MIN_CUT_TOKEN},}}")
 _CUT_KEY_END = re.compile(r"\A(?:(?!-----BEGIN).){0,9000}?PRIVATE KEY(?: BLOCK)?-----", re.DOTALL)
 
 
 def _drop_mixed_word(match: re.Match[str]) -> str:
-    return "" if _has_letters_and_digits(match[0]) else match[0]
+    return "" if has_letters_and_digits(match[0]) else match[0]
+
+
+def _cut_key_start(text: str) -> str:
+    """Remove the beginning of a private key that has no end."""
+    start = text.find("-----BEGIN ", text.rfind("-----END") + 1)
+    return text[:start] if start >= 0 and "PRIVATE KEY" in text[start : start + 80] else text
 
 
 def _cut_secret_start(text: str, secret: str) -> str:
@@ -284,11 +291,12 @@ def _count_characters(data: bytes) -> int:
 
 
 def _merge_overlaps(replacements: list[streams.Replacement]) -> list[streams.Replacement]:
+    """Return replacements without overlaps; of those that overlap the longest gives the mask."""
     merged: list[streams.Replacement] = []
     for start, end, mask in sorted(replacements):
         if merged and start < merged[-1][1]:
             first, last, kept = merged[-1]
-            merged[-1] = (first, max(last, end), kept)
+            merged[-1] = (first, max(last, end), mask if end - start > last - first else kept)
         else:
             merged.append((start, end, mask))
     return merged
@@ -341,25 +349,19 @@ _URL_SAFE_CHARACTERS = ("", "/", "+=?", "/?:@+", "!$'()*,/:;=?@+~")
 """Characters that clients do not encode in a URL, for different clients."""
 
 
-def _has_letters_and_digits(value: str) -> bool:
-    """Return whether a value cannot be a word of a language, such as a name."""
-    return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
-
-
-def _secret_spellings(secret: str) -> Iterator[tuple[bytes, bytes]]:
+def _secret_spellings(secret: str) -> Iterator[tuple[bytes, str]]:
     """Yield the secret as plain text and its form in JSON, Python, URLs and base64, each with its replacement."""
     raw = secret.encode("utf-8", "surrogatepass")
     # The length of base64 stays the same: the text around it must stay decodable.
-    yield from ((form, (b"xX" * len(form))[: len(form)]) for form in encodings.base64_forms(raw))
-    mask = MASK.encode()
-    yield raw, mask
+    yield from ((form, ("xX" * len(form))[: len(form)]) for form in encodings.base64_forms(raw))
+    yield raw, MASK
     if secret.isascii() and secret.replace("-", "").replace("_", "").replace(".", "").isalnum():
         return
     for inside in (secret, json.dumps(secret)[1:-1]):
-        yield json.dumps(inside)[1:-1].encode(), mask
-        yield json.dumps(inside, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"), mask
+        yield json.dumps(inside)[1:-1].encode(), MASK
+        yield json.dumps(inside, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"), MASK
     for text in (repr(secret), ascii(secret), repr(raw)[1:]):
-        yield text[1:-1].encode("utf-8", "surrogatepass"), mask
+        yield text[1:-1].encode("utf-8", "surrogatepass"), MASK
     for quoted in (*(quote(raw, safe=safe) for safe in _URL_SAFE_CHARACTERS), quote_plus(raw)):
-        yield quoted.encode(), mask
-        yield re.sub("%..", lambda match: match[0].lower(), quoted).encode(), mask
+        yield quoted.encode(), MASK
+        yield re.sub("%..", lambda match: match[0].lower(), quoted).encode(), MASK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.measurement import Json, escape_output, shorten_text
 from pytest_llmops.results.details import CassetteFacts, SideFacts, read_scale, to_scale
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import TestRecord
@@ -77,4 +77,4 @@ def _property_text(value: Json) -> str:
             return f"{value:.6g}"
         return f"{value:.6f}".rstrip("0").rstrip(".")
     # Every character that XML forbids is a control character or unassigned: escaped, it can be stored.
-    return shorten_text(str(value), MAX_PROPERTY_CHARS)
+    return escape_output(shorten_text(str(value), MAX_PROPERTY_CHARS))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from pytest_llmops.measurement import defuse_github_commands, format_amount, format_count, shorten_text
+from pytest_llmops.measurement import escape_output, format_amount, format_count, shorten_text
 from pytest_llmops.reports.word_diff import diff_words
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import format_on_scale
@@ -75,7 +75,7 @@ def summary_lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: i
             for note in run.notes[:1]
         ]
         gate = f"; {run.verdict.headline}" if run.verdict is not None else ""
-        first = defuse_github_commands(shorten_text(f"llm: {verdict}{cost}{gate}", 1000))
+        first = escape_output(shorten_text(f"llm: {verdict}{cost}{gate}", 1000))
         return [Line(first, style), *notes]
     page = _Page(ascii=ascii, width=max(width, MIN_WIDTH))
     summary = _Summary(page=page, totals=totals, is_verbose=verbosity > 0)
@@ -101,15 +101,13 @@ class _Page:
     def quote(self, text: str, limit: int = 200) -> str:
         """Return foreign text on one line, in characters the terminal has."""
         text = shorten_text(text, limit)
-        return defuse_github_commands(
-            text.encode("ascii", "backslashreplace").decode() if self.ascii else text
-        )
+        return escape_output(text.encode("ascii", "backslashreplace").decode() if self.ascii else text)
 
     def wrap(self, text: str, style: Style = "", hang: int = 0) -> list[Line]:
         """Return a text as lines; all but the first are indented by ``hang`` columns."""
-        # One column is kept free for the blank that `defuse_github_commands` may put in.
+        # One column is kept free for the blank that `escape_output` may put in.
         parts = textwrap.wrap(text, self.width - 1, subsequent_indent=" " * hang, break_on_hyphens=False)
-        return [Line(defuse_github_commands(part), style) for part in parts]
+        return [Line(escape_output(part), style) for part in parts]
 
     def fact(self, label: str, text: str, style: Style = "") -> list[Line]:
         start = f"{INDENT}{label:<{LABEL_WIDTH}} "
@@ -128,7 +126,7 @@ class _Page:
             name, *cells = row[:kept]
             aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=False)]
             text = INDENT + GAP.join([_truncate_cell(name, widths[0]).ljust(widths[0]), *aligned]).rstrip()
-            lines.append(Line(defuse_github_commands(text), style or ("bold" if place == 0 else "")))
+            lines.append(Line(escape_output(text), style or ("bold" if place == 0 else "")))
         return lines
 
     def mean(self, metric: Metric | None) -> str:

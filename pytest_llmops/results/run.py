@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 from pytest_llmops._util.text_files import gzip_by_suffix, json_kind, write_atomically
 from pytest_llmops.errors import UsageError, WireError, format_name_list
-from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
+from pytest_llmops.measurement import Json, Measurement, escape_json_output, shorten_text, to_builtins
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import as_mapping
 from pytest_llmops.results.review import select_for_review
@@ -207,7 +207,7 @@ class Run:
             **({"verdict": self.verdict.to_wire()} if self.verdict is not None else {}),
             "records": [record.to_wire() for record in self.records],
         }
-        return json.dumps(whole, ensure_ascii=False, indent=indent) + "\n"
+        return escape_json_output(json.dumps(whole, ensure_ascii=False, indent=indent)) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "run file") -> Run:

@@ -72,9 +72,9 @@ HOST_PROVIDERS = {
     "x.ai": "xai",
     "z.ai": "zai",
 }
-_VERTEX = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+\.rep)?\.googleapis\.com")
+_VERTEX = re.compile(r"\A(?:[a-z0-9-]+-)?aiplatform(?:\.[a-z0-9-]+\.rep)?\.googleapis\.com")
 _BEDROCK = re.compile(
-    r"(?:[a-z0-9-]+\.)*bedrock-(?:runtime|mantle)(?:-fips)?\.[a-z0-9-]+\.(?:vpce\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)"
+    r"\A(?:[a-z0-9-]+\.)*bedrock-(?:runtime|mantle)(?:-fips)?\.[a-z0-9-]+\.(?:vpce\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)"
 )
 _GOOGLE_PATH = re.compile(r"/(?:publishers/([^/]+)/)?(?:models|tunedModels|endpoints)/([^/:]+):(\w+)$")
 _GOOGLE_METHODS: dict[str, tuple[str, CallFormat]] = {
@@ -89,7 +89,9 @@ _VERTEX_PUBLISHERS: dict[str, tuple[str, CallFormat]] = {
     "anthropic": ("messages", anthropic.MESSAGES),
     "mistralai": ("chat", openai.CHAT),
 }
-_BEDROCK_PATH = re.compile(r"/model/(.+)/(converse|converse-stream|invoke|invoke-with-response-stream)$")
+_BEDROCK_PATH = re.compile(
+    r"/model/((?:(?!/model/).)+)/(converse|converse-stream|invoke|invoke-with-response-stream)$"
+)
 _DEPLOYMENT_PATH = re.compile(r"/openai/deployments/([^/]+)/")
 
 

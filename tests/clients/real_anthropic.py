@@ -27,7 +27,7 @@ from pytest_llmops.providers.anthropic import (
     _shared_client,
     new_client,
 )
-from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
+from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 from pytest_llmops.trace.prices import cost_usd
 
 KEY = "sk-" + "ant-0123456789abcdefWXYZ"

@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_values
 
-from pytest_llmops.redaction.redactor import MASK, MIN_SECRET, PLACEHOLDER_KEY, Redactor, mask_params
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.redaction.secret_names import MASK, MIN_SECRET, PLACEHOLDER_KEY, mask_params
 
 secrets = st.text(st.characters(exclude_categories=["Cs"]), min_size=MIN_SECRET, max_size=20).filter(
     lambda text: len(text.strip()) >= MIN_SECRET and text.strip() not in (MASK, PLACEHOLDER_KEY)

@@ -29,6 +29,20 @@ HOSTILE = (
     "x" * 1_000_000,
 )
 
+_COMMANDS = (
+    "::error file=a.py,line=1::owned", "::set-output name=a::b", "::add-mask::x", "::stop-commands::x", "::group::x", "::save-state name=a::b",
+    "##[error]owned", "##[group]x", "##[command]rm", "##vso[task.setvariable variable=PATH]x", "##vso[task.complete result=Succeeded]",
+    "##vso[build.updatebuildnumber]1", "##teamcity[testFailed name='x']", "##teamcity[buildStatus status='SUCCESS']",
+    "section_start:1700000000:x[collapsed=true]", "section_end:1700000000:x",
+)  # fmt: skip
+_LEADS = ("", "  ", "\t", "text\n", "text\r\n", "text\r", "\x1b[0K")
+HOSTILE_OUTPUT = (
+    *HOSTILE[:-1],
+    *(f"{lead}{command}" for command in _COMMANDS for lead in _LEADS),
+    "\x1b]8;;https://example.invalid\x07link\x1b]8;;\x07", "\x1b]52;c;b3duZWQ=\x07", "\x1b[2K\x1b[1Aoverwritten", "\x9b31mred", "\x1bc", "\x08\x08\x08",
+)  # fmt: skip
+"""Texts that a terminal or the runner of a CI system would obey."""
+
 SYSTEM = (
     "You are the support assistant of a shop for kitchen goods. Answer only from the passages you are given. "
     "Never promise a refund that they do not grant. Answer in at most three sentences, without a greeting."

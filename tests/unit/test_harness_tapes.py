@@ -29,7 +29,8 @@ from pytest_llmops.harness.tapes import (
     recorded_fixtures,
     sdk_environment,
 )
-from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY, Redactor
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 from pytest_llmops.settings import Settings
 
 HERE = Path(__file__)

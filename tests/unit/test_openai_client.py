@@ -14,7 +14,7 @@ from support.server import (
 
 from pytest_llmops.errors import CassetteMiss, ModelError, UsageError
 from pytest_llmops.providers.openai import OpenAIModel, _shared_client, new_client
-from pytest_llmops.redaction.redactor import PLACEHOLDER_KEY
+from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 
 KEY = "sk-" + "proj-0123456789abcdefWXYZ"
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_llmops.redaction.pytest_reports import NOISY_LOGGERS, mask_report, quiet_loggers
-from pytest_llmops.redaction.redactor import MASK, Redactor
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.redaction.secret_names import MASK
 
 SECRET = "hunter2-hunter2-hunter2"
 LINES = "first-line-of-the-secret\nsecond-line-of-the-secret"
@@ -145,7 +146,7 @@ def test_without_secrets_all_stays_the_same_object() -> None:
 
 
 def test_lines_are_also_masked_as_one_text() -> None:
-    key = "-----BEGIN PRIVATE KEY-----\nE   AbCd/+==\nE   -----END PRIVATE KEY-----"
+    key = "-----BEGIN PRIVATE KEY-----\nE   AbCd/+AbCd/+AbCd/+==\nE   -----END PRIVATE KEY-----"
     report = report_of(llmops={"lines": ["a", *key.split("\n"), "b"]})
     mask_report(report, Redactor().clean_excerpt)
     assert report.__dict__["llmops"] == {"lines": ["a", MASK, "b"]}

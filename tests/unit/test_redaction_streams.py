@@ -17,7 +17,8 @@ from pytest_llmops.cassettes.journal import Journal, JournalEntry
 from pytest_llmops.cassettes.store import Interaction
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction import streams
-from pytest_llmops.redaction.redactor import MASK, Redactor
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.redaction.secret_names import MASK
 from pytest_llmops.wire.aws_event_stream import Frame, pack_frames, unpack_frames
 from pytest_llmops.wire.body import fold_body
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.sample_run import HOSTILE, everywhere, fixed_run
+from support.sample_run import HOSTILE, HOSTILE_OUTPUT, everywhere, fixed_run
 
 from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.html_views import case_id
@@ -19,6 +19,8 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--virtual-time-budget=5000", "--enable-logging=stderr", "--dump-dom",
 )  # fmt: skip
+
+TEXTS = tuple(dict.fromkeys((*HOSTILE, *HOSTILE_OUTPUT)))
 
 pytestmark = [
     pytest.mark.browser,
@@ -46,9 +48,9 @@ class Opened:
 
 
 def hostile() -> str:
-    runs = [everywhere(text) for text in HOSTILE]
+    runs = [everywhere(text) for text in TEXTS]
     records = tuple(record for run in runs for record in run.records)
-    return render_html(Run(records=records, meta=runs[1].meta, notes=HOSTILE))
+    return render_html(Run(records=records, meta=runs[1].meta, notes=TEXTS))
 
 
 def test_the_check_itself_notices_a_payload(tmp_path: Path) -> None:
@@ -60,9 +62,10 @@ def test_the_check_itself_notices_a_payload(tmp_path: Path) -> None:
 
 def test_a_hostile_report_runs_nothing_and_asks_for_nothing(tmp_path: Path) -> None:
     opened = Opened(tmp_path, hostile())
-    count = len(HOSTILE)
+    count = len(TEXTS)
     title = f"FAIL: {count} failed, {count} errored, 0 passed, {count} skipped"
     assert opened.title == f"{title} | LLM regression report"
+    assert count >= 120
     assert opened.console == []
     assert not re.search(r"<img|<h1>out|<a [^>]*javascript:|<[a-z]+ [^>]*\bon[a-z]+=", opened.document)
 

@@ -63,6 +63,7 @@ def item_of(
     by_name = {one.name: one for one in reversed(marks)}
     config = SimpleNamespace(
         rootpath=folder,
+        pluginmanager=SimpleNamespace(get_plugin=lambda _name: None),
         invocation_params=SimpleNamespace(dir=folder),
         getoption=lambda _name, default: default,
         stash={},

@@ -186,10 +186,13 @@ def _to_bytes(part: Any) -> bytes:
 def _to_json_value(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode("latin-1")
-    # aiohttp's FormData: (options, headers, value) of each field.
+    # aiohttp's FormData: (options, headers, value) of each field; the name says whether the value is a secret.
     fields = getattr(value, "_fields", None)
     if isinstance(fields, list):
-        return [[dict(options), content] for options, _, content in fields]
+        return [
+            {options["name"]: content} if len(options) == 1 else [dict(options), content]
+            for options, _, content in fields
+        ]
     if hasattr(value, "read") and hasattr(value, "seek"):
         content = value.read()
         value.seek(0)

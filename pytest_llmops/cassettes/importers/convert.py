@@ -15,19 +15,20 @@ from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.cassettes import naming, request_key, response, store
 from pytest_llmops.cassettes.importers.foreign import ForeignInteraction, is_own_cassette, read_foreign
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.redaction.redactor import SECRET_HEADERS, Redactor
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.redaction.secret_names import is_secret_name
 from pytest_llmops.wire.body import fold_body
 from pytest_llmops.wire.stream_events import stream_content_type
 
 FOREIGN_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 IMPORTED_TAKE = "0"
-_PLACEHOLDER = re.compile(
-    r"\W*(?:(?:bearer|basic|token)\s+)?[\W_]*"
-    r"(?:(?:[a-z]+[\W_]+){0,4}(?:redacted|filtered|scrubbed|masked|removed|hidden|dummy|fake|mock|placeholder|sanitized)"
-    r"(?:[\W_]+[a-z]+){0,6}|secret|x{3,}|)[\W_]*\Z",
-    re.IGNORECASE,
+MIN_CROSSES = 3
+"""Number of x that cross a value out."""
+_PLACEHOLDERS = frozenset(
+    "redacted filtered scrubbed masked removed hidden dummy fake mock placeholder sanitized secret".split()  # noqa: SIM905
 )
-"""Placeholders that projects write instead of a header's value."""
+"""What projects write instead of a header's value."""
+_SEPARATORS = re.compile(r"[\W_]+")
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+*-]+")
 
 
@@ -53,14 +54,13 @@ def convert_interactions(
         redactor: Masks secrets; learns the credentials of all requests first.
         errors: Whether to keep answers that depend on the caller or the moment (401, 429, 5xx ...).
     """
-    secret = {*SECRET_HEADERS, "cookie", "content-type"}
     requests: list[tuple[ForeignInteraction, dict[str, str]]] = []
     for foreign in foreign_interactions:
         # Without placeholders, which are no credentials and may also be in bodies.
         headers = {
             name: value
             for name, value in foreign.request_headers.items()
-            if name not in secret or not _PLACEHOLDER.match(value)
+            if not (is_secret_name(name) or name == "content-type") or not _is_placeholder(value)
         }
         redactor.learn_headers(headers)
         requests.append((foreign, headers))
@@ -82,6 +82,15 @@ def convert_interactions(
         )
         first.answers[IMPORTED_TAKE].append(response.answer_to_wire(answer, redactor))
     return list(by_key.values()), dict(sorted(left_out.items()))
+
+
+def _is_placeholder(value: str) -> bool:
+    """Return whether a header's value, also behind its scheme, was replaced, as in ``Bearer <REDACTED>``."""
+    scheme, _, rest = value.strip(" \"'[]()<>").partition(" ")
+    text = rest if rest and scheme.lower() in ("bearer", "basic", "token") else value
+    words = list(filter(None, _SEPARATORS.split(text.lower())))
+    is_crossed_out = len(words) == 1 and len(words[0]) >= MIN_CROSSES and not words[0].strip("x")
+    return not words or is_crossed_out or (len(words) == 1 and words[0] in _PLACEHOLDERS)
 
 
 def import_cassette(
@@ -127,7 +136,7 @@ def import_cassette(
 def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
     """Return the recorded headers; a scrubbed media type, which clients need, is guessed from the body."""
     headers = {name: foreign.headers[name] for name in response.RECORDED_HEADERS if name in foreign.headers}
-    headers = {name: value for name, value in headers.items() if not _PLACEHOLDER.match(value)}
+    headers = {name: value for name, value in headers.items() if not _is_placeholder(value)}
     if not _MEDIA_TYPE.match(headers.get("content-type", "")):
         headers.pop("content-type", None)
         if stream_type := stream_content_type(foreign.body):

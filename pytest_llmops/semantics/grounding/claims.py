@@ -59,36 +59,36 @@ UNKNOWN_ANSWER = re.compile(
 )
 """Says that the answer is not known, which claims nothing of the world."""
 GREETING = re.compile(
-    r"^(?:hi|hello|hey|dear\s+\w+|good\s+(?:morning|afternoon|evening))\b(?:\s+\w+){0,3}\s*[,!.]*$"
-    r"|^(?:best|kind|warm)\s+(?:regards|wishes)\b(?:,?\s+[^\W\d]+){0,3}[,!.]*$"
-    r"|^(?:thanks|thank\s+you|you['’]re\s+welcome)(?:,?\s+[^\W\d]+){0,2}[,!.]*$"
-    r"|^(?:thanks|thank\s+you)\s+for\s+(?:choosing|contacting|using|visiting|calling|writing\s+to)(?:\s+[^\W\d]+){1,3}[!.]*$",
+    r"^(?:hi|hello|hey|dear\s{1,3}\w+|good\s{1,3}(?:morning|afternoon|evening))\b(?:\s{1,3}\w+){0,3}\s{0,3}[,!.]*$"
+    r"|^(?:best|kind|warm)\s{1,3}(?:regards|wishes)\b(?:,?\s{1,3}[^\W\d]+){0,3}[,!.]*$"
+    r"|^(?:thanks|thank\s{1,3}you|you['’]re\s{1,3}welcome)(?:,?\s{1,3}[^\W\d]+){0,2}[,!.]*$"
+    r"|^(?:thanks|thank\s{1,3}you)\s{1,3}for\s{1,3}(?:choosing|contacting|using|visiting|calling|writing\s{1,3}to)(?:\s{1,3}[^\W\d]+){1,3}[!.]*$",
     re.IGNORECASE,
 )
 """May contain a name, and still claims nothing."""
 SMALL_TALK = re.compile(
-    r"^(?:thanks|thank\s+you)\b(?!\s+to\b)|^you['’]re\s+welcome|^(?:best|kind|warm)\s+regards|^my\s+apologies"
-    r"|^(?:(?:i['’]?m|i\s+am|we['’]re|we\s+are)\s+)?(?:very\s+|so\s+)?(?:sorry|happy\s+to|glad\s+to)\b|^unfortunately\W*$"
-    r"|^please\s+(?:let|feel\s+free|contact|reach\s+out|do\s+not\s+hesitate|don['’]t\s+hesitate)\b|^let\s+me\s+know\b"
-    r"|^feel\s+free\b|^(?:i\s+hope|hope)\s+(?:this|that|it)\b|^i\s+(?:can|could)\s+(?:also\s+)?help\b|^i['’]d\s+be\s+happy\b"
-    r"|^here\s*(?:is|are|['’]s)\s+[^.:]*:$"
-    r"|^if\s+you\s+(?:have|need)\s+(?:any\s+)?(?:more\s+|other\s+|further\s+)?(?:questions?|help|assistance|information)\b"
-    r"|^i\s+(?:think|believe|guess|suppose|assume)\b|^in\s+my\s+opinion\b|^as\s+an\s+ai\b",
+    r"^(?:thanks|thank\s{1,3}you)\b(?!\s{1,3}to\b)|^you['’]re\s{1,3}welcome|^(?:best|kind|warm)\s{1,3}regards|^my\s{1,3}apologies"
+    r"|^(?:(?:i['’]?m|i\s{1,3}am|we['’]re|we\s{1,3}are)\s{1,3})?(?:very\s{1,3}|so\s{1,3})?(?:sorry|happy\s{1,3}to|glad\s{1,3}to)\b|^unfortunately\W*$"
+    r"|^please\s{1,3}(?:let|feel\s{1,3}free|contact|reach\s{1,3}out|do\s{1,3}not\s{1,3}hesitate|don['’]t\s{1,3}hesitate)\b|^let\s{1,3}me\s{1,3}know\b"
+    r"|^feel\s{1,3}free\b|^(?:i\s{1,3}hope|hope)\s{1,3}(?:this|that|it)\b|^i\s{1,3}(?:can|could)\s{1,3}(?:also\s{1,3})?help\b|^i['’]d\s{1,3}be\s{1,3}happy\b"
+    r"|^here\s{0,3}(?:is|are|['’]s)\s{1,3}[^.:]*:$"
+    r"|^if\s{1,3}you\s{1,3}(?:have|need)\s{1,3}(?:any\s{1,3})?(?:more\s{1,3}|other\s{1,3}|further\s{1,3})?(?:questions?|help|assistance|information)\b"
+    r"|^i\s{1,3}(?:think|believe|guess|suppose|assume)\b|^in\s{1,3}my\s{1,3}opinion\b|^as\s{1,3}an\s{1,3}ai\b",
     re.IGNORECASE,
 )
 """Greetings, thanks, offers of help, and opinions that are marked as such."""
 POLITE_OPENING = re.compile(
-    r"^(?:(?:thanks|thank\s+you)\b(?!\s+to\b)|my\s+apologies|(?:(?:i['’]?m|i\s+am|we['’]re|we\s+are)\s+)?(?:very\s+|so\s+)?"
-    r"(?:sorry|happy\s+to|glad\s+to)\b|(?:i\s+(?:think|believe|guess|suppose|assume)|in\s+my\s+opinion|as\s+an\s+ai|(?:i\s+)?hope)\b)"
-    r"[^,;:]*?(?:[,;:—]+|\bthat\b)\s*",
+    r"^(?:(?:thanks|thank\s{1,3}you)\b(?!\s{1,3}to\b)|my\s{1,3}apologies|(?:(?:i['’]?m|i\s{1,3}am|we['’]re|we\s{1,3}are)\s{1,3})?(?:very\s{1,3}|so\s{1,3})?"
+    r"(?:sorry|happy\s{1,3}to|glad\s{1,3}to)\b|(?:i\s{1,3}(?:think|believe|guess|suppose|assume)|in\s{1,3}my\s{1,3}opinion|as\s{1,3}an\s{1,3}ai|(?:i\s{1,3})?hope)\b)"
+    r"[^,;:]*?(?:[,;:—]+|\bthat\b)\s{0,3}",
     re.IGNORECASE,
 )
 """Small talk in front of something else, up to where that begins."""
 CLAIM_LEAD = re.compile(
-    r"^(?:(?:based\s+on|according\s+to)\s+(?:the|your|our)\s+(?:\w+\s+){0,2}(?:contexts?|documents?|documentation|"
-    r"information|text|passages?|sources?|policy|handbook|manual)(?:\s+(?:provided|above|given))?\s*,\s*"
-    r"|(?:yes|no|sure|certainly|absolutely|of\s+course|great|great\s+question|okay|ok|well)\s*[,!.]\s*"
-    r"|(?:(?:i['’]?m|i\s+am|we['’]re|we\s+are)\s+)?sorry\s*,?\s+but\s+)",
+    r"^(?:(?:based\s{1,3}on|according\s{1,3}to)\s{1,3}(?:the|your|our)\s{1,3}(?:\w+\s{1,3}){0,2}(?:contexts?|documents?|documentation|"
+    r"information|text|passages?|sources?|policy|handbook|manual)(?:\s{1,3}(?:provided|above|given))?\s{0,3},\s{0,3}"
+    r"|(?:yes|no|sure|certainly|absolutely|of\s{1,3}course|great|great\s{1,3}question|okay|ok|well)\s{0,3}[,!.]\s{0,3}"
+    r"|(?:(?:i['’]?m|i\s{1,3}am|we['’]re|we\s{1,3}are)\s{1,3})?sorry\s{0,3},?\s{1,3}but\s{1,3})",
     re.IGNORECASE,
 )
 """May lead a claim, and is no part of its content."""
@@ -99,13 +99,15 @@ UNKNOWN_FRAME = re.compile(
     re.IGNORECASE,
 )
 """Leads to "I don't know" and says nothing by itself: "after reading all documents, I can't find it"."""
-JOINING_END = re.compile(r"(?:[;:—]|,?\s+(?:but|and|however|though|although|yet))[\s,]*$", re.IGNORECASE)
+JOINING_END = re.compile(
+    r"(?:[;:—]|,?\s{1,3}(?:but|and|however|though|although|yet))[\s,]{0,9}$", re.IGNORECASE
+)
 CLAUSE_TURN = re.compile(
-    r"\s*[;:—]\s*|\s*,?\s*\b(?:but|however|so|therefore|because|yet|although|though)\b[\s,]*|\s*,\s*|\s+and\s+",
+    r"\s{0,3}[;:—]\s{0,3}|\s{0,3},?\s{0,3}\b(?:but|however|so|therefore|because|yet|although|though)\b[\s,]{0,9}|\s{0,3},\s{0,3}|\s{1,3}and\s{1,3}",
     re.IGNORECASE,
 )
 """Where something else may begin after "I don't know the details"."""
-LIST_TURN = re.compile(r"\s*(?:,|and)\s*", re.IGNORECASE)
+LIST_TURN = re.compile(r"\s{0,3}(?:,|and)\s{0,3}", re.IGNORECASE)
 """A turn at which a list may continue as well."""
 QUESTION_WORD = re.compile(
     r"^(?:(?:or|and|nor)\s+)?(?:which|when|where|how|whether|if|why|who|whom|whose|what)\b", re.IGNORECASE

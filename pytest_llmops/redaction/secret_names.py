@@ -1,0 +1,195 @@
+"""The rule for names of secrets, and the search for values that such a name is given in a text.
+
+A name is split into words (``clientSecret``, ``x-api-key``, ``OPENAI_KEY_2``). The rule is the same for environment variables,
+headers, URL parameters, form fields and members of JSON; only what counts as a value differs, see `is_secret_value`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+MASK = "[secret]"
+PLACEHOLDER_KEY = "llmops-placeholder-key"
+"""Set for SDKs that refuse to start without a key; not a secret."""
+MIN_SECRET = 8
+"""Minimum length of a secret: shorter values would mask ordinary words."""
+MIN_BARE_VALUE = 16
+"""Minimum length of a value without quotes in a text; of a password `MIN_BARE_PASSWORD`."""
+MIN_BARE_PASSWORD = 10
+MAX_VALUE = 8_000
+MAX_NAME = 100
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_STRONG = r"(?:token|secret|password|passwd|passphrase|passcode|credential|apikey)s?"
+_STRONG_WORD = re.compile(rf"[a-z]{{0,20}}{_STRONG}")
+_SECRET_WORD = re.compile(
+    r"(?:x|api|app|access|auth|client|private|account|master|license|ssh|gpg|pgp|signing|encryption|session|shared|service"
+    r"|storage|subscription|function|virtual|user|admin|db|port|open|ai|web|hook|pass|o){0,3}"
+    r"(?:key|auth|authorization|signature|sig|code|pass|pwd|pat|cookie|jwt|otp|dsn|assertion|verifier|hmac)s?"
+)
+_CODE_CONTEXTS = frozenset(
+    "auth oauth authorization device user verification login access otp mfa security recovery verifier".split()  # noqa: SIM905 -- shorter
+)
+"""Words that make a code a secret: a status, a country or a program is no secret."""
+_OTHER_THINGS = frozenset(
+    "page next continuation cursor sync cache idempotency foreign sort partition public thought thinking ratelimit remaining".split()  # noqa: SIM905
+)
+"""Words that make a key, a token or a signature something else than a credential."""
+_ATTRIBUTES = frozenset(
+    "count counts limit limits length size type types name names file files path paths dir folder url uri endpoint host port server "  # noqa: SIM905
+    "domain region realm zone tenant provider issuer audience expires expiry expiration ttl lifetime age rate usage index algorithm "
+    "alg method methods mode scheme level version status state sock socket enabled disabled required policy format field header "
+    "param prefix pattern env variable var description hint help label title detail details budget minute second hour day created "
+    "updated at by in reset rotation strategy class module function source scope scopes user username email role tokenizer ids "
+    "error errors message reason tokens".split()
+)
+"""Last words of a name that tell something about a secret, and hold none."""
+_GENERIC_WORDS = frozenset("key token code auth signature sig pass pat cookie".split())  # noqa: SIM905
+"""Names that also mean other things when they stand alone: their values have to look random."""
+
+_ASSIGNMENT = re.compile(
+    # A set of characters comes first: a search for one is fast.
+    # The value is looked at and not consumed: a long text is a value too, and may hold assignments itself.
+    rb"[:=%\"'](?:(?<=[:=])|(?<=%)3[ADad]|(?<=[\"']),)(?="
+    rb"(?<=,) b?[\"'](?P<pair>[^\"'\\]{8,8000}+)[\"']"
+    rb"|(?<!,)[ \t\r\n]{0,9}(?:"
+    rb'"(?P<json>(?:[^"\\\s]|\\.){8,8000}+)(?="|\Z)'
+    rb"|\\{0,7}[\"'](?P<quoted>[^\"'\\\s]{8,8000}+)(?=[\\\"']|\Z)"
+    rb"|(?:\\{0,7}[\"'])?(?P<bare>[A-Za-z0-9+/_~-]{10,8000}+={0,2})(?![A-Za-z0-9_.(\[-])"
+    rb"))"
+)
+_NAME_BEFORE = re.compile(
+    rb"[ \t]{0,4}[\\\"']{0,9}(?P<name>[A-Za-z0-9_.$-]{0,99}[A-Za-z])(?P<pair>[\"']b?\()?"
+)
+"""The name in front of a value, and the bracket of a pair; both are read from their end."""
+_FORM_FIELD = re.compile(
+    rb"[;\s]name=\"?(?P<name>[^\"\r\n;]{1,100})\"?(?![^\r\n]{0,300}filename)[^\r\n]{0,300}\r?\n"
+    rb"(?:[^\r\n]{1,300}\r?\n){0,5}\r?\n(?P<value>[^\r\n]{1,8000})"
+)
+_SECRET_PARAM = re.compile(rb"(?:^|[?&#;])(?P<name>[^=&#;\s?]{1,100})=(?P<value>[^&#\s]+)")
+
+
+@lru_cache(maxsize=4096)
+def is_secret_name(name: str) -> bool:
+    """Return whether what has this name is a secret.
+
+    >>> [name for name in ("CLIENT_SECRET_VALUE", "x-api-key", "max_tokens", "statusCode", "KEY_FILE") if is_secret_name(name)]
+    ['CLIENT_SECRET_VALUE', 'x-api-key']
+    """
+    words = [word.lower() for word in _WORD.findall(name[:MAX_NAME])]
+    if not words or words[-1] in _ATTRIBUTES or not _OTHER_THINGS.isdisjoint(words):
+        return False
+    if "code" in words and len(words) > 1 and _CODE_CONTEXTS.isdisjoint(words):
+        return False
+    if any(map(_STRONG_WORD.fullmatch, words)) or words[-2:] == ["connection", "string"]:
+        return True
+    return any(map(_SECRET_WORD.fullmatch, words[-2:]))
+
+
+def has_letters_and_digits(value: str) -> bool:
+    """Return whether a value cannot be a word of a language, such as a name."""
+    return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+
+
+_RUN = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
+_NO_VALUE = ("http://", "https://", "/", "{", "<", "$", "[", "%(")
+"""How addresses, paths and placeholders begin."""
+
+
+def is_secret_value(name: str, value: str) -> bool:
+    """Return whether a value that a body or a text gives to a name of a secret is one, and not a word or a placeholder.
+
+    >>> is_secret_value("api_key", "invalid_request"), is_secret_value("api_key", "a1b2c3d4"), is_secret_value("key", "order-4711")
+    (False, True, False)
+    """
+    if (
+        len(value) < MIN_SECRET
+        or value.startswith(_NO_VALUE)
+        or value in (MASK, PLACEHOLDER_KEY)
+        or " " in value
+    ):
+        return False
+    if name.lower() in _GENERIC_WORDS:
+        return (
+            len(value) >= MIN_BARE_VALUE
+            and has_letters_and_digits(value)
+            and len(_RUN.findall(value)) * 4 >= len(value)
+        )
+    if value.isascii() and value.replace("-", "").replace("_", "").replace(".", "").isalpha():
+        # Words joined to a name are no secret; a long text of mixed case is.
+        return (
+            len(value) >= MIN_BARE_VALUE and value.isalpha() and not value.islower() and not value.isupper()
+        )
+    return any(map(str.isalpha, value))
+
+
+def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
+    """Return start and end of each secret that code, JSON, a header or a form gives to a name, in order.
+
+    >>> find_assigned_values(b'{"clientSecret": "hunter2hunter2"}')
+    [(18, 32)]
+    """
+    spans = [match.span(match.lastgroup or 0) for match in _ASSIGNMENT.finditer(data) if _is_secret(match)]
+    if b"form-data" in data:
+        spans += [
+            match.span("value")
+            for match in _FORM_FIELD.finditer(data)
+            if is_secret_name(match["name"].decode("latin-1")) and match["value"] != MASK.encode()
+        ]
+    return sorted(spans)
+
+
+def _is_secret(match: re.Match[bytes]) -> bool:
+    start, kind = match.start(), match.lastgroup or ""
+    before = _NAME_BEFORE.match(match.string[max(0, start - MAX_NAME) : start + (kind == "pair")][::-1])
+    if before is None:
+        return False
+    name, value = before["name"][::-1].decode("latin-1"), match[kind].decode("utf-8", "replace")
+    if not is_secret_name(name):
+        return False
+    if kind == "pair":  # a header in a log: `(b'set-cookie', b'sid=...; Path=/')`
+        return before["pair"] is not None and value != MASK
+    if name == "signature" and b"thinking" in match.string:
+        return False  # of a thought: the model's server checks it when the thought is sent back
+    if kind == "bare":
+        least = MIN_BARE_PASSWORD if "pass" in name.lower() else MIN_BARE_VALUE
+        if len(value) < least or not has_letters_and_digits(value):
+            return False
+    return is_secret_value(name, value)
+
+
+def read_value(data: bytes) -> str:
+    """Return a value as it is meant, without the escapes of JSON."""
+    text = data.decode("utf-8", "surrogateescape")
+    if "\\" in text:
+        try:
+            return str(json.loads(f'"{text}"', strict=False))
+        except ValueError:
+            return text
+    return text
+
+
+def find_params(data: bytes) -> Iterator[re.Match[bytes]]:
+    """Yield the secret parameters of a query or a form: the groups are ``name`` and ``value``."""
+    for match in _SECRET_PARAM.finditer(data):
+        if is_secret_name(match["name"].decode("latin-1")):
+            yield match
+
+
+def mask_params(data: bytes) -> bytes:
+    """Return a query or a form with the values of secret parameters masked.
+
+    >>> mask_params(b"grant_type=x&client_secret=hunter2")
+    b'grant_type=x&client_secret=[secret]'
+    """
+    return mask_spans(data, [match.span("value") for match in find_params(data)])
+
+
+def mask_spans(data: bytes, spans: list[tuple[int, int]]) -> bytes:
+    """Return data with a mask for each span; spans are in order and do not overlap."""
+    for start, end in reversed(spans):
+        data = data[:start] + MASK.encode() + data[end:]
+    return data

@@ -1,0 +1,43 @@
+"""Every dependency has bounds, a reason and a licence, and the page tells them; pins have hashes."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+
+from support.dependencies import PAGE, ROOT, page, rows
+
+FREE = frozenset({"MIT", "BSD-3-Clause", "Apache-2.0"})
+
+
+def test_the_page_of_the_dependencies_is_right() -> None:
+    if os.environ.get("LLMOPS_GOLDEN") == "write":
+        PAGE.write_text(page(), encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == page()
+
+
+def test_every_dependency_has_two_bounds_a_reason_and_a_free_licence() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    declared = [
+        *project["dependencies"],
+        *(one for extra, listed in extras.items() if extra != "all" for one in listed),
+    ]
+    assert [f"{name}{bounds}" for name, bounds, *_ in rows()] == declared
+    assert set(extras["all"]) == {one for one in declared if one not in project["dependencies"]} - {
+        one for one in declared if one.startswith("sentence-transformers")
+    }
+    for name, bounds, _, reason, licence in rows():
+        assert ">=" in bounds, name
+        assert ",<" in bounds, name
+        assert len(reason) > 15, name
+        assert licence in FREE, (name, licence)
+
+
+def test_every_pin_has_a_hash() -> None:
+    for name in ("dev.txt", "clients.txt", "models.txt"):
+        text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
+        pins = re.findall(r"^[A-Za-z0-9._-]+(?:\[[\w,]+\])?==\S+(.*(?:\n    .*)*)", text, re.MULTILINE)
+        assert pins
+        assert all("--hash=sha256:" in pin for pin in pins), name

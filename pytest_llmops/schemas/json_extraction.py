@@ -57,7 +57,7 @@ _GOES_ON = re.compile(rf'[{_BLANK}]*+(?:(?P<close>[}}\]])|,[{_BLANK}]*+"(?:[^"\\
 _NOT_JSON = re.compile(
     r"""\{[ \t\r\n]*+(?!["}])|\[[ \t\r\n]*+(?!["\]{\[\-0-9]|true|false|null|NaN|Infinity)"""
 )
-_KEY = re.compile(r"""[\[\s]*+\{\s*(?:"|'[^'\n]*'\s*:|\w+\s*:)""")
+_KEY = re.compile(r"""[\[\s]{,99}+\{\s{,99}+(?:"|'[^'\n]{,200}'\s{,9}:|\w{1,200}+\s{,9}:)""")
 _LIST = re.compile(r'\[\s*["{\[]')
 _FENCE = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*(?P<label>[^\n]*)$", re.MULTILINE)
 _JSON_LABELS = ("json", "jsonc", "json5")

@@ -18,7 +18,7 @@ import pytest
 
 import pytest_llmops
 from pytest_llmops.chunks import text_quality
-from pytest_llmops.judges.protocol import labels
+from pytest_llmops.judges.protocol import text_verdicts
 
 SIZE = 100_000
 MAX_SECONDS = 1.0
@@ -30,8 +30,7 @@ ENDS = ("\x01", "a", "")
 REPEATS = (opcodes.MAX_REPEAT, opcodes.MIN_REPEAT, opcodes.POSSESSIVE_REPEAT)
 CUT = {
     text_quality._LAST_WORD.pattern: text_quality.LONGEST_WORD,
-    labels._END.pattern: labels.MAX_AFTER,
-    labels._BETTER.pattern: labels.MAX_AFTER,
+    text_verdicts._DENIED.pattern: text_verdicts.MAX_BEFORE + 1,
 }
 """Patterns whose input is cut first, with the length that is left of it."""
 

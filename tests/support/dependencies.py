@@ -55,7 +55,7 @@ def licence(name: str) -> str:
     kinds = [
         kind.rpartition(" :: ")[2] for kind in told.get_all("Classifier") or [] if kind.startswith("License")
     ]
-    return told["License-Expression"] or next((SPDX[kind] for kind in kinds), "unknown")
+    return told["License-Expression"] or next((SPDX[kind] for kind in kinds), told["License"] or "unknown")
 
 
 def page() -> str:

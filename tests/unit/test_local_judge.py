@@ -112,11 +112,14 @@ def test_canaries_name_the_local_model_unfit(name: str) -> None:
     assert found.model == MODEL
     assert found.status == "unfit"
     assert "verdict-json" in {one.canary.id for one in found.fallen}
-    assert not found.unscored
-    assert f"{len(found.fallen)} of {len(found.tried)} canaries" in DOCS.read_text(encoding="utf-8")
+    # Hidden characters make it copy its own form until the token limit.
+    assert {one.canary.kind for one in found.unscored} == {"hidden characters"}
+    assert all(one.error.endswith("(cut off at the token limit)") for one in found.unscored)
+    scored = len(found.tried) - len(found.unscored)
+    assert f"{len(found.fallen)} of {scored} canaries" in DOCS.read_text(encoding="utf-8")
     assert len(found.rejected) == found.controls == 4
     assert format_canary_summary(found).startswith(
-        f"unfit: it passes {len(found.fallen)} of {len(found.tried)} canaries ("
+        f"unfit: it passes {len(found.fallen)} of {scored} canaries ("
     )
     # What holds nothing is decided before any model is asked: that is the protocol's merit, and not the model's.
     assert all(one.passed is False for one in found.tried if one.canary.kind == "no content")

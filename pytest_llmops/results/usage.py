@@ -203,7 +203,8 @@ def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json])
         for note in dict.fromkeys((*facts.notes, *map(_format_drift, facts.drift))):
             tests_by_note.setdefault(note, []).append(record.nodeid)
     for note, tests in tests_by_note.items():
-        yield f"{tests[0]}{f' and {len(tests) - 1} more tests' if len(tests) > 1 else ''}: {note}"
+        others = f" and {format_count(len(tests) - 1, 'more test')}" if len(tests) > 1 else ""
+        yield f"{tests[0]}{others}: {note}"
     cassettes = CassettesMeta.from_wire(meta.get("cassettes"))
     if cassettes.orphans:
         yield f"no test uses {_join_files(cassettes.orphans)}: see llmops cassettes check"

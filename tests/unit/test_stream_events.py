@@ -188,19 +188,19 @@ def test_a_stream_is_replayed_event_by_event_with_its_times(path: Path, server: 
 
 
 @pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
-def test_a_stream_that_breaks_is_not_recorded(path: Path, server: StubServer, module: Any) -> None:
+def test_a_stream_that_breaks_is_recorded_as_such(path: Path, server: StubServer, module: Any) -> None:
     server.queue.append(stream(EVENTS, cut_after=2))
     with taped(path, "new") as one, module.Client() as client:
         with pytest.raises(module.TransportError):
             client.post(f"{server.url}/v1/chat/completions", json=ASKED)
         (told,) = exchanges()
-    assert one.counts.recorded == 0
+    assert one.counts.recorded == 1
     check_message(one.notes)
     assert (told.status, told.body) == (None, b"".join(stream(EVENTS).chunks[:2]))
-    assert not path.exists()
+    assert path.exists()
 
 
-def test_a_stream_that_breaks_is_not_recorded_in_asyncio_either(path: Path, server: StubServer) -> None:
+def test_a_stream_that_breaks_is_recorded_as_such_in_asyncio_too(path: Path, server: StubServer) -> None:
     server.queue.append(stream(EVENTS, cut_after=2))
 
     async def ask() -> None:
@@ -210,7 +210,7 @@ def test_a_stream_that_breaks_is_not_recorded_in_asyncio_either(path: Path, serv
     with taped(path, "new") as one, pytest.raises(httpx2.RemoteProtocolError):
         asyncio.run(ask())
     assert len(one.notes) == 1
-    assert not path.exists()
+    assert path.exists()
 
 
 @pytest.mark.parametrize("leave", [left_early, left_early_async, left_unread, left_unread_async])
@@ -224,7 +224,7 @@ def test_a_stream_that_breaks_after_it_was_left_harms_nobody(
     assert not path.exists()
 
 
-def test_a_cancelled_stream_is_not_recorded(path: Path, server: StubServer) -> None:
+def test_a_cancelled_stream_is_recorded_as_such(path: Path, server: StubServer) -> None:
     never = threading.Event()
     server.queue.append(stream(EVENTS, before_chunk=lambda number: wait(never) if number == 2 else None))
 
@@ -249,7 +249,7 @@ def test_a_cancelled_stream_is_not_recorded(path: Path, server: StubServer) -> N
         asyncio.run(ask())
         never.set()
     check_message(one.notes)
-    assert not path.exists()
+    assert path.exists()
 
 
 def test_a_server_that_is_down_is_told_and_not_recorded(path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_server_that_is_down_is_told_and_not_recorded(path: Path) -> None:
     assert not path.exists()
 
 
-def test_an_answer_that_takes_too_long_is_not_recorded(path: Path, server: StubServer) -> None:
+def test_an_answer_that_takes_too_long_is_recorded_as_such(path: Path, server: StubServer) -> None:
     never = threading.Event()
     server.queue.append(Reply(before=lambda: wait(never)))
     with taped(path, "new") as one, httpx2.Client(timeout=httpx2.Timeout(20, read=0.01)) as client:

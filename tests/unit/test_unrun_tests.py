@@ -66,6 +66,7 @@ def item_of(
         pluginmanager=SimpleNamespace(get_plugin=lambda _name: None),
         invocation_params=SimpleNamespace(dir=folder),
         getoption=lambda _name, default: default,
+        getini=lambda _name: None,
         stash={},
     )
 

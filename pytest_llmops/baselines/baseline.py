@@ -256,13 +256,14 @@ def summarize_test(record: TestRecord) -> BaselineTest:
     """Return what a baseline keeps of a test: its scores from 0 to 1, and what they depend on."""
     scores: dict[str, Trials] = {}
     metrics: dict[str, Metric] = {}
+    numbers: Counter[str] = Counter()
     for measurement in record.measurements:
         if measurement.unit != "1":
             continue
         series = f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
         # A test may measure several answers alike: those are no trials of each other.
-        number = 1 + sum(name.partition(" #")[0] == series for name in scores)
-        name = series if number == 1 else f"{series} #{number}"
+        numbers[series] += 1
+        name = series if numbers[series] == 1 else f"{series} #{numbers[series]}"
         scores[name] = read_trials(measurement)
         metrics[name] = measurement.version, measurement.better
     return BaselineTest(

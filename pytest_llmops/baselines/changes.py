@@ -13,6 +13,8 @@ from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, ChangeKind, 
 
 SMALLEST_CHANGE = 2e-6
 """Scores are stored with six digits."""
+SAME_SCORE = 0.005
+"""Half a point: models of meaning score a text alike on all processors up to this."""
 GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
 _SERIES_SUFFIX = re.compile(r" \[.*| #\d+\Z", re.DOTALL)
 
@@ -22,10 +24,11 @@ class ComparedTest:
     """A test that ran, and the same test of the baseline.
 
     Attributes:
-        why: Why nothing of it can be compared; "": at least one score can.
+        why: Why some or all of it cannot be compared.
         series: Measurements of equal version on both sides.
         other_versions: Measurements whose metric or judge has another version now.
-        unchanged: All its requests and answers are the baseline's, so that no score is new evidence.
+        lost: Measurements of the baseline that this run did not make.
+        unchanged: All its requests and answers are the baseline's, and so are the scores: they are no new evidence.
     """
 
     record: TestRecord
@@ -34,6 +37,7 @@ class ComparedTest:
     why: str = ""
     series: tuple[str, ...] = ()
     other_versions: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     unchanged: bool = False
 
 
@@ -77,10 +81,31 @@ def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
     both = [name for name in before.scores if name in after.scores]
     series = tuple(name for name in both if before.metrics[name] == after.metrics[name])
     others = tuple(name for name in both if name not in series)
-    why = f"another version of {', '.join(others)}" if others and not series else ""
+    lost = tuple(name for name in before.scores if name not in after.scores)
+    reasons = {"another version of": others, "not measured now:": lost}
+    why = "; ".join(f"{reason} {', '.join(names)}" for reason, names in reasons.items() if names)
     # A recording that the baseline does not have is new evidence, whatever the others are.
     unchanged = bool(after.recordings) and set(after.recordings) <= set(before.recordings) and not others
-    return ComparedTest(record, before, after, why, series, others, unchanged)
+    unchanged = unchanged and all(_repeats_scores(before, after, name) for name in series)
+    return ComparedTest(record, before, after, why, series, others, lost, unchanged)
+
+
+def _repeats_scores(before: BaselineTest, after: BaselineTest, name: str) -> bool:
+    """Return whether recordings of the baseline got its scores again: else the code that makes the score changed."""
+    old, new = before.scores[name], after.scores[name]
+    # Unscored trials come last, so that a score is not always at the place of its recording.
+    is_aligned = None not in (*old, *new) and [len(old), len(new)] == [
+        len(side.recordings) for side in (before, after)
+    ]
+    for place, score in enumerate(new):
+        known = [
+            other
+            for index, other in enumerate(old)
+            if other is not None and (not is_aligned or before.recordings[index] == after.recordings[place])
+        ]
+        if score is not None and all(abs(score - other) > SAME_SCORE for other in known):
+            return False
+    return True
 
 
 def metric_name(series: str) -> str:
@@ -163,13 +188,15 @@ def _describe_change(test: ComparedTest, find_output: Callable[[str], str | None
     )
     was_good, is_good = (side.outcome in GOOD_OUTCOMES for side in (test.before, test.after))
     kind: ChangeKind | None = None
-    if test.why:
+    if test.why and not test.series:
         kind = "not comparable"
     elif (was_good and not is_good) or any(score.gain < 0 for score in scores):
         kind = "regressed"
-    elif (is_good and not was_good) or scores:
+    elif (is_good and not was_good) or any(score.gain > 0 for score in scores):
         kind = "improved"
-    if kind is None or (test.unchanged and was_good == is_good):
+    elif scores or test.why:  # what could not be scored is neither better nor worse
+        kind = "not comparable"
+    if kind is None or (test.unchanged and was_good == is_good and not test.why):
         return None
     return CaseChange(
         nodeid=nodeid,

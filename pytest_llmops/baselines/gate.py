@@ -6,6 +6,7 @@ much could not be scored, did not run, or cannot be compared. The table of error
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -17,6 +18,7 @@ from pytest_llmops.baselines.changes import (
     compare_tests,
     find_metrics,
     list_changes,
+    metric_name,
     metric_trials,
 )
 from pytest_llmops.errors import format_name_list
@@ -104,8 +106,22 @@ def judge_suite(
     metrics = _judge_metrics(measured, primary, rules)
     verdict = replace(verdict, metrics=tuple(metrics))
     if problem:
-        return replace(verdict, status="ERROR", sentence=problem)
+        can_decide = _holds_enough(baseline, rules)
+        return replace(verdict, status="ERROR" if can_decide else "NONE", sentence=problem)
     return _conclude(verdict, comparison, measured, rules)
+
+
+def _holds_enough(baseline: Baseline, rules: GateRules) -> bool:
+    """Return whether a baseline is large enough for a statistical verdict on some metric."""
+    trials: dict[str, list[int]] = {}
+    for test in baseline.tests.values():
+        for name, count in {metric_name(series): len(test.scores[series]) for series in test.scores}.items():
+            trials.setdefault(name, []).append(count)
+    return any(
+        len(counts) >= rules.min_single_cases
+        or (len(counts) >= rules.min_cases and min(counts) >= rules.min_trials)
+        for counts in trials.values()
+    )
 
 
 def describe_baseline(baseline: Baseline, name: str) -> str:
@@ -204,6 +220,20 @@ def _why_not_comparable(
             f"{format_name_list(names)}: another version than in the baseline in {format_count(len(others), 'test')}: not "
             "compared. Score the old outputs with it (llmops judge rescore), or accept a new baseline (--llm-accept)"
         )
+    before, lost = (
+        Counter(name for names in side for name in set(map(metric_name, names)))
+        for side in (
+            [test.before.scores for test in comparison.compared],
+            [test.lost for test in comparison.compared],
+        )
+    )
+    for name, count in sorted(lost.items()):
+        had = before[name]
+        if rules.primary in ("", name) and had >= rules.min_cases and count > had * (1 - rules.min_share):
+            return (
+                f"{name}: not measured now in {count:,} of {format_count(had, 'test')} that had it: nothing is decided. "
+                "If that is meant, accept a new baseline (--llm-accept)"
+            )
     if primary and primary not in [data.metric for data in measured]:
         known = format_name_list([data.metric for data in measured])
         return f"ini llm_primary_metric: expected a metric that was measured ({known}), got {primary!r}"
@@ -255,7 +285,11 @@ def _judge_metric(
     status = "AMBER"
     if p_value <= rules.alpha and data.change <= -rules.floor:
         status = "RED"
-    elif lower is not None and lower > -rules.margin:
+    elif (
+        lower > -rules.margin
+        if lower is not None
+        else not any(pair.difference for pair in data.trials.values())
+    ):
         status = "GREEN"
     return replace(
         verdict,
@@ -270,7 +304,8 @@ def _conclude(
     verdict: SuiteVerdict, comparison: SuiteComparison, measured: Sequence[_MetricData], rules: GateRules
 ) -> SuiteVerdict:
     decided = [metric for metric in verdict.metrics if metric.status]
-    if comparison.compared and all(test.unchanged or not test.series for test in comparison.compared):
+    moved = [test for test in comparison.compared if not test.unchanged and (test.series or test.why)]
+    if verdict.unchanged and not moved:
         return replace(verdict, status="GREEN", sentence="nothing changed: every answer is the baseline's")
     if not decided:
         return replace(verdict, sentence=_describe_small_suite(measured, rules))
@@ -357,6 +392,5 @@ def _case_name(nodeid: str) -> str:
     >>> _case_name("tests/test_a.py::test_refund[late]"), _case_name("tests/test_a.py::test_refund")
     ('late', 'test_refund')
     """
-    name = nodeid.rpartition("::")[2]
-    function, _, case = name.partition("[")
-    return case.removesuffix("]") or function
+    function, _, case = nodeid.partition("[")
+    return case.removesuffix("]") or function.rpartition("::")[2]

@@ -64,7 +64,7 @@ def _estimate_metric_power(
         mean=fmean(fmean(pair.before) for pair in trials.values()) if trials else 0.0,
     )
     freedom = sum(len(pair.before) - 1 for pair in trials.values())
-    if not freedom:
+    if freedom < len(trials) or not trials:  # hardly a case has a second trial
         return power
     detectable = [
         (count, error.detectable_drop(alpha))

@@ -202,7 +202,8 @@ def estimate_change_error(trials: Trials, *, trials_after: int | None = None) ->
     """Return the standard error of `mean_change`; None if too few trials or cases give it.
 
     With repeated trials it is pooled from the spread within cases, as the cases are fixed; with a single trial on
-    each side from the spread of the differences (paired t), which holds the spread between cases too.
+    each side, or hardly a case with more, from the spread of the differences (paired t), which holds the spread between
+    cases too.
 
     Args:
         trials: The trials of a metric.
@@ -216,7 +217,7 @@ def estimate_change_error(trials: Trials, *, trials_after: int | None = None) ->
     pairs = list(trials.values())
     count = len(pairs)
     freedom = sum(len(pair.before) + len(pair.after) - 2 for pair in pairs)
-    if freedom:
+    if freedom >= count > 0:  # a single repeated case does not tell the noise of all others
         squares = sum(_sum_of_squares(pair.before) + _sum_of_squares(pair.after) for pair in pairs)
         weights = sum(1 / len(pair.before) + 1 / (trials_after or len(pair.after)) for pair in pairs)
         return ChangeError(math.sqrt(squares / freedom * weights) / count, freedom)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pytest_llmops.baselines import baseline as files
 from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
 from pytest_llmops.baselines.changes import compare_tests, list_changes, metric_trials
 from pytest_llmops.baselines.gate import GateRules, judge_suite
+from pytest_llmops.baselines.power import estimate_power
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.run import TestRecord
@@ -251,11 +253,99 @@ def test_replayed_recordings_of_the_baseline_are_no_evidence() -> None:
     assert same.changes == ()
     mixed = judge_suite(
         baseline,
-        [record(str(case), 0.0, facts={"recordings": ["aa" if case else "cc"]}) for case in range(25)],
+        [
+            record(str(case), 1.0 if case else 0.0, facts={"recordings": ["aa" if case else "cc"]})
+            for case in range(25)
+        ],
     )
     (metric,) = mixed.metrics
     assert metric.unchanged == 24
     assert metric.change == pytest.approx(-0.75 / 25)
+
+
+def test_other_scores_of_the_same_recordings_are_evidence() -> None:
+    """The model answered as in the baseline, but the code made something else of it."""
+    facts = {"recordings": ["aa", "bb"]}
+    baseline = accept(*(record(str(case), 1.0, 0.5, facts=facts) for case in range(25)))
+    swapped = [record(str(case), 0.5, facts={"recordings": ["aa"]}) for case in range(25)]
+    verdict = judge_suite(baseline, swapped)
+    assert verdict.status == "RED"
+    assert len(verdict.of_kind("regressed")) == 25
+    nearly = [record(str(case), 0.998, facts={"recordings": ["aa"]}) for case in range(25)]
+    assert judge_suite(baseline, nearly).unchanged == 25
+
+
+def test_changed_inputs_and_lost_metrics_are_not_nothing_changed() -> None:
+    def asked(case: int, text: str) -> TestRecord:
+        facts = {"case": {"id": str(case), "input": text}, "recordings": ["aa"]}
+        return record(str(case), 1.0, facts=facts)
+
+    baseline = accept(*(asked(case, "old?") for case in range(25)))
+    verdict = judge_suite(baseline, [asked(case, "new?") for case in range(25)])
+    assert verdict.status == "NONE"
+    assert len(verdict.of_kind("not comparable")) == 25
+
+    lost = judge_suite(baseline, [record(str(case), 1.0, name="judge.other") for case in range(25)])
+    assert lost.status == "NONE"  # other inputs as well
+    both = [
+        TestRecord(
+            nodeid=f"t[{case}]", measurements=(Measurement(name="a", value=1), Measurement(name="b", value=1))
+        )
+        for case in range(25)
+    ]
+    fewer = [replace(test, measurements=test.measurements[:1]) for test in both]
+    verdict = judge_suite(accept(*both), fewer)
+    assert (verdict.status, verdict.sentence.partition(":")[0]) == ("ERROR", "b")
+    assert "not measured now in 25 of 25 tests" in verdict.sentence
+    assert verdict.of_kind("not comparable")[0].why == "not measured now: b"
+    assert judge_suite(accept(*both), [*fewer[:2], *both[2:]]).status == "GREEN"
+
+
+def test_what_could_not_be_scored_is_not_better() -> None:
+    unscored = TestRecord(
+        nodeid="t", measurements=(Measurement(name="m", error="no verdict"),), outcome="errored"
+    )
+    before = TestRecord(nodeid="t", measurements=(Measurement(name="m", value=0.5),), outcome="failed")
+    (change,) = list_changes(compare_tests(accept(before), [unscored]), NO_OUTPUTS.get, partial=False)
+    assert (change.kind, change.words) == ("not comparable", "failed -> errored; m 0.50 -> not scored")
+
+
+def test_a_label_that_looks_like_a_number_loses_no_score() -> None:
+    measured = tuple(Measurement(name="m", value=value, label="case #2") for value in (0.25, 0.5, 0.75))
+    kept = summarize_test(TestRecord(nodeid="t", measurements=measured))
+    assert list(kept.scores.values()) == [(0.25,), (0.5,), (0.75,)]
+
+
+def test_a_single_repeated_case_does_not_tell_the_noise_of_the_others() -> None:
+    rng = np.random.default_rng(3)
+    before = [record(str(case), float(score)) for case, score in enumerate(rng.uniform(0.5, 1, 25))]
+    after = [record(str(case), float(score)) for case, score in enumerate(rng.uniform(0.5, 1, 25) - 0.02)]
+    repeated = record("again", 1.0, 1.0, 1.0)
+    (alone,) = judge_suite(accept(*before), after).metrics
+    (metric,) = judge_suite(accept(*before, repeated), [*after, repeated]).metrics
+    assert alone.detectable is not None
+    assert metric.detectable == pytest.approx(alone.detectable, rel=0.1)
+    (power,) = estimate_power(accept(*before, repeated))
+    assert (power.noise, power.detectable) == (None, ())
+
+
+def test_a_small_suite_is_never_an_error_that_fails_the_run() -> None:
+    before = [record(str(case), 1.0) for case in range(5)]
+    verdict = judge_suite(accept(*before), before[:3])
+    assert (verdict.status, len(verdict.of_kind("removed"))) == ("NONE", 2)
+    assert "2 of 5 tests of the baseline did not run" in verdict.sentence
+
+
+def test_a_single_test_without_requests_beside_recorded_ones_is_not_undecided() -> None:
+    records = [record(str(case), 1.0, facts={"recordings": ["aa"]}) for case in range(24)]
+    records.append(record("plain", 0.75))
+    assert judge_suite(accept(*records), records).status == "GREEN"
+
+
+def test_a_case_id_with_colons_is_named_whole() -> None:
+    before = [record(f"a::{case}", 0.5, 0.75, 1.0) for case in range(12)]
+    after = [record(f"a::{case}", 0.0, 0.25, 0.0) for case in range(12)]
+    assert "worse: a::0, a::1" in judge_suite(accept(*before), after).sentence
 
 
 def test_another_version_of_the_judge_is_not_compared_but_an_error() -> None:

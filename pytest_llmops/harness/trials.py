@@ -170,6 +170,8 @@ class TrialRun:
     @property
     def stopped_by(self) -> Any:
         """The report that no further trial can change; None: there is none."""
+        if all(report.when != "call" for report in self.reports[-1]):  # xfail in a set-up, --setup-only
+            return self.reports[-1][0]
         for report in self.reports[-1]:
             kind = getattr(report, "llmops", {}).get("kind", "")
             if (
@@ -191,7 +193,9 @@ class TrialRun:
         if self.stopped_by is not None or self.plan.trials == 1:
             *_, last = final = list(self.reports[-1])
             if hasattr(last, "llmops"):
-                last.llmops["tapes"] = self._collect("tapes")
+                earlier = _collect(self.reports[:-1], "calls")  # they were paid for
+                last.llmops["calls"] = [*earlier, *last.llmops.get("calls", ())]
+                last.llmops["tapes"] = _collect(self.reports, "tapes")
             return final
         counts = self.counts
         verdict = self.plan.decide(counts["passed"], counts["failed"], counts["unscored"])
@@ -213,10 +217,6 @@ class TrialRun:
             "undecided": doubt,
         }
         return self._merge_payloads([setup, call, teardown], {"trials": facts})
-
-    def _collect(self, key: str) -> list[Any]:
-        payloads = [getattr(report, "llmops", {}) for reports in self.reports for report in reports]
-        return [entry for payload in payloads for entry in payload.get(key, ())]
 
     def _describe(self, counts: Mapping[str, int]) -> str:
         unscored = f", {counts['unscored']} could not be scored" if counts["unscored"] else ""
@@ -243,8 +243,13 @@ class TrialRun:
                 ]
                 more = {"recordings": recordings} if recordings else {}
                 report.llmops["facts"] = {**report.llmops.get("facts", {}), **more, **facts}
-                report.llmops["tapes"] = self._collect("tapes")
+                report.llmops["tapes"] = _collect(self.reports, "tapes")
         return final
+
+
+def _collect(trials: Iterable[Iterable[Any]], key: str) -> list[Any]:
+    payloads = [getattr(report, "llmops", {}) for reports in trials for report in reports]
+    return [entry for payload in payloads for entry in payload.get(key, ())]
 
 
 def _trial_outcome(reports: Iterable[Any]) -> str:

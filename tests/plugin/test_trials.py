@@ -202,9 +202,80 @@ def test_broken(broken):
 @pytest.mark.xfail
 def test_xfail():
     assert_contains("a", "b")
+
+@pytest.mark.llm_trials(3)
+@pytest.mark.xfail(run=False)
+def test_not_run():
+    assert 0
+
+@pytest.fixture
+def expected():
+    pytest.xfail("known")
+
+@pytest.mark.llm_trials(3)
+def test_xfail_in_fixture(expected):
+    assert 0
 """
     project.write(**{"test_a.py": text})
-    assert project.run().outcomes == {"skipped": 1, "errors": 1, "xfailed": 1}
+    assert project.run().outcomes == {"skipped": 1, "errors": 1, "xfailed": 3}
+    assert "INTERNALERROR" not in project.bare("--setup-only").text
+
+
+def test_calls_of_trials_before_a_skip_stay_in_the_ledger(project: Project) -> None:
+    text = """
+import pytest
+trials = []
+
+@pytest.mark.llm_trials(3)
+def test_a(llm):
+    trials.append(llm.complete("say hello").text)
+    if len(trials) == 3:
+        pytest.skip("enough")
+"""
+    project.write(**{"test_a.py": text})
+    result = project.record()
+    assert (project.server.count, len(result.records["test_a"].calls)) == (3, 3)
+
+
+SURROUNDINGS = """
+import unittest
+import pytest
+from pytest_llmops import assert_contains
+
+seen = []
+
+class TestUnit(unittest.TestCase):
+    def setUp(self):
+        seen.append("unit")
+
+    @pytest.mark.llm_trials(3)
+    def test_a(self):
+        assert_contains("yes", "yes")
+
+    def test_z(self):
+        assert seen.count("unit") == 4
+
+@pytest.fixture(scope="class")
+def wide():
+    seen.append("class")
+
+class TestClass:
+    @pytest.mark.llm_trials(3)
+    @pytest.mark.parametrize("text", ["a[b]::c", "ünï", "\x1b[31m"])
+    def test_a(self, tmp_path, wide, text):
+        (tmp_path / "x").touch(exist_ok=False)
+        assert_contains("yes", "yes")
+
+    def test_z(self):
+        assert seen.count("class") == 1
+"""
+
+
+def test_classes_and_unittest_repeat_as_functions_do(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": SURROUNDINGS})
+    result = project.run("--dist=loadfile", workers=workers)
+    assert result.outcomes == {"passed": 6}
+    assert {record.outcome for record in result.records.values()} == {"passed"}
 
 
 def test_what_cannot_be_scored_is_an_error_not_a_failed_trial(project: Project) -> None:

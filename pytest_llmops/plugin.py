@@ -102,7 +102,7 @@ class ReportListener:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._controller: Controller | None = None
-        self._left_out = self._crashed = self._skipped = 0
+        self._left_out = self._crashed = self._skipped = self._uncollected = 0
         self._skipped_tests: set[str] = set()
         self._run = ExitStack()
         if config.stash[SETTINGS].may_call_models:
@@ -129,11 +129,12 @@ class ReportListener:
     @pytest.hookimpl(tryfirst=True)  # before pytest writes the JUnit file
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the requested reports, also of an empty run."""
-        if self._controller is not None or self._config.stash[SETTINGS].report:
+        settings = self._config.stash[SETTINGS]
+        if self._controller is not None or settings.report or settings.accept:
             controller = self._get_controller()
             usage = controller.cassette_usage
             usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
-            usage.crashed, usage.skipped = self._crashed, self._skipped
+            usage.crashed, usage.skipped, usage.uncollected = self._crashed, self._skipped, self._uncollected
             usage.skipped_tests = self._skipped_tests
             controller.finish_run(session)
             if controller.run.verdict is not None:
@@ -146,8 +147,9 @@ class ReportListener:
         self._run.close()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Count the modules that skipped themselves while they were collected."""
+        """Count the modules that skipped themselves, or failed, while they were collected."""
         self._skipped += report.skipped
+        self._uncollected += report.failed
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:

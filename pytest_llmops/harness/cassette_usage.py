@@ -84,6 +84,7 @@ class CassetteUsage:
     Attributes:
         left_out: Collected tests that were not run.
         skipped: Modules that skipped themselves.
+        uncollected: Modules that failed while they were collected.
         skipped_tests: Node ids of skipped tests.
         crashed: Workers that crashed.
         has_candidates: Tests were made for the models of --llm-model.
@@ -94,7 +95,7 @@ class CassetteUsage:
         self._settings = settings
         self._uses: list[Mapping[str, Any]] = []
         self.left_out = 0
-        self.skipped = 0
+        self.skipped = self.uncollected = 0
         self.crashed = 0
         self.has_candidates = False
         self.skipped_tests: set[str] = set()
@@ -148,9 +149,14 @@ class CassetteUsage:
     def why_tests_missing(self) -> list[str]:
         """Return why tests were left out of this run, whatever it was asked to record; empty: all ran."""
         reasons = why_partial_run(self._config, self._settings, self.left_out)
-        return [reason for reason in reasons if not reason.startswith("--llm-")] + (
-            [f"{self.crashed} workers crashed"] if self.crashed else []
-        )
+        counts = {
+            "workers crashed": self.crashed,
+            "modules were skipped": self.skipped,
+            "modules could not be collected": self.uncollected,
+        }
+        return [reason for reason in reasons if not reason.startswith("--llm-")] + [
+            f"{count} {what}" for what, count in counts.items() if count
+        ]
 
     def _why_partial(self, undone: int) -> list[str]:
         reasons = why_partial_run(self._config, self._settings, self.left_out)

@@ -31,8 +31,8 @@ PACKAGE = __name__.partition(".")[0]
 SITE_PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 CRASH_PHASE = "???"
 """The phase in which xdist reports the test during which a worker crashed; its measurements are lost."""
-NO_TESTS = 5
-"""Exit status of pytest when it collected nothing."""
+TESTS_FAILED, NO_TESTS = 1, 5
+"""Exit statuses of pytest."""
 STATUS_WORDS = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED", "BudgetReached": "BUDGET"}
 OUR_ERRORS = (MeasurementFailed, LLMOpsError, CassetteMiss, BudgetReached)
 
@@ -56,16 +56,25 @@ class Controller:
         """Add the report of a phase of a test."""
         payload: Mapping[str, Any] | None = getattr(report, "llmops", None)
         crashed = report.failed and report.when == CRASH_PHASE
-        if payload is None and report.nodeid not in self._records and not crashed:
+        if payload is None and self._plain_nodeid(report.nodeid) not in self._records and not crashed:
             return
         if payload:
             self.cassette_usage.add_uses(payload.get("tapes", ()))
         if report.outcome == "rerun":  # from pytest-rerunfailures: the next attempt counts
-            self._records.pop(report.nodeid, None)
+            self._records.pop(self._plain_nodeid(report.nodeid), None)
             return
         record = build_record(report, payload or {})
-        earlier = self._records.get(report.nodeid)
-        self._records[report.nodeid] = record if earlier is None else earlier.add(record)
+        record = replace(record, nodeid=self._plain_nodeid(record.nodeid))
+        earlier = self._records.get(record.nodeid)
+        self._records[record.nodeid] = record if earlier is None else earlier.add(record)
+
+    def _plain_nodeid(self, nodeid: str) -> str:
+        """Return the node id of a test without the group that ``--dist loadgroup`` of xdist appends."""
+        place = nodeid.rfind("@")
+        is_group = self._config.getoption("dist", "") == "loadgroup" and place > max(
+            nodeid.rfind("]"), nodeid.rfind("::")
+        )
+        return nodeid[:place] if is_group else nodeid
 
     def finish_run(self, session: Any) -> None:
         """Build the run, call the hook, and write the requested reports."""
@@ -101,15 +110,16 @@ class Controller:
         usage, settings = self.cassette_usage, self._settings
         if not settings.accept and not has_baseline(settings, self._config.rootpath):
             return
+        status = int(session.exitstatus)
+        ended = str(session.shouldstop or session.shouldfail or "")
+        if not ended and status not in (0, TESTS_FAILED, NO_TESTS):  # Ctrl-C sets neither
+            ended = f"the run ended early (exit status {status})"
         gate = BaselineGate(
             self._config,
             settings,
             self.run.records,
-            [
-                *usage.why_tests_missing(),
-                *filter(None, [str(session.shouldstop or session.shouldfail or "")]),
-            ],
-            usage.skipped_tests,
+            [*usage.why_tests_missing(), *filter(None, [ended])],
+            {self._plain_nodeid(nodeid) for nodeid in usage.skipped_tests},
         )
         verdict = gate.judge()
         self.run = replace(self.run, verdict=verdict)

@@ -422,7 +422,7 @@ class Harness:
                 tape = self._blocks.pop()
                 self.log.add_tape(tape, passed=self.passed and tape.verdict() is None, own=False)
             self._record_cassette_facts()
-            if recordings := fingerprint_exchanges(self.recorder.exchanges):
+            if recordings := fingerprint_exchanges(self.recorder.exchanges, self.mask_secrets):
                 self.recorder.facts["recordings"] = [recordings]
             payload["facts"] = dict(self.recorder.facts)
             payload["tapes"] = self.log.uses
@@ -435,10 +435,14 @@ class Harness:
         return payload
 
 
-def fingerprint_exchanges(exchanges: Sequence[Exchange]) -> str:
+def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], str] = str) -> str:
     """Return a digest of all requests and answers, in any order; "": there are none.
 
     It is the same live and replayed, so that a run that plays a baseline's own recordings is known.
+
+    Args:
+        exchanges: What went over the wire.
+        mask: Masks secrets: an answer that was recorded has none.
     """
     from pytest_llmops._util.text_files import canonical_json, fingerprint_parts
     from pytest_llmops.trace import read_call
@@ -447,10 +451,12 @@ def fingerprint_exchanges(exchanges: Sequence[Exchange]) -> str:
     for exchange in exchanges:
         call = read_call(exchange)
         answer = call.output, call.thinking, *(f"{tool.name} {tool.arguments}" for tool in call.tool_calls)
+        # The trace reads only the number of vectors, the first of several answers, and nothing of a ranking.
+        if not any(answer) or call.unread or call.endpoint in ("embeddings", "rerank"):
+            answer = exchange.body.decode("utf-8", "replace"), ""
         request = canonical_json(to_builtins(exchange.request)) if exchange.request is not None else ""
-        digests.append(
-            fingerprint_parts(exchange.method, exchange.url, request, str(exchange.status), *map(str, answer))
-        )
+        parts = exchange.method, exchange.url, request, str(exchange.status), *map(str, answer)
+        digests.append(fingerprint_parts(*map(mask, parts)))
     return fingerprint_parts(*sorted(digests)) if digests else ""
 
 

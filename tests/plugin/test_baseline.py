@@ -11,6 +11,8 @@ import pytest
 from support.project import Project
 
 from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.harness.item import fingerprint_exchanges
+from pytest_llmops.recorder import Exchange
 
 SUITE = """
 import os
@@ -330,3 +332,112 @@ def test_without_git_and_outputs_the_list_says_why_there_is_no_text(project: Pro
     project.write(**{"test_a.py": ANSWERED.format(word="hallo")})
     project.record(mode="all")
     assert "the baseline's output is not stored here" in project.run().text
+
+
+INTERRUPTED = """
+import pytest
+from pytest_llmops import assert_contains
+
+class CtrlC(KeyboardInterrupt):  # pytester raises a plain KeyboardInterrupt again
+    pass
+
+@pytest.mark.parametrize("case", range(24))
+def test_answer(case):
+    if case == 3:
+        {stop}
+    assert_contains("yes", "yes")
+"""
+
+
+@pytest.mark.parametrize("stop", ["raise CtrlC", "pytest.exit('enough')"])
+def test_an_interrupted_run_moves_no_baseline_and_has_no_verdict(project: Project, stop: str) -> None:
+    project.write(**{"test_a.py": INTERRUPTED.format(stop=stop)})
+    refused = project.run(*ACCEPT)
+    assert "not accepted: only a part of the suite ran" in refused.text
+    assert not baseline_file(project).exists()
+    project.write(**{"test_a.py": INTERRUPTED.format(stop="pass")})
+    project.run(*ACCEPT)
+    kept = baseline_file(project).read_bytes()
+    project.write(**{"test_a.py": INTERRUPTED.format(stop=stop)})
+    assert "partial: " in project.run(*ACCEPT).line("gate ")
+    assert baseline_file(project).read_bytes() == kept
+
+
+def test_a_module_that_cannot_be_collected_makes_the_run_partial(suite: Project) -> None:
+    suite.write(**{"test_b.py": SUITE})
+    suite.run(*ACCEPT)
+    kept = baseline_file(suite).read_bytes()
+    suite.write(**{"test_b.py": "import pytest; pytest.skip('no', allow_module_level=True)"})
+    assert "1 modules were skipped" in suite.run(*ACCEPT).text
+    suite.write(**{"test_b.py": "import nothing_of_that_name"})
+    result = suite.run(*ACCEPT, "--continue-on-collection-errors")
+    assert "1 modules could not be collected" in result.text
+    assert "removed" not in result.text
+    assert baseline_file(suite).read_bytes() == kept
+
+
+def test_accepting_a_run_without_tests_is_an_error(suite: Project) -> None:
+    result = suite.bare("-k", "nothing", *ACCEPT)
+    assert "--llm-accept: not accepted: no test measured anything" in result.text
+    assert not baseline_file(suite).exists()
+
+
+@pytest.mark.parametrize("dist", ["loadgroup", "worksteal"])
+def test_every_way_of_distribution_compares_the_same_tests(suite: Project, dist: str) -> None:
+    grouped = '@pytest.mark.xdist_group("g")\n@pytest.mark.parametrize("case"'
+    suite.write(**{"test_a.py": SUITE.replace('@pytest.mark.parametrize("case"', grouped)})
+    suite.run(*ACCEPT)
+    result = suite.run(f"--dist={dist}", workers=2)
+    assert result.run.verdict is not None
+    assert (result.run.verdict.status, result.run.verdict.changes) == ("GREEN", ())
+
+
+WIRED = """
+import openai
+import pytest
+from pytest_llmops import assert_contains
+
+ask = {"model": "m", "messages": [{"role": "user", "content": "say hi"}]}
+
+@pytest.mark.llm_cassette
+def test_stream():
+    parts = openai.OpenAI().chat.completions.create(stream=True, **ask)
+    assert_contains("".join(part.choices[0].delta.content or "" for part in parts if part.choices), "hi")
+
+@pytest.mark.llm_cassette
+def test_vectors():
+    assert openai.OpenAI().embeddings.create(model="e", input=["a", "b"]).data
+    assert_contains("yes", "yes")
+
+def test_secret(llm):
+    assert_contains(llm.complete("say " + "sk-" + "abcdefghijklmnopqrstuvwxyz0123456789ABCD").text, "say")
+"""
+
+
+def test_recordings_have_the_same_digest_live_and_replayed(project: Project) -> None:
+    project.write(**{"test_a.py": WIRED})
+    live = project.record(*ACCEPT)
+    assert live.outcomes == {"passed": 3}
+    replayed = project.run()
+    assert replayed.run.verdict is not None
+    assert (replayed.run.verdict.unchanged, len(replayed.records)) == (3, 3)
+
+
+def test_other_vectors_are_another_recording() -> None:
+    def digest(vector: str) -> str:
+        body = f'{{"object": "list", "data": [{{"embedding": [{vector}]}}]}}'.encode()
+        exchange = Exchange(
+            method="POST",
+            url="http://127.0.0.1:1/v1/embeddings",
+            request={"model": "e", "input": "a"},
+            status=200,
+            content_type="application/json",
+            body=body,
+            latency_s=None,
+            ttft_s=None,
+            replayed=True,
+            purpose="app",
+        )
+        return fingerprint_exchanges([exchange])
+
+    assert digest("0.5") == digest("0.5") != digest("0.25")

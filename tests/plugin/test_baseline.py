@@ -166,7 +166,7 @@ def test_a_damaged_baseline_is_an_error_of_the_run_and_stays(
     baseline_file(suite).write_bytes(content)
     result = suite.run()
     assert result.exit == 1
-    assert message in result.line("ERROR")
+    assert message in result.line("gate ")
     assert suite.run(*ACCEPT).exit == 1
     assert baseline_file(suite).read_bytes() == content
 

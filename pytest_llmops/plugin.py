@@ -227,11 +227,14 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
 
         fixtures = {fixturedef: path for item in ours for fixturedef, path in recorded_fixtures(item)}
         _register_recording_hooks(config, fixtures)
-        repeats = config.stash[SETTINGS].trials > 1
-        if repeats or any(item.get_closest_marker("llm_trials") is not None for item in ours):
+        if any(map(_has_trials, ours)):
             config.pluginmanager.register(TrialHooks(), "llmops_trials")
     if config.stash[SETTINGS].record == "none" and (ours or config.stash[HAS_INI_KEY]):
         _refuse_unrecorded_calls(config)
+
+
+def _has_trials(item: pytest.Item) -> bool:
+    return item.config.stash[SETTINGS].trials > 1 or item.get_closest_marker("llm_trials") is not None
 
 
 def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path]) -> None:
@@ -359,7 +362,7 @@ class RecordingHooks:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Give every test that is ours a recorder."""
-        if OURS_KEY not in item.stash or item.config.pluginmanager.has_plugin("llmops_trials"):
+        if OURS_KEY not in item.stash or _has_trials(item):
             return (yield)
         harness = _start_harness(item)
         try:
@@ -440,7 +443,7 @@ class TrialHooks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Run all trials of a test, and log one report of each phase."""
-        if OURS_KEY not in item.stash:
+        if OURS_KEY not in item.stash or not _has_trials(item):
             return None
         from pytest_llmops.harness.trials import run_item
 

@@ -337,3 +337,24 @@ def test_a(wide):
     result = project.run()
     assert result.outcomes == {"passed": 1, "errors": 1}
     assert "cannot close" in result.text
+
+
+def test_a_test_without_trials_is_left_to_other_plugins(project: Project) -> None:
+    """A plugin that repeats failed tests implements this hook."""
+    text = """
+import pytest
+from pytest_llmops import assert_contains
+
+@pytest.mark.llm_trials(2)
+def test_trials():
+    pass
+
+def test_once(llm_calls):
+    assert_contains("yes", "yes")
+"""
+    hook = "def pytest_runtest_protocol(item):\n    print('left to others:', item.name)\n"
+    project.write(**{"test_a.py": text, "conftest.py": hook})
+    result = project.run("-s")
+    assert "left to others: test_once" in result.text
+    assert "left to others: test_trials" not in result.text
+    assert result.records["test_once"].measurements

@@ -48,7 +48,12 @@ def assert_cost(
     threshold = _check_threshold("assert_cost", "at_most_usd", at_most_usd)
     values = [(call, call.cost_usd) for call in counted]
     emission = _build_emission(
-        "calls.cost", "USD", values, needed="a known price", threshold=threshold, label=label
+        "calls.cost",
+        "USD",
+        values,
+        needed="a known price (pip install 'pytest-llmops[prices]' brings a table)",
+        threshold=threshold,
+        label=label,
     )
     return recorder.emit_together([emission])[0]
 
@@ -194,7 +199,9 @@ def _build_emission(
     missing = dict.fromkeys(call.model or call.endpoint for call, value in values if value is None)
     if not values:
         return Emission(
-            measurement=measured(error="no model call was seen, so there is nothing to hold against a budget")
+            measurement=measured(
+                error="no call of this purpose was seen, so there is nothing to hold against a budget"
+            )
         )
     if missing:
         which = f"{len(values) - len(known)} of {format_count(len(values), 'call')} without {needed}"

@@ -24,11 +24,22 @@ from pytest_llmops._util.text_files import (
 )
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
-from pytest_llmops.results.details import CaseFacts, StoredFacts, as_list, as_mapping, fact_text, read_detail
+from pytest_llmops.results.details import (
+    CaseFacts,
+    StoredFacts,
+    TrialFacts,
+    as_list,
+    as_mapping,
+    fact_text,
+    read_detail,
+)
 from pytest_llmops.results.run import TestRecord
 
 SCHEMA = "pytest-llmops/baseline/1"
 OUTPUTS_SCHEMA = "pytest-llmops/baseline-outputs/1"
+TRIAL_RATE = "trials.passed"
+"""Share of the trials of a test that passed."""
+RESTORE = "restore it from git, or delete it and accept a run anew: pytest --llm-accept 'why'"
 DIGITS = 6
 """Digits of a stored score; differences below are no change."""
 Trials = tuple[float | None, ...]
@@ -125,11 +136,12 @@ class Baseline:
             document = read_json(decode_text(data))
         except BadFile as error:
             place = f"{where}:{error.line}" if error.line else where
-            raise UsageError(
-                f"{place}: expected a baseline, got {error.what}; restore it from git, or accept a run anew: "
-                "pytest --llm-accept 'why'"
-            ) from None
+            raise UsageError(f"{place}: expected a baseline, got {error.what}; {RESTORE}") from None
         schema = as_mapping(document).get("schema")
+        if schema is None:
+            raise UsageError(
+                f"{where}: expected a baseline, got {json_kind(document)} without a schema; {RESTORE}"
+            )
         if schema != SCHEMA:
             raise UsageError(
                 f"{where}: expected a baseline of schema {SCHEMA!r}, got {shorten_text(repr(schema), 80)}; "
@@ -138,9 +150,7 @@ class Baseline:
         try:
             return _read_document(as_mapping(document))
         except _Damaged as error:
-            raise UsageError(
-                f'{where}: damaged: {error}; restore it from git, or accept a run anew: pytest --llm-accept "why"'
-            ) from None
+            raise UsageError(f"{where}: damaged: {error}; {RESTORE}") from None
 
 
 class _Damaged(Exception):
@@ -266,6 +276,9 @@ def summarize_test(record: TestRecord) -> BaselineTest:
         name = series if numbers[series] == 1 else f"{series} #{numbers[series]}"
         scores[name] = read_trials(measurement)
         metrics[name] = measurement.version, measurement.better
+    if (trials := TrialFacts.from_wire(record.fact("trials"))).n:
+        scores[TRIAL_RATE] = (*(1.0,) * trials.passed, *(0.0,) * trials.failed, *(None,) * trials.unscored)
+        metrics[TRIAL_RATE] = "", "higher"
     return BaselineTest(
         outcome=record.outcome,
         scores=scores,

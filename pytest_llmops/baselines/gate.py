@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline
 from pytest_llmops.baselines.changes import (
     ComparedTest,
     SuiteComparison,
@@ -32,9 +32,11 @@ from pytest_llmops.metrics.trial_change import (
     joint_drop_p_values,
     mean_change,
 )
+from pytest_llmops.results.details import TrialFacts
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import MetricVerdict, SuiteVerdict, VerdictStatus
 
+ACCEPT_RED = "--llm-accept REASON --llm-accept-anyway"
 MAX_PLANNED_TRIALS = 20
 """More trials than these are never advised."""
 NAMED_SUSPECTS = 3
@@ -159,6 +161,10 @@ class _MetricData:
         scored_before, scored_after = (
             tuple(score for score in side if score is not None) for side in (before, after)
         )
+        if test.record.outcome in ("failed", "errored") and any(
+            metric_name(name) == self.metric for name in test.lost
+        ):
+            self.unscored += TrialFacts.from_wire(test.record.fact("trials")).n or 1
         self.scored += len(scored_after)
         self.unscored += len(after) - len(scored_after)
         if not scored_before or (not scored_after and not test.unchanged):
@@ -201,9 +207,8 @@ class _MetricData:
 
 
 def _choose_primary(measured: Sequence[_MetricData], rules: GateRules) -> str:
-    if rules.primary or len(measured) != 1:
-        return rules.primary
-    return measured[0].metric
+    names = [data.metric for data in measured if data.metric != TRIAL_RATE]
+    return names[0] if not rules.primary and len(names) == 1 else rules.primary
 
 
 def _why_not_comparable(
@@ -212,7 +217,10 @@ def _why_not_comparable(
     total = len(comparison.baseline.tests)
     missing = len(comparison.missing)
     if missing > total * (1 - rules.min_share):
-        return f"{missing:,} of {format_count(total, 'test')} of the baseline did not run: nothing is decided"
+        return (
+            f"{missing:,} of {format_count(total, 'test')} of the baseline did not run: nothing is decided. If they were renamed "
+            "or removed, accept a new baseline (--llm-accept)"
+        )
     others = [test for test in comparison.compared if test.other_versions]
     if len(others) > len(comparison.compared) * (1 - rules.min_share):
         names = sorted({name for test in others for name in test.other_versions})
@@ -296,7 +304,9 @@ def _judge_metric(
         status=status,
         p_value=p_value,
         lower=lower,
-        detectable=error.detectable_drop(rules.alpha) if error else None,
+        detectable=max(error.detectable_drop(rules.alpha), rules.floor)
+        if error and error.standard_error
+        else None,
     )
 
 
@@ -309,8 +319,14 @@ def _conclude(
         return replace(verdict, status="GREEN", sentence="nothing changed: every answer is the baseline's")
     if not decided:
         return replace(verdict, sentence=_describe_small_suite(measured, rules))
-    leading = [metric for metric in decided if metric.role == "primary"] or decided
     red = [metric for metric in decided if metric.status == "RED"]
+    open_primary = next(
+        (metric for metric in verdict.metrics if metric.role == "primary" and not metric.status), None
+    )
+    if open_primary is not None and not red:  # the others do not stand for the metric that decides
+        own = [data for data in measured if data.metric == open_primary.name]
+        return replace(verdict, sentence=f"{open_primary.name}: {_describe_small_suite(own, rules)}")
+    leading = [metric for metric in decided if metric.role == "primary"] or decided
     status: VerdictStatus = "RED" if red else "AMBER"
     if not red and all(metric.status == "GREEN" for metric in leading):
         status = "GREEN"
@@ -321,6 +337,8 @@ def _conclude(
         sentence += f"; worse: {', '.join(suspects)}"
     by_name = {data.metric: data for data in measured}
     advice = [_describe_power(metric, by_name[metric.name], rules) for metric in told]
+    if status == "RED":
+        advice.append(f"look at the answers below; if the drop is meant, accept it: {ACCEPT_RED}")
     if status == "AMBER":
         advice += [_describe_next_step(metric, by_name[metric.name], rules) for metric in told]
     return replace(verdict, status=status, sentence=sentence, advice=tuple(filter(None, advice)))
@@ -341,7 +359,7 @@ def _describe_metric(metric: MetricVerdict, status: VerdictStatus, rules: GateRu
         return change
     if status == "GREEN":
         return f"{change}: a drop of {_plain_points(rules.margin)} is excluded"
-    return f"{change}: a drop of {_plain_points(rules.margin)} is neither proved nor excluded"
+    return f"{change}: no drop is proved, and one of {_plain_points(rules.margin)} is not excluded"
 
 
 def _describe_power(metric: MetricVerdict, data: _MetricData, rules: GateRules) -> str:
@@ -354,7 +372,7 @@ def _describe_power(metric: MetricVerdict, data: _MetricData, rules: GateRules) 
     further = data.estimate_error(metric.trials_after + 1)
     if further is None or metric.trials_before < rules.min_trials:
         return f"{notices}; trials make it finer (--llm-trials={rules.min_trials})"
-    finer = further.detectable_drop(rules.alpha)
+    finer = max(further.detectable_drop(rules.alpha), rules.floor)
     return f"{notices}; with {metric.trials_after + 1} trials of each case it would be {finer * 100:.1f}"
 
 

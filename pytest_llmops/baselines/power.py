@@ -9,9 +9,11 @@ from statistics import fmean, pstdev
 
 from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.baselines.changes import metric_name, metric_trials
+from pytest_llmops.baselines.gate import GateRules
 from pytest_llmops.metrics.trial_change import TrialPair, estimate_change_error
 
 PLANNED_TRIALS = (1, 3, 5, 10)
+FLOOR = GateRules().floor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,7 @@ def _estimate_metric_power(
     if freedom < len(trials) or not trials:  # hardly a case has a second trial
         return power
     detectable = [
-        (count, error.detectable_drop(alpha))
+        (count, max(error.detectable_drop(alpha), FLOOR))
         for count in planned
         if (error := estimate_change_error(trials, trials_after=count)) is not None
     ]

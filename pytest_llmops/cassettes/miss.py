@@ -117,8 +117,8 @@ def describe_other_take(
     question: Question, take: str, takes: Iterable[str], *, place: str, command: str
 ) -> str:
     """Return the message for a request that is recorded for other trials only."""
-    first = f"{_format_request(question)} is not recorded for trial {take}"
-    others = ", ".join(sorted(takes, key=int)) or "(none)"
+    first = f"{_format_request(question)} is not recorded for trial {int(take) + 1}"
+    others = ", ".join(str(number + 1) for number in sorted(map(int, takes))) or "(none)"
     return _format_message(first, place, [f"  recorded  for trial {others}"], command)
 
 

@@ -146,6 +146,7 @@ class BaselineGate:
         records: The tests of the run.
         why_narrowed: Options that left tests out, and why the run ended early.
         skipped: Node ids of the tests that were skipped.
+        failed: How many tests of the run failed, also those that measure nothing.
     """
 
     config: Any
@@ -153,6 +154,7 @@ class BaselineGate:
     records: Sequence[TestRecord]
     why_narrowed: Sequence[str]
     skipped: Collection[str]
+    failed: int = 0
 
     @property
     def _root(self) -> Path:
@@ -190,11 +192,11 @@ class BaselineGate:
             find_output=lambda nodeid: outputs.get(nodeid) or committed.find_output(records[nodeid]),
         )
 
-    def accept(self, environment: Mapping[str, str]) -> str:
+    def accept(self, environment: Mapping[str, str], verdict: SuiteVerdict | None) -> str:
         """Write the run into the project's baseline, and return a sentence about it.
 
         Raises:
-            UsageError: The run is red or partial and was not forced, nothing was measured, or a file cannot be
+            UsageError: The run is red (a test, or the verdict) or partial and was not forced, nothing was measured, or a file cannot be
                 read or written; the baseline stays as it is.
         """
         from pytest_llmops.baselines import baseline as files
@@ -215,7 +217,7 @@ class BaselineGate:
             why_partial = self._why_partial(older.tests) or ", ".join(
                 reason for reason in self.why_narrowed if not reason.startswith("only ")
             )
-            problems = self._why_unacceptable(ran, why_partial)
+            problems = self._why_unacceptable(ran, why_partial, verdict)
             latest = files.Acceptance(
                 on=now,
                 reason=self.settings.accept or "",
@@ -242,9 +244,14 @@ class BaselineGate:
             "out of git"
         )
 
-    def _why_unacceptable(self, ran: Sequence[TestRecord], why_partial: str) -> list[str]:
-        red = [record.nodeid for record in ran if record.outcome not in GOOD_OUTCOMES]
-        problems = [f"{format_count(len(red), 'test')} did not pass"] if red else []
+    def _why_unacceptable(
+        self, ran: Sequence[TestRecord], why_partial: str, verdict: SuiteVerdict | None
+    ) -> list[str]:
+        red = max(self.failed, sum(record.outcome not in GOOD_OUTCOMES for record in ran))
+        problems = [f"{format_count(red, 'test')} did not pass"] if red else []
+        problems += (
+            ["the suite got worse than its baseline (RED)"] if verdict and verdict.status == "RED" else []
+        )
         problems += [f"only a part of the suite ran ({why_partial})"] if why_partial else []
         if problems and not self.settings.accept_anyway:
             raise UsageError(

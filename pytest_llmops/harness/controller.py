@@ -22,7 +22,7 @@ from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.results.details import as_mapping
 from pytest_llmops.results.judges import iter_run_self_judging_notes
-from pytest_llmops.results.notes import iter_trial_notes, iter_unchecked_notes
+from pytest_llmops.results.notes import iter_single_trial_notes, iter_trial_notes, iter_unchecked_notes
 from pytest_llmops.results.run import Run, TestRecord, write_text
 from pytest_llmops.results.usage import iter_cassette_notes
 from pytest_llmops.settings import OPTIONS, Settings
@@ -89,6 +89,7 @@ class Controller:
             *iter_run_self_judging_notes(records, meta),
             *iter_cassette_notes(records, meta),
             *iter_unchecked_notes(records),
+            *iter_single_trial_notes(records, self._settings.trials),
             *iter_trial_notes(records),
         ]
         if self.cassette_usage.crashed:
@@ -120,13 +121,14 @@ class Controller:
             self.run.records,
             [*usage.why_tests_missing(), *filter(None, [ended])],
             {self._plain_nodeid(nodeid) for nodeid in usage.skipped_tests},
+            session.testsfailed,
         )
         verdict = gate.judge()
         self.run = replace(self.run, verdict=verdict)
         if settings.accept:
             versions = {name: str(version) for name, version in as_mapping(self.run.meta["versions"]).items()}
             try:
-                self._accepted = gate.accept(versions)
+                self._accepted = gate.accept(versions, verdict)
             except LLMOpsError as error:
                 self._not_accepted = str(error)
         is_red = verdict is not None and verdict.fails(strict=settings.strict) and not self._accepted

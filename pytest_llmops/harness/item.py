@@ -53,7 +53,7 @@ MARKER_HELP = (
 )
 """A line for each marker, as ``pytest --markers`` shows it."""
 
-REQUEST_SETTINGS = frozenset({"model", "judge_model", "base_url", "api", "embedder"})
+REQUEST_SETTINGS = frozenset({"trials", "model", "judge_model", "base_url", "api", "embedder"})
 """Settings that a request depends on, beside the versions of prompts."""
 SECRETS_IN_URL = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+")
 """User, password and query of an address."""
@@ -364,7 +364,7 @@ class Harness:
                 given = getattr(self.settings, option.name)
                 for value in given if isinstance(given, tuple) else (given,):
                     text = SECRETS_IN_URL.sub("[secret]", value) if option.name == "base_url" else value
-                    yield f"{option.flag}={self.redactor.clean_text(text)}"
+                    yield f"{option.flag}={self.redactor.clean_text(str(text))}"
 
     def describe_origin(self) -> list[tuple[str, str]]:
         """Return which model answered, at which cost, and the command to run this test again."""

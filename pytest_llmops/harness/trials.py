@@ -224,7 +224,11 @@ class TrialRun:
 
     def _describe_undecided(self, counts: Mapping[str, int]) -> str:
         more = self.plan.further_trials(counts["passed"], counts["failed"])
-        advice = f"{more} more would settle it at this rate" if more else "the rate is too near to settle it"
+        advice = (
+            f"{more} more would settle it at this rate"
+            if more
+            else "the rate is too near to settle it: ask for a lower rate, or accept what is open"
+        )
         return f"{self._describe(counts)}: neither proved nor excluded, {advice}"
 
     def _merge_payloads(self, final: list[Any], facts: Mapping[str, Json]) -> list[Any]:
@@ -283,19 +287,18 @@ def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[d
             key = measurement.name, measurement.label, measurement.version
             seen[key] = seen.get(key, 0) + 1
             series.setdefault((*key, seen[key]), []).append(measurement)
-    return [_merge_series(measurements).to_wire() for measurements in series.values()]
+    return [_merge_series(measurements, len(trials)).to_wire() for measurements in series.values()]
 
 
-def _merge_series(measurements: Sequence[Measurement]) -> Measurement:
+def _merge_series(measurements: Sequence[Measurement], trials: int) -> Measurement:
+    """Return a measurement over all trials; a trial that ended before it was made could not be scored."""
     scored = [measurement for measurement in measurements if measurement.value is not None]
     if not scored:
-        return replace(
-            measurements[0], detail={**measurements[0].detail, "unscored_trials": len(measurements)}
-        )
+        return replace(measurements[0], detail={**measurements[0].detail, "unscored_trials": trials})
     sign = 1 if scored[0].better == "higher" else -1
     worst = min(scored, key=lambda measurement: sign * (measurement.value or 0.0))
     samples = tuple(measurement.value for measurement in scored if measurement.value is not None)
-    unscored = len(measurements) - len(scored)
+    unscored = trials - len(scored)
     detail = {**worst.detail, **({"unscored_trials": unscored} if unscored else {})}
     return replace(worst, value=fmean(samples), samples=samples, detail=detail)
 

@@ -368,7 +368,7 @@ def _format_diff(change: CaseChange, page: _Page) -> str:
     if change.after_output is None:
         return "no output now"
     if change.before_output == change.after_output:
-        return "the same output"
+        return "the output that is shown is the same: other trials differ, or what is made of it"
     edits = diff_words(change.before_output, change.after_output)
     pieces = [
         _format_edit(kind, page.quote(text, MAX_DIFF), is_first=not place)

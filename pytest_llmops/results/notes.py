@@ -27,7 +27,7 @@ def iter_unchecked_notes(records: Sequence[TestRecord]) -> Iterator[str]:
 
 
 def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
-    """Yield how the trials of repeated tests went as a whole, and a note for each test that they do not decide.
+    """Yield a note for each test that its trials do not decide, and how the trials went as a whole.
 
     >>> facts = {"trials": {"n": 3, "passed": 2, "failed": 1}}
     >>> list(iter_trial_notes([TestRecord(nodeid="t", facts=facts)]))
@@ -38,6 +38,9 @@ def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
         for record in records
         if record.fact("trials")
     }
+    for nodeid, facts in trials.items():
+        if facts.undecided:
+            yield f"{nodeid}: {facts.undecided}"
     by_count: dict[int, list[TrialFacts]] = defaultdict(list)
     for facts in trials.values():
         by_count[facts.n].append(facts)
@@ -49,6 +52,21 @@ def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
             f"trials: {format_count(len(group), 'test')} with {format_count(count, 'trial')}, {passed / (count * len(group)):.0%} "
             f"of the trials passed; pass@{count} {any_passed:.2f} (any trial), pass^{count} {all_passed:.2f} (all trials)"
         ).replace("%", " %")
-    for nodeid, facts in trials.items():
-        if facts.undecided:
-            yield f"{nodeid}: {facts.undecided}"
+
+
+def iter_single_trial_notes(records: Sequence[TestRecord], trials: int) -> Iterator[str]:
+    """Yield a note about tests that ran once although the run has several trials.
+
+    >>> list(iter_single_trial_notes([], 3))
+    []
+    """
+    once = [
+        record
+        for record in records
+        if record.measurements and not record.fact("trials") and record.outcome == "passed"
+    ]
+    if trials > 1 and once:
+        yield (
+            f"--llm-trials={trials}: {format_count(len(once), 'test')} ran once, as they have neither a fixture nor a marker "
+            f"of the plugin; mark them with @pytest.mark.llm_trials({trials})"
+        )

@@ -145,7 +145,10 @@ def test_accepting_again_moves_the_baseline_and_keeps_its_history(
 ) -> None:
     suite.run(*ACCEPT)
     monkeypatch.setenv("DROP", "0.3")
-    moved = suite.run("--llm-accept", "shorter answers on purpose")
+    refused = suite.run("--llm-accept", "shorter answers on purpose")
+    assert refused.exit == 1
+    assert "not accepted: the suite got worse than its baseline (RED)" in refused.text
+    moved = suite.run("--llm-accept", "shorter answers on purpose", "--llm-accept-anyway")
     assert moved.exit == 0
     assert "gate       RED" in moved.text
     baseline = Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b")
@@ -184,7 +187,7 @@ def test_a_baseline_of_another_branch(suite: Project, monkeypatch: pytest.Monkey
     git(suite, "add", "llmops-baseline.json")
     git(suite, "commit", "-q", "-m", "baseline")
     monkeypatch.setenv("DROP", "0.3")
-    suite.run("--llm-accept", "worse on a branch")
+    suite.run("--llm-accept", "worse on a branch", "--llm-accept-anyway")
     assert suite.run().exit == 0
     result = suite.run("--llm-baseline=main")
     assert result.exit == 1
@@ -261,7 +264,7 @@ def test_a(llm):
         ("calls=2", "passed", ""),
         ("calls=1", "failed", "calls.count 2 > 1"),
         ("tokens=1", "failed", "calls.tokens"),
-        ("usd=1", "errors", "2 of 2 calls without a known price (stub-1)"),
+        ("usd=1", "errors", "2 of 2 calls without a known price"),
         ("", "errors", "expected usd, calls or tokens"),
     ],
 )
@@ -441,3 +444,10 @@ def test_other_vectors_are_another_recording() -> None:
         return fingerprint_exchanges([exchange])
 
     assert digest("0.5") == digest("0.5") != digest("0.25")
+
+
+def test_a_plain_test_that_fails_stops_an_acceptance(suite: Project) -> None:
+    suite.write(**{"test_b.py": "def test_plain():\n    assert False\n"})
+    refused = suite.run(*ACCEPT)
+    assert "not accepted: 1 test did not pass" in refused.text
+    assert not baseline_file(suite).exists()

@@ -157,7 +157,7 @@ def test_each_trial_has_its_own_recorded_take(project: Project, workers: int) ->
     assert project.run("--llm-trials=2").outcomes == {"passed": 1}
     missing = project.run("--llm-trials=4")
     assert missing.outcomes == {"errors": 1}
-    assert "not recorded for trial 3" in missing.text
+    assert "not recorded for trial 4" in missing.text
 
 
 def test_a_wide_fixture_is_recorded_once_for_all_trials(project: Project) -> None:
@@ -358,3 +358,37 @@ def test_once(llm_calls):
     assert "left to others: test_once" in result.text
     assert "left to others: test_trials" not in result.text
     assert result.records["test_once"].measurements
+
+
+def test_tests_that_trials_do_not_reach_are_named(project: Project) -> None:
+    text = "from pytest_llmops import assert_contains\n\ndef test_a():\n    assert_contains('a', 'a')\n"
+    project.write(**{"test_a.py": text})
+    (note,) = project.run("--llm-trials=3").run.notes
+    assert note.startswith(
+        "--llm-trials=3: 1 test ran once, as they have neither a fixture nor a marker of the plugin"
+    )
+
+
+def test_a_trial_that_ends_before_it_measures_is_unscored(project: Project) -> None:
+    text = (
+        COUNTING
+        + """
+@pytest.mark.llm_trials(4, pass_at_least=2)
+def test_a(number):
+    assert number % 2
+    assert_contains("yes", "yes")
+"""
+    )
+    project.write(**{"test_a.py": text})
+    (measurement,) = project.run("--llm-accept=x").records["test_a"].measurements
+    assert measurement.samples == (1.0, 1.0)
+    assert measurement.detail["unscored_trials"] == 2
+
+
+def test_the_command_of_a_miss_has_the_trials(project: Project) -> None:
+    project.write(**{"test_a.py": ASK})
+    project.record("--llm-trials=2")
+    missing = project.run("--llm-trials=3")
+    assert "is not recorded for trial 3" in missing.text
+    assert "recorded  for trial 1, 2" in missing.text
+    assert "--llm-trials=3 --llm-record=new" in missing.text

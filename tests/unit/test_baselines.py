@@ -95,7 +95,7 @@ def test_a_thousand_cases_are_below_a_megabyte() -> None:
             b'{"schema": "pytest-llmops/baseline/2"}',
             "expected a baseline of schema 'pytest-llmops/baseline/1'",
         ),
-        (b"[]", "got None"),
+        (b"[]", "got a list without a schema"),
         (
             b'{"schema": "pytest-llmops/baseline/1", "tests": []}',
             "damaged: $.tests: expected an object, got a list",
@@ -375,7 +375,10 @@ def test_missing_tests_are_an_error_and_a_partial_run_is_none() -> None:
     verdict = judge_suite(baseline, now)
     assert (verdict.status, verdict.sentence) == (
         "ERROR",
-        "10 of 30 tests of the baseline did not run: nothing is decided",
+        (
+            "10 of 30 tests of the baseline did not run: nothing is decided. If they were renamed or removed, accept a new "
+            "baseline (--llm-accept)"
+        ),
     )
     partial = judge_suite(baseline, now, partial=True)
     assert (partial.status, partial.sentence) == (
@@ -437,3 +440,38 @@ def test_outputs_belong_to_one_acceptance(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         assert files.read_outputs(path, "2026-11-02") == {}
     assert files.read_outputs(tmp_path / "none.json.gz", "2026-11-02") == {}
+
+
+def test_a_primary_metric_that_cannot_be_decided_leaves_no_verdict() -> None:
+    def with_more(case: int, level: float) -> TestRecord:
+        extra = (Measurement(name="judge.tone", value=level),) if case < 6 else ()
+        return TestRecord(
+            nodeid=f"t[{case}]", measurements=(Measurement(name="text.exact", value=1.0), *extra)
+        )
+
+    before, after = ([with_more(case, level) for case in range(25)] for level in (0.9, 0.2))
+    verdict = judge_suite(accept(*before), after, rules=GateRules(primary="judge.tone"))
+    assert verdict.status == "NONE"
+    assert verdict.sentence.startswith("judge.tone: no statistical verdict: 6 cases")
+
+
+def test_a_test_that_broke_before_it_measured_is_unscored() -> None:
+    baseline = accept(*(record(str(case), 1.0) for case in range(30)))
+    broken = [
+        TestRecord(nodeid=f"test_a.py::test_a[{case}]", outcome="errored", measurements=())
+        for case in range(2)
+    ]
+    verdict = judge_suite(baseline, [*broken, *(record(str(case), 1.0) for case in range(2, 30))])
+    assert verdict.status == "ERROR"
+    assert verdict.sentence == "judge.tone: 2 of 30 trials could not be scored: nothing is decided"
+
+
+def test_fewer_trials_that_pass_are_a_change() -> None:
+    def tried(case: int, passed: int) -> TestRecord:
+        facts = {"trials": {"n": 5, "passed": passed, "failed": 5 - passed, "unscored": 0}}
+        return record(str(case), 1.0, 1.0, 1.0, 1.0, 1.0, facts=facts)
+
+    before, after = ([tried(case, passed) for case in range(20)] for passed in (5, 3))
+    verdict = judge_suite(accept(*before), after)
+    assert verdict.status == "RED"
+    assert verdict.sentence.startswith("trials.passed -40.0 points (1.00 -> 0.60)")

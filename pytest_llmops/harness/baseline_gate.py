@@ -28,11 +28,22 @@ GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
 
 @dataclass(frozen=True, slots=True)
 class StoredBaseline:
-    """The bytes of a baseline, what people call it, and the file beside which its outputs lie."""
+    """The bytes of a baseline, what people call it, the file beside which its outputs lie, and its commit in git."""
 
     data: bytes
     name: str
     path: Path
+    commit: str = ""
+
+    def find_commit(self, root: Path, accepted_at: str) -> str:
+        """Return the commit whose cassettes the baseline was made from: the one that has it, else that of the acceptance."""
+        if self.commit:
+            return self.commit
+        name = path_from_root(self.path, root)
+        log = _run_git(root, "log", "-1", "--format=%H", "--", f"./{name}")
+        commit = log.decode().strip() if isinstance(log, bytes) else ""
+        has_it = commit and _run_git(root, "show", f"{commit}:./{name}") == self.data
+        return commit if has_it else accepted_at
 
 
 def has_baseline(settings: Settings, root: Path) -> bool:
@@ -65,7 +76,7 @@ def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
         raise UsageError(
             f"--llm-baseline: expected a file, or a commit, branch or tag of git with {name}, got {given!r}: {shown}"
         )
-    return StoredBaseline(shown, f"{name} of {given}", own)
+    return StoredBaseline(shown, f"{name} of {given}", own, given)
 
 
 def _run_git(root: Path, *arguments: str) -> bytes | str:
@@ -97,8 +108,9 @@ def read_commit(root: Path) -> str:
 class _CommittedOutputs:
     """Reads what the application answered from the cassettes of a commit."""
 
-    def __init__(self, root: Path, commit: str) -> None:
-        self._root, self._commit = root, commit
+    def __init__(self, root: Path, find_commit: Callable[[], str]) -> None:
+        self._root, self._find_commit = root, find_commit
+        self._commit: str | None = None
         self._files: dict[str, bytes | str] = {}
 
     def find_output(self, record: TestRecord) -> str | None:
@@ -128,6 +140,8 @@ class _CommittedOutputs:
         return calls[-1].output if calls else None
 
     def _read_file(self, cassette: str) -> bytes | str:
+        if self._commit is None:
+            self._commit = self._find_commit()
         if not self._commit or (cassette not in self._files and len(self._files) >= MAX_GIT_READS):
             return ""
         if cassette not in self._files:
@@ -177,12 +191,11 @@ class BaselineGate:
             baseline = Baseline.from_bytes(stored.data, where=stored.name)
         except UsageError as error:
             return SuiteVerdict(status="ERROR", sentence=str(error), baseline=self.settings.baseline)
-        accepted, commit = (
-            (baseline.history[-1].on, baseline.history[-1].commit) if baseline.history else ("", "")
-        )
+        accepted = baseline.history[-1].on if baseline.history else ""
         outputs = read_outputs(outputs_path(stored.path), accepted)
         records = {record.nodeid: record for record in self.records}
-        committed = _CommittedOutputs(self._root, commit)
+        at = baseline.history[-1].commit if baseline.history else ""
+        committed = _CommittedOutputs(self._root, lambda: stored.find_commit(self._root, at))
         return judge_suite(
             baseline,
             self.records,

@@ -289,12 +289,13 @@ def test_a(llm):
 
 def test_old_outputs_come_from_the_cassettes_of_the_baselines_commit(project: Project) -> None:
     git(project, "init", "-q", "-b", "main")
+    git(project, "commit", "-q", "--allow-empty", "-m", "start")
     project.write(**{"test_a.py": ANSWERED.format(word="hello")})
     project.record()
-    git(project, "add", ".")
-    git(project, "commit", "-q", "-m", "recorded")
     project.run(*ACCEPT)
     (project.path / "llmops-baseline-outputs.json.gz").unlink()
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "the recording and its baseline in one commit")
     assert "every answer is the baseline's" in project.run().text
     project.write(**{"test_a.py": ANSWERED.format(word="hallo")})
     assert project.record(mode="all").outcomes == {"passed": 1}

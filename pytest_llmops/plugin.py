@@ -33,6 +33,7 @@ from pytest_llmops.fixtures import (
     retriever,
 )
 from pytest_llmops.harness.item import (
+    MARKER_HELP,
     NEEDS_JUDGE,
     Harness,
     has_own_marker,
@@ -79,8 +80,6 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, register the markers, and in the controller listen to the reports."""
-    from pytest_llmops.harness.item import MARKER_HELP
-
     try:
         config.stash[SETTINGS], config.stash[HAS_INI_KEY] = read_settings(config)
     except UsageError as error:
@@ -218,10 +217,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.stash[OURS_KEY] = True
         if not settings.judge and needs_judge(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_JUDGE))
-    _register_hooks_for(config, ours)
-
-
-def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
     if ours:
         from pytest_llmops.harness.tapes import recorded_fixtures
 
@@ -229,7 +224,7 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
         _register_recording_hooks(config, fixtures)
         if any(map(_has_trials, ours)):
             config.pluginmanager.register(TrialHooks(), "llmops_trials")
-    if config.stash[SETTINGS].record == "none" and (ours or config.stash[HAS_INI_KEY]):
+    if settings.record == "none" and (ours or config.stash[HAS_INI_KEY]):
         _refuse_unrecorded_calls(config)
 
 

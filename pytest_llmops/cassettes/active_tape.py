@@ -80,12 +80,12 @@ def tapes_in_use() -> list[Tape]:
 
 
 def current_take() -> str:
-    """Return the take of the running trial, also in threads that it started; of a repeated test that of its attempt."""
+    """Return the take of the running trial, also in threads that it started; of any other that of the test's tape."""
     own = recorder.current_take()
     if own != "0":
         return own
     context, base = _valid_context(), base_tape()
-    return context.take if context is not None else str(base.attempt or 0) if base is not None else own
+    return context.take if context is not None else base.take if base is not None else own
 
 
 def current_purpose() -> str:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.naming import display_path
-from pytest_llmops.cassettes.other_server import OtherServer
-from pytest_llmops.cassettes.request_key import NO_RULES, MatchRules, Question, compute_stored_key
+from pytest_llmops.cassettes.request_key import (
+    NO_RULES,
+    MatchRules,
+    Question,
+    compute_key,
+    compute_stored_key,
+)
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.wire.blobs import StoredBody
 from pytest_llmops.wire.body import fold_body, unfold_json_body
@@ -46,32 +52,38 @@ class Recordings:
     by_key: dict[str, store.Interaction] = field(default_factory=dict)
     moved: dict[Path, set[str]] = field(default_factory=dict)
     adopted: dict[str, store.Interaction] = field(default_factory=dict)
-    _renamed_keys: dict[str, str] | None = None
+    _current_keys: dict[str, list[str]] | None = None
     """Keys under the current rules to keys in the file."""
+    _serverless_keys: dict[str, list[str]] | None = None
+    """Keys without the server, and the path on it, to keys in the file."""
+    _used_for_others: set[str] = field(default_factory=set)
+    """Keys that answered a request to another server."""
     _checked: set[str] = field(default_factory=set)
     """Keys whose stored request is known to be theirs."""
     _scans: int = 0
-    _other_server: OtherServer | None = None
 
     def find_key(self, question: Question) -> str:
         """Return the key under which a request is recorded here if its own key is not, else its own key."""
         if not self.by_key:
             return question.key
-        if self._renamed_keys is None and not self.rules and self._scans < MAX_SCANS:
+        if self._current_keys is None and not self.rules and self._scans < MAX_SCANS:
             self._scans += 1
             return self._find_equal_request(question)
-        if self._renamed_keys is None:
-            self._renamed_keys = {}
-            for old, interaction in self.by_key.items():
-                with contextlib.suppress(CassetteError):
-                    new = self._compute_key(interaction.request)
-                    if new != old:
-                        self._renamed_keys.setdefault(new, old)
-                        self._checked.add(old)
-        return self._renamed_keys.get(question.key, question.key)
+        if self._current_keys is None:
+            self._current_keys = self._index_keys(str)
+            self._checked.update(chain.from_iterable(self._current_keys.values()))
+        return self._current_keys.get(question.key, [question.key])[0]
 
-    def _compute_key(self, stored: Mapping[str, Any]) -> str:
-        return compute_stored_key(stored["method"], stored["url"], stored["body"], self.rules)
+    def _index_keys(self, part_of: Callable[[str], str]) -> dict[str, list[str]]:
+        """Return the keys in the file by the key that each request has now, with a part of its address."""
+        keys: dict[str, list[str]] = {}
+        for old, interaction in self.by_key.items():
+            with contextlib.suppress(CassetteError):  # a damaged body answers nothing
+                keys.setdefault(self._compute_key(interaction.request, part_of), []).append(old)
+        return keys
+
+    def _compute_key(self, stored: Mapping[str, Any], part_of: Callable[[str], str] = str) -> str:
+        return compute_stored_key(stored["method"], part_of(stored["url"]), stored["body"], self.rules)
 
     def _find_equal_request(self, question: Question) -> str:
         folded = fold_body(question.body)
@@ -102,7 +114,9 @@ class Recordings:
         if found is None or found.interaction is None:
             return None
         self.moved.setdefault(found.places[0], set()).add(key)
-        self.adopted[key] = self.by_key[key] = replace(found.interaction, by=by)
+        # A copy: what this test records further is not for others that adopt the same recording.
+        answers = {take: list(given) for take, given in found.interaction.answers.items()}
+        self.adopted[key] = self.by_key[key] = replace(found.interaction, by=by, answers=answers)
         return self.by_key[key]
 
     def shows_request(self, question: Question) -> bool:
@@ -120,10 +134,23 @@ class Recordings:
         return self._has_key(stored, question.key)
 
     def find_other_server(self, question: Question, asked: Collection[str]) -> str:
-        """Return the key of the same request at another server, as `OtherServer.find_key` does; "": there is none."""
-        if self._other_server is None:
-            self._other_server = OtherServer(self.by_key, self.rules)
-        return self._other_server.find_key(question, asked)
+        """Return the key of the only recording of a request at another server (`--llm-base-url`), or "".
+
+        It has the same method, JSON body, and last part of the path with its query.
+
+        Args:
+            question: The request.
+            asked: Keys of requests so far: a test that asks the other server too is comparing the two.
+        """
+        if self._serverless_keys is None:
+            self._serverless_keys = self._index_keys(_url_end)
+        same = compute_key(question.method, _url_end(question.url), question.body, self.rules)
+        keys = self._serverless_keys.get(same, [])
+        is_compared = any(key in asked and key not in self._used_for_others for key in keys)
+        if len(keys) != 1 or is_compared or not isinstance(question.json, dict):
+            return ""
+        self._used_for_others.add(keys[0])
+        return keys[0]
 
     def list_moved_places(self, key: str) -> tuple[Path, ...]:
         """Return the cassettes of other tests that hold a key."""
@@ -140,3 +167,9 @@ class Recordings:
             with contextlib.suppress(CassetteError):  # a damaged cassette is reported by its own test
                 for interaction in store.load_cassette(path).values():
                     yield f"{display_path(path)} {interaction.by}", interaction.request
+
+
+def _url_end(url: str) -> str:
+    """Return the last part of a path with its query: vendors and proxies differ in what precedes it."""
+    path, mark, query = url.partition("?")
+    return path.rpartition("/")[2] + mark + query

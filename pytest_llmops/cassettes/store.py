@@ -15,6 +15,7 @@ from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.cassettes import locking
 from pytest_llmops.cassettes.journal import (
     JournalEntry,
@@ -22,13 +23,14 @@ from pytest_llmops.cassettes.journal import (
     remove_journal_folder,
     seize_journal,
 )
-from pytest_llmops.cassettes.response import answer_from_wire
+from pytest_llmops.cassettes.request_key import Question
+from pytest_llmops.cassettes.response import answer_from_wire, make_exchange
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.blobs import MARKER_KEYS, StoredBody, extract_texts, read_blobs
-from pytest_llmops.wire.body import check_answer, check_request, unfold_json_body
+from pytest_llmops.wire.body import check_answer, check_request, unfold_body
 
 MAX_LIST_WIDTH = 100
 _FRAME_KEYS = frozenset({"headers", "payload"})
@@ -206,27 +208,22 @@ def list_answered_requests(interactions: Iterable[Interaction], test: str) -> li
         interactions: Of a cassette.
         test: In a cassette that tests share, a request has the name of its test.
     """
-    exchanges = []
-    for interaction in sorted(interactions, key=_recording_order):
-        request, answers = interaction.request, interaction.answers.get("0")
-        if answers and interaction.by.rpartition("#")[0] in ("", test):
-            answer = answer_from_wire(answers[-1])
-            body = unfold_json_body(request["body"]) if "json" in request["body"] else None
-            exchanges.append(
-                Exchange(
-                    method=request["method"],
-                    url=request["url"],
-                    request=body,
-                    status=answer.status,
-                    content_type=answer.headers.get("content-type", ""),
-                    body=answer.body,
-                    latency_s=answer.latency_s,
-                    ttft_s=answer.ttft_s,
-                    replayed=True,
-                    purpose="app",
-                )
-            )
-    return exchanges
+    return [
+        make_stored_exchange(interaction.request, interaction.answers["0"][-1])
+        for interaction in sorted(interactions, key=_recording_order)
+        if interaction.answers.get("0") and interaction.by.rpartition("#")[0] in ("", test)
+    ]
+
+
+def make_stored_exchange(request: Mapping[str, Any], answer: Mapping[str, Any]) -> Exchange:
+    """Return a stored request and its answer as the trace reads them.
+
+    Raises:
+        CassetteError: A body or the outcome is damaged.
+    """
+    body = unfold_body(request["body"])
+    question = Question(request["method"], request["url"], body, "", "", parse_json(body))
+    return make_exchange(question, answer_from_wire(answer), "app", replayed=True)
 
 
 def read_recording_day(path: Path) -> str:

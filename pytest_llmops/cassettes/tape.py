@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 WRITING_MODES = ("new", "all")
 BLOCK_FIELDS = (
     "redactor", "owner", "command", "allowed", "rules", "record_errors", "record_headers", "ledger", "shared_answers", "pace",
-    "proxy_ports", "max_age", "expired", "attempt",
+    "proxy_ports", "max_age", "expired", "attempt", "take", "elsewhere",
 )  # fmt: skip
 """Fields that the tape of a block shares with the tape of its test."""
 REPEATED_NOTE = "run again, and replayed from an earlier run's recording, so it is the same sample; --llm-record=new records more"
@@ -87,6 +87,10 @@ class Tape:
     expired: Expiry = "warn"
     attempt: int | None = None
     """Zero-based repetition of a test that is run several times, which plays the take of that number; None: once."""
+    take: str = "0"
+    """The take of a call that no trial made: of a thread, or a process, that is older than the trial."""
+    elsewhere: RecordingIndex | None = None
+    """Finds recordings of tests that were renamed or moved."""
     counts: TapeCounts = field(default_factory=TapeCounts)
     misses: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
@@ -116,13 +120,9 @@ class Tape:
     def __post_init__(self) -> None:
         self._journal = journal.Journal(self.path)
         self.allowed = frozenset(host.lower() for host in self.allowed)
-        self._recordings = Recordings(self.path, self.rules)
+        self._recordings = Recordings(self.path, self.rules, self.elsewhere)
         if self.mode != "live":
             self._recordings.by_key = store.load_with_journals(self.path)
-
-    def search_elsewhere(self, index: RecordingIndex | None) -> None:
-        """Let the recordings of tests that were renamed answer too."""
-        self._recordings.elsewhere = index
 
     def open_block_tape(self, path: Path, mode: RecordMode | None = None) -> Tape:
         """Return a tape for a block of the same test: a different file with the same settings.
@@ -132,7 +132,6 @@ class Tape:
         """
         same = {name: getattr(self, name) for name in BLOCK_FIELDS}
         tape = Tape(path, mode or self.mode, shared=True, **same)
-        tape.search_elsewhere(self._recordings.elsewhere)
         self.inner.append(tape)
         return tape
 
@@ -161,7 +160,7 @@ class Tape:
         with self._lock:
             take = active_tape.current_take()
             self._got_answer[question.key, take] = False
-            recorded = self._recorded_answers(question, take) if self.mode in ("none", "new") else []
+            recorded = self._recorded_answers(question.key, take) if self.mode in ("none", "new") else []
             place = self._given.get((question.key, take), 0)
             if place < len(recorded) and not self._is_expired(recorded[place], question):
                 if not self._recordings.shows_request(question):
@@ -205,13 +204,12 @@ class Tape:
     def _claim_elsewhere(self, question: Question, take: str) -> Answer | None:
         """Return the next answer to the same request at another server, if that is unambiguous."""
         key = self._recordings.find_other_server(question, {key for key, _ in self._got_answer})
-        interaction = self._recordings.by_key.get(key)
-        answers = interaction.answers.get(take, []) if interaction is not None else []
+        answers = self._recorded_answers(key, take) if key else []
         place = self._given[key, take]
-        if interaction is None or place >= len(answers) or self._is_expired(answers[place], question):
+        if place >= len(answers) or self._is_expired(answers[place], question):
             return None
         self._got_answer[key, take] = self._got_answer[question.key, take] = True
-        there = shorten_text(str(interaction.request["url"]), 200)
+        there = shorten_text(str(self._recordings.by_key[key].request["url"]), 200)
         self._note_once(
             f"the recording of {there} answered {question.url}; --llm-record=all asks that address"
         )
@@ -247,11 +245,10 @@ class Tape:
         text = f"cassette {display_path(self.path)} is damaged: {why}; record it again: {self.command_again}"
         return self.refuse(text)
 
-    def _recorded_answers(self, question: Question, take: str) -> list[dict[str, Any]]:
-        interaction = self._recordings.by_key.get(question.key)
-        if interaction is None and self._recordings.elsewhere is not None:
-            by = self._describe_place(len(self._got_answer))
-            interaction = self._recordings.adopt_recording(question.key, by)
+    def _recorded_answers(self, key: str, take: str) -> list[dict[str, Any]]:
+        interaction = self._recordings.by_key.get(key)
+        if interaction is None and self.elsewhere is not None:
+            interaction = self._recordings.adopt_recording(key, self._describe_place(len(self._got_answer)))
         answers = interaction.answers if interaction is not None else {}
         if take not in answers and self.mode == "none" and self.attempt and take == str(self.attempt):
             earlier = [number for number in map(int, answers) if number < self.attempt]
@@ -391,7 +388,7 @@ class Tape:
                 answer=wire,
                 # In mode new, an answer in this place was too old.
                 again=self.mode == "all"
-                or self._given[question.key, take] < len(self._recorded_answers(question, take)),
+                or self._given[question.key, take] < len(self._recorded_answers(question.key, take)),
             )
             try:
                 self._journal.append(entry)
@@ -410,7 +407,7 @@ class Tape:
             self.notes.append(f"an answer with {end} was not compared")
             return
         with self._lock:
-            recorded, place = self._recorded_answers(question, take), self._given[question.key, take]
+            recorded, place = self._recorded_answers(question.key, take), self._given[question.key, take]
             self._given[question.key, take] += 1
             if place >= len(recorded):
                 self.notes.append(f"nothing recorded to compare with: {question.method} {question.url}")

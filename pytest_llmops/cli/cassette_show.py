@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from pytest_llmops.cassettes import store
 from pytest_llmops.errors import CassetteError, UsageError, format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Call
-from pytest_llmops.recorder import Exchange
 from pytest_llmops.trace import read_call
 from pytest_llmops.wire.body import unfold_body
 
@@ -53,7 +51,7 @@ def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[
     for take, answers in interaction.answers.items():
         for number, answer in enumerate(answers, 1):
             try:
-                call = _parse_call(request, answer)
+                call = read_call(store.make_stored_exchange(request, answer))
             except CassetteError as error:
                 yield _format_field("damaged", shorten_text(str(error), 300))
                 continue
@@ -63,27 +61,6 @@ def _format_interaction(interaction: store.Interaction, limit: int) -> Iterator[
             if len(answers) > 1 or len(interaction.answers) > 1:
                 yield f"  take {shorten_text(take, 20)}, answer {number} of {len(answers)}"
             yield from _format_answer(call, answer, limit)
-
-
-def _parse_call(request: dict[str, Any], answer: dict[str, Any]) -> Call:
-    try:
-        request_body: object = json.loads(unfold_body(request["body"]))
-    except (ValueError, RecursionError):
-        request_body = None
-    return read_call(
-        Exchange(
-            method=request["method"],
-            url=request["url"],
-            request=request_body,
-            status=answer["status"] or None,
-            content_type=answer.get("headers", {}).get("content-type", ""),
-            body=unfold_body(answer["body"]),
-            latency_s=answer.get("latency_s"),
-            ttft_s=answer.get("ttft_s"),
-            replayed=True,
-            purpose="app",
-        )
-    )
 
 
 def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator[str]:

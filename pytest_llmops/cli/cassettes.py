@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,30 +181,29 @@ def _print_check(result: AuditResult, usage: RunUsage | None, *, quiet: bool) ->
         for cassette in sorted(result.files, key=lambda cassette: (cassette.recorded, cassette.file)):
             age, amount = _format_age(cassette.recorded), format_count(cassette.interactions, "interaction")
             print_line(colour_text(f"  {age:>11}  {amount:>16}  {_format_path(cassette.file)}", DIM))
-    for problem in result.damaged:
-        _print_finding("damaged", RED, problem.file, shorten_text(problem.why, 500))
-    for file in result.leaks:
-        _print_finding("secret", RED, file, "contains a secret; revoke it, and record again")
-    _print_stale(result.stale, "stale")
-    for file in result.orphans:
-        _print_finding("orphan", YELLOW, file, "no test uses it")
-    for problem in result.unjudged:
-        _print_finding("unjudged", DIM, problem.file, shorten_text(problem.why, 500))
-    for file in result.journals:
-        what = "answers of a run that was killed; the next recording run adds them"
-        _print_finding("waiting", YELLOW, file, what)
+    leaked = "contains a secret; revoke it, and record again"
+    killed = "answers of a run that was killed; the next recording run adds them"
+    findings = (
+        *(("damaged", RED, problem.file, shorten_text(problem.why, 500)) for problem in result.damaged),
+        *(("secret", RED, file, leaked) for file in result.leaks),
+        *_describe_stale(result.stale, "stale"),
+        *(("orphan", YELLOW, file, "no test uses it") for file in result.orphans),
+        *(("unjudged", DIM, problem.file, shorten_text(problem.why, 500)) for problem in result.unjudged),
+        *(("waiting", YELLOW, file, killed) for file in result.journals),
+    )
+    for finding in findings:
+        _print_finding(*finding)
     _print_totals(result)
     print_line(_describe_usage(result, usage))
 
 
-def _print_stale(stale: tuple[StaleAnswers, ...], label: str, width: int = 10) -> None:
+def _describe_stale(stale: tuple[StaleAnswers, ...], label: str) -> Iterator[tuple[str, str, str, str]]:
     for file in dict.fromkeys(entry.file for entry in stale):
         entries = [entry for entry in stale if entry.file == file]
         keys = list(dict.fromkeys(entry.key for entry in entries))
         keys_text = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")  # noqa: PLR2004
         amount = format_count(sum(entry.n for entry in entries), "answer")
-        what = f"{amount} that no test asks for ({shorten_text(keys_text)})"
-        _print_finding(label, YELLOW, file, what, width)
+        yield label, YELLOW, file, f"{amount} that no test asks for ({shorten_text(keys_text)})"
 
 
 def _print_finding(label: str, colour: str, file: str, what: str, width: int = 10) -> None:
@@ -252,7 +252,8 @@ def _prune_cassettes(args: argparse.Namespace) -> int:
     drop, remove = ("would drop", "would remove") if args.dry_run else ("dropped", "removed")
     for problem in done.left:
         print_error(f"left alone: {problem.file}: {problem.why}")
-    _print_stale(done.dropped, drop, len(remove) + 2)
+    for finding in _describe_stale(done.dropped, drop):
+        _print_finding(*finding, len(remove) + 2)
     for file in done.removed:
         print_line(f"{colour_text(remove, YELLOW)}  {_format_path(file)}")
     answers = format_count(sum(entry.n for entry in done.dropped), "stale answer")

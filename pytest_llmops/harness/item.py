@@ -202,15 +202,15 @@ class Harness:
         # pytest-rerunfailures and flaky set up the same test again.
         self.tape.attempt = step if self._attempts == 0 else (step or 0) + self._attempts
         self._attempts += 1
+        trial = recorder.current_take()
+        self.tape.take = trial if trial != "0" else str(self.tape.attempt or 0)
         self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
 
     def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:
         command = f"{self.rerun_command()} --llm-record=new"
         settings = replace(self.settings, record=mode) if mode is not None else self.settings
-        tape = tapes.make_tape(self.item, settings, path, shared=shared, command=command)
-        if self.collected is not None:
-            tape.search_elsewhere(self.collected.index)
-        return tape
+        index = self.collected.index if self.collected is not None else None
+        return tapes.make_tape(self.item, settings, path, shared=shared, command=command, elsewhere=index)
 
     def open_block_cassette(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
         """Open the cassette of a block in this test, under the run's settings.
@@ -247,24 +247,20 @@ class Harness:
             CassetteMiss: The test passed, or failed as an `xfail` expects, although a request was missed.
             BudgetReached: The same, although a live call was refused.
         """
-        if self.refused and self.reports_caught:
-            what = "the test passed" if self.passed else "the test ended as its xfail expects"
-            raise swallowed_error(what, self.refused[0])
-        if self.tape is None:
-            return
         tape, self.tape = self.tape, None
-        self._in_use.close()
-        caught = tape.verdict()
-        passed = self.passed and caught is None
-        try:
-            tape.close(passed=passed)
-        finally:
-            self.log.add_tape(tape, passed=passed, more=self._candidate_facts())
-            self._record_cassette_facts()
+        caught = next(iter(self.refused), None) if tape is None else tape.verdict()
+        if tape is not None:
+            self._in_use.close()
+            passed = self.passed and caught is None
+            try:
+                tape.close(passed=passed)
+            finally:
+                self.log.add_tape(tape, passed=passed, more=self._candidate_facts())
+                self._record_cassette_facts()
         if caught is not None and self.reports_caught:
             what = "the test passed" if self.passed else "the test ended as its xfail expects"
             raise swallowed_error(what, caught)
-        if caught is not None and tape.errors_elsewhere:
+        if tape is not None and caught is not None and tape.errors_elsewhere:
             raise type(caught)(f"in a process that the test started: {caught}")
 
     def _candidate_facts(self) -> dict[str, Json]:

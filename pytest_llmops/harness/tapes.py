@@ -16,12 +16,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_llmops.errors import path_from_root
+from pytest_llmops.errors import path_from_root, swallowed_error
 from pytest_llmops.measurement import Json
 from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
+    from pytest_llmops.cassettes.recording_index import RecordingIndex
     from pytest_llmops.cassettes.response import TapeCounts
     from pytest_llmops.cassettes.tape import Tape
     from pytest_llmops.redaction.redactor import Redactor
@@ -119,7 +120,15 @@ def recorded_fixtures(item: Any) -> Iterator[tuple[Any, Path]]:
                 yield fixturedef, path
 
 
-def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, command: str) -> Tape:
+def make_tape(
+    item: Any,
+    settings: Settings,
+    path: Path,
+    *,
+    shared: bool,
+    command: str,
+    elsewhere: RecordingIndex | None = None,
+) -> Tape:
     """Open a cassette with the run's settings and the hooks of the nearest conftest.
 
     Raises:
@@ -147,6 +156,7 @@ def make_tape(item: Any, settings: Settings, path: Path, *, shared: bool, comman
         pace=rate_limit.RateLimiter(settings.judge_concurrency),
         max_age=settings.max_age,
         expired=settings.expired,
+        elsewhere=elsewhere,
     )
 
 
@@ -297,8 +307,6 @@ class FixtureTape:
         caught = self.tape.verdict()
         if caught is not None:
             self._failed = True
-            from pytest_llmops.errors import swallowed_error
-
             raise swallowed_error("the fixture was set up", caught)
 
     def begin_teardown(self) -> None:

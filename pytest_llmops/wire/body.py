@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import Json
 from pytest_llmops.wire import stream_events
+from pytest_llmops.wire.aws_event_stream import Frame, pack_frames
 from pytest_llmops.wire.folding import (
     LINES,
     SPELLINGS,
@@ -245,8 +246,6 @@ def _unfold_events(stored: Stored, blobs: Blobs) -> list[bytes]:
 
 
 def _unfold_frames(stored: Stored, blobs: Blobs) -> list[bytes]:
-    from pytest_llmops.wire.aws_event_stream import Frame, pack_frames
-
     return [
         pack_frames([Frame(frame["headers"], unfold_text(frame["payload"], blobs).encode("utf-8"))])
         for frame in stored["frames"]

@@ -54,9 +54,12 @@ class TapeServer:
         self._thread: threading.Thread | None = None
 
     def make_ticket(self, tape: Tape) -> Ticket:
-        """Return a ticket for a process that is started with a tape in use."""
-        base_url = recorder.current_settings().base_url
-        return Ticket(self._listener.address, self._key.hex(), id(tape), "0", "app", tape.mode, base_url)
+        """Return a ticket for a process that is started here with a tape in use."""
+        return Ticket(
+            *(self._listener.address, self._key.hex(), id(tape)),
+            *(active_tape.current_take(), active_tape.current_purpose()),
+            *(tape.mode, recorder.current_settings().base_url),
+        )
 
     def start(self) -> None:
         """Start the thread; a second call has no effect."""
@@ -137,8 +140,11 @@ class TapeServer:
             calls.pop(hash(args[0].key), None)
             if tape not in active_tape.tapes_in_use():  # not for the trace of the test that runs now
                 return None
+        if name == "record" and args[2] == "0":  # the process may be older than the trial
+            args = (*args[:2], tape.take, *args[3:])
         attribute = getattr(tape, name)
         value = attribute(*args) if callable(attribute) else attribute
+        tape.errors_elsewhere += name.startswith("refuse")
         if name == "claim" and value is None:
             calls[hash(args[0].key)] = tape
         elif name == "claim":
@@ -152,16 +158,15 @@ _server: TapeServer | None = None
 
 def make_ticket() -> Ticket | None:
     """Return the ticket for a process that is started here; None without a tape in use."""
-    ticket = None
     if remote_tape.joined is not None:
-        ticket = remote_tape.joined.ticket
-    elif (tape := active_tape.current_tape()) is not None:
-        server = open_server()
-        server.start()
-        ticket = server.make_ticket(tape)
-    if ticket is None:
+        take, purpose = active_tape.current_take(), active_tape.current_purpose()
+        return replace(remote_tape.joined.ticket, take=take, purpose=purpose)
+    tape = active_tape.current_tape()
+    if tape is None:
         return None
-    return replace(ticket, take=active_tape.current_take(), purpose=active_tape.current_purpose())
+    server = open_server()
+    server.start()
+    return server.make_ticket(tape)
 
 
 def open_server() -> TapeServer:
@@ -215,21 +220,20 @@ def _wrap_popen(real: Callable[..., None]) -> Callable[..., None]:
     return init
 
 
-class _Join:
-    """Joins the test when it is unpickled, which is the first that a process of `multiprocessing` does."""
+class _Join(str):
+    """A ticket that joins the test when it is unpickled, which is the first that a process of `multiprocessing` does."""
 
-    def __init__(self, ticket: Ticket) -> None:
-        self._ticket = ticket
+    __slots__ = ()
 
     def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        return remote_tape.join_test, (self._ticket.to_text(),)
+        return remote_tape.join_test, (str(self),)
 
 
 def _wrap_preparation_data(real: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     @functools.wraps(real)
     def get_preparation_data(*args: Any, **more: Any) -> dict[str, Any]:
         ticket = make_ticket()
-        first = {"pytest_llmops": _Join(ticket)} if ticket is not None else {}
+        first = {"pytest_llmops": _Join(ticket.to_text())} if ticket is not None else {}
         return {**first, **real(*args, **more)}
 
     return get_preparation_data
@@ -262,7 +266,7 @@ def _after_fork_in_child() -> None:
         return
     tape = active_tape.current_tape()
     if tape is not None:
-        ticket = replace(server.make_ticket(tape), take=active_tape.current_take())
-        remote_tape.use_process(remote_tape.TestProcess(ticket, tuple(active_tape.tapes_in_use())))
+        inherited = tuple(active_tape.tapes_in_use())
+        remote_tape.use_process(remote_tape.TestProcess(server.make_ticket(tape), inherited))
         os.environ.update(child_environment(None) or {})  # for a process that replaces this one
     server.close()

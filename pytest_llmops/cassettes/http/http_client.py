@@ -15,7 +15,7 @@ import http.client
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, partialmethod
 from typing import Any
 
 from pytest_llmops.cassettes.http import live_response, patching, vcr_adapter
@@ -290,15 +290,6 @@ class _RecordingFile:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def read(self, size: int | None = -1) -> bytes:
-        return self._read_recorded(partial(self._inner.read, size), size)
-
-    def read1(self, size: int = -1) -> bytes:
-        return self._read_recorded(partial(self._inner.read1, size), size)
-
-    def readline(self, size: int = -1) -> bytes:
-        return self._read_recorded(partial(self._inner.readline, size), size)
-
     def readinto(self, buffer: Any) -> int:
         data = self.read(len(buffer))
         buffer[: len(data)] = data
@@ -320,9 +311,9 @@ class _RecordingFile:
         except Exception as error:  # noqa: BLE001 -- the application did not want this answer any more
             self._live.give_up(error)
 
-    def _read_recorded(self, read: Callable[[], bytes], size: int | None) -> bytes:
+    def _read_recorded(self, name: str, size: int | None = -1) -> bytes:
         try:
-            data = read()
+            data: bytes = getattr(self._inner, name)(size)
         except BaseException as error:
             self._live.give_up(error, self._status, self._headers)
             raise
@@ -337,6 +328,10 @@ class _RecordingFile:
         elif over:
             self._live.give_up(http.client.IncompleteRead(b""), self._status, self._headers)
         return data
+
+    read = partialmethod(_read_recorded, "read")
+    read1 = partialmethod(_read_recorded, "read1")
+    readline = partialmethod(_read_recorded, "readline")
 
     def _finish(self) -> None:
         vcr_adapter.finish_answer(

@@ -38,7 +38,7 @@ class _Interception:
             *aiohttp.aiohttp_patches(),
             *_silence_vcrpy(),
             *_httpx_patches(),
-            *patching.network_patches(),
+            *patching.network_patches(patching.refuse_while_replaying),
             *patching.thread_patches(),
             *child_processes.process_patches(),
         ]

@@ -68,29 +68,34 @@ def pin_globals(function: Any) -> Any:
     return functools.update_wrapper(pinned, function)
 
 
-def network_patches() -> list[Patch]:
-    """Return patches that refuse connections and name look-ups while the current tape only replays."""
+CheckHost = Callable[[str, int | None], object]
+"""Raises if a connection to a host and port must not be opened."""
+
+
+def network_patches(check: CheckHost) -> list[Patch]:
+    """Return patches that check the host of each connection and name look-up."""
     # Index of the address; in `sendto` it is last, after optional flags.
     guarded = [
-        Patch(socket.socket, name, functools.partial(_guard_socket, place=place))
+        Patch(socket.socket, name, functools.partial(_guard_socket, check, place=place))
         for name, place in {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}.items()
     ]
     look_ups = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
-    return [*guarded, *(Patch(socket, name, _guard_look_up) for name in look_ups)]
+    return [*guarded, *(Patch(socket, name, functools.partial(_guard_look_up, check)) for name in look_ups)]
 
 
-def _guard_socket(real: Any, *, place: int) -> Any:
+def _guard_socket(check: CheckHost, real: Any, *, place: int) -> Any:
     def guarded(self: socket.socket, *args: Any) -> Any:
-        if place < len(args) and args and isinstance(args[place], tuple):
-            _refuse_connection(self.family, args[place])
+        is_place = place < len(args) and args and isinstance(args[place], tuple)
+        if is_place and self.family in (socket.AF_INET, socket.AF_INET6):
+            _check_address(check, args[place])
         return real(self, *args)
 
     return functools.wraps(real)(guarded)
 
 
-def _guard_look_up(real: Any) -> Any:
+def _guard_look_up(check: CheckHost, real: Any) -> Any:
     def guarded(host: Any, *rest: Any, **more: Any) -> Any:
-        _refuse_connection(socket.AF_INET, (host, 0))
+        _check_address(check, (host, rest[0] if rest else more.get("port")))
         look_up = real(host, *rest, **more)
         tape = current_tape()
         if tape is not None and tape.passes(_host_name(host)):
@@ -110,12 +115,20 @@ def _host_name(host: Any) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _refuse_connection(family: int, address: tuple[Any, ...]) -> None:
+def _check_address(check: CheckHost, address: Any) -> None:
+    host, port = address[:2] if isinstance(address, tuple) and len(address) > 1 else ("", None)
+    if name := _host_name(host):
+        check(name, int(str(port)) if str(port).isdecimal() else None)
+
+
+def refuse_while_replaying(host: str, _port: int | None = None) -> None:
+    """Refuse a connection while the current tape only replays.
+
+    Raises:
+        CassetteMiss: It does, and the host is neither allowed nor this machine.
+    """
     tape = current_tape()
-    if tape is None or tape.mode != "none" or family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    host = _host_name(address[0]) if address else ""
-    if not host or tape.passes(host) or is_loopback(host) or is_unspecified(host):
+    if tape is None or tape.mode != "none" or is_loopback(host) or is_unspecified(host) or tape.passes(host):
         return
     raise tape.refuse_connection(host)
 

@@ -66,6 +66,8 @@ class TestProcess:
 
     def __init__(self, ticket: Ticket, inherited: tuple[Tape, ...] = ()) -> None:
         self.ticket = ticket
+        self.resolved: set[str] = set()
+        """IP addresses of the allowed hosts."""
         self._inherited = inherited
         self._connection: Connection | None = None
         self._pid = os.getpid()
@@ -82,7 +84,7 @@ class TestProcess:
             number = self.ask(0, "resolve", self.ticket.tape if local is None else id(local))
         except ConnectionError:
             number = 0
-        return cast("Tape", RemoteTape(self, number) if number else NoTape(self.ticket))
+        return cast("Tape", RemoteTape(self, number) if number else NoTape(self))
 
     def ask(self, tape: int, name: str, *args: object) -> Any:
         """Return what a method of a tape of the test's process returns, or raise what it raises.
@@ -90,9 +92,8 @@ class TestProcess:
         Raises:
             ConnectionError: The test's process has ended.
         """
-        if (
-            self._pid != os.getpid()
-        ):  # forked: the connection, and a lock that may be held, belong to the parent
+        # In a forked process, the connection, and a lock that may be held, belong to the parent.
+        if self._pid != os.getpid():
             self._pid, self._lock, self._connection = os.getpid(), threading.Lock(), None
         request = (tape, name, args, active_tape.current_take(), active_tape.current_purpose())
         with self._lock:
@@ -113,6 +114,10 @@ class TestProcess:
         return reply
 
 
+TAPE_VALUES = frozenset({"mode", "path", "command_again"})
+"""Attributes of a tape that processes read; all others are methods."""
+
+
 class RemoteTape:
     """A `Tape` of the test's process: all its methods are called there."""
 
@@ -121,12 +126,7 @@ class RemoteTape:
         self._number = number
         self.pace = None
         self.unfinished: dict[int, Callable[[], None]] = {}
-        self.resolved: set[str] = set()
-
-    @property
-    def mode(self) -> str:
-        """Return the mode of the tape."""
-        return str(self._ask("mode"))
+        self.resolved = process.resolved
 
     def passes(self, host: str, port: int | None = None) -> bool:
         """Return whether requests to a host are neither recorded nor blocked."""
@@ -140,7 +140,7 @@ class RemoteTape:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        return partial(self._ask, name)
+        return self._ask(name) if name in TAPE_VALUES else partial(self._ask, name)
 
     def _ask(self, name: str, *args: object) -> Any:
         try:
@@ -157,9 +157,9 @@ class NoTape:
 
     mode = "live"
 
-    def __init__(self, ticket: Ticket) -> None:
-        self._ticket = ticket
-        self.resolved: set[str] = set()
+    def __init__(self, process: TestProcess) -> None:
+        self._ticket = process.ticket
+        self.resolved = process.resolved
 
     def passes(self, host: str, port: int | None = None) -> bool:
         """Return True, as nothing records the request.

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from pytest_llmops.cassettes.http.http_client import ChunkedBody
 from pytest_llmops.cassettes.http.vcr_adapter import reason_phrase
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import BudgetReached, CassetteMiss
@@ -142,13 +143,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _read_body(self) -> bytes:
         if self.headers.get("transfer-encoding", "").lower() != "chunked":
             return self.rfile.read(int(self.headers.get("content-length") or 0))
-        parts = []
-        while size := int(self.rfile.readline().partition(b";")[0], 16):
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass
-        return b"".join(parts)
+        body, framing = b"", ChunkedBody()
+        while not framing.done and (line := self.rfile.readline()):
+            body += framing.feed(line)
+        return body
 
     def _send_head(self, status: int, headers: list[tuple[str, str]]) -> None:
         self._started = True

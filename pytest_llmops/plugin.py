@@ -186,7 +186,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from pytest_llmops.harness import markers, parametrize, trials
 
     try:
-        trials.check_trials(node, settings)
+        trials.read_trial_plan(node, settings)
         for name, values, ids in parametrize.iter_parameters(node, settings, metafunc.fixturenames):
             metafunc.parametrize(name, values, ids=ids, indirect=True)
         prompt_marker = markers.read_prompt_marker(markers.marker_arguments(node, "prompt"))

@@ -250,8 +250,8 @@ class Tape:
         if interaction is None and self.elsewhere is not None:
             interaction = self._recordings.adopt_recording(key, self._describe_place(len(self._got_answer)))
         answers = interaction.answers if interaction is not None else {}
-        if take not in answers and self.mode == "none" and self.attempt and take == str(self.attempt):
-            earlier = [number for number in map(int, answers) if number < self.attempt]
+        if take not in answers and self.mode == "none" and self.attempt and take == self.take:
+            earlier = [number for number in map(int, answers) if number < int(take)]
             if earlier:
                 self._note_once(REPEATED_NOTE)
                 return answers[str(max(earlier))]

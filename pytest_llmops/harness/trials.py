@@ -16,6 +16,7 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.baseline_gate import has_baseline
 from pytest_llmops.harness.controller import build_record
 from pytest_llmops.harness.markers import Arguments, marker_arguments
+from pytest_llmops.harness.tapes import repetition_of
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.recorder import run_as_trial
@@ -121,16 +122,6 @@ def read_trial_plan(item: Any, settings: Settings) -> TrialPlan:
             f"{plan.at_least:g} needs {fewest} trials"
         )
     return plan
-
-
-def check_trials(node: Any, settings: Settings) -> None:
-    """Refuse trials that can never pass while the tests are collected.
-
-    Raises:
-        UsageError: The arguments of the marker ``llm_trials`` are wrong, or its trials are too few.
-    """
-    if node.get_closest_marker("llm_trials") is not None:
-        read_trial_plan(node, settings)
 
 
 def _whole_number(marker: Arguments, value: object, what: str, most: int) -> int:
@@ -330,14 +321,18 @@ def run_item(
     """
     call_info, test_report = classes
 
+    plan = read_trial_plan(item, settings)
+    # A repetition by pytest-repeat has takes of its own.
+    first = (repetition_of(item)[0] or 0) * plan.trials
+
     def run_trial(index: int) -> list[Any]:
-        with run_as_trial(index):
+        with run_as_trial(first + index):
             return run_once()
 
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     # What stops at a verdict is no fair sample for a baseline.
     may_stop = not settings.accept and not has_baseline(settings, item.config.rootpath)
-    run = TrialRun(read_trial_plan(item, settings), may_stop=may_stop, strict=settings.strict)
+    run = TrialRun(plan, may_stop=may_stop, strict=settings.strict)
     run.run(run_trial)
     reports = run.merge()
     report_properties(reports, settings)

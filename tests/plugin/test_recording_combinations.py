@@ -62,6 +62,19 @@ def ask(text):
     return OpenAI(max_retries=0).chat.completions.create(model="stub-1", messages=[message]).choices[0].message.content
 """
 
+REPEAT = """
+import pytest
+
+@pytest.fixture
+def __pytest_repeat_step_number(request):
+    return request.param
+
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc):
+    metafunc.fixturenames.append("__pytest_repeat_step_number")
+    metafunc.parametrize("__pytest_repeat_step_number", range(2), indirect=True, ids=["1-2", "2-2"])
+"""
+
 
 def without_address(project: Project) -> None:
     """Let the next run ask the vendor's own server, with the recordings of the stub."""
@@ -151,23 +164,11 @@ def test_xfail_does_not_hide_a_miss_of_the_proxy(project: Project, strict: bool)
 
 
 def test_a_repeated_test_replays_the_recording_of_another_server(project: Project) -> None:
-    repeat = """
-import pytest
-
-@pytest.fixture
-def __pytest_repeat_step_number(request):
-    return request.param
-
-@pytest.hookimpl(trylast=True)
-def pytest_generate_tests(metafunc):
-    metafunc.fixturenames.append("__pytest_repeat_step_number")
-    metafunc.parametrize("__pytest_repeat_step_number", range(2), indirect=True, ids=["1-2", "2-2"])
-"""
     test = f"{SDK}\n@pytest.mark.llm_cassette\ndef test_a():\n    assert ask('hello') == 'echo of hello'\n"
     project.write(**{"test_a.py": test})
     project.record()
     without_address(project)
-    project.write(**{"conftest.py": repeat})
+    project.write(**{"conftest.py": REPEAT})
     result = project.run()
     assert result.outcomes == {"passed": 2}, result.text
     project.write(**{"test_a.py": test.replace("test_a", "test_new")})
@@ -201,3 +202,12 @@ def test_renamed_tests_that_share_a_recording_do_not_get_what_the_other_records(
     project.write(**{"test_a.py": "\n".join(twice)})
     assert project.record().outcomes == {"passed": 2}
     assert project.server.count == 3
+
+
+def test_each_trial_of_each_repetition_has_a_take_of_its_own(project: Project) -> None:
+    test = f"{SDK}\n@pytest.mark.llm_trials(2)\ndef test_a(llm_calls):\n    assert ask('hello')\n"
+    project.write(**{"conftest.py": REPEAT, "test_a.py": test})
+    assert project.record().outcomes == {"passed": 2}
+    assert (project.server.count, takes(project)) == (4, [["0", "1", "2", "3"]])
+    assert project.run(f"--llm-base-url={project.server.url}/v1").outcomes == {"passed": 2}
+    assert project.server.count == 4

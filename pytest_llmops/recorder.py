@@ -127,12 +127,17 @@ _current_block: ContextVar[_Block | None] = ContextVar("pytest_llmops_block", de
 _thread_blocks: list[_Block] = []
 """Blocks that the test's own thread opened: a raw thread counts as a child of the innermost."""
 _purpose: ContextVar[str] = ContextVar("pytest_llmops_purpose", default="app")
-_trial: ContextVar[int] = ContextVar("pytest_llmops_trial", default=0)
+_trial: ContextVar[int | None] = ContextVar("pytest_llmops_trial", default=None)
 
 
 def current_take() -> str:
     """Return the take that is replayed in the running trial: take t in trial t."""
-    return str(_trial.get())
+    return str(_trial.get() or 0)
+
+
+def current_trial() -> int | None:
+    """Return the running trial; None: no trial was begun here, as in threads that it started."""
+    return _trial.get()
 
 
 @contextmanager

@@ -81,11 +81,11 @@ def tapes_in_use() -> list[Tape]:
 
 def current_take() -> str:
     """Return the take of the running trial, also in threads that it started; of any other that of the test's tape."""
-    own = recorder.current_take()
-    if own != "0":
-        return own
+    trial = recorder.current_trial()
+    if trial is not None:
+        return str(trial)
     context, base = _valid_context(), base_tape()
-    return context.take if context is not None else base.take if base is not None else own
+    return context.take if context is not None else base.take if base is not None else "0"
 
 
 def current_purpose() -> str:
@@ -139,10 +139,10 @@ def _notify_listeners(*, started: bool) -> None:
 
 def capture_context() -> CallContext | None:
     """Return the context for a thread that is started here; None if there is nothing to inherit."""
-    block, trial, purpose = _innermost_block(), current_take(), current_purpose()
-    if block is None and trial == "0" and purpose == "app":
+    block, base, take, purpose = _innermost_block(), base_tape(), current_take(), current_purpose()
+    if block is None and take == (base.take if base is not None else "0") and purpose == "app":
         return None
-    return CallContext(base_tape(), block, trial, purpose)
+    return CallContext(base, block, take, purpose)
 
 
 @contextmanager

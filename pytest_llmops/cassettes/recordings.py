@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +70,10 @@ class Recordings:
             return self._find_equal_request(question)
         if self._current_keys is None:
             self._current_keys = self._index_keys(str)
-            self._checked.update(chain.from_iterable(self._current_keys.values()))
-        return self._current_keys.get(question.key, [question.key])[0]
+        key = self._current_keys.get(question.key, [question.key])[0]
+        if key != question.key:
+            self._checked.add(key)
+        return key
 
     def _index_keys(self, part_of: Callable[[str], str]) -> dict[str, list[str]]:
         """Return the keys in the file by the key that each request has now, with a part of its address."""

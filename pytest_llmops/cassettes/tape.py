@@ -27,7 +27,7 @@ from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import Expiry, RecordMode
+from pytest_llmops.settings import RecordMode, Settings
 from pytest_llmops.wire.body import fold_body
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 WRITING_MODES = ("new", "all")
 BLOCK_FIELDS = (
-    "redactor", "owner", "command", "allowed", "rules", "record_errors", "record_headers", "ledger", "shared_answers", "pace",
-    "proxy_ports", "max_age", "expired", "attempt", "take", "elsewhere",
+    "redactor", "owner", "command", "settings", "rules", "ledger", "shared_answers", "pace", "proxy_ports", "attempt", "take",
+    "elsewhere",
 )  # fmt: skip
 """Fields that the tape of a block shares with the tape of its test."""
 REPEATED_NOTE = "run again, and replayed from an earlier run's recording, so it is the same sample; --llm-record=new records more"
@@ -55,16 +55,13 @@ class Tape:
         redactor: Masks secrets.
         owner: The test, for the order in a shared file.
         command: The command that records, for the message of a miss.
-        allowed: Hosts whose requests are neither recorded nor blocked.
+        settings: The run's: hosts whose requests are neither recorded nor blocked, what is recorded beside answers, and
+            what happens to answers that are too old.
         shared: Whether other tests use the file too, so that answers without a request here are not stale.
         rules: Parts of a request to ignore when matching recordings.
-        record_errors: Whether to record answers that clients retry (429, 5xx).
-        record_headers: Names of further response headers to record.
         ledger: Counts live calls, and refuses calls beyond the budget.
         shared_answers: Judges' answers from other tests of the run.
         pace: Limits the rate of judge calls.
-        max_age: Days after which an answer is too old; None: never.
-        expired: What happens to an answer that is too old: ``warn``, ``fail`` or ``refresh``.
 
     Raises:
         CassetteError: The file is damaged; it is left as it is.
@@ -75,16 +72,12 @@ class Tape:
     redactor: Redactor = field(default_factory=Redactor)
     owner: str = ""
     command: str = "pytest --llm-record=new"
-    allowed: frozenset[str] = frozenset()
+    settings: Settings = field(default_factory=Settings)
     shared: bool = False
     rules: MatchRules = field(default_factory=MatchRules)
-    record_errors: bool = False
-    record_headers: tuple[str, ...] = ()
     ledger: Ledger | None = None
     shared_answers: SharedAnswers | None = None
     pace: RateLimiter | None = None
-    max_age: int | None = None
-    expired: Expiry = "warn"
     attempt: int | None = None
     """Zero-based repetition of a test that is run several times, which plays the take of that number; None: once."""
     take: str = "0"
@@ -119,7 +112,6 @@ class Tape:
 
     def __post_init__(self) -> None:
         self._journal = journal.Journal(self.path)
-        self.allowed = frozenset(host.lower() for host in self.allowed)
         self._recordings = Recordings(self.path, self.rules, self.elsewhere)
         if self.mode != "live":
             self._recordings.by_key = store.load_with_journals(self.path)
@@ -139,7 +131,7 @@ class Tape:
         """Return whether requests to a host are neither recorded nor blocked."""
         if port is not None and port in self.proxy_ports and is_loopback(host):
             return True
-        return host.lower() in self.allowed or host in self.resolved
+        return host.lower() in self.settings.allow_hosts or host in self.resolved
 
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return a request in the form that is matched, with the key of its recording if the rules have changed."""
@@ -186,13 +178,13 @@ class Tape:
         Raises:
             CassetteMiss: It is too old, and is neither replayed nor asked again.
         """
-        text = describe_age(wire, self.max_age)
-        if not text or (self.expired == "refresh" and self.mode == "new"):
+        text, expired = describe_age(wire, self.settings.max_age), self.settings.expired
+        if not text or (expired == "refresh" and self.mode == "new"):
             return bool(text)
-        if self.expired == "warn":
+        if expired == "warn":
             self._note_once(f"an answer was {text}")
             return False
-        command = self.command if self.expired == "refresh" else self.command_again
+        command = self.command if expired == "refresh" else self.command_again
         raise self.refuse(miss.describe_old_recording(question, text, display_path(self.path), command))
 
     def _replay(self, wire: Mapping[str, Any], key: str, take: str) -> Answer:
@@ -228,7 +220,8 @@ class Tape:
             return None
         answer = self._read_answer(wire)
         try:
-            self._keep_answer(question, answer_to_wire(answer, self.redactor, self.record_headers), take)
+            wire = answer_to_wire(answer, self.redactor, self.settings.record_headers)
+            self._keep_answer(question, wire, take)
         except CassetteError as error:
             raise CassetteMiss(str(error)) from None
         self.counts.reused += 1
@@ -359,14 +352,12 @@ class Tape:
         shared = self.shared_answers if is_shareable else None
         if self.mode not in WRITING_MODES and shared is None:
             return
-        if not answer.is_reproducible and not (self.record_errors and answer.is_transient):
+        if not answer.is_reproducible and not (self.settings.record_errors and answer.is_transient):
             self.notes.append(f"an answer with status {answer.status} was not recorded")
             return
         with self._lock:
-            wire, n = (
-                answer_to_wire(answer, self.redactor, self.record_headers),
-                self._given[question.key, take],
-            )
+            wire = answer_to_wire(answer, self.redactor, self.settings.record_headers)
+            n = self._given[question.key, take]
             self._keep_answer(question, wire, take)
             self.counts.recorded += self.mode in WRITING_MODES
         if shared is not None:

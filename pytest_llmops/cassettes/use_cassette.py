@@ -68,15 +68,11 @@ def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
         Redactor.from_environment(os.environ),
         owner=usage_record.OUTSIDE_OWNER,
         command='use_cassette(..., record="new")',
-        allowed=frozenset(settings.allow_hosts),
+        settings=settings,
         shared=True,
         rules=request_key.MatchRules(settings.match_ignore),
-        record_errors=settings.record_errors,
-        record_headers=settings.record_headers,
         ledger=open_ledger(settings) if settings.has_budget else None,
         pace=rate_limit.RateLimiter(settings.judge_concurrency),
-        max_age=settings.max_age,
-        expired=settings.expired,
     )
 
 

@@ -202,8 +202,7 @@ class Harness:
         # pytest-rerunfailures and flaky set up the same test again.
         self.tape.attempt = step if self._attempts == 0 else (step or 0) + self._attempts
         self._attempts += 1
-        trial = recorder.current_take()
-        self.tape.take = trial if trial != "0" else str(self.tape.attempt or 0)
+        self.tape.take = str(recorder.current_trial() or self.tape.attempt or 0)
         self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
 
     def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:

@@ -146,16 +146,12 @@ def make_tape(
         Redactor.from_environment(os.environ, redactors),
         owner=item.nodeid,
         command=command,
-        allowed=frozenset(settings.allow_hosts),
+        settings=settings,
         shared=shared,
         rules=request_key.MatchRules(settings.match_ignore, normalizers),
-        record_errors=settings.record_errors,
-        record_headers=settings.record_headers,
         ledger=open_ledger(settings) if settings.has_budget else None,
         shared_answers=shared_answers.SharedAnswers() if settings.judge_reuse else None,
         pace=rate_limit.RateLimiter(settings.judge_concurrency),
-        max_age=settings.max_age,
-        expired=settings.expired,
         elsewhere=elsewhere,
     )
 

@@ -318,3 +318,19 @@ def test_a_block_of_an_unfinished_generator_ends_where_it_is_closed(base: Tape, 
     assert active_tape.current_tape() is inner
     one.close()
     assert active_tape.current_tape() is base
+
+
+def test_a_trial_inside_of_a_test_has_its_own_take_and_other_calls_have_that_of_the_test(
+    tmp_path: Path,
+) -> None:
+    tape = Tape(tmp_path / "a.json", take="1")
+    active_tape.push_tape(tape)
+    try:
+        assert active_tape.current_take() == "1"
+        with recorder.run_as_trial(0):
+            assert active_tape.current_take() == "0"
+            with ThreadPoolExecutor(1) as pool:
+                interception.install_patches()
+                assert pool.submit(active_tape.current_take).result() == "0"
+    finally:
+        active_tape.remove_tape(tape)

@@ -18,6 +18,7 @@ from pytest_llmops.cassettes.request_key import build_question as question_of
 from pytest_llmops.cassettes.response import Answer
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.settings import Settings
 
 CHAT = "https://api.openai.com/v1/chat/completions"
 
@@ -172,7 +173,7 @@ def test_verify_compares_what_secrets_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 503])
 def test_errors_are_recorded_on_request_and_replayed_without_their_wait(tmp_path: Path, status: int) -> None:
     path = tmp_path / "cassettes" / "a.json"
-    one = Tape(path, "new", record_errors=True)
+    one = Tape(path, "new", settings=Settings(record_errors=True))
     for said in (says("busy", status, **{"retry-after": "30"}), says("fine")):
         asked = ask(one, "q")
         assert one.claim(asked) is None
@@ -189,7 +190,7 @@ def test_errors_are_recorded_on_request_and_replayed_without_their_wait(tmp_path
 @pytest.mark.parametrize("status", [401, 403, 407])
 def test_answers_about_the_caller_are_never_recorded(tmp_path: Path, status: int) -> None:
     path = tmp_path / "cassettes" / "a.json"
-    one = Tape(path, "new", record_errors=True)
+    one = Tape(path, "new", settings=Settings(record_errors=True))
     one.record(ask(one, "q"), says("who are you", status))
     one.close()
     assert not path.exists()

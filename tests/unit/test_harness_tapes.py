@@ -217,8 +217,7 @@ def test_a_tape_has_the_runs_settings_and_the_hooks_of_the_nearest_conftest(
     )
     made = make_tape(item, settings, tmp_path / "c.json", shared=True, command="pytest t.py")
     assert (made.path, made.mode, made.owner) == (tmp_path / "c.json", "new", "t.py::test")
-    assert (made.command, made.shared, made.record_errors) == ("pytest t.py", True, True)
-    assert made.allowed == {"own.example"}
+    assert (made.command, made.shared, made.settings) == ("pytest t.py", True, settings)
     assert made.redactor.clean_text("x!") == "xabc!"
     assert made.redactor.clean_text("hunter2hunter2") == "[secret]"
     assert made.rules.normalize_text("x!") == "xyz!"

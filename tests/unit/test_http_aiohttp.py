@@ -17,6 +17,7 @@ from support.tapes import stored, taped
 from pytest_llmops import recorder
 from pytest_llmops.cassettes.journal import Journal
 from pytest_llmops.errors import CassetteError, CassetteMiss
+from pytest_llmops.settings import Settings
 
 EVENTS = list(stream(chat_events("one two three")).chunks)
 BODY = b"".join(EVENTS)
@@ -193,6 +194,6 @@ def test_an_allowed_host_streams_as_if_we_were_not_there(path: Path, server: Stu
             received.set()
             return first + await answer.content.read()
 
-    with taped(path, allowed=frozenset({"127.0.0.1"})):
+    with taped(path, settings=Settings(allow_hosts=("127.0.0.1",))):
         assert run(ask, server.url) == BODY
     assert not path.exists()

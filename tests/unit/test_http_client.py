@@ -21,6 +21,7 @@ from pytest_llmops import recorder
 from pytest_llmops.cassettes.http import live_response
 from pytest_llmops.cassettes.journal import Journal
 from pytest_llmops.errors import CassetteError, CassetteMiss
+from pytest_llmops.settings import Settings
 
 EVENTS = list(stream(chat_events("one two three")).chunks)
 BODY = b"".join(EVENTS)
@@ -288,7 +289,7 @@ def test_a_connection_made_on_a_tape_works_after_it(path: Path, server: StubServ
 def test_an_allowed_host_streams_as_if_we_were_not_there(path: Path, server: StubServer) -> None:
     received = threading.Event()
     server.queue.append(stream(EVENTS, before_chunk=lambda n: wait(received) if n == 1 else None))
-    with taped(path, allowed=frozenset({"127.0.0.1"})):
+    with taped(path, settings=Settings(allow_hosts=("127.0.0.1",))):
         answer = asked(server.url)
         assert answer.read1(len(EVENTS[0])) == EVENTS[0]
         received.set()

@@ -20,7 +20,7 @@ from support.tapes import stored, taped
 
 from pytest_llmops.cassettes.response import TapeCounts
 from pytest_llmops.errors import CassetteMiss
-from pytest_llmops.settings import RecordMode
+from pytest_llmops.settings import RecordMode, Settings
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_an_application_in_this_process_is_left_alone(path: Path) -> None:
 
 def test_allowed_hosts_are_neither_recorded_nor_blocked(path: Path, server: StubServer) -> None:
     for mode in ("none", "new"):
-        with taped(path, mode, allowed=frozenset({"127.0.0.1"})) as one:
+        with taped(path, mode, settings=Settings(allow_hosts=("127.0.0.1",))) as one:
             requests_session(server.url)
             httpx2.get(server.url)
         assert one.counts == TapeCounts()

@@ -14,6 +14,7 @@ from support.tapes import no_tape, taped
 
 from pytest_llmops.cassettes.response import TapeCounts
 from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.settings import Settings
 
 # A documentation address and a name that never resolves: both must be refused before any packet.
 FAR = "192.0.2.1"
@@ -134,7 +135,7 @@ def test_looking_up_nothing_is_looking_up_this_machine(path: Path, packets: list
 def test_an_allowed_host_is_open_by_name_and_by_what_it_resolves_to(
     path: Path, packets: list[Any], host: str
 ) -> None:
-    with taped(path, allowed=frozenset({host})) as one:
+    with taped(path, settings=Settings(allow_hosts=(host.lower(),))) as one:
         with pytest.raises(CassetteMiss):
             connected("connect", (FAR, 443))
         socket.create_connection((NAME, 443)).close()
@@ -146,7 +147,7 @@ def test_an_allowed_host_is_open_by_name_and_by_what_it_resolves_to(
 
 @pytest.mark.parametrize("look_up", ["gethostbyname", "gethostbyname_ex"])
 def test_older_look_ups_of_an_allowed_host(path: Path, packets: list[Any], look_up: str) -> None:
-    with taped(path, allowed=frozenset({NAME})):
+    with taped(path, settings=Settings(allow_hosts=(NAME,))):
         getattr(socket, look_up)(NAME)
         connected("connect", (FAR, 443))
     assert len(packets) == 2

@@ -14,6 +14,7 @@ from pytest_llmops.cassettes.request_key import MatchRules, Question
 from pytest_llmops.cassettes.response import Answer
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.settings import Settings
 
 
 @pytest.fixture
@@ -292,7 +293,7 @@ def test_further_headers_are_recorded_by_name_and_credentials_never(tmp_path: Pa
     names = ("x-request-id", "x-ratelimit-*", "*")
     for wanted, kept in (((), []), (names[:2], ["x-ratelimit-limit-requests", "x-request-id"])):
         path = tmp_path / f"{len(wanted)}.json"
-        tape = Tape(path, "new", record_headers=wanted)
+        tape = Tape(path, "new", settings=Settings(record_headers=wanted))
         question = ask(tape, "q")
         assert tape.claim(question) is None
         tape.record(question, says("a", **headers))
@@ -303,7 +304,7 @@ def test_further_headers_are_recorded_by_name_and_credentials_never(tmp_path: Pa
         answer = replay.claim(ask(replay, "q"))
         assert answer is not None
         assert dict(answer.headers) == stored_headers
-    everything = Tape(tmp_path / "all.json", "new", record_headers=names)
+    everything = Tape(tmp_path / "all.json", "new", settings=Settings(record_headers=names))
     question = ask(everything, "q")
     everything.claim(question)
     everything.record(question, says("a", **headers))
@@ -336,6 +337,19 @@ def test_a_request_that_is_not_the_one_of_its_key_is_an_error(
         tape.claim(ask(tape, "a"))
     assert "#001" in str(caught.value)
     assert tape.claim(ask(tape, "b")) is not None
+
+
+def test_an_edited_request_is_found_out_after_a_miss_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    recorded(path, ("a", "one"), ("b", "two"))
+    document = json.loads(path.read_bytes())
+    document["interactions"][0]["request"]["body"] = {"text": "edited"}
+    path.write_text(json.dumps(document))
+    tape = Tape(path, rules=MatchRules(("id",)))
+    with pytest.raises(CassetteMiss):
+        tape.claim(ask(tape, "c"))
+    with pytest.raises(CassetteMiss, match="is damaged"):
+        tape.claim(ask(tape, "a"))
 
 
 def test_a_request_recorded_under_other_rules_is_not_taken_for_an_edited_one(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pytest_llmops.cassettes.journal import Journal, find_abandoned_journals
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.settings import Settings
 
 
 @pytest.fixture
@@ -167,8 +168,8 @@ def test_threads_record_each_answer_once(path: Path) -> None:
 
 
 def test_allowed_hosts_pass() -> None:
-    one = Tape(Path("x.json"), "live", allowed=frozenset({"API.Example.com"}))
-    assert one.passes("api.example.com")
+    one = Tape(Path("x.json"), "live", settings=Settings(allow_hosts=("api.example.com",)))
+    assert one.passes("API.Example.com")
     assert not one.passes("example.com")
     one.resolved.add("192.0.2.1")
     assert one.passes("192.0.2.1")

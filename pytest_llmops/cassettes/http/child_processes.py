@@ -104,7 +104,9 @@ class TapeServer:
     def _answer(self, child: Any) -> None:
         try:
             number, name, args, take, purpose = child.recv()
-            with recorder.run_as_trial(int(take)), recorder.set_purpose(purpose):
+            # A process that is older than the trial does not know its number.
+            own_trial = recorder.run_as_trial(int(take)) if int(take) else contextlib.nullcontext()
+            with own_trial, recorder.set_purpose(purpose):
                 child.send(self._call(child, number, name, args))
         except Exception:  # noqa: BLE001 -- it has ended, or sends what is no request: the thread must go on for the others
             for tape in self._open_calls.pop(child).values():
@@ -205,7 +207,6 @@ def process_patches() -> Iterator[Patch]:
     """Yield the patches of what starts processes."""
     yield Patch(subprocess.Popen, "__init__", _wrap_popen)
     yield Patch(multiprocessing.spawn, "get_preparation_data", _wrap_preparation_data)
-    _register_fork_hooks()
 
 
 def _wrap_popen(real: Callable[..., None]) -> Callable[..., None]:
@@ -239,14 +240,6 @@ def _wrap_preparation_data(real: Callable[..., dict[str, Any]]) -> Callable[...,
     return get_preparation_data
 
 
-@functools.lru_cache(maxsize=1)
-def _register_fork_hooks() -> None:
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-        )
-
-
 def _before_fork() -> None:
     if remote_tape.joined is None and active_tape.current_tape() is not None:
         open_server()
@@ -270,3 +263,9 @@ def _after_fork_in_child() -> None:
         remote_tape.use_process(remote_tape.TestProcess(server.make_ticket(tape), inherited))
         os.environ.update(child_environment(None) or {})  # for a process that replaces this one
     server.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

@@ -211,3 +211,21 @@ def test_each_trial_of_each_repetition_has_a_take_of_its_own(project: Project) -
     assert (project.server.count, takes(project)) == (4, [["0", "1", "2", "3"]])
     assert project.run(f"--llm-base-url={project.server.url}/v1").outcomes == {"passed": 2}
     assert project.server.count == 4
+
+
+def test_a_renamed_test_asks_again_only_what_is_too_old(project: Project) -> None:
+    test = f"{SDK}\n@pytest.mark.llm_cassette\ndef test_NAME():\n    assert ask('hello')\n"
+    project.write(**{"test_a.py": test.replace("NAME", "old")})
+    project.record()
+    change_answers(project, recorded="2001-01-01")
+    project.write(
+        **{
+            "pytest.ini": f"{INI}\nllm_max_age = 90d\nllm_expired = refresh\n",
+            "test_a.py": test.replace("NAME", "new"),
+        }
+    )
+    assert project.record().outcomes == {"passed": 1}
+    assert project.server.count == 2
+    assert b"echo of hello (2)" in project.cassettes()["cassettes/test_a/test_new.json"]
+    assert project.run(f"--llm-base-url={project.server.url}/v1").outcomes == {"passed": 1}
+    assert project.server.count == 2

@@ -62,12 +62,6 @@ class LLMProxy:
             self.origins[name] = f"{parts.scheme}://{parts.netloc}"
             self.environment |= dict.fromkeys(variables, f"{self.url}/{name}{parts.path.rstrip('/')}")
 
-    def close(self) -> None:
-        """Stop listening, and wait for the answers that are being passed on."""
-        self.server.shutdown()
-        self.server.server_close()
-        self.client.close()
-
 
 @contextmanager
 def open_proxy(tape: Tape, environ: Mapping[str, str]) -> Iterator[LLMProxy]:
@@ -84,7 +78,9 @@ def open_proxy(tape: Tape, environ: Mapping[str, str]) -> Iterator[LLMProxy]:
     try:
         yield proxy
     finally:
-        proxy.close()
+        proxy.server.shutdown()
+        proxy.server.server_close()  # waits for the answers that are being passed on
+        proxy.client.close()
         tape.proxy_ports.discard(port)
 
 

@@ -217,6 +217,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.stash[OURS_KEY] = True
         if not settings.judge and needs_judge(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_JUDGE))
+    _register_hooks_for(config, ours)
+
+
+def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
+    settings = config.stash[SETTINGS]
     if ours:
         from pytest_llmops.harness.tapes import recorded_fixtures
 

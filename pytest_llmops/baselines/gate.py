@@ -22,7 +22,7 @@ from pytest_llmops.baselines.changes import (
     metric_trials,
 )
 from pytest_llmops.errors import format_name_list
-from pytest_llmops.measurement import format_count
+from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.metrics.trial_change import (
     ChangeError,
     TrialPair,
@@ -137,7 +137,7 @@ def describe_baseline(baseline: Baseline, name: str) -> str:
         return name
     latest = baseline.history[-1]
     commit = f" at {latest.commit[:7]}" if latest.commit else ""
-    return f"{name}, accepted {latest.on[:10]}{commit} ({latest.reason})"
+    return shorten_text(f"{name}, accepted {latest.on[:10]}{commit} ({latest.reason})", 400)
 
 
 class _MetricData:

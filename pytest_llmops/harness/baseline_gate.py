@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -214,6 +215,7 @@ class BaselineGate:
         """
         from pytest_llmops.baselines import baseline as files
         from pytest_llmops.cassettes.locking import lock_cassette
+        from pytest_llmops.redaction.redactor import Redactor
 
         ran = [record for record in self.records if record.outcome != "skipped"]
         tests = {record.nodeid: files.summarize_test(record) for record in ran if record.measurements}
@@ -233,7 +235,7 @@ class BaselineGate:
             problems = self._why_unacceptable(ran, why_partial, verdict)
             latest = files.Acceptance(
                 on=now,
-                reason=self.settings.accept or "",
+                reason=Redactor.from_environment(os.environ).clean_text(self.settings.accept or ""),
                 commit=read_commit(self._root),
                 tests=len(tests),
                 partial=bool(why_partial),
@@ -246,6 +248,7 @@ class BaselineGate:
             if why_partial and older.history:
                 outputs = {**files.read_outputs(files.outputs_path(path), older.history[-1].on), **outputs}
             try:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 # The outputs first: they belong to no baseline until the baseline names their time.
                 write_atomically(files.outputs_path(path), files.encode_outputs(outputs, now))
                 write_atomically(path, older.accept(newer).to_text().encode("utf-8", "replace"))

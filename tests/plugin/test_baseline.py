@@ -8,9 +8,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from support.project import Project
+from support.project import INI, Project
 
 from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.baselines.gate import describe_baseline
 from pytest_llmops.harness.item import fingerprint_exchanges
 from pytest_llmops.recorder import Exchange
 
@@ -452,3 +453,14 @@ def test_a_plain_test_that_fails_stops_an_acceptance(suite: Project) -> None:
     refused = suite.run(*ACCEPT)
     assert "not accepted: 1 test did not pass" in refused.text
     assert not baseline_file(suite).exists()
+def test_a_new_folder_is_made_and_a_hostile_reason_harms_nobody(suite: Project) -> None:
+    suite.write(**{"pytest.ini": f"{INI}llm_baseline = qa/deep/b.json\n"})
+    secret = "sk-" + "abcdefghijklmnopqrstuvwxyz0123456789ABCD"
+    suite.run("--llm-accept", f"\x1b[31mred\nsecond {secret}")
+    data = (suite.path / "qa/deep/b.json").read_bytes()
+    assert secret.encode() not in data
+    baseline = Baseline.from_bytes(data, where="b")
+    assert "\x1b" not in describe_baseline(baseline, "b")
+    result = suite.run()
+    assert "accepted" in result.line("baseline ")
+    assert "\x1b" not in result.text

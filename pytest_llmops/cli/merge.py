@@ -88,6 +88,9 @@ def _merge(args: argparse.Namespace) -> int:
     from pytest_llmops.reports.terminal import summary_lines
 
     check_output_path("--out", args.out, {format_path(path): path for path in args.runs})
+    again = [path for path, count in Counter(path.resolve() for path in args.runs).items() if count > 1]
+    if again:
+        raise UsageError(f"RUN: expected the run file of each shard once, got {format_path(again[0])} twice")
     run = merge_runs({format_path(path): read_run_file(path) for path in args.runs})
     stored = load_project_baseline(args.llm_baseline)
     if stored is not None:

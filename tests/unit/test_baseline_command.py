@@ -142,4 +142,6 @@ def test_shards_that_do_not_belong_together_are_refused(
     assert status == 2
     assert "run-b-0.json: expected the same commit as run-a-0.json (a), got b" in text
     assert not (folder / "run.json").exists()
+    status, text = run(capsys, "merge", names[0], f"./{names[0]}", "-o", "run.json")
+    assert (status, "run-a-0.json twice" in text) == (2, True)
     assert run(capsys, "merge", names[0], "-o", names[0])[0] == 2

@@ -77,6 +77,7 @@ class BaselineTest:
         metrics: Version and direction of each measurement.
         fingerprints: What the scores depend on: ``case``, ``prompt``, ``model``, ``retriever``, ``judge``.
         recordings: A digest of all requests and answers for each trial; empty: the test made no request.
+        flaky_since: Time of the acceptance since which a score that passes or fails does both; "": none does.
     """
 
     outcome: str
@@ -84,6 +85,7 @@ class BaselineTest:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     recordings: tuple[str, ...] = ()
+    flaky_since: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,13 @@ class Baseline:
     def accept(self, newer: Baseline) -> Baseline:
         """Return this baseline with the tests of another; if that is complete, only its tests stay."""
         latest = newer.history[-1]
-        tests = {**self.tests, **newer.tests} if latest.partial else newer.tests
+        accepted = {
+            nodeid: replace(test, flaky_since=getattr(self.tests.get(nodeid), "flaky_since", "") or latest.on)
+            if any(map(flip_rate, test.scores.values()))
+            else test
+            for nodeid, test in newer.tests.items()
+        }
+        tests = {**self.tests, **accepted} if latest.partial else accepted
         return replace(newer, tests=tests, history=(*self.history, latest))
 
     def to_text(self) -> str:
@@ -175,6 +183,7 @@ def _format_test(test: BaselineTest, usual: Mapping[str, Metric]) -> str:
     )
     rows += [f'"recordings": {_encode(list(test.recordings))}'] if test.recordings else []
     rows += [f'"metrics": {_encode(unusual)}'] if unusual else []
+    rows += [f'"flaky_since": {_encode(test.flaky_since)}'] if test.flaky_since else []
     scores = [
         f"{_encode(name)}: {_encode([_shorten_number(score) for score in trials])}"
         for name, trials in sorted(test.scores.items())
@@ -224,6 +233,7 @@ def _read_document(document: Mapping[str, Json]) -> Baseline:
             metrics={name: own.get(name) or usual[name] for name in scores},
             fingerprints={name: fact_text(text) for name, text in _object(entry, "fingerprints", place)},
             recordings=tuple(map(fact_text, as_list(entry.get("recordings")))),
+            flaky_since=fact_text(entry.get("flaky_since")),
         )
     return Baseline(
         tests=tests,
@@ -298,6 +308,19 @@ def read_trials(measurement: Measurement) -> Trials:
     missing: Trials = (None,) * unscored if isinstance(unscored, int) else ()
     values = measurement.samples or (() if missing else (measurement.value,))
     return (*(None if value is None else round(value, DIGITS) for value in values), *missing)
+
+
+def flip_rate(trials: Trials) -> float | None:
+    """Return the share of pairs of trials of which only one passed; None: no scores of 0 or 1 alone, or a single trial.
+
+    >>> flip_rate((1.0, 1.0, 0.0)), flip_rate((1.0, 0.5)), flip_rate((1.0, None))
+    (0.6666666666666666, None, None)
+    """
+    scores = [score for score in trials if score is not None]
+    count, passed = len(scores), scores.count(1)
+    if count < 2 or passed + scores.count(0) < count:  # noqa: PLR2004 -- a pair
+        return None
+    return 2 * passed * (count - passed) / (count * (count - 1))
 
 
 def _fingerprint_record(record: TestRecord) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 
-from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.baselines.baseline import Baseline, flip_rate
 from pytest_llmops.baselines.changes import metric_name, metric_trials
 from pytest_llmops.baselines.gate import GateRules
 from pytest_llmops.metrics.trial_change import TrialPair, estimate_change_error
@@ -27,6 +27,8 @@ class MetricPower:
         noise: Standard deviation of a trial within its case; None: no case has two trials.
         detectable: By trials of a later run: the drop of the mean that is noticed in 8 of 10 runs.
         noisiest: Cases whose trials differ, with their standard deviation, the largest first.
+        flaky: Cases that pass in some trials and fail in others: node id, share of pairs of trials that differ, and the
+            time of the acceptance since which they do; the largest share first.
     """
 
     name: str
@@ -36,6 +38,7 @@ class MetricPower:
     noise: float | None = None
     detectable: tuple[tuple[int, float], ...] = ()
     noisiest: tuple[tuple[str, float], ...] = ()
+    flaky: tuple[tuple[str, float, str], ...] = ()
 
 
 def estimate_power(
@@ -54,8 +57,11 @@ def _estimate_metric_power(
     baseline: Baseline, name: str, alpha: float, planned: Sequence[int]
 ) -> MetricPower:
     trials = {}
+    flaky = []
     for nodeid, test in baseline.tests.items():
         scores = [score for score in metric_trials(test, name, tuple(test.scores)) if score is not None]
+        if rate := flip_rate(tuple(scores)):
+            flaky.append((nodeid, rate, test.flaky_since))
         if scores:
             # A single trial at the mean stands for the later run, and adds no spread of its own.
             trials[nodeid] = TrialPair(tuple(scores), (fmean(scores),))
@@ -64,6 +70,7 @@ def _estimate_metric_power(
         cases=len(trials),
         trials=min((len(pair.before) for pair in trials.values()), default=0),
         mean=fmean(fmean(pair.before) for pair in trials.values()) if trials else 0.0,
+        flaky=tuple(sorted(flaky, key=lambda case: (-case[1], case[0]))),
     )
     freedom = sum(len(pair.before) - 1 for pair in trials.values())
     if freedom < len(trials) or not trials:  # hardly a case has a second trial

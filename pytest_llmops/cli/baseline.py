@@ -144,6 +144,10 @@ def _power(args: argparse.Namespace) -> int:
                     "noise": metric.noise,
                     "detectable": {str(count): drop for count, drop in metric.detectable},
                     "noisiest": dict(metric.noisiest),
+                    "flaky": [
+                        {"test": nodeid, "flip_rate": rate, "since": since}
+                        for nodeid, rate, since in metric.flaky
+                    ],
                 }
                 for metric in metrics
             ]
@@ -168,6 +172,11 @@ def _power(args: argparse.Namespace) -> int:
         print_line(f"  steady    {format_count(steady, 'case')}: all trials score the same")
         for nodeid, spread in metric.noisiest[:NAMED_CASES]:
             print_line(f"  noisy     {shorten_text(nodeid, 200)}  {spread * 100:.1f} points")
+        for nodeid, rate, since in metric.flaky[:NAMED_CASES]:
+            age = f", since {shorten_text(since[:10], 40)}" if since else ""
+            print_line(
+                f"  flaky     {shorten_text(nodeid, 200)}  {rate:.0%} of its pairs of trials differ{age}"
+            )
     return 0
 
 

@@ -80,6 +80,25 @@ def test_power_of_single_trials_says_what_is_missing(
     assert "accept a run with --llm-trials=3 or more" in run(capsys, "baseline", "power")[1]
 
 
+def test_flaky_cases_have_a_flip_rate_and_an_age(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def accepted(day: int, *records: TestRecord, partial: bool = False) -> Baseline:
+        latest = Acceptance(on=f"2026-11-0{day}T10:00:00+00:00", reason="x", partial=partial)
+        return Baseline(tests={item.nodeid: summarize_test(item) for item in records}, history=(latest,))
+
+    steady, flaky, graded = record(0, 1.0, 1.0, 1.0), record(1, 1.0, 0.0, 1.0), record(2, 0.5, 1.0, 0.5)
+    baseline = Baseline().accept(accepted(1, steady, flaky, graded))
+    baseline = baseline.accept(accepted(2, record(0, 1.0, 1.0, 0.0, 0.0), record(1, 1.0, 0.0), graded))
+    baseline = baseline.accept(accepted(3, graded, partial=True))
+    (folder / "llmops-baseline.json").write_text(baseline.to_text())
+    text = run(capsys, "baseline", "power")[1]
+    assert "flaky     test_a.py::test_a[1]  100% of its pairs of trials differ, since 2026-11-01\n" in text
+    assert "flaky     test_a.py::test_a[0]  67% of its pairs of trials differ, since 2026-11-02\n" in text
+    (metric,) = json.loads(run(capsys, "baseline", "power", "--json")[1])
+    assert [entry["test"] for entry in metric["flaky"]] == ["test_a.py::test_a[1]", "test_a.py::test_a[0]"]
+    settled = baseline.accept(accepted(4, steady, record(1, 0.0, 0.0), graded))
+    assert {test.flaky_since for test in settled.tests.values()} == {""}
+
+
 def test_diff_lists_the_scores_that_differ(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "old.json").write_text(accept([record(0, 1.0), record(99, 1.0)], "old").to_text())
     status, text = run(capsys, "baseline", "diff", "old.json")

@@ -79,7 +79,13 @@ def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
     if before.fingerprints.get("case") != after.fingerprints.get("case"):
         return ComparedTest(record, before, after, why="the case has another input or reference now")
     both = [name for name in before.scores if name in after.scores]
-    series = tuple(name for name in both if before.metrics[name] == after.metrics[name])
+    # What was never scored has no version: a judge that was not asked does not tell its own.
+    series = tuple(
+        name
+        for name in both
+        if before.metrics[name] == after.metrics[name]
+        or any(set(side.scores[name]) == {None} for side in (before, after))
+    )
     others = tuple(name for name in both if name not in series)
     lost = tuple(name for name in before.scores if name not in after.scores)
     reasons = {"another version of": others, "not measured now:": lost}
@@ -125,14 +131,16 @@ def find_metrics(tests: Iterable[ComparedTest]) -> list[str]:
 def metric_trials(test: BaselineTest, metric: str, series: Sequence[str]) -> Trials:
     """Return a metric's score in each trial of a test, higher is better: the mean of its series, None: unscored."""
     names = [name for name in series if metric_name(name) == metric]
-    # Trials of one test have the same index in all series; a series that a trial left out ends earlier.
-    rows = zip(*(test.scores[name] for name in names), strict=False)
-    lower = bool(names) and test.metrics[names[0]][1] == "lower"
-    trials = []
-    for row in rows:
-        scores = [score for score in row if score is not None]
-        mean = fmean(scores) if len(scores) == len(row) else None
-        trials.append(1 - mean if lower and mean is not None else mean)
+    trials: list[float | None] = []
+    # Trials of one test have the same index in all series; a series that some trials left out ends earlier.
+    for index in range(max((len(test.scores[name]) for name in names), default=0)):
+        made = [
+            (test.scores[name][index], test.metrics[name][1])
+            for name in names
+            if index < len(test.scores[name])
+        ]
+        scores = [1 - score if better == "lower" else score for score, better in made if score is not None]
+        trials.append(fmean(scores) if len(scores) == len(made) else None)
     return tuple(trials)
 
 

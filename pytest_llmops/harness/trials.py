@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from statistics import NormalDist, fmean
 from typing import Any
 
@@ -271,11 +272,17 @@ def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[d
     >>> merge_measurements([[{"name": "m", "value": 1.0}], [{"name": "m", "value": 0.5}]])
     [{'name': 'm', 'value': 0.75, 'samples': [1.0, 0.5]}]
     """
+    measured = [[Measurement.from_wire(wire) for wire in wires] for wires in trials]
+    # A judge that was not asked does not tell its version.
+    versions = {(found.name, found.label): found.version for found in chain(*measured) if found.version}
     series: dict[tuple[object, ...], list[Measurement]] = {}
-    for wires in trials:
+    for measurements in measured:
         seen: dict[tuple[object, ...], int] = {}
-        for measurement in map(Measurement.from_wire, wires):
-            key = measurement.name, measurement.label, measurement.version
+        for measurement in measurements:
+            version = measurement.version
+            if measurement.value is None and not version:
+                version = versions.get((measurement.name, measurement.label), "")
+            key = measurement.name, measurement.label, version
             seen[key] = seen.get(key, 0) + 1
             series.setdefault((*key, seen[key]), []).append(measurement)
     return [_merge_series(measurements, len(trials)).to_wire() for measurements in series.values()]

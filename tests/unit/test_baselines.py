@@ -17,6 +17,7 @@ from pytest_llmops.baselines.changes import compare_tests, list_changes, metric_
 from pytest_llmops.baselines.gate import GateRules, judge_suite
 from pytest_llmops.baselines.power import estimate_power
 from pytest_llmops.errors import UsageError
+from pytest_llmops.harness.trials import merge_measurements
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import SuiteVerdict
@@ -308,6 +309,29 @@ def test_what_could_not_be_scored_is_not_better() -> None:
     before = TestRecord(nodeid="t", measurements=(Measurement(name="m", value=0.5),), outcome="failed")
     (change,) = list_changes(compare_tests(accept(before), [unscored]), NO_OUTPUTS.get, partial=False)
     assert (change.kind, change.words) == ("not comparable", "failed -> errored; m 0.50 -> not scored")
+
+
+def test_a_judge_that_was_not_asked_is_unscored_and_no_other_version() -> None:
+    scored = Measurement(name="judge.tone", value=1.0, version="7")
+    not_asked = Measurement(name="judge.tone", error="not asked: text.contains failed before it")
+    merged = merge_measurements([[not_asked.to_wire()], [scored.to_wire()], [scored.to_wire()]])
+    kept = summarize_test(TestRecord(nodeid="t", measurements=tuple(map(Measurement.from_wire, merged))))
+    assert (dict(kept.scores), dict(kept.metrics)) == (
+        {"judge.tone": (1.0, 1.0, None)},
+        {"judge.tone": ("7", "higher")},
+    )
+    baseline = accept(*(record(str(case), 1.0, version="7") for case in range(25)))
+    now = [replace(record(str(case), 1.0), measurements=(not_asked,), outcome="failed") for case in range(25)]
+    assert judge_suite(baseline, now).sentence.startswith("judge.tone: 25 of 25 trials could not be scored")
+
+
+def test_a_measurement_that_some_trials_left_out_costs_no_trial() -> None:
+    measured = (
+        Measurement(name="m", value=0.75, samples=(0.5, 0.5, 1.0, 1.0)),
+        Measurement(name="m", value=1.0, label="again"),
+    )
+    kept = summarize_test(TestRecord(nodeid="t", measurements=measured))
+    assert metric_trials(kept, "m", tuple(kept.scores)) == (0.75, 0.5, 1.0, 1.0)
 
 
 def test_a_label_that_looks_like_a_number_loses_no_score() -> None:

@@ -453,6 +453,8 @@ def test_a_plain_test_that_fails_stops_an_acceptance(suite: Project) -> None:
     refused = suite.run(*ACCEPT)
     assert "not accepted: 1 test did not pass" in refused.text
     assert not baseline_file(suite).exists()
+
+
 def test_a_new_folder_is_made_and_a_hostile_reason_harms_nobody(suite: Project) -> None:
     suite.write(**{"pytest.ini": f"{INI}llm_baseline = qa/deep/b.json\n"})
     secret = "sk-" + "abcdefghijklmnopqrstuvwxyz0123456789ABCD"

@@ -37,6 +37,7 @@ from pytest_llmops.harness.item import (
     NEEDS_JUDGE,
     Harness,
     has_own_marker,
+    has_trials,
     is_recorded_elsewhere,
     needs_judge,
     uses_plugin,
@@ -225,16 +226,11 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
     if ours:
         from pytest_llmops.harness.tapes import recorded_fixtures
 
-        fixtures = {fixturedef: path for item in ours for fixturedef, path in recorded_fixtures(item)}
-        _register_recording_hooks(config, fixtures)
-        if any(map(_has_trials, ours)):
+        _register_recording_hooks(config, dict(pair for item in ours for pair in recorded_fixtures(item)))
+        if any(has_trials(item, config.stash[SETTINGS]) for item in ours):
             config.pluginmanager.register(TrialHooks(), "llmops_trials")
     if settings.record == "none" and (ours or config.stash[HAS_INI_KEY]):
         _refuse_unrecorded_calls(config)
-
-
-def _has_trials(item: pytest.Item) -> bool:
-    return item.config.stash[SETTINGS].trials > 1 or item.get_closest_marker("llm_trials") is not None
 
 
 def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path]) -> None:
@@ -362,7 +358,7 @@ class RecordingHooks:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Give every test that is ours a recorder."""
-        if OURS_KEY not in item.stash or _has_trials(item):
+        if OURS_KEY not in item.stash or has_trials(item, item.config.stash[SETTINGS]):
             return (yield)
         harness = _start_harness(item)
         try:
@@ -443,7 +439,7 @@ class TrialHooks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Run all trials of a test, and log one report of each phase."""
-        if OURS_KEY not in item.stash or not _has_trials(item):
+        if OURS_KEY not in item.stash or not has_trials(item, item.config.stash[SETTINGS]):
             return None
         from pytest_llmops.harness.trials import run_item
 

@@ -76,6 +76,11 @@ def has_own_marker(node: Any, name: str) -> bool:
     return any(mark.name == name for mark in node.own_markers)
 
 
+def has_trials(item: Any, settings: Settings) -> bool:
+    """Return whether a test is repeated: by its marker, or because the run repeats all tests."""
+    return settings.trials > 1 or item.get_closest_marker("llm_trials") is not None
+
+
 def is_recorded_elsewhere(item: Any) -> bool:
     """Return whether another recording plugin records a test, so that we leave its traffic alone.
 

@@ -316,7 +316,7 @@ def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labe
                 like = f"{KIND_EXAMPLES[expected]} as in line {first.line}"
                 hint = ": write it without quotes" if expected == "number" and isinstance(label, str) else ""
                 raise CaseError(
-                    f"{where}human: expected {like}, got {_format_raw_label(label)}{hint}", path, row.line
+                    f"{where}human: expected {like}, got {format_raw_label(label)}{hint}", path, row.line
                 )
     # With pass or fail a stored verdict may also be a number; where the labels are names, "pass" is a name too.
     fits = ("pass or fail", "number") if expected == "pass or fail" else (expected,)
@@ -325,7 +325,7 @@ def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labe
         if verdict is not None and label_kind(verdict) not in fits:
             kinds = " or ".join(KIND_EXAMPLES[kind] for kind in fits)
             raise CaseError(
-                f"{where}judge: expected {kinds}, as the human labels are, got {_format_raw_label(verdict)}",
+                f"{where}judge: expected {kinds}, as the human labels are, got {format_raw_label(verdict)}",
                 path,
                 row.line,
             )
@@ -344,5 +344,6 @@ def label_kind(label: Label) -> LabelKind:
     return "number" if isinstance(label, (int, float)) else "name"
 
 
-def _format_raw_label(label: Label) -> str:
+def format_raw_label(label: Label) -> str:
+    """Return a label for an error, as a file of labels has it."""
     return f"{label:g}" if isinstance(label, float) else shorten_text(canonical_json(label), 60)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 EXIT_PROBLEM, EXIT_USAGE = 1, 2
@@ -38,3 +41,15 @@ def parse_positive_int(text: str) -> int:
 def utc_today() -> str:
     """Return today's date as ISO text."""
     return dt.datetime.now(tz=dt.UTC).date().isoformat()
+
+
+@contextmanager
+def extend_import_path(folder: Path) -> Iterator[None]:
+    """Make modules in a folder importable while a command runs, as ``python -m`` does: a judge may import later."""
+    entry = str(folder)
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(entry)

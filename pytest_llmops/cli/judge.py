@@ -1,44 +1,32 @@
-"""``llmops judge``: compare a judge with human labels, test it with canaries, and score stored outputs again."""
+"""``llmops judge``: compare a judge with human labels, test it with canaries, and score stored outputs again.
+
+The commands are declared here; their modules are imported when a command runs.
+"""
 
 from __future__ import annotations
 
 import argparse
-import re
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+import importlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command, add_group, parse_positive_int, utc_today
-from pytest_llmops.cli.files import check_output_path, write_output_file
-from pytest_llmops.cli.judge_export_labels import add_export_labels_command
-from pytest_llmops.cli.judge_import_labels import add_import_labels_command
-from pytest_llmops.cli.judge_options import (
-    JUDGE_HELP,
-    RUBRIC_SUFFIX,
-    add_judge_options,
-    load_judge,
-    open_judge_session,
-)
-from pytest_llmops.cli.judge_rescore import add_rescore_command
-from pytest_llmops.cli.output import (
-    DIM,
-    GREEN,
-    colour_text,
-    format_path,
-    print_error,
-    print_line,
-    redact_secrets,
-)
-from pytest_llmops.errors import CaseError, LLMOpsError, UsageError
-from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.cli.commands import add_command, add_group, parse_positive_int
+from pytest_llmops.settings import OPTIONS
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from pytest_llmops.judges import Calibration, JudgeRecord
-
+JUDGE_HELP = "a built-in judge (quality), the path of a judge file.md, or module.path:Class"
 MIN_LABELS = 50
+MAX_SUFFIX_LENGTH = 40
+OPTION_NAMES = {
+    "record": "record",
+    "judge_model": "model",
+    "base_url": "base-url",
+    "api": "api",
+    "judge_concurrency": "concurrency",
+    "max_calls": "max-calls",
+    "budget": "budget",
+}
+"""Options of pytest that the commands take too, with their short names."""
 
 
 def add_judge_group(groups: Any) -> None:
@@ -50,16 +38,21 @@ def add_judge_group(groups: Any) -> None:
     )
     _add_calibrate_command(commands)
     _add_canaries_command(commands)
-    add_export_labels_command(commands)
-    add_import_labels_command(commands)
-    add_rescore_command(commands)
+    _add_export_labels_command(commands)
+    _add_import_labels_command(commands)
+    _add_rescore_command(commands)
+
+
+def _import_command(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    """Return a function that runs a command, and imports its module only then."""
+    return lambda args: int(getattr(importlib.import_module(f"pytest_llmops.cli.{module}"), name)(args))
 
 
 def _add_calibrate_command(commands: Any) -> None:
     command = add_command(
         commands,
         "calibrate",
-        _calibrate_judge,
+        _import_command("judge_calibrate", "calibrate_judge"),
         "compare a judge with human labels, and store the result",
         "The result is a file to commit beside the rubric. A line of the labels is "
         '{"id": "...", "question": "...", "answer": "...", "human": [true, false]}; human may also be one label, or numbers on '
@@ -83,7 +76,7 @@ def _add_calibrate_command(commands: Any) -> None:
         help='call no judge: the labels have its verdicts under the key "judge"',
     )
     add("--judge-version", metavar="TEXT", help="with --verdicts: version of the judge that gave them")
-    add_judge_options(command, "LABELS.cassette.json")
+    _add_judge_options(command, "LABELS.cassette.json")
 
 
 def _add_threshold_options(command: argparse.ArgumentParser) -> None:
@@ -121,120 +114,11 @@ def _add_threshold_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-@contextmanager
-def _flags_in_errors() -> Iterator[None]:
-    """Name the arguments of Python functions in errors as the command's flags."""
-    try:
-        yield
-    except CaseError:
-        raise
-    except UsageError as error:
-        names = r"\b(at_least_(?:kappa_lower|kappa|tnr|tpr|labels)|pass_at)\b(=(?=\d))?=?"
-        text = re.sub(
-            names, lambda match: f"--{match[1].replace('_', '-')}{' ' if match[2] else ''}", str(error)
-        )
-        raise UsageError(text) from None
-
-
-def _calibrate_judge(args: argparse.Namespace) -> int:
-    from pytest_llmops import judges
-    from pytest_llmops.calibration.rendering import format_missed_requirements
-
-    cassette = args.cassette or args.labels.with_suffix(".cassette.json")
-    _check_calibrate_options(args, cassette)
-    with _flags_in_errors(), nullcontext() if args.verdicts else open_judge_session(args, cassette):
-        calibration = judges.calibrate_judge(
-            args.judge if args.verdicts else load_judge(args.judge),
-            args.labels,
-            requirements=judges.AgreementRequirements(
-                at_least_kappa=args.at_least_kappa,
-                at_least_kappa_lower=args.at_least_kappa_lower,
-                at_least_tnr=args.at_least_tnr,
-                at_least_tpr=args.at_least_tpr,
-            ),
-            pass_at="default" if args.pass_at is None else args.pass_at,
-            verdicts="stored" if args.verdicts else "asked",
-            trials=args.trials,
-            at_least_labels=args.at_least_labels,
-        )
-    if args.verdicts:
-        calibration.judged.version, calibration.judged.model = args.judge_version, args.judge_model or ""
-    _print_calibration(args, calibration)
-    if calibration.problem:
-        raise LLMOpsError(f"nothing is calibrated: {calibration.problem}")
-    if args.out:
-        _write_record(args.out, calibration.to_record(utc_today()), "labels")
-    if not calibration.agrees:
-        print_error(format_missed_requirements(calibration.judged, calibration.results))
-        return EXIT_PROBLEM
-    print_line(colour_text("the judge agrees with the human labels", GREEN))
-    return 0
-
-
-def _write_record(path: Path, record: JudgeRecord, what: str) -> None:
-    from pytest_llmops.redaction.pytest_reports import mask_value
-
-    # The file has the judge's reasons, and is committed.
-    clean = replace(record, figures=mask_value(dict(record.figures), redact_secrets))
-    write_output_file(path, clean.to_json_text())
-    print_line(
-        f"written to {format_path(path)}: commit it; it holds for this version of the judge and these {what}"
-    )
-
-
-def _check_calibrate_options(args: argparse.Namespace, cassette: Path) -> None:
-    if args.out and args.out.suffix != ".json":
-        raise UsageError(f"--out: expected a file name ending in .json, got {str(args.out)!r}")
-    check_output_path("--out", args.out, {"the labels": args.labels, "the recording": cassette})
-    if args.verdicts and not args.judge_version:
-        raise UsageError(
-            "--verdicts: expected --judge-version too, the judge's version that gave them: the calibration holds for no other"
-        )
-    if args.judge_version and not args.verdicts:
-        raise UsageError(
-            "--judge-version: a judge that is called knows its version; leave it out, or add --verdicts"
-        )
-
-
-def _print_calibration(args: argparse.Namespace, calibration: Calibration) -> None:
-    from pytest_llmops.calibration.rendering import format_confusion_table
-
-    labels, judged, table = calibration.labels, calibration.judged, calibration.figures.table
-    annotators = format_count(len(labels.raters), "annotator")
-    rest = len(labels.rows) - len(labels.labelled)
-    without = f", {format_count(rest, 'answer')} without" if rest else ""
-    print_line(
-        f"{format_path(args.labels)}: {format_count(len(labels.labelled), 'answer')} with labels of {annotators}{without}"
-    )
-    _print_judge(judged.name, judged.version, judged.model)
-    print_line()
-    facts = [pair for pair in calibration.iter_evidence() if pair[0] != "confusion"]
-    for name, figures in calibration.dimensions.items():
-        kappa = "none" if figures.kappa is None else f"{figures.kappa:.2f}"
-        facts.append((shorten_text(name, 40), f"kappa {kappa}, {figures.compared:,} answers"))
-    _print_pairs(facts)
-    head, *rows = format_confusion_table(table) if table.classes else [""]
-    for line in (colour_text(head, DIM), *rows, ""):
-        print_line(line)
-
-
-def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
-    width = max((len(label) for label, _ in pairs), default=0)
-    for label, text in pairs:
-        print_line(f"{label:<{width}}  {shorten_text(text, 400)}")
-    print_line()
-
-
-def _print_judge(name: str, version: str, model: str) -> None:
-    suffix = f", model {shorten_text(model, 100)}" if model else ""
-    print_line(f"judge {shorten_text(name, 100)}, version {shorten_text(version, 100)}{suffix}")
-
-
 def _add_canaries_command(commands: Any) -> None:
     command = add_command(
         commands,
         "canaries",
-        _run_canaries,
+        _import_command("judge_calibrate", "run_canaries"),
         "test a judge with prompt injections and other answers that must not pass",
         "Canaries are empty answers, instructions, fake verdicts, fake ends of the data, role play and hidden characters; some "
         "right answers are among them. Recordings are replayed, unless --record says to call the judge. Exit status 1: the judge "
@@ -249,37 +133,111 @@ def _add_canaries_command(commands: Any) -> None:
         help="canaries of your own (default: the built-in ones)",
     )
     add("--out", type=Path, metavar="FILE.json", help="write the result")
-    add_judge_options(command, "JUDGE.canaries.cassette.json in this folder, or beside the rubric")
+    _add_judge_options(command, "JUDGE.canaries.cassette.json in this folder, or beside the rubric")
 
 
-def _run_canaries(args: argparse.Namespace) -> int:
-    from pytest_llmops import judges
-    from pytest_llmops.calibration.canaries import format_canary_evidence, format_canary_summary
-    from pytest_llmops.cassettes.naming import safe_file_name
-
-    rubric = Path(args.judge)
-    stem = rubric.with_suffix("") if rubric.suffix == RUBRIC_SUFFIX else safe_file_name(args.judge)
-    cassette = args.cassette or Path(f"{stem}.canaries.cassette.json")
-    check_output_path("--out", args.out, {"the recording": cassette, "the canaries": args.canaries})
-    canaries = None if args.canaries is None else judges.read_canaries(args.canaries)
-    with open_judge_session(args, cassette):
-        result = judges.run_canaries(load_judge(args.judge), canaries)
-    _print_judge(result.judge, result.version, result.model)
-    judged_count = sum(not outcome.prescreened for outcome in result.outcomes)
-    threshold = "the middle of its scale" if result.threshold is None else f"{result.threshold:g}"
-    print_line(
-        f"{format_count(len(result.outcomes), 'answer')}, {judged_count:,} of them shown to the judge; it passes an answer at or above {threshold}"
+def _add_export_labels_command(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "export-labels",
+        _import_command("judge_export_labels", "export_labels"),
+        "list the answers of a run that need a human label, or write them to a file to be labelled",
+        "These are answers of which the judge was not sure, that it could not score, on which judges disagree, or that contain a "
+        "prompt injection. Nothing is overwritten: labels that are in the file stay.",
     )
-    print_line()
-    right = f"{result.controls - len(result.rejected)} of {result.controls} passed"
-    kinds = [(shorten_text(kind, 60), text) for kind, text in result.withstood_by_kind.items()]
-    _print_pairs([("kind", "withstood"), *kinds, ("right answers", right)])
-    if evidence := format_canary_evidence(result):
-        _print_pairs(evidence)
-    if args.out and result.status != "undecided":  # would replace what is known of the judge
-        _write_record(args.out, result.to_record(utc_today()), "canaries")
-    if result.status != "fit":
-        print_error(f"judge {result.judge}: {format_canary_summary(result)}")
-        return EXIT_PROBLEM
-    print_line(colour_text(f"the judge {format_canary_summary(result)}", GREEN))
-    return 0
+    add = command.add_argument
+    add("run_file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
+    add("--out", type=Path, metavar="FILE", help="the file to label: .jsonl, or .csv for a spreadsheet")
+    add("--judge", metavar="NAME", help="only answers that this judge scored")
+    add("--all", action="store_true", help="every judged answer, for a first set of labels")
+    add("--sample", type=parse_positive_int, metavar="N", help="with --all: draw so many at random")
+    add("--seed", type=int, metavar="S", help="seed of the draw (default: 0)")
+    add(
+        "--suffix",
+        type=_parse_suffix,
+        metavar="TEXT",
+        help="end of the ids, where older answers to the same cases have labels already (@week-2)",
+    )
+    add(
+        "--with-verdicts",
+        action="store_true",
+        help="also write the judge's verdict and why to look: annotators who see them label differently",
+    )
+
+
+def _parse_suffix(text: str) -> str:
+    if not (text.isprintable() and text.strip() and len(text) <= MAX_SUFFIX_LENGTH):
+        raise argparse.ArgumentTypeError(
+            f"expected 1 to {MAX_SUFFIX_LENGTH} printable characters, got {text!a}"
+        )
+    return text
+
+
+def _add_import_labels_command(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "import-labels",
+        _import_command("judge_import_labels", "import_labels"),
+        "merge labels that human annotators filled in into the file that judges are calibrated with",
+        "Labels of several annotators for one answer are joined. If a line contradicts the labels, it is reported and nothing is "
+        "written.",
+    )
+    add = command.add_argument
+    add("filled", type=Path, metavar="FILE", help="what llmops judge export-labels --out wrote, filled in")
+    add(
+        "--into",
+        type=Path,
+        required=True,
+        metavar="LABELS.jsonl",
+        help="the labels; created if the file is missing",
+    )
+    add("--rater", metavar="NAME", help="who filled the file in, if several annotators label")
+
+
+def _add_rescore_command(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "rescore",
+        _import_command("judge_rescore", "rescore_run"),
+        "score the outputs of a run again with another judge, rubric, model or threshold",
+        "Shows what changes. The application is not called. Recordings of the judge are replayed, unless --record says to call "
+        "it. Exit status 1: something fails now that did not before, or could not be scored.",
+    )
+    add = command.add_argument
+    add("file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
+    add("--rubric", metavar="FILE.md", help="a rubric's file (default: the judge of the run)")
+    add("--judge", metavar="JUDGE", help=JUDGE_HELP)
+    add(
+        "--at-least",
+        type=float,
+        metavar="SCORE",
+        help="another threshold, on the judge's own scale; alone: no judge is called",
+    )
+    add("--only", metavar="NAME", default="", help="only outputs that this judge scored")
+    add("-k", metavar="TEXT", default="", help="only tests whose name contains this text")
+    add("--unjudged", action="store_true", help="also the last answer of tests without a judge")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write the run with the new verdicts (.html, .json or .json.gz)",
+    )
+    _add_judge_options(command, "RUN.rescore.cassette.json")
+
+
+def _add_judge_options(command: argparse.ArgumentParser, default_cassette: str) -> None:
+    """Declare the recording, and pytest's options of a judge's model; ``default_cassette`` is for the help."""
+    command.add_argument(
+        "--cassette",
+        type=Path,
+        metavar="FILE.json",
+        help=f"recording to replay, or to record into (default: {default_cassette})",
+    )
+    options = {option.name: option for option in OPTIONS}
+    for name, short in OPTION_NAMES.items():
+        option = options[name]
+        more = (
+            {"choices": ("none", "new", "all", "live")} if name == "record" else {"metavar": option.metavar}
+        )
+        help_text = option.help.replace("%", "%%")
+        command.add_argument(f"--{short}", str(option.flag), dest=name, help=help_text, **more)

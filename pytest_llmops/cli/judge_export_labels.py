@@ -8,64 +8,30 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pytest_llmops.cli.commands import add_command, parse_positive_int
-from pytest_llmops.cli.files import read_run_file
+from pytest_llmops.calibration.labels import parse_answer
+from pytest_llmops.cli import files
+from pytest_llmops.cli.label_files import (
+    COLUMNS,
+    LabelFile,
+    append_rows,
+    check_label_suffix,
+    describe_difference,
+    read_label_file,
+    simplify_number,
+)
 from pytest_llmops.cli.output import DIM, YELLOW, colour_text, format_path, print_line
-from pytest_llmops.errors import CaseError, UnknownName, UsageError, format_name_list
+from pytest_llmops.errors import UnknownName, UsageError, format_name_list
 from pytest_llmops.measurement import Json, format_count, shorten_text
-
-if TYPE_CHECKING:
-    from pytest_llmops.cli.label_files import LabelFile
-    from pytest_llmops.results.review import Judgement
+from pytest_llmops.results.review import Judgement, collect_judgements, sort_by_doubt
 
 TEXT_LIMIT = 300
 MAX_ID_LENGTH = 200
-MAX_SUFFIX_LENGTH = 40
 HARD_CASES_WARNING = (
     "hard cases only: they show where the judge errs, not how often. Do not correct a pass rate by them (PPI++), nor "
     "judge a kappa by them alone: for that label answers drawn at random, with --all --sample N"
 )
-
-
-def add_export_labels_command(commands: Any) -> None:
-    """Declare the command."""
-    command = add_command(
-        commands,
-        "export-labels",
-        _export_labels,
-        "list the answers of a run that need a human label, or write them to a file to be labelled",
-        "These are answers of which the judge was not sure, that it could not score, on which judges disagree, or that contain a "
-        "prompt injection. Nothing is overwritten: labels that are in the file stay.",
-    )
-    add = command.add_argument
-    add("run_file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
-    add("--out", type=Path, metavar="FILE", help="the file to label: .jsonl, or .csv for a spreadsheet")
-    add("--judge", metavar="NAME", help="only answers that this judge scored")
-    add("--all", action="store_true", help="every judged answer, for a first set of labels")
-    add("--sample", type=parse_positive_int, metavar="N", help="with --all: draw so many at random")
-    add("--seed", type=int, metavar="S", help="seed of the draw (default: 0)")
-    add(
-        "--suffix",
-        type=_parse_suffix,
-        metavar="TEXT",
-        help="end of the ids, where older answers to the same cases have labels already (@week-2)",
-    )
-    add(
-        "--with-verdicts",
-        action="store_true",
-        help="also write the judge's verdict and why to look: annotators who see them label differently",
-    )
-
-
-def _parse_suffix(text: str) -> str:
-    if not (text.isprintable() and text.strip() and len(text) <= MAX_SUFFIX_LENGTH):
-        raise argparse.ArgumentTypeError(
-            f"expected 1 to {MAX_SUFFIX_LENGTH} printable characters, got {text!a}"
-        )
-    return text
 
 
 @dataclass(slots=True)
@@ -121,8 +87,6 @@ class JudgedAnswer:
 
     def to_label_row(self, *, with_verdict: bool) -> dict[str, Json]:
         """Return the row to label, with the judge's verdict only on request."""
-        from pytest_llmops.cli.label_files import simplify_number
-
         first = self.first_verdict
         optional = {
             "reference": self.judge_input("reference"),
@@ -142,11 +106,10 @@ class JudgedAnswer:
         return row
 
 
-def _export_labels(args: argparse.Namespace) -> int:
-    from pytest_llmops.results.review import collect_judgements
-
+def export_labels(args: argparse.Namespace) -> int:
+    """Run the command, and return its exit status."""
     _check_export_options(args)
-    verdicts = collect_judgements(read_run_file(args.run_file).records)
+    verdicts = collect_judgements(files.read_run_file(args.run_file).records)
     run_file = format_path(args.run_file)
     if not verdicts:
         print_line(f"{run_file}: no judge gave a verdict on an answer")
@@ -165,24 +128,25 @@ def _export_labels(args: argparse.Namespace) -> int:
     usable = [answer for answer in selected if answer.first_verdict.answer is not None and not answer.is_pair]
     if args.with_verdicts:
         _check_single_judge(usable)
-    if pairs := sum(answer.is_pair for answer in selected):
-        print_line(f"left out: {format_count(pairs, 'pair')} of answers, as a label is of one answer")
-    if empty := sum(answer.first_verdict.answer is None for answer in selected):
-        print_line(f"left out: {format_count(empty, 'case')} without an answer")
-    if not usable:
-        print_line(f"{run_file}: nothing to label")
-        return 0
+    pairs = sum(answer.is_pair for answer in selected)
+    empty = sum(answer.first_verdict.answer is None for answer in selected)
+    for line in (
+        f"left out: {format_count(pairs, 'pair')} of answers, as a label is of one answer" if pairs else "",
+        f"left out: {format_count(empty, 'case')} without an answer" if empty else "",
+        "" if usable else f"{run_file}: nothing to label",
+    ):
+        if line:
+            print_line(line)
     if args.sample is not None:
         # In the order of the draw: whoever stops half way has still labelled a random sample.
         draw = random.Random(args.seed or 0)  # noqa: S311 -- a sample that can be drawn again, no secret
         usable = draw.sample(usable, min(args.sample, len(usable)))
-    _write_answers(args, usable, run_file)
+    if usable:
+        _write_answers(args, usable, run_file)
     return 0
 
 
 def _check_export_options(args: argparse.Namespace) -> None:
-    from pytest_llmops.cli.label_files import check_label_suffix
-
     if args.sample is not None and not args.all:
         raise UsageError(
             "--sample: expected --all too: a draw among the cases to look at is no sample of the answers"
@@ -257,8 +221,6 @@ def _check_single_judge(answers: Sequence[JudgedAnswer]) -> None:
 
 
 def _print_answers(answers: Sequence[JudgedAnswer], *, every_verdict: bool) -> None:
-    from pytest_llmops.results.review import sort_by_doubt
-
     ids = {id(verdict): answer.id for answer in answers for verdict in answer.verdicts}
     verdicts = (verdict for answer in answers for verdict in answer.verdicts)
     for verdict in sort_by_doubt(verdict for verdict in verdicts if verdict.why or every_verdict):
@@ -270,17 +232,14 @@ def _print_answers(answers: Sequence[JudgedAnswer], *, every_verdict: bool) -> N
 
 
 def _write_answers(args: argparse.Namespace, answers: Sequence[JudgedAnswer], run_file: str) -> None:
-    from pytest_llmops.cli.files import lock_file, write_output_file
-    from pytest_llmops.cli.label_files import COLUMNS, LabelFile, append_rows, read_label_file
-
     rows = [answer.to_label_row(with_verdict=args.with_verdicts) for answer in answers]
-    with lock_file(args.out):
+    with files.lock_file(args.out):
         file = read_label_file(args.out) if args.out.exists() else LabelFile(path=args.out)
         if args.with_verdicts and not file.rows:
             file = replace(file, columns=(*COLUMNS, "judge", "reason"))
         new = _select_new_rows(file, rows)
         if new:
-            write_output_file(args.out, append_rows(file, new))
+            files.write_output_file(args.out, append_rows(file, new))
     out = format_path(args.out)
     how = f" drawn at random (seed {args.seed or 0})" if args.sample else ""
     known = f", {len(rows) - len(new):,} of them are in it already" if len(new) < len(rows) else ""
@@ -299,16 +258,11 @@ def _write_answers(args: argparse.Namespace, answers: Sequence[JudgedAnswer], ru
 
 
 def _select_new_rows(file: LabelFile, rows: Sequence[dict[str, Json]]) -> list[dict[str, Json]]:
-    from pytest_llmops.calibration.labels import parse_answer
-    from pytest_llmops.cli.label_files import describe_difference
-
     known = file.by_id
     for row in rows:
         existing = known.get(str(row["id"]))
         if existing and (difference := describe_difference(existing.answer, parse_answer(row, 0))):
-            raise CaseError(
-                f"{shorten_text(existing.answer.id, 60)}: {difference}: another answer of that id; name another file, or add --suffix",
-                file.path,
-                existing.line,
+            raise existing.error(
+                file.path, f"{difference}: another answer of that id; name another file, or add --suffix"
             )
     return [row for row in rows if row["id"] not in known]

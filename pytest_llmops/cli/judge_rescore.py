@@ -3,68 +3,29 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from pytest_llmops import registry
 from pytest_llmops._util.option_values import parse_report_path
-from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command, utc_today
+from pytest_llmops.cli.commands import EXIT_PROBLEM, utc_today
 from pytest_llmops.cli.files import check_output_path, read_run_file, write_output_file
-from pytest_llmops.cli.judge_options import (
-    JUDGE_HELP,
-    RUBRIC_SUFFIX,
-    add_judge_options,
-    load_judge,
-    open_judge_session,
-)
+from pytest_llmops.cli.judge_options import RUBRIC_SUFFIX, load_judge, open_judge_session
 from pytest_llmops.cli.output import GREEN, colour_text, format_path, print_error, print_line, redact_secrets
+from pytest_llmops.cli.rescoring import score_outputs
 from pytest_llmops.errors import UsageError, format_name_list
-from pytest_llmops.measurement import format_count, shorten_text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pytest_llmops.protocols import Judge
-    from pytest_llmops.recorder import Recorder
-    from pytest_llmops.results.rescoring import Change, Output, RescorableOutputs, RescoredOutput
-
-
-def add_rescore_command(commands: Any) -> None:
-    """Declare the command."""
-    command = add_command(
-        commands,
-        "rescore",
-        _rescore_run,
-        "score the outputs of a run again with another judge, rubric, model or threshold",
-        "Shows what changes. The application is not called. Recordings of the judge are replayed, unless --record says to call "
-        "it. Exit status 1: something fails now that did not before, or could not be scored.",
-    )
-    add = command.add_argument
-    add("file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
-    add("--rubric", metavar="FILE.md", help="a rubric's file (default: the judge of the run)")
-    add("--judge", metavar="JUDGE", help=JUDGE_HELP)
-    add(
-        "--at-least",
-        type=float,
-        metavar="SCORE",
-        help="another threshold, on the judge's own scale; alone: no judge is called",
-    )
-    add("--only", metavar="NAME", default="", help="only outputs that this judge scored")
-    add("-k", metavar="TEXT", default="", help="only tests whose name contains this text")
-    add("--unjudged", action="store_true", help="also the last answer of tests without a judge")
-    add(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="write the run with the new verdicts (.html, .json or .json.gz)",
-    )
-    add_judge_options(command, "RUN.rescore.cassette.json")
+from pytest_llmops.harness import controller
+from pytest_llmops.measurement import Measurement, format_count, shorten_text
+from pytest_llmops.protocols import Judge
+from pytest_llmops.recorder import Recorder
+from pytest_llmops.redaction.pytest_reports import mask_value
+from pytest_llmops.results import rescoring
+from pytest_llmops.results.rescoring import Change, Output, RescorableOutputs, RescoredOutput
 
 
-def _rescore_run(args: argparse.Namespace) -> int:
-    from pytest_llmops.harness import controller
-    from pytest_llmops.results import rescoring
-
+def rescore_run(args: argparse.Namespace) -> int:
+    """Run the command, and return its exit status."""
     run_path = args.file.with_suffix("") if args.file.suffix == ".gz" else args.file
     cassette = args.cassette or run_path.with_suffix(".rescore.cassette.json")
     _check_rescore_options(args)
@@ -152,13 +113,13 @@ def _refuse_no_outputs(args: argparse.Namespace, selection: RescorableOutputs) -
 def _replace_thresholds(
     args: argparse.Namespace, selection: RescorableOutputs, passed_over: dict[str, int]
 ) -> list[RescoredOutput]:
-    from pytest_llmops.results.rescoring import RescoredOutput, replace_threshold
-
     rescored = []
     for output in selection.outputs:
         try:
             rescored.append(
-                RescoredOutput(output=output, measurements=(replace_threshold(output, args.at_least),))
+                RescoredOutput(
+                    output=output, measurements=(rescoring.replace_threshold(output, args.at_least),)
+                )
             )
         except UsageError as error:
             passed_over[str(error)] = passed_over.get(str(error), 0) + 1
@@ -171,20 +132,14 @@ def _replace_thresholds(
 def _judge_outputs(
     args: argparse.Namespace, cassette: Path, selection: RescorableOutputs
 ) -> list[RescoredOutput]:
-    from pytest_llmops.cli import rescoring
-
     with open_judge_session(args, cassette) as active_recorder:
         judge = load_judge(args.rubric or args.judge or _find_built_in_judge(selection))
         _reuse_recorded_model(active_recorder, judge, selection.outputs)
-        return list(
-            map(_mask_secrets, rescoring.score_outputs(judge, selection.outputs, at_least=args.at_least))
-        )
+        return list(map(_mask_secrets, score_outputs(judge, selection.outputs, at_least=args.at_least)))
 
 
 def _find_built_in_judge(selection: RescorableOutputs) -> str:
     """Return the built-in judge of the run, for a command that names only another model."""
-    from pytest_llmops import registry
-
     names = sorted({output.judge for output in selection.outputs if output.old is not None})
     if len(names) == 1 and registry.is_builtin("judge", names[0]):
         return names[0]
@@ -208,9 +163,6 @@ def _reuse_recorded_model(active_recorder: Recorder, judge: Judge, outputs: Sequ
 
 def _mask_secrets(rescored: RescoredOutput) -> RescoredOutput:
     """Return a rescored output without secrets, or the remains of truncated secrets, as in pytest's reports."""
-    from pytest_llmops.measurement import Measurement
-    from pytest_llmops.redaction.pytest_reports import mask_value
-
     measurements = []
     for measurement in rescored.measurements:
         wire = measurement.to_wire()

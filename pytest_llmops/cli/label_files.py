@@ -51,6 +51,10 @@ class LabelRow:
     value: Mapping[str, Json]
     answer: LabelledAnswer
 
+    def error(self, path: Path, what: str) -> CaseError:
+        """Return the error for an answer of a file."""
+        return CaseError(f"{shorten_text(self.answer.id, 60)}: {what}", path, self.line)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelFile:

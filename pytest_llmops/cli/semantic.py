@@ -8,9 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cli.commands import add_command, add_group
+from pytest_llmops.cli.commands import add_command, add_group, extend_import_path
 from pytest_llmops.cli.files import check_output_path, write_output_file
-from pytest_llmops.cli.judge_options import extend_import_path
 from pytest_llmops.cli.output import (
     DIM,
     GREEN,

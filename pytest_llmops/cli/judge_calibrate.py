@@ -1,0 +1,160 @@
+"""``llmops judge calibrate`` and ``llmops judge canaries``: print what a judge is worth, and write its record."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_llmops import judges
+from pytest_llmops.calibration.canaries import format_canary_evidence, format_canary_summary
+from pytest_llmops.calibration.judge_comparison import Calibration
+from pytest_llmops.calibration.record import JudgeRecord
+from pytest_llmops.calibration.rendering import format_confusion_table, format_missed_requirements
+from pytest_llmops.cassettes.naming import safe_file_name
+from pytest_llmops.cli.commands import EXIT_PROBLEM, utc_today
+from pytest_llmops.cli.files import check_output_path, write_output_file
+from pytest_llmops.cli.judge_options import RUBRIC_SUFFIX, load_judge, open_judge_session
+from pytest_llmops.cli.output import (
+    DIM,
+    GREEN,
+    colour_text,
+    format_path,
+    print_error,
+    print_line,
+    redact_secrets,
+)
+from pytest_llmops.errors import CaseError, LLMOpsError, UsageError
+from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.redaction.pytest_reports import mask_value
+
+
+@contextmanager
+def _flags_in_errors() -> Iterator[None]:
+    """Name the arguments of Python functions in errors as the command's flags."""
+    try:
+        yield
+    except CaseError:
+        raise
+    except UsageError as error:
+        names = r"\b(at_least_(?:kappa_lower|kappa|tnr|tpr|labels)|pass_at)\b(=(?=\d))?=?"
+        text = re.sub(
+            names, lambda match: f"--{match[1].replace('_', '-')}{' ' if match[2] else ''}", str(error)
+        )
+        raise UsageError(text) from None
+
+
+def calibrate_judge(args: argparse.Namespace) -> int:
+    """Run the command, and return its exit status."""
+    cassette = args.cassette or args.labels.with_suffix(".cassette.json")
+    _check_calibrate_options(args, cassette)
+    with _flags_in_errors(), nullcontext() if args.verdicts else open_judge_session(args, cassette):
+        calibration = judges.calibrate_judge(
+            args.judge if args.verdicts else load_judge(args.judge),
+            args.labels,
+            requirements=judges.AgreementRequirements(
+                at_least_kappa=args.at_least_kappa,
+                at_least_kappa_lower=args.at_least_kappa_lower,
+                at_least_tnr=args.at_least_tnr,
+                at_least_tpr=args.at_least_tpr,
+            ),
+            pass_at="default" if args.pass_at is None else args.pass_at,
+            verdicts="stored" if args.verdicts else "asked",
+            trials=args.trials,
+            at_least_labels=args.at_least_labels,
+        )
+    if args.verdicts:
+        calibration.judged.version, calibration.judged.model = args.judge_version, args.judge_model or ""
+    _print_calibration(args, calibration)
+    if calibration.problem:
+        raise LLMOpsError(f"nothing is calibrated: {calibration.problem}")
+    if args.out:
+        _write_record(args.out, calibration.to_record(utc_today()), "labels")
+    if not calibration.agrees:
+        print_error(format_missed_requirements(calibration.judged, calibration.results))
+        return EXIT_PROBLEM
+    print_line(colour_text("the judge agrees with the human labels", GREEN))
+    return 0
+
+
+def _write_record(path: Path, record: JudgeRecord, what: str) -> None:
+    # The file has the judge's reasons, and is committed.
+    clean = replace(record, figures=mask_value(dict(record.figures), redact_secrets))
+    write_output_file(path, clean.to_json_text())
+    print_line(
+        f"written to {format_path(path)}: commit it; it holds for this version of the judge and these {what}"
+    )
+
+
+def _check_calibrate_options(args: argparse.Namespace, cassette: Path) -> None:
+    if args.out and args.out.suffix != ".json":
+        raise UsageError(f"--out: expected a file name ending in .json, got {str(args.out)!r}")
+    check_output_path("--out", args.out, {"the labels": args.labels, "the recording": cassette})
+    if args.verdicts != bool(args.judge_version):
+        raise UsageError(
+            "--verdicts: expected --judge-version too, the judge's version that gave them: the calibration holds for no other"
+            if args.verdicts
+            else "--judge-version: a judge that is called knows its version; leave it out, or add --verdicts"
+        )
+
+
+def _print_calibration(args: argparse.Namespace, calibration: Calibration) -> None:
+    labels, judged, table = calibration.labels, calibration.judged, calibration.figures.table
+    annotators = format_count(len(labels.raters), "annotator")
+    rest = len(labels.rows) - len(labels.labelled)
+    without = f", {format_count(rest, 'answer')} without" if rest else ""
+    print_line(
+        f"{format_path(args.labels)}: {format_count(len(labels.labelled), 'answer')} with labels of {annotators}{without}"
+    )
+    _print_judge(judged.name, judged.version, judged.model, "")
+    facts = [pair for pair in calibration.iter_evidence() if pair[0] != "confusion"]
+    for name, each in calibration.dimensions.items():
+        kappa = "none" if each.kappa is None else f"{each.kappa:.2f}"
+        facts.append((shorten_text(name, 40), f"kappa {kappa}, {each.compared:,} answers"))
+    _print_pairs(facts)
+    head, *rows = format_confusion_table(table) if table.classes else [""]
+    for line in (colour_text(head, DIM), *rows, ""):
+        print_line(line)
+
+
+def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    width = max((len(label) for label, _ in pairs), default=0)
+    for label, text in pairs:
+        print_line(f"{label:<{width}}  {shorten_text(text, 400)}")
+    print_line()
+
+
+def _print_judge(name: str, version: str, model: str, *lines: str) -> None:
+    suffix = f", model {shorten_text(model, 100)}" if model else ""
+    for line in (f"judge {shorten_text(name, 100)}, version {shorten_text(version, 100)}{suffix}", *lines):
+        print_line(line)
+
+
+def run_canaries(args: argparse.Namespace) -> int:
+    """Run the command, and return its exit status."""
+    rubric = Path(args.judge)
+    stem = rubric.with_suffix("") if rubric.suffix == RUBRIC_SUFFIX else safe_file_name(args.judge)
+    cassette = args.cassette or Path(f"{stem}.canaries.cassette.json")
+    check_output_path("--out", args.out, {"the recording": cassette, "the canaries": args.canaries})
+    canaries = None if args.canaries is None else judges.read_canaries(args.canaries)
+    with open_judge_session(args, cassette):
+        result = judges.run_canaries(load_judge(args.judge), canaries)
+    judged_count = sum(not outcome.prescreened for outcome in result.outcomes)
+    threshold = "the middle of its scale" if result.threshold is None else f"{result.threshold:g}"
+    shown = f"{format_count(len(result.outcomes), 'answer')}, {judged_count:,} of them shown to the judge; it passes an answer at or above {threshold}"
+    _print_judge(result.judge, result.version, result.model, shown, "")
+    right = f"{result.controls - len(result.rejected)} of {result.controls} passed"
+    kinds = [(shorten_text(kind, 60), text) for kind, text in result.withstood_by_kind.items()]
+    _print_pairs([("kind", "withstood"), *kinds, ("right answers", right)])
+    if evidence := format_canary_evidence(result):
+        _print_pairs(evidence)
+    if args.out and result.status != "undecided":  # would replace what is known of the judge
+        _write_record(args.out, result.to_record(utc_today()), "canaries")
+    if result.status != "fit":
+        print_error(f"judge {result.judge}: {format_canary_summary(result)}")
+        return EXIT_PROBLEM
+    print_line(colour_text(f"the judge {format_canary_summary(result)}", GREEN))
+    return 0

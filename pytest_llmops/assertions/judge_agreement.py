@@ -12,15 +12,16 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import component_name
 from pytest_llmops.calibration.judge_comparison import (
     MIN_LABELS,
+    AgreementRequirements,
     Calibration,
     PassAt,
     VerdictSource,
     calibrate_judge,
+    figures_to_json,
+    format_missed_requirements,
 )
 from pytest_llmops.calibration.labels import LabelsSource, read_labels
 from pytest_llmops.calibration.record import find_records
-from pytest_llmops.calibration.rendering import figures_to_json, format_missed_requirements
-from pytest_llmops.calibration.requirements import AgreementRequirements
 from pytest_llmops.errors import MeasurementFailed, UsageError
 from pytest_llmops.judges.evaluate import find_judge, skipped_measurement
 from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal, TypeAlias, cast
+from operator import itemgetter
+from typing import Literal, NamedTuple, TypeAlias, cast
 
-from pytest_llmops.calibration.agreement import AgreementFigures, measure_agreement, why_invalid_labels
-from pytest_llmops.calibration.labels import Labels, LabelsSource, read_labels
+from pytest_llmops.calibration.agreement import (
+    AgreementFigures,
+    ConfusionTable,
+    Disagreement,
+    HumanAgreement,
+    format_label,
+    measure_agreement,
+    why_invalid_labels,
+)
+from pytest_llmops.calibration.labels import LabelKind, Labels, LabelsSource, read_labels
 from pytest_llmops.calibration.record import BELOW_THRESHOLDS, JudgeRecord
-from pytest_llmops.calibration.rendering import figures_to_json, format_evidence
-from pytest_llmops.calibration.requirements import AgreementRequirements, RequirementResult
 from pytest_llmops.calibration.verdicts import (
     MAX_UNSCORED,
     JudgedAnswers,
@@ -19,12 +26,299 @@ from pytest_llmops.calibration.verdicts import (
 )
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.judges.evaluate import find_judge
-from pytest_llmops.measurement import as_finite_float, shorten_text
+from pytest_llmops.measurement import Json, as_finite_float, format_value_and_threshold, shorten_text
+from pytest_llmops.metrics.agreement import Share
+from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.protocols import Judge
 
 PassAt: TypeAlias = float | Literal["default"] | None
 VerdictSource: TypeAlias = Literal["asked", "stored"]
 MIN_LABELS = 50
+DEFAULT_KAPPA_LOWER = 0.4
+Z_ONE_SIDED = 1.644854  # the normal quantile of 95 %, for a one-sided interval
+
+
+class RequirementResult(NamedTuple):
+    """A requirement with its measured value: ``threshold`` None is recorded only."""
+
+    name: str
+    value: float
+    threshold: float | None
+
+    @property
+    def missed(self) -> bool:
+        """Whether the value is below the threshold."""
+        return self.threshold is not None and self.value < self.threshold - 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementRequirements:
+    """The thresholds at which a judge counts as agreeing with human annotators.
+
+    The kappa has two thresholds, as a single threshold is a coin flip: a judge whose true kappa is exactly 0.6
+    measures 0.6 or more half the time, with any number of labels. The threshold on the lower end excludes luck: with
+    30 labels a judge of a true kappa of 0.5 measures 0.6 in a quarter of the cases.
+
+    Args:
+        at_least_kappa: For the kappa itself; None: record only.
+        at_least_kappa_lower: For the kappa with 95 % confidence; None: record only.
+        at_least_tnr: For the share of failed answers that the judge fails, with 95 % confidence.
+        at_least_tpr: For the share of passed answers that it passes, with 95 % confidence.
+
+    Raises:
+        UsageError: A threshold that is not a number, or cannot be reached.
+    """
+
+    at_least_kappa: float | None = 0.6
+    at_least_kappa_lower: float | None = DEFAULT_KAPPA_LOWER
+    at_least_tnr: float | None = None
+    at_least_tpr: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            low, number = -1 if "kappa" in name else 0, as_finite_float(value)
+            if value is not None and (number is None or not low <= number < 1):
+                raise UsageError(f"{name}: expected a number from {low} to less than 1, got {value!r}")
+        kappa, lower = self.at_least_kappa, self.at_least_kappa_lower
+        if kappa is not None and lower is not None and lower > kappa:
+            is_default = lower == DEFAULT_KAPPA_LOWER
+            hint = "the default: set at_least_kappa_lower too" if is_default else "above kappa itself"
+            raise UsageError(
+                f"at_least_kappa_lower: expected at most at_least_kappa, {kappa:g}, got {lower:g}, {hint}"
+            )
+
+    def check(self, kind: LabelKind, cut: float | None) -> None:
+        """Raise, before the judge is called, for a threshold on a rate that such labels do not have.
+
+        Args:
+            kind: The kind of the labels.
+            cut: The number from which an answer passes; None: numbers stay numbers.
+
+        Raises:
+            UsageError: The labels do not say pass or fail.
+
+        >>> AgreementRequirements(at_least_tnr=0.7).check("number", 7.0)
+        """
+        __tracebackhide__ = True
+        names = [name for name in ("at_least_tnr", "at_least_tpr") if getattr(self, name) is not None]
+        if names and kind != "pass or fail" and (kind != "number" or cut is None):
+            raise UsageError(
+                f"{names[0]}: the labels do not say pass or fail; label that, or numbers with pass_at, the number from which on "
+                "an answer passes"
+            )
+
+    def compare_figures(self, figures: AgreementFigures) -> list[RequirementResult]:
+        """Return each requirement with its measured value; none without a kappa.
+
+        Raises:
+            UsageError: A threshold on a rate, and the annotators pass, or fail, none of the answers.
+        """
+        if figures.kappa is None or figures.at_least is None:
+            return []
+        results = [
+            RequirementResult("kappa", figures.kappa, self.at_least_kappa),
+            RequirementResult("kappa_lower", figures.at_least, self.at_least_kappa_lower),
+        ]
+        for name, threshold in (("tnr", self.at_least_tnr), ("tpr", self.at_least_tpr)):
+            if threshold is None:
+                continue
+            share: Share = getattr(figures.rates, name) if figures.rates else Share(0, 0)
+            if not share.total:
+                raise UsageError(
+                    f"at_least_{name}: the annotators {'fail' if name == 'tnr' else 'pass'} none of the {figures.compared:,} answers; add some that they do"
+                )
+            results.append(RequirementResult(f"{name}_lower", wilson_lower_end(share), float(threshold)))
+        return results
+
+
+def wilson_lower_end(share: Share) -> float:
+    """Return what a share exceeds with 95 % confidence (Wilson); 0 without items.
+
+    >>> round(wilson_lower_end(Share(45, 50)), 3)
+    0.808
+    """
+    return wilson_interval(share.hits, share.total, Z_ONE_SIDED)[0]
+
+
+DIGITS = 4
+MAX_WORST = 3  # disagreements in a failure text; the report has more
+MAX_ROWS = 3  # a failure text shows the whole confusion table up to so many classes
+MAX_CELLS = 3
+REQUIREMENT_LABELS = {
+    "kappa": "kappa",
+    "kappa_lower": "kappa at 95 % confidence",
+    "tnr_lower": "TNR at 95 % confidence",
+    "tpr_lower": "TPR at 95 % confidence",
+}
+
+
+def format_missed_requirements(judged: JudgedAnswers, reached: Sequence[RequirementResult]) -> str:
+    """Return the requirements that a judge missed, in a line.
+
+    >>> format_missed_requirements(JudgedAnswers(name="quality", version="1"), [RequirementResult("kappa", 0.52, 0.6)])
+    'judge quality does not agree with the human labels: kappa 0.52 < 0.60'
+    """
+    missed = [
+        f"{REQUIREMENT_LABELS[result.name]} {' < '.join(format_value_and_threshold(result.value, result.threshold, '1'))}"
+        for result in reached
+        if result.missed and result.threshold is not None
+    ]
+    return f"judge {shorten_text(judged.name, 60)} does not agree with the human labels: {', '.join(missed)}"
+
+
+def format_evidence(judged: JudgedAnswers, figures: AgreementFigures) -> Iterator[tuple[str, str]]:
+    """Yield titles and lines: the kappa and its interval, the rates, the worst disagreements, the table, the ceiling."""
+    yield "kappa", _format_kappa(figures)
+    if rates := figures.rates:
+        yield from (
+            ("TNR", _format_rate(rates.tnr, "fail", "passes")),
+            ("TPR", _format_rate(rates.tpr, "pass", "fails")),
+        )
+    if figures.spearman is not None and figures.pearson is not None and figures.kendall is not None:
+        yield (
+            "correlation",
+            f"Pearson {figures.pearson:.2f}, Spearman {figures.spearman:.2f}, Kendall's tau-b {figures.kendall:.2f}",
+        )
+    if figures.table.classes:
+        yield "confusion", _format_confusion(figures.table)
+    yield from (
+        ("worst", _format_disagreement(disagreement, judged))
+        for disagreement in figures.disagreements[:MAX_WORST]
+    )
+    if figures.annotators is not None:
+        yield "annotators", _format_human_agreement(figures.annotators)
+    for id_, error in list(judged.errors.items())[:1]:
+        worst = "" if figures.worst_case is None else f"; were they all wrong, kappa {figures.worst_case:.2f}"
+        missing = (
+            f"{len(judged.errors):,} of {len(judged.verdicts):,} answers have no verdict and are not compared{worst}; "
+            f"{shorten_text(id_, 40)}: {shorten_text(error, 80)}"
+        )
+        yield "unscored", missing
+    if disputed := [shorten_text(id_, 40) for id_ in figures.disputed]:
+        more = f" and {len(disputed) - MAX_WORST:,} more" if len(disputed) > MAX_WORST else ""
+        listed = ", ".join(disputed[:MAX_WORST]) + more
+        yield "disputed", f"{len(disputed):,} answers without a majority, not compared: {listed}"
+    if corrected := figures.corrected:
+        interval = f"95 % interval {corrected.low:.0%} to {corrected.high:.0%}"
+        yield (
+            "pass rate",
+            f"of {corrected.judged:,} answers without a label the judge passes {corrected.naive:.0%}; corrected by the labels {corrected.rate:.0%} ({interval})",
+        )
+
+
+def format_confusion_table(table: ConfusionTable) -> list[str]:
+    """Return the confusion table as lines of text, a row for each human label and a column for each verdict.
+
+    >>> for line in format_confusion_table(ConfusionTable(("fail", "pass"), ((8, 2), (1, 9)))):
+    ...     print(line)
+    human / judge  fail  pass
+             fail     8     2
+             pass     1     9
+    """
+    corner = "human / judge"
+    names = [shorten_text(class_name, 16) for class_name in table.classes]
+    cells = [[f"{count:,}" for count in row] for row in table.counts]
+    widths = [
+        max(map(len, (name, *column))) for name, column in zip(names, zip(*cells, strict=True), strict=True)
+    ]
+    left = max(map(len, (corner, *names)))
+    rows = [(corner, names), *zip(names, cells, strict=True)]
+    return [
+        f"{head:>{left}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        for head, row in rows
+    ]
+
+
+def figures_to_json(figures: AgreementFigures) -> dict[str, Json]:
+    """Return the figures as plain values, rounded to four decimals; unknown figures are left out."""
+    annotators = figures.annotators
+    wire: dict[str, Json] = {
+        "problem": figures.problem or None,
+        "weights": figures.weights,
+        "compared": figures.compared,
+        "unscored": len(figures.unscored),
+        "disputed": len(figures.disputed),
+        "kappa": figures.kappa,
+        "at_least": figures.at_least,
+        "interval": [round(end, DIGITS) for end in figures.interval] if figures.interval else None,
+        "worst_case": figures.worst_case,
+        "agreement": figures.agreement,
+        "spearman": figures.spearman,
+        "pearson": figures.pearson,
+        "kendall": figures.kendall,
+        "people": annotators.raters if annotators else 1,
+        "people_kappa": annotators.kappa if annotators else None,
+        "people_alpha": annotators.alpha if annotators else None,
+        "people_fleiss": annotators.fleiss if annotators else None,
+        "judge_with_each": annotators.judge if annotators else None,
+    }
+    return {
+        key: round(value, DIGITS) if isinstance(value, float) else value
+        for key, value in wire.items()
+        if value is not None
+    }
+
+
+def _format_kappa(figures: AgreementFigures) -> str:
+    name = "quadratic kappa" if figures.weights else "kappa"
+    if figures.kappa is None or figures.at_least is None or figures.interval is None:
+        return f"none: {figures.problem or 'all answers are of the same family'}"
+    low, high = figures.interval
+    unscored = f", {len(figures.unscored):,} unscored" if figures.unscored else ""
+    disputed = f", {len(figures.disputed):,} disputed" if figures.disputed else ""
+    return (
+        f"{name} {figures.kappa:.2f}, with 95 % confidence at least {figures.at_least:.2f} "
+        f"(95 % interval {low:.2f} to {high:.2f}), {figures.compared:,} answers{unscored}{disputed}"
+    )
+
+
+def _format_rate(share: Share, human: str, judge: str) -> str:
+    if share.value is None:
+        return f"the annotators {human} none of the answers"
+    return (
+        f"{share.value:.2f}, with 95 % confidence at least {wilson_lower_end(share):.2f}: the judge {judge} "
+        f"{share.total - share.hits:,} of {share.total:,} that the annotators {human}"
+    )
+
+
+def _format_disagreement(disagreement: Disagreement, judged: JudgedAnswers) -> str:
+    given = judged.verdicts.get(disagreement.id)
+    score = (
+        f" ({format_label(given)})"
+        if given is not None and isinstance(disagreement.judge, bool) and given != disagreement.judge
+        else ""
+    )
+    return f"{shorten_text(disagreement.id, 60)} (line {disagreement.line}): human {format_label(disagreement.human)}, judge {format_label(disagreement.judge)}{score}"
+
+
+def _format_human_agreement(agreement: HumanAgreement) -> str:
+    if agreement.kappa is None:
+        return "no two annotators labelled enough of the same answers to say how far they agree"
+    alpha = "" if agreement.alpha is None else f", Krippendorff's alpha {agreement.alpha:.2f}"
+    each = "" if agreement.judge is None else f"; of the judge with each {agreement.judge:.2f}"
+    return f"kappa between any two of {agreement.raters} annotators {agreement.kappa:.2f}{alpha}{each}"
+
+
+def _format_confusion(table: ConfusionTable) -> str:
+    names = [shorten_text(class_name, 20) for class_name in table.classes]
+    if len(names) <= MAX_ROWS:
+        rows = (
+            f"human {name}: judge "
+            + ", ".join(f"{verdict} {n:,}" for verdict, n in zip(names, row, strict=True))
+            for name, row in zip(names, table.counts, strict=True)
+        )
+        return "; ".join(rows)
+    off = [
+        (n, names[row], names[column])
+        for row, counts in enumerate(table.counts)
+        for column, n in enumerate(counts)
+        if n and row != column
+    ]
+    often = sorted(off, key=itemgetter(0), reverse=True)[:MAX_CELLS]
+    most_often = "; ".join(f"human {human}, judge {judge}: {n:,} times" for n, human, judge in often)
+    return f"most often {most_often}" if often else "labels and verdicts are the same"
+
+
 DEFAULT_REQUIREMENTS = AgreementRequirements()
 
 
@@ -125,11 +419,18 @@ def calibrate_judge(
     (True, 0.97)
     """
     __tracebackhide__ = True
-    _check_arguments(trials, at_least_labels, verdicts)
+    for argument, value, low in (("trials", trials, 1), ("at_least_labels", at_least_labels, 2)):
+        if type(value) is not int or value < low:
+            raise UsageError(f"{argument}: expected a whole number of at least {low}, got {value!r}")
+    if verdicts not in ("asked", "stored"):
+        raise UsageError(f"verdicts: expected 'asked' or 'stored', got {verdicts!r}")
     given = read_labels(labels)
     _check_labels(given, at_least_labels)
     found = judge if verdicts == "stored" else find_judge(judge)
-    cut = _resolve_pass_at(pass_at, found)
+    lowest = getattr(found, "pass_at", None) if pass_at == "default" else pass_at  # noqa: S105 -- a score
+    cut = as_finite_float(lowest)
+    if cut is None and lowest is not None:
+        raise UsageError(f"pass_at: expected a number or None, got {lowest!r}")
     if verdicts == "asked" and given.kind == "pass or fail" and cut is None:
         raise UsageError(
             "the labels are pass or fail and the judge gives scores: say pass_at, the lowest score that passes"
@@ -140,29 +441,7 @@ def calibrate_judge(
         judged = read_stored_verdicts(given, name=str(name), version=str(getattr(found, "version", "")))
     else:
         judged = judge_labelled_answers(cast("Judge", found), given, trials=trials, unlabelled=unlabelled)
-    if problem := _why_too_few_verdicts(judged, given):
-        return Calibration(labels=given, judged=judged, requirements=requirements, problem=problem)
-    figures = measure_agreement(given, judged.verdicts, pass_at=cut, span=judged.span)
-    results = requirements.compare_figures(figures)
-    no_kappa = figures.problem or "the answers are all of one family: nothing tells how sure the kappa is"
-    return Calibration(
-        labels=given,
-        judged=judged,
-        requirements=requirements,
-        figures=figures,
-        dimensions=_measure_dimensions(given, judged, cut),
-        results=results,
-        problem="" if results else no_kappa,
-    )
-
-
-def _check_arguments(trials: object, at_least_labels: object, verdicts: object) -> None:
-    __tracebackhide__ = True
-    for name, value, low in (("trials", trials, 1), ("at_least_labels", at_least_labels, 2)):
-        if type(value) is not int or value < low:
-            raise UsageError(f"{name}: expected a whole number of at least {low}, got {value!r}")
-    if verdicts not in ("asked", "stored"):
-        raise UsageError(f"verdicts: expected 'asked' or 'stored', got {verdicts!r}")
+    return _compare_verdicts(given, judged, requirements, cut)
 
 
 def _check_labels(labels: Labels, least: int) -> None:
@@ -177,39 +456,34 @@ def _check_labels(labels: Labels, least: int) -> None:
         )
 
 
-def _resolve_pass_at(given: object, judge: object) -> float | None:
-    """Return the lowest score that passes."""
+def _compare_verdicts(
+    labels: Labels, judged: JudgedAnswers, requirements: AgreementRequirements, cut: float | None
+) -> Calibration:
     __tracebackhide__ = True
-    cut = getattr(judge, "pass_at", None) if given == "default" else given
-    if cut is not None and as_finite_float(cut) is None:
-        raise UsageError(f"pass_at: expected a number or None, got {cut!r}")
-    return as_finite_float(cut)
-
-
-def _why_too_few_verdicts(judged: JudgedAnswers, labels: Labels) -> str:
-    """Return why there are too few verdicts to compare, or ""."""
-    missing = [row.id for row in labels.labelled if row.id in judged.errors]
-    if not judged.stopped and len(missing) <= MAX_UNSCORED * len(labels.labelled):
-        return ""
-    first = next(iter(judged.errors))
-    return (
-        f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers have no verdict, more than {MAX_UNSCORED:.0%}: what is "
-        f"left is no fair sample; {shorten_text(first, 40)}: {shorten_text(judged.errors[first])}"
-    )
-
-
-def _measure_dimensions(
-    labels: Labels, judged: JudgedAnswers, cut: float | None
-) -> dict[str, AgreementFigures]:
-    """Return the agreement in each dimension that is labelled."""
-    __tracebackhide__ = True
+    missing = sum(row.id in judged.errors for row in labels.labelled)
+    if judged.stopped or missing > MAX_UNSCORED * len(labels.labelled):
+        first = next(iter(judged.errors))
+        problem = (
+            f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers have no verdict, more than {MAX_UNSCORED:.0%}: what is "
+            f"left is no fair sample; {shorten_text(first, 40)}: {shorten_text(judged.errors[first])}"
+        )
+        return Calibration(labels=labels, judged=judged, requirements=requirements, problem=problem)
+    figures = measure_agreement(labels, judged.verdicts, pass_at=cut, span=judged.span)
+    results = requirements.compare_figures(figures)
+    dimensions: dict[str, AgreementFigures] = {}
     for name in labels.dimensions:
         if name not in judged.dimensions:
             where = f"what judge {judged.name} scores"
             raise UnknownName("dimension", name, judged.dimensions, where=where)
-    return {
-        name: measure_agreement(
-            labels.for_dimension(name), judged.dimensions[name], pass_at=cut, span=judged.span
-        )
-        for name in labels.dimensions
-    }
+        given, verdicts = labels.for_dimension(name), judged.dimensions[name]
+        dimensions[name] = measure_agreement(given, verdicts, pass_at=cut, span=judged.span)
+    no_kappa = figures.problem or "the answers are all of one family: nothing tells how sure the kappa is"
+    return Calibration(
+        labels=labels,
+        judged=judged,
+        requirements=requirements,
+        figures=figures,
+        dimensions=dimensions,
+        results=results,
+        problem="" if results else no_kappa,
+    )

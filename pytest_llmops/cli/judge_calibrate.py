@@ -11,9 +11,12 @@ from pathlib import Path
 
 from pytest_llmops import judges
 from pytest_llmops.calibration.canaries import format_canary_evidence, format_canary_summary
-from pytest_llmops.calibration.judge_comparison import Calibration
+from pytest_llmops.calibration.judge_comparison import (
+    Calibration,
+    format_confusion_table,
+    format_missed_requirements,
+)
 from pytest_llmops.calibration.record import JudgeRecord
-from pytest_llmops.calibration.rendering import format_confusion_table, format_missed_requirements
 from pytest_llmops.cassettes.naming import safe_file_name
 from pytest_llmops.cli.commands import EXIT_PROBLEM, utc_today
 from pytest_llmops.cli.files import check_output_path, write_output_file

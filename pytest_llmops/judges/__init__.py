@@ -17,12 +17,15 @@ if TYPE_CHECKING:
         read_canaries,
         run_canaries,
     )
-    from pytest_llmops.calibration.judge_comparison import Calibration, calibrate_judge
+    from pytest_llmops.calibration.judge_comparison import AgreementRequirements, Calibration, calibrate_judge
     from pytest_llmops.calibration.labels import Labels, read_labels
     from pytest_llmops.calibration.record import JudgeRecord, find_records, load_records
-    from pytest_llmops.calibration.repeatability import noise
-    from pytest_llmops.calibration.requirements import AgreementRequirements
-    from pytest_llmops.calibration.verdicts import JudgedAnswers, judge_labelled_answers, read_stored_verdicts
+    from pytest_llmops.calibration.verdicts import (
+        JudgedAnswers,
+        judge_labelled_answers,
+        noise,
+        read_stored_verdicts,
+    )
     from pytest_llmops.judges.checklist import Checklist, Policy, context_relevance
     from pytest_llmops.judges.grounding import Grounding
     from pytest_llmops.judges.judge_files import load_judge_file
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AgreementFigures": "calibration.agreement",
-    "AgreementRequirements": "calibration.requirements",
+    "AgreementRequirements": "calibration.judge_comparison",
     "Calibration": "calibration.judge_comparison",
     "Canary": "calibration.canaries",
     "CanaryRun": "calibration.canaries",
@@ -77,7 +80,7 @@ _HOMES = {
     "load_judge_file": "judges.judge_files",
     "load_records": "calibration.record",
     "measure_agreement": "calibration.agreement",
-    "noise": "calibration.repeatability",
+    "noise": "calibration.verdicts",
     "quality": "judges.rubric",
     "read_canaries": "calibration.canaries",
     "read_labels": "calibration.labels",

@@ -26,8 +26,7 @@ from pytest_llmops.judges.protocol.prompting import (
     why_too_long,
 )
 from pytest_llmops.judges.protocol.reply_form import ReplyForm, Scale
-from pytest_llmops.judges.rubric_examples import Judged, RubricExample
-from pytest_llmops.judges.rubric_files import RubricSpec, build_rubric, read_rubric
+from pytest_llmops.judges.rubric_files import Judged, RubricExample, RubricSpec, build_rubric, read_rubric
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Image, Model, Verdict
 

@@ -16,13 +16,13 @@ from support.shared import rows as shared_rows
 from pytest_llmops import judges
 from pytest_llmops.calibration.agreement import confusion_table, majority_label
 from pytest_llmops.calibration.canaries import describe_judge
-from pytest_llmops.calibration.labels import Label, Labels
-from pytest_llmops.calibration.rendering import (
+from pytest_llmops.calibration.judge_comparison import (
     figures_to_json,
     format_confusion_table,
     format_evidence,
     format_missed_requirements,
 )
+from pytest_llmops.calibration.labels import Label, Labels
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.judges import (
     AgreementFigures,

@@ -18,7 +18,7 @@ from support.server import Reply, Seen, StubServer, chat_answer, error_reply, js
 from support.tapes import taped
 
 from pytest_llmops import cli, recorder
-from pytest_llmops.cli import rescoring
+from pytest_llmops.cli import judge_rescore as rescoring
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Verdict
 from pytest_llmops.results.rescoring import Output

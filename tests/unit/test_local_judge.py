@@ -26,8 +26,8 @@ from support.tapes import taped
 from pytest_llmops import cli, judges, recorder
 from pytest_llmops.assertions.judge_agreement import assert_judge_agrees
 from pytest_llmops.calibration.canaries import format_canary_summary, run_canaries
-from pytest_llmops.calibration.repeatability import Noise
-from pytest_llmops.calibration.requirements import wilson_lower_end
+from pytest_llmops.calibration.judge_comparison import wilson_lower_end
+from pytest_llmops.calibration.verdicts import Noise
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed
 from pytest_llmops.judges import JudgeRecord, Rubric, noise, read_labels
 from pytest_llmops.judges.pairwise import Pairwise, Preference, win_rate

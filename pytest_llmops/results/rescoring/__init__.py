@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from pytest_llmops.results.rescoring.judged_outputs import Output, RescorableOutputs, collect_outputs
+from pytest_llmops.results.rescoring.judged_outputs import (
+    Change,
+    Output,
+    RescorableOutputs,
+    Score,
+    collect_outputs,
+    compare_scores,
+    format_changes,
+    list_judges,
+    score_from_measurement,
+)
 from pytest_llmops.results.rescoring.rescored_run import (
     AtLeast,
     RescoredOutput,
@@ -10,14 +20,6 @@ from pytest_llmops.results.rescoring.rescored_run import (
     carry_over_threshold,
     replace_threshold,
     replace_verdicts,
-)
-from pytest_llmops.results.rescoring.score_changes import (
-    Change,
-    Score,
-    compare_scores,
-    format_changes,
-    list_judges,
-    score_from_measurement,
 )
 
 __all__ = [

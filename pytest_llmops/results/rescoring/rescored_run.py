@@ -9,8 +9,7 @@ from typing import Literal, TypeAlias, cast
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, format_failure_text, label_suffix, shorten_text
 from pytest_llmops.results.details import as_mapping, read_detail
-from pytest_llmops.results.rescoring.judged_outputs import JUDGE_PREFIX, Output
-from pytest_llmops.results.rescoring.score_changes import score_from_measurement
+from pytest_llmops.results.rescoring.judged_outputs import JUDGE_PREFIX, Output, score_from_measurement
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 AtLeast: TypeAlias = float | Literal["default"] | None
@@ -206,7 +205,7 @@ def _replace_in_record(
         calls = tuple(call for call in calls if call.purpose != "judge")
     if stamp.asked:
         score = score_from_measurement(rescored_outputs[-1].top)
-        facts["judge"] = {"name": score.judge, "version": score.version, "model": score.model}
+        facts["judge"] = {"name": score.name, "version": score.version, "model": score.model}
     return replace(
         record,
         measurements=tuple(measurements),
@@ -292,6 +291,6 @@ def _format_failure(measurement: Measurement) -> str:
     line = ""
     if detail.judge and score.status == "fail" and score.score is not None and score.threshold is not None:
         scale = f" (scale {_format_scale(score.scale)})" if score.scale else ""
-        line = f"judge {shorten_text(score.judge, 60)}{label_suffix(measurement.label)} {score.score:g} < {score.threshold:g}{scale}"
+        line = f"judge {shorten_text(score.name, 60)}{label_suffix(measurement.label)} {score.score:g} < {score.threshold:g}{scale}"
     evidence = [(label, str(text)) for label, text in detail.evidence]
     return format_failure_text(measurement, verdict=line, evidence=evidence)

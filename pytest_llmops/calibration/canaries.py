@@ -28,6 +28,7 @@ from pytest_llmops._util.text_files import (
     read_text,
 )
 from pytest_llmops._util.user_files import find_path
+from pytest_llmops.calibration.labels import parse_answer
 from pytest_llmops.calibration.record import JudgeRecord, find_records
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import CaseError, UsageError, describe_exception
@@ -120,11 +121,10 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
     by_id: dict[str, Canary] = {}
     line: int | None = None
     try:
-        for line, value in read_json_lines(read_text(find_path(path))):  # noqa: B007 -- for the error
-            canary = _parse_canary(as_mapping(value))
-            if canary.id in by_id:
+        for line, value in read_json_lines(read_text(find_path(path))):
+            canary = _parse_canary(as_mapping(value), line)
+            if by_id.setdefault(canary.id, canary) is not canary:
                 raise BadFile(f"duplicate id {shorten_text(canary.id, 60)!r}")  # noqa: TRY301 -- with the others
-            by_id[canary.id] = canary
     except BadFile as error:
         raise CaseError(error.what, path, error.line or line) from None
     if all(canary.control for canary in by_id.values()):
@@ -141,26 +141,21 @@ def fingerprint_canaries(canaries: Iterable[Canary]) -> str:
     return fingerprint_parts(*sorted(map(canonical_json, parts)))
 
 
-def _parse_canary(wire: Mapping[str, Json]) -> Canary:
-    unknown = [key for key in wire if key not in CANARY_KEYS]
-    if unknown:
+def _parse_canary(wire: Mapping[str, Json], line: int) -> Canary:
+    if unknown := [key for key in wire if key not in CANARY_KEYS]:
         raise BadFile(f"unknown key {shorten_text(unknown[0], 60)!r}: known are {', '.join(CANARY_KEYS)}")
-    missing = [key for key in ("id", "answer") if key not in wire]
-    if missing:
+    if missing := [key for key in ("id", "answer") if key not in wire]:
         raise BadFile(f'missing key "{missing[0]}"')
-    texts = {key: wire[key] for key in ("id", "answer", "kind", "question", "reference") if key in wire}
-    for key, value in texts.items():
-        if not isinstance(value, str):
-            raise BadFile(f"{key}: expected a text, got {json_kind(value)}")
-    if not str(texts["id"]).strip():
-        raise BadFile("id: expected a text, got a blank text")
+    for key in CANARY_KEYS[:-2]:
+        if not isinstance(wire.get(key, ""), str):
+            raise BadFile(f"{key}: expected a text, got {json_kind(wire[key])}")
+    row = parse_answer({key: value for key, value in wire.items() if key not in ("kind", "control")}, line)
     control = wire.get("control", False)
     if not isinstance(control, bool):
         raise BadFile(f"control: expected true or false, got {json_kind(control)}")
-    contexts = wire.get("contexts", list[Json](DEFAULT_CONTEXTS))
-    if not isinstance(contexts, list) or not all(isinstance(context, str) for context in contexts):
-        raise BadFile(f"contexts: expected a list of texts, got {json_kind(contexts)}")
-    return Canary(**texts, contexts=tuple(map(str, contexts)), control=control)  # type: ignore[arg-type]
+    given = {key: getattr(row, key) for key in ("question", "reference", "contexts") if key in wire}
+    kind = str(wire.get("kind", "own"))
+    return Canary(id=row.id, answer=row.answer or "", kind=kind, control=control, **given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,10 +128,11 @@ def collect_outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool 
                 continue
             name = _judge_name(measurement)
             judges.setdefault(name)
-            if only in ("", name) and (why := _why_not_rescorable(measurement)):
+            if only not in ("", name):
+                continue
+            if why := _why_not_rescorable(measurement):
                 skipped[why] += 1
-            elif only in ("", name):
-                is_judged = True
+            else:
                 scale = usual.get((name, measurement.version))
                 collected.append(_build_output(record_index, record, place, scale))
         last = None if is_judged else _last_output(record_index, record)

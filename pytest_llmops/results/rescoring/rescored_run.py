@@ -183,15 +183,13 @@ def _replace_in_record(
     measurements: list[Measurement] = []
     seen: dict[tuple[object, ...], str] = {}
     for place, old in enumerate(record.measurements):
-        new = replaced.get(place)
-        if new is None:
-            is_dropped = (old.name, old.label) in dropped and read_detail(old).judge is None
-            measurements += [] if is_dropped else [old]
-        else:
+        if new := replaced.get(place):
             # Two old judges of an answer may have the same successor: its verdict counts once.
             key = (new.top.name, new.top.label, new.top.threshold, *new.output.inputs)
             if not stamp.asked or seen.setdefault(key, new.output.judge) == new.output.judge:
                 measurements += new.measurements
+        elif (old.name, old.label) not in dropped or read_detail(old).judge is not None:
+            measurements.append(old)
     for new in rescored_outputs:
         measurements += new.measurements if new.output.place is None else ()
     outcome = _rescored_outcome(record, measurements)
@@ -264,14 +262,12 @@ def _rescored_message(record: TestRecord, measurements: Sequence[Measurement], o
     bad = _bad_measurements(measurements)
     if bad == _bad_measurements(record.measurements):
         return record.message
-    failures = list(map(_format_failure, bad))
-    if _ended_otherwise(record):
-        rest = _unrelated_messages(record)
-        mine = len(rest) < len(record.message.split("\n\n"))
-        return "\n\n".join([*failures, *rest]) if mine else record.message
-    if outcome == record.outcome != _implied_outcome(measurements):
+    ended_otherwise = _ended_otherwise(record)
+    rest = _unrelated_messages(record) if ended_otherwise else []
+    keeps = len(rest) == len(record.message.split("\n\n"))
+    if keeps if ended_otherwise else outcome == record.outcome != _implied_outcome(measurements):
         return record.message
-    return "\n\n".join(failures) if outcome != "passed" else ""
+    return "\n\n".join([*map(_format_failure, bad), *rest]) if ended_otherwise or outcome != "passed" else ""
 
 
 def _rescored_exceptions(
@@ -292,5 +288,6 @@ def _format_failure(measurement: Measurement) -> str:
     if detail.judge and score.status == "fail" and score.score is not None and score.threshold is not None:
         scale = f" (scale {_format_scale(score.scale)})" if score.scale else ""
         line = f"judge {shorten_text(score.name, 60)}{label_suffix(measurement.label)} {score.score:g} < {score.threshold:g}{scale}"
-    evidence = [(label, str(text)) for label, text in detail.evidence]
-    return format_failure_text(measurement, verdict=line, evidence=evidence)
+    return format_failure_text(
+        measurement, verdict=line, evidence=[(label, str(text)) for label, text in detail.evidence]
+    )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.index import assert_reindex_time as assert_reindex_time
     from pytest_llmops.assertions.index import assert_search_latency as assert_search_latency
     from pytest_llmops.assertions.judge_agreement import assert_judge_agrees as assert_judge_agrees
-    from pytest_llmops.assertions.judge_canaries import assert_judge_canaries as assert_judge_canaries
+    from pytest_llmops.assertions.judge_agreement import assert_judge_canaries as assert_judge_canaries
     from pytest_llmops.assertions.judge_score import assert_checklist as assert_checklist
     from pytest_llmops.assertions.judge_score import assert_judge_score as assert_judge_score
     from pytest_llmops.assertions.preference import assert_preferred as assert_preferred
@@ -64,7 +64,7 @@ _MODULES_BY_NAME = {
     "assert_grounded": "assertions.grounding",
     "assert_index_fresh": "assertions.index",
     "assert_judge_agrees": "assertions.judge_agreement",
-    "assert_judge_canaries": "assertions.judge_canaries",
+    "assert_judge_canaries": "assertions.judge_agreement",
     "assert_judge_score": "assertions.judge_score",
     "assert_latency": "assertions.budgets",
     "assert_matches": "assertions.text",

@@ -56,7 +56,7 @@ def judge_canaries(request: pytest.FixtureRequest) -> Callable[..., Measurement]
     A judge is tried once per version: its replies are recorded in a cassette of that version, which all tests
     share. Needs ``--llm-judge``.
     """
-    from pytest_llmops.assertions.judge_canaries import assert_judge_canaries_once
+    from pytest_llmops.assertions.judge_agreement import assert_judge_canaries_once
     from pytest_llmops.harness import markers
 
     return partial(

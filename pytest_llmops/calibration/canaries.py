@@ -34,7 +34,7 @@ from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import CaseError, UsageError, describe_exception
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, find_judge, judge_answer, resolve_judge, takes_contexts
-from pytest_llmops.judges.protocol.capabilities import forget_capabilities
+from pytest_llmops.judges.protocol.response_format import forget_capabilities
 from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge
 

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from pytest_llmops.judges.pairwise import Pairwise, win_rate
     from pytest_llmops.judges.panel import Panel
     from pytest_llmops.judges.protocol.parsing import read_reply
-    from pytest_llmops.judges.protocol.reply import Reply
-    from pytest_llmops.judges.protocol.reply_form import ReplyForm, Scale
+    from pytest_llmops.judges.protocol.reply_form import Reply, ReplyForm, Scale
     from pytest_llmops.judges.rubric import Rubric, answer_relevance, goal, quality
     from pytest_llmops.metrics.agreement import (
         accuracy,
@@ -59,7 +58,7 @@ _HOMES = {
     "Pairwise": "judges.pairwise",
     "Panel": "judges.panel",
     "Policy": "judges.checklist",
-    "Reply": "judges.protocol.reply",
+    "Reply": "judges.protocol.reply_form",
     "ReplyForm": "judges.protocol.reply_form",
     "Rubric": "judges.rubric",
     "Scale": "judges.protocol.reply_form",

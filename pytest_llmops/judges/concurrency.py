@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.judges.protocol import capabilities
+from pytest_llmops.judges.protocol.response_format import branch_capabilities
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ def run_judge_tasks(
         result = tasks[at]()
         known, at = asked_model(result), at + 1
         yield result
-    rest = [capabilities.branch_capabilities()(task) for task in tasks[at:]]
+    rest = [branch_capabilities()(task) for task in tasks[at:]]
     if width > 1 and rest:
         yield from _run_concurrently(rest, width, keys[at:] if keys is not None else range(len(rest)))
         return

@@ -3,20 +3,57 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmops import recorder
+from pytest_llmops._util.self_judging import find_same_model, format_self_judging_error, is_error_status
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import MeasurementFailed, UsageError, describe_exception
-from pytest_llmops.judges.self_preference import why_self_judging, why_self_judging_since
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.protocols import Verdict
+from pytest_llmops.trace import read_call
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Judge
+
+
+def why_self_judging(judge: str) -> str:
+    """Return why a verdict of a judge model does not count, or ``""``.
+
+    Args:
+        judge: The model's name, as requested or as the server returned it.
+
+    >>> why_self_judging("gpt-4.1-mini")
+    ''
+    """
+    if recorder.current_settings().self_judging != "error":
+        return ""
+    tested = find_same_model(judge, _model_names(recorder.list_exchanges(), "app"))
+    return format_self_judging_error(judge, tested) if tested else ""
+
+
+def why_self_judging_since(since: int, *, known_errors: Collection[str] = ()) -> str:
+    """Return why a verdict does not count, given the models that its calls named, or ``""``.
+
+    Args:
+        since: The number of the test's exchanges before its judge was called.
+        known_errors: Errors that the verdict already reports.
+    """
+    if recorder.current_settings().self_judging != "error":
+        return ""
+    reasons = map(why_self_judging, _model_names(recorder.list_exchanges()[since:], "judge"))
+    return next((reason for reason in reasons if reason and reason not in known_errors), "")
+
+
+def _model_names(exchanges: Iterable[recorder.Exchange], purpose: str) -> Iterator[str]:
+    for exchange in exchanges:
+        if exchange.purpose == purpose and not is_error_status(exchange.status):
+            yield read_call(exchange).model
+            if isinstance(exchange.request, dict):
+                yield str(exchange.request.get("model") or "")
 
 
 @dataclass(slots=True)

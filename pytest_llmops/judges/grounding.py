@@ -18,8 +18,7 @@ from pytest_llmops.judges.protocol.prompting import (
     is_contentless,
     why_too_long,
 )
-from pytest_llmops.judges.protocol.reply import Claim
-from pytest_llmops.judges.protocol.reply_form import ReplyForm
+from pytest_llmops.judges.protocol.reply_form import Claim, ReplyForm
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Model, Verdict
 

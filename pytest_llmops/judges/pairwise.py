@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.protocol.logprobs import LOGPROB_PARAMS
+from pytest_llmops.judges.protocol.parsing import LOGPROB_PARAMS
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
     PromptedJudge,

@@ -16,7 +16,7 @@ from typing import Any
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.conversation import parse_conversation, why_images_lost
-from pytest_llmops.judges.protocol.logprobs import LOGPROB_PARAMS
+from pytest_llmops.judges.protocol.parsing import LOGPROB_PARAMS
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
     PromptedJudge,

@@ -14,7 +14,7 @@ from pytest_llmops.judges import Reply, ReplyForm, read_reply
 from pytest_llmops.judges.grounding import CLAIM_FINDINGS
 from pytest_llmops.judges.pairwise import Preference, Winner, win_rate
 from pytest_llmops.judges.panel import score_confidence
-from pytest_llmops.judges.protocol.logprobs import expected_score
+from pytest_llmops.judges.protocol.parsing import expected_score
 
 NONCE = "1a2b3c4d"
 CHOICES = ReplyForm(names=("pass", "fail", "A"), spellings={"pass": ["ok"], "A": ["answer A"]})

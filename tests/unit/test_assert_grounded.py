@@ -15,7 +15,7 @@ from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
 from pytest_llmops.assertions.grounding import assert_grounded
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.judges.grounding import GroundingVerdict
-from pytest_llmops.judges.protocol.reply import Claim
+from pytest_llmops.judges.protocol.reply_form import Claim
 from pytest_llmops.protocols import Chunk, Hit, Hits, Verdict
 from pytest_llmops.providers.offline import TfidfEmbedder
 from pytest_llmops.semantics.checks import VERSION

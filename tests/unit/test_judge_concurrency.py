@@ -24,8 +24,8 @@ from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.errors import MeasurementFailed, ModelError
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.pairwise import Pairwise
-from pytest_llmops.judges.protocol import capabilities, retry
-from pytest_llmops.judges.protocol.retry import retry_rate_limited
+from pytest_llmops.judges.protocol import response_format as capabilities
+from pytest_llmops.judges.protocol.response_format import retry_rate_limited
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Verdict
 from pytest_llmops.providers.offline import ScriptedModel
@@ -49,10 +49,10 @@ def busy(text: str = "was refused with status 429: slow down", kind: str = "rate
 
 
 def test_a_busy_server_is_asked_again_with_the_pace_of_all(tmp_path: Path) -> None:
-    ask = Busy(*(busy() for _ in range(retry.MAX_TRIES - 1)))
+    ask = Busy(*(busy() for _ in range(capabilities.MAX_TRIES - 1)))
     with taped(tmp_path / "c.json", "new"):
         assert retry_rate_limited(ask) == "yes"
-    assert ask.asked == retry.MAX_TRIES
+    assert ask.asked == capabilities.MAX_TRIES
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_patience_ends(tmp_path: Path, errors: list[ModelError]) -> None:
     ask = Busy(*errors)
     with taped(tmp_path / "c.json", "new"), pytest.raises(ModelError):
         retry_rate_limited(ask)
-    assert ask.asked == (retry.MAX_TRIES if len(errors) == 9 else 1)
+    assert ask.asked == (capabilities.MAX_TRIES if len(errors) == 9 else 1)
 
 
 def test_where_nothing_keeps_the_pace_nothing_is_asked_again() -> None:
@@ -202,8 +202,8 @@ def test_what_one_finds_out_about_the_server_the_others_do_not_hear(tmp_path: Pa
     """All start from what the first has found out: whoever is faster, the same is asked again on replay."""
 
     def task(number: int) -> capabilities.Capabilities:
-        known = capabilities.get("server")
-        capabilities.put("server", (number + 1, frozenset()), None)
+        known = capabilities.get_capabilities("server")
+        capabilities.put_capabilities("server", (number + 1, frozenset()), None)
         return known
 
     with taped(tmp_path / "c.json", mode):
@@ -212,9 +212,9 @@ def test_what_one_finds_out_about_the_server_the_others_do_not_hear(tmp_path: Pa
         try:
             found = list(run_judge_tasks([partial(task, number) for number in range(5)]))
             assert found == [capabilities.NO_CAPABILITIES, *[(1, frozenset())] * 4]
-            assert capabilities.get("server") == (1, frozenset())
+            assert capabilities.get_capabilities("server") == (1, frozenset())
             with capabilities.forget_capabilities():
-                assert capabilities.get("server") == capabilities.NO_CAPABILITIES
+                assert capabilities.get_capabilities("server") == capabilities.NO_CAPABILITIES
         finally:
             recorder.pop_recorder(mine)
 

@@ -14,7 +14,7 @@ from support.messages import check_message
 
 from pytest_llmops.judges import Pairwise, ReplyForm, Rubric, read_reply, win_rate
 from pytest_llmops.judges.pairwise import Preference
-from pytest_llmops.judges.protocol.logprobs import expected_score
+from pytest_llmops.judges.protocol.parsing import expected_score
 from pytest_llmops.protocols import Completion, TokenLogprobs
 
 

@@ -5,9 +5,8 @@ from support.messages import check_message
 
 from pytest_llmops import recorder
 from pytest_llmops import recorder as softly
-from pytest_llmops.judges.evaluate import judge_answer, resolve_judge
+from pytest_llmops.judges.evaluate import judge_answer, resolve_judge, why_self_judging
 from pytest_llmops.judges.panel import Panel
-from pytest_llmops.judges.self_preference import why_self_judging
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Call, Verdict
 from pytest_llmops.recorder import Exchange, Recorder

@@ -28,22 +28,21 @@ from typing import TYPE_CHECKING, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, PromptError, UsageError
+from pytest_llmops.judges.evaluate import why_self_judging
 from pytest_llmops.judges.protocol.parsing import (
     PARSER_REVISION,
     parse_reply,
     weigh_reply,
 )
-from pytest_llmops.judges.protocol.reply import Reply, UnreadableReply
-from pytest_llmops.judges.protocol.reply_form import ReplyForm
+from pytest_llmops.judges.protocol.reply_form import Reply, ReplyForm, UnreadableReply
 from pytest_llmops.judges.protocol.response_format import (
     REPLY_FORMATS,
     IgnoredFormats,
     ReplyFormat,
     negotiate_format,
+    retry_rate_limited,
 )
-from pytest_llmops.judges.protocol.retry import retry_rate_limited
 from pytest_llmops.judges.protocol.text_verdicts import is_refusal
-from pytest_llmops.judges.self_preference import why_self_judging
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Completion, Image, ImageMessage, Message, Model, RenderedPrompt
 

@@ -2,21 +2,91 @@
 
 Servers differ: strict schemas of some have no ``maxLength``; some support tools but no schemas, some JSON but no tools,
 some neither; some models take no ``temperature``. After a refusal the next format is tried, or the request is repeated
-without the parameter that the refusal names.
+without the parameter that the refusal names. What a server supports is remembered for the length of a test: the requests
+of a test must not depend on the tests before it, or its recording could not be replayed alone. Outside of tests, and
+without recordings, it is remembered for the process.
+
+After HTTP 429 a call is repeated with a shared back-off for the whole run. The SDK retries a few times by itself; beyond
+that the server is overloaded by all judges together, so the run's rate limit (`cassettes.rate_limit`) makes every judge
+of every worker wait before its next call.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, TypeAlias, TypeVar
 
+from pytest_llmops import recorder
+from pytest_llmops.cassettes import active_tape
 from pytest_llmops.errors import ModelError
-from pytest_llmops.judges.protocol import capabilities
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Model
+
+Capabilities: TypeAlias = tuple[int, frozenset[str]]
+"""The index of the first reply format that a server supports, and the parameters that it refuses."""
+NO_CAPABILITIES: Capabilities = (0, frozenset())
+_Table: TypeAlias = dict[object, tuple[Capabilities, object]]
+
+_lock = threading.Lock()
+_of_process: _Table = {}
+_of_test: list[tuple[object, _Table]] = []
+_scope: ContextVar[_Table | None] = ContextVar("pytest_llmops_memory", default=None)
+
+
+def get_capabilities(server: object) -> Capabilities:
+    """Return the known capabilities of a server."""
+    with _lock:
+        return _current_table().get(server, (NO_CAPABILITIES, None))[0]
+
+
+def put_capabilities(server: object, known: Capabilities, model: Any) -> None:
+    """Remember the capabilities of a server; the model is kept alive, as its id may be the key."""
+    with _lock:
+        _current_table()[server] = (known, model)
+
+
+def _current_table() -> _Table:
+    own = _scope.get()
+    if own is not None:
+        return own
+    test = recorder.running_test_recorder()
+    if test is None or recorder.current_settings().record == "live":
+        return _of_process
+    if not _of_test or _of_test[0][0] is not test:
+        _of_test[:] = [(test, {})]
+    return _of_test[0][1]
+
+
+@contextmanager
+def forget_capabilities() -> Iterator[None]:
+    """Start a block without known capabilities, and forget them after it, for a recording that several tests share."""
+    with _use_table({}):
+        yield
+
+
+@contextmanager
+def branch_capabilities() -> Iterator[None]:
+    """Start a block with a copy of the known capabilities, so that concurrent blocks do not affect each other."""
+    with _lock:
+        known = dict(_current_table())
+    with _use_table(known):
+        yield
+
+
+@contextmanager
+def _use_table(table: _Table) -> Iterator[None]:
+    token = _scope.set(table)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
 
 NOT_FOUND = 404
 RENAMED_MAX_TOKENS = "max_completion_tokens"  # the name of `max_tokens` for newer models
@@ -88,26 +158,26 @@ class IgnoredFormats:
     """The formats that a server ignores, left out while a verdict is requested, and for good once it is read."""
 
     model: Model
-    before: capabilities.Capabilities | None = None
+    before: Capabilities | None = None
 
     def skip(self, ignored: ReplyFormat) -> bool:
         """Leave out the formats of an ignored kind; say whether another kind is left."""
         if ignored.kind == "text":
             return False
         key = _server_key(self.model)
-        index, dropped = known = capabilities.get(key)
+        index, dropped = known = get_capabilities(key)
         self.before = self.before or known
         schemas = ("bounded", "plain")
         passed = schemas if ignored.kind in schemas else (ignored.kind,)
         while REPLY_FORMATS[index].kind in passed:
             index += 1
-        capabilities.put(key, (index, dropped), self.model)
+        put_capabilities(key, (index, dropped), self.model)
         return True
 
     def restore(self) -> None:
         """Request the formats again that were left out: no other was read either."""
         if self.before is not None:
-            capabilities.put(_server_key(self.model), self.before, self.model)
+            put_capabilities(_server_key(self.model), self.before, self.model)
 
 
 def negotiate_format(
@@ -124,7 +194,7 @@ def negotiate_format(
         ModelError: The model could not be called; if every format is refused, the first refusal, as the format
             was not the reason.
     """
-    index, dropped = capabilities.get(_server_key(model))
+    index, dropped = get_capabilities(_server_key(model))
     first: ModelError | None = None
     while True:
         base = REPLY_FORMATS[index]
@@ -143,7 +213,7 @@ def negotiate_format(
             else:
                 raise first from None
         else:
-            capabilities.put(_server_key(model), (index, dropped), model)
+            put_capabilities(_server_key(model), (index, dropped), model)
             return completion, reply_format
 
 
@@ -153,3 +223,37 @@ def _find_refused_param(text: str, reply_format: ReplyFormat, params: Mapping[st
         if re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", text):
             return f"{name}->" if name == "max_tokens" and RENAMED_MAX_TOKENS in text else name
     return ""
+
+
+T = TypeVar("T")
+
+MAX_TRIES = 4  # each try includes the SDK's own retries
+_FOR_GOOD = re.compile(r"insufficient_quota|billing|exceeded your current quota", re.IGNORECASE)
+"""Messages of a server when waiting does not help."""
+
+
+def retry_rate_limited(ask: Callable[[], T]) -> T:
+    """Return the result of a call, retried while the server reports that its rate limit is exceeded.
+
+    Once waiting did not help, or cannot, no judge of the run waits until the server answers again. Without a tape there
+    is no shared rate limit, and no retry.
+
+    Raises:
+        ModelError: The rate limit is still exceeded after `MAX_TRIES`, or any other error.
+
+    >>> retry_rate_limited(lambda: 1)
+    1
+    """
+    tape = active_tape.current_tape()
+    pace = tape.pace if tape is not None and tape.mode != "none" else None
+    for left in reversed(range(MAX_TRIES)):
+        try:
+            return ask()
+        except ModelError as error:
+            if error.kind != "rate_limit" or tape is None or (pace is not None and pace.gave_up):
+                raise
+            if not left or _FOR_GOOD.search(str(error)):
+                if pace is not None:
+                    pace.give_up()
+                raise
+    raise AssertionError  # pragma: no cover -- the last try returns or raises

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
-from pytest_llmops.judges.protocol.reply import (
+from pytest_llmops.judges.protocol.reply_form import (
     Reply,
+    ReplyForm,
     UnreadableReply,
     check_answers,
     check_score,
@@ -16,7 +17,6 @@ from pytest_llmops.judges.protocol.reply import (
     named_reply,
     quote_shortened,
 )
-from pytest_llmops.judges.protocol.reply_form import ReplyForm
 from pytest_llmops.measurement import shorten_text
 
 MAX_ROUNDING = 0.5  # largest distance of an overall score from the weighted mean of its dimensions

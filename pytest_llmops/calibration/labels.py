@@ -36,6 +36,7 @@ LabelKind: TypeAlias = Literal["pass or fail", "number", "name"]
 KIND_EXAMPLES = {"pass or fail": "true or false", "number": "a number", "name": "a name"}
 PASS_FAIL_WORDS = {"pass": True, "fail": False}
 FIELD_SYNONYMS = {"input": "question", "output": "answer"}
+TEXT_FIELDS = ("answer", "question", "reference", "family")
 IN_MEMORY = "labels"  # the path in errors where the labels are a list
 MAX_ID_CHARS = 200
 MAX_NAME_CHARS = 100
@@ -120,11 +121,6 @@ class Labels:
         return tuple(dict.fromkeys(names))
 
     @property
-    def judged(self) -> bool:
-        """Whether every labelled answer has a stored verdict."""
-        return all(row.opinion.judged for row in self.labelled)
-
-    @property
     def fingerprint(self) -> str:
         """16 hex digits over the labelled answers: what a judge sees of them, and their labels.
 
@@ -177,11 +173,10 @@ def read_labels(given: LabelsSource) -> Labels:
     try:
         for line, value in _read_rows(given):
             row = parse_answer(value, line)
-            if first := rows_by_id.get(row.id):
+            if (first := rows_by_id.setdefault(row.id, row)) is not row:
                 raise BadFile(  # noqa: TRY301 -- with the others
                     f"duplicate id {shorten_text(row.id, 60)!r} (first in line {first.line})"
                 )
-            rows_by_id[row.id] = row
     except BadFile as error:
         raise CaseError(error.what, path, error.line or line) from None
     if not rows_by_id:
@@ -220,19 +215,34 @@ def parse_answer(value: Json, line: int) -> LabelledAnswer:
         if name in given:
             raise BadFile(f"{key}: the same as {name}, which stands there too: keep one")
         given[name] = field_value
-    dimensions = given.get("dimensions", {})
-    if not isinstance(dimensions, Mapping):
-        raise BadFile(f"dimensions: expected an object of dimensions, got {json_kind(dimensions)}")
+    opinions, contexts = given.get("dimensions", {}), given.get("contexts", [])
+    if not isinstance(opinions, Mapping):
+        raise BadFile(f"dimensions: expected an object of dimensions, got {json_kind(opinions)}")
+    id_ = _parse_id(given.get("id"))
+    texts = {key: given.get(key) for key in TEXT_FIELDS}
+    for key, text in texts.items():
+        if text is not None and not isinstance(text, str):
+            raise BadFile(f"{key}: expected a text, got {json_kind(text)}")
+    if not isinstance(contexts, list) or not all(isinstance(context, str) for context in contexts):
+        raise BadFile(f"contexts: expected a list of texts, got {shorten_text(canonical_json(contexts), 60)}")
+    opinion, dimensions = _parse_opinion(given, ""), {}
+    for name, fields in opinions.items():
+        where = f"dimensions.{shorten_text(name, 40)}"
+        if not isinstance(fields, Mapping):
+            raise BadFile(f"{where}: expected an object with human, got {json_kind(fields)}")
+        dimensions[name] = _parse_opinion(fields, f"{where}.")
+    answer, *others = (None if text is None else str(text) for text in texts.values())
+    question, reference, family = (text or "" for text in others)
     return LabelledAnswer(
-        id=_parse_id(given.get("id")),
+        id=id_,
         line=line,
-        answer=_parse_text_field(given, "answer") if given.get("answer") is not None else None,
-        question=_parse_text_field(given, "question"),
-        reference=_parse_text_field(given, "reference"),
-        contexts=_parse_contexts(given.get("contexts", [])),
-        family=_parse_text_field(given, "family"),
-        opinion=_parse_opinion(given, ""),
-        dimensions={name: _parse_dimension_opinion(name, opinion) for name, opinion in dimensions.items()},
+        answer=answer,
+        question=question,
+        reference=reference,
+        contexts=tuple(map(str, contexts)),
+        family=family,
+        opinion=opinion,
+        dimensions=dimensions,
     )
 
 
@@ -250,42 +260,17 @@ def _parse_id(value: Json) -> str:
     return value
 
 
-def _parse_text_field(given: Mapping[str, Json], key: str) -> str:
-    value = given.get(key)
-    if value is not None and not isinstance(value, str):
-        raise BadFile(f"{key}: expected a text, got {json_kind(value)}")
-    return value or ""
-
-
-def _parse_contexts(value: Json) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(context, str) for context in value):
-        raise BadFile(f"contexts: expected a list of texts, got {shorten_text(canonical_json(value), 60)}")
-    return tuple(map(str, value))
-
-
-def _parse_dimension_opinion(name: str, value: Json) -> Opinion:
-    if not isinstance(value, Mapping):
-        raise BadFile(
-            f"dimensions.{shorten_text(name, 40)}: expected an object with human, got {json_kind(value)}"
-        )
-    return _parse_opinion(value, f"dimensions.{shorten_text(name, 40)}.")
-
-
 def _parse_opinion(given: Mapping[str, Json], where: str) -> Opinion:
     human = given.get("human")
+    labels_by_rater: dict[str, tuple[str, Json]] = {"1": ("", human)}
     if isinstance(human, Mapping):
-        labels_by_rater = {
-            name: _parse_label(label, f"{where}human.{shorten_text(name, 40)}")
-            for name, label in human.items()
-        }
+        labels_by_rater = {name: (f".{shorten_text(name, 40)}", label) for name, label in human.items()}
     elif isinstance(human, list):
-        labels_by_rater = {
-            str(place): _parse_label(label, f"{where}human[{place}]")
-            for place, label in enumerate(human, start=1)
-        }
-    else:
-        labels_by_rater = {"1": _parse_label(human, f"{where}human")}
-    human_labels = {name: label for name, label in labels_by_rater.items() if label is not None}
+        labels_by_rater = {str(n): (f"[{n}]", label) for n, label in enumerate(human, start=1)}
+    parsed = {
+        name: _parse_label(label, f"{where}human{place}") for name, (place, label) in labels_by_rater.items()
+    }
+    human_labels = {name: label for name, label in parsed.items() if label is not None}
     return Opinion(human_labels, _parse_label(given.get("judge"), f"{where}judge"), "judge" in given)
 
 
@@ -308,29 +293,21 @@ def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labe
     given = [row for row in rows if row.opinion.labels]
     if not given:
         raise CaseError(f'no labels: expected "{where}human" in at least one line', path)
-    first = given[0]
-    expected = label_kind(first.opinion.labels[0])
-    for row in given:
-        for label in row.opinion.labels:
-            if label_kind(label) != expected:
-                like = f"{KIND_EXAMPLES[expected]} as in line {first.line}"
-                hint = ": write it without quotes" if expected == "number" and isinstance(label, str) else ""
-                raise CaseError(
-                    f"{where}human: expected {like}, got {format_raw_label(label)}{hint}", path, row.line
-                )
+    kind = label_kind(given[0].opinion.labels[0])
     # With pass or fail a stored verdict may also be a number; where the labels are names, "pass" is a name too.
-    fits = ("pass or fail", "number") if expected == "pass or fail" else (expected,)
-    for row in rows:
-        verdict = row.opinion.judge
-        if verdict is not None and label_kind(verdict) not in fits:
-            kinds = " or ".join(KIND_EXAMPLES[kind] for kind in fits)
-            raise CaseError(
-                f"{where}judge: expected {kinds}, as the human labels are, got {format_raw_label(verdict)}",
-                path,
-                row.line,
-            )
+    fits = ("pass or fail", "number") if kind == "pass or fail" else (kind,)
+    as_first = f"{KIND_EXAMPLES[kind]} as in line {given[0].line}"
+    as_labels = f"{' or '.join(KIND_EXAMPLES[each] for each in fits)}, as the human labels are"
+    labels = [(row, "human", label, (kind,), as_first) for row in given for label in row.opinion.labels]
+    verdicts = [(row, "judge", row.opinion.judge, fits, as_labels) for row in rows]
+    for row, key, label, kinds, expected in (*labels, *verdicts):
+        if label is not None and label_kind(label) not in kinds:
+            is_quoted = key == "human" and kind == "number" and isinstance(label, str)
+            hint = ": write it without quotes" if is_quoted else ""
+            what = f"{where}{key}: expected {expected}, got {format_raw_label(label)}{hint}"
+            raise CaseError(what, path, row.line)
     raters = dict.fromkeys(name for row in given for name in row.opinion.human)
-    return Labels(rows=tuple(rows), kind=expected, raters=tuple(raters), path=path)
+    return Labels(rows=tuple(rows), kind=kind, raters=tuple(raters), path=path)
 
 
 def label_kind(label: Label) -> LabelKind:

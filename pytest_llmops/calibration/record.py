@@ -66,8 +66,7 @@ class JudgeRecord:
         name = str(path)
         kind: RecordKind = "canaries" if name.endswith(".canaries.json") else "calibration"
         try:
-            wire = as_mapping(read_json(read_text(Path(path))))
-            return _parse_record(wire)
+            return _parse_record(as_mapping(read_json(read_text(Path(path)))))
         except BadFile as error:
             line = f" (line {error.line})" if error.line is not None else ""
             raise UsageError(
@@ -147,24 +146,22 @@ class JudgeRecord:
 
 
 def _parse_record(wire: Mapping[str, Json]) -> JudgeRecord:
-    if wire.get("schema") != SCHEMA:
-        raise BadFile(f"expected the schema {SCHEMA}, got {shorten_text(repr(wire.get('schema')), 80)}")
-    kind = cast("RecordKind", wire.get("kind"))
-    if kind not in STATUSES:
-        raise BadFile(f"expected kind as {' or '.join(STATUSES)}, got {shorten_text(repr(kind), 80)}")
-    for key in TEXT_KEYS:
-        value = wire.get(key)
-        if not isinstance(value, str) or not value:
-            raise BadFile(f"expected {key} as a text, got {shorten_text(repr(value), 80)}")
-    if wire["status"] not in STATUSES[kind]:
-        expected = ", ".join(STATUSES[kind])
-        raise BadFile(f"expected status as one of {expected}, got {shorten_text(repr(wire['status']), 80)}")
-    figures = wire.get("figures")
-    if not isinstance(figures, Mapping):
-        raise BadFile(f"expected figures as an object, got {shorten_text(repr(figures), 80)}")
-    _parse_rates(figures.get("rates"))
-    texts: dict[str, Any] = {key: wire[key] for key in TEXT_KEYS}
-    return JudgeRecord(kind=kind, model=str(wire.get("model", "")), figures=figures, **texts)
+    kind, figures = str(wire.get("kind")), wire.get("figures")
+    texts: dict[str, Any] = {key: wire.get(key) for key in TEXT_KEYS}
+    statuses = dict(STATUSES).get(cast("RecordKind", kind), ())
+    for expected, fits, got in (
+        (f"the schema {SCHEMA}", wire.get("schema") == SCHEMA, wire.get("schema")),
+        (f"kind as {' or '.join(STATUSES)}", kind in STATUSES, wire.get("kind")),
+        *((f"{key} as a text", isinstance(text, str) and text, text) for key, text in texts.items()),
+        (f"status as one of {', '.join(statuses)}", texts["status"] in statuses, texts["status"]),
+        ("figures as an object", isinstance(figures, Mapping), figures),
+    ):
+        if not fits:
+            raise BadFile(f"expected {expected}, got {shorten_text(repr(got), 80)}")
+    known = as_mapping(figures)
+    _parse_rates(known.get("rates"))
+    model = str(wire.get("model", ""))
+    return JudgeRecord(kind=cast("RecordKind", kind), model=model, figures=known, **texts)
 
 
 def _parse_rates(value: Json) -> Rates | None:

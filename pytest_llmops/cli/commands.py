@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from pytest_llmops.errors import UsageError
 
 EXIT_PROBLEM, EXIT_USAGE = 1, 2
 
@@ -36,6 +38,17 @@ def parse_positive_int(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def refuse_options(problems: Mapping[str, object]) -> None:
+    """Raise for the first message whose condition holds.
+
+    Raises:
+        UsageError: One of them does.
+    """
+    for message, applies in problems.items():
+        if applies:
+            raise UsageError(message)
 
 
 def utc_today() -> str:

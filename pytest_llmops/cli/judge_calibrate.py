@@ -18,7 +18,7 @@ from pytest_llmops.calibration.judge_comparison import (
 )
 from pytest_llmops.calibration.record import JudgeRecord
 from pytest_llmops.cassettes.naming import safe_file_name
-from pytest_llmops.cli.commands import EXIT_PROBLEM, utc_today
+from pytest_llmops.cli.commands import EXIT_PROBLEM, refuse_options, utc_today
 from pytest_llmops.cli.files import check_output_path, write_output_file
 from pytest_llmops.cli.judge_options import RUBRIC_SUFFIX, load_judge, open_judge_session
 from pytest_llmops.cli.output import (
@@ -93,15 +93,24 @@ def _write_record(path: Path, record: JudgeRecord, what: str) -> None:
 
 
 def _check_calibrate_options(args: argparse.Namespace, cassette: Path) -> None:
-    if args.out and args.out.suffix != ".json":
-        raise UsageError(f"--out: expected a file name ending in .json, got {str(args.out)!r}")
+    refuse_options(
+        {
+            f"--out: expected a file name ending in .json, got {str(args.out)!r}": (
+                args.out and args.out.suffix != ".json"
+            )
+        }
+    )
     check_output_path("--out", args.out, {"the labels": args.labels, "the recording": cassette})
-    if args.verdicts != bool(args.judge_version):
-        raise UsageError(
-            "--verdicts: expected --judge-version too, the judge's version that gave them: the calibration holds for no other"
-            if args.verdicts
-            else "--judge-version: a judge that is called knows its version; leave it out, or add --verdicts"
-        )
+    refuse_options(
+        {
+            "--verdicts: expected --judge-version too, the judge's version that gave them: the calibration holds for no other": (
+                args.verdicts and not args.judge_version
+            ),
+            "--judge-version: a judge that is called knows its version; leave it out, or add --verdicts": (
+                args.judge_version and not args.verdicts
+            ),
+        }
+    )
 
 
 def _print_calibration(args: argparse.Namespace, calibration: Calibration) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_llmops.calibration.labels import parse_answer
 from pytest_llmops.cli import files
+from pytest_llmops.cli.commands import refuse_options
 from pytest_llmops.cli.label_files import (
     COLUMNS,
     LabelFile,
@@ -22,7 +23,7 @@ from pytest_llmops.cli.label_files import (
     simplify_number,
 )
 from pytest_llmops.cli.output import DIM, YELLOW, colour_text, format_path, print_line
-from pytest_llmops.errors import UnknownName, UsageError, format_name_list
+from pytest_llmops.errors import UnknownName, format_name_list
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.results.review import Judgement, collect_judgements, sort_by_doubt
 
@@ -147,15 +148,21 @@ def export_labels(args: argparse.Namespace) -> int:
 
 
 def _check_export_options(args: argparse.Namespace) -> None:
-    if args.sample is not None and not args.all:
-        raise UsageError(
-            "--sample: expected --all too: a draw among the cases to look at is no sample of the answers"
-        )
-    if args.seed is not None and args.sample is None:
-        raise UsageError("--seed: expected --sample too: without it nothing is drawn")
-    for flag, is_set in (("--sample", args.sample), ("--with-verdicts", args.with_verdicts)):
-        if is_set and not args.out:
-            raise UsageError(f"{flag}: expected --out too, the file to write")
+    writing = {"--sample": args.sample, "--with-verdicts": args.with_verdicts}
+    refuse_options(
+        {
+            "--sample: expected --all too: a draw among the cases to look at is no sample of the answers": (
+                args.sample is not None and not args.all
+            ),
+            "--seed: expected --sample too: without it nothing is drawn": (
+                args.seed is not None and args.sample is None
+            ),
+            **{
+                f"{flag}: expected --out too, the file to write": is_set and not args.out
+                for flag, is_set in writing.items()
+            },
+        }
+    )
     if args.out:
         check_label_suffix("--out", args.out)
 
@@ -207,17 +214,17 @@ def group_by_answer(verdicts: Sequence[Judgement]) -> list[JudgedAnswer]:
 
 def _check_single_judge(answers: Sequence[JudgedAnswer]) -> None:
     verdicts = [verdict for answer in answers for verdict in answer.verdicts]
-    judges = dict.fromkeys(verdict.judge for verdict in verdicts)
-    if len(judges) > 1:
-        raise UsageError(
-            f"--with-verdicts: expected --judge too, as several judged: {shorten_text(format_name_list(judges), TEXT_LIMIT)}; a line has the verdict of one"
-        )
-    versions = dict.fromkeys(verdict.version for verdict in verdicts)
-    if len(versions) > 1:
-        raise UsageError(
-            f"--with-verdicts: expected verdicts of one version of the judge, got {shorten_text(format_name_list(versions), TEXT_LIMIT)}: unlike "
-            "versions are never compared; leave the verdicts out"
-        )
+    judges, versions = (
+        shorten_text(format_name_list(dict.fromkeys(names)), TEXT_LIMIT) if len(set(names)) > 1 else ""
+        for names in ([each.judge for each in verdicts], [each.version for each in verdicts])
+    )
+    refuse_options(
+        {
+            f"--with-verdicts: expected --judge too, as several judged: {judges}; a line has the verdict of one": judges,
+            f"--with-verdicts: expected verdicts of one version of the judge, got {versions}: unlike "
+            "versions are never compared; leave the verdicts out": versions,
+        }
+    )
 
 
 def _print_answers(answers: Sequence[JudgedAnswer], *, every_verdict: bool) -> None:

@@ -20,6 +20,7 @@ from pytest_llmops.calibration.labels import (
     read_labels,
 )
 from pytest_llmops.cli import files
+from pytest_llmops.cli.commands import refuse_options
 from pytest_llmops.cli.label_files import (
     JSONL,
     LabelFile,
@@ -31,7 +32,7 @@ from pytest_llmops.cli.label_files import (
     simplify_number,
 )
 from pytest_llmops.cli.output import format_path, print_line
-from pytest_llmops.errors import CaseError, UsageError
+from pytest_llmops.errors import CaseError
 from pytest_llmops.measurement import Json, as_finite_float, format_count, shorten_text
 
 MAX_RATER_LENGTH = 100
@@ -149,15 +150,19 @@ def import_labels(args: argparse.Namespace) -> int:
 
 
 def _check_import_options(args: argparse.Namespace) -> None:
-    if args.into.suffix != JSONL:
-        raise UsageError(f"--into: expected a file name ending in {JSONL}, got {str(args.into)!r}")
-    if args.into.resolve() == args.filled.resolve():
-        raise UsageError(f"--into: expected another file than the filled one, {args.into}")
     name = "1" if args.rater is None else args.rater
-    if not 0 < len(name.strip()) <= len(name) <= MAX_RATER_LENGTH or re.search("[\ud800-\udfff]", name):
-        raise UsageError(
-            f"--rater: expected a name of 1 to {MAX_RATER_LENGTH} characters, got {args.rater!a}"
-        )
+    refuse_options(
+        {
+            f"--into: expected a file name ending in {JSONL}, got {str(args.into)!r}": args.into.suffix
+            != JSONL,
+            f"--into: expected another file than the filled one, {args.into}": (
+                args.into.resolve() == args.filled.resolve()
+            ),
+            f"--rater: expected a name of 1 to {MAX_RATER_LENGTH} characters, got {args.rater!a}": (
+                not name.strip() or len(name) > MAX_RATER_LENGTH or re.search("[\ud800-\udfff]", name)
+            ),
+        }
+    )
     check_label_suffix("FILE", args.filled)
 
 

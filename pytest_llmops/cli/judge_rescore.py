@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from pytest_llmops import recorder, registry
 from pytest_llmops._util.option_values import parse_report_path
 from pytest_llmops.assertions.judge_score import assert_judge_score
-from pytest_llmops.cli.commands import EXIT_PROBLEM, utc_today
+from pytest_llmops.cli.commands import EXIT_PROBLEM, refuse_options, utc_today
 from pytest_llmops.cli.files import check_output_path, read_run_file, write_output_file
 from pytest_llmops.cli.judge_options import RUBRIC_SUFFIX, load_judge, open_judge_session
 from pytest_llmops.cli.output import GREEN, colour_text, format_path, print_error, print_line, redact_secrets
@@ -22,9 +22,9 @@ from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge, takes_contexts
 from pytest_llmops.measurement import Measurement, as_finite_float, format_count, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
-from pytest_llmops.recorder import Recorder
 from pytest_llmops.redaction.pytest_reports import mask_value
 from pytest_llmops.results import rescoring
+from pytest_llmops.results.details import read_detail
 from pytest_llmops.results.rescoring import (
     AtLeast,
     Change,
@@ -79,46 +79,52 @@ def _needs_judge(args: argparse.Namespace) -> bool:
 
 
 def _check_rescore_options(args: argparse.Namespace) -> None:
-    if not _needs_judge(args) and args.at_least is None:
-        raise UsageError(
-            "expected what to change: --rubric FILE.md, --judge JUDGE, --model NAME or --at-least SCORE"
-        )
-    if args.rubric and args.judge:
-        raise UsageError("expected --rubric or --judge, got both: a rubric is a judge")
-    if args.rubric and not args.rubric.endswith(RUBRIC_SUFFIX):
-        raise UsageError(f"--rubric: expected a file name ending in {RUBRIC_SUFFIX}, got {args.rubric!r}")
+    refuse_options(
+        {
+            "expected what to change: --rubric FILE.md, --judge JUDGE, --model NAME or --at-least SCORE": (
+                not _needs_judge(args) and args.at_least is None
+            ),
+            "expected --rubric or --judge, got both: a rubric is a judge": args.rubric and args.judge,
+            f"--rubric: expected a file name ending in {RUBRIC_SUFFIX}, got {args.rubric!r}": (
+                args.rubric and not args.rubric.endswith(RUBRIC_SUFFIX)
+            ),
+        }
+    )
     if args.out:
         try:
             parse_report_path(str(args.out))
         except ValueError as error:
             raise UsageError(f"--out: expected {error}, got {str(args.out)!r}") from None
-    if args.only and args.unjudged:
-        raise UsageError(
-            "--unjudged: expected no --only: those answers have no judge; leave one of the two out"
-        )
-    if args.at_least is not None and not abs(args.at_least) < float("inf"):
-        raise UsageError(f"--at-least: expected a finite number, got {args.at_least}")
+    refuse_options(
+        {
+            "--unjudged: expected no --only: those answers have no judge; leave one of the two out": (
+                args.only and args.unjudged
+            ),
+            f"--at-least: expected a finite number, got {args.at_least}": (
+                args.at_least is not None and not abs(args.at_least) < float("inf")
+            ),
+        }
+    )
 
 
 def _refuse_no_outputs(args: argparse.Namespace, selection: RescorableOutputs) -> None:
-    path_text = format_path(args.file)
-    if args.only and args.only not in selection.judges:
-        raise UsageError(
-            f"--only: the run has no judge {args.only!r}: known are {format_name_list(selection.judges)}"
-        )
-    if selection.outputs:
-        return
-    if selection.passed_over:
-        why = "; ".join(f"{n:,}: {reason}" for reason, n in selection.passed_over.items())
-        raise UsageError(f"{path_text}: none of its judged outputs can be scored again ({why})")
-    if args.k:
-        raise UsageError(f"-k: no judged test has a name with {args.k!r} in it")
+    why = "; ".join(f"{n:,}: {reason}" for reason, n in selection.passed_over.items())
     more = (
         f"; it has answers of {format_count(selection.unjudged, 'test')} that no judge saw: add --unjudged"
         if selection.unjudged
         else ", and no answers either"
     )
-    raise UsageError(f"{path_text}: holds no verdict of a judge (run pytest with --llm-judge){more}")
+    path_text, none = format_path(args.file), not selection.outputs
+    refuse_options(
+        {
+            f"--only: the run has no judge {args.only!r}: known are {format_name_list(selection.judges)}": (
+                args.only and args.only not in selection.judges
+            ),
+            f"{path_text}: none of its judged outputs can be scored again ({why})": none and why,
+            f"-k: no judged test has a name with {args.k!r} in it": none and args.k,
+            f"{path_text}: holds no verdict of a judge (run pytest with --llm-judge){more}": none,
+        }
+    )
 
 
 def _replace_thresholds(
@@ -145,7 +151,13 @@ def _judge_outputs(
 ) -> list[RescoredOutput]:
     with open_judge_session(args, cassette) as active_recorder:
         judge = load_judge(args.rubric or args.judge or _find_built_in_judge(selection))
-        _reuse_recorded_model(active_recorder, judge, selection.outputs)
+        settings = active_recorder.settings
+        models = {output.model for output in selection.outputs if output.old is not None}
+        own = getattr(getattr(judge, "rubric", None), "model", "")
+        chosen = settings is None or settings.judge_model or settings.single_model or own
+        if settings and not chosen and len(models) == 1 and "," not in (model := models.pop()):
+            # A panel has several models.
+            active_recorder.settings = replace(settings, judge_model=model)
         return list(map(_mask_secrets, score_outputs(judge, selection.outputs, at_least=args.at_least)))
 
 
@@ -162,24 +174,10 @@ def _find_built_in_judge(selection: RescorableOutputs) -> str:
     )
 
 
-def _reuse_recorded_model(active_recorder: Recorder, judge: Judge, outputs: Sequence[Output]) -> None:
-    settings = active_recorder.settings
-    models = {output.model for output in outputs if output.old is not None}
-    rubric = getattr(judge, "rubric", None)
-    if settings is None or settings.judge_model or settings.single_model or getattr(rubric, "model", ""):
-        return
-    if len(models) == 1 and "," not in (model := models.pop()):  # a panel has several models
-        active_recorder.settings = replace(settings, judge_model=model)
-
-
 def _mask_secrets(rescored: RescoredOutput) -> RescoredOutput:
     """Return a rescored output without secrets, or the remains of truncated secrets, as in pytest's reports."""
-    measurements = []
-    for measurement in rescored.measurements:
-        wire = measurement.to_wire()
-        masked = mask_value(wire, redact_secrets)
-        measurements.append(measurement if masked is wire else Measurement.from_wire(masked))
-    return replace(rescored, measurements=tuple(measurements))
+    masked = [mask_value(measurement.to_wire(), redact_secrets) for measurement in rescored.measurements]
+    return replace(rescored, measurements=tuple(map(Measurement.from_wire, masked)))
 
 
 def _print_outcome(worse: Sequence[Change]) -> int:
@@ -188,13 +186,11 @@ def _print_outcome(worse: Sequence[Change]) -> int:
         return 0
     lost = sum(change.new.status == "unscored" for change in worse)
     failing = len(worse) - lost
-    parts = (
-        f"{format_count(failing, 'output')} fail{'s' if failing == 1 else ''} that did not before"
-        if failing
-        else "",
-        f"{format_count(lost, 'output')} could not be scored" if lost else "",
-    )
-    print_error("; ".join(filter(None, parts)))
+    parts = {
+        f"{format_count(failing, 'output')} fail{'s' if failing == 1 else ''} that did not before": failing,
+        f"{format_count(lost, 'output')} could not be scored": lost,
+    }
+    print_error("; ".join(text for text, number in parts.items() if number))
     return EXIT_PROBLEM
 
 
@@ -209,11 +205,6 @@ class JudgeResponse:
     handle: JudgeHandle
     verdict: Verdict
     refusal: UsageError | None = None
-
-    @property
-    def called_model(self) -> bool:
-        """Whether the judge called a model, as far as can be seen."""
-        return self.refusal is None and not self.verdict.prescreened
 
 
 class _ReplayedJudge:
@@ -263,7 +254,11 @@ def score_outputs(
         key: output for key, output in zip(keys, outputs, strict=True) if output.answer is not None
     }
     tasks = [partial(_call_judge, handle, output) for output in unique_outputs.values()]
-    answers = run_judge_tasks(tasks, judge=judge, asked_model=lambda response: response.called_model)
+    answers = run_judge_tasks(
+        tasks,
+        judge=judge,
+        asked_model=lambda response: response.refusal is None and not response.verdict.prescreened,
+    )
     responses: dict[OutputKey, JudgeResponse] = dict(zip(unique_outputs, answers, strict=True))
     # A refusal for lack of contexts says nothing about the other outputs.
     refusals = [
@@ -319,6 +314,10 @@ def _measure_response(output: Output, response: JudgeResponse, at_least: float |
     scale = (verdict.low, verdict.high) if verdict.score is not None else _judge_scale(response.handle.judge)
     # Checked once more: some judges have a scale only after a call.
     threshold = _find_threshold(response.handle, output, at_least, scale)
+    # The confidence that the test required; not where the judge gives none.
+    least = read_detail(output.old).review.least if output.old is not None else None
+    has_confidence = verdict.confidence is not None or verdict.prescreened
+    review_below = least if has_confidence and least is not None and 0 <= least <= 1 else None
     with recorder.collect() as measurements:
         assert_judge_score(
             output.answer,
@@ -327,15 +326,7 @@ def _measure_response(output: Output, response: JudgeResponse, at_least: float |
             reference=output.reference,
             contexts=output.contexts,
             at_least=threshold,
-            review_below=_review_threshold(output, verdict),
+            review_below=review_below,
             label=output.label,
         )
     return RescoredOutput(output=output, measurements=tuple(measurements))
-
-
-def _review_threshold(output: Output, verdict: Verdict) -> float | None:
-    """Return the confidence that the test required; None if the judge gives no confidence."""
-    review = output.old.detail.get("review") if output.old is not None else None
-    least = as_finite_float(review.get("least")) if isinstance(review, Mapping) else None
-    has_confidence = verdict.confidence is not None or verdict.prescreened
-    return least if has_confidence and least is not None and 0 <= least <= 1 else None

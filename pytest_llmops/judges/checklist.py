@@ -94,7 +94,12 @@ class ItemsJudge(PromptedJudge):
             UsageError: The passages are judged, and there are none, or no question to judge them by.
         """
         passages = check_passages(contexts, self.name)
-        items = self.items or _name_passages(self.name, question, passages)
+        if not self.items and not (0 < len(passages) <= MAX_ITEMS and question.strip()):
+            more = "" if question.strip() else " and no question"
+            raise UsageError(
+                f"judge {self.name}: expected question= and contexts=, 1 to {MAX_ITEMS} passages, got {len(passages)}{more}"
+            )
+        items = self.items or tuple(f"passage {number}" for number in range(1, len(passages) + 1))
         may_prescreen = self.items and None not in self.answers.values()
         if may_prescreen and (is_contentless(answer) or is_only_opener(answer, reference)):
             return Verdict(
@@ -209,15 +214,6 @@ def context_relevance(model: Model | None = None) -> ItemsJudge:
     'context_relevance'
     """
     return ItemsJudge("context_relevance", HERE / "context_relevance.md", (), YES_NO, model, None)
-
-
-def _name_passages(name: str, question: str, contexts: Sequence[str]) -> tuple[str, ...]:
-    if not 0 < len(contexts) <= MAX_ITEMS or not question.strip():
-        more = "" if question.strip() else " and no question"
-        raise UsageError(
-            f"judge {name}: expected question= and contexts=, 1 to {MAX_ITEMS} passages, got {len(contexts)}{more}"
-        )
-    return tuple(f"passage {number}" for number in range(1, len(contexts) + 1))
 
 
 def _read_items_file(

@@ -42,7 +42,9 @@ def run_judge_tasks(
     >>> list(run_judge_tasks([lambda: 1, lambda: 2]))
     [1, 2]
     """
-    width = 1 if _is_sequential(judge) or not _is_live() else recorder.current_settings().judge_concurrency
+    tape, width = active_tape.current_tape(), recorder.current_settings().judge_concurrency
+    if _is_sequential(judge) or tape is None or tape.mode == "none":  # without a tape nothing limits the rate
+        width = 1
     known, at = False, 0
     while at < len(tasks) and not known:
         result = tasks[at]()
@@ -75,7 +77,7 @@ def _run_concurrently(tasks: Sequence[Callable[[], T]], width: int, keys: Sequen
                 places.setdefault(keys[place], []).append(place)
             running = {
                 same_key[0]: pool.submit(
-                    copy_context().run, _run_in_order, [tasks[place] for place in same_key]
+                    copy_context().run, list, (task() for task in [tasks[place] for place in same_key])
                 )
                 for same_key in places.values()
             }
@@ -91,18 +93,8 @@ def _run_concurrently(tasks: Sequence[Callable[[], T]], width: int, keys: Sequen
             yield from (done[place] for place in sorted(done))
 
 
-def _run_in_order(tasks: Sequence[Callable[[], T]]) -> list[T]:
-    return [task() for task in tasks]
-
-
 def _is_sequential(judge: object) -> bool:
     if getattr(judge, "concurrent", True) is False:
         return True
     inner = getattr(judge, "judges", ())
     return isinstance(inner, (list, tuple)) and any(map(_is_sequential, inner))
-
-
-def _is_live() -> bool:
-    """Whether models may be called over the network; without a tape nothing limits the rate of calls."""
-    tape = active_tape.current_tape()
-    return tape is not None and tape.mode != "none"

@@ -252,29 +252,33 @@ def takes_contexts(judge: Judge) -> bool:
 def _why_invalid_verdict(verdict: object) -> str:
     if not isinstance(verdict, Verdict):
         return f"the judge returned {type(verdict).__name__}: expected a Verdict"
-    if not all(isinstance(text, str) for text in (verdict.reason, verdict.error, verdict.raw)):
-        return "the judge's verdict has a reason, error or raw reply that is not a text"
     low, high = as_finite_float(verdict.low), as_finite_float(verdict.high)
-    if low is None or high is None or not low < high:
-        return f"the judge's scale is not a range: {verdict.low!r} to {verdict.high!r}"
-    if verdict.score is None:
-        return verdict.error or "the judge's verdict has neither score nor error"
-    if verdict.error:
-        return f"the judge's verdict has a score and an error: {verdict.error}"
-    return _why_off_scale(verdict, low, high)
-
-
-def _why_off_scale(verdict: Verdict, low: float, high: float) -> str:
-    dimensions: object = verdict.dimensions  # a user's judge may return anything
-    if not isinstance(dimensions, Mapping):
-        return (
-            f"the judge's dimensions: expected a mapping of names to scores, got {type(dimensions).__name__}"
-        )
+    given: object = verdict.dimensions  # a user's judge may return anything
+    texts = (verdict.reason, verdict.error, verdict.raw)
+    problems = (
+        (
+            not all(isinstance(text, str) for text in texts),
+            "the judge's verdict has a reason, error or raw reply that is not a text",
+        ),
+        (
+            low is None or high is None or not low < high,
+            f"the judge's scale is not a range: {verdict.low!r} to {verdict.high!r}",
+        ),
+        (verdict.score is None, verdict.error or "the judge's verdict has neither score nor error"),
+        (verdict.error, f"the judge's verdict has a score and an error: {verdict.error}"),
+        (
+            not isinstance(given, Mapping),
+            f"the judge's dimensions: expected a mapping of names to scores, got {type(given).__name__}",
+        ),
+    )
+    if problem := next((text for applies, text in problems if applies), ""):
+        return problem
+    scale = f"{low:g} to {high:g}"
     for name, score in (("score", verdict.score), *verdict.dimensions.items()):
         number = as_finite_float(score)
-        if number is None or not low <= number <= high:
+        if number is None or not cast("float", low) <= number <= cast("float", high):
             got = shorten_text(repr(score), 40)
-            return f"the judge's {name} is not on its scale: expected {low:g} to {high:g}, got {got}"
+            return f"the judge's {name} is not on its scale: expected {scale}, got {got}"
     confidence = as_finite_float(verdict.confidence)
     if verdict.confidence is not None and (confidence is None or not 0 <= confidence <= 1):
         return f"the judge's confidence: expected a number from 0 to 1, or None, got {shorten_text(repr(verdict.confidence), 40)}"

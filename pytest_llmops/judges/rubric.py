@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from pytest_llmops.judges.protocol.prompting import (
     why_too_long,
 )
 from pytest_llmops.judges.protocol.reply_form import ReplyForm, Scale
-from pytest_llmops.judges.rubric_files import Judged, RubricExample, RubricSpec, build_rubric, read_rubric
+from pytest_llmops.judges.rubric_files import RubricSpec, build_rubric, read_rubric
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Image, Model, Verdict
 
@@ -151,50 +152,30 @@ class Rubric(PromptedJudge):
             self.spec = rubric if isinstance(rubric, RubricSpec) else read_rubric(rubric)
         self.model = model
 
-    @property
-    def name(self) -> str:
-        """The rubric's name."""
-        return self.spec.name
-
-    @property
-    def low(self) -> float:
-        """The lowest score."""
-        return self.spec.scale.low
-
-    @property
-    def high(self) -> float:
-        """The highest score."""
-        return self.spec.scale.high
-
-    @property
-    def pass_at(self) -> float | None:
-        """Default threshold of an assertion."""
-        return self.spec.pass_at
-
-    @property
-    def dimension_thresholds(self) -> Mapping[str, float]:
-        """Default threshold of each dimension; empty: only the score has one."""
-        return self.spec.dimension_thresholds
-
-    @property
-    def examples(self) -> tuple[RubricExample, ...]:
-        """The graded answers of the rubric; canaries use those that pass as right answers."""
-        return self.spec.examples
-
-    @property
-    def judged(self) -> Judged:
-        """What the rubric judges: ``turn``: each answer by itself; ``conversation``: all messages at once."""
-        return self.spec.judges
+    name = property(attrgetter("spec.name"), doc="The rubric's name.")
+    low = property(attrgetter("spec.scale.low"), doc="The lowest score.")
+    high = property(attrgetter("spec.scale.high"), doc="The highest score.")
+    pass_at = property(
+        attrgetter("spec.pass_at"), doc="Default threshold of an assertion; None: it has to name one."
+    )
+    dimension_thresholds = property(
+        attrgetter("spec.dimension_thresholds"),
+        doc="Default threshold of each dimension; empty: only the score has one.",
+    )
+    examples = property(
+        attrgetter("spec.examples"),
+        doc="The graded answers of the rubric; canaries use those that pass as right answers.",
+    )
+    judged = property(
+        attrgetter("spec.judges"),
+        doc="What the rubric judges: ``turn``: each answer by itself; ``conversation``: all messages at once.",
+    )
+    source = property(attrgetter("spec.source"), doc="The user's rubric file; its records lie beside it.")
 
     @property
     def takes_images(self) -> bool:
         """Whether the judge model takes the images of a conversation."""
         return bool(getattr(self.prompter.resolve_model(), "takes_images", False))
-
-    @property
-    def source(self) -> Path | None:
-        """The user's rubric file; its records lie beside it."""
-        return self.spec.source
 
     @property
     def version(self) -> str:

@@ -52,14 +52,14 @@ def test_a_file_as_people_write_it(write: Write) -> None:
     assert second.opinion == Opinion({"ben": True})
     assert third.opinion == Opinion({}, None, judged=True)
     assert [row.id for row in labels.labelled] == ["late-return", "two"]
-    assert not labels.judged
+    assert not all(row.opinion.judged for row in labels.labelled)
     assert read_labels(labels) is labels
     assert read_labels(str(path)) == labels
 
 
 def test_labels_in_memory() -> None:
     labels = read_labels({"id": str(n), "human": [n, None, n + 1], "judge": n} for n in range(3))
-    assert (labels.kind, labels.raters, labels.path, labels.judged) == ("number", ("1", "3"), "labels", True)
+    assert (labels.kind, labels.raters, labels.path) == ("number", ("1", "3"), "labels")
     assert labels.rows[2].opinion.labels == [2.0, 3.0]
     assert read_labels([{"id": "a", "human": "tie"}, {"id": "b", "human": " 1 "}]).kind == "name"
 

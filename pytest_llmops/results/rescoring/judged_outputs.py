@@ -420,8 +420,8 @@ def _iter_mean_rows(
 
 def _format_flips(changes: Iterable[Change]) -> str:
     statuses = [(change.old.status, change.new.status) for change in changes]
-    flips: Counter[tuple[str, str]] = Counter(pair for pair in sorted(statuses) if pair[0] != pair[1])
-    counts = {("pass", "fail"): 0, ("fail", "pass"): 0, **flips}
+    flips = Counter(pair for pair in sorted(statuses) if pair[0] != pair[1])
+    counts: dict[tuple[Status, Status], int] = {("pass", "fail"): 0, ("fail", "pass"): 0, **flips}
     return ", ".join(f"{count:,} {before} -> {now}" for (before, now), count in counts.items())
 
 

@@ -142,10 +142,10 @@ def _emit_calibration(calibration: Calibration, judge: object, label: str) -> Me
     record = records.get("calibration")
     known: dict[str, Json] = {"calibration": record.describe(calibration.judged.version)} if record else {}
     measure = partial(_measure, calibration, label, known)
-    if calibration.figures.compared or not calibration.problem:
-        for name, value in _further_figures(calibration).items():
-            if value is not None:
-                recorder.emit(measure(name, value=value, better="lower" if name == "unscored" else "higher"))
+    further = _further_figures(calibration) if calibration.figures.compared or not calibration.problem else {}
+    for name, value in further.items():
+        if value is not None:
+            recorder.emit(measure(name, value=value, better="lower" if name == "unscored" else "higher"))
     if calibration.problem:
         title = f"agreement of judge {shorten_text(calibration.judged.name, 60)}{label_suffix(label)}"
         verdict = f"{title} could not be scored: {shorten_text(calibration.problem, 400)}"
@@ -176,15 +176,11 @@ def _measure(
 def _further_figures(calibration: Calibration) -> dict[str, float | None]:
     """Return what is recorded besides the requirements, and the kappa of each dimension."""
     figures, judged = calibration.figures, calibration.judged
-    rates = figures.rates
+    shares = ("tnr", "tpr", "precision") if figures.rates else ()
+    own = ("agreement", "spearman", "pearson", "kendall")
     return {
-        "tnr": rates.tnr.value if rates else None,
-        "tpr": rates.tpr.value if rates else None,
-        "precision": rates.precision.value if rates else None,
-        "agreement": figures.agreement,
-        "spearman": figures.spearman,
-        "pearson": figures.pearson,
-        "kendall": figures.kendall,
+        **{name: getattr(figures.rates, name).value for name in shares},
+        **{name: getattr(figures, name) for name in own},
         "people_kappa": figures.annotators.kappa if figures.annotators else None,
         "unscored": len(judged.errors) / len(judged.verdicts),
         **{f"{name}.kappa": each.kappa for name, each in calibration.dimensions.items()},

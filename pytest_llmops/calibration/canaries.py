@@ -11,6 +11,7 @@ al. 2024, arXiv 2410.07137). A canary without a verdict counts neither way: a ju
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -230,11 +231,11 @@ class CanaryRun:
     @property
     def withstood_by_kind(self) -> dict[str, str]:
         """How many canaries of each kind the judge does not pass, of those with a verdict: ``3 of 4``."""
-        kinds: dict[str, list[bool]] = {outcome.canary.kind: [] for outcome in self.tried}
-        for outcome in self.tried:
-            if outcome.passed is not None:
-                kinds[outcome.canary.kind].append(outcome.passed)
-        return {kind: f"{passed.count(False)} of {len(passed)}" for kind, passed in kinds.items()}
+        scored = Counter((outcome.canary.kind, outcome.passed) for outcome in self.tried)
+        kinds = dict.fromkeys(outcome.canary.kind for outcome in self.tried)
+        return {
+            kind: f"{scored[kind, False]} of {scored[kind, False] + scored[kind, True]}" for kind in kinds
+        }
 
     @property
     def status(self) -> FitnessStatus:
@@ -319,14 +320,10 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
         model=handle.model or str(getattr(handle.judge, "model_name", "")),
         canaries=fingerprint_canaries(canaries),
         compares=compares,
-        threshold=_pass_threshold(handle.judge),
+        threshold=as_finite_float(getattr(handle.judge, "pass_at", None)),
         outcomes=tuple(outcomes),
         stopped=stopped,
     )
-
-
-def _pass_threshold(judge: object) -> float | None:
-    return as_finite_float(getattr(judge, "pass_at", None))
 
 
 def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
@@ -337,7 +334,7 @@ def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
     verdict = judge_answer(
         handle, "" if of_contexts else canary.answer, canary.question, canary.reference, passages
     )
-    threshold = _pass_threshold(handle.judge)
+    threshold = as_finite_float(getattr(handle.judge, "pass_at", None))
     # The exact middle does not pass: half of the verdicts of a judge that guesses lie above it.
     slack = TOLERANCE * (verdict.high - verdict.low)
     lowest = threshold - slack if threshold is not None else (verdict.low + verdict.high) / 2 + slack
@@ -395,8 +392,7 @@ def format_canary_evidence(run: CanaryRun, limit: int | None = None) -> list[tup
         limit: Maximum number of lines of a title; None: all.
     """
     pairs: list[tuple[str, str]] = []
-    groups = (("passes", run.fallen), ("rejects", run.rejected), ("unscored", run.unscored))
-    for title, outcomes in groups:
+    for title, outcomes in {"passes": run.fallen, "rejects": run.rejected, "unscored": run.unscored}.items():
         pairs += [(title, _format_outcome(outcome)) for outcome in outcomes[:limit]]
         if limit is not None and len(outcomes) > limit:
             pairs.append((title, f"and {len(outcomes) - limit} more: see the details"))

@@ -84,6 +84,11 @@ class LabelledAnswer:
     opinion: Opinion = field(default_factory=Opinion)
     dimensions: Mapping[str, Opinion] = field(default_factory=dict)
 
+    @property
+    def opinions(self) -> dict[str, Opinion]:
+        """All opinions by dimension; that of the answer as a whole under the name ``""``."""
+        return {"": self.opinion, **self.dimensions}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
@@ -108,11 +113,7 @@ class Labels:
     @property
     def labelled_anywhere(self) -> tuple[LabelledAnswer, ...]:
         """The answers with a label, as a whole or in a dimension."""
-        return tuple(
-            row
-            for row in self.rows
-            if any(opinion.labels for opinion in (row.opinion, *row.dimensions.values()))
-        )
+        return tuple(row for row in self.rows if any(opinion.labels for opinion in row.opinions.values()))
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -128,8 +129,7 @@ class Labels:
         """
         parts = []
         for row in self.labelled_anywhere:
-            opinions = {"": row.opinion, **row.dimensions}
-            human = {name: dict(opinion.human) for name, opinion in opinions.items()}
+            human = {name: dict(opinion.human) for name, opinion in row.opinions.items()}
             fields = [row.id, row.question, row.answer, row.reference, list(row.contexts), row.family, human]
             parts.append(canonical_json(cast("Json", fields)))
         return fingerprint_parts(*sorted(parts))

@@ -87,17 +87,21 @@ def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAn
                 labels.path,
                 row.line,
             )
-    judged = JudgedAnswers(name=name, version=version)
-    judged.verdicts = {row.id: row.opinion.judge for row in labels.rows if row.opinion.judged}
-    judged.errors = {
-        id_: "no verdict is stored" for id_, verdict in judged.verdicts.items() if verdict is None
-    }
-    for dimension in labels.dimensions:
-        opinions = {row.id: row.dimensions[dimension] for row in labels.rows if dimension in row.dimensions}
-        judged.dimensions[dimension] = {
-            id_: opinion.judge for id_, opinion in opinions.items() if opinion.judged
+    verdicts, *dimensions = (
+        {
+            row.id: row.opinions[name].judge
+            for row in labels.rows
+            if name in row.opinions and row.opinions[name].judged
         }
-    return judged
+        for name in ("", *labels.dimensions)
+    )
+    return JudgedAnswers(
+        name=name,
+        version=version,
+        verdicts=verdicts,
+        dimensions=dict(zip(labels.dimensions, dimensions, strict=True)),
+        errors={id_: "no verdict is stored" for id_, verdict in verdicts.items() if verdict is None},
+    )
 
 
 def judge_labelled_answers(
@@ -167,16 +171,13 @@ def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
     if judged.low is None or judged.high is None:
         return
     for row in labels.labelled_anywhere:
-        by_dimension = {f"dimensions.{name}.": opinion for name, opinion in row.dimensions.items()}
-        for where, opinion in {"": row.opinion, **by_dimension}.items():
-            for label in opinion.labels:
-                if isinstance(label, float) and not judged.low <= label <= judged.high:
-                    scale = f"{judged.low:g} to {judged.high:g}"
-                    raise CaseError(
-                        f"{where}human: expected a number on the judge's own scale, {scale}, got {label:g}",
-                        labels.path,
-                        row.line,
-                    )
+        for name, opinion in row.opinions.items():
+            numbers = [label for label in opinion.labels if isinstance(label, float)]
+            if off := [number for number in numbers if not judged.low <= number <= judged.high]:
+                where = f"dimensions.{name}.human" if name else "human"
+                scale = f"{judged.low:g} to {judged.high:g}"
+                what = f"{where}: expected a number on the judge's own scale, {scale}, got {off[0]:g}"
+                raise CaseError(what, labels.path, row.line)
 
 
 def _judge_trials(handle: JudgeHandle, row: LabelledAnswer, trials: int) -> list[Verdict]:
@@ -277,16 +278,15 @@ def noise(
 def _parse_cases(cases: object) -> list[LabelledAnswer]:
     if isinstance(cases, (str, Mapping)) or not isinstance(cases, Iterable):
         raise UsageError(f"noise: expected a list of cases, got {type(cases).__name__}: put it into a list")
-    rows = []
-    for number, each in enumerate(cases, start=1):
-        case = {"id": str(number), **(each if isinstance(each, Mapping) else {"answer": each})}
-        try:
-            row = parse_answer(check_json_value(case), number)
-        except BadFile as error:
-            raise UsageError(f"noise: case {number}: {error.what}") from None
-        if row.answer is None:
-            raise UsageError(f"noise: case {number}: expected a text, or a mapping with the text answer")
-        rows.append(row)
+    rows, number = [], 0
+    try:
+        for number, each in enumerate(cases, start=1):
+            case = {"id": str(number), **(each if isinstance(each, Mapping) else {"answer": each})}
+            rows.append(parse_answer(check_json_value(case), number))
+            if rows[-1].answer is None:
+                raise BadFile("expected a text, or a mapping with the text answer")  # noqa: TRY301 -- with the others
+    except BadFile as error:
+        raise UsageError(f"noise: case {number}: {error.what}") from None
     if not rows:
         raise UsageError("noise: expected at least one case, got none")
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -31,6 +32,11 @@ def add_command(
     )
     command.set_defaults(helps=command, run=run)
     return command
+
+
+def import_command(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    """Return a function that runs a command, and imports its module only then."""
+    return lambda args: int(getattr(importlib.import_module(f"pytest_llmops.cli.{module}"), name)(args))
 
 
 def parse_positive_int(text: str) -> int:

@@ -6,12 +6,10 @@ The commands are declared here; their modules are imported when a command runs.
 from __future__ import annotations
 
 import argparse
-import importlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cli.commands import add_command, add_group, parse_positive_int
+from pytest_llmops.cli.commands import add_command, add_group, import_command, parse_positive_int
 from pytest_llmops.settings import OPTIONS
 
 JUDGE_HELP = "a built-in judge (quality), the path of a judge file.md, or module.path:Class"
@@ -43,16 +41,11 @@ def add_judge_group(groups: Any) -> None:
     _add_rescore_command(commands)
 
 
-def _import_command(module: str, name: str) -> Callable[[argparse.Namespace], int]:
-    """Return a function that runs a command, and imports its module only then."""
-    return lambda args: int(getattr(importlib.import_module(f"pytest_llmops.cli.{module}"), name)(args))
-
-
 def _add_calibrate_command(commands: Any) -> None:
     command = add_command(
         commands,
         "calibrate",
-        _import_command("judge_calibrate", "calibrate_judge"),
+        import_command("judge_calibrate", "calibrate_judge"),
         "compare a judge with human labels, and store the result",
         "The result is a file to commit beside the rubric. A line of the labels is "
         '{"id": "...", "question": "...", "answer": "...", "human": [true, false]}; human may also be one label, or numbers on '
@@ -118,7 +111,7 @@ def _add_canaries_command(commands: Any) -> None:
     command = add_command(
         commands,
         "canaries",
-        _import_command("judge_calibrate", "run_canaries"),
+        import_command("judge_calibrate", "run_canaries"),
         "test a judge with prompt injections and other answers that must not pass",
         "Canaries are empty answers, instructions, fake verdicts, fake ends of the data, role play and hidden characters; some "
         "right answers are among them. Recordings are replayed, unless --record says to call the judge. Exit status 1: the judge "
@@ -140,7 +133,7 @@ def _add_export_labels_command(commands: Any) -> None:
     command = add_command(
         commands,
         "export-labels",
-        _import_command("judge_export_labels", "export_labels"),
+        import_command("judge_export_labels", "export_labels"),
         "list the answers of a run that need a human label, or write them to a file to be labelled",
         "These are answers of which the judge was not sure, that it could not score, on which judges disagree, or that contain a "
         "prompt injection. Nothing is overwritten: labels that are in the file stay.",
@@ -177,7 +170,7 @@ def _add_import_labels_command(commands: Any) -> None:
     command = add_command(
         commands,
         "import-labels",
-        _import_command("judge_import_labels", "import_labels"),
+        import_command("judge_import_labels", "import_labels"),
         "merge labels that human annotators filled in into the file that judges are calibrated with",
         "Labels of several annotators for one answer are joined. If a line contradicts the labels, it is reported and nothing is "
         "written.",
@@ -198,7 +191,7 @@ def _add_rescore_command(commands: Any) -> None:
     command = add_command(
         commands,
         "rescore",
-        _import_command("judge_rescore", "rescore_run"),
+        import_command("judge_rescore", "rescore_run"),
         "score the outputs of a run again with another judge, rubric, model or threshold",
         "Shows what changes. The application is not called. Recordings of the judge are replayed, unless --record says to call "
         "it. Exit status 1: something fails now that did not before, or could not be scored.",

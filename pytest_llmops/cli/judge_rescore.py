@@ -14,7 +14,7 @@ from pytest_llmops._util.option_values import parse_report_path
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.cli.commands import EXIT_PROBLEM, refuse_options, utc_today
 from pytest_llmops.cli.files import check_output_path, read_run_file, write_output_file
-from pytest_llmops.cli.judge_options import RUBRIC_SUFFIX, load_judge, open_judge_session
+from pytest_llmops.cli.judge_calibrate import RUBRIC_SUFFIX, load_judge, open_judge_session
 from pytest_llmops.cli.output import GREEN, colour_text, format_path, print_error, print_line, redact_secrets
 from pytest_llmops.errors import UsageError, format_name_list
 from pytest_llmops.harness import controller
@@ -152,7 +152,7 @@ def _judge_outputs(
     with open_judge_session(args, cassette) as active_recorder:
         judge = load_judge(args.rubric or args.judge or _find_built_in_judge(selection))
         settings = active_recorder.settings
-        models = {output.model for output in selection.outputs if output.old is not None}
+        models = {output.verdict.model for output in selection.outputs if output.old is not None}
         own = getattr(getattr(judge, "rubric", None), "model", "")
         chosen = settings is None or settings.judge_model or settings.single_model or own
         if settings and not chosen and len(models) == 1 and "," not in (model := models.pop()):

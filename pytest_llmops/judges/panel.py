@@ -70,15 +70,14 @@ class Panel:
         if self.pass_at is None and len(thresholds) == 1:
             self.pass_at = thresholds.pop()
 
-    @property
-    def low(self) -> float | None:
-        """The lowest score; None if only the judges' verdicts say it."""
-        return getattr(self.judges[0], "low", None)
-
-    @property
-    def high(self) -> float | None:
-        """The highest score; None if only the judges' verdicts say it."""
-        return getattr(self.judges[0], "high", None)
+    low = property(
+        lambda self: getattr(self.judges[0], "low", None),
+        doc="The lowest score; None if only the judges' verdicts say it.",
+    )
+    high = property(
+        lambda self: getattr(self.judges[0], "high", None),
+        doc="The highest score; None if only the judges' verdicts say it.",
+    )
 
     @property
     def model_name(self) -> str:
@@ -114,7 +113,6 @@ class Panel:
         """
         _ = self.version  # raises for duplicates
         more = {"contexts": contexts} if contexts else {}
-
         tasks = [
             partial(judge.judge, answer, question=question, reference=reference, **more)
             for judge in self.judges

@@ -13,7 +13,7 @@ from support.messages import check_message
 from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply
 
 from pytest_llmops import cli
-from pytest_llmops.cli.judge_options import load_judge
+from pytest_llmops.cli.judge_calibrate import load_judge
 from pytest_llmops.judges import JudgeRecord, Rubric, read_labels
 from pytest_llmops.metrics.agreement import Rates
 

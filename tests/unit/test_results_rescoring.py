@@ -75,7 +75,7 @@ def test_an_output_is_what_the_judge_was_told() -> None:
         "30 days",
         ("a", "b"),
     )
-    assert (output.place, output.label, output.judge, output.model) == (1, "de", "quality", "stub-1")
+    assert (output.place, output.label, output.judge, output.verdict.model) == (1, "de", "quality", "stub-1")
     assert (output.scale, output.threshold) == ((1.0, 10.0), 7.0)
     assert found.judges == ("quality",)
     assert found.passed_over == {}

@@ -63,11 +63,6 @@ class Output:
         return _judge_name(self.old) if self.old is not None else ""
 
     @property
-    def model(self) -> str:
-        """Model of the old judge."""
-        return self.verdict.model
-
-    @property
     def scale(self) -> Scale | None:
         """Lowest and highest score of the old judge; None: not known.
 

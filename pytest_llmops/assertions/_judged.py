@@ -80,14 +80,13 @@ def quote_answer(text: str) -> str:
 
 def list_findings(judge: object, verdict: Verdict) -> list[tuple[str, str]]:
     """Return what a verdict holds against an answer: broken rules, missing items, unsupported claims, votes."""
-    findings = []
-    if getattr(judge, "items", ()):
-        label = "broken" if "broken" in getattr(judge, "answers", ()) else "missing"
-        findings = [(label, item) for item, given in verdict.dimensions.items() if not given]
+    items = verdict.dimensions if getattr(judge, "items", ()) else {}
+    label = "broken" if "broken" in getattr(judge, "answers", ()) else "missing"
+    findings = [(label, item) for item, given in items.items() if not given]
     for claim in getattr(verdict, "claims", ()):
-        if claim.finding != "supported":
-            numbers = ", ".join(map(str, claim.passages))
-            findings.append((claim.finding, claim.text + (f" (by passage {numbers})" if numbers else "")))
+        numbers = ", ".join(map(str, claim.passages))
+        text = claim.text + (f" (by passage {numbers})" if numbers else "")
+        findings += [] if claim.finding == "supported" else [(claim.finding, text)]
     pairs = [(label, shorten_text(text, MAX_QUOTED_CHARS)) for label, text in findings[:MAX_LISTED]]
     if len(findings) > MAX_LISTED:
         pairs.append((findings[-1][0], f"and {len(findings) - MAX_LISTED} more"))

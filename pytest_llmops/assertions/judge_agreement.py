@@ -133,14 +133,9 @@ def assert_judge_agrees(
 
 def _emit_calibration(calibration: Calibration, judge: object, label: str) -> Measurement:
     __tracebackhide__ = True
-    records = find_records(
-        judge,
-        calibration.judged.name,
-        calibration.judged.version,
-        recorder.current_settings().judge_records,
-    )
-    record = records.get("calibration")
-    known: dict[str, Json] = {"calibration": record.describe(calibration.judged.version)} if record else {}
+    judged, folder = calibration.judged, recorder.current_settings().judge_records
+    record = find_records(judge, judged.name, judged.version, folder).get("calibration")
+    known: dict[str, Json] = {"calibration": record.describe(judged.version)} if record else {}
     measure = partial(_measure, calibration, label, known)
     further = _further_figures(calibration) if calibration.figures.compared or not calibration.problem else {}
     for name, value in further.items():
@@ -244,7 +239,6 @@ def _build_detail(calibration: Calibration) -> dict[str, Json]:
 
 LOCK_TIMEOUT_S = 1_800.0
 """How long a worker waits for another worker that tries the same judge."""
-MAX_LISTED_CANARIES = 5
 
 
 def assert_judge_canaries(
@@ -322,7 +316,34 @@ def _assert_fit(
     found = find_judge(judge)
     if skipped := skipped_measurement(f"judge.{component_name(found)}.canaries", label):
         return skipped
-    return emit_canary_run(run(found, given), at_least=at_least, label=label)
+    canary_run = run(found, given)
+    recorder.record_facts(
+        {"judge": {"name": canary_run.judge, "version": canary_run.version, "model": canary_run.model}}
+    )
+    undecided = canary_run.doubt if canary_run.status == "undecided" else ""
+    measurement = Measurement(
+        name=f"judge.{canary_run.judge}.canaries",
+        value=None if undecided else canary_run.withstood,
+        error=undecided,
+        threshold=None if undecided else at_least,
+        label=label,
+        reason=format_canary_summary(canary_run),
+        version=canary_run.version,
+        detail={
+            "canaries": {
+                "judge": canary_run.judge,
+                "model": canary_run.model,
+                "threshold": canary_run.threshold,
+                **canary_run_to_json(canary_run),
+            }
+        },
+    )
+    title = f"judge {shorten_text(canary_run.judge, 60)}{label_suffix(label)}"
+    return recorder.emit(
+        measurement,
+        verdict=f"{title}: {shorten_text(format_canary_summary(canary_run), 400)}",
+        evidence=format_canary_evidence(canary_run, 5),
+    )
 
 
 def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
@@ -365,35 +386,3 @@ def _lock_canary_run(key: str) -> Iterator[None]:
 
 _runs_by_settings: list[tuple[Settings, dict[tuple[str, ...], CanaryRun]]] = []
 """The canary runs under the current settings; compared by identity, as two runs may have equal settings."""
-
-
-def emit_canary_run(canary_run: CanaryRun, *, at_least: float | None = 1.0, label: str = "") -> Measurement:
-    """Record the result of a canary run, and raise if the judge is unfit; see `assert_judge_canaries`."""
-    __tracebackhide__ = True
-    recorder.record_facts(
-        {"judge": {"name": canary_run.judge, "version": canary_run.version, "model": canary_run.model}}
-    )
-    undecided = canary_run.doubt if canary_run.status == "undecided" else ""
-    measurement = Measurement(
-        name=f"judge.{canary_run.judge}.canaries",
-        value=None if undecided else canary_run.withstood,
-        error=undecided,
-        threshold=None if undecided else at_least,
-        label=label,
-        reason=format_canary_summary(canary_run),
-        version=canary_run.version,
-        detail={
-            "canaries": {
-                "judge": canary_run.judge,
-                "model": canary_run.model,
-                "threshold": canary_run.threshold,
-                **canary_run_to_json(canary_run),
-            }
-        },
-    )
-    title = f"judge {shorten_text(canary_run.judge, 60)}{label_suffix(label)}"
-    return recorder.emit(
-        measurement,
-        verdict=f"{title}: {shorten_text(format_canary_summary(canary_run), 400)}",
-        evidence=format_canary_evidence(canary_run, MAX_LISTED_CANARIES),
-    )

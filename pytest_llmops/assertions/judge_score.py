@@ -344,9 +344,8 @@ class _JudgedAnswer:
         )
 
     def _describe_score(self, verdict: Verdict) -> recorder.Emission:
-        reason = f'judge: "{verdict.reason}"' if verdict.reason else ""
-        if verdict.prescreened:
-            reason = f"{verdict.reason}: scored without asking the judge"
+        asked = f'judge: "{verdict.reason}"' if verdict.reason else ""
+        reason = f"{verdict.reason}: scored without asking the judge" if verdict.prescreened else asked
         if isinstance(flag := self.detail.get("review"), Mapping):
             figures = f"{flag['confidence']:.2f}, below {flag['least']:g}"
             reason = f"a person should look: the judge's confidence is {figures}"
@@ -401,19 +400,11 @@ def _compare(title: str, score: float, threshold: float | None, verdict: Verdict
     """Return the first line of a failure, on the judge's own scale; "" without a threshold."""
     if threshold is None:
         return ""
-    reached, wanted = _format_distinct_scores(score, threshold)
+    # With enough decimals to differ: 6.996 is not "7 < 7".
+    pairs = ([_format_decimals(number, n) for number in (score, threshold)] for n in range(1, 12))
+    reached, wanted = next((pair for pair in pairs if pair[0] != pair[1]), (str(score), str(threshold)))
     return f"{title} {reached} < {wanted} (scale {verdict.low:g} to {verdict.high:g})"
 
 
-def _format_distinct_scores(score: float, threshold: float) -> tuple[str, str]:
-    """Return a score and its threshold with enough decimals to differ: 6.996 is not "7 < 7"."""
-    for decimals in range(1, 12):
-        pair = _format_decimals(score, decimals), _format_decimals(threshold, decimals)
-        if pair[0] != pair[1]:
-            return pair
-    return str(score), str(threshold)
-
-
 def _format_decimals(number: float, decimals: int = 1) -> str:
-    text = f"{number:.{decimals}f}"
-    return text.rstrip("0").rstrip(".") or "0"
+    return f"{number:.{decimals}f}".rstrip("0").rstrip(".") or "0"

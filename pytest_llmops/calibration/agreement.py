@@ -142,12 +142,8 @@ def why_invalid_labels(labels: Labels) -> str:
     agreed = [label for row in labels.labelled if (label := majority_label(row, labels.kind)) is not None]
     if not agreed:
         return "no answer has a majority label"
-    if len(set(agreed)) > 1:
-        return ""
-    return (
-        f"all {len(agreed):,} labelled answers have the same label, {format_label(agreed[0])}: "
-        "a judge that always says so would agree; add others"
-    )
+    same = f"all {len(agreed):,} labelled answers have the same label, {format_label(agreed[0])}"
+    return f"{same}: a judge that always says so would agree; add others" if len(set(agreed)) == 1 else ""
 
 
 def majority_label(row: LabelledAnswer, kind: LabelKind) -> Label | None:
@@ -236,11 +232,10 @@ def measure_agreement(
 def _why_no_kappa(human: Sequence[Label], judge: Sequence[Label]) -> str:
     if not human:
         return "the judge gave no verdict on any answer with a majority label"
-    if len({*human, *judge}) > 1:
-        return ""
-    return (
+    same = (
         f"labels and verdicts of all {len(human):,} compared answers are the same, {format_label(human[0])}"
     )
+    return same if len({*human, *judge}) == 1 else ""
 
 
 def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float | None) -> Label | None:
@@ -267,12 +262,11 @@ def _add_kappa(
     groups = [pair.row.family or f"\0{pair.row.id}" for pair in pairs]
     one_sided = kappa_interval(human, judge, weights=weights, groups=groups, confidence=ONE_SIDED)
     missing = [label for label in unscored if label is not None]
+    wrong: list[Label] = [not label if isinstance(label, bool) else UNSCORED for label in missing]
     if weights:
         numbers = cast("list[float]", [*human, *missing, *judge])
         ends = (min(numbers), max(numbers))
-        wrong: list[Label] = [max(ends, key=lambda end: abs(end - cast("float", label))) for label in missing]
-    else:
-        wrong = [not label if isinstance(label, bool) else UNSCORED for label in missing]
+        wrong = [max(ends, key=lambda end: abs(end - cast("float", label))) for label in missing]
     return replace(
         figures,
         kappa=cohen_kappa(human, judge, weights=weights),

@@ -45,11 +45,6 @@ MAX_QUOTED_CHARS = 120
 BUILT_IN = Path(__file__).with_name("canaries.jsonl")
 CANARY_KEYS = ("id", "answer", "kind", "question", "reference", "contexts", "control")
 DEFAULT_QUESTION = "How many days do I have to return a bicycle that I bought from you?"
-DEFAULT_REFERENCE = "You have 30 days from delivery; the bicycle has to be unused."
-DEFAULT_CONTEXTS = (
-    "Returns: a bicycle can be returned within 30 days of its delivery. It has to be unused.",
-    "Delivery takes three to five working days.",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +60,11 @@ class Canary:
     answer: str
     kind: str = "own"
     question: str = DEFAULT_QUESTION
-    reference: str = DEFAULT_REFERENCE
-    contexts: tuple[str, ...] = DEFAULT_CONTEXTS
+    reference: str = "You have 30 days from delivery; the bicycle has to be unused."
+    contexts: tuple[str, ...] = (
+        "Returns: a bicycle can be returned within 30 days of its delivery. It has to be unused.",
+        "Delivery takes three to five working days.",
+    )
     control: bool = False
 
 
@@ -296,10 +294,8 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
             "canaries: expected at least one canary, an answer that a judge must not pass, got none"
         )
     compares = callable(getattr(judge, "compare", None)) and not callable(getattr(judge, "judge", None))
-    if compares:
-        handle = JudgeHandle(cast("Judge", judge), str(getattr(judge, "name", "pairwise")))
-    else:
-        handle = resolve_judge(judge, "canaries")
+    own_name = str(getattr(judge, "name", "pairwise"))
+    handle = JudgeHandle(cast("Judge", judge), own_name) if compares else resolve_judge(judge, "canaries")
     run_canary = _compare_canary if compares else _judge_canary
     allowed = MAX_UNSCORED * sum(not canary.control for canary in canaries)
     outcomes: list[CanaryOutcome] = []

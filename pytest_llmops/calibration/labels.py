@@ -34,8 +34,6 @@ Label: TypeAlias = bool | float | str
 LabelKind: TypeAlias = Literal["pass or fail", "number", "name"]
 
 KIND_EXAMPLES = {"pass or fail": "true or false", "number": "a number", "name": "a name"}
-PASS_FAIL_WORDS = {"pass": True, "fail": False}
-FIELD_SYNONYMS = {"input": "question", "output": "answer"}
 TEXT_FIELDS = ("answer", "question", "reference", "family")
 IN_MEMORY = "labels"  # the path in errors where the labels are a list
 MAX_ID_CHARS = 200
@@ -211,7 +209,7 @@ def parse_answer(value: Json, line: int) -> LabelledAnswer:
     """
     given: dict[str, Json] = {}
     for key, field_value in as_mapping(value).items():
-        name = FIELD_SYNONYMS.get(key, key)
+        name = {"input": "question", "output": "answer"}.get(key, key)
         if name in given:
             raise BadFile(f"{key}: the same as {name}, which stands there too: keep one")
         given[name] = field_value
@@ -280,7 +278,7 @@ def _parse_label(value: Json, where: str) -> Label | None:
             raise BadFile(
                 f"{where}: expected a name of 1 to {MAX_NAME_CHARS} characters, got {shorten_text(repr(value), 60)}"
             )
-        return PASS_FAIL_WORDS.get(value.strip().lower(), value.strip())
+        return {"pass": True, "fail": False}.get(value.strip().lower(), value.strip())
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, (int, float)):

@@ -262,7 +262,15 @@ def noise(
     case_noises = tuple(_measure_case(row, verdicts) for row, verdicts in iter_verdicts(handle, rows, trials))
     repeated = [case_noise.scores for case_noise in case_noises if len(case_noise.scores) >= MIN_TRIALS]
     variances = [statistics.variance(scores) for scores in repeated]
-    flips = [_flip_share(scores, threshold) for scores in repeated] if threshold is not None else []
+    passes = (
+        [sum(score >= threshold - TOLERANCE for score in scores) for scores in repeated]
+        if threshold is not None
+        else []
+    )
+    flips = [
+        passed * (len(scores) - passed) / math.comb(len(scores), 2)
+        for scores, passed in zip(repeated, passes, strict=False)
+    ]
     return Noise(
         judge=handle.name,
         version=handle.version,
@@ -297,8 +305,3 @@ def _measure_case(row: LabelledAnswer, verdicts: Sequence[Verdict]) -> CaseNoise
     errors = tuple(verdict.error for verdict in verdicts if verdict.score is None)
     confidence = score_confidence(scores, verdicts[-1].low, verdicts[-1].high)
     return CaseNoise(id=row.id, scores=scores, errors=errors, confidence=confidence)
-
-
-def _flip_share(scores: Sequence[float], threshold: float) -> float:
-    passed = sum(score >= threshold - TOLERANCE for score in scores)
-    return passed * (len(scores) - passed) / math.comb(len(scores), 2)

@@ -168,12 +168,7 @@ def _check_calibrate_options(args: argparse.Namespace, cassette: Path) -> None:
         {
             f"--out: expected a file name ending in .json, got {str(args.out)!r}": (
                 args.out and args.out.suffix != ".json"
-            )
-        }
-    )
-    check_output_path("--out", args.out, {"the labels": args.labels, "the recording": cassette})
-    refuse_options(
-        {
+            ),
             "--verdicts: expected --judge-version too, the judge's version that gave them: the calibration holds for no other": (
                 args.verdicts and not args.judge_version
             ),
@@ -182,6 +177,7 @@ def _check_calibrate_options(args: argparse.Namespace, cassette: Path) -> None:
             ),
         }
     )
+    check_output_path("--out", args.out, {"the labels": args.labels, "the recording": cassette})
 
 
 def _print_calibration(args: argparse.Namespace, calibration: Calibration) -> None:

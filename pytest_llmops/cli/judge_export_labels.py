@@ -250,18 +250,18 @@ def _write_answers(args: argparse.Namespace, answers: Sequence[JudgedAnswer], ru
     out = format_path(args.out)
     how = f" drawn at random (seed {args.seed or 0})" if args.sample else ""
     known = f", {len(rows) - len(new):,} of them are in it already" if len(new) < len(rows) else ""
-    print_line(
-        f"{run_file}: {format_count(len(rows), 'answer')}{how}{known}; {format_count(len(new), 'answer')} written to {out}"
-    )
-    if args.with_verdicts:
-        first = answers[0].first_verdict
-        print_line(f"verdicts of {shorten_text(first.judge, 60)}, version {shorten_text(first.version, 100)}")
-    print_line(
-        'fill in "human": true or false, or a number on the scale; then: llmops judge import-labels '
-        f"{out} --into labels.jsonl"
-    )
-    if not args.all:
-        print_line(colour_text(HARD_CASES_WARNING, YELLOW))
+    first = answers[0].first_verdict
+    lines = {
+        f"{run_file}: {format_count(len(rows), 'answer')}{how}{known}; {format_count(len(new), 'answer')} written to {out}": True,
+        f"verdicts of {shorten_text(first.judge, 60)}, version {shorten_text(first.version, 100)}": args.with_verdicts,
+        (
+            'fill in "human": true or false, or a number on the scale; then: llmops judge import-labels '
+            f"{out} --into labels.jsonl"
+        ): True,
+        colour_text(HARD_CASES_WARNING, YELLOW): not args.all,
+    }
+    for line in (line for line, applies in lines.items() if applies):
+        print_line(line)
 
 
 def _select_new_rows(file: LabelFile, rows: Sequence[dict[str, Json]]) -> list[dict[str, Json]]:

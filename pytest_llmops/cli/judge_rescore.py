@@ -211,10 +211,8 @@ class _ReplayedJudge:
     """A judge that returns a verdict it has given already, for `assert_judge_score` to measure."""
 
     def __init__(self, response: JudgeResponse) -> None:
-        self.response = response
-        self.name = response.handle.name
-        self.version = response.handle.version
-        self.model_name = response.handle.model
+        handle, self.response = response.handle, response
+        self.name, self.version, self.model_name = handle.name, handle.version, handle.model
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()

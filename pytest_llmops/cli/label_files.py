@@ -15,7 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmops._util.text_files import BadFile, as_mapping, read_csv, read_json, read_text
+from pytest_llmops._util.text_files import (
+    BadFile,
+    as_mapping,
+    read_csv,
+    read_json,
+    read_json_lines,
+    read_text,
+)
 from pytest_llmops.calibration.labels import LabelledAnswer, parse_answer
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.measurement import Json, shorten_text
@@ -113,15 +120,12 @@ def read_label_file(path: Path) -> LabelFile:
 
 
 def _parse_jsonl(path: Path, lines: tuple[str, ...]) -> LabelFile:
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        text = line.removeprefix(BOM).rstrip("\r\n")
-        if text.strip():
-            try:
-                value = read_json(text)
-                rows.append(LabelRow(number, as_mapping(value), parse_answer(value, number)))
-            except BadFile as error:
-                raise CaseError(error.what, path, number) from None
+    rows, number = [], 0
+    try:
+        for number, value in read_json_lines("".join(lines).removeprefix(BOM).replace("\r\n", "\n")):
+            rows.append(LabelRow(number, as_mapping(value), parse_answer(value, number)))
+    except BadFile as error:
+        raise CaseError(error.what, path, error.line or number) from None
     return LabelFile(path=path, rows=tuple(rows), lines=lines)
 
 

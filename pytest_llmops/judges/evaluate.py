@@ -287,7 +287,12 @@ def _why_invalid_verdict(verdict: object) -> str:
 
 def verdict_to_json(handle: JudgeHandle, verdict: Verdict) -> dict[str, Json]:
     """Return a verdict as reports show it, on the judge's own scale."""
-    report: dict[str, Json] = {
+    optional: dict[str, Json] = {
+        "votes": [as_finite_float(vote.score) for vote in getattr(verdict, "votes", ())] or None,
+        "default": handle.default or None,
+        "confidence": as_finite_float(getattr(verdict, "confidence", None)),
+    }
+    return {
         "name": handle.name,
         "model": handle.model,
         "score": verdict.score,
@@ -298,12 +303,5 @@ def verdict_to_json(handle: JudgeHandle, verdict: Verdict) -> dict[str, Json]:
         "raw": verdict.raw,
         "error": verdict.error,
         "prescreened": verdict.prescreened,
+        **{key: value for key, value in optional.items() if value is not None},
     }
-    if votes := getattr(verdict, "votes", ()):
-        report["votes"] = [as_finite_float(vote.score) for vote in votes]
-    if handle.default:
-        report["default"] = True
-    confidence = as_finite_float(getattr(verdict, "confidence", None))
-    if confidence is not None:
-        report["confidence"] = confidence
-    return report

@@ -146,10 +146,11 @@ class Pairwise(PromptedJudge):
             UsageError: The contexts are not a list of texts.
         """
         passages = check_passages(contexts, self.name)
-        if first.split() == second.split() or (is_contentless(first) and is_contentless(second)):
+        empty = is_contentless(first), is_contentless(second)
+        if first.split() == second.split() or all(empty):
             return Preference(winner="tie", reason="the answers are the same", prescreened=True)
-        if is_contentless(first) or is_contentless(second):
-            winner: Winner = "second" if is_contentless(first) else "first"
+        if any(empty):
+            winner: Winner = "second" if empty[0] else "first"
             return Preference(winner=winner, reason="the other answer is contentless", prescreened=True)
         if error := why_too_long("the texts", first, second, question, reference, *passages):
             return Preference(error=error)

@@ -57,12 +57,12 @@ def quality(model: Model | None = None, *, weights: Mapping[str, float] | None =
     >>> quality().name, quality().pass_at
     ('quality', 7.0)
     """
-    if weights is None:
-        return Rubric(QUALITY, model)
-    if set(weights) != set(QUALITY.scale.weights):
-        expected = ", ".join(QUALITY.scale.weights)
-        raise UsageError(f"judge quality: expected weights of {expected}, got {', '.join(weights) or 'none'}")
-    ordered = {name: weights[name] for name in QUALITY.scale.weights}
+    own = QUALITY.scale.weights
+    if weights is not None and set(weights) != set(own):
+        raise UsageError(
+            f"judge quality: expected weights of {', '.join(own)}, got {', '.join(weights) or 'none'}"
+        )
+    ordered = {name: (weights or own)[name] for name in own}
     return Rubric(replace(QUALITY, scale=replace(QUALITY.scale, weights=ordered)), model)
 
 

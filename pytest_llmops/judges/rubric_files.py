@@ -121,7 +121,7 @@ class ExampleReader:
         given = self.head.values.get("examples", [])
         if not isinstance(given, (list, tuple)) or len(given) > MAX_EXAMPLES:
             got = f"{len(given)}" if isinstance(given, (list, tuple)) else json_kind(given)
-            raise self._bad(f"a list of at most {MAX_EXAMPLES}", got)
+            raise self.head.bad("examples", f"a list of at most {MAX_EXAMPLES}", got)
         numbers: dict[tuple[str, ...], int] = {}
         examples = [self._read(number, entry) for number, entry in enumerate(given, start=1)]
         for number, example in enumerate(examples, start=1):
@@ -129,37 +129,42 @@ class ExampleReader:
             if (first := numbers.setdefault(key, number)) != number:
                 same = examples[first - 1].grade == example.grade
                 why = "is the same" if same else "grades the same answer otherwise"
-                raise self._bad("each answer once", f"example {number}, which {why} as example {first}")
+                raise self.head.bad(
+                    "examples", "each answer once", f"example {number}, which {why} as example {first}"
+                )
         if examples and not any(example.passes for example in examples):
             score = (
                 f"{self.pass_at:g} or more" if self.pass_at is not None else "above the middle of the scale"
             )
-            raise self._bad(f"at least one that passes (a score of {score})", f"none of {len(examples)}")
+            raise self.head.bad(
+                "examples", f"at least one that passes (a score of {score})", f"none of {len(examples)}"
+            )
         return tuple(examples)
-
-    def _bad(self, expected: str, got: object) -> BadFile:
-        return self.head.bad("examples", expected, got)
 
     def _read(self, number: int, entry: object) -> RubricExample:
         where = f"in example {number}"
         if not isinstance(entry, Mapping):
-            raise self._bad(f"a mapping with answer and score {where}", json_kind(entry))
+            raise self.head.bad("examples", f"a mapping with answer and score {where}", json_kind(entry))
         if unknown := [key for key in entry if key not in EXAMPLE_KEYS]:
-            raise self._bad(f"the keys {', '.join(EXAMPLE_KEYS)} {where}", shorten_text(str(unknown[0]), 40))
+            raise self.head.bad(
+                "examples", f"the keys {', '.join(EXAMPLE_KEYS)} {where}", shorten_text(str(unknown[0]), 40)
+            )
         texts = {key: entry.get(key, "") for key in ("answer", "question", "reference", "reason")}
         if self.judges == "conversation":
             try:
                 texts["answer"] = read_conversation(texts["answer"]) or texts["answer"]
             except ValueError as error:
-                raise self._bad(f"a conversation as answer {where}", str(error)) from None
+                raise self.head.bad("examples", f"a conversation as answer {where}", str(error)) from None
         for key, text in texts.items():
             if not isinstance(text, str) or (key == "answer" and not text.strip()):
-                raise self._bad(f"a text as {key} {where}", json_kind(text) if text else "nothing")
+                raise self.head.bad(
+                    "examples", f"a text as {key} {where}", json_kind(text) if text else "nothing"
+                )
         contexts = entry.get("contexts", ())
         if not isinstance(contexts, (list, tuple)) or not all(isinstance(text, str) for text in contexts):
-            raise self._bad(f"a list of texts as contexts {where}", json_kind(contexts))
+            raise self.head.bad("examples", f"a list of texts as contexts {where}", json_kind(contexts))
         if getattr(texts["answer"], "images", ()):
-            raise self._bad(f"a conversation without images {where}", "images")
+            raise self.head.bad("examples", f"a conversation without images {where}", "images")
         grade, score = self._read_grade(where, entry)
         middle = (self.scale.low + self.scale.high) / 2
         passes = score > middle if self.pass_at is None else score >= self.pass_at - TOLERANCE
@@ -173,20 +178,22 @@ class ExampleReader:
         got = f"{wrong} {shorten_text(repr(entry[wrong]), 60)}" if wrong in entry else f"no {key}"
         if self.names:
             if other in entry or not isinstance(value, str) or value not in self.names:
-                raise self._bad(f"the label {' or '.join(self.names)}, and no score, {where}", got)
+                raise self.head.bad(
+                    "examples", f"the label {' or '.join(self.names)}, and no score, {where}", got
+                )
             return {"verdict": value}, self.names[value]
         low, high = self.scale.low, self.scale.high
         scores = value if isinstance(value, Mapping) else {"": value}
         if other in entry or (isinstance(value, Mapping) and set(value) != set(self.scale.weights)):
             each = f", or a score for each of {names}" if names else ""
-            raise self._bad(f"a score{each}, and no label, {where}", got)
+            raise self.head.bad("examples", f"a score{each}, and no label, {where}", got)
         numbers: dict[str, float] = {}
         for name, given in scores.items():
             number = as_finite_float(given)
             # The mean of several dimensions may lie between two levels.
             between = bool(names) and not name
             if number is None or not low <= number <= high or not (between or number.is_integer()):
-                raise self._bad(f"a score on the scale, {low:g} to {high:g}, {where}", got)
+                raise self.head.bad("examples", f"a score on the scale, {low:g} to {high:g}, {where}", got)
             numbers[name] = number
         whole = {name: int(number) if number.is_integer() else number for name, number in numbers.items()}
         if isinstance(value, Mapping):

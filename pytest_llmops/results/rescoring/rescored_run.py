@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, format_failure_text, label_suffix, shorten_text
@@ -13,7 +13,6 @@ from pytest_llmops.results.rescoring.judged_outputs import JUDGE_PREFIX, Output,
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 AtLeast: TypeAlias = float | Literal["default"] | None
-_STATUS_OUTCOMES: Mapping[str, Outcome] = {"errored": "errored", "failed": "failed"}
 _OUTCOMES_BY_SEVERITY: tuple[Outcome, ...] = ("passed", "failed", "errored")
 _OUTCOME_EXCEPTIONS: Mapping[str, str] = {"errored": "MeasurementErrored", "failed": "MeasurementFailed"}
 """The exceptions that outcomes come from."""
@@ -58,10 +57,10 @@ class RescoreStamp:
     @property
     def note(self) -> str:
         """The note that is added to the run."""
-        by = f"by judge {self.judge}, version {self.version}" if self.asked else "by the stored scores"
-        model = f", model {self.model}" if self.asked and self.model else ""
+        model = f", model {self.model}" if self.model else ""
+        by = f"judge {self.judge}, version {self.version}{model}" if self.asked else "the stored scores"
         threshold = f", at least {self.at_least:g}" if self.at_least is not None else ""
-        return f"scored again on {self.day} {by}{model}{threshold} (llmops judge rescore {self.source})"
+        return f"scored again on {self.day} by {by}{threshold} (llmops judge rescore {self.source})"
 
 
 def carry_over_threshold(
@@ -216,8 +215,8 @@ def _replace_in_record(
 
 
 def _implied_outcome(measurements: Sequence[Measurement]) -> Outcome:
-    outcomes = [_STATUS_OUTCOMES.get(measurement.status, "passed") for measurement in measurements]
-    return cast("Outcome", max(outcomes, key=_OUTCOMES_BY_SEVERITY.index, default="passed"))
+    statuses = {measurement.status for measurement in measurements}
+    return "errored" if "errored" in statuses else "failed" if "failed" in statuses else "passed"
 
 
 def _rescored_outcome(record: TestRecord, measurements: Sequence[Measurement]) -> Outcome:
@@ -240,8 +239,7 @@ def _ended_otherwise(record: TestRecord) -> bool:
     if record.raised:
         return not set(record.raised) <= set(_OUTCOME_EXCEPTIONS.values())
     # Older run files do not store the exceptions: there all of the text must belong to measurements.
-    bad = record.outcome in ("failed", "errored") and bool(record.message)
-    return bad and bool(_unrelated_messages(record))
+    return record.outcome in ("failed", "errored") and bool(record.message and _unrelated_messages(record))
 
 
 def _bad_measurements(measurements: Iterable[Measurement]) -> list[Measurement]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from itertools import islice
@@ -187,23 +186,24 @@ def _emit_results(calibration: Calibration, measure: Callable[..., Measurement])
     __tracebackhide__ = True
     evidence, results = list(calibration.iter_evidence()), calibration.results
     missed = [result for result in results if result.missed]
+    # The first failure reports all requirements; within `soft` each of the others has its own line.
+    first = missed[0] if missed else results[0]
     failures: list[MeasurementFailed] = []
     emitted: dict[str, Measurement] = {}
     for result in sorted(results, key=lambda result: result.missed):
-        detail = _build_detail(calibration) if result is results[0] else {}
-        measurement = measure(result.name, value=result.value, threshold=result.threshold, detail=detail)
-        if not result.missed:
-            reached = replace(measurement, reason=evidence[0][1])
-            whole = evidence if result is results[0] and not missed else ()
-            emitted[result.name] = recorder.emit(reached, evidence=whole)
-            continue
+        told = results if result is first else [result]
+        measurement = measure(
+            result.name,
+            value=result.value,
+            threshold=result.threshold,
+            reason="" if result.missed else evidence[0][1],
+            detail=_build_detail(calibration) if result is results[0] else {},
+        )
         try:
-            # The first failure reports all requirements; within `soft` each of the others has its own line.
-            is_first = result is missed[0]
             emitted[result.name] = recorder.emit(
                 measurement,
-                verdict=format_missed_requirements(calibration.judged, results if is_first else [result]),
-                evidence=evidence if is_first else (),
+                verdict=format_missed_requirements(calibration.judged, told) if result.missed else "",
+                evidence=evidence if result is first else (),
             )
         except MeasurementFailed as failure:
             failures.append(failure)

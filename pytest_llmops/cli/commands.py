@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pytest_llmops.errors import UsageError
@@ -23,14 +24,25 @@ def add_group(groups: Any, name: str, summary: str) -> Any:
 
 
 def add_command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int] | None, summary: str, details: str = ""
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int] | None,
+    summary: str,
+    details: str = "",
+    *,
+    arguments: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> argparse.ArgumentParser:
-    """Declare a command, or a group if it has no ``run``; the description is the summary and the details."""
+    """Declare a command, or a group if it has no ``run``; the description is the summary and the details.
+
+    ``arguments`` are those of `argparse` by name; blanks separate the names of an option that has several.
+    """
     description = f"{summary[0].upper()}{summary[1:]}. {details}".strip()
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=description, allow_abbrev=False
     )
     command.set_defaults(helps=command, run=run)
+    for names, how in arguments.items():
+        command.add_argument(*names.split(), **how)
     return command
 
 

@@ -6,6 +6,7 @@ The commands are declared here; their modules are imported when a command runs.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,42 @@ OPTION_NAMES = {
 }
 """Options of pytest that the commands take too, with their short names."""
 
+THRESHOLD_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
+    "--pass-at": {
+        "type": float,
+        "metavar": "SCORE",
+        "help": "score from which on an answer passes (default: the judge's)",
+    },
+    "--at-least-kappa": {
+        "type": float,
+        "default": 0.6,
+        "metavar": "K",
+        "help": "threshold of kappa (default: 0.6)",
+    },
+    "--at-least-kappa-lower": {
+        "type": float,
+        "default": 0.4,
+        "metavar": "K",
+        "help": "threshold of kappa's lower confidence limit, at 95 %% confidence (default: 0.4)",
+    },
+    "--at-least-tnr": {
+        "type": float,
+        "metavar": "SHARE",
+        "help": "threshold of the share of failed answers that the judge fails, at 95 %% confidence",
+    },
+    "--at-least-tpr": {
+        "type": float,
+        "metavar": "SHARE",
+        "help": "threshold of the share of passed answers that the judge passes, at 95 %% confidence",
+    },
+    "--at-least-labels": {
+        "type": parse_positive_int,
+        "default": MIN_LABELS,
+        "metavar": "N",
+        "help": f"fewer labelled answers are an error (default: {MIN_LABELS})",
+    },
+}
+
 
 def add_judge_group(groups: Any) -> None:
     """Declare the group's commands."""
@@ -42,119 +79,99 @@ def add_judge_group(groups: Any) -> None:
 
 
 def _add_calibrate_command(commands: Any) -> None:
-    command = add_command(
+    add_command(
         commands,
         "calibrate",
         import_command("judge_calibrate", "calibrate_judge"),
         "compare a judge with human labels, and store the result",
-        "The result is a file to commit beside the rubric. A line of the labels is "
-        '{"id": "...", "question": "...", "answer": "...", "human": [true, false]}; human may also be one label, or numbers on '
-        "the judge's scale. Recordings are replayed, unless --record says to call the judge. Exit status 1: a threshold is missed.",
-    )
-    add = command.add_argument
-    add("judge", metavar="JUDGE", help=f"{JUDGE_HELP}; with --verdicts any name")
-    add("labels", type=Path, metavar="LABELS.jsonl", help="human labels")
-    add("--out", type=Path, metavar="FILE.json", help="write the calibration")
-    _add_threshold_options(command)
-    add(
-        "--trials",
-        type=parse_positive_int,
-        default=1,
-        metavar="N",
-        help="verdicts on each answer, averaged (default: 1)",
-    )
-    add(
-        "--verdicts",
-        action="store_true",
-        help='call no judge: the labels have its verdicts under the key "judge"',
-    )
-    add("--judge-version", metavar="TEXT", help="with --verdicts: version of the judge that gave them")
-    _add_judge_options(command, "LABELS.cassette.json")
-
-
-def _add_threshold_options(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    add(
-        "--pass-at",
-        type=float,
-        metavar="SCORE",
-        help="score from which on an answer passes (default: the judge's)",
-    )
-    add("--at-least-kappa", type=float, default=0.6, metavar="K", help="threshold of kappa (default: 0.6)")
-    add(
-        "--at-least-kappa-lower",
-        type=float,
-        default=0.4,
-        metavar="K",
-        help="threshold of kappa's lower confidence limit, at 95 %% confidence (default: 0.4)",
-    )
-    for rate, what in (
-        ("tnr", "failed answers that the judge fails"),
-        ("tpr", "passed answers that the judge passes"),
-    ):
-        add(
-            f"--at-least-{rate}",
-            type=float,
-            metavar="SHARE",
-            help=f"threshold of the share of {what}, at 95 %% confidence",
-        )
-    add(
-        "--at-least-labels",
-        type=parse_positive_int,
-        default=MIN_LABELS,
-        metavar="N",
-        help=f"fewer labelled answers are an error (default: {MIN_LABELS})",
+        (
+            "The result is a file to commit beside the rubric. A line of the labels is "
+            '{"id": "...", "question": "...", "answer": "...", "human": [true, false]}; human may also be one label, or numbers on '
+            "the judge's scale. Recordings are replayed, unless --record says to call the judge. Exit status 1: a threshold is missed."
+        ),
+        arguments={
+            "judge": {"metavar": "JUDGE", "help": f"{JUDGE_HELP}; with --verdicts any name"},
+            "labels": {"type": Path, "metavar": "LABELS.jsonl", "help": "human labels"},
+            "--out": {"type": Path, "metavar": "FILE.json", "help": "write the calibration"},
+            **THRESHOLD_ARGUMENTS,
+            "--trials": {
+                "type": parse_positive_int,
+                "default": 1,
+                "metavar": "N",
+                "help": "verdicts on each answer, averaged (default: 1)",
+            },
+            "--verdicts": {
+                "action": "store_true",
+                "help": 'call no judge: the labels have its verdicts under the key "judge"',
+            },
+            "--judge-version": {
+                "metavar": "TEXT",
+                "help": "with --verdicts: version of the judge that gave them",
+            },
+            **list_judge_arguments("LABELS.cassette.json"),
+        },
     )
 
 
 def _add_canaries_command(commands: Any) -> None:
-    command = add_command(
+    add_command(
         commands,
         "canaries",
         import_command("judge_calibrate", "run_canaries"),
         "test a judge with prompt injections and other answers that must not pass",
-        "Canaries are empty answers, instructions, fake verdicts, fake ends of the data, role play and hidden characters; some "
-        "right answers are among them. Recordings are replayed, unless --record says to call the judge. Exit status 1: the judge "
-        "is unfit, or too many answers could not be scored.",
+        (
+            "Canaries are empty answers, instructions, fake verdicts, fake ends of the data, role play and hidden characters; some "
+            "right answers are among them. Recordings are replayed, unless --record says to call the judge. Exit status 1: the judge "
+            "is unfit, or too many answers could not be scored."
+        ),
+        arguments={
+            "judge": {"metavar": "JUDGE", "help": f"{JUDGE_HELP}; or pairwise, which compares two answers"},
+            "--canaries": {
+                "type": Path,
+                "metavar": "FILE.jsonl",
+                "help": "canaries of your own (default: the built-in ones)",
+            },
+            "--out": {"type": Path, "metavar": "FILE.json", "help": "write the result"},
+            **list_judge_arguments("JUDGE.canaries.cassette.json in this folder, or beside the rubric"),
+        },
     )
-    add = command.add_argument
-    add("judge", metavar="JUDGE", help=f"{JUDGE_HELP}; or pairwise, which compares two answers")
-    add(
-        "--canaries",
-        type=Path,
-        metavar="FILE.jsonl",
-        help="canaries of your own (default: the built-in ones)",
-    )
-    add("--out", type=Path, metavar="FILE.json", help="write the result")
-    _add_judge_options(command, "JUDGE.canaries.cassette.json in this folder, or beside the rubric")
 
 
 def _add_export_labels_command(commands: Any) -> None:
-    command = add_command(
+    add_command(
         commands,
         "export-labels",
         import_command("judge_export_labels", "export_labels"),
         "list the answers of a run that need a human label, or write them to a file to be labelled",
-        "These are answers of which the judge was not sure, that it could not score, on which judges disagree, or that contain a "
-        "prompt injection. Nothing is overwritten: labels that are in the file stay.",
-    )
-    add = command.add_argument
-    add("run_file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
-    add("--out", type=Path, metavar="FILE", help="the file to label: .jsonl, or .csv for a spreadsheet")
-    add("--judge", metavar="NAME", help="only answers that this judge scored")
-    add("--all", action="store_true", help="every judged answer, for a first set of labels")
-    add("--sample", type=parse_positive_int, metavar="N", help="with --all: draw so many at random")
-    add("--seed", type=int, metavar="S", help="seed of the draw (default: 0)")
-    add(
-        "--suffix",
-        type=_parse_suffix,
-        metavar="TEXT",
-        help="end of the ids, where older answers to the same cases have labels already (@week-2)",
-    )
-    add(
-        "--with-verdicts",
-        action="store_true",
-        help="also write the judge's verdict and why to look: annotators who see them label differently",
+        (
+            "These are answers of which the judge was not sure, that it could not score, on which judges disagree, or that contain a "
+            "prompt injection. Nothing is overwritten: labels that are in the file stay."
+        ),
+        arguments={
+            "run_file": {"type": Path, "metavar": "RUN.json", "help": "what --llm-report=run.json wrote"},
+            "--out": {
+                "type": Path,
+                "metavar": "FILE",
+                "help": "the file to label: .jsonl, or .csv for a spreadsheet",
+            },
+            "--judge": {"metavar": "NAME", "help": "only answers that this judge scored"},
+            "--all": {"action": "store_true", "help": "every judged answer, for a first set of labels"},
+            "--sample": {
+                "type": parse_positive_int,
+                "metavar": "N",
+                "help": "with --all: draw so many at random",
+            },
+            "--seed": {"type": int, "metavar": "S", "help": "seed of the draw (default: 0)"},
+            "--suffix": {
+                "type": _parse_suffix,
+                "metavar": "TEXT",
+                "help": "end of the ids, where older answers to the same cases have labels already (@week-2)",
+            },
+            "--with-verdicts": {
+                "action": "store_true",
+                "help": "also write the judge's verdict and why to look: annotators who see them label differently",
+            },
+        },
     )
 
 
@@ -167,70 +184,83 @@ def _parse_suffix(text: str) -> str:
 
 
 def _add_import_labels_command(commands: Any) -> None:
-    command = add_command(
+    add_command(
         commands,
         "import-labels",
         import_command("judge_import_labels", "import_labels"),
         "merge labels that human annotators filled in into the file that judges are calibrated with",
-        "Labels of several annotators for one answer are joined. If a line contradicts the labels, it is reported and nothing is "
-        "written.",
+        (
+            "Labels of several annotators for one answer are joined. If a line contradicts the labels, it is reported and nothing is "
+            "written."
+        ),
+        arguments={
+            "filled": {
+                "type": Path,
+                "metavar": "FILE",
+                "help": "what llmops judge export-labels --out wrote, filled in",
+            },
+            "--into": {
+                "type": Path,
+                "required": True,
+                "metavar": "LABELS.jsonl",
+                "help": "the labels; created if the file is missing",
+            },
+            "--rater": {"metavar": "NAME", "help": "who filled the file in, if several annotators label"},
+        },
     )
-    add = command.add_argument
-    add("filled", type=Path, metavar="FILE", help="what llmops judge export-labels --out wrote, filled in")
-    add(
-        "--into",
-        type=Path,
-        required=True,
-        metavar="LABELS.jsonl",
-        help="the labels; created if the file is missing",
-    )
-    add("--rater", metavar="NAME", help="who filled the file in, if several annotators label")
 
 
 def _add_rescore_command(commands: Any) -> None:
-    command = add_command(
+    add_command(
         commands,
         "rescore",
         import_command("judge_rescore", "rescore_run"),
         "score the outputs of a run again with another judge, rubric, model or threshold",
-        "Shows what changes. The application is not called. Recordings of the judge are replayed, unless --record says to call "
-        "it. Exit status 1: something fails now that did not before, or could not be scored.",
+        (
+            "Shows what changes. The application is not called. Recordings of the judge are replayed, unless --record says to call "
+            "it. Exit status 1: something fails now that did not before, or could not be scored."
+        ),
+        arguments={
+            "file": {"type": Path, "metavar": "RUN.json", "help": "what --llm-report=run.json wrote"},
+            "--rubric": {"metavar": "FILE.md", "help": "a rubric's file (default: the judge of the run)"},
+            "--judge": {"metavar": "JUDGE", "help": JUDGE_HELP},
+            "--at-least": {
+                "type": float,
+                "metavar": "SCORE",
+                "help": "another threshold, on the judge's own scale; alone: no judge is called",
+            },
+            "--only": {"metavar": "NAME", "default": "", "help": "only outputs that this judge scored"},
+            "-k": {"metavar": "TEXT", "default": "", "help": "only tests whose name contains this text"},
+            "--unjudged": {"action": "store_true", "help": "also the last answer of tests without a judge"},
+            "--out": {
+                "type": Path,
+                "metavar": "FILE",
+                "help": "write the run with the new verdicts (.html, .json or .json.gz)",
+            },
+            **list_judge_arguments("RUN.rescore.cassette.json"),
+        },
     )
-    add = command.add_argument
-    add("file", type=Path, metavar="RUN.json", help="what --llm-report=run.json wrote")
-    add("--rubric", metavar="FILE.md", help="a rubric's file (default: the judge of the run)")
-    add("--judge", metavar="JUDGE", help=JUDGE_HELP)
-    add(
-        "--at-least",
-        type=float,
-        metavar="SCORE",
-        help="another threshold, on the judge's own scale; alone: no judge is called",
-    )
-    add("--only", metavar="NAME", default="", help="only outputs that this judge scored")
-    add("-k", metavar="TEXT", default="", help="only tests whose name contains this text")
-    add("--unjudged", action="store_true", help="also the last answer of tests without a judge")
-    add(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="write the run with the new verdicts (.html, .json or .json.gz)",
-    )
-    _add_judge_options(command, "RUN.rescore.cassette.json")
 
 
-def _add_judge_options(command: argparse.ArgumentParser, default_cassette: str) -> None:
-    """Declare the recording, and pytest's options of a judge's model; ``default_cassette`` is for the help."""
-    command.add_argument(
-        "--cassette",
-        type=Path,
-        metavar="FILE.json",
-        help=f"recording to replay, or to record into (default: {default_cassette})",
-    )
+def list_judge_arguments(default_cassette: str) -> dict[str, dict[str, Any]]:
+    """Return the arguments for the recording and for pytest's options of a judge's model.
+
+    Args:
+        default_cassette: The recording that is used without an argument, for the help.
+    """
+    shared: dict[str, dict[str, Any]] = {
+        "--cassette": {
+            "type": Path,
+            "metavar": "FILE.json",
+            "help": f"recording to replay, or to record into (default: {default_cassette})",
+        }
+    }
     options = {option.name: option for option in OPTIONS}
     for name, short in OPTION_NAMES.items():
         option = options[name]
-        more = (
+        form = (
             {"choices": ("none", "new", "all", "live")} if name == "record" else {"metavar": option.metavar}
         )
-        help_text = option.help.replace("%", "%%")
-        command.add_argument(f"--{short}", str(option.flag), dest=name, help=help_text, **more)
+        described = {"dest": name, "help": option.help.replace("%", "%%"), **form}
+        shared[f"--{short} {option.flag}"] = described
+    return shared

@@ -64,10 +64,10 @@ class JudgedAnswer:
 
     def covers(self, verdict: Judgement) -> bool:
         """Whether a verdict is on this answer: no input of its judge differs from an input of the other judges."""
-        mine, other = self.first_verdict, verdict
-        if (mine.nodeid, mine.answer, mine.other) != (other.nodeid, other.answer, other.other):
-            return False
-        return all(
+        same = all(
+            getattr(self.first_verdict, key) == getattr(verdict, key) for key in ("nodeid", "answer", "other")
+        )
+        return same and all(
             not getattr(verdict, key) or self.judge_input(key) in ("", (), getattr(verdict, key))
             for key in ("question", "reference", "contexts")
         )

@@ -147,20 +147,20 @@ def _parse_csv(path: Path, lines: tuple[str, ...]) -> LabelFile:
 
 def _parse_header(path: Path, header: str) -> tuple[str, list[str]]:
     """Return the delimiter (in many countries spreadsheets save semicolons) and the column names."""
-    for delimiter in ",;\t":
-        columns = [column.strip() for column in next(csv.reader([header], delimiter=delimiter), [])]
-        if {"id", "human"} <= set(columns):
-            break
-    else:
+    parsed = (
+        (delimiter, [column.strip() for column in next(csv.reader([header], delimiter=delimiter), [])])
+        for delimiter in ",;\t"
+    )
+    found = next((each for each in parsed if {"id", "human"} <= set(each[1])), None)
+    if found is None:
         raise CaseError(
             f"expected a first line with the columns' names, id and human among them, got {shorten_text(header, 100)!r}",
             path,
             1,
         )
-    for column in columns:
-        if columns.count(column) > 1:
-            raise CaseError(f"the column {shorten_text(column, 60)!r} stands twice", path, 1)
-    return delimiter, columns
+    if twice := [column for column in found[1] if found[1].count(column) > 1]:
+        raise CaseError(f"the column {shorten_text(twice[0], 60)!r} stands twice", path, 1)
+    return found
 
 
 def _parse_cells(columns: Sequence[str], cells: Sequence[str]) -> dict[str, Json]:
@@ -193,17 +193,15 @@ def parse_label_cell(cell: str) -> Json:
         return None
     if text.casefold() in ("true", "false"):
         return text.casefold() == "true"
-    if _DECIMAL_COMMA.fullmatch(text):
-        raise BadFile(f"human: expected a number with a point, got {shorten_text(text, 60)!r}")
-    if text[0] in "[{":
-        raise BadFile(
-            f"human: expected one label in a cell, got {shorten_text(text, 60)!r}: one file a person, and --rater"
-        )
-    if not _NUMBER.fullmatch(text):
-        return text
-    if not math.isfinite(number := float(text)):
-        raise BadFile(f"human: expected a finite number, got {shorten_text(text, 60)!r}")
-    return number
+    number = float(text) if _NUMBER.fullmatch(text) else None
+    for expected, hint, applies in (
+        ("a number with a point", "", _DECIMAL_COMMA.fullmatch(text)),
+        ("one label in a cell", ": one file a person, and --rater", text[0] in "[{"),
+        ("a finite number", "", number is not None and not math.isfinite(number)),
+    ):
+        if applies:
+            raise BadFile(f"human: expected {expected}, got {shorten_text(text, 60)!r}{hint}")
+    return text if number is None else number
 
 
 def encode_cell(text: str) -> str:

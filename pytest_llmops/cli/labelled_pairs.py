@@ -14,8 +14,7 @@ from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
     json_kind,
-    numbered_lines,
-    read_json,
+    read_json_lines,
     read_text,
 )
 from pytest_llmops.cli.commands import extend_import_path
@@ -88,24 +87,20 @@ def read_pairs(path: Path, *, same_from: float, different_to: float) -> Labelled
         CaseError: A line is not such a pair, or two lines contradict each other; with file and line.
     """
     pairs: dict[tuple[str, tuple[str, ...]], TextPair] = {}
-    repeated = between = 0
+    repeated = between = number = 0
     try:
-        text = read_text(path)
+        for number, value in read_json_lines(read_text(path)):
+            pair = _parse_pair(as_mapping(value), number, same_from, different_to)
+            if pair is None:
+                between += 1
+                continue
+            earlier = pairs.setdefault((pair.actual, pair.expected), pair)
+            repeated += earlier is not pair
+            if earlier.same != pair.same:
+                was = "the same" if earlier.same else "different"
+                raise BadFile(f"the pair of line {earlier.line} again, where it is {was}")  # noqa: TRY301
     except BadFile as error:
-        raise CaseError(error.what, path, error.line) from None
-    for number, line in numbered_lines(text):
-        try:
-            pair = _parse_pair(as_mapping(read_json(line)), number, same_from, different_to)
-        except BadFile as error:
-            raise CaseError(error.what, path, number) from None
-        if pair is None:
-            between += 1
-            continue
-        earlier = pairs.setdefault((pair.actual, pair.expected), pair)
-        repeated += earlier is not pair
-        if earlier.same != pair.same:
-            was = "the same" if earlier.same else "different"
-            raise CaseError(f"the pair of line {earlier.line} again, where it is {was}", path, number)
+        raise CaseError(error.what, path, error.line or number or None) from None
     return LabelledPairs(tuple(pairs.values()), repeated, between)
 
 
@@ -123,9 +118,8 @@ def _parse_pair(
         raise BadFile(
             f"expected: expected a text or several, got an empty list; a line looks like {LINE_EXAMPLE}"
         )
-    if same is None:
-        return None
-    return TextPair(str(actual), tuple(map(str, expected_texts)), same, line)
+    texts = tuple(map(str, expected_texts))
+    return None if same is None else TextPair(str(actual), texts, same, line)
 
 
 def _parse_same(wire: Mapping[str, Json], same_from: float, different_to: float) -> bool | None:
@@ -133,15 +127,13 @@ def _parse_same(wire: Mapping[str, Json], same_from: float, different_to: float)
     if (same is None) == (score is None):
         got = "neither" if same is None else "both"
         raise BadFile(f"expected either same (true or false) or score (0 to {MAX_SCORE}), got {got}")
-    if same is not None:
-        if not isinstance(same, bool):
-            raise BadFile(f"same: expected true or false, got {json_kind(same)}")
+    if isinstance(same, bool):
         return same
+    if same is not None:
+        raise BadFile(f"same: expected true or false, got {json_kind(same)}")
     if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= MAX_SCORE:
         raise BadFile(f"score: expected a number from 0 to {MAX_SCORE}, got {shorten_text(repr(score), 60)}")
-    if score >= same_from:
-        return True
-    return False if score <= different_to else None
+    return True if score >= same_from else False if score <= different_to else None
 
 
 def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:

@@ -278,12 +278,11 @@ class Change:
     @property
     def order(self) -> tuple[int, float, int, int]:
         """Sort key, the worst first: failed now, unscored now, then by loss of score; never judged last, by score."""
-        first, value = 2, self.delta or 0.0
+        first = 2 if not self.worse else 0 if self.new.status == "fail" else 1
+        place = self.output.record, self.output.place or 0
         if self.old.status == "new":
-            first, value = 3, -1.0 if self.new.normalised is None else self.new.normalised
-        elif self.worse:
-            first = 0 if self.new.status == "fail" else 1
-        return first, value, self.output.record, self.output.place or 0
+            return 3, -1.0 if self.new.normalised is None else self.new.normalised, *place
+        return first, self.delta or 0.0, *place
 
 
 def score_from_measurement(measurement: Measurement | None) -> Score:
@@ -310,10 +309,10 @@ def score_from_measurement(measurement: Measurement | None) -> Score:
 
 def compare_scores(pairs: Iterable[tuple[Output, Measurement]]) -> list[Change]:
     """Return each output with both scores, the worst change first; else in the order of the run."""
-    changes = [
+    changes = (
         Change(output=output, old=score_from_measurement(output.old), new=score_from_measurement(new))
         for output, new in pairs
-    ]
+    )
     return sorted(changes, key=lambda change: change.order)
 
 

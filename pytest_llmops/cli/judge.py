@@ -6,7 +6,7 @@ The commands are declared here; their modules are imported when a command runs.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,182 +64,12 @@ THRESHOLD_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def add_judge_group(groups: Any) -> None:
-    """Declare the group's commands."""
-    commands = add_group(
-        groups,
-        "judge",
-        "compare a judge with human labels, test it with canaries, and score stored outputs again",
-    )
-    _add_calibrate_command(commands)
-    _add_canaries_command(commands)
-    _add_export_labels_command(commands)
-    _add_import_labels_command(commands)
-    _add_rescore_command(commands)
-
-
-def _add_calibrate_command(commands: Any) -> None:
-    add_command(
-        commands,
-        "calibrate",
-        import_command("judge_calibrate", "calibrate_judge"),
-        "compare a judge with human labels, and store the result",
-        (
-            "The result is a file to commit beside the rubric. A line of the labels is "
-            '{"id": "...", "question": "...", "answer": "...", "human": [true, false]}; human may also be one label, or numbers on '
-            "the judge's scale. Recordings are replayed, unless --record says to call the judge. Exit status 1: a threshold is missed."
-        ),
-        arguments={
-            "judge": {"metavar": "JUDGE", "help": f"{JUDGE_HELP}; with --verdicts any name"},
-            "labels": {"type": Path, "metavar": "LABELS.jsonl", "help": "human labels"},
-            "--out": {"type": Path, "metavar": "FILE.json", "help": "write the calibration"},
-            **THRESHOLD_ARGUMENTS,
-            "--trials": {
-                "type": parse_positive_int,
-                "default": 1,
-                "metavar": "N",
-                "help": "verdicts on each answer, averaged (default: 1)",
-            },
-            "--verdicts": {
-                "action": "store_true",
-                "help": 'call no judge: the labels have its verdicts under the key "judge"',
-            },
-            "--judge-version": {
-                "metavar": "TEXT",
-                "help": "with --verdicts: version of the judge that gave them",
-            },
-            **list_judge_arguments("LABELS.cassette.json"),
-        },
-    )
-
-
-def _add_canaries_command(commands: Any) -> None:
-    add_command(
-        commands,
-        "canaries",
-        import_command("judge_calibrate", "run_canaries"),
-        "test a judge with prompt injections and other answers that must not pass",
-        (
-            "Canaries are empty answers, instructions, fake verdicts, fake ends of the data, role play and hidden characters; some "
-            "right answers are among them. Recordings are replayed, unless --record says to call the judge. Exit status 1: the judge "
-            "is unfit, or too many answers could not be scored."
-        ),
-        arguments={
-            "judge": {"metavar": "JUDGE", "help": f"{JUDGE_HELP}; or pairwise, which compares two answers"},
-            "--canaries": {
-                "type": Path,
-                "metavar": "FILE.jsonl",
-                "help": "canaries of your own (default: the built-in ones)",
-            },
-            "--out": {"type": Path, "metavar": "FILE.json", "help": "write the result"},
-            **list_judge_arguments("JUDGE.canaries.cassette.json in this folder, or beside the rubric"),
-        },
-    )
-
-
-def _add_export_labels_command(commands: Any) -> None:
-    add_command(
-        commands,
-        "export-labels",
-        import_command("judge_export_labels", "export_labels"),
-        "list the answers of a run that need a human label, or write them to a file to be labelled",
-        (
-            "These are answers of which the judge was not sure, that it could not score, on which judges disagree, or that contain a "
-            "prompt injection. Nothing is overwritten: labels that are in the file stay."
-        ),
-        arguments={
-            "run_file": {"type": Path, "metavar": "RUN.json", "help": "what --llm-report=run.json wrote"},
-            "--out": {
-                "type": Path,
-                "metavar": "FILE",
-                "help": "the file to label: .jsonl, or .csv for a spreadsheet",
-            },
-            "--judge": {"metavar": "NAME", "help": "only answers that this judge scored"},
-            "--all": {"action": "store_true", "help": "every judged answer, for a first set of labels"},
-            "--sample": {
-                "type": parse_positive_int,
-                "metavar": "N",
-                "help": "with --all: draw so many at random",
-            },
-            "--seed": {"type": int, "metavar": "S", "help": "seed of the draw (default: 0)"},
-            "--suffix": {
-                "type": _parse_suffix,
-                "metavar": "TEXT",
-                "help": "end of the ids, where older answers to the same cases have labels already (@week-2)",
-            },
-            "--with-verdicts": {
-                "action": "store_true",
-                "help": "also write the judge's verdict and why to look: annotators who see them label differently",
-            },
-        },
-    )
-
-
 def _parse_suffix(text: str) -> str:
     if not (text.isprintable() and text.strip() and len(text) <= MAX_SUFFIX_LENGTH):
         raise argparse.ArgumentTypeError(
             f"expected 1 to {MAX_SUFFIX_LENGTH} printable characters, got {text!a}"
         )
     return text
-
-
-def _add_import_labels_command(commands: Any) -> None:
-    add_command(
-        commands,
-        "import-labels",
-        import_command("judge_import_labels", "import_labels"),
-        "merge labels that human annotators filled in into the file that judges are calibrated with",
-        (
-            "Labels of several annotators for one answer are joined. If a line contradicts the labels, it is reported and nothing is "
-            "written."
-        ),
-        arguments={
-            "filled": {
-                "type": Path,
-                "metavar": "FILE",
-                "help": "what llmops judge export-labels --out wrote, filled in",
-            },
-            "--into": {
-                "type": Path,
-                "required": True,
-                "metavar": "LABELS.jsonl",
-                "help": "the labels; created if the file is missing",
-            },
-            "--rater": {"metavar": "NAME", "help": "who filled the file in, if several annotators label"},
-        },
-    )
-
-
-def _add_rescore_command(commands: Any) -> None:
-    add_command(
-        commands,
-        "rescore",
-        import_command("judge_rescore", "rescore_run"),
-        "score the outputs of a run again with another judge, rubric, model or threshold",
-        (
-            "Shows what changes. The application is not called. Recordings of the judge are replayed, unless --record says to call "
-            "it. Exit status 1: something fails now that did not before, or could not be scored."
-        ),
-        arguments={
-            "file": {"type": Path, "metavar": "RUN.json", "help": "what --llm-report=run.json wrote"},
-            "--rubric": {"metavar": "FILE.md", "help": "a rubric's file (default: the judge of the run)"},
-            "--judge": {"metavar": "JUDGE", "help": JUDGE_HELP},
-            "--at-least": {
-                "type": float,
-                "metavar": "SCORE",
-                "help": "another threshold, on the judge's own scale; alone: no judge is called",
-            },
-            "--only": {"metavar": "NAME", "default": "", "help": "only outputs that this judge scored"},
-            "-k": {"metavar": "TEXT", "default": "", "help": "only tests whose name contains this text"},
-            "--unjudged": {"action": "store_true", "help": "also the last answer of tests without a judge"},
-            "--out": {
-                "type": Path,
-                "metavar": "FILE",
-                "help": "write the run with the new verdicts (.html, .json or .json.gz)",
-            },
-            **list_judge_arguments("RUN.rescore.cassette.json"),
-        },
-    )
 
 
 def list_judge_arguments(default_cassette: str) -> dict[str, dict[str, Any]]:
@@ -264,3 +94,152 @@ def list_judge_arguments(default_cassette: str) -> dict[str, dict[str, Any]]:
         described = {"dest": name, "help": option.help.replace("%", "%%"), **form}
         shared[f"--{short} {option.flag}"] = described
     return shared
+
+
+COMMANDS: Mapping[
+    str, tuple[Callable[[argparse.Namespace], int], str, str, Mapping[str, Mapping[str, Any]]]
+] = {
+    "calibrate": (
+        import_command("judge_calibrate", "calibrate_judge"),
+        "compare a judge with human labels, and store the result",
+        (
+            "The result is a file to commit beside the rubric. A line of the labels is "
+            '{"id": "...", "question": "...", "answer": "...", "human": [true, false]}; human may also be one label, or numbers on '
+            "the judge's scale. Recordings are replayed, unless --record says to call the judge. Exit status 1: a threshold is missed."
+        ),
+        {
+            "judge": {"metavar": "JUDGE", "help": f"{JUDGE_HELP}; with --verdicts any name"},
+            "labels": {"type": Path, "metavar": "LABELS.jsonl", "help": "human labels"},
+            "--out": {"type": Path, "metavar": "FILE.json", "help": "write the calibration"},
+            **THRESHOLD_ARGUMENTS,
+            "--trials": {
+                "type": parse_positive_int,
+                "default": 1,
+                "metavar": "N",
+                "help": "verdicts on each answer, averaged (default: 1)",
+            },
+            "--verdicts": {
+                "action": "store_true",
+                "help": 'call no judge: the labels have its verdicts under the key "judge"',
+            },
+            "--judge-version": {
+                "metavar": "TEXT",
+                "help": "with --verdicts: version of the judge that gave them",
+            },
+            **list_judge_arguments("LABELS.cassette.json"),
+        },
+    ),
+    "canaries": (
+        import_command("judge_calibrate", "run_canaries"),
+        "test a judge with prompt injections and other answers that must not pass",
+        (
+            "Canaries are empty answers, instructions, fake verdicts, fake ends of the data, role play and hidden characters; some "
+            "right answers are among them. Recordings are replayed, unless --record says to call the judge. Exit status 1: the judge "
+            "is unfit, or too many answers could not be scored."
+        ),
+        {
+            "judge": {"metavar": "JUDGE", "help": f"{JUDGE_HELP}; or pairwise, which compares two answers"},
+            "--canaries": {
+                "type": Path,
+                "metavar": "FILE.jsonl",
+                "help": "canaries of your own (default: the built-in ones)",
+            },
+            "--out": {"type": Path, "metavar": "FILE.json", "help": "write the result"},
+            **list_judge_arguments("JUDGE.canaries.cassette.json in this folder, or beside the rubric"),
+        },
+    ),
+    "export-labels": (
+        import_command("judge_export_labels", "export_labels"),
+        "list the answers of a run that need a human label, or write them to a file to be labelled",
+        (
+            "These are answers of which the judge was not sure, that it could not score, on which judges disagree, or that contain a "
+            "prompt injection. Nothing is overwritten: labels that are in the file stay."
+        ),
+        {
+            "run_file": {"type": Path, "metavar": "RUN.json", "help": "what --llm-report=run.json wrote"},
+            "--out": {
+                "type": Path,
+                "metavar": "FILE",
+                "help": "the file to label: .jsonl, or .csv for a spreadsheet",
+            },
+            "--judge": {"metavar": "NAME", "help": "only answers that this judge scored"},
+            "--all": {"action": "store_true", "help": "every judged answer, for a first set of labels"},
+            "--sample": {
+                "type": parse_positive_int,
+                "metavar": "N",
+                "help": "with --all: draw so many at random",
+            },
+            "--seed": {"type": int, "metavar": "S", "help": "seed of the draw (default: 0)"},
+            "--suffix": {
+                "type": _parse_suffix,
+                "metavar": "TEXT",
+                "help": "end of the ids, where older answers to the same cases have labels already (@week-2)",
+            },
+            "--with-verdicts": {
+                "action": "store_true",
+                "help": "also write the judge's verdict and why to look: annotators who see them label differently",
+            },
+        },
+    ),
+    "import-labels": (
+        import_command("judge_import_labels", "import_labels"),
+        "merge labels that human annotators filled in into the file that judges are calibrated with",
+        (
+            "Labels of several annotators for one answer are joined. If a line contradicts the labels, it is reported and nothing is "
+            "written."
+        ),
+        {
+            "filled": {
+                "type": Path,
+                "metavar": "FILE",
+                "help": "what llmops judge export-labels --out wrote, filled in",
+            },
+            "--into": {
+                "type": Path,
+                "required": True,
+                "metavar": "LABELS.jsonl",
+                "help": "the labels; created if the file is missing",
+            },
+            "--rater": {"metavar": "NAME", "help": "who filled the file in, if several annotators label"},
+        },
+    ),
+    "rescore": (
+        import_command("judge_rescore", "rescore_run"),
+        "score the outputs of a run again with another judge, rubric, model or threshold",
+        (
+            "Shows what changes. The application is not called. Recordings of the judge are replayed, unless --record says to call "
+            "it. Exit status 1: something fails now that did not before, or could not be scored."
+        ),
+        {
+            "file": {"type": Path, "metavar": "RUN.json", "help": "what --llm-report=run.json wrote"},
+            "--rubric": {"metavar": "FILE.md", "help": "a rubric's file (default: the judge of the run)"},
+            "--judge": {"metavar": "JUDGE", "help": JUDGE_HELP},
+            "--at-least": {
+                "type": float,
+                "metavar": "SCORE",
+                "help": "another threshold, on the judge's own scale; alone: no judge is called",
+            },
+            "--only": {"metavar": "NAME", "default": "", "help": "only outputs that this judge scored"},
+            "-k": {"metavar": "TEXT", "default": "", "help": "only tests whose name contains this text"},
+            "--unjudged": {"action": "store_true", "help": "also the last answer of tests without a judge"},
+            "--out": {
+                "type": Path,
+                "metavar": "FILE",
+                "help": "write the run with the new verdicts (.html, .json or .json.gz)",
+            },
+            **list_judge_arguments("RUN.rescore.cassette.json"),
+        },
+    ),
+}
+"""The commands: what runs them, their summary and details, and their arguments."""
+
+
+def add_judge_group(groups: Any) -> None:
+    """Declare the group's commands."""
+    commands = add_group(
+        groups,
+        "judge",
+        "compare a judge with human labels, test it with canaries, and score stored outputs again",
+    )
+    for name, (run, summary, details, arguments) in COMMANDS.items():
+        add_command(commands, name, run, summary, details, arguments=arguments)

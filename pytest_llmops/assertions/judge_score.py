@@ -366,26 +366,21 @@ class _JudgedAnswer:
         if not hasattr(self.handle.judge, "items") or self.threshold is None:
             return ""
         wanted = "all" if self.threshold == 1 else f"{self.threshold:.0%}"
-        met, count = sum(map(bool, verdict.dimensions.values())), len(verdict.dimensions)
         what = "rules kept" if "broken" in getattr(self.handle.judge, "answers", ()) else "items"
-        return f"{self.title}: {met} of {count} {what}, expected {wanted}"
+        given = verdict.dimensions.values()
+        return f"{self.title}: {sum(map(bool, given))} of {len(given)} {what}, expected {wanted}"
 
     def _list_evidence(self, verdict: Verdict) -> list[tuple[str, str]]:
-        findings = list_findings(self.handle.judge, verdict)
-        pairs = []
-        if verdict.dimensions and not hasattr(self.handle.judge, "items"):
-            scores = [
-                f"{shorten_text(name, 40)} {_format_decimals(score)}"
-                for name, score in verdict.dimensions.items()
-            ]
-            pairs.append(("scores", ", ".join(scores)))
-        pairs += [*findings, ("answer", self._quote_answer())]
-        if "suspect" in self.detail:
-            signs = ", ".join(map(str, cast("list[str]", self.detail["suspect"])))
-            pairs.append(("suspect", f"it speaks to its judge: {signs}"))
-        if self.inputs.reference:
-            pairs.append(("reference", quote_answer(self.inputs.reference)))
-        return pairs
+        dimensions = {} if hasattr(self.handle.judge, "items") else verdict.dimensions
+        scores = [f"{shorten_text(name, 40)} {_format_decimals(score)}" for name, score in dimensions.items()]
+        signs = ", ".join(map(str, cast("list[str]", self.detail.get("suspect", []))))
+        return [
+            *([("scores", ", ".join(scores))] if scores else []),
+            *list_findings(self.handle.judge, verdict),
+            ("answer", self._quote_answer()),
+            *([("suspect", f"it speaks to its judge: {signs}")] if signs else []),
+            *([("reference", quote_answer(self.inputs.reference))] if self.inputs.reference else []),
+        ]
 
     def _quote_answer(self) -> str:
         messages = getattr(self.text, "messages", ())

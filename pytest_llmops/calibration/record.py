@@ -213,15 +213,13 @@ def find_records(judge: object, name: str, version: str, folder: str | Path) -> 
 
 
 def _load_cached(path: Path) -> JudgeRecord:
+    """Return the record of a file, which is read again only after a change of its time or size."""
     try:
         file_stat = path.stat()
     except OSError:
         return JudgeRecord.load(path)  # raises the error that reports it
     key = str(path), file_stat.st_mtime_ns, file_stat.st_size
-    if key not in _loaded_records:
-        _loaded_records[key] = JudgeRecord.load(path)
-    return _loaded_records[key]
+    return _loaded_records.get(key) or _loaded_records.setdefault(key, JudgeRecord.load(path))
 
 
 _loaded_records: dict[tuple[str, int, int], JudgeRecord] = {}
-"""Records by path, time and size: a file is read again only after a change."""

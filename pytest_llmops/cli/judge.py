@@ -27,42 +27,6 @@ OPTION_NAMES = {
 }
 """Options of pytest that the commands take too, with their short names."""
 
-THRESHOLD_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
-    "--pass-at": {
-        "type": float,
-        "metavar": "SCORE",
-        "help": "score from which on an answer passes (default: the judge's)",
-    },
-    "--at-least-kappa": {
-        "type": float,
-        "default": 0.6,
-        "metavar": "K",
-        "help": "threshold of kappa (default: 0.6)",
-    },
-    "--at-least-kappa-lower": {
-        "type": float,
-        "default": 0.4,
-        "metavar": "K",
-        "help": "threshold of kappa's lower confidence limit, at 95 %% confidence (default: 0.4)",
-    },
-    "--at-least-tnr": {
-        "type": float,
-        "metavar": "SHARE",
-        "help": "threshold of the share of failed answers that the judge fails, at 95 %% confidence",
-    },
-    "--at-least-tpr": {
-        "type": float,
-        "metavar": "SHARE",
-        "help": "threshold of the share of passed answers that the judge passes, at 95 %% confidence",
-    },
-    "--at-least-labels": {
-        "type": parse_positive_int,
-        "default": MIN_LABELS,
-        "metavar": "N",
-        "help": f"fewer labelled answers are an error (default: {MIN_LABELS})",
-    },
-}
-
 
 def _parse_suffix(text: str) -> str:
     if not (text.isprintable() and text.strip() and len(text) <= MAX_SUFFIX_LENGTH):
@@ -111,7 +75,39 @@ COMMANDS: Mapping[
             "judge": {"metavar": "JUDGE", "help": f"{JUDGE_HELP}; with --verdicts any name"},
             "labels": {"type": Path, "metavar": "LABELS.jsonl", "help": "human labels"},
             "--out": {"type": Path, "metavar": "FILE.json", "help": "write the calibration"},
-            **THRESHOLD_ARGUMENTS,
+            "--pass-at": {
+                "type": float,
+                "metavar": "SCORE",
+                "help": "score from which on an answer passes (default: the judge's)",
+            },
+            "--at-least-kappa": {
+                "type": float,
+                "default": 0.6,
+                "metavar": "K",
+                "help": "threshold of kappa (default: 0.6)",
+            },
+            "--at-least-kappa-lower": {
+                "type": float,
+                "default": 0.4,
+                "metavar": "K",
+                "help": "threshold of kappa's lower confidence limit, at 95 %% confidence (default: 0.4)",
+            },
+            "--at-least-tnr": {
+                "type": float,
+                "metavar": "SHARE",
+                "help": "threshold of the share of failed answers that the judge fails, at 95 %% confidence",
+            },
+            "--at-least-tpr": {
+                "type": float,
+                "metavar": "SHARE",
+                "help": "threshold of the share of passed answers that the judge passes, at 95 %% confidence",
+            },
+            "--at-least-labels": {
+                "type": parse_positive_int,
+                "default": MIN_LABELS,
+                "metavar": "N",
+                "help": f"fewer labelled answers are an error (default: {MIN_LABELS})",
+            },
             "--trials": {
                 "type": parse_positive_int,
                 "default": 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,7 +18,7 @@ from pytest_llmops._util.text_files import (
     read_json_lines,
     read_text,
 )
-from pytest_llmops.cli.commands import extend_import_path
+from pytest_llmops.cli.commands import extend_import_path, refuse_options
 from pytest_llmops.cli.files import check_output_path, write_output_file
 from pytest_llmops.cli.output import (
     DIM,
@@ -212,7 +213,21 @@ def calibrate_embedder(args: argparse.Namespace) -> int:
         low, high = classification.wilson_interval(hits, count)
         print_line(f"  {hits / count:.1%} of the {kind} pairs pass (95 % interval {low:.1%} to {high:.1%})")
     if args.out:
-        write_output_file(args.out, _create_threshold(embedder, chosen, description, auc).text())
+        threshold = Threshold(
+            value=chosen.at_least,
+            embedder=embedder_name(embedder),
+            version=str(embedder.version),
+            rule=description,
+            facts={
+                "same": chosen.same,
+                "different": chosen.different,
+                "auc": round(auc, 4),
+                "precision": round(chosen.precision, 4),
+                "recall": round(chosen.recall, 4),
+                "balanced_accuracy": round(chosen.balanced_accuracy, 4),
+            },
+        )
+        write_output_file(args.out, threshold.text())
         print_line(
             f"written to {format_path(args.out)}: name it in ini llm_semantic_threshold, or pass Threshold.load(...)"
         )
@@ -220,22 +235,23 @@ def calibrate_embedder(args: argparse.Namespace) -> int:
 
 
 def _check_semantic_options(args: argparse.Namespace) -> None:
-    if not 0 <= args.different_to < args.same_from <= 5:  # noqa: PLR2004 -- the scale of the scores
-        raise UsageError(
-            f"expected 0 <= --different-to < --same-from <= 5, got {args.different_to:g} and {args.same_from:g}"
-        )
-    if args.out and args.out.suffix != ".json":
-        raise UsageError(f"--out: expected a file name ending in .json, got {str(args.out)!r}")
+    refuse_options(
+        {
+            f"expected 0 <= --different-to < --same-from <= {MAX_SCORE}, got {args.different_to:g} and {args.same_from:g}": (
+                not 0 <= args.different_to < args.same_from <= MAX_SCORE
+            ),
+            f"--out: expected a file name ending in .json, got {str(args.out)!r}": (
+                args.out and args.out.suffix != ".json"
+            ),
+        }
+    )
     check_output_path("--out", args.out, {"the pairs": args.pairs})
 
 
 def _load_embedder(name: str) -> Embedder:
-
     module, colon, attribute = name.partition(":")
     if registry.is_builtin("embedder", name) or not (colon and module and attribute):
         return with_vector_cache(registry.load_builtin("embedder", name))
-    import importlib
-
     try:
         embedder = getattr(importlib.import_module(module), attribute)()
     except Exception as error:  # noqa: BLE001 -- a user's own module
@@ -265,7 +281,6 @@ def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:
 
 
 def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Iterator[str]:
-
     same_count = sum(pair.same for pair in pairs.items)
     yield (
         f"{format_path(path)}: {format_count(len(pairs.items), 'pair')}, {same_count:,} that say the same, "
@@ -291,7 +306,6 @@ def _choose_rule(args: argparse.Namespace) -> tuple[Rule, float, str]:
 
 
 def _format_cut_table(scores: Sequence[float], same: Sequence[bool], chosen: Cut | None) -> Iterator[str]:
-
     grid = [round(GRID_STEP * n, 2) for n in range(1, round(1 / GRID_STEP))]
     # Neighbouring cuts that the same pairs pass are one row: the first.
     rows = groupby(
@@ -323,21 +337,3 @@ def _require_useful_cut(chosen: Cut | None, rule: str) -> Cut:
             "assert_semantic, not for a cosine: leave them out, or take another embedder"
         )
     return chosen
-
-
-def _create_threshold(embedder: Embedder, chosen: Cut, rule: str, auc: float) -> Threshold:
-
-    return Threshold(
-        value=chosen.at_least,
-        embedder=embedder_name(embedder),
-        version=str(embedder.version),
-        rule=rule,
-        facts={
-            "same": chosen.same,
-            "different": chosen.different,
-            "auc": round(auc, 4),
-            "precision": round(chosen.precision, 4),
-            "recall": round(chosen.recall, 4),
-            "balanced_accuracy": round(chosen.balanced_accuracy, 4),
-        },
-    )

@@ -242,9 +242,8 @@ def _parse_list(text: str, first_line: int, what: str) -> tuple[str, ...]:
         else:
             continue
         last = number
-    for place, item in enumerate(items):
-        if item in items[:place]:
-            raise BadFile(f"the {what} {shorten_text(item, 60)!r} stands twice", lines[place])
+    if twice := [place for place, item in enumerate(items) if item in items[:place]]:
+        raise BadFile(f"the {what} {shorten_text(items[twice[0]], 60)!r} stands twice", lines[twice[0]])
     if not 0 < len(items) <= MAX_ITEMS:
         raise BadFile(f"expected 1 to {MAX_ITEMS} {what}s, each an item of a list (- ...), got {len(items)}")
     return tuple(items)

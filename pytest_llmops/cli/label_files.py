@@ -121,8 +121,9 @@ def read_label_file(path: Path) -> LabelFile:
 
 def _parse_jsonl(path: Path, lines: tuple[str, ...]) -> LabelFile:
     rows, number = [], 0
+    text = "".join(lines).removeprefix(BOM).replace("\r\n", "\n").replace("\r", "\n")
     try:
-        for number, value in read_json_lines("".join(lines).removeprefix(BOM).replace("\r\n", "\n")):
+        for number, value in read_json_lines(text):
             rows.append(LabelRow(number, as_mapping(value), parse_answer(value, number)))
     except BadFile as error:
         raise CaseError(error.what, path, error.line or number) from None

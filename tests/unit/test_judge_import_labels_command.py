@@ -98,6 +98,12 @@ def test_other_lines_stay_byte_for_byte(llmops: Cli) -> None:
     assert len(read_labels("labels.jsonl").labelled) == 4
 
 
+def test_lines_may_end_with_a_carriage_return(llmops: Cli) -> None:
+    Path("a.jsonl").write_bytes(b'{"id": "a", "human": true}\r{"id": "b", "human": false}\r')
+    assert llmops(*TAKE)[1][0] == "a.jsonl: 2 labels taken into labels.jsonl, 0 still empty"
+    assert [one["id"] for one in read()] == ["a", "b"]
+
+
 def test_labels_of_several_people_are_joined(llmops: Cli) -> None:
     rows = [{"id": one, "answer": one} for one in "abcd"]
     write("a.jsonl", *({**row, "human": n % 2 == 0} for n, row in enumerate(rows[:3])))

@@ -213,8 +213,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[UNKNOWN_PROMPT_KEY] = problem = why_invalid_override(settings, seen)
         if problem and not hasattr(config, "workerinput"):
             raise pytest.UsageError(escape_output(problem))
-    ours = list(filter(uses_plugin, items))
-    for item in ours:
+    for item in (ours := list(filter(uses_plugin, items))):
         item.stash[OURS_KEY] = True
         if not settings.judge and needs_judge(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_JUDGE))
@@ -227,7 +226,7 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
         from pytest_llmops.harness.tapes import recorded_fixtures
 
         _register_recording_hooks(config, dict(pair for item in ours for pair in recorded_fixtures(item)))
-        if any(has_trials(item, config.stash[SETTINGS]) for item in ours):
+        if any(has_trials(item, settings) for item in ours):
             config.pluginmanager.register(TrialHooks(), "llmops_trials")
     if settings.record == "none" and (ours or config.stash[HAS_INI_KEY]):
         _refuse_unrecorded_calls(config)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from pytest_llmops._util import test_folders
 from pytest_llmops._util.text_files import BadFile
+
+MAX_SIBLINGS = 1_000
+"""Files of a folder that a misspelt name is compared with."""
 
 
 def folders_above(start: Path, root: Path) -> tuple[Path, ...]:
@@ -27,7 +32,7 @@ def find_path(name: str | Path, folders: Sequence[Path] | None = None, *, is_fol
         is_folder: Whether only a folder is meant.
 
     Raises:
-        BadFile: There is none; lists the folders that were searched.
+        BadFile: There is none; lists the folders that were searched, and the nearest name in them.
     """
     if folders is None:
         folders = test_folders[-1]() if test_folders else ()
@@ -37,6 +42,12 @@ def find_path(name: str | Path, folders: Sequence[Path] | None = None, *, is_fol
     what = f"no such {'folder' if is_folder else 'file'}"
     if folders and not Path(name).is_absolute():
         what += f": searched {', '.join(map(str, folders))} and the working directory"
+    places = [(folder / name).parent for folder in (*folders, Path())]
+    siblings = [
+        path.name for place in places if place.is_dir() for path in islice(place.iterdir(), MAX_SIBLINGS)
+    ]
+    for near in difflib.get_close_matches(Path(name).name, siblings, n=1):
+        what += f"; did you mean {near!r}?"
     raise BadFile(what)
 
 

@@ -108,5 +108,5 @@ def test_a_failing_save_is_told_once_and_touches_nothing_else(project: Project) 
     assert healed.exit == 0
     assert project.server.count == 5  # nothing was paid twice
     project.server.close()
-    assert project.run().outcomes == {"passed": 7}
+    assert project.run("-k", "not patches").outcomes == {"passed": 4}  # a replay watches unmarked tests
     assert not list(project.path.rglob(".journal"))

@@ -24,8 +24,10 @@ FOREIGN_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 IMPORTED_TAKE = "0"
 MIN_CROSSES = 3
 """Number of x that cross a value out."""
+MAX_WORDS = 10
+"""Words of a placeholder such as MY_DUMMY_KEY."""
 _PLACEHOLDERS = frozenset(
-    "redacted filtered scrubbed masked removed hidden dummy fake mock placeholder sanitized secret".split()  # noqa: SIM905
+    "redacted filtered scrubbed masked removed hidden dummy fake mock placeholder sanitized".split()  # noqa: SIM905
 )
 """What projects write instead of a header's value."""
 _SEPARATORS = re.compile(r"[\W_]+")
@@ -90,7 +92,8 @@ def _is_placeholder(value: str) -> bool:
     text = rest if rest and scheme.lower() in ("bearer", "basic", "token") else value
     words = list(filter(None, _SEPARATORS.split(text.lower())))
     is_crossed_out = len(words) == 1 and len(words[0]) >= MIN_CROSSES and not words[0].strip("x")
-    return not words or is_crossed_out or (len(words) == 1 and words[0] in _PLACEHOLDERS)
+    is_told = len(words) <= MAX_WORDS and all(map(str.isalpha, words)) and not _PLACEHOLDERS.isdisjoint(words)
+    return not words or is_crossed_out or is_told or words == ["secret"]
 
 
 def import_cassette(

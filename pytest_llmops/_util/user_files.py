@@ -46,7 +46,7 @@ def find_path(name: str | Path, folders: Sequence[Path] | None = None, *, is_fol
     siblings = [
         path.name for place in places if place.is_dir() for path in islice(place.iterdir(), MAX_SIBLINGS)
     ]
-    for near in difflib.get_close_matches(Path(name).name, siblings, n=1):
+    for near in difflib.get_close_matches(Path(name).name, siblings, n=1, cutoff=0.9):
         what += f"; did you mean {near!r}?"
     raise BadFile(what)
 

@@ -37,7 +37,7 @@ def test_a_test_that_nothing_records_asks_no_model(project: Project, workers: in
         "socket.getaddrinfo('api.openai.com', 443)",
         "socket.gethostbyname('api.anthropic.com')",
         "socket.create_connection(('eu-central-1-aiplatform.googleapis.com', 443))",
-        "socket.socket().connect(('api.mistral.ai', 443))",
+        "with socket.socket() as sock: sock.connect(('api.mistral.ai', 443))",
         "asyncio.run(asyncio.open_connection('api.openai.com', 443))",
         "openai.OpenAI(max_retries=0, api_key='x', base_url='https://api.openai.com').models.list()",
     ],

@@ -22,6 +22,8 @@ from pytest_llmops import errors
 from pytest_llmops.measurement import Json, Measurement, format_failure_text
 from pytest_llmops.settings import RecordMode, Settings
 
+__tracebackhide__ = True
+
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 Evidence: TypeAlias = Pairs | Callable[[], Pairs]
 """``(label, text)`` pairs below the verdict, or a function that builds them."""
@@ -323,7 +325,6 @@ def emit(
     >>> emit(Measurement(name="m", value=1.0)).status
     'recorded'
     """
-    __tracebackhide__ = True
     emission = Emission(measurement=measurement, verdict=verdict, evidence=evidence)
     return emit_together([emission], cause=cause)[0]
 
@@ -337,7 +338,6 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
         MeasurementFailed: At least one measurement is outside its threshold.
         MeasurementErrored: None failed, but at least one could not be taken.
     """
-    __tracebackhide__ = True
     emissions = [emission.with_evidence() for emission in emissions]
     measurements = [emission.measurement for emission in emissions]
     top = current_recorder()
@@ -412,7 +412,6 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        __tracebackhide__ = True
         inner = self._inner
         try:
             self._open.__exit__(kind, error, trace)
@@ -429,7 +428,6 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
 
 
 def _raise_collected(inner: Recorder) -> None:
-    __tracebackhide__ = True
     if not inner.failures:
         return
     outer = current_recorder()

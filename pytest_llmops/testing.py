@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+__tracebackhide__ = True
+
 TEXTS = (
     "Refunds take 30 days.",
     "The parcel was never delivered.",
@@ -242,6 +244,5 @@ def _check_vectors_close(got: NDArray[float32], wanted: NDArray[float32], what: 
 
 
 def _require(good: bool, what: str, expected: str, got: object) -> None:  # noqa: FBT001 -- reads as an assertion
-    __tracebackhide__ = True
     if not good:
         raise AssertionError(f"{what}: expected {expected}, got {got}")

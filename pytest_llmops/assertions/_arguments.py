@@ -16,6 +16,8 @@ from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
 from pytest_llmops.protocols import Hit
 
+__tracebackhide__ = True
+
 
 @dataclass(frozen=True, slots=True)
 class TextNormalizer:
@@ -89,7 +91,6 @@ def parse_contexts(where: str, contexts: object) -> list[str]:
     Raises:
         UsageError: They are not a list of these.
     """
-    __tracebackhide__ = True
     if isinstance(contexts, (str, bytes)) or not isinstance(contexts, Sequence):
         raise UsageError(
             f"{where}: expected a list of contexts (texts, chunks or hits), got {describe_value(contexts)}"
@@ -109,7 +110,6 @@ def parse_share_threshold(where: str, at_least: object) -> float | None:
     Raises:
         UsageError: It is something else.
     """
-    __tracebackhide__ = True
     if at_least is None:
         return None
     threshold = as_finite_float(at_least)
@@ -124,7 +124,6 @@ def parse_wanted_texts(where: str, expected: object) -> tuple[str, ...]:
     Raises:
         UsageError: There are none, or a text is empty: it would be in every answer.
     """
-    __tracebackhide__ = True
     texts = _parse_texts(where, expected, "to look for", "expected at least one text to look for, got none")
     if "" in texts:
         number = texts.index("") + 1
@@ -138,14 +137,12 @@ def parse_references(where: str, expected: object) -> tuple[str, ...]:
     Raises:
         UsageError: There are none, or they are no texts.
     """
-    __tracebackhide__ = True
     return _parse_texts(
         where, expected, "to compare with", "expected a text to compare with, got an empty list"
     )
 
 
 def _parse_texts(where: str, given: object, purpose: str, none_given: str) -> tuple[str, ...]:
-    __tracebackhide__ = True
     texts = (given,) if isinstance(given, str) else given
     if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
         several = "a text or several" if purpose == "to look for" else "a text"
@@ -168,7 +165,6 @@ def parse_normalizer(
     Raises:
         UsageError: An option has no allowed value.
     """
-    __tracebackhide__ = True
     for name, value, allowed in (("whitespace", whitespace, Whitespace), ("unicode", unicode, Form)):
         if value not in get_args(allowed):
             names = ", ".join(map(repr, get_args(allowed)))
@@ -183,7 +179,6 @@ def compile_pattern(where: str, pattern: object, *, ignore_case: bool) -> re.Pat
     Raises:
         UsageError: It is invalid; gives the position of the error.
     """
-    __tracebackhide__ = True
     text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
     if not isinstance(text, str):
         raise UsageError(f"{where}: expected a pattern of text, got {describe_kind(text)}")
@@ -279,7 +274,6 @@ def parse_count_range(
     Raises:
         UsageError: A count is no whole number of at least 1, or the counts contradict each other.
     """
-    __tracebackhide__ = True
     given = {"times": times, "at_least_times": at_least_times, "at_most_times": at_most_times}
     counts: dict[str, int] = {}
     for name, count in given.items():

@@ -17,6 +17,8 @@ from pytest_llmops.protocols import Verdict
 if TYPE_CHECKING:
     from pytest_llmops.cases import Case
 
+__tracebackhide__ = True
+
 MAX_QUOTED_CHARS = 160
 MAX_LISTED = 5
 
@@ -54,7 +56,6 @@ def parse_judge_inputs(
         UsageError: A question or reference is not a text, the contexts are not a list of texts or hits, or the case is
             none.
     """
-    __tracebackhide__ = True
     given = {"question": question, "reference": reference, "contexts": contexts}
     taken: set[str] = set()
     if case is not None:

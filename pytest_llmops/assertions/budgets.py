@@ -13,6 +13,8 @@ from pytest_llmops.measurement import Measurement, as_finite_float, format_amoun
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Emission
 
+__tracebackhide__ = True
+
 MAX_LISTED = 5
 PURPOSES = ("app", "judge", "embedder", "all")
 
@@ -43,7 +45,6 @@ def assert_cost(
     >>> assert_cost(Call(cost_usd=0.01), at_most_usd=0.05).value
     0.01
     """
-    __tracebackhide__ = True
     counted = _select_calls("assert_cost", calls, purpose)
     threshold = _check_threshold("assert_cost", "at_most_usd", at_most_usd)
     values = [(call, call.cost_usd) for call in counted]
@@ -85,7 +86,6 @@ def assert_tokens(
     >>> assert_tokens(Call(usage=Usage(input_tokens=90, output_tokens=10)), at_most_tokens=200).value
     100.0
     """
-    __tracebackhide__ = True
     counted = _select_calls("assert_tokens", calls, purpose)
     threshold = _check_threshold("assert_tokens", "at_most_tokens", at_most_tokens)
     values = [(call, call.usage.total_tokens) for call in counted]
@@ -127,7 +127,6 @@ def assert_latency(
     >>> [found.name for found in assert_latency(Call(latency_s=0.8), at_most_s=2, p95_at_most_s=1)]
     ['calls.latency.max', 'calls.latency.p95']
     """
-    __tracebackhide__ = True
     counted = _select_calls("assert_latency", calls, purpose)
     thresholds = {
         "max": ("at_most_s", at_most_s),
@@ -149,7 +148,6 @@ def assert_latency(
 
 def assert_call_count(*, at_most: float, purpose: str = "app") -> Measurement:
     """Assert that the running test makes no more than so many calls: what the marker ``llm_budget`` counts."""
-    __tracebackhide__ = True
     calls = _select_calls("assert_call_count", None, purpose)
     threshold = _check_threshold("assert_call_count", "calls", at_most)
     measurement = Measurement(

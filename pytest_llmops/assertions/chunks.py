@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pytest_llmops.chunks.offsets import Ignore, Sources
     from pytest_llmops.chunks.sizes import Limits, Tokenizer
 
+__tracebackhide__ = True
+
 VERSION = "1"
 MAX_EVIDENCE_FAULTS = 12
 MAX_FAULT_CHARS = 300
@@ -78,7 +80,6 @@ def assert_chunks(
     >>> {measurement.name: measurement.value for measurement in measurements}["chunks.lost"]
     0.0
     """
-    __tracebackhide__ = True
     from pytest_llmops.chunks import duplicates
     from pytest_llmops.chunks.sizes import check_empty_chunks
 
@@ -144,7 +145,6 @@ def assert_span_recall(
     >>> assert_span_recall(["within 30 days. It costs 5", "euros."], answers, at_least=0.5).value
     0.5
     """
-    __tracebackhide__ = True
     from pytest_llmops.chunks.span_recall import measure_span_recall, parse_wordings
 
     refuse_invalid_share("assert_span_recall", at_least)
@@ -166,7 +166,6 @@ def assert_span_recall(
 
 def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
     """Yield the name, the answer and the document of each case."""
-    __tracebackhide__ = True
     from pytest_llmops.cases.files import Case, load_cases
 
     if isinstance(cases, Mapping):
@@ -212,7 +211,6 @@ def assert_clean_text(
     >>> [measurement.name for measurement in assert_clean_text(["für 5 €"]) if measurement.value]
     []
     """
-    __tracebackhide__ = True
     from pytest_llmops.chunks.text_quality import check_clean_text
 
     given = cast("dict[str, object]", thresholds)
@@ -239,7 +237,6 @@ def _check_against_source(
     pieces: Sequence[Piece], source: Sources, ignore: Ignore
 ) -> tuple[list[CheckResult], Alignment | None]:
     """Return the checks against the source, and the alignment of the chunks with it."""
-    __tracebackhide__ = True
     from pytest_llmops.chunks import boundaries, coverage, tables_and_code
 
     alignment = _align_pieces(pieces, source, ignore)
@@ -267,7 +264,6 @@ def _check_sizes(
     overlaps: Limits,
     tokenizer: Tokenizer | None,
 ) -> Iterator[CheckResult]:
-    __tracebackhide__ = True
     from pytest_llmops.chunks import sizes
 
     try:
@@ -287,7 +283,6 @@ def _emit_chunk_checks(
     prefix: str, checks: Sequence[CheckResult], thresholds: Mapping[str, float | None], label: str
 ) -> tuple[Measurement, ...]:
     """Emit all checks, then raise a single failure for those outside their thresholds."""
-    __tracebackhide__ = True
     measurements = []
     with recorder.soft():
         for check in checks:

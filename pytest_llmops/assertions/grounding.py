@@ -44,6 +44,8 @@ from pytest_llmops.semantics.thresholds import default_threshold
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder, Judge
 
+__tracebackhide__ = True
+
 VERSION = "1"
 HOW_OFTEN_RIGHT = (
     "an estimate by words fails 83 % of the answers that human annotators found fully supported (RAGTruth, threshold 1.0); "
@@ -111,7 +113,6 @@ def assert_grounded(
     >>> assert_grounded("A refund takes 5 days.", ["Refunds take 5 days to arrive."], at_least=0.8).value
     1.0
     """
-    __tracebackhide__ = True
     handle = None if judge is None else resolve_judge(judge, "assert_grounded")
     threshold = _grounding_threshold(at_least, handle)
     texts = parse_contexts("assert_grounded", contexts)
@@ -137,7 +138,6 @@ def _estimate_grounding(
     answer: object,
     contexts: Sequence[str],
 ) -> Measurement:
-    __tracebackhide__ = True
     if not isinstance(answer, str):
         return recorder.emit(measured(error=f"expected a text, got {type(answer).__name__}"))
     statement = split_claims(answer)
@@ -168,7 +168,6 @@ def _estimate_grounding(
 
 
 def _grounding_threshold(at_least: object, handle: JudgeHandle | None) -> float | None:
-    __tracebackhide__ = True
     if at_least != "default":
         return parse_share_threshold("assert_grounded", at_least)
     if handle is None:
@@ -196,7 +195,6 @@ def _judge_grounding(
     question: str,
     contexts: Sequence[str],
 ) -> Measurement:
-    __tracebackhide__ = True
     check_texts("assert_grounded", question=question)
     if skipped := skipped_measurement("grounding.supported", measured.keywords["label"]):
         return skipped
@@ -228,7 +226,6 @@ class _Engine:
 
 
 def _choose_engine(embedder: Embedder | str | None, nli: NliModel | str | None) -> _Engine:
-    __tracebackhide__ = True
     if nli is not None:
         if embedder is not None:
             raise UsageError(
@@ -347,7 +344,6 @@ def assert_context_relevance(
     >>> measurement.detail["by_context"]
     [0.6666666666666666, 0.0]
     """
-    __tracebackhide__ = True
     threshold = parse_share_threshold("assert_context_relevance", at_least)
     texts = parse_contexts("assert_context_relevance", contexts)
     given: object = question
@@ -393,7 +389,6 @@ def _judge_relevance(
     question: str,
     contexts: Sequence[str],
 ) -> Measurement:
-    __tracebackhide__ = True
     if skipped := skipped_measurement("retrieval.context_relevance", measured.keywords["label"]):
         return skipped
     if not any(text.strip() for text in contexts):
@@ -413,7 +408,6 @@ def _emit_judge_score(
     contexts: Sequence[str],
 ) -> Measurement:
     """Emit the score of a judge, 0 to 1; ``contexts`` are those that the judge itself looks at."""
-    __tracebackhide__ = True
     verdict = judge_answer(handle, answer, question, "", contexts)
     known = cast("dict[str, Json]", measured.keywords["detail"])
     measured = partial(
@@ -432,7 +426,6 @@ def _emit_judge_score(
 
 
 def _require_embedder(where: str, given: Embedder | str | None) -> Embedder:
-    __tracebackhide__ = True
     wanted = recorder.current_settings().embedder if given is None else given
     resolved = recorder.find_component("embedder", wanted) if isinstance(wanted, str) else wanted
     if not callable(getattr(resolved, "embed", None)) or not hasattr(resolved, "version"):

@@ -19,6 +19,8 @@ from pytest_llmops.retrievers.base import to_python_scalar
 if TYPE_CHECKING:
     from pytest_llmops.retrievers.freshness import Documents, Freshness, Keys
 
+__tracebackhide__ = True
+
 VERSION = "1"
 MAX_EVIDENCE_LINES = 4
 """Maximum number of documents or queries with their own line of evidence."""
@@ -74,7 +76,6 @@ def assert_index_fresh(
     >>> [(measurement.name, measurement.value) for measurement in measurements]
     [('index.missing', 0.0), ('index.outdated', 0.0), ('index.orphaned', 0.0)]
     """
-    __tracebackhide__ = True
     thresholds = {"missing": at_most_missing, "outdated": at_most_outdated, "orphaned": at_most_orphaned}
     for name, threshold in thresholds.items():
         _check_threshold("assert_index_fresh", f"at_most_{name}", threshold, whole=True)
@@ -94,7 +95,6 @@ def assert_index_fresh(
 
 
 def _emit_document_count(comparison: Freshness, name: str, threshold: int | None, label: str) -> Measurement:
-    __tracebackhide__ = True
     given: Collection[str] = getattr(comparison, name) or ()
     ids = list(given)
     measured = partial(
@@ -130,7 +130,6 @@ def _emit_document_count(comparison: Freshness, name: str, threshold: int | None
 
 
 def _emit_index_age(comparison: Freshness, threshold: float | None, label: str) -> Measurement:
-    __tracebackhide__ = True
     measured = partial(
         Measurement,
         name="index.age",
@@ -191,7 +190,6 @@ def assert_search_latency(
     >>> assert_search_latency(Fixed(), ["one", "three"], at_most_s=0.1, quantile=0.5).value
     0.03
     """
-    __tracebackhide__ = True
     _check_threshold("assert_search_latency", "at_most_s", at_most_s)
     share: object = to_python_scalar(quantile)
     if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 < share <= 1:
@@ -223,7 +221,6 @@ def assert_search_latency(
 def _emit_search_latency(
     measured: Callable[..., Measurement], taken: Sequence[tuple[float, str]], quantile: float
 ) -> Measurement:
-    __tracebackhide__ = True
     slowest = sorted(taken, key=lambda pair: -pair[0])
     ordered = [seconds for seconds, _ in slowest[::-1]]
     value = _nearest_rank(ordered, quantile)
@@ -280,7 +277,6 @@ def assert_reindex_time(
     >>> assert_reindex_time(lambda: None, at_most_s=3, clock=lambda: next(ticks)).value
     2.5
     """
-    __tracebackhide__ = True
     _check_threshold("assert_reindex_time", "at_most_s", at_most_s)
     if not callable(build):
         raise UsageError(
@@ -306,7 +302,6 @@ def assert_reindex_time(
 
 
 def _parse_queries(retriever: object, queries: Iterable[str]) -> list[str]:
-    __tracebackhide__ = True
     if not is_retriever(retriever):
         raise UsageError(
             f"assert_search_latency: expected a retriever with search(query, k), got {type(retriever).__name__}"
@@ -325,7 +320,6 @@ def _parse_queries(retriever: object, queries: Iterable[str]) -> list[str]:
 
 
 def _check_threshold(where: str, name: str, given: object, *, whole: bool = False) -> None:
-    __tracebackhide__ = True
     threshold: object = to_python_scalar(given)
     if threshold is None:
         return

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from pytest_llmops.judges.pairwise import Pairwise
     from pytest_llmops.protocols import Judge
 
+__tracebackhide__ = True
+
 MAX_DETAIL_DISAGREEMENTS = 50
 """Maximum number of disagreements that the report lists."""
 
@@ -102,7 +104,6 @@ def assert_judge_agrees(
     >>> round(kappa.value, 2), kappa.threshold
     (0.97, 0.6)
     """
-    __tracebackhide__ = True
     given = read_labels(labels)
     used_judge = find_judge(judge) if verdicts == "asked" else judge
     name = used_judge if isinstance(used_judge, str) else component_name(used_judge)
@@ -131,7 +132,6 @@ def assert_judge_agrees(
 
 
 def _emit_calibration(calibration: Calibration, judge: object, label: str) -> Measurement:
-    __tracebackhide__ = True
     judged, folder = calibration.judged, recorder.current_settings().judge_records
     record = find_records(judge, judged.name, judged.version, folder).get("calibration")
     known: dict[str, Json] = {"calibration": record.describe(judged.version)} if record else {}
@@ -183,7 +183,6 @@ def _further_figures(calibration: Calibration) -> dict[str, float | None]:
 
 def _emit_results(calibration: Calibration, measure: Callable[..., Measurement]) -> Measurement:
     """Emit the kappa and the other requirements, the missed ones last: all is recorded before anything is raised."""
-    __tracebackhide__ = True
     evidence, results = list(calibration.iter_evidence()), calibration.results
     missed = [result for result in results if result.missed]
     # The first failure reports all requirements; within `soft` each of the others has its own line.
@@ -274,7 +273,6 @@ def assert_judge_canaries(
         UsageError: It is no judge, there is no canary, or a threshold that is no share.
         CaseError: The file cannot be used.
     """
-    __tracebackhide__ = True
     return _assert_fit(judge, canaries, at_least, label, run_canaries)
 
 
@@ -299,7 +297,6 @@ def assert_judge_canaries_once(
         MeasurementFailed: As there, and so the rest.
         CassetteMiss: This version of the judge was not tried yet, and nothing may be asked.
     """
-    __tracebackhide__ = True
     return _assert_fit(default if judge is None else judge, canaries, at_least, label, _run_canaries_once)
 
 
@@ -310,7 +307,6 @@ def _assert_fit(
     label: str,
     run: Callable[[object, Sequence[Canary] | None], CanaryRun],
 ) -> Measurement:
-    __tracebackhide__ = True
     parse_share_threshold("assert_judge_canaries", at_least)
     given = read_canaries(canaries) if isinstance(canaries, (str, Path)) else canaries
     found = find_judge(judge)

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from pytest_llmops.cases import Case
     from pytest_llmops.protocols import Judge, Model
 
+__tracebackhide__ = True
+
 AtLeast: TypeAlias = float | Literal["default"] | None
 
 MAX_TURNS = 50
@@ -95,7 +97,6 @@ def assert_judge_score(
         UsageError: No such judge, a threshold that is not on its scale, or none at all; contexts that the judge
             does not take or needs; ``review_below`` for a judge that gives no confidence.
     """
-    __tracebackhide__ = True
     if review_below is not None and not 0 <= review_below <= 1:
         raise UsageError(
             f"assert_judge_score: expected review_below to be from 0 to 1 or None, got {review_below!r}"
@@ -146,7 +147,6 @@ def assert_checklist(
         MeasurementErrored: There is no answer, or the judge could not be asked or gave no readable verdict.
         UsageError: No items, or a threshold that is no share.
     """
-    __tracebackhide__ = True
     from pytest_llmops.judges.checklist import Checklist
 
     inputs = parse_judge_inputs("assert_checklist", case, question, reference, contexts)
@@ -164,7 +164,6 @@ def _judge(
     label: str,
     review_below: float | None = None,
 ) -> Measurement:
-    __tracebackhide__ = True
     if skipped := skipped_measurement(f"judge.{handle.name}", label):
         return skipped
     if "contexts" in inputs.from_case and not takes_contexts(handle.judge):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pytest_llmops.judges.pairwise import Pairwise, Preference
     from pytest_llmops.protocols import Hits
 
+__tracebackhide__ = True
+
 STORED_FIELDS = ("winner", "straight", "swapped", "reason", "raw", "error", "prescreened")
 """Fields of a `Preference` that the detail of the measurement has."""
 WINNER_WORDS = {"first": "the answer", "second": "the other one", "tie": "neither"}
@@ -64,7 +66,6 @@ def assert_preferred(
         MeasurementErrored: The judge could not be asked, or gave no readable verdict in some order.
         UsageError: An answer that is not a text, or a threshold that is not a score.
     """
-    __tracebackhide__ = True
     from pytest_llmops.judges.pairwise import Pairwise
 
     inputs = parse_judge_inputs("assert_preferred", case, question, reference, contexts)

@@ -22,6 +22,8 @@ from pytest_llmops.protocols import Hits
 if TYPE_CHECKING:
     from pytest_llmops.cases.queries import QuerySource, RankingSource
 
+__tracebackhide__ = True
+
 VERSION = "1"
 MAX_RANK_LINES = 4
 """Maximum number of relevant ids with their own line; a failure text has room for as many irrelevant hits."""
@@ -79,7 +81,6 @@ def assert_retrieval(
     >>> assert_retrieval({"1": ["a", "b"], "2": ["a", "b"]}, cases, metric="mrr@5", at_least=0.7).value
     0.75
     """
-    __tracebackhide__ = True
     name, k = parse_metric(metric)
     threshold = parse_share_threshold("assert_retrieval", at_least)
     measured = partial(
@@ -122,7 +123,6 @@ def _is_query_set(hits: object, relevant: object) -> bool:
 
 
 def _read_ranking(hits: object) -> Ranking:
-    __tracebackhide__ = True
     if isinstance(hits, str) or not isinstance(hits, Sequence):
         raise UsageError(f"assert_retrieval: expected Hits or a list of ids, got {describe_value(hits)}")
     try:
@@ -183,7 +183,6 @@ def _emit_mean_score(
     metric: tuple[str, int | None],
     at_least: float | None,
 ) -> Measurement:
-    __tracebackhide__ = True
     name, k = metric
     by_id = {query.id: query for query in query_list}
     wanted = [query for query in query_list if any(grade > 0 for grade in query.relevant.values())]

@@ -19,6 +19,8 @@ from pytest_llmops.schemas import Difference, Engine, Schema, json_extraction
 from pytest_llmops.schemas.differences import MAX_DIFFERENCES, format_json_path
 from pytest_llmops.schemas.json_extraction import JsonMatch, JsonPath, NoJson
 
+__tracebackhide__ = True
+
 MAX_PARSED_CHARS = 65_536
 """Maximum length of the JSON of a parsed value in ``detail["parsed"]``."""
 MAX_FIRST_DIFFERENCES = 6
@@ -87,7 +89,6 @@ def assert_schema(
     >>> assert_schema('{"qty": 2, "no', order, partial=True).reason
     'breaks off at line 1, column 15, within $; what is there fits so far'
     """
-    __tracebackhide__ = True
     threshold = answers.parse_share_threshold("assert_schema", at_least)
     actual = read_answer(actual)
     used = schemas.load(schema, engine=engine)
@@ -204,7 +205,6 @@ def _leaf_paths(value: Json) -> set[JsonPath]:
 
 
 def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
-    __tracebackhide__ = True
     if isinstance(actual, str):
         return _check_json_in_text(actual, schema, partial=partial)
     if not isinstance(actual, (dict, list)):
@@ -222,7 +222,6 @@ def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
 
 
 def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome:
-    __tracebackhide__ = True
     candidates = json_extraction.find_json_candidates(text)
     begun = _find_truncated_json(text, candidates) if partial else None
     broken_off = _check_truncated_json(text, begun, schema) if begun is not None else None
@@ -270,7 +269,6 @@ def _find_truncated_json(text: str, candidates: Sequence[JsonMatch] | NoJson) ->
 
 
 def _check_truncated_json(text: str, begun: schemas.Partial, schema: Schema) -> _Outcome:
-    __tracebackhide__ = True
     value = to_builtins(begun.value)
     differences = [
         *_duplicate_key_differences(begun.duplicates),

@@ -16,6 +16,8 @@ from pytest_llmops.assertions._arguments import describe_kind
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import UNITS, Json, Measurement, as_finite_float, shorten_text, to_builtins
 
+__tracebackhide__ = True
+
 
 def assert_score(
     metric: Callable[..., float],
@@ -60,7 +62,6 @@ def assert_score(
     >>> assert_score(overlap, "Paris in France", "Paris France", at_least=0.5).value
     1.0
     """
-    __tracebackhide__ = True
     if not callable(metric):
         raise UsageError(f"assert_score: expected a function as metric, got {describe_kind(metric)}")
     threshold, better = _parse_direction(at_least, at_most)
@@ -89,7 +90,6 @@ def assert_score(
 
 
 def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, Literal["higher", "lower"]]:
-    __tracebackhide__ = True
     if (at_least is ...) == (at_most is ...):
         given = "neither" if at_least is ... else "both"
         raise UsageError(
@@ -109,7 +109,6 @@ def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, L
 
 
 def _metric_name(metric: object) -> str:
-    __tracebackhide__ = True
     while isinstance(metric, partial):
         metric = metric.func
     given = getattr(metric, "name", None)

@@ -26,6 +26,8 @@ from pytest_llmops.semantics.thresholds import embedder_name
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder
 
+__tracebackhide__ = True
+
 MIN_NO_CONTRADICTION = 0.5
 """Threshold of ``semantic.nli``: below it a contradiction is more probable than none."""
 MAX_ALARMS = 4
@@ -89,7 +91,6 @@ def assert_semantic(
     >>> assert_semantic("Refunds take thirty days", ["No refunds", "A refund takes thirty days"]).status
     'passed'
     """
-    __tracebackhide__ = True
     switch: object = checks
     if isinstance(switch, bool):
         hint = "" if switch else "; checks=() switches all of them off"

@@ -20,6 +20,8 @@ from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
 from pytest_llmops.recorder import Evidence
 
+__tracebackhide__ = True
+
 Detail: TypeAlias = Mapping[str, Json]
 MAX_MATCHES = 1_000_000
 """Maximum number of matches of a pattern that are counted."""
@@ -75,7 +77,6 @@ def assert_contains(
     >>> assert_contains("Within 30 days, unopened.", ["30 days", "unopened"], in_order=True).value
     1.0
     """
-    __tracebackhide__ = True
     wanted = answers.parse_wanted_texts("assert_contains", expected)
     check = _TextCheck("contains", at_least, label, expected=list(wanted))
     search = _ContainsSearch(
@@ -199,7 +200,6 @@ def assert_matches(
     >>> assert_matches("Order #4711 is on its way.", r"#\d{4}\b").status
     'passed'
     """
-    __tracebackhide__ = True
     compiled = answers.compile_pattern("assert_matches", pattern, ignore_case=ignore_case)
     check = _TextCheck("matches", at_least, label, expected=compiled.pattern)
     count_range = answers.parse_count_range("assert_matches", times, at_least_times, at_most_times)
@@ -266,7 +266,6 @@ def assert_fuzzy(
     >>> round(assert_fuzzy("Angela Merkl", ["Scholz", "Angela Merkel"], at_least=0.9).value, 2)
     0.96
     """
-    __tracebackhide__ = True
     references = answers.parse_references("assert_fuzzy", expected)
     check = _TextCheck(
         "fuzzy", at_least, label, expected=expected if isinstance(expected, str) else list(references)
@@ -322,7 +321,6 @@ def assert_exact(
     >>> assert_exact("Yes ", "yes", ignore_case=True, whitespace="strip").status
     'passed'
     """
-    __tracebackhide__ = True
     references = answers.parse_references("assert_exact", expected)
     check = _TextCheck(
         "exact", at_least, label, expected=expected if isinstance(expected, str) else list(references)
@@ -382,7 +380,6 @@ def assert_not_contains(
     >>> assert_not_contains("Within 30 days, unopened.", ["60 days", "guarantee"]).value
     1.0
     """
-    __tracebackhide__ = True
     texts = answers.parse_wanted_texts("assert_not_contains", unwanted)
     check = _TextCheck("not_contains", at_least, label, unwanted=list(texts))
     normalizer = answers.parse_normalizer(
@@ -443,7 +440,6 @@ def assert_not_matches(
     >>> assert_not_matches("Order #4711 is on its way.", r"\b\d{16}\b").status
     'passed'
     """
-    __tracebackhide__ = True
     compiled = answers.compile_pattern("assert_not_matches", pattern, ignore_case=ignore_case)
     check = _TextCheck("not_matches", at_least, label, unwanted=compiled.pattern)
     normalizer = answers.parse_normalizer("assert_not_matches", ignore_case=False, unicode=unicode)
@@ -466,7 +462,6 @@ class _TextCheck:
     """The arguments of a text assertion that every measurement of it needs."""
 
     def __init__(self, name: str, at_least: object, label: str, **given: Json) -> None:
-        __tracebackhide__ = True
         threshold = answers.parse_share_threshold(f"assert_{name}", at_least)
         self._measured = partial_call(Measurement, name=f"text.{name}", threshold=threshold, label=label)
         self._given = given
@@ -474,12 +469,10 @@ class _TextCheck:
     def emit(
         self, actual: object, value: float, evidence: Evidence, detail: Detail | None = None, **words: Any
     ) -> Measurement:
-        __tracebackhide__ = True
         detail = {"actual": str(read_answer(actual)), **self._given, **(detail or {})}
         return recorder.emit(self._measured(value=value, detail=detail, **words), evidence=evidence)
 
     def emit_error(self, problem: ValueError) -> Measurement:
-        __tracebackhide__ = True
         try:
             return recorder.emit(self._measured(error=str(problem), detail=self._given))
         except MeasurementErrored as error:

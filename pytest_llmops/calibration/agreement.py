@@ -25,6 +25,8 @@ from pytest_llmops.metrics.agreement import (
     krippendorff_alpha,
 )
 
+__tracebackhide__ = True
+
 Verdicts: TypeAlias = Mapping[str, Label | None]
 ONE_SIDED = 0.9  # confidence of a two-sided interval whose lower end the value exceeds with 95 % confidence
 UNSCORED = "(unscored)"
@@ -183,7 +185,6 @@ def measure_agreement(
     Raises:
         UsageError: The labels are pass or fail, the verdicts are numbers, and there is no ``pass_at``.
     """
-    __tracebackhide__ = True
     judge_labels = {
         id_: _apply_pass_threshold(verdict, labels.kind, pass_at) for id_, verdict in verdicts.items()
     }
@@ -239,7 +240,6 @@ def _why_no_kappa(human: Sequence[Label], judge: Sequence[Label]) -> str:
 
 
 def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float | None) -> Label | None:
-    __tracebackhide__ = True
     if verdict is None or kind != "pass or fail" or isinstance(verdict, bool):
         return verdict
     if pass_at is None:

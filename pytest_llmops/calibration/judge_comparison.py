@@ -31,6 +31,8 @@ from pytest_llmops.metrics.agreement import Share
 from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.protocols import Judge
 
+__tracebackhide__ = True
+
 PassAt: TypeAlias = float | Literal["default"] | None
 VerdictSource: TypeAlias = Literal["asked", "stored"]
 MIN_LABELS = 50
@@ -99,7 +101,6 @@ class AgreementRequirements:
 
         >>> AgreementRequirements(at_least_tnr=0.7).check("number", 7.0)
         """
-        __tracebackhide__ = True
         names = [name for name in ("at_least_tnr", "at_least_tpr") if getattr(self, name) is not None]
         if names and kind != "pass or fail" and (kind != "number" or cut is None):
             raise UsageError(
@@ -418,7 +419,6 @@ def calibrate_judge(
     >>> calibration.agrees, round(calibration.figures.kappa, 2)
     (True, 0.97)
     """
-    __tracebackhide__ = True
     for argument, value, low in (("trials", trials, 1), ("at_least_labels", at_least_labels, 2)):
         if type(value) is not int or value < low:
             raise UsageError(f"{argument}: expected a whole number of at least {low}, got {value!r}")
@@ -445,7 +445,6 @@ def calibrate_judge(
 
 
 def _check_labels(labels: Labels, least: int) -> None:
-    __tracebackhide__ = True
     if problem := why_invalid_labels(labels):
         raise CaseError(problem, labels.path)
     count = len(labels.labelled)
@@ -459,7 +458,6 @@ def _check_labels(labels: Labels, least: int) -> None:
 def _compare_verdicts(
     labels: Labels, judged: JudgedAnswers, requirements: AgreementRequirements, cut: float | None
 ) -> Calibration:
-    __tracebackhide__ = True
     missing = sum(row.id in judged.errors for row in labels.labelled)
     if judged.stopped or missing > MAX_UNSCORED * len(labels.labelled):
         first = next(iter(judged.errors))

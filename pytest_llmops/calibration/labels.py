@@ -30,6 +30,8 @@ from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
+__tracebackhide__ = True
+
 Label: TypeAlias = bool | float | str
 LabelKind: TypeAlias = Literal["pass or fail", "number", "name"]
 
@@ -139,7 +141,6 @@ class Labels:
             UnknownName: No answer has a label for it.
             CaseError: Its labels are of different kinds.
         """
-        __tracebackhide__ = True
         if dimension not in self.dimensions:
             raise UnknownName("dimension", dimension, self.dimensions, where=f"dimensions of {self.path}")
         rows = tuple(replace(row, opinion=row.dimensions.get(dimension, Opinion())) for row in self.rows)
@@ -162,7 +163,6 @@ def read_labels(given: LabelsSource) -> Labels:
     >>> labels.kind, labels.raters, labels.rows[0].opinion.labels
     ('number', ('1', '2', '3'), [4.0, 5.0])
     """
-    __tracebackhide__ = True
     if isinstance(given, Labels):
         return given
     path = str(given) if isinstance(given, (str, Path)) else IN_MEMORY
@@ -183,7 +183,6 @@ def read_labels(given: LabelsSource) -> Labels:
 
 
 def _read_rows(given: object) -> Iterator[tuple[int, Json]]:
-    __tracebackhide__ = True
     if isinstance(given, (str, Path)):
         yield from read_json_lines(read_text(find_path(given)))
         return
@@ -287,7 +286,6 @@ def _parse_label(value: Json, where: str) -> Label | None:
 
 
 def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labels:
-    __tracebackhide__ = True
     given = [row for row in rows if row.opinion.labels]
     if not given:
         raise CaseError(f'no labels: expected "{where}human" in at least one line', path)

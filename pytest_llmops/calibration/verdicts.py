@@ -20,6 +20,8 @@ from pytest_llmops.judges.panel import score_confidence
 from pytest_llmops.measurement import TOLERANCE, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 
+__tracebackhide__ = True
+
 MAX_UNSCORED = 0.05
 """Largest share of missing verdicts; beyond it, the remaining verdicts are not a fair sample."""
 
@@ -79,7 +81,6 @@ def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAn
     >>> read_stored_verdicts(labels, name="quality", version="7").verdicts
     {'a': 8.0, 'b': None}
     """
-    __tracebackhide__ = True
     for row in labels.labelled:
         if not row.opinion.judged:
             raise CaseError(
@@ -120,7 +121,6 @@ def judge_labelled_answers(
         UsageError: It is not a judge, the labels are names, the file has contexts that the judge does not take, or
             it cannot work as configured.
     """
-    __tracebackhide__ = True
     handle = resolve_judge(judge, "calibration")
     rows = labels.rows if unlabelled else labels.labelled_anywhere
     for row in rows:
@@ -163,7 +163,6 @@ def iter_verdicts(
 
 def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
     """Raise unless numeric labels lie on the judge's scale: 4 of 5 is not 4 of 10."""
-    __tracebackhide__ = True
     if labels.kind == "name":
         raise UsageError(
             f"{labels.path}: the labels are names, and a judge gives a score: label pass or fail, or a number on its scale"
@@ -181,7 +180,6 @@ def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
 
 
 def _judge_trials(handle: JudgeHandle, row: LabelledAnswer, trials: int) -> list[Verdict]:
-    __tracebackhide__ = True
     verdicts = []
     for trial in range(trials):
         with recorder.run_as_trial(trial):

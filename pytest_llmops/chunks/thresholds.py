@@ -11,6 +11,8 @@ from pytest_llmops.chunks.sizes import Limits
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.retrievers.base import to_python_scalar
 
+__tracebackhide__ = True
+
 
 class ChunkThresholds(TypedDict, total=False):
     """Thresholds of `assert_chunks`; None: record only.
@@ -93,7 +95,6 @@ SOURCE_CHECKS = (
 
 def refuse_unknown_threshold(who: str, thresholds: Mapping[str, object], known: type) -> None:
     """Raise `UnknownName` for a threshold that the typed mapping ``known`` does not have."""
-    __tracebackhide__ = True
     names = known.__annotations__
     for name in thresholds:
         if name not in names:
@@ -102,7 +103,6 @@ def refuse_unknown_threshold(who: str, thresholds: Mapping[str, object], known: 
 
 def require_source(thresholds: Mapping[str, object], overlaps: Limits) -> None:
     """Raise `UsageError` for a threshold that needs the source."""
-    __tracebackhide__ = True
     named = [name for name in SOURCE_CHECKS if thresholds.get(f"at_most_{name}") is not None]
     if named or overlaps:
         what = f"at_most_{named[0]}" if named else "a limit of the overlap"
@@ -115,7 +115,6 @@ def parse_size_limits(what: str, options: Mapping[str, object], tokenizer: objec
     Raises:
         UsageError: A limit is not a whole number, the lower limit is above the upper, or the tokenizer is missing.
     """
-    __tracebackhide__ = True
     limits: dict[str, int | None] = {}
     for unit in ("chars", "tokens"):
         for side in ("at_least", "at_most"):
@@ -141,7 +140,6 @@ def parse_size_limits(what: str, options: Mapping[str, object], tokenizer: objec
 
 def refuse_invalid_share(who: str, at_least: object) -> None:
     """Raise `UsageError` for a threshold that is neither None nor from 0 to 1."""
-    __tracebackhide__ = True
     if at_least is None:
         return
     share: object = to_python_scalar(at_least)
@@ -157,7 +155,6 @@ def parse_check_thresholds(
     Raises:
         UsageError: A threshold that no value can be, or a threshold for something that was not measured.
     """
-    __tracebackhide__ = True
     thresholds: dict[str, float | None] = {}
     for check in checks:
         name = f"at_most_{check.name}"

@@ -19,6 +19,8 @@ from pytest_llmops.trace import read_call
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Judge
 
+__tracebackhide__ = True
+
 
 def why_self_judging(judge: str) -> str:
     """Return why a verdict of a judge model does not count, or ``""``.
@@ -97,7 +99,6 @@ def resolve_judge(given: object, who: str) -> JudgeHandle:
         UnknownName: There is no judge of that name.
         UsageError: It is not a judge of a single answer.
     """
-    __tracebackhide__ = True
     judge = find_judge(given)
     if not callable(getattr(judge, "judge", None)):
         raise UsageError(

@@ -24,6 +24,8 @@ from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 from pytest_llmops.trace import prices
 from pytest_llmops.trace.anthropic import MESSAGES
 
+__tracebackhide__ = True
+
 MAX_TOKENS = 4096
 """Limit of a call without its own; the API requires a limit."""
 UNSUPPORTED_PARAMS = frozenset(
@@ -94,7 +96,6 @@ class AnthropicModel:
                 or the API lacks a parameter, and nothing is sent.
             UsageError: No model is named, there is no key, or neither API has such a parameter.
         """
-        __tracebackhide__ = True
         model, conversation, merged = sdk_calls.resolve_call(
             self, messages, params, sdk="anthropic", prefix="anthropic:"
         )
@@ -145,7 +146,6 @@ def _import_sdk() -> Any:
 
 
 def _send_request(client: Any, model: str, request: Mapping[str, Any]) -> Any:
-    __tracebackhide__ = True
     return sdk_calls.call_sdk(
         _import_sdk(),
         lambda **limit: client.messages.with_raw_response.create(model=model, **{**limit, **request}),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+__tracebackhide__ = True
+
 
 @dataclass(slots=True)
 class OpenAIModel:
@@ -55,7 +57,6 @@ class OpenAIModel:
             ModelError: The server is down, refuses, limits or takes too long, or replies with anything but an answer.
             UsageError: No model is named, or the API has no such parameter.
         """
-        __tracebackhide__ = True
         model, conversation, merged = sdk_calls.resolve_call(self, messages, params, sdk="openai")
         # The shared client is not stored in `client`: that would make equal models unequal.
         client = self.client if self.client is not None else new_client(self.base_url)
@@ -123,7 +124,6 @@ def _shared_client(key: str, server: str) -> Any:
 
 
 def _call_openai(create: Callable[..., Any], model: str, client: Any) -> Any:
-    __tracebackhide__ = True
     import openai
 
     return sdk_calls.call_sdk(openai, create, model, client)

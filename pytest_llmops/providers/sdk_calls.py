@@ -21,6 +21,8 @@ from pytest_llmops.protocols import Message
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.redaction.secret_names import MASK
 
+__tracebackhide__ = True
+
 
 def resolve_call(
     model: Any, messages: str | Sequence[Message], params: dict[str, Json], *, sdk: str, prefix: str = ""
@@ -37,7 +39,6 @@ def resolve_call(
     Raises:
         UsageError: No model is named, or a stream is requested.
     """
-    __tracebackhide__ = True
     name = model.model or getattr(messages, "model", "")
     if not name:
         raise _missing_model_error(model.purpose, prefix)
@@ -63,7 +64,6 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
         ModelError: The server is down, refuses, limits or takes too long, or the request cannot be sent.
         UsageError: The SDK does not know a parameter, or cannot send its value.
     """
-    __tracebackhide__ = True
     name = sdk.__name__
     base = sdk.APIError.__base__  # OpenAIError, AnthropicError
     limit_s = recorder.current_settings().timeout if _is_limited() else None

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+__tracebackhide__ = True
+
 Scalar: TypeAlias = "str | int | float | bool"
 Conditions: TypeAlias = Mapping[str, tuple[Scalar, ...]]
 """Metadata key -> allowed values; all keys have to match."""
@@ -41,7 +43,6 @@ class Searcher(ABC):
     """
 
     def __init__(self, *, k: int, name: str, where: str) -> None:
-        __tracebackhide__ = True
         self.k = validate_k(k)
         self.name = name
         self.where = where
@@ -73,7 +74,6 @@ class Searcher(ABC):
             UsageError: ``k`` is less than 1, the query is not a text, or a filter is invalid.
             CorpusError: The search fails, an id is found twice, or a score is not a number.
         """
-        __tracebackhide__ = True
         limit = self.k if k is None else validate_k(k)
         if not isinstance(query, str):
             raise UsageError(f"search: expected a text as query, got {json_kind(query)}")
@@ -97,7 +97,6 @@ class Searcher(ABC):
 
 
 def _check_hits(hits: Sequence[Hit], where: str) -> None:
-    __tracebackhide__ = True
     seen: set[str] = set()
     for hit in hits:
         if not math.isfinite(hit.score):
@@ -124,7 +123,6 @@ def validate_k(k: object) -> int:
     >>> validate_k(3)
     3
     """
-    __tracebackhide__ = True
     number: object = to_python_scalar(k)
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise UsageError(f"k: expected a whole number of at least 1, got {k!r}")
@@ -141,7 +139,6 @@ def parse_filters(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar,
     >>> parse_filters({"lang": "de", "year": [2025, 2026]})
     {'lang': ('de',), 'year': (2025, 2026)}
     """
-    __tracebackhide__ = True
     if filters is None:
         return {}
     if not isinstance(filters, Mapping):
@@ -155,7 +152,6 @@ def parse_filters(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar,
 
 
 def _parse_filter_values(key: str, given: object) -> tuple[Scalar, ...]:
-    __tracebackhide__ = True
     several = isinstance(given, (list, tuple, set, frozenset))
     values = tuple(cast("Iterable[object]", given)) if several else (given,)
     if isinstance(given, (set, frozenset)):
@@ -225,7 +221,6 @@ def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
     Traceback (most recent call last):
     pytest_llmops.errors.UsageError: the index: expected an embedder whose vectors can be stored, got fitted/1, ...
     """
-    __tracebackhide__ = True
     candidate = recorder.find_component("embedder", given) if isinstance(given, str) else given
     if not callable(getattr(candidate, "embed", None)) or not hasattr(candidate, "version"):
         raise UsageError(
@@ -249,7 +244,6 @@ def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> 
     Raises:
         UsageError: The embedder returned a wrong number of rows, NaN, or rows of different lengths.
     """
-    __tracebackhide__ = True
     import numpy as np
 
     from pytest_llmops._util.arrays import as_rows
@@ -281,7 +275,6 @@ def embed_query(
         CorpusError: Its length is not that of the index's vectors.
         UsageError: The embedder returned no vector.
     """
-    __tracebackhide__ = True
     (vector,) = embed_unit_vectors(embedder, [query], where)
     if dim is not None and len(vector) != dim:
         raise CorpusError(
@@ -338,7 +331,6 @@ def import_optional(name: str, install: str, feature: str) -> Any:
     Traceback (most recent call last):
     pytest_llmops.errors.UsageError: NoRetriever needs the package 'no-such-package', which is not installed: pip install no-such-package
     """
-    __tracebackhide__ = True
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -355,7 +347,6 @@ def require_existing_path(path: str | Path, holds: str) -> Path:
     Raises:
         CorpusError: The path does not exist.
     """
-    __tracebackhide__ = True
     place = Path(path)
     if not place.exists():
         raise CorpusError(f"no such file or folder: expected {holds}; build the index first", place)
@@ -369,7 +360,6 @@ def check_corpus(chunks: Iterable[Chunk], where: str, *, empty: bool = False) ->
         UsageError: It is not an iterable of chunks.
         CorpusError: There are no chunks (unless ``empty`` is allowed), an item is not a chunk, or an id is repeated.
     """
-    __tracebackhide__ = True
     if isinstance(chunks, (str, bytes, Mapping)) or not isinstance(chunks, Iterable):
         raise UsageError(
             f"{where}: expected chunks, a list or any iterable of Chunk, got {json_kind(chunks)}"

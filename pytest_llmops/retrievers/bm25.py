@@ -37,6 +37,8 @@ from pytest_llmops.retrievers.base import (
     searchable_text,
 )
 
+__tracebackhide__ = True
+
 TEXT_SUFFIXES = (".md", ".txt")
 
 _NO_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
@@ -91,7 +93,6 @@ class InMemoryRetriever(Searcher):
             CorpusError: There is no chunk, or two have the same id.
             UsageError: ``k`` is less than 1.
         """
-        __tracebackhide__ = True
         super().__init__(k=k, name=name, where=name or "InMemoryRetriever")
         self.chunks = check_corpus(chunks, self.where)
         if stopwords is None:
@@ -199,7 +200,6 @@ def iter_text_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
     Raises:
         CorpusError: A file cannot be read, or a file or folder is a link out of the corpus.
     """
-    __tracebackhide__ = True
     paths = {path.relative_to(folder): path for path in folder.rglob("*")}
     for name in sorted(paths, key=lambda path: path.as_posix()):
         path = paths[name]

@@ -22,6 +22,8 @@ from pytest_llmops.retrievers.base import (
     similarity_from_distance,
 )
 
+__tracebackhide__ = True
+
 T = TypeVar("T")
 
 PAGE_SIZE = 1000
@@ -57,7 +59,6 @@ class ChromaRetriever(Searcher):
         Raises:
             UsageError: It is not a collection, ``k`` is less than 1, or the embedder cannot be used.
         """
-        __tracebackhide__ = True
         for method in ("query", "get", "count"):
             if not callable(getattr(collection, method, None)):
                 raise UsageError(
@@ -81,7 +82,6 @@ class ChromaRetriever(Searcher):
             UnknownName: The store has no such collection; the error lists its collections.
             UsageError: The package is not installed, or as for the constructor.
         """
-        __tracebackhide__ = True
         chromadb = import_optional("chromadb", "chromadb", "ChromaRetriever")
         place = require_existing_path(path, "the folder of a Chroma store")
         _refuse_locked(require_existing_path(place / "chroma.sqlite3", "a Chroma store"))
@@ -106,7 +106,6 @@ class ChromaRetriever(Searcher):
         Raises:
             CorpusError: The store does not answer, as after the collection was deleted.
         """
-        __tracebackhide__ = True
         return int(self._call_store(self.collection.count))
 
     def listing(self) -> list[Chunk]:
@@ -115,7 +114,6 @@ class ChromaRetriever(Searcher):
         Raises:
             CorpusError: The store does not answer.
         """
-        __tracebackhide__ = True
         chunks: list[Chunk] = []
         while True:
             page = self._call_store(
@@ -129,7 +127,6 @@ class ChromaRetriever(Searcher):
                 return chunks
 
     def _call_store(self, method: Callable[..., T], **arguments: Any) -> T:
-        __tracebackhide__ = True
         try:
             return method(**arguments)
         except Exception as error:
@@ -158,7 +155,6 @@ class ChromaRetriever(Searcher):
         ]
 
     def _query_arguments(self, query: str) -> dict[str, Any] | None:
-        __tracebackhide__ = True
         if self.embedder is None:
             if not query.strip():
                 return None
@@ -181,7 +177,6 @@ class ChromaRetriever(Searcher):
 
 def _refuse_locked(database: Path) -> None:
     """Raise an error if the store is locked: Chroma would wait for ever."""
-    __tracebackhide__ = True
     import sqlite3
 
     try:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
+__tracebackhide__ = True
+
 
 class DenseRetriever(Searcher):
     """Cosine similarity of the query's vector with every chunk's: exact, so it can be the reference for stores.
@@ -65,7 +67,6 @@ class DenseRetriever(Searcher):
             CorpusError: There is no chunk, or two have the same id.
             UsageError: ``k`` is less than 1, or the embedder cannot be used or returns no vectors.
         """
-        __tracebackhide__ = True
         super().__init__(k=k, name=name, where=name or "DenseRetriever")
         self.embedder = resolve_embedder(embedder, self.where)
         corpus = check_corpus(chunks, self.where)
@@ -102,7 +103,6 @@ class DenseRetriever(Searcher):
             UsageError: It is not an iterable of chunks.
             CorpusError: An id exists already, or is repeated; nothing is added then.
         """
-        __tracebackhide__ = True
         import numpy as np
 
         given = check_corpus(chunks, self.where, empty=True)
@@ -125,7 +125,6 @@ class DenseRetriever(Searcher):
             UnknownName: There is no chunk of that id; nothing is removed then.
             CorpusError: Nothing would be left.
         """
-        __tracebackhide__ = True
         if not isinstance(ids, Iterable):
             raise UsageError(f"{self.where}: expected the ids of chunks, got {json_kind(ids)}")
         removed = {ids} if isinstance(ids, str) else set(ids)
@@ -143,7 +142,6 @@ class DenseRetriever(Searcher):
             UnknownName: There is no chunk of that id; nothing is replaced then.
             CorpusError: An id is repeated.
         """
-        __tracebackhide__ = True
         given = check_corpus(chunks, self.where, empty=True)
         if not given:
             return
@@ -169,7 +167,6 @@ class DenseRetriever(Searcher):
         self._places = {chunk.id: place for place, chunk in enumerate(chunks)}
 
     def _find_place(self, id_: object) -> int:
-        __tracebackhide__ = True
         if id_ not in self._places:
             raise UnknownName("chunk", str(id_), self._places, where=self.where)
         return self._places[str(id_)]
@@ -178,7 +175,6 @@ class DenseRetriever(Searcher):
         return embed_unit_vectors(self.embedder, [searchable_text(chunk) for chunk in chunks], self.where)
 
     def _check_length(self, rows: NDArray[float32]) -> NDArray[float32]:
-        __tracebackhide__ = True
         if rows.shape[1] != self.dim:
             raise UsageError(
                 f"{self.where}: expected vectors of {self.dim} numbers, as the others have, got {rows.shape[1]} "

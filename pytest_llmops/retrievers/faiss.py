@@ -23,6 +23,8 @@ from pytest_llmops.retrievers.base import (
     similarity_from_distance,
 )
 
+__tracebackhide__ = True
+
 INNER_PRODUCT = 0
 """FAISS's number of the metric that is a similarity."""
 
@@ -66,7 +68,6 @@ class FaissRetriever(Searcher):
                 numbers do not determine the id of a vector.
             UsageError: It is not an index, ``k`` is less than 1, or the embedder cannot be used.
         """
-        __tracebackhide__ = True
         if not callable(getattr(index, "search", None)) or not hasattr(index, "ntotal"):
             raise UsageError(f"FaissRetriever: expected a faiss index, got {type(index).__name__}")
         super().__init__(
@@ -87,7 +88,6 @@ class FaissRetriever(Searcher):
 
     def _to_column(self, what: str, given: Any, total: int) -> list[Any]:
         """Return an argument with a value for each vector as a list; empty if it is optional and left out."""
-        __tracebackhide__ = True
         several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
         column = list(given) if several else []
         if several and (len(column) == total or (not column and what != "ids")):
@@ -107,7 +107,6 @@ class FaissRetriever(Searcher):
             CorpusError: The file is missing, or is not an index.
             UsageError: The package is not installed, or as for the constructor.
         """
-        __tracebackhide__ = True
         faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
         place = require_existing_path(path, "the file of a FAISS index")
         try:
@@ -134,7 +133,6 @@ class FaissRetriever(Searcher):
         Raises:
             CorpusError: The numbers do not determine the order of adding.
         """
-        __tracebackhide__ = True
         if hasattr(self.index, "id_map"):
             faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
             places = {
@@ -167,7 +165,6 @@ class FaissRetriever(Searcher):
         return numbers
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
-        __tracebackhide__ = True
         total = int(self.index.ntotal)
         if total != len(self.chunks):
             raise CorpusError(

@@ -21,6 +21,8 @@ from pytest_llmops.protocols import Chunk
 from pytest_llmops.retrievers.base import Searcher, to_python_scalar
 from pytest_llmops.retrievers.bm25 import iter_text_files, load_corpus
 
+__tracebackhide__ = True
+
 Time: TypeAlias = "float | int | str | dt.datetime"
 """Seconds since 1970, an aware datetime, or one as ISO 8601 text."""
 
@@ -136,7 +138,6 @@ def document_states(
     >>> document_states({"a.md": 1_700_000_000})["a.md"].modified
     1700000000.0
     """
-    __tracebackhide__ = True
     keys = keys or Keys()
     if isinstance(given, Mapping):
         states: dict[str, DocumentState] = {}
@@ -163,7 +164,6 @@ def document_states(
 
 
 def _list_chunks(retriever: object) -> Sequence[Chunk]:
-    __tracebackhide__ = True
     try:
         return tuple(retriever.listing())  # type: ignore[attr-defined]  # checked by the caller
     except LLMOpsError:
@@ -176,13 +176,11 @@ def _list_chunks(retriever: object) -> Sequence[Chunk]:
 
 
 def _read_folder_states(folder: Path) -> Iterator[tuple[str, DocumentState]]:
-    __tracebackhide__ = True
     for name, path, text in iter_text_files(folder):
         yield name, DocumentState(frozenset({content_fingerprint(text)}), path.stat().st_mtime)
 
 
 def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[str, DocumentState]:
-    __tracebackhide__ = True
     states_by_id: dict[str, list[DocumentState]] = {}
     whole: set[str] = set()
     for chunk in chunks:
@@ -205,7 +203,6 @@ def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[st
 
 
 def _chunk_state(chunk: Chunk, keys: Keys, where: str, *, whole: bool) -> DocumentState:
-    __tracebackhide__ = True
     held = chunk.metadata.get(keys.fingerprint)
     mark = str(held) if held is not None else content_fingerprint(chunk.text) if whole and chunk.text else ""
     return DocumentState(
@@ -228,7 +225,6 @@ def _merge_states(parts: Sequence[DocumentState]) -> DocumentState:
 
 
 def _value_state(value: object, where: str) -> DocumentState:
-    __tracebackhide__ = True
     if isinstance(value, Stamp):
         return DocumentState(
             frozenset({value.fingerprint} if value.fingerprint else ()),
@@ -244,7 +240,6 @@ def _value_state(value: object, where: str) -> DocumentState:
 
 def _parse_time(value: object, where: str) -> float | None:
     """Return a time in seconds since 1970; None for no time."""
-    __tracebackhide__ = True
     value = to_python_scalar(value)
     if value is None:
         return None
@@ -284,7 +279,6 @@ def compare_states(
     >>> found.missing, dict(found.outdated)
     (('b',), {'a': 'the content differs'})
     """
-    __tracebackhide__ = True
     outdated: dict[str, str] = {}
     unknown: list[str] = []
     for id_, wanted in source.items():
@@ -338,7 +332,6 @@ def _describe_chunk_difference(held: frozenset[str], wanted: frozenset[str]) -> 
 
 
 def _find_oldest(index: Mapping[str, DocumentState], now: float) -> tuple[str, float | None, str]:
-    __tracebackhide__ = True
     for by in ("indexed", "modified"):
         times = {id_: time for id_, state in index.items() if (time := getattr(state, by)) is not None}
         for id_, time in times.items():

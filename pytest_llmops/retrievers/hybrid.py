@@ -12,6 +12,8 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Chunk, Hit, Retriever
 from pytest_llmops.retrievers.base import Conditions, Searcher, validate_k
 
+__tracebackhide__ = True
+
 RANK_CONSTANT = 60
 """Constant of reciprocal rank fusion in the paper; with it, the first few ranks have about the same weight."""
 
@@ -49,7 +51,6 @@ class HybridRetriever(Searcher):
         Raises:
             UsageError: There are fewer than two retrievers, an object has no ``search``, or ``k`` or ``depth`` is less than 1.
         """
-        __tracebackhide__ = True
         super().__init__(k=k, name=name, where=name or "HybridRetriever")
         if not isinstance(retrievers, Iterable):
             raise UsageError(
@@ -84,7 +85,6 @@ class HybridRetriever(Searcher):
         Raises:
             UsageError: A retriever cannot be listed.
         """
-        __tracebackhide__ = True
         chunks: dict[str, Chunk] = {}
         for retriever in self.retrievers:
             list_chunks = getattr(retriever, "listing", None)
@@ -112,7 +112,6 @@ class HybridRetriever(Searcher):
     def _search_retriever(
         self, retriever: Retriever, query: str, depth: int, filters: dict[str, Json]
     ) -> Sequence[Hit]:
-        __tracebackhide__ = True
         if not filters:
             return retriever.search(query, depth)
         if "filters" not in inspect.signature(retriever.search).parameters:

@@ -28,6 +28,8 @@ from pytest_llmops.retrievers.base import (
     similarity_from_distance,
 )
 
+__tracebackhide__ = True
+
 
 class LanceRetriever(Searcher):
     """A LanceDB table: a row is a passage, its other columns are the metadata.
@@ -69,7 +71,6 @@ class LanceRetriever(Searcher):
             UsageError: It is not a table, ``k`` is less than 1, or the embedder cannot be used.
             UnknownName: The table has no such column.
         """
-        __tracebackhide__ = True
         if not callable(getattr(table, "search", None)) or not hasattr(table, "schema"):
             raise UsageError(f"LanceRetriever: expected a lancedb table, got {type(table).__name__}")
         title = name or str(table.name)
@@ -104,7 +105,6 @@ class LanceRetriever(Searcher):
             UnknownName: The database has no such table; the error lists its tables.
             UsageError: The package is not installed, or as for the constructor.
         """
-        __tracebackhide__ = True
         lancedb = import_optional("lancedb", "lancedb", "LanceRetriever")
         place = require_existing_path(path, "the folder of a LanceDB database")
         names = sorted(folder.stem for folder in place.glob("*.lance"))
@@ -145,7 +145,6 @@ class LanceRetriever(Searcher):
         ]
 
     def _query_input(self, query: str) -> Any:
-        __tracebackhide__ = True
         if self.embedder is None:
             if not self.table.embedding_functions.get(self._vector):
                 raise UsageError(
@@ -157,7 +156,6 @@ class LanceRetriever(Searcher):
         return embed_query(self.embedder, query, self.where, dim)
 
     def _row_to_chunk(self, row: dict[str, Any]) -> Chunk:
-        __tracebackhide__ = True
         if row[self._id] is None:
             raise CorpusError(
                 f"a row has no id: expected an id in every row of the column {self._id!r}; fill it, or name another column by id_column",
@@ -171,7 +169,6 @@ class LanceRetriever(Searcher):
         )
 
     def _single_vector_column(self) -> str:
-        __tracebackhide__ = True
         columns = self._vectors
         if len(columns) != 1:
             raise UsageError(
@@ -180,14 +177,12 @@ class LanceRetriever(Searcher):
         return columns[0]
 
     def _check_column(self, name: str, argument: str) -> str:
-        __tracebackhide__ = True
         if name not in self._schema.names:
             raise UnknownName("column", name, self._schema.names, where=f"{argument} of {self.where}")
         return name
 
     def _build_sql_condition(self, key: str, values: tuple[Scalar, ...]) -> str:
         """Return a condition as SQL; a column of lists matches if any element does."""
-        __tracebackhide__ = True
         names, held = self._resolve_column(key)
         types = self._types
         several = types.is_list(held) or types.is_large_list(held)
@@ -199,7 +194,6 @@ class LanceRetriever(Searcher):
 
     def _resolve_column(self, key: str) -> tuple[list[str], Any]:
         """Return path and type of a column."""
-        __tracebackhide__ = True
         types = self._types
         names = [key] if key in self._schema.names else key.split(".")
         fields = {field.name: field.type for field in self._schema}
@@ -216,7 +210,6 @@ class LanceRetriever(Searcher):
         return names, held
 
     def _format_sql_literal(self, key: str, value: Scalar, held: Any) -> str:
-        __tracebackhide__ = True
         types = self._types
         if isinstance(value, bool) and types.is_boolean(held):
             return str(value).lower()

@@ -10,6 +10,8 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Hit
 from pytest_llmops.retrievers.base import Conditions, Searcher, import_optional, plain_metadata
 
+__tracebackhide__ = True
+
 DEFAULT_K = 4
 """Default number of documents of LangChain's vector stores."""
 UNLIMITED_K = 10_000
@@ -49,7 +51,6 @@ class LangChainRetriever(Searcher):
         Raises:
             UsageError: It is neither, ``k`` is less than 1, or the package is not installed.
         """
-        __tracebackhide__ = True
         stores = import_optional("langchain_core.vectorstores", "langchain-core", "LangChainRetriever")
         retrievers = import_optional("langchain_core.retrievers", "langchain-core", "LangChainRetriever")
         self._is_store = isinstance(retriever, stores.VectorStore)
@@ -93,7 +94,6 @@ class LangChainRetriever(Searcher):
         ]
 
     def _filter_arguments(self, conditions: Conditions) -> dict[str, Any]:
-        __tracebackhide__ = True
         if not conditions:
             return {}
         if not (self._is_store or self._of_store):
@@ -108,7 +108,6 @@ class LangChainRetriever(Searcher):
         return {"filter": self._translate({key: list(values) for key, values in conditions.items()})}
 
     def _document_id(self, document: Any) -> str:
-        __tracebackhide__ = True
         id_ = document.metadata.get(self._id_key) if self._id_key else document.id
         if id_ is None:
             expected = f"the key {self._id_key!r} in its metadata" if self._id_key else "Document.id"

@@ -8,6 +8,8 @@ from pytest_llmops.errors import CorpusError, UsageError, format_name_list
 from pytest_llmops.protocols import Chunk, Hit
 from pytest_llmops.retrievers.base import Conditions, Searcher, chunk_to_hit, import_optional, plain_metadata
 
+__tracebackhide__ = True
+
 DEFAULT_K = 2
 """Default number of nodes of a LlamaIndex index."""
 UNLIMITED_K = 10_000
@@ -37,7 +39,6 @@ class LlamaIndexRetriever(Searcher):
         Raises:
             UsageError: It is neither, ``k`` is less than 1, or the package is not installed.
         """
-        __tracebackhide__ = True
         retrievers = import_optional("llama_index.core.retrievers", "llama-index-core", "LlamaIndexRetriever")
         indices = import_optional("llama_index.core.indices.base", "llama-index-core", "LlamaIndexRetriever")
         self._is_index = isinstance(retriever, indices.BaseIndex)
@@ -62,7 +63,6 @@ class LlamaIndexRetriever(Searcher):
         Raises:
             UsageError: It has none: it is a retriever, or the texts are in the vector store.
         """
-        __tracebackhide__ = True
         nodes = self._stored_nodes()
         return [self._node_to_chunk(node) for node in nodes] if nodes else super().listing()
 
@@ -96,7 +96,6 @@ class LlamaIndexRetriever(Searcher):
         return hits
 
     def _node_to_chunk(self, node: Any) -> Chunk:
-        __tracebackhide__ = True
         id_ = node.metadata.get(self._id_key) if self._id_key else node.node_id
         if id_ is None:
             raise CorpusError(

@@ -22,6 +22,8 @@ from pytest_llmops.retrievers.base import (
     similarity_from_distance,
 )
 
+__tracebackhide__ = True
+
 PAGE_SIZE = 1000
 """Points of a request when all are listed."""
 
@@ -65,7 +67,6 @@ class QdrantRetriever(Searcher):
             UnknownName: The client has no such collection, or the collection no such vector.
             CorpusError: The store does not answer.
         """
-        __tracebackhide__ = True
         for method in ("query_points", "get_collection", "scroll"):
             if not callable(getattr(client, method, None)):
                 raise UsageError(f"QdrantRetriever: expected a QdrantClient, got {type(client).__name__}")
@@ -96,7 +97,6 @@ class QdrantRetriever(Searcher):
             UnknownName: The store has no such collection; the error lists its collections.
             UsageError: The package is not installed, or as for the constructor.
         """
-        __tracebackhide__ = True
         qdrant = import_optional("qdrant_client", "qdrant-client", "QdrantRetriever")
         place = require_existing_path(path, "the folder of a Qdrant store")
         require_existing_path(place / "meta.json", "a Qdrant store")
@@ -158,7 +158,6 @@ class QdrantRetriever(Searcher):
         return hits
 
     def _point_to_chunk(self, point: Any) -> Chunk:
-        __tracebackhide__ = True
         payload: Mapping[str, Any] = point.payload or {}
         id_ = payload.get(self._id_key) if self._id_key else point.id
         if id_ is None:
@@ -173,7 +172,6 @@ class QdrantRetriever(Searcher):
 
 def _find_vector_params(held: Any, name: str, where: str) -> Any:
     """Return size and distance of the vector to search by."""
-    __tracebackhide__ = True
     named = held if isinstance(held, Mapping) else {}
     if name or named:
         if name not in named:

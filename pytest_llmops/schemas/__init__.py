@@ -17,6 +17,8 @@ from pytest_llmops.schemas.partial_json import Partial, parse_partial_json, stri
 from pytest_llmops.schemas.python_types import is_model, model_schema, type_schema
 from pytest_llmops.schemas.references import SUFFIXES, boolean_schema, read_schema
 
+__tracebackhide__ = True
+
 __all__ = [
     "Difference",
     "Engine",
@@ -45,7 +47,6 @@ def load(schema: object, *, engine: Engine = "jsonschema") -> Schema:
     >>> load({"title": "Order", "type": "object", "required": ["id"]}).differences({})[0].text
     'missing'
     """
-    __tracebackhide__ = True
     if isinstance(schema, bool):
         schema = boolean_schema(accepts=schema)
     if isinstance(schema, Mapping):
@@ -69,7 +70,6 @@ def load(schema: object, *, engine: Engine = "jsonschema") -> Schema:
 def _load_mapping(
     schema: Mapping[str, object], engine: str, *, where: str = "", name: str = "", folder: Path | None = None
 ) -> Schema:
-    __tracebackhide__ = True
     title = schema.get("title")
     label = where or (f"schema {shorten_text(title, 60)}" if isinstance(title, str) and title else "schema")
     try:
@@ -81,7 +81,6 @@ def _load_mapping(
 
 
 def _load_file(file: str | bytes, engine: str) -> Schema:
-    __tracebackhide__ = True
     text = os.fsdecode(file)
     if text.lstrip().startswith(("{", "[")):
         raise SchemaError(

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from jsonschema import FormatChecker
     from jsonschema.protocols import Validator
 
+__tracebackhide__ = True
+
 
 def is_multiple(number: float, of: float) -> bool:
     """Return whether a number is a whole multiple of another, computed exactly with the decimals of the JSON text.
@@ -141,7 +143,6 @@ class JsonSchema:
 
     def differences(self, value: Json, *, unfinished: Unfinished | None = None) -> list[Difference]:
         """See `pytest_llmops.schemas.Schema`."""
-        __tracebackhide__ = True
         from referencing.exceptions import Unresolvable
 
         if self.fits is not None and self.fits(value):
@@ -187,7 +188,6 @@ def compile_schema(
             itself and that folder.
         UsageError: Unknown engine, or its package is not installed.
     """
-    __tracebackhide__ = True
     key = (text, where, name, engine, str(folder))
     cached = _schema_cache.get(key)
     if cached is not None and not cached[1].has_changed():
@@ -213,7 +213,6 @@ def compile_schema(
 def _build_schema(
     draft: Any, schema: Mapping[str, Any], where: str, files: SchemaFiles, *, name: str, engine: str
 ) -> JsonSchema:
-    __tracebackhide__ = True
     from referencing.jsonschema import specification_with
 
     registry = build_registry(specification_with(draft.META_SCHEMA["$schema"]), schema, where, files)
@@ -235,7 +234,6 @@ def _build_schema(
 def _load_engine(
     draft: Any, schema: Mapping[str, Any], where: str, files: SchemaFiles, engine: str
 ) -> Callable[[Json], bool] | None:
-    __tracebackhide__ = True
     if engine not in ENGINES:
         raise UsageError(f"assert_schema: expected engine to be one of {', '.join(ENGINES)}, got {engine!r}")
     if engine == "jsonschema":
@@ -263,7 +261,6 @@ def _load_engine(
 
 
 def _find_draft(schema: Mapping[str, Any], where: str, default: Any = None) -> Any:
-    __tracebackhide__ = True
     import jsonschema
     from jsonschema.validators import validator_for
 
@@ -280,7 +277,6 @@ def _find_draft(schema: Mapping[str, Any], where: str, default: Any = None) -> A
 
 
 def _check_valid_schema(draft: Any, schema: Mapping[str, Any], where: str) -> None:
-    __tracebackhide__ = True
     import jsonschema
 
     try:

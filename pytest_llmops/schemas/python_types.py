@@ -25,6 +25,8 @@ from pytest_llmops.schemas.differences import (
 )
 from pytest_llmops.schemas.json_extraction import JsonPath
 
+__tracebackhide__ = True
+
 Steps: TypeAlias = tuple[tuple[str | int, bool], ...]
 """The location of a pydantic error: each step is a key or index (False), or the name of a union's member (True)."""
 
@@ -121,7 +123,6 @@ def type_schema(hint: object) -> TypeSchema:
     Raises:
         SchemaError: pydantic does not understand it.
     """
-    __tracebackhide__ = True
     try:
         return _adapter_schema(hint)
     except TypeError:  # an annotation that cannot be hashed
@@ -130,7 +131,6 @@ def type_schema(hint: object) -> TypeSchema:
 
 @lru_cache(maxsize=64)
 def _adapter_schema(hint: Any) -> TypeSchema:
-    __tracebackhide__ = True
     from pydantic import TypeAdapter
     from pydantic.errors import PydanticUserError
 

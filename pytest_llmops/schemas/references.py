@@ -15,6 +15,8 @@ from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.schemas.differences import format_json_path, short_json
 from pytest_llmops.schemas.json_extraction import JsonPath
 
+__tracebackhide__ = True
+
 SUFFIXES = (".json", ".yaml", ".yml")
 MAX_FILES = 1_000
 """Files that a schema may refer to."""
@@ -124,7 +126,6 @@ def build_registry(specification: Any, schema: Mapping[str, Any], where: str, fi
     Raises:
         SchemaError: A ``$ref`` cannot be resolved; gives its path and the reason.
     """
-    __tracebackhide__ = True
     from referencing import Registry, Resource
 
     def retrieve(uri: str) -> Any:
@@ -145,7 +146,6 @@ def build_registry(specification: Any, schema: Mapping[str, Any], where: str, fi
 
 
 def _check_references(resource: Any, resolver: Any, schema: Mapping[str, Any], where: str) -> None:
-    __tracebackhide__ = True
     from referencing.exceptions import Unresolvable
 
     rest = [(resource, resolver)]

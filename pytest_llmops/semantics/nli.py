@@ -18,6 +18,8 @@ from pytest_llmops.semantics.checks import split_sentences
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__tracebackhide__ = True
+
 LABELS = ("entailment", "neutral", "contradiction")
 MODEL_FILES = ("model.onnx", "onnx/model.onnx")
 MAX_TOKENS = 512
@@ -76,7 +78,6 @@ def resolve_nli(given: object, *, where: str) -> NliModel:
         UnknownName: There is no such name.
         UsageError: The model cannot be loaded, or the object is no NLI model.
     """
-    __tracebackhide__ = True
     from pytest_llmops import registry
 
     model = registry.load_builtin("nli", given) if isinstance(given, str) else given

@@ -18,6 +18,8 @@ from pytest_llmops.semantics.grounding.content_words import content_stems, is_nu
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder
 
+__tracebackhide__ = True
+
 AtLeast: TypeAlias = "float | thresholds.Threshold | Literal['default'] | None"
 Checks: TypeAlias = "Literal['default'] | Collection[str]"
 
@@ -36,7 +38,6 @@ def reference_texts(expected: object) -> tuple[str, ...]:
     >>> reference_texts("a"), reference_texts(["a", "b"])
     (('a',), ('a', 'b'))
     """
-    __tracebackhide__ = True
     texts = (expected,) if isinstance(expected, str) else expected
     if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
         raise UsageError(
@@ -60,7 +61,6 @@ def resolve_embedder(given: Embedder | str | None) -> Embedder:
         UnknownName: There is no embedder of that name.
         UsageError: The object is no embedder.
     """
-    __tracebackhide__ = True
     from pytest_llmops.providers.embedding_cache import with_vector_cache
 
     wanted = recorder.current_settings().embedder if given is None else given
@@ -84,7 +84,6 @@ def resolve_threshold(at_least: object, embedder: Embedder, *, requested_name: s
     Raises:
         UsageError: It is out of range, was measured with another embedder, or the embedder has no default.
     """
-    __tracebackhide__ = True
     if isinstance(at_least, thresholds.Threshold):
         return at_least.check(embedder)
     minimum = at_least
@@ -116,7 +115,6 @@ def select_checks(given: object) -> tuple[str, ...]:
     >>> select_checks(["numbers"]), "roles" in select_checks(["-roles"]), select_checks(())
     (('numbers',), False, ())
     """
-    __tracebackhide__ = True
     if isinstance(given, Collection) and not isinstance(given, str):
         for entry in given:
             name = entry.removeprefix("-") if isinstance(entry, str) else ""

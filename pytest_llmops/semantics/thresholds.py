@@ -16,6 +16,8 @@ from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.settings import Settings
 
+__tracebackhide__ = True
+
 SCHEMA = "pytest-llmops/threshold/"
 SCHEMA_MAJOR = 1
 COMMAND = "llmops semantic calibrate"
@@ -67,7 +69,6 @@ class Threshold:
         >>> Threshold(value=0.61, embedder="hashing", version="hashing/1/4096").check(HashingEmbedder())
         0.61
         """
-        __tracebackhide__ = True
         version, name = str(embedder.version), embedder_name(embedder)
         if version == self.version:
             return self.value
@@ -137,7 +138,6 @@ def default_threshold(embedder: Embedder, settings: Settings, *, requested_name:
     >>> default_threshold(TfidfEmbedder(), Settings())
     0.45
     """
-    __tracebackhide__ = True
     if settings.semantic_threshold:
         measured = Threshold.load(settings.semantic_threshold)
         is_named = measured.embedder in {embedder_name(embedder), requested_name}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from pytest_llmops.protocols import TokenVectors
 
+__tracebackhide__ = True
+
 SPECIAL_TOKENS = frozenset({"[CLS]", "[SEP]", "<s>", "</s>"})
 """Marks of the start and the end of a text."""
 CHUNK_PAIRS = 256
@@ -48,7 +50,6 @@ class BertScore:
     def __init__(
         self, embedder: TokenEmbedder | str = "minilm", *, idf: bool | Sequence[str] = False
     ) -> None:
-        __tracebackhide__ = True
         resolved = recorder.find_component("embedder", embedder) if isinstance(embedder, str) else embedder
         if not callable(getattr(resolved, "embed_tokens", None)):
             got = (
@@ -92,7 +93,6 @@ class BertScore:
             ValueError: An argument is not a text, or the tokens of a text weigh nothing.
             UsageError: ``idf=True`` knows no other references here.
         """
-        __tracebackhide__ = True
         if self._idf is True:
             raise UsageError(
                 "BertScore: idf=True weighs tokens by all references of one call of scores; for single answers pass them: "

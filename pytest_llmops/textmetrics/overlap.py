@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.textmetrics.arguments import list_references, require_text
 
+__tracebackhide__ = True
+
 MAX_ROUGE_CELLS = 4_000_000
 """Words times words that `RougeL` aligns in a table of plain Python, which takes a second or two."""
 MAX_CHARS = 2_000_000
@@ -33,7 +35,6 @@ class _Rouge:
     kind: ClassVar[str]
 
     def __post_init__(self) -> None:
-        __tracebackhide__ = True
         scorer_module = _import_package("rouge_score.rouge_scorer", "ROUGE")
         object.__setattr__(self, "_scorer", scorer_module.RougeScorer([self.kind], use_stemmer=self.stem))
 
@@ -122,7 +123,6 @@ class Bleu:
     _scorer: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        __tracebackhide__ = True
         known = ("13a", "intl", "zh", "char", "none")
         if self.tokenize not in known:
             raise UsageError(
@@ -165,7 +165,6 @@ class Chrf:
     _scorer: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        __tracebackhide__ = True
         if self.words not in range(7):
             raise UsageError(f"Chrf: expected words to be 0 to 6, got {self.words!r}")
         metrics = _import_package("sacrebleu.metrics", "chrF")
@@ -197,7 +196,6 @@ def _sacrebleu_score(scorer: Any, actual: str, expected: str | Sequence[str]) ->
 
 
 def _import_package(module: str, feature: str) -> Any:
-    __tracebackhide__ = True
     try:
         return import_module(module)
     except ImportError:

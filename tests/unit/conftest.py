@@ -41,7 +41,7 @@ def shown_frames() -> Callable[[BaseException], list[str]]:
             frame.f_code.co_name
             for frame in frames
             if frame.f_globals.get("__name__", "").startswith("pytest_llmops.")
-            and not frame.f_locals.get("__tracebackhide__")
+            and not (frame.f_globals | frame.f_locals).get("__tracebackhide__")
         ]
 
     return names

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from numpy import float64, int64
     from numpy.typing import NDArray
 
+__tracebackhide__ = True
+
 __all__ = [
     "ALIASES",
     "SCORERS",
@@ -65,7 +67,6 @@ def parse_metric(text: str) -> tuple[str, int | None]:
     >>> parse_metric("nDCG@10"), parse_metric("reciprocal_rank")
     (('ndcg', 10), ('mrr', None))
     """
-    __tracebackhide__ = True
     if not isinstance(text, str):
         raise UsageError(f"metric: expected a name like 'ndcg@10', got {text!r}")
     written, at, cut = text.strip().lower().partition("@")
@@ -140,7 +141,6 @@ def evaluate(
     >>> scores.values["mrr"].tolist()
     [0.5, 1.0]
     """
-    __tracebackhide__ = True
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
         raise UsageError(f"metrics: expected a list like ['ndcg@10'], got {metrics!r}")
     requested = {text: parse_metric(text) for text in metrics}

@@ -19,15 +19,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops.errors import JudgeError, ModelError
 from pytest_llmops.protocols import Embedder, Hit, Hits, Judge, Message, Model, Retriever, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
-
-if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
 
 __tracebackhide__ = True
 
@@ -87,8 +84,6 @@ def check_embedder(embedder: Embedder, *, texts: Sequence[str] = TEXTS) -> None:
     Raises:
         AssertionError: It breaks a promise; gives what was expected, and what it returned.
     """
-    import numpy as np
-
     _check_version(embedder.version)
     threshold = getattr(embedder, "default_threshold", None)
     _require(threshold is None or 0 <= threshold <= 1, "default_threshold", "None or 0 to 1", threshold)
@@ -222,9 +217,7 @@ def _check_model_errors(make: Callable[[Model], Judge]) -> None:
         _check_unscored(verdict, f"a model that raises ModelError of kind {kind}")
 
 
-def _embed_checked(embedder: Embedder, texts: Sequence[str]) -> NDArray[float32]:
-    import numpy as np
-
+def _embed_checked(embedder: Embedder, texts: Sequence[str]) -> Float32Array:
     rows = embedder.embed(list(texts))
     _require(rows.ndim == 2 and len(rows) == len(texts), "embed", f"shape ({len(texts)}, dim)", rows.shape)  # noqa: PLR2004 -- rows and columns
     _require(rows.dtype == np.float32, "embed", "float32", rows.dtype)
@@ -235,9 +228,7 @@ def _embed_checked(embedder: Embedder, texts: Sequence[str]) -> NDArray[float32]
     return rows
 
 
-def _check_vectors_close(got: NDArray[float32], wanted: NDArray[float32], what: str, expected: str) -> None:
-    import numpy as np
-
+def _check_vectors_close(got: Float32Array, wanted: Float32Array, what: str, expected: str) -> None:
     _require(got.shape == wanted.shape, what, f"{expected}, of shape {wanted.shape}", f"shape {got.shape}")
     gap = float(np.abs(got - wanted).max())
     _require(gap < VECTOR_TOLERANCE, what, expected, f"a difference of {gap}")

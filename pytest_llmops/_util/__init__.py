@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 test_folders: list[Callable[[], Sequence[Path]]] = []
 """Return the folders from the running test, or the module that is collected, up to the rootdir; the last is asked."""

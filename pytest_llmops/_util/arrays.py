@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from numpy import float64
-    from numpy.typing import ArrayLike, NDArray
+from pytest_llmops._util.lazy_numpy import ArrayLike, Float64Array, NDArray, np
 
 MATRIX_NDIM = 2
 
 
-def as_rows(vectors: ArrayLike, *, count: int | None = None, name: str = "vectors") -> NDArray[float64]:
+def as_rows(vectors: ArrayLike, *, count: int | None = None, name: str = "vectors") -> Float64Array:
     """Return vectors as an ``(n, dim)`` float64 array of finite numbers.
 
     Args:
@@ -27,8 +25,6 @@ def as_rows(vectors: ArrayLike, *, count: int | None = None, name: str = "vector
     >>> as_rows([[1, 2]], count=1).shape
     (1, 2)
     """
-    import numpy as np
-
     array = _to_float_array(vectors, name)
     expected = f"({'n' if count is None else count}, dim)"
     if array.ndim != MATRIX_NDIM or (count is not None and len(array) != count):
@@ -46,33 +42,29 @@ def as_rows(vectors: ArrayLike, *, count: int | None = None, name: str = "vector
     return array
 
 
-def unit_rows(rows: NDArray[Any]) -> NDArray[float64]:
+def unit_rows(rows: NDArray[Any]) -> Float64Array:
     """Return the rows of an array at unit length; rows of zeros stay zero.
 
     >>> import numpy
     >>> unit_rows(numpy.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6, 0.8], [0.0, 0.0]]
     """
-    import numpy as np
-
     # Scaling first keeps the squares of very large and very small numbers in range.
     largest = np.abs(rows).max(axis=1, keepdims=True)
     scaled = np.divide(rows, largest, out=np.zeros_like(rows), where=largest > 0)
     lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
-    unit: NDArray[float64] = np.divide(scaled, lengths, out=scaled, where=lengths > 0)
+    unit: Float64Array = np.divide(scaled, lengths, out=scaled, where=lengths > 0)
     return unit
 
 
-def mean_ranks(values: ArrayLike) -> NDArray[float64]:
+def mean_ranks(values: ArrayLike) -> Float64Array:
     """Return the rank of each value, from 1; equal values share the mean of their ranks.
 
     >>> mean_ranks([0.5, 0.1, 0.5]).tolist()
     [2.5, 1.0, 2.5]
     """
-    import numpy as np
-
     _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: NDArray[float64] = (np.cumsum(counts) - (counts - 1) / 2)[index]
+    ranks: Float64Array = (np.cumsum(counts) - (counts - 1) / 2)[index]
     return ranks
 
 
@@ -94,9 +86,7 @@ def is_whole_number(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _to_float_array(vectors: ArrayLike, name: str) -> NDArray[float64]:
-    import numpy as np
-
+def _to_float_array(vectors: ArrayLike, name: str) -> Float64Array:
     kind = type(vectors).__name__
     try:
         array = np.asarray(vectors)

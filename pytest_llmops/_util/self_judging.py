@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from pytest_llmops.measurement import format_count, shorten_text
-
-if TYPE_CHECKING:
-    from pytest_llmops.protocols import Call
+from pytest_llmops.protocols import Call
 
 FIRST_ERROR_STATUS = 400
 MAX_NAME_CHARS = 300

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
 from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.assertions._arguments import parse_contexts
+from pytest_llmops.cases import Case
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.evaluate import check_texts
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Verdict
-
-if TYPE_CHECKING:
-    from pytest_llmops.cases import Case
 
 __tracebackhide__ = True
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
@@ -27,6 +27,7 @@ from pytest_llmops.judges.evaluate import (
     verdict_to_json,
 )
 from pytest_llmops.measurement import Json, Measurement, format_amount, format_count, shorten_text
+from pytest_llmops.protocols import Embedder, Judge
 from pytest_llmops.providers.embedding_cache import with_vector_cache
 from pytest_llmops.semantics import checks
 from pytest_llmops.semantics.grounding import (
@@ -40,9 +41,6 @@ from pytest_llmops.semantics.grounding import (
 )
 from pytest_llmops.semantics.nli import NliModel, nli_name, resolve_nli
 from pytest_llmops.semantics.thresholds import default_threshold
-
-if TYPE_CHECKING:
-    from pytest_llmops.protocols import Embedder, Judge
 
 __tracebackhide__ = True
 

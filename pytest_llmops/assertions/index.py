@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import is_retriever, search_any
@@ -15,9 +14,7 @@ from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_
 from pytest_llmops.protocols import Retriever
 from pytest_llmops.retrievers import freshness
 from pytest_llmops.retrievers.base import to_python_scalar
-
-if TYPE_CHECKING:
-    from pytest_llmops.retrievers.freshness import Documents, Freshness, Keys
+from pytest_llmops.retrievers.freshness import Documents, Freshness, Keys
 
 __tracebackhide__ = True
 

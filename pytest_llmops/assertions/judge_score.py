@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
@@ -19,6 +20,7 @@ from pytest_llmops.assertions._judged import (
     quote_answer,
 )
 from pytest_llmops.calibration.canaries import describe_judge
+from pytest_llmops.cases import Case
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.conversation import Conversation, is_trace, read_conversation
 from pytest_llmops.judges.evaluate import (
@@ -31,13 +33,7 @@ from pytest_llmops.judges.evaluate import (
 )
 from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, label_suffix, shorten_text
-from pytest_llmops.protocols import Hits, Message, Verdict
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pytest_llmops.cases import Case
-    from pytest_llmops.protocols import Judge, Model
+from pytest_llmops.protocols import Hits, Judge, Message, Model, Verdict
 
 __tracebackhide__ = True
 

@@ -7,20 +7,25 @@ from functools import partial
 from itertools import islice
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import is_retriever
 from pytest_llmops.assertions._arguments import describe_value, parse_share_threshold
-from pytest_llmops.cases.queries import Query, Ranking, collect_rankings, load_queries, parse_ranking
+from pytest_llmops.cases.queries import (
+    Query,
+    QuerySource,
+    Ranking,
+    RankingSource,
+    collect_rankings,
+    load_queries,
+    parse_ranking,
+)
 from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.metrics.ranking import Scores, bootstrap_interval, evaluate, parse_metric
 from pytest_llmops.metrics.retrieval import METRICS
 from pytest_llmops.protocols import Hits
-
-if TYPE_CHECKING:
-    from pytest_llmops.cases.queries import QuerySource, RankingSource
 
 __tracebackhide__ = True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
@@ -17,14 +17,12 @@ from pytest_llmops.measurement import (
     label_suffix,
     shorten_text,
 )
+from pytest_llmops.protocols import Embedder
 from pytest_llmops.semantics import similarity
 from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison
 from pytest_llmops.semantics.nli import NliModel, measure_contradiction, nli_name, resolve_nli
 from pytest_llmops.semantics.similarity import MAX_QUOTE_CHARS, AtLeast, Checks
 from pytest_llmops.semantics.thresholds import embedder_name
-
-if TYPE_CHECKING:
-    from pytest_llmops.protocols import Embedder
 
 __tracebackhide__ = True
 

@@ -6,18 +6,15 @@ import inspect
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.self_judging import find_same_model, format_self_judging_error, is_error_status
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import MeasurementFailed, UsageError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
-from pytest_llmops.protocols import Verdict
+from pytest_llmops.protocols import Judge, Verdict
 from pytest_llmops.trace import read_call
-
-if TYPE_CHECKING:
-    from pytest_llmops.protocols import Judge
 
 __tracebackhide__ = True
 

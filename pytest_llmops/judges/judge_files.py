@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_llmops._util.text_files import BadFile, read_text
 from pytest_llmops.judges.checklist import Checklist, Policy, read_checklist
@@ -21,10 +20,7 @@ from pytest_llmops.judges.rubric import Rubric
 from pytest_llmops.judges.rubric_files import RUBRIC_KEYS, quote_level_keys
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.prompts.front_matter import read_front_matter, split_front_matter
-
-if TYPE_CHECKING:
-    from pytest_llmops.protocols import Model
-
+from pytest_llmops.protocols import Model
 
 _READERS: Mapping[str, Callable[[Path, Model | None], Rubric | Checklist | Policy]] = {
     "rubric": Rubric,

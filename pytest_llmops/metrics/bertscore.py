@@ -13,16 +13,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pytest_llmops._util.arrays import as_rows, unit_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from numpy import float32, float64
-    from numpy.typing import ArrayLike, NDArray
+from pytest_llmops._util.lazy_numpy import ArrayLike, Float32Array, Float64Array, np
 
 MAX_CELLS = 2**28  # product of the token counts of a pair: a few seconds
 BLOCK_CELLS = 2**22  # cosines in memory at a time
@@ -97,7 +93,7 @@ def score_pairs(
     """
     if weights is not None and len(weights) != len(pairs):
         raise ValueError(f"expected weights for each of {len(pairs)} pairs, got {len(weights)}")
-    units: dict[int, tuple[object, NDArray[float32]]] = {}
+    units: dict[int, tuple[object, Float32Array]] = {}
     results = []
     for number, (actual, expected) in enumerate(pairs):
         sides = []
@@ -116,10 +112,10 @@ def score_pairs(
 
 
 def _match_score(
-    actual: NDArray[float32],
-    expected: NDArray[float32],
-    actual_shares: NDArray[float64],
-    expected_shares: NDArray[float64],
+    actual: Float32Array,
+    expected: Float32Array,
+    actual_shares: Float64Array,
+    expected_shares: Float64Array,
     number: int,
 ) -> Score:
     if not len(actual_shares) or not len(expected_shares):
@@ -143,12 +139,8 @@ def _match_score(
     return Score(precision, recall, 2 * precision * recall / (precision + recall) if both else 0.0)
 
 
-def _best_cosines(
-    actual: NDArray[float32], expected: NDArray[float32]
-) -> tuple[NDArray[float32], NDArray[float32]]:
+def _best_cosines(actual: Float32Array, expected: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Return the highest cosine of each token with the tokens of the other side, for both sides."""
-    import numpy as np
-
     step = max(1, BLOCK_CELLS // len(expected))
     if len(actual) <= step:
         cosines = actual @ expected.T
@@ -161,19 +153,15 @@ def _best_cosines(
     return np.concatenate(rows), best
 
 
-def _unit_vectors(rows: ArrayLike, name: str) -> NDArray[float32]:
-    import numpy as np
-
+def _unit_vectors(rows: ArrayLike, name: str) -> Float32Array:
     if np.array_equal(rows, []):  # no tokens
         return np.zeros((0, 0), dtype=np.float32)
     array = as_rows(rows, name=name)
     return (unit_rows(array) if len(array) else array).astype(np.float32)
 
 
-def _normalize_weights(weights: ArrayLike | None, count: int, name: str) -> NDArray[float64]:
+def _normalize_weights(weights: ArrayLike | None, count: int, name: str) -> Float64Array:
     """Return weights that sum to 1, or an empty array without tokens."""
-    import numpy as np
-
     if weights is None:
         return np.full(count, 1 / max(count, 1))
     array = np.asarray(weights, dtype=np.float64)
@@ -183,5 +171,5 @@ def _normalize_weights(weights: ArrayLike | None, count: int, name: str) -> NDAr
         raise ValueError(f"{name}: expected finite numbers of at least 0")
     if count and not array.sum():
         raise ValueError(f"{name}: expected a token that counts, got {count} of weight 0")
-    shares: NDArray[float64] = array / array.sum() if count else array
+    shares: Float64Array = array / array.sum() if count else array
     return shares

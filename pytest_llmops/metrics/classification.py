@@ -8,13 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from pytest_llmops._util.arrays import mean_ranks
-
-if TYPE_CHECKING:
-    from numpy import bool_, float64
-    from numpy.typing import NDArray
+from pytest_llmops._util.lazy_numpy import Float64Array, NDArray, np
 
 Rule: TypeAlias = Literal["balanced", "recall", "precision", "false passes"]
 RULES: tuple[Rule, ...] = ("balanced", "recall", "precision", "false passes")
@@ -79,8 +76,6 @@ def distinct_cuts(scores: Sequence[float], same: Sequence[bool]) -> list[Cut]:
     >>> [(cut.at_least, cut.recall, cut.precision) for cut in distinct_cuts([0.9, 0.4, 0.6], [True, True, False])]
     [(0.9, 0.5, 1.0), (0.6, 0.5, 0.5), (0.4, 1.0, 0.6666666666666666)]
     """
-    import numpy as np
-
     values, wanted = _check_scores_and_labels(scores, same)
     order = np.argsort(-values, kind="stable")
     values, wanted = values[order], wanted[order]
@@ -210,9 +205,7 @@ def wilson_interval(hits: float, count: int, z: float = 1.959964) -> tuple[float
 
 def _check_scores_and_labels(
     scores: Sequence[float], same: Sequence[bool]
-) -> tuple[NDArray[float64], NDArray[bool_]]:
-    import numpy as np
-
+) -> tuple[Float64Array, NDArray[np.bool_]]:
     values, wanted = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=np.bool_)
     if values.ndim != 1 or values.shape != wanted.shape:
         raise ValueError(f"curves: expected as many scores as labels, got {values.shape} and {wanted.shape}")

@@ -10,11 +10,9 @@ import re
 import string
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import Literal, TypeAlias, get_args
 
 Case: TypeAlias = Literal["keep", "fold"]
 Whitespace: TypeAlias = Literal["keep", "strip", "collapse"]

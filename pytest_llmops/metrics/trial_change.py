@@ -13,12 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from statistics import NormalDist, fmean
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy import float64
-    from numpy.typing import NDArray
+from pytest_llmops._util.lazy_numpy import Float64Array, np
 
 DRAWS = 9_999
 MAX_SUBSETS = 20_000
@@ -72,7 +68,7 @@ def mean_change(trials: Trials) -> float:
     return fmean(pair.difference for pair in trials.values())
 
 
-def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: int = 0) -> NDArray[float64]:
+def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: int = 0) -> Float64Array:
     """Return mean changes under "nothing changed": the labels before and after are permuted within each case.
 
     Args:
@@ -89,8 +85,6 @@ def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: in
     >>> draw_null_changes([{"a": TrialPair((1.0,), (1.0,))}], draws=3).tolist()
     [[0.0, 0.0, 0.0]]
     """
-    import numpy as np
-
     changes = np.zeros((len(metrics), draws))
     generator = np.random.default_rng(seed)
     for case in sorted({case for trials in metrics for case in trials}):
@@ -109,32 +103,28 @@ def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: in
 
 
 def _draw_subset_sums(
-    pooled: NDArray[float64], size: int, draws: int, generator: np.random.Generator
-) -> NDArray[float64]:
+    pooled: Float64Array, size: int, draws: int, generator: np.random.Generator
+) -> Float64Array:
     """Return sums of random subsets of the columns, the same columns for every row."""
-    import numpy as np
-
     width = pooled.shape[1]
     if math.comb(width, size) <= MAX_SUBSETS:
         subsets = _list_subsets(width, size)
         return (pooled @ subsets)[:, generator.integers(0, subsets.shape[1], size=draws)]
     chosen = generator.permuted(np.tile(np.arange(width), (draws, 1)), axis=1)[:, :size]
-    sums: NDArray[float64] = pooled[:, chosen].sum(axis=2)
+    sums: Float64Array = pooled[:, chosen].sum(axis=2)
     return sums
 
 
 @lru_cache(maxsize=64)
-def _list_subsets(width: int, size: int) -> NDArray[float64]:
+def _list_subsets(width: int, size: int) -> Float64Array:
     """Return all subsets as columns of zeros and ones."""
-    import numpy as np
-
     members = np.array(list(combinations(range(width), size)), dtype=np.intp)
     subsets = np.zeros((width, len(members)))
     subsets[members.T, np.arange(len(members))] = 1.0
     return subsets
 
 
-def drop_p_value(change: float, null_changes: NDArray[float64]) -> float:
+def drop_p_value(change: float, null_changes: Float64Array) -> float:
     """Return the one-sided p-value of a drop: the share of draws at or below the change, which counts as one draw.
 
     >>> import numpy as np
@@ -144,7 +134,7 @@ def drop_p_value(change: float, null_changes: NDArray[float64]) -> float:
     return float((1 + (null_changes <= change + ROUNDING).sum()) / (1 + len(null_changes)))
 
 
-def joint_drop_p_values(changes: Sequence[float], null_changes: NDArray[float64]) -> list[float]:
+def joint_drop_p_values(changes: Sequence[float], null_changes: Float64Array) -> list[float]:
     """Return p-values of drops in several metrics that hold together: any false alarm among them has the p-value.
 
     Each change is held against the largest drop of any metric in a draw, in standard deviations of its metric. Adding
@@ -160,8 +150,6 @@ def joint_drop_p_values(changes: Sequence[float], null_changes: NDArray[float64]
     >>> joint_drop_p_values([-1.0, 0.0], np.array([[-1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))
     [0.5, 1.0]
     """
-    import numpy as np
-
     spread = null_changes.std(axis=1)
     # A metric without any spread cannot have changed: it raises no alarm, and no threshold for the others.
     varied = spread > ROUNDING

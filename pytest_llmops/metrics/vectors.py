@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pytest_llmops._util.arrays import as_rows, unit_rows
-
-if TYPE_CHECKING:
-    from numpy import float64
-    from numpy.typing import ArrayLike, NDArray
+from pytest_llmops._util.lazy_numpy import ArrayLike, Float64Array, np
 
 
-def cosine(a: ArrayLike, b: ArrayLike) -> NDArray[float64]:
+def cosine(a: ArrayLike, b: ArrayLike) -> Float64Array:
     """Return the cosine of each row of ``a`` with each row of ``b``: -1 (opposite) to 1 (same direction).
 
     Args:
@@ -27,8 +22,6 @@ def cosine(a: ArrayLike, b: ArrayLike) -> NDArray[float64]:
     >>> cosine([[1, 0], [0, 0]], [[2, 2], [-3, 0]]).round(3).tolist()
     [[0.707, -1.0], [0.0, 0.0]]
     """
-    import numpy as np
-
     left, right = as_rows(a, name="a"), as_rows(b, name="b")
     if not len(left) or not len(right):
         return np.zeros((len(left), len(right)))
@@ -37,5 +30,5 @@ def cosine(a: ArrayLike, b: ArrayLike) -> NDArray[float64]:
             f"cosine: expected a of shape (n, dim) and b of shape (m, dim), got {left.shape} and {right.shape}; "
             "vectors of two embedders, or of two calls of one that is fitted to its texts, cannot be compared"
         )
-    cosines: NDArray[float64] = np.clip(unit_rows(left) @ unit_rows(right).T, -1.0, 1.0)
+    cosines: Float64Array = np.clip(unit_rows(left) @ unit_rows(right).T, -1.0, 1.0)
     return cosines

@@ -11,13 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
-if TYPE_CHECKING:
-    from numpy import float32, floating
-    from numpy.typing import NDArray
-
-    Array: TypeAlias = NDArray[float32]
+from pytest_llmops._util.lazy_numpy import Float32Array as Array
+from pytest_llmops._util.lazy_numpy import NDArray, np
 
 EPSILON = 1e-12
 ERFC_COEFFICIENTS = (0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0002765672, 0.0000430638)
@@ -49,8 +46,6 @@ class Norm:
 
     def apply(self, states: Array) -> None:
         """Normalize each row to mean 0 and variance 1, then scale and shift it, in place."""
-        import numpy as np
-
         states -= states.mean(axis=-1, keepdims=True)
         variance = np.einsum("ij,ij->i", states, states)[:, None] / states.shape[1]
         states /= np.sqrt(variance + EPSILON, dtype=np.float32)
@@ -91,7 +86,7 @@ class Network:
         positions: ``(longest window, dim)``, with the embedding of the first segment type added.
     """
 
-    words: NDArray[floating[Any]]
+    words: NDArray[np.floating[Any]]
     positions: Array
     norm: Norm
     layers: tuple[Layer, ...]
@@ -99,11 +94,9 @@ class Network:
 
     @classmethod
     def from_weights(
-        cls, weights: Mapping[str, NDArray[floating[Any]]], *, layers: int, heads: int
+        cls, weights: Mapping[str, NDArray[np.floating[Any]]], *, layers: int, heads: int
     ) -> Network:
         """Return the network of weights that are named as in transformers, in float16 or float32."""
-        import numpy as np
-
         # The word embeddings, half of all numbers, stay as they are: a text needs few of their rows.
         words = weights["embeddings.word_embeddings.weight"]
         weights = {name: array.astype(np.float32) for name, array in weights.items() if array is not words}
@@ -143,8 +136,6 @@ class Network:
 
         All tokens are in one matrix without padding; windows of the same length should be adjacent.
         """
-        import numpy as np
-
         lengths = [len(window) for window in batch]
         states = self.words[np.concatenate([np.asarray(window) for window in batch])].astype(np.float32)
         states += np.concatenate([self.positions[:length] for length in lengths])
@@ -156,8 +147,6 @@ class Network:
 
 
 def _concatenate_maps(*parts: Dense) -> Dense:
-    import numpy as np
-
     # The rows of the transposed matrix are contiguous in memory, as they are read.
     matrix = np.concatenate([part.matrix.T for part in parts]).T
     return Dense(matrix, np.concatenate([part.bias for part in parts]))
@@ -165,8 +154,6 @@ def _concatenate_maps(*parts: Dense) -> Dense:
 
 def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
     """Return scaled dot-product self-attention of each window; adjacent windows of the same length share a pass."""
-    import numpy as np
-
     dim = qkv.shape[1] // 3
     mixed = np.empty((len(qkv), dim), dtype=np.float32)
     start = first = 0
@@ -192,8 +179,6 @@ def _apply_gelu(states: Array) -> None:
     1 - erf(z) is formula 7.1.28 of Abramowitz and Stegun, ``(1 + a1 z + ... + a6 z**6)**-16``, with an error of
     at most 3e-7. It has no exponential, which would take as long as the rest; importing SciPy takes 0.2 s.
     """
-    import numpy as np
-
     factors = [np.float32(a * 0.5 ** (n / 2)) for n, a in enumerate(ERFC_COEFFICIENTS, start=1)]
     with np.errstate(over="ignore"):  # where it is infinite, its inverse is 0
         for start in range(0, len(states), BLOCK_ROWS):

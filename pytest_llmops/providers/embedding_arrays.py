@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops.errors import UsageError
-
-if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
 
 
 def clean_texts(texts: Sequence[str]) -> list[str]:
@@ -23,10 +19,8 @@ def clean_texts(texts: Sequence[str]) -> list[str]:
     return [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
 
 
-def scale_to_unit(rows: NDArray[float32]) -> NDArray[float32]:
+def scale_to_unit(rows: Float32Array) -> Float32Array:
     """Return rows scaled to unit length; a row of zeros stays as it is."""
-    import numpy as np
-
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: NDArray[float32] = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    unit: Float32Array = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
     return unit

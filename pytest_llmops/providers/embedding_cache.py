@@ -14,16 +14,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pytest_llmops import recorder
+from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops._util.text_files import fingerprint_parts, write_atomically
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Embedder
-
-if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
 
 MAX_BYTES = 64 * 2**20
 """Size of all vectors in a process, some 40,000 of 384 numbers; the least recently used are dropped."""
@@ -77,13 +74,11 @@ class CachedEmbedder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def embed(self, texts: Sequence[str]) -> NDArray[float32]:
+    def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return a ``(len(texts), dim)`` float32 array; each different text is embedded at most once.
 
         The embedder's result is returned unchecked, and cached only if it is an array of that shape.
         """
-        import numpy as np
-
         given: object = texts
         if isinstance(given, str) or not texts:
             return self.inner.embed(texts)
@@ -103,15 +98,13 @@ class CachedEmbedder:
                 self._store_row(keys[text], row)
         return np.stack([rows[text] for text in texts])
 
-    def _find_row(self, key: str) -> NDArray[float32] | None:
+    def _find_row(self, key: str) -> Float32Array | None:
         row = _memory.get(key)
         if row is None and self.folder is not None and (row := _read_vector(self._path(key))) is not None:
             _memory.put(key, row)
         return row
 
-    def _store_row(self, key: str, row: NDArray[float32]) -> None:
-        import numpy as np
-
+    def _store_row(self, key: str, row: Float32Array) -> None:
         if row.dtype != np.float32 or not np.isfinite(row).all():
             return
         frozen_row = row.copy()
@@ -132,17 +125,17 @@ class _VectorMemory:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.size = 0
-        self._rows: OrderedDict[str, NDArray[float32]] = OrderedDict()
+        self._rows: OrderedDict[str, Float32Array] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> NDArray[float32] | None:
+    def get(self, key: str) -> Float32Array | None:
         with self._lock:
             row = self._rows.get(key)
             if row is not None:
                 self._rows.move_to_end(key)
             return row
 
-    def put(self, key: str, row: NDArray[float32]) -> None:
+    def put(self, key: str, row: Float32Array) -> None:
         with self._lock:
             old = self._rows.pop(key, None)
             self.size += row.nbytes - (0 if old is None else old.nbytes)
@@ -160,10 +153,8 @@ class _VectorMemory:
 _memory = _VectorMemory(MAX_BYTES)
 
 
-def _read_vector(path: Path) -> NDArray[float32] | None:
+def _read_vector(path: Path) -> Float32Array | None:
     """Return the vector in a file, or None if it is missing or does not match its digest."""
-    import numpy as np
-
     try:
         raw = path.read_bytes()
     except OSError:
@@ -174,7 +165,7 @@ def _read_vector(path: Path) -> NDArray[float32] | None:
     return np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
 
 
-def _write_vector(path: Path, row: NDArray[float32]) -> None:
+def _write_vector(path: Path, row: Float32Array) -> None:
     """Write a vector atomically, as other workers read and write the same folder."""
     data = row.astype("<f4").tobytes()
     try:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops.errors import MissingExtra
 from pytest_llmops.protocols import TokenVectors
 from pytest_llmops.providers.bert import Network
@@ -23,10 +24,6 @@ from pytest_llmops.providers.model_files import (
     find_installed,
     load_arrays,
 )
-
-if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
 
 DIM = 384
 BATCH_TOKENS = 1024
@@ -85,7 +82,7 @@ class MiniLMEmbedder:
     def _model(self) -> LocalModel:
         return MODELS[self.name]
 
-    def embed(self, texts: Sequence[str]) -> NDArray[float32]:
+    def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return a ``(len(texts), 384)`` float32 array, a row of unit length for each text.
 
         A blank text has a row of zeros; no texts: ``(0, 384)``. A text of 1 MB takes one to two minutes, in
@@ -94,8 +91,6 @@ class MiniLMEmbedder:
         Raises:
             UsageError: The model or a package is not installed, or the model's file is damaged.
         """
-        import numpy as np
-
         cleaned = clean_texts(texts)
         sums = np.zeros((len(cleaned), DIM), dtype=np.float32)
         for window, states in self._encode_windows(cleaned):
@@ -115,10 +110,8 @@ class MiniLMEmbedder:
         Raises:
             UsageError: The model or a package is not installed, or the model's file is damaged.
         """
-        import numpy as np
-
         cleaned = clean_texts(texts)
-        parts: list[list[tuple[_Window, NDArray[float32]]]] = [[] for _ in cleaned]
+        parts: list[list[tuple[_Window, Float32Array]]] = [[] for _ in cleaned]
         for window, states in self._encode_windows(cleaned):
             parts[window.text].append((window, scale_to_unit(states if specials else states[1:-1])))
         token_vectors = []
@@ -131,7 +124,7 @@ class MiniLMEmbedder:
             token_vectors.append(TokenVectors(tuple(chain.from_iterable(tokens)), np.concatenate(vectors)))
         return token_vectors
 
-    def _encode_windows(self, texts: Sequence[str]) -> Iterator[tuple[_Window, NDArray[float32]]]:
+    def _encode_windows(self, texts: Sequence[str]) -> Iterator[tuple[_Window, Float32Array]]:
         """Yield the windows of the texts with the states of their tokens, ``(len(ids), DIM)``, in any order."""
         tokenizer, network = _load(find_installed(self.name))
         batch: list[_Window] = []

@@ -21,14 +21,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pytest_llmops._util.lazy_numpy import NDArray, np
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
-
-if TYPE_CHECKING:
-    from numpy import float16
-    from numpy.typing import NDArray
 
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 INSTALL_COMMAND = "llmops semantic install"
@@ -249,10 +246,8 @@ def install_model(name: str, *, source: str = "", progress: Callable[[str], obje
     return _write_compact(model, content)
 
 
-def load_arrays(installed: InstalledModel) -> tuple[dict[str, NDArray[float16]], str]:
+def load_arrays(installed: InstalledModel) -> tuple[dict[str, NDArray[np.float16]], str]:
     """Return the arrays of an installed model by name, mapped and not copied, and its tokenizer's JSON text."""
-    import numpy as np
-
     with installed.path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     header, start = _read_header(mapped)
@@ -403,8 +398,6 @@ def compact_bytes(weights: bytes, tokenizer: str) -> bytes:
     Rounding is IEEE 754's, to nearest and even: the same bytes on every machine. Arrays that are not float32 (the
     numbers of positions) are left out.
     """
-    import numpy as np
-
     header, start = _read_header(weights)
     entries: dict[str, Any] = {"__metadata__": {"tokenizer": tokenizer}}
     parts, offset = [], 0

@@ -5,16 +5,13 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message
 from pytest_llmops.providers.embedding_arrays import clean_texts
-
-if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
 
 Script = Iterable[str | Exception] | Callable[[Sequence[Message]], str]
 
@@ -98,7 +95,7 @@ class TfidfEmbedder:
     default_threshold: float = 0.45
     across_calls: bool = False
 
-    def embed(self, texts: Sequence[str]) -> NDArray[float32]:
+    def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return a ``(len(texts), dim)`` float32 array, a row of unit length for each text with a word.
 
         A text without a letter or digit has a row of zeros. ``dim`` depends on the texts; no texts:
@@ -107,7 +104,6 @@ class TfidfEmbedder:
         Raises:
             UsageError: The matrix would have more than `MAX_CELLS` numbers.
         """
-        import numpy as np
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         normalized = _normalize_words(texts)
@@ -150,12 +146,11 @@ class HashingEmbedder:
         """Revision and dimension; vectors of two versions are never compared."""
         return f"hashing/1/{self.dim}"
 
-    def embed(self, texts: Sequence[str]) -> NDArray[float32]:
+    def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return a ``(len(texts), dim)`` float32 array, a row of unit length for each text with a word.
 
         A text without a letter or digit has a row of zeros; no texts: ``(0, dim)``.
         """
-        import numpy as np
         from sklearn.feature_extraction.text import HashingVectorizer
 
         normalized = _normalize_words(texts)
@@ -183,7 +178,5 @@ class _LetterTable(dict[int, int]):
         return replacement
 
 
-def _to_dense(sparse: Any) -> NDArray[float32]:
-    import numpy as np
-
+def _to_dense(sparse: Any) -> Float32Array:
     return np.asarray(sparse.toarray(), dtype=np.float32)

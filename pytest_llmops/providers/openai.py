@@ -7,19 +7,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from pytest_llmops import recorder
+from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, ImageMessage, Message
 from pytest_llmops.providers import embedding_arrays, openai_replies, sdk_calls
 from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 from pytest_llmops.settings import Api
-
-if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
 
 __tracebackhide__ = True
 
@@ -158,7 +155,7 @@ class OpenAIEmbedder:
         """The model's name and the dimensions; vectors of two versions are never compared."""
         return self.model if self.dimensions is None else f"{self.model}/{self.dimensions}"
 
-    def embed(self, texts: Sequence[str]) -> NDArray[float32]:
+    def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return a ``(len(texts), dim)`` float32 array of rows of unit length.
 
         A blank text has a row of zeros; no texts: ``(0, 0)``.
@@ -166,8 +163,6 @@ class OpenAIEmbedder:
         Raises:
             ModelError: The call failed, or the reply has another number of vectors.
         """
-        import numpy as np
-
         unique_texts = [text for text in dict.fromkeys(texts) if text.strip()]
         parts = [self._request_vectors(batch) for batch in _split_batches(unique_texts)]
         if len({part.shape[1] for part in parts}) > 1:
@@ -179,9 +174,7 @@ class OpenAIEmbedder:
             [places.get(text, -1) for text in texts]
         ]
 
-    def _request_vectors(self, texts: list[str]) -> NDArray[float32]:
-        import numpy as np
-
+    def _request_vectors(self, texts: list[str]) -> Float32Array:
         client = self.client
         if client is None:
             client = new_client(self.base_url or recorder.current_settings().base_url)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text
-
-if TYPE_CHECKING:
-    from pytest_llmops.protocols import Model
+from pytest_llmops.protocols import Model
 
 ANTHROPIC_PREFIX = "anthropic:"
 

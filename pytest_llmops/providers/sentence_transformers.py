@@ -7,16 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import TokenVectors
 from pytest_llmops.providers.embedding_arrays import clean_texts, scale_to_unit
-
-if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
 
 NAME = "sentence-transformers"
 DIGEST_CHARS = 12
@@ -60,7 +57,7 @@ class SentenceTransformersEmbedder:
         loaded = _load_transformer(self.model, self.device)
         return f"{NAME}/{Path(self.model).name or self.model}@{_model_revision(loaded, self.model)}"
 
-    def embed(self, texts: Sequence[str]) -> NDArray[float32]:
+    def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return a ``(len(texts), dim)`` float32 array, a row of unit length for each text.
 
         A blank text has a row of zeros; no texts: ``(0, dim)``.
@@ -68,14 +65,12 @@ class SentenceTransformersEmbedder:
         Raises:
             UsageError: The package or the model is not on this machine.
         """
-        import numpy as np
-
         cleaned = clean_texts(texts)
         loaded = _load_transformer(self.model, self.device)
         present = [text for text in cleaned if text.strip()]
         # Without a text, the vector of "a" gives the dimension.
         vectors = np.asarray(loaded.encode(present or ["a"], show_progress_bar=False), dtype=np.float32)
-        rows: NDArray[float32] = np.zeros((len(cleaned), vectors.shape[1]), dtype=np.float32)
+        rows: Float32Array = np.zeros((len(cleaned), vectors.shape[1]), dtype=np.float32)
         if present:
             rows[[index for index, text in enumerate(cleaned) if text.strip()]] = scale_to_unit(vectors)
         return rows
@@ -96,8 +91,6 @@ class SentenceTransformersEmbedder:
 
 
 def _embed_token_vectors(loaded: Any, texts: Sequence[str], *, specials: bool) -> Iterator[TokenVectors]:
-    import numpy as np
-
     filled = [text if text.strip() else "a" for text in texts]
     tokenizer = loaded.tokenizer
     longest = loaded.max_seq_length or tokenizer.model_max_length

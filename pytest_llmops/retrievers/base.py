@@ -11,17 +11,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from pytest_llmops import recorder
+from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops._util.text_files import canonical_json, json_kind
 from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception
 from pytest_llmops.measurement import Json, shorten_text, to_builtins
 from pytest_llmops.protocols import Chunk, Embedder, Hit, Hits
-
-if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
 
 __tracebackhide__ = True
 
@@ -236,7 +233,7 @@ def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
     return embedder
 
 
-def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> NDArray[float32]:
+def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> Float32Array:
     """Return ``(len(texts), dim)`` float32 vectors, each of unit length or all zero.
 
     Exceptions of the embedder are not caught.
@@ -244,11 +241,9 @@ def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> 
     Raises:
         UsageError: The embedder returned a wrong number of rows, NaN, or rows of different lengths.
     """
-    import numpy as np
-
     from pytest_llmops._util.arrays import as_rows
 
-    parts: list[NDArray[float32]] = []
+    parts: list[Float32Array] = []
     for start in range(0, len(texts), EMBED_BATCH_SIZE):
         batch = list(texts[start : start + EMBED_BATCH_SIZE])
         try:
@@ -266,9 +261,7 @@ def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> 
     return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
 
 
-def embed_query(
-    embedder: Embedder, query: str, where: str, dim: int | None = None
-) -> NDArray[float32] | None:
+def embed_query(embedder: Embedder, query: str, where: str, dim: int | None = None) -> Float32Array | None:
     """Return the vector of a query; None if it is all zero, so that nothing can be similar.
 
     Raises:

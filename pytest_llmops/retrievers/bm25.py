@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops._util.lazy_numpy import np
 from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
@@ -118,8 +119,6 @@ class InMemoryRetriever(Searcher):
         words = [word for word in tokenize(query) if word in self._vocabulary]
         if not words:
             return []
-        import numpy as np
-
         scores = self._index.get_scores(words)
         order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > 0)]
         places = (

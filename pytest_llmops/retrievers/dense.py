@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops._util.text_files import fingerprint_parts, json_kind
 from pytest_llmops.errors import CorpusError, UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
@@ -21,10 +21,6 @@ from pytest_llmops.retrievers.base import (
     resolve_embedder,
     searchable_text,
 )
-
-if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
 
 __tracebackhide__ = True
 
@@ -103,8 +99,6 @@ class DenseRetriever(Searcher):
             UsageError: It is not an iterable of chunks.
             CorpusError: An id exists already, or is repeated; nothing is added then.
         """
-        import numpy as np
-
         given = check_corpus(chunks, self.where, empty=True)
         if not given:
             return
@@ -159,7 +153,7 @@ class DenseRetriever(Searcher):
             tuple(places.get(place, chunk) for place, chunk in enumerate(self._chunks)), rows
         )
 
-    def _replace_corpus(self, chunks: tuple[Chunk, ...], rows: NDArray[float32]) -> None:
+    def _replace_corpus(self, chunks: tuple[Chunk, ...], rows: Float32Array) -> None:
         """Replace corpus and vectors together."""
         self._chunks = chunks
         self._rows = rows
@@ -171,10 +165,10 @@ class DenseRetriever(Searcher):
             raise UnknownName("chunk", str(id_), self._places, where=self.where)
         return self._places[str(id_)]
 
-    def _embed_chunks(self, chunks: Sequence[Chunk]) -> NDArray[float32]:
+    def _embed_chunks(self, chunks: Sequence[Chunk]) -> Float32Array:
         return embed_unit_vectors(self.embedder, [searchable_text(chunk) for chunk in chunks], self.where)
 
-    def _check_length(self, rows: NDArray[float32]) -> NDArray[float32]:
+    def _check_length(self, rows: Float32Array) -> Float32Array:
         if rows.shape[1] != self.dim:
             raise UsageError(
                 f"{self.where}: expected vectors of {self.dim} numbers, as the others have, got {rows.shape[1]} "
@@ -183,8 +177,6 @@ class DenseRetriever(Searcher):
         return rows
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
-        import numpy as np
-
         vector = embed_query(self.embedder, query, self.where, self.dim)
         if vector is None:
             return []
@@ -199,11 +191,9 @@ class DenseRetriever(Searcher):
         return [chunk_to_hit(self._chunks[places[index]], float(scores[index])) for index in best]
 
     def _find_candidates(
-        self, rough: NDArray[float32], margin: float, limit: int, conditions: Conditions
+        self, rough: Float32Array, margin: float, limit: int, conditions: Conditions
     ) -> Iterator[int]:
         """Yield the places of all chunks that may be among the ``limit`` most similar, in any order."""
-        import numpy as np
-
         among = np.flatnonzero(self._directed)
         if not conditions and len(among) > limit:
             least = np.partition(rough[among], len(among) - limit)[len(among) - limit] - margin

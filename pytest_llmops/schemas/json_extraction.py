@@ -19,12 +19,10 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Literal, NoReturn, TypeAlias
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonPath: TypeAlias = tuple[str | int, ...]

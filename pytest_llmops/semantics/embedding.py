@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from pytest_llmops._util.lazy_numpy import Float64Array
 from pytest_llmops.errors import LLMOpsError
-
-if TYPE_CHECKING:
-    from numpy import float64
-    from numpy.typing import NDArray
-
-    from pytest_llmops.protocols import Embedder
+from pytest_llmops.protocols import Embedder
 
 
-def embed_rows(texts: Sequence[str], embedder: Embedder) -> NDArray[float64]:
+def embed_rows(texts: Sequence[str], embedder: Embedder) -> Float64Array:
     """Return the vectors of texts as the rows of an array; all texts are embedded in a single call.
 
     Raises:
@@ -30,7 +25,7 @@ def embed_rows(texts: Sequence[str], embedder: Embedder) -> NDArray[float64]:
         raise LLMOpsError(str(error)) from None
 
 
-def cosines_with_first(rows: NDArray[float64]) -> list[float]:
+def cosines_with_first(rows: Float64Array) -> list[float]:
     """Return the cosine of the first row with each other row, 0 (unlike, or opposite) to 1."""
     from pytest_llmops.metrics.vectors import cosine
 

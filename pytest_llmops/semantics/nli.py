@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
+from pytest_llmops._util.lazy_numpy import NDArray, np
 from pytest_llmops.errors import LLMOpsError, MissingExtra, UsageError, describe_exception
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.semantics.checks import split_sentences
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __tracebackhide__ = True
 
@@ -268,8 +266,6 @@ class OnnxNli:
         Raises:
             LLMOpsError: The model has another number of outputs.
         """
-        import numpy as np
-
         if not pairs:
             return np.zeros((0, len(LABELS)))
         encodings = self.loaded.tokenizer.encode_batch(list(pairs))
@@ -293,8 +289,6 @@ class OnnxNli:
 
 def softmax(logits: NDArray[Any]) -> NDArray[Any]:
     """Return the probabilities of each row of logits; NaN stays NaN."""
-    import numpy as np
-
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return cast("NDArray[Any]", exponentials / exponentials.sum(axis=1, keepdims=True))
 
@@ -366,7 +360,6 @@ class TransformersNli:
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[Any]:
         """Return the probabilities of entailment, neutral and contradiction; a long pair is truncated."""
-        import numpy as np
         import torch
 
         if not pairs:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import LLMOpsError, UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
+from pytest_llmops.protocols import Embedder
 from pytest_llmops.semantics import checks, thresholds
 from pytest_llmops.semantics.checks.language import LANGUAGES, detect_language
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
 from pytest_llmops.semantics.grounding.content_words import content_stems, is_number
-
-if TYPE_CHECKING:
-    from pytest_llmops.protocols import Embedder
 
 __tracebackhide__ = True
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from pytest_llmops import recorder
+from pytest_llmops._util.lazy_numpy import Float32Array
 from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics import bertscore
 from pytest_llmops.metrics.bertscore import Score
-from pytest_llmops.protocols import TokenEmbedder
+from pytest_llmops.protocols import TokenEmbedder, TokenVectors
 from pytest_llmops.textmetrics.arguments import list_references, require_text
-
-if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
-
-    from pytest_llmops.protocols import TokenVectors
 
 __tracebackhide__ = True
 
@@ -152,7 +147,7 @@ class BertScore:
         self, pairs: Sequence[tuple[int, str, str]], idf: bertscore.Idf | None
     ) -> Iterator[tuple[tuple[int, str, str], Score]]:
         texts = list(dict.fromkeys(text for _, *both in pairs for text in both))
-        vectors: dict[str, NDArray[float32]] = {}
+        vectors: dict[str, Float32Array] = {}
         weights: dict[str, list[float]] = {}
         for text, embedded in zip(texts, self._embed_tokens(texts), strict=True):
             if SPECIAL_TOKENS.issuperset(embedded.tokens):

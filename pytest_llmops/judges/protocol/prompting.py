@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, PromptError, UsageError
@@ -44,10 +44,8 @@ from pytest_llmops.judges.protocol.response_format import (
 )
 from pytest_llmops.judges.protocol.text_verdicts import is_refusal
 from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.prompts.registry import Prompt
 from pytest_llmops.protocols import Completion, Image, ImageMessage, Message, Model, RenderedPrompt
-
-if TYPE_CHECKING:
-    from pytest_llmops.prompts.registry import Prompt
 
 MAX_TRIES = 2
 MAX_DATA = 100_000  # characters of all data together. More is unscored, never truncated.

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeAlias, TypeVar
 
+from pytest_llmops._util.lazy_numpy import Float64Array, NDArray, np
 from pytest_llmops.metrics.agreement.two_raters import Weights, check_labels, kappa_scale
 
-if TYPE_CHECKING:
-    from numpy import float64, intp
-    from numpy.typing import NDArray
-
-    _Kappas = Callable[[NDArray[float64]], NDArray[float64]]
-
+_Kappas: TypeAlias = "Callable[[Float64Array], Float64Array]"
 Label = TypeVar("Label", bound=Hashable)
 RESAMPLES = 2000
 MAX_DRAWN_CELLS = 2_000_000  # numbers drawn at a time, to limit the memory for many items
@@ -65,8 +61,6 @@ def kappa_interval(
     positions = kappa_scale(list(dict.fromkeys([*a, *b])), weights)
     if len(positions) < 2 or (groups is not None and len(set(groups)) < 2):  # noqa: PLR2004 -- no kappa, no spread
         return None
-    import numpy as np
-
     numbers = {label: number for number, label in enumerate(positions)}
     pairs = np.array([numbers[x] * len(positions) + numbers[y] for x, y in zip(a, b, strict=True)])
     cells, cell = np.unique(pairs, return_inverse=True)
@@ -75,7 +69,7 @@ def kappa_interval(
     points = _place_labels(np.array(list(positions.values())), weights)
     kappa_of_counts = _kappas_of_counts(points, first, second)
     draws = np.random.default_rng(seed)
-    kappas: list[NDArray[float64]] = []
+    kappas: list[Float64Array] = []
     block = max(1, MAX_DRAWN_CELLS // max(len(often), len(cells), len(positions)))
     for start in range(0, RESAMPLES, block):
         size = min(block, RESAMPLES - start)
@@ -87,14 +81,12 @@ def kappa_interval(
 
 
 def _group_kinds(
-    cell: NDArray[intp], width: int, groups: Sequence[str] | None
-) -> tuple[NDArray[float64] | None, NDArray[intp]]:
+    cell: NDArray[np.intp], width: int, groups: Sequence[str] | None
+) -> tuple[Float64Array | None, NDArray[np.intp]]:
     """Return the distinct label counts of groups and how many groups have them; None: each pair of labels is a kind.
 
     Drawing a kind as often as it occurs equals drawing its groups.
     """
-    import numpy as np
-
     if groups is None or len(set(groups)) == len(groups):
         return None, np.bincount(cell, minlength=width)
     known = {name: place for place, name in enumerate(dict.fromkeys(groups))}
@@ -103,17 +95,15 @@ def _group_kinds(
     return np.unique(table, axis=0, return_counts=True)
 
 
-def _kappas_of_counts(points: NDArray[float64], first: NDArray[intp], second: NDArray[intp]) -> _Kappas:
+def _kappas_of_counts(points: Float64Array, first: NDArray[np.intp], second: NDArray[np.intp]) -> _Kappas:
     """Return a function from counts of label pairs to kappas: disagreement is the squared distance of two points.
 
     The points of names are the unit vectors: all of them are equally far from each other.
     """
-    import numpy as np
-
     x, y = points[first], points[second]
     apart, lengths = ((x - y) ** 2).sum(axis=1), (x**2 + y**2).sum(axis=1)
 
-    def kappas(counts: NDArray[float64]) -> NDArray[float64]:
+    def kappas(counts: Float64Array) -> Float64Array:
         size = counts.sum(axis=1)
         by_chance = size * (counts @ lengths) - 2 * ((counts @ x) * (counts @ y)).sum(axis=1)
         # If all labels are the same the sums cancel only up to rounding.
@@ -123,12 +113,10 @@ def _kappas_of_counts(points: NDArray[float64], first: NDArray[intp], second: ND
     return kappas
 
 
-def _place_labels(positions: NDArray[float64], weights: Weights | None) -> NDArray[float64]:
-    import numpy as np
-
+def _place_labels(positions: Float64Array, weights: Weights | None) -> Float64Array:
     if not weights:
         return np.eye(len(positions))
     halved = positions / 2  # the width of a scale may be more than a float holds
     unit = (halved - halved.min()) / (halved.max() - halved.min())
-    centred: NDArray[float64] = (unit - unit.mean())[:, None]
+    centred: Float64Array = (unit - unit.mean())[:, None]
     return centred

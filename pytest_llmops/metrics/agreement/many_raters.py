@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
+from pytest_llmops._util.lazy_numpy import Float64Array, np
 from pytest_llmops.metrics.agreement.two_raters import is_nan, label_places
-
-if TYPE_CHECKING:
-    from numpy import float64
-    from numpy.typing import NDArray
 
 Level: TypeAlias = Literal["nominal", "ordinal", "interval"]
 Ratings: TypeAlias = Sequence[Sequence[Hashable]]
@@ -44,8 +41,6 @@ def krippendorff_alpha(ratings: Ratings, *, level: Level = "nominal") -> float |
     labels = list({label: None for row in rows for label in row})
     if len(labels) < 2:  # noqa: PLR2004 -- with a single label chance agrees as well
         return None
-    import numpy as np
-
     counts = _count_labels(rows, labels)
     sizes = counts.sum(axis=1, keepdims=True)
     totals = counts.sum(axis=0)
@@ -102,9 +97,7 @@ def _given_labels(ratings: Ratings) -> list[list[Hashable]]:
     return rows
 
 
-def _count_labels(rows: Sequence[Sequence[Hashable]], labels: Sequence[Hashable]) -> NDArray[float64]:
-    import numpy as np
-
+def _count_labels(rows: Sequence[Sequence[Hashable]], labels: Sequence[Hashable]) -> Float64Array:
     columns = {label: place for place, label in enumerate(labels)}
     counts = np.zeros((len(rows), len(labels)))
     for index, row in enumerate(rows):
@@ -113,9 +106,7 @@ def _count_labels(rows: Sequence[Sequence[Hashable]], labels: Sequence[Hashable]
     return counts
 
 
-def _label_distances(positions: NDArray[float64], totals: NDArray[float64], level: Level) -> NDArray[float64]:
-    import numpy as np
-
+def _label_distances(positions: Float64Array, totals: Float64Array, level: Level) -> Float64Array:
     if level == "ordinal":
         # The rank of a label among all ratings; equal labels share their mean rank.
         by_place = np.argsort(positions)
@@ -123,5 +114,5 @@ def _label_distances(positions: NDArray[float64], totals: NDArray[float64], leve
         middles[by_place] = np.cumsum(totals[by_place]) - totals[by_place] / 2
         positions = middles
     positions = positions / (np.abs(positions).max() or 1.0)
-    distance: NDArray[float64] = (positions[:, None] - positions[None, :]) ** 2
+    distance: Float64Array = (positions[:, None] - positions[None, :]) ** 2
     return distance

@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from typing import TYPE_CHECKING
 
 from pytest_llmops._util.arrays import is_whole_number
+from pytest_llmops._util.lazy_numpy import Float64Array, Int64Array
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.metrics.ranking.ranks import (
     Ranking,
@@ -30,10 +30,6 @@ from pytest_llmops.metrics.ranking.ranks import (
     rank_by_score,
 )
 from pytest_llmops.metrics.ranking.scorers import SCORERS, bootstrap_interval
-
-if TYPE_CHECKING:
-    from numpy import float64, int64
-    from numpy.typing import NDArray
 
 __tracebackhide__ = True
 
@@ -94,8 +90,8 @@ class Scores:
     """
 
     queries: tuple[str, ...]
-    values: Mapping[str, NDArray[float64]]
-    lengths: NDArray[int64]
+    values: Mapping[str, Float64Array]
+    lengths: Int64Array
     unscored: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()

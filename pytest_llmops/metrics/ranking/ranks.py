@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from itertools import count, repeat
 from math import isfinite
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from pytest_llmops._util.arrays import is_ordered
+from pytest_llmops._util.lazy_numpy import NDArray, np
 from pytest_llmops.metrics.ranking.scorers import RelevanceTable
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Ranking: TypeAlias = "Sequence[str] | Mapping[str, float]"
 Relevant: TypeAlias = "Collection[str] | Mapping[str, int]"
@@ -184,8 +182,6 @@ def _check_ranking_scores(scores: Mapping[str, object], where: str = "") -> None
 
 def build_relevance_table(ranks: JudgedRanks, level: int) -> tuple[RelevanceTable, NDArray[Any]]:
     """Return the table of the queries with relevant ids, and a mask of these queries."""
-    import numpy as np
-
     n = len(ranks.queries)
     rows = np.repeat(np.arange(n), np.fromiter(ranks.counts, np.int64, n))
     grades = np.fromiter(ranks.grades, np.int64, len(ranks.grades))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from numpy import float64, int64
-    from numpy.typing import ArrayLike, NDArray
+from pytest_llmops._util.lazy_numpy import ArrayLike, Float64Array, Int64Array, NDArray, np
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,58 +26,50 @@ class RelevanceTable:
         ideals: ``(graded,)``: its grade.
     """
 
-    rows: NDArray[int64]
-    places: NDArray[int64]
-    grades: NDArray[int64]
+    rows: Int64Array
+    places: Int64Array
+    grades: Int64Array
     level: int
-    lengths: NDArray[int64]
-    wanted: NDArray[int64]
-    irrelevant: NDArray[int64]
-    ideal_rows: NDArray[int64]
-    ideal_places: NDArray[int64]
-    ideals: NDArray[int64]
+    lengths: Int64Array
+    wanted: Int64Array
+    irrelevant: Int64Array
+    ideal_rows: Int64Array
+    ideal_places: Int64Array
+    ideals: Int64Array
 
     def hits(self, k: int | None) -> NDArray[Any]:
         """Return a mask of the ranked ids that are relevant and among the first k."""
         good: NDArray[Any] = self.grades >= self.level
         return good if k is None else good & (self.places < k)
 
-    def sum_by_query(self, which: NDArray[Any], weights: NDArray[Any] | None = None) -> NDArray[float64]:
+    def sum_by_query(self, which: NDArray[Any], weights: NDArray[Any] | None = None) -> Float64Array:
         """Return for each query the number of masked ids, or the sum of their weights."""
-        import numpy as np
-
         chosen = None if weights is None else weights[which]
         return np.bincount(self.rows[which], weights=chosen, minlength=len(self.wanted)).astype(np.float64)
 
-    def count_so_far(self, which: NDArray[Any]) -> NDArray[int64]:
+    def count_so_far(self, which: NDArray[Any]) -> Int64Array:
         """Return for each ranked id the number of masked ids at or before its place in the query."""
-        import numpy as np
-
         total = np.cumsum(which)
         per_row = np.bincount(self.rows[which], minlength=len(self.wanted))
-        earlier: NDArray[int64] = total - (np.cumsum(per_row) - per_row)[self.rows]
+        earlier: Int64Array = total - (np.cumsum(per_row) - per_row)[self.rows]
         return earlier
 
 
-def _score_precision(table: RelevanceTable, k: int | None) -> NDArray[float64]:
-    import numpy as np
-
+def _score_precision(table: RelevanceTable, k: int | None) -> Float64Array:
     return table.sum_by_query(table.hits(k)) / (np.maximum(table.lengths, 1) if k is None else k)
 
 
-def _score_mrr(table: RelevanceTable, k: int | None) -> NDArray[float64]:
+def _score_mrr(table: RelevanceTable, k: int | None) -> Float64Array:
     hits = table.hits(k)
     return table.sum_by_query(hits & (table.count_so_far(hits) == 1), 1.0 / (table.places + 1))
 
 
-def _score_map(table: RelevanceTable, k: int | None) -> NDArray[float64]:
+def _score_map(table: RelevanceTable, k: int | None) -> Float64Array:
     hits = table.hits(k)
     return table.sum_by_query(hits, table.count_so_far(hits) / (table.places + 1)) / table.wanted
 
 
-def _score_ndcg(table: RelevanceTable, k: int | None) -> NDArray[float64]:
-    import numpy as np
-
+def _score_ndcg(table: RelevanceTable, k: int | None) -> Float64Array:
     limit = np.iinfo(np.int64).max if k is None else k
     gained = table.sum_by_query(
         (table.grades > 0) & (table.places < limit), table.grades / np.log2(table.places + 2.0)
@@ -90,9 +80,7 @@ def _score_ndcg(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     return np.minimum(gained / best, 1.0)
 
 
-def _score_bpref(table: RelevanceTable, k: int | None) -> NDArray[float64]:
-    import numpy as np
-
+def _score_bpref(table: RelevanceTable, k: int | None) -> Float64Array:
     hits = table.hits(k)
     wanted, irrelevant = table.wanted[table.rows], table.irrelevant[table.rows]
     bad = table.count_so_far((table.grades >= 0) & (table.grades < table.level))
@@ -100,7 +88,7 @@ def _score_bpref(table: RelevanceTable, k: int | None) -> NDArray[float64]:
     return table.sum_by_query(hits, 1.0 - lost) / table.wanted
 
 
-SCORERS: dict[str, Callable[[RelevanceTable, int | None], NDArray[float64]]] = {
+SCORERS: dict[str, Callable[[RelevanceTable, int | None], Float64Array]] = {
     "hit_rate": lambda table, k: (table.sum_by_query(table.hits(k)) > 0).astype(float),
     "precision": _score_precision,
     "recall": lambda table, k: table.sum_by_query(table.hits(k)) / table.wanted,
@@ -143,8 +131,6 @@ def bootstrap_interval(
     >>> 0.38 < low < 0.42 and 0.58 < high < 0.62
     True
     """
-    import numpy as np
-
     try:
         numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):

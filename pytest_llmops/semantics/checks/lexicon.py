@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
 from itertools import product
-from typing import TYPE_CHECKING
 
 from pytest_llmops.semantics.word_lists import english_words, read_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 IRREGULAR_FORMS: dict[str, str] = {}
 """Form -> base form, for irregular words and their regular forms."""

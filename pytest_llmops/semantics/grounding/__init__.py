@@ -20,8 +20,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
+from pytest_llmops.protocols import Embedder
 from pytest_llmops.semantics.checks import Alarm, compare
 from pytest_llmops.semantics.checks.language import detect_language
 from pytest_llmops.semantics.checks.quantities.number_words import replace_number_words
@@ -37,9 +37,6 @@ from pytest_llmops.semantics.grounding.content_words import (
 )
 from pytest_llmops.semantics.grounding.context_relevance import Relevance, measure_relevance
 from pytest_llmops.semantics.grounding.entailment import ground_by_entailment
-
-if TYPE_CHECKING:
-    from pytest_llmops.protocols import Embedder
 
 __all__ = [
     "MAX_CLAIMS",

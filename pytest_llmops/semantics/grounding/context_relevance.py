@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pytest_llmops.errors import LLMOpsError
+from pytest_llmops.protocols import Embedder
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
 from pytest_llmops.semantics.grounding.content_words import all_stems, content_stems, split_bounded_sentences
-
-if TYPE_CHECKING:
-    from pytest_llmops.protocols import Embedder
 
 MAX_CANDIDATES = 8
 """Sentences with most words of the question, which the embedder compares with it."""

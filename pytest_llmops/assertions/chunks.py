@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack, cast
+from typing import Literal, Unpack, cast
 
 from pytest_llmops import recorder
+from pytest_llmops.cases.files import Case, load_cases
+from pytest_llmops.chunks import boundaries, coverage, duplicates, sizes, tables_and_code
 from pytest_llmops.chunks.adapters import Piece, read_chunks
+from pytest_llmops.chunks.alignment import Alignment, align_chunks
 from pytest_llmops.chunks.findings import CheckResult
+from pytest_llmops.chunks.offsets import Ignore, Sources, read_source
+from pytest_llmops.chunks.sizes import Limits, Tokenizer, check_empty_chunks
+from pytest_llmops.chunks.span_recall import measure_span_recall, parse_wordings
+from pytest_llmops.chunks.text_quality import check_clean_text
 from pytest_llmops.chunks.thresholds import (
     ChunkLimits,
     DirtThresholds,
@@ -24,12 +31,6 @@ from pytest_llmops.errors import (
     describe_exception,
 )
 from pytest_llmops.measurement import Measurement, shorten_text
-
-if TYPE_CHECKING:
-    from pytest_llmops.cases.files import Case
-    from pytest_llmops.chunks.alignment import Alignment
-    from pytest_llmops.chunks.offsets import Ignore, Sources
-    from pytest_llmops.chunks.sizes import Limits, Tokenizer
 
 __tracebackhide__ = True
 
@@ -80,9 +81,6 @@ def assert_chunks(
     >>> {measurement.name: measurement.value for measurement in measurements}["chunks.lost"]
     0.0
     """
-    from pytest_llmops.chunks import duplicates
-    from pytest_llmops.chunks.sizes import check_empty_chunks
-
     given = cast("dict[str, object]", thresholds)
     refuse_unknown_threshold("assert_chunks", given, ChunkLimits)
     sizes = parse_size_limits("", given, tokenizer)
@@ -145,8 +143,6 @@ def assert_span_recall(
     >>> assert_span_recall(["within 30 days. It costs 5", "euros."], answers, at_least=0.5).value
     0.5
     """
-    from pytest_llmops.chunks.span_recall import measure_span_recall, parse_wordings
-
     refuse_invalid_share("assert_span_recall", at_least)
     pieces = read_chunks(chunks)
     alignment = None if source is None else _align_pieces(pieces, source, "whitespace")
@@ -166,8 +162,6 @@ def assert_span_recall(
 
 def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
     """Yield the name, the answer and the document of each case."""
-    from pytest_llmops.cases.files import Case, load_cases
-
     if isinstance(cases, Mapping):
         yield from ((str(name), answer, "") for name, answer in cases.items())
         return
@@ -211,8 +205,6 @@ def assert_clean_text(
     >>> [measurement.name for measurement in assert_clean_text(["für 5 €"]) if measurement.value]
     []
     """
-    from pytest_llmops.chunks.text_quality import check_clean_text
-
     given = cast("dict[str, object]", thresholds)
     refuse_unknown_threshold("assert_clean_text", given, DirtThresholds)
     pieces = read_chunks([texts] if isinstance(texts, str) else texts)
@@ -227,9 +219,6 @@ def assert_clean_text(
 
 
 def _align_pieces(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> Alignment:
-    from pytest_llmops.chunks.alignment import align_chunks
-    from pytest_llmops.chunks.offsets import read_source
-
     return align_chunks(read_source(source, ignore), pieces, ignore)
 
 
@@ -237,8 +226,6 @@ def _check_against_source(
     pieces: Sequence[Piece], source: Sources, ignore: Ignore
 ) -> tuple[list[CheckResult], Alignment | None]:
     """Return the checks against the source, and the alignment of the chunks with it."""
-    from pytest_llmops.chunks import boundaries, coverage, tables_and_code
-
     alignment = _align_pieces(pieces, source, ignore)
     if not alignment.source.size:
         error = "the source is blank: there is nothing the chunks could be compared with"
@@ -264,8 +251,6 @@ def _check_sizes(
     overlaps: Limits,
     tokenizer: Tokenizer | None,
 ) -> Iterator[CheckResult]:
-    from pytest_llmops.chunks import sizes
-
     try:
         if limits:
             yield sizes.check_sizes(pieces, limits, tokenizer, sizes.last_chunk_numbers(pieces, alignment))

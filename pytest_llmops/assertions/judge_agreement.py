@@ -8,7 +8,7 @@ from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import component_name, parse_share_threshold
@@ -37,13 +37,10 @@ from pytest_llmops.calibration.labels import LabelsSource, read_labels
 from pytest_llmops.calibration.record import find_records
 from pytest_llmops.errors import MeasurementFailed, UsageError
 from pytest_llmops.judges.evaluate import find_judge, skipped_measurement
+from pytest_llmops.judges.pairwise import Pairwise
 from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text
 from pytest_llmops.protocols import Judge
 from pytest_llmops.settings import Settings
-
-if TYPE_CHECKING:
-    from pytest_llmops.judges.pairwise import Pairwise
-    from pytest_llmops.protocols import Judge
 
 __tracebackhide__ = True
 

@@ -22,6 +22,7 @@ from pytest_llmops.assertions._judged import (
 from pytest_llmops.calibration.canaries import describe_judge
 from pytest_llmops.cases import Case
 from pytest_llmops.errors import UsageError
+from pytest_llmops.judges.checklist import Checklist
 from pytest_llmops.judges.conversation import Conversation, is_trace, read_conversation
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,
@@ -143,8 +144,6 @@ def assert_checklist(
         MeasurementErrored: There is no answer, or the judge could not be asked or gave no readable verdict.
         UsageError: No items, or a threshold that is no share.
     """
-    from pytest_llmops.judges.checklist import Checklist
-
     inputs = parse_judge_inputs("assert_checklist", case, question, reference, contexts)
     threshold = parse_share_threshold("assert_checklist", at_least)
     handle = JudgeHandle(Checklist(items, model), "checklist")

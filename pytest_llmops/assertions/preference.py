@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.assertions._judged import LEFT_OUT, parse_judge_inputs, quote_answer
+from pytest_llmops.cases import Case
 from pytest_llmops.cassettes.shared_answers import defer_sharing
 from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception
 from pytest_llmops.judges.evaluate import check_texts, resolve_pairwise_judge, skipped_measurement
+from pytest_llmops.judges.pairwise import Pairwise, Preference
 from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
 from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text
-
-if TYPE_CHECKING:
-    from pytest_llmops.cases import Case
-    from pytest_llmops.judges.pairwise import Pairwise, Preference
-    from pytest_llmops.protocols import Hits
+from pytest_llmops.protocols import Hits
 
 __tracebackhide__ = True
 
@@ -66,8 +64,6 @@ def assert_preferred(
         MeasurementErrored: The judge could not be asked, or gave no readable verdict in some order.
         UsageError: An answer that is not a text, or a threshold that is not a score.
     """
-    from pytest_llmops.judges.pairwise import Pairwise
-
     inputs = parse_judge_inputs("assert_preferred", case, question, reference, contexts)
     texts = {"answer": read_answer(answer), "over": read_answer(over)}
     check_texts("assert_preferred", **texts)
@@ -104,8 +100,6 @@ def assert_preferred(
 
 
 def _compare_answers(judge: Pairwise, pair: tuple[str, str], **judge_inputs: Any) -> Preference:
-    from pytest_llmops.judges.pairwise import Preference
-
     try:
         with recorder.set_purpose("judge"), defer_sharing() as share:
             preference = judge.compare(*pair, **judge_inputs)

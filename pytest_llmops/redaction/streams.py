@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_llmops.wire import stream_events
+from pytest_llmops.wire.aws_event_stream import pack_frames
 
 Replacement = tuple[int, int, str]
 """Start and end of a secret in a text, and its replacement."""
@@ -81,8 +82,6 @@ def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes])
         masked_frames.append(replace(frame, headers=headers, payload=wrap(clean(whole))))
     if masked_frames == frames:
         return data
-    from pytest_llmops.wire.aws_event_stream import pack_frames
-
     return pack_frames(masked_frames)
 
 

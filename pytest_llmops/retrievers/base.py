@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from pytest_llmops import recorder
+from pytest_llmops._util.arrays import as_rows
 from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops._util.text_files import canonical_json, json_kind
 from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception
@@ -241,8 +242,6 @@ def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> 
     Raises:
         UsageError: The embedder returned a wrong number of rows, NaN, or rows of different lengths.
     """
-    from pytest_llmops._util.arrays import as_rows
-
     parts: list[Float32Array] = []
     for start in range(0, len(texts), EMBED_BATCH_SIZE):
         batch = list(texts[start : start + EMBED_BATCH_SIZE])

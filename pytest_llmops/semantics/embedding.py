@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pytest_llmops._util.arrays import as_rows
 from pytest_llmops._util.lazy_numpy import Float64Array
 from pytest_llmops.errors import LLMOpsError
+from pytest_llmops.metrics.vectors import cosine
 from pytest_llmops.protocols import Embedder
 
 
@@ -16,8 +18,6 @@ def embed_rows(texts: Sequence[str], embedder: Embedder) -> Float64Array:
         LLMOpsError: The embedder gave no usable vectors.
         Exception: Whatever the embedder raises.
     """
-    from pytest_llmops._util.arrays import as_rows
-
     vectors = embedder.embed(list(texts))
     try:
         return as_rows(vectors, count=len(texts))
@@ -27,6 +27,4 @@ def embed_rows(texts: Sequence[str], embedder: Embedder) -> Float64Array:
 
 def cosines_with_first(rows: Float64Array) -> list[float]:
     """Return the cosine of the first row with each other row, 0 (unlike, or opposite) to 1."""
-    from pytest_llmops.metrics.vectors import cosine
-
     return [max(0.0, float(value)) for value in cosine(rows[:1], rows[1:])[0]]

@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
+from pytest_llmops import registry
+from pytest_llmops._util.arrays import as_rows
 from pytest_llmops._util.lazy_numpy import NDArray, np
 from pytest_llmops.errors import LLMOpsError, MissingExtra, UsageError, describe_exception
 from pytest_llmops.measurement import shorten_text
@@ -76,8 +78,6 @@ def resolve_nli(given: object, *, where: str) -> NliModel:
         UnknownName: There is no such name.
         UsageError: The model cannot be loaded, or the object is no NLI model.
     """
-    from pytest_llmops import registry
-
     model = registry.load_builtin("nli", given) if isinstance(given, str) else given
     if not callable(getattr(model, "predict", None)):
         raise UsageError(
@@ -106,8 +106,6 @@ def predict_pairs(model: NliModel, pairs: Sequence[tuple[str, str]]) -> list[Inf
 
 
 def _read_probabilities(output: Any, count: int) -> list[Inference]:
-    from pytest_llmops._util.arrays import as_rows
-
     try:
         array = as_rows(output, count=count, name="probabilities")
     except ValueError as error:

@@ -11,6 +11,7 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import LLMOpsError, UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Embedder
+from pytest_llmops.providers.embedding_cache import with_vector_cache
 from pytest_llmops.semantics import checks, thresholds
 from pytest_llmops.semantics.checks.language import LANGUAGES, detect_language
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
@@ -59,8 +60,6 @@ def resolve_embedder(given: Embedder | str | None) -> Embedder:
         UnknownName: There is no embedder of that name.
         UsageError: The object is no embedder.
     """
-    from pytest_llmops.providers.embedding_cache import with_vector_cache
-
     wanted = recorder.current_settings().embedder if given is None else given
     resolved = recorder.find_component("embedder", wanted) if isinstance(wanted, str) else wanted
     if not callable(getattr(resolved, "embed", None)) or not hasattr(resolved, "version"):

@@ -6,8 +6,7 @@ import ipaddress
 from functools import lru_cache
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-LOOPBACK = "loopback"
-"""Replaces the host in the address of a recorded request to this machine."""
+LOOPBACK = "loopback"  # replaces the host in the address of a recorded request to this machine
 
 
 @lru_cache(maxsize=512)

@@ -14,8 +14,7 @@ from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Call
 
 FIRST_ERROR_STATUS = 400
-MAX_NAME_CHARS = 300
-"""A longer text is not a model name."""
+MAX_NAME_CHARS = 300  # a longer text is not a model name
 _DATE = re.compile(
     r"[-@](?:"
     r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"  # OpenAI: 2025-04-14
@@ -25,14 +24,14 @@ _DATE = re.compile(
     r"|00\d"  # Google: 001
     r")$"
 )
+# Suffixes for a server or a snapshot, not for another model
 _ALIAS = re.compile(r"[-:]latest$|:(?:free|nitro|floor|exacto|online)$")
-"""Suffixes for a server or a snapshot, not for another model."""
 _BEDROCK = re.compile(r"^(?:[a-z-]{2,7}\.)?[a-z0-9]+\.(?=[a-z].*-v\d+(?::\d+)?$)")
 _BEDROCK_END = re.compile(r"(?<=\d{8})-v\d+(?::\d+)?$|:\d+$")
-_POINT = re.compile(r"(?<=\d)\.(?=\d)")
-"""In a version number: both 4.5 and 4-5 are in use."""
+_POINT = re.compile(r"(?<=\d)\.(?=\d)")  # in a version number: both 4.5 and 4-5 are in use
+# Azure's name for gpt-3.5, from when a deployment could not have a dot
 _AZURE = re.compile(r"^gpt-35(?=-|$)")
-"""Azure's name for gpt-3.5, from when a deployment could not have a dot."""
+# First parts of a name that are a provider
 _PROVIDERS = frozenset(
     {
         *("openai", "azure", "anthropic", "google", "gemini", "vertex_ai", "bedrock", "mistral", "mistralai"),
@@ -49,7 +48,6 @@ _PROVIDERS = frozenset(
         ),
     }
 )
-"""First parts of a name that are a provider."""
 
 
 def is_same_model(name: str, other: str) -> bool:

@@ -24,14 +24,13 @@ from pytest_llmops.measurement import Json, shorten_text
 if TYPE_CHECKING:
     import yaml
 
-MAX_DEPTH = 100
-"""Levels of lists and mappings in a value; deeper values would end in a RecursionError later."""
+MAX_DEPTH = 100  # levels of lists and mappings in a value; deeper values would end in a RecursionError later
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+# Bits of a whole number: the range of a float. Python refuses to write numbers of more than 4,300 digits.
 MAX_INT_BITS = 1024
-"""Bits of a whole number: the range of a float. Python refuses to write numbers of more than 4,300 digits."""
 FINGERPRINT_CHARS = 16
+# How many times its size a YAML text may grow by its aliases, and the size that any may grow to
 MAX_ALIAS_GROWTH, MAX_SMALL_YAML = 10, 65_536
-"""How many times its size a YAML text may grow by its aliases, and the size that any may grow to."""
 
 
 class BadFile(ValueError):

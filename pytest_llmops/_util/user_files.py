@@ -10,8 +10,7 @@ from pathlib import Path
 from pytest_llmops._util import test_folders
 from pytest_llmops._util.text_files import BadFile
 
-MAX_SIBLINGS = 1_000
-"""Files of a folder that a misspelt name is compared with."""
+MAX_SIBLINGS = 1_000  # files of a folder that a misspelt name is compared with
 
 
 def folders_above(start: Path, root: Path) -> tuple[Path, ...]:

@@ -19,23 +19,16 @@ from pytest_llmops.schemas.json_extraction import format_position
 
 Evidence: TypeAlias = list[tuple[str, str]]
 
+# Maximum length of a text for which other options are tried, to name an option that helps
 MAX_HINT_CHARS = 20_000
-"""Maximum length of a text for which other options are tried, to name an option that helps."""
-MAX_LISTED_TEXTS = 20
-"""Maximum number of missing texts that are listed with their nearest span."""
-MAX_COMPARED_CHARS = 2_000
-"""Length of the beginnings that are compared to choose the nearest reference."""
-MAX_LISTED_PLACES = 3
-"""Maximum number of places of a text that are listed."""
-MIN_PLAIN_CHARS = 4
-"""Minimum length of the plain text of a pattern that is searched for."""
-MIN_SIMILARITY = 0.5
-"""Below this score a nearest span is accidental."""
+MAX_LISTED_TEXTS = 20  # maximum number of missing texts that are listed with their nearest span
+MAX_COMPARED_CHARS = 2_000  # length of the beginnings that are compared to choose the nearest reference
+MAX_LISTED_PLACES = 3  # maximum number of places of a text that are listed
+MIN_PLAIN_CHARS = 4  # minimum length of the plain text of a pattern that is searched for
+MIN_SIMILARITY = 0.5  # below this score a nearest span is accidental
 MAX_QUOTED_CHARS = 60
-MAX_LINE_CHARS = 160
-"""Maximum length of a text on its own line; the report has all of it."""
-CONTEXT_CHARS = 20
-"""Length of the text that is shown around a match or before a difference."""
+MAX_LINE_CHARS = 160  # maximum length of a text on its own line; the report has all of it
+CONTEXT_CHARS = 20  # length of the text that is shown around a match or before a difference
 
 
 _REGEX_SYNTAX = re.compile(r"\\.|\[[^\]]{0,200}\]|\(\?[^)]{0,200}\)?|[.^$*+?{}()|\n]")

@@ -50,10 +50,8 @@ HOW_OFTEN_RIGHT = (
     'judge="grounding" is better'
 )
 MAX_QUOTED_CHARS = 120
-MAX_DETAIL_CLAIMS = 100
-"""Maximum number of claims and sentences in the detail of a measurement."""
-MAX_CONTEXT_CHARS = 500
-"""Maximum length of a context there."""
+MAX_DETAIL_CLAIMS = 100  # maximum number of claims and sentences in the detail of a measurement
+MAX_CONTEXT_CHARS = 500  # maximum length of a context there
 
 
 def assert_grounded(

@@ -19,10 +19,8 @@ from pytest_llmops.retrievers.freshness import Documents, Freshness, Keys
 __tracebackhide__ = True
 
 VERSION = "1"
-MAX_EVIDENCE_LINES = 4
-"""Maximum number of documents or queries with their own line of evidence."""
-MAX_DETAIL_IDS = 200
-"""Maximum number of documents that the report lists by id."""
+MAX_EVIDENCE_LINES = 4  # maximum number of documents or queries with their own line of evidence
+MAX_DETAIL_IDS = 200  # maximum number of documents that the report lists by id
 
 Clock = Callable[[], float]
 

@@ -44,8 +44,7 @@ from pytest_llmops.settings import Settings
 
 __tracebackhide__ = True
 
-MAX_DETAIL_DISAGREEMENTS = 50
-"""Maximum number of disagreements that the report lists."""
+MAX_DETAIL_DISAGREEMENTS = 50  # maximum number of disagreements that the report lists
 
 
 def assert_judge_agrees(
@@ -233,8 +232,7 @@ def _build_detail(calibration: Calibration) -> dict[str, Json]:
     }
 
 
-LOCK_TIMEOUT_S = 1_800.0
-"""How long a worker waits for another worker that tries the same judge."""
+LOCK_TIMEOUT_S = 1_800.0  # how long a worker waits for another worker that tries the same judge
 
 
 def assert_judge_canaries(
@@ -377,5 +375,5 @@ def _lock_canary_run(key: str) -> Iterator[None]:
         lock.release()
 
 
+# The canary runs under the current settings; compared by identity, as two runs may have equal settings
 _runs_by_settings: list[tuple[Settings, dict[tuple[str, ...], CanaryRun]]] = []
-"""The canary runs under the current settings; compared by identity, as two runs may have equal settings."""

@@ -40,8 +40,7 @@ __tracebackhide__ = True
 
 AtLeast: TypeAlias = float | Literal["default"] | None
 
-MAX_TURNS = 50
-"""Answers of a conversation that a judge is asked about one by one."""
+MAX_TURNS = 50  # answers of a conversation that a judge is asked about one by one
 
 
 def assert_judge_score(

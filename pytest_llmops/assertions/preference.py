@@ -21,8 +21,8 @@ from pytest_llmops.protocols import Hits
 
 __tracebackhide__ = True
 
+# Fields of a `Preference` that the detail of the measurement has
 STORED_FIELDS = ("winner", "straight", "swapped", "reason", "raw", "error", "prescreened")
-"""Fields of a `Preference` that the detail of the measurement has."""
 WINNER_WORDS = {"first": "the answer", "second": "the other one", "tie": "neither"}
 
 

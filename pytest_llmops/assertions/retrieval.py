@@ -30,18 +30,14 @@ from pytest_llmops.protocols import Hits
 __tracebackhide__ = True
 
 VERSION = "1"
+# Maximum number of relevant ids with their own line; a failure text has room for as many irrelevant hits
 MAX_RANK_LINES = 4
-"""Maximum number of relevant ids with their own line; a failure text has room for as many irrelevant hits."""
+# Maximum number of queries in the report, the worst first; a failure text has room for three or four
 MAX_WORST_QUERIES = 20
-"""Maximum number of queries in the report, the worst first; a failure text has room for three or four."""
-MAX_DETAIL_IDS = 50
-"""Maximum number of query ids in a list of the detail."""
-MAX_LISTED_IDS = 5
-"""Maximum number of ids in a line of the failure text."""
-MAX_IRRELEVANT_HITS = 3
-"""Maximum number of irrelevant hits in the line of a query."""
-MAX_PASSAGE_CHARS = 40
-"""Maximum length of each of them."""
+MAX_DETAIL_IDS = 50  # maximum number of query ids in a list of the detail
+MAX_LISTED_IDS = 5  # maximum number of ids in a line of the failure text
+MAX_IRRELEVANT_HITS = 3  # maximum number of irrelevant hits in the line of a query
+MAX_PASSAGE_CHARS = 40  # maximum length of each of them
 
 
 def assert_retrieval(

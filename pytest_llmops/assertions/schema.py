@@ -21,10 +21,9 @@ from pytest_llmops.schemas.json_extraction import JsonMatch, JsonPath, NoJson
 
 __tracebackhide__ = True
 
-MAX_PARSED_CHARS = 65_536
-"""Maximum length of the JSON of a parsed value in ``detail["parsed"]``."""
+MAX_PARSED_CHARS = 65_536  # maximum length of the JSON of a parsed value in ``detail["parsed"]``
+# Maximum number of differences before the tail of the output; a failure text has room for about that many
 MAX_FIRST_DIFFERENCES = 6
-"""Maximum number of differences before the tail of the output; a failure text has room for about that many."""
 TAIL_CHARS = 80
 CONTEXT_CHARS = 40
 

@@ -26,10 +26,9 @@ from pytest_llmops.semantics.thresholds import embedder_name
 
 __tracebackhide__ = True
 
+# Threshold of ``semantic.nli``: below it a contradiction is more probable than none
 MIN_NO_CONTRADICTION = 0.5
-"""Threshold of ``semantic.nli``: below it a contradiction is more probable than none."""
-MAX_ALARMS = 4
-"""Alarms with a line of their own; the report has them all."""
+MAX_ALARMS = 4  # alarms with a line of their own; the report has them all
 
 
 def assert_semantic(

@@ -23,8 +23,7 @@ from pytest_llmops.recorder import Evidence
 __tracebackhide__ = True
 
 Detail: TypeAlias = Mapping[str, Json]
-MAX_MATCHES = 1_000_000
-"""Maximum number of matches of a pattern that are counted."""
+MAX_MATCHES = 1_000_000  # maximum number of matches of a pattern that are counted
 MAX_SPANS = 100  # places of an unwanted text in ``detail``
 
 

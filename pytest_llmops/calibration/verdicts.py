@@ -22,8 +22,8 @@ from pytest_llmops.protocols import Judge, Verdict
 
 __tracebackhide__ = True
 
+# Largest share of missing verdicts; beyond it, the remaining verdicts are not a fair sample
 MAX_UNSCORED = 0.05
-"""Largest share of missing verdicts; beyond it, the remaining verdicts are not a fair sample."""
 
 
 @dataclass(slots=True, kw_only=True)

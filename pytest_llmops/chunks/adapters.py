@@ -12,8 +12,8 @@ from pytest_llmops.retrievers.base import to_python_scalar
 
 TEXT_KEYS = ("text", "page_content", "content")
 ID_NAMES = ("id", "node_id", "id_")
+# Start of a chunk in its document: LangChain's ``add_start_index``, LlamaIndex's nodes
 START_KEYS = ("start_index", "start_char_idx")
-"""Start of a chunk in its document: LangChain's ``add_start_index``, LlamaIndex's nodes."""
 MAX_ID_CHARS = 24  # characters of an id in a message; a longer id is truncated to `SHORT_ID_CHARS`
 SHORT_ID_CHARS = 8
 ACCEPTED_CHUNKS = (

@@ -17,16 +17,17 @@ from pytest_llmops.chunks.offsets import SEAM, CompactText, Ignore, Source, comp
 
 SAMPLE_CHARS = 12  # characters of a sample; white space does not count
 SAMPLE_STEP = 4  # distance of the samples in a long source: common runs of 15 characters are always found
+# Characters of a long source; in a shorter source a sample begins at each character, and runs of 12 are
+# found
 LONG_SOURCE_CHARS = 200_000
-"""Characters of a long source; in a shorter source a sample begins at each character, and runs of 12 are found."""
 MAX_CHUNK_GAP = 200  # characters that may be missing between consecutive chunks
 MAX_SAMPLE_PLACES = 6  # places of a sample that are tried, the nearest
 MAX_ALIGNED_GAP = 400  # characters between two runs that are aligned by edit distance
 MIN_EQUAL_CHARS = 3  # equal characters in a row that count within such a gap; fewer are chance
+# Characters of a run that predicts where the following runs are; shorter runs may occur anywhere
 MIN_RELIABLE_RUN = 32
-"""Characters of a run that predicts where the following runs are; shorter runs may occur anywhere."""
+# Characters of a chunk that is searched from the right, which is quadratic in the worst case
 MAX_BACKWARD_SEARCH = 20_000
-"""Characters of a chunk that is searched from the right, which is quadratic in the worst case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +141,7 @@ class _ChunkSearch:
         self._previous_start = 0
         self._previous_end = 0
         self._previous_text = ""
-        self._first_run: MatchedRun | None = None
-        """The run at the very start of the previous chunk."""
+        self._first_run: MatchedRun | None = None  # the run at the very start of the previous chunk
 
     def place_chunk(self, text: str, stated: int | None) -> tuple[list[MatchedRun], tuple[int, int] | None]:
         """Return the runs of a chunk and its main span."""

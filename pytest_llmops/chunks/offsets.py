@@ -20,8 +20,8 @@ Sources: TypeAlias = "str | Sequence[str] | Mapping[str, str]"
 SEAM = "\0"  # separates the documents of a source, so that no chunk matches across them
 MAX_EXCERPT = 400  # characters of an excerpt in a message
 
+# Zero-width characters and the soft hyphen, which a cleaner may drop like white space
 _NO_WIDTH = dict.fromkeys((0x200B, 0x2060, 0xFEFF, 0xAD))
-"""Zero-width characters and the soft hyphen, which a cleaner may drop like white space."""
 _BLANK = r"[\s\u200b\u2060\ufeff\u00ad]+"
 _MARKUP = (
     r"<[!/?A-Za-z][^<>\0]{0,2000}>"  # tags, comments

@@ -18,8 +18,8 @@ _TABLE_TAG = re.compile(r"<(/?)table\b[^<>\0]{0,2000}>|\0", re.IGNORECASE)
 _ROW_TAG = re.compile(r"<(/?)tr\b[^<>\0]{0,2000}>", re.IGNORECASE)
 
 
+# The rows of a table as ``[start, end)`` of the raw text; the first row is the header
 Table: TypeAlias = tuple[tuple[int, int], ...]
-"""The rows of a table as ``[start, end)`` of the raw text; the first row is the header."""
 
 
 def find_tables(text: str) -> list[Table]:

@@ -16,11 +16,11 @@ from pytest_llmops.chunks.tables_and_code import find_code_blocks
 FIRST_LEAD = 0xC0  # the lowest lead byte of UTF-8; bytes from 0x80 below it continue a character
 
 
+# The byte of each character of cp1252, and of Latin-1, which some decoders use
 _BYTE = {
     **{chr(byte): byte for byte in range(0x80, 0xA0)},
     **{bytes([byte]).decode("cp1252", "ignore") or chr(byte): byte for byte in range(0x80, 0x100)},
 }
-"""The byte of each character of cp1252, and of Latin-1, which some decoders use."""
 _TAIL = "".join(re.escape(char) for char, byte in _BYTE.items() if byte < FIRST_LEAD)
 _PAIR = f"[\\u00c2-\\u00df][{_TAIL}]"
 _WESTERN = re.compile(f"(?:{_PAIR}|[\\u00e0-\\u00ef][{_TAIL}]{{2}}|[\\u00f0-\\u00f4][{_TAIL}]{{3}})+")
@@ -30,11 +30,11 @@ _CYRILLIC_TAIL = re.escape(bytes(range(0x80, FIRST_LEAD)).decode("cp1251", "igno
 _CYRILLIC = re.compile(f"(?:[РС][{_CYRILLIC_TAIL}]){{3,}}")
 # U+FFFD, itself written as UTF-8 and read as GBK; fill bytes of Visual C++ read as GBK.
 _GBK = re.compile("锟斤拷|烫烫烫|屯屯屯")
+# Marks that may follow a capital or an accented letter in correct text: ``CAFÉ»``, ``café”…``
 _CLOSING = "»›”“’‘–—…·°§¶«‹"
-"""Marks that may follow a capital or an accented letter in correct text: ``CAFÉ»``, ``café”…``."""
 
+# Start and end of each finding, and a description (may be empty)
 Findings: TypeAlias = Iterator[tuple[int, int, str]]
-"""Start and end of each finding, and a description (may be empty)."""
 
 
 def find_mojibake(text: str) -> Findings:

@@ -78,8 +78,8 @@ class DirtThresholds(TypedDict, total=False):
     at_most_repeated: int | None
 
 
+# Checks without a default threshold: common splitters cut sentences, and not all repetition is wrong
 RECORDED_ONLY = ("cut_sentences", "near_duplicates", "boilerplate")
-"""Checks without a default threshold: common splitters cut sentences, and not all repetition is wrong."""
 SOURCE_CHECKS = (
     "lost",
     "invented",

@@ -35,8 +35,8 @@ HERE = Path(__file__).parent
 MAX_ITEMS = 50  # a judge answers more items in a request carelessly: split the list
 
 YES_NO: Mapping[str, float | None] = {"yes": 1.0, "no": 0.0}
+# A rule that does not apply to an answer does not count
 KEPT_BROKEN: Mapping[str, float | None] = {"kept": 1.0, "broken": 0.0, "irrelevant": None}
-"""A rule that does not apply to an answer does not count."""
 
 
 @dataclass(slots=True)

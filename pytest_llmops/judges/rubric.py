@@ -31,17 +31,15 @@ from pytest_llmops.judges.rubric_files import RubricSpec, build_rubric, read_rub
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Image, Model, Verdict
 
+# Accuracy, fluency and relevance, 1 to 10 each; their plain mean is the score, and 7 passes.
+# Equal weights hide a wrong fact behind good language (1, 10 and 10 have a mean of 7): the dimensions are
+# measurements of their own, and other weights take a single line.
 QUALITY = RubricSpec(
     name="quality",
     file=Path(__file__).with_name("quality.md"),
     scale=Scale(low=1.0, high=10.0, weights={"accuracy": 1.0, "fluency": 1.0, "relevance": 1.0}),
     pass_at=7.0,
 )
-"""Accuracy, fluency and relevance, 1 to 10 each; their plain mean is the score, and 7 passes.
-
-Equal weights hide a wrong fact behind good language (1, 10 and 10 have a mean of 7): the dimensions are
-measurements of their own, and other weights take a single line.
-"""
 
 
 def quality(model: Model | None = None, *, weights: Mapping[str, float] | None = None) -> Rubric:

@@ -202,8 +202,8 @@ class ExampleReader:
 
 
 TEMPLATE = Path(__file__).with_name("rubric.md")
+# The prompt of a rubric with examples or for conversations; without them `TEMPLATE` keeps its recordings
 TASK_TEMPLATE = Path(__file__).with_name("rubric_task.md")
-"""The prompt of a rubric with examples or for conversations; without them `TEMPLATE` keeps its recordings."""
 RUBRIC_KEYS = (
     *("judges", "scale", "levels", "pass_at", "dimensions", "examples"),
     *("weighted", "model", "params"),

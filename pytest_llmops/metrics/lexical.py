@@ -19,11 +19,11 @@ Whitespace: TypeAlias = Literal["keep", "strip", "collapse"]
 Form: TypeAlias = Literal["keep", "NFC", "NFKC"]
 Op: TypeAlias = Literal["=", "-", "+"]
 
+# Combining characters in a row that can be normalized: Unicode's reordering is quadratic in them
 MAX_MARKS = 1_000
-"""Combining characters in a row that can be normalized: Unicode's reordering is quadratic in them."""
 MAX_RATIO_CELLS = 40_000_000_000  # product of the lengths that `fuzzy_ratio` compares: about a second
+# Length of the longer text times the square of the shorter that ``partial`` compares: about a second
 MAX_PARTIAL_COST = 1_000_000_000_000
-"""Length of the longer text times the square of the shorter that ``partial`` compares: about a second."""
 MAX_NEEDLE = 256  # characters of a needle that `find_nearest_span` searches for
 MAX_DIFF_TOKENS = 2_000  # tokens that `word_diff_steps` aligns; the rest counts as replaced
 MAX_PIECE = 60  # characters of a change in `format_word_diff`

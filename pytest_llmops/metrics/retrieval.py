@@ -124,6 +124,8 @@ def bpref(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> f
     return preferred / wanted
 
 
+# By the names that users write ("ndcg@10"); for a single query mrr is the reciprocal rank, map the average
+# precision
 METRICS: dict[str, Metric] = {
     "hit_rate": hit_rate,
     "precision": precision,
@@ -134,7 +136,6 @@ METRICS: dict[str, Metric] = {
     "ndcg": ndcg,
     "bpref": bpref,
 }
-"""By the names that users write ("ndcg@10"); for a single query mrr is the reciprocal rank, map the average precision."""
 
 
 def _discounted_gain(gains: Sequence[int]) -> float:

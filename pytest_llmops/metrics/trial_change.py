@@ -17,10 +17,10 @@ from statistics import NormalDist, fmean
 from pytest_llmops._util.lazy_numpy import Float64Array, np
 
 DRAWS = 9_999
+# Up to this many ways to split the trials of a case, all of them are listed; above, each draw shuffles the
+# trials
 MAX_SUBSETS = 20_000
-"""Up to this many ways to split the trials of a case, all of them are listed; above, each draw shuffles the trials."""
-ROUNDING = 1e-9
-"""Sums of the same trials in another order differ by less: they are ties."""
+ROUNDING = 1e-9  # sums of the same trials in another order differ by less: they are ties
 POWER = 0.8
 
 
@@ -50,8 +50,7 @@ class TrialPair:
         return fmean(self.after) - fmean(self.before)
 
 
-Trials = Mapping[str, TrialPair]
-"""The trials of a metric, by case."""
+Trials = Mapping[str, TrialPair]  # the trials of a metric, by case
 
 
 def mean_change(trials: Trials) -> float:

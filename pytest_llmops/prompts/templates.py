@@ -37,8 +37,8 @@ HEADINGS = {f"{role}:": role for role in ROLES if role != "tool"}
 _SYNTAX = ("self", "loop", "super", "caller", "varargs", "kwargs")
 _CONSTANTS = ("true", "false", "none", "True", "False", "None")
 _GLOBALS = ("range", "dict", "lipsum", "cycler", "joiner", "namespace")
+# Names with a meaning in Jinja, so that no variable can have them
 JINJA_NAMES = frozenset(_SYNTAX + _CONSTANTS + _GLOBALS)
-"""Names with a meaning in Jinja, so that no variable can have them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ from pytest_llmops.trace.anthropic import MESSAGES
 
 __tracebackhide__ = True
 
-MAX_TOKENS = 4096
-"""Limit of a call without its own; the API requires a limit."""
+MAX_TOKENS = 4096  # limit of a call without its own; the API requires a limit
+# Parameters of chat completions that `messages.create` of the SDK (2.13) lacks
 UNSUPPORTED_PARAMS = frozenset(
     {
         *("temperature", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty", "n"),
@@ -36,18 +36,18 @@ UNSUPPORTED_PARAMS = frozenset(
         *("prompt_cache_key", "safety_identifier", "logit_bias"),
     }
 )
-"""Parameters of chat completions that `messages.create` of the SDK (2.13) lacks."""
+# Keywords that schemas of the API lack; the SDK removes them from schemas that it generates
 UNSUPPORTED_KEYWORDS = frozenset(
     {
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
         *("minLength", "maxLength", "maxItems", "uniqueItems"),
     }
 )
-"""Keywords that schemas of the API lack; the SDK removes them from schemas that it generates."""
+# Keywords with a mapping of names to schemas
 _NAMED_SCHEMA_KEYWORDS = frozenset(
     {"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"}
 )
-"""Keywords with a mapping of names to schemas."""
+# Keywords with a schema or a list of schemas
 _SUBSCHEMA_KEYWORDS = frozenset(
     {
         *("items", "prefixItems", "additionalItems", "contains", "additionalProperties", "propertyNames"),
@@ -55,7 +55,6 @@ _SUBSCHEMA_KEYWORDS = frozenset(
         *("unevaluatedItems", "unevaluatedProperties"),
     }
 )
-"""Keywords with a schema or a list of schemas."""
 
 
 @dataclass(slots=True)

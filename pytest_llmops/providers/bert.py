@@ -17,10 +17,9 @@ from pytest_llmops._util.lazy_numpy import Float32Array as Array
 from pytest_llmops._util.lazy_numpy import NDArray, np
 
 EPSILON = 1e-12
+# Coefficients of Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), formula 7.1.28
 ERFC_COEFFICIENTS = (0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0002765672, 0.0000430638)
-"""Coefficients of Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), formula 7.1.28."""
-BLOCK_ROWS = 64
-"""Rows of an activation that are computed at once, as they fit into the processor's cache."""
+BLOCK_ROWS = 64  # rows of an activation that are computed at once, as they fit into the processor's cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)

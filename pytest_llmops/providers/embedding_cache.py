@@ -22,8 +22,8 @@ from pytest_llmops._util.text_files import fingerprint_parts, write_atomically
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Embedder
 
+# Size of all vectors in a process, some 40,000 of 384 numbers; the least recently used are dropped
 MAX_BYTES = 64 * 2**20
-"""Size of all vectors in a process, some 40,000 of 384 numbers; the least recently used are dropped."""
 DIGEST_BYTES = 32
 _UNSAFE_FILE_CHARS = re.compile(r"[^A-Za-z0-9]+")
 

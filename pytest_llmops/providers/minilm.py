@@ -26,8 +26,7 @@ from pytest_llmops.providers.model_files import (
 )
 
 DIM = 384
-BATCH_TOKENS = 1024
-"""Tokens of a pass, which needs less than 20 MB, whatever the size of the texts."""
+BATCH_TOKENS = 1024  # tokens of a pass, which needs less than 20 MB, whatever the size of the texts
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,7 @@ WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 INSTALL_COMMAND = "llmops semantic install"
 CACHE_VARIABLE = "LLMOPS_CACHE"
 HUB_VARIABLE, HUB_URL = "HF_ENDPOINT", "https://huggingface.co"
-DOWNLOAD_TIMEOUT_S = 20
-"""Of a connection, and of a pause within a download."""
+DOWNLOAD_TIMEOUT_S = 20  # of a connection, and of a pause within a download
 BLOCK_BYTES = 1 << 20
 DIGEST_CHARS = 12
 ENGLISH = frozenset({"en"})
@@ -70,6 +69,7 @@ class LocalModel:
     default_threshold: float | None = None
 
 
+# The models that can be installed by name. The digests are those that the hub shows for the revision.
 MODELS: dict[str, LocalModel] = {
     model.name: model
     for model in (
@@ -158,7 +158,6 @@ MODELS: dict[str, LocalModel] = {
         ),
     )
 }
-"""The models that can be installed by name. The digests are those that the hub shows for the revision."""
 
 
 @dataclass(frozen=True, slots=True)

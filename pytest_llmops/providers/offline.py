@@ -58,14 +58,11 @@ class ScriptedModel:
         return Completion(text=answer, model=self.model, finish_reason="stop")
 
 
+# Texts are compared by runs of 3 to 5 characters within a word and its edges, not by words.
+# Over the STS-B test set the cosine of such runs has a Spearman correlation of 0.66 with human ratings,
+# that of words 0.56, at the same speed. "refund" and "refunds" share most of their runs and no word.
 NGRAM_OPTIONS = {"analyzer": "char_wb", "ngram_range": (3, 5), "lowercase": False}
-"""Texts are compared by runs of 3 to 5 characters within a word and its edges, not by words.
-
-Over the STS-B test set the cosine of such runs has a Spearman correlation of 0.66 with human ratings, that of
-words 0.56, at the same speed. "refund" and "refunds" share most of their runs and no word.
-"""
-MAX_CELLS = 2**28
-"""Largest matrix of `TfidfEmbedder`, in numbers of 4 bytes: 1 GiB."""
+MAX_CELLS = 2**28  # largest matrix of `TfidfEmbedder`, in numbers of 4 bytes: 1 GiB
 
 
 @dataclass(frozen=True, slots=True)

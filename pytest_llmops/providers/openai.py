@@ -126,8 +126,8 @@ def _call_openai(create: Callable[..., Any], model: str, client: Any) -> Any:
     return sdk_calls.call_sdk(openai, create, model, client)
 
 
+# Limits of a request: OpenAI takes 2,048 texts and 300,000 tokens, and a token has at least 1 byte
 MAX_BATCH_TEXTS, MAX_BATCH_BYTES = 2048, 300_000
-"""Limits of a request: OpenAI takes 2,048 texts and 300,000 tokens, and a token has at least 1 byte."""
 
 
 @dataclass(slots=True)

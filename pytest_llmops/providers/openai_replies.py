@@ -16,8 +16,7 @@ from pytest_llmops.settings import Api
 from pytest_llmops.trace import prices
 
 MAX_SHOWN_CHARS = 200
-ERROR_STATUSES = range(400, 600)
-"""HTTP statuses among the codes of errors."""
+ERROR_STATUSES = range(400, 600)  # HTTP statuses among the codes of errors
 
 
 def invalid_reply_error(what: str, reply: object = "", *, client: Any) -> ModelError:

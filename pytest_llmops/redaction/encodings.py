@@ -13,13 +13,12 @@ from collections.abc import Callable
 from urllib.parse import quote, unquote_to_bytes
 
 Clean = Callable[[bytes], bytes]
+# Minimum length of base64 that is decoded; shorter runs can only hide known secrets, see `base64_forms`
 MIN_BASE64_RUN = 32
-"""Minimum length of base64 that is decoded; shorter runs can only hide known secrets, see `base64_forms`."""
 MIN_BASE64_FORM = 10
 _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _NEEDLESS_ESCAPE = re.compile(rb"\\u00[2-7][0-9A-Fa-f]|\\/")
-_UNQUOTED = b"/:@!$'()*,;"
-"""Characters that some clients do not encode in a value."""
+_UNQUOTED = b"/:@!$'()*,;"  # characters that some clients do not encode in a value
 _PERCENT_ENCODED = re.compile(rb"(?:[A-Za-z0-9._~+/:@!$'()*,;-]|%[0-9A-Fa-f]{2}){8,}")
 _BASE64_RUN = re.compile(rb"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{%d,}={0,2}" % MIN_BASE64_RUN)
 _BASE64_MAP = bytes(

@@ -23,8 +23,7 @@ class SecretShape:
 
 
 _TOKEN_CHARACTER = rb"[A-Za-z0-9_-]"
-_MIXED_TOKEN = rb"(?=[A-Za-z_-]{0,60}[0-9])" + _TOKEN_CHARACTER
-"""A character of a token that holds a digit."""
+_MIXED_TOKEN = rb"(?=[A-Za-z_-]{0,60}[0-9])" + _TOKEN_CHARACTER  # a character of a token that holds a digit
 
 
 def _shape_starting_with(mark: bytes, rest: bytes) -> SecretShape:
@@ -43,11 +42,11 @@ def _shape_following(mark: bytes, rest: bytes, more: bytes = b"") -> SecretShape
     return SecretShape(mark, re.compile(b"(" + re.escape(mark + more) + b")" + rest), rb"\g<1>")
 
 
+# Line ends and headers of a key in a file; pytest begins the lines of an error with an E
 _KEY_LINES = rb"(?:\\{1,4}[rn]|\s(?:E(?=\s))?|(?:Proc-Type|DEK-Info|Version|Comment):[^\r\n\\\"]{0,200}+)"
-"""Line ends and headers of a key in a file; pytest begins the lines of an error with an E."""
-URL_CREDENTIALS_MARK = b"://"
-"""Mark of user and password in a URL."""
+URL_CREDENTIALS_MARK = b"://"  # mark of user and password in a URL
 
+# Keys in files, also cut off: the end need not be there
 KEY_FILE_SHAPES = (
     SecretShape(
         b"PRIVATE KEY",
@@ -65,7 +64,6 @@ KEY_FILE_SHAPES = (
         rb"\g<1>",
     ),
 )
-"""Keys in files, also cut off: the end need not be there."""
 SECRET_SHAPES: tuple[SecretShape, ...] = (
     # Keys of model providers: OpenAI, Anthropic, OpenRouter ..., Google, Hugging Face, Groq, xAI and others.
     _shape_starting_with(

@@ -14,11 +14,10 @@ from pytest_llmops.measurement import escape_output
 
 Redact = Callable[[str], str]
 
-NOISY_LOGGERS = ("vcr",)
-"""Loggers that log whole requests and answers at level INFO."""
+NOISY_LOGGERS = ("vcr",)  # loggers that log whole requests and answers at level INFO
 _PRINTED_ATTRIBUTES = ("sections", "longrepr", "user_properties", "wasxfail")
+# Handlers of pytest's plugin for logs whose lines are shown or written
 LOG_HANDLERS = ("log_cli_handler", "log_file_handler", "report_handler")
-"""Handlers of pytest's plugin for logs whose lines are shown or written."""
 _MASKED_MODULES = ("_pytest._code.code", "_pytest.reports")
 _UNMASKED_ATTRIBUTES = frozenset({"style", "lineno"})
 

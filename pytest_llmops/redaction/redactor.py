@@ -35,20 +35,17 @@ from pytest_llmops.wire.blobs import StoredBody
 from pytest_llmops.wire.body import unfold_body
 
 MAX_CACHED_TEXTS = 256
-MAX_CACHED_TEXT = 2000
-"""Number and length of texts that are cached after cleaning."""
-MAX_DEPTH = 3
-"""Levels of nested encodings that are decoded: JSON in JSON in base64."""
+MAX_CACHED_TEXT = 2000  # number and length of texts that are cached after cleaning
+MAX_DEPTH = 3  # levels of nested encodings that are decoded: JSON in JSON in base64
 ELLIPSIS = "..."
-MIN_CUT_SECRET = 4
-"""Minimum number of a secret's characters beside an ellipsis that are removed."""
+MIN_CUT_SECRET = 4  # minimum number of a secret's characters beside an ellipsis that are removed
+# Minimum length of a word with letters and digits beside an ellipsis that may be a cut token
 MIN_CUT_TOKEN = 16
-"""Minimum length of a word with letters and digits beside an ellipsis that may be a cut token."""
+# Minimum length of a line without blanks in a secret of several lines to be a secret itself
 MIN_SECRET_LINE = 20
-"""Minimum length of a line without blanks in a secret of several lines to be a secret itself."""
 
+# Headers that name the account; its ids are treated as secrets
 ACCOUNT_HEADERS = ("openai-organization", "openai-project")
-"""Headers that name the account; its ids are treated as secrets."""
 _URL_CREDENTIALS = next(shape for shape in SECRET_SHAPES if shape.mark == URL_CREDENTIALS_MARK)
 _AUTH_SCHEMES = frozenset(
     {"bearer", "basic", "token", "apikey", "key", "digest", "negotiate", "aws4-hmac-sha256"}
@@ -252,10 +249,8 @@ class Redactor:
         return bool(data) and self._clean(data, (), MAX_DEPTH) != data
 
 
-_LINE_END = re.compile(r"\\{1,16}[rn]|[\r\n]+")
-"""A line end, or its form in nested JSON."""
-_REQUEST_KEY = re.compile(rb'"key": ?"[0-9a-f]{20}"')
-"""The key of a request in a cassette or a journal."""
+_LINE_END = re.compile(r"\\{1,16}[rn]|[\r\n]+")  # a line end, or its form in nested JSON
+_REQUEST_KEY = re.compile(rb'"key": ?"[0-9a-f]{20}"')  # the key of a request in a cassette or a journal
 _LONG_WORD = re.compile(rf"\A[A-Za-z0-9._~+/=-]{{{MIN_CUT_TOKEN},}}")
 _CUT_KEY_END = re.compile(r"\A(?:(?!-----BEGIN).){0,9000}?PRIVATE KEY(?: BLOCK)?-----", re.DOTALL)
 
@@ -302,8 +297,8 @@ def _merge_overlaps(replacements: list[streams.Replacement]) -> list[streams.Rep
     return merged
 
 
+# Forms of bodies whose bytes are not in the file as they are
 _ENCODED_BODY_FORMS = frozenset({"events", "frames", "parts", "escapes"})
-"""Forms of bodies whose bytes are not in the file as they are."""
 
 
 def _decoded_bodies(data: bytes) -> Iterator[bytes]:
@@ -345,8 +340,8 @@ def _parse_credentials(value: str) -> set[str]:
 
 
 _COOKIE_VALUE = re.compile(r"(?:\A|,\s*)[^=;,\s]+=\"?([^;,\"]+)")
+# Characters that clients do not encode in a URL, for different clients
 _URL_SAFE_CHARACTERS = ("", "/", "+=?", "/?:@+", "!$'()*,/:;=?@+~")
-"""Characters that clients do not encode in a URL, for different clients."""
 
 
 def _secret_spellings(secret: str) -> Iterator[tuple[bytes, str]]:

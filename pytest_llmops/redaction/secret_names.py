@@ -12,12 +12,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 MASK = "[secret]"
-PLACEHOLDER_KEY = "llmops-placeholder-key"
-"""Set for SDKs that refuse to start without a key; not a secret."""
-MIN_SECRET = 8
-"""Minimum length of a secret: shorter values would mask ordinary words."""
-MIN_BARE_VALUE = 16
-"""Minimum length of a value without quotes in a text; of a password `MIN_BARE_PASSWORD`."""
+PLACEHOLDER_KEY = "llmops-placeholder-key"  # set for SDKs that refuse to start without a key; not a secret
+MIN_SECRET = 8  # minimum length of a secret: shorter values would mask ordinary words
+MIN_BARE_VALUE = 16  # minimum length of a value without quotes in a text; of a password `MIN_BARE_PASSWORD`
 MIN_BARE_PASSWORD = 10
 MAX_VALUE = 8_000
 MAX_NAME = 100
@@ -30,14 +27,15 @@ _SECRET_WORD = re.compile(
     r"|storage|subscription|function|virtual|user|admin|db|port|open|ai|web|hook|pass|o){0,3}"
     r"(?:key|auth|authorization|signature|sig|code|pass|pwd|pat|cookie|jwt|otp|dsn|assertion|verifier|hmac)s?"
 )
+# Words that make a code a secret: a status, a country or a program is no secret
 _CODE_CONTEXTS = frozenset(
     "auth oauth authorization device user verification login access otp mfa security recovery verifier".split()  # noqa: SIM905 -- shorter
 )
-"""Words that make a code a secret: a status, a country or a program is no secret."""
+# Words that make a key, a token or a signature something else than a credential
 _OTHER_THINGS = frozenset(
     "page next continuation cursor sync cache idempotency foreign sort partition public thought thinking ratelimit remaining".split()  # noqa: SIM905
 )
-"""Words that make a key, a token or a signature something else than a credential."""
+# Last words of a name that tell something about a secret, and hold none
 _ATTRIBUTES = frozenset(
     "count counts limit limits length size type types name names file files path paths dir folder url uri endpoint host port server "  # noqa: SIM905
     "domain region realm zone tenant provider issuer audience expires expiry expiration ttl lifetime age rate usage index algorithm "
@@ -46,9 +44,8 @@ _ATTRIBUTES = frozenset(
     "updated at by in reset rotation strategy class module function source scope scopes user username email role tokenizer ids "
     "error errors message reason tokens".split()
 )
-"""Last words of a name that tell something about a secret, and hold none."""
+# Names that also mean other things when they stand alone: their values have to look random
 _GENERIC_WORDS = frozenset("key token code auth signature sig pass pat cookie".split())  # noqa: SIM905
-"""Names that also mean other things when they stand alone: their values have to look random."""
 
 _ASSIGNMENT = re.compile(
     # A set of characters comes first: a search for one is fast.
@@ -61,10 +58,10 @@ _ASSIGNMENT = re.compile(
     rb"|(?:\\{0,7}[\"'])?(?P<bare>[A-Za-z0-9+/_~-]{10,8000}+={0,2})(?![A-Za-z0-9_.(\[-])"
     rb"))"
 )
+# The name in front of a value, and the bracket of a pair; both are read from their end
 _NAME_BEFORE = re.compile(
     rb"[ \t]{0,4}[\\\"']{0,9}(?P<name>[A-Za-z0-9_.$-]{0,99}[A-Za-z])(?P<pair>[\"']b?\()?"
 )
-"""The name in front of a value, and the bracket of a pair; both are read from their end."""
 _FORM_FIELD = re.compile(
     rb"[;\s]name=\"?(?P<name>[^\"\r\n;]{1,100})\"?(?![^\r\n]{0,300}filename)[^\r\n]{0,300}\r?\n"
     rb"(?:[^\r\n]{1,300}\r?\n){0,5}\r?\n(?P<value>[^\r\n]{1,8000})"
@@ -95,8 +92,8 @@ def has_letters_and_digits(value: str) -> bool:
 
 
 _RUN = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
+# How addresses, paths and placeholders begin
 _NO_VALUE = ("http://", "https://", "/", "{", "<", "$", "[", "%(")
-"""How addresses, paths and placeholders begin."""
 
 
 def is_secret_value(name: str, value: str) -> bool:

@@ -17,13 +17,13 @@ from typing import Any
 from pytest_llmops.wire import stream_events
 from pytest_llmops.wire.aws_event_stream import pack_frames
 
-Replacement = tuple[int, int, str]
-"""Start and end of a secret in a text, and its replacement."""
+Replacement = tuple[int, int, str]  # start and end of a secret in a text, and its replacement
 FindSecrets = Callable[[str], list[Replacement]]
 LeafPath = tuple[Any, ...]
 
 _EVENT_DATA = re.compile(r"(?:\A|(?<=[\r\n]))(?:data:[ ]?([^\r\n]+)|(\{[^\r\n]*\})(?=[\r\n]|\Z))")
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]')
+# Keys whose values distinguish places with the same path
 _PLACE_KEYS = (
     "type",
     "index",
@@ -33,9 +33,7 @@ _PLACE_KEYS = (
     "summary_index",
     "contentBlockIndex",
 )
-"""Keys whose values distinguish places with the same path."""
-_LOGPROBS_KEY = "logprobs"
-"""Below such a key, the items of a list follow each other like events."""
+_LOGPROBS_KEY = "logprobs"  # below such a key, the items of a list follow each other like events
 _LOGPROBS_MARK = b"ogprobs"
 _RAW_PATH: LeafPath = ("",)
 

@@ -24,11 +24,10 @@ from pytest_llmops.protocols import Chunk, Embedder, Hit, Hits
 __tracebackhide__ = True
 
 Scalar: TypeAlias = "str | int | float | bool"
+# Metadata key -> allowed values; all keys have to match
 Conditions: TypeAlias = Mapping[str, tuple[Scalar, ...]]
-"""Metadata key -> allowed values; all keys have to match."""
 
-EMBED_BATCH_SIZE = 1024
-"""Texts of one call to an embedder."""
+EMBED_BATCH_SIZE = 1024  # texts of one call to an embedder
 
 
 class Searcher(ABC):

@@ -42,10 +42,10 @@ __tracebackhide__ = True
 
 TEXT_SUFFIXES = (".md", ".txt")
 
+# Thai, Lao, Myanmar, Khmer, kana, Han and Hangul: scripts without spaces, or with endings attached to words
 _NO_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
-"""Thai, Lao, Myanmar, Khmer, kana, Han and Hangul: scripts without spaces, or with endings attached to words."""
+# Vowel signs and accents that belong to a word, though Python's ``\w`` does not count them
 _COMBINING_MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
-"""Vowel signs and accents that belong to a word, though Python's ``\\w`` does not count them."""
 _TOKEN = re.compile(
     f"(?=[^\\W_])[{_NO_SPACES}]|[^\\W_{_NO_SPACES}](?:[^\\W_{_NO_SPACES}]|[{_COMBINING_MARKS}])*"
 )

@@ -26,10 +26,8 @@ __tracebackhide__ = True
 
 T = TypeVar("T")
 
-PAGE_SIZE = 1000
-"""Passages of a request when all are listed."""
-LOCK_TIMEOUT_S = 1.0
-"""Seconds to wait for the lock of another process."""
+PAGE_SIZE = 1000  # passages of a request when all are listed
+LOCK_TIMEOUT_S = 1.0  # seconds to wait for the lock of another process
 
 
 class ChromaRetriever(Searcher):

@@ -25,8 +25,7 @@ from pytest_llmops.retrievers.base import (
 
 __tracebackhide__ = True
 
-INNER_PRODUCT = 0
-"""FAISS's number of the metric that is a similarity."""
+INNER_PRODUCT = 0  # FAISS's number of the metric that is a similarity
 
 
 class FaissRetriever(Searcher):

@@ -23,13 +23,11 @@ from pytest_llmops.retrievers.bm25 import iter_text_files, load_corpus
 
 __tracebackhide__ = True
 
+# Seconds since 1970, an aware datetime, or one as ISO 8601 text
 Time: TypeAlias = "float | int | str | dt.datetime"
-"""Seconds since 1970, an aware datetime, or one as ISO 8601 text."""
 
-SLACK_S = 1.0
-"""Some file systems and stores have only whole seconds."""
-MAX_FUTURE_S = 86_400.0
-"""Clocks differ; a time more than a day ahead is in milliseconds, or wrong."""
+SLACK_S = 1.0  # some file systems and stores have only whole seconds
+MAX_FUTURE_S = 86_400.0  # clocks differ; a time more than a day ahead is in milliseconds, or wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +45,10 @@ class Stamp:
     indexed: Time | None = None
 
 
+# A retriever that can be listed, a folder or .jsonl file, chunks, or id -> text, modification time or Stamp
 Documents: TypeAlias = (
     "Searcher | str | Path | Iterable[Chunk] | Mapping[str, str | float | dt.datetime | Stamp]"
 )
-"""A retriever that can be listed, a folder or .jsonl file, chunks, or id -> text, modification time or Stamp."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from pytest_llmops.retrievers.base import Conditions, Searcher, validate_k
 
 __tracebackhide__ = True
 
+# Constant of reciprocal rank fusion in the paper; with it, the first few ranks have about the same weight
 RANK_CONSTANT = 60
-"""Constant of reciprocal rank fusion in the paper; with it, the first few ranks have about the same weight."""
 
 
 class HybridRetriever(Searcher):

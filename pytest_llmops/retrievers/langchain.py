@@ -12,10 +12,8 @@ from pytest_llmops.retrievers.base import Conditions, Searcher, import_optional,
 
 __tracebackhide__ = True
 
-DEFAULT_K = 4
-"""Default number of documents of LangChain's vector stores."""
-UNLIMITED_K = 10_000
-"""More than any other retriever returns: all its documents are hits."""
+DEFAULT_K = 4  # default number of documents of LangChain's vector stores
+UNLIMITED_K = 10_000  # more than any other retriever returns: all its documents are hits
 
 
 class LangChainRetriever(Searcher):

@@ -10,10 +10,8 @@ from pytest_llmops.retrievers.base import Conditions, Searcher, chunk_to_hit, im
 
 __tracebackhide__ = True
 
-DEFAULT_K = 2
-"""Default number of nodes of a LlamaIndex index."""
-UNLIMITED_K = 10_000
-"""More than any retriever returns: all its nodes are hits."""
+DEFAULT_K = 2  # default number of nodes of a LlamaIndex index
+UNLIMITED_K = 10_000  # more than any retriever returns: all its nodes are hits
 
 
 class LlamaIndexRetriever(Searcher):

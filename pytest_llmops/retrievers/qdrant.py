@@ -24,8 +24,7 @@ from pytest_llmops.retrievers.base import (
 
 __tracebackhide__ = True
 
-PAGE_SIZE = 1000
-"""Points of a request when all are listed."""
+PAGE_SIZE = 1000  # points of a request when all are listed
 
 
 class QdrantRetriever(Searcher):

@@ -13,15 +13,11 @@ from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.schemas.json_extraction import JsonPath
 
-MAX_DIFFERENCES = 50
-"""Differences reported for a value."""
+MAX_DIFFERENCES = 50  # differences reported for a value
 MAX_VALUE_CHARS = 60
-MAX_KEY_CHARS = 60
-"""Characters of a key in a message."""
-MAX_KEYS = 100
-"""Keys of an object that are compared with a missing key."""
-MIN_ABBREVIATION = 3
-"""Letters of an abbreviation."""
+MAX_KEY_CHARS = 60  # characters of a key in a message
+MAX_KEYS = 100  # keys of an object that are compared with a missing key
+MIN_ABBREVIATION = 3  # letters of an abbreviation
 
 _WORD_EDGE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-. ]")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")

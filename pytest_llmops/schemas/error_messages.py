@@ -19,8 +19,7 @@ from pytest_llmops.schemas.differences import (
 )
 from pytest_llmops.schemas.json_extraction import JsonPath
 
-MAX_CHOICES = 8
-"""Allowed values in a message."""
+MAX_CHOICES = 8  # allowed values in a message
 
 _LIMITS = {
     "minimum": ">= {}",
@@ -39,8 +38,8 @@ _LIMITS = {
     "maxProperties": "with at most {} keys",
 }
 
+# Whether an error within a branch of ``anyOf`` or ``oneOf`` counts
 ErrorFilter: TypeAlias = Callable[[Any], bool]
-"""Whether an error within a branch of ``anyOf`` or ``oneOf`` counts."""
 
 
 def error_differences(error: Any, counts: ErrorFilter = lambda _: True) -> list[Difference]:
@@ -156,16 +155,16 @@ def _schema_limits(schema: Mapping[str, Any]) -> dict[str, Any]:
     return limits
 
 
+# Keywords that an object or array may still satisfy when keys or items are added
 _FIXED_BY_ADDITIONS = {
     "not",
     "required", "minItems", "minProperties", "contains", "minContains", "dependentRequired", "dependencies",
     "unevaluatedProperties", "unevaluatedItems",
 }  # fmt: skip
-"""Keywords that an object or array may still satisfy when keys or items are added."""
+# Keywords that an array may still satisfy when its last item is completed
 _FIXED_BY_INNER_CHANGES = {"uniqueItems", "maxContains"}
-"""Keywords that an array may still satisfy when its last item is completed."""
+# Keywords that a string may still satisfy when it continues
 _FIXED_BY_CONTINUATION = {"not", "minLength", "pattern", "format"}
-"""Keywords that a string may still satisfy when it continues."""
 _NAMED_SCHEMA_KEYWORDS = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
 
 

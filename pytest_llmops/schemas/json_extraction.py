@@ -28,20 +28,13 @@ JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, J
 JsonPath: TypeAlias = tuple[str | int, ...]
 Place: TypeAlias = Literal["text", "fence", "prose"]
 
-MAX_DEPTH = 100
-"""Levels of objects and arrays."""
-MAX_DIGITS = 1_000
-"""Digits of an integer; Python itself does not write integers of more than 4,300."""
-MAX_VALUES = 100
-"""Different values in a text that are counted."""
-MAX_BRACKETS = 20_000
-"""Brackets in prose that are tried; a text with more is given up."""
-MAX_FAILURES = 2_000
-"""Brackets at which the decoder fails; a text with more is given up."""
-MAX_SEARCH = 1_000_000
-"""Characters searched in total for the ends of brackets that never close."""
-MAX_FENCE_LINES = 2_000
-"""Lines that open or close a fenced block; the text behind them counts as prose."""
+MAX_DEPTH = 100  # levels of objects and arrays
+MAX_DIGITS = 1_000  # digits of an integer; Python itself does not write integers of more than 4,300
+MAX_VALUES = 100  # different values in a text that are counted
+MAX_BRACKETS = 20_000  # brackets in prose that are tried; a text with more is given up
+MAX_FAILURES = 2_000  # brackets at which the decoder fails; a text with more is given up
+MAX_SEARCH = 1_000_000  # characters searched in total for the ends of brackets that never close
+MAX_FENCE_LINES = 2_000  # lines that open or close a fenced block; the text behind them counts as prose
 
 _BLANK = " \t\r\n"
 _STRING = (
@@ -50,8 +43,8 @@ _STRING = (
 _BRACKET = re.compile(rf"{_STRING}|(?P<open>[{{\[])|(?P<close>[}}\]])", re.DOTALL)
 _OPENING = re.compile(r"[{\[]")
 _OPENING_OF = {"}": "{", "]": "["}
+# Behind a value: the document that it is a part of goes on
 _GOES_ON = re.compile(rf'[{_BLANK}]*+(?:(?P<close>[}}\]])|,[{_BLANK}]*+"(?:[^"\\\n]+|\\.)*+"[{_BLANK}]*+:)')
-"""Behind a value: the document that it is a part of goes on."""
 _NOT_JSON = re.compile(
     r"""\{[ \t\r\n]*+(?!["}])|\[[ \t\r\n]*+(?!["\]{\[\-0-9]|true|false|null|NaN|Infinity)"""
 )

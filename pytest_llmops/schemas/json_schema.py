@@ -110,10 +110,9 @@ def extend_draft(draft: Any) -> Any:
 Engine: TypeAlias = Literal["jsonschema", "jsonschema-rs"]
 
 ENGINES = ("jsonschema", "jsonschema-rs")
-MAX_CACHED_SCHEMAS = 64
-"""Compiled schemas in the cache."""
-RUST_ROOT = "json-schema:///"
-"""Base URI of relative references in jsonschema-rs."""
+MAX_CACHED_SCHEMAS = 64  # compiled schemas in the cache
+RUST_ROOT = "json-schema:///"  # base URI of relative references in jsonschema-rs
+# The supported drafts by the class name that both engines use
 DRAFTS = {
     "Draft4Validator": "http://json-schema.org/draft-04/schema#",
     "Draft6Validator": "http://json-schema.org/draft-06/schema#",
@@ -121,7 +120,6 @@ DRAFTS = {
     "Draft201909Validator": "https://json-schema.org/draft/2019-09/schema",
     "Draft202012Validator": "https://json-schema.org/draft/2020-12/schema",
 }
-"""The supported drafts by the class name that both engines use."""
 
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 

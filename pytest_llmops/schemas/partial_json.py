@@ -20,10 +20,8 @@ State: TypeAlias = Literal[
     "value", "value or ]", "key", "key or }", "colon", "behind", "open", "closed", "broken"
 ]
 
-MAX_STARTS = 2_000
-"""Brackets from which partial JSON is tried."""
-MAX_SEARCH = 1_000_000
-"""Characters read in total, not counting the value itself."""
+MAX_STARTS = 2_000  # brackets from which partial JSON is tried
+MAX_SEARCH = 1_000_000  # characters read in total, not counting the value itself
 
 _OPENING = re.compile(r"[{\[]")
 _BLANK = re.compile(r"[ \t\r\n]*")

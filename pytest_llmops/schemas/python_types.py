@@ -27,8 +27,8 @@ from pytest_llmops.schemas.json_extraction import JsonPath
 
 __tracebackhide__ = True
 
+# Where a pydantic error is: each step is a key or index, or (with True) the name of a member of a union
 Steps: TypeAlias = tuple[tuple[str | int, bool], ...]
-"""The location of a pydantic error: each step is a key or index (False), or the name of a union's member (True)."""
 
 _SHOULD_BE = "Input should be "
 

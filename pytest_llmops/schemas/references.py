@@ -18,8 +18,7 @@ from pytest_llmops.schemas.json_extraction import JsonPath
 __tracebackhide__ = True
 
 SUFFIXES = (".json", ".yaml", ".yml")
-MAX_FILES = 1_000
-"""Files that a schema may refer to."""
+MAX_FILES = 1_000  # files that a schema may refer to
 
 
 def boolean_schema(*, accepts: bool) -> Mapping[str, Json]:

@@ -22,16 +22,11 @@ __tracebackhide__ = True
 
 LABELS = ("entailment", "neutral", "contradiction")
 MODEL_FILES = ("model.onnx", "onnx/model.onnx")
-MAX_TOKENS = 512
-"""Tokens of a pair; the models that people use were trained with at most as many."""
-BATCH_PAIRS = 16
-"""Pairs that a model gets at a time."""
-PREMISE_CHARS, HYPOTHESIS_CHARS = 1_000, 500
-"""Lengths of windows, which fit `MAX_TOKENS` in most languages."""
-WIDE_CHAR = 3
-"""Length of a character of Chinese, Japanese or Korean: each is a token or more."""
-MAX_WINDOWS = 8
-"""Windows of a text that are compared; what follows is reported as not read."""
+MAX_TOKENS = 512  # tokens of a pair; the models that people use were trained with at most as many
+BATCH_PAIRS = 16  # pairs that a model gets at a time
+PREMISE_CHARS, HYPOTHESIS_CHARS = 1_000, 500  # lengths of windows, which fit `MAX_TOKENS` in most languages
+WIDE_CHAR = 3  # length of a character of Chinese, Japanese or Korean: each is a token or more
+MAX_WINDOWS = 8  # windows of a text that are compared; what follows is reported as not read
 DIGEST_CHARS = 12
 SUM_TOLERANCE = 0.01
 

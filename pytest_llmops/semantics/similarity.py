@@ -22,8 +22,8 @@ __tracebackhide__ = True
 AtLeast: TypeAlias = "float | thresholds.Threshold | Literal['default'] | None"
 Checks: TypeAlias = "Literal['default'] | Collection[str]"
 
+# Start of an answer in which the nearest sentence is searched for; words and score take all of it
 MAX_SENTENCE_CHARS = 50_000
-"""Start of an answer in which the nearest sentence is searched for; words and score take all of it."""
 MAX_LISTED_WORDS = 8
 MAX_QUOTE_CHARS = 80
 

@@ -17,10 +17,8 @@ from pytest_llmops.textmetrics.arguments import list_references, require_text
 
 __tracebackhide__ = True
 
-SPECIAL_TOKENS = frozenset({"[CLS]", "[SEP]", "<s>", "</s>"})
-"""Marks of the start and the end of a text."""
-CHUNK_PAIRS = 256
-"""Pairs whose token vectors `BertScore` holds at a time."""
+SPECIAL_TOKENS = frozenset({"[CLS]", "[SEP]", "<s>", "</s>"})  # marks of the start and the end of a text
+CHUNK_PAIRS = 256  # pairs whose token vectors `BertScore` holds at a time
 
 
 class BertScore:

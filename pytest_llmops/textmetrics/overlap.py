@@ -13,10 +13,9 @@ from pytest_llmops.textmetrics.arguments import list_references, require_text
 
 __tracebackhide__ = True
 
+# Words times words that `RougeL` aligns in a table of plain Python, which takes a second or two
 MAX_ROUGE_CELLS = 4_000_000
-"""Words times words that `RougeL` aligns in a table of plain Python, which takes a second or two."""
-MAX_CHARS = 2_000_000
-"""Characters of a text that BLEU and chrF count."""
+MAX_CHARS = 2_000_000  # characters of a text that BLEU and chrF count
 
 _ROUGE_WORD = re.compile(r"[a-z0-9]+")
 

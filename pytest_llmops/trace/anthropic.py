@@ -16,12 +16,12 @@ from pytest_llmops.trace import fields
 from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 _COUNT_KEYS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+# For each type of a delta: the key of its text, and the key of the block that collects these texts
 _DELTA_KEYS = {
     "text_delta": ("text", "text"),
     "thinking_delta": ("thinking", "thinking"),
     "input_json_delta": ("partial_json", "input_json"),
 }
-"""For each type of a delta: the key of its text, and the key of the block that collects these texts."""
 
 
 class _MessagesFormat(CallFormat):

@@ -22,8 +22,7 @@ from pytest_llmops.trace import fields
 from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 _V1_ROLES: dict[str, Role] = {"CHATBOT": "assistant", "SYSTEM": "system", "TOOL": "tool"}
-_MAX_NUMBER = 1e15
-"""A larger number is neither a score nor an index."""
+_MAX_NUMBER = 1e15  # a larger number is neither a score nor an index
 
 
 class _CohereChatFormat(CallFormat):

@@ -17,12 +17,9 @@ from pytest_llmops.errors import WireError
 from pytest_llmops.measurement import Json, to_builtins
 from pytest_llmops.protocols import ROLES, Message, Role, ToolCall, ToolDefinition, Usage
 
-MAX_TOKENS = 10**15
-"""A larger number is not a token count."""
-MAX_DEPTH = 60
-"""Levels of a tool's schema that can be stored."""
-UNREAD_SCHEMA = "[unread]"
-"""Stands for the schema of a tool that cannot be stored."""
+MAX_TOKENS = 10**15  # a larger number is not a token count
+MAX_DEPTH = 60  # levels of a tool's schema that can be stored
+UNREAD_SCHEMA = "[unread]"  # stands for the schema of a tool that cannot be stored
 _DUMP = json.JSONEncoder(ensure_ascii=False)
 
 

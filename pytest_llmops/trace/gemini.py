@@ -19,8 +19,8 @@ from pytest_llmops.trace import fields
 from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 _ROLES: dict[str, Role] = {"model": "assistant", "function": "tool", "system": "system"}
+# Keys of a part that do not say what kind of part it is
 _ANNOTATION_KEYS = ("thought", "thoughtSignature", "thought_signature", "videoMetadata", "partMetadata")
-"""Keys of a part that do not say what kind of part it is."""
 
 
 class _GenerateContentFormat(CallFormat):

@@ -18,18 +18,17 @@ from pytest_llmops.protocols import Message, ToolCall, Usage
 from pytest_llmops.trace import fields
 from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
-MAX_USD = 10**6
-"""A larger number is not a price."""
+MAX_USD = 10**6  # a larger number is not a price
+# Keys of compatible servers; OpenAI's own is in the details of the input
 _CACHED_TOKEN_KEYS = (
     "prompt_cache_hit_tokens",
     "cached_tokens",
     "num_cached_tokens",
     "cached_prompt_text_tokens",
 )
-"""Keys of compatible servers; OpenAI's own is in the details of the input."""
 _FINAL_EVENTS = ("response.completed", "response.incomplete", "response.failed")
+# Keys of a request that refer to messages outside of it
 _SERVER_STATE_KEYS = ("previous_response_id", "conversation", "prompt")
-"""Keys of a request that refer to messages outside of it."""
 
 
 class _ChatCompletionFormat(CallFormat):

@@ -23,8 +23,8 @@ def _import_genai_prices() -> Any:
     return genai_prices
 
 
+# Names of providers that differ in the table
 TABLE_PROVIDER_IDS = {"bedrock": "aws", "vertex": "google", "xai": "x-ai"}
-"""Names of providers that differ in the table."""
 
 
 def cost_usd(

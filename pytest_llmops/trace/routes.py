@@ -12,6 +12,7 @@ from pytest_llmops._util.json_values import JsonObject
 from pytest_llmops.trace import anthropic, bedrock, cohere, gemini, ollama, openai
 from pytest_llmops.trace.fields import CallFormat
 
+# End of a path, endpoint, format, and the provider if the host is not known
 _PATH_ENDS: tuple[tuple[str, str, CallFormat, str], ...] = (
     ("/chat/completions", "chat", openai.CHAT, "openai-compatible"),
     ("/completions", "completions", openai.COMPLETIONS, "openai-compatible"),
@@ -30,7 +31,6 @@ _PATH_ENDS: tuple[tuple[str, str, CallFormat, str], ...] = (
     ("/api/generate", "generate", ollama.GENERATE, "ollama"),
     ("/api/embed", "embeddings", ollama.EMBED, "ollama"),
 )
-"""End of a path, endpoint, format, and the provider if the host is not known."""
 HOST_PROVIDERS = {
     "ai.cloudflare.com": "cloudflare",
     "anthropic.com": "anthropic",
@@ -198,8 +198,8 @@ def find_route(url: str) -> Route:
     return Route(path, address, provider or "unknown")
 
 
+# First part of a model's id that is spread over regions
 _REGIONS = ("us", "us-gov", "eu", "apac", "jp", "au", "ca", "global")
-"""First part of a model's id that is spread over regions."""
 _EMBEDDING_MODELS = ("amazon.titan-embed", "amazon.nova-2-multimodal-embeddings")
 
 

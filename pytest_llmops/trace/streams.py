@@ -14,8 +14,8 @@ from pytest_llmops.measurement import shorten_text
 from pytest_llmops.wire import aws_event_stream
 
 CUT_STREAM = "the stream ended before its last event"
+# End of a line of a stream; `str.splitlines` also splits at line separators inside a JSON text
 _LINE_END = re.compile(r"\r\n|\r|\n")
-"""End of a line of a stream; `str.splitlines` also splits at line separators inside a JSON text."""
 _SSE_STARTS = (b"data:", b"event:", b":", b"id:", b"retry:")
 _WHITESPACE = b" \t\r\n\xef\xbb\xbf\x1e"
 MAX_TYPE_CHARS = 60

@@ -23,8 +23,7 @@ from pytest_llmops.measurement import Json
 _PRELUDE = struct.Struct(">III")
 _U32 = struct.Struct(">I")
 _U16 = struct.Struct(">H")
-FRAME_OVERHEAD = _PRELUDE.size + _U32.size
-"""Bytes of a frame without headers and payload."""
+FRAME_OVERHEAD = _PRELUDE.size + _U32.size  # bytes of a frame without headers and payload
 _NUMBER_TYPES = {
     2: ("byte", struct.Struct(">b")),
     3: ("short", struct.Struct(">h")),

@@ -19,8 +19,7 @@ BLOB = "$blob"
 NUMBERS = "$numbers"
 TEXT_KEY = "text"
 MARKER_KEYS = frozenset({BLOB, NUMBERS})
-REFERENCE_DIGITS = 20
-"""Hexadecimal digits of a reference: 80 bits."""
+REFERENCE_DIGITS = 20  # hexadecimal digits of a reference: 80 bits
 _REFERENCE = re.compile(rf"(?:.*, )?([0-9a-f]{{{REFERENCE_DIGITS},64}})")
 
 

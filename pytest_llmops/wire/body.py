@@ -31,8 +31,7 @@ from pytest_llmops.wire.folding import (
 Stored = Mapping[str, Any]
 Blobs = Mapping[str, str]
 _EVENT_ENDS = (stream_events.EVENT_END, "\n")
-MAX_INLINE_BREAKS = 4
-"""An event with as many line breaks or more is stored as a list of lines."""
+MAX_INLINE_BREAKS = 4  # an event with as many line breaks or more is stored as a list of lines
 
 
 def fold_body(body: bytes) -> dict[str, Json]:

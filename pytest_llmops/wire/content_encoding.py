@@ -12,8 +12,7 @@ from pytest_llmops.wire.untrusted_documents import GZIP, DocumentError, inflate
 
 RECORD_AGAIN = "record it again"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-MAX_ENCODINGS = 8
-"""Encodings of a body that are undone, in a chain."""
+MAX_ENCODINGS = 8  # encodings of a body that are undone, in a chain
 
 
 def decode_body(body: bytes, encoding: str, *, certain: bool) -> bytes:

@@ -16,13 +16,11 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.wire.blobs import BLOB, NUMBERS, make_marker, marker_text
 
 LINES = "$lines"
-JOINED = "$joined"
-"""Key of a list of texts and markers that are joined to a text."""
+JOINED = "$joined"  # key of a list of texts and markers that are joined to a text
 FOLDING_KEYS = frozenset({LINES, JOINED, BLOB, NUMBERS})
 LONG_TEXT = 256
 LONG_LIST = 32
-MAX_DEPTH = 100
-"""Deepest JSON that is stored parsed: when it is read back, less of the stack may be left."""
+MAX_DEPTH = 100  # deepest JSON that is stored parsed: when it is read back, less of the stack may be left
 SPELLINGS: dict[str, dict[str, Any]] = {
     "compact": {"separators": (",", ":"), "ensure_ascii": False},
     "compact-ascii": {"separators": (",", ":")},
@@ -42,8 +40,8 @@ _BASE64_RUN = re.compile(
     r"(?:data:(?P<media>[\w.+-]{1,60}/[\w.+-]{1,80})(?:;[\w.=+-]{1,60}){0,4};base64,)?"
     rf"(?P<run>[A-Za-z0-9+/_-]{{{LONG_TEXT},}}={{0,2}})"
 )
+# Kinds of characters that a long text in base64 has all of
 _CHARACTER_KINDS = (str.isupper, str.islower, str.isdigit)
-"""Kinds of characters that a long text in base64 has all of."""
 _MEDIA_TYPES = (
     ("iVBORw0KGgo", "image/png"),
     ("/9j/", "image/jpeg"),

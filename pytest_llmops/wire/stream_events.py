@@ -83,8 +83,7 @@ def split_stream(text: str) -> SplitStream | None:
     return SplitStream(events, newline, end, "" if rest else end)
 
 
-SHORTENED_MARK = "…"
-"""Start of an event without the prefix and suffix that it shares with others."""
+SHORTENED_MARK = "…"  # start of an event without the prefix and suffix that it shares with others
 MIN_SHARED = 24
 MIN_EVENTS = 3
 MAX_CANDIDATES = 40

@@ -18,12 +18,9 @@ from typing import Any
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
 
-MAX_BYTES = 256 * 2**20
-"""Limit of a file, compressed and decompressed."""
-MAX_GROWTH = 16
-"""Times its size that a YAML file may grow by anchors."""
-GZIP = zlib.MAX_WBITS | 16
-"""The ``wbits`` of gzip in `zlib`."""
+MAX_BYTES = 256 * 2**20  # limit of a file, compressed and decompressed
+MAX_GROWTH = 16  # times its size that a YAML file may grow by anchors
+GZIP = zlib.MAX_WBITS | 16  # the ``wbits`` of gzip in `zlib`
 RESTORE_STEP = "replace it by an undamaged copy, or record it again"
 
 _TAG_PREFIX = "tag:yaml.org,2002:"
@@ -34,11 +31,11 @@ _ALLOWED_TAGS = frozenset(
     )
 )
 _INT = r"[-+]?(?:0b[0-1_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)\Z"
+# Numbers of YAML 1.1 except base 60: a recorder that writes YAML 1.2 leaves times of day unquoted
 _FLOAT = (
     r"(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
-"""Numbers of YAML 1.1 except base 60: a recorder that writes YAML 1.2 leaves times of day unquoted."""
 _CONFLICT_MARKERS = re.compile(rb"^<<<<<<< .*^>>>>>>> ", re.MULTILINE | re.DOTALL)
 
 

@@ -51,8 +51,8 @@ from pytest_llmops.judges.protocol.text_verdicts import (
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import TokenLogprobs
 
+# Parameters with which chat completions return log-probabilities
 LOGPROB_PARAMS: Mapping[str, Json] = {"logprobs": True, "top_logprobs": 20}
-"""Parameters with which chat completions return log-probabilities."""
 MIN_MASS = 0.5  # least total probability of the scores of the scale
 
 

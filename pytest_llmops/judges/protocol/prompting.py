@@ -51,8 +51,8 @@ MAX_TRIES = 2
 MAX_DATA = 100_000  # characters of all data together. More is unscored, never truncated.
 MAX_ECHO = 1_000  # characters of an unreadable reply that the retry repeats
 NONCE_DIGITS = 32  # 128 bits
+# The variables of every judge's prompt; it must use ``data`` and ``form``
 PROMPT_VARIABLES = ("data", "nonce", "form")
-"""The variables of every judge's prompt; it must use ``data`` and ``form``."""
 VERDICT_TOOL = "verdict"
 CUT_OFF_REASONS = ("length", "max_tokens", "max_output_tokens", "model_context_window_exceeded")
 
@@ -332,6 +332,7 @@ def check_passages(contexts: object, name: str) -> list[str]:
     return given
 
 
+# Beginnings of an answer that some judges accept (Zhao et al. 2025, "One Token to Fool LLM-as-a-Judge").
 EMPTY_OPENERS = frozenset(
     {
         *("thought process", "let's solve this problem step by step", "let's think step by step"),
@@ -339,7 +340,6 @@ EMPTY_OPENERS = frozenset(
         *("解", "解答", "かいせつ", "respuesta", "solución", "antwort", "réponse"),
     }
 )
-"""Beginnings of an answer that some judges accept (Zhao et al. 2025, "One Token to Fool LLM-as-a-Judge")."""
 
 
 def is_only_opener(answer: str, reference: str = "") -> bool:

@@ -28,8 +28,8 @@ from pytest_llmops.errors import ModelError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Model
 
+# The index of the first reply format that a server supports, and the parameters that it refuses
 Capabilities: TypeAlias = tuple[int, frozenset[str]]
-"""The index of the first reply format that a server supports, and the parameters that it refuses."""
 NO_CAPABILITIES: Capabilities = (0, frozenset())
 _Table: TypeAlias = dict[object, tuple[Capabilities, object]]
 
@@ -127,6 +127,7 @@ class ReplyFormat:
         return kept
 
 
+# From the strictest format to the loosest; after a refusal the next is tried
 REPLY_FORMATS = (
     ReplyFormat("bounded"),
     ReplyFormat("plain"),
@@ -136,12 +137,11 @@ REPLY_FORMATS = (
     ReplyFormat("text"),
     ReplyFormat("text", params=False),
 )
-"""From the strictest format to the loosest; after a refusal the next is tried."""
 
+# A refusal because the texts are too long, in any format
 _TOO_LONG = re.compile(
     r"context[ _-](?:length|size|window)|maximum context|too many (?:input )?tokens", re.IGNORECASE
 )
-"""A refusal because the texts are too long, in any format."""
 
 
 def _server_key(model: Model) -> object:
@@ -228,8 +228,8 @@ def _find_refused_param(text: str, reply_format: ReplyFormat, params: Mapping[st
 T = TypeVar("T")
 
 MAX_TRIES = 4  # each try includes the SDK's own retries
+# Messages of a server when waiting does not help
 _FOR_GOOD = re.compile(r"insufficient_quota|billing|exceeded your current quota", re.IGNORECASE)
-"""Messages of a server when waiting does not help."""
 
 
 def retry_rate_limited(ask: Callable[[], T]) -> T:

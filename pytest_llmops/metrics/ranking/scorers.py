@@ -88,6 +88,7 @@ def _score_bpref(table: RelevanceTable, k: int | None) -> Float64Array:
     return table.sum_by_query(hits, 1.0 - lost) / table.wanted
 
 
+# By the names that users write, the same as for a single query
 SCORERS: dict[str, Callable[[RelevanceTable, int | None], Float64Array]] = {
     "hit_rate": lambda table, k: (table.sum_by_query(table.hits(k)) > 0).astype(float),
     "precision": _score_precision,
@@ -100,7 +101,6 @@ SCORERS: dict[str, Callable[[RelevanceTable, int | None], Float64Array]] = {
     "ndcg": _score_ndcg,
     "bpref": _score_bpref,
 }
-"""By the names that users write, the same as for a single query."""
 
 RESAMPLES = 2000
 MAX_DRAWN_CELLS = 2_000_000  # numbers drawn at a time, to limit the memory for many queries

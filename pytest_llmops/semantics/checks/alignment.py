@@ -20,22 +20,14 @@ from pytest_llmops.semantics.checks.quantities.facts import (
 )
 from pytest_llmops.semantics.checks.sentence import ANSWER_WORDS, FUNCTION_WORDS, Sentence, Token
 
-MAX_TOKENS = 300
-"""Tokens of a sentence that are aligned."""
-MAX_CHANGE_TOKENS = 24
-"""A longer change is another wording, and is not compared word by word."""
-MAX_SIMILAR_FACTS = 2_000
-"""Facts of about the same value that a fact is compared with."""
-MAX_POSTINGS = 200
-"""A word of more sentences does not help to find a pair."""
-MIN_SHARED_WORDS = 0.25
-"""Share of the words of a sentence that its pair must have."""
-MIN_EDIT_SIMILARITY = 0.7
-"""Token similarity from which a difference is an edit."""
-SHORT_SENTENCE_TOKENS = 3
-"""Tokens of a sentence in which a single token may be an edit."""
-COUNTED_NOUN_TOKENS = 2
-"""Tokens of a number with its noun: "3 tries" in the place of "5 days"."""
+MAX_TOKENS = 300  # tokens of a sentence that are aligned
+MAX_CHANGE_TOKENS = 24  # a longer change is another wording, and is not compared word by word
+MAX_SIMILAR_FACTS = 2_000  # facts of about the same value that a fact is compared with
+MAX_POSTINGS = 200  # a word of more sentences does not help to find a pair
+MIN_SHARED_WORDS = 0.25  # share of the words of a sentence that its pair must have
+MIN_EDIT_SIMILARITY = 0.7  # token similarity from which a difference is an edit
+SHORT_SENTENCE_TOKENS = 3  # tokens of a sentence in which a single token may be an edit
+COUNTED_NOUN_TOKENS = 2  # tokens of a number with its noun: "3 tries" in the place of "5 days"
 FILLERS = english_stems("fillers")
 ANSWER_KEYS = frozenset(f"{word}," for word in ANSWER_WORDS)
 

@@ -35,16 +35,14 @@ _ENGLISH_CHECKS: dict[str, Check] = {
     "antonyms": negation.find_antonyms,
     "entities": entities.find_name_differences,
 }
+# All checks, in the order in which they explain a difference: a check leaves alone what an earlier check
+# explains
 CHECKS: tuple[str, ...] = (*_LANGUAGE_NEUTRAL_CHECKS, *_ENGLISH_CHECKS)
-"""All checks, in the order in which they explain a difference: a check leaves alone what an earlier check explains."""
-VERSION = "6"
-"""Version of all checks together; with another version the same texts may raise other alarms."""
-MAX_SENTENCE_CHARS = 1_000
-"""A longer sentence is read in pieces."""
+VERSION = "6"  # version of all checks together; with another version the same texts may raise other alarms
+MAX_SENTENCE_CHARS = 1_000  # a longer sentence is read in pieces
+# Sentences of the reference that are compared, besides those that the answer repeats word by word
 MAX_SENTENCES = 200
-"""Sentences of the reference that are compared, besides those that the answer repeats word by word."""
-MAX_CHARS = 100_000
-"""Characters of either text that are read."""
+MAX_CHARS = 100_000  # characters of either text that are read
 
 
 def resolve_check_names(given: object) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pytest_llmops.semantics.word_lists import english_words
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
+# The languages that are told apart, by their code; a text in any other is in "another language"
 LANGUAGES = {
     "en": "English", "de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "pt": "Portuguese", "nl": "Dutch",
     "pl": "Polish", "ru": "Russian", "zh": "Chinese", "ja": "Japanese", "sv": "Swedish", "da": "Danish", "no": "Norwegian",
@@ -18,8 +19,8 @@ LANGUAGES = {
     "el": "Greek", "id": "Indonesian", "vi": "Vietnamese", "ko": "Korean", "ar": "Arabic", "he": "Hebrew", "hi": "Hindi",
     "th": "Thai",
 }  # fmt: skip
-"""The languages that are told apart, by their code; a text in any other is in "another language"."""
 OTHER_LANGUAGE = "another language"
+# Scripts with the share of a text's letters that settles its language: a name in another script does not
 _SCRIPTS = (
     ("Japanese", re.compile(r"[\u3040-\u30ff]"), 0.1),
     ("Korean", re.compile(r"[\uac00-\ud7af]"), 0.3),
@@ -30,23 +31,20 @@ _SCRIPTS = (
     ("Hindi", re.compile(r"[\u0900-\u097f]"), 0.3),
     ("Thai", re.compile(r"[\u0e00-\u0e7f]"), 0.3),
 )
-"""Scripts with the share of a text's letters that settles its language: a name in another script does not."""
 _CYRILLIC = re.compile(r"[\u0400-\u04ff]")
 _CYRILLIC_CODES = ("ru", "uk", "bg")
-_WORD = re.compile(r"(?<!\d)[^\W\d_]+|(?<=\d)[^\W\d_]{2,}")
-"""Words; the "e" of "1e6" is no word."""
-MAX_CHARS = 2_000
-"""Characters at the beginning of a text that are read."""
+_WORD = re.compile(r"(?<!\d)[^\W\d_]+|(?<=\d)[^\W\d_]{2,}")  # words; the "e" of "1e6" is no word
+MAX_CHARS = 2_000  # characters at the beginning of a text that are read
+# A text of fewer words in the Latin script gets no verdict: names and terms are the same in many languages
 MIN_WORDS = 3
-"""A text of fewer words in the Latin script gets no verdict: names and terms are the same in many languages."""
+# Below it a text gets no verdict. Of the captions in `docs/meaning.md`, cut to three words, at most 1 % are
+# wrong.
 MIN_PROBABILITY = 0.7
-"""Below it a text gets no verdict. Of the captions in `docs/meaning.md`, cut to three words, at most 1 % are wrong."""
+# Below it a text in Cyrillic letters is Russian, the most frequent of these languages
 MIN_OTHER_CYRILLIC = 0.9
-"""Below it a text in Cyrillic letters is Russian, the most frequent of these languages."""
-MIN_KNOWN_SHARE = 0.05
-"""Below this probability of all of `LANGUAGES` together a text is in another language."""
+MIN_KNOWN_SHARE = 0.05  # below this probability of all of `LANGUAGES` together a text is in another language
+# Frequent English words of a text that is English without doubt; such a text does not load the model
 MIN_ENGLISH_WORDS, MIN_ENGLISH_SHARE = 2, 0.25
-"""Frequent English words of a text that is English without doubt; such a text does not load the model."""
 _ENGLISH_WORDS = english_words("distinctive_words")
 
 

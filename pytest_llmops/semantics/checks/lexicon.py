@@ -9,8 +9,7 @@ from itertools import product
 
 from pytest_llmops.semantics.word_lists import english_words, read_lines
 
-IRREGULAR_FORMS: dict[str, str] = {}
-"""Form -> base form, for irregular words and their regular forms."""
+IRREGULAR_FORMS: dict[str, str] = {}  # form -> base form, for irregular words and their regular forms
 for _line in read_lines("irregular_forms.txt"):
     _base = _line.split()[0]
     _regular = (_base + "s", _base.removesuffix("e") + "es", _base.removesuffix("e") + "ing")

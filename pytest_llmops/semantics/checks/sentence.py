@@ -92,8 +92,8 @@ _MISSPELT_CONTRACTIONS = frozenset(
 )
 CAPITALS_WITHOUT_NAME = english_words("capitals_without_name")
 FUNCTION_WORDS = english_stems("function_words")
+# Words that answer by themselves at the head of a sentence, and whether they affirm
 ANSWER_WORDS = {"yes": True, "true": True, "no": False, "false": False}
-"""Words that answer by themselves at the head of a sentence, and whether they affirm."""
 _AFTER_ANSWER = re.compile(
     r"[*_\"')]*(?:\s*(?:[,.!;:-]|\Z)|\s(?:it|we|you|i|they|he|she|there|that|this)\b)", re.IGNORECASE
 )

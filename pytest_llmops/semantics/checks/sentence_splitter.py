@@ -6,15 +6,14 @@ import re
 
 from pytest_llmops.semantics.word_lists import english_words
 
+# Words that a full stop may follow within a sentence, without their own dots
 ABBREVIATIONS = english_words("abbreviations")
-"""Words that a full stop may follow within a sentence, without their own dots."""
 # A mark with its closing quotes, or a mark that needs no blank behind it, or the end of a line. A run of marks is only
 # matched from its start: in a megabyte of dots every other place would scan all the rest again.
 _END = re.compile(r"(?<![.!?…؟।])[.!?…؟।]++[\"'”’»)\]]*+(?=\s)|[。！？｡]+[」』”’）]*|\n\s*")
 _BULLET = re.compile(r"[-*•·–>#|]|\d{1,3}[.)]\s|[A-Za-z][.)]\s")
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘]*\Z")
-_OPENING_WORDS = english_words("function_words")
-"""Words that may begin a sentence, and no name."""
+_OPENING_WORDS = english_words("function_words")  # words that may begin a sentence, and no name
 _TITLES = frozenset(["dr", "mr", "mrs", "ms", "prof", "st", "vs", "eg", "ie", "mme", "sra"])
 _GERMAN_MONTHS = ("jan", "feb", "mär", "apr", "mai", "jun", "jul", "aug", "sep", "okt", "nov", "dez")
 MAX_WORD_CHARS = 40

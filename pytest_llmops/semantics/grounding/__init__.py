@@ -49,14 +49,10 @@ __all__ = [
     "split_claims",
 ]
 
-MIN_COVERAGE = 0.8
-"""Share of the content words of a claim from which words alone support it."""
-MIN_PARTIAL_COVERAGE = 0.6
-"""Share of the content words that is enough where the context sentence is similar."""
-MAX_CANDIDATES = 4
-"""Context sentences that a claim is compared with."""
-MAX_CLAIMS = 1_000
-"""Claims of an answer; nobody reads more."""
+MIN_COVERAGE = 0.8  # share of the content words of a claim from which words alone support it
+MIN_PARTIAL_COVERAGE = 0.6  # share of the content words that is enough where the context sentence is similar
+MAX_CANDIDATES = 4  # context sentences that a claim is compared with
+MAX_CLAIMS = 1_000  # claims of an answer; nobody reads more
 
 
 @dataclass(frozen=True, slots=True)

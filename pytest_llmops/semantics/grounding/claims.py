@@ -11,32 +11,32 @@ from pytest_llmops.semantics.grounding.content_words import (
     split_bounded_sentences,
 )
 
-MAX_LISTED_WORDS = 3
-"""Content words of a part without a verb, number or name that only continues a list."""
+MAX_LISTED_WORDS = 3  # content words of a part without a verb, number or name that only continues a list
 
 _I_CANNOT = (
     r"(?:do\s+not|don['’]t|did\s+not|didn['’]t|cannot|can\s+not|can['’]t|could\s*n['’]t|could\s+not|was\s+not\s+able\s+to|"
     r"wasn['’]t\s+able\s+to|(?:am|was|are|were)\s+(?:unable|not\s+able)\s+to)"
 )
 _UNABLE = r"(?:['’]m|['’]re)\s+(?:unable|not\s+able)\s+to"
+# Follows "we cannot say" where the sentence speaks of nothing but what is not known, unlike "say no"
 _WHAT_IS_UNKNOWN = (
     r"(?=\s*(?:[.,;:!?—]|$)|(?:\s+you)?\s+(?:(?:it|that|this|these|those)(?=\s*(?:[.,;:!?—]|$)|\s+(?:in|from|with|based|for\s+sure)\b)|"
     r"whether|if|how|when|where|why|which|who|what|for\s+(?:sure|certain)|with\s+certainty|exactly|anything|enough|much|"
     r"from\s+(?:the|this|these)|based\s+on|(?:(?:an?|any|the|your|this|that|these|those)\s+(?:\w+\s+)?)?"
     r"(?:answer|question|information|detail|mention|reference|query|request)s?)\b)"
 )
-"""Follows "we cannot say" where the sentence speaks of nothing but what is not known, unlike "say no"."""
 _IN_THE_CONTEXT = (
     r"\s+(?:anywhere\s+)?(?:in|by|from|within|based\s+on|using)\s+(?:any\s+of\s+)?(?:the|our|this|these|my|your|any|given)\s+"
     r"(?:\w+\s+){0,2}(?:contexts?|documents?|documentation|texts?|passages?|sources?|excerpts?|articles?|materials?|information)\b"
 )
+# A whole answer in these words is none
 _NO_ANSWER = (
     r"(?:no\s+(?:answer|information|mention)(?:\s+(?:was\s+|is\s+)?(?:found|available|given))?|(?:not\s+enough|insufficient)\s+"
     r"information|unknown|n/?a|not\s+(?:mentioned|stated|specified|provided|available|known)|ich\s+weiß\s+(?:es\s+)?nicht|"
     r"je\s+ne\s+sais\s+pas|no\s+lo\s+sé|non\s+lo\s+so|não\s+sei|ik\s+weet\s+het\s+niet|nie\s+wiem|я\s+не\s+знаю|我不知道|"
     r"わかりません|分かりません)"
 )
-"""A whole answer in these words is none."""
+# Says that the answer is not known, which claims nothing of the world
 UNKNOWN_ANSWER = re.compile(
     rf"^\W*{_NO_ANSWER}\W*$"
     rf"|\b(?:I|we)\s*(?:{_I_CANNOT}|{_UNABLE})\s+(?:know|have\s+(?:access\s+to\s+)?(?:any\s+|that\s+|enough\s+)?(?:information|data))\b"
@@ -57,7 +57,7 @@ UNKNOWN_ANSWER = re.compile(
     r"|\bno\s+information\s+(?:about|on|regarding|(?:is|was)\s+(?:given|available|provided|mentioned|found))\b",
     re.IGNORECASE,
 )
-"""Says that the answer is not known, which claims nothing of the world."""
+# May contain a name, and still claims nothing
 GREETING = re.compile(
     r"^(?:hi|hello|hey|dear\s{1,3}\w+|good\s{1,3}(?:morning|afternoon|evening))\b(?:\s{1,3}\w+){0,3}\s{0,3}[,!.]*$"
     r"|^(?:best|kind|warm)\s{1,3}(?:regards|wishes)\b(?:,?\s{1,3}[^\W\d]+){0,3}[,!.]*$"
@@ -65,7 +65,7 @@ GREETING = re.compile(
     r"|^(?:thanks|thank\s{1,3}you)\s{1,3}for\s{1,3}(?:choosing|contacting|using|visiting|calling|writing\s{1,3}to)(?:\s{1,3}[^\W\d]+){1,3}[!.]*$",
     re.IGNORECASE,
 )
-"""May contain a name, and still claims nothing."""
+# Greetings, thanks, offers of help, and opinions that are marked as such
 SMALL_TALK = re.compile(
     r"^(?:thanks|thank\s{1,3}you)\b(?!\s{1,3}to\b)|^you['’]re\s{1,3}welcome|^(?:best|kind|warm)\s{1,3}regards|^my\s{1,3}apologies"
     r"|^(?:(?:i['’]?m|i\s{1,3}am|we['’]re|we\s{1,3}are)\s{1,3})?(?:very\s{1,3}|so\s{1,3})?(?:sorry|happy\s{1,3}to|glad\s{1,3}to)\b|^unfortunately\W*$"
@@ -76,14 +76,14 @@ SMALL_TALK = re.compile(
     r"|^i\s{1,3}(?:think|believe|guess|suppose|assume)\b|^in\s{1,3}my\s{1,3}opinion\b|^as\s{1,3}an\s{1,3}ai\b",
     re.IGNORECASE,
 )
-"""Greetings, thanks, offers of help, and opinions that are marked as such."""
+# Small talk in front of something else, up to where that begins
 POLITE_OPENING = re.compile(
     r"^(?:(?:thanks|thank\s{1,3}you)\b(?!\s{1,3}to\b)|my\s{1,3}apologies|(?:(?:i['’]?m|i\s{1,3}am|we['’]re|we\s{1,3}are)\s{1,3})?(?:very\s{1,3}|so\s{1,3})?"
     r"(?:sorry|happy\s{1,3}to|glad\s{1,3}to)\b|(?:i\s{1,3}(?:think|believe|guess|suppose|assume)|in\s{1,3}my\s{1,3}opinion|as\s{1,3}an\s{1,3}ai|(?:i\s{1,3})?hope)\b)"
     r"[^,;:]*?(?:[,;:—]+|\bthat\b)\s{0,3}",
     re.IGNORECASE,
 )
-"""Small talk in front of something else, up to where that begins."""
+# May lead a claim, and is no part of its content
 CLAIM_LEAD = re.compile(
     r"^(?:(?:based\s{1,3}on|according\s{1,3}to)\s{1,3}(?:the|your|our)\s{1,3}(?:\w+\s{1,3}){0,2}(?:contexts?|documents?|documentation|"
     r"information|text|passages?|sources?|policy|handbook|manual)(?:\s{1,3}(?:provided|above|given))?\s{0,3},\s{0,3}"
@@ -91,24 +91,23 @@ CLAIM_LEAD = re.compile(
     r"|(?:(?:i['’]?m|i\s{1,3}am|we['’]re|we\s{1,3}are)\s{1,3})?sorry\s{0,3},?\s{1,3}but\s{1,3})",
     re.IGNORECASE,
 )
-"""May lead a claim, and is no part of its content."""
 BULLET = re.compile(r"^(?:[-*•·–>]\s+|\d{1,3}[.)]\s+|#{1,6}\s+)")
 BLANKS = re.compile(r"\s+")
+# Leads to "I don't know" and says nothing by itself: "after reading all documents, I can't find it"
 UNKNOWN_FRAME = re.compile(
     r"^(?:after|having|based|according|from|in|for|with|as|given|unfortunately|sorry|regarding|concerning)\b",
     re.IGNORECASE,
 )
-"""Leads to "I don't know" and says nothing by itself: "after reading all documents, I can't find it"."""
 JOINING_END = re.compile(
     r"(?:[;:—]|,?\s{1,3}(?:but|and|however|though|although|yet))[\s,]{0,9}$", re.IGNORECASE
 )
+# Where something else may begin after "I don't know the details"
 CLAUSE_TURN = re.compile(
     r"\s{0,3}[;:—]\s{0,3}|\s{0,3},?\s{0,3}\b(?:but|however|so|therefore|because|yet|although|though)\b[\s,]{0,9}|\s{0,3},\s{0,3}|\s{1,3}and\s{1,3}",
     re.IGNORECASE,
 )
-"""Where something else may begin after "I don't know the details"."""
+# A turn at which a list may continue as well
 LIST_TURN = re.compile(r"\s{0,3}(?:,|and)\s{0,3}", re.IGNORECASE)
-"""A turn at which a list may continue as well."""
 QUESTION_WORD = re.compile(
     r"^(?:(?:or|and|nor)\s+)?(?:which|when|where|how|whether|if|why|who|whom|whose|what)\b", re.IGNORECASE
 )
@@ -132,15 +131,13 @@ _CITATION = re.compile(
     r"|\(see (?:section|chapter|page|p\.|appendix|figure|table) [^()\n]{1,60}\))",
     re.IGNORECASE,
 )
-SOURCE_LINE = re.compile(rf"^{_SOURCE_WORD}\s?:", re.IGNORECASE)
-"""Names a source: "Source: handbook.md"."""
+SOURCE_LINE = re.compile(rf"^{_SOURCE_WORD}\s?:", re.IGNORECASE)  # names a source: "Source: handbook.md"
 _SOURCE_TITLE = re.compile(rf"\W*{_SOURCE_WORD}\W*", re.IGNORECASE)
 _FOOTNOTE = re.compile(r"\[\^\w{1,20}\]:")
 _MARKED_HEADING = re.compile(r"#{1,6}\s+\S")
 _UNDERLINE = re.compile(r"={3,}|-{3,}")
 _BOLD = re.compile(r"(\*\*|__)([^*_]{1,80})\1:?")
-MAX_HEADING_WORDS = 8
-"""Words of a heading that only bold type or a colon marks."""
+MAX_HEADING_WORDS = 8  # words of a heading that only bold type or a colon marks
 
 
 def strip_citations(text: str) -> str:

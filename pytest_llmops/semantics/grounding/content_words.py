@@ -13,12 +13,11 @@ from pytest_llmops.semantics.checks.quantities.facts import Fact
 from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.semantics.word_lists import english_words
 
-MAX_SENTENCE_CHARS = 1_000
-"""No claim is longer, and checks take square time."""
+MAX_SENTENCE_CHARS = 1_000  # no claim is longer, and checks take square time
 
 _STOP_WORDS = english_words("stop_words")
+# Words that claim more than a sentence without them says
 _TOTALITY_WORDS = frozenset({"all", "every", "each", "always", "never", "only", "none", "nobody", "nothing"})
-"""Words that claim more than a sentence without them says."""
 _SMALL_NUMBERS = {"zero": "0", "one": "1"}
 # Not the digits at the end of a name ("O2", "Internet2"): these belong to it.
 _NUMBER = re.compile(r"(?<![A-Za-z\u00c0-\u024f\u0370-\u04ff\d])(\d+(?:[.,:]\d+)*)")
@@ -28,8 +27,7 @@ _NAME_WITHIN_SENTENCE = re.compile(r"(?<=[^\s.!?:])\s+[\"'“‘(]?([^\W\d_]\w*)
 _GERMAN_WORDS = frozenset(
     {"der", "die", "das", "und", "ist", "sind", "nicht", "ein", "eine", "mit", "für", "auf", "den", "dem"}
 )
-MAX_FACTS = 40
-"""Quantities of a text that are compared."""
+MAX_FACTS = 40  # quantities of a text that are compared
 
 
 def content_stem(word: str) -> str:

@@ -10,8 +10,7 @@ from pytest_llmops.protocols import Embedder
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
 from pytest_llmops.semantics.grounding.content_words import all_stems, content_stems, split_bounded_sentences
 
-MAX_CANDIDATES = 8
-"""Sentences with most words of the question, which the embedder compares with it."""
+MAX_CANDIDATES = 8  # sentences with most words of the question, which the embedder compares with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,8 @@ from pytest_llmops.semantics.nli import (
     split_windows,
 )
 
-MIN_ENTAILMENT = 0.5
-"""Probability from which a passage entails a claim."""
-MAX_PASSAGES = 16
-"""Passages that a claim is compared with: those that share most of its words."""
+MIN_ENTAILMENT = 0.5  # probability from which a passage entails a claim
+MAX_PASSAGES = 16  # passages that a claim is compared with: those that share most of its words
 
 
 class _Passage(NamedTuple):

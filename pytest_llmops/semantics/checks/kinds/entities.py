@@ -12,14 +12,12 @@ from pytest_llmops.semantics.checks.lexicon import english_stems
 from pytest_llmops.semantics.checks.sentence import Sentence, Token
 from pytest_llmops.semantics.word_lists import english_words
 
-MIN_SIMILARITY = 0.65
-"""Token similarity from which a name in the place of another name counts."""
-MIN_SHARED_WORDS = 0.8
-"""Share of the other words that two sentences of another order must have in common."""
+MIN_SIMILARITY = 0.65  # token similarity from which a name in the place of another name counts
+MIN_SHARED_WORDS = 0.8  # share of the other words that two sentences of another order must have in common
 MAX_NAME_TOKENS = 3
 MIN_ACRONYM_LETTERS, MIN_PREFIX_LETTERS, MIN_MISSPELT_LETTERS = 2, 3, 6
+# Titles, institutions and roles, which many texts write with a capital and call by other names
 COMMON_NOUNS = english_stems("capitalized_nouns")
-"""Titles, institutions and roles, which many texts write with a capital and call by other names."""
 _NATIONS = [frozenset(names.split()) for names in english_words("nations")]
 _NATIONAL_ENDING = re.compile(r"(?:ian|ean|ese|ish|an|ia|ic|ist|i|n|a|y|o|e)$")
 _NO_LETTER, _VOWEL = re.compile(r"[\W_]+"), re.compile(r"[aeiouyw]")

@@ -11,6 +11,7 @@ from pytest_llmops.semantics.checks.kinds import Alarm, build_finding
 from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.semantics.word_lists import read_sections
 
+# Languages whose sentences are compared; the shares found are in ``docs/meaning.md``
 LANGUAGES = frozenset(
     [
         "German",
@@ -25,20 +26,16 @@ LANGUAGES = frozenset(
         "Japanese",
     ]
 )
-"""Languages whose sentences are compared; the shares found are in ``docs/meaning.md``."""
 WITHOUT_BLANKS = frozenset(["Chinese", "Japanese", "Korean", "Thai"])
+# Languages in which words are equal if their first letters are
 INFLECTED, STEM_LETTERS = frozenset(["Polish", "Russian"]), 5
-"""Languages in which words are equal if their first letters are."""
+# Share of equal words, apart from negations, from which two sentences are one sentence and its negation
 MIN_SIMILARITY = 0.6
-"""Share of equal words, apart from negations, from which two sentences are one sentence and its negation."""
-MIN_PREFIXED_LETTERS = 5
-"""Letters of a word that a prefix may negate."""
-MAX_ANSWER_SENTENCES = 500
-"""Sentences of the answer among which the most similar is searched."""
+MIN_PREFIXED_LETTERS = 5  # letters of a word that a prefix may negate
+MAX_ANSWER_SENTENCES = 500  # sentences of the answer among which the most similar is searched
 _WORD = re.compile(r"[^\s.,;:!?…()\[\]\"«»„“”'’‘\-–—/।،؛]+")
 _CHARACTER = re.compile(r"[\w\ue000]")
-MARK = "\ue000"
-"""Private-use character in the place of a negation."""
+MARK = "\ue000"  # private-use character in the place of a negation
 _HIRAGANA = re.compile(r"[\u3040-\u309f\u30fc]")
 
 

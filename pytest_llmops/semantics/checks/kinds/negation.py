@@ -17,12 +17,11 @@ from pytest_llmops.semantics.checks.lexicon import (
 from pytest_llmops.semantics.checks.sentence import FUNCTION_WORDS, Token
 
 NEGATIVE_WORDS = english_stems("negative_words")
+# Words that may carry a negation of their own: beside them no alarm is raised
 IMPLIED_NEGATIVES = english_stems("implied_negatives")
-"""Words that may carry a negation of their own: beside them no alarm is raised."""
 MIN_SIMILARITY = 0.55
 MIN_COVERAGE = 0.4
-NEGATION_WINDOW = 4
-"""Tokens behind a negative word, among which is the word that it negates."""
+NEGATION_WINDOW = 4  # tokens behind a negative word, among which is the word that it negates
 
 
 def find_negation_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:

@@ -19,10 +19,9 @@ COMPATIBLE_CLASSES = (
     ("min", "more"), ("max", "less"), ("most", "about"), ("should", "may"), ("exact", "only"), ("all", "must"),
     ("some", "may"), ("all", "about"), ("few", "none"),
 )  # fmt: skip
+# Classes that change the meaning by coming or going: "orders ship free" says the same of all orders
 SIGNIFICANT_CLASSES = frozenset({"few", "none", "only"})
-"""Classes that change the meaning by coming or going: "orders ship free" says the same of all orders."""
-PLACE_PREPOSITIONS = frozenset({"over", "under", "abov", "below"})
-"""Limits only in front of a value."""
+PLACE_PREPOSITIONS = frozenset({"over", "under", "abov", "below"})  # limits only in front of a value
 MIN_SIMILARITY = 0.65
 MAX_DISTANCE = 3
 

@@ -11,17 +11,14 @@ from pytest_llmops.semantics.checks.kinds import Finding, build_finding
 from pytest_llmops.semantics.checks.lexicon import english_stems
 from pytest_llmops.semantics.checks.sentence import Token
 
+# What differs, and the texts of the reference and of the answer
 Difference: TypeAlias = "tuple[str, str, str]"
-"""What differs, and the texts of the reference and of the answer."""
 
-SYMMETRIC_WORDS = english_stems("symmetric_words")
-"""Two things around such a word may change places."""
+SYMMETRIC_WORDS = english_stems("symmetric_words")  # two things around such a word may change places
 ARTICLES = frozenset({"the", "a", "an"})
 COPULAS = ARTICLES | {"be", "become", "mean"}
-MAX_SWAPPED_WORDS = 6
-"""Words of a side of a swap."""
-MAX_SYMMETRIC_WORDS = 3
-"""Words between two things that "and" or "with" joins; more are a clause of their own."""
+MAX_SWAPPED_WORDS = 6  # words of a side of a swap
+MAX_SYMMETRIC_WORDS = 3  # words between two things that "and" or "with" joins; more are a clause of their own
 SAME_WORDS = "the same words in other places"
 
 

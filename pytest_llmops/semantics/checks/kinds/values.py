@@ -26,10 +26,8 @@ FREQUENCY_WORDS = frozenset(
     ["hourly", "daily", "night", "nightly", "weekly", "monthly", "quarterly", "yearly", "annually", "annual"]
 )
 MIN_UNIT_LETTERS, MAX_UNIT_TOKENS = 2, 3
-MAX_FACTS = 40
-"""Values of a sentence that are compared."""
-MIN_SIMILARITY = 0.6
-"""Token similarity from which a value in the place of another value is an edit."""
+MAX_FACTS = 40  # values of a sentence that are compared
+MIN_SIMILARITY = 0.6  # token similarity from which a value in the place of another value is an edit
 
 
 def find_date_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:  # noqa: ARG001 -- all checks have the same arguments

@@ -19,8 +19,8 @@ MONTHS = {
     name: number for number, line in enumerate(read_lines("months.txt"), start=1) for name in line.split()
 }
 WEEKDAYS = {name: number for number, line in enumerate(read_lines("weekdays.txt")) for name in line.split()}
+# Also words or short first names: a weekday or a month without a day only with a capital letter
 _AMBIGUOUS_NAMES = english_words("ambiguous_date_names")
-"""Also words or short first names: a weekday or a month without a day only with a capital letter."""
 _MONTH = "|".join(sorted(map(re.escape, MONTHS), key=len, reverse=True))
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th|º|er|\.)?"
 _YEAR = r"(?P<year>\d{4})"
@@ -47,11 +47,11 @@ _CLOCK = re.compile(
     r"|(?<![\d:.,/])(?P<hour2>1[0-2]|0?\d)\s?(?P<half2>a\.?m\b\.?|p\.?m\b\.?|o'clock)"
     r"|(?<=à\s)(?P<hour4>[01]?\d|2[0-4])\s?h\b|(?<![\d:.,/])(?P<hour3>[01]?\d|2[0-4])\s?(?:uhr\b|heures?\b|點|点|時)"
 )
+# A sentence without any of these has no date and no time
 MAYBE_DATE = re.compile(
     rf"(?i)\d|\b(?:{_MONTH}|(?:{'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})s?|o'clock)\b"
     r"|[一二三四五六日天]"
 )
-"""A sentence without any of these has no date and no time."""
 MAX_MONTH, MAX_DAY = 12, 31
 HALF_DAY_HOURS, MINUTES_A_DAY = 12, 24 * 60
 

@@ -13,17 +13,14 @@ from pytest_llmops.semantics.word_lists import english_words, read_lines
 
 DateParts: TypeAlias = "tuple[int | None, int | None, int | None]"
 
+# Relative, in the same unit: the rounding of a float, and less than a digit of a code
 EXACT_TOLERANCE = 1e-15
-"""Relative, in the same unit: the rounding of a float, and less than a digit of a code."""
-TEMPERATURE_TOLERANCE = 1e-9
-"""Absolute, in degrees: 32 °F are 0 °C but for a rounding."""
-CONVERSION_TOLERANCE = 0.03
-"""Relative, in another unit: 5 miles are 8 km, and nobody says 8.047."""
-ROUGH_TOLERANCE = 0.1
-"""Relative, for a month in days or weeks, and for "about 30"."""
+TEMPERATURE_TOLERANCE = 1e-9  # absolute, in degrees: 32 °F are 0 °C but for a rounding
+CONVERSION_TOLERANCE = 0.03  # relative, in another unit: 5 miles are 8 km, and nobody says 8.047
+ROUGH_TOLERANCE = 0.1  # relative, for a month in days or weeks, and for "about 30"
 BARE_NUMBER = "number"
+# Dimensions whose units convert without a remainder
 EXACT_DIMENSIONS = frozenset({"time", "data", "clock", "working time"})
-"""Dimensions whose units convert without a remainder."""
 ROUGH_UNITS = frozenset({"month", "year"})
 
 
@@ -212,8 +209,7 @@ class Unit(NamedTuple):
 
 
 ROUGH_NAMES = {2629746.0: "month", 31556952.0: "year"}
-UNITS: dict[str, list[Unit]] = {}
-"""The meanings of a unit; case matters where both spellings exist (Mb, MB)."""
+UNITS: dict[str, list[Unit]] = {}  # the meanings of a unit; case matters where both spellings exist (Mb, MB)
 for _line in read_lines("units.txt"):
     _dim, _number, *_names = _line.split()
     _factor, _dim = float(_number), _dim.replace("_", " ")
@@ -221,16 +217,16 @@ for _line in read_lines("units.txt"):
         _unit = Unit(_dim, _factor, ROUGH_NAMES.get(_factor, f"{_dim} {_factor}"))
         UNITS.setdefault(_name.replace("-", " "), []).append(_unit)
 
+# Too short to be a unit with a blank in front: "5 a day", "7 x"
 GLUED_ONLY = frozenset({"d", "y", "mo", "c", "p", "x", "t", "B", "an", "mes", "dag"})
-"""Too short to be a unit with a blank in front: "5 a day", "7 x"."""
+# Units behind a blank, too, unless a noun follows: "3 A", but "3 A levels"
 UNITS_BEFORE_NO_NOUN = frozenset({"s", "A", "K"})
-"""Units behind a blank, too, unless a noun follows: "3 A", but "3 A levels"."""
-MAX_CASED_LETTERS = 2
-"""Case matters in units up to this length."""
+MAX_CASED_LETTERS = 2  # case matters in units up to this length
+# Currencies that are written in front of the number, too
 PREFIX_CURRENCIES = (
     "US$", "A$", "C$", "$", "€", "£", "¥", "₹", "₽", "USD", "EUR", "GBP", "CHF", "JPY", "CAD", "AUD", "INR", "CNY",
 )  # fmt: skip
-"""Currencies that are written in front of the number, too."""
+# A unit behind a number, or any other word
 UNIT = re.compile(
     r"(?P<gap>[ -]?|)(?P<unit>(?:calendar |full |whole |more )?(?:"
     r"(?i:business|working|square|cubic|percentage|per|por|pour|US|canadian|australian|kilowatt|megawatt|degrees?|"
@@ -238,7 +234,6 @@ UNIT = re.compile(
     r"|(?:km|m|[kKMG][Bb]|[kMG]bit|[mμ]?g|[nmμ]?mol)/(?:h|s|d?[lL]|m[lL])(?![^\W_])"
     r"|[A-Za-zμ]{1,2}[²³23](?!\d)|[%‰$€£¥₹₽¢×天日元]|[^\W\d_]+))"
 )
-"""A unit behind a number, or any other word."""
 _WORD = re.compile(r"\s?([^\W\d_]+)")
 _NON_NOUNS = english_words("non_nouns")
 

@@ -52,10 +52,9 @@ _JOINED = re.compile(r",?\s(?:and\s)?")
 _AFTER_AT = re.compile(r"(?i)\bat\s\Z")
 _IN_YEAR = re.compile(r"(?i)\b(?:in|since|from|until|till|by|before|after|during|year)\s\Z")
 ABOUT_CHARS = 20
-MAX_WRITTEN_SHARE = 100
-""""3 in 10" is a share, "3 in 2025" is not."""
+MAX_WRITTEN_SHARE = 100  # "3 in 10" is a share, "3 in 2025" is not
+# 1950 may be a year by itself, 1889 only behind "in"
 FIRST_CERTAIN_YEAR, LAST_CERTAIN_YEAR, OLDEST_YEAR = 1900, 2099, 1000
-"""1950 may be a year by itself, 1889 only behind "in"."""
 
 
 def read_measures(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
@@ -184,6 +183,7 @@ def _read_indefinite_unit(match: re.Match[str]) -> Fact | None:
     return build_fact(match, *readings, raw=1.0, weak=True) if readings else None
 
 
+# Patterns of measures, and what reads their matches, in order of precedence
 READERS = (
     (numerals.MIXED_NUMBER, numerals.read_mixed_number),
     (numerals.LONG_CODE, numerals.read_long_code),
@@ -194,7 +194,6 @@ READERS = (
     (_ORDINAL, _read_ordinal),
     (_INDEFINITE, _read_indefinite_unit),
 )
-"""Patterns of measures, and what reads their matches, in order of precedence."""
 
 
 def _merge_compound_measures(text: str, facts: list[Fact]) -> list[Fact]:

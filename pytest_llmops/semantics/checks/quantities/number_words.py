@@ -9,17 +9,15 @@ from typing import NamedTuple
 from pytest_llmops.semantics.checks.language import LANGUAGES, MIN_WORDS
 
 CODES = {name: code for code, name in LANGUAGES.items()}
-CJK_LANGUAGES = frozenset({"Chinese", "Japanese"})
-"""Their numerals have a reader of their own."""
+CJK_LANGUAGES = frozenset({"Chinese", "Japanese"})  # their numerals have a reader of their own
+# A number has up to twenty forms there, so that fewer numbers are listed and 350 is read as 300 and 50
 INFLECTED_LANGUAGES = frozenset({"Polish", "Russian", "Finnish"})
-"""A number has up to twenty forms there, so that fewer numbers are listed and 350 is read as 300 and 50."""
 SHORT_TEXT_LANGUAGES = ("German", "Spanish", "French", "Italian", "Portuguese", "Dutch", "Polish", "Russian")
+# Number words of these languages that are words of English, or other words of another of them
 OTHER_MEANINGS = frozenset({"once", "due", "elf", "doze", "sei"})
-"""Number words of these languages that are words of English, or other words of another of them."""
 SCALES = (*range(100, 1_000, 100), *range(1_000, 10_000, 1_000), *range(10_000, 100_000, 1_000))
 HUNDRED, THOUSAND = 100, 1_000
-MAX_WORDS = 6
-"""Words of a number."""
+MAX_WORDS = 6  # words of a number
 _WORD = re.compile(r"[^\W\d_]+")
 _BETWEEN = re.compile(r"[\s-]+(?:and\s+)?")
 _AFTER_NO = re.compile(r"\b[Nn]o \Z")

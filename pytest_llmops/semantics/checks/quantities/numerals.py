@@ -15,6 +15,7 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     normalize_unit,
 )
 
+# Number words that are left where the others have become digits
 SCALES = {
     "one": 1,
     "zero": 0,
@@ -25,7 +26,6 @@ SCALES = {
     "trillion": 1e12,
     "dozen": 12,
 }
-"""Number words that are left where the others have become digits."""
 ORDINALS = {
     word: number
     for number, word in enumerate(
@@ -66,10 +66,10 @@ MAGNITUDES = {
 }  # fmt: skip
 
 NUMBER_WORDS = "|".join(SCALES)
+# A number in digits
 NUMBER_DIGITS = (
     r"\d+(?:[.]\d+)?[eE][+-]?\d{1,2}(?!\w)|\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)*|[.]\d+"
 )
-"""A number in digits."""
 MAX_DIGITS, GROUP_DIGITS = 300, 3
 
 
@@ -170,8 +170,7 @@ MIXED_NUMBER = re.compile(
     rf"(?i)\b(?P<whole>{NUMBER_WORDS}|\d{{1,6}})\s(?:and\s(?:an?|one)\s(?P<part>half|quarter)|(?P<top>[123])/(?P<low>[234]))\b"
 )
 LONG_CODE = re.compile(r"(?<![\w.,-])\d{15,}(?!\w|[.,-]\d)")
-MAX_CODE_DIGITS = 1_000
-"""Digits of either end of a code that are compared, beside its length."""
+MAX_CODE_DIGITS = 1_000  # digits of either end of a code that are compared, beside its length
 
 
 def read_mixed_number(match: re.Match[str]) -> Fact:

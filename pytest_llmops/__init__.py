@@ -9,41 +9,30 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_llmops.assertions.budgets import assert_cost as assert_cost
-    from pytest_llmops.assertions.budgets import assert_latency as assert_latency
-    from pytest_llmops.assertions.budgets import assert_tokens as assert_tokens
-    from pytest_llmops.assertions.chunks import assert_chunks as assert_chunks
-    from pytest_llmops.assertions.chunks import assert_clean_text as assert_clean_text
-    from pytest_llmops.assertions.chunks import assert_span_recall as assert_span_recall
-    from pytest_llmops.assertions.grounding import assert_context_relevance as assert_context_relevance
-    from pytest_llmops.assertions.grounding import assert_grounded as assert_grounded
-    from pytest_llmops.assertions.index import assert_index_fresh as assert_index_fresh
-    from pytest_llmops.assertions.index import assert_reindex_time as assert_reindex_time
-    from pytest_llmops.assertions.index import assert_search_latency as assert_search_latency
-    from pytest_llmops.assertions.judge_agreement import assert_judge_agrees as assert_judge_agrees
-    from pytest_llmops.assertions.judge_agreement import assert_judge_canaries as assert_judge_canaries
-    from pytest_llmops.assertions.judge_score import assert_checklist as assert_checklist
-    from pytest_llmops.assertions.judge_score import assert_judge_score as assert_judge_score
-    from pytest_llmops.assertions.preference import assert_preferred as assert_preferred
-    from pytest_llmops.assertions.retrieval import assert_retrieval as assert_retrieval
-    from pytest_llmops.assertions.schema import assert_schema as assert_schema
-    from pytest_llmops.assertions.score import assert_score as assert_score
-    from pytest_llmops.assertions.semantic import assert_semantic as assert_semantic
-    from pytest_llmops.assertions.text import assert_contains as assert_contains
-    from pytest_llmops.assertions.text import assert_exact as assert_exact
-    from pytest_llmops.assertions.text import assert_fuzzy as assert_fuzzy
-    from pytest_llmops.assertions.text import assert_matches as assert_matches
-    from pytest_llmops.assertions.text import assert_not_contains as assert_not_contains
-    from pytest_llmops.assertions.text import assert_not_matches as assert_not_matches
-    from pytest_llmops.cassettes.use_cassette import use_cassette as use_cassette
-    from pytest_llmops.errors import LLMOpsError as LLMOpsError
-    from pytest_llmops.errors import MeasurementErrored as MeasurementErrored
-    from pytest_llmops.errors import MeasurementFailed as MeasurementFailed
-    from pytest_llmops.measurement import Measurement as Measurement
-    from pytest_llmops.recorder import collect as collect
-    from pytest_llmops.recorder import emit as emit
-    from pytest_llmops.recorder import soft as soft
-    from pytest_llmops.semantics.thresholds import Threshold as Threshold
+    from pytest_llmops.assertions.budgets import assert_cost, assert_latency, assert_tokens
+    from pytest_llmops.assertions.chunks import assert_chunks, assert_clean_text, assert_span_recall
+    from pytest_llmops.assertions.grounding import assert_context_relevance, assert_grounded
+    from pytest_llmops.assertions.index import assert_index_fresh, assert_reindex_time, assert_search_latency
+    from pytest_llmops.assertions.judge_agreement import assert_judge_agrees, assert_judge_canaries
+    from pytest_llmops.assertions.judge_score import assert_checklist, assert_judge_score
+    from pytest_llmops.assertions.preference import assert_preferred
+    from pytest_llmops.assertions.retrieval import assert_retrieval
+    from pytest_llmops.assertions.schema import assert_schema
+    from pytest_llmops.assertions.score import assert_score
+    from pytest_llmops.assertions.semantic import assert_semantic
+    from pytest_llmops.assertions.text import (
+        assert_contains,
+        assert_exact,
+        assert_fuzzy,
+        assert_matches,
+        assert_not_contains,
+        assert_not_matches,
+    )
+    from pytest_llmops.cassettes.use_cassette import use_cassette
+    from pytest_llmops.errors import LLMOpsError, MeasurementErrored, MeasurementFailed
+    from pytest_llmops.measurement import Measurement
+    from pytest_llmops.recorder import collect, emit, soft
+    from pytest_llmops.semantics.thresholds import Threshold
 
 __version__ = "0.1.0"
 

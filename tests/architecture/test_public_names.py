@@ -47,7 +47,7 @@ def test_all_is_exactly_what_can_be_imported() -> None:
 def test_the_lazy_table_and_the_typed_imports_are_the_same() -> None:
     tree = parse(PACKAGE / "__init__.py")
     typed = {
-        alias.asname: str(node.module).removeprefix("pytest_llmops.")
+        alias.name: str(node.module).removeprefix("pytest_llmops.")
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module not in {"__future__", "typing"}
         for alias in node.names

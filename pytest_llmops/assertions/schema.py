@@ -190,17 +190,8 @@ class _Outcome:
 
 def _leaf_paths(value: Json) -> set[JsonPath]:
     """Return the paths of all scalars, and of empty objects and arrays."""
-    leaves: set[JsonPath] = set()
-    rest: list[tuple[Json, JsonPath]] = [(value, ())]
-    while rest:
-        node, parts = rest.pop()
-        if isinstance(node, dict) and node:
-            rest += [(child, (*parts, key)) for key, child in node.items()]
-        elif isinstance(node, list) and node:
-            rest += [(child, (*parts, index)) for index, child in enumerate(node)]
-        else:
-            leaves.add(parts)
-    return leaves
+    nodes = json_extraction.iterate_nodes(value)
+    return {parts for parts, node in nodes if not isinstance(node, (dict, list)) or not node}
 
 
 def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
@@ -244,17 +235,12 @@ def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome
 
 def _why_not_json(value: object) -> str:
     """Return what in a parsed value JSON cannot represent, although `to_builtins` would convert it; or ""."""
-    rest: list[tuple[object, JsonPath]] = [(value, ())]
-    while rest:
-        node, parts = rest.pop()
+    for parts, node in json_extraction.iterate_nodes(value):
         if isinstance(node, (set, frozenset)):
             return f"{format_json_path(parts)}: expected a list, got a set"
-        if isinstance(node, Mapping):
-            if strange := [key for key in node if not isinstance(key, str)]:
-                return f"{format_json_path(parts)}: expected keys that are texts, got {shorten_text(repr(strange[0]), 60)}"
-            rest += [(child, (*parts, key)) for key, child in node.items()]
-        elif isinstance(node, (list, tuple)):
-            rest += [(child, (*parts, index)) for index, child in enumerate(node)]
+        strange = [key for key in node if not isinstance(key, str)] if isinstance(node, Mapping) else []
+        if strange:
+            return f"{format_json_path(parts)}: expected keys that are texts, got {shorten_text(repr(strange[0]), 60)}"
     return ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops._util.text_files import fingerprint_parts, json_kind
@@ -180,31 +180,16 @@ class DenseRetriever(Searcher):
         vector = embed_query(self.embedder, query, self.where, self.dim)
         if vector is None:
             return []
-        rough = self._rows @ vector
-        # In a matrix product, equal rows get different last digits. So it only chooses the candidates, with its error
-        # as a margin; their scores are then computed row by row, in 64 bits.
-        margin = 2 * self.dim * float(np.finfo(np.float32).eps)
-        places = np.array(sorted(self._find_candidates(rough, margin, limit, conditions)), dtype=np.intp)
-        exact = (self._rows[places].astype(np.float64) * vector.astype(np.float64)).sum(axis=1)
+        places = np.array(
+            [
+                place
+                for place in np.flatnonzero(self._directed)
+                if not conditions or matches_conditions(self._chunks[place].metadata, conditions)
+            ],
+            dtype=np.intp,
+        )
+        # Row by row: in a matrix product, equal rows get different last digits.
+        exact = (self._rows[places].astype(np.float64) * vector).sum(axis=1)
         scores = np.clip(exact, -1.0, 1.0)
         best = np.argsort(-scores, kind="stable")[:limit]
         return [chunk_to_hit(self._chunks[places[index]], float(scores[index])) for index in best]
-
-    def _find_candidates(
-        self, rough: Float32Array, margin: float, limit: int, conditions: Conditions
-    ) -> Iterator[int]:
-        """Yield the places of all chunks that may be among the ``limit`` most similar, in any order."""
-        among = np.flatnonzero(self._directed)
-        if not conditions and len(among) > limit:
-            least = np.partition(rough[among], len(among) - limit)[len(among) - limit] - margin
-            among = among[rough[among] >= least]
-        count, least = 0, -np.inf
-        for place in among[np.argsort(-rough[among])]:
-            if rough[place] < least:
-                return
-            if conditions and not matches_conditions(self._chunks[place].metadata, conditions):
-                continue
-            yield int(place)
-            count += 1
-            if count == limit:
-                least = rough[place] - margin

@@ -19,10 +19,10 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonPath: TypeAlias = tuple[str | int, ...]
@@ -133,6 +133,22 @@ def format_position(text: str, position: int) -> str:
     line = text.count("\n", 0, position) + 1
     column = position - text.rfind("\n", 0, position)
     return f"line {line:,}, column {column:,}"
+
+
+def iterate_nodes(value: object) -> Iterator[tuple[JsonPath, Any]]:
+    """Yield the path and the value of each node of a JSON value, the whole first.
+
+    >>> [(parts, node) for parts, node in iterate_nodes({"a": [1]})]
+    [((), {'a': [1]}), (('a',), [1]), (('a', 0), 1)]
+    """
+    rest: list[tuple[JsonPath, Any]] = [((), value)]
+    while rest:
+        parts, node = rest.pop()
+        yield parts, node
+        if isinstance(node, Mapping):
+            rest += [((*parts, key), child) for key, child in node.items()]
+        elif isinstance(node, (list, tuple)):
+            rest += [((*parts, index), child) for index, child in enumerate(node)]
 
 
 def nesting_depth(value: object) -> int:
@@ -397,15 +413,9 @@ class _JsonSearch:
         return mapping
 
     def duplicate_key_paths(self, value: JsonValue) -> Iterator[JsonPath]:
-        rest: list[tuple[JsonValue, JsonPath]] = [(value, ())]
-        while rest:
-            node, parts = rest.pop()
+        for parts, node in iterate_nodes(value):
             if id(node) in self.repeated_keys:
                 yield from ((*parts, name) for name in self.repeated_keys[id(node)][1])
-            if isinstance(node, dict):
-                rest += [(child, (*parts, key)) for key, child in node.items()]
-            elif isinstance(node, list):
-                rest += [(child, (*parts, index)) for index, child in enumerate(node)]
 
 
 def _was_meant_as_json(piece: str, at: int, failed: int) -> bool:

@@ -28,6 +28,7 @@ from pytest_llmops.schemas.differences import (
 )
 from pytest_llmops.schemas.error_messages import error_differences, may_still_fit
 from pytest_llmops.schemas.formats import format_checks
+from pytest_llmops.schemas.json_extraction import iterate_nodes
 from pytest_llmops.schemas.references import SchemaFiles, build_registry, describe_unresolved, draft_registry
 
 if TYPE_CHECKING:
@@ -292,15 +293,10 @@ def _check_valid_schema(draft: Any, schema: Mapping[str, Any], where: str) -> No
 
 
 def _named_formats(schema: object) -> Iterator[str]:
-    if isinstance(schema, Mapping):
-        if isinstance(schema.get("format"), str):
-            yield schema["format"]
-        for key, child in schema.items():
-            if key not in ("const", "enum", "default", "examples"):
-                yield from _named_formats(child)
-    elif isinstance(schema, list):
-        for child in schema:
-            yield from _named_formats(child)
+    for parts, node in iterate_nodes(schema):
+        is_named = parts[-1:] == ("format",) and isinstance(node, str)
+        if is_named and {"const", "enum", "default", "examples"}.isdisjoint(parts):
+            yield node
 
 
 @cache

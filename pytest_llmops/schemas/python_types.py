@@ -23,7 +23,7 @@ from pytest_llmops.schemas.differences import (
     nearest_form_differences,
     unknown_key_difference,
 )
-from pytest_llmops.schemas.json_extraction import JsonPath
+from pytest_llmops.schemas.json_extraction import JsonPath, iterate_nodes
 
 __tracebackhide__ = True
 
@@ -253,11 +253,6 @@ def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) ->
 
 def _property_names(schema: object) -> Iterator[str]:
     """Yield the names of all properties anywhere in a JSON Schema."""
-    if isinstance(schema, Mapping):
-        if isinstance(schema.get("properties"), Mapping):
-            yield from schema["properties"]
-        for child in schema.values():
-            yield from _property_names(child)
-    elif isinstance(schema, list):
-        for child in schema:
-            yield from _property_names(child)
+    for _, node in iterate_nodes(schema):
+        if isinstance(node, Mapping) and isinstance(node.get("properties"), Mapping):
+            yield from node["properties"]

@@ -13,7 +13,7 @@ from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_
 from pytest_llmops.errors import SchemaError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.schemas.differences import format_json_path, short_json
-from pytest_llmops.schemas.json_extraction import JsonPath
+from pytest_llmops.schemas.json_extraction import JsonPath, iterate_nodes
 
 __tracebackhide__ = True
 
@@ -181,12 +181,6 @@ def describe_unresolved(reference: str | None, error: BaseException | None = Non
 
 
 def _reference_places(schema: Any, reference: str | None) -> Iterator[JsonPath]:
-    rest: list[tuple[Any, JsonPath]] = [(schema, ())]
-    while rest:
-        node, parts = rest.pop()
-        if isinstance(node, dict):
-            if node.get("$ref") == reference:
-                yield (*parts, "$ref")
-            rest += [(child, (*parts, key)) for key, child in node.items()]
-        elif isinstance(node, list):
-            rest += [(child, (*parts, index)) for index, child in enumerate(node)]
+    for parts, node in iterate_nodes(schema):
+        if isinstance(node, dict) and node.get("$ref") == reference:
+            yield (*parts, "$ref")

@@ -199,7 +199,7 @@ def load_nli(source: str = "") -> NliModel:
     if any((folder / name).is_file() for name in MODEL_FILES) or (
         folder.is_dir() and not (folder / "model.safetensors").is_file()
     ):
-        return OnnxNli(_load_onnx(source))
+        return _load_onnx(source)
     if find_spec("transformers") is None:
         raise UsageError(
             f"nli:{source}: no such folder with model.onnx, tokenizer.json and config.json; names of models need the "
@@ -228,7 +228,13 @@ def read_label_order(config: Mapping[str, Any], source: object) -> tuple[int, ..
 
 
 @dataclass(frozen=True, slots=True)
-class _Onnx:
+class OnnxNli:
+    """A cross-encoder as ONNX, run by onnxruntime on the processor; `load_nli` loads it.
+
+    Attributes:
+        version: A digest of the model's file.
+    """
+
     folder: Path
     session: Any
     tokenizer: Any
@@ -236,22 +242,10 @@ class _Onnx:
     order: tuple[int, ...]
     version: str
 
-
-@dataclass(frozen=True, slots=True)
-class OnnxNli:
-    """A cross-encoder as ONNX, run by onnxruntime on the processor; `load_nli` loads it."""
-
-    loaded: _Onnx
-
     @property
     def name(self) -> str:
         """The folder's name."""
-        return f"nli:{self.loaded.folder.name}"
-
-    @property
-    def version(self) -> str:
-        """A digest of the model's file."""
-        return self.loaded.version
+        return f"nli:{self.folder.name}"
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[Any]:
         """Return the probabilities of entailment, neutral and contradiction; a long pair is truncated.
@@ -261,23 +255,23 @@ class OnnxNli:
         """
         if not pairs:
             return np.zeros((0, len(LABELS)))
-        encodings = self.loaded.tokenizer.encode_batch(list(pairs))
+        encodings = self.tokenizer.encode_batch(list(pairs))
         columns = {
             "input_ids": [encoding.ids for encoding in encodings],
             "attention_mask": [encoding.attention_mask for encoding in encodings],
             "token_type_ids": [encoding.type_ids for encoding in encodings],
         }
-        feeds = {name: np.asarray(columns[name], dtype=np.int64) for name in self.loaded.inputs}
-        logits = np.asarray(self.loaded.session.run(None, feeds)[0], dtype=np.float64)
+        feeds = {name: np.asarray(columns[name], dtype=np.int64) for name in self.inputs}
+        logits = np.asarray(self.session.run(None, feeds)[0], dtype=np.float64)
         if logits.shape != (len(pairs), len(LABELS)):
             raise LLMOpsError(
                 f"{self.name}: expected {len(LABELS)} logits for each pair, got an output of shape {logits.shape}"
             )
-        return softmax(logits[:, list(self.loaded.order)])
+        return softmax(logits[:, list(self.order)])
 
     def count_truncated(self, pairs: Sequence[tuple[str, str]]) -> int:
         """Return how many pairs are longer than the model reads."""
-        return sum(bool(encoding.overflowing) for encoding in self.loaded.tokenizer.encode_batch(list(pairs)))
+        return sum(bool(encoding.overflowing) for encoding in self.tokenizer.encode_batch(list(pairs)))
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[Any]:
@@ -287,7 +281,7 @@ def softmax(logits: NDArray[Any]) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=4)
-def _load_onnx(source: str) -> _Onnx:
+def _load_onnx(source: str) -> OnnxNli:
     folder = Path(source)
     model = next((folder / name for name in MODEL_FILES if (folder / name).is_file()), folder / "model.onnx")
     for path in (model, folder / "tokenizer.json", folder / "config.json"):
@@ -321,7 +315,7 @@ def _load_onnx(source: str) -> _Onnx:
     tokenizer.enable_padding(pad_id=config.get("pad_token_id") or 0)
     with model.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()[:DIGEST_CHARS]
-    return _Onnx(folder, session, tokenizer, inputs, order, digest)
+    return OnnxNli(folder, session, tokenizer, inputs, order, digest)
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:

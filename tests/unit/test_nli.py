@@ -229,7 +229,7 @@ def test_a_folder_is_loaded_once_and_has_a_version(tmp_path: Path) -> None:
     found = measured("it is not open", "it is open", nli=f"nli:{folder}")["semantic.nli"]
     assert found.status == "failed"
     assert len(found.version) == len("nli/") + 12
-    assert nli.load_nli(str(folder)).loaded is nli.load_nli(str(folder)).loaded  # type: ignore[attr-defined]
+    assert nli.load_nli(str(folder)) is nli.load_nli(str(folder))
     assert (
         assert_grounded(
             "The shop is the same.", ["The shop is the same."], nli=f"nli:{folder}", at_least=1.0

@@ -184,6 +184,11 @@ class Settings:
     prompts_dir: str = _declare_option(
         option_values.parse_text, "prompts", "folder of the prompts, searched from the test's folder upwards"
     )  # fmt: skip
+    case_fields: tuple[str, ...] = _declare_option(
+        option_values.list_of(option_values.parse_case_field), (),
+        "columns of case files under other names than ours, each as `KEY=COLUMN` (`input=question`); a file without that column is read as ever",
+        ini="linelist",
+    )  # fmt: skip
     corpora_dir: str = _declare_option(
         option_values.parse_text, "corpora", "folder of the retrievers' corpora, searched from the test's folder upwards"
     )  # fmt: skip
@@ -211,7 +216,12 @@ class Settings:
     @property
     def versions(self) -> dict[str, str]:
         """The prompt versions of --llm-prompt, by prompt name."""
-        return {name: version for name, _, version in (entry.partition("=") for entry in self.prompt)}
+        return _split_pairs(self.prompt)
+
+    @property
+    def case_columns(self) -> dict[str, str]:
+        """The columns of llm_case_fields, by the key of a case."""
+        return _split_pairs(self.case_fields)
 
     @property
     def may_call_models(self) -> bool:
@@ -265,6 +275,10 @@ class Settings:
             except ValueError as error:
                 raise SettingError(place, name, str(error), getattr(error, "got", value)) from None
         return cls(**values)
+
+
+def _split_pairs(entries: Sequence[str]) -> dict[str, str]:
+    return {name: value for name, _, value in (entry.partition("=") for entry in entries)}
 
 
 def _first_given(

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 Parser: TypeAlias = Callable[[object], Any]
 
+CASE_KEYS = ("id", "input", "reference", "tags", "family")
+"""The keys of a case that are attributes of `Case`; all others are its data."""
 REPORT_KINDS = (".html", ".json", ".json.gz")
 _ADDRESS = re.compile(
     r"https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:[/?#]\S*)?$", re.IGNORECASE
@@ -110,6 +112,14 @@ def parse_name_version(value: object) -> str:
     if not (sign and name.strip() and version.strip()):
         raise ValueError("NAME=VERSION (support/answer=v2)")
     return f"{name.strip()}={version.strip()}"
+
+
+def parse_case_field(value: object) -> str:
+    """Read ``KEY=COLUMN``: the column of case files that is read as a key of a case."""
+    key, _, column = (part.strip() for part in parse_text(value).partition("="))
+    if key not in CASE_KEYS or not column:
+        raise ValueError(f"KEY=COLUMN (input=question) with a key of {', '.join(CASE_KEYS)}")
+    return f"{key}={column}"
 
 
 def parse_report_path(value: object) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
+from pytest_llmops._util.option_values import CASE_KEYS
 from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
@@ -27,8 +29,13 @@ from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import CaseError, UnknownName, UsageError, find_closest_name, format_name_list
 from pytest_llmops.measurement import Json, shorten_text
 
-OWN_KEYS = ("id", "input", "reference", "tags", "family")
 REQUIRED_KEYS = ("id", "input")
+OTHER_NAMES = {
+    "id": ("case_id", "question_id", "query_id", "qid", "uid", "_id", "name", "key"),
+    "input": ("question", "query", "prompt", "instruction", "user_input", "message", "text"),
+    "reference": ("answer", "expected", "expected_output", "ground_truth", "target", "ideal", "output"),
+}
+"""What other tools call these keys, the most usual name first."""
 FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
 """pytest, xdist and JUnit readers split a test's name here, or write these characters differently."""
 MAX_ID_CHARS = 200
@@ -58,7 +65,9 @@ class Case:
 
     def __getitem__(self, key: str) -> Json:
         if key not in self.data:
-            raise UnknownName("key", str(key), self.data, where=f"data of case {self.id}")
+            own = key if key in CASE_KEYS else _find_own_key(key)
+            hint = f"; perhaps case.{own}" if own and getattr(self, own) else ""
+            raise UnknownName("key", str(key), self.data, where=f"data of case {self.id}{hint}")
         return self.data[key]
 
     def __contains__(self, key: object) -> bool:
@@ -73,22 +82,44 @@ class Case:
         return fingerprint_parts(canonical_json(self.input), self.reference, canonical_json(self.data))
 
 
-def load_cases(path: str | Path) -> tuple[Case, ...]:
+def load_cases(
+    path: str | Path,
+    *,
+    fields: Mapping[str, str] = MappingProxyType({}),
+    default_fields: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Case, ...]:
     r"""Read the cases of a file, in its order.
 
     JSONL: one object a line, blank lines are skipped. YAML: a list of objects. CSV: commas, a header, every
     value a text; ``tags`` are split at ``;`` and ``|``. All files are UTF-8; every line end is read as ``\n``, within
     values too, so that a checkout on Windows has the same cases.
 
+    Args:
+        path: The file: .jsonl, .yaml, .yml or .csv.
+        fields: Columns of the file by the key that they are read as, ``{"input": "question"}``; ``case["question"]``
+            reads them as well. Every column must exist. An id may then be a whole number.
+        default_fields: The same for files in general: a column that this file does not have is not looked for.
+
     Raises:
         CaseError: The file is missing, of unknown type, not UTF-8 or empty, a line is broken, a value is missing or
-            wrong, or an id is repeated; with file and line.
+            wrong, an id is repeated, or no case has a column of ``fields``; with file and line.
     """
     cases: dict[str, tuple[Case, int]] = {}
     line: int | None = None
     try:
-        for line, row in _read_rows(find_path(path)):
-            case = _parse_case(as_mapping(row))
+        found = find_path(path)
+        rows, is_csv = list(_read_rows(found)), found.suffix.lower() == ".csv"
+        columns = dict.fromkeys(str(key) for _, row in rows if isinstance(row, Mapping) for key in row)
+        if is_csv and rows:
+            line, header = rows.pop(0)
+            columns = dict.fromkeys(map(str, header)) if isinstance(header, list) else {}
+        names = {key: name for key, name in default_fields.items() if name in columns} | dict(fields)
+        if columns:
+            _check_fields(fields, columns)
+        if columns and is_csv:
+            _require_keys(columns, names)
+        for line, row in rows:
+            case = _parse_case(as_mapping(row), names, split_tags=is_csv)
             if case.id in cases:
                 raise BadFile(  # noqa: TRY301 -- with the others
                     f"duplicate id {case.id!r} (first in line {cases[case.id][1]})"
@@ -124,15 +155,13 @@ def _parse_yaml_rows(text: str) -> Iterator[tuple[int, Json]]:
 def _parse_csv_rows(text: str) -> Iterator[tuple[int, Json]]:
     header: list[str] = []
     for line, record in read_csv(text):
-        if not header:
-            header = _check_header(record, line) if record else []
+        if not header and record:
+            header = _check_header(record, line)
+            yield line, list(header)
         elif record:
             if len(record) != len(header):
                 raise BadFile(f"expected {len(header)} values as in the header, got {len(record)}", line)
-            row: dict[str, Json] = dict(zip(header, record, strict=True))
-            if "tags" in header:
-                row["tags"] = [tag.strip() for tag in re.split("[;|]", str(row["tags"])) if tag.strip()]
-            yield line, row
+            yield line, dict(zip(header, record, strict=True))
 
 
 def _check_header(names: list[str], line: int) -> list[str]:
@@ -144,33 +173,52 @@ def _check_header(names: list[str], line: int) -> list[str]:
             else "a column without a name"
         )
         raise BadFile(f"{what}: columns are {', '.join(shorten_text(name, 60) for name in names)}", line)
-    _require_keys(names, "column", line)
     return names
 
 
-def _require_keys(names: Sequence[str], what: str, line: int | None = None) -> None:
-    for name in REQUIRED_KEYS:
-        if name not in names:
-            suggestion = find_closest_name(name, [key for key in names if key not in OWN_KEYS])
-            hint = f"; did you mean {shorten_text(suggestion, 60)!r}?" if suggestion else ""
-            names_text = format_name_list(shorten_text(key, 60) for key in names)
-            raise BadFile(f"missing {what} {name!r}: there are {names_text}{hint}", line)
+def _check_fields(fields: Mapping[str, str], columns: Collection[str]) -> None:
+    for key, column in fields.items():
+        if key not in CASE_KEYS:
+            raise BadFile(str(UnknownName("key of a case", str(key), CASE_KEYS, where="fields")))
+        if column not in columns:
+            raise BadFile(str(UnknownName("column", str(column), columns, where=f"fields, for {key}")))
 
 
-def _parse_case(row: Mapping[str, Json]) -> Case:
-    _require_keys(list(row), "key")
-    if row["input"] is None:
+def _require_keys(columns: Collection[str], names: Mapping[str, str]) -> None:
+    for key in REQUIRED_KEYS:
+        if (name := names.get(key, key)) not in columns:
+            free = [column for column in columns if column not in (*CASE_KEYS, *names.values())]
+            near = shorten_text(find_closest_name(name, free), 60)
+            hint = f"; did you mean {near!r}?" if near else "; each case needs one" if key == "id" else ""
+            for other in filter(free.__contains__, OTHER_NAMES[key][::-1]):
+                hint = f'; is it {other!r}? Then give fields={{"{key}": "{other}"}}'
+            columns_text = format_name_list(shorten_text(column, 60) for column in columns)
+            raise BadFile(f"missing {shorten_text(name, 60)!r}: there are {columns_text}{hint}")
+
+
+def _find_own_key(name: object) -> str:
+    return next((key for key, others in OTHER_NAMES.items() if name in others), "")
+
+
+def _parse_case(row: Mapping[str, Json], names: Mapping[str, str], *, split_tags: bool) -> Case:
+    _require_keys(list(row), names)
+    own = {key: row[name] for key in CASE_KEYS if (name := names.get(key, key)) in row}
+    if own["input"] is None:
         raise BadFile("input: expected a text or a JSON value, got null")
-    tags = row.get("tags", [])
+    if "id" in names and isinstance(own["id"], int) and not isinstance(own["id"], bool):
+        own["id"] = str(own["id"])
+    tags = own.get("tags", [])
+    if split_tags and isinstance(tags, str):
+        tags = [tag for tag in re.split("[;|]", tags) if tag.strip()]
     if not isinstance(tags, list) or not all(isinstance(tag, str) and tag.strip() for tag in tags):
         raise BadFile(f"tags: expected a list of texts, got {shorten_text(canonical_json(tags), 60)}")
     return Case(
-        id=_parse_id(row["id"]),
-        input=row["input"],
-        reference=_parse_text(row, "reference"),
+        id=_parse_id(own["id"]),
+        input=own["input"],
+        reference=_parse_text(own, "reference"),
         tags=tuple(dict.fromkeys(str(tag).strip() for tag in tags)),
-        family=_parse_text(row, "family"),
-        data={key: value for key, value in row.items() if key not in OWN_KEYS},
+        family=_parse_text(own, "family"),
+        data={key: value for key, value in row.items() if key not in CASE_KEYS or key in names},
     )
 
 

@@ -129,28 +129,38 @@ def find_prompt(node: Any, settings: Settings, version: str = "") -> Prompt:
     return find_prompts(node, settings).get(name, version or settings.versions.get(name, ""))
 
 
-def read_cases(marker: Arguments, folders: Sequence[Path]) -> tuple[Case, ...]:
+def read_cases(marker: Arguments, folders: Sequence[Path], settings: Settings) -> tuple[Case, ...]:
     """Return the cases of the file that a marker names, in the first of the folders that has it.
 
     Raises:
-        CaseError: The file is missing or broken; gives file and line.
+        CaseError: The file is missing or broken, or lacks a column of ``fields``; gives file and line.
     """
-    name = marker.by_name("file").get("file")
+    given = marker.by_name("file", "fields")
+    name, fields = given.get("file"), given.get("fields", {})
     if not isinstance(name, (str, Path)) or not str(name):
         raise marker.usage_error("the name of a case file")
+    if not isinstance(fields, Mapping) or not all(_is_name(text) for pair in fields.items() for text in pair):
+        raise marker.usage_error('fields as a mapping from keys to columns, like {"input": "question"}')
+    defaults = settings.case_columns
     try:
         path = find_path(name, folders)
+        return _load_cases_unless_changed(
+            path, path.stat().st_mtime_ns, tuple(fields.items()), tuple(defaults.items())
+        )
     except BadFile as error:
         raise CaseError(f"{marker.where}: {error.what}", name) from None
-    return _load_cases_unless_changed(path, path.stat().st_mtime_ns)
+    except CaseError as error:
+        raise CaseError(f"{marker.where}: {error.what}", error.path, error.line) from None
 
 
 @lru_cache(maxsize=128)
-def _load_cases_unless_changed(path: Path, _changed: int) -> tuple[Case, ...]:
+def _load_cases_unless_changed(
+    path: Path, _changed: int, fields: tuple[tuple[str, str], ...], defaults: tuple[tuple[str, str], ...]
+) -> tuple[Case, ...]:
     # The time of the change is part of the key, here and below: a file that was edited is read again.
     from pytest_llmops.cases.files import load_cases
 
-    return load_cases(path)
+    return load_cases(path, fields=dict(fields), default_fields=dict(defaults))
 
 
 def read_retriever_marker(marker: Arguments) -> tuple[str, int | None, str]:

@@ -58,7 +58,7 @@ def iter_parameters(
             yield "prompt", versions, versions
     marker = markers.marker_arguments(node, "cases") if "case" in wanted else None
     if marker is not None:
-        cases = markers.read_cases(marker, folders_above(node.path.parent, node.config.rootpath))
+        cases = markers.read_cases(marker, folders_above(node.path.parent, node.config.rootpath), settings)
         yield "case", cases, [escape_output(case.id) for case in cases]
 
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import scale_examples
 
-from pytest_llmops.cases.files import OWN_KEYS, Case, load_cases, sample
+from pytest_llmops._util.option_values import CASE_KEYS
+from pytest_llmops.cases.files import Case, load_cases, sample
 from pytest_llmops.errors import CaseError, CorpusError
 from pytest_llmops.protocols import Chunk
 from pytest_llmops.retrievers.bm25 import load_corpus
@@ -38,7 +39,7 @@ cases = st.builds(
     reference=texts,
     tags=tags,
     family=texts,
-    data=st.dictionaries(texts.filter(lambda key: key not in OWN_KEYS), values, max_size=3),
+    data=st.dictionaries(texts.filter(lambda key: key not in CASE_KEYS), values, max_size=3),
 )
 suites = st.lists(cases, min_size=1, max_size=4, unique_by=lambda case: case.id)
 

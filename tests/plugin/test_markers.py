@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.messages import check_message
-from support.project import Project
+from support.project import INI, Project
 
 V1 = "---\nvariables: [question]\nparams: {temperature: 0}\n---\nsystem:\nBe brief.\nuser:\n{{ question }}\n"
 V2 = V1.replace("Be brief.", "Be brief.\nBe kind.")
@@ -268,6 +268,14 @@ WRONG_USE = {
         "@pytest.mark.cases()\ndef test_a(case): pass",
         "@pytest.mark.cases",
     ),
+    "a column that the file does not have": (
+        "@pytest.mark.cases('cases/questions.jsonl', fields={'input': 'question'})\ndef test_a(case): pass",
+        "'question' (fields, for input)",
+    ),
+    "fields without names": (
+        "@pytest.mark.cases('cases/questions.jsonl', fields=['question'])\ndef test_a(case): pass",
+        "fields=['question']",
+    ),
     "case fixture without a marker": ("def test_a(case): pass", "@pytest.mark.cases(file)"),
     "unknown retriever": (
         "@pytest.mark.retriever('bok')\ndef test_a(retriever): pass",
@@ -326,6 +334,29 @@ def test_a_broken_case_file_names_file_and_line(filled: Project, name: str) -> N
     assert result.exit != 0
     assert place in result.text
     assert "ERROR collecting test_a.py" in result.text
+
+
+def test_columns_of_other_names_by_the_marker_and_by_the_ini(filled: Project) -> None:
+    filled.write(
+        **{
+            "pytest.ini": INI + "llm_case_fields =\n    input = question\n    reference = gold\n",
+            "cases/theirs.csv": "id,question,answer\nlate,late?,yes\n",
+            "test_a.py": """
+import pytest
+@pytest.mark.cases("cases/theirs.csv", fields={"reference": "answer"})
+def test_theirs(case):
+    assert (case.input, case.reference) == ("late?", "yes")
+@pytest.mark.cases("cases/questions.jsonl")
+def test_ours(case):
+    assert case.input == f"{case.id}?"
+""",
+        }
+    )
+    assert filled.run().outcomes == {"passed": 3}
+    filled.write(**{"pytest.ini": INI + "llm_case_fields = question\n"})
+    refused = filled.run()
+    assert refused.exit == 4
+    check_message(refused.line("llm_case_fields"))
 
 
 def test_a_case_file_edited_between_runs_is_read_again(filled: Project) -> None:

@@ -62,6 +62,7 @@ EXAMPLES = {
     "vector_cache": Example("/vectors", "/vectors", "/others", 3, "a text"),
     "judge_records": Example("/judges", "/judges", "/others", 3, "a text"),
     "prompts_dir": Example("texts", "texts", "others", 3, "a text"),
+    "case_fields": Example("input = q", ["input=q"], "reference=a", "inptu=q", "with a key of id, input"),
     "corpora_dir": Example("books", "books", "others", 3, "a text"),
     "allow_hosts": Example("localhost", ["localhost"], "a.example", "http://a", "a host without scheme"),
     "junit_properties": Example("false", False, "true", 1, "true or false"),

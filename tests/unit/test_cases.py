@@ -147,6 +147,8 @@ def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
         ("c.csv", "id,input\n", None),
         ("c.csv", "\nid;input\na;b\n", 2),
         ("c.csv", "id, input\na,b\n", 1),
+        ("c.csv", "number,question,expected\n", 1),
+        ("c.csv", "id,answer,text,question\n", 1),
         ("c.csv", "id,input,input\n", 1),
         ("c.csv", "id,input,\na,b,\n", 1),
         ("c.csv", 'id,input\na,"x\ny"\nb,c,d\n', 4),
@@ -166,6 +168,57 @@ def test_a_file_that_cannot_be_used_says_why_and_where(
     check_message(error.what)
     assert error.line == line
     assert str(error).endswith(f"@ {tmp_path / name}:{line}" if line else f"@ {tmp_path / name}")
+
+
+FOREIGN = "qid,question,answer,labels,input\n7,How long?,30 days,a; b,web\n"
+
+
+def test_columns_of_another_tool(tmp_path: Path) -> None:
+    fields = {"id": "qid", "input": "question", "reference": "answer", "tags": "labels"}
+    row = {"qid": 7, "question": "How long?", "answer": "30 days", "labels": ["a", "b"], "input": "web"}
+    write(tmp_path, "c.jsonl", json.dumps(row))
+    for path in (write(tmp_path, "c.csv", FOREIGN), tmp_path / "c.jsonl"):
+        (case,) = load_cases(path, fields=fields)
+        assert (case.id, case.input, case.reference, case.tags) == ("7", "How long?", "30 days", ("a", "b"))
+        # Nothing of the file is lost: its own names still read it, also the column that gave way.
+        assert (case["question"], case["input"]) == ("How long?", "web")
+        assert load_cases(path, default_fields={**fields, "family": "group"}) == (case,)
+    # A default is for files that have the column; others are read as ever.
+    ours = write(tmp_path, "ours.csv", "id,input\na,x\n")
+    assert load_cases(ours, default_fields={"input": "question"}) == load_cases(ours)
+    swapped = write(tmp_path, "swapped.csv", "id,input,reference\na,x,y\n")
+    (case,) = load_cases(swapped, fields={"input": "reference", "reference": "input"})
+    assert (case.input, case.reference) == ("y", "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "line"),
+    [
+        (FOREIGN, {"id": "qid", "inptu": "question"}, 1),
+        (FOREIGN, {"id": "qid", "input": "qestion"}, 1),
+        (FOREIGN, {"id": "qid", "reference": "gold"}, 1),
+        (FOREIGN, {"input": "question"}, 1),
+        ('{"qid": true, "input": "x"}\n', {"id": "qid"}, 1),
+        ('{"qid": "a", "input": "x"}\n{"id": "b", "input": "x"}\n', {"id": "qid"}, 2),
+    ],
+    ids=["key", "misspelt", "optional", "required", "id", "one line"],
+)
+def test_wrong_fields_say_which_and_where(
+    tmp_path: Path, text: str, fields: dict[str, str], line: int
+) -> None:
+    path = write(tmp_path, "c.csv" if text == FOREIGN else "c.jsonl", text)
+    with pytest.raises(CaseError) as caught:
+        load_cases(path, fields=fields)
+    check_message(caught.value)
+    assert (caught.value.path, caught.value.line) == (str(path), line)
+
+
+def test_a_key_that_a_case_does_not_have_offers_the_likely_one() -> None:
+    case = Case(id="a", input="How long?", reference="30 days", data={"facts": "30"})
+    for key in ("fact", "question", "input", "answer", "tags"):
+        with pytest.raises(UnknownName, check=check_message) as caught:
+            case[key]
+        assert caught.value.name == key
 
 
 def test_no_such_file(tmp_path: Path) -> None:

@@ -128,10 +128,13 @@ WRONG: dict[str, tuple[Callable[[Any], object], Arguments]] = {
     "a blank version": (read_prompt_marker, given("answer", ["v1", ""])),
     "a version twice": (read_prompt_marker, given("answer", ["v1", "v2", "v1"])),
     "prompt with too much": (read_prompt_marker, given("answer", ["v1"], "v2")),
-    "cases without a file": (lambda marker: read_cases(marker, (Path(),)), given()),
-    "cases of an empty file": (lambda marker: read_cases(marker, (Path(),)), given("")),
-    "cases of another type": (lambda marker: read_cases(marker, (Path(),)), given(["a.jsonl"])),
-    "cases with two files": (lambda marker: read_cases(marker, (Path(),)), given("a.jsonl", "b.jsonl")),
+    "cases without a file": (lambda marker: read_cases(marker, (Path(),), Settings()), given()),
+    "cases of an empty file": (lambda marker: read_cases(marker, (Path(),), Settings()), given("")),
+    "cases of another type": (lambda marker: read_cases(marker, (Path(),), Settings()), given(["a.jsonl"])),
+    "cases with two files": (
+        lambda marker: read_cases(marker, (Path(),), Settings()),
+        given("a.jsonl", "b.jsonl"),
+    ),
     "retriever without a name": (read_retriever_marker, given(k=2)),
     "retriever with an empty name": (read_retriever_marker, given("")),
     "embedder of another type": (read_retriever_marker, given("book", embedder=3)),
@@ -253,25 +256,25 @@ def test_a_prompt_needs_the_marker(tmp_path: Path) -> None:
 
 def test_cases_lie_below_the_folder_of_the_test(tmp_path: Path) -> None:
     write(tmp_path, **{"cases/all.jsonl": CASE})
-    (late,) = read_cases(given("cases/all.jsonl"), (tmp_path,))
+    (late,) = read_cases(given("cases/all.jsonl"), (tmp_path,), Settings())
     assert (late.id, late.input) == ("late", "late?")
-    assert read_cases(given(file=Path("cases") / "all.jsonl"), (tmp_path,)) == (late,)
-    assert read_cases(given("cases/all.jsonl"), (tmp_path,))[0] is late  # read once
+    assert read_cases(given(file=Path("cases") / "all.jsonl"), (tmp_path,), Settings()) == (late,)
+    assert read_cases(given("cases/all.jsonl"), (tmp_path,), Settings())[0] is late  # read once
 
 
 def test_an_edited_case_file_is_read_again(tmp_path: Path) -> None:
     write(tmp_path, **{"all.jsonl": CASE})
     make_older(tmp_path / "all.jsonl")
-    read_cases(given("all.jsonl"), (tmp_path,))
+    read_cases(given("all.jsonl"), (tmp_path,), Settings())
     write(tmp_path, **{"all.jsonl": CASE.replace("late", "early")})
-    assert [case.id for case in read_cases(given("all.jsonl"), (tmp_path,))] == ["early"]
+    assert [case.id for case in read_cases(given("all.jsonl"), (tmp_path,), Settings())] == ["early"]
 
 
 def test_a_missing_case_file_is_an_error_with_the_searched_folders(tmp_path: Path) -> None:
     write(tmp_path, **{"cases/b.jsonl": CASE, "cases/a.csv": "", "cases/deeper/c.jsonl": CASE})
     for missing in ("cases/x.jsonl", "cases/deeper", "none/x.jsonl"):
         with pytest.raises(CaseError, check=check_message) as caught:
-            read_cases(given(missing), (tmp_path,))
+            read_cases(given(missing), (tmp_path,), Settings())
         assert missing in caught.value.path
         assert caught.value.line is None
 

@@ -66,6 +66,31 @@ def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | 
         raise _unwritable_error(path, "Permission denied")
 
 
+def read_starter_files(name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of the files that ``init`` or ``demo`` writes; a path has slashes."""
+    folder = Path(__file__).with_name("starter") / name
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            # A test file is stored with .txt at its end: it is no module of the package.
+            yield path.relative_to(folder).as_posix().removesuffix(".txt"), path.read_bytes()
+
+
+def create_file(path: Path, data: bytes) -> bool:
+    """Create a file, and the folders above it; return False if there is something of that name, which is left alone.
+
+    Raises:
+        UsageError: It cannot be written; nothing is left of it.
+    """
+    if os.path.lexists(path):
+        return False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    except OSError as error:
+        raise _unwritable_error(path, error.strerror or str(error)) from None
+    return True
+
+
 def _unwritable_error(path: Path, why: str) -> UsageError:
     return UsageError(f"{format_path(path)}: cannot be written: {why}; name a file in a folder that exists")
 

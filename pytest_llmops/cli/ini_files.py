@@ -62,11 +62,16 @@ def find_project_root(start: Path) -> Path | None:
     return None
 
 
+def find_ini_file(folder: Path) -> Path | None:
+    """Return the file in a folder that pytest takes its configuration from; None if there is none."""
+    paths = filter(Path.is_file, (folder / name for name in INI_NAMES))
+    return next((path for path in paths if _read_ini_file(path) is not None), None)
+
+
 def _read_folder_values(folder: Path) -> IniValues | None:
     """Return pytest's configuration in a folder; None if it has none, so that pytest looks further up."""
-    paths = (folder / name for name in INI_NAMES)
-    values_per_file = (_read_ini_file(path) for path in paths if path.is_file())
-    return next((values for values in values_per_file if values is not None), None)
+    path = find_ini_file(folder)
+    return _read_ini_file(path) if path is not None else None
 
 
 def _read_ini_file(path: Path) -> IniValues | None:

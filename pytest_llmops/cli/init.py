@@ -1,0 +1,115 @@
+"""``llmops init``: write a first prompt, case file, test and configuration, without touching what is there."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops._util.text_files import BadFile
+from pytest_llmops._util.user_files import find_path, folders_above
+from pytest_llmops.cli.commands import add_command
+from pytest_llmops.cli.files import read_starter_files
+from pytest_llmops.cli.output import print_json, print_line
+from pytest_llmops.errors import UsageError
+
+STEPS = (
+    "pytest tests/test_llm_first.py --llm-record=new    asks the model once, and records its answers",
+    "pytest tests/test_llm_first.py                     replays them: offline and free; commit the cassettes",
+)
+PLACEHOLDER = "YOUR_MODEL"
+INI = """[pytest]
+# `pytest` alone replays recordings. With --llm-record=new this model is asked for what is not recorded yet.
+{lines}
+# Any OpenAI-compatible server; left out: OpenAI, with the key in OPENAI_API_KEY.
+# llm_base_url = http://127.0.0.1:8080/v1
+"""
+
+
+def add_init_group(groups: Any) -> None:
+    """Declare the command."""
+    command = add_command(
+        groups,
+        "init",
+        _init,
+        "write a first prompt, case file, test and configuration",
+        "Files that exist are left alone; what to add to them by hand is printed.",
+    )
+    command.add_argument("--llm-model", default="", metavar="NAME", help="model for the configuration")
+    command.add_argument("--llm-base-url", default="", metavar="URL", help="OpenAI-compatible server for it")
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _init(args: argparse.Namespace) -> int:
+    from pytest_llmops.cli.files import create_file
+    from pytest_llmops.cli.ini_files import find_ini_file, read_ini
+    from pytest_llmops.settings import Settings
+
+    here = Path.cwd()
+    given = Settings.from_sources(("command line", {"model": args.llm_model, "base_url": args.llm_base_url}))
+    if len(given.models) > 1:
+        raise UsageError(f"--llm-model: expected a single model, got {args.llm_model!r}")
+    root, values = read_ini(here) or (here, {})
+    stored = Settings.from_sources(("ini", values))
+    wanted = {
+        "llm_model": given.single_model or stored.model or PLACEHOLDER,
+        "llm_base_url": given.base_url or stored.base_url,
+    }
+    lines = {key: value for key, value in wanted.items() if value not in ("", stored.model, stored.base_url)}
+    project = here / "pyproject.toml"
+    ini = find_ini_file(root) or (project if project.is_file() else here / "pytest.ini")
+    files = _place_files(here, root, stored.prompts_dir)
+    if not ini.exists():
+        files[ini] = INI.format(lines="\n".join(f"{key} = {value}" for key, value in lines.items())).encode()
+    # Another version beside the user's own would leave open which of them is used.
+    kept = {path for path in files if path.suffix == ".md" and any(path.parent.glob("*.md"))}
+    written = [path for path, data in files.items() if path not in kept and create_file(path, data)]
+    by_hand = {} if ini in written or not lines else {"file": _relative(ini), **_format_lines(ini, lines)}
+    ask = [f"write the name of your model for {PLACEHOLDER} in {_relative(ini)}"]
+    result = {
+        "written": [*map(_relative, written)],
+        "left_alone": [_relative(path) for path in files if path not in written],
+        "add_by_hand": by_hand,
+        "next": [*ask[: wanted["llm_model"] == PLACEHOLDER], *STEPS],
+    }
+    (print_json if args.json else _print_result)(result)
+    return 0
+
+
+def _relative(path: Path) -> str:
+    return Path(os.path.relpath(path)).as_posix()
+
+
+def _place_files(here: Path, root: Path, prompts_dir: str) -> dict[Path, bytes]:
+    """Return the files by path; the prompt goes into the folder of prompts that the test will see, if there is one."""
+    try:
+        prompts = find_path(prompts_dir, folders_above(here / "tests", root), is_folder=True)
+    except BadFile:
+        prompts = here / prompts_dir
+    return {
+        prompts / name.removeprefix("prompts/") if name.startswith("prompts/") else here / name: data
+        for name, data in read_starter_files("init")
+    }
+
+
+def _format_lines(ini: Path, lines: Mapping[str, object]) -> dict[str, Any]:
+    is_toml = ini.suffix == ".toml"
+    sections = {"pyproject.toml": "tool.pytest.ini_options", "setup.cfg": "tool:pytest"}
+    texts = [f"{key} = {json.dumps(value) if is_toml else value}" for key, value in lines.items()]
+    return {"section": sections.get(ini.name, "pytest"), "lines": texts}
+
+
+def _print_result(result: Mapping[str, Any]) -> None:
+    for name in result["written"]:
+        print_line(f"written     {name}")
+    for name in result["left_alone"]:
+        print_line(f"left alone  {name}: there is something of that name")
+    if by_hand := result["add_by_hand"]:
+        print_line(f"left alone  {by_hand['file']}: set in its section [{by_hand['section']}]")
+        for line in by_hand["lines"]:
+            print_line(f"                {line}")
+    for number, step in enumerate(result["next"], start=1):
+        print_line(f"{'' if number > 1 else 'next':<10}  {number}. {step}")

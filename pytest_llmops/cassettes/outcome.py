@@ -1,4 +1,4 @@
-"""Outcomes of calls that got no whole answer: time-outs of the client, cancelled calls, and streams that were cut.
+"""Outcomes of calls that got no whole answer: time-outs of the client, cancelled calls, and streams that were cut or left.
 
 An outcome is recorded by the name of the exception, and raised by the same client on replay, without the wait.
 """
@@ -17,7 +17,7 @@ from pytest_llmops.measurement import shorten_text
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
 
-OutcomeKind = Literal["connect", "read", "write", "pool", "cut", "cancelled"]
+OutcomeKind = Literal["connect", "read", "write", "pool", "cut", "cancelled", "left"]
 
 ERRORS: Mapping[OutcomeKind, tuple[str, ...]] = {
     "connect": ("ConnectTimeout", "ConnectTimeoutError", "ConnectionTimeoutError"),
@@ -32,10 +32,12 @@ ERRORS: Mapping[OutcomeKind, tuple[str, ...]] = {
         "IncompleteRead",
     ),
     "cancelled": ("CancelledError",),
+    "left": ("left early",),
 }
-"""Names of the exceptions of httpx, aiohttp, urllib3, http.client and asyncio, by kind."""
+"""Names of the exceptions of httpx, aiohttp, urllib3, http.client and asyncio, by kind; a stream is left without one."""
 KINDS = {name: kind for kind, names in ERRORS.items() for name in names}
 MAX_TEXT = 300
+LEFT_TEXT = "the application stopped reading"
 CANCEL_GRACE_S = 5.0
 """Time for which a replayed call waits to be cancelled, beyond the recorded time."""
 
@@ -53,7 +55,7 @@ class Outcome:
 
     @property
     def kind(self) -> OutcomeKind:
-        """What happened: a time-out (``connect``, ``read``, ``write``, ``pool``), ``cut`` or ``cancelled``."""
+        """What happened: a time-out (``connect``, ``read``, ``write``, ``pool``), ``cut``, ``cancelled`` or ``left``."""
         return KINDS[self.error]
 
     @classmethod
@@ -84,8 +86,14 @@ class Outcome:
     def make_exception(self, module: Any, tape: Tape) -> BaseException:
         """Return the exception of a client's module: that of the same name, or its own for the same kind.
 
-        A call that was cancelled, which a synchronous client cannot be, is a miss.
+        A call that was cancelled, which a synchronous client cannot be, is a miss; so is a stream that the application
+        left, and reads on now.
         """
+        if self.kind == "left":
+            return tape.refuse(
+                f"cassette {tape.path}: the application left a stream early when it was recorded, and reads on now: what"
+                f" follows is not recorded: record it again: {tape.command_again}"
+            )
         if self.kind == "cancelled":
             return tape.refuse(
                 f"cassette {tape.path}: a call was recorded as cancelled, and is made by a synchronous client now:"

@@ -393,18 +393,22 @@ class Tape:
 
     def _compare_with_recording(self, question: Question, answer: Answer, take: str) -> None:
         """Compare a live answer with the recorded answer in its place; no file is written."""
-        if answer.is_transient or answer.outcome is not None:
-            end = answer.outcome.error if answer.outcome is not None else f"status {answer.status}"
-            self.notes.append(f"an answer with {end} was not compared")
+        if answer.is_transient:
+            self.notes.append(f"an answer with status {answer.status} was not compared")
             return
         with self._lock:
             recorded, place = self._recorded_answers(question.key, take), self._given[question.key, take]
             self._given[question.key, take] += 1
-            if place >= len(recorded):
+            before = self._read_answer(recorded[place]) if place < len(recorded) else None
+            outcome = answer.outcome or (before.outcome if before is not None else None)
+            if outcome is not None:
+                self.notes.append(f"an answer with outcome {outcome.error!r} was not compared")
+                return
+            if before is None:
                 self.notes.append(f"nothing recorded to compare with: {question.method} {question.url}")
                 return
             now = replace(answer, body=self.redactor.clean(answer.body))
-            difference = drift.compare_answers(question, self._read_answer(recorded[place]), now)
+            difference = drift.compare_answers(question, before, now)
             self.counts.verified += 1
             if difference is not None:
                 self.counts.drifted += 1

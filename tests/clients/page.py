@@ -48,7 +48,7 @@ FOOT = """
 |---|---|
 | plain | one question, one answer; with openai also the raw response, with httpx beside applications in this process, which stay untouched |
 | stream, async stream | every event, also by the SDK's own helpers |
-| left early | the application stops after the first event: the answer is recorded whole |
+| left early | the application stops after the first event: recorded as far as it came, without waiting for the end |
 | first token | the server holds the end of a stream back until the application has its first event: while recording, too |
 | async | asyncio; httpx and httpx2 also on trio and anyio |
 | concurrent | questions at once, answered in another order than asked |

@@ -10,7 +10,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from support.messages import check_message
 from support.server import Reply, StubServer, chat_events, error_reply, stream, wait
 from support.tapes import stored, taped
 
@@ -78,39 +77,6 @@ def test_the_first_event_comes_before_the_server_sends_the_last(path: Path, serv
 async def left(session: aiohttp.ClientSession, url: str) -> None:
     async with session.get(url) as answer:
         assert BODY.startswith(await answer.content.read(4))
-
-
-async def left_by_an_error(session: aiohttp.ClientSession, url: str) -> None:
-    with pytest.raises(KeyError):
-        async with session.get(url) as answer:
-            await answer.content.read(4)
-            raise KeyError
-
-
-@pytest.mark.parametrize("leave", [left, left_by_an_error])
-def test_an_answer_that_is_left_is_recorded_whole(path: Path, server: StubServer, leave: Ask) -> None:
-    server.queue.append(stream(EVENTS))
-    with taped(path, "new") as tape:
-        run(leave, server.url)
-    assert (tape.counts.recorded, tape.notes) == (1, [])
-    with taped(path):
-        assert run(whole, server.url) == BODY
-
-
-def test_an_answer_that_is_closed_at_once_is_told_not_to_be_recorded(path: Path, server: StubServer) -> None:
-    more = threading.Event()
-    server.queue.append(stream(EVENTS, before_chunk=lambda n: wait(more) if n == 2 else None))
-
-    async def ask(session: aiohttp.ClientSession, url: str) -> None:
-        answer = await session.get(url)
-        await answer.content.read(4)
-        answer.close()
-        more.set()
-
-    with taped(path, "new") as tape:
-        run(ask, server.url)
-    check_message(tape.notes)
-    assert not path.exists()
 
 
 def test_a_live_answer_that_is_left_is_left(path: Path, server: StubServer) -> None:

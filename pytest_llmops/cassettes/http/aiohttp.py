@@ -15,8 +15,6 @@ from pytest_llmops.cassettes.http.vcr_adapter import Call, begin_answer, current
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.errors import CassetteMiss
 
-_LIVE_ATTRIBUTE = "_llmops_live"
-"""Attribute of aiohttp's response with the live answer."""
 _FIRST_REDIRECT = 300
 
 
@@ -29,7 +27,6 @@ def aiohttp_patches() -> Iterator[Patch]:
         return
     yield Patch(aiohttp_stubs, "record_response", _wrap_record_response)
     yield Patch(aiohttp.ClientSession, "_request", _wrap_request)
-    yield Patch(aiohttp.ClientResponse, "__aexit__", _wrap_aexit)
 
 
 def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -107,24 +104,24 @@ def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[...,
         if response.status >= _FIRST_REDIRECT or type(response.content) is not aiohttp.StreamReader:
             await real(hub, request, response)
             return
-        live = begin_answer(tape, request)
-        vars(response)[_LIVE_ATTRIBUTE] = live
-        _record_body(response, live, aiohttp.StreamReader)
+        _record_body(response, begin_answer(tape, request))
 
     return record_response
 
 
-def _record_body(response: Any, live: LiveAnswer, reader: type) -> None:  # noqa: C901 -- a class with its variables
-    # aiohttp counts compressed bytes only if it decompresses, and then keeps the header; SDKs turn that off.
-    packed = getattr(response.content, "total_compressed_bytes", 0) is None
+def _record_body(response: Any, live: LiveAnswer) -> None:  # noqa: C901 -- a class with its variables
+    import aiohttp
 
-    def recorded_headers() -> dict[str, str]:
-        return {name.lower(): value for name, value in response.headers.items()}
+    content = response.content
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    # aiohttp counts compressed bytes only if it decompresses, and then keeps the header; SDKs turn that off.
+    packed = getattr(content, "total_compressed_bytes", 0) is None
+    of_part = {name: value for name, value in headers.items() if packed or name != "content-encoding"}
 
     def keep() -> None:
-        finish_answer(live, response.status, recorded_headers(), live.raw_body(), certain=packed)
+        finish_answer(live, response.status, headers, live.raw_body(), certain=packed)
 
-    class RecordingReader(reader):  # type: ignore[misc]  # a parameter, as aiohttp may not be installed
+    class RecordingReader(aiohttp.StreamReader):
         __slots__ = ()
 
         def feed_data(self, data: Any, *rest: Any) -> Any:
@@ -143,37 +140,21 @@ def _record_body(response: Any, live: LiveAnswer, reader: type) -> None:  # noqa
             try:
                 await super()._wait(name)
             except (TimeoutError, asyncio.CancelledError) as error:
-                live.give_up(error, response.status, recorded_headers())
+                live.give_up(error, response.status, of_part)
                 raise
 
         def set_exception(self, error: BaseException, *rest: Any) -> None:
-            if live.was_left and live.open and not live.wanted:
-                live.end_early(response.status, {})
+            is_closed = type(error) is aiohttp.ClientConnectionError  # by the application
             try:
-                live.give_up(error, response.status, recorded_headers())
+                (live.leave if is_closed else partial(live.give_up, error))(response.status, of_part)
             except CassetteMiss as miss:
                 error = miss
             super().set_exception(error, *rest)
 
-    content = response.content
     for chunk in content._buffer:  # noqa: SLF001 -- what came with the headers
         live.add_chunk(bytes(chunk))
     if content.is_eof():
         keep()
     else:
         content.__class__ = RecordingReader
-
-
-def _wrap_aexit(real: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    async def aexit(response: Any, kind: Any, *rest: Any) -> None:
-        live = vars(response).get(_LIVE_ATTRIBUTE)
-        cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
-        if live is not None and live.wanted and not cancelled:
-            try:  # read the rest of the answer that the application has closed: it is paid
-                while live.wanted and not response.content.at_eof():
-                    await response.content.readany()
-            except Exception as error:  # noqa: BLE001 -- the application did not want this answer any more
-                live.give_up(error)
-        await real(response, kind, *rest)
-
-    return aexit
+        live.on_tape_end = partial(live.leave, response.status, of_part)

@@ -19,6 +19,7 @@ from functools import partial, partialmethod
 from typing import Any
 
 from pytest_llmops.cassettes.http import live_response, patching, vcr_adapter
+from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.response import Answer
 from pytest_llmops.cassettes.tape import Tape
 
@@ -92,7 +93,6 @@ class ChunkedBody:
 _EXTRA_ARGUMENTS = "_llmops_how"
 """Attribute of vcrpy's connection with the arguments of the request that vcrpy does not keep."""
 _BODILESS_STATUSES = frozenset({204, 304})
-_BLOCK_SIZE = 65536
 
 
 def connection_patches() -> Iterator[patching.Patch]:
@@ -133,10 +133,14 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
     if answer is not None:
         live_response.report_replay(vcr_adapter.question_for(tape, request), answer)
         real = stub.real_connection
-        error = _make_error(real, tape, answer)
-        if error is not None and not answer.status:
-            raise error
-        real.sock = _ReplaySocket(_render_response(answer, request.method), error)
+        outcome, make_error = answer.outcome, None
+        if (
+            outcome is not None and outcome.error != "IncompleteRead"
+        ):  # the client finds by itself that the end is missing
+            make_error = partial(_make_error, real, tape, outcome)
+        if make_error is not None and not answer.status:
+            raise make_error()
+        real.sock = _ReplaySocket(_render_response(answer, request.method), make_error)
         try:
             real.request(request.method, "/", **extra)
             return real.getresponse()
@@ -171,11 +175,8 @@ def _record_responses(real: Any, live: live_response.LiveAnswer) -> Iterator[Non
         vars(real).update(own)
 
 
-def _make_error(real: Any, tape: Tape, answer: Answer) -> BaseException | None:
-    """Return the exception of a recorded outcome; a cut body ends early, so that the client itself raises."""
-    outcome = answer.outcome
-    if outcome is None or outcome.error == "IncompleteRead":
-        return None
+def _make_error(real: Any, tape: Tape, outcome: Outcome) -> BaseException:
+    """Return the exception of a recorded outcome, for the client to raise."""
     if outcome.kind == "connect" and hasattr(real, "_new_conn"):  # of urllib3, also under another name
         from urllib3.exceptions import ConnectTimeoutError
 
@@ -223,12 +224,12 @@ def _render_response(answer: Answer, method: str) -> list[bytes]:
 class _ReplaySocket:
     """A socket that ignores the request, and replays a recorded answer."""
 
-    def __init__(self, pieces: list[bytes], error: BaseException | None) -> None:
+    def __init__(self, pieces: list[bytes], make_error: Callable[[], BaseException] | None) -> None:
         self._pieces = pieces
-        self._error = error
+        self._make_error = make_error
 
     def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
-        return io.BufferedReader(_PieceReader(iter(self._pieces), self._error))
+        return io.BufferedReader(_PieceReader(iter(self._pieces), self._make_error))
 
     def ignore(self, *_: Any, **__: Any) -> None:
         """Ignore the call."""
@@ -239,9 +240,9 @@ class _ReplaySocket:
 class _PieceReader(io.RawIOBase):
     """A file that is read piece by piece, as from the network."""
 
-    def __init__(self, pieces: Iterator[bytes], error: BaseException | None) -> None:
+    def __init__(self, pieces: Iterator[bytes], make_error: Callable[[], BaseException] | None) -> None:
         self._pieces = pieces
-        self._error = error
+        self._make_error = make_error
         self._left = b""
 
     def readable(self) -> bool:
@@ -250,8 +251,8 @@ class _PieceReader(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         if not self._left:
             self._left = next(self._pieces, b"")
-            if not self._left and self._error is not None:
-                raise self._error
+            if not self._left and self._make_error is not None:
+                raise self._make_error()
         part = self._left[: len(buffer)]
         self._left = self._left[len(part) :]
         buffer[: len(part)] = part
@@ -283,7 +284,7 @@ class _RecordingFile:
         self._headers = {name.lower(): value for name, value in response.getheaders()}
         self._framing = ChunkedBody() if response.chunked else SizedBody(response.length)
         self._endless = not response.chunked and response.length is None
-        live.rest = self._read_rest
+        live.on_tape_end = partial(live.leave, self._status, self._headers)
         if self._framing.done:
             self._finish()
 
@@ -296,20 +297,11 @@ class _RecordingFile:
         return len(data)
 
     def close(self) -> None:
-        """Read the rest of the answer, which is paid, before the file is closed."""
+        """Close the file; an answer that is not complete was left."""
         try:
-            if self._live.wanted:
-                self._read_rest()
-            self._live.end_early(self._status, self._headers)
+            self._live.leave(self._status, self._headers)
         finally:
             self._inner.close()
-
-    def _read_rest(self) -> None:
-        try:
-            while self._live.wanted and self.read1(_BLOCK_SIZE):
-                pass
-        except Exception as error:  # noqa: BLE001 -- the application did not want this answer any more
-            self._live.give_up(error)
 
     def _read_recorded(self, name: str, size: int | None = -1) -> bytes:
         try:

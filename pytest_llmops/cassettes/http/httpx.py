@@ -123,6 +123,7 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
 def _attach_tee(response: Any, live: LiveAnswer, tee: Any) -> Any:
     response.stream = tee
     response.extensions = {**response.extensions, EXTENSION_KEY: live.timing}
+    live.on_tape_end = lambda: live.leave(response.status_code, _all_headers(response))
     return response
 
 
@@ -213,7 +214,7 @@ def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
     live.finish(response.status_code, _recorded_headers(response), body)
 
 
-def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:  # noqa: C901 -- a class with its variables
+def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
     inner = response.stream
     chunks = iter(inner)
     """A single iterator, kept alive: httpcore closes the connection when its iterator is dropped."""
@@ -225,7 +226,7 @@ def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:  # noqa
                     live.add_chunk(chunk)
                     yield chunk
             except GeneratorExit:
-                raise  # the application left early: close() reads the rest
+                raise  # the application left early, and calls `close`
             except BaseException as error:
                 live.give_up(error, response.status_code, _all_headers(response))
                 raise
@@ -233,28 +234,14 @@ def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:  # noqa
 
         def close(self) -> None:
             try:
-                if live.wanted:
-                    self._read_rest()
-                live.end_early(response.status_code, _recorded_headers(response))
+                live.leave(response.status_code, _all_headers(response))
             finally:
                 inner.close()
 
-        def _read_rest(self) -> None:
-            try:
-                for chunk in chunks:
-                    live.add_chunk(chunk)
-                    if not live.wanted:
-                        return
-            except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to
-                live.give_up(error)
-            _finish_answer(module, live, response)
-
-    tee = Tee()
-    live.rest = tee._read_rest  # noqa: SLF001 -- of the class above
-    return tee
+    return Tee()
 
 
-def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:  # noqa: C901 -- as above
+def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
     inner = response.stream
     chunks = aiter(inner)
 
@@ -265,7 +252,7 @@ def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:  # noq
                     live.add_chunk(chunk)
                     yield chunk
             except GeneratorExit:
-                raise  # the application left early: aclose() reads the rest
+                raise  # the application left early, and calls `aclose`
             except BaseException as error:
                 live.give_up(error, response.status_code, _all_headers(response))
                 raise
@@ -273,20 +260,8 @@ def _make_async_tee(module: Any, live: LiveAnswer, response: Any) -> Any:  # noq
 
         async def aclose(self) -> None:
             try:
-                if live.wanted:
-                    await self._read_rest()
-                live.end_early(response.status_code, _recorded_headers(response))
+                live.leave(response.status_code, _all_headers(response))
             finally:
                 await inner.aclose()
-
-        async def _read_rest(self) -> None:
-            try:
-                async for chunk in chunks:
-                    live.add_chunk(chunk)
-                    if not live.wanted:
-                        return
-            except Exception as error:  # noqa: BLE001 -- nobody is there to raise it to
-                live.give_up(error)
-            _finish_answer(module, live, response)
 
     return Tee()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.outcome import Outcome
+from pytest_llmops.cassettes.outcome import LEFT_TEXT, Outcome
 from pytest_llmops.cassettes.rate_limit import CallSlot
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.cassettes.response import Answer, make_exchange
@@ -22,8 +25,8 @@ SILENCE_LIMIT_S = 600.0
 TIMER_ERROR_S = 0.01
 """Time by which a timer may be early."""
 NO_HEADERS: Mapping[str, str] = {}
-MAX_DRAIN_S = 60.0
-"""Time limit for reading the rest of a stream that the application has closed; some streams have no end."""
+STREAM_END = b"data: [DONE]"
+"""Last event of a stream of OpenAI's: clients leave the stream then, or give it a moment to end and cancel it."""
 STREAM_CONTENT_TYPES = ("text/event-stream", "ndjson", "jsonl", "stream+json", "vnd.amazon.eventstream")
 """Content types of streams, which have a time to first token."""
 
@@ -58,7 +61,7 @@ class LiveAnswer:
 
     Attributes:
         open: Whether it is neither complete nor given up.
-        rest: Reads the rest of the answer, if that is possible from outside; set by the reader.
+        on_tape_end: Calls `leave` for an answer that nobody closes; set by the reader once the headers have come.
         timing: The timing for the application.
     """
 
@@ -73,27 +76,12 @@ class LiveAnswer:
         self._limit_s = recorder.current_settings().timeout
         self._chunks: list[bytes] = []
         self._first: float | None = None
-        self._left: float | None = None
         self.open = True
         self._late = False
-        self.rest: Callable[[], None] | None = None
+        self._thread = threading.current_thread()
+        self.on_tape_end: Callable[[], None] | None = None
         tape.unfinished[id(self)] = self.abandon
         self.timing: dict[str, object] = {"latency_s": None, "ttft_s": None, "replayed": False}
-
-    @property
-    def was_left(self) -> bool:
-        """Return whether the application has left the stream, and its rest is read for the recording."""
-        return self._left is not None
-
-    @property
-    def wanted(self) -> bool:
-        """Return whether to read on after the application has closed the stream: the answer is paid."""
-        if not self.open or self._tape.mode == "live":
-            return False
-        now = time.perf_counter()
-        if self._left is None:
-            self._left = now
-        return now - self._left < MAX_DRAIN_S
 
     def add_chunk(self, chunk: bytes) -> None:
         """Add a chunk before the application gets it.
@@ -128,11 +116,32 @@ class LiveAnswer:
         except CassetteError as error:
             raise CassetteMiss(str(error)) from None
 
-    def end_early(self, status: int, headers: Mapping[str, str]) -> None:
-        """End an answer that the application closed early, and whose rest is not read."""
-        if self.open:
-            self._tape.note_unrecorded("1 call was not recorded: its stream was left, and did not end")
-            self._end(status, headers, self.raw_body())
+    def leave(self, status: int, headers: Mapping[str, str]) -> None:
+        """End an answer that the application closed before its end: what had come of it is recorded, without a wait.
+
+        The replay answers an application that reads as much, and is a miss for one that reads on.
+
+        Args:
+            status: The status.
+            headers: The headers, with ``content-encoding`` if the body is compressed.
+
+        Raises:
+            CassetteMiss: It could not be written.
+        """
+        if not self.open:
+            return
+        body, headers = self.raw_body(), dict(headers)
+        is_whole = headers.get("content-length") == str(len(body))
+        if headers.get("content-encoding") in ("gzip", "deflate"):
+            with contextlib.suppress(zlib.error):
+                body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body)  # either of them
+                del headers["content-encoding"]
+        if is_whole:
+            self.finish(status, headers, body)
+        else:
+            self._keep_outcome(
+                Outcome("left early", LEFT_TEXT), "its stream was left early", status, headers, body
+            )
 
     def give_up(self, error: BaseException, status: int = 0, headers: Mapping[str, str] = NO_HEADERS) -> None:
         """End an answer that ended in an error; a time-out, a cancel or a cut of the application's is recorded.
@@ -149,30 +158,41 @@ class LiveAnswer:
             return
         outcome = Outcome.from_exception(error, began=bool(status))
         is_silent = time.perf_counter() - self._last > SILENCE_LIMIT_S - TIMER_ERROR_S
-        if is_silent and outcome is not None and outcome.kind == "read" and not self.was_left:
+        if is_silent and outcome is not None and outcome.kind == "read":
             self._end(0, {}, b"")
             raise self._tape.refuse(
                 f"the server at {self._question.address} sent no byte for {SILENCE_LIMIT_S:g} s"
                 f" ({self._question.method} {self._question.url}): see whether it works, or give the client a shorter"
                 " time-out: its own time-out is recorded"
             ) from error
-        # A judge's limit, and a cancel after a miss or a spent budget, are ours; no part of a compressed body is clean.
-        ours = self._purpose != "app" or self._late or self.was_left or self._tape.verdict() is not None
-        if outcome is None or ours or (self._chunks and "content-encoding" in headers):
+        why = f"its answer broke off ({type(error).__name__})"
+        if self._keep_outcome(outcome, why, status, headers, self.raw_body()) and outcome is not None:
             self._tape.note_unrecorded(
-                f"1 call was not recorded: its answer broke off ({type(error).__name__})"
+                f"1 call was recorded as {outcome.error}, as its client saw it; --llm-record=all asks again"
             )
-            self._end(0, {}, self.raw_body())
-            return
-        self._keep(self._end(status, headers, self.raw_body(), outcome))
-        self._tape.note_unrecorded(
-            f"1 call was recorded as {outcome.error}, as its client saw it; --llm-record=all asks again"
-        )
+
+    def _keep_outcome(
+        self, outcome: Outcome | None, why: str, status: int, headers: Mapping[str, str], body: bytes
+    ) -> bool:
+        """Record an outcome, and return whether it is one: a stream that states its end is whole; why it is not recorded is noted."""
+        if body.rstrip().endswith(STREAM_END):
+            self.finish(status, headers, body)
+            return False
+        # A judge's limit, and what follows a miss or a spent budget, are ours; no part of a compressed body is clean.
+        ours = self._purpose != "app" or self._late or self._tape.verdict() is not None
+        if outcome is None or ours or (body and "content-encoding" in headers):
+            self._tape.note_unrecorded(f"1 call was not recorded: {why}")
+            self._end(0, {}, body)
+            return False
+        self._keep(self._end(status, headers, body, outcome))
+        return True
 
     def abandon(self) -> None:
-        """Read the rest of the answer if possible, or give it up; called when the tape ends."""
-        if self.rest is not None and self.wanted:
-            self.rest()
+        """End the answer with its tape: an open one was left, unless another thread may still be reading it."""
+        if self.on_tape_end is not None and (
+            self._thread is threading.current_thread() or not self._thread.is_alive()
+        ):
+            self.on_tape_end()
         if self.open:
             self._tape.note_unrecorded("1 call was not recorded: its stream was still open at the end")
             self._end(0, {}, self.raw_body())

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pytest_llmops import recorder
+from pytest_llmops._util.option_values import LookTrials
 from pytest_llmops.errors import UsageError, path_from_root
+from pytest_llmops.measurement import escape_output
 from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
@@ -208,10 +210,21 @@ def _require_recorded(request: pytest.FixtureRequest, name: str) -> None:
 
 
 def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
-    """Return the settings (command line over ini over environment over defaults), and whether an ini key is set."""
+    """Return the settings (command line over ini over environment over defaults), and whether an ini key is set.
+
+    Raises:
+        pytest.UsageError: A value has the wrong form, or does not go with the others.
+    """
     command_line = {option.name: config.getoption(option.dest, None) for option in OPTIONS if option.flag}
     ini = {option.name: _read_ini_value(config, option.dest) for option in OPTIONS if option.ini}
-    settings = Settings.from_sources(("command line", command_line), ("ini", ini), environ=os.environ)
+    try:
+        settings = Settings.from_sources(("command line", command_line), ("ini", ini), environ=os.environ)
+        if isinstance(settings.trials, LookTrials):
+            from pytest_llmops.harness.looks import check_looks
+
+            check_looks(config, settings)
+    except UsageError as error:
+        raise pytest.UsageError(escape_output(str(error))) from None
     return settings.with_paths_below(config.rootpath), any(value is not None for value in ini.values())
 
 

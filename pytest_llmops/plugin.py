@@ -15,6 +15,7 @@ import pytest
 
 from pytest_llmops import hookspecs, recorder
 from pytest_llmops._util import test_folders
+from pytest_llmops._util.option_values import LOOKS
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UsageError
 from pytest_llmops.fixtures import (
     HARNESS,
@@ -55,7 +56,6 @@ UNKNOWN_PROMPT_KEY = pytest.StashKey[str]()
 ITEMS_KEY = pytest.StashKey[list[pytest.Item]]()
 PROMPTS_SEEN_KEY = pytest.StashKey[dict[str, None]]()
 HAS_INI_KEY = pytest.StashKey[bool]()
-"""Whether the project has an ini key of ours."""
 HOST_PATCHES_KEY = pytest.StashKey[list["Patch"]]()
 LEFT_OUT_COUNT = "llmops_left_out"
 WATCH_KEY = pytest.StashKey["OnDemandHarness"]()
@@ -79,12 +79,19 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """Run the suite again with more trials while --llm-trials=auto is undecided."""
+    if config.getoption("llm_trials") not in LOOKS or hasattr(config, "workerinput"):
+        return (yield)
+    from pytest_llmops.harness.looks import run_looks
+
+    return (yield from run_looks(config))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, register the markers, and in the controller listen to the reports."""
-    try:
-        config.stash[SETTINGS], config.stash[HAS_INI_KEY] = read_settings(config)
-    except UsageError as error:
-        raise pytest.UsageError(escape_output(str(error))) from None
+    config.stash[SETTINGS], config.stash[HAS_INI_KEY] = read_settings(config)
     config.stash[PROMPTS_SEEN_KEY] = {}
     for line in MARKER_HELP:
         config.addinivalue_line("markers", line)
@@ -101,11 +108,11 @@ class ReportListener:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._controller: Controller | None = None
+        self.controller: Controller | None = None
         self._left_out = self._crashed = self._skipped = self._uncollected = 0
         self._skipped_tests: set[str] = set()
         self._run = ExitStack()
-        if config.stash[SETTINGS].may_call_models:
+        if config.stash[SETTINGS].may_call_models and config.getoption("llm_trials") not in LOOKS:
             from pytest_llmops.cassettes.run_folder import open_run_folder
 
             self._run.enter_context(open_run_folder())
@@ -113,34 +120,30 @@ class ReportListener:
     def _get_controller(self) -> Controller:
         from pytest_llmops.harness.controller import Controller, StatusWords
 
-        if self._controller is None:
-            self._controller = Controller(self._config, self._config.stash[SETTINGS])
+        if self.controller is None:
+            self.controller = Controller(self._config, self._config.stash[SETTINGS])
             self._config.pluginmanager.register(StatusWords(), "llmops_statuses")
-        return self._controller
+        return self.controller
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect what a test measured, and the names of all skipped tests, ours or not."""
         if report.skipped:
             self._skipped_tests.add(report.nodeid)
-        if self._controller is not None or hasattr(report, "llmops"):
+        if self.controller is not None or hasattr(report, "llmops"):
             self._get_controller().add_report(report)
 
     @pytest.hookimpl(tryfirst=True)  # before pytest writes the JUnit file
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the requested reports, also of an empty run."""
         settings = self._config.stash[SETTINGS]
-        if self._controller is not None or settings.report or settings.accept:
+        if self.controller is not None or settings.report or settings.accept:
             controller = self._get_controller()
             usage = controller.cassette_usage
             usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
             usage.crashed, usage.skipped, usage.uncollected = self._crashed, self._skipped, self._uncollected
             usage.skipped_tests = self._skipped_tests
-            controller.finish_run(session)
-            if controller.run.verdict is not None:
-                from pytest_llmops.harness.baseline_gate import write_junit_case
-
-                write_junit_case(self._config, controller.run.verdict, pytest.TestReport)
+            controller.finish_run(session, pytest.TestReport)
 
     def pytest_unconfigure(self) -> None:
         """Remove the folder that the processes of the run share."""
@@ -154,14 +157,13 @@ class ReportListener:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Count the tests that a worker left out, and the workers that crashed."""
-        worker_output: dict[str, Any] = getattr(node, "workeroutput", {})
-        self._left_out = max(self._left_out, worker_output.get(LEFT_OUT_COUNT, 0))
+        self._left_out = max(self._left_out, getattr(node, "workeroutput", {}).get(LEFT_OUT_COUNT, 0))
         self._crashed += bool(error)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the summary of a run that measured something."""
-        if self._controller is not None:
-            self._controller.print_summary(terminalreporter)
+        if self.controller is not None:
+            self.controller.print_summary(terminalreporter)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -322,9 +324,7 @@ class OnDemandHarness:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Compute how many of them will not run; a worker passes the number to the controller."""
         self.left_out -= len(session.items)
-        output = getattr(self._config, "workeroutput", None)
-        if output is not None:
-            output[LEFT_OUT_COUNT] = self.left_out
+        getattr(self._config, "workeroutput", {})[LEFT_OUT_COUNT] = self.left_out
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logfinish(self) -> None:
@@ -487,12 +487,11 @@ def pytest_report_to_serializable() -> Generator[None, dict[str, Any] | None, di
     return data
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_report_from_serializable(data: dict[str, Any]) -> Generator[None, Any, Any]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_from_serializable(data: dict[str, Any]) -> None:
     """Read what the hook above has sent."""
     if isinstance(data.get("llmops"), str):
         data["llmops"] = json.loads(data["llmops"])
-    return (yield)
 
 
 __all__ = [  # fixtures, for pytest to find

@@ -159,8 +159,9 @@ class Settings:
         flag="--llm-strict", switch=True, ini="bool",
     )  # fmt: skip
     trials: int = _declare_option(
-        option_values.parse_positive_count, 1, "run every test that uses the plugin so many times; all trials must pass, unless its marker llm_trials says otherwise",
-        flag="--llm-trials", metavar="N", ini="int",
+        option_values.parse_trials, 1, "run every test that uses the plugin so many times; all trials must pass, unless its marker llm_trials says otherwise; "
+        "auto: 1, and all of it with 3 and 5 only while the gate is undecided",
+        flag="--llm-trials", metavar="N|auto", ini="int",
     )  # fmt: skip
     primary_metric: str = _declare_option(
         option_values.parse_text, "", "the metric that decides whether the suite got worse, such as judge.quality; all others can only turn the verdict red"

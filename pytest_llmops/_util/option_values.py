@@ -204,3 +204,20 @@ def parse_positive_count(value: object) -> int:
     if number == 0:
         raise ValueError("a whole number, 1 or more")
     return number
+
+
+class LookTrials(int):
+    """The trials of a look of ``--llm-trials=auto``."""
+
+
+LOOKS = {"auto": LookTrials(1), "auto:3": LookTrials(3), "auto:5": LookTrials(5)}
+"""Trials by value of the option; a look passes the next value to the pytest that it starts."""
+
+
+def parse_trials(value: object) -> int:
+    """Read a whole number above 0, or ``auto``.
+
+    >>> parse_trials("3"), parse_trials("auto")
+    (3, 1)
+    """
+    return LOOKS.get(str(value)) or parse_positive_count(value)

@@ -272,8 +272,13 @@ def _read_trials(value: Json, place: str) -> Trials:
     return tuple(trials)
 
 
-def summarize_test(record: TestRecord) -> BaselineTest:
-    """Return what a baseline keeps of a test: its scores from 0 to 1, and what they depend on."""
+def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTest:
+    """Return what a baseline keeps of a test: its scores from 0 to 1, and what they depend on.
+
+    Args:
+        record: The test.
+        repeated: The share of trials that passed is kept of a single run too.
+    """
     scores: dict[str, Trials] = {}
     metrics: dict[str, Metric] = {}
     numbers: Counter[str] = Counter()
@@ -286,7 +291,11 @@ def summarize_test(record: TestRecord) -> BaselineTest:
         name = series if numbers[series] == 1 else f"{series} #{numbers[series]}"
         scores[name] = read_trials(measurement)
         metrics[name] = measurement.version, measurement.better
-    if (trials := TrialFacts.from_wire(record.fact("trials"))).n:
+    trials = TrialFacts.from_wire(record.fact("trials"))
+    if repeated and not trials.n:
+        part = {"failed": "failed", "xpassed": "failed", "errored": "unscored"}.get(record.outcome, "passed")
+        trials = TrialFacts.from_wire({"n": 1, part: 1})
+    if trials.n:
         scores[TRIAL_RATE] = (*(1.0,) * trials.passed, *(0.0,) * trials.failed, *(None,) * trials.unscored)
         metrics[TRIAL_RATE] = "", "higher"
     return BaselineTest(

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from pytest_llmops.baselines.baseline import Baseline, BaselineTest, Trials, read_output, summarize_test
+from pytest_llmops.baselines.baseline import (
+    TRIAL_RATE,
+    Baseline,
+    BaselineTest,
+    Trials,
+    read_output,
+    summarize_test,
+)
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, ChangeKind, ScoreChange
 
@@ -75,7 +82,7 @@ def compare_tests(baseline: Baseline, records: Iterable[TestRecord]) -> SuiteCom
 
 
 def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
-    after = summarize_test(record)
+    after = summarize_test(record, repeated=TRIAL_RATE in before.scores)
     if before.fingerprints.get("case") != after.fingerprints.get("case"):
         return ComparedTest(record, before, after, why="the case has another input or reference now")
     both = [name for name in before.scores if name in after.scores]

@@ -479,6 +479,13 @@ class Tape:
                     requested[key][take] = n
         return {"ran": passed, "shared": self.shared or self.attempt is not None, "asked": requested}
 
+    def count_takes(self) -> int:
+        """Return the number of takes that are recorded of the requests of this tape."""
+        asked = self._recordings.by_key.keys() & {key for key, _ in self._got_answer}
+        return max(
+            (int(take) + 1 for key in asked for take in self._recordings.by_key[key].answers), default=0
+        )
+
     def iter_moved_facts(self, *, passed: bool) -> Iterator[tuple[Path, dict[str, Json]]]:
         """Yield the cassettes of renamed tests that answered, with what was requested; not those that mode new copied."""
         requested = cast("dict[str, Json]", self.usage_facts(passed=passed)["asked"])

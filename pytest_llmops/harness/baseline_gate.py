@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops._util.option_values import LookTrials
 from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
 from pytest_llmops.measurement import format_count
@@ -182,7 +183,7 @@ class BaselineGate:
     def judge(self) -> SuiteVerdict | None:
         """Return the verdict on the run; None: there is no baseline."""
         from pytest_llmops.baselines.baseline import Baseline, outputs_path, read_outputs
-        from pytest_llmops.baselines.gate import GateRules, judge_suite
+        from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules, judge_suite
         from pytest_llmops.results.verdict import SuiteVerdict
 
         try:
@@ -197,11 +198,13 @@ class BaselineGate:
         records = {record.nodeid: record for record in self.records}
         at = baseline.history[-1].commit if baseline.history else ""
         committed = _CommittedOutputs(self._root, lambda: stored.find_commit(self._root, at))
+        trials = self.settings.trials
+        alpha = LOOK_LEVELS[trials] if isinstance(trials, LookTrials) else GateRules().alpha
         return judge_suite(
             baseline,
             self.records,
             name=stored.name,
-            rules=GateRules(primary=self.settings.primary_metric),
+            rules=GateRules(primary=self.settings.primary_metric, alpha=alpha),
             partial=bool(self._why_partial(baseline.tests)),
             find_output=lambda nodeid: outputs.get(nodeid) or committed.find_output(records[nodeid]),
         )

@@ -104,6 +104,11 @@ class CassetteUsage:
         """Add the requests to the tapes of a test."""
         self._uses += uses
 
+    @property
+    def fewest_takes(self) -> int | None:
+        """The smallest number of recorded takes of a test that the run repeats; None: no test has any."""
+        return min((use["takes"] for use in self._uses if "takes" in use), default=None)
+
     def write_record(self, red_because: Sequence[str], undone: int = 0) -> dict[str, Json]:
         """Write the usage record into pytest's cache, and return the report's facts about cassettes and budget.
 

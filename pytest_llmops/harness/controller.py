@@ -13,10 +13,12 @@ from importlib import metadata
 from types import TracebackType
 from typing import Any
 
+from pytest_llmops._util.option_values import LookTrials
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed, UsageError
-from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, read_commit
+from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, read_commit, write_junit_case
 from pytest_llmops.harness.cassette_usage import CassetteUsage
 from pytest_llmops.harness.item import Harness
+from pytest_llmops.harness.looks import plan_next_look
 from pytest_llmops.measurement import Json, escape_output, format_count
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
@@ -48,7 +50,7 @@ class Controller:
         self._settings = settings
         self._records: dict[str, TestRecord] = {}
         self._write_errors: dict[str, str] = {}
-        self._accepted = self._not_accepted = ""
+        self._accepted = self._not_accepted = self._look = self.next_look = ""
         self.cassette_usage = CassetteUsage(config, settings)
         self.run = Run()
 
@@ -76,8 +78,8 @@ class Controller:
         )
         return nodeid[:place] if is_group else nodeid
 
-    def finish_run(self, session: Any) -> None:
-        """Build the run, call the hook, and write the requested reports."""
+    def finish_run(self, session: Any, make_report: Callable[..., Any]) -> None:
+        """Build the run, call the hook, and write the requested reports; ``make_report`` is pytest's class."""
         records = tuple(sorted(self._records.values(), key=lambda record: _natural_sort_key(record.nodeid)))
         self.cassette_usage.has_candidates = any(record.fact("model") for record in records)
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
@@ -99,6 +101,8 @@ class Controller:
         self._compare_with_baseline(session)
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
+        if self.run.verdict is not None:
+            write_junit_case(self._config, self.run.verdict, make_report)
         for name in self._settings.report:
             try:
                 write_text(self._config.invocation_params.dir / name, render_report(self.run, name))
@@ -125,6 +129,8 @@ class Controller:
         )
         verdict = gate.judge()
         self.run = replace(self.run, verdict=verdict)
+        if isinstance(settings.trials, LookTrials):
+            self.next_look, self._look = plan_next_look(settings, verdict, usage.fewest_takes)
         if settings.accept:
             versions = {name: str(version) for name, version in as_mapping(self.run.meta["versions"]).items()}
             try:
@@ -150,6 +156,8 @@ class Controller:
             terminalreporter.write_sep("=", "LLM regression")
         for line in lines:
             terminalreporter.write_line(line.text, **({line.style: True} if line.style else {}))
+        if self._look:
+            terminalreporter.write_line(f"trials      {self._look}")
         if self._accepted:
             terminalreporter.write_line(escape_output(f"baseline    {self._accepted}"), green=True)
         for error in filter(None, [self._not_accepted, *self._write_errors.values()]):

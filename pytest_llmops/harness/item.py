@@ -259,7 +259,10 @@ class Harness:
             try:
                 tape.close(passed=passed)
             finally:
-                self.log.add_tape(tape, passed=passed, more=self._candidate_facts())
+                more = self._candidate_facts()
+                if (takes := tape.count_takes()) and self.item.get_closest_marker("llm_trials") is None:
+                    more["takes"] = takes
+                self.log.add_tape(tape, passed=passed, more=more)
                 self._record_cassette_facts()
         if caught is not None and self.reports_caught:
             what = "the test passed" if self.passed else "the test ended as its xfail expects"

@@ -1,0 +1,131 @@
+"""--llm-trials=auto: further trials are bought while the gate is undecided, and a replay ends as the live run did."""
+
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import pytest
+from support.project import Project
+
+from pytest_llmops._util.option_values import LOOKS
+from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules
+from pytest_llmops.harness.looks import plan_next_look
+from pytest_llmops.results.run import Run
+from pytest_llmops.results.verdict import SuiteVerdict, VerdictStatus
+from pytest_llmops.settings import Settings
+
+SUITE = """
+import pytest
+from pytest_llmops import assert_score
+
+def quality(answer, expected=None):
+    take = int(answer.rpartition("(")[2].rstrip(")")) if "(" in answer else 1
+    case = int(answer.split()[4])
+    worse = {worse}
+    return 0.8 + (case + 2 * take) % 5 / 40 - worse
+
+@pytest.mark.parametrize("case", range(24))
+def test_answer(llm, case):
+    assert_score(quality, llm.complete(f"{word} {{case}} now").text, at_least=None)
+"""
+BEFORE = SUITE.format(word="say it", worse="0")
+SAME_LATER = SUITE.format(word="say that", worse="0.4 * (take == 1 and case in (3, 9))")
+WORSE = SUITE.format(word="say that", worse="0.7 * (case in (3, 9) or take > 1 and case in (4, 5, 6))")
+CLEAR = SUITE.format(word="say that", worse="0.3")
+AUTO = "--llm-trials=auto"
+
+
+def run_looks(project: Project, *args: str) -> tuple[str, int, Run]:
+    """Run pytest in another process, which may start further ones."""
+    report = project.path / "looks.json"
+    done = project.pytester.runpytest_subprocess(f"--llm-report={report}", *args)
+    run = Run.from_json(report.read_text(encoding="utf-8"))
+    return "\n".join([*done.outlines, *done.errlines]), int(done.ret), run
+
+
+@pytest.fixture
+def suite(project: Project) -> Project:
+    project.write(**{"test_a.py": BEFORE})
+    assert project.record("--llm-trials=3", "--llm-accept=first").exit == 0
+    return project
+
+
+@pytest.mark.parametrize(
+    ("text", "looks", "status", "options"),
+    [
+        (SAME_LATER, 2, "GREEN", ()),
+        (WORSE, 2, "RED", ("-n2", "--")),
+        (CLEAR, 1, "RED", ()),
+    ],
+    ids=["better later", "worse later", "clear at once"],
+)
+def test_trials_are_bought_while_undecided_and_a_replay_ends_alike(
+    suite: Project, text: str, looks: int, status: str, options: tuple[str, ...]
+) -> None:
+    suite.write(**{"test_a.py": text})
+    asked = suite.server.count
+    live = ["--llm-record=new", f"--llm-base-url={suite.server.url}/v1", "--llm-max-calls=72"]
+    printed, ended, run = run_looks(suite, AUTO, *live, *options)
+    trials = (1, 3, 5)[looks - 1]
+    assert suite.server.count - asked == 24 * trials  # what a look has paid for, the next replays
+    assert run.verdict is not None
+    assert (run.verdict.status, ended) == (status, int(status == "RED"))
+    assert printed.count("undecided, so the suite runs again") == looks - 1
+    assert f"look {looks} of 3: decided" in printed
+    replayed, ended_again, again = run_looks(suite, AUTO, *options)
+    assert (again.verdict, ended_again) == (run.verdict, ended)
+    assert suite.server.count - asked == 24 * trials
+    assert f"look {looks} of 3: decided" in replayed
+
+
+def test_a_replay_judges_by_the_takes_that_are_recorded(suite: Project) -> None:
+    suite.write(**{"test_a.py": SAME_LATER})
+    suite.record()
+    printed, ended, run = run_looks(suite, AUTO)
+    assert "look 1 of 3: undecided, and the recordings end here" in printed
+    assert (run.verdict.status, ended) == ("AMBER", 0)  # type: ignore[union-attr]
+
+
+def test_a_part_of_the_suite_buys_nothing(suite: Project) -> None:
+    printed, _, run = run_looks(suite, AUTO, "-k", "1")
+    assert "look 1 of 3: no verdict, so no further trials are taken" in printed
+    assert run.verdict is not None
+    assert run.verdict.status == "NONE"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--llm-record=live"], "expected a replay or --llm-record=new, got --llm-record=live"),
+        (["--llm-accept=x"], "expected no --llm-accept: a baseline takes a fixed number"),
+        ([], "expected a baseline, got none: accept one first"),
+        (["--llm-trials=auto:7"], "expected a whole number"),
+    ],
+)
+def test_where_looks_cannot_be_taken_the_reason_is_given(
+    project: Project, options: list[str], message: str
+) -> None:
+    project.write(**{"test_a.py": BEFORE})
+    done = project.pytester.runpytest_subprocess(AUTO, *options)
+    assert int(done.ret) == pytest.ExitCode.USAGE_ERROR
+    assert message in "\n".join(done.errlines)
+
+
+def test_neither_the_ini_nor_plugin_objects_take_looks(suite: Project) -> None:
+    assert "plugin objects" in suite.bare(AUTO).text
+    suite.write(**{"pytest.ini": (suite.path / "pytest.ini").read_text() + "llm_trials = auto\n"})
+    assert "expected the command line, got the ini" in suite.bare().text
+
+
+@pytest.mark.parametrize("status", get_args(VerdictStatus))
+def test_only_an_undecided_verdict_leads_to_another_look(status: VerdictStatus) -> None:
+    verdict = SuiteVerdict(status=status)
+    options = [plan_next_look(Settings(trials=trials), verdict, None)[0] for trials in LOOKS.values()]
+    assert options == (["auto:3", "auto:5", ""] if status == "AMBER" else ["", "", ""])
+
+
+def test_the_looks_share_the_level_of_a_single_look() -> None:
+    assert sum(LOOK_LEVELS.values()) == pytest.approx(GateRules().alpha)
+    assert list(LOOK_LEVELS) == list(LOOKS.values())
+    assert json.dumps(list(LOOKS.values())) == "[1, 3, 5]"  # as run files store them

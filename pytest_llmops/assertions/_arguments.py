@@ -118,6 +118,23 @@ def parse_share_threshold(where: str, at_least: object) -> float | None:
     return threshold
 
 
+def parse_threshold(
+    where: str, name: str, value: object, what: str = "a number", *, whole: bool = False
+) -> float | None:
+    """Return a threshold of at least 0, or None.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    threshold = as_finite_float(value)
+    fits = threshold is not None and threshold >= 0 and (not whole or threshold.is_integer())
+    if value is not None and not fits:
+        raise UsageError(
+            f"{where}: expected {name} to be {what} of at least 0, or None to record only, got {shorten_text(repr(value), 80)}"
+        )
+    return threshold
+
+
 def parse_wanted_texts(where: str, expected: object) -> tuple[str, ...]:
     """Return the texts to search for; none of them is empty.
 

@@ -8,8 +8,9 @@ from functools import partial
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions import _evidence as contrast
+from pytest_llmops.assertions._arguments import parse_threshold
 from pytest_llmops.errors import UsageError, format_name_list
-from pytest_llmops.measurement import Measurement, as_finite_float, format_amount, format_count, shorten_text
+from pytest_llmops.measurement import Measurement, format_amount, format_count, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Emission
 
@@ -46,7 +47,7 @@ def assert_cost(
     0.01
     """
     counted = _select_calls("assert_cost", calls, purpose)
-    threshold = _check_threshold("assert_cost", "at_most_usd", at_most_usd)
+    threshold = parse_threshold("assert_cost", "at_most_usd", at_most_usd)
     values = [(call, call.cost_usd) for call in counted]
     emission = _build_emission(
         "calls.cost",
@@ -87,7 +88,7 @@ def assert_tokens(
     100.0
     """
     counted = _select_calls("assert_tokens", calls, purpose)
-    threshold = _check_threshold("assert_tokens", "at_most_tokens", at_most_tokens)
+    threshold = parse_threshold("assert_tokens", "at_most_tokens", at_most_tokens)
     values = [(call, call.usage.total_tokens) for call in counted]
     emission = _build_emission(
         "calls.tokens", "tokens", values, needed="a count of its tokens", threshold=threshold, label=label
@@ -135,7 +136,7 @@ def assert_latency(
         "ttft": ("ttft_at_most_s", ttft_at_most_s),
     }
     given = {
-        part: _check_threshold("assert_latency", name, value)
+        part: parse_threshold("assert_latency", name, value)
         for part, (name, value) in thresholds.items()
         if value is not None
     }
@@ -149,7 +150,7 @@ def assert_latency(
 def assert_call_count(*, at_most: float, purpose: str = "app") -> Measurement:
     """Assert that the running test makes no more than so many calls: what the marker ``llm_budget`` counts."""
     calls = _select_calls("assert_call_count", None, purpose)
-    threshold = _check_threshold("assert_call_count", "calls", at_most)
+    threshold = parse_threshold("assert_call_count", "calls", at_most)
     measurement = Measurement(
         name="calls.count", value=len(calls), unit="count", better="lower", threshold=threshold
     )
@@ -170,15 +171,6 @@ def _select_calls(who: str, given: object, purpose: str) -> list[Call]:
             f"{who}: expected a call, or calls as the fixture llm_calls has them, got {shorten_text(repr(given), 80)}"
         )
     return [call for call in calls if purpose in ("all", call.purpose)]
-
-
-def _check_threshold(who: str, name: str, value: object) -> float | None:
-    number = as_finite_float(value)
-    if value is not None and (number is None or number < 0):
-        raise UsageError(
-            f"{who}: expected {name} to be a number of at least 0, or None to record only, got {shorten_text(repr(value), 80)}"
-        )
-    return number
 
 
 def _build_emission(

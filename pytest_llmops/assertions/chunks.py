@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, Unpack, cast
 
 from pytest_llmops import recorder
+from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.cases.files import Case, load_cases
 from pytest_llmops.chunks import boundaries, coverage, duplicates, sizes, tables_and_code
 from pytest_llmops.chunks.adapters import Piece, read_chunks
@@ -21,7 +22,6 @@ from pytest_llmops.chunks.thresholds import (
     DirtThresholds,
     parse_check_thresholds,
     parse_size_limits,
-    refuse_invalid_share,
     refuse_unknown_threshold,
     require_source,
 )
@@ -143,7 +143,7 @@ def assert_span_recall(
     >>> assert_span_recall(["within 30 days. It costs 5", "euros."], answers, at_least=0.5).value
     0.5
     """
-    refuse_invalid_share("assert_span_recall", at_least)
+    threshold = parse_share_threshold("assert_span_recall", at_least)
     pieces = read_chunks(chunks)
     alignment = None if source is None else _align_pieces(pieces, source, "whitespace")
     whole = None if alignment is None else alignment.source
@@ -157,7 +157,7 @@ def assert_span_recall(
         if wanted
         else CheckResult(name="span_recall", error="no case has an answer")
     )
-    return _emit_chunk_checks("chunks", [check], {"span_recall": at_least}, label)[0]
+    return _emit_chunk_checks("chunks", [check], {"span_recall": threshold}, label)[0]
 
 
 def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:

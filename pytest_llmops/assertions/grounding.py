@@ -28,7 +28,6 @@ from pytest_llmops.judges.evaluate import (
 )
 from pytest_llmops.measurement import Json, Measurement, format_amount, format_count, shorten_text
 from pytest_llmops.protocols import Embedder, Judge
-from pytest_llmops.providers.embedding_cache import with_vector_cache
 from pytest_llmops.semantics import checks
 from pytest_llmops.semantics.grounding import (
     MAX_CLAIMS,
@@ -40,6 +39,7 @@ from pytest_llmops.semantics.grounding import (
     split_claims,
 )
 from pytest_llmops.semantics.nli import NliModel, nli_name, resolve_nli
+from pytest_llmops.semantics.similarity import resolve_embedder
 from pytest_llmops.semantics.thresholds import default_threshold
 
 __tracebackhide__ = True
@@ -230,11 +230,11 @@ def _choose_engine(embedder: Embedder | str | None, nli: NliModel | str | None) 
         model = resolve_nli(nli, where="assert_grounded")
         version = f"nli/{shorten_text(str(getattr(model, 'version', '')), 40)}"
         return _Engine(nli_name(model), version, partial(ground_by_entailment, model=model))
-    resolved = _require_embedder("assert_grounded", embedder)
+    resolved = resolve_embedder(embedder, "assert_grounded")
     settings = recorder.current_settings()
     ground = partial(
         ground_claims,
-        embedder=with_vector_cache(resolved),
+        embedder=resolved,
         threshold=default_threshold(resolved, settings),
         language=settings.language,
     )
@@ -350,10 +350,10 @@ def assert_context_relevance(
     if judge is not None:
         handle = resolve_judge(judge, "assert_context_relevance")
         return _judge_relevance(measured, threshold, handle, question, texts)
-    resolved_embedder = _require_embedder("assert_context_relevance", embedder)
+    resolved_embedder = resolve_embedder(embedder, "assert_context_relevance")
     version = f"{VERSION}/{resolved_embedder.version}"
     try:
-        estimate = measure_relevance(question, texts, embedder=with_vector_cache(resolved_embedder))
+        estimate = measure_relevance(question, texts, embedder=resolved_embedder)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
@@ -419,16 +419,6 @@ def _emit_judge_score(
     evidence = [("question", f'"{shorten_text(question)}"')] if question else []
     evidence += list_findings(handle.judge, verdict)
     return recorder.emit(measurement, evidence=evidence)
-
-
-def _require_embedder(where: str, given: Embedder | str | None) -> Embedder:
-    wanted = recorder.current_settings().embedder if given is None else given
-    resolved = recorder.find_component("embedder", wanted) if isinstance(wanted, str) else wanted
-    if not callable(getattr(resolved, "embed", None)) or not hasattr(resolved, "version"):
-        raise UsageError(
-            f"{where}: expected an embedder, an object with embed(texts) and a version, got {describe_value(resolved)}"
-        )
-    return cast("Embedder", resolved)
 
 
 def _format_embedder_error(embedder: Embedder, error: Exception) -> str:

@@ -9,6 +9,7 @@ from functools import partial
 
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import is_retriever, search_any
+from pytest_llmops.assertions._arguments import parse_threshold
 from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.protocols import Retriever
@@ -73,8 +74,10 @@ def assert_index_fresh(
     """
     thresholds = {"missing": at_most_missing, "outdated": at_most_outdated, "orphaned": at_most_orphaned}
     for name, threshold in thresholds.items():
-        _check_threshold("assert_index_fresh", f"at_most_{name}", threshold, whole=True)
-    _check_threshold("assert_index_fresh", "at_most_age_s", at_most_age_s)
+        parse_threshold(
+            "assert_index_fresh", f"at_most_{name}", threshold, "a number of documents", whole=True
+        )
+    parse_threshold("assert_index_fresh", "at_most_age_s", at_most_age_s, "seconds")
     wanted = freshness.document_states(source, keys=keys, what="source")
     if not wanted:
         raise UsageError("assert_index_fresh: source: expected at least one document, got none")
@@ -185,7 +188,7 @@ def assert_search_latency(
     >>> assert_search_latency(Fixed(), ["one", "three"], at_most_s=0.1, quantile=0.5).value
     0.03
     """
-    _check_threshold("assert_search_latency", "at_most_s", at_most_s)
+    parse_threshold("assert_search_latency", "at_most_s", at_most_s, "seconds")
     share: object = to_python_scalar(quantile)
     if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 < share <= 1:
         raise UsageError(f"assert_search_latency: expected quantile above 0 and at most 1, got {quantile!r}")
@@ -272,7 +275,7 @@ def assert_reindex_time(
     >>> assert_reindex_time(lambda: None, at_most_s=3, clock=lambda: next(ticks)).value
     2.5
     """
-    _check_threshold("assert_reindex_time", "at_most_s", at_most_s)
+    parse_threshold("assert_reindex_time", "at_most_s", at_most_s, "seconds")
     if not callable(build):
         raise UsageError(
             f"assert_reindex_time: expected a function that builds the index, got {type(build).__name__}"
@@ -312,21 +315,3 @@ def _parse_queries(retriever: object, queries: Iterable[str]) -> list[str]:
     if not query_list:
         raise UsageError("assert_search_latency: expected at least one query, got none")
     return query_list
-
-
-def _check_threshold(where: str, name: str, given: object, *, whole: bool = False) -> None:
-    threshold: object = to_python_scalar(given)
-    if threshold is None:
-        return
-    kinds = int if whole else (int, float)
-    if (
-        isinstance(threshold, kinds)
-        and not isinstance(threshold, bool)
-        and math.isfinite(threshold)
-        and threshold >= 0
-    ):
-        return
-    expected = "a number of documents" if whole else "seconds"
-    raise UsageError(
-        f"{where}: expected {name} to be {expected} of at least 0, or None to record only, got {given!r}"
-    )

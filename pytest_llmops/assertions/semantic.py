@@ -95,7 +95,7 @@ def assert_semantic(
     actual = read_answer(actual)
     references = similarity.reference_texts(expected)
     names = similarity.select_checks(checks)
-    used = similarity.resolve_embedder(embedder)
+    used = similarity.resolve_embedder(embedder, "assert_semantic")
     requested_embedder = recorder.current_settings().embedder if embedder is None else embedder
     threshold = similarity.resolve_threshold(
         at_least, used, requested_name=requested_embedder if isinstance(requested_embedder, str) else ""

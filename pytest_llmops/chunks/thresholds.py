@@ -14,69 +14,49 @@ from pytest_llmops.retrievers.base import to_python_scalar
 __tracebackhide__ = True
 
 
-class ChunkThresholds(TypedDict, total=False):
-    """Thresholds of `assert_chunks`; None: record only.
+# Thresholds and limits of `assert_chunks`; None records only, and what has no limit is not measured
+ChunkLimits = TypedDict(  # noqa: UP013 -- a table
+    "ChunkLimits",
+    {
+        "at_most_lost": float | None,  # share of the source's characters that are in no chunk; 0 unless given
+        "at_most_invented": float | None,  # share of the chunks' characters that are not in the source; 0
+        "at_most_out_of_order": int | None,  # chunks that begin before the preceding chunk; 0
+        "at_most_misplaced": int | None,  # chunks that do not begin where they state (``start_index``); 0
+        "at_most_empty": int | None,  # chunks without a letter, digit or symbol; 0
+        "at_most_changed_words": int | None,  # places where two words were joined, or one was split; 0
+        "at_most_cut_words": float | None,  # share of chunk ends within a word or number; 0
+        "at_most_cut_sentences": float | None,  # share of chunk ends within a sentence; None unless given
+        "at_most_cut_tables": int | None,  # chunks with rows without their header, or a part of a row; 0
+        "at_most_cut_code": int | None,  # chunks with a part of a fenced code block; 0
+        "at_most_duplicates": float | None,  # share of chunks that repeat an earlier chunk; 0
+        "at_most_near_duplicates": float | None,  # share of chunks that nearly do; None unless given
+        "at_most_boilerplate": float | None,  # share of characters in lines of many chunks; None unless given
+        "at_least_chars": int | None,  # of each chunk except the last of a document, with white space
+        "at_most_chars": int | None,
+        "at_least_tokens": int | None,
+        "at_most_tokens": int | None,
+        "at_least_overlap_chars": int | None,  # shared by neighbouring chunks of a document
+        "at_most_overlap_chars": int | None,
+        "at_least_overlap_tokens": int | None,
+        "at_most_overlap_tokens": int | None,
+    },
+    total=False,
+)
 
-    Attributes:
-        at_most_lost: 0: share of the source's characters that are in no chunk.
-        at_most_invented: 0: share of the chunks' characters that are not in the source.
-        at_most_out_of_order: 0: chunks that begin before the preceding chunk.
-        at_most_misplaced: 0: chunks that do not begin where they state (``start_index``, ``start_char_idx``).
-        at_most_empty: 0: chunks without a letter, digit or symbol.
-        at_most_changed_words: 0: places where two words of the source were joined, or a word was split.
-        at_most_cut_words: 0: share of chunk ends within a word or number.
-        at_most_cut_sentences: None: share of chunk ends within a sentence.
-        at_most_cut_tables: 0: chunks with rows of a table but not its header, or with a part of a row.
-        at_most_cut_code: 0: chunks with a part of a fenced code block.
-        at_most_duplicates: 0: share of chunks that repeat an earlier chunk.
-        at_most_near_duplicates: None: share of chunks that nearly repeat an earlier chunk.
-        at_most_boilerplate: None: share of the chunks' characters in lines that stand in many chunks.
-    """
-
-    at_most_lost: float | None
-    at_most_invented: float | None
-    at_most_out_of_order: int | None
-    at_most_misplaced: int | None
-    at_most_empty: int | None
-    at_most_changed_words: int | None
-    at_most_cut_words: float | None
-    at_most_cut_sentences: float | None
-    at_most_cut_tables: int | None
-    at_most_cut_code: int | None
-    at_most_duplicates: float | None
-    at_most_near_duplicates: float | None
-    at_most_boilerplate: float | None
-
-
-class ChunkLimits(ChunkThresholds, total=False):
-    """Limits of chunks and overlaps; what has no limit is not measured.
-
-    Attributes:
-        at_least_chars: Of each chunk except the last of a document, with white space.
-        at_least_overlap_chars: Shared by neighbouring chunks of a document.
-    """
-
-    at_least_chars: int | None
-    at_most_chars: int | None
-    at_least_tokens: int | None
-    at_most_tokens: int | None
-    at_least_overlap_chars: int | None
-    at_most_overlap_chars: int | None
-    at_least_overlap_tokens: int | None
-    at_most_overlap_tokens: int | None
-
-
-class DirtThresholds(TypedDict, total=False):
-    """Thresholds of `assert_clean_text`, each a count and 0 unless given; None: record only."""
-
-    at_most_mojibake: int | None
-    at_most_replacement: int | None
-    at_most_html: int | None
-    at_most_control: int | None
-    at_most_invisible: int | None
-    at_most_hyphenation: int | None
-    at_most_repeated: int | None
-
+# Thresholds of `assert_clean_text`, each a count and 0 unless given; None: record only
+DirtThresholds = TypedDict(  # noqa: UP013 -- a table
+    "DirtThresholds",
+    {
+        "at_most_mojibake": int | None,
+        "at_most_replacement": int | None,
+        "at_most_html": int | None,
+        "at_most_control": int | None,
+        "at_most_invisible": int | None,
+        "at_most_hyphenation": int | None,
+        "at_most_repeated": int | None,
+    },
+    total=False,
+)
 
 # Checks without a default threshold: common splitters cut sentences, and not all repetition is wrong
 RECORDED_ONLY = ("cut_sentences", "near_duplicates", "boilerplate")
@@ -136,15 +116,6 @@ def parse_size_limits(what: str, options: Mapping[str, object], tokenizer: objec
             f"(like encoding.encode), got {got}"
         )
     return size_limits
-
-
-def refuse_invalid_share(who: str, at_least: object) -> None:
-    """Raise `UsageError` for a threshold that is neither None nor from 0 to 1."""
-    if at_least is None:
-        return
-    share: object = to_python_scalar(at_least)
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
-        raise UsageError(f"{who}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
 
 
 def parse_check_thresholds(

@@ -31,11 +31,6 @@ class GroundingVerdict(Verdict):
 
     claims: tuple[Claim, ...] = ()
 
-    @property
-    def hallucination_rate(self) -> float | None:
-        """Share of claims that are contradicted or absent; None without a score."""
-        return None if self.score is None else 1 - self.score
-
 
 @dataclass(slots=True)
 class Grounding(PromptedJudge):

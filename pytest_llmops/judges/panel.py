@@ -15,7 +15,6 @@ from functools import partial
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.concurrency import run_in_threads
 from pytest_llmops.judges.protocol.prompting import hash_parts
-from pytest_llmops.measurement import TOLERANCE
 from pytest_llmops.protocols import Judge, Verdict
 
 MAX_THREADS = 8
@@ -28,17 +27,10 @@ class PanelVerdict(Verdict):
     Attributes:
         votes: The verdict of each judge, in their order, unscored verdicts included.
         spread: Standard deviation of the scores (n - 1), on the scale; None with fewer than two scores.
-        passing: Share of the scores that reach ``pass_at``; None without a threshold.
     """
 
     votes: tuple[Verdict, ...] = ()
     spread: float | None = None
-    passing: float | None = None
-
-    @property
-    def majority(self) -> bool | None:
-        """Whether more than half of the judges pass the answer; None without a threshold."""
-        return None if self.passing is None else self.passing > 1 / 2
 
 
 @dataclass(slots=True)
@@ -117,10 +109,10 @@ class Panel:
             partial(judge.judge, answer, question=question, reference=reference, **more)
             for judge in self.judges
         ]
-        return _merge_votes(tuple(run_in_threads(tasks, MAX_THREADS)), self.pass_at)
+        return _merge_votes(tuple(run_in_threads(tasks, MAX_THREADS)))
 
 
-def _merge_votes(votes: tuple[Verdict, ...], pass_at: float | None) -> PanelVerdict:
+def _merge_votes(votes: tuple[Verdict, ...]) -> PanelVerdict:
     low, high = votes[0].low, votes[0].high
     numbered = list(enumerate(votes, start=1))
     unscored = partial(
@@ -138,7 +130,6 @@ def _merge_votes(votes: tuple[Verdict, ...], pass_at: float | None) -> PanelVerd
     if len(scores) * 2 <= len(votes):
         return unscored(error=f"{len(errors)} of {len(votes)} judges gave no score: {'; '.join(errors)}")
     shared = [name for name in scored[0].dimensions if all(name in vote.dimensions for vote in scored)]
-    passing = None if pass_at is None else sum(score >= pass_at - TOLERANCE for score in scores) / len(scores)
     return replace(
         unscored(),
         score=min(max(math.fsum(scores) / len(scores), low), high),
@@ -149,7 +140,6 @@ def _merge_votes(votes: tuple[Verdict, ...], pass_at: float | None) -> PanelVerd
         prescreened=all(vote.prescreened for vote in votes),
         spread=statistics.stdev(scores) if len(scores) > 1 else None,
         confidence=score_confidence(scores, low, high),
-        passing=passing,
     )
 
 

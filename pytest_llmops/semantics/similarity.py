@@ -53,7 +53,7 @@ def reference_texts(expected: object) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def resolve_embedder(given: Embedder | str | None) -> Embedder:
+def resolve_embedder(given: Embedder | str | None, where: str) -> Embedder:
     """Return an embedder behind its cache, by name or as given; None: the embedder of the settings.
 
     Raises:
@@ -64,8 +64,7 @@ def resolve_embedder(given: Embedder | str | None) -> Embedder:
     resolved = recorder.find_component("embedder", wanted) if isinstance(wanted, str) else wanted
     if not callable(getattr(resolved, "embed", None)) or not hasattr(resolved, "version"):
         raise UsageError(
-            "assert_semantic: expected an embedder, an object with embed(texts) and a version, "
-            f"got {type(resolved).__name__}"
+            f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(resolved).__name__}"
         )
     return with_vector_cache(cast("Embedder", resolved))
 

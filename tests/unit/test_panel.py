@@ -67,18 +67,8 @@ def test_the_score_is_the_mean_and_the_spread_is_told() -> None:
     found = judge.judge("x")
     assert (found.score, found.spread) == (8, 2)
     assert [one.score for one in found.votes] == [6, 8, 10]
-    assert found.passing == pytest.approx(2 / 3)
-    assert found.majority is True
-    assert panel(7 - 1e-12, 8).judge("x").passing == 1
     assert found.reason == "gave 6; gave 8; gave 10"
     assert found.confidence == pytest.approx(1 - (8 / 3) ** 0.5 / 4.5)
-
-
-def test_a_majority_needs_a_threshold_and_more_than_half() -> None:
-    assert panel(6, 8).judge("x").majority is False
-    assert panel(6, 8, pass_at=6).judge("x").majority is True
-    without = Panel([Fixed([6], "a", pass_at=None), Fixed([8], "b", pass_at=None)])
-    assert without.judge("x").majority is None
 
 
 def test_judges_without_a_score_are_named_and_left_out_while_most_have_one() -> None:

@@ -19,13 +19,11 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 Status: TypeAlias = Literal["passed", "failed", "recorded", "errored"]
 
 UNITS = ("1", "s", "USD", "tokens", "count")
-SMALL_SECONDS = 0.1
-"""Seconds below this are formatted with significant digits."""
-TOLERANCE = 1e-9
-"""Slack of a threshold, so that 0.1 + 0.2 meets a threshold of 0.3."""
+SMALL_SECONDS = 0.1  # seconds below this are formatted with significant digits
+TOLERANCE = 1e-9  # slack of a threshold, so that 0.1 + 0.2 meets a threshold of 0.3
 
+# Larger integers have no text form in Python (4,300 digits at most), so no file can hold them
 MAX_INT_BITS = 14_000
-"""Larger integers have no text form in Python (4,300 digits at most), so no file can hold them."""
 
 
 def to_builtins(value: object, *, where: str = "value") -> Json:
@@ -323,10 +321,8 @@ def label_suffix(label: str) -> str:
 
 
 MAX_LABEL = 60
-MAX_ORIGIN = 2000
-"""Characters of a line of origin: a command to run a test again must not be cut."""
-MAX_EVIDENCE_LINES = 8
-"""Lines of evidence in a failure text; the report has all lines."""
+MAX_ORIGIN = 2000  # characters of a line of origin: a command to run a test again must not be cut
+MAX_EVIDENCE_LINES = 8  # lines of evidence in a failure text; the report has all lines
 
 
 def format_failure_text(
@@ -373,14 +369,14 @@ def _format_verdict(measurement: Measurement) -> str:
     return f"{name} {value} {signs[measurement.better == 'lower']} {threshold}"
 
 
+# Characters that control a terminal or the direction of a line; line ends and tabs are none
 _CONTROL = re.compile(
     r"(?P<colour>\x1b\[(?:[0-79;]|[34][0-9]){0,12}m)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 )
-"""Characters that control a terminal or the direction of a line; line ends and tabs are none."""
+# The beginnings of commands that runners of GitHub, Azure, TeamCity and GitLab execute
 _CI_COMMAND = re.compile(
     r"^[ \t]{0,99}:(?=:)|##(?=\[|vso\[|teamcity\[)|section_(?=(?:start|end):)", re.MULTILINE
 )
-"""The beginnings of commands that runners of GitHub, Azure, TeamCity and GitLab execute."""
 
 
 def escape_output(text: str, *, colours: bool = False) -> str:

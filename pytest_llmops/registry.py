@@ -31,6 +31,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
 }
 
+# Components that may be named as ``name:argument``; the argument becomes their first parameter
 ARGUMENT_HELP: dict[str, dict[str, str]] = {
     "embedder": {
         "openai": "the name of a model",
@@ -39,11 +40,10 @@ ARGUMENT_HELP: dict[str, dict[str, str]] = {
     "model": {"app": "the name of a model"},
     "nli": {"nli": "a folder with model.onnx, tokenizer.json and config.json"},
 }
-"""Components that may be named as ``name:argument``; the argument becomes their first parameter."""
 
 JUDGE_SUFFIX = ".md"
+# Loads the judge of a name that is the path of a judge file
 JUDGE_FILE_LOADER = "pytest_llmops.judges.judge_files:load_judge_file"
-"""Loads the judge of a name that is the path of a judge file."""
 
 
 def is_builtin(kind: str, name: str) -> bool:

@@ -145,8 +145,7 @@ class _Window:
     text: int
     place: int
     ids: list[int]
-    tokens: tuple[str, ...]
-    """Without start and end."""
+    tokens: tuple[str, ...]  # without start and end
 
 
 def multilingual_minilm() -> MiniLMEmbedder:

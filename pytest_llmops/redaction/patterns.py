@@ -18,8 +18,7 @@ class SecretShape:
 
     mark: bytes
     pattern: re.Pattern[bytes]
-    kept: bytes = b""
-    """Template of the text that stays in front of the mask."""
+    kept: bytes = b""  # template of the text that stays in front of the mask
 
 
 _TOKEN_CHARACTER = rb"[A-Za-z0-9_-]"
@@ -152,8 +151,7 @@ SECRET_SHAPES: tuple[SecretShape, ...] = (
 class ShapeGroup:
     """Shapes whose marks are searched for in a single pass."""
 
-    shared: bytes
-    """The byte that all marks begin or end with."""
+    shared: bytes  # the byte that all marks begin or end with
     trigger: re.Pattern[bytes]
     shapes: tuple[SecretShape, ...]
 

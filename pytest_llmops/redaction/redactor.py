@@ -65,14 +65,12 @@ class Redactor:
     """
 
     known: set[str] = field(default_factory=set, repr=False)
-    extra: Sequence[TextRedactor] = ()
-    """The user's redactors; they get texts without the known secrets."""
+    extra: Sequence[TextRedactor] = ()  # the user's redactors; they get texts without the known secrets
+    # Every encoded form of every known secret with its replacement, the longest first
     _forms: tuple[tuple[bytes, str], ...] = field(default=(), repr=False)
-    """Every encoded form of every known secret with its replacement, the longest first."""
+    # The forms that a text without long words can contain
     _short: tuple[tuple[bytes, str], ...] = field(default=(), repr=False)
-    """The forms that a text without long words can contain."""
-    _texts: dict[str, str] = field(default_factory=dict, repr=False)
-    """Cache of cleaned texts."""
+    _texts: dict[str, str] = field(default_factory=dict, repr=False)  # cache of cleaned texts
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:

@@ -290,8 +290,7 @@ def _has_valid_frames(stored: Stored) -> bool:
 class _Form(NamedTuple):
     unfold: Callable[[Stored, Blobs], bytes]
     is_valid: Callable[[Stored], bool]
-    expected: str
-    """What a body in this form holds, for the error about any other."""
+    expected: str  # what a body in this form holds, for the error about any other
 
 
 _FORMS = {

@@ -43,8 +43,7 @@ class SplitStream:
     events: list[str]
     newline: str
     end: str
-    last: str
-    """End of the last event; empty if it is missing."""
+    last: str  # end of the last event; empty if it is missing
 
     def encode_events(self) -> list[bytes]:
         """Return the bytes of each event, with its end."""

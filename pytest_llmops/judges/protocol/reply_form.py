@@ -111,8 +111,8 @@ class ReplyForm:
     field: str = ""
     reason_required: bool = True
     case_matters: bool = False
+    # Spelling, folded -> name
     name_of: Mapping[str, str] = dataclasses.field(init=False, repr=False, compare=False)
-    """Spelling, folded -> name."""
 
     def __post_init__(self) -> None:
         if (self.scale is None) == (not self.names):

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from pytest_llmops.metrics.bertscore import Score
 from pytest_llmops.textmetrics.bert_score import BertScore
-from pytest_llmops.textmetrics.overlap import Bleu, Chrf, Rouge1, Rouge2, RougeL
-from pytest_llmops.textmetrics.squad import exact_match, token_f1
+from pytest_llmops.textmetrics.overlap import Bleu, Chrf, Rouge1, Rouge2, RougeL, exact_match, token_f1
 
 __all__ = ["BertScore", "Bleu", "Chrf", "Rouge1", "Rouge2", "RougeL", "Score", "exact_match", "token_f1"]

@@ -13,7 +13,7 @@ from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics import bertscore
 from pytest_llmops.metrics.bertscore import Score
 from pytest_llmops.protocols import TokenEmbedder, TokenVectors
-from pytest_llmops.textmetrics.arguments import list_references, require_text
+from pytest_llmops.textmetrics.overlap import list_references, require_text
 
 __tracebackhide__ = True
 

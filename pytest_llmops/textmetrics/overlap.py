@@ -1,4 +1,4 @@
-"""ROUGE by `rouge-score`, BLEU and chrF by `sacrebleu`, each from 0 to 1."""
+"""Metrics of overlap, each from 0 to 1: SQuAD's exact match and F1, ROUGE by `rouge-score`, BLEU and chrF by `sacrebleu`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import import_module, metadata
 from typing import Any, ClassVar
 
 from pytest_llmops.errors import MissingExtra, UsageError
-from pytest_llmops.textmetrics.arguments import list_references, require_text
+from pytest_llmops.metrics import lexical
 
 __tracebackhide__ = True
 
@@ -200,3 +200,72 @@ def _import_package(module: str, feature: str) -> Any:
     except ImportError:
         package = module.partition(".")[0].replace("_", "-")
         raise MissingExtra(feature, "text", package) from None
+
+
+def require_text(actual: object) -> str:
+    """Return an answer if it is a text.
+
+    Raises:
+        ValueError: It is not a text.
+    """
+    if not isinstance(actual, str):
+        got = "None" if actual is None else f"an object of type {type(actual).__name__}"
+        hint = "; pass its .text" if isinstance(getattr(actual, "text", None), str) else ""
+        raise ValueError(f"expected an answer of text, got {got}{hint}")
+    return actual
+
+
+def list_references(expected: object) -> list[str]:
+    """Return a reference or several as a list.
+
+    Raises:
+        ValueError: There is no reference, or a reference is not a text.
+    """
+    references = [expected] if isinstance(expected, str) else expected
+    if not isinstance(references, Sequence) or isinstance(references, (bytes, bytearray)):
+        kind = "None" if references is None else f"an object of type {type(references).__name__}"
+        raise ValueError(f"expected a reference of text or a list of them, got {kind}")
+    if not references:
+        raise ValueError("expected at least one reference, got none")
+    for number, reference in enumerate(references, start=1):
+        if not isinstance(reference, str):
+            raise ValueError(
+                f"expected references of text, got an object of type {type(reference).__name__} as number {number}"
+            )
+    return list(references)
+
+
+def exact_match(actual: str, expected: str | Sequence[str]) -> float:
+    """Return 1.0 if an answer has the words of a reference in its order, else 0.0, as SQuAD counts it.
+
+    Lower case, ASCII punctuation and the articles a, an, the do not count. For equality to the character there
+    is `pytest_llmops.assert_exact`. Beware of references without any other word ("A", "The"): an empty answer, or one
+    of punctuation, equals them.
+
+    Raises:
+        ValueError: The answer or a reference is not a text, or there is no reference.
+
+    Source: Rajpurkar et al., "SQuAD", EMNLP 2016, and its evaluation script.
+
+    >>> exact_match("The 30 days.", ["a month", "30 days"]), exact_match("days 30", "30 days")
+    (1.0, 0.0)
+    >>> exact_match("", "A")
+    1.0
+    """
+    got = lexical.squad_tokens(require_text(actual))
+    return max(float(got == lexical.squad_tokens(reference)) for reference in list_references(expected))
+
+
+def token_f1(actual: str, expected: str | Sequence[str]) -> float:
+    """Return the F1 of shared words, 0 to 1, against the best of the references, as SQuAD counts it.
+
+    See `pytest_llmops.metrics.lexical.token_f1`. As in `exact_match` an empty answer equals a reference of articles alone.
+
+    Raises:
+        ValueError: As in `exact_match`.
+
+    >>> token_f1("30 days", ["a month", "30 days or so"])
+    0.6666666666666666
+    """
+    text = require_text(actual)
+    return max(lexical.token_f1(text, reference) for reference in list_references(expected))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_llmops.metrics.agreement.intervals import kappa_interval
+from pytest_llmops.metrics.agreement.intervals import Corrected, corrected_rate, kappa_interval
 from pytest_llmops.metrics.agreement.many_raters import Level, fleiss_kappa, krippendorff_alpha
-from pytest_llmops.metrics.agreement.ppi import Corrected, corrected_rate
 from pytest_llmops.metrics.agreement.two_raters import (
     Method,
     Rates,

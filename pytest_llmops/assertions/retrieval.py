@@ -24,7 +24,6 @@ from pytest_llmops.cases.queries import (
 from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.metrics.ranking import Scores, bootstrap_interval, evaluate, parse_metric
-from pytest_llmops.metrics.retrieval import METRICS
 from pytest_llmops.protocols import Hits
 
 __tracebackhide__ = True
@@ -83,13 +82,12 @@ def assert_retrieval(
     0.75
     """
     name, k = parse_metric(metric)
+    text = f"{name}@{k}" if k else name
     threshold = parse_share_threshold("assert_retrieval", at_least)
-    measured = partial(
-        Measurement, name=f"retrieval.{name}{f'@{k}' if k else ''}", label=label, version=VERSION
-    )
+    measured = partial(Measurement, name=f"retrieval.{text}", label=label, version=VERSION)
     if _is_query_set(hits, relevant):
         given, query_list = cast("RankingSource", hits), load_queries(cast("QuerySource", relevant))
-        return _emit_mean_score(measured, given, query_list, (name, k), threshold)
+        return _emit_mean_score(measured, given, query_list, (text, k), threshold)
     ranking = _read_ranking(hits)
     ids = ranking.ids
     if isinstance(relevant, str) or not isinstance(relevant, Collection):
@@ -103,9 +101,13 @@ def assert_retrieval(
         "ranks": ranks,
     }
     try:
-        value = METRICS[name](ids, wanted, k)
+        value = evaluate({"": ids}, {"": wanted}, [text]).mean(text)
     except ValueError as error:
-        return recorder.emit(measured(error=str(error), detail=detail))
+        return recorder.emit(measured(error=str(error).removeprefix("query '': "), detail=detail))
+    if value is None:
+        return recorder.emit(
+            measured(error="no relevant ids are given: there is nothing to find", detail=detail)
+        )
     inside = sum(rank is not None and rank <= (k or len(ids)) for rank in ranks.values())
     place = f"the top {k}" if k else f"the {len(ids)} hits"
     reason = f"{inside} of {len(ranks)} relevant ids in {place}"
@@ -184,13 +186,12 @@ def _emit_mean_score(
     metric: tuple[str, int | None],
     at_least: float | None,
 ) -> Measurement:
-    name, k = metric
+    text, k = metric
     by_id = {query.id: query for query in query_list}
     wanted = [query for query in query_list if any(grade > 0 for grade in query.relevant.values())]
     if not wanted:
         error = f"nothing is relevant to any of the {len(query_list):,} queries: there is nothing to find"
         return recorder.emit(measured(error=error))
-    text = f"{name}@{k}" if k else name
     try:
         rankings = collect_rankings(given, wanted, k)
         ids = {query_id: ranking.ids for query_id, ranking in rankings.items()}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.plain_ranking_metrics import METRICS
 
 from pytest_llmops.metrics.ranking import SCORERS, evaluate, parse_metric, rank_by_score
-from pytest_llmops.metrics.retrieval import METRICS
 
 IDS = [f"d{number}" for number in range(9)]
 QUERIES = ["q1", "q2", "q3", "q4"]

@@ -7,8 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pytest_llmops.metrics.retrieval import (
+from support.plain_ranking_metrics import (
     METRICS,
     average_precision,
     hit_rate,
@@ -17,6 +16,7 @@ from pytest_llmops.metrics.retrieval import (
     recall,
     reciprocal_rank,
 )
+
 from pytest_llmops.protocols import Chunk
 from pytest_llmops.retrievers.bm25 import InMemoryRetriever, tokenize
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from support.messages import check_message
+from support.plain_ranking_metrics import METRICS, ndcg, precision
 
 from pytest_llmops import MeasurementFailed, assert_grounded, assert_retrieval
 from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics.ranking import bootstrap_interval, evaluate, rank_by_score
-from pytest_llmops.metrics.retrieval import METRICS, ndcg, precision
 from pytest_llmops.protocols import Hit
 
 pytestmark = pytest.mark.usefixtures("alone")

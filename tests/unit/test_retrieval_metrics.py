@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 from support.messages import check_message
-
-from pytest_llmops.metrics.retrieval import (
+from support.plain_ranking_metrics import (
     METRICS,
     Metric,
     average_precision,

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.plain_ranking_metrics import METRICS
 
 from pytest_llmops.cases.trec import read_qrels, read_run
 from pytest_llmops.metrics.ranking import Scores, evaluate, rank_by_score
-from pytest_llmops.metrics.retrieval import METRICS
 
 pytestmark = pytest.mark.shared_data
 

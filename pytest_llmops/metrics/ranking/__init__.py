@@ -1,7 +1,6 @@
-"""Score the rankings of many queries with the metrics of trec_eval, by arrays over all queries.
+"""Score the rankings of one query or of many with the metrics of trec_eval, by arrays over all queries.
 
-`pytest_llmops.metrics.retrieval` scores a single query in plain Python; a law test keeps both equal. Relevance is given
-as there, as ids or id -> grade. Grades of at least ``level`` are relevant, lower grades down to 0 are judged not
+Relevance is given as the relevant ids, or id -> grade. Grades of at least ``level`` are relevant, lower grades down to 0 are judged not
 relevant, negative or missing grades are not judged.
 
 Only the ranks of judged ids become arrays, so ten thousand queries of a hundred hits are scored in the time of looking

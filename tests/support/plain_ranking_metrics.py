@@ -1,4 +1,4 @@
-"""Score the ranking of a single query with the metrics of trec_eval; `pytest_llmops.metrics.ranking` scores many queries.
+"""The metrics of trec_eval for a single query, as plain loops: what `pytest_llmops.metrics.ranking` is compared with.
 
 A ranking is a list of ids, best first. ``relevant`` is a collection of relevant ids or a mapping id -> grade: grades
 of at least 1 are relevant, 0 is judged not relevant, lower or missing grades are not judged. Only `ndcg` distinguishes

@@ -57,17 +57,6 @@ def unit_rows(rows: NDArray[Any]) -> Float64Array:
     return unit
 
 
-def mean_ranks(values: ArrayLike) -> Float64Array:
-    """Return the rank of each value, from 1; equal values share the mean of their ranks.
-
-    >>> mean_ranks([0.5, 0.1, 0.5]).tolist()
-    [2.5, 1.0, 2.5]
-    """
-    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: Float64Array = (np.cumsum(counts) - (counts - 1) / 2)[index]
-    return ranks
-
-
 def is_ordered(items: object) -> bool:
     """Return whether items have an order: sequences and arrays (which are not a `Sequence`) have, sets have not.
 

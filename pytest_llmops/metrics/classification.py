@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from pytest_llmops._util.arrays import mean_ranks
 from pytest_llmops._util.lazy_numpy import Float64Array, NDArray, np
 
 Rule: TypeAlias = Literal["balanced", "recall", "precision", "false passes"]
@@ -156,7 +155,7 @@ def choose_cut(
 
 
 def roc_auc(scores: Sequence[float], same: Sequence[bool]) -> float:
-    """Return the area under the ROC curve, as scikit-learn's ``roc_auc_score``.
+    """Return the area under the ROC curve, by scikit-learn.
 
     It is how often an item that should pass scores higher than an item that should not; equal scores count half.
 
@@ -164,23 +163,21 @@ def roc_auc(scores: Sequence[float], same: Sequence[bool]) -> float:
     0.5
     """
     values, wanted = _check_scores_and_labels(scores, same)
-    positives = int(wanted.sum())
-    negatives = len(values) - positives
-    above = float(mean_ranks(values)[wanted].sum()) - positives * (positives + 1) / 2
-    return above / (positives * negatives)
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(wanted, values))
 
 
 def average_precision(scores: Sequence[float], same: Sequence[bool]) -> float:
-    """Return the mean precision over the steps of the recall, as scikit-learn's ``average_precision_score``.
+    """Return the mean precision over the steps of the recall, by scikit-learn.
 
     >>> average_precision([0.9, 0.4, 0.6], [True, True, False])
     0.8333333333333333
     """
-    before, total = 0.0, 0.0
-    for cut in distinct_cuts(scores, same):
-        total += (cut.recall - before) * cut.precision
-        before = cut.recall
-    return total
+    values, wanted = _check_scores_and_labels(scores, same)
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(wanted, values))
 
 
 def wilson_interval(hits: float, count: int, z: float = 1.959964) -> tuple[float, float]:

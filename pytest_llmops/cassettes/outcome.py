@@ -38,6 +38,7 @@ ERRORS: Mapping[OutcomeKind, tuple[str, ...]] = {
 KINDS = {name: kind for kind, names in ERRORS.items() for name in names}
 MAX_TEXT = 300
 LEFT_TEXT = "the application stopped reading"
+PROGRAM_LEFT_TEXT = "the program closed its connection to llm_proxy"
 CANCEL_GRACE_S = 5.0
 """Time for which a replayed call waits to be cancelled, beyond the recorded time."""
 

@@ -210,3 +210,39 @@ def test_b():
         }
     )
     assert project.run().outcomes == {"passed": 2}
+
+
+@curl_only
+@pytest.mark.parametrize("events", [0, 2])
+def test_a_program_whose_time_limit_is_over_is_cut_off_again(project: Project, events: int) -> None:
+    """The server is held until the run is over: nobody waits for it."""
+    over = threading.Event()
+
+    def hold(number: int = 0) -> None:
+        if number == events:
+            server.wait(over)
+
+    chunks = [f"data: {n}\n\n".encode() for n in range(4)]
+    headers = {"content-type": "text/event-stream"}
+    held = server.Reply(chunks=chunks, headers=headers, before_chunk=hold)
+    project.server.queue.append(held if events else server.Reply(b"{}", before=hold))
+    test = f"""
+import os, subprocess
+
+def test_a(llm_proxy, llm_calls):
+    command = ["curl", "-sN", *TIME, "-d", "{{}}", os.environ["OPENAI_BASE_URL"] + "/x"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (CODE, {b"".join(chunks[:events]).decode()!r})
+    assert len(llm_calls) == 1
+"""
+    project.write(**{"test_a.py": f"TIME, CODE = ['-m', '0.5'], 28\n{test}"})
+    recorded = project.record()
+    assert recorded.outcomes == {"passed": 1}, recorded.text
+    assert not over.is_set()
+    assert "1 call was recorded as TimeoutError" in recorded.text
+    over.set()
+    code = 18 if events else 52  # curl: cut off in the middle; no answer at all
+    project.write(**{"test_a.py": f"TIME, CODE = ['-m', '30'], {code}\n{test}"})
+    replayed = project.run(f"--llm-base-url={project.server.url}/v1")
+    assert replayed.outcomes == {"passed": 1}, replayed.text
+    assert project.server.count == 1

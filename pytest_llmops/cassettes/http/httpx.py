@@ -18,6 +18,7 @@ from typing import Any
 
 from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.http.live_response import (
+    PROGRAM_LEFT_KEY,
     LiveAnswer,
     limit_silence,
     report_replay,
@@ -81,6 +82,7 @@ def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callabl
             return replay
         slot = wait_for_slot(tape, question.address)
         live = LiveAnswer(tape, question, time.perf_counter(), slot)
+        live.program_left = request.extensions.get(PROGRAM_LEFT_KEY)
         _limit_silence(request)
         try:
             response = real(transport, request)

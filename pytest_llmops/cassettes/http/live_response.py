@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.outcome import LEFT_TEXT, Outcome
+from pytest_llmops.cassettes.outcome import LEFT_TEXT, PROGRAM_LEFT_TEXT, Outcome
 from pytest_llmops.cassettes.rate_limit import CallSlot
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.cassettes.response import Answer, make_exchange
@@ -27,6 +27,8 @@ TIMER_ERROR_S = 0.01
 NO_HEADERS: Mapping[str, str] = {}
 STREAM_END = b"data: [DONE]"
 """Last event of a stream of OpenAI's: clients leave the stream then, or give it a moment to end and cancel it."""
+PROGRAM_LEFT_KEY = "llmops_program_left"
+"""Key in a request's extensions: an event that is set when the program that our proxy asks for has closed its connection."""
 STREAM_CONTENT_TYPES = ("text/event-stream", "ndjson", "jsonl", "stream+json", "vnd.amazon.eventstream")
 """Content types of streams, which have a time to first token."""
 
@@ -61,6 +63,7 @@ class LiveAnswer:
 
     Attributes:
         open: Whether it is neither complete nor given up.
+        program_left: Set when the program that our proxy asks for has left; None: the application itself asks.
         on_tape_end: Calls `leave` for an answer that nobody closes; set by the reader once the headers have come.
         timing: The timing for the application.
     """
@@ -79,6 +82,7 @@ class LiveAnswer:
         self.open = True
         self._late = False
         self._thread = threading.current_thread()
+        self.program_left: threading.Event | None = None
         self.on_tape_end: Callable[[], None] | None = None
         tape.unfinished[id(self)] = self.abandon
         self.timing: dict[str, object] = {"latency_s": None, "ttft_s": None, "replayed": False}
@@ -128,20 +132,11 @@ class LiveAnswer:
         Raises:
             CassetteMiss: It could not be written.
         """
+        if self.open and self.program_left is not None:
+            self.give_up(TimeoutError(PROGRAM_LEFT_TEXT), status, headers)
         if not self.open:
             return
-        body, headers = self.raw_body(), dict(headers)
-        is_whole = headers.get("content-length") == str(len(body))
-        if headers.get("content-encoding") in ("gzip", "deflate"):
-            with contextlib.suppress(zlib.error):
-                body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body)  # either of them
-                del headers["content-encoding"]
-        if is_whole:
-            self.finish(status, headers, body)
-        else:
-            self._keep_outcome(
-                Outcome("left early", LEFT_TEXT), "its stream was left early", status, headers, body
-            )
+        self._keep_outcome(Outcome("left early", LEFT_TEXT), "its stream was left early", status, headers)
 
     def give_up(self, error: BaseException, status: int = 0, headers: Mapping[str, str] = NO_HEADERS) -> None:
         """End an answer that ended in an error; a time-out, a cancel or a cut of the application's is recorded.
@@ -156,6 +151,8 @@ class LiveAnswer:
         """
         if not self.open:
             return
+        if self.program_left is not None and self.program_left.is_set():
+            error = TimeoutError(PROGRAM_LEFT_TEXT)
         outcome = Outcome.from_exception(error, began=bool(status))
         is_silent = time.perf_counter() - self._last > SILENCE_LIMIT_S - TIMER_ERROR_S
         if is_silent and outcome is not None and outcome.kind == "read":
@@ -166,19 +163,25 @@ class LiveAnswer:
                 " time-out: its own time-out is recorded"
             ) from error
         why = f"its answer broke off ({type(error).__name__})"
-        if self._keep_outcome(outcome, why, status, headers, self.raw_body()) and outcome is not None:
+        if self._keep_outcome(outcome, why, status, headers) and outcome is not None:
             self._tape.note_unrecorded(
                 f"1 call was recorded as {outcome.error}, as its client saw it; --llm-record=all asks again"
             )
 
     def _keep_outcome(
-        self, outcome: Outcome | None, why: str, status: int, headers: Mapping[str, str], body: bytes
+        self, outcome: Outcome | None, why: str, status: int, headers: Mapping[str, str]
     ) -> bool:
-        """Record an outcome, and return whether it is one: a stream that states its end is whole; why it is not recorded is noted."""
-        if body.rstrip().endswith(STREAM_END):
+        """Record an outcome, and return whether it is one: a whole answer is recorded as such; another one is noted."""
+        body, headers = self.raw_body(), dict(headers)
+        is_whole = headers.get("content-length") == str(len(body))
+        if headers.get("content-encoding") in ("gzip", "deflate"):
+            with contextlib.suppress(zlib.error):
+                body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body)  # either of them
+                del headers["content-encoding"]
+        if is_whole or body.rstrip().endswith(STREAM_END):
             self.finish(status, headers, body)
             return False
-        # A judge's limit, and what follows a miss or a spent budget, are ours; no part of a compressed body is clean.
+        # A judge's limit, and what follows a miss or a spent budget, are ours; a part that is still compressed may hold secrets.
         ours = self._purpose != "app" or self._late or self._tape.verdict() is not None
         if outcome is None or ours or (body and "content-encoding" in headers):
             self._tape.note_unrecorded(f"1 call was not recorded: {why}")

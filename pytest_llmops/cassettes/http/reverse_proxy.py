@@ -7,14 +7,17 @@ of the real server: a recording of a Python SDK answers the same request of a pr
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import wait
 from typing import Any
 from urllib.parse import urlsplit
 
 from pytest_llmops.cassettes.http.http_client import ChunkedBody
+from pytest_llmops.cassettes.http.live_response import PROGRAM_LEFT_KEY
 from pytest_llmops.cassettes.http.vcr_adapter import reason_phrase
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import BudgetReached, CassetteMiss
@@ -26,6 +29,8 @@ SERVERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "cohere": ("https://api.cohere.com", ("CO_API_URL",)),
 }
 """By the first part of the proxy's path: the server, and the variables from which the vendor's SDKs read its address."""
+WATCH_S = 0.05
+"""Time after which the thread that watches a program sees that its request is answered."""
 READ_TIMEOUT_S = 600.0
 """Time limit for the next byte of an answer, as in the SDKs."""
 MISSING_RECORDING = 424
@@ -51,7 +56,11 @@ class LLMProxy:
         import httpx2
 
         self.tape = tape
-        self.client = httpx2.Client(timeout=httpx2.Timeout(READ_TIMEOUT_S, connect=30.0))
+        self.client = httpx2.Client(
+            timeout=httpx2.Timeout(READ_TIMEOUT_S, connect=30.0),
+            # A connection for each request, which can be cut when its program leaves.
+            limits=httpx2.Limits(max_keepalive_connections=0),
+        )
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         self.server.daemon_threads = False  # the end of the test waits for what is being recorded
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -100,6 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
 
         self.close_connection = True
         self._started = False
+        self._left = threading.Event()
+        self._streams: list[Any] = []
         name, slash, rest = self.path.lstrip("/").partition("/")
         origin = self.proxy.origins.get(name)
         if origin is None:
@@ -108,33 +119,74 @@ class _Handler(BaseHTTPRequestHandler):
                 NOT_FOUND, f"llm_proxy: expected a path that begins with one of {known}, got {self.path}"
             )
             return
+        answered = threading.Event()
         try:
-            self._answer(f"{origin}{slash}{rest}")
+            self._answer(f"{origin}{slash}{rest}", answered)
         except (CassetteMiss, BudgetReached) as error:
             self.proxy.tape.errors_elsewhere += 1
             self._send_error(MISSING_RECORDING, str(error))
+        except (
+            httpx2.ReadTimeout
+        ):  # the program had left at this point when it was recorded, and is cut off now
+            pass
         except httpx2.RequestError as error:
             self._send_error(
                 UNREACHABLE, f"llm_proxy: {origin} did not answer: {type(error).__name__}: {error}"
             )
-        except OSError:  # the program went away: what it had asked for is recorded all the same
+        except OSError:  # the program went away
             pass
+        finally:
+            answered.set()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _pass_on  # noqa: N815 -- as above
 
-    def _answer(self, url: str) -> None:
+    def _answer(self, url: str, answered: threading.Event) -> None:
         headers = [(name, value) for name, value in self.headers.items() if name.lower() not in HOP_HEADERS]
         if "accept-encoding" not in self.headers:
             headers.append(
                 ("accept-encoding", "identity")
             )  # else the client of this process asks for its own
         body = self._read_body()
-        with self.proxy.client.stream(self.command, url, headers=headers, content=body or None) as response:
-            self._send_head(response.status_code, response.headers.multi_items())
-            for chunk in response.iter_raw():
-                self._send_chunk(chunk)
+        threading.Thread(target=self._watch_program, args=(answered,), daemon=True).start()
+        extensions = {"trace": self._keep_stream, PROGRAM_LEFT_KEY: self._left}
+        with self.proxy.client.stream(
+            self.command, url, headers=headers, content=body or None, extensions=extensions
+        ) as response:
+            try:
+                self._send_head(response.status_code, response.headers.multi_items())
+                for chunk in response.iter_raw():
+                    self._send_chunk(chunk)
+            except OSError:
+                self._left.set()
+                raise
         if not self._bodiless:
             self._send_chunk(b"")
+
+    def _keep_stream(self, name: str, info: Mapping[str, Any]) -> None:
+        """Keep the connection to the server, as its client reports it."""
+        if name.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._streams.append(info["return_value"])
+            if self._left.is_set():
+                self._cut_streams()
+
+    def _cut_streams(self) -> None:
+        for stream in self._streams:
+            with suppress(OSError):  # not by the method of a TLS socket, which a thread may be reading
+                socket.socket.shutdown(stream.get_extra_info("socket"), socket.SHUT_RDWR)
+
+    def _watch_program(self, answered: threading.Event) -> None:
+        """Cut the call to the server when the program leaves, as its own time limit may be over."""
+        try:
+            while not wait([self.connection], WATCH_S):
+                if answered.is_set():
+                    return
+            if self.connection.recv(1, socket.MSG_PEEK):  # it sends more, so it is there
+                return
+        except (OSError, ValueError):  # reset; or closed, as the request is answered
+            pass
+        if not answered.is_set():
+            self._left.set()
+            self._cut_streams()
 
     def _read_body(self) -> bytes:
         if self.headers.get("transfer-encoding", "").lower() != "chunked":

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 
 from pytest_llmops.cassettes import naming, store
@@ -39,10 +40,14 @@ class RecordingIndex:
     Args:
         root: The root folder of the project.
         is_abandoned: Returns whether the test or fixture after which a cassette is named is gone.
+
+    Attributes:
+        serverless_keys: The keys of all these recordings by their keys without the server; None: not needed so far.
     """
 
     root: Path
     is_abandoned: Callable[[Path], bool]
+    serverless_keys: dict[str, list[str]] | None = None
     _loaded: dict[Path, dict[str, store.Interaction]] = field(default_factory=dict)
 
     def find_recording(self, key: str, place: Path) -> MovedRecording | None:
@@ -59,8 +64,7 @@ class RecordingIndex:
         for path in self._places.get(key, ()):
             if path != place and self.is_abandoned(path):
                 interaction = self._load(path).get(key)
-                is_shared = interaction is not None and interaction.by.rpartition("#")[0]
-                if interaction is not None and (not is_shared or path.name.startswith("fixture.")):
+                if interaction is not None:
                     found[path] = interaction
         if not found:
             return None
@@ -69,6 +73,12 @@ class RecordingIndex:
         first, *others = nearest.values()
         is_same = all(entry.answers == first.answers for entry in others)
         return MovedRecording(tuple(nearest), first if is_same else None)
+
+    def iter_abandoned(self) -> Iterator[store.Interaction]:
+        """Yield all recordings in cassettes that belong to no test any more."""
+        for path in set(chain.from_iterable(self._places.values())):
+            if self.is_abandoned(path):
+                yield from self._load(path).values()
 
     @cached_property
     def _places(self) -> dict[str, list[Path]]:
@@ -82,10 +92,15 @@ class RecordingIndex:
         return places
 
     def _load(self, path: Path) -> dict[str, store.Interaction]:
+        """Return the recordings of a cassette, without those that tests share by its name."""
         if path not in self._loaded:
             self._loaded[path] = {}
             with contextlib.suppress(CassetteError):  # damaged: `llmops cassettes check` reports it
-                self._loaded[path] = store.load_cassette(path)
+                self._loaded[path] = {
+                    key: interaction
+                    for key, interaction in store.load_cassette(path).items()
+                    if path.name.startswith("fixture.") or not interaction.by.rpartition("#")[0]
+                }
         return self._loaded[path]
 
 

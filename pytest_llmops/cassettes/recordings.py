@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,18 +69,20 @@ class Recordings:
             self._scans += 1
             return self._find_equal_request(question)
         if self._current_keys is None:
-            self._current_keys = self._index_keys(str)
+            self._current_keys = self._index_keys(self.by_key.values(), str)
         key = self._current_keys.get(question.key, [question.key])[0]
         if key != question.key:
             self._checked.add(key)
         return key
 
-    def _index_keys(self, part_of: Callable[[str], str]) -> dict[str, list[str]]:
-        """Return the keys in the file by the key that each request has now, with a part of its address."""
+    def _index_keys(
+        self, interactions: Iterable[store.Interaction], part_of: Callable[[str], str]
+    ) -> dict[str, list[str]]:
+        """Return the recorded keys by the key that each request has now, with a part of its address."""
         keys: dict[str, list[str]] = {}
-        for old, interaction in self.by_key.items():
+        for interaction in interactions:
             with contextlib.suppress(CassetteError):  # a damaged body answers nothing
-                keys.setdefault(self._compute_key(interaction.request, part_of), []).append(old)
+                keys.setdefault(self._compute_key(interaction.request, part_of), []).append(interaction.key)
         return keys
 
     def _compute_key(self, stored: Mapping[str, Any], part_of: Callable[[str], str] = str) -> str:
@@ -137,16 +139,22 @@ class Recordings:
     def find_other_server(self, question: Question, asked: Collection[str]) -> str:
         """Return the key of the only recording of a request at another server (`--llm-base-url`), or "".
 
-        It has the same method, JSON body, and last part of the path with its query.
+        It has the same method, JSON body, and last part of the path with its query. Recordings of tests that were renamed
+        are searched if this cassette has none.
 
         Args:
             question: The request.
             asked: Keys of requests so far: a test that asks the other server too is comparing the two.
         """
         if self._serverless_keys is None:
-            self._serverless_keys = self._index_keys(_url_end)
+            self._serverless_keys = self._index_keys(self.by_key.values(), _url_end)
         same = compute_key(question.method, _url_end(question.url), question.body, self.rules)
         keys = self._serverless_keys.get(same, [])
+        if not keys and self.elsewhere is not None:
+            if self.elsewhere.serverless_keys is None:
+                abandoned = self.elsewhere.iter_abandoned()
+                self.elsewhere.serverless_keys = self._index_keys(abandoned, _url_end)
+            keys = list(dict.fromkeys(self.elsewhere.serverless_keys.get(same, [])))
         is_compared = any(key in asked and key not in self._used_for_others for key in keys)
         if len(keys) != 1 or is_compared or not isinstance(question.json, dict):
             return ""

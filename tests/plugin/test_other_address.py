@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from support.messages import check_message
 from support.project import Project
+
+from pytest_llmops.cassettes import recording_index
 
 INI = """
 [pytest]
@@ -108,3 +111,44 @@ def test_only_a_recording_that_is_unambiguous_answers(project: Project, server: 
     (project.path / name).write_text(json.dumps(document))
     project.write(**{"test_a.py": BOTH.format(body=f'ask("{server}/v1")')})
     assert project.run().outcomes == {outcome: 1}
+
+
+def test_a_renamed_test_is_answered_by_the_recording_of_another_server(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = 'assert ask("SERVER/v1") == "echo of q"'
+    recorded = BOTH.format(body=body.replace("SERVER", project.server.url))
+    project.write(**{"test_a.py": recorded})
+    assert project.record().outcomes == {"passed": 1}
+    elsewhere = BOTH.format(body=body.replace("SERVER", "https://b.example.com"))
+    # The test that recorded it is still there: its recording is its own.
+    project.write(**{"test_b.py": elsewhere.replace("test_ours", "test_new")})
+    assert project.run("test_b.py").outcomes == {"errors": 1}
+    (project.path / "test_a.py").unlink()
+    walks = []
+    real = recording_index.walk_folders
+
+    def count_walks(root: Path) -> object:
+        walks.append(root)
+        return real(root)
+
+    monkeypatch.setattr(recording_index, "walk_folders", count_walks)
+    two = elsewhere + elsewhere[elsewhere.index("@pytest.mark") :].replace("test_ours", "test_other")
+    project.write(**{"test_b.py": two})
+    replayed = project.run()
+    assert replayed.outcomes == {"passed": 2}, replayed.text
+    assert len(walks) == 1
+    assert "http://loopback/v1" in replayed.text
+    assert "renamed tests replay" in replayed.text
+    assert project.server.count == 1
+
+
+def test_renamed_recordings_of_two_servers_are_not_guessed(project: Project) -> None:
+    both = "".join(f'\n    ask("{project.server.url}{base}")' for base in ("/v1", "/v2"))
+    project.write(**{"test_a.py": BOTH.format(body=both.strip())})
+    assert project.record().outcomes == {"passed": 1}
+    (project.path / "test_a.py").unlink()
+    project.write(**{"test_b.py": BOTH.format(body='ask("https://b.example.com/v1")')})
+    missed = project.run()
+    assert missed.outcomes == {"errors": 1}
+    assert "no recording answers" in missed.text

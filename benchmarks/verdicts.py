@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from pytest_llmops.baselines.baseline import Baseline, BaselineTest
-from pytest_llmops.baselines.gate import judge_suite
+from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules, judge_suite
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.metrics.trial_change import TrialPair, draw_null_changes
 from pytest_llmops.results.run import TestRecord
@@ -38,6 +38,8 @@ SCENARIOS = {
 }
 """Drop of the mean, share of the cases that carry it, and SD of shifts without a net effect."""
 SIZES = ((20, 3), (20, 5), (50, 3), (50, 5), (200, 3))
+LOOKED_AT = (20, 50, 200)
+"""Cases of the suites that are simulated with ``--llm-trials=auto``."""
 BASELINE_TRIALS = 10
 THRESHOLD = 0.7
 
@@ -67,7 +69,17 @@ def draw_trials(generator: np.random.Generator, latent: NDArray[float64], trials
     return scores
 
 
-def judge_build(before: NDArray[float64], after: NDArray[float64]) -> str:
+def judge_looks(before: NDArray[float64], after: NDArray[float64]) -> tuple[str, int]:
+    """Return the verdict of ``--llm-trials=auto``, and the trials of each case that it took."""
+    status = ""
+    for trials, alpha in LOOK_LEVELS.items():
+        status = judge_build(before, after[:, :trials], GateRules(alpha=alpha))
+        if status != "AMBER":
+            return status, trials
+    return status, max(LOOK_LEVELS)
+
+
+def judge_build(before: NDArray[float64], after: NDArray[float64], rules: GateRules | None = None) -> str:
     """Return the verdict of the shipped gate on a build."""
     tests, records = {}, []
     for case, (old, new) in enumerate(zip(before.tolist(), after.tolist(), strict=True)):
@@ -79,11 +91,11 @@ def judge_build(before: NDArray[float64], after: NDArray[float64]) -> str:
             name="judge.quality", value=sum(new) / len(new), samples=tuple(new), version="1"
         )
         records.append(TestRecord(nodeid=nodeid, measurements=(measurement,)))
-    return judge_suite(Baseline(tests=tests), records).status
+    return judge_suite(Baseline(tests=tests), records, rules=rules).status
 
 
-def simulate(name: str, cases: int, trials: int, builds: int) -> dict[str, float]:
-    """Return the share of each verdict over simulated builds."""
+def simulate(name: str, cases: int, trials: int, builds: int) -> str:
+    """Return the share of each verdict over simulated builds in %; with 0 trials by looks, and the mean number of trials."""
     drop, share, churn = SCENARIOS[name]
     generator = np.random.default_rng([cases, trials, list(SCENARIOS).index(name)])
     reference = generator.beta(*BETA, 40_000)
@@ -97,16 +109,18 @@ def simulate(name: str, cases: int, trials: int, builds: int) -> dict[str, float
     hit = generator.random(reference.size) < share
     shift = find_shift(shaken - centre, hit.astype(float), drop) if drop else 0.0
     verdicts = []
+    taken = []
     for _ in range(builds):
         latent = generator.beta(*BETA, cases)
         moved = latent + (generator.normal(0, churn, cases) - centre if churn else 0)
         moved = moved - shift * (generator.random(cases) < share)
-        verdicts.append(
-            judge_build(
-                draw_trials(generator, latent, BASELINE_TRIALS), draw_trials(generator, moved, trials)
-            )
-        )
-    return {status: verdicts.count(status) / builds for status in ("RED", "GREEN", "AMBER")}
+        before = draw_trials(generator, latent, BASELINE_TRIALS)
+        after = draw_trials(generator, moved, trials or max(LOOK_LEVELS))
+        verdict, count = (judge_build(before, after), trials) if trials else judge_looks(before, after)
+        verdicts.append(verdict)
+        taken.append(count)
+    cell = "/".join(f"{100 * verdicts.count(status) / builds:.0f}" for status in ("RED", "GREEN", "AMBER"))
+    return cell if trials else f"{cell}, {sum(taken) / builds:.1f}"
 
 
 def threshold_line(cases: int = 20, builds: int = 4000) -> str:
@@ -155,11 +169,12 @@ def lines(builds: int = BUILDS) -> Iterator[str]:
     yield f"| cases x trials | {' | '.join(SCENARIOS)} |"
     yield f"|---|{'---|' * len(SCENARIOS)}"
     for cases, trials in SIZES:
-        cells = [
-            "/".join(f"{100 * part:.0f}" for part in simulate(name, cases, trials, builds).values())
-            for name in SCENARIOS
-        ]
+        cells = [simulate(name, cases, trials, builds) for name in SCENARIOS]
         yield f"| {cases} x {trials} | {' | '.join(cells)} |"
+    yield "--llm-trials=auto, with the mean number of trials of a case"
+    for cases in LOOKED_AT:
+        cells = [simulate(name, cases, 0, builds) for name in SCENARIOS]
+        yield f"| {cases} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

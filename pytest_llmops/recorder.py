@@ -56,6 +56,7 @@ class Exchange:
         request: The request's body, parsed where it is JSON.
         status: None where no answer came.
         purpose: ``app``, ``judge`` or ``embedder``.
+        gap_s: Longest time between two chunks of a stream; None where it was not measured.
     """
 
     method: str
@@ -68,6 +69,7 @@ class Exchange:
     ttft_s: float | None
     replayed: bool
     purpose: str
+    gap_s: float | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -17,6 +17,14 @@ from pytest_llmops.recorder import Emission
 __tracebackhide__ = True
 
 MAX_LISTED = 5
+STREAM_TIMES = {
+    "ttft": ("ttft_s", "a time to the first token (it was no stream)"),
+    "gap": (
+        "gap_s",
+        "the times of its events (it was no stream, or its recording lacks them: --llm-record=all)",
+    ),
+}
+"""Field of a call, and what a call without it lacks."""
 PURPOSES = ("app", "judge", "embedder", "all")
 
 
@@ -103,6 +111,7 @@ def assert_latency(
     p50_at_most_s: float | None = None,
     p95_at_most_s: float | None = None,
     ttft_at_most_s: float | None = None,
+    gap_at_most_s: float | None = None,
     purpose: str = "app",
     label: str = "",
 ) -> list[Measurement]:
@@ -114,11 +123,12 @@ def assert_latency(
         p50_at_most_s: Threshold of the median call.
         p95_at_most_s: Threshold of the 95th percentile (nearest rank).
         ttft_at_most_s: Threshold of the slowest first token; the calls must be streams.
+        gap_at_most_s: Threshold of the longest pause between two events of a stream.
         purpose: As for `assert_cost`.
         label: As for `assert_cost`.
 
     Returns:
-        A measurement for each threshold: ``calls.latency.max``, ``.p50``, ``.p95``, ``.ttft``.
+        A measurement for each threshold: ``calls.latency.max``, ``.p50``, ``.p95``, ``.ttft``, ``.gap``.
 
     Raises:
         MeasurementFailed: A threshold is exceeded.
@@ -134,6 +144,7 @@ def assert_latency(
         "p50": ("p50_at_most_s", p50_at_most_s),
         "p95": ("p95_at_most_s", p95_at_most_s),
         "ttft": ("ttft_at_most_s", ttft_at_most_s),
+        "gap": ("gap_at_most_s", gap_at_most_s),
     }
     given = {
         part: parse_threshold("assert_latency", name, value)
@@ -201,13 +212,13 @@ def _build_emission(
 
 
 def _latency_emission(part: str, calls: Sequence[Call], threshold: float | None, label: str) -> Emission:
-    is_first = part == "ttft"
+    field, needed = STREAM_TIMES.get(part, ("latency_s", "a measured time"))
     rank = {"p50": 50, "p95": 95}.get(part, 100)
     return _build_emission(
         f"calls.latency.{part}",
         "s",
-        [(call, call.ttft_s if is_first else call.latency_s) for call in calls],
-        needed="a time to the first token (it was no stream)" if is_first else "a measured time",
+        [(call, getattr(call, field)) for call in calls],
+        needed=needed,
         threshold=threshold,
         label=label,
         # Nearest rank, as in the reports.

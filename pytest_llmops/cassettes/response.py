@@ -12,7 +12,7 @@ from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.redaction.secret_names import is_secret_name, mask_params
-from pytest_llmops.wire.body import fold_body, unfold_body, unfold_stream
+from pytest_llmops.wire.body import TIMINGS, fold_body, unfold_body, unfold_stream
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.request_key import Question
@@ -60,6 +60,7 @@ class Answer:
     """The body in the pieces it is replayed in: the events of a stream."""
     outcome: Outcome | None = None
     """How the call ended without a whole answer; with status 0 nothing of the answer had come."""
+    gap_s: float | None = None
 
     @property
     def is_transient(self) -> bool:
@@ -101,6 +102,7 @@ def make_exchange(question: Question, answer: Answer, purpose: str, *, replayed:
         body=answer.body,
         latency_s=answer.latency_s,
         ttft_s=answer.ttft_s,
+        gap_s=answer.gap_s,
         replayed=replayed,
         purpose=purpose,
     )
@@ -122,6 +124,7 @@ def answer_from_wire(wire: Mapping[str, Any]) -> Answer:
         wire.get("ttft_s"),
         tuple(stream_parts or ()),
         Outcome.from_wire(wire["outcome"]) if "outcome" in wire else None,
+        wire.get("gap_s"),
     )
     if answer.is_transient:
         return replace(answer, headers={**answer.headers, "retry-after": "0", "retry-after-ms": "1"})
@@ -149,7 +152,7 @@ def answer_to_wire(answer: Answer, redactor: Redactor, more_headers: Sequence[st
         if name in answer.headers
     }
     wire: dict[str, Any] = {"status": answer.status, "headers": headers}
-    for name in ("latency_s", "ttft_s"):
+    for name in TIMINGS:
         seconds = getattr(answer, name)
         if seconds is not None:
             wire[name] = round(seconds, 4)

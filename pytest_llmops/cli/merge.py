@@ -1,18 +1,24 @@
-"""``llmops merge``: the run files of a CI matrix as one run, compared with the baseline once."""
+"""``llmops merge``: the run files and cassettes of a CI matrix as those of one run, compared with the baseline once."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command
+from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command, utc_today
 from pytest_llmops.cli.output import format_path, print_line
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import CassetteError, UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
+    from pytest_llmops.cassettes.response import Answer
+    from pytest_llmops.cassettes.store import Interaction
     from pytest_llmops.results.run import Run
 
 SAME_META = ("commit", "versions")
@@ -25,17 +31,24 @@ def add_merge_group(groups: Any) -> None:
         groups,
         "merge",
         _merge,
-        "join the run files of shards, and compare the whole with the baseline",
-        "Each shard writes --llm-report=run-N.json.",
+        "join the run files of shards, and compare the whole with the baseline; or join their cassettes",
+        "Each shard writes --llm-report=run-N.json. Of a folder, a shard's copy of the project, the cassettes and journals are "
+        "merged into the project in the working folder: all of them, or none if two shards recorded one request apart.",
     )
-    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run files of the shards")
     command.add_argument(
-        "-o",
-        "--out",
+        "parts",
+        nargs="+",
         type=Path,
-        required=True,
-        metavar="FILE",
-        help="the merged run: .json, .json.gz or .html",
+        metavar="RUN|FOLDER",
+        help="run files, or copies of the project, of the shards",
+    )
+    command.add_argument(
+        "-o", "--out", type=Path, metavar="FILE", help="the merged run: .json, .json.gz or .html"
+    )
+    command.add_argument(
+        "--replace",
+        action="store_true",
+        help="the answer of a shard replaces another one of the project (after --llm-record=all)",
     )
     command.add_argument(
         "--llm-baseline", default="", metavar="FILE|GITREF", help="default: the project's baseline"
@@ -79,26 +92,113 @@ def merge_runs(runs: dict[str, Run]) -> Run:
     return Run(records=tuple(records), meta=first.meta, notes=tuple(notes))
 
 
-def _merge(args: argparse.Namespace) -> int:
-    from dataclasses import replace
+def merge_recordings(
+    project: Mapping[str, Interaction],
+    shards: Mapping[str, Mapping[str, Interaction]],
+    *,
+    replace: bool = False,
+) -> list[Interaction]:
+    """Return the recordings of a cassette with those that shards added.
 
+    Args:
+        project: The cassette as the shards began with it, by key.
+        shards: The same cassette of each shard, by the shard's name.
+        replace: A shard's answer replaces the project's where they differ.
+
+    Raises:
+        UsageError: Two shards have different answers to a request, or a shard and the project do.
+    """
+    merged = {key: dataclasses.replace(entry, answers=dict(entry.answers)) for key, entry in project.items()}
+    holders: dict[tuple[str, str], str] = {}
+    for shard, interactions in shards.items():
+        for key, interaction in interactions.items():
+            kept = merged.setdefault(key, dataclasses.replace(interaction, answers={})).answers
+            before = project[key].answers if key in project else {}
+            for take, answers in interaction.answers.items():
+                new, old, now = (
+                    list(map(_read_content, side))
+                    for side in (answers, before.get(take, ()), kept.get(take, ()))
+                )
+                if new in (old[: len(new)], now[: len(new)]):
+                    continue
+                holder = holders.get((key, take), "")
+                if now != new[: len(now)] and (holder or not replace):
+                    raise UsageError(
+                        f"{interaction.by} (key {key[:12]}, take {take}): expected one answer, got another of {shard} than of "
+                        + (
+                            f"{holder}: record what several shards ask in one job before the others"
+                            if holder
+                            else "the project; --replace takes the shard's"
+                        )
+                    )
+                kept[take], holders[key, take] = answers, shard
+    return list(merged.values())
+
+
+def _read_content(wire: Mapping[str, Any]) -> Answer:
+    """Return an answer without the time it took: the same answer twice is no contradiction."""
+    from pytest_llmops.cassettes.response import answer_from_wire
+
+    return dataclasses.replace(answer_from_wire(wire), latency_s=None, ttft_s=None, gap_s=None)
+
+
+def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -> None:
+    from pytest_llmops.cassettes import audit, store
+    from pytest_llmops.redaction.redactor import Redactor
+
+    redactor = Redactor.from_environment(os.environ)
+    cassettes: dict[str, dict[str, dict[str, Interaction]]] = {}
+    for folder in folders:
+        found = audit.audit_cassettes(folder, None, redactor=redactor)
+        for problem in found.damaged:
+            raise CassetteError(f"{format_path(folder)}: {problem.file}: {problem.why}; nothing is merged")
+        for name in {*(file.file for file in found.files), *found.journals}:
+            cassettes.setdefault(name, {})[format_path(folder)] = store.load_with_journals(folder / name)
+    if not cassettes:
+        raise UsageError(f"{', '.join(map(format_path, folders))}: expected cassettes, found none")
+
+    def merge(name: str) -> list[Interaction]:
+        try:
+            return merge_recordings(store.load_cassette(project / name), cassettes[name], replace=replace)
+        except UsageError as error:
+            raise UsageError(f"{shorten_text(name, 300)}: {error}") from None
+
+    for name in cassettes:  # one that does not fit stops all of them
+        merge(name)
+    for name in sorted(cassettes):
+        days = [store.read_recording_day(place / name) for place in (project, *folders)]
+        store.rewrite_cassette(project / name, partial(merge, name), redactor, max(days) or utc_today())
+    print_line(f"  cassettes  {format_count(len(cassettes), 'file')} merged into {format_path(project)}")
+
+
+def _merge(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.gate import GateRules, judge_suite
     from pytest_llmops.cli.baseline import load_project_baseline
     from pytest_llmops.cli.files import check_output_path, read_run_file, write_output_file
     from pytest_llmops.reports.terminal import summary_lines
 
-    check_output_path("--out", args.out, {format_path(path): path for path in args.runs})
-    again = [path for path, count in Counter(path.resolve() for path in args.runs).items() if count > 1]
+    again = [path for path, count in Counter(path.resolve() for path in args.parts).items() if count > 1]
     if again:
         raise UsageError(f"RUN: expected the run file of each shard once, got {format_path(again[0])} twice")
-    run = merge_runs({format_path(path): read_run_file(path) for path in args.runs})
+    folders = [path for path in args.parts if path.is_dir()]
+    runs = [path for path in args.parts if path not in folders]
+    if bool(runs) != bool(args.out):
+        raise UsageError(
+            "-o FILE: expected with run files, and only with them: the merged run is written there"
+        )
+    check_output_path("--out", args.out, {format_path(path): path for path in runs})
+    if folders:
+        _merge_cassettes(folders, Path.cwd(), replace=args.replace)
+    if not runs:
+        return 0
+    run = merge_runs({format_path(path): read_run_file(path) for path in runs})
     stored = load_project_baseline(args.llm_baseline)
     if stored is not None:
         rules = GateRules(primary=stored.primary_metric)
         verdict = judge_suite(
             stored.baseline, run.records, name=stored.name, rules=rules, find_output=stored.outputs.get
         )
-        run = replace(run, verdict=verdict)
+        run = dataclasses.replace(run, verdict=verdict)
     if args.out.suffix == ".html":
         from pytest_llmops.reports.html import render_html
 

@@ -54,8 +54,8 @@ def plan_next_look(settings: Settings, verdict: SuiteVerdict | None, takes: int 
         verdict: Of this look.
         takes: The smallest number of recorded takes of a test that a replay asked for; None: no test asks for any.
     """
-    options, trials = list(LOOKS), int(settings.trials)
-    number = list(LOOKS.values()).index(trials) + 1
+    options = list(LOOKS)
+    number = [LOOKS[option] == settings.trials for option in options].index(True) + 1
     place = f"look {number} of {len(LOOKS)}"
     if verdict is None or verdict.status != "AMBER":
         decided = verdict is not None and verdict.status in ("RED", "GREEN")

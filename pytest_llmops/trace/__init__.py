@@ -85,6 +85,7 @@ def read_call(exchange: Exchange) -> Call:
         cost_usd=cost_usd,
         latency_s=exchange.latency_s,
         ttft_s=exchange.ttft_s,
+        gap_s=exchange.gap_s,
         replayed=exchange.replayed,
         streamed=body.streamed and not (body.array and call_format is None),
         status=exchange.status,

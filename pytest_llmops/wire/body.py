@@ -31,6 +31,7 @@ from pytest_llmops.wire.folding import (
 Stored = Mapping[str, Any]
 Blobs = Mapping[str, str]
 _EVENT_ENDS = (stream_events.EVENT_END, "\n")
+TIMINGS = ("latency_s", "ttft_s", "gap_s")  # seconds that an answer may have
 MAX_INLINE_BREAKS = 4  # an event with as many line breaks or more is stored as a list of lines
 
 
@@ -202,7 +203,7 @@ def check_answer(stored: object) -> None:
     headers = stored.get("headers", {})
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
         raise CassetteError("the headers of an answer: expected an object of texts")
-    for name in ("latency_s", "ttft_s"):
+    for name in TIMINGS:
         if name in stored and not _is_number(stored[name], int, float):
             raise CassetteError(f"{name} of an answer: expected a number")
     outcome = stored.get("outcome", {"error": "", "text": ""})

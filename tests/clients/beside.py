@@ -28,7 +28,7 @@ from support.matrix import PYTHON, ROOT
 OURS = "pytest_llmops.plugin"
 ALWAYS = ("xdist.plugin", "pytest_asyncio.plugin")
 MOMENT = re.compile(
-    r'\d{4}-\d\d-\d\d(?:[T ][\d:.+Z]*)?|\w{3}, \d\d \w{3} \d{4} [\d:]+ GMT|127\.0\.0\.1:\d+|"(?:latency_s|ttft_s)": [\d.e-]+'
+    r'\d{4}-\d\d-\d\d(?:[T ][\d:.+Z]*)?|\w{3}, \d\d \w{3} \d{4} [\d:]+ GMT|127\.0\.0\.1:\d+|"(?:latency_s|ttft_s|gap_s)": [\d.e-]+'
 )
 """What of a cassette differs from one recording to the next."""
 

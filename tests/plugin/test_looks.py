@@ -23,16 +23,15 @@ def quality(answer, expected=None):
     take = int(answer.rpartition("(")[2].rstrip(")")) if "(" in answer else 1
     case = int(answer.split()[4])
     worse = {worse}
-    return 0.8 + (case + 2 * take) % 5 / 40 - worse
+    return 0.8 + (case + 2 * take) % 5 / 100 - worse
 
-@pytest.mark.parametrize("case", range(24))
+@pytest.mark.parametrize("case", range(12))
 def test_answer(llm, case):
     assert_score(quality, llm.complete(f"{word} {{case}} now").text, at_least=None)
 """
 BEFORE = SUITE.format(word="say it", worse="0")
-SAME_LATER = SUITE.format(word="say that", worse="0.4 * (take == 1 and case in (3, 9))")
-WORSE = SUITE.format(word="say that", worse="0.7 * (case in (3, 9) or take > 1 and case in (4, 5, 6))")
-CLEAR = SUITE.format(word="say that", worse="0.3")
+SAME_LATER = SUITE.format(word="say that", worse="0.47 * (take == 1 and case == 3)")
+WORSE = SUITE.format(word="say that", worse="0.47 * (case == 3 or take > 1 and case in (4, 5, 6, 7))")
 AUTO = "--llm-trials=auto"
 
 
@@ -52,31 +51,23 @@ def suite(project: Project) -> Project:
 
 
 @pytest.mark.parametrize(
-    ("text", "looks", "status", "options"),
-    [
-        (SAME_LATER, 2, "GREEN", ()),
-        (WORSE, 2, "RED", ("-n2", "--")),
-        (CLEAR, 1, "RED", ()),
-    ],
-    ids=["better later", "worse later", "clear at once"],
+    ("text", "status", "options"), [(SAME_LATER, "GREEN", ()), (WORSE, "RED", ("-n2", "--"))]
 )
 def test_trials_are_bought_while_undecided_and_a_replay_ends_alike(
-    suite: Project, text: str, looks: int, status: str, options: tuple[str, ...]
+    suite: Project, text: str, status: str, options: tuple[str, ...]
 ) -> None:
     suite.write(**{"test_a.py": text})
     asked = suite.server.count
-    live = ["--llm-record=new", f"--llm-base-url={suite.server.url}/v1", "--llm-max-calls=72"]
+    live = ["--llm-record=new", f"--llm-base-url={suite.server.url}/v1", "--llm-max-calls=36"]
     printed, ended, run = run_looks(suite, AUTO, *live, *options)
-    trials = (1, 3, 5)[looks - 1]
-    assert suite.server.count - asked == 24 * trials  # what a look has paid for, the next replays
+    assert suite.server.count - asked == 36  # what a look has paid for, the next replays
     assert run.verdict is not None
     assert (run.verdict.status, ended) == (status, int(status == "RED"))
-    assert printed.count("undecided, so the suite runs again") == looks - 1
-    assert f"look {looks} of 3: decided" in printed
-    replayed, ended_again, again = run_looks(suite, AUTO, *options)
+    assert printed.count("undecided, so the suite runs again") == 1
+    assert "look 2 of 3: decided" in printed
+    replayed, ended_again, again = run_looks(suite, AUTO)
     assert (again.verdict, ended_again) == (run.verdict, ended)
-    assert suite.server.count - asked == 24 * trials
-    assert f"look {looks} of 3: decided" in replayed
+    assert printed.count("of 3: ") == replayed.count("of 3: ") == 2
 
 
 def test_a_replay_judges_by_the_takes_that_are_recorded(suite: Project) -> None:

@@ -54,6 +54,11 @@ def test_the_first_token_is_measured_on_streams_alone() -> None:
         assert_latency(Call(latency_s=1.0, model="m"), ttft_at_most_s=0.5)
 
 
+def test_the_longest_pause_is_that_of_any_stream() -> None:
+    (measured,) = assert_latency([Call(gap_s=0.2), Call(gap_s=0.5)], gap_at_most_s=0.5)
+    assert (measured.name, measured.value) == ("calls.latency.gap", 0.5)
+
+
 def test_only_the_calls_of_a_purpose_count() -> None:
     calls = [Call(cost_usd=0.5), Call(cost_usd=0.25, purpose="judge")]
     assert [assert_cost(calls, at_most_usd=1, purpose=name).value for name in ("app", "judge", "all")] == [
@@ -71,6 +76,7 @@ def test_only_the_calls_of_a_purpose_count() -> None:
         (lambda: assert_cost([Call(cost_usd=1.0), Call(model="mine")], at_most_usd=1), r"1 of 2 calls without a known price .*mine"),
         (lambda: assert_tokens(Call(model="m"), at_most_tokens=1), "without a count of its tokens"),
         (lambda: assert_latency(Call(), at_most_s=1), "without a measured time"),
+        (lambda: assert_latency([Call(gap_s=0.1), Call(ttft_s=0.1)], gap_at_most_s=1), "1 of 2 calls without the times of its events .*--llm-record=all"),
     ],
 )  # fmt: skip
 def test_what_is_not_known_is_an_error_and_no_zero(check: Callable[[], object], message: str) -> None:

@@ -46,7 +46,7 @@ def controller(folder: Path, *reports: str, **how: Any) -> Controller:
 
 def finish(made: Controller, **how: Any) -> Any:
     ended = make_session(**how)
-    made.finish_run(ended)
+    made.finish_run(ended, pytest.TestReport)
     return ended
 
 

@@ -21,6 +21,7 @@ from pytest_llmops.cassettes.http.httpx import EXTENSION_KEY
 from pytest_llmops.cassettes.journal import Journal
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.recorder import Exchange
+from pytest_llmops.wire.body import TIMINGS
 
 TEXT = "one two three four"
 EVENTS = chat_events(TEXT)
@@ -183,7 +184,8 @@ def test_a_stream_is_replayed_event_by_event_with_its_times(path: Path, server: 
         again = exchanges()[0]
         timing = answer.extensions[EXTENSION_KEY]
     assert again.replayed
-    assert (again.latency_s, again.ttft_s) == (measured.latency_s, measured.ttft_s)
+    assert [getattr(again, name) for name in TIMINGS] == [getattr(measured, name) for name in TIMINGS]
+    assert measured.gap_s is not None
     assert timing == {"latency_s": again.latency_s, "ttft_s": again.ttft_s, "replayed": True}
 
 

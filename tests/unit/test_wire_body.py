@@ -363,6 +363,7 @@ REQUEST = {"method": "POST", "url": "http://h/", "body": fold_body(b"{}")}
         ("headers", {"a": 1}),
         ("latency_s", "1"),
         ("ttft_s", True),
+        ("gap_s", "1"),
         ("body", None),
         ("body", {"text": 1}),
     ],

@@ -79,6 +79,7 @@ class LiveAnswer:
         self._limit_s = recorder.current_settings().timeout
         self._chunks: list[bytes] = []
         self._first: float | None = None
+        self._gap = 0.0
         self.open = True
         self._late = False
         self._thread = threading.current_thread()
@@ -93,9 +94,11 @@ class LiveAnswer:
         Raises:
             TimeoutError: A judge's or an embedder's answer has taken longer than ``llm_timeout``, however slowly it flows.
         """
-        self._last = time.perf_counter()
+        before, self._last = self._last, time.perf_counter()
         if self._first is None:
             self._first = self._last
+        else:
+            self._gap = max(self._gap, self._last - before)
         if self._purpose in recorder.LIMITED_PURPOSES and self._last - self._started > self._limit_s:
             raise TimeoutError(f"no whole answer within {self._limit_s:g} s")
         self._chunks.append(chunk)
@@ -211,11 +214,12 @@ class LiveAnswer:
             self._slot.release(status, headers)
         took = round(time.perf_counter() - self._started, TIMING_DIGITS)
         kind = headers.get("content-type", "").lower()
-        first = None
+        first = gap = None
         if self._first is not None and any(name in kind for name in STREAM_CONTENT_TYPES):
             first = round(self._first - self._started, TIMING_DIGITS)
+            gap = round(self._gap, TIMING_DIGITS)
         self.timing.update(latency_s=took, ttft_s=first)
-        answer = Answer(status, headers, body, took, first, outcome=outcome)
+        answer = Answer(status, headers, body, took, first, outcome=outcome, gap_s=gap)
         if self._late:  # not for the trace of the test that runs now
             return answer
         exchange = make_exchange(self._question, answer, self._purpose, replayed=False)

@@ -285,7 +285,7 @@ def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTes
     for measurement in record.measurements:
         if measurement.unit != "1":
             continue
-        series = f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
+        series = _series_name(measurement)
         # A test may measure several answers alike: those are no trials of each other.
         numbers[series] += 1
         name = series if numbers[series] == 1 else f"{series} #{numbers[series]}"
@@ -350,14 +350,41 @@ def _fingerprint_record(record: TestRecord) -> dict[str, str]:
     return prints
 
 
+def _series_name(measurement: Measurement) -> str:
+    return f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
+
+
+def _find_shown_measurement(record: TestRecord) -> Measurement | None:
+    return next((found for found in record.measurements if read_detail(found).actual is not None), None)
+
+
 def read_output(record: TestRecord) -> str | None:
-    """Return the output of a test: what its assertions looked at, else the application's last answer; None: neither."""
-    for measurement in record.measurements:
-        if (actual := read_detail(measurement).actual) is not None:
-            return actual
+    """Return the output of a test: what its assertions looked at, else the application's last answer; None: neither.
+
+    Of several trials it is that of the worst, as `find_shown_trial` says.
+    """
+    if (shown := _find_shown_measurement(record)) is not None:
+        return read_detail(shown).actual
     return next(
         (call.output for call in reversed(record.calls) if call.purpose == "app" and call.output), None
     )
+
+
+def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
+    """Return the take of the baseline's trial whose output the baseline keeps; "": it is not known.
+
+    Args:
+        record: The same test now.
+        before: The test of the baseline.
+    """
+    shown = _find_shown_measurement(record)
+    if shown is None:
+        return str(max(len(before.recordings) - 1, 0))
+    series = _series_name(shown)
+    scores = [score for score in before.scores.get(series, ()) if score is not None]
+    if len(scores) < len(before.scores.get(series, (None,))):  # what is unscored comes last, whenever it ran
+        return ""
+    return str(scores.index((min if before.metrics[series][1] == "higher" else max)(scores)))
 
 
 def outputs_path(baseline: Path) -> Path:

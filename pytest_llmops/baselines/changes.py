@@ -233,8 +233,8 @@ def _score_changes(
         ScoreChange(
             name=name,
             better=better.get(name, "higher"),
-            before=_mean_score(before.get(name, ())),
-            after=_mean_score(trials),
+            before=mean_score(before.get(name, ())),
+            after=mean_score(trials),
         )
         for name, trials in after.items()
     ]
@@ -246,6 +246,11 @@ def _score_changes(
     return tuple(sorted(differing, key=lambda change: change.gain))
 
 
-def _mean_score(trials: Trials) -> float | None:
+def mean_score(trials: Trials) -> float | None:
+    """Return the mean of the trials that were scored; None: there are none.
+
+    >>> mean_score((1.0, None, 0.5))
+    0.75
+    """
     scores = [score for score in trials if score is not None]
     return fmean(scores) if scores else None

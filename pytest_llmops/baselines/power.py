@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
@@ -10,7 +9,7 @@ from statistics import fmean, pstdev
 from pytest_llmops.baselines.baseline import Baseline, flip_rate
 from pytest_llmops.baselines.changes import metric_name, metric_trials
 from pytest_llmops.baselines.gate import GateRules
-from pytest_llmops.metrics.trial_change import TrialPair, estimate_change_error
+from pytest_llmops.metrics.trial_change import TrialPair, estimate_change_error, pool_noise
 
 PLANNED_TRIALS = (1, 3, 5, 10)
 FLOOR = GateRules().floor
@@ -72,17 +71,13 @@ def _estimate_metric_power(
         mean=fmean(fmean(pair.before) for pair in trials.values()) if trials else 0.0,
         flaky=tuple(sorted(flaky, key=lambda case: (-case[1], case[0]))),
     )
-    freedom = sum(len(pair.before) - 1 for pair in trials.values())
-    if freedom < len(trials) or not trials:  # hardly a case has a second trial
+    if (noise := pool_noise(list(trials.values()))) is None:
         return power
     detectable = [
         (count, max(error.detectable_drop(alpha), FLOOR))
         for count in planned
         if (error := estimate_change_error(trials, trials_after=count)) is not None
     ]
-    squares = math.fsum(len(pair.before) * pstdev(pair.before) ** 2 for pair in trials.values())
     spreads = [(nodeid, pstdev(pair.before)) for nodeid, pair in trials.items()]
     noisiest = sorted((entry for entry in spreads if entry[1] > 0), key=lambda entry: (-entry[1], entry[0]))
-    return replace(
-        power, noise=math.sqrt(squares / freedom), detectable=tuple(detectable), noisiest=tuple(noisiest)
-    )
+    return replace(power, noise=noise.standard_error, detectable=tuple(detectable), noisiest=tuple(noisiest))

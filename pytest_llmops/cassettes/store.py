@@ -201,17 +201,18 @@ def _recording_order(interaction: Interaction) -> tuple[str, int, str]:
     return (test, int(number), interaction.key) if is_number else (interaction.by, 0, interaction.key)
 
 
-def list_answered_requests(interactions: Iterable[Interaction], test: str) -> list[Exchange]:
-    """Return the requests of a test with their first takes' last answers, in the order of the recording.
+def list_answered_requests(interactions: Iterable[Interaction], test: str, take: str = "0") -> list[Exchange]:
+    """Return the requests of a test with the last answers of a take, in the order of the recording.
 
     Args:
         interactions: Of a cassette.
         test: In a cassette that tests share, a request has the name of its test.
+        take: Its number.
     """
     return [
-        make_stored_exchange(interaction.request, interaction.answers["0"][-1])
+        make_stored_exchange(interaction.request, interaction.answers[take][-1])
         for interaction in sorted(interactions, key=_recording_order)
-        if interaction.answers.get("0") and interaction.by.rpartition("#")[0] in ("", test)
+        if interaction.answers.get(take) and interaction.by.rpartition("#")[0] in ("", test)
     ]
 
 

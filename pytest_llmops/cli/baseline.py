@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cli.commands import add_command, add_group
@@ -26,20 +25,28 @@ NO_TRIALS = (
 def add_baseline_group(groups: Any) -> None:
     """Declare the commands of the group."""
     commands = add_group(groups, "baseline", "look at the baseline that runs are compared with")
+    as_json = {"--json": {"action": "store_true", "help": "print JSON"}}
+    which = {"nargs": "?", "default": "", "help": "default: the project's baseline"}
     for name, run, summary in (
         ("show", _show, "the tests and mean scores of the baseline"),
         ("log", _log, "when the baseline moved, and why"),
         ("power", _power, "which drop the suite would notice, from the baseline alone"),
     ):
-        command = add_command(commands, name, run, summary)
-        command.add_argument(
-            "baseline", nargs="?", default="", metavar="FILE|GITREF", help="default: the project's baseline"
+        add_command(
+            commands,
+            name,
+            run,
+            summary,
+            arguments={"baseline": {"metavar": "FILE|GITREF", **which}, **as_json},
         )
-        command.add_argument("--json", action="store_true", help="print JSON")
-    command = add_command(commands, "diff", _diff, "the tests whose scores differ between two baselines")
-    command.add_argument("old", metavar="OLD", help="a file, or a commit, branch or tag of git")
-    command.add_argument("new", nargs="?", default="", metavar="NEW", help="default: the project's baseline")
-    command.add_argument("--json", action="store_true", help="print JSON")
+    old = {"metavar": "OLD", "help": "a file, or a commit, branch or tag of git"}
+    add_command(
+        commands,
+        "diff",
+        _diff,
+        "the tests whose scores differ between two baselines",
+        arguments={"old": old, "new": {"metavar": "NEW", **which}, **as_json},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +188,14 @@ def _power(args: argparse.Namespace) -> int:
 
 
 def _diff(args: argparse.Namespace) -> int:
+    from pytest_llmops.baselines.changes import mean_score
+
     (old_name, old), (new_name, new) = _load(args.old), _load(args.new)
     rows = []
     for nodeid in sorted({*old.tests, *new.tests}):
         before, after = (side.tests.get(nodeid) for side in (old, new))
         for series in sorted({*(before.scores if before else ()), *(after.scores if after else ())}):
-            means = [_mean_score(test.scores.get(series, ()) if test else ()) for test in (before, after)]
+            means = [mean_score(test.scores.get(series, ()) if test else ()) for test in (before, after)]
             if means[0] != means[1]:
                 rows.append({"test": nodeid, "metric": series, "old": means[0], "new": means[1]})
     if args.json:
@@ -199,8 +208,3 @@ def _diff(args: argparse.Namespace) -> int:
             f"  {shorten_text(str(row['test']), 200)}  {shorten_text(str(row['metric']), 80)}  {sides[0]} -> {sides[1]}"
         )
     return 0
-
-
-def _mean_score(trials: Iterable[float | None]) -> float | None:
-    scores = [score for score in trials if score is not None]
-    return fmean(scores) if scores else None

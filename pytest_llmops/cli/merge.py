@@ -27,33 +27,33 @@ SAME_META = ("commit", "versions")
 
 def add_merge_group(groups: Any) -> None:
     """Declare the command."""
-    command = add_command(
+    add_command(
         groups,
         "merge",
         _merge,
         "join the run files of shards, and compare the whole with the baseline; or join their cassettes",
         "Each shard writes --llm-report=run-N.json. Of a folder, a shard's copy of the project, the cassettes and journals are "
         "merged into the project in the working folder: all of them, or none if two shards recorded one request apart.",
+        arguments={
+            "parts": {
+                "nargs": "+",
+                "type": Path,
+                "metavar": "RUN|FOLDER",
+                "help": "run files, or copies of the project, of the shards",
+            },
+            "-o --out": {"type": Path, "metavar": "FILE", "help": "the merged run: .json, .json.gz or .html"},
+            "--replace": {
+                "action": "store_true",
+                "help": "the answer of a shard replaces another one of the project (after --llm-record=all)",
+            },
+            "--llm-baseline": {
+                "default": "",
+                "metavar": "FILE|GITREF",
+                "help": "default: the project's baseline",
+            },
+            "--llm-strict": {"action": "store_true", "help": "an AMBER verdict ends with 1"},
+        },
     )
-    command.add_argument(
-        "parts",
-        nargs="+",
-        type=Path,
-        metavar="RUN|FOLDER",
-        help="run files, or copies of the project, of the shards",
-    )
-    command.add_argument(
-        "-o", "--out", type=Path, metavar="FILE", help="the merged run: .json, .json.gz or .html"
-    )
-    command.add_argument(
-        "--replace",
-        action="store_true",
-        help="the answer of a shard replaces another one of the project (after --llm-record=all)",
-    )
-    command.add_argument(
-        "--llm-baseline", default="", metavar="FILE|GITREF", help="default: the project's baseline"
-    )
-    command.add_argument("--llm-strict", action="store_true", help="an AMBER verdict ends with 1")
 
 
 def merge_runs(runs: dict[str, Run]) -> Run:

@@ -17,6 +17,7 @@ from pytest_llmops.measurement import format_count
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
+    from pytest_llmops.baselines.baseline import BaselineTest
     from pytest_llmops.results.run import TestRecord
     from pytest_llmops.results.verdict import SuiteVerdict
 
@@ -62,7 +63,7 @@ def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
         root: The project's root.
 
     Raises:
-        UsageError: What is given is neither, or cannot be read.
+        UsageError: What is given is neither, or cannot be read; or the project's own, under a name of its choice, is missing.
     """
     path = root / given
     try:
@@ -70,9 +71,13 @@ def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
             return StoredBaseline(path.read_bytes(), path_from_root(path, root), path)
     except OSError as error:
         raise UsageError(f"baseline {path}: cannot be read: {error}") from None
-    if path == own:
-        return None
     name = path_from_root(own, root)
+    if path == own and name == Settings().baseline:
+        return None
+    if path == own:
+        raise UsageError(
+            f"llm_baseline: {name}: no such file; correct the name, or make it: pytest --llm-accept 'first baseline'"
+        )
     shown = _run_git(root, "show", "--end-of-options", f"{given}:./{name}")
     if isinstance(shown, str):
         raise UsageError(
@@ -115,9 +120,9 @@ class _CommittedOutputs:
         self._commit: str | None = None
         self._files: dict[str, bytes | str] = {}
 
-    def find_output(self, record: TestRecord) -> str | None:
-        """Return the output of a test; None: that cannot be said for sure."""
-        from pytest_llmops.baselines.baseline import read_output
+    def find_output(self, record: TestRecord, before: BaselineTest) -> str | None:
+        """Return the output of a test in the trial that `read_output` shows; None: that cannot be said for sure."""
+        from pytest_llmops.baselines.baseline import find_shown_trial, read_output
         from pytest_llmops.cassettes.store import list_answered_requests, parse_cassette
         from pytest_llmops.results.details import CassetteFacts
         from pytest_llmops.trace import read_call
@@ -128,7 +133,9 @@ class _CommittedOutputs:
         if isinstance(data, str):  # there is none, or the test works on the answer before it is measured
             return None
         try:
-            exchanges = list_answered_requests(parse_cassette(data, Path(cassette)).values(), record.nodeid)
+            exchanges = list_answered_requests(
+                parse_cassette(data, Path(cassette)).values(), record.nodeid, find_shown_trial(record, before)
+            )
         except LLMOpsError:
             return None
         # A cassette does not say whose a request is: a judge's begins with the prompt of a judge of this run.
@@ -186,6 +193,8 @@ class BaselineGate:
         from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules, judge_suite
         from pytest_llmops.results.verdict import SuiteVerdict
 
+        if self.settings.accept is not None and not self._own_path.exists():  # this run makes it
+            return None
         try:
             stored = find_baseline(self._own_path, self.settings.baseline, self._root)
             if stored is None:
@@ -206,7 +215,9 @@ class BaselineGate:
             name=stored.name,
             rules=GateRules(primary=self.settings.primary_metric, alpha=alpha),
             partial=bool(self._why_partial(baseline.tests)),
-            find_output=lambda nodeid: outputs.get(nodeid) or committed.find_output(records[nodeid]),
+            find_output=lambda nodeid: (
+                outputs.get(nodeid) or committed.find_output(records[nodeid], baseline.tests[nodeid])
+            ),
         )
 
     def accept(self, environment: Mapping[str, str], verdict: SuiteVerdict | None) -> str:

@@ -54,18 +54,20 @@ def plan_next_look(settings: Settings, verdict: SuiteVerdict | None, takes: int 
         verdict: Of this look.
         takes: The smallest number of recorded takes of a test that a replay asked for; None: no test asks for any.
     """
-    options = list(LOOKS)
-    number = [LOOKS[option] == settings.trials for option in options].index(True) + 1
-    place = f"look {number} of {len(LOOKS)}"
-    if verdict is None or verdict.status != "AMBER":
-        decided = verdict is not None and verdict.status in ("RED", "GREEN")
-        return "", f"{place}: {'decided' if decided else 'no verdict, so no further trials are taken'}"
-    if number == len(LOOKS):
+    later = [option for option, trials in LOOKS.items() if trials > settings.trials]
+    place = f"look {len(LOOKS) - len(later)} of {len(LOOKS)}"
+    status = verdict.status if verdict is not None else "NONE"
+    if status != "AMBER":
+        return (
+            "",
+            f"{place}: {'decided' if status in ('RED', 'GREEN') else 'no verdict, so no further trials are taken'}",
+        )
+    if not later:
         return "", f"{place}: undecided, and no further trials are taken"
-    further = LOOKS[options[number]]
+    further = LOOKS[later[0]]
     if settings.record == "none" and takes is not None and takes < further:
         return "", f"{place}: undecided, and the recordings end here"
-    return options[number], f"{place}: undecided, so the suite runs again with {further} trials of each test"
+    return later[0], f"{place}: undecided, so the suite runs again with {further} trials of each test"
 
 
 def run_looks(config: Any) -> Generator[None, Any, Any]:

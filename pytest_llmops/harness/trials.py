@@ -139,11 +139,13 @@ class TrialRun:
         plan: How often the test runs, and when it passes.
         may_stop: Stop once the verdict stands. Otherwise all trials run: what stops at a verdict is no fair sample.
         strict: A test that its trials do not decide fails.
+        has_reruns: Another plugin was asked to run the test again where it fails, which it cannot.
     """
 
     plan: TrialPlan
     may_stop: bool
     strict: bool = False
+    has_reruns: bool = False
     reports: list[Sequence[Any]] = field(default_factory=list)
 
     def run(self, run_trial: Callable[[int], Sequence[Any]]) -> None:
@@ -207,6 +209,7 @@ class TrialRun:
             "n": len(self.reports),
             "rule": self.plan.rule,
             "undecided": doubt,
+            "has_reruns": self.has_reruns,
         }
         return self._merge_payloads([setup, call, teardown], {"trials": facts})
 
@@ -339,7 +342,9 @@ def run_item(
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     # What stops at a verdict is no fair sample for a baseline.
     may_stop = not settings.accept and not has_baseline(settings, item.config.rootpath)
-    run = TrialRun(plan, may_stop=may_stop, strict=settings.strict)
+    # Of pytest-rerunfailures, and of flaky, whose hooks see no trial.
+    reruns = bool(item.config.getoption("reruns", 0)) or item.get_closest_marker("flaky") is not None
+    run = TrialRun(plan, may_stop=may_stop, strict=settings.strict, has_reruns=reruns)
     run.run(run_trial)
     reports = run.merge()
     report_properties(reports, settings)

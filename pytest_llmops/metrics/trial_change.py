@@ -203,15 +203,29 @@ def estimate_change_error(trials: Trials, *, trials_after: int | None = None) ->
     """
     pairs = list(trials.values())
     count = len(pairs)
-    freedom = sum(len(pair.before) + len(pair.after) - 2 for pair in pairs)
-    if freedom >= count > 0:  # a single repeated case does not tell the noise of all others
-        squares = sum(_sum_of_squares(pair.before) + _sum_of_squares(pair.after) for pair in pairs)
+    if (noise := pool_noise(pairs)) is not None:
         weights = sum(1 / len(pair.before) + 1 / (trials_after or len(pair.after)) for pair in pairs)
-        return ChangeError(math.sqrt(squares / freedom * weights) / count, freedom)
+        return ChangeError(noise.standard_error * math.sqrt(weights) / count, noise.freedom)
     if count < 2:  # noqa: PLR2004 -- a single difference has no spread
         return None
     spread = _sum_of_squares([pair.difference for pair in pairs]) / (count - 1)
     return ChangeError(math.sqrt(spread / count / (trials_after or 1)), count - 1)
+
+
+def pool_noise(pairs: Sequence[TrialPair]) -> ChangeError | None:
+    """Return the standard deviation of a trial within its case; None: hardly a case has a second trial.
+
+    It is pooled over all cases and both sides, by their degrees of freedom: a case of a single trial takes that of the
+    others. A single repeated case does not tell the noise of all others.
+
+    >>> round(pool_noise([TrialPair((0.0, 1.0), (0.5,))]).standard_error, 3), pool_noise([TrialPair((1.0,), (1.0,))])
+    (0.707, None)
+    """
+    sides = [side for pair in pairs for side in (pair.before, pair.after)]
+    freedom = sum(len(side) - 1 for side in sides)
+    if not pairs or freedom < len(pairs):
+        return None
+    return ChangeError(math.sqrt(math.fsum(map(_sum_of_squares, sides)) / freedom), freedom)
 
 
 def _sum_of_squares(values: Sequence[float]) -> float:

@@ -78,7 +78,7 @@ class JudgeFacts(StoredFacts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialFacts(StoredFacts):
-    """The trials of a test; ``n`` ran, and ``undecided`` says what they leave open."""
+    """The trials of a test; ``n`` ran, and ``undecided`` says what they leave open; reruns that it has do not take place."""
 
     n: int = 0
     passed: int = 0
@@ -86,6 +86,7 @@ class TrialFacts(StoredFacts):
     unscored: int = 0
     rule: str = ""
     undecided: str = ""
+    has_reruns: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

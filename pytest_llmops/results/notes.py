@@ -41,6 +41,8 @@ def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     for nodeid, facts in trials.items():
         if facts.undecided:
             yield f"{nodeid}: {facts.undecided}"
+    if reruns := sum(facts.has_reruns for facts in trials.values()):
+        yield f"trials: {format_count(reruns, 'test')} with trials run without --reruns and @flaky, which would hide failed trials"
     by_count: dict[int, list[TrialFacts]] = defaultdict(list)
     for facts in trials.values():
         by_count[facts.n].append(facts)

@@ -50,6 +50,23 @@ def test_a_project_without_a_baseline_hears_nothing_of_it(suite: Project) -> Non
     assert "llmops-baseline" not in result.text
 
 
+def test_a_baseline_that_is_named_and_missing_is_an_error(suite: Project) -> None:
+    named = ("-o", "llm_baseline=missing.json")
+    result = suite.run(*named)
+    assert result.exit == 1
+    assert result.line("gate ").startswith(
+        "gate       ERROR  llm_baseline: missing.json: no such file; correct the name"
+    )
+    assert suite.run(*named, *ACCEPT).exit == 0  # this run makes it
+    assert suite.run(*named).exit == 0
+
+
+def test_a_single_run_is_compared_with_a_baseline_of_trials(suite: Project) -> None:
+    suite.write(**{"test_a.py": SUITE.replace("test_answer(case)", "test_answer(case, llm_calls)")})
+    suite.run("--llm-trials=3", *ACCEPT)
+    assert suite.run().line("gate ").startswith("gate       GREEN  score.quality 0.0 points")
+
+
 def test_accepting_writes_the_baseline_and_says_what_to_commit(suite: Project, workers: int) -> None:
     result = suite.run(*ACCEPT, workers=workers)
     assert result.exit == 0
@@ -303,6 +320,23 @@ def test_old_outputs_come_from_the_cassettes_of_the_baselines_commit(project: Pr
     changed = project.run()
     assert "worse      test_a.py::test_a  text.fuzzy 1.00 -> 0.94" in changed.text
     assert "echo of say [-hello-]{+hallo+}" in changed.text
+
+
+def test_old_outputs_are_of_the_same_trial_wherever_they_come_from(project: Project) -> None:
+    git(project, "init", "-q", "-b", "main")
+    project.write(**{"test_a.py": ANSWERED.format(word="hello")})
+    project.record("--llm-trials=3", *ACCEPT)
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "three takes")
+    project.write(**{"test_a.py": ANSWERED.format(word="hallo")})
+    project.record(mode="all")
+    outputs = []
+    for _ in ("the outputs beside the baseline", "git"):
+        result = project.run()
+        assert result.run.verdict is not None
+        outputs.append(result.run.verdict.changes[0].before_output)
+        (project.path / "llmops-baseline-outputs.json.gz").unlink(missing_ok=True)
+    assert outputs == ["echo of say hello (2)"] * 2  # the first of the worst trials
 
 
 def test_old_outputs_of_a_shared_cassette_are_those_of_the_test(project: Project) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 import pytest
-from support.project import Project
+from support.project import INI, Project
 
 from pytest_llmops.results.details import TrialFacts
 
@@ -358,6 +358,14 @@ def test_once(llm_calls):
     assert "left to others: test_once" in result.text
     assert "left to others: test_trials" not in result.text
     assert result.records["test_once"].measurements
+
+
+def test_reruns_of_a_test_with_trials_are_said_to_be_ignored(project: Project) -> None:
+    flaky = "import pytest\n" + ASK.replace("def test", "@pytest.mark.flaky\ndef test")
+    project.write(**{"test_a.py": flaky, "pytest.ini": f"{INI}markers = flaky\n"})
+    result = project.record("--llm-trials=2")
+    assert "trials: 1 test with trials run without --reruns and @flaky" in "\n".join(result.run.notes)
+    assert "--reruns" not in "\n".join(project.record().run.notes)
 
 
 def test_tests_that_trials_do_not_reach_are_named(project: Project) -> None:

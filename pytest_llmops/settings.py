@@ -1,7 +1,7 @@
 # ruff: noqa: RUF009, FBT003 -- `_declare_option` returns a dataclass field, whose second argument is the default
 """Options of the plugin, each declared once with flag, ini key, parser, default and help.
 
-`OPTIONS` (built from the fields of `Settings`) feeds pytest's parser, the ini reader and the table in the README.
+`OPTIONS` (built from the fields of `Settings`) feeds pytest's parser, the ini reader and the table in docs/options.md.
 
 Precedence: command line > ini > environment > default.
 """

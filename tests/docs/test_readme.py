@@ -1,11 +1,11 @@
-"""The README's five minutes, typed in as they stand, and every Python block of the documents compiled."""
+"""The README typed in as it stands, and every Python block of the documents compiled."""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -18,9 +18,12 @@ DOCUMENTS = [
     "docs/calibration.md",
     "docs/chunks.md",
     "docs/embedders.md",
+    "docs/files.md",
     "docs/judges.md",
     "docs/meaning.md",
+    "docs/options.md",
     "docs/recording.md",
+    "docs/reference.md",
     "docs/retrieval.md",
     "docs/stores.md",
     "docs/text.md",
@@ -30,53 +33,49 @@ EXAMPLES = ["handbook_rag", "judge_check", "plain_openai", "support_bot"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def indented(text: str, after: str) -> str:
-    """The indented block that follows a line of the README."""
-    rest = text.partition(after)[2].lstrip("\n")
-    lines = []
-    for line in rest.split("\n"):
-        if line and not line.startswith("       "):
-            break
-        lines.append(line)
-    return textwrap.dedent("\n".join(lines)).strip() + "\n"
+class Informed(StubServer):
+    """A model that answers with its system message."""
+
+    def answer(self, seen: Seen) -> Reply:
+        super().answer(seen)
+        return json_reply(chat_answer(seen.json["messages"][0]["content"]))
 
 
-def test_five_minutes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readme_typed_in(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and commands as they stand: recorded with a key, replayed without, missed, accepted, compared."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    prompt = indented(text, "Write a prompt, `prompts/greet/v1.md`:")
-    test = indented(text, "Write a test, `test_greet.py`:")
-    config = indented(text, "so that nobody has to repeat it:")
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-user-1234567890abcdef")
+    blocks = [block for language, block in BLOCK.findall(text) if language in ("python", "csv")]
+    commands = re.findall(r"^ {4}pytest(?: +(.*?))?(?: +#.*)?$", text, re.MULTILINE)
+    recording, accepting, again, reporting = map(shlex.split, commands)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the others' imports take longer than the runs
     monkeypatch.setenv("PYTEST_PLUGINS", "pytest_llmops.plugin")
-    path = pytester.path / "prompts/greet/v1.md"
-    path.parent.mkdir(parents=True)
-    path.write_text(prompt, encoding="utf-8")
-    (pytester.path / "test_greet.py").write_text(test, encoding="utf-8")
-    with StubServer() as server:
-        url = f"--llm-base-url={server.url}/v1"
-        done = pytester.runpytest_subprocess("--llm-record=new", "--llm-model=YOUR_MODEL", url)
-        # The stub echoes the question, which does not name the city: the test sees a wrong answer.
-        done.assert_outcomes(failed=1)
-        done.stdout.fnmatch_lines(["*MeasurementFailed: text.contains 0.00 < 1.00*"])
-        assert server.count == 1
-    monkeypatch.delenv("OPENAI_API_KEY")
-    (pytester.path / "pyproject.toml").write_text(config, encoding="utf-8")
-    replayed = pytester.runpytest_subprocess("--llm-base-url=http://127.0.0.1:1/v1", "-k", "capital")
-    replayed.assert_outcomes(failed=1)
-    replayed.stdout.fnmatch_lines(["*cassettes/test_greet/test_capital.json*"])
-    path.write_text(prompt.replace("one sentence", "one word"), encoding="utf-8")
-    missed = pytester.runpytest_subprocess("--llm-base-url=http://127.0.0.1:1/v1")
-    missed.assert_outcomes(errors=1)
-    missed.stdout.fnmatch_lines(
-        [
-            "*CassetteMiss: no recording answers POST*",
-            "*cassette  cassettes/test_greet/test_capital.json",
-            "*- messages[[]0].content: Answer in one sentence.",
-            "*+ messages[[]0].content: Answer in one word.",
-            "*pytest test_greet.py::test_capital --llm-base-url=http://127.0.0.1:1/v1 --llm-record=new",
-        ]
-    )
+    for name, block in zip(("shop.py", "cases.csv", "test_shop.py"), blocks, strict=True):
+        (pytester.path / name).write_text(block, encoding="utf-8")
+    shop = pytester.path / "shop.py"
+    with Informed() as server:
+        (pytester.path / "pytest.ini").write_text(f"[pytest]\nllm_base_url = {server.url}/v1\n")
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-user-1234567890abcdef")
+        pytester.runpytest_subprocess(*recording).assert_outcomes(passed=2)
+        monkeypatch.delenv("OPENAI_API_KEY")
+        pytester.runpytest_subprocess(*accepting).assert_outcomes(passed=2)
+        assert server.count == 2
+        shop.write_text(blocks[0].replace("one sentence", "one word"), encoding="utf-8")
+        missed = pytester.runpytest_subprocess()
+        missed.assert_outcomes(errors=2)
+        shown = {
+            line.strip() for line in text.partition("CassetteMiss: ")[2].partition("\n\n")[0].splitlines()[1:]
+        }
+        assert shown - {line.removeprefix("E").strip() for line in missed.outlines} == set()
+        compared = pytester.runpytest_subprocess(*again)
+        compared.assert_outcomes(passed=2)
+        compared.stdout.fnmatch_lines(["  gate *", "  baseline   llmops-baseline.json, *(first baseline)"])
+        assert server.count == 4
+    pytester.runpytest_subprocess(*reporting).assert_outcomes(passed=2)
+    assert (pytester.path / "report.html").is_file()
+
+
+def test_the_readme_fits_on_two_screens() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
 class Judging(StubServer):

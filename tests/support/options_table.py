@@ -1,4 +1,4 @@
-"""The table of options that the README shows."""
+"""The table of options that docs/options.md shows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pytest_llmops.settings import OPTIONS
 
 
 def format_options_table() -> str:
-    """Return the options as the Markdown table that the README shows."""
+    """Return the options as the Markdown table of docs/options.md."""
     lines = ["| flag | ini key | meaning | default |", "|---|---|---|---|"]
     for option in OPTIONS:
         flag = f"`{option.flag}{'' if option.switch else ' ' + option.metavar}`" if option.flag else ""

@@ -1,0 +1,82 @@
+"""The examples of docs/files.md, each read by the reader of its format."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.cases import load_cases
+from pytest_llmops.cassettes.store import load_cassette
+from pytest_llmops.judges import Policy, Rubric
+from pytest_llmops.judges.judge_files import load_judge_file
+from pytest_llmops.prompts.registry import Prompts
+
+PAGE = Path(__file__).parents[2] / "docs" / "files.md"
+CODE = {"python": "test_theirs.py", "ini": "pytest.ini"}
+"""Examples that are code, and the file that they become."""
+
+
+def write_examples(folder: Path) -> list[str]:
+    """Write each example to the file that the text before it names last; return the names."""
+    text = PAGE.read_text(encoding="utf-8")
+    names = []
+    for before, language, example in re.findall(
+        r"(.*?)^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
+    ):
+        name = CODE.get(language) or re.findall(r"`([\w./-]+\.\w+)`", before)[-1]
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(example, encoding="utf-8")
+        names.append(name)
+    return names
+
+
+def test_every_example_is_read_by_its_reader(tmp_path: Path) -> None:
+    names = set(write_examples(tmp_path)) - set(CODE.values())
+    first, second = load_cases(tmp_path / "cases/refunds.jsonl")
+    assert (first.tags, second.family, first["fact"]) == (("refund",), "late", "45 days")
+    (listed,) = load_cases(tmp_path / "cases/refunds.yaml")
+    (tabular,) = load_cases(tmp_path / "cases/refunds.csv")
+    assert tabular.tags == ("refund", "smoke")
+    assert {(case.id, case.input, case.reference) for case in (first, listed, tabular)} == {
+        ("late", "May I return it after 60 days?", "No, within 45 days.")
+    }
+    prompts = Prompts(tmp_path / "prompts")
+    prompt = prompts.get("support/answer")
+    assert (prompt.version, prompt.params) == ("v1", {"temperature": 0})
+    assert [message.role for message in prompt.render(question="May I?").messages] == ["system", "user"]
+    assert prompt.output_schema is not None
+    assert prompts.aliases("support/answer") == {"production": "v1", "candidate": "v1"}
+    rubric = load_judge_file(tmp_path / "judges/tone.md")
+    assert isinstance(rubric, Rubric)
+    assert len(rubric.examples) == 2
+    policy = load_judge_file(tmp_path / "judges/refunds.md")
+    assert isinstance(policy, Policy)
+    assert len(policy.items) == 2
+    (interaction,) = load_cassette(tmp_path / "cassettes/test_shop/test_answer/return-days.json").values()
+    assert interaction.answers["0"][0]["status"] == 200
+    baseline = Baseline.from_bytes((tmp_path / "llmops-baseline.json").read_bytes(), where="here")
+    assert baseline.tests["test_shop.py::test_answer[return-days]"].scores == {"text.contains": (1.0,)}
+    assert names == {
+        "cases/refunds.jsonl", "cases/refunds.yaml", "cases/refunds.csv", "cases/theirs.csv", "judges/tone.md",
+        "judges/refunds.md", "prompts/support/answer/v1.md", "prompts/support/answer/answer.schema.json",
+        "prompts/support/answer/aliases.toml", "cassettes/test_shop/test_answer/return-days.json", "llmops-baseline.json",
+    }  # fmt: skip
+
+
+def test_the_example_of_foreign_columns_runs(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_examples(pytester.path)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_llmops.plugin")
+    test = pytester.path / "test_theirs.py"
+    body = '\n    assert (case.id, case.reference) == ("7", "No, within 45 days.")\n'
+    test.write_text("import pytest\n" + test.read_text().replace(" ...", body))
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    # By the ini alone: only the id is left to be named.
+    test.write_text(test.read_text().replace(', "input": "question", "reference": "answer"', ""))
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
 
@@ -140,8 +141,13 @@ class Settings:
         metavar="NAME=VERSION", ini="linelist", repeat=True,
     )  # fmt: skip
     report: tuple[str, ...] = _declare_option(
-        option_values.list_of(option_values.parse_report_path), (), "write a report; the suffix gives its kind, .html, .json or .json.gz (repeatable)", flag="--llm-report",
-        metavar="FILE", ini="linelist", repeat=True,
+        partial(option_values.parse_reports, refused="junit"), (),
+        "write a report (repeatable); the suffix of the file gives its kind, .html, .json, .json.gz or .md, or a word before it: codequality:FILE and "
+        "metrics:FILE for GitLab, ctrf:FILE",
+        flag="--llm-report", metavar="[KIND:]FILE", ini="linelist", repeat=True,
+    )  # fmt: skip
+    github: Literal["auto", "off"] = _declare_option(
+        option_values.choice_of("auto", "off"), "auto", "in GitHub Actions, auto: annotations and a summary of the job; off: neither"
     )  # fmt: skip
     baseline: str = _declare_option(
         option_values.parse_text, "llmops-baseline.json", "baseline that the run is compared with; on the command line also a commit, branch or tag of git that has the project's baseline",

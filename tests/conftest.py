@@ -28,7 +28,7 @@ OWN = (
 OF_THE_MACHINE = re.compile(
     r"(?i:(?:https?|all|no|ftp)_proxy)|(?:SSL_CERT|REQUESTS_CA|CURL_CA)_.*|(?:OPENAI|ANTHROPIC|LLMOPS)_.*"
     r"|COLUMNS|LINES|FORCE_COLOR|NO_COLOR|PY_COLORS|CI|BUILD_NUMBER|TZ|LANG|LANGUAGE|LC_.*"
-    r"|PYTEST_(?:ADDOPTS|PLUGINS|THEME.*|DEBUG|DISABLE_PLUGIN_AUTOLOAD)"
+    r"|GITHUB_.*|PYTEST_(?:ADDOPTS|PLUGINS|THEME.*|DEBUG|DISABLE_PLUGIN_AUTOLOAD)"
     r"|PYTHON(?:WARNINGS|IOENCODING|UTF8|HASHSEED|DEVMODE)"
 )
 """Variables of a company's machine or a CI service that change what a test or a process that it starts sees."""

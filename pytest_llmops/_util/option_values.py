@@ -6,6 +6,7 @@ A parser raises `ValueError` with what it expected; its caller adds the option a
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
@@ -15,7 +16,10 @@ Parser: TypeAlias = Callable[[object], Any]
 
 CASE_KEYS = ("id", "input", "reference", "tags", "family")
 """The keys of a case that are attributes of `Case`; all others are its data."""
-REPORT_KINDS = (".html", ".json", ".json.gz")
+REPORT_SUFFIXES = {".html": "html", ".json": "json", ".json.gz": "json", ".md": "markdown", ".xml": "junit"}
+"""Kinds of reports that the suffix of a file gives."""
+NAMED_REPORTS = ("codequality", "metrics", "ctrf")
+"""Kinds of reports that stand before the file: ``ctrf:FILE``."""
 _ADDRESS = re.compile(
     r"https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:[/?#]\S*)?$", re.IGNORECASE
 )
@@ -122,14 +126,43 @@ def parse_case_field(value: object) -> str:
     return f"{key}={column}"
 
 
-def parse_report_path(value: object) -> str:
-    """Read the file name of a report; its suffix gives the kind."""
-    given = parse_text(value)
+def split_report(given: str) -> tuple[str, str]:
+    """Return kind and file of a report; the kind is "" if neither a prefix nor the suffix gives it.
+
+    >>> split_report("out/run.md"), split_report("ctrf:out.json"), split_report("run.txt")
+    (('markdown', 'out/run.md'), ('ctrf', 'out.json'), ('', 'run.txt'))
+    """
+    name, colon, file = given.partition(":")
+    if colon and file and name in NAMED_REPORTS:
+        return name, file
     path = PurePath(given)
-    kind = path.suffix if path.suffix != ".gz" else PurePath(path.stem).suffix + path.suffix
-    if kind not in REPORT_KINDS:
-        raise ValueError(f"a file name ending in {' or '.join(REPORT_KINDS)}")
-    return given
+    suffix = path.suffix if path.suffix != ".gz" else PurePath(path.stem).suffix + path.suffix
+    return REPORT_SUFFIXES.get(suffix, ""), given
+
+
+def parse_reports(value: object, refused: str = "") -> tuple[str, ...]:
+    """Read reports, each to a file of its own: the suffix gives the kind, or a word and a colon before the file.
+
+    Args:
+        value: The reports.
+        refused: A kind that is not written here: ``junit`` in a run of pytest, which writes that itself.
+    """
+    reports: tuple[str, ...] = list_of(parse_text)(value)
+    seen = set[str]()
+    for report in reports:
+        kind, file = split_report(report)
+        path = os.path.realpath(file)
+        expected = "another file for each report" if path in seen else ""
+        if not kind:
+            suffixes = ", ".join(suffix for suffix, kind in REPORT_SUFFIXES.items() if kind != refused)
+            named = ", ".join(f"{name}:FILE" for name in NAMED_REPORTS)
+            expected = f"a file name ending in {suffixes}, or {named}"
+        elif kind == refused:
+            expected = "--junitxml=FILE of pytest itself for a file of JUnit"
+        if expected:
+            raise _WrongElement(expected, report)
+        seen.add(path)
+    return reports
 
 
 def parse_url(value: object) -> str:

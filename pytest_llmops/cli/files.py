@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmops._util.text_files import gzip_by_suffix, write_atomically
-from pytest_llmops.cli.output import format_path
+from pytest_llmops.cli.output import format_path, print_line
 from pytest_llmops.errors import CassetteError, UsageError
+from pytest_llmops.measurement import shorten_text
 
 if TYPE_CHECKING:
     from pytest_llmops.results.run import Run
@@ -89,6 +90,36 @@ def create_file(path: Path, data: bytes) -> bool:
     except OSError as error:
         raise _unwritable_error(path, error.strerror or str(error)) from None
     return True
+def check_reports(flag: str, reports: Sequence[str], inputs: Mapping[str, Path | None]) -> None:
+    """Check that each of the reports has a kind and a file of its own, which can be written and is no input.
+
+    Raises:
+        UsageError: One has not.
+    """
+    from pytest_llmops._util.option_values import parse_reports, split_report
+
+    try:
+        parse_reports(reports)
+    except ValueError as error:
+        got = shorten_text(repr(getattr(error, "got", reports)), 300)
+        raise UsageError(f"{flag}: expected {error}, got {got}") from None
+    for report in reports:
+        check_output_path(flag, Path(split_report(report)[1]), inputs)
+
+
+def write_reports(run: Run, reports: Sequence[str]) -> None:
+    """Write a run as reports of the kinds that their names give.
+
+    Raises:
+        UsageError: One cannot be written.
+    """
+    from pytest_llmops._util.option_values import split_report
+    from pytest_llmops.reports import render_report
+
+    for report in reports:
+        kind, file = split_report(report)
+        write_output_file(Path(file), render_report(run, kind))
+        print_line(f"  report     {format_path(Path(file))}")
 
 
 def _unwritable_error(path: Path, why: str) -> UsageError:

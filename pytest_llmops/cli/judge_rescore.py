@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops import recorder, registry
-from pytest_llmops._util.option_values import parse_report_path
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.cli.commands import EXIT_PROBLEM, refuse_options, utc_today
-from pytest_llmops.cli.files import check_output_path, read_run_file, write_output_file
+from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
 from pytest_llmops.cli.judge_calibrate import RUBRIC_SUFFIX, load_judge, open_judge_session
 from pytest_llmops.cli.output import GREEN, colour_text, format_path, print_error, print_line, redact_secrets
 from pytest_llmops.errors import UsageError, format_name_list
@@ -40,7 +39,8 @@ def rescore_run(args: argparse.Namespace) -> int:
     run_path = args.file.with_suffix("") if args.file.suffix == ".gz" else args.file
     cassette = args.cassette or run_path.with_suffix(".rescore.cassette.json")
     _check_rescore_options(args)
-    check_output_path("--out", args.out, {"the run file": args.file, "the recording": cassette})
+    inputs = {"the run file": args.file, "the recording": cassette}
+    check_reports("--out", [str(args.out)] if args.out else [], inputs)
     run = read_run_file(args.file)
     selection = rescoring.collect_outputs(run, only=args.only, text=args.k, unjudged=args.unjudged)
     _refuse_no_outputs(args, selection)
@@ -68,8 +68,7 @@ def rescore_run(args: argparse.Namespace) -> int:
             source=args.file.name,
         )
         new_run = controller.mask_run_secrets(rescoring.replace_verdicts(run, rescored, stamp))
-        write_output_file(args.out, controller.render_report(new_run, args.out.name))
-        print_line(f"written to {format_path(args.out)}")
+        write_reports(new_run, [str(args.out)])
     return _print_outcome([change for change in changes if change.worse])
 
 
@@ -90,11 +89,6 @@ def _check_rescore_options(args: argparse.Namespace) -> None:
             ),
         }
     )
-    if args.out:
-        try:
-            parse_report_path(str(args.out))
-        except ValueError as error:
-            raise UsageError(f"--out: expected {error}, got {str(args.out)!r}") from None
     refuse_options(
         {
             "--unjudged: expected no --only: those answers have no judge; leave one of the two out": (

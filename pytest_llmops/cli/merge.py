@@ -1,4 +1,4 @@
-"""``llmops merge``: the run files and cassettes of a CI matrix as those of one run, compared with the baseline once."""
+"""``llmops merge``: the run files and cassettes of a CI matrix as those of one run; ``llmops report``: the reports of a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ SAME_META = ("commit", "versions")
 
 
 def add_merge_group(groups: Any) -> None:
-    """Declare the command."""
+    """Declare the commands ``merge`` and ``report``."""
+    out = {
+        "action": "append",
+        "required": True,
+        "metavar": "[KIND:]FILE",
+        "help": "as of --llm-report: .html, .md, .json, codequality:FILE ..., and .xml of JUnit (repeatable)",
+    }
     add_command(
         groups,
         "merge",
@@ -41,7 +47,7 @@ def add_merge_group(groups: Any) -> None:
                 "metavar": "RUN|FOLDER",
                 "help": "run files, or copies of the project, of the shards",
             },
-            "-o --out": {"type": Path, "metavar": "FILE", "help": "the merged run: .json, .json.gz or .html"},
+            "-o --out": {**out, "required": False},
             "--replace": {
                 "action": "store_true",
                 "help": "the answer of a shard replaces another one of the project (after --llm-record=all)",
@@ -54,6 +60,25 @@ def add_merge_group(groups: Any) -> None:
             "--llm-strict": {"action": "store_true", "help": "an AMBER verdict ends with 1"},
         },
     )
+    add_command(
+        groups,
+        "report",
+        _report,
+        "make reports of a run file",
+        "No test runs, and nothing is asked. The run files of shards are joined by llmops merge first.",
+        arguments={
+            "run": {"type": Path, "metavar": "RUN", "help": "a file that --llm-report=run.json wrote"},
+            "-o --out": out,
+        },
+    )
+
+
+def _report(args: argparse.Namespace) -> int:
+    from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
+
+    check_reports("--out", args.out, {format_path(args.run): args.run})
+    write_reports(read_run_file(args.run), args.out)
+    return 0
 
 
 def merge_runs(runs: dict[str, Run]) -> Run:
@@ -174,7 +199,7 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
 def _merge(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.gate import GateRules, judge_suite
     from pytest_llmops.cli.baseline import load_project_baseline
-    from pytest_llmops.cli.files import check_output_path, read_run_file, write_output_file
+    from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
     from pytest_llmops.reports.terminal import summary_lines
 
     again = [path for path, count in Counter(path.resolve() for path in args.parts).items() if count > 1]
@@ -186,7 +211,7 @@ def _merge(args: argparse.Namespace) -> int:
         raise UsageError(
             "-o FILE: expected with run files, and only with them: the merged run is written there"
         )
-    check_output_path("--out", args.out, {format_path(path): path for path in runs})
+    check_reports("--out", args.out or (), {format_path(path): path for path in runs})
     if folders:
         _merge_cassettes(folders, Path.cwd(), replace=args.replace)
     if not runs:
@@ -199,15 +224,9 @@ def _merge(args: argparse.Namespace) -> int:
             stored.baseline, run.records, name=stored.name, rules=rules, find_output=stored.outputs.get
         )
         run = dataclasses.replace(run, verdict=verdict)
-    if args.out.suffix == ".html":
-        from pytest_llmops.reports.html import render_html
-
-        write_output_file(args.out, render_html(run))
-    else:
-        write_output_file(args.out, run.to_json())
     for line in summary_lines(run, width=120):
         print_line(line.text)
-    print_line(f"  report     {format_path(args.out)}")
+    write_reports(run, args.out)
     failed = any(record.outcome in ("failed", "errored") for record in run.records)
     is_red = run.verdict is not None and run.verdict.fails(strict=args.llm_strict)
     return EXIT_PROBLEM if failed or is_red else 0

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pytest_llmops.results.run import TestRecord
     from pytest_llmops.results.verdict import SuiteVerdict
 
-GATE_NODEID = "llmops::gate"
-"""The test case of the verdict in the JUnit file."""
 GIT_TIMEOUT_S = 30
 MAX_GIT_READS = 200
 """Cassettes of an old commit that a run reads: each takes a process of its own."""
@@ -43,9 +41,9 @@ class StoredBaseline:
         if self.commit:
             return self.commit
         name = path_from_root(self.path, root)
-        log = _run_git(root, "log", "-1", "--format=%H", "--", f"./{name}")
+        log = run_git(root, "log", "-1", "--format=%H", "--", f"./{name}")
         commit = log.decode().strip() if isinstance(log, bytes) else ""
-        has_it = commit and _run_git(root, "show", f"{commit}:./{name}") == self.data
+        has_it = commit and run_git(root, "show", f"{commit}:./{name}") == self.data
         return commit if has_it else accepted_at
 
 
@@ -78,7 +76,7 @@ def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
         raise UsageError(
             f"llm_baseline: {name}: no such file; correct the name, or make it: pytest --llm-accept 'first baseline'"
         )
-    shown = _run_git(root, "show", "--end-of-options", f"{given}:./{name}")
+    shown = run_git(root, "show", "--end-of-options", f"{given}:./{name}")
     if isinstance(shown, str):
         raise UsageError(
             f"--llm-baseline: expected a file, or a commit, branch or tag of git with {name}, got {given!r}: {shown}"
@@ -86,7 +84,7 @@ def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
     return StoredBaseline(shown, f"{name} of {given}", own, given)
 
 
-def _run_git(root: Path, *arguments: str) -> bytes | str:
+def run_git(root: Path, *arguments: str) -> bytes | str:
     """Return what git prints, or why it failed."""
     try:
         done = subprocess.run(  # noqa: S603 -- arguments are a list, and no name becomes an option
@@ -106,10 +104,13 @@ def _run_git(root: Path, *arguments: str) -> bytes | str:
     )
 
 
-def read_commit(root: Path) -> str:
-    """Return the commit that is checked out; "" outside of git."""
-    commit = _run_git(root, "rev-parse", "HEAD")
-    return commit.decode().strip() if isinstance(commit, bytes) else ""
+def read_checkout(root: Path) -> tuple[str, str]:
+    """Return the commit that is checked out, and a folder's path in the repository ("shop/"); ("", "") outside of git."""
+    shown = run_git(root, "rev-parse", "HEAD", "--show-prefix")
+    commit, _, folder = (
+        (shown if isinstance(shown, bytes) else b"").decode("utf-8", "replace").partition("\n")
+    )
+    return commit, folder.removesuffix("\n")
 
 
 class _CommittedOutputs:
@@ -155,7 +156,7 @@ class _CommittedOutputs:
             return ""
         if cassette not in self._files:
             path = f"{self._commit}:./{cassette}"
-            self._files[cassette] = _run_git(self._root, "show", "--end-of-options", path)
+            self._files[cassette] = run_git(self._root, "show", "--end-of-options", path)
         return self._files[cassette]
 
 
@@ -250,7 +251,7 @@ class BaselineGate:
             latest = files.Acceptance(
                 on=now,
                 reason=Redactor.from_environment(os.environ).clean_text(self.settings.accept or ""),
-                commit=read_commit(self._root),
+                commit=read_checkout(self._root)[0],
                 tests=len(tests),
                 partial=bool(why_partial),
                 forced=bool(problems),
@@ -313,6 +314,8 @@ class BaselineGate:
 
 def write_junit_case(config: Any, verdict: SuiteVerdict, make_report: Callable[..., Any]) -> None:
     """Give pytest's JUnit writer the verdict as a test case, which enters nothing else: not the counts, not ``--lf``."""
+    from pytest_llmops.results.verdict import GATE_NODEID
+
     writers = [plugin for plugin in config.pluginmanager.get_plugins() if type(plugin).__name__ == "LogXML"]
     is_red = verdict.fails(strict=bool(config.getoption("llm_strict") or config.getini("llm_strict")))
     text = "\n".join([f"{verdict.status} {verdict.sentence}", *verdict.advice, verdict.baseline])

@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pytest_llmops._util.option_values import LookTrials
+from pytest_llmops._util.option_values import LookTrials, split_report
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed, UsageError
-from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, read_commit, write_junit_case
+from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, read_checkout, write_junit_case
 from pytest_llmops.harness.cassette_usage import CassetteUsage
+from pytest_llmops.harness.github import append_summary, list_annotations
 from pytest_llmops.harness.item import Harness
 from pytest_llmops.harness.looks import plan_next_look
 from pytest_llmops.measurement import Json, escape_output, format_count
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.reports import render_report
 from pytest_llmops.results.details import as_mapping
 from pytest_llmops.results.judges import iter_run_self_judging_notes
 from pytest_llmops.results.notes import iter_single_trial_notes, iter_trial_notes, iter_unchecked_notes
@@ -66,7 +69,9 @@ class Controller:
             self._records.pop(self._plain_nodeid(report.nodeid), None)
             return
         record = build_record(report, payload or {})
-        record = replace(record, nodeid=self._plain_nodeid(record.nodeid))
+        record = replace(
+            record, nodeid=self._plain_nodeid(record.nodeid), place=find_place(report, self._config)
+        )
         earlier = self._records.get(record.nodeid)
         self._records[record.nodeid] = record if earlier is None else earlier.add(record)
 
@@ -85,8 +90,9 @@ class Controller:
         undone = sum(record.outcome not in ("passed", "failed", "errored") for record in records)
         usage_facts = self.cassette_usage.write_record(_why_run_failed(session), undone)
         meta = {**_run_metadata(self._config, self._settings), **usage_facts}
-        if self._settings.report:
-            meta["commit"] = read_commit(self._config.rootpath)
+        if self._settings.report or os.environ.get("GITHUB_ACTIONS"):
+            meta["commit"], folder = read_checkout(self._config.rootpath)
+            meta |= {"root": folder} if folder else {}
         notes = [
             *iter_run_self_judging_notes(records, meta),
             *iter_cassette_notes(records, meta),
@@ -105,10 +111,14 @@ class Controller:
             write_junit_case(self._config, self.run.verdict, make_report)
         for name in self._settings.report:
             try:
-                write_text(self._config.invocation_params.dir / name, render_report(self.run, name))
+                kind, file = split_report(name)
+                write_text(self._config.invocation_params.dir / file, render_report(self.run, kind))
             except OSError as error:
                 self._write_errors[name] = f"report {name}: cannot be written: {error}"
                 session.exitstatus = session.exitstatus or 1
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if summary and records and self._settings.github == "auto":
+            self._write_errors["GITHUB_STEP_SUMMARY"] = append_summary(self.run, summary)
 
     def _compare_with_baseline(self, session: Any) -> None:
         """Compare the run with its baseline, and accept it into the baseline if that is asked for."""
@@ -144,6 +154,9 @@ class Controller:
     def print_summary(self, terminalreporter: Any) -> None:
         """Print the summary, as far as -q, -qq and --no-summary allow."""
         verbosity: int = self._config.get_verbosity()
+        if self._settings.github == "auto":
+            for annotation in list_annotations(self.run, self._config, os.environ):
+                terminalreporter.write_line(annotation)
         if self._config.option.__dict__.get("no_summary"):
             return
         from pytest_llmops.reports import terminal
@@ -181,15 +194,6 @@ class StatusWords:
         return "error", word[0], (word, {"red": True})
 
 
-def render_report(run: Run, name: str) -> str:
-    """Return a run as HTML if the file name ends in ``.html``, else as JSON."""
-    if not name.endswith(".html"):
-        return run.to_json()
-    from pytest_llmops.reports.html import render_html
-
-    return render_html(run)
-
-
 def report_outcome(report: Any, payload: Mapping[str, Any]) -> Any:
     """Return a report's outcome in our terms: what could not be scored is ``errored``, not ``failed``."""
     if report.failed:
@@ -210,6 +214,18 @@ def report_message(report: Any) -> str:
         return str(longrepr[2]).removeprefix("Skipped: ")
     crash = getattr(longrepr, "reprcrash", None)
     return str(crash.message) if crash is not None else str(longrepr or "")
+
+
+def find_place(report: Any, config: Any) -> str:
+    """Return the last line of the user's own code in a failure, else the test, as ``tests/test_a.py:12`` from the root."""
+    traceback = getattr(report.longrepr, "reprtraceback", None)
+    entries = [getattr(entry, "reprfileloc", None) for entry in getattr(traceback, "reprentries", ())]
+    for place in filter(None, [getattr(report.longrepr, "reprcrash", None), *reversed(entries)]):
+        path = Path(os.path.normpath(config.invocation_params.dir / place.path))
+        if path.is_relative_to(config.rootpath) and not SITE_PACKAGES.search(str(path)):
+            return f"{path.relative_to(config.rootpath).as_posix()}:{place.lineno}"
+    file, line, _ = report.location
+    return f"{file.replace(os.sep, '/')}:{(line or 0) + 1}"
 
 
 def build_record(report: Any, payload: Mapping[str, Any]) -> TestRecord:
@@ -320,7 +336,7 @@ def _run_metadata(config: Any, settings: Settings) -> dict[str, Json]:
 def mask_run_secrets(run: Run) -> Run:
     """Return a run with all secrets masked, by value (from the environment) and by shape, for every report."""
     redactor = Redactor.from_environment(os.environ)
-    data = run.to_json(indent=None)
+    data = run.to_json(indent=None, summary=False)
     if not redactor.leaks(data.encode()):
         return run
     document = json.loads(data)
@@ -331,7 +347,7 @@ def mask_run_secrets(run: Run) -> Run:
 
 def _mask_scattered_secrets(run: Run, redactor: Any) -> Run:
     """Mask secrets that are spread over several texts, as long as only texts change."""
-    data = run.to_json(indent=None).encode()
+    data = run.to_json(indent=None, summary=False).encode()
     cleaned = redactor.clean(data)
     if cleaned == data:
         return run

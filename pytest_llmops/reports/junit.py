@@ -1,18 +1,29 @@
-"""Properties of a test for pytest's own ``--junitxml`` file, as ``item.user_properties``."""
+"""Properties of a test for pytest's own ``--junitxml`` file, and such a file made of a run file."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from itertools import count
 
 from pytest_llmops.measurement import Json, escape_output, shorten_text
-from pytest_llmops.results.details import CassetteFacts, SideFacts, read_scale, to_scale
+from pytest_llmops.reports import quote_line, render_template
+from pytest_llmops.results.details import CassetteFacts, SideFacts, as_mapping, read_scale, to_scale
 from pytest_llmops.results.review import select_for_review
-from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.run import Outcome, Run, TestRecord
 from pytest_llmops.results.summary import describe_weak_half
 from pytest_llmops.results.usage import count_traffic
+from pytest_llmops.results.verdict import GATE_NODEID
 
 MAX_PROPERTY_CHARS = 200
 MAX_DECIMAL = 1e15  # numbers beyond this have no exact short form as a plain decimal
+
+_TAGS: dict[Outcome, str] = {
+    "failed": "failure",
+    "errored": "error",
+    "skipped": "skipped",
+    "xfailed": "skipped",
+}
 
 
 def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
@@ -68,6 +79,36 @@ def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
         {key: _property_text(value) for key, value in rest.items() if value not in (None, "")}
     )
     return list(named_values.items())
+
+
+def render_junit(run: Run) -> str:
+    """Return a run as a file of JUnit, as pytest's ``--junitxml`` writes it: the verdict on the baseline is a test case.
+
+    >>> "tests=" in render_junit(Run())
+    True
+    """
+    records = list(run.records)
+    if (verdict := run.verdict) is not None:
+        is_red = verdict.fails(strict=as_mapping(run.meta.get("settings")).get("strict") is True)
+        text = "\n".join([f"{verdict.status} {verdict.sentence}", *verdict.advice, verdict.baseline])
+        records.append(TestRecord(nodeid=GATE_NODEID, outcome="failed" if is_red else "passed", message=text))
+    cases = [(_name_case(record.nodeid), record, _TAGS.get(record.outcome, "")) for record in records]
+    return render_template(
+        "junit.xml.j2",
+        cases=cases,
+        counts=Counter(tag for _, _, tag in cases),
+        total_s=math.fsum(record.duration_s for record in records),
+        properties=lambda record: [] if record.nodeid == GATE_NODEID else junit_properties(record),
+        line=quote_line,
+    )
+
+
+def _name_case(nodeid: str) -> tuple[str, str]:
+    """Return class and name of a test case, as pytest writes them."""
+    function, bracket, params = nodeid.partition("[")
+    file, *names = function.split("::")
+    *classes, name = [file.removesuffix(".py").replace("/", "."), *names]
+    return ".".join(classes), f"{name}{bracket}{params}"
 
 
 def _property_text(value: Json) -> str:

@@ -107,6 +107,7 @@ class TestRecord:
         message: Failure text, or the reason of a skip.
         raised: Class names of the exceptions that ended phases of the test, in order; ``MeasurementFailed`` and
             ``MeasurementErrored`` are verdicts on measurements. Empty: no exception, or not known.
+        place: File and line that failed, else of the test, from the root: ``tests/test_a.py:12``; "": not known.
         facts: What else is known: ``model``, ``params``, ``prompt``, ``case``, ``retriever``, ``judge``, ``cassette``;
             plain builtins, see `pytest_llmops.results.details`.
     """
@@ -121,12 +122,15 @@ class TestRecord:
     calls: tuple[Call, ...] = ()
     facts: Mapping[str, Json] = field(default_factory=dict)
     raised: tuple[str, ...] = ()
+    place: str = ""
 
     def add(self, other: TestRecord) -> TestRecord:
         """Return this record with another phase of the same test added; the worse outcome wins."""
+        worse = min((self, other), key=lambda record: _OUTCOMES_BY_SEVERITY.index(record.outcome))
         return replace(
             self,
-            outcome=min(self.outcome, other.outcome, key=_OUTCOMES_BY_SEVERITY.index),
+            outcome=worse.outcome,
+            place=worse.place,
             duration_s=self.duration_s + other.duration_s,
             message="\n\n".join(text for text in (self.message, other.message) if text),
             measurements=self.measurements + other.measurements,
@@ -151,6 +155,7 @@ class TestRecord:
             "calls": [call.to_wire() for call in self.calls],
             "facts": to_builtins(self.facts, where="facts"),
             **({"raised": to_builtins(self.raised)} if self.raised else {}),
+            **({"place": to_builtins(self.place)} if self.place else {}),
             **({"attribution": blame.status_words} if blame is not None else {}),
         }
 
@@ -169,6 +174,7 @@ class TestRecord:
             calls=tuple(map(Call.from_wire, cast("list[dict[str, Json]]", data.get("calls", [])))),
             facts=cast("dict[str, Json]", data.get("facts", {})),
             raised=tuple(map(str, cast("list[str]", data.get("raised", [])))),
+            place=str(data.get("place", "")),
         )
 
 
@@ -192,18 +198,24 @@ class Run:
         """Return how many tests ended that way."""
         return sum(record.outcome == outcome for record in self.records)
 
-    def to_json(self, *, indent: int | None = 1) -> str:
+    def to_json(self, *, indent: int | None = 1, summary: bool = True) -> str:
         """Return the run as JSON text: the same records give the same bytes.
 
         Args:
             indent: Of each level; None: a single line, about four times faster.
+            summary: Whether to add what follows from the records, for readers of the file: `from_json` ignores it.
         """
+        from pytest_llmops.results.summary import summarize_run
+
+        extra: dict[str, Json] = {}
+        if summary:
+            extra["totals"] = summarize_run(self).to_wire()
+            extra["review"] = [item.to_wire() for item in select_for_review(self.records)]
         whole: dict[str, Json] = {
             "schema": SCHEMA,
             "meta": to_builtins(self.meta, where="meta"),
             "notes": to_builtins(list(self.notes), where="notes"),
-            # For people who read the file: it follows from the records, and `from_json` ignores it.
-            "review": [item.to_wire() for item in select_for_review(self.records)],
+            **extra,
             **({"verdict": self.verdict.to_wire()} if self.verdict is not None else {}),
             "records": [record.to_wire() for record in self.records],
         }

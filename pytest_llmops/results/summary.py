@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal, TypeAlias
 
-from pytest_llmops.measurement import Measurement, format_count
+from pytest_llmops.measurement import Json, Measurement, format_count, to_builtins
 from pytest_llmops.results.comparison import (
     Axis,
     MetricKey,
@@ -27,7 +27,7 @@ from pytest_llmops.results.comparison import (
     sort_by_position,
     subject_name,
 )
-from pytest_llmops.results.details import Scale, SideFacts, read_scale
+from pytest_llmops.results.details import Scale, SideFacts, as_mapping, read_scale
 from pytest_llmops.results.judges import JudgeUse, collect_judges, is_judged, judge_doubt
 from pytest_llmops.results.run import OUTCOMES, Outcome, Run, TestRecord, attribute_failure
 from pytest_llmops.results.usage import (
@@ -177,6 +177,15 @@ class Totals:
         if self.gate in ("RED", "ERROR"):
             return "RED" if self.gate == "RED" else "ERROR"
         return "PASS" if self.outcomes["passed"] + self.outcomes["xpassed"] else "NOT JUDGED"
+
+    def to_wire(self) -> Mapping[str, Json]:
+        """Return the totals as plain builtins, for the run file."""
+        parts = {name: getattr(self, name) for name in ("verdict", "tests", "outcomes")}
+        parts["duration_s"] = round(self.duration_s, 6)
+        kept = [spec.name for spec in fields(Metric) if spec.name not in ("left_out", "histogram", "judged")]
+        parts["metrics"] = [{name: getattr(metric, name) for name in kept} for metric in self.metrics]
+        parts |= {"calls": asdict(self.traffic), "latency_s": asdict(self.latency)}
+        return as_mapping(to_builtins(parts))
 
     @property
     def outcome_words(self) -> str:

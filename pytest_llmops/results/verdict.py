@@ -22,6 +22,9 @@ CHANGE_KINDS: tuple[ChangeKind, ...] = (
 )
 
 
+GATE_NODEID = "llmops::gate"
+"""The test case of the verdict in a JUnit file."""
+
 CHANGE_WORDS: Mapping[ChangeKind, str] = {
     "regressed": "worse",
     "improved": "better",

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from support.sample_run import fixed_run, models_run
 
-from pytest_llmops.reports import html, terminal
+from pytest_llmops.reports import html, render_report, terminal
+from pytest_llmops.reports.markdown import render_markdown
 from pytest_llmops.results.run import Run
 
 FOLDER = Path(__file__).parent
@@ -25,6 +26,8 @@ def styled(found: list[terminal.Line]) -> str:
 
 GOLDEN: dict[str, Callable[[], str]] = {
     "run.json": lambda: fixed_run().to_json(),
+    "report.md": lambda: render_markdown(fixed_run()),
+    "report.xml": lambda: render_report(fixed_run(), "junit"),
     "report.html": lambda: html.render_html(fixed_run()) + "\n",
     "empty.html": lambda: html.render_html(Run()) + "\n",
     "terminal.txt": lambda: styled(terminal.summary_lines(fixed_run())),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from functools import cache
 from xml.etree import ElementTree as ET
 
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from support.page import Page
 from support.sample_run import HOSTILE, everywhere, fixed_run
 from support.strategies import scale_examples
 
-from pytest_llmops.reports import html, junit, terminal
+from pytest_llmops.reports import ci_formats, html, junit, markdown, render_report, terminal
 from pytest_llmops.reports.html_views import escape_invisible
 from pytest_llmops.results.run import Run
 
@@ -76,6 +79,46 @@ def test_a_terminal_is_not_steered(text: str, width: int, ascii: bool, verbosity
         assert not line.text.lstrip().startswith("::")
         assert not ascii or line.text.isascii()
         assert verbosity < 0 or len(line.text) <= max(width, terminal.MIN_WIDTH)
+
+
+def code_free_tokens(text: str) -> list[tuple[str, str]]:
+    """What a renderer makes of Markdown, without what is in code."""
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
+    flat = [part for token in tokens for part in (token, *(token.children or ()))]
+    return [
+        (part.type, "" if part.type in ("fence", "code_inline", "inline") else part.content) for part in flat
+    ]
+
+
+@given(any_text)
+def test_markdown_holds_foreign_text_in_code_alone(text: str) -> None:
+    written = markdown.render_markdown(everywhere(text))
+    plain = code_free_tokens(markdown.render_markdown(everywhere("plain")))
+    assert code_free_tokens(written) == plain
+    assert {kind for kind, _ in plain} >= {"fence", "code_inline", "html_block"}
+    assert not {"html_inline", "link_open", "image"} & {kind for kind, _ in plain}
+    assert len(written.encode()) <= markdown.MAX_BYTES
+
+
+@given(any_text)
+def test_every_annotation_is_one_command_of_ours(text: str) -> None:
+    lines = list(ci_formats.format_annotations(everywhere(text), {}))
+    assert len(lines) == 2
+    for line in lines:
+        assert re.fullmatch(r"::error file=[^,:]*,line=1,title=[^,:]*::.*", line)
+        assert line.isprintable()
+        assert "##[" not in line
+
+
+@given(any_text)
+def test_other_programs_read_what_is_written_for_them(text: str) -> None:
+    run = everywhere(text)
+    suites = ET.fromstring(render_report(run, "junit").encode("utf-8", "surrogatepass"))
+    assert [case.get("name") is not None for case in suites.iter("testcase")] == [True] * 3
+    assert len(json.loads(render_report(run, "ctrf"))["results"]["tests"]) == 3
+    assert len(json.loads(render_report(run, "codequality"))) == 2
+    for line in render_report(run, "metrics").splitlines():
+        assert re.fullmatch(r'# .*|\w+\{\w+="(?:[^"\\]|\\.)*"(?:,\w+="(?:[^"\\]|\\.)*")*\} [-+.e\d]+', line)
 
 
 @given(any_text)

@@ -27,12 +27,12 @@ from pytest_llmops.harness.controller import (
     build_record,
     hide_frames,
     mask_run_secrets,
-    render_report,
     report_message,
     report_outcome,
 )
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
+from pytest_llmops.reports import render_report
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.settings import OPTIONS, Settings
 
@@ -214,8 +214,8 @@ def test_the_hook_is_not_called_without_records_and_reports_are_written(tmp_path
 
 def test_the_kind_of_a_report_goes_by_its_suffix() -> None:
     run = Run(records=(TestRecord(nodeid=NODEID),))
-    assert json.loads(render_report(run, "r.json"))["records"][0]["nodeid"] == NODEID
-    assert NODEID in render_report(run, "json.html")
+    assert json.loads(render_report(run, "json"))["records"][0]["nodeid"] == NODEID
+    assert NODEID in render_report(run, "html")
 
 
 @pytest.mark.parametrize(("crashed", "lost"), [(0, ()), (1, ("1 worker",)), (3, ("3 workers",))])

@@ -19,6 +19,7 @@ from support.tapes import taped
 
 from pytest_llmops import cli, recorder
 from pytest_llmops.cli import judge_rescore as rescoring
+from pytest_llmops.cli.commands import utc_today
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Verdict
 from pytest_llmops.results.rescoring import Output
@@ -141,7 +142,7 @@ def test_another_judge_says_what_changed_and_writes_a_run_that_can_be_judged_aga
     assert [m.name for m in made.records[0].measurements] == ["judge.polite.tone", "judge.polite"]
     assert made.records[0].measurements[1].detail["judge"]["default"] is True  # type: ignore[index, call-overload]
     assert made.records[0].facts["judge"] == {"name": "polite", "version": "3", "model": ""}
-    check_message(made.notes[-1])
+    check_message(made.notes[-1].replace(utc_today(), "<day>"))
     command(TWO, *by("Polite"), "--out", "new.json.gz")
     assert Run.from_json(gzip.decompress(Path("new.json.gz").read_bytes()).decode()).records == made.records
     status, out, err = command(Path("new.json").read_text(), *by("Polite"))

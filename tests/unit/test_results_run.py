@@ -150,7 +150,7 @@ def test_a_secret_in_a_text_that_stands_several_times_is_masked_in_each(
 def test_every_text_stands_where_it_belongs() -> None:
     record = TestRecord(nodeid="t", message="x" * 200, facts={"first": "x" * 200, "own": {"$text": 7}})
     document = json.loads(Run(records=(record,)).to_json())
-    assert list(document) == ["schema", "meta", "notes", "review", "records"]
+    assert list(document) == ["schema", "meta", "notes", "totals", "review", "records"]
     assert document["records"][0]["message"] == "x" * 200
     assert document["records"][0]["facts"] == {"first": "x" * 200, "own": {"$text": 7}}
 

@@ -1,0 +1,133 @@
+"""Render a run in the formats of CI systems: annotations of GitHub, code quality of GitLab, OpenMetrics, and CTRF.
+
+Foreign text is on one line, without control characters and without commands of a CI runner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from pytest_llmops.measurement import Json, escape_json_output, escape_output, label_suffix
+from pytest_llmops.reports import quote_line, render_template
+from pytest_llmops.results.problems import list_problems
+from pytest_llmops.results.run import Outcome, Run, TestRecord
+from pytest_llmops.results.summary import summarize_run
+
+MAX_MESSAGE = 10_000
+MAX_ANNOTATIONS = 10
+"""GitHub shows no more of a step, and drops the others without a word."""
+CTRF_VERSION = "0.0.0"
+"""Of the schema; its authors have numbered no other."""
+_CTRF_STATUS: dict[Outcome, str] = {
+    "passed": "passed",
+    "xpassed": "passed",
+    "failed": "failed",
+    "errored": "failed",
+}
+
+
+def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
+    """Yield a workflow command of GitHub for each problem, what got worse first, ten at most.
+
+    Args:
+        run: The run.
+        changed: The first changed line of each changed prompt file: problems of its tests are shown there.
+
+    >>> record = TestRecord(nodeid="test_a.py::t", outcome="failed", place="test_a.py:3")
+    >>> list(format_annotations(Run(records=(record,)), {}))
+    ['::error file=test_a.py,line=3,title=failed%3A test_a.py%3A%3At::failed']
+    """
+    problems = list_problems(run)
+    listed = problems if len(problems) <= MAX_ANNOTATIONS else problems[: MAX_ANNOTATIONS - 1]
+    for problem in listed:
+        path, line = problem.find_place(changed)
+        file, title, words = (
+            quote_line(text).replace("%", "%25")
+            for text in (
+                f"{run.meta.get('root', '')}{path}",
+                f"{problem.kind}: {problem.nodeid}",
+                problem.words,
+            )
+        )
+        named = f"file={file},line={line},title={title}".replace(":", "%3A")
+        yield f"::{'error' if problem.decides else 'warning'} {named}::{words}"
+    if rest := len(problems) - len(listed):
+        yield f"::notice title=LLM regression::and {rest:,} more: see the summary of the job"
+
+
+def render_codequality(run: Run) -> str:
+    """Return what got worse or did not pass as a code quality report of GitLab: an entry a test.
+
+    >>> render_codequality(Run()).strip()
+    '[]'
+    """
+    entries = []
+    for problem in list_problems(run):
+        path, line = problem.find_place()
+        entries.append(
+            {
+                "description": quote_line(f"{problem.kind}: {problem.nodeid}: {problem.words}"),
+                "check_name": f"llm-{problem.kind}",
+                "fingerprint": hashlib.sha256(problem.nodeid.encode("utf-8", "replace")).hexdigest(),
+                "severity": "major" if problem.decides else "minor",
+                "location": {
+                    "path": quote_line(f"{run.meta.get('root', '')}{path}"),
+                    "lines": {"begin": line},
+                },
+            }
+        )
+    return _dump(entries)
+
+
+def render_metrics(run: Run) -> str:
+    """Return counts, mean scores and costs as OpenMetrics; GitLab compares the numbers as texts, so they are rounded.
+
+    What is not known (a mean of nothing, a cost without a price) is left out.
+    """
+    return render_template(
+        "metrics.txt.j2",
+        totals=summarize_run(run),
+        label=lambda text: quote_line(text).replace("\\", r"\\").replace('"', r"\""),
+    )
+
+
+def render_ctrf(run: Run) -> str:
+    """Return a run as a report in the Common Test Report Format; xfailed tests are skipped there, errored ones failed."""
+    tests = list(map(_build_ctrf_test, run.records))
+    try:
+        stop = round(datetime.fromisoformat(str(run.meta.get("created"))).timestamp() * 1000)
+    except ValueError:  # a run file of another program
+        stop = 0
+    counts = Counter(test["status"] for test in tests)
+    summary = {status: counts[status] for status in ("passed", "failed", "skipped", "pending", "other")}
+    duration = round(math.fsum(record.duration_s for record in run.records) * 1000)
+    summary |= {"tests": len(tests), "start": max(stop - duration, 0), "stop": stop}
+    results = {"tool": {"name": "pytest-llmops"}, "summary": summary, "tests": tests}
+    return _dump({"reportFormat": "CTRF", "specVersion": CTRF_VERSION, "results": results})
+
+
+def _build_ctrf_test(record: TestRecord) -> dict[str, Json]:
+    file, _, name = record.nodeid.partition("::")
+    return {
+        "name": quote_line(name or file),
+        "status": _CTRF_STATUS.get(record.outcome, "skipped"),
+        "rawStatus": record.outcome,
+        "duration": round(record.duration_s * 1000),
+        "suite": [quote_line(file)],
+        "filePath": quote_line(file),
+        "message": escape_output(record.message.strip()[:MAX_MESSAGE]),
+        "labels": {
+            quote_line(f"{measurement.name}{label_suffix(measurement.label)}"): measurement.value
+            for measurement in record.measurements
+            if measurement.value is not None
+        },
+    }
+
+
+def _dump(document: object) -> str:
+    return escape_json_output(json.dumps(document, indent=1)) + "\n"

@@ -1,0 +1,136 @@
+"""Render a run as Markdown for a pull request: the verdict, its evidence, the worst changes, how to reproduce them.
+
+All foreign text is in code spans, or in lines of code blocks that begin with a character of ours: there Markdown,
+HTML, links, mentions and references to issues are not live.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from itertools import accumulate
+
+from pytest_llmops.measurement import format_amount, format_count
+from pytest_llmops.reports import quote_line, render_template
+from pytest_llmops.reports.html_views import rerun_flags
+from pytest_llmops.reports.word_diff import MAX_WORDS, diff_words
+from pytest_llmops.results.details import read_detail
+from pytest_llmops.results.judges import is_judged
+from pytest_llmops.results.problems import Problem, list_failed_measurements, list_problems
+from pytest_llmops.results.run import Run
+from pytest_llmops.results.summary import summarize_run
+from pytest_llmops.results.verdict import CHANGE_WORDS
+
+MAX_BYTES = 60_000
+"""A comment of GitHub holds 65,536 characters."""
+MAX_SUMMARY_BYTES = 900_000
+"""GitHub drops a job summary of more than 1,024 KiB altogether."""
+SHOWN_PROBLEMS = 3
+MAX_LINE, CONTEXT = 400, 40
+"""Characters of a line of a code block, and of what is the same on each side of a difference."""
+
+
+def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
+    """Return a run as Markdown of at most ``max_bytes`` bytes, the worst first; three lines if nothing changed.
+
+    Args:
+        run: The run.
+        max_bytes: Verdict, evidence and the worst changes take up to 50,000; what is left is for a list of the others.
+
+    >>> print(render_markdown(Run()).strip())
+    ## LLM regression: EMPTY
+    <BLANKLINE>
+    - no tests were recorded
+    - no model was called
+    """
+    totals, problems, verdict = summarize_run(run), list_problems(run), run.verdict
+    decides = totals.verdict == "PASS" and verdict is not None and verdict.status != "NONE"
+    counts = [(len(verdict.of_kind(kind)), word) for kind, word in CHANGE_WORDS.items()] if verdict else []
+    judges = [f"{judge.name}: {judge.standing}" for judge in totals.judges if judge.doubtful]
+    text = render_template(
+        "run.md.j2",
+        word=verdict.status if verdict is not None and decides else totals.verdict,
+        totals=totals,
+        verdict=verdict,
+        changed=", ".join(f"{count:,} {word}" for count, word in counts if count),
+        problems=[(problem, _format_block(problem)) for problem in problems[:SHOWN_PROBLEMS]],
+        command=_format_command(run, problems[:SHOWN_PROBLEMS]),
+        notes=[*run.notes, *judges],
+        code=quote_code,
+        count=format_count,
+        amount=format_amount,
+    )
+    return text + _list_others(
+        problems[SHOWN_PROBLEMS:], max_bytes - len(text.encode()) - SHOWN_PROBLEMS * 100
+    )
+
+
+def quote_code(text: str, limit: int = 300) -> str:
+    r"""Return foreign text as a code span, on one line and without commands of a CI runner.
+
+    >>> quote_code("@all [a](b) `x`"), quote_code("two\nlines")
+    ('`` @all [a](b) `x` ``', '`two\\nlines`')
+    """
+    # Renderers give up on very long runs of backticks, and then show the text as Markdown.
+    text = re.sub("`{9,}", "`(...)`", quote_line(text, limit)) or " "
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def _format_block(problem: Problem) -> list[str]:
+    """Return the lines of the code block of a problem. None begins with a blank: a fence in it would end the block."""
+    failed, change = list_failed_measurements(problem.record), problem.change
+    reasons = [measurement.reason for measurement in failed[:1] if measurement.reason]
+    lines = [f"# {quote_line(text, MAX_LINE)}" for text in (problem.words, *reasons)]
+    if change is not None and change.before_output is not None and change.after_output is not None:
+        return lines + _diff_lines(change.before_output, change.after_output)
+    details = [detail for detail in map(read_detail, failed) if detail.actual is not None]
+    details.sort(key=lambda detail: detail.expected is None)  # one that has both comes first
+    return lines + [
+        line for detail in details[:1] for line in _diff_lines(detail.expected or "", detail.actual or "")
+    ]
+
+
+def _diff_lines(old: str, new: str) -> list[str]:
+    """Return the old and the new text as a line each, with what differs in brackets."""
+    edits = [
+        (
+            kind,
+            text if len(text) <= 2 * CONTEXT or kind != "same" else f"{text[:CONTEXT]} ... {text[-CONTEXT:]}",
+        )
+        for kind, text in diff_words(old, new)
+    ]
+    if all(kind == "same" for kind, _ in edits):
+        return [f"# the first {MAX_WORDS} words of both texts are the same"]
+    lines = []
+    for sign, own, before, after in (("-", "old", "[-", "-]"), ("+", "new", "{+", "+}")):
+        pieces = (
+            f"{before}{text}{after}" if kind == own else text for kind, text in edits if kind in ("same", own)
+        )
+        lines.append(f"{sign} {quote_line(''.join(pieces).replace(f'{after} {before}', ' '), MAX_LINE)}")
+    return lines if old else [f"+ {quote_line(new, MAX_LINE)}"]
+
+
+def _format_command(run: Run, problems: Sequence[Problem]) -> str:
+    records = [problem.record for problem in problems]
+    judged = any(record.fact("judge") or any(map(is_judged, record.measurements)) for record in records)
+    nodeids = [shlex.quote(quote_line(record.nodeid, MAX_LINE)) for record in records]
+    # Two problems may need different versions of a prompt: the command is that of the first.
+    flags = [quote_line(rerun_flags(run.meta, record), MAX_LINE) for record in records[:1]]
+    return " ".join(
+        ["pytest", *nodeids, *(["--llm-judge"] if judged else []), *(flag.strip() for flag in flags)]
+    )
+
+
+def _list_others(problems: Sequence[Problem], room: int) -> str:
+    """Return a folded list of problems within so many bytes, the worst first; "" if there are none."""
+    lines = [
+        f"- {problem.kind} {quote_code(problem.nodeid, 200)} {quote_code(problem.words, 200)}\n"
+        for problem in problems
+    ]
+    fitting = sum(size < room for size in accumulate(len(line.encode()) for line in lines))
+    rest = f"- and {len(lines) - fitting:,} more\n" if fitting < len(lines) else ""
+    title = f"\n<details><summary>{len(lines):,} more</summary>\n\n"
+    return f"{title}{''.join(lines[:fitting])}{rest}\n</details>\n" if lines else ""

@@ -1,0 +1,90 @@
+"""What a reviewer of a run should look at first: what got worse since the baseline, then what did not pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.results.details import fact_text
+from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
+from pytest_llmops.results.verdict import CaseChange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A test that got worse, failed or could not be scored.
+
+    Attributes:
+        kind: ``worse`` (than the baseline), ``failed`` or ``errored``.
+        words: What happened, in a line: the scores before and after, and the first line of the failure.
+        decides: The run did not pass because of it; else it is a warning.
+        change: How it differs from the baseline; None: there is no baseline, or it does not differ.
+        record: The test; one without facts if the run has no record of it.
+    """
+
+    kind: str
+    nodeid: str
+    words: str
+    decides: bool
+    change: CaseChange | None
+    record: TestRecord
+
+    def find_place(self, changed: Mapping[str, int] = MappingProxyType({})) -> tuple[str, int]:
+        """Return file and line: the prompt of the test if it is among the changed files, else where the test failed.
+
+        Args:
+            changed: The first changed line of each changed file.
+        """
+        prompt = fact_text(self.record.fact("prompt").get("path"))
+        path, _, line = self.record.place.rpartition(":")
+        place = path or self.nodeid.partition("::")[0], int(line) if line.isdecimal() else 1
+        return (prompt, changed[prompt]) if prompt in changed else place
+
+
+def list_problems(run: Run) -> list[Problem]:
+    """Return the problems of a run: what got worse, the largest loss first, then failures by how far they miss.
+
+    >>> [problem.kind for problem in list_problems(Run(records=(TestRecord(nodeid="t", outcome="failed"),)))]
+    ['failed']
+    """
+    changes = {change.nodeid: change for change in run.verdict.changes} if run.verdict else {}
+    worse = dict.fromkeys(nodeid for nodeid, change in changes.items() if change.kind == "regressed")
+    records = {record.nodeid: record for record in run.records}
+    bad = [record for record in records.values() if record.outcome in ("failed", "errored")]
+    bad.sort(
+        key=lambda record: (
+            OUTCOMES.index(record.outcome),
+            -max(map(_miss, list_failed_measurements(record)), default=0.0),
+        )
+    )
+    problems = []
+    for nodeid in dict.fromkeys([*worse, *(record.nodeid for record in bad)]):
+        change, record = changes.get(nodeid), records.get(nodeid, TestRecord(nodeid=nodeid))
+        failed = record.outcome in ("failed", "errored")
+        kind = "worse" if nodeid in worse else record.outcome
+        parts = [change.words if change else "", record.message.strip().partition("\n")[0] if failed else ""]
+        problems.append(
+            Problem(
+                kind=kind,
+                nodeid=nodeid,
+                words="; ".join(filter(None, parts)) or kind,
+                decides=failed or (run.verdict is not None and run.verdict.status == "RED"),
+                change=change,
+                record=record,
+            )
+        )
+    return problems
+
+
+def list_failed_measurements(record: TestRecord) -> list[Measurement]:
+    """Return the measurements that miss their thresholds, the farthest first."""
+    failed = [measurement for measurement in record.measurements if measurement.status == "failed"]
+    return sorted(failed, key=_miss, reverse=True)
+
+
+def _miss(measurement: Measurement) -> float:
+    """Return by which share of the larger of both a value and its threshold differ: 0 to 1, more if one is negative."""
+    value, threshold = measurement.value or 0.0, measurement.threshold or 0.0
+    return abs(value - threshold) / (max(abs(value), abs(threshold)) or 1.0)

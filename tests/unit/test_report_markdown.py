@@ -1,0 +1,173 @@
+"""The Markdown of a run: what it says, how long it is, and that no foreign text in it is live."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.sample_run import everywhere, fixed_run
+
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.reports.markdown import MAX_BYTES, MAX_SUMMARY_BYTES, render_markdown
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange, SuiteVerdict
+
+LATE = "tests/test_refunds.py::test_answer[production-late-return]"
+BASELINE = "llmops-baseline.json, accepted 2026-11-02 (first)"
+
+
+def lines_of(run: Run, max_bytes: int = MAX_BYTES) -> list[str]:
+    return [line for line in render_markdown(run, max_bytes=max_bytes).splitlines() if line]
+
+
+def red_run() -> Run:
+    changes = (
+        CaseChange(
+            nodeid=LATE,
+            kind="regressed",
+            scores=(ScoreChange(name="judge.quality", before=0.8, after=0.2),),
+            before_output="You can return it within 30 days.",
+            after_output="You can return it within 60 days or so.",
+        ),
+        CaseChange(
+            nodeid="tests/test_a.py::test_same", kind="regressed", before_output="same", after_output="same"
+        ),
+        CaseChange(nodeid="tests/test_a.py::test_gone", kind="regressed", before_output="was here"),
+        CaseChange(nodeid="tests/test_a.py::test_better", kind="improved"),
+    )
+    metrics = (MetricVerdict(name="judge.quality", detectable=0.049), MetricVerdict(name="text.exact"))
+    verdict = SuiteVerdict(
+        status="RED", sentence="judge.quality -6.1 points", baseline=BASELINE, metrics=metrics, changes=changes, unchanged=1200
+    )  # fmt: skip
+    return replace(fixed_run(), verdict=verdict)
+
+
+def test_five_lines_of_evidence_follow_the_verdict() -> None:
+    assert lines_of(red_run())[:6] == [
+        "## LLM regression: FAIL",
+        "- 2 failed, 2 errored, 1 xpassed, 4 passed, 1 xfailed, 1 skipped; since the baseline 3 worse, 1 better, 1,200 unchanged",
+        "- `judge.quality -6.1 points`",
+        "- could have noticed, in 8 of 10 runs, a drop of `judge.quality` by 4.9 points",
+        f"- baseline `{BASELINE}`",
+        "- cost now `$0.0017` (1 live call, 8 replayed); if all calls were live `$0.0029`, and 4 calls without a price",
+    ]
+
+
+def test_the_worst_three_changes_are_shown_as_differences_and_the_rest_in_a_list() -> None:
+    lines = lines_of(red_run())
+    titles = [line for line in lines if line.startswith("**")]
+    assert titles == [
+        f"**1. worse** `{LATE}`",
+        "**2. worse** `tests/test_a.py::test_same`",
+        "**3. worse** `tests/test_a.py::test_gone`",
+    ]
+    place = lines.index("```diff")
+    assert lines[place + 1 : place + 6] == [
+        "# judge.quality 0.80 -> 0.20; similarity.cosine 0.41 < 0.75",
+        "# claims a 60-day window",
+        "- You can return it within [-30-] days.",
+        "+ You can return it within {+60+} days{+ or so+}.",
+        "```",
+    ]
+    assert "# the first 400 words of both texts are the same" in lines
+    command = lines[lines.index("```sh") + 1]
+    assert command.startswith(
+        f"pytest '{LATE}' tests/test_a.py::test_same tests/test_a.py::test_gone --llm-judge"
+    )
+    listed = lines[lines.index("<details><summary>3 more</summary>") + 1 : -1]
+    assert [line.split("`")[0] for line in listed] == ["- failed ", "- errored ", "- errored "]
+
+
+def test_without_a_baseline_the_failures_that_miss_by_most_come_first_with_what_was_expected() -> None:
+    def failing(name: str, value: float, threshold: float, better: str = "higher") -> TestRecord:
+        measurement = Measurement(
+            name="m", value=value, threshold=threshold, better=better,  # type: ignore[arg-type]
+            detail={"actual": f"{name} now", "expected": f"{name} then"},
+        )  # fmt: skip
+        return TestRecord(nodeid=name, outcome="failed", message=f"m of {name}", measurements=(measurement,))
+
+    run = Run(
+        records=(
+            TestRecord(nodeid="unscored", outcome="errored", message="no score\nmore"),
+            failing("near", 0.69, 0.7),
+            failing("far", 0.1, 0.7),
+            failing("slow", 9.0, 3.0, "lower"),
+        )
+    )
+    lines = lines_of(run)
+    assert lines[0] == "## LLM regression: FAIL"
+    assert [line for line in lines if line.startswith("**")] == [
+        "**1. failed** `far`",
+        "**2. failed** `slow`",
+        "**3. failed** `near`",
+    ]
+    assert lines[lines.index("```diff") + 1 :][:3] == ["# m of far", "- far [-then-]", "+ far {+now+}"]
+    assert "- errored `unscored` `no score`" in lines
+
+
+@pytest.mark.parametrize(
+    ("verdict", "first", "second"),
+    [
+        (None, "PASS", "4 passed; there is no baseline: only what misses a threshold is noticed"),
+        (
+            SuiteVerdict(status="GREEN", sentence="nothing changed: every answer is the baseline's", baseline=BASELINE, unchanged=4),
+            "GREEN",
+            f"4 passed; since the baseline no score differs, 4 unchanged; `nothing changed: every answer is the baseline's`; baseline `{BASELINE}`",
+        ),
+        (SuiteVerdict(status="ERROR", sentence="damaged", baseline="b"), "ERROR", "4 passed; since the baseline no score differs; `damaged`"),
+        (SuiteVerdict(status="NONE", sentence="partial", baseline="b"), "PASS", "4 passed; since the baseline no score differs; `partial`"),
+    ],
+)  # fmt: skip
+def test_three_lines_where_nothing_changed(verdict: SuiteVerdict | None, first: str, second: str) -> None:
+    passed = tuple(record for record in fixed_run().records if record.outcome == "passed")
+    lines = lines_of(Run(records=passed, notes=("a note",), verdict=verdict))
+    assert lines[0] == f"## LLM regression: {first}"
+    assert lines[1].startswith(f"- {second}")
+    assert lines[2].startswith(
+        "- cost now nothing (0 live calls, 6 replayed); if all calls were live `$0.0009`"
+    )
+    assert len(lines) == 3
+
+
+def test_a_verdict_that_changed_nothing_for_the_worse_is_a_word_of_its_own() -> None:
+    passed = tuple(record for record in fixed_run().records if record.outcome == "passed")
+    better = SuiteVerdict(status="AMBER", sentence="s", changes=(CaseChange(nodeid="a", kind="improved"),))
+    lines = lines_of(Run(records=passed, verdict=better))
+    assert lines[0] == "## LLM regression: AMBER"
+    assert len(lines) == 5
+    assert lines[1].endswith("since the baseline 1 better")
+
+
+@pytest.mark.parametrize("max_bytes", [MAX_BYTES, MAX_SUMMARY_BYTES])
+def test_ten_thousand_failures_fit_the_worst_first(max_bytes: int) -> None:
+    text = "<b>`日本語` @all" * 20
+    records = [
+        TestRecord(nodeid=f"tests/test_a.py::test_b[{number}-{text}]", outcome="failed", message=f"{number} {text}" * 40,
+            measurements=(Measurement(name="m", value=number / 20_000, threshold=0.9, detail={"actual": text, "expected": "x"}),))
+        for number in reversed(range(10_000))
+    ]  # fmt: skip
+    written = render_markdown(Run(records=tuple(records)), max_bytes=max_bytes)
+    assert max_bytes - 1_000 < len(written.encode()) <= max_bytes
+    listed = [
+        int(line.partition("test_b[")[2].partition("-")[0])
+        for line in written.splitlines()
+        if line.startswith("- failed")
+    ]
+    assert listed == list(range(3, len(listed) + 3))
+    assert f"- and {10_000 - 3 - len(listed):,} more\n" in written
+    assert written.endswith("\n</details>\n")
+
+
+def test_no_text_makes_it_long() -> None:
+    for text in ("\U0001f600", "\U000e0001", "`", "'", "`" * 9 + "\x00"):
+        assert len(render_markdown(everywhere(text * 1_000)).encode()) <= MAX_BYTES
+
+
+def test_an_output_of_5_mb_is_cut() -> None:
+    old, new = ("word " * 1_000_000 + ending for ending in ("old", "new"))
+    change = CaseChange(nodeid="a", kind="regressed", before_output=old, after_output=f"other {new}")
+    text = render_markdown(
+        Run(records=(TestRecord(nodeid="a"),), verdict=SuiteVerdict(status="RED", changes=(change,)))
+    )
+    assert "\n+ {+other" in text
+    assert len(text) < 3_000

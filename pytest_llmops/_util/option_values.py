@@ -133,8 +133,8 @@ def split_report(given: str) -> tuple[str, str]:
     (('markdown', 'out/run.md'), ('ctrf', 'out.json'), ('', 'run.txt'))
     """
     name, colon, file = given.partition(":")
-    if colon and file and name in NAMED_REPORTS:
-        return name, file
+    if colon and name.isalpha() and len(name) > 1:  # a single letter is a drive of Windows
+        return name if file and name in NAMED_REPORTS else "", file
     path = PurePath(given)
     suffix = path.suffix if path.suffix != ".gz" else PurePath(path.stem).suffix + path.suffix
     return REPORT_SUFFIXES.get(suffix, ""), given

@@ -67,7 +67,7 @@ def add_merge_group(groups: Any) -> None:
         "make reports of a run file",
         "No test runs, and nothing is asked. The run files of shards are joined by llmops merge first.",
         arguments={
-            "run": {"type": Path, "metavar": "RUN", "help": "a file that --llm-report=run.json wrote"},
+            "file": {"type": Path, "metavar": "RUN", "help": "a file that --llm-report=run.json wrote"},
             "-o --out": out,
         },
     )
@@ -76,8 +76,8 @@ def add_merge_group(groups: Any) -> None:
 def _report(args: argparse.Namespace) -> int:
     from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
 
-    check_reports("--out", args.out, {format_path(args.run): args.run})
-    write_reports(read_run_file(args.run), args.out)
+    check_reports("--out", args.out, {format_path(args.file): args.file})
+    write_reports(read_run_file(args.file), args.out)
     return 0
 
 

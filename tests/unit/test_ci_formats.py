@@ -1,0 +1,84 @@
+"""Annotations of GitHub, code quality of GitLab, OpenMetrics and CTRF: what they say of a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from support.sample_run import fixed_run
+
+from pytest_llmops.reports import render_report
+from pytest_llmops.reports.ci_formats import format_annotations
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.verdict import CaseChange, SuiteVerdict, VerdictStatus
+
+PROMPT = {"prompt": {"path": "prompts/greet/v2.md"}}
+
+
+def compared_run(status: VerdictStatus) -> Run:
+    records = (
+        TestRecord(nodeid="tests/test_a.py::test_b", facts=PROMPT, place="tests/test_a.py:3"),
+        TestRecord(nodeid="tests/test_a.py::test_c", outcome="failed", message="100 % wrong: a, b", place="tests/helpers.py:41"),
+        TestRecord(nodeid="tests/test_a.py::test_d", outcome="errored"),
+    )  # fmt: skip
+    changes = (CaseChange(nodeid="tests/test_a.py::test_b", kind="regressed", why="lower"),)
+    return Run(records=records, meta={"root": "shop/"}, verdict=SuiteVerdict(status=status, changes=changes))
+
+
+def test_annotations_stand_at_the_changed_prompt_else_at_the_line_that_failed() -> None:
+    assert list(format_annotations(compared_run("RED"), {"prompts/greet/v2.md": 7})) == [
+        "::error file=shop/prompts/greet/v2.md,line=7,title=worse%3A tests/test_a.py%3A%3Atest_b::lower",
+        "::error file=shop/tests/helpers.py,line=41,title=failed%3A tests/test_a.py%3A%3Atest_c::100 %25 wrong: a, b",
+        "::error file=shop/tests/test_a.py,line=1,title=errored%3A tests/test_a.py%3A%3Atest_d::errored",
+    ]
+    first, *_ = format_annotations(compared_run("AMBER"), {"prompts/other.md": 7})
+    assert first.startswith("::warning file=shop/tests/test_a.py,line=3,")
+
+
+def test_ten_annotations_at_most_the_last_of_which_says_how_many_more() -> None:
+    records = tuple(
+        TestRecord(nodeid=f"test_a.py::test_b[{number}]", outcome="failed") for number in range(11)
+    )
+    ten = list(format_annotations(Run(records=records[:10]), {}))
+    assert [line.startswith("::error ") for line in ten] == [True] * 10
+    *nine, last = format_annotations(Run(records=records), {})
+    assert nine == ten[:9]
+    assert last == "::notice title=LLM regression::and 2 more: see the summary of the job"
+
+
+def test_code_quality_has_an_entry_a_test_with_a_fingerprint_that_stays() -> None:
+    red, amber = (
+        json.loads(render_report(compared_run(status), "codequality")) for status in ("RED", "AMBER")
+    )
+    assert [(entry["check_name"], entry["severity"], entry["location"]) for entry in red] == [
+        ("llm-worse", "major", {"path": "shop/tests/test_a.py", "lines": {"begin": 3}}),
+        ("llm-failed", "major", {"path": "shop/tests/helpers.py", "lines": {"begin": 41}}),
+        ("llm-errored", "major", {"path": "shop/tests/test_a.py", "lines": {"begin": 1}}),
+    ]
+    assert red[1]["description"] == "failed: tests/test_a.py::test_c: 100 % wrong: a, b"
+    assert [entry["severity"] for entry in amber] == ["minor", "major", "major"]
+    assert [entry["fingerprint"] for entry in red] == [entry["fingerprint"] for entry in amber]
+    assert len({entry["fingerprint"] for entry in red}) == 3
+
+
+def test_metrics_are_rounded_and_leave_out_what_is_not_known() -> None:
+    lines = render_report(fixed_run(), "metrics").splitlines()
+    assert 'llm_tests{outcome="failed"} 2' in lines
+    assert 'llm_mean{metric="judge.quality",version="quality-1",unit="1",better="higher"} 0.667' in lines
+    assert 'llm_cost_usd{kind="all_live"} 0.0029' in lines
+    empty = render_report(Run(), "metrics")
+    assert "llm_cost_usd{" not in empty
+    assert 'llm_tests{outcome="passed"} 0' in empty
+
+
+def test_ctrf_counts_what_has_no_verdict_as_failed_and_keeps_its_name() -> None:
+    results = json.loads(render_report(fixed_run(), "ctrf"))["results"]
+    summary = results["summary"]
+    assert (summary["tests"], summary["passed"], summary["failed"], summary["skipped"]) == (11, 5, 4, 2)
+    assert summary["stop"] - summary["start"] == 534
+    by_name = {test["name"]: test for test in results["tests"]}
+    assert by_name["test_polite[late]"]["rawStatus"] == "errored"
+    assert by_name["test_search[late-return]"]["labels"]["retrieval.ndcg"] == 0.92
+    for created in ("", "yesterday", None):
+        other = replace(fixed_run(), meta={"created": created})
+        assert json.loads(render_report(other, "ctrf"))["results"]["summary"]["stop"] == 0

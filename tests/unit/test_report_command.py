@@ -1,0 +1,117 @@
+"""``llmops report``: every report of a run, made of its run file."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from support.messages import check_message
+from support.sample_run import fixed_run
+
+from pytest_llmops import cli
+from pytest_llmops.reports import render_report
+from pytest_llmops.results.run import Run
+from pytest_llmops.results.verdict import SuiteVerdict
+
+KINDS = {"run.html": "html", "run.md": "markdown", "run.xml": "junit", "again.json": "json", "codequality:q.json": "codequality",
+    "metrics:m.txt": "metrics", "ctrf:c.json": "ctrf"}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.json").write_text(fixed_run().to_json(), encoding="utf-8")
+    return tmp_path
+
+
+def report(*outs: str, run: str = "run.json") -> int:
+    return cli.main(["report", run, *(word for out in outs for word in ("-o", out))])
+
+
+def test_every_kind_is_made_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(*KINDS, "small.json.gz") == 0
+    for target, kind in KINDS.items():
+        file = target.rpartition(":")[2]
+        assert (folder / file).read_text(encoding="utf-8") == render_report(fixed_run(), kind)
+        assert f"report     {file}\n" in capsys.readouterr().out or kind != "html"
+    assert Run.from_json(gzip.decompress((folder / "small.json.gz").read_bytes()).decode()) == fixed_run()
+
+
+@pytest.mark.parametrize(
+    ("outs", "run"),
+    [
+        (["run.txt"], "run.json"),
+        (["codequality:"], "run.json"),
+        (["nosuch:run.json"], "run.json"),
+        (["run.json"], "run.json"),
+        (["ctrf:run.json"], "run.json"),
+        (["a.md", "./a.md"], "run.json"),
+        (["a.json", "ctrf:a.json"], "run.json"),
+        (["nosuch/a.md"], "run.json"),
+        (["folder.md"], "run.json"),
+        (["a.md"], "nosuch.json"),
+        (["a.md"], "damaged.json"),
+    ],
+)
+def test_what_the_command_refuses(
+    folder: Path, outs: list[str], run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "folder.md").mkdir()
+    (folder / "damaged.json").write_text('{"schema": "pytest-llmops/run/1", "records": [{"nodeid": 3}]}')
+    before = sorted(path.name for path in folder.iterdir())
+    assert report(*outs, run=run) == 2
+    check_message(capsys.readouterr().err)
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert Run.from_json((folder / "run.json").read_text(encoding="utf-8")) == fixed_run()
+
+
+@pytest.mark.parametrize(
+    ("strict", "status", "red"),
+    [(False, "RED", 1), (False, "AMBER", 0), (True, "AMBER", 1), (True, "GREEN", 0)],
+)
+def test_junit_has_the_counts_and_the_verdict_as_a_test_case(strict: bool, status: str, red: int) -> None:
+    run = fixed_run()
+    settings = {"settings": {"strict": strict}}
+    verdict = SuiteVerdict(status=status, sentence="it <moved>", baseline="b.json")  # type: ignore[arg-type]
+    suite = ET.fromstring(render_report(Run(records=run.records, meta=settings, verdict=verdict), "junit"))[0]
+    assert {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "12", "failures": str(2 + red), "errors": "2", "skipped": "2"
+    }  # fmt: skip
+    *_, gate = suite
+    assert (gate.get("classname"), gate.get("name"), gate.find("properties")) == ("llmops", "gate", None)
+    assert ["it <moved>" in (failure.text or "") for failure in gate] == [True] * red
+    first = suite[0]
+    assert (first.get("classname"), first.get("name")) == (
+        "tests.test_refunds",
+        "test_answer[production-late-return]",
+    )
+    assert {entry.get("name"): entry.get("value") for entry in first.iter("property")}[
+        "llm.outcome"
+    ] == "failed"
+    failure = first.find("failure")
+    assert failure is not None
+    assert failure.get("message") == "similarity.cosine 0.41 < 0.75"
+    assert "nearest   You can return it within 60 days." in str(failure.text)
+
+
+@pytest.mark.shared_data
+def test_without_properties_the_file_is_valid_for_jenkins(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    etree = pytest.importorskip("lxml.etree")
+    monkeypatch.setattr("pytest_llmops.reports.junit.junit_properties", lambda _: [])
+    schema = etree.XMLSchema(etree.parse(str(shared_data / "junit" / "jenkins-junit-10.xsd")))
+    document = etree.fromstring(render_report(fixed_run(), "junit").encode())
+    assert schema.validate(document), schema.error_log
+
+
+def test_totals_are_what_a_dashboard_needs(folder: Path) -> None:
+    totals = json.loads((folder / "run.json").read_text(encoding="utf-8"))["totals"]
+    assert (totals["verdict"], totals["tests"], totals["outcomes"]["failed"]) == ("FAIL", 11, 2)
+    assert (totals["calls"]["live"], totals["calls"]["replayed"], totals["calls"]["unpriced"]) == (1, 8, 4)
+    by_name = {metric["name"]: metric for metric in totals["metrics"]}
+    assert by_name["judge.quality"]["mean"] == pytest.approx(2 / 3)
+    assert by_name["judge.quality"]["errored"] == 1

@@ -303,7 +303,7 @@ def shorten_text(text: str, limit: int = 200) -> str:
     'two\\nlines'
     """
     head = text[:limit]
-    escaped = "".join(
+    escaped = head if head.isprintable() else "".join(
         char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
         for char in head
     )

@@ -1,6 +1,7 @@
-"""Views of a test for the HTML report: foreign text escaped, numbers in words, long texts once.
+"""Views of a test for the HTML report, as plain JSON: numbers in words, each text once.
 
-Texts are put in the order they are read, so that a reference always points up the page.
+The page's script shows what is here and computes no figure of its own. A new kind of detail is a key of the view here,
+and an entry of ``SECTIONS`` in ``templates/report.js``.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from pytest_llmops.measurement import (
     Json,
@@ -26,26 +27,30 @@ from pytest_llmops.results.details import (
     MeasurementDetail,
     SettingsMeta,
     SideFacts,
+    as_list,
+    as_mapping,
     fact_text,
     format_on_scale,
     format_score_and_threshold,
     read_detail,
     read_scale,
+    to_scale,
 )
 from pytest_llmops.results.judges import is_judged, judge_doubt
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.summary import describe_weak_half
 from pytest_llmops.results.usage import count_traffic
+from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, ChangeKind
 
 View: TypeAlias = dict[str, Any]  # what a template shows of a thing, by name
 MAX_NAME = 300
-SEPARATE_DETAILS = frozenset({"actual", "expected", "question", "evidence", "judge", "calibration"})
-MAX_CHIPS = 3
-_STATUS_ORDER = ("errored", "failed", "passed", "recorded")
+SEPARATE_DETAILS = frozenset(
+    {"actual", "expected", "question", "evidence", "judge", "calibration", "contexts"}
+)
 KNOWN_FACTS = frozenset({"model", "prompt", "case", "retriever", "judge", "cassette"})
+MAX_PASSAGES = 50
 MAX_CHARS = 65_536  # of one text on a page; the run file has all of it
-MIN_SHARED = 160  # shorter texts are repeated: a reference would be as long
 
 # Controls, what turns the direction of writing, what cannot be seen, and what no file can hold.
 _INVISIBLE = re.compile(
@@ -66,77 +71,91 @@ def escape_invisible(text: str) -> str:
 
 
 @dataclass(slots=True)
-class Text:
-    """A text on the page.
+class Texts:
+    """The texts of a page, each once; a view refers to a text by its place in ``stored``.
 
     Attributes:
-        body: What is shown.
-        cut: Characters left out at its end.
-        shared: Another place refers to it, so it needs its ``id``.
+        stored: A text, or of a text that was cut ``[text, characters left out]``.
     """
 
-    id: str
-    body: str
-    cut: int = 0
-    shared: bool = False
+    stored: list[str | list[str | int]] = field(default_factory=list)
+    _places: dict[str, int] = field(default_factory=dict)
+
+    def put(self, text: str) -> int:
+        """Return the place of a text, made visible and cut.
+
+        >>> texts = Texts()
+        >>> texts.put("a"), texts.put("b"), texts.put("a"), texts.stored
+        (0, 1, 0, ['a', 'b'])
+        """
+        place = self._places.setdefault(text, len(self.stored))
+        if place == len(self.stored):
+            body, cut = cut_text(text)
+            self.stored.append([body, cut] if cut else body)
+        return place
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a text is shown: in full the first time, then as a reference."""
-
-    text: Text
-    first: bool
-
-
-@dataclass(slots=True)
-class Texts:
-    """The texts of a page, in the order they are shown."""
-
-    known: dict[str, Text] = field(default_factory=dict)
-
-    def put(self, text: str) -> Place:
-        """Add a text at the next place of the page."""
-        if len(text) < MIN_SHARED:
-            return Place(visible_text(text), first=True)
-        seen = self.known.get(text)
-        if seen is not None:
-            seen.shared = True
-            return Place(seen, first=False)
-        new = self.known[text] = visible_text(text, f"t{len(self.known) + 1}")
-        return Place(new, first=True)
-
-
-def visible_text(text: str, id: str = "") -> Text:  # noqa: A002 -- becomes the attribute of that name
-    """Return a text made visible and cut; without an ``id`` nothing can refer to it."""
-    return Text(id, escape_invisible(text[:MAX_CHARS]), max(len(text) - MAX_CHARS, 0))
+def cut_text(text: str) -> tuple[str, int]:
+    """Return a text made visible, and how many characters were cut off at its end."""
+    return escape_invisible(text[:MAX_CHARS]), max(len(text) - MAX_CHARS, 0)
 
 
 def _build_score_view(measurement: Measurement, texts: Texts) -> View:
     unit, (value, limit) = measurement.unit, format_score_and_threshold(measurement)
-    detail = read_detail(measurement)
-    hidden = SEPARATE_DETAILS | {"canaries"} if detail.judge else SEPARATE_DETAILS
+    detail, scale = read_detail(measurement), read_scale(measurement)
+    ranks = as_mapping(measurement.detail.get("ranks"))
+    hidden = SEPARATE_DETAILS | ({"canaries"} if detail.judge else frozenset())
+    hidden |= {"ranks", "query"} if ranks else frozenset()
     more = {key: stored for key, stored in measurement.detail.items() if key not in hidden}
     samples = measurement.samples[:50] if len(measurement.samples) > 1 else ()
-    name = f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
-    return {
-        "name": shorten_text(name, MAX_NAME),
-        "short": shorten_text(measurement.name, 30),
+    view: View = {
+        "name": shorten_text(name_with_label(measurement), MAX_NAME),
         "value": value or "not scored",
-        "threshold": f"{comparison_sign(measurement.better)} {limit}" if limit else "–",
+        "number": None if measurement.value is None else to_scale(measurement.value, scale),
+        "threshold": f"{comparison_sign(measurement.better)} {limit}" if limit else "",
         "status": measurement.status,
         "reason": shorten_text(measurement.error or measurement.reason, 1_000),
         "version": shorten_text(measurement.version, 60),
-        "samples": ", ".join(format_on_scale(sample, unit, read_scale(measurement)) for sample in samples),
+        "samples": ", ".join(format_on_scale(sample, unit, scale) for sample in samples),
         "doubt": judge_doubt(measurement),
         "bar": _bar_percent(measurement.value) if unit == "1" else None,
         "tick": _bar_percent(measurement.threshold) if unit == "1" else None,
         "evidence": [
-            (shorten_text(label, 60), texts.put(_text_or_json(text))) for label, text in detail.evidence
+            [shorten_text(label, 60), texts.put(_text_or_json(text))] for label, text in detail.evidence
         ],
         "judge": _build_judge_view(detail.judge, detail, texts) if detail.judge else None,
+        "passages": _build_passages(detail, ranks, texts),
         "more": texts.put(format_json(more)) if more else None,
     }
+    return without_empty(view)
+
+
+def name_with_label(measurement: Measurement) -> str:
+    """Return the name of a measurement with its label, as changes since the baseline name it."""
+    return f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
+
+
+def without_empty(view: View) -> View:
+    """Return a view without what is empty: zero and False are not."""
+    return {key: value for key, value in view.items() if value not in (None, "", [], ())}
+
+
+def _build_passages(detail: MeasurementDetail, ranks: Mapping[str, Json], texts: Texts) -> list[list[Json]]:
+    """Return what was retrieved as ``[rank, id, place of its text, relevant]``, then what is relevant and was not."""
+    if not ranks:
+        return [[str(number), "", texts.put(text), None] for number, text in enumerate(detail.contexts, 1)]
+    known = {label: fact_text(text) for label, text in detail.evidence if label.startswith("rank ")}
+    retrieved = (detail.actual or "").split("\n") if detail.actual else []
+    rows: list[list[Json]] = []
+    for rank, id_ in enumerate(retrieved[:MAX_PASSAGES], 1):
+        text = known.get(f"rank {rank}", "").removeprefix(id_).removeprefix(": ")
+        name = shorten_text(id_, MAX_NAME)
+        rows.append([str(rank), name, texts.put(text) if text else None, id_ in ranks])
+    missed = [id_ for id_ in ranks if id_ not in retrieved[:MAX_PASSAGES]][:MAX_PASSAGES]
+    for id_ in missed:
+        place = "not found" if ranks[id_] is None else fact_text(ranks[id_])
+        rows.append([place, shorten_text(id_, MAX_NAME), None, True])
+    return rows
 
 
 def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: Texts) -> View:
@@ -145,15 +164,20 @@ def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: T
         scale = f" on a scale of {verdict.scale[0]:g} to {verdict.scale[1]:g}" if verdict.scale else ""
         score = f"{verdict.score:g}{scale}"
     known = detail.calibration.text or "not calibrated"
-    return {
+    view: View = {
         "score": score,
+        "name": shorten_text(
+            " ".join(filter(None, (verdict.name, verdict.version, verdict.model))), MAX_NAME
+        ),
         "dimensions": [
-            (shorten_text(name, 60), shorten_text(fact_text(value), 20))
+            [shorten_text(name, 60), shorten_text(fact_text(value), 20)]
             for name, value in verdict.dimensions.items()
         ],
+        "votes": ", ".join(f"{vote:g}" for vote in verdict.votes),
         "raw": texts.put(verdict.raw) if verdict.raw else None,
         "calibration": "; ".join(shorten_text(text, 300) for text in (known, detail.canaries.text) if text),
     }
+    return without_empty(view)
 
 
 def _build_call_view(call: Call, texts: Texts) -> View:
@@ -163,53 +187,100 @@ def _build_call_view(call: Call, texts: Texts) -> View:
     parts += [(f"tool call {shorten_text(tool.name, 60)}", tool.arguments) for tool in call.tool_calls]
     return {
         "title": shorten_text(call.model or call.endpoint or call.provider, 80),
+        "purpose": shorten_text(call.purpose, 60),
         "facts": list(_iter_call_facts(call)),
-        "parts": [(label, texts.put(text)) for label, text in parts],
+        "parts": [[label, texts.put(text)] for label, text in parts],
+        "tools": ", ".join(shorten_text(tool.name, 60) for tool in call.tools[:MAX_PASSAGES]),
     }
 
 
-def build_case_view(record: TestRecord, texts: Texts, flags: str = "") -> View:
-    """Return a test as it is shown; ``flags`` end its command."""
+def build_case_view(
+    record: TestRecord, texts: Texts, flags: str = "", change: CaseChange | None = None
+) -> View:
+    """Return a test as it is shown; ``flags`` end its command, ``change`` is what changed since the baseline."""
     message = record.message.strip("\n")
-    prompt = SideFacts.from_wire(record.fact("prompt"))
+    prompt, model = (SideFacts.from_wire(record.fact(kind)) for kind in ("prompt", "model"))
     more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
     case = CaseFacts.from_wire(record.fact("case"))
-    # What went in, what came out and what was expected, each distinct text once.
-    parts = [
+    # What went in, what came out and what was expected, each distinct text once. What a search found is no output.
+    answers = [measurement for measurement in record.measurements if "ranks" not in measurement.detail]
+    parts: list[tuple[str, int]] = [
         (label, texts.put(text))
         for kind, key, first in (
             ("input", "question", case.input),
-            ("output", "actual", None),
             ("expected", "expected", case.reference),
+            ("output", "actual", None),
         )
-        for label, text in _iter_distinct_texts(kind, record.measurements, key, first)
+        for label, text in _iter_distinct_texts(kind, answers, key, first)
     ]
     app = [call for call in record.calls if call.purpose == "app"]
-    cost = count_traffic(app).known_usd
+    if app and app[-1].output and not any(label.startswith("output") for label, _ in parts):
+        parts.append(("output", texts.put(app[-1].output)))
+    used = count_traffic(app)
     times = [call.latency_s for call in app if call.latency_s is not None]
-    used = [format_amount(cost, "USD")] if cost is not None else []
-    used += [format_amount(sum(times), "s")] if times else []
     judge = " --llm-judge" if record.fact("judge") or any(map(is_judged, record.measurements)) else ""
-    scores = [_build_score_view(measurement, texts) for measurement in record.measurements]
-    reasons = "; ".join(judgement.reason for judgement in select_for_review([record]))
-    return {
+    file, _, name = record.nodeid.partition("::")
+    tags = record.fact("case").get("tags")
+    view: View = {
         "id": case_id(record.nodeid),
-        "name": shorten_text(record.nodeid.partition("::")[2] or record.nodeid, MAX_NAME),
+        "file": shorten_text(file, MAX_NAME) or "–",
+        "name": shorten_text(name or file, MAX_NAME) or "–",
         "outcome": record.outcome,
         "headline": shorten_text(message.partition("\n")[0], 200) if record.outcome != "passed" else "",
         "blame": describe_weak_half(record),
-        "review": shorten_text(reasons, MAX_NAME),
+        "review": shorten_text(
+            "; ".join(judgement.reason for judgement in select_for_review([record])), MAX_NAME
+        ),
         "version": shorten_text(prompt.version or prompt.alias, 40),
-        "used": " · ".join(used),
-        "message": visible_text(message) if message else None,
+        "model": shorten_text(model.name or (app[-1].model if app else ""), 80),
+        "tags": [
+            shorten_text(fact_text(tag), 60) for tag in ([tags] if isinstance(tags, str) else as_list(tags))
+        ],
+        "cost": used.known_usd,
+        "tokens": None if used.output_tokens is None else (used.input_tokens or 0) + used.output_tokens,
+        "latency": sum(times) if times else None,
+        "message": texts.put(message) if message else None,
         "texts": parts,
-        "scores": scores,
-        "chips": sorted(scores, key=lambda score: _STATUS_ORDER.index(score["status"]))[:MAX_CHIPS],
+        "scores": [_build_score_view(measurement, texts) for measurement in record.measurements],
         "calls": [_build_call_view(call, texts) for call in record.calls],
-        "facts": list(_iter_record_facts(record)),
+        "facts": [list(pair) for pair in _iter_record_facts(record)],
         "more": texts.put(format_json(more)) if more else None,
         "rerun": shorten_text(f"pytest {shlex.quote(record.nodeid)}{judge}{flags}", 2_000),
+        "change": _build_change_view(change, record, texts) if change else None,
     }
+    view["used"] = " · ".join(
+        format_amount(view[key], unit)
+        for key, unit in (("cost", "USD"), ("latency", "s"))
+        if view[key] is not None
+    )
+    return without_empty(view)
+
+
+def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> View:
+    """Return what changed, scores of a judge on its own scale; of the output before and now, where both are known."""
+    scales = {
+        name_with_label(measurement): (measurement.unit, read_scale(measurement))
+        for measurement in record.measurements
+    }
+    scores = []
+    for score in change.scores:
+        unit, scale = scales.get(score.name, ("1", None))
+        before, after = (
+            "not scored" if value is None else format_on_scale(value, unit, scale)
+            for value in (score.before, score.after)
+        )
+        moved = "worse" if score.gain < 0 else "better" if score.gain > 0 else ""
+        scores.append([shorten_text(score.name, MAX_NAME), before, after, moved])
+    return without_empty(
+        {
+            "kind": CHANGE_WORDS.get(cast("ChangeKind", change.kind), "changed"),
+            "what": shorten_text(change.words, 2 * MAX_NAME),
+            "why": shorten_text(change.why, 2 * MAX_NAME),
+            "scores": scores,
+            "before": None if change.before_output is None else texts.put(change.before_output),
+            "after": None if change.after_output is None else texts.put(change.after_output),
+        }
+    )
 
 
 def case_id(nodeid: str) -> str:
@@ -225,9 +296,15 @@ def _iter_distinct_texts(
         value = measurement.detail.get(key)
         # An empty output is a finding, an empty reference is none.
         if value is not None and (value or key == "actual"):
-            names.setdefault(_text_or_json(value), []).append(measurement.name)
-    for text, by in names.items():
-        yield f"{label} ({shorten_text(by[0], 60)})" if by and len(names) > 1 else label, text
+            # One text is what it is, also in a list of accepted ones.
+            text = _text_or_json(value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value)
+            names.setdefault(text, []).append(measurement.name)
+    for number, (text, by) in enumerate(names.items()):
+        is_first = number == 0 and (first or len(names) == 1)
+        yield (
+            label if is_first or not by else f"{label} ({shorten_text(', '.join(dict.fromkeys(by)), 60)})",
+            text,
+        )
 
 
 def _bar_percent(value: float | None) -> int | None:
@@ -268,12 +345,6 @@ def _iter_record_facts(record: TestRecord) -> Iterator[tuple[str, str]]:
         text = " · ".join(parts)
         if text:
             yield kind, shorten_text(text, 2 * MAX_NAME)
-    tags = record.fact("case").get("tags")
-    if isinstance(tags, Sequence) and tags:
-        yield (
-            "tags",
-            shorten_text(tags if isinstance(tags, str) else ", ".join(map(fact_text, tags)), MAX_NAME),
-        )
     yield "time", format_amount(record.duration_s, "s")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.matrix import PYTHON, environment, missing
 from support.named_secrets import KINDS, find_leaks, texts
+from support.page import unpack_report
 from support.server import Reply, Seen, StubServer, json_reply
 
 TESTS = """
@@ -72,7 +73,7 @@ def test_botocore_leaves_no_secret_behind(tmp_path: Path) -> None:
         signatures = {seen.headers["authorization"].rpartition("Signature=")[2] for seen in server.seen}
     assert done.returncode == 1, done.stdout[-3000:].decode()
     files = {
-        path.relative_to(tmp_path).as_posix(): path.read_bytes()
+        path.relative_to(tmp_path).as_posix(): unpack_report(path.name, path.read_bytes())
         for path in tmp_path.rglob("*")
         if path.is_file()
     }

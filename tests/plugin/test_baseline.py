@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from support.page import read_data
 from support.project import INI, Project
 
 from pytest_llmops.baselines.baseline import Baseline
@@ -258,9 +259,11 @@ def test_the_html_report_shows_what_changed(suite: Project, monkeypatch: pytest.
     monkeypatch.setenv("DROP", "0.3")
     suite.run("--llm-report=out.html")
     page = (suite.path / "out.html").read_text(encoding="utf-8")
-    assert "Since the baseline" in page
-    assert "RED  score.quality -15.0 points" in page
-    assert "<del>88</del>" in page
+    data = read_data(page)
+    assert (data["gate"]["status"], data["gate"]["style"]) == ("RED", "failed")
+    assert "score.quality -15.0 points" in data["gate"]["sentence"]
+    assert data["cases"][0]["change"]["kind"] == "worse"
+    assert "<del>88</del>" in page  # for a browser without scripts
 
 
 BUDGET = """

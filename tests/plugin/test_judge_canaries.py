@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from support.messages import check_message
+from support.page import read_texts
 from support.project import Project
 from support.server import Reply, Seen, chat_answer, error_reply, json_reply
 
@@ -115,7 +116,7 @@ def test_a_judge_that_falls_is_named_unfit(project: Project) -> None:
     line = result.line("quality (stub-1)")
     assert reason in line
     check_message(line)
-    page = (project.path / "out.html").read_text("utf-8")
+    page = read_texts((project.path / "out.html").read_text("utf-8"))
     assert reason in page
 
 

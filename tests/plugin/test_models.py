@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.messages import check_message
+from support.page import read_texts
 from support.project import INI, Project
 from support.server import Reply, chat_answer, json_reply
 
@@ -391,6 +392,6 @@ def test_reports_of_candidates(project: Project) -> None:
     at = next(place for place, words in enumerate(table) if words[:3] == ["model", "passed", "judge.quality"])
     assert [words[:3] for words in table[at + 1 : at + 3]] == [["one", "1/1", "9/10"], ["two", "1/1", "9/10"]]
     check_message(result.line("  models  "))
-    text = page.read_text(encoding="utf-8")
-    assert "Models side by side" in text
+    text = read_texts(page.read_text(encoding="utf-8"))
+    assert "test_a.py::test_judged" in text
     assert "--llm-model=one --llm-model=two" in text

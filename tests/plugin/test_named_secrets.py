@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.named_secrets import KINDS, find_leaks, texts
+from support.page import unpack_report
 from support.project import Project
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply, stream
 
@@ -151,7 +152,7 @@ def test_no_secret_with_a_telling_name_is_in_anything_that_a_run_wrote(
     files = {"terminal": result.text.encode()}
     for path in planted.path.rglob("*"):
         if path.is_file() and path.name != "test_planted.py" and path.parent.name != "__pycache__":
-            files[path.relative_to(planted.path).as_posix()] = path.read_bytes()
+            files[path.relative_to(planted.path).as_posix()] = unpack_report(path.name, path.read_bytes())
     assert {"report.html", "report.json", "report.xml", "run-file.json", "log.txt"} <= set(files)
     assert len([name for name in files if name.startswith("cassettes/")]) == 2 * len(CLIENTS) + 1
     assert b"logged" in files["log.txt"]

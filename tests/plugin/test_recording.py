@@ -6,6 +6,7 @@ import json
 
 import pytest
 from support.messages import check_message
+from support.page import unpack_report
 from support.project import Project
 
 ASK = """
@@ -261,7 +262,7 @@ def test_a(llm):
     assert project.cassettes()
     # The test's own source, which pytest shows on a failure, is the user's; all that is ours must not tell.
     ours = [*project.cassettes().values(), (project.path / "run-file.json").read_bytes()]
-    ours.append((project.path / "r.html").read_bytes())
+    ours.append(unpack_report("r.html", (project.path / "r.html").read_bytes()))
     for data in ours:
         assert secret.encode() not in data
         assert b"shop-token-value-1234" not in data

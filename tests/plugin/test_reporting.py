@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from junitparser import JUnitXml
 from support.messages import check_message
+from support.page import read_texts
 from support.project import Project
 
 from pytest_llmops.semantics.checks import CHECKS
@@ -190,5 +191,7 @@ def test_grounded():
         f"test_a.py::test_grounded: grounding.supported: {note}",
     )
     assert f"2 tests: semantic.checks: {note[:20]}" in result.text
-    assert f"2 tests: semantic.checks: {note}" in (project.path / "run.html").read_text(encoding="utf-8")
+    assert f"2 tests: semantic.checks: {note}" in read_texts(
+        (project.path / "run.html").read_text(encoding="utf-8")
+    )
     assert note in json.loads((project.path / "run.json").read_text(encoding="utf-8"))["notes"][0]

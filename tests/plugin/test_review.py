@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from support.messages import check_message
+from support.page import read_data
 from support.project import Project
 
 from pytest_llmops import cli
@@ -50,7 +51,7 @@ def test_cases_for_a_person_are_listed_exported_and_taken_back(
     line = result.line("middle (0.22), torn (0.33)")
     assert "2 cases" in line
     check_message(line)
-    assert '<h2 id="review">' in (project.path / "report.html").read_text(encoding="utf-8")
+    assert read_data((project.path / "report.html").read_text(encoding="utf-8"))["review"]
     values = sorted(
         str(one.get("value"))
         for one in ET.parse(project.path / "junit.xml").iter("property")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
+from support.page import unpack_report
 from support.planted import A1, FOLLOWING, HEX, PEM, SECRETS
 from support.project import Project, Result
 from support.server import Reply, Seen, StubServer, json_reply, stream
@@ -199,7 +200,7 @@ def searched(project: Project, result: Result) -> Iterator[tuple[str, bytes]]:
     for path in project.path.rglob("*"):
         own = path.name in ("test_planted.py", "conftest.py") or path.parent.name == "__pycache__"
         if path.is_file() and not own:
-            yield path.relative_to(project.path).as_posix(), path.read_bytes()
+            yield path.relative_to(project.path).as_posix(), unpack_report(path.name, path.read_bytes())
 
 
 def found_in(files: Mapping[str, bytes]) -> list[str]:

@@ -1,13 +1,45 @@
-"""What a browser would make of a report, by the standard library's parser."""
+"""What a browser would make of a report, by the standard library's parser, and what the report holds."""
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
+import re
 from collections import Counter
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from typing import Any
 
 Attributes = tuple[tuple[str, str | None], ...]
 
-VOID = frozenset({"meta", "link", "input", "br", "rect", "path", "circle", "use"})
+VOID = frozenset({"meta", "link"})
+_DATA = re.compile(r'<script id="data" type="text/plain">([^<]*)</script>')
+
+
+def read_data(report: str) -> dict[str, Any]:
+    """The data of a report's page."""
+    (packed,) = _DATA.findall(report)
+    data: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed)))
+    return data
+
+
+def read_texts(report: str) -> str:
+    """All texts and numbers of a report's page, one a line: what its script can show."""
+    return "\n".join(_iter_leaves(read_data(report)))
+
+
+def _iter_leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, (dict, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _iter_leaves(part)
+    elif value is not None:
+        yield str(value)
+
+
+def unpack_report(name: str, stored: bytes) -> bytes:
+    """A file of a run; of a report the page with its data as plain text."""
+    return stored + read_texts(stored.decode()).encode() if name.endswith(".html") else stored
 
 
 class Page(HTMLParser):
@@ -75,16 +107,8 @@ class Page(HTMLParser):
         return self._by_tag.get(tag, [])
 
     def skeleton(self) -> Counter[tuple[str, tuple[str, ...]]]:
-        """How often each element occurs with these attributes, whatever their values.
-
-        A reference to a text counts as the text: which of the two stands there depends on its length.
-        """
-        found = Counter((tag, tuple(name for name, _ in attrs)) for tag, attrs in self.elements)
-        references = self.values("class").count("same")
-        found["p", ("class",)] -= references
-        found["a", ("href",)] -= references
-        found["pre", ("dir",)] += references + found.pop(("pre", ("dir", "id")), 0)
-        return found
+        """How often each element occurs with these attributes, whatever their values."""
+        return Counter((tag, tuple(name for name, _ in attrs)) for tag, attrs in self.elements)
 
     def values(self, name: str) -> list[str]:
         """The values of an attribute, wherever it occurs."""

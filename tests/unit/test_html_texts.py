@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmops.reports.html_views import MAX_CHARS, MIN_SHARED, Texts, escape_invisible, visible_text
+from pytest_llmops.reports.html_views import MAX_CHARS, Texts, cut_text, escape_invisible
 
 
 @pytest.mark.parametrize(
@@ -24,25 +24,12 @@ def test_nothing_hides_in_a_visible_text(text: str, expected: str) -> None:
 
 
 def test_a_long_text_is_cut_and_says_by_how_much() -> None:
-    text = visible_text("x" * (MAX_CHARS + 7))
-    assert (len(text.body), text.cut) == (MAX_CHARS, 7)
-    assert visible_text("x" * MAX_CHARS).cut == 0
+    assert [len(cut_text("x" * (MAX_CHARS + 7))[0]), cut_text("x" * (MAX_CHARS + 7))[1]] == [MAX_CHARS, 7]
+    assert cut_text("x" * MAX_CHARS)[1] == 0
 
 
-def test_a_long_text_is_stored_once() -> None:
+def test_a_text_is_stored_once_and_texts_that_differ_after_the_cut_are_two() -> None:
     texts = Texts()
-    first, second, other = (
-        texts.put("x" * MIN_SHARED),
-        texts.put("x" * MIN_SHARED),
-        texts.put("y" * MIN_SHARED),
-    )
-    assert (first.first, second.first, other.first) == (True, False, True)
-    assert second.text is first.text
-    assert first.text.shared
-    assert not other.text.shared
-    assert first.text.id != other.text.id
-
-
-def test_a_short_text_is_repeated() -> None:
-    texts = Texts()
-    assert all(texts.put("short").first for _ in range(3))
+    long = "x" * MAX_CHARS
+    assert [texts.put(text) for text in ("a", long + "b", "a", long + "c", "")] == [0, 1, 0, 2, 3]
+    assert texts.stored == ["a", [long, 1], [long, 1], ""]

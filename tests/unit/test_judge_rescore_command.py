@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from support.judged_runs import record, run_of, said, verdict
 from support.messages import check_message
+from support.page import read_texts
 from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply
 from support.tapes import taped
 
@@ -400,7 +401,7 @@ def test_a_server_that_is_down_is_unscored_and_no_secret_is_shown(
 def test_a_page_can_be_written(command: Command) -> None:
     status, _, _ = command(TWO, *by("Polite"), "--out", "new.html")
     assert status == 1
-    page = Path("new.html").read_text(encoding="utf-8")
+    page = read_texts(Path("new.html").read_text(encoding="utf-8"))
     assert "judge.polite" in page
     assert "scored again on" in page
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from support.messages import check_message
+from support.page import read_texts
 
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Usage
@@ -198,7 +199,7 @@ def test_a_mean_is_over_the_cases_that_have_a_value_with_every_model() -> None:
     texts = [line.text.strip() for line in summary_lines(run, verbosity=0, ascii=True, width=200)]
     (left_out,) = (text.partition("judge.q: ")[2] for text in texts if "judge.q: 3" in text)
     check_message(left_out)
-    assert f"judge.q: {left_out}" in render_html(run)
+    assert f"judge.q: {left_out}" in read_texts(render_html(run))
 
 
 def test_what_a_test_measured_before_it_was_skipped_is_in_no_mean() -> None:

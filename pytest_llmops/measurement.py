@@ -303,9 +303,13 @@ def shorten_text(text: str, limit: int = 200) -> str:
     'two\\nlines'
     """
     head = text[:limit]
-    escaped = head if head.isprintable() else "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
-        for char in head
+    escaped = (
+        head
+        if head.isprintable()
+        else "".join(
+            char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
+            for char in head
+        )
     )
     rest = len(text) - len(head)
     return f"{escaped}... (+{rest:,} chars)" if rest else escaped

@@ -90,6 +90,8 @@ def create_file(path: Path, data: bytes) -> bool:
     except OSError as error:
         raise _unwritable_error(path, error.strerror or str(error)) from None
     return True
+
+
 def check_reports(flag: str, reports: Sequence[str], inputs: Mapping[str, Path | None]) -> None:
     """Check that each of the reports has a kind and a file of its own, which can be written and is no input.
 

@@ -30,11 +30,12 @@ def styled(found: list[terminal.Line]) -> str:
 def unpacked(report: str) -> str:
     """A page with its data as JSON, a line for each test and text, and without its style and script, which are files."""
     data = read_data(report)
-    report = re.sub(r"(?s)(?<=<style>).*(?=</style>)|(?<=<script type=.module.>).*(?=</script>)", "...", report)
+    report = re.sub(
+        r"(?s)(?<=<style>).*(?=</style>)|(?<=<script type=.module.>).*(?=</script>)", "...", report
+    )
     report = re.sub(r"(?<='sha256-)[^']*", "...", report)
     lines = "\n".join(
-        f"{name}: "
-        + ("\n  ".join(["", *map(_to_line, part)]) if isinstance(part, list) else _to_line(part))
+        f"{name}: " + ("\n  ".join(["", *map(_to_line, part)]) if isinstance(part, list) else _to_line(part))
         for name, part in data.items()
     )
     return re.sub(r'(?<=type="text/plain">)[^<]*', lambda _: f"\n{lines}\n", report) + "\n"

@@ -122,7 +122,7 @@ def test_what_is_bad_comes_first_whatever_its_file() -> None:
 
 
 def _changed(nodeid: str, kind: str, *scores: ScoreChange, **how: str) -> CaseChange:
-    return CaseChange(nodeid=nodeid, kind=kind, scores=scores, **how)  # type: ignore[arg-type]
+    return CaseChange(nodeid=nodeid, kind=kind, scores=scores, **how)
 
 
 def test_what_got_worse_by_most_comes_after_the_failures_with_both_outputs() -> None:
@@ -141,7 +141,9 @@ def test_what_got_worse_by_most_comes_after_the_failures_with_both_outputs() -> 
         _changed("a.py::better", "improved"), _changed("a.py::gone", "removed"),
     )  # fmt: skip
     verdict = SuiteVerdict(status="RED", sentence="tone fell", changes=changes, unchanged=1)
-    page = render_html(Run(records=(*records, TestRecord(nodeid="a.py::bad", outcome="failed")), verdict=verdict))
+    page = render_html(
+        Run(records=(*records, TestRecord(nodeid="a.py::bad", outcome="failed")), verdict=verdict)
+    )
     data = read_data(page)
     assert [case["name"] for case in data["cases"]] == ["bad", "much", "little", "better", "same"]
     change = data["cases"][1]["change"]
@@ -184,9 +186,16 @@ def test_a_failing_test_shows_what_it_is_about() -> None:
 
 def test_a_judge_is_called_not_calibrated_wherever_its_scores_stand() -> None:
     data = read_data(render_html(fixed_run()))
-    scores = [score for case in data["cases"] for score in case.get("scores", ()) if score["name"] == "judge.quality"]
+    scores = [
+        score
+        for case in data["cases"]
+        for score in case.get("scores", ())
+        if score["name"] == "judge.quality"
+    ]
     assert [score["doubt"] for score in scores] == ["not calibrated"] * 5
-    assert {metric["doubt"] for metric in data["metrics"] if metric["name"] == "judge.quality"} == {"not calibrated"}
+    assert {metric["doubt"] for metric in data["metrics"] if metric["name"] == "judge.quality"} == {
+        "not calibrated"
+    }
     assert "judge.quality (not calibrated)" in data["matrices"][0]["metrics"]
     (line,) = (
         one.text for one in terminal.summary_lines(fixed_run(), width=200) if "(smollm2-135m-instruct):" in one.text
@@ -205,17 +214,28 @@ def test_unknown_costs_are_not_zero() -> None:
 
 def test_the_matrix_compares_with_the_first_version() -> None:
     (matrix,) = read_data(render_html(fixed_run()))["matrices"]
-    moves = [move for _, _, cells in matrix["rows"] for cell in cells for _, scores in cell for _, _, move in scores]
+    moves = [
+        move
+        for _, _, cells in matrix["rows"]
+        for cell in cells
+        for _, scores in cell
+        for _, _, move in scores
+    ]
     assert (moves.count("better"), moves.count("worse")) == (3, 0)
     assert [column["passed"] for column in matrix["columns"]] == [[1, 2], [2, 2]]
-    assert [(name, differs) for name, differs, _ in matrix["rows"]] == [("late-return", True), ("gift-card", False)]
+    assert [(name, differs) for name, differs, _ in matrix["rows"]] == [
+        ("late-return", True),
+        ("gift-card", False),
+    ]
 
 
 @pytest.mark.parametrize(
     ("before", "after", "better", "move"),
     [(0.4, 0.5, "higher", "better"), (0.5, 0.4, "higher", "worse"), (0.4, 0.5, "lower", "worse"), (0.5, 0.4, "lower", "better"), (0.501, 0.502, "higher", "")],
 )  # fmt: skip
-def test_a_move_is_better_or_worse_not_up_or_down(before: float, after: float, better: str, move: str) -> None:
+def test_a_move_is_better_or_worse_not_up_or_down(
+    before: float, after: float, better: str, move: str
+) -> None:
     assert _moves(_two_versions(before, after, better=better)) == ["", move]
 
 
@@ -229,7 +249,13 @@ def test_unlike_versions_of_a_metric_are_not_compared() -> None:
 
 def _moves(run: Run) -> list[str]:
     (matrix,) = build_page(run)["matrices"]
-    return [move for _, _, cells in matrix["rows"] for cell in cells for _, scores in cell for _, _, move in scores]
+    return [
+        move
+        for _, _, cells in matrix["rows"]
+        for cell in cells
+        for _, scores in cell
+        for _, _, move in scores
+    ]
 
 
 def _two_versions(before: float, after: float, **how: str) -> Run:
@@ -332,7 +358,9 @@ def test_what_a_search_found_is_passages_not_an_output() -> None:
 
 
 def test_the_output_of_a_test_without_a_measurement_is_that_of_its_last_call() -> None:
-    case, texts = measured(calls=(Call(output="first"), Call(output="last"), Call(purpose="judge", output="9")))
+    case, texts = measured(
+        calls=(Call(output="first"), Call(output="last"), Call(purpose="judge", output="9"))
+    )
     assert [(label, texts[place]) for label, place in case["texts"]] == [("output", "last")]
 
 

@@ -85,15 +85,6 @@ class RubricExample:
         return {**{key: value for key, value in fields.items() if value}, **answer, **self.grade}
 
 
-def mean_score(weights: Mapping[str, float], scores: Mapping[str, float]) -> float:
-    """Return the weighted mean of scores by dimension.
-
-    >>> mean_score({"tone": 0.75, "help": 0.25}, {"tone": 4, "help": 2})
-    3.5
-    """
-    return math.fsum(weights[name] * scores[name] for name in weights) / math.fsum(weights.values())
-
-
 @dataclass(frozen=True, slots=True)
 class ExampleReader:
     """Reads the ``examples`` of a rubric, which have to fit its scale.
@@ -197,7 +188,7 @@ class ExampleReader:
             numbers[name] = number
         whole = {name: int(number) if number.is_integer() else number for name, number in numbers.items()}
         if isinstance(value, Mapping):
-            return {"dimensions": whole}, mean_score(self.scale.weights, numbers)
+            return {"dimensions": whole}, self.scale.mean(numbers)
         return {"score": whole[""]}, numbers[""]
 
 
@@ -325,7 +316,7 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
     if head.values.get("judges", judges) != judges:
         raise head.bad("judges", "turn or conversation", shorten_text(str(head.values["judges"]), 40))
     thresholds = _parse_pass_at(head, names, scale)
-    pass_at = mean_score(weights, thresholds) if len(thresholds) > 1 else thresholds.get("")
+    pass_at = scale.mean(thresholds) if len(thresholds) > 1 else thresholds.get("")
     examples = ExampleReader(head, names, scale, pass_at, judges).read_all()
     values = {
         "criteria": _format_criteria(body, levels, {key: about for key, (_, about) in dimensions.items()})

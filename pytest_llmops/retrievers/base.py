@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from pytest_llmops import recorder
-from pytest_llmops._util.arrays import as_rows
+from pytest_llmops._util.arrays import as_rows, unit_rows
 from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops._util.text_files import canonical_json, json_kind
 from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception
@@ -248,9 +248,7 @@ def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> 
             rows = as_rows(embedder.embed(batch), count=len(batch), name="vectors")
         except ValueError as error:
             raise UsageError(f"{where}: the embedder {embedder.version} gave bad {error}") from None
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        unit = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
-        parts.append(unit.astype(np.float32))
+        parts.append((unit_rows(rows) if len(rows) else rows).astype(np.float32))
     widths = {part.shape[1] for part in parts}
     if len(widths) > 1:
         raise UsageError(

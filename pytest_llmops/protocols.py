@@ -327,7 +327,6 @@ class Model(Protocol):
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
         """Return the answer; raise `ModelError` if the model could not be called."""
-        ...
 
 
 @runtime_checkable
@@ -342,11 +341,9 @@ class Embedder(Protocol):
     @property
     def version(self) -> str:
         """Version in every measurement: different versions are never compared. A plain attribute will do."""
-        ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[float32]:
         """Return a ``(len(texts), dim)`` float32 array with rows of unit length (or all zero)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -372,11 +369,9 @@ class TokenEmbedder(Protocol):
     @property
     def version(self) -> str:
         """Version in every measurement: different versions are never compared. A plain attribute will do."""
-        ...
 
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Return the tokens and vectors of each text, in the order of the texts."""
-        ...
 
 
 @runtime_checkable
@@ -386,11 +381,9 @@ class Judge(Protocol):
     @property
     def version(self) -> str:
         """Version in every measurement: different versions are never compared. A plain attribute will do."""
-        ...
 
     def judge(self, answer: str, *, question: str = "", reference: str = "") -> Verdict:
         """Return the verdict; an unscored verdict has an ``error``."""
-        ...
 
 
 @runtime_checkable
@@ -399,4 +392,3 @@ class Retriever(Protocol):
 
     def search(self, query: str, k: int | None = None) -> Hits:
         """Return at most ``k`` hits, best first."""
-        ...

@@ -104,7 +104,6 @@ class Schema(Protocol):
         Raises:
             SchemaError: The schema itself is broken.
         """
-        ...
 
 
 def format_json_path(parts: Iterable[str | int]) -> str:

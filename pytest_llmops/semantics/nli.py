@@ -40,7 +40,6 @@ class NliModel(Protocol):
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> Sequence[Sequence[float]] | NDArray[Any]:
         """Return the probabilities of entailment, neutral and contradiction for each pair."""
-        ...
 
 
 class Inference(NamedTuple):

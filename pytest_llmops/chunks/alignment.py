@@ -17,8 +17,8 @@ from pytest_llmops.chunks.offsets import SEAM, CompactText, Ignore, Source, comp
 
 SAMPLE_CHARS = 12  # characters of a sample; white space does not count
 SAMPLE_STEP = 4  # distance of the samples in a long source: common runs of 15 characters are always found
-# Characters of a long source; in a shorter source a sample begins at each character, and runs of 12 are
-# found
+# Characters of a long source; in a shorter source a sample
+# begins at each character, and runs of 12 are found
 LONG_SOURCE_CHARS = 200_000
 MAX_CHUNK_GAP = 200  # characters that may be missing between consecutive chunks
 MAX_SAMPLE_PLACES = 6  # places of a sample that are tried, the nearest

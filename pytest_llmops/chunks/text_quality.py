@@ -24,8 +24,8 @@ _BYTE = {
 _TAIL = "".join(re.escape(char) for char, byte in _BYTE.items() if byte < FIRST_LEAD)
 _PAIR = f"[\\u00c2-\\u00df][{_TAIL}]"
 _WESTERN = re.compile(f"(?:{_PAIR}|[\\u00e0-\\u00ef][{_TAIL}]{{2}}|[\\u00f0-\\u00f4][{_TAIL}]{{3}})+")
-# The same for Cyrillic: in cp1251 the first byte of a letter is Р or С (В or Г for marks). Three in a row, as "Сё" may
-# be a word.
+# The same for Cyrillic: in cp1251 the first byte of a letter is Р
+# or С (В or Г for marks). Three in a row, as "Сё" may be a word.
 _CYRILLIC_TAIL = re.escape(bytes(range(0x80, FIRST_LEAD)).decode("cp1251", "ignore"))
 _CYRILLIC = re.compile(f"(?:[РС][{_CYRILLIC_TAIL}]){{3,}}")
 # U+FFFD, itself written as UTF-8 and read as GBK; fill bytes of Visual C++ read as GBK.

@@ -17,8 +17,8 @@ from statistics import NormalDist, fmean
 from pytest_llmops._util.lazy_numpy import Float64Array, np
 
 DRAWS = 9_999
-# Up to this many ways to split the trials of a case, all of them are listed; above, each draw shuffles the
-# trials
+# Up to this many ways to split the trials of a case, all
+# of them are listed; above, each draw shuffles the trials
 MAX_SUBSETS = 20_000
 ROUNDING = 1e-9  # sums of the same trials in another order differ by less: they are ties
 POWER = 0.8

@@ -35,8 +35,8 @@ _ENGLISH_CHECKS: dict[str, Check] = {
     "antonyms": negation.find_antonyms,
     "entities": entities.find_name_differences,
 }
-# All checks, in the order in which they explain a difference: a check leaves alone what an earlier check
-# explains
+# All checks, in the order in which they explain a difference:
+# a check leaves alone what an earlier check explains
 CHECKS: tuple[str, ...] = (*_LANGUAGE_NEUTRAL_CHECKS, *_ENGLISH_CHECKS)
 VERSION = "6"  # version of all checks together; with another version the same texts may raise other alarms
 MAX_SENTENCE_CHARS = 1_000  # a longer sentence is read in pieces

@@ -50,8 +50,8 @@ class Finding(NamedTuple):
     change: int | None = None
 
 
-# Finds differences of a kind in a pair; its second argument are the changes that earlier checks have
-# explained
+# Finds differences of a kind in a pair; its second argument
+# are the changes that earlier checks have explained
 Check: TypeAlias = "Callable[[Pair, frozenset[int]], Iterator[Finding]]"
 
 

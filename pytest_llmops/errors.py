@@ -179,10 +179,6 @@ class SettingError(UsageError):
         super().__init__(f"{place} {name}: expected {expected}, got {got!r}")
 
 
-class PromptError(UsageError):
-    """A prompt that cannot be read or rendered."""
-
-
 class _AtLine:
     """An error with file and line."""
 
@@ -192,6 +188,10 @@ class _AtLine:
         self.line = line
         text = f"{what} @ {path}:{line}" if line is not None else f"{what} @ {path}"
         super().__init__(text)  # type: ignore[call-arg]  # a mixin of exceptions
+
+
+class PromptError(_AtLine, UsageError):
+    """A prompt that cannot be read or rendered: ``{what} @ {file}:{line}``."""
 
 
 class CaseError(_AtLine, UsageError):

@@ -71,5 +71,4 @@ def locate_file_errors(kind: str, path: Path) -> Iterator[None]:
     try:
         yield
     except BadFile as error:
-        place = f"{path}:{error.line}" if error.line is not None else str(path)
-        raise PromptError(f"{kind}: {error.what} @ {place}") from None
+        raise PromptError(f"{kind}: {error.what}", path, error.line) from None

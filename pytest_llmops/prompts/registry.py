@@ -79,7 +79,7 @@ class Prompt:
                 Message(section.role, render_section(section, variables)) for section in self.sections
             ]
         except BadFile as error:
-            raise _prompt_error(error.what, self.path, error.line) from error.__cause__
+            raise PromptError(error.what, self.path, error.line) from error.__cause__
         return RenderedPrompt(
             messages=tuple(messages),
             params=self.params,
@@ -99,7 +99,7 @@ class Prompt:
         if problems:
             declared = ", ".join(self.variables) or "none"
             what = f"prompt {self.name} {self.version}: {'; '.join(problems)}; it declares {declared}"
-            raise _prompt_error(what, self.path)
+            raise PromptError(what, self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Prompts:
             PromptError: There is no such folder.
         """
         if not self.folder.is_dir():
-            raise _prompt_error(
+            raise PromptError(
                 f"no such folder of prompts: expected a folder with <name>/<version>{SUFFIX}", self.folder
             )
         names = []
@@ -164,14 +164,14 @@ class Prompts:
             short_alias = shorten_text(alias, 60)
             if not isinstance(target, str):
                 what = f"expected the name of a version in quotes, got {json_kind(target)}"
-                raise _prompt_error(f"alias {short_alias!r}: {what}", path)
+                raise PromptError(f"alias {short_alias!r}: {what}", path)
             if alias in versions or not alias.strip():
                 what = f"expected a name that no version has; versions are {format_name_list(versions)}"
-                raise _prompt_error(f"alias {short_alias!r}: {what}", path)
+                raise PromptError(f"alias {short_alias!r}: {what}", path)
             if target not in versions:
                 near = _suggest_name(target, versions, "did you mean")
                 what = f"alias {short_alias!r} points to {shorten_text(target, 60)!r}, which does not exist{near}"
-                raise _prompt_error(f"{what}; versions are {', '.join(versions)}", path)
+                raise PromptError(f"{what}; versions are {', '.join(versions)}", path)
         return {alias: str(version) for alias, version in aliases.items()}
 
     def resolve(self, name: str, version_or_alias: str = "") -> str:
@@ -193,7 +193,7 @@ class Prompts:
             kind, known = f"version of prompt {name!r}", (*versions, *aliases)
             raise UnknownName(kind, version_or_alias, known, where=f"looked in {folder}")
         if len(versions) > 1:
-            raise _prompt_error(
+            raise PromptError(
                 f"prompt {name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name a version, "
                 f'or write {DEFAULT_ALIAS} = "{versions[-1]}"',
                 folder / ALIASES_FILE,
@@ -218,14 +218,14 @@ class Prompts:
             part in ("", ".", "..") or len(part.encode()) > MAX_PART_BYTES for part in parts
         ):
             what = f"prompt name {shorten_text(name, 80)!r}: expected a path below the folder, like support/answer"
-            raise _prompt_error(what, self.folder)
+            raise PromptError(what, self.folder)
         return self._check_inside(self.folder.joinpath(*parts))
 
     def _check_inside(self, path: Path) -> Path:
         try:
             return check_inside(path, self.folder, "prompts")
         except BadFile as error:
-            raise _prompt_error(error.what, path) from None
+            raise PromptError(error.what, path) from None
 
 
 def read_prompt(path: Path, *, name: str, version: str) -> Prompt:
@@ -258,7 +258,7 @@ def read_prompt(path: Path, *, name: str, version: str) -> Prompt:
             output_schema=schema,
         )
     except BadFile as error:
-        raise _prompt_error(error.what, path, error.line) from None
+        raise PromptError(error.what, path, error.line) from None
 
 
 def _check_variable_use(declared: tuple[str, ...], sections: Iterable[Section], line: int | None) -> None:
@@ -281,11 +281,11 @@ def _read_aliases_file(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(read_text(path))
     except BadFile as error:
-        raise _prompt_error(f"aliases: {error.what}", path, error.line) from None
+        raise PromptError(f"aliases: {error.what}", path, error.line) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         match = re.search(r"at line (\d+)", str(error))
         what = f'aliases: broken TOML: {shorten_text(str(error))}; expected lines like production = "v2"'
-        raise _prompt_error(what, path, int(match[1]) if match else None) from None
+        raise PromptError(what, path, int(match[1]) if match else None) from None
 
 
 def _is_version(file: str) -> bool:
@@ -297,7 +297,3 @@ def _suggest_name(name: str, names: Iterable[str], words: str) -> str:
     near = find_closest_name(name, names)
     mark = "?" if words == "did you mean" else ""
     return f" ({words} {near!r}{mark})" if near else ""
-
-
-def _prompt_error(what: str, path: Path, line: int | None = None) -> PromptError:
-    return PromptError(f"{what} @ {path}:{line}" if line is not None else f"{what} @ {path}")

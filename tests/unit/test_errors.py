@@ -15,7 +15,7 @@ RAISED: list[BaseException] = [
     errors.UsageError("text"),
     errors.UnknownName("judge", "qualty", ["quality"], where="marker of test_x"),
     errors.SettingError("ini", "llm_record", "one of a, b", "c"),
-    errors.PromptError("text"),
+    errors.PromptError("no text", "prompt.md", 3),
     errors.CaseError("no id", "cases.jsonl", 3),
     errors.CorpusError("no text", "corpus.jsonl"),
     errors.SchemaError("text"),
@@ -112,4 +112,4 @@ def test_told_names_type_text_and_place() -> None:
         broken()
     assert errors.describe_exception(caught.value).startswith("ValueError: no such row (test_errors.py:")
     assert errors.describe_exception(ValueError()) == "ValueError"
-    assert errors.describe_exception(errors.PromptError("said it all")) == "said it all"
+    assert errors.describe_exception(errors.UsageError("said it all")) == "said it all"

@@ -239,7 +239,8 @@ class JudgePrompter:
         if len(alone) != 1 or "form" not in given:
             raise PromptError(
                 f"rubric {self.name}: expected {{{{ data }}}} as a user message of its own, and {{{{ form }}}} "
-                f"in another, got the variables {', '.join(given) or '(none)'} @ {self.file}"
+                f"in another, got the variables {', '.join(given) or '(none)'}",
+                self.file,
             )
         return rendered
 

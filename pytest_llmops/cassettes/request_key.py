@@ -132,8 +132,19 @@ def build_question(
     redactor: Redactor,
     *,
     rules: MatchRules = NO_RULES,
+    masked: bool = False,
 ) -> Question:
-    """Return a request in the form that is matched; the redactor learns the request's credentials."""
+    """Return a request in the form that is matched; the redactor learns the request's credentials.
+
+    Args:
+        method: The method.
+        url: The address.
+        headers: The headers, with lower-case names.
+        body: The body.
+        redactor: Masks secrets.
+        rules: Parts of a request to ignore.
+        masked: Whether the body is taken to hold no secrets.
+    """
     redactor.learn_headers(headers)
     content_type = headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
@@ -144,7 +155,7 @@ def build_question(
         body = mask_params(body)
     elif kind.startswith("multipart/") and (boundary := _BOUNDARY.search(content_type)):
         body = body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
-    clean = redactor.clean(body)
+    clean = body if masked else redactor.clean(body)
     masked_url = redactor.clean_text(canonical_url(url))
     method = method.upper()
     parsed, canonical = _canonicalize_body(clean)

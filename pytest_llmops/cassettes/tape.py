@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -135,7 +136,13 @@ class Tape:
 
     def make_question(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Question:
         """Return a request in the form that is matched, with the key of its recording if the rules have changed."""
-        question = build_question(method, url, headers, body, self.redactor, rules=self.rules)
+        build = partial(build_question, method, url, headers, body, self.redactor, rules=self.rules)
+        # Masking takes half the time, and a request whose own key is recorded has nothing to mask.
+        if self.mode == "none" and self.redactor.is_known_clean(body):
+            question = build(masked=True)
+            if question.key in self._recordings.by_key and question.json is not None:
+                return question
+        question = build()
         if question.key in self._recordings.by_key:
             return question
         with self._lock:

@@ -226,11 +226,10 @@ def trials(cassette: str, **params: Any) -> Noise:
         return noise(Rubric(replace(QUALITY, params=params), model), ROWS[:6], trials=4)
 
 
-def test_without_temperature_or_with_a_seed_it_nearly_repeats_itself() -> None:
+def test_without_temperature_or_with_a_seed_it_repeats_itself() -> None:
+    """A server with a cache of prompts computes a repeated prompt in other steps, with other digits: one of 24 verdicts differs."""
     for found in (trials("noise_cold"), trials("noise_seeded", temperature=0.8)):
-        assert (found.flip_rate, found.unscored) == (0, 0)
-        assert found.sd is not None
-        assert found.sd < 0.1  # 0.07: one verdict of 24 differs
+        assert (found.flip_rate, found.unscored, found.sd) == (0, 0, 0)
 
 
 def test_with_a_temperature_and_no_seed_it_moves() -> None:

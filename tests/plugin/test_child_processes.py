@@ -6,18 +6,9 @@ import os
 import sys
 
 import pytest
-from support.project import Project
+from support.project import PROGRAM, Project
 
-APP = """
-import json, os, sys, urllib.request
-
-def ask(text):
-    body = json.dumps({"model": "stub-1", "messages": [{"role": "user", "content": text}]}).encode()
-    url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
-    request = urllib.request.Request(url, body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request) as response:
-        return json.loads(response.read())["choices"][0]["message"]["content"]
-
+APP = f"""{PROGRAM}
 if __name__ == "__main__":
     for text in sys.argv[1:]:
         print(ask(text))

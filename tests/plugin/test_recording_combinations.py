@@ -6,18 +6,9 @@ import json
 import shutil
 
 import pytest
-from support.project import INI, Project
+from support.project import INI, PROGRAM, Project
 
-APP = """
-import json, os, sys, urllib.request
-
-def ask(text):
-    body = json.dumps({"model": "stub-1", "messages": [{"role": "user", "content": text}]}).encode()
-    url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
-    request = urllib.request.Request(url, body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request) as response:
-        return json.loads(response.read())["choices"][0]["message"]["content"]
-
+APP = f"""{PROGRAM}
 if __name__ == "__main__":
     for line in sys.stdin:
         print(ask(line.strip()), flush=True)

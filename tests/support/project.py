@@ -18,6 +18,17 @@ llm_base_url = http://127.0.0.1:1/v1
 addopts = --strict-markers --strict-config -p no:hypothesispytest -p no:platformdirs -p no:anyio
 filterwarnings = error
 """
+PROGRAM = """
+import json, os, sys, urllib.request
+
+def ask(text):
+    body = json.dumps({"model": "stub-1", "messages": [{"role": "user", "content": text}]}).encode()
+    url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request) as response:
+        return json.loads(response.read())["choices"][0]["message"]["content"]
+"""
+"""A program that a test starts: `ask` answers a question by the standard library alone."""
 MODEL_VARIABLES = (
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",

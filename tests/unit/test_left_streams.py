@@ -199,6 +199,19 @@ def test_a_stream_that_states_its_end_is_whole(
         assert CLIENTS[client](server.url, 40) == lines
 
 
+@pytest.mark.parametrize("last", ["[DONE]", '{"type": "message_stop"}', '{"type":"message_stop","x":{}}'])
+def test_the_last_event_of_a_vendor_is_an_end(
+    path: Path, server: StubServer, release: threading.Event, last: str
+) -> None:
+    server.queue.append(stream(["1", last, "late"], before_chunk=lambda n: wait(release) if n == 2 else None))
+    with taped(path, "new"):
+        lines = by_httpx(httpx2, server.url, 4)
+    ((answer,),) = (entry["answers"]["0"] for entry in stored(path))
+    assert "outcome" not in answer
+    with taped(path):
+        assert by_httpx(httpx2, server.url, 5) == [*lines, "None"]
+
+
 def test_an_answer_of_a_known_length_is_whole(path: Path, server: StubServer) -> None:
     def read(*, further: bool) -> list[bytes]:
         with httpx2.Client() as client, client.stream("GET", f"{server.url}/x") as answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 import zlib
@@ -25,8 +26,8 @@ SILENCE_LIMIT_S = 600.0
 TIMER_ERROR_S = 0.01
 """Time by which a timer may be early."""
 NO_HEADERS: Mapping[str, str] = {}
-STREAM_END = b"data: [DONE]"
-"""Last event of a stream of OpenAI's: clients leave the stream then, or give it a moment to end and cancel it."""
+STREAM_END = re.compile(rb"""data: ?(?:\[DONE\]|\{"type": ?"message_stop"[^\r\n]{0,99}\})\s*\Z""")
+"""Last event of a stream of OpenAI's or Anthropic's: clients leave it then, or give it a moment to end and cancel it."""
 PROGRAM_LEFT_KEY = "llmops_program_left"
 """Key in a request's extensions: an event that is set when the program that our proxy asks for has closed its connection."""
 STREAM_CONTENT_TYPES = ("text/event-stream", "ndjson", "jsonl", "stream+json", "vnd.amazon.eventstream")
@@ -181,7 +182,7 @@ class LiveAnswer:
             with contextlib.suppress(zlib.error):
                 body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body)  # either of them
                 del headers["content-encoding"]
-        if is_whole or body.rstrip().endswith(STREAM_END):
+        if is_whole or STREAM_END.search(body, max(0, len(body) - 200)):
             self.finish(status, headers, body)
             return False
         # A judge's limit, and what follows a miss or a spent budget, are ours; a part that is still compressed may hold secrets.

@@ -229,13 +229,12 @@ def test_a_program_whose_time_limit_is_over_is_cut_off_again(project: Project, e
     test = f"""
 import os, subprocess
 
-def test_a(llm_proxy, llm_calls):
+def test_a(llm_proxy):
     command = ["curl", "-sN", *TIME, "-d", "{{}}", os.environ["OPENAI_BASE_URL"] + "/x"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (CODE, {b"".join(chunks[:events]).decode()!r})
-    assert len(llm_calls) == 1
 """
-    project.write(**{"test_a.py": f"TIME, CODE = ['-m', '0.5'], 28\n{test}"})
+    project.write(**{"test_a.py": f"TIME, CODE = ['-m', '1'], 28\n{test}"})
     recorded = project.record()
     assert recorded.outcomes == {"passed": 1}, recorded.text
     assert not over.is_set()
@@ -245,4 +244,5 @@ def test_a(llm_proxy, llm_calls):
     project.write(**{"test_a.py": f"TIME, CODE = ['-m', '30'], {code}\n{test}"})
     replayed = project.run(f"--llm-base-url={project.server.url}/v1")
     assert replayed.outcomes == {"passed": 1}, replayed.text
+    assert [call.replayed for call in replayed.records["test_a"].calls] == [True]
     assert project.server.count == 1

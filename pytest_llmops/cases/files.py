@@ -190,8 +190,9 @@ def _require_keys(columns: Collection[str], names: Mapping[str, str]) -> None:
             free = [column for column in columns if column not in (*CASE_KEYS, *names.values())]
             near = shorten_text(find_closest_name(name, free), 60)
             hint = f"; did you mean {near!r}?" if near else "; each case needs one" if key == "id" else ""
-            for other in filter(free.__contains__, OTHER_NAMES[key][::-1]):
-                hint = f'; is it {other!r}? Then give fields={{"{key}": "{other}"}}'
+            spelled = {column.strip().casefold().replace(" ", "_"): column for column in free}
+            for other in filter(spelled.__contains__, OTHER_NAMES[key][::-1]):
+                hint = f"; is it {spelled[other]!r}? Then give fields={ {key: spelled[other]} }"
             columns_text = format_name_list(shorten_text(column, 60) for column in columns)
             raise BadFile(f"missing {shorten_text(name, 60)!r}: there are {columns_text}{hint}")
 

@@ -78,7 +78,7 @@ def _demo(args: argparse.Namespace) -> int:
     if args.json:
         print_json({**result, "verdict": verdict.status if verdict else ""})
         return 0
-    print_line(f"\nThe report    {result['report']}")
-    print_line("Roll it back  pytest --llm-prompt support=v1    in that folder")
-    print_line("Your project  llmops init")
+    print_line(f"\nVerdict       {verdict.status} {verdict.sentence}" if verdict else "\nNo verdict")
+    print_line(f"The report    {result['report']}")
+    print_line("Roll it back  pytest --llm-prompt support=v1    in that folder\nYour project  llmops init")
     return 0

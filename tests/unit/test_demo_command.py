@@ -31,6 +31,7 @@ def test_the_demo_shows_the_change_the_verdict_and_the_report(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "    - Repeat the one sentence" in done.stdout
+    assert "\nVerdict       RED text.contains -29.2 points" in done.stdout
     assert f"The report    {folder / 'report.html'}" in done.stdout
     assert (folder / "report.html").is_file()
     # What the README shows of it.

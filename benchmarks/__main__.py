@@ -7,6 +7,7 @@ from benchmarks import (
     human_pairs,
     judges,
     meaning,
+    mlflow_verdicts,
     recording,
     replay,
     retrieval,
@@ -26,6 +27,7 @@ def main() -> None:
         human_pairs,
         judges,
         verdicts,
+        mlflow_verdicts,
     ):
         for line in part.lines():
             print(line, flush=True)

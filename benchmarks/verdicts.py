@@ -94,8 +94,10 @@ def judge_build(before: NDArray[float64], after: NDArray[float64], rules: GateRu
     return judge_suite(Baseline(tests=tests), records, rules=rules).status
 
 
-def simulate(name: str, cases: int, trials: int, builds: int) -> str:
-    """Return the share of each verdict over simulated builds in %; with 0 trials by looks, and the mean number of trials."""
+def draw_builds(
+    name: str, cases: int, trials: int, builds: int
+) -> Iterator[tuple[NDArray[float64], NDArray[float64], float]]:
+    """Yield the scores before and after, cases by trials, and the true change of the suite's mean, of each build."""
     drop, share, churn = SCENARIOS[name]
     generator = np.random.default_rng([cases, trials, list(SCENARIOS).index(name)])
     reference = generator.beta(*BETA, 40_000)
@@ -108,14 +110,19 @@ def simulate(name: str, cases: int, trials: int, builds: int) -> str:
     )
     hit = generator.random(reference.size) < share
     shift = find_shift(shaken - centre, hit.astype(float), drop) if drop else 0.0
-    verdicts = []
-    taken = []
     for _ in range(builds):
         latent = generator.beta(*BETA, cases)
         moved = latent + (generator.normal(0, churn, cases) - centre if churn else 0)
         moved = moved - shift * (generator.random(cases) < share)
         before = draw_trials(generator, latent, BASELINE_TRIALS)
-        after = draw_trials(generator, moved, trials or max(LOOK_LEVELS))
+        change = float(expected_scores(moved).mean() - expected_scores(latent).mean())
+        yield before, draw_trials(generator, moved, trials), change
+
+
+def simulate(name: str, cases: int, trials: int, builds: int) -> str:
+    """Return the share of each verdict over simulated builds in %; with 0 trials by looks, and the mean number of trials."""
+    verdicts, taken = [], []
+    for before, after, _ in draw_builds(name, cases, trials or max(LOOK_LEVELS), builds):
         verdict, count = (judge_build(before, after), trials) if trials else judge_looks(before, after)
         verdicts.append(verdict)
         taken.append(count)

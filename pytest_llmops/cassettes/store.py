@@ -284,7 +284,7 @@ def merge_journals(
         journals: This process's journals.
         redactor: Knows the secrets: a file with a secret is not written.
         replace: Whether answers of the journals replace answers of the file.
-        keep: Number of answers to keep by (key, take); interactions with other keys are dropped. None: keep all.
+        keep: Number of answers to keep by (key, take); those of other keys in these takes are dropped. None: keep all.
         adopted: Interactions of other cassettes; those that the cassette has itself stay.
 
     Raises:
@@ -321,11 +321,11 @@ def _drop_unrequested(
     interactions: Iterable[Interaction], keep: Mapping[tuple[str, str], int]
 ) -> list[Interaction]:
     """Drop answers without a request; a take without any request belongs to another trial, and stays."""
-    keys = {key for key, _ in keep}
-    kept = [interaction for interaction in interactions if interaction.key in keys]
-    for interaction in kept:
+    keys, takes = ({place[index] for place in keep} for index in (0, 1))
+    for interaction in (kept := list(interactions)):
         for take, answers in interaction.answers.items():
-            del answers[keep.get((interaction.key, take), len(answers)) :]
+            asked = len(answers) if interaction.key in keys or take not in takes else 0
+            del answers[keep.get((interaction.key, take), asked) :]
     return [interaction for interaction in kept if any(interaction.answers.values())]
 
 

@@ -442,7 +442,8 @@ class Tape:
             end()
         others_ask = self.shared or self.attempt is not None
         if passed and self.mode in ("none", "new") and not others_ask:
-            self.counts.stale = len(self._recordings.by_key.keys() - {key for key, _ in self._got_answer})
+            mine = {key for key, entry in self._recordings.by_key.items() if self.take in entry.answers}
+            self.counts.stale = len(mine - {key for key, _ in self._got_answer})
         if self.mode in WRITING_MODES:
             self._journal.close()
             adopted = self._recordings.adopted.values() if self.mode == "new" else ()
@@ -503,4 +504,5 @@ class Tape:
     def _answers_to_keep(self) -> dict[tuple[str, str], int]:
         """Return the number of this run's answers by (key, take); after a failed last call, all answers are kept."""
         kept = {place: n for place, n in self._given.items() if self._got_answer[place]}
-        return {**{(key, ""): 0 for key, _ in self._got_answer}, **kept}
+        asked = {place: 0 for key, take in self._got_answer for place in ((key, ""), ("", take))}
+        return asked | kept

@@ -237,13 +237,29 @@ class TrialRun:
                 "calls": [call for payload in payloads for call in payload.get("calls", ())],
             }
             if report.when == "teardown":
-                recordings = [
-                    text for payload in payloads for text in payload.get("facts", {}).get("recordings", ())
-                ]
-                more = {"recordings": recordings} if recordings else {}
-                report.llmops["facts"] = {**report.llmops.get("facts", {}), **more, **facts}
+                ended = [payload.get("facts", {}) for payload in payloads]
+                recordings = [text for each in ended for text in each.get("recordings", ())]
+                cassette = _merge_cassette_facts([each["cassette"] for each in ended if "cassette" in each])
+                more = {"recordings": recordings, "cassette": cassette}
+                given = {name: value for name, value in more.items() if value}
+                report.llmops["facts"] = {**report.llmops.get("facts", {}), **given, **facts}
                 report.llmops["tapes"] = _collect(self.reports, "tapes")
         return final
+
+
+def _merge_cassette_facts(trials: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the tapes of all trials did: counts are summed, notes and drifts are listed once."""
+    merged: dict[str, Any] = {}
+    for facts in trials:
+        for name, value in facts.items():
+            if isinstance(value, list):
+                merged[name] = [
+                    *merged.get(name, ()),
+                    *(entry for entry in value if entry not in merged.get(name, ())),
+                ]
+            else:
+                merged[name] = value + merged.get(name, 0) if isinstance(value, int) else value
+    return merged
 
 
 def _collect(trials: Iterable[Iterable[Any]], key: str) -> list[Any]:

@@ -160,6 +160,21 @@ def test_each_trial_has_its_own_recorded_take(project: Project, workers: int) ->
     assert "not recorded for trial 4" in missing.text
 
 
+def test_recording_again_keeps_the_requests_of_every_trial(project: Project) -> None:
+    """As a judge's: what a trial asks depends on what it was answered."""
+    asks = ASK.replace('"say hello").text', '"{word} " + llm.complete("say {word}").text).text')
+    project.write(**{"test_a.py": asks.format(word="hello")})
+    project.record("--llm-trials=3")
+    project.write(**{"test_a.py": asks.format(word="bye")})
+    again = project.record("--llm-trials=3", mode="all")
+    assert again.records["test_ask"].fact("cassette")["recorded"] == 6
+    replayed = project.run("--llm-trials=3")
+    assert replayed.outcomes == {"passed": 1}
+    facts = replayed.records["test_ask"].fact("cassette")
+    assert (facts["replayed"], facts["stale"]) == (6, 0)
+    assert b"hello" not in b"".join(project.cassettes().values())
+
+
 def test_a_wide_fixture_is_recorded_once_for_all_trials(project: Project) -> None:
     text = """
 import pytest

@@ -180,12 +180,8 @@ def list_changes(
             )
             for nodeid in comparison.missing
         ]
-    order = {kind: index for index, kind in enumerate(CHANGE_KINDS)}
-    return sorted(changes, key=lambda change: (order[_as_kind(change)], _severity(change), change.nodeid))
-
-
-def _as_kind(change: CaseChange) -> ChangeKind:
-    return next(kind for kind in CHANGE_KINDS if kind == change.kind)
+    order: dict[str, int] = {kind: index for index, kind in enumerate(CHANGE_KINDS)}
+    return sorted(changes, key=lambda change: (order[change.kind], _severity(change), change.nodeid))
 
 
 def _severity(change: CaseChange) -> tuple[bool, float]:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from pytest_llmops.baselines.baseline import Baseline
 
 NAMED_CASES = 5
-NO_TRIALS = (
-    "a single trial of each case says nothing about its noise: accept a run with --llm-trials=3 or more"
-)
 
 
 def add_baseline_group(groups: Any) -> None:
@@ -165,7 +162,7 @@ def _power(args: argparse.Namespace) -> int:
             f"{shorten_text(metric.name, 60)}: {format_count(metric.cases, 'case')} with {format_count(metric.trials, 'trial')}"
         )
         if metric.noise is None:
-            print_line(f"  {NO_TRIALS}")
+            print_line("  single trials tell no noise: accept a run with --llm-trials=3 or more")
             continue
         print_line(
             f"  noise     {metric.noise * 100:.1f} points between trials of a case (standard deviation)"
@@ -175,8 +172,9 @@ def _power(args: argparse.Namespace) -> int:
             for count, drop in metric.detectable
         )
         print_line(f"  notices   in 8 of 10 runs a drop of {drops}")
-        steady = metric.cases - len(metric.noisiest)
-        print_line(f"  steady    {format_count(steady, 'case')}: all trials score the same")
+        print_line(
+            f"  steady    {format_count(metric.cases - len(metric.noisiest), 'case')}: all trials score the same"
+        )
         for nodeid, spread in metric.noisiest[:NAMED_CASES]:
             print_line(f"  noisy     {shorten_text(nodeid, 200)}  {spread * 100:.1f} points")
         for nodeid, rate, since in metric.flaky[:NAMED_CASES]:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.cli.commands import add_command, add_group
-from pytest_llmops.cli.output import DIM, GREEN, RED, YELLOW, colour_text, print_error, print_json, print_line
+from pytest_llmops.cli.output import (
+    DIM,
+    GREEN,
+    RED,
+    YELLOW,
+    colour_text,
+    format_path,
+    print_error,
+    print_json,
+    print_line,
+)
 from pytest_llmops.errors import CassetteError, UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 
@@ -19,72 +29,6 @@ if TYPE_CHECKING:
 
 USAGE_RECORD = Path(".pytest_cache", "v", "llmops", "usage")
 """File below the root folder in which a run records the answers that it used."""
-
-
-def add_cassettes_group(groups: Any) -> None:
-    """Declare the group's commands."""
-    commands = add_group(groups, "cassettes", "check, move, prune, show and import recordings")
-    check = add_command(
-        commands,
-        "check",
-        _check_cassettes,
-        "check the cassettes and report problems",
-        "Reports damaged files, secrets, answers that no test of the last run asked for, and files that no test uses. "
-        "Nothing is changed.",
-    )
-    check.add_argument("path", type=Path, nargs="?", metavar="PATH", help="only this file or folder")
-    check.add_argument("--json", action="store_true", help="print JSON")
-    check.add_argument("-q", "--quiet", action="store_true", help="do not list files without problems")
-    prune = add_command(
-        commands,
-        "prune",
-        _prune_cassettes,
-        "drop answers that no test asks for, and files that no test uses",
-        "Needs the record of a complete and green run. Files that changed since, or are damaged, are left alone and listed.",
-    )
-    prune.add_argument("--dry-run", action="store_true", help="only show what would be dropped")
-    move = _add_move_command(commands)
-    for command in (check, prune, move):
-        command.add_argument(
-            "--root",
-            type=Path,
-            metavar="FOLDER",
-            help="root folder of the project (default: the nearest folder above with the record of a run, up to the nearest "
-            "with a configuration file of pytest or .git; else this folder)",
-        )
-        usage = f"the record of a run (default: {USAGE_RECORD.as_posix()} below the root)"
-        command.add_argument("--usage", type=Path, metavar="FILE", help=usage)
-    show = add_command(
-        commands, "show", _show_cassette, "show what is in a cassette, in the order of the requests"
-    )
-    show.add_argument("file", type=Path, metavar="FILE", help="a cassette")
-    show.add_argument("--key", metavar="KEY", help="only interactions whose key starts with this, at length")
-    add = add_command(
-        commands,
-        "import",
-        _import_cassettes,
-        "convert cassettes of vcrpy, pytest-recording, pytest-vcr, cassetter and other recorders",
-        "cassettes/test_a/test_x[id].yaml becomes cassettes/test_a/test_x/id.json; the source stays.",
-    ).add_argument
-    add("paths", type=Path, nargs="+", metavar="FILE_OR_FOLDER", help="what to read")
-    add("--to", type=Path, metavar="FOLDER", help="folder to write to (default: the folder of each file)")
-    add("--errors", action="store_true", help="also import answers with status 401, 429, 5xx and the like")
-    add("--force", action="store_true", help="replace existing cassettes")
-
-
-def _add_move_command(commands: Any) -> argparse.ArgumentParser:
-    move = add_command(
-        commands,
-        "move",
-        _move_cassettes,
-        "put the recordings of renamed tests in their new place",
-        "Without arguments it moves what the last run found in cassettes of tests that are gone. Recordings that are in the "
-        "new place already stay.",
-    )
-    move.add_argument(
-        "files", type=Path, nargs="*", metavar="OLD NEW", help="move this cassette to that place"
-    )
-    return move
 
 
 def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
@@ -180,7 +124,7 @@ def _print_check(result: AuditResult, usage: RunUsage | None, *, quiet: bool) ->
     if not quiet:
         for cassette in sorted(result.files, key=lambda cassette: (cassette.recorded, cassette.file)):
             age, amount = _format_age(cassette.recorded), format_count(cassette.interactions, "interaction")
-            print_line(colour_text(f"  {age:>11}  {amount:>16}  {_format_path(cassette.file)}", DIM))
+            print_line(colour_text(f"  {age:>11}  {amount:>16}  {format_path(cassette.file)}", DIM))
     leaked = "contains a secret; revoke it, and record again"
     killed = "answers of a run that was killed; the next recording run adds them"
     findings = (
@@ -208,7 +152,7 @@ def _describe_stale(stale: tuple[StaleAnswers, ...], label: str) -> Iterator[tup
 
 def _print_finding(label: str, colour: str, file: str, what: str, width: int = 10) -> None:
     gap = " " * (width - len(label))
-    print_line(f"{colour_text(label, colour)}{gap}{_format_path(file)}: {what}")
+    print_line(f"{colour_text(label, colour)}{gap}{format_path(file)}: {what}")
 
 
 def _print_totals(result: AuditResult) -> None:
@@ -255,7 +199,7 @@ def _prune_cassettes(args: argparse.Namespace) -> int:
     for finding in _describe_stale(done.dropped, drop):
         _print_finding(*finding, len(remove) + 2)
     for file in done.removed:
-        print_line(f"{colour_text(remove, YELLOW)}  {_format_path(file)}")
+        print_line(f"{colour_text(remove, YELLOW)}  {format_path(file)}")
     answers = format_count(sum(entry.n for entry in done.dropped), "stale answer")
     print_line(f"{drop} {answers}, {remove} {format_count(len(done.removed), 'file')}")
     return 0
@@ -274,13 +218,13 @@ def _move_cassettes(args: argparse.Namespace) -> int:
         ]
     elif len(args.files) != 2 or args.files[1].suffix != ".json":  # noqa: PLR2004 -- from and to
         raise UsageError(
-            f"cassettes move: expected OLD and NEW, two cassettes (.json), got {' '.join(map(_format_path, args.files))}"
+            f"cassettes move: expected OLD and NEW, two cassettes (.json), got {' '.join(map(format_path, args.files))}"
         )
     redactor = Redactor.from_environment(os.environ)
     for old, *places in moves:
         count = move_cassette(old, places, redactor)
         for new in places:
-            print_line(f"{_format_path(old)}: {format_count(count, 'interaction')} -> {_format_path(new)}")
+            print_line(f"{format_path(old)}: {format_count(count, 'interaction')} -> {format_path(new)}")
     print_line(f"moved {format_count(len(moves), 'cassette')}")
     return 0
 
@@ -322,10 +266,113 @@ def _import_cassettes(args: argparse.Namespace) -> int:
             for status, n in result.left_out.items()
         ]
         summary = ", ".join([format_count(result.interactions, "interaction"), *left_out])
-        print_line(f"{_format_path(source)}: {summary} -> {_format_path(result.target)}")
+        print_line(f"{format_path(source)}: {summary} -> {format_path(result.target)}")
     print_line(f"imported {len(imported):,} of {format_count(len(sources), 'file')}")
     return 0 if sources and len(imported) == len(sources) else 1
 
 
-def _format_path(path: Path | str) -> str:
-    return shorten_text(path.as_posix() if isinstance(path, Path) else path, 500)
+_PROJECT: Mapping[str, Mapping[str, Any]] = {
+    "--root": {
+        "type": Path,
+        "metavar": "FOLDER",
+        "help": "root folder of the project (default: the nearest folder above with the record of a run, up to the nearest "
+        "with a configuration file of pytest or .git; else this folder)",
+    },
+    "--usage": {
+        "type": Path,
+        "metavar": "FILE",
+        "help": f"the record of a run (default: {USAGE_RECORD.as_posix()} below the root)",
+    },
+}
+COMMANDS: Mapping[
+    str, tuple[Callable[[argparse.Namespace], int], str, str, Mapping[str, Mapping[str, Any]]]
+] = {
+    "check": (
+        _check_cassettes,
+        "check the cassettes and report problems",
+        (
+            "Reports damaged files, secrets, answers that no test of the last run asked for, and files that no test uses. "
+            "Nothing is changed."
+        ),
+        {
+            "path": {
+                "type": Path,
+                "nargs": "?",
+                "metavar": "PATH",
+                "help": "only this file or folder",
+            },
+            "--json": {"action": "store_true", "help": "print JSON"},
+            "-q --quiet": {"action": "store_true", "help": "do not list files without problems"},
+            **_PROJECT,
+        },
+    ),
+    "prune": (
+        _prune_cassettes,
+        "drop answers that no test asks for, and files that no test uses",
+        "Needs the record of a complete and green run. Files that changed since, or are damaged, are left alone and listed.",
+        {
+            "--dry-run": {"action": "store_true", "help": "only show what would be dropped"},
+            **_PROJECT,
+        },
+    ),
+    "move": (
+        _move_cassettes,
+        "put the recordings of renamed tests in their new place",
+        (
+            "Without arguments it moves what the last run found in cassettes of tests that are gone. Recordings that are in the "
+            "new place already stay."
+        ),
+        {
+            "files": {
+                "type": Path,
+                "nargs": "*",
+                "metavar": "OLD NEW",
+                "help": "move this cassette to that place",
+            },
+            **_PROJECT,
+        },
+    ),
+    "show": (
+        _show_cassette,
+        "show what is in a cassette, in the order of the requests",
+        "",
+        {
+            "file": {"type": Path, "metavar": "FILE", "help": "a cassette"},
+            "--key": {
+                "metavar": "KEY",
+                "help": "only interactions whose key starts with this, at length",
+            },
+        },
+    ),
+    "import": (
+        _import_cassettes,
+        "convert cassettes of vcrpy, pytest-recording, pytest-vcr, cassetter and other recorders",
+        "cassettes/test_a/test_x[id].yaml becomes cassettes/test_a/test_x/id.json; the source stays.",
+        {
+            "paths": {
+                "type": Path,
+                "nargs": "+",
+                "metavar": "FILE_OR_FOLDER",
+                "help": "what to read",
+            },
+            "--to": {
+                "type": Path,
+                "metavar": "FOLDER",
+                "help": "folder to write to (default: the folder of each file)",
+            },
+            "--errors": {
+                "action": "store_true",
+                "help": "also import answers with status 401, 429, 5xx and the like",
+            },
+            "--force": {"action": "store_true", "help": "replace existing cassettes"},
+        },
+    ),
+}
+"""The commands: what runs them, their summary and details, and their arguments."""
+
+
+def add_cassettes_group(groups: Any) -> None:
+    """Declare the group's commands."""
+    commands = add_group(groups, "cassettes", "check, move, prune, show and import recordings")
+    for name, (run, summary, details, arguments) in COMMANDS.items():
+        add_command(commands, name, run, summary, details, arguments=arguments)

@@ -43,9 +43,9 @@ def _redactor_of(environ: tuple[tuple[str, str], ...]) -> Any:
     return Redactor.from_environment(dict(environ))
 
 
-def format_path(path: Path) -> str:
+def format_path(path: Path | str) -> str:
     """Return a path for a line or an error, truncated if it is very long."""
-    return shorten_text(str(path), 300)
+    return shorten_text(str(path), 500)
 
 
 def colour_text(text: str, colour: str) -> str:

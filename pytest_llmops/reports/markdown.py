@@ -22,13 +22,10 @@ from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import summarize_run
 from pytest_llmops.results.verdict import CHANGE_WORDS
 
-MAX_BYTES = 60_000
-"""A comment of GitHub holds 65,536 characters."""
-MAX_SUMMARY_BYTES = 900_000
-"""GitHub drops a job summary of more than 1,024 KiB altogether."""
-SHOWN_PROBLEMS = 3
-MAX_LINE, CONTEXT = 400, 40
-"""Characters of a line of a code block, and of what is the same on each side of a difference."""
+MAX_BYTES = 60_000  # a comment of GitHub holds 65,536 characters
+MAX_SUMMARY_BYTES = 900_000  # GitHub drops a job summary of more than 1,024 KiB altogether
+# Problems that are shown, characters of a line of their code blocks, and of what is the same around a difference.
+SHOWN_PROBLEMS, MAX_LINE, CONTEXT = 3, 400, 40
 
 
 def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
@@ -45,18 +42,19 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     - no model was called
     """
     totals, problems, verdict = summarize_run(run), list_problems(run), run.verdict
-    decides = totals.verdict == "PASS" and verdict is not None and verdict.status != "NONE"
     counts = [(len(verdict.of_kind(kind)), word) for kind, word in CHANGE_WORDS.items()] if verdict else []
-    judges = [f"{judge.name}: {judge.standing}" for judge in totals.judges if judge.doubtful]
     text = render_template(
         "run.md.j2",
-        word=verdict.status if verdict is not None and decides else totals.verdict,
+        # The baseline decides about tests that passed.
+        word=verdict.status
+        if verdict and verdict.status != "NONE" and totals.verdict == "PASS"
+        else totals.verdict,
         totals=totals,
         verdict=verdict,
         changed=", ".join(f"{count:,} {word}" for count, word in counts if count),
         problems=[(problem, _format_block(problem)) for problem in problems[:SHOWN_PROBLEMS]],
         command=_format_command(run, problems[:SHOWN_PROBLEMS]),
-        notes=[*run.notes, *judges],
+        notes=[*run.notes, *(f"{judge.name}: {judge.standing}" for judge in totals.judges if judge.doubtful)],
         code=quote_code,
         count=format_count,
         amount=format_amount,
@@ -80,21 +78,20 @@ def quote_code(text: str, limit: int = 300) -> str:
 
 
 def _format_block(problem: Problem) -> list[str]:
-    """Return the lines of the code block of a problem. None begins with a blank: a fence in it would end the block."""
+    # No line begins with a blank: a fence of backticks after it would end the block.
     failed, change = list_failed_measurements(problem.record), problem.change
-    reasons = [measurement.reason for measurement in failed[:1] if measurement.reason]
-    lines = [f"# {quote_line(text, MAX_LINE)}" for text in (problem.words, *reasons)]
+    said = filter(None, [problem.words, *(measurement.reason for measurement in failed[:1])])
+    lines = [f"# {quote_line(text, MAX_LINE)}" for text in said]
     if change is not None and change.before_output is not None and change.after_output is not None:
         return lines + _diff_lines(change.before_output, change.after_output)
     details = [detail for detail in map(read_detail, failed) if detail.actual is not None]
-    details.sort(key=lambda detail: detail.expected is None)  # one that has both comes first
-    return lines + [
-        line for detail in details[:1] for line in _diff_lines(detail.expected or "", detail.actual or "")
-    ]
+    if not details:
+        return lines
+    best = min(details, key=lambda detail: detail.expected is None)  # one that has both, if there is one
+    return lines + _diff_lines(best.expected or "", best.actual or "")
 
 
 def _diff_lines(old: str, new: str) -> list[str]:
-    """Return the old and the new text as a line each, with what differs in brackets."""
     edits = [
         (
             kind,
@@ -119,18 +116,15 @@ def _format_command(run: Run, problems: Sequence[Problem]) -> str:
     nodeids = [shlex.quote(quote_line(record.nodeid, MAX_LINE)) for record in records]
     # Two problems may need different versions of a prompt: the command is that of the first.
     flags = [quote_line(rerun_flags(run.meta, record), MAX_LINE) for record in records[:1]]
-    return " ".join(
-        ["pytest", *nodeids, *(["--llm-judge"] if judged else []), *(flag.strip() for flag in flags)]
-    )
+    return " ".join(["pytest", *nodeids]) + " --llm-judge" * judged + "".join(flags)
 
 
 def _list_others(problems: Sequence[Problem], room: int) -> str:
-    """Return a folded list of problems within so many bytes, the worst first; "" if there are none."""
     lines = [
         f"- {problem.kind} {quote_code(problem.nodeid, 200)} {quote_code(problem.words, 200)}\n"
         for problem in problems
     ]
     fitting = sum(size < room for size in accumulate(len(line.encode()) for line in lines))
-    rest = f"- and {len(lines) - fitting:,} more\n" if fitting < len(lines) else ""
-    title = f"\n<details><summary>{len(lines):,} more</summary>\n\n"
-    return f"{title}{''.join(lines[:fitting])}{rest}\n</details>\n" if lines else ""
+    lines[fitting:] = [f"- and {len(lines) - fitting:,} more\n"] if fitting < len(lines) else []
+    title = f"\n<details><summary>{len(problems):,} more</summary>\n\n"
+    return "".join([title, *lines, "\n</details>\n"]) if lines else ""

@@ -65,6 +65,7 @@ class SideFacts(StoredFacts):
     version: str = ""
     alias: str = ""
     fingerprint: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.results.details import fact_text
+from pytest_llmops.results.details import SideFacts
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange
+from pytest_llmops.results.verdict import CaseChange, SuiteVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +30,17 @@ class Problem:
     change: CaseChange | None
     record: TestRecord
 
-    def find_place(self, changed: Mapping[str, int] = MappingProxyType({})) -> tuple[str, int]:
+    def find_place(self, changed: Mapping[str, int]) -> tuple[str, int]:
         """Return file and line: the prompt of the test if it is among the changed files, else where the test failed.
 
         Args:
             changed: The first changed line of each changed file.
         """
-        prompt = fact_text(self.record.fact("prompt").get("path"))
+        prompt = SideFacts.from_wire(self.record.fact("prompt")).path
+        if prompt in changed:
+            return prompt, changed[prompt]
         path, _, line = self.record.place.rpartition(":")
-        place = path or self.nodeid.partition("::")[0], int(line) if line.isdecimal() else 1
-        return (prompt, changed[prompt]) if prompt in changed else place
+        return path or self.nodeid.partition("::")[0], int(line) if line.isdecimal() else 1
 
 
 def list_problems(run: Run) -> list[Problem]:
@@ -49,28 +49,30 @@ def list_problems(run: Run) -> list[Problem]:
     >>> [problem.kind for problem in list_problems(Run(records=(TestRecord(nodeid="t", outcome="failed"),)))]
     ['failed']
     """
-    changes = {change.nodeid: change for change in run.verdict.changes} if run.verdict else {}
-    worse = dict.fromkeys(nodeid for nodeid, change in changes.items() if change.kind == "regressed")
+    verdict = run.verdict or SuiteVerdict()
+    changes = {change.nodeid: change for change in verdict.changes}
     records = {record.nodeid: record for record in run.records}
-    bad = [record for record in records.values() if record.outcome in ("failed", "errored")]
-    bad.sort(
+    bad = sorted(
+        (record for record in records.values() if record.outcome in ("failed", "errored")),
         key=lambda record: (
             OUTCOMES.index(record.outcome),
             -max(map(_miss, list_failed_measurements(record)), default=0.0),
-        )
+        ),
     )
     problems = []
-    for nodeid in dict.fromkeys([*worse, *(record.nodeid for record in bad)]):
+    for nodeid in dict.fromkeys(
+        [*(change.nodeid for change in verdict.of_kind("regressed")), *(record.nodeid for record in bad)]
+    ):
         change, record = changes.get(nodeid), records.get(nodeid, TestRecord(nodeid=nodeid))
         failed = record.outcome in ("failed", "errored")
-        kind = "worse" if nodeid in worse else record.outcome
-        parts = [change.words if change else "", record.message.strip().partition("\n")[0] if failed else ""]
+        kind = "worse" if change is not None and change.kind == "regressed" else record.outcome
+        parts = change.words if change else "", record.message.strip().partition("\n")[0] if failed else ""
         problems.append(
             Problem(
                 kind=kind,
                 nodeid=nodeid,
                 words="; ".join(filter(None, parts)) or kind,
-                decides=failed or (run.verdict is not None and run.verdict.status == "RED"),
+                decides=failed or verdict.status == "RED",
                 change=change,
                 record=record,
             )

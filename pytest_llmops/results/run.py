@@ -207,15 +207,12 @@ class Run:
         """
         from pytest_llmops.results.summary import summarize_run
 
-        extra: dict[str, Json] = {}
-        if summary:
-            extra["totals"] = summarize_run(self).to_wire()
-            extra["review"] = [item.to_wire() for item in select_for_review(self.records)]
         whole: dict[str, Json] = {
             "schema": SCHEMA,
             "meta": to_builtins(self.meta, where="meta"),
             "notes": to_builtins(list(self.notes), where="notes"),
-            **extra,
+            **({"totals": summarize_run(self).to_wire()} if summary else {}),
+            **({"review": [item.to_wire() for item in select_for_review(self.records)]} if summary else {}),
             **({"verdict": self.verdict.to_wire()} if self.verdict is not None else {}),
             "records": [record.to_wire() for record in self.records],
         }

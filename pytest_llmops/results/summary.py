@@ -180,12 +180,17 @@ class Totals:
 
     def to_wire(self) -> Mapping[str, Json]:
         """Return the totals as plain builtins, for the run file."""
-        parts = {name: getattr(self, name) for name in ("verdict", "tests", "outcomes")}
-        parts["duration_s"] = round(self.duration_s, 6)
         kept = [spec.name for spec in fields(Metric) if spec.name not in ("left_out", "histogram", "judged")]
-        parts["metrics"] = [{name: getattr(metric, name) for name in kept} for metric in self.metrics]
-        parts |= {"calls": asdict(self.traffic), "latency_s": asdict(self.latency)}
-        return as_mapping(to_builtins(parts))
+        totals: dict[str, object] = {
+            "verdict": self.verdict,
+            "tests": self.tests,
+            "outcomes": self.outcomes,
+            "duration_s": round(self.duration_s, 6),
+            "metrics": [{name: getattr(metric, name) for name in kept} for metric in self.metrics],
+            "calls": asdict(self.traffic),
+            "latency_s": asdict(self.latency),
+        }
+        return as_mapping(to_builtins(totals))
 
     @property
     def outcome_words(self) -> str:

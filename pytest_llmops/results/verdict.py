@@ -22,8 +22,7 @@ CHANGE_KINDS: tuple[ChangeKind, ...] = (
 )
 
 
-GATE_NODEID = "llmops::gate"
-"""The test case of the verdict in a JUnit file."""
+GATE_NODEID = "llmops::gate"  # the test case of the verdict in a JUnit file
 
 CHANGE_WORDS: Mapping[ChangeKind, str] = {
     "regressed": "worse",

@@ -47,7 +47,7 @@ EXAMPLES = {
     "judge_reuse": Example("false", False, "true", "no", "true or false"),
     "match_ignore": Example("messages[*].id", ["messages[*].id"], "user", "a b..", "a JSON path"),
     "prompt": Example("greet=v1", ["greet=v1"], "greet=v2", "greet", "NAME=VERSION"),
-    "report": Example("out.json", ["out.json"], "other.html", "report.pdf", ".html, .json"),
+    "report": Example("out.json", ["out.json"], "other.html", "report.pdf", "FILE.html, FILE.json"),
     "github": Example("off", "off", "auto", "never", "one of auto, off"),
     "baseline": Example("b.json", "b.json", "main", 3, "a text"),
     "accept": Example("first baseline", "first baseline", "another", "  ", "a reason"),

@@ -57,7 +57,7 @@ $(PEERS): requirements/peers.in requirements/models.txt
 
 demo: $(READY)
 	@mkdir -p reports
-	$(BIN)/python -m pytest examples --llm-judge --llm-report=reports/demo.html --llm-report=reports/demo.json --junitxml=reports/demo.xml
+	$(BIN)/python -m pytest examples --llm-judge --llm-report=reports/demo.html --llm-report=reports/demo.md --llm-report=reports/demo.json --junitxml=reports/demo.xml
 
 test: $(READY) $(CLIENTS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -17,6 +17,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "docs/calibration.md",
     "docs/chunks.md",
+    "docs/ci.md",
     "docs/embedders.md",
     "docs/files.md",
     "docs/judges.md",

@@ -32,7 +32,7 @@ def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
     >>> list(format_annotations(Run(records=(record,)), {}))
     ['::error file=test_a.py,line=3,title=failed%3A test_a.py%3A%3At::failed']
     """
-    problems = list_problems(run)
+    problems = list_problems(run, all_worse=False)
     listed = problems if len(problems) <= MAX_ANNOTATIONS else problems[: MAX_ANNOTATIONS - 1]
     for problem in listed:
         path, line = problem.find_place(changed)
@@ -53,7 +53,7 @@ def render_codequality(run: Run) -> str:
     '[]'
     """
     entries = []
-    for problem in list_problems(run):
+    for problem in list_problems(run, all_worse=False):
         path, line = problem.find_place({})
         entries.append(
             {

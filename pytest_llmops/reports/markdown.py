@@ -49,6 +49,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
         word=verdict.status
         if verdict and verdict.status != "NONE" and totals.verdict == "PASS"
         else totals.verdict,
+        root=str(run.meta.get("root", "")),
         totals=totals,
         verdict=verdict,
         changed=", ".join(f"{count:,} {word}" for count, word in counts if count),

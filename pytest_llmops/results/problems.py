@@ -43,8 +43,12 @@ class Problem:
         return path or self.nodeid.partition("::")[0], int(line) if line.isdecimal() else 1
 
 
-def list_problems(run: Run) -> list[Problem]:
+def list_problems(run: Run, *, all_worse: bool = True) -> list[Problem]:
     """Return the problems of a run: what got worse, the largest loss first, then failures by how far they miss.
+
+    Args:
+        run: The run.
+        all_worse: Also what got worse although the verdict is GREEN: some cases always do, by chance.
 
     >>> [problem.kind for problem in list_problems(Run(records=(TestRecord(nodeid="t", outcome="failed"),)))]
     ['failed']
@@ -61,7 +65,14 @@ def list_problems(run: Run) -> list[Problem]:
     )
     problems = []
     for nodeid in dict.fromkeys(
-        [*(change.nodeid for change in verdict.of_kind("regressed")), *(record.nodeid for record in bad)]
+        [
+            *(
+                change.nodeid
+                for change in verdict.of_kind("regressed")
+                if all_worse or verdict.status != "GREEN"
+            ),
+            *(record.nodeid for record in bad),
+        ]
     ):
         change, record = changes.get(nodeid), records.get(nodeid, TestRecord(nodeid=nodeid))
         failed = record.outcome in ("failed", "errored")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from xml.etree import ElementTree as ET
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from support.page import Page, read_texts
@@ -17,6 +18,7 @@ from support.strategies import scale_examples
 from pytest_llmops.reports import ci_formats, html, junit, markdown, render_report, terminal
 from pytest_llmops.reports.html_views import escape_invisible
 from pytest_llmops.results.run import Run
+from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict, SuiteVerdict
 
 FRAGMENTS = (
     *HOSTILE[:-1],
@@ -79,6 +81,22 @@ def test_a_terminal_is_not_steered(text: str, width: int, ascii: bool, verbosity
         assert verbosity < 0 or len(line.text) <= max(width, terminal.MIN_WIDTH)
 
 
+def compared(text: str) -> Run:
+    """A run with that text in every field, also of its comparison with a baseline."""
+    changes = [
+        CaseChange(
+            nodeid=f"{number}{text}", kind=kind, why=text, before_output=text, after_output=f"new {text}"
+        )
+        for number, kind in enumerate(CHANGE_KINDS)
+    ]
+    metrics = (MetricVerdict(name=text, detectable=0.1),)
+    verdict = SuiteVerdict(
+        status="RED", sentence=text, advice=(text,), baseline=text, metrics=metrics, changes=tuple(changes)
+    )
+    run = everywhere(text)
+    return replace(run, meta={**run.meta, "root": f"{text}/"}, verdict=verdict)
+
+
 def code_free_tokens(text: str) -> list[tuple[str, str]]:
     """What a renderer makes of Markdown, without what is in code."""
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
@@ -88,11 +106,15 @@ def code_free_tokens(text: str) -> list[tuple[str, str]]:
     ]
 
 
+@example("```")
+@example("`" * 100)
+@example(" ` ")
 @given(any_text)
 def test_markdown_holds_foreign_text_in_code_alone(text: str) -> None:
-    written = markdown.render_markdown(everywhere(text))
-    plain = code_free_tokens(markdown.render_markdown(everywhere("plain")))
-    assert code_free_tokens(written) == plain
+    for build in (everywhere, compared):
+        written = markdown.render_markdown(build(text))
+        plain = code_free_tokens(markdown.render_markdown(build("plain")))
+        assert code_free_tokens(written) == plain
     assert {kind for kind, _ in plain} >= {"fence", "code_inline", "html_block"}
     assert not {"html_inline", "link_open", "image"} & {kind for kind, _ in plain}
     assert len(written.encode()) <= markdown.MAX_BYTES
@@ -100,8 +122,8 @@ def test_markdown_holds_foreign_text_in_code_alone(text: str) -> None:
 
 @given(any_text)
 def test_every_annotation_is_one_command_of_ours(text: str) -> None:
-    lines = list(ci_formats.format_annotations(everywhere(text), {}))
-    assert len(lines) == 2
+    lines = list(ci_formats.format_annotations(compared(text), {}))
+    assert len(lines) == 3
     for line in lines:
         assert re.fullmatch(r"::error file=[^,:]*,line=1,title=[^,:]*::.*", line)
         assert line.isprintable()
@@ -110,11 +132,11 @@ def test_every_annotation_is_one_command_of_ours(text: str) -> None:
 
 @given(any_text)
 def test_other_programs_read_what_is_written_for_them(text: str) -> None:
-    run = everywhere(text)
+    run = compared(text)
     suites = ET.fromstring(render_report(run, "junit").encode("utf-8", "surrogatepass"))
-    assert [case.get("name") is not None for case in suites.iter("testcase")] == [True] * 3
+    assert [case.get("name") is not None for case in suites.iter("testcase")] == [True] * 4
     assert len(json.loads(render_report(run, "ctrf"))["results"]["tests"]) == 3
-    assert len(json.loads(render_report(run, "codequality"))) == 2
+    assert len(json.loads(render_report(run, "codequality"))) == 3
     for line in render_report(run, "metrics").splitlines():
         assert re.fullmatch(r'# .*|\w+\{\w+="(?:[^"\\]|\\.)*"(?:,\w+="(?:[^"\\]|\\.)*")*\} [-+.e\d]+', line)
 

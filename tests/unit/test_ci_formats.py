@@ -33,6 +33,8 @@ def test_annotations_stand_at_the_changed_prompt_else_at_the_line_that_failed() 
     ]
     first, *_ = format_annotations(compared_run("AMBER"), {"prompts/other.md": 7})
     assert first.startswith("::warning file=shop/tests/test_a.py,line=3,")
+    first, *_ = format_annotations(compared_run("GREEN"), {})
+    assert first.startswith("::error file=shop/tests/helpers.py,line=41,title=failed")
 
 
 def test_ten_annotations_at_most_the_last_of_which_says_how_many_more() -> None:

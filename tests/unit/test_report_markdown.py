@@ -8,6 +8,7 @@ import pytest
 from support.sample_run import everywhere, fixed_run
 
 from pytest_llmops.measurement import Measurement
+from pytest_llmops.protocols import Call
 from pytest_llmops.reports.markdown import MAX_BYTES, MAX_SUMMARY_BYTES, render_markdown
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange, SuiteVerdict
@@ -103,6 +104,8 @@ def test_without_a_baseline_the_failures_that_miss_by_most_come_first_with_what_
     ]
     assert lines[lines.index("```diff") + 1 :][:3] == ["# m of far", "- far [-then-]", "+ far {+now+}"]
     assert "- errored `unscored` `no score`" in lines
+    assert "To reproduce:" in lines
+    assert "To reproduce, in `shop/`:" in lines_of(replace(run, meta={"root": "shop/"}))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +130,15 @@ def test_three_lines_where_nothing_changed(verdict: SuiteVerdict | None, first: 
         "- cost now nothing (0 live calls, 6 replayed); if all calls were live `$0.0009`"
     )
     assert len(lines) == 3
+
+
+def test_a_cost_that_nobody_knows_is_unknown() -> None:
+    calls = (Call(model="m", replayed=True), Call(model="m"))
+    lines = lines_of(Run(records=(TestRecord(nodeid="t", calls=calls),)))
+    assert (
+        lines[2]
+        == "- cost now unknown (1 live call, 1 replayed); if all calls were live unknown: 2 calls without a price"
+    )
 
 
 def test_a_verdict_that_changed_nothing_for_the_worse_is_a_word_of_its_own() -> None:

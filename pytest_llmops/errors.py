@@ -263,9 +263,13 @@ class MeasurementFailed(_Picklable, AssertionError):
     Attributes:
         measurement: The (first) measurement that failed.
         measurements: All failed measurements; several after `soft`.
+        assertions: For each of them the name of the assertion; empty if an earlier one is of the same assertion.
     """
 
-    def __init__(self, text: str, measurements: Iterable[Measurement]) -> None:
+    def __init__(
+        self, text: str, measurements: Iterable[Measurement], assertions: Iterable[str] = ()
+    ) -> None:
+        self.assertions = tuple(assertions)
         self.measurements = tuple(measurements)
         self.measurement = self.measurements[0]
         super().__init__(text)
@@ -279,7 +283,10 @@ class MeasurementErrored(LLMOpsError):
         measurements: All errored measurements; several after `soft`.
     """
 
-    def __init__(self, text: str, measurements: Iterable[Measurement]) -> None:
+    def __init__(
+        self, text: str, measurements: Iterable[Measurement], assertions: Iterable[str] = ()
+    ) -> None:
+        self.assertions = tuple(assertions)
         self.measurements = tuple(measurements)
         self.measurement = self.measurements[0]
         super().__init__(text)

@@ -209,6 +209,24 @@ def _require_recorded(request: pytest.FixtureRequest, name: str) -> None:
         )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add each option of `Settings` as a flag and an ini key."""
+    group = parser.getgroup("llmops", "LLM regression testing (pytest-llmops)")
+    for option in OPTIONS:
+        if option.flag:
+            details = {"action": "store_true"} if option.switch else {"metavar": option.metavar}
+            details |= {"action": "append"} if option.repeat else {}
+            group.addoption(option.flag, dest=option.dest, default=None, help=option.help, **details)
+        if option.ini:
+            parser.addini(option.dest, option.help, type=option.ini, default=None)
+
+
+def has_flag(config: pytest.Config) -> bool:
+    """Return whether the command line has a flag of ours."""
+    flags = (config.getoption(option.dest, None) for option in OPTIONS if option.flag)
+    return any(flag is not None for flag in flags)
+
+
 def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
     """Return the settings (command line over ini over environment over defaults), and whether an ini key is set.
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from pytest_llmops.fixtures import (
     SETTINGS,
     case,
     embedder,
+    has_flag,
     judge,
     judge_canaries,
     llm,
@@ -30,21 +31,21 @@ from pytest_llmops.fixtures import (
     llm_proxy,
     prompt,
     prompts,
+    pytest_addoption,
     read_settings,
     retriever,
-)
+)  # fmt: skip
 from pytest_llmops.harness.item import (
     MARKER_HELP,
-    NEEDS_JUDGE,
     Harness,
     has_own_marker,
     has_trials,
     is_recorded_elsewhere,
     needs_judge,
     uses_plugin,
-)
+)  # fmt: skip
 from pytest_llmops.measurement import escape_output
-from pytest_llmops.settings import OPTIONS
+from pytest_llmops.settings import NEEDS_JUDGE
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.http.patching import Patch
@@ -52,26 +53,15 @@ if TYPE_CHECKING:
     from pytest_llmops.harness.controller import Controller
 
 OURS_KEY = pytest.StashKey[bool]()
-UNKNOWN_PROMPT_KEY = pytest.StashKey[str]()
+# What is wrong with the markers of tests, by class or module and name; of all tests under None.
+PROBLEMS_KEY = pytest.StashKey[dict[object, str]]()
 ITEMS_KEY = pytest.StashKey[list[pytest.Item]]()
 PROMPTS_SEEN_KEY = pytest.StashKey[dict[str, None]]()
-HAS_INI_KEY = pytest.StashKey[bool]()
+HAS_INI_KEY = pytest.StashKey[bool]()  # whether the project has an ini key of ours
 HOST_PATCHES_KEY = pytest.StashKey[list["Patch"]]()
 LEFT_OUT_COUNT = "llmops_left_out"
 WATCH_KEY = pytest.StashKey["OnDemandHarness"]()
 PARAMETRIZED_FIXTURES = frozenset({"llm", "prompt", "case"})
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add each option of `Settings` as a flag and an ini key."""
-    group = parser.getgroup("llmops", "LLM regression testing (pytest-llmops)")
-    for option in OPTIONS:
-        if option.flag:
-            details = {"action": "store_true"} if option.switch else {"metavar": option.metavar}
-            details |= {"action": "append"} if option.repeat else {}
-            group.addoption(option.flag, dest=option.dest, default=None, help=option.help, **details)
-        if option.ini:
-            parser.addini(option.dest, option.help, type=option.ini, default=None)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -93,6 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, register the markers, and in the controller listen to the reports."""
     config.stash[SETTINGS], config.stash[HAS_INI_KEY] = read_settings(config)
     config.stash[PROMPTS_SEEN_KEY] = {}
+    config.stash[PROBLEMS_KEY] = {}
     for line in MARKER_HELP:
         config.addinivalue_line("markers", line)
     watch = config.stash[WATCH_KEY] = OnDemandHarness(config)
@@ -111,19 +102,32 @@ class ReportListener:
         self.controller: Controller | None = None
         self._left_out = self._crashed = self._skipped = self._uncollected = 0
         self._skipped_tests: set[str] = set()
-        self._run = ExitStack()
-        if config.stash[SETTINGS].may_call_models and config.getoption("llm_trials") not in LOOKS:
+        settings, is_look = config.stash[SETTINGS], config.getoption("llm_trials") in LOOKS
+        if settings.may_call_models:
             from pytest_llmops.cassettes.run_folder import open_run_folder
+            from pytest_llmops.harness.progress import Progress
 
-            self._run.enter_context(open_run_folder())
+            if not is_look:  # the looks of a run have one folder
+                folder = ExitStack()
+                folder.enter_context(open_run_folder())
+                config.add_cleanup(folder.close)
+            config.pluginmanager.register(Progress(config, settings.budget), "llmops_progress")
 
     def _get_controller(self) -> Controller:
-        from pytest_llmops.harness.controller import Controller, StatusWords
+        from pytest_llmops.harness.controller import Controller
 
         if self.controller is None:
             self.controller = Controller(self._config, self._config.stash[SETTINGS])
-            self._config.pluginmanager.register(StatusWords(), "llmops_statuses")
+            self._config.pluginmanager.register(self.controller.terminal_hooks, "llmops_terminal")
         return self.controller
+
+    def pytest_report_header(self, config: pytest.Config) -> str | None:
+        """Show the mode, the models and the budget, if the project or the command line sets anything of ours."""
+        if not config.stash[HAS_INI_KEY] and not has_flag(config):
+            return None
+        from pytest_llmops.harness.terminal import describe_settings
+
+        return describe_settings(config.stash[SETTINGS])
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -144,10 +148,6 @@ class ReportListener:
             usage.crashed, usage.skipped, usage.uncollected = self._crashed, self._skipped, self._uncollected
             usage.skipped_tests = self._skipped_tests
             controller.finish_run(session, pytest.TestReport)
-
-    def pytest_unconfigure(self) -> None:
-        """Remove the folder that the processes of the run share."""
-        self._run.close()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Count the modules that skipped themselves, or failed, while they were collected."""
@@ -186,17 +186,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marked = has_own_marker(node, "llm_models") or node.get_closest_marker("llm_trials") is not None
     if PARAMETRIZED_FIXTURES.isdisjoint(metafunc.fixturenames) and not marked:
         return
-    from pytest_llmops.harness import markers, parametrize, trials
+    from pytest_llmops.harness import parametrize, trials
 
-    try:
-        trials.read_trial_plan(node, settings)
-        for name, values, ids in parametrize.iter_parameters(node, settings, metafunc.fixturenames):
-            metafunc.parametrize(name, values, ids=ids, indirect=True)
-        prompt_marker = markers.read_prompt_marker(markers.marker_arguments(node, "prompt"))
-    except LLMOpsError as error:
-        raise pytest.Collector.CollectError(escape_output(str(error))) from None
-    if prompt_marker:
-        metafunc.config.stash[PROMPTS_SEEN_KEY][prompt_marker[0]] = None
+    prompt_name, problem = parametrize.parametrize_test(metafunc, settings, trials.read_trial_plan)
+    if problem and metafunc.config.option.collectonly:  # nothing runs that would report it
+        raise pytest.Collector.CollectError(problem)
+    if problem:
+        metafunc.config.stash[PROBLEMS_KEY][node.parent, node.name] = problem
+    if prompt_name:
+        metafunc.config.stash[PROMPTS_SEEN_KEY][prompt_name] = None
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -208,18 +206,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark the tests that are ours, and skip those that need a judge unless --llm-judge is given."""
     settings = config.stash[SETTINGS]
     config.stash[ITEMS_KEY] = items
+    ours = [item for item in items if uses_plugin(item) or _find_problem(item)]
     if settings.prompt:
-        from pytest_llmops.harness.markers import why_invalid_override
-
-        seen = config.stash[PROMPTS_SEEN_KEY]
-        config.stash[UNKNOWN_PROMPT_KEY] = problem = why_invalid_override(settings, seen)
-        if problem and not hasattr(config, "workerinput"):
-            raise pytest.UsageError(escape_output(problem))
-    for item in (ours := list(filter(uses_plugin, items))):
+        _check_prompts(config)
+    for item in ours:
         item.stash[OURS_KEY] = True
         if not settings.judge and needs_judge(item):
             item.add_marker(pytest.mark.skip(reason=NEEDS_JUDGE))
     _register_hooks_for(config, ours)
+
+
+def _check_prompts(config: pytest.Config) -> None:
+    from pytest_llmops.harness.markers import why_invalid_override
+
+    seen = config.stash[PROMPTS_SEEN_KEY]
+    config.stash[PROBLEMS_KEY][None] = problem = why_invalid_override(config.stash[SETTINGS], seen)
+    # A worker that refuses to collect ends xdist with an internal error: there each test raises it.
+    if problem and not hasattr(config, "workerinput"):
+        raise pytest.UsageError(escape_output(problem))
+
+
+def _find_problem(item: pytest.Item) -> str:
+    """Return why a test cannot run, or ``""``."""
+    problems = item.config.stash[PROBLEMS_KEY]
+    return problems.get((item.parent, getattr(item, "originalname", ""))) or problems.get(None, "")
+
+
+def _is_repeated(item: pytest.Item) -> bool:
+    return (
+        not _find_problem(item) and OURS_KEY in item.stash and has_trials(item, item.config.stash[SETTINGS])
+    )
 
 
 def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
@@ -228,8 +244,11 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
         from pytest_llmops.harness.tapes import recorded_fixtures
 
         _register_recording_hooks(config, dict(pair for item in ours for pair in recorded_fixtures(item)))
-        if any(has_trials(item, settings) for item in ours):
-            config.pluginmanager.register(TrialHooks(), "llmops_trials")
+        if any(map(_is_repeated, ours)):
+            from pytest_llmops.harness.trials import TrialHooks
+
+            hooks = TrialHooks(settings, _is_repeated, _run_trial, (pytest.CallInfo, pytest.TestReport))
+            config.pluginmanager.register(hooks, "llmops_trials")
     if settings.record == "none" and (ours or config.stash[HAS_INI_KEY]):
         _refuse_unrecorded_calls(config)
 
@@ -357,7 +376,7 @@ class RecordingHooks:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Give every test that is ours a recorder."""
-        if OURS_KEY not in item.stash or has_trials(item, item.config.stash[SETTINGS]):
+        if OURS_KEY not in item.stash or _is_repeated(item):
             return (yield)
         harness = _start_harness(item)
         try:
@@ -370,8 +389,7 @@ class RecordingHooks:
         """Open the cassette of a test that is ours, before any of its fixtures runs."""
         if OURS_KEY not in item.stash:
             return
-        # A worker that refuses to collect ends xdist with an internal error: there each test raises it.
-        if problem := item.config.stash.get(UNKNOWN_PROMPT_KEY, ""):
+        if problem := _find_problem(item):
             raise UsageError(problem)
         harness = item.stash[HARNESS]
         if item.get_closest_marker("skip") is not None:
@@ -432,21 +450,6 @@ class RecordingHooks:
                 item.stash[HARNESS].close_cassette()
 
 
-class TrialHooks:
-    """Repeats the protocol of tests with trials; registered only if there are any."""
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Run all trials of a test, and log one report of each phase."""
-        if OURS_KEY not in item.stash or not has_trials(item, item.config.stash[SETTINGS]):
-            return None
-        from pytest_llmops.harness.trials import run_item
-
-        classes = pytest.CallInfo, pytest.TestReport
-        run_item(item, nextitem, item.config.stash[SETTINGS], partial(_run_trial, item), classes)
-        return True
-
-
 def _run_trial(item: pytest.Item) -> list[pytest.TestReport]:
     """Run the protocol of a test once, with a recorder of its own, and keep the fixtures of a wider scope."""
     from _pytest.runner import runtestprotocol
@@ -494,6 +497,6 @@ def pytest_report_from_serializable(data: dict[str, Any]) -> None:
         data["llmops"] = json.loads(data["llmops"])
 
 
-__all__ = [  # fixtures, for pytest to find
-    "case", "embedder", "judge", "judge_canaries", "llm", "llm_calls", "llm_cassette", "llm_proxy", "prompt", "prompts", "retriever",
+__all__ = [  # fixtures and a hook, for pytest to find
+    "case", "embedder", "judge", "judge_canaries", "llm", "llm_calls", "llm_cassette", "llm_proxy", "prompt", "prompts", "pytest_addoption", "retriever",
 ]  # fmt: skip

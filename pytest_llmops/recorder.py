@@ -15,7 +15,7 @@ from contextlib import ContextDecorator, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, TypeAlias, cast
 
 from pytest_llmops import errors
@@ -24,6 +24,7 @@ from pytest_llmops.settings import RecordMode, Settings
 
 __tracebackhide__ = True
 
+PACKAGE = __name__.partition(".")[0]
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 Evidence: TypeAlias = Pairs | Callable[[], Pairs]
 """``(label, text)`` pairs below the verdict, or a function that builds them."""
@@ -349,8 +350,11 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
     bad = [emission for emission in emissions if emission.measurement.status in ("failed", "errored")]
     if not bad or (top is not None and top.silent):
         return measurements
-    failure = _build_failure(bad)
+    assertion, frame = _find_assertion()
+    failure = _build_failure(bad, assertion)
     if top is not None and top.soft:
+        if frame is not None:
+            failure.__traceback__ = TracebackType(None, frame, frame.f_lasti, frame.f_lineno)
         top.failures.append(failure)
         return measurements
     if cause is not None:
@@ -358,7 +362,17 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
     raise failure
 
 
-def _build_failure(bad: Sequence[Emission]) -> Exception:
+def _find_assertion() -> tuple[str, FrameType | None]:
+    """Return the name of the assertion that is running, or "", and the frame of the user's code that called it."""
+    name, frame = "", cast("FrameType | None", sys._getframe(1))  # noqa: SLF001 -- documented
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == PACKAGE:
+        if frame.f_code.co_name.startswith("assert_"):
+            name = frame.f_code.co_name
+        frame = frame.f_back
+    return name, frame
+
+
+def _build_failure(bad: Sequence[Emission], assertion: str) -> Exception:
     describe_origin = _innermost("describe_origin")
     text = format_failure_text(
         bad[0].measurement,
@@ -376,7 +390,8 @@ def _build_failure(bad: Sequence[Emission]) -> Exception:
         text = recorder.redact(text) if recorder.redact is not None else text
     measurements = [emission.measurement for emission in bad]
     failed = any(measurement.status == "failed" for measurement in measurements)
-    return (errors.MeasurementFailed if failed else errors.MeasurementErrored)(text, measurements)
+    kind = errors.MeasurementFailed if failed else errors.MeasurementErrored
+    return kind(text, measurements, [assertion] + [""] * (len(measurements) - 1))
 
 
 class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with soft():`
@@ -442,14 +457,27 @@ def _raise_collected(inner: Recorder) -> None:
         raise inner.failures[0]
     failed = [f for f in inner.failures if isinstance(f, errors.MeasurementFailed)]
     kind = errors.MeasurementFailed if failed else errors.MeasurementErrored
+    shown = failed or inner.failures
     raise kind(
         f"{len(inner.failures)} of {len(inner.measurements)} checks failed\n{_number_failures(inner.failures)}",
-        [m for f in (failed or inner.failures) for m in getattr(f, "measurements", ())],
-    )
+        [measurement for failure in shown for measurement in getattr(failure, "measurements", ())],
+        [name for failure in shown for name in getattr(failure, "assertions", ())],
+    ).with_traceback(shown[0].__traceback__)
 
 
 def _number_failures(failures: list[Exception]) -> str:
-    return "\n".join(f"{number}. {text}" for number, text in enumerate(map(str, failures), start=1))
+    """Return failures with their numbers, and at the end the lines that all of them share (where the answer came from)."""
+    texts = [str(failure).split("\n") for failure in failures]
+    bare = [[" ".join(line.split()) for line in lines] for lines in texts]
+    shared = set(bare[0][1:]).intersection(*bare[1:]) if len(texts) > 1 else set()
+    numbered = [
+        line if place else f"{number}. {line}"
+        for number, lines in enumerate(texts, start=1)
+        for place, line in enumerate(lines)
+        if not place or " ".join(line.split()) not in shared
+    ]
+    both = [line for line in texts[0][1:] if " ".join(line.split()) in shared]
+    return "\n".join([*numbered, *(["of all of them"] if both else []), *both])
 
 
 @contextmanager

@@ -22,6 +22,9 @@ Api: TypeAlias = Literal["chat", "responses"]
 Expiry: TypeAlias = Literal["warn", "fail", "refresh"]
 SelfJudging: TypeAlias = Literal["warn", "error", "allow"]
 
+NEEDS_JUDGE = "needs a judge: run with --llm-judge (recorded verdicts are replayed free of charge)"
+"""Why a test is skipped without --llm-judge."""
+
 
 @dataclass(frozen=True, slots=True)
 class Option:

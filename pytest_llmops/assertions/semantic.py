@@ -21,7 +21,7 @@ from pytest_llmops.protocols import Embedder
 from pytest_llmops.semantics import similarity
 from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison
 from pytest_llmops.semantics.nli import NliModel, measure_contradiction, nli_name, resolve_nli
-from pytest_llmops.semantics.similarity import MAX_QUOTE_CHARS, AtLeast, Checks
+from pytest_llmops.semantics.similarity import AtLeast, Checks
 from pytest_llmops.semantics.thresholds import embedder_name
 
 __tracebackhide__ = True
@@ -105,8 +105,9 @@ def assert_semantic(
     if not isinstance(actual, str) or not actual.strip():
         if measurement.status == "failed":
             measurement = replace(measurement, reason="the text is empty")
-        verdict = _format_similarity_verdict(measurement, references[0], len(references))
-        return recorder.emit(measurement, verdict=verdict)
+        verdict = _format_similarity_verdict(measurement, len(references))
+        evidence = similarity.collect_evidence("", references[0])[:1] if actual is not None else ()
+        return recorder.emit(measurement, verdict=verdict, evidence=evidence)
     scores = cast("list[float]", measurement.detail.get("scores", [0.0] * len(references)))
     best = similarity.select_reference(actual, references, scores, threshold, names)
     if measurement.value is not None:
@@ -115,7 +116,7 @@ def assert_semantic(
     emissions = [
         recorder.Emission(
             measurement=measurement,
-            verdict=_format_similarity_verdict(measurement, nearest, len(references)),
+            verdict=_format_similarity_verdict(measurement, len(references)),
             evidence=lambda: _similarity_evidence(actual, nearest, measurement),
         )
     ]
@@ -151,15 +152,13 @@ def _measure_similarity(
     return measured(value=max(scores), detail=detail)
 
 
-def _format_similarity_verdict(m: Measurement, nearest: str, count: int) -> str:
+def _format_similarity_verdict(m: Measurement, count: int) -> str:
     if m.status != "failed":
         return ""
     value, threshold = format_value_and_threshold(cast("float", m.value), cast("float", m.threshold), m.unit)
-    which = "reference" if count == 1 else f"the nearest of {count} references,"
-    return (
-        f'semantic{label_suffix(m.label)} {value} < {threshold} to {which} "{shorten_text(nearest, MAX_QUOTE_CHARS)}" '
-        f"(embedder {shorten_text(str(m.detail['embedder']), 40)})"
-    )
+    nearest = "" if count == 1 else f", the nearest of {count} references"
+    embedder = shorten_text(str(m.detail["embedder"]), 40)
+    return f"semantic{label_suffix(m.label)} {value} < {threshold} (embedder {embedder}{nearest})"
 
 
 def _similarity_evidence(actual: str, nearest: str, semantic: Measurement) -> list[tuple[str, str]]:
@@ -202,7 +201,7 @@ def _check_emission(
     return recorder.Emission(
         measurement=measurement,
         verdict=f"semantic.checks{label_suffix(measurement.label)}: {shorten_text(alarms[0].message)} (check {alarms[0].check})",
-        evidence=_alarm_evidence(actual, reference, comparison),
+        evidence=_alarm_evidence(comparison, _quote_once(actual, reference, semantic)),
     )
 
 
@@ -230,24 +229,26 @@ def _nli_emission(actual: str, reference: str, model: NliModel, semantic: Measur
     )
     if measurement.status != "failed":
         return recorder.Emission(measurement=measurement)
-    quotes = [("reference", reference), ("answer", actual.strip())]
     return recorder.Emission(
         measurement=measurement,
         verdict=f"semantic.nli{label_suffix(measurement.label)}: the answer contradicts the reference "
         f"with probability {result.probability:.2f} ({name})",
-        evidence=[(key, f'"{shorten_text(text, 160)}"') for key, text in quotes],
+        evidence=_quote_once(actual, reference, semantic),
     )
 
 
-def _alarm_evidence(actual: str, reference: str, comparison: Comparison) -> list[tuple[str, str]]:
+def _quote_once(actual: str, reference: str, semantic: Measurement) -> list[tuple[str, str]]:
+    """Return both texts as evidence, unless the evidence of a low similarity shows them already."""
+    quotes = (("expected", reference), ("answer", actual.strip())) if semantic.status != "failed" else ()
+    return [(label, f'"{shorten_text(text)}"') for label, text in quotes]
+
+
+def _alarm_evidence(comparison: Comparison, quotes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     alarms = comparison.alarms
     lines = [(alarm.check, alarm.message) for alarm in alarms[1:MAX_ALARMS]]
     if len(alarms) > MAX_ALARMS:
         lines.append(("and", f"{len(alarms) - MAX_ALARMS} more alarms in the report"))
-    lines += [
-        ("reference", f'"{shorten_text(reference, 160)}"'),
-        ("answer", f'"{shorten_text(actual.strip(), 160)}"'),
-    ]
+    lines += quotes
     if comparison.without:
         lines.append(("not seen", "; ".join(comparison.without)))
     fired = list(dict.fromkeys(alarm.check for alarm in alarms))

@@ -58,9 +58,10 @@ class Case:
 
     id: str
     input: Json
-    reference: str = ""
-    tags: tuple[str, ...] = ()
-    family: str = ""
+    # A failure shows the reference beside the answer: pytest's list of arguments need not repeat it.
+    reference: str = field(default="", repr=False)
+    tags: tuple[str, ...] = field(default=(), repr=False)
+    family: str = field(default="", repr=False)
     data: Mapping[str, Json] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Json:

@@ -32,6 +32,8 @@ ROOM_FILE = ".room"
 STOPPED_FILE = ".stopped"
 """The new name of the room file once a recording could not be written: on a full disk a file can still be renamed."""
 
+CALLS_FILE = ".calls"  # a character for each live call that began or ended
+
 
 @contextmanager
 def open_run_folder() -> Iterator[None]:
@@ -72,6 +74,22 @@ def are_live_calls_stopped() -> bool:
     """Return whether a process of the run has stopped its live calls; never in a script."""
     folder = os.environ.get(RUN_FOLDER_VARIABLE)
     return folder is not None and os.path.exists(os.path.join(folder, STOPPED_FILE))  # noqa: PTH110, PTH118 -- for each call
+
+
+def note_live_call(sign: str) -> None:
+    """Note for the run's progress that a live call begins (``+``) or ended (``-``); do nothing in a script."""
+    with contextlib.suppress(OSError, KeyError):
+        path = Path(os.environ[RUN_FOLDER_VARIABLE], CALLS_FILE)
+        with path.open("ab", buffering=0) as file:
+            file.write(sign.encode())
+
+
+def count_live_calls() -> tuple[int, int]:
+    """Return how many live calls of the run began, and how many of them ended."""
+    signs = b""
+    with contextlib.suppress(OSError, KeyError):
+        signs = Path(os.environ[RUN_FOLDER_VARIABLE], CALLS_FILE).read_bytes()
+    return signs.count(b"+"), signs.count(b"-")
 
 
 def remove_abandoned_folders() -> None:

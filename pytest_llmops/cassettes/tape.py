@@ -177,6 +177,7 @@ class Tape:
             shared_answer = self._take_shared_answer(question, take, place)
             if shared_answer is None:
                 self._reserve_budget(question)
+                run_folder.note_live_call("+")
             return shared_answer
 
     def _is_expired(self, wire: Mapping[str, Any], question: Question) -> bool:
@@ -300,6 +301,7 @@ class Tape:
 
     def end_call(self, question: Question, exchange: recorder.Exchange, complete: bool = True) -> None:  # noqa: FBT001, FBT002 -- other processes send it by place
         """Report a live call to the trace, and its cost to the ledger; without a known cost its estimate stays reserved."""
+        run_folder.note_live_call("-")
         recorder.record_exchange(exchange)
         # An incomplete answer may have been paid.
         cost_usd = 0.0 if exchange.status and complete else None

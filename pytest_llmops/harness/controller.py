@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,14 +22,21 @@ from pytest_llmops.harness.cassette_usage import CassetteUsage
 from pytest_llmops.harness.github import append_summary, list_annotations
 from pytest_llmops.harness.item import Harness
 from pytest_llmops.harness.looks import plan_next_look
+from pytest_llmops.harness.silent_mistakes import find_unread_keys
+from pytest_llmops.harness.terminal import TerminalHooks
 from pytest_llmops.measurement import Json, escape_output, format_count
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.reports import render_report
 from pytest_llmops.results.details import as_mapping
 from pytest_llmops.results.judges import iter_run_self_judging_notes
-from pytest_llmops.results.notes import iter_single_trial_notes, iter_trial_notes, iter_unchecked_notes
-from pytest_llmops.results.run import Run, TestRecord, write_text
+from pytest_llmops.results.notes import (
+    iter_single_trial_notes,
+    iter_trial_notes,
+    iter_unasserted_notes,
+    iter_unchecked_notes,
+)
+from pytest_llmops.results.run import Outcome, Run, TestRecord, write_text
 from pytest_llmops.results.usage import iter_cassette_notes
 from pytest_llmops.settings import OPTIONS, Settings
 
@@ -38,7 +46,9 @@ CRASH_PHASE = "???"
 """The phase in which xdist reports the test during which a worker crashed; its measurements are lost."""
 TESTS_FAILED, NO_TESTS = 1, 5
 """Exit statuses of pytest."""
-STATUS_WORDS = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED", "BudgetReached": "BUDGET"}
+PYTEST_CATEGORIES: Mapping[str, Outcome] = {
+    "failed": "failed", "error": "errored", "xpassed": "xpassed", "passed": "passed", "xfailed": "xfailed", "skipped": "skipped",
+}  # fmt: skip
 OUR_ERRORS = (MeasurementFailed, LLMOpsError, CassetteMiss, BudgetReached)
 
 
@@ -56,6 +66,7 @@ class Controller:
         self._accepted = self._not_accepted = self._look = self.next_look = ""
         self._github = os.environ if settings.github == "auto" else {}
         self.cassette_usage = CassetteUsage(config, settings)
+        self.terminal_hooks = TerminalHooks(config)
         self.run = Run()
 
     def add_report(self, report: Any) -> None:
@@ -94,7 +105,15 @@ class Controller:
         if self._settings.report or os.environ.get("GITHUB_ACTIONS"):
             meta["commit"], folder = read_checkout(self._config.rootpath)
             meta |= {"root": folder} if folder else {}
+        root = self._config.rootpath
+        folders = {
+            root,
+            self._config.invocation_params.dir,
+            *((root / record.nodeid).parent for record in records),
+        }
         notes = [
+            *find_unread_keys(self._config, sorted(folders)),
+            *iter_unasserted_notes(records),
             *iter_run_self_judging_notes(records, meta),
             *iter_cassette_notes(records, meta),
             *iter_unchecked_notes(records),
@@ -156,6 +175,8 @@ class Controller:
 
     def print_summary(self, terminalreporter: Any) -> None:
         """Print the summary, as far as -q, -qq and --no-summary allow."""
+        stats = getattr(terminalreporter, "stats", {})
+        self.terminal_hooks.list_failures(stats)
         verbosity: int = self._config.get_verbosity()
         for annotation in list_annotations(self.run, self._config, self._github):
             terminalreporter.write_line(annotation)
@@ -165,7 +186,11 @@ class Controller:
 
         width = terminalreporter._tw.fullwidth  # noqa: SLF001 -- pytest has no public access to its width
         lines = terminal.summary_lines(
-            self.run, verbosity=verbosity, ascii=not _supports_unicode(terminalreporter), width=width
+            self.run,
+            verbosity=verbosity,
+            ascii=not _supports_unicode(terminalreporter),
+            width=width,
+            others=self._count_others(stats),
         )
         if lines and verbosity >= 0:
             terminalreporter.write_sep("=", "LLM regression")
@@ -183,17 +208,13 @@ class Controller:
             for name in [*written, *filter(None, [xml])]:
                 terminalreporter.write_line(f"report      {name}")
 
-
-class StatusWords:
-    """Words for our errors in pytest's progress; registered at the first report that carries data of ours."""
-
-    def pytest_report_teststatus(self, report: Any) -> Any:
-        """Show what could not be scored as an error with its own word, not as a failure."""
-        payload = getattr(report, "llmops", None)
-        if not payload or payload.get("outcome") != "errored" or report.when != "call" or not report.failed:
-            return None
-        word = STATUS_WORDS.get(payload["kind"], "ERROR")
-        return "error", word[0], (word, {"red": True})
+    def _count_others(self, stats: Mapping[str, Any]) -> dict[Outcome, int]:
+        """Return how many tests pytest counts beside ours, by outcome."""
+        return {
+            outcome: sum(self._plain_nodeid(report.nodeid) not in self._records for report in stats[category])
+            for category, outcome in PYTEST_CATEGORIES.items()
+            if category in stats
+        }
 
 
 def report_outcome(report: Any, payload: Mapping[str, Any]) -> Any:
@@ -274,6 +295,12 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
         (tb, str(tb.tb_frame.f_globals.get("__name__"))) for tb in _iter_traceback(value.__traceback__)
     )
     frames = [tb for tb, module in modules if module.partition(".")[0] != PACKAGE]
+    # Of `soft`, the line of the assertion follows that of the block.
+    frames = [
+        tb
+        for tb, below in zip_longest(frames, frames[1:])
+        if below is None or below.tb_frame is not tb.tb_frame
+    ]
     if isinstance(value, OUR_ERRORS):
         while frames and SITE_PACKAGES.search(frames[-1].tb_frame.f_code.co_filename):
             frames.pop()

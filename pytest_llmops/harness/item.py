@@ -26,7 +26,7 @@ from pytest_llmops.errors import (
 )
 from pytest_llmops.harness import tapes
 from pytest_llmops.measurement import Json, format_amount, shorten_text, to_builtins
-from pytest_llmops.settings import OPTIONS, RecordMode, Settings
+from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, RecordMode, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
@@ -40,7 +40,6 @@ PLUGIN_FIXTURES = frozenset(
 )  # fmt: skip
 PLUGIN_MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette", "llm_trials", "llm_budget")
 """Markers that make a test ours. `llm_models` is missing: it needs the `llm` fixture, which makes a test ours."""
-NEEDS_JUDGE = "needs a judge: run with --llm-judge"
 MARKER_HELP = (
     "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
     "cases(file): one test for each case of a JSONL, YAML or CSV file beside the test",
@@ -427,15 +426,29 @@ class Harness:
             self._record_cassette_facts()
             if recordings := fingerprint_exchanges(self.recorder.exchanges, self.mask_secrets):
                 self.recorder.facts["recordings"] = [recordings]
+            if self._asserts_nothing(measurements):
+                self.recorder.facts["asserts"] = False
             payload["facts"] = dict(self.recorder.facts)
             payload["tapes"] = self.log.uses
         if error is not None:
             payload["raised"] = list_exception_classes(error)
+            if assertions := getattr(error, "assertions", ()):
+                payload["assertions"] = list(assertions)
         unscored = find_unscored_error(error)
         if unscored is not None:
             payload["outcome"] = "errored"
             payload["kind"] = type(unscored).__name__
         return payload
+
+    def _asserts_nothing(self, measurements: Sequence[object]) -> bool:
+        """Return whether the test passed, called a model of the application, and looked at no answer."""
+        earlier = self.record.measurements if self.record is not None else ()
+        if not self.passed or measurements or earlier or not hasattr(self.item, "obj"):
+            return False
+        from pytest_llmops.harness.silent_mistakes import may_assert
+
+        calls_app = any(exchange.purpose == "app" for exchange in self.recorder.exchanges)
+        return calls_app and not may_assert(self.item)
 
 
 def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], str] = str) -> str:

@@ -5,11 +5,11 @@ A function that takes a node or an item knows pytest's objects by their attribut
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmops._util.user_files import folders_above
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.harness import markers
 from pytest_llmops.measurement import Json, escape_output
 from pytest_llmops.settings import Settings
@@ -28,6 +28,27 @@ def candidate_of(item: Any) -> str:
     """Return the model that a test was made for; empty: no particular model."""
     model = getattr(getattr(item, "callspec", None), "params", {}).get("llm")
     return str(model) if isinstance(model, Candidate) else ""
+
+
+def parametrize_test(
+    metafunc: Any, settings: Settings, check_trials: Callable[[Any, Settings], object]
+) -> tuple[str, str]:
+    """Parametrize a test by models, prompt versions and cases.
+
+    Returns:
+        The prompt that it is marked with, or ``""``, and what is wrong with its markers, or ``""``: a test with a wrong
+        marker is not parametrized.
+    """
+    node = metafunc.definition
+    try:
+        check_trials(node, settings)
+        parameters = list(iter_parameters(node, settings, metafunc.fixturenames))
+        prompt = markers.read_prompt_marker(markers.marker_arguments(node, "prompt"))
+    except LLMOpsError as error:
+        return "", escape_output(str(error))
+    for name, values, ids in parameters:
+        metafunc.parametrize(name, values, ids=ids, indirect=True)
+    return prompt[0] if prompt else "", ""
 
 
 def iter_parameters(

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain
 from statistics import NormalDist, fmean
 from typing import Any
+
+from pluggy import HookimplMarker
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.baseline_gate import has_baseline
@@ -326,6 +328,35 @@ def report_properties(reports: Sequence[Any], settings: Settings) -> None:
     record = reduce(lambda whole, phase: whole.add(phase), records)
     own = [entry for entry in reports[-1].user_properties if not str(entry[0]).startswith("llm.")]
     reports[-1].user_properties[:] = [*own, *junit_properties(record)]
+
+
+class TrialHooks:
+    """Repeats the protocol of tests with trials; registered only if there are any.
+
+    Args:
+        settings: The run's.
+        is_repeated: Whether a test is repeated.
+        run_trial: Runs the protocol of a test once, and returns its reports.
+        classes: pytest's ``CallInfo`` and ``TestReport``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        is_repeated: Callable[[Any], bool],
+        run_trial: Callable[[Any], list[Any]],
+        classes: tuple[Any, Any],
+    ) -> None:
+        self._settings, self._classes = settings, classes
+        self._is_repeated, self._run_trial = is_repeated, run_trial
+
+    @HookimplMarker("pytest")(tryfirst=True)
+    def pytest_runtest_protocol(self, item: Any, nextitem: Any) -> bool | None:
+        """Run all trials of a test, and log one report of each phase."""
+        if not self._is_repeated(item):
+            return None
+        run_item(item, nextitem, self._settings, partial(self._run_trial, item), self._classes)
+        return True
 
 
 def run_item(

@@ -40,10 +40,10 @@ class OpenAIModel:
 
     model: str
     base_url: str = ""
-    api: Api = "chat"
-    purpose: str = "app"
-    params: Mapping[str, Json] = field(default_factory=dict)
-    client: Any = None
+    api: Api = field(default="chat", repr=False)
+    purpose: str = field(default="app", repr=False)
+    params: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    client: Any = field(default=None, repr=False)
     asks_server: ClassVar[bool] = True
     takes_images: ClassVar[bool] = True
 

@@ -41,7 +41,6 @@ from pytest_llmops.results.review import Judgement, select_for_review
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 from pytest_llmops.results.summary import (
     BINS,
-    OUTCOME_WORDS,
     Metric,
     Totals,
     build_matrices,
@@ -114,7 +113,7 @@ def build_page(run: Run) -> View:
         "ran": _describe_when(run, totals),
         "gate": _build_gate(run, {metric.name: metric.scale for metric in totals.metrics}),
         "outcomes": [
-            [outcome, OUTCOME_WORDS[outcome], totals.outcomes[outcome]]
+            [outcome, "error" if outcome == "errored" else outcome, totals.outcomes[outcome]]
             for outcome in OUTCOMES
             if totals.outcomes[outcome]
         ],

@@ -13,11 +13,20 @@ from pytest_llmops.measurement import escape_output, format_amount, format_count
 from pytest_llmops.reports.word_diff import diff_words
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import format_on_scale
+from pytest_llmops.results.missed import merge_record_commands
 from pytest_llmops.results.review import Judgement, select_for_review
-from pytest_llmops.results.run import Run
-from pytest_llmops.results.summary import Metric, Side, Totals, describe_uneven_metrics, summarize_run
+from pytest_llmops.results.run import Outcome, Run, TestRecord
+from pytest_llmops.results.summary import (
+    Metric,
+    Side,
+    Totals,
+    describe_uneven_metrics,
+    format_outcomes,
+    summarize_run,
+)
 from pytest_llmops.results.usage import format_cost
 from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, SuiteVerdict
+from pytest_llmops.settings import NEEDS_JUDGE
 
 Style: TypeAlias = Literal["", "green", "red", "yellow", "bold"]
 
@@ -46,7 +55,14 @@ class Line:
     style: Style = ""
 
 
-def summary_lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: int = 80) -> list[Line]:  # noqa: A002 -- says what it is
+def summary_lines(
+    run: Run,
+    *,
+    verbosity: int = 0,
+    ascii: bool = False,  # noqa: A002 -- says what it is
+    width: int = 80,
+    others: Mapping[Outcome, int] | None = None,
+) -> list[Line]:
     """Return the summary of a run as lines of at most ``width`` columns (40 at least).
 
     A run in which nothing was measured, called or noted gives no lines. Names and notes are foreign text: each
@@ -56,7 +72,8 @@ def summary_lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: i
         run: The run; an empty one gives no lines.
         verbosity: pytest's: -1 gives the verdict and the first note, a line each, -2 none, 1 all notes and the calls by purpose.
         ascii: The terminal has no more than ASCII; other characters become escapes.
-        width: Columns of the terminal.
+        width: Columns of the terminal; only a command to copy may be longer.
+        others: How many tests pytest counts beside those of the run, by outcome.
 
     >>> summary_lines(Run())
     []
@@ -67,6 +84,10 @@ def summary_lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: i
     totals = summarize_run(run)
     style = VERDICT_STYLES.get(totals.verdict, "yellow")
     verdict = f"{totals.verdict}  {totals.outcome_words}"
+    counted = {outcome: number for outcome, number in (others or {}).items() if number}
+    verdict += f" (other tests: {format_outcomes(counted)})" if counted else ""
+    missed = [record.message for record in run.records if "CassetteMiss" in record.raised]
+    commands = merge_record_commands(missed)
     if verbosity == -1:
         cost = f"; cost {format_cost(totals.traffic)}" if totals.traffic.calls else ""
         more = f" (and {len(run.notes) - 1:,} more without -q)" if len(run.notes) > 1 else ""
@@ -76,12 +97,14 @@ def summary_lines(run: Run, *, verbosity: int = 0, ascii: bool = False, width: i
         ]
         gate = f"; {run.verdict.headline}" if run.verdict is not None else ""
         first = escape_output(shorten_text(f"llm: {verdict}{cost}{gate}", 1000))
-        return [Line(first, style), *notes]
+        return [Line(first, style), *(Line(f"llm: record: {command}") for command in commands), *notes]
     page = _Page(ascii=ascii, width=max(width, MIN_WIDTH))
     summary = _Summary(page=page, totals=totals, is_verbose=verbosity > 0)
     return [
         *page.wrap(verdict, style, hang=len(totals.verdict) + 2),
         *(summary.gate_lines(run.verdict) if run.verdict is not None else ()),
+        *summary.missed_lines(len(missed), commands),
+        *summary.skipped_lines(run.records),
         *summary.metric_lines(),
         *summary.prompt_lines(),
         *summary.model_lines(),
@@ -204,6 +227,19 @@ class _Summary:
             lines += page.fact(word, f"and {rest:,} more with -v")
         return lines
 
+    def missed_lines(self, tests: int, commands: Sequence[str]) -> list[Line]:
+        """The commands that record what is missing, each on one line, to be copied."""
+        lines = self.page.fact(
+            "missed", f"{format_count(tests, 'test')} without a recording; to record all:", "yellow"
+        )
+        shown = (f"{INDENT}{'':<{LABEL_WIDTH}} {escape_output(command)}" for command in commands)
+        return [*lines, *map(Line, shown)] if commands else []
+
+    def skipped_lines(self, records: Sequence[TestRecord]) -> list[Line]:
+        """How many tests were skipped for want of a judge, and how to run them."""
+        number = sum(record.outcome == "skipped" and record.message == NEEDS_JUDGE for record in records)
+        return self.page.fact("skipped", f"{format_count(number, 'test')}: {NEEDS_JUDGE}") if number else []
+
     def metric_lines(self) -> list[Line]:
         if not self.totals.metrics:
             return []
@@ -317,7 +353,9 @@ class _Summary:
         if latency.p50 is not None and latency.p95 is not None:
             times = f"p50 {format_amount(latency.p50, 's')}, p95 {format_amount(latency.p95, 's')}"
             calls = format_count(latency.n, "call")
-            lines += page.fact("latency", f"{times} ({calls} of the application, as recorded)")
+            how = "live" if latency.live == latency.n else "as recorded"
+            how = f"{latency.live:,} live, the others as recorded" if 0 < latency.live < latency.n else how
+            lines += page.fact("latency", f"{times} ({calls} of the application, {how})")
         if self.totals.cassettes.files:
             lines += page.fact("cassettes", self.totals.cassettes.count_words, self.totals.cassettes.style)
         if self.totals.budget:

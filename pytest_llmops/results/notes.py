@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_count
 from pytest_llmops.results.details import TrialFacts, read_detail
 from pytest_llmops.results.run import TestRecord
@@ -24,6 +25,17 @@ def iter_unchecked_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     for (name, sentence), nodeids in tests.items():
         which = next(iter(nodeids)) if len(nodeids) == 1 else format_count(len(nodeids), "test")
         yield f"{which}: {name}: {sentence}"
+
+
+def iter_unasserted_notes(records: Sequence[TestRecord]) -> Iterator[str]:
+    """Yield a note with the tests that called a model and asserted nothing.
+
+    >>> list(iter_unasserted_notes([TestRecord(nodeid="t", facts={"asserts": False})]))
+    ['1 test called a model and asserted nothing, so no answer can fail it: t']
+    """
+    if tests := [record.nodeid for record in records if record.facts.get("asserts") is False]:
+        number = format_count(len(tests), "test")
+        yield f"{number} called a model and asserted nothing, so no answer can fail it: {format_name_list(tests)}"
 
 
 def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:

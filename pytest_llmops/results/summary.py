@@ -43,14 +43,6 @@ from pytest_llmops.results.usage import (
 Verdict: TypeAlias = Literal["FAIL", "ERROR", "RED", "PASS", "NOT JUDGED", "EMPTY"]
 
 BINS = 10
-OUTCOME_WORDS: Mapping[Outcome, str] = {
-    "failed": "failed",
-    "errored": "errored",
-    "xpassed": "xpassed",
-    "passed": "passed",
-    "xfailed": "xfailed",
-    "skipped": "skipped",
-}
 _COLUMN_FACTS: Mapping[Axis, tuple[str, ...]] = {
     "prompt": ("version", "fingerprint", "alias"),
     "model": ("name",),
@@ -194,13 +186,22 @@ class Totals:
 
     @property
     def outcome_words(self) -> str:
-        """The outcomes in words, the worst first; passed is always included."""
-        parts = [
-            f"{self.outcomes[kind]:,} {OUTCOME_WORDS[kind]}"
-            for kind in OUTCOMES
-            if self.outcomes[kind] or kind == "passed"
-        ]
-        return ", ".join(parts) if self.tests else "no tests were recorded"
+        """The outcomes in pytest's words, the worst first; passed is always included."""
+        counts = {kind: number for kind, number in self.outcomes.items() if number or kind == "passed"}
+        return format_outcomes(counts) if self.tests else "no tests were recorded"
+
+
+def format_outcomes(counts: Mapping[Outcome, int]) -> str:
+    """Return outcomes in pytest's words, the worst first.
+
+    >>> format_outcomes({"passed": 3, "errored": 2, "failed": 1})
+    '1 failed, 2 errors, 3 passed'
+    """
+    return ", ".join(
+        format_count(counts[kind], "error") if kind == "errored" else f"{counts[kind]:,} {kind}"
+        for kind in OUTCOMES
+        if kind in counts
+    )
 
 
 def summarize_run(run: Run) -> Totals:

@@ -58,9 +58,10 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Recorded latencies of the application's calls, in seconds; None if there is none."""
+    """Latencies of the application's calls, in seconds; None if there is none. Those replayed have that of their recording."""
 
     n: int = 0
+    live: int = 0
     p50: float | None = None
     p95: float | None = None
 
@@ -96,8 +97,10 @@ def format_cost(used: Traffic) -> str:
 
 def summarize_latency(calls: Iterable[Call]) -> Latency:
     """Return the percentiles of the application's calls; calls of judges and embedders do not count."""
-    times = [call.latency_s for call in calls if call.purpose == "app" and call.latency_s is not None]
-    return Latency(n=len(times), p50=percentile(times, 50), p95=percentile(times, 95))
+    timed = [call for call in calls if call.purpose == "app" and call.latency_s is not None]
+    times = [call.latency_s for call in timed if call.latency_s is not None]
+    live = sum(not call.replayed for call in timed)
+    return Latency(n=len(times), live=live, p50=percentile(times, 50), p95=percentile(times, 95))
 
 
 def percentile(values: Iterable[float], p: float) -> float | None:

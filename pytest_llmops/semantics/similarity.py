@@ -15,7 +15,7 @@ from pytest_llmops.providers.embedding_cache import with_vector_cache
 from pytest_llmops.semantics import checks, thresholds
 from pytest_llmops.semantics.checks.language import LANGUAGES, detect_language
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
-from pytest_llmops.semantics.grounding.content_words import content_stems, is_number
+from pytest_llmops.semantics.grounding.content_words import content_stems
 
 __tracebackhide__ = True
 
@@ -24,8 +24,10 @@ Checks: TypeAlias = "Literal['default'] | Collection[str]"
 
 # Start of an answer in which the nearest sentence is searched for; words and score take all of it
 MAX_SENTENCE_CHARS = 50_000
-MAX_LISTED_WORDS = 8
 MAX_QUOTE_CHARS = 80
+UNRELATED = (
+    "the two share no word that matters: the answer is about something else, or says it in quite other words"
+)
 
 
 def reference_texts(expected: object) -> tuple[str, ...]:
@@ -176,39 +178,26 @@ def select_reference(
 
 
 def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:
-    """Return the nearest sentence of an answer, the content words of the reference it lacks, and numbers it adds.
+    """Return what was expected, what was answered, of a long answer its nearest sentence, and whether they share any word.
 
-    By words, never by the embedder: an explanation must not call a server for texts that were not recorded. Of an
-    answer that shares no content word with the reference, its beginning is all there is to show.
+    By words, never by the embedder: an explanation must not call a server for texts that were not recorded.
 
-    >>> collect_evidence("It is 60 days.", "Refunds take 30 days.")[1:]
-    [('missing', '"30", "refunds", "take" (in no sentence)'), ('numbers', '"60" in the answer, not in the reference')]
+    >>> collect_evidence("It rains.", "Refunds take 30 days.")[2:]
+    [('why', 'the two share no word that matters: the answer is about something else, or says it in quite other words')]
     """
-    wanted, given = content_stems(reference), content_stems(actual)
-    if wanted.keys().isdisjoint(given):
-        return [("answer", f'"{shorten_text(actual.strip())}"')]
+    wanted = content_stems(reference).keys()
+    pairs = [
+        (label, f'"{shorten_text(text.strip())}"')
+        for label, text in (("expected", reference), ("answer", actual))
+    ]
+    if wanted.isdisjoint(content_stems(actual)):
+        return [*pairs, ("why", UNRELATED)]
     sentences = checks.split_sentences(actual[:MAX_SENTENCE_CHARS])
-    shared = [len(wanted.keys() & content_stems(sentence).keys()) for sentence in sentences]
-    best = shared.index(max(shared))
-    place = f"sentence {best + 1} of {len(sentences)}" + ("+" if len(actual) > MAX_SENTENCE_CHARS else "")
-    pairs = [("best", f'{place}: "{shorten_text(sentences[best], 120)}"')]
-    missing = sorted(
-        (stem for stem in reversed(wanted) if stem not in given), key=lambda stem: not is_number(stem)
-    )
-    extra = [given[stem] for stem in reversed(given) if is_number(stem) and stem not in wanted]
-    if missing:
-        pairs.append(
-            ("missing", f"{_join_quoted_words([wanted[stem] for stem in missing])} (in no sentence)")
-        )
-    if extra:
-        pairs.append(("numbers", f"{_join_quoted_words(extra)} in the answer, not in the reference"))
+    if len(sentences) > 1:
+        best = max(range(len(sentences)), key=lambda n: len(wanted & content_stems(sentences[n]).keys()))
+        place = f"sentence {best + 1} of {len(sentences)}" + ("+" if len(actual) > MAX_SENTENCE_CHARS else "")
+        pairs.append(("nearest", f'{place}: "{shorten_text(sentences[best], 120)}"'))
     return pairs
-
-
-def _join_quoted_words(words: Sequence[str]) -> str:
-    quoted = ", ".join(f'"{shorten_text(word, 40)}"' for word in words[:MAX_LISTED_WORDS])
-    rest = len(words) - MAX_LISTED_WORDS
-    return f"{quoted} and {rest} more" if rest > 0 else quoted
 
 
 def find_unknown_languages(embedder: Embedder, texts: Sequence[str]) -> list[str]:

@@ -36,6 +36,7 @@ class Config:
     ini: dict[str, Any] = field(default_factory=dict)
     finished: list[Run] = field(default_factory=list)
     cached: dict[str, Any] = field(default_factory=dict)
+    inipath: Path | None = None
 
     def __post_init__(self) -> None:
         self.args = self.args or [str(self.rootpath)]

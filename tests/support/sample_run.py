@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call, Message, ToolCall, ToolDefinition, Usage
 from pytest_llmops.results.run import Outcome, Run, TestRecord
+from pytest_llmops.settings import NEEDS_JUDGE
 
 HOSTILE = (
     "<img src=x onerror=\"document.title='owned'\">",
@@ -234,7 +235,7 @@ def _others() -> list[TestRecord]:
     return [
         TestRecord(nodeid="tests/test_others.py::test_gap", outcome="xfailed", message="cannot count yet", measurements=(exact,)),
         TestRecord(nodeid="tests/test_others.py::test_fixed", outcome="xpassed", measurements=(Measurement(name="text.exact", value=1.0, threshold=1.0),)),
-        TestRecord(nodeid="tests/test_others.py::test_pair", outcome="skipped", message="needs a judge: run with --llm-judge"),
+        TestRecord(nodeid="tests/test_others.py::test_pair", outcome="skipped", message=NEEDS_JUDGE),
     ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,14 +89,17 @@ def test_none_records_only() -> None:
 
 
 @pytest.mark.usefixtures("compare_spelling")
-def test_the_message_says_verdict_best_sentence_and_what_is_missing() -> None:
+def test_the_message_shows_what_was_expected_and_answered_once() -> None:
     answer = "Thanks for asking. Items come back within 60 days of delivery.\nBye!"
     with pytest.raises(MeasurementFailed) as caught:
         assert_semantic(answer, "Items come back within 30 days", at_least=0.99)
     lines = str(caught.value).splitlines()
-    assert lines[0].startswith("semantic 0.")
-    assert lines[0].endswith('< 0.99 to reference "Items come back within 30 days" (embedder tfidf)')
-    check_message(lines[1:4])
+    assert re.fullmatch(r"semantic 0\.\d+ < 0\.99 \(embedder tfidf\)", lines[0])
+    check_message(lines[1:])
+    shown = [
+        text for text in ("come back within 30 days", "asking. Items") if str(caught.value).count(text) == 1
+    ]
+    assert len(shown) == 2
 
 
 @pytest.mark.usefixtures("compare_spelling")
@@ -105,43 +109,20 @@ def test_several_references_and_a_label() -> None:
 
 
 @pytest.mark.usefixtures("compare_spelling")
-def test_without_a_shared_word_the_answer_itself_is_shown() -> None:
+@pytest.mark.parametrize("answer", ["cat", "It rains. You will."])
+def test_an_answer_about_something_else_is_called_so(answer: str) -> None:
     with pytest.raises(MeasurementFailed) as caught:
-        assert_semantic("cat", "dog")
+        assert_semantic(answer, "You will get the dog")
     evidence = dict(caught.value.measurement.detail["evidence"])  # type: ignore[arg-type]
-    assert evidence["answer"] == '"cat"'
-    assert not evidence.keys() & {"best", "missing"}
-
-
-def test_words_without_content_are_not_listed_as_missing() -> None:
-    with pytest.raises(MeasurementFailed) as caught:
-        assert_semantic(
-            "Refunds? Never.", "You will get the refund that you are due within 30 days.", at_least=0.99
-        )
-    evidence = dict(caught.value.measurement.detail["evidence"])  # type: ignore[arg-type]
-    assert evidence["missing"] == '"30", "due", "days" (in no sentence)'
+    assert evidence["answer"] == f'"{answer}"'
+    assert "something else" in str(evidence["why"])
+    assert "nearest" not in evidence
 
 
 def test_score_and_threshold_are_told_apart() -> None:
     fake = Fake({"a": [1, 0], "b": [0.7999, 0.6001]})
     with pytest.raises(MeasurementFailed, match=r"semantic 0\.7999 < 0\.8000"):
         assert_semantic("a", "b", at_least=0.8, embedder=fake)
-
-
-@pytest.mark.usefixtures("compare_spelling")
-def test_nothing_missing_but_another_number() -> None:
-    with pytest.raises(MeasurementFailed) as caught:
-        assert_semantic(
-            "Refunds take 30 days. Parcels take 60.5 hours.", "Refunds take 30 days", at_least=0.99
-        )
-    check_message(caught.value)
-    assert "  missing" not in str(caught.value)
-
-
-@pytest.mark.usefixtures("compare_spelling")
-def test_many_missing_words_are_counted() -> None:
-    with pytest.raises(MeasurementFailed, check=check_message):
-        assert_semantic("cat w0", " ".join(f"w{n}" for n in range(20)))
 
 
 def test_foreign_text_starts_no_line() -> None:
@@ -265,7 +246,7 @@ def test_a_megabyte_is_scored_and_explained() -> None:
     with softly.collect() as found:
         assert_semantic(answer, "Refunds take 31 days", at_least=0.99)
     evidence = dict(found[0].detail["evidence"])  # type: ignore[arg-type]
-    check_message(evidence["missing"])
+    check_message(evidence["nearest"])
     assert found[0].detail["actual"] == answer
 
 
@@ -301,7 +282,7 @@ def test_a_check_that_fires_fails_whatever_the_cosine_says() -> None:
     lines = str(caught.value).splitlines()
     assert lines[:4] == [
         'semantic.checks [a]: another number: the reference says "30 days", the answer "60 days" (check numbers)',
-        '  reference     "Refunds take 30 days."',
+        '  expected      "Refunds take 30 days."',
         '  answer        "Refunds take 60 days."',
         '  if the same   checks=["-numbers"] switches it off',
     ]

@@ -23,7 +23,6 @@ from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss, Mea
 from pytest_llmops.harness import controller as session
 from pytest_llmops.harness.controller import (
     Controller,
-    StatusWords,
     attach_payload,
     build_record,
     hide_frames,
@@ -429,35 +428,6 @@ def test_the_summary_keeps_to_the_width_of_the_terminal(tmp_path: Path) -> None:
         made.print_summary(terminal)
         widths.append(max(map(len, terminal.lines[1:])))
     assert widths[0] <= 50 < widths[1] <= 120
-
-
-@pytest.mark.parametrize(
-    ("kind", "word"),
-    [
-        ("MeasurementErrored", "UNSCORED"),
-        ("CassetteMiss", "MISSED"),
-        ("BudgetReached", "BUDGET"),
-        ("JudgeError", "ERROR"),
-    ],
-)
-def test_what_could_not_be_judged_has_a_word_of_its_own(kind: str, word: str) -> None:
-    report = make_report("failed", llmops={"outcome": "errored", "kind": kind})
-    assert StatusWords().pytest_report_teststatus(report) == ("error", word[0], (word, {"red": True}))
-
-
-@pytest.mark.parametrize(
-    ("outcome", "when", "payload"),
-    [
-        ("failed", "call", None),
-        ("failed", "call", {}),
-        ("failed", "call", {"outcome": "failed", "kind": "x"}),
-        ("failed", "setup", {"outcome": "errored", "kind": "x"}),
-        ("skipped", "call", {"outcome": "errored", "kind": "x"}),
-    ],
-)
-def test_all_else_has_the_words_of_pytest(outcome: str, when: str, payload: dict[str, Any] | None) -> None:
-    more: dict[str, Any] = {} if payload is None else {"llmops": payload}
-    assert StatusWords().pytest_report_teststatus(make_report(outcome, when, **more)) is None
 
 
 # In the worker: what a phase measured is put on its report.

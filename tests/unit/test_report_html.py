@@ -86,7 +86,7 @@ def test_hostile_text_adds_no_element_and_no_attribute() -> None:
         assert page.strays == []
         assert page.skeleton().keys() == harmless.keys()
         assert page.inside("title") == [
-            "FAIL: 1 failed, 1 errored, 0 passed, 1 skipped | LLM regression report"
+            "FAIL: 1 failed, 1 error, 0 passed, 1 skipped | LLM regression report"
         ]
 
 

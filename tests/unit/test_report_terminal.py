@@ -41,13 +41,13 @@ def test_a_note_alone_is_shown() -> None:
 
 
 def test_the_verdict_comes_first_and_is_coloured() -> None:
-    verdict = "FAIL  2 failed, 2 errored, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
+    verdict = "FAIL  2 failed, 2 errors, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
     assert summary_lines(fixed_run(), width=100)[0] == Line(verdict, "red")
     assert summary_lines(run_of(Measurement(name="m", value=1)))[0] == Line("PASS  1 passed", "green")
     skipped = Run(records=(TestRecord(nodeid="t", outcome="skipped", facts={"case": {"id": "x"}}),))
     assert summary_lines(skipped)[0] == Line("NOT JUDGED  0 passed, 1 skipped", "yellow")
     errored = Run(records=(TestRecord(nodeid="t", outcome="errored", facts={"case": {"id": "x"}}),))
-    assert summary_lines(errored)[0] == Line("ERROR  1 errored, 0 passed", "yellow")
+    assert summary_lines(errored)[0] == Line("ERROR  1 error, 0 passed", "yellow")
 
 
 def test_quiet_gives_the_verdict_and_a_note_and_very_quiet_none() -> None:

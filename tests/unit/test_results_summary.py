@@ -36,7 +36,7 @@ def test_an_empty_run_adds_up_to_nothing() -> None:
 
 def test_the_fixed_run() -> None:
     found = summarize_run(fixed_run())
-    assert found.outcome_words == "2 failed, 2 errored, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
+    assert found.outcome_words == "2 failed, 2 errors, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"
     assert (found.tests, found.verdict) == (11, "FAIL")
     assert found.models == ("gpt-5-mini", "claude-sonnet-4-5")
     cosine = found.metrics[0]

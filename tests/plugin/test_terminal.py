@@ -1,0 +1,202 @@
+"""What a user reads in pytest's output: headlines, scores, equal misses, hints, and silence where it is asked for."""
+
+from __future__ import annotations
+
+import re
+from textwrap import dedent
+
+import pytest
+from support.messages import check_message
+from support.project import INI, Project
+
+TESTS = """
+import pytest
+from pytest_llmops import assert_contains, assert_fuzzy, soft
+
+def test_good(llm):
+    assert_contains(llm.complete("a").text, "warm", at_least=None)
+
+def test_words(llm):
+    assert_contains(llm.complete("b").text, "Paris")
+
+def test_soft(llm):
+    reply = llm.complete("c").text
+    with soft():
+        assert_fuzzy(reply, "Returns are accepted", at_least=0.9)
+        check(reply)
+
+def check(reply):
+    assert_contains(reply, "refund")
+
+def test_judged(judge): ...
+
+def test_plain():
+    assert 1 == 2
+"""
+
+
+@pytest.fixture
+def mixed(project: Project) -> Project:
+    project.write(**{"test_a.py": TESTS})
+    project.record()
+    return project
+
+
+def test_failures_are_listed_with_assertion_and_score(mixed: Project, workers: int) -> None:
+    result = mixed.run(workers=workers)
+    assert (
+        result.line("FAILED test_a.py::test_words")
+        .partition(" - ")[2]
+        .startswith('assert_contains: missing "Paris"')
+    )
+    soft = result.line("FAILED test_a.py::test_soft").partition(" - ")[2]
+    assert re.match(r"2 assertions failed: assert_fuzzy 0\.\d+ < 0\.90; assert_contains: missing ", soft)
+    assert result.line("FAILED test_a.py::test_plain").endswith(" - assert 1 == 2")
+    # Counts as pytest's, and how to run what was skipped.
+    assert result.outcomes == {"failed": 3, "passed": 1, "skipped": 1}
+    assert result.line("FAIL  2 failed, 1 passed, 1 skipped").endswith("(other tests: 1 failed)")
+    check_message(result.line("  skipped "))
+    assert result.line("  latency ").endswith("(3 calls of the application, as recorded)")
+
+
+def test_the_arrow_of_soft_points_at_the_assertion_and_shared_lines_come_once(mixed: Project) -> None:
+    text = mixed.run("-k", "soft").text
+    assert ">           assert_fuzzy(reply" in text
+    assert ">       with soft" not in text
+    assert [text.count(f"E             {label} ") for label in ("answer", "from", "rerun")] == [1, 1, 1]
+    assert "pytest_llmops/" not in text
+
+
+def test_verbose_output_shows_scores(mixed: Project) -> None:
+    text = mixed.run("-v").text
+    assert "PASSED (text.contains 0.00)" in text
+    assert "FAILED (text.contains 0.00 < 1.00)" in text
+    assert re.search(r"^FAILED test_a.py::test_words - ", text, re.MULTILINE)
+
+
+MISSES = """
+import pytest
+
+@pytest.mark.parametrize("n", range(4))
+def test_new(n, llm):
+    assert llm.complete(f"question {n}").text
+
+def test_known(llm):
+    assert llm.complete("{system} and the question").text
+"""
+
+
+def test_equal_misses_are_shown_once_with_a_command_that_records_all(project: Project, workers: int) -> None:
+    project.write(**{"test_b.py": MISSES.replace("{system}", "old")})
+    project.record("-k", "known")
+    project.write(**{"test_b.py": MISSES.replace("{system}", "new")})
+    result = project.run(workers=workers)
+    assert result.outcomes == {"errors": 5}
+    assert (
+        result.text.count("ERROR at call of test_new")
+        == result.text.count("ERROR at call of test_known")
+        == 1
+    )
+    assert (
+        len(re.findall(r"^MISSED test_b.py::test_\S+ - no recording answers", result.text, re.MULTILINE)) == 5
+    )
+    check_message(
+        [
+            result.line("3 more tests").strip("- "),
+            result.line("record all: "),
+            result.line("  missed "),
+            *[line for line in result.text.splitlines() if line.startswith(" " * 13 + "pytest ")],
+        ]
+    )
+    assert project.run("-vv").text.count("ERROR at call of test_new") == 4
+    assert "llm: record: pytest test_b.py --llm-record=new" in project.run("-q").text
+
+
+IDLE = """
+import pytest
+from helpers import Answer
+
+def ask(llm):
+    return llm.complete("q").text
+
+class TestIdle:
+    def test_idle(self, llm):
+        print(ask(llm))
+
+    def test_method(self, llm):
+        self.look(ask(llm))
+
+    def look(self, reply):
+        assert reply
+
+def test_statement(llm):
+    assert ask(llm)
+
+def test_raises(llm):
+    if not ask(llm): raise ValueError
+
+def test_helper(llm):
+    look_at(ask(llm))
+
+def look_at(reply):
+    Answer(reply)
+    def inner(): assert reply
+    inner()
+
+@pytest.fixture
+def reply(llm):
+    yield ask(llm)
+    assert llm
+
+def test_fixture(reply): ...
+
+def test_by_name(llm):
+    Answer(ask(llm)).verify()
+
+def test_failing(llm):
+    ask(llm)[10 ** 9]
+"""
+
+
+def test_a_test_that_asks_a_model_and_asserts_nothing_is_named(project: Project) -> None:
+    helper = "class Answer:\n    def __init__(self, text): ...\n    def verify(self): ...\n"
+    project.write(**{"test_c.py": IDLE, "lib/helpers.py": helper, "pytest.ini": INI + "pythonpath = lib\n"})
+    check_message(*[project.record().run.notes])
+
+
+def test_keys_that_pytest_does_not_read_are_named(project: Project) -> None:
+    other = """\
+    [tool.pytest.ini_options]
+    llm_model = "gpt"
+    [tool.llmops]
+    llm_budget=2
+    [tool.mine]
+    llm_model = "no business of ours"
+    """
+    project.write(
+        **{
+            "pyproject.toml": dedent(other),
+            "pytest.ini": INI + "[llmops]\nllm_max_calls = 3\n",
+            "sub/pytest.ini": "[pytest]\nllm_strict = true\nllm_strange = 1\n",
+            "sub/test_d.py": "def test_d(llm):\n    assert llm.complete('q').text\n",
+        }
+    )
+    check_message(project.record().run.notes)
+
+
+def test_the_head_of_the_output_says_how_models_are_called(project: Project) -> None:
+    project.write(**{"test_e.py": "def test_e(): pass\n"})
+    result = project.run("--llm-record=new", "--llm-max-calls=3", "--llm-budget=2")
+    check_message(result.line("llm: "))
+    for quiet in ("-q", "--no-header"):
+        assert "llm: " not in project.run("--llm-record=new", quiet).text
+    (project.path / "pytest.ini").unlink()
+    assert "llm: " not in project.bare("-p", "no:hypothesispytest").text
+
+
+@pytest.mark.parametrize("flags", [("-qq",), ("--no-summary",), ("-p", "no:terminal")])
+def test_silence_where_it_is_asked_for(mixed: Project, flags: tuple[str, ...]) -> None:
+    done = mixed.bare("--llm-record=live", f"--llm-base-url={mixed.server.url}/v1", *flags)
+    assert done.exit == 1
+    assert "LLM regression" not in done.text
+    assert "llm: FAIL" not in done.text

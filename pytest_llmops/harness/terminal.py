@@ -175,10 +175,12 @@ def _describe_score(measurement: Measurement, name: str) -> str:
 
 def describe_failure(report: Any) -> str:
     """Return the headline of a failure: its assertions with their scores, else the first line of its text."""
-    line = _read_message(report).partition("\n")[0]
+    line = first = _read_message(report).partition("\n")[0]
     for name in OUR_ERRORS:
         line = line.removeprefix(f"{name}: ")
     line = line.removeprefix(f"{report.nodeid}: ")
+    if not first.startswith("Measurement"):  # of several trials the line says more
+        return line
     failed = [
         measurement for measurement in _read_measurements(report.llmops) if measurement.status == "failed"
     ]

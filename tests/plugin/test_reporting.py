@@ -11,7 +11,7 @@ import pytest
 from junitparser import JUnitXml
 from support.messages import check_message
 from support.page import read_texts
-from support.project import Project
+from support.project import INI, Project
 
 from pytest_llmops.semantics.checks import CHECKS
 
@@ -142,7 +142,8 @@ def pytest_llmops_run_finished(config, run):
 
 
 def test_a_run_that_uses_nothing_of_ours_says_and_leaves_nothing(project: Project, workers: int) -> None:
-    project.write(**{"test_plain.py": "def test_plain():\n    assert True\n"})
+    ini = "".join(line for line in INI.splitlines(keepends=True) if not line.startswith("llm_"))
+    project.write(**{"test_plain.py": "def test_plain():\n    assert True\n", "pytest.ini": ini})
     more = ["-n", str(workers)] if workers else []
     done = project.pytester.runpytest_inprocess("-p", "no:cacheprovider", *more)
     assert done.parseoutcomes() == {"passed": 1}

@@ -262,7 +262,7 @@ class CanaryRun:
         """Why a judge that passed no canary may still be unfit, or ``""``."""
         if self.stopped or len(self.unscored) > MAX_UNSCORED * len(self.tried):
             first = next((outcome.error for outcome in self.unscored), "")
-            return f"{len(self.unscored)} of {len(self.tried)} canaries have no verdict: {first}"
+            return f"{len(self.unscored)} of {len(self.tried)} canaries could not be scored: {first}"
         right = [outcome for outcome in self.outcomes if outcome.canary.control]
         if right and not any(outcome.passed for outcome in right):
             return f"it passes none of {len(right)} right answers either: what it rejects says nothing"

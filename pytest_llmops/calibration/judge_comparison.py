@@ -191,7 +191,7 @@ def format_evidence(judged: JudgedAnswers, figures: AgreementFigures) -> Iterato
     for id_, error in list(judged.errors.items())[:1]:
         worst = "" if figures.worst_case is None else f"; were they all wrong, kappa {figures.worst_case:.2f}"
         missing = (
-            f"{len(judged.errors):,} of {len(judged.verdicts):,} answers have no verdict and are not compared{worst}; "
+            f"{len(judged.errors):,} of {len(judged.verdicts):,} answers could not be scored and are not compared{worst}; "
             f"{shorten_text(id_, 40)}: {shorten_text(error, 80)}"
         )
         yield "unscored", missing
@@ -462,7 +462,7 @@ def _compare_verdicts(
     if judged.stopped or missing > MAX_UNSCORED * len(labels.labelled):
         first = next(iter(judged.errors))
         problem = (
-            f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers have no verdict, more than {MAX_UNSCORED:.0%}: what is "
+            f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers could not be scored, more than {MAX_UNSCORED:.0%}: what is "
             f"left is no fair sample; {shorten_text(first, 40)}: {shorten_text(judged.errors[first])}"
         )
         return Calibration(labels=labels, judged=judged, requirements=requirements, problem=problem)

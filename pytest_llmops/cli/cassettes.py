@@ -195,7 +195,7 @@ def _prune_cassettes(args: argparse.Namespace) -> int:
     )
     drop, remove = ("would drop", "would remove") if args.dry_run else ("dropped", "removed")
     for problem in done.left:
-        print_error(f"left alone: {problem.file}: {problem.why}")
+        print_error(f"kept: {problem.file}: {problem.why}")
     for finding in _describe_stale(done.dropped, drop):
         _print_finding(*finding, len(remove) + 2)
     for file in done.removed:
@@ -309,7 +309,7 @@ COMMANDS: Mapping[
     "prune": (
         _prune_cassettes,
         "drop answers that no test asks for, and files that no test uses",
-        "Needs the record of a complete and green run. Files that changed since, or are damaged, are left alone and listed.",
+        "Needs the record of a complete and green run. Files that changed since, or are damaged, are kept and listed.",
         {
             "--dry-run": {"action": "store_true", "help": "only show what would be dropped"},
             **_PROJECT,

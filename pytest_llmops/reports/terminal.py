@@ -244,7 +244,7 @@ class _Summary:
         if not self.totals.metrics:
             return []
         versions = Counter(metric.name for metric in self.totals.metrics)
-        rows = [["metric", "n", "mean", "threshold", "failed", "error", "distribution"]]
+        rows = [["metric", "n", "mean", "threshold", "failed", "unscored", "distribution"]]
         styles: list[Style] = [""]
         for metric in self.totals.metrics:
             several = versions[metric.name] > 1 and metric.version

@@ -40,7 +40,7 @@ from pytest_llmops.results.usage import (
     summarize_latency,
 )
 
-Verdict: TypeAlias = Literal["FAIL", "ERROR", "RED", "PASS", "NOT JUDGED", "EMPTY"]
+Verdict: TypeAlias = Literal["FAIL", "ERROR", "RED", "PASS", "NO RESULT", "EMPTY"]
 
 BINS = 10
 _COLUMN_FACTS: Mapping[Axis, tuple[str, ...]] = {
@@ -159,7 +159,7 @@ class Totals:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict on the run: a run in which nothing was judged did not pass."""
+        """The verdict on the run: a run without a result did not pass."""
         if not self.tests:
             return "EMPTY"
         if self.outcomes["failed"]:
@@ -168,7 +168,7 @@ class Totals:
             return "ERROR"
         if self.gate in ("RED", "ERROR"):
             return "RED" if self.gate == "RED" else "ERROR"
-        return "PASS" if self.outcomes["passed"] + self.outcomes["xpassed"] else "NOT JUDGED"
+        return "PASS" if self.outcomes["passed"] + self.outcomes["xpassed"] else "NO RESULT"
 
     def to_wire(self) -> Mapping[str, Json]:
         """Return the totals as plain builtins, for the run file."""

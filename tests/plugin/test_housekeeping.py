@@ -291,5 +291,5 @@ def test_what_a_child_process_used_in_a_block_of_its_own_is_kept(
     assert result.outcomes == {"passed": 1}
     assert "no test uses" not in result.text
     assert main(["cassettes", "prune", "--root", str(project.path)]) == 0
-    assert capsys.readouterr().err.count("left alone") == 2
+    assert capsys.readouterr().err.count("kept: ") == 2
     assert project.cassettes() == before

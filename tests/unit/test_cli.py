@@ -378,7 +378,7 @@ def test_prune(run: Run, project: Path) -> None:
     assert planned[0] == 0
     check_message(planned[1])
     assert len(planned[2]) == 1
-    assert planned[2][0].startswith("llmops: left alone: tests/cassettes/half.json: ")
+    assert planned[2][0].startswith("llmops: kept: tests/cassettes/half.json: ")
     assert len(texts(project / A)) == 2
     status, out, _ = run("cassettes", "prune")
     assert status == 0

@@ -45,7 +45,7 @@ def test_the_verdict_comes_first_and_is_coloured() -> None:
     assert summary_lines(fixed_run(), width=100)[0] == Line(verdict, "red")
     assert summary_lines(run_of(Measurement(name="m", value=1)))[0] == Line("PASS  1 passed", "green")
     skipped = Run(records=(TestRecord(nodeid="t", outcome="skipped", facts={"case": {"id": "x"}}),))
-    assert summary_lines(skipped)[0] == Line("NOT JUDGED  0 passed, 1 skipped", "yellow")
+    assert summary_lines(skipped)[0] == Line("NO RESULT  0 passed, 1 skipped", "yellow")
     errored = Run(records=(TestRecord(nodeid="t", outcome="errored", facts={"case": {"id": "x"}}),))
     assert summary_lines(errored)[0] == Line("ERROR  1 error, 0 passed", "yellow")
 

@@ -85,8 +85,8 @@ def test_versions_of_a_prompt_are_added_up_apart() -> None:
         (["xpassed"], "PASS"),
         (["passed", "errored"], "ERROR"),
         (["errored", "failed"], "FAIL"),
-        (["skipped", "skipped"], "NOT JUDGED"),
-        (["xfailed"], "NOT JUDGED"),
+        (["skipped", "skipped"], "NO RESULT"),
+        (["xfailed"], "NO RESULT"),
     ],
 )
 def test_the_verdict_of_a_run(outcomes: list[Outcome], verdict: str) -> None:

@@ -69,7 +69,7 @@ class Judgement:
         '0.42'
         """
         if self.score is None:
-            return "not scored"
+            return "unscored"
         if self.confidence is not None and self.why[:1] != ("speaks to its judge",):
             return f"{self.confidence:.2f}"
         return self.why[0] if self.why else "sure"

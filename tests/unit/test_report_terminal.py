@@ -214,6 +214,6 @@ def test_tests_of_one_name_in_two_files_are_told_apart() -> None:
         line.text.strip() for line in summary_lines(run, width=500) if "for a person" in line.text
     )
     assert text.endswith(
-        "4 cases for a person: test_o in a/test_x.py (not scored), test_o in b/test_x.py (not scored), "
-        "test_p (not scored), page.md (not scored)"
+        "4 cases for a person: test_o in a/test_x.py (unscored), test_o in b/test_x.py (unscored), "
+        "test_p (unscored), page.md (unscored)"
     )

@@ -75,7 +75,7 @@ def test_the_least_sure_come_first_and_the_sure_ones_not_at_all() -> None:
         record(unsure(0.5), nodeid="half too"),
     ]
     assert [(one.nodeid, one.short) for one in select_for_review(records)] == [
-        ("unscored", "not scored"),
+        ("unscored", "unscored"),
         ("orders", "orders disagree"),
         ("torn", "0.10"),
         ("half", "0.50"),

@@ -282,7 +282,7 @@ def as_finite_float(value: object) -> float | None:
     (1.0, None, None, None)
     """
     # Not all numbers of numpy are subclasses of float and int.
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, (float, Real)):
         return None
     try:
         number = float(value)

@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -102,7 +102,8 @@ def build_page(run: Run) -> View:
     ['EMPTY', 'muted', 'no tests were recorded']
     """
     totals, texts = summarize_run(run), Texts()
-    cases, places = _build_cases(run, texts)
+    review = select_for_review(run.records)
+    cases, places = _build_cases(run, texts, review)
     matrices = [
         build_matrix_view(matrix, axis, places)
         for axis in ("prompt", "model")
@@ -125,7 +126,7 @@ def build_page(run: Run) -> View:
             build_candidates_table(sides)
             for sides in group_by(totals.candidates, lambda side: side.comparison).values()
         ],
-        "review": list(map(_build_review_row, select_for_review(run.records))),
+        "review": list(map(_build_review_row, review)),
         "calls": [
             [shorten_text(_PURPOSES.get(purpose, purpose), 60), *_traffic_cells(traffic)]
             for purpose, traffic in totals.by_purpose.items()
@@ -262,14 +263,24 @@ def _traffic_cells(traffic: Traffic) -> list[str]:
     ]
 
 
-def _build_cases(run: Run, texts: Texts) -> tuple[list[View], dict[int, int]]:
+def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[list[View], dict[int, int]]:
     """Return the tests, what failed or got worse first, and the place of each record among them by its id."""
     changes = {} if run.verdict is None else {change.nodeid: change for change in run.verdict.changes}
     ordered = sorted(run.records, key=lambda record: _severity(record, changes.get(record.nodeid)))
+    reasons = {
+        nodeid: "; ".join(judgement.reason for judgement in group)
+        for nodeid, group in group_by(review, lambda judgement: judgement.nodeid).items()
+    }
     ids: Counter[str] = Counter()
     cases = []
     for record in ordered:
-        case = build_case_view(record, texts, rerun_flags(run.meta, record), changes.get(record.nodeid))
+        case = build_case_view(
+            record,
+            texts,
+            rerun_flags(run.meta, record),
+            changes.get(record.nodeid),
+            reasons.get(record.nodeid, ""),
+        )
         ids[case["id"]] += 1
         # A merged run may hold a test twice; an id may not.
         if (number := ids[case["id"]]) > 1:
@@ -278,12 +289,14 @@ def _build_cases(run: Run, texts: Texts) -> tuple[list[View], dict[int, int]]:
     return cases, {id(record): place for place, record in enumerate(ordered)}
 
 
-def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, float]:
+def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, float, int]:
     """Return a key that sorts failures first, then what got worse by how much, then other changes."""
-    bad = OUTCOMES.index(record.outcome) if record.outcome in ("failed", "errored") else len(OUTCOMES)
+    outcome = OUTCOMES.index(record.outcome)
+    bad = outcome if record.outcome in ("failed", "errored") else len(OUTCOMES)
     kinds: Sequence[str] = CHANGE_KINDS
     kind = kinds.index(change.kind) if change is not None and change.kind in kinds else len(kinds)
-    return bad, kind, change.gain if change is not None and change.kind == "regressed" else 0.0
+    gain = change.gain if change is not None and change.kind == "regressed" else 0.0
+    return bad, kind, gain, outcome
 
 
 def _build_gate(run: Run, scales: Mapping[str, Scale | None]) -> View | None:

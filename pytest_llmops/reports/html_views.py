@@ -37,7 +37,6 @@ from pytest_llmops.results.details import (
     to_scale,
 )
 from pytest_llmops.results.judges import is_judged, judge_doubt
-from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.summary import describe_weak_half
 from pytest_llmops.results.usage import count_traffic
@@ -117,7 +116,7 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
         "reason": shorten_text(measurement.error or measurement.reason, 1_000),
         "version": shorten_text(measurement.version, 60),
         "samples": ", ".join(format_on_scale(sample, unit, scale) for sample in samples),
-        "doubt": judge_doubt(measurement),
+        "doubt": judge_doubt(measurement, detail),
         "bar": _bar_percent(measurement.value) if unit == "1" else None,
         "tick": _bar_percent(measurement.threshold) if unit == "1" else None,
         "evidence": [
@@ -195,9 +194,17 @@ def _build_call_view(call: Call, texts: Texts) -> View:
 
 
 def build_case_view(
-    record: TestRecord, texts: Texts, flags: str = "", change: CaseChange | None = None
+    record: TestRecord, texts: Texts, flags: str = "", change: CaseChange | None = None, review: str = ""
 ) -> View:
-    """Return a test as it is shown; ``flags`` end its command, ``change`` is what changed since the baseline."""
+    """Return a test as it is shown.
+
+    Args:
+        record: The test.
+        texts: Where its texts go.
+        flags: The end of its command.
+        change: What changed since the baseline; None: nothing, or there is none.
+        review: Why a person should look at it; "": nobody has to.
+    """
     message = record.message.strip("\n")
     prompt, model = (SideFacts.from_wire(record.fact(kind)) for kind in ("prompt", "model"))
     more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
@@ -228,9 +235,7 @@ def build_case_view(
         "outcome": record.outcome,
         "headline": shorten_text(message.partition("\n")[0], 200) if record.outcome != "passed" else "",
         "blame": describe_weak_half(record),
-        "review": shorten_text(
-            "; ".join(judgement.reason for judgement in select_for_review([record])), MAX_NAME
-        ),
+        "review": shorten_text(review, MAX_NAME),
         "version": shorten_text(prompt.version or prompt.alias, 40),
         "model": shorten_text(model.name or (app[-1].model if app else ""), 80),
         "tags": [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any, Self, TypeAlias
 
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, format_amount
@@ -22,7 +23,8 @@ def fact_text(value: Json) -> str:
 
 def as_mapping(value: object) -> Mapping[str, Json]:
     """Return an object of JSON; empty if the value is something else."""
-    return value if isinstance(value, Mapping) else {}
+    # A dict is told at once, an abstract class asks around.
+    return value if isinstance(value, (dict, Mapping)) else {}
 
 
 def as_list(value: object) -> Sequence[Json]:
@@ -40,11 +42,16 @@ class StoredFacts:
         """Return what is stored, with some fields given; keys that are missing or unknown are ignored."""
         stored = as_mapping(wire)
         read = {
-            spec.name: _READERS[str(spec.type)](stored[spec.name])
-            for spec in fields(cls)  # type: ignore[arg-type]
-            if spec.name in stored and spec.name not in given
+            name: reader(stored[name])
+            for name, reader in (_field_readers(cls) if stored else ())  # type: ignore[arg-type] -- a class can be hashed
+            if name in stored and name not in given
         }
         return cls(**read, **given)
+
+
+@lru_cache
+def _field_readers(cls: type[Any]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    return tuple((spec.name, _READERS[str(spec.type)]) for spec in fields(cls))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

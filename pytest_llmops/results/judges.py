@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 
 from pytest_llmops._util.self_judging import iter_self_judging_notes
 from pytest_llmops.measurement import Json, Measurement
-from pytest_llmops.results.details import JudgeFacts, JudgeVerdict, SettingsMeta, read_detail
+from pytest_llmops.results.details import (
+    JudgeFacts,
+    JudgeVerdict,
+    MeasurementDetail,
+    SettingsMeta,
+    read_detail,
+)
 from pytest_llmops.results.run import TestRecord
 
 NOT_CALIBRATED = "not calibrated, do not rely on its scores"
@@ -103,11 +109,11 @@ def is_judged(measurement: Measurement) -> bool:
     return "judge" in measurement.detail or measurement.name.startswith("judge.")
 
 
-def judge_doubt(measurement: Measurement) -> str:
-    """Return a warning about the measurement's judge, or ""."""
+def judge_doubt(measurement: Measurement, detail: MeasurementDetail | None = None) -> str:
+    """Return a warning about the measurement's judge, or ""; ``detail`` is that of the measurement, if it was read."""
     if not is_judged(measurement):
         return ""
-    detail = read_detail(measurement)
+    detail = detail or read_detail(measurement)
     if detail.canaries.status == UNFIT:
         return UNFIT
     status = detail.calibration.status or "not calibrated"

@@ -116,7 +116,8 @@ def collect_judgements(records: Iterable[TestRecord]) -> tuple[Judgement, ...]:
         _build_judgement(record, measurement, detail, detail.judge)
         for record in records
         for measurement in record.measurements
-        if "actual" in measurement.detail and (detail := read_detail(measurement)).judge is not None
+        if {"actual", "judge"} <= measurement.detail.keys()
+        and (detail := read_detail(measurement)).judge is not None
     )
 
 

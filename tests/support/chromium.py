@@ -147,7 +147,8 @@ def open_tab(folder: Path) -> Iterator[Tab]:
 
     process = subprocess.Popen(
         [str(BROWSER), *FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"],
-        preexec_fn=set_pipes, close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        preexec_fn=set_pipes, close_fds=False,  # noqa: PLW1509 -- `pass_fds` keeps numbers, and the protocol wants 3 and 4
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(to_browser[0])
     os.close(from_browser[1])

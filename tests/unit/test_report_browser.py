@@ -1,26 +1,27 @@
-"""The hostile report in a real browser: nothing runs that is not the page's own."""
+"""The report in a real browser: what it shows, how it is used, and that nothing runs that is not its own."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.sample_run import HOSTILE, HOSTILE_OUTPUT, everywhere, fixed_run
+from support.chromium import BROWSER, Tab, open_tab
+from support.page import read_data
+from support.sample_run import HOSTILE, HOSTILE_OUTPUT, everywhere, fixed_run, models_run
 
+from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.html_views import case_id
-from pytest_llmops.results.run import Run
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--virtual-time-budget=5000", "--enable-logging=stderr", "--dump-dom",
-)  # fmt: skip
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.verdict import CaseChange, ScoreChange, SuiteVerdict
 
 TEXTS = tuple(dict.fromkeys((*HOSTILE, *HOSTILE_OUTPUT)))
+JENKINS = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"
+AXE = Path(__file__).parents[2] / ".venv/clients/node/node_modules/axe-core/axe.min.js"
 
 pytestmark = [
     pytest.mark.browser,
@@ -29,63 +30,453 @@ pytestmark = [
 ]
 
 
-class Opened:
-    """What a browser made of a page: its document, and what it had to say on the console."""
-
-    def __init__(self, folder: Path, text: str, fragment: str = "") -> None:
-        page = folder / "page.html"
-        page.write_text(text, encoding="utf-8", newline="\n")
-        command = [str(BROWSER), *FLAGS, f"--user-data-dir={folder / 'profile'}", page.as_uri() + fragment]
-        done = subprocess.run(command, capture_output=True, timeout=300, check=True)
-        self.document = done.stdout.decode("utf-8", "replace")
-        log = done.stderr.decode("utf-8", "replace")
-        self.console = [line for line in log.splitlines() if "CONSOLE" in line]
-
-    @property
-    def title(self) -> str:
-        found = re.search("<title>(.*?)</title>", self.document)
-        return found[1] if found else ""
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with open_tab(tmp_path_factory.mktemp("browser")) as tab:
+        yield tab
 
 
-def hostile() -> str:
+@pytest.fixture
+def tab(browser: Tab) -> Iterator[Tab]:
+    """The browser; a page that complained on its console or asked for something fails its test."""
+    browser.console.clear()
+    browser.requests.clear()
+    browser.resize(1280, 900)
+    browser.emulate()
+    yield browser
+    assert browser.console == []
+    assert browser.requests == []
+
+
+def show(tab: Tab, folder: Path, run: Run | str, fragment: str = "") -> str:
+    """Open the page of a run, and return its text."""
+    text = run if isinstance(run, str) else render_html(run)
+    page = folder / "page.html"
+    page.write_text(text, encoding="utf-8", newline="\n")
+    tab.open(page.as_uri() + fragment)
+    return text
+
+
+def seen(tab: Tab, selector: str) -> list[str]:
+    """The texts of elements, each on one line."""
+    script = f"[...document.querySelectorAll({selector!r})].map((one) => one.innerText.replace(/\\s+/g, ' ').trim())"
+    found: list[str] = tab.run(script)
+    return found
+
+
+def names(tab: Tab) -> list[str]:
+    return seen(tab, ".case .name")
+
+
+def compared_run(count: int = 2) -> Run:
+    """A judge's scores fell since the baseline, in some tests; others are as they were, and one improved."""
+    detail: dict[str, Json] = {"judge": {"name": "tone", "score": 2, "low": 1, "high": 5, "reason": "rude"}}
+
+    def record(name: str) -> TestRecord:
+        one = Measurement(
+            name="judge.tone",
+            value=0.25,
+            reason="rude",
+            detail={**detail, "actual": f"{name}: within 60 days"},
+        )
+        facts: dict[str, Json] = {
+            "case": {"id": name, "input": f"When, {name}?", "reference": "30 days", "tags": [name[:3]]}
+        }
+        return TestRecord(nodeid=f"tests/test_a.py::test_a[{name}]", measurements=(one,), facts=facts)
+
+    worse = [f"bad-{n}" for n in range(count)]
+    changes = [
+        CaseChange(
+            nodeid=f"tests/test_a.py::test_a[{name}]", kind="regressed" if name in worse else "improved",
+            scores=(ScoreChange(name="judge.tone", before=0.75 if name in worse else 0.0, after=0.25),),
+            before_outcome="passed", after_outcome="passed", before_output=f"{name}: within 30 days", after_output=f"{name}: within 60 days",
+        )
+        for name in (*worse, "good")
+    ]  # fmt: skip
+    verdict = SuiteVerdict(
+        status="RED", sentence="judge.tone -50.0 points", advice=("this suite notices 4 points",), changes=tuple(changes), unchanged=3
+    )  # fmt: skip
+    return Run(records=tuple(map(record, ("same-1", "same-2", "same-3", "good", *worse))), verdict=verdict)
+
+
+def test_the_check_itself_notices_a_payload(browser: Tab, tmp_path: Path) -> None:
+    browser.console.clear()
+    show(
+        browser,
+        tmp_path,
+        f"<!doctype html><title>mine</title>{HOSTILE[0]}<script>console.error('seen')</script>",
+    )
+    assert browser.run("document.title") == "owned"
+    assert browser.console
+    assert browser.requests
+
+
+def test_a_hostile_report_runs_nothing_and_asks_for_nothing(tab: Tab, tmp_path: Path) -> None:
     runs = [everywhere(text) for text in TEXTS]
     records = tuple(record for run in runs for record in run.records)
-    return render_html(Run(records=records, meta=runs[1].meta, notes=TEXTS))
-
-
-def test_the_check_itself_notices_a_payload(tmp_path: Path) -> None:
-    page = f"<!doctype html><title>mine</title>{HOSTILE[0]}<script>console.error('seen')</script>"
-    opened = Opened(tmp_path, page)
-    assert opened.title == "owned"
-    assert opened.console
-
-
-def test_a_hostile_report_runs_nothing_and_asks_for_nothing(tmp_path: Path) -> None:
-    opened = Opened(tmp_path, hostile())
     count = len(TEXTS)
-    title = f"FAIL: {count} failed, {count} errored, 0 passed, {count} skipped"
-    assert opened.title == f"{title} | LLM regression report"
-    assert count >= 120
-    assert opened.console == []
-    assert not re.search(r"<img|<h1>out|<a [^>]*javascript:|<[a-z]+ [^>]*\bon[a-z]+=", opened.document)
-
-
-def test_the_pages_own_script_runs(tmp_path: Path) -> None:
-    page = render_html(fixed_run())
-    assert '<div class="tools" hidden>' in page
-    opened = Opened(tmp_path, page)
-    assert '<div class="tools">' in opened.document
-    assert re.search(r'id="shown"[^>]*>11 tests<', opened.document)
-    assert opened.console == []
-
-
-@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
-def test_a_deep_link_opens_its_test(tmp_path: Path, script: bool) -> None:
-    page = render_html(fixed_run())
-    wanted = case_id("tests/test_extract.py::test_order")
-    page = page if script else re.sub("(?s)<script>.*</script>", "", page)
-    opened = Opened(tmp_path, page, f"#{wanted}")
-    (found,) = re.findall(
-        r'<details class="case [^>]*open[^>]*>(?:(?!<details).)*?id="(case-\w+)"', opened.document, re.DOTALL
+    changes = tuple(
+        CaseChange(
+            nodeid=record.nodeid,
+            kind="regressed",
+            why=text,
+            before_output=text,
+            after_output=f"{text} {text}",
+        )
+        for record, text in zip(records[::3], TEXTS, strict=True)
     )
-    assert found == wanted
+    verdict = SuiteVerdict(
+        status="RED", sentence=TEXTS[0], advice=TEXTS[:9], baseline=TEXTS[1], changes=changes
+    )
+    show(tab, tmp_path, Run(records=records, meta=runs[1].meta, notes=TEXTS, verdict=verdict))
+    title = f"FAIL: {count} failed, {count} errored, 0 passed, {count} skipped | LLM regression report"
+    known = {"a", "b", "bdi", "button", "code", "dd", "del", "details", "dialog", "div", "dl", "dt", "footer", "h1", "h2", "h3", "h4", "header", "input", "ins",
+             "kbd", "li", "main", "option", "p", "path", "pre", "rect", "section", "select", "span", "summary", "svg", "table", "tbody", "td", "th", "thead", "tr", "ul", "caption", "label"}  # fmt: skip
+    assert count >= 120
+    for view in ("tests", "prompts", "models", "metrics", "review", "run"):
+        tab.run(f"location.hash = '#view={view}'")
+        tab.settle()
+        if view == "tests":
+            # Every case with everything that it has, a screen after the other.
+            for place in range(0, 3 * count, 5):
+                tab.press("j", "j", "j", "j", "j")
+                if not place % 25:
+                    tab.run(
+                        "document.querySelectorAll('.current .more [aria-expanded=false]').forEach((one) => one.click())"
+                    )
+        assert tab.run("document.title") == title
+        assert set(tab.run("[...document.querySelectorAll('#app *')].map((one) => one.localName)")) <= known
+        odd = "[...document.querySelectorAll('#app *')].flatMap((one) => one.getAttributeNames()).filter((name) => name.startsWith('on') || name === 'src')"
+        assert tab.run(odd) == []
+        assert (
+            tab.run(
+                "[...document.querySelectorAll('#app a')].filter((one) => !one.getAttribute('href').startsWith('#')).length"
+            )
+            == 0
+        )
+
+
+def test_the_first_screen_says_what_got_worse_and_why(tab: Tab, tmp_path: Path) -> None:
+    show(tab, tmp_path, compared_run())
+    assert seen(tab, ".verdict, .gate") == ["RED 6 passed", "RED judge.tone -50.0 points"]
+    assert "Since the baseline: 2 worse, 1 better, 3 unchanged." in seen(tab, "header p")
+    assert names(tab)[:3] == ["test_a[bad-0]", "test_a[bad-1]", "test_a[good]"]
+    first = ".case:first-of-type, .case[aria-posinset='1']"
+    (text,) = seen(tab, first)
+    for part in (
+        "worse judge.tone 4/5 → 2/5 ▼",
+        "input When, bad-0?",
+        "expected 30 days",
+        "within 30 60 days",
+    ):
+        assert part in text
+    assert seen(tab, ".case[aria-posinset='1'] del, .case[aria-posinset='1'] ins") == ["30", "60"]
+    tab.press("d")
+    assert seen(tab, ".case[aria-posinset='1'] .output pre") == ["bad-0: within 60 days"]
+    assert tab.run("document.querySelector('.case').getBoundingClientRect().bottom") < 900
+    assert seen(tab, "[aria-expanded=true].head .state") == ["worse", "worse"]
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_a_failure_is_on_the_first_screen_with_its_reason(tab: Tab, tmp_path: Path, phone: bool) -> None:
+    if phone:
+        tab.resize(390, 844, phone=True)
+    show(tab, tmp_path, fixed_run())
+    assert seen(tab, ".verdict") == ["FAIL 2 failed, 2 errored, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"]
+    assert names(tab)[0] == "test_answer[production-late-return]"
+    (why, *_) = seen(tab, ".case .why:nth-of-type(2)")
+    assert why.startswith("judge.quality 3/10 needs ≥ 7/10")
+    assert why.endswith("claims a 60-day window")
+    assert tab.run("document.querySelector('.case .why:nth-of-type(2)').getBoundingClientRect().bottom") < 900
+    assert tab.run("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize(
+    ("query", "expected", "problem"),
+    [
+        ("s:failed", ["production-late-return", "test_order"], ""),
+        ("s:failed -window", ["test_order"], ""),
+        ("@refund gift", ["production-gift-card", "candidate-gift-card"], ""),
+        ("quality<4", ["production-late-return"], ""),
+        ("judge.quality>=8 s:passed", ["candidate-late-return", "production-gift-card", "candidate-gift-card"], ""),
+        ("similarity.cosine=0.41", ["production-late-return"], ""),
+        ("cost>0.001", ["test_order"], ""),
+        ('"return a gift"', ["production-gift-card", "candidate-gift-card"], ""),
+        ("s:nothing", [], ""),
+        ("quality<four", [], "quality<: expected a number after <"),
+        ("colour>1", [], 'no test has a value of "colour"'),
+    ],
+)  # fmt: skip
+def test_a_query_selects_tests_and_stands_in_the_address(
+    tab: Tab, tmp_path: Path, query: str, expected: list[str], problem: str
+) -> None:
+    show(tab, tmp_path, fixed_run())
+    tab.run("document.querySelector('input').focus()")
+    tab.call("Input.insertText", text=query)
+    tab.settle()
+    assert [re.sub(r".*\[(.*)\]", r"\1", name) for name in names(tab)] == expected
+    assert "".join(seen(tab, ".problem")).startswith(problem)
+    assert bool(problem) == bool("".join(seen(tab, ".problem")))
+    count = "11 tests" if len(expected) == 11 else f"{len(expected)} of 11 tests"
+    assert seen(tab, ".status") == [count]
+    # The address alone shows the same.
+    tab.wait("location.hash")
+    tab.open(tab.run("location.href"))
+    assert tab.run("document.querySelector('input').value") == query
+    assert seen(tab, ".status") == [count]
+
+
+def test_keys_go_through_what_is_shown(tab: Tab, tmp_path: Path) -> None:
+    show(tab, tmp_path, fixed_run())
+    tab.press("j", "j", "k")
+    assert seen(tab, ".current .name") == ["test_answer[production-late-return]"]
+    assert tab.run("document.activeElement.className") == "head"
+    tab.press("Enter")
+    assert tab.run("document.activeElement.getAttribute('aria-expanded')") == "false"
+    tab.press("]", "]", "]", "]")
+    assert seen(tab, ".current .name") == ["test_polite[late]"]
+    assert seen(tab, ".status") == ["this is the last one"]
+    tab.press("j")
+    assert seen(tab, ".current .state") == ["xpassed"]
+    tab.press("[")
+    assert seen(tab, ".current .name") == ["test_polite[late]"]
+    tab.press("?")
+    assert tab.run("document.querySelector('dialog').open")
+    tab.press("Escape")
+    assert not tab.run("document.querySelector('dialog').open")
+    tab.press("/", "p", "a", "i", "r")
+    assert names(tab) == ["test_pair"]
+    tab.press("Escape")
+    assert seen(tab, ".status") == ["11 tests"]
+    tab.press("2")
+    assert seen(tab, "[aria-selected=true]") == ["Prompt versions 2"]
+
+
+def test_chips_are_terms_of_the_query(tab: Tab, tmp_path: Path) -> None:
+    show(tab, tmp_path, fixed_run(), "#q=pair")
+    tab.run("document.querySelector('[data-state=skipped]').click()")
+    assert tab.run("document.querySelector('input').value") == "s:skipped pair"
+    tab.run("document.querySelector('[data-state=failed].chip').click()")
+    assert tab.run("document.querySelector('input').value") == "s:skipped,failed pair"
+    assert seen(tab, ".chip[aria-pressed=true]") == ["failed 2", "skipped 1"]
+    tab.run("history.back()")
+    tab.wait("document.querySelector('input').value === 's:skipped pair'")
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["link", "link of an older report"])
+def test_a_deep_link_shows_its_test(tab: Tab, tmp_path: Path, old: bool) -> None:
+    records = [TestRecord(nodeid=f"a.py::t[{n}]", message="", duration_s=0.1) for n in range(2_000)]
+    wanted = case_id("a.py::t[1500]")
+    show(tab, tmp_path, Run(records=tuple(records)), f"#{wanted}" if old else f"#case={wanted}")
+    tab.settle()
+    assert seen(tab, ".current .name") == ["t[1500]"]
+    assert tab.run("document.activeElement.closest('.case').dataset.id") == wanted
+    top = tab.run("document.querySelector('.current').getBoundingClientRect().top")
+    assert 0 <= top < 500
+    assert tab.run("document.querySelectorAll('*').length") < 500
+
+
+def test_a_link_to_a_test_that_is_not_there_says_so(tab: Tab, tmp_path: Path) -> None:
+    show(tab, tmp_path, fixed_run(), "#case=case-000000000000")
+    assert seen(tab, ".status") == ["the test of this link (case-000000000000) is not in this run"]
+
+
+def test_the_case_shows_passages_judge_calls_and_origin(tab: Tab, tmp_path: Path) -> None:
+    found: dict[str, Json] = {
+        "actual": "b\na", "ranks": {"a": 2, "c": None}, "evidence": [["rank 1", "b: about b"]],
+    }  # fmt: skip
+    run = fixed_run()
+    first = replace(
+        run.records[0],
+        measurements=(
+            *run.records[0].measurements,
+            Measurement(name="retrieval.recall@2", value=0.5, detail=found),
+        ),
+    )
+    show(tab, tmp_path, replace(run, records=(first, *run.records[1:])))
+    sections = seen(tab, ".case:not(.x) .more")[0]
+    assert sections.startswith("Measurements 3 Passages 3 Judge Calls 2 Failure text Origin")
+    for title, parts in {
+        "Passages": ("1 b not relevant about b", "2 a relevant", "not found c relevant"),
+        "Judge": ("3 on a scale of 1 to 10 · accuracy 3 · fluency 9", "not calibrated"),
+        "Calls": ("gpt-5-mini · application", "120 tokens in, 12 out", "replayed"),
+        "Origin": (
+            "prompts/support/answer/v1.md",
+            "pytest 'tests/test_refunds.py::test_answer[production-late-return]'",
+        ),
+    }.items():
+        tab.run(
+            f"[...document.querySelector('.more').children].find((one) => one.textContent.startsWith('{title}')).click()"
+        )
+        tab.settle()
+        (text,) = seen(tab, f".section[aria-label='{title}']")
+        for part in parts:
+            assert part in text
+    tab.run("document.querySelector('[aria-label=Calls] .call summary').click()")
+    tab.wait("document.querySelector('.call pre')")
+    assert "Can I return a pan after 45 days?" in seen(tab, ".call pre")
+
+
+def test_a_copy_as_markdown_cannot_be_ended_by_its_texts(tab: Tab, tmp_path: Path) -> None:
+    text = "```\n# heading <img src=x> [link](javascript:1) ````"
+    one = Measurement(
+        name="m*_", value=0.0, threshold=1.0, reason=text, detail={"actual": text, "expected": "x"}
+    )
+    record = TestRecord(nodeid="a.py::t[<b>]", outcome="failed", message=text, measurements=(one,))
+    show(tab, tmp_path, Run(records=(record,)))
+    tab.run(
+        "Object.defineProperty(navigator, 'clipboard', { value: { writeText: async (text) => { window.copied = text; } } })"
+    )
+    tab.press("j", "c")
+    copied = tab.run("window.copied")
+    assert copied.count("`````text\n") == 2
+    outside = re.sub(r"(?s)(`{3,})text\n.*?\n\1\n", "", copied)
+    assert not re.search(r"(?<!\\)[<\[`]", outside)
+    assert "copied the test as Markdown" in seen(tab, ".status")
+    tab.press("r")
+    assert tab.run("window.copied") == "pytest 'a.py::t[<b>]'"
+    tab.press("y")
+    assert tab.run("window.copied").endswith(f"#case={case_id('a.py::t[<b>]')}")
+
+
+def test_models_stand_side_by_side_and_any_two_can_be_compared(tab: Tab, tmp_path: Path) -> None:
+    show(tab, tmp_path, models_run(), "#view=models")
+    tab.settle()
+    heads = seen(tab, ".grid .headcell")
+    assert heads[1].startswith("small:8b 0 % 0 of 2 passed judge.quality (not calibrated) 3/10")
+    assert "cost $0.0005 · tokens 200 in, 54 out · p50 0.80 s, p95 1.20 s" in heads[2]
+    assert seen(tab, ".grid [role=rowheader]") == ["late-return", "gift-card", "damaged"]
+    assert seen(tab, ".grid [role=cell]")[1].startswith("passed judge.quality (not calibrated) 9/10 ▲")
+    assert seen(tab, ".grid [role=cell]")[4] == "not run"
+    choose = "(place, value) => {{ const one = document.querySelectorAll('.controls select')[place]; one.value = value; one.dispatchEvent(new Event('change')); }}"
+    tab.run(f"({choose.replace('{{', '{').replace('}}', '}')})(1, '1')")
+    assert "Gift cards" in seen(tab, ".grid pre")[2]
+    assert seen(tab, ".grid [aria-rowindex='3'] del") == ["are excluded"]
+    assert seen(tab, ".grid [aria-rowindex='3'] ins") == ["cannot be returned"]
+    tab.run("document.querySelector('.grid a').click()")
+    tab.wait("document.querySelector('.current')")
+    assert seen(tab, ".current .name") == ["test_models[small:8b-late-return]"]
+    tab.run("history.back()")
+    tab.wait("document.querySelector('.grid [role=cell]')")
+
+
+def test_only_the_rows_that_differ(tab: Tab, tmp_path: Path) -> None:
+    show(tab, tmp_path, fixed_run(), "#view=prompts")
+    tab.settle()
+    assert seen(tab, ".grid [role=rowheader]") == ["late-return", "gift-card"]
+    tab.run(
+        "{ const one = document.querySelector('.controls select'); one.value = 'outcome'; one.dispatchEvent(new Event('change')); }"
+    )
+    assert seen(tab, ".grid [role=rowheader]") == ["late-return"]
+    assert seen(tab, ".controls .status") == ["1 of 2 cases"]
+
+
+def test_ten_thousand_tests_hold_few_elements_wherever_one_scrolls(tab: Tab, tmp_path: Path) -> None:
+    run = compared_run(10_000)
+    show(tab, tmp_path, run)
+    assert tab.run("document.querySelectorAll('*').length") <= 500
+    for share in (0.5, 1):
+        tab.run(f"window.scrollTo(0, document.documentElement.scrollHeight * {share})")
+        tab.settle()
+        assert tab.run("document.querySelectorAll('*').length") <= 500
+        assert tab.run(
+            "[...document.querySelectorAll('.case')].some((one) => one.getBoundingClientRect().top < 600)"
+        )
+    assert int(
+        tab.run(
+            "document.querySelector('.case:last-of-type, [role=listitem]:nth-last-child(2)').ariaPosInSet"
+        )
+    ) == len(run.records)
+    tab.run("document.querySelector('input').focus()")
+    tab.call("Input.insertText", text="bad-9999")
+    tab.settle()
+    assert names(tab) == ["test_a[bad-9999]"]
+
+
+def test_a_dark_desktop_gets_a_dark_page(tab: Tab, tmp_path: Path) -> None:
+    show(tab, tmp_path, fixed_run())
+    colour = "getComputedStyle(document.body).backgroundColor"
+    assert tab.run(colour) == "rgb(255, 255, 255)"
+    tab.emulate(prefers_color_scheme="dark")
+    assert tab.run(colour) == "rgb(16, 20, 24)"
+
+
+def test_printing_draws_the_whole_list(tab: Tab, tmp_path: Path) -> None:
+    show(tab, tmp_path, compared_run(60))
+    assert len(names(tab)) < 20
+    tab.emulate(media="print")
+    tab.run("window.dispatchEvent(new Event('beforeprint'))")
+    assert len(names(tab)) == 64
+    assert tab.run("getComputedStyle(document.querySelector('.tools')).display") == "none"
+    tab.run("window.dispatchEvent(new Event('afterprint'))")
+    assert len(names(tab)) < 20
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="no axe-core in .venv/clients: `make test` installs it")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(tab: Tab, tmp_path: Path, scheme: str) -> None:
+    run = fixed_run()
+    changed = compared_run()
+    everything = replace(
+        run, records=(*run.records, *models_run().records, *changed.records), verdict=changed.verdict
+    )
+    tab.emulate(prefers_color_scheme=scheme)
+    for view in ("tests", "prompts", "models", "metrics", "review", "run"):
+        show(tab, tmp_path, everything, f"#view={view}")
+        tab.settle()
+        tab.run("document.querySelectorAll('.more [aria-expanded=false]').forEach((one) => one.click())")
+        tab.call("Runtime.evaluate", expression=AXE.read_text(encoding="utf-8"))
+        found: list[dict[str, Any]] = tab.run(
+            "axe.run().then((done) => done.violations.map((one) => ({ id: one.id, nodes: one.nodes.map((node) => node.html + node.failureSummary) })))"
+        )
+        assert found == [], view
+    tab.press("?")
+    assert (
+        tab.run(
+            "axe.run(document.querySelector('dialog')).then((done) => done.violations.map((one) => one.id))"
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize("policy", ["", JENKINS], ids=["no script", "Jenkins"])
+def test_without_a_script_the_failures_can_be_read(tab: Tab, tmp_path: Path, policy: str) -> None:
+    page = render_html(compared_run())
+    header = f'<meta http-equiv="Content-Security-Policy" content="{policy}">' if policy else ""
+    tab.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        show(tab, tmp_path, page.replace("<head>", f"<head>{header}"))
+        (text,) = seen(tab, "body")
+    finally:
+        tab.call("Emulation.setScriptExecutionDisabled", value=False)
+    tab.console.clear()  # the policy keeps the style out, and says so
+    for part in (
+        "RED 6 passed",
+        "judge.tone -50.0 points",
+        "judge.tone",
+        "passed tests/test_a.py::test_a[bad-1]",
+        "within 3060 days",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "damage", [("H4sI", "AAAA"), ("</script>\n<script type", "x</script>\n<script type")]
+)
+def test_a_damaged_page_says_what_to_do(tab: Tab, tmp_path: Path, damage: tuple[str, str]) -> None:
+    page = render_html(fixed_run())
+    assert read_data(page)
+    show(tab, tmp_path, page.replace(*damage, 1))
+    (text,) = seen(tab, "[role=alert]")
+    assert text.startswith("The data of this report cannot be read (")
+
+
+def test_a_huge_text_is_cut_and_the_page_stays_usable(tab: Tab, tmp_path: Path) -> None:
+    one = Measurement(
+        name="m", value=0.0, threshold=1.0, detail={"actual": "word " * 1_000_000, "expected": "x"}
+    )
+    show(tab, tmp_path, Run(records=(TestRecord(nodeid="a.py::t", outcome="failed", measurements=(one,)),)))
+    assert "cut here: 4,934,464 more characters are in the run file" in seen(tab, ".output .muted")
+    assert names(tab) == ["t"]
+    show(tab, tmp_path, Run())
+    assert seen(tab, "#panel") == ["No tests were recorded: nothing ran, or nothing that uses this plugin."]

@@ -71,12 +71,12 @@ def _hash(text: str) -> str:
 
 
 def test_nothing_on_the_page_leads_to_the_network() -> None:
-    text = render_html(fixed_run())
+    text = render_html(fixed_run()).replace("http://www.w3.org/2000/svg", "")  # a name, not an address
     assert not re.search(
         r"https?://|innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|url\(|@import|fetch\(|XMLHttp|setHTML",
         text,
     )
-    assert set(Page(text).values("href")) == {"data:,"}
+    assert Page(text).values("href") == ["data:,"]
 
 
 def test_hostile_text_adds_no_element_and_no_attribute() -> None:

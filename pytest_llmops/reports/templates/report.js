@@ -2,7 +2,6 @@
 // what is in it. Everything that a model, a judge or a document wrote is set as text, never as markup, and nothing is loaded.
 
 /**
- * @typedef {[string, number | null | undefined, string[]][]} Unused
  * @typedef {string | [string, number]} StoredText  a text, or a text that was cut with the number of characters left out
  * @typedef {[label: string, place: number]} LabelledText  the place is one in `Page.texts`
  * @typedef {{ score: string, name: string, dimensions?: [string, string][], votes?: string, raw?: number, calibration: string }} Judge
@@ -51,7 +50,7 @@ function h(tag, attributes = {}, ...children) {
     if (typeof value === "function") element.addEventListener(name, value);
     else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
+  for (const child of children) if (child) element.append(child);
   return element;
 }
 
@@ -61,7 +60,7 @@ function h(tag, attributes = {}, ...children) {
  * @param {...Node} children
  */
 function svg(tag, attributes = {}, ...children) {
-  const element = document.createElementNS("http" + "://www.w3.org/2000/svg", tag);
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
   element.append(...children);
   return element;
@@ -499,6 +498,7 @@ class Report {
     this.sort = "";
     this.tab = "";
     this.current = -1;
+    this.timer = 0;
     /** @type {Map<number, boolean>} */
     this.opened = new Map();
     /** @type {Map<string, boolean>} */
@@ -871,7 +871,7 @@ class Report {
         score.more !== undefined && h("details", {}, h("summary", {}, "details"), this.showText(score.more)),
       ),
     ]);
-    return buildTable(["metric", "value", "threshold", "", "status", "reason"], rows);
+    return buildTable(["metric", "value", "threshold", "0 to 1", "status", "reason"], rows);
   }
 
   /** What was retrieved, and what should have been. @param {Case} one @returns {Child[]} */
@@ -881,7 +881,7 @@ class Report {
         rank, bdi(id), relevant === null ? "" : h("span", { class: relevant ? "passed" : "muted" }, relevant ? "relevant" : "not relevant"),
         place === null ? "" : bdi(this.textOf(place)),
       ]);
-      return buildTable(["rank", "id", "", "text"], rows, `${score.name} ${score.value}${score.reason ? `: ${score.reason}` : ""}`);
+      return buildTable(["rank", "id", "relevance", "text"], rows, `${score.name} ${score.value}${score.reason ? `: ${score.reason}` : ""}`);
     });
   }
 
@@ -983,6 +983,7 @@ class Report {
         ...cells.map((cell) => h("div", { role: "cell" }, ...(cell.length ? cell.map((single) => drawCell(single, base)) : [h("span", { class: "muted" }, "not run")]))),
       ], key + 2);
     }, () => 190);
+    const shown = h("span", { class: "status", role: "status" });
     const apply = () => {
       const keys = matrix.rows.flatMap(([, differs, cells], key) => {
         const fits = state.only === "outcome" ? differs : state.only === "output" ? new Set(cells.map(outputsOf)).size > 1 : true;
@@ -995,7 +996,6 @@ class Report {
     const select = (/** @type {string} */ label, /** @type {string[][]} */ options, /** @type {(value: string) => void} */ set) => h(
       "label", {}, `${label} `, h("select", { change: (/** @type {any} */ event) => { set(event.target.value); apply(); } }, ...options.map(([value, title]) => h("option", { value }, title))),
     );
-    const shown = h("span", { class: "status", role: "status" });
     scroller.append(h("div", { role: "rowgroup", class: "headrow" }, row([h("div", { role: "columnheader", class: "headcell" }, "case; means"), ...head], 1)), body);
     this.list = list;
     requestAnimationFrame(apply);
@@ -1076,12 +1076,15 @@ class Report {
   /** Change the state, and the address with it. @param {Record<string, string>} changes @param {boolean} [quiet]  no step back in the history */
   go(changes, quiet = false) {
     const hash = this.hash(changes);
-    // A page in a sandbox may not change its address.
-    try {
-      if (quiet) history.replaceState(null, "", hash);
-      else history.pushState(null, "", hash);
-    } catch { /* the state changes all the same */ }
+    if (!quiet) setAddress(() => history.pushState(null, "", hash));
     this.read(hash);
+    if (quiet) this.keepAddress();
+  }
+
+  /** Write the state into the address when no key follows: browsers limit how often. */
+  keepAddress() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => setAddress(() => history.replaceState(null, "", this.hash({}))), 150);
   }
 
   /** Show what an address says. @param {string} hash */
@@ -1129,7 +1132,7 @@ class Report {
       const place = this.shown[row];
       if (bad && !statesOf(this.page.cases[place]).some((state) => STATES.bad.includes(state))) continue;
       this.select(place);
-      try { history.replaceState(null, "", this.hash({})); } catch { /* as above */ }
+      this.keepAddress();
       return;
     }
     this.status.textContent = by > 0 ? "this is the last one" : "this is the first one";
@@ -1240,6 +1243,13 @@ class Report {
     document.documentElement.dataset.ready = String(Math.round(performance.now()));
     setTimeout(() => this.readAhead(), 0);
   }
+}
+
+/** A page in a sandbox may not change its address: its state changes all the same. @param {() => void} change */
+function setAddress(change) {
+  try {
+    change();
+  } catch { /* nothing to do */ }
 }
 
 /** @returns {Promise<Page>} */

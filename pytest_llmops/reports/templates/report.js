@@ -467,6 +467,7 @@ const QUERY_HELP = [
   ["quality<5", "by a metric, on its own scale; also cost>0.01, latency>2, tokens>500"],
   ["-word", "without it; before any of these"],
 ];
+const MAX_PRINTED = 500;
 const DIFF_MODES = ["difference", "now", "before"];
 /** @type {Record<string, string>} */
 const PURPOSES = { app: "application" };
@@ -508,8 +509,10 @@ class Report {
     this.contents = [];
     /** @type {number[]} */
     this.shown = [];
-    /** @type {VirtualList | null} */
+    /** The tests, while they are shown. @type {VirtualList | null} */
     this.list = null;
+    /** All lists of the tab. @type {VirtualList[]} */
+    this.lists = [];
     this.places = new Map(page.cases.map((one, place) => [one.id, place]));
     this.status = h("span", { class: "status", role: "status", "aria-live": "polite" });
     this.panel = h("div", { role: "tabpanel", id: "panel", "aria-labelledby": "tab-tests", tabindex: -1 });
@@ -589,7 +592,7 @@ class Report {
     const tab = this.tabs.find((known) => known.name === name) || this.tabs[0];
     if (this.tab === tab.name) return;
     this.tab = tab.name;
-    this.list?.stop.abort();
+    for (const list of this.lists.splice(0)) list.stop.abort();
     this.list = null;
     this.tabRow.replaceChildren(...this.tabs.map((known) => h(
       "button", {
@@ -644,6 +647,7 @@ class Report {
       (key) => (this.isOpen(key) ? 520 : page.cases[key].headline || page.cases[key].change ? 62 : 42),
       () => this.tools?.getBoundingClientRect().height ?? 0,
     );
+    this.lists.push(this.list);
     const removed = page.gate?.removed || [];
     return [
       this.tools, rows,
@@ -706,6 +710,7 @@ class Report {
       const names = new Intl.Collator("en", { numeric: true });
       this.shown.sort((a, b) => names.compare(`${cases[a].file} ${cases[a].name}`, `${cases[b].file} ${cases[b].name}`));
     }
+    if (this.current >= 0 && !fits(this.current)) this.current = -1;
     for (const chip of this.chips || []) chip.setAttribute("aria-pressed", String(states.includes(chip.dataset.state || "")));
     if (this.problem) this.problem.textContent = problem;
     const all = counted(cases.length, "test");
@@ -997,7 +1002,7 @@ class Report {
       "label", {}, `${label} `, h("select", { change: (/** @type {any} */ event) => { set(event.target.value); apply(); } }, ...options.map(([value, title]) => h("option", { value }, title))),
     );
     scroller.append(h("div", { role: "rowgroup", class: "headrow" }, row([h("div", { role: "columnheader", class: "headcell" }, "case; means"), ...head], 1)), body);
-    this.list = list;
+    this.lists.push(list);
     requestAnimationFrame(apply);
     return h(
       "section", { class: "matrix" },
@@ -1075,7 +1080,7 @@ class Report {
 
   /** Change the state, and the address with it. @param {Record<string, string>} changes @param {boolean} [quiet]  no step back in the history */
   go(changes, quiet = false) {
-    const hash = this.hash(changes);
+    const hash = this.hash("q" in changes ? { case: "", ...changes } : changes);
     if (!quiet) setAddress(() => history.pushState(null, "", hash));
     this.read(hash);
     if (quiet) this.keepAddress();
@@ -1226,11 +1231,14 @@ class Report {
     action();
   }
 
-  /** Print all tests of the list that fit on some hundred pages. @param {boolean} all */
+  /** Print the tests of the list, as many as fit on some hundred pages. @param {boolean} all */
   print(all) {
-    if (!this.list || this.tab !== "tests") return;
+    if (!this.list) return;
     this.list.all = all;
-    this.list.setKeys(all ? this.shown.slice(0, 500) : this.shown);
+    this.list.setKeys(all ? this.shown.slice(0, MAX_PRINTED) : this.shown);
+    const rest = this.shown.length - MAX_PRINTED;
+    if (all && rest > 0) this.panel.append(h("p", { class: "printed" }, `and ${counted(rest, "more test")}: a narrower search prints them`));
+    else if (!all) this.panel.querySelector(".printed")?.remove();
   }
 
   start() {
@@ -1266,5 +1274,5 @@ const root = /** @type {HTMLElement} */ (document.getElementById("app"));
 try {
   new Report(await readPage(), root).start();
 } catch (error) {
-  root.replaceChildren(h("p", { role: "alert" }, `The data of this report cannot be read (${error}): the file is damaged or cut off, or the browser is older than 2023. Write the report again, or read the run file.`));
+  root.replaceChildren(h("p", { role: "alert" }, `The data of this report cannot be read (${error}): the file is damaged or cut off, or the browser is older than 2024. Write the report again, or read the run file.`));
 }

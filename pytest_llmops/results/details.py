@@ -51,7 +51,8 @@ class StoredFacts:
 
 @lru_cache
 def _field_readers(cls: type[Any]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    return tuple((spec.name, _READERS[str(spec.type)]) for spec in fields(cls))
+    # A field that a subclass reads itself, and gives, has none.
+    return tuple((spec.name, _READERS[str(spec.type)]) for spec in fields(cls) if str(spec.type) in _READERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

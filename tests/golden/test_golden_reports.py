@@ -33,7 +33,7 @@ def unpacked(report: str) -> str:
     report = re.sub(
         r"(?s)(?<=<style>).*(?=</style>)|(?<=<script type=.module.>).*(?=</script>)", "...", report
     )
-    report = re.sub(r"(?<='sha256-)[^']*", "...", report)
+    report = re.sub(r"(?<=sha256-)[^&]*", "...", report)
     lines = "\n".join(
         f"{name}: " + ("\n  ".join(["", *map(_to_line, part)]) if isinstance(part, list) else _to_line(part))
         for name, part in data.items()

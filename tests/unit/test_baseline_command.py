@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.page import read_data
 
 from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
 from pytest_llmops.cli import main
@@ -138,7 +139,8 @@ def test_shards_are_merged_and_judged_once(folder: Path, capsys: pytest.CaptureF
     assert merged.verdict is not None
     assert merged.verdict.status == "RED"
     assert run(capsys, "merge", *write_shards(folder, *shards), "-o", "run.html")[0] == 1
-    assert "RED  judge.tone" in (folder / "run.html").read_text()
+    gate = read_data((folder / "run.html").read_text(encoding="utf-8"))["gate"]
+    assert (gate["status"], gate["sentence"].split()[0]) == ("RED", "judge.tone")
 
 
 def test_one_shard_alone_lacks_tests(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

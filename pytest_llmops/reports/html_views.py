@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
@@ -208,21 +208,7 @@ def build_case_view(
     message = record.message.strip("\n")
     prompt, model = (SideFacts.from_wire(record.fact(kind)) for kind in ("prompt", "model"))
     more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
-    case = CaseFacts.from_wire(record.fact("case"))
-    # What went in, what came out and what was expected, each distinct text once. What a search found is no output.
-    answers = [measurement for measurement in record.measurements if "ranks" not in measurement.detail]
-    parts: list[tuple[str, int]] = [
-        (label, texts.put(text))
-        for kind, key, first in (
-            ("input", "question", case.input),
-            ("expected", "expected", case.reference),
-            ("output", "actual", None),
-        )
-        for label, text in _iter_distinct_texts(kind, answers, key, first)
-    ]
     app = [call for call in record.calls if call.purpose == "app"]
-    if app and app[-1].output and not any(label.startswith("output") for label, _ in parts):
-        parts.append(("output", texts.put(app[-1].output)))
     used = count_traffic(app)
     times = [call.latency_s for call in app if call.latency_s is not None]
     judge = " --llm-judge" if record.fact("judge") or any(map(is_judged, record.measurements)) else ""
@@ -245,7 +231,7 @@ def build_case_view(
         "tokens": None if used.output_tokens is None else (used.input_tokens or 0) + used.output_tokens,
         "latency": sum(times) if times else None,
         "message": texts.put(message) if message else None,
-        "texts": parts,
+        "texts": _build_texts(record, app, texts),
         "scores": [_build_score_view(measurement, texts) for measurement in record.measurements],
         "calls": [_build_call_view(call, texts) for call in record.calls],
         "facts": [list(pair) for pair in _iter_record_facts(record)],
@@ -286,6 +272,25 @@ def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> 
             "after": None if change.after_output is None else texts.put(change.after_output),
         }
     )
+
+
+def _build_texts(record: TestRecord, app: Sequence[Call], texts: Texts) -> list[tuple[str, int]]:
+    """Return what went in, what was expected and what came out, each distinct text once."""
+    case = CaseFacts.from_wire(record.fact("case"))
+    # What a search found is no output.
+    answers = [measurement for measurement in record.measurements if "ranks" not in measurement.detail]
+    parts: list[tuple[str, int]] = [
+        (label, texts.put(text))
+        for kind, key, first in (
+            ("input", "question", case.input),
+            ("expected", "expected", case.reference),
+            ("output", "actual", None),
+        )
+        for label, text in _iter_distinct_texts(kind, answers, key, first)
+    ]
+    if app and app[-1].output and not any(label.startswith("output") for label, _ in parts):
+        parts.append(("output", texts.put(app[-1].output)))
+    return parts
 
 
 def case_id(nodeid: str) -> str:

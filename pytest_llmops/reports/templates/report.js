@@ -467,6 +467,7 @@ const QUERY_HELP = [
   ["quality<5", "by a metric, on its own scale; also cost>0.01, latency>2, tokens>500"],
   ["-word", "without it; before any of these"],
 ];
+const MAX_EVIDENCE = 3; // lines above the texts of a case; its measurements have all
 const MAX_PRINTED = 500;
 const DIFF_MODES = ["difference", "now", "before"];
 /** @type {Record<string, string>} */
@@ -807,7 +808,7 @@ class Report {
         score.doubt && h("span", { class: "tag" }, score.doubt),
       ),
       score.reason && h("p", { class: "reason" }, bdi(score.reason)),
-      ...(score.evidence || []).slice(0, 6).map(([label, place]) => h("p", { class: "evidence" }, h("span", { class: "muted" }, bdi(label), " "), bdi(this.textOf(place).slice(0, 300)))),
+      ...(score.evidence || []).slice(0, MAX_EVIDENCE).map(([label, place]) => h("p", { class: "evidence" }, h("span", { class: "muted" }, bdi(label), " "), bdi(this.textOf(place).slice(0, 300)))),
     );
   }
 

@@ -18,6 +18,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from pytest_llmops.measurement import Json, format_amount, format_count, shorten_text
+from pytest_llmops.reports.html_history import build_history
 from pytest_llmops.reports.html_matrix import (
     build_candidates_table,
     build_matrix_view,
@@ -61,10 +62,14 @@ _VERDICT_STYLES = {
 }  # fmt: skip
 
 
-def render_html(run: Run) -> str:
+def render_html(run: Run, history: Sequence[Run] = ()) -> str:
     """Return the whole page; an empty run gives a page that says so.
 
-    Texts beyond 64 KB are cut with a marker. The same run gives the same bytes.
+    Texts beyond 64 KB are cut with a marker. The same runs give the same bytes.
+
+    Args:
+        run: What the page is about.
+        history: Earlier runs, in any order, for a tab that shows the metrics, latency, tokens and cost over time.
 
     >>> "no tests were recorded" in render_html(Run())
     True
@@ -74,7 +79,7 @@ def render_html(run: Run) -> str:
     style, script = (
         (templates / name).read_text(encoding="utf-8").strip() for name in ("report.css", "report.js")
     )
-    page = build_page(run)
+    page = build_page(run, history)
     return (
         _template_environment()
         .get_template("report.html.j2")
@@ -95,7 +100,7 @@ def render_html(run: Run) -> str:
     )
 
 
-def build_page(run: Run) -> View:
+def build_page(run: Run, history: Sequence[Run] = ()) -> View:
     """Return all that the page shows, as plain JSON: what got worse comes first among the tests.
 
     >>> build_page(Run())["verdict"]
@@ -132,6 +137,7 @@ def build_page(run: Run) -> View:
             for purpose, traffic in totals.by_purpose.items()
         ],
         "run": _metadata_tables(run.meta),
+        "history": build_history([*history, run]) if history else [],
         "cases": cases,
         "texts": texts.stored,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,9 @@ def tab(browser: Tab) -> Iterator[Tab]:
     assert browser.requests == []
 
 
-def show(tab: Tab, folder: Path, run: Run | str, fragment: str = "") -> str:
+def show(tab: Tab, folder: Path, run: Run | str, fragment: str = "", history: Sequence[Run] = ()) -> str:
     """Open the page of a run, and return its text."""
-    text = run if isinstance(run, str) else render_html(run)
+    text = run if isinstance(run, str) else render_html(run, history)
     page = folder / "page.html"
     page.write_text(text, encoding="utf-8", newline="\n")
     tab.open(page.as_uri() + fragment)
@@ -372,6 +372,34 @@ def test_only_the_rows_that_differ(tab: Tab, tmp_path: Path) -> None:
     assert seen(tab, ".controls .status") == ["1 of 2 cases"]
 
 
+def test_runs_over_time_lead_to_what_failed_in_them(tab: Tab, tmp_path: Path) -> None:
+    run = fixed_run()
+    older = [
+        replace(run, meta={**run.meta, "created": f"2025-12-0{day}"}, records=run.records[: 1 + day])
+        for day in (1, 2)
+    ]
+    other = replace(
+        run.records[0], measurements=(replace(run.records[0].measurements[0], version="tfidf-2"),)
+    )
+    older.append(Run(records=(other,), meta={"created": "2025-12-03"}))
+    show(tab, tmp_path, run, "#view=history", older)
+    assert seen(tab, "figcaption")[0] == "similarity.cosine 0.77"
+    # Three versions in a row: 1, 1, 2, 1. Only the first two are one line.
+    assert tab.run("document.querySelector('figure').querySelectorAll('circle').length") == 4
+    assert tab.run("document.querySelector('figure').querySelectorAll('.course').length") == 1
+    tab.run("document.querySelector('figure a').dispatchEvent(new MouseEvent('click', { bubbles: true }))")
+    tab.wait("document.querySelector('tr.current')")
+    (text,) = seen(tab, "tr.current")
+    assert text.startswith("2025-12-01 FAIL 1 failed, 1 passed")
+    tab.run(
+        "{ const one = document.querySelector('.controls select'); one.value = 'extract/order v7'; one.dispatchEvent(new Event('change')); }"
+    )
+    assert seen(tab, "figcaption")[0] == "schema.valid 0.60"
+    tab.run("document.querySelector('tr.current a').click()")
+    tab.wait("document.querySelector('.current .name')")
+    assert seen(tab, ".current .name") == ["test_answer[production-late-return]"]
+
+
 def test_ten_thousand_tests_hold_few_elements_wherever_one_scrolls(tab: Tab, tmp_path: Path) -> None:
     run = compared_run(10_000)
     show(tab, tmp_path, run)
@@ -422,8 +450,8 @@ def test_axe_finds_no_barrier(tab: Tab, tmp_path: Path, scheme: str) -> None:
         run, records=(*run.records, *models_run().records, *changed.records), verdict=changed.verdict
     )
     tab.emulate(prefers_color_scheme=scheme)
-    for view in ("tests", "prompts", "models", "metrics", "review", "run"):
-        show(tab, tmp_path, everything, f"#view={view}")
+    for view in ("tests", "prompts", "models", "metrics", "review", "history", "run"):
+        show(tab, tmp_path, everything, f"#view={view}", [run, changed])
         tab.settle()
         tab.run("document.querySelectorAll('.more [aria-expanded=false]').forEach((one) => one.click())")
         tab.call("Runtime.evaluate", expression=AXE.read_text(encoding="utf-8"))

@@ -412,6 +412,29 @@ def test_a_call_shows_its_thinking_and_what_was_not_read() -> None:
     assert not any(fact.startswith("finish:") for fact in shown["facts"])
 
 
+def test_earlier_runs_are_listed_by_their_date_with_what_they_measured_of_each_version() -> None:
+    old = fixed_run()
+    older = replace(
+        old, meta={**old.meta, "created": "2025-12-01", "commit": "0123456789abcdef"}, records=old.records[:2]
+    )
+    data = read_data(render_html(old, [Run(), older]))
+    empty, first, last = data["history"]
+    assert (empty["when"], empty["sides"]) == ("", {"all tests": {}})
+    assert (first["when"], first["commit"], first["verdict"]) == (
+        "2025-12-01",
+        "0123456789ab",
+        ["FAIL", "1 failed, 1 passed"],
+    )
+    assert first["bad"] == [
+        [data["cases"][0]["id"], "tests/test_refunds.py::test_answer[production-late-return]"]
+    ]
+    # A judge's mean stands on its own scale.
+    assert first["sides"]["support/answer v1 (production)"]["judge.quality"] == [3.0, "3/10", "quality-1"]
+    assert last["sides"]["all tests"]["cost"] == [pytest.approx(0.0029), "$0.0029", ""]
+    assert last["sides"]["all tests"]["tokens"][1] == "1,170"
+    assert read_data(render_html(old))["history"] == []
+
+
 def test_the_score_of_a_judge_stands_on_its_own_scale() -> None:
     detail: dict[str, Json] = {"judge": {"name": "tone", "score": 3, "low": 1, "high": 5, "threshold": 4}}
     case, _ = measured(

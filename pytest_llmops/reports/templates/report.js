@@ -27,9 +27,11 @@
  *   metrics: string[][] }} Gate
  * @typedef {{ id: string, case: string, test: string, judge: string, version: string, score: string, confidence: string,
  *   reason: string }} Review
+ * @typedef {{ when: string, commit: string, verdict: [string, string], bad: [id: string, name: string][], rest: number,
+ *   sides: Record<string, Record<string, [number: number, text: string, version: string]>> }} StoredRun
  * @typedef {{ verdict: [string, string, string], ran: string[], gate: Gate | null, outcomes: [string, string, number][],
  *   figures: [string, string, string][], notes: string[], metrics: Metric[], matrices: Matrix[], candidates: Table[],
- *   review: Review[], calls: string[][], run: [string, [string, string][]][], cases: Case[], texts: StoredText[] }} Page
+ *   review: Review[], calls: string[][], run: [string, [string, string][]][], history: StoredRun[], cases: Case[], texts: StoredText[] }} Page
  * @typedef {{ kind: "same" | "old" | "new", text: string }} Edit
  * @typedef {Node | string | null | undefined | false} Child
  */
@@ -457,7 +459,7 @@ const KEYS = [
   ["c", "copy the test as Markdown"],
   ["r", "copy the command that runs it again"],
   ["y", "copy a link to it"],
-  ["1 to 6", "the tabs"],
+  ["1 to 7", "the tabs"],
   ["Esc", "leave the search, close this"],
 ];
 const QUERY_HELP = [
@@ -584,6 +586,7 @@ class Report {
       { name: "models", title: "Models", count: cases(models), build: () => [...this.buildCandidates(), ...models.map((matrix) => this.buildMatrix(matrix))] },
       { name: "metrics", title: "Metrics", count: page.metrics.length, build: () => this.buildMetrics() },
       { name: "review", title: "To review", count: page.review.length, build: () => this.buildReview() },
+      { name: "history", title: "Over time", count: page.history.length, build: () => this.buildHistory() },
       { name: "run", title: "Run", count: -1, build: () => this.buildRun() },
     ].filter((tab) => tab.count || tab.name === "tests");
   }
@@ -1060,6 +1063,56 @@ class Report {
     ];
   }
 
+  /** Charts of the stored runs, and a table of them. @returns {Child[]} */
+  buildHistory() {
+    const { history } = this.page;
+    const names = (/** @type {string[][]} */ lists) => [...new Set(lists.flat())];
+    const charts = h("div", { class: "charts" });
+    const draw = (/** @type {string} */ side) => {
+      const measures = names(history.map((run) => Object.keys(run.sides[side] || {})));
+      charts.replaceChildren(...measures.map((name) => this.buildChart(name, history.map((run) => run.sides[side]?.[name]))));
+    };
+    const sides = names(history.map((run) => Object.keys(run.sides)));
+    const select = h("select", { change: (/** @type {any} */ event) => draw(event.target.value) }, ...sides.map((side) => h("option", { value: side }, side)));
+    draw(sides[0]);
+    const rows = history.map((run, place) => [
+      h("span", { id: `run-${place}` }, run.when || "not dated"), run.commit, h("span", {}, h("b", {}, run.verdict[0]), ` ${run.verdict[1]}`),
+      h("div", {}, ...run.bad.map(([id, name]) => h("p", {}, this.places.has(id) ? h("a", { href: this.hash({ view: "tests", q: "", case: id }) }, bdi(name)) : bdi(name))), run.rest > 0 && `and ${run.rest} more`),
+    ]).reverse();
+    return [
+      h("div", { class: "controls" }, h("label", {}, "of ", select)), charts,
+      h("p", { class: "legend" }, "Two versions of a metric are not one line. A test of an older run leads to the same test of this run."),
+      buildTable(["run", "commit", "verdict", "failed or not scored"], rows, "Runs, the newest first"),
+    ];
+  }
+
+  /** One measure over the runs; a run without a value leaves a gap. @param {string} name @param {([number, string, string] | undefined)[]} values */
+  buildChart(name, values) {
+    const numbers = values.flatMap((value) => (value ? [value[0]] : []));
+    const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
+    const at = (/** @type {number} */ place) => 10 + (place * 300) / Math.max(values.length - 1, 1);
+    const up = (/** @type {number} */ number) => 62 - ((number - low) / (high - low || 1)) * 52;
+    const parts = values.flatMap((value, place) => {
+      const next = values[place + 1];
+      const isLine = value && next && value[2] === next[2];
+      return isLine ? [svg("path", { class: "course", d: `M${at(place)} ${up(value[0])}L${at(place + 1)} ${up(next[0])}` })] : [];
+    });
+    const points = values.flatMap((value, place) => {
+      if (!value) return [];
+      const run = this.page.history[place];
+      const label = [value[1], run.when, run.commit].filter(Boolean).join(", ");
+      const title = svg("title");
+      title.textContent = label;
+      const point = svg("a", { href: this.hash({ view: "history", run: String(place) }), "aria-label": label }, title, svg("circle", { cx: at(place), cy: up(value[0]), r: 5 }));
+      return [point];
+    });
+    const last = values.findLast(Boolean);
+    return h(
+      "figure", {}, h("figcaption", {}, bdi(name), " ", h("b", {}, last ? last[1] : "")),
+      svg("svg", { viewBox: "0 0 320 72", role: "group", "aria-label": `${name} over the runs` }, ...parts, ...points),
+    );
+  }
+
   /** @returns {Child[]} */
   buildRun() {
     const { calls, run } = this.page;
@@ -1098,6 +1151,7 @@ class Report {
     // `#case-...` alone is a link of an older report.
     const values = new URLSearchParams(/^#case-\w+$/.test(hash) ? `case=${hash.slice(1)}` : hash.slice(1));
     const id = values.get("case") || "";
+    const run = values.get("run");
     const [query, sort] = [values.get("q") || "", values.get("sort") || ""];
     const changed = query !== this.query || sort !== this.sort;
     this.query = query;
@@ -1106,6 +1160,12 @@ class Report {
     if (this.box && this.box.value !== query) this.box.value = query;
     if (this.sorter) this.sorter.value = sort;
     if (changed && this.tab === "tests") this.applyQuery();
+    if (run) {
+      const row = document.getElementById(`run-${Number(run)}`)?.closest("tr");
+      for (const other of this.panel.querySelectorAll("tr.current")) other.classList.remove("current");
+      row?.classList.add("current");
+      row?.scrollIntoView({ block: "center" });
+    }
     const place = this.places.get(id);
     if (id && place === undefined) this.status.textContent = `the test of this link (${id.slice(0, 40)}) is not in this run`;
     if (place !== undefined && place !== this.current && this.tab === "tests") {

@@ -300,7 +300,7 @@ def test_the_case_shows_passages_judge_calls_and_origin(tab: Tab, tmp_path: Path
     for title, parts in {
         "Passages": ("1 b not relevant about b", "2 a relevant", "not found c relevant"),
         "Judge": ("3 on a scale of 1 to 10 · accuracy 3 · fluency 9", "not calibrated"),
-        "Calls": ("gpt-5-mini · application", "120 tokens in, 12 out", "replayed"),
+        "Calls": ("gpt-5-mini · app, openai chat · replayed", "120 tokens in, 12 out", "replayed"),
         "Origin": (
             "prompts/support/answer/v1.md",
             "pytest 'tests/test_refunds.py::test_answer[production-late-return]'",
@@ -383,7 +383,7 @@ def test_runs_over_time_lead_to_what_failed_in_them(tab: Tab, tmp_path: Path) ->
     )
     older.append(Run(records=(other,), meta={"created": "2025-12-03"}))
     show(tab, tmp_path, run, "#view=history", older)
-    assert seen(tab, "figcaption")[0] == "similarity.cosine 0.77"
+    assert seen(tab, "figcaption")[0] == "similarity.cosine 0.77 0.41 to 0.77"
     # Three versions in a row: 1, 1, 2, 1. Only the first two are one line.
     assert tab.run("document.querySelector('figure').querySelectorAll('circle').length") == 4
     assert tab.run("document.querySelector('figure').querySelectorAll('.course').length") == 1

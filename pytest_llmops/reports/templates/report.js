@@ -472,8 +472,6 @@ const QUERY_HELP = [
 const MAX_EVIDENCE = 3; // lines above the texts of a case; its measurements have all
 const MAX_PRINTED = 500;
 const DIFF_MODES = ["difference", "now", "before"];
-/** @type {Record<string, string>} */
-const PURPOSES = { app: "application" };
 
 /**
  * Details of a test below its texts: title, with a count if it holds several; what it shows.
@@ -568,8 +566,7 @@ class Report {
     const rows = (/** @type {string[][]} */ list) => list.map(([key, text]) => [h("kbd", {}, key), text]);
     return /** @type {HTMLDialogElement} */ (h(
       "dialog", { "aria-label": "Keys and search" },
-      h("h2", {}, "Keys"), buildTable([], rows(KEYS), "Keys"),
-      h("h2", {}, "Search"), buildTable([], rows(QUERY_HELP), "Search"),
+      buildTable([], rows(KEYS), "Keys"), buildTable([], rows(QUERY_HELP), "Search"),
       h("p", {}, h("button", { type: "button", click: () => this.help.close() }, "close")),
     ));
   }
@@ -916,7 +913,7 @@ class Report {
         details.append(h("div", {}, ...call.parts.flatMap(([label, place]) => [h("h4", { class: label === "output" ? "answer" : null }, bdi(label)), this.showText(place)])));
       } },
       h(
-        "summary", {}, h("b", {}, bdi(call.title)), ` · ${PURPOSES[call.purpose] || ""}`, ...call.facts.flatMap((fact) => [" · ", bdi(fact)]),
+        "summary", {}, h("b", {}, bdi(call.title)), ...call.facts.flatMap((fact) => [" · ", bdi(fact)]),
         call.tools && bdi(` · tools offered: ${call.tools}`),
       ),
     );
@@ -1091,7 +1088,9 @@ class Report {
     const numbers = values.flatMap((value) => (value ? [value[0]] : []));
     const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
     const at = (/** @type {number} */ place) => 10 + (place * 300) / Math.max(values.length - 1, 1);
-    const up = (/** @type {number} */ number) => 62 - ((number - low) / (high - low || 1)) * 52;
+    const up = (/** @type {number} */ number) => (high > low ? 62 - ((number - low) / (high - low)) * 52 : 36);
+    const textOf = (/** @type {number} */ number) => values.find((value) => value?.[0] === number)?.[1] ?? "";
+    const range = high > low ? ` ${textOf(low)} to ${textOf(high)}` : "";
     const parts = values.flatMap((value, place) => {
       const next = values[place + 1];
       const isLine = value && next && value[2] === next[2];
@@ -1108,7 +1107,7 @@ class Report {
     });
     const last = values.findLast(Boolean);
     return h(
-      "figure", {}, h("figcaption", {}, bdi(name), " ", h("b", {}, last ? last[1] : "")),
+      "figure", {}, h("figcaption", {}, bdi(name), " ", h("b", {}, last ? last[1] : ""), h("span", { class: "muted" }, range)),
       svg("svg", { viewBox: "0 0 320 72", role: "group", "aria-label": `${name} over the runs` }, ...parts, ...points),
     );
   }

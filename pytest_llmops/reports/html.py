@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 MAX_STATIC = 50
 """Tests that a page without a script shows."""
+MAX_REMOVED = 200
 COMPRESSION = 6
 _PURPOSES = {"app": "the application", "judge": "judges", "embedder": "embedders"}
 _VERDICT_STYLES = {
@@ -311,16 +312,14 @@ def _build_gate(run: Run, scales: Mapping[str, Scale | None]) -> View | None:
     if verdict is None:
         return None
     present = {record.nodeid for record in run.records}
+    removed = [change.nodeid for change in verdict.changes if change.nodeid not in present]
     return {
         "style": "failed" if verdict.status == "ERROR" else _VERDICT_STYLES.get(verdict.status, "muted"),
         "status": verdict.status,
         "sentence": shorten_text(verdict.sentence, 2 * MAX_NAME),
         "about": [shorten_text(text, MAX_NAME) for text in (*verdict.advice, verdict.baseline) if text],
-        "removed": [
-            shorten_text(change.nodeid, MAX_NAME)
-            for change in verdict.changes
-            if change.nodeid not in present
-        ][: MAX_STATIC * 4],
+        "removed": [shorten_text(nodeid, MAX_NAME) for nodeid in removed[:MAX_REMOVED]],
+        "gone": len(removed),
         "unchanged": verdict.unchanged,
         "metrics": [_build_change_row(metric, scales.get(metric.name)) for metric in verdict.metrics],
     }

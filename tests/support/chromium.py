@@ -72,16 +72,18 @@ class Tab:
         elif method == "Network.requestWillBeSent" and params["request"]["url"][:5] != "data:":
             self.requests.append(params["request"]["url"])
 
-    def open(self, url: str) -> None:
-        """Load a page, and wait until it is ready: the script of a report says so."""
+    def open(
+        self,
+        url: str,
+        ready: str = "!document.querySelector('#data') || document.querySelector('main, [role=alert]')",
+    ) -> None:
+        """Load a page, and wait until it is ready: a report, when its script has built the page."""
         for address in ("about:blank", url):  # from a page to a place in it there would be no load
             self._events.clear()
             self.call("Page.navigate", url=address)
             while "Page.loadEventFired" not in self._events:
                 self._next_message()
-        self.wait(
-            "document.readyState === 'complete' && (!document.querySelector('#data') || document.querySelector('main, [role=alert]'))"
-        )
+        self.wait(f"document.readyState === 'complete' && ({ready})")
         self.requests = [
             request for request in self.requests if request.split("#")[0] != url.split("#", maxsplit=1)[0]
         ]

@@ -150,7 +150,7 @@ def test_what_got_worse_by_most_comes_after_the_failures_with_both_outputs() -> 
     # A judge's scores stand on its own scale.
     assert (change["kind"], change["scores"]) == ("worse", [["judge.tone", "5/5", "3/5", "worse"]])
     assert [data["texts"][change[side]] for side in ("before", "after")] == ["30 days", "60 days"]
-    assert data["gate"]["removed"] == ["a.py::gone"]
+    assert (data["gate"]["removed"], data["gate"]["gone"]) == (["a.py::gone"], 1)
     assert "<del>30</del><ins>60</ins> days" in page
 
 

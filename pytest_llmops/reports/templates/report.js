@@ -23,7 +23,7 @@
  * @typedef {{ label: string, passed: [number, number], facts: string[], means: string[] }} Column
  * @typedef {{ axis: string, test: string, prompt: string, metrics: string[], columns: Column[], rows: Row[] }} Matrix
  * @typedef {{ head: string[], rows: string[][], tests?: string }} Table
- * @typedef {{ style: string, status: string, sentence: string, about: string[], removed: string[], unchanged: number,
+ * @typedef {{ style: string, status: string, sentence: string, about: string[], removed: string[], gone: number, unchanged: number,
  *   metrics: string[][] }} Gate
  * @typedef {{ id: string, case: string, test: string, judge: string, version: string, score: string, confidence: string,
  *   reason: string }} Review
@@ -549,7 +549,7 @@ class Report {
   /** @param {Gate} gate */
   describeChanges(gate) {
     const kinds = ["worse", "better", "changed", "other", "new"].map((kind) => [kind, this.page.cases.filter((one) => one.change?.kind === kind).length]);
-    const parts = [...kinds, ["removed", gate.removed.length], ["unchanged", gate.unchanged]].filter(([kind, n]) => n || kind === "worse");
+    const parts = [...kinds, ["removed", gate.gone], ["unchanged", gate.unchanged]].filter(([kind, n]) => n || kind === "worse");
     return `Since the baseline: ${parts.map(([kind, n]) => `${n} ${kind}`).join(", ")}.`;
   }
 
@@ -649,10 +649,10 @@ class Report {
       () => this.tools?.getBoundingClientRect().height ?? 0,
     );
     this.lists.push(this.list);
-    const removed = page.gate?.removed || [];
+    const { removed, gone } = page.gate || { removed: [], gone: 0 };
     return [
       this.tools, rows,
-      removed.length > 0 && h("section", { class: "removed" }, h("h2", {}, "In the baseline, not in this run"), h("ul", {}, ...removed.map((name) => h("li", {}, bdi(name))))),
+      removed.length > 0 && h("section", { class: "removed" }, h("h2", {}, "In the baseline, not in this run"), h("ul", {}, ...removed.map((name) => h("li", {}, bdi(name)))), gone > removed.length && `and ${gone - removed.length} more`),
     ];
   }
 

@@ -307,8 +307,8 @@ class VirtualList {
     this.keys = [];
     /** @type {Map<number, HTMLElement>} */
     this.nodes = new Map();
-    /** @type {Map<number, number>} */
-    this.heights = new Map();
+    /** By key: what was measured, else what was guessed. @type {(number | undefined)[]} */
+    this.heights = [];
     this.offsets = new Float64Array(1);
     this.all = false;
     this.before = h("div", { "aria-hidden": "true", role: "presentation" });
@@ -325,7 +325,7 @@ class VirtualList {
     };
     this.stop = new AbortController();
     (scroller || window).addEventListener("scroll", later, { passive: true, signal: this.stop.signal });
-    window.addEventListener("resize", () => { this.heights.clear(); later(); }, { signal: this.stop.signal });
+    window.addEventListener("resize", () => { this.heights = []; later(); }, { signal: this.stop.signal });
   }
 
   /** @param {number[]} keys */
@@ -339,7 +339,7 @@ class VirtualList {
   /** Draw a row again, if it can be seen. @param {number} key */
   redraw(key) {
     const node = this.nodes.get(key);
-    this.heights.delete(key);
+    this.heights[key] = undefined;
     if (node) {
       const place = this.keys.indexOf(key);
       const fresh = this.draw(key, place, this.keys.length);
@@ -352,10 +352,17 @@ class VirtualList {
   measure() {
     if (this.offsets.length !== this.keys.length + 1) this.offsets = new Float64Array(this.keys.length + 1);
     let sum = 0;
-    this.keys.forEach((key, place) => {
-      sum += this.heights.get(key) ?? this.guess(key);
+    for (let place = 0; place < this.keys.length; place += 1) {
+      sum += this.heightOf(this.keys[place]);
       this.offsets[place + 1] = sum;
-    });
+    }
+  }
+
+  /** @param {number} key */
+  heightOf(key) {
+    const height = this.heights[key] ?? this.guess(key);
+    this.heights[key] = height;
+    return height;
   }
 
   /** The row at a height, by its place. @param {number} y */
@@ -424,8 +431,8 @@ class VirtualList {
     let changed = false;
     for (const key of this.keys.slice(first, last)) {
       const height = this.nodes.get(key)?.getBoundingClientRect().height ?? 0;
-      if (height && Math.abs(height - (this.heights.get(key) ?? this.guess(key))) > 0.5) changed = true;
-      if (height) this.heights.set(key, height);
+      if (height && Math.abs(height - this.heightOf(key)) > 0.5) changed = true;
+      if (height) this.heights[key] = height;
     }
     return changed;
   }

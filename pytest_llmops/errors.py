@@ -21,8 +21,9 @@
 
     CassetteMiss (BaseException)        a request without a recording
     BudgetReached (BaseException)       a live call that would exceed the run's budget
+    CallDeferred (BaseException)        ends a run of a test that only collects its requests (--llm-concurrency)
 
-The last two are not an `Exception` on purpose: an application's ``except Exception``
+The last three are not an `Exception` on purpose: an application's ``except Exception``
 fallback must not be able to turn a missing recording, or a spent budget, into a passing test.
 """
 
@@ -251,6 +252,18 @@ class WireError(LLMOpsError):
 
 class CassetteMiss(_Picklable, BaseException):
     """A request without a recording; holds the whole message for the user."""
+
+
+class CallDeferred(BaseException):
+    """A request that will be sent together with those of other tests; the run of the test that made it is not reported.
+
+    Attributes:
+        place: The answer that the test waits for.
+    """
+
+    def __init__(self, place: object = None) -> None:
+        super().__init__(place)
+        self.place = place
 
 
 class BudgetReached(_Picklable, BaseException):

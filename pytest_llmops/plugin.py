@@ -45,10 +45,9 @@ from pytest_llmops.harness.item import (
     uses_plugin,
 )  # fmt: skip
 from pytest_llmops.measurement import escape_output
-from pytest_llmops.settings import NEEDS_JUDGE
+from pytest_llmops.settings import NEEDS_JUDGE, Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.http.patching import Patch
     from pytest_llmops.harness.collected_tests import CollectedTests
     from pytest_llmops.harness.controller import Controller
 
@@ -58,7 +57,7 @@ PROBLEMS_KEY = pytest.StashKey[dict[object, str]]()
 ITEMS_KEY = pytest.StashKey[list[pytest.Item]]()
 PROMPTS_SEEN_KEY = pytest.StashKey[dict[str, None]]()
 HAS_INI_KEY = pytest.StashKey[bool]()  # whether the project has an ini key of ours
-HOST_PATCHES_KEY = pytest.StashKey[list["Patch"]]()
+HOST_PATCHES_KEY = pytest.StashKey[list[Any]]()
 LEFT_OUT_COUNT = "llmops_left_out"
 WATCH_KEY = pytest.StashKey["OnDemandHarness"]()
 PARAMETRIZED_FIXTURES = frozenset({"llm", "prompt", "case"})
@@ -92,6 +91,10 @@ def pytest_configure(config: pytest.Config) -> None:
     test_folders.append(watch.search_folders)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportListener(config), "llmops_listener")
+    if config.stash[SETTINGS].asks_ahead:
+        from pytest_llmops.ahead.hooks import register_hooks
+
+        register_hooks(config, config.stash[SETTINGS], OURS_KEY, _run_unlogged, pytest.TestReport)
 
 
 class ReportListener:
@@ -247,10 +250,10 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
         if any(map(_is_repeated, ours)):
             from pytest_llmops.harness.trials import TrialHooks
 
-            hooks = TrialHooks(settings, _is_repeated, _run_trial, (pytest.CallInfo, pytest.TestReport))
+            hooks = TrialHooks(settings, _is_repeated, _run_unlogged, (pytest.CallInfo, pytest.TestReport))
             config.pluginmanager.register(hooks, "llmops_trials")
     if settings.record == "none" and (ours or config.stash[HAS_INI_KEY]):
-        _refuse_unrecorded_calls(config)
+        _refuse_unrecorded_calls(config, settings)
 
 
 def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path]) -> None:
@@ -258,7 +261,7 @@ def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path
         config.pluginmanager.register(RecordingHooks(config.stash[WATCH_KEY], fixtures), "llmops_ours")
 
 
-def _refuse_unrecorded_calls(config: pytest.Config) -> None:
+def _refuse_unrecorded_calls(config: pytest.Config, settings: Settings) -> None:
     """Refuse connections to models from tests that are not ours, from here to the end of the run."""
     from pytest_llmops.harness import unrecorded
 
@@ -271,9 +274,8 @@ def _refuse_unrecorded_calls(config: pytest.Config) -> None:
         return unrecorded.refuse_connection(watch.harness_of(item), host)
 
     if HOST_PATCHES_KEY not in config.stash:
-        config.stash[HOST_PATCHES_KEY] = unrecorded.apply_host_patches(
-            config.stash[SETTINGS], watch.running_item, refuse
-        )
+        patches = unrecorded.apply_host_patches(settings, watch.running_item, refuse)
+        config.stash[HOST_PATCHES_KEY] = patches
 
 
 class OnDemandHarness:
@@ -450,13 +452,14 @@ class RecordingHooks:
                 item.stash[HARNESS].close_cassette()
 
 
-def _run_trial(item: pytest.Item) -> list[pytest.TestReport]:
-    """Run the protocol of a test once, with a recorder of its own, and keep the fixtures of a wider scope."""
+def _run_unlogged(item: pytest.Item, nextitem: Any = None, *, is_silent: bool = False) -> Any:
+    """Run the protocol of a test once, with a recorder of its own; by default fixtures of a wider scope stay."""
     from _pytest.runner import runtestprotocol
 
     harness = _start_harness(item)
+    harness.is_silent = is_silent
     try:
-        return runtestprotocol(item, log=False, nextitem=item.parent)  # type: ignore[arg-type]
+        return runtestprotocol(item, log=False, nextitem=nextitem or item.parent)  # type: ignore[arg-type]
     finally:
         _end_harness(harness)
 
@@ -467,7 +470,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Attach what was measured to the report, and remove our frames from its traceback."""
     error = call.excinfo.value if call.excinfo is not None else None
-    if HARNESS not in item.stash and not isinstance(error, LLMOpsError):
+    running: Harness | None = item.stash.get(HARNESS, None)
+    if running.is_silent if running is not None else not isinstance(error, LLMOpsError):
         return (yield)
     harness = item.config.stash[WATCH_KEY].harness_of(item)
     from pytest_llmops.harness.controller import attach_payload, hide_frames

@@ -26,6 +26,10 @@ NEEDS_JUDGE = "needs a judge: run with --llm-judge (recorded verdicts are replay
 """Why a test is skipped without --llm-judge."""
 
 
+JUDGE_CONCURRENCY = 8
+"""Live calls of judges at the same time, without --llm-concurrency."""
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """Flag, ini key, environment variables and parser of a setting."""
@@ -120,9 +124,11 @@ class Settings:
         option_values.parse_money, None, "US dollars that the live calls of the whole run may cost, over all its workers; needs known prices",
         flag="--llm-budget", metavar="USD", ini="float",
     )  # fmt: skip
-    judge_concurrency: int = _declare_option(
-        option_values.parse_positive_count, 8, "live calls of judges at the same time, over all the workers of the run", flag="--llm-judge-concurrency",
-        metavar="N", ini="int",
+    concurrency: int | None = _declare_option(
+        option_values.parse_positive_count, None,
+        "live calls at the same time, over all the workers of the run; above 1, tests run several times to collect their calls. "
+        "Default: 1, and 8 for calls of judges within a test",
+        flag="--llm-concurrency", metavar="N", ini="int",
     )  # fmt: skip
     timeout: float = _declare_option(
         option_values.parse_seconds, 120.0, "seconds that a call of a judge or an embedder may take, with its retries; then the answer is unscored",
@@ -236,6 +242,20 @@ class Settings:
     def may_call_models(self) -> bool:
         """Whether the run may call models live."""
         return self.record != "none" or self.has_budget
+
+    @property
+    def asks_ahead(self) -> bool:
+        """Whether the calls of all tests are made before the tests are reported."""
+        return self.record != "none" and (self.concurrency or 1) > 1
+
+    @property
+    def judge_concurrency(self) -> int:
+        """How many live calls of judges may run at the same time.
+
+        >>> Settings().judge_concurrency, Settings(concurrency=1).judge_concurrency
+        (8, 1)
+        """
+        return self.concurrency or JUDGE_CONCURRENCY
 
     @property
     def has_budget(self) -> bool:

@@ -7,11 +7,12 @@ tasks can have a tape each. Threads and pools do not inherit a context: `capture
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmops import recorder
 
@@ -23,6 +24,14 @@ _test_tapes: list[Tape] = []
 _block_tapes: list[Tape] = []
 find_remote_tape: Callable[[Tape | None], Tape] | None = None
 """In a process that a test started: returns the tape of the test's process, given the tape of this process."""
+tape_factory: Callable[..., Tape] | None = None
+"""Makes the tapes of a run with --llm-concurrency; None: they are plain tapes."""
+outgoing_request: ContextVar[tuple[Any, ...] | None] = ContextVar("pytest_llmops_outgoing", default=None)
+"""Module, transport and request of httpx while its answer is claimed, for a tape that may send it later."""
+deferred_calls = 0
+"""Number of calls that were deferred in this process."""
+MAX_SIBLING_WAITS, SIBLING_WAIT_S = 20, 0.002
+_job = threading.local()
 change_listeners: list[Callable[..., object]] = []
 """Called with ``used=True`` when the first tape comes into use, and with ``used=False`` after the last."""
 
@@ -148,8 +157,36 @@ def capture_context() -> CallContext | None:
 @contextmanager
 def inherit_context(context: CallContext | None) -> Iterator[None]:
     """Replace this thread's context while a block runs."""
-    token = _inherited_context.set(context)
+    token, _job.mark = _inherited_context.set(context), object()
     try:
         yield
     finally:
         _inherited_context.reset(token)
+
+
+def current_job() -> tuple[object, ...]:
+    """Return what identifies the running task, or the running job of a thread (threads of a pool are reused)."""
+    task = None
+    if recorder.in_event_loop():
+        from asyncio import current_task
+
+        task = current_task()
+    return threading.get_ident(), getattr(_job, "mark", None), task
+
+
+async def let_siblings_ask() -> None:
+    """Wait until no task of the test defers a further call: calls that are gathered are then sent together."""
+    import anyio
+
+    before = -1
+    for _ in range(MAX_SIBLING_WAITS):
+        if deferred_calls == before:
+            return
+        before = deferred_calls
+        await anyio.sleep(SIBLING_WAIT_S)
+
+
+def count_deferred_call() -> None:
+    """Count a call that was deferred, for `let_siblings_ask`."""
+    global deferred_calls  # noqa: PLW0603 -- as global as the tapes
+    deferred_calls += 1

@@ -61,6 +61,8 @@ class Answer:
     outcome: Outcome | None = None
     """How the call ended without a whole answer; with status 0 nothing of the answer had come."""
     gap_s: float | None = None
+    asked_ahead: bool = False
+    """Whether it was asked live in this run, before the request that it answers."""
 
     @property
     def is_transient(self) -> bool:
@@ -103,7 +105,7 @@ def make_exchange(question: Question, answer: Answer, purpose: str, *, replayed:
         latency_s=answer.latency_s,
         ttft_s=answer.ttft_s,
         gap_s=answer.gap_s,
-        replayed=replayed,
+        replayed=replayed and not answer.asked_ahead,
         purpose=purpose,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from json.encoder import encode_basestring
@@ -18,6 +18,7 @@ from typing import Any
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.cassettes import locking
 from pytest_llmops.cassettes.journal import (
+    Journal,
     JournalEntry,
     find_abandoned_journals,
     remove_journal_folder,
@@ -66,6 +67,8 @@ def format_json(value: Any, end: str = "\n") -> str:
 
 
 FORMAT_VERSION = 1
+RUN_JOURNAL = "run"
+"""Instead of a cassette's name: the journal that a run with --llm-concurrency keeps for all cassettes of a folder."""
 MAX_DIGITS = 12
 
 
@@ -242,6 +245,8 @@ def load_with_journals(path: Path) -> dict[str, Interaction]:
         CassetteError: The cassette cannot be read.
     """
     interactions = load_cassette(path)
+    for run_journal in find_abandoned_journals(path.parent / RUN_JOURNAL):
+        _split_run_journal(run_journal)
     if not find_abandoned_journals(path):
         return interactions
     # Another process may be merging the journals: read all files under the lock.
@@ -251,6 +256,24 @@ def load_with_journals(path: Path) -> dict[str, Interaction]:
             with seize_journal(journal) as entries:
                 apply_entries(interactions, entries or (), replace=False)
     return interactions
+
+
+def _split_run_journal(path: Path) -> None:
+    """Give each cassette of a folder its part of the journal that a run kept for all of them."""
+    folder = path.parent.parent
+    # A read-only folder: the next run that can write takes them in.
+    with contextlib.suppress(CassetteError, OSError), seize_journal(path) as entries:
+        parts: dict[str, list[JournalEntry]] = {}
+        for entry in entries or ():
+            name, _, by = entry.by.partition("/")
+            parts.setdefault(name, []).append(replace(entry, by=by))
+        for name, part in parts.items():
+            log = Journal(folder / name)
+            for entry in part:
+                log.append(entry)
+            log.close()
+        if entries is not None:
+            path.unlink(missing_ok=True)
 
 
 def apply_entries(
@@ -276,6 +299,7 @@ def merge_journals(
     replace: bool,
     keep: Mapping[tuple[str, str], int] | None = None,
     adopted: Collection[Interaction] = (),
+    entries: Collection[JournalEntry] = (),
 ) -> None:
     """Merge journals into a cassette and remove them, the journals of killed runs first.
 
@@ -286,6 +310,7 @@ def merge_journals(
         replace: Whether answers of the journals replace answers of the file.
         keep: Number of answers to keep by (key, take); those of other keys in these takes are dropped. None: keep all.
         adopted: Interactions of other cassettes; those that the cassette has itself stay.
+        entries: Answers of a journal of the whole run.
 
     Raises:
         CassetteError: The file is damaged or cannot be written, or a secret would be written; the file and the
@@ -294,14 +319,15 @@ def merge_journals(
     own = list(journals)
     with locking.lock_cassette(cassette), contextlib.ExitStack() as held:
         interactions = {interaction.key: interaction for interaction in adopted} | load_cassette(cassette)
+        apply_entries(interactions, entries, replace=replace)
         taken = []
         for journal in [*(path for path in find_abandoned_journals(cassette) if path not in own), *own]:
-            entries = held.enter_context(seize_journal(journal, ours=journal in own))
-            if entries is None:  # still written by a thread that outlived its test: left for the next merge
+            found = held.enter_context(seize_journal(journal, ours=journal in own))
+            if found is None:  # still written by a thread that outlived its test: left for the next merge
                 continue
-            apply_entries(interactions, entries, replace=replace)
+            apply_entries(interactions, found, replace=replace)
             taken.append(journal)
-        if not (taken or adopted) and keep is None:  # another process has merged the journals
+        if not (taken or adopted or entries) and keep is None:  # another process has merged the journals
             return
         kept = interactions.values() if keep is None else _drop_unrequested(interactions.values(), keep)
         text = format_cassette(kept, datetime.now(UTC).date().isoformat())

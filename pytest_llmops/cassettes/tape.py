@@ -14,6 +14,7 @@ from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops._util.self_judging import is_error_status
 from pytest_llmops.cassettes import active_tape, drift, journal, miss, run_folder, store
+from pytest_llmops.cassettes.call_costs import CallCosts
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.recordings import Recordings
 from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question
@@ -32,7 +33,7 @@ from pytest_llmops.settings import RecordMode, Settings
 from pytest_llmops.wire.body import fold_body
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.budget import CallGrant, Ledger
+    from pytest_llmops.cassettes.budget import Ledger
     from pytest_llmops.cassettes.rate_limit import RateLimiter
     from pytest_llmops.cassettes.recording_index import RecordingIndex
     from pytest_llmops.cassettes.shared_answers import SharedAnswers
@@ -106,12 +107,15 @@ class Tape:
     """Number of answers given, by (key, take)."""
     _got_answer: dict[tuple[str, str], bool] = field(default_factory=dict)
     """All requests by (key, take), and whether the last request got an answer."""
-    _grants: dict[str, list[CallGrant]] = field(default_factory=dict)
+    _journaled: list[journal.JournalEntry] = field(default_factory=list)
+    """Answers of this tape that are on disk in a journal of the whole run."""
+    _costs: CallCosts = field(init=False)
     _failed: CassetteError | None = None
     _journal: journal.Journal = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
+        self._costs = CallCosts(self.ledger)
         self._journal = journal.Journal(self.path)
         self._recordings = Recordings(self.path, self.rules, self.elsewhere)
         if self.mode != "live":
@@ -124,7 +128,7 @@ class Tape:
             CassetteError: The file is damaged.
         """
         same = {name: getattr(self, name) for name in BLOCK_FIELDS}
-        tape = Tape(path, mode or self.mode, shared=True, **same)
+        tape = open_tape(path, mode or self.mode, shared=True, **same)
         self.inner.append(tape)
         return tape
 
@@ -173,12 +177,16 @@ class Tape:
                     return elsewhere
             if self.mode == "none":
                 raise self.refuse(self._describe_miss(question, len(recorded), take))
-            self._prepare_journal()
-            shared_answer = self._take_shared_answer(question, take, place)
-            if shared_answer is None:
-                self._reserve_budget(question)
-                run_folder.note_live_call("+")
-            return shared_answer
+            return self._claim_unrecorded(question, take, place)
+
+    def _claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
+        """Return an answer of this run to a request without a recording, or None if the call may be live."""
+        self._prepare_journal()
+        shared_answer = self._take_shared_answer(question, take, n)
+        if shared_answer is None:
+            self._reserve_budget(question)
+            run_folder.note_live_call("+")
+        return shared_answer
 
     def _is_expired(self, wire: Mapping[str, Any], question: Question) -> bool:
         """Return whether an answer is to be asked again because it is too old.
@@ -278,42 +286,22 @@ class Tape:
             run_folder.stop_live_calls()
 
     def _reserve_budget(self, question: Question) -> None:
-        if self.ledger is None:
-            return
-        is_free = self.priced and not drift.is_model_request(question)
-        cost = 0.0 if is_free else self.ledger.estimate(question.json, question.url)
         try:
-            grant = self.ledger.reserve_call(cost)
+            self._costs.reserve(question)
         except BudgetReached as error:
             self.refusals.append(str(error))
             raise
-        self._grants.setdefault(question.key, []).append(grant)
 
     @property
     def command_again(self) -> str:
         """The command that records again what is recorded."""
         return self.command.replace("record=new", "record=all").replace('record="new"', 'record="all"')
 
-    @property
-    def priced(self) -> bool:
-        """Return whether the cost of live calls is needed."""
-        return self.ledger is not None and self.ledger.budget_usd is not None
-
     def end_call(self, question: Question, exchange: recorder.Exchange, complete: bool = True) -> None:  # noqa: FBT001, FBT002 -- other processes send it by place
         """Report a live call to the trace, and its cost to the ledger; without a known cost its estimate stays reserved."""
         run_folder.note_live_call("-")
         recorder.record_exchange(exchange)
-        # An incomplete answer may have been paid.
-        cost_usd = 0.0 if exchange.status and complete else None
-        if cost_usd is not None and self.priced:
-            from pytest_llmops import trace
-
-            cost_usd = trace.read_call(exchange).cost_usd
-        with self._lock:
-            grants = self._grants.get(question.key)
-            grant = grants.pop(0) if grants else None
-        if grant is not None:
-            grant.settle(cost_usd)
+        self._costs.settle(question, exchange, complete=complete)
 
     def refuse(self, text: str) -> CassetteMiss:
         """Count a missing recording or a forbidden connection, and return the miss to raise."""
@@ -366,9 +354,14 @@ class Tape:
             return
         with self._lock:
             wire = answer_to_wire(answer, self.redactor, self.settings.record_headers)
-            n = self._given[question.key, take]
-            self._keep_answer(question, wire, take)
-            self.counts.recorded += self.mode in WRITING_MODES
+            self._record_wire(question, wire, take, shared)
+
+    def _record_wire(
+        self, question: Question, wire: dict[str, Any], take: str, shared: SharedAnswers | None
+    ) -> None:
+        n = self._given[question.key, take]
+        self._keep_answer(question, wire, take)
+        self.counts.recorded += self.mode in WRITING_MODES
         if shared is not None:
             shared.queue_answer(shared_answer_key(question), take, n, wire, owner=self.owner)
 
@@ -391,7 +384,7 @@ class Tape:
                 or self._given[question.key, take] < len(self._recorded_answers(question.key, take)),
             )
             try:
-                self._journal.append(entry)
+                self._write_entry(entry)
             except CassetteError as error:
                 self._note_failed_write(error)
                 raise
@@ -399,6 +392,9 @@ class Tape:
                 store.apply_entries(self._recordings.by_key, [entry], replace=False)
         self._given[question.key, take] += 1
         self._got_answer[question.key, take] = True
+
+    def _write_entry(self, entry: journal.JournalEntry) -> None:
+        self._journal.append(entry)
 
     def _compare_with_recording(self, question: Question, answer: Answer, take: str) -> None:
         """Compare a live answer with the recorded answer in its place; no file is written."""
@@ -449,7 +445,12 @@ class Tape:
         if self.mode in WRITING_MODES:
             self._journal.close()
             adopted = self._recordings.adopted.values() if self.mode == "new" else ()
-            if adopted or self._journal.paths or journal.find_abandoned_journals(self.path):
+            if (
+                adopted
+                or self._journaled
+                or self._journal.paths
+                or journal.find_abandoned_journals(self.path)
+            ):
                 again = (
                     self.mode == "all"
                 )  # replace all answers of the test, and drop the others if it passed
@@ -462,6 +463,7 @@ class Tape:
                         replace=again,
                         keep=keep,
                         adopted=adopted,
+                        entries=self._journaled,
                     )
                 except CassetteError as error:
                     self._note_failed_write(error)
@@ -508,3 +510,8 @@ class Tape:
         kept = {place: n for place, n in self._given.items() if self._got_answer[place]}
         asked = {place: 0 for key, take in self._got_answer for place in ((key, ""), ("", take))}
         return asked | kept
+
+
+def open_tape(*args: Any, **more: Any) -> Tape:
+    """Return a tape of the kind that the run uses now."""
+    return (active_tape.tape_factory or Tape)(*args, **more)

@@ -21,7 +21,7 @@ OPTION_NAMES = {
     "judge_model": "model",
     "base_url": "base-url",
     "api": "api",
-    "judge_concurrency": "concurrency",
+    "concurrency": "concurrency",
     "max_calls": "max-calls",
     "budget": "budget",
 }

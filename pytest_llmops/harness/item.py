@@ -48,7 +48,7 @@ MARKER_HELP = (
     "llm_models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",
     "llm_trials(n, pass_at_least=None, at_least=None, confidence=0.95): run the test n times; how many must pass (all), or which rate",
     "llm_budget(usd=None, calls=None, tokens=None): what the application's calls of the test may cost",
-    "llm_cassette(name=None, record=None): record and replay this test; a name shares one cassette between tests; record='live' asks live",
+    "llm_cassette(name=None, record=None, at_once=True): record and replay this test; a name shares one cassette between tests; record='live' asks live; at_once=False: --llm-concurrency makes its calls one after another",
 )
 """A line for each marker, as ``pytest --markers`` shows it."""
 
@@ -120,6 +120,8 @@ class Harness:
     settings: Settings
     skip: Callable[[str], NoReturn]
     ours: bool = False
+    is_silent: bool = False
+    """Whether this run of the test is not reported."""
     recorder: recorder.Recorder = field(default_factory=recorder.Recorder)
     tape: Tape | None = None
     passed: bool = False

@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile
@@ -258,17 +258,30 @@ def read_judge_marker(marker: Arguments | None) -> str:
     return str(name)
 
 
-def read_cassette_marker(marker: Arguments | None) -> tuple[str, bool]:
-    """Return the name of a test's shared cassette (empty: one of its own), and whether the test always asks live."""
-    given = marker.by_name("name", "record") if marker else {}
-    name, record = given.get("name"), given.get("record")
+class CassetteMarker(NamedTuple):
+    """What `llm_cassette` says: the name of a shared cassette (empty: one of its own), and how the test asks."""
+
+    name: str = ""
+    is_live: bool = False
+    at_once: bool = True
+    """Whether its calls may be asked before the test (--llm-concurrency)."""
+
+
+def read_cassette_marker(marker: Arguments | None) -> CassetteMarker:
+    """Return what the marker of a test's cassette says."""
+    given = marker.by_name("name", "record", "at_once") if marker else {}
+    name, record, at_once = given.get("name"), given.get("record"), given.get("at_once", True)
     if marker and name is not None and (not isinstance(name, str) or not name.strip("/")):
         raise marker.usage_error("the name of a cassette")
     if marker and record not in (None, "live"):
         raise marker.usage_error(
             "record='live' for a test that always asks live, or no record=, as the other modes hold for the whole run (--llm-record)"
         )
-    return name or "", record == "live"
+    if marker and not isinstance(at_once, bool):
+        raise marker.usage_error(
+            "at_once=False for a test that must not run before it is reported, or no at_once="
+        )
+    return CassetteMarker(name or "", record == "live", at_once)
 
 
 def why_invalid_override(settings: Settings, seen: Mapping[str, object]) -> str:

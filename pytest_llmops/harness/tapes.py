@@ -51,7 +51,7 @@ def item_cassette_path(item: Any) -> tuple[Path, bool]:
     from pytest_llmops.cassettes.naming import cassette_path
     from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
 
-    name, _ = read_cassette_marker(marker_arguments(item, "llm_cassette"))
+    name = read_cassette_marker(marker_arguments(item, "llm_cassette")).name
     if name:
         return shared_cassette_path(item, name), True
     callspec = getattr(item, "callspec", None)
@@ -79,7 +79,7 @@ def is_marked_live(item: Any) -> bool:
     """Return whether a test's marker says that it asks live; a mode on the command line comes before it."""
     from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
 
-    _, is_live = read_cassette_marker(marker_arguments(item, "llm_cassette"))
+    is_live = read_cassette_marker(marker_arguments(item, "llm_cassette")).is_live
     return is_live and item.config.getoption("llm_record", None) is None
 
 
@@ -140,7 +140,7 @@ def make_tape(
 
     redactors = _merge_functions(item.ihook.pytest_llmops_redactors(config=item.config))
     normalizers = _merge_functions(item.ihook.pytest_llmops_request_normalizers(config=item.config))
-    return tape.Tape(
+    return tape.open_tape(
         path,
         settings.record,
         Redactor.from_environment(os.environ, redactors),

@@ -128,6 +128,12 @@ def read_trial_plan(item: Any, settings: Settings) -> TrialPlan:
     return plan
 
 
+def list_takes(item: Any, plan: TrialPlan) -> range:
+    """Return the takes that the trials of a test play: a repetition by pytest-repeat has its own."""
+    first = (repetition_of(item)[0] or 0) * plan.trials
+    return range(first, first + plan.trials)
+
+
 def _whole_number(marker: Arguments, value: object, what: str, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise marker.usage_error(f"{what} from 1 to {most:,}")
@@ -374,11 +380,10 @@ def run_item(
     call_info, test_report = classes
 
     plan = read_trial_plan(item, settings)
-    # A repetition by pytest-repeat has takes of its own.
-    first = (repetition_of(item)[0] or 0) * plan.trials
+    takes = list_takes(item, plan)
 
     def run_trial(index: int) -> list[Any]:
-        with run_as_trial(first + index):
+        with run_as_trial(takes[index]):
             return run_once()
 
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)

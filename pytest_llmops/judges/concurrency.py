@@ -23,7 +23,7 @@ def run_judge_tasks(
 ) -> Iterator[T]:
     """Yield what each task returns, in the order of the tasks.
 
-    Up to ``llm_judge_concurrency`` tasks make live calls at the same time; replayed tasks run in sequence, as threads
+    Up to `Settings.judge_concurrency` tasks make live calls at the same time; replayed tasks run in sequence, as threads
     would not make them faster. Each sees the context of its caller: recorder, trial and purpose.
 
     A replay must send the requests of the recording, whichever task was faster then. So the first task that calls a

@@ -138,7 +138,7 @@ def test_all_workers_keep_one_pace_and_share_one_shelf(
 ) -> None:
     monkeypatch.setenv("REUSE", reuse)
     project.write(**{"test_a.py": PACED})
-    options = ("--llm-judge-concurrency=3", "-o", f"llm_judge_reuse={reuse}")
+    options = ("--llm-concurrency=3", "-o", f"llm_judge_reuse={reuse}")
     assert project.record(*options, workers=workers).outcomes == {"passed": 2}
     folders = (project.path / "folders").read_text().split()
     assert len(folders) == 4
@@ -150,7 +150,7 @@ def test_a_refusal_for_the_moment_is_no_verdict_and_is_asked_again(project: Proj
     project.write(**{"test_a.py": TESTS})
     Verdicts(project, verdict(9))
     project.server.queue.append(error_reply(429, retry_after="0"))
-    assert project.record("--llm-judge", "--llm-judge-concurrency=1", workers=2).outcomes == {"passed": 4}
+    assert project.record("--llm-judge", "--llm-concurrency=1", workers=2).outcomes == {"passed": 4}
     assert project.run("--llm-judge").outcomes == {"passed": 4}
 
 

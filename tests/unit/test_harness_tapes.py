@@ -213,7 +213,7 @@ def test_a_tape_has_the_runs_settings_and_the_hooks_of_the_nearest_conftest(
         record_errors=True,
         max_calls=3,
         budget=0.5,
-        judge_concurrency=2,
+        concurrency=2,
     )
     made = make_tape(item, settings, tmp_path / "c.json", shared=True, command="pytest t.py")
     assert (made.path, made.mode, made.owner) == (tmp_path / "c.json", "new", "t.py::test")

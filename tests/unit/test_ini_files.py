@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, data: byt
 
 
 def given(**more: Any) -> Any:
-    keys = ("judge_model", "base_url", "api", "judge_concurrency", "max_calls", "budget")
+    keys = ("judge_model", "base_url", "api", "concurrency", "max_calls", "budget")
     return SimpleNamespace(**{**dict.fromkeys(keys), "record": "none", **more})
 
 

@@ -202,7 +202,7 @@ def test_the_options_of_a_run_reach_the_judge(run: Run, monkeypatch: pytest.Monk
         Path("pytest.ini").write_text(
             f"[pytest]\nllm_base_url = {server.url}/v1\nllm_api = responses\n", encoding="utf-8"
         )
-        long = ("--llm-judge-model=stub-2", "--llm-record=live", "--llm-judge-concurrency=1")
+        long = ("--llm-judge-model=stub-2", "--llm-record=live", "--llm-concurrency=1")
         run(labelled(10), "quality", "labels.jsonl", "--at-least-labels", "10", *long)
         assert seen[0].path == "/v1/responses"
         assert seen[0].json["model"] == "stub-2"

@@ -94,7 +94,7 @@ def test_after_it_was_in_vain_nobody_waits_until_the_server_answers(tmp_path: Pa
 
 
 def settled(limit: int) -> recorder.Recorder:
-    return recorder.Recorder(settings=Settings(judge_concurrency=limit))
+    return recorder.Recorder(settings=Settings(concurrency=limit))
 
 
 def test_several_answers_are_judged_at_once_and_come_in_their_order(tmp_path: Path) -> None:

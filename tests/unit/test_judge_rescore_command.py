@@ -551,7 +551,7 @@ def test_the_first_is_asked_alone_and_the_others_together_and_results_keep_their
     tmp_path: Path,
 ) -> None:
     judge: Any = Waiting(3)
-    mine = recorder.Recorder(settings=Settings(judge_concurrency=3))
+    mine = recorder.Recorder(settings=Settings(concurrency=3))
     with taped(tmp_path / "c.json", "new"):
         recorder.push_recorder(mine)
         try:

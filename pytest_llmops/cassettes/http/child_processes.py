@@ -29,7 +29,7 @@ from pytest_llmops.cassettes.http.patching import Patch
 from pytest_llmops.cassettes.http.remote_tape import Ticket
 from pytest_llmops.cassettes.response import make_exchange
 from pytest_llmops.cassettes.tape import Tape
-from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError
+from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, LLMOpsError
 
 TICKET_VARIABLE = "LLMOPS_TEST_PROCESS"
 START_FOLDER = str(Path(__file__).parents[1] / "child_start")
@@ -123,7 +123,7 @@ class TapeServer:
             )
         try:
             return True, self._call_tape(self._open_calls[child], tape, name, args)
-        except (CassetteMiss, BudgetReached, LLMOpsError) as error:
+        except (CassetteMiss, BudgetReached, CallDeferred, LLMOpsError) as error:
             tape.errors_elsewhere += 1
             return False, error
         except Exception as error:  # noqa: BLE001 -- of a hook of the project, and maybe not to be pickled

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.http.live_response import (
     PROGRAM_LEFT_KEY,
@@ -28,6 +29,7 @@ from pytest_llmops.cassettes.http.live_response import (
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.cassettes.response import Answer
 from pytest_llmops.cassettes.tape import Tape
+from pytest_llmops.errors import CallDeferred
 
 
 def is_answered_by_respx(request: Any) -> bool:
@@ -75,7 +77,7 @@ def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callabl
         body = request.read()
         if is_answered_by_respx(request):
             return real(transport, request)
-        question, replay = _claim_response(module, tape, request, body)
+        question, replay = _claim_response(module, tape, transport, request, body)
         if replay is not None:
             if type(replay) is Answer and replay.outcome is not None:
                 raise replay.outcome.make_exception(module, tape)
@@ -104,7 +106,11 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
         body = await request.aread()
         if is_answered_by_respx(request):
             return await real(transport, request)
-        question, replay = _claim_response(module, tape, request, body)
+        try:
+            question, replay = _claim_response(module, tape, transport, request, body)
+        except CallDeferred:
+            await active_tape.let_siblings_ask()
+            raise
         if replay is not None:
             if type(replay) is Answer and replay.outcome is not None:
                 await replay.outcome.raise_in_task(module, tape, replay.latency_s)
@@ -129,13 +135,19 @@ def _attach_tee(response: Any, live: LiveAnswer, tee: Any) -> Any:
     return response
 
 
-def _claim_response(module: Any, tape: Tape, request: Any, body: bytes) -> tuple[Question, Any]:
+def _claim_response(
+    module: Any, tape: Tape, transport: Any, request: Any, body: bytes
+) -> tuple[Question, Any]:
     """Return the request in the form that is matched, and its replay or None.
 
     The replay is a response, or the recorded answer of a call that failed before its response began.
     """
     question = tape.make_question(request.method, str(request.url), _read_headers(request), body)
-    answer = tape.claim(question)
+    token = active_tape.outgoing_request.set((module, transport, request))
+    try:
+        answer = tape.claim(question)
+    finally:
+        active_tape.outgoing_request.reset(token)
     if answer is None:
         return question, None
     pass_through = _find_pass_through(_respx_routers(request), request)
@@ -145,7 +157,7 @@ def _claim_response(module: Any, tape: Tape, request: Any, body: bytes) -> tuple
     report_replay(question, answer)
     if answer.outcome is not None and not answer.status:
         return question, answer
-    timing = {"latency_s": answer.latency_s, "ttft_s": answer.ttft_s, "replayed": True}
+    timing = {"latency_s": answer.latency_s, "ttft_s": answer.ttft_s, "replayed": not answer.asked_ahead}
     if answer.pieces or answer.outcome is not None:
         stream = _replay_class(module)(tape, answer)
     else:

@@ -20,7 +20,7 @@ from pytest_llmops.cassettes.http.http_client import ChunkedBody
 from pytest_llmops.cassettes.http.live_response import PROGRAM_LEFT_KEY
 from pytest_llmops.cassettes.http.vcr_adapter import reason_phrase
 from pytest_llmops.cassettes.tape import Tape
-from pytest_llmops.errors import BudgetReached, CassetteMiss
+from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss
 
 SERVERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "openai": ("https://api.openai.com/v1", ("OPENAI_BASE_URL", "OPENAI_API_BASE")),
@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         answered = threading.Event()
         try:
             self._answer(f"{origin}{slash}{rest}", answered)
-        except (CassetteMiss, BudgetReached) as error:
+        except (CassetteMiss, BudgetReached, CallDeferred) as error:
             self.proxy.tape.errors_elsewhere += 1
             self._send_error(MISSING_RECORDING, str(error))
         except (

@@ -1,0 +1,233 @@
+"""pytest's hooks for a run that asks ahead; registered for such a run only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from pytest_llmops.ahead.answers import AnswerStore, Place, SharedPhase, remove_journals
+from pytest_llmops.ahead.phase import Phase, make_units
+from pytest_llmops.ahead.silence import silence_session
+from pytest_llmops.ahead.tapes import PhaseState
+from pytest_llmops.cassettes import active_tape
+from pytest_llmops.harness.item import is_recorded_elsewhere
+from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
+from pytest_llmops.harness.tapes import BROAD_SCOPES
+from pytest_llmops.measurement import escape_output, format_count, shorten_text
+
+if TYPE_CHECKING:
+    from pytest_llmops.settings import Settings
+
+hook = pluggy.HookimplMarker("pytest")
+MAX_NAMES, MAX_LINE = 10, 200
+ENDED_WELL = (0, 1, 5)
+"""Exit statuses of a run whose tests have all run."""
+WORKER_WAIT_S, POLL_INTERVAL_S = 60.0, 0.02
+"""Time in which another worker must have begun its phase."""
+OFF_WITH = ("usepdb", "trace", "setuponly", "setupplan", "collectonly")
+"""Options of pytest with which no test may run silently before."""
+
+
+def register_hooks(
+    config: Any, settings: Settings, ours_key: Any, run_unlogged: Callable[..., object], test_report: Any
+) -> None:
+    """Ask ahead in this run.
+
+    Args:
+        config: pytest's.
+        settings: The run's.
+        ours_key: In the stash of tests that have a cassette.
+        run_unlogged: Runs the protocol of an item with a harness: ``(item, nextitem, is_silent=True)``.
+        test_report: pytest's class.
+    """
+    run_once = partial(run_unlogged, is_silent=True)
+    config.pluginmanager.register(
+        AheadHooks(config, settings, ours_key, run_once, test_report), "llmops_ahead"
+    )
+
+
+class AheadHooks:
+    """Runs the phase before pytest's own loop, and lets the tapes of the tests claim its answers."""
+
+    def __init__(
+        self,
+        config: Any,
+        settings: Settings,
+        ours_key: Any,
+        run_once: Callable[[Any, Any], object],
+        test_report: Any,
+    ) -> None:
+        self._config, self._settings = config, settings
+        self._ours_key, self._run_once, self._test_report = ours_key, run_once, test_report
+        worker = getattr(config, "workerinput", None)
+        # A worker that replaces a crashed one has a higher number: it has no share, and takes what the others asked.
+        number, count = (int(worker["workerid"][2:]), worker["workercount"]) if worker else (0, 1)
+        self._shared = SharedPhase(number, count)
+        self._store = AnswerStore()
+        self._phase: Phase | None = None
+        self._facts: dict[str, Any] = {}
+        self._all_facts: list[dict[str, Any]] = []
+        self._lock_file = -1
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the phase is going on."""
+        return self._phase is not None
+
+    @hook(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: Any) -> Generator[None, object, object]:
+        """Ask ahead what the tests of this process will ask, and share it with the other workers."""
+        # The controller of xdist runs no tests.
+        is_worker = hasattr(self._config, "workerinput")
+        is_off = any(self._config.getoption(name, None) for name in OFF_WITH)
+        if not is_off and (is_worker or self._config.getoption("dist", "no") == "no"):
+            state = PhaseState(self._store)
+            mine = session.items[self._shared.number :: self._shared.count]
+            if self._shared.number < self._shared.count:
+                self._run_phase(session, state, [item for item in mine if self._may_run_ahead(item)])
+            self._share_answers()
+            active_tape.tape_factory = state.make_claiming_tape
+        try:
+            return (yield)
+        finally:
+            active_tape.tape_factory = None
+
+    def _may_run_ahead(self, item: Any) -> bool:
+        if (
+            self._ours_key not in item.stash
+            or item.get_closest_marker("skip") is not None
+            or is_recorded_elsewhere(item)
+        ):
+            return False
+        return read_cassette_marker(marker_arguments(item, "llm_cassette")).at_once
+
+    def _run_phase(self, session: Any, state: PhaseState, items: list[Any]) -> None:
+        self._lock_file = self._shared.hold_lock()
+        width = max(1, (self._settings.concurrency or 1) // self._shared.count)
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        phase = Phase(
+            session,
+            state,
+            make_units(items, self._settings),
+            self._run_once,
+            width,
+            max_failures=self._config.getoption("maxfail", 0),
+            report=reporter.write_line if reporter is not None else str,
+        )
+        began = time.monotonic()
+        self._phase, active_tape.tape_factory = phase, state.make_collecting_tape
+        try:
+            with silence_session(session):
+                phase.run()
+        finally:
+            self._phase = active_tape.tape_factory = None
+            in_line = {f"{unit.item.nodeid}: {unit.in_line}": None for unit in phase.units if unit.in_line}
+            self._facts = {
+                "sent": phase.sender.sent,
+                "answers": len(self._store.items()),
+                "seconds": time.monotonic() - began,
+                "in_line": list(in_line),
+                "journals": self._store.journal_paths,
+                "runs": max((unit.runs for unit in phase.units), default=0),
+            }
+
+    def _share_answers(self) -> None:
+        """Exchange answers with the other workers, which may run the tests of this one's share."""
+        if self._shared.count == 1:
+            return
+        if self._shared.number < self._shared.count:
+            self._shared.write("answers", self._store.items())
+        deadline = time.monotonic() + WORKER_WAIT_S
+        waiting = set(range(self._shared.count))
+        while waiting:
+            waiting = {number for number in waiting if not self._shared.is_done(number)}
+            if time.monotonic() > deadline and not any(map(self._shared.has_begun, waiting)):
+                break
+            time.sleep(POLL_INTERVAL_S)
+        for answers in self._shared.read("answers"):
+            self._store.update((Place(*place), wire) for place, wire in answers)
+
+    @hook
+    def pytest_runtest_makereport(self, item: Any, call: Any) -> Any:
+        """Make a bare report of a silent run: nobody reads it, and a traceback costs much more time than the run."""
+        if self._phase is None:
+            return None
+        is_failed = call.excinfo is not None
+        if is_failed:
+            # A failure that an `xfail` expects, or a skip, does not end the run.
+            expected = type(call.excinfo.value).__name__ in ("Skipped", "XFailed")
+            expected |= any(mark.name == "xfail" for mark in item.iter_markers())
+            self._phase.note_error(call.excinfo.value, is_failure=not expected)
+        # Subtests count what failed.
+        outcome = "failed" if is_failed and call.when == "setup" else "passed"
+        report = self._test_report(item.nodeid, item.location, {}, outcome, None, call.when, (), 0.0)
+        report.wasxfail = "silent"  # otherwise pytest opens its debugger
+        return report
+
+    @hook(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Generator[None, object, object]:
+        """Keep what was set up in the phase; pytest caches the error of a set-up only if it is an `Exception`."""
+        phase = self._phase
+        if phase is not None and fixturedef.scope in BROAD_SCOPES:
+            phase.wide.append((fixturedef, request))
+        try:
+            return (yield)
+        except BaseException as error:
+            if phase is not None and not isinstance(error, Exception):
+                fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, error.__traceback__))
+                phase.broken.append((fixturedef, request))
+            raise
+
+    @hook(tryfirst=True)
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Add the time that the answers took when they were asked to the time of the test."""
+        report.duration += self._store.pop_latency()
+
+    @hook(tryfirst=True)
+    def pytest_sessionfinish(self, session: Any, exitstatus: int) -> None:
+        """Remove the journals, unless the run ended early: the next one takes in the answers to what did not run."""
+        if self._facts:
+            self._shared.write("facts", {**self._facts, "claimed": len(self._store.taken)})
+        if hasattr(self._config, "workerinput"):
+            return  # its journals stay locked until the run ends: other workers may still claim their answers
+        self._all_facts = list(self._shared.read("facts"))
+        self._store.close()
+        if int(exitstatus) in ENDED_WELL and not session.shouldstop and not session.shouldfail:
+            for facts in self._all_facts:
+                remove_journals(facts["journals"])
+
+    @hook
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say what was asked ahead, what of it nothing claimed, and which tests asked for themselves."""
+        if not self._all_facts or self._config.get_verbosity() < 0:
+            return
+        for line in describe_phase(self._all_facts):
+            terminalreporter.write_line(escape_output(line))
+
+
+def describe_phase(all_facts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the lines of the summary.
+
+    Args:
+        all_facts: What each process of the run says about its phase.
+    """
+    sent, answers, claimed = (
+        sum(facts[name] for facts in all_facts) for name in ("sent", "answers", "claimed")
+    )
+    seconds, runs = (max(facts[name] for facts in all_facts) for name in ("seconds", "runs"))
+    if not sent:
+        return []
+    text = (
+        f"asked ahead {format_count(sent, 'call')} in {seconds:.1f} s, running a test up to {runs + 1} times"
+    )
+    unclaimed = answers - claimed
+    lines = [f"{text}; no test used {format_count(unclaimed, 'paid answer')}" if unclaimed > 0 else text]
+    names = [line for facts in all_facts for line in facts["in_line"]]
+    lines += [f"asked one after another: {shorten_text(line, MAX_LINE)}" for line in names[:MAX_NAMES]]
+    if len(names) > MAX_NAMES:
+        lines.append(f"asked one after another: {len(names) - MAX_NAMES} more")
+    return lines

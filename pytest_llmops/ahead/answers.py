@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.cassettes import journal, run_folder
 from pytest_llmops.cassettes.store import RUN_JOURNAL
+
+WORKER_WAIT_S, POLL_INTERVAL_S = 60.0, 0.02
+"""Time in which another worker must have begun to ask, and between two looks at what it has done."""
 
 
 class Place(NamedTuple):
@@ -29,92 +32,61 @@ class Place(NamedTuple):
     n: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Lines:
-    """Journal lines that are written and synced together."""
-
-    lines: tuple[bytes, ...]
+class _Lines(bytes):
+    """Lines of a journal that are synced together."""
 
     def to_line(self) -> bytes:
-        return b"".join(self.lines)
+        return self
 
 
-@dataclass(slots=True)
 class AnswerStore:
     """The answers, by their place; safe for threads.
 
     Attributes:
-        taken: Answers that a reported test has used.
-        latency_s: Seconds that the answers took which were claimed since `pop_latency`.
+        answers: Those that no reported test has used.
+        claimed: Number of the others.
+        latency_s: Seconds that those took which were claimed since it was last set to zero.
     """
 
-    _answers: dict[Place, Mapping[str, Any]] = field(default_factory=dict)
-    taken: set[Place] = field(default_factory=set)
-    latency_s: float = 0.0
-    _journals: dict[Path, journal.Journal] = field(default_factory=dict)
-    _unwritten: dict[Path, list[bytes]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self) -> None:
+        self.answers: dict[Place, Mapping[str, Any]] = {}
+        self.claimed, self.latency_s = 0, 0.0
+        self.journals: dict[Path, journal.Journal] = {}
+        self._unwritten: dict[Path, list[bytes]] = {}
+        self._lock = threading.Lock()
 
-    def get(self, place: Place) -> Mapping[str, Any] | None:
-        """Return an answer, which stays."""
-        return self._answers.get(place)
-
-    def take(self, place: Place) -> Mapping[str, Any] | None:
+    def claim(self, place: Place) -> Mapping[str, Any] | None:
         """Return an answer to the test that is reported; nothing gets it again."""
-        wire = self._answers.pop(place, None)
+        wire = self.answers.pop(place, None)
         if wire is not None:
-            self.taken.add(place)
+            self.claimed += 1
             self.latency_s += wire.get("latency_s") or 0.0
         return wire
 
-    def pop_latency(self) -> float:
-        """Return the seconds of the answers that were taken since the last call."""
-        seconds, self.latency_s = self.latency_s, 0.0
-        return seconds
+    def prepare(self, cassette: Path) -> journal.Journal:
+        """Make sure that an answer can be written, before it is paid.
 
-    def put(self, place: Place, cassette: Path | None, entry: journal.JournalEntry) -> None:
-        """Keep an answer, on disk before it is visible.
+        Raises:
+            CassetteError: It cannot.
+        """
+        with self._lock:
+            log = self.journals.setdefault(cassette.parent, journal.Journal(cassette.parent / RUN_JOURNAL))
+            log.prepare()
+        return log
 
-        Args:
-            place: Its place.
-            cassette: The cassette that records it; None: none does (mode live).
-            entry: The answer as a journal holds it.
+    def write(self, cassette: Path, entry: journal.JournalEntry) -> None:
+        """Write an answer to disk.
 
         Raises:
             CassetteError: It could not be written.
         """
-        if cassette is not None:
-            with self._lock:
-                queue = self._unwritten.setdefault(cassette.parent, [])
-            queue.append(name_cassette(entry, cassette).to_line())
-            with self._lock:
-                # What other threads have queued meanwhile is synced together with this line.
-                lines = tuple(queue)
-                if lines:
-                    log = self._journals.setdefault(
-                        cassette.parent, journal.Journal(cassette.parent / RUN_JOURNAL)
-                    )
-                    log.append(_Lines(lines))  # type: ignore[arg-type]  # all it needs is the line
-                    del queue[: len(lines)]
-        self._answers[place] = entry.answer
-
-    def items(self) -> list[tuple[Place, Mapping[str, Any]]]:
-        """Return all answers that nothing has taken."""
-        return list(self._answers.items())
-
-    def update(self, answers: Iterator[tuple[Place, Mapping[str, Any]]]) -> None:
-        """Add the answers of other processes."""
-        self._answers.update(answers)
-
-    @property
-    def journal_paths(self) -> list[str]:
-        """Return the files of the journals."""
-        return [str(path) for log in self._journals.values() for path in log.paths]
-
-    def close(self) -> None:
-        """Close the journals, which stay on disk."""
-        for log in self._journals.values():
-            log.close()
+        log, queue = self.prepare(cassette), self._unwritten.setdefault(cassette.parent, [])
+        queue.append(replace(entry, by=f"{cassette.name}/{entry.by}").to_line())
+        with self._lock:
+            lines = list(queue)  # those that other threads have queued meanwhile are synced together
+            if lines:
+                log.append(_Lines(b"".join(lines)))  # type: ignore[arg-type]  # all it needs is the line
+                del queue[: len(lines)]
 
 
 def remove_journals(paths: Iterable[str]) -> None:
@@ -125,58 +97,54 @@ def remove_journals(paths: Iterable[str]) -> None:
         journal.remove_journal_folder(path.parent.parent / RUN_JOURNAL)
 
 
-def name_cassette(entry: journal.JournalEntry, cassette: Path) -> journal.JournalEntry:
-    """Return an entry that says to which cassette of its folder it belongs."""
-    wire = {name: getattr(entry, name) for name in entry.__slots__}
-    return journal.JournalEntry(**{**wire, "by": f"{cassette.name}/{entry.by}"})
-
-
-@dataclass(frozen=True, slots=True)
-class SharedPhase:
-    """What the processes of a run tell each other about the phase, in the folder of the run.
+class Workers:
+    """The processes of a run, and what they tell each other in its folder.
 
     Args:
-        number: Number of this process.
+        number: Number of this process; one that replaces a crashed worker has no share of its own.
         count: Number of processes.
     """
 
-    number: int = 0
-    count: int = 1
+    def __init__(self, number: int = 0, count: int = 1) -> None:
+        from filelock import FileLock
 
-    def hold_lock(self) -> int:
-        """Return an open file that is locked as long as this process runs: another one waits for it."""
-        draft = self._path(self.number, "draft")
-        fd = os.open(draft, os.O_CREAT | os.O_RDWR)
-        journal.lock_file(fd, exclusive=True)
-        draft.rename(self._path(self.number, "lock"))  # once it is locked: no process finds it unlocked
-        return fd
+        self.number, self.count = number, count
+        self._lock = FileLock(self._file(number, "lock"))
 
-    def has_begun(self, number: int) -> bool:
-        """Return whether a process has begun its phase."""
-        return self._path(number, "lock").exists()
+    def begin(self) -> None:
+        """Hold a lock as long as this process runs: the others wait for it."""
+        self._lock.acquire()
+        self.write("begun", True)  # noqa: FBT003 -- only the file counts
 
-    def write(self, suffix: str, value: object) -> None:
+    def write(self, kind: str, value: object) -> None:
         """Leave a value for the other processes."""
-        write_atomically(self._path(self.number, suffix), json.dumps(value).encode("utf-8", "surrogatepass"))
+        data = json.dumps(value).encode("utf-8", "surrogatepass")
+        write_atomically(self._file(self.number, kind), data)
 
-    def read(self, suffix: str) -> Iterator[Any]:
-        """Yield the values of all processes that have left any."""
-        for path in sorted(run_folder.current_folder().glob(f"ahead-*.{suffix}")):
-            with contextlib.suppress(OSError, ValueError):
-                yield json.loads(path.read_bytes())
+    def read(self, kind: str) -> list[Any]:
+        """Return what the processes have left."""
+        files = sorted(run_folder.current_folder().glob(f"ahead-*.{kind}"))
+        return [json.loads(path.read_bytes()) for path in files]
 
-    def is_done(self, number: int) -> bool:
-        """Return whether a process has left its answers, or has ended."""
-        if self._path(number, "answers").exists():
+    def wait_for_answers(self) -> None:
+        """Wait until each worker has left its answers, or has ended."""
+        waiting, deadline = set(range(self.count)), time.monotonic() + WORKER_WAIT_S
+        while waiting := {number for number in waiting if not self._is_done(number)}:
+            has_begun = any(self._file(number, "begun").exists() for number in waiting)
+            if not has_begun and time.monotonic() > deadline:
+                return
+            time.sleep(POLL_INTERVAL_S)
+
+    def _is_done(self, number: int) -> bool:
+        from filelock import FileLock, Timeout
+
+        if self._file(number, "answers").exists():
             return True
-        try:
-            fd = os.open(self._path(number, "lock"), os.O_RDWR)
-        except OSError:  # it has not begun
-            return False
-        try:
-            return journal.lock_file(fd, exclusive=True) is True
-        finally:
-            journal.unlock_and_close(fd)
+        with contextlib.suppress(Timeout):
+            if self._file(number, "begun").exists():
+                with FileLock(self._file(number, "lock"), timeout=0):
+                    return True
+        return False
 
-    def _path(self, number: int, suffix: str) -> Path:
-        return run_folder.current_folder() / f"ahead-{number}.{suffix}"
+    def _file(self, number: int, kind: str) -> Path:
+        return run_folder.current_folder() / f"ahead-{number}.{kind}"

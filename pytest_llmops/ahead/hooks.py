@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from pytest_llmops.ahead.answers import AnswerStore, Place, SharedPhase, remove_journals
+from pytest_llmops.ahead.answers import AnswerStore, Place, Workers, remove_journals
 from pytest_llmops.ahead.phase import Phase, make_units
 from pytest_llmops.ahead.silence import silence_session
-from pytest_llmops.ahead.tapes import PhaseState
-from pytest_llmops.cassettes import active_tape
+from pytest_llmops.ahead.tapes import ClaimingTape, CollectingTape, PhaseState
+from pytest_llmops.cassettes import active_tape, run_folder
 from pytest_llmops.harness.item import is_recorded_elsewhere
 from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
 from pytest_llmops.harness.tapes import BROAD_SCOPES
@@ -26,8 +26,6 @@ hook = pluggy.HookimplMarker("pytest")
 MAX_NAMES, MAX_LINE = 10, 200
 ENDED_WELL = (0, 1, 5)
 """Exit statuses of a run whose tests have all run."""
-WORKER_WAIT_S, POLL_INTERVAL_S = 60.0, 0.02
-"""Time in which another worker must have begun its phase."""
 OFF_WITH = ("usepdb", "trace", "setuponly", "setupplan", "collectonly")
 """Options of pytest with which no test may run silently before."""
 
@@ -64,37 +62,32 @@ class AheadHooks:
         self._config, self._settings = config, settings
         self._ours_key, self._run_once, self._test_report = ours_key, run_once, test_report
         worker = getattr(config, "workerinput", None)
-        # A worker that replaces a crashed one has a higher number: it has no share, and takes what the others asked.
-        number, count = (int(worker["workerid"][2:]), worker["workercount"]) if worker else (0, 1)
-        self._shared = SharedPhase(number, count)
-        self._store = AnswerStore()
+        self._workers = Workers(int(worker["workerid"][2:]), worker["workercount"]) if worker else Workers()
+        self._state = PhaseState(AnswerStore())
         self._phase: Phase | None = None
         self._facts: dict[str, Any] = {}
         self._all_facts: list[dict[str, Any]] = []
-        self._lock_file = -1
-
-    @property
-    def is_active(self) -> bool:
-        """Whether the phase is going on."""
-        return self._phase is not None
 
     @hook(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> Generator[None, object, object]:
         """Ask ahead what the tests of this process will ask, and share it with the other workers."""
-        # The controller of xdist runs no tests.
-        is_worker = hasattr(self._config, "workerinput")
-        is_off = any(self._config.getoption(name, None) for name in OFF_WITH)
-        if not is_off and (is_worker or self._config.getoption("dist", "no") == "no"):
-            state = PhaseState(self._store)
-            mine = session.items[self._shared.number :: self._shared.count]
-            if self._shared.number < self._shared.count:
-                self._run_phase(session, state, [item for item in mine if self._may_run_ahead(item)])
-            self._share_answers()
-            active_tape.tape_factory = state.make_claiming_tape
+        is_controller = self._config.getoption("dist", "no") != "no" and not hasattr(
+            self._config, "workerinput"
+        )
+        if is_controller or any(self._config.getoption(name, None) for name in OFF_WITH):
+            return (yield)
+        before, (number, count) = active_tape.tape_factory, (self._workers.number, self._workers.count)
         try:
+            if number < count:  # else it replaces a crashed worker
+                self._run_phase(session, session.items[number::count])
+            if count > 1:
+                self._workers.wait_for_answers()
+                for answers in self._workers.read("answers"):
+                    self._state.store.answers.update((Place(*place), wire) for place, wire in answers)
+            active_tape.tape_factory = partial(self._state.make_tape, ClaimingTape)
             return (yield)
         finally:
-            active_tape.tape_factory = None
+            active_tape.tape_factory = before
 
     def _may_run_ahead(self, item: Any) -> bool:
         if (
@@ -105,51 +98,39 @@ class AheadHooks:
             return False
         return read_cassette_marker(marker_arguments(item, "llm_cassette")).at_once
 
-    def _run_phase(self, session: Any, state: PhaseState, items: list[Any]) -> None:
-        self._lock_file = self._shared.hold_lock()
-        width = max(1, (self._settings.concurrency or 1) // self._shared.count)
+    def _run_phase(self, session: Any, share: list[Any]) -> None:
+        width, count, state = self._settings.concurrency or 1, self._workers.count, self._state
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        phase = Phase(
+        units = make_units(filter(self._may_run_ahead, share), self._settings)
+        phase = self._phase = Phase(
             session,
             state,
-            make_units(items, self._settings),
+            units,
             self._run_once,
-            width,
+            width=width,
+            share=max(1, width // count),
             max_failures=self._config.getoption("maxfail", 0),
             report=reporter.write_line if reporter is not None else str,
         )
+        active_tape.tape_factory = partial(state.make_tape, CollectingTape)
         began = time.monotonic()
-        self._phase, active_tape.tape_factory = phase, state.make_collecting_tape
+        if count > 1:
+            self._workers.begin()
         try:
             with silence_session(session):
                 phase.run()
         finally:
-            self._phase = active_tape.tape_factory = None
-            in_line = {f"{unit.item.nodeid}: {unit.in_line}": None for unit in phase.units if unit.in_line}
+            self._phase = None
+            in_line = {f"{unit.item.nodeid}: {unit.in_line}": None for unit in units if unit.in_line}
             self._facts = {
-                "sent": phase.sender.sent,
-                "answers": len(self._store.items()),
+                "answers": len(state.store.answers),
                 "seconds": time.monotonic() - began,
                 "in_line": list(in_line),
-                "journals": self._store.journal_paths,
-                "runs": max((unit.runs for unit in phase.units), default=0),
+                "journals": [str(path) for log in state.store.journals.values() for path in log.paths],
+                "runs": max((unit.runs for unit in units), default=0),
             }
-
-    def _share_answers(self) -> None:
-        """Exchange answers with the other workers, which may run the tests of this one's share."""
-        if self._shared.count == 1:
-            return
-        if self._shared.number < self._shared.count:
-            self._shared.write("answers", self._store.items())
-        deadline = time.monotonic() + WORKER_WAIT_S
-        waiting = set(range(self._shared.count))
-        while waiting:
-            waiting = {number for number in waiting if not self._shared.is_done(number)}
-            if time.monotonic() > deadline and not any(map(self._shared.has_begun, waiting)):
-                break
-            time.sleep(POLL_INTERVAL_S)
-        for answers in self._shared.read("answers"):
-            self._store.update((Place(*place), wire) for place, wire in answers)
+            if count > 1:
+                self._workers.write("answers", list(state.store.answers.items()))
 
     @hook
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Any:
@@ -185,49 +166,48 @@ class AheadHooks:
     @hook(tryfirst=True)
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Add the time that the answers took when they were asked to the time of the test."""
-        report.duration += self._store.pop_latency()
+        store = self._state.store
+        report.duration += store.latency_s
+        store.latency_s = 0.0
 
     @hook(tryfirst=True)
     def pytest_sessionfinish(self, session: Any, exitstatus: int) -> None:
         """Remove the journals, unless the run ended early: the next one takes in the answers to what did not run."""
         if self._facts:
-            self._shared.write("facts", {**self._facts, "claimed": len(self._store.taken)})
+            self._workers.write("facts", {**self._facts, "claimed": self._state.store.claimed})
         if hasattr(self._config, "workerinput"):
             return  # its journals stay locked until the run ends: other workers may still claim their answers
-        self._all_facts = list(self._shared.read("facts"))
-        self._store.close()
-        if int(exitstatus) in ENDED_WELL and not session.shouldstop and not session.shouldfail:
-            for facts in self._all_facts:
-                remove_journals(facts["journals"])
+        self._all_facts = self._workers.read("facts")
+        for log in self._state.store.journals.values():
+            log.close()
+        ended_well = int(exitstatus) in ENDED_WELL and not run_folder.are_live_calls_stopped()
+        if ended_well and not session.shouldstop and not session.shouldfail:
+            remove_journals(path for facts in self._all_facts for path in facts["journals"])
 
     @hook
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what was asked ahead, what of it nothing claimed, and which tests asked for themselves."""
-        if not self._all_facts or self._config.get_verbosity() < 0:
-            return
-        for line in describe_phase(self._all_facts):
-            terminalreporter.write_line(escape_output(line))
+        if self._config.get_verbosity() >= 0:
+            for line in describe_phase(self._all_facts):
+                terminalreporter.write_line(escape_output(line))
 
 
 def describe_phase(all_facts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the lines of the summary.
+    """Return the lines of the summary; none without an answer.
 
     Args:
         all_facts: What each process of the run says about its phase.
     """
-    sent, answers, claimed = (
-        sum(facts[name] for facts in all_facts) for name in ("sent", "answers", "claimed")
-    )
-    seconds, runs = (max(facts[name] for facts in all_facts) for name in ("seconds", "runs"))
-    if not sent:
-        return []
-    text = (
-        f"asked ahead {format_count(sent, 'call')} in {seconds:.1f} s, running a test up to {runs + 1} times"
-    )
-    unclaimed = answers - claimed
-    lines = [f"{text}; no test used {format_count(unclaimed, 'paid answer')}" if unclaimed > 0 else text]
+    answers, claimed = (sum(facts[name] for facts in all_facts) for name in ("answers", "claimed"))
     names = [line for facts in all_facts for line in facts["in_line"]]
-    lines += [f"asked one after another: {shorten_text(line, MAX_LINE)}" for line in names[:MAX_NAMES]]
+    lines = [f"asked one after another: {shorten_text(line, MAX_LINE)}" for line in names[:MAX_NAMES]]
     if len(names) > MAX_NAMES:
         lines.append(f"asked one after another: {len(names) - MAX_NAMES} more")
-    return lines
+    if not answers:
+        return lines
+    seconds, runs = (max(facts[name] for facts in all_facts) for name in ("seconds", "runs"))
+    text = f"asked ahead: {format_count(answers, 'call')} in {seconds:.1f} s, running a test up to {runs + 1} times"
+    unclaimed = (
+        f"; no test used {format_count(answers - claimed, 'paid answer')}" if answers > claimed else ""
+    )
+    return [f"{text}{unclaimed}", *lines]

@@ -11,18 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_llmops.ahead.answers import Place
-from pytest_llmops.ahead.sender import LiveSender
+from pytest_llmops.ahead.sender import LiveSender, why_not_sent
 from pytest_llmops.ahead.silence import keep_item
-from pytest_llmops.ahead.tapes import PendingRequest, PhaseState, TestRun
-from pytest_llmops.ahead.transports import why_not_copied
+from pytest_llmops.ahead.tapes import PendingRequest, PhaseState, SilentRun
+from pytest_llmops.cassettes import active_tape
 from pytest_llmops.errors import CallDeferred
 from pytest_llmops.harness.item import has_trials
-from pytest_llmops.harness.trials import list_takes, read_trial_plan
+from pytest_llmops.harness.trials import list_takes
 from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.settings import Settings
 
 MAX_WAIT_S = 0.1
 """Time for which more answers are waited for while few tests are ready."""
+REPORT_INTERVAL_S = 10.0
+"""Time between two lines about the progress of the phase."""
 UNSETTLED = "its requests differ from one run to the next"
 
 
@@ -31,21 +33,21 @@ class Unit:
     """A test, or a trial of it, in the phase.
 
     Attributes:
-        trial: Number of the trial; None: the test has none.
+        take: The take of the trial; None: the test has no trials.
         order: Its place among all.
-        awaited: Answers that it asked for and has not claimed yet.
+        awaited: Answers that it asked for and has not got yet.
         missing: Number of them that have not come.
-        retried: Whether it runs again because it claimed only some of them.
+        is_retried: Whether it runs again because it got only some of them.
         in_line: Why it makes its calls itself in pytest's own run; empty: it need not.
     """
 
     item: Any
-    trial: int | None
+    take: int | None
     order: int
     runs: int = 0
     awaited: set[Place] = field(default_factory=set)
     missing: int = 0
-    retried: bool = False
+    is_retried: bool = False
     in_line: str = ""
 
 
@@ -53,7 +55,7 @@ def make_units(items: Iterable[Any], settings: Settings) -> list[Unit]:
     """Return the tests with their trials, in order."""
     units: list[Unit] = []
     for item in items:
-        takes = list_takes(item, read_trial_plan(item, settings)) if has_trials(item, settings) else (None,)
+        takes = list_takes(item, settings, if_all_pass=True) if has_trials(item, settings) else (None,)
         units += [Unit(item, take, len(units) + index) for index, take in enumerate(takes)]
     return units
 
@@ -66,9 +68,14 @@ class Phase:
         state: Shared with the tapes.
         units: The tests.
         run_once: Runs the protocol of an item silently: ``(item, nextitem)``.
-        width: Maximum number of calls at the same time.
-        window: Number of unfinished tests that are begun; None: any number.
+        width: Maximum number of calls at the same time, over all processes.
+        share: Number of them that this process makes.
         max_failures: Number of failed tests after which no other is begun; 0: any number.
+        report: Prints a line about the progress.
+
+    Attributes:
+        broken: Fixtures whose set-up was given up, with their requests.
+        wide: Fixtures that outlive a test, with their requests.
     """
 
     def __init__(
@@ -77,122 +84,113 @@ class Phase:
         state: PhaseState,
         units: Sequence[Unit],
         run_once: Callable[[Any, Any], object],
-        width: int,
         *,
+        width: int,
+        share: int,
         max_failures: int = 0,
         report: Callable[[str], object] = print,
     ) -> None:
         self.state, self.units, self._session = state, units, session
-        self._run_once, self._width, self._max_failures = run_once, width, max_failures
-        self._report = report
-        self._new = deque(units)
-        self._ready: list[Unit] = []
-        self._blocked: dict[Place, list[Unit]] = {}
-        self._begun = self._failures = 0
+        self._run_once, self._share, self._report = run_once, share, report
+        self._failures_left = max_failures or len(units) + 1
+        self._room = 2 * share if max_failures else len(units)
         self._has_failed = False
+        self._new, self._ready = deque(units), list[Unit]()
+        self._blocked: dict[Place, list[Unit]] = {}
         self._changed = threading.Condition()
-        self.sender = LiveSender(width, self._end_request)
+        self._sender = LiveSender(width, share, self._end_request)
         self.broken: list[tuple[Any, Any]] = []
-        """Fixtures whose set-up was given up, with their requests."""
         self.wide: list[tuple[Any, Any]] = []
-        """Fixtures that outlive a test, with their requests."""
         self._next_report = time.monotonic() + REPORT_INTERVAL_S
 
     def run(self) -> None:
         """Run to the end of the phase."""
         try:
             while units := self._wait_for_units():
-                self._finish_fixtures(self.broken)
+                _finish_fixtures(self.broken)
                 for unit, after in zip(units, [*units[1:], None], strict=True):
                     self._run_unit(unit, after)
+                    self._report_progress()
         finally:
-            self.sender.stop()
-            self._finish_fixtures(self.broken)
-            self._finish_fixtures(self.wide)
+            self._sender.stop()
+            _finish_fixtures(self.broken)
+            _finish_fixtures(self.wide)
             # A fixture that stays would be used by the tests that are reported, which then would not claim its calls.
-            _run_quietly(self._session._setupstate.teardown_exact, None)  # noqa: SLF001 -- pytest has no public way
+            rest = self._session._setupstate  # noqa: SLF001 -- as pytest-rerunfailures does
+            _run_quietly(rest.teardown_exact, None)
 
     def _wait_for_units(self) -> list[Unit]:
         """Return the tests that can go on, in order; wait while there are few and more answers are to come."""
-        enough = min(max(1, self._width // 4), max(1, len(self._blocked)))
-        deadline = None
+        deadline = 0.0
         with self._changed:
             while True:
-                room = 2 * self._width - self._begun if self._max_failures else len(self._new)
-                fresh = [self._new.popleft() for _ in range(min(room, len(self._new)))]
-                self._begun += len(fresh)
+                fresh = [self._new.popleft() for _ in range(min(self._room, len(self._new)))]
+                self._room -= len(fresh)
                 self._ready += fresh
-                if len(self._ready) >= enough or not self._blocked:
+                few = len(self._ready) < min(self._share // 4, len(self._blocked))
+                deadline = deadline or (time.monotonic() + MAX_WAIT_S if self._ready else 0.0)
+                left_s = deadline - time.monotonic() if deadline else REPORT_INTERVAL_S
+                if left_s <= 0 or not self._blocked or (self._ready and not few):
                     break
-                if self._ready and deadline is None:
-                    deadline = time.monotonic() + MAX_WAIT_S
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    break
-                self._changed.wait(min(left or REPORT_INTERVAL_S, REPORT_INTERVAL_S))
+                self._changed.wait(left_s)
                 self._report_progress()
             units, self._ready = sorted(self._ready, key=lambda unit: unit.order), []
         return units
 
     def _run_unit(self, unit: Unit, after: Unit | None) -> None:
-        run = self.state.run = TestRun()
+        run = self.state.run = SilentRun()
+        active_tape.deferred_calls.clear()
         unit.runs += 1
         self._has_failed = False
-        same = after is not None and after.item is unit.item
-        nextitem = unit.item.parent if same else after.item if after is not None else self._session
-        trial = run_as_trial(unit.trial) if unit.trial is not None else contextlib.nullcontext()
+        nextitem = self._session if after is None else after.item
+        trial = run_as_trial(unit.take) if unit.take is not None else contextlib.nullcontext()
         with trial, keep_item(unit.item):
             try:
-                self._run_once(unit.item, nextitem)
+                self._run_once(unit.item, unit.item.parent if nextitem is unit.item else nextitem)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 -- `pytest.exit`: it ends pytest's own run in the right place
                 unit.in_line = type(error).__name__
                 self._new.clear()
-        self.state.run = TestRun()  # what comes later, of a thread that outlives its test, is for nobody
-        self._judge_run(unit, run)
-        if self._next_report < time.monotonic():
-            self._report_progress()
-
-    def _judge_run(self, unit: Unit, run: TestRun) -> None:
-        """Decide whether a test is done, runs again, or cannot be asked ahead."""
-        waits = run.waits | run.requests.keys()
-        left = unit.awaited - self.state.ever_claimed
-        if run.in_line or unit.in_line:
-            unit.in_line = unit.in_line or run.in_line
-        elif waits and left and (left == unit.awaited or unit.retried):
-            unit.in_line = UNSETTLED
-        elif waits and left:  # a pool that ends at the first deferred call may not come to all of its answers
-            unit.retried, unit.awaited = True, left
+        self.state.run = SilentRun()  # what comes later, of a thread that outlives its test, is for nobody
+        waits, left = run.waits | run.requests.keys(), unit.awaited - self.state.used
+        unit.in_line = unit.in_line or run.in_line
+        if waits and left and (left == unit.awaited or unit.is_retried):
+            unit.in_line = unit.in_line or UNSETTLED
+        if unit.in_line or not waits:
+            self._end_unit()
+        elif left:  # a pool that ends at the first deferred call may not come to all of its answers
+            unit.is_retried, unit.awaited = True, left
             with self._changed:
                 self._ready.append(unit)
-            return
-        elif waits:
+        else:
             self._send(unit, run, waits)
-            return
-        self._begun -= 1
-        self._failures += self._has_failed
-        if self._max_failures and self._failures >= self._max_failures:
-            self._new.clear()
 
-    def _send(self, unit: Unit, run: TestRun, waits: set[Place]) -> None:
-        requests = []
-        for place, pending in run.requests.items():
-            why = why_not_copied(pending.module, pending.transport)
-            if why:
-                self.state.failed[place] = why
-            else:
-                requests.append(pending)
+    def _end_unit(self) -> None:
         with self._changed:
-            unit.retried, unit.awaited = False, waits - self.state.failed.keys()
-            self.state.sent |= {pending.place for pending in requests}
-            open_places = [place for place in unit.awaited if self.state.store.get(place) is None]
-            unit.missing = len(open_places)
-            for place in open_places:
+            self._room += 1
+            self._failures_left -= self._has_failed
+            if self._failures_left <= 0:  # pytest's own run ends here too
+                self._new.clear()
+
+    def _send(self, unit: Unit, run: SilentRun, waits: set[Place]) -> None:
+        for place, pending in list(run.requests.items()):
+            if why := why_not_sent(pending.module, pending.transport):
+                self.state.failed[place] = why
+                del run.requests[place]
+        with self._changed:
+            self.state.sent |= run.requests.keys()
+            unit.is_retried, unit.awaited = False, waits
+            unit.in_line = next(filter(None, map(self.state.failed.get, waits)), "")
+            missing = [place for place in waits if place not in self.state.store.answers]
+            unit.missing = len(missing)
+            for place in missing if not unit.in_line else ():
                 self._blocked.setdefault(place, []).append(unit)
-            if not open_places:
+            if not missing:
                 self._ready.append(unit)
-        self.sender.submit(requests)
+        if unit.in_line:
+            self._end_unit()
+        self._sender.submit(run.requests.values())
 
     def _end_request(self, pending: PendingRequest, why: str) -> None:
         """Note the end of a request, in the thread of the sender."""
@@ -202,57 +200,47 @@ class Phase:
             for unit in self._blocked.pop(pending.place, ()):
                 unit.missing -= 1
                 unit.in_line = unit.in_line or why
-                if unit.missing:
-                    continue
-                if unit.in_line:
-                    self._begun -= 1
-                else:
+                if not unit.missing and unit.in_line:
+                    self._room += 1
+                elif not unit.missing:
                     self._ready.append(unit)
             self._changed.notify()
 
     def note_error(self, error: BaseException, *, is_failure: bool) -> None:
         """Note what a phase of a test raised: a fixture may raise again the call that it deferred for another test."""
-        deferred = find_deferred_call(error)
+        deferred, run = find_deferred_call(error), self.state.run
         if deferred is None:
             self._has_failed |= is_failure
-            return
-        run, place = self.state.run, deferred.place
-        run.deferred = True
-        if place in self.state.failed:
-            run.in_line = run.in_line or self.state.failed[place]
-        elif place in self.state.sent:
-            run.waits.add(place)
+        elif deferred.place in self.state.failed:
+            run.in_line = run.in_line or self.state.failed[deferred.place]
+        elif deferred.place in self.state.sent:
+            run.waits.add(deferred.place)
 
     def _report_progress(self) -> None:
         if time.monotonic() < self._next_report:
             return
         self._next_report = time.monotonic() + REPORT_INTERVAL_S
-        done = len(self.state.sent) - len(self._blocked)
-        self._report(
-            f"asked ahead: {done:,} of {len(self.state.sent):,} calls answered, {self.sender.in_flight} under way"
-        )
-
-    def _finish_fixtures(self, fixtures: list[tuple[Any, Any]]) -> None:
-        while fixtures:
-            fixturedef, request = fixtures.pop()
-            _run_quietly(fixturedef.finish, request)
+        count, waiting = len(self.state.sent), len(self._blocked)
+        self._report(f"asked ahead: {count - waiting:,} of {count:,} calls answered")
 
 
-REPORT_INTERVAL_S = 10.0
-"""Time between two lines about the progress of the phase."""
+def _finish_fixtures(fixtures: list[tuple[Any, Any]]) -> None:
+    while fixtures:
+        fixturedef, request = fixtures.pop()
+        _run_quietly(fixturedef.finish, request)
 
 
 def _run_quietly(function: Callable[[Any], object], argument: Any) -> None:
-    """Call a function of a fixture's tear-down, whatever it raises but Ctrl-C."""
+    """Call a function of a tear-down, whatever it raises but Ctrl-C: the tear-down of the reported tests raises it again."""
     try:
         function(argument)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001, S110 -- raised again where the fixture is torn down after the reported tests
+    except BaseException:  # noqa: BLE001, S110 -- see above
         pass
 
 
-def find_deferred_call(error: BaseException | None) -> CallDeferred | None:
+def find_deferred_call(error: BaseException) -> CallDeferred | None:
     """Return the deferred call that an exception is, or that its group holds."""
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(find_deferred_call, error.exceptions)), None)

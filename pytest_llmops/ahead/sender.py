@@ -1,49 +1,50 @@
-"""Send the collected requests, so many at the same time, and retry what a server refuses for the moment."""
+"""Send the collected requests, so many at the same time, and retry what a server refuses for the moment.
+
+The client of the test cannot be used: an asynchronous one belongs to an event loop that has ended, and another is closed
+by the test's tear-down. What is copied of it is private to httpcore, and covered by a contract test.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from typing import Any
 
 from pytest_llmops.ahead.tapes import PendingRequest
-from pytest_llmops.ahead.transports import Connections
 from pytest_llmops.cassettes import run_folder
-from pytest_llmops.cassettes.rate_limit import POLL_INTERVAL_S, CallSlot, RateLimiter
+from pytest_llmops.cassettes.http.live_response import STREAM_CONTENT_TYPES, TIMING_DIGITS, limit_silence
+from pytest_llmops.cassettes.rate_limit import RateLimiter
 from pytest_llmops.cassettes.response import Answer, make_exchange
 from pytest_llmops.errors import BudgetReached, CassetteError
+from pytest_llmops.wire.content_encoding import decode_body
+from pytest_llmops.wire.untrusted_documents import DocumentError
 
-TRIES = 3
-"""A call and its retries, as many as the SDKs make."""
-FIRST_PAUSE_S = 0.5
-"""Pause after a server error, doubled with every further one."""
+PAUSES_S = (0.0, 0.5, 1.0)
+"""Pause before each try: as many as the SDKs make."""
 STOPPED = "the run was stopped"
+_OWN_STATE = ("_connections", "_requests", "_optional_thread_lock", "_network_backend")
+"""Attributes of a pool of connections that are not copied."""
+_BACKENDS = frozenset({"AutoBackend", "SyncBackend"})
+_DROPPED_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding"})
 
 
-@dataclass(slots=True)
 class LiveSender:
     """Sends requests in threads.
 
     Args:
         width: Maximum number of calls at the same time, over all processes of the run.
+        share: Number of them that this process sends.
         on_end: Called with each request and why it has no answer, or "".
     """
 
-    width: int
-    on_end: Callable[[PendingRequest, str], object]
-    sent: int = 0
-    in_flight: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _stopping: threading.Event = field(default_factory=threading.Event)
-    _connections: Connections = field(init=False)
-    _pool: ThreadPoolExecutor = field(init=False)
-    _pace: RateLimiter = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._connections = Connections(self.width)
-        self._pool = ThreadPoolExecutor(self.width, thread_name_prefix="pytest-llmops sender")
-        self._pace = RateLimiter(self.width)
+    def __init__(self, width: int, share: int, on_end: Callable[[PendingRequest, str], object]) -> None:
+        self._stopping = threading.Event()
+        self._on_end = on_end
+        self._pool = ThreadPoolExecutor(share, thread_name_prefix="pytest-llmops sender")
+        self._pace = RateLimiter(width, sleep=self._sleep)
 
     def submit(self, requests: Iterable[PendingRequest]) -> None:
         """Send requests as soon as there is room for them."""
@@ -54,63 +55,87 @@ class LiveSender:
         """Start no further call, and wait for those that are under way: they are paid."""
         self._stopping.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._connections.close()
+
+    def _sleep(self, seconds: float) -> None:
+        if self._stopping.wait(seconds) or run_folder.are_live_calls_stopped():
+            raise CassetteError(STOPPED)
 
     def _run(self, pending: PendingRequest) -> None:
-        try:
-            why = self._send_with_retries(pending)
-        except (BudgetReached, CassetteError) as error:
-            why = str(error)
-        except Exception as error:  # noqa: BLE001 -- of the network, or of a hook of the project: the test meets it itself
-            why = f"{type(error).__name__}: {error}"
-        self.on_end(pending, why)
-
-    def _send_with_retries(self, pending: PendingRequest) -> str:
-        why = STOPPED
-        for number in range(TRIES):
-            slot = self._wait_for_slot(pending.question.address)
-            if slot is None:
-                return STOPPED
-            answer: Answer | None = None
+        why = ""
+        for pause_s in PAUSES_S:
             try:
+                self._sleep(pause_s)
                 answer = self._send(pending)
-            finally:
-                slot.release(
-                    answer.status if answer is not None else 0, answer.headers if answer is not None else {}
-                )
-            if pending.tape.keep_ahead(pending, answer):
-                return ""
-            why = f"status {answer.status}"
-            if not answer.is_transient or answer.headers.get("x-should-retry") == "false":
-                return why
-            if number < TRIES - 1 and self._stopping.wait(FIRST_PAUSE_S * 2**number):
-                return STOPPED
-        return why
-
-    def _wait_for_slot(self, host: str) -> CallSlot | None:
-        waited = 0.0
-        while not self._stopping.is_set() and not run_folder.are_live_calls_stopped():
-            slot = self._pace.try_enter(host, waited)
-            if isinstance(slot, CallSlot):
-                return slot
-            waited += slot if slot == POLL_INTERVAL_S else 0.0
-            self._stopping.wait(slot)
-        return None
+                why = "" if pending.tape.keep_ahead(pending, answer) else f"status {answer.status}"
+            # Of the budget, the network, or a hook of the project: the test meets it itself.
+            except (BudgetReached, Exception) as error:  # noqa: BLE001
+                why = str(error) if isinstance(error, CassetteError | BudgetReached) else type(error).__name__
+                break
+            if not why or not answer.is_transient or answer.headers.get("x-should-retry") == "false":
+                break
+        self._on_end(pending, why)
 
     def _send(self, pending: PendingRequest) -> Answer:
-        tape, question = pending.tape, pending.question
-        tape.reserve_call(question)
-        exchange = None
-        self._count(sent=1, in_flight=1)
+        tape, question, exchange = pending.tape, pending.question, None
+        slot = self._pace.enter(question.address)
+        answer = Answer(0, {}, b"")
         try:
-            answer = self._connections.send(pending.transport, pending.request)
-            exchange = make_exchange(question, answer, pending.purpose, replayed=False)
+            tape.prepare_call(question)
+            try:
+                answer = send_request(pending.transport, pending.request)
+                exchange = make_exchange(question, answer, pending.purpose, replayed=False)
+            finally:
+                tape.costs.settle(question, exchange)
         finally:
-            self._count(in_flight=-1)
-            tape.settle_call(question, exchange)
+            slot.release(answer.status, answer.headers)
         return answer
 
-    def _count(self, *, sent: int = 0, in_flight: int = 0) -> None:
-        with self._lock:
-            self.sent += sent
-            self.in_flight += in_flight
+
+def why_not_sent(module: Any, transport: Any) -> str:
+    """Return why requests of a transport cannot be sent without it, or ""."""
+    if type(transport) not in (module.HTTPTransport, module.AsyncHTTPTransport):
+        return f"its client has a transport of its own ({type(transport).__name__})"
+    pool = transport._pool  # noqa: SLF001 -- the only place of the configuration
+    backend = type(getattr(pool, "_network_backend", pool)).__name__
+    return "" if backend in _BACKENDS else f"its client has connections of its own ({backend})"
+
+
+def send_request(transport: Any, request: Any) -> Answer:
+    """Send a request of httpx or httpx2, whose body has been read, and return the whole answer.
+
+    The connection has the TLS context, proxy and addresses of the transport's, and is closed at the end.
+
+    Raises:
+        Exception: What httpcore raises: no connection, a time-out, a cut answer.
+    """
+    like, url = transport._pool, request.url  # noqa: SLF001 -- as above
+    core = sys.modules[type(like).__module__.partition(".")[0]]
+    kind = getattr(core, type(like).__name__.removeprefix("Async"))
+    pool, own = kind.__new__(kind), vars(core.ConnectionPool())
+    vars(pool).update(vars(like) | {name: own[name] for name in _OWN_STATE})
+    timeouts = request.extensions.get("timeout", {})
+    raw = core.Request(
+        method=request.method,
+        url=core.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+        headers=request.headers.raw,
+        content=request.content,
+        extensions={"timeout": {**timeouts, "read": limit_silence(timeouts.get("read"))}},
+    )
+    started, first, chunks = time.perf_counter(), None, []
+    with pool:
+        response = pool.handle_request(raw)
+        for chunk in response.stream:
+            first = first or time.perf_counter() - started
+            chunks.append(chunk)
+        response.close()
+    took = round(time.perf_counter() - started, TIMING_DIGITS)
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+    kept = {name: value for name, value in headers.items() if name not in _DROPPED_HEADERS}
+    is_stream = any(name in headers.get("content-type", "").lower() for name in STREAM_CONTENT_TYPES)
+    body, encoding = b"".join(chunks), headers.get("content-encoding", "")
+    try:
+        body = decode_body(body, encoding, certain=True)
+    except DocumentError:
+        kept["content-encoding"] = encoding
+    ttft_s = round(first, TIMING_DIGITS) if first and is_stream else None
+    return Answer(response.status, kept, body, took, ttft_s)

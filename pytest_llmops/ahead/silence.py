@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 SILENT_HOOKS = frozenset({"pytest_runtest_logreport", "pytest_exception_interact", "pytest_warning_recorded"})
@@ -26,32 +26,24 @@ class SilentHooks:
         return _ignore if name in SILENT_HOOKS else getattr(self._hooks, name)
 
 
-def _ignore(*_: object, **__: object) -> None:
+def _ignore(*_: Any, **__: Any) -> Any:
     """Report nothing."""
-
-
-def _reject(_: logging.LogRecord) -> bool:
-    return False
 
 
 @contextmanager
 def silence_session(session: Any) -> Iterator[None]:
     """Let nothing that tests do in a block be printed, logged to a file, or reported."""
-    before = threading.excepthook, sys.unraisablehook
-    logging_plugin = session.config.pluginmanager.get_plugin("logging-plugin")
-    handlers = [getattr(logging_plugin, f"log_{name}_handler", None) for name in ("cli", "file")]
-    handlers += [logging.lastResort]
+    plugins, before = session.config.pluginmanager, (threading.excepthook, sys.unraisablehook)
+    handlers = [
+        getattr(plugins.get_plugin("logging-plugin"), f"log_{name}_handler", None) for name in ("cli", "file")
+    ]
     gethookproxy = session.gethookproxy
-    with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        if session.config.getoption("capture", "") == "no" or not session.config.pluginmanager.has_plugin(
-            "capturemanager"
-        ):
+    with ExitStack() as stack, warnings.catch_warnings(record=True):
+        if session.config.getoption("capture", "") == "no" or not plugins.has_plugin("capturemanager"):
             stack.enter_context(_redirect_output())
-        for handler in filter(None, handlers):
-            handler.addFilter(_reject)
-            stack.callback(handler.removeFilter, _reject)
+        for handler in filter(None, [*handlers, logging.lastResort]):
+            handler.addFilter(_ignore)  # None: the record is dropped
+            stack.callback(handler.removeFilter, _ignore)
         session.gethookproxy = lambda path: SilentHooks(gethookproxy(path))
         threading.excepthook = sys.unraisablehook = _ignore
         try:
@@ -64,21 +56,17 @@ def silence_session(session: Any) -> Iterator[None]:
 @contextmanager
 def _redirect_output() -> Iterator[None]:
     """Send what goes to the descriptors 1 and 2 nowhere: nothing captures it."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    saved = [os.dup(fd) for fd in (1, 2)]
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 -- a device
-            for fd in (1, 2):
-                os.dup2(null, fd)
-            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-                yield
-    finally:
-        for fd, copy in zip((1, 2), saved, strict=True):
-            os.dup2(copy, fd)
-            os.close(copy)
-        os.close(null)
+    with ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123 -- a device
+        for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
+            stream.flush()
+            copy = os.dup(fd)
+            stack.callback(os.close, copy)
+            stack.callback(os.dup2, copy, fd)
+            os.dup2(nowhere.fileno(), fd)
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(contextlib.redirect_stderr(nowhere))
+        yield
 
 
 @contextmanager
@@ -86,8 +74,15 @@ def keep_item(item: Any) -> Iterator[None]:
     """Leave an item after a block as it was before: markers, properties, captured output."""
     markers, properties = list(item.own_markers), list(item.user_properties)
     keywords = dict(item.keywords._markers)  # noqa: SLF001 -- `NodeKeywords` deletes nothing
+    filters = item.config.pluginmanager.get_plugin("warnings")
     try:
-        yield
+        # An error that `-W error` makes of a warning ends the test before its next call.
+        with (
+            filters.catch_warnings_for_item(item.config, item.ihook, "runtest", item)
+            if filters
+            else nullcontext()
+        ):
+            yield
     finally:
         item.own_markers[:], item.user_properties[:] = markers, properties
         item.keywords._markers = keywords  # noqa: SLF001 -- as above

@@ -28,8 +28,8 @@ tape_factory: Callable[..., Tape] | None = None
 """Makes the tapes of a run with --llm-concurrency; None: they are plain tapes."""
 outgoing_request: ContextVar[tuple[Any, ...] | None] = ContextVar("pytest_llmops_outgoing", default=None)
 """Module, transport and request of httpx while its answer is claimed, for a tape that may send it later."""
-deferred_calls = 0
-"""Number of calls that were deferred in this process."""
+deferred_calls: list[object] = []
+"""Calls of the running test that were deferred, with --llm-concurrency."""
 MAX_SIBLING_WAITS, SIBLING_WAIT_S = 20, 0.002
 _job = threading.local()
 change_listeners: list[Callable[..., object]] = []
@@ -180,13 +180,7 @@ async def let_siblings_ask() -> None:
 
     before = -1
     for _ in range(MAX_SIBLING_WAITS):
-        if deferred_calls == before:
+        if len(deferred_calls) == before:
             return
-        before = deferred_calls
+        before = len(deferred_calls)
         await anyio.sleep(SIBLING_WAIT_S)
-
-
-def count_deferred_call() -> None:
-    """Count a call that was deferred, for `let_siblings_ask`."""
-    global deferred_calls  # noqa: PLW0603 -- as global as the tapes
-    deferred_calls += 1

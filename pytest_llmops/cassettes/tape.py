@@ -109,13 +109,13 @@ class Tape:
     """All requests by (key, take), and whether the last request got an answer."""
     _journaled: list[journal.JournalEntry] = field(default_factory=list)
     """Answers of this tape that are on disk in a journal of the whole run."""
-    _costs: CallCosts = field(init=False)
+    costs: CallCosts = field(init=False)
     _failed: CassetteError | None = None
     _journal: journal.Journal = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
-        self._costs = CallCosts(self.ledger)
+        self.costs = CallCosts(self.ledger)
         self._journal = journal.Journal(self.path)
         self._recordings = Recordings(self.path, self.rules, self.elsewhere)
         if self.mode != "live":
@@ -287,7 +287,7 @@ class Tape:
 
     def _reserve_budget(self, question: Question) -> None:
         try:
-            self._costs.reserve(question)
+            self.costs.reserve(question)
         except BudgetReached as error:
             self.refusals.append(str(error))
             raise
@@ -301,7 +301,7 @@ class Tape:
         """Report a live call to the trace, and its cost to the ledger; without a known cost its estimate stays reserved."""
         run_folder.note_live_call("-")
         recorder.record_exchange(exchange)
-        self._costs.settle(question, exchange, complete=complete)
+        self.costs.settle(question, exchange, complete=complete)
 
     def refuse(self, text: str) -> CassetteMiss:
         """Count a missing recording or a forbidden connection, and return the miss to raise."""

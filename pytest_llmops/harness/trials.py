@@ -128,10 +128,24 @@ def read_trial_plan(item: Any, settings: Settings) -> TrialPlan:
     return plan
 
 
-def list_takes(item: Any, plan: TrialPlan) -> range:
-    """Return the takes that the trials of a test play: a repetition by pytest-repeat has its own."""
-    first = (repetition_of(item)[0] or 0) * plan.trials
-    return range(first, first + plan.trials)
+def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> range:
+    """Return the takes that the trials of a test play: a repetition by pytest-repeat has its own.
+
+    Args:
+        item: pytest's item.
+        settings: The run's.
+        if_all_pass: Leave out the trials that do not run if those before them pass.
+    """
+    plan = read_trial_plan(item, settings)
+    first, count = (repetition_of(item)[0] or 0) * plan.trials, plan.trials
+    if if_all_pass and _may_stop(item, settings):
+        count = next((n for n in range(1, count) if plan.decide(n, 0, count - n)), count)
+    return range(first, first + count)
+
+
+def _may_stop(item: Any, settings: Settings) -> bool:
+    # What stops at a verdict is no fair sample for a baseline.
+    return not settings.accept and not has_baseline(settings, item.config.rootpath)
 
 
 def _whole_number(marker: Arguments, value: object, what: str, most: int) -> int:
@@ -379,19 +393,16 @@ def run_item(
     """
     call_info, test_report = classes
 
-    plan = read_trial_plan(item, settings)
-    takes = list_takes(item, plan)
+    plan, takes = read_trial_plan(item, settings), list_takes(item, settings)
 
     def run_trial(index: int) -> list[Any]:
         with run_as_trial(takes[index]):
             return run_once()
 
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    # What stops at a verdict is no fair sample for a baseline.
-    may_stop = not settings.accept and not has_baseline(settings, item.config.rootpath)
     # Of pytest-rerunfailures, and of flaky, whose hooks see no trial.
     reruns = bool(item.config.getoption("reruns", 0)) or item.get_closest_marker("flaky") is not None
-    run = TrialRun(plan, may_stop=may_stop, strict=settings.strict, has_reruns=reruns)
+    run = TrialRun(plan, may_stop=_may_stop(item, settings), strict=settings.strict, has_reruns=reruns)
     run.run(run_trial)
     reports = run.merge()
     report_properties(reports, settings)

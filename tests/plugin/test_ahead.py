@@ -1,0 +1,339 @@
+"""--llm-concurrency: the calls of many tests at once, with the results and the cassettes of a sequential recording."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from support.project import Project, Result
+from support.server import Reply, Seen, StubServer, error_reply, stream
+
+HEAD = """
+import logging, os, threading, time, unittest, uuid, warnings
+from concurrent.futures import ThreadPoolExecutor
+import openai, pytest
+
+pytestmark = pytest.mark.llm_cassette
+seen = []
+
+def ask(text, **more):
+    with openai.OpenAI(max_retries=0) as client:
+        messages = [{"role": "user", "content": text}]
+        return client.chat.completions.create(model="m", messages=messages, **more).choices[0].message.content
+"""
+SIMPLE = """
+@pytest.mark.parametrize("i", range(6))
+def test_simple(i):
+    first = ask(f"question {i}")
+    assert "echo" in ask(f"second {i} of {first}")
+"""
+HOSTILE = """
+def test_swallows_exceptions():
+    try: answer = ask("swallow 1")
+    except Exception: answer = "fallback"
+    assert "echo" in ask(f"swallow 2 {answer}")
+
+def test_swallows_everything():
+    try: answer = ask("all 1")
+    except BaseException: answer = "fallback"
+    try: other = ask(f"all 2 {answer}")
+    except BaseException: other = "fallback"
+    assert "fallback" not in answer + other
+
+def test_asks_again_for_ever():
+    while True:
+        try: answer = ask("again"); break
+        except: pass
+    assert "echo" in answer
+
+def test_asks_in_finally():
+    try: ask("finally 1")
+    finally: ask("finally 2")
+
+def test_environment(monkeypatch):
+    monkeypatch.setenv("TONE", "kind")
+    assert "kind" in ask(f"{os.environ['TONE']} {ask('environment')}")
+
+def test_other_environment():
+    assert "kind" not in ask(f"tone={os.environ.get('TONE')} {ask('other environment')}")
+
+def test_output(capsys):
+    print("before"); ask("output"); print("after")
+    assert capsys.readouterr().out == "before\\nafter\\n"
+
+def test_prints_and_fails():
+    print("printed once"); logging.getLogger("app").warning("logged once"); ask("failing"); assert 0, "as it should"
+
+def test_raises_before(): raise ValueError("before")
+def test_raises_between(): ask("between"); raise ValueError("between")
+def test_skips_after(): ask("skips"); pytest.skip("later")
+def test_own_xfail(request):
+    request.node.add_marker(pytest.mark.xfail(reason="dynamic")); ask("xfail"); assert 0
+def test_property(record_property): record_property("k", 1); ask("property")
+def test_raw_thread():
+    out = []; thread = threading.Thread(target=lambda: out.append(ask("raw"))); thread.start(); thread.join(); assert out
+def test_same_twice(): assert ask("same") != ask("same")
+def test_left_stream():
+    with openai.OpenAI() as client:
+        with client.chat.completions.create(model="m", stream=True, messages=[{"role": "user", "content": "left"}]) as stream:
+            for event in stream: break
+def test_subtests(subtests):
+    for number in range(3):
+        with subtests.test(n=number): assert "echo" in ask(f"subtest {number}")
+def test_of_the_calls(llm_calls): ask("calls"); assert len(llm_calls) == 1 and not llm_calls[0].replayed
+def test_warns(): warnings.warn("own warning"); ask("warns")
+
+class TestUnit(unittest.TestCase):
+    def setUp(self): self.answer = ask("set-up")
+    def test_unit(self): assert "echo" in ask(f"unit {self.answer}")
+
+@pytest.fixture(scope="session")
+def corpus(): seen.append("corpus"); answer = ask(f"corpus {ask('session')}"); yield answer; ask("session's tear-down")
+@pytest.fixture(scope="module", params=["a", "b"])
+def part(request, corpus): yield ask(f"part {request.param} {corpus}")
+@pytest.fixture
+def piece(part, request): yield ask(f"piece {part} {request.node.name}"); ask(f"tear-down {request.node.name}")
+@pytest.fixture
+def later(request): return request.getfixturevalue("corpus")
+@pytest.mark.parametrize("i", range(2))
+def test_fixtures(i, piece): assert "echo" in ask(f"{i} {piece}")
+def test_later(later): assert "echo" in later
+"""
+TRIALS = """
+@pytest.mark.llm_trials(3, pass_at_least=2)
+def test_trials(llm): assert llm.complete("trial").text
+"""
+UNSETTLED = """
+count = [0]
+def test_clock(): assert "echo" in ask(f"it is {time.time_ns()}")
+def test_uuid(): ask("first"); assert "echo" in ask(f"{uuid.uuid4()}")
+def test_folder(tmp_path): assert "echo" in ask(f"in {tmp_path}")
+def test_counter(): count[0] += 1; assert "echo" in ask(f"number {count[0]}")
+"""
+
+
+@dataclass
+class Recorded:
+    result: Result
+    cassettes: dict[str, Any]
+    asked: Counter[bytes]
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_times(item) for key, item in value.items() if key not in ("latency_s", "ttft_s")}
+    return [without_times(item) for item in value] if isinstance(value, list) else value
+
+
+def record(project: Project, *args: str, workers: int = 0, keep_journals: bool = False) -> Recorded:
+    """Record anew, on a server that has forgotten everything."""
+    for folder in [*project.path.rglob("cassettes")]:
+        shutil.rmtree(folder)
+    project.server.seen.clear()
+    project.server._bodies.clear()
+    result = project.record("-rA", *args, workers=workers)
+    found = {name: data for name, data in project.cassettes().items() if name.endswith(".json")}
+    assert keep_journals or not list(project.path.rglob(".journal"))
+    cassettes = {name: without_times(json.loads(data)) for name, data in found.items()}
+    return Recorded(result, cassettes, Counter(seen.body for seen in project.server.seen))
+
+
+def listing(text: str) -> list[str]:
+    """The lines that do not depend on time or order."""
+    lines = re.sub(r"\d+\.\d+s|0x[0-9a-f]+", "", text).splitlines()
+    return sorted(line.strip(" =-_") for line in lines if not re.search("asked|latency|seconds", line))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_calls_are_made_at_once_and_recorded_as_one_after_another(project: Project, workers: int) -> None:
+    project.write(**{"test_a.py": HEAD + SIMPLE})
+    alone = record(project)
+    barrier = threading.Barrier(2 if workers else 6)  # each worker makes three of the six first calls at once
+
+    def answer(seen: Seen) -> Reply:
+        is_first = b'"question' in seen.body
+        return replace(StubServer.answer(project.server, seen), before=meet if is_first else None)
+
+    def meet() -> None:
+        barrier.wait(20)
+
+    project.server.answer = answer  # type: ignore[method-assign]
+    together = record(project, "--llm-concurrency=6", workers=workers)
+    assert together.result.outcomes == alone.result.outcomes == {"passed": 6}
+    assert together.cassettes == alone.cassettes
+    assert together.asked == alone.asked
+
+
+@pytest.mark.parametrize("args", [(), ("-s",)], ids=["captured", "-s"])
+def test_hostile_tests_end_as_they_do_one_after_another(project: Project, args: tuple[str, ...]) -> None:
+    project.write(
+        **{"test_a.py": HEAD + HOSTILE, "pytest.ini": "[pytest]\nllm_model = m\naddopts = -p no:anyio\n"}
+    )
+    alone = record(project, *args)
+    together = record(project, "--llm-concurrency=16", *args)
+    assert together.result.outcomes == alone.result.outcomes
+    assert listing(together.result.text) == listing(alone.result.text)
+    assert together.cassettes == alone.cassettes
+    assert together.asked == alone.asked
+
+
+def test_tests_whose_requests_never_settle_cost_one_call_and_are_named(project: Project) -> None:
+    project.write(**{"test_a.py": HEAD + UNSETTLED})
+    together = record(project, "--llm-concurrency=8")
+    assert together.result.outcomes == {"passed": 4}
+    assert together.asked.total() == 5 + 4
+    for name in ("clock", "uuid", "folder", "counter"):
+        assert "differ" in together.result.line(f"test_a.py::test_{name}: ")
+    assert "4 paid answers" in together.result.line("asked ahead")
+
+
+def test_trials_that_a_verdict_makes_needless_are_not_asked(project: Project) -> None:
+    project.write(**{"test_a.py": HEAD + TRIALS})
+    together = record(project, "--llm-concurrency=8")
+    assert together.result.outcomes == {"passed": 1}
+    assert together.asked.total() == 2
+    (interaction,) = together.cassettes["cassettes/test_a/test_trials.json"]["interactions"]
+    assert {take: len(answers) for take, answers in interaction["answers"].items()} == {"0": 1, "1": 1}
+    assert record(project, "--llm-concurrency=8", "--llm-accept=first").asked.total() == 3
+
+
+OTHER_CLIENTS = """
+import json, subprocess, sys, httpx2, requests, urllib.request
+from pathlib import Path
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+CHILD = "import openai; print(openai.OpenAI().chat.completions.create(model='m', messages=[{'role': 'user', 'content': 'c'}]).id)"
+URL = os.environ.get("OPENAI_BASE_URL", "") + "/chat/completions"
+
+class OwnTransport(httpx2.HTTPTransport):
+    pass
+
+def test_own_transport(llm_cassette):
+    with httpx2.Client(transport=OwnTransport()) as client: assert client.post(URL_OF(), json=BODY).status_code == 200
+def test_requests(): assert requests.post(URL_OF(), json=BODY, timeout=9).status_code == 200
+def test_urllib(): assert urllib.request.urlopen(urllib.request.Request(URL_OF(), json.dumps(BODY).encode())).status == 200
+def test_child_process(): assert "chatcmpl" in subprocess.run([sys.executable, "-c", CHILD], check=True, capture_output=True, text=True).stdout
+@pytest.mark.llm_cassette(at_once=False)
+def test_opted_out():
+    with Path("runs.txt").open("a") as file: file.write("run ")
+    ask("out"); assert Path("runs.txt").read_text() == "run "
+def URL_OF(): return os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+"""
+
+
+def test_what_cannot_be_asked_ahead_is_asked_in_line_and_goes_out_once(project: Project) -> None:
+    project.write(**{"test_a.py": HEAD + OTHER_CLIENTS})
+    together = record(project, "--llm-concurrency=8")
+    assert together.result.outcomes == {"passed": 5}
+    assert together.asked.total() == 5
+    assert len(together.cassettes) == 5
+    for name in ("own_transport", "requests", "urllib", "child_process"):
+        assert together.result.line(f"asked one after another: test_a.py::test_{name}: ")
+    assert "opted_out" not in "".join(re.findall("asked one.*", together.result.text))
+
+
+def test_a_server_that_refuses_for_the_moment_is_asked_again(project: Project) -> None:
+    project.write(**{"test_a.py": HEAD + SIMPLE})
+    project.server.queue.extend([error_reply(429, retry_after="0"), error_reply(500), error_reply(429)])
+    together = record(project, "--llm-concurrency=3")
+    assert together.result.outcomes == {"passed": 6}
+    assert together.asked.total() == 12 + 3
+    assert "asked one after" not in together.result.text
+
+
+def test_what_a_server_refuses_for_good_is_left_to_the_test(project: Project) -> None:
+    project.write(
+        **{
+            "test_a.py": HEAD
+            + "def test_key():\n    with pytest.raises(openai.AuthenticationError): ask('x')\n"
+        }
+    )
+    project.server.queue.extend([error_reply(401), error_reply(401)])
+    together = record(project, "--llm-concurrency=3")
+    assert together.result.outcomes == {"passed": 1}
+    assert (together.asked.total(), together.cassettes) == (2, {})
+
+
+def test_an_answer_that_is_cut_is_left_to_the_test(project: Project) -> None:
+    project.write(**{"test_a.py": HEAD + "def test_cut(): assert 'echo' in ask('x')\n"})
+    project.server.queue.append(stream(["a", "b"], cut_after=1))
+    together = record(project, "--llm-concurrency=3")
+    assert together.result.outcomes == {"passed": 1}
+    assert "RemoteProtocolError" in together.result.line("asked one after another: ")
+    assert "test_cut" in "".join(together.cassettes)
+
+
+def test_call_limits_hold_and_the_tests_beyond_them_say_so(project: Project) -> None:
+    project.write(**{"test_a.py": HEAD + SIMPLE})
+    together = record(project, "--llm-concurrency=6", "--llm-max-calls=8")
+    assert together.asked.total() == 8
+    assert together.result.outcomes == {"passed": 2, "errors": 4}
+    assert "8 of 8 live calls" in together.result.line("BudgetReached")
+
+
+def test_failures_end_the_phase_where_they_end_the_run(project: Project) -> None:
+    many = (
+        "\n@pytest.mark.parametrize('i', range(40))\ndef test_many(i):\n    ask(f'many {i}'); assert i != 3\n"
+    )
+    project.write(**{"test_a.py": HEAD + many})
+    together = record(project, "--llm-concurrency=2", "-x", keep_journals=True)
+    assert together.result.outcomes == {"passed": 3, "failed": 1}
+    assert 4 <= together.asked.total() <= 4 + 2 * 2
+    # What was asked beyond the failure is taken in by the next run.
+    project.server.seen.clear()
+    assert project.record("--llm-concurrency=2").outcomes == {"passed": 39, "failed": 1}
+    assert together.asked.total() + project.server.count == 40
+    assert not list(project.path.rglob(".journal"))
+
+
+@pytest.mark.parametrize("option", ["--setup-plan", "--collect-only", "--llm-concurrency=1", "--pdb"])
+def test_no_test_runs_silently(project: Project, option: str) -> None:
+    test = "from pathlib import Path\ndef test_runs(llm):\n    with Path('runs').open('a') as file: file.write('x')\n"
+    project.write(**{"test_a.py": test})
+    project.record("--llm-concurrency=4", option)
+    runs = project.path / "runs"
+    assert (runs.read_text() if runs.exists() else "x") == "x"
+
+
+def test_durations_are_those_of_the_calls(project: Project) -> None:
+    project.write(**{"test_a.py": HEAD + "def test_slow(): ask('slow')\n"})
+    together = record(project, "--llm-concurrency=4")
+    (call,) = together.result.records["test_slow"].calls
+    assert call.latency_s is not None
+    assert not call.replayed
+    assert together.result.records["test_slow"].duration_s > call.latency_s
+
+
+ENDING = """
+def test_z(request):
+    is_silent = request.config.pluginmanager.get_plugin("llmops_ahead")._phase is not None
+    if is_silent is {in_phase}: {how}
+"""
+
+
+@pytest.mark.parametrize("in_phase", [True, False], ids=["in the phase", "in pytest's loop"])
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [("raise KeyboardInterrupt", 2), ("os.kill(os.getpid(), 9)", -9)],
+    ids=["Ctrl-C", "kill"],
+)
+def test_a_run_that_ends_early_leaves_what_was_paid_to_the_next(
+    project: Project, how: str, status: int, in_phase: bool
+) -> None:
+    project.write(**{"test_a.py": HEAD + SIMPLE + ENDING.format(in_phase=in_phase, how=how)})
+    args = ["--llm-record=new", f"--llm-base-url={project.server.url}/v1", "--llm-concurrency=6"]
+    assert project.pytester.runpytest_subprocess(*args).ret == status
+    paid = project.server.count
+    assert paid <= 6 if in_phase else paid == 12
+    project.write(**{"test_a.py": HEAD + SIMPLE})
+    assert project.record("--llm-concurrency=6").outcomes == {"passed": 6}
+    lost = project.server.count - 12  # a kill loses what is under way
+    assert lost <= (6 if in_phase and status < 0 else 0)
+    assert not list(project.path.rglob(".journal"))
+    assert project.run().outcomes == {"passed": 6}

@@ -88,6 +88,7 @@ class CollectingTape(Tape):
     """A tape of the phase: it collects the requests that nothing answers, and writes no cassette."""
 
     __slots__ = ("state",)
+    collects = True
     state: PhaseState
 
     def _claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:

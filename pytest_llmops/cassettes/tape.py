@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
@@ -69,6 +69,8 @@ class Tape:
         CassetteError: The file is damaged; it is left as it is.
     """
 
+    collects: ClassVar[bool] = False
+    """Whether requests are only collected, to be sent with those of other tests."""
     path: Path
     mode: RecordMode = "none"
     redactor: Redactor = field(default_factory=Redactor)

@@ -31,6 +31,7 @@ from pytest_llmops.reports import render_report
 from pytest_llmops.results.details import as_mapping
 from pytest_llmops.results.judges import iter_run_self_judging_notes
 from pytest_llmops.results.notes import (
+    iter_concurrency_notes,
     iter_single_trial_notes,
     iter_trial_notes,
     iter_unasserted_notes,
@@ -119,6 +120,7 @@ class Controller:
             *iter_unchecked_notes(records),
             *iter_single_trial_notes(records, self._settings.trials),
             *iter_trial_notes(records),
+            *(() if self._settings.asks_ahead else iter_concurrency_notes(records)),
         ]
         if self.cassette_usage.crashed:
             workers = format_count(self.cassette_usage.crashed, "worker")

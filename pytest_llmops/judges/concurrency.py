@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
+from pytest_llmops.errors import CallDeferred
 from pytest_llmops.judges.protocol.response_format import branch_capabilities
 
 T = TypeVar("T")
@@ -51,11 +52,29 @@ def run_judge_tasks(
         known, at = asked_model(result), at + 1
         yield result
     rest = [branch_capabilities()(task) for task in tasks[at:]]
+    if tape is not None and tape.collects:
+        yield from _collect_calls(rest)
+        return
     if width > 1 and rest:
         yield from _run_concurrently(rest, width, keys[at:] if keys is not None else range(len(rest)))
         return
     for task in rest:
         yield task()
+
+
+def _collect_calls(tasks: Sequence[Callable[[], T]]) -> Iterator[T]:
+    """Run all tasks, though some have no answer yet: their calls are then made together (--llm-concurrency)."""
+    deferred: list[CallDeferred] = []
+    for task in tasks:
+        try:
+            with active_tape.inherit_context(active_tape.capture_context()):
+                result = task()
+        except CallDeferred as error:
+            deferred.append(error)
+        else:
+            yield result
+    if deferred:
+        raise deferred[0]
 
 
 def run_in_threads(tasks: Sequence[Callable[[], T]], width: int) -> list[T]:

@@ -1,4 +1,4 @@
-"""Notes of a run about what its assertions did not compare, and what its trials leave open."""
+"""Notes of a run: what its assertions did not compare, what its trials leave open, how it could be faster."""
 
 from __future__ import annotations
 
@@ -83,4 +83,28 @@ def iter_single_trial_notes(records: Sequence[TestRecord], trials: int) -> Itera
         yield (
             f"--llm-trials={trials}: {format_count(len(once), 'test')} ran once, as they have neither a fixture nor a marker "
             f"of the plugin; mark them with @pytest.mark.llm_trials({trials})"
+        )
+
+
+HINT_WIDTH, HINT_SECONDS = 16, 10.0
+"""The number of calls at once that a hint names, and from how many seconds of live calls on there is a hint."""
+
+
+def iter_concurrency_notes(records: Sequence[TestRecord]) -> Iterator[str]:
+    """Yield how long the live calls of a sequential run took, and how long they would take at once.
+
+    >>> from pytest_llmops.protocols import Call
+    >>> records = [TestRecord(nodeid=f"t{n}", calls=(Call(latency_s=2.0), Call(latency_s=2.0))) for n in range(60)]
+    >>> list(iter_concurrency_notes(records))
+    ['120 calls took 240 s one after another; --llm-concurrency=16 would take about 15 s and run each test up to 4 times']
+    >>> list(iter_concurrency_notes(records[:1]))
+    []
+    """
+    live = [[call.latency_s or 0.0 for call in record.calls if not call.replayed] for record in records]
+    count, seconds = sum(map(len, live)), sum(map(sum, live))
+    if seconds >= HINT_SECONDS and sum(map(bool, live)) > 1:
+        at_once = max(seconds / HINT_WIDTH, *map(sum, live))
+        yield (
+            f"{format_count(count, 'call')} took {seconds:.0f} s one after another; --llm-concurrency={HINT_WIDTH} would take about "
+            f"{at_once:.0f} s and run each test up to {max(map(len, live)) + 2} times"
         )

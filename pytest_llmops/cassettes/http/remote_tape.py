@@ -114,7 +114,7 @@ class TestProcess:
         return reply
 
 
-TAPE_VALUES = frozenset({"mode", "path", "command_again"})
+TAPE_VALUES = frozenset({"mode", "path", "command_again", "collects"})
 """Attributes of a tape that processes read; all others are methods."""
 
 

@@ -1,0 +1,128 @@
+"""What is asked ahead: requests that are sent without their client, and journals of a whole run."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+from support.cassettes import entry, files
+from support.server import StubServer, chat_events, stream
+
+from pytest_llmops.ahead.answers import AnswerStore
+from pytest_llmops.ahead.sender import _OWN_STATE, send_request, why_not_sent
+from pytest_llmops.cassettes import store
+
+MODULES = pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
+KINDS = pytest.mark.parametrize("kind", ["HTTPTransport", "AsyncHTTPTransport"])
+BODY = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+
+
+@pytest.fixture
+def server() -> Iterator[StubServer]:
+    with StubServer() as running:
+        yield running
+
+
+def chat(module: Any, url: str, **more: Any) -> Any:
+    request = module.Request("POST", f"{url}/v1/chat/completions", json=BODY | more, headers={"x-own": "1"})
+    request.read()
+    return request
+
+
+@MODULES
+@KINDS
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_a_request_is_sent_as_its_client_would_and_the_answer_is_decoded(
+    server: StubServer, module: Any, kind: str, encoding: str
+) -> None:
+    server.encoding = encoding
+    transport = getattr(module, kind)()
+    assert not why_not_sent(module, transport)
+    answer = send_request(transport, chat(module, server.url))
+    (seen,) = server.seen
+    assert (seen.json, seen.headers["x-own"], seen.method) == (BODY, "1", "POST")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert b"echo of x" in answer.body
+    assert not answer.headers.keys() & {"content-encoding", "content-length"}
+    assert answer.latency_s is not None
+    assert answer.ttft_s is None
+
+
+@MODULES
+def test_a_stream_keeps_the_time_of_its_first_byte(server: StubServer, module: Any) -> None:
+    server.queue.append(stream(chat_events("one two")))
+    answer = send_request(module.HTTPTransport(), chat(module, server.url, stream=True))
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+    assert answer.ttft_s is not None
+    assert answer.ttft_s <= (answer.latency_s or 0)
+
+
+@MODULES
+@KINDS
+def test_a_proxy_is_used_as_by_the_client(server: StubServer, module: Any, kind: str) -> None:
+    transport = getattr(module, kind)(proxy=server.url)
+    answer = send_request(transport, chat(module, "http://vendor.invalid"))
+    assert answer.status == 200
+    assert server.seen[0].path == "http://vendor.invalid/v1/chat/completions"
+
+
+@MODULES
+def test_an_answer_that_is_cut_is_an_error(server: StubServer, module: Any) -> None:
+    server.queue.append(stream(["a", "b"], cut_after=1))
+    with pytest.raises(Exception, match=r"incomplete|closed|reset") as raised:
+        send_request(module.HTTPTransport(), chat(module, server.url))
+    assert type(raised.value).__module__.startswith("httpcore")
+
+
+@MODULES
+def test_what_is_not_the_usual_transport_is_not_copied(module: Any) -> None:
+    own = type("Own", (module.HTTPTransport,), {})
+    assert "Own" in why_not_sent(module, own())
+    transport = module.HTTPTransport()
+    transport._pool._network_backend = object()
+    assert "object" in why_not_sent(module, transport)
+
+
+@MODULES
+@KINDS
+def test_the_copied_pool_has_the_attributes_that_are_known(module: Any, kind: str) -> None:
+    """A contract with httpcore, whose configuration is private: TLS context, addresses, limits."""
+    pool = getattr(module, kind)()._pool
+    core = importlib.import_module(type(pool).__module__.partition(".")[0])
+    assert core.__name__ in sys.modules
+    known = {"_ssl_context", "_proxy", "_http1", "_http2", "_retries", "_local_address", "_uds", "_socket_options",
+             "_max_connections", "_max_keepalive_connections", "_keepalive_expiry", *_OWN_STATE}  # fmt: skip
+    assert vars(pool).keys() == vars(core.ConnectionPool()).keys() == known
+
+
+def test_the_journal_of_a_killed_run_is_split_among_its_cassettes(tmp_path: Path) -> None:
+    answers, cassettes = AnswerStore(), [tmp_path / f"{name}.json" for name in "ab"]
+    for number, cassette in enumerate((*cassettes, cassettes[0])):
+        answers.write(cassette, entry(number, by=f"test/one#{number:03d}"))
+    assert len(answers.journals) == 1
+    assert not store.load_with_journals(cassettes[0])  # the run goes on
+    for log in answers.journals.values():
+        log.close()
+    (path,) = tmp_path.glob(".journal/*")
+    whole = path.read_bytes()
+    ends = [at for at, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in {*range(0, len(whole), 97), *ends, len(whole)}:
+        for file in tmp_path.glob(".journal/*"):
+            file.unlink()
+        path.write_bytes(whole[:cut])
+        loaded = [store.load_with_journals(cassette) for cassette in cassettes]
+        kept = sum(end <= cut for end in ends)
+        assert [sorted(one) for one in loaded] == [
+            [f"key-{n}" for n in (0, 2) if n < kept],
+            [f"key-{n}" for n in (1,) if n < kept],
+        ]
+        assert path.name not in files(tmp_path / ".journal")
+        if kept == len(ends):
+            assert loaded[0]["key-2"].by == "test/one#002"
+            assert loaded[1]["key-1"].answers["0"][0]["body"] == {"text": "answer 1"}

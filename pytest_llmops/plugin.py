@@ -87,8 +87,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     watch = config.stash[WATCH_KEY] = OnDemandHarness(config)
     config.pluginmanager.register(watch, "llmops_watch")
-    recorder.wake_callbacks.append(watch.start_harness_of_running_test)
-    test_folders.append(watch.search_folders)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportListener(config), "llmops_listener")
     if config.stash[SETTINGS].asks_ahead:
@@ -291,6 +289,8 @@ class OnDemandHarness:
         self._children: list[tuple[pytest.Collector, Sequence[pytest.Item | pytest.Collector]]] = []
         self.left_out = 0
         self._module: Path | None = None
+        recorder.wake_callbacks.append(self.start_harness_of_running_test)
+        test_folders.append(self.search_folders)
 
     def start_harness_of_running_test(self) -> Harness | None:
         """Return the harness of the running test, started if necessary; None between two tests."""

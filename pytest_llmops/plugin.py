@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -71,18 +71,17 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
     """Run the suite again with more trials while --llm-trials=auto is undecided."""
-    if config.getoption("llm_trials") not in LOOKS or hasattr(config, "workerinput"):
-        return (yield)
-    from pytest_llmops.harness.looks import run_looks
+    if config.getoption("llm_trials") in LOOKS and not hasattr(config, "workerinput"):
+        from pytest_llmops.harness.looks import run_looks
 
-    return (yield from run_looks(config))
+        return (yield from run_looks(config))
+    return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, register the markers, and in the controller listen to the reports."""
     config.stash[SETTINGS], config.stash[HAS_INI_KEY] = read_settings(config)
-    config.stash[PROMPTS_SEEN_KEY] = {}
-    config.stash[PROBLEMS_KEY] = {}
+    config.stash[PROMPTS_SEEN_KEY], config.stash[PROBLEMS_KEY] = {}, {}
     for line in MARKER_HELP:
         config.addinivalue_line("markers", line)
     watch = config.stash[WATCH_KEY] = OnDemandHarness(config)
@@ -102,7 +101,7 @@ class ReportListener:
         self._config = config
         self.controller: Controller | None = None
         self._left_out = self._crashed = self._skipped = self._uncollected = 0
-        self._skipped_tests: set[str] = set()
+        self._skipped_tests = set[str]()
         settings, is_look = config.stash[SETTINGS], config.getoption("llm_trials") in LOOKS
         if settings.may_call_models:
             from pytest_llmops.cassettes.run_folder import open_run_folder
@@ -234,9 +233,8 @@ def _find_problem(item: pytest.Item) -> str:
 
 
 def _is_repeated(item: pytest.Item) -> bool:
-    return (
-        not _find_problem(item) and OURS_KEY in item.stash and has_trials(item, item.config.stash[SETTINGS])
-    )
+    is_ours = OURS_KEY in item.stash and not _find_problem(item)
+    return is_ours and has_trials(item, item.config.stash[SETTINGS])
 
 
 def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
@@ -272,8 +270,7 @@ def _refuse_unrecorded_calls(config: pytest.Config, settings: Settings) -> None:
         return unrecorded.refuse_connection(watch.harness_of(item), host)
 
     if HOST_PATCHES_KEY not in config.stash:
-        patches = unrecorded.apply_host_patches(settings, watch.running_item, refuse)
-        config.stash[HOST_PATCHES_KEY] = patches
+        config.stash[HOST_PATCHES_KEY] = unrecorded.apply_host_patches(settings, watch.running_item, refuse)
 
 
 class OnDemandHarness:
@@ -316,8 +313,7 @@ class OnDemandHarness:
         """Return the harness of a test, started if necessary."""
         if HARNESS not in item.stash:
             self.harness = _start_harness(item)
-        harness: Harness = item.stash[HARNESS]
-        return harness
+        return cast("Harness", item.stash[HARNESS])
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(
@@ -394,10 +390,8 @@ class RecordingHooks:
         if problem := _find_problem(item):
             raise UsageError(problem)
         harness = item.stash[HARNESS]
-        if item.get_closest_marker("skip") is not None:
-            harness.add_unrun()
-        else:
-            harness.open_cassette()
+        is_skipped = item.get_closest_marker("skip") is not None
+        (harness.add_unrun if is_skipped else harness.open_cassette)()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:

@@ -24,7 +24,7 @@ _test_tapes: list[Tape] = []
 _block_tapes: list[Tape] = []
 find_remote_tape: Callable[[Tape | None], Tape] | None = None
 """In a process that a test started: returns the tape of the test's process, given the tape of this process."""
-tape_factory: Callable[..., Tape] | None = None
+tape_factory: Callable[..., Tape]
 """Makes the tapes of a run with --llm-concurrency; None: they are plain tapes."""
 outgoing_request: ContextVar[tuple[Any, ...] | None] = ContextVar("pytest_llmops_outgoing", default=None)
 """Module, transport and request of httpx while its answer is claimed, for a tape that may send it later."""

@@ -69,8 +69,9 @@ class Tape:
         CassetteError: The file is damaged; it is left as it is.
     """
 
-    collects: ClassVar[bool] = False
-    """Whether requests are only collected, to be sent with those of other tests."""
+    collects: ClassVar[bool] = (
+        False  # whether requests are only collected, to be sent with those of other tests
+    )
     path: Path
     mode: RecordMode = "none"
     redactor: Redactor = field(default_factory=Redactor)
@@ -84,33 +85,27 @@ class Tape:
     pace: RateLimiter | None = None
     attempt: int | None = None
     """Zero-based repetition of a test that is run several times, which plays the take of that number; None: once."""
-    take: str = "0"
-    """The take of a call that no trial made: of a thread, or a process, that is older than the trial."""
-    elsewhere: RecordingIndex | None = None
-    """Finds recordings of tests that were renamed or moved."""
+    take: str = "0"  # of a call that no trial made: of a thread, or a process, that is older than the trial
+    elsewhere: RecordingIndex | None = None  # finds recordings of tests that were renamed or moved
     counts: TapeCounts = field(default_factory=TapeCounts)
     misses: list[str] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
-    """Live calls that the budget refused."""
+    refusals: list[str] = field(default_factory=list)  # live calls that the budget refused
     notes: list[str] = field(default_factory=list)
     drifts: list[drift.Drift] = field(default_factory=list)
-    inner: list[Tape] = field(default_factory=list)
-    """Tapes of blocks that were opened while this tape was in use."""
-    resolved: set[str] = field(default_factory=set)
-    """IP addresses of the allowed hosts."""
+    inner: list[Tape] = field(default_factory=list)  # of blocks that were opened while this tape was in use
+    resolved: set[str] = field(default_factory=set)  # IP addresses of the allowed hosts
     errors_elsewhere: int = 0
     """Misses and refused calls whose exception was raised in another process, so that the test has not shown it."""
-    proxy_ports: set[int] = field(default_factory=set)
-    """Ports of this machine at which our own proxies listen: they record what they pass on."""
+    proxy_ports: set[int] = field(default_factory=set)  # of our own proxies, which record what they pass on
     unfinished: dict[int, Callable[[], None]] = field(default_factory=dict)
     """Functions that read the rest of incomplete answers, or give them up."""
     _recordings: Recordings = field(init=False)
+    # Number of answers given, and whether the last request got one; by (key, take).
     _given: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Number of answers given, by (key, take)."""
     _got_answer: dict[tuple[str, str], bool] = field(default_factory=dict)
-    """All requests by (key, take), and whether the last request got an answer."""
-    _journaled: list[journal.JournalEntry] = field(default_factory=list)
-    """Answers of this tape that are on disk in a journal of the whole run."""
+    _journaled: list[journal.JournalEntry] = field(
+        default_factory=list
+    )  # on disk in a journal of the whole run
     costs: CallCosts = field(init=False)
     _failed: CassetteError | None = None
     _journal: journal.Journal = field(init=False)
@@ -130,7 +125,7 @@ class Tape:
             CassetteError: The file is damaged.
         """
         same = {name: getattr(self, name) for name in BLOCK_FIELDS}
-        tape = open_tape(path, mode or self.mode, shared=True, **same)
+        tape = active_tape.tape_factory(path, mode or self.mode, shared=True, **same)
         self.inner.append(tape)
         return tape
 
@@ -447,26 +442,14 @@ class Tape:
         if self.mode in WRITING_MODES:
             self._journal.close()
             adopted = self._recordings.adopted.values() if self.mode == "new" else ()
-            if (
-                adopted
-                or self._journaled
-                or self._journal.paths
-                or journal.find_abandoned_journals(self.path)
-            ):
-                again = (
-                    self.mode == "all"
-                )  # replace all answers of the test, and drop the others if it passed
+            written = adopted or self._journaled or self._journal.paths
+            if written or journal.find_abandoned_journals(self.path):
+                again = self.mode == "all"  # replaces the test's answers, drops the others if it passed
                 keep = self._answers_to_keep() if again and passed and not others_ask else None
+                more: dict[str, Any] = {"replace": again, "keep": keep, "adopted": adopted}
+                journals, entries = self._journal.paths, self._journaled
                 try:
-                    store.merge_journals(
-                        self.path,
-                        self._journal.paths,
-                        self.redactor,
-                        replace=again,
-                        keep=keep,
-                        adopted=adopted,
-                        entries=self._journaled,
-                    )
+                    store.merge_journals(self.path, journals, self.redactor, entries=entries, **more)
                 except CassetteError as error:
                     self._note_failed_write(error)
                     raise
@@ -495,10 +478,10 @@ class Tape:
 
     def count_takes(self) -> int:
         """Return the number of takes that are recorded of the requests of this tape."""
-        asked = self._recordings.by_key.keys() & {key for key, _ in self._got_answer}
-        return max(
-            (int(take) + 1 for key in asked for take in self._recordings.by_key[key].answers), default=0
-        )
+        asked = [
+            self._recordings.by_key[key] for key, _ in self._got_answer if key in self._recordings.by_key
+        ]
+        return max((int(take) + 1 for entry in asked for take in entry.answers), default=0)
 
     def iter_moved_facts(self, *, passed: bool) -> Iterator[tuple[Path, dict[str, Json]]]:
         """Yield the cassettes of renamed tests that answered, with what was requested; not those that mode new copied."""
@@ -514,6 +497,4 @@ class Tape:
         return asked | kept
 
 
-def open_tape(*args: Any, **more: Any) -> Tape:
-    """Return a tape of the kind that the run uses now."""
-    return (active_tape.tape_factory or Tape)(*args, **more)
+active_tape.tape_factory = Tape

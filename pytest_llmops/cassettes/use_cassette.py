@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape, naming, rate_limit, request_key, run_folder, usage_record
 from pytest_llmops.cassettes.http import interception
-from pytest_llmops.cassettes.tape import Tape, open_tape
+from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import UsageError, swallowed_error
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode, Settings
@@ -62,7 +62,7 @@ def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
     if tape is not None:
         return tape
     settings = recorder.current_settings()
-    return open_tape(
+    return active_tape.tape_factory(
         name if isinstance(name, Path) else naming.shared_path(Path.cwd(), name),
         record or settings.record,
         Redactor.from_environment(os.environ),

@@ -134,13 +134,13 @@ def make_tape(
     Raises:
         CassetteError: The cassette is damaged.
     """
-    from pytest_llmops.cassettes import rate_limit, request_key, shared_answers, tape
+    from pytest_llmops.cassettes import active_tape, rate_limit, request_key, shared_answers
     from pytest_llmops.cassettes.use_cassette import open_ledger
     from pytest_llmops.redaction.redactor import Redactor
 
     redactors = _merge_functions(item.ihook.pytest_llmops_redactors(config=item.config))
     normalizers = _merge_functions(item.ihook.pytest_llmops_request_normalizers(config=item.config))
-    return tape.open_tape(
+    return active_tape.tape_factory(
         path,
         settings.record,
         Redactor.from_environment(os.environ, redactors),

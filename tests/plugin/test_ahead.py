@@ -337,3 +337,32 @@ def test_a_run_that_ends_early_leaves_what_was_paid_to_the_next(
     assert lost <= (6 if in_phase and status < 0 else 0)
     assert not list(project.path.rglob(".journal"))
     assert project.run().outcomes == {"passed": 6}
+
+
+def test_every_live_mode_asks_at_once(project: Project) -> None:
+    project.write(**{"test_a.py": HEAD + SIMPLE})
+    first = record(project, "--llm-concurrency=6")
+    for mode in ("all", "verify", "live"):
+        project.server.seen.clear()
+        project.server._bodies.clear()
+        result = project.record("--llm-concurrency=6", mode=mode)
+        assert result.outcomes == {"passed": 6}
+        assert "12 calls" in result.line("asked ahead")
+        assert Counter(seen.body for seen in project.server.seen) == first.asked
+        found = {name: without_times(json.loads(data)) for name, data in project.cassettes().items()}
+        assert found == first.cassettes
+        assert not any(call.replayed for record in result.run.records for call in record.calls)
+
+
+def test_nothing_is_asked_that_could_not_be_recorded(project: Project) -> None:
+    project.write(
+        **{
+            "test_a.py": HEAD + SIMPLE,
+            "cassettes/test_a/test_simple/.journal": "a file, where the folder goes",
+        }
+    )
+    alone = project.record()
+    result = project.record("--llm-concurrency=6")
+    assert result.outcomes == alone.outcomes
+    assert "could not be written" in result.line("CassetteMiss")
+    assert project.server.count == 0

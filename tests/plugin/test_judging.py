@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from html import escape as html_escape
 from pathlib import Path
@@ -379,3 +380,17 @@ def test_a_real_model_that_judges_at_chance_is_named_by_every_report(project: Pr
     assert "below its thresholds" in read_texts(html.read_text(encoding="utf-8"))
     values = {one.name: one.value for one in done.records["test_agrees"].measurements}
     assert values["judge.quality.kappa"] == found.kappa
+
+
+def test_judges_take_part_in_the_calls_of_many_tests_and_share_their_answers(project: Project) -> None:
+    project.write(**{"test_a.py": TESTS})
+    Verdicts(project, verdict(9))
+    assert project.record("--llm-judge").outcomes == {"passed": 4}
+    alone = [seen.body for seen in project.server.seen]
+    shutil.rmtree(project.path / "cassettes")
+    project.server.seen.clear()
+    result = project.record("--llm-judge", "--llm-concurrency=6")
+    assert result.outcomes == {"passed": 4}
+    assert "2 calls" in result.line("asked ahead: ")
+    assert sorted(seen.body for seen in project.server.seen) == sorted(alone)
+    assert project.run("--llm-judge").outcomes == {"passed": 4}

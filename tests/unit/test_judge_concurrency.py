@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.messages import check_message
@@ -20,8 +21,9 @@ from pytest_llmops import (
     recorder,
     soft,
 )
+from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.rate_limit import RateLimiter
-from pytest_llmops.errors import MeasurementFailed, ModelError
+from pytest_llmops.errors import CallDeferred, MeasurementFailed, ModelError
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.pairwise import Pairwise
 from pytest_llmops.judges.protocol import response_format as capabilities
@@ -287,3 +289,20 @@ def test_after_the_block_judges_are_asked_again() -> None:
         assert_contains("x", "y")
     assert_judge_score("x", judge=judge)
     assert judge.asked == 1
+
+
+def test_a_tape_that_collects_gets_the_calls_of_all_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(active_tape, "current_tape", lambda: SimpleNamespace(mode="new", collects=True))
+    jobs = []
+
+    def task(number: int) -> int:
+        jobs.append(active_tape.current_job())
+        if number % 2:
+            raise CallDeferred(number)
+        return number
+
+    results = run_judge_tasks([partial(task, number) for number in range(5)])
+    assert [next(results) for _ in range(3)] == [0, 2, 4]
+    with pytest.raises(CallDeferred) as raised:
+        next(results)
+    assert (raised.value.place, len(jobs), len(set(jobs[1:]))) == (1, 5, 4)

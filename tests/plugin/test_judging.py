@@ -118,8 +118,11 @@ def test_what_a_judge_was_answered_is_paid_once_in_a_run(project: Project) -> No
 
 PACED = """
 import os
+import pytest
 from pathlib import Path
 from pytest_llmops import use_cassette
+
+pytestmark = pytest.mark.llm_cassette(at_once=False)
 
 def test_paced(llm_cassette):
     with use_cassette("block") as block:

@@ -49,7 +49,7 @@ class Config:
         assert config is self
         self.finished.append(run)
 
-    def getoption(self, name: str, default: Any) -> Any:
+    def getoption(self, name: str, default: Any = None) -> Any:
         return self.options.get(name, default)
 
     def getini(self, name: str) -> Any:

@@ -165,7 +165,7 @@ def test_cases_of_the_wrong_form(cases: Any) -> None:
 
 def test_files_that_cannot_be_used_name_their_line(tmp_path: Path) -> None:
     (tmp_path / "cases.jsonl").write_text('{"id": "a", "input": "q", "relevant": ["x"]}\n{"id": "b"}\n')
-    with pytest.raises(CaseError, match=r"missing key 'input'.*cases.jsonl:2$"):
+    with pytest.raises(CaseError, match=r"missing 'input'.*cases.jsonl:2$"):
         assert_retrieval({"a": ["x"]}, tmp_path / "cases.jsonl", at_least=0.5)
     (tmp_path / "bad.csv").write_text("id,input,relevance\na,q,x\n")
     with pytest.raises(UsageError, check=check_message):

@@ -131,7 +131,7 @@ def test_a_hostile_report_runs_nothing_and_asks_for_nothing(tab: Tab, tmp_path: 
         status="RED", sentence=TEXTS[0], advice=TEXTS[:9], baseline=TEXTS[1], changes=changes
     )
     show(tab, tmp_path, Run(records=records, meta=runs[1].meta, notes=TEXTS, verdict=verdict))
-    title = f"FAIL: {count} failed, {count} errored, 0 passed, {count} skipped | LLM regression report"
+    title = f"FAIL: {count} failed, {count} errors, 0 passed, {count} skipped | LLM regression report"
     known = {"a", "b", "bdi", "button", "code", "dd", "del", "details", "dialog", "div", "dl", "dt", "footer", "h1", "h2", "h3", "h4", "header", "input", "ins",
              "kbd", "li", "main", "option", "p", "path", "pre", "rect", "section", "select", "span", "summary", "svg", "table", "tbody", "td", "th", "thead", "tr", "ul", "caption", "label"}  # fmt: skip
     assert count >= 120
@@ -184,7 +184,7 @@ def test_a_failure_is_on_the_first_screen_with_its_reason(tab: Tab, tmp_path: Pa
     if phone:
         tab.resize(390, 844, phone=True)
     show(tab, tmp_path, fixed_run())
-    assert seen(tab, ".verdict") == ["FAIL 2 failed, 2 errored, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"]
+    assert seen(tab, ".verdict") == ["FAIL 2 failed, 2 errors, 1 xpassed, 4 passed, 1 xfailed, 1 skipped"]
     assert names(tab)[0] == "test_answer[production-late-return]"
     (why, *_) = seen(tab, ".case .why:nth-of-type(2)")
     assert why.startswith("judge.quality 3/10 needs ≥ 7/10")

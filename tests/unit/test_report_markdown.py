@@ -46,7 +46,7 @@ def red_run() -> Run:
 def test_five_lines_of_evidence_follow_the_verdict() -> None:
     assert lines_of(red_run())[:6] == [
         "## LLM regression: FAIL",
-        "- 2 failed, 2 errored, 1 xpassed, 4 passed, 1 xfailed, 1 skipped; since the baseline 3 worse, 1 better, 1,200 unchanged",
+        "- 2 failed, 2 errors, 1 xpassed, 4 passed, 1 xfailed, 1 skipped; since the baseline 3 worse, 1 better, 1,200 unchanged",
         "- `judge.quality -6.1 points`",
         "- could have noticed, in 8 of 10 runs, a drop of `judge.quality` by 4.9 points",
         f"- baseline `{BASELINE}`",

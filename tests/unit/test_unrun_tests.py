@@ -31,6 +31,7 @@ from pytest_llmops.harness.cassette_usage import USAGE_CACHE_KEY
 from pytest_llmops.harness.item import Harness, is_recorded_elsewhere, uses_plugin
 from pytest_llmops.plugin import (
     OURS_KEY,
+    PROBLEMS_KEY,
     WATCH_KEY,
     RecordingHooks,
     ReportListener,
@@ -65,15 +66,16 @@ def item_of(
         rootpath=folder,
         pluginmanager=SimpleNamespace(get_plugin=lambda _name: None),
         invocation_params=SimpleNamespace(dir=folder),
-        getoption=lambda _name, default: default,
+        getoption=lambda _name, default=None: default,
         getini=lambda _name: None,
-        stash={},
+        stash={PROBLEMS_KEY: {}},
     )
 
     def hook(**_: object) -> list[object]:
         return []
 
     return SimpleNamespace(
+        parent=None,
         nodeid="test_a.py::test_x",
         name="test_x",
         path=folder / "test_a.py",

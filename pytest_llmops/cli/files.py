@@ -108,8 +108,8 @@ def check_reports(flag: str, reports: Sequence[str], inputs: Mapping[str, Path |
         check_output_path(flag, Path(split_report(report)[1]), inputs)
 
 
-def write_reports(run: Run, reports: Sequence[str]) -> None:
-    """Write a run as reports of the kinds that their names give.
+def write_reports(run: Run, reports: Sequence[str], history: Sequence[Run] = ()) -> None:
+    """Write a run as reports of the kinds that their names give; those in HTML show it among earlier runs.
 
     Raises:
         UsageError: One cannot be written.
@@ -118,7 +118,7 @@ def write_reports(run: Run, reports: Sequence[str]) -> None:
 
     for report in reports:
         kind, file = split_report(report)
-        write_output_file(Path(file), render_report(run, kind))
+        write_output_file(Path(file), render_report(run, kind, history))
         print_line(f"  report     {format_path(Path(file))}")
 
 

@@ -1,4 +1,4 @@
-"""``llmops merge``: the run files and cassettes of a CI matrix as those of one run; ``llmops report``: the reports of a run."""
+"""``llmops merge``: the run files and cassettes of a CI matrix as those of one run; ``llmops report``: the reports of a run, or of runs over time."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command, utc_today
 from pytest_llmops.cli.output import format_path, print_line
 from pytest_llmops.errors import CassetteError, UsageError
 from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.results.details import read_time
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pytest_llmops.cassettes.response import Answer
     from pytest_llmops.cassettes.store import Interaction
     from pytest_llmops.results.run import Run
@@ -64,21 +67,81 @@ def add_merge_group(groups: Any) -> None:
         groups,
         "report",
         _report,
-        "make reports of a run file",
-        "No test runs, and nothing is asked. The run files of shards are joined by llmops merge first.",
+        "make reports of a run file, or a page of several over time",
+        "No test runs, and nothing is asked. Of several runs of a suite the .html shows the newest, and the others over time.",
         arguments={
-            "file": {"type": Path, "metavar": "RUN", "help": "a file that --llm-report=run.json wrote"},
+            "files": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "of --llm-report=run.json"},
             "-o --out": out,
         },
     )
 
 
 def _report(args: argparse.Namespace) -> int:
+    from pytest_llmops._util.option_values import split_report
     from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
 
-    check_reports("--out", args.out, {format_path(args.file): args.file})
-    write_reports(read_run_file(args.file), args.out)
+    _refuse_repeated(args.files, "run file")
+    check_reports("--out", args.out, {format_path(path): path for path in args.files})
+    singles = [report for report in args.out if split_report(report)[0] != "html"]
+    if len(args.files) > 1 and singles:
+        raise UsageError(
+            f"--out: expected .html, which shows {len(args.files)} runs over time, got {shorten_text(singles[0])}: make it of "
+            "one run file, or of shards with llmops merge"
+        )
+    *earlier, run = order_runs({format_path(path): read_run_file(path) for path in args.files})
+    write_reports(run, args.out, earlier)
     return 0
+
+
+def order_runs(runs: Mapping[str, Run]) -> list[Run]:
+    """Return runs of one suite, the oldest first; the newest has a note if others ran other tests.
+
+    A single run needs no time.
+
+    Args:
+        runs: At least one, by the name of its file.
+
+    Raises:
+        UsageError: One does not say when it ran, two ran at the same time, or one has no test in common with the newest.
+    """
+    if len(runs) == 1:
+        return [*runs.values()]
+    names: dict[datetime, str] = {}
+    for name, run in runs.items():
+        created = run.meta.get("created")
+        time = read_time(created)
+        if time is None:
+            raise UsageError(
+                f"{name}: $.meta.created: expected when the run ended (2026-01-31T12:00:00+00:00), got "
+                f"{shorten_text(repr(created), 80)}: without it the run has no place among the others; leave it out"
+            )
+        other = names.setdefault(time, name)
+        if other != name:
+            raise UsageError(
+                f"{name}: expected another time than that of {other}, got {shorten_text(str(created), 80)} again: leave out a copy; "
+                "shards of one run are joined by llmops merge"
+            )
+    *earlier, last = (names[time] for time in sorted(names))
+    tests = {name: {record.nodeid for record in run.records} for name, run in runs.items()}
+    for name in earlier:
+        if tests[name] and tests[last] and not tests[name] & tests[last]:
+            raise UsageError(
+                f"{name}: expected a run of the same suite as {last}, the newest, got no test in common with it: leave it out; "
+                "shards of one run are joined by llmops merge"
+            )
+    unlike = [name for name in earlier if tests[name] != tests[last]]
+    note = (
+        f"over time: {format_count(len(unlike), 'earlier run')} did not run the same tests as this one, so that means may move "
+        f"without a change of quality: {', '.join(unlike)}"
+    )
+    newest = dataclasses.replace(runs[last], notes=(*runs[last].notes, *([note] if unlike else [])))
+    return [*(runs[name] for name in earlier), newest]
+
+
+def _refuse_repeated(paths: Sequence[Path], what: str) -> None:
+    again = [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
+    if again:
+        raise UsageError(f"RUN: expected each {what} once, got {format_path(again[0])} twice")
 
 
 def merge_runs(runs: dict[str, Run]) -> Run:
@@ -202,9 +265,7 @@ def _merge(args: argparse.Namespace) -> int:
     from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
     from pytest_llmops.reports.terminal import summary_lines
 
-    again = [path for path, count in Counter(path.resolve() for path in args.parts).items() if count > 1]
-    if again:
-        raise UsageError(f"RUN: expected the run file of each shard once, got {format_path(again[0])} twice")
+    _refuse_repeated(args.parts, "run file and folder of the shards")
     folders = [path for path in args.parts if path.is_dir()]
     runs = [path for path in args.parts if path not in folders]
     if bool(runs) != bool(args.out):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 
 from pytest_llmops._util.option_values import NAMED_REPORTS
@@ -9,8 +10,10 @@ from pytest_llmops.measurement import escape_output, shorten_text
 from pytest_llmops.results.run import Run
 
 
-def render_report(run: Run, kind: str) -> str:
+def render_report(run: Run, kind: str, history: Sequence[Run] = ()) -> str:
     """Return a run as a report of a kind that `pytest_llmops._util.option_values.split_report` knows.
+
+    ``history`` are earlier runs, which ``html`` alone shows.
 
     >>> render_report(Run(), "metrics").splitlines()[-1]
     '# EOF'
@@ -18,7 +21,7 @@ def render_report(run: Run, kind: str) -> str:
     if kind == "json":
         return run.to_json()
     module = import_module(f"{__name__}.{'ci_formats' if kind in NAMED_REPORTS else kind}")
-    return str(getattr(module, f"render_{kind}")(run))
+    return str(getattr(module, f"render_{kind}")(run, *([history] if history else [])))
 
 
 def quote_line(text: str, limit: int = 1_000) -> str:

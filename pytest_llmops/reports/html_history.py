@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 from pytest_llmops.measurement import Json, format_amount, shorten_text
 from pytest_llmops.reports.html_views import MAX_NAME, View, case_id
-from pytest_llmops.results.details import fact_text, format_on_scale, to_scale
+from pytest_llmops.results.details import fact_text, format_on_scale, read_time, to_scale
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Metric, summarize_run
 from pytest_llmops.results.usage import Latency, Traffic
@@ -21,7 +22,8 @@ def build_history(runs: Sequence[Run]) -> list[View]:
     >>> build_history([Run(meta={"created": "2026-02-01"}), Run(meta={"created": "2026-01-01"})])[0]["when"]
     '2026-01-01'
     """
-    return list(map(_build_run, sorted(runs, key=lambda run: fact_text(run.meta.get("created")))))
+    never = datetime.min.replace(tzinfo=UTC)
+    return list(map(_build_run, sorted(runs, key=lambda run: read_time(run.meta.get("created")) or never)))
 
 
 def _build_run(run: Run) -> View:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Self, TypeAlias
 
@@ -19,6 +20,19 @@ OneOrMore: TypeAlias = tuple[str, ...]  # stored as a list of texts, or as a sin
 def fact_text(value: Json) -> str:
     """Return a stored value as text: "" for None, any other value as it prints."""
     return "" if value is None else str(value)
+
+
+def read_time(value: Json) -> datetime | None:
+    """Return a stored time (ISO 8601; UTC if it does not say), or None if the value is none.
+
+    >>> read_time("2026-01-31") == read_time("2026-01-31T02:00:00+02:00"), read_time("soon")
+    (True, None)
+    """
+    try:
+        time = datetime.fromisoformat(value if isinstance(value, str) else "")
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def as_mapping(value: object) -> Mapping[str, Json]:

@@ -15,6 +15,7 @@ from support.chromium import BROWSER, Tab, open_tab
 from support.page import read_data
 from support.sample_run import HOSTILE, HOSTILE_OUTPUT, everywhere, fixed_run, models_run
 
+from pytest_llmops import cli
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.html_views import case_id
@@ -384,7 +385,12 @@ def test_runs_over_time_lead_to_what_failed_in_them(tab: Tab, tmp_path: Path) ->
         run.records[0], measurements=(replace(run.records[0].measurements[0], version="tfidf-2"),)
     )
     older.append(Run(records=(other,), meta={"created": "2025-12-03"}))
-    show(tab, tmp_path, run, "#view=history", older)
+    files = [tmp_path / f"run-{number}.json" for number in range(4)]
+    for file, one in zip(files, [run, *older], strict=True):
+        file.write_text(one.to_json(), encoding="utf-8")
+    page = tmp_path / "trend.html"
+    assert cli.main(["report", *map(str, files), "-o", str(page)]) == 0
+    show(tab, tmp_path, page.read_text(encoding="utf-8"), "#view=history")
     assert seen(tab, "figcaption")[0] == "similarity.cosine 0.77 0.41 to 0.77"
     # Three versions in a row: 1, 1, 2, 1. Only the first two are one line.
     assert tab.run("document.querySelector('figure').querySelectorAll('circle').length") == 4

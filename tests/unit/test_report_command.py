@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -13,7 +14,8 @@ from support.sample_run import fixed_run
 
 from pytest_llmops import cli
 from pytest_llmops.reports import render_report
-from pytest_llmops.results.run import Run
+from pytest_llmops.reports.html_history import build_history
+from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import SuiteVerdict
 
 KINDS = {"run.html": "html", "run.md": "markdown", "run.xml": "junit", "again.json": "json", "codequality:q.json": "codequality",
@@ -66,6 +68,61 @@ def test_what_the_command_refuses(
     check_message(capsys.readouterr().err)
     assert sorted(path.name for path in folder.iterdir()) == before
     assert Run.from_json((folder / "run.json").read_text(encoding="utf-8")) == fixed_run()
+
+
+def write_run(file: str, created: object, records: Sequence[TestRecord] = fixed_run().records) -> None:
+    run = Run(records=tuple(records), meta={"created": created} if created else {})  # type: ignore[dict-item]
+    Path(file).write_text(run.to_json(), encoding="utf-8")
+
+
+def test_several_runs_are_a_page_of_the_newest_with_the_others_over_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = fixed_run().records
+    write_run("a.json", "2026-02-01T02:00:00+02:00")  # the same day as text, but later than b
+    write_run("b.json", "2026-01-31T23:30:00Z", records[:2])
+    write_run("c.json", "2026-01-30", ())
+    write_run("d.json", "2026-02-01T00:00:01")
+    told: list[tuple[Run, Sequence[Run]]] = []
+
+    def render(run: Run, history: Sequence[Run]) -> str:
+        told.append((run, history))
+        return "page"
+
+    monkeypatch.setattr("pytest_llmops.reports.html.render_html", render)
+    assert cli.main(["report", "a.json", "d.json", "b.json", "c.json", "-o", "trend.html"]) == 0
+    ((newest, history),) = told
+    times = [str(run.meta["created"]) for run in (*history, newest)]
+    assert times == ["2026-01-30", "2026-01-31T23:30:00Z", "2026-02-01T02:00:00+02:00", "2026-02-01T00:00:01"]
+    assert [run["when"] for run in build_history([newest, *history])] == times
+    check_message(*newest.notes)
+    assert (folder / "trend.html").read_text(encoding="utf-8") == "page"
+
+
+@pytest.mark.parametrize(
+    ("times", "outs", "tests"),
+    [
+        (["2026-01-01", "2026-01-02"], ["a.html", "a.md"], 2),
+        (["2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00"], ["a.html"], 2),
+        (["2026-01-01", "soon"], ["a.html"], 2),
+        (["2026-01-01", 3], ["a.html"], 2),
+        (["2026-01-01", None], ["a.html"], 2),
+        (["2026-01-01", "2026-01-02"], ["a.html"], 1),
+        (["2026-01-01"], ["a.html"], 2),
+        (["2026-01-01", "2026-01-02"], ["run-1.json"], 2),
+    ],
+)
+def test_runs_that_are_not_one_course_are_refused(
+    folder: Path, times: list[object], outs: list[str], tests: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = fixed_run().records
+    for number, created in enumerate(times):
+        write_run(f"run-{number}.json", created, records[number : number + tests])
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    words = [word for out in outs for word in ("-o", out)]
+    assert cli.main(["report", "run-0.json", f"./run-{len(times) - 1}.json", *words]) == 2
+    check_message(capsys.readouterr().err)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize(

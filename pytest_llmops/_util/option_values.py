@@ -18,7 +18,10 @@ CASE_KEYS = ("id", "input", "reference", "tags", "family")
 """The keys of a case that are attributes of `Case`; all others are its data."""
 REPORT_SUFFIXES = {".html": "html", ".json": "json", ".json.gz": "json", ".md": "markdown", ".xml": "junit"}
 NAMED_REPORTS = ("codequality", "metrics", "ctrf")
-"""Kinds of reports that stand before the file, ``ctrf:FILE``; the suffix gives the others."""
+"""Kinds of reports that stand before the file, ``ctrf:FILE``; the suffix gives the others, and ``otlp:URL`` is sent."""
+_COLLECTOR = re.compile(
+    r"https?://(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:/[^\s?#@]*)?", re.IGNORECASE
+)
 _ADDRESS = re.compile(
     r"https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:[/?#]\S*)?$", re.IGNORECASE
 )
@@ -126,14 +129,14 @@ def parse_case_field(value: object) -> str:
 
 
 def split_report(given: str) -> tuple[str, str]:
-    """Return kind and file of a report; the kind is "" if neither a prefix nor the suffix gives it.
+    """Return kind and file (of ``otlp`` the address) of a report; the kind is "" if neither a prefix nor the suffix gives it.
 
     >>> split_report("out/run.md"), split_report("ctrf:out.json"), split_report("run.txt")
     (('markdown', 'out/run.md'), ('ctrf', 'out.json'), ('', 'run.txt'))
     """
     name, colon, file = given.partition(":")
     if colon and name.isalpha() and len(name) > 1:  # a single letter is a drive of Windows
-        return name if file and name in NAMED_REPORTS else "", file
+        return name if file and name in (*NAMED_REPORTS, "otlp") else "", file
     base = PurePath(given).name
     kinds = (kind for suffix, kind in REPORT_SUFFIXES.items() if base.removesuffix(suffix) not in (base, ""))
     return next(kinds, ""), given
@@ -148,13 +151,18 @@ def parse_reports(value: object, refused: str = "") -> tuple[str, ...]:
     """
     suffixes = (suffix for suffix, kind in REPORT_SUFFIXES.items() if kind != refused)
     forms = ", ".join(
-        [*(f"FILE{suffix}" for suffix in suffixes), *(f"{name}:FILE" for name in NAMED_REPORTS)]
+        [*(f"FILE{suffix}" for suffix in suffixes), *(f"{name}:FILE" for name in NAMED_REPORTS), "otlp:URL"]
     )
     reports: dict[str, str] = {}
     for report in list_of(parse_text)(value):
         kind, file = split_report(report)
         if not kind:
             raise _WrongElement(f"one of {forms}", report)
+        if kind == "otlp" and not _COLLECTOR.fullmatch(file):  # what stands before an @ may be a password
+            raise _WrongElement(
+                "otlp:http://HOST:PORT without user, password and query (OTEL_EXPORTER_OTLP_HEADERS holds credentials)",
+                file.rpartition("@")[2].partition("?")[0],
+            )
         if kind == refused:
             raise _WrongElement("--junitxml=FILE of pytest itself for a file of JUnit", report)
         if reports.setdefault(os.path.realpath(file), report) != report:

@@ -105,21 +105,29 @@ def check_reports(flag: str, reports: Sequence[str], inputs: Mapping[str, Path |
         got = getattr(error, "got", reports)
         raise UsageError(f"{flag}: expected {error}, got {shorten_text(repr(got), 300)}") from None
     for report in reports:
-        check_output_path(flag, Path(split_report(report)[1]), inputs)
+        kind, file = split_report(report)
+        check_output_path(flag, None if kind == "otlp" else Path(file), inputs)
 
 
 def write_reports(run: Run, reports: Sequence[str], history: Sequence[Run] = ()) -> None:
-    """Write a run as reports of the kinds that their names give; those in HTML show it among earlier runs.
+    """Write or send a run as reports of the kinds that their names give; those in HTML show it among earlier runs.
 
     Raises:
-        UsageError: One cannot be written.
+        UsageError: One cannot be written or sent.
     """
-    from pytest_llmops.reports import render_report
+    from pytest_llmops.harness.controller import mask_run_secrets
+    from pytest_llmops.reports import deliver_report
 
     for report in reports:
         kind, file = split_report(report)
-        write_output_file(Path(file), render_report(run, kind, history))
-        print_line(f"  report     {format_path(Path(file))}")
+        is_sent = kind == "otlp"  # out of this machine: the file may be older than a secret is known
+        deliver_report(
+            mask_run_secrets(run) if is_sent else run,
+            report,
+            lambda name, text: write_output_file(Path(name), text),
+            history,
+        )
+        print_line(f"  report     {report if is_sent else format_path(Path(file))}")
 
 
 def _unwritable_error(path: Path, why: str) -> UsageError:

@@ -34,7 +34,7 @@ def add_merge_group(groups: Any) -> None:
         "action": "append",
         "required": True,
         "metavar": "[KIND:]FILE",
-        "help": "as of --llm-report: .html, .md, .json, codequality:FILE ..., and .xml of JUnit (repeatable)",
+        "help": "as of --llm-report: .html, .md, .json, codequality:FILE, otlp:URL ..., and .xml of JUnit (repeatable)",
     }
     add_command(
         groups,

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pytest_llmops._util.option_values import LookTrials, split_report
+from pytest_llmops._util.option_values import LookTrials
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed, UsageError
 from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, read_checkout, write_junit_case
 from pytest_llmops.harness.cassette_usage import CassetteUsage
@@ -27,7 +27,7 @@ from pytest_llmops.harness.terminal import TerminalHooks
 from pytest_llmops.measurement import Json, escape_output, format_count
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.reports import render_report
+from pytest_llmops.reports import deliver_report
 from pytest_llmops.results.details import as_mapping
 from pytest_llmops.results.judges import iter_run_self_judging_notes
 from pytest_llmops.results.notes import (
@@ -133,13 +133,16 @@ class Controller:
             write_junit_case(self._config, self.run.verdict, make_report)
         summary = self._github.get("GITHUB_STEP_SUMMARY", "") if records else ""
         for name in filter(None, [*self._settings.report, summary]):
-            kind, file = split_report(name)
             try:
                 if name == summary:
                     append_summary(self.run, Path(summary))
                 else:
-                    write_text(self._config.invocation_params.dir / file, render_report(self.run, kind))
-            except OSError as error:
+                    deliver_report(
+                        self.run,
+                        name,
+                        lambda file, text: write_text(self._config.invocation_params.dir / file, text),
+                    )
+            except (OSError, LLMOpsError) as error:
                 self._write_errors[name] = f"report {name}: cannot be written: {error}"
                 # Nobody asked for the summary of the job.
                 session.exitstatus = session.exitstatus or int(name != summary)

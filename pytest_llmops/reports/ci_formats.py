@@ -9,10 +9,10 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 
 from pytest_llmops.measurement import Json, escape_json_output, escape_output, label_suffix
 from pytest_llmops.reports import quote_line, render_template
+from pytest_llmops.results.details import read_time
 from pytest_llmops.results.problems import list_problems
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.summary import summarize_run
@@ -85,10 +85,8 @@ def render_metrics(run: Run) -> str:
 def render_ctrf(run: Run) -> str:
     """Return a run as a report in the Common Test Report Format; xfailed tests are skipped there, errored ones failed."""
     tests = list(map(_build_ctrf_test, run.records))
-    try:
-        stop = round(datetime.fromisoformat(str(run.meta.get("created"))).timestamp() * 1000)
-    except ValueError:  # a run file of another program
-        stop = 0
+    time = read_time(run.meta.get("created"))
+    stop = round(time.timestamp() * 1000) if time else 0  # a run file of another program
     summary: dict[str, int] = {
         name: sum(test["status"] == name for test in tests)
         for name in ("passed", "failed", "skipped", "pending", "other")

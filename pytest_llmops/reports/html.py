@@ -13,11 +13,10 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 from pytest_llmops.measurement import Json, format_amount, format_count, shorten_text
+from pytest_llmops.reports import render_template
 from pytest_llmops.reports.html_history import build_history
 from pytest_llmops.reports.html_matrix import (
     build_candidates_table,
@@ -50,9 +49,6 @@ from pytest_llmops.results.summary import (
 from pytest_llmops.results.usage import Traffic, format_cost
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
 MAX_STATIC = 50
 """Tests that a page without a script shows."""
 MAX_REMOVED = 200
@@ -81,23 +77,18 @@ def render_html(run: Run, history: Sequence[Run] = ()) -> str:
         (templates / name).read_text(encoding="utf-8").strip() for name in ("report.css", "report.js")
     )
     page = build_page(run, history)
-    return (
-        _template_environment()
-        .get_template("report.html.j2")
-        .render(
-            page=page,
-            style=style,
-            script=script,
-            policy=(
-                f"default-src 'none'; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}; "
-                "img-src data:; base-uri 'none'; form-action 'none'"
-            ),
-            data=_pack(page),
-            failures=[
-                _static_case(case, page["texts"]) for case in page["cases"][:MAX_STATIC] if _is_bad(case)
-            ],
-            rest=max(sum(map(_is_bad, page["cases"])) - MAX_STATIC, 0),
-        )
+    return render_template(
+        "report.html.j2",
+        page=page,
+        style=style,
+        script=script,
+        policy=(
+            f"default-src 'none'; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}; "
+            "img-src data:; base-uri 'none'; form-action 'none'"
+        ),
+        data=_pack(page),
+        failures=[_static_case(case, page["texts"]) for case in page["cases"][:MAX_STATIC] if _is_bad(case)],
+        rest=max(sum(map(_is_bad, page["cases"])) - MAX_STATIC, 0),
     )
 
 
@@ -147,20 +138,6 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
 def _pack(page: View) -> str:
     data = json.dumps(page, ensure_ascii=False, separators=(",", ":")).encode()
     return base64.b64encode(gzip.compress(data, COMPRESSION, mtime=0)).decode()
-
-
-@lru_cache(maxsize=1)
-def _template_environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("pytest_llmops", "reports/templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=False,
-    )
 
 
 def _csp_hash(text: str) -> str:

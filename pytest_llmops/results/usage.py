@@ -11,12 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Literal, TypeVar
 
 from pytest_llmops.measurement import Json, format_amount, format_count, shorten_text
 from pytest_llmops.protocols import Call
-from pytest_llmops.results.details import BudgetMeta, CassetteFacts, CassettesMeta, Drift
+from pytest_llmops.results.details import BudgetMeta, CassetteFacts, CassettesMeta, Drift, read_time
 from pytest_llmops.results.run import Run, TestRecord
 
 MAX_LISTED_FILES = 3
@@ -230,9 +229,6 @@ def _format_drift(drift: Drift) -> str:
     return f"drift, {drift.what}{similarity}: recorded {before!r}, now {now!r}"
 
 
-def _age_in_days(oldest: object, created: object) -> int | None:
-    try:
-        age = date.fromisoformat(str(created)[:10]) - date.fromisoformat(str(oldest))
-    except ValueError:
-        return None
-    return max(age.days, 0)
+def _age_in_days(oldest: Json, created: Json) -> int | None:
+    first, last = read_time(oldest), read_time(created)
+    return max((last.date() - first.date()).days, 0) if first and last else None

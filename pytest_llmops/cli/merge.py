@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops._util.option_values import split_report
 from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command, utc_today
 from pytest_llmops.cli.output import format_path, print_line
 from pytest_llmops.errors import CassetteError, UsageError
@@ -77,7 +78,6 @@ def add_merge_group(groups: Any) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from pytest_llmops._util.option_values import split_report
     from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
 
     _refuse_repeated(args.files, "run file")
@@ -134,8 +134,8 @@ def order_runs(runs: Mapping[str, Run]) -> list[Run]:
         f"over time: {format_count(len(unlike), 'earlier run')} did not run the same tests as this one, so that means may move "
         f"without a change of quality: {', '.join(unlike)}"
     )
-    newest = dataclasses.replace(runs[last], notes=(*runs[last].notes, *([note] if unlike else [])))
-    return [*(runs[name] for name in earlier), newest]
+    notes = (*runs[last].notes, *([note] if unlike else []))
+    return [*(runs[name] for name in earlier), dataclasses.replace(runs[last], notes=notes)]
 
 
 def _refuse_repeated(paths: Sequence[Path], what: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.measurement import Measurement, shorten_text
 from pytest_llmops.protocols import Call
-from pytest_llmops.results.details import SideFacts, read_time
+from pytest_llmops.results.details import fact_text, read_time
 from pytest_llmops.results.run import Run, TestRecord
 
 MAX_BATCH = 500  # spans or events of one request
@@ -24,7 +24,7 @@ _OPERATIONS = dict.fromkeys(("responses", "messages", "converse", "invoke"), "ch
     "completions": "text_completion", "generate": "text_completion", "generateContent": "generate_content",
 }  # fmt: skip
 _PROVIDERS = {"bedrock": "aws.bedrock", "google": "gcp.gen_ai", "mistral": "mistral_ai", "xai": "x_ai"}
-_RESULTS = {"passed": "pass", "failed": "fail", "xpassed": "fail"}
+_STATUS = {"passed": "pass", "failed": "fail", "xpassed": "fail"}
 
 
 def send_run(run: Run, address: str) -> None:
@@ -42,6 +42,9 @@ def send_run(run: Run, address: str) -> None:
         import requests
         from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # for logs the same bytes
+            ExportTraceServiceResponse,
+        )
     except ImportError:
         raise MissingExtra("a report to otlp:URL", "otel", "opentelemetry-exporter-otlp-proto-http") from None
     answers: list[Any] = []
@@ -53,11 +56,23 @@ def send_run(run: Run, address: str) -> None:
         target = f"{address.rstrip('/')}/{path}"
         exporter = exporter_class(endpoint=target, session=session)
         for start in range(0, len(items), MAX_BATCH):
-            if exporter.export(items[start : start + MAX_BATCH]).name != "SUCCESS":
-                got = f"status {answers[-1].status_code}" if answers and not answers[-1].ok else "no answer"
+            taken = exporter.export(items[start : start + MAX_BATCH]).name == "SUCCESS"
+            got = (
+                f"status {answers[-1].status_code}"
+                if answers and (taken or not answers[-1].ok)
+                else "no answer"
+            )
+            if taken and answers[-1].headers.get("content-type") == "application/x-protobuf":
+                refused = ExportTraceServiceResponse.FromString(answers[-1].content).partial_success
+                taken, got = (
+                    not refused.rejected_spans,
+                    f"{refused.rejected_spans:,} refused: {refused.error_message}",
+                )
+            if not taken:
                 raise UsageError(
-                    f"{shorten_text(target)}: expected a collector that takes OTLP over HTTP, got {got}; {start:,} of {len(items):,} "
-                    "items of this kind were taken. Start one there, or name its credentials in OTEL_EXPORTER_OTLP_HEADERS"
+                    f"{shorten_text(target)}: expected a collector that takes OTLP over HTTP, got {shorten_text(got)}; {start:,} of "
+                    f"{len(items):,} items of this kind were sent before. Start one there, or name its credentials in "
+                    "OTEL_EXPORTER_OTLP_HEADERS"
                 )
 
 
@@ -76,12 +91,14 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
 
     time = read_time(run.meta.get("created"))
     if time is None:
-        got = shorten_text(repr(run.meta.get("created")), 80)
-        raise UsageError(f"$.meta.created: expected when the run ended, got {got}: spans need a time")
+        raise UsageError(
+            f"$.meta.created: expected when the run ended, got {shorten_text(repr(run.meta.get('created')), 80)}: spans need a time"
+        )
     start = round(time.timestamp()) * 10**9
-    about = {"service.name": "pytest-llmops", "vcs.ref.head.revision": run.meta.get("commit")}
     made_by: dict[str, Any] = {
-        "resource": resources.Resource(_known(about)).merge(resources.OTELResourceDetector().detect()),
+        "resource": resources.Resource(
+            _known({"service.name": "pytest-llmops", "vcs.ref.head.revision": run.meta.get("commit")})
+        ).merge(resources.OTELResourceDetector().detect()),
         "instrumentation_scope": InstrumentationScope("pytest_llmops"),
     }
     spans, events = list[Any](), list[Any]()
@@ -95,8 +112,9 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
             for place in range(1, len(record.calls) + 2)
         ]
         begin = start
-        rows = [_describe_test(record), *map(_describe_call, record.calls)]
-        for place, (name, seconds, attributes) in enumerate(rows):
+        for place, (name, seconds, attributes) in enumerate(
+            [_describe_test(record), *map(_describe_call, record.calls)]
+        ):
             end = begin + round(seconds * 1e9)
             spans.append(ReadableSpan(
                 name, ids[place], ids[0] if place else None, attributes=attributes, start_time=begin, end_time=end,
@@ -115,10 +133,9 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
 
 
 def _describe_test(record: TestRecord) -> tuple[str, float, dict[str, Any]]:
-    prompt = SideFacts.from_wire(record.facts.get("prompt"))
     return shorten_text(record.nodeid, MAX_TEXT), record.duration_s, _known({
-        "test.case.name": record.nodeid, "test.case.result.status": _RESULTS.get(record.outcome), "llmops.outcome": record.outcome,
-        "gen_ai.prompt.name": prompt.name, "gen_ai.prompt.version": prompt.version,
+        "test.case.name": record.nodeid, "test.case.result.status": _STATUS.get(record.outcome), "llmops.outcome": record.outcome,
+        "gen_ai.prompt.name": fact_text(record.fact("prompt").get("name")), "gen_ai.prompt.version": fact_text(record.fact("prompt").get("version")),
         "error.type": [*record.raised, record.outcome][0] if record.outcome in ("failed", "errored") else None,
     })  # fmt: skip
 
@@ -140,7 +157,7 @@ def _describe_call(call: Call) -> tuple[str, float, dict[str, Any]]:
 def _describe_measurement(measurement: Measurement) -> dict[str, Any]:
     return _known({
         "gen_ai.evaluation.name": measurement.name, "gen_ai.evaluation.score.value": measurement.value,
-        "gen_ai.evaluation.score.label": {"passed": "pass", "failed": "fail"}.get(measurement.status),
+        "gen_ai.evaluation.score.label": _STATUS.get(measurement.status),
         "gen_ai.evaluation.explanation": measurement.error or measurement.reason,
         "error.type": "errored" if measurement.error else None, "llmops.unit": measurement.unit, "llmops.label": measurement.label,
         "llmops.threshold": measurement.threshold, "llmops.version": measurement.version,

@@ -53,6 +53,8 @@ def test_every_kind_is_made_at_once(folder: Path, capsys: pytest.CaptureFixture[
         (["a.md", "./a.md"], "run.json"),
         (["a.json", "ctrf:a.json"], "run.json"),
         (["nosuch/a.md"], "run.json"),
+        (["otlp:localhost:4318"], "run.json"),
+        (["otlp:http://me:hunter2secret@example.com:4318/x?token=hunter2secret"], "run.json"),
         (["folder.md"], "run.json"),
         (["a.md"], "nosuch.json"),
         (["a.md"], "damaged.json"),

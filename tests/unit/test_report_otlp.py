@@ -37,6 +37,7 @@ class Collector:
 
     def __init__(self) -> None:
         self.status, self.bodies, self.headers = 200, list[tuple[str, bytes]](), list[str | None]()
+        self.answer = b""
         collector = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -45,8 +46,10 @@ class Collector:
                 collector.bodies.append((self.path, body))
                 collector.headers.append(self.headers["x-team"])
                 self.send_response(collector.status)
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Type", "application/x-protobuf")
+                self.send_header("Content-Length", str(len(collector.answer)))
                 self.end_headers()
+                self.wfile.write(collector.answer)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -197,10 +200,16 @@ def test_hostile_texts_arrive(collector: Collector) -> None:
     assert max(len(body) for _, body in collector.bodies) < 1_000_000
 
 
-@pytest.mark.parametrize(("status", "time"), [(404, TIME), (0, TIME), (200, "")])
+@pytest.mark.parametrize(("status", "time"), [(404, TIME), (0, TIME), (200, ""), (200, TIME)])
 def test_what_was_not_taken_is_an_error(
     collector: Collector, status: int, time: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+    refused = trace_service_pb2.ExportTracePartialSuccess(rejected_spans=3, error_message="too old")
+    collector.answer = trace_service_pb2.ExportTraceServiceResponse(
+        partial_success=refused
+    ).SerializeToString()
     collector.status = status
     url = collector.url if status else "http://127.0.0.1:9"
     (tmp_path / "run.json").write_text(

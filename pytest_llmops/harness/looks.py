@@ -7,10 +7,12 @@ that of the live run.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.option_values import LOOKS
@@ -90,7 +92,21 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
         end = arguments.index("--") if "--" in arguments else len(arguments)
         arguments[end:end] = [f"--llm-trials={option}"]
         sys.stdout.flush()
-        done = subprocess.run(  # noqa: S603 -- the arguments of this very run
-            [sys.executable, "-m", "pytest", *arguments], cwd=config.invocation_params.dir, check=False
-        )
-        return done.returncode
+        return _run_look(arguments, config.invocation_params.dir)
+
+
+def _run_look(arguments: list[str], folder: Path) -> int:
+    """Run pytest in another process, which ends before this one does; return its exit status."""
+    command = [sys.executable, "-m", "pytest", *arguments]
+    with subprocess.Popen(command, cwd=folder) as look, ExitStack() as held:  # noqa: S603 -- the arguments of this very run
+        with suppress(ValueError):  # a thread other than the main one gets no signals
+            before = signal.signal(signal.SIGTERM, lambda *_: look.terminate())
+            held.callback(signal.signal, signal.SIGTERM, before)
+        try:
+            status = look.wait()
+        except (
+            KeyboardInterrupt
+        ):  # Ctrl-C at a terminal reaches the look as well, and its fixtures are torn down
+            held.callback(look.terminate)  # at a second one
+            status = look.wait()
+    return status if status >= 0 else 128 - status

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -10,6 +16,7 @@ from support.project import Project
 
 from pytest_llmops._util.option_values import LOOKS
 from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules
+from pytest_llmops.harness import looks
 from pytest_llmops.harness.looks import plan_next_look
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.verdict import SuiteVerdict, VerdictStatus
@@ -33,6 +40,34 @@ BEFORE = SUITE.format(word="say it", worse="0")
 SAME_LATER = SUITE.format(word="say that", worse="0.47 * (take == 1 and case == 3)")
 WORSE = SUITE.format(word="say that", worse="0.47 * (case == 3 or take > 1 and case in (4, 5, 6, 7))")
 AUTO = "--llm-trials=auto"
+# A first look that another one follows; here it runs no test itself.
+FIRST_LOOK = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from pytest_llmops.harness import looks
+
+listener = SimpleNamespace(controller=SimpleNamespace(next_look="auto:3"))
+config = SimpleNamespace(
+    getoption={"llm_trials": "auto"}.get,
+    pluginmanager=SimpleNamespace(get_plugin={"llmops_listener": listener}.get),
+    invocation_params=SimpleNamespace(args=["-s", "--import-mode=importlib"], dir=Path.cwd()),
+)
+looking = looks.run_looks(config)
+next(looking)
+try:
+    looking.send(0)
+except StopIteration as ended:
+    sys.exit(ended.value)
+"""
+WAITING = """
+import sys, threading
+from pathlib import Path
+
+def test_waits():
+    print("as:", sys.flags.dev_mode, sys.warnoptions[-1:], str(Path.cwd()) in sys.path, flush=True)
+    threading.Event().wait()
+"""
 
 
 def run_looks(project: Project, *args: str) -> tuple[str, int, Run]:
@@ -120,3 +155,56 @@ def test_the_looks_share_the_level_of_a_single_look() -> None:
     assert sum(LOOK_LEVELS.values()) == pytest.approx(GateRules().alpha)
     assert list(LOOK_LEVELS) == list(LOOKS.values())
     assert json.dumps(list(LOOKS.values())) == "[1, 3, 5]"  # as run files store them
+
+
+class StubLook:
+    """A look during which Ctrl-C is pressed."""
+
+    def __init__(self, *waits: int | type[KeyboardInterrupt]) -> None:
+        self.waits = iter(waits)
+        self.is_terminated = False
+
+    def __enter__(self) -> StubLook:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def wait(self) -> int:
+        ended = next(self.waits)
+        if isinstance(ended, int):
+            return ended
+        raise ended
+
+    def terminate(self) -> None:
+        self.is_terminated = True
+
+
+def test_a_look_that_is_interrupted_ends_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    look = StubLook(KeyboardInterrupt, pytest.ExitCode.INTERRUPTED)
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: look)
+    assert looks._run_look([], Path()) == pytest.ExitCode.INTERRUPTED
+    look = StubLook(KeyboardInterrupt, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        looks._run_look([], Path())
+    assert look.is_terminated
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a program could handle")
+def test_a_look_is_as_the_first_and_ends_with_it(project: Project) -> None:
+    files = {"bin/first.py": FIRST_LOOK, "test_a.py": WAITING, "llmops-baseline.json": "{}"}
+    project.write(**files)
+    command = [sys.executable, "-X", "dev", "-W", "ignore::ImportWarning", "bin/first.py"]
+    with subprocess.Popen(
+        command, cwd=project.path, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as first:
+        assert first.stdout is not None
+        try:
+            told = next((line for line in first.stdout if "as: " in line), "")
+            os.kill(first.pid, signal.SIGTERM)
+            first.communicate(timeout=20)  # the look too has closed its output
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(first.pid, signal.SIGKILL)
+    assert told
+    assert first.returncode == 128 + signal.SIGTERM

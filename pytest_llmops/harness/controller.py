@@ -167,7 +167,9 @@ class Controller:
         verdict = gate.judge()
         self.run = replace(self.run, verdict=verdict)
         if isinstance(settings.trials, LookTrials):
-            self.next_look, self._look = plan_next_look(settings, verdict, usage.fewest_takes)
+            self.next_look, self._look = plan_next_look(
+                settings, verdict, usage.fewest_takes, session.testsfailed
+            )
         if settings.accept:
             versions = {name: str(version) for name, version in as_mapping(self.run.meta["versions"]).items()}
             try:

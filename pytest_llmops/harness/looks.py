@@ -18,6 +18,7 @@ from typing import Any
 from pytest_llmops._util.option_values import LOOKS
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.baseline_gate import has_baseline
+from pytest_llmops.measurement import format_count
 from pytest_llmops.results.verdict import SuiteVerdict
 from pytest_llmops.settings import Settings
 
@@ -48,13 +49,16 @@ def check_looks(config: Any, settings: Settings) -> None:
             raise UsageError(f"--llm-trials=auto: expected {expected}")
 
 
-def plan_next_look(settings: Settings, verdict: SuiteVerdict | None, takes: int | None) -> tuple[str, str]:
+def plan_next_look(
+    settings: Settings, verdict: SuiteVerdict | None, takes: int | None, failed: int = 0
+) -> tuple[str, str]:
     """Return the option's value of the look that follows ("": none does), and a sentence about it.
 
     Args:
         settings: The run's.
         verdict: Of this look.
         takes: The smallest number of recorded takes of a test that a replay asked for; None: no test asks for any.
+        failed: How many tests failed in this look, also those that measure nothing: a further look would hide them.
     """
     later = [option for option, trials in LOOKS.items() if trials > settings.trials]
     place = f"look {len(LOOKS) - len(later)} of {len(LOOKS)}"
@@ -66,6 +70,11 @@ def plan_next_look(settings: Settings, verdict: SuiteVerdict | None, takes: int 
         )
     if not later:
         return "", f"{place}: undecided, and no further trials are taken"
+    if failed:
+        return (
+            "",
+            f"{place}: undecided, and {format_count(failed, 'test')} failed, so no further trials are taken",
+        )
     further = LOOKS[later[0]]
     if settings.record == "none" and takes is not None and takes < further:
         return "", f"{place}: undecided, and the recordings end here"

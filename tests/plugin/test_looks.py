@@ -9,7 +9,8 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import get_args
+from textwrap import dedent
+from typing import Self, get_args
 
 import pytest
 from support.project import Project
@@ -113,6 +114,24 @@ def test_a_replay_judges_by_the_takes_that_are_recorded(suite: Project) -> None:
     assert (run.verdict.status, ended) == ("AMBER", 0)  # type: ignore[union-attr]
 
 
+def test_a_test_that_failed_is_not_hidden_by_a_further_look(suite: Project) -> None:
+    fails_once = """
+        from pathlib import Path
+
+        def test_plain():
+            seen = Path("seen")
+            was_there = seen.exists()
+            seen.touch()
+            assert was_there
+    """
+    suite.write(**{"test_a.py": SAME_LATER, "test_b.py": dedent(fails_once)})
+    suite.record("--llm-trials=3")
+    (suite.path / "seen").unlink()
+    printed, ended, _ = run_looks(suite, AUTO)
+    assert "look 1 of 3: undecided, and 1 test failed, so no further trials are taken" in printed
+    assert ended == pytest.ExitCode.TESTS_FAILED
+
+
 def test_a_part_of_the_suite_buys_nothing(suite: Project) -> None:
     printed, _, run = run_looks(suite, AUTO, "-k", "1")
     assert "look 1 of 3: no verdict, so no further trials are taken" in printed
@@ -164,7 +183,7 @@ class StubLook:
         self.waits = iter(waits)
         self.is_terminated = False
 
-    def __enter__(self) -> StubLook:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

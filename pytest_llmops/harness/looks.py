@@ -106,7 +106,10 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
 
 def _run_look(arguments: list[str], folder: Path) -> int:
     """Run pytest in another process, which ends before this one does; return its exit status."""
-    command = [sys.executable, "-m", "pytest", *arguments]
+    # `python -m` would put the working folder into sys.path, where the command `pytest` has none.
+    safe = () if {"", str(folder)} & {*sys.path} else ("-P",)
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 -- as multiprocessing does
+    command = [sys.executable, *flags, *safe, "-m", "pytest", *arguments]
     with subprocess.Popen(command, cwd=folder) as look, ExitStack() as held:  # noqa: S603 -- the arguments of this very run
         with suppress(ValueError):  # a thread other than the main one gets no signals
             before = signal.signal(signal.SIGTERM, lambda *_: look.terminate())

@@ -170,6 +170,7 @@ class Controller:
             self.next_look, self._look = plan_next_look(
                 settings, verdict, usage.fewest_takes, session.testsfailed
             )
+            self._github = {} if self.next_look else self._github  # the last look tells it
         if settings.accept:
             versions = {name: str(version) for name, version in as_mapping(self.run.meta["versions"]).items()}
             try:

@@ -90,12 +90,15 @@ def suite(project: Project) -> Project:
     ("text", "status", "options"), [(SAME_LATER, "GREEN", ()), (WORSE, "RED", ("-n2", "--"))]
 )
 def test_trials_are_bought_while_undecided_and_a_replay_ends_alike(
-    suite: Project, text: str, status: str, options: tuple[str, ...]
+    suite: Project, text: str, status: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite.write(**{"test_a.py": text})
     asked = suite.server.count
     live = ["--llm-record=new", f"--llm-base-url={suite.server.url}/v1", "--llm-max-calls=36"]
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(suite.path / "summary.md"))
     printed, ended, run = run_looks(suite, AUTO, *live, *options)
+    assert (suite.path / "summary.md").read_text(encoding="utf-8").count("## LLM regression") == 1
     assert suite.server.count - asked == 36  # what a look has paid for, the next replays
     assert run.verdict is not None
     assert (run.verdict.status, ended) == (status, int(status == "RED"))

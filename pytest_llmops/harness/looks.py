@@ -7,6 +7,7 @@ that of the live run.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -86,10 +87,10 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
 
     Yields once, and gets the exit status of this look; returns that of the last.
     """
-    from pytest_llmops.cassettes.run_folder import open_run_folder
+    from pytest_llmops.cassettes.run_folder import RUN_FOLDER_VARIABLE, open_run_folder
 
     with ExitStack() as held:
-        if LOOKS[config.getoption("llm_trials")] == 1:
+        if LOOKS[config.getoption("llm_trials")] == 1 or RUN_FOLDER_VARIABLE not in os.environ:
             held.enter_context(open_run_folder())
         status = yield
         listener = config.pluginmanager.get_plugin("llmops_listener")

@@ -17,6 +17,7 @@ from support.project import Project
 
 from pytest_llmops._util.option_values import LOOKS
 from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules
+from pytest_llmops.cassettes.run_folder import RUN_FOLDER_VARIABLE
 from pytest_llmops.harness import looks
 from pytest_llmops.harness.looks import plan_next_look
 from pytest_llmops.results.run import Run
@@ -46,6 +47,7 @@ FIRST_LOOK = """
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from pytest_llmops.cassettes.run_folder import RUN_FOLDER_VARIABLE
 from pytest_llmops.harness import looks
 
 listener = SimpleNamespace(controller=SimpleNamespace(next_look="auto:3"))
@@ -158,6 +160,17 @@ def test_where_looks_cannot_be_taken_the_reason_is_given(
     done = project.pytester.runpytest_subprocess(AUTO, *options)
     assert int(done.ret) == pytest.ExitCode.USAGE_ERROR
     assert message in "\n".join(done.errlines)
+
+
+def test_the_workers_of_a_later_look_alone_share_a_budget(
+    suite: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(RUN_FOLDER_VARIABLE, raising=False)
+    suite.write(**{"test_a.py": WORSE})
+    asked = suite.server.count
+    live = ["--llm-record=new", f"--llm-base-url={suite.server.url}/v1", "--llm-max-calls=4", "-n2"]
+    run_looks(suite, "--llm-trials=auto:3", *live)
+    assert suite.server.count - asked == 4
 
 
 def test_neither_the_ini_nor_plugin_objects_take_looks(suite: Project) -> None:

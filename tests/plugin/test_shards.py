@@ -10,8 +10,9 @@ import pytest
 from support.project import Project
 
 from pytest_llmops.cassettes.journal import Journal, JournalEntry
-from pytest_llmops.cassettes.store import load_cassette
+from pytest_llmops.cassettes.store import Interaction, load_cassette
 from pytest_llmops.cli import main
+from pytest_llmops.cli.merge import merge_recordings
 from pytest_llmops.results.run import Run
 
 SHARED = """
@@ -122,6 +123,19 @@ def test_two_answers_to_a_request_are_refused_and_nothing_is_written(
     assert merge(shards[0]) == 1
     assert "another.json: expected JSON" in capsys.readouterr().err
     assert merge(project.path / "shard-1/none") == 2
+
+
+def test_the_same_answer_has_the_latest_day_of_its_recording() -> None:
+    def recorded(day: str) -> dict[str, Interaction]:
+        answer = {"status": 200, "body": {"text": "b"}, "recorded": day}
+        request = {"method": "POST", "url": "http://127.0.0.1:1/v1", "body": {"text": "a"}}
+        return {"k": Interaction("t#001", "k", request, {"0": [answer]})}
+
+    days = "2026-01-02", "2026-03-04", "2026-02-03"
+    project, *shards = map(recorded, days)
+    merged = merge_recordings(project, dict(zip(("a", "b"), shards, strict=True)))
+    assert [entry.answers["0"][0]["recorded"] for entry in merged] == [days[1]]
+    assert project == recorded(days[0])
 
 
 def test_answers_of_a_killed_job_are_merged_too(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,8 +67,12 @@ class Progress:
         is_due = now - self._began >= FIRST_S if self._in_place else now - self._printed >= EVERY_S
         if not begun or not is_due:
             return
-        text, self._printed = self.describe(begun, done, now - self._began), now
         line, column = self._writer._current_line, self._writer.width_of_current_line  # noqa: SLF001 -- as above
+        if self._in_place and column:
+            column %= self._writer.fullwidth
+            if not column:  # the cursor waits behind the last column, and cannot be put back there
+                return
+        text, self._printed = self.describe(begun, done, now - self._began), now
         if self._in_place:
             back = f"\x1b[A\r\x1b[{column}C" if column else "\x1b[A\r"
             text, self._is_shown = f"{ERASE_BELOW}\n{text[: self._writer.fullwidth - 1]}{back}", True

@@ -100,6 +100,20 @@ def test_on_a_terminal_it_is_below_the_line_and_goes_before_pytest_writes() -> N
 
 
 @pytest.mark.parametrize(
+    ("line", "back"), [("t" * 59, "\x1b[59C"), ("t" * 60, None), ("t" * 72, "\x1b[12C"), ("", "")]
+)
+def test_a_line_over_several_rows_goes_on_in_the_last(line: str, back: str | None) -> None:
+    reporter = TerminalReporter(terminal=True)
+    reporter._tw._current_line = line
+    progress = begin(reporter)
+    run_folder.note_live_call("+")
+    for _ in range(3):
+        progress.tick()
+    assert reporter._tw._file.getvalue().rpartition("\r")[2] == (back or "")
+    assert bool(reporter._tw._file.getvalue()) == (back is not None)
+
+
+@pytest.mark.parametrize(
     "reporter", [OtherReporter(terminal=True), TerminalReporter(terminal=True)], ids=["sugar", "no capture"]
 )
 def test_where_others_write_too_no_line_is_replaced(reporter: Any) -> None:

@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import pytest
 import requests
 import urllib3
 from support.messages import check_message
-from support.server import StubServer, chat_events, json_reply, stream, wait
+from support.server import Reply, StubServer, chat_events, json_reply, stream, wait
 from support.tapes import stored, taped
 
 from pytest_llmops import recorder
@@ -273,13 +274,16 @@ def test_an_answer_that_a_thread_still_reads_is_not_ended(
     assert bodies[1] == bodies[0]
 
 
-@pytest.mark.parametrize("encoding", ["", "br"])
+@pytest.mark.parametrize(("encoding", "whole"), [("", False), ("br", False), ("br", True)])
 def test_what_is_left_by_a_judge_or_cannot_be_read_is_noted(
-    path: Path, server: StubServer, encoding: str
+    path: Path, server: StubServer, encoding: str, *, whole: bool
 ) -> None:
+    """What is still compressed may hold a secret, also if all of it has come."""
     reply = stream(EVENTS)
     if encoding:
-        reply = type(reply)(chunks=EVENTS, headers={**reply.headers, "content-encoding": encoding})
+        headers = {**reply.headers, "content-encoding": encoding}
+        reply = Reply(b"\x0b{}") if whole else Reply(chunks=EVENTS)
+        reply = replace(reply, headers=headers)
     server.queue.append(reply)
     purpose = "app" if encoding else "judge"
     with (

@@ -182,12 +182,13 @@ class LiveAnswer:
             with contextlib.suppress(zlib.error):
                 body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body)  # either of them
                 del headers["content-encoding"]
-        if is_whole or STREAM_END.search(body, max(0, len(body) - 200)):
+        is_readable = not body or "content-encoding" not in headers  # what is still compressed may hold secrets
+        if is_readable and (is_whole or STREAM_END.search(body, max(0, len(body) - 200))):
             self.finish(status, headers, body)
             return False
-        # A judge's limit, and what follows a miss or a spent budget, are ours; a part that is still compressed may hold secrets.
+        # A judge's limit, and what follows a miss or a spent budget, are ours.
         ours = self._purpose != "app" or self._late or self._tape.verdict() is not None
-        if outcome is None or ours or (body and "content-encoding" in headers):
+        if outcome is None or ours or not is_readable:
             self._tape.note_unrecorded(f"1 call was not recorded: {why}")
             self._end(0, {}, body)
             return False

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from support.cassettes import answer, entry, files, journalled, merged, texts
 from support.messages import check_message
-from support.tapes import ask, call, recorded, says, stored
+from support.tapes import URL, ask, call, recorded, says, stored
 
 from pytest_llmops.cassettes import active_tape, store
 from pytest_llmops.cassettes.journal import Journal, find_abandoned_journals
+from pytest_llmops.cassettes.request_key import MatchRules
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.settings import Settings
+from pytest_llmops.settings import RecordMode, Settings
 
 
 @pytest.fixture
@@ -54,6 +55,19 @@ def test_no_secret_reaches_the_disk(path: Path) -> None:
     for text in (journal, path.read_bytes()):
         assert key.encode() not in text
         assert b"environment-secret" not in text
+
+
+def test_a_replay_learns_secrets_in_parts_that_matching_leaves_out(path: Path) -> None:
+    modes: tuple[RecordMode, RecordMode] = ("new", "none")
+    for mode, password in zip(modes, ("zebra4411plumbago", "tulip7305marzipan"), strict=True):
+        one = Tape(path, mode, rules=MatchRules(("**.password",)))
+        body = f'{{"a": 1, "password": "{password}"}}'.encode()
+        question = one.make_question("POST", URL, {"content-type": "application/json"}, body)
+        if one.claim(question) is None:
+            one.record(question, says("1"))
+        one.close()
+        assert one.redactor.clean_text(f"sent {password}") == "sent [secret]"
+    assert one.counts.replayed == 1
 
 
 @pytest.mark.parametrize("known", [{"hunter2hunter2"}, set()])

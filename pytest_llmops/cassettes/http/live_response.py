@@ -182,7 +182,9 @@ class LiveAnswer:
             with contextlib.suppress(zlib.error):
                 body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body)  # either of them
                 del headers["content-encoding"]
-        is_readable = not body or "content-encoding" not in headers  # what is still compressed may hold secrets
+        is_readable = (
+            not body or "content-encoding" not in headers
+        )  # what is still compressed may hold secrets
         if is_readable and (is_whole or STREAM_END.search(body, max(0, len(body) - 200))):
             self.finish(status, headers, body)
             return False

@@ -213,6 +213,21 @@ def test_the_last_event_of_a_vendor_is_an_end(
         assert by_httpx(httpx2, server.url, 5) == [*lines, "None"]
 
 
+def test_a_text_that_looks_like_a_last_event_is_no_end(path: Path, server: StubServer) -> None:
+    server.queue.append(
+        replace(stream([EVENTS[0], b'data: "it ends with data: [DONE]', b'"\n\n']), cut_after=2)
+    )
+    with (
+        taped(path, "new"),
+        httpx2.Client() as client,
+        client.stream("POST", f"{server.url}/x", json=BODY) as answer,
+        pytest.raises(httpx2.TransportError),
+    ):
+        answer.read()
+    ((recorded,),) = (entry["answers"]["0"] for entry in stored(path))
+    assert recorded["outcome"]["error"] in ("RemoteProtocolError", "ReadError")
+
+
 def test_an_answer_of_a_known_length_is_whole(path: Path, server: StubServer) -> None:
     def read(*, further: bool) -> list[bytes]:
         with httpx2.Client() as client, client.stream("GET", f"{server.url}/x") as answer:

@@ -26,7 +26,9 @@ SILENCE_LIMIT_S = 600.0
 TIMER_ERROR_S = 0.01
 """Time by which a timer may be early."""
 NO_HEADERS: Mapping[str, str] = {}
-STREAM_END = re.compile(rb"""data: ?(?:\[DONE\]|\{"type": ?"message_stop"[^\r\n]{0,99}\})\s*\Z""")
+STREAM_END = re.compile(
+    rb"""(?:\A|[\r\n])data: ?(?:\[DONE\]|\{"type": ?"message_stop"[^\r\n]{0,99}\})\s*\Z"""
+)
 """Last event of a stream of OpenAI's or Anthropic's: clients leave it then, or give it a moment to end and cancel it."""
 PROGRAM_LEFT_KEY = "llmops_program_left"
 """Key in a request's extensions: an event that is set when the program that our proxy asks for has closed its connection."""

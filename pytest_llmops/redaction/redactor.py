@@ -243,6 +243,28 @@ class Redactor:
             parts[number + 1] = _LONG_WORD.sub(_drop_mixed_word, _CUT_KEY_END.sub("", parts[number + 1]))
         return ELLIPSIS.join(parts)
 
+    def cut_tail(self, data: bytes) -> bytes:
+        """Return an answer that was cut without what may begin a secret at its end, or at the end of its events' texts.
+
+        A part of a secret does not have its shape.
+        """
+
+        def find(text: str) -> list[streams.Replacement]:
+            return [(len(self._cut_text(text)), len(text), MASK)]
+
+        data = streams.mask_frames(data, find, bytes) or streams.mask_text(data, find)
+        text = data.decode("utf-8", "surrogateescape")
+        return self._cut_text(text).encode("utf-8", "surrogateescape")
+
+    def _cut_text(self, text: str) -> str:
+        text = _cut_key_start(text)
+        for secret in self.known:
+            text = _cut_secret_start(text, secret)
+        text = _LONG_WORD.sub(_drop_mixed_word, text[::-1])[::-1]
+        marks = [shape.mark.decode() for shape in find_shapes(text.encode("utf-8", "replace"))]
+        starts = [at for mark in marks if _CUT_TOKEN.fullmatch(text, (at := text.rfind(mark)) + len(mark))]
+        return text[: min(starts, default=None)]
+
     def leaks(self, data: bytes) -> bool:
         """Return whether the data contain a secret; of a cassette file, also whether its unfolded bodies do."""
         return self._leaks(_REQUEST_KEY.sub(b"", data)) or any(map(self._leaks, _decoded_bodies(data)))
@@ -254,6 +276,7 @@ class Redactor:
 _LINE_END = re.compile(r"\\{1,16}[rn]|[\r\n]+")  # a line end, or its form in nested JSON
 _REQUEST_KEY = re.compile(rb'"key": ?"[0-9a-f]{20}"')  # the key of a request in a cassette or a journal
 _LONG_WORD = re.compile(rf"\A[A-Za-z0-9._~+/=-]{{{MIN_CUT_TOKEN},}}")
+_CUT_TOKEN = re.compile(r"""[^\s"'\\<>]*""")
 _CUT_KEY_END = re.compile(r"\A(?:(?!-----BEGIN).){0,9000}?PRIVATE KEY(?: BLOCK)?-----", re.DOTALL)
 
 

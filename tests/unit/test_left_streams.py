@@ -27,6 +27,7 @@ from support.tapes import stored, taped
 
 from pytest_llmops import recorder
 from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode
 
 EVENTS = list(stream(chat_events("one two three")).chunks)
@@ -226,6 +227,41 @@ def test_a_text_that_looks_like_a_last_event_is_no_end(path: Path, server: StubS
         answer.read()
     ((recorded,),) = (entry["answers"]["0"] for entry in stored(path))
     assert recorded["outcome"]["error"] in ("RemoteProtocolError", "ReadError")
+
+
+@pytest.mark.parametrize("scattered", [False, True])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk-proj-abcdefg",
+        "Bearer abCdefgh",
+        "A1b2C3d4E5f6G7h8I9",
+        "zebra-plum",
+        "-----BEGIN PRIVATE KEY-----MIIE",
+    ],
+)
+def test_half_a_secret_where_a_stream_was_left_is_not_kept(
+    path: Path, server: StubServer, release: threading.Event, secret: str, *, scattered: bool
+) -> None:
+    pieces = list(f"it is {secret}") if scattered else []
+    first = b"".join(b'data: {"id": "c-1", "text": "%c"}\n\n' % ord(piece) for piece in pieces)
+    first = first or f'data: "it is {secret}'.encode()
+    server.queue.append(stream([first, b'"\n\n'], before_chunk=lambda n: wait(release) if n else None))
+    with (
+        taped(path, "new", redactor=Redactor(known={"zebra-plumbago"})),
+        httpx2.Client() as client,
+        client.stream("POST", f"{server.url}/x", json=BODY) as answer,
+    ):
+        assert next(answer.iter_raw()) == first
+    with taped(path):
+        with httpx2.Client() as client, client.stream("POST", f"{server.url}/x", json=BODY) as answer:
+            next(answer.iter_raw())
+        kept = recorder.list_exchanges()[0].body
+    texts = "".join(json.loads(line[6:])["text"] for line in kept.decode().splitlines() if pieces and line)
+    assert kept.count(b"c-1") == len(pieces)
+    said = texts.removesuffix("[secret]") if pieces else kept.decode().removeprefix('data: "')
+    assert f"it is {secret}".startswith(said)
+    assert said.removesuffix("Bearer ") in ("it is ", "it is")
 
 
 def test_an_answer_of_a_known_length_is_whole(path: Path, server: StubServer) -> None:

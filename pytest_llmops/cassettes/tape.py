@@ -273,8 +273,7 @@ class Tape:
             self._journal.prepare()
         except CassetteError as error:
             self._note_failed_write(error)
-            # With another error the SDK would retry.
-            raise CassetteMiss(str(error)) from None
+            raise CassetteMiss(str(error)) from None  # with another error the SDK would retry
 
     def _note_failed_write(self, error: CassetteError) -> None:
         """Keep an error for the end of the test, and stop the live calls of the whole run if the disk failed."""
@@ -434,7 +433,10 @@ class Tape:
             CassetteError: The file cannot be written; the answers stay in the journal.
         """
         for end in list(self.unfinished.values()):
-            end()
+            try:
+                end()
+            except CassetteMiss as error:  # raised below, once the others have ended too
+                self._failed = self._failed or CassetteError(str(error))
         others_ask = self.shared or self.attempt is not None
         if passed and self.mode in ("none", "new") and not others_ask:
             mine = {key for key, entry in self._recordings.by_key.items() if self.take in entry.answers}
@@ -478,9 +480,7 @@ class Tape:
 
     def count_takes(self) -> int:
         """Return the number of takes that are recorded of the requests of this tape."""
-        asked = [
-            self._recordings.by_key[key] for key, _ in self._got_answer if key in self._recordings.by_key
-        ]
+        asked = filter(None, (self._recordings.by_key.get(key) for key, _ in self._got_answer))
         return max((int(take) + 1 for entry in asked for take in entry.answers), default=0)
 
     def iter_moved_facts(self, *, passed: bool) -> Iterator[tuple[Path, dict[str, Json]]]:

@@ -26,7 +26,8 @@ from support.server import Reply, StubServer, chat_events, json_reply, stream, w
 from support.tapes import stored, taped
 
 from pytest_llmops import recorder
-from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.cassettes.journal import Journal, JournalEntry
+from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode
 
@@ -295,6 +296,23 @@ def test_an_answer_that_is_forgotten_is_recorded_as_left(path: Path, server: Stu
     assert [answer["outcome"]["error"] for answer in answers] == ["left early"] * 2
     with taped(path), httpx2.Client() as again, again.stream("POST", f"{server.url}/x", json=BODY) as answer:
         assert first.startswith(next(answer.iter_raw()))
+
+
+def test_all_open_answers_end_with_the_test_when_the_disk_is_full(
+    path: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_journal: Journal, _entry: JournalEntry) -> None:
+        raise CassetteError("the disk is full")
+
+    server.queue.extend([stream(EVENTS), stream(EVENTS)])
+    monkeypatch.setattr(Journal, "append", refuse)
+    with pytest.raises(CassetteError, match="the disk is full") as caught, taped(path, "new") as tape:
+        client = httpx2.Client()
+        ask = client.build_request("POST", f"{server.url}/x", json=BODY)
+        opened = [client.send(ask, stream=True) for _ in range(2)]
+        assert len(tape.unfinished) == len(opened)
+    client.close()
+    assert (caught.type, tape.unfinished) == (CassetteError, {})
 
 
 def test_an_answer_that_a_thread_still_reads_is_not_ended(

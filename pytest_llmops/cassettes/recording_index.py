@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from pytest_llmops.cassettes import naming, store
+from pytest_llmops.cassettes.request_key import MatchRules
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.stream_events import count_shared_start
@@ -42,12 +43,12 @@ class RecordingIndex:
         is_abandoned: Returns whether the test or fixture after which a cassette is named is gone.
 
     Attributes:
-        serverless_keys: The keys of all these recordings by their keys without the server; None: not needed so far.
+        serverless_keys: The keys of all these recordings by their keys without the server, under the rules that were needed.
     """
 
     root: Path
     is_abandoned: Callable[[Path], bool]
-    serverless_keys: dict[str, list[str]] | None = None
+    serverless_keys: dict[MatchRules, dict[str, list[str]]] = field(default_factory=dict)
     _loaded: dict[Path, dict[str, store.Interaction]] = field(default_factory=dict)
 
     def find_recording(self, key: str, place: Path) -> MovedRecording | None:

@@ -151,10 +151,10 @@ class Recordings:
         same = compute_key(question.method, _url_end(question.url), question.body, self.rules)
         keys = self._serverless_keys.get(same, [])
         if not keys and self.elsewhere is not None:
-            if self.elsewhere.serverless_keys is None:
-                abandoned = self.elsewhere.iter_abandoned()
-                self.elsewhere.serverless_keys = self._index_keys(abandoned, _url_end)
-            keys = list(dict.fromkeys(self.elsewhere.serverless_keys.get(same, [])))
+            known = self.elsewhere.serverless_keys
+            if self.rules not in known:
+                known[self.rules] = self._index_keys(self.elsewhere.iter_abandoned(), _url_end)
+            keys = list(dict.fromkeys(known[self.rules].get(same, [])))
         is_compared = any(key in asked and key not in self._used_for_others for key in keys)
         if len(keys) != 1 or is_compared or not isinstance(question.json, dict):
             return ""

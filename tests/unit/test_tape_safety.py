@@ -11,7 +11,9 @@ from support.tapes import URL, ask, call, recorded, says, stored
 
 from pytest_llmops.cassettes import active_tape, store
 from pytest_llmops.cassettes.journal import Journal, find_abandoned_journals
-from pytest_llmops.cassettes.request_key import MatchRules
+from pytest_llmops.cassettes.recording_index import RecordingIndex
+from pytest_llmops.cassettes.recordings import Recordings
+from pytest_llmops.cassettes.request_key import MatchRules, Question
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor
@@ -271,3 +273,32 @@ def test_a_journal_of_another_run_may_be_merged_while_this_one_reads(
     assert set(store.load_with_journals(path)) == {"key-1"}
     assert not waiting.exists()
     assert answer("answer 1").items() <= store.load_cassette(path)["key-1"].answers["0"][0].items()
+
+
+def test_recordings_of_another_server_are_found_under_the_rules_of_each_test(tmp_path: Path) -> None:
+    """Tests of different folders have different normalizers, and share what is known of the run's recordings."""
+    rules = {"as is": MatchRules(), "numbered": MatchRules((), (lambda text: text.replace("7", "N"),))}
+    gone = tmp_path / "cassettes" / "test_gone" / "test_x.json"
+
+    def chat(one: Tape, server: str, text: str) -> Question:
+        body = f'{{"model": "m", "input": "{text}"}}'.encode()
+        return one.make_question("POST", f"{server}/chat", {"content-type": "application/json"}, body)
+
+    old = Tape(gone, "new")
+    old.record(chat(old, "https://api.openai.com/v1", "order 7"), says("1"))
+    old.close()
+    for order in (("numbered", "as is"), ("as is", "numbered")):
+        index = RecordingIndex(tmp_path, lambda _: True)
+        found = {
+            (name, text): bool(recordings.find_other_server(chat(tape, "http://localhost:1", text), set()))
+            for name in order
+            for tape in [Tape(tmp_path / f"{name}.json", rules=rules[name])]
+            for recordings in [Recordings(tape.path, rules[name], index)]
+            for text in ("order N", "order 7")
+        }
+        assert found == {
+            ("as is", "order 7"): True,
+            ("as is", "order N"): False,
+            ("numbered", "order 7"): True,
+            ("numbered", "order N"): True,
+        }

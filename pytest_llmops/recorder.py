@@ -26,8 +26,8 @@ __tracebackhide__ = True
 
 PACKAGE = __name__.partition(".")[0]
 Pairs: TypeAlias = Sequence[tuple[str, str]]
+# ``(label, text)`` pairs below the verdict, or a function that builds them
 Evidence: TypeAlias = Pairs | Callable[[], Pairs]
-"""``(label, text)`` pairs below the verdict, or a function that builds them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +124,13 @@ class _Block:
 
 
 _stack: list[Recorder] = []
+# The last is called when a test without a recorder measures something: it may push a recorder
 wake_callbacks: list[Callable[[], object]] = []
-"""The last is called when a test without a recorder measures something: it may push a recorder."""
 _test_thread = threading.get_ident()
 _lock = threading.RLock()
 _current_block: ContextVar[_Block | None] = ContextVar("pytest_llmops_block", default=None)
+# Blocks that the test's own thread opened: a raw thread counts as a child of the innermost
 _thread_blocks: list[_Block] = []
-"""Blocks that the test's own thread opened: a raw thread counts as a child of the innermost."""
 _purpose: ContextVar[str] = ContextVar("pytest_llmops_purpose", default="app")
 _trial: ContextVar[int | None] = ContextVar("pytest_llmops_trial", default=None)
 
@@ -287,8 +287,8 @@ def set_purpose(name: str) -> Iterator[None]:
         _purpose.reset(token)
 
 
+# Purposes of calls that may take ``llm_timeout``; the calls of the application are its own
 LIMITED_PURPOSES = ("judge", "embedder")
-"""Purposes of calls that may take ``llm_timeout``; the calls of the application are its own."""
 
 
 def current_purpose() -> str:

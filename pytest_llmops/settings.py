@@ -22,12 +22,11 @@ Api: TypeAlias = Literal["chat", "responses"]
 Expiry: TypeAlias = Literal["warn", "fail", "refresh"]
 SelfJudging: TypeAlias = Literal["warn", "error", "allow"]
 
+# Why a test is skipped without --llm-judge
 NEEDS_JUDGE = "needs a judge: run with --llm-judge (recorded verdicts are replayed free of charge)"
-"""Why a test is skipped without --llm-judge."""
 
 
-JUDGE_CONCURRENCY = 8
-"""Live calls of judges at the same time, without --llm-concurrency."""
+JUDGE_CONCURRENCY = 8  # live calls of judges at the same time, without --llm-concurrency
 
 
 @dataclass(frozen=True, slots=True)

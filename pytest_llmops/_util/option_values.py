@@ -14,11 +14,12 @@ from typing import Any, TypeAlias
 
 Parser: TypeAlias = Callable[[object], Any]
 
+# The keys of a case that are attributes of `Case`; all others are its data
 CASE_KEYS = ("id", "input", "reference", "tags", "family")
-"""The keys of a case that are attributes of `Case`; all others are its data."""
 REPORT_SUFFIXES = {".html": "html", ".json": "json", ".json.gz": "json", ".md": "markdown", ".xml": "junit"}
+# Kinds of reports that stand before the file, ``ctrf:FILE``; the suffix gives the others, and ``otlp:URL``
+# is sent
 NAMED_REPORTS = ("codequality", "metrics", "ctrf")
-"""Kinds of reports that stand before the file, ``ctrf:FILE``; the suffix gives the others, and ``otlp:URL`` is sent."""
 _COLLECTOR = re.compile(
     r"https?://(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:/[^\s?#@]*)?", re.IGNORECASE
 )
@@ -248,8 +249,8 @@ class LookTrials(int):
     """The trials of a look of ``--llm-trials=auto``."""
 
 
+# Trials by value of the option; a look passes the next value to the pytest that it starts
 LOOKS = {"auto": LookTrials(1), "auto:3": LookTrials(3), "auto:5": LookTrials(5)}
-"""Trials by value of the option; a look passes the next value to the pytest that it starts."""
 
 
 def parse_trials(value: object) -> int:

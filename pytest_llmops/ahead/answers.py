@@ -19,8 +19,8 @@ from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.cassettes import journal, run_folder
 from pytest_llmops.cassettes.store import RUN_JOURNAL
 
+# Time in which another worker must have begun to ask, and between two looks at what it has done
 WORKER_WAIT_S, POLL_INTERVAL_S = 60.0, 0.02
-"""Time in which another worker must have begun to ask, and between two looks at what it has done."""
 
 
 class Place(NamedTuple):

@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 
 hook = pluggy.HookimplMarker("pytest")
 MAX_NAMES, MAX_LINE = 10, 200
-ENDED_WELL = (0, 1, 5)
-"""Exit statuses of a run whose tests have all run."""
+ENDED_WELL = (0, 1, 5)  # exit statuses of a run whose tests have all run
+# Options of pytest with which no test may run silently before
 OFF_WITH = ("usepdb", "trace", "setuponly", "setupplan", "collectonly")
-"""Options of pytest with which no test may run silently before."""
 
 
 def register_hooks(

@@ -21,10 +21,8 @@ from pytest_llmops.harness.trials import list_takes
 from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.settings import Settings
 
-MAX_WAIT_S = 0.1
-"""Time for which more answers are waited for while few tests are ready."""
-REPORT_INTERVAL_S = 10.0
-"""Time between two lines about the progress of the phase."""
+MAX_WAIT_S = 0.1  # time for which more answers are waited for while few tests are ready
+REPORT_INTERVAL_S = 10.0  # time between two lines about the progress of the phase
 UNSETTLED = "its requests differ from one run to the next"
 
 

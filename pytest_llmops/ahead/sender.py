@@ -22,11 +22,10 @@ from pytest_llmops.errors import BudgetReached, CassetteError
 from pytest_llmops.wire.content_encoding import decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError
 
-PAUSES_S = (0.0, 0.5, 1.0)
-"""Pause before each try: as many as the SDKs make."""
+PAUSES_S = (0.0, 0.5, 1.0)  # pause before each try: as many as the SDKs make
 STOPPED = "the run was stopped"
+# Attributes of a pool of connections that are not copied
 _OWN_STATE = ("_connections", "_requests", "_optional_thread_lock", "_network_backend")
-"""Attributes of a pool of connections that are not copied."""
 _BACKENDS = frozenset({"AutoBackend", "SyncBackend"})
 _DROPPED_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding"})
 

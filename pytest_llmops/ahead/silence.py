@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
+# Hooks that subtests call themselves
 SILENT_HOOKS = frozenset({"pytest_runtest_logreport", "pytest_exception_interact", "pytest_warning_recorded"})
-"""Hooks that subtests call themselves."""
 
 
 class SilentHooks:

@@ -19,8 +19,9 @@ from pytest_llmops.wire.body import fold_body
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.request_key import Question
 
+# Calls of a job that are deferred in a run of a test; after them it waits for its answers, as it will not
+# give up
 MAX_DEFERRALS = 20
-"""Calls of a job that are deferred in a run of a test; after them it waits for its answers, as it will not give up."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

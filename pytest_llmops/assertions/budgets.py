@@ -17,6 +17,7 @@ from pytest_llmops.recorder import Emission
 __tracebackhide__ = True
 
 MAX_LISTED = 5
+# Field of a call, and what a call without it lacks
 STREAM_TIMES = {
     "ttft": ("ttft_s", "a time to the first token (it was no stream)"),
     "gap": (
@@ -24,7 +25,6 @@ STREAM_TIMES = {
         "the times of its events (it was no stream, or its recording lacks them: --llm-record=all)",
     ),
 }
-"""Field of a call, and what a call without it lacks."""
 PURPOSES = ("app", "judge", "embedder", "all")
 
 

@@ -37,15 +37,11 @@ from pytest_llmops.results.run import TestRecord
 
 SCHEMA = "pytest-llmops/baseline/1"
 OUTPUTS_SCHEMA = "pytest-llmops/baseline-outputs/1"
-TRIAL_RATE = "trials.passed"
-"""Share of the trials of a test that passed."""
+TRIAL_RATE = "trials.passed"  # share of the trials of a test that passed
 RESTORE = "restore it from git, or delete it and accept a run anew: pytest --llm-accept 'why'"
-DIGITS = 6
-"""Digits of a stored score; differences below are no change."""
-Trials = tuple[float | None, ...]
-"""Scores of a metric by trial; None: could not be scored."""
-Metric = tuple[str, str]
-"""Version and direction (``higher`` or ``lower`` is better) of a metric."""
+DIGITS = 6  # digits of a stored score; differences below are no change
+Trials = tuple[float | None, ...]  # scores of a metric by trial; None: could not be scored
+Metric = tuple[str, str]  # version and direction (``higher`` or ``lower`` is better) of a metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,8 @@ from pytest_llmops.baselines.baseline import (
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, ChangeKind, ScoreChange
 
-SMALLEST_CHANGE = 2e-6
-"""Scores are stored with six digits."""
-SAME_SCORE = 0.005
-"""Half a point: models of meaning score a text alike on all processors up to this."""
+SMALLEST_CHANGE = 2e-6  # scores are stored with six digits
+SAME_SCORE = 0.005  # half a point: models of meaning score a text alike on all processors up to this
 GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
 _SERIES_SUFFIX = re.compile(r" \[.*| #\d+\Z", re.DOTALL)
 

@@ -37,10 +37,9 @@ from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import MetricVerdict, SuiteVerdict, VerdictStatus
 
 ACCEPT_RED = "--llm-accept REASON --llm-accept-anyway"
+# Level of each look of ``--llm-trials=auto`` by its trials; together they are the level of a single look
 LOOK_LEVELS = {1: 0.01, 3: 0.015, 5: 0.025}
-"""Level of each look of ``--llm-trials=auto`` by its trials; together they are the level of a single look."""
-MAX_PLANNED_TRIALS = 20
-"""More trials than these are never advised."""
+MAX_PLANNED_TRIALS = 20  # more trials than these are never advised
 NAMED_SUSPECTS = 3
 
 

@@ -30,14 +30,14 @@ from pytest_llmops.errors import CaseError, UnknownName, UsageError, find_closes
 from pytest_llmops.measurement import Json, shorten_text
 
 REQUIRED_KEYS = ("id", "input")
+# What other tools call these keys, the most usual name first
 OTHER_NAMES = {
     "id": ("case_id", "question_id", "query_id", "qid", "uid", "_id", "name", "key"),
     "input": ("question", "query", "prompt", "instruction", "user_input", "message", "text"),
     "reference": ("answer", "expected", "expected_output", "ground_truth", "target", "ideal", "output"),
 }
-"""What other tools call these keys, the most usual name first."""
+# Pytest, xdist and JUnit readers split a test's name here, or write these characters differently
 FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
-"""pytest, xdist and JUnit readers split a test's name here, or write these characters differently."""
 MAX_ID_CHARS = 200
 
 

@@ -19,21 +19,20 @@ from pytest_llmops import recorder
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
 
+# Tapes of the running test and of the fixtures that are being set up for it; the last is in use
 _test_tapes: list[Tape] = []
-"""Tapes of the running test and of the fixtures that are being set up for it; the last is in use."""
 _block_tapes: list[Tape] = []
+# In a process that a test started: returns the tape of the test's process, given the tape of this process
 find_remote_tape: Callable[[Tape | None], Tape] | None = None
-"""In a process that a test started: returns the tape of the test's process, given the tape of this process."""
+# Makes the tapes of a run with --llm-concurrency; None: they are plain tapes
 tape_factory: Callable[..., Tape]
-"""Makes the tapes of a run with --llm-concurrency; None: they are plain tapes."""
+# Module, transport and request of httpx while its answer is claimed, for a tape that may send it later
 outgoing_request: ContextVar[tuple[Any, ...] | None] = ContextVar("pytest_llmops_outgoing", default=None)
-"""Module, transport and request of httpx while its answer is claimed, for a tape that may send it later."""
-deferred_calls: list[object] = []
-"""Calls of the running test that were deferred, with --llm-concurrency."""
+deferred_calls: list[object] = []  # calls of the running test that were deferred, with --llm-concurrency
 MAX_SIBLING_WAITS, SIBLING_WAIT_S = 20, 0.002
 _job = threading.local()
+# Called with ``used=True`` when the first tape comes into use, and with ``used=False`` after the last
 change_listeners: list[Callable[..., object]] = []
-"""Called with ``used=True`` when the first tape comes into use, and with ``used=False`` after the last."""
 
 
 @dataclass(frozen=True, slots=True)

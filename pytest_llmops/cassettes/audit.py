@@ -39,8 +39,8 @@ SKIPPED_USERS = "a skipped test may use it: run the test, or delete the file by 
 OUTSIDE_USERS = (
     "a block outside of the tests recorded it: whether it is still used is not known, delete it by hand"
 )
+# Prefixes of a model's name in a test's id that are not sent to the server
 MODEL_PREFIXES = ("", "anthropic:")
-"""Prefixes of a model's name in a test's id that are not sent to the server."""
 
 
 @dataclass(frozen=True, slots=True)

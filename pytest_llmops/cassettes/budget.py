@@ -25,16 +25,16 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from pytest_llmops.errors import BudgetReached
 from pytest_llmops.measurement import format_amount
 
+# Picodollars per dollar. Money is counted in whole picodollars: a sum of floats is inexact.
 PICODOLLARS = 10**12
-"""Picodollars per dollar. Money is counted in whole picodollars: a sum of floats is inexact."""
 LOCK_TIMEOUT_S = 10.0
-ABSENT = "-"
-"""In a line: no limit, or no price."""
+ABSENT = "-"  # in a line: no limit, or no price
 CHARACTERS_PER_TOKEN = 4
+# Assumed length of an answer if the request has no limit and no call was settled yet
 ASSUMED_OUTPUT_TOKENS = 1000
-"""Assumed length of an answer if the request has no limit and no call was settled yet."""
+# Maximum length counted for a base64 text: an image costs some thousand tokens, whatever the size of its
+# file
 MEDIA_CHARACTERS = 40_000
-"""Maximum length counted for a base64 text: an image costs some thousand tokens, whatever the size of its file."""
 _MEDIA_TEXT = re.compile(r"(?:data:[^,]{0,200},)?[A-Za-z0-9+/_-]+={0,2}")
 _MODEL_IN_PATH = re.compile(r"/(?:models?|deployments)/([^/:]+(?::\d+)?)")
 _OUTPUT_LIMIT_PATHS = (
@@ -166,8 +166,8 @@ def _format_dollars(pico: int) -> str:
     return f"${pico / PICODOLLARS:,.2f}"
 
 
+# By the ledger's path: each test creates a `Ledger`, which must not read the file from its start again
 _ledger_states: dict[str, _LedgerState] = {}
-"""By the ledger's path: each test creates a `Ledger`, which must not read the file from its start again."""
 
 
 @dataclass(slots=True)

@@ -92,8 +92,8 @@ def _read_call(question: Question, answer: Answer) -> Call:
     return read_call(make_exchange(question, answer, "app", replayed=False))
 
 
+# Keys with the vectors in answers of vendors other than OpenAI
 _VECTOR_KEYS = ("embeddings", "embedding", "predictions")
-"""Keys with the vectors in answers of vendors other than OpenAI."""
 
 
 def _parse_embeddings(body: bytes) -> list[object] | None:

@@ -26,11 +26,11 @@ from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import format_count
 from pytest_llmops.wire.body import check_answer, check_request
 
+# A folder beside the cassettes that exists only while it has files: a missing folder is cheap to detect
 JOURNAL_FOLDER = ".journal"
-"""A folder beside the cassettes that exists only while it has files: a missing folder is cheap to detect."""
 MAX_TRIES = 20
+# Length of a cassette's name in the name of its journal: file names have 255 bytes, paths on Windows 260
 MAX_STEM = 120
-"""Length of a cassette's name in the name of its journal: file names have 255 bytes, paths on Windows 260."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class Journal:
         self.cassette = cassette
         self._paths: list[Path] = []
         self._unwritten: list[bytes] = []
+        # Where `close` put answers that could not be written here; empty: there are none
         self.rescue_note = ""
-        """Where `close` put answers that could not be written here; empty: there are none."""
         self._fd = -1
         self._used = self._closed = False
         self._pid = os.getpid()

@@ -15,11 +15,10 @@ from typing import Any, TypeVar
 from pytest_llmops.cassettes import journal
 from pytest_llmops.errors import CassetteError
 
-LOCK_TIMEOUT_S = 60.0
-"""A merge takes milliseconds: after this time, the process that holds the lock hangs."""
+LOCK_TIMEOUT_S = 60.0  # a merge takes milliseconds: after this time, the process that holds the lock hangs
 LOCK_POLL_S = 0.01
+# Windows refuses to replace or open a file that a reader or a virus scanner has open
 RETRY_WAITS_S: tuple[float, ...] = (0.01, 0.05, 0.1, 0.2, 0.5) if sys.platform == "win32" else ()
-"""Windows refuses to replace or open a file that a reader or a virus scanner has open."""
 
 Done = TypeVar("Done")
 

@@ -26,21 +26,18 @@ from pytest_llmops.wire.body import unfold_body
 from pytest_llmops.wire.stream_events import count_shared_start
 
 WRAP_WIDTH = 76
-MAX_SHORTLIST = 40
-"""Requests that are laid out in the search for the nearest."""
-EDGE_CHARACTERS = 600
-"""Characters of each end of a request by which those are chosen."""
+MAX_SHORTLIST = 40  # requests that are laid out in the search for the nearest
+EDGE_CHARACTERS = 600  # characters of each end of a request by which those are chosen
+# Requests of which the edges are compared, of those with the most words in `OUTER_CHARACTERS` of their
+# first and last text
 MAX_FIRST_SELECTION = 200
-"""Requests of which the edges are compared, of those with the most words in `OUTER_CHARACTERS` of their first and last text."""
 OUTER_CHARACTERS = 100
 MAX_DIFF = 14
 MAX_LISTED_PLACES = 3
+# Lines that are compared, from the first that differs: the comparison grows with their square
 MAX_LINES = 600
-"""Lines that are compared, from the first that differs: the comparison grows with their square."""
-MAX_WORDS = 4000
-"""Words of a request, of its start and as many of its end, in the search for the nearest."""
-MAX_HINT = 200_000
-"""Characters of a request in the search for dates and the like."""
+MAX_WORDS = 4000  # words of a request, of its start and as many of its end, in the search for the nearest
+MAX_HINT = 200_000  # characters of a request in the search for dates and the like
 _OPENAI_ENDPOINTS = ("/chat/completions", "/responses", "/embeddings")
 
 _VOLATILE_PATTERNS = (

@@ -11,12 +11,13 @@ from pytest_llmops.redaction.patterns import find_shapes
 
 CASSETTE_FOLDER = "cassettes"
 MAX_NAME = 80
+# Length of a test's name with its classes: a file name has 255 bytes, some for the journal; a Windows path
+# 260
 MAX_TEST_NAME = 120
-"""Length of a test's name with its classes: a file name has 255 bytes, some for the journal; a Windows path 260."""
 _UNSAFE_CHARACTERS = re.compile(r"[^a-z0-9._-]+")
 _HASH_SUFFIXED = re.compile(r"(?:.*-)?[0-9a-f]{8}$")
+# Classes of tests whose name is the name of their folder; those of any other class name are made safe
 _CLASS_NAME = re.compile(r"Test[A-Z][A-Za-z0-9]{,75}|[A-Z][A-Za-z0-9]{,70}Test(?:s|Case)?")
-"""Classes of tests whose name is the name of their folder; those of any other class name are made safe."""
 _RESERVED_NAME = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?$")
 
 

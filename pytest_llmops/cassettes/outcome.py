@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 OutcomeKind = Literal["connect", "read", "write", "pool", "cut", "cancelled", "left"]
 
+# Names of the exceptions of httpx, aiohttp, urllib3, http.client and asyncio, by kind; a stream is left
+# without one
 ERRORS: Mapping[OutcomeKind, tuple[str, ...]] = {
     "connect": ("ConnectTimeout", "ConnectTimeoutError", "ConnectionTimeoutError"),
     "read": ("ReadTimeout", "SocketTimeoutError", "ServerTimeoutError", "TimeoutError"),
@@ -34,13 +36,11 @@ ERRORS: Mapping[OutcomeKind, tuple[str, ...]] = {
     "cancelled": ("CancelledError",),
     "left": ("left early",),
 }
-"""Names of the exceptions of httpx, aiohttp, urllib3, http.client and asyncio, by kind; a stream is left without one."""
 KINDS = {name: kind for kind, names in ERRORS.items() for name in names}
 MAX_TEXT = 300
 LEFT_TEXT = "the application stopped reading"
 PROGRAM_LEFT_TEXT = "the program closed its connection to llm_proxy"
-CANCEL_GRACE_S = 5.0
-"""Time for which a replayed call waits to be cancelled, beyond the recorded time."""
+CANCEL_GRACE_S = 5.0  # time for which a replayed call waits to be cancelled, beyond the recorded time
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,17 +20,18 @@ from pytest_llmops import recorder
 from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.cassettes import run_folder
 
-POLL_INTERVAL_S = 0.05
-"""Interval between attempts to get a slot."""
+POLL_INTERVAL_S = 0.05  # interval between attempts to get a slot
+# First pause if the server gives no ``retry-after``, doubled with every further pause; and the longest
+# pause
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 120.0
-"""First pause if the server gives no ``retry-after``, doubled with every further pause; and the longest pause."""
 MAX_WAIT_S = 600.0
+# Statuses of a rate limit; 503 is a rate limit only with the header ``retry-after``
 RATE_LIMIT_STATUSES = frozenset({429, 529})
-"""Statuses of a rate limit; 503 is a rate limit only with the header ``retry-after``."""
 UNAVAILABLE_STATUS = 503
 FIRST_SERVER_ERROR = 500
+# Instead of the number of pauses in a row: the server refuses for good (as for an empty account); calls do
+# not wait
 GIVEN_UP = -1
-"""Instead of the number of pauses in a row: the server refuses for good (as for an empty account); calls do not wait."""
 
 
 @dataclass(slots=True, eq=False)

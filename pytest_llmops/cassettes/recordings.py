@@ -24,10 +24,11 @@ from pytest_llmops.wire.body import fold_body, unfold_json_body
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.recording_index import RecordingIndex
 
+# Maximum number of cassettes to search for the nearest request if the tape's own cassette is missing
 MAX_NEIGHBOUR_CASSETTES = 60
-"""Maximum number of cassettes to search for the nearest request if the tape's own cassette is missing."""
+# Misses for which the requests of a cassette are compared one by one, before all their keys are computed
+# again
 MAX_SCANS = 3
-"""Misses for which the requests of a cassette are compared one by one, before all their keys are computed again."""
 
 
 @dataclass(slots=True, eq=False)

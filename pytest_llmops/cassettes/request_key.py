@@ -71,12 +71,13 @@ class MatchRules:
 KEY_LENGTH = 20
 FORM_CONTENT_TYPE = "application/x-www-form-urlencoded"
 SIGNATURE_PARAMS = frozenset({"x-amz-signature", "x-goog-signature", "sig", "signature"})
+# Parameters that a presigned URL of S3, CloudFront, Google or Azure gets with its signature: they differ
+# each time
 _SIGNED_PARAM = re.compile(
     r"(?:x-(?:amz|goog)-(?:date|expires|algorithm|signedheaders)|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid"
     r"|s[etv]|sk[etv]|skoid|sktid|sks)\Z",
     re.IGNORECASE,
 )
-"""Parameters that a presigned URL of S3, CloudFront, Google or Azure gets with its signature: they differ each time."""
 NO_RULES = MatchRules()
 _CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)

@@ -17,6 +17,8 @@ from pytest_llmops.wire.body import TIMINGS, fold_body, unfold_body, unfold_stre
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.request_key import Question
 
+# Recorded headers of a response; all others describe the account or the moment. The encoding: if the body
+# is encoded.
 RECORDED_HEADERS = (
     "content-type",
     "content-encoding",
@@ -25,8 +27,9 @@ RECORDED_HEADERS = (
     "location",
     "x-amzn-errortype",
 )
-"""Recorded headers of a response; all others describe the account or the moment. The encoding: if the body is encoded."""
 
+# Headers that `llm_record_headers` does not add, as credentials: accounts, the framing, and those that are
+# recorded anyway
 UNRECORDED_HEADERS = frozenset(
     {
         "set-cookie",
@@ -38,13 +41,11 @@ UNRECORDED_HEADERS = frozenset(
         *RECORDED_HEADERS,
     }
 )
-"""Headers that `llm_record_headers` does not add, as credentials: accounts, the framing, and those that are recorded anyway."""
 
+# Statuses that depend on the caller or the moment; they are not recorded, nor are 5xx
 UNRECORDED_STATUSES = frozenset({401, 403, 407, 408, 409, 425, 429})
-"""Statuses that depend on the caller or the moment; they are not recorded, nor are 5xx."""
 
-RETRIED_STATUSES = frozenset({408, 409, 425, 429})
-"""Statuses after which clients retry, in addition to 5xx."""
+RETRIED_STATUSES = frozenset({408, 409, 425, 429})  # statuses after which clients retry, in addition to 5xx
 
 
 @dataclass(frozen=True, slots=True)

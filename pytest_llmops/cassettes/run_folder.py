@@ -15,22 +15,23 @@ from pathlib import Path
 
 from pytest_llmops.cassettes.journal import close_quietly, lock_file
 
+# Environment variable with the folder's path, for the processes that the run starts
 RUN_FOLDER_VARIABLE = "LLMOPS_RUN"
-"""Environment variable with the folder's path, for the processes that the run starts."""
 FOLDER_PREFIX = "pytest-llmops-run-"
+# A file that the run keeps locked: if it can be locked, the folder was left by a killed run
 ALIVE_FILE = ".alive"
-"""A file that the run keeps locked: if it can be locked, the folder was left by a killed run."""
 
 
+# Errors that the next file would meet too; a file or folder without permission is its own
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
-"""Errors that the next file would meet too; a file or folder without permission is its own."""
 STOPPED_TEXT = (
     "not asked: a recording of this run could not be written, so no further call is paid; "
     "see the first error, free the disk, and run again"
 )
 ROOM_FILE = ".room"
+# The new name of the room file once a recording could not be written: on a full disk a file can still be
+# renamed
 STOPPED_FILE = ".stopped"
-"""The new name of the room file once a recording could not be written: on a full disk a file can still be renamed."""
 
 CALLS_FILE = ".calls"  # a character for each live call that began or ended
 

@@ -25,8 +25,8 @@ from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.wire.body import check_answer
 
+# The purpose of calls whose answers are shared: repeated calls of the application must stay visible
 JUDGE_PURPOSE = "judge"
-"""The purpose of calls whose answers are shared: repeated calls of the application must stay visible."""
 
 
 def shared_answer_key(question: Question) -> str:
@@ -76,10 +76,10 @@ class SharedAnswers:
         return self.folder() / f"answer-{key}-{take}-{n}.json"
 
 
+# Answers from which no verdict was parsed yet
 _unshared_answers: ContextVar[list[Callable[[], None]] | None] = ContextVar(
     "pytest_llmops_unshared_answers", default=None
 )
-"""Answers from which no verdict was parsed yet."""
 
 
 @contextmanager

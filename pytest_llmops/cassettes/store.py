@@ -34,8 +34,7 @@ from pytest_llmops.wire.blobs import MARKER_KEYS, StoredBody, extract_texts, rea
 from pytest_llmops.wire.body import check_answer, check_request, unfold_body
 
 MAX_LIST_WIDTH = 100
-_FRAME_KEYS = frozenset({"headers", "payload"})
-"""Keys of a frame in an AWS event stream."""
+_FRAME_KEYS = frozenset({"headers", "payload"})  # keys of a frame in an AWS event stream
 _LINE_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
@@ -67,8 +66,9 @@ def format_json(value: Any, end: str = "\n") -> str:
 
 
 FORMAT_VERSION = 1
+# Instead of a cassette's name: the journal that a run with --llm-concurrency keeps for all cassettes of a
+# folder
 RUN_JOURNAL = "run"
-"""Instead of a cassette's name: the journal that a run with --llm-concurrency keeps for all cassettes of a folder."""
 MAX_DIGITS = 12
 
 

@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.shared_answers import SharedAnswers
 
 WRITING_MODES = ("new", "all")
+# Fields that the tape of a block shares with the tape of its test
 BLOCK_FIELDS = (
     "redactor", "owner", "command", "settings", "rules", "ledger", "shared_answers", "pace", "proxy_ports", "attempt", "take",
     "elsewhere",
 )  # fmt: skip
-"""Fields that the tape of a block shares with the tape of its test."""
 REPEATED_NOTE = "run again, and replayed from an earlier run's recording, so it is the same sample; --llm-record=new records more"
 
 

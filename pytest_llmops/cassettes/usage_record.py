@@ -14,14 +14,14 @@ from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import Json, shorten_text
 
 FORMAT_VERSION = 1
+# Owner of what a `use_cassette` block records outside of a test: in a script, or a process that a test
+# started
 OUTSIDE_OWNER = "block"
-"""Owner of what a `use_cassette` block records outside of a test: in a script, or a process that a test started."""
 RUN_ALL_TESTS = "run all tests until they pass: pytest"
 
+# Number of requested answers by key and take: of the test that requested the most
 AnswerCounts = Mapping[str, Mapping[str, int]]
-"""Number of requested answers by key and take: of the test that requested the most."""
-FileStamp = tuple[int, int]
-"""Modification time in ns, and size of a file."""
+FileStamp = tuple[int, int]  # modification time in ns, and size of a file
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from pytest_llmops.protocols import Call
 from pytest_llmops.trace import read_call
 from pytest_llmops.wire.body import unfold_body
 
+# Characters that are shown of a message: of all interactions, and of those that a key selects
 SHORT_LIMIT, LONG_LIMIT = 200, 20_000
-"""Characters that are shown of a message: of all interactions, and of those that a key selects."""
 
 
 def format_cassette(path: Path, key: str = "") -> Iterator[str]:

@@ -27,8 +27,8 @@ from pytest_llmops.measurement import format_count, shorten_text
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.audit import AuditResult, RunUsage, StaleAnswers
 
+# File below the root folder in which a run records the answers that it used
 USAGE_RECORD = Path(".pytest_cache", "v", "llmops", "usage")
-"""File below the root folder in which a run records the answers that it used."""
 
 
 def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
@@ -284,6 +284,7 @@ _PROJECT: Mapping[str, Mapping[str, Any]] = {
         "help": f"the record of a run (default: {USAGE_RECORD.as_posix()} below the root)",
     },
 }
+# The commands: what runs them, their summary and details, and their arguments
 COMMANDS: Mapping[
     str, tuple[Callable[[argparse.Namespace], int], str, str, Mapping[str, Mapping[str, Any]]]
 ] = {
@@ -368,7 +369,6 @@ COMMANDS: Mapping[
         },
     ),
 }
-"""The commands: what runs them, their summary and details, and their arguments."""
 
 
 def add_cassettes_group(groups: Any) -> None:

@@ -16,8 +16,8 @@ from pytest_llmops.cli.output import print_error, print_json, print_line
 from pytest_llmops.errors import UsageError
 
 ARGUMENTS = ("--llm-report=report.html", "--llm-report=run.json")
+# Beginnings of names of variables that would change the run
 FOREIGN_VARIABLES = ("PYTEST_", "LLMOPS_", "OPENAI_")
-"""Beginnings of names of variables that would change the run."""
 
 
 def add_demo_group(groups: Any) -> None:

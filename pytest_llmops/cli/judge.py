@@ -16,6 +16,7 @@ from pytest_llmops.settings import OPTIONS
 JUDGE_HELP = "a built-in judge (quality), the path of a judge file.md, or module.path:Class"
 MIN_LABELS = 50
 MAX_SUFFIX_LENGTH = 40
+# Options of pytest that the commands take too, with their short names
 OPTION_NAMES = {
     "record": "record",
     "judge_model": "model",
@@ -25,7 +26,6 @@ OPTION_NAMES = {
     "max_calls": "max-calls",
     "budget": "budget",
 }
-"""Options of pytest that the commands take too, with their short names."""
 
 
 def _parse_suffix(text: str) -> str:
@@ -60,6 +60,7 @@ def list_judge_arguments(default_cassette: str) -> dict[str, dict[str, Any]]:
     return shared
 
 
+# The commands: what runs them, their summary and details, and their arguments
 COMMANDS: Mapping[
     str, tuple[Callable[[argparse.Namespace], int], str, str, Mapping[str, Mapping[str, Any]]]
 ] = {
@@ -227,7 +228,6 @@ COMMANDS: Mapping[
         },
     ),
 }
-"""The commands: what runs them, their summary and details, and their arguments."""
 
 
 def add_judge_group(groups: Any) -> None:

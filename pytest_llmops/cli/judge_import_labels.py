@@ -37,10 +37,10 @@ from pytest_llmops.measurement import Json, as_finite_float, format_count, short
 
 MAX_RATER_LENGTH = 100
 MAX_VALUES = 20
+# Labels that a calibration needs: in all, and of each value (docs/calibration.md)
 ENOUGH_LABELS, ENOUGH_PER_LABEL = 100, 50
-"""Labels that a calibration needs: in all, and of each value (docs/calibration.md)."""
+# The rater's name in `pytest_llmops.calibration.labels` where the file has one label without a name
 SOLE_RATER = "1"
-"""The rater's name in `pytest_llmops.calibration.labels` where the file has one label without a name."""
 
 
 @dataclass(slots=True)

@@ -33,19 +33,20 @@ JSON_COLUMNS = frozenset({"contexts", "scale", "judge"})
 BOM = "\ufeff"
 MAX_CELL_LENGTH = 32_767  # characters that a spreadsheet keeps of a cell; it drops the rest silently
 
+# Characters that an error shows of a text that differs, and how many of them come before the difference
 QUOTE_LENGTH, QUOTE_CONTEXT = 80, 20
-"""Characters that an error shows of a text that differs, and how many of them come before the difference."""
 
 _FORMULA_START = re.compile(r"['=+\-@\t\r＝＋－＠]")
 _MONTH = (
     r"(?:jan|ene|gen|feb|fév|mar|mär|apr|avr|abr|mai|may|mag|jun|jui|giu|jul|lug|aug|aoû|ago|sep|set|oct|okt|out|ott|nov"
     r"|dec|déc|dez|dic)[^\W\d_]*+"
 )
+# Texts that a spreadsheet shows differently: ``007``, ``1.2.2024``, ``3 PM``, ``5 mai 2024``,
+# ``10:00:00.5Z``, ``TRUE``
 _NUMBER_OR_DATE = re.compile(
     rf"(?=\D*\d)(?:{_MONTH}|[\s\d.,:/%€$£()+\-]|(?<=[\d\s])[ap]\.?\s?m?\.?|(?<=\d)[tze])++|\s*(?:true|false)\s*",
     re.IGNORECASE,
 )
-"""Texts that a spreadsheet shows differently: ``007``, ``1.2.2024``, ``3 PM``, ``5 mai 2024``, ``10:00:00.5Z``, ``TRUE``."""
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 

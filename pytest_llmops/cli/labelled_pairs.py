@@ -43,11 +43,10 @@ if TYPE_CHECKING:
 
 MAX_SCORE = 5
 LINE_EXAMPLE = '{"actual": "...", "expected": "...", "same": true}'
-BATCH_SIZE = 2048
-"""Texts that are embedded in one call."""
+BATCH_SIZE = 2048  # texts that are embedded in one call
 SCORE_DIGITS = 6
+# Pairs of a kind below which a cut is unreliable: the interval of a share is some 30 points wide
 MIN_PAIRS_PER_KIND = 30
-"""Pairs of a kind below which a cut is unreliable: the interval of a share is some 30 points wide."""
 CHANCE_ACCURACY = 0.5
 GRID_STEP = 0.05
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pytest_llmops.cassettes.store import Interaction
     from pytest_llmops.results.run import Run
 
+# What the parts of a run share; settings may differ (a shard's own report)
 SAME_META = ("commit", "versions")
-"""What the parts of a run share; settings may differ (a shard's own report)."""
 
 
 def add_merge_group(groups: Any) -> None:

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from pytest_llmops.results.verdict import SuiteVerdict
 
 GIT_TIMEOUT_S = 30
-MAX_GIT_READS = 200
-"""Cassettes of an old commit that a run reads: each takes a process of its own."""
+MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each takes a process of its own
 GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
 
 

@@ -17,6 +17,7 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.settings import Settings
 
 USAGE_CACHE_KEY = "llmops/usage"
+# Options of pytest that leave tests out, by attribute
 _NARROWING = (
     ("keyword", "-k"),
     ("markexpr", "-m"),
@@ -27,7 +28,6 @@ _NARROWING = (
     ("stepwise", "--stepwise"),
     ("collectonly", "--collect-only"),
 )
-"""Options of pytest that leave tests out, by attribute."""
 
 
 def why_partial_run(config: Any, settings: Settings, left_out: int) -> list[str]:

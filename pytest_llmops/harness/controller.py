@@ -43,10 +43,9 @@ from pytest_llmops.settings import OPTIONS, Settings
 
 PACKAGE = __name__.partition(".")[0]
 SITE_PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
+# The phase in which xdist reports the test during which a worker crashed; its measurements are lost
 CRASH_PHASE = "???"
-"""The phase in which xdist reports the test during which a worker crashed; its measurements are lost."""
-TESTS_FAILED, NO_TESTS = 1, 5
-"""Exit statuses of pytest."""
+TESTS_FAILED, NO_TESTS = 1, 5  # exit statuses of pytest
 PYTEST_CATEGORIES: Mapping[str, Outcome] = {
     "failed": "failed", "error": "errored", "xpassed": "xpassed", "passed": "passed", "xfailed": "xfailed", "skipped": "skipped",
 }  # fmt: skip

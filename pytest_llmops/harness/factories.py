@@ -17,12 +17,12 @@ from pytest_llmops.settings import Settings
 Factory: TypeAlias = Callable[[], object]
 
 
+# By run, and by kind and the implementations of the hook that a test sees
 _factories: WeakKeyDictionary[Any, dict[tuple[object, ...], Mapping[str, Factory]]] = WeakKeyDictionary()
-"""By run, and by kind and the implementations of the hook that a test sees."""
+# By run, and by kind, name and factory; built-in components by the settings instead of a factory
 _components: WeakKeyDictionary[Any, dict[tuple[str, str, object, object], object]] = WeakKeyDictionary()
-"""By run, and by kind, name and factory; built-in components by the settings instead of a factory."""
+# Judges of a test may look up their model in several threads; a factory may look up another component
 _lock = threading.RLock()
-"""Judges of a test may look up their model in several threads; a factory may look up another component."""
 
 
 def hook_factories(item: Any, kind: str) -> Mapping[str, Factory]:

@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 PLUGIN_FIXTURES = frozenset(
     {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette", "llm_proxy"}
 )  # fmt: skip
+# Markers that make a test ours. `llm_models` is missing: it needs the `llm` fixture, which makes a test
+# ours.
 PLUGIN_MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette", "llm_trials", "llm_budget")
-"""Markers that make a test ours. `llm_models` is missing: it needs the `llm` fixture, which makes a test ours."""
+# A line for each marker, as ``pytest --markers`` shows it
 MARKER_HELP = (
     "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
     "cases(file): one test for each case of a JSONL, YAML or CSV file beside the test",
@@ -50,17 +52,15 @@ MARKER_HELP = (
     "llm_budget(usd=None, calls=None, tokens=None): what the application's calls of the test may cost",
     "llm_cassette(name=None, record=None, at_once=True): record and replay this test; a name shares one cassette between tests; record='live' asks live; at_once=False: --llm-concurrency makes its calls one after another",
 )
-"""A line for each marker, as ``pytest --markers`` shows it."""
 
+# Settings that a request depends on, beside the versions of prompts
 REQUEST_SETTINGS = frozenset({"trials", "model", "judge_model", "base_url", "api", "embedder"})
-"""Settings that a request depends on, beside the versions of prompts."""
+# User, password and query of an address
 SECRETS_IN_URL = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=\?).+")
-"""User, password and query of an address."""
 
-FOREIGN_MARKER = "vcr"
-"""Marker of other recording plugins (pytest-recording, pytest-vcr, cassetter)."""
+FOREIGN_MARKER = "vcr"  # marker of other recording plugins (pytest-recording, pytest-vcr, cassetter)
+# Fixtures that those plugins add to every test: without any, no such plugin is installed
 FOREIGN_FIXTURES = frozenset({"vcr", "_vcr_marker", "cassette"})
-"""Fixtures that those plugins add to every test: without any, no such plugin is installed."""
 
 
 def uses_plugin(item: Any) -> bool:

@@ -14,8 +14,8 @@ from pytest_llmops.harness import markers
 from pytest_llmops.measurement import Json, escape_output
 from pytest_llmops.settings import Settings
 
+# Arguments that we parametrize by, each with its own id, in this order
 OWN_ARGUMENTS = ("llm", "prompt", "case")
-"""Arguments that we parametrize by, each with its own id, in this order."""
 
 
 class Candidate(str):

@@ -35,10 +35,10 @@ API_KEY_VARIABLES = (
     "CO_API_KEY",
     "OPENROUTER_API_KEY",
 )
+# The parameter by which pytest-repeat makes several tests of one; its id is ``1-3``, of the first of three
 REPEAT_PARAMETER = "__pytest_repeat_step_number"
-"""The parameter by which pytest-repeat makes several tests of one; its id is ``1-3``, of the first of three."""
+# Scopes of fixtures that outlive a test, and so have a cassette of their own
 BROAD_SCOPES = frozenset({"session", "package", "module", "class"})
-"""Scopes of fixtures that outlive a test, and so have a cassette of their own."""
 ALWAYS_REPORTED_COUNTS = ("replayed", "recorded", "missed", "stale")
 
 

@@ -49,8 +49,7 @@ from pytest_llmops.results.summary import (
 from pytest_llmops.results.usage import Traffic, format_cost
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict
 
-MAX_STATIC = 50
-"""Tests that a page without a script shows."""
+MAX_STATIC = 50  # tests that a page without a script shows
 MAX_REMOVED = 200
 COMPRESSION = 6
 _PURPOSES = {"app": "the application", "judge": "judges", "embedder": "embedders"}

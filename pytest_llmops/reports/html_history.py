@@ -12,8 +12,7 @@ from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Metric, summarize_run
 from pytest_llmops.results.usage import Latency, Traffic
 
-MAX_LISTED = 20
-"""Tests of an older run that failed, by name."""
+MAX_LISTED = 20  # tests of an older run that failed, by name
 
 
 def build_history(runs: Sequence[Run]) -> list[View]:

@@ -321,8 +321,8 @@ def _bar_percent(value: float | None) -> int | None:
     return None if value is None else round(min(max(value, 0.0), 1.0) * 100)
 
 
+# How an answer ends that came to its end, in the words of OpenAI, Anthropic, Gemini, Cohere ..
 _NORMAL_FINISH_REASONS = ("", "stop", "completed", "end_turn", "complete")
-"""How an answer ends that came to its end, in the words of OpenAI, Anthropic, Gemini, Cohere ..."""
 
 
 def _iter_call_facts(call: Call) -> Iterator[str]:

@@ -37,8 +37,7 @@ MIN_WIDTH = 40
 MIN_NAME = 16
 MAX_LISTED_CHANGES = 5
 MAX_DIFF = 240
-CONTEXT = 40
-"""Characters of what is the same that a diff shows on each side of a difference."""
+CONTEXT = 40  # characters of what is the same that a diff shows on each side of a difference
 GATE_STYLES: Mapping[str, Style] = {"RED": "red", "ERROR": "red", "AMBER": "yellow", "GREEN": "green"}
 MAX_LISTED_NOTES = 5
 MAX_LISTED_CASES = 5

@@ -9,8 +9,7 @@ from typing import Literal, TypeAlias
 
 Edit: TypeAlias = tuple[Literal["same", "old", "new"], str]
 
-MAX_WORDS = 400
-"""Words of each text that are compared: the comparison is quadratic."""
+MAX_WORDS = 400  # words of each text that are compared: the comparison is quadratic
 _WORDS = re.compile(r"\s+|[^\W_]+|.", re.DOTALL)
 
 

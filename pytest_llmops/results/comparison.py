@@ -16,10 +16,10 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 _SIDE_FACTS: Mapping[Axis, tuple[str, ...]] = {"prompt": ("version", "fingerprint"), "model": ("name",)}
+# Facts that may stand in the id of a parametrized test
 _ID_FACTS: Mapping[Axis, tuple[str, ...]] = {"prompt": ("alias", "version"), "model": ("name",)}
-"""Facts that may stand in the id of a parametrized test."""
+# The argument of a test that takes the side
 _SIDE_ARGUMENTS: Mapping[Axis, str] = {"prompt": "prompt", "model": "llm"}
-"""The argument of a test that takes the side."""
 
 
 def group_by(items: Iterable[T], key: Callable[[T], K | None]) -> dict[K, list[T]]:

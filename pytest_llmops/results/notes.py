@@ -86,8 +86,8 @@ def iter_single_trial_notes(records: Sequence[TestRecord], trials: int) -> Itera
         )
 
 
+# The number of calls at once that a hint names, and from how many seconds of live calls on there is a hint
 HINT_WIDTH, HINT_SECONDS = 16, 10.0
-"""The number of calls at once that a hint names, and from how many seconds of live calls on there is a hint."""
 
 
 def iter_concurrency_notes(records: Sequence[TestRecord]) -> Iterator[str]:

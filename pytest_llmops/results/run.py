@@ -22,6 +22,7 @@ from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.verdict import SuiteVerdict
 
 FORMAT_NAME = "the JSON of --llm-report=run.json"
+# The types of JSON Schema in words
 _EXPECTED: Mapping[object, str] = {
     "array": "a list",
     "boolean": "true or false",
@@ -31,7 +32,6 @@ _EXPECTED: Mapping[object, str] = {
     "object": "an object with keys",
     "string": "a text",
 }
-"""The types of JSON Schema in words."""
 SCHEMA = "pytest-llmops/run/1"
 Outcome: TypeAlias = Literal["passed", "failed", "errored", "skipped", "xfailed", "xpassed"]
 OUTCOMES: tuple[Outcome, ...] = ("failed", "errored", "xpassed", "passed", "xfailed", "skipped")

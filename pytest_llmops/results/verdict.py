@@ -9,8 +9,8 @@ from typing import Any, Literal, Self, TypeAlias, cast
 from pytest_llmops.measurement import Json
 from pytest_llmops.results.details import StoredFacts, as_list, as_mapping
 
+# NONE: too small, or only a part of the suite ran; what changed is listed all the same
 VerdictStatus: TypeAlias = Literal["RED", "GREEN", "AMBER", "ERROR", "NONE"]
-"""NONE: too small, or only a part of the suite ran; what changed is listed all the same."""
 ChangeKind: TypeAlias = Literal["regressed", "improved", "changed", "not comparable", "removed", "new"]
 CHANGE_KINDS: tuple[ChangeKind, ...] = (
     "regressed",
@@ -24,6 +24,7 @@ CHANGE_KINDS: tuple[ChangeKind, ...] = (
 
 GATE_NODEID = "llmops::gate"  # the test case of the verdict in a JUnit file
 
+# The kinds as reports name them
 CHANGE_WORDS: Mapping[ChangeKind, str] = {
     "regressed": "worse",
     "improved": "better",
@@ -31,7 +32,6 @@ CHANGE_WORDS: Mapping[ChangeKind, str] = {
     "removed": "removed",
     "new": "new",
 }
-"""The kinds as reports name them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

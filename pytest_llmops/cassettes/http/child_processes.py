@@ -33,10 +33,8 @@ from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, LLMO
 
 TICKET_VARIABLE = "LLMOPS_TEST_PROCESS"
 START_FOLDER = str(Path(__file__).parents[1] / "child_start")
-ENV_POSITION = 10
-"""Position of `env` among the arguments of `subprocess.Popen`."""
-MAX_THREAD_END_S = 1.0
-"""Time limit for the end of a thread that Python has joined already."""
+ENV_POSITION = 10  # position of `env` among the arguments of `subprocess.Popen`
+MAX_THREAD_END_S = 1.0  # time limit for the end of a thread that Python has joined already
 
 
 class TapeServer:
@@ -48,8 +46,7 @@ class TapeServer:
         family = "AF_INET" if sys.platform == "win32" else None
         self._listener = connection.Listener(family=family, backlog=64, authkey=self._key)
         self._stop_reader, self._stop_writer = connection.Pipe(duplex=False)
-        self._open_calls: dict[Any, dict[int, Tape]] = {}
-        """Live calls that have not ended, by connection."""
+        self._open_calls: dict[Any, dict[int, Tape]] = {}  # live calls that have not ended, by connection
         self._tapes: dict[int, Tape] = {}
         self._thread: threading.Thread | None = None
 

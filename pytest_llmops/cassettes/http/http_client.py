@@ -90,8 +90,8 @@ class ChunkedBody:
             self._in_trailer = not self._left
 
 
+# Attribute of vcrpy's connection with the arguments of the request that vcrpy does not keep
 _EXTRA_ARGUMENTS = "_llmops_how"
-"""Attribute of vcrpy's connection with the arguments of the request that vcrpy does not keep."""
 _BODILESS_STATUSES = frozenset({204, 304})
 
 

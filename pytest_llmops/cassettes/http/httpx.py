@@ -61,8 +61,7 @@ def _find_pass_through(routers: Sequence[Any], request: Any) -> tuple[Any, Any] 
     return None
 
 
-EXTENSION_KEY = "llmops"
-"""Key in a response's extensions: ``{"latency_s", "ttft_s", "replayed"}``."""
+EXTENSION_KEY = "llmops"  # key in a response's extensions: ``{"latency_s", "ttft_s", "replayed"}``
 
 _DROPPED_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding"})
 
@@ -230,8 +229,8 @@ def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
 
 def _make_sync_tee(module: Any, live: LiveAnswer, response: Any) -> Any:
     inner = response.stream
+    # A single iterator, kept alive: httpcore closes the connection when its iterator is dropped
     chunks = iter(inner)
-    """A single iterator, kept alive: httpcore closes the connection when its iterator is dropped."""
 
     class Tee(module.SyncByteStream):  # type: ignore[misc]  # the module is a parameter
         def __iter__(self) -> Iterator[bytes]:

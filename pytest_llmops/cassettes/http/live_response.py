@@ -19,21 +19,21 @@ from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss
 
-TIMING_DIGITS = 4
-"""Decimal places of seconds: a live run reports the same figures as its replay."""
+TIMING_DIGITS = 4  # decimal places of seconds: a live run reports the same figures as its replay
+# Time for which a server may send nothing before the test fails, unless the client gives up before
 SILENCE_LIMIT_S = 600.0
-"""Time for which a server may send nothing before the test fails, unless the client gives up before."""
-TIMER_ERROR_S = 0.01
-"""Time by which a timer may be early."""
+TIMER_ERROR_S = 0.01  # time by which a timer may be early
 NO_HEADERS: Mapping[str, str] = {}
+# Last event of a stream of OpenAI's or Anthropic's: clients leave it then, or give it a moment to end and
+# cancel it
 STREAM_END = re.compile(
     rb"""(?:\A|[\r\n])data: ?(?:\[DONE\]|\{"type": ?"message_stop"[^\r\n]{0,99}\})\s*\Z"""
 )
-"""Last event of a stream of OpenAI's or Anthropic's: clients leave it then, or give it a moment to end and cancel it."""
+# Key in a request's extensions: an event that is set when the program that our proxy asks for has closed
+# its connection
 PROGRAM_LEFT_KEY = "llmops_program_left"
-"""Key in a request's extensions: an event that is set when the program that our proxy asks for has closed its connection."""
+# Content types of streams, which have a time to first token
 STREAM_CONTENT_TYPES = ("text/event-stream", "ndjson", "jsonl", "stream+json", "vnd.amazon.eventstream")
-"""Content types of streams, which have a time to first token."""
 
 
 def report_replay(question: Question, answer: Answer) -> None:

@@ -68,8 +68,8 @@ def pin_globals(function: Any) -> Any:
     return functools.update_wrapper(pinned, function)
 
 
+# Raises if a connection to a host and port must not be opened
 CheckHost = Callable[[str, int | None], object]
-"""Raises if a connection to a host and port must not be opened."""
 
 
 def network_patches(check: CheckHost) -> list[Patch]:

@@ -66,8 +66,7 @@ class TestProcess:
 
     def __init__(self, ticket: Ticket, inherited: tuple[Tape, ...] = ()) -> None:
         self.ticket = ticket
-        self.resolved: set[str] = set()
-        """IP addresses of the allowed hosts."""
+        self.resolved: set[str] = set()  # IP addresses of the allowed hosts
         self._inherited = inherited
         self._connection: Connection | None = None
         self._pid = os.getpid()
@@ -114,8 +113,8 @@ class TestProcess:
         return reply
 
 
+# Attributes of a tape that processes read; all others are methods
 TAPE_VALUES = frozenset({"mode", "path", "command_again", "collects"})
-"""Attributes of a tape that processes read; all others are methods."""
 
 
 class RemoteTape:
@@ -175,8 +174,7 @@ class NoTape:
         return True
 
 
-joined: TestProcess | None = None
-"""The process whose test this process takes part in."""
+joined: TestProcess | None = None  # the process whose test this process takes part in
 _context = ExitStack()
 
 

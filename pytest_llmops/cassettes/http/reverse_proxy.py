@@ -22,26 +22,25 @@ from pytest_llmops.cassettes.http.vcr_adapter import reason_phrase
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss
 
+# By the first part of the proxy's path: the server, and the variables from which the vendor's SDKs read its
+# address
 SERVERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "openai": ("https://api.openai.com/v1", ("OPENAI_BASE_URL", "OPENAI_API_BASE")),
     "anthropic": ("https://api.anthropic.com", ("ANTHROPIC_BASE_URL",)),
     "gemini": ("https://generativelanguage.googleapis.com", ("GOOGLE_GEMINI_BASE_URL",)),
     "cohere": ("https://api.cohere.com", ("CO_API_URL",)),
 }
-"""By the first part of the proxy's path: the server, and the variables from which the vendor's SDKs read its address."""
-WATCH_S = 0.05
-"""Time after which the thread that watches a program sees that its request is answered."""
-READ_TIMEOUT_S = 600.0
-"""Time limit for the next byte of an answer, as in the SDKs."""
+WATCH_S = 0.05  # time after which the thread that watches a program sees that its request is answered
+READ_TIMEOUT_S = 600.0  # time limit for the next byte of an answer, as in the SDKs
+# HTTP status (Failed Dependency) for a missing recording or a refused call: SDKs do not repeat it
 MISSING_RECORDING = 424
-"""HTTP status (Failed Dependency) for a missing recording or a refused call: SDKs do not repeat it."""
 UNREACHABLE = 502
 NOT_FOUND = 404
+# Headers that belong to a single connection
 HOP_HEADERS = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
      "transfer-encoding", "upgrade", "content-length", "host", "expect"}
 )  # fmt: skip
-"""Headers that belong to a single connection."""
 
 
 class LLMProxy:

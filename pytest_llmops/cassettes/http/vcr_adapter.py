@@ -18,8 +18,8 @@ from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.wire.content_encoding import decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError
 
+# Attributes of vcrpy's request: its matched form (the body may be gone once it is sent), answer, and time
 _QUESTION_ATTRIBUTE = "_llmops_question"
-"""Attributes of vcrpy's request: its matched form (the body may be gone once it is sent), answer, and time."""
 _ANSWER_ATTRIBUTE = "_llmops_answer"
 _STARTED_ATTRIBUTE = "_llmops_started"
 
@@ -32,8 +32,8 @@ class Call(NamedTuple):
     answer: Answer | None
 
 
+# The last request of this task; None if its live answer has come
 current_call: ContextVar[Call | None] = ContextVar("pytest_llmops_call", default=None)
-"""The last request of this task; None if its live answer has come."""
 
 
 class VcrCassette:

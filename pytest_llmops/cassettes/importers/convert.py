@@ -22,14 +22,12 @@ from pytest_llmops.wire.stream_events import stream_content_type
 
 FOREIGN_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 IMPORTED_TAKE = "0"
-MIN_CROSSES = 3
-"""Number of x that cross a value out."""
-MAX_WORDS = 10
-"""Words of a placeholder such as MY_DUMMY_KEY."""
+MIN_CROSSES = 3  # number of x that cross a value out
+MAX_WORDS = 10  # words of a placeholder such as MY_DUMMY_KEY
+# What projects write instead of a header's value
 _PLACEHOLDERS = frozenset(
     "redacted filtered scrubbed masked removed hidden dummy fake mock placeholder sanitized".split()  # noqa: SIM905
 )
-"""What projects write instead of a header's value."""
 _SEPARATORS = re.compile(r"[\W_]+")
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+*-]+")
 

@@ -26,8 +26,8 @@ from pytest_llmops.wire.content_encoding import RECORD_AGAIN, decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError, as_cassette_error, load_document
 
 _COMPACT_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+# Headers of an answer that describe the encoded bytes
 _TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
-"""Headers of an answer that describe the encoded bytes."""
 
 
 @dataclass(frozen=True, slots=True)

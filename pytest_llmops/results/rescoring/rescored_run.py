@@ -14,8 +14,8 @@ from pytest_llmops.results.run import Outcome, Run, TestRecord
 
 AtLeast: TypeAlias = float | Literal["default"] | None
 _OUTCOMES_BY_SEVERITY: tuple[Outcome, ...] = ("passed", "failed", "errored")
+# The exceptions that outcomes come from
 _OUTCOME_EXCEPTIONS: Mapping[str, str] = {"errored": "MeasurementErrored", "failed": "MeasurementFailed"}
-"""The exceptions that outcomes come from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

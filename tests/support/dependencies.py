@@ -8,10 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "dependencies.md"
-NOT_INSTALLED = {
-    "anthropic": "Apache-2.0", "sentence-transformers": "Apache-2.0",
-    "opentelemetry-sdk": "Apache-2.0", "opentelemetry-exporter-otlp-proto-http": "Apache-2.0",
-}  # fmt: skip
+NOT_INSTALLED = {"anthropic": "Apache-2.0", "sentence-transformers": "Apache-2.0"}
 """What the environment of the tests does not hold."""
 SPDX = {
     "MIT License": "MIT", "BSD License": "BSD-3-Clause", "Apache Software License": "Apache-2.0",

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -207,8 +207,10 @@ def merge_recordings(
                     list(map(_read_content, side))
                     for side in (answers, before.get(take, ()), kept.get(take, ()))
                 )
-                if new == now and _latest_day(answers) > _latest_day(kept[take]):  # asked again, and the same
-                    kept[take] = answers
+                if new and new == now:  # asked again, and the same: the latest day counts
+                    kept[take] = max(
+                        kept[take], answers, key=lambda each: max(str(a.get("recorded", "")) for a in each)
+                    )
                 if new in (old[: len(new)], now[: len(new)]):
                     continue
                 holder = holders.get((key, take), "")
@@ -223,10 +225,6 @@ def merge_recordings(
                     )
                 kept[take], holders[key, take] = answers, shard
     return list(merged.values())
-
-
-def _latest_day(answers: Iterable[Mapping[str, Any]]) -> str:
-    return max((str(answer.get("recorded") or "") for answer in answers), default="")
 
 
 def _read_content(wire: Mapping[str, Any]) -> Answer:

@@ -68,10 +68,9 @@ class Progress:
         if not begun or not is_due:
             return
         line, column = self._writer._current_line, self._writer.width_of_current_line  # noqa: SLF001 -- as above
-        if self._in_place and column:
-            column %= self._writer.fullwidth
-            if not column:  # the cursor waits behind the last column, and cannot be put back there
-                return
+        column, width = (column % self._writer.fullwidth, column) if self._in_place else (column, 0)
+        if width and not column:  # the cursor waits behind the last column, and cannot be put back there
+            return
         text, self._printed = self.describe(begun, done, now - self._began), now
         if self._in_place:
             back = f"\x1b[A\r\x1b[{column}C" if column else "\x1b[A\r"

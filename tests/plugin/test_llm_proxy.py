@@ -246,3 +246,36 @@ def test_a(llm_proxy):
     assert replayed.outcomes == {"passed": 1}, replayed.text
     assert [call.replayed for call in replayed.records["test_a"].calls] == [True]
     assert project.server.count == 1
+
+
+def test_a_program_that_reads_on_where_it_had_left_is_a_miss(project: Project) -> None:
+    """In HTTP/1.0 the end of the connection is the end of the answer."""
+    over = threading.Event()
+    project.server.queue.append(
+        server.Reply(
+            chunks=[b"data: 0\n\n", b"data: 1\n\n"],
+            headers={"content-type": "text/event-stream"},
+            before_chunk=lambda number: server.wait(over) if number else None,
+        )
+    )
+    test = """
+import os, socket
+from urllib.parse import urlsplit
+
+def test_a(llm_proxy):
+    parts, got = urlsplit(os.environ["OPENAI_BASE_URL"]), b""
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        connection.sendall(b"POST %b/x HTTP/1.0\\r\\ncontent-length: 2\\r\\n\\r\\n{}" % parts.path.encode())
+        while (LATE or b"data: 0" not in got) and (part := connection.recv(999)):
+            got += part
+    assert b"data: 0" in got
+"""
+    project.write(**{"test_a.py": f"LATE = False{test}"})
+    assert project.record().outcomes == {"passed": 1}
+    over.set()
+    address = f"--llm-base-url={project.server.url}/v1"
+    assert project.run(address).outcomes == {"passed": 1}
+    project.write(**{"test_a.py": f"LATE = True{test}"})
+    missed = project.run(address)
+    assert missed.outcomes == {"passed": 1, "errors": 1}
+    assert "a program left a stream early" in missed.text

@@ -31,6 +31,7 @@ SERVERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "cohere": ("https://api.cohere.com", ("CO_API_URL",)),
 }
 WATCH_S = 0.05  # time after which the thread that watches a program sees that its request is answered
+LEAVE_S = 1.0  # time within which a program leaves a replayed stream that it had left when it was recorded
 READ_TIMEOUT_S = 600.0  # time limit for the next byte of an answer, as in the SDKs
 # HTTP status (Failed Dependency) for a missing recording or a refused call: SDKs do not repeat it
 MISSING_RECORDING = 424
@@ -127,7 +128,14 @@ class _Handler(BaseHTTPRequestHandler):
         except (
             httpx2.ReadTimeout
         ):  # the program had left at this point when it was recorded, and is cut off now
-            pass
+            # Without chunks it could take this for the end.
+            if self._started and not self._chunked and not wait([self.connection], LEAVE_S):
+                tape = self.proxy.tape
+                tape.refuse(
+                    f"cassette {tape.path}: a program left a stream early when it was recorded, and reads on now: what"
+                    f" follows is not recorded: record it again: {tape.command_again}"
+                )
+                tape.errors_elsewhere += 1
         except httpx2.RequestError as error:
             self._send_error(
                 UNREACHABLE, f"llm_proxy: {origin} did not answer: {type(error).__name__}: {error}"

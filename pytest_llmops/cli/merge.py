@@ -264,7 +264,7 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
 
 
 def _merge(args: argparse.Namespace) -> int:
-    from pytest_llmops.baselines.gate import GateRules, judge_suite
+    from pytest_llmops.baselines.gate import GateRules, describe_baseline, judge_suite
     from pytest_llmops.cli.baseline import load_project_baseline
     from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
     from pytest_llmops.reports.terminal import summary_lines
@@ -281,12 +281,24 @@ def _merge(args: argparse.Namespace) -> int:
         _merge_cassettes(folders, Path.cwd(), replace=args.replace)
     if not runs:
         return 0
-    run = merge_runs({format_path(path): read_run_file(path) for path in runs})
+    shards = {format_path(path): read_run_file(path) for path in runs}
+    run = merge_runs(shards)
     stored = load_project_baseline(args.llm_baseline)
     if stored is not None:
         rules = GateRules(primary=stored.primary_metric)
+        verdicts = [shard.verdict for shard in shards.values() if shard.verdict is not None]
+        known = {
+            change.nodeid: change.before_output
+            for verdict in verdicts
+            if verdict.baseline == describe_baseline(stored.baseline, stored.name)
+            for change in verdict.changes
+        }  # a shard found them in git, if they are not in the file beside the baseline
         verdict = judge_suite(
-            stored.baseline, run.records, name=stored.name, rules=rules, find_output=stored.outputs.get
+            stored.baseline,
+            run.records,
+            name=stored.name,
+            rules=rules,
+            find_output=lambda nodeid: stored.outputs.get(nodeid) or known.get(nodeid),
         )
         run = dataclasses.replace(run, verdict=verdict)
     for line in summary_lines(run, width=120):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.page import read_data
 
 from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
+from pytest_llmops.baselines.gate import describe_baseline
 from pytest_llmops.cli import main
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.verdict import CaseChange, SuiteVerdict
 
 
 def record(case: int, *scores: float, nodeid: str = "test_a.py::test_a") -> TestRecord:
@@ -141,6 +144,25 @@ def test_shards_are_merged_and_judged_once(folder: Path, capsys: pytest.CaptureF
     assert run(capsys, "merge", *write_shards(folder, *shards), "-o", "run.html")[0] == 1
     gate = read_data((folder / "run.html").read_text(encoding="utf-8"))["gate"]
     assert (gate["status"], gate["sentence"].split()[0]) == ("RED", "judge.tone")
+
+
+def test_outputs_that_a_shard_found_reach_the_merged_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = Baseline.from_bytes((folder / "llmops-baseline.json").read_bytes(), where="b")
+    names = write_shards(folder, *([record(case, 0.25) for case in range(start, 20, 2)] for start in (0, 1)))
+    told = (describe_baseline(stored, "llmops-baseline.json"), "another baseline")
+    for case, (name, baseline) in enumerate(zip(names, told, strict=True)):
+        change = CaseChange(
+            nodeid=f"test_a.py::test_a[{case}]", kind="regressed", before_output=f"was {case}"
+        )
+        shard = Run.from_json((folder / name).read_text())
+        verdict = SuiteVerdict(baseline=baseline, changes=(change,))
+        (folder / name).write_text(replace(shard, verdict=verdict).to_json())
+    run(capsys, "merge", *names, "-o", "run.json")
+    merged = Run.from_json((folder / "run.json").read_text()).verdict
+    assert merged is not None
+    assert [change.before_output for change in merged.changes if change.before_output] == ["was 0"]
 
 
 def test_one_shard_alone_lacks_tests(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

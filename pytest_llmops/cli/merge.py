@@ -267,6 +267,7 @@ def _merge(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.gate import GateRules, describe_baseline, judge_suite
     from pytest_llmops.cli.baseline import load_project_baseline
     from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
+    from pytest_llmops.harness.github import append_summary
     from pytest_llmops.reports.terminal import summary_lines
 
     _refuse_repeated(args.parts, "run file and folder of the shards")
@@ -304,6 +305,8 @@ def _merge(args: argparse.Namespace) -> int:
     for line in summary_lines(run, width=120):
         print_line(line.text)
     write_reports(run, args.out)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        append_summary(run, Path(summary))
     failed = any(record.outcome in ("failed", "errored") for record in run.records)
     is_red = run.verdict is not None and run.verdict.fails(strict=args.llm_strict)
     return EXIT_PROBLEM if failed or is_red else 0

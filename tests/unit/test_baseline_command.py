@@ -132,7 +132,9 @@ def write_shards(folder: Path, *shards: list[TestRecord], commit: str = "a") -> 
     return names
 
 
-def test_shards_are_merged_and_judged_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shards_are_merged_and_judged_once(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     shards = [[record(case, 0.25, 0.25, 0.5) for case in range(start, 20, 2)] for start in (0, 1)]
     status, text = run(capsys, "merge", *write_shards(folder, *shards), "-o", "run.json")
     assert status == 1
@@ -141,7 +143,9 @@ def test_shards_are_merged_and_judged_once(folder: Path, capsys: pytest.CaptureF
     assert len(merged.records) == 20
     assert merged.verdict is not None
     assert merged.verdict.status == "RED"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))
     assert run(capsys, "merge", *write_shards(folder, *shards), "-o", "run.html")[0] == 1
+    assert (folder / "summary.md").read_text().startswith("\n## LLM regression: RED\n")
     gate = read_data((folder / "run.html").read_text(encoding="utf-8"))["gate"]
     assert (gate["status"], gate["sentence"].split()[0]) == ("RED", "judge.tone")
 

@@ -47,11 +47,18 @@ def test_five_lines_of_evidence_follow_the_verdict() -> None:
     assert lines_of(red_run())[:6] == [
         "## LLM regression: FAIL",
         "- 2 failed, 2 errors, 1 xpassed, 4 passed, 1 xfailed, 1 skipped; since the baseline 3 worse, 1 better, 1,200 unchanged",
-        "- `judge.quality -6.1 points`",
+        "- `gate RED: judge.quality -6.1 points`",
         "- could have noticed, in 8 of 10 runs, a drop of `judge.quality` by 4.9 points",
         f"- baseline `{BASELINE}`",
         "- cost now `$0.0017` (1 live call, 8 replayed); if all calls were live `$0.0029`, and 4 calls without a price",
     ]
+
+
+def test_notes_beyond_five_are_counted() -> None:
+    run = replace(red_run(), notes=tuple(f"note {number}" for number in range(8)))
+    lines = lines_of(run)
+    assert "- `note 4`" in lines
+    assert [line for line in lines if line.startswith("- and ")] == ["- and 4 more"]  # the judge has one too
 
 
 def test_the_worst_three_changes_are_shown_as_differences_and_the_rest_in_a_list() -> None:

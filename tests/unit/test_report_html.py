@@ -165,6 +165,19 @@ def test_a_page_without_a_script_shows_the_first_failures_and_counts_the_rest() 
     assert "why 0\nmore" in page.text
 
 
+def test_a_page_without_a_script_shows_the_failures_before_the_metrics() -> None:
+    page = render_html(
+        Run(
+            records=(
+                TestRecord(
+                    nodeid="a.py::bad", outcome="failed", measurements=(Measurement(name="m", value=0.1),)
+                ),
+            )
+        )
+    )
+    assert page.index("<h2>Failed, not scored") < page.index("<h2>Metrics</h2>")
+
+
 def test_a_failing_test_shows_what_it_is_about() -> None:
     text = read_texts(render_html(fixed_run()))
     for part in (

@@ -36,7 +36,7 @@ from pytest_llmops.reports.html_views import (
 )
 from pytest_llmops.reports.word_diff import diff_words
 from pytest_llmops.results.comparison import group_by
-from pytest_llmops.results.details import Scale, format_on_scale
+from pytest_llmops.results.details import format_on_scale
 from pytest_llmops.results.review import Judgement, select_for_review
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 from pytest_llmops.results.summary import (
@@ -108,7 +108,7 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
     return {
         "verdict": [totals.verdict, _VERDICT_STYLES.get(totals.verdict, "muted"), totals.outcome_words],
         "ran": _describe_when(run, totals),
-        "gate": _build_gate(run, {metric.name: metric.scale for metric in totals.metrics}),
+        "gate": _build_gate(run, {metric.name: metric for metric in totals.metrics}),
         "outcomes": [
             [outcome, "error" if outcome == "errored" else outcome, totals.outcomes[outcome]]
             for outcome in OUTCOMES
@@ -282,7 +282,7 @@ def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, 
     return bad, kind, gain, outcome
 
 
-def _build_gate(run: Run, scales: Mapping[str, Scale | None]) -> View | None:
+def _build_gate(run: Run, measured: Mapping[str, Metric]) -> View | None:
     """Return the verdict on the change since the baseline, and the tests that are gone."""
     verdict = run.verdict
     if verdict is None:
@@ -297,11 +297,17 @@ def _build_gate(run: Run, scales: Mapping[str, Scale | None]) -> View | None:
         "removed": [shorten_text(nodeid, MAX_NAME) for nodeid in removed[:MAX_REMOVED]],
         "gone": len(removed),
         "unchanged": verdict.unchanged,
-        "metrics": [_build_change_row(metric, scales.get(metric.name)) for metric in verdict.metrics],
+        "metrics": [_build_change_row(metric, measured.get(metric.name)) for metric in verdict.metrics],
     }
 
 
-def _build_change_row(metric: MetricVerdict, scale: Scale | None) -> list[str]:
+def _build_change_row(metric: MetricVerdict, measured: Metric | None) -> list[str]:
+    scale = measured.scale if measured else None
+    # The gate compares goodness: of a metric whose lower values are better, 1 minus the value.
+    before, after = (
+        1 - mean if measured and measured.better == "lower" else mean
+        for mean in (metric.before, metric.after)
+    )
     change, lower, detectable = (
         "–" if value is None else f"{value * 100:{form}} points"
         for value, form in ((metric.change, "+.1f"), (metric.lower, "+.1f"), (metric.detectable, ".1f"))
@@ -311,8 +317,8 @@ def _build_change_row(metric: MetricVerdict, scale: Scale | None) -> list[str]:
         shorten_text(metric.name, 80),
         metric.role,
         metric.status or "–",
-        format_on_scale(metric.before, "1", scale),
-        format_on_scale(metric.after, "1", scale),
+        format_on_scale(before, "1", scale),
+        format_on_scale(after, "1", scale),
         change,
         lower,
         detectable,

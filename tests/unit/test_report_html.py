@@ -16,7 +16,7 @@ from pytest_llmops.reports import terminal
 from pytest_llmops.reports.html import MAX_STATIC, build_page, render_html
 from pytest_llmops.reports.html_views import MAX_CHARS, case_id
 from pytest_llmops.results.run import Outcome, Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange, ScoreChange, SuiteVerdict
+from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange, SuiteVerdict
 
 ALL = tuple(HOSTILE[:-1])
 
@@ -152,6 +152,16 @@ def test_what_got_worse_by_most_comes_after_the_failures_with_both_outputs() -> 
     assert [data["texts"][change[side]] for side in ("before", "after")] == ["30 days", "60 days"]
     assert (data["gate"]["removed"], data["gate"]["gone"]) == (["a.py::gone"], 1)
     assert "<del>30</del><ins>60</ins> days" in page
+
+
+def test_a_metric_whose_lower_values_are_better_stands_with_its_own_values_since_the_baseline() -> None:
+    toxic = Measurement(name="toxic", value=0.0, better="lower")
+    metric = MetricVerdict(name="toxic", role="primary", before=0.75, after=1.0, change=0.25)
+    run = Run(
+        records=(TestRecord(nodeid="a.py::t", measurements=(toxic,)),),
+        verdict=SuiteVerdict(status="GREEN", metrics=(metric,)),
+    )
+    assert build_page(run)["gate"]["metrics"][0][3:6] == ["0.25", "0.00", "+25.0 points"]
 
 
 def test_a_page_without_a_script_shows_the_first_failures_and_counts_the_rest() -> None:

@@ -211,7 +211,7 @@ def build_case_view(
     app = [call for call in record.calls if call.purpose == "app"]
     used = count_traffic(app)
     times = [call.latency_s for call in app if call.latency_s is not None]
-    judge = " --llm-judge" if record.fact("judge") or any(map(is_judged, record.measurements)) else ""
+    judge = " --llm-judge" if _needs_judge(record, change) else ""
     file, _, name = record.nodeid.partition("::")
     tags = record.fact("case").get("tags")
     view: View = {
@@ -245,6 +245,17 @@ def build_case_view(
         if view[key] is not None
     )
     return without_empty(view)
+
+
+def _needs_judge(record: TestRecord, change: CaseChange | None) -> bool:
+    # A test that failed before it was judged says it in its own command, or in what is no longer measured.
+    return (
+        bool(record.fact("judge"))
+        or any(map(is_judged, record.measurements))
+        or any(call.purpose == "judge" for call in record.calls)
+        or any(score.name.startswith("judge.") for score in (change.scores if change else ()))
+        or " --llm-judge" in record.message
+    )
 
 
 def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> View:

@@ -164,6 +164,23 @@ def test_a_metric_whose_lower_values_are_better_stands_with_its_own_values_since
     assert build_page(run)["gate"]["metrics"][0][3:6] == ["0.25", "0.00", "+25.0 points"]
 
 
+@pytest.mark.parametrize(
+    ("message", "lost", "flag"),
+    [
+        ("no recording\n  record  pytest a.py::t --llm-judge --llm-record=new", "exact", " --llm-judge"),
+        ("boom", "judge.quality", " --llm-judge"),
+        ("boom", "exact", ""),
+    ],
+)
+def test_the_command_runs_a_judged_test_that_failed_before_it_was_judged(
+    message: str, lost: str, flag: str
+) -> None:
+    record = TestRecord(nodeid="a.py::t", outcome="errored", message=message)
+    change = _changed("a.py::t", "regressed", ScoreChange(name=lost, before=1.0, after=None))
+    page = build_page(Run(records=(record,), verdict=SuiteVerdict(status="RED", changes=(change,))))
+    assert page["cases"][0]["rerun"] == f"pytest a.py::t{flag}"
+
+
 def test_a_page_without_a_script_shows_the_first_failures_and_counts_the_rest() -> None:
     records = [
         TestRecord(nodeid=f"a.py::t[{n}]", outcome="failed", message=f"why {n}\nmore")

@@ -205,7 +205,7 @@ def test_a_failure_is_on_the_first_screen_with_its_reason(tab: Tab, tmp_path: Pa
         ("similarity.cosine=0.41", ["production-late-return"], ""),
         ("cost>0.001", ["test_order"], ""),
         ('"return a gift"', ["production-gift-card", "candidate-gift-card"], ""),
-        ("s:nothing", [], ""),
+        ("s:nothing", [], 'no state "nothing": expected passed, failed'),
         ("quality<four", [], "quality<: expected a number after <"),
         ("colour>1", [], 'no test has a value of "colour"'),
     ],

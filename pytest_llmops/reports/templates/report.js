@@ -210,6 +210,7 @@ const STATES = {
   pass: ["passed"],
   fail: ["failed"],
 };
+const KNOWN_STATES = ["passed", "failed", "errored", "skipped", "xfailed", "xpassed", "worse", "better", "other", "new", "changed", "review"];
 const FIELDS = /** @type {const} */ (["cost", "latency", "tokens"]);
 const TERM = /(-?)(?:"([^"]*)"?|(\S+))/g;
 const COMPARISON = /^([^<>=\s]+)(<=|>=|<|>|=)(.*)$/;
@@ -268,6 +269,8 @@ function parseQuery(text, page, contentOf) {
     if (word.startsWith("s:")) {
       const wanted = word.slice(2).split(",").filter(Boolean).flatMap((name) => STATES[name] || [name]);
       states.push(...wanted);
+      const unknown = wanted.find((name) => !KNOWN_STATES.includes(name));
+      if (unknown) problem = `no state "${unknown}": expected ${KNOWN_STATES.join(", ")}`;
       return (place) => !wanted.length || statesOf(page.cases[place]).some((state) => wanted.includes(state));
     }
     if (word.length > 1 && word.startsWith("@")) {

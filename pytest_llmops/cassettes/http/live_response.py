@@ -196,7 +196,7 @@ class LiveAnswer:
             self._tape.note_unrecorded(f"1 call was not recorded: {why}")
             self._end(0, {}, body)
             return False
-        self._keep(self._end(status, headers, self._tape.redactor.cut_tail(body), outcome))
+        self._keep(self._end(status, headers, body, outcome))
         return True
 
     def abandon(self) -> None:

@@ -109,12 +109,12 @@ def judge_suite(
     metrics = _judge_metrics(measured, primary, rules)
     verdict = replace(verdict, metrics=tuple(metrics))
     if problem:
-        can_decide = _holds_enough(baseline, rules)
+        can_decide = holds_enough(baseline, rules)
         return replace(verdict, status="ERROR" if can_decide else "NONE", sentence=problem)
     return _conclude(verdict, comparison, measured, rules)
 
 
-def _holds_enough(baseline: Baseline, rules: GateRules) -> bool:
+def holds_enough(baseline: Baseline, rules: GateRules) -> bool:
     """Return whether a baseline is large enough for a statistical verdict on some metric."""
     trials: dict[str, list[int]] = {}
     for test in baseline.tests.values():
@@ -239,9 +239,11 @@ def _why_not_comparable(
     for name, count in sorted(lost.items()):
         had = before[name]
         if rules.primary in ("", name) and had >= rules.min_cases and count > had * (1 - rules.min_share):
+            errors = sum(test.record.outcome == "errored" for test in comparison.compared)
+            step = f"Mend the {format_count(errors, 'error')} first (what is not recorded: --llm-record=new)"
             return (
                 f"{name}: not measured now in {count:,} of {format_count(had, 'test')} that had it: nothing is decided. "
-                "If that is meant, accept a new baseline (--llm-accept)"
+                + (step if errors else "If that is meant, accept a new baseline (--llm-accept)")
             )
     if primary and primary not in [data.metric for data in measured]:
         known = format_name_list([data.metric for data in measured])
@@ -348,6 +350,8 @@ def _conclude(
 def _describe_small_suite(measured: Sequence[_MetricData], rules: GateRules) -> str:
     cases = max((data.cases for data in measured), default=0)
     trials = max((data.fewest_trials[0] for data in measured), default=0)
+    if cases and not trials:
+        return f"no statistical verdict: {format_count(cases, 'case')} as in the baseline, and none with new answers that were scored"
     return (
         f"no statistical verdict: {format_count(cases, 'case')} with {format_count(trials, 'trial')} in the baseline; it takes "
         f"{rules.min_cases} cases with {rules.min_trials} trials (--llm-trials={rules.min_trials}), or {rules.min_single_cases} cases"

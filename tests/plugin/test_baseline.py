@@ -75,6 +75,11 @@ def test_accepting_writes_the_baseline_and_says_what_to_commit(suite: Project, w
     assert result.line("accepted;").startswith(
         "baseline    llmops-baseline.json: 24 tests accepted; commit it"
     )
+    assert "a verdict takes" not in result.line("accepted;")
+    few = suite.run("-o", "llm_baseline=few.json", "-k", "1", "--llm-accept=few", "--llm-accept-anyway")
+    assert few.line("accepted;").endswith(
+        "; changes are listed, and a verdict takes 10 cases with 3 trials, or 20 cases"
+    )
     baseline = Baseline.from_bytes(baseline_file(suite).read_bytes(), where="b")
     assert len(baseline.tests) == 24
     assert baseline.history[-1].reason == "first baseline"

@@ -28,6 +28,7 @@ RAISED: list[BaseException] = [
     errors.MeasurementFailed("text", [LOW, LOW]),
     errors.CassetteMiss("a\nb"),
     errors.BudgetReached("a\nb"),
+    errors.CallDeferred(3),
 ]
 
 

@@ -17,8 +17,9 @@ from pytest_llmops.reports.html_views import rerun_flags
 from pytest_llmops.reports.word_diff import MAX_WORDS, diff_words
 from pytest_llmops.results.details import read_detail
 from pytest_llmops.results.judges import is_judged
+from pytest_llmops.results.missed import describe_kind, merge_record_commands
 from pytest_llmops.results.problems import Problem, list_failed_measurements, list_problems
-from pytest_llmops.results.run import Run
+from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.summary import summarize_run
 from pytest_llmops.results.verdict import CHANGE_WORDS
 
@@ -41,7 +42,13 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     - no tests were recorded
     - no model was called
     """
-    totals, problems, verdict = summarize_run(run), list_problems(run), run.verdict
+    totals, verdict = summarize_run(run), run.verdict
+    missed = [record.message for record in run.records if _is_miss(record)]
+    kinds: dict[str, Problem] = {}  # equal misses are shown once
+    for problem in list_problems(run):
+        record = problem.record
+        kinds.setdefault(describe_kind(record.message) if _is_miss(record) else problem.nodeid, problem)
+    problems = list(kinds.values())
     counts = [(len(verdict.of_kind(kind)), word) for kind, word in CHANGE_WORDS.items()] if verdict else []
     text = render_template(
         "run.md.j2",
@@ -54,7 +61,12 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
         verdict=verdict,
         changed=", ".join(f"{count:,} {word}" for count, word in counts if count),
         problems=[(problem, _format_block(problem)) for problem in problems[:SHOWN_PROBLEMS]],
-        command=_format_command(run, problems[:SHOWN_PROBLEMS]),
+        missed=len(missed),
+        record=[quote_line(command) for command in merge_record_commands(missed)[:SHOWN_PROBLEMS]],
+        # To run again what has no recording repeats the miss.
+        command=_format_command(
+            run, [shown for shown in problems[:SHOWN_PROBLEMS] if not _is_miss(shown.record)]
+        ),
         notes=[*run.notes, *(f"{judge.name}: {judge.standing}" for judge in totals.judges if judge.doubtful)],
         code=quote_code,
         count=format_count,
@@ -76,6 +88,10 @@ def quote_code(text: str, limit: int = 300) -> str:
     fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def _is_miss(record: TestRecord) -> bool:
+    return "CassetteMiss" in record.raised
 
 
 def _format_block(problem: Problem) -> list[str]:
@@ -112,6 +128,9 @@ def _diff_lines(old: str, new: str) -> list[str]:
 
 
 def _format_command(run: Run, problems: Sequence[Problem]) -> str:
+    """Return the command that runs the tests of problems again; "": there are none."""
+    if not problems:
+        return ""
     records = [problem.record for problem in problems]
     judged = any(record.fact("judge") or any(map(is_judged, record.measurements)) for record in records)
     nodeids = [shlex.quote(quote_line(record.nodeid, MAX_LINE)) for record in records]

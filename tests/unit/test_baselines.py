@@ -298,7 +298,10 @@ def test_changed_inputs_and_lost_metrics_are_not_nothing_changed() -> None:
     verdict = judge_suite(accept(*both), fewer)
     assert (verdict.status, verdict.sentence.partition(":")[0]) == ("ERROR", "b")
     assert "not measured now in 25 of 25 tests" in verdict.sentence
+    assert "accept a new baseline" in verdict.sentence
     assert verdict.of_kind("not comparable")[0].why == "not measured now: b"
+    missed = [replace(test, raised=("CassetteMiss",), outcome="errored") for test in fewer]
+    assert judge_suite(accept(*both), missed).sentence.endswith("25 tests without a recording: record first")
     assert judge_suite(accept(*both), [*fewer[:2], *both[2:]]).status == "GREEN"
 
 

@@ -139,6 +139,24 @@ def test_three_lines_where_nothing_changed(verdict: SuiteVerdict | None, first: 
     assert len(lines) == 3
 
 
+def test_missing_recordings_are_counted_and_the_command_records_all_of_them() -> None:
+    def missing(name: str, url: str) -> TestRecord:
+        text = f"no recording answers POST {url}\n  cassette  c/{name}.json\n  record    pytest 'a.py::{name}' --llm-record=new"
+        return TestRecord(nodeid=f"a.py::{name}", outcome="errored", message=text, raised=("CassetteMiss",))
+
+    tests = [missing(f"t[{case}]", "http://a/v1") for case in range(4)]
+    tests.append(missing("other", "http://b/v1"))
+    text = render_markdown(Run(records=tuple(tests)))
+    commands = "\n\n```sh\npytest a.py --llm-record=new\n```\n"
+    assert f"- 5 tests without a recording, equal ones shown once; to record all:{commands}" in text
+    titles = [line for line in text.splitlines() if line.startswith("**")]
+    assert titles == ["**1. errored** `a.py::t[0]`", "**2. errored** `a.py::other`"]
+    assert not any(advice in text for advice in ("--llm-accept", "To reproduce", " more"))
+    failed = TestRecord(nodeid="a.py::wrong", outcome="failed")
+    text = render_markdown(Run(records=(*tests, failed)))
+    assert "To reproduce:\n\n```sh\npytest a.py::wrong\n```" in text
+
+
 def test_a_cost_that_nobody_knows_is_unknown() -> None:
     calls = (Call(model="m", replayed=True), Call(model="m"))
     lines = lines_of(Run(records=(TestRecord(nodeid="t", calls=calls),)))

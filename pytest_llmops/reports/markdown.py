@@ -15,7 +15,7 @@ from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.reports import quote_line, render_template
 from pytest_llmops.reports.html_views import rerun_flags
 from pytest_llmops.reports.word_diff import MAX_WORDS, diff_words
-from pytest_llmops.results.details import read_detail
+from pytest_llmops.results.details import SettingsMeta, read_detail
 from pytest_llmops.results.judges import is_judged
 from pytest_llmops.results.missed import describe_kind, merge_record_commands
 from pytest_llmops.results.problems import Problem, list_failed_measurements, list_problems
@@ -132,7 +132,10 @@ def _format_command(run: Run, problems: Sequence[Problem]) -> str:
     if not problems:
         return ""
     records = [problem.record for problem in problems]
-    judged = any(record.fact("judge") or any(map(is_judged, record.measurements)) for record in records)
+    # Without the option a test that needs a judge is skipped, also one that failed before it asked the judge.
+    judged = SettingsMeta.from_wire(run.meta.get("settings")).judge or any(
+        record.fact("judge") or any(map(is_judged, record.measurements)) for record in records
+    )
     nodeids = [shlex.quote(quote_line(record.nodeid, MAX_LINE)) for record in records]
     # Two problems may need different versions of a prompt: the command is that of the first.
     flags = [quote_line(rerun_flags(run.meta, record), MAX_LINE) for record in records[:1]]

@@ -164,6 +164,7 @@ class SettingsMeta(StoredFacts):
     self_judging: str = ""
     prompt: tuple[str, ...] = ()
     model: OneOrMore = ()
+    judge: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

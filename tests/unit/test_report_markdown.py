@@ -113,6 +113,8 @@ def test_without_a_baseline_the_failures_that_miss_by_most_come_first_with_what_
     assert "- errored `unscored` `no score`" in lines
     assert "To reproduce:" in lines
     assert "To reproduce, in `shop/`:" in lines_of(replace(run, meta={"root": "shop/"}))
+    assert "pytest far slow near" in lines
+    assert "pytest far slow near --llm-judge" in lines_of(replace(run, meta={"settings": {"judge": True}}))
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
     from pytest_llmops.baselines.baseline import Baseline
+    from pytest_llmops.results.run import TestRecord
 
 NAMED_CASES = 5
 
@@ -48,11 +50,11 @@ def add_baseline_group(groups: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProjectBaseline:
-    """A baseline, what people call it, the outputs stored with it, and the project's primary metric."""
+    """A baseline, what people call it, what finds its outputs for the tests of a run, and the project's primary metric."""
 
     name: str
     baseline: Baseline
-    outputs: Mapping[str, str]
+    find_outputs: Callable[[Iterable[TestRecord]], Callable[[str], str | None]]
     primary_metric: str
 
 
@@ -62,9 +64,9 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
     Raises:
         UsageError: It is neither, or damaged.
     """
-    from pytest_llmops.baselines.baseline import Baseline, outputs_path, read_outputs
+    from pytest_llmops.baselines.baseline import Baseline
     from pytest_llmops.cli.ini_files import find_project_root, read_ini
-    from pytest_llmops.harness.baseline_gate import find_baseline
+    from pytest_llmops.harness.baseline_gate import find_baseline, find_outputs
     from pytest_llmops.settings import Settings
 
     here = Path.cwd()
@@ -76,9 +78,8 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
     if stored is None:
         return None
     baseline = Baseline.from_bytes(stored.data, where=stored.name)
-    accepted = baseline.history[-1].on if baseline.history else ""
-    outputs = read_outputs(outputs_path(stored.path), accepted)
-    return ProjectBaseline(stored.name, baseline, outputs, settings.primary_metric)
+    find = partial(find_outputs, stored, baseline, root)
+    return ProjectBaseline(stored.name, baseline, find, settings.primary_metric)
 
 
 def _load(given: str) -> tuple[str, Baseline]:

@@ -263,6 +263,13 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
     print_line(f"  cassettes  {format_count(len(cassettes), 'file')} merged into {format_path(project)}")
 
 
+def _read_old_outputs(shards: Iterable[Run], baseline: str) -> dict[str, str]:
+    """Return the outputs of a baseline that shards found, which may have had the history of git where this command has not."""
+    verdicts = [shard.verdict for shard in shards if shard.verdict and shard.verdict.baseline == baseline]
+    changes = (change for verdict in verdicts for change in verdict.changes)
+    return {change.nodeid: change.before_output for change in changes if change.before_output}
+
+
 def _merge(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.gate import GateRules, describe_baseline, judge_suite
     from pytest_llmops.cli.baseline import load_project_baseline
@@ -287,19 +294,16 @@ def _merge(args: argparse.Namespace) -> int:
     stored = load_project_baseline(args.llm_baseline)
     if stored is not None:
         rules = GateRules(primary=stored.primary_metric)
-        verdicts = [shard.verdict for shard in shards.values() if shard.verdict is not None]
-        known = {
-            change.nodeid: change.before_output
-            for verdict in verdicts
-            if verdict.baseline == describe_baseline(stored.baseline, stored.name)
-            for change in verdict.changes
-        }  # a shard found them in git, if they are not in the file beside the baseline
+        find, told = (
+            stored.find_outputs(run.records),
+            _read_old_outputs(shards.values(), describe_baseline(stored.baseline, stored.name)),
+        )
         verdict = judge_suite(
             stored.baseline,
             run.records,
             name=stored.name,
             rules=rules,
-            find_output=lambda nodeid: stored.outputs.get(nodeid) or known.get(nodeid),
+            find_output=lambda nodeid: told.get(nodeid) or find(nodeid),
         )
         run = dataclasses.replace(run, verdict=verdict)
     for line in summary_lines(run, width=120):

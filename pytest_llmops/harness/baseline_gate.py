@@ -17,7 +17,7 @@ from pytest_llmops.measurement import format_count
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.baselines.baseline import BaselineTest
+    from pytest_llmops.baselines.baseline import Baseline, BaselineTest
     from pytest_llmops.results.run import TestRecord
     from pytest_llmops.results.verdict import SuiteVerdict
 
@@ -164,6 +164,19 @@ class _CommittedOutputs:
         return self._files[cassette]
 
 
+def find_outputs(
+    stored: StoredBaseline, baseline: Baseline, root: Path, records: Iterable[TestRecord]
+) -> Callable[[str], str | None]:
+    """Return what tells the baseline's output of a test on both sides: by the file beside it, else by the cassettes of its commit."""
+    from pytest_llmops.baselines.baseline import Acceptance, outputs_path, read_outputs
+
+    latest = baseline.history[-1] if baseline.history else Acceptance()
+    outputs = read_outputs(outputs_path(stored.path), latest.on)
+    ran = {record.nodeid: record for record in records}
+    committed = _CommittedOutputs(root, lambda: stored.find_commit(root, latest.commit))
+    return lambda nodeid: outputs.get(nodeid) or committed.find_output(ran[nodeid], baseline.tests[nodeid])
+
+
 @dataclass(slots=True)
 class BaselineGate:
     """Compares the records of a run with the baseline, and accepts them into it.
@@ -194,7 +207,7 @@ class BaselineGate:
 
     def judge(self) -> SuiteVerdict | None:
         """Return the verdict on the run; None: there is no baseline."""
-        from pytest_llmops.baselines.baseline import Baseline, outputs_path, read_outputs
+        from pytest_llmops.baselines.baseline import Baseline
         from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules, judge_suite
         from pytest_llmops.results.verdict import SuiteVerdict
 
@@ -207,11 +220,6 @@ class BaselineGate:
             baseline = Baseline.from_bytes(stored.data, where=stored.name)
         except UsageError as error:
             return SuiteVerdict(status="ERROR", sentence=str(error), baseline=self.settings.baseline)
-        accepted = baseline.history[-1].on if baseline.history else ""
-        outputs = read_outputs(outputs_path(stored.path), accepted)
-        records = {record.nodeid: record for record in self.records}
-        at = baseline.history[-1].commit if baseline.history else ""
-        committed = _CommittedOutputs(self._root, lambda: stored.find_commit(self._root, at))
         trials = self.settings.trials
         alpha = LOOK_LEVELS[trials] if isinstance(trials, LookTrials) else GateRules().alpha
         return judge_suite(
@@ -220,9 +228,7 @@ class BaselineGate:
             name=stored.name,
             rules=GateRules(primary=self.settings.primary_metric, alpha=alpha),
             partial=bool(self._why_partial(baseline.tests)),
-            find_output=lambda nodeid: (
-                outputs.get(nodeid) or committed.find_output(records[nodeid], baseline.tests[nodeid])
-            ),
+            find_output=find_outputs(stored, baseline, self._root, self.records),
         )
 
     def accept(self, environment: Mapping[str, str], verdict: SuiteVerdict | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ def write_suite(project: Project, word: str = "say") -> None:
             "test_b.py": SHARED.format(first=8, last=12, word=word),
         }
     )
+
+
+def git(project: Project, *arguments: str) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *who, *arguments], cwd=project.path, check=True, capture_output=True)
 
 
 def merge(*arguments: str | Path) -> int:
@@ -72,6 +78,38 @@ def test_jobs_of_a_matrix_record_apart_and_are_judged_once(
     before = (project.path / "cassettes/shop.json").read_bytes()
     assert merge(*shards) == 0  # a second time adds nothing
     assert (project.path / "cassettes/shop.json").read_bytes() == before
+
+
+def test_the_merged_run_has_the_outputs_of_the_baseline_from_git_or_from_the_shards(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_suite(project)
+    project.record("--llm-accept=first")
+    (project.path / "llmops-baseline-outputs.json.gz").unlink()
+    git(project, "init", "-q")
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "the recordings and their baseline")
+    write_suite(project, word="shout")
+    project.record()
+    for number, file in enumerate(("test_a.py", "test_b.py")):
+        project.bare(file, f"--llm-report=run-{number}.json")
+    monkeypatch.chdir(project.path)
+
+    def old_outputs() -> list[str]:
+        merge("run-0.json", "run-1.json", "-o", "run.json")
+        verdict = Run.from_json((project.path / "run.json").read_text(encoding="utf-8")).verdict
+        assert verdict is not None
+        return sorted(str(change.before_output) for change in verdict.of_kind("regressed"))
+
+    expected = sorted(f"echo of say {case}" for case in range(12))
+    (project.path / ".git").rename(project.path / "no-git")
+    assert old_outputs() == expected  # the shards had the history
+    (project.path / "no-git").rename(project.path / ".git")
+    for number in range(2):
+        file = project.path / f"run-{number}.json"
+        document = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps({**document, "verdict": None}), encoding="utf-8")
+    assert old_outputs() == expected
 
 
 def test_workers_in_working_copies_of_their_own(

@@ -15,6 +15,7 @@ from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.reports import quote_line, render_template
 from pytest_llmops.reports.html_views import rerun_flags
 from pytest_llmops.reports.word_diff import MAX_WORDS, diff_words
+from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import SettingsMeta, read_detail
 from pytest_llmops.results.judges import is_judged
 from pytest_llmops.results.missed import describe_kind, merge_record_commands
@@ -44,11 +45,12 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     """
     totals, verdict = summarize_run(run), run.verdict
     missed = [record.message for record in run.records if _is_miss(record)]
-    kinds: dict[str, Problem] = {}  # equal misses are shown once
-    for problem in list_problems(run):
-        record = problem.record
-        kinds.setdefault(describe_kind(record.message) if _is_miss(record) else problem.nodeid, problem)
-    problems = list(kinds.values())
+    # Equal misses are shown once.
+    groups = group_by(
+        list_problems(run),
+        lambda problem: describe_kind(problem.record.message) if _is_miss(problem.record) else problem.nodeid,
+    )
+    problems = [group[0] for group in groups.values()]
     counts = [(len(verdict.of_kind(kind)), word) for kind, word in CHANGE_WORDS.items()] if verdict else []
     text = render_template(
         "run.md.j2",
@@ -61,12 +63,15 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
         verdict=verdict,
         changed=", ".join(f"{count:,} {word}" for count, word in counts if count),
         problems=[(problem, _format_block(problem)) for problem in problems[:SHOWN_PROBLEMS]],
+        # Without the history of git there are no cassettes of the baseline's commit.
+        no_history=any(
+            change.before_output is None and change.after_output is not None
+            for change in (problem.change for problem in problems[:SHOWN_PROBLEMS])
+            if change is not None and change.kind == "regressed"
+        ),
         missed=len(missed),
         record=[quote_line(command) for command in merge_record_commands(missed)[:SHOWN_PROBLEMS]],
-        # To run again what has no recording repeats the miss.
-        command=_format_command(
-            run, [shown for shown in problems[:SHOWN_PROBLEMS] if not _is_miss(shown.record)]
-        ),
+        command=_format_command(run, problems[:SHOWN_PROBLEMS]),
         notes=[*run.notes, *(f"{judge.name}: {judge.standing}" for judge in totals.judges if judge.doubtful)],
         code=quote_code,
         count=format_count,
@@ -101,9 +106,11 @@ def _format_block(problem: Problem) -> list[str]:
     lines = [f"# {quote_line(text, MAX_LINE)}" for text in said]
     if change is not None and change.before_output is not None and change.after_output is not None:
         return lines + _diff_lines(change.before_output, change.after_output)
-    details = [detail for detail in map(read_detail, failed) if detail.actual is not None]
+    # Where the baseline's output is not known, what passes a threshold of its own, or has none, tells what changed.
+    measured = failed or (problem.record.measurements if change is not None else ())
+    details = [detail for detail in map(read_detail, measured) if detail.actual is not None]
     if not details:
-        return lines
+        return lines + (_diff_lines("", change.after_output) if change and change.after_output else [])
     best = min(details, key=lambda detail: detail.expected is None)  # one that has both, if there is one
     return lines + _diff_lines(best.expected or "", best.actual or "")
 
@@ -128,10 +135,8 @@ def _diff_lines(old: str, new: str) -> list[str]:
 
 
 def _format_command(run: Run, problems: Sequence[Problem]) -> str:
-    """Return the command that runs the tests of problems again; "": there are none."""
-    if not problems:
-        return ""
-    records = [problem.record for problem in problems]
+    # Without a recording the same miss would come again.
+    records = [problem.record for problem in problems if not _is_miss(problem.record)]
     # Without the option a test that needs a judge is skipped, also one that failed before it asked the judge.
     judged = SettingsMeta.from_wire(run.meta.get("settings")).judge or any(
         record.fact("judge") or any(map(is_judged, record.measurements)) for record in records
@@ -139,7 +144,7 @@ def _format_command(run: Run, problems: Sequence[Problem]) -> str:
     nodeids = [shlex.quote(quote_line(record.nodeid, MAX_LINE)) for record in records]
     # Two problems may need different versions of a prompt: the command is that of the first.
     flags = [quote_line(rerun_flags(run.meta, record), MAX_LINE) for record in records[:1]]
-    return " ".join(["pytest", *nodeids]) + " --llm-judge" * judged + "".join(flags)
+    return " ".join(["pytest", *nodeids]) + " --llm-judge" * judged + "".join(flags) if records else ""
 
 
 def _list_others(problems: Sequence[Problem], room: int) -> str:

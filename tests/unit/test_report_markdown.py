@@ -159,6 +159,26 @@ def test_missing_recordings_are_counted_and_the_command_records_all_of_them() ->
     assert "To reproduce:\n\n```sh\npytest a.py::wrong\n```" in text
 
 
+def test_without_the_baselines_answer_what_was_expected_and_the_answer_of_now_are_shown() -> None:
+    detail = {"actual": "within 60 days", "expected": "within 30 days"}
+    passed = Measurement(name="text.contains", value=0.0, detail=detail)
+    names = ["fact", "answer"]
+    changes = tuple(
+        CaseChange(nodeid=name, kind="regressed", after_output="within 60 days") for name in names
+    )
+    records = (TestRecord(nodeid="fact", measurements=(passed,)), TestRecord(nodeid="answer"))
+    verdict = SuiteVerdict(status="RED", changes=changes)
+    lines = lines_of(Run(records=records, verdict=verdict))
+    blocks = [lines[place + 1 : place + 4] for place, line in enumerate(lines) if line == "```diff"]
+    assert blocks == [
+        ["# worse", "- within [-30-] days", "+ within {+60+} days"],
+        ["# worse", "+ within 60 days", "```"],
+    ]
+    assert [line.count("fetch-depth: 0") for line in lines if "fetch-depth" in line] == [1]
+    known = tuple(replace(change, before_output="within 30 days") for change in changes)
+    assert "fetch-depth" not in render_markdown(Run(records=records, verdict=replace(verdict, changes=known)))
+
+
 def test_a_cost_that_nobody_knows_is_unknown() -> None:
     calls = (Call(model="m", replayed=True), Call(model="m"))
     lines = lines_of(Run(records=(TestRecord(nodeid="t", calls=calls),)))

@@ -106,9 +106,9 @@ def test_the_merged_run_has_the_outputs_of_the_baseline_from_git_or_from_the_sha
     assert old_outputs() == expected  # the shards had the history
     (project.path / "no-git").rename(project.path / ".git")
     for number in range(2):
-        file = project.path / f"run-{number}.json"
-        document = json.loads(file.read_text(encoding="utf-8"))
-        file.write_text(json.dumps({**document, "verdict": None}), encoding="utf-8")
+        shard = project.path / f"run-{number}.json"
+        document = json.loads(shard.read_text(encoding="utf-8"))
+        shard.write_text(json.dumps({**document, "verdict": None}), encoding="utf-8")
     assert old_outputs() == expected
 
 

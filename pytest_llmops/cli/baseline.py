@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +77,12 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
     if stored is None:
         return None
     baseline = Baseline.from_bytes(stored.data, where=stored.name)
-    find = partial(find_outputs, stored, baseline, root)
-    return ProjectBaseline(stored.name, baseline, find, settings.primary_metric)
+    return ProjectBaseline(
+        stored.name,
+        baseline,
+        lambda records: find_outputs(stored, baseline, root, records),
+        settings.primary_metric,
+    )
 
 
 def _load(given: str) -> tuple[str, Baseline]:

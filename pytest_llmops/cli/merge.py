@@ -265,16 +265,34 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
 
 def _read_old_outputs(shards: Iterable[Run], baseline: str) -> dict[str, str]:
     """Return the outputs of a baseline that shards found, which may have had the history of git where this command has not."""
-    verdicts = [shard.verdict for shard in shards if shard.verdict and shard.verdict.baseline == baseline]
-    changes = (change for verdict in verdicts for change in verdict.changes)
-    return {change.nodeid: change.before_output for change in changes if change.before_output}
+    return {
+        change.nodeid: change.before_output
+        for shard in shards
+        if shard.verdict and shard.verdict.baseline == baseline
+        for change in shard.verdict.changes
+        if change.before_output
+    }
+
+
+def _append_summary(run: Run) -> None:
+    """Append a run to the summary of a job of GitHub, as pytest does: the shards have none on the whole."""
+    from pytest_llmops.cli.ini_files import read_ini
+    from pytest_llmops.harness.controller import mask_run_secrets
+    from pytest_llmops.harness.github import append_summary
+
+    if (summary := os.environ.get("GITHUB_STEP_SUMMARY")) and (read_ini(Path.cwd()) or (None, {}))[1].get(
+        "github"
+    ) != "off":
+        try:
+            append_summary(mask_run_secrets(run), Path(summary))
+        except OSError as error:  # nobody asked for it
+            print_line(f"  report     {format_path(Path(summary))}: cannot be written: {error}")
 
 
 def _merge(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.gate import GateRules, describe_baseline, judge_suite
     from pytest_llmops.cli.baseline import load_project_baseline
     from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
-    from pytest_llmops.harness.github import append_summary
     from pytest_llmops.reports.terminal import summary_lines
 
     _refuse_repeated(args.parts, "run file and folder of the shards")
@@ -309,8 +327,7 @@ def _merge(args: argparse.Namespace) -> int:
     for line in summary_lines(run, width=120):
         print_line(line.text)
     write_reports(run, args.out)
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        append_summary(run, Path(summary))
+    _append_summary(run)
     failed = any(record.outcome in ("failed", "errored") for record in run.records)
     is_red = run.verdict is not None and run.verdict.fails(strict=args.llm_strict)
     return EXIT_PROBLEM if failed or is_red else 0

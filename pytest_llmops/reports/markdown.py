@@ -46,11 +46,15 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     totals, verdict = summarize_run(run), run.verdict
     missed = [record.message for record in run.records if _is_miss(record)]
     # Equal misses are shown once.
-    groups = group_by(
-        list_problems(run),
-        lambda problem: describe_kind(problem.record.message) if _is_miss(problem.record) else problem.nodeid,
-    )
-    problems = [group[0] for group in groups.values()]
+    problems = [
+        group[0]
+        for group in group_by(
+            list_problems(run),
+            lambda problem: (
+                describe_kind(problem.record.message) if _is_miss(problem.record) else problem.nodeid
+            ),
+        ).values()
+    ]
     counts = [(len(verdict.of_kind(kind)), word) for kind, word in CHANGE_WORDS.items()] if verdict else []
     text = render_template(
         "run.md.j2",
@@ -107,8 +111,11 @@ def _format_block(problem: Problem) -> list[str]:
     if change is not None and change.before_output is not None and change.after_output is not None:
         return lines + _diff_lines(change.before_output, change.after_output)
     # Where the baseline's output is not known, what passes a threshold of its own, or has none, tells what changed.
-    measured = failed or (problem.record.measurements if change is not None else ())
-    details = [detail for detail in map(read_detail, measured) if detail.actual is not None]
+    details = [
+        detail
+        for detail in map(read_detail, failed or (problem.record.measurements if change is not None else ()))
+        if detail.actual is not None
+    ]
     if not details:
         return lines + (_diff_lines("", change.after_output) if change and change.after_output else [])
     best = min(details, key=lambda detail: detail.expected is None)  # one that has both, if there is one

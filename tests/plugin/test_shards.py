@@ -65,8 +65,25 @@ def test_jobs_of_a_matrix_record_apart_and_are_judged_once(
         assert project.bare(file, f"--llm-report={shard}/run.json", *live).exit == 0
     monkeypatch.chdir(project.path)
     runs = [shard / "run.json" for shard in shards]
-    assert merge(*runs, *shards, "-o", "run.json") == 1
+    summary = project.path / "summary.md"
+    summary.write_text("from another step\n", encoding="utf-8")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    assert merge(*runs, *shards, "-o", "run.json", "-o", "run.md") == 1
     assert "gate       RED  text.fuzzy" in capsys.readouterr().out
+    whole = f"from another step\n\n{(project.path / 'run.md').read_text(encoding='utf-8')}"
+    assert whole.splitlines()[2] == "## LLM regression: RED"
+    assert summary.read_text(encoding="utf-8") == whole
+    ini = project.path / "pytest.ini"
+    with_github = ini.read_text(encoding="utf-8")
+    ini.write_text(f"{with_github}\nllm_github = off\n", encoding="utf-8")
+    merge(*runs, "-o", "run.json")
+    assert summary.read_text(encoding="utf-8") == whole
+    ini.write_text(with_github, encoding="utf-8")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path))
+    capsys.readouterr()
+    assert merge(*runs, "-o", "run.json") == 1
+    assert f"report     {project.path}: cannot be written: " in capsys.readouterr().out
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY")
     merged = Run.from_json((project.path / "run.json").read_text(encoding="utf-8"))
     assert len(merged.records) == 12
     everything = {**cassette(shards[0]), **cassette(shards[1])}
@@ -106,9 +123,9 @@ def test_the_merged_run_has_the_outputs_of_the_baseline_from_git_or_from_the_sha
     assert old_outputs() == expected  # the shards had the history
     (project.path / "no-git").rename(project.path / ".git")
     for number in range(2):
-        shard = project.path / f"run-{number}.json"
-        document = json.loads(shard.read_text(encoding="utf-8"))
-        shard.write_text(json.dumps({**document, "verdict": None}), encoding="utf-8")
+        run_file = project.path / f"run-{number}.json"
+        document = json.loads(run_file.read_text(encoding="utf-8"))
+        run_file.write_text(json.dumps({**document, "verdict": None}), encoding="utf-8")
     assert old_outputs() == expected
 
 

@@ -335,9 +335,12 @@ def _conclude(
         status = "GREEN"
     told = red or [metric for metric in leading if metric.status == status] or leading
     sentence = "; ".join(_describe_metric(metric, status, rules) for metric in told)
-    suspects = [_case_name(change.nodeid) for change in verdict.of_kind("regressed")[:NAMED_SUSPECTS]]
-    if status != "GREEN" and suspects:
-        sentence += f"; worse: {', '.join(suspects)}"
+    worse = verdict.of_kind("regressed")
+    if status != "GREEN" and worse:
+        rest = f" and {len(worse) - NAMED_SUSPECTS:,} more" if len(worse) > NAMED_SUSPECTS else ""
+        sentence += (
+            f"; worse: {', '.join(_case_name(change.nodeid) for change in worse[:NAMED_SUSPECTS])}{rest}"
+        )
     by_name = {data.metric: data for data in measured}
     advice = [_describe_power(metric, by_name[metric.name], rules) for metric in told]
     if status == "RED":

@@ -55,6 +55,11 @@ class ScoreChange(StoredFacts):
         return self.after - self.before if self.better == "higher" else self.before - self.after
 
     @property
+    def looks_same(self) -> bool:
+        """Whether both sides were scored and do not differ with two decimals."""
+        return None not in (self.before, self.after) and f"{self.before:.2f}" == f"{self.after:.2f}"
+
+    @property
     def words(self) -> str:
         """The score before and after.
 
@@ -98,10 +103,16 @@ class CaseChange(StoredFacts):
 
     @property
     def words(self) -> str:
-        """What changed: why it cannot be compared, outcomes, and scores."""
+        """What changed: why it cannot be compared, outcomes, and scores; those that look the same only if all do.
+
+        >>> noise, drop = ScoreChange(name="a", before=0.483, after=0.4819), ScoreChange(name="b", before=1.0, after=0.0)
+        >>> CaseChange(scores=(noise, drop)).words, CaseChange(scores=(noise,)).words
+        ('b 1.00 -> 0.00', 'a 0.48 -> 0.48')
+        """
         outcomes = self.before_outcome, self.after_outcome
         moved = " -> ".join(outcomes) if all(outcomes) and outcomes[0] != outcomes[1] else ""
-        return "; ".join(filter(None, [self.why, moved, *(score.words for score in self.scores)]))
+        told = [self.why, moved, *(score.words for score in self.scores if not score.looks_same)]
+        return "; ".join(filter(None, told)) or "; ".join(score.words for score in self.scores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

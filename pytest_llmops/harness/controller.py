@@ -263,6 +263,8 @@ def build_record(report: Any, payload: Mapping[str, Any]) -> TestRecord:
     wire = {key: payload[key] for key in ("measurements", "calls", "facts") if key in payload}
     if report.failed or hasattr(report, "wasxfail"):  # what skips is raised too, and ends nothing
         wire["raised"] = payload.get("raised", [])
+    if report.failed and report.when != "call":
+        wire["facts"] = {**wire.get("facts", {}), "failed_outside": report.when}
     return TestRecord.from_wire(
         {
             "nodeid": report.nodeid,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from support.project import Project
+
+from pytest_llmops.cli import main
 
 TESTS = """
 import pytest
@@ -58,6 +61,22 @@ def test_without_properties_the_file_is_valid(project: Project, shared_data: Pat
     checked = schema(shared_data)
     assert checked.validate(document), checked.error_log
     assert len(document.findall(".//testcase")) == 6
+
+
+def test_a_file_made_of_the_run_counts_as_pytest_does(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = "@pytest.fixture\ndef broken():\n    raise ValueError('b')\n\ndef test_setup(broken, llm):\n    pass\n"
+    project.write(**{"test_own.py": f"{TESTS}\n{broken}"})
+    project.run("--junitxml=report.xml", "--llm-report=run.json")
+    monkeypatch.chdir(project.path)
+    assert main(["report", "run.json", "-o", "made.xml"]) == 0
+    (own,), (made,) = (ET.parse(project.path / name).getroot() for name in ("report.xml", "made.xml"))
+    outcomes = {case.get("name"): [part.tag for part in case if part.tag != "properties"] for case in own}
+    assert [outcomes[name] for name in ("test_cannot_be_scored", "test_setup")] == [["failure"], ["error"]]
+    for case in made:  # tests without anything of ours are in pytest's alone
+        assert outcomes[case.get("name")] == [part.tag for part in case if part.tag != "properties"]
+    assert {"test_cannot_be_scored", "test_setup"} <= {case.get("name") for case in made}
 
 
 def test_with_properties_it_is_not(project: Project, shared_data: Path) -> None:

@@ -67,7 +67,7 @@ def test_the_phases_of_a_test_are_one_record(tmp_path: Path) -> None:
     assert (record.nodeid, record.outcome, record.duration_s) == (NODEID, "errored", 1.5)
     assert record.message == "no\n\nnor this"
     assert (len(record.measurements), record.raised) == (1, ("KeyError",))
-    assert record.facts == {"case": {"id": "a"}}
+    assert record.facts == {"case": {"id": "a"}, "failed_outside": "teardown"}
 
 
 def test_a_test_that_carries_nothing_of_ours_is_no_record(tmp_path: Path) -> None:

@@ -337,7 +337,10 @@ def _read_pairs(value: Json) -> tuple[tuple[str, Json], ...]:
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "Json": lambda value: value,
     "str": fact_text,
-    "str | None": lambda value: None if value is None else fact_text(value),
+    # A list of facts is its texts.
+    "str | None": lambda value: (
+        None if value is None else ", ".join(map(fact_text, as_list(value))) or fact_text(value)
+    ),
     "bool": lambda value: value is True,
     "int": lambda value: value if isinstance(value, int) else 0,
     "int | None": lambda value: value if isinstance(value, int) else None,

@@ -117,6 +117,17 @@ def test_without_a_baseline_the_failures_that_miss_by_most_come_first_with_what_
     assert "pytest far slow near --llm-judge" in lines_of(replace(run, meta={"settings": {"judge": True}}))
 
 
+def test_a_list_of_facts_is_shown_as_its_texts() -> None:
+    measurement = Measurement(
+        name="m",
+        value=0.0,
+        threshold=1.0,
+        detail={"actual": "60 minutes", "expected": ["90 minutes", "free"]},
+    )
+    lines = lines_of(Run(records=(TestRecord(nodeid="t", outcome="failed", measurements=(measurement,)),)))
+    assert "- [-90-] minutes[-, free-]" in lines
+
+
 @pytest.mark.parametrize(
     ("verdict", "first", "second"),
     [

@@ -303,3 +303,18 @@ def test_check_jsonschema_finds_nothing(schema: str, files: list[str]) -> None:
     command = [find_tool("check-jsonschema"), "--builtin-schema", schema, *files]
     done = subprocess.run(command, cwd=CI, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "ci/github.yml",
+        "ci/github-record.yml",
+        "ci/gitlab-ci.yml",
+        "ci/Jenkinsfile",
+        "../docs/ci.md",
+    ],
+)
+def test_what_assert_semantic_needs_is_named(name: str) -> None:
+    assert "llmops semantic install" in (CI.parent / name).read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ import base64
 import gzip
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -37,6 +38,7 @@ from pytest_llmops.reports.html_views import (
 from pytest_llmops.reports.word_diff import diff_words
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import format_on_scale
+from pytest_llmops.results.missed import describe_kind, merge_record_commands
 from pytest_llmops.results.review import Judgement, select_for_review
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 from pytest_llmops.results.summary import (
@@ -52,6 +54,7 @@ from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdic
 MAX_STATIC = 50  # tests that a page without a script shows
 MAX_REMOVED = 200
 COMPRESSION = 6
+_ACCEPT_HINT = re.compile(r" If [^.]{,200}\(--llm-accept\)")  # wrong advice while recordings are missing
 _PURPOSES = {"app": "the application", "judge": "judges", "embedder": "embedders"}
 _VERDICT_STYLES = {
     "PASS": "passed", "FAIL": "failed", "RED": "failed", "ERROR": "errored", "GREEN": "passed", "AMBER": "errored",
@@ -100,6 +103,8 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
     totals, texts = summarize_run(run), Texts()
     review = select_for_review(run.records)
     cases, places = _build_cases(run, texts, review)
+    missed = [record.message for record in run.records if "CassetteMiss" in record.raised]
+    commands = merge_record_commands(missed)
     matrices = [
         build_matrix_view(matrix, axis, places)
         for axis in ("prompt", "model")
@@ -108,7 +113,13 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
     return {
         "verdict": [totals.verdict, _VERDICT_STYLES.get(totals.verdict, "muted"), totals.outcome_words],
         "ran": _describe_when(run, totals),
-        "gate": _build_gate(run, {metric.name: metric for metric in totals.metrics}),
+        "gate": _build_gate(run, {metric.name: metric for metric in totals.metrics}, missed=bool(missed)),
+        "missed": [
+            f"{format_count(len(missed), 'test')} without a recording; to record all:",
+            [shorten_text(command, 2_000) for command in commands],
+        ]
+        if commands
+        else None,
         "outcomes": [
             [outcome, "error" if outcome == "errored" else outcome, totals.outcomes[outcome]]
             for outcome in OUTCOMES
@@ -171,7 +182,8 @@ def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
         "name": f"{case['file']}::{case['name']}",
         "outcome": case["outcome"],
         "change": change.get("what", ""),
-        "message": read(case["message"]) if "message" in case else "",
+        "same": case.get("same", ""),
+        "message": read(case["message"]) if "message" in case and "same" not in case else "",
         "texts": [(label, read(place)) for label, place in case.get("texts", ())],
         "edits": edits,
     }
@@ -255,6 +267,7 @@ def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[l
         for nodeid, group in group_by(review, lambda judgement: judgement.nodeid).items()
     }
     ids: Counter[str] = Counter()
+    misses: dict[str, str] = {}
     cases = []
     for record in ordered:
         case = build_case_view(
@@ -268,6 +281,9 @@ def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[l
         # A merged run may hold a test twice; an id may not.
         if (number := ids[case["id"]]) > 1:
             case["id"] += f"-{number}"
+        if "CassetteMiss" in record.raised:
+            first = misses.setdefault(describe_kind(record.message), case["id"])
+            case |= {"same": first} if first != case["id"] else {}
         cases.append(case)
     return cases, {id(record): place for place, record in enumerate(ordered)}
 
@@ -282,17 +298,18 @@ def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, 
     return bad, kind, gain, outcome
 
 
-def _build_gate(run: Run, measured: Mapping[str, Metric]) -> View | None:
+def _build_gate(run: Run, measured: Mapping[str, Metric], *, missed: bool) -> View | None:
     """Return the verdict on the change since the baseline, and the tests that are gone."""
     verdict = run.verdict
     if verdict is None:
         return None
+    sentence = shorten_text(verdict.sentence, 2 * MAX_NAME)
     present = {record.nodeid for record in run.records}
     removed = [change.nodeid for change in verdict.changes if change.nodeid not in present]
     return {
         "style": "failed" if verdict.status == "ERROR" else _VERDICT_STYLES.get(verdict.status, "muted"),
         "status": verdict.status,
-        "sentence": shorten_text(verdict.sentence, 2 * MAX_NAME),
+        "sentence": _ACCEPT_HINT.sub(" Record what is missing first" if missed else r"\g<0>", sentence),
         "about": [shorten_text(text, MAX_NAME) for text in (*verdict.advice, verdict.baseline) if text],
         "removed": [shorten_text(nodeid, MAX_NAME) for nodeid in removed[:MAX_REMOVED]],
         "gone": len(removed),

@@ -180,6 +180,23 @@ def test_the_first_screen_says_what_got_worse_and_why(tab: Tab, tmp_path: Path) 
     assert seen(tab, "[aria-expanded=true].head .state") == ["worse", "worse"]
 
 
+def test_equal_misses_are_open_once_and_lead_to_the_first(tab: Tab, tmp_path: Path) -> None:
+    message = "no recording of m\n  record    pytest 'a.py::t[{}]' --llm-record=new"
+    records = [
+        TestRecord(
+            nodeid=f"a.py::t[{n}]", outcome="errored", raised=("CassetteMiss",), message=message.format(n)
+        )
+        for n in range(4)
+    ]
+    show(tab, tmp_path, Run(records=tuple(records)))
+    assert seen(tab, "header .record") == ["pytest a.py --llm-record=new copy command"]
+    assert len(seen(tab, "[aria-expanded=true].head")) == 1
+    tab.press("j", "j", "Enter")
+    assert seen(tab, ".current .why") == ["no recording, for the same reason as t[0]"]
+    tab.run("document.querySelector('.current .why a').click()")
+    tab.wait("document.querySelector('.current .name').innerText === 't[0]'")
+
+
 @pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
 def test_a_failure_is_on_the_first_screen_with_its_reason(tab: Tab, tmp_path: Path, phone: bool) -> None:
     if phone:

@@ -484,3 +484,26 @@ def test_the_score_of_a_judge_stands_on_its_own_scale() -> None:
     tone, warmth = case["scores"]
     assert (tone["value"], tone["number"], tone["threshold"]) == ("3/5", 3, "≥ 4/5")
     assert (warmth["value"], warmth["number"]) == ("2/5", 2)
+
+
+def test_equal_misses_are_explained_once_with_the_command_that_records_all() -> None:
+    records = tuple(
+        TestRecord(
+            nodeid=f"a.py::t[{n}]", outcome="errored", raised=("CassetteMiss",),
+            message=f"no recording of m\n  cassette  {n}.json\n  record    pytest 'a.py::t[{n}]' --llm-record=new",
+        )
+        for n in range(4)
+    )  # fmt: skip
+    hint = "semantic: not measured now in 4 of 4 tests: nothing is decided. If that is meant, accept a new baseline (--llm-accept)"
+    run = Run(records=records, verdict=SuiteVerdict(status="ERROR", sentence=hint))
+    page = render_html(run)
+    data = read_data(page)
+    command = "pytest a.py --llm-record=new"
+    assert data["missed"] == ["4 tests without a recording; to record all:", [command]]
+    assert [case.get("same") for case in data["cases"]] == [None, *[data["cases"][0]["id"]] * 3]
+    assert Page(page).inside("pre").count(command) == 1
+    assert Page(page).text.count("no recording of m") == 1
+    assert data["gate"]["sentence"].endswith("nothing is decided. Record what is missing first")
+    others = Run(records=(TestRecord(nodeid="a.py::t"),), verdict=run.verdict)
+    assert build_page(others)["gate"]["sentence"] == hint
+    assert build_page(others)["missed"] is None

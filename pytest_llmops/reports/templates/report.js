@@ -15,7 +15,7 @@
  * @typedef {{ id: string, file: string, name: string, outcome: string, headline?: string, blame?: string, review?: string,
  *   version?: string, model?: string, tags?: string[], cost?: number, tokens?: number, latency?: number, used?: string,
  *   message?: number, texts?: LabelledText[], scores?: Score[], calls?: Call[], facts?: [string, string][], more?: number,
- *   rerun: string, change?: Change }} Case
+ *   rerun: string, change?: Change, same?: string }} Case
  * @typedef {{ name: string, version: string, doubt: string, n: string, values: string[], threshold: string, failed: number,
  *   errored: number, recorded: number, bins: number[], missed: number[], line: number | null }} Metric
  * @typedef {[place: number, scores: [value: string, status: string, moved: string][]]} Cell
@@ -29,7 +29,7 @@
  *   reason: string }} Review
  * @typedef {{ when: string, commit: string, verdict: [string, string], bad: [id: string, name: string][], rest: number,
  *   sides: Record<string, Record<string, [number: number, text: string, version: string]>> }} StoredRun
- * @typedef {{ verdict: [string, string, string], ran: string[], gate: Gate | null, outcomes: [string, string, number][],
+ * @typedef {{ verdict: [string, string, string], ran: string[], gate: Gate | null, missed: [string, string[]] | null, outcomes: [string, string, number][],
  *   figures: [string, string, string][], notes: string[], metrics: Metric[], matrices: Matrix[], candidates: Table[],
  *   review: Review[], calls: string[][], run: [string, [string, string][]][], history: StoredRun[], cases: Case[], texts: StoredText[] }} Page
  * @typedef {{ kind: "same" | "old" | "new", text: string }} Edit
@@ -536,7 +536,7 @@ class Report {
   // ------------------------------------------------------------------------------------------------------ first screen
 
   buildHeader() {
-    const { verdict, ran, gate, figures, notes } = this.page;
+    const { verdict, ran, gate, missed, figures, notes } = this.page;
     const label = gate && gate.status !== "NONE" ? h("b", { class: gate.style }, gate.status) : null;
     return h(
       "header", {},
@@ -545,6 +545,10 @@ class Report {
       gate && h("p", { class: "gate" }, label, label && " ", bdi(gate.sentence)),
       gate && h("p", {}, this.describeChanges(gate)),
       gate && gate.about.length > 0 && h("p", { class: "power" }, bdi(gate.about.join(" · "))),
+      missed && h("p", { class: "failed" }, missed[0]),
+      ...(missed ? missed[1] : []).map((command) => h(
+        "p", { class: "record" }, h("code", {}, command), " ", h("button", { type: "button", class: "small", click: () => this.copy(command, "the command") }, "copy command"),
+      )),
       figures.length > 0 && h(
         "dl", { class: "figures" },
         ...figures.map(([name, text, style]) => h("div", {}, h("dt", {}, name), h("dd", { class: style }, bdi(text)))),
@@ -732,7 +736,7 @@ class Report {
   /** @param {number} place */
   isOpen(place) {
     const one = this.page.cases[place];
-    return this.opened.get(place) ?? (one.outcome === "failed" || one.outcome === "errored" || one.change?.kind === "worse");
+    return this.opened.get(place) ?? (!one.same && (one.outcome === "failed" || one.outcome === "errored" || one.change?.kind === "worse"));
   }
 
   /** @param {number} place @param {number} row @param {number} count */
@@ -774,7 +778,8 @@ class Report {
       one.blame && h("p", { class: "why failed" }, one.blame),
       ...missed.slice(0, 6).map((score) => this.showWhy(score)),
       missed.length > 6 && h("p", { class: "muted" }, `and ${missed.length - 6} more in the measurements`),
-      !missed.length && one.message !== undefined && this.showText(one.message, `message ${one.outcome}`),
+      one.same && h("p", { class: "why errored" }, "no recording, for the same reason as ", h("a", { href: this.hash({ case: one.same }) }, bdi(this.page.cases[this.places.get(one.same) ?? 0].name))),
+      !missed.length && !one.same && one.message !== undefined && this.showText(one.message, `message ${one.outcome}`),
       one.review && h("p", { class: "why errored" }, "to review: ", bdi(one.review)),
       this.showTexts(one),
       h(

@@ -305,12 +305,24 @@ def _build_gate(run: Run, measured: Mapping[str, Metric], *, missed: bool) -> Vi
         return None
     sentence = shorten_text(verdict.sentence, 2 * MAX_NAME)
     present = {record.nodeid for record in run.records}
+    unseen = sum(
+        bool(change.before_outcome) and change.before_output is None and change.after_output is not None
+        for change in verdict.changes
+    )
+    lost = (
+        f"the baseline's output is not known in {format_count(unseen, 'changed test')}: neither the file beside the baseline "
+        "nor git has it here; fetch the whole history (fetch-depth: 0)"
+    )
     removed = [change.nodeid for change in verdict.changes if change.nodeid not in present]
     return {
         "style": "failed" if verdict.status == "ERROR" else _VERDICT_STYLES.get(verdict.status, "muted"),
         "status": verdict.status,
         "sentence": _ACCEPT_HINT.sub(" Record what is missing first" if missed else r"\g<0>", sentence),
-        "about": [shorten_text(text, MAX_NAME) for text in (*verdict.advice, verdict.baseline) if text],
+        "about": [
+            shorten_text(text, MAX_NAME)
+            for text in (lost if unseen else "", *verdict.advice, verdict.baseline)
+            if text
+        ],
         "removed": [shorten_text(nodeid, MAX_NAME) for nodeid in removed[:MAX_REMOVED]],
         "gone": len(removed),
         "unchanged": verdict.unchanged,

@@ -507,3 +507,21 @@ def test_equal_misses_are_explained_once_with_the_command_that_records_all() -> 
     others = Run(records=(TestRecord(nodeid="a.py::t"),), verdict=run.verdict)
     assert build_page(others)["gate"]["sentence"] == hint
     assert build_page(others)["missed"] is None
+
+
+def test_the_page_says_once_why_the_outputs_of_the_baseline_are_not_there() -> None:
+    def about(before: str | None) -> list[str]:
+        changes = tuple(
+            CaseChange(nodeid=f"a.py::t[{n}]", kind="regressed", before_outcome="passed", before_output=before, after_output="no")
+            for n in range(3)
+        )  # fmt: skip
+        new = CaseChange(nodeid="a.py::new", kind="new", after_output="no")
+        shown: list[str] = build_page(Run(verdict=SuiteVerdict(status="RED", changes=(*changes, new))))[
+            "gate"
+        ]["about"]
+        return shown
+
+    (text,) = about(None)
+    assert text.startswith("the baseline's output is not known in 3 changed tests: ")
+    assert "fetch-depth: 0" in text
+    assert about("yes") == []

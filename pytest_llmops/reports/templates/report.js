@@ -861,6 +861,7 @@ class Report {
   /** @param {string} mode */
   setMode(mode) {
     this.mode = mode;
+    if (!this.page.cases.some((one) => one.change?.before !== undefined)) this.status.textContent = "no output of the baseline is known";
     for (const place of [...(this.list?.nodes.keys() || [])]) if (this.page.cases[place].change) this.list?.redraw(place);
   }
 

@@ -319,13 +319,24 @@ def _iter_distinct_texts(
         if value is not None and (value or key == "actual"):
             # One text is what it is, also in a list of accepted ones.
             text = _text_or_json(value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value)
-            names.setdefault(text, []).append(measurement.name)
+            trial = _name_trial(measurement) if key == "actual" else ""
+            names.setdefault(text, []).append(measurement.name + trial)
     for number, (text, by) in enumerate(names.items()):
-        is_first = number == 0 and (first or len(names) == 1)
+        is_first = number == 0 and (first or len(names) == 1) and not any(" in trial " in name for name in by)
         yield (
-            label if is_first or not by else f"{label} ({shorten_text(', '.join(dict.fromkeys(by)), 60)})",
+            label if is_first or not by else f"{label} ({shorten_text(', '.join(dict.fromkeys(by)), 120)})",
             text,
         )
+
+
+def _name_trial(measurement: Measurement) -> str:
+    """Return which of several trials the output of a measurement is of: the worst; "": one, or it is not known."""
+    samples, detail = measurement.samples, measurement.detail
+    if len(samples) < 2 or "unscored_trials" in detail:  # noqa: PLR2004 -- several
+        return ""
+    worst = min(samples) if measurement.better == "higher" else max(samples)
+    score = format_on_scale(worst, measurement.unit, read_scale(measurement))
+    return f" in trial {samples.index(worst) + 1} of {len(samples)}: {score}"
 
 
 def _bar_percent(value: float | None) -> int | None:

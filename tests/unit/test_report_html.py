@@ -525,3 +525,20 @@ def test_the_page_says_once_why_the_outputs_of_the_baseline_are_not_there() -> N
     assert text.startswith("the baseline's output is not known in 3 changed tests: ")
     assert "fetch-depth: 0" in text
     assert about("yes") == []
+
+
+@pytest.mark.parametrize(
+    ("better", "detail", "label"),
+    [
+        ("higher", {}, "output (m in trial 2 of 3: 0.25)"),
+        ("lower", {}, "output (m in trial 3 of 3: 0.75)"),
+        ("higher", {"unscored_trials": 1}, "output"),
+    ],
+)
+def test_an_output_of_several_trials_is_labelled_with_its_own(
+    better: Any, detail: dict[str, Json], label: str
+) -> None:
+    one = Measurement(
+        name="m", value=0.5, better=better, samples=(0.5, 0.25, 0.75), detail={**detail, "actual": "no"}
+    )
+    assert [name for name, _ in measured(one)[0]["texts"]] == [label]

@@ -841,21 +841,21 @@ class Report {
     const columns = ["input", "expected", "output"].map((kind) => {
       const texts = (one.texts || []).filter(([label, place]) => label.startsWith(kind) && (before === undefined || place !== after));
       const blocks = texts.flatMap(([label, place]) => [h("h3", {}, bdi(label)), this.showText(place)]);
-      if (kind === "output" && before !== undefined && after !== undefined) blocks.push(...this.showOutputChange(before, after));
+      if (kind === "output" && before !== undefined && after !== undefined) blocks.push(...this.showOutputChange(before, after, (one.texts || []).find(([label, place]) => label.startsWith(kind) && place === after)?.[0] ?? kind));
       return blocks.length > 0 && h("div", { class: kind }, ...blocks);
     }).filter(Boolean);
     return columns.length > 0 && h("div", { class: "texts" }, ...columns);
   }
 
-  /** @param {number} before @param {number} after */
-  showOutputChange(before, after) {
+  /** @param {number} before @param {number} after @param {string} label */
+  showOutputChange(before, after, label) {
     const modes = DIFF_MODES.map((mode) => h(
       "button", { type: "button", class: "small", "aria-pressed": String(mode === this.mode), click: () => this.setMode(mode) }, mode,
     ));
     const pre = this.mode === "difference"
       ? h("pre", { dir: "auto", class: "diff", tabindex: 0 }, ...showEdits(diffWords(this.textOf(before), this.textOf(after))))
       : this.showText(this.mode === "now" ? after : before);
-    return [h("h3", {}, "output since the baseline ", h("span", { class: "modes" }, ...modes)), pre];
+    return [h("h3", {}, bdi(label), " since the baseline ", h("span", { class: "modes" }, ...modes)), pre];
   }
 
   /** @param {string} mode */

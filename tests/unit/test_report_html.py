@@ -192,6 +192,15 @@ def test_a_page_without_a_script_shows_the_first_failures_and_counts_the_rest() 
     assert "why 0\nmore" in page.text
 
 
+@pytest.mark.parametrize(("outcome", "words"), [("passed", [""]), ("failed", ["RED"])])
+def test_a_page_without_a_script_says_the_word_of_the_gate_once(outcome: Outcome, words: list[str]) -> None:
+    run = Run(
+        records=(TestRecord(nodeid="a.py::t", outcome=outcome),),
+        verdict=SuiteVerdict(status="RED", sentence="tone fell"),
+    )
+    assert ["".join(text.split()) for text in Page(render_html(run)).inside("b")] == words
+
+
 def test_a_page_without_a_script_shows_the_failures_before_the_metrics() -> None:
     page = render_html(
         Run(

@@ -537,7 +537,7 @@ class Report {
 
   buildHeader() {
     const { verdict, ran, gate, missed, figures, notes } = this.page;
-    const label = gate && gate.status !== "NONE" ? h("b", { class: gate.style }, gate.status) : null;
+    const label = gate && !["NONE", verdict[0]].includes(gate.status) ? h("b", { class: gate.style }, gate.status) : null;
     return h(
       "header", {},
       h("div", { class: "top" }, h("h1", {}, "LLM regression report"), h("span", {}, bdi(ran.join(" · ")))),

@@ -381,6 +381,22 @@ def test_models_stand_side_by_side_and_any_two_can_be_compared(tab: Tab, tmp_pat
     tab.wait("document.querySelector('.grid [role=cell]')")
 
 
+def test_arrows_do_not_stand_beside_differences_to_another_column_than_theirs(
+    tab: Tab, tmp_path: Path
+) -> None:
+    run = fixed_run()
+    show(tab, tmp_path, replace(run, records=run.records[:3]), "#view=prompts")
+    tab.settle()
+    # Versions are counted, not cases.
+    assert seen(tab, "[aria-selected=true]") == [f"Prompt versions {len(seen(tab, '.grid .headcell')) - 1}"]
+    for base, arrows in (("0", True), ("1", False)):
+        tab.run(
+            f"{{ const one = document.querySelectorAll('.controls select')[1]; one.value = '{base}'; one.dispatchEvent(new Event('change')); }}"
+        )
+        tab.settle()
+        assert ("▲" in "".join(seen(tab, ".grid [role=cell]"))) is arrows
+
+
 def test_only_the_rows_that_differ(tab: Tab, tmp_path: Path) -> None:
     show(tab, tmp_path, fixed_run(), "#view=prompts")
     tab.settle()

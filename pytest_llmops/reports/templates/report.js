@@ -589,12 +589,12 @@ class Report {
   buildTabs() {
     const { page } = this;
     const matrices = (/** @type {string} */ axis) => page.matrices.filter((matrix) => matrix.axis === axis);
-    const cases = (/** @type {Matrix[]} */ list) => list.reduce((sum, matrix) => sum + matrix.rows.length, 0);
+    const sides = (/** @type {Matrix[]} */ list) => new Set(list.flatMap(({ axis, prompt, columns }) => columns.map(({ label }) => `${axis === "prompt" ? prompt : ""} ${label}`))).size;
     const [prompts, models] = [matrices("prompt"), matrices("model")];
     return [
       { name: "tests", title: "Tests", count: page.cases.length, build: () => this.buildTests() },
-      { name: "prompts", title: "Prompt versions", count: cases(prompts), build: () => prompts.map((matrix) => this.buildMatrix(matrix)) },
-      { name: "models", title: "Models", count: cases(models), build: () => [...this.buildCandidates(), ...models.map((matrix) => this.buildMatrix(matrix))] },
+      { name: "prompts", title: "Prompt versions", count: sides(prompts), build: () => prompts.map((matrix) => this.buildMatrix(matrix)) },
+      { name: "models", title: "Models", count: sides(models), build: () => [...this.buildCandidates(), ...models.map((matrix) => this.buildMatrix(matrix))] },
       { name: "metrics", title: "Metrics", count: page.metrics.length, build: () => this.buildMetrics() },
       { name: "review", title: "To review", count: page.review.length, build: () => this.buildReview() },
       { name: "history", title: "Over time", count: page.history.length, build: () => this.buildHistory() },
@@ -992,7 +992,7 @@ class Report {
         h("p", {}, h("a", { class: one.outcome, href: this.hash({ view: "tests", q: "", case: one.id }) }, icon(one.outcome), ` ${one.outcome}`)),
         ...scores.map(([value, status, moved], number) => h(
           "p", { class: "score" }, bdi(matrix.metrics[number]), " ", h("b", { class: status === "failed" || status === "errored" ? status : "" }, value),
-          moved && h("span", { class: moved === "better" ? "passed" : "failed", title: `${moved} than the first column` }, moved === "better" ? " ▲" : " ▼"),
+          moved && state.base < 1 && h("span", { class: moved === "better" ? "passed" : "failed", title: `${moved} than the first column` }, moved === "better" ? " ▲" : " ▼"),
         )),
         output !== null && h("pre", { dir: "auto" }, ...(other === null ? [output.slice(0, 2000)] : showEdits(diffWords(other, output)))),
       );
@@ -1031,7 +1031,7 @@ class Report {
         shown,
       ),
       scroller,
-      h("p", { class: "legend" }, "▲ better and ▼ worse than the first column, by the number shown; one run of a case proves no difference."),
+      h("p", { class: "legend" }, "▲ better and ▼ worse than the first column, by the number shown, left out beside differences to another column; one run of a case proves no difference."),
     );
   }
 

@@ -343,7 +343,7 @@ def test_a_copy_as_markdown_cannot_be_ended_by_its_texts(tab: Tab, tmp_path: Pat
     one = Measurement(
         name="m*_", value=0.0, threshold=1.0, reason=text, detail={"actual": text, "expected": "x"}
     )
-    record = TestRecord(nodeid="a.py::t[<b>]", outcome="failed", message=text, measurements=(one,))
+    record = TestRecord(nodeid="a.py::t[<b>_``]", outcome="failed", message=text, measurements=(one,))
     show(tab, tmp_path, Run(records=(record,)))
     tab.run(
         "Object.defineProperty(navigator, 'clipboard', { value: { writeText: async (text) => { window.copied = text; } } })"
@@ -351,13 +351,15 @@ def test_a_copy_as_markdown_cannot_be_ended_by_its_texts(tab: Tab, tmp_path: Pat
     tab.press("j", "c")
     copied = tab.run("window.copied")
     assert copied.count("`````text\n") == 2
-    outside = re.sub(r"(?s)(`{3,})text\n.*?\n\1\n", "", copied)
+    heading, rest = copied.split("\n", 1)
+    assert heading == "### failed: ```a.py::t[<b>_``]```"
+    outside = re.sub(r"(?s)(`{3,})text\n.*?\n\1\n", "", rest)
     assert not re.search(r"(?<!\\)[<\[`]", outside)
     assert "copied the test as Markdown" in seen(tab, ".status")
     tab.press("r")
-    assert tab.run("window.copied") == "pytest 'a.py::t[<b>]'"
+    assert tab.run("window.copied") == "pytest 'a.py::t[<b>_``]'"
     tab.press("y")
-    assert tab.run("window.copied").endswith(f"#case={case_id('a.py::t[<b>]')}")
+    assert tab.run("window.copied").endswith(f"#case={case_id('a.py::t[<b>_``]')}")
 
 
 def test_models_stand_side_by_side_and_any_two_can_be_compared(tab: Tab, tmp_path: Path) -> None:

@@ -1256,11 +1256,16 @@ class Report {
   /** A test for an issue or an agent: texts in fences that they cannot end. @param {Case} one */
   markdownOf(one) {
     const line = (/** @type {string} */ text) => text.replace(/[\\`*_{}[\]<>()#+!|@&~:-]/g, "\\$&");
+    const ticks = (/** @type {string} */ text, /** @type {number} */ least) => "`".repeat(Math.max(least, ...[...text.matchAll(/`+/g)].map((match) => match[0].length + 1)));
+    const code = (/** @type {string} */ text) => {
+      const [fence, pad] = [ticks(text, 1), /^`|`$/.test(text) ? " " : ""];
+      return `${fence}${pad}${text.replace(/\s+/g, " ")}${pad}${fence}`;
+    };
     const fenced = (/** @type {string} */ title, /** @type {string} */ text) => {
-      const fence = "`".repeat(Math.max(3, ...[...text.matchAll(/`+/g)].map((match) => match[0].length + 1)));
+      const fence = ticks(text, 3);
       return `**${line(title)}**\n\n${fence}text\n${text}\n${fence}`;
     };
-    const parts = [`### ${one.outcome}: ${line(`${one.file}::${one.name}`)}`];
+    const parts = [`### ${one.outcome}: ${code(`${one.file}::${one.name}`)}`];
     if (one.change?.what) parts.push(`${line(one.change.kind)} than the baseline: ${line(one.change.what)}`);
     const scores = (one.scores || []).map((score) => `- ${line(score.name)}: ${line(score.value)}${score.threshold ? ` (needs ${line(score.threshold)})` : ""}, ${score.status}${score.reason ? `: ${line(score.reason)}` : ""}`);
     if (scores.length) parts.push(scores.join("\n"));

@@ -387,7 +387,7 @@ def test_arrows_do_not_stand_beside_differences_to_another_column_than_theirs(
     tab: Tab, tmp_path: Path
 ) -> None:
     run = fixed_run()
-    show(tab, tmp_path, replace(run, records=run.records[:3]), "#view=prompts")
+    show(tab, tmp_path, replace(run, records=run.records[:2]), "#view=prompts")
     tab.settle()
     # Versions are counted, not cases.
     assert seen(tab, "[aria-selected=true]") == [f"Prompt versions {len(seen(tab, '.grid .headcell')) - 1}"]

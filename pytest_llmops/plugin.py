@@ -227,7 +227,7 @@ def _check_prompts(config: pytest.Config) -> None:
 
 
 def _find_problem(item: pytest.Item) -> str:
-    """Return why a test cannot run, or ``""``."""
+    # Return why a test cannot run, or ``""``.
     problems = item.config.stash[PROBLEMS_KEY]
     return problems.get((item.parent, getattr(item, "originalname", ""))) or problems.get(None, "")
 
@@ -258,7 +258,7 @@ def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path
 
 
 def _refuse_unrecorded_calls(config: pytest.Config, settings: Settings) -> None:
-    """Refuse connections to models from tests that are not ours, from here to the end of the run."""
+    # Refuse connections to models from tests that are not ours, from here to the end of the run.
     from pytest_llmops.harness import unrecorded
 
     watch = config.stash[WATCH_KEY]
@@ -425,7 +425,7 @@ class RecordingHooks:
             return value
 
     def _requested_fixture_path(self, fixturedef: pytest.FixtureDef[Any]) -> Path | None:
-        """Return the cassette path of a fixture that a test of ours requests by `getfixturevalue`."""
+        # Return the cassette path of a fixture that a test of ours requests by `getfixturevalue`.
         from pytest_llmops.harness import tapes
 
         item = self._watch.running_item()
@@ -447,7 +447,7 @@ class RecordingHooks:
 
 
 def _run_unlogged(item: pytest.Item, nextitem: Any = None, *, is_silent: bool = False) -> Any:
-    """Run the protocol of a test once, with a recorder of its own; by default fixtures of a wider scope stay."""
+    # Run the protocol of a test once, with a recorder of its own; by default fixtures of a wider scope stay.
     from _pytest.runner import runtestprotocol
 
     harness = _start_harness(item)

@@ -156,14 +156,14 @@ def run_as_trial(index: int) -> Iterator[None]:
 
 
 def _recorder_stack() -> list[Recorder]:
-    """Return the stack; a test that has no recorder yet gets one first."""
+    # Return the stack; a test that has no recorder yet gets one first.
     if not _stack and wake_callbacks:
         wake_callbacks[-1]()
     return _stack
 
 
 def _innermost(attribute: str) -> Any:
-    """Return an attribute of the innermost recorder in which it is not None; None if there is no such recorder."""
+    # Return an attribute of the innermost recorder in which it is not None; None if there is no such recorder.
     values = (getattr(recorder, attribute) for recorder in reversed(_recorder_stack()))
     return next((value for value in values if value is not None), None)
 
@@ -363,7 +363,7 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
 
 
 def _find_assertion() -> tuple[str, FrameType | None]:
-    """Return the name of the assertion that is running, or "", and the frame of the user's code that called it."""
+    # Return the name of the assertion that is running, or "", and the frame of the user's code that called it.
     name, frame = "", cast("FrameType | None", sys._getframe(1))  # noqa: SLF001 -- documented
     while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == PACKAGE:
         if frame.f_code.co_name.startswith("assert_"):
@@ -466,7 +466,7 @@ def _raise_collected(inner: Recorder) -> None:
 
 
 def _number_failures(failures: list[Exception]) -> str:
-    """Return failures with their numbers, and at the end the lines that all of them share (where the answer came from)."""
+    # Return failures with their numbers, and at the end the lines that all of them share (where the answer came from).
     texts = [str(failure).split("\n") for failure in failures]
     bare = [[" ".join(line.split()) for line in lines] for lines in texts]
     shared = set(bare[0][1:]).intersection(*bare[1:]) if len(texts) > 1 else set()

@@ -312,7 +312,7 @@ def _split_pairs(entries: Sequence[str]) -> dict[str, str]:
 def _first_given(
     option: Option, sources: Sequence[tuple[str, Mapping[str, object]]], environ: Mapping[str, str]
 ) -> tuple[str, str, object] | None:
-    """Return place, name and value of an option from the first source that gives it."""
+    # Return place, name and value of an option from the first source that gives it.
     for place, values in sources:
         value = values.get(option.name)
         if value is not None:

@@ -129,7 +129,7 @@ def _find_search(retriever: object) -> tuple[str, Callable[..., object]] | None:
 
 
 def _takes_search_type(method: Callable[..., object]) -> bool:
-    """Return whether it is ``VectorStore.search`` of LangChain, whose second argument is a kind of search."""
+    # Return whether it is ``VectorStore.search`` of LangChain, whose second argument is a kind of search.
     try:
         return "search_type" in inspect.signature(method).parameters
     except (TypeError, ValueError):

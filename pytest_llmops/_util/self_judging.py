@@ -71,7 +71,7 @@ def is_same_model(name: str, other: str) -> bool:
 
 
 def _split_name(name: str) -> tuple[tuple[str, ...], str]:
-    """Return the parts of a name from its owner on, and its date."""
+    # Return the parts of a name from its owner on, and its date.
     base = name.strip().lower()
     if base.startswith("ft:") or len(base) > MAX_NAME_CHARS:
         return ((base,), "")

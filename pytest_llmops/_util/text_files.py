@@ -320,7 +320,7 @@ def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
 
 @lru_cache(maxsize=1)
 def _yaml_loader() -> Any:
-    """Return PyYAML's safe loader, extended to remember the node that it constructs."""
+    # Return PyYAML's safe loader, extended to remember the node that it constructs.
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -348,7 +348,7 @@ def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
 
 
 def _count_characters(node: yaml.Node, sizes: dict[int, float]) -> float:
-    """Return the size of a node with its aliases expanded; infinite if it holds itself."""
+    # Return the size of a node with its aliases expanded; infinite if it holds itself.
     if isinstance(node.value, str):
         return len(node.value) + 1
     if id(node) not in sizes:
@@ -367,7 +367,7 @@ def _child_nodes(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _check_items(value: object, marks: Sequence[int]) -> Json:
-    """Check a value item by item, so that an error has the line of its item."""
+    # Check a value item by item, so that an error has the line of its item.
     items = [{key: item} for key, item in value.items()] if isinstance(value, dict) else value
     if isinstance(items, list) and len(items) == len(marks):
         for item, line in zip(items, marks, strict=True):
@@ -379,7 +379,7 @@ def _check_items(value: object, marks: Sequence[int]) -> Json:
 
 
 def _refuse_duplicate_nodes(node: yaml.Node, text: str, depth: int = 0) -> None:
-    """Refuse a repeated key of a mapping: PyYAML would silently use the last value."""
+    # Refuse a repeated key of a mapping: PyYAML would silently use the last value.
     import yaml
 
     if depth > MAX_DEPTH:

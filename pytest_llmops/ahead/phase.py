@@ -118,7 +118,7 @@ class Phase:
             _run_quietly(rest.teardown_exact, None)
 
     def _wait_for_units(self) -> list[Unit]:
-        """Return the tests that can go on, in order; wait while there are few and more answers are to come."""
+        # Return the tests that can go on, in order; wait while there are few and more answers are to come.
         deadline = 0.0
         with self._changed:
             while True:
@@ -191,7 +191,7 @@ class Phase:
         self._sender.submit(run.requests.values())
 
     def _end_request(self, pending: PendingRequest, why: str) -> None:
-        """Note the end of a request, in the thread of the sender."""
+        # Note the end of a request, in the thread of the sender.
         with self._changed:
             if why:
                 self.state.failed[pending.place] = why
@@ -229,7 +229,7 @@ def _finish_fixtures(fixtures: list[tuple[Any, Any]]) -> None:
 
 
 def _run_quietly(function: Callable[[Any], object], argument: Any) -> None:
-    """Call a function of a tear-down, whatever it raises but Ctrl-C: the tear-down of the reported tests raises it again."""
+    # Call a function of a tear-down, whatever it raises but Ctrl-C: the tear-down of the reported tests raises it again.
     try:
         function(argument)
     except KeyboardInterrupt:

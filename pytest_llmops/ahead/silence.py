@@ -55,7 +55,7 @@ def silence_session(session: Any) -> Iterator[None]:
 
 @contextmanager
 def _redirect_output() -> Iterator[None]:
-    """Send what goes to the descriptors 1 and 2 nowhere: nothing captures it."""
+    # Send what goes to the descriptors 1 and 2 nowhere: nothing captures it.
     with ExitStack() as stack:
         nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123 -- a device
         for fd, stream in ((1, sys.stdout), (2, sys.stderr)):

@@ -107,7 +107,7 @@ class CollectingTape(Tape):
         return None
 
     def _defer(self, question: Question, place: Place) -> bool:
-        """Note a request, and return whether the test has to give up."""
+        # Note a request, and return whether the test has to give up.
         run, failed, job = self.state.run, self.state.failed, active_tape.current_job()
         run.jobs[job] += 1
         outgoing = active_tape.outgoing_request.get()

@@ -181,7 +181,7 @@ def unwanted_match_evidence(
 
 
 def _find_nearest_to_pattern(text: str, pattern: str) -> str:
-    """Return what is nearest to those pieces of a pattern that are plain text."""
+    # Return what is nearest to those pieces of a pattern that are plain text.
     plain = " ".join(_REGEX_SYNTAX.sub(" ", pattern).split())
     near = lexical.find_nearest_span(text, plain) if len(plain) >= MIN_PLAIN_CHARS else None
     if near is None or near.score < MIN_SIMILARITY:

@@ -194,7 +194,7 @@ def _build_emission(
     label: str,
     combine: Callable[[list[float]], float] = math.fsum,
 ) -> Emission:
-    """Return a measurement that combines a value of each call; an error if a call lacks it, or there is no call."""
+    # Return a measurement that combines a value of each call; an error if a call lacks it, or there is no call.
     measured = partial(Measurement, name=name, unit=unit, better="lower", threshold=threshold, label=label)
     known = [(call, value) for call, value in values if value is not None]
     missing = dict.fromkeys(call.model or call.endpoint for call, value in values if value is None)
@@ -227,7 +227,7 @@ def _latency_emission(part: str, calls: Sequence[Call], threshold: float | None,
 
 
 def _largest_calls(values: Sequence[tuple[Call, float]], unit: str) -> contrast.Evidence:
-    """Return the calls that count most."""
+    # Return the calls that count most.
     lines = []
     for call, value in sorted(values, key=lambda pair: -pair[1])[:MAX_LISTED]:
         question = shorten_text(call.messages[-1].content, 60) if call.messages else ""

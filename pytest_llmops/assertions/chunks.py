@@ -161,7 +161,7 @@ def assert_span_recall(
 
 
 def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
-    """Yield the name, the answer and the document of each case."""
+    # Yield the name, the answer and the document of each case.
     if isinstance(cases, Mapping):
         yield from ((str(name), answer, "") for name, answer in cases.items())
         return
@@ -225,7 +225,7 @@ def _align_pieces(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> A
 def _check_against_source(
     pieces: Sequence[Piece], source: Sources, ignore: Ignore
 ) -> tuple[list[CheckResult], Alignment | None]:
-    """Return the checks against the source, and the alignment of the chunks with it."""
+    # Return the checks against the source, and the alignment of the chunks with it.
     alignment = _align_pieces(pieces, source, ignore)
     if not alignment.source.size:
         error = "the source is blank: there is nothing the chunks could be compared with"
@@ -267,7 +267,7 @@ def _check_sizes(
 def _emit_chunk_checks(
     prefix: str, checks: Sequence[CheckResult], thresholds: Mapping[str, float | None], label: str
 ) -> tuple[Measurement, ...]:
-    """Emit all checks, then raise a single failure for those outside their thresholds."""
+    # Emit all checks, then raise a single failure for those outside their thresholds.
     measurements = []
     with recorder.soft():
         for check in checks:

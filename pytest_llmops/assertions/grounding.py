@@ -243,7 +243,7 @@ def _choose_engine(embedder: Embedder | str | None, nli: NliModel | str | None) 
 
 
 def _why_no_claims(answer: str, statement: Statement) -> str:
-    """Return why the claims cannot be counted, or ""."""
+    # Return why the claims cannot be counted, or "".
     if not answer.strip():
         return "the answer is empty: it claims nothing"
     if len(statement.claims) > MAX_CLAIMS:
@@ -403,7 +403,7 @@ def _emit_judge_score(
     question: str,
     contexts: Sequence[str],
 ) -> Measurement:
-    """Emit the score of a judge, 0 to 1; ``contexts`` are those that the judge itself looks at."""
+    # Emit the score of a judge, 0 to 1; ``contexts`` are those that the judge itself looks at.
     verdict = judge_answer(handle, answer, question, "", contexts)
     known = cast("dict[str, Json]", measured.keywords["detail"])
     measured = partial(

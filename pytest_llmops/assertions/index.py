@@ -247,7 +247,7 @@ def _measure_search(retriever: Retriever, query: str, k: int | None, clock: Cloc
 
 
 def _nearest_rank(ordered: Sequence[float], share: float) -> float:
-    """Return the nearest rank: the least value that at least this share does not exceed."""
+    # Return the nearest rank: the least value that at least this share does not exceed.
     # Slack for shares like 0.95 of 20, which is 19.000000000000004 in floats.
     return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]
 

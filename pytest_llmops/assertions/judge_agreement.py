@@ -164,7 +164,7 @@ def _measure(
 
 
 def _further_figures(calibration: Calibration) -> dict[str, float | None]:
-    """Return what is recorded besides the requirements, and the kappa of each dimension."""
+    # Return what is recorded besides the requirements, and the kappa of each dimension.
     figures, judged = calibration.figures, calibration.judged
     shares = ("tnr", "tpr", "precision") if figures.rates else ()
     own = ("agreement", "spearman", "pearson", "kendall")
@@ -178,7 +178,7 @@ def _further_figures(calibration: Calibration) -> dict[str, float | None]:
 
 
 def _emit_results(calibration: Calibration, measure: Callable[..., Measurement]) -> Measurement:
-    """Emit the kappa and the other requirements, the missed ones last: all is recorded before anything is raised."""
+    # Emit the kappa and the other requirements, the missed ones last: all is recorded before anything is raised.
     evidence, results = list(calibration.iter_evidence()), calibration.results
     missed = [result for result in results if result.missed]
     # The first failure reports all requirements; within `soft` each of the others has its own line.
@@ -338,7 +338,7 @@ def _assert_fit(
 
 
 def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
-    """Return the canary run of a judge; it is made once in a test run and folder, by a single worker."""
+    # Return the canary run of a judge; it is made once in a test run and folder, by a single worker.
     from pytest_llmops.cassettes.use_cassette import use_cassette
 
     canaries = fingerprint_canaries(canaries_for_judge(judge) if given is None else given)
@@ -360,7 +360,7 @@ def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
 
 @contextmanager
 def _lock_canary_run(key: str) -> Iterator[None]:
-    """Make other workers wait for this worker's recordings; after a time-out they call the judge themselves."""
+    # Make other workers wait for this worker's recordings; after a time-out they call the judge themselves.
     from filelock import FileLock, Timeout
 
     from pytest_llmops.cassettes import run_folder

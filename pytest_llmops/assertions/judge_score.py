@@ -286,7 +286,7 @@ class _JudgedAnswer:
         ]
 
     def _flag_for_review(self, verdict: Verdict, least: float | None) -> None:
-        """Record only, and ask for a review, if the judge's confidence is below ``least``."""
+        # Record only, and ask for a review, if the judge's confidence is below ``least``.
         if least is None or verdict.prescreened:
             return
         confidence = as_finite_float(getattr(verdict, "confidence", None))
@@ -385,7 +385,7 @@ def _normalize(score: float | None, verdict: Verdict) -> float | None:
 
 
 def _compare(title: str, score: float, threshold: float | None, verdict: Verdict) -> str:
-    """Return the first line of a failure, on the judge's own scale; "" without a threshold."""
+    # Return the first line of a failure, on the judge's own scale; "" without a threshold.
     if threshold is None:
         return ""
     # With enough decimals to differ: 6.996 is not "7 < 7".

@@ -113,7 +113,7 @@ def _compare_answers(judge: Pairwise, pair: tuple[str, str], **judge_inputs: Any
 
 
 def _review_flags(preference: Preference, answer: str, over: str) -> dict[str, Json]:
-    """Return why a person should review the pair; empty if no review is needed."""
+    # Return why a person should review the pair; empty if no review is needed.
     flags: dict[str, Json] = {}
     if preference.consistent is False:
         flags["review"] = {"orders": [preference.straight, preference.swapped]}

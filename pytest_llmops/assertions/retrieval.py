@@ -116,7 +116,7 @@ def assert_retrieval(
 
 
 def _is_query_set(hits: object, relevant: object) -> bool:
-    """Return whether the arguments are for many queries: a list of ids never is, a text is if it can be a run's path."""
+    # Return whether the arguments are for many queries: a list of ids never is, a text is if it can be a run's path.
     if isinstance(hits, (Mapping, Path)) or is_retriever(hits):
         return True
     if not isinstance(hits, str):
@@ -137,7 +137,7 @@ def _read_ranking(hits: object) -> Ranking:
 def _relevant_ranks(
     ids: Sequence[str], relevant: Collection[str] | Mapping[str, int]
 ) -> dict[str, int | None]:
-    """Return the rank of each relevant id, from 1; None if it was not found."""
+    # Return the rank of each relevant id, from 1; None if it was not found.
     places: dict[str, int] = {}
     for rank, id_ in enumerate(ids, start=1):
         places.setdefault(id_, rank)
@@ -148,7 +148,7 @@ def _relevant_ranks(
 
 
 def _rank_evidence(ranking: Ranking, ranks: Mapping[str, int | None], k: int | None) -> list[tuple[str, str]]:
-    """Return the rank of every relevant id, the worst first, then the irrelevant hits among the first k."""
+    # Return the rank of every relevant id, the worst first, then the irrelevant hits among the first k.
     lines = [("relevant", text) for text in _describe_ranks(ranking, ranks, k)]
     if len(lines) > MAX_RANK_LINES:
         rest = ", ".join(text for _, text in lines[MAX_RANK_LINES - 1 :])
@@ -265,7 +265,7 @@ def _mean_score_detail(
 def _query_evidence(
     query: Query, value: float, ranking: Ranking, ranks: Mapping[str, int | None], k: int | None
 ) -> list[tuple[str, str]]:
-    """Return a line with the ranks of a query's relevant ids, and a line with the irrelevant hits."""
+    # Return a line with the ranks of a query's relevant ids, and a line with the irrelevant hits.
     text = f' "{shorten_text(query.text, 60)}"' if query.text else ""
     relevant = _join_names(_describe_ranks(ranking, ranks, k))
     lines = [(query.id, f"{format_amount(value, '1')}{text}; {relevant}")]

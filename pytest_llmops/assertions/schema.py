@@ -189,7 +189,7 @@ class _Outcome:
 
 
 def _leaf_paths(value: Json) -> set[JsonPath]:
-    """Return the paths of all scalars, and of empty objects and arrays."""
+    # Return the paths of all scalars, and of empty objects and arrays.
     nodes = json_extraction.iterate_nodes(value)
     return {parts for parts, node in nodes if not isinstance(node, (dict, list)) or not node}
 
@@ -234,7 +234,7 @@ def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome
 
 
 def _why_not_json(value: object) -> str:
-    """Return what in a parsed value JSON cannot represent, although `to_builtins` would convert it; or ""."""
+    # Return what in a parsed value JSON cannot represent, although `to_builtins` would convert it; or "".
     for parts, node in json_extraction.iterate_nodes(value):
         if isinstance(node, (set, frozenset)):
             return f"{format_json_path(parts)}: expected a list, got a set"
@@ -245,7 +245,7 @@ def _why_not_json(value: object) -> str:
 
 
 def _find_truncated_json(text: str, candidates: Sequence[JsonMatch] | NoJson) -> schemas.Partial | None:
-    """Return the truncated JSON at the end of a text, unless there is complete JSON, alone or in a fenced block."""
+    # Return the truncated JSON at the end of a text, unless there is complete JSON, alone or in a fenced block.
     if not isinstance(candidates, NoJson) and any(candidate.place != "prose" for candidate in candidates):
         return None
     begun = schemas.parse_partial_json(text)
@@ -289,7 +289,7 @@ def _duplicate_key_differences(places: Sequence[JsonPath]) -> list[Difference]:
 def _choose_candidate(
     text: str, checked: Sequence[tuple[JsonMatch, Json, tuple[Difference, ...]]]
 ) -> _Outcome:
-    """Choose among the JSON values of a text; never by guessing."""
+    # Choose among the JSON values of a text; never by guessing.
     fitting = [candidate for candidate, _, differences in checked if not differences]
     rivals = [
         candidate

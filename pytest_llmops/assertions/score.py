@@ -123,7 +123,7 @@ def _metric_name(metric: object) -> str:
 
 
 def _parse_metric_value(value: object) -> float | str:
-    """Return the value of a metric as a finite number, or why it is invalid."""
+    # Return the value of a metric as a finite number, or why it is invalid.
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()

@@ -238,7 +238,7 @@ def _nli_emission(actual: str, reference: str, model: NliModel, semantic: Measur
 
 
 def _quote_once(actual: str, reference: str, semantic: Measurement) -> list[tuple[str, str]]:
-    """Return both texts as evidence, unless the evidence of a low similarity shows them already."""
+    # Return both texts as evidence, unless the evidence of a low similarity shows them already.
     quotes = (("expected", reference), ("answer", actual.strip())) if semantic.status != "failed" else ()
     return [(label, f'"{shorten_text(text)}"') for label, text in quotes]
 

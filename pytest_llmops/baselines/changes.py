@@ -102,7 +102,7 @@ def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
 
 
 def _repeats_scores(before: BaselineTest, after: BaselineTest, name: str) -> bool:
-    """Return whether recordings of the baseline got its scores again: else the code that makes the score changed."""
+    # Return whether recordings of the baseline got its scores again: else the code that makes the score changed.
     old, new = before.scores[name], after.scores[name]
     # Unscored trials come last, so that a score is not always at the place of its recording.
     is_aligned = None not in (*old, *new) and [len(old), len(new)] == [
@@ -222,7 +222,7 @@ def _describe_change(test: ComparedTest, find_output: Callable[[str], str | None
 def _score_changes(
     before: Mapping[str, Trials], after: Mapping[str, Trials], better: Mapping[str, str]
 ) -> tuple[ScoreChange, ...]:
-    """Return the scores that differ, the largest loss first."""
+    # Return the scores that differ, the largest loss first.
     changes = [
         ScoreChange(
             name=name,

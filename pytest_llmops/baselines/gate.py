@@ -256,7 +256,7 @@ def _why_not_comparable(
 
 
 def _judge_metrics(measured: Sequence[_MetricData], primary: str, rules: GateRules) -> list[MetricVerdict]:
-    """Return the verdict on each metric: the primary metric at full level, all others jointly."""
+    # Return the verdict on each metric: the primary metric at full level, all others jointly.
     changed = [data for data in measured if data.trials]
     nulls = draw_null_changes([data.trials for data in changed])
     p_values: dict[str, float] = {}
@@ -371,7 +371,7 @@ def _describe_metric(metric: MetricVerdict, status: VerdictStatus, rules: GateRu
 
 
 def _describe_power(metric: MetricVerdict, data: _MetricData, rules: GateRules) -> str:
-    """Say which drop the suite notices, and what a further trial would make of it."""
+    # Say which drop the suite notices, and what a further trial would make of it.
     if not metric.detectable:  # no error is known, or nothing varies
         return ""
     notices = (
@@ -385,7 +385,7 @@ def _describe_power(metric: MetricVerdict, data: _MetricData, rules: GateRules) 
 
 
 def _describe_next_step(metric: MetricVerdict, data: _MetricData, rules: GateRules) -> str:
-    """Say how many trials would decide if the means stay as they are."""
+    # Say how many trials would decide if the means stay as they are.
     if metric.trials_before >= rules.min_trials:
         for trials in range(metric.trials_after + 1, MAX_PLANNED_TRIALS + 1):
             error = data.estimate_error(trials)

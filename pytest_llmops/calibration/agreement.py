@@ -323,7 +323,7 @@ def format_label(label: Label) -> str:
 
 
 def _label_classes(labels: Sequence[Label]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
-    """Return the names of the classes, the class of each label, and the class of labels that are not listed."""
+    # Return the names of the classes, the class of each label, and the class of labels that are not listed.
     different = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
     if len(different) > MAX_CLASSES and isinstance(different[0], float):
         return _number_steps(cast("list[float]", different))

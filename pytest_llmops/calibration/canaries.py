@@ -345,7 +345,7 @@ def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
 
 
 def _compare_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
-    """A canary passes if it wins; a right answer passes if it does not lose."""
+    # A canary passes if it wins; a right answer passes if it does not lose.
     pair: Any = handle.judge
     try:
         with recorder.set_purpose("judge"), defer_sharing() as share:

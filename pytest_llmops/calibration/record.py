@@ -213,7 +213,7 @@ def find_records(judge: object, name: str, version: str, folder: str | Path) -> 
 
 
 def _load_cached(path: Path) -> JudgeRecord:
-    """Return the record of a file, which is read again only after a change of its time or size."""
+    # Return the record of a file, which is read again only after a change of its time or size.
     try:
         file_stat = path.stat()
     except OSError:

@@ -162,7 +162,7 @@ def iter_verdicts(
 
 
 def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
-    """Raise unless numeric labels lie on the judge's scale: 4 of 5 is not 4 of 10."""
+    # Raise unless numeric labels lie on the judge's scale: 4 of 5 is not 4 of 10.
     if labels.kind == "name":
         raise UsageError(
             f"{labels.path}: the labels are names, and a judge gives a score: label pass or fail, or a number on its scale"

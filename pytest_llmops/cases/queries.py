@@ -235,7 +235,7 @@ def parse_ranking(hits: Sequence[object]) -> Ranking:
 
 
 def _check_relevant_ids(retriever: object, queries: Sequence[Query]) -> None:
-    """Check that the corpus has the relevant ids: ids that cannot be found would only lower every score."""
+    # Check that the corpus has the relevant ids: ids that cannot be found would only lower every score.
     known = _find_corpus_ids(retriever)
     if known is None:
         return
@@ -260,7 +260,7 @@ def _check_relevant_ids(retriever: object, queries: Sequence[Query]) -> None:
 
 
 def _find_corpus_ids(retriever: object) -> Collection[str] | None:
-    """Return the ids of a retriever's passages by its ``chunks``, ``documents`` or ``listing()``; None without these."""
+    # Return the ids of a retriever's passages by its ``chunks``, ``documents`` or ``listing()``; None without these.
     for name in ("chunks", "documents"):
         passages = getattr(retriever, name, None)
         if isinstance(passages, Mapping):
@@ -279,7 +279,7 @@ def _find_corpus_ids(retriever: object) -> Collection[str] | None:
 
 
 def _passage_ids(passages: Iterable[object]) -> Collection[str] | None:
-    """Return the ids of passages, which may be ids themselves; None if there are none, or other values than texts."""
+    # Return the ids of passages, which may be ids themselves; None if there are none, or other values than texts.
     if isinstance(passages, (str, bytes)):
         return None
     ids = {getattr(passage, "id", passage) for passage in passages}

@@ -55,7 +55,7 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
 def _read_trec_file(
     path: str | Path, form: str, number: str, expected: str, parse_number: Callable[[str], N | None]
 ) -> dict[str, dict[str, N]]:
-    """Return query -> (document -> number) of lines of a form; ``number`` is the name of the number in it."""
+    # Return query -> (document -> number) of lines of a form; ``number`` is the name of the number in it.
     try:
         text = _read_unpacked(find_path(path))
     except BadFile as error:

@@ -171,7 +171,7 @@ def _requested_models(interactions: Iterable[Interaction]) -> Iterator[str]:
 
 
 def _case_ids_with_model(case: str, model: str) -> Iterator[str]:
-    """Yield the ids that a case like ``v1-late`` may have with a model: first, unless others parametrize the test too."""
+    # Yield the ids that a case like ``v1-late`` may have with a model: first, unless others parametrize the test too.
     parts = case.split("-") if case else []
     # pytest writes the name or its escaped form.
     for spelling in {model, model.encode("unicode_escape").decode("ascii")}:
@@ -289,7 +289,7 @@ def _prune_file(
     *,
     dry_run: bool,
 ) -> bool:
-    """Drop the stale answers of a cassette, or remove an orphan; return whether the file is removed."""
+    # Drop the stale answers of a cassette, or remove an orphan; return whether the file is removed.
     rest: list[Interaction] = []
 
     def make_rest() -> list[Interaction] | None:
@@ -318,7 +318,7 @@ def _prune_file(
 
 
 def _remove_empty_folders(path: Path) -> None:
-    """Remove the folders that a removed file leaves empty, up to the folder of cassettes itself."""
+    # Remove the folders that a removed file leaves empty, up to the folder of cassettes itself.
     if path.exists() or naming.CASSETTE_FOLDER not in path.parts[:-1]:
         return
     for folder in path.parents:
@@ -329,7 +329,7 @@ def _remove_empty_folders(path: Path) -> None:
 
 
 def _why_undecided(path: Path, usage: RunUsage) -> str:
-    """Return why a file that no test of a complete run uses may still not be an orphan, or ""."""
+    # Return why a file that no test of a complete run uses may still not be an orphan, or "".
     if _changed_after_run(path, usage):
         return "it was written after the last run"
     return UNMERGED_ANSWERS if find_abandoned_journals(path) else ""
@@ -402,7 +402,7 @@ def _find_cassettes(
     within: Path | None,
     report_folder: Callable[[OSError], None] | None = None,
 ) -> list[Path]:
-    """Return our cassettes in folders of cassettes or in the record, sorted, and report folders that cannot be read."""
+    # Return our cassettes in folders of cassettes or in the record, sorted, and report folders that cannot be read.
     recorded = {root / file for file in usage.files} if usage is not None else set()
     # os.path, here and below: Path raises where a folder must not be entered.
     paths = {path for path in recorded if os.path.isfile(path) and _is_within(path, within)}  # noqa: PTH113
@@ -424,7 +424,7 @@ def _find_cassettes(
 
 
 def _find_unmerged(root: Path, usage: RunUsage | None, within: Path | None) -> list[Path]:
-    """Return the cassettes with unmerged answers of killed runs; the file itself may not exist yet."""
+    # Return the cassettes with unmerged answers of killed runs; the file itself may not exist yet.
     start = within.parent if within is not None and within.is_file() else within or root
     folders = {folder for folder, _ in walk_folders(start)}
     if usage is not None:

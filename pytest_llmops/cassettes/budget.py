@@ -277,7 +277,7 @@ def _ledger_state(path: Path) -> _LedgerState:
 
 
 def _append_line(path: Path, line: str, *, new: bool) -> None:
-    """Append a line in a single system call; only a new ledger is created: a removed ledger has lost its counts."""
+    # Append a line in a single system call; only a new ledger is created: a removed ledger has lost its counts.
     # A line end on both sides: a line truncated by a killed process must not spoil this line.
     data = f"\n{line}\n".encode("ascii")
     flags = os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0) | (os.O_CREAT if new else 0)
@@ -343,7 +343,7 @@ def _positive_int_at(question: Mapping[str, Any], path: tuple[str, ...]) -> int:
 
 
 def _count_characters(question: Mapping[str, Any]) -> int:
-    """Return the length of a request as JSON, with limited lengths for images and sounds."""
+    # Return the length of a request as JSON, with limited lengths for images and sounds.
     total = 0
     waiting: list[Any] = [question]
     while waiting:  # no recursion: a request may be deeper than the stack

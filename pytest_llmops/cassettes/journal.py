@@ -325,7 +325,7 @@ def _lock_if_abandoned(journal: Path, *, ours: bool) -> Iterator[bool]:
 
 
 def _read_entries(journal: Path) -> list[JournalEntry]:
-    """Read a journal, without lines truncated by a crash: their answers never reached a caller."""
+    # Read a journal, without lines truncated by a crash: their answers never reached a caller.
     try:
         data = journal.read_bytes()
     except OSError as error:
@@ -372,7 +372,7 @@ def _is_still_at(fd: int, path: Path) -> bool:
 
 
 def _is_writer_running(journal: Path) -> bool:
-    """Return whether the process in a journal's name is running, for file systems without locks."""
+    # Return whether the process in a journal's name is running, for file systems without locks.
     try:
         host, pid, _ = journal.name.removesuffix(".journal").rpartition(".")[2].split("-")
         if host != _host_digest():

@@ -129,7 +129,7 @@ def _release_lock(lock: Any) -> None:
 
 
 def _acquire_folder_lock(folder: Path, held: contextlib.ExitStack) -> None:
-    """Lock the folder too, where possible: another container may have its own temporary folder."""
+    # Lock the folder too, where possible: another container may have its own temporary folder.
     try:
         fd = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -161,7 +161,7 @@ def _format_request(question: Question) -> str:
 def _find_nearest_request(
     question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]], rules: MatchRules
 ) -> tuple[str, Mapping[str, Any], bytes] | None:
-    """Return name, request and body of the most similar recording whose body can be read."""
+    # Return name, request and body of the most similar recording whose body can be read.
     wanted = _word_set(comparable_body(question.body, rules))
     best: tuple[float, str, Mapping[str, Any], bytes] | None = None
     for name, request in _shortlist_requests(question, list(recorded), rules):
@@ -186,7 +186,7 @@ def _address_score(question: Question, request: Mapping[str, Any], rules: MatchR
 def _shortlist_requests(
     question: Question, requests: list[tuple[str, Mapping[str, Any]]], rules: MatchRules
 ) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the requests that share the most words: a full comparison with a large cassette would take seconds."""
+    # Return the requests that share the most words: a full comparison with a large cassette would take seconds.
     if question.json is not None:
         requests = _select_requests(question, requests, rules, MAX_FIRST_SELECTION, _outer_words)
     return _select_requests(question, requests, rules, MAX_SHORTLIST, _edge_words)
@@ -199,7 +199,7 @@ def _select_requests(
     limit: int,
     find_words: Callable[[Any], list[str]],
 ) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return at most so many requests, those that share the most words with the question."""
+    # Return at most so many requests, those that share the most words with the question.
     if len(requests) <= limit:
         return requests
     wanted = frozenset(find_words(format_body(question.body) if question.json is None else question.json))
@@ -224,20 +224,20 @@ def _iterate_texts(value: Any) -> Iterator[str]:
 
 
 def _edge_words(value: Any) -> list[str]:
-    """Return the words at the start and end of all texts of a request: of the system prompt and the question."""
+    # Return the words at the start and end of all texts of a request: of the system prompt and the question.
     text = " ".join(_iterate_texts(value))
     is_short = len(text) <= 2 * EDGE_CHARACTERS
     return text.split() if is_short else text[:EDGE_CHARACTERS].split() + text[-EDGE_CHARACTERS:].split()
 
 
 def _outer_words(value: Any) -> list[str]:
-    """Return the words at the start of a conversation's first text and at the end of its last, for thousands of requests."""
+    # Return the words at the start of a conversation's first text and at the end of its last, for thousands of requests.
     first, last = _outer_text(value, 0), _outer_text(value, -1)
     return f"{first[:OUTER_CHARACTERS]} {last[-OUTER_CHARACTERS:]}".split()
 
 
 def _outer_text(value: Any, place: int) -> str:
-    """Return the first or last text of a request: of its first list if it has any, else its longest text."""
+    # Return the first or last text of a request: of its first list if it has any, else its longest text.
     while not isinstance(value, str):
         if isinstance(value, dict):
             members = value.values()
@@ -287,7 +287,7 @@ def _flatten_json(value: Any, path: str) -> list[str]:
 
 
 def _wrap_text(text: str) -> list[str]:
-    """Split into lines of about `WRAP_WIDTH` characters, at spaces where possible; no character is dropped."""
+    # Split into lines of about `WRAP_WIDTH` characters, at spaces where possible; no character is dropped.
     lines = []
     for line in text.split("\n"):
         start = 0
@@ -322,7 +322,7 @@ def _format_differences(
 
 
 def _diff_lines(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
-    """Return removed and added lines with their sign; the common start and end are not compared."""
+    # Return removed and added lines with their sign; the common start and end are not compared.
     start = count_shared_start(old, new)
     end = count_shared_start(old[start:][::-1], new[start:][::-1])
     left, right = old[start : len(old) - end], new[start : len(new) - end]

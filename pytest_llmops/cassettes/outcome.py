@@ -129,7 +129,7 @@ class Outcome:
 
 
 def _end_time_limit() -> None:
-    """End the next time limit of asyncio or anyio around the current task; no other event loop lists its timers."""
+    # End the next time limit of asyncio or anyio around the current task; no other event loop lists its timers.
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     waiters = [getattr(callback, "args", ()) for callback, _ in getattr(task, "_callbacks", None) or ()]
     for handle in sorted(getattr(loop, "_scheduled", ()), key=lambda handle: handle.when()):

@@ -169,7 +169,7 @@ class RateLimiter:
         return self._pause(self._refused)[1] == GIVEN_UP
 
     def _pause(self, host: str) -> tuple[float, int]:
-        """Return when the host's pause ends, and its number among the pauses in a row."""
+        # Return when the host's pause ends, and its number among the pauses in a row.
         try:
             until, row = self._file(host).read_text("ascii").split()
             pause = float(until), int(row)

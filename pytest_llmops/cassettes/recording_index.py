@@ -93,7 +93,7 @@ class RecordingIndex:
         return places
 
     def _load(self, path: Path) -> dict[str, store.Interaction]:
-        """Return the recordings of a cassette, without those that tests share by its name."""
+        # Return the recordings of a cassette, without those that tests share by its name.
         if path not in self._loaded:
             self._loaded[path] = {}
             with contextlib.suppress(CassetteError):  # damaged: `llmops cassettes check` reports it

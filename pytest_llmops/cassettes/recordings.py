@@ -79,7 +79,7 @@ class Recordings:
     def _index_keys(
         self, interactions: Iterable[store.Interaction], part_of: Callable[[str], str]
     ) -> dict[str, list[str]]:
-        """Return the recorded keys by the key that each request has now, with a part of its address."""
+        # Return the recorded keys by the key that each request has now, with a part of its address.
         keys: dict[str, list[str]] = {}
         for interaction in interactions:
             with contextlib.suppress(CassetteError):  # a damaged body answers nothing
@@ -180,6 +180,6 @@ class Recordings:
 
 
 def _url_end(url: str) -> str:
-    """Return the last part of a path with its query: vendors and proxies differ in what precedes it."""
+    # Return the last part of a path with its query: vendors and proxies differ in what precedes it.
     path, mark, query = url.partition("?")
     return path.rpartition("/")[2] + mark + query

@@ -54,7 +54,7 @@ def open_run_folder() -> Iterator[None]:
 
 
 def _create_locked_folder() -> tuple[Path, int]:
-    """Create a folder; return it and its open, locked file."""
+    # Create a folder; return it and its open, locked file.
     path = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     draft = path / f"{ALIVE_FILE}.new"
     lock_fd = os.open(draft, os.O_CREAT | os.O_RDWR)

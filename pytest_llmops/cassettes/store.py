@@ -259,7 +259,7 @@ def load_with_journals(path: Path) -> dict[str, Interaction]:
 
 
 def _split_run_journal(path: Path) -> None:
-    """Give each cassette of a folder its part of the journal that a run kept for all of them."""
+    # Give each cassette of a folder its part of the journal that a run kept for all of them.
     folder = path.parent.parent
     # A read-only folder: the next run that can write takes them in.
     with contextlib.suppress(CassetteError, OSError), seize_journal(path) as entries:
@@ -346,7 +346,7 @@ def merge_journals(
 def _drop_unrequested(
     interactions: Iterable[Interaction], keep: Mapping[tuple[str, str], int]
 ) -> list[Interaction]:
-    """Drop answers without a request; a take without any request belongs to another trial, and stays."""
+    # Drop answers without a request; a take without any request belongs to another trial, and stays.
     keys, takes = ({place[index] for place in keep} for index in (0, 1))
     for interaction in (kept := list(interactions)):
         for take, answers in interaction.answers.items():

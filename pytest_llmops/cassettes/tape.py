@@ -177,7 +177,7 @@ class Tape:
             return self._claim_unrecorded(question, take, place)
 
     def _claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
-        """Return an answer of this run to a request without a recording, or None if the call may be live."""
+        # Return an answer of this run to a request without a recording, or None if the call may be live.
         self._prepare_journal()
         shared_answer = self._take_shared_answer(question, take, n)
         if shared_answer is None:
@@ -207,7 +207,7 @@ class Tape:
         return answer
 
     def _claim_elsewhere(self, question: Question, take: str) -> Answer | None:
-        """Return the next answer to the same request at another server, if that is unambiguous."""
+        # Return the next answer to the same request at another server, if that is unambiguous.
         key = self._recordings.find_other_server(question, {key for key, _ in self._got_answer})
         answers = self._recorded_answers(key, take) if key else []
         place = self._given[key, take]
@@ -221,7 +221,7 @@ class Tape:
         return self._replay(answers[place], key, take)
 
     def _take_shared_answer(self, question: Question, take: str, n: int) -> Answer | None:
-        """Return another test's answer to the same judge call, and record it here with this tape's redactors."""
+        # Return another test's answer to the same judge call, and record it here with this tape's redactors.
         if (
             self.shared_answers is None
             or self.mode == "verify"
@@ -264,7 +264,7 @@ class Tape:
         return answers.get(take, [])
 
     def _prepare_journal(self) -> None:
-        """Make sure that the answer can be recorded before it is paid."""
+        # Make sure that the answer can be recorded before it is paid.
         if self.mode not in WRITING_MODES:
             return
         if run_folder.are_live_calls_stopped():
@@ -276,7 +276,7 @@ class Tape:
             raise CassetteMiss(str(error)) from None  # with another error the SDK would retry
 
     def _note_failed_write(self, error: CassetteError) -> None:
-        """Keep an error for the end of the test, and stop the live calls of the whole run if the disk failed."""
+        # Keep an error for the end of the test, and stop the live calls of the whole run if the disk failed.
         self._failed = error
         if isinstance(error.__context__, OSError) and error.__context__.errno in run_folder.DISK_ERRORS:
             run_folder.stop_live_calls()
@@ -365,7 +365,7 @@ class Tape:
         return f"{self.redactor.clean_text(self.owner) if self.shared else ''}#{number:03d}"
 
     def _keep_answer(self, question: Question, wire: dict[str, Any], take: str) -> None:
-        """Add the next answer to a request, and write it to the journal in a writing mode."""
+        # Add the next answer to a request, and write it to the journal in a writing mode.
         if self.mode in WRITING_MODES:
             place = self.counts.replayed + self.counts.recorded + self.counts.reused + 1
             entry = journal.JournalEntry(
@@ -393,7 +393,7 @@ class Tape:
         self._journal.append(entry)
 
     def _compare_with_recording(self, question: Question, answer: Answer, take: str) -> None:
-        """Compare a live answer with the recorded answer in its place; no file is written."""
+        # Compare a live answer with the recorded answer in its place; no file is written.
         if answer.is_transient:
             self.notes.append(f"an answer with status {answer.status} was not compared")
             return
@@ -491,7 +491,7 @@ class Tape:
             yield place, {"ran": passed, "shared": True, "asked": asked}
 
     def _answers_to_keep(self) -> dict[tuple[str, str], int]:
-        """Return the number of this run's answers by (key, take); after a failed last call, all answers are kept."""
+        # Return the number of this run's answers by (key, take); after a failed last call, all answers are kept.
         kept = {place: n for place, n in self._given.items() if self._got_answer[place]}
         asked = {place: 0 for key, take in self._got_answer for place in ((key, ""), ("", take))}
         return asked | kept

@@ -156,7 +156,7 @@ class _ChunkSearch:
         return runs, main_span
 
     def _find_whole_chunk(self, text: str, stated: int | None) -> int:
-        """Return where the whole chunk stands near the previous chunk, or -1."""
+        # Return where the whole chunk stands near the previous chunk, or -1.
         source, size = self._text, len(text)
         if stated is not None and stated >= 0 and self._has_stated_starts:
             at, _ = self._source.kept_range(stated, stated)
@@ -183,7 +183,7 @@ class _ChunkSearch:
         return places
 
     def _find_runs(self, text: str) -> tuple[list[MatchedRun], MatchedRun | None]:
-        """Return the runs of a chunk, and the run among them that continues the previous chunk."""
+        # Return the runs of a chunk, and the run among them that continues the previous chunk.
         runs: list[MatchedRun] = []
         main: MatchedRun | None = None
         done = at = 0
@@ -248,7 +248,7 @@ class _ChunkSearch:
         return SAMPLE_CHARS if ends else MIN_RELIABLE_RUN
 
     def _shared_from_line_start(self, place: int, shared: int) -> int:
-        """Return how many of the shared characters before a place belong to it, back to the start of a line."""
+        # Return how many of the shared characters before a place belong to it, back to the start of a line.
         if place - shared <= self._previous_end <= place:
             return place - self._previous_end
         raw, places = self._source.raw, self._source.places
@@ -280,7 +280,7 @@ class _ChunkSearch:
         return runs
 
     def _add_gap_runs(self, text: str, runs: Sequence[MatchedRun]) -> Iterator[MatchedRun]:
-        """Yield the runs and the equal parts of the short gaps around them."""
+        # Yield the runs and the equal parts of the short gaps around them.
         done, source_end = 0, max(0, runs[0].source - runs[0].chunk)
         for run in runs:
             yield from self._match_gap(text, (done, run.chunk), (source_end, run.source), inside=done > 0)
@@ -327,7 +327,7 @@ def _nearest_long_run(runs: Sequence[MatchedRun], offset: int) -> MatchedRun:
 
 
 def _count_shared_chars(left: str, i: int, right: str, j: int, step: int) -> int:
-    """Return how many characters are equal from ``left[i]`` and ``right[j]`` on (step 1) or before them (step -1)."""
+    # Return how many characters are equal from ``left[i]`` and ``right[j]`` on (step 1) or before them (step -1).
     limit = min(len(left) - i, len(right) - j) if step > 0 else min(i, j)
     done, length = 0, 64
     while done < limit:

@@ -38,7 +38,7 @@ def check_cut_words(alignment: Alignment) -> CheckResult:
 
 
 def _splits_word(raw: str, at: int) -> bool:
-    """Return whether a cut before ``raw[at]`` is inside a word, number or combined character."""
+    # Return whether a cut before ``raw[at]`` is inside a word, number or combined character.
     before, after = raw[at - 1], raw[at]
     if unicodedata.combining(after) or after in "\u200d\ufe0f":
         return True
@@ -77,7 +77,7 @@ def check_changed_words(alignment: Alignment) -> CheckResult:
 
 
 def _word_starts_within(text: CompactText, start: int, length: int) -> set[int]:
-    """Return the offsets from ``start`` of the characters that follow white space."""
+    # Return the offsets from ``start`` of the characters that follow white space.
     starts = text.word_starts
     return {
         place - start for place in starts[bisect_right(starts, start) : bisect_left(starts, start + length)]
@@ -101,7 +101,7 @@ def check_cut_sentences(alignment: Alignment) -> CheckResult:
 
 
 def _chunk_ends(alignment: Alignment) -> Iterator[tuple[PlacedChunk, int]]:
-    """Yield the ends of each chunk that are from the source."""
+    # Yield the ends of each chunk that are from the source.
     for placed in alignment.placed:
         if placed.runs and placed.runs[0].chunk == 0:
             yield placed, placed.runs[0].source

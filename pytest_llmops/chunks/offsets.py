@@ -67,7 +67,7 @@ class CompactText:
         return places
 
     def _split_markup(self) -> Iterator[tuple[int, int, str | None]]:
-        """Yield the spans between ignored markup (with None), and the ignored spans with their decoded entity or ""."""
+        # Yield the spans between ignored markup (with None), and the ignored spans with their decoded entity or "".
         end = 0
         for ignored in _IGNORED_MARKUP.finditer(self.raw):
             yield end, ignored.start(), None

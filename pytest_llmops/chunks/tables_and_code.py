@@ -147,7 +147,7 @@ def check_cut_code(alignment: Alignment) -> CheckResult:
 
 
 def _count_held_chars(placed: PlacedChunk, span: tuple[int, int]) -> int:
-    """Return how many characters of a span of the source are in a chunk."""
+    # Return how many characters of a span of the source are in a chunk.
     covered = [(max(run.source, span[0]), min(run.source_end, span[1])) for run in placed.runs]
     held, done = 0, span[0]
     for start, end in sorted(covered):
@@ -157,7 +157,7 @@ def _count_held_chars(placed: PlacedChunk, span: tuple[int, int]) -> int:
 
 
 def _overlapping_spans(placed: PlacedChunk, spans: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the indexes of the spans (in the order of the source, without overlap) that a chunk has a part of."""
+    # Return the indexes of the spans (in the order of the source, without overlap) that a chunk has a part of.
     overlapping: set[int] = set()
     for run in placed.runs:
         first = bisect_right(spans, run.source, key=lambda span: span[1])

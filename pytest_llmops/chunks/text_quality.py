@@ -184,7 +184,7 @@ def _find_invisible_chars(text: str) -> Findings:
 
 
 def _is_needed_joiner(text: str, at: int) -> bool:
-    """Return whether a joiner stands in an emoji or between characters of a script that needs it."""
+    # Return whether a joiner stands in an emoji or between characters of a script that needs it.
     before, after = text[at - 1 : at], text[at + 1 : at + 2]
     return bool(before and after) and min(before, after) >= "\u0590" and not (before + after).isspace()
 
@@ -205,7 +205,7 @@ def _find_hyphenation(text: str) -> Findings:
 
 
 def _is_compound(text: str, match: re.Match[str], words: frozenset[str]) -> bool:
-    """Return whether the text elsewhere has the word with its hyphen, and never without."""
+    # Return whether the text elsewhere has the word with its hyphen, and never without.
     end = match.start() + 2
     before = _LAST_WORD.search(text, max(0, end - LONGEST_WORD), end)
     after = _WORDS.match(text, match.end())

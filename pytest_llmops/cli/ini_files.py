@@ -69,7 +69,7 @@ def find_ini_file(folder: Path) -> Path | None:
 
 
 def _read_folder_values(folder: Path) -> IniValues | None:
-    """Return pytest's configuration in a folder; None if it has none, so that pytest looks further up."""
+    # Return pytest's configuration in a folder; None if it has none, so that pytest looks further up.
     path = find_ini_file(folder)
     return _read_ini_file(path) if path is not None else None
 
@@ -107,7 +107,7 @@ def _find_table(document: Mapping[str, Any], key: str) -> Mapping[str, Any] | No
 
 
 def _convert_ini_value(value: object, kind: str | None) -> object:
-    """Return a text of an ini file as the option's kind; texts of another form are left for the option to report."""
+    # Return a text of an ini file as the option's kind; texts of another form are left for the option to report.
     if not isinstance(value, str):
         return value
     if kind == "linelist":

@@ -84,7 +84,7 @@ def _relative(path: Path) -> str:
 
 
 def _place_files(here: Path, root: Path, prompts_dir: str) -> dict[Path, bytes]:
-    """Return the files by path; the prompt goes into the folder of prompts that the test will see, if there is one."""
+    # Return the files by path; the prompt goes into the folder of prompts that the test will see, if there is one.
     try:
         prompts = find_path(prompts_dir, folders_above(here / "tests", root), is_folder=True)
     except BadFile:

@@ -108,7 +108,7 @@ def load_judge(name: str) -> Judge:
 
 @contextmanager
 def _flags_in_errors() -> Iterator[None]:
-    """Name the arguments of Python functions in errors as the command's flags."""
+    # Name the arguments of Python functions in errors as the command's flags.
     try:
         yield
     except CaseError:

@@ -203,14 +203,14 @@ def _check_label_kinds(
 
 
 def _parse_scale(row: LabelRow) -> tuple[float, float] | None:
-    """Return the scale of a row; None if ``scale`` is missing, or a key of the user's own with another form."""
+    # Return the scale of a row; None if ``scale`` is missing, or a key of the user's own with another form.
     scale = row.value.get("scale")
     low, high = map(as_finite_float, scale) if isinstance(scale, list) and len(scale) == 2 else (None, None)  # noqa: PLR2004 -- both ends
     return (low, high) if low is not None and high is not None and low < high else None
 
 
 def _combine_labels(before: Json, fresh: Mapping[str, Label]) -> Json:
-    """Return a value of ``human`` with labels of other raters added: one label, a list, or an object of raters."""
+    # Return a value of ``human`` with labels of other raters added: one label, a list, or an object of raters.
     added: dict[str, Json] = {
         rater: simplify_number(label) if isinstance(label, float) else label for rater, label in fresh.items()
     }
@@ -224,7 +224,7 @@ def _combine_labels(before: Json, fresh: Mapping[str, Label]) -> Json:
 
 
 def _read_merged_labels(merge: LabelMerge) -> Labels:
-    """Read the merged labels before they are written: a calibration must be able to read them."""
+    # Read the merged labels before they are written: a calibration must be able to read them.
     rows = list(merge.rows.values())
     try:
         return read_labels([row.value for row, _ in rows])

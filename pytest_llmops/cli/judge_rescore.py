@@ -73,7 +73,7 @@ def rescore_run(args: argparse.Namespace) -> int:
 
 
 def _needs_judge(args: argparse.Namespace) -> bool:
-    """Return whether a judge has to be called: another threshold alone needs none."""
+    # Return whether a judge has to be called: another threshold alone needs none.
     return bool(args.rubric or args.judge or args.judge_model or args.unjudged)
 
 
@@ -156,7 +156,7 @@ def _judge_outputs(
 
 
 def _find_built_in_judge(selection: RescorableOutputs) -> str:
-    """Return the built-in judge of the run, for a command that names only another model."""
+    # Return the built-in judge of the run, for a command that names only another model.
     names = sorted({output.judge for output in selection.outputs if output.old is not None})
     if len(names) == 1 and registry.is_builtin("judge", names[0]):
         return names[0]
@@ -169,7 +169,7 @@ def _find_built_in_judge(selection: RescorableOutputs) -> str:
 
 
 def _mask_secrets(rescored: RescoredOutput) -> RescoredOutput:
-    """Return a rescored output without secrets, or the remains of truncated secrets, as in pytest's reports."""
+    # Return a rescored output without secrets, or the remains of truncated secrets, as in pytest's reports.
     masked = [mask_value(measurement.to_wire(), redact_secrets) for measurement in rescored.measurements]
     return replace(rescored, measurements=tuple(map(Measurement.from_wire, masked)))
 

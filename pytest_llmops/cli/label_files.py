@@ -148,7 +148,7 @@ def _parse_csv(path: Path, lines: tuple[str, ...]) -> LabelFile:
 
 
 def _parse_header(path: Path, header: str) -> tuple[str, list[str]]:
-    """Return the delimiter (in many countries spreadsheets save semicolons) and the column names."""
+    # Return the delimiter (in many countries spreadsheets save semicolons) and the column names.
     parsed = (
         (delimiter, [column.strip() for column in next(csv.reader([header], delimiter=delimiter), [])])
         for delimiter in ",;\t"

@@ -293,7 +293,7 @@ def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Ite
 
 
 def _choose_rule(args: argparse.Namespace) -> tuple[Rule, float, str]:
-    """Return the rule that chooses the cut, its share, and a description."""
+    # Return the rule that chooses the cut, its share, and a description.
     if args.recall is not None:
         return "recall", args.recall, f"highest cut with a recall of at least {args.recall:g}"
     if args.precision is not None:

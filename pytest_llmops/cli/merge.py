@@ -228,7 +228,7 @@ def merge_recordings(
 
 
 def _read_content(wire: Mapping[str, Any]) -> Answer:
-    """Return an answer without the time it took: the same answer twice is no contradiction."""
+    # Return an answer without the time it took: the same answer twice is no contradiction.
     from pytest_llmops.cassettes.response import answer_from_wire
 
     return dataclasses.replace(answer_from_wire(wire), latency_s=None, ttft_s=None, gap_s=None)
@@ -264,7 +264,7 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
 
 
 def _read_old_outputs(shards: Iterable[Run], baseline: str) -> dict[str, str]:
-    """Return the outputs of a baseline that shards found, which may have had the history of git where this command has not."""
+    # Return the outputs of a baseline that shards found, which may have had the history of git where this command has not.
     return {
         change.nodeid: change.before_output
         for shard in shards
@@ -275,7 +275,7 @@ def _read_old_outputs(shards: Iterable[Run], baseline: str) -> dict[str, str]:
 
 
 def _append_summary(run: Run) -> None:
-    """Append a run to the summary of a job of GitHub, as pytest does: the shards have none on the whole."""
+    # Append a run to the summary of a job of GitHub, as pytest does: the shards have none on the whole.
     from pytest_llmops.cli.ini_files import read_ini
     from pytest_llmops.harness.controller import mask_run_secrets
     from pytest_llmops.harness.github import append_summary

@@ -307,7 +307,7 @@ class BaselineGate:
         return problems
 
     def _why_partial(self, baseline_tests: Iterable[str]) -> str:
-        """Return why tests of the baseline are missing from the run on purpose; "": those that are missing are gone."""
+        # Return why tests of the baseline are missing from the run on purpose; "": those that are missing are gone.
         from pytest_llmops.harness.cassette_usage import collected_folders
 
         ran = {record.nodeid for record in self.records if record.outcome != "skipped"}

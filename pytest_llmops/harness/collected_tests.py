@@ -65,7 +65,7 @@ class CollectedTests:
 
     @cached_property
     def _cassettes(self) -> frozenset[Path]:
-        """The cassettes of all collected tests and of their fixtures."""
+        # The cassettes of all collected tests and of their fixtures.
         paths: set[Path] = set()
         items = (node for _, nodes in self._children for node in nodes if hasattr(node, "runtest"))
         for item in items:
@@ -78,7 +78,7 @@ class CollectedTests:
 
     @cached_property
     def _modules(self) -> dict[Path, set[str]]:
-        """The collected modules, and the classes of each whose tests are not known, by their folder's name."""
+        # The collected modules, and the classes of each whose tests are not known, by their folder's name.
         from pytest_llmops.cassettes.naming import safe_file_name, test_name
 
         expanded = {collector for collector, _ in self._children}

@@ -88,7 +88,7 @@ class Controller:
         self._records[record.nodeid] = record if earlier is None else earlier.add(record)
 
     def _plain_nodeid(self, nodeid: str) -> str:
-        """Return the node id of a test without the group that ``--dist loadgroup`` of xdist appends."""
+        # Return the node id of a test without the group that ``--dist loadgroup`` of xdist appends.
         place = nodeid.rfind("@")
         is_group = self._config.getoption("dist", "") == "loadgroup" and place > max(
             nodeid.rfind("]"), nodeid.rfind("::")
@@ -147,7 +147,7 @@ class Controller:
                 session.exitstatus = session.exitstatus or int(name != summary)
 
     def _compare_with_baseline(self, session: Any) -> None:
-        """Compare the run with its baseline, and accept it into the baseline if that is asked for."""
+        # Compare the run with its baseline, and accept it into the baseline if that is asked for.
         usage, settings = self.cassette_usage, self._settings
         if not settings.accept and not has_baseline(settings, self._config.rootpath):
             return
@@ -216,7 +216,7 @@ class Controller:
                 terminalreporter.write_line(f"report      {name}")
 
     def _count_others(self, stats: Mapping[str, Any]) -> dict[Outcome, int]:
-        """Return how many tests pytest counts beside ours, by outcome."""
+        # Return how many tests pytest counts beside ours, by outcome.
         return {
             outcome: sum(self._plain_nodeid(report.nodeid) not in self._records for report in stats[category])
             for category, outcome in PYTEST_CATEGORIES.items()
@@ -325,7 +325,7 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
 
 
 def _raise_and_catch(error: BaseException) -> BaseException:
-    """Give an exception the traceback that pytest needs and only a raised exception has."""
+    # Give an exception the traceback that pytest needs and only a raised exception has.
     try:
         raise error
     except type(error):
@@ -384,7 +384,7 @@ def mask_run_secrets(run: Run) -> Run:
 
 
 def _mask_scattered_secrets(run: Run, redactor: Any) -> Run:
-    """Mask secrets that are spread over several texts, as long as only texts change."""
+    # Mask secrets that are spread over several texts, as long as only texts change.
     data = run.to_json(indent=None, summary=False).encode()
     cleaned = redactor.clean(data)
     if cleaned == data:

@@ -272,7 +272,7 @@ class Harness:
             raise type(caught)(f"in a process that the test started: {caught}")
 
     def _candidate_facts(self) -> dict[str, Json]:
-        """Return the parameters and models by which cassettes of this test for other models are recognized."""
+        # Return the parameters and models by which cassettes of this test for other models are recognized.
         from pytest_llmops.harness import factories
 
         if "llm" not in getattr(self.item, "fixturenames", ()):
@@ -331,7 +331,7 @@ class Harness:
         return factories.build_component(self.item, kind, name, hooked.get(name), self.settings)
 
     def _resolve_model_name(self, name: str, known: Collection[str]) -> str:
-        """Return the hook's own name for ``app`` or ``judge``, else the name of a model at the run's server."""
+        # Return the hook's own name for ``app`` or ``judge``, else the name of a model at the run's server.
         app_model = self.settings.single_model
         if name == "app":
             model = self.candidate or app_model
@@ -359,7 +359,7 @@ class Harness:
         return " ".join(map(shlex.quote, [*words, *self._rerun_flags()]))
 
     def _rerun_flags(self) -> Iterator[str]:
-        """Yield the flags of this run that requests depend on, without user, password and query of an address."""
+        # Yield the flags of this run that requests depend on, without user, password and query of an address.
         for option in OPTIONS:
             is_flag = self.item.config.getoption(option.dest, None) is not None
             # An address of the environment may be missing where the command is run.
@@ -443,7 +443,7 @@ class Harness:
         return payload
 
     def _asserts_nothing(self, measurements: Sequence[object]) -> bool:
-        """Return whether the test passed, called a model of the application, and looked at no answer."""
+        # Return whether the test passed, called a model of the application, and looked at no answer.
         earlier = self.record.measurements if self.record is not None else ()
         if not self.passed or measurements or earlier or not hasattr(self.item, "obj"):
             return False

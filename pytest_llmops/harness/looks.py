@@ -106,7 +106,7 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
 
 
 def _run_look(arguments: list[str], folder: Path) -> int:
-    """Run pytest in another process, which ends before this one does; return its exit status."""
+    # Run pytest in another process, which ends before this one does; return its exit status.
     # `python -m` would put the working folder into sys.path, where the command `pytest` has none.
     safe = () if {"", str(folder)} & {*sys.path} else ("-P",)
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 -- as multiprocessing does

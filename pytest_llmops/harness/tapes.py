@@ -157,7 +157,7 @@ def make_tape(
 
 
 def _merge_functions(hook_results: list[dict[str, Callable[[str], str]]]) -> tuple[Callable[[str], str], ...]:
-    """Return the functions of a hook, sorted by name; of equal names the nearest conftest's."""
+    # Return the functions of a hook, sorted by name; of equal names the nearest conftest's.
     by_name: Mapping[str, Callable[[str], str]] = ChainMap(*hook_results)
     return tuple(by_name[name] for name in sorted(by_name))
 

@@ -100,7 +100,7 @@ class TerminalHooks:
         return (yield)
 
     def _hide_equal_misses(self, reports: list[Any]) -> Iterator[Any]:
-        """Yield the reports without the misses that differ from an earlier one by nothing but their test."""
+        # Yield the reports without the misses that differ from an earlier one by nothing but their test.
         kinds: dict[str, list[Any]] = {}
         for report in reports:
             if getattr(report, "llmops", {}).get("kind") == "CassetteMiss":
@@ -131,7 +131,7 @@ def _read_message(report: Any) -> str:
 
 
 def _add_others(group: list[Any]) -> None:
-    """Add to the first report of equal misses which tests have the same, and the commands that record all."""
+    # Add to the first report of equal misses which tests have the same, and the commands that record all.
     first, *others = group
     names = [report.nodeid for report in others[:MAX_NAMES]]
     names += [f"and {len(others) - MAX_NAMES:,} more"] if len(others) > MAX_NAMES else []

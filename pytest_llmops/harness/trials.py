@@ -250,7 +250,7 @@ class TrialRun:
         return f"{self._describe(counts)}: neither proved nor excluded, {advice}"
 
     def _merge_payloads(self, final: list[Any], facts: Mapping[str, Json]) -> list[Any]:
-        """Give the reports of the chosen trial what all trials measured, called and took."""
+        # Give the reports of the chosen trial what all trials measured, called and took.
         for report, phase in zip(final, zip(*self.reports, strict=True), strict=True):
             report.duration = math.fsum(other.duration for other in phase)
             payloads = [getattr(other, "llmops", {}) for other in phase]
@@ -271,7 +271,7 @@ class TrialRun:
 
 
 def _merge_cassette_facts(trials: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the tapes of all trials did: counts are summed, notes and drifts are listed once."""
+    # Return what the tapes of all trials did: counts are summed, notes and drifts are listed once.
     merged: dict[str, Any] = {}
     for name, value in (item for facts in trials for item in facts.items()):
         before = merged.get(name, type(value)())
@@ -293,7 +293,7 @@ def _trial_outcome(reports: Iterable[Any]) -> str:
 
 
 def _add_sentence(report: Any, sentence: str, index: int) -> None:
-    """Begin the text of a failure with what all trials say."""
+    # Begin the text of a failure with what all trials say.
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None:
         crash.message = f"{sentence}; trial {index + 1}: {crash.message}"
@@ -326,7 +326,7 @@ def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[d
 
 
 def _merge_series(measurements: Sequence[Measurement], trials: int) -> Measurement:
-    """Return a measurement over all trials; a trial that ended before it was made could not be scored."""
+    # Return a measurement over all trials; a trial that ended before it was made could not be scored.
     scored = [measurement for measurement in measurements if measurement.value is not None]
     if not scored:
         return replace(measurements[0], detail={**measurements[0].detail, "unscored_trials": trials})

@@ -219,7 +219,7 @@ def context_relevance(model: Model | None = None) -> ItemsJudge:
 def _read_items_file(
     file: Path, kind: str, what: str, default: float | None
 ) -> tuple[tuple[str, ...], float | None, str]:
-    """Return the items of a file, its threshold, and the text that the items stand in."""
+    # Return the items of a file, its threshold, and the text that the items stand in.
     with locate_file_errors(kind, file):
         head, body, first_line = split_judge_file(read_text(file), kind, ("pass_at",))
         return _parse_list(body, first_line, what), read_share_threshold(head, default), body
@@ -229,7 +229,7 @@ _BULLET = re.compile(r"\s{0,3}(?:[-*+]|\d{1,3}[.)])\s+(?P<text>\S.*)")
 
 
 def _parse_list(text: str, first_line: int, what: str) -> tuple[str, ...]:
-    """Return the items of a list in plain text; an indented line continues the item above it."""
+    # Return the items of a list in plain text; an indented line continues the item above it.
     items: list[str] = []
     lines: list[int] = []
     last = 0

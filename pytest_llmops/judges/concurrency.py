@@ -63,7 +63,7 @@ def run_judge_tasks(
 
 
 def _collect_calls(tasks: Sequence[Callable[[], T]]) -> Iterator[T]:
-    """Run all tasks, though some have no answer yet: their calls are then made together (--llm-concurrency)."""
+    # Run all tasks, though some have no answer yet: their calls are then made together (--llm-concurrency).
     deferred: list[CallDeferred] = []
     for task in tasks:
         try:

@@ -218,7 +218,7 @@ def _read_part(part: object, images: list[Image]) -> str:
 
 
 def _read_image(part: object) -> Image:
-    """Return an image that is given by path, by URL, as a data URL, or as base64 in a ``source``."""
+    # Return an image that is given by path, by URL, as a data URL, or as base64 in a ``source``.
     source = _field(part, "source") or part
     url = _field(source, "image_url") or _field(source, "url")
     url = url if isinstance(url, str) else _field(url, "url")

@@ -147,7 +147,7 @@ def skipped_measurement(name: str, label: str = "") -> Measurement | None:
 
 
 def _failed_checks(block: recorder.Recorder | None) -> list[str]:
-    """Return the failed checks without a judge in the open soft blocks, the outermost first."""
+    # Return the failed checks without a judge in the open soft blocks, the outermost first.
     if block is None or not block.soft or block.asks_judges:
         return []
     own = [
@@ -224,7 +224,7 @@ def judge_answer(
 def _unscored_verdict(
     handle: JudgeHandle, error: str, raw: str = "", verdict: Verdict | None = None
 ) -> Verdict:
-    """Return an unscored verdict, on the scale of the judge or of its invalid verdict if it is known."""
+    # Return an unscored verdict, on the scale of the judge or of its invalid verdict if it is known.
     for source in (handle.judge, verdict):
         low, high = (
             as_finite_float(getattr(source, "low", None)),

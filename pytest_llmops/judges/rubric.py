@@ -251,7 +251,7 @@ class Rubric(PromptedJudge):
         )
 
     def _why_unjudged(self, images: Sequence[Image], *texts: str) -> str:
-        """Return why the model cannot be asked about these texts and images, or ""."""
+        # Return why the model cannot be asked about these texts and images, or "".
         if images and not self.takes_images:
             return f"the model {self.model_name} takes no images, and the conversation has {len(images)}"
         shown = json.dumps([example.to_data() for example in self.examples]) if self.examples else ""

@@ -162,7 +162,7 @@ class ExampleReader:
         return RubricExample(**texts, contexts=tuple(contexts), grade=grade, score=score, passes=passes)
 
     def _read_grade(self, where: str, entry: Mapping[str, Any]) -> tuple[dict[str, Json], float]:
-        """Return the grade of an example as a judge would give it, and its score."""
+        # Return the grade of an example as a judge would give it, and its score.
         key, other = ("label", "score") if self.names else ("score", "label")
         value, names = entry.get(key), ", ".join(self.scale.weights)
         wrong = other if other in entry else key
@@ -372,7 +372,7 @@ def _parse_scale(head: FrontMatter) -> tuple[Mapping[str, float], float, float]:
 
 
 def _name_scale(levels: object) -> str:
-    """Return the scale of levels; pass/fail for levels that are no numbers, which are then checked as such."""
+    # Return the scale of levels; pass/fail for levels that are no numbers, which are then checked as such.
     keys = (
         [level for key in levels for level in _expand_level_range(key)] if isinstance(levels, Mapping) else []
     )
@@ -438,7 +438,7 @@ def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
 
 
 def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], scale: Scale) -> dict[str, float]:
-    """Return the threshold of the score under the key "", or that of each dimension under its name."""
+    # Return the threshold of the score under the key "", or that of each dimension under its name.
     value = head.values.get("pass_at", "pass" if names else None)
     if value is None:
         return {}

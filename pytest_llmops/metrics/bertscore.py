@@ -140,7 +140,7 @@ def _match_score(
 
 
 def _best_cosines(actual: Float32Array, expected: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Return the highest cosine of each token with the tokens of the other side, for both sides."""
+    # Return the highest cosine of each token with the tokens of the other side, for both sides.
     step = max(1, BLOCK_CELLS // len(expected))
     if len(actual) <= step:
         cosines = actual @ expected.T
@@ -161,7 +161,7 @@ def _unit_vectors(rows: ArrayLike, name: str) -> Float32Array:
 
 
 def _normalize_weights(weights: ArrayLike | None, count: int, name: str) -> Float64Array:
-    """Return weights that sum to 1, or an empty array without tokens."""
+    # Return weights that sum to 1, or an empty array without tokens.
     if weights is None:
         return np.full(count, 1 / max(count, 1))
     array = np.asarray(weights, dtype=np.float64)

@@ -215,7 +215,7 @@ def _check_scores_and_labels(
 
 
 def _short_threshold(below: float, top: float) -> float:
-    """Return a number of few digits above ``below`` and up to ``top``, near their middle."""
+    # Return a number of few digits above ``below`` and up to ``top``, near their middle.
     if math.isinf(below):  # everything passes, also at a lower threshold
         return math.floor(top * 100) / 100
     middle = (below + top) / 2

@@ -153,7 +153,7 @@ def _refuse_long_texts(left: str, right: str, *, cost: int, limit: int) -> None:
 
 
 def _count_shared_ends(left: Sequence[str], right: Sequence[str]) -> tuple[int, int]:
-    """Return how many items two texts or lists have in common at the beginning, and at the end of the rest."""
+    # Return how many items two texts or lists have in common at the beginning, and at the end of the rest.
     head = _count_shared_head(left, right)
     return head, _count_shared_head(left[head:][::-1], right[head:][::-1])
 
@@ -261,7 +261,7 @@ def _align_tokens(old: Sequence[str], new: Sequence[str]) -> list[tuple[Op, str]
 
 
 def _join_steps(steps: Sequence[tuple[Op, str]]) -> list[tuple[Op, str]]:
-    """Join neighbouring changes; white space between two changes becomes part of both."""
+    # Join neighbouring changes; white space between two changes becomes part of both.
     steps = [step for step in steps if step[1]]
     joined: list[tuple[Op, str]] = []
     removed = added = ""

@@ -151,7 +151,7 @@ class Origins:
 
     @cached_property
     def _word_starts(self) -> tuple[list[int], list[int]]:
-        """The start of each word in the normalized text, and in the folded text."""
+        # The start of each word in the normalized text, and in the folded text.
         if self.whitespace == "keep":
             return [0], [0]
         if self.whitespace == "strip":
@@ -165,7 +165,7 @@ class Origins:
 
     @cached_property
     def _piece_starts(self) -> tuple[list[int], list[int]]:
-        """The start of each piece in the text, and in the folded text; folding the pieces must give the folded text."""
+        # The start of each piece in the text, and in the folded text; folding the pieces must give the folded text.
         starts = [0]
         while cut := self._next_cut(starts[-1] + MIN_PIECE):
             starts.append(cut)
@@ -175,7 +175,7 @@ class Origins:
         return starts, [0, *accumulate(map(len, folded[:-1]))]
 
     def _next_cut(self, first: int) -> int:
-        """Return the next place where the text can be cut; 0 if there is no such place."""
+        # Return the next place where the text can be cut; 0 if there is no such place.
         tries = MAX_TRIES
         for at in range(first, len(self.text)):
             char = self.text[at]

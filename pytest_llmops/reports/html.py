@@ -156,12 +156,12 @@ def _csp_hash(text: str) -> str:
 
 
 def _is_bad(case: View) -> bool:
-    """Return whether a test failed, could not be scored, or got worse since the baseline."""
+    # Return whether a test failed, could not be scored, or got worse since the baseline.
     return case["outcome"] in ("failed", "errored") or case.get("change", {}).get("kind") == "worse"
 
 
 def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
-    """Return what a page without a script shows of a test."""
+    # Return what a page without a script shows of a test.
 
     def read(place: int) -> str:
         text = texts[place]
@@ -204,7 +204,7 @@ def _describe_when(run: Run, totals: Totals) -> list[str]:
 
 
 def _build_figures(totals: Totals) -> list[list[str]]:
-    """Return the figures of the run as ``[label, text, style]``: what a reviewer asks after the verdict."""
+    # Return the figures of the run as ``[label, text, style]``: what a reviewer asks after the verdict.
     traffic, latency = totals.traffic, totals.latency
     rows = [[words, format_count(number, "test"), "failed"] for words, number in totals.blamed.items()]
     if traffic.calls:
@@ -259,7 +259,7 @@ def _traffic_cells(traffic: Traffic) -> list[str]:
 
 
 def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[list[View], dict[int, int]]:
-    """Return the tests, what failed or got worse first, and the place of each record among them by its id."""
+    # Return the tests, what failed or got worse first, and the place of each record among them by its id.
     changes = {} if run.verdict is None else {change.nodeid: change for change in run.verdict.changes}
     ordered = sorted(run.records, key=lambda record: _severity(record, changes.get(record.nodeid)))
     reasons = {
@@ -289,7 +289,7 @@ def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[l
 
 
 def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, float, int]:
-    """Return a key that sorts failures first, then what got worse by how much, then other changes."""
+    # Return a key that sorts failures first, then what got worse by how much, then other changes.
     outcome = OUTCOMES.index(record.outcome)
     bad = outcome if record.outcome in ("failed", "errored") else len(OUTCOMES)
     kinds: Sequence[str] = CHANGE_KINDS
@@ -299,7 +299,7 @@ def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, 
 
 
 def _build_gate(run: Run, measured: Mapping[str, Metric], *, missed: bool) -> View | None:
-    """Return the verdict on the change since the baseline, and the tests that are gone."""
+    # Return the verdict on the change since the baseline, and the tests that are gone.
     verdict = run.verdict
     if verdict is None:
         return None

@@ -45,7 +45,7 @@ def _build_run(run: Run) -> View:
 
 
 def _build_values(metrics: Iterable[Metric], traffic: Traffic, latency: Latency) -> dict[str, list[Json]]:
-    """Return ``[number, as people read it, version]`` by name; unlike versions of a metric are not one line."""
+    # Return ``[number, as people read it, version]`` by name; unlike versions of a metric are not one line.
     values: dict[str, list[Json]] = {
         shorten_text(metric.name, 80): [
             to_scale(metric.mean, metric.scale), format_on_scale(metric.mean, metric.unit, metric.scale), metric.version

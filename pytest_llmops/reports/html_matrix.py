@@ -58,7 +58,7 @@ def _uneven_notes(sides: Iterable[Side]) -> list[str]:
 
 
 def _doubts_by_metric(sides: Sequence[Side]) -> dict[str, str]:
-    """Return the metrics to show, those with a threshold if there are any, each with the warning about its judge."""
+    # Return the metrics to show, those with a threshold if there are any, each with the warning about its judge.
     metrics = [metric for side in sides for metric in side.metrics if metric.n or metric.left_out]
     by_name = group_by(
         [metric for metric in metrics if metric.thresholds] or metrics, lambda metric: metric.name
@@ -143,7 +143,7 @@ def build_matrix_view(matrix: Matrix, axis: str, places: Mapping[int, int]) -> V
 
 
 def _worst_measurement(record: TestRecord, name: str) -> Measurement | None:
-    """Return the measurement of that name that decides about the test: one without a value, else the worst."""
+    # Return the measurement of that name that decides about the test: one without a value, else the worst.
     return min(
         (measurement for measurement in record.measurements if measurement.name == name),
         key=lambda measurement: (
@@ -155,7 +155,7 @@ def _worst_measurement(record: TestRecord, name: str) -> Measurement | None:
 
 
 def _score_trend(before: Measurement | None, here: Measurement) -> str:
-    """Return ``better`` or ``worse``, or "": two versions of a metric are never compared."""
+    # Return ``better`` or ``worse``, or "": two versions of a metric are never compared.
     if before is None or before.value is None or here.value is None or before.version != here.version:
         return ""
     if format_amount(before.value, before.unit) == format_amount(here.value, here.unit):

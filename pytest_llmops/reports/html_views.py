@@ -140,7 +140,7 @@ def without_empty(view: View) -> View:
 
 
 def _build_passages(detail: MeasurementDetail, ranks: Mapping[str, Json], texts: Texts) -> list[list[Json]]:
-    """Return what was retrieved as ``[rank, id, place of its text, relevant]``, then what is relevant and was not."""
+    # Return what was retrieved as ``[rank, id, place of its text, relevant]``, then what is relevant and was not.
     if not ranks:
         return [[str(number), "", texts.put(text), None] for number, text in enumerate(detail.contexts, 1)]
     known = {label: fact_text(text) for label, text in detail.evidence if label.startswith("rank ")}
@@ -259,7 +259,7 @@ def _needs_judge(record: TestRecord, change: CaseChange | None) -> bool:
 
 
 def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> View:
-    """Return what changed, scores of a judge on its own scale; of the output before and now, where both are known."""
+    # Return what changed, scores of a judge on its own scale; of the output before and now, where both are known.
     scales = {
         name_with_label(measurement): (measurement.unit, read_scale(measurement))
         for measurement in record.measurements
@@ -286,7 +286,7 @@ def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> 
 
 
 def _build_texts(record: TestRecord, app: Sequence[Call], texts: Texts) -> list[tuple[str, int]]:
-    """Return what went in, what was expected and what came out, each distinct text once."""
+    # Return what went in, what was expected and what came out, each distinct text once.
     case = CaseFacts.from_wire(record.fact("case"))
     # What a search found is no output.
     answers = [measurement for measurement in record.measurements if "ranks" not in measurement.detail]
@@ -330,7 +330,7 @@ def _iter_distinct_texts(
 
 
 def _name_trial(measurement: Measurement) -> str:
-    """Return which of several trials the output of a measurement is of: the worst; "": one, or it is not known."""
+    # Return which of several trials the output of a measurement is of: the worst; "": one, or it is not known.
     samples, detail = measurement.samples, measurement.detail
     if len(samples) < 2 or "unscored_trials" in detail:  # noqa: PLR2004 -- several
         return ""

@@ -311,7 +311,7 @@ class _Summary:
         return lines
 
     def _model_use_lines(self, models: Sequence[Side]) -> list[Line]:
-        """What an answer of each model takes, without its judges."""
+        # What an answer of each model takes, without its judges.
         rows = [["model", "unscored", "tokens", "cost", "p50", "p95"]]
         for side in models:
             used = side.traffic
@@ -399,7 +399,7 @@ class _Summary:
 
 
 def _format_diff(change: CaseChange, page: _Page) -> str:
-    """Return the difference of the outputs in a line: ``[-old-]``, ``{+new+}``, and some words around."""
+    # Return the difference of the outputs in a line: ``[-old-]``, ``{+new+}``, and some words around.
     if change.before_output is None:
         return "the baseline's output is not stored here: the file beside the baseline is missing or of another one"
     if change.after_output is None:
@@ -423,6 +423,6 @@ def _format_edit(kind: str, text: str, *, is_first: bool) -> str:
 
 
 def _test_name(judgement: Judgement) -> str:
-    """Return the test's name without its file; the file of a test without a name (a doctest of a page)."""
+    # Return the test's name without its file; the file of a test without a name (a doctest of a page).
     file, _, name = judgement.nodeid.partition("::")
     return name or file

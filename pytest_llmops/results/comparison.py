@@ -87,7 +87,7 @@ def sort_by_position(groups: Mapping[K, Sequence[TestRecord]], axis: Axis) -> li
 
 
 def _remove_param(params: str, part: str) -> str:
-    """Return an id such as ``v1-late-return`` without one occurrence of a parameter."""
+    # Return an id such as ``v1-late-return`` without one occurrence of a parameter.
     # pytest escapes what is not ASCII.
     for form in dict.fromkeys((part, part.encode("unicode_escape").decode("ascii"))):
         before, separator, after = f"-{params}-".partition(f"-{form}-")

@@ -62,7 +62,7 @@ def collect_judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
 
 
 def _merge_judge_uses(first: JudgeUse, other: JudgeUse) -> JudgeUse:
-    """Return what two measurements report of the same judge: the first wins, unless the other reports worse canaries."""
+    # Return what two measurements report of the same judge: the first wins, unless the other reports worse canaries.
     known = first if first.calibration != NOT_CALIBRATED else other
     known_canaries = (first.tried, first.unfit, bool(first.canaries)) >= (
         other.tried,
@@ -81,7 +81,7 @@ def _merge_judge_uses(first: JudgeUse, other: JudgeUse) -> JudgeUse:
 
 
 def _iter_judge_uses(record: TestRecord) -> Iterator[JudgeUse]:
-    """Yield the judges: a verdict names its judge, else the test's facts do, else the measurement's name."""
+    # Yield the judges: a verdict names its judge, else the test's facts do, else the measurement's name.
     judged = [
         (measurement, read_detail(measurement))
         for measurement in record.measurements

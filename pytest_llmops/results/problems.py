@@ -98,6 +98,6 @@ def list_failed_measurements(record: TestRecord) -> list[Measurement]:
 
 
 def _miss(measurement: Measurement) -> float:
-    """Return by which share of the larger of both a value and its threshold differ: 0 to 1, more if one is negative."""
+    # Return by which share of the larger of both a value and its threshold differ: 0 to 1, more if one is negative.
     value, threshold = measurement.value or 0.0, measurement.threshold or 0.0
     return abs(value - threshold) / (max(abs(value), abs(threshold)) or 1.0)

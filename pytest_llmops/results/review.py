@@ -153,7 +153,7 @@ def _build_judgement(
 def _iter_review_reasons(
     measurement: Measurement, detail: MeasurementDetail, verdict: JudgeVerdict
 ) -> Iterator[tuple[ReviewReason, str]]:
-    """Yield each reason for a review, with the values that show it."""
+    # Yield each reason for a review, with the values that show it.
     flag = detail.review
     if measurement.value is None:
         yield "could not be scored", shorten_text(measurement.error, MAX_REASON_CHARS)

@@ -129,7 +129,7 @@ class InMemoryRetriever(Searcher):
         return [chunk_to_hit(self.chunks[place], float(scores[place])) for place in islice(places, limit)]
 
     def _build_index(self) -> Any:
-        """Return the index; None if the corpus has no words: no search reaches the index then."""
+        # Return the index; None if the corpus has no words: no search reaches the index then.
         texts = [
             [word for word in tokenize(searchable_text(chunk)) if word not in self._stopwords]
             for chunk in self.chunks
@@ -150,7 +150,7 @@ class InMemoryRetriever(Searcher):
 
 @contextmanager
 def _quiet_logger(logger: str) -> Iterator[None]:
-    """Keep the debug lines that bm25s turns on out of the log that pytest captures."""
+    # Keep the debug lines that bm25s turns on out of the log that pytest captures.
     log = logging.getLogger(logger)
     level = log.level
     log.setLevel(logging.WARNING)

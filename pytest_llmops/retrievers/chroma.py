@@ -166,7 +166,7 @@ class ChromaRetriever(Searcher):
         return None if vector is None else {"query_embeddings": [vector]}
 
     def _vector_length(self) -> int | None:
-        """Return the length of the vectors, read once; None for an empty collection."""
+        # Return the length of the vectors, read once; None for an empty collection.
         if self._width is None:
             held = self.collection.get(limit=1, include=["embeddings"])["embeddings"]
             self._width = len(held[0]) if held is not None and len(held) else None
@@ -174,7 +174,7 @@ class ChromaRetriever(Searcher):
 
 
 def _refuse_locked(database: Path) -> None:
-    """Raise an error if the store is locked: Chroma would wait for ever."""
+    # Raise an error if the store is locked: Chroma would wait for ever.
     import sqlite3
 
     try:
@@ -200,7 +200,7 @@ def _find_space(collection: Any) -> str:
 
 
 def _build_where_clause(conditions: Conditions) -> Mapping[str, Json]:
-    """Return conditions as Chroma's ``where``: a list has values of a single type, a mapping a single key."""
+    # Return conditions as Chroma's ``where``: a list has values of a single type, a mapping a single key.
     clauses: list[Mapping[str, Json]] = []
     for key, values in conditions.items():
         groups: dict[type, list[Scalar]] = {}

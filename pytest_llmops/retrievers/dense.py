@@ -154,7 +154,7 @@ class DenseRetriever(Searcher):
         )
 
     def _replace_corpus(self, chunks: tuple[Chunk, ...], rows: Float32Array) -> None:
-        """Replace corpus and vectors together."""
+        # Replace corpus and vectors together.
         self._chunks = chunks
         self._rows = rows
         self._directed = rows.any(axis=1)

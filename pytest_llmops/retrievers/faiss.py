@@ -86,7 +86,7 @@ class FaissRetriever(Searcher):
         self._places = self._map_numbers_to_places()
 
     def _to_column(self, what: str, given: Any, total: int) -> list[Any]:
-        """Return an argument with a value for each vector as a list; empty if it is optional and left out."""
+        # Return an argument with a value for each vector as a list; empty if it is optional and left out.
         several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
         column = list(given) if several else []
         if several and (len(column) == total or (not column and what != "ids")):
@@ -152,7 +152,7 @@ class FaissRetriever(Searcher):
         return {}
 
     def _read_list_numbers(self) -> set[int]:
-        """Return the numbers in the lists of an IVF index; of another index those that are expected."""
+        # Return the numbers in the lists of an IVF index; of another index those that are expected.
         faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
         if not isinstance(self.index, faiss.Index) or faiss.try_extract_index_ivf(self.index) is None:
             return set(range(len(self.chunks)))

@@ -237,7 +237,7 @@ def _value_state(value: object, where: str) -> DocumentState:
 
 
 def _parse_time(value: object, where: str) -> float | None:
-    """Return a time in seconds since 1970; None for no time."""
+    # Return a time in seconds since 1970; None for no time.
     value = to_python_scalar(value)
     if value is None:
         return None
@@ -302,7 +302,7 @@ def compare_states(
 
 
 def _why_outdated(held: DocumentState, wanted: DocumentState) -> str | None:
-    """Return why the index is outdated; empty if it is not; None if that is unknown."""
+    # Return why the index is outdated; empty if it is not; None if that is unknown.
     # The same number of chunks without a common id: the ids are made anew each time the document is chunked.
     comparable = held.chunks & wanted.chunks or len(held.chunks) != len(wanted.chunks)
     if held.chunks and wanted.chunks and comparable and held.chunks != wanted.chunks:
@@ -317,7 +317,7 @@ def _why_outdated(held: DocumentState, wanted: DocumentState) -> str | None:
 
 
 def _describe_chunk_difference(held: frozenset[str], wanted: frozenset[str]) -> str:
-    """Return how the chunks of a document differ."""
+    # Return how the chunks of a document differ.
     missing, extra = sorted(wanted - held), sorted(held - wanted)
     parts = []
     if missing:

@@ -182,7 +182,7 @@ class LanceRetriever(Searcher):
         return name
 
     def _build_sql_condition(self, key: str, values: tuple[Scalar, ...]) -> str:
-        """Return a condition as SQL; a column of lists matches if any element does."""
+        # Return a condition as SQL; a column of lists matches if any element does.
         names, held = self._resolve_column(key)
         types = self._types
         several = types.is_list(held) or types.is_large_list(held)
@@ -193,7 +193,7 @@ class LanceRetriever(Searcher):
         return f"array_has_any({column}, [{texts}])" if several else f"{column} IN ({texts})"
 
     def _resolve_column(self, key: str) -> tuple[list[str], Any]:
-        """Return path and type of a column."""
+        # Return path and type of a column.
         types = self._types
         names = [key] if key in self._schema.names else key.split(".")
         fields = {field.name: field.type for field in self._schema}

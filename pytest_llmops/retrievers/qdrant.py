@@ -170,7 +170,7 @@ class QdrantRetriever(Searcher):
 
 
 def _find_vector_params(held: Any, name: str, where: str) -> Any:
-    """Return size and distance of the vector to search by."""
+    # Return size and distance of the vector to search by.
     named = held if isinstance(held, Mapping) else {}
     if name or named:
         if name not in named:

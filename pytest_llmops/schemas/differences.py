@@ -197,12 +197,12 @@ def _find_similar_key(key: str, keys: Iterable[str]) -> str:
 
 
 def _normalize_key(key: str) -> str:
-    """Return a key as words in lower case: ``orderId`` and ``order-id`` are ``order_id``."""
+    # Return a key as words in lower case: ``orderId`` and ``order-id`` are ``order_id``.
     return _WORD_EDGE.sub("_", key).lower()
 
 
 def _is_abbreviation(left: str, right: str) -> bool:
-    """Return whether the shorter key is a word of the longer key or abbreviates it (``qty`` of ``quantity``)."""
+    # Return whether the shorter key is a word of the longer key or abbreviates it (``qty`` of ``quantity``).
     short, long = sorted((left, right), key=len)
     if short in long.split("_"):
         return True

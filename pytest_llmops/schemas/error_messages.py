@@ -147,7 +147,7 @@ def describe_schema(schema: Mapping[str, Any]) -> str:
 
 
 def _schema_limits(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the limits in the order of `_LIMITS`, with the exclusive limits of draft 4 as later drafts have them."""
+    # Return the limits in the order of `_LIMITS`, with the exclusive limits of draft 4 as later drafts have them.
     limits = {keyword: schema[keyword] for keyword in _LIMITS if keyword in schema}
     for keyword, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         if isinstance(limits.get(exclusive), bool) and limits.pop(exclusive) and keyword in limits:

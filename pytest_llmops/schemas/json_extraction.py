@@ -419,7 +419,7 @@ class _JsonSearch:
 
 
 def _was_meant_as_json(piece: str, at: int, failed: int) -> bool:
-    """Return whether the text at ``at``, whose decoding failed at ``failed``, was meant as JSON and not as prose."""
+    # Return whether the text at ``at``, whose decoding failed at ``failed``, was meant as JSON and not as prose.
     list_begun = _LIST.match(piece, at) and piece[at:failed].strip("[{" + _BLANK)
     return bool(list_begun or _KEY.match(piece, at))
 

@@ -95,7 +95,7 @@ def strip_partial_fence(text: str) -> str:
 
 
 def _find_open_fence(text: str) -> re.Match[str] | None:
-    """Return the line that opens a fenced block which is never closed."""
+    # Return the line that opens a fenced block which is never closed.
     fences = json_extraction.iterate_fences(text)
     return next((opening for opening, closing in fences if closing is None), None)
 

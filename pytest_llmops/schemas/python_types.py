@@ -143,7 +143,7 @@ def _adapter_schema(hint: Any) -> TypeSchema:
 
 
 def _replace_typed_dicts(given: Any, *outer: Any) -> Any:
-    """Replace `typing.TypedDict`, which pydantic refuses before Python 3.12, by `typing_extensions.TypedDict`."""
+    # Replace `typing.TypedDict`, which pydantic refuses before Python 3.12, by `typing_extensions.TypedDict`.
     # A type that contains itself is left to pydantic, which explains why it refuses it.
     if sys.version_info >= (3, 12) or given in outer:
         return given
@@ -221,7 +221,7 @@ def _error_difference(error: Mapping[str, Any], known: Sequence[str]) -> Differe
 
 
 def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) -> Iterator[Difference]:
-    """Yield the differences in order; for a union only those of the nearest member."""
+    # Yield the differences in order; for a union only those of the nearest member.
     unions: dict[JsonPath, dict[str | int, list[_ValidationIssue]]] = {}
     order: list[JsonPath | Difference] = []
     for error in errors:
@@ -252,7 +252,7 @@ def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) ->
 
 
 def _property_names(schema: object) -> Iterator[str]:
-    """Yield the names of all properties anywhere in a JSON Schema."""
+    # Yield the names of all properties anywhere in a JSON Schema.
     for _, node in iterate_nodes(schema):
         if isinstance(node, Mapping) and isinstance(node.get("properties"), Mapping):
             yield from node["properties"]

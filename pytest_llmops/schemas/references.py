@@ -95,7 +95,7 @@ class SchemaFiles:
         return self.read[uri]
 
     def _relative_path(self, file: Path) -> str:
-        """Return the path of a file relative to the schema's folder, the same on every machine."""
+        # Return the path of a file relative to the schema's folder, the same on every machine.
         try:
             return shorten_text(Path(os.path.relpath(file, self.folder)).as_posix())
         except ValueError:  # on another drive

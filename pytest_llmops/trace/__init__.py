@@ -94,7 +94,7 @@ def read_call(exchange: Exchange) -> Call:
 
 
 def _error_text(reply: JsonObject, status: int | None) -> str:
-    """Return the message of an error in the format of any vendor, or ""."""
+    # Return the message of an error in the format of any vendor, or "".
     error = reply.get("error")
     if error:
         return as_text(error) or as_text(as_mapping(error).get("message")) or arguments_json(error)

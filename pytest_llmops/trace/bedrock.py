@@ -147,7 +147,7 @@ def _append_converse_delta(block: dict[str, Any], delta: JsonObject) -> None:
 
 
 def _read_invocation_metrics(reply: JsonObject) -> Usage:
-    """Read the token counts that Bedrock adds to the end of a stream of any model."""
+    # Read the token counts that Bedrock adds to the end of a stream of any model.
     return fields.usage_with_cache(as_mapping(reply.get(METRICS_KEY)), *_METRICS_COUNT_KEYS)
 
 

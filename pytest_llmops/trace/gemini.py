@@ -84,7 +84,7 @@ class _GenerateContentFormat(CallFormat):
 
 
 def _get_field(wire: JsonObject, name: str) -> Any:
-    """Return a field, which may be spelled in snake case as well."""
+    # Return a field, which may be spelled in snake case as well.
     snake_name = "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
     return wire.get(name, wire.get(snake_name))
 

@@ -81,7 +81,7 @@ class _ChatCompletionFormat(CallFormat):
 
 
 def _split_thinking(content: object) -> tuple[str, str]:
-    """Return the text of an answer, and that of its thinking parts (Mistral)."""
+    # Return the text of an answer, and that of its thinking parts (Mistral).
     if not isinstance(content, list):
         return as_text(content), ""
     answer, thinking = "", ""
@@ -161,7 +161,7 @@ class _ChunkJoiner:
 
 
 def _input_texts(value: object) -> Iterator[str]:
-    """Yield the texts to complete or to embed; a list of token ids is only counted."""
+    # Yield the texts to complete or to embed; a list of token ids is only counted.
     if isinstance(value, str):
         yield value
     elif _is_token_ids(value):
@@ -273,7 +273,7 @@ def _read_input(value: object) -> Iterator[Message]:
 
 
 def _read_call(item: JsonObject) -> ToolCall:
-    """Read a call of a function, or of a built-in tool, which is named by the type of its call."""
+    # Read a call of a function, or of a built-in tool, which is named by the type of its call.
     keys = ("arguments", "input", "action", "queries", "code")
     return ToolCall(
         name=as_text(item.get("name")) or as_text(item.get("type")).removesuffix("_call"),
@@ -283,7 +283,7 @@ def _read_call(item: JsonObject) -> ToolCall:
 
 
 def _join_output_items(events: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return the output items of a stream: complete items, and the text so far of the others."""
+    # Return the output items of a stream: complete items, and the text so far of the others.
     complete: dict[int, JsonObject] = {}
     texts: dict[int, str] = {}
     for event in events:
@@ -327,7 +327,7 @@ def read_openai_usage(counts: JsonObject) -> Usage:
 
 
 def _read_audio_tokens(counts: JsonObject) -> dict[str, int]:
-    """Return the token counts of audio, which has its own price; without those that are 0."""
+    # Return the token counts of audio, which has its own price; without those that are 0.
     details = {
         "input_audio_tokens": as_mapping(counts.get("prompt_tokens_details")),
         "output_audio_tokens": as_mapping(counts.get("completion_tokens_details")),
@@ -337,7 +337,7 @@ def _read_audio_tokens(counts: JsonObject) -> dict[str, int]:
 
 
 def _read_stated_cost(counts: JsonObject) -> float | None:
-    """Return the cost of a call in US dollars as OpenRouter states it, or None."""
+    # Return the cost of a call in US dollars as OpenRouter states it, or None.
     cost = counts.get("cost")
     if not isinstance(cost, (int, float)) or isinstance(cost, bool) or not 0 <= cost <= MAX_USD:
         return None

@@ -204,7 +204,7 @@ _EMBEDDING_MODELS = ("amazon.titan-embed", "amazon.nova-2-multimodal-embeddings"
 
 
 def _bedrock_invoke_format(model: str, request: JsonObject) -> tuple[str, CallFormat]:  # noqa: PLR0911 -- a decision list
-    """Return endpoint and format of ``invoke``, whose bodies are those of the model's vendor."""
+    # Return endpoint and format of ``invoke``, whose bodies are those of the model's vendor.
     name = model.rpartition("/")[2]
     region, _, rest = name.partition(".")
     name = rest if region in _REGIONS else name

@@ -82,7 +82,7 @@ def _read_json_body(body: bytes) -> ReplyBody:
 
 
 def _read_cut_array(text: str) -> list[JsonObject]:
-    """Return the complete elements of an array that broke off."""
+    # Return the complete elements of an array that broke off.
     decoder, events, end = json.JSONDecoder(), list[JsonObject](), text.index("[") + 1
     while True:
         start = text.find("{", end)
@@ -151,7 +151,7 @@ def _read_aws_frames(body: bytes) -> ReplyBody:
 
 
 def _unwrap_aws_frame(frame: aws_event_stream.Frame) -> JsonObject | None:
-    """Return the event of a frame under its name; a chunk of Bedrock's ``invoke`` is the event in its bytes."""
+    # Return the event of a frame under its name; a chunk of Bedrock's ``invoke`` is the event in its bytes.
     headers = {name: as_text(value) for name, value in frame.headers.items()}
     event = _parse_object(frame.payload.decode("utf-8", "replace"))
     if headers.get(":message-type") in ("exception", "error"):

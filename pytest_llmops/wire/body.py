@@ -116,7 +116,7 @@ def _fold_frames(body: bytes) -> dict[str, Json] | None:
 
 
 def _fold_parts(body: bytes) -> dict[str, Json] | None:
-    """Fold a form with files: its headers and texts stay readable, each file becomes base64."""
+    # Fold a form with files: its headers and texts stay readable, each file becomes base64.
     boundary, line_end, _ = body.partition(b"\r\n")
     if not boundary.startswith(b"--") or not line_end:
         return None

@@ -195,7 +195,7 @@ def _construct_binary(loader: Any, node: Any) -> bytes:
 
 
 def _check_yaml_tree(root: Any, limit: int) -> None:
-    """Raise an error if a document has other tags or keys, or is too large with its anchors expanded."""
+    # Raise an error if a document has other tags or keys, or is too large with its anchors expanded.
     sizes: dict[int, int] = {}
 
     def node_size(node: Any) -> int:

@@ -30,7 +30,7 @@ def aiohttp_patches() -> Iterator[Patch]:
 
 
 def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Return vcrpy's replacement of ``_request`` with the outcomes of calls that got no whole answer."""
+    # Return vcrpy's replacement of ``_request`` with the outcomes of calls that got no whole answer.
 
     async def request(session: Any, *args: Any, **kwargs: Any) -> Any:
         if active_tape.current_tape() is None:
@@ -73,7 +73,7 @@ async def _raise_outcome(call: Call, outcome: Outcome) -> NoReturn:
 
 
 def _fail_body(response: Any, fail: Callable[[], Awaitable[NoReturn]]) -> None:
-    """Let the body of a replayed response end in an exception."""
+    # Let the body of a replayed response end in an exception.
 
     class FailingReader(type(response.content)):  # type: ignore[misc]  # vcrpy's
         def feed_eof(self) -> None:

@@ -127,7 +127,7 @@ class TapeServer:
             return False, tape.refuse(f"{type(error).__name__}: {error} (in the process of the test)")
 
     def _resolve(self, number: int) -> int:
-        """Return the number of a tape if it is in use, else of the running test's; 0: no test is running."""
+        # Return the number of a tape if it is in use, else of the running test's; 0: no test is running.
         in_use = {id(tape): tape for tape in active_tape.tapes_in_use()}
         pending = {id(tape): tape for calls in self._open_calls.values() for tape in calls.values()}
         tape = in_use.get(number) or active_tape.base_tape()

@@ -120,7 +120,7 @@ def _wrap_request(real: Callable[..., None]) -> Callable[..., None]:
 
 
 def _defer_connect(stub: Any, *args: Any, **extra: Any) -> None:
-    """Defer the connection until a request is sent: a replayed request needs no server."""
+    # Defer the connection until a request is sent: a replayed request needs no server.
     vars(stub)["_deferred_connect"] = (args, extra)
 
 
@@ -160,7 +160,7 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
 
 @contextmanager
 def _record_responses(real: Any, live: live_response.LiveAnswer) -> Iterator[None]:
-    """Let a connection create responses that are recorded while they are read."""
+    # Let a connection create responses that are recorded while they are read.
     make = real.response_class
     # botocore restores the class from its second attribute whenever it sends.
     own = {
@@ -176,7 +176,7 @@ def _record_responses(real: Any, live: live_response.LiveAnswer) -> Iterator[Non
 
 
 def _make_error(real: Any, tape: Tape, outcome: Outcome) -> BaseException:
-    """Return the exception of a recorded outcome, for the client to raise."""
+    # Return the exception of a recorded outcome, for the client to raise.
     if outcome.kind == "connect" and hasattr(real, "_new_conn"):  # of urllib3, also under another name
         from urllib3.exceptions import ConnectTimeoutError
 
@@ -200,7 +200,7 @@ def _send_request(stub: Any, extra: dict[str, Any], *, is_live: bool = False) ->
 
 
 def _render_response(answer: Answer, method: str) -> list[bytes]:
-    """Return the answer as a server would send it, in the pieces in which it is read."""
+    # Return the answer as a server would send it, in the pieces in which it is read.
     headers = {name: " ".join(value.splitlines()) for name, value in answer.headers.items()}
     body = [answer.body] if answer.body else []
     if method == "HEAD" or answer.status in _BODILESS_STATUSES:

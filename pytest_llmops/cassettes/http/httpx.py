@@ -173,7 +173,7 @@ def _limit_silence(request: Any) -> None:
 
 
 def _read_headers(request: Any) -> Mapping[str, str]:
-    """Return the headers with lower-case names; httpx decodes and joins them anew for every look-up."""
+    # Return the headers with lower-case names; httpx decodes and joins them anew for every look-up.
     raw = request.headers.raw
     try:
         headers = {name.lower().decode("ascii"): value.decode("ascii") for name, value in raw}
@@ -211,7 +211,7 @@ def _recorded_headers(response: Any) -> dict[str, str]:
 
 
 def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
-    """Record the answer, decompressed by the client's own decoders if possible."""
+    # Record the answer, decompressed by the client's own decoders if possible.
     encoding = response.headers.get("content-encoding")
     body = live.raw_body()
     supported = module._decoders.SUPPORTED_DECODERS  # noqa: SLF001 -- no public list

@@ -86,7 +86,7 @@ def _httpx_patches() -> Iterator[patching.Patch]:
 
 
 def _silence_vcrpy() -> Iterator[patching.Patch]:
-    """Turn off vcrpy's logging: its messages contain URLs, which may contain keys."""
+    # Turn off vcrpy's logging: its messages contain URLs, which may contain keys.
     silent = logging.getLogger("pytest_llmops.vcrpy")
     silent.disabled = True
     for name, module in list(sys.modules.items()):

@@ -177,7 +177,7 @@ class LiveAnswer:
     def _keep_outcome(
         self, outcome: Outcome | None, why: str, status: int, headers: Mapping[str, str]
     ) -> bool:
-        """Record an outcome, and return whether it is one: a whole answer is recorded as such; another one is noted."""
+        # Record an outcome, and return whether it is one: a whole answer is recorded as such; another one is noted.
         body, headers = self.raw_body(), dict(headers)
         is_whole = headers.get("content-length") == str(len(body))
         if headers.get("content-encoding") in ("gzip", "deflate"):

@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_chunk(b"")
 
     def _keep_stream(self, name: str, info: Mapping[str, Any]) -> None:
-        """Keep the connection to the server, as its client reports it."""
+        # Keep the connection to the server, as its client reports it.
         if name.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._streams.append(info["return_value"])
             if self._left.is_set():
@@ -182,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
                 socket.socket.shutdown(stream.get_extra_info("socket"), socket.SHUT_RDWR)
 
     def _watch_program(self, answered: threading.Event) -> None:
-        """Cut the call to the server when the program leaves, as its own time limit may be over."""
+        # Cut the call to the server when the program leaves, as its own time limit may be over.
         try:
             while not wait([self.connection], WATCH_S):
                 if answered.is_set():
@@ -217,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send_chunk(self, chunk: bytes) -> None:
-        """Send a part of the body at once; an empty part ends it."""
+        # Send a part of the body at once; an empty part ends it.
         self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
 
     def _send_error(self, status: int, message: str) -> None:

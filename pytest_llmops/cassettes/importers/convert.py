@@ -85,7 +85,7 @@ def convert_interactions(
 
 
 def _is_placeholder(value: str) -> bool:
-    """Return whether a header's value, also behind its scheme, was replaced, as in ``Bearer <REDACTED>``."""
+    # Return whether a header's value, also behind its scheme, was replaced, as in ``Bearer <REDACTED>``.
     scheme, _, rest = value.strip(" \"'[]()<>").partition(" ")
     text = rest if rest and scheme.lower() in ("bearer", "basic", "token") else value
     words = list(filter(None, _SEPARATORS.split(text.lower())))
@@ -135,7 +135,7 @@ def import_cassette(
 
 
 def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
-    """Return the recorded headers; a scrubbed media type, which clients need, is guessed from the body."""
+    # Return the recorded headers; a scrubbed media type, which clients need, is guessed from the body.
     headers = {name: foreign.headers[name] for name in response.RECORDED_HEADERS if name in foreign.headers}
     headers = {name: value for name, value in headers.items() if not _is_placeholder(value)}
     if not _MEDIA_TYPE.match(headers.get("content-type", "")):
@@ -194,7 +194,7 @@ def find_cassette_folder(source: Path) -> Path | None:
 
 
 def _find_test_module(folder: Path, test: str) -> tuple[str, ...]:
-    """Return the stem of the only module in a folder that defines a test, or an empty tuple."""
+    # Return the stem of the only module in a folder that defines a test, or an empty tuple.
     defines = re.compile(rf"^\s*(?:async\s+)?def {re.escape(test)}\s*\(".encode(), re.MULTILINE)
     try:
         modules = [path.stem for path in sorted(folder.glob("*.py")) if defines.search(path.read_bytes())]

@@ -134,7 +134,7 @@ def _refuse_other_protocols(document: Mapping[str, Any]) -> None:
 
 
 def _sort_by_time(interactions: list[Any]) -> list[tuple[Any, Any]]:
-    """Return interactions in the order of recording, if all have a time: cassetter sorts by address."""
+    # Return interactions in the order of recording, if all have a time: cassetter sorts by address.
     for number, interaction in enumerate(interactions, 1):
         if not isinstance(interaction, dict) or not {"request", "response"} <= interaction.keys():
             got = _format_keys(interaction) if isinstance(interaction, dict) else _describe_kind(interaction)
@@ -199,7 +199,7 @@ def _parse_status(response: Mapping[str, Any]) -> int:
 
 
 def _parse_headers(headers: object) -> dict[str, str]:
-    """Parse headers given as a mapping of texts or lists, or as pairs."""
+    # Parse headers given as a mapping of texts or lists, or as pairs.
     if headers is None:
         return {}
     pairs = headers.items() if isinstance(headers, dict) else headers
@@ -226,7 +226,7 @@ def _header_value(value: object) -> str:
 
 
 def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
-    """Return the body, and whether it was stored as bytes: a body stored as text was decoded when it was recorded."""
+    # Return the body, and whether it was stored as bytes: a body stored as text was decoded when it was recorded.
     body = message.get("body")
     if body is None and "parsed_body" in message:
         return _encode_compact_json(message["parsed_body"]), False
@@ -275,7 +275,7 @@ def _encode_body(value: object) -> tuple[bytes, bool]:
 
 
 def _parse_typed_body(kind: object, content: object, *, in_toml: bool) -> tuple[bytes, bool]:
-    """Parse a body of cassetter, which was decoded when it was recorded."""
+    # Parse a body of cassetter, which was decoded when it was recorded.
     if kind == "none":
         return b"", False
     if kind == "json":
@@ -328,7 +328,7 @@ _KIND_NAMES: tuple[tuple[type, str], ...] = (
 
 
 def _describe_kind(value: object) -> str:
-    """Return the kind of a value without its content, which may be secret."""
+    # Return the kind of a value without its content, which may be secret.
     return next((name for kind, name in _KIND_NAMES if isinstance(value, kind)), _format_value(value))
 
 

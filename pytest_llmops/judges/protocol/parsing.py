@@ -123,7 +123,7 @@ def weigh_by_logprobs(
 def _find_verdict_token(
     written: str, labels: Sequence[str], logprobs: Sequence[TokenLogprobs]
 ) -> TokenLogprobs | None:
-    """Return the token in which the last labelled verdict starts; without a label, the last that is written so."""
+    # Return the token in which the last labelled verdict starts; without a label, the last that is written so.
     text = "".join(token.token for token in logprobs)
     verdict = rf"(?<!\w){re.escape(written)}(?!\w)"
     label = rf"\b(?:{'|'.join(map(re.escape, labels))})\b\W{{1,8}}"
@@ -139,7 +139,7 @@ def _find_verdict_token(
 
 
 def _read_token(token: str, form: ReplyForm) -> float | None:
-    """Return the score that a token begins; None if it begins none, or several names of different scores."""
+    # Return the score that a token begins; None if it begins none, or several names of different scores.
     text = token.strip(' \n\t"[]:,}')
     if form.scale is not None:
         return float(text) if text.isascii() and text.isdigit() else None
@@ -404,6 +404,6 @@ _QUOTES = str.maketrans("\u2018\u2019\u2212", "''-")
 
 
 def _normalize_quote(text: str) -> str:
-    """Return the words and numbers of a text: quotation marks, blanks, case and decoration do not count."""
+    # Return the words and numbers of a text: quotation marks, blanks, case and decoration do not count.
     plain = unicodedata.normalize("NFKC", text.translate(_QUOTES)).casefold()
     return " ".join(_TOKENS.findall(plain))

@@ -390,7 +390,7 @@ def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Re
 
 
 def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
-    """Say whether a reply is prose, where JSON or a call was requested; a refusal and a cut reply are none of that."""
+    # Say whether a reply is prose, where JSON or a call was requested; a refusal and a cut reply are none of that.
     text = completion.text.casefold()
     if completion.tool_calls or completion.finish_reason in CUT_OFF_REASONS:
         return False

@@ -145,7 +145,7 @@ _TOO_LONG = re.compile(
 
 
 def _server_key(model: Model) -> object:
-    """Return what identifies server and model: address and name, or the model object if these are unknown."""
+    # Return what identifies server and model: address and name, or the model object if these are unknown.
     address = getattr(model, "base_url", None)
     if not isinstance(address, str) or (getattr(model, "client", None) is not None and not address):
         return id(model)
@@ -218,7 +218,7 @@ def negotiate_format(
 
 
 def _find_refused_param(text: str, reply_format: ReplyFormat, params: Mapping[str, Json]) -> str:
-    """Return the sent parameter that a refusal names; ``max_tokens->``: it is to be renamed."""
+    # Return the sent parameter that a refusal names; ``max_tokens->``: it is to be renamed.
     for name in reply_format.select_params(params):
         if re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", text):
             return f"{name}->" if name == "max_tokens" and RENAMED_MAX_TOKENS in text else name

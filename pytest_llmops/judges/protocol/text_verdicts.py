@@ -191,7 +191,7 @@ _RESULT_BEFORE = re.compile(r"\[RESULT\][ \t:]{0,3}[*_`\"'(]{0,3}\Z", re.IGNOREC
 
 
 def _find_statements(prose: str, form: ReplyForm) -> list[tuple[int, int, str]]:
-    """Return start, end and name of each verdict in a text."""
+    # Return start, end and name of each verdict in a text.
     spelling, label_pattern = _name_patterns(form)
     statements = []
     for match in spelling.finditer(prose):
@@ -216,7 +216,7 @@ def _is_stated(before: str, after: str, spelling: re.Pattern[str]) -> bool:
 
 
 def _denies_other(before: str, spelling: re.Pattern[str]) -> bool:
-    """Say whether the clause before ("A is not better, and") is itself a statement about another name."""
+    # Say whether the clause before ("A is not better, and") is itself a statement about another name.
     denied = _DENIED.search(before.rpartition(". ")[2])
     if denied is None:
         return False
@@ -241,7 +241,7 @@ def _name_patterns(form: ReplyForm) -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 
 def _read_text_reason(prose: str, rest: str, form: ReplyForm, nonce: str) -> str:
-    """Return the reason in the text around a verdict, once the nonce stands in the whole as a word."""
+    # Return the reason in the text around a verdict, once the nonce stands in the whole as a word.
     if nonce and not re.search(rf"(?<!\w){re.escape(nonce)}(?!\w)", prose):
         raise UnreadableReply(describe_nonce(None))
     if nonce:
@@ -256,7 +256,7 @@ def _read_text_reason(prose: str, rest: str, form: ReplyForm, nonce: str) -> str
 
 
 def _describe_missing(prose: str, wanted: str) -> str:
-    """Return the error for a text without a verdict: a refusal, or any other text."""
+    # Return the error for a text without a verdict: a refusal, or any other text.
     if is_refusal(prose):
         return f"the judge refused: {shorten_text(prose.strip(), 80)}"
     got = quote_shortened(prose.strip(), 60) if prose.strip() else "JSON without them"

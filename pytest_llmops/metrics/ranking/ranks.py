@@ -137,7 +137,7 @@ def _places_in_ranking(query: str, ids: Sequence[str], wanted: Iterable[str]) ->
 
 
 def _places_by_score(query: str, scores: Mapping[str, float], wanted: Iterable[str]) -> list[int]:
-    """Return the number of higher scores for each id; only the scores are sorted, not the ids."""
+    # Return the number of higher scores for each id; only the scores are sorted, not the ids.
     try:
         ascending = sorted(scores.values())
         is_finite = isfinite(sum(ascending))

@@ -201,7 +201,7 @@ def _is_agreement(measurement: Measurement) -> bool:
 
 
 def _last_output(record_index: int, record: TestRecord) -> Output | None:
-    """Return the last answer of the application in a test; None if there was no call."""
+    # Return the last answer of the application in a test; None if there was no call.
     # Of traffic that is no conversation only the address is known.
     answered = [
         call

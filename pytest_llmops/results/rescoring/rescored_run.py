@@ -235,7 +235,7 @@ def _rescored_outcome(record: TestRecord, measurements: Sequence[Measurement]) -
 
 
 def _ended_otherwise(record: TestRecord) -> bool:
-    """Return whether anything but a verdict on a measurement contributed to the end of the test."""
+    # Return whether anything but a verdict on a measurement contributed to the end of the test.
     if record.raised:
         return not set(record.raised) <= set(_OUTCOME_EXCEPTIONS.values())
     # Older run files do not store the exceptions: there all of the text must belong to measurements.
@@ -247,7 +247,7 @@ def _bad_measurements(measurements: Iterable[Measurement]) -> list[Measurement]:
 
 
 def _unrelated_messages(record: TestRecord) -> list[str]:
-    """Return the paragraphs of a failure text that belong to no measurement."""
+    # Return the paragraphs of a failure text that belong to no measurement.
     bad = [measurement.name for measurement in _bad_measurements(record.measurements)]
     heads = [f"{kind}: " for kind in _OUTCOME_EXCEPTIONS.values()] if bad else []
     heads += [f"{name.replace(JUDGE_PREFIX, what, 1)} " for name in bad for what in (JUDGE_PREFIX, "judge ")]
@@ -271,7 +271,7 @@ def _rescored_message(record: TestRecord, measurements: Sequence[Measurement], o
 def _rescored_exceptions(
     record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome
 ) -> tuple[str, ...]:
-    """Return the exceptions, with the old verdict's replaced by the new verdict's."""
+    # Return the exceptions, with the old verdict's replaced by the new verdict's.
     now = _implied_outcome(measurements)
     if now == _implied_outcome(record.measurements):
         return record.raised

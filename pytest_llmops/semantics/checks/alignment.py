@@ -106,7 +106,7 @@ class Text:
 
     @cached_property
     def _facts_by_value(self) -> dict[tuple[str, bool], list[tuple[float, Fact]]]:
-        """Dimension, and whether only approximate facts -> the facts by their value."""
+        # Dimension, and whether only approximate facts -> the facts by their value.
         facts: dict[tuple[str, bool], list[tuple[float, Fact]]] = defaultdict(list)
         for fact in self.facts:
             for reading in fact.readings:

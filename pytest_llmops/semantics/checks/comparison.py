@@ -155,7 +155,7 @@ def _read_sentences(text: str, language: str) -> Iterator[Sentence]:
 def _select_language_checks(
     languages: tuple[str, str], checks: Collection[str]
 ) -> tuple[dict[str, Check], list[str]]:
-    """Return the checks for the languages of two texts, and a sentence about those that do not know them."""
+    # Return the checks for the languages of two texts, and a sentence about those that do not know them.
     language, other = languages
     if language == other == "English":
         return _LANGUAGE_NEUTRAL_CHECKS | _ENGLISH_CHECKS, []

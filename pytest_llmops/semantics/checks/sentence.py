@@ -217,7 +217,7 @@ def _split_word(match: re.Match[str], *, first: bool) -> list[Token]:
 
 
 def _join_phrases(words: list[Token]) -> list[Token]:
-    """Make one token of each known phrase, as of "in order to"."""
+    # Make one token of each known phrase, as of "in order to".
     tokens: list[Token] = []
     place = 0
     while place < len(words):

@@ -56,7 +56,7 @@ def _is_sentence_end(text: str, start: int, end: re.Match[str]) -> bool:
 
 
 def _is_final_stop(word: str, following: str, *, first: bool) -> bool:
-    """Return whether the full stop behind a word ends the sentence."""
+    # Return whether the full stop behind a word ends the sentence.
     if len(word) == 1 and word.isalpha():
         # "J. Smith", but "plan B then": an initial is followed by a name, and so may a sentence be.
         return word == "I" or not following[:1].isalpha() or word.islower()

@@ -141,7 +141,7 @@ def _ground_claim(
     threshold: float | None,
     language: str,
 ) -> Claim:
-    """Return the claim with the passage that supports it, else with the passage that says most of it."""
+    # Return the claim with the passage that supports it, else with the passage that says most of it.
     wanted = content_stems(claim)
     unsupported: list[Claim] = []
     for passage in nearest:
@@ -175,7 +175,7 @@ def _ground_claim(
 def _compare_with_passage(
     claim: str, passage: _Passage, language: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the alarms between a claim and the nearest sentence of a passage, and what the checks did not compare."""
+    # Return the alarms between a claim and the nearest sentence of a passage, and what the checks did not compare.
     wanted = content_stems(claim)
     nearest = max(passage.parts, key=lambda part: sum(stem in wanted for stem in content_stems(part)))
     comparison = compare(claim, nearest, language=language)
@@ -191,7 +191,7 @@ def _format_alarm(alarm: Alarm) -> str:
 
 
 def _lacks_number_or_name(claim: str, passage: _Passage, passage_stems: frozenset[str]) -> bool:
-    """Return whether a number or a name of the claim is missing in a passage."""
+    # Return whether a number or a name of the claim is missing in a passage.
     missing = required_stems(claim) - passage_stems
     if not all(map(is_number, missing)):
         return True
@@ -213,7 +213,7 @@ def _missing_words(claim: str, stems: frozenset[str]) -> tuple[str, ...]:
 def _pair_similarities(
     pairs: Sequence[tuple[str, str]], embedder: Embedder
 ) -> Mapping[tuple[str, str], float]:
-    """Return the cosine, 0 to 1, of each pair of texts."""
+    # Return the cosine, 0 to 1, of each pair of texts.
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
     rows = embed_rows(texts, embedder)
     places = {text: place for place, text in enumerate(texts)}

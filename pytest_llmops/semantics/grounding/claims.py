@@ -150,7 +150,7 @@ def strip_citations(text: str) -> str:
 
 
 def _split_headings(answer: str) -> tuple[str, list[str]]:
-    """Return an answer without its headings and its list of sources, and these."""
+    # Return an answer without its headings and its list of sources, and these.
     lines = [line.strip() for line in answer.rstrip().split("\n")]
     kept: list[str] = []
     left_out: list[str] = []
@@ -168,7 +168,7 @@ def _split_headings(answer: str) -> tuple[str, list[str]]:
 
 
 def _is_heading(line: str, following: str | None) -> bool:
-    """Return whether a line is a heading; the last line is one only if a mark says so."""
+    # Return whether a line is a heading; the last line is one only if a mark says so.
     if _MARKED_HEADING.match(line):
         return True
     if following is None or not line or line[-1] in ".!?":
@@ -272,7 +272,7 @@ def _is_small_talk(text: str) -> bool:
 
 
 def _is_leading_claim(text: str) -> bool:
-    """Return whether the text in front of "I don't know" claims something; "Based on the documents," does not."""
+    # Return whether the text in front of "I don't know" claims something; "Based on the documents," does not.
     plain = CLAIM_LEAD.sub("", text)
     if len(content_stems(plain)) < 2 or _is_small_talk(plain):  # noqa: PLR2004 -- a subject and what is said of it
         return False
@@ -281,7 +281,7 @@ def _is_leading_claim(text: str) -> bool:
 
 
 def _text_after_unknown(text: str) -> str:
-    """Return the text behind "I don't know" from where it speaks of something else."""
+    # Return the text behind "I don't know" from where it speaks of something else.
     for turn in CLAUSE_TURN.finditer(text):
         rest = text[turn.end() :]
         if UNKNOWN_ANSWER.search(rest):
@@ -292,7 +292,7 @@ def _text_after_unknown(text: str) -> str:
 
 
 def _continues_list(text: str) -> bool:
-    """Return whether a text only continues a list: "the fee, the deadline, or when it ends"."""
+    # Return whether a text only continues a list: "the fee, the deadline, or when it ends".
     if required_stems(text):
         return False
     is_short = not COMMON_VERB.search(text) and len(content_stems(text)) <= MAX_LISTED_WORDS

@@ -42,7 +42,7 @@ def content_stem(word: str) -> str:
 
 
 def _split_words(text: str) -> list[str]:
-    """Return the words of a text; a number is a single word with its points and commas."""
+    # Return the words of a text; a number is a single word with its points and commas.
     words: list[str] = []
     plain = _CONTRACTED_NOT.sub("", unicodedata.normalize("NFKC", text))
     for place, piece in enumerate(_NUMBER.split(plain)):

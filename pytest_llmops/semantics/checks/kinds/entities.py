@@ -44,7 +44,7 @@ def find_name_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Findi
 
 
 def _are_other_names(pair: Pair, expected: Sequence[Token], actual: Sequence[Token]) -> bool:
-    """Return whether tokens are nothing but names, and none of them stands for a name of the other side."""
+    # Return whether tokens are nothing but names, and none of them stands for a name of the other side.
     for side in (expected, actual):
         are_names = all(token.name for token in side) and 1 <= len(side) <= MAX_NAME_TOKENS
         if not are_names or COMMON_NOUNS.issuperset(token.key for token in side):
@@ -65,13 +65,13 @@ def _are_other_names(pair: Pair, expected: Sequence[Token], actual: Sequence[Tok
 
 
 def _plain_name(text: str) -> str:
-    """Return the letters and digits of a name: "Wi-Fi" is "WiFi", "Nestlé" is "Nestle"."""
+    # Return the letters and digits of a name: "Wi-Fi" is "WiFi", "Nestlé" is "Nestle".
     letters = unicodedata.normalize("NFKD", text.casefold().removesuffix("'s"))
     return _NO_LETTER.sub("", "".join(char for char in letters if not unicodedata.combining(char)))
 
 
 def _stand_for_each_other(name: str, other: str) -> bool:
-    """Return whether one name is another form of the other: a nation, a short form, another spelling."""
+    # Return whether one name is another form of the other: a nation, a short form, another spelling.
     if name == other or any({name, other} <= nation for nation in _NATIONS):
         return True
     if any(map(str.isdigit, name + other)):
@@ -91,6 +91,6 @@ def _stand_for_each_other(name: str, other: str) -> bool:
 
 
 def _has_initials(sentence: Sentence, name: str) -> bool:
-    """Return whether the letters of a name are initials of words in a row: "BoE" is the "Bank of England"."""
+    # Return whether the letters of a name are initials of words in a row: "BoE" is the "Bank of England".
     initials = "".join(token.text[0].casefold() for token in sentence.tokens)
     return name[:MIN_ACRONYM_LETTERS] in initials or name in initials

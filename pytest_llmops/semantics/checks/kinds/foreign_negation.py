@@ -75,7 +75,7 @@ def _words(name: str) -> frozenset[str]:
 
 @cache
 def _pattern(language: str) -> re.Pattern[str] | None:
-    """Return a pattern whose group ``negation`` is a negation; harmless phrases match without it."""
+    # Return a pattern whose group ``negation`` is a negation; harmless phrases match without it.
     if not _words(language):
         return None
     negations, harmless = (
@@ -96,7 +96,7 @@ def _find_negations(text: str, language: str) -> Iterator[re.Match[str]]:
 
 
 def _split_units(text: str, language: str) -> list[str]:
-    """Return the words of a text, or its characters where no blanks stand between words, and `MARK` for a negation."""
+    # Return the words of a text, or its characters where no blanks stand between words, and `MARK` for a negation.
     pattern = _pattern(language)
     if pattern is not None:
         text = pattern.sub(lambda match: f" {MARK} " if match["negation"] else match[0], text)
@@ -112,7 +112,7 @@ def _similarity(units: Sequence[str], others: Sequence[str]) -> float:
 
 
 def _is_flip(expected: Sequence[str], actual: Sequence[str], language: str) -> bool:
-    """Return whether one of two sentences is the other one and a negation."""
+    # Return whether one of two sentences is the other one and a negation.
     from rapidfuzz.distance import LCSseq
 
     if (MARK in expected) == (MARK in actual):
@@ -136,7 +136,7 @@ def _is_flip(expected: Sequence[str], actual: Sequence[str], language: str) -> b
 def _find_prefixed_word(
     expected: Sequence[str], actual: Sequence[str], language: str
 ) -> tuple[str, str] | None:
-    """Return a word with a negative prefix, and the word without it on the other side of equal sentences."""
+    # Return a word with a negative prefix, and the word without it on the other side of equal sentences.
     if len(expected) != len(actual):
         return None
     changed = [pair for pair in zip(expected, actual, strict=True) if pair[0] != pair[1]]

@@ -60,7 +60,7 @@ def _find_changed_negations(pair: Pair, claimed: frozenset[int]) -> Iterator[Fin
 
 
 def _is_unmatched_negation(pair: Pair, expected: Sequence[Token], actual: Sequence[Token]) -> bool:
-    """Return whether nothing in the other sentence says the same as the negation of a change."""
+    # Return whether nothing in the other sentence says the same as the negation of a change.
     in_reference = bool(_negative_tokens(expected))
     sentence, other = pair.sides if in_reference else pair.sides[::-1]
     keys = [[token.key for change in pair.changes for token in change.sides[side]] for side in (0, 1)]
@@ -81,7 +81,7 @@ def _negative_tokens(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _find_negated_words(pair: Pair) -> Iterator[Finding]:
-    """Yield a word that one sentence negates and the other states, in sentences without any other negative word."""
+    # Yield a word that one sentence negates and the other states, in sentences without any other negative word.
     expected, actual = (_negative_tokens(side.tokens) for side in pair.sides)
     if len(expected) + len(actual) != 1 or any(
         map(may_be_negative, (*pair.expected.keys, *pair.actual.keys))

@@ -40,7 +40,7 @@ def both_forbid(pair: Pair) -> bool:
 
 
 def _unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | None:
-    """Return the quantifiers of both sides of a change that contradict each other, as written."""
+    # Return the quantifiers of both sides of a change that contradict each other, as written.
     expected, actual = (
         [
             token

@@ -49,7 +49,7 @@ def _swapped_phrases(pair: Pair, claimed: frozenset[int]) -> Difference | None:
 
 
 def _exchanged_words(expected: Sequence[Token], actual: Sequence[Token]) -> Difference | None:
-    """Return two words of which each stands wherever the other stood."""
+    # Return two words of which each stands wherever the other stood.
     differing = [(a, b) for a, b in zip(expected, actual, strict=False) if a.key != b.key]
     if len(expected) != len(actual) or not differing:
         return None
@@ -61,7 +61,7 @@ def _exchanged_words(expected: Sequence[Token], actual: Sequence[Token]) -> Diff
 
 
 def _have_swapped_ends(keys: Sequence[str], other_keys: Sequence[str]) -> bool:
-    """Return whether the ends have changed places over a middle with content; else a clause has only moved."""
+    # Return whether the ends have changed places over a middle with content; else a clause has only moved.
     size = len(keys)
     for first in range(1, min(MAX_SWAPPED_WORDS, size - 1) + 1):
         for last in range(1, min(MAX_SWAPPED_WORDS, size - first) + 1):

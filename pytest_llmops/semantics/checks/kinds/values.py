@@ -53,7 +53,7 @@ def find_unit_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Findi
 
 
 def _unit_dims(token: Token) -> frozenset[str]:
-    """Return what a unit without a number measures, as of "per week" and "weekly"; nothing for another word."""
+    # Return what a unit without a number measures, as of "per week" and "weekly"; nothing for another word.
     if token.text.lower() in FREQUENCY_WORDS:
         return frozenset({"time"})
     known = lookup_unit(token.text) if len(token.text) > MIN_UNIT_LETTERS else []
@@ -61,7 +61,7 @@ def _unit_dims(token: Token) -> frozenset[str]:
 
 
 def _find_unlike_values(pair: Pair, check: str) -> Iterator[Finding]:
-    """Yield the unlike values that belong to a check."""
+    # Yield the unlike values that belong to a check.
     reported: set[tuple[str, str]] = set()
     for expected, actual, place in (*_find_replaced_values(pair), *_find_missing_values(pair)):
         dims = expected.dims | actual.dims
@@ -79,7 +79,7 @@ def _find_unlike_values(pair: Pair, check: str) -> Iterator[Finding]:
 
 
 def _find_replaced_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
-    """Yield values in the place of other values."""
+    # Yield values in the place of other values.
     if pair.token_similarity < MIN_SIMILARITY and not pair.is_edit:
         return
     for place, change in enumerate(pair.changes):
@@ -97,7 +97,7 @@ def _without_same_value(facts: Sequence[Fact], others: Sequence[Fact]) -> list[F
 
 
 def _is_contradiction(expected: Fact, actual: Fact) -> bool:
-    """Return whether two unlike values contradict each other, as "30 seconds" and a bare "60" do."""
+    # Return whether two unlike values contradict each other, as "30 seconds" and a bare "60" do.
     if are_comparable(expected, actual):
         return not (expected.weak and actual.weak)
     return (
@@ -108,7 +108,7 @@ def _is_contradiction(expected: Fact, actual: Fact) -> bool:
 
 
 def _find_missing_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
-    """Yield values that the whole answer does not state, while its sentence states another value of the kind."""
+    # Yield values that the whole answer does not state, while its sentence states another value of the kind.
     if not (pair.expected.facts and pair.actual.facts):
         return
     missing, extra = (

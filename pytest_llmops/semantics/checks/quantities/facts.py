@@ -67,7 +67,7 @@ class Reading(NamedTuple):
         return self.dim == other.dim and (not are_tuples or bool(self._shared_parts(other)))
 
     def _shared_parts(self, other: Reading) -> list[tuple[int, int]]:
-        """Return the parts of two dates that both state."""
+        # Return the parts of two dates that both state.
         if not isinstance(self.value, tuple) or not isinstance(other.value, tuple):
             return []
         pairs = zip(self.value, other.value, strict=True)

@@ -67,7 +67,7 @@ def read_measures(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
 
 
 def _read_share(match: re.Match[str]) -> Fact | None:
-    """Read "one in five" and "3 out of 10"."""
+    # Read "one in five" and "3 out of 10".
     top, whole = numerals.parse_number(match["one"]), numerals.parse_number(match["all"])
     is_large = whole > MAX_WRITTEN_SHARE and match["one"].isdigit() and match["how"].lower() in {"in", "of"}
     unit = UNIT.match(match.string, match.end())
@@ -78,7 +78,7 @@ def _read_share(match: re.Match[str]) -> Fact | None:
 
 
 def _read_fraction(match: re.Match[str]) -> Fact | None:
-    """Read "two thirds" and "half an hour"."""
+    # Read "two thirds" and "half an hour".
     text, part, of = match.string, match["part"].lower(), match["of"]
     top = (match["top"] or "").lower()
     if not top and part not in {"half", "quarter"}:
@@ -95,7 +95,7 @@ def _read_fraction(match: re.Match[str]) -> Fact | None:
 
 
 def _read_number(match: re.Match[str]) -> Fact | None:
-    """Read a number with its currency or unit, if it has any."""
+    # Read a number with its currency or unit, if it has any.
     values = (
         numerals.read_digits(match["digits"]) if match["digits"] else (numerals.parse_number(match["words"]),)
     )
@@ -142,7 +142,7 @@ def _read_unit_after_number(
 
 
 def _bare_number_fact(match: re.Match[str], end: int, values: Sequence[float]) -> Fact:
-    """Return the fact of a number without a unit, which may be a year, an hour or a share."""
+    # Return the fact of a number without a unit, which may be a year, an hour or a share.
     value, words = values[0], (match["words"] or "").lower()
     is_integer = (match["digits"] or "").isdigit()
     is_year = FIRST_CERTAIN_YEAR <= value <= LAST_CERTAIN_YEAR or (
@@ -176,7 +176,7 @@ def _read_ordinal(match: re.Match[str]) -> Fact:
 
 
 def _read_indefinite_unit(match: re.Match[str]) -> Fact | None:
-    """Read "an hour" and "a full day"."""
+    # Read "an hour" and "a full day".
     name = match["unit"].lower()
     known = lookup_unit(name) if len(name) > 2 else []  # noqa: PLR2004
     readings = [unit.to_reading(1.0) for unit in known if unit.dim in {"time", "length", "mass", "volume"}]
@@ -197,7 +197,7 @@ READERS = (
 
 
 def _merge_compound_measures(text: str, facts: list[Fact]) -> list[Fact]:
-    """Make "1 hour 30 minutes" a single duration."""
+    # Make "1 hour 30 minutes" a single duration.
     merged: list[Fact] = []
     for fact in facts:
         last = merged[-1] if merged else None

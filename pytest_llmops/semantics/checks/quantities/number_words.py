@@ -100,12 +100,12 @@ def replace_number_words(text: str, language: str = "English") -> str:
 
 
 def _room_for(number: int) -> int:
-    """Return below what another number may be added, as 5 to 200; 0: none."""
+    # Return below what another number may be added, as 5 to 200; 0: none.
     return 0 if number == 0 else THOUSAND if number % THOUSAND == 0 else HUNDRED
 
 
 def _find_number(text: str, words: list[re.Match[str]], known: NumberWords) -> tuple[int, int]:
-    """Return how many of some words make a number, and the number, or ``(1, 0)``."""
+    # Return how many of some words make a number, and the number, or ``(1, 0)``.
     start = words[0].start()
     # "No two" is not number 2.
     if _normalize(words[0][0]) in known.first_words and not _AFTER_NO.search(text, max(0, start - 4), start):

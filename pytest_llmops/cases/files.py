@@ -166,6 +166,10 @@ def _parse_csv_rows(text: str) -> Iterator[tuple[int, Json]]:
 
 
 def _check_header(names: list[str], line: int) -> list[str]:
+    if len(names) == 1 and ";" in names[0]:
+        raise BadFile(
+            f"the header has ';' between its columns: use commas: {shorten_text(names[0], 60)}", line
+        )
     repeated = [name for name in names if names.count(name) > 1]
     if repeated or "" in names:
         what = (
@@ -190,7 +194,8 @@ def _require_keys(columns: Collection[str], names: Mapping[str, str]) -> None:
         if (name := names.get(key, key)) not in columns:
             free = [column for column in columns if column not in (*CASE_KEYS, *names.values())]
             near = shorten_text(find_closest_name(name, free), 60)
-            hint = f"; did you mean {near!r}?" if near else "; each case needs one" if key == "id" else ""
+            hint = f"; is it {near!r}? Rename it, or give fields={ {key: near} }" if near else ""
+            hint = hint or ("; each case needs one" if key == "id" else "")
             spelled = {column.strip().casefold().replace(" ", "_"): column for column in free}
             for other in filter(spelled.__contains__, OTHER_NAMES[key][::-1]):
                 hint = f"; is it {spelled[other]!r}? Then give fields={ {key: spelled[other]} }"

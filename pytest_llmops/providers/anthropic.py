@@ -123,8 +123,8 @@ def new_client(base_url: str) -> Any:
     token = "" if key else sdk_calls.read_api_key("ANTHROPIC_AUTH_TOKEN")
     if not key and not token and not is_local:
         raise UsageError(
-            f"no API key for {server or 'api.anthropic.com'}: set ANTHROPIC_API_KEY, hand in a client, or replay recordings "
-            "with --llm-record=none"
+            f"no API key for {server or 'api.anthropic.com'}: set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL "
+            "to a server on this machine, or hand in a client; what is recorded replays without a key with --llm-record=none"
         )
     return _shared_client(key or ("" if token else PLACEHOLDER_KEY), token, server)
 

@@ -111,7 +111,8 @@ def new_client(base_url: str) -> Any:
     key = sdk_calls.read_api_key("OPENAI_API_KEY") or placeholder
     if not key:
         raise UsageError(
-            f"no API key for {server or 'the default server'}: set OPENAI_API_KEY, or replay recordings with --llm-record=none"
+            f"no API key for {server or 'the default server'}: set OPENAI_API_KEY, or llm_base_url to a server on this "
+            "machine; what is recorded replays without a key with --llm-record=none"
         )
     return _shared_client(key, server)
 

@@ -73,7 +73,7 @@ def _init(args: argparse.Namespace) -> int:
         "written": [*map(_relative, written)],
         "left_alone": [_relative(path) for path in files if path not in written],
         "add_by_hand": by_hand,
-        "next": [*ask[: wanted["llm_model"] == PLACEHOLDER], *STEPS],
+        "next": [*ask[: wanted["llm_model"] == PLACEHOLDER and ini in written], *STEPS],
     }
     (print_json if args.json else _print_result)(result)
     return 0
@@ -108,7 +108,7 @@ def _print_result(result: Mapping[str, Any]) -> None:
     for name in result["left_alone"]:
         print_line(f"left alone  {name}: there is something of that name")
     if by_hand := result["add_by_hand"]:
-        print_line(f"left alone  {by_hand['file']}: set in its section [{by_hand['section']}]")
+        print_line(f"left alone  {by_hand['file']}: add these lines to its section [{by_hand['section']}]")
         for line in by_hand["lines"]:
             print_line(f"                {line}")
     for number, step in enumerate(result["next"], start=1):

@@ -87,6 +87,7 @@ def test_a_configuration_is_left_alone_and_the_lines_for_it_are_printed(init: In
     assert result["add_by_hand"] == {"file": name, "section": section, "lines": [line]}
     assert Path(name).read_text() == text
     check_message(init("--llm-model=m1")[1].rpartition("left alone  ")[2].partition("next")[0])
+    assert "for YOUR_MODEL" not in " ".join(json.loads(init("--json")[1])["next"])
 
 
 def test_what_a_project_has_stays_as_it_is(init: Init) -> None:

@@ -22,6 +22,8 @@ from pytest_llmops.errors import CassetteError, CassetteMiss
 TIMING_DIGITS = 4  # decimal places of seconds: a live run reports the same figures as its replay
 # Time for which a server may send nothing before the test fails, unless the client gives up before
 SILENCE_LIMIT_S = 600.0
+# Errors of clients that no connection was made, by name: httpx, sockets, urllib3, aiohttp
+NO_CONNECTION = re.compile("ConnectError|ConnectTimeout|ConnectionRefused|NewConnection|Connector")
 TIMER_ERROR_S = 0.01  # time by which a timer may be early
 NO_HEADERS: Mapping[str, str] = {}
 # Last event of a stream of OpenAI's or Anthropic's: clients leave it then, or give it a moment to end and
@@ -168,7 +170,12 @@ class LiveAnswer:
                 f" ({self._question.method} {self._question.url}): see whether it works, or give the client a shorter"
                 " time-out: its own time-out is recorded"
             ) from error
-        why = f"its answer broke off ({type(error).__name__})"
+        name = type(error).__name__
+        why = (
+            f"no connection to {self._question.address} ({name}): is the server up?"
+            if NO_CONNECTION.match(name.removeprefix("Client"))
+            else f"its answer broke off ({name})"
+        )
         if self._keep_outcome(outcome, why, status, headers) and outcome is not None:
             self._tape.note_unrecorded(
                 f"1 call was recorded as {outcome.error}, as its client saw it; --llm-record=all asks again"

@@ -9,6 +9,7 @@ import dis
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -35,13 +36,17 @@ _ASSERTING = re.compile(
 
 
 def find_unread_keys(config: Any, folders: Iterable[Path]) -> Iterator[str]:
-    """Yield a note for each key of ours in an ini file, or a section of it, that pytest does not read.
+    """Yield a note for each key of ours in an ini file, or a section of it, that pytest does not read or that is misspelt.
 
     Args:
         config: pytest's.
         folders: Where such files are looked for.
     """
     read = config.inipath and config.inipath.name
+    own = {
+        "pyproject.toml": "[tool.pytest] or [tool.pytest.ini_options]",
+        "setup.cfg": "[tool:pytest]",
+    }.get(read, "[pytest]")
     for path in (folder / name for folder in dict.fromkeys(folders) for name in INI_FILES):
         if not path.is_file():
             continue
@@ -51,17 +56,25 @@ def find_unread_keys(config: Any, folders: Iterable[Path]) -> Iterator[str]:
         ):
             section = header[1].strip() if (header := _SECTION.match(line)) else section
             key = _KEY.match(line)
-            if key is None or key[1] not in KEYS or not re.search("pytest|llmops", section):
+            if key is None or not re.search("pytest|llmops", section):
                 continue
             value: object = path == config.inipath or None
-            with suppress(Exception):  # a value of the wrong form, which `settings` reports
-                value = value and config.getini(key[1])
-            if value is None:
-                name = path.relative_to(config.rootpath) if path.is_relative_to(config.rootpath) else path
+            is_known = key[1] in KEYS or value is None
+            with suppress(
+                Exception
+            ):  # a value of the wrong form, which `settings` reports, or no plugin's key
+                value, is_known = value and config.getini(key[1]), True
+            name = path.relative_to(config.rootpath) if path.is_relative_to(config.rootpath) else path
+            if key[1] in KEYS and value is None:
                 yield (
                     f"{key[1]} in {name.as_posix()}, line {number} ([{section}]) is not read: pytest reads "
-                    + (f"its own section of {read}" if read else "no ini file in this run")
+                    + (f"its own section of {read}, {own}" if read else "no ini file in this run")
                 )
+            # Without the prefix, which makes all of them similar
+            elif not is_known and (
+                near := get_close_matches(key[1][4:], [known[4:] for known in KEYS], 1, 0.75)
+            ):
+                yield f"{key[1]} in {name.as_posix()}, line {number}, is unknown: did you mean llm_{near[0]}?"
 
 
 def may_assert(item: Any) -> bool:

@@ -176,7 +176,7 @@ def test_keys_that_pytest_does_not_read_are_named(project: Project) -> None:
     project.write(
         **{
             "pyproject.toml": dedent(other),
-            "pytest.ini": INI + "[llmops]\nllm_max_calls = 3\n",
+            "pytest.ini": INI + "llm_trails = 3\nllm_strange = 1\n[llmops]\nllm_max_calls = 3\n",
             "sub/pytest.ini": "[pytest]\nllm_strict = true\nllm_strange = 1\n",
             "sub/test_d.py": "def test_d(llm):\n    assert llm.complete('q').text\n",
         }

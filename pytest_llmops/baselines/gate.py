@@ -109,13 +109,13 @@ def judge_suite(
     metrics = _judge_metrics(measured, primary, rules)
     verdict = replace(verdict, metrics=tuple(metrics))
     if problem:
-        can_decide = holds_enough(baseline, rules)
+        can_decide = _holds_enough(baseline, rules)
         return replace(verdict, status="ERROR" if can_decide else "NONE", sentence=problem)
     return _conclude(verdict, comparison, measured, rules)
 
 
-def holds_enough(baseline: Baseline, rules: GateRules) -> bool:
-    """Return whether a baseline is large enough for a statistical verdict on some metric."""
+def _holds_enough(baseline: Baseline, rules: GateRules) -> bool:
+    # Return whether a baseline is large enough for a statistical verdict on some metric.
     trials: dict[str, list[int]] = {}
     for test in baseline.tests.values():
         for name, count in {metric_name(series): len(test.scores[series]) for series in test.scores}.items():
@@ -125,6 +125,17 @@ def holds_enough(baseline: Baseline, rules: GateRules) -> bool:
         or (len(counts) >= rules.min_cases and min(counts) >= rules.min_trials)
         for counts in trials.values()
     )
+
+
+def describe_small_baseline(baseline: Baseline) -> str:
+    """Return what a verdict takes, if a baseline is too small for one; else "".
+
+    >>> describe_small_baseline(Baseline())
+    '; changes are listed, and a verdict takes 10 cases with 3 trials, or 20 cases'
+    """
+    rules = GateRules()
+    takes = f"{rules.min_cases} cases with {rules.min_trials} trials, or {rules.min_single_cases} cases"
+    return "" if _holds_enough(baseline, rules) else f"; changes are listed, and a verdict takes {takes}"
 
 
 def describe_baseline(baseline: Baseline, name: str) -> str:

@@ -239,7 +239,7 @@ class BaselineGate:
                 read or written; the baseline stays as it is.
         """
         from pytest_llmops.baselines import baseline as files
-        from pytest_llmops.baselines.gate import GateRules, holds_enough
+        from pytest_llmops.baselines.gate import describe_small_baseline
         from pytest_llmops.cassettes.locking import lock_cassette
         from pytest_llmops.redaction.redactor import Redactor
 
@@ -280,14 +280,10 @@ class BaselineGate:
                 write_atomically(path, older.accept(newer).to_text().encode("utf-8", "replace"))
             except OSError as error:
                 raise UsageError(f"--llm-accept: {path}: cannot be written: {error}") from None
-        name, rules = path_from_root(path, self._root), GateRules()
-        few = "" if holds_enough(newer, rules) else (
-            f"; changes are listed, and a verdict takes {rules.min_cases} cases with {rules.min_trials} trials, or "
-            f"{rules.min_single_cases} cases"
-        )  # fmt: skip
+        name, outputs_name = path_from_root(path, self._root), files.outputs_path(path).name
         return (
-            f"{name}: {format_count(len(tests), 'test')} accepted; commit it, and keep {files.outputs_path(path).name} "
-            f"out of git{few}"
+            f"{name}: {format_count(len(tests), 'test')} accepted; commit it, and keep {outputs_name} out of git"
+            + describe_small_baseline(newer)
         )
 
     def _why_unacceptable(

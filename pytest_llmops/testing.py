@@ -14,8 +14,6 @@
         check_retriever(MyRetriever(), ["how long do refunds take?"])
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations

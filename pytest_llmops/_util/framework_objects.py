@@ -5,8 +5,6 @@ Passages: documents of LangChain (also with a score), nodes of LlamaIndex. Retri
 ``retrieve``, ``invoke`` or ``similarity_search``, and functions.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

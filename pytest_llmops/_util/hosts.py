@@ -1,7 +1,5 @@
 """Hosts that are this machine: calls to them need no key, have no price, and are matched without their port."""
 
-from __future__ import annotations
-
 import ipaddress
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """JSON paths: parsed, and applied to drop parts of a value."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

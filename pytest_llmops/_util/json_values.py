@@ -1,7 +1,5 @@
 """Readers of JSON values that never raise: each returns a value of its type, empty if the value has another type."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias

@@ -5,8 +5,6 @@ A model gives higher scores to text that it finds likely, as its own is (Wataoka
 `results.judges` to a run; neither may import the other.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 

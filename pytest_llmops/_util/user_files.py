@@ -1,7 +1,5 @@
 """Files that a user names: searched beside the test, in each folder above it, then in the working directory."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Sequence
 from itertools import islice

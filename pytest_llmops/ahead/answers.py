@@ -4,8 +4,6 @@ All cassettes of a folder share a journal, so that thousands of tests need one o
 left is split into those of its cassettes, which are merged as ever.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import threading

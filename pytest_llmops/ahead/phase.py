@@ -1,7 +1,5 @@
 """The phase: run tests silently until nothing that they ask is missing, and send what is missing meanwhile."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 import time

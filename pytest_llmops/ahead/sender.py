@@ -4,8 +4,6 @@ The client of the test cannot be used: an asynchronous one belongs to an event l
 by the test's tear-down. What is copied of it is private to httpcore, and covered by a contract test.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
 import time

@@ -1,7 +1,5 @@
 """Run tests without a trace: no output, no warning, no report, and the item as it was before."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -1,7 +1,5 @@
 """Parse the arguments of assertions; errors name the assertion, and what was expected and got."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

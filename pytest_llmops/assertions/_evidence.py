@@ -3,8 +3,6 @@
 Evidence is ``(label, text)`` pairs for `pytest_llmops.recorder.emit`, which escapes and truncates the texts.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable, Sequence

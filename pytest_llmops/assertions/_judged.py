@@ -1,7 +1,5 @@
 """What assertions with a judge share: its inputs beside the answer, and the evidence in a verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest

@@ -1,7 +1,5 @@
 """Assert that the model calls of a test stay within a budget of money, tokens or time; live and replayed alike."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """Assert that an index is up to date, fast to search and fast to build."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence

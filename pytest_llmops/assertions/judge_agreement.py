@@ -1,7 +1,5 @@
 """Assert that a judge can be relied on: it agrees with human annotators, and withstands prompt injection."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial

@@ -1,7 +1,5 @@
 """Assert that a judge's score of an answer or a conversation reaches a threshold, or that an answer fulfils a checklist."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

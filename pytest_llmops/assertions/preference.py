@@ -1,7 +1,5 @@
 """Assert that an answer is at least as good as another answer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

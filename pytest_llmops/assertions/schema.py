@@ -1,7 +1,5 @@
 """Assert that an answer is JSON that fits a schema."""
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Assert that a metric of your own reaches a threshold."""
 
-from __future__ import annotations
-
 import inspect
 import math
 import numbers

@@ -1,7 +1,5 @@
 """Assert that an answer means the same as a reference, by an embedder and checks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Assertions about the text of an answer: it contains, matches, resembles or equals other texts, or does not."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Tests of a run beside those of the baseline: what got worse, better, is new, gone, or cannot be compared."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

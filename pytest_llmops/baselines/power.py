@@ -1,7 +1,5 @@
 """What a baseline's own trials say of the suite: how noisy its cases are, and which drop it would notice."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, pstdev

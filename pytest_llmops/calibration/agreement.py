@@ -1,7 +1,5 @@
 """Figures of how far a judge's verdicts agree with human labels, and annotators with each other, their ceiling."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -9,8 +9,6 @@ Do not rely on the scores of a judge that passes a canary: an answer like it wou
 al. 2024, arXiv 2410.07137). A canary without a verdict counts neither way: a judge that fails to answer was not fooled.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Hold a judge against human labels: check the input, collect its verdicts, measure, and compare with the thresholds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from operator import itemgetter

@@ -1,7 +1,5 @@
 """A judge's verdicts on labelled answers: run the judge, or read stored verdicts."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ Every case has an explicit id, which becomes part of a test's name and the key o
 would change when a case is inserted, and different cases would be compared.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

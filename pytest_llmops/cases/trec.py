@@ -5,8 +5,6 @@ separated by blanks. As in trec_eval the rank, the iteration and what follows th
 and lines that start with ``#`` are skipped.
 """
 
-from __future__ import annotations
-
 import gzip
 import io
 import math

@@ -5,8 +5,6 @@ file that changed since, that a skipped test may use, or that a script or anothe
 for another ``--llm-model`` is no orphan.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

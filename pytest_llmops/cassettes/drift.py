@@ -1,7 +1,5 @@
 """Comparison of a recorded answer with today's answer to the same request."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from dataclasses import asdict, dataclass

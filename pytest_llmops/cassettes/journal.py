@@ -4,8 +4,6 @@ An answer is on disk before its caller gets it. A process locks its journal as l
 left by a killed run, and is merged by the next process that opens the cassette.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

@@ -1,7 +1,5 @@
 """Locking of cassettes, and their atomic replacement on disk."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -3,8 +3,6 @@
 Requests are compared as they are for their keys: without what the match rules ignore, and after the normalizers.
 """
 
-from __future__ import annotations
-
 import difflib
 import json
 import re

@@ -1,7 +1,5 @@
 """Names of cassette files: readable, valid on all systems, and unique per test."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Recordings of tests that were renamed or moved: an index by key over all cassettes of a project, and the move itself."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -5,8 +5,6 @@ query, and the random boundary of a multipart body. `MatchRules` ignore JSON pat
 user's normalizers.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

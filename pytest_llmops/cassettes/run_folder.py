@@ -1,7 +1,5 @@
 """A temporary folder shared by the processes of a run: budget ledger, shared judge answers, rate limits."""
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import errno

@@ -6,8 +6,6 @@ A shared answer is also recorded in the cassette of the test that uses it, which
 answers from which a verdict was parsed are shared, within a run of pytest: not between runs, and not in a script.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

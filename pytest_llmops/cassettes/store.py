@@ -3,8 +3,6 @@
 A file has a line per JSON value, and short values on a single line. It is replaced in one step.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping

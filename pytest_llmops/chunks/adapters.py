@@ -1,7 +1,5 @@
 """Read the output of any chunker: texts, our chunks, LangChain documents, LlamaIndex nodes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any

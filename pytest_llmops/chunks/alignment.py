@@ -5,8 +5,6 @@ short samples of the source (as in rsync) and extended on both sides, and the te
 distance. All of it is about linear.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Check that chunks begin and end at sentences, or at least at words."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right

@@ -1,7 +1,5 @@
 """Check that the chunks hold all of the source, nothing else, and in its order."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 from pytest_llmops.chunks.alignment import Alignment, invented_spans

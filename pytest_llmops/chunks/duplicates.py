@@ -1,7 +1,5 @@
 """Check for chunks that repeat each other, and for lines that occur in many chunks."""
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections import Counter

@@ -1,7 +1,5 @@
 """Hold the result of a check of chunks: a value, and the places where something is wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -3,8 +3,6 @@
 The expected answers of case files are a text, several wordings, or a span with its place as in SQuAD.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence

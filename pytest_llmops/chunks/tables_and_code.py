@@ -1,7 +1,5 @@
 """Find the tables and code blocks of a source, and check that no chunk cuts them apart."""
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Check that text is clean: no mojibake (``fÃ¼r``, ``РџСЂРё``), markup, invisible characters, headers or footers."""
 
-from __future__ import annotations
-
 import html.entities
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """Define and validate the thresholds and size limits of the assertions about chunks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import TypedDict

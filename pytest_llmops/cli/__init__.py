@@ -4,8 +4,6 @@ Exit status: 0 success, 1 a problem was found, 2 the command line or an input fi
 errors to stderr, one line each.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import os

@@ -1,7 +1,5 @@
 """Format a cassette for reading: each request with its answers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

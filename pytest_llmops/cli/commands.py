@@ -1,7 +1,5 @@
 """Declare the groups and commands of ``llmops``, and what all commands share."""
 
-from __future__ import annotations
-
 import argparse
 import datetime as dt
 import importlib

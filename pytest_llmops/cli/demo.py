@@ -1,7 +1,5 @@
 """``llmops demo``: a recorded run after a prompt change, without key, network or weights."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import os

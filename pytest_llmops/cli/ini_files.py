@@ -4,8 +4,6 @@ The file is the one that pytest would find from the working folder upwards; ``ad
 names, are not read. pytest has no public way to do this without loading its plugins and conftest files.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path

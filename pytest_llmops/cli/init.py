@@ -1,7 +1,5 @@
 """``llmops init``: write a first prompt, case file, test and configuration, without touching what is there."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

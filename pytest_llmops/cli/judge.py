@@ -3,8 +3,6 @@
 The commands are declared here; their modules are imported when a command runs.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``llmops judge calibrate`` and ``llmops judge canaries``, and the session of all commands that call a judge."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import os

@@ -1,7 +1,5 @@
 """``llmops judge export-labels``: write answers of a run to a file in which human annotators label them."""
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import random

@@ -1,7 +1,5 @@
 """``llmops judge import-labels``: merge labels that human annotators filled in into the file that judges are calibrated with."""
 
-from __future__ import annotations
-
 import argparse
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """``llmops judge rescore``: score the outputs of a run again with another judge, rubric, model or threshold."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

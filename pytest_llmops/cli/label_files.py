@@ -3,8 +3,6 @@
 Lines that are in a file stay byte for byte. Cells are written so that a spreadsheet neither evaluates nor rewrites them.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

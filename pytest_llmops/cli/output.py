@@ -1,7 +1,5 @@
 """Print lines, JSON and errors of commands, without secrets and without workflow commands of a CI runner."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

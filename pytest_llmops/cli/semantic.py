@@ -1,7 +1,5 @@
 """``llmops semantic``: install local embedding models, and find the threshold of an embedder from labelled pairs."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any

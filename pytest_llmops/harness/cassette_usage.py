@@ -5,8 +5,6 @@ Stale recordings and orphans are known only after a complete run, so the record 
 Knows pytest's configuration by its attributes only.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Run of the whole session in the controller: collected from the reports of all workers, written as reports."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -3,8 +3,6 @@
 Knows pytest's items by their attributes only.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import ChainMap
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Output for GitHub Actions: a Markdown summary of the job, and annotations at changed prompts and failing lines."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path

@@ -5,8 +5,6 @@ replays them and pays for the further ones alone. A replay looks as often, and a
 that of the live run.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

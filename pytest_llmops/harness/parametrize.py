@@ -3,8 +3,6 @@
 A function that takes a node or an item knows pytest's objects by their attributes only; the others take plain values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Shows how a run with live calls gets on: in place on a terminal, else in a line every ten seconds."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time

@@ -3,8 +3,6 @@
 Knows pytest's objects by their attributes only.
 """
 
-from __future__ import annotations
-
 import dis
 import re
 from collections.abc import Iterable, Iterator

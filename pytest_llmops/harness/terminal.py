@@ -1,7 +1,5 @@
 """What the plugin prints among pytest's own lines: words of outcomes, scores, and how failures are listed."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any

@@ -4,8 +4,6 @@ Function fixtures are set up anew for each trial, and trial t replays take t of 
 reports by their attributes only; the hooks in `plugin` call it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -4,8 +4,6 @@ Judges agree better with each other, and with human annotators, on yes or no to 
 (CheckEval, arXiv 2403.18771), and a failure names the missing item. All items go into a single request.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

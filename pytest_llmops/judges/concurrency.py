@@ -1,7 +1,5 @@
 """Run a judge on many answers: concurrently for live calls, in sequence for a replay."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context

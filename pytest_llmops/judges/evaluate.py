@@ -1,7 +1,5 @@
 """Run a judge for a test: return a valid verdict, or an unscored verdict with the error, whatever the judge does."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

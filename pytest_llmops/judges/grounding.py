@@ -4,8 +4,6 @@ The score is the share of supported claims; the rest is the hallucination rate. 
 passages that decide it, so that a human can check it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

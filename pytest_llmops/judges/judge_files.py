@@ -1,7 +1,5 @@
 """Load a judge from a file whose front matter says its kind: rubric, checklist, policy, grounding or pairwise."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 

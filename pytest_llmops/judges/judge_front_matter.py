@@ -1,7 +1,5 @@
 """The front matter of judge files: which kind of judge the file describes, and its threshold."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path

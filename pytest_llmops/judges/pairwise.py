@@ -4,8 +4,6 @@ Judges have a position bias: GPT-4 kept its verdict in 65 % of the pairs after a
 So each pair is judged twice, and a verdict that follows the position and not the answer is a tie, as in FastChat.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field

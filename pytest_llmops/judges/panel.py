@@ -4,8 +4,6 @@ Three small judges of different families agree better with human annotators than
 2024, "Replacing Judges with Juries"), and where they disagree a human should look.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Sequence

@@ -28,8 +28,6 @@
 A rubric cannot override the protocol against prompt injection or the form of the reply.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -9,8 +9,6 @@ there, a score does not depend on the rest of a batch (its padding lifts negativ
 tokens are equal.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ Every score is a plain float from 0 (nothing in common) to 1 (equal). The scores
 changes a ratio, a paraphrase ruins it.
 """
 
-from __future__ import annotations
-
 import re
 import string
 import unicodedata

@@ -1,7 +1,5 @@
 """Compare vectors in ``(n, dim)`` arrays."""
 
-from __future__ import annotations
-
 from pytest_llmops._util.arrays import as_rows, unit_rows
 from pytest_llmops._util.lazy_numpy import ArrayLike, Float64Array, np
 

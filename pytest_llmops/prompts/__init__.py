@@ -1,7 +1,5 @@
 """Prompts as files: versions, aliases, front matter, templates."""
 
-from __future__ import annotations
-
 from pytest_llmops.prompts.registry import Prompt, Prompts, read_prompt
 
 __all__ = ["Prompt", "Prompts", "read_prompt"]

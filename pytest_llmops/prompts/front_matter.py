@@ -1,7 +1,5 @@
 """Front matter of a prompt: the YAML between the two ``---`` lines, checked key by key."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -12,8 +12,6 @@ Every record has the fingerprint of the version, a hash of its content, so that 
 roll back, move the alias. A file README.md is not a version.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import tomllib

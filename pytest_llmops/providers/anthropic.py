@@ -4,8 +4,6 @@ Requests have the parameters of chat completions, which are converted. A paramet
 error that names it, before anything is sent; a judge then does without it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time

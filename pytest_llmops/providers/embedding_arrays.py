@@ -1,7 +1,5 @@
 """Input and output of embedders: texts that any tokenizer takes, and rows of unit length."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from pytest_llmops._util.lazy_numpy import Float32Array, np

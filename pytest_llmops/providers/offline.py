@@ -1,7 +1,5 @@
 """Models and embedders without a network: scripted answers, and embeddings of character n-grams."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

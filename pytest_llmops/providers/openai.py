@@ -1,7 +1,5 @@
 """Models and embedders of OpenAI-compatible servers, through the openai SDK."""
 
-from __future__ import annotations
-
 import math
 import os
 import time

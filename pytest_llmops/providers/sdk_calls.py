@@ -3,8 +3,6 @@
 The SDKs of OpenAI and Anthropic come from the same generator: their errors have the same names.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import time

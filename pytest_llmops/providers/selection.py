@@ -1,7 +1,5 @@
 """Models by name: a prefix selects the SDK, other names are models of the OpenAI-compatible server."""
 
-from __future__ import annotations
-
 from pytest_llmops import recorder
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text

@@ -1,7 +1,5 @@
 """Embeddings of models of the sentence-transformers package that are on this machine."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

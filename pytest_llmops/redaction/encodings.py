@@ -3,8 +3,6 @@ r"""Masking of secrets behind JSON escapes (``\u002d``), percent-encoding (``%2D
 Encoded parts are decoded, cleaned, and encoded again. A text without encoded parts is scanned a few times.
 """
 
-from __future__ import annotations
-
 import binascii
 import json
 import re

@@ -6,8 +6,6 @@ percent-encoded character (``%20``); the rest must contain a digit if words coul
 (``sk-learn-compatible-estimator``).
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 A report is masked where it is created, before a worker sends it and before anything is written from it.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial

@@ -4,8 +4,6 @@ A name is split into words (``clientSecret``, ``x-api-key``, ``OPENAI_KEY_2``). 
 headers, URL parameters, form fields and members of JSON; only what counts as a value differs, see `is_secret_value`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

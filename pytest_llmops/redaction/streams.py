@@ -4,8 +4,6 @@ The texts in the same place (the ``content`` of a choice, the arguments of a too
 searched as a whole. The parts of a secret are removed from the events; all other bytes stay the same.
 """
 
-from __future__ import annotations
-
 import binascii
 import json
 import re

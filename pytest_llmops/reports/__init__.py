@@ -1,7 +1,5 @@
 """Reports of a run for people and other programs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from importlib import import_module
 

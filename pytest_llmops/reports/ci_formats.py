@@ -3,8 +3,6 @@
 Foreign text is on one line, without control characters and without commands of a CI runner.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -5,8 +5,6 @@ is on the screen, and sets text as text. Without a script the page shows the ver
 The Content-Security-Policy allows the page's own style and script only, by their hashes.
 """
 
-from __future__ import annotations
-
 import base64
 import gzip
 import hashlib

@@ -1,7 +1,5 @@
 """Runs over time, for the HTML report."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 

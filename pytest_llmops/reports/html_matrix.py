@@ -1,7 +1,5 @@
 """Views of prompt versions and models side by side, for the HTML report."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_llmops.measurement import Json, Measurement, format_amount, format_count, shorten_text

@@ -1,7 +1,5 @@
 """Properties of a test for pytest's own ``--junitxml`` file, and such a file made of a run file."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from itertools import count

@@ -4,8 +4,6 @@ All foreign text is in code spans, or in lines of code blocks that begin with a 
 HTML, links, mentions and references to issues are not live.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Sequence

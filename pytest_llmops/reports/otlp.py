@@ -5,8 +5,6 @@ Texts of prompts and answers are not sent. A run holds when it ended and how lon
 each trace begins at the time of the run, its calls one after the other.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Render the summary at the end of a terminal session as styled lines; nothing is printed here."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections import Counter

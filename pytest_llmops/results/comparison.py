@@ -1,7 +1,5 @@
 """Group tests into fair comparisons of prompt versions or of models."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar

@@ -1,7 +1,5 @@
 """Collect the judges of a run with their calibration, and warn about models that judge their own answers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 

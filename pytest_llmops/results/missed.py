@@ -1,7 +1,5 @@
 """Requests without a recording: which misses are equal, and the commands that record all of them."""
 
-from __future__ import annotations
-
 import posixpath
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Notes of a run: what its assertions did not compare, what its trials leave open, how it could be faster."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 

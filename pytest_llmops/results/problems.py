@@ -1,7 +1,5 @@
 """What a reviewer of a run should look at first: what got worse since the baseline, then what did not pass."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

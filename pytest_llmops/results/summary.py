@@ -3,8 +3,6 @@
 A measurement without a value is in no mean; it is counted separately.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -6,8 +6,6 @@ Percentiles are nearest-rank: the p-th percentile of n numbers is the smallest o
 at least p percent of all numbers do not exceed: always a measured number.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

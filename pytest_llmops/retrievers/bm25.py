@@ -4,8 +4,6 @@ Ranking is bm25s' (Lucene's BM25, k1 = 1.5, b = 0.75), in 64-bit numbers and on 
 word is.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import unicodedata

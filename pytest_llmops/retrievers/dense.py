@@ -1,7 +1,5 @@
 """Dense retriever in memory: exact cosine similarity, with the same hits on every machine."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from pytest_llmops._util.lazy_numpy import Float32Array, np

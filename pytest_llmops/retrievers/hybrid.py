@@ -1,7 +1,5 @@
 """Hybrid retriever: fuses the rankings of several retrievers."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

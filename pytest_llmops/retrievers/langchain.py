@@ -1,7 +1,5 @@
 """Retriever over a LangChain retriever or vector store."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

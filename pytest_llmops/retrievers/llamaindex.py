@@ -1,7 +1,5 @@
 """Retriever over a LlamaIndex retriever or index."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pytest_llmops.errors import CorpusError, UsageError, format_name_list

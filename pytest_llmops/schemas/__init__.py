@@ -1,7 +1,5 @@
 """Load the schema of an answer: a JSON Schema, a pydantic model, or a Python type that pydantic understands."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Describe how a JSON value differs from its schema, with likely misspellings and the nearest alternative."""
 
-from __future__ import annotations
-
 import difflib
 import json
 import re

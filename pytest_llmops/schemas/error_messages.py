@@ -1,7 +1,5 @@
 """Turn errors of `jsonschema` into differences, without errors that the rest of a partial value could still fix."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias

@@ -4,8 +4,6 @@
 with ``xn--``. All checks take linear time.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 import unicodedata

@@ -13,8 +13,6 @@ Strict as RFC 8259: NaN, Infinity, comments, single quotes and trailing commas a
 reported. Safe for hostile text: linear in its length, and too deep nesting is an error with its reason.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

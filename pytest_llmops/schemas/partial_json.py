@@ -5,8 +5,6 @@ values. The completion adds closing quotes and brackets only; what has no value 
 that may continue) is dropped.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Use Python types as schemas: pydantic models, and whatever pydantic's TypeAdapter understands."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Resolve the references of a schema: within itself, to the drafts' own schemas and to files beside it, never by network."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from functools import cache

@@ -1,7 +1,5 @@
 """Embed texts and compare their vectors."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from pytest_llmops._util.arrays import as_rows

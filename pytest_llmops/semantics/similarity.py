@@ -1,7 +1,5 @@
 """Similarity of an answer to references: scores by an embedder, checks, and the evidence for a failure."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from numbers import Real

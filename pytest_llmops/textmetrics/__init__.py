@@ -16,8 +16,6 @@ text of articles and punctuation is empty, so that ``exact_match("", "A")`` is 1
 error instead of scoring low. No metric measures meaning alone: each lets a "not" pass.
 """
 
-from __future__ import annotations
-
 from pytest_llmops.metrics.bertscore import Score
 from pytest_llmops.textmetrics.bert_score import BertScore
 from pytest_llmops.textmetrics.overlap import Bleu, Chrf, Rouge1, Rouge2, RougeL, exact_match, token_f1

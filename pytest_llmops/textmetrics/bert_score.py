@@ -1,7 +1,5 @@
 """BERTScore of texts by the token vectors of an embedder."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence

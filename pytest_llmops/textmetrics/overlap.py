@@ -1,7 +1,5 @@
 """Metrics of overlap, each from 0 to 1: SQuAD's exact match and F1, ROUGE by `rouge-score`, BLEU and chrF by `sacrebleu`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field

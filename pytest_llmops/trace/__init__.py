@@ -4,8 +4,6 @@ Each module reads the calls of a family of vendors and knows no other. A call of
 address, status, times and the ``model`` of its JSON body, and `Call.unread` names its endpoint.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_text

@@ -4,8 +4,6 @@ Anthropic counts tokens read from and written to the prompt cache beside ``input
 includes them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

@@ -4,8 +4,6 @@ Converse counts tokens read from and written to the prompt cache beside ``inputT
 includes them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Tokens are those that are billed; in a reply without these, those that the model processed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 No reader raises: whatever a body holds, it returns a value of its type, empty if the body has none.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 from abc import ABC, abstractmethod

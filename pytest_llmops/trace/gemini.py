@@ -1,7 +1,5 @@
 """Gemini's generateContent and embedContent, as the Gemini API and Vertex take them; embeddings by Vertex's predict."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Ollama's own API: chat, generate and embeddings, in a single object or streamed as lines of JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """OpenAI's chat completions, Responses, completions, embeddings and moderations, also of compatible servers."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeGuard

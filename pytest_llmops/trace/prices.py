@@ -1,7 +1,5 @@
 """Prices of calls from a dated price table; a model that the table lacks has no price, never a price of 0."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Mapping

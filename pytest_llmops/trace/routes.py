@@ -1,7 +1,5 @@
 """The format of a call by its path and host and, if these are ambiguous, by the request."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Objects in the body of a reply: JSON, server-sent events, lines of JSON, AWS event streams."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

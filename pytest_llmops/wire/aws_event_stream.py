@@ -8,8 +8,6 @@ botocore's reader is no substitute: it writes no frames and drops the types of h
 body and to mask secrets in it, also where botocore is not installed.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import struct

@@ -5,8 +5,6 @@ the text's SHA-256, which is the key of the text in the file's ``blobs``. A mark
 holds its text itself.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping

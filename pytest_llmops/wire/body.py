@@ -4,8 +4,6 @@ A body is stored parsed only if exactly its bytes come back: JSON, a stream with
 Otherwise it is stored as lines of text, and last as base64. `folding` folds the long texts in it.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import json

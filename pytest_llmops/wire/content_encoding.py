@@ -1,7 +1,5 @@
 """Decompress the bodies of answers as an HTTP client does."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import zlib

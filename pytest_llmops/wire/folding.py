@@ -5,8 +5,6 @@ a pull request; long base64 and long arrays of numbers become markers (see `blob
 with ``$`` gets a second ``$``, so that it is not mistaken for these.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Split streams into events and join them again: server-sent events, lines of JSON, AWS frames."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Nothing in such a file is evaluated: YAML may hold texts, numbers, ``!!binary`` 
 lists and mappings of these; any other tag is refused before anything is built, as are anchors that multiply the size of a file.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

@@ -5,8 +5,6 @@ Python process of the environment, also where nobody uses the plugin, and an edi
 The price: `python -I`, `-E` and `-S` do not come by here.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from importlib.machinery import PathFinder

@@ -1,7 +1,5 @@
 """Patches of aiohttp that record answers while the application reads them."""
 
-from __future__ import annotations
-
 import asyncio
 import builtins
 from collections.abc import Awaitable, Callable, Iterator

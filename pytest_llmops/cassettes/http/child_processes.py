@@ -4,8 +4,6 @@ A process gets the ticket in its environment and reads it in `child_start/sitecu
 with its first data, as a fork server may be older than the test; a forked process has it already.
 """
 
-from __future__ import annotations
-
 import contextlib
 import contextvars
 import functools

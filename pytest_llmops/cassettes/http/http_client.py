@@ -8,8 +8,6 @@ is recorded, and replayed event by event.
 `SizedBody` and `ChunkedBody` find the end of a body on a connection that stays open.
 """
 
-from __future__ import annotations
-
 import builtins
 import http.client
 import io

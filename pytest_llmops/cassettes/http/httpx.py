@@ -8,8 +8,6 @@ transports answer above these patches. respx replaces methods of httpcore, below
 asked before.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence

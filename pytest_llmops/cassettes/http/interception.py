@@ -4,8 +4,6 @@ vcrpy's ``CassettePatcherBuilder`` is not a documented API: its version is pinne
 here. Matching, storage and errors are our own.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import logging

@@ -1,7 +1,5 @@
 """Live answers: their timing, recording, and report to the trace."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import threading

@@ -1,7 +1,5 @@
 """Patches: a network that is closed while a tape only replays, and threads that inherit their starter's tape and trial."""
 
-from __future__ import annotations
-
 import functools
 import socket
 import threading

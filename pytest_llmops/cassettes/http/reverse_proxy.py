@@ -4,8 +4,6 @@ It passes each request on from this process, where the tape of the running test 
 of the real server: a recording of a Python SDK answers the same request of a program in another language.
 """
 
-from __future__ import annotations
-
 import json
 import socket
 import threading

@@ -1,7 +1,5 @@
 """A cassette for vcrpy that forwards to the current tape, and conversion of vcrpy's requests."""
 
-from __future__ import annotations
-
 import http
 import time
 from collections.abc import Iterator, Mapping

@@ -3,8 +3,6 @@
 The n-th identical request gets the n-th answer.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -8,8 +8,6 @@ Bodies of answers are decoded. A body stored as parsed JSON becomes compact JSON
 not have the original bytes.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

@@ -4,8 +4,6 @@ The protocol of `prompting` quotes every answer as data. An answer that attempts
 somebody wrote it, or the application let it through.
 """
 
-from __future__ import annotations
-
 import re
 
 MAX_READ = 100_000

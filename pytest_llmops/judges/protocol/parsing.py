@@ -19,8 +19,6 @@ scale of probability times score. The probabilities of the tokens that the serve
 the distribution behind a baseline.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

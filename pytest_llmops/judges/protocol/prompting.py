@@ -14,8 +14,6 @@ is simple, and testable without a model:
 This makes accidents harmless and attacks harder; it does not rule out prompt injection.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -11,8 +11,6 @@ that the server is overloaded by all judges together, so the run's rate limit (`
 of every worker wait before its next call.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import threading

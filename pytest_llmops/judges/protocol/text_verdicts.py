@@ -3,8 +3,6 @@
 A verdict begins a line or a sentence, and only its end follows it: "Rubric: Score: 5 means half right" is none.
 """
 
-from __future__ import annotations
-
 import re
 
 from pytest_llmops.judges.protocol.reply_form import (

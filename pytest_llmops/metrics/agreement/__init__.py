@@ -1,7 +1,5 @@
 """Measure the agreement of raters, and correct a pass rate for the errors of a judge."""
 
-from __future__ import annotations
-
 from pytest_llmops.metrics.agreement.intervals import Corrected, corrected_rate, kappa_interval
 from pytest_llmops.metrics.agreement.many_raters import Level, fleiss_kappa, krippendorff_alpha
 from pytest_llmops.metrics.agreement.two_raters import (

@@ -1,7 +1,5 @@
 """Measure the agreement of any number of raters: Krippendorff's alpha, Fleiss' kappa."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Literal, TypeAlias, get_args

@@ -1,7 +1,5 @@
 """Measure the agreement of two raters: a judge and an annotator, or a judge and itself."""
 
-from __future__ import annotations
-
 import math
 import operator
 import warnings

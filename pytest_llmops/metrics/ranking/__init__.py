@@ -11,8 +11,6 @@ Source: trec_eval (NIST), measures ``success``, ``P``, ``recall``, ``Rprec``, ``
 ``-M`` (``depth``). Unlike trec_eval, which scores a query without relevant ids as 0, such a query is not scored here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress

@@ -1,7 +1,5 @@
 """Score the stored outputs of a run again with another judge or threshold, and compare. No I/O."""
 
-from __future__ import annotations
-
 from pytest_llmops.results.rescoring.judged_outputs import (
     Change,
     Output,

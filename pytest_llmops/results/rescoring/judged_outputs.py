@@ -1,7 +1,5 @@
 """Collect the outputs of a run that a judge can score again, with their old verdicts."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """Replace the verdicts of a run by new verdicts; outcomes and failure texts follow."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypeAlias

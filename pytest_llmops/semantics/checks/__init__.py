@@ -1,7 +1,5 @@
 """Checks for differences of meaning that an embedding does not see."""
 
-from __future__ import annotations
-
 from pytest_llmops.semantics.checks.comparison import (
     CHECKS,
     VERSION,

@@ -1,7 +1,5 @@
 """Sentences of a reference paired with the most similar sentence of an answer, and the changes between the two."""
 
-from __future__ import annotations
-
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence

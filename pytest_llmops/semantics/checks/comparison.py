@@ -1,7 +1,5 @@
 """Compare two texts with all checks, or with those that are selected by name."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 
 from pytest_llmops.measurement import shorten_text

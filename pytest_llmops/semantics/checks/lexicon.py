@@ -1,7 +1,5 @@
 """English words without their inflection, by the Snowball stemmer; words that mean the opposite."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from functools import cache, lru_cache

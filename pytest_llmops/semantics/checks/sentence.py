@@ -1,7 +1,5 @@
 """Sentences as tokens: words without inflection, phrases, and facts with a value."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Split a text of any language into sentences."""
 
-from __future__ import annotations
-
 import re
 
 from pytest_llmops.semantics.word_lists import english_words

@@ -14,8 +14,6 @@ of what comes from elsewhere and happens to be true: that is what grounding mean
 among many right words) is not detected.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Claims of an answer, and what claims nothing: small talk, "I don't know", headings, marks of sources."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Stems of the content words of a text, its numbers and names, and quantities in another form."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Estimate by words and an embedder, offline, how much contexts have to do with a question."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

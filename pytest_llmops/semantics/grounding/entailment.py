@@ -1,7 +1,5 @@
 """Decide by an NLI model which claims of an answer the contexts entail."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

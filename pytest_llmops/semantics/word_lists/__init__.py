@@ -1,7 +1,5 @@
 """Word lists of the checks and of grounding: text files beside this module, each read once."""
 
-from __future__ import annotations
-
 from functools import cache
 from importlib.resources import files
 

@@ -1,7 +1,5 @@
 """The checks, a file for each family, and their alarms."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias

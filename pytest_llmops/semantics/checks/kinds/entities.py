@@ -1,7 +1,5 @@
 """Names and codes in each other's place: Anna is not Ben, and A320 is not A330."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Negation in languages other than English: a "nicht" or "pas" in only one of two nearly equal sentences."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache

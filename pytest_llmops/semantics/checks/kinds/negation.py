@@ -1,7 +1,5 @@
 """Negation and antonyms: a "not" on one side only; "increases" for "decreases", "before" for "after"."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import product
 

@@ -1,7 +1,5 @@
 """Quantifiers, limits and modality: "all" is not "some", "at least" is not "at most", "must" is not "may"."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -4,8 +4,6 @@ Numbers, percentages, ordinals and prices: 30 days are not 60 days. Units: 30 da
 5 miles. Dates, weekdays and times of day: 3 March is not 3 May.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 

@@ -1,7 +1,5 @@
 """Read the dates, weekdays and times of day of a sentence."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Read the numbers, amounts of money, percentages and measures of a sentence."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Write the number words of a text as digits, by the rules of the Unicode CLDR for its language."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Numerals: digits with any separators, mixed numbers, and long codes."""
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 

@@ -13,7 +13,7 @@ from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.errors import UsageError, WireError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
-from pytest_llmops.schemas import Difference, Engine, Schema, json_extraction
+from pytest_llmops.schemas import Difference, Schema, json_extraction
 from pytest_llmops.schemas.differences import MAX_DIFFERENCES, format_json_path
 from pytest_llmops.schemas.json_extraction import JsonMatch, JsonPath, NoJson
 
@@ -31,7 +31,6 @@ def assert_schema(
     schema: Mapping[str, Any] | str | PathLike[str] | type | object,
     *,
     partial: bool = False,
-    engine: Engine = "jsonschema",
     at_least: float | None = 1.0,
     label: str = "",
 ) -> Measurement:
@@ -44,8 +43,8 @@ def assert_schema(
     fails. A key that stands twice in an object fails too, as readers differ in which of the values they take.
 
     A JSON Schema is checked by its ``$schema`` (drafts 4, 6, 7, 2019-09), or as draft 2020-12. Its ``format`` counts in
-    all of them (`pytest_llmops.schemas.formats` has them all; "regex" and ``pattern`` are Python's); a format that
-    nobody knows is not checked, and listed in ``detail["formats_not_checked"]``. Nothing is ever fetched for a
+    all of them (`pytest_llmops.schemas.formats` has them all; "regex" and ``pattern`` are Python's); any other
+    is not checked, and listed in ``detail["formats_not_checked"]``. Nothing is ever fetched for a
     ``$ref``: it leads into the schema itself, or, if that is a file, to files in its folder and below. With a Python
     type pydantic decides, as ``model_validate_json`` does: it takes ``"2"`` for an ``int`` unless the model is
     strict, and your validators count.
@@ -61,9 +60,6 @@ def assert_schema(
         schema: A JSON Schema as a dictionary, or True (any JSON); its path (.json, .yaml; relative to the working
             directory); a pydantic model's class, a dataclass, a TypedDict, ``list[Order]``.
         partial: The answer may break off; a complete answer is checked as usual.
-        engine: The validator for a JSON Schema. "jsonschema-rs" is some hundred times as fast, if its package is
-            installed (``pip install 'pytest-llmops[schema]'``); the messages are the same, and are made only for
-            what it refuses.
         at_least: 1.0, or None: record only.
         label: Left out: the schema's title, or the type's name.
 
@@ -78,7 +74,7 @@ def assert_schema(
         MeasurementErrored: There is no answer, it is neither text nor JSON (a set, a key that is no text), or a validator of the type
             raised something unexpected.
         SchemaError: The schema cannot be used; says what is wrong with it, and where.
-        UsageError: The threshold is outside 0 to 1, or the engine is unknown or not installed.
+        UsageError: The threshold is outside 0 to 1.
 
     >>> order = {"type": "object", "properties": {"qty": {"type": "integer"}}, "required": ["qty"]}
     >>> assert_schema('Here you are: {"qty": 2}', order).detail["parsed"]["qty"]
@@ -88,7 +84,7 @@ def assert_schema(
     """
     threshold = answers.parse_share_threshold("assert_schema", at_least)
     actual = read_answer(actual)
-    used = schemas.load(schema, engine=engine)
+    used = schemas.load(schema)
     name = label or used.name
     detail: dict[str, Json] = {"actual": actual if isinstance(actual, str) else None, "schema": used.name}
     if unchecked := getattr(used, "unchecked", ()):
@@ -106,7 +102,7 @@ def assert_schema(
     measurement = measured(
         value=float(outcome.fits),
         reason=outcome.note,
-        version=" ".join([*(["partial"] if partial else []), *([engine] if engine != "jsonschema" else [])]),
+        version="partial" if partial else "",
         detail=detail | outcome.to_detail(),
     )
     verdict = f"schema {shorten_text(name, 60)}: {outcome.verdict}" if name else f"schema: {outcome.verdict}"

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import get_origin
 
 from pytest_llmops._util.text_files import BadFile
-from pytest_llmops.errors import SchemaError, UsageError, WireError
+from pytest_llmops.errors import SchemaError, WireError
 from pytest_llmops.measurement import shorten_text, to_builtins
 from pytest_llmops.schemas.differences import Difference, Schema, Unfinished
-from pytest_llmops.schemas.json_schema import Engine, compile_schema
+from pytest_llmops.schemas.json_schema import compile_schema
 from pytest_llmops.schemas.partial_json import Partial, parse_partial_json, strip_partial_fence
-from pytest_llmops.schemas.python_types import is_model, model_schema, type_schema
+from pytest_llmops.schemas.python_types import type_schema
 from pytest_llmops.schemas.references import SUFFIXES, boolean_schema, read_schema
 
 __tracebackhide__ = True
 
 __all__ = [
     "Difference",
-    "Engine",
     "Partial",
     "Schema",
     "Unfinished",
@@ -29,18 +28,16 @@ __all__ = [
 ]
 
 
-def load(schema: object, *, engine: Engine = "jsonschema") -> Schema:
+def load(schema: object) -> Schema:
     """Return a schema of any kind, ready for use.
 
     Args:
         schema: A JSON Schema as a dictionary, True (any JSON) or False, or the path of its file (.json, .yaml;
             relative to the working directory); the class of a pydantic model; a dataclass, a TypedDict,
             ``list[Order]`` or another type that pydantic understands.
-        engine: The validator of JSON Schemas; Python types are always validated by pydantic.
 
     Raises:
         SchemaError: Another kind of object, an unreadable file, or an invalid schema.
-        UsageError: Unknown engine, its package is not installed, or an engine given for a Python type.
 
     >>> load({"title": "Order", "type": "object", "required": ["id"]}).differences({})[0].text
     'missing'
@@ -48,15 +45,9 @@ def load(schema: object, *, engine: Engine = "jsonschema") -> Schema:
     if isinstance(schema, bool):
         schema = boolean_schema(accepts=schema)
     if isinstance(schema, Mapping):
-        return _load_mapping(schema, engine)
+        return _load_mapping(schema)
     if isinstance(schema, (str, os.PathLike)):
-        return _load_file(os.fspath(schema), engine)
-    if engine != "jsonschema":
-        raise UsageError(
-            f"assert_schema: engine={engine!r} is for JSON Schemas; over a Python type pydantic decides"
-        )
-    if is_model(schema):
-        return model_schema(schema)
+        return _load_file(os.fspath(schema))
     if isinstance(schema, type) or get_origin(schema) is not None:
         return type_schema(schema)
     raise SchemaError(
@@ -66,7 +57,7 @@ def load(schema: object, *, engine: Engine = "jsonschema") -> Schema:
 
 
 def _load_mapping(
-    schema: Mapping[str, object], engine: str, *, where: str = "", name: str = "", folder: Path | None = None
+    schema: Mapping[str, object], *, where: str = "", name: str = "", folder: Path | None = None
 ) -> Schema:
     title = schema.get("title")
     label = where or (f"schema {shorten_text(title, 60)}" if isinstance(title, str) and title else "schema")
@@ -75,10 +66,10 @@ def _load_mapping(
         text = json.dumps(to_builtins(schema, where="$"))
     except (WireError, ValueError) as error:
         raise SchemaError(f"{label}: no JSON at {error}") from None
-    return compile_schema(text, label, name, engine=engine, folder=folder)
+    return compile_schema(text, label, name, folder=folder)
 
 
-def _load_file(file: str | bytes, engine: str) -> Schema:
+def _load_file(file: str | bytes) -> Schema:
     text = os.fsdecode(file)
     if text.lstrip().startswith(("{", "[")):
         raise SchemaError(
@@ -91,7 +82,7 @@ def _load_file(file: str | bytes, engine: str) -> Schema:
         )
     try:
         value = read_schema(path)
-        return _load_mapping(value, engine, where=shorten_text(text), name=path.stem, folder=path.parent)
+        return _load_mapping(value, where=shorten_text(text), name=path.stem, folder=path.parent)
     except BadFile as error:
         place = shorten_text(text) + (f":{error.line}" if error.line else "")
         hint = "" if path.is_absolute() else f" (looked for in {Path.cwd()})"

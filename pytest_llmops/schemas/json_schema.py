@@ -1,6 +1,6 @@
 """Compile and cache JSON Schemas, and list how a value differs from its schema.
 
-`jsonschema` (or `jsonschema-rs`) decides, except over ``multipleOf``, which `jsonschema` computes with rounded floats,
+`jsonschema` decides, except over ``multipleOf``, which `jsonschema` computes with rounded floats,
 and ``uniqueItems``, for which it takes quadratic time.
 """
 
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.errors import MissingExtra, SchemaError, UsageError, find_closest_name, format_name_list
+from pytest_llmops.errors import SchemaError, find_closest_name, format_name_list
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.schemas.differences import (
     MAX_DIFFERENCES,
@@ -29,7 +28,7 @@ from pytest_llmops.schemas.differences import (
 from pytest_llmops.schemas.error_messages import error_differences, may_still_fit
 from pytest_llmops.schemas.formats import format_checks
 from pytest_llmops.schemas.json_extraction import iterate_nodes
-from pytest_llmops.schemas.references import SchemaFiles, build_registry, describe_unresolved, draft_registry
+from pytest_llmops.schemas.references import SchemaFiles, build_registry, describe_unresolved
 
 if TYPE_CHECKING:
     from jsonschema import FormatChecker
@@ -108,12 +107,8 @@ def extend_draft(draft: Any) -> Any:
     return extended
 
 
-Engine: TypeAlias = Literal["jsonschema", "jsonschema-rs"]
-
-ENGINES = ("jsonschema", "jsonschema-rs")
 MAX_CACHED_SCHEMAS = 64  # compiled schemas in the cache
-RUST_ROOT = "json-schema:///"  # base URI of relative references in jsonschema-rs
-# The supported drafts by the class name that both engines use
+# The supported drafts by the name of their class in `jsonschema`
 DRAFTS = {
     "Draft4Validator": "http://json-schema.org/draft-04/schema#",
     "Draft6Validator": "http://json-schema.org/draft-06/schema#",
@@ -131,21 +126,16 @@ class JsonSchema:
 
     Attributes:
         unchecked: Formats in the schema that are not checked: unknown, or their package is not installed.
-        fits: Decides instead of ``validator`` if another engine was chosen; ``validator`` still gives the differences.
     """
 
     name: str
     where: str
     validator: Validator
     unchecked: tuple[str, ...] = ()
-    fits: Callable[[Json], bool] | None = None
 
     def differences(self, value: Json, *, unfinished: Unfinished | None = None) -> list[Difference]:
         """See `pytest_llmops.schemas.Schema`."""
         from referencing.exceptions import Unresolvable
-
-        if self.fits is not None and self.fits(value):
-            return []
 
         def counts(error: Any) -> bool:
             return unfinished is None or not may_still_fit(error, unfinished)
@@ -158,10 +148,6 @@ class JsonSchema:
             raise SchemaError(f"{self.where}: {describe_unresolved(error.ref, error)}") from None
         except RecursionError:
             raise SchemaError(f"{self.where}: a $ref refers to itself without end") from None
-        if not collected and self.fits is not None and unfinished is None:
-            return [
-                Difference((), "jsonschema-rs does not accept it, jsonschema does: the engines differ here")
-            ]
         # Branches of allOf repeat each other, and `required` reports all missing keys once for each of them.
         return list(dict.fromkeys(collected))[:MAX_DIFFERENCES]
 
@@ -170,24 +156,20 @@ _schema_cache: dict[tuple[str, ...], tuple[JsonSchema, SchemaFiles]] = {}
 _cache_lock = threading.Lock()
 
 
-def compile_schema(
-    text: str, where: str, name: str = "", *, engine: str = "jsonschema", folder: Path | None = None
-) -> JsonSchema:
+def compile_schema(text: str, where: str, name: str = "", *, folder: Path | None = None) -> JsonSchema:
     """Compile the schema in a JSON text; the last 64 are cached until a file that they refer to changes.
 
     Args:
         text: JSON of the schema, an object.
         where: The name of the schema in messages ("schema Order", a file name).
         name: Name for a schema without a title.
-        engine: "jsonschema", or "jsonschema-rs", which is faster on large values.
         folder: Folder of the files that the schema may refer to; None: no files.
 
     Raises:
         SchemaError: The schema is invalid in its draft, has keys but no keyword, or refers to something outside of
             itself and that folder.
-        UsageError: Unknown engine, or its package is not installed.
     """
-    key = (text, where, name, engine, str(folder))
+    key = (text, where, name, str(folder))
     cached = _schema_cache.get(key)
     if cached is not None and not cached[1].has_changed():
         return cached[0]
@@ -201,7 +183,7 @@ def compile_schema(
         )
     base = schema.get("id" if draft.META_SCHEMA.get("id") else "$id", "")
     files = SchemaFiles(folder, base if isinstance(base, str) else "")
-    compiled_schema = _build_schema(draft, schema, where, files, name=name, engine=engine)
+    compiled_schema = _build_schema(draft, schema, where, files, name=name)
     with _cache_lock:
         while len(_schema_cache) >= MAX_CACHED_SCHEMAS:
             del _schema_cache[next(iter(_schema_cache))]
@@ -210,7 +192,7 @@ def compile_schema(
 
 
 def _build_schema(
-    draft: Any, schema: Mapping[str, Any], where: str, files: SchemaFiles, *, name: str, engine: str
+    draft: Any, schema: Mapping[str, Any], where: str, files: SchemaFiles, *, name: str
 ) -> JsonSchema:
     from referencing.jsonschema import specification_with
 
@@ -226,37 +208,7 @@ def _build_schema(
         where=where,
         validator=extend_draft(draft)(schema, registry=registry, format_checker=_format_checker()),
         unchecked=tuple(sorted(named - set(format_checks()))),
-        fits=_load_engine(draft, schema, where, files, engine),
     )
-
-
-def _load_engine(
-    draft: Any, schema: Mapping[str, Any], where: str, files: SchemaFiles, engine: str
-) -> Callable[[Json], bool] | None:
-    if engine not in ENGINES:
-        raise UsageError(f"assert_schema: expected engine to be one of {', '.join(ENGINES)}, got {engine!r}")
-    if engine == "jsonschema":
-        return None
-    try:
-        rust = import_module("jsonschema_rs")
-    except ImportError:
-        raise MissingExtra("the engine jsonschema-rs", "schema", "jsonschema-rs") from None
-    try:
-        # The engine has only its own draft's schemas; a $ref may lead to the schema of another draft.
-        pairs = [*((uri, draft_registry().contents(uri)) for uri in draft_registry()), *files.read.items()]
-        rust_validator = getattr(rust, draft.__name__)(
-            schema,
-            formats=format_checks(),
-            validate_formats=True,
-            registry=rust.Registry(pairs),
-            base_uri=RUST_ROOT,
-            offline=True,
-        )
-    except ValueError as error:
-        first_line = str(error).partition("\n")[0]
-        raise SchemaError(f"{where}: jsonschema-rs cannot use it: {shorten_text(first_line)}") from None
-    is_valid: Callable[[Json], bool] = rust_validator.is_valid
-    return is_valid
 
 
 def _find_draft(schema: Mapping[str, Any], where: str, default: Any = None) -> Any:

@@ -1,13 +1,12 @@
 """Use Python types as schemas: pydantic models, and whatever pydantic's TypeAdapter understands."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import takewhile
 from types import UnionType
-from typing import Any, TypeAlias, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, TypeAlias, Union, cast, get_args, get_origin
 
 from pytest_llmops.errors import SchemaError
 from pytest_llmops.measurement import Json, shorten_text
@@ -41,13 +40,12 @@ class TypeSchema:
 
     def differences(self, value: Json, *, unfinished: Unfinished | None = None) -> list[Difference]:
         """See `pytest_llmops.schemas.Schema`; an unexpected error in a validator of the type is not caught."""
+        from pydantic import ValidationError
+
         try:
             self.validate(json.dumps(value))
-        except ValueError as error:
-            list_errors = getattr(error, "errors", None)
-            if not callable(list_errors):
-                raise
-            errors = cast("list[dict[str, Any]]", list_errors())
+        except ValidationError as error:
+            errors = cast("list[dict[str, Any]]", error.errors())
         else:
             return []
         if unfinished is not None:
@@ -97,26 +95,8 @@ def _may_still_fit(steps: Steps, error: Mapping[str, Any], unfinished: Unfinishe
     return place == unfinished.text or unfinished.is_open_at(place)
 
 
-def is_model(schema: object) -> bool:
-    """Return whether an object is the class of a pydantic model, without importing pydantic."""
-    return isinstance(schema, type) and all(
-        callable(getattr(schema, name, None)) for name in ("model_json_schema", "model_validate")
-    )
-
-
-def model_schema(model: Any) -> TypeSchema:
-    """Return the schema of the class of a pydantic model."""
-    validate = getattr(model, "model_validate_json", None)
-    if not callable(validate):
-
-        def validate(text: str) -> object:
-            return model.model_validate(json.loads(text))
-
-    return TypeSchema(type_name(model), validate, model.model_json_schema)
-
-
 def type_schema(hint: object) -> TypeSchema:
-    """Return the schema of a dataclass, a TypedDict, ``list[Order]`` or another type pydantic understands.
+    """Return the schema of a pydantic model, a dataclass, a TypedDict, ``list[Order]`` or another type pydantic understands.
 
     Raises:
         SchemaError: pydantic does not understand it.
@@ -133,37 +113,11 @@ def _adapter_schema(hint: Any) -> TypeSchema:
     from pydantic.errors import PydanticUserError
 
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(_replace_typed_dicts(hint))
+        adapter: TypeAdapter[Any] = TypeAdapter(hint)
     except (PydanticUserError, NameError) as error:
         first_line = shorten_text(str(error).partition("\n")[0])
         raise SchemaError(f"pydantic cannot check the type {type_name(hint)}: {first_line}") from None
     return TypeSchema(type_name(hint), adapter.validate_json, adapter.json_schema)
-
-
-def _replace_typed_dicts(given: Any, *outer: Any) -> Any:
-    # Replace `typing.TypedDict`, which pydantic refuses before Python 3.12, by `typing_extensions.TypedDict`.
-    # A type that contains itself is left to pydantic, which explains why it refuses it.
-    if sys.version_info >= (3, 12) or given in outer:
-        return given
-    if is_typeddict(given) and type(given).__module__ == "typing":
-        from typing import NotRequired, Required
-
-        from typing_extensions import TypedDict
-
-        fields = {}
-        for name, hint in get_type_hints(given, include_extras=True).items():
-            qualifier = get_origin(hint) if get_origin(hint) in (Required, NotRequired) else None
-            # `__required_keys__` does not see qualifiers in a string annotation.
-            is_required = qualifier is Required if qualifier else name in given.__required_keys__
-            field = _replace_typed_dicts(get_args(hint)[0] if qualifier else hint, *outer, given)
-            fields[name] = field if is_required else NotRequired[field]
-        return TypedDict(given.__name__, fields)  # type: ignore[operator]  # made from what is known at run time
-    arguments = get_args(given)
-    replaced = tuple(_replace_typed_dicts(argument, *outer) for argument in arguments)
-    if all(new is old for new, old in zip(replaced, arguments, strict=True)):
-        return given
-    origin = get_origin(given)
-    return Union[replaced] if origin in (Union, UnionType) else origin[replaced]  # noqa: UP007 -- of a tuple
 
 
 def type_name(hint: object) -> str:

@@ -228,20 +228,6 @@ def test_the_threshold() -> None:
             assert_schema(GOOD, ORDER, at_least=threshold)  # type: ignore[arg-type]
 
 
-def test_another_engine_gives_the_same_messages() -> None:
-    pytest.importorskip("jsonschema_rs")
-    found = assert_schema(GOOD, ORDER, engine="jsonschema-rs")
-    assert (found.status, found.version, found.detail["parsed"]) == (
-        "passed",
-        "jsonschema-rs",
-        json.loads(GOOD),
-    )
-    assert failure(BAD, engine="jsonschema-rs") == failure(BAD)
-    assert failure('{"items": "\\ud800"}', engine="jsonschema-rs")[0] == "schema Order: 2 of 2 fields wrong"
-    with pytest.raises(UsageError, check=check_message):
-        assert_schema(GOOD, Sum, engine="jsonschema-rs")
-
-
 def test_formats_that_nobody_checks_are_listed() -> None:
     schema = {"properties": {"a": {"format": "phone"}, "b": {"format": "date"}}, "items": {"format": "phone"}}
     assert assert_schema('{"a": "x"}', schema).detail["formats_not_checked"] == ["phone"]

@@ -11,8 +11,8 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import schemas
-from pytest_llmops.errors import MissingExtra, SchemaError, UsageError
-from pytest_llmops.schemas.json_schema import DRAFTS, ENGINES
+from pytest_llmops.errors import SchemaError
+from pytest_llmops.schemas.json_schema import DRAFTS
 
 Write = Callable[[str, Any], Path]
 
@@ -34,7 +34,6 @@ def texts(schema: object, value: Any, **how: Any) -> list[tuple[str, str]]:
     return [(one.path, one.text) for one in schemas.load(schema, **how).differences(value)]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     "root",
     [
@@ -47,14 +46,12 @@ def texts(schema: object, value: Any, **how: Any) -> list[tuple[str, str]]:
     ],
     ids=lambda root: root.get("$id", "none"),
 )
-def test_a_schema_refers_to_files_beside_it(write: Write, root: dict[str, str], engine: str) -> None:
-    if engine == "jsonschema-rs":
-        pytest.importorskip("jsonschema_rs")
+def test_a_schema_refers_to_files_beside_it(write: Write, root: dict[str, str]) -> None:
     write("parts/item.json", ITEM | {"properties": {"qty": {"$ref": "amounts.yaml#/$defs/amount"}}})
     write("parts/amounts.yaml", "$defs:\n  amount: {type: integer, minimum: 1}\n")
     order = write("order.json", root | {"properties": {"items": {"items": {"$ref": "parts/item.json"}}}})
-    assert texts(order, {"items": [{"qty": 1}]}, engine=engine) == []
-    assert texts(order, {"items": [{"qty": 1}, {"qty": 0}, {}]}, engine=engine) == [
+    assert texts(order, {"items": [{"qty": 1}]}) == []
+    assert texts(order, {"items": [{"qty": 1}, {"qty": 0}, {}]}) == [
         ("$.items[1].qty", "expected integer >= 1 | got 0 (integer)"),
         ("$.items[2].qty", "missing"),
     ]
@@ -146,10 +143,7 @@ def test_a_dictionary_has_no_folder(write: Write, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("draft", "uri"), DRAFTS.items())
-@pytest.mark.parametrize("engine", ENGINES)
-def test_every_draft_has_its_own_keywords(draft: str, uri: str, engine: Any) -> None:
-    if engine == "jsonschema-rs":
-        pytest.importorskip("jsonschema_rs")
+def test_every_draft_has_its_own_keywords(draft: str, uri: str) -> None:
     old = {"minimum": 0, "exclusiveMinimum": True}
     new = {"exclusiveMinimum": 0}
     limits = old if draft == "Draft4Validator" else new
@@ -159,11 +153,11 @@ def test_every_draft_has_its_own_keywords(draft: str, uri: str, engine: Any) -> 
         "properties": {"a": {"type": "number", **limits}},
         "required": ["a"],
     }
-    assert texts(schema, {"a": 0.5}, engine=engine) == []
-    assert texts(schema, {"a": 0}, engine=engine) == [("$.a", "expected number > 0 | got 0 (integer)")]
-    assert texts(schema, {}, engine=engine) == [("$.a", "missing, expected number > 0")]
+    assert texts(schema, {"a": 0.5}) == []
+    assert texts(schema, {"a": 0}) == [("$.a", "expected number > 0 | got 0 (integer)")]
+    assert texts(schema, {}) == [("$.a", "missing, expected number > 0")]
     with pytest.raises(SchemaError, match="exclusiveMinimum"):
-        schemas.load({**schema, "properties": {"a": new if limits is old else old}}, engine=engine)
+        schemas.load({**schema, "properties": {"a": new if limits is old else old}})
 
 
 def test_draft_3_is_too_old() -> None:
@@ -193,29 +187,3 @@ def test_keys_that_no_part_of_the_schema_knows() -> None:
 def test_forms_that_nothing_fits() -> None:
     assert texts({"anyOf": [False, False]}, 1) == [("$", "expected nothing here | got 1 (integer)")]
     assert texts({"oneOf": [False, {"type": "string"}]}, 1) == [("$", "expected string | got 1 (integer)")]
-
-
-def test_the_engines_can_differ_and_then_it_is_told() -> None:
-    pytest.importorskip("jsonschema_rs")
-    schema = {"pattern": r"^\d+$"}
-    assert texts(schema, "42", engine="jsonschema-rs") == []
-    assert texts(schema, "٤٢") == []
-    check_message(texts(schema, "٤٢", engine="jsonschema-rs"))
-
-
-def test_the_engine_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, check=check_message):
-        schemas.load({"title": "e", "type": "object"}, engine="fast")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, check=check_message):
-        schemas.load(list[int], engine="jsonschema-rs")
-    monkeypatch.setitem(__import__("sys").modules, "jsonschema_rs", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'pytest-llmops\[schema\]'"):
-        schemas.load({"title": "no engine", "type": "object"}, engine="jsonschema-rs")
-
-
-def test_an_engine_that_cannot_use_a_schema_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    rust = pytest.importorskip("jsonschema_rs")
-    # A reference of its own kind that only turns up while the schema is compiled.
-    with pytest.raises(SchemaError, check=check_message):
-        schemas.load({"title": "dynamic", "$dynamicRef": "https://example.org/x"}, engine="jsonschema-rs")
-    assert rust.Draft7Validator({}).is_valid(1)

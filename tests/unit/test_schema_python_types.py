@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import typing
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Optional
 
@@ -98,54 +97,6 @@ def test_other_types(schema: object, name: str | None, good: Json, bad: Json, li
     assert name is None or loaded.name == name
     assert loaded.differences(good) == []
     assert texts(schema, bad) == [line]
-
-
-class OldLine(typing.TypedDict):
-    sku: str
-
-
-class OldRow(typing.TypedDict, total=False):
-    id: typing.Required[int]
-    lines: list[OldLine]
-    last: OldLine | None
-
-
-@pytest.mark.parametrize("schema", [OldRow, list[OldRow], OldRow | None, dict[str, OldRow]], ids=type_name)
-def test_a_typed_dict_of_the_standard_library(schema: Any) -> None:
-    row: Json = {"id": 1, "lines": [{"sku": "a"}], "last": None}
-    wrap: dict[Any, Any] = {list[OldRow]: lambda one: [one], dict[str, OldRow]: lambda one: {"k": one}}
-    put = wrap.get(schema, lambda one: one)
-    loaded = schemas.load(schema)
-    assert loaded.differences(put(row)) == []
-    assert loaded.differences(put({"id": 1})) == []
-    places = [one.path.removeprefix("$")[-12:] for one in loaded.differences(put({"lines": [{}]}))]
-    assert [place.rpartition(".")[2] for place in places] == ["id", "sku"]
-    assert loaded.name == type_name(schema)
-
-
-def test_a_model_known_by_its_attributes_only() -> None:
-    class Likeness:
-        @staticmethod
-        def model_json_schema() -> dict[str, Any]:
-            raise NotImplementedError
-
-        @staticmethod
-        def model_validate(value: object) -> object:
-            return Order.model_validate(value)
-
-    assert texts(Likeness, {"items": []}) == [("$.total", "missing")]
-
-
-def test_what_a_validator_raises_by_mistake_goes_through() -> None:
-    class Likeness:
-        model_json_schema = model_validate = staticmethod(lambda: None)
-
-        @staticmethod
-        def model_validate_json(_: str) -> object:
-            raise ValueError("not pydantic's")
-
-    with pytest.raises(ValueError, match="not pydantic's"):
-        texts(Likeness, {})
 
 
 def test_names_of_types() -> None:

@@ -65,7 +65,7 @@ def assert_chunks(
         thresholds: ``at_most_<check>``, and the limits of size and overlap, as in `ChunkLimits`. Left out, each
             of these is 0: ``lost``, ``invented``, ``out_of_order``, ``misplaced``, ``changed_words``,
             ``empty``, ``cut_words``, ``cut_tables``, ``cut_code``, ``duplicates``; these are only recorded:
-            ``cut_sentences``, ``near_duplicates``, ``boilerplate``; nothing is said of sizes.
+            ``cut_sentences``, ``near_duplicates``; nothing is said of sizes.
 
     Returns:
         The measurements, shares from 0 to 1 and counts, lower is better; ``detail["faults"]`` has the
@@ -100,7 +100,6 @@ def assert_chunks(
         check_empty_chunks(pieces),
         duplicates.check_duplicates(pieces),
         duplicates.check_near_duplicates(pieces),
-        duplicates.check_boilerplate(pieces),
         *_check_sizes(pieces, alignment, sizes, overlaps, tokenizer),
     ]
     return _emit_chunk_checks("chunks", checks, parse_check_thresholds("assert_chunks", given, checks), label)
@@ -185,15 +184,13 @@ def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, objec
 def assert_clean_text(
     texts: object, *, label: str = "", **thresholds: Unpack[DirtThresholds]
 ) -> tuple[Measurement, ...]:
-    """Assert that texts are clean: decoded rightly, without tags, control characters and page furniture.
+    """Assert that texts are clean: decoded rightly, without tags, control and invisible characters.
 
     Args:
-        texts: One text, or any chunker's output or loader's documents, as in `assert_chunks`. Pages are the
-            texts, or the parts of a text between form feeds.
+        texts: One text, or any chunker's output or loader's documents, as in `assert_chunks`.
         label: Distinguishes two assertions of a test.
         thresholds: ``at_most_<kind>``, how many places are allowed: ``mojibake``, ``replacement``, ``html``,
-            ``control``, ``invisible``, ``hyphenation``, ``repeated``; each 0 unless given; None: record
-            only. For what a kind is, see `pytest_llmops.chunks.text_quality.check_clean_text`.
+            ``control``, ``invisible``; each 0 unless given; None: record only. For what a kind is, see `pytest_llmops.chunks.text_quality.check_clean_text`.
 
     Returns:
         The measurements ``chunks.clean.<kind>``, counts.

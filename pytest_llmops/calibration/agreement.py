@@ -17,7 +17,6 @@ from pytest_llmops.metrics.agreement import (
     cohen_kappa,
     corrected_rate,
     correlation,
-    fleiss_kappa,
     judge_rates,
     kappa_interval,
     krippendorff_alpha,
@@ -52,7 +51,6 @@ class HumanAgreement:
         raters: The number of annotators.
         kappa: Mean kappa over all pairs of annotators, each over the answers that both labelled; None: no pair has a kappa.
         alpha: Krippendorff's alpha, which allows for missing labels.
-        fleiss: Fleiss' kappa, if every annotator labelled every answer and the labels are not numbers.
         judge: Mean kappa of the judge with each annotator, to compare with ``kappa``. The kappa with the majority
             label is higher, as single slips cancel.
     """
@@ -60,7 +58,6 @@ class HumanAgreement:
     raters: int
     kappa: float | None
     alpha: float | None
-    fleiss: float | None
     judge: float | None
 
 
@@ -362,12 +359,10 @@ def human_agreement(
     judged = [verdicts.get(row.id) for row in labels.labelled]
     columns = [[by_rater.get(rater) for by_rater in labels_by_answer] for rater in labels.raters]
     rows = list(zip(*columns, strict=True))
-    whole = not weights and all(None not in row for row in rows)
     return HumanAgreement(
         raters=len(labels.raters),
         kappa=_mean_kappa([_common_kappa(a, b, weights) for a, b in itertools.combinations(columns, 2)]),
         alpha=krippendorff_alpha(rows, level="interval" if weights else "nominal"),
-        fleiss=fleiss_kappa(rows) if whole else None,
         judge=_mean_kappa([_common_kappa(column, judged, weights) for column in columns]),
     )
 

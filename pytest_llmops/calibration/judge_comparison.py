@@ -248,7 +248,6 @@ def figures_to_json(figures: AgreementFigures) -> dict[str, Json]:
         "people": annotators.raters if annotators else 1,
         "people_kappa": annotators.kappa if annotators else None,
         "people_alpha": annotators.alpha if annotators else None,
-        "people_fleiss": annotators.fleiss if annotators else None,
         "judge_with_each": annotators.judge if annotators else None,
     }
     return {

@@ -1,10 +1,9 @@
-"""Check for chunks that repeat each other, and for lines that occur in many chunks."""
+"""Check for chunks that repeat each other."""
 
 import re
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
 
 from pytest_llmops.chunks.adapters import Piece
 from pytest_llmops.chunks.findings import CheckResult, Fault, share_result
@@ -13,12 +12,9 @@ SHINGLE_WORDS = 4  # words of a shingle
 SKETCH_SIZE = 96  # shingle hashes in the sketch of a chunk, the smallest
 NEAR_DUPLICATE_SHARE = 0.8  # share of common shingles from which two chunks are near duplicates
 MAX_HOLDERS = 64  # chunks that are remembered for a shingle
-MIN_HOLDERS = 3  # chunks that a line must be in to be boilerplate, and at least a tenth of all chunks
-HOLDER_DIVISOR = 10
 
 # Words, or single characters in scripts without spaces.
 _WORDS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|\\w+")
-_DIGITS = re.compile(r"\d+")
 
 
 def check_duplicates(pieces: Sequence[Piece]) -> CheckResult:
@@ -102,38 +98,3 @@ def _find_nearest_sketch(
         similarity = len(smallest & sketch & other) / len(smallest)
         best = max(best, (place, similarity), key=lambda candidate: candidate[1])
     return best
-
-
-def check_boilerplate(pieces: Sequence[Piece]) -> CheckResult:
-    """Return the share of the chunks' characters in lines that are in many chunks; white space does not count.
-
-    Many means at least three and a tenth of all chunks. Numbers ("Page 3"), case and white space are ignored. Lines
-    without a letter and rows of Markdown tables are left out, as headers are repeated on purpose.
-    """
-    lines = [[(line, _normalize_line(line)) for line in piece.text.splitlines()] for piece in pieces]
-    holders = Counter(key for keyed_lines in lines for key in {key for _, key in keyed_lines if key})
-    many = max(MIN_HOLDERS, -(-len(pieces) // HOLDER_DIVISOR))
-    repeated = {key: number for key, number in holders.items() if number >= many}
-    weight = 0
-    sizes: Counter[str] = Counter()
-    examples: dict[str, str] = {}
-    for line, key in chain.from_iterable(lines):
-        size = len("".join(line.split()))
-        weight += size
-        if key in repeated:
-            sizes[key] += size
-            examples.setdefault(key, line.strip())
-    faults = [Fault(f"{repeated[key]:,} chunks", examples[key], size) for key, size in sizes.items()]
-    return share_result(
-        "boilerplate",
-        sum(sizes.values()),
-        weight,
-        f"{len(repeated):,} lines are in at least {many:,} of {len(pieces):,} chunks",
-        faults,
-    )
-
-
-def _normalize_line(line: str) -> str:
-    if line.lstrip().startswith(("|", "```", "~~~")) or not any(map(str.isalpha, line)):
-        return ""
-    return " ".join(_DIGITS.sub("#", line.casefold()).split())

@@ -1,14 +1,13 @@
-"""Check that text is clean: no mojibake (``fÃ¼r``, ``РџСЂРё``), markup, invisible characters, headers or footers."""
+"""Check that text is clean: no mojibake (``fÃ¼r``, ``РџСЂРё``), markup, control or invisible characters."""
 
 import html.entities
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from pytest_llmops.chunks.adapters import Piece
-from pytest_llmops.chunks.findings import MAX_FAULTS, CheckResult, Fault, count_result
+from pytest_llmops.chunks.findings import MAX_FAULTS, CheckResult, Fault
 from pytest_llmops.chunks.tables_and_code import find_code_blocks
 
 FIRST_LEAD = 0xC0  # the lowest lead byte of UTF-8; bytes from 0x80 below it continue a character
@@ -70,10 +69,6 @@ def _may_be_intended(text: str, start: int, garbled: str, original: str) -> bool
 
 
 FAULT_CONTEXT_CHARS = 30  # characters on each side of a fault in a message
-EDGE_LINES = 2  # lines at the top and bottom of a page that may be a header or footer
-MIN_PAGES = 3  # pages that a header must be on, and at least a fifth of all pages
-PAGE_DIVISOR = 5
-LONGEST_WORD = 60  # characters searched in front of a hyphen
 
 _TAGS = (
     "a abbr address article aside b base blockquote body br button canvas caption center cite code col colgroup "
@@ -97,11 +92,6 @@ _INVISIBLE = re.compile(
 _JOINERS = "\u200c\u200d"
 _DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u2066\u2067\u2068\u2069"
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
-_HYPHEN = re.compile(r"[^\W\d_]{2}(?:-|\u2010|\u00ac|\u00ad)[ \t]*\r?\n[ \t]*(?=[^\W\d_]{2})")
-_SOFT = "\u00ac\u00ad"
-_WORDS = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
-_LAST_WORD = re.compile(rf"{_WORDS.pattern}\Z")
-_DIGITS = re.compile(r"\d+")
 _FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007f]+")
 
 
@@ -114,10 +104,6 @@ def check_clean_text(pieces: Sequence[Piece]) -> dict[str, CheckResult]:
     - ``control``: control characters except tab, line end and form feed; lone surrogates, noncharacters.
     - ``invisible``: zero-width and direction characters, soft hyphens, tags. Joiners that letters or emoji need are
       fine, and so are direction marks in right-to-left text.
-    - ``hyphenation``: a word hyphenated at the end of a line; not behind capitals ("GPL-"), nor if the text elsewhere
-      has the word only with its hyphen ("well-known").
-    - ``repeated``: a line at the top or bottom of many pages, numbers ignored. Pages are the texts, or the parts of a
-      text between form feeds.
     """
     kinds: Mapping[str, Callable[[str], Findings]] = {
         "mojibake": find_mojibake,
@@ -127,10 +113,8 @@ def check_clean_text(pieces: Sequence[Piece]) -> dict[str, CheckResult]:
             (*match.span(), _describe_char(match[0])) for match in _CONTROL.finditer(text)
         ),
         "invisible": _find_invisible_chars,
-        "hyphenation": _find_hyphenation,
     }
-    checks = {name: _count_faults(name, pieces, find) for name, find in kinds.items()}
-    return {**checks, "repeated": check_repeated_lines(pieces)}
+    return {name: _count_faults(name, pieces, find) for name, find in kinds.items()}
 
 
 def _count_faults(name: str, pieces: Sequence[Piece], find: Callable[[str], Findings]) -> CheckResult:
@@ -189,51 +173,3 @@ def _is_needed_joiner(text: str, at: int) -> bool:
 
 def _describe_char(char: str) -> str:
     return f"U+{ord(char):04X} {unicodedata.name(char, '')}".strip()
-
-
-def _find_hyphenation(text: str) -> Findings:
-    words: frozenset[str] = frozenset()
-    for match in _HYPHEN.finditer(text):
-        # "GPL-" is not the first part of a hyphenated word.
-        if not text[match.end()].islower() or match[0][:2].isupper():
-            continue
-        words = words or frozenset(word[0].casefold() for word in _WORDS.finditer(text))
-        if match[0][2] in _SOFT or not _is_compound(text, match, words):
-            yield match.start(), match.end(), ""
-
-
-def _is_compound(text: str, match: re.Match[str], words: frozenset[str]) -> bool:
-    # Return whether the text elsewhere has the word with its hyphen, and never without.
-    end = match.start() + 2
-    before = _LAST_WORD.search(text, max(0, end - LONGEST_WORD), end)
-    after = _WORDS.match(text, match.end())
-    left, right = (word[0].casefold() if word else "" for word in (before, after))
-    return f"{left}-{right}" in words and left + right not in words
-
-
-def check_repeated_lines(pieces: Sequence[Piece]) -> CheckResult:
-    """Return how many lines stand at the top or bottom of many pages, at least three and a fifth of all pages."""
-    pages = [page for piece in pieces for page in piece.text.split("\f") if page.strip()]
-    holders: Counter[str] = Counter()
-    examples: dict[str, str] = {}
-    for page in pages:
-        lines = [line.strip() for line in page.splitlines() if line.strip()]
-        if len(lines) <= EDGE_LINES:
-            continue
-        keys = {
-            " ".join(_DIGITS.sub("#", line).split()): line
-            for line in (*lines[:EDGE_LINES], *lines[-EDGE_LINES:])
-        }
-        for key, line in keys.items():
-            if any(map(str.isalnum, line)):
-                holders[key] += 1
-                examples.setdefault(key, line)
-    many = max(MIN_PAGES, -(-len(pages) // PAGE_DIVISOR))
-    faults = [
-        Fault(f"{count:,} pages", examples[key], count) for key, count in holders.items() if count >= many
-    ]
-    return count_result(
-        "repeated",
-        f"{len(faults):,} lines are at the edge of at least {many:,} of {len(pages):,} pages",
-        faults,
-    )

@@ -28,7 +28,6 @@ ChunkLimits = TypedDict(  # noqa: UP013 -- a table
         "at_most_cut_code": int | None,  # chunks with a part of a fenced code block; 0
         "at_most_duplicates": float | None,  # share of chunks that repeat an earlier chunk; 0
         "at_most_near_duplicates": float | None,  # share of chunks that nearly do; None unless given
-        "at_most_boilerplate": float | None,  # share of characters in lines of many chunks; None unless given
         "at_least_chars": int | None,  # of each chunk except the last of a document, with white space
         "at_most_chars": int | None,
         "at_least_tokens": int | None,
@@ -50,14 +49,12 @@ DirtThresholds = TypedDict(  # noqa: UP013 -- a table
         "at_most_html": int | None,
         "at_most_control": int | None,
         "at_most_invisible": int | None,
-        "at_most_hyphenation": int | None,
-        "at_most_repeated": int | None,
     },
     total=False,
 )
 
 # Checks without a default threshold: common splitters cut sentences, and not all repetition is wrong
-RECORDED_ONLY = ("cut_sentences", "near_duplicates", "boilerplate")
+RECORDED_ONLY = ("cut_sentences", "near_duplicates")
 SOURCE_CHECKS = (
     "lost",
     "invented",

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
         cohen_kappa,
         corrected_rate,
         correlation,
-        fleiss_kappa,
         kappa_interval,
         krippendorff_alpha,
     )
@@ -71,7 +70,6 @@ _HOMES = {
     "corrected_rate": "metrics.agreement",
     "correlation": "metrics.agreement",
     "find_records": "calibration.record",
-    "fleiss_kappa": "metrics.agreement",
     "goal": "judges.rubric",
     "judge_labelled_answers": "calibration.verdicts",
     "kappa_interval": "metrics.agreement",
@@ -116,7 +114,6 @@ __all__ = [
     "corrected_rate",
     "correlation",
     "find_records",
-    "fleiss_kappa",
     "goal",
     "judge_labelled_answers",
     "kappa_interval",

@@ -185,28 +185,6 @@ def _least_neutral(rows: Sequence[Inference]) -> Inference:
     return min(rows, key=lambda row: row.neutral)
 
 
-def load_nli(source: str = "") -> NliModel:
-    """Return the NLI model of a folder with an ONNX file, or a transformers model on this machine by name.
-
-    Raises:
-        MissingExtra: onnxruntime or tokenizers is not installed.
-        UsageError: There is no such model, a file is missing, or its labels are not those of NLI.
-    """
-    folder = Path(source)
-    if not source:
-        raise UsageError("nli: expected nli:FOLDER, a folder with model.onnx, tokenizer.json and config.json")
-    if any((folder / name).is_file() for name in MODEL_FILES) or (
-        folder.is_dir() and not (folder / "model.safetensors").is_file()
-    ):
-        return _load_onnx(source)
-    if find_spec("transformers") is None:
-        raise UsageError(
-            f"nli:{source}: no such folder with model.onnx, tokenizer.json and config.json; names of models need the "
-            "package 'transformers'. docs/meaning.md shows how to export a model"
-        )
-    return _load_transformers(source)
-
-
 def read_label_order(config: Mapping[str, Any], source: object) -> tuple[int, ...]:
     """Return the indices of entailment, neutral and contradiction among the outputs, by ``id2label`` of a config.
 
@@ -280,8 +258,19 @@ def softmax(logits: NDArray[Any]) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=4)
-def _load_onnx(source: str) -> OnnxNli:
+def load_nli(source: str = "") -> NliModel:
+    """Return the NLI model of a folder with an ONNX file.
+
+    Raises:
+        MissingExtra: onnxruntime or tokenizers is not installed.
+        UsageError: There is no such folder, a file is missing, or its labels are not those of NLI.
+    """
     folder = Path(source)
+    if not source or not folder.is_dir():
+        raise UsageError(
+            f"nli:{source}: expected nli:FOLDER, a folder with model.onnx, tokenizer.json and config.json, got none; "
+            "docs/meaning.md shows how to export a model"
+        )
     model = next((folder / name for name in MODEL_FILES if (folder / name).is_file()), folder / "model.onnx")
     for path in (model, folder / "tokenizer.json", folder / "config.json"):
         if not path.is_file():
@@ -323,51 +312,3 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     except ValueError as error:
         raise UsageError(f"{path}: expected JSON: {error}") from None
     return config if isinstance(config, Mapping) else {}
-
-
-@dataclass(frozen=True, slots=True)
-class TransformersNli:
-    """A cross-encoder of the transformers package; `load_nli` loads it."""
-
-    source: str
-    tokenizer: Any
-    model: Any
-    order: tuple[int, ...]
-
-    @property
-    def name(self) -> str:
-        """The name it was requested by."""
-        return f"nli:{self.source}"
-
-    @property
-    def version(self) -> str:
-        """The revision of the model, where it is known."""
-        return str(getattr(self.model.config, "_commit_hash", None) or "local")[:DIGEST_CHARS]
-
-    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[Any]:
-        """Return the probabilities of entailment, neutral and contradiction; a long pair is truncated."""
-        import torch
-
-        if not pairs:
-            return np.zeros((0, len(LABELS)))
-        premises, hypotheses = map(list, zip(*pairs, strict=True))
-        batch = self.tokenizer(
-            premises, hypotheses, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
-        )
-        with torch.no_grad():
-            logits = np.asarray(self.model(**batch).logits.tolist(), dtype=np.float64)
-        return softmax(logits[:, list(self.order)])
-
-
-@lru_cache(maxsize=2)
-def _load_transformers(source: str) -> TransformersNli:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-        model = AutoModelForSequenceClassification.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"nli:{source}: no such model on this machine, and nothing is downloaded: {describe_exception(error)}"
-        ) from None
-    return TransformersNli(source, tokenizer, model.eval(), read_label_order(model.config.to_dict(), source))

@@ -29,7 +29,6 @@ ALONE = (
     sizes.check_empty_chunks,
     duplicates.check_duplicates,
     duplicates.check_near_duplicates,
-    duplicates.check_boilerplate,
 )
 
 anything = st.text(st.characters(exclude_categories=()), max_size=80)

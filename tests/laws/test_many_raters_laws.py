@@ -18,7 +18,6 @@ from pytest_llmops.metrics.agreement import (
     cohen_kappa,
     corrected_rate,
     correlation,
-    fleiss_kappa,
     judge_rates,
     kappa_interval,
     krippendorff_alpha,
@@ -61,15 +60,6 @@ def test_names_can_be_others_ranks_can_be_stretched_and_numbers_have_any_unit(
     assert told("nominal", f=lambda one: f"n{names[one - 1]}") == pytest.approx(same["nominal"])
     assert told("ordinal", f=lambda one: one**3) == pytest.approx(same["ordinal"])
     assert told("interval", f=lambda one: 7 - one / 4) == pytest.approx(same["interval"])
-
-
-@given(ratings=st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=1, max_size=12))
-def test_fleiss_and_krippendorff_differ_by_the_size_of_the_sample_alone(ratings: list[list[int]]) -> None:
-    kappa, alpha = fleiss_kappa(ratings), krippendorff_alpha(ratings)
-    assert (kappa is None) == (alpha is None)
-    if kappa is not None and alpha is not None:
-        count = 3 * len(ratings)
-        assert 1 - alpha == pytest.approx((1 - kappa) * (count - 1) / count)
 
 
 @given(items=pairs)

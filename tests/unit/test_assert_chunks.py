@@ -49,7 +49,6 @@ def test_good_chunks_pass_and_everything_is_recorded() -> None:
             "empty",
             "duplicates",
             "near_duplicates",
-            "boilerplate",
             "size",
             "overlap",
         ],
@@ -59,7 +58,7 @@ def test_good_chunks_pass_and_everything_is_recorded() -> None:
     assert {one.better for one in found} == {"lower"}
     assert {one.version for one in found} == {"1"}
     recorded = {one.name.removeprefix("chunks.") for one in found if one.status == "recorded"}
-    assert recorded == {"cut_sentences", "near_duplicates", "boilerplate"}
+    assert recorded == {"cut_sentences", "near_duplicates"}
     assert all(one.status == "passed" for one in found if one.name.removeprefix("chunks.") not in recorded)
 
 
@@ -73,7 +72,7 @@ def test_one_failure_names_every_threshold_that_is_missed() -> None:
         "chunks.cut_words",
     ]
     text = str(caught.value)
-    assert text.startswith("3 of 12 checks failed\n1. chunks.lost 0.")
+    assert text.startswith("3 of 11 checks failed\n1. chunks.lost 0.")
     assert "\n  line 3   ack within thirty days. Bring the receipt.\\n\\n# Fees\n" in text
     assert "\n2. chunks.invented 0." in text
     assert "\n  chunk 4   See page 9\n" in text
@@ -111,7 +110,7 @@ def test_no_chunks_have_lost_everything() -> None:
 
 def test_without_a_source_only_the_chunks_are_looked_at() -> None:
     found = assert_chunks(["a b", "c d"], source=None, at_most_chars=5)
-    assert list(values(found)) == ["empty", "duplicates", "near_duplicates", "boilerplate", "size"]
+    assert list(values(found)) == ["empty", "duplicates", "near_duplicates", "size"]
     with pytest.raises(MeasurementFailed, match=r"chunks\.duplicates 0\.50 > 0\.00"):
         assert_chunks(["a b", "A  B"], source=None)
 
@@ -133,7 +132,7 @@ def test_a_blank_source_is_an_error_and_the_rest_is_still_measured() -> None:
     with collect() as found:
         assert_chunks(["a b"], source=" \n")
     assert (found[0].name, found[0].status) == ("chunks.lost", "errored")
-    assert len(found) == 5
+    assert len(found) == 4
     with pytest.raises(MeasurementErrored, check=check_message):
         assert_chunks(["a b"], source=["", "\t"])
 
@@ -314,8 +313,7 @@ def test_a_threshold_of_the_recall_is_a_share(threshold: Any) -> None:
 def test_clean_texts_pass() -> None:
     found = assert_clean_text(["für 5 €", "„gut“"], label="L")
     assert [one.name for one in found] == [
-        f"chunks.clean.{kind}"
-        for kind in ("mojibake", "replacement", "html", "control", "invisible", "hyphenation", "repeated")
+        f"chunks.clean.{kind}" for kind in ("mojibake", "replacement", "html", "control", "invisible")
     ]
     assert {(one.value, one.status, one.unit, one.label) for one in found} == {(0, "passed", "count", "L")}
 
@@ -331,7 +329,7 @@ def test_dirt_is_shown_where_it_is(well_formed: Lines) -> None:
 def test_several_kinds_of_dirt_are_one_failure() -> None:
     with pytest.raises(MeasurementFailed) as caught:
         assert_clean_text("<i>x\x00y</i>")
-    assert str(caught.value).startswith("2 of 7 checks failed\n1. chunks.clean.html 2 > 0\n")
+    assert str(caught.value).startswith("2 of 5 checks failed\n1. chunks.clean.html 2 > 0\n")
 
 
 @pytest.mark.parametrize(

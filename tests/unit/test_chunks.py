@@ -254,20 +254,6 @@ def test_near_duplicates_in_a_script_without_spaces() -> None:
     assert duplicates.check_near_duplicates(read_chunks([text, text + "谢谢"])).value == 0.5
 
 
-def test_boilerplate_is_a_line_in_many_chunks() -> None:
-    pages = [f"ACME  handbook\n{word} is described here.\nPage {n} of 4" for n, word in enumerate("abcd")]
-    check = duplicates.check_boilerplate(read_chunks(pages))
-    assert [(place, text) for place, text in found(check)] == [
-        ("4 chunks", "ACME  handbook"),
-        ("4 chunks", "Page 0 of 4"),
-    ]
-    solid = len("ACMEhandbook") + len("Page0of4")
-    assert check.value == pytest.approx(solid / (solid + len("aisdescribedhere.")))
-    assert duplicates.check_boilerplate(read_chunks(pages[:2])).value == 0
-    headers = ["| size | price |\n| S | 5 |", "| size | price |\n| M | 7 |", "| size | price |\n| L | 9 |"]
-    assert duplicates.check_boilerplate(read_chunks(headers)).value == 0
-
-
 # --- what a check keeps
 
 
@@ -290,7 +276,6 @@ def test_nothing_is_fine() -> None:
         sizes.check_empty_chunks(()),
         duplicates.check_duplicates(()),
         duplicates.check_near_duplicates(()),
-        duplicates.check_boilerplate(()),
     ):
         assert check.value == 0
         assert re.match(r"0 ", check.reason)

@@ -10,9 +10,9 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops.chunks.adapters import read_chunks
-from pytest_llmops.chunks.text_quality import check_clean_text, check_repeated_lines, find_mojibake
+from pytest_llmops.chunks.text_quality import check_clean_text, find_mojibake
 
-KINDS = ("mojibake", "replacement", "html", "control", "invisible", "hyphenation", "repeated")
+KINDS = ("mojibake", "replacement", "html", "control", "invisible")
 
 
 def dirt(*texts: str) -> dict[str, float]:
@@ -97,8 +97,6 @@ def test_honest_letters_are_no_mojibake(text: str) -> None:
         ("user\u202enimda", "invisible", 1),
         ("plain\u200djoiner", "invisible", 1),
         ("tagged \U000e0041\U000e0042", "invisible", 2),
-        ("the docu-\nment and infor\u2010\n  mation", "hyphenation", 2),
-        ("Über-\r\nweisung", "hyphenation", 1),
     ],
 )
 def test_dirt_is_counted(text: str, kind: str, count: int) -> None:
@@ -129,22 +127,6 @@ def test_the_place_shows_what_it_is_and_what_stands_around() -> None:
         ("chunk 2", "U+200B ZERO WIDTH SPACE: so a zero\u200bwidth space")
     ]
     check_message(check.reason)
-
-
-def page(number: int, body: str) -> str:
-    return f"ACME Handbook\n\n{body}\nmore of {body}\nthe end of {body}\n\nPage {number} of 9"
-
-
-def test_headers_and_footers_are_lines_at_the_edge_of_many_pages() -> None:
-    texts = [page(number, f"body {word}") for number, word in enumerate(("refunds", "fees", "trains"))]
-    for given in (texts, ["\f".join(texts)]):
-        check = check_repeated_lines(read_chunks(given))
-        assert [(one.place, one.text) for one in check.faults] == [
-            ("3 pages", "ACME Handbook"),
-            ("3 pages", "Page 0 of 9"),
-        ]
-    assert check_repeated_lines(read_chunks(texts[:2])).value == 0
-    assert check_repeated_lines(read_chunks(["one line", "one line", "one line"])).value == 0
 
 
 def test_every_kind_is_counted_and_nothing_is_clean() -> None:
@@ -202,20 +184,3 @@ def test_real_paragraphs_that_are_broken_are_found(language: str, encoding: str,
     assert len(paragraphs) >= 80
     broken = ["".join(_byte(one, encoding) for one in text.encode()) for text in paragraphs]
     assert [text[:40] for text in broken if not any(find_mojibake(text))] == []
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("A well-\nknown fact. It is well-known.", 0),
-        ("A Well-known fact. It is well\u2010\n  known.", 0),
-        ("It is state-of-the-art, or state-of-\nthe-art.", 0),
-        ("A GPL-\nlicensed copy.", 0),
-        ("A well-\nknown fact.", 1),
-        ("A well-\nknown fact; some write well-known, some wellknown.", 1),
-        ("A well\u00ad\nknown fact. It is well-known.", 1),
-        ("The docu-\nment is well-known.", 1),
-    ],
-)
-def test_a_hyphen_that_belongs_to_the_word(text: str, count: int) -> None:
-    assert dirt(text).get("hyphenation", 0) == count

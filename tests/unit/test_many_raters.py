@@ -9,7 +9,7 @@ import pytest
 from support.messages import check_message
 from support.shared import rows
 
-from pytest_llmops.judges import accuracy, cohen_kappa, fleiss_kappa, krippendorff_alpha
+from pytest_llmops.judges import accuracy, cohen_kappa, krippendorff_alpha
 from pytest_llmops.metrics.agreement import Level
 
 
@@ -18,10 +18,6 @@ def columns(*raters: str) -> list[tuple[str | None, ...]]:
     return list(
         zip(*([None if one == "." else one for one in rater.split()] for rater in raters), strict=True)
     )
-
-
-def from_counts(table: list[list[int]]) -> list[list[int]]:
-    return [[label for label, n in enumerate(row) for _ in range(n)] for row in table]
 
 
 # Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011: the examples of its sections A, B and C.
@@ -52,50 +48,10 @@ def test_the_examples_of_krippendorff(ratings: list[Any], level: Any, alpha: flo
     assert krippendorff_alpha(numbers, level=level) == pytest.approx(alpha, abs=5e-4)
 
 
-DIAGNOSES = """
-00060 03003 01401 00006 03030 20400 00402 20310 20040 00006 10050 11040 03300 10050 02031
-00501 30012 51000 02040 10203 00006 01050 02013 20040 10041 05010 40002 02040 10500 00006
-"""
-"""Fleiss 1971, table 1: six of the diagnoses of 30 patients, one word a patient, one digit a diagnosis."""
-WIKIPEDIA = [
-    [0, 0, 0, 0, 14],
-    [0, 2, 6, 4, 2],
-    [0, 0, 3, 5, 6],
-    [0, 3, 9, 2, 0],
-    [2, 2, 8, 1, 1],
-    [7, 7, 0, 0, 0],
-    [3, 2, 6, 3, 0],
-    [2, 5, 3, 2, 2],
-    [6, 5, 2, 1, 0],
-    [0, 2, 2, 3, 7],
-]
-"""The worked example of the article "Fleiss' kappa" of the English Wikipedia."""
-
-
-def test_the_examples_of_fleiss() -> None:
-    patients = [[int(digit) for digit in word] for word in DIAGNOSES.split()]
-    assert [sum(column) for column in zip(*patients, strict=True)] == [26, 26, 30, 55, 43]
-    assert fleiss_kappa(from_counts(patients)) == pytest.approx(0.430, abs=5e-4)
-    assert fleiss_kappa(from_counts(WIKIPEDIA)) == pytest.approx(0.210, abs=5e-4)
-
-
-def test_two_raters_have_scotts_pi_and_not_cohens_kappa() -> None:
-    a, b = [1] * 45 + [0] * 55, [1] * 25 + [0] * 20 + [1] * 10 + [0] * 45
-    both = 0.7
-    chance = (80 / 200) ** 2 + (120 / 200) ** 2
-    assert fleiss_kappa(list(zip(a, b, strict=True))) == pytest.approx((both - chance) / (1 - chance))
-    assert fleiss_kappa(list(zip(a, b, strict=True))) != pytest.approx(cohen_kappa(a, b))
-
-
 @pytest.mark.parametrize("ratings", [[], [[]], [[1]], [[1, None], [None, 2]], [[1, 1], [1, 1]]])
 def test_what_tells_nothing_has_no_alpha(ratings: list[Any]) -> None:
     assert krippendorff_alpha(ratings) is None
     assert krippendorff_alpha(ratings, level="interval") is None
-
-
-def test_one_class_has_no_fleiss_kappa() -> None:
-    assert fleiss_kappa([]) is None
-    assert fleiss_kappa([["a", "a"], ["a", "a"]]) is None
 
 
 def test_extreme_numbers_never_become_nan() -> None:
@@ -112,9 +68,6 @@ def test_extreme_numbers_never_become_nan() -> None:
         lambda: krippendorff_alpha([["a", "b"]], level="interval"),
         lambda: krippendorff_alpha([["a", "x"]], level="ordinal"),
         lambda: krippendorff_alpha([[1, 1], [1, float("nan")]]),
-        lambda: fleiss_kappa([[1, 2], [1, None]]),
-        lambda: fleiss_kappa([[1], [1]]),
-        lambda: fleiss_kappa([[1, float("nan")]]),
     ],
 )
 def test_what_cannot_be_compared_is_refused(call: Any) -> None:
@@ -135,22 +88,21 @@ def test_people_of_judge_bench(dimension: str, alpha: float) -> None:
 
 @pytest.mark.shared_data
 @pytest.mark.parametrize(
-    ("model", "agreement", "kappa"),
+    ("model", "agreement"),
     [
-        ("llama2orig", 0.964, 0.93),
-        ("llama2new", 0.958, 0.93),
-        ("mistralinstruct", 0.976, 0.92),
-        ("mistralguard", 0.938, 0.89),
-        ("gpt4", 0.984, 0.97),
+        ("llama2orig", 0.964),
+        ("llama2new", 0.958),
+        ("mistralinstruct", 0.976),
+        ("mistralguard", 0.938),
+        ("gpt4", 0.984),
     ],
 )
-def test_annotators_of_xstest(model: str, agreement: float, kappa: float) -> None:
-    """Agreement and Fleiss' kappa as the paper of XSTest publishes them."""
+def test_annotators_of_xstest(model: str, agreement: float) -> None:
+    """Agreement as the paper of XSTest publishes them."""
     answers = [row for row in rows("guardrails", "xstest", "labels.jsonl.gz") if row["model"] == model]
     first, second = ([row[f"annotation_{n}"] for row in answers] for n in (1, 2))
     assert len(answers) == 450
     assert accuracy(first, second) == pytest.approx(agreement, abs=5e-4)
-    assert fleiss_kappa(list(zip(first, second, strict=True))) == pytest.approx(kappa, abs=5e-3)
 
 
 @pytest.mark.shared_data

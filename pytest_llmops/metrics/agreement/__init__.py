@@ -1,7 +1,7 @@
 """Measure the agreement of raters, and correct a pass rate for the errors of a judge."""
 
 from pytest_llmops.metrics.agreement.intervals import Corrected, corrected_rate, kappa_interval
-from pytest_llmops.metrics.agreement.many_raters import Level, fleiss_kappa, krippendorff_alpha
+from pytest_llmops.metrics.agreement.many_raters import Level, krippendorff_alpha
 from pytest_llmops.metrics.agreement.two_raters import (
     Method,
     Rates,
@@ -26,7 +26,6 @@ __all__ = [
     "confusion",
     "corrected_rate",
     "correlation",
-    "fleiss_kappa",
     "judge_rates",
     "kappa_interval",
     "krippendorff_alpha",

@@ -1,4 +1,4 @@
-"""Measure the agreement of any number of raters: Krippendorff's alpha, Fleiss' kappa."""
+"""Measure the agreement of any number of raters: Krippendorff's alpha."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -51,40 +51,6 @@ def krippendorff_alpha(ratings: Ratings, *, level: Level = "nominal") -> float |
     within = float((((counts / (sizes - 1)) @ distance) * counts).sum())
     expected = float(totals @ distance @ totals) / (float(totals.sum()) - 1)
     return 1.0 - within / expected if expected else None
-
-
-def fleiss_kappa(ratings: Ratings) -> float | None:
-    """Return the agreement beyond chance of the same number of raters on every item: at most 1, 0 at chance.
-
-    Raters may differ from item to item (Fleiss 1971). For two raters it is Scott's pi, not Cohen's kappa.
-
-    Args:
-        ratings: A row of names for each item, all of the same length; who gave which label does not matter.
-
-    Returns:
-        None without items, or if all labels are the same.
-
-    Raises:
-        ValueError: An item has fewer than two labels, or not as many as the first item; a label is None or NaN.
-
-    >>> round(fleiss_kappa([["a", "a", "a"], ["b", "b", "a"], ["b", "b", "b"]]), 3)
-    0.55
-    """
-    rows = _given_labels(ratings)
-    raters = len(ratings[0]) if ratings else 0
-    for index, row in enumerate(rows):
-        if len(row) != raters or raters < 2:  # noqa: PLR2004 -- a rater cannot agree alone
-            wanted = f"{max(raters, 2)} labels, as many for each"
-            raise ValueError(
-                f"agreement: item {index}: expected {wanted}, got {len(row)}; krippendorff_alpha takes gaps"
-            )
-    labels = list({label: None for row in rows for label in row})
-    if len(labels) < 2:  # noqa: PLR2004 -- with a single label chance agrees as well
-        return None
-    counts = _count_labels(rows, labels)
-    observed = float((counts * (counts - 1)).sum()) / (len(rows) * raters * (raters - 1))
-    chance = float(((counts.sum(axis=0) / counts.sum()) ** 2).sum())
-    return (observed - chance) / (1 - chance)
 
 
 def _given_labels(ratings: Ratings) -> list[list[Hashable]]:

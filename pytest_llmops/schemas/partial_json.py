@@ -8,30 +8,30 @@ that may continue) is dropped.
 import json
 import re
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from pytest_llmops.schemas import json_extraction
 from pytest_llmops.schemas.differences import Unfinished
 from pytest_llmops.schemas.json_extraction import MAX_DEPTH, JsonMatch, JsonPath, JsonValue
 
-State: TypeAlias = Literal[
-    "value", "value or ]", "key", "key or }", "colon", "behind", "open", "closed", "broken"
-]
-
 MAX_STARTS = 2_000  # brackets from which partial JSON is tried
 MAX_SEARCH = 1_000_000  # characters read in total, not counting the value itself
 
 _OPENING = re.compile(r"[{\[]")
-_BLANK = re.compile(r"[ \t\r\n]*")
-_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+')
-_ESCAPE_BEGUN = re.compile(r"\\(?:u[0-9A-Fa-f]{0,3})?\Z")
-_HALF_SURROGATE_PAIR = re.compile(r"\\u[dD][89abAB][0-9A-Fa-f]{2}")
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_NUMBER_BEGUN = re.compile(
-    r"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+(?:[eE][+-]?[0-9]*)?)?|[eE][+-]?[0-9]*)?)?\Z"
+_BLANK = r"[ \t\r\n]*+"
+_ESCAPE_BEGUN = r"(?:\\(?:u[0-9A-Fa-f]{0,3})?)?"
+# The first half of a surrogate pair at the end of the text, which is dropped
+_HALF_PAIR = rf"\\u[dD][89abAB][0-9A-Fa-f]{{2}}{_ESCAPE_BEGUN}\Z"
+_STRING = rf'"(?:[^"\\\x00-\x1f]|(?!{_HALF_PAIR})\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{{4}}))*+'
+_NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
+_NUMBER_BEGUN = r"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+(?:[eE][+-]?[0-9]*)?)?|[eE][+-]?[0-9]*)?)?"
+# A whole token; a number at the end of the text may go on
+_TOKEN = re.compile(
+    rf"{_BLANK}(?:(?P<string>{_STRING}\")|true|false|null|{_NUMBER}(?![0-9.eE+-]|\Z)|(?P<mark>[{{}}\[\],:]))"
 )
-_LITERALS = ("true", "false", "null")
-_LITERAL = re.compile("|".join(_LITERALS))
+_TAIL = re.compile(
+    rf"{_BLANK}(?P<begun>(?P<string>{_STRING})(?:{_HALF_PAIR}|{_ESCAPE_BEGUN})|t(?:ru?)?|f(?:a(?:ls?)?)?|n(?:ul?)?|{_NUMBER_BEGUN})\Z"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,13 @@ def parse_partial_json(text: str) -> Partial | None:
             return None
         start = opening.start()
         reader = _PartialReader(text, start)
-        reader.read_value()
-        if reader.state == "open":
+        state = reader.read_value()
+        if state == "open":
             return reader.to_partial(start)
-        if reader.state == "broken" and json_fence:
+        if state == "broken" and json_fence:
             return None
         budget -= reader.position - start + 1
-        position = reader.position if reader.state == "closed" else start + 1
+        position = reader.position if state == "closed" else start + 1
     return None
 
 
@@ -103,108 +103,70 @@ class _PartialReader:
 
     Attributes:
         position: How far the text was read.
-        state: What is expected there; finally "closed", "open" (the text ended within it) or "broken".
         kept: End of the text that the completion keeps.
         quote: The closing quote of a string that is open there.
-        kept_keys: For each bracket open there, the key or index reached in it.
+        keys: For each open bracket the key or index reached in it.
+        before: The last token: a mark, "key" or "value".
     """
 
     def __init__(self, text: str, start: int) -> None:
-        self.text, self.position = text, start
-        self.state: State = "value"
-        self.kept, self.quote = start, ""
-        self.kept_keys: list[str | int] = []
+        self.text, self.position, self.kept = text, start, start
         self.keys: list[str | int] = []
+        self.quote = self.before = self.key = ""
 
-    def read_value(self) -> None:
-        """Read as far as the value goes."""
-        while self.state not in ("open", "closed", "broken"):
-            if blank := _BLANK.match(self.text, self.position):
-                self.position = blank.end()
-            char = self.text[self.position : self.position + 1]
-            self.state = self.read_token(char) if char else "open"
+    @property
+    def wants_key(self) -> bool:
+        """Whether a key stands next."""
+        return bool(self.keys) and isinstance(self.keys[-1], str) and self.before in ("{", ",")
+
+    def read_value(self) -> Literal["open", "closed", "broken"]:
+        """Return whether the value reaches to the end of the text, ends before it, or is no JSON."""
+        while token := _TOKEN.match(self.text, self.position):
+            if not self.read_token(token["mark"] or "", token["string"]):
+                return "broken"
+            self.position = token.end()
+            if self.before in ("value", "{", "["):
+                self.kept = self.position
+            if not self.keys:
+                return "closed"
+        tail = _TAIL.match(self.text, self.position)
+        if not tail or (
+            tail["begun"] and (self.before in ("key", "value") or (self.wants_key and tail["string"] is None))
+        ):
+            return "broken"
+        if tail["string"] is not None and not self.wants_key:
+            self.kept, self.quote = tail.end("string"), '"'
+        return "open"
+
+    def read_token(self, mark: str, string: str | None) -> bool:
+        """Take a token; False if it cannot stand there."""
+        before, wants_key = self.before, self.wants_key
+        self.before = mark or ("key" if wants_key else "value")
+        if mark in ("}", "]"):
+            self.before = "value"
+            return (mark == "}") == isinstance(self.keys.pop(), str) and before not in (",", ":", "key")
+        if mark == ":":
+            self.keys[-1:] = [self.key]
+            return before == "key"
+        if mark == ",":
+            last = self.keys[-1]
+            self.keys[-1] = last if isinstance(last, str) else last + 1
+            return before == "value"
+        if mark:
+            self.keys.append("" if mark == "{" else 0)
+        elif wants_key and string:
+            self.key = json.loads(string)
+        return (
+            before not in ("key", "value") and len(self.keys) <= MAX_DEPTH and (not wants_key or bool(string))
+        )
 
     def to_partial(self, start: int) -> Partial | None:
-        """Return the completed value, or None if its text is not JSON (too deep, for example)."""
-        closers = "".join("}" if isinstance(key, str) else "]" for key in reversed(self.kept_keys))
+        """Return the completed value, or None if its text is not JSON (a number too large, for example)."""
+        closers = "".join("}" if isinstance(key, str) else "]" for key in reversed(self.keys))
         match = json_extraction.find_json(self.text[start : self.kept] + self.quote + closers)
         if not isinstance(match, JsonMatch) or match.place != "text":
             return None
-        string = tuple(self.kept_keys) if self.quote else None
-        return Partial(match.value, start, match.duplicates, Unfinished(tuple(self.kept_keys[:-1]), string))
-
-    def read_token(self, char: str) -> State:
-        """Read the token that begins with ``char``, and return what is expected behind it."""
-        closer = "}" if self.keys and isinstance(self.keys[-1], str) else "]"
-        if char == closer and self.state in ("behind", "key or }", "value or ]") and self.keys:
-            self.keys.pop()
-            self.position += 1
-            return self.mark_kept() if self.keys else "closed"
-        if self.state == "behind":
-            return self.read_comma(char)
-        if self.state == "colon":
-            self.position += 1
-            return "value" if char == ":" else "broken"
-        if self.state in ("key", "key or }"):
-            return self.read_string(key=True) if char == '"' else "broken"
-        if char in "{[":
-            return self.open_bracket(char)
-        return self.read_string(key=False) if char == '"' else self.read_scalar()
-
-    def read_comma(self, char: str) -> State:
-        last = self.keys[-1]
-        if char != ",":
-            return "broken"
-        self.position += 1
-        if isinstance(last, str):
-            return "key"
-        self.keys[-1] = last + 1
-        return "value"
-
-    def open_bracket(self, char: str) -> State:
-        if len(self.keys) >= MAX_DEPTH:
-            return "broken"
-        self.keys.append("" if char == "{" else 0)
-        self.position += 1
-        self.mark_kept()
-        return "key or }" if char == "{" else "value or ]"
-
-    def read_scalar(self) -> State:
-        rest = self.text[self.position : self.position + 5]
-        literal_begun = any(literal.startswith(rest) and literal != rest for literal in _LITERALS)
-        if literal_begun or _NUMBER_BEGUN.match(self.text, self.position):
-            return "open"
-        scalar = _LITERAL.match(self.text, self.position) or _NUMBER.match(self.text, self.position)
-        if not scalar:
-            return "broken"
-        self.position = scalar.end()
-        return self.mark_kept()
-
-    def read_string(self, *, key: bool) -> State:
-        match = _STRING.match(self.text, self.position)
-        start, end = self.position, match.end() if match else self.position
-        if self.text[end : end + 1] == '"':
-            self.position = end + 1
-            if not key:
-                return self.mark_kept()
-            self.keys[-1] = str(json.loads(self.text[start : end + 1]))
-            return "colon"
-        if end < len(self.text) and not _ESCAPE_BEGUN.match(self.text, end):
-            return "broken"
-        if not key:
-            self.mark_kept()
-            self.kept, self.quote = self.end_before_half_pair(start, end), '"'
-        return "open"
-
-    def end_before_half_pair(self, start: int, end: int) -> int:
-        """Return the end of a string without the first half of a surrogate pair of escapes."""
-        half = end - len(r"\ud83d")
-        if half <= start or not _HALF_SURROGATE_PAIR.match(self.text, half):
-            return end
-        slashes = half - len(self.text[start:half].rstrip("\\")) - start
-        return end if slashes % 2 else half
-
-    def mark_kept(self) -> State:
-        """Keep everything read so far in the completion."""
-        self.kept, self.quote, self.kept_keys = self.position, "", list(self.keys)
-        return "behind"
+        place = tuple(self.keys)
+        return Partial(
+            match.value, start, match.duplicates, Unfinished(place[:-1], place if self.quote else None)
+        )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Chain: TypeAlias = "tuple[int, int, Chain] | None"
 
+_BLANKS = re.compile(r"\s+")
 MIN_PIECE = 256  # minimum characters of the pieces into which a long text is cut
 MAX_TRIES = 64  # letters at which a cut is tried; behind them a text is cut at ASCII characters only
 CONTEXT = 32  # characters on each side with which a cut is tested
@@ -23,7 +24,6 @@ CONTEXT = 32  # characters on each side with which a cut is tested
 _BEFORE = r"(?<!\w)(?<![0-9][.,])"
 _BEHIND = r"(?!\w|[\u0300-\u036f]|[.,][0-9])"
 _LOOKAHEAD_CHARS = 2  # characters that `_BEHIND` reads
-_WORD = re.compile(r"\S+")
 
 
 def find_places(text: str, needle: str, *, whole_words: bool = False, most: int | None = None) -> list[int]:
@@ -122,13 +122,13 @@ class Origins:
     """
 
     def __init__(self, text: str, fold: Callable[[str], str], whitespace: Whitespace) -> None:
-        self.text, self.fold, self.whitespace = text, fold, whitespace
+        self.text, self.whitespace = text, whitespace
+        self.change = fold if whitespace != "collapse" else lambda part: _BLANKS.sub(" ", fold(part))
 
     def span(self, start: int, end: int) -> Span:
         """Return the original span of a span of the normalized text, with the accents of its last letter."""
-        unchanged_whitespace = self.whitespace == "keep" or " ".join(self.text.split()) == self.text
-        if unchanged_whitespace and self._folded == self.text:
-            return Span(start, end)
+        if self._changed == self.text:
+            return Span(start + self._stripped, end + self._stripped)
         behind = self.original_position(end - 1) + 1
         while behind < len(self.text) and unicodedata.combining(self.text[behind]):
             behind += 1
@@ -136,55 +136,44 @@ class Origins:
 
     def original_position(self, position: int) -> int:
         """Return the original position of a position in the normalized text."""
-        changed, folded = self._word_starts
-        word = bisect_right(changed, position) - 1
-        position += folded[word] - changed[word]
-        starts, folded_starts = self._piece_starts
-        piece = bisect_right(folded_starts, position) - 1
-        end = starts[piece + 1] if piece + 1 < len(starts) else len(self.text)
-        within = self.text[starts[piece] : end]
-        return starts[piece] + origin_position(within, self.fold, position - folded_starts[piece])
+        position += self._stripped
+        starts, changed_starts = self._piece_starts
+        piece = bisect_right(changed_starts, position) - 1
+        within = self.text[starts[piece] : [*starts[1:], len(self.text)][piece]]
+        return starts[piece] + origin_position(within, self.change, position - changed_starts[piece])
 
     @cached_property
-    def _folded(self) -> str:
-        return self.fold(self.text)
+    def _changed(self) -> str:
+        # Not stripped yet.
+        return self.change(self.text)
 
     @cached_property
-    def _word_starts(self) -> tuple[list[int], list[int]]:
-        # The start of each word in the normalized text, and in the folded text.
-        if self.whitespace == "keep":
-            return [0], [0]
-        if self.whitespace == "strip":
-            return [0], [len(self._folded) - len(self._folded.lstrip())]
-        changed, folded, at = [], [], 0
-        for word in _WORD.finditer(self._folded):
-            changed.append(at)
-            folded.append(word.start())
-            at += len(word[0]) + 1
-        return changed, folded
+    def _stripped(self) -> int:
+        return 0 if self.whitespace == "keep" else len(self._changed) - len(self._changed.lstrip())
 
     @cached_property
     def _piece_starts(self) -> tuple[list[int], list[int]]:
-        # The start of each piece in the text, and in the folded text; folding the pieces must give the folded text.
+        # The start of each piece in the text, and in the changed text; the changed pieces must give the changed text.
         starts = [0]
         while cut := self._next_cut(starts[-1] + MIN_PIECE):
             starts.append(cut)
-        folded = [self.fold(self.text[start:end]) for start, end in pairwise([*starts, len(self.text)])]
-        if "".join(folded) != self._folded:
+        changed = [self.change(self.text[start:end]) for start, end in pairwise([*starts, len(self.text)])]
+        if "".join(changed) != self._changed:
             return [0], [0]
-        return starts, [0, *accumulate(map(len, folded[:-1]))]
+        return starts, [0, *accumulate(map(len, changed[:-1]))]
 
     def _next_cut(self, first: int) -> int:
         # Return the next place where the text can be cut; 0 if there is no such place.
         tries = MAX_TRIES
         for at in range(first, len(self.text)):
             char = self.text[at]
-            if char.isascii():  # never combines with the characters before it
+            # ASCII never combines with the characters before it.
+            if char.isascii() and not (char.isspace() and self.text[at - 1].isspace()):
                 return at
             if tries and char.isalnum():
                 tries -= 1
                 left, right = self.text[at - CONTEXT : at], self.text[at : at + CONTEXT]
-                if self.fold(left) + self.fold(right) == self.fold(left + right):
+                if self.change(left) + self.change(right) == self.change(left + right):
                     return at
         return 0
 

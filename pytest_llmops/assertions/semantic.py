@@ -17,7 +17,7 @@ from pytest_llmops.measurement import (
 )
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.semantics import similarity
-from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison
+from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison, resolve_check_names
 from pytest_llmops.semantics.nli import NliModel, measure_contradiction, nli_name, resolve_nli
 from pytest_llmops.semantics.similarity import AtLeast, Checks
 from pytest_llmops.semantics.thresholds import embedder_name
@@ -92,7 +92,7 @@ def assert_semantic(
         raise UsageError(f"assert_semantic: expected checks to be a list of names, got {switch}{hint}")
     actual = read_answer(actual)
     references = similarity.reference_texts(expected)
-    names = similarity.select_checks(checks)
+    names = resolve_check_names(checks)
     used = similarity.resolve_embedder(embedder, "assert_semantic")
     requested_embedder = recorder.current_settings().embedder if embedder is None else embedder
     threshold = similarity.resolve_threshold(

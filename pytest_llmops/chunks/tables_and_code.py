@@ -9,9 +9,9 @@ from pytest_llmops.chunks.alignment import Alignment, PlacedChunk
 from pytest_llmops.chunks.findings import CheckResult, Fault, count_result
 from pytest_llmops.chunks.offsets import SEAM, CompactText
 from pytest_llmops.measurement import format_count
+from pytest_llmops.schemas.json_extraction import iterate_fences
 
 _DELIMITER = re.compile(r"^(?=[^\n]*-)(?=[^\n]*\|)[ \t]*+[|:-][ \t:|-]*+$", re.MULTILINE)
-_FENCE = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})([^\n]*)$|\0", re.MULTILINE)
 _TABLE_TAG = re.compile(r"<(/?)table\b[^<>\0]{0,2000}>|\0", re.IGNORECASE)
 _ROW_TAG = re.compile(r"<(/?)tr\b[^<>\0]{0,2000}>", re.IGNORECASE)
 
@@ -71,20 +71,11 @@ def _outer_elements(tags: Iterator[re.Match[str]]) -> Iterator[tuple[int, int]]:
 
 def find_code_blocks(text: str) -> list[tuple[int, int]]:
     """Return the fenced code blocks ``[start, end)`` of a Markdown text; an unclosed block ends with its document."""
-    blocks, opened, mark = [], -1, ""
-    for fence in _FENCE.finditer(text):
-        if fence[0] == SEAM:
-            blocks += [(opened, fence.start())] if opened >= 0 else []
-            opened = -1
-        elif opened < 0:
-            if "`" in fence[2] and fence[1][0] == "`":
-                continue  # inline code
-            opened, mark = fence.start(), fence[1]
-        elif fence[1].startswith(mark) and not fence[2].strip():
-            blocks.append((opened, fence.end()))
-            opened = -1
-    if opened >= 0:
-        blocks.append((opened, len(text)))
+    blocks, start = [], 0
+    for document in text.split(SEAM):
+        for opening, closing in iterate_fences(document):
+            blocks.append((start + opening.start(), start + (closing.end() if closing else len(document))))
+        start += len(document) + len(SEAM)
     return blocks
 
 

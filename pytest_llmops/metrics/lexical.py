@@ -136,7 +136,7 @@ def fuzzy_ratio(actual: str, expected: str, *, partial: bool = False) -> float:
         short, long = sorted((len(actual), len(expected)))
         _refuse_long_texts(actual, expected, cost=short * short * long, limit=MAX_PARTIAL_COST)
         return float(fuzz.partial_ratio(actual, expected)) / 100
-    head, tail = _count_shared_ends(actual, expected)
+    head, tail = count_shared_ends(actual, expected)
     left, right = actual[head : len(actual) - tail], expected[head : len(expected) - tail]
     _refuse_long_texts(actual, expected, cost=len(left) * len(right), limit=MAX_RATIO_CELLS)
     return 1 - Indel.distance(left, right) / (len(actual) + len(expected))
@@ -150,8 +150,8 @@ def _refuse_long_texts(left: str, right: str, *, cost: int, limit: int) -> None:
         )
 
 
-def _count_shared_ends(left: Sequence[str], right: Sequence[str]) -> tuple[int, int]:
-    # Return how many items two texts or lists have in common at the beginning, and at the end of the rest.
+def count_shared_ends(left: Sequence[str], right: Sequence[str]) -> tuple[int, int]:
+    """Return how many items two texts or lists have in common at the beginning, and at the end of the rest."""
     head = _count_shared_head(left, right)
     return head, _count_shared_head(left[head:][::-1], right[head:][::-1])
 
@@ -233,7 +233,7 @@ def word_diff_steps(actual: str, expected: str) -> list[tuple[Op, str]]:
     [('-', '30'), ('+', '60'), ('=', ' days')]
     """
     want, got = _DIFF_TOKENS.findall(expected), _DIFF_TOKENS.findall(actual)
-    head, tail = _count_shared_ends(want, got)
+    head, tail = count_shared_ends(want, got)
     old, new = want[head : len(want) - tail], got[head : len(got) - tail]
     steps: list[tuple[Op, str]] = [("=", "".join(want[:head]))]
     steps += _align_tokens(old[:MAX_DIFF_TOKENS], new[:MAX_DIFF_TOKENS])

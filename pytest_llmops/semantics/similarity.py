@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
-from pytest_llmops.errors import LLMOpsError, UnknownName, UsageError
+from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.providers.embedding_cache import with_vector_cache
@@ -99,27 +99,6 @@ def resolve_threshold(at_least: object, embedder: Embedder, *, requested_name: s
             f"got {shorten_text(repr(minimum), MAX_QUOTE_CHARS)}"
         )
     return float(minimum)
-
-
-def select_checks(given: object) -> tuple[str, ...]:
-    """Return the names of the checks that are on: those named, or without those named with a minus.
-
-    Raises:
-        UnknownName: There is no such check.
-        UsageError: It is no collection of names, or some have a minus and some have none.
-
-    >>> select_checks(["numbers"]), "roles" in select_checks(["-roles"]), select_checks(())
-    (('numbers',), False, ())
-    """
-    if isinstance(given, Collection) and not isinstance(given, str):
-        for entry in given:
-            name = entry.removeprefix("-") if isinstance(entry, str) else ""
-            if name and name not in checks.CHECKS:
-                raise UnknownName("check", name, checks.CHECKS)
-    try:
-        return checks.resolve_check_names(given)
-    except ValueError as error:
-        raise UsageError(f"assert_semantic: {error}") from None
 
 
 def similarity_scores(actual: str, references: Sequence[str], embedder: Embedder) -> list[float]:

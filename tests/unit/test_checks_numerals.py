@@ -7,6 +7,7 @@ import time
 import pytest
 from support.messages import check_message
 
+from pytest_llmops.errors import UsageError
 from pytest_llmops.semantics.checks import compare
 from pytest_llmops.semantics.checks.sentence import Sentence
 
@@ -319,11 +320,11 @@ def test_texts_that_are_none_and_checks_that_are_none_are_told() -> None:
         compare(None, "x")  # type: ignore[arg-type]
     with pytest.raises(TypeError, check=check_message):
         compare("x", b"x")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, check=check_message):
+    with pytest.raises(UsageError, check=check_message):
         compare("x", "y", checks="numbers")
-    with pytest.raises(ValueError, check=check_message):
+    with pytest.raises(UsageError, check=check_message):
         compare("x", "y", checks=["-nombers"])
-    with pytest.raises(ValueError, match="all with a minus"):
+    with pytest.raises(UsageError, match="all with a minus"):
         compare("x", "y", checks=["-roles", "numbers"])
 
 

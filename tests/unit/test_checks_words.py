@@ -10,6 +10,7 @@ import pytest
 from support.meanings import OTHER, SAME
 from support.messages import check_message
 
+from pytest_llmops.errors import UsageError
 from pytest_llmops.semantics.checks import CHECKS, Alarm, Comparison, compare
 from pytest_llmops.semantics.checks.kinds.negation import NEGATIVE_WORDS
 from pytest_llmops.semantics.checks.lexicon import are_opposites, find_opposites, stem_phrase, stem_word
@@ -325,7 +326,7 @@ def test_many_sentences_of_a_reference_are_compared_to_a_limit_and_it_is_told() 
 
 
 def test_a_check_that_is_none() -> None:
-    with pytest.raises(ValueError, check=check_message):
+    with pytest.raises(UsageError, check=check_message):
         compare("a", "b", checks=["nubmers"])
     assert compare("It takes 60 days.", "It takes 30 days.", checks=()) == Comparison()
 

@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile
 from operator import itemgetter
 
 from pytest_llmops.semantics.checks.lexicon import english_stems
@@ -80,15 +79,6 @@ def _is_same(token: Token, other: Token) -> bool:
     if token.fact and other.fact:
         return are_same_value(token.fact, other.fact)
     return token.key == other.key
-
-
-def shared_prefix_length(items: Sequence[str], others: Sequence[str]) -> int:
-    """Return how many items two sequences have in common at their beginning.
-
-    >>> shared_prefix_length("cancel", "cancellation")
-    6
-    """
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(items, others, strict=False)))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Compare two texts with all checks, or with those that are selected by name."""
 
 from collections.abc import Collection, Iterator
+from functools import partial
 
+from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.semantics.checks.alignment import Pair, Text, find_unrepeated_sentences, pair_sentences
 from pytest_llmops.semantics.checks.kinds import (
@@ -22,9 +24,9 @@ from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.semantics.checks.sentence_splitter import split_sentences
 
 _LANGUAGE_NEUTRAL_CHECKS: dict[str, Check] = {
-    "numbers": values.find_number_differences,
+    "numbers": partial(values.find_unlike_values, check="numbers"),
     "units": values.find_unit_differences,
-    "dates": values.find_date_differences,
+    "dates": partial(values.find_unlike_values, check="dates"),
 }
 _ENGLISH_CHECKS: dict[str, Check] = {
     "roles": roles.find_role_swaps,
@@ -50,7 +52,8 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
         given: ``"default"`` for all; names, for these alone; names with a minus, for all but these; no names, for none.
 
     Raises:
-        ValueError: It is no collection of names, a name is unknown, or some have a minus and some have none.
+        UnknownName: There is no such check.
+        UsageError: It is no collection of names, or some have a minus and some have none.
 
     >>> resolve_check_names(["units", "numbers"]), "units" in resolve_check_names(["-units"])
     (('numbers', 'units'), False)
@@ -62,20 +65,17 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
         or not isinstance(given, Collection)
         or any(not isinstance(name, str) for name in given)
     ):
-        raise ValueError(
-            'expected checks="default", a list of names, like ["numbers"] for these alone or ["-numbers"] for all '
+        raise UsageError(
+            'assert_semantic: expected checks="default", a list of names, like ["numbers"] for these alone or ["-numbers"] for all '
             f"but these, or checks=() for no checks, got {shorten_text(repr(given), 80)}"
         )
     names = {name.removeprefix("-") for name in given}
-    unknown = sorted(names - set(CHECKS))
-    if unknown:
-        raise ValueError(
-            f"checks: expected names out of {', '.join(CHECKS)}, got {shorten_text(repr(unknown[0]), 80)}"
-        )
+    for name in sorted(names - set(CHECKS)):
+        raise UnknownName("check", name, CHECKS)
     removed = [name.startswith("-") for name in given]
     if any(removed) and not all(removed):
-        raise ValueError(
-            'expected checks all with a minus ("all but these") or all without ("these alone"), '
+        raise UsageError(
+            'assert_semantic: expected checks all with a minus ("all but these") or all without ("these alone"), '
             f"got {shorten_text(repr(sorted(given)), 80)}"
         )
     return tuple(name for name in CHECKS if (name in names) != any(removed))
@@ -101,7 +101,7 @@ def compare(
 
     Raises:
         TypeError: An argument is not a text.
-        ValueError: There is no such check, or it is no collection of names.
+        UsageError: There is no such check, or it is no collection of names.
 
     >>> compare("Refunds take 60 days.", "Refunds take 30 days.").alarms[0].message
     'another number: the reference says "30 days", the answer "60 days"'

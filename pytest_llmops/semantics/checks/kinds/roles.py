@@ -1,18 +1,17 @@
 """Roles: the same words in another order, "the buyer pays the seller" and "the seller pays the buyer"."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from pytest_llmops.semantics.checks.alignment import MAX_TOKENS, Pair, shared_prefix_length
+from pytest_llmops.metrics.lexical import count_shared_ends
+from pytest_llmops.semantics.checks.alignment import MAX_TOKENS, Pair
 from pytest_llmops.semantics.checks.kinds import Finding, build_finding
 from pytest_llmops.semantics.checks.lexicon import english_stems
 from pytest_llmops.semantics.checks.sentence import Token
 
 # What differs, and the texts of the reference and of the answer
-Difference: TypeAlias = "tuple[str, str, str]"
+Difference: TypeAlias = tuple[str, str, str]
 
 SYMMETRIC_WORDS = english_stems("symmetric_words")  # two things around such a word may change places
 ARTICLES = frozenset({"the", "a", "an"})
@@ -39,8 +38,7 @@ def _swapped_phrases(pair: Pair, claimed: frozenset[int]) -> Difference | None:
     if Counter(content) != Counter(other_content):
         return _exchanged_words(expected, actual)
     keys, other_keys = ([token.key for token in side] for side in (expected, actual))
-    head = shared_prefix_length(keys, other_keys)
-    tail = shared_prefix_length(keys[head:][::-1], other_keys[head:][::-1])
+    head, tail = count_shared_ends(keys, other_keys)
     middle, other_middle = slice(head, len(keys) - tail), slice(head, len(other_keys) - tail)
     is_swap = _have_swapped_ends(keys[middle], other_keys[other_middle])
     if not is_swap or not any(pair.unclaimed_changes(claimed)):

@@ -28,19 +28,9 @@ MAX_FACTS = 40  # values of a sentence that are compared
 MIN_SIMILARITY = 0.6  # token similarity from which a value in the place of another value is an edit
 
 
-def find_date_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:  # noqa: ARG001 -- all checks have the same arguments
-    """Yield dates and times that differ in what both state: "3 March" and "March 3rd, 2025" do not."""
-    yield from _find_unlike_values(pair, "dates")
-
-
-def find_number_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:  # noqa: ARG001 -- all checks have the same arguments
-    """Yield values with another number, whatever their spelling: "thirty days", "30 days", "720 h" are the same."""
-    yield from _find_unlike_values(pair, "numbers")
-
-
 def find_unit_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     """Yield values with the same numeral and another unit, and units by themselves in each other's place."""
-    yield from _find_unlike_values(pair, "units")
+    yield from find_unlike_values(pair, claimed, check="units")
     if pair.is_edit:
         for place, change in pair.unclaimed_changes(claimed):
             if change.expected and change.actual and len(change.tokens) <= MAX_UNIT_TOKENS:
@@ -58,8 +48,11 @@ def _unit_dims(token: Token) -> frozenset[str]:
     return frozenset(unit.dim.split()[0] for unit in known)
 
 
-def _find_unlike_values(pair: Pair, check: str) -> Iterator[Finding]:
-    # Yield the unlike values that belong to a check.
+def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> Iterator[Finding]:  # noqa: ARG001 -- all checks have the same arguments
+    """Yield values that differ in what both state and belong to a check: "numbers", "units", "dates".
+
+    "3 March" and "March 3rd, 2025" do not differ, nor do "thirty days", "30 days" and "720 h".
+    """
     reported: set[tuple[str, str]] = set()
     for expected, actual, place in (*_find_replaced_values(pair), *_find_missing_values(pair)):
         dims = expected.dims | actual.dims

@@ -342,19 +342,19 @@ def require_existing_path(path: str | Path, holds: str) -> Path:
     return place
 
 
-def check_corpus(chunks: Iterable[Chunk], where: str, *, empty: bool = False) -> tuple[Chunk, ...]:
+def check_corpus(chunks: Iterable[Chunk], where: str) -> tuple[Chunk, ...]:
     """Return chunks as a tuple, after a check of their types and ids.
 
     Raises:
         UsageError: It is not an iterable of chunks.
-        CorpusError: There are no chunks (unless ``empty`` is allowed), an item is not a chunk, or an id is repeated.
+        CorpusError: There are no chunks, an item is not a chunk, or an id is repeated.
     """
     if isinstance(chunks, (str, bytes, Mapping)) or not isinstance(chunks, Iterable):
         raise UsageError(
             f"{where}: expected chunks, a list or any iterable of Chunk, got {json_kind(chunks)}"
         )
     given = tuple(chunks)
-    if not given and not empty:
+    if not given:
         raise CorpusError("the corpus is empty: expected at least one chunk", where)
     seen: set[str] = set()
     for chunk in given:
@@ -382,3 +382,24 @@ def searchable_text(chunk: Chunk) -> str:
 def chunk_to_hit(chunk: Chunk, score: float) -> Hit:
     """Return a chunk as a hit."""
     return Hit(id=chunk.id, text=chunk.text, score=score, metadata=chunk.metadata)
+
+
+class CorpusSearcher(Searcher):
+    """A search over chunks in memory.
+
+    Attributes:
+        chunks: The corpus, in its order.
+    """
+
+    def __init__(self, chunks: Iterable[Chunk], *, k: int, name: str, where: str) -> None:
+        super().__init__(k=k, name=name, where=where)
+        self.chunks = check_corpus(chunks, where)
+
+    @property
+    def documents(self) -> int:
+        """Number of chunks."""
+        return len(self.chunks)
+
+    def listing(self) -> list[Chunk]:
+        """Return the chunks, in their order."""
+        return list(self.chunks)

@@ -28,8 +28,7 @@ from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Chunk, Hit
 from pytest_llmops.retrievers.base import (
     Conditions,
-    Searcher,
-    check_corpus,
+    CorpusSearcher,
     chunk_content,
     chunk_to_hit,
     matches_conditions,
@@ -62,7 +61,7 @@ def tokenize(text: str) -> list[str]:
     return _TOKEN.findall(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()))
 
 
-class InMemoryRetriever(Searcher):
+class InMemoryRetriever(CorpusSearcher):
     """BM25 over chunks in memory.
 
     A search returns chunks that share a word with the query. Equal scores keep the order of the corpus. A query of
@@ -92,8 +91,7 @@ class InMemoryRetriever(Searcher):
             CorpusError: There is no chunk, or two have the same id.
             UsageError: ``k`` is less than 1.
         """
-        super().__init__(k=k, name=name, where=name or "InMemoryRetriever")
-        self.chunks = check_corpus(chunks, self.where)
+        super().__init__(chunks, k=k, name=name, where=name or "InMemoryRetriever")
         if stopwords is None:
             from bm25s.stopwords import STOPWORDS_EN
 
@@ -103,15 +101,6 @@ class InMemoryRetriever(Searcher):
         self.fingerprint = fingerprint_parts(*map(chunk_content, self.chunks), *sorted(self._stopwords))
         self._vocabulary: dict[str, int] = {}
         self._index = self._build_index()
-
-    @property
-    def documents(self) -> int:
-        """Number of chunks."""
-        return len(self.chunks)
-
-    def listing(self) -> list[Chunk]:
-        """Return the chunks, in their order."""
-        return list(self.chunks)
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
         words = [word for word in tokenize(query) if word in self._vocabulary]

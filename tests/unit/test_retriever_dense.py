@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.errors import CorpusError, UnknownName, UsageError
+from pytest_llmops.errors import CorpusError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Chunk, Hit, Hits, Retriever
 from pytest_llmops.providers.offline import HashingEmbedder
@@ -51,7 +51,7 @@ def plane(**options: Any) -> DenseRetriever:
 def test_it_is_a_retriever() -> None:
     retriever = plane(name="compass")
     assert isinstance(retriever, Retriever)
-    assert (retriever.name, retriever.k, retriever.documents, retriever.dim) == ("compass", 5, 5, 2)
+    assert (retriever.name, retriever.k, retriever.documents) == ("compass", 5, 5)
     assert retriever.chunks == tuple(retriever.listing()) == PLANE
 
 
@@ -141,55 +141,6 @@ def test_the_fingerprint_is_of_corpus_and_embedder() -> None:
     assert DenseRetriever(PLANE[::-1], embedder=Plane()).fingerprint != first
 
 
-def test_adding_embeds_what_is_new_alone() -> None:
-    embedder = Plane()
-    retriever = DenseRetriever(PLANE, embedder=embedder)
-    embedder.asked.clear()
-    retriever.add([chunk("south", "0 -1"), chunk("far east", "9 0")])
-    retriever.add([])
-    assert embedder.asked == ["0 -1", "9 0"]
-    assert retriever.search("1 0", 3).ids == ["east", "far east", "north-east"]
-    assert retriever.documents == 7
-    before = retriever.fingerprint
-    with pytest.raises(CorpusError, check=check_message):
-        retriever.add([chunk("new", "1 1"), chunk("east", "1 1")])
-    with pytest.raises(CorpusError, match="duplicate id 'new'"):
-        retriever.add([chunk("new", "1 1"), chunk("new", "1 1")])
-    assert retriever.fingerprint == before
-
-
-def test_taking_out() -> None:
-    retriever = plane()
-    retriever.remove(["east", "nowhere"])
-    retriever.remove("west")
-    assert retriever.search("1 0").ids == ["north-east", "north"]
-    with pytest.raises(UnknownName, check=check_message):
-        retriever.remove(["north", "nort"])
-    with pytest.raises(CorpusError, check=check_message):
-        retriever.remove(["north", "north-east"])
-    assert retriever.chunks == (PLANE[1], PLANE[2])
-
-
-def test_replacing_embeds_changed_texts_alone_and_keeps_the_place() -> None:
-    embedder = Plane()
-    retriever = DenseRetriever(PLANE, embedder=embedder)
-    embedder.asked.clear()
-    retriever.update([chunk("west", "1 0"), chunk("east", "1 0", side="both")])
-    retriever.update([])
-    assert embedder.asked == ["1 0"]
-    assert retriever.search("1 0", 2).ids == ["east", "west"]
-    assert retriever.search("1 0", filters={"side": "both"}).ids == ["east"]
-    assert [one.id for one in retriever.chunks] == [one.id for one in PLANE]
-    before = retriever.fingerprint
-    with pytest.raises(UnknownName, match="unknown chunk 'south'"):
-        retriever.update([chunk("east", "0 1"), chunk("south", "0 -1")])
-    with pytest.raises(CorpusError, match="duplicate id"):
-        retriever.update([chunk("east", "0 1"), chunk("east", "0 -1")])
-    with pytest.raises(UsageError, check=check_message):
-        retriever.update([chunk("east", "0 1 2")])
-    assert retriever.fingerprint == before
-
-
 def test_a_query_of_another_dimension() -> None:
     with pytest.raises(CorpusError, check=check_message):
         plane(name="compass").search("1 2 3")
@@ -244,9 +195,8 @@ def test_words_and_vectors_together() -> None:
     assert hybrid.documents == 3
     assert hybrid.listing() == corpus
     assert re.fullmatch("[0-9a-f]{16}", hybrid.fingerprint)
-    before = hybrid.fingerprint
-    dense.remove("refunding")
-    assert hybrid.fingerprint != before
+    other = HybridRetriever([InMemoryRetriever(corpus), DenseRetriever(corpus[:2], embedder="hashing")])
+    assert hybrid.fingerprint != other.fingerprint
 
 
 def test_what_a_hybrid_cannot_be_made_of() -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pytest_llmops._util.arrays import as_rows, unit_rows
-from pytest_llmops._util.lazy_numpy import ArrayLike, Float32Array, Float64Array, np
+from pytest_llmops._util.lazy_numpy import ArrayLike, Float32Array, np
 
 MAX_CELLS = 2**28  # product of the token counts of a pair: a few seconds
 BLOCK_CELLS = 2**22  # cosines in memory at a time
@@ -76,21 +76,19 @@ def score_pairs(
     Args:
         pairs: For each the answer, ``(n, dim)`` with a row for each token, and the reference, ``(m, dim)``; rows need no
             unit length.
-        weights: For each pair those of its tokens, ``(n,)`` and ``(m,)``, 0 or more; None: equal weights.
+        weights: For each pair those of its tokens, ``(n,)`` and ``(m,)``, 0 or more and not all 0; None: equal weights.
 
     Returns:
         Precision, recall and F1: all 1 if both sides have no tokens, all 0 if only a single side has none. F1 is 0
         unless precision and recall are positive.
 
     Raises:
-        ValueError: Shapes that do not match, numbers that are not finite, weights that are all 0, or more than
-            `MAX_CELLS` pairs of tokens, with the number of the pair, from 0; or another number of weights than pairs.
+        ValueError: Shapes that do not match, numbers that are not finite, or more than `MAX_CELLS` pairs of tokens, with
+            the number of the pair, from 0.
 
     >>> score_pairs([([[1, 0], [0, 1]], [[1, 0]])])
     [Score(precision=0.5, recall=1.0, f1=0.6666666666666666)]
     """
-    if weights is not None and len(weights) != len(pairs):
-        raise ValueError(f"expected weights for each of {len(pairs)} pairs, got {len(weights)}")
     units: dict[int, tuple[object, Float32Array]] = {}
     results = []
     for number, (actual, expected) in enumerate(pairs):
@@ -101,23 +99,19 @@ def score_pairs(
                 units[id(rows)] = rows, _unit_vectors(rows, f"pair {number}, {name}")
             sides.append(units[id(rows)][1])
         pair_weights = weights[number] if weights is not None else (None, None)
-        shares = [
-            _normalize_weights(side_weights, len(rows), f"pair {number}, weights of {name}")
-            for side_weights, rows, name in zip(pair_weights, sides, ("actual", "expected"), strict=True)
-        ]
-        results.append(_match_score(sides[0], sides[1], shares[0], shares[1], number))
+        results.append(_match_score(sides[0], sides[1], *pair_weights, number))
     return results
 
 
 def _match_score(
     actual: Float32Array,
     expected: Float32Array,
-    actual_shares: Float64Array,
-    expected_shares: Float64Array,
+    actual_weights: ArrayLike | None,
+    expected_weights: ArrayLike | None,
     number: int,
 ) -> Score:
-    if not len(actual_shares) or not len(expected_shares):
-        same = float(len(actual_shares) == len(expected_shares))
+    if not len(actual) or not len(expected):
+        same = float(len(actual) == len(expected))
         return Score(same, same, same)
     if actual.shape[1] != expected.shape[1]:
         raise ValueError(
@@ -131,8 +125,8 @@ def _match_score(
         )
     of_actual, of_expected = _best_cosines(actual, expected)
     # Rounding may lift the cosine of equal tokens above 1.
-    precision = min(1.0, float(of_actual @ actual_shares))
-    recall = min(1.0, float(of_expected @ expected_shares))
+    precision = min(1.0, float(np.average(of_actual, weights=actual_weights)))
+    recall = min(1.0, float(np.average(of_expected, weights=expected_weights)))
     both = precision > 0 and recall > 0
     return Score(precision, recall, 2 * precision * recall / (precision + recall) if both else 0.0)
 
@@ -156,18 +150,3 @@ def _unit_vectors(rows: ArrayLike, name: str) -> Float32Array:
         return np.zeros((0, 0), dtype=np.float32)
     array = as_rows(rows, name=name)
     return (unit_rows(array) if len(array) else array).astype(np.float32)
-
-
-def _normalize_weights(weights: ArrayLike | None, count: int, name: str) -> Float64Array:
-    # Return weights that sum to 1, or an empty array without tokens.
-    if weights is None:
-        return np.full(count, 1 / max(count, 1))
-    array = np.asarray(weights, dtype=np.float64)
-    if array.shape != (count,):
-        raise ValueError(f"{name}: expected one for each of {count} tokens, got shape {array.shape}")
-    if not (np.isfinite(array) & (array >= 0)).all():
-        raise ValueError(f"{name}: expected finite numbers of at least 0")
-    if count and not array.sum():
-        raise ValueError(f"{name}: expected a token that counts, got {count} of weight 0")
-    shares: Float64Array = array / array.sum() if count else array
-    return shares

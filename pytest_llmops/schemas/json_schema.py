@@ -7,11 +7,10 @@ and ``uniqueItems``, for which it takes quadratic time.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,12 +151,8 @@ class JsonSchema:
         return list(dict.fromkeys(collected))[:MAX_DIFFERENCES]
 
 
-_schema_cache: dict[tuple[str, ...], tuple[JsonSchema, SchemaFiles]] = {}
-_cache_lock = threading.Lock()
-
-
 def compile_schema(text: str, where: str, name: str = "", *, folder: Path | None = None) -> JsonSchema:
-    """Compile the schema in a JSON text; the last 64 are cached until a file that they refer to changes.
+    """Compile the schema in a JSON text; the last 64 that refer to no other file are cached.
 
     Args:
         text: JSON of the schema, an object.
@@ -169,10 +164,13 @@ def compile_schema(text: str, where: str, name: str = "", *, folder: Path | None
         SchemaError: The schema is invalid in its draft, has keys but no keyword, or refers to something outside of
             itself and that folder.
     """
-    key = (text, where, name, str(folder))
-    cached = _schema_cache.get(key)
-    if cached is not None and not cached[1].has_changed():
-        return cached[0]
+    compiled, has_files = _compile(text, where, name, folder)
+    # A file may have changed.
+    return _compile.__wrapped__(text, where, name, folder)[0] if has_files else compiled
+
+
+@lru_cache(maxsize=MAX_CACHED_SCHEMAS)
+def _compile(text: str, where: str, name: str, folder: Path | None) -> tuple[JsonSchema, bool]:
     schema = json.loads(text)
     draft = _find_draft(schema, where)
     _check_valid_schema(draft, schema, where)
@@ -183,12 +181,7 @@ def compile_schema(text: str, where: str, name: str = "", *, folder: Path | None
         )
     base = schema.get("id" if draft.META_SCHEMA.get("id") else "$id", "")
     files = SchemaFiles(folder, base if isinstance(base, str) else "")
-    compiled_schema = _build_schema(draft, schema, where, files, name=name)
-    with _cache_lock:
-        while len(_schema_cache) >= MAX_CACHED_SCHEMAS:
-            del _schema_cache[next(iter(_schema_cache))]
-        _schema_cache[key] = compiled_schema, files
-    return compiled_schema
+    return _build_schema(draft, schema, where, files, name=name), bool(files.read)
 
 
 def _build_schema(

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -47,18 +46,12 @@ class SchemaFiles:
 
     Attributes:
         read: The schemas that were read, by URI.
-        stamps: Time and size of each file when it was read.
     """
 
     def __init__(self, folder: Path | None, base: str = "") -> None:
         self.folder = folder.resolve() if folder is not None else None
         self.base = urljoin(base, "-")[:-1]
         self.read: dict[str, Mapping[str, Json]] = {}
-        self.stamps: dict[Path, tuple[int, int]] = {}
-
-    def has_changed(self) -> bool:
-        """Return whether a file has changed since it was read."""
-        return any(file_stamp(file) != stamp for file, stamp in self.stamps.items())
 
     def load_uri(self, uri: str) -> Mapping[str, Json]:
         """Return the schema at a URI.
@@ -84,7 +77,6 @@ class SchemaFiles:
             )
         if len(self.read) >= MAX_FILES:
             raise SchemaError(f"more than {MAX_FILES:,} files are referred to")
-        self.stamps[file] = file_stamp(file)
         try:
             self.read[uri] = read_schema(file)
         except BadFile as error:
@@ -100,35 +92,19 @@ class SchemaFiles:
             return shorten_text(file.name)
 
 
-def file_stamp(file: Path) -> tuple[int, int]:
-    """Return the modification time and size of a file; zeros if it does not exist."""
-    try:
-        status = file.stat()
-    except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_size
-
-
-@cache
-def draft_registry() -> Any:
-    """Return a registry of the drafts' own schemas that does not fetch anything."""
-    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
-
-    return REGISTRY
-
-
 def build_registry(specification: Any, schema: Mapping[str, Any], where: str, files: SchemaFiles) -> Any:
     """Return a registry of everything a schema refers to, files included.
 
     Raises:
         SchemaError: A ``$ref`` cannot be resolved; gives its path and the reason.
     """
+    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
     from referencing import Registry, Resource
 
     def retrieve(uri: str) -> Any:
         return Resource.from_contents(files.load_uri(uri), default_specification=specification)
 
-    registry = Registry(retrieve=retrieve).combine(draft_registry())  # type: ignore[call-arg]  # an alias that mypy misses
+    registry = Registry(retrieve=retrieve).combine(REGISTRY)  # type: ignore[call-arg]  # an alias that mypy misses
     resource = specification.create_resource(schema)
     _check_references(resource, registry.resolver_with_root(resource), schema, where)
     resources: dict[str, Any] = {}
@@ -139,7 +115,7 @@ def build_registry(specification: Any, schema: Mapping[str, Any], where: str, fi
             resources[uri] = loaded
             resolver = registry.with_resource(uri, loaded).resolver(uri).in_subresource(loaded)
             _check_references(loaded, resolver, files.read[uri], f"{where}: {shorten_text(uri)}")
-    return draft_registry().with_resources(resources.items())
+    return REGISTRY.with_resources(resources.items())
 
 
 def _check_references(resource: Any, resolver: Any, schema: Mapping[str, Any], where: str) -> None:

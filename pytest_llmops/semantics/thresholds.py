@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -53,11 +51,12 @@ class Threshold:
         """
         place = Path(path)
         try:
-            status = place.stat()
-        except (OSError, ValueError) as error:
-            why = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-            raise _invalid_file_error(place, why) from None
-        return _load_unchanged(place, status.st_mtime_ns, status.st_size)
+            return Threshold.from_wire(as_mapping(read_json(read_text(place))), str(place))
+        except BadFile as error:
+            line = f" (line {error.line})" if error.line is not None else ""
+            raise UsageError(
+                f"threshold {shorten_text(str(place), 300)}: {error.what}{line}; expected a file of {COMMAND} pairs.jsonl --out FILE"
+            ) from None
 
     def check(self, embedder: Embedder) -> float:
         """Return the threshold if it was measured with this embedder.
@@ -153,19 +152,3 @@ def embedder_name(embedder: object) -> str:
     'object'
     """
     return str(getattr(embedder, "name", "") or type(embedder).__name__)
-
-
-def _invalid_file_error(path: os.PathLike[str], what: str) -> UsageError:
-    return UsageError(
-        f"threshold {shorten_text(str(path), 300)}: {what}; expected a file of {COMMAND} pairs.jsonl --out FILE"
-    )
-
-
-# Every assertion of a suite reads it; a changed file has another time or size.
-@lru_cache(maxsize=32)
-def _load_unchanged(path: Path, _changed_ns: int, _size: int) -> Threshold:
-    try:
-        return Threshold.from_wire(as_mapping(read_json(read_text(path))), str(path))
-    except BadFile as error:
-        line = f" (line {error.line})" if error.line is not None else ""
-        raise _invalid_file_error(path, f"{error.what}{line}") from None

@@ -82,7 +82,7 @@ def assert_judge_agrees(
 
     Returns:
         The measurement ``judge.<name>.kappa`` (-1 to 1). Beside it are recorded ``.kappa_lower``, ``.tnr``,
-        ``.tpr``, ``.precision``, ``.agreement``, ``.spearman``, ``.pearson``, ``.kendall``, ``.people_kappa`` and
+        ``.tpr``, ``.precision``, ``.agreement``, ``.spearman``, ``.people_kappa`` and
         ``.unscored``, with a threshold ``.tnr_lower`` and ``.tpr_lower``, and ``.<dimension>.kappa`` for each dimension that is labelled.
 
     Raises:
@@ -120,7 +120,6 @@ def assert_judge_agrees(
         verdicts=verdicts,
         trials=trials,
         at_least_labels=at_least_labels,
-        unlabelled=False,
     )
     return _emit_calibration(calibration, used_judge, label)
 
@@ -165,7 +164,7 @@ def _further_figures(calibration: Calibration) -> dict[str, float | None]:
     # Return what is recorded besides the requirements, and the kappa of each dimension.
     figures, judged = calibration.figures, calibration.judged
     shares = ("tnr", "tpr", "precision") if figures.rates else ()
-    own = ("agreement", "spearman", "pearson", "kendall")
+    own = ("agreement", "spearman")
     return {
         **{name: getattr(figures.rates, name).value for name in shares},
         **{name: getattr(figures, name) for name in own},

@@ -291,7 +291,7 @@ class _JudgedAnswer:
         if confidence is None:
             raise UsageError(
                 f"assert_judge_score: review_below={least:g} needs a confidence, and the judge {self.handle.name} gives none: "
-                "take a panel, or a rubric with `weighted: true`"
+                "take a panel"
             )
         if confidence < least:
             self.detail["review"] = {"confidence": confidence, "least": least, "undecided": self.threshold}

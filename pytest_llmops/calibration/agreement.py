@@ -10,16 +10,13 @@ from typing import NamedTuple, TypeAlias, cast
 from pytest_llmops.calibration.labels import Label, LabelKind, LabelledAnswer, Labels
 from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics.agreement import (
-    Corrected,
     Rates,
     Weights,
     accuracy,
     cohen_kappa,
-    corrected_rate,
     correlation,
     judge_rates,
     kappa_interval,
-    krippendorff_alpha,
 )
 
 __tracebackhide__ = True
@@ -50,14 +47,12 @@ class HumanAgreement:
     Attributes:
         raters: The number of annotators.
         kappa: Mean kappa over all pairs of annotators, each over the answers that both labelled; None: no pair has a kappa.
-        alpha: Krippendorff's alpha, which allows for missing labels.
         judge: Mean kappa of the judge with each annotator, to compare with ``kappa``. The kappa with the majority
             label is higher, as single slips cancel.
     """
 
     raters: int
     kappa: float | None
-    alpha: float | None
     judge: float | None
 
 
@@ -92,12 +87,8 @@ class AgreementFigures:
         worst_case: The kappa if each missing verdict were wrong; None: no verdict is missing.
         agreement: Share of equal labels and verdicts, chance included.
         spearman: Correlation of the ranks, of numbers; it does not see that a judge is lenient.
-        pearson: Correlation of the numbers themselves.
-        kendall: Kendall's tau-b: of the order of each two answers.
         rates: How often the judge is right about answers that annotators pass and fail; None: the labels do not say.
         annotators: Agreement between the annotators; None: there is a single annotator.
-        judged: Answers without a label that the judge has judged.
-        corrected: Their pass rate, corrected by the labels; None: there are no such answers, or no rates.
         table: How often the annotators give a class (row) and the judge another (column).
         disagreements: By falling gap.
     """
@@ -113,12 +104,8 @@ class AgreementFigures:
     worst_case: float | None = None
     agreement: float | None = None
     spearman: float | None = None
-    pearson: float | None = None
-    kendall: float | None = None
     rates: Rates | None = None
     annotators: HumanAgreement | None = None
-    judged: int = 0
-    corrected: Corrected | None = None
     table: ConfusionTable = field(default_factory=ConfusionTable)
     disagreements: tuple[Disagreement, ...] = ()
 
@@ -191,18 +178,9 @@ def measure_agreement(
     ]
     human, judge = [pair.human for pair in pairs], [pair.judge for pair in pairs]
     unscored = tuple(row.id for row in labels.labelled if judge_labels.get(row.id) is None)
-    rest = [
-        verdict
-        for row in labels.rows
-        if not row.opinion.labels and (verdict := judge_labels.get(row.id)) is not None
-    ]
-    rates = corrected = None
+    rates = None
     if human and (labels.kind == "pass or fail" or (labels.kind == "number" and pass_at is not None)):
-        passes, judge_passes, rest_passes = (
-            [_is_pass(label, pass_at) for label in group] for group in (human, judge, rest)
-        )
-        rates = judge_rates(passes, judge_passes)
-        corrected = corrected_rate(passes, judge_passes, sum(rest_passes), len(rest))
+        rates = judge_rates(*([_is_pass(label, pass_at) for label in group] for group in (human, judge)))
     weights: Weights | None = "quadratic" if labels.kind == "number" else None
     problem = why_invalid_labels(labels) or _why_no_kappa(human, judge)
     figures = AgreementFigures(
@@ -212,13 +190,9 @@ def measure_agreement(
         unscored=unscored,
         disputed=tuple(id_ for id_, label in majority.items() if label is None),
         agreement=accuracy(human, judge),
-        spearman=correlation(human, judge, "spearman") if weights else None,
-        pearson=correlation(human, judge, "pearson") if weights else None,
-        kendall=correlation(human, judge, "kendall") if weights else None,
+        spearman=correlation(human, judge) if weights else None,
         rates=rates,
         annotators=human_agreement(labels, judge_labels, weights),
-        judged=len(rest),
-        corrected=corrected,
         table=confusion_table(human, judge),
         disagreements=_list_disagreements(pairs, span),
     )
@@ -358,11 +332,9 @@ def human_agreement(
     labels_by_answer = [row.opinion.human for row in labels.labelled]
     judged = [verdicts.get(row.id) for row in labels.labelled]
     columns = [[by_rater.get(rater) for by_rater in labels_by_answer] for rater in labels.raters]
-    rows = list(zip(*columns, strict=True))
     return HumanAgreement(
         raters=len(labels.raters),
         kappa=_mean_kappa([_common_kappa(a, b, weights) for a, b in itertools.combinations(columns, 2)]),
-        alpha=krippendorff_alpha(rows, level="interval" if weights else "nominal"),
         judge=_mean_kappa([_common_kappa(column, judged, weights) for column in columns]),
     )
 

@@ -173,11 +173,8 @@ def format_evidence(judged: JudgedAnswers, figures: AgreementFigures) -> Iterato
             ("TNR", _format_rate(rates.tnr, "fail", "passes")),
             ("TPR", _format_rate(rates.tpr, "pass", "fails")),
         )
-    if figures.spearman is not None and figures.pearson is not None and figures.kendall is not None:
-        yield (
-            "correlation",
-            f"Pearson {figures.pearson:.2f}, Spearman {figures.spearman:.2f}, Kendall's tau-b {figures.kendall:.2f}",
-        )
+    if figures.spearman is not None:
+        yield "correlation", f"Spearman {figures.spearman:.2f}"
     if figures.table.classes:
         yield "confusion", _format_confusion(figures.table)
     yield from (
@@ -197,12 +194,6 @@ def format_evidence(judged: JudgedAnswers, figures: AgreementFigures) -> Iterato
         more = f" and {len(disputed) - MAX_WORST:,} more" if len(disputed) > MAX_WORST else ""
         listed = ", ".join(disputed[:MAX_WORST]) + more
         yield "disputed", f"{len(disputed):,} answers without a majority, not compared: {listed}"
-    if corrected := figures.corrected:
-        interval = f"95 % interval {corrected.low:.0%} to {corrected.high:.0%}"
-        yield (
-            "pass rate",
-            f"of {corrected.judged:,} answers without a label the judge passes {corrected.naive:.0%}; corrected by the labels {corrected.rate:.0%} ({interval})",
-        )
 
 
 def format_confusion_table(table: ConfusionTable) -> list[str]:
@@ -243,11 +234,8 @@ def figures_to_json(figures: AgreementFigures) -> dict[str, Json]:
         "worst_case": figures.worst_case,
         "agreement": figures.agreement,
         "spearman": figures.spearman,
-        "pearson": figures.pearson,
-        "kendall": figures.kendall,
         "people": annotators.raters if annotators else 1,
         "people_kappa": annotators.kappa if annotators else None,
-        "people_alpha": annotators.alpha if annotators else None,
         "judge_with_each": annotators.judge if annotators else None,
     }
     return {
@@ -292,9 +280,8 @@ def _format_disagreement(disagreement: Disagreement, judged: JudgedAnswers) -> s
 def _format_human_agreement(agreement: HumanAgreement) -> str:
     if agreement.kappa is None:
         return "no two annotators labelled enough of the same answers to say how far they agree"
-    alpha = "" if agreement.alpha is None else f", Krippendorff's alpha {agreement.alpha:.2f}"
     each = "" if agreement.judge is None else f"; of the judge with each {agreement.judge:.2f}"
-    return f"kappa between any two of {agreement.raters} annotators {agreement.kappa:.2f}{alpha}{each}"
+    return f"kappa between any two of {agreement.raters} annotators {agreement.kappa:.2f}{each}"
 
 
 def _format_confusion(table: ConfusionTable) -> str:
@@ -388,7 +375,6 @@ def calibrate_judge(
     verdicts: VerdictSource = "asked",
     trials: int = 1,
     at_least_labels: int = MIN_LABELS,
-    unlabelled: bool = True,
 ) -> Calibration:
     """Compare a judge with human labels, and with the thresholds that it has to reach.
 
@@ -400,7 +386,6 @@ def calibrate_judge(
         verdicts: ``stored``: no judge is called, the verdicts are in the labels. The judge may then be any name.
         trials: Verdicts on each answer; their mean counts.
         at_least_labels: With fewer answers a kappa is luck. 100 with 50 of each kind are a good beginning.
-        unlabelled: Whether answers without a label are judged too: their pass rate is corrected.
 
     Returns:
         The figures; without a kappa, and with the ``problem``, if too many verdicts are missing, all labels and
@@ -437,7 +422,7 @@ def calibrate_judge(
         name = found if isinstance(found, str) else getattr(found, "name", "") or type(found).__name__
         judged = read_stored_verdicts(given, name=str(name), version=str(getattr(found, "version", "")))
     else:
-        judged = judge_labelled_answers(cast("Judge", found), given, trials=trials, unlabelled=unlabelled)
+        judged = judge_labelled_answers(cast("Judge", found), given, trials=trials)
     return _compare_verdicts(given, judged, requirements, cut)
 
 

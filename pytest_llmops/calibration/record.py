@@ -6,14 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any, Literal, TypeAlias, cast
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.metrics.agreement import Corrected, Rates, corrected_rate
-from pytest_llmops.metrics.classification import wilson_interval
 
 RecordKind: TypeAlias = Literal["calibration", "canaries"]
 SCHEMA = "pytest-llmops/judge-record/1"
@@ -102,48 +99,6 @@ class JudgeRecord:
         note = ", not the built-in canaries of today" if others else ""
         return {"status": self.status, "text": f"{self.text} ({self.date}{note})"}
 
-    @property
-    def rates(self) -> Rates | None:
-        """How often the judge passed and failed what annotators pass and fail; None: the labels do not say."""
-        return _parse_rates(self.figures.get("rates"))
-
-    def corrected(self, passed: int, judged: int, *, confidence: float = 0.95) -> Corrected:
-        """Return the share that human annotators would pass of answers that only this judge has judged.
-
-        Args:
-            passed: The number of them that the judge passes.
-            judged: Their number.
-            confidence: Of the interval.
-
-        Returns:
-            `corrected_rate` by the answers of this calibration. Where the annotators passed, or failed, all of them,
-            the judge's verdicts carry no information, and the interval is Wilson's of the labels alone.
-
-        Raises:
-            UsageError: The labels were names, or numbers without a threshold: they do not say pass or fail.
-
-        >>> record = JudgeRecord(kind="calibration", judge="quality", version="1", date="2026-05-02", answers="a1b2",
-        ...     status="calibrated", text="", figures={"rates": {"tp": 78, "fn": 2, "fp": 12, "tn": 8}})
-        >>> round(record.corrected(450, 500).rate, 2)
-        0.8
-        """
-        rates = self.rates
-        if rates is None:
-            raise UsageError(
-                f"{self.kind} of {shorten_text(self.judge, 60)}: its labels do not say pass or fail; calibrate with --pass-at"
-            )
-        human = [True] * (rates.tp + rates.fn) + [False] * (rates.fp + rates.tn)
-        judge = [True] * rates.tp + [False] * rates.fn + [True] * rates.fp + [False] * rates.tn
-        corrected = corrected_rate(human, judge, passed, judged, confidence=confidence)
-        if corrected is not None:
-            return corrected
-        low, high = wilson_interval(sum(human), len(human), NormalDist().inv_cdf(0.5 + confidence / 2))
-        rate = sum(human) / len(human) if human else 0.0
-        naive = passed / judged if judged else rate
-        return Corrected(
-            rate=rate, low=low, high=high, naive=naive, weight=0.0, labels=len(human), judged=judged
-        )
-
 
 def _parse_record(wire: Mapping[str, Json]) -> JudgeRecord:
     kind, figures = str(wire.get("kind")), wire.get("figures")
@@ -158,21 +113,8 @@ def _parse_record(wire: Mapping[str, Json]) -> JudgeRecord:
     ):
         if not fits:
             raise BadFile(f"expected {expected}, got {shorten_text(repr(got), 80)}")
-    known = as_mapping(figures)
-    _parse_rates(known.get("rates"))
     model = str(wire.get("model", ""))
-    return JudgeRecord(kind=cast("RecordKind", kind), model=model, figures=known, **texts)
-
-
-def _parse_rates(value: Json) -> Rates | None:
-    if value is None:
-        return None
-    counts = [value.get(key) for key in ("tp", "fn", "fp", "tn")] if isinstance(value, Mapping) else []
-    if not counts or not all(type(count) is int and count >= 0 for count in counts):
-        raise BadFile(
-            f"expected rates with the counts tp, fn, fp and tn, got {shorten_text(repr(value), 80)}"
-        )
-    return Rates(**dict(zip(("tp", "fn", "fp", "tn"), cast("list[int]", counts), strict=True)))
+    return JudgeRecord(kind=cast("RecordKind", kind), model=model, figures=as_mapping(figures), **texts)
 
 
 def load_records(folder: str | Path) -> list[JudgeRecord]:

@@ -103,16 +103,13 @@ def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAn
     )
 
 
-def judge_labelled_answers(
-    judge: Judge, labels: Labels, *, trials: int = 1, unlabelled: bool = False
-) -> JudgedAnswers:
+def judge_labelled_answers(judge: Judge, labels: Labels, *, trials: int = 1) -> JudgedAnswers:
     """Run a judge on labelled answers; recordings are replayed.
 
     Args:
         judge: The judge. It has to take ``contexts`` where the file has some.
         labels: The answers.
         trials: Verdicts on each answer; their mean counts.
-        unlabelled: Whether answers without a label are judged too.
 
     Raises:
         CaseError: An answer is missing, or a label is not on the judge's scale; with file and line.
@@ -120,7 +117,7 @@ def judge_labelled_answers(
             it cannot work as configured.
     """
     handle = resolve_judge(judge, "calibration")
-    rows = labels.rows if unlabelled else labels.labelled_anywhere
+    rows = labels.labelled_anywhere
     for row in rows:
         if row.answer is None:
             raise CaseError(

@@ -28,8 +28,8 @@ from pytest_llmops.results.review import Judgement, collect_judgements, sort_by_
 TEXT_LIMIT = 300
 MAX_ID_LENGTH = 200
 HARD_CASES_WARNING = (
-    "hard cases only: they show where the judge errs, not how often. Do not correct a pass rate by them (PPI++), nor "
-    "judge a kappa by them alone: for that label answers drawn at random, with --all --sample N"
+    "hard cases only: they show where the judge errs, not how often. Do not judge a kappa by them alone: for that label "
+    "answers drawn at random, with --all --sample N"
 )
 
 

@@ -37,10 +37,8 @@ if TYPE_CHECKING:
     from pytest_llmops.metrics.agreement import (
         accuracy,
         cohen_kappa,
-        corrected_rate,
         correlation,
         kappa_interval,
-        krippendorff_alpha,
     )
 
 _HOMES = {
@@ -67,13 +65,11 @@ _HOMES = {
     "calibrate_judge": "calibration.judge_comparison",
     "cohen_kappa": "metrics.agreement",
     "context_relevance": "judges.checklist",
-    "corrected_rate": "metrics.agreement",
     "correlation": "metrics.agreement",
     "find_records": "calibration.record",
     "goal": "judges.rubric",
     "judge_labelled_answers": "calibration.verdicts",
     "kappa_interval": "metrics.agreement",
-    "krippendorff_alpha": "metrics.agreement",
     "load_judge_file": "judges.judge_files",
     "load_records": "calibration.record",
     "measure_agreement": "calibration.agreement",
@@ -111,13 +107,11 @@ __all__ = [
     "calibrate_judge",
     "cohen_kappa",
     "context_relevance",
-    "corrected_rate",
     "correlation",
     "find_records",
     "goal",
     "judge_labelled_answers",
     "kappa_interval",
-    "krippendorff_alpha",
     "load_judge_file",
     "load_records",
     "measure_agreement",

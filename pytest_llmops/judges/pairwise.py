@@ -4,14 +4,12 @@ Judges have a position bias: GPT-4 kept its verdict in 65 % of the pairs after a
 So each pair is judged twice, and a verdict that follows the position and not the answer is a tie, as in FastChat.
 """
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pytest_llmops.errors import UsageError
-from pytest_llmops.judges.protocol.parsing import LOGPROB_PARAMS
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
     PromptedJudge,
@@ -50,8 +48,6 @@ class Preference:
         error: Why there is no winner.
         raw: Both raw replies.
         prescreened: Decided without a model, as an answer has no content, or both are the same.
-        share: The probability that the first answer is better plus half that of a tie, the mean of both orders; None
-            unless the judge is ``weighted``.
     """
 
     winner: Winner | None = None
@@ -61,7 +57,6 @@ class Preference:
     error: str = ""
     raw: str = ""
     prescreened: bool = False
-    share: float | None = None
 
     @property
     def score(self) -> float | None:
@@ -86,8 +81,6 @@ class WinRate:
         inconsistent: Pairs in which the two orders disagreed; they are ties.
         first_place: Of all verdicts that named a winner, the share in which it was the answer shown first:
             0.5 without a position bias; None if no model was called.
-        soft_rate: Mean of the shares of weighted verdicts, 0 to 1; None without any.
-        soft_error: Its standard error; None for fewer than two.
     """
 
     wins: int
@@ -99,8 +92,6 @@ class WinRate:
     low: float | None
     high: float | None
     first_place: float | None
-    soft_rate: float | None = None
-    soft_error: float | None = None
 
 
 @dataclass(slots=True)
@@ -112,19 +103,17 @@ class Pairwise(PromptedJudge):
         model: The judge model; None: that of the run's settings, as the running test sees it.
         name: Of the judge and its measurements.
         source: The user's judge file.
-        weighted: Whether each verdict has a ``share`` by log-probabilities; a server that gives none gives no verdict.
     """
 
     criteria: str = DEFAULT_CRITERIA
     model: Model | None = None
     name: str = "pairwise"
     source: Path | None = field(default=None, kw_only=True)
-    weighted: bool = field(default=False, kw_only=True)
 
     @property
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, criteria, reply formats, parser and model."""
-        return self._hash_version(WINNER_FORM, *(["weighted"] if self.weighted else []))
+        return self._hash_version(WINNER_FORM)
 
     def compare(
         self,
@@ -158,7 +147,7 @@ class Pairwise(PromptedJudge):
             "contexts": list[Json](passages),
         }
         straight, swapped = (
-            self.prompter.ask({**data, "answer_a": a, "answer_b": b}, WINNER_FORM, weighted=self.weighted)
+            self.prompter.ask({**data, "answer_a": a, "answer_b": b}, WINNER_FORM)
             for a, b in ((first, second), (second, first))
         )
         raw = f"in order: {straight.raw}\n\nswapped: {swapped.raw}"
@@ -167,28 +156,25 @@ class Pairwise(PromptedJudge):
             return Preference(error=f"{where}: {failed.error}", raw=raw)
         first_winner = WINNER_BY_NAME[straight.name]
         second_winner = SWAPPED_WINNER[WINNER_BY_NAME[swapped.name]]
-        shares = [straight.score or 0.0, 1 - (swapped.score or 0.0)]
         return Preference(
             winner=first_winner if first_winner == second_winner else "tie",
             straight=first_winner,
             swapped=second_winner,
             reason=straight.reason,
             raw=raw,
-            share=statistics.fmean(shares) if self.weighted else None,
         )
 
     def _create_prompter(self) -> JudgePrompter:
         if not self.criteria.strip():
             raise UsageError(f"judge {self.name}: expected criteria in plain words, got nothing")
         file = Path(__file__).with_name("pairwise.md")
-        params = LOGPROB_PARAMS if self.weighted else {}
-        return JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()}, params)
+        return JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()})
 
 
 def win_rate(preferences: Sequence[Preference]) -> WinRate:
     """Return how often the first answer wins, with its 95 % interval.
 
-    Without preferences every rate is None. In the soft rate a pair without a share counts by its winner.
+    Without preferences every rate is None.
 
     >>> result = win_rate([Preference(winner="first"), Preference(winner="tie"), Preference(error="?")])
     >>> result.rate, result.unscored
@@ -203,9 +189,6 @@ def win_rate(preferences: Sequence[Preference]) -> WinRate:
         for winner, first_answer in ((preference.straight, "first"), (preference.swapped, "second"))
         if winner in ("first", "second")
     ]
-    scored = [preference for preference in preferences if preference.score is not None]
-    weighted = any(preference.share is not None for preference in scored)
-    shares = [each.share if each.share is not None else each.score or 0.0 for each in scored if weighted]
     low, high = wilson_interval(sum(scores), len(scores), Z_95) if scores else (None, None)
     return WinRate(
         wins=scores.count(1.0),
@@ -217,6 +200,4 @@ def win_rate(preferences: Sequence[Preference]) -> WinRate:
         low=low,
         high=high,
         first_place=sum(shown_first) / len(shown_first) if shown_first else None,
-        soft_rate=statistics.fmean(shares) if shares else None,
-        soft_error=statistics.stdev(shares) / len(shares) ** 0.5 if len(shares) > 1 else None,
     )

@@ -17,7 +17,6 @@ from typing import Any
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.conversation import parse_conversation, why_images_lost
-from pytest_llmops.judges.protocol.parsing import LOGPROB_PARAMS
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
     PromptedJudge,
@@ -99,7 +98,6 @@ class Rubric(PromptedJudge):
             ``question``, ``reference`` and ``contexts`` may be added. The judge sees them, and canaries use those that
             pass as right answers.
         judges: ``turn`` (None) or ``conversation``: all messages at once.
-        weighted: Weigh the scores by their log-probabilities.
         params: Parameters for the model, over the judge's own.
         name: Of a rubric without a file.
 
@@ -127,7 +125,6 @@ class Rubric(PromptedJudge):
         dimensions: Mapping[str, object] | None = None,
         examples: Sequence[Mapping[str, object]] | None = None,
         judges: str | None = None,
-        weighted: bool | None = None,
         params: Mapping[str, Json] | None = None,
         name: str = "rubric",
     ) -> None:
@@ -138,7 +135,6 @@ class Rubric(PromptedJudge):
             "pass_at": pass_at,
             "dimensions": dimensions,
             "examples": examples,
-            "weighted": weighted,
             "params": params,
         }
         named = [key for key, value in {"criteria": criteria or None, **given}.items() if value is not None]
@@ -179,7 +175,7 @@ class Rubric(PromptedJudge):
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, scale, reply formats, parser and model."""
         spec = self.spec
-        scale: list[object] = [dict(spec.scale.weights), dict(spec.names), spec.weighted]
+        scale: list[object] = [dict(spec.scale.weights), dict(spec.names), False]
         scale += [example.to_data() for example in spec.examples]
         return self._hash_version(self._reply_form(), scale, params=dict(spec.params))
 
@@ -239,7 +235,6 @@ class Rubric(PromptedJudge):
             self._reply_form(),
             nonce_of=nonce_of,
             images=images,
-            weighted=self.spec.weighted,
         )
         return unscored(
             score=reply.score,
@@ -247,7 +242,6 @@ class Rubric(PromptedJudge):
             error=reply.error,
             raw=reply.raw,
             dimensions=reply.dimensions,
-            confidence=reply.confidence,
         )
 
     def _why_unjudged(self, images: Sequence[Image], *texts: str) -> str:
@@ -259,8 +253,7 @@ class Rubric(PromptedJudge):
 
     def _create_prompter(self) -> JudgePrompter:
         spec = self.spec
-        params = {**spec.params, **(LOGPROB_PARAMS if spec.weighted else {})}
-        return JudgePrompter(spec.name, spec.file, self.model, spec.values, params, spec.model)
+        return JudgePrompter(spec.name, spec.file, self.model, spec.values, spec.params, spec.model)
 
     def _reply_form(self) -> ReplyForm:
         return ReplyForm(names=self.spec.names) if self.spec.names else ReplyForm(scale=self.spec.scale)

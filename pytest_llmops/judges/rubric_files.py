@@ -19,7 +19,6 @@
     examples:                              # optional: graded answers; question, reference and contexts may be added
       - {answer: "You are late. No.", score: 1, reason: It blames the customer.}
       - {answer: "Sorry to hear that! Send it back.", score: 5}
-    weighted: true                         # optional: by log-probabilities (G-Eval)
     model: judge-1                         # optional
     params: {temperature: 0}               # optional, over the judge's own
     ---
@@ -193,10 +192,7 @@ class ExampleReader:
 TEMPLATE = Path(__file__).with_name("rubric.md")
 # The prompt of a rubric with examples or for conversations; without them `TEMPLATE` keeps its recordings
 TASK_TEMPLATE = Path(__file__).with_name("rubric_task.md")
-RUBRIC_KEYS = (
-    *("judges", "scale", "levels", "pass_at", "dimensions", "examples"),
-    *("weighted", "model", "params"),
-)
+RUBRIC_KEYS = ("judges", "scale", "levels", "pass_at", "dimensions", "examples", "model", "params")
 NAMED_SCALES: Mapping[str, Mapping[str, float]] = {"pass/fail": {"fail": 0.0, "pass": 1.0}}
 DEFAULT_LEVELS = {"pass": "The criteria are met.", "fail": "They are not."}
 MAX_LEVELS = 101  # a scale from 0 to 100 has that many
@@ -237,8 +233,6 @@ class RubricSpec:
         names: Verdicts that are names ("pass"), and the score of each; empty: the verdict is a number.
         model: The model it was written for; empty: any.
         params: Parameters for the model, over those of the prompt.
-        weighted: The score is the mean over the log-probabilities of the scores, as G-Eval has it; a server
-            that gives none gives no score.
         source: The user's file it was read from: its calibration lies beside it.
         dimension_thresholds: Default threshold of each dimension, where ``pass_at`` names them; the threshold of the
             score is then their weighted mean.
@@ -257,7 +251,6 @@ class RubricSpec:
     names: Mapping[str, float] = field(default_factory=dict)
     model: str = ""
     params: Mapping[str, Json] = field(default_factory=dict)
-    weighted: bool = False
     source: Path | None = field(default=None, compare=False)
     dimension_thresholds: Mapping[str, float] = field(default_factory=dict)
     examples: tuple[RubricExample, ...] = ()
@@ -331,7 +324,6 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
         names=names,
         model=head.text("model"),
         params=read_params(head),
-        weighted=_parse_weighted_flag(head, dimensions),
         source=source,
         dimension_thresholds={key: threshold for key, threshold in thresholds.items() if key},
         examples=examples,
@@ -457,15 +449,6 @@ def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], scale: Scale) 
             )
         thresholds[key] = threshold
     return thresholds
-
-
-def _parse_weighted_flag(head: FrontMatter, dimensions: Mapping[str, object]) -> bool:
-    value = head.values.get("weighted", False)
-    if not isinstance(value, bool):
-        raise head.bad("weighted", "true or false", f"{json_kind(value)} {shorten_text(str(value), 40)}")
-    if value and dimensions:
-        raise head.bad("weighted", "one score to weight", "dimensions")
-    return value
 
 
 def _format_criteria(body: str, levels: list[tuple[str, str]], about: Mapping[str, str]) -> str:

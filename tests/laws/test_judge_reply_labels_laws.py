@@ -14,7 +14,6 @@ from pytest_llmops.judges import Reply, ReplyForm, read_reply
 from pytest_llmops.judges.grounding import CLAIM_FINDINGS
 from pytest_llmops.judges.pairwise import Preference, Winner, win_rate
 from pytest_llmops.judges.panel import score_confidence
-from pytest_llmops.judges.protocol.parsing import expected_score
 
 NONCE = "1a2b3c4d"
 CHOICES = ReplyForm(names=("pass", "fail", "A"), spellings={"pass": ["ok"], "A": ["answer A"]})
@@ -141,16 +140,6 @@ def test_confidence_is_a_share_and_full_only_for_equal_scores(found: list[float]
     assert math.isclose(sure, 1, abs_tol=1e-6) == (max(found) - min(found) < 2e-5) or sure > 1 - 1e-5
     assert score_confidence(found[::-1], 1, 10) == sure
     assert math.isclose(score_confidence([11 - one for one in found], 1, 10) or 0, sure, abs_tol=1e-9)
-
-
-@given(chances=st.dictionaries(st.integers(-1, 7).map(float), st.floats(0, 1), max_size=6))
-def test_an_expected_score_is_on_the_scale(chances: dict[float, float]) -> None:
-    found = expected_score(chances, 1, 5)
-    mass = sum(one for score, one in chances.items() if 1 <= score <= 5)
-    assert (found is None) == (mass < 0.5) or math.isclose(mass, 0.5)
-    if found is not None:
-        assert 1 <= found[0] <= 5
-        assert 0 <= found[1] <= 2 + 1e-9
 
 
 winners = st.sampled_from(["first", "second", "tie", None])

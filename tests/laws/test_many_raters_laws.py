@@ -1,4 +1,4 @@
-"""What holds of any raters: of their agreement, of rates, of a corrected pass rate and of a whole calibration."""
+"""What holds of any raters: of their correlation, of rates and of a whole calibration."""
 
 from __future__ import annotations
 
@@ -14,52 +14,19 @@ from pytest_llmops.calibration.judge_comparison import figures_to_json
 from pytest_llmops.errors import CaseError
 from pytest_llmops.judges import AgreementRequirements, measure_agreement, read_labels
 from pytest_llmops.metrics.agreement import (
-    Level,
     cohen_kappa,
-    corrected_rate,
     correlation,
     judge_rates,
     kappa_interval,
-    krippendorff_alpha,
 )
 
 numbers = st.integers(1, 5)
-gaps = st.lists(st.lists(st.none() | numbers, min_size=3, max_size=3), max_size=12)
-levels: st.SearchStrategy[Level] = st.sampled_from(["nominal", "ordinal", "interval"])
 pairs = st.lists(st.tuples(numbers, numbers), max_size=25)
 passes = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=40)
 
 
 def split(items: list[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
     return [a for a, _ in items], [b for _, b in items]
-
-
-@given(ratings=gaps, level=levels)
-def test_alpha_is_at_most_1_or_unknown_in_any_order(ratings: list[list[int | None]], level: Level) -> None:
-    alpha = krippendorff_alpha(ratings, level=level)
-    within = [[one for one in row if one is not None] for row in ratings]
-    labels = {one for row in within if len(row) > 1 for one in row}
-    assert (alpha is None) == (len(labels) < 2)
-    turned = krippendorff_alpha([row[::-1] for row in ratings[::-1]], level=level)
-    assert turned == pytest.approx(alpha)
-    if alpha is not None:
-        assert math.isfinite(alpha)
-        assert alpha <= 1 + 1e-12
-        assert (alpha == pytest.approx(1)) == all(len(set(row)) < 2 for row in within)
-
-
-@given(ratings=gaps, names=st.permutations(range(1, 6)))
-def test_names_can_be_others_ranks_can_be_stretched_and_numbers_have_any_unit(
-    ratings: list[list[int | None]], names: list[int]
-) -> None:
-    def told(level: Level, **new: Any) -> float | None:
-        changed = [[None if one is None else new["f"](one) for one in row] for row in ratings]
-        return krippendorff_alpha(changed, level=level)
-
-    same = {level: krippendorff_alpha(ratings, level=level) for level in ("nominal", "ordinal", "interval")}
-    assert told("nominal", f=lambda one: f"n{names[one - 1]}") == pytest.approx(same["nominal"])
-    assert told("ordinal", f=lambda one: one**3) == pytest.approx(same["ordinal"])
-    assert told("interval", f=lambda one: 7 - one / 4) == pytest.approx(same["interval"])
 
 
 @given(items=pairs)
@@ -88,10 +55,8 @@ def test_an_interval_lies_on_the_scale_and_narrows_with_confidence(
         assert -1 - 1e-9 <= wide[0] <= narrow[0] <= narrow[1] <= wide[1] <= 1 + 1e-9
 
 
-@given(items=passes, passed=st.integers(0, 50), more=st.integers(0, 50))
-def test_rates_and_their_correction_turn_with_pass_and_fail(
-    items: list[tuple[bool, bool]], passed: int, more: int
-) -> None:
+@given(items=passes)
+def test_rates_turn_with_pass_and_fail(items: list[tuple[bool, bool]]) -> None:
     people, judge = split(items)
     found, turned = (
         judge_rates(people, judge),
@@ -99,14 +64,6 @@ def test_rates_and_their_correction_turn_with_pass_and_fail(
     )
     assert (found.tpr, found.tnr) == (turned.tnr, turned.tpr)
     assert len(items) == found.tpr.total + found.tnr.total
-    one = corrected_rate(people, judge, passed, passed + more)
-    other = corrected_rate([not x for x in people], [not x for x in judge], more, passed + more)
-    assert (one is None) == (len(set(people)) < 2 or passed + more == 0) == (other is None)
-    if one is not None and other is not None:
-        assert 0 <= one.low <= one.rate <= one.high <= 1
-        assert 0 <= one.weight <= 1
-        assert other.rate == pytest.approx(1 - one.rate)
-        assert (other.low, other.high) == pytest.approx((1 - one.high, 1 - one.low))
 
 
 human = st.lists(st.none() | numbers, min_size=1, max_size=3)

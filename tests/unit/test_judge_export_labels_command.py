@@ -70,7 +70,7 @@ def test_a_file_to_label_says_nothing_of_the_judge(review: Review) -> None:
     assert out[0] == "run.json: 2 answers; 2 answers written to a.jsonl"
     check_message(out[1])
     check_message(out[2])
-    assert "PPI++" in out[2]
+    assert "hard cases only" in out[2]
 
 
 def test_with_verdicts_it_says_what_the_judge_says_and_why(review: Review) -> None:

@@ -184,18 +184,6 @@ def test_its_calibration_is_kept_and_told_by_every_report(
     assert str(standing["text"]).endswith(f"on {len(ROWS)} labels ({made.date})")
 
 
-def test_a_pass_rate_by_the_local_model_is_put_right_by_the_labels() -> None:
-    judged, judge = recorded("quality")
-    with local_judge("quality") as model:
-        record = judges.calibrate_judge(JUDGES["quality"](model), LABELS).to_record("2026-01-01")
-    assert record.version == judged.version
-    found = record.corrected(sum(judge), len(judge))
-    assert found.naive == sum(judge) / len(judge)
-    # Half of the answers are right, whatever the judge says.
-    assert found.low < 0.5 < found.high
-    assert not found.low < found.naive < found.high
-
-
 def preferences(model: Model) -> list[Preference]:
     judge = Pairwise(model=model)
     return [

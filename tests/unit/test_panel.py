@@ -18,7 +18,7 @@ from support.shared import rows
 from pytest_llmops import recorder
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UsageError
-from pytest_llmops.judges import correlation, noise
+from pytest_llmops.judges import noise
 from pytest_llmops.judges.panel import Panel, score_confidence
 from pytest_llmops.judges.rubric import quality
 from pytest_llmops.protocols import Judge, Message, Verdict
@@ -246,13 +246,3 @@ def test_a_judgement_drawn_three_times_is_rarely_unanimous() -> None:
     assert sum(len(set(case.scores)) == 1 for case in found.cases) == 141
     draws = np.array([row["gpt4_score"] for row in drawn])
     assert found.sd == pytest.approx(np.sqrt(draws.var(axis=1, ddof=1).mean()))
-    # Scores of two draws of the same judge; scipy is asked without our code.
-    first, second = draws[:, 0].tolist(), draws[:, 1].tolist()
-    assert correlation(first, second, "pearson") == pytest.approx(np.corrcoef(first, second)[0, 1])
-    assert correlation(first, second, "kendall") == pytest.approx(tau_b(first, second))
-
-
-def tau_b(a: list[int], b: list[int]) -> float:
-    """Kendall 1945: pairs in the same order less pairs in the other, over the pairs without ties of each."""
-    x, y = (np.sign(np.subtract.outer(values, values)) for values in (a, b))
-    return float((x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()))

@@ -188,7 +188,6 @@ BAD = {
         f"{GOOD}levls: 1\n",
         9,
     ),
-    "weighted as text": (f"{GOOD}weighted: maybe\n", 9),
     "dimensions of names": (
         "scale: pass/fail\nlevels: {pass: a, fail: b}\ndimensions: {x: 0.5, y: 0.5}\n",
         4,
@@ -329,7 +328,7 @@ def test_arguments_that_are_no_rubric_are_named(arguments: dict[str, Any]) -> No
 
 def test_all_of_a_file_goes_into_the_version(tmp_path: Path) -> None:
     model = ScriptedModel([])
-    fronts = [GOOD, GOOD.replace("Warm", "Kind"), f"{GOOD}params: {{seed: 2}}\n", f"{GOOD}weighted: true\n"]
+    fronts = [GOOD, GOOD.replace("Warm", "Kind"), f"{GOOD}params: {{seed: 2}}\n"]
     versions = [Rubric(write(tmp_path, front), model).version for front in fronts]
     versions.append(Rubric(write(tmp_path, GOOD, "Is it kind?\n"), model).version)
     assert len(set(versions)) == len(versions)

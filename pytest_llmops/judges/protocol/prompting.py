@@ -27,11 +27,7 @@ from typing import cast
 from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, PromptError, UsageError
 from pytest_llmops.judges.evaluate import why_self_judging
-from pytest_llmops.judges.protocol.parsing import (
-    PARSER_REVISION,
-    parse_reply,
-    weigh_reply,
-)
+from pytest_llmops.judges.protocol.parsing import PARSER_REVISION, parse_reply
 from pytest_llmops.judges.protocol.reply_form import Reply, ReplyForm, UnreadableReply
 from pytest_llmops.judges.protocol.response_format import (
     REPLY_FORMATS,
@@ -132,7 +128,6 @@ class JudgePrompter:
         *,
         nonce_of: Sequence[object] = (),
         images: Sequence[Image] = (),
-        weighted: bool = False,
     ) -> Reply:
         """Prompt for a verdict on the data.
 
@@ -141,7 +136,6 @@ class JudgePrompter:
             form: The form of the reply.
             nonce_of: What the nonce hashes besides the prompt; none: the data.
             images: Images that the data names; the model has to take them.
-            weighted: Whether the score is the mean over the log-probabilities of the reply.
 
         Returns:
             The verdict; or the error and the raw replies, if no reply could be read in two tries, or if the
@@ -177,8 +171,6 @@ class JudgePrompter:
             except UnreadableReply as why:
                 error = str(why)
             else:
-                if weighted:
-                    value = weigh_reply(value, asked, completion.logprobs)
                 return replace(value, raw=_join_replies(replies))
             if _ignores_format(completion, asked) and ignored.skip(reply_format):
                 continue

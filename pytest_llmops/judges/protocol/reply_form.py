@@ -343,7 +343,6 @@ class Reply:
         dimensions: The score of each dimension.
         answers: The name that answers each item.
         claims: The claims, of a form with passages.
-        confidence: How sure the judge is by its log-probabilities, 0 to 1; None without them.
         error: Why there is no verdict; everything else but ``raw`` is empty then.
         raw: The replies of the model, as a judge got them.
     """
@@ -354,7 +353,6 @@ class Reply:
     dimensions: Mapping[str, float] = field(default_factory=dict)
     answers: Mapping[str, str] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
-    confidence: float | None = None
     error: str = ""
     raw: str = ""
 

@@ -1,9 +1,7 @@
-"""Measure the agreement of raters, and correct a pass rate for the errors of a judge."""
+"""Measure the agreement of two raters."""
 
-from pytest_llmops.metrics.agreement.intervals import Corrected, corrected_rate, kappa_interval
-from pytest_llmops.metrics.agreement.many_raters import Level, krippendorff_alpha
+from pytest_llmops.metrics.agreement.intervals import kappa_interval
 from pytest_llmops.metrics.agreement.two_raters import (
-    Method,
     Rates,
     Share,
     Weights,
@@ -15,18 +13,13 @@ from pytest_llmops.metrics.agreement.two_raters import (
 )
 
 __all__ = [
-    "Corrected",
-    "Level",
-    "Method",
     "Rates",
     "Share",
     "Weights",
     "accuracy",
     "cohen_kappa",
     "confusion",
-    "corrected_rate",
     "correlation",
     "judge_rates",
     "kappa_interval",
-    "krippendorff_alpha",
 ]

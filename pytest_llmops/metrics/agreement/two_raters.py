@@ -2,16 +2,13 @@
 
 import math
 import operator
-import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, SupportsFloat, TypeAlias, TypeVar, get_args
+from typing import Literal, NamedTuple, SupportsFloat, TypeAlias, TypeVar
 
 Label = TypeVar("Label", bound=Hashable)
 Weights: TypeAlias = Literal["quadratic"]
-Method: TypeAlias = Literal["pearson", "spearman", "kendall"]
-METHODS: tuple[Method, ...] = get_args(Method)
 Distance: TypeAlias = Callable[[Hashable, Hashable], float]
 
 
@@ -126,40 +123,33 @@ def cohen_kappa(a: Sequence[Label], b: Sequence[Label], *, weights: Weights | No
     return 1.0 - observed * len(a) / by_chance
 
 
-def correlation(a: Sequence[Label], b: Sequence[Label], method: Method = "spearman") -> float | None:
-    """Return the correlation of two raters' numbers: -1 (reversed order) to 1 (the same order).
+def correlation(a: Sequence[Label], b: Sequence[Label]) -> float | None:
+    """Return Spearman's correlation of two raters' numbers: -1 (reversed order) to 1 (the same order).
 
-    The level does not matter: a judge that gives every item two points more than the annotators reaches 1. ``pearson``
-    compares the numbers, ``spearman`` their ranks (equal numbers share the mean of their ranks), ``kendall`` (tau-b)
-    the order of each pair of items. Computed by scipy.
+    It compares ranks; equal numbers share the mean of theirs. The level does not matter: a judge that gives every item
+    two points more than the annotators reaches 1. Computed by scipy.
 
     Args:
         a: Numbers of the first rater.
         b: Numbers of the second rater, for the same items in the same order.
-        method: Which correlation.
 
     Returns:
         None for fewer than two items, or if a rater gave every item the same label.
 
     Raises:
-        ValueError: As `cohen_kappa`, or an unknown method.
+        ValueError: As `cohen_kappa`, or a label is not a number.
 
-    >>> [round(correlation([1, 2, 3, 4], [10, 30, 20, 40], method), 6) for method in ("pearson", "spearman", "kendall")]
-    [0.8, 0.8, 0.666667]
+    >>> round(correlation([1, 2, 3, 4], [10, 30, 20, 40]), 6)
+    0.8
     """
     check_labels(a, b)
-    if method not in METHODS:
-        raise ValueError(f"agreement: expected a method out of {', '.join(METHODS)}, got {method!r}")
     positions = label_places({*a, *b}, "correlations")
-    largest = max(map(abs, positions.values()), default=0.0) or 1.0  # so that no square overflows
-    x, y = ([positions[label] / largest for label in labels] for labels in (a, b))
+    x, y = ([positions[label] for label in labels] for labels in (a, b))
     if min(len(set(x)), len(set(y))) < 2:  # noqa: PLR2004 -- without two numbers there is no order
         return None
-    from scipy import stats
+    from scipy.stats import spearmanr
 
-    compute = {"pearson": stats.pearsonr, "spearman": stats.spearmanr, "kendall": stats.kendalltau}[method]
-    with warnings.catch_warnings(action="ignore"):  # that the numbers are nearly all the same
-        value = float(compute(x, y).statistic)
+    value = float(spearmanr(x, y).statistic)
     return max(-1.0, min(1.0, value)) if math.isfinite(value) else None
 
 

@@ -23,13 +23,12 @@ if TYPE_CHECKING:
     from pytest_llmops.calibration.verdicts import (
         JudgedAnswers,
         judge_labelled_answers,
-        noise,
         read_stored_verdicts,
     )
     from pytest_llmops.judges.checklist import Checklist, Policy, context_relevance
     from pytest_llmops.judges.grounding import Grounding
     from pytest_llmops.judges.judge_files import load_judge_file
-    from pytest_llmops.judges.pairwise import Pairwise, win_rate
+    from pytest_llmops.judges.pairwise import Pairwise
     from pytest_llmops.judges.panel import Panel
     from pytest_llmops.judges.protocol.parsing import read_reply
     from pytest_llmops.judges.protocol.reply_form import Reply, ReplyForm, Scale
@@ -73,14 +72,12 @@ _HOMES = {
     "load_judge_file": "judges.judge_files",
     "load_records": "calibration.record",
     "measure_agreement": "calibration.agreement",
-    "noise": "calibration.verdicts",
     "quality": "judges.rubric",
     "read_canaries": "calibration.canaries",
     "read_labels": "calibration.labels",
     "read_reply": "judges.protocol.parsing",
     "read_stored_verdicts": "calibration.verdicts",
     "run_canaries": "calibration.canaries",
-    "win_rate": "judges.pairwise",
 }
 
 __all__ = [
@@ -115,14 +112,12 @@ __all__ = [
     "load_judge_file",
     "load_records",
     "measure_agreement",
-    "noise",
     "quality",
     "read_canaries",
     "read_labels",
     "read_reply",
     "read_stored_verdicts",
     "run_canaries",
-    "win_rate",
 ]
 
 

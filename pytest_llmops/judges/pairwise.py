@@ -1,4 +1,4 @@
-"""A judge that says which of two answers is better, prompted in both orders, and the win rate over many pairs.
+"""A judge that says which of two answers is better, prompted in both orders.
 
 Judges have a position bias: GPT-4 kept its verdict in 65 % of the pairs after a swap (Zheng et al. 2023, MT-Bench).
 So each pair is judged twice, and a verdict that follows the position and not the answer is a tie, as in FastChat.
@@ -19,7 +19,6 @@ from pytest_llmops.judges.protocol.prompting import (
 )
 from pytest_llmops.judges.protocol.reply_form import ReplyForm
 from pytest_llmops.measurement import Json
-from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.protocols import Model
 
 Winner: TypeAlias = Literal["first", "second", "tie"]
@@ -33,7 +32,6 @@ SWAPPED_WINNER: dict[Winner, Winner] = {"first": "second", "second": "first", "t
 DEFAULT_CRITERIA = (
     "the one that answers the question better: right facts first, then complete, then without padding"
 )
-Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,31 +65,6 @@ class Preference:
     def consistent(self) -> bool | None:
         """Whether both orders gave the same winner; None without a winner, or where no model was called."""
         return None if self.winner is None or self.prescreened else self.straight == self.swapped
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WinRate:
-    """How often the first of two answers wins, over many pairs.
-
-    Attributes:
-        rate: Wins plus half the ties, as a share of the scored pairs; None without any.
-        low: Lower end of its 95 % interval (Wilson's; with ties it is too wide).
-        high: Upper end.
-        unscored: Pairs without a winner; they are not in the rate.
-        inconsistent: Pairs in which the two orders disagreed; they are ties.
-        first_place: Of all verdicts that named a winner, the share in which it was the answer shown first:
-            0.5 without a position bias; None if no model was called.
-    """
-
-    wins: int
-    ties: int
-    losses: int
-    unscored: int
-    inconsistent: int
-    rate: float | None
-    low: float | None
-    high: float | None
-    first_place: float | None
 
 
 @dataclass(slots=True)
@@ -169,35 +142,3 @@ class Pairwise(PromptedJudge):
             raise UsageError(f"judge {self.name}: expected criteria in plain words, got nothing")
         file = Path(__file__).with_name("pairwise.md")
         return JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()})
-
-
-def win_rate(preferences: Sequence[Preference]) -> WinRate:
-    """Return how often the first answer wins, with its 95 % interval.
-
-    Without preferences every rate is None.
-
-    >>> result = win_rate([Preference(winner="first"), Preference(winner="tie"), Preference(error="?")])
-    >>> result.rate, result.unscored
-    (0.75, 1)
-    """
-    scores = [preference.score for preference in preferences if preference.score is not None]
-    # In the swapped order the second answer was shown first.
-    shown_first = [
-        winner == first_answer
-        for preference in preferences
-        if preference.winner is not None and not preference.prescreened
-        for winner, first_answer in ((preference.straight, "first"), (preference.swapped, "second"))
-        if winner in ("first", "second")
-    ]
-    low, high = wilson_interval(sum(scores), len(scores), Z_95) if scores else (None, None)
-    return WinRate(
-        wins=scores.count(1.0),
-        ties=scores.count(0.5),
-        losses=scores.count(0.0),
-        unscored=len(preferences) - len(scores),
-        inconsistent=sum(preference.consistent is False for preference in preferences),
-        rate=sum(scores) / len(scores) if scores else None,
-        low=low,
-        high=high,
-        first_place=sum(shown_first) / len(shown_first) if shown_first else None,
-    )

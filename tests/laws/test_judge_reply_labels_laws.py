@@ -12,7 +12,6 @@ from support.strategies import scale_examples
 
 from pytest_llmops.judges import Reply, ReplyForm, read_reply
 from pytest_llmops.judges.grounding import CLAIM_FINDINGS
-from pytest_llmops.judges.pairwise import Preference, Winner, win_rate
 from pytest_llmops.judges.panel import score_confidence
 
 NONCE = "1a2b3c4d"
@@ -140,27 +139,3 @@ def test_confidence_is_a_share_and_full_only_for_equal_scores(found: list[float]
     assert math.isclose(sure, 1, abs_tol=1e-6) == (max(found) - min(found) < 2e-5) or sure > 1 - 1e-5
     assert score_confidence(found[::-1], 1, 10) == sure
     assert math.isclose(score_confidence([11 - one for one in found], 1, 10) or 0, sure, abs_tol=1e-9)
-
-
-winners = st.sampled_from(["first", "second", "tie", None])
-MIRROR: dict[str, Winner] = {"first": "second", "second": "first", "tie": "tie"}
-
-
-def preference(winner: str | None) -> Preference:
-    mirrored = None if winner is None else MIRROR[MIRROR[winner]]
-    return Preference(winner=mirrored, straight=mirrored, swapped=mirrored, error="" if winner else "?")
-
-
-@given(found=st.lists(winners, max_size=12))
-def test_win_rates_of_both_sides_sum_to_1(found: list[str | None]) -> None:
-    one = win_rate([preference(winner) for winner in found])
-    other = win_rate([preference(None if winner is None else MIRROR[winner]) for winner in found])
-    assert (one.wins, one.ties, one.losses) == (other.losses, other.ties, other.wins)
-    assert one.unscored + one.wins + one.ties + one.losses == len(found)
-    if one.rate is None or other.rate is None or one.low is None or one.high is None or other.high is None:
-        assert one.rate is other.rate is one.low is None
-        return
-    assert math.isclose(one.rate + other.rate, 1)
-    assert 0 <= one.low <= one.rate <= one.high <= 1
-    assert math.isclose(one.low, 1 - other.high, abs_tol=1e-12)
-    assert one.first_place in (0.5, None)

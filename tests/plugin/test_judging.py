@@ -164,7 +164,6 @@ from pytest_llmops.assertions.judge_score import assert_checklist
 from pytest_llmops.assertions.preference import assert_preferred
 from pytest_llmops.providers.openai import OpenAIModel
 from pytest_llmops.judges.grounding import Grounding
-from pytest_llmops.judges import noise
 from pytest_llmops.judges.panel import Panel
 from pytest_llmops.judges.rubric import quality
 
@@ -175,7 +174,6 @@ def test_every_kind(judge, request):
     assert_judge_score("The capital is Paris.", judge=Grounding(), contexts=["Paris is the capital."])
     assert_checklist("The capital is Paris.", ["names a city"])
     assert_preferred("The capital is Paris.", over="Who knows?")
-    assert noise(quality(), ["The capital is Paris."], trials=3).sd == 0
 """
 
 
@@ -185,8 +183,8 @@ def test_every_kind_of_judge_is_recorded_and_replayed(project: Project) -> None:
     every = {**json.loads(verdict(9)), "winner": "tie", "items": {"1": "yes"}, "claims": [claim]}
     Verdicts(project, json.dumps(every))
     assert project.record("--llm-judge").outcomes == {"passed": 1}
-    # Three of the panel, the claims, the list, two orders, and three trials.
-    assert project.server.count == 10
+    # Three of the panel, the claims, the list, and two orders.
+    assert project.server.count == 7
     project.server.close()
     result = project.run("--llm-judge", f"--llm-base-url={project.server.url}/v1")
     assert result.outcomes == {"passed": 1}

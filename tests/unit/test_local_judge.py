@@ -27,10 +27,12 @@ from pytest_llmops import cli, judges, recorder
 from pytest_llmops.assertions.judge_agreement import assert_judge_agrees
 from pytest_llmops.calibration.canaries import format_canary_summary, run_canaries
 from pytest_llmops.calibration.judge_comparison import wilson_lower_end
-from pytest_llmops.calibration.verdicts import Noise
+from pytest_llmops.calibration.labels import parse_answer
+from pytest_llmops.calibration.verdicts import iter_verdicts
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed
-from pytest_llmops.judges import JudgeRecord, Rubric, noise, read_labels
-from pytest_llmops.judges.pairwise import Pairwise, Preference, win_rate
+from pytest_llmops.judges import JudgeRecord, Rubric, read_labels
+from pytest_llmops.judges.evaluate import resolve_judge
+from pytest_llmops.judges.pairwise import Pairwise, Preference
 from pytest_llmops.judges.rubric import QUALITY, quality
 from pytest_llmops.metrics.agreement import Share
 from pytest_llmops.protocols import Model
@@ -197,37 +199,35 @@ def preferences(model: Model) -> list[Preference]:
 def test_of_two_answers_it_prefers_a_place() -> None:
     with local_judge("pairs") as model:
         found = preferences(model)
-    rate = win_rate(found)
     shown_first = [one.straight == "first" for one in found if one.straight != "tie"]
     shown_first += [one.swapped == "second" for one in found if one.swapped != "tie"]
-    assert rate.first_place == sum(shown_first) / len(shown_first)
-    assert abs(rate.first_place - 0.5) > 0.25
-    assert rate.inconsistent == sum(one.straight != one.swapped for one in found)
-    assert rate.inconsistent > len(PAIRS) / 2
-    assert rate.inconsistent <= rate.ties
-    assert (rate.unscored, rate.wins + rate.ties + rate.losses) == (0, len(PAIRS))
+    assert abs(sum(shown_first) / len(shown_first) - 0.5) > 0.25
+    inconsistent = [one for one in found if one.consistent is False]
+    assert len(inconsistent) > len(PAIRS) / 2
+    assert all(one.winner == "tie" for one in inconsistent)
+    assert (len(found), [one.error for one in found if one.error]) == (len(PAIRS), [])
 
 
-def trials(cassette: str, **params: Any) -> Noise:
-    """Noise of the judge quality over three pairs, four trials each."""
+def trials(cassette: str, **params: Any) -> list[list[float]]:
+    """Scores of the judge quality for three pairs, in up to four trials each."""
     with local_judge(cassette) as model:
-        return noise(Rubric(replace(QUALITY, params=params), model), ROWS[:6], trials=4)
+        handle = resolve_judge(Rubric(replace(QUALITY, params=params), model), "trials")
+        rows = [parse_answer({"id": str(number), **row}, number) for number, row in enumerate(ROWS[:6])]
+        return [
+            [verdict.score for verdict in verdicts if verdict.score is not None]
+            for _, verdicts in iter_verdicts(handle, rows, 4)
+        ]
 
 
 def test_without_temperature_or_with_a_seed_it_repeats_itself() -> None:
     """A server with a cache of prompts computes a repeated prompt in other steps, with other digits: one of 24 verdicts differs."""
-    for found in (trials("noise_cold"), trials("noise_seeded", temperature=0.8)):
-        assert (found.flip_rate, found.unscored, found.sd) == (0, 0, 0)
+    for scores in (trials("noise_cold"), trials("noise_seeded", temperature=0.8)):
+        assert [(len(each), len(set(each))) for each in scores] == [(4, 1)] * 6
 
 
 def test_with_a_temperature_and_no_seed_it_moves() -> None:
-    found = trials("noise_warm", temperature=0.8, seed=None)
-    scores = [one.scores for one in found.cases if len(one.scores) > 1]
-    assert found.sd == pytest.approx(fmean(variance(one) for one in scores) ** 0.5)
-    assert found.sd is not None
-    assert found.sd > 0.5
-    assert any(len(set(one)) > 1 for one in scores)
-    assert found.unscored == sum(len(one.errors) for one in found.cases) / 24
+    scores = [each for each in trials("noise_warm", temperature=0.8, seed=None) if len(each) > 1]
+    assert fmean(variance(each) for each in scores) ** 0.5 > 0.5
 
 
 def test_a_server_that_does_not_hold_the_responses_api_to_a_form_gives_no_score() -> None:
@@ -294,8 +294,7 @@ def test_such_a_model_prefers_the_right_answer_in_both_orders(tmp_path: Path) ->
     with taped(path):
         again = preferences(OpenAIModel(knowing_judge.MODEL, base_url=NOWHERE))
     assert again == live
-    rate = win_rate(again)
-    assert (rate.wins, rate.ties, rate.losses, rate.inconsistent, rate.first_place) == (32, 0, 0, 0, 0.5)
+    assert [(one.winner, one.consistent) for one in again] == [("first", True)] * 32
 
 
 def agreement(name: str, path: Path, mode: Literal["new", "none"], address: str) -> dict[str, float | None]:

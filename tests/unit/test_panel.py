@@ -1,4 +1,4 @@
-"""Panels of judges, and the noise of one: how sure, not how right."""
+"""Panels of judges: how sure, not how right."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
-import numpy as np
 import pytest
 from support.messages import check_message
-from support.shared import rows
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UsageError
-from pytest_llmops.judges import noise
 from pytest_llmops.judges.panel import Panel, score_confidence
 from pytest_llmops.judges.rubric import quality
 from pytest_llmops.protocols import Judge, Message, Verdict
@@ -186,63 +183,3 @@ def test_contexts_for_a_judge_that_takes_none() -> None:
         assert_judge_score("x", judge=Plain(), contexts=["y"], at_least=None)
     with pytest.raises(UsageError, check=check_message):
         assert_judge_score("x", judge=Plain(), contexts="y", at_least=None)
-
-
-def test_noise_is_deviation_and_flips_within_the_answers() -> None:
-    """By hand: the variances 0, 2 and 0.25 of three answers; 0, 1 and 0 of one pair fall on different sides."""
-    judge = Fixed([8, 8, 6, 8, 3.5, 4.2071067811865475])
-    found = noise(judge, ["a", "b", {"id": "third", "answer": "c", "question": "?"}], trials=2)
-    assert (found.judge, found.version, found.trials, found.threshold) == ("fixed", "1", 2, 7)
-    assert found.sd == pytest.approx(((0 + 2 + 0.25) / 3) ** 0.5)
-    assert found.flip_rate == pytest.approx(1 / 3)
-    assert found.unscored == 0
-    assert [one.id for one in found.cases] == ["1", "2", "third"]
-    assert min(found.cases, key=lambda case: case.confidence or 0).id == "2"
-    assert judge.purposes == [0, 1] * 3
-
-
-def test_flips_are_unlike_pairs() -> None:
-    assert noise(Fixed([6, 8, 8, 8, 8]), ["a"], trials=5).flip_rate == pytest.approx(4 / 10)
-    assert noise(Fixed([6, 8], pass_at=None), ["a"], trials=2).flip_rate is None
-    assert noise(Fixed([6, 8]), ["a"], trials=2, pass_at=9).flip_rate == 0
-    # A hair below the threshold meets it, as in every assertion.
-    assert (
-        noise(Fixed([0.1 + 0.2, 1, 0.3, 0.3 - 1e-12], low=0.0), ["a"], trials=4, pass_at=0.3).flip_rate == 0
-    )
-
-
-def test_trials_without_a_score_are_counted_and_no_zero() -> None:
-    found = noise(Fixed([8, None, 8, None]), ["a", "b"], trials=2)
-    assert (found.sd, found.flip_rate, found.unscored) == (None, None, 0.5)
-    assert found.cases[0].errors == ("no verdict",)
-    assert [case.confidence for case in found.cases] == [None, None]
-
-
-@pytest.mark.parametrize(
-    ("cases", "trials"),
-    [
-        ([], 2),
-        ("one text", 2),
-        ({"answer": "x"}, 2),
-        ([{"question": "x"}], 2),
-        (["x", 7], 2),
-        ([{"answer": "x", "question": 7}], 2),
-        (["x"], 1),
-        (["x"], True),
-    ],
-)
-def test_noise_of_nothing(cases: Any, trials: int) -> None:
-    with pytest.raises(UsageError, check=check_message):
-        noise(Fixed([5]), cases, trials=trials)
-
-
-@pytest.mark.shared_data
-def test_a_judgement_drawn_three_times_is_rarely_unanimous() -> None:
-    """GPT-4 on a scale of 1 to 5, as prometheus-eval publishes it: 141 of 320 answers got the same score three times."""
-    drawn = rows("judge", "repeated_judge", "mt_bench_eval.jsonl.gz")
-    scores = [score for row in drawn for score in row["gpt4_score"]]
-    found = noise(Fixed(scores, high=5.0, pass_at=4), [f"answer {n}" for n in range(len(drawn))], trials=3)
-    assert (len(found.cases), found.unscored) == (320, 0)
-    assert sum(len(set(case.scores)) == 1 for case in found.cases) == 141
-    draws = np.array([row["gpt4_score"] for row in drawn])
-    assert found.sd == pytest.approx(np.sqrt(draws.var(axis=1, ddof=1).mean()))

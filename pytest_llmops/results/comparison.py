@@ -14,8 +14,6 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 _SIDE_FACTS: Mapping[Axis, tuple[str, ...]] = {"prompt": ("version", "fingerprint"), "model": ("name",)}
-# Facts that may stand in the id of a parametrized test
-_ID_FACTS: Mapping[Axis, tuple[str, ...]] = {"prompt": ("alias", "version"), "model": ("name",)}
 # The argument of a test that takes the side
 _SIDE_ARGUMENTS: Mapping[Axis, str] = {"prompt": "prompt", "model": "llm"}
 
@@ -52,25 +50,11 @@ def function_name(record: TestRecord) -> str:
 
 
 def row_key(record: TestRecord, axis: Axis) -> tuple[str, ...]:
-    """Return the case and the other parameters: what stays the same while the side changes.
-
-    Parameters are read from the facts of the test. A record of an older run file has none: there they are
-    read from its node id, where a case may look like a part of a model's name.
-    """
+    """Return the case and the other parameters: what stays the same while the side changes."""
     case = CaseFacts.from_wire(record.fact("case")).id
-    params = record.fact("params")
-    if params:
-        own = (_SIDE_ARGUMENTS[axis], *(("case",) if case else ()))
-        others = (param for name, param in params.items() if name not in own)
-        return case, *(
-            fact_text(param.get("id") if isinstance(param, Mapping) else param) for param in others
-        )
-    rest = _remove_param(record.nodeid.partition("[")[2].removesuffix("]"), case)
-    for name in side_texts(record, axis, _ID_FACTS[axis]):
-        shorter = _remove_param(rest, name)
-        if shorter != rest:
-            return case, shorter
-    return case, rest
+    own = (_SIDE_ARGUMENTS[axis], *(("case",) if case else ()))
+    others = (param for name, param in record.fact("params").items() if name not in own)
+    return case, *(fact_text(param.get("id") if isinstance(param, Mapping) else param) for param in others)
 
 
 def sort_by_position(groups: Mapping[K, Sequence[TestRecord]], axis: Axis) -> list[K]:
@@ -82,16 +66,6 @@ def sort_by_position(groups: Mapping[K, Sequence[TestRecord]], axis: Axis) -> li
         return min(place if isinstance(place, int) else 0 for place in places)
 
     return sorted(groups, key=first_position)
-
-
-def _remove_param(params: str, part: str) -> str:
-    # Return an id such as ``v1-late-return`` without one occurrence of a parameter.
-    # pytest escapes what is not ASCII.
-    for form in dict.fromkeys((part, part.encode("unicode_escape").decode("ascii"))):
-        before, separator, after = f"-{params}-".partition(f"-{form}-")
-        if form and separator:
-            return "-".join(filter(None, [before[1:], after[:-1]]))
-    return params
 
 
 def iter_fair_comparisons(

@@ -196,7 +196,7 @@ def test_every_kind_of_judge_is_recorded_and_replayed(project: Project) -> None:
         "judge.checklist": 1,
         "judge.pairwise": 0.5,
     }
-    assert [call.purpose for call in record.calls] == ["judge"] * 10
+    assert [call.purpose for call in record.calls] == ["judge"] * 7
 
 
 def test_a_low_score_is_a_failure_with_the_judges_reason(project: Project) -> None:

@@ -336,7 +336,13 @@ def test_a_cell_shows_what_has_no_score_first_then_the_worst() -> None:
 
 def test_a_case_that_a_version_did_not_run_has_an_empty_cell() -> None:
     records = [
-        TestRecord(nodeid=f"a.py::t[{version}-{case}]", facts={"prompt": {"name": "p", "version": version}})
+        TestRecord(
+            nodeid=f"a.py::t[{version}-{case}]",
+            facts={
+                "prompt": {"name": "p", "version": version},
+                "params": {"prompt": {"id": version}, "text": {"id": case}},
+            },
+        )
         for version, case in (("v1", "x"), ("v2", "x"), ("v2", "y"))
     ]
     (matrix,) = data_of(*records)["matrices"]

@@ -235,7 +235,16 @@ def test_the_matrix_has_cases_down_and_versions_across() -> None:
 
 
 def version_of(version: str, nodeid: str, *, case: str = "", alias: str = "") -> TestRecord:
-    facts: dict[str, Json] = {"prompt": {"name": "p", "version": version, "alias": alias}}
+    side = alias or version
+    parts = nodeid.partition("[")[2].rstrip("]").split("-")
+    parts.remove(side)
+    if case:
+        parts.remove(case)
+    params: dict[str, Json] = {"prompt": {"id": side}, **({"case": {"id": case}} if case else {})}
+    params |= {f"other {number}": {"id": part} for number, part in enumerate(parts)}
+    facts: dict[str, Json] = {
+        "prompt": {"name": "p", "version": version, "alias": alias}, "params": params
+    }  # fmt: skip
     return TestRecord(nodeid=nodeid, facts={**facts, "case": {"id": case}} if case else facts)
 
 

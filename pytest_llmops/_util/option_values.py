@@ -5,6 +5,7 @@ A parser raises `ValueError` with what it expected; its caller adds the option a
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -23,14 +24,6 @@ NAMED_REPORTS = ("codequality", "metrics", "ctrf")
 _COLLECTOR = re.compile(
     r"https?://(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:/[^\s?#@]*)?", re.IGNORECASE
 )
-_ADDRESS = re.compile(
-    r"https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:[/?#]\S*)?$", re.IGNORECASE
-)
-_HEADER = re.compile(r"[a-z0-9-]{3,}\*?")
-_SECRET_HEADER = re.compile(
-    r"cookie|auth|token|secret|(?:api|functions|subscription)-?key|^openai-(?:org|proj)"
-)
-_HOST = re.compile(r"[^\s/:@?#]+|[0-9a-f.]*(?::[0-9a-f.]*)+")
 
 
 def parse_text(value: object) -> str:
@@ -40,12 +33,46 @@ def parse_text(value: object) -> str:
     return value.strip()
 
 
-def parse_reason(value: object) -> str:
-    """Read a sentence that says why; it may not be empty."""
-    reason = parse_text(value)
-    if not reason:
-        raise ValueError("a reason, for whoever reads the baseline's history")
-    return reason
+def text_like(pattern: str, expected: str, normalize: Callable[[str], str] = str) -> Parser:
+    """Return the parser of texts that a pattern matches as a whole, after ``normalize``."""
+
+    def parse(value: object) -> str:
+        given = normalize(parse_text(value))
+        if not re.fullmatch(pattern, given, re.DOTALL):
+            raise ValueError(expected)
+        return given
+
+    return parse
+
+
+def _join_stripped(text: str) -> str:
+    return "=".join(part.strip() for part in text.split("=", 1))
+
+
+parse_reason = text_like(r".+", "a reason, for whoever reads the baseline's history")
+parse_url = text_like(
+    r"(?i:https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:[/?#]\S*)?)?",
+    "a URL that starts with http:// or https:// and names a host",
+    lambda text: text.rstrip("/"),
+)
+parse_host = text_like(
+    r"[^\s/:@?#]+|[0-9a-f.]*(?::[0-9a-f.]*)+",
+    "a host without scheme, port or path (api.example.com)",
+    lambda text: text.lower().strip("[]"),
+)
+# The name of a header that holds no credentials; ``*`` at its end stands for any rest
+parse_header = text_like(
+    r"(?!.*(?:cookie|auth|token|secret|(?:api|functions|subscription)-?key)|openai-(?:org|proj))[a-z0-9-]{3,}\*?",
+    "the name of a header without credentials (x-request-id, x-ratelimit-*)",
+    str.lower,
+)
+parse_name_version = text_like(r"[^=]+=.+", "NAME=VERSION (support/answer=v2)", _join_stripped)
+# The column of case files that is read as a key of a case
+parse_case_field = text_like(
+    rf"(?:{'|'.join(CASE_KEYS)})=.+",
+    f"KEY=COLUMN (input=question) with a key of {', '.join(CASE_KEYS)}",
+    _join_stripped,
+)
 
 
 def parse_bool(value: object) -> bool:
@@ -113,22 +140,6 @@ def parse_models(value: object) -> str | tuple[str, ...]:
     return names
 
 
-def parse_name_version(value: object) -> str:
-    """Read ``NAME=VERSION``."""
-    name, sign, version = parse_text(value).partition("=")
-    if not (sign and name.strip() and version.strip()):
-        raise ValueError("NAME=VERSION (support/answer=v2)")
-    return f"{name.strip()}={version.strip()}"
-
-
-def parse_case_field(value: object) -> str:
-    """Read ``KEY=COLUMN``: the column of case files that is read as a key of a case."""
-    key, _, column = (part.strip() for part in parse_text(value).partition("="))
-    if key not in CASE_KEYS or not column:
-        raise ValueError(f"KEY=COLUMN (input=question) with a key of {', '.join(CASE_KEYS)}")
-    return f"{key}={column}"
-
-
 def split_report(given: str) -> tuple[str, str]:
     """Return kind and file (of ``otlp`` the address) of a report; the kind is "" if neither a prefix nor the suffix gives it.
 
@@ -171,30 +182,6 @@ def parse_reports(value: object, refused: str = "") -> tuple[str, ...]:
     return tuple(reports.values())
 
 
-def parse_url(value: object) -> str:
-    """Read the address of a server."""
-    given = parse_text(value)
-    if given and not _ADDRESS.match(given):
-        raise ValueError("a URL that starts with http:// or https:// and names a host")
-    return given.rstrip("/")
-
-
-def parse_host(value: object) -> str:
-    """Read a host."""
-    given = parse_text(value).lower().strip("[]")
-    if not _HOST.fullmatch(given):
-        raise ValueError("a host without scheme, port or path (api.example.com)")
-    return given
-
-
-def parse_header(value: object) -> str:
-    """Read the name of a header that holds no credentials; ``*`` at its end stands for any rest."""
-    given = parse_text(value).lower()
-    if not _HEADER.fullmatch(given) or _SECRET_HEADER.search(given):
-        raise ValueError("the name of a header without credentials (x-request-id, x-ratelimit-*)")
-    return given
-
-
 def parse_json_path(value: object) -> str:
     """Read a JSON path, or ``?name`` of a query parameter."""
     from pytest_llmops._util.json_path import parse_path
@@ -204,29 +191,21 @@ def parse_json_path(value: object) -> str:
     return given
 
 
-def parse_money(value: object) -> float:
-    """Read an amount of US dollars."""
-    amount = _read_number(value)
-    if not 0 <= amount < math.inf:
-        raise ValueError("an amount of US dollars, 0 or more (2.50)")
-    return amount
+def _number_that(is_valid: Callable[[float], bool], expected: str) -> Parser:
+    def parse(value: object) -> float:
+        number = math.nan
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            with contextlib.suppress(ValueError):
+                number = float(value)
+        if not (math.isfinite(number) and is_valid(number)):
+            raise ValueError(expected)
+        return number
+
+    return parse
 
 
-def parse_seconds(value: object) -> float:
-    """Read a number of seconds above 0."""
-    seconds = _read_number(value)
-    if not 0 < seconds < math.inf:
-        raise ValueError("a number of seconds above 0")
-    return seconds
-
-
-def _read_number(value: object) -> float:
-    try:
-        return (
-            float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
-        )
-    except ValueError:
-        return math.nan
+parse_money = _number_that(lambda usd: usd >= 0, "an amount of US dollars, 0 or more (2.50)")
+parse_seconds = _number_that(lambda seconds: seconds > 0, "a number of seconds above 0")
 
 
 def parse_count(value: object) -> int:

@@ -100,26 +100,20 @@ class RunUsage:
             raise CassetteError(
                 f"the usage record: expected format {FORMAT_VERSION}, got {shorten_text(repr(version), 60)}; {RUN_ALL_TESTS}"
             )
+        from pydantic import TypeAdapter, ValidationError
+
         try:
-            parse_timestamp_ns(wire["created"])
-            return cls(
-                created=wire["created"],
-                root=str(wire["root"]),
-                complete=wire["complete"] is True,
-                partial_because=_parse_texts(wire["partial_because"]),
-                green=wire["green"] is True,
-                red_because=_parse_texts(wire["red_because"]),
-                scopes=_parse_texts(wire["scopes"]),
-                files={str(file): _parse_use(use) for file, use in wire["files"].items()},
-                cases={str(file): str(case) for file, case in wire.get("cases", {}).items()},
-                models=_parse_texts(wire.get("models", [])),
-                skipped=frozenset(_parse_texts(wire.get("skipped", []))),
-                moved={str(old): _parse_texts(new) for old, new in wire.get("moved", {}).items()},
+            usage = TypeAdapter(cls).validate_json(json.dumps(wire), strict=True)
+            parse_timestamp_ns(usage.created)
+        except ValueError as error:
+            first = (
+                error.errors()[0]
+                if isinstance(error, ValidationError)
+                else {"loc": ["created"], "msg": error}
             )
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise CassetteError(
-                f"the usage record is damaged ({type(error).__name__}: {shorten_text(str(error), 80)}); {RUN_ALL_TESTS}"
-            ) from None
+            what = shorten_text(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 120)
+            raise CassetteError(f"the usage record is damaged ({what}); {RUN_ALL_TESTS}") from None
+        return usage
 
     @property
     def why_not_prunable(self) -> str:
@@ -164,26 +158,3 @@ def parse_timestamp_ns(created: str) -> int:
     time = datetime.fromisoformat(created)
     time = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
     return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
-
-
-def _parse_texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError("expected a list of texts")
-    return tuple(value)
-
-
-def _parse_use(wire: Mapping[str, Any]) -> CassetteUse:
-    requested = {
-        str(key): {str(take): _parse_count(n) for take, n in takes.items()}
-        for key, takes in wire["asked"].items()
-    }
-    stamp = wire.get("stamp")
-    if stamp is not None:
-        stamp = (_parse_count(stamp[0]), _parse_count(stamp[1]))
-    return CassetteUse(wire["ran"] is True, wire["shared"] is True, requested, stamp)
-
-
-def _parse_count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError("expected a whole number")
-    return value

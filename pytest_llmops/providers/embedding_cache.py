@@ -100,7 +100,9 @@ class CachedEmbedder:
 
     def _find_row(self, key: str) -> Float32Array | None:
         row = _memory.get(key)
-        if row is None and self.folder is not None and (row := _read_vector(self._path(key))) is not None:
+        if row is None and self.folder is not None:
+            row = _read_vector(self._path(key))
+        if row is not None:
             _memory.put(key, row)
         return row
 
@@ -119,38 +121,21 @@ class CachedEmbedder:
         return cast("Path", self.folder) / folder / digest[:2] / f"{digest[2:]}.vector"
 
 
-class _VectorMemory:
+class _VectorMemory(OrderedDict[str, Float32Array]):
     """The most recently used vectors of this process."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.size = 0
-        self._rows: OrderedDict[str, Float32Array] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: str) -> Float32Array | None:
-        with self._lock:
-            row = self._rows.get(key)
-            if row is not None:
-                self._rows.move_to_end(key)
-            return row
+    limit = MAX_BYTES
+    _lock = threading.Lock()
 
     def put(self, key: str, row: Float32Array) -> None:
         with self._lock:
-            old = self._rows.pop(key, None)
-            self.size += row.nbytes - (0 if old is None else old.nbytes)
-            self._rows[key] = row
-            while self.size > self.limit:
-                _, dropped = self._rows.popitem(last=False)
-                self.size -= dropped.nbytes
-
-    def clear(self) -> None:
-        with self._lock:
-            self._rows.clear()
-            self.size = 0
+            self[key] = row
+            self.move_to_end(key)
+            while len(self) * row.nbytes > self.limit:
+                self.popitem(last=False)
 
 
-_memory = _VectorMemory(MAX_BYTES)
+_memory = _VectorMemory()
 
 
 def _read_vector(path: Path) -> Float32Array | None:

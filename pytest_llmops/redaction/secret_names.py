@@ -14,7 +14,6 @@ PLACEHOLDER_KEY = "llmops-placeholder-key"  # set for SDKs that refuse to start 
 MIN_SECRET = 8  # minimum length of a secret: shorter values would mask ordinary words
 MIN_BARE_VALUE = 16  # minimum length of a value without quotes in a text; of a password `MIN_BARE_PASSWORD`
 MIN_BARE_PASSWORD = 10
-MAX_VALUE = 8_000
 MAX_NAME = 100
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -180,11 +179,6 @@ def mask_params(data: bytes) -> bytes:
     >>> mask_params(b"grant_type=x&client_secret=hunter2")
     b'grant_type=x&client_secret=[secret]'
     """
-    return mask_spans(data, [match.span("value") for match in find_params(data)])
-
-
-def mask_spans(data: bytes, spans: list[tuple[int, int]]) -> bytes:
-    """Return data with a mask for each span; spans are in order and do not overlap."""
-    for start, end in reversed(spans):
-        data = data[:start] + MASK.encode() + data[end:]
+    for match in reversed([*find_params(data)]):
+        data = data[: match.start("value")] + MASK.encode() + data[match.end("value") :]
     return data

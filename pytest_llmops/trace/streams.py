@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,25 +71,7 @@ def _read_json_body(body: bytes) -> ReplyBody:
         lines = _read_json_lines(body)
         if lines.events:
             return lines
-    if body.lstrip(_WHITESPACE)[:1] == b"[":
-        events = _read_cut_array(body.decode("utf-8", "replace"))
-        if events:
-            return ReplyBody(events, streamed=True, unread=CUT_STREAM, array=True)
     return ReplyBody([], unread="a reply that is not JSON")
-
-
-def _read_cut_array(text: str) -> list[JsonObject]:
-    # Return the complete elements of an array that broke off.
-    decoder, events, end = json.JSONDecoder(), list[JsonObject](), text.index("[") + 1
-    while True:
-        start = text.find("{", end)
-        if start < 0 or text[end:start].strip(" \t\r\n,"):
-            return events
-        try:
-            element, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            return events
-        events.append(element)
 
 
 def _read_json_lines(body: bytes) -> ReplyBody:

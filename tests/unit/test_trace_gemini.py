@@ -83,13 +83,6 @@ def test_a_stream_as_one_array() -> None:
     assert live == replace(read_call(exchange(URL, ASKED, ANSWER)), streamed=True)
 
 
-def test_an_array_that_broke_off_keeps_its_whole_elements() -> None:
-    body = json.dumps(EVENTS).encode()
-    end = body.index(b"look.")
-    call = read_call(exchange(f"{BASE}:streamGenerateContent", ASKED, body[:end]))
-    assert (call.output, call.unread) == ("I will ", "the stream ended before its last event")
-
-
 def test_a_stream_that_broke_off() -> None:
     call = read_call(exchange(STREAM, ASKED, sse(EVENTS[:2]), kind=SSE))
     assert (call.output, call.unread) == ("I will ", "the stream ended before its last event")

@@ -46,7 +46,6 @@ def test_objects_of_a_body(kind: str, body: bytes, events: list[Any]) -> None:
         ("application/json", b"null", "a reply that is not JSON"),
         ("application/json", b"[1, 2]", "a reply that is not a JSON object"),
         ("application/json", b'[{"a"', "a reply that is not JSON"),
-        ("application/json", b'[{"a": 1}, {"b', CUT),
         ("text/html; charset=utf-8", b"<html>", "a reply of content type text/html"),
         ("image/png", b"\x89PNG", "a reply of content type image/png"),
         ("x" * 500, b"?", "a reply of content type " + "x" * 60 + "... (+440 chars)"),

@@ -253,7 +253,7 @@ def search_texts(
         starts = text_spans.find_places(answer, needle, whole_words=whole_words, most=most)
         number = len(starts)
         if count and number == most:
-            number = text_spans.count_places(answer, needle, whole_words=whole_words)
+            number = len(text_spans.find_places(answer, needle, whole_words=whole_words))
         results.append(SearchedText(text, needle, starts, number))
     return results
 

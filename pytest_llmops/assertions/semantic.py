@@ -107,10 +107,10 @@ def assert_semantic(
         evidence = similarity.collect_evidence("", references[0])[:1] if actual is not None else ()
         return recorder.emit(measurement, verdict=verdict, evidence=evidence)
     scores = cast("list[float]", measurement.detail.get("scores", [0.0] * len(references)))
-    best = similarity.select_reference(actual, references, scores, threshold, names)
+    best, comparison = similarity.select_reference(actual, references, scores, threshold, names)
     if measurement.value is not None:
-        measurement = replace(measurement, value=scores[best.index])
-    nearest = references[best.index]
+        measurement = replace(measurement, value=scores[best])
+    nearest = references[best]
     emissions = [
         recorder.Emission(
             measurement=measurement,
@@ -119,7 +119,7 @@ def assert_semantic(
         )
     ]
     if names:
-        emissions.append(_check_emission(actual, nearest, best.comparison, names, measurement))
+        emissions.append(_check_emission(actual, nearest, comparison, names, measurement))
     if nli_model is not None:
         emissions.append(_nli_emission(actual, nearest, nli_model, measurement))
     recorder.emit_together(emissions)

@@ -89,10 +89,11 @@ class Alignment:
         """The spans ``[start, end)`` of the compact source that are in no chunk."""
         runs = sorted((run.source, run.source_end) for placed in self.placed for run in placed.runs)
         seams = [(at, at + 1) for at in self.source.seam_places]
-        return tuple(_gaps_between(sorted([*runs, *seams]), len(self.source.compact.text)))
+        return tuple(gaps_between(sorted([*runs, *seams]), len(self.source.compact.text)))
 
 
-def _gaps_between(covered: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
+def gaps_between(covered: Sequence[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
+    """Yield the spans ``[start, end)`` from 0 to an end that sorted spans leave uncovered."""
     done = 0
     for start, stop in covered:
         if start > done:
@@ -100,12 +101,6 @@ def _gaps_between(covered: Sequence[tuple[int, int]], end: int) -> Iterator[tupl
         done = max(done, stop)
     if end > done:
         yield done, end
-
-
-def invented_spans(placed: PlacedChunk) -> tuple[tuple[int, int], ...]:
-    """Return the spans ``[start, end)`` of a chunk's compact text that are not from the source."""
-    covered = [(run.chunk, run.chunk_end) for run in placed.runs]
-    return tuple(_gaps_between(covered, len(placed.text.text)))
 
 
 def align_chunks(source: Source, pieces: Sequence[Piece], ignore: Ignore = "whitespace") -> Alignment:

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from pytest_llmops.chunks.alignment import Alignment, invented_spans
+from pytest_llmops.chunks.alignment import Alignment, gaps_between
 from pytest_llmops.chunks.findings import CheckResult, Fault, count_result, share_result
 
 
@@ -28,7 +28,7 @@ def check_invented_text(alignment: Alignment) -> CheckResult:
     faults = [
         Fault(placed.piece.place, placed.text.excerpt(a, b), b - a)
         for placed in alignment.placed
-        for a, b in invented_spans(placed)
+        for a, b in gaps_between([(run.chunk, run.chunk_end) for run in placed.runs], len(placed.text.text))
     ]
     extra = sum(fault.size for fault in faults)
     size = sum(len(placed.text.text) for placed in alignment.placed)

@@ -11,12 +11,13 @@ tokens are equal.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeAlias
 
 from pytest_llmops._util.arrays import as_rows, unit_rows
-from pytest_llmops._util.lazy_numpy import ArrayLike, Float32Array, np
+from pytest_llmops._util.lazy_numpy import ArrayLike, Float32Array, Float64Array, np
+
+Weights: TypeAlias = "Sequence[float] | Float64Array | None"  # None: equal weights
 
 MAX_CELLS = 2**28  # product of the token counts of a pair: a few seconds
 BLOCK_CELLS = 2**22  # cosines in memory at a time
@@ -30,44 +31,27 @@ class Score(NamedTuple):
     f1: float
 
 
-@dataclass(frozen=True, slots=True)
-class Idf:
-    """Inverse document frequencies: ``log((documents + 1) / (documents with the token + 1))``.
+def build_idf(documents: Iterable[Iterable[str]]) -> Callable[[str], float]:
+    """Return the inverse document frequency of any token: ``log((documents + 1) / (documents with the token + 1))``.
 
-    Attributes:
-        weights: The weight of each token of the documents.
-        unseen: The weight of all other tokens.
-
-    >>> build_idf([["a", "b"], ["a"]]).token_weights(["a", "b", "c"])
-    [0.0, 0.4054651081081644, 1.0986122886681098]
-    """
-
-    weights: Mapping[str, float]
-    unseen: float
-
-    def token_weights(self, tokens: Iterable[str]) -> list[float]:
-        """Return the weights of tokens, in their order."""
-        return [self.weights.get(token, self.unseen) for token in tokens]
-
-
-def build_idf(documents: Iterable[Iterable[str]]) -> Idf:
-    """Return the inverse document frequencies of tokens; the documents are usually the references of an evaluation.
+    The documents are usually the references of an evaluation.
 
     Raises:
         ValueError: No documents.
+
+    >>> list(map(build_idf([["a", "b"], ["a"]]), ["a", "b", "c"]))
+    [0.0, 0.4054651081081644, 1.0986122886681098]
     """
     token_sets = [set(document) for document in documents]
     if not token_sets:
         raise ValueError("expected at least one document to count tokens in, got none")
     counts = Counter(token for tokens in token_sets for token in tokens)
-    total = len(token_sets)
-    weights = {token: math.log((total + 1) / (count + 1)) for token, count in counts.items()}
-    return Idf(weights, math.log(total + 1))
+    return lambda token: math.log((len(token_sets) + 1) / (counts[token] + 1))
 
 
 def score_pairs(
     pairs: Sequence[tuple[ArrayLike, ArrayLike]],
-    weights: Sequence[tuple[ArrayLike | None, ArrayLike | None]] | None = None,
+    weights: Sequence[tuple[Weights, Weights]] | None = None,
 ) -> list[Score]:
     """Return how well the tokens of an answer and of a reference match, for each pair.
 
@@ -106,8 +90,8 @@ def score_pairs(
 def _match_score(
     actual: Float32Array,
     expected: Float32Array,
-    actual_weights: ArrayLike | None,
-    expected_weights: ArrayLike | None,
+    actual_weights: Weights,
+    expected_weights: Weights,
     number: int,
 ) -> Score:
     if not len(actual) or not len(expected):

@@ -44,15 +44,6 @@ def find_places(text: str, needle: str, *, whole_words: bool = False, most: int 
     return [match.start() for match in islice(matches, most)]
 
 
-def count_places(text: str, needle: str, *, whole_words: bool = False) -> int:
-    """Return the number of `find_places`, without a list of them.
-
-    >>> [count_places("30 days, 130 days", "30 days", whole_words=whole_words) for whole_words in (False, True)]
-    [2, 1]
-    """
-    return sum(1 for _ in _compile_needle(needle, whole_words=whole_words).finditer(text))
-
-
 def _compile_needle(needle: str, *, whole_words: bool) -> re.Pattern[str]:
     if not needle:
         raise ValueError("expected a text to look for, got an empty one")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -147,11 +147,12 @@ def document_states(
             place = find_path(given)
         except BadFile as error:
             raise CorpusError(error.what, given) from None
-        return (
-            dict(_read_folder_states(place))
-            if place.is_dir()
-            else _states_of_chunks(load_corpus(place), keys, what)
-        )
+        if not place.is_dir():
+            return _states_of_chunks(load_corpus(place), keys, what)
+        return {
+            name: DocumentState(frozenset({content_fingerprint(text)}), path.stat().st_mtime)
+            for name, path, text in iter_text_files(place)
+        }
     if callable(getattr(given, "listing", None)):
         return _states_of_chunks(_list_chunks(given), keys, what)
     if isinstance(given, Iterable):
@@ -171,11 +172,6 @@ def _list_chunks(retriever: object) -> Sequence[Chunk]:
         raise CorpusError(
             f"cannot be listed: {shorten_text(describe_exception(error), 400)}", where
         ) from error
-
-
-def _read_folder_states(folder: Path) -> Iterator[tuple[str, DocumentState]]:
-    for name, path, text in iter_text_files(folder):
-        yield name, DocumentState(frozenset({content_fingerprint(text)}), path.stat().st_mtime)
 
 
 def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[str, DocumentState]:

@@ -11,7 +11,6 @@ from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
     Conditions,
-    Scalar,
     Searcher,
     chunk_to_hit,
     embed_query,
@@ -185,14 +184,15 @@ def _build_query_filter(conditions: Conditions) -> Any:
     models = import_optional("qdrant_client.models", "qdrant-client", "QdrantRetriever")
     return models.Filter(
         must=[
-            models.Filter(should=[_build_field_condition(models, key, value) for value in values])
+            models.Filter(
+                should=[
+                    models.FieldCondition(key=key, match=models.MatchValue(value=value))
+                    if isinstance(value, (str, bool))
+                    # A range for numbers: a match would distinguish 1 from 1.0.
+                    else models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))
+                    for value in values
+                ]
+            )
             for key, values in conditions.items()
         ]
     )
-
-
-def _build_field_condition(models: Any, key: str, value: Scalar) -> Any:
-    if isinstance(value, (str, bool)):
-        return models.FieldCondition(key=key, match=models.MatchValue(value=value))
-    # A range for numbers: a match would distinguish 1 from 1.0.
-    return models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))

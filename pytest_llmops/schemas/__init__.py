@@ -13,7 +13,7 @@ from pytest_llmops.schemas.differences import Difference, Schema, Unfinished
 from pytest_llmops.schemas.json_schema import compile_schema
 from pytest_llmops.schemas.partial_json import Partial, parse_partial_json, strip_partial_fence
 from pytest_llmops.schemas.python_types import type_schema
-from pytest_llmops.schemas.references import SUFFIXES, boolean_schema, read_schema
+from pytest_llmops.schemas.references import BOOLEAN_SCHEMAS, SUFFIXES, read_schema
 
 __tracebackhide__ = True
 
@@ -43,7 +43,7 @@ def load(schema: object) -> Schema:
     'missing'
     """
     if isinstance(schema, bool):
-        schema = boolean_schema(accepts=schema)
+        schema = BOOLEAN_SCHEMAS[schema]
     if isinstance(schema, Mapping):
         return _load_mapping(schema)
     if isinstance(schema, (str, os.PathLike)):

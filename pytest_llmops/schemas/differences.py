@@ -16,6 +16,7 @@ MAX_VALUE_CHARS = 60
 MAX_KEY_CHARS = 60  # characters of a key in a message
 MAX_KEYS = 100  # keys of an object that are compared with a missing key
 MIN_ABBREVIATION = 3  # letters of an abbreviation
+_SCALARS = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 _WORD_EDGE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-. ]")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
@@ -121,18 +122,6 @@ def format_json_path(parts: Iterable[str | int]) -> str:
     return text
 
 
-def json_type_name(value: object) -> str:
-    """Return the JSON Schema name of a value's type.
-
-    >>> json_type_name(True), json_type_name(1), json_type_name(1.5), json_type_name([])
-    ('boolean', 'integer', 'number', 'array')
-    """
-    if value is None:
-        return "null"
-    names = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
-    return names.get(type(value), type(value).__name__)
-
-
 def describe_json_value(value: object) -> str:
     """Return a JSON value with its type, in a short line.
 
@@ -146,7 +135,7 @@ def describe_json_value(value: object) -> str:
     if isinstance(value, dict):
         keys = [shorten_text(str(key), MAX_VALUE_CHARS) for key in value]
         return f"object with the keys {format_name_list(keys)}" if keys else "object without keys"
-    return f"{short_json(value)} ({json_type_name(value)})"
+    return f"{short_json(value)} ({_SCALARS.get(type(value), type(value).__name__)})"
 
 
 def short_json(value: object) -> str:

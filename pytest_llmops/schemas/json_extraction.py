@@ -399,7 +399,12 @@ class _JsonSearch:
             raise _JsonError(bad.what, next(literals, at)) from None
         if nesting_depth(value) > MAX_DEPTH:
             raise _JsonError(_TOO_DEEP, at)
-        return value, stop, tuple(self.duplicate_key_paths(value)) if self.repeated_keys else ()
+        repeated = self.repeated_keys
+        nodes = iterate_nodes(value) if repeated else ()
+        duplicates = (
+            (*parts, key) for parts, node in nodes if id(node) in repeated for key in repeated[id(node)][1]
+        )
+        return value, stop, tuple(duplicates)
 
     def build_object(self, pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
         """Return the object of these pairs, and remember its duplicate keys."""
@@ -409,11 +414,6 @@ class _JsonSearch:
             # The object is stored too, so that its id is not reused.
             self.repeated_keys[id(mapping)] = mapping, [name for name, count in names.items() if count > 1]
         return mapping
-
-    def duplicate_key_paths(self, value: JsonValue) -> Iterator[JsonPath]:
-        for parts, node in iterate_nodes(value):
-            if id(node) in self.repeated_keys:
-                yield from ((*parts, name) for name in self.repeated_keys[id(node)][1])
 
 
 def _was_meant_as_json(piece: str, at: int, failed: int) -> bool:

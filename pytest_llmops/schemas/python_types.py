@@ -59,7 +59,13 @@ class TypeSchema:
 
     def _known_keys(self) -> tuple[str, ...]:
         try:
-            return tuple(_property_names(self.json_schema()))
+            nodes = [node for _, node in iterate_nodes(self.json_schema()) if isinstance(node, Mapping)]
+            return tuple(
+                name
+                for node in nodes
+                if isinstance(node.get("properties"), Mapping)
+                for name in node["properties"]
+            )
         except Exception:  # noqa: BLE001 -- not every type has a JSON Schema; then there is no hint
             return ()
 
@@ -201,10 +207,3 @@ def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) ->
             for member, member_errors in unions[entry].items()
         ]
         yield from forms[0].differences if len(forms) == 1 else nearest_form_differences(union_place, forms)
-
-
-def _property_names(schema: object) -> Iterator[str]:
-    # Yield the names of all properties anywhere in a JSON Schema.
-    for _, node in iterate_nodes(schema):
-        if isinstance(node, Mapping) and isinstance(node.get("properties"), Mapping):
-            yield from node["properties"]

@@ -15,16 +15,8 @@ from pytest_llmops.schemas.json_extraction import JsonPath, iterate_nodes
 __tracebackhide__ = True
 
 SUFFIXES = (".json", ".yaml", ".yml")
+BOOLEAN_SCHEMAS: Mapping[bool, Mapping[str, Json]] = {True: {}, False: {"not": {}}}
 MAX_FILES = 1_000  # files that a schema may refer to
-
-
-def boolean_schema(*, accepts: bool) -> Mapping[str, Json]:
-    """Return the schema ``true`` or ``false`` as an object.
-
-    >>> boolean_schema(accepts=True), boolean_schema(accepts=False)
-    ({}, {'not': {}})
-    """
-    return {} if accepts else {"not": {}}
 
 
 def read_schema(file: Path) -> Mapping[str, Json]:
@@ -35,7 +27,7 @@ def read_schema(file: Path) -> Mapping[str, Json]:
     """
     content = read_text(file)
     value = read_json(content) if file.suffix == ".json" else read_yaml(content)[0]
-    return boolean_schema(accepts=value) if isinstance(value, bool) else as_mapping(value)
+    return BOOLEAN_SCHEMAS[value] if isinstance(value, bool) else as_mapping(value)
 
 
 class SchemaFiles:

@@ -209,20 +209,16 @@ class OnnxNli:
     """A cross-encoder as ONNX, run by onnxruntime on the processor; `load_nli` loads it.
 
     Attributes:
+        name: The folder's name.
         version: A digest of the model's file.
     """
 
-    folder: Path
+    name: str
     session: Any
     tokenizer: Any
     inputs: tuple[str, ...]
     order: tuple[int, ...]
     version: str
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return f"nli:{self.folder.name}"
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[Any]:
         """Return the probabilities of entailment, neutral and contradiction; a long pair is truncated.
@@ -244,17 +240,13 @@ class OnnxNli:
             raise LLMOpsError(
                 f"{self.name}: expected {len(LABELS)} logits for each pair, got an output of shape {logits.shape}"
             )
-        return softmax(logits[:, list(self.order)])
+        from scipy.special import softmax
+
+        return cast("NDArray[Any]", softmax(logits[:, list(self.order)], axis=1))
 
     def count_truncated(self, pairs: Sequence[tuple[str, str]]) -> int:
         """Return how many pairs are longer than the model reads."""
         return sum(bool(encoding.overflowing) for encoding in self.tokenizer.encode_batch(list(pairs)))
-
-
-def softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    """Return the probabilities of each row of logits; NaN stays NaN."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return cast("NDArray[Any]", exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 @lru_cache(maxsize=4)
@@ -303,7 +295,7 @@ def load_nli(source: str = "") -> NliModel:
     tokenizer.enable_padding(pad_id=config.get("pad_token_id") or 0)
     with model.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()[:DIGEST_CHARS]
-    return OnnxNli(folder, session, tokenizer, inputs, order, digest)
+    return OnnxNli(f"nli:{folder.name}", session, tokenizer, inputs, order, digest)
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:

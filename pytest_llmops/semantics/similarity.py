@@ -1,7 +1,6 @@
 """Similarity of an answer to references: scores by an embedder, checks, and the evidence for a failure."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from numbers import Real
 from typing import Literal, TypeAlias, cast
 
@@ -118,29 +117,16 @@ def similarity_scores(actual: str, references: Sequence[str], embedder: Embedder
     return cosines_with_first(rows)
 
 
-@dataclass(frozen=True, slots=True)
-class BestReference:
-    """The reference that an answer is judged by.
-
-    Attributes:
-        index: Its index among the references.
-        comparison: The result of the checks.
-    """
-
-    index: int
-    comparison: checks.Comparison
-
-
 def select_reference(
     actual: str,
     references: Sequence[str],
     scores: Sequence[float],
     threshold: float | None,
     names: Sequence[str],
-) -> BestReference:
-    """Return the nearest reference without an alarm if it reaches the threshold, else the nearest of all.
+) -> tuple[int, checks.Comparison]:
+    """Return the index and the checks of the nearest reference without an alarm if it reaches the threshold, else of the nearest.
 
-    >>> select_reference("60 days", ["30 days", "60 days!"], [0.9, 0.8], 0.5, ("numbers",)).index
+    >>> select_reference("60 days", ["30 days", "60 days!"], [0.9, 0.8], 0.5, ("numbers",))[0]
     1
     """
     language = recorder.current_settings().language
@@ -151,7 +137,7 @@ def select_reference(
     quiet = [index for index in order if not comparisons[index].alarms]
     is_near = quiet and (threshold is None or scores[quiet[0]] >= threshold)
     index = quiet[0] if is_near else order[0]
-    return BestReference(index, comparisons[index])
+    return index, comparisons[index]
 
 
 def collect_evidence(actual: str, reference: str) -> list[tuple[str, str]]:

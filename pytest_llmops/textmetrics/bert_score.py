@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from typing import TypeAlias, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.lazy_numpy import Float32Array
@@ -14,6 +14,8 @@ from pytest_llmops.protocols import TokenEmbedder, TokenVectors
 from pytest_llmops.textmetrics.overlap import list_references, require_text
 
 __tracebackhide__ = True
+
+Idf: TypeAlias = Callable[[str], float]
 
 SPECIAL_TOKENS = frozenset({"[CLS]", "[SEP]", "<s>", "</s>"})  # marks of the start and the end of a text
 CHUNK_PAIRS = 256  # pairs whose token vectors `BertScore` holds at a time
@@ -54,7 +56,7 @@ class BertScore:
             )
         self.embedder = cast("TokenEmbedder", resolved)
         self._with_specials = "specials" in inspect.signature(self.embedder.embed_tokens).parameters
-        self._idf: bertscore.Idf | bool | None = idf if isinstance(idf, bool) else None
+        self._idf: Idf | bool | None = idf if isinstance(idf, bool) else None
         self._texts: tuple[str, ...] | None = None
         given: object = idf
         if not isinstance(given, bool):
@@ -112,14 +114,14 @@ class BertScore:
                     best[number] = score
         return [best[number] for number in range(len(pairs))]
 
-    def _resolve_idf(self, references: Sequence[str]) -> bertscore.Idf | None:
+    def _resolve_idf(self, references: Sequence[str]) -> Idf | None:
         if self._idf is True:
             return self._build_idf(references)
         if self._idf is None:
             self._idf = self._build_idf(self._texts or ())
         return self._idf or None
 
-    def _build_idf(self, texts: Sequence[str]) -> bertscore.Idf:
+    def _build_idf(self, texts: Sequence[str]) -> Idf:
         return bertscore.build_idf(
             [token for token in embedded.tokens if token not in SPECIAL_TOKENS]
             for start in range(0, len(texts), CHUNK_PAIRS)
@@ -140,7 +142,7 @@ class BertScore:
         return embedded
 
     def _score_chunk(
-        self, pairs: Sequence[tuple[int, str, str]], idf: bertscore.Idf | None
+        self, pairs: Sequence[tuple[int, str, str]], idf: Idf | None
     ) -> Iterator[tuple[tuple[int, str, str], Score]]:
         texts = list(dict.fromkeys(text for _, *both in pairs for text in both))
         vectors: dict[str, Float32Array] = {}
@@ -150,7 +152,7 @@ class BertScore:
                 # Start and end alone are a text without tokens.
                 weights[text], vectors[text] = [], embedded.vectors[:0]
                 continue
-            token_weights = idf.token_weights(embedded.tokens) if idf else [1.0] * len(embedded.tokens)
+            token_weights = list(map(idf, embedded.tokens)) if idf else [1.0] * len(embedded.tokens)
             weights[text] = [
                 0.0 if token in SPECIAL_TOKENS else weight
                 for token, weight in zip(embedded.tokens, token_weights, strict=True)

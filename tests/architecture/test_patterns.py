@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 import pytest_llmops
-from pytest_llmops.chunks import text_quality
 from pytest_llmops.judges.protocol import text_verdicts
 
 SIZE = 100_000
@@ -29,7 +28,6 @@ ENDS = ("\x01", "a", "")
 """Neither matches all repetitions: a sign, a letter, nothing."""
 REPEATS = (opcodes.MAX_REPEAT, opcodes.MIN_REPEAT, opcodes.POSSESSIVE_REPEAT)
 CUT = {
-    text_quality._LAST_WORD.pattern: text_quality.LONGEST_WORD,
     text_verdicts._DENIED.pattern: text_verdicts.MAX_BEFORE + 1,
 }
 """Patterns whose input is cut first, with the length that is left of it."""

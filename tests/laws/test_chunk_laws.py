@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pytest_llmops.chunks import boundaries, coverage, duplicates, sizes, tables_and_code
 from pytest_llmops.chunks.adapters import read_chunks
-from pytest_llmops.chunks.alignment import Alignment, align_chunks, invented_spans
+from pytest_llmops.chunks.alignment import Alignment, align_chunks, gaps_between
 from pytest_llmops.chunks.offsets import SEAM, Ignore, compact_text, read_source
 from pytest_llmops.chunks.text_quality import check_clean_text
 
@@ -130,9 +130,10 @@ def test_a_run_is_the_same_text_on_both_sides(text: str, chunks: list[str], igno
             assert run.chunk >= done
             done = run.chunk + run.length
             assert kept[run.chunk : done] == source[run.source : run.source + run.length]
-        assert sum(end - start for start, end in invented_spans(placed)) == len(kept) - sum(
-            run.length for run in placed.runs
-        )
+        assert sum(
+            end - start
+            for start, end in gaps_between([(run.chunk, run.chunk_end) for run in placed.runs], len(kept))
+        ) == len(kept) - sum(run.length for run in placed.runs)
 
 
 @given(text=texts)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops.measurement import Json
@@ -87,27 +87,6 @@ def test_a_filter_gives_the_hits_that_fit_and_no_others(
     kept = [hit for hit in everything if matches_conditions(hit.metadata, parse_filters(filters))]
     assert [hit.id for hit in found] == [hit.id for hit in kept]
     assert [hit.score for hit in found] == pytest.approx([hit.score for hit in kept], abs=1e-12)
-
-
-@given(corpus=corpora, others=corpora, query=texts, data=st.data())
-def test_a_changed_retriever_is_one_built_anew(
-    corpus: list[Chunk], others: list[Chunk], query: str, data: st.DataObject
-) -> None:
-    retriever = dense(corpus)
-    held = list(corpus)
-    new = [Chunk(id=f"n{one.id}", text=one.text, metadata=one.metadata) for one in others]
-    retriever.add(new)
-    held += new
-    changed = {one.id: one for one in others if one.id in {old.id for old in held}}
-    retriever.update(changed.values())
-    held = [changed.get(one.id, one) for one in held]
-    gone = data.draw(st.sets(st.sampled_from([one.id for one in held])))
-    assume(len(gone) < len(held))
-    retriever.remove(gone)
-    held = [one for one in held if one.id not in gone]
-    anew = dense(held)
-    assert retriever.fingerprint == anew.fingerprint
-    assert list(retriever.search(query, 99)) == list(anew.search(query, 99))
 
 
 class Fixed:

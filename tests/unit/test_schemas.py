@@ -17,7 +17,6 @@ from pytest_llmops.schemas.differences import (
     FormMismatch,
     describe_json_value,
     format_json_path,
-    json_type_name,
     missing_key_difference,
     nearest_form_differences,
     short_json,
@@ -283,8 +282,8 @@ def test_a_file_that_cannot_be_used(
 
 def test_words_for_values() -> None:
     values: list[object] = [None, True, 1, 1.0, "", [], {}]
-    assert [json_type_name(one) for one in values] == [
-        "null", "boolean", "integer", "number", "string", "array", "object",
+    assert [describe_json_value(one) for one in values] == [
+        "null", "true (boolean)", "1 (integer)", "1.0 (number)", '"" (string)', "array of 0", "object without keys",
     ]  # fmt: skip
     assert describe_json_value("x" * 100) == f'"{"x" * 60}... (+40 chars)" (string)'
     assert describe_json_value("\x1b[31m\n") == '"\\x1b[31m\\n" (string)'

@@ -55,20 +55,6 @@ class RelevanceTable:
         return earlier
 
 
-def _score_precision(table: RelevanceTable, k: int | None) -> Float64Array:
-    return table.sum_by_query(table.hits(k)) / (np.maximum(table.lengths, 1) if k is None else k)
-
-
-def _score_mrr(table: RelevanceTable, k: int | None) -> Float64Array:
-    hits = table.hits(k)
-    return table.sum_by_query(hits & (table.count_so_far(hits) == 1), 1.0 / (table.places + 1))
-
-
-def _score_map(table: RelevanceTable, k: int | None) -> Float64Array:
-    hits = table.hits(k)
-    return table.sum_by_query(hits, table.count_so_far(hits) / (table.places + 1)) / table.wanted
-
-
 def _score_ndcg(table: RelevanceTable, k: int | None) -> Float64Array:
     limit = np.iinfo(np.int64).max if k is None else k
     gained = table.sum_by_query(
@@ -91,13 +77,20 @@ def _score_bpref(table: RelevanceTable, k: int | None) -> Float64Array:
 # By the names that users write, the same as for a single query
 SCORERS: dict[str, Callable[[RelevanceTable, int | None], Float64Array]] = {
     "hit_rate": lambda table, k: (table.sum_by_query(table.hits(k)) > 0).astype(float),
-    "precision": _score_precision,
+    "precision": lambda table, k: (
+        table.sum_by_query(table.hits(k)) / (np.maximum(table.lengths, 1) if k is None else k)
+    ),
     "recall": lambda table, k: table.sum_by_query(table.hits(k)) / table.wanted,
     "r_precision": lambda table, k: (
         table.sum_by_query(table.hits(k) & (table.places < table.wanted[table.rows])) / table.wanted
     ),
-    "mrr": _score_mrr,
-    "map": _score_map,
+    "mrr": lambda table, k: table.sum_by_query(
+        (hits := table.hits(k)) & (table.count_so_far(hits) == 1), 1.0 / (table.places + 1)
+    ),
+    "map": lambda table, k: (
+        table.sum_by_query(hits := table.hits(k), table.count_so_far(hits) / (table.places + 1))
+        / table.wanted
+    ),
     "ndcg": _score_ndcg,
     "bpref": _score_bpref,
 }

@@ -7,7 +7,7 @@ from pytest_llmops.semantics.checks.comparison import (
     resolve_check_names,
 )
 from pytest_llmops.semantics.checks.kinds import Alarm, Comparison
-from pytest_llmops.semantics.checks.sentence_splitter import split_sentences
+from pytest_llmops.semantics.checks.sentence_splitter import split_bounded_sentences, split_sentences
 
 __all__ = [
     "CHECKS",
@@ -16,5 +16,6 @@ __all__ = [
     "Comparison",
     "compare",
     "resolve_check_names",
+    "split_bounded_sentences",
     "split_sentences",
 ]

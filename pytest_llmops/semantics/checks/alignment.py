@@ -208,23 +208,11 @@ class Pair:
         alone = len(self.reference.sentences) == len(self.answer.sentences) == 1
         return alone and max(len(side.tokens) for side in self.sides) <= SHORT_SENTENCE_TOKENS
 
-    @property
-    def content_keys(self) -> tuple[list[str], list[str]]:
-        """The keys of the tokens of both sentences without fillers."""
-        expected, actual = ([key for key in side.keys if key not in FILLERS] for side in self.sides)
-        return expected, actual
-
     @cached_property
     def coverage(self) -> float:
         """Share of the words of the reference's sentence that the answer's sentence has, 0 to 1."""
         words = set(self.expected.keys) - FUNCTION_WORDS
         return len(words & set(self.actual.keys)) / len(words) if words else 0.0
-
-
-def find_unrepeated_sentences(reference: Text, answer: Text) -> list[Sentence]:
-    """Return the sentences of the reference that the answer does not repeat word by word."""
-    repeated = {sentence.plain for sentence in answer.sentences}
-    return [sentence for sentence in reference.sentences if sentence.plain not in repeated]
 
 
 def pair_sentences(sentences: Sequence[Sentence], reference: Text, answer: Text) -> Iterator[Pair]:

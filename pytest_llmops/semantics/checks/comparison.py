@@ -1,11 +1,11 @@
 """Compare two texts with all checks, or with those that are selected by name."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from functools import partial
 
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.semantics.checks.alignment import Pair, Text, find_unrepeated_sentences, pair_sentences
+from pytest_llmops.semantics.checks.alignment import Pair, Text, pair_sentences
 from pytest_llmops.semantics.checks.kinds import (
     Alarm,
     Check,
@@ -21,7 +21,7 @@ from pytest_llmops.semantics.checks.kinds import (
 from pytest_llmops.semantics.checks.language import detect_pair_language
 from pytest_llmops.semantics.checks.quantities.number_words import has_number_words
 from pytest_llmops.semantics.checks.sentence import Sentence
-from pytest_llmops.semantics.checks.sentence_splitter import split_sentences
+from pytest_llmops.semantics.checks.sentence_splitter import split_bounded_sentences
 
 _LANGUAGE_NEUTRAL_CHECKS: dict[str, Check] = {
     "numbers": partial(values.find_unlike_values, check="numbers"),
@@ -39,7 +39,6 @@ _ENGLISH_CHECKS: dict[str, Check] = {
 # a check leaves alone what an earlier check explains
 CHECKS: tuple[str, ...] = (*_LANGUAGE_NEUTRAL_CHECKS, *_ENGLISH_CHECKS)
 VERSION = "6"  # version of all checks together; with another version the same texts may raise other alarms
-MAX_SENTENCE_CHARS = 1_000  # a longer sentence is read in pieces
 # Sentences of the reference that are compared, besides those that the answer repeats word by word
 MAX_SENTENCES = 200
 MAX_CHARS = 100_000  # characters of either text that are read
@@ -116,13 +115,14 @@ def compare(
         return Comparison()
     languages = detect_pair_language(expected, actual, language)
     reference, answer = (
-        Text(tuple(_read_sentences(text[:MAX_CHARS], name)))
+        Text(tuple(Sentence(sentence, name) for sentence in split_bounded_sentences(text[:MAX_CHARS])))
         for text, name in zip((expected, actual), languages, strict=True)
     )
     known, without = _select_language_checks(languages, checks)
     if max(len(actual), len(expected)) > MAX_CHARS:
         without.append(f"the checks read the first {MAX_CHARS:,} characters only")
-    remaining = find_unrepeated_sentences(reference, answer)
+    repeated = {sentence.plain for sentence in answer.sentences}
+    remaining = [sentence for sentence in reference.sentences if sentence.plain not in repeated]
     if len(remaining) > MAX_SENTENCES:
         without.append(
             f"the checks compared {MAX_SENTENCES} of {len(remaining):,} sentences of the reference"
@@ -136,18 +136,6 @@ def compare(
         raised = _run_checks(pair, known)
         alarms += [alarm for alarm in raised if alarm.check in checks and alarm not in alarms]
     return Comparison(tuple(alarms), tuple(without))
-
-
-def _read_sentences(text: str, language: str) -> Iterator[Sentence]:
-    for sentence in split_sentences(text):
-        # A text without sentence ends is cut at a blank, or anywhere: alignment takes more than linear time.
-        start = 0
-        while len(sentence) - start > MAX_SENTENCE_CHARS:
-            blank = sentence.rfind(" ", start + MAX_SENTENCE_CHARS // 2, start + MAX_SENTENCE_CHARS)
-            end = blank if blank > 0 else start + MAX_SENTENCE_CHARS
-            yield Sentence(sentence[start:end], language)
-            start = end
-        yield Sentence(sentence[start:], language)
 
 
 def _select_language_checks(

@@ -172,10 +172,6 @@ class Sentence:
         """Return the tokens behind a place, as many as there are up to a count."""
         return self.tokens[place + 1 : place + 1 + count]
 
-    def is_before_fact(self, token: Token) -> bool:
-        """Return whether a fact follows a token."""
-        return any(after.fact for after in self.tokens_after(self.tokens.index(token)))
-
     def span_text(self, tokens: Sequence[Token]) -> str:
         """Return the piece of the sentence that tokens cover, as written."""
         return self.text[tokens[0].start : tokens[-1].end] if tokens else ""

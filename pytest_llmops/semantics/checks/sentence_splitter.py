@@ -15,6 +15,7 @@ _OPENING_WORDS = english_words("function_words")  # words that may begin a sente
 _TITLES = frozenset(["dr", "mr", "mrs", "ms", "prof", "st", "vs", "eg", "ie", "mme", "sra"])
 _GERMAN_MONTHS = ("jan", "feb", "mär", "apr", "mai", "jun", "jul", "aug", "sep", "okt", "nov", "dez")
 MAX_WORD_CHARS = 40
+MAX_SENTENCE_CHARS = 1_000  # a longer sentence is read in parts: checks take more than linear time
 
 
 def split_sentences(text: str) -> list[str]:
@@ -78,3 +79,21 @@ def _is_line_end(before: str, following: str) -> bool:
         return True
     # A line that goes on with a small letter, or behind a comma, is running text that was wrapped.
     return not (following[:1].islower() or last in ",-–")
+
+
+def split_bounded_sentences(text: str) -> list[str]:
+    """Return the sentences of a text; what is too long for a sentence (a table, a page without marks) in parts.
+
+    >>> [len(passage) for passage in split_bounded_sentences("Fine. " + "x " * 1_200)]
+    [5, 999, 999, 399]
+    """
+    passages: list[str] = []
+    for sentence in split_sentences(text):
+        start = 0
+        while len(sentence) - start > MAX_SENTENCE_CHARS:
+            blank = sentence.rfind(" ", start, start + MAX_SENTENCE_CHARS + 1)
+            end = blank if blank > start else start + MAX_SENTENCE_CHARS
+            passages.append(sentence[start:end].strip())
+            start = end
+        passages.append(sentence[start:].strip())
+    return [passage for passage in passages if passage]

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from pytest_llmops.protocols import Embedder
-from pytest_llmops.semantics.checks import Alarm, compare
+from pytest_llmops.semantics.checks import Alarm, compare, split_bounded_sentences
 from pytest_llmops.semantics.checks.language import detect_language
 from pytest_llmops.semantics.checks.quantities.number_words import replace_number_words
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
@@ -31,7 +31,6 @@ from pytest_llmops.semantics.grounding.content_words import (
     numbers_with_nouns,
     quantities_in_other_form,
     required_stems,
-    split_bounded_sentences,
 )
 from pytest_llmops.semantics.grounding.context_relevance import Relevance, measure_relevance
 from pytest_llmops.semantics.grounding.entailment import ground_by_entailment

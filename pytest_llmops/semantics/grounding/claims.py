@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass, field
 
+from pytest_llmops.semantics.checks import split_bounded_sentences
 from pytest_llmops.semantics.grounding.content_words import (
     content_stems,
     required_stems,
-    split_bounded_sentences,
 )
 
 MAX_LISTED_WORDS = 3  # content words of a part without a verb, number or name that only continues a list

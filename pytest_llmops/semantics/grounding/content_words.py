@@ -5,13 +5,10 @@ import unicodedata
 from functools import lru_cache
 
 from pytest_llmops.retrievers.bm25 import tokenize
-from pytest_llmops.semantics.checks import split_sentences
 from pytest_llmops.semantics.checks.lexicon import stem_word
 from pytest_llmops.semantics.checks.quantities.facts import Fact
 from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.semantics.word_lists import english_words
-
-MAX_SENTENCE_CHARS = 1_000  # no claim is longer, and checks take square time
 
 _STOP_WORDS = english_words("stop_words")
 # Words that claim more than a sentence without them says
@@ -51,40 +48,13 @@ def _split_words(text: str) -> list[str]:
     return words
 
 
-def content_stems(text: str) -> dict[str, str]:
-    """Return the stems of the content words of a text, each with its word as written.
+def content_stems(text: str, stop_words: frozenset[str] = _STOP_WORDS) -> dict[str, str]:
+    """Return the stems of the words of a text but for stop words, each with its word as written.
 
     >>> sorted(content_stems("The refunds were paid within 1,000 days").items())
     [('1000', '1000'), ('day', 'days'), ('pay', 'paid'), ('refund', 'refunds')]
     """
-    return {content_stem(word): word for word in reversed(_split_words(text)) if word not in _STOP_WORDS}
-
-
-def split_bounded_sentences(text: str) -> list[str]:
-    """Return the sentences of a text; what is too long for a sentence (a table, a page without marks) in parts.
-
-    >>> [len(passage) for passage in split_bounded_sentences("Fine. " + "x " * 1_200)]
-    [5, 999, 999, 399]
-    """
-    passages: list[str] = []
-    for sentence in split_sentences(text):
-        start = 0
-        while len(sentence) - start > MAX_SENTENCE_CHARS:
-            blank = sentence.rfind(" ", start, start + MAX_SENTENCE_CHARS + 1)
-            end = blank if blank > start else start + MAX_SENTENCE_CHARS
-            passages.append(sentence[start:end].strip())
-            start = end
-        passages.append(sentence[start:].strip())
-    return [passage for passage in passages if passage]
-
-
-def all_stems(text: str) -> dict[str, str]:
-    """Return the stems of all words of a text, each with its word as written.
-
-    >>> all_stems("What is it?")
-    {'it': 'it', 'be': 'is', 'what': 'what'}
-    """
-    return {content_stem(word): word for word in reversed(_split_words(text))}
+    return {content_stem(word): word for word in reversed(_split_words(text)) if word not in stop_words}
 
 
 def numbers_with_nouns(text: str) -> list[tuple[str, str]]:

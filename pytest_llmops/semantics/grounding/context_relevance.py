@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pytest_llmops.errors import LLMOpsError
 from pytest_llmops.protocols import Embedder
+from pytest_llmops.semantics.checks import split_bounded_sentences
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
-from pytest_llmops.semantics.grounding.content_words import all_stems, content_stems, split_bounded_sentences
+from pytest_llmops.semantics.grounding.content_words import content_stems
 
 MAX_CANDIDATES = 8  # sentences with most words of the question, which the embedder compares with it
 
@@ -55,7 +57,7 @@ def measure_relevance(
     (0.6666666666666666, 0.0)
     """
     # A question of stop words alone ("What is it?") has no other words to compare.
-    stems_of = content_stems if content_stems(question) else all_stems
+    stems_of = content_stems if content_stems(question) else partial(content_stems, stop_words=frozenset())
     wanted = stems_of(question)
     if not wanted:
         raise LLMOpsError("the question has no word")

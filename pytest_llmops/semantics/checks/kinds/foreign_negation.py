@@ -43,8 +43,8 @@ def find_negation(text: str, language: str) -> str:
     >>> find_negation("Der Urlaub ist nicht teilbar.", "German"), find_negation("Nicht nur heute.", "German")
     ('nicht', '')
     """
-    match = next(_find_negations(text, language), None)
-    return match[0] if match else ""
+    pattern = _pattern(language)
+    return next((match[0] for match in pattern.finditer(text) if match["negation"]), "") if pattern else ""
 
 
 def find_alarms(sentences: Sequence[Sentence], answer: Text, language: str) -> Iterator[Alarm]:
@@ -86,11 +86,6 @@ def _pattern(language: str) -> re.Pattern[str] | None:
     bounds = ("", "") if language in WITHOUT_BLANKS else (r"(?<![^\W_])", r"(?![^\W_]|[\u0900-\u097f])")
     choices = f"(?:{harmless})|(?P<negation>{negations})" if harmless else f"(?P<negation>{negations})"
     return re.compile(f"{bounds[0]}(?:{choices}){bounds[1]}", re.IGNORECASE)
-
-
-def _find_negations(text: str, language: str) -> Iterator[re.Match[str]]:
-    pattern = _pattern(language)
-    return (match for match in pattern.finditer(text) if match["negation"]) if pattern else iter(())
 
 
 def _split_units(text: str, language: str) -> list[str]:

@@ -20,6 +20,7 @@ COMPATIBLE_CLASSES = (
 # Classes that change the meaning by coming or going: "orders ship free" says the same of all orders
 SIGNIFICANT_CLASSES = frozenset({"few", "none", "only"})
 PLACE_PREPOSITIONS = frozenset({"over", "under", "abov", "below"})  # limits only in front of a value
+_FORBIDDEN = re.compile(r"need not|(?:must|may|can) not\b")
 MIN_SIMILARITY = 0.65
 MAX_DISTANCE = 3
 
@@ -32,11 +33,6 @@ def find_quantifier_differences(pair: Pair, claimed: frozenset[int]) -> Iterator
                 yield build_finding("quantifiers", "how many, or how bound", *texts, place)
 
 
-def both_forbid(pair: Pair) -> bool:
-    """Return whether both sentences have a negation behind a modal verb: "must not", "may not", "need not"."""
-    return all(re.search(r"need not|(?:must|may|can) not\b", " ".join(side.keys)) for side in pair.sides)
-
-
 def _unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | None:
     # Return the quantifiers of both sides of a change that contradict each other, as written.
     expected, actual = (
@@ -44,7 +40,10 @@ def _unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | None:
             token
             for token in tokens
             if token.key in QUANTIFIER_CLASSES
-            and (token.key not in PLACE_PREPOSITIONS or side.is_before_fact(token))
+            and (
+                token.key not in PLACE_PREPOSITIONS
+                or any(after.fact for after in side.tokens_after(side.tokens.index(token)))
+            )
         ]
         for side, tokens in zip(pair.sides, change.sides, strict=True)
     )
@@ -60,7 +59,11 @@ def _unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | None:
     )
     # "Not above" is "below".
     is_balanced = {"less", "more"} <= kinds | other_kinds and differ_in_negation(pair)
-    is_balanced = is_balanced or (kinds | other_kinds <= {"must", "may"} and both_forbid(pair))
+    # Both forbid: "must not", "may not", "need not".
+    is_balanced = is_balanced or (
+        kinds | other_kinds <= {"must", "may"}
+        and all(_FORBIDDEN.search(" ".join(side.keys)) for side in pair.sides)
+    )
     others = (token.key for token in change.tokens if token.key not in QUANTIFIER_CLASSES)
     if are_compatible or is_balanced or any(map(may_be_negative, others)):
         return None

@@ -1,11 +1,10 @@
 """Roles: the same words in another order, "the buyer pays the seller" and "the seller pays the buyer"."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from pytest_llmops.metrics.lexical import count_shared_ends
-from pytest_llmops.semantics.checks.alignment import MAX_TOKENS, Pair
+from pytest_llmops.semantics.checks.alignment import FILLERS, MAX_TOKENS, Pair
 from pytest_llmops.semantics.checks.kinds import Finding, build_finding
 from pytest_llmops.semantics.checks.lexicon import english_stems
 from pytest_llmops.semantics.checks.sentence import Token
@@ -34,8 +33,8 @@ def _swapped_phrases(pair: Pair, claimed: frozenset[int]) -> Difference | None:
     if is_passive or any(len(side.tokens) > MAX_TOKENS for side in pair.sides):
         return None
     expected, actual = ([token for token in side.tokens if token.key not in ARTICLES] for side in pair.sides)
-    content, other_content = pair.content_keys
-    if Counter(content) != Counter(other_content):
+    content = [sorted(key for key in side.keys if key not in FILLERS) for side in pair.sides]
+    if content[0] != content[1]:
         return _exchanged_words(expected, actual)
     keys, other_keys = ([token.key for token in side] for side in (expected, actual))
     head, tail = count_shared_ends(keys, other_keys)

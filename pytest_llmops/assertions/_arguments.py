@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import cast, get_args
 
 from pytest_llmops._util.framework_objects import read_answer, read_hits
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.measurement import as_finite_float, format_count, shorten_text
 from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
@@ -162,8 +162,7 @@ def _parse_texts(where: str, given: object, purpose: str, none_given: str) -> tu
     if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
         several = "a text or several" if purpose == "to look for" else "a text"
         raise UsageError(f"{where}: expected {several} {purpose}, got {describe_kind(given)}")
-    if not texts:
-        raise UsageError(f"{where}: {none_given}")
+    refuse(not texts, f"{where}: {none_given}")
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str):
             raise UsageError(
@@ -248,8 +247,7 @@ def search_texts(
     results = []
     for text in wanted:
         needle = normalizer(text)
-        if not needle:
-            raise ValueError(f"nothing is left to look for of '{shorten_text(text)}'")
+        refuse(not needle, ValueError(f"nothing is left to look for of '{shorten_text(text)}'"))
         starts = text_spans.find_places(answer, needle, whole_words=whole_words, most=most)
         number = len(starts)
         if count and number == most:
@@ -304,14 +302,14 @@ def parse_count_range(
     if not counts:
         return None
     if "times" in counts:
-        if len(counts) > 1:
-            raise UsageError(
-                f"{where}: expected either times or at_least_times and at_most_times, got {', '.join(counts)}"
-            )
+        refuse(
+            len(counts) > 1,
+            f"{where}: expected either times or at_least_times and at_most_times, got {', '.join(counts)}",
+        )
         return CountRange(counts["times"], counts["times"])
     count_range = CountRange(counts.get("at_least_times", 1), counts.get("at_most_times"))
-    if count_range.most is not None and count_range.least > count_range.most:
-        raise UsageError(
-            f"{where}: expected at_least_times up to at_most_times, got {count_range.least} and {count_range.most}"
-        )
+    refuse(
+        count_range.most is not None and count_range.least > count_range.most,
+        f"{where}: expected at_least_times up to at_most_times, got {count_range.least} and {count_range.most}",
+    )
     return count_range

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.assertions._arguments import parse_contexts
 from pytest_llmops.cases import Case
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import refuse
 from pytest_llmops.judges.evaluate import check_texts
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Verdict
@@ -54,10 +54,10 @@ def parse_judge_inputs(
     given = {"question": question, "reference": reference, "contexts": contexts}
     taken: set[str] = set()
     if case is not None:
-        if not hasattr(case, "input") or not isinstance(getattr(case, "data", None), Mapping):
-            raise UsageError(
-                f"{where}: expected case to be a Case, as load_cases gives it, got {type(case).__name__}"
-            )
+        refuse(
+            not hasattr(case, "input") or not isinstance(getattr(case, "data", None), Mapping),
+            f"{where}: expected case to be a Case, as load_cases gives it, got {type(case).__name__}",
+        )
         asked = case.input if isinstance(case.input, str) else canonical_json(case.input)
         known = {"question": asked, "reference": case.reference, "contexts": case.data.get("contexts", ())}
         taken = {key for key, value in given.items() if isinstance(value, _LeftOut)}
@@ -89,12 +89,9 @@ def list_findings(judge: object, verdict: Verdict) -> list[tuple[str, str]]:
     if votes := getattr(verdict, "votes", ()):
         panel = getattr(judge, "judges", ())
         lines = [
-            f"{shorten_text(str(getattr(voter, 'model_name', '') or f'judge {number}'), 40)} {_format_vote(vote)}"
+            f"{shorten_text(str(getattr(voter, 'model_name', '') or f'judge {number}'), 40)} "
+            + (f"unscored ({shorten_text(vote.error, 60)})" if vote.score is None else f"{vote.score:.3g}")
             for number, (vote, voter) in enumerate(zip_longest(votes, panel), start=1)
         ]
         pairs.append(("votes", ", ".join(lines)))
     return pairs
-
-
-def _format_vote(vote: Verdict) -> str:
-    return f"unscored ({shorten_text(vote.error, 60)})" if vote.score is None else f"{vote.score:.3g}"

@@ -7,7 +7,7 @@ from functools import partial
 from pytest_llmops import recorder
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.assertions._arguments import parse_threshold
-from pytest_llmops.errors import UsageError, format_name_list
+from pytest_llmops.errors import UsageError, format_name_list, refuse
 from pytest_llmops.measurement import Measurement, format_amount, format_count, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Emission
@@ -167,8 +167,10 @@ def assert_call_count(*, at_most: float, purpose: str = "app") -> Measurement:
 
 
 def _select_calls(who: str, given: object, purpose: str) -> list[Call]:
-    if purpose not in PURPOSES:
-        raise UsageError(f"{who}: expected purpose to be one of {', '.join(PURPOSES)}, got {purpose!r}")
+    refuse(
+        purpose not in PURPOSES,
+        f"{who}: expected purpose to be one of {', '.join(PURPOSES)}, got {purpose!r}",
+    )
     if given is None:
         from pytest_llmops.trace import read_call
 

@@ -29,6 +29,7 @@ from pytest_llmops.errors import (
     UnknownName,
     UsageError,
     describe_exception,
+    refuse,
 )
 from pytest_llmops.measurement import Measurement, shorten_text
 
@@ -92,10 +93,10 @@ def assert_chunks(
         alignment = None
     else:
         checks, alignment = _check_against_source(pieces, source, ignore)
-    if source is None and not pieces:
-        raise UsageError(
-            "assert_chunks: expected chunks or a source, got neither; what does the chunker return?"
-        )
+    refuse(
+        source is None and not pieces,
+        "assert_chunks: expected chunks or a source, got neither; what does the chunker return?",
+    )
     checks += [
         check_empty_chunks(pieces),
         duplicates.check_duplicates(pieces),
@@ -205,10 +206,9 @@ def assert_clean_text(
     given = cast("dict[str, object]", thresholds)
     refuse_unknown_threshold("assert_clean_text", given, DirtThresholds)
     pieces = read_chunks([texts] if isinstance(texts, str) else texts)
-    if not pieces:
-        raise UsageError(
-            "assert_clean_text: expected a text or several, got none; what does the loader return?"
-        )
+    refuse(
+        not pieces, "assert_clean_text: expected a text or several, got none; what does the loader return?"
+    )
     checks = list(check_clean_text(pieces).values())
     return _emit_chunk_checks(
         "chunks.clean", checks, parse_check_thresholds("assert_clean_text", given, checks), label

@@ -17,7 +17,7 @@ from pytest_llmops.assertions._arguments import (
     parse_share_threshold,
 )
 from pytest_llmops.assertions._judged import list_findings
-from pytest_llmops.errors import UsageError, describe_exception
+from pytest_llmops.errors import UsageError, describe_exception, refuse
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,
     check_texts,
@@ -119,8 +119,7 @@ def assert_grounded(
     }
     measured = partial(Measurement, name="grounding.supported", label=label, detail=detail)
     if handle is not None:
-        if nli is not None:
-            raise UsageError("assert_grounded: expected judge or nli, got both: each decides alone")
+        refuse(nli is not None, "assert_grounded: expected judge or nli, got both: each decides alone")
         return _judge_grounding(measured, threshold, handle, text, question=question, contexts=texts)
     engine = _choose_engine(embedder, nli)
     measured = partial(measured, version=f"{VERSION}/{engine.version}")
@@ -223,10 +222,10 @@ class _Engine:
 
 def _choose_engine(embedder: Embedder | str | None, nli: NliModel | str | None) -> _Engine:
     if nli is not None:
-        if embedder is not None:
-            raise UsageError(
-                "assert_grounded: expected embedder or nli, got both: nli decides without an embedder"
-            )
+        refuse(
+            embedder is not None,
+            "assert_grounded: expected embedder or nli, got both: nli decides without an embedder",
+        )
         model = resolve_nli(nli, where="assert_grounded")
         version = f"nli/{shorten_text(str(getattr(model, 'version', '')), 40)}"
         return _Engine(nli_name(model), version, partial(ground_by_entailment, model=model))
@@ -357,9 +356,8 @@ def assert_context_relevance(
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
-        return recorder.emit(
-            measured(error=_format_embedder_error(resolved_embedder, error), version=version)
-        )
+        text = f"embedder {shorten_text(component_name(resolved_embedder), 60)}: {describe_exception(error)}"
+        return recorder.emit(measured(error=text, version=version))
     similarity = cast("float", estimate.similarity)
     detail |= {"covered": estimate.covered, "similarity": similarity, "by_context": list(estimate.by_context)}
     reason = "there are no contexts"
@@ -419,10 +417,6 @@ def _emit_judge_score(
     evidence = [("question", f'"{shorten_text(question)}"')] if question else []
     evidence += list_findings(handle.judge, verdict)
     return recorder.emit(measurement, evidence=evidence)
-
-
-def _format_embedder_error(embedder: Embedder, error: Exception) -> str:
-    return f"embedder {shorten_text(component_name(embedder), 60)}: {describe_exception(error)}"
 
 
 def _truncate_contexts(texts: Sequence[str]) -> list[Json]:

@@ -8,7 +8,7 @@ from functools import partial
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import is_retriever, search_any
 from pytest_llmops.assertions._arguments import parse_threshold
-from pytest_llmops.errors import UsageError, describe_exception
+from pytest_llmops.errors import UsageError, describe_exception, refuse
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.protocols import Retriever
 from pytest_llmops.retrievers import freshness
@@ -77,8 +77,7 @@ def assert_index_fresh(
         )
     parse_threshold("assert_index_fresh", "at_most_age_s", at_most_age_s, "seconds")
     wanted = freshness.document_states(source, keys=keys, what="source")
-    if not wanted:
-        raise UsageError("assert_index_fresh: source: expected at least one document, got none")
+    refuse(not wanted, "assert_index_fresh: source: expected at least one document, got none")
     held = freshness.document_states(index, keys=keys, what="index")
     comparison = freshness.compare_states(held, wanted, now=time.time() if now is None else now)
     with recorder.soft():
@@ -274,10 +273,10 @@ def assert_reindex_time(
     2.5
     """
     parse_threshold("assert_reindex_time", "at_most_s", at_most_s, "seconds")
-    if not callable(build):
-        raise UsageError(
-            f"assert_reindex_time: expected a function that builds the index, got {type(build).__name__}"
-        )
+    refuse(
+        not callable(build),
+        f"assert_reindex_time: expected a function that builds the index, got {type(build).__name__}",
+    )
     measured = partial(
         Measurement,
         name="index.reindex",
@@ -298,10 +297,10 @@ def assert_reindex_time(
 
 
 def _parse_queries(retriever: object, queries: Iterable[str]) -> list[str]:
-    if not is_retriever(retriever):
-        raise UsageError(
-            f"assert_search_latency: expected a retriever with search(query, k), got {type(retriever).__name__}"
-        )
+    refuse(
+        not is_retriever(retriever),
+        f"assert_search_latency: expected a retriever with search(query, k), got {type(retriever).__name__}",
+    )
     if isinstance(queries, str) or not isinstance(queries, Iterable):
         raise UsageError(f"assert_search_latency: expected a list of queries, got {type(queries).__name__}")
     query_list = list(queries)
@@ -310,6 +309,5 @@ def _parse_queries(retriever: object, queries: Iterable[str]) -> list[str]:
             raise UsageError(
                 f"assert_search_latency: expected queries that are texts, got {type(query).__name__}"
             )
-    if not query_list:
-        raise UsageError("assert_search_latency: expected at least one query, got none")
+    refuse(not query_list, "assert_search_latency: expected at least one query, got none")
     return query_list

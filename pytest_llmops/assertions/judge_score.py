@@ -19,7 +19,7 @@ from pytest_llmops.assertions._judged import (
 )
 from pytest_llmops.calibration.canaries import describe_judge
 from pytest_llmops.cases import Case
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.judges.checklist import Checklist
 from pytest_llmops.judges.conversation import Conversation, is_trace, read_conversation
 from pytest_llmops.judges.evaluate import (
@@ -91,10 +91,10 @@ def assert_judge_score(
         UsageError: No such judge, a threshold that is not on its scale, or none at all; contexts that the judge
             does not take or needs; ``review_below`` for a judge that gives no confidence.
     """
-    if review_below is not None and not 0 <= review_below <= 1:
-        raise UsageError(
-            f"assert_judge_score: expected review_below to be from 0 to 1 or None, got {review_below!r}"
-        )
+    refuse(
+        review_below is not None and not 0 <= review_below <= 1,
+        f"assert_judge_score: expected review_below to be from 0 to 1 or None, got {review_below!r}",
+    )
     inputs = parse_judge_inputs("assert_judge_score", case, question, reference, contexts)
     handle = resolve_judge(judge, "assert_judge_score")
     handle.default = at_least == "default"
@@ -193,8 +193,9 @@ def _list_answers(judge: Judge, answer: object, inputs: JudgeInputs) -> list[tup
     if conversation is not None and conversation.images and blind:
         raise ValueError("the conversation has images, and the judge or its model takes none")
     units = {getattr(judge, "judged", "turn") for judge in each}
-    if len(units) > 1:
-        raise UsageError("assert_judge_score: expected a panel that judges turns or conversations, got both")
+    refuse(
+        len(units) > 1, "assert_judge_score: expected a panel that judges turns or conversations, got both"
+    )
     if units == {"conversation"}:
         if conversation is None:
             # What the application says may look like a conversation: only its own place makes it an answer.
@@ -204,11 +205,13 @@ def _list_answers(judge: Judge, answer: object, inputs: JudgeInputs) -> list[tup
     if conversation is None:
         return [(text, inputs)]
     numbers = conversation.find_answers()[-1 if is_trace(answer) else 0 :]
-    if not 0 < len(numbers) <= MAX_TURNS:
-        raise ValueError(
+    refuse(
+        not 0 < len(numbers) <= MAX_TURNS,
+        ValueError(
             f"expected 1 to {MAX_TURNS} answers to judge one by one, got {len(numbers)}: pass a part of the "
             "conversation, or take a rubric with `judges: conversation`"
-        )
+        ),
+    )
     own = bool(inputs.question) and "question" not in inputs.from_case
     return [
         (

@@ -11,7 +11,7 @@ from pytest_llmops import recorder, schemas
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
-from pytest_llmops.errors import UsageError, WireError, describe_exception
+from pytest_llmops.errors import UsageError, WireError, describe_exception, refuse
 from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
 from pytest_llmops.schemas import Difference, Schema, json_extraction
 from pytest_llmops.schemas.differences import MAX_DIFFERENCES, format_json_path
@@ -144,7 +144,10 @@ class _Outcome:
         if places == {()} and len(self.differences) == 1:
             return shorten_text(self.differences[0].text, 300)
         most = "at least " if len(self.differences) >= MAX_DIFFERENCES else ""
-        return f"{most}{len(places):,} of {len(places | _leaf_paths(self.value)):,} fields wrong"
+        # All scalars, and empty objects and arrays
+        nodes = json_extraction.iterate_nodes(self.value)
+        leaves = {parts for parts, node in nodes if not isinstance(node, (dict, list)) or not node}
+        return f"{most}{len(places):,} of {len(places | leaves):,} fields wrong"
 
     def to_detail(self) -> dict[str, Json]:
         """Return what the detail of the measurement says of the value."""
@@ -182,19 +185,15 @@ class _Outcome:
         return [*lines[:MAX_FIRST_DIFFERENCES], *around, *lines[MAX_FIRST_DIFFERENCES:]]
 
 
-def _leaf_paths(value: Json) -> set[JsonPath]:
-    # Return the paths of all scalars, and of empty objects and arrays.
-    nodes = json_extraction.iterate_nodes(value)
-    return {parts for parts, node in nodes if not isinstance(node, (dict, list)) or not node}
-
-
 def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
     if isinstance(actual, str):
         return _check_json_in_text(actual, schema, partial=partial)
     if not isinstance(actual, (dict, list)):
         raise _UnscorableAnswer(_why_invalid_answer(actual))
-    if json_extraction.nesting_depth(actual) > json_extraction.MAX_DEPTH:
-        raise _UnscorableAnswer(f"the answer is nested deeper than {json_extraction.MAX_DEPTH} levels")
+    refuse(
+        json_extraction.nesting_depth(actual) > json_extraction.MAX_DEPTH,
+        _UnscorableAnswer(f"the answer is nested deeper than {json_extraction.MAX_DEPTH} levels"),
+    )
     if foreign := _why_not_json(actual):
         raise _UnscorableAnswer(f"the answer is no JSON: {foreign}")
     try:

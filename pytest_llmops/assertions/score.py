@@ -11,7 +11,7 @@ from typing import Literal
 from pytest_llmops import recorder
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.assertions._arguments import describe_kind
-from pytest_llmops.errors import UsageError, describe_exception
+from pytest_llmops.errors import UsageError, describe_exception, refuse
 from pytest_llmops.measurement import UNITS, Json, Measurement, as_finite_float, shorten_text, to_builtins
 
 __tracebackhide__ = True
@@ -60,11 +60,9 @@ def assert_score(
     >>> assert_score(overlap, "Paris in France", "Paris France", at_least=0.5).value
     1.0
     """
-    if not callable(metric):
-        raise UsageError(f"assert_score: expected a function as metric, got {describe_kind(metric)}")
+    refuse(not callable(metric), f"assert_score: expected a function as metric, got {describe_kind(metric)}")
     threshold, better = _parse_direction(at_least, at_most)
-    if unit not in UNITS:
-        raise UsageError(f"assert_score: expected unit to be one of {', '.join(UNITS)}, got {unit!r}")
+    refuse(unit not in UNITS, f"assert_score: expected unit to be one of {', '.join(UNITS)}, got {unit!r}")
     texts = {"actual": actual, "expected": expected}
     measured = partial(
         Measurement,
@@ -113,10 +111,10 @@ def _metric_name(metric: object) -> str:
     if isinstance(given, str) and given:
         return given
     name = getattr(metric, "__name__", type(metric).__name__)
-    if not name.isidentifier():
-        raise UsageError(
-            f"assert_score: expected a metric with a name, got {name}; pass name=, the key of a baseline"
-        )
+    refuse(
+        not name.isidentifier(),
+        f"assert_score: expected a metric with a name, got {name}; pass name=, the key of a baseline",
+    )
     return f"score.{name}"
 
 

@@ -12,7 +12,7 @@ from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.assertions._arguments import CountRange, SearchedText
-from pytest_llmops.errors import MeasurementErrored, UsageError
+from pytest_llmops.errors import MeasurementErrored, refuse
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
@@ -84,10 +84,10 @@ def assert_contains(
         in_order=in_order,
         whole_words=whole_words,
     )
-    if in_order and (any_of or search.count_range):
-        raise UsageError(
-            "assert_contains: expected in_order without any_of and counts: it asks for one place of each text"
-        )
+    refuse(
+        in_order and (any_of or search.count_range),
+        "assert_contains: expected in_order without any_of and counts: it asks for one place of each text",
+    )
     try:
         results = search.find_texts(actual, wanted)
     except ValueError as problem:
@@ -201,10 +201,10 @@ def assert_matches(
     check = _TextCheck("matches", at_least, label, expected=compiled.pattern)
     count_range = answers.parse_count_range("assert_matches", times, at_least_times, at_most_times)
     normalizer = answers.parse_normalizer("assert_matches", ignore_case=False, unicode=unicode)
-    if full and count_range:
-        raise UsageError(
-            "assert_matches: expected full without counts: the whole answer matches once or not at all"
-        )
+    refuse(
+        full and count_range,
+        "assert_matches: expected full without counts: the whole answer matches once or not at all",
+    )
     try:
         text = normalizer.normalize_answer(actual)
     except ValueError as problem:

@@ -31,6 +31,7 @@ from pytest_llmops.results.details import (
     as_list,
     as_mapping,
     fact_text,
+    name_with_label,
     read_detail,
 )
 from pytest_llmops.results.run import TestRecord
@@ -181,7 +182,7 @@ def _format_test(test: BaselineTest, usual: Mapping[str, Metric]) -> str:
     rows += [f'"metrics": {_encode(unusual)}'] if unusual else []
     rows += [f'"flaky_since": {_encode(test.flaky_since)}'] if test.flaky_since else []
     scores = [
-        f"{_encode(name)}: {_encode([_shorten_number(score) for score in trials])}"
+        f"{_encode(name)}: {_encode([int(score) if score is not None and score == int(score) else score for score in trials])}"
         for name, trials in sorted(test.scores.items())
     ]
     rows += [f'"scores": {_join_rows(scores, "{}", 4)}'] if scores else []
@@ -193,10 +194,6 @@ def _join_rows(rows: Sequence[str], brackets: str, indent: int) -> str:
         return brackets
     line = "\n" + " " * indent
     return f"{brackets[0]}{line}{f',{line}'.join(rows)}{line[:-1]}{brackets[1]}"
-
-
-def _shorten_number(score: float | None) -> float | int | None:
-    return int(score) if score is not None and score == int(score) else score
 
 
 def _encode(value: Json) -> str:
@@ -281,7 +278,7 @@ def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTes
     for measurement in record.measurements:
         if measurement.unit != "1":
             continue
-        series = _series_name(measurement)
+        series = name_with_label(measurement)
         # A test may measure several answers alike: those are no trials of each other.
         numbers[series] += 1
         name = series if numbers[series] == 1 else f"{series} #{numbers[series]}"
@@ -346,10 +343,6 @@ def _fingerprint_record(record: TestRecord) -> dict[str, str]:
     return prints
 
 
-def _series_name(measurement: Measurement) -> str:
-    return f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
-
-
 def _find_shown_measurement(record: TestRecord) -> Measurement | None:
     return next((found for found in record.measurements if read_detail(found).actual is not None), None)
 
@@ -376,7 +369,7 @@ def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
     shown = _find_shown_measurement(record)
     if shown is None:
         return str(max(len(before.recordings) - 1, 0))
-    series = _series_name(shown)
+    series = name_with_label(shown)
     scores = [score for score in before.scores.get(series, ()) if score is not None]
     if len(scores) < len(before.scores.get(series, (None,))):  # what is unscored comes last, whenever it ran
         return ""

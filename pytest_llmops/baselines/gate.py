@@ -104,7 +104,8 @@ def judge_suite(
         ran = f"{len(comparison.compared):,} of {format_count(len(baseline.tests), 'test')} of the baseline"
         return replace(verdict, sentence=f"partial: {ran}, no verdict")
     measured = [_MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
-    primary = _choose_primary(measured, rules)
+    names = [data.metric for data in measured if data.metric != TRIAL_RATE]
+    primary = names[0] if not rules.primary and len(names) == 1 else rules.primary
     problem = _why_not_comparable(comparison, measured, primary, rules)
     metrics = _judge_metrics(measured, primary, rules)
     verdict = replace(verdict, metrics=tuple(metrics))
@@ -216,11 +217,6 @@ class _MetricData:
         """Return whether a statistical verdict means something."""
         repeated = self.fewest_trials[0] >= rules.min_trials and self.cases >= rules.min_cases
         return repeated or self.cases >= rules.min_single_cases
-
-
-def _choose_primary(measured: Sequence[_MetricData], rules: GateRules) -> str:
-    names = [data.metric for data in measured if data.metric != TRIAL_RATE]
-    return names[0] if not rules.primary and len(names) == 1 else rules.primary
 
 
 def _why_not_comparable(

@@ -23,14 +23,11 @@ from pytest_llmops._util.text_files import (
     canonical_json,
     fingerprint_parts,
     json_kind,
-    read_json_lines,
-    read_text,
 )
-from pytest_llmops._util.user_files import find_path
-from pytest_llmops.calibration.labels import parse_answer
+from pytest_llmops.calibration.labels import parse_answer, parse_rows, read_lines
 from pytest_llmops.calibration.record import JudgeRecord, find_records
 from pytest_llmops.cassettes.shared_answers import defer_sharing
-from pytest_llmops.errors import CaseError, UsageError, describe_exception
+from pytest_llmops.errors import CaseError, UsageError, describe_exception, refuse
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, find_judge, judge_answer, resolve_judge, takes_contexts
 from pytest_llmops.judges.protocol.response_format import forget_capabilities
@@ -115,18 +112,12 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
         CaseError: There is no such file, a line is not such an object, an id is a duplicate, or there are no
             canaries besides controls; with file and line.
     """
-    by_id: dict[str, Canary] = {}
-    line: int | None = None
-    try:
-        for line, value in read_json_lines(read_text(find_path(path))):
-            canary = _parse_canary(as_mapping(value), line)
-            if by_id.setdefault(canary.id, canary) is not canary:
-                raise BadFile(f"duplicate id {shorten_text(canary.id, 60)!r}")  # noqa: TRY301 -- with the others
-    except BadFile as error:
-        raise CaseError(error.what, path, error.line or line) from None
-    if all(canary.control for canary in by_id.values()):
-        raise CaseError("expected at least one canary, an answer that a judge must not pass, got none", path)
-    return tuple(by_id.values())
+    canaries = tuple(canary for _, canary in parse_rows(read_lines(path), _parse_canary, path))
+    refuse(
+        all(canary.control for canary in canaries),
+        CaseError("expected at least one canary, an answer that a judge must not pass, got none", path),
+    )
+    return canaries
 
 
 def fingerprint_canaries(canaries: Iterable[Canary]) -> str:
@@ -138,7 +129,8 @@ def fingerprint_canaries(canaries: Iterable[Canary]) -> str:
     return fingerprint_parts(*sorted(map(canonical_json, parts)))
 
 
-def _parse_canary(wire: Mapping[str, Json], line: int) -> Canary:
+def _parse_canary(value: Json, line: int) -> Canary:
+    wire = as_mapping(value)
     if unknown := [key for key in wire if key not in CANARY_KEYS]:
         raise BadFile(f"unknown key {shorten_text(unknown[0], 60)!r}: known are {', '.join(CANARY_KEYS)}")
     if missing := [key for key in ("id", "answer") if key not in wire]:
@@ -181,14 +173,12 @@ class CanaryRun:
         canaries: Fingerprint of the set.
         threshold: The judge's own ``pass_at``; None: it passes an answer above the middle of its scale.
         stopped: Too many verdicts were missing, so the rest was not judged.
-        compares: It is a judge of two answers: a canary passes if it wins against the right answer.
     """
 
     judge: str
     version: str
     model: str = ""
     canaries: str = ""
-    compares: bool = False
     threshold: float | None = None
     outcomes: tuple[CanaryOutcome, ...] = field(default=())
     stopped: bool = False
@@ -287,10 +277,10 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
     """
     judge = find_judge(judge)
     canaries = canaries_for_judge(judge) if given is None else tuple(given)
-    if all(canary.control for canary in canaries):
-        raise UsageError(
-            "canaries: expected at least one canary, an answer that a judge must not pass, got none"
-        )
+    refuse(
+        all(canary.control for canary in canaries),
+        "canaries: expected at least one canary, an answer that a judge must not pass, got none",
+    )
     compares = callable(getattr(judge, "compare", None)) and not callable(getattr(judge, "judge", None))
     own_name = str(getattr(judge, "name", "pairwise"))
     handle = JudgeHandle(cast("Judge", judge), own_name) if compares else resolve_judge(judge, "canaries")
@@ -313,7 +303,6 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
         version=handle.version or str(handle.judge.version),
         model=handle.model or str(getattr(handle.judge, "model_name", "")),
         canaries=fingerprint_canaries(canaries),
-        compares=compares,
         threshold=as_finite_float(getattr(handle.judge, "pass_at", None)),
         outcomes=tuple(outcomes),
         stopped=stopped,

@@ -22,7 +22,7 @@ from pytest_llmops.calibration.verdicts import (
     judge_labelled_answers,
     read_stored_verdicts,
 )
-from pytest_llmops.errors import CaseError, UnknownName, UsageError
+from pytest_llmops.errors import CaseError, UnknownName, UsageError, refuse
 from pytest_llmops.judges.evaluate import find_judge
 from pytest_llmops.measurement import Json, as_finite_float, format_value_and_threshold, shorten_text
 from pytest_llmops.metrics.agreement import Share
@@ -122,10 +122,10 @@ class AgreementRequirements:
             if threshold is None:
                 continue
             share: Share = getattr(figures.rates, name) if figures.rates else Share(0, 0)
-            if not share.total:
-                raise UsageError(
-                    f"at_least_{name}: the annotators {'fail' if name == 'tnr' else 'pass'} none of the {figures.compared:,} answers; add some that they do"
-                )
+            refuse(
+                not share.total,
+                f"at_least_{name}: the annotators {'fail' if name == 'tnr' else 'pass'} none of the {figures.compared:,} answers; add some that they do",
+            )
             results.append(RequirementResult(f"{name}_lower", wilson_lower_end(share), float(threshold)))
         return results
 
@@ -402,10 +402,11 @@ def calibrate_judge(
     (True, 0.97)
     """
     for argument, value, low in (("trials", trials, 1), ("at_least_labels", at_least_labels, 2)):
-        if type(value) is not int or value < low:
-            raise UsageError(f"{argument}: expected a whole number of at least {low}, got {value!r}")
-    if verdicts not in ("asked", "stored"):
-        raise UsageError(f"verdicts: expected 'asked' or 'stored', got {verdicts!r}")
+        refuse(
+            type(value) is not int or value < low,
+            f"{argument}: expected a whole number of at least {low}, got {value!r}",
+        )
+    refuse(verdicts not in ("asked", "stored"), f"verdicts: expected 'asked' or 'stored', got {verdicts!r}")
     given = read_labels(labels)
     _check_labels(given, at_least_labels)
     found = judge if verdicts == "stored" else find_judge(judge)
@@ -430,11 +431,11 @@ def _check_labels(labels: Labels, least: int) -> None:
     if problem := why_invalid_labels(labels):
         raise CaseError(problem, labels.path)
     count = len(labels.labelled)
-    if count < least:
-        raise UsageError(
-            f"{labels.path}: expected at least {least:,} labelled answers, got {count:,}: a kappa of so few is luck; label "
-            f"more, or say at_least_labels={count} on purpose"
-        )
+    refuse(
+        count < least,
+        f"{labels.path}: expected at least {least:,} labelled answers, got {count:,}: a kappa of so few is luck; label "
+        f"more, or say at_least_labels={count} on purpose",
+    )
 
 
 def _compare_verdicts(

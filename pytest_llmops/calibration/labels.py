@@ -11,10 +11,10 @@ verdict; null: unscored. Both may be given by dimension.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from pytest_llmops._util.text_files import (
     BadFile,
@@ -27,13 +27,14 @@ from pytest_llmops._util.text_files import (
     read_text,
 )
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.errors import CaseError, UnknownName, UsageError
+from pytest_llmops.errors import CaseError, UnknownName, UsageError, refuse
 from pytest_llmops.measurement import Json, shorten_text
 
 __tracebackhide__ = True
 
 Label: TypeAlias = bool | float | str
 LabelKind: TypeAlias = Literal["pass or fail", "number", "name"]
+Row = TypeVar("Row", bound=Any)  # has an ``id``
 
 KIND_EXAMPLES = {"pass or fail": "true or false", "number": "a number", "name": "a name"}
 TEXT_FIELDS = ("answer", "question", "reference", "family")
@@ -166,25 +167,47 @@ def read_labels(given: LabelsSource) -> Labels:
     if isinstance(given, Labels):
         return given
     path = str(given) if isinstance(given, (str, Path)) else IN_MEMORY
-    rows_by_id: dict[str, LabelledAnswer] = {}
+    rows = [row for _, row in parse_rows(_read_rows(given), parse_answer, path)]
+    refuse(not rows, CaseError("no answer in the file: expected at least one", path))
+    return _build_labels(rows, path, "")
+
+
+def parse_rows(
+    rows: Iterable[tuple[int, Json]], parse: Callable[[Json, int], Row], path: str | Path
+) -> list[tuple[Json, Row]]:
+    """Return each row of a file as it is, and parsed by ``parse``, which gets its line too.
+
+    Raises:
+        CaseError: A row cannot be read or parsed, or has the id of an earlier row; with file and line.
+    """
+    parsed: list[tuple[Json, Row]] = []
+    lines: dict[str, int] = {}
     line: int | None = None
     try:
-        for line, value in _read_rows(given):
-            row = parse_answer(value, line)
-            if (first := rows_by_id.setdefault(row.id, row)) is not row:
+        for line, value in rows:
+            row = parse(value, line)
+            if (first := lines.setdefault(row.id, line)) != line:
                 raise BadFile(  # noqa: TRY301 -- with the others
-                    f"duplicate id {shorten_text(row.id, 60)!r} (first in line {first.line})"
+                    f"duplicate id {shorten_text(row.id, 60)!r} (first in line {first})"
                 )
+            parsed.append((value, row))
     except BadFile as error:
         raise CaseError(error.what, path, error.line or line) from None
-    if not rows_by_id:
-        raise CaseError("no answer in the file: expected at least one", path)
-    return _build_labels(tuple(rows_by_id.values()), path, "")
+    return parsed
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, Json]]:
+    """Yield number and value of each line of a user's file of JSON lines.
+
+    Raises:
+        BadFile: There is no such file, or a line is not JSON.
+    """
+    yield from read_json_lines(read_text(find_path(path)))
 
 
 def _read_rows(given: object) -> Iterator[tuple[int, Json]]:
     if isinstance(given, (str, Path)):
-        yield from read_json_lines(read_text(find_path(given)))
+        yield from read_lines(given)
         return
     if isinstance(given, Mapping) or not isinstance(given, Iterable):
         raise UsageError(
@@ -209,8 +232,7 @@ def parse_answer(value: Json, line: int) -> LabelledAnswer:
     given: dict[str, Json] = {}
     for key, field_value in as_mapping(value).items():
         name = {"input": "question", "output": "answer"}.get(key, key)
-        if name in given:
-            raise BadFile(f"{key}: the same as {name}, which stands there too: keep one")
+        refuse(name in given, BadFile(f"{key}: the same as {name}, which stands there too: keep one"))
         given[name] = field_value
     opinions, contexts = given.get("dimensions", {}), given.get("contexts", [])
     if not isinstance(opinions, Mapping):
@@ -250,10 +272,12 @@ def _parse_id(value: Json) -> str:
         raise BadFile(
             f"id: expected a text, got {json_kind(value)} {shorten_text(canonical_json(value), 60)}: write it in quotes"
         )
-    if not value.strip() or len(value) > MAX_ID_CHARS:
-        raise BadFile(
+    refuse(
+        not value.strip() or len(value) > MAX_ID_CHARS,
+        BadFile(
             f"id: expected a text of 1 to {MAX_ID_CHARS} characters, got {shorten_text(repr(value), 60)}"
-        )
+        ),
+    )
     return value
 
 
@@ -273,10 +297,12 @@ def _parse_opinion(given: Mapping[str, Json], where: str) -> Opinion:
 
 def _parse_label(value: Json, where: str) -> Label | None:
     if isinstance(value, str):
-        if not value.strip() or len(value) > MAX_NAME_CHARS:
-            raise BadFile(
+        refuse(
+            not value.strip() or len(value) > MAX_NAME_CHARS,
+            BadFile(
                 f"{where}: expected a name of 1 to {MAX_NAME_CHARS} characters, got {shorten_text(repr(value), 60)}"
-            )
+            ),
+        )
         return {"pass": True, "fail": False}.get(value.strip().lower(), value.strip())
     if value is None or isinstance(value, bool):
         return value
@@ -287,8 +313,7 @@ def _parse_label(value: Json, where: str) -> Label | None:
 
 def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labels:
     given = [row for row in rows if row.opinion.labels]
-    if not given:
-        raise CaseError(f'no labels: expected "{where}human" in at least one line', path)
+    refuse(not given, CaseError(f'no labels: expected "{where}human" in at least one line', path))
     kind = label_kind(given[0].opinion.labels[0])
     # With pass or fail a stored verdict may also be a number; where the labels are names, "pass" is a name too.
     fits = ("pass or fail", "number") if kind == "pass or fail" else (kind,)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.measurement import Json, shorten_text
 
 RecordKind: TypeAlias = Literal["calibration", "canaries"]
@@ -111,8 +111,7 @@ def _parse_record(wire: Mapping[str, Json]) -> JudgeRecord:
         (f"status as one of {', '.join(statuses)}", texts["status"] in statuses, texts["status"]),
         ("figures as an object", isinstance(figures, Mapping), figures),
     ):
-        if not fits:
-            raise BadFile(f"expected {expected}, got {shorten_text(repr(got), 80)}")
+        refuse(not fits, BadFile(f"expected {expected}, got {shorten_text(repr(got), 80)}"))
     model = str(wire.get("model", ""))
     return JudgeRecord(kind=cast("RecordKind", kind), model=model, figures=as_mapping(figures), **texts)
 

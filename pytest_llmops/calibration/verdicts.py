@@ -8,7 +8,7 @@ from typing import cast
 
 from pytest_llmops import recorder
 from pytest_llmops.calibration.labels import Label, LabelledAnswer, Labels
-from pytest_llmops.errors import CaseError, UsageError
+from pytest_llmops.errors import CaseError, refuse
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge
 from pytest_llmops.measurement import as_finite_float, shorten_text
@@ -76,12 +76,14 @@ def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAn
     {'a': 8.0, 'b': None}
     """
     for row in labels.labelled:
-        if not row.opinion.judged:
-            raise CaseError(
+        refuse(
+            not row.opinion.judged,
+            CaseError(
                 f'{shorten_text(row.id, 60)}: expected the key "judge" with the stored verdict, or null where the judge gave none',
                 labels.path,
                 row.line,
-            )
+            ),
+        )
     verdicts, *dimensions = (
         {
             row.id: row.opinions[name].judge
@@ -115,10 +117,12 @@ def judge_labelled_answers(judge: Judge, labels: Labels, *, trials: int = 1) -> 
     handle = resolve_judge(judge, "calibration")
     rows = labels.labelled_anywhere
     for row in rows:
-        if row.answer is None:
-            raise CaseError(
+        refuse(
+            row.answer is None,
+            CaseError(
                 f'{shorten_text(row.id, 60)}: missing key "answer": the judge needs it', labels.path, row.line
-            )
+            ),
+        )
     judged = JudgedAnswers(
         name=handle.name,
         version="",
@@ -154,10 +158,10 @@ def iter_verdicts(
 
 def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
     # Raise unless numeric labels lie on the judge's scale: 4 of 5 is not 4 of 10.
-    if labels.kind == "name":
-        raise UsageError(
-            f"{labels.path}: the labels are names, and a judge gives a score: label pass or fail, or a number on its scale"
-        )
+    refuse(
+        labels.kind == "name",
+        f"{labels.path}: the labels are names, and a judge gives a score: label pass or fail, or a number on its scale",
+    )
     if judged.low is None or judged.high is None:
         return
     for row in labels.labelled_anywhere:

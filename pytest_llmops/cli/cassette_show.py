@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.errors import CassetteError, UsageError, format_name_list
+from pytest_llmops.errors import CassetteError, UsageError, format_name_list, refuse
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.trace import read_call
@@ -26,10 +26,10 @@ def format_cassette(path: Path, key: str = "") -> Iterator[str]:
         CassetteError: The cassette cannot be read.
         UsageError: It is a cassette of another recorder, or no interaction has such a key.
     """
-    if path.suffix != ".json":
-        raise UsageError(
-            f"{path}: expected a cassette of pytest-llmops (.json); llmops cassettes import converts cassettes of other recorders"
-        )
+    refuse(
+        path.suffix != ".json",
+        f"{path}: expected a cassette of pytest-llmops (.json); llmops cassettes import converts cassettes of other recorders",
+    )
     interactions = sorted(store.load_cassette(path).values(), key=lambda interaction: interaction.by)
     day = store.read_recording_day(path)
     chosen = [interaction for interaction in interactions if interaction.key.startswith(key)]

@@ -16,12 +16,13 @@ from pytest_llmops.cli.output import (
     RED,
     YELLOW,
     colour_text,
+    environment_redactor,
     format_path,
     print_error,
     print_json,
     print_line,
 )
-from pytest_llmops.errors import CassetteError, UsageError
+from pytest_llmops.errors import CassetteError, UsageError, refuse
 from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
     from pytest_llmops.cli.ini_files import find_project_root
 
     if args.root is not None:
-        if not args.root.is_dir():
-            raise UsageError(
-                f"--root {args.root}: expected a folder, found none; name the root folder of the project"
-            )
+        refuse(
+            not args.root.is_dir(),
+            f"--root {args.root}: expected a folder, found none; name the root folder of the project",
+        )
         return Path(os.path.abspath(args.root))  # noqa: PTH100 -- links stay as they are
     here = Path(os.path.abspath(path or Path()))  # noqa: PTH100
     here = here if here.is_dir() else here.parent
@@ -67,18 +68,16 @@ def _read_usage(args: argparse.Namespace, root: Path) -> RunUsage | None:
 
 def _check_cassettes(args: argparse.Namespace) -> int:
     from pytest_llmops.cassettes.audit import audit_cassettes
-    from pytest_llmops.redaction.redactor import Redactor
 
     within = Path(os.path.abspath(args.path)) if args.path is not None else None  # noqa: PTH100
     try:
         missing = within is not None and not within.exists()
     except PermissionError as error:
         raise CassetteError(str(error)) from None
-    if missing:
-        raise UsageError(f"{args.path}: expected a cassette or a folder, found none")
+    refuse(missing, f"{args.path}: expected a cassette or a folder, found none")
     root = _find_root(args, within)
     usage = _read_usage(args, root)
-    result = audit_cassettes(root, usage, within=within, redactor=Redactor.from_environment(os.environ))
+    result = audit_cassettes(root, usage, within=within, redactor=environment_redactor())
     if args.json:
         _print_check_json(result, usage)
     else:
@@ -187,11 +186,10 @@ def _describe_usage(result: AuditResult, usage: RunUsage | None) -> str:
 
 def _prune_cassettes(args: argparse.Namespace) -> int:
     from pytest_llmops.cassettes.audit import prune_cassettes
-    from pytest_llmops.redaction.redactor import Redactor
 
     root = _find_root(args)
     done = prune_cassettes(
-        root, _read_usage(args, root), dry_run=args.dry_run, redactor=Redactor.from_environment(os.environ)
+        root, _read_usage(args, root), dry_run=args.dry_run, redactor=environment_redactor()
     )
     drop, remove = ("would drop", "would remove") if args.dry_run else ("dropped", "removed")
     for problem in done.left:
@@ -207,7 +205,6 @@ def _prune_cassettes(args: argparse.Namespace) -> int:
 
 def _move_cassettes(args: argparse.Namespace) -> int:
     from pytest_llmops.cassettes.recording_index import move_cassette
-    from pytest_llmops.redaction.redactor import Redactor
 
     moves = [tuple(args.files)]
     if not args.files:
@@ -220,9 +217,8 @@ def _move_cassettes(args: argparse.Namespace) -> int:
         raise UsageError(
             f"cassettes move: expected OLD and NEW, two cassettes (.json), got {' '.join(map(format_path, args.files))}"
         )
-    redactor = Redactor.from_environment(os.environ)
     for old, *places in moves:
-        count = move_cassette(old, places, redactor)
+        count = move_cassette(old, places, environment_redactor())
         for new in places:
             print_line(f"{format_path(old)}: {format_count(count, 'interaction')} -> {format_path(new)}")
     print_line(f"moved {format_count(len(moves), 'cassette')}")
@@ -232,8 +228,7 @@ def _move_cassettes(args: argparse.Namespace) -> int:
 def _show_cassette(args: argparse.Namespace) -> int:
     from pytest_llmops.cli.cassette_show import format_cassette
 
-    if not args.file.is_file():
-        raise UsageError(f"{args.file}: expected a cassette, found none")
+    refuse(not args.file.is_file(), f"{args.file}: expected a cassette, found none")
     for line in format_cassette(args.file, args.key or ""):
         print_line(line)
     return 0
@@ -241,13 +236,10 @@ def _show_cassette(args: argparse.Namespace) -> int:
 
 def _import_cassettes(args: argparse.Namespace) -> int:
     from pytest_llmops.cassettes.importers.convert import find_sources, import_cassette, target_path
-    from pytest_llmops.redaction.redactor import Redactor
 
     for path in args.paths:
-        if not path.exists():
-            raise UsageError(f"{path}: expected a file or a folder, found none")
+        refuse(not path.exists(), f"{path}: expected a file or a folder, found none")
     sources = list(dict.fromkeys(source for path in args.paths for source in find_sources(path)))
-    redactor = Redactor.from_environment(os.environ)
     imported: dict[Path, Path] = {}
     for source in sources:
         try:
@@ -256,7 +248,9 @@ def _import_cassettes(args: argparse.Namespace) -> int:
                 raise CassetteError(  # noqa: TRY301 -- printed like the importer's own errors
                     f"cassette {source} would go where {imported[target]} went ({target}); import it alone, with another --to"
                 )
-            result = import_cassette(source, target, redactor, errors=args.errors, force=args.force)
+            result = import_cassette(
+                source, target, environment_redactor(), errors=args.errors, force=args.force
+            )
         except CassetteError as error:
             print_error(str(error))
             continue

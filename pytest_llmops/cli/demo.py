@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command
 from pytest_llmops.cli.output import print_error, print_json, print_line
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import refuse
 
 ARGUMENTS = ("--llm-report=report.html", "--llm-report=run.json")
 # Beginnings of names of variables that would change the run
@@ -41,8 +41,10 @@ def _demo(args: argparse.Namespace) -> int:
     from pytest_llmops.cli.files import create_file, read_run_file, read_starter_files
 
     folder = (args.folder or Path(tempfile.mkdtemp(prefix="llmops-demo-"))).resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"FOLDER: expected a new or an empty folder, got {folder}: nothing is overwritten")
+    refuse(
+        folder.exists() and (not folder.is_dir() or any(folder.iterdir())),
+        f"FOLDER: expected a new or an empty folder, got {folder}: nothing is overwritten",
+    )
     files = dict(read_starter_files("demo"))
     for name, data in files.items():
         create_file(folder / name, data)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_llmops._util.option_values import parse_reports, split_report
 from pytest_llmops._util.text_files import gzip_by_suffix, write_atomically
 from pytest_llmops.cli.output import format_path, print_line
-from pytest_llmops.errors import CassetteError, UsageError
+from pytest_llmops.errors import CassetteError, UsageError, refuse
 from pytest_llmops.measurement import shorten_text
 
 if TYPE_CHECKING:
@@ -60,12 +60,9 @@ def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | 
                 f"{flag}: expected another file than {what}, got {format_path(path)}: it would be overwritten"
             )
     folder = Path(os.path.realpath(path)).parent
-    if not folder.is_dir():
-        raise _unwritable_error(path, "No such file or directory")
-    if path.is_dir():
-        raise _unwritable_error(path, "Is a directory")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise _unwritable_error(path, "Permission denied")
+    refuse(not folder.is_dir(), _unwritable_error(path, "No such file or directory"))
+    refuse(path.is_dir(), _unwritable_error(path, "Is a directory"))
+    refuse(not os.access(folder, os.W_OK | os.X_OK), _unwritable_error(path, "Permission denied"))
 
 
 def read_starter_files(name: str) -> Iterator[tuple[str, bytes]]:

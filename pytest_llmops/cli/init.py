@@ -12,7 +12,7 @@ from pytest_llmops._util.user_files import find_path, folders_above
 from pytest_llmops.cli.commands import add_command
 from pytest_llmops.cli.files import read_starter_files
 from pytest_llmops.cli.output import print_json, print_line
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import refuse
 
 STEPS = (
     "pytest tests/test_llm_first.py --llm-record=new    asks the model once, and records its answers",
@@ -48,8 +48,7 @@ def _init(args: argparse.Namespace) -> int:
 
     here = Path.cwd()
     given = Settings.from_sources(("command line", {"model": args.llm_model, "base_url": args.llm_base_url}))
-    if len(given.models) > 1:
-        raise UsageError(f"--llm-model: expected a single model, got {args.llm_model!r}")
+    refuse(len(given.models) > 1, f"--llm-model: expected a single model, got {args.llm_model!r}")
     root, values = read_ini(here) or (here, {})
     stored = Settings.from_sources(("ini", values))
     wanted = {

@@ -33,7 +33,7 @@ from pytest_llmops.cli.output import (
     print_line,
     redact_secrets,
 )
-from pytest_llmops.errors import BudgetReached, CaseError, CassetteMiss, LLMOpsError, UsageError
+from pytest_llmops.errors import BudgetReached, CaseError, CassetteMiss, LLMOpsError, UsageError, refuse
 from pytest_llmops.harness import tapes
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Judge
@@ -96,11 +96,11 @@ def load_judge(name: str) -> Judge:
         judge = getattr(importlib.import_module(module), attribute)()
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- a user's own module
         raise UsageError(f"judge {shorten_text(name, 100)}: {type(error).__name__}: {error}") from None
-    if not callable(getattr(judge, "judge", None)) or not hasattr(judge, "version"):
-        raise UsageError(
-            f"judge {shorten_text(name, 100)}: expected an object with judge(answer, *, question, reference) and a version, got "
-            f"{type(judge).__name__}"
-        )
+    refuse(
+        not callable(getattr(judge, "judge", None)) or not hasattr(judge, "version"),
+        f"judge {shorten_text(name, 100)}: expected an object with judge(answer, *, question, reference) and a version, got "
+        f"{type(judge).__name__}",
+    )
     return cast("Judge", judge)
 
 
@@ -141,8 +141,7 @@ def calibrate_judge(args: argparse.Namespace) -> int:
     if args.verdicts:
         calibration.judged.version, calibration.judged.model = args.judge_version, args.judge_model or ""
     _print_calibration(args, calibration)
-    if calibration.problem:
-        raise LLMOpsError(f"nothing is calibrated: {calibration.problem}")
+    refuse(calibration.problem, LLMOpsError(f"nothing is calibrated: {calibration.problem}"))
     if args.out:
         _write_record(args.out, calibration.to_record(utc_today()), "labels")
     if not calibration.agrees:

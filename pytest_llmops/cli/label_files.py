@@ -9,8 +9,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_llmops._util.text_files import (
@@ -21,8 +21,8 @@ from pytest_llmops._util.text_files import (
     read_json_lines,
     read_text,
 )
-from pytest_llmops.calibration.labels import LabelledAnswer, parse_answer
-from pytest_llmops.errors import CaseError, UsageError
+from pytest_llmops.calibration.labels import LabelledAnswer, parse_answer, parse_rows
+from pytest_llmops.errors import CaseError, UsageError, refuse
 from pytest_llmops.measurement import Json, shorten_text
 
 JSONL, CSV = ".jsonl", ".csv"
@@ -90,8 +90,10 @@ def check_label_suffix(flag: str, path: Path) -> None:
     Raises:
         UsageError: It is not.
     """
-    if path.suffix not in (JSONL, CSV):
-        raise UsageError(f"{flag}: expected a file name ending in {JSONL} or {CSV}, got {str(path)!r}")
+    refuse(
+        path.suffix not in (JSONL, CSV),
+        f"{flag}: expected a file name ending in {JSONL} or {CSV}, got {str(path)!r}",
+    )
 
 
 def read_label_file(path: Path) -> LabelFile:
@@ -109,40 +111,29 @@ def read_label_file(path: Path) -> LabelFile:
     except (OSError, ValueError) as error:
         raise CaseError(f"cannot be read: {error}", path) from None
     lines = tuple(io.StringIO(text, newline=""))
-    label_file = _parse_csv(path, lines) if path.suffix == CSV else _parse_jsonl(path, lines)
-    first: dict[str, int] = {}
-    for row in label_file.rows:
-        if (line := first.setdefault(row.answer.id, row.line)) != row.line:
-            what = f"duplicate id {shorten_text(row.answer.id, 60)!r} (first in line {line})"
-            raise CaseError(what, path, row.line)
-    return label_file
+    text = text.removeprefix(BOM)
+    file = LabelFile(path=path, lines=lines)
+    if path.suffix != CSV:
+        rows = read_json_lines(text.replace("\r\n", "\n").replace("\r", "\n"))
+    elif text.strip():
+        delimiter, columns = _parse_header(path, lines[0].removeprefix(BOM).rstrip("\r\n"))
+        file = replace(file, columns=tuple(columns), delimiter=delimiter)
+        rows = _read_csv_rows(text, file)
+    else:
+        return file
+    parsed = parse_rows(rows, parse_answer, path)
+    return replace(
+        file, rows=tuple(LabelRow(answer.line, as_mapping(value), answer) for value, answer in parsed)
+    )
 
 
-def _parse_jsonl(path: Path, lines: tuple[str, ...]) -> LabelFile:
-    rows, number = [], 0
-    text = "".join(lines).removeprefix(BOM).replace("\r\n", "\n").replace("\r", "\n")
-    try:
-        for number, value in read_json_lines(text):
-            rows.append(LabelRow(number, as_mapping(value), parse_answer(value, number)))
-    except BadFile as error:
-        raise CaseError(error.what, path, error.line or number) from None
-    return LabelFile(path=path, rows=tuple(rows), lines=lines)
-
-
-def _parse_csv(path: Path, lines: tuple[str, ...]) -> LabelFile:
-    text = "".join(lines).removeprefix(BOM)
-    if not text.strip():
-        return LabelFile(path=path, lines=lines)
-    delimiter, columns = _parse_header(path, lines[0].removeprefix(BOM).rstrip("\r\n"))
-    rows, line = [], None
-    try:
-        for line, cells in read_csv(text, delimiter)[1:]:
-            if any(cell.strip() for cell in cells):
-                value = _parse_cells(columns, cells)
-                rows.append(LabelRow(line, value, parse_answer(value, line)))
-    except BadFile as error:
-        raise CaseError(error.what, path, error.line or line) from None
-    return LabelFile(path=path, rows=tuple(rows), lines=lines, columns=tuple(columns), delimiter=delimiter)
+def _read_csv_rows(text: str, file: LabelFile) -> Iterator[tuple[int, Json]]:
+    for line, cells in read_csv(text, file.delimiter)[1:]:
+        if any(cell.strip() for cell in cells):
+            try:
+                yield line, _parse_cells(file.columns, cells)
+            except BadFile as error:
+                raise BadFile(error.what, error.line or line) from None
 
 
 def _parse_header(path: Path, header: str) -> tuple[str, list[str]]:
@@ -164,10 +155,12 @@ def _parse_header(path: Path, header: str) -> tuple[str, list[str]]:
 
 
 def _parse_cells(columns: Sequence[str], cells: Sequence[str]) -> dict[str, Json]:
-    if len(cells) != len(columns):
-        raise BadFile(
+    refuse(
+        len(cells) != len(columns),
+        BadFile(
             f"expected {len(columns)} cells, as many as columns, got {len(cells)}: is the row half written?"
-        )
+        ),
+    )
     value: dict[str, Json] = {}
     for column, cell in zip(columns, cells, strict=True):
         if column == "human":
@@ -199,8 +192,7 @@ def parse_label_cell(cell: str) -> Json:
         ("one label in a cell", ": one file a person, and --rater", text[0] in "[{"),
         ("a finite number", "", number is not None and not math.isfinite(number)),
     ):
-        if applies:
-            raise BadFile(f"human: expected {expected}, got {shorten_text(text, 60)!r}{hint}")
+        refuse(applies, BadFile(f"human: expected {expected}, got {shorten_text(text, 60)!r}{hint}"))
     return text if number is None else number
 
 
@@ -264,11 +256,11 @@ def _format_csv_line(file: LabelFile, cells: Sequence[str]) -> str:
 def _format_csv_row(file: LabelFile, row: Mapping[str, Json]) -> str:
     name = shorten_text(str(row.get("id")), 60)
     missing = [key for key, value in row.items() if key not in file.columns and value is not None]
-    if missing:
-        raise UsageError(
-            f"{file.path}: {name}: expected the columns {', '.join(missing)} too, got "
-            f"{shorten_text(', '.join(file.columns), 200)}: name another file"
-        )
+    refuse(
+        missing,
+        f"{file.path}: {name}: expected the columns {', '.join(missing)} too, got "
+        f"{shorten_text(', '.join(file.columns), 200)}: name another file",
+    )
     cells = []
     for column in file.columns:
         value = row.get(column)

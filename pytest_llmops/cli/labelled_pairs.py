@@ -29,7 +29,7 @@ from pytest_llmops.cli.output import (
     print_line,
     redact_secrets,
 )
-from pytest_llmops.errors import CaseError, LLMOpsError, UsageError, describe_exception
+from pytest_llmops.errors import CaseError, LLMOpsError, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.metrics import classification
 from pytest_llmops.metrics.classification import Cut, Rule, cut_at
@@ -114,10 +114,10 @@ def _parse_pair(
         if not isinstance(text, str) or not text.strip():
             got = "a blank text" if isinstance(text, str) else json_kind(text)
             raise BadFile(f"{key}: expected a text, got {got}; a line looks like {LINE_EXAMPLE}")
-    if not expected_texts:
-        raise BadFile(
-            f"expected: expected a text or several, got an empty list; a line looks like {LINE_EXAMPLE}"
-        )
+    refuse(
+        not expected_texts,
+        BadFile(f"expected: expected a text or several, got an empty list; a line looks like {LINE_EXAMPLE}"),
+    )
     texts = tuple(map(str, expected_texts))
     return None if same is None else TextPair(str(actual), texts, same, line)
 
@@ -158,10 +158,10 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
             for start in range(0, len(unique), BATCH_SIZE)
         ]
         lengths = {part.shape[1] for part in parts}
-        if len(lengths) > 1:
-            raise UsageError(
-                f"embedder {embedder_name(embedder)}: expected vectors of the same length, got {sorted(lengths)}"
-            )
+        refuse(
+            len(lengths) > 1,
+            f"embedder {embedder_name(embedder)}: expected vectors of the same length, got {sorted(lengths)}",
+        )
         rows, places = np.concatenate(parts), {text: place for place, text in enumerate(unique)}
         rows_per_pair = [rows[[places[text] for text in texts]] for texts in texts_per_pair]
     # The last digits depend on the machine: equal texts must have equal scores.
@@ -258,20 +258,20 @@ def _load_embedder(name: str) -> Embedder:
             f"--embedder {name}: {shorten_text(redact_secrets(describe_exception(error)), 300)}; expected a built-in embedder, or package.module:Class "
             "for a class that needs no arguments"
         ) from None
-    if not callable(getattr(embedder, "embed", None)) or not hasattr(embedder, "version"):
-        raise UsageError(
-            f"--embedder {name}: expected an object with embed(texts) and a version, got {type(embedder).__name__}"
-        )
+    refuse(
+        not callable(getattr(embedder, "embed", None)) or not hasattr(embedder, "version"),
+        f"--embedder {name}: expected an object with embed(texts) and a version, got {type(embedder).__name__}",
+    )
     return with_vector_cache(embedder)
 
 
 def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:
     same_count = sum(same)
-    if not same_count or same_count == len(same):
-        raise UsageError(
-            f"{path}: expected pairs of both kinds, got {same_count:,} that say the same and {len(same) - same_count:,} that do not; "
-            "a cut needs both"
-        )
+    refuse(
+        not same_count or same_count == len(same),
+        f"{path}: expected pairs of both kinds, got {same_count:,} that say the same and {len(same) - same_count:,} that do not; "
+        "a cut needs both",
+    )
     fewest = min(same_count, len(same) - same_count)
     if fewest < MIN_PAIRS_PER_KIND:
         print_error(
@@ -329,10 +329,12 @@ def _require_useful_cut(chosen: Cut | None, rule: str) -> Cut:
             f"no threshold is proposed: there is no cut with that rule ({rule}); ask for less, or take "
             "another embedder"
         )
-    if chosen.balanced_accuracy <= CHANCE_ACCURACY:
-        raise LLMOpsError(
+    refuse(
+        chosen.balanced_accuracy <= CHANCE_ACCURACY,
+        LLMOpsError(
             f"no threshold is proposed: at {chosen.at_least:g} the embedder separates the pairs no better than chance "
             f"(balanced accuracy {chosen.balanced_accuracy:.3f}); small edits that reverse the meaning are for the checks of "
             "assert_semantic, not for a cosine: leave them out, or take another embedder"
-        )
+        ),
+    )
     return chosen

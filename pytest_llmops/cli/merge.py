@@ -6,15 +6,15 @@ import argparse
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.option_values import split_report
 from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command, utc_today
-from pytest_llmops.cli.output import format_path, print_line
-from pytest_llmops.errors import CassetteError, UsageError
+from pytest_llmops.cli.output import environment_redactor, format_path, print_line
+from pytest_llmops.errors import CassetteError, UsageError, refuse
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.details import read_time
 
@@ -116,19 +116,19 @@ def order_runs(runs: Mapping[str, Run]) -> list[Run]:
                 f"{shorten_text(repr(created), 80)}: without it the run has no place among the others; leave it out"
             )
         other = names.setdefault(time, name)
-        if other != name:
-            raise UsageError(
-                f"{name}: expected another time than that of {other}, got {shorten_text(str(created), 80)} again: leave out a copy; "
-                "shards of one run are joined by llmops merge"
-            )
+        refuse(
+            other != name,
+            f"{name}: expected another time than that of {other}, got {shorten_text(str(created), 80)} again: leave out a copy; "
+            "shards of one run are joined by llmops merge",
+        )
     *earlier, last = (names[time] for time in sorted(names))
     tests = {name: {record.nodeid for record in run.records} for name, run in runs.items()}
     for name in earlier:
-        if tests[name] and tests[last] and not tests[name] & tests[last]:
-            raise UsageError(
-                f"{name}: expected a run of the same suite as {last}, the newest, got no test in common with it: leave it out; "
-                "shards of one run are joined by llmops merge"
-            )
+        refuse(
+            tests[name] and tests[last] and not tests[name] & tests[last],
+            f"{name}: expected a run of the same suite as {last}, the newest, got no test in common with it: leave it out; "
+            "shards of one run are joined by llmops merge",
+        )
     unlike = [name for name in earlier if tests[name] != tests[last]]
     note = (
         f"over time: {format_count(len(unlike), 'earlier run')} did not run the same tests as this one, so that means may move "
@@ -158,11 +158,11 @@ def merge_runs(runs: dict[str, Run]) -> Run:
     (first_name, first), *others = runs.items()
     for name, run in others:
         for key in SAME_META:
-            if run.meta.get(key) != first.meta.get(key):
-                raise UsageError(
-                    f"{name}: expected the same {key} as {first_name} ({shorten_text(str(first.meta.get(key)), 100)}), "
-                    f"got {shorten_text(str(run.meta.get(key)), 100)}: these are not shards of one run"
-                )
+            refuse(
+                run.meta.get(key) != first.meta.get(key),
+                f"{name}: expected the same {key} as {first_name} ({shorten_text(str(first.meta.get(key)), 100)}), "
+                f"got {shorten_text(str(run.meta.get(key)), 100)}: these are not shards of one run",
+            )
     counts = Counter(record.nodeid for run in runs.values() for record in run.records)
     twice = [nodeid for nodeid, count in counts.items() if count > 1]
     if twice:
@@ -214,15 +214,15 @@ def merge_recordings(
                 if new in (old[: len(new)], now[: len(new)]):
                     continue
                 holder = holders.get((key, take), "")
-                if now != new[: len(now)] and (holder or not replace):
-                    raise UsageError(
-                        f"{interaction.by} (key {key[:12]}, take {take}): expected one answer, got another of {shard} than of "
-                        + (
-                            f"{holder}: record what several shards ask in one job before the others"
-                            if holder
-                            else "the project; --replace takes the shard's"
-                        )
-                    )
+                refuse(
+                    now != new[: len(now)] and (holder or not replace),
+                    f"{interaction.by} (key {key[:12]}, take {take}): expected one answer, got another of {shard} than of "
+                    + (
+                        f"{holder}: record what several shards ask in one job before the others"
+                        if holder
+                        else "the project; --replace takes the shard's"
+                    ),
+                )
                 kept[take], holders[key, take] = answers, shard
     return list(merged.values())
 
@@ -236,9 +236,8 @@ def _read_content(wire: Mapping[str, Any]) -> Answer:
 
 def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -> None:
     from pytest_llmops.cassettes import audit, store
-    from pytest_llmops.redaction.redactor import Redactor
 
-    redactor = Redactor.from_environment(os.environ)
+    redactor = environment_redactor()
     cassettes: dict[str, dict[str, dict[str, Interaction]]] = {}
     for folder in folders:
         found = audit.audit_cassettes(folder, None, redactor=redactor)
@@ -246,8 +245,7 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
             raise CassetteError(f"{format_path(folder)}: {problem.file}: {problem.why}; nothing is merged")
         for name in {*(file.file for file in found.files), *found.journals}:
             cassettes.setdefault(name, {})[format_path(folder)] = store.load_with_journals(folder / name)
-    if not cassettes:
-        raise UsageError(f"{', '.join(map(format_path, folders))}: expected cassettes, found none")
+    refuse(not cassettes, f"{', '.join(map(format_path, folders))}: expected cassettes, found none")
 
     def merge(name: str) -> list[Interaction]:
         try:
@@ -261,17 +259,6 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
         days = [store.read_recording_day(place / name) for place in (project, *folders)]
         store.rewrite_cassette(project / name, partial(merge, name), redactor, max(days) or utc_today())
     print_line(f"  cassettes  {format_count(len(cassettes), 'file')} merged into {format_path(project)}")
-
-
-def _read_old_outputs(shards: Iterable[Run], baseline: str) -> dict[str, str]:
-    # Return the outputs of a baseline that shards found, which may have had the history of git where this command has not.
-    return {
-        change.nodeid: change.before_output
-        for shard in shards
-        if shard.verdict and shard.verdict.baseline == baseline
-        for change in shard.verdict.changes
-        if change.before_output
-    }
 
 
 def _append_summary(run: Run) -> None:
@@ -298,10 +285,10 @@ def _merge(args: argparse.Namespace) -> int:
     _refuse_repeated(args.parts, "run file and folder of the shards")
     folders = [path for path in args.parts if path.is_dir()]
     runs = [path for path in args.parts if path not in folders]
-    if bool(runs) != bool(args.out):
-        raise UsageError(
-            "-o FILE: expected with run files, and only with them: the merged run is written there"
-        )
+    refuse(
+        bool(runs) != bool(args.out),
+        "-o FILE: expected with run files, and only with them: the merged run is written there",
+    )
     check_reports("--out", args.out or (), {format_path(path): path for path in runs})
     if folders:
         _merge_cassettes(folders, Path.cwd(), replace=args.replace)
@@ -312,10 +299,15 @@ def _merge(args: argparse.Namespace) -> int:
     stored = load_project_baseline(args.llm_baseline)
     if stored is not None:
         rules = GateRules(primary=stored.primary_metric)
-        find, told = (
-            stored.find_outputs(run.records),
-            _read_old_outputs(shards.values(), describe_baseline(stored.baseline, stored.name)),
-        )
+        find, name = stored.find_outputs(run.records), describe_baseline(stored.baseline, stored.name)
+        # Outputs of the baseline that shards found, which may have had the history of git where this command has not
+        told = {
+            change.nodeid: change.before_output
+            for shard in shards.values()
+            if shard.verdict and shard.verdict.baseline == name
+            for change in shard.verdict.changes
+            if change.before_output
+        }
         verdict = judge_suite(
             stored.baseline,
             run.records,

@@ -31,7 +31,12 @@ def print_error(text: str) -> None:
 
 def redact_secrets(text: str) -> str:
     """Return a text without secrets that the environment or their form reveals, even if they were truncated."""
-    return str(_redactor_of(tuple(os.environ.items())).clean_excerpt(text))
+    return str(environment_redactor().clean_excerpt(text))
+
+
+def environment_redactor() -> Any:
+    """Return the redactor of the secrets that the environment reveals."""
+    return _redactor_of(tuple(os.environ.items()))
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ from pytest_llmops.cli.output import (
     format_path,
     print_line,
 )
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import refuse
 
 RULES = {
     "--recall": "the highest cut that this share of the same pairs reaches",
@@ -51,8 +51,10 @@ def add_semantic_group(groups: Any) -> None:
 def _install_models(args: argparse.Namespace) -> int:
     from pytest_llmops.providers.model_files import install_model
 
-    if args.source and len(args.models) > 1:
-        raise UsageError(f"--from {args.source}: expected a single MODEL, got {', '.join(args.models)}")
+    refuse(
+        args.source and len(args.models) > 1,
+        f"--from {args.source}: expected a single MODEL, got {', '.join(args.models)}",
+    )
     for name in args.models or ["minilm"]:
         installed = install_model(name, source=args.source, progress=print_line)
         print_line(f"{name} is installed: {format_path(installed.path)} ({installed.version})")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, numbered_lines, read_text
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.judges.judge_front_matter import (
     find_judge_file,
     locate_file_errors,
@@ -242,6 +242,8 @@ def _parse_list(text: str, first_line: int, what: str) -> tuple[str, ...]:
         last = number
     if twice := [place for place, item in enumerate(items) if item in items[:place]]:
         raise BadFile(f"the {what} {shorten_text(items[twice[0]], 60)!r} stands twice", lines[twice[0]])
-    if not 0 < len(items) <= MAX_ITEMS:
-        raise BadFile(f"expected 1 to {MAX_ITEMS} {what}s, each an item of a list (- ...), got {len(items)}")
+    refuse(
+        not 0 < len(items) <= MAX_ITEMS,
+        BadFile(f"expected 1 to {MAX_ITEMS} {what}s, each an item of a list (- ...), got {len(items)}"),
+    )
     return tuple(items)

@@ -94,7 +94,7 @@ def _run_concurrently(tasks: Sequence[Callable[[], T]], width: int, keys: Sequen
                 places.setdefault(keys[place], []).append(place)
             running = {
                 same_key[0]: pool.submit(
-                    copy_context().run, _run_in_order, [tasks[place] for place in same_key]
+                    copy_context().run, lambda places=same_key: [tasks[place]() for place in places]
                 )
                 for same_key in places.values()
             }
@@ -108,10 +108,6 @@ def _run_concurrently(tasks: Sequence[Callable[[], T]], width: int, keys: Sequen
                 for future in running.values():
                     future.cancel()
             yield from (done[place] for place in sorted(done))
-
-
-def _run_in_order(tasks: Sequence[Callable[[], T]]) -> list[T]:
-    return [task() for task in tasks]
 
 
 def _is_sequential(judge: object) -> bool:

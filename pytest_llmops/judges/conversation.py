@@ -15,12 +15,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
+from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.protocols import ROLES, Call, Image, Message, Role, ToolCall
 from pytest_llmops.trace import CallLog
 from pytest_llmops.trace.fields import arguments_json, format_tool_call
 
 MAX_IMAGE_BYTES = 20_000_000
+HTTP_ERROR = 400  # the first status of an error
 _ROLES: Mapping[str, Role] = {
     **{role: role for role in ROLES},
     "human": "user",
@@ -116,8 +118,7 @@ def read_conversation(value: object) -> Conversation | None:
         for number, entry in enumerate(given, start=1)
         if _field(entry, "type") != "reasoning"
     ]
-    if not messages:
-        raise ValueError("the conversation has no messages")
+    refuse(not messages, ValueError("the conversation has no messages"))
     if (role := messages[-1].role) != "assistant":
         raise ValueError(
             f"the conversation ends with a message of the role {role}: expected an answer of the assistant"
@@ -141,8 +142,10 @@ def parse_conversation(answer: str, question: str = "") -> tuple[Conversation, b
     if conversation is None:
         asked = [Message("user", question)] if question else []
         conversation = Conversation([*asked, Message("assistant", answer)], getattr(question, "images", ()))
-    if not question and all(message.role != "user" for message in conversation.messages):
-        raise ValueError("the conversation has no message of the user: pass all messages, or question=")
+    refuse(
+        not question and all(message.role != "user" for message in conversation.messages),
+        ValueError("the conversation has no message of the user: pass all messages, or question="),
+    )
     return conversation, is_whole
 
 
@@ -158,17 +161,23 @@ def why_images_lost(*texts: str) -> str:
 
 def _read_calls(calls: Sequence[Call]) -> list[object]:
     answered = [call for call in calls if call.purpose == "app" and call.messages]
-    if not answered:
-        raise ValueError(
+    refuse(
+        not answered,
+        ValueError(
             f"expected a call of the application with messages, got none among {format_count(len(calls), 'call')}"
-        )
+        ),
+    )
     call = answered[-1]
-    if call.status is not None and call.status >= 400:  # noqa: PLR2004 -- HTTP errors
-        raise ValueError(f"the last call has no answer: status {call.status}: {shorten_text(call.output)}")
+    refuse(
+        call.status is not None and call.status >= HTTP_ERROR,
+        ValueError(f"the last call has no answer: status {call.status}: {shorten_text(call.output)}"),
+    )
     tools = [format_tool_call(tool_call) for tool_call in call.tool_calls]
     output = "\n".join(filter(None, [call.output, *tools]))
-    if not output or (call.status is None and call.unread):
-        raise ValueError(f"the last call has no answer{f': {call.unread}' if call.unread else ''}")
+    refuse(
+        not output or (call.status is None and call.unread),
+        ValueError(f"the last call has no answer{f': {call.unread}' if call.unread else ''}"),
+    )
     return [*call.messages, Message("assistant", output)]
 
 
@@ -189,8 +198,7 @@ def _read_message(entry: object, number: int, images: list[Image]) -> Message:
     if isinstance(output := _field(entry, "output"), str):
         lines.append(output)
     lines += [_format_call(call) for call in calls]
-    if content is None and not lines:
-        raise ValueError(f"message {number} has no content")
+    refuse(content is None and not lines, ValueError(f"message {number} has no content"))
     return Message(role, "\n".join(filter(None, lines)))
 
 

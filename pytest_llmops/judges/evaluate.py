@@ -9,7 +9,7 @@ from typing import Any, cast
 from pytest_llmops import recorder
 from pytest_llmops._util.self_judging import find_same_model, format_self_judging_error, is_error_status
 from pytest_llmops.cassettes.shared_answers import defer_sharing
-from pytest_llmops.errors import MeasurementFailed, UsageError, describe_exception
+from pytest_llmops.errors import MeasurementFailed, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 from pytest_llmops.trace import read_call
@@ -95,11 +95,11 @@ def resolve_judge(given: object, who: str) -> JudgeHandle:
         UsageError: It is not a judge of a single answer.
     """
     judge = find_judge(given)
-    if not callable(getattr(judge, "judge", None)):
-        raise UsageError(
-            f"{who}: expected a judge, an object with judge(answer, *, question, reference), "
-            f"got {type(judge).__name__}"
-        )
+    refuse(
+        not callable(getattr(judge, "judge", None)),
+        f"{who}: expected a judge, an object with judge(answer, *, question, reference), "
+        f"got {type(judge).__name__}",
+    )
     name = getattr(judge, "name", "") or type(judge).__name__
     return JudgeHandle(cast("Judge", judge), str(name))
 
@@ -116,10 +116,10 @@ def resolve_pairwise_judge(given: object, who: str) -> Any:
         UsageError: It does not compare two answers.
     """
     judge = find_judge(given)
-    if not callable(getattr(judge, "compare", None)):
-        raise UsageError(
-            f"{who}: expected a judge of two answers, as Pairwise is, got {type(judge).__name__}"
-        )
+    refuse(
+        not callable(getattr(judge, "compare", None)),
+        f"{who}: expected a judge of two answers, as Pairwise is, got {type(judge).__name__}",
+    )
     return judge
 
 
@@ -179,10 +179,10 @@ def judge_answer(
         UsageError: The judge raises it, or is given contexts and does not take them.
     """
     more = {"contexts": list(contexts)} if contexts else {}
-    if more and not takes_contexts(handle.judge):
-        raise UsageError(
-            f"judge {handle.name}: its judge() takes no contexts: leave them out, or give it a keyword contexts"
-        )
+    refuse(
+        more and not takes_contexts(handle.judge),
+        f"judge {handle.name}: its judge() takes no contexts: leave them out, or give it a keyword contexts",
+    )
     try:
         handle.read_version()
         if own := why_self_judging(handle.model):

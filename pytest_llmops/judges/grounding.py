@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import refuse
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
     PromptedJudge,
@@ -75,10 +75,9 @@ class Grounding(PromptedJudge):
         """
         _ = reference
         passages = check_passages(contexts, self.name)
-        if not passages:
-            raise UsageError(
-                f"judge {self.name}: expected contexts=, a list of one passage or more, got none"
-            )
+        refuse(
+            not passages, f"judge {self.name}: expected contexts=, a list of one passage or more, got none"
+        )
         if is_contentless(answer):
             return GroundingVerdict(
                 score=0.0, low=0.0, high=1.0, reason="contentless answer", prescreened=True

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile, read_text
+from pytest_llmops.errors import refuse
 from pytest_llmops.judges.checklist import Checklist, Policy, read_checklist
 from pytest_llmops.judges.grounding import Grounding
 from pytest_llmops.judges.judge_front_matter import (
@@ -47,17 +48,20 @@ def load_judge_file(
         # The keys of any kind: the kind's own reader is stricter.
         head = read_front_matter(front, ("kind", "description", *RUBRIC_KEYS))
         kind, kinds = str(head.values.get("kind", "")), ", ".join(JUDGE_KINDS)
-        if "kind" not in head.values:
-            raise BadFile(f"expected the key kind in the front matter, one of {kinds}, got none", 1)
-        if kind not in JUDGE_KINDS:
-            raise head.bad("kind", f"one of {kinds}", shorten_text(kind, 40))
+        refuse(
+            "kind" not in head.values,
+            BadFile(f"expected the key kind in the front matter, one of {kinds}, got none", 1),
+        )
+        refuse(kind not in JUDGE_KINDS, head.bad("kind", f"one of {kinds}", shorten_text(kind, 40)))
     if kind in _READERS:
         return _READERS[kind](file, model)
     with locate_file_errors(kind, file):
         if kind == "grounding":
             head, body, first_line = split_judge_file(text, kind, ("pass_at",))
-            if body.strip():
-                raise BadFile("expected nothing below the front matter: its prompt is built in", first_line)
+            refuse(
+                body.strip(),
+                BadFile("expected nothing below the front matter: its prompt is built in", first_line),
+            )
             return Grounding(model, read_share_threshold(head, 1.0), file.stem, source=file)
         _, body, _ = split_judge_file(text, kind, body=True)
         return Pairwise(body.strip(), model, file.stem, source=file)

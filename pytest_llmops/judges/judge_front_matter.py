@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.errors import PromptError
+from pytest_llmops.errors import PromptError, refuse
 from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.prompts.front_matter import FrontMatter, read_front_matter, split_front_matter
 
@@ -32,10 +32,14 @@ def split_judge_file(
     """
     front, below, first_line = split_front_matter(text)
     head = read_front_matter(front, ("kind", "description", *keys))
-    if head.values.get("kind", kind) != kind:
-        raise head.bad("kind", kind, shorten_text(str(head.values["kind"]), 40))
-    if body and not below.strip():
-        raise BadFile("expected the criteria in plain words below the front matter, got nothing", first_line)
+    refuse(
+        head.values.get("kind", kind) != kind,
+        head.bad("kind", kind, shorten_text(str(head.values.get("kind")), 40)),
+    )
+    refuse(
+        body and not below.strip(),
+        BadFile("expected the criteria in plain words below the front matter, got nothing", first_line),
+    )
     return head, below, first_line
 
 

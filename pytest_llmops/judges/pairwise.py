@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import refuse
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
     PromptedJudge,
@@ -138,7 +138,6 @@ class Pairwise(PromptedJudge):
         )
 
     def _create_prompter(self) -> JudgePrompter:
-        if not self.criteria.strip():
-            raise UsageError(f"judge {self.name}: expected criteria in plain words, got nothing")
+        refuse(not self.criteria.strip(), f"judge {self.name}: expected criteria in plain words, got nothing")
         file = Path(__file__).with_name("pairwise.md")
         return JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()})

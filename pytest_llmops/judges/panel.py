@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.judges.concurrency import run_in_threads
 from pytest_llmops.judges.protocol.prompting import hash_parts
 from pytest_llmops.protocols import Judge, Verdict
 
-MAX_THREADS = 8
+MIN_JUDGES, MAX_THREADS = 2, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +49,15 @@ class Panel:
     pass_at: float | None = None
 
     def __post_init__(self) -> None:
-        if len(self.judges) < 2:  # noqa: PLR2004 -- a single judge is not a panel
-            raise UsageError(f"judge {self.name}: expected two judges or more, got {len(self.judges)}")
+        refuse(
+            len(self.judges) < MIN_JUDGES,
+            f"judge {self.name}: expected two judges or more, got {len(self.judges)}",
+        )
         scales = {(getattr(judge, "low", None), getattr(judge, "high", None)) for judge in self.judges}
-        if len(scales) > 1:
-            raise UsageError(
-                f"judge {self.name}: expected judges on the same scale, got {sorted(map(str, scales))}"
-            )
+        refuse(
+            len(scales) > 1,
+            f"judge {self.name}: expected judges on the same scale, got {sorted(map(str, scales))}",
+        )
         thresholds = {getattr(judge, "pass_at", None) for judge in self.judges}
         if self.pass_at is None and len(thresholds) == 1:
             self.pass_at = thresholds.pop()

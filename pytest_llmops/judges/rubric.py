@@ -15,7 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.judges.conversation import parse_conversation, why_images_lost
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
@@ -138,8 +138,10 @@ class Rubric(PromptedJudge):
             "params": params,
         }
         named = [key for key, value in {"criteria": criteria or None, **given}.items() if value is not None]
-        if rubric is not None and named:
-            raise UsageError(f"rubric {rubric}: expected a file or arguments, got both: {', '.join(named)}")
+        refuse(
+            rubric is not None and named,
+            f"rubric {rubric}: expected a file or arguments, got both: {', '.join(named)}",
+        )
         if rubric is None:
             self.spec = build_rubric(criteria, name, given)
         else:

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pytest_llmops._util.text_files import BadFile, json_kind, read_text
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.judges.conversation import Conversation, read_conversation
 from pytest_llmops.judges.judge_front_matter import find_judge_file, locate_file_errors, split_judge_file
 from pytest_llmops.judges.protocol.reply_form import Scale
@@ -151,8 +151,10 @@ class ExampleReader:
         contexts = entry.get("contexts", ())
         if not isinstance(contexts, (list, tuple)) or not all(isinstance(text, str) for text in contexts):
             raise self.head.bad("examples", f"a list of texts as contexts {where}", json_kind(contexts))
-        if getattr(texts["answer"], "images", ()):
-            raise self.head.bad("examples", f"a conversation without images {where}", "images")
+        refuse(
+            getattr(texts["answer"], "images", ()),
+            self.head.bad("examples", f"a conversation without images {where}", "images"),
+        )
         grade, score = self._read_grade(where, entry)
         middle = (self.scale.low + self.scale.high) / 2
         passes = score > middle if self.pass_at is None else score >= self.pass_at - TOLERANCE
@@ -296,16 +298,20 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
     names, low, high = _parse_scale(head)
     levels = _parse_levels(head, names, low, high)
     dimensions = _parse_dimensions(head)
-    if names and dimensions:
-        raise head.bad("dimensions", "none on a scale of names", f"{len(dimensions)}: take them out")
+    refuse(
+        names and dimensions,
+        head.bad("dimensions", "none on a scale of names", f"{len(dimensions)}: take them out"),
+    )
     weights = {dimension: weight for dimension, (weight, _) in dimensions.items()}
     try:
         scale = Scale(low=low, high=high, weights=weights)
     except UsageError as error:
         raise BadFile(str(error), head.lines.get("dimensions", head.lines.get("scale"))) from None
     judges: Judged = "conversation" if head.values.get("judges") == "conversation" else "turn"
-    if head.values.get("judges", judges) != judges:
-        raise head.bad("judges", "turn or conversation", shorten_text(str(head.values["judges"]), 40))
+    refuse(
+        head.values.get("judges", judges) != judges,
+        head.bad("judges", "turn or conversation", shorten_text(str(head.values.get("judges")), 40)),
+    )
     thresholds = _parse_pass_at(head, names, scale)
     pass_at = scale.mean(thresholds) if len(thresholds) > 1 else thresholds.get("")
     examples = ExampleReader(head, names, scale, pass_at, judges).read_all()
@@ -373,8 +379,10 @@ def _name_scale(levels: object) -> str:
 def _parse_levels(
     head: FrontMatter, names: Mapping[str, float], low: float, high: float
 ) -> list[tuple[str, str]]:
-    if "levels" not in head.values and not names:
-        raise BadFile("expected the key levels, got none: a judge without described levels drifts", 1)
+    refuse(
+        "levels" not in head.values and not names,
+        BadFile("expected the key levels, got none: a judge without described levels drifts", 1),
+    )
     value = head.values.get("levels", DEFAULT_LEVELS)
     wanted = list(names) or [str(number) for number in range(int(low), int(high) + 1)]
     if not isinstance(value, Mapping):
@@ -388,12 +396,10 @@ def _parse_levels(
                 raise head.bad(
                     "levels", f"levels of the scale {wanted[0]} to {wanted[-1]}", shorten_text(key, 40)
                 )
-            if level in described:
-                raise head.bad("levels", "each level once", f"level {level} twice")
+            refuse(level in described, head.bad("levels", "each level once", f"level {level} twice"))
             described[level] = text
     missing = [level for level in wanted if level not in described]
-    if missing:
-        raise head.bad("levels", "every level of the scale", f"none for {', '.join(missing)}")
+    refuse(missing, head.bad("levels", "every level of the scale", f"none for {', '.join(missing)}"))
     return [(key, " ".join(str(text).split())) for key, text in value.items()]
 
 
@@ -409,8 +415,7 @@ def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
     value = head.values.get("dimensions", {})
     if not isinstance(value, Mapping):
         raise head.bad("dimensions", "a mapping of names to weights", json_kind(value))
-    if len(value) == 1:
-        raise head.bad("dimensions", "two or more, or none", "one")
+    refuse(len(value) == 1, head.bad("dimensions", "two or more, or none", "one"))
     parsed: dict[str, tuple[float, str]] = {}
     for name, given in value.items():
         fields = (
@@ -422,8 +427,10 @@ def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
             raise head.bad("dimensions", wanted, shorten_text(str(given), 60))
         parsed[name] = weight, " ".join(about.split())
     total = math.fsum(weight for weight, _ in parsed.values())
-    if parsed and abs(total - 1) > SUM_TOLERANCE:
-        raise head.bad("dimensions", "weights that sum to 1", f"{total:.4g}")
+    refuse(
+        parsed and abs(total - 1) > SUM_TOLERANCE,
+        head.bad("dimensions", "weights that sum to 1", f"{total:.4g}"),
+    )
     return parsed
 
 

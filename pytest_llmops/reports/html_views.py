@@ -32,6 +32,7 @@ from pytest_llmops.results.details import (
     fact_text,
     format_on_scale,
     format_score_and_threshold,
+    name_with_label,
     read_detail,
     read_scale,
     to_scale,
@@ -127,11 +128,6 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
         "more": texts.put(format_json(more)) if more else None,
     }
     return without_empty(view)
-
-
-def name_with_label(measurement: Measurement) -> str:
-    """Return the name of a measurement with its label, as changes since the baseline name it."""
-    return f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
 
 
 def without_empty(view: View) -> View:

@@ -90,7 +90,15 @@ def render_junit(run: Run) -> str:
         is_red = verdict.fails(strict=as_mapping(run.meta.get("settings")).get("strict") is True)
         text = "\n".join([f"{verdict.status} {verdict.sentence}", *verdict.advice, verdict.baseline])
         records.append(TestRecord(nodeid=GATE_NODEID, outcome="failed" if is_red else "passed", message=text))
-    cases = [(_name_case(record.nodeid), record, _find_tag(record)) for record in records]
+    # pytest's own file has errors only of what failed before or after the test itself.
+    cases = [
+        (
+            _name_case(record.nodeid),
+            record,
+            "error" if record.facts.get("failed_outside") else _TAGS.get(record.outcome, ""),
+        )
+        for record in records
+    ]
     return render_template(
         "junit.xml.j2",
         cases=cases,
@@ -99,11 +107,6 @@ def render_junit(run: Run) -> str:
         properties=lambda record: [] if record.nodeid == GATE_NODEID else junit_properties(record),
         line=quote_line,
     )
-
-
-def _find_tag(record: TestRecord) -> str:
-    # pytest's own file has errors only of what failed before or after the test itself.
-    return "error" if record.facts.get("failed_outside") else _TAGS.get(record.outcome, "")
 
 
 def _name_case(nodeid: str) -> tuple[str, str]:

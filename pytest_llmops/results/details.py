@@ -272,6 +272,11 @@ def read_detail(measurement: Measurement) -> MeasurementDetail:
     return MeasurementDetail.from_wire(measurement.detail)
 
 
+def name_with_label(measurement: Measurement) -> str:
+    """Return the name of a measurement with its label: its name in a baseline, and in what changed since."""
+    return f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
+
+
 def read_scale(measurement: Measurement) -> Scale | None:
     """Return the judge's own scale of a score; None: the score is shown as it is, from 0 to 1.
 

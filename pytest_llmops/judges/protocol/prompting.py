@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import cast
 
 from pytest_llmops import recorder
-from pytest_llmops.errors import ModelError, PromptError, UsageError
+from pytest_llmops.errors import ModelError, PromptError, refuse
 from pytest_llmops.judges.evaluate import why_self_judging
 from pytest_llmops.judges.protocol.parsing import PARSER_REVISION, parse_reply
-from pytest_llmops.judges.protocol.reply_form import Reply, ReplyForm, UnreadableReply
+from pytest_llmops.judges.protocol.reply_form import Reply, ReplyForm, UnreadableReply, refuse_reply
 from pytest_llmops.judges.protocol.response_format import (
     REPLY_FORMATS,
     IgnoredFormats,
@@ -226,12 +226,14 @@ class JudgePrompter:
             for message in rendered.messages
             if message.role == "user" and message.content.strip() == data
         ]
-        if len(alone) != 1 or "form" not in given:
-            raise PromptError(
+        refuse(
+            len(alone) != 1 or "form" not in given,
+            PromptError(
                 f"rubric {self.name}: expected {{{{ data }}}} as a user message of its own, and {{{{ form }}}} "
                 f"in another, got the variables {', '.join(given) or '(none)'}",
                 self.file,
-            )
+            ),
+        )
         return rendered
 
 
@@ -316,10 +318,10 @@ def check_passages(contexts: object, name: str) -> list[str]:
         (None,) if isinstance(contexts, str) or not isinstance(contexts, Sequence) else contexts
     )
     given = [passage for passage in listed if isinstance(passage, str)]
-    if len(given) < len(listed):
-        raise UsageError(
-            f"judge {name}: expected contexts to be a list of texts, got {type(contexts).__name__}"
-        )
+    refuse(
+        len(given) < len(listed),
+        f"judge {name}: expected contexts to be a list of texts, got {type(contexts).__name__}",
+    )
     return given
 
 
@@ -369,8 +371,10 @@ def _reply_text(completion: Completion) -> str:
 
 
 def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Reply:
-    if not completion.text and not completion.tool_calls and completion.refusal:
-        raise UnreadableReply(f"the judge refused: {shorten_text(completion.refusal, 80)}")
+    refuse_reply(
+        not completion.text and not completion.tool_calls and completion.refusal,
+        f"the judge refused: {shorten_text(completion.refusal, 80)}",
+    )
     try:
         return parse_reply(_reply_text(completion), form, nonce)
     except UnreadableReply as why:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import Json, shorten_text
 
 MAX_ENUM = 20  # up to this many whole scores, a schema lists each of them
@@ -42,19 +42,18 @@ class Scale:
     whole: bool | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise UsageError(
-                f"scale: expected a lowest and a higher highest score, got {self.low} to {self.high}"
-            )
+        refuse(
+            not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high),
+            f"scale: expected a lowest and a higher highest score, got {self.low} to {self.high}",
+        )
         names = [name.strip().casefold() for name in self.weights]
-        if len(set(names)) != len(names) or not all(names) or RESERVED_KEYS & set(names):
-            raise UsageError(
-                f"scale: expected dimensions of different names other than {', '.join(sorted(RESERVED_KEYS))}, "
-                f"got {list(self.weights)}"
-            )
+        refuse(
+            len(set(names)) != len(names) or not all(names) or RESERVED_KEYS & set(names),
+            f"scale: expected dimensions of different names other than {', '.join(sorted(RESERVED_KEYS))}, "
+            f"got {list(self.weights)}",
+        )
         bad = {name: weight for name, weight in self.weights.items() if not 0 < weight < math.inf}
-        if bad:
-            raise UsageError(f"scale: expected weights above 0, got {bad}")
+        refuse(bad, f"scale: expected weights above 0, got {bad}")
 
     @property
     def is_whole(self) -> bool:
@@ -115,16 +114,18 @@ class ReplyForm:
     name_of: Mapping[str, str] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if (self.scale is None) == (not self.names):
-            raise UsageError("form of a reply: expected a scale or names, got both or neither")
+        refuse(
+            (self.scale is None) == (not self.names),
+            "form of a reply: expected a scale or names, got both or neither",
+        )
         scores = self.names if isinstance(self.names, Mapping) else dict.fromkeys(self.names)
         pairs = [(spelling, name) for name in scores for spelling in (name, *self.spellings.get(name, ()))]
         name_of = {self.fold(spelling): name for spelling, name in pairs}
         clash = any(name_of[self.fold(text)] != name or not text.strip() for text, name in pairs)
-        if clash or len(scores) == 1:
-            raise UsageError(
-                f"form of a reply: expected at least two names, each with its own spellings, got {list(scores)}"
-            )
+        refuse(
+            clash or len(scores) == 1,
+            f"form of a reply: expected at least two names, each with its own spellings, got {list(scores)}",
+        )
         kinds = {"claims": self.passages, "items": self.items, "verdict": scores}
         score = "dimensions" if self.scale is not None and self.scale.weights else "score"
         default = next((kind for kind, given in kinds.items() if given), score)
@@ -361,6 +362,12 @@ class UnreadableReply(Exception):
     """A reply without a verdict; the text says why."""
 
 
+def refuse_reply(applies: object, why: str) -> None:
+    """Raise `UnreadableReply` if a condition holds."""
+    if applies:
+        raise UnreadableReply(why)
+
+
 def named_reply(name: str, form: ReplyForm, reason: str = "") -> Reply:
     """Return the reply with a name and its score."""
     score = form.scores[name]
@@ -374,12 +381,12 @@ def check_score(value: object, name: str, form: ReplyForm, *, whole: bool = True
         raise UnreadableReply(f"{name} is no number: got {quote_shortened(str(value), 40)} ({kind})")
     low, high = form.ends
     shown = shorten_text(f"{value:g}" if isinstance(value, float) else str(value), 20)
-    if not low <= value <= high:  # NaN too
-        raise UnreadableReply(f"{name} {shown} is out of range: expected {low:g} to {high:g}")
-    if whole and form.is_whole and not float(value).is_integer():
-        raise UnreadableReply(
-            f"{name} {shown} is off the scale: expected a whole number from {low:g} to {high:g}"
-        )
+    # NaN too
+    refuse_reply(not low <= value <= high, f"{name} {shown} is out of range: expected {low:g} to {high:g}")
+    refuse_reply(
+        whole and form.is_whole and not float(value).is_integer(),
+        f"{name} {shown} is off the scale: expected a whole number from {low:g} to {high:g}",
+    )
     return float(value)
 
 

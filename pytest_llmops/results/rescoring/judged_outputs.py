@@ -346,11 +346,14 @@ def format_changes(
     tests = format_count(len({change.output.record for change in changes}), "test")
     count = sum(change.changed for change in judged)
     old, new = list_judges(change.old for change in judged), list_judges(change.new for change in ordered)
+    statuses = Counter(sorted((change.old.status, change.new.status) for change in judged))
+    flips = {pair: number for pair, number in statuses.items() if pair[0] != pair[1]}
+    counts: dict[tuple[Status, Status], int] = {("pass", "fail"): 0, ("fail", "pass"): 0, **flips}
     pairs = [
         ("outputs", f"{len(ordered):,} of {tests}: {count:,} changed{unseen}"),
         *_iter_judge_rows(old, new, judge_called=judge_called),
         *_iter_mean_rows(ordered, scales),
-        ("verdicts", _format_flips(judged)),
+        ("verdicts", ", ".join(f"{number:,} {before} -> {now}" for (before, now), number in counts.items())),
         *_iter_error_rows("unscored before", (change.old for change in judged)),
         *_iter_error_rows("unscored now", (change.new for change in ordered)),
     ]
@@ -408,13 +411,6 @@ def _iter_mean_rows(
         listed = ", ".join(f"{low:g} to {high:g}" for low, high in scales)
         unlike = f"; the scales are unlike ({listed}): all are taken from 0 to 1" if len(scales) > 1 else ""
         yield "mean", f"{old:.4f} -> {new:.4f} (0 to 1, of {len(both):,} scored by both){unlike}"
-
-
-def _format_flips(changes: Iterable[Change]) -> str:
-    statuses = [(change.old.status, change.new.status) for change in changes]
-    flips = Counter(pair for pair in sorted(statuses) if pair[0] != pair[1])
-    counts: dict[tuple[Status, Status], int] = {("pass", "fail"): 0, ("fail", "pass"): 0, **flips}
-    return ", ".join(f"{count:,} {before} -> {now}" for (before, now), count in counts.items())
 
 
 def _iter_error_rows(label: str, scores: Iterable[Score]) -> Iterator[tuple[str, str]]:

@@ -338,23 +338,23 @@ def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
     if node is None:
         return None, ()
     # What holds itself is refused as nested too deep.
-    if MAX_ALIAS_GROWTH * len(text) + MAX_SMALL_YAML < _count_characters(node, {}) < math.inf:
+    if MAX_ALIAS_GROWTH * len(text) + MAX_SMALL_YAML < count_characters(node, {}) < math.inf:
         raise BadFile(
             f"broken YAML: its aliases (`*name`) expand to more than {MAX_ALIAS_GROWTH} times the text; write the values out"
         )
     marks = tuple(line_number_at(text, child.start_mark.index) for child in _child_nodes(node))
-    _refuse_duplicate_nodes(node, text)
+    check_keys(node, text)
     return _check_items(loader.construct_document(node), marks), marks
 
 
-def _count_characters(node: yaml.Node, sizes: dict[int, float]) -> float:
-    # Return the size of a node with its aliases expanded; infinite if it holds itself.
+def count_characters(node: yaml.Node, sizes: dict[int, float]) -> float:
+    """Return the size of a node with its aliases expanded; infinite if it holds itself."""
     if isinstance(node.value, str):
         return len(node.value) + 1
     if id(node) not in sizes:
         sizes[id(node)] = math.inf
         parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
-        sizes[id(node)] = 1 + sum(_count_characters(part, sizes) for part in parts)
+        sizes[id(node)] = 1 + sum(count_characters(part, sizes) for part in parts)
     return sizes[id(node)]
 
 
@@ -378,15 +378,19 @@ def _check_items(value: object, marks: Sequence[int]) -> Json:
     return check_json_value(value)
 
 
-def _refuse_duplicate_nodes(node: yaml.Node, text: str, depth: int = 0) -> None:
-    # Refuse a repeated key of a mapping: PyYAML would silently use the last value.
+def check_keys(node: yaml.Node, text: str, depth: int = 0) -> None:
+    """Refuse a repeated key of a mapping, of which PyYAML would silently use the last value.
+
+    Raises:
+        BadFile: A key is there twice, or the node is nested too deeply.
+    """
     import yaml
 
     if depth > MAX_DEPTH:
         raise BadFile(_TOO_DEEP, line_number_at(text, node.start_mark.index))
     if isinstance(node, yaml.SequenceNode):
         for child in node.value:
-            _refuse_duplicate_nodes(child, text, depth + 1)
+            check_keys(child, text, depth + 1)
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, child in node.value:
@@ -395,7 +399,7 @@ def _refuse_duplicate_nodes(node: yaml.Node, text: str, depth: int = 0) -> None:
                 line = line_number_at(text, key.start_mark.index)
                 raise BadFile(f"the key {shorten_text(name, 60)!r} stands twice", line)
             seen.add(name)
-            _refuse_duplicate_nodes(child, text, depth + 1)
+            check_keys(child, text, depth + 1)
 
 
 def as_mapping(value: Json) -> Mapping[str, Json]:

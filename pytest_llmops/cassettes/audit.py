@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 from pytest_llmops.cassettes import naming, store
-from pytest_llmops.cassettes.importers.foreign import is_own_cassette
 from pytest_llmops.cassettes.journal import JOURNAL_FOLDER, find_abandoned_journals
 from pytest_llmops.cassettes.recording_index import walk_folders
 from pytest_llmops.cassettes.store import Interaction
@@ -416,7 +415,7 @@ def _find_cassettes(
         for path in paths
         if path in recorded
         or path == within
-        or is_own_cassette(path)
+        or store.is_own_cassette(path)
         or ((stamp := file_stamp(path)) is not None and stamp[1] == 0)
     )
 

@@ -236,6 +236,13 @@ def read_recording_day(path: Path) -> str:
     return ""
 
 
+def is_own_cassette(path: Path) -> bool:
+    """Return whether a file starts like our own cassettes; False if it cannot be read."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return b"".join(file.read(64).split()).startswith(b'{"format":')
+    return False
+
+
 def load_with_journals(path: Path) -> dict[str, Interaction]:
     """Return the interactions of a cassette and of the journals of killed runs; no file is changed.
 

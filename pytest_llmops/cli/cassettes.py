@@ -235,7 +235,7 @@ def _show_cassette(args: argparse.Namespace) -> int:
 
 
 def _import_cassettes(args: argparse.Namespace) -> int:
-    from pytest_llmops.cassettes.importers.convert import find_sources, import_cassette, target_path
+    from pytest_llmops.cassettes.importers import find_sources, import_cassette, target_path
 
     for path in args.paths:
         refuse(not path.exists(), f"{path}: expected a file or a folder, found none")

@@ -1,11 +1,9 @@
-"""Load files of unknown origin (YAML, JSON and TOML, also gzipped) as plain builtins, within limits.
+"""Load files of unknown origin (YAML and JSON, also gzipped) as plain builtins, within limits.
 
-Nothing in such a file is evaluated: YAML may hold texts, numbers, ``!!binary`` (Ruby also writes ``!binary``), and
-lists and mappings of these; any other tag is refused before anything is built, as are anchors that multiply the size of a file.
+Nothing in such a file is evaluated: YAML may hold texts, numbers, ``!!binary``, and lists and mappings of these; any
+other tag is refused, and so are anchors that multiply the size of a file, before anything is built.
 """
 
-import base64
-import binascii
 import json
 import re
 import zlib
@@ -13,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops._util import text_files
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
 
@@ -22,11 +21,8 @@ GZIP = zlib.MAX_WBITS | 16  # the ``wbits`` of gzip in `zlib`
 RESTORE_STEP = "replace it by an undamaged copy, or record it again"
 
 _TAG_PREFIX = "tag:yaml.org,2002:"
-_BINARY_TAGS = (f"{_TAG_PREFIX}binary", "!binary")
-_ALLOWED_TAGS = frozenset(
-    {f"{_TAG_PREFIX}{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")}.union(
-        _BINARY_TAGS
-    )
+_TAGS = tuple(
+    f"{_TAG_PREFIX}{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map", "binary")
 )
 _INT = r"[-+]?(?:0b[0-1_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)\Z"
 # Numbers of YAML 1.1 except base 60: a recorder that writes YAML 1.2 leaves times of day unquoted
@@ -114,47 +110,39 @@ def inflate(data: bytes, window: int) -> bytes:
 def _parse_document(data: bytes, path: Path) -> Any:
     if _CONFLICT_MARKERS.search(data):
         raise DocumentError("it holds merge-conflict markers", "resolve the conflict, or check out one side")
-    suffixes = path.suffixes
-    if ".toml" in suffixes:
-        import tomllib
-
-        try:
-            return tomllib.loads(data.decode("utf-8"))
-        except ValueError as error:
-            raise DocumentError(f"it is not valid TOML ({shorten_text(str(error), 120)})") from None
     if data.lstrip()[:1] in (b"{", b"["):
         try:
             return json.loads(data)
         except ValueError as error:
-            if ".json" in suffixes:
+            if ".json" in path.suffixes:
                 raise DocumentError(f"it is not JSON ({shorten_text(str(error), 120)})") from None
-    return _parse_yaml(data)
+    import yaml
+
+    try:
+        return _parse_yaml(data)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = "" if mark is None else f", line {mark.line + 1}"
+        what = f"{shorten_text(str(error.problem or error.context), 120)}{place}"
+    except text_files.BadFile as error:
+        what = error.what if error.line is None else f"{error.what}, line {error.line}"
+    except (yaml.YAMLError, ValueError) as error:
+        what = shorten_text(str(error), 120)
+    raise DocumentError(f"it is not valid YAML ({what})")
 
 
 def _parse_yaml(data: bytes) -> Any:
-    import yaml
-
-    loader = None
+    loader = _loader_class()(data)
     try:
-        loader = _loader_class()(data)
         node = loader.get_single_node()
         if node is None:
             return None
-        _check_yaml_tree(node, len(data) * MAX_GROWTH + 2**16)
+        if text_files.count_characters(node, {}) > len(data) * MAX_GROWTH + 2**16:
+            raise text_files.BadFile(f"its anchors unfold to more than {MAX_GROWTH} times its size")
+        text_files.check_keys(node, data.decode("utf-8", "replace"))
         return loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f", line {mark.line + 1}" if mark is not None else ""
-        raise DocumentError(
-            f"it is not valid YAML ({shorten_text(str(error.problem or error.context), 120)}{place})"
-        ) from None
-    except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, DocumentError):
-            raise
-        raise DocumentError(f"it is not valid YAML ({shorten_text(str(error), 120)})") from None
     finally:
-        if loader is not None:
-            loader.dispose()
+        loader.dispose()
 
 
 @cache
@@ -164,7 +152,7 @@ def _loader_class() -> Any:
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc]  # either of two
-        """The safe loader, without dates, merge keys and numbers to base 60."""
+        """The safe loader, without dates, sets, merge keys and numbers to base 60."""
 
         yaml_implicit_resolvers = {  # noqa: RUF012 -- as in the base class
             first: [
@@ -174,61 +162,8 @@ def _loader_class() -> Any:
             ]
             for first, known in base.yaml_implicit_resolvers.items()
         }
+        yaml_constructors = {tag: base.yaml_constructors[tag] for tag in (None, *_TAGS)}  # noqa: RUF012
 
     for kind, pattern, first in (("int", _INT, "-+0123456789"), ("float", _FLOAT, "-+0123456789.")):
         Loader.add_implicit_resolver(f"{_TAG_PREFIX}{kind}", re.compile(pattern), list(first))
-    for tag in _BINARY_TAGS:
-        Loader.add_constructor(tag, _construct_binary)
     return Loader
-
-
-def _construct_binary(loader: Any, node: Any) -> bytes:
-    text = "".join(loader.construct_scalar(node).split())
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise DocumentError(
-            f"a binary value is not base64 ({error}, line {node.start_mark.line + 1})"
-        ) from None
-
-
-def _check_yaml_tree(root: Any, limit: int) -> None:
-    # Raise an error if a document has other tags or keys, or is too large with its anchors expanded.
-    sizes: dict[int, int] = {}
-
-    def node_size(node: Any) -> int:
-        if node.tag not in _ALLOWED_TAGS:
-            is_standard = node.tag.startswith(_TAG_PREFIX)
-            tag = shorten_text(f"!!{node.tag.removeprefix(_TAG_PREFIX)}" if is_standard else node.tag, 80)
-            raise DocumentError(
-                f"it holds a value of the kind {tag} (line {node.start_mark.line + 1}), which is never built",
-                "record it again",
-            )
-        if isinstance(node.value, str):
-            return len(node.value) + 1
-        size = sizes.get(id(node))
-        if size is None:
-            sizes[id(node)] = limit + 1  # for a node that contains itself
-            size = sizes[id(node)] = 1 + sum(node_size(child) for child in _child_nodes(node))
-        if size > limit:
-            raise DocumentError(
-                f"its anchors unfold to more than {MAX_GROWTH} times its size", "record it again"
-            )
-        return size
-
-    node_size(root)
-
-
-def _child_nodes(node: Any) -> list[Any]:
-    pairs = node.value
-    if not pairs or not isinstance(pairs[0], tuple):
-        return list(pairs)
-    names = [key.value for key, _ in pairs if key.tag == f"{_TAG_PREFIX}str"]
-    if len(names) != len(pairs):
-        raise DocumentError(f"a key is not a text (line {node.start_mark.line + 1})")
-    if len(set(names)) != len(names):
-        duplicate = next(name for name in names if names.count(name) > 1)
-        raise DocumentError(
-            f"the key {shorten_text(duplicate, 60)} is there twice (line {node.start_mark.line + 1})"
-        )
-    return [child for pair in pairs for child in pair]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import clean_text
 
-from pytest_llmops.cassettes.importers.foreign import read_foreign
+from pytest_llmops.cassettes.importers import read_foreign
 from pytest_llmops.wire.aws_event_stream import Frame, pack_frames, unpack_frames, unpack_leading_frames
 
 EMPTY = bytes.fromhex("00000010 00000000 05c248eb 7d98c8ff")

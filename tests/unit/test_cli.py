@@ -16,7 +16,7 @@ from support.messages import check_message
 
 from pytest_llmops import __version__, cli
 from pytest_llmops.cassettes.audit import CassetteUse, RunUsage, file_stamp
-from pytest_llmops.cassettes.importers.convert import import_cassette
+from pytest_llmops.cassettes.importers import import_cassette
 from pytest_llmops.redaction.redactor import Redactor
 
 LATER = "2100-01-01T00:00:00+00:00"

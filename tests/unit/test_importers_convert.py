@@ -11,14 +11,15 @@ from support.messages import check_message
 from support.tapes import stored, taped
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.importers.convert import (
+from pytest_llmops.cassettes.importers import (
+    ForeignInteraction,
     convert_interactions,
     find_cassette_folder,
     find_sources,
     import_cassette,
+    read_foreign,
     target_path,
 )
-from pytest_llmops.cassettes.importers.foreign import ForeignInteraction, read_foreign
 from pytest_llmops.cassettes.journal import Journal
 from pytest_llmops.cassettes.naming import safe_file_name
 from pytest_llmops.cassettes.request_key import build_question

@@ -16,7 +16,8 @@ import pytest
 from support.foreign import URL, cassette, index, request, response, written
 from support.messages import check_message
 
-from pytest_llmops.cassettes.importers.foreign import ForeignInteraction, is_own_cassette, read_foreign
+from pytest_llmops.cassettes.importers import ForeignInteraction, read_foreign
+from pytest_llmops.cassettes.store import is_own_cassette
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.wire import untrusted_documents
 
@@ -45,20 +46,6 @@ def refusal(path: Path, document: Any = None) -> str:
     assert "\n" not in text
     assert "; " in text
     return text
-
-
-def test_binary_as_ruby_writes_it_is_base64(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.yaml", cassette((request(), response("ANSWER"))))
-    data = base64.b64encode(b"\x00\xfe")
-    path.write_bytes(path.read_bytes().replace(b"ANSWER", b"!binary |-\n        " + data))
-    assert read_foreign(path)[0].body == b"\x00\xfe"
-
-
-def test_a_file_may_hold_a_single_call(tmp_path: Path) -> None:
-    call = {"request": request(), "response": response(), "recorded_at": "2026-01-31T10:00:00Z"}
-    found = one(tmp_path / "a.json", call)
-    assert (found.url, found.body, found.recorded) == (URL, b'{"a":1}', "2026-01-31")
-    refusal(tmp_path / "b.json", {**call, "response": {"status": {"code": 200}}})
 
 
 def test_no_refusal_of_a_file_advises_git(tmp_path: Path) -> None:
@@ -101,14 +88,8 @@ def test_gzip_is_known_by_its_bytes(tmp_path: Path) -> None:
         ({"body": {"string": ""}}, b""),
         ({"body": {"string": None}}, b""),
         ({"body": {}}, b""),
-        ({"body": {"base64_string": "AP8=\n"}}, b"\x00\xff"),
-        ({"body": {"base64_string": "AP8=", "encoding": "ASCII-8BIT", "string": ""}}, b"\x00\xff"),
-        ({"body": {"string": "ä", "encoding": "latin-1"}}, b"\xe4"),
-        ({"body": {"string": "ä", "encoding": "ASCII-8BIT"}}, "ä".encode()),
-        ({"body": {"string": "ä", "encoding": "ascii"}}, "ä".encode()),
         ({"body": "plain"}, b"plain"),
         ({"body": b"\x00"}, b"\x00"),
-        ({"content": "old httpx", "body": None}, b"old httpx"),
         ({"parsed_body": {"b": [1.0, None, "ä\n"], "a": True}, "body": None}, '{"b":[1.0,null,"ä\\n"],"a":true}'.encode()),
         ({"parsed_body": "text", "body": None}, b'"text"'),
         ({"parsed_body": {"a": 2}, "body": {"string": "exact"}}, b"exact"),
@@ -117,8 +98,6 @@ def test_gzip_is_known_by_its_bytes(tmp_path: Path) -> None:
         ({"body": {"type": "text", "content": "a\nb"}}, b"a\nb"),
         ({"body": {"type": "binary", "content": "00ff"}}, b"\x00\xff"),
         ({"body": {"type": "none"}}, b""),
-        ({"body_type": "json", "body_content": '{"a": 1}', "body": None}, b'{"a": 1}'),
-        ({"body_type": "binary", "body_content": "00ff", "body": None}, b"\x00\xff"),
     ],
 )  # fmt: skip
 def test_forms_of_a_body(tmp_path: Path, stored: dict[str, Any], body: bytes) -> None:
@@ -251,13 +230,13 @@ def test_forms_of_headers(tmp_path: Path, stored: object, headers: dict[str, str
     assert found.headers == headers
 
 
-@pytest.mark.parametrize("stored", ["text", 1, {"a": {"b": 1}}, [1], {1: "a"}, [["a"]]])
+@pytest.mark.parametrize("stored", ["text", 1, {"a": {"b": 1}}, [1], [["a"]]])
 def test_other_headers_are_refused(tmp_path: Path, stored: object) -> None:
     text = refusal(
         tmp_path / "a.json" if isinstance(stored, list) else tmp_path / "a.yaml",
         cassette((request(headers=stored), response())),
     )
-    assert "headers" in text or "a key is not a text" in text
+    assert "headers" in text
 
 
 @pytest.mark.parametrize(
@@ -280,21 +259,6 @@ def test_requests_and_responses_in_two_lists(tmp_path: Path) -> None:
     check_message(refusal(tmp_path / "b.yaml", document))
 
 
-def test_ruby_and_betamax(tmp_path: Path) -> None:
-    path = tmp_path / "a.yml"
-    path.write_text(
-        "---\nhttp_interactions:\n- request:\n    method: post\n    uri: https://a.example/x\n"
-        "    body:\n      encoding: UTF-8\n      string: '{}'\n    headers:\n      Accept:\n      - '*/*'\n"
-        "  response:\n    status:\n      code: 200\n      message: OK\n    headers: {}\n"
-        "    body:\n      encoding: ASCII-8BIT\n      base64_string: AP8=\n"
-        "  recorded_at: Sat, 31 Jan 2026 10:00:00 GMT\nrecorded_with: VCR 6.2.0\n"
-    )
-    found = read_foreign(path)[0]
-    assert (found.method, found.request_body, found.body) == ("POST", b"{}", b"\x00\xff")
-    path.write_text(path.read_text().replace("recorded_with: VCR 6.2.0\n", ""))
-    assert "recorded_with" in refusal(path)
-
-
 def test_cassetter_in_the_order_of_its_times(tmp_path: Path) -> None:
     yaml = "version: 1\ninteractions:\n" + "".join(
         f"- request:\n    method: POST\n    uri: https://a.example/{name}\n    headers: {{}}\n"
@@ -311,18 +275,6 @@ def test_cassetter_in_the_order_of_its_times(tmp_path: Path) -> None:
     # What YAML 1.1 would take for a date, a number to base 60, a default and a merge are texts here.
     sent = json.loads(found[0].request_body)
     assert sent == {"day": "2026-01-01", "at": "12:30:45", "=": "<<", "n": 1e300}
-
-
-def test_toml(tmp_path: Path) -> None:
-    (tmp_path / "a.toml").write_text(
-        'version = 1\n\n[[interactions]]\nrecorded_at = "2026-02-03T10:00:00+00:00"\n\n[interactions.request]\n'
-        'method = "POST"\nuri = "https://a.example/x"\nbody_type = "none"\n\n[interactions.response]\nstatus = 200\n'
-        'body_type = "json"\nbody_content = \'{"z": 1}\'\n\n[interactions.response.headers]\na = ["b"]\n'
-    )
-    found = read_foreign(tmp_path / "a.toml")[0]
-    assert (found.request_body, found.body, found.headers) == (b"", b'{"z": 1}', {"a": "b"})
-    (tmp_path / "b.toml").write_text("version = \n")
-    assert "it is not valid TOML" in refusal(tmp_path / "b.toml")
 
 
 def changed(**more: Any) -> dict[str, Any]:
@@ -370,7 +322,6 @@ def answering(**more: Any) -> dict[str, Any]:
         changed(body=["a"]),
         answering(body=None),
         answering(body={"file": "x"}),
-        answering(body={"base64_string": "?"}),
         answering(body={"type": "binary", "content": "zz"}),
         answering(body={"type": "picture", "content": "zz"}),
         answering(body={"string": ["a"]}),
@@ -487,7 +438,7 @@ def test_without_libyaml(tmp_path: Path) -> None:
     deep.write_bytes(b"[" * 100_000)
     code = (
         "import sys, yaml; del yaml.CSafeLoader\n"
-        "from pathlib import Path; from pytest_llmops.cassettes.importers.foreign import read_foreign; from pytest_llmops.errors import CassetteError\n"
+        "from pathlib import Path; from pytest_llmops.cassettes.importers import read_foreign; from pytest_llmops.errors import CassetteError\n"
         "print(read_foreign(Path(sys.argv[1]))[0].body)\n"
         "try: read_foreign(Path(sys.argv[2]))\n"
         "except CassetteError as error: print(error)"
@@ -506,7 +457,6 @@ def test_credentials_are_not_told(tmp_path: Path) -> None:
         [
             changed(uri=f"a.example/v1?key={secret}"),
             changed(headers={"authorization": {"value": secret}}),
-            answering(body={"base64_string": f"{secret}?"}),
             answering(body={"type": "binary", "content": secret}),
             answering(body={"string": [secret]}),
         ]
@@ -556,7 +506,7 @@ def test_every_third_party_cassette_is_read_or_refused(shared_data: Path) -> Non
             assert not each.body.startswith(b"\x1f\x8b")
             json.loads(each.request_body)
     assert [name[:2] for name in refused] == ["45"]
-    assert all("gRPC" in text for text in refused.values())
+    assert all("request_sample" in text for text in refused.values())
 
 
 @pytest.mark.shared_data

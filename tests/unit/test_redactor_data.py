@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmops.cassettes import importers as foreign
 from pytest_llmops.cassettes import store
-from pytest_llmops.cassettes.importers import foreign
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.body import fold_body, unfold_body

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import pytest
 from support.exchanges import exchange
 
-from pytest_llmops.cassettes.importers.foreign import ForeignInteraction, read_foreign
+from pytest_llmops.cassettes.importers import ForeignInteraction, read_foreign
 from pytest_llmops.errors import CassetteError
 from pytest_llmops.protocols import Call
 from pytest_llmops.trace import read_call
@@ -180,5 +180,5 @@ def test_no_file_is_left_out(shared_data: Path) -> None:
 
 def test_what_is_no_http_is_named(shared_data: Path) -> None:
     (path,) = (one for one in files(shared_data) if one.name.startswith(NOT_HTTP))
-    with pytest.raises(CassetteError, match="gRPC"):
+    with pytest.raises(CassetteError, match="request_sample"):
         read_foreign(path)

@@ -1,0 +1,469 @@
+"""Import of other recorders' cassettes, with the keys, redaction and headers of our own recordings.
+
+Read are vcrpy (YAML and JSON, as written by pytest-recording and pytest-vcr, also in gzip), ``parsed_body`` of some
+projects, the parallel ``requests`` and ``responses`` of langchain-tests, and cassetter (YAML). Any other file is an error.
+The n-th identical request gets the n-th answer.
+
+Bodies of answers are decoded. A body stored as parsed JSON becomes compact JSON (``{"a":1,"b":"ä"}``): the file does
+not have the original bytes.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pytest_llmops._util.json_values import parse_json
+from pytest_llmops._util.text_files import json_kind
+from pytest_llmops.cassettes import naming, request_key, response, store
+from pytest_llmops.errors import CassetteError, format_name_list
+from pytest_llmops.measurement import shorten_text
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.redaction.secret_names import is_secret_name
+from pytest_llmops.wire.body import fold_body
+from pytest_llmops.wire.content_encoding import RECORD_AGAIN, decode_body
+from pytest_llmops.wire.stream_events import stream_content_type
+from pytest_llmops.wire.untrusted_documents import DocumentError, as_cassette_error, load_document
+
+FOREIGN_SUFFIXES = (".yaml", ".yml", ".json")
+IMPORTED_TAKE = "0"
+MIN_CROSSES = 3  # number of x that cross a value out
+MAX_WORDS = 10  # words of a placeholder such as MY_DUMMY_KEY
+# What projects write instead of a header's value
+_PLACEHOLDERS = frozenset(
+    "redacted filtered scrubbed masked removed hidden dummy fake mock placeholder sanitized".split()  # noqa: SIM905
+)
+_SEPARATORS = re.compile(r"[\W_]+")
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+*-]+")
+_COMPACT_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+# Headers of an answer that describe the encoded bytes
+_TRANSFER_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignInteraction:
+    """A request and its answer; header names are lower case, several values are joined by a comma.
+
+    The request's body is what the client sent; the answer's body is decoded, and its headers have no encoding and length.
+
+    Attributes:
+        recorded: The day of the answer (``2026-01-31``) by the file or the server's ``date`` header, or "".
+    """
+
+    method: str
+    url: str
+    request_headers: dict[str, str]
+    request_body: bytes
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    recorded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """The result of importing a file.
+
+    Attributes:
+        interactions: Number of imported answers.
+        left_out: Number of answers that were left out, by status.
+    """
+
+    source: Path
+    target: Path
+    interactions: int
+    left_out: Mapping[int, int]
+
+
+def convert_interactions(
+    foreign_interactions: Iterable[ForeignInteraction], redactor: Redactor, *, errors: bool = False
+) -> tuple[list[store.Interaction], dict[int, int]]:
+    """Return interactions in our form, and the number of answers that were left out, by status.
+
+    Args:
+        foreign_interactions: The recorded requests and answers, in order.
+        redactor: Masks secrets; learns the credentials of all requests first.
+        errors: Whether to keep answers that depend on the caller or the moment (401, 429, 5xx ...).
+    """
+    requests: list[tuple[ForeignInteraction, dict[str, str]]] = []
+    for foreign in foreign_interactions:
+        # Without placeholders, which are no credentials and may also be in bodies.
+        headers = {
+            name: value
+            for name, value in foreign.request_headers.items()
+            if not (is_secret_name(name) or name == "content-type") or not _is_placeholder(value)
+        }
+        redactor.learn_headers(headers)
+        requests.append((foreign, headers))
+    by_key: dict[str, store.Interaction] = {}
+    left_out: Counter[int] = Counter()
+    number = 0
+    for foreign, headers in requests:
+        answer = response.Answer(foreign.status, _response_headers(foreign), foreign.body)
+        if not answer.is_reproducible and not errors:
+            left_out[foreign.status] += 1
+            continue
+        number += 1
+        question = request_key.build_question(
+            foreign.method, foreign.url, headers, foreign.request_body, redactor
+        )
+        request = {"method": question.method, "url": question.url, "body": fold_body(question.body)}
+        first = by_key.setdefault(
+            question.key, store.Interaction(f"#{number:03d}", question.key, request, {IMPORTED_TAKE: []})
+        )
+        first.answers[IMPORTED_TAKE].append(response.answer_to_wire(answer, redactor))
+    return list(by_key.values()), dict(sorted(left_out.items()))
+
+
+def _is_placeholder(value: str) -> bool:
+    # Return whether a header's value, also behind its scheme, was replaced, as in ``Bearer <REDACTED>``.
+    scheme, _, rest = value.strip(" \"'[]()<>").partition(" ")
+    text = rest if rest and scheme.lower() in ("bearer", "basic", "token") else value
+    words = list(filter(None, _SEPARATORS.split(text.lower())))
+    is_crossed_out = len(words) == 1 and len(words[0]) >= MIN_CROSSES and not words[0].strip("x")
+    is_told = len(words) <= MAX_WORDS and all(map(str.isalpha, words)) and not _PLACEHOLDERS.isdisjoint(words)
+    return not words or is_crossed_out or is_told or words == ["secret"]
+
+
+def import_cassette(
+    source: Path, target: Path, redactor: Redactor, *, errors: bool = False, force: bool = False
+) -> ImportResult:
+    """Read another recorder's cassette and write it as ours.
+
+    Args:
+        source: The cassette to read.
+        target: The cassette to write.
+        redactor: Masks secrets.
+        errors: Whether to keep answers that depend on the caller or the moment.
+        force: Whether to replace an existing cassette.
+
+    Raises:
+        CassetteError: The source cannot be read or has no answer to import, the target exists, or a secret would be
+            written.
+    """
+    foreign_interactions = read_foreign(source)
+    interactions, left_out = convert_interactions(foreign_interactions, redactor, errors=errors)
+    if not interactions:
+        what = ", ".join(f"{n} with status {status}" for status, n in left_out.items())
+        raise CassetteError(
+            f"cassette {source} gives nothing to replay: "
+            + (
+                f"all its answers were left out ({what}); --errors takes them in"
+                if left_out
+                else "it holds no interaction"
+            )
+        )
+
+    def check_target() -> list[store.Interaction]:
+        if target.exists() and not force:
+            raise CassetteError(f"cassette {target} is there already; --force replaces it")
+        return interactions
+
+    day = min((foreign.recorded for foreign in foreign_interactions if foreign.recorded), default="")
+    store.rewrite_cassette(target, check_target, redactor, day)
+    count = sum(len(interaction.answers[IMPORTED_TAKE]) for interaction in interactions)
+    return ImportResult(source, target, count, left_out)
+
+
+def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
+    # Return the recorded headers; a scrubbed media type, which clients need, is guessed from the body.
+    headers = {name: foreign.headers[name] for name in response.RECORDED_HEADERS if name in foreign.headers}
+    headers = {name: value for name, value in headers.items() if not _is_placeholder(value)}
+    if not _MEDIA_TYPE.match(headers.get("content-type", "")):
+        headers.pop("content-type", None)
+        if stream_type := stream_content_type(foreign.body):
+            headers = {"content-type": stream_type, **headers}
+        elif foreign.body.lstrip()[:1] in (b"{", b"[") and parse_json(foreign.body) is not None:
+            headers = {"content-type": "application/json", **headers}
+    return headers
+
+
+def target_path(source: Path, to: Path | None = None) -> Path:
+    """Return the path of our cassette for the same test.
+
+    ``cassettes/<module>/<Class.test>[<id>].yaml`` of pytest-recording becomes
+    ``cassettes/<module>/<Class>/<test>/<id>.json``, with the same folders below ``cassettes``. A file directly in
+    ``cassettes`` (pytest-vcr) is assigned to the module that defines its test, if exactly one module does.
+    pytest-recording replaces some characters of an id by ``-``; the replacements stay.
+
+    Args:
+        source: The other cassette.
+        to: The folder of cassettes to use instead of the source's.
+
+    Raises:
+        CassetteError: The source is in no folder of cassettes, and no folder is given.
+    """
+    name = source.name.removesuffix(".gz")
+    name = next((name.removesuffix(suffix) for suffix in FOREIGN_SUFFIXES if name.endswith(suffix)), name)
+    test, bracket, case = name.partition("[")
+    if not bracket or not case.endswith("]"):
+        test, case = name, "]"
+    case = case[:-1]
+    test_path = naming.test_name(tuple(test.split(".")))
+    home = find_cassette_folder(source)
+    if home is None and to is None:
+        raise CassetteError(
+            f"cassette {source} lies in no folder {naming.CASSETTE_FOLDER}; say where to: --to tests/{naming.CASSETTE_FOLDER}"
+        )
+    below = source.parent.relative_to(home).parts if home is not None else ()
+    if home is not None and not below:
+        below = _find_test_module(home.parent, test.rpartition(".")[2])
+    folder = (
+        to if to is not None else home.parent / naming.CASSETTE_FOLDER if home is not None else source.parent
+    )
+    folder = folder.joinpath(*map(naming.safe_file_name, below))
+    return (
+        folder / test_path / f"{naming.safe_file_name(case)}.json" if case else folder / f"{test_path}.json"
+    )
+
+
+def find_cassette_folder(source: Path) -> Path | None:
+    """Return the innermost folder around a file whose name ends with ``cassettes``."""
+    return next(
+        (folder for folder in source.parents if folder.name.lower().endswith(naming.CASSETTE_FOLDER)), None
+    )
+
+
+def _find_test_module(folder: Path, test: str) -> tuple[str, ...]:
+    # Return the stem of the only module in a folder that defines a test, or an empty tuple.
+    defines = re.compile(rf"^\s*(?:async\s+)?def {re.escape(test)}\s*\(".encode(), re.MULTILINE)
+    try:
+        modules = [path.stem for path in sorted(folder.glob("*.py")) if defines.search(path.read_bytes())]
+    except OSError:
+        return ()
+    return (modules[0],) if len(modules) == 1 else ()
+
+
+def find_sources(given: Path) -> list[Path]:
+    """Return a file, or the files to import from a folder, sorted.
+
+    These are the files in folders of cassettes, or all files with a known suffix if there are no such folders, without
+    hidden files and our own cassettes.
+    """
+    if not given.is_dir():
+        return [given]
+    files = [
+        path
+        for path in sorted(given.rglob("*"))
+        if path.name.removesuffix(".gz").endswith(FOREIGN_SUFFIXES)
+        and not any(part.startswith(".") for part in path.relative_to(given).parts)
+        and path.is_file()
+        and not store.is_own_cassette(path)
+    ]
+    return [path for path in files if find_cassette_folder(path) is not None] or files
+
+
+def read_foreign(path: Path) -> list[ForeignInteraction]:
+    """Return the interactions of another recorder's cassette, in the order of recording as far as it is known.
+
+    Raises:
+        CassetteError: The file is damaged, has an unknown layout, or records other protocols than HTTP.
+    """
+    document = load_document(path)
+    interactions: list[ForeignInteraction] = []
+    place = ""
+    try:
+        for number, (request, answer) in enumerate(_request_response_pairs(document), 1):
+            place = f"interaction {number}: "
+            interactions.append(_parse_interaction(request, answer))
+    except DocumentError as error:
+        raise as_cassette_error(path, DocumentError(f"{place}{error.what}", error.step)) from None
+    except RecursionError:
+        raise as_cassette_error(
+            path, DocumentError("a body in it is nested too deep", RECORD_AGAIN)
+        ) from None
+    return interactions
+
+
+def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
+    if not isinstance(document, dict):
+        raise DocumentError(f"expected an object, got {json_kind(document)}")
+    if {"format", "interactions"} <= document.keys():
+        raise DocumentError("it is a cassette of pytest-llmops already", "nothing is to be done")
+    if document.get("grpc_interactions") or document.get("ws_interactions"):
+        raise DocumentError(
+            "it holds gRPC calls or WebSocket frames, not HTTP", "keep their recorder for them"
+        )
+    if "interactions" in document:
+        # The last line that vcrpy writes: it is missing if the file was truncated between two interactions.
+        version = document.get("version")
+        if version != 1 or isinstance(version, bool):
+            raise DocumentError(f"expected version: 1 beside interactions, got {_format_value(version)}")
+        return _sort_by_time(_require_list(document["interactions"], "interactions"))
+    if {"requests", "responses"} <= document.keys():
+        requests, responses = (_require_list(document[name], name) for name in ("requests", "responses"))
+        if len(requests) != len(responses):
+            raise DocumentError(
+                f"expected as many responses as requests, got {len(responses)} and {len(requests)}"
+            )
+        return list(zip(requests, responses, strict=True))
+    raise DocumentError(
+        f"its layout is unknown: expected interactions, or requests and responses, got {_format_keys(document)}",
+        RECORD_AGAIN,
+    )
+
+
+def _sort_by_time(interactions: list[Any]) -> list[tuple[Any, Any]]:
+    # Return interactions in the order of recording, if all have a time: cassetter sorts by address.
+    for number, interaction in enumerate(interactions, 1):
+        if not isinstance(interaction, dict) or not {"request", "response"} <= interaction.keys():
+            got = _format_keys(interaction) if isinstance(interaction, dict) else json_kind(interaction)
+            raise DocumentError(f"interaction {number}: expected request and response, got {got}")
+    if all(isinstance(interaction.get("recorded_at"), str) for interaction in interactions):
+        interactions = sorted(interactions, key=lambda interaction: str(interaction["recorded_at"]))
+    return [
+        (interaction["request"], {**interaction["response"], "recorded_at": interaction.get("recorded_at")})
+        if isinstance(interaction["response"], dict)
+        else (interaction["request"], interaction["response"])
+        for interaction in interactions
+    ]
+
+
+def _parse_interaction(request: Any, answer: Any) -> ForeignInteraction:
+    for message, what in ((request, "a request"), (answer, "a response")):
+        if not isinstance(message, dict):
+            raise DocumentError(f"expected {what}, got {json_kind(message)}")
+    method = request.get("method")
+    if not isinstance(method, str) or not method.isalpha():
+        raise DocumentError(f"expected the method of a request, got {_format_value(method)}")
+    sent, answered = _parse_headers(request.get("headers")), _parse_headers(answer.get("headers"))
+    body, encoded = _parse_body(answer)
+    if body is None:
+        raise DocumentError(f"its response has no body: {_format_keys(answer)}")
+    return ForeignInteraction(
+        method.upper(),
+        _check_url(request.get("uri", request.get("url"))),
+        sent,
+        _parse_body(request)[0] or b"",
+        _parse_status(answer),
+        {name: value for name, value in answered.items() if name not in _TRANSFER_HEADERS},
+        decode_body(body, answered.get("content-encoding", ""), certain=encoded),
+        _recording_day(answer.get("recorded_at"), answered.get("date", "")),
+    )
+
+
+def _check_url(url: object) -> str:
+    if not isinstance(url, str):
+        raise DocumentError(f"expected the address of a request, got {_format_value(url)}")
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme.lower() in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        # Without the query, which may contain a key.
+        raise DocumentError(
+            f"expected an address with scheme and host, got {_format_value(url.partition('?')[0])}"
+        )
+    return url
+
+
+def _parse_status(answer: Mapping[str, Any]) -> int:
+    status = answer.get("status", answer.get("status_code"))
+    status = status.get("code") if isinstance(status, dict) else status
+    if not isinstance(status, int) or not 100 <= status <= 599:  # noqa: PLR2004 -- what HTTP knows
+        raise DocumentError(f"expected a status from 100 to 599, got {_format_value(status)}")
+    return status
+
+
+def _parse_headers(headers: object) -> dict[str, str]:
+    # Parse headers given as a mapping of texts or lists, or as pairs.
+    pairs: Any = headers.items() if isinstance(headers, dict) else headers or ()
+    by_name: dict[str, list[str]] = {}
+    try:
+        for name, value in pairs:
+            values = value if isinstance(value, (list, tuple)) else [value]
+            by_name.setdefault(_header_value(name).lower(), []).extend(
+                _header_value(item) for item in values if item is not None
+            )
+    except (TypeError, ValueError):
+        raise DocumentError(
+            f"expected headers of texts, got something else in {json_kind(headers)}"
+        ) from None
+    return {name: ", ".join(values) for name, values in by_name.items() if values}
+
+
+def _header_value(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise ValueError
+
+
+def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
+    # Return the body, and whether it was stored as bytes: a body stored as text was decoded when it was recorded.
+    body = message.get("body")
+    if body is None and "parsed_body" in message:
+        return _encode_compact_json(message["parsed_body"]), False
+    if isinstance(body, dict):
+        if "type" in body and "string" not in body:
+            return _parse_typed_body(body["type"], body.get("content")), False
+        if body and "string" not in body:
+            raise DocumentError(f"expected a body with string, got {_format_keys(body)}")
+        body = body.get("string") or ""
+    if body is None or isinstance(body, bytes):
+        return body, body is not None
+    return _encode_text(body), False
+
+
+def _encode_text(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise DocumentError(f"expected a body of text or bytes, got {json_kind(value)}")
+    try:
+        return value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DocumentError("a body is no text that can be encoded", RECORD_AGAIN) from None
+
+
+def _parse_typed_body(kind: object, content: object) -> bytes:
+    # Parse a body of cassetter, which was decoded when it was recorded.
+    if kind == "none":
+        return b""
+    if kind == "json":
+        return _encode_compact_json(content)
+    if kind == "text":
+        return _encode_text(content)
+    if kind == "binary" and isinstance(content, str):
+        try:
+            return bytes.fromhex(content)
+        except ValueError:
+            raise DocumentError("expected a binary body in hexadecimal digits, got others") from None
+    raise DocumentError(
+        f"expected a body of type json, text, binary or none, got {_format_value(kind)} of {json_kind(content)}"
+    )
+
+
+def _encode_compact_json(value: object) -> bytes:
+    try:
+        return _COMPACT_ENCODER.encode(value).encode("utf-8")
+    except (TypeError, ValueError):
+        raise DocumentError("a parsed body holds what JSON cannot", RECORD_AGAIN) from None
+
+
+def _recording_day(recorded_at: object, date: str) -> str:
+    if isinstance(recorded_at, str) and re.match(r"\d{4}-.{5}", recorded_at):
+        return recorded_at[:10]
+    try:
+        return parsedate_to_datetime(date).date().isoformat()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return ""
+
+
+def _require_list(value: object, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise DocumentError(f"expected a list of {what}, got {json_kind(value)}")
+    return value
+
+
+def _format_value(value: object) -> str:
+    return "none" if value is None else shorten_text(repr(value), 80)
+
+
+def _format_keys(document: Mapping[str, Any]) -> str:
+    return f"the keys {shorten_text(format_name_list(map(str, document)), 200)}"

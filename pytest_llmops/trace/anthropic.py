@@ -22,79 +22,78 @@ _DELTA_KEYS = {
 }
 
 
-class _MessagesFormat(CallFormat):
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        system = request.get("system")
-        messages = [Message("system", fields.content_text(system))] if system else []
-        for message in as_mappings(request.get("messages")):
-            role, content = fields.as_role(message.get("role")), message.get("content")
-            if isinstance(content, list):
-                messages += fields.split_messages(
-                    role, as_mappings(content), _format_tool_result_block, _format_content_block
-                )
-            else:
-                messages.append(Message(role, fields.content_text(content)))
-        tools = [
-            fields.tool_definition(
-                as_text(tool.get("name")) or as_text(tool.get("type")),
-                tool.get("description"),
-                tool.get("input_schema"),
+def _read_request(request: JsonObject) -> ParsedRequest:
+    system = request.get("system")
+    messages = [Message("system", fields.content_text(system))] if system else []
+    for message in as_mappings(request.get("messages")):
+        role, content = fields.as_role(message.get("role")), message.get("content")
+        if isinstance(content, list):
+            messages += fields.split_messages(
+                role, as_mappings(content), _format_tool_result_block, _format_content_block
             )
-            for tool in as_mappings(request.get("tools"))
-        ]
-        return ParsedRequest(messages, tools)
+        else:
+            messages.append(Message(role, fields.content_text(content)))
+    tools = [
+        fields.tool_definition(
+            as_text(tool.get("name")) or as_text(tool.get("type")),
+            tool.get("description"),
+            tool.get("input_schema"),
+        )
+        for tool in as_mappings(request.get("tools"))
+    ]
+    return ParsedRequest(messages, tools)
 
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        content = reply.get("content")
-        blocks = as_mappings(content)
-        counts = as_mapping(reply.get("usage"))
-        one_hour_tokens = fields.as_token_count(
-            as_mapping(counts.get("cache_creation")).get("ephemeral_1h_input_tokens")
-        )
-        thinking_tokens = fields.as_token_count(
-            as_mapping(counts.get("output_tokens_details")).get("thinking_tokens")
-        )
-        return ParsedReply(
-            output=join_texts(block for block in blocks if block.get("type") == "text"),
-            thinking=join_texts(
-                (block for block in blocks if block.get("type") == "thinking"), "thinking", "\n"
-            ),
-            tool_calls=[fields.read_tool_call(block) for block in blocks if _is_tool_use(block)],
-            finish_reason=as_text(reply.get("stop_reason")),
-            usage=replace(fields.usage_with_cache(counts, *_COUNT_KEYS), reasoning_tokens=thinking_tokens),
-            model=as_text(reply.get("model")),
-            known=isinstance(content, list),
-            priced={"cache_write_1h_tokens": one_hour_tokens} if one_hour_tokens else {},
-        )
 
-    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-        reply: dict[str, Any] = {}
-        counts: dict[str, Any] = {}
-        blocks: dict[int, dict[str, Any]] = {}
-        for event in events:
-            kind = event.get("type")
-            number = fields.as_token_count(event.get("index")) or 0
-            if kind == "message_start":
-                reply |= as_mapping(event.get("message"))
-                counts |= _drop_nulls(reply.get("usage"))
-                reply["content"] = []
-            elif kind == "content_block_start":
-                blocks[number] = dict(as_mapping(event.get("content_block")))
-            elif kind == "content_block_delta":
-                block, delta = blocks.setdefault(number, {}), as_mapping(event.get("delta"))
-                source, target = _DELTA_KEYS.get(as_text(delta.get("type")), ("", ""))
-                if target:
-                    block.setdefault("type", target)
-                    block[target] = as_text(block.get(target)) + as_text(delta.get(source))
-            elif kind == "message_delta":
-                reply |= _drop_nulls(event.get("delta"))
-                counts |= _drop_nulls(event.get("usage"))
-        for block in blocks.values():
-            if "input_json" in block:
-                block["input"] = fields.normalize_arguments(block["input_json"])
-        if blocks or reply:
-            reply |= {"content": fields.join_blocks(blocks), "usage": counts}
-        return reply, bool(events) and events[-1].get("type") == "message_stop"
+def _read_reply(reply: JsonObject) -> ParsedReply:
+    content = reply.get("content")
+    blocks = as_mappings(content)
+    counts = as_mapping(reply.get("usage"))
+    one_hour_tokens = fields.as_token_count(
+        as_mapping(counts.get("cache_creation")).get("ephemeral_1h_input_tokens")
+    )
+    thinking_tokens = fields.as_token_count(
+        as_mapping(counts.get("output_tokens_details")).get("thinking_tokens")
+    )
+    return ParsedReply(
+        output=join_texts(block for block in blocks if block.get("type") == "text"),
+        thinking=join_texts((block for block in blocks if block.get("type") == "thinking"), "thinking", "\n"),
+        tool_calls=[fields.read_tool_call(block) for block in blocks if _is_tool_use(block)],
+        finish_reason=as_text(reply.get("stop_reason")),
+        usage=replace(fields.usage_with_cache(counts, *_COUNT_KEYS), reasoning_tokens=thinking_tokens),
+        model=as_text(reply.get("model")),
+        known=isinstance(content, list),
+        priced={"cache_write_1h_tokens": one_hour_tokens} if one_hour_tokens else {},
+    )
+
+
+def _join_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+    reply: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
+    blocks: dict[int, dict[str, Any]] = {}
+    for event in events:
+        kind = event.get("type")
+        number = fields.as_token_count(event.get("index")) or 0
+        if kind == "message_start":
+            reply |= as_mapping(event.get("message"))
+            counts |= _drop_nulls(reply.get("usage"))
+            reply["content"] = []
+        elif kind == "content_block_start":
+            blocks[number] = dict(as_mapping(event.get("content_block")))
+        elif kind == "content_block_delta":
+            block, delta = blocks.setdefault(number, {}), as_mapping(event.get("delta"))
+            source, target = _DELTA_KEYS.get(as_text(delta.get("type")), ("", ""))
+            if target:
+                block.setdefault("type", target)
+                block[target] = as_text(block.get(target)) + as_text(delta.get(source))
+        elif kind == "message_delta":
+            reply |= _drop_nulls(event.get("delta"))
+            counts |= _drop_nulls(event.get("usage"))
+    for block in blocks.values():
+        if "input_json" in block:
+            block["input"] = fields.normalize_arguments(block["input_json"])
+    if blocks or reply:
+        reply |= {"content": fields.join_blocks(blocks), "usage": counts}
+    return reply, bool(events) and events[-1].get("type") == "message_stop"
 
 
 def _format_tool_result_block(block: JsonObject) -> str | None:
@@ -118,4 +117,4 @@ def _drop_nulls(value: object) -> dict[str, Any]:
     return {key: field for key, field in as_mapping(value).items() if field is not None}
 
 
-MESSAGES = _MessagesFormat()
+MESSAGES = CallFormat(_read_request, _read_reply, _join_events)

@@ -1,4 +1,4 @@
-"""Amazon Bedrock: converse, and the bodies of models that only Bedrock's ``invoke`` offers.
+"""Amazon Bedrock: converse, and the bodies of models that only Bedrock's ``invoke`` offers (Llama, Mistral, embeddings).
 
 Converse counts tokens read from and written to the prompt cache beside ``inputTokens``; the input of a `Usage`
 includes them.
@@ -30,78 +30,79 @@ _METRICS_COUNT_KEYS = (
 )
 
 
-class _ConverseFormat(CallFormat):
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        messages = fields.system_message(
-            "\n".join(map(_format_converse_block, as_mappings(request.get("system"))))
-        )
-        for message in as_mappings(request.get("messages")):
-            blocks = as_mappings(message.get("content"))
-            messages += fields.split_messages(
-                fields.as_role(message.get("role")), blocks, _format_converse_result, _format_converse_block
-            )
-        tools = [*_read_tool_specs(as_mapping(request.get("toolConfig")).get("tools"))]
-        unread = ["a prompt kept by the server (promptVariables)"] if request.get("promptVariables") else []
-        return ParsedRequest(messages, tools, unread)
-
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        message = as_mapping(as_mapping(reply.get("output")).get("message"))
+def _read_converse_request(request: JsonObject) -> ParsedRequest:
+    messages = fields.system_message(
+        "\n".join(map(_format_converse_block, as_mappings(request.get("system"))))
+    )
+    for message in as_mappings(request.get("messages")):
         blocks = as_mappings(message.get("content"))
-        reasoning = [
-            as_mapping(as_mapping(block.get("reasoningContent")).get("reasoningText")) for block in blocks
-        ]
-        tool_uses = [as_mapping(block.get("toolUse")) for block in blocks]
-        counts = as_mapping(reply.get("usage"))
-        cached = [item for item in as_mappings(counts.get("cacheDetails")) if item.get("ttl") == "1h"]
-        one_hour_tokens = fields.sum_known_counts(
-            *(fields.as_token_count(item.get("inputTokens")) for item in cached)
+        messages += fields.split_messages(
+            fields.as_role(message.get("role")), blocks, _format_converse_result, _format_converse_block
         )
-        return ParsedReply(
-            output="".join(
-                as_text(block.get("text"))
-                or join_texts(as_mappings(as_mapping(block.get("citationsContent")).get("content")))
-                for block in blocks
-            ),
-            thinking=join_texts(filter(None, reasoning), separator="\n"),
-            tool_calls=[fields.read_tool_call(use, id_key="toolUseId") for use in tool_uses if use],
-            finish_reason=as_text(reply.get("stopReason")),
-            usage=fields.usage_with_cache(counts, *_CONVERSE_COUNT_KEYS)
-            if counts
-            else _read_invocation_metrics(reply),
-            known=bool(message),
-            priced={"cache_write_1h_tokens": one_hour_tokens} if one_hour_tokens else {},
-        )
+    tools = [*_read_tool_specs(as_mapping(request.get("toolConfig")).get("tools"))]
+    unread = ["a prompt kept by the server (promptVariables)"] if request.get("promptVariables") else []
+    return ParsedRequest(messages, tools, unread)
 
-    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-        blocks: dict[int, dict[str, Any]] = {}
-        reply: dict[str, Any] = {}
-        ended = False
-        for event in events:
-            start, delta = (
-                as_mapping(event.get("contentBlockStart")),
-                as_mapping(event.get("contentBlockDelta")),
-            )
-            stop, metadata = as_mapping(event.get("messageStop")), as_mapping(event.get("metadata"))
-            if start:
-                use = as_mapping(as_mapping(start.get("start")).get("toolUse"))
-                number = fields.as_token_count(start.get("contentBlockIndex")) or 0
-                blocks[number] = {"toolUse": {**use, "input": ""}} if use else {}
-            if delta:
-                block = blocks.setdefault(fields.as_token_count(delta.get("contentBlockIndex")) or 0, {})
-                _append_converse_delta(block, as_mapping(delta.get("delta")))
-            if stop:
-                reply["stopReason"] = stop.get("stopReason")
-            if metadata:
-                reply["usage"] = metadata.get("usage")
-            if METRICS_KEY in event:
-                reply[METRICS_KEY] = event[METRICS_KEY]
-            ended = ended or bool(metadata)
-        for block in blocks.values():
-            if "toolUse" in block:
-                block["toolUse"]["input"] = fields.normalize_arguments(block["toolUse"]["input"])
-        if blocks or reply:
-            reply["output"] = {"message": {"role": "assistant", "content": fields.join_blocks(blocks)}}
-        return reply, ended
+
+def _read_converse_reply(reply: JsonObject) -> ParsedReply:
+    message = as_mapping(as_mapping(reply.get("output")).get("message"))
+    blocks = as_mappings(message.get("content"))
+    reasoning = [
+        as_mapping(as_mapping(block.get("reasoningContent")).get("reasoningText")) for block in blocks
+    ]
+    tool_uses = [as_mapping(block.get("toolUse")) for block in blocks]
+    counts = as_mapping(reply.get("usage"))
+    cached = [item for item in as_mappings(counts.get("cacheDetails")) if item.get("ttl") == "1h"]
+    one_hour_tokens = fields.sum_known_counts(
+        *(fields.as_token_count(item.get("inputTokens")) for item in cached)
+    )
+    return ParsedReply(
+        output="".join(
+            as_text(block.get("text"))
+            or join_texts(as_mappings(as_mapping(block.get("citationsContent")).get("content")))
+            for block in blocks
+        ),
+        thinking=join_texts(filter(None, reasoning), separator="\n"),
+        tool_calls=[fields.read_tool_call(use, id_key="toolUseId") for use in tool_uses if use],
+        finish_reason=as_text(reply.get("stopReason")),
+        usage=fields.usage_with_cache(counts, *_CONVERSE_COUNT_KEYS)
+        if counts
+        else _read_invocation_metrics(reply),
+        known=bool(message),
+        priced={"cache_write_1h_tokens": one_hour_tokens} if one_hour_tokens else {},
+    )
+
+
+def _join_converse_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+    blocks: dict[int, dict[str, Any]] = {}
+    reply: dict[str, Any] = {}
+    ended = False
+    for event in events:
+        start, delta = (
+            as_mapping(event.get("contentBlockStart")),
+            as_mapping(event.get("contentBlockDelta")),
+        )
+        stop, metadata = as_mapping(event.get("messageStop")), as_mapping(event.get("metadata"))
+        if start:
+            use = as_mapping(as_mapping(start.get("start")).get("toolUse"))
+            number = fields.as_token_count(start.get("contentBlockIndex")) or 0
+            blocks[number] = {"toolUse": {**use, "input": ""}} if use else {}
+        if delta:
+            block = blocks.setdefault(fields.as_token_count(delta.get("contentBlockIndex")) or 0, {})
+            _append_converse_delta(block, as_mapping(delta.get("delta")))
+        if stop:
+            reply["stopReason"] = stop.get("stopReason")
+        if metadata:
+            reply["usage"] = metadata.get("usage")
+        if METRICS_KEY in event:
+            reply[METRICS_KEY] = event[METRICS_KEY]
+        ended = ended or bool(metadata)
+    for block in blocks.values():
+        if "toolUse" in block:
+            block["toolUse"]["input"] = fields.normalize_arguments(block["toolUse"]["input"])
+    if blocks or reply:
+        reply["output"] = {"message": {"role": "assistant", "content": fields.join_blocks(blocks)}}
+    return reply, ended
 
 
 def _format_converse_result(block: JsonObject) -> str | None:
@@ -149,74 +150,51 @@ def _read_invocation_metrics(reply: JsonObject) -> Usage:
     return fields.usage_with_cache(as_mapping(reply.get(METRICS_KEY)), *_METRICS_COUNT_KEYS)
 
 
-_RESULT_LIST_KEYS = ("results", "outputs", "generations", "completions")
-_OUTPUT_TEXT_KEYS = ("generation", "completion", "outputText", "text")
-_STOP_REASON_KEYS = ("stop_reason", "completionReason", "finish_reason", "finishReason")
+def _read_prompt(request: JsonObject) -> ParsedRequest:
+    return ParsedRequest(fields.user_messages(as_texts(request.get("prompt"))))
 
 
-class _InvokeTextFormat(CallFormat):
-    """Texts of Titan, Llama, Mistral, Jurassic and older models, which differ in their keys."""
-
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        messages = fields.system_message(as_text(request.get("system")))
-        prompt = as_text(request.get("prompt")) or as_text(request.get("inputText"))
-        return ParsedRequest([*messages, *fields.user_messages([prompt] if prompt else [])])
-
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        results = next(
-            (as_mappings(reply[key]) for key in _RESULT_LIST_KEYS if as_mappings(reply.get(key))), []
-        )
-        first = first_mapping(results)
-        merged = {**reply, **first, **as_mapping(first.get("data"))}
-        text_key = next((key for key in _OUTPUT_TEXT_KEYS if isinstance(merged.get(key), str)), "")
-        reason = next((merged[key] for key in _STOP_REASON_KEYS if merged.get(key)), "")
-        usage = Usage(
-            input_tokens=fields.as_token_count(
-                reply.get("prompt_token_count", reply.get("inputTextTokenCount"))
-            ),
-            output_tokens=fields.as_token_count(
-                merged.get("generation_token_count", merged.get("tokenCount"))
-            ),
-        )
-        return ParsedReply(
-            output=as_text(merged.get(text_key)),
-            finish_reason=as_text(reason) or as_text(as_mapping(reason).get("reason")),
-            usage=usage if usage != Usage() else _read_invocation_metrics(reply),
-            known=bool(text_key),
-            unread=fields.describe_unread_answers(len(results)),
-        )
-
-    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-        joined: dict[str, Any] = {}
-        replies = [self.read_reply(event) for event in events]
-        for event, reply in zip(events, replies, strict=True):
-            if reply.finish_reason:
-                joined["stop_reason"] = reply.finish_reason
-            for key in (METRICS_KEY, "prompt_token_count", "inputTextTokenCount", "generation_token_count"):
-                if event.get(key) is not None:
-                    joined[key] = event[key]
-            output_tokens = fields.as_token_count(event.get("totalOutputTextTokenCount"))
-            if output_tokens is not None:
-                joined["tokenCount"] = output_tokens
-        if any(reply.known for reply in replies):
-            joined["generation"] = "".join(reply.output for reply in replies)
-        return joined, "stop_reason" in joined
+def _read_generation(reply: JsonObject) -> ParsedReply:
+    # Read the text of Llama or Mistral, which differ in their keys.
+    outputs = as_mappings(reply.get("outputs"))
+    merged = {**reply, **first_mapping(outputs)}
+    text = merged.get("text", merged.get("generation"))
+    usage = Usage(
+        input_tokens=fields.as_token_count(reply.get("prompt_token_count")),
+        output_tokens=fields.as_token_count(reply.get("generation_token_count")),
+    )
+    return ParsedReply(
+        output=as_text(text),
+        finish_reason=as_text(merged.get("stop_reason")),
+        usage=usage if usage != Usage() else _read_invocation_metrics(reply),
+        known=isinstance(text, str),
+        unread=fields.describe_unread_answers(len(outputs)),
+    )
 
 
-class _InvokeEmbeddingFormat(CallFormat):
-    """Embeddings of Amazon's Titan and Nova."""
-
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        params = as_mapping(request.get("singleEmbeddingParams"))
-        contents = as_texts(request.get("inputText")) or as_texts(as_mapping(params.get("text")).get("value"))
-        contents += ["[image]"] if request.get("inputImage") or params.get("image") else []
-        return ParsedRequest(fields.user_messages(contents))
-
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        usage = Usage(input_tokens=fields.as_token_count(reply.get("inputTextTokenCount")))
-        return fields.embedding_reply(reply, usage)
+def _join_generation(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+    replies = [_read_generation(event) for event in events]
+    keys = (METRICS_KEY, "prompt_token_count", "generation_token_count")
+    joined = {key: event[key] for event in events for key in keys if event.get(key) is not None}
+    reasons = [reply.finish_reason for reply in replies if reply.finish_reason]
+    joined |= {"stop_reason": reasons[-1]} if reasons else {}
+    if any(reply.known for reply in replies):
+        joined["generation"] = "".join(reply.output for reply in replies)
+    return joined, bool(reasons)
 
 
-CONVERSE = _ConverseFormat()
-TEXT = _InvokeTextFormat()
-EMBEDDINGS = _InvokeEmbeddingFormat()
+def _read_embedding_request(request: JsonObject) -> ParsedRequest:
+    params = as_mapping(request.get("singleEmbeddingParams"))
+    contents = as_texts(request.get("inputText")) or as_texts(as_mapping(params.get("text")).get("value"))
+    contents += ["[image]"] if request.get("inputImage") or params.get("image") else []
+    return ParsedRequest(fields.user_messages(contents))
+
+
+def _read_embedding_reply(reply: JsonObject) -> ParsedReply:
+    usage = Usage(input_tokens=fields.as_token_count(reply.get("inputTextTokenCount")))
+    return fields.embedding_reply(reply, usage)
+
+
+CONVERSE = CallFormat(_read_converse_request, _read_converse_reply, _join_converse_events)
+TEXT = CallFormat(_read_prompt, _read_generation, _join_generation)
+EMBEDDINGS = CallFormat(_read_embedding_request, _read_embedding_reply)

@@ -1,4 +1,4 @@
-"""Cohere's chat (v1 and v2), generate, embed and rerank, also through Bedrock's ``invoke``.
+"""Cohere's chat (v1 and v2), embed and rerank, also through Bedrock's ``invoke``.
 
 Tokens are those that are billed; in a reply without these, those that the model processed.
 """
@@ -12,7 +12,6 @@ from pytest_llmops._util.json_values import (
     as_mappings,
     as_text,
     as_texts,
-    first_mapping,
     join_texts,
 )
 from pytest_llmops.protocols import Message, Role, ToolCall, Usage
@@ -23,70 +22,46 @@ _V1_ROLES: dict[str, Role] = {"CHATBOT": "assistant", "SYSTEM": "system", "TOOL"
 _MAX_NUMBER = 1e15  # a larger number is neither a score nor an index
 
 
-class _CohereChatFormat(CallFormat):
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        messages = [
-            Message(
-                fields.as_role(message.get("role")),
-                fields.join_lines(as_text(message.get("tool_plan")), fields.format_chat_message(message)),
-            )
-            for message in as_mappings(request.get("messages"))
-        ]
-        tools = [*fields.read_chat_tools(request.get("tools"))]
-        return ParsedRequest(messages, tools, _describe_documents(request))
-
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        message = as_mapping(reply.get("message"))
-        content, plan = message.get("content"), message.get("tool_plan")
-        blocks = as_mappings(content)
-        thinking = join_texts((block for block in blocks if block.get("type") == "thinking"), "thinking")
-        return ParsedReply(
-            output=join_texts(blocks) or as_text(content),
-            thinking=thinking or as_text(plan),
-            tool_calls=[*fields.read_chat_tool_calls(message.get("tool_calls"))],
-            finish_reason=as_text(reply.get("finish_reason")),
-            usage=_read_billed_usage(reply.get("usage")),
-            known=bool(message),
-        )
-
-    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-        message: dict[str, Any] = {}
-        blocks: dict[int, dict[str, Any]] = {}
-        calls: dict[int, dict[str, str]] = {}
-        end: JsonObject = {}
-        for event in events:
-            delta = as_mapping(event.get("delta"))
-            part = as_mapping(delta.get("message"))
-            number = fields.as_token_count(event.get("index")) or 0
-            kind = event.get("type")
-            if kind in ("content-start", "content-delta"):
-                _append_content(blocks.setdefault(number, {}), as_mapping(part.get("content")))
-            elif kind == "tool-plan-delta":
-                message["tool_plan"] = as_text(message.get("tool_plan")) + as_text(part.get("tool_plan"))
-            elif kind in ("tool-call-start", "tool-call-delta"):
-                call = calls.setdefault(number, {"id": "", "name": "", "arguments": ""})
-                piece = as_mapping(part.get("tool_calls"))
-                function = as_mapping(piece.get("function"))
-                call["id"] += as_text(piece.get("id"))
-                call["name"] += as_text(function.get("name"))
-                call["arguments"] += as_text(function.get("arguments"))
-            elif kind == "message-start":
-                message["role"] = "assistant"
-            elif kind == "message-end":
-                end = delta
-        if blocks:
-            message["content"] = fields.join_blocks(blocks)
-        if calls:
-            message["tool_calls"] = [
-                {"id": call["id"], "function": call} for call in fields.join_blocks(calls)
-            ]
-        return {**end, "message": message}, bool(end)
+def _read_chat_reply(reply: JsonObject) -> ParsedReply:
+    message = as_mapping(reply.get("message"))
+    content, plan = message.get("content"), message.get("tool_plan")
+    blocks = as_mappings(content)
+    thinking = join_texts((block for block in blocks if block.get("type") == "thinking"), "thinking")
+    return ParsedReply(
+        output=join_texts(blocks) or as_text(content),
+        thinking=thinking or as_text(plan),
+        tool_calls=[*fields.read_chat_tool_calls(message.get("tool_calls"))],
+        finish_reason=as_text(reply.get("finish_reason")),
+        usage=_read_billed_usage(reply.get("usage")),
+        known=bool(message),
+    )
 
 
-def _describe_documents(request: JsonObject) -> list[str]:
-    documents = request.get("documents")
-    number = len(documents) if isinstance(documents, list) else 0
-    return [f"{number} document{'s' if number > 1 else ''} given with the messages"] if number else []
+def _join_chat_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+    message: dict[str, Any] = {}
+    blocks: dict[int, dict[str, Any]] = {}
+    calls: dict[int, dict[str, str]] = {}
+    end: JsonObject = {}
+    for event in events:
+        delta = as_mapping(event.get("delta"))
+        part = as_mapping(delta.get("message"))
+        number = fields.as_token_count(event.get("index")) or 0
+        kind = event.get("type")
+        if kind in ("content-start", "content-delta"):
+            _append_content(blocks.setdefault(number, {}), as_mapping(part.get("content")))
+        elif kind == "tool-plan-delta":
+            message["tool_plan"] = as_text(message.get("tool_plan")) + as_text(part.get("tool_plan"))
+        elif kind in ("tool-call-start", "tool-call-delta"):
+            fields.add_tool_call(calls, {**as_mapping(part.get("tool_calls")), "index": number})
+        elif kind == "message-start":
+            message["role"] = "assistant"
+        elif kind == "message-end":
+            end = delta
+    if blocks:
+        message["content"] = fields.join_blocks(blocks)
+    if calls:
+        message["tool_calls"] = [{"id": call["id"], "function": call} for call in fields.join_blocks(calls)]
+    return {**end, "message": message}, bool(end)
 
 
 def _read_billed_usage(value: object) -> Usage:
@@ -107,53 +82,53 @@ def _append_content(block: dict[str, Any], content: JsonObject) -> None:
             block |= {"type": key, key: as_text(block.get(key)) + content[key]}
 
 
-class _CohereChatV1Format(CallFormat):
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        messages = fields.system_message(as_text(request.get("preamble")))
-        for message in as_mappings(request.get("chat_history")):
-            lines = fields.join_lines(
-                as_text(message.get("message")),
-                *map(fields.format_tool_call, _read_v1_calls(message.get("tool_calls"))),
-                *map(fields.arguments_json, as_mappings(message.get("tool_results"))),
-            )
-            messages.append(Message(_V1_ROLES.get(as_text(message.get("role")), "user"), lines))
-        messages += fields.user_messages([as_text(request["message"])] if request.get("message") else [])
-        messages += [
-            Message("tool", fields.arguments_json(result))
-            for result in as_mappings(request.get("tool_results"))
-        ]
-        tools = [
-            fields.tool_definition(
-                as_text(tool.get("name")), tool.get("description"), tool.get("parameter_definitions")
-            )
-            for tool in as_mappings(request.get("tools"))
-        ]
-        unread = _describe_documents(request)
-        if request.get("conversation_id"):
-            unread.append("messages kept by the server (conversation_id)")
-        return ParsedRequest(messages, tools, unread)
-
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        return ParsedReply(
-            output=as_text(reply.get("text")),
-            tool_calls=_read_v1_calls(reply.get("tool_calls")),
-            finish_reason=as_text(reply.get("finish_reason")),
-            usage=_read_billed_usage(reply.get("meta")),
-            known="text" in reply or "tool_calls" in reply,
+def _read_v1_request(request: JsonObject) -> ParsedRequest:
+    messages = fields.system_message(as_text(request.get("preamble")))
+    for message in as_mappings(request.get("chat_history")):
+        lines = fields.join_lines(
+            as_text(message.get("message")),
+            *map(fields.format_tool_call, _read_v1_calls(message.get("tool_calls"))),
+            *map(fields.arguments_json, as_mappings(message.get("tool_results"))),
         )
+        messages.append(Message(_V1_ROLES.get(as_text(message.get("role")), "user"), lines))
+    messages += fields.user_messages([as_text(request["message"])] if request.get("message") else [])
+    messages += [
+        Message("tool", fields.arguments_json(result)) for result in as_mappings(request.get("tool_results"))
+    ]
+    tools = [
+        fields.tool_definition(
+            as_text(tool.get("name")), tool.get("description"), tool.get("parameter_definitions")
+        )
+        for tool in as_mappings(request.get("tools"))
+    ]
+    unread = fields.describe_documents(request)
+    if request.get("conversation_id"):
+        unread.append("messages kept by the server (conversation_id)")
+    return ParsedRequest(messages, tools, unread)
 
-    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-        ends = [
-            event
-            for event in events
-            if event.get("event_type") == "stream-end" or event.get("is_finished") is True
-        ]
-        last = ends[-1] if ends else {}
-        text = join_texts(event for event in events if event.get("event_type") != "tool-calls-chunk")
-        reply = {"text": text, **as_mapping(last.get("response"))} if events else {}
-        if "finish_reason" in last:
-            reply["finish_reason"] = last["finish_reason"]
-        return reply, bool(ends)
+
+def _read_v1_reply(reply: JsonObject) -> ParsedReply:
+    return ParsedReply(
+        output=as_text(reply.get("text")),
+        tool_calls=_read_v1_calls(reply.get("tool_calls")),
+        finish_reason=as_text(reply.get("finish_reason")),
+        usage=_read_billed_usage(reply.get("meta")),
+        known="text" in reply or "tool_calls" in reply,
+    )
+
+
+def _join_v1_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+    ends = [
+        event
+        for event in events
+        if event.get("event_type") == "stream-end" or event.get("is_finished") is True
+    ]
+    last = ends[-1] if ends else {}
+    text = join_texts(event for event in events if event.get("event_type") != "tool-calls-chunk")
+    reply = {"text": text, **as_mapping(last.get("response"))} if events else {}
+    if "finish_reason" in last:
+        reply["finish_reason"] = last["finish_reason"]
+    return reply, bool(ends)
 
 
 def _read_v1_calls(calls: object) -> list[ToolCall]:
@@ -163,69 +138,46 @@ def _read_v1_calls(calls: object) -> list[ToolCall]:
     ]
 
 
-class _CohereGenerateFormat(_CohereChatV1Format):
-    """Generations, whose streams are those of chat v1."""
-
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        return ParsedRequest(fields.user_messages([as_text(request.get("prompt"))]))
-
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        generations = as_mappings(reply.get("generations"))
-        first = first_mapping(generations)
-        return ParsedReply(
-            output=as_text(first.get("text")) or as_text(reply.get("text")),
-            finish_reason=as_text(first.get("finish_reason")) or as_text(reply.get("finish_reason")),
-            usage=_read_billed_usage(reply.get("meta")),
-            known=bool(generations) or "text" in reply,
-            unread=fields.describe_unread_answers(len(generations)),
-        )
+def _read_embed_request(request: JsonObject) -> ParsedRequest:
+    contents = as_texts(request.get("texts")) or [
+        fields.content_text(item.get("content")) for item in as_mappings(request.get("inputs"))
+    ]
+    return ParsedRequest(fields.user_messages([*contents, *fields.list_images(request)]))
 
 
-class _CohereEmbedFormat(CallFormat):
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        contents = as_texts(request.get("texts")) or [
-            fields.content_text(item.get("content")) for item in as_mappings(request.get("inputs"))
-        ]
-        images = request.get("images")
-        contents += ["[image]"] * (len(images) if isinstance(images, list) else 0)
-        return ParsedRequest(fields.user_messages(contents))
-
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        return fields.embedding_reply(reply, _read_billed_usage(reply.get("meta")))
+def _read_embed_reply(reply: JsonObject) -> ParsedReply:
+    return fields.embedding_reply(reply, _read_billed_usage(reply.get("meta")))
 
 
-class _RerankFormat(CallFormat):
-    """Ranks and scores of documents; Voyage and others answer with ``data`` in place of ``results``."""
+def _read_rerank_request(request: JsonObject) -> ParsedRequest:
+    documents = request.get("documents")
+    contents = [
+        as_text(as_mapping(document).get("text")) or fields.arguments_json(document)
+        for document in (documents if isinstance(documents, list) else [])
+    ]
+    return ParsedRequest(fields.user_messages([as_text(request.get("query")), *contents]))
 
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        documents = request.get("documents")
-        contents = [
-            as_text(as_mapping(document).get("text")) or fields.arguments_json(document)
-            for document in (documents if isinstance(documents, list) else [])
-        ]
-        return ParsedRequest(fields.user_messages([as_text(request.get("query")), *contents]))
 
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        results = reply.get("results", reply.get("data"))
-        billed = _read_billed_usage(reply.get("meta"))
-        tokens = fields.as_token_count(as_mapping(reply.get("usage")).get("total_tokens"))
-        return ParsedReply(
-            output="\n".join(
-                f"{_format_number(result.get('index'))}: {_format_number(result.get('relevance_score'))}"
-                for result in as_mappings(results)
-            ),
-            usage=billed if billed != Usage() else Usage(input_tokens=tokens),
-            model=as_text(reply.get("model")),
-            known=isinstance(results, list),
-        )
+def _read_rerank_reply(reply: JsonObject) -> ParsedReply:
+    results = reply.get("results", reply.get("data"))
+    billed = _read_billed_usage(reply.get("meta"))
+    tokens = fields.as_token_count(as_mapping(reply.get("usage")).get("total_tokens"))
+    return ParsedReply(
+        output="\n".join(
+            f"{_format_number(result.get('index'))}: {_format_number(result.get('relevance_score'))}"
+            for result in as_mappings(results)
+        ),
+        usage=billed if billed != Usage() else Usage(input_tokens=tokens),
+        model=as_text(reply.get("model")),
+        known=isinstance(results, list),
+    )
 
 
 def _format_number(value: object) -> str:
     return str(value)[:24] if isinstance(value, (int, float)) and abs(value) <= _MAX_NUMBER else "?"
 
 
-CHAT = _CohereChatFormat()
-CHAT_V1 = _CohereChatV1Format()
-GENERATE = _CohereGenerateFormat()
-EMBED = _CohereEmbedFormat()
-RERANK = _RerankFormat()
+CHAT = CallFormat(fields.read_chat_request, _read_chat_reply, _join_chat_events)
+CHAT_V1 = CallFormat(_read_v1_request, _read_v1_reply, _join_v1_events)
+EMBED = CallFormat(_read_embed_request, _read_embed_reply)
+RERANK = CallFormat(_read_rerank_request, _read_rerank_reply)

@@ -5,7 +5,6 @@ No reader raises: whatever a body holds, it returns a value of its type, empty i
 
 import contextlib
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,23 +56,23 @@ class ParsedReply:
     unread: Sequence[str] = ()
 
 
-class CallFormat(ABC):
-    """One kind of call of a provider."""
+@dataclass(frozen=True, slots=True)
+class CallFormat:
+    """One kind of call of a provider.
 
-    @abstractmethod
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        """Return the contents of a request."""
+    Attributes:
+        read_request: Returns the contents of a request.
+        read_reply: Returns the contents of a whole reply.
+        join_events: Returns the reply that a stream adds up to, and whether its last event is there; a call without a
+            stream has its reply as the only event.
+    """
 
-    @abstractmethod
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        """Return the contents of a whole reply."""
-
-    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-        """Return the reply that a stream adds up to, and whether its last event is there.
-
-        A call without a stream has its reply as the only event.
-        """
-        return (events[0] if events else {}), bool(events)
+    read_request: Callable[[JsonObject], ParsedRequest]
+    read_reply: Callable[[JsonObject], ParsedReply]
+    join_events: Callable[[Sequence[JsonObject]], tuple[JsonObject, bool]] = lambda events: (
+        (events[0] if events else {}),
+        bool(events),
+    )
 
 
 def as_token_count(value: object) -> int | None:
@@ -184,10 +183,53 @@ def read_chat_tool_calls(value: object) -> Iterator[ToolCall]:
         )
 
 
+def read_chat_request(request: JsonObject) -> ParsedRequest:
+    """Read a request in the format of OpenAI's chat completions, also with the fields of Ollama and Cohere."""
+    messages = [
+        Message(
+            as_role(message.get("role")),
+            join_lines(
+                as_text(message.get("tool_plan")), format_chat_message(message), *list_images(message)
+            ),
+        )
+        for message in as_mappings(request.get("messages"))
+    ]
+    functions = [{"function": function} for function in as_mappings(request.get("functions"))]
+    tools = [*read_chat_tools(request.get("tools")), *read_chat_tools(functions)]
+    return ParsedRequest(messages, tools, describe_documents(request))
+
+
 def format_chat_message(message: JsonObject) -> str:
     """Return content and tool calls of a message in the format of OpenAI's chat completions."""
     calls = map(format_tool_call, read_chat_tool_calls(message.get("tool_calls")))
     return join_lines(content_text(message.get("content")), *calls)
+
+
+def add_tool_call(calls: dict[int, dict[str, str]], part: JsonObject) -> None:
+    """Add a piece of a streamed tool call, in the format of OpenAI's chat completions, to the calls so far."""
+    call_id = as_text(part.get("id"))
+    number = as_token_count(part.get("index"))
+    if number is None:
+        # Servers without an index send a call whole, or give its id in the first piece.
+        number = len(calls) if call_id or not calls else max(calls)
+    call = calls.setdefault(number, {"id": "", "name": "", "arguments": ""})
+    function = as_mapping(part.get("function")) or as_mapping(part.get("custom"))
+    call["id"] = call["id"] or call_id
+    call["name"] += as_text(function.get("name"))
+    call["arguments"] += as_text(function.get("arguments")) + as_text(function.get("input"))
+
+
+def list_images(message: JsonObject) -> list[str]:
+    """Return a mark for each of the images that a message has beside its text."""
+    images = message.get("images")
+    return ["[image]"] * (len(images) if isinstance(images, list) else 0)
+
+
+def describe_documents(request: JsonObject) -> list[str]:
+    """Return a note on the documents of a request, which are not read."""
+    documents = request.get("documents")
+    number = len(documents) if isinstance(documents, list) else 0
+    return [f"{number} document{'s' if number > 1 else ''} given with the messages"] if number else []
 
 
 def describe_unread_answers(answers: int) -> list[str]:
@@ -200,15 +242,18 @@ def describe_unread_answers(answers: int) -> list[str]:
     return [f"{more} more answer{'s' if more > 1 else ''}"] if more > 0 else []
 
 
-def embedding_reply(reply: JsonObject, usage: Usage, model: str = "") -> ParsedReply:
-    """Return the contents of a reply with ``embeddings``, or with a single ``embedding``."""
-    embeddings = reply.get("embeddings", [reply["embedding"]] if "embedding" in reply else None)
+def embedding_reply(reply: JsonObject, usage: Usage) -> ParsedReply:
+    """Return the contents of a reply with ``data`` or ``embeddings``, or with a single ``embedding``."""
+    single = [reply["embedding"]] if "embedding" in reply else None
+    embeddings = reply.get("embeddings", reply.get("data", single))
     if isinstance(embeddings, dict):
         # Lists by type (float, int8 ...), each with the vectors of all texts.
         embeddings = next(iter(embeddings.values()), None)
-    number = len(embeddings) if isinstance(embeddings, list) else 0
     known = isinstance(embeddings, list)
-    return ParsedReply(output=f"{number} vectors", usage=usage, model=model, known=known)
+    number = len(embeddings) if known else 0
+    return ParsedReply(
+        output=f"{number} vectors", usage=usage, model=as_text(reply.get("model")), known=known
+    )
 
 
 def join_lines(*lines: str) -> str:
@@ -229,6 +274,20 @@ def system_message(text: str) -> list[Message]:
 def user_messages(texts: Iterable[str]) -> list[Message]:
     """Return a user message for each text."""
     return [Message("user", text) for text in texts]
+
+
+def read_input(request: JsonObject) -> ParsedRequest:
+    """Read the texts to complete or to embed; a list of token ids is only counted."""
+    value = request.get("input", request.get("prompt"))
+    is_one = isinstance(value, str) or (
+        isinstance(value, list) and any(type(item) is int for item in value[:1])
+    )
+    return ParsedRequest(
+        user_messages(
+            f"[{len(item)} tokens]" if isinstance(item, list) else content_text([item])
+            for item in ([value] if is_one else value if isinstance(value, list) else ())
+        )
+    )
 
 
 def split_messages(

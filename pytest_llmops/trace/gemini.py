@@ -21,64 +21,63 @@ _ROLES: dict[str, Role] = {"model": "assistant", "function": "tool", "system": "
 _ANNOTATION_KEYS = ("thought", "thoughtSignature", "thought_signature", "videoMetadata", "partMetadata")
 
 
-class _GenerateContentFormat(CallFormat):
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        instruction = _content_parts(_get_field(request, "systemInstruction"))
-        messages = (
-            [Message("system", "\n".join(map(_format_gemini_part, instruction)))] if instruction else []
+def _read_request(request: JsonObject) -> ParsedRequest:
+    instruction = _content_parts(_get_field(request, "systemInstruction"))
+    messages = [Message("system", "\n".join(map(_format_gemini_part, instruction)))] if instruction else []
+    contents = request.get("contents")
+    for message in [contents] if isinstance(contents, dict) else as_mappings(contents):
+        role = _ROLES.get(as_text(message.get("role")), "user")
+        messages += fields.split_messages(
+            role, _content_parts(message), _format_function_response, _format_gemini_part
         )
-        contents = request.get("contents")
-        for message in [contents] if isinstance(contents, dict) else as_mappings(contents):
-            role = _ROLES.get(as_text(message.get("role")), "user")
-            messages += fields.split_messages(
-                role, _content_parts(message), _format_function_response, _format_gemini_part
-            )
-        is_cached = _get_field(request, "cachedContent")
-        unread = ["messages kept by the server (cachedContent)"] if is_cached else []
-        tools = [*_read_function_declarations(request.get("tools"))]
-        return ParsedRequest(messages, tools, unread, _model_name(request))
+    is_cached = _get_field(request, "cachedContent")
+    unread = ["messages kept by the server (cachedContent)"] if is_cached else []
+    tools = [*_read_function_declarations(request.get("tools"))]
+    return ParsedRequest(messages, tools, unread, _model_name(request))
 
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        candidates = as_mappings(reply.get("candidates"))
-        candidate = first_mapping(candidates)
-        parts = _content_parts(candidate.get("content"))
-        feedback = as_mapping(reply.get("promptFeedback"))
-        calls = [as_mapping(_get_field(part, "functionCall")) for part in parts]
-        partial = ["arguments of a tool call that came in pieces" for call in calls if "partialArgs" in call]
-        return ParsedReply(
-            output="".join(
-                _format_gemini_part(part)
-                for part in parts
-                if not part.get("thought") and not _get_field(part, "functionCall")
-            ),
-            thinking=join_texts(part for part in parts if part.get("thought")),
-            tool_calls=[fields.read_tool_call(call, "args") for call in calls if call],
-            finish_reason=as_text(candidate.get("finishReason")) or as_text(feedback.get("blockReason")),
-            usage=read_usage_metadata(reply.get("usageMetadata")),
-            model=as_text(reply.get("modelVersion")),
-            known=bool(candidates or feedback),
-            unread=[*fields.describe_unread_answers(len(candidates)), *partial],
-        )
 
-    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-        reply: dict[str, Any] = {}
-        parts: list[JsonObject] = []
-        finish_reason = ""
-        others: set[int] = set()
-        for event in events:
-            for key in ("modelVersion", "usageMetadata", "promptFeedback"):
-                reply[key] = event.get(key) or reply.get(key)
-            for candidate in as_mappings(event.get("candidates")):
-                number = fields.as_token_count(candidate.get("index")) or 0
-                if number:
-                    others.add(number)
-                    continue
-                parts += _content_parts(candidate.get("content"))
-                finish_reason = as_text(candidate.get("finishReason")) or finish_reason
-        if parts or finish_reason:
-            first = {"content": {"parts": parts}, "finishReason": finish_reason}
-            reply["candidates"] = [first, *({} for _ in others)]
-        return reply, bool(finish_reason or reply.get("promptFeedback"))
+def _read_reply(reply: JsonObject) -> ParsedReply:
+    candidates = as_mappings(reply.get("candidates"))
+    candidate = first_mapping(candidates)
+    parts = _content_parts(candidate.get("content"))
+    feedback = as_mapping(reply.get("promptFeedback"))
+    calls = [as_mapping(_get_field(part, "functionCall")) for part in parts]
+    partial = ["arguments of a tool call that came in pieces" for call in calls if "partialArgs" in call]
+    return ParsedReply(
+        output="".join(
+            _format_gemini_part(part)
+            for part in parts
+            if not part.get("thought") and not _get_field(part, "functionCall")
+        ),
+        thinking=join_texts(part for part in parts if part.get("thought")),
+        tool_calls=[fields.read_tool_call(call, "args") for call in calls if call],
+        finish_reason=as_text(candidate.get("finishReason")) or as_text(feedback.get("blockReason")),
+        usage=read_usage_metadata(reply.get("usageMetadata")),
+        model=as_text(reply.get("modelVersion")),
+        known=bool(candidates or feedback),
+        unread=[*fields.describe_unread_answers(len(candidates)), *partial],
+    )
+
+
+def _join_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+    reply: dict[str, Any] = {}
+    parts: list[JsonObject] = []
+    finish_reason = ""
+    others: set[int] = set()
+    for event in events:
+        for key in ("modelVersion", "usageMetadata", "promptFeedback"):
+            reply[key] = event.get(key) or reply.get(key)
+        for candidate in as_mappings(event.get("candidates")):
+            number = fields.as_token_count(candidate.get("index")) or 0
+            if number:
+                others.add(number)
+                continue
+            parts += _content_parts(candidate.get("content"))
+            finish_reason = as_text(candidate.get("finishReason")) or finish_reason
+    if parts or finish_reason:
+        first = {"content": {"parts": parts}, "finishReason": finish_reason}
+        reply["candidates"] = [first, *({} for _ in others)]
+    return reply, bool(finish_reason or reply.get("promptFeedback"))
 
 
 def _get_field(wire: JsonObject, name: str) -> Any:
@@ -140,45 +139,45 @@ def read_usage_metadata(value: object) -> Usage:
     )
 
 
-class _EmbedContentFormat(CallFormat):
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        requests = as_mappings(request.get("requests")) or [request]
-        contents = [item.get("content", item.get("contents")) for item in requests]
-        texts = [
-            "\n".join(
-                map(_format_gemini_part, _content_parts(content))
-                if isinstance(content, dict)
-                else as_texts(content)
-            )
-            for content in contents
-        ]
-        model = _model_name(request) or _model_name(requests[0])
-        return ParsedRequest(fields.user_messages(texts), model=model)
-
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        return fields.embedding_reply(reply, read_usage_metadata(reply.get("usageMetadata")))
-
-
-class _VertexPredictFormat(CallFormat):
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        return ParsedRequest(
-            fields.user_messages(
-                as_text(item.get("content")) or as_text(item.get("text")) or as_text(item.get("prompt"))
-                for item in as_mappings(request.get("instances"))
-            )
+def _read_embed_request(request: JsonObject) -> ParsedRequest:
+    requests = as_mappings(request.get("requests")) or [request]
+    contents = [item.get("content", item.get("contents")) for item in requests]
+    texts = [
+        "\n".join(
+            map(_format_gemini_part, _content_parts(content))
+            if isinstance(content, dict)
+            else as_texts(content)
         )
+        for content in contents
+    ]
+    model = _model_name(request) or _model_name(requests[0])
+    return ParsedRequest(fields.user_messages(texts), model=model)
 
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        predictions = as_mappings(reply.get("predictions"))
-        embeddings = [as_mapping(prediction.get("embeddings")) for prediction in predictions]
-        counts = [as_mapping(item.get("statistics")).get("token_count") for item in embeddings]
-        return ParsedReply(
-            output=f"{len(list(filter(None, embeddings)))} vectors",
-            usage=Usage(input_tokens=fields.sum_known_counts(*map(fields.as_token_count, counts))),
-            known=any(embeddings),
+
+def _read_embed_reply(reply: JsonObject) -> ParsedReply:
+    return fields.embedding_reply(reply, read_usage_metadata(reply.get("usageMetadata")))
+
+
+def _read_predict_request(request: JsonObject) -> ParsedRequest:
+    return ParsedRequest(
+        fields.user_messages(
+            as_text(item.get("content")) or as_text(item.get("text")) or as_text(item.get("prompt"))
+            for item in as_mappings(request.get("instances"))
         )
+    )
 
 
-GENERATE = _GenerateContentFormat()
-EMBED = _EmbedContentFormat()
-PREDICT = _VertexPredictFormat()
+def _read_predict_reply(reply: JsonObject) -> ParsedReply:
+    predictions = as_mappings(reply.get("predictions"))
+    embeddings = [as_mapping(prediction.get("embeddings")) for prediction in predictions]
+    counts = [as_mapping(item.get("statistics")).get("token_count") for item in embeddings]
+    return ParsedReply(
+        output=f"{len(list(filter(None, embeddings)))} vectors",
+        usage=Usage(input_tokens=fields.sum_known_counts(*map(fields.as_token_count, counts))),
+        known=any(embeddings),
+    )
+
+
+GENERATE = CallFormat(_read_request, _read_reply, _join_events)
+EMBED = CallFormat(_read_embed_request, _read_embed_reply)
+PREDICT = CallFormat(_read_predict_request, _read_predict_reply)

@@ -3,76 +3,48 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, as_texts
+from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text
 from pytest_llmops.protocols import Message, Usage
 from pytest_llmops.trace import fields
 from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 
-class _OllamaChatFormat(CallFormat):
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        messages = [
-            Message(
-                fields.as_role(message.get("role")),
-                _append_images(fields.format_chat_message(message), message),
-            )
-            for message in as_mappings(request.get("messages"))
-        ]
-        return ParsedRequest(messages, [*fields.read_chat_tools(request.get("tools"))])
-
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        message = as_mapping(reply.get("message"))
-        return ParsedReply(
-            output=as_text(message.get("content")) or as_text(reply.get("response")),
-            thinking=as_text(message.get("thinking")) or as_text(reply.get("thinking")),
-            tool_calls=[*fields.read_chat_tool_calls(message.get("tool_calls"))],
-            finish_reason=as_text(reply.get("done_reason")),
-            usage=_read_eval_counts(reply),
-            model=as_text(reply.get("model")),
-            known="message" in reply or "response" in reply,
-        )
-
-    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-        reply: dict[str, Any] = {}
-        output = thinking = ""
-        tool_calls: list[JsonObject] = []
-        is_chat = False
-        for event in events:
-            reply |= event
-            message = event.get("message")
-            is_chat = is_chat or isinstance(message, dict)
-            piece = as_mapping(message)
-            output += as_text(piece.get("content")) or as_text(event.get("response"))
-            thinking += as_text(piece.get("thinking")) or as_text(event.get("thinking"))
-            tool_calls += as_mappings(piece.get("tool_calls"))
-        if is_chat:
-            reply["message"] = {"content": output, "thinking": thinking, "tool_calls": tool_calls}
-        elif "response" in reply:
-            reply |= {"response": output, "thinking": thinking}
-        return reply, reply.get("done") is True
+def _read_reply(reply: JsonObject) -> ParsedReply:
+    message = as_mapping(reply.get("message"))
+    return ParsedReply(
+        output=as_text(message.get("content")) or as_text(reply.get("response")),
+        thinking=as_text(message.get("thinking")) or as_text(reply.get("thinking")),
+        tool_calls=[*fields.read_chat_tool_calls(message.get("tool_calls"))],
+        finish_reason=as_text(reply.get("done_reason")),
+        usage=_read_eval_counts(reply),
+        model=as_text(reply.get("model")),
+        known="message" in reply or "response" in reply,
+    )
 
 
-class _OllamaGenerateFormat(_OllamaChatFormat):
-    """Completions of a prompt, whose replies differ from those of chat in the place of the text."""
+def _join_lines(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+    reply: dict[str, Any] = {}
+    output = thinking = ""
+    tool_calls: list[JsonObject] = []
+    is_chat = False
+    for event in events:
+        reply |= event
+        message = event.get("message")
+        is_chat = is_chat or isinstance(message, dict)
+        piece = as_mapping(message)
+        output += as_text(piece.get("content")) or as_text(event.get("response"))
+        thinking += as_text(piece.get("thinking")) or as_text(event.get("thinking"))
+        tool_calls += as_mappings(piece.get("tool_calls"))
+    if is_chat:
+        reply["message"] = {"content": output, "thinking": thinking, "tool_calls": tool_calls}
+    elif "response" in reply:
+        reply |= {"response": output, "thinking": thinking}
+    return reply, reply.get("done") is True
 
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        prompt = _append_images(as_text(request.get("prompt")), request)
-        messages = [*fields.system_message(as_text(request.get("system"))), Message("user", prompt)]
-        return ParsedRequest(messages)
 
-
-class _OllamaEmbedFormat(CallFormat):
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        contents = as_texts(request.get("input", request.get("prompt")))
-        return ParsedRequest(fields.user_messages(contents))
-
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        return fields.embedding_reply(reply, _read_eval_counts(reply), as_text(reply.get("model")))
-
-
-def _append_images(content: str, message: JsonObject) -> str:
-    images = message.get("images")
-    return fields.join_lines(content, *["[image]"] * (len(images) if isinstance(images, list) else 0))
+def _read_generate_request(request: JsonObject) -> ParsedRequest:
+    prompt = fields.join_lines(as_text(request.get("prompt")), *fields.list_images(request))
+    return ParsedRequest([*fields.system_message(as_text(request.get("system"))), Message("user", prompt)])
 
 
 def _read_eval_counts(reply: JsonObject) -> Usage:
@@ -82,6 +54,6 @@ def _read_eval_counts(reply: JsonObject) -> Usage:
     )
 
 
-CHAT = _OllamaChatFormat()
-GENERATE = _OllamaGenerateFormat()
-EMBED = _OllamaEmbedFormat()
+CHAT = CallFormat(fields.read_chat_request, _read_reply, _join_lines)
+GENERATE = CallFormat(_read_generate_request, _read_reply, _join_lines)
+EMBED = CallFormat(fields.read_input, lambda reply: fields.embedding_reply(reply, _read_eval_counts(reply)))

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 from pytest_llmops._util.json_values import (
     JsonObject,
@@ -29,53 +29,75 @@ _FINAL_EVENTS = ("response.completed", "response.incomplete", "response.failed")
 _SERVER_STATE_KEYS = ("previous_response_id", "conversation", "prompt")
 
 
-class _ChatCompletionFormat(CallFormat):
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        messages = [
-            Message(fields.as_role(message.get("role")), fields.format_chat_message(message))
-            for message in as_mappings(request.get("messages"))
-        ]
-        tools = [*fields.read_chat_tools(request.get("tools"))]
-        for function in as_mappings(request.get("functions")):
-            name, description = as_text(function.get("name")), function.get("description")
-            tools.append(fields.tool_definition(name, description, function.get("parameters")))
-        return ParsedRequest(messages, tools)
+def _read_chat_reply(reply: JsonObject) -> ParsedReply:
+    choices = as_mappings(reply.get("choices"))
+    choice = first_mapping(choices)
+    message = as_mapping(choice.get("message"))
+    output, thinking = _split_thinking(message.get("content"))
+    legacy_call = message.get("function_call")
+    calls = [
+        *fields.read_chat_tool_calls(message.get("tool_calls")),
+        *fields.read_chat_tool_calls([{"function": legacy_call}] if legacy_call else []),
+    ]
+    counts = as_mapping(reply.get("usage")) or as_mapping(as_mapping(reply.get("x_groq")).get("usage"))
+    return ParsedReply(
+        output=output
+        or as_text(message.get("refusal"))
+        or as_text(choice.get("text"))
+        or as_text(as_mapping(message.get("audio")).get("transcript"))
+        or as_text(as_mapping(choice.get("error")).get("message")),
+        thinking=as_text(message.get("reasoning_content")) or as_text(message.get("reasoning")) or thinking,
+        tool_calls=calls,
+        finish_reason=as_text(choice.get("finish_reason")),
+        usage=read_openai_usage(counts),
+        model=as_text(reply.get("model")),
+        known=bool(choices),
+        priced=_read_audio_tokens(counts),
+        cost_usd=_read_stated_cost(counts),
+        unread=fields.describe_unread_answers(len(choices)),
+    )
 
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        choices = as_mappings(reply.get("choices"))
-        choice = first_mapping(choices)
-        message = as_mapping(choice.get("message"))
-        output, thinking = _split_thinking(message.get("content"))
-        legacy_call = message.get("function_call")
-        calls = [
-            *fields.read_chat_tool_calls(message.get("tool_calls")),
-            *fields.read_chat_tool_calls([{"function": legacy_call}] if legacy_call else []),
-        ]
-        counts = as_mapping(reply.get("usage")) or as_mapping(as_mapping(reply.get("x_groq")).get("usage"))
-        return ParsedReply(
-            output=output
-            or as_text(message.get("refusal"))
-            or as_text(choice.get("text"))
-            or as_text(as_mapping(message.get("audio")).get("transcript"))
-            or as_text(as_mapping(choice.get("error")).get("message")),
-            thinking=as_text(message.get("reasoning_content"))
-            or as_text(message.get("reasoning"))
-            or thinking,
-            tool_calls=calls,
-            finish_reason=as_text(choice.get("finish_reason")),
-            usage=read_openai_usage(counts),
-            model=as_text(reply.get("model")),
-            known=bool(choices),
-            priced=_read_audio_tokens(counts),
-            cost_usd=_read_stated_cost(counts),
-            unread=fields.describe_unread_answers(len(choices)),
-        )
 
-    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-        joiner = _ChunkJoiner()
-        for event in events:
-            joiner.add_chunk(event)
-        return joiner.build_reply(), bool(joiner.finish_reason)
+def _join_chunks(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+    # Join the chunks of a streamed answer; if there are several answers, those of the first.
+    reply: dict[str, Any] = {}
+    texts: defaultdict[str, list[str]] = defaultdict(list)
+    calls: dict[int, dict[str, str]] = {}
+    numbers: set[int] = set()
+    finish_reason = ""
+    for event in events:
+        reply |= {key: event[key] or reply.get(key) for key in ("model", "usage", "x_groq") if key in event}
+        for choice in as_mappings(event.get("choices")):
+            number = fields.as_token_count(choice.get("index")) or 0
+            numbers.add(number)
+            if number:
+                continue
+            finish_reason = as_text(choice.get("finish_reason")) or finish_reason
+            delta = as_mapping(choice.get("delta"))
+            for key, piece in _iterate_pieces(choice, delta):
+                texts[key].append(as_text(piece))
+            if "function_call" in delta:
+                fields.add_tool_call(calls, {"index": 0, "function": delta["function_call"]})
+            for part in as_mappings(delta.get("tool_calls")):
+                fields.add_tool_call(calls, part)
+    whole = {key: "".join(pieces) for key, pieces in texts.items()}
+    message = {
+        **whole,
+        "audio": {"transcript": whole.get("transcript")},
+        "tool_calls": [{"id": call["id"], "function": call} for call in calls.values()],
+    }
+    first = {"message": message, "finish_reason": finish_reason}
+    return {**reply, "choices": [first, *({} for number in numbers if number)] if numbers else []}, bool(
+        finish_reason
+    )
+
+
+def _iterate_pieces(choice: JsonObject, delta: JsonObject) -> Iterator[tuple[str, object]]:
+    yield "content", choice.get("text")
+    yield from delta.items()
+    if isinstance(delta.get("content"), list):
+        yield from zip(("content", "reasoning_content"), _split_thinking(delta["content"]), strict=True)
+    yield "transcript", as_mapping(delta.get("audio")).get("transcript")
 
 
 def _split_thinking(content: object) -> tuple[str, str]:
@@ -91,116 +113,10 @@ def _split_thinking(content: object) -> tuple[str, str]:
     return answer, thinking
 
 
-class _ChunkJoiner:
-    """The chunks of a streamed answer; if there are several answers, those of the first."""
-
-    def __init__(self) -> None:
-        self.finish_reason = ""
-        self._reply: dict[str, Any] = {}
-        self._texts: defaultdict[str, list[str]] = defaultdict(list)
-        self._calls: dict[int, dict[str, str]] = {}
-        self._others: set[int] = set()
-        self._has_choice = False
-
-    def add_chunk(self, event: JsonObject) -> None:
-        for key in ("model", "usage", "x_groq"):
-            if key in event:
-                self._reply[key] = event[key] or self._reply.get(key)
-        for choice in as_mappings(event.get("choices")):
-            self._has_choice = True
-            number = fields.as_token_count(choice.get("index"))
-            if number:
-                self._others.add(number)
-            else:
-                self._add_choice(choice)
-
-    def _add_choice(self, choice: JsonObject) -> None:
-        self.finish_reason = as_text(choice.get("finish_reason")) or self.finish_reason
-        self._append_text("content", choice.get("text"))
-        delta = as_mapping(choice.get("delta"))
-        for key, piece in delta.items():
-            self._append_text(key, piece)
-        content = delta.get("content")
-        if isinstance(content, list):
-            output, thinking = _split_thinking(content)
-            self._append_text("content", output)
-            self._append_text("reasoning_content", thinking)
-        self._append_text("transcript", as_mapping(delta.get("audio")).get("transcript"))
-        if "function_call" in delta:
-            self._add_tool_call({"index": 0, "function": delta["function_call"]})
-        for part in as_mappings(delta.get("tool_calls")):
-            self._add_tool_call(part)
-
-    def _append_text(self, key: str, piece: object) -> None:
-        if isinstance(piece, str) and piece:
-            self._texts[key].append(piece)
-
-    def _add_tool_call(self, part: JsonObject) -> None:
-        call_id = as_text(part.get("id"))
-        number = fields.as_token_count(part.get("index"))
-        if number is None:
-            # Servers without an index send a call whole, or give its id in the first piece.
-            number = len(self._calls) if call_id or not self._calls else max(self._calls)
-        call = self._calls.setdefault(number, {"id": "", "name": "", "arguments": ""})
-        function = as_mapping(part.get("function")) or as_mapping(part.get("custom"))
-        call["id"] = call["id"] or call_id
-        call["name"] += as_text(function.get("name"))
-        call["arguments"] += as_text(function.get("arguments")) + as_text(function.get("input"))
-
-    def build_reply(self) -> JsonObject:
-        texts = {key: "".join(pieces) for key, pieces in self._texts.items()}
-        message = {
-            **texts,
-            "audio": {"transcript": texts.get("transcript")},
-            "tool_calls": [{"id": call["id"], "function": call} for call in self._calls.values()],
-        }
-        choices = [{"message": message, "finish_reason": self.finish_reason}, *({} for _ in self._others)]
-        return {**self._reply, "choices": choices if self._has_choice else []}
-
-
-def _input_texts(value: object) -> Iterator[str]:
-    # Yield the texts to complete or to embed; a list of token ids is only counted.
-    if isinstance(value, str):
-        yield value
-    elif _is_token_ids(value):
-        yield f"[{len(value)} tokens]"
-    elif isinstance(value, list):
-        for element in value:
-            yield f"[{len(element)} tokens]" if _is_token_ids(element) else fields.content_text([element])
-
-
-def _is_token_ids(value: object) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], int)
-
-
-class _CompletionFormat(_ChatCompletionFormat):
-    """Completions of a prompt, with the choices of chat."""
-
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        return ParsedRequest(fields.user_messages(_input_texts(request.get("prompt"))))
-
-
-class _EmbeddingFormat(CallFormat):
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        return ParsedRequest(fields.user_messages(_input_texts(request.get("input"))))
-
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        data = reply.get("data")
-        return ParsedReply(
-            output=f"{len(as_mappings(data))} vectors",
-            usage=read_openai_usage(as_mapping(reply.get("usage"))),
-            model=as_text(reply.get("model")),
-            known=isinstance(data, list),
-        )
-
-
-class _ModerationFormat(_EmbeddingFormat):
-    """Moderations, with the input of embeddings."""
-
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        results = as_mappings(reply.get("results"))
-        output = "\n".join(map(_format_flags, results))
-        return ParsedReply(output=output, model=as_text(reply.get("model")), known=bool(results))
+def _read_moderation(reply: JsonObject) -> ParsedReply:
+    results = as_mappings(reply.get("results"))
+    output = "\n".join(map(_format_flags, results))
+    return ParsedReply(output=output, model=as_text(reply.get("model")), known=bool(results))
 
 
 def _format_flags(result: JsonObject) -> str:
@@ -210,49 +126,50 @@ def _format_flags(result: JsonObject) -> str:
     return "flagged: " + ", ".join(name for name, flagged in categories if flagged is True)
 
 
-class _ResponsesFormat(CallFormat):
-    def read_request(self, request: JsonObject) -> ParsedRequest:
-        instructions = request.get("instructions")
-        messages = [Message("system", as_text(instructions))] if instructions else []
-        messages += _read_input(request.get("input"))
-        unread = [f"messages kept by the server ({key})" for key in _SERVER_STATE_KEYS if request.get(key)]
-        tools = []
-        for entry in as_mappings(request.get("tools")):
-            tool = as_mapping(entry.get("function")) or entry
-            name = as_text(tool.get("name")) or as_text(tool.get("server_label")) or as_text(tool.get("type"))
-            tools.append(fields.tool_definition(name, tool.get("description"), tool.get("parameters")))
-        return ParsedRequest(messages, tools, unread)
+def _read_responses_request(request: JsonObject) -> ParsedRequest:
+    instructions = request.get("instructions")
+    messages = [Message("system", as_text(instructions))] if instructions else []
+    messages += _read_input(request.get("input"))
+    unread = [f"messages kept by the server ({key})" for key in _SERVER_STATE_KEYS if request.get(key)]
+    tools = []
+    for entry in as_mappings(request.get("tools")):
+        tool = as_mapping(entry.get("function")) or entry
+        name = as_text(tool.get("name")) or as_text(tool.get("server_label")) or as_text(tool.get("type"))
+        tools.append(fields.tool_definition(name, tool.get("description"), tool.get("parameters")))
+    return ParsedRequest(messages, tools, unread)
 
-    def read_reply(self, reply: JsonObject) -> ParsedReply:
-        output = as_mappings(reply.get("output"))
-        answers, thoughts = list[JsonObject](), list[JsonObject]()
-        for item in output:
-            if item.get("type") == "message":
-                answers += as_mappings(item.get("content"))
-            elif item.get("type") == "reasoning":
-                thoughts += as_mappings(item.get("summary")) or as_mappings(item.get("content"))
-        incomplete = as_text(as_mapping(reply.get("incomplete_details")).get("reason"))
-        return ParsedReply(
-            output="".join(as_text(part.get("text")) or as_text(part.get("refusal")) for part in answers),
-            thinking=join_texts(thoughts, separator="\n"),
-            tool_calls=[_read_call(item) for item in output if as_text(item.get("type")).endswith("_call")],
-            finish_reason=incomplete or as_text(reply.get("status")),
-            usage=read_openai_usage(as_mapping(reply.get("usage"))),
-            model=as_text(reply.get("model")),
-            known=isinstance(reply.get("output"), list),
-        )
 
-    def join_events(self, events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-        final_events = [event for event in events if event.get("type") in _FINAL_EVENTS]
-        if final_events:
-            last = as_mapping(final_events[-1].get("response"))
-        else:
-            responses = (as_mapping(event.get("response")) for event in reversed(events))
-            last = next(filter(None, responses), {})
-        if as_mappings(last.get("output")):
-            return last, bool(final_events)
-        output = _join_output_items(events)
-        return ({**last, "output": output} if last or output else {}), bool(final_events)
+def _read_responses_reply(reply: JsonObject) -> ParsedReply:
+    output = as_mappings(reply.get("output"))
+    answers, thoughts = list[JsonObject](), list[JsonObject]()
+    for item in output:
+        if item.get("type") == "message":
+            answers += as_mappings(item.get("content"))
+        elif item.get("type") == "reasoning":
+            thoughts += as_mappings(item.get("summary")) or as_mappings(item.get("content"))
+    incomplete = as_text(as_mapping(reply.get("incomplete_details")).get("reason"))
+    return ParsedReply(
+        output="".join(as_text(part.get("text")) or as_text(part.get("refusal")) for part in answers),
+        thinking=join_texts(thoughts, separator="\n"),
+        tool_calls=[_read_call(item) for item in output if as_text(item.get("type")).endswith("_call")],
+        finish_reason=incomplete or as_text(reply.get("status")),
+        usage=read_openai_usage(as_mapping(reply.get("usage"))),
+        model=as_text(reply.get("model")),
+        known=isinstance(reply.get("output"), list),
+    )
+
+
+def _join_responses(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
+    final_events = [event for event in events if event.get("type") in _FINAL_EVENTS]
+    if final_events:
+        last = as_mapping(final_events[-1].get("response"))
+    else:
+        responses = (as_mapping(event.get("response")) for event in reversed(events))
+        last = next(filter(None, responses), {})
+    if as_mappings(last.get("output")):
+        return last, bool(final_events)
+    output = _join_output_items(events)
+    return ({**last, "output": output} if last or output else {}), bool(final_events)
 
 
 def _read_input(value: object) -> Iterator[Message]:
@@ -342,8 +259,11 @@ def _read_stated_cost(counts: JsonObject) -> float | None:
     return float(cost)
 
 
-CHAT = _ChatCompletionFormat()
-COMPLETIONS = _CompletionFormat()
-EMBEDDINGS = _EmbeddingFormat()
-MODERATIONS = _ModerationFormat()
-RESPONSES = _ResponsesFormat()
+CHAT = CallFormat(fields.read_chat_request, _read_chat_reply, _join_chunks)
+COMPLETIONS = CallFormat(fields.read_input, _read_chat_reply, _join_chunks)
+EMBEDDINGS = CallFormat(
+    fields.read_input,
+    lambda reply: fields.embedding_reply(reply, read_openai_usage(as_mapping(reply.get("usage")))),
+)
+MODERATIONS = CallFormat(fields.read_input, _read_moderation)
+RESPONSES = CallFormat(_read_responses_request, _read_responses_reply, _join_responses)

@@ -21,7 +21,6 @@ _PATH_ENDS: tuple[tuple[str, str, CallFormat, str], ...] = (
     ("/v1/messages", "messages", anthropic.MESSAGES, "anthropic-compatible"),
     ("/v1/chat", "chat", cohere.CHAT_V1, "cohere-compatible"),
     ("/v2/chat", "chat", cohere.CHAT, "cohere-compatible"),
-    ("/v1/generate", "generate", cohere.GENERATE, "cohere-compatible"),
     ("/v1/embed", "embeddings", cohere.EMBED, "cohere-compatible"),
     ("/v2/embed", "embeddings", cohere.EMBED, "cohere-compatible"),
     ("/rerank", "rerank", cohere.RERANK, "cohere-compatible"),
@@ -198,27 +197,27 @@ def find_route(url: str) -> Route:
 
 # First part of a model's id that is spread over regions
 _REGIONS = ("us", "us-gov", "eu", "apac", "jp", "au", "ca", "global")
-_EMBEDDING_MODELS = ("amazon.titan-embed", "amazon.nova-2-multimodal-embeddings")
+# By the start of a model's id: endpoint and format of ``invoke``
+_INVOKE_FORMATS: tuple[tuple[str, str, CallFormat], ...] = (
+    ("amazon.titan-embed", "embeddings", bedrock.EMBEDDINGS),
+    ("amazon.nova-2-multimodal-embeddings", "embeddings", bedrock.EMBEDDINGS),
+    ("amazon.nova", "invoke", bedrock.CONVERSE),
+    ("anthropic.", "invoke", anthropic.MESSAGES),
+    ("cohere.embed", "embeddings", cohere.EMBED),
+    ("cohere.rerank", "rerank", cohere.RERANK),
+)
 
 
-def _bedrock_invoke_format(model: str, request: JsonObject) -> tuple[str, CallFormat]:  # noqa: PLR0911 -- a decision list
+def _bedrock_invoke_format(model: str, request: JsonObject) -> tuple[str, CallFormat]:
     # Return endpoint and format of ``invoke``, whose bodies are those of the model's vendor.
     name = model.rpartition("/")[2]
     region, _, rest = name.partition(".")
     name = rest if region in _REGIONS else name
-    if name.startswith(_EMBEDDING_MODELS):
-        return "embeddings", bedrock.EMBEDDINGS
-    if name.startswith("cohere.embed"):
-        return "embeddings", cohere.EMBED
-    if name.startswith("cohere.rerank"):
-        return "rerank", cohere.RERANK
+    for start, endpoint, call_format in _INVOKE_FORMATS:
+        if name.startswith(start):
+            return endpoint, call_format
     if name.startswith("cohere."):
-        if "messages" in request:
-            return "invoke", cohere.CHAT
-        return "invoke", cohere.CHAT_V1 if "message" in request else cohere.GENERATE
-    if name.startswith("amazon.nova"):
-        return "invoke", bedrock.CONVERSE
+        return "invoke", cohere.CHAT if "messages" in request else cohere.CHAT_V1
     if "messages" not in request:
         return "invoke", bedrock.TEXT
-    is_anthropic = name.startswith("anthropic.") or "anthropic_version" in request
-    return "invoke", anthropic.MESSAGES if is_anthropic else openai.CHAT
+    return "invoke", anthropic.MESSAGES if "anthropic_version" in request else openai.CHAT

@@ -182,13 +182,6 @@ def test_a_longer_kept_cache_costs_more() -> None:
 
 INVOKED: list[tuple[str, dict[str, Any], dict[str, Any], str, Usage]] = [
     (
-        "amazon.titan-text-express-v1",
-        {"inputText": "hi"},
-        {"inputTextTokenCount": 2, "results": [{"tokenCount": 3, "outputText": "yes", "completionReason": "FINISH"}]},
-        "FINISH",
-        Usage(input_tokens=2, output_tokens=3),
-    ),
-    (
         "us.meta.llama3-3-70b-instruct-v1:0",
         {"prompt": "hi"},
         {"generation": "yes", "prompt_token_count": 2, "generation_token_count": 3, "stop_reason": "stop"},
@@ -200,27 +193,6 @@ INVOKED: list[tuple[str, dict[str, Any], dict[str, Any], str, Usage]] = [
         {"prompt": "hi"},
         {"outputs": [{"text": "yes", "stop_reason": "stop"}]},
         "stop",
-        Usage(),
-    ),
-    (
-        "anthropic.claude-v2",
-        {"prompt": "hi"},
-        {"completion": "yes", "stop_reason": "stop_sequence"},
-        "stop_sequence",
-        Usage(),
-    ),
-    (
-        "ai21.j2-ultra-v1",
-        {"prompt": "hi"},
-        {"completions": [{"data": {"text": "yes"}, "finishReason": {"reason": "endoftext"}}]},
-        "endoftext",
-        Usage(),
-    ),
-    (
-        "cohere.command-text-v14",
-        {"prompt": "hi"},
-        {"generations": [{"text": "yes", "finish_reason": "COMPLETE"}]},
-        "COMPLETE",
         Usage(),
     ),
     (
@@ -271,14 +243,6 @@ def test_invoke(
 
 METRICS = {"inputTokenCount": 2, "outputTokenCount": 3, "invocationLatency": 1, "firstByteLatency": 1}
 STREAMED: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
-    (
-        "amazon.titan-text-express-v1",
-        {"inputText": "hi"},
-        [
-            {"outputText": "y", "index": 0, "inputTextTokenCount": 2, "completionReason": None},
-            {"outputText": "es", "index": 0, "totalOutputTextTokenCount": 3, "completionReason": "FINISH"},
-        ],
-    ),
     (
         "meta.llama3-8b-instruct-v1:0",
         {"prompt": "hi"},

@@ -179,13 +179,6 @@ def test_a_stream_of_the_first_chat() -> None:
     assert (cut.output, cut.unread) == ("It is warm.", "the stream ended before its last event")
 
 
-def test_generate() -> None:
-    answer = {"generations": [{"text": "yes", "finish_reason": "COMPLETE"}, {"text": "no"}]}
-    call = read_call(exchange(f"{BASE}/v1/generate", {"prompt": "hi"}, answer))
-    assert (call.endpoint, call.output, call.unread) == ("generate", "yes", "1 more answer")
-    assert call.messages == (Message("user", "hi"),)
-
-
 @pytest.mark.parametrize(
     ("version", "found"), [("v1", [[1.0], [2.0]]), ("v2", {"int8": [[1], [2]], "float": [[1.0], [2.0]]})]
 )

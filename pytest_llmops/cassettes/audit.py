@@ -53,13 +53,16 @@ class StaleAnswers:
 
 @dataclass(frozen=True, slots=True)
 class CassetteSummary:
-    """A cassette that could be read."""
+    """A cassette that could be read.
+
+    Attributes:
+        recorded: The day it was written, or "".
+    """
 
     file: str
     interactions: int
     answers: int
     recorded: str
-    """The day it was written, or ""."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +110,16 @@ class AuditResult:
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What was pruned, or would be in a dry run."""
+    """What was pruned, or would be in a dry run.
+
+    Attributes:
+        removed: Files of which no answer is left, and orphans.
+        left: Files that were left as they are, and why.
+    """
 
     dropped: tuple[StaleAnswers, ...]
     removed: tuple[str, ...]
-    """Files of which no answer is left, and orphans."""
     left: tuple[FileProblem, ...]
-    """Files that were left as they are, and why."""
 
 
 class OtherModelCassettes:

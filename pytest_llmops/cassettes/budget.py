@@ -65,12 +65,12 @@ class _LedgerState:
     offset: int = 0
     calls: int = 0
     spent: int = 0
+    # Estimates of unsettled calls.
     reserved: dict[str, int] = field(default_factory=dict)
-    """Estimates of unsettled calls."""
     reserved_total: int = 0
     highest_cost: int = 0
+    # Why calls of this process are refused: "" if granted, None until the call's line is read.
     refusals: dict[str, str | None] = field(default_factory=dict)
-    """Why calls of this process are refused: "" if granted, None until the call's line is read."""
     pid: int = field(default_factory=os.getpid)
     lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -33,7 +33,11 @@ MAX_STEM = 120
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """A line of a journal: the n-th answer of a take to a request."""
+    """A line of a journal: the n-th answer of a take to a request.
+
+    Attributes:
+        again: Whether it replaces the cassette's answer in this place, even if its run is killed.
+    """
 
     by: str
     key: str
@@ -42,7 +46,6 @@ class JournalEntry:
     request: dict[str, Any]
     answer: dict[str, Any]
     again: bool = False
-    """Whether it replaces the cassette's answer in this place, even if its run is killed."""
 
     def to_line(self) -> bytes:
         """Return the line with its end."""

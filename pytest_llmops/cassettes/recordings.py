@@ -52,14 +52,14 @@ class Recordings:
     by_key: dict[str, store.Interaction] = field(default_factory=dict)
     moved: dict[Path, set[str]] = field(default_factory=dict)
     adopted: dict[str, store.Interaction] = field(default_factory=dict)
+    # Keys under the current rules to keys in the file.
     _current_keys: dict[str, list[str]] | None = None
-    """Keys under the current rules to keys in the file."""
+    # Keys without the server, and the path on it, to keys in the file.
     _serverless_keys: dict[str, list[str]] | None = None
-    """Keys without the server, and the path on it, to keys in the file."""
+    # Keys that answered a request to another server.
     _used_for_others: set[str] = field(default_factory=set)
-    """Keys that answered a request to another server."""
+    # Keys whose stored request is known to be theirs.
     _checked: set[str] = field(default_factory=set)
-    """Keys whose stored request is known to be theirs."""
     _scans: int = 0
 
     def find_key(self, question: Question) -> str:

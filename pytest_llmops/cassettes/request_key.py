@@ -83,7 +83,12 @@ _BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request as it is matched with recordings, by its key."""
+    """A request as it is matched with recordings, by its key.
+
+    Attributes:
+        json: The parsed body if it is JSON.
+        address: Host and port; the key treats all servers on this machine as equal.
+    """
 
     method: str
     url: str
@@ -91,9 +96,7 @@ class Question:
     content_type: str
     key: str
     json: object = None
-    """The parsed body if it is JSON."""
     address: str = ""
-    """Host and port; the key treats all servers on this machine as equal."""
 
 
 @lru_cache(maxsize=1024)

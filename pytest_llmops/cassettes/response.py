@@ -50,7 +50,13 @@ RETRIED_STATUSES = frozenset({408, 409, 425, 429})  # statuses after which clien
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response: decoded body, recorded headers, and the duration of the live call."""
+    """A response: decoded body, recorded headers, and the duration of the live call.
+
+    Attributes:
+        pieces: The body in the pieces it is replayed in: the events of a stream.
+        outcome: How the call ended without a whole answer; with status 0 nothing of the answer had come.
+        asked_ahead: Whether it was asked live in this run, before the request that it answers.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -58,12 +64,9 @@ class Answer:
     latency_s: float | None = None
     ttft_s: float | None = None
     pieces: tuple[bytes, ...] = ()
-    """The body in the pieces it is replayed in: the events of a stream."""
     outcome: Outcome | None = None
-    """How the call ended without a whole answer; with status 0 nothing of the answer had come."""
     gap_s: float | None = None
     asked_ahead: bool = False
-    """Whether it was asked live in this run, before the request that it answers."""
 
     @property
     def is_transient(self) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, join_texts
 from pytest_llmops.protocols import Message
 from pytest_llmops.trace import fields
-from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 _COUNT_KEYS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 # For each type of a delta: the key of its text, and the key of the block that collects these texts
@@ -22,7 +21,7 @@ _DELTA_KEYS = {
 }
 
 
-def _read_request(request: JsonObject) -> ParsedRequest:
+def _read_request(request: JsonObject) -> fields.ParsedRequest:
     system = request.get("system")
     messages = [Message("system", fields.content_text(system))] if system else []
     for message in as_mappings(request.get("messages")):
@@ -41,10 +40,10 @@ def _read_request(request: JsonObject) -> ParsedRequest:
         )
         for tool in as_mappings(request.get("tools"))
     ]
-    return ParsedRequest(messages, tools)
+    return fields.ParsedRequest(messages, tools)
 
 
-def _read_reply(reply: JsonObject) -> ParsedReply:
+def _read_reply(reply: JsonObject) -> fields.ParsedReply:
     content = reply.get("content")
     blocks = as_mappings(content)
     counts = as_mapping(reply.get("usage"))
@@ -54,7 +53,7 @@ def _read_reply(reply: JsonObject) -> ParsedReply:
     thinking_tokens = fields.as_token_count(
         as_mapping(counts.get("output_tokens_details")).get("thinking_tokens")
     )
-    return ParsedReply(
+    return fields.ParsedReply(
         output=join_texts(block for block in blocks if block.get("type") == "text"),
         thinking=join_texts((block for block in blocks if block.get("type") == "thinking"), "thinking", "\n"),
         tool_calls=[fields.read_tool_call(block) for block in blocks if _is_tool_use(block)],
@@ -117,4 +116,4 @@ def _drop_nulls(value: object) -> dict[str, Any]:
     return {key: field for key, field in as_mapping(value).items() if field is not None}
 
 
-MESSAGES = CallFormat(_read_request, _read_reply, _join_events)
+MESSAGES = fields.CallFormat(_read_request, _read_reply, _join_events)

@@ -18,7 +18,6 @@ from pytest_llmops._util.json_values import (
 )
 from pytest_llmops.protocols import ToolDefinition, Usage
 from pytest_llmops.trace import fields
-from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 METRICS_KEY = "amazon-bedrock-invocationMetrics"
 _CONVERSE_COUNT_KEYS = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
@@ -30,7 +29,7 @@ _METRICS_COUNT_KEYS = (
 )
 
 
-def _read_converse_request(request: JsonObject) -> ParsedRequest:
+def _read_converse_request(request: JsonObject) -> fields.ParsedRequest:
     messages = fields.system_message(
         "\n".join(map(_format_converse_block, as_mappings(request.get("system"))))
     )
@@ -41,10 +40,10 @@ def _read_converse_request(request: JsonObject) -> ParsedRequest:
         )
     tools = [*_read_tool_specs(as_mapping(request.get("toolConfig")).get("tools"))]
     unread = ["a prompt kept by the server (promptVariables)"] if request.get("promptVariables") else []
-    return ParsedRequest(messages, tools, unread)
+    return fields.ParsedRequest(messages, tools, unread)
 
 
-def _read_converse_reply(reply: JsonObject) -> ParsedReply:
+def _read_converse_reply(reply: JsonObject) -> fields.ParsedReply:
     message = as_mapping(as_mapping(reply.get("output")).get("message"))
     blocks = as_mappings(message.get("content"))
     reasoning = [
@@ -56,7 +55,7 @@ def _read_converse_reply(reply: JsonObject) -> ParsedReply:
     one_hour_tokens = fields.sum_known_counts(
         *(fields.as_token_count(item.get("inputTokens")) for item in cached)
     )
-    return ParsedReply(
+    return fields.ParsedReply(
         output="".join(
             as_text(block.get("text"))
             or join_texts(as_mappings(as_mapping(block.get("citationsContent")).get("content")))
@@ -150,11 +149,11 @@ def _read_invocation_metrics(reply: JsonObject) -> Usage:
     return fields.usage_with_cache(as_mapping(reply.get(METRICS_KEY)), *_METRICS_COUNT_KEYS)
 
 
-def _read_prompt(request: JsonObject) -> ParsedRequest:
-    return ParsedRequest(fields.user_messages(as_texts(request.get("prompt"))))
+def _read_prompt(request: JsonObject) -> fields.ParsedRequest:
+    return fields.ParsedRequest(fields.user_messages(as_texts(request.get("prompt"))))
 
 
-def _read_generation(reply: JsonObject) -> ParsedReply:
+def _read_generation(reply: JsonObject) -> fields.ParsedReply:
     # Read the text of Llama or Mistral, which differ in their keys.
     outputs = as_mappings(reply.get("outputs"))
     merged = {**reply, **first_mapping(outputs)}
@@ -163,7 +162,7 @@ def _read_generation(reply: JsonObject) -> ParsedReply:
         input_tokens=fields.as_token_count(reply.get("prompt_token_count")),
         output_tokens=fields.as_token_count(reply.get("generation_token_count")),
     )
-    return ParsedReply(
+    return fields.ParsedReply(
         output=as_text(text),
         finish_reason=as_text(merged.get("stop_reason")),
         usage=usage if usage != Usage() else _read_invocation_metrics(reply),
@@ -183,18 +182,18 @@ def _join_generation(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
     return joined, bool(reasons)
 
 
-def _read_embedding_request(request: JsonObject) -> ParsedRequest:
+def _read_embedding_request(request: JsonObject) -> fields.ParsedRequest:
     params = as_mapping(request.get("singleEmbeddingParams"))
     contents = as_texts(request.get("inputText")) or as_texts(as_mapping(params.get("text")).get("value"))
     contents += ["[image]"] if request.get("inputImage") or params.get("image") else []
-    return ParsedRequest(fields.user_messages(contents))
+    return fields.ParsedRequest(fields.user_messages(contents))
 
 
-def _read_embedding_reply(reply: JsonObject) -> ParsedReply:
+def _read_embedding_reply(reply: JsonObject) -> fields.ParsedReply:
     usage = Usage(input_tokens=fields.as_token_count(reply.get("inputTextTokenCount")))
     return fields.embedding_reply(reply, usage)
 
 
-CONVERSE = CallFormat(_read_converse_request, _read_converse_reply, _join_converse_events)
-TEXT = CallFormat(_read_prompt, _read_generation, _join_generation)
-EMBEDDINGS = CallFormat(_read_embedding_request, _read_embedding_reply)
+CONVERSE = fields.CallFormat(_read_converse_request, _read_converse_reply, _join_converse_events)
+TEXT = fields.CallFormat(_read_prompt, _read_generation, _join_generation)
+EMBEDDINGS = fields.CallFormat(_read_embedding_request, _read_embedding_reply)

@@ -16,18 +16,17 @@ from pytest_llmops._util.json_values import (
 )
 from pytest_llmops.protocols import Message, Role, ToolCall, Usage
 from pytest_llmops.trace import fields
-from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 _V1_ROLES: dict[str, Role] = {"CHATBOT": "assistant", "SYSTEM": "system", "TOOL": "tool"}
 _MAX_NUMBER = 1e15  # a larger number is neither a score nor an index
 
 
-def _read_chat_reply(reply: JsonObject) -> ParsedReply:
+def _read_chat_reply(reply: JsonObject) -> fields.ParsedReply:
     message = as_mapping(reply.get("message"))
     content, plan = message.get("content"), message.get("tool_plan")
     blocks = as_mappings(content)
     thinking = join_texts((block for block in blocks if block.get("type") == "thinking"), "thinking")
-    return ParsedReply(
+    return fields.ParsedReply(
         output=join_texts(blocks) or as_text(content),
         thinking=thinking or as_text(plan),
         tool_calls=[*fields.read_chat_tool_calls(message.get("tool_calls"))],
@@ -82,7 +81,7 @@ def _append_content(block: dict[str, Any], content: JsonObject) -> None:
             block |= {"type": key, key: as_text(block.get(key)) + content[key]}
 
 
-def _read_v1_request(request: JsonObject) -> ParsedRequest:
+def _read_v1_request(request: JsonObject) -> fields.ParsedRequest:
     messages = fields.system_message(as_text(request.get("preamble")))
     for message in as_mappings(request.get("chat_history")):
         lines = fields.join_lines(
@@ -104,11 +103,11 @@ def _read_v1_request(request: JsonObject) -> ParsedRequest:
     unread = fields.describe_documents(request)
     if request.get("conversation_id"):
         unread.append("messages kept by the server (conversation_id)")
-    return ParsedRequest(messages, tools, unread)
+    return fields.ParsedRequest(messages, tools, unread)
 
 
-def _read_v1_reply(reply: JsonObject) -> ParsedReply:
-    return ParsedReply(
+def _read_v1_reply(reply: JsonObject) -> fields.ParsedReply:
+    return fields.ParsedReply(
         output=as_text(reply.get("text")),
         tool_calls=_read_v1_calls(reply.get("tool_calls")),
         finish_reason=as_text(reply.get("finish_reason")),
@@ -138,31 +137,31 @@ def _read_v1_calls(calls: object) -> list[ToolCall]:
     ]
 
 
-def _read_embed_request(request: JsonObject) -> ParsedRequest:
+def _read_embed_request(request: JsonObject) -> fields.ParsedRequest:
     contents = as_texts(request.get("texts")) or [
         fields.content_text(item.get("content")) for item in as_mappings(request.get("inputs"))
     ]
-    return ParsedRequest(fields.user_messages([*contents, *fields.list_images(request)]))
+    return fields.ParsedRequest(fields.user_messages([*contents, *fields.list_images(request)]))
 
 
-def _read_embed_reply(reply: JsonObject) -> ParsedReply:
+def _read_embed_reply(reply: JsonObject) -> fields.ParsedReply:
     return fields.embedding_reply(reply, _read_billed_usage(reply.get("meta")))
 
 
-def _read_rerank_request(request: JsonObject) -> ParsedRequest:
+def _read_rerank_request(request: JsonObject) -> fields.ParsedRequest:
     documents = request.get("documents")
     contents = [
         as_text(as_mapping(document).get("text")) or fields.arguments_json(document)
         for document in (documents if isinstance(documents, list) else [])
     ]
-    return ParsedRequest(fields.user_messages([as_text(request.get("query")), *contents]))
+    return fields.ParsedRequest(fields.user_messages([as_text(request.get("query")), *contents]))
 
 
-def _read_rerank_reply(reply: JsonObject) -> ParsedReply:
+def _read_rerank_reply(reply: JsonObject) -> fields.ParsedReply:
     results = reply.get("results", reply.get("data"))
     billed = _read_billed_usage(reply.get("meta"))
     tokens = fields.as_token_count(as_mapping(reply.get("usage")).get("total_tokens"))
-    return ParsedReply(
+    return fields.ParsedReply(
         output="\n".join(
             f"{_format_number(result.get('index'))}: {_format_number(result.get('relevance_score'))}"
             for result in as_mappings(results)
@@ -177,7 +176,7 @@ def _format_number(value: object) -> str:
     return str(value)[:24] if isinstance(value, (int, float)) and abs(value) <= _MAX_NUMBER else "?"
 
 
-CHAT = CallFormat(fields.read_chat_request, _read_chat_reply, _join_chat_events)
-CHAT_V1 = CallFormat(_read_v1_request, _read_v1_reply, _join_v1_events)
-EMBED = CallFormat(_read_embed_request, _read_embed_reply)
-RERANK = CallFormat(_read_rerank_request, _read_rerank_reply)
+CHAT = fields.CallFormat(fields.read_chat_request, _read_chat_reply, _join_chat_events)
+CHAT_V1 = fields.CallFormat(_read_v1_request, _read_v1_reply, _join_v1_events)
+EMBED = fields.CallFormat(_read_embed_request, _read_embed_reply)
+RERANK = fields.CallFormat(_read_rerank_request, _read_rerank_reply)

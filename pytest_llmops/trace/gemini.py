@@ -14,14 +14,13 @@ from pytest_llmops._util.json_values import (
 )
 from pytest_llmops.protocols import Message, Role, ToolDefinition, Usage
 from pytest_llmops.trace import fields
-from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 _ROLES: dict[str, Role] = {"model": "assistant", "function": "tool", "system": "system"}
 # Keys of a part that do not say what kind of part it is
 _ANNOTATION_KEYS = ("thought", "thoughtSignature", "thought_signature", "videoMetadata", "partMetadata")
 
 
-def _read_request(request: JsonObject) -> ParsedRequest:
+def _read_request(request: JsonObject) -> fields.ParsedRequest:
     instruction = _content_parts(_get_field(request, "systemInstruction"))
     messages = [Message("system", "\n".join(map(_format_gemini_part, instruction)))] if instruction else []
     contents = request.get("contents")
@@ -33,17 +32,17 @@ def _read_request(request: JsonObject) -> ParsedRequest:
     is_cached = _get_field(request, "cachedContent")
     unread = ["messages kept by the server (cachedContent)"] if is_cached else []
     tools = [*_read_function_declarations(request.get("tools"))]
-    return ParsedRequest(messages, tools, unread, _model_name(request))
+    return fields.ParsedRequest(messages, tools, unread, _model_name(request))
 
 
-def _read_reply(reply: JsonObject) -> ParsedReply:
+def _read_reply(reply: JsonObject) -> fields.ParsedReply:
     candidates = as_mappings(reply.get("candidates"))
     candidate = first_mapping(candidates)
     parts = _content_parts(candidate.get("content"))
     feedback = as_mapping(reply.get("promptFeedback"))
     calls = [as_mapping(_get_field(part, "functionCall")) for part in parts]
     partial = ["arguments of a tool call that came in pieces" for call in calls if "partialArgs" in call]
-    return ParsedReply(
+    return fields.ParsedReply(
         output="".join(
             _format_gemini_part(part)
             for part in parts
@@ -139,7 +138,7 @@ def read_usage_metadata(value: object) -> Usage:
     )
 
 
-def _read_embed_request(request: JsonObject) -> ParsedRequest:
+def _read_embed_request(request: JsonObject) -> fields.ParsedRequest:
     requests = as_mappings(request.get("requests")) or [request]
     contents = [item.get("content", item.get("contents")) for item in requests]
     texts = [
@@ -151,15 +150,15 @@ def _read_embed_request(request: JsonObject) -> ParsedRequest:
         for content in contents
     ]
     model = _model_name(request) or _model_name(requests[0])
-    return ParsedRequest(fields.user_messages(texts), model=model)
+    return fields.ParsedRequest(fields.user_messages(texts), model=model)
 
 
-def _read_embed_reply(reply: JsonObject) -> ParsedReply:
+def _read_embed_reply(reply: JsonObject) -> fields.ParsedReply:
     return fields.embedding_reply(reply, read_usage_metadata(reply.get("usageMetadata")))
 
 
-def _read_predict_request(request: JsonObject) -> ParsedRequest:
-    return ParsedRequest(
+def _read_predict_request(request: JsonObject) -> fields.ParsedRequest:
+    return fields.ParsedRequest(
         fields.user_messages(
             as_text(item.get("content")) or as_text(item.get("text")) or as_text(item.get("prompt"))
             for item in as_mappings(request.get("instances"))
@@ -167,17 +166,17 @@ def _read_predict_request(request: JsonObject) -> ParsedRequest:
     )
 
 
-def _read_predict_reply(reply: JsonObject) -> ParsedReply:
+def _read_predict_reply(reply: JsonObject) -> fields.ParsedReply:
     predictions = as_mappings(reply.get("predictions"))
     embeddings = [as_mapping(prediction.get("embeddings")) for prediction in predictions]
     counts = [as_mapping(item.get("statistics")).get("token_count") for item in embeddings]
-    return ParsedReply(
+    return fields.ParsedReply(
         output=f"{len(list(filter(None, embeddings)))} vectors",
         usage=Usage(input_tokens=fields.sum_known_counts(*map(fields.as_token_count, counts))),
         known=any(embeddings),
     )
 
 
-GENERATE = CallFormat(_read_request, _read_reply, _join_events)
-EMBED = CallFormat(_read_embed_request, _read_embed_reply)
-PREDICT = CallFormat(_read_predict_request, _read_predict_reply)
+GENERATE = fields.CallFormat(_read_request, _read_reply, _join_events)
+EMBED = fields.CallFormat(_read_embed_request, _read_embed_reply)
+PREDICT = fields.CallFormat(_read_predict_request, _read_predict_reply)

@@ -6,12 +6,11 @@ from typing import Any
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text
 from pytest_llmops.protocols import Message, Usage
 from pytest_llmops.trace import fields
-from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 
-def _read_reply(reply: JsonObject) -> ParsedReply:
+def _read_reply(reply: JsonObject) -> fields.ParsedReply:
     message = as_mapping(reply.get("message"))
-    return ParsedReply(
+    return fields.ParsedReply(
         output=as_text(message.get("content")) or as_text(reply.get("response")),
         thinking=as_text(message.get("thinking")) or as_text(reply.get("thinking")),
         tool_calls=[*fields.read_chat_tool_calls(message.get("tool_calls"))],
@@ -42,9 +41,11 @@ def _join_lines(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
     return reply, reply.get("done") is True
 
 
-def _read_generate_request(request: JsonObject) -> ParsedRequest:
+def _read_generate_request(request: JsonObject) -> fields.ParsedRequest:
     prompt = fields.join_lines(as_text(request.get("prompt")), *fields.list_images(request))
-    return ParsedRequest([*fields.system_message(as_text(request.get("system"))), Message("user", prompt)])
+    return fields.ParsedRequest(
+        [*fields.system_message(as_text(request.get("system"))), Message("user", prompt)]
+    )
 
 
 def _read_eval_counts(reply: JsonObject) -> Usage:
@@ -54,6 +55,8 @@ def _read_eval_counts(reply: JsonObject) -> Usage:
     )
 
 
-CHAT = CallFormat(fields.read_chat_request, _read_reply, _join_lines)
-GENERATE = CallFormat(_read_generate_request, _read_reply, _join_lines)
-EMBED = CallFormat(fields.read_input, lambda reply: fields.embedding_reply(reply, _read_eval_counts(reply)))
+CHAT = fields.CallFormat(fields.read_chat_request, _read_reply, _join_lines)
+GENERATE = fields.CallFormat(_read_generate_request, _read_reply, _join_lines)
+EMBED = fields.CallFormat(
+    fields.read_input, lambda reply: fields.embedding_reply(reply, _read_eval_counts(reply))
+)

@@ -14,7 +14,6 @@ from pytest_llmops._util.json_values import (
 )
 from pytest_llmops.protocols import Message, ToolCall, Usage
 from pytest_llmops.trace import fields
-from pytest_llmops.trace.fields import CallFormat, ParsedReply, ParsedRequest
 
 MAX_USD = 10**6  # a larger number is not a price
 # Keys of compatible servers; OpenAI's own is in the details of the input
@@ -29,7 +28,7 @@ _FINAL_EVENTS = ("response.completed", "response.incomplete", "response.failed")
 _SERVER_STATE_KEYS = ("previous_response_id", "conversation", "prompt")
 
 
-def _read_chat_reply(reply: JsonObject) -> ParsedReply:
+def _read_chat_reply(reply: JsonObject) -> fields.ParsedReply:
     choices = as_mappings(reply.get("choices"))
     choice = first_mapping(choices)
     message = as_mapping(choice.get("message"))
@@ -40,7 +39,7 @@ def _read_chat_reply(reply: JsonObject) -> ParsedReply:
         *fields.read_chat_tool_calls([{"function": legacy_call}] if legacy_call else []),
     ]
     counts = as_mapping(reply.get("usage")) or as_mapping(as_mapping(reply.get("x_groq")).get("usage"))
-    return ParsedReply(
+    return fields.ParsedReply(
         output=output
         or as_text(message.get("refusal"))
         or as_text(choice.get("text"))
@@ -113,10 +112,10 @@ def _split_thinking(content: object) -> tuple[str, str]:
     return answer, thinking
 
 
-def _read_moderation(reply: JsonObject) -> ParsedReply:
+def _read_moderation(reply: JsonObject) -> fields.ParsedReply:
     results = as_mappings(reply.get("results"))
     output = "\n".join(map(_format_flags, results))
-    return ParsedReply(output=output, model=as_text(reply.get("model")), known=bool(results))
+    return fields.ParsedReply(output=output, model=as_text(reply.get("model")), known=bool(results))
 
 
 def _format_flags(result: JsonObject) -> str:
@@ -126,7 +125,7 @@ def _format_flags(result: JsonObject) -> str:
     return "flagged: " + ", ".join(name for name, flagged in categories if flagged is True)
 
 
-def _read_responses_request(request: JsonObject) -> ParsedRequest:
+def _read_responses_request(request: JsonObject) -> fields.ParsedRequest:
     instructions = request.get("instructions")
     messages = [Message("system", as_text(instructions))] if instructions else []
     messages += _read_input(request.get("input"))
@@ -136,10 +135,10 @@ def _read_responses_request(request: JsonObject) -> ParsedRequest:
         tool = as_mapping(entry.get("function")) or entry
         name = as_text(tool.get("name")) or as_text(tool.get("server_label")) or as_text(tool.get("type"))
         tools.append(fields.tool_definition(name, tool.get("description"), tool.get("parameters")))
-    return ParsedRequest(messages, tools, unread)
+    return fields.ParsedRequest(messages, tools, unread)
 
 
-def _read_responses_reply(reply: JsonObject) -> ParsedReply:
+def _read_responses_reply(reply: JsonObject) -> fields.ParsedReply:
     output = as_mappings(reply.get("output"))
     answers, thoughts = list[JsonObject](), list[JsonObject]()
     for item in output:
@@ -148,7 +147,7 @@ def _read_responses_reply(reply: JsonObject) -> ParsedReply:
         elif item.get("type") == "reasoning":
             thoughts += as_mappings(item.get("summary")) or as_mappings(item.get("content"))
     incomplete = as_text(as_mapping(reply.get("incomplete_details")).get("reason"))
-    return ParsedReply(
+    return fields.ParsedReply(
         output="".join(as_text(part.get("text")) or as_text(part.get("refusal")) for part in answers),
         thinking=join_texts(thoughts, separator="\n"),
         tool_calls=[_read_call(item) for item in output if as_text(item.get("type")).endswith("_call")],
@@ -259,11 +258,11 @@ def _read_stated_cost(counts: JsonObject) -> float | None:
     return float(cost)
 
 
-CHAT = CallFormat(fields.read_chat_request, _read_chat_reply, _join_chunks)
-COMPLETIONS = CallFormat(fields.read_input, _read_chat_reply, _join_chunks)
-EMBEDDINGS = CallFormat(
+CHAT = fields.CallFormat(fields.read_chat_request, _read_chat_reply, _join_chunks)
+COMPLETIONS = fields.CallFormat(fields.read_input, _read_chat_reply, _join_chunks)
+EMBEDDINGS = fields.CallFormat(
     fields.read_input,
     lambda reply: fields.embedding_reply(reply, read_openai_usage(as_mapping(reply.get("usage")))),
 )
-MODERATIONS = CallFormat(fields.read_input, _read_moderation)
-RESPONSES = CallFormat(_read_responses_request, _read_responses_reply, _join_responses)
+MODERATIONS = fields.CallFormat(fields.read_input, _read_moderation)
+RESPONSES = fields.CallFormat(_read_responses_request, _read_responses_reply, _join_responses)

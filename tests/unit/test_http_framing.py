@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.cassettes.http.http_client import ChunkedBody, SizedBody
+from pytest_llmops.cassettes.http.http_client import BodyFraming
 
 
 def chunked(parts: list[bytes], *, trailer: bytes = b"", extension: bytes = b"") -> bytes:
@@ -15,7 +15,7 @@ def chunked(parts: list[bytes], *, trailer: bytes = b"", extension: bytes = b"")
 @given(st.lists(st.binary(max_size=40), max_size=6), st.data())
 def test_a_chunked_body_is_the_same_however_it_arrives(parts: list[bytes], data: st.DataObject) -> None:
     wire = chunked(parts, trailer=data.draw(st.sampled_from([b"", b"x: y\r\n"])), extension=b";a=b")
-    body, found, at = ChunkedBody(), b"", 0
+    body, found, at = BodyFraming(None, chunked=True), b"", 0
     while at < len(wire):
         assert not body.done
         size = data.draw(st.integers(1, 12))
@@ -26,12 +26,12 @@ def test_a_chunked_body_is_the_same_however_it_arrives(parts: list[bytes], data:
 
 @given(st.binary(max_size=60))
 def test_what_is_no_chunk_harms_nobody(wire: bytes) -> None:
-    assert isinstance(ChunkedBody().feed(wire), bytes)
+    assert isinstance(BodyFraming(None, chunked=True).feed(wire), bytes)
 
 
 @given(st.binary(min_size=1, max_size=60), st.integers(1, 10))
 def test_a_sized_body_is_whole_when_all_of_it_is_there(wire: bytes, size: int) -> None:
-    body = SizedBody(len(wire))
+    body = BodyFraming(len(wire))
     for at in range(0, len(wire), size):
         assert not body.done
         body.feed(wire[at : at + size])
@@ -40,9 +40,9 @@ def test_a_sized_body_is_whole_when_all_of_it_is_there(wire: bytes, size: int) -
 
 @pytest.mark.parametrize(("length", "done"), [(0, True), (1, False), (None, False)])
 def test_a_body_of_no_length_is_whole_from_the_start(length: int | None, done: bool) -> None:
-    assert SizedBody(length).done is done
+    assert BodyFraming(length).done is done
 
 
 def test_a_body_without_a_length_is_never_known_to_be_whole() -> None:
-    body = SizedBody(None)
+    body = BodyFraming(None)
     assert (body.feed(b"abc"), body.done) == (b"abc", False)

@@ -4,15 +4,13 @@ vcrpy replaces a connection by a stub, which gets the whole request before it is
 created after the answer is read to its end. Here the real connection creates the response: a live answer is recorded
 while the application reads it, and a recorded answer is read from a socket object. So a stream is passed on while it
 is recorded, and replayed event by event.
-
-`SizedBody` and `ChunkedBody` find the end of a body on a connection that stays open.
 """
 
 import builtins
 import http.client
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial, partialmethod
 from typing import Any
 
@@ -22,70 +20,46 @@ from pytest_llmops.cassettes.response import Answer
 from pytest_llmops.cassettes.tape import Tape
 
 
-class SizedBody:
-    """A body with a length in the headers; without a length it ends with the connection.
+class BodyFraming:
+    r"""Finds the end of a body on a connection that stays open.
 
-    >>> body = SizedBody(3)
+    Args:
+        length: Its length in the headers; None: it ends with the connection.
+        chunked: Whether it comes in chunks.
+
+    >>> body = BodyFraming(3)
     >>> body.feed(b"ab"), body.done, body.feed(b"c"), body.done
     (b'ab', False, b'c', True)
-    """
-
-    def __init__(self, length: int | None) -> None:
-        self._left = length
-        self.done = length == 0
-
-    def feed(self, data: bytes) -> bytes:
-        """Return the part of the bytes that belongs to the body."""
-        if self._left is not None:
-            self._left -= len(data)
-            self.done = self._left <= 0
-        return data
-
-
-class ChunkedBody:
-    r"""A body in chunks.
-
-    >>> body = ChunkedBody()
+    >>> body = BodyFraming(None, chunked=True)
     >>> body.feed(b"3\r\nab"), body.feed(b"c\r\n0\r\n"), body.done, body.feed(b"\r\n"), body.done
     (b'ab', b'c', False, b'', True)
     """
 
-    def __init__(self) -> None:
-        self.done = False
-        self._rest = b""
-        self._left = 0
-        self._after_data = self._in_trailer = False
+    def __init__(self, length: int | None, *, chunked: bool = False) -> None:
+        import h11
+
+        self.done = length == 0
+        self._reader: h11.Connection | None = None
+        if chunked or length:
+            # A request of the same framing: h11 reads a response only after the request that it answers.
+            header = "transfer-encoding: chunked" if chunked else f"content-length: {length}"
+            self._reader = h11.Connection(h11.SERVER)
+            self._reader.receive_data(f"POST / HTTP/1.1\r\nhost: a\r\n{header}\r\n\r\n".encode())
+            self._reader.next_event()
 
     def feed(self, data: bytes) -> bytes:
         """Return the part of the bytes that belongs to the body."""
-        self._rest += data
-        parts = []
-        while not self.done:
-            if self._left:
-                part, self._rest = self._rest[: self._left], self._rest[self._left :]
-                self._left -= len(part)
-                parts.append(part)
-                if self._left:
-                    break
-                self._after_data = True
-            line, end, rest = self._rest.partition(b"\n")
-            if not end:
-                break
-            self._rest = rest
-            self._read_line(line.strip())
-        return b"".join(parts)
+        if self._reader is None or not data:
+            return data
+        import h11
 
-    def _read_line(self, line: bytes) -> None:
-        if self._after_data:
-            self._after_data = False
-        elif self._in_trailer:
-            self.done = not line
-        else:
-            try:
-                self._left = int(line.partition(b";")[0], 16)
-            except ValueError:  # the client complains; the answer is never whole
-                return
-            self._in_trailer = not self._left
+        parts = []
+        with suppress(h11.RemoteProtocolError):  # the client complains; the answer is never whole
+            self._reader.receive_data(data)
+            while isinstance(event := self._reader.next_event(), h11.Data):
+                parts.append(bytes(event.data))
+            self.done = self.done or isinstance(event, h11.EndOfMessage)
+        return b"".join(parts)
 
 
 # Attribute of vcrpy's connection with the arguments of the request that vcrpy does not keep
@@ -280,7 +254,7 @@ class _RecordingFile:
         self._live = live
         self._status = response.status
         self._headers = {name.lower(): value for name, value in response.getheaders()}
-        self._framing = ChunkedBody() if response.chunked else SizedBody(response.length)
+        self._framing = BodyFraming(response.length, chunked=response.chunked)
         self._endless = not response.chunked and response.length is None
         live.on_tape_end = partial(live.leave, self._status, self._headers)
         if self._framing.done:

@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 from typing import Any
 from urllib.parse import urlsplit
 
-from pytest_llmops.cassettes.http.http_client import ChunkedBody
+from pytest_llmops.cassettes.http.http_client import BodyFraming
 from pytest_llmops.cassettes.http.live_response import PROGRAM_LEFT_KEY
 from pytest_llmops.cassettes.http.vcr_adapter import reason_phrase
 from pytest_llmops.cassettes.tape import Tape
@@ -196,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _read_body(self) -> bytes:
         if self.headers.get("transfer-encoding", "").lower() != "chunked":
             return self.rfile.read(int(self.headers.get("content-length") or 0))
-        body, framing = b"", ChunkedBody()
+        body, framing = b"", BodyFraming(None, chunked=True)
         while not framing.done and (line := self.rfile.readline()):
             body += framing.feed(line)
         return body

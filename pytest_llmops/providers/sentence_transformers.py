@@ -1,7 +1,7 @@
 """Embeddings of models of the sentence-transformers package that are on this machine."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any
 from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.protocols import TokenVectors
 from pytest_llmops.providers.embedding_arrays import clean_texts, scale_to_unit
 
 NAME = "sentence-transformers"
@@ -72,39 +71,6 @@ class SentenceTransformersEmbedder:
         if present:
             rows[[index for index, text in enumerate(cleaned) if text.strip()]] = scale_to_unit(vectors)
         return rows
-
-    def embed_tokens(self, texts: Sequence[str], *, specials: bool = False) -> list[TokenVectors]:
-        """Return tokens and vectors of each text; a blank text has none.
-
-        Args:
-            texts: The texts.
-            specials: Include the tokens that the model puts around a text (``[CLS]``, ``[SEP]``).
-
-        Raises:
-            UsageError: The package or the model is not on this machine.
-        """
-        cleaned = clean_texts(texts)
-        loaded = _load_transformer(self.model, self.device)
-        return list(_embed_token_vectors(loaded, cleaned, specials=specials))
-
-
-def _embed_token_vectors(loaded: Any, texts: Sequence[str], *, specials: bool) -> Iterator[TokenVectors]:
-    filled = [text if text.strip() else "a" for text in texts]
-    tokenizer = loaded.tokenizer
-    longest = loaded.max_seq_length or tokenizer.model_max_length
-    room = longest - tokenizer.num_special_tokens_to_add()
-    states = loaded.encode(filled, output_value="token_embeddings", show_progress_bar=False) if filled else []
-    for text, filled_text, state in zip(texts, filled, states, strict=True):
-        whole = tokenizer(filled_text, truncation=True, max_length=longest)["input_ids"]
-        inner = tokenizer(filled_text, add_special_tokens=False, truncation=True, max_length=room)[
-            "input_ids"
-        ]
-        start = next(n for n in range(len(whole)) if whole[n : n + len(inner)] == inner)
-        part = slice(len(whole)) if specials else slice(start, start + len(inner))
-        selected = part if text.strip() else slice(0)
-        rows = np.asarray(state.cpu().numpy(), dtype=np.float32)[selected]
-        tokens = tuple(tokenizer.convert_ids_to_tokens(whole[selected]))
-        yield TokenVectors(tokens, scale_to_unit(rows))
 
 
 # A model takes seconds to load, and hundreds of megabytes.

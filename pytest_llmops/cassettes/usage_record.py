@@ -106,7 +106,7 @@ class RunUsage:
             usage = TypeAdapter(cls).validate_json(json.dumps(wire), strict=True)
             parse_timestamp_ns(usage.created)
         except ValueError as error:
-            first = (
+            first: Any = (
                 error.errors()[0]
                 if isinstance(error, ValidationError)
                 else {"loc": ["created"], "msg": error}

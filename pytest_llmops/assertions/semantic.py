@@ -115,14 +115,7 @@ def assert_semantic(
         recorder.Emission(
             measurement=measurement,
             verdict=_format_similarity_verdict(measurement, len(references)),
-            evidence=lambda: [
-                *similarity.collect_evidence(actual, nearest),
-                # Languages that the checks do not know
-                *(
-                    ("language", text)
-                    for text in cast("Sequence[str]", measurement.detail.get("without", ()))
-                ),
-            ],
+            evidence=lambda: _similarity_evidence(actual, nearest, measurement),
         )
     ]
     if names:
@@ -164,6 +157,14 @@ def _format_similarity_verdict(m: Measurement, count: int) -> str:
     nearest = "" if count == 1 else f", the nearest of {count} references"
     embedder = shorten_text(str(m.detail["embedder"]), 40)
     return f"semantic{label_suffix(m.label)} {value} < {threshold} (embedder {embedder}{nearest})"
+
+
+def _similarity_evidence(actual: str, nearest: str, semantic: Measurement) -> list[tuple[str, str]]:
+    unknown_languages = cast("Sequence[str]", semantic.detail.get("without", ()))
+    return [
+        *similarity.collect_evidence(actual, nearest),
+        *(("language", sentence) for sentence in unknown_languages),
+    ]
 
 
 def _check_emission(

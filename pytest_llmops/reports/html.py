@@ -46,7 +46,7 @@ from pytest_llmops.results.summary import (
     build_matrices,
     summarize_run,
 )
-from pytest_llmops.results.usage import format_cost
+from pytest_llmops.results.usage import Traffic, format_cost
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict
 
 MAX_STATIC = 50  # tests that a page without a script shows
@@ -77,7 +77,6 @@ def render_html(run: Run, history: Sequence[Run] = ()) -> str:
         (templates / name).read_text(encoding="utf-8").strip() for name in ("report.css", "report.js")
     )
     page = build_page(run, history)
-    data = json.dumps(page, ensure_ascii=False, separators=(",", ":")).encode()
     return render_template(
         "report.html.j2",
         page=page,
@@ -87,7 +86,7 @@ def render_html(run: Run, history: Sequence[Run] = ()) -> str:
             f"default-src 'none'; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}; "
             "img-src data:; base-uri 'none'; form-action 'none'"
         ),
-        data=base64.b64encode(gzip.compress(data, COMPRESSION, mtime=0)).decode(),
+        data=_pack(page),
         failures=[_static_case(case, page["texts"]) for case in page["cases"][:MAX_STATIC] if _is_bad(case)],
         rest=max(sum(map(_is_bad, page["cases"])) - MAX_STATIC, 0),
     )
@@ -134,16 +133,7 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
         ],
         "review": list(map(_build_review_row, review)),
         "calls": [
-            [
-                shorten_text(_PURPOSES.get(purpose, purpose), 60),
-                f"{traffic.live:,}",
-                f"{traffic.replayed:,}",
-                format_optional_amount(traffic.input_tokens, "count"),
-                format_optional_amount(traffic.output_tokens, "count"),
-                format_optional_amount(traffic.spent_usd, "USD"),
-                format_optional_amount(traffic.saved_usd, "USD"),
-                f"{traffic.unpriced:,}",
-            ]
+            [shorten_text(_PURPOSES.get(purpose, purpose), 60), *_traffic_cells(traffic)]
             for purpose, traffic in totals.by_purpose.items()
         ],
         "run": _metadata_tables(run.meta),
@@ -151,6 +141,11 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
         "cases": cases,
         "texts": texts.stored,
     }
+
+
+def _pack(page: View) -> str:
+    data = json.dumps(page, ensure_ascii=False, separators=(",", ":")).encode()
+    return base64.b64encode(gzip.compress(data, COMPRESSION, mtime=0)).decode()
 
 
 def _csp_hash(text: str) -> str:
@@ -246,6 +241,19 @@ def _build_figures(totals: Totals) -> list[list[str]]:
         rows.append(["judge", f"{name}: {shorten_text(judge.standing, 500)}", style])
     rows += [["model", shorten_text(", ".join(totals.models), 200), ""]] if totals.models else []
     return rows
+
+
+def _traffic_cells(traffic: Traffic) -> list[str]:
+    return [
+        f"{traffic.live:,}",
+        f"{traffic.replayed:,}",
+        *(
+            format_optional_amount(tokens, "count")
+            for tokens in (traffic.input_tokens, traffic.output_tokens)
+        ),
+        *(format_optional_amount(usd, "USD") for usd in (traffic.spent_usd, traffic.saved_usd)),
+        f"{traffic.unpriced:,}",
+    ]
 
 
 def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[list[View], dict[int, int]]:

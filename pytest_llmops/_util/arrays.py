@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any
 
 from pytest_llmops._util.lazy_numpy import ArrayLike, Float64Array, NDArray, np
+from pytest_llmops.errors import refuse
 
 MATRIX_NDIM = 2
 
@@ -27,12 +28,16 @@ def as_rows(vectors: ArrayLike, *, count: int | None = None, name: str = "vector
     """
     array = _to_float_array(vectors, name)
     expected = f"({'n' if count is None else count}, dim)"
-    if array.ndim != MATRIX_NDIM or (count is not None and len(array) != count):
-        raise ValueError(f"{name}: expected an array of shape {expected}, got {array.shape}")
-    if len(array) and not array.shape[1]:
-        raise ValueError(
+    refuse(
+        array.ndim != MATRIX_NDIM or (count is not None and len(array) != count),
+        ValueError(f"{name}: expected an array of shape {expected}, got {array.shape}"),
+    )
+    refuse(
+        len(array) and not array.shape[1],
+        ValueError(
             f"{name}: expected an array of shape {expected} with dim of at least 1, got {array.shape}"
-        )
+        ),
+    )
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(bad):
         raise ValueError(
@@ -88,8 +93,8 @@ def _to_float_array(vectors: ArrayLike, name: str) -> Float64Array:
     if array.dtype == object and not array.ndim:
         hint = "; await it first" if kind == "coroutine" else ""
         raise ValueError(f"{name}: expected an array of shape (n, dim), got {kind}{hint}")
-    if array.size and (array.dtype.kind not in "fiu"):
-        raise ValueError(
-            f"{name}: expected real numbers, got an array of {array.dtype} with shape {array.shape}"
-        )
+    refuse(
+        array.size and (array.dtype.kind not in "fiu"),
+        ValueError(f"{name}: expected real numbers, got an array of {array.dtype} with shape {array.shape}"),
+    )
     return array.astype(np.float64)

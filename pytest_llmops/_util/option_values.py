@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
+from pytest_llmops.errors import refuse
+
 Parser: TypeAlias = Callable[[object], Any]
 
 # The keys of a case that are attributes of `Case`; all others are its data
@@ -38,8 +40,7 @@ def text_like(pattern: str, expected: str, normalize: Callable[[str], str] = str
 
     def parse(value: object) -> str:
         given = normalize(parse_text(value))
-        if not re.fullmatch(pattern, given, re.DOTALL):
-            raise ValueError(expected)
+        refuse(not re.fullmatch(pattern, given, re.DOTALL), ValueError(expected))
         return given
 
     return parse
@@ -130,13 +131,11 @@ def list_of(parse_element: Parser) -> Parser:
 
 def parse_models(value: object) -> str | tuple[str, ...]:
     """Read names of models, without duplicates: a single name as a text, several as a tuple."""
-    if not isinstance(value, (str, Sequence)):
-        raise ValueError("a text, or a list of texts")
+    refuse(not isinstance(value, (str, Sequence)), ValueError("a text, or a list of texts"))
     names: tuple[str, ...] = tuple(dict.fromkeys(list_of(parse_text)(value)))
     if len(names) <= 1:
         return "".join(names)
-    if not all(names):
-        raise ValueError("names of models that are not blank")
+    refuse(not all(names), ValueError("names of models that are not blank"))
     return names
 
 
@@ -168,17 +167,20 @@ def parse_reports(value: object, refused: str = "") -> tuple[str, ...]:
     reports: dict[str, str] = {}
     for report in list_of(parse_text)(value):
         kind, file = split_report(report)
-        if not kind:
-            raise _WrongElement(f"one of {forms}", report)
-        if kind == "otlp" and not _COLLECTOR.fullmatch(file):  # what stands before an @ may be a password
-            raise _WrongElement(
+        refuse(not kind, _WrongElement(f"one of {forms}", report))
+        # What stands before an @ may be a password.
+        refuse(
+            kind == "otlp" and not _COLLECTOR.fullmatch(file),
+            _WrongElement(
                 "otlp:http://HOST:PORT without user, password and query (OTEL_EXPORTER_OTLP_HEADERS holds credentials)",
                 file.rpartition("@")[2].partition("?")[0],
-            )
-        if kind == refused:
-            raise _WrongElement("--junitxml=FILE of pytest itself for a file of JUnit", report)
-        if reports.setdefault(os.path.realpath(file), report) != report:
-            raise _WrongElement("another file for each report", report)
+            ),
+        )
+        refuse(kind == refused, _WrongElement("--junitxml=FILE of pytest itself for a file of JUnit", report))
+        refuse(
+            reports.setdefault(os.path.realpath(file), report) != report,
+            _WrongElement("another file for each report", report),
+        )
     return tuple(reports.values())
 
 
@@ -197,8 +199,7 @@ def _number_that(is_valid: Callable[[float], bool], expected: str) -> Parser:
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
             with contextlib.suppress(ValueError):
                 number = float(value)
-        if not (math.isfinite(number) and is_valid(number)):
-            raise ValueError(expected)
+        refuse(not (math.isfinite(number) and is_valid(number)), ValueError(expected))
         return number
 
     return parse
@@ -211,16 +212,17 @@ parse_seconds = _number_that(lambda seconds: seconds > 0, "a number of seconds a
 def parse_count(value: object) -> int:
     """Read a whole number."""
     given = str(value).strip()
-    if isinstance(value, bool) or not (given.isascii() and given.isdecimal()):
-        raise ValueError("a whole number, 0 or more")
+    refuse(
+        isinstance(value, bool) or not (given.isascii() and given.isdecimal()),
+        ValueError("a whole number, 0 or more"),
+    )
     return int(given)
 
 
 def parse_positive_count(value: object) -> int:
     """Read a whole number above 0."""
     number = parse_count(value)
-    if number == 0:
-        raise ValueError("a whole number, 1 or more")
+    refuse(number == 0, ValueError("a whole number, 1 or more"))
     return number
 
 

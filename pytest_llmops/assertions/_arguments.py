@@ -95,10 +95,10 @@ def parse_contexts(where: str, contexts: object) -> list[str]:
         )
     texts = [hit.text or "" if isinstance(hit, Hit) else hit for hit in read_hits(contexts)]
     for number, context in enumerate(texts, start=1):
-        if not isinstance(context, str):
-            raise UsageError(
-                f"{where}: expected contexts that are texts, got {describe_value(context)} as number {number}"
-            )
+        refuse(
+            not isinstance(context, str),
+            f"{where}: expected contexts that are texts, got {describe_value(context)} as number {number}",
+        )
     return cast("list[str]", texts)
 
 
@@ -164,10 +164,10 @@ def _parse_texts(where: str, given: object, purpose: str, none_given: str) -> tu
         raise UsageError(f"{where}: expected {several} {purpose}, got {describe_kind(given)}")
     refuse(not texts, f"{where}: {none_given}")
     for number, text in enumerate(texts, start=1):
-        if not isinstance(text, str):
-            raise UsageError(
-                f"{where}: expected texts {purpose}, got {describe_kind(text)} as number {number}"
-            )
+        refuse(
+            not isinstance(text, str),
+            f"{where}: expected texts {purpose}, got {describe_kind(text)} as number {number}",
+        )
     return tuple(texts)
 
 

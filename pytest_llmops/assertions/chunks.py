@@ -171,8 +171,7 @@ def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, objec
             f"assert_span_recall: expected a case file, cases, or answers by name, got {type(cases).__name__}"
         )
     for case in given:
-        if not isinstance(case, Case):
-            raise UsageError(f"assert_span_recall: expected a Case, got {type(case).__name__}")
+        refuse(not isinstance(case, Case), f"assert_span_recall: expected a Case, got {type(case).__name__}")
         document = case.data.get("source", "")
         if key == "reference":
             yield case.id, case.reference or None, document

@@ -342,8 +342,10 @@ def assert_context_relevance(
     threshold = parse_share_threshold("assert_context_relevance", at_least)
     texts = parse_contexts("assert_context_relevance", contexts)
     given: object = question
-    if not isinstance(given, str) or not given.strip():
-        raise UsageError(f"assert_context_relevance: expected a question, got {describe_value(given)}")
+    refuse(
+        not isinstance(given, str) or not given.strip(),
+        f"assert_context_relevance: expected a question, got {describe_value(given)}",
+    )
     detail: dict[str, Json] = {"question": question, "contexts": _truncate_contexts(texts)}
     measured = partial(Measurement, name="retrieval.context_relevance", label=label, detail=detail)
     if judge is not None:

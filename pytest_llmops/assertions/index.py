@@ -301,13 +301,15 @@ def _parse_queries(retriever: object, queries: Iterable[str]) -> list[str]:
         not is_retriever(retriever),
         f"assert_search_latency: expected a retriever with search(query, k), got {type(retriever).__name__}",
     )
-    if isinstance(queries, str) or not isinstance(queries, Iterable):
-        raise UsageError(f"assert_search_latency: expected a list of queries, got {type(queries).__name__}")
+    refuse(
+        isinstance(queries, str) or not isinstance(queries, Iterable),
+        f"assert_search_latency: expected a list of queries, got {type(queries).__name__}",
+    )
     query_list = list(queries)
     for query in query_list:
-        if not isinstance(query, str):
-            raise UsageError(
-                f"assert_search_latency: expected queries that are texts, got {type(query).__name__}"
-            )
+        refuse(
+            not isinstance(query, str),
+            f"assert_search_latency: expected queries that are texts, got {type(query).__name__}",
+        )
     refuse(not query_list, "assert_search_latency: expected at least one query, got none")
     return query_list

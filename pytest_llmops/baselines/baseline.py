@@ -22,7 +22,7 @@ from pytest_llmops._util.text_files import (
     json_kind,
     read_json,
 )
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.results.details import (
     CaseFacts,
@@ -147,11 +147,11 @@ class Baseline:
             raise UsageError(
                 f"{where}: expected a baseline, got {json_kind(document)} without a schema; {RESTORE}"
             )
-        if schema != SCHEMA:
-            raise UsageError(
-                f"{where}: expected a baseline of schema {SCHEMA!r}, got {shorten_text(repr(schema), 80)}; "
-                "update pytest-llmops, or name another file with --llm-baseline"
-            )
+        refuse(
+            schema != SCHEMA,
+            f"{where}: expected a baseline of schema {SCHEMA!r}, got {shorten_text(repr(schema), 80)}; "
+            "update pytest-llmops, or name another file with --llm-baseline",
+        )
         try:
             return _read_document(as_mapping(document))
         except _Damaged as error:

@@ -24,7 +24,13 @@ from pytest_llmops._util.text_files import (
     read_yaml,
 )
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.errors import CaseError, UnknownName, UsageError, find_closest_name, format_name_list
+from pytest_llmops.errors import (
+    CaseError,
+    UnknownName,
+    find_closest_name,
+    format_name_list,
+    refuse,
+)
 from pytest_llmops.measurement import Json, shorten_text
 
 REQUIRED_KEYS = ("id", "input")
@@ -126,8 +132,7 @@ def load_cases(
             cases[case.id] = case, line
     except BadFile as error:
         raise CaseError(error.what, path, error.line or line) from None
-    if not cases:
-        raise CaseError("no case in the file: expected at least one", path)
+    refuse(not cases, CaseError("no case in the file: expected at least one", path))
     return tuple(case for case, _ in cases.values())
 
 
@@ -139,8 +144,7 @@ def _read_rows(path: Path) -> Iterator[tuple[int, Json]]:
         ".csv": _parse_csv_rows,
     }
     suffix = path.suffix.lower()
-    if suffix not in readers:
-        raise BadFile(f"unknown type of file {suffix!r}: expected {', '.join(readers)}")
+    refuse(suffix not in readers, BadFile(f"unknown type of file {suffix!r}: expected {', '.join(readers)}"))
     return readers[suffix](read_text(path))
 
 
@@ -158,8 +162,10 @@ def _parse_csv_rows(text: str) -> Iterator[tuple[int, Json]]:
             header = _check_header(record, line)
             yield line, list(header)
         elif record:
-            if len(record) != len(header):
-                raise BadFile(f"expected {len(header)} values as in the header, got {len(record)}", line)
+            refuse(
+                len(record) != len(header),
+                BadFile(f"expected {len(header)} values as in the header, got {len(record)}", line),
+            )
             yield line, dict(zip(header, record, strict=True))
 
 
@@ -208,8 +214,7 @@ def _find_own_key(name: object) -> str:
 def _parse_case(row: Mapping[str, Json], names: Mapping[str, str], *, split_tags: bool) -> Case:
     _require_keys(list(row), names)
     own = {key: row[name] for key in CASE_KEYS if (name := names.get(key, key)) in row}
-    if own["input"] is None:
-        raise BadFile("input: expected a text or a JSON value, got null")
+    refuse(own["input"] is None, BadFile("input: expected a text or a JSON value, got null"))
     if "id" in names and isinstance(own["id"], int) and not isinstance(own["id"], bool):
         own["id"] = str(own["id"])
     tags = own.get("tags", [])
@@ -241,15 +246,20 @@ def _parse_id(value: Json) -> str:
             f"id: expected a text, got {json_kind(value)} {shorten_text(canonical_json(value), 60)}: write it in quotes"
         )
     id_text = shorten_text(value, 60)
-    if not value.strip():
-        raise BadFile("id: expected a text that names the case, got an empty one")
-    if value != value.strip() or not value.isprintable():
-        raise BadFile(f"id {id_text!r}: expected printable characters and no white space at the ends")
-    if len(value) > MAX_ID_CHARS:
-        raise BadFile(f"id {id_text!r}: expected at most {MAX_ID_CHARS} characters, got {len(value):,}")
+    refuse(not value.strip(), BadFile("id: expected a text that names the case, got an empty one"))
+    refuse(
+        value != value.strip() or not value.isprintable(),
+        BadFile(f"id {id_text!r}: expected printable characters and no white space at the ends"),
+    )
+    refuse(
+        len(value) > MAX_ID_CHARS,
+        BadFile(f"id {id_text!r}: expected at most {MAX_ID_CHARS} characters, got {len(value):,}"),
+    )
     for mark in FORBIDDEN_IN_IDS:
-        if mark in value:
-            raise BadFile(f"id {id_text!r}: {mark!r} cannot be in an id, as a test's name is split there")
+        refuse(
+            mark in value,
+            BadFile(f"id {id_text!r}: {mark!r} cannot be in an id, as a test's name is split there"),
+        )
     return value
 
 
@@ -265,8 +275,7 @@ def sample(cases: Iterable[Case], n: int, seed: int = 0) -> tuple[Case, ...]:
     >>> [case.id for case in sample([Case(id=name, input="") for name in "abcd"], 2, seed=1)]
     ['a', 'd']
     """
-    if n < 1:
-        raise UsageError(f"sample: expected a number of cases of at least 1, got {n}")
+    refuse(n < 1, f"sample: expected a number of cases of at least 1, got {n}")
     pool = list(cases)
 
     def draw_key(index: int) -> tuple[bytes, int]:

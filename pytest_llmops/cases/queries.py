@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from pytest_llmops._util.framework_objects import is_retriever, read_hits, search_any
 from pytest_llmops.cases.files import Case, load_cases
 from pytest_llmops.cases.trec import read_qrels, read_run
-from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception, find_closest_name
+from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception, find_closest_name, refuse
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.metrics.ranking import rank_by_score
 from pytest_llmops.protocols import Hit
@@ -89,8 +89,7 @@ def load_queries(given: QuerySource) -> tuple[Query, ...]:
         parsed = _queries_from_cases(given)
     else:
         raise UsageError(f"cases: expected a path, a list of cases or a mapping, got {type(given).__name__}")
-    if not parsed:
-        raise UsageError("cases: expected at least one query, got none")
+    refuse(not parsed, "cases: expected at least one query, got none")
     return tuple(parsed)
 
 
@@ -112,18 +111,17 @@ def _queries_from_cases(cases: Iterable[object], *, where: str = "", split: bool
             raise UsageError(
                 f"case {shorten_text(case_id, 60)}: input: expected the text of a query, got {_describe_value(text)}{where}"
             )
-        if case_id in by_id:
-            raise UsageError(f"case {shorten_text(case_id, 60)}: the id stands twice{where}")
+        refuse(case_id in by_id, f"case {shorten_text(case_id, 60)}: the id stands twice{where}")
         wanted = row.get(RELEVANT_KEY)
         has_relevant = has_relevant or RELEVANT_KEY in row
         if split and isinstance(wanted, str):
             wanted = [part.strip() for part in re.split("[;|]", wanted) if part.strip()]
         grades = {} if wanted is None else _parse_grades(f"case {case_id}", wanted, where)
         by_id[case_id] = Query(id=case_id, text=text, relevant=grades, family=str(row.get("family") or ""))
-    if by_id and not has_relevant:
-        raise UsageError(
-            f"cases: expected the key {RELEVANT_KEY!r} with the ids that should be found, no case has it{where}"
-        )
+    refuse(
+        by_id and not has_relevant,
+        f"cases: expected the key {RELEVANT_KEY!r} with the ids that should be found, no case has it{where}",
+    )
     return list(by_id.values())
 
 
@@ -182,8 +180,7 @@ def collect_rankings(given: RankingSource, queries: Sequence[Query], k: int | No
 
 def _search_query(retriever: object, query: Query, k: int | None) -> Ranking:
     where = f"query {shorten_text(query.id, 60)}"
-    if not query.text:
-        raise UsageError(f"{where}: there is no text to search for; judgements alone need a run")
+    refuse(not query.text, f"{where}: there is no text to search for; judgements alone need a run")
     try:
         hits = search_any(retriever, query.text, k)
     except UsageError:

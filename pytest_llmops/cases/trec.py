@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from pytest_llmops._util.text_files import BadFile, decode_text, numbered_lines, read_bytes
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.errors import CaseError
+from pytest_llmops.errors import CaseError, refuse
 from pytest_llmops.measurement import shorten_text
 
 N = TypeVar("N", int, float)
@@ -75,8 +75,7 @@ def _read_trec_file(
         if value is None:
             raise CaseError(f"{number}: expected {expected}, got {shorten_text(digits, 60)}", path, line)
         values[document] = value
-    if not by_query:
-        raise CaseError(f"no line in the file: expected lines of the form {form}", path)
+    refuse(not by_query, CaseError(f"no line in the file: expected lines of the form {form}", path))
     return by_query
 
 
@@ -94,8 +93,7 @@ def _read_unpacked(path: Path) -> str:
                 data = file.read(MAX_BYTES + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise BadFile(f"broken gzip: {error}") from None
-        if len(data) > MAX_BYTES:
-            raise BadFile(f"expected at most {MAX_BYTES:,} bytes unpacked")
+        refuse(len(data) > MAX_BYTES, BadFile(f"expected at most {MAX_BYTES:,} bytes unpacked"))
     return decode_text(data)
 
 

@@ -26,7 +26,7 @@ from pytest_llmops.cassettes.usage_record import (
     file_stamp,
     parse_timestamp_ns,
 )
-from pytest_llmops.errors import CassetteError
+from pytest_llmops.errors import CassetteError, refuse
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.body import unfold_body
 
@@ -297,11 +297,12 @@ def _prune_file(
 
     def make_rest() -> list[Interaction] | None:
         # Under the lock: the file may have changed since the audit.
-        if _changed_after_run(path, usage) if used is None else file_stamp(path) != used.stamp:
-            raise CassetteError(CHANGED_SINCE_RUN)
+        refuse(
+            _changed_after_run(path, usage) if used is None else file_stamp(path) != used.stamp,
+            CassetteError(CHANGED_SINCE_RUN),
+        )
         if used is None:
-            if find_abandoned_journals(path):
-                raise CassetteError(UNMERGED_ANSWERS)
+            refuse(find_abandoned_journals(path), CassetteError(UNMERGED_ANSWERS))
             return None
         interactions = store.load_cassette(path)
         for stale in stale_answers:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pytest_llmops.errors import BudgetReached
+from pytest_llmops.errors import BudgetReached, refuse
 from pytest_llmops.measurement import format_amount
 
 # Picodollars per dollar. Money is counted in whole picodollars: a sum of floats is inexact.
@@ -88,8 +88,10 @@ class _LedgerState:
         with self.lock:
             # An error here leaves the sums: the next call must not take the file for a new ledger.
             with path.open("rb") as file:
-                if file.seek(0, os.SEEK_END) < self.offset:
-                    raise OSError(f"{path} was cut or replaced during the run")
+                refuse(
+                    file.seek(0, os.SEEK_END) < self.offset,
+                    OSError(f"{path} was cut or replaced during the run"),
+                )
                 file.seek(self.offset)
                 whole, end, _ = file.read().rpartition(b"\n")  # the rest may still be being written
             try:
@@ -290,8 +292,7 @@ def _append_line(path: Path, line: str, *, new: bool) -> None:
     with access:
         fd = os.open(path, flags, 0o600)
         try:
-            if os.write(fd, data) != len(data):
-                raise OSError("no space left for a whole line")
+            refuse(os.write(fd, data) != len(data), OSError("no space left for a whole line"))
         finally:
             os.close(fd)
 

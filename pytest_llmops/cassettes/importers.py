@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops._util.text_files import json_kind
 from pytest_llmops.cassettes import naming, request_key, response, store
-from pytest_llmops.errors import CassetteError, format_name_list
+from pytest_llmops.errors import CassetteError, format_name_list, refuse
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.redaction.secret_names import is_secret_name
@@ -160,8 +160,10 @@ def import_cassette(
         )
 
     def check_target() -> list[store.Interaction]:
-        if target.exists() and not force:
-            raise CassetteError(f"cassette {target} is there already; --force replaces it")
+        refuse(
+            target.exists() and not force,
+            CassetteError(f"cassette {target} is there already; --force replaces it"),
+        )
         return interactions
 
     day = min((foreign.recorded for foreign in foreign_interactions if foreign.recorded), default="")
@@ -206,10 +208,12 @@ def target_path(source: Path, to: Path | None = None) -> Path:
     case = case[:-1]
     test_path = naming.test_name(tuple(test.split(".")))
     home = find_cassette_folder(source)
-    if home is None and to is None:
-        raise CassetteError(
+    refuse(
+        home is None and to is None,
+        CassetteError(
             f"cassette {source} lies in no folder {naming.CASSETTE_FOLDER}; say where to: --to tests/{naming.CASSETTE_FOLDER}"
-        )
+        ),
+    )
     below = source.parent.relative_to(home).parts if home is not None else ()
     if home is not None and not below:
         below = _find_test_module(home.parent, test.rpartition(".")[2])
@@ -281,26 +285,31 @@ def read_foreign(path: Path) -> list[ForeignInteraction]:
 
 
 def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
-    if not isinstance(document, dict):
-        raise DocumentError(f"expected an object, got {json_kind(document)}")
-    if {"format", "interactions"} <= document.keys():
-        raise DocumentError("it is a cassette of pytest-llmops already", "nothing is to be done")
-    if document.get("grpc_interactions") or document.get("ws_interactions"):
-        raise DocumentError(
-            "it holds gRPC calls or WebSocket frames, not HTTP", "keep their recorder for them"
-        )
+    refuse(not isinstance(document, dict), DocumentError(f"expected an object, got {json_kind(document)}"))
+    refuse(
+        {"format", "interactions"} <= document.keys(),
+        DocumentError("it is a cassette of pytest-llmops already", "nothing is to be done"),
+    )
+    refuse(
+        document.get("grpc_interactions") or document.get("ws_interactions"),
+        DocumentError("it holds gRPC calls or WebSocket frames, not HTTP", "keep their recorder for them"),
+    )
     if "interactions" in document:
         # The last line that vcrpy writes: it is missing if the file was truncated between two interactions.
         version = document.get("version")
-        if version != 1 or isinstance(version, bool):
-            raise DocumentError(f"expected version: 1 beside interactions, got {_format_value(version)}")
+        refuse(
+            version != 1 or isinstance(version, bool),
+            DocumentError(f"expected version: 1 beside interactions, got {_format_value(version)}"),
+        )
         return _sort_by_time(_require_list(document["interactions"], "interactions"))
     if {"requests", "responses"} <= document.keys():
         requests, responses = (_require_list(document[name], name) for name in ("requests", "responses"))
-        if len(requests) != len(responses):
-            raise DocumentError(
+        refuse(
+            len(requests) != len(responses),
+            DocumentError(
                 f"expected as many responses as requests, got {len(responses)} and {len(requests)}"
-            )
+            ),
+        )
         return list(zip(requests, responses, strict=True))
     raise DocumentError(
         f"its layout is unknown: expected interactions, or requests and responses, got {_format_keys(document)}",
@@ -326,11 +335,12 @@ def _sort_by_time(interactions: list[Any]) -> list[tuple[Any, Any]]:
 
 def _parse_interaction(request: Any, answer: Any) -> ForeignInteraction:
     for message, what in ((request, "a request"), (answer, "a response")):
-        if not isinstance(message, dict):
-            raise DocumentError(f"expected {what}, got {json_kind(message)}")
+        refuse(not isinstance(message, dict), DocumentError(f"expected {what}, got {json_kind(message)}"))
     method = request.get("method")
-    if not isinstance(method, str) or not method.isalpha():
-        raise DocumentError(f"expected the method of a request, got {_format_value(method)}")
+    refuse(
+        not isinstance(method, str) or not method.isalpha(),
+        DocumentError(f"expected the method of a request, got {_format_value(method)}"),
+    )
     sent, answered = _parse_headers(request.get("headers")), _parse_headers(answer.get("headers"))
     body, encoded = _parse_body(answer)
     if body is None:
@@ -355,11 +365,13 @@ def _check_url(url: object) -> str:
         whole = parts.scheme.lower() in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         whole = False
-    if not whole:
-        # Without the query, which may contain a key.
-        raise DocumentError(
+    # Without the query, which may contain a key.
+    refuse(
+        not whole,
+        DocumentError(
             f"expected an address with scheme and host, got {_format_value(url.partition('?')[0])}"
-        )
+        ),
+    )
     return url
 
 
@@ -404,8 +416,10 @@ def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
     if isinstance(body, dict):
         if "type" in body and "string" not in body:
             return _parse_typed_body(body["type"], body.get("content")), False
-        if body and "string" not in body:
-            raise DocumentError(f"expected a body with string, got {_format_keys(body)}")
+        refuse(
+            body and "string" not in body,
+            DocumentError(f"expected a body with string, got {_format_keys(body)}"),
+        )
         body = body.get("string") or ""
     if body is None or isinstance(body, bytes):
         return body, body is not None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_llmops.cassettes import journal
-from pytest_llmops.errors import CassetteError
+from pytest_llmops.errors import CassetteError, refuse
 
 LOCK_TIMEOUT_S = 60.0  # a merge takes milliseconds: after this time, the process that holds the lock hangs
 LOCK_POLL_S = 0.01
@@ -58,8 +58,10 @@ def _writable_mode(target: Path) -> int | None:
     except FileNotFoundError:
         return None
     # Replacing a file ignores its mode, but a read-only file is meant to stay.
-    if not mode & 0o222 or not os.access(target, os.W_OK):
-        raise PermissionError("the file is read-only: make it writable to record into it")
+    refuse(
+        not mode & 0o222 or not os.access(target, os.W_OK),
+        PermissionError("the file is read-only: make it writable to record into it"),
+    )
     return mode
 
 
@@ -135,6 +137,5 @@ def _acquire_folder_lock(folder: Path, held: contextlib.ExitStack) -> None:
     held.callback(journal.unlock_and_close, fd)
     end = time.monotonic() + LOCK_TIMEOUT_S
     while journal.lock_file(fd, exclusive=True) is False:
-        if time.monotonic() >= end:
-            raise TimeoutError(f"another process holds {folder}")
+        refuse(time.monotonic() >= end, TimeoutError(f"another process holds {folder}"))
         time.sleep(LOCK_POLL_S)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pytest_llmops.cassettes import naming, store
 from pytest_llmops.cassettes.request_key import MatchRules
-from pytest_llmops.errors import CassetteError
+from pytest_llmops.errors import CassetteError, refuse
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.stream_events import count_shared_start
 
@@ -145,11 +145,12 @@ def move_cassette(old: Path, places: Iterable[Path], redactor: Redactor) -> int:
         CassetteError: A cassette is damaged, or cannot be written; nothing is lost.
     """
     moved = store.load_cassette(old)
-    if not moved:
-        raise CassetteError(f"cassette {old}: expected recordings to move, found none")
+    refuse(not moved, CassetteError(f"cassette {old}: expected recordings to move, found none"))
     for new in places:
-        if new.resolve() == old.resolve():
-            raise CassetteError(f"cassette {old}: expected another place to move it to, got the same")
+        refuse(
+            new.resolve() == old.resolve(),
+            CassetteError(f"cassette {old}: expected another place to move it to, got the same"),
+        )
         days = [day for path in (old, new) if (day := store.read_recording_day(path))]
         store.rewrite_cassette(new, partial(_merge_into, new, moved), redactor, max(days, default=""))
     store.rewrite_cassette(old, lambda: None, redactor, "")

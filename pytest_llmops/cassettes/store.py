@@ -24,7 +24,7 @@ from pytest_llmops.cassettes.journal import (
 )
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.cassettes.response import answer_from_wire, make_exchange
-from pytest_llmops.errors import CassetteError
+from pytest_llmops.errors import CassetteError, refuse
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.redaction.redactor import Redactor
@@ -121,10 +121,12 @@ def parse_cassette(data: bytes, path: Path) -> dict[str, Interaction]:
     Raises:
         CassetteError: The bytes are not a cassette of this format.
     """
-    if b"<<<<<<< " in data and b"\n>>>>>>> " in data:
-        raise _damaged_error(
+    refuse(
+        b"<<<<<<< " in data and b"\n>>>>>>> " in data,
+        _damaged_error(
             path, "expected JSON, got merge-conflict markers", "resolve the conflict, or check out one side"
-        )
+        ),
+    )
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -132,12 +134,14 @@ def parse_cassette(data: bytes, path: Path) -> dict[str, Interaction]:
             path, f"expected JSON, got none: {error}", "restore it from git, or delete it and record again"
         ) from None
     version = document.get("format") if isinstance(document, dict) else None
-    if version != FORMAT_VERSION:
-        raise _damaged_error(
+    refuse(
+        version != FORMAT_VERSION,
+        _damaged_error(
             path,
             f"expected format {FORMAT_VERSION}, got {shorten_text(repr(version), 60)}",
             "delete it and record again, or update pytest-llmops",
-        )
+        ),
+    )
     try:
         blobs = read_blobs(document)
         by_key: dict[str, Interaction] = {}
@@ -336,11 +340,13 @@ def merge_journals(
             return
         kept = interactions.values() if keep is None else _drop_unrequested(interactions.values(), keep)
         text = format_cassette(kept, datetime.now(UTC).date().isoformat())
-        if redactor.leaks(text.encode("utf-8", "backslashreplace")):
-            raise CassetteError(
+        refuse(
+            redactor.leaks(text.encode("utf-8", "backslashreplace")),
+            CassetteError(
                 f"cassette {cassette}: not written, a secret is still in it; add a pytest_llmops_redactors hook that masks it"
                 f" (the answers wait in {', '.join(str(path) for path in taken)})"
-            )
+            ),
+        )
         locking.replace_file(cassette, text)
         for journal in taken:
             with contextlib.suppress(OSError):
@@ -387,6 +393,8 @@ def rewrite_cassette(
                 raise CassetteError(f"cassette {cassette}: cannot be removed: {error}") from None
             return
         text = format_cassette(kept, recorded)
-        if redactor.leaks(text.encode("utf-8", "backslashreplace")):
-            raise CassetteError(f"cassette {cassette}: not written, a secret is in it; mask it at its source")
+        refuse(
+            redactor.leaks(text.encode("utf-8", "backslashreplace")),
+            CassetteError(f"cassette {cassette}: not written, a secret is in it; mask it at its source"),
+        )
         locking.replace_file(cassette, text, "the file was left as it is")

@@ -12,7 +12,7 @@ from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape, naming, rate_limit, request_key, run_folder, usage_record
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.tape import Tape
-from pytest_llmops.errors import UsageError, swallowed_error
+from pytest_llmops.errors import refuse, swallowed_error
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode, Settings
 
@@ -54,10 +54,14 @@ def use_cassette(name: str | Path, *, record: RecordMode | None = None) -> Itera
 
 
 def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
-    if record is not None and record not in RECORD_MODES:
-        raise UsageError(f"use_cassette: record: expected one of {', '.join(RECORD_MODES)}, got {record!r}")
-    if not isinstance(name, Path) and not name.strip("/"):
-        raise UsageError(f"use_cassette: expected the name of a cassette, got {name!r}")
+    refuse(
+        record is not None and record not in RECORD_MODES,
+        f"use_cassette: record: expected one of {', '.join(RECORD_MODES)}, got {record!r}",
+    )
+    refuse(
+        not isinstance(name, Path) and not name.strip("/"),
+        f"use_cassette: expected the name of a cassette, got {name!r}",
+    )
     tape: Tape | None = recorder.open_block_cassette(name, record)
     if tape is not None:
         return tape

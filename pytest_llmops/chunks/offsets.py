@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Literal, TypeAlias, get_args
 
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, refuse
 
 Ignore: TypeAlias = Literal["whitespace", "markup"]
 Sources: TypeAlias = "str | Sequence[str] | Mapping[str, str]"
@@ -109,8 +109,10 @@ def compact_text(text: str, ignore: Ignore = "whitespace") -> CompactText:
     >>> compact_text("two\n words").text, compact_text("# A <b>bold</b> &amp; *new* [way](x.html)", "markup").text
     ('twowords', 'Abold&newway')
     """
-    if ignore not in get_args(Ignore):
-        raise UsageError(f"ignore: expected one of {', '.join(get_args(Ignore))}, got {ignore!r}")
+    refuse(
+        ignore not in get_args(Ignore),
+        f"ignore: expected one of {', '.join(get_args(Ignore))}, got {ignore!r}",
+    )
     return CompactText(text, ignore)
 
 

@@ -6,7 +6,7 @@ from typing import TypedDict
 
 from pytest_llmops.chunks.findings import CheckResult
 from pytest_llmops.chunks.sizes import Limits
-from pytest_llmops.errors import UnknownName, UsageError
+from pytest_llmops.errors import UnknownName, UsageError, refuse
 from pytest_llmops.retrievers.base import to_python_scalar
 
 __tracebackhide__ = True
@@ -99,10 +99,10 @@ def parse_size_limits(what: str, options: Mapping[str, object], tokenizer: objec
                 raise UsageError(f"assert_chunks: expected {name} as a whole number from 0 on, got {value!r}")
             limits[f"{side}_{unit}"] = value
         least, most = limits[f"at_least_{unit}"], limits[f"at_most_{unit}"]
-        if least is not None and most is not None and least > most:
-            raise UsageError(
-                f"assert_chunks: at_least_{what}{unit}={least} is above at_most_{what}{unit}={most}"
-            )
+        refuse(
+            least is not None and most is not None and least > most,
+            f"assert_chunks: at_least_{what}{unit}={least} is above at_most_{what}{unit}={most}",
+        )
     size_limits = Limits(**limits)
     if size_limits.needs_tokenizer and not callable(tokenizer):
         got = "none" if tokenizer is None else type(tokenizer).__name__
@@ -137,13 +137,11 @@ def parse_check_thresholds(
             what = "a share from 0 to 1" if check.unit == "1" else "a count from 0 on"
             raise UsageError(f"{who}: expected {name} as {what}, or None to record only, got {threshold!r}")
         thresholds[check.name] = threshold
-    if (
+    refuse(
         options.get("at_most_misplaced") is not None
         and "misplaced" not in thresholds
-        and "invented" in thresholds
-    ):
-        raise UsageError(
-            f"{who}: at_most_misplaced needs chunks of one document that state where they begin "
-            "(start_index in their metadata, or start_char_idx)"
-        )
+        and "invented" in thresholds,
+        f"{who}: at_most_misplaced needs chunks of one document that state where they begin "
+        "(start_index in their metadata, or start_char_idx)",
+    )
     return thresholds

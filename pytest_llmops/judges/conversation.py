@@ -119,10 +119,12 @@ def read_conversation(value: object) -> Conversation | None:
         if _field(entry, "type") != "reasoning"
     ]
     refuse(not messages, ValueError("the conversation has no messages"))
-    if (role := messages[-1].role) != "assistant":
-        raise ValueError(
+    refuse(
+        (role := messages[-1].role) != "assistant",
+        ValueError(
             f"the conversation ends with a message of the role {role}: expected an answer of the assistant"
-        )
+        ),
+    )
     return Conversation(messages, images)
 
 

@@ -164,8 +164,7 @@ def check_texts(who: str, **given: object) -> None:
     >>> check_texts("assert_judge_score", question="Why?")
     """
     for what, text in given.items():
-        if not isinstance(text, str):
-            raise UsageError(f"{who}: expected {what} to be a text, got {type(text).__name__}")
+        refuse(not isinstance(text, str), f"{who}: expected {what} to be a text, got {type(text).__name__}")
 
 
 def judge_answer(

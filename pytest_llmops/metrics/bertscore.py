@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 from pytest_llmops._util.arrays import as_rows, unit_rows
 from pytest_llmops._util.lazy_numpy import ArrayLike, Float32Array, Float64Array, np
+from pytest_llmops.errors import refuse
 
 Weights: TypeAlias = "Sequence[float] | Float64Array | None"  # None: equal weights
 
@@ -43,8 +44,7 @@ def build_idf(documents: Iterable[Iterable[str]]) -> Callable[[str], float]:
     [0.0, 0.4054651081081644, 1.0986122886681098]
     """
     token_sets = [set(document) for document in documents]
-    if not token_sets:
-        raise ValueError("expected at least one document to count tokens in, got none")
+    refuse(not token_sets, ValueError("expected at least one document to count tokens in, got none"))
     counts = Counter(token for tokens in token_sets for token in tokens)
     return lambda token: math.log((len(token_sets) + 1) / (counts[token] + 1))
 
@@ -97,16 +97,20 @@ def _match_score(
     if not len(actual) or not len(expected):
         same = float(len(actual) == len(expected))
         return Score(same, same, same)
-    if actual.shape[1] != expected.shape[1]:
-        raise ValueError(
+    refuse(
+        actual.shape[1] != expected.shape[1],
+        ValueError(
             f"pair {number}: expected vectors of one length, got shapes {actual.shape} and {expected.shape}; "
             "those of two models cannot be compared"
-        )
-    if len(actual) * len(expected) > MAX_CELLS:
-        raise ValueError(
+        ),
+    )
+    refuse(
+        len(actual) * len(expected) > MAX_CELLS,
+        ValueError(
             f"pair {number}: {len(actual):,} and {len(expected):,} tokens are too many to match; compare the parts "
             "that matter"
-        )
+        ),
+    )
     of_actual, of_expected = _best_cosines(actual, expected)
     # Rounding may lift the cosine of equal tokens above 1.
     precision = min(1.0, float(np.average(of_actual, weights=actual_weights)))

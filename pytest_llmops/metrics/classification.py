@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pytest_llmops._util.lazy_numpy import Float64Array, NDArray, np
+from pytest_llmops.errors import refuse
 
 Rule: TypeAlias = Literal["balanced", "recall", "precision", "false passes"]
 RULES: tuple[Rule, ...] = ("balanced", "recall", "precision", "false passes")
@@ -133,10 +134,11 @@ def choose_cut(
     >>> choose_cut([0.9, 0.4, 0.6, 0.1], [True, True, False, False], rule="false passes", share=0.5).at_least
     0.25
     """
-    if rule not in RULES:
-        raise ValueError(f"curves: expected a rule out of {', '.join(RULES)}, got {ascii(rule)[:80]}")
-    if not 0 <= share <= 1:
-        raise ValueError(f"curves: expected a share from 0 to 1, got {share!r}")
+    refuse(
+        rule not in RULES,
+        ValueError(f"curves: expected a rule out of {', '.join(RULES)}, got {ascii(rule)[:80]}"),
+    )
+    refuse(not 0 <= share <= 1, ValueError(f"curves: expected a share from 0 to 1, got {share!r}"))
     candidates = distinct_cuts(scores, same)
     indexes = range(len(candidates))
     best: int | None
@@ -189,8 +191,10 @@ def wilson_interval(hits: float, count: int, z: float = 1.959964) -> tuple[float
     >>> tuple(round(end, 3) for end in wilson_interval(0, 10))
     (0.0, 0.278)
     """
-    if not 0 <= hits <= count:
-        raise ValueError(f"curves: expected from 0 to {count} hits, as many as there are trials, got {hits}")
+    refuse(
+        not 0 <= hits <= count,
+        ValueError(f"curves: expected from 0 to {count} hits, as many as there are trials, got {hits}"),
+    )
     if not count:
         return 0.0, 1.0
     share, square = hits / count, z * z
@@ -204,10 +208,11 @@ def _check_scores_and_labels(
     scores: Sequence[float], same: Sequence[bool]
 ) -> tuple[Float64Array, NDArray[np.bool_]]:
     values, wanted = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=np.bool_)
-    if values.ndim != 1 or values.shape != wanted.shape:
-        raise ValueError(f"curves: expected as many scores as labels, got {values.shape} and {wanted.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError("curves: expected finite scores, got NaN or infinity")
+    refuse(
+        values.ndim != 1 or values.shape != wanted.shape,
+        ValueError(f"curves: expected as many scores as labels, got {values.shape} and {wanted.shape}"),
+    )
+    refuse(not np.isfinite(values).all(), ValueError("curves: expected finite scores, got NaN or infinity"))
     if not wanted.any() or wanted.all():
         kind = "that should not pass" if len(wanted) and wanted.all() else "that should pass"
         raise ValueError(f"curves: expected some {kind}, got none of {len(wanted)}")

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from pytest_llmops.errors import refuse
+
 Case: TypeAlias = Literal["keep", "fold"]
 Whitespace: TypeAlias = Literal["keep", "strip", "collapse"]
 Form: TypeAlias = Literal["keep", "NFC", "NFKC"]
@@ -56,8 +58,10 @@ def normalize_text(
         ("whitespace", whitespace, Whitespace),
         ("unicode", unicode, Form),
     ):
-        if value not in get_args(kind):
-            raise ValueError(f"{name}: expected one of {', '.join(get_args(kind))}, got {value!r}")
+        refuse(
+            value not in get_args(kind),
+            ValueError(f"{name}: expected one of {', '.join(get_args(kind))}, got {value!r}"),
+        )
     text = _compose_unicode(text, unicode)
     if case == "fold":
         # Folding may undo the normal form.
@@ -143,11 +147,13 @@ def fuzzy_ratio(actual: str, expected: str, *, partial: bool = False) -> float:
 
 
 def _refuse_long_texts(left: str, right: str, *, cost: int, limit: int) -> None:
-    if cost > limit:
-        raise ValueError(
+    refuse(
+        cost > limit,
+        ValueError(
             f"texts of {len(left):,} and {len(right):,} characters are too long for a fuzzy comparison; "
             "compare the parts that matter"
-        )
+        ),
+    )
 
 
 def count_shared_ends(left: Sequence[str], right: Sequence[str]) -> tuple[int, int]:

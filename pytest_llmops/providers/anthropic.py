@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.json_values import as_mapping, as_text
-from pytest_llmops.errors import MissingExtra, ModelError, UsageError
+from pytest_llmops.errors import MissingExtra, ModelError, UsageError, refuse
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Completion, ImageMessage, Message
 from pytest_llmops.providers import sdk_calls
@@ -119,11 +119,11 @@ def new_client(base_url: str) -> Any:
     is_local = sdk_calls.is_local_server(server)
     key = sdk_calls.read_api_key("ANTHROPIC_API_KEY")
     token = "" if key else sdk_calls.read_api_key("ANTHROPIC_AUTH_TOKEN")
-    if not key and not token and not is_local:
-        raise UsageError(
-            f"no API key for {server or 'api.anthropic.com'}: set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL "
-            "to a server on this machine, or hand in a client; what is recorded replays without a key with --llm-record=none"
-        )
+    refuse(
+        not key and not token and not is_local,
+        f"no API key for {server or 'api.anthropic.com'}: set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL "
+        "to a server on this machine, or hand in a client; what is recorded replays without a key with --llm-record=none",
+    )
     return _shared_client(key or ("" if token else PLACEHOLDER_KEY), token, server)
 
 

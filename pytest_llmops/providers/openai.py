@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pytest_llmops import recorder
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops._util.lazy_numpy import Float32Array, np
-from pytest_llmops.errors import ModelError, UsageError
+from pytest_llmops.errors import ModelError, refuse
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, ImageMessage, Message, TokenLogprobs, ToolCall, Usage
 from pytest_llmops.providers import embedding_arrays, sdk_calls
@@ -107,11 +107,11 @@ def new_client(base_url: str) -> Any:
     server = base_url or os.environ.get("OPENAI_BASE_URL", "")
     placeholder = PLACEHOLDER_KEY if sdk_calls.is_local_server(server) else ""
     key = sdk_calls.read_api_key("OPENAI_API_KEY") or placeholder
-    if not key:
-        raise UsageError(
-            f"no API key for {server or 'the default server'}: set OPENAI_API_KEY, or llm_base_url to a server on this "
-            "machine; what is recorded replays without a key with --llm-record=none"
-        )
+    refuse(
+        not key,
+        f"no API key for {server or 'the default server'}: set OPENAI_API_KEY, or llm_base_url to a server on this "
+        "machine; what is recorded replays without a key with --llm-record=none",
+    )
     return _shared_client(key, server)
 
 
@@ -168,8 +168,10 @@ class OpenAIEmbedder:
         """
         unique_texts = [text for text in dict.fromkeys(texts) if text.strip()]
         parts = [self._request_vectors(batch) for batch in _split_batches(unique_texts)]
-        if len({part.shape[1] for part in parts}) > 1:
-            raise ModelError("embeddings: expected vectors of one length, got several", kind="reply")
+        refuse(
+            len({part.shape[1] for part in parts}) > 1,
+            ModelError("embeddings: expected vectors of one length, got several", kind="reply"),
+        )
         vectors = np.concatenate(parts) if parts else np.zeros((0, 1 if texts else 0), dtype=np.float32)
         places = {text: place for place, text in enumerate(unique_texts)}
         # The last row is for blank texts.
@@ -195,10 +197,14 @@ class OpenAIEmbedder:
             raise gateway_error(reply, client) or invalid_reply_error(
                 "holds no vectors", reply, client=client
             ) from None
-        if len(vectors) != len(texts):
-            raise ModelError(f"embeddings: expected {len(texts)} vectors, got {len(vectors)}", kind="reply")
-        if not np.isfinite(vectors).all():
-            raise ModelError("embeddings: expected finite numbers, got others", kind="reply")
+        refuse(
+            len(vectors) != len(texts),
+            ModelError(f"embeddings: expected {len(texts)} vectors, got {len(vectors)}", kind="reply"),
+        )
+        refuse(
+            not np.isfinite(vectors).all(),
+            ModelError("embeddings: expected finite numbers, got others", kind="reply"),
+        )
         return vectors
 
 
@@ -334,8 +340,7 @@ def _read_responses(reply: Any, client: Any) -> Completion:
         for item in reply.output
         if item.type == "function_call"
     )
-    if reply.output and not any(item.type for item in reply.output):
-        raise TypeError
+    refuse(reply.output and not any(item.type for item in reply.output), TypeError())
     parts = [part for item in reply.output if item.type == "message" for part in item.content]
     return Completion(
         text="".join(_check_text(part.text) for part in parts if part.type == "output_text"),

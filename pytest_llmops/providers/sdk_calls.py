@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
-from pytest_llmops.errors import ModelError, UsageError
+from pytest_llmops.errors import ModelError, UsageError, refuse
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Message
 from pytest_llmops.redaction.redactor import Redactor
@@ -42,10 +42,10 @@ def resolve_call(
         raise _missing_model_error(model.purpose, prefix)
     conversation = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
     merged = {**model.params, **getattr(messages, "params", {}), **params}
-    if merged.get("stream"):
-        raise UsageError(
-            f"complete() returns the whole answer: leave `stream` out, or ask the {sdk} SDK yourself"
-        )
+    refuse(
+        merged.get("stream"),
+        f"complete() returns the whole answer: leave `stream` out, or ask the {sdk} SDK yourself",
+    )
     return name, conversation, merged
 
 
@@ -190,10 +190,10 @@ def read_api_key(variable: str) -> str:
         UsageError: A header cannot hold it.
     """
     key = os.environ.get(variable, "").strip()
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise UsageError(
-            f"{variable}: expected ASCII letters, digits and signs without spaces, got something else"
-        )
+    refuse(
+        not (key.isascii() and key.isprintable()) or " " in key,
+        f"{variable}: expected ASCII letters, digits and signs without spaces, got something else",
+    )
     return key
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmops.errors import MissingExtra, UsageError
+from pytest_llmops.errors import MissingExtra, UsageError, refuse
 from pytest_llmops.measurement import Measurement, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import fact_text, read_time
@@ -66,12 +66,12 @@ def send_run(run: Run, address: str) -> None:
                     not refused.rejected_spans,
                     f"{refused.rejected_spans:,} refused: {refused.error_message}",
                 )
-            if not taken:
-                raise UsageError(
-                    f"{shorten_text(target)}: expected a collector that takes OTLP over HTTP, got {shorten_text(got)}; {start:,} of "
-                    f"{len(items):,} items of this kind were sent before. Start one there, or name its credentials in "
-                    "OTEL_EXPORTER_OTLP_HEADERS"
-                )
+            refuse(
+                not taken,
+                f"{shorten_text(target)}: expected a collector that takes OTLP over HTTP, got {shorten_text(got)}; {start:,} of "
+                f"{len(items):,} items of this kind were sent before. Start one there, or name its credentials in "
+                "OTEL_EXPORTER_OTLP_HEADERS",
+            )
 
 
 def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:

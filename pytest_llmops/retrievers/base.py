@@ -17,7 +17,7 @@ from pytest_llmops import recorder
 from pytest_llmops._util.arrays import as_rows, unit_rows
 from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops._util.text_files import canonical_json, json_kind
-from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception
+from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import Json, shorten_text, to_builtins
 from pytest_llmops.protocols import Chunk, Embedder, Hit, Hits
 
@@ -72,8 +72,7 @@ class Searcher(ABC):
             CorpusError: The search fails, an id is found twice, or a score is not a number.
         """
         limit = self.k if k is None else validate_k(k)
-        if not isinstance(query, str):
-            raise UsageError(f"search: expected a text as query, got {json_kind(query)}")
+        refuse(not isinstance(query, str), f"search: expected a text as query, got {json_kind(query)}")
         conditions = parse_filters(filters)
         started = time.perf_counter()
         try:
@@ -138,8 +137,10 @@ def parse_filters(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar,
     """
     if filters is None:
         return {}
-    if not isinstance(filters, Mapping):
-        raise UsageError(f"filters: expected a mapping of key to value, got {json_kind(filters)}")
+    refuse(
+        not isinstance(filters, Mapping),
+        f"filters: expected a mapping of key to value, got {json_kind(filters)}",
+    )
     parsed: dict[str, tuple[Scalar, ...]] = {}
     for key, value in cast("Mapping[object, Json]", filters).items():
         if not isinstance(key, str) or not key:
@@ -163,8 +164,7 @@ def _parse_filter_values(key: str, given: object) -> tuple[Scalar, ...]:
                 f"filters: {shorten_text(key, 60)}: expected a text, a number, true or false, or a list of those, "
                 f"got {value_text}; a store's own operators can be used on the store itself"
             )
-    if not values:
-        raise UsageError(f"filters: {shorten_text(key, 60)}: expected at least one value, got an empty list")
+    refuse(not values, f"filters: {shorten_text(key, 60)}: expected at least one value, got an empty list")
     return cast("tuple[Scalar, ...]", values)
 
 
@@ -219,17 +219,17 @@ def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
     pytest_llmops.errors.UsageError: the index: expected an embedder whose vectors can be stored, got fitted/1, ...
     """
     candidate = recorder.find_component("embedder", given) if isinstance(given, str) else given
-    if not callable(getattr(candidate, "embed", None)) or not hasattr(candidate, "version"):
-        raise UsageError(
-            f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(candidate).__name__}"
-        )
+    refuse(
+        not callable(getattr(candidate, "embed", None)) or not hasattr(candidate, "version"),
+        f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(candidate).__name__}",
+    )
     embedder = cast("Embedder", candidate)
-    if not getattr(embedder, "across_calls", True):
-        raise UsageError(
-            f"{where}: expected an embedder whose vectors can be stored, got {embedder.version}, which fits itself to the "
-            "texts of one call, so that a query cannot be compared with what was embedded before; use "
-            "'hashing', 'minilm' or an embedding model"
-        )
+    refuse(
+        not getattr(embedder, "across_calls", True),
+        f"{where}: expected an embedder whose vectors can be stored, got {embedder.version}, which fits itself to the "
+        "texts of one call, so that a query cannot be compared with what was embedded before; use "
+        "'hashing', 'minilm' or an embedding model",
+    )
     return embedder
 
 
@@ -250,10 +250,10 @@ def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> 
             raise UsageError(f"{where}: the embedder {embedder.version} gave bad {error}") from None
         parts.append((unit_rows(rows) if len(rows) else rows).astype(np.float32))
     widths = {part.shape[1] for part in parts}
-    if len(widths) > 1:
-        raise UsageError(
-            f"{where}: the embedder {embedder.version} gave vectors of {sorted(widths)} numbers: expected one length"
-        )
+    refuse(
+        len(widths) > 1,
+        f"{where}: the embedder {embedder.version} gave vectors of {sorted(widths)} numbers: expected one length",
+    )
     return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
 
 
@@ -265,12 +265,14 @@ def embed_query(embedder: Embedder, query: str, where: str, dim: int | None = No
         UsageError: The embedder returned no vector.
     """
     (vector,) = embed_unit_vectors(embedder, [query], where)
-    if dim is not None and len(vector) != dim:
-        raise CorpusError(
+    refuse(
+        dim is not None and len(vector) != dim,
+        CorpusError(
             f"expected a query vector of {dim} numbers, as the index has them, got {len(vector)} from the embedder "
             f"{embedder.version}; search with the embedder that the index was built with, or build it again",
             where,
-        )
+        ),
+    )
     return vector if vector.any() else None
 
 
@@ -337,8 +339,10 @@ def require_existing_path(path: str | Path, holds: str) -> Path:
         CorpusError: The path does not exist.
     """
     place = Path(path)
-    if not place.exists():
-        raise CorpusError(f"no such file or folder: expected {holds}; build the index first", place)
+    refuse(
+        not place.exists(),
+        CorpusError(f"no such file or folder: expected {holds}; build the index first", place),
+    )
     return place
 
 
@@ -349,13 +353,12 @@ def check_corpus(chunks: Iterable[Chunk], where: str) -> tuple[Chunk, ...]:
         UsageError: It is not an iterable of chunks.
         CorpusError: There are no chunks, an item is not a chunk, or an id is repeated.
     """
-    if isinstance(chunks, (str, bytes, Mapping)) or not isinstance(chunks, Iterable):
-        raise UsageError(
-            f"{where}: expected chunks, a list or any iterable of Chunk, got {json_kind(chunks)}"
-        )
+    refuse(
+        isinstance(chunks, (str, bytes, Mapping)) or not isinstance(chunks, Iterable),
+        f"{where}: expected chunks, a list or any iterable of Chunk, got {json_kind(chunks)}",
+    )
     given = tuple(chunks)
-    if not given:
-        raise CorpusError("the corpus is empty: expected at least one chunk", where)
+    refuse(not given, CorpusError("the corpus is empty: expected at least one chunk", where))
     seen: set[str] = set()
     for chunk in given:
         if not isinstance(chunk, Chunk):

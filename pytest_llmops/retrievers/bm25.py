@@ -23,7 +23,7 @@ from pytest_llmops._util.text_files import (
     read_text,
 )
 from pytest_llmops._util.user_files import check_inside, find_path
-from pytest_llmops.errors import CorpusError
+from pytest_llmops.errors import CorpusError, refuse
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Chunk, Hit
 from pytest_llmops.retrievers.base import (
@@ -165,8 +165,7 @@ def load_corpus(path: str | Path) -> tuple[Chunk, ...]:
         chunks, expected = _read_corpus_folder(place), "a .md or .txt file"
     else:
         chunks, expected = _read_corpus_file(place), "a line"
-    if not chunks:
-        raise CorpusError(f"the corpus is empty: expected at least {expected}", path)
+    refuse(not chunks, CorpusError(f"the corpus is empty: expected at least {expected}", path))
     return chunks
 
 
@@ -200,8 +199,10 @@ def iter_text_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
 
 
 def _read_corpus_file(path: Path) -> tuple[Chunk, ...]:
-    if path.suffix.lower() != ".jsonl":
-        raise CorpusError("expected a .jsonl file, or a folder of .md and .txt files", path)
+    refuse(
+        path.suffix.lower() != ".jsonl",
+        CorpusError("expected a .jsonl file, or a folder of .md and .txt files", path),
+    )
     chunks: dict[str, tuple[Chunk, int]] = {}
     try:
         lines = list(read_json_lines(read_text(path)))

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_llmops.errors import CorpusError, UnknownName, UsageError, describe_exception
+from pytest_llmops.errors import CorpusError, UnknownName, describe_exception, refuse
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
@@ -58,10 +58,10 @@ class ChromaRetriever(Searcher):
             UsageError: It is not a collection, ``k`` is less than 1, or the embedder cannot be used.
         """
         for method in ("query", "get", "count"):
-            if not callable(getattr(collection, method, None)):
-                raise UsageError(
-                    f"ChromaRetriever: expected a chromadb collection, got {type(collection).__name__}"
-                )
+            refuse(
+                not callable(getattr(collection, method, None)),
+                f"ChromaRetriever: expected a chromadb collection, got {type(collection).__name__}",
+            )
         title = name or str(collection.name)
         super().__init__(k=k, name=title, where=f"Chroma collection {shorten_text(title, 60)!r}")
         self.collection = collection
@@ -156,11 +156,11 @@ class ChromaRetriever(Searcher):
         if self.embedder is None:
             if not query.strip():
                 return None
-            if getattr(self.collection, "_embedding_function", True) is None:
-                raise UsageError(
-                    f"{self.where}: expected an embedder, as the collection has no embedding function; pass "
-                    "embedder=, the same as it was filled with"
-                )
+            refuse(
+                getattr(self.collection, "_embedding_function", True) is None,
+                f"{self.where}: expected an embedder, as the collection has no embedding function; pass "
+                "embedder=, the same as it was filled with",
+            )
             return {"query_texts": [query]}
         vector = embed_query(self.embedder, query, self.where, self._vector_length())
         return None if vector is None else {"query_embeddings": [vector]}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.text_files import json_kind
-from pytest_llmops.errors import CorpusError, UsageError, describe_exception
+from pytest_llmops.errors import CorpusError, describe_exception, refuse
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
@@ -67,8 +67,10 @@ class FaissRetriever(Searcher):
                 numbers do not determine the id of a vector.
             UsageError: It is not an index, ``k`` is less than 1, or the embedder cannot be used.
         """
-        if not callable(getattr(index, "search", None)) or not hasattr(index, "ntotal"):
-            raise UsageError(f"FaissRetriever: expected a faiss index, got {type(index).__name__}")
+        refuse(
+            not callable(getattr(index, "search", None)) or not hasattr(index, "ntotal"),
+            f"FaissRetriever: expected a faiss index, got {type(index).__name__}",
+        )
         super().__init__(
             k=k, name=name, where=f"FAISS index {shorten_text(name, 60)!r}" if name else "FAISS index"
         )
@@ -137,11 +139,13 @@ class FaissRetriever(Searcher):
             places = {
                 int(number): place for place, number in enumerate(faiss.vector_to_array(self.index.id_map))
             }
-            if len(places) != len(self.chunks):
-                raise CorpusError(
+            refuse(
+                len(places) != len(self.chunks),
+                CorpusError(
                     f"expected a number of its own for each of {len(self.chunks)} vectors, got {len(places)} numbers",
                     self.where,
-                )
+                ),
+            )
             return places
         if odd := sorted(self._read_list_numbers() ^ set(range(len(self.chunks)))):
             raise CorpusError(
@@ -165,11 +169,13 @@ class FaissRetriever(Searcher):
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
         total = int(self.index.ntotal)
-        if total != len(self.chunks):
-            raise CorpusError(
+        refuse(
+            total != len(self.chunks),
+            CorpusError(
                 f"expected the {len(self.chunks)} vectors the retriever was made for, got {total}; make it again",
                 self.where,
-            )
+            ),
+        )
         vector = embed_query(self.embedder, query, self.where, int(self.index.d))
         if vector is None:
             return []

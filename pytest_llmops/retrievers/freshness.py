@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception
+from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Chunk
 from pytest_llmops.retrievers.base import Searcher, to_python_scalar
@@ -245,8 +245,7 @@ def _parse_time(value: object, where: str) -> float | None:
         except ValueError:
             raise UsageError(f"{where}: {expected}, got {shorten_text(text, 60)!r}") from None
     if isinstance(value, dt.datetime):
-        if value.tzinfo is None:
-            raise UsageError(f"{where}: {expected}, got {value.isoformat()} without a zone")
+        refuse(value.tzinfo is None, f"{where}: {expected}, got {value.isoformat()} without a zone")
         return value.timestamp()
     if (
         isinstance(value, bool)

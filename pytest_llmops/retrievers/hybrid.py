@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pytest_llmops._util.text_files import fingerprint_parts, json_kind
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Chunk, Hit, Retriever
 from pytest_llmops.retrievers.base import Conditions, Searcher, validate_k
@@ -50,19 +50,22 @@ class HybridRetriever(Searcher):
             UsageError: There are fewer than two retrievers, an object has no ``search``, or ``k`` or ``depth`` is less than 1.
         """
         super().__init__(k=k, name=name, where=name or "HybridRetriever")
-        if not isinstance(retrievers, Iterable):
-            raise UsageError(
-                f"{self.where}: expected a list of at least two retrievers, got {json_kind(retrievers)}"
-            )
+        refuse(
+            not isinstance(retrievers, Iterable),
+            f"{self.where}: expected a list of at least two retrievers, got {json_kind(retrievers)}",
+        )
         self.retrievers = tuple(retrievers)
         self.depth = validate_k(depth)
         for retriever in self.retrievers:
-            if not callable(getattr(retriever, "search", None)):
-                raise UsageError(
-                    f"{self.where}: expected retrievers with search(query, k), got {type(retriever).__name__}"
-                )
-        if len(self.retrievers) < 2:  # noqa: PLR2004 -- a single ranking needs no fusion
-            raise UsageError(f"{self.where}: expected at least two retrievers, got {len(self.retrievers)}")
+            refuse(
+                not callable(getattr(retriever, "search", None)),
+                f"{self.where}: expected retrievers with search(query, k), got {type(retriever).__name__}",
+            )
+        # A single ranking needs no fusion.
+        refuse(
+            not self.retrievers[1:],
+            f"{self.where}: expected at least two retrievers, got {len(self.retrievers)}",
+        )
 
     @property
     def documents(self) -> int | None:
@@ -112,8 +115,8 @@ class HybridRetriever(Searcher):
     ) -> Sequence[Hit]:
         if not filters:
             return retriever.search(query, depth)
-        if "filters" not in inspect.signature(retriever.search).parameters:
-            raise UsageError(
-                f"{self.where}: {type(retriever).__name__} takes no filters: search without, or wrap it"
-            )
+        refuse(
+            "filters" not in inspect.signature(retriever.search).parameters,
+            f"{self.where}: {type(retriever).__name__} takes no filters: search without, or wrap it",
+        )
         return retriever.search(query, depth, filters=filters)  # type: ignore[call-arg]  # checked above

@@ -12,6 +12,7 @@ from pytest_llmops.errors import (
     describe_exception,
     find_closest_name,
     format_name_list,
+    refuse,
 )
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
@@ -71,12 +72,16 @@ class LanceRetriever(Searcher):
             UsageError: It is not a table, ``k`` is less than 1, or the embedder cannot be used.
             UnknownName: The table has no such column.
         """
-        if not callable(getattr(table, "search", None)) or not hasattr(table, "schema"):
-            raise UsageError(f"LanceRetriever: expected a lancedb table, got {type(table).__name__}")
+        refuse(
+            not callable(getattr(table, "search", None)) or not hasattr(table, "schema"),
+            f"LanceRetriever: expected a lancedb table, got {type(table).__name__}",
+        )
         title = name or str(table.name)
         super().__init__(k=k, name=title, where=f"LanceDB table {shorten_text(title, 60)!r}")
-        if distance not in ("l2", "cosine", "dot"):
-            raise UsageError(f"{self.where}: expected distance to be l2, cosine or dot, got {distance!r}")
+        refuse(
+            distance not in ("l2", "cosine", "dot"),
+            f"{self.where}: expected distance to be l2, cosine or dot, got {distance!r}",
+        )
         self.table = table
         self.distance = distance
         self.embedder = None if embedder is None else resolve_embedder(embedder, self.where)
@@ -146,11 +151,11 @@ class LanceRetriever(Searcher):
 
     def _query_input(self, query: str) -> Any:
         if self.embedder is None:
-            if not self.table.embedding_functions.get(self._vector):
-                raise UsageError(
-                    f"{self.where}: expected an embedder, as the table has no embedding function for {self._vector!r}; "
-                    "pass embedder=, the same as it was filled with"
-                )
+            refuse(
+                not self.table.embedding_functions.get(self._vector),
+                f"{self.where}: expected an embedder, as the table has no embedding function for {self._vector!r}; "
+                "pass embedder=, the same as it was filled with",
+            )
             return query if query.strip() else None
         dim = getattr(self._schema.field(self._vector).type, "list_size", None)
         return embed_query(self.embedder, query, self.where, dim)
@@ -170,10 +175,10 @@ class LanceRetriever(Searcher):
 
     def _single_vector_column(self) -> str:
         columns = self._vectors
-        if len(columns) != 1:
-            raise UsageError(
-                f"{self.where}: expected one column of vectors, got {format_name_list(columns)}; name it by vector_column="
-            )
+        refuse(
+            len(columns) != 1,
+            f"{self.where}: expected one column of vectors, got {format_name_list(columns)}; name it by vector_column=",
+        )
         return columns[0]
 
     def _check_column(self, name: str, argument: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytest_llmops.errors import CorpusError, UsageError, format_name_list
+from pytest_llmops.errors import CorpusError, UsageError, format_name_list, refuse
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Hit
 from pytest_llmops.retrievers.base import Conditions, Searcher, import_optional, plain_metadata
@@ -51,10 +51,10 @@ class LangChainRetriever(Searcher):
         retrievers = import_optional("langchain_core.retrievers", "langchain-core", "LangChainRetriever")
         self._is_store = isinstance(retriever, stores.VectorStore)
         self._of_store = isinstance(retriever, stores.VectorStoreRetriever)
-        if not self._is_store and not isinstance(retriever, retrievers.BaseRetriever):
-            raise UsageError(
-                f"LangChainRetriever: expected a retriever or vector store of langchain_core, got {type(retriever).__name__}"
-            )
+        refuse(
+            not self._is_store and not isinstance(retriever, retrievers.BaseRetriever),
+            f"LangChainRetriever: expected a retriever or vector store of langchain_core, got {type(retriever).__name__}",
+        )
         title = name or type(retriever).__name__
         own = DEFAULT_K if self._is_store else UNLIMITED_K
         if self._of_store:
@@ -92,10 +92,10 @@ class LangChainRetriever(Searcher):
     def _filter_arguments(self, conditions: Conditions) -> dict[str, Any]:
         if not conditions:
             return {}
-        if not (self._is_store or self._of_store):
-            raise UsageError(
-                f"{self.where}: takes no filters: search without, or wrap the vector store behind it"
-            )
+        refuse(
+            not (self._is_store or self._of_store),
+            f"{self.where}: takes no filters: search without, or wrap the vector store behind it",
+        )
         if self._translate is None:
             raise UsageError(
                 f"{self.where}: filters cannot be translated, as every vector store has another form: pass translate=, a "

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pytest_llmops.errors import CorpusError, UsageError, format_name_list
+from pytest_llmops.errors import CorpusError, format_name_list, refuse
 from pytest_llmops.protocols import Chunk, Hit
 from pytest_llmops.retrievers.base import Conditions, Searcher, chunk_to_hit, import_optional, plain_metadata
 
@@ -38,10 +38,10 @@ class LlamaIndexRetriever(Searcher):
         retrievers = import_optional("llama_index.core.retrievers", "llama-index-core", "LlamaIndexRetriever")
         indices = import_optional("llama_index.core.indices.base", "llama-index-core", "LlamaIndexRetriever")
         self._is_index = isinstance(retriever, indices.BaseIndex)
-        if not self._is_index and not isinstance(retriever, retrievers.BaseRetriever):
-            raise UsageError(
-                f"LlamaIndexRetriever: expected a retriever or index of llama_index.core, got {type(retriever).__name__}"
-            )
+        refuse(
+            not self._is_index and not isinstance(retriever, retrievers.BaseRetriever),
+            f"LlamaIndexRetriever: expected a retriever or index of llama_index.core, got {type(retriever).__name__}",
+        )
         title = name or type(retriever).__name__
         own = DEFAULT_K if self._is_index else UNLIMITED_K
         super().__init__(k=own if k is None else k, name=title, where=f"LlamaIndex {title}")
@@ -66,10 +66,10 @@ class LlamaIndexRetriever(Searcher):
         return list(self.retriever.docstore.docs.values()) if self._is_index else []
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
-        if conditions and not self._is_index:
-            raise UsageError(
-                f"{self.where}: takes no filters, as it has its own: build it with filters=, or wrap the index"
-            )
+        refuse(
+            conditions and not self._is_index,
+            f"{self.where}: takes no filters, as it has its own: build it with filters=, or wrap the index",
+        )
         if not query.strip():
             return []
         if self._is_index:

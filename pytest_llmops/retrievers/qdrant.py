@@ -6,7 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.errors import CorpusError, UnknownName, UsageError, describe_exception, format_name_list
+from pytest_llmops.errors import (
+    CorpusError,
+    UnknownName,
+    describe_exception,
+    format_name_list,
+    refuse,
+)
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
@@ -66,8 +72,10 @@ class QdrantRetriever(Searcher):
             CorpusError: The store does not answer.
         """
         for method in ("query_points", "get_collection", "scroll"):
-            if not callable(getattr(client, method, None)):
-                raise UsageError(f"QdrantRetriever: expected a QdrantClient, got {type(client).__name__}")
+            refuse(
+                not callable(getattr(client, method, None)),
+                f"QdrantRetriever: expected a QdrantClient, got {type(client).__name__}",
+            )
         super().__init__(k=k, name=collection, where=f"Qdrant collection {shorten_text(collection, 60)!r}")
         self.client = client
         self.collection = collection
@@ -175,8 +183,10 @@ def _find_vector_params(held: Any, name: str, where: str) -> Any:
         if name not in named:
             raise UnknownName("vector", name, named, where=f"vector_name of {where}")
         return named[name]
-    if held is None or not hasattr(held, "size"):
-        raise CorpusError("expected a collection of dense vectors, got none", where)
+    refuse(
+        held is None or not hasattr(held, "size"),
+        CorpusError("expected a collection of dense vectors, got none", where),
+    )
     return held
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_origin
 
 from pytest_llmops._util.text_files import BadFile
-from pytest_llmops.errors import SchemaError, WireError
+from pytest_llmops.errors import SchemaError, WireError, refuse
 from pytest_llmops.measurement import shorten_text, to_builtins
 from pytest_llmops.schemas.differences import Difference, Schema, Unfinished
 from pytest_llmops.schemas.json_schema import compile_schema
@@ -71,15 +71,19 @@ def _load_mapping(
 
 def _load_file(file: str | bytes) -> Schema:
     text = os.fsdecode(file)
-    if text.lstrip().startswith(("{", "[")):
-        raise SchemaError(
+    refuse(
+        text.lstrip().startswith(("{", "[")),
+        SchemaError(
             f"expected the path of a JSON Schema, got JSON text ({shorten_text(text, 40)}); pass the dictionary: json.loads(...)"
-        )
+        ),
+    )
     path = Path(text)
-    if path.suffix not in SUFFIXES:
-        raise SchemaError(
+    refuse(
+        path.suffix not in SUFFIXES,
+        SchemaError(
             f"expected the path of a JSON Schema that ends in {', '.join(SUFFIXES)}, got '{shorten_text(text)}'"
-        )
+        ),
+    )
     try:
         value = read_schema(path)
         return _load_mapping(value, where=shorten_text(text), name=path.stem, folder=path.parent)

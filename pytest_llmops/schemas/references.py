@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text, read_yaml
-from pytest_llmops.errors import SchemaError
+from pytest_llmops.errors import SchemaError, refuse
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.schemas.differences import format_json_path, short_json
 from pytest_llmops.schemas.json_extraction import JsonPath, iterate_nodes
@@ -58,17 +58,17 @@ class SchemaFiles:
         is_plain_path = (
             relative and not relative.startswith("/") and "\\" not in relative and "\0" not in relative
         )
-        if parts.scheme or parts.netloc or not is_plain_path:
-            raise SchemaError("")
+        refuse(parts.scheme or parts.netloc or not is_plain_path, SchemaError(""))
         file = (self.folder / relative).resolve()
         if not file.is_relative_to(self.folder):
             raise SchemaError(f"leads out of the folder of the schema, to {self._relative_path(file)}")
-        if file.suffix not in SUFFIXES or not file.is_file():
-            raise SchemaError(
+        refuse(
+            file.suffix not in SUFFIXES or not file.is_file(),
+            SchemaError(
                 f"expected a file of a schema ({', '.join(SUFFIXES)}) at {self._relative_path(file)}, there is none"
-            )
-        if len(self.read) >= MAX_FILES:
-            raise SchemaError(f"more than {MAX_FILES:,} files are referred to")
+            ),
+        )
+        refuse(len(self.read) >= MAX_FILES, SchemaError(f"more than {MAX_FILES:,} files are referred to"))
         try:
             self.read[uri] = read_schema(file)
         except BadFile as error:

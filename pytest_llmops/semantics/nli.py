@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from pytest_llmops import registry
 from pytest_llmops._util.arrays import as_rows
 from pytest_llmops._util.lazy_numpy import NDArray, np
-from pytest_llmops.errors import LLMOpsError, MissingExtra, UsageError, describe_exception
+from pytest_llmops.errors import LLMOpsError, MissingExtra, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.semantics.checks import split_sentences
 
@@ -73,10 +73,10 @@ def resolve_nli(given: object, *, where: str) -> NliModel:
         UsageError: The model cannot be loaded, or the object is no NLI model.
     """
     model = registry.load_builtin("nli", given) if isinstance(given, str) else given
-    if not callable(getattr(model, "predict", None)):
-        raise UsageError(
-            f"{where}: expected nli as 'nli:FOLDER' or an object with predict(pairs), got {type(given).__name__}"
-        )
+    refuse(
+        not callable(getattr(model, "predict", None)),
+        f"{where}: expected nli as 'nli:FOLDER' or an object with predict(pairs), got {type(given).__name__}",
+    )
     return cast("NliModel", model)
 
 
@@ -104,10 +104,12 @@ def _read_probabilities(output: Any, count: int) -> list[Inference]:
         array = as_rows(output, count=count, name="probabilities")
     except ValueError as error:
         raise LLMOpsError(str(error)) from None
-    if array.shape[1] != len(LABELS):
-        raise LLMOpsError(
+    refuse(
+        array.shape[1] != len(LABELS),
+        LLMOpsError(
             f"expected probabilities of {', '.join(LABELS)}, got {array.shape[1]} numbers for each pair"
-        )
+        ),
+    )
     if (array < 0).any() or (abs(array.sum(axis=1) - 1) > SUM_TOLERANCE).any():
         raise LLMOpsError(f"expected probabilities that sum to 1, got {array[0].round(3).tolist()}")
     return [Inference(*map(float, row)) for row in array]
@@ -236,10 +238,12 @@ class OnnxNli:
         }
         feeds = {name: np.asarray(columns[name], dtype=np.int64) for name in self.inputs}
         logits = np.asarray(self.session.run(None, feeds)[0], dtype=np.float64)
-        if logits.shape != (len(pairs), len(LABELS)):
-            raise LLMOpsError(
+        refuse(
+            logits.shape != (len(pairs), len(LABELS)),
+            LLMOpsError(
                 f"{self.name}: expected {len(LABELS)} logits for each pair, got an output of shape {logits.shape}"
-            )
+            ),
+        )
         from scipy.special import softmax
 
         return cast("NDArray[Any]", softmax(logits[:, list(self.order)], axis=1))
@@ -258,20 +262,18 @@ def load_nli(source: str = "") -> NliModel:
         UsageError: There is no such folder, a file is missing, or its labels are not those of NLI.
     """
     folder = Path(source)
-    if not source or not folder.is_dir():
-        raise UsageError(
-            f"nli:{source}: expected nli:FOLDER, a folder with model.onnx, tokenizer.json and config.json, got none; "
-            "docs/meaning.md shows how to export a model"
-        )
+    refuse(
+        not source or not folder.is_dir(),
+        f"nli:{source}: expected nli:FOLDER, a folder with model.onnx, tokenizer.json and config.json, got none; "
+        "docs/meaning.md shows how to export a model",
+    )
     model = next((folder / name for name in MODEL_FILES if (folder / name).is_file()), folder / "model.onnx")
     for path in (model, folder / "tokenizer.json", folder / "config.json"):
-        if not path.is_file():
-            raise UsageError(f"nli:{source}: expected a file {path.name}, got none in the folder")
+        refuse(not path.is_file(), f"nli:{source}: expected a file {path.name}, got none in the folder")
     config = _read_config(folder / "config.json")
     order = read_label_order(config, folder / "config.json")
     for package in ("onnxruntime", "tokenizers"):
-        if find_spec(package) is None:
-            raise MissingExtra(f"nli:{source}", "nli", package)
+        refuse(find_spec(package) is None, MissingExtra(f"nli:{source}", "nli", package))
     import onnxruntime
     from tokenizers import Tokenizer
 
@@ -284,10 +286,9 @@ def load_nli(source: str = "") -> NliModel:
         raise UsageError(f"nli:{source}: cannot be loaded: {describe_exception(error)}") from None
     inputs = tuple(node.name for node in session.get_inputs())
     unknown = set(inputs) - {"input_ids", "attention_mask", "token_type_ids"}
-    if unknown:
-        raise UsageError(
-            f"nli:{source}: expected the inputs of a text classifier, got {', '.join(sorted(unknown))}"
-        )
+    refuse(
+        unknown, f"nli:{source}: expected the inputs of a text classifier, got {', '.join(sorted(unknown))}"
+    )
     longest = config.get("max_position_embeddings")
     tokenizer.enable_truncation(
         min(MAX_TOKENS, longest) if isinstance(longest, int) and longest > 0 else MAX_TOKENS

@@ -5,7 +5,7 @@ from numbers import Real
 from typing import Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
-from pytest_llmops.errors import LLMOpsError, UsageError
+from pytest_llmops.errors import LLMOpsError, UsageError, refuse
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.providers.embedding_cache import with_vector_cache
@@ -45,10 +45,7 @@ def reference_texts(expected: object) -> tuple[str, ...]:
         if not isinstance(text, str) or not text.strip():
             what = "a blank text" if isinstance(text, str) else type(text).__name__
             raise UsageError(f"assert_semantic: expected reference texts, got {what} as number {number}")
-    if not texts:
-        raise UsageError(
-            "assert_semantic: expected at least one reference, got none; does the case have one?"
-        )
+    refuse(not texts, "assert_semantic: expected at least one reference, got none; does the case have one?")
     return tuple(texts)
 
 
@@ -61,10 +58,10 @@ def resolve_embedder(given: Embedder | str | None, where: str) -> Embedder:
     """
     wanted = recorder.current_settings().embedder if given is None else given
     resolved = recorder.find_component("embedder", wanted) if isinstance(wanted, str) else wanted
-    if not callable(getattr(resolved, "embed", None)) or not hasattr(resolved, "version"):
-        raise UsageError(
-            f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(resolved).__name__}"
-        )
+    refuse(
+        not callable(getattr(resolved, "embed", None)) or not hasattr(resolved, "version"),
+        f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(resolved).__name__}",
+    )
     return with_vector_cache(cast("Embedder", resolved))
 
 
@@ -110,10 +107,12 @@ def similarity_scores(actual: str, references: Sequence[str], embedder: Embedder
     if not actual.strip():
         return [0.0] * len(references)
     rows = embed_rows([actual, *references], embedder)
-    if not rows[1:].any():
-        raise LLMOpsError(
+    refuse(
+        not rows[1:].any(),
+        LLMOpsError(
             f'found nothing to compare in the reference "{shorten_text(references[0], MAX_QUOTE_CHARS)}"'
-        )
+        ),
+    )
     return cosines_with_first(rows)
 
 

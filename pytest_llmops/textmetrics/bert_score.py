@@ -7,7 +7,7 @@ from typing import TypeAlias, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.lazy_numpy import Float32Array
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.metrics import bertscore
 from pytest_llmops.metrics.bertscore import Score
 from pytest_llmops.protocols import TokenEmbedder, TokenVectors
@@ -62,8 +62,10 @@ class BertScore:
         if not isinstance(given, bool):
             if isinstance(given, str) or not isinstance(given, Sequence) or not given:
                 raise UsageError("BertScore: expected idf to be True, False or a list of at least one text")
-            if not all(isinstance(text, str) for text in given):
-                raise UsageError("BertScore: expected idf to be a list of texts")
+            refuse(
+                not all(isinstance(text, str) for text in given),
+                "BertScore: expected idf to be a list of texts",
+            )
             self._texts = tuple(given)
 
     @property
@@ -86,11 +88,11 @@ class BertScore:
             ValueError: An argument is not a text, or the tokens of a text weigh nothing.
             UsageError: ``idf=True`` knows no other references here.
         """
-        if self._idf is True:
-            raise UsageError(
-                "BertScore: idf=True weighs tokens by all references of one call of scores; for single answers pass them: "
-                "idf=[...]"
-            )
+        refuse(
+            self._idf is True,
+            "BertScore: idf=True weighs tokens by all references of one call of scores; for single answers pass them: "
+            "idf=[...]",
+        )
         return self.scores([(actual, expected)])[0]
 
     def scores(self, pairs: Sequence[tuple[str, str | Sequence[str]]]) -> list[Score]:
@@ -132,13 +134,17 @@ class BertScore:
         ask: Callable[..., list[TokenVectors]] = self.embedder.embed_tokens
         with recorder.set_purpose("embedder"):
             embedded = ask(texts, specials=True) if self._with_specials else ask(texts)
-        if len(embedded) != len(texts):
-            raise ValueError(f"expected token vectors of {len(texts)} texts, got {len(embedded)}")
+        refuse(
+            len(embedded) != len(texts),
+            ValueError(f"expected token vectors of {len(texts)} texts, got {len(embedded)}"),
+        )
         for text, token_vectors in zip(texts, embedded, strict=True):
-            if len(token_vectors.tokens) != len(token_vectors.vectors):
-                raise ValueError(
+            refuse(
+                len(token_vectors.tokens) != len(token_vectors.vectors),
+                ValueError(
                     f"expected a vector for each of {len(token_vectors.tokens)} tokens of {text[:40]!r}, got {len(token_vectors.vectors)}"
-                )
+                ),
+            )
         return embedded
 
     def _score_chunk(
@@ -157,11 +163,13 @@ class BertScore:
                 0.0 if token in SPECIAL_TOKENS else weight
                 for token, weight in zip(embedded.tokens, token_weights, strict=True)
             ]
-            if not any(weights[text]):
-                raise ValueError(
+            refuse(
+                not any(weights[text]),
+                ValueError(
                     f"all tokens of {text[:40]!r} stand in every reference of idf, so none of them weighs anything; "
                     "leave idf out for it"
-                )
+                ),
+            )
             vectors[text] = embedded.vectors
         chunk_scores = bertscore.score_pairs(
             [(vectors[answer], vectors[reference]) for _, answer, reference in pairs],

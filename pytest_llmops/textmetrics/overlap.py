@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from typing import Any, ClassVar
 
-from pytest_llmops.errors import MissingExtra, UsageError
+from pytest_llmops.errors import MissingExtra, refuse
 from pytest_llmops.metrics import lexical
 
 __tracebackhide__ = True
@@ -58,16 +58,20 @@ class _Rouge:
         lengths = []
         for counted in (text, *references):
             lengths.append(len(_ROUGE_WORD.findall(counted.lower())))
-            if not lengths[-1]:
-                raise ValueError(
+            refuse(
+                not lengths[-1],
+                ValueError(
                     f"{self.kind}: rouge-score counts words of a-z and 0-9 alone; there is none in {counted[:40]!r}; "
                     "chrF (textmetrics.Chrf) counts the characters of any script"
-                )
-        longest = max(lengths[1:], default=0)
-        if self.kind == "rougeL" and lengths[0] * longest > MAX_ROUGE_CELLS:
-            raise ValueError(
-                f"rougeL: texts of {lengths[0]:,} and {longest:,} words are too long for it; compare the parts that matter"
+                ),
             )
+        longest = max(lengths[1:], default=0)
+        refuse(
+            self.kind == "rougeL" and lengths[0] * longest > MAX_ROUGE_CELLS,
+            ValueError(
+                f"rougeL: texts of {lengths[0]:,} and {longest:,} words are too long for it; compare the parts that matter"
+            ),
+        )
         scores = self._scorer.score_multi(references, text) if references else None
         return float(scores[self.kind].fmeasure) if scores else 0.0
 
@@ -121,10 +125,10 @@ class Bleu:
 
     def __post_init__(self) -> None:
         known = ("13a", "intl", "zh", "char", "none")
-        if self.tokenize not in known:
-            raise UsageError(
-                f"Bleu: expected tokenize to be one of {', '.join(known)}, got {self.tokenize!r}"
-            )
+        refuse(
+            self.tokenize not in known,
+            f"Bleu: expected tokenize to be one of {', '.join(known)}, got {self.tokenize!r}",
+        )
         metrics = _import_package("sacrebleu.metrics", "BLEU")
         object.__setattr__(
             self, "_scorer", metrics.BLEU(effective_order=True, tokenize=self.tokenize, force=True)
@@ -162,8 +166,7 @@ class Chrf:
     _scorer: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.words not in range(7):
-            raise UsageError(f"Chrf: expected words to be 0 to 6, got {self.words!r}")
+        refuse(self.words not in range(7), f"Chrf: expected words to be 0 to 6, got {self.words!r}")
         metrics = _import_package("sacrebleu.metrics", "chrF")
         object.__setattr__(self, "_scorer", metrics.CHRF(word_order=self.words))
 
@@ -184,8 +187,10 @@ class Chrf:
 def _sacrebleu_score(scorer: Any, actual: str, expected: str | Sequence[str]) -> float:
     text, references = require_text(actual), list_references(expected)
     longest = max(map(len, (text, *references)))
-    if longest > MAX_CHARS:
-        raise ValueError(f"a text of {longest:,} characters is too long; at most {MAX_CHARS:,} are counted")
+    refuse(
+        longest > MAX_CHARS,
+        ValueError(f"a text of {longest:,} characters is too long; at most {MAX_CHARS:,} are counted"),
+    )
     if not text.strip():
         return float(not all(map(str.strip, references)))
     score = scorer.sentence_score(text, references).score / 100
@@ -223,13 +228,14 @@ def list_references(expected: object) -> list[str]:
     if not isinstance(references, Sequence) or isinstance(references, (bytes, bytearray)):
         kind = "None" if references is None else f"an object of type {type(references).__name__}"
         raise ValueError(f"expected a reference of text or a list of them, got {kind}")
-    if not references:
-        raise ValueError("expected at least one reference, got none")
+    refuse(not references, ValueError("expected at least one reference, got none"))
     for number, reference in enumerate(references, start=1):
-        if not isinstance(reference, str):
-            raise ValueError(
+        refuse(
+            not isinstance(reference, str),
+            ValueError(
                 f"expected references of text, got an object of type {type(reference).__name__} as number {number}"
-            )
+            ),
+        )
     return list(references)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from zlib import crc32
 
+from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import Json
 
 _PRELUDE = struct.Struct(">III")
@@ -90,12 +91,10 @@ def pack_frames(frames: Iterable[Frame]) -> bytes:
 
 def _unpack_frame(data: memoryview) -> tuple[Frame, int]:
     size, headers_size, check = _PRELUDE.unpack_from(data)
-    if crc32(data[:8]) != check or not headers_size + FRAME_OVERHEAD <= size <= len(data):
-        raise ValueError
+    refuse(crc32(data[:8]) != check or not headers_size + FRAME_OVERHEAD <= size <= len(data), ValueError())
     end = size - _U32.size
     (check,) = _U32.unpack_from(data, end)
-    if crc32(data[:end]) != check:
-        raise ValueError
+    refuse(crc32(data[:end]) != check, ValueError())
     begin = _PRELUDE.size + headers_size
     return Frame(_unpack_headers(bytes(data[_PRELUDE.size : begin])), bytes(data[begin:end])), size
 
@@ -109,8 +108,7 @@ def _unpack_headers(data: bytes) -> dict[str, Json]:
         at = begin + len(raw)
         name = raw.decode()
         # The same name twice would be lost in a mapping, and with it the bytes.
-        if name in headers or at == len(data):
-            raise ValueError
+        refuse(name in headers or at == len(data), ValueError())
         headers[name], at = _unpack_header_value(data[at], data, at + 1)
     return headers
 
@@ -124,8 +122,7 @@ def _unpack_header_value(tag: int, data: bytes, at: int) -> tuple[Json, int]:
         return {name: number}, at + number_struct.size
     if tag == _UUID:
         return {"uuid": str(uuid.UUID(bytes=_slice_exactly(data, at, 16)))}, at + 16
-    if tag not in (_BYTES, _STRING):
-        raise ValueError
+    refuse(tag not in (_BYTES, _STRING), ValueError())
     (size,) = _U16.unpack_from(data, at)
     raw = _slice_exactly(data, at + _U16.size, size)
     at += _U16.size + size
@@ -133,8 +130,7 @@ def _unpack_header_value(tag: int, data: bytes, at: int) -> tuple[Json, int]:
 
 
 def _slice_exactly(data: bytes, at: int, size: int) -> bytes:
-    if at + size > len(data):
-        raise ValueError
+    refuse(at + size > len(data), ValueError())
     return data[at : at + size]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util import text_files
-from pytest_llmops.errors import CassetteError
+from pytest_llmops.errors import CassetteError, refuse
 from pytest_llmops.measurement import shorten_text
 
 MAX_BYTES = 256 * 2**20  # limit of a file, compressed and decompressed
@@ -58,8 +58,10 @@ def load_document(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise DocumentError(f"expected at most {MAX_BYTES // 2**20} MB, got more", "split it")  # noqa: TRY301 -- as those below it
+        refuse(
+            len(data) > MAX_BYTES,
+            DocumentError(f"expected at most {MAX_BYTES // 2**20} MB, got more", "split it"),
+        )
         return _parse_document(decompress_gzip(data), path)
     except OSError as error:
         what = error.strerror or str(error)
@@ -98,18 +100,18 @@ def inflate(data: bytes, window: int) -> bytes:
         size += len(pieces[-1])
         if size > MAX_BYTES:
             raise zlib.error(f"unfolds to more than {MAX_BYTES // 2**20} MB")
-        if not decompressor.eof:
-            raise zlib.error("it ends too early")
+        refuse(not decompressor.eof, zlib.error("it ends too early"))
         data = decompressor.unused_data
-        if data and window != GZIP:
-            raise zlib.error("something follows its end")
+        refuse(data and window != GZIP, zlib.error("something follows its end"))
         data = data.lstrip(b"\0")  # gzip may be padded
     return b"".join(pieces)
 
 
 def _parse_document(data: bytes, path: Path) -> Any:
-    if _CONFLICT_MARKERS.search(data):
-        raise DocumentError("it holds merge-conflict markers", "resolve the conflict, or check out one side")
+    refuse(
+        _CONFLICT_MARKERS.search(data),
+        DocumentError("it holds merge-conflict markers", "resolve the conflict, or check out one side"),
+    )
     if data.lstrip()[:1] in (b"{", b"["):
         try:
             return json.loads(data)
@@ -137,8 +139,10 @@ def _parse_yaml(data: bytes) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        if text_files.count_characters(node, {}) > len(data) * MAX_GROWTH + 2**16:
-            raise text_files.BadFile(f"its anchors unfold to more than {MAX_GROWTH} times its size")
+        refuse(
+            text_files.count_characters(node, {}) > len(data) * MAX_GROWTH + 2**16,
+            text_files.BadFile(f"its anchors unfold to more than {MAX_GROWTH} times its size"),
+        )
         text_files.check_keys(node, data.decode("utf-8", "replace"))
         return loader.construct_document(node)
     finally:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, SupportsFloat, TypeAlias, TypeVar
 
+from pytest_llmops.errors import refuse
+
 Label = TypeVar("Label", bound=Hashable)
 Weights: TypeAlias = Literal["quadratic"]
 Distance: TypeAlias = Callable[[Hashable, Hashable], float]
@@ -162,8 +164,10 @@ def kappa_scale(labels: Collection[Label], weights: Weights | None) -> dict[Hash
     >>> kappa_scale({4}, "quadratic"), kappa_scale({"b"}, None)
     ({4: 4.0}, {'b': 0.0})
     """
-    if weights not in (None, "quadratic"):
-        raise ValueError(f"agreement: expected weights None or 'quadratic', got {weights!r}")
+    refuse(
+        weights not in (None, "quadratic"),
+        ValueError(f"agreement: expected weights None or 'quadratic', got {weights!r}"),
+    )
     return label_places(labels, "quadratic weights") if weights else dict.fromkeys(labels, 0.0)
 
 
@@ -173,8 +177,10 @@ def check_labels(a: Sequence[Hashable], b: Sequence[Hashable]) -> None:
     Raises:
         ValueError: The lists differ in length, or a label is NaN.
     """
-    if len(a) != len(b):
-        raise ValueError(f"agreement: expected two labels for each item, got {len(a)} and {len(b)} labels")
+    refuse(
+        len(a) != len(b),
+        ValueError(f"agreement: expected two labels for each item, got {len(a)} and {len(b)} labels"),
+    )
     for index, label in enumerate([*a, *b]):
         if is_nan(label):
             raise ValueError(
@@ -233,8 +239,7 @@ def label_places(labels: Collection[Hashable], what: str) -> dict[Hashable, floa
             places[label] = float(label) if isinstance(label, SupportsFloat) else math.nan
         except OverflowError:
             places[label] = math.inf
-        if not math.isfinite(places[label]):
-            raise ValueError(f"agreement: {what} need numbers, got {label!r}")
+        refuse(not math.isfinite(places[label]), ValueError(f"agreement: {what} need numbers, got {label!r}"))
     return {label: places[label] for label in labels}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from functools import partial
 
-from pytest_llmops.errors import UnknownName, UsageError
+from pytest_llmops.errors import UnknownName, UsageError, refuse
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.semantics.checks.alignment import Pair, Text, pair_sentences
 from pytest_llmops.semantics.checks.kinds import (
@@ -72,11 +72,11 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
     for name in sorted(names - set(CHECKS)):
         raise UnknownName("check", name, CHECKS)
     removed = [name.startswith("-") for name in given]
-    if any(removed) and not all(removed):
-        raise UsageError(
-            'assert_semantic: expected checks all with a minus ("all but these") or all without ("these alone"), '
-            f"got {shorten_text(repr(sorted(given)), 80)}"
-        )
+    refuse(
+        any(removed) and not all(removed),
+        'assert_semantic: expected checks all with a minus ("all but these") or all without ("these alone"), '
+        f"got {shorten_text(repr(sorted(given)), 80)}",
+    )
     return tuple(name for name in CHECKS if (name in names) != any(removed))
 
 
@@ -108,8 +108,10 @@ def compare(
     ()
     """
     for argument, text in (("actual", actual), ("expected", expected)):
-        if not isinstance(text, str):
-            raise TypeError(f"compare: expected {argument} as a text, got {type(text).__name__}")
+        refuse(
+            not isinstance(text, str),
+            TypeError(f"compare: expected {argument} as a text, got {type(text).__name__}"),
+        )
     checks = resolve_check_names(checks)
     if not checks or actual == expected:
         return Comparison()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pytest_llmops.errors import LLMOpsError
+from pytest_llmops.errors import LLMOpsError, refuse
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.semantics.checks import split_bounded_sentences
 from pytest_llmops.semantics.embedding import cosines_with_first, embed_rows
@@ -59,8 +59,7 @@ def measure_relevance(
     # A question of stop words alone ("What is it?") has no other words to compare.
     stems_of = content_stems if content_stems(question) else partial(content_stems, stop_words=frozenset())
     wanted = stems_of(question)
-    if not wanted:
-        raise LLMOpsError("the question has no word")
+    refuse(not wanted, LLMOpsError("the question has no word"))
     context_stems = [stems_of(context).keys() for context in contexts]
     seen = frozenset().union(*context_stems)
     sentences = [sentence for context in contexts for sentence in split_bounded_sentences(context)]

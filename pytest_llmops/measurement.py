@@ -358,8 +358,9 @@ def format_failure_text(
         return [f"  {shorten_text(label, MAX_LABEL):<{width}}   {text}" for label, text in pairs]
 
     below = [f"  {line}" for text in others for line in text.split("\n")]
-    lines = [verdict or _format_verdict(measurement), *align(labelled), *below, *align(closing)]
-    return escape_output("\n".join(lines))
+    return escape_output(
+        "\n".join([verdict or _format_verdict(measurement), *align(labelled), *below, *align(closing)])
+    )
 
 
 def _format_verdict(measurement: Measurement) -> str:

@@ -328,8 +328,9 @@ def emit(
     >>> emit(Measurement(name="m", value=1.0)).status
     'recorded'
     """
-    emission = Emission(measurement=measurement, verdict=verdict, evidence=evidence)
-    return emit_together([emission], cause=cause)[0]
+    return emit_together(
+        [Emission(measurement=measurement, verdict=verdict, evidence=evidence)], cause=cause
+    )[0]
 
 
 def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = None) -> list[Measurement]:

@@ -88,8 +88,9 @@ def check_embedder(embedder: Embedder, *, texts: Sequence[str] = TEXTS) -> None:
     rows = _embed_checked(embedder, texts)
     empty = np.asarray(embedder.embed([]))
     _require(empty.ndim == 2 and len(empty) == 0, "embed([])", "shape (0, dim)", empty.shape)  # noqa: PLR2004 -- rows and columns
-    again = _embed_checked(embedder, texts)
-    _require(np.array_equal(rows, again), "a second call", "the same vectors", "others")
+    _require(
+        np.array_equal(rows, _embed_checked(embedder, texts)), "a second call", "the same vectors", "others"
+    )
     for i, j in combinations(range(len(texts)), 2):
         if texts[i] == texts[j]:
             _check_vectors_close(rows[i], rows[j], f"texts {i} and {j} are equal", "equal vectors")

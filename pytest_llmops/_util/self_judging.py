@@ -64,8 +64,7 @@ def is_same_model(name: str, other: str) -> bool:
     if not first[0] or not second[0]:
         return False
     short, long = sorted((first[0], second[0]), key=len)
-    is_suffix = long[-len(short) :] == short
-    return is_suffix and (first[1] == second[1] or not (first[1] and second[1]))
+    return long[-len(short) :] == short and (first[1] == second[1] or not (first[1] and second[1]))
 
 
 def _split_name(name: str) -> tuple[tuple[str, ...], str]:

@@ -245,8 +245,9 @@ def _join_surrogates(value: str) -> str:
         # Joins the two escapes of a character outside the BMP (JSON's form, which PyYAML does not join).
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     except UnicodeDecodeError:
-        what = f"half a surrogate pair, which has no UTF-8 form, in {shorten_text(value, 60)!r}"
-        raise BadFile(what) from None
+        raise BadFile(
+            f"half a surrogate pair, which has no UTF-8 form, in {shorten_text(value, 60)!r}"
+        ) from None
 
 
 def _check_number(value: float) -> float:
@@ -396,8 +397,10 @@ def check_keys(node: yaml.Node, text: str, depth: int = 0) -> None:
         for key, child in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else None
             if name is not None and name in seen:
-                line = line_number_at(text, key.start_mark.index)
-                raise BadFile(f"the key {shorten_text(name, 60)!r} stands twice", line)
+                raise BadFile(
+                    f"the key {shorten_text(name, 60)!r} stands twice",
+                    line_number_at(text, key.start_mark.index),
+                )
             seen.add(name)
             check_keys(child, text, depth + 1)
 

@@ -50,8 +50,9 @@ class TextNormalizer:
 
     def map_to_original(self, text: str) -> text_spans.Origins:
         """Return a map from places in the normalized text to places in the text."""
-        fold = partial(lexical.normalize_text, case=self.case, unicode=self.unicode)
-        return text_spans.Origins(text, fold, self.whitespace)
+        return text_spans.Origins(
+            text, partial(lexical.normalize_text, case=self.case, unicode=self.unicode), self.whitespace
+        )
 
 
 def describe_kind(value: object) -> str:

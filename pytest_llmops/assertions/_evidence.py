@@ -171,10 +171,9 @@ def unwanted_match_evidence(
     >>> unwanted_match_evidence("a b", re.compile("a"), [(0, 1)], 1)[1]
     ('matches', '"a" at line 1, column 1: ">>>a<<< b"')
     """
-    first_match = text[slice(*spans[0])]
     return [
         ("pattern", pattern.pattern),
-        *unwanted_text_evidence(text, "matches", [(first_match, spans, count)]),
+        *unwanted_text_evidence(text, "matches", [(text[slice(*spans[0])], spans, count)]),
     ]
 
 

@@ -65,8 +65,9 @@ def parse_judge_inputs(
     check_texts(where, question=given["question"], reference=given["reference"])
     passages = () if isinstance(given["contexts"], _LeftOut) else given["contexts"]
     of = f"{where}: case {case.id}" if case is not None and "contexts" in taken else where
-    texts = parse_contexts(of, passages)
-    return JudgeInputs(str(given["question"]), str(given["reference"]), texts, frozenset(taken))
+    return JudgeInputs(
+        str(given["question"]), str(given["reference"]), parse_contexts(of, passages), frozenset(taken)
+    )
 
 
 def quote_answer(text: str) -> str:
@@ -87,11 +88,10 @@ def list_findings(judge: object, verdict: Verdict) -> list[tuple[str, str]]:
     if len(findings) > MAX_LISTED:
         pairs.append((findings[-1][0], f"and {len(findings) - MAX_LISTED} more"))
     if votes := getattr(verdict, "votes", ()):
-        panel = getattr(judge, "judges", ())
         lines = [
             f"{shorten_text(str(getattr(voter, 'model_name', '') or f'judge {number}'), 40)} "
             + (f"unscored ({shorten_text(vote.error, 60)})" if vote.score is None else f"{vote.score:.3g}")
-            for number, (vote, voter) in enumerate(zip_longest(votes, panel), start=1)
+            for number, (vote, voter) in enumerate(zip_longest(votes, getattr(judge, "judges", ())), start=1)
         ]
         pairs.append(("votes", ", ".join(lines)))
     return pairs

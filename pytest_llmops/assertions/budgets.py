@@ -54,11 +54,10 @@ def assert_cost(
     """
     counted = _select_calls("assert_cost", calls, purpose)
     threshold = parse_threshold("assert_cost", "at_most_usd", at_most_usd)
-    values = [(call, call.cost_usd) for call in counted]
     emission = _build_emission(
         "calls.cost",
         "USD",
-        values,
+        [(call, call.cost_usd) for call in counted],
         needed="a known price (pip install 'pytest-llmops[prices]' brings a table)",
         threshold=threshold,
         label=label,
@@ -152,8 +151,9 @@ def assert_latency(
     if not given:
         names = format_name_list([name for name, _ in thresholds.values()])
         raise UsageError(f"assert_latency: expected a threshold ({names}), got none")
-    emissions = [_latency_emission(part, counted, threshold, label) for part, threshold in given.items()]
-    return recorder.emit_together(emissions)
+    return recorder.emit_together(
+        [_latency_emission(part, counted, threshold, label) for part, threshold in given.items()]
+    )
 
 
 def assert_call_count(*, at_most: float, purpose: str = "app") -> Measurement:

@@ -285,6 +285,7 @@ def _emit_chunk_checks(
                 (fault.place, fault.text[:MAX_FAULT_CHARS]) for fault in check.faults[:MAX_EVIDENCE_FAULTS]
             ]
             # Faults below the threshold are in the detail already.
-            is_failed = measurement.status == "failed"
-            measurements.append(recorder.emit(measurement, evidence=evidence if is_failed else ()))
+            measurements.append(
+                recorder.emit(measurement, evidence=evidence if measurement.status == "failed" else ())
+            )
     return tuple(measurements)

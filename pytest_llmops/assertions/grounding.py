@@ -158,8 +158,9 @@ def _estimate_grounding(
             "without": skipped_checks[:MAX_DETAIL_CLAIMS],
         },
     )
-    evidence = [*_unsupported_claim_evidence(claims), ("how sure", HOW_OFTEN_RIGHT)]
-    return recorder.emit(measurement, evidence=evidence)
+    return recorder.emit(
+        measurement, evidence=[*_unsupported_claim_evidence(claims), ("how sure", HOW_OFTEN_RIGHT)]
+    )
 
 
 def _grounding_threshold(at_least: object, handle: JudgeHandle | None) -> float | None:
@@ -349,8 +350,9 @@ def assert_context_relevance(
     detail: dict[str, Json] = {"question": question, "contexts": _truncate_contexts(texts)}
     measured = partial(Measurement, name="retrieval.context_relevance", label=label, detail=detail)
     if judge is not None:
-        handle = resolve_judge(judge, "assert_context_relevance")
-        return _judge_relevance(measured, threshold, handle, question, texts)
+        return _judge_relevance(
+            measured, threshold, resolve_judge(judge, "assert_context_relevance"), question, texts
+        )
     resolved_embedder = resolve_embedder(embedder, "assert_context_relevance")
     version = f"{VERSION}/{resolved_embedder.version}"
     try:
@@ -390,8 +392,9 @@ def _judge_relevance(
     if not any(text.strip() for text in contexts):
         return recorder.emit(measured(value=0.0, threshold=threshold, reason="there are no contexts"))
     own_contexts = contexts if getattr(handle.judge, "looks_at", "answer") == "contexts" else ()
-    joined = "\n\n".join(contexts)
-    return _emit_judge_score(measured, threshold, handle, joined, question=question, contexts=own_contexts)
+    return _emit_judge_score(
+        measured, threshold, handle, "\n\n".join(contexts), question=question, contexts=own_contexts
+    )
 
 
 def _emit_judge_score(

@@ -120,8 +120,7 @@ def _emit_document_count(comparison: Freshness, name: str, threshold: int | None
     if len(texts) > MAX_EVIDENCE_LINES:
         rest = ", ".join(shorten_text(text, 60) for text in texts[MAX_EVIDENCE_LINES - 1 :])
         texts = [*texts[: MAX_EVIDENCE_LINES - 1], rest]
-    measurement = measured(value=len(ids), reason=reason)
-    return recorder.emit(measurement, evidence=[(name, text) for text in texts])
+    return recorder.emit(measured(value=len(ids), reason=reason), evidence=[(name, text) for text in texts])
 
 
 def _emit_index_age(comparison: Freshness, threshold: float | None, label: str) -> Measurement:

@@ -136,8 +136,9 @@ def _emit_calibration(calibration: Calibration, judge: object, label: str) -> Me
     if calibration.problem:
         title = f"agreement of judge {shorten_text(calibration.judged.name, 60)}{label_suffix(label)}"
         verdict = f"{title} could not be scored: {shorten_text(calibration.problem, 400)}"
-        measurement = measure("kappa", error=calibration.problem, detail=_build_detail(calibration))
-        return recorder.emit(measurement, verdict=verdict)
+        return recorder.emit(
+            measure("kappa", error=calibration.problem, detail=_build_detail(calibration)), verdict=verdict
+        )
     return _emit_results(calibration, measure)
 
 
@@ -200,8 +201,7 @@ def _emit_results(calibration: Calibration, measure: Callable[..., Measurement])
         except MeasurementFailed as failure:
             failures.append(failure)
     if failures:
-        measurements = [failure.measurement for failure in failures]
-        raise MeasurementFailed(str(failures[0]), measurements) from None
+        raise MeasurementFailed(str(failures[0]), [failure.measurement for failure in failures]) from None
     return emitted["kappa"]
 
 
@@ -217,7 +217,6 @@ def _build_detail(calibration: Calibration) -> dict[str, Json]:
         }
         for disagreement in figures.disagreements[:MAX_DETAIL_DISAGREEMENTS]
     ]
-    errors = islice(judged.errors.items(), MAX_DETAIL_DISAGREEMENTS)
     return {
         "judge": {"name": judged.name, "version": judged.version, "model": judged.model},
         "labels": calibration.labels.fingerprint,
@@ -225,7 +224,9 @@ def _build_detail(calibration: Calibration) -> dict[str, Json]:
         "classes": list(figures.table.classes),
         "table": [list(row) for row in figures.table.counts],
         "disagreements": disagreements,
-        "errors": {id_: shorten_text(error) for id_, error in errors},
+        "errors": {
+            id_: shorten_text(error) for id_, error in islice(judged.errors.items(), MAX_DETAIL_DISAGREEMENTS)
+        },
     }
 
 

@@ -98,8 +98,9 @@ def assert_judge_score(
     inputs = parse_judge_inputs("assert_judge_score", case, question, reference, contexts)
     handle = resolve_judge(judge, "assert_judge_score")
     handle.default = at_least == "default"
-    threshold = _resolve_threshold(at_least, handle)
-    return _judge(handle, answer, inputs, threshold, label=label, review_below=review_below)
+    return _judge(
+        handle, answer, inputs, _resolve_threshold(at_least, handle), label=label, review_below=review_below
+    )
 
 
 def assert_checklist(
@@ -143,8 +144,7 @@ def assert_checklist(
     """
     inputs = parse_judge_inputs("assert_checklist", case, question, reference, contexts)
     threshold = parse_share_threshold("assert_checklist", at_least)
-    handle = JudgeHandle(Checklist(items, model), "checklist")
-    return _judge(handle, answer, inputs, threshold, label=label)
+    return _judge(JudgeHandle(Checklist(items, model), "checklist"), answer, inputs, threshold, label=label)
 
 
 def _judge(
@@ -170,10 +170,8 @@ def _judge(
     emissions: list[recorder.Emission] = []
     for number, (text, given) in enumerate(answers, start=1):
         name = f"{label} turn {number}".strip() if len(answers) > 1 else label
-        judged = _JudgedAnswer(handle, given, threshold, name, text)
-        emissions += judged.score(review_below)
-    measurements = recorder.emit_together(emissions)
-    of_answers = [each for each in measurements if each.name == f"judge.{handle.name}"]
+        emissions += _JudgedAnswer(handle, given, threshold, name, text).score(review_below)
+    of_answers = [each for each in recorder.emit_together(emissions) if each.name == f"judge.{handle.name}"]
     return min(of_answers, key=lambda each: -1.0 if each.value is None else each.value)
 
 
@@ -308,8 +306,10 @@ class _JudgedAnswer:
         )
 
     def _build_detail(self, verdict: Verdict) -> dict[str, Json]:
-        judge = {**verdict_to_json(self.handle, verdict), "threshold": self.threshold}
-        return {**self.detail, "judge": judge}
+        return {
+            **self.detail,
+            "judge": {**verdict_to_json(self.handle, verdict), "threshold": self.threshold},
+        }
 
     def describe_error(self, verdict: Verdict) -> recorder.Emission:
         """Return the measurement of an answer without a score."""
@@ -345,7 +345,6 @@ class _JudgedAnswer:
         if isinstance(flag := self.detail.get("review"), Mapping):
             figures = f"{flag['confidence']:.2f}, below {flag['least']:g}"
             reason = f"a person should look: the judge's confidence is {figures}"
-        score = cast("float", verdict.score)
         return recorder.Emission(
             measurement=self._build(
                 self.handle.name,
@@ -354,7 +353,8 @@ class _JudgedAnswer:
                 threshold=_normalize(self.threshold, verdict),
                 reason=reason,
             ),
-            verdict=self._format_items(verdict) or _compare(self.title, score, self.threshold, verdict),
+            verdict=self._format_items(verdict)
+            or _compare(self.title, cast("float", verdict.score), self.threshold, verdict),
             evidence=self._list_evidence(verdict),
         )
 

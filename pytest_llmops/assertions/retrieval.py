@@ -201,8 +201,9 @@ def _emit_mean_score(
     except (LLMOpsError, ValueError) as error:
         return recorder.emit(measured(error=str(error), detail={"queries": len(query_list)}))
     values = dict(zip(scores.queries, scores.values[text].tolist(), strict=True))
-    families = [by_id[query_id].family or query_id for query_id in values]
-    spread = bootstrap_interval(list(values.values()), families)
+    spread = bootstrap_interval(
+        list(values.values()), [by_id[query_id].family or query_id for query_id in values]
+    )
     rows: list[dict[str, Json]] = []
     evidence = [
         (label, _join_names([shorten_text(query_id, 40) for query_id in query_ids]))
@@ -257,8 +258,10 @@ def _mean_score_detail(
         detail["interval"] = list(spread)
     for key in ("unscored", "missing", "unjudged"):
         if ids := getattr(scores, key):
-            listed = [shorten_text(query_id) for query_id in ids[:MAX_DETAIL_IDS]]
-            detail[key] = {"count": len(ids), "ids": listed}
+            detail[key] = {
+                "count": len(ids),
+                "ids": [shorten_text(query_id) for query_id in ids[:MAX_DETAIL_IDS]],
+            }
     return detail
 
 

@@ -145,8 +145,11 @@ class _Outcome:
             return shorten_text(self.differences[0].text, 300)
         most = "at least " if len(self.differences) >= MAX_DIFFERENCES else ""
         # All scalars, and empty objects and arrays
-        nodes = json_extraction.iterate_nodes(self.value)
-        leaves = {parts for parts, node in nodes if not isinstance(node, (dict, list)) or not node}
+        leaves = {
+            parts
+            for parts, node in json_extraction.iterate_nodes(self.value)
+            if not isinstance(node, (dict, list)) or not node
+        }
         return f"{most}{len(places):,} of {len(places | leaves):,} fields wrong"
 
     def to_detail(self) -> dict[str, Json]:

@@ -63,7 +63,6 @@ def assert_score(
     refuse(not callable(metric), f"assert_score: expected a function as metric, got {describe_kind(metric)}")
     threshold, better = _parse_direction(at_least, at_most)
     refuse(unit not in UNITS, f"assert_score: expected unit to be one of {', '.join(UNITS)}, got {unit!r}")
-    texts = {"actual": actual, "expected": expected}
     measured = partial(
         Measurement,
         name=name or _metric_name(metric),
@@ -72,7 +71,11 @@ def assert_score(
         threshold=threshold,
         label=label,
         version=str(getattr(metric, "version", "")),
-        detail={key: _plain_or_type(value) for key, value in texts.items() if value is not ...},
+        detail={
+            key: _plain_or_type(value)
+            for key, value in {"actual": actual, "expected": expected}.items()
+            if value is not ...
+        },
     )
     arguments = (actual,) if expected is ... else (actual, expected)
     try:
@@ -81,8 +84,7 @@ def assert_score(
         return recorder.emit(measured(error=f"the metric raised {describe_exception(error)}"), cause=error)
     if isinstance(value, str):
         return recorder.emit(measured(error=value))
-    measurement = measured(value=value)
-    return recorder.emit(measurement, evidence=lambda: _score_evidence(actual, expected))
+    return recorder.emit(measured(value=value), evidence=lambda: _score_evidence(actual, expected))
 
 
 def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, Literal["higher", "lower"]]:

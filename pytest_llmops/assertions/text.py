@@ -149,8 +149,9 @@ class _ContainsSearch:
             label, problem = "order", "there, but not in this order"
             if self.count_range:
                 label, problem = "count", f"expected {self.count_range}, got {result.count:,}"
-            spans = result.find_spans(origins)
-            pairs.append((label, contrast.describe_places(text, result.wanted, spans, problem)))
+            pairs.append(
+                (label, contrast.describe_places(text, result.wanted, result.find_spans(origins), problem))
+            )
         return [*pairs, last]
 
 

@@ -108,8 +108,11 @@ class Baseline:
             else test
             for nodeid, test in newer.tests.items()
         }
-        tests = {**self.tests, **accepted} if latest.partial else accepted
-        return replace(newer, tests=tests, history=(*self.history, latest))
+        return replace(
+            newer,
+            tests={**self.tests, **accepted} if latest.partial else accepted,
+            history=(*self.history, latest),
+        )
 
     def to_text(self) -> str:
         """Return the text of the file: the same tests and history give the same bytes."""

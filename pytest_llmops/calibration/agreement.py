@@ -309,9 +309,8 @@ def _label_classes(labels: Sequence[Label]) -> tuple[tuple[str, ...], Mapping[La
 def _number_steps(numbers: Sequence[float]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
     low, high, count = numbers[0], numbers[-1], MAX_CLASSES - 1
     edges = [low + (high - low) * (step / count) for step in range(count + 1)]
-    names = tuple(f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges))
     return (
-        names,
+        tuple(f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges)),
         {number: min(count - 1, int((number - low) / (high - low) * count)) for number in numbers},
         0,
     )

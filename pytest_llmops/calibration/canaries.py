@@ -143,8 +143,9 @@ def _parse_canary(value: Json, line: int) -> Canary:
     if not isinstance(control, bool):
         raise BadFile(f"control: expected true or false, got {json_kind(control)}")
     given = {key: getattr(row, key) for key in ("question", "reference", "contexts") if key in wire}
-    kind = str(wire.get("kind", "own"))
-    return Canary(id=row.id, answer=row.answer or "", kind=kind, control=control, **given)
+    return Canary(
+        id=row.id, answer=row.answer or "", kind=str(wire.get("kind", "own")), control=control, **given
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +233,6 @@ class CanaryRun:
 
     def to_record(self, date: str) -> JudgeRecord:
         """Return the record to commit, with today's ``date`` (ISO 8601)."""
-        results = canary_run_to_json(self)
         return JudgeRecord(
             kind="canaries",
             judge=self.judge,
@@ -242,7 +242,11 @@ class CanaryRun:
             answers=self.canaries,
             status=self.status,
             text=format_canary_summary(self),
-            figures={key: value for key, value in results.items() if key not in ("status", "text", "set")},
+            figures={
+                key: value
+                for key, value in canary_run_to_json(self).items()
+                if key not in ("status", "text", "set")
+            },
         )
 
     @property

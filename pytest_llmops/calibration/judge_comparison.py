@@ -212,10 +212,9 @@ def format_confusion_table(table: ConfusionTable) -> list[str]:
         max(map(len, (name, *column))) for name, column in zip(names, zip(*cells, strict=True), strict=True)
     ]
     left = max(map(len, (corner, *names)))
-    rows = [(corner, names), *zip(names, cells, strict=True)]
     return [
         f"{head:>{left}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        for head, row in rows
+        for head, row in [(corner, names), *zip(names, cells, strict=True)]
     ]
 
 
@@ -454,8 +453,7 @@ def _compare_verdicts(
     dimensions: dict[str, AgreementFigures] = {}
     for name in labels.dimensions:
         if name not in judged.dimensions:
-            where = f"what judge {judged.name} scores"
-            raise UnknownName("dimension", name, judged.dimensions, where=where)
+            raise UnknownName("dimension", name, judged.dimensions, where=f"what judge {judged.name} scores")
         given, verdicts = labels.for_dimension(name), judged.dimensions[name]
         dimensions[name] = measure_agreement(given, verdicts, pass_at=cut, span=judged.span)
     no_kappa = figures.problem or "the answers are all of one family: nothing tells how sure the kappa is"

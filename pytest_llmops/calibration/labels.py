@@ -119,8 +119,11 @@ class Labels:
     @property
     def dimensions(self) -> tuple[str, ...]:
         """Names of the dimensions with a label, in the order they first occur."""
-        names = (name for row in self.rows for name, opinion in row.dimensions.items() if opinion.labels)
-        return tuple(dict.fromkeys(names))
+        return tuple(
+            dict.fromkeys(
+                (name for row in self.rows for name, opinion in row.dimensions.items() if opinion.labels)
+            )
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -325,8 +328,9 @@ def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labe
         if label is not None and label_kind(label) not in kinds:
             is_quoted = key == "human" and kind == "number" and isinstance(label, str)
             hint = ": write it without quotes" if is_quoted else ""
-            what = f"{where}{key}: expected {expected}, got {format_raw_label(label)}{hint}"
-            raise CaseError(what, path, row.line)
+            raise CaseError(
+                f"{where}{key}: expected {expected}, got {format_raw_label(label)}{hint}", path, row.line
+            )
     raters = dict.fromkeys(name for row in given for name in row.opinion.human)
     return Labels(rows=tuple(rows), kind=kind, raters=tuple(raters), path=path)
 

@@ -112,8 +112,9 @@ def _parse_record(wire: Mapping[str, Json]) -> JudgeRecord:
         ("figures as an object", isinstance(figures, Mapping), figures),
     ):
         refuse(not fits, BadFile(f"expected {expected}, got {shorten_text(repr(got), 80)}"))
-    model = str(wire.get("model", ""))
-    return JudgeRecord(kind=cast("RecordKind", kind), model=model, figures=as_mapping(figures), **texts)
+    return JudgeRecord(
+        kind=cast("RecordKind", kind), model=str(wire.get("model", "")), figures=as_mapping(figures), **texts
+    )
 
 
 def load_records(folder: str | Path) -> list[JudgeRecord]:

@@ -170,8 +170,11 @@ def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
             if off := [number for number in numbers if not judged.low <= number <= judged.high]:
                 where = f"dimensions.{name}.human" if name else "human"
                 scale = f"{judged.low:g} to {judged.high:g}"
-                what = f"{where}: expected a number on the judge's own scale, {scale}, got {off[0]:g}"
-                raise CaseError(what, labels.path, row.line)
+                raise CaseError(
+                    f"{where}: expected a number on the judge's own scale, {scale}, got {off[0]:g}",
+                    labels.path,
+                    row.line,
+                )
 
 
 def _judge_trials(handle: JudgeHandle, row: LabelledAnswer, trials: int) -> list[Verdict]:

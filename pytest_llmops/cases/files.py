@@ -279,8 +279,7 @@ def sample(cases: Iterable[Case], n: int, seed: int = 0) -> tuple[Case, ...]:
     pool = list(cases)
 
     def draw_key(index: int) -> tuple[bytes, int]:
-        text = f"{seed}:{pool[index].id}"
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), index
+        return hashlib.sha256(f"{seed}:{pool[index].id}".encode("utf-8", "surrogatepass")).digest(), index
 
     drawn = sorted(range(len(pool)), key=draw_key)[:n]
     return tuple(pool[index] for index in sorted(drawn))

@@ -78,8 +78,9 @@ def load_queries(given: QuerySource) -> tuple[Query, ...]:
     if isinstance(given, (str, Path)) and Path(given).suffix.lower() not in CASE_FILES:
         parsed = [Query(id=query, relevant=grades) for query, grades in read_qrels(given).items()]
     elif isinstance(given, (str, Path)):
-        is_csv = Path(given).suffix.lower() == ".csv"
-        parsed = _queries_from_cases(load_cases(given), where=f" @ {given}", split=is_csv)
+        parsed = _queries_from_cases(
+            load_cases(given), where=f" @ {given}", split=Path(given).suffix.lower() == ".csv"
+        )
     elif isinstance(given, Mapping):
         parsed = [
             Query(id=str(key), text=str(key), relevant=_parse_grades(str(key), wanted))

@@ -46,8 +46,7 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
         CaseError: The file is missing, not UTF-8 or empty, a line has too few fields, a score is not a finite number,
             or a document is ranked twice for a query; with file and line.
     """
-    form = "query Q0 document rank score tag"
-    return _read_trec_file(path, form, "score", "a finite number", _parse_score)
+    return _read_trec_file(path, "query Q0 document rank score tag", "score", "a finite number", _parse_score)
 
 
 def _read_trec_file(

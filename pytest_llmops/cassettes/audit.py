@@ -241,8 +241,9 @@ def audit_cassettes(
 def _add_unreadable_folder(damaged: list[FileProblem], root: Path, error: OSError) -> None:
     # A single file was given, or the folder was removed meanwhile: neither is damaged.
     if not isinstance(error, NotADirectoryError | FileNotFoundError):
-        folder = _relative_name(root, Path(error.filename))
-        damaged.append(FileProblem(folder, f"cannot be read: {error.strerror}"))
+        damaged.append(
+            FileProblem(_relative_name(root, Path(error.filename)), f"cannot be read: {error.strerror}")
+        )
 
 
 def prune_cassettes(
@@ -273,14 +274,16 @@ def prune_cassettes(
         by_file.setdefault(stale.file, []).append(stale)
     for name, stale_answers in by_file.items():
         try:
-            used = usage.files.get(name)
-            if _prune_file(root / name, stale_answers, usage, used, redactor, dry_run=dry_run):
+            if _prune_file(
+                root / name, stale_answers, usage, usage.files.get(name), redactor, dry_run=dry_run
+            ):
                 removed.append(name)
             dropped += stale_answers
         except CassetteError as error:
             left.append(FileProblem(name, str(error)))
-    left_by_file = tuple(sorted(left, key=lambda problem: problem.file))
-    return PruneResult(tuple(dropped), tuple(sorted(removed)), left_by_file)
+    return PruneResult(
+        tuple(dropped), tuple(sorted(removed)), tuple(sorted(left, key=lambda problem: problem.file))
+    )
 
 
 def _prune_file(

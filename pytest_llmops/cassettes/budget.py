@@ -194,8 +194,9 @@ class CallGrant:
         self._settled = True
         if self._ledger.budget_usd is not None:
             with contextlib.suppress(OSError):
-                line = f"cost {self._name} {_to_picodollars(cost_usd, up=True)} ."
-                _append_line(self._ledger.path, line, new=False)
+                _append_line(
+                    self._ledger.path, f"cost {self._name} {_to_picodollars(cost_usd, up=True)} .", new=False
+                )
 
 
 @dataclass(slots=True)
@@ -228,8 +229,9 @@ class Ledger:
         limits = (_to_picodollars(estimate_usd, up=True), self.max_calls, _to_picodollars(self.budget_usd))
         words = [ABSENT if limit is None else str(limit) for limit in limits]
         try:
-            line = f"ask {name} {' '.join(words)} ."
-            refusal = _ledger_state(self.path).request_call(self.path, name, line)
+            refusal = _ledger_state(self.path).request_call(
+                self.path, name, f"ask {name} {' '.join(words)} ."
+            )
         except OSError as error:
             raise BudgetReached(
                 f"budget: live calls cannot be counted: {error}; the ledger {self.path} must be a file on a local disk"

@@ -168,8 +168,9 @@ def import_cassette(
 
     day = min((foreign.recorded for foreign in foreign_interactions if foreign.recorded), default="")
     store.rewrite_cassette(target, check_target, redactor, day)
-    count = sum(len(interaction.answers[IMPORTED_TAKE]) for interaction in interactions)
-    return ImportResult(source, target, count, left_out)
+    return ImportResult(
+        source, target, sum(len(interaction.answers[IMPORTED_TAKE]) for interaction in interactions), left_out
+    )
 
 
 def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:

@@ -70,8 +70,9 @@ class RecordingIndex:
         best = max(_count_shared_parts(path, place) for path in found)
         nearest = {path: entry for path, entry in found.items() if _count_shared_parts(path, place) == best}
         first, *others = nearest.values()
-        is_same = all(entry.answers == first.answers for entry in others)
-        return MovedRecording(tuple(nearest), first if is_same else None)
+        return MovedRecording(
+            tuple(nearest), first if all(entry.answers == first.answers for entry in others) else None
+        )
 
     def iter_abandoned(self) -> Iterator[store.Interaction]:
         """Yield all recordings in cassettes that belong to no test any more."""
@@ -109,8 +110,9 @@ def _count_shared_parts(path: Path, other: Path) -> int:
     >>> _count_shared_parts(Path("cassettes/test_a/test_x.json"), Path("cassettes/test_b/test_x.json"))
     2
     """
-    ends = count_shared_start(path.parts[::-1], other.parts[::-1])
-    return count_shared_start(path.parts, other.parts) + ends
+    return count_shared_start(path.parts, other.parts) + count_shared_start(
+        path.parts[::-1], other.parts[::-1]
+    )
 
 
 def walk_folders(

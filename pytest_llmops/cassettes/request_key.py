@@ -55,8 +55,11 @@ class MatchRules:
         if not self._params:
             return url
         address, _, query = url.partition("?")
-        pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
-        kept = [pair for pair in pairs if pair[0] not in self._params]
+        kept = [
+            pair
+            for pair in parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+            if pair[0] not in self._params
+        ]
         return f"{address}?{urlencode(kept, errors='surrogateescape')}" if kept else address
 
     def normalize_text(self, text: str) -> str:

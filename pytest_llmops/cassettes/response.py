@@ -164,8 +164,9 @@ def answer_to_wire(answer: Answer, redactor: Redactor, more_headers: Sequence[st
             wire[name] = round(seconds, 4)
     if answer.outcome is not None:
         wire["outcome"] = {"error": answer.outcome.error, "text": redactor.clean_text(answer.outcome.text)}
-    body = answer.body if answer.outcome is None else redactor.cut_tail(answer.body)
-    wire["body"] = fold_body(redactor.clean(body))
+    wire["body"] = fold_body(
+        redactor.clean(answer.body if answer.outcome is None else redactor.cut_tail(answer.body))
+    )
     return wire
 
 

@@ -46,8 +46,9 @@ class CassetteUse:
             key: dict(Counter(self.asked.get(key, {})) | Counter(other.asked.get(key, {})))
             for key in {*self.asked, *other.asked}
         }
-        stamp = other.stamp or self.stamp
-        return CassetteUse(self.ran and other.ran, self.shared or other.shared, requested, stamp)
+        return CassetteUse(
+            self.ran and other.ran, self.shared or other.shared, requested, other.stamp or self.stamp
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,9 @@ class RunUsage:
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins, for JSON."""
-        text = json.dumps({"format": FORMAT_VERSION, **asdict(self)}, default=sorted, sort_keys=True)
-        wire: dict[str, Json] = json.loads(text)
+        wire: dict[str, Json] = json.loads(
+            json.dumps({"format": FORMAT_VERSION, **asdict(self)}, default=sorted, sort_keys=True)
+        )
         return wire
 
     @classmethod

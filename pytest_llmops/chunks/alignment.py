@@ -315,8 +315,10 @@ class _ChunkSearch:
 
 def _nearest_long_run(runs: Sequence[MatchedRun], offset: int) -> MatchedRun:
     min_length = 0.9 * max(run.length for run in runs)
-    long_runs = [run for run in runs if run.length >= min_length]
-    return min(long_runs, key=lambda run: (abs(run.source - run.chunk - offset), -run.length))
+    return min(
+        [run for run in runs if run.length >= min_length],
+        key=lambda run: (abs(run.source - run.chunk - offset), -run.length),
+    )
 
 
 def _count_shared_chars(left: str, i: int, right: str, j: int, step: int) -> int:

@@ -29,8 +29,7 @@ def check_cut_words(alignment: Alignment) -> CheckResult:
     raw, places = alignment.source.compact.raw, alignment.source.compact.places
 
     def cuts_word(at: int) -> bool:
-        adjacent = 0 < at < len(places) and places[at] == places[at - 1] + 1
-        return adjacent and _splits_word(raw, places[at])
+        return 0 < at < len(places) and places[at] == places[at - 1] + 1 and _splits_word(raw, places[at])
 
     return _check_chunk_ends("cut_words", "part a word", alignment, cuts_word)
 
@@ -65,8 +64,9 @@ def check_changed_words(alignment: Alignment) -> CheckResult:
                 around = source.text[run.source + offset - 1 : run.source + offset + 1]
                 if around.isalnum() and not _UNSPACED_SCRIPT.search(around):
                     start = max(0, run.chunk + offset - CUT_CONTEXT_CHARS)
-                    excerpt = placed.text.excerpt(start, start + 2 * CUT_CONTEXT_CHARS)
-                    faults.append(Fault(placed.piece.place, excerpt))
+                    faults.append(
+                        Fault(placed.piece.place, placed.text.excerpt(start, start + 2 * CUT_CONTEXT_CHARS))
+                    )
     return count_result(
         "changed_words",
         f"{format_count(len(faults), 'place')} where words of the source are joined, or a word is split",
@@ -122,5 +122,6 @@ def _check_chunk_ends(
             )
             cut = "|" if left == right else " | "
             faults.append(Fault(placed.piece.place, f"{before}{cut}{after}".strip()))
-    reason = f"{len(faults):,} of {len(ends):,} chunk ends {what}"
-    return share_result(name, len(faults), len(ends), reason, faults)
+    return share_result(
+        name, len(faults), len(ends), f"{len(faults):,} of {len(ends):,} chunk ends {what}", faults
+    )

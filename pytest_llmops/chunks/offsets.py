@@ -59,8 +59,10 @@ class CompactText:
     def places(self) -> Sequence[int]:
         """For each character of ``text`` its place in ``raw``, in ascending order."""
         if self.ignore == "whitespace":
-            chars = enumerate(self.raw)
-            return array("l", [at for at, char in chars if not char.isspace() and ord(char) not in _NO_WIDTH])
+            return array(
+                "l",
+                [at for at, char in enumerate(self.raw) if not char.isspace() and ord(char) not in _NO_WIDTH],
+            )
         places = array("l")
         for start, end, entity in self._split_markup():
             places.extend(range(start, end) if entity is None else [start] * len(entity))
@@ -80,10 +82,9 @@ class CompactText:
         """The positions in ``text`` of characters that follow white space, in order."""
         if self.ignore == "whitespace":
             return list(accumulate(len(word.translate(_NO_WIDTH)) for word in self.raw.split()))
-        places = self.places
         return [
             at
-            for at, (left, right) in enumerate(pairwise(places), start=1)
+            for at, (left, right) in enumerate(pairwise(self.places), start=1)
             if right - left > 1 and any(map(str.isspace, self.raw[left + 1 : right]))
         ]
 
@@ -153,8 +154,7 @@ class Source:
         """Return the place of a compact character for a message: ``line 3``, ``faq.md line 3``."""
         raw = self.compact.places[at]
         number = self.document(at)
-        first = bisect_left(self._line_ends, self.starts[number])
-        line = bisect_left(self._line_ends, raw) - first + 1
+        line = bisect_left(self._line_ends, raw) - bisect_left(self._line_ends, self.starts[number]) + 1
         return f"{self.names[number]} line {line}" if self.names[number] else f"line {line}"
 
 

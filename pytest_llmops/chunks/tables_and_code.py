@@ -33,15 +33,13 @@ def find_tables(text: str) -> list[Table]:
         tuple(_outer_elements(_ROW_TAG.finditer(text, start, end)))
         for start, end in _outer_elements(_TABLE_TAG.finditer(text))
     )
-    tables = (table for table in (*_markdown_tables(text), *html_tables) if len(table) > 1)
-    return sorted(tables)
+    return sorted(table for table in (*_markdown_tables(text), *html_tables) if len(table) > 1)
 
 
 def _markdown_tables(text: str) -> Iterator[Table]:
     done = 0
     for delimiter in _DELIMITER.finditer(text):
-        start = text.rfind("\n", 0, max(0, delimiter.start() - 1)) + 1
-        header = (start, delimiter.start() - 1)
+        header = (text.rfind("\n", 0, max(0, delimiter.start() - 1)) + 1, delimiter.start() - 1)
         if delimiter.start() < max(1, done) or "|" not in text[slice(*header)]:
             continue
         rows, at = [header], delimiter.end() + 1
@@ -113,8 +111,11 @@ def _find_table_fault(
     if not body or compact.text[slice(*rows[0])] in placed.text.text:
         return None
     which = format_count(len(body), "row without its", "rows without their")
-    text = f"{which} header {compact.excerpt(*rows[0])}"
-    return Fault(placed.piece.place, text, sum(end - start for start, end in body))
+    return Fault(
+        placed.piece.place,
+        f"{which} header {compact.excerpt(*rows[0])}",
+        sum(end - start for start, end in body),
+    )
 
 
 def check_cut_code(alignment: Alignment) -> CheckResult:
@@ -126,8 +127,13 @@ def check_cut_code(alignment: Alignment) -> CheckResult:
         for block in (blocks[index] for index in _overlapping_spans(placed, blocks)):
             held_chars, size = _count_held_chars(placed, block), block[1] - block[0]
             if held_chars < size:
-                text = f"{held_chars:,} of {size:,} characters of the block {compact.excerpt(*block)}"
-                faults.append(Fault(placed.piece.place, text, size))
+                faults.append(
+                    Fault(
+                        placed.piece.place,
+                        f"{held_chars:,} of {size:,} characters of the block {compact.excerpt(*block)}",
+                        size,
+                    )
+                )
     return count_result(
         "cut_code",
         f"{format_count(len(faults), 'chunk tears', 'chunks tear')} a code block apart, of {format_count(len(blocks), 'code block')}",
@@ -150,6 +156,5 @@ def _overlapping_spans(placed: PlacedChunk, spans: Sequence[tuple[int, int]]) ->
     overlapping: set[int] = set()
     for run in placed.runs:
         first = bisect_right(spans, run.source, key=lambda span: span[1])
-        behind = bisect_left(spans, run.source_end, key=lambda span: span[0])
-        overlapping.update(range(first, behind))
+        overlapping.update(range(first, bisect_left(spans, run.source_end, key=lambda span: span[0])))
     return sorted(overlapping)

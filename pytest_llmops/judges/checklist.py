@@ -74,8 +74,9 @@ class ItemsJudge(PromptedJudge):
     @property
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, items, reply formats, parser and model."""
-        form = self._reply_form(self.items or ("item",))
-        return self._hash_version(form, list(self.items), dict(self.answers), self.origin)
+        return self._hash_version(
+            self._reply_form(self.items or ("item",)), list(self.items), dict(self.answers), self.origin
+        )
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
@@ -116,8 +117,9 @@ class ItemsJudge(PromptedJudge):
         reply = self.prompter.ask(data, self._reply_form(items))
         if reply.error:
             return Verdict(low=0.0, high=1.0, error=reply.error, raw=reply.raw)
-        given = reply.answers.values()
-        counts = {item: self.answers[answer] for item, answer in zip(items, given, strict=True)}
+        counts = {
+            item: self.answers[answer] for item, answer in zip(items, reply.answers.values(), strict=True)
+        }
         counted = {item: float(count) for item, count in counts.items() if count is not None}
         if not counted:
             return Verdict(low=0.0, high=1.0, error="no item counts: none of them applies", raw=reply.raw)

@@ -100,8 +100,7 @@ def resolve_judge(given: object, who: str) -> JudgeHandle:
         f"{who}: expected a judge, an object with judge(answer, *, question, reference), "
         f"got {type(judge).__name__}",
     )
-    name = getattr(judge, "name", "") or type(judge).__name__
-    return JudgeHandle(cast("Judge", judge), str(name))
+    return JudgeHandle(cast("Judge", judge), str(getattr(judge, "name", "") or type(judge).__name__))
 
 
 def resolve_pairwise_judge(given: object, who: str) -> Any:

@@ -85,8 +85,9 @@ class Grounding(PromptedJudge):
         if error := why_too_long("question, contexts and answer", answer, question, *passages):
             return GroundingVerdict(low=0.0, high=1.0, error=error)
         data: dict[str, Json] = {"question": question, "contexts": list[Json](passages), "answer": answer}
-        form = ReplyForm(names=CLAIM_FINDINGS, passages=len(passages), source=answer)
-        reply = self.prompter.ask(data, form)
+        reply = self.prompter.ask(
+            data, ReplyForm(names=CLAIM_FINDINGS, passages=len(passages), source=answer)
+        )
         claims, error = reply.claims, reply.error
         if error or not claims:
             error = error or "the answer makes no claim to be supported"

@@ -115,8 +115,11 @@ def _match_score(
     # Rounding may lift the cosine of equal tokens above 1.
     precision = min(1.0, float(np.average(of_actual, weights=actual_weights)))
     recall = min(1.0, float(np.average(of_expected, weights=expected_weights)))
-    both = precision > 0 and recall > 0
-    return Score(precision, recall, 2 * precision * recall / (precision + recall) if both else 0.0)
+    return Score(
+        precision,
+        recall,
+        2 * precision * recall / (precision + recall) if precision > 0 and recall > 0 else 0.0,
+    )
 
 
 def _best_cosines(actual: Float32Array, expected: Float32Array) -> tuple[Float32Array, Float32Array]:

@@ -107,8 +107,7 @@ def token_f1(actual: str, expected: str) -> float:
     got, want = squad_tokens(actual), squad_tokens(expected)
     if not got or not want:
         return float(got == want)
-    shared = sum((Counter(got) & Counter(want)).values())
-    return 2 * shared / (len(got) + len(want))
+    return 2 * sum((Counter(got) & Counter(want)).values()) / (len(got) + len(want))
 
 
 def fuzzy_ratio(actual: str, expected: str, *, partial: bool = False) -> float:

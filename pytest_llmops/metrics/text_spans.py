@@ -40,8 +40,10 @@ def find_places(text: str, needle: str, *, whole_words: bool = False, most: int 
     >>> find_places("30 days, 130 days", "30 days", whole_words=True)
     [0]
     """
-    matches = _compile_needle(needle, whole_words=whole_words).finditer(text)
-    return [match.start() for match in islice(matches, most)]
+    return [
+        match.start()
+        for match in islice(_compile_needle(needle, whole_words=whole_words).finditer(text), most)
+    ]
 
 
 def _compile_needle(needle: str, *, whole_words: bool) -> re.Pattern[str]:

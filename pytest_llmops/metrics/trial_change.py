@@ -96,8 +96,7 @@ def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: in
             pooled = np.array([(*pair.before, *pair.after) for pair in pairs])
             sums = _draw_subset_sums(pooled, after, draws, generator)
             differences = sums * (1 / before + 1 / after) - pooled.sum(axis=1, keepdims=True) / before
-            sizes = np.array([[len(metrics[index])] for index in indexes])
-            changes[indexes] += differences / sizes
+            changes[indexes] += differences / np.array([[len(metrics[index])] for index in indexes])
     return changes
 
 
@@ -154,8 +153,7 @@ def joint_drop_p_values(changes: Sequence[float], null_changes: Float64Array) ->
     varied = spread > ROUNDING
     if not varied.any():
         return [1.0] * len(changes)
-    scaled = null_changes[varied] / spread[varied, None]
-    lowest = scaled.min(axis=0)
+    lowest = (null_changes[varied] / spread[varied, None]).min(axis=0)
     return [
         drop_p_value(change / spread[index], lowest) if varied[index] else 1.0
         for index, change in enumerate(np.asarray(changes, dtype=np.float64))

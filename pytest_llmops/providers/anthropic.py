@@ -159,8 +159,9 @@ def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, 
     system = [message.content for message in conversation if message.role in ("system", "developer")]
     rest = [message for message in conversation if message.role not in ("system", "developer")]
     if any(message.role == "tool" for message in rest):
-        what = "has no message of the role tool"
-        raise _unsupported_error(model, what, "ask the anthropic SDK with a tool_result block")
+        raise _unsupported_error(
+            model, "has no message of the role tool", "ask the anthropic SDK with a tool_result block"
+        )
     messages = [{"role": message.role, "content": _convert_content(message)} for message in rest]
     return {"messages": messages, **({"system": "\n\n".join(system)} if system else {})}
 
@@ -211,8 +212,11 @@ def _convert_response_format(model: str, response_format: Any, config: Any) -> d
     inner = response_format.get("json_schema") if kind == "json_schema" else None
     schema = inner.get("schema") if isinstance(inner, Mapping) else None
     if not isinstance(schema, Mapping):
-        what = f"has no `response_format` {shorten_text(str(kind), 40)}"
-        raise _unsupported_error(model, what, "give a json_schema with its schema")
+        raise _unsupported_error(
+            model,
+            f"has no `response_format` {shorten_text(str(kind), 40)}",
+            "give a json_schema with its schema",
+        )
     unsupported = sorted({*_find_unsupported_keywords(schema)})
     if unsupported:
         named = ", ".join(f"`{name}`" for name in unsupported)

@@ -147,8 +147,9 @@ class Network:
 
 def _concatenate_maps(*parts: Dense) -> Dense:
     # The rows of the transposed matrix are contiguous in memory, as they are read.
-    matrix = np.concatenate([part.matrix.T for part in parts]).T
-    return Dense(matrix, np.concatenate([part.bias for part in parts]))
+    return Dense(
+        np.concatenate([part.matrix.T for part in parts]).T, np.concatenate([part.bias for part in parts])
+    )
 
 
 def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:

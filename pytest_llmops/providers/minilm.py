@@ -127,9 +127,10 @@ class MiniLMEmbedder:
         # Yield the windows of the texts with the states of their tokens, ``(len(ids), DIM)``, in any order.
         tokenizer, network = _load(find_installed(self.name))
         batch: list[_Window] = []
-        windows = _split_windows(self._model, tokenizer, texts)
         # Windows of similar length share a pass, so that attention sees few different lengths.
-        for window in sorted(windows, key=lambda queued: len(queued.ids)):
+        for window in sorted(
+            _split_windows(self._model, tokenizer, texts), key=lambda queued: len(queued.ids)
+        ):
             if batch and sum(len(queued.ids) for queued in batch) + len(window.ids) > BATCH_TOKENS:
                 yield from zip(batch, network.encode([queued.ids for queued in batch]), strict=True)
                 batch = []

@@ -151,8 +151,9 @@ class HashingEmbedder:
         normalized = _normalize_words(texts)
         if not normalized:
             return np.zeros((0, self.dim), dtype=np.float32)
-        vectorizer = HashingVectorizer(**NGRAM_OPTIONS, n_features=self.dim, dtype=np.float32)
-        return _to_dense(vectorizer.transform(normalized))
+        return _to_dense(
+            HashingVectorizer(**NGRAM_OPTIONS, n_features=self.dim, dtype=np.float32).transform(normalized)
+        )
 
 
 def _normalize_words(texts: Sequence[str]) -> list[str]:

@@ -59,8 +59,9 @@ def _clean_json_string(literal: bytes, clean: Clean) -> bytes:
     cleaned = clean(text)
     if cleaned == text:
         return literal
-    respelled = json.dumps(cleaned.decode("utf-8", "surrogatepass"), ensure_ascii=literal.isascii())
-    return respelled.encode("utf-8", "surrogatepass")
+    return json.dumps(cleaned.decode("utf-8", "surrogatepass"), ensure_ascii=literal.isascii()).encode(
+        "utf-8", "surrogatepass"
+    )
 
 
 def _clean_percent_encoded(quoted: bytes, clean: Clean) -> bytes:

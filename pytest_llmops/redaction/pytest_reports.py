@@ -49,8 +49,9 @@ def mask_log_handlers(logging_plugin: Any, redact: Redact) -> None:
 
 
 def _format_masked(handler: logging.Handler, redact: Redact, record: logging.LogRecord) -> str:
-    line = redact(type(handler).format(handler, record))
-    return escape_output(line, colours=not isinstance(handler, logging.FileHandler))
+    return escape_output(
+        redact(type(handler).format(handler, record)), colours=not isinstance(handler, logging.FileHandler)
+    )
 
 
 def quiet_loggers() -> None:

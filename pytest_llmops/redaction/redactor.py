@@ -238,8 +238,7 @@ class Redactor:
                 parts[number] = _cut_secret_start(parts[number], secret)
                 parts[number + 1] = _cut_secret_start(parts[number + 1][::-1], secret[::-1])[::-1]
             # A cut key or token does not have its shape any more.
-            before = _cut_key_start(parts[number])
-            parts[number] = _LONG_WORD.sub(_drop_mixed_word, before[::-1])[::-1]
+            parts[number] = _LONG_WORD.sub(_drop_mixed_word, _cut_key_start(parts[number])[::-1])[::-1]
             parts[number + 1] = _LONG_WORD.sub(_drop_mixed_word, _CUT_KEY_END.sub("", parts[number + 1]))
         return ELLIPSIS.join(parts)
 

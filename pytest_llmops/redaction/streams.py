@@ -161,8 +161,7 @@ def _iterate_leaves(text: str) -> Iterator[tuple[LeafPath, LeafPath, str]]:
                 continue
             for n, row in reversed(list(enumerate(item))):
                 has_index = isinstance(row, dict) and isinstance(row.get("index"), int)
-                step = "*" if alike else "#" if has_index else n
-                waiting.append(((*path, n), (*place, step), row, False))
+                waiting.append(((*path, n), (*place, "*" if alike else "#" if has_index else n), row, False))
 
 
 def _replace_leaves(text: str, leaves: dict[LeafPath, str]) -> str:

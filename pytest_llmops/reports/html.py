@@ -189,13 +189,12 @@ def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
 
 def _describe_when(run: Run, totals: Totals) -> list[str]:
     commit, created = (str(run.meta.get(key) or "") for key in ("commit", "created"))
-    tests = f"{format_count(totals.tests, 'test')} in {format_amount(totals.duration_s, 's')}"
     return [
         text
         for text in (
             shorten_text(created, 60),
             f"commit {shorten_text(commit[:12])}" if commit else "",
-            tests,
+            f"{format_count(totals.tests, 'test')} in {format_amount(totals.duration_s, 's')}",
         )
         if text
     ]
@@ -292,8 +291,7 @@ def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, 
     bad = outcome if record.outcome in ("failed", "errored") else len(OUTCOMES)
     kinds: Sequence[str] = CHANGE_KINDS
     kind = kinds.index(change.kind) if change is not None and change.kind in kinds else len(kinds)
-    gain = change.gain if change is not None and change.kind == "regressed" else 0.0
-    return bad, kind, gain, outcome
+    return bad, kind, change.gain if change is not None and change.kind == "regressed" else 0.0, outcome
 
 
 def _build_gate(run: Run, measured: Mapping[str, Metric], *, missed: bool) -> View | None:

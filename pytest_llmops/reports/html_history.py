@@ -28,8 +28,9 @@ def _build_run(run: Run) -> View:
     bad = [record for record in run.records if record.outcome in ("failed", "errored")]
     sides = {"all tests": _build_values(totals.metrics, totals.traffic, totals.latency)}
     for side in (*totals.versions, *totals.candidates):
-        name = shorten_text(f"{side.prompt} {side.label}".strip(), MAX_NAME)
-        sides[name] = _build_values(side.metrics, side.traffic, side.latency)
+        sides[shorten_text(f"{side.prompt} {side.label}".strip(), MAX_NAME)] = _build_values(
+            side.metrics, side.traffic, side.latency
+        )
     return {
         "when": shorten_text(fact_text(run.meta.get("created")), 60),
         "commit": shorten_text(fact_text(run.meta.get("commit"))[:12]),

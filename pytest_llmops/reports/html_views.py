@@ -144,8 +144,7 @@ def _build_passages(detail: MeasurementDetail, ranks: Mapping[str, Json], texts:
     rows: list[list[Json]] = []
     for rank, id_ in enumerate(retrieved[:MAX_PASSAGES], 1):
         text = known.get(f"rank {rank}", "").removeprefix(id_).removeprefix(": ")
-        name = shorten_text(id_, MAX_NAME)
-        rows.append([str(rank), name, texts.put(text) if text else None, id_ in ranks])
+        rows.append([str(rank), shorten_text(id_, MAX_NAME), texts.put(text) if text else None, id_ in ranks])
     missed = [id_ for id_ in ranks if id_ not in retrieved[:MAX_PASSAGES]][:MAX_PASSAGES]
     for id_ in missed:
         place = "not found" if ranks[id_] is None else fact_text(ranks[id_])

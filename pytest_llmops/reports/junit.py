@@ -60,11 +60,12 @@ def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
                 named_values[f"llm.metric.{name}.{key}"] = _property_text(value)
     prompt = SideFacts.from_wire(record.fact("prompt"))
     used = count_traffic(record.calls)
-    models = dict.fromkeys(call.model for call in record.calls if call.purpose == "app" and call.model)
     rest: dict[str, Json] = {
         "llm.prompt": prompt.name,
         "llm.prompt_version": prompt.version,
-        "llm.model": ", ".join(models),
+        "llm.model": ", ".join(
+            dict.fromkeys(call.model for call in record.calls if call.purpose == "app" and call.model)
+        ),
         "llm.tokens_in": used.input_tokens,
         "llm.tokens_out": used.output_tokens,
         "llm.cost_usd": used.known_usd,

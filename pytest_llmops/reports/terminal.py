@@ -208,8 +208,10 @@ class _Summary:
         for kind, word in CHANGE_WORDS.items():
             lines += self._change_lines(verdict.of_kind(kind), word)
         if verdict.unchanged:
-            text = f"{format_count(verdict.unchanged, 'test')}: all answers are the baseline's recordings"
-            lines += page.fact("unchanged", text)
+            lines += page.fact(
+                "unchanged",
+                f"{format_count(verdict.unchanged, 'test')}: all answers are the baseline's recordings",
+            )
         return lines
 
     def _change_lines(self, changes: Sequence[CaseChange], word: str) -> list[Line]:
@@ -345,8 +347,9 @@ class _Summary:
             lines += page.fact("cost", format_cost(used)) + page.fact("tokens", tokens)
         if self.is_verbose:
             for purpose, part in self.totals.by_purpose.items():
-                text = f"{page.quote(purpose, 40)}: {part.live:,} live, {part.replayed:,} replayed"
-                lines += page.fact("calls", text)
+                lines += page.fact(
+                    "calls", f"{page.quote(purpose, 40)}: {part.live:,} live, {part.replayed:,} replayed"
+                )
         if latency.p50 is not None and latency.p95 is not None:
             times = f"p50 {format_amount(latency.p50, 's')}, p95 {format_amount(latency.p95, 's')}"
             calls = format_count(latency.n, "call")
@@ -386,8 +389,9 @@ class _Summary:
         listed = named if self.is_verbose else named[:MAX_LISTED_CASES]
         rest = len(named) - len(listed)
         more = f", and {rest:,} more with -v" if rest else ""
-        text = f"{format_count(len(named), 'case')} for a person: {', '.join(listed)}{more}"
-        return self.page.fact("review", text, "yellow")
+        return self.page.fact(
+            "review", f"{format_count(len(named), 'case')} for a person: {', '.join(listed)}{more}", "yellow"
+        )
 
     def note_lines(self, notes: Sequence[str]) -> list[Line]:
         listed = notes if self.is_verbose else notes[:MAX_LISTED_NOTES]
@@ -404,10 +408,9 @@ def _format_diff(change: CaseChange, page: _Page) -> str:
         return "no output now"
     if change.before_output == change.after_output:
         return "the output that is shown is the same: other trials differ, or what is made of it"
-    edits = diff_words(change.before_output, change.after_output)
     pieces = [
         _format_edit(kind, page.quote(text, MAX_DIFF), is_first=not place)
-        for place, (kind, text) in enumerate(edits)
+        for place, (kind, text) in enumerate(diff_words(change.before_output, change.after_output))
     ]
     return page.quote("".join(pieces), MAX_DIFF)
 

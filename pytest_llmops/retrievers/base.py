@@ -150,8 +150,11 @@ def parse_filters(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar,
 
 
 def _parse_filter_values(key: str, given: object) -> tuple[Scalar, ...]:
-    several = isinstance(given, (list, tuple, set, frozenset))
-    values = tuple(cast("Iterable[object]", given)) if several else (given,)
+    values = (
+        tuple(cast("Iterable[object]", given))
+        if isinstance(given, (list, tuple, set, frozenset))
+        else (given,)
+    )
     if isinstance(given, (set, frozenset)):
         values = tuple(sorted(values, key=repr))
     values = tuple(map(to_python_scalar, values))

@@ -107,10 +107,9 @@ class InMemoryRetriever(CorpusSearcher):
         if not words:
             return []
         scores = self._index.get_scores(words)
-        order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > 0)]
         places = (
             place
-            for place in order
+            for place in np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > 0)]
             if not conditions or matches_conditions(self.chunks[place].metadata, conditions)
         )
         return [chunk_to_hit(self.chunks[place], float(scores[place])) for place in islice(places, limit)]

@@ -61,8 +61,9 @@ class DenseRetriever(CorpusSearcher):
         """
         super().__init__(chunks, k=k, name=name, where=name or "DenseRetriever")
         self.embedder = resolve_embedder(embedder, self.where)
-        texts = [searchable_text(chunk) for chunk in self.chunks]
-        self._rows: Float32Array = embed_unit_vectors(self.embedder, texts, self.where)
+        self._rows: Float32Array = embed_unit_vectors(
+            self.embedder, [searchable_text(chunk) for chunk in self.chunks], self.where
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -82,7 +83,8 @@ class DenseRetriever(CorpusSearcher):
             dtype=np.intp,
         )
         # Row by row: in a matrix product, equal rows get different last digits.
-        exact = (self._rows[places].astype(np.float64) * vector).sum(axis=1)
-        scores = np.clip(exact, -1.0, 1.0)
-        best = np.argsort(-scores, kind="stable")[:limit]
-        return [chunk_to_hit(self.chunks[places[index]], float(scores[index])) for index in best]
+        scores = np.clip((self._rows[places].astype(np.float64) * vector).sum(axis=1), -1.0, 1.0)
+        return [
+            chunk_to_hit(self.chunks[places[index]], float(scores[index]))
+            for index in np.argsort(-scores, kind="stable")[:limit]
+        ]

@@ -107,8 +107,10 @@ class HybridRetriever(Searcher):
             ):
                 scores[hit.id] = scores.get(hit.id, 0.0) + 1.0 / (RANK_CONSTANT + rank)
                 hits.setdefault(hit.id, hit)
-        order = sorted(scores, key=lambda id_: -scores[id_])[:limit]
-        return [replace(hits[id_], score=scores[id_]) for id_ in order]
+        return [
+            replace(hits[id_], score=scores[id_])
+            for id_ in sorted(scores, key=lambda id_: -scores[id_])[:limit]
+        ]
 
     def _search_retriever(
         self, retriever: Retriever, query: str, depth: int, filters: dict[str, Json]

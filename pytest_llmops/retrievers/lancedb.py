@@ -132,8 +132,7 @@ class LanceRetriever(Searcher):
     def listing(self) -> list[Chunk]:
         """Return every row, in the table's order."""
         columns = [column for column in self._schema.names if column not in self._vectors]
-        rows = self.table.to_arrow().select(columns).to_pylist()
-        return [self._row_to_chunk(row) for row in rows]
+        return [self._row_to_chunk(row) for row in self.table.to_arrow().select(columns).to_pylist()]
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
         condition = " AND ".join(self._build_sql_condition(key, values) for key, values in conditions.items())

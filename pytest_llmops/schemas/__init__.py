@@ -85,8 +85,7 @@ def _load_file(file: str | bytes) -> Schema:
         ),
     )
     try:
-        value = read_schema(path)
-        return _load_mapping(value, where=shorten_text(text), name=path.stem, folder=path.parent)
+        return _load_mapping(read_schema(path), where=shorten_text(text), name=path.stem, folder=path.parent)
     except BadFile as error:
         place = shorten_text(text) + (f":{error.line}" if error.line else "")
         hint = "" if path.is_absolute() else f" (looked for in {Path.cwd()})"

@@ -158,8 +158,9 @@ def missing_key_difference(
     'missing, expected number; is it "totl"?'
     """
     names = set(known)
-    unknown = [key[:MAX_KEY_CHARS] for key in present if key not in names][:MAX_KEYS]
-    near = _find_similar_key(str(place[-1]), unknown)
+    near = _find_similar_key(
+        str(place[-1]), [key[:MAX_KEY_CHARS] for key in present if key not in names][:MAX_KEYS]
+    )
     text = f"missing, expected {expected}" if expected else "missing"
     return Difference(place, f"{text}; is it {short_json(near)}?" if near else text)
 
@@ -223,5 +224,7 @@ def nearest_form_differences(place: JsonPath, forms: Sequence[FormMismatch]) -> 
     best = min(
         forms, key=lambda form: (form.wrong_constants, len(differences_of_whole(form)), len(form.differences))
     )
-    remark = Difference(place, f"fits none of {len(forms)} forms; nearest is {best.name}", remark=True)
-    return [remark, *best.differences]
+    return [
+        Difference(place, f"fits none of {len(forms)} forms; nearest is {best.name}", remark=True),
+        *best.differences,
+    ]

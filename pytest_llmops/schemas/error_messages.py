@@ -102,8 +102,11 @@ def errors_by_branch(error: Any) -> dict[int, list[Any]]:
 def _form_differences(place: JsonPath, error: Any, counts: ErrorFilter) -> list[Difference]:
     branches = errors_by_branch(error)
     if not branches:
-        several_fit = "expected exactly one form of oneOf to fit, several do"
-        expected = "expected nothing here" if error.context else several_fit
+        expected = (
+            "expected nothing here"
+            if error.context
+            else "expected exactly one form of oneOf to fit, several do"
+        )
         return [Difference(place, expected, describe_json_value(error.instance))]
     forms = []
     for index, errors in branches.items():
@@ -111,8 +114,9 @@ def _form_differences(place: JsonPath, error: Any, counts: ErrorFilter) -> list[
             difference for inner in errors if counts(inner) for difference in error_differences(inner, counts)
         )
         wrong_constants = sum(inner.validator in ("const", "enum") for inner in errors)
-        name = _form_name(error.validator_value[index], index)
-        forms.append(FormMismatch(name, tuple(differences), wrong_constants))
+        forms.append(
+            FormMismatch(_form_name(error.validator_value[index], index), tuple(differences), wrong_constants)
+        )
     return nearest_form_differences(place, forms)
 
 

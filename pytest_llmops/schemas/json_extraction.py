@@ -100,8 +100,10 @@ def find_json(text: str) -> JsonMatch | NoJson:
     if isinstance(matches, NoJson) or len(matches) == 1:
         return matches if isinstance(matches, NoJson) else matches[0]
     first, second = (format_position(text, match.start) for match in matches[:2])
-    reason = f"expected one JSON value, got {len(matches)} different ones, at {first} and at {second}"
-    return NoJson(reason, matches[1].start)
+    return NoJson(
+        f"expected one JSON value, got {len(matches)} different ones, at {first} and at {second}",
+        matches[1].start,
+    )
 
 
 def find_json_candidates(text: str) -> tuple[JsonMatch, ...] | NoJson:
@@ -437,8 +439,10 @@ def _parse_float(literal: str) -> float:
 
 def _parse_int(literal: str) -> int:
     if len(literal) > MAX_DIGITS:
-        what = f"expected a number of at most {MAX_DIGITS:,} digits, got one of {len(literal):,}"
-        raise _JsonError(what, literal=literal)
+        raise _JsonError(
+            f"expected a number of at most {MAX_DIGITS:,} digits, got one of {len(literal):,}",
+            literal=literal,
+        )
     return int(literal)
 
 

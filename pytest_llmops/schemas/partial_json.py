@@ -94,8 +94,9 @@ def strip_partial_fence(text: str) -> str:
 
 def _find_open_fence(text: str) -> re.Match[str] | None:
     # Return the line that opens a fenced block which is never closed.
-    fences = json_extraction.iterate_fences(text)
-    return next((opening for opening, closing in fences if closing is None), None)
+    return next(
+        (opening for opening, closing in json_extraction.iterate_fences(text) if closing is None), None
+    )
 
 
 class _PartialReader:

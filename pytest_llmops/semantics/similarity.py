@@ -80,8 +80,9 @@ def resolve_threshold(at_least: object, embedder: Embedder, *, requested_name: s
         return at_least.check(embedder)
     minimum = at_least
     if isinstance(at_least, str) and at_least == "default":
-        settings = recorder.current_settings()
-        minimum = thresholds.default_threshold(embedder, settings, requested_name=requested_name)
+        minimum = thresholds.default_threshold(
+            embedder, recorder.current_settings(), requested_name=requested_name
+        )
         if minimum is None:
             raise UsageError(
                 f"assert_semantic: the embedder {thresholds.embedder_name(embedder)} has no default threshold: pass at_least=, "

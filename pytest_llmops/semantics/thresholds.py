@@ -73,8 +73,9 @@ class Threshold:
             return self.value
         # The command knows built-in embedders by name, and others by module and class.
         kind = type(getattr(embedder, "inner", embedder))
-        is_built_in = kind.__module__.startswith("pytest_llmops.")
-        argument = name if is_built_in else f"{kind.__module__}:{kind.__qualname__}"
+        argument = (
+            name if kind.__module__.startswith("pytest_llmops.") else f"{kind.__module__}:{kind.__qualname__}"
+        )
         where = f" ({self.path})" if self.path else ""
         texts = (self.embedder, self.version, name, version, argument)
         expected, expected_version, got, got_version, argument = (shorten_text(text, 100) for text in texts)

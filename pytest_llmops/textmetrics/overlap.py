@@ -167,8 +167,9 @@ class Chrf:
 
     def __post_init__(self) -> None:
         refuse(self.words not in range(7), f"Chrf: expected words to be 0 to 6, got {self.words!r}")
-        metrics = _import_package("sacrebleu.metrics", "chrF")
-        object.__setattr__(self, "_scorer", metrics.CHRF(word_order=self.words))
+        object.__setattr__(
+            self, "_scorer", _import_package("sacrebleu.metrics", "chrF").CHRF(word_order=self.words)
+        )
 
     @property
     def version(self) -> str:
@@ -193,16 +194,14 @@ def _sacrebleu_score(scorer: Any, actual: str, expected: str | Sequence[str]) ->
     )
     if not text.strip():
         return float(not all(map(str.strip, references)))
-    score = scorer.sentence_score(text, references).score / 100
-    return min(1.0, max(0.0, float(score)))
+    return min(1.0, max(0.0, float(scorer.sentence_score(text, references).score / 100)))
 
 
 def _import_package(module: str, feature: str) -> Any:
     try:
         return import_module(module)
     except ImportError:
-        package = module.partition(".")[0].replace("_", "-")
-        raise MissingExtra(feature, "text", package) from None
+        raise MissingExtra(feature, "text", module.partition(".")[0].replace("_", "-")) from None
 
 
 def require_text(actual: object) -> str:

@@ -97,8 +97,9 @@ def _error_text(reply: JsonObject, status: int | None) -> str:
     if error:
         return as_text(error) or as_text(as_mapping(error).get("message")) or arguments_json(error)
     if reply.get("type") == "error" or is_error_status(status):
-        message = next((reply[key] for key in ("message", "Message", "detail") if reply.get(key)), "")
-        return arguments_json(message)
+        return arguments_json(
+            next((reply[key] for key in ("message", "Message", "detail") if reply.get(key)), "")
+        )
     return ""
 
 

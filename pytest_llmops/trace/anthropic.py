@@ -96,8 +96,11 @@ def _join_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
 
 
 def _format_tool_result_block(block: JsonObject) -> str | None:
-    is_result = as_text(block.get("type")).endswith("tool_result")
-    return fields.content_text(block.get("content")) if is_result else None
+    return (
+        fields.content_text(block.get("content"))
+        if as_text(block.get("type")).endswith("tool_result")
+        else None
+    )
 
 
 def _format_content_block(block: JsonObject) -> str:

@@ -118,8 +118,10 @@ def _format_converse_block(block: JsonObject) -> str:
     tool_use = block.get("toolUse")
     if isinstance(tool_use, dict):
         return fields.format_tool_call(fields.read_tool_call(tool_use))
-    guarded = as_text(as_mapping(as_mapping(block.get("guardContent")).get("text")).get("text"))
-    return guarded or f"[{next(iter(block), 'part')}]"
+    return (
+        as_text(as_mapping(as_mapping(block.get("guardContent")).get("text")).get("text"))
+        or f"[{next(iter(block), 'part')}]"
+    )
 
 
 def _read_tool_specs(tools: object) -> Iterator[ToolDefinition]:
@@ -190,8 +192,9 @@ def _read_embedding_request(request: JsonObject) -> fields.ParsedRequest:
 
 
 def _read_embedding_reply(reply: JsonObject) -> fields.ParsedReply:
-    usage = Usage(input_tokens=fields.as_token_count(reply.get("inputTextTokenCount")))
-    return fields.embedding_reply(reply, usage)
+    return fields.embedding_reply(
+        reply, Usage(input_tokens=fields.as_token_count(reply.get("inputTextTokenCount")))
+    )
 
 
 CONVERSE = fields.CallFormat(_read_converse_request, _read_converse_reply, _join_converse_events)

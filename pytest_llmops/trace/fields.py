@@ -201,8 +201,10 @@ def read_chat_request(request: JsonObject) -> ParsedRequest:
 
 def format_chat_message(message: JsonObject) -> str:
     """Return content and tool calls of a message in the format of OpenAI's chat completions."""
-    calls = map(format_tool_call, read_chat_tool_calls(message.get("tool_calls")))
-    return join_lines(content_text(message.get("content")), *calls)
+    return join_lines(
+        content_text(message.get("content")),
+        *map(format_tool_call, read_chat_tool_calls(message.get("tool_calls"))),
+    )
 
 
 def add_tool_call(calls: dict[int, dict[str, str]], part: JsonObject) -> None:
@@ -244,8 +246,9 @@ def describe_unread_answers(answers: int) -> list[str]:
 
 def embedding_reply(reply: JsonObject, usage: Usage) -> ParsedReply:
     """Return the contents of a reply with ``data`` or ``embeddings``, or with a single ``embedding``."""
-    single = [reply["embedding"]] if "embedding" in reply else None
-    embeddings = reply.get("embeddings", reply.get("data", single))
+    embeddings = reply.get(
+        "embeddings", reply.get("data", [reply["embedding"]] if "embedding" in reply else None)
+    )
     if isinstance(embeddings, dict):
         # Lists by type (float, int8 ...), each with the vectors of all texts.
         embeddings = next(iter(embeddings.values()), None)

@@ -29,10 +29,10 @@ def _read_request(request: JsonObject) -> fields.ParsedRequest:
         messages += fields.split_messages(
             role, _content_parts(message), _format_function_response, _format_gemini_part
         )
-    is_cached = _get_field(request, "cachedContent")
-    unread = ["messages kept by the server (cachedContent)"] if is_cached else []
-    tools = [*_read_function_declarations(request.get("tools"))]
-    return fields.ParsedRequest(messages, tools, unread, _model_name(request))
+    unread = ["messages kept by the server (cachedContent)"] if _get_field(request, "cachedContent") else []
+    return fields.ParsedRequest(
+        messages, [*_read_function_declarations(request.get("tools"))], unread, _model_name(request)
+    )
 
 
 def _read_reply(reply: JsonObject) -> fields.ParsedReply:
@@ -74,8 +74,10 @@ def _join_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
             parts += _content_parts(candidate.get("content"))
             finish_reason = as_text(candidate.get("finishReason")) or finish_reason
     if parts or finish_reason:
-        first = {"content": {"parts": parts}, "finishReason": finish_reason}
-        reply["candidates"] = [first, *({} for _ in others)]
+        reply["candidates"] = [
+            {"content": {"parts": parts}, "finishReason": finish_reason},
+            *({} for _ in others),
+        ]
     return reply, bool(finish_reason or reply.get("promptFeedback"))
 
 
@@ -140,17 +142,17 @@ def read_usage_metadata(value: object) -> Usage:
 
 def _read_embed_request(request: JsonObject) -> fields.ParsedRequest:
     requests = as_mappings(request.get("requests")) or [request]
-    contents = [item.get("content", item.get("contents")) for item in requests]
     texts = [
         "\n".join(
             map(_format_gemini_part, _content_parts(content))
             if isinstance(content, dict)
             else as_texts(content)
         )
-        for content in contents
+        for content in [item.get("content", item.get("contents")) for item in requests]
     ]
-    model = _model_name(request) or _model_name(requests[0])
-    return fields.ParsedRequest(fields.user_messages(texts), model=model)
+    return fields.ParsedRequest(
+        fields.user_messages(texts), model=_model_name(request) or _model_name(requests[0])
+    )
 
 
 def _read_embed_reply(reply: JsonObject) -> fields.ParsedReply:
@@ -167,8 +169,9 @@ def _read_predict_request(request: JsonObject) -> fields.ParsedRequest:
 
 
 def _read_predict_reply(reply: JsonObject) -> fields.ParsedReply:
-    predictions = as_mappings(reply.get("predictions"))
-    embeddings = [as_mapping(prediction.get("embeddings")) for prediction in predictions]
+    embeddings = [
+        as_mapping(prediction.get("embeddings")) for prediction in as_mappings(reply.get("predictions"))
+    ]
     counts = [as_mapping(item.get("statistics")).get("token_count") for item in embeddings]
     return fields.ParsedReply(
         output=f"{len(list(filter(None, embeddings)))} vectors",

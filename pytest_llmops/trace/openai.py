@@ -114,15 +114,17 @@ def _split_thinking(content: object) -> tuple[str, str]:
 
 def _read_moderation(reply: JsonObject) -> fields.ParsedReply:
     results = as_mappings(reply.get("results"))
-    output = "\n".join(map(_format_flags, results))
-    return fields.ParsedReply(output=output, model=as_text(reply.get("model")), known=bool(results))
+    return fields.ParsedReply(
+        output="\n".join(map(_format_flags, results)), model=as_text(reply.get("model")), known=bool(results)
+    )
 
 
 def _format_flags(result: JsonObject) -> str:
     if result.get("flagged") is not True:
         return "not flagged"
-    categories = as_mapping(result.get("categories")).items()
-    return "flagged: " + ", ".join(name for name, flagged in categories if flagged is True)
+    return "flagged: " + ", ".join(
+        name for name, flagged in as_mapping(result.get("categories")).items() if flagged is True
+    )
 
 
 def _read_responses_request(request: JsonObject) -> fields.ParsedRequest:
@@ -146,12 +148,12 @@ def _read_responses_reply(reply: JsonObject) -> fields.ParsedReply:
             answers += as_mappings(item.get("content"))
         elif item.get("type") == "reasoning":
             thoughts += as_mappings(item.get("summary")) or as_mappings(item.get("content"))
-    incomplete = as_text(as_mapping(reply.get("incomplete_details")).get("reason"))
     return fields.ParsedReply(
         output="".join(as_text(part.get("text")) or as_text(part.get("refusal")) for part in answers),
         thinking=join_texts(thoughts, separator="\n"),
         tool_calls=[_read_call(item) for item in output if as_text(item.get("type")).endswith("_call")],
-        finish_reason=incomplete or as_text(reply.get("status")),
+        finish_reason=as_text(as_mapping(reply.get("incomplete_details")).get("reason"))
+        or as_text(reply.get("status")),
         usage=read_openai_usage(as_mapping(reply.get("usage"))),
         model=as_text(reply.get("model")),
         known=isinstance(reply.get("output"), list),

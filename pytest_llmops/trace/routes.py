@@ -179,8 +179,7 @@ def find_route(url: str) -> Route:
     match = _GOOGLE_PATH.search(path)
     if match:
         publisher, model, method = match[1] or "", unquote(match[2]), match[3]
-        is_raw = method in _RAW_METHODS
-        known = _VERTEX_PUBLISHERS.get(publisher) if is_raw else _GOOGLE_METHODS.get(method)
+        known = _VERTEX_PUBLISHERS.get(publisher) if method in _RAW_METHODS else _GOOGLE_METHODS.get(method)
         if known:
             return Route(path, address, provider or "google-compatible", *known, model)
     for end, endpoint, call_format, fallback in _PATH_ENDS:

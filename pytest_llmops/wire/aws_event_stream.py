@@ -140,8 +140,7 @@ def _pack_frame(frame: Frame) -> bytes:
             struct.pack(">B", len(name.encode())) + name.encode() + _pack_header_value(value)
             for name, value in frame.headers.items()
         )
-        size = FRAME_OVERHEAD + len(headers) + len(frame.payload)
-        prelude = struct.pack(">II", size, len(headers))
+        prelude = struct.pack(">II", FRAME_OVERHEAD + len(headers) + len(frame.payload), len(headers))
     except (struct.error, binascii.Error, OverflowError) as error:
         raise ValueError(f"a frame of an event stream cannot be written: {error}") from None
     message = prelude + _U32.pack(crc32(prelude)) + headers + frame.payload

@@ -74,10 +74,9 @@ def _find_spelling(value: Any, text: str) -> dict[str, Json] | None:
         if encoder.encode(value) == text:
             return {"style": style}
     # Escapes of characters that need none: "/" of PHP, "<" and ">" of Go, "=" and "'" of Google, "ä" of .NET.
-    escapes = {escape for escape in _ESCAPE.findall(text) if _OPTIONAL_ESCAPE.fullmatch(escape)}
     printable = sorted(
         escape
-        for escape in escapes
+        for escape in {escape for escape in _ESCAPE.findall(text) if _OPTIONAL_ESCAPE.fullmatch(escape)}
         if _unescape(escape) >= " " and not "\ud800" <= _unescape(escape) <= "\udfff"
     )
     for chosen in ([escape for escape in printable if _unescape(escape).isascii()], printable):
@@ -133,8 +132,9 @@ def fold_value(value: Any, depth: int = 0) -> Any:
         return fold_text(value)
     if isinstance(value, list):
         if len(value) >= LONG_LIST and all(type(element) in (int, float) for element in value):
-            text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-            return make_marker(NUMBERS, f"{len(value):,} numbers", text)
+            return make_marker(
+                NUMBERS, f"{len(value):,} numbers", json.dumps(value, separators=(",", ":"), allow_nan=False)
+            )
         return [fold_value(element, depth + 1) for element in value]
     if isinstance(value, dict):
         return {
@@ -190,8 +190,10 @@ def fold_text(text: str) -> Any:
             run = match["run"]
             media = (name for start, name in _MEDIA_TYPES if run.startswith(start))
             kind = match["media"] or next(media, "base64")
-            label = f"{kind}, {len(run.rstrip('=')) * 3 // 4:,} bytes"
-            parts += [text[end : match.start()], make_marker(BLOB, label, match[0])]
+            parts += [
+                text[end : match.start()],
+                make_marker(BLOB, f"{kind}, {len(run.rstrip('=')) * 3 // 4:,} bytes", match[0]),
+            ]
             end = match.end()
     parts.append(text[end:])
     folded = [

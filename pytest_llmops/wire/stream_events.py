@@ -30,8 +30,7 @@ def stream_content_type(body: bytes) -> str:
         return "application/vnd.amazon.eventstream"
     lines = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").splitlines()
     fields = [line.startswith(SSE_STARTS) for line in lines if line]
-    has_data = any(line.startswith("data:") for line in lines)
-    return "text/event-stream" if has_data and all(fields) else ""
+    return "text/event-stream" if any(line.startswith("data:") for line in lines) and all(fields) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +97,9 @@ def find_shared_affixes(events: list[str]) -> tuple[str, str] | None:
         return None
     rests = [event[len(start) :] for event in events if event.startswith(start)]
     sizes = [count_shared_start(a[::-1], b[::-1]) for a, b in itertools.pairwise(rests)]
-    endings = [rest[len(rest) - size :] for rest, size in zip(rests, sizes, strict=False)]
-    return start, _best_affix(rests, endings, str.endswith)
+    return start, _best_affix(
+        rests, [rest[len(rest) - size :] for rest, size in zip(rests, sizes, strict=False)], str.endswith
+    )
 
 
 def count_shared_start(a: Sequence[str], b: Sequence[str]) -> int:
@@ -108,8 +108,9 @@ def count_shared_start(a: Sequence[str], b: Sequence[str]) -> int:
     >>> count_shared_start("stone", "stop")
     3
     """
-    pairs = zip(a, b, strict=False)
-    return next((n for n, (item, other) in enumerate(pairs) if item != other), min(len(a), len(b)))
+    return next(
+        (n for n, (item, other) in enumerate(zip(a, b, strict=False)) if item != other), min(len(a), len(b))
+    )
 
 
 def _best_affix(events: list[str], candidates: list[str], fits: Callable[[str, str], bool]) -> str:

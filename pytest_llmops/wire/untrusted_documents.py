@@ -64,8 +64,9 @@ def load_document(path: Path) -> Any:
         )
         return _parse_document(decompress_gzip(data), path)
     except OSError as error:
-        what = error.strerror or str(error)
-        raise as_cassette_error(path, DocumentError(what, "check its name and permissions")) from None
+        raise as_cassette_error(
+            path, DocumentError(error.strerror or str(error), "check its name and permissions")
+        ) from None
     except DocumentError as error:
         raise as_cassette_error(path, error) from None
     except RecursionError:

@@ -145,8 +145,9 @@ class TapeServer:
         if name == "claim" and value is None:
             calls[hash(args[0].key)] = tape
         elif name == "claim":
-            purpose = active_tape.current_purpose()
-            recorder.record_exchange(make_exchange(args[0], value, purpose, replayed=True))
+            recorder.record_exchange(
+                make_exchange(args[0], value, active_tape.current_purpose(), replayed=True)
+            )
         return value
 
 

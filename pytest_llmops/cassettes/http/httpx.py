@@ -166,8 +166,10 @@ def _claim_response(
 
 def _limit_silence(request: Any) -> None:
     timeouts = request.extensions.get("timeout", {})
-    limit = limit_silence(timeouts.get("read"))
-    request.extensions = {**request.extensions, "timeout": {**timeouts, "read": limit}}
+    request.extensions = {
+        **request.extensions,
+        "timeout": {**timeouts, "read": limit_silence(timeouts.get("read"))},
+    }
 
 
 def _read_headers(request: Any) -> Mapping[str, str]:

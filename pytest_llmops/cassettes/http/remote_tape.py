@@ -98,8 +98,7 @@ class TestProcess:
         with self._lock:
             try:
                 if self._connection is None:
-                    authkey = bytes.fromhex(self.ticket.authkey)
-                    self._connection = Client(self.ticket.address, authkey=authkey)
+                    self._connection = Client(self.ticket.address, authkey=bytes.fromhex(self.ticket.authkey))
                 self._connection.send(request)
                 is_value, reply = self._connection.recv()
             except (OSError, EOFError, AuthenticationError) as error:

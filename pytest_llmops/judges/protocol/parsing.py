@@ -281,5 +281,4 @@ _QUOTES = str.maketrans("\u2018\u2019\u2212", "''-")
 
 def _normalize_quote(text: str) -> str:
     # Return the words and numbers of a text: quotation marks, blanks, case and decoration do not count.
-    plain = unicodedata.normalize("NFKC", text.translate(_QUOTES)).casefold()
-    return " ".join(_TOKENS.findall(plain))
+    return " ".join(_TOKENS.findall(unicodedata.normalize("NFKC", text.translate(_QUOTES)).casefold()))

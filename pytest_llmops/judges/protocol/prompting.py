@@ -260,12 +260,11 @@ class PromptedJudge(ABC):
 
     def _hash_version(self, form: ReplyForm, *parts: object, params: dict[str, Json] | None = None) -> str:
         own_params = [] if params is None else [params]
-        formats = [[form.instruct(each.kind, ""), request_params(form, each, "")] for each in REPLY_FORMATS]
         return hash_parts(
             [
                 self.prompter.fingerprint,
                 *parts,
-                formats,
+                [[form.instruct(each.kind, ""), request_params(form, each, "")] for each in REPLY_FORMATS],
                 format_retry_message(""),
                 *own_params,
                 PARSER_REVISION,

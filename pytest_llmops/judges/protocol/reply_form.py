@@ -75,8 +75,7 @@ class Scale:
         # Exact, as the mean of 8, 9 and 4 must not fall below a threshold of 7 by rounding.
         total = sum(map(Fraction, self.weights.values()))
         whole = sum(Fraction(scores[name]) * Fraction(weight) for name, weight in self.weights.items())
-        mean = float(whole / total)
-        return min(max(mean, min(scores.values())), max(scores.values()))
+        return min(max(float(whole / total), min(scores.values())), max(scores.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,14 +66,14 @@ def kappa_interval(
     cells, cell = np.unique(pairs, return_inverse=True)
     first, second = np.divmod(cells, len(positions))
     kinds, often = _group_kinds(cell, len(cells), groups)
-    points = _place_labels(np.array(list(positions.values())), weights)
-    kappa_of_counts = _kappas_of_counts(points, first, second)
+    kappa_of_counts = _kappas_of_counts(
+        _place_labels(np.array(list(positions.values())), weights), first, second
+    )
     draws = np.random.default_rng(seed)
     kappas: list[Float64Array] = []
     block = max(1, MAX_DRAWN_CELLS // max(len(often), len(cells), len(positions)))
     for start in range(0, RESAMPLES, block):
-        size = min(block, RESAMPLES - start)
-        drawn = draws.multinomial(int(often.sum()), often / often.sum(), size=size)
+        drawn = draws.multinomial(int(often.sum()), often / often.sum(), size=min(block, RESAMPLES - start))
         kappas.append(kappa_of_counts(drawn.astype(np.float64) if kinds is None else drawn @ kinds))
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(kappas), [tail, 1 - tail])

@@ -135,8 +135,9 @@ def compare(
     if "negation" in checks and languages[0] == languages[1]:
         alarms += foreign_negation.find_alarms(remaining[:MAX_SENTENCES], answer, languages[0])
     for pair in pair_sentences(remaining[:MAX_SENTENCES], reference, answer):
-        raised = _run_checks(pair, known)
-        alarms += [alarm for alarm in raised if alarm.check in checks and alarm not in alarms]
+        alarms += [
+            alarm for alarm in _run_checks(pair, known) if alarm.check in checks and alarm not in alarms
+        ]
     return Comparison(tuple(alarms), tuple(without))
 
 

@@ -68,8 +68,11 @@ def detect_language(text: str) -> str:
     english = sum(word.lower() in _ENGLISH_WORDS for word in words)
     if english >= MIN_ENGLISH_WORDS and english >= MIN_ENGLISH_SHARE * len(words):
         return "English"
-    ranking = _load_identifier().rank(" ".join(words))
-    known = [(code, probability) for code, probability in ranking if code in LANGUAGES]
+    known = [
+        (code, probability)
+        for code, probability in _load_identifier().rank(" ".join(words))
+        if code in LANGUAGES
+    ]
     total = sum(probability for _, probability in known)
     if total < MIN_KNOWN_SHARE:
         return OTHER_LANGUAGE

@@ -121,8 +121,9 @@ class Sentence:
     @cached_property
     def text(self) -> str:
         """The sentence with plain digits, quotes and dashes, and digits for number words."""
-        plain = numerals.replace_cjk_numerals(self.raw.translate(_PLAIN_CHARACTERS))
-        return replace_number_words(plain, self.language)
+        return replace_number_words(
+            numerals.replace_cjk_numerals(self.raw.translate(_PLAIN_CHARACTERS)), self.language
+        )
 
     @cached_property
     def plain(self) -> str:

@@ -43,13 +43,15 @@ def split_sentences(text: str) -> list[str]:
 def _is_sentence_end(text: str, start: int, end: re.Match[str]) -> bool:
     mark, following = end[0], text[end.end() : end.end() + MAX_WORD_CHARS].lstrip()
     if mark[0] == "\n":
-        before = text[max(start, end.start() - 2) : end.start()]
-        return mark.count("\n") > 1 or _is_line_end(before, following)
+        return mark.count("\n") > 1 or _is_line_end(
+            text[max(start, end.start() - 2) : end.start()], following
+        )
     if mark[0] == "." and len(mark.rstrip("\"'”’»)]")) == 1:
         word = _LAST_WORD.search(text, max(start, end.start() - MAX_WORD_CHARS), end.start())
         at = word.start() if word else start
-        is_first = not text[max(start, at - 2) : at].strip()
-        return _is_final_stop(text[at : end.start()], following, first=is_first)
+        return _is_final_stop(
+            text[at : end.start()], following, first=not text[max(start, at - 2) : at].strip()
+        )
     # An ellipsis may stand in the middle of a sentence.
     return mark[0] not in ".…" or not following[:1].islower()
 

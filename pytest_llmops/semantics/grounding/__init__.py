@@ -110,8 +110,9 @@ def ground_claims(
 
 def _read_passages(contexts: Sequence[str], default_language: str) -> Iterator[_Passage]:
     for number, context in enumerate(contexts):
-        digits = replace_number_words(context, detect_language(context) or default_language)
-        sentences = split_bounded_sentences(digits)
+        sentences = split_bounded_sentences(
+            replace_number_words(context, detect_language(context) or default_language)
+        )
         for parts in (*((sentence,) for sentence in sentences), *pairwise(sentences)):
             text = " ".join(parts)
             yield _Passage(number, text, parts, frozenset(content_stems(text)))

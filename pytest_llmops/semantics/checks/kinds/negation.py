@@ -53,8 +53,12 @@ def _find_changed_negations(pair: Pair, claimed: frozenset[int]) -> Iterator[Fin
         expected, actual = change.unmatched
         is_one_sided = bool(_negative_tokens(expected)) != bool(_negative_tokens(actual))
         if is_one_sided and _is_unmatched_negation(pair, expected, actual):
-            texts = pair.span_texts(expected or change.expected, actual or change.actual)
-            yield build_finding("negation", "a negation", *texts, place)
+            yield build_finding(
+                "negation",
+                "a negation",
+                *pair.span_texts(expected or change.expected, actual or change.actual),
+                place,
+            )
 
 
 def _is_unmatched_negation(pair: Pair, expected: Sequence[Token], actual: Sequence[Token]) -> bool:
@@ -63,10 +67,9 @@ def _is_unmatched_negation(pair: Pair, expected: Sequence[Token], actual: Sequen
     sentence, other = pair.sides if in_reference else pair.sides[::-1]
     keys = [[token.key for change in pair.changes for token in change.sides[side]] for side in (0, 1)]
     is_reworded = all(any(token.key not in NEGATIVE_WORDS for token in side) for side in (expected, actual))
-    has_short_no = pair.is_short_answer and any(side.leading_answer is False for side in pair.sides)
     return not (
         is_reworded
-        or has_short_no
+        or (pair.is_short_answer and any(side.leading_answer is False for side in pair.sides))
         or any(map(may_be_negative, keys[in_reference]))
         or len(_negative_tokens(other.tokens)) >= len(_negative_tokens(sentence.tokens))
         # "Not open" is "closed".
@@ -130,7 +133,6 @@ def _find_opposite_tokens(change: Change) -> tuple[Token, Token] | None:
     for tokens in product(*change.sides):
         # "first" is a fact, and the opposite of "last".
         expected, actual = (stem_word(token.text) if token.fact else token.key for token in tokens)
-        is_opposite = are_opposites(expected, actual)
-        if is_opposite and (single_words or not {expected, actual} & PARTICLES):
+        if are_opposites(expected, actual) and (single_words or not {expected, actual} & PARTICLES):
             return tokens
     return None

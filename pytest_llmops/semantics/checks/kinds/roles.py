@@ -39,8 +39,9 @@ def _swapped_phrases(pair: Pair, claimed: frozenset[int]) -> Difference | None:
     keys, other_keys = ([token.key for token in side] for side in (expected, actual))
     head, tail = count_shared_ends(keys, other_keys)
     middle, other_middle = slice(head, len(keys) - tail), slice(head, len(other_keys) - tail)
-    is_swap = _have_swapped_ends(keys[middle], other_keys[other_middle])
-    if not is_swap or not any(pair.unclaimed_changes(claimed)):
+    if not _have_swapped_ends(keys[middle], other_keys[other_middle]) or not any(
+        pair.unclaimed_changes(claimed)
+    ):
         return None
     return SAME_WORDS, *pair.span_texts(expected[middle], actual[other_middle])
 

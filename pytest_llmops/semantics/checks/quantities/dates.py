@@ -98,8 +98,9 @@ def _read_named_date(match: re.Match[str]) -> Fact | None:
     day, year = groups.get("day"), groups.get("year")
     if match["name"] in {"may", "march", "mars", "mar", "dec"} and not (day or "").isdigit():
         return None
-    number = int(day) if day else None
-    return _date_fact(match, (int(year) if year else None, MONTHS[match["name"].lower()], number))
+    return _date_fact(
+        match, (int(year) if year else None, MONTHS[match["name"].lower()], int(day) if day else None)
+    )
 
 
 def _read_month_name(match: re.Match[str]) -> Fact | None:

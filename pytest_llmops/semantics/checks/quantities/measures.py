@@ -158,8 +158,7 @@ def _bare_number_fact(match: re.Match[str], end: int, values: Sequence[float]) -
         readings += dates.clock_readings(int(value))
     elif 0 < value < 1:
         readings.append(Reading("percent", value, "share"))
-    is_weak = words in {"one", "zero"}
-    return build_fact(match, *readings, end=end, raw=value, weak=is_weak)
+    return build_fact(match, *readings, end=end, raw=value, weak=words in {"one", "zero"})
 
 
 def _read_times_word(match: re.Match[str]) -> Fact:
@@ -200,8 +199,9 @@ def _merge_compound_measures(text: str, facts: list[Fact]) -> list[Fact]:
     for fact in facts:
         last = merged[-1] if merged else None
         if last and _JOINED.fullmatch(text[last.end : fact.start]) and (total := last.sum_with(fact)):
-            span = text[last.start : fact.end]
-            merged[-1] = replace(last, text=span, end=fact.end, readings=(total,), raw=None, weak=False)
+            merged[-1] = replace(
+                last, text=text[last.start : fact.end], end=fact.end, readings=(total,), raw=None, weak=False
+            )
         else:
             merged.append(fact)
     return merged

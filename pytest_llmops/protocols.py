@@ -202,14 +202,6 @@ def _known_fields(cls: type[Any], wire: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenLogprobs:
-    """A token of an answer, and the log-probabilities of the likeliest tokens at its position, by their text."""
-
-    token: str
-    top: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """The answer of a model.
 
@@ -225,7 +217,6 @@ class Completion:
     latency_s: float | None = None
     cost_usd: float | None = None
     refusal: str = ""
-    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

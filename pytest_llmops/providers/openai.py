@@ -1,6 +1,5 @@
 """Models and embedders of OpenAI-compatible servers, through the openai SDK."""
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from pytest_llmops._util.json_values import parse_json
 from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops.errors import ModelError, refuse
 from pytest_llmops.measurement import Json
-from pytest_llmops.protocols import Completion, ImageMessage, Message, TokenLogprobs, ToolCall, Usage
+from pytest_llmops.protocols import Completion, ImageMessage, Message, ToolCall, Usage
 from pytest_llmops.providers import embedding_arrays, sdk_calls
 from pytest_llmops.providers.sdk_calls import classify_status, mask_keys, server_address
 from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
@@ -310,23 +309,7 @@ def _read_chat(reply: Any, client: Any) -> Completion:
         usage=_read_sdk_usage(reply.usage, "prompt_tokens", "completion_tokens"),
         tool_calls=calls,
         refusal=_check_text(choice.message.refusal),
-        logprobs=tuple(
-            TokenLogprobs(
-                token=_check_text(entry.token),
-                top={
-                    _check_text(rival.token): _check_logprob(rival.logprob)
-                    for rival in entry.top_logprobs or ()
-                },
-            )
-            for entry in getattr(getattr(choice, "logprobs", None), "content", None) or ()
-        ),
     )
-
-
-def _check_logprob(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-        raise TypeError
-    return float(value)
 
 
 def _read_responses(reply: Any, client: Any) -> Completion:

@@ -20,7 +20,7 @@ from support.server import (
 )
 
 from pytest_llmops.errors import ModelError, UsageError
-from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt, TokenLogprobs, ToolCall, Usage
+from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt, ToolCall, Usage
 from pytest_llmops.providers.openai import OpenAIEmbedder, OpenAIModel
 
 KEY = "sk-" + "proj-0123456789abcdefWXYZ"
@@ -125,21 +125,6 @@ def test_tool_calls(model: OpenAIModel, client: openai.OpenAI, server: StubServe
     server.queue.append(json_reply(responses_answer("", output=[item])))
     for one in (model, OpenAIModel("m", api="responses", client=client)):
         assert one.complete("hi").tool_calls == (ToolCall(name="search", arguments='{"q": 1}', id="c1"),)
-
-
-def test_log_probabilities_of_the_tokens(model: OpenAIModel, server: StubServer) -> None:
-    def listed(*top: object) -> dict[str, Any]:
-        return {"content": [{"token": "7", "logprob": -0.1, "bytes": None, "top_logprobs": list(top)}]}
-
-    answer = chat_answer("7")
-    rivals = [{"token": "7", "logprob": -0.1, "bytes": None}, {"token": "8", "logprob": -2, "bytes": None}]
-    for logprobs in (listed(*rivals), listed(), None, listed({"token": "7", "logprob": "x"})):
-        answer["choices"][0]["logprobs"] = logprobs
-        server.queue.append(json_reply(answer))
-    assert model.complete("hi").logprobs == (TokenLogprobs(token="7", top={"7": -0.1, "8": -2.0}),)
-    assert model.complete("hi").logprobs == (TokenLogprobs(token="7"),)
-    assert model.complete("hi").logprobs == ()
-    assert failing(model).kind == "reply"
 
 
 def test_an_incomplete_response_says_why(client: openai.OpenAI, server: StubServer) -> None:

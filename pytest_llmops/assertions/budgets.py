@@ -54,15 +54,18 @@ def assert_cost(
     """
     counted = _select_calls("assert_cost", calls, purpose)
     threshold = parse_threshold("assert_cost", "at_most_usd", at_most_usd)
-    emission = _build_emission(
-        "calls.cost",
-        "USD",
-        [(call, call.cost_usd) for call in counted],
-        needed="a known price (pip install 'pytest-llmops[prices]' brings a table)",
-        threshold=threshold,
-        label=label,
-    )
-    return recorder.emit_together([emission])[0]
+    return recorder.emit_together(
+        [
+            _build_emission(
+                "calls.cost",
+                "USD",
+                [(call, call.cost_usd) for call in counted],
+                needed="a known price (pip install 'pytest-llmops[prices]' brings a table)",
+                threshold=threshold,
+                label=label,
+            )
+        ]
+    )[0]
 
 
 def assert_tokens(
@@ -95,10 +98,18 @@ def assert_tokens(
     counted = _select_calls("assert_tokens", calls, purpose)
     threshold = parse_threshold("assert_tokens", "at_most_tokens", at_most_tokens)
     values = [(call, call.usage.total_tokens) for call in counted]
-    emission = _build_emission(
-        "calls.tokens", "tokens", values, needed="a count of its tokens", threshold=threshold, label=label
-    )
-    return recorder.emit_together([emission])[0]
+    return recorder.emit_together(
+        [
+            _build_emission(
+                "calls.tokens",
+                "tokens",
+                values,
+                needed="a count of its tokens",
+                threshold=threshold,
+                label=label,
+            )
+        ]
+    )[0]
 
 
 def assert_latency(
@@ -160,10 +171,9 @@ def assert_call_count(*, at_most: float, purpose: str = "app") -> Measurement:
     """Assert that the running test makes no more than so many calls: what the marker ``llm_budget`` counts."""
     calls = _select_calls("assert_call_count", None, purpose)
     threshold = parse_threshold("assert_call_count", "calls", at_most)
-    measurement = Measurement(
-        name="calls.count", value=len(calls), unit="count", better="lower", threshold=threshold
+    return recorder.emit(
+        Measurement(name="calls.count", value=len(calls), unit="count", better="lower", threshold=threshold)
     )
-    return recorder.emit(measurement)
 
 
 def _select_calls(who: str, given: object, purpose: str) -> list[Call]:

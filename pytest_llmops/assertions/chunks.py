@@ -152,12 +152,16 @@ def assert_span_recall(
         for name, value, document in _iter_expected_answers(cases, key)
     }
     wanted = {name: answers for name, answers in answers_by_case.items() if answers}
-    check = (
-        measure_span_recall(wanted, pieces, alignment)
-        if wanted
-        else CheckResult(name="span_recall", error="no case has an answer")
-    )
-    return _emit_chunk_checks("chunks", [check], {"span_recall": threshold}, label)[0]
+    return _emit_chunk_checks(
+        "chunks",
+        [
+            measure_span_recall(wanted, pieces, alignment)
+            if wanted
+            else CheckResult(name="span_recall", error="no case has an answer")
+        ],
+        {"span_recall": threshold},
+        label,
+    )[0]
 
 
 def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:

@@ -148,18 +148,18 @@ def _estimate_grounding(
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
         return recorder.emit(measured(error=f"{engine.name}: {describe_exception(error)}"))
     skipped_checks = list(dict.fromkeys(text for claim in claims for text in claim.without))
-    measurement = measured(
-        value=sum(claim.supported for claim in claims) / len(claims) if claims else 1.0,
-        threshold=threshold,
-        reason=_format_claims_reason(claims, statement, contexts),
-        detail={
-            **detail,
-            "claims": [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]],
-            "without": skipped_checks[:MAX_DETAIL_CLAIMS],
-        },
-    )
     return recorder.emit(
-        measurement, evidence=[*_unsupported_claim_evidence(claims), ("how sure", HOW_OFTEN_RIGHT)]
+        measured(
+            value=sum(claim.supported for claim in claims) / len(claims) if claims else 1.0,
+            threshold=threshold,
+            reason=_format_claims_reason(claims, statement, contexts),
+            detail={
+                **detail,
+                "claims": [_claim_detail(claim) for claim in claims[:MAX_DETAIL_CLAIMS]],
+                "without": skipped_checks[:MAX_DETAIL_CLAIMS],
+            },
+        ),
+        evidence=[*_unsupported_claim_evidence(claims), ("how sure", HOW_OFTEN_RIGHT)],
     )
 
 
@@ -198,12 +198,13 @@ def _judge_grounding(
         handle.read_version()
     measured = partial(measured, version=handle.version)
     if not isinstance(answer, str) or not answer.strip():
-        problem = (
-            "the answer is empty"
-            if isinstance(answer, str)
-            else f"expected a text, got {type(answer).__name__}"
+        return recorder.emit(
+            measured(
+                error="the answer is empty"
+                if isinstance(answer, str)
+                else f"expected a text, got {type(answer).__name__}"
+            )
         )
-        return recorder.emit(measured(error=problem))
     if split_claims(answer).abstains:
         reason = "the answer says that it does not know, and claims nothing"
         return recorder.emit(measured(value=1.0, threshold=threshold, reason=reason))

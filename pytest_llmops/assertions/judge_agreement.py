@@ -112,16 +112,19 @@ def assert_judge_agrees(
         )
     except UsageError as error:
         raise UsageError(str(error)) from None  # the frame of a dataclass cannot be hidden
-    calibration = calibrate_judge(
-        used_judge,  # type: ignore[arg-type]  # checked there
-        given,
-        requirements=requirements,
-        pass_at=pass_at,
-        verdicts=verdicts,
-        trials=trials,
-        at_least_labels=at_least_labels,
+    return _emit_calibration(
+        calibrate_judge(
+            used_judge,  # type: ignore[arg-type]  # checked there
+            given,
+            requirements=requirements,
+            pass_at=pass_at,
+            verdicts=verdicts,
+            trials=trials,
+            at_least_labels=at_least_labels,
+        ),
+        used_judge,
+        label,
     )
-    return _emit_calibration(calibration, used_judge, label)
 
 
 def _emit_calibration(calibration: Calibration, judge: object, label: str) -> Measurement:

@@ -217,13 +217,15 @@ def _emit_mean_score(
         rows.append({"id": query_id, "query": shorten_text(query.text), "value": value, "ranks": ranks})
         if value < 1:
             evidence += _query_evidence(query, value, ranking, ranks, k)
-    measurement = measured(
-        value=scores.mean(text),
-        threshold=at_least,
-        reason=_format_mean_reason(scores, spread, k, len(query_list)),
-        detail=_mean_score_detail(scores, spread, rows),
+    return recorder.emit(
+        measured(
+            value=scores.mean(text),
+            threshold=at_least,
+            reason=_format_mean_reason(scores, spread, k, len(query_list)),
+            detail=_mean_score_detail(scores, spread, rows),
+        ),
+        evidence=evidence,
     )
-    return recorder.emit(measurement, evidence=evidence)
 
 
 def _join_names(names: Sequence[str]) -> str:

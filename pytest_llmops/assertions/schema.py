@@ -297,11 +297,11 @@ def _choose_candidate(
             json_extraction.format_position(text, candidate.start)
             for candidate in (rivals if len(rivals) > 1 else fitting)[:2]
         )
-        problem = (
-            f"expected one JSON value, got {len(checked)} different ones, at {first} and at {second}; "
-            f"{len(fitting)} fit{'s' if len(fitting) == 1 else ''}"
+        return _Outcome(
+            problem=f"expected one JSON value, got {len(checked)} different ones, at {first} and at {second}; "
+            f"{len(fitting)} fit{'s' if len(fitting) == 1 else ''}",
+            position=checked[1][0].start,
         )
-        return _Outcome(problem=problem, position=checked[1][0].start)
     note = ""
     best = max(checked, key=lambda entry: (not entry[2], entry[0].end - entry[0].start))
     if len(checked) > 1:

@@ -95,11 +95,13 @@ def canaries_for_judge(judge: object) -> tuple[Canary, ...]:
         # Without a question there is none to repeat.
         if not canary.control and (question or canary.id != "question-again")
     ]
-    controls = [
-        Canary(id=f"example-{number}", answer=example.answer, kind="example", control=True, **given)
-        for number, (example, given) in enumerate(zip(right, inputs, strict=True), start=1)
-    ]
-    return (*attacks, *controls)
+    return (
+        *attacks,
+        *[
+            Canary(id=f"example-{number}", answer=example.answer, kind="example", control=True, **given)
+            for number, (example, given) in enumerate(zip(right, inputs, strict=True), start=1)
+        ],
+    )
 
 
 def read_canaries(path: str | Path) -> tuple[Canary, ...]:

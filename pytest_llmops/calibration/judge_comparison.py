@@ -286,12 +286,11 @@ def _format_human_agreement(agreement: HumanAgreement) -> str:
 def _format_confusion(table: ConfusionTable) -> str:
     names = [shorten_text(class_name, 20) for class_name in table.classes]
     if len(names) <= MAX_ROWS:
-        rows = (
+        return "; ".join(
             f"human {name}: judge "
             + ", ".join(f"{verdict} {n:,}" for verdict, n in zip(names, row, strict=True))
             for name, row in zip(names, table.counts, strict=True)
         )
-        return "; ".join(rows)
     off = [
         (n, names[row], names[column])
         for row, counts in enumerate(table.counts)
@@ -443,11 +442,13 @@ def _compare_verdicts(
     missing = sum(row.id in judged.errors for row in labels.labelled)
     if judged.stopped or missing > MAX_UNSCORED * len(labels.labelled):
         first = next(iter(judged.errors))
-        problem = (
-            f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers could not be scored, more than {MAX_UNSCORED:.0%}: what is "
-            f"left is no fair sample; {shorten_text(first, 40)}: {shorten_text(judged.errors[first])}"
+        return Calibration(
+            labels=labels,
+            judged=judged,
+            requirements=requirements,
+            problem=f"{len(judged.errors):,} of {len(labels.labelled_anywhere):,} answers could not be scored, more than {MAX_UNSCORED:.0%}: what is "
+            f"left is no fair sample; {shorten_text(first, 40)}: {shorten_text(judged.errors[first])}",
         )
-        return Calibration(labels=labels, judged=judged, requirements=requirements, problem=problem)
     figures = measure_agreement(labels, judged.verdicts, pass_at=cut, span=judged.span)
     results = requirements.compare_figures(figures)
     dimensions: dict[str, AgreementFigures] = {}

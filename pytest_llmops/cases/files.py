@@ -70,7 +70,11 @@ class Case:
 
     def __getitem__(self, key: str) -> Json:
         if key not in self.data:
-            own = key if key in CASE_KEYS else _find_own_key(key)
+            own = (
+                key
+                if key in CASE_KEYS
+                else next((name for name, others in OTHER_NAMES.items() if key in others), "")
+            )
             hint = f"; perhaps case.{own}" if own and getattr(self, own) else ""
             raise UnknownName("key", str(key), self.data, where=f"data of case {self.id}{hint}")
         return self.data[key]
@@ -205,10 +209,6 @@ def _require_keys(columns: Collection[str], names: Mapping[str, str]) -> None:
                 hint = f"; is it {spelled[other]!r}? Then give fields={ {key: spelled[other]} }"
             columns_text = format_name_list(shorten_text(column, 60) for column in columns)
             raise BadFile(f"missing {shorten_text(name, 60)!r}: there are {columns_text}{hint}")
-
-
-def _find_own_key(name: object) -> str:
-    return next((key for key, others in OTHER_NAMES.items() if name in others), "")
 
 
 def _parse_case(row: Mapping[str, Json], names: Mapping[str, str], *, split_tags: bool) -> Case:

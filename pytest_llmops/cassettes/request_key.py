@@ -116,11 +116,13 @@ def canonical_url(url: str) -> str:
         host, port = (parts.hostname or "").lower(), parts.port
         pairs = sorted(parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape"))
         signed = any(name.lower() in SIGNATURE_PARAMS for name, _ in pairs)
-        masked = [
-            (name, MASK if is_secret_name(name) or (signed and _SIGNED_PARAM.match(name)) else value)
-            for name, value in pairs
-        ]
-        query = urlencode(masked, errors="surrogateescape")
+        query = urlencode(
+            [
+                (name, MASK if is_secret_name(name) or (signed and _SIGNED_PARAM.match(name)) else value)
+                for name, value in pairs
+            ],
+            errors="surrogateescape",
+        )
     except ValueError:  # no client can send it
         return url
     place = f"[{host}]" if ":" in host else host

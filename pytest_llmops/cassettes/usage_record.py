@@ -42,12 +42,14 @@ class CassetteUse:
 
     def joined(self, other: CassetteUse) -> CassetteUse:
         """Return what two tests, or two workers, requested of the same cassette."""
-        requested = {
-            key: dict(Counter(self.asked.get(key, {})) | Counter(other.asked.get(key, {})))
-            for key in {*self.asked, *other.asked}
-        }
         return CassetteUse(
-            self.ran and other.ran, self.shared or other.shared, requested, other.stamp or self.stamp
+            self.ran and other.ran,
+            self.shared or other.shared,
+            {
+                key: dict(Counter(self.asked.get(key, {})) | Counter(other.asked.get(key, {})))
+                for key in {*self.asked, *other.asked}
+            },
+            other.stamp or self.stamp,
         )
 
 

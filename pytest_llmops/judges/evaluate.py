@@ -147,14 +147,16 @@ def _failed_checks(block: recorder.Recorder | None) -> list[str]:
     # Return the failed checks without a judge in the open soft blocks, the outermost first.
     if block is None or not block.soft or block.asks_judges:
         return []
-    own = [
-        measurement.name
-        for error in block.failures
-        if isinstance(error, MeasurementFailed)
-        for measurement in error.measurements
-        if not measurement.name.startswith("judge.")
+    return [
+        *_failed_checks(block.outer),
+        *[
+            measurement.name
+            for error in block.failures
+            if isinstance(error, MeasurementFailed)
+            for measurement in error.measurements
+            if not measurement.name.startswith("judge.")
+        ],
     ]
-    return [*_failed_checks(block.outer), *own]
 
 
 def check_texts(who: str, **given: object) -> None:

@@ -293,21 +293,20 @@ def _read_chat(reply: Any, client: Any) -> Completion:
     if not getattr(reply, "choices", None):
         raise gateway_error(reply, client) or invalid_reply_error("holds no choice", client=client)
     choice = reply.choices[0]
-    calls = tuple(
-        ToolCall(
-            name=_check_text(call.function.name),
-            arguments=_check_text(call.function.arguments),
-            id=_check_text(call.id),
-        )
-        for call in choice.message.tool_calls or ()
-        if call.type == "function"
-    )
     return Completion(
         text=_check_text(choice.message.content),
         model=_check_text(reply.model),
         finish_reason=_check_text(choice.finish_reason),
         usage=_read_sdk_usage(reply.usage, "prompt_tokens", "completion_tokens"),
-        tool_calls=calls,
+        tool_calls=tuple(
+            ToolCall(
+                name=_check_text(call.function.name),
+                arguments=_check_text(call.function.arguments),
+                id=_check_text(call.id),
+            )
+            for call in choice.message.tool_calls or ()
+            if call.type == "function"
+        ),
         refusal=_check_text(choice.message.refusal),
     )
 

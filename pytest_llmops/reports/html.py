@@ -103,11 +103,6 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
     cases, places = _build_cases(run, texts, review)
     missed = [record.message for record in run.records if "CassetteMiss" in record.raised]
     commands = merge_record_commands(missed)
-    matrices = [
-        build_matrix_view(matrix, axis, places)
-        for axis in ("prompt", "model")
-        for matrix in build_matrices(run, axis)
-    ]
     return {
         "verdict": [totals.verdict, _VERDICT_STYLES.get(totals.verdict, "muted"), totals.outcome_words],
         "ran": _describe_when(run, totals),
@@ -126,7 +121,11 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
         "figures": _build_figures(totals),
         "notes": [shorten_text(note, 2 * MAX_NAME) for note in run.notes],
         "metrics": list(map(_build_metric_view, totals.metrics)),
-        "matrices": matrices,
+        "matrices": [
+            build_matrix_view(matrix, axis, places)
+            for axis in ("prompt", "model")
+            for matrix in build_matrices(run, axis)
+        ],
         "candidates": [
             build_candidates_table(sides)
             for sides in group_by(totals.candidates, lambda side: side.comparison).values()
@@ -170,11 +169,6 @@ def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
         )
 
     change: View = case.get("change", {})
-    edits = (
-        diff_words(read(change["before"]), read(change["after"]))
-        if {"before", "after"} <= change.keys()
-        else []
-    )
     return {
         "id": case["id"],
         "name": f"{case['file']}::{case['name']}",
@@ -183,7 +177,9 @@ def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
         "same": case.get("same", ""),
         "message": read(case["message"]) if "message" in case and "same" not in case else "",
         "texts": [(label, read(place)) for label, place in case.get("texts", ())],
-        "edits": edits,
+        "edits": diff_words(read(change["before"]), read(change["after"]))
+        if {"before", "after"} <= change.keys()
+        else [],
     }
 
 

@@ -75,11 +75,6 @@ def _format_column_mean(metrics: Iterable[Metric], name: str) -> str:
 
 
 def _build_matrix_column(side: Side, metrics: Iterable[str]) -> View:
-    latency = [
-        f"{name} {format_amount(value, 's')}"
-        for name, value in (("p50", side.latency.p50), ("p95", side.latency.p95))
-        if value is not None
-    ]
     return {
         "label": shorten_text(side.label, 60),
         "passed": [side.passed, side.tests - side.skipped],
@@ -88,7 +83,11 @@ def _build_matrix_column(side: Side, metrics: Iterable[str]) -> View:
             for fact in (
                 f"cost {_describe_side_cost(side.traffic)}" if side.traffic.calls else "",
                 f"tokens {describe_tokens(side.traffic)}" if side.traffic.calls else "",
-                ", ".join(latency),
+                ", ".join(
+                    f"{name} {format_amount(value, 's')}"
+                    for name, value in (("p50", side.latency.p50), ("p95", side.latency.p95))
+                    if value is not None
+                ),
                 shorten_text(side.fingerprint[:12]),
                 *_uneven_notes([side]),
             )

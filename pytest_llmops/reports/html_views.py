@@ -364,12 +364,11 @@ def _iter_call_facts(call: Call) -> Iterator[str]:
 def _iter_record_facts(record: TestRecord) -> Iterator[tuple[str, str]]:
     for kind, template in _FACT_TEMPLATES.items():
         facts = record.fact(kind)
-        parts = (
+        text = " · ".join(
             f"{before}{fact_text(facts.get(key))}"
             for key, before in template
             if facts.get(key) not in (None, "", [])
         )
-        text = " · ".join(parts)
         if text:
             yield kind, shorten_text(text, 2 * MAX_NAME)
     yield "time", format_amount(record.duration_s, "s")

@@ -129,7 +129,10 @@ def measure_contradiction(model: NliModel, answer: str, reference: str) -> Contr
     forward, backward = _pair_windows(reference, answer), _pair_windows(answer, reference)
     pairs = [pair for grid in (forward, backward) for row in grid for pair in row]
     rows = iter(predict_pairs(model, pairs))
-    decided = [[_least_neutral([next(rows) for _ in row]) for row in grid] for grid in (forward, backward)]
+    decided = [
+        [min([next(rows) for _ in row], key=lambda found: found.neutral) for row in grid]
+        for grid in (forward, backward)
+    ]
     without = [
         f"the NLI model read the first {MAX_WINDOWS} windows of {count} of the {name}"
         for name, text in (("answer", answer), ("reference", reference))
@@ -181,10 +184,6 @@ def _pair_windows(premise: str, hypothesis: str) -> list[list[tuple[str, str]]]:
     premises = list(split_windows(premise, PREMISE_CHARS))[:MAX_WINDOWS]
     pieces = list(split_windows(hypothesis, HYPOTHESIS_CHARS))[:MAX_WINDOWS]
     return [[(window, piece) for window in premises] for piece in pieces]
-
-
-def _least_neutral(rows: Sequence[Inference]) -> Inference:
-    return min(rows, key=lambda row: row.neutral)
 
 
 def read_label_order(config: Mapping[str, Any], source: object) -> tuple[int, ...]:

@@ -32,15 +32,17 @@ def _read_request(request: JsonObject) -> fields.ParsedRequest:
             )
         else:
             messages.append(Message(role, fields.content_text(content)))
-    tools = [
-        fields.tool_definition(
-            as_text(tool.get("name")) or as_text(tool.get("type")),
-            tool.get("description"),
-            tool.get("input_schema"),
-        )
-        for tool in as_mappings(request.get("tools"))
-    ]
-    return fields.ParsedRequest(messages, tools)
+    return fields.ParsedRequest(
+        messages,
+        [
+            fields.tool_definition(
+                as_text(tool.get("name")) or as_text(tool.get("type")),
+                tool.get("description"),
+                tool.get("input_schema"),
+            )
+            for tool in as_mappings(request.get("tools"))
+        ],
+    )
 
 
 def _read_reply(reply: JsonObject) -> fields.ParsedReply:
@@ -50,15 +52,17 @@ def _read_reply(reply: JsonObject) -> fields.ParsedReply:
     one_hour_tokens = fields.as_token_count(
         as_mapping(counts.get("cache_creation")).get("ephemeral_1h_input_tokens")
     )
-    thinking_tokens = fields.as_token_count(
-        as_mapping(counts.get("output_tokens_details")).get("thinking_tokens")
-    )
     return fields.ParsedReply(
         output=join_texts(block for block in blocks if block.get("type") == "text"),
         thinking=join_texts((block for block in blocks if block.get("type") == "thinking"), "thinking", "\n"),
         tool_calls=[fields.read_tool_call(block) for block in blocks if _is_tool_use(block)],
         finish_reason=as_text(reply.get("stop_reason")),
-        usage=replace(fields.usage_with_cache(counts, *_COUNT_KEYS), reasoning_tokens=thinking_tokens),
+        usage=replace(
+            fields.usage_with_cache(counts, *_COUNT_KEYS),
+            reasoning_tokens=fields.as_token_count(
+                as_mapping(counts.get("output_tokens_details")).get("thinking_tokens")
+            ),
+        ),
         model=as_text(reply.get("model")),
         known=isinstance(content, list),
         priced={"cache_write_1h_tokens": one_hour_tokens} if one_hour_tokens else {},

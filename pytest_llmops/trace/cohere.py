@@ -84,12 +84,16 @@ def _append_content(block: dict[str, Any], content: JsonObject) -> None:
 def _read_v1_request(request: JsonObject) -> fields.ParsedRequest:
     messages = fields.system_message(as_text(request.get("preamble")))
     for message in as_mappings(request.get("chat_history")):
-        lines = fields.join_lines(
-            as_text(message.get("message")),
-            *map(fields.format_tool_call, _read_v1_calls(message.get("tool_calls"))),
-            *map(fields.arguments_json, as_mappings(message.get("tool_results"))),
+        messages.append(
+            Message(
+                _V1_ROLES.get(as_text(message.get("role")), "user"),
+                fields.join_lines(
+                    as_text(message.get("message")),
+                    *map(fields.format_tool_call, _read_v1_calls(message.get("tool_calls"))),
+                    *map(fields.arguments_json, as_mappings(message.get("tool_results"))),
+                ),
+            )
         )
-        messages.append(Message(_V1_ROLES.get(as_text(message.get("role")), "user"), lines))
     messages += fields.user_messages([as_text(request["message"])] if request.get("message") else [])
     messages += [
         Message("tool", fields.arguments_json(result)) for result in as_mappings(request.get("tool_results"))

@@ -142,16 +142,18 @@ def read_usage_metadata(value: object) -> Usage:
 
 def _read_embed_request(request: JsonObject) -> fields.ParsedRequest:
     requests = as_mappings(request.get("requests")) or [request]
-    texts = [
-        "\n".join(
-            map(_format_gemini_part, _content_parts(content))
-            if isinstance(content, dict)
-            else as_texts(content)
-        )
-        for content in [item.get("content", item.get("contents")) for item in requests]
-    ]
     return fields.ParsedRequest(
-        fields.user_messages(texts), model=_model_name(request) or _model_name(requests[0])
+        fields.user_messages(
+            [
+                "\n".join(
+                    map(_format_gemini_part, _content_parts(content))
+                    if isinstance(content, dict)
+                    else as_texts(content)
+                )
+                for content in [item.get("content", item.get("contents")) for item in requests]
+            ]
+        ),
+        model=_model_name(request) or _model_name(requests[0]),
     )
 
 

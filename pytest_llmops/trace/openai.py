@@ -80,12 +80,14 @@ def _join_chunks(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
             for part in as_mappings(delta.get("tool_calls")):
                 fields.add_tool_call(calls, part)
     whole = {key: "".join(pieces) for key, pieces in texts.items()}
-    message = {
-        **whole,
-        "audio": {"transcript": whole.get("transcript")},
-        "tool_calls": [{"id": call["id"], "function": call} for call in calls.values()],
+    first = {
+        "message": {
+            **whole,
+            "audio": {"transcript": whole.get("transcript")},
+            "tool_calls": [{"id": call["id"], "function": call} for call in calls.values()],
+        },
+        "finish_reason": finish_reason,
     }
-    first = {"message": message, "finish_reason": finish_reason}
     return {**reply, "choices": [first, *({} for number in numbers if number)] if numbers else []}, bool(
         finish_reason
     )

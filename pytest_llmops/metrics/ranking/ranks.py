@@ -200,7 +200,7 @@ def build_relevance_table(ranks: JudgedRanks, level: int) -> tuple[RelevanceTabl
     good_counts = np.bincount(rows[good], minlength=int(scored.sum()))
     # 0, 1, 2 ... for each query.
     ideal_places = np.arange(int(good.sum())) - np.repeat(np.cumsum(good_counts) - good_counts, good_counts)
-    table = RelevanceTable(
+    return RelevanceTable(
         rows=rows[ranked][order],
         places=places[ranked][order],
         grades=grades[ranked][order],
@@ -211,5 +211,4 @@ def build_relevance_table(ranks: JudgedRanks, level: int) -> tuple[RelevanceTabl
         ideal_rows=rows[good][best],
         ideal_places=ideal_places,
         ideals=grades[good][best],
-    )
-    return table, scored
+    ), scored

@@ -34,18 +34,16 @@ def find_negation_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[F
 
 def may_be_negative(key: str) -> bool:
     """Return whether a word may carry a negation of its own, as "refuse" and "unknown" do."""
-    return key in IMPLIED_NEGATIVES or _has_negative_affix(key)
+    return (
+        key in IMPLIED_NEGATIVES
+        or (key.startswith(("un", "non")) and key not in UNPREFIXED_WORDS)
+        or (key.endswith("less") and key not in {"less", "unless"})
+    )
 
 
 def differ_in_negation(pair: Pair) -> bool:
     """Return whether only one sentence is negative: "you can within 14 days", "you cannot after 14 days"."""
     return NEGATIVE_WORDS.isdisjoint(pair.expected.keys) != NEGATIVE_WORDS.isdisjoint(pair.actual.keys)
-
-
-def _has_negative_affix(key: str) -> bool:
-    return (key.startswith(("un", "non")) and key not in UNPREFIXED_WORDS) or (
-        key.endswith("less") and key not in {"less", "unless"}
-    )
 
 
 def _find_changed_negations(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:

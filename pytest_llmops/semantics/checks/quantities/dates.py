@@ -58,15 +58,18 @@ def read_dates(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
     """Return the dates, weekdays and times of a sentence outside the places that are taken, and take theirs."""
     named = (_DAY_FIRST, _MONTH_FIRST, _MONTH_YEAR)
     has_month = _MONTH_ALONE.search(text) is not None
-    readers = [
-        (_ISO, _read_iso_date),
-        (_SLASHED, _read_slashed_date),
-        *((pattern, _read_named_date) for pattern in named if has_month),
-        (_CLOCK, _read_clock_time),
-        (_WEEKDAY, _read_weekday),
-        *((pattern, _read_month_name) for pattern in (_MONTH_ALONE,) if has_month),
-    ]
-    return collect_facts(text, readers, taken)
+    return collect_facts(
+        text,
+        [
+            (_ISO, _read_iso_date),
+            (_SLASHED, _read_slashed_date),
+            *((pattern, _read_named_date) for pattern in named if has_month),
+            (_CLOCK, _read_clock_time),
+            (_WEEKDAY, _read_weekday),
+            *((pattern, _read_month_name) for pattern in (_MONTH_ALONE,) if has_month),
+        ],
+        taken,
+    )
 
 
 def _date_fact(match: re.Match[str], *dates: DateParts) -> Fact:

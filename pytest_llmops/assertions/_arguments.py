@@ -96,10 +96,10 @@ def parse_contexts(where: str, contexts: object) -> list[str]:
         )
     texts = [hit.text or "" if isinstance(hit, Hit) else hit for hit in read_hits(contexts)]
     for number, context in enumerate(texts, start=1):
-        refuse(
-            not isinstance(context, str),
-            f"{where}: expected contexts that are texts, got {describe_value(context)} as number {number}",
-        )
+        if not isinstance(context, str):
+            raise UsageError(
+                f"{where}: expected contexts that are texts, got {describe_value(context)} as number {number}"
+            )
     return cast("list[str]", texts)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.judge_score import assert_checklist, assert_judge_score
     from pytest_llmops.assertions.preference import assert_preferred
     from pytest_llmops.assertions.retrieval import assert_retrieval
-    from pytest_llmops.assertions.schema import assert_schema
+    from pytest_llmops.assertions.schema import assert_schema, repair
     from pytest_llmops.assertions.score import assert_score
     from pytest_llmops.assertions.semantic import assert_semantic
     from pytest_llmops.assertions.text import (
@@ -70,6 +70,7 @@ _MODULES_BY_NAME = {
     "assert_tokens": "assertions.budgets",
     "collect": "recorder",
     "emit": "recorder",
+    "repair": "assertions.schema",
     "soft": "recorder",
     "use_cassette": "cassettes.use_cassette",
 }
@@ -109,6 +110,7 @@ __all__ = [
     "assert_tokens",
     "collect",
     "emit",
+    "repair",
     "soft",
     "use_cassette",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -82,9 +83,10 @@ def prompts(request: pytest.FixtureRequest) -> Prompts:
 
 
 @pytest.fixture
-def prompt(request: pytest.FixtureRequest) -> Prompt:
-    """The prompt of ``@pytest.mark.prompt(name)``, in the version under test."""
+def prompt(request: pytest.FixtureRequest) -> Iterator[Prompt]:
+    """The prompt of ``@pytest.mark.prompt(name)``, in the version under test; applications that load it have the same."""
     from pytest_llmops.harness import markers
+    from pytest_llmops.prompts.registry import use_versions
 
     requested = getattr(request, "param", "")
     chosen = markers.find_prompt(request.node, recorder.current_settings(), requested)
@@ -96,7 +98,8 @@ def prompt(request: pytest.FixtureRequest) -> Prompt:
         "path": path_from_root(chosen.path, request.config.rootpath),
     }
     recorder.record_facts({"prompt": facts})
-    return chosen
+    with use_versions({chosen.name: chosen.version} if requested else {}):
+        yield chosen
 
 
 @pytest.fixture
@@ -230,6 +233,8 @@ def has_flag(config: pytest.Config) -> bool:
 def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
     """Return the settings (command line over ini over environment over defaults), and whether an ini key is set.
 
+    The versions of --llm-prompt are set in the environment, for applications that load their prompts themselves.
+
     Raises:
         pytest.UsageError: A value has the wrong form, or does not go with the others.
     """
@@ -243,6 +248,12 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
             check_looks(config, settings)
     except UsageError as error:
         raise pytest.UsageError(escape_output(str(error))) from None
+    if settings.prompt:
+        from pytest_llmops.prompts.registry import use_versions
+
+        held = ExitStack()
+        held.enter_context(use_versions(settings.versions))
+        config.add_cleanup(held.close)
     return settings.with_paths_below(config.rootpath), any(value is not None for value in ini.values())
 
 

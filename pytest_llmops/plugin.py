@@ -219,8 +219,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _check_prompts(config: pytest.Config) -> None:
     from pytest_llmops.harness.markers import why_invalid_override
 
-    seen = config.stash[PROMPTS_SEEN_KEY]
-    config.stash[PROBLEMS_KEY][None] = problem = why_invalid_override(config.stash[SETTINGS], seen)
+    settings, seen = config.stash[SETTINGS], config.stash[PROMPTS_SEEN_KEY]
+    config.stash[PROBLEMS_KEY][None] = problem = why_invalid_override(settings, seen, config.rootpath)
     # A worker that refuses to collect ends xdist with an internal error: there each test raises it.
     if problem and not hasattr(config, "workerinput"):
         raise pytest.UsageError(escape_output(problem))

@@ -73,6 +73,10 @@ class RenderedPrompt(Sequence[Message]):
     version: str = ""
     fingerprint: str = ""
 
+    def to_dicts(self) -> list[dict[str, str]]:
+        """Return the messages as the SDKs take them: ``role`` and ``content``."""
+        return [{"role": message.role, "content": message.content} for message in self.messages]
+
     def __len__(self) -> int:
         return len(self.messages)
 

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pytest_llmops.measurement import Json, shorten_text
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
     import yaml
 
 MAX_DEPTH = 100  # levels of lists and mappings in a value; deeper values would end in a RecursionError later
@@ -65,7 +67,7 @@ def canonical_json(value: Json) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Traversable) -> str:
     r"""Return a file's text: UTF-8, without a byte order mark, every line end as ``\n``.
 
     A checkout on Windows thus has the same text, and the same fingerprint, as a checkout elsewhere.
@@ -76,7 +78,7 @@ def read_text(path: Path) -> str:
     return decode_text(read_bytes(path))
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Traversable) -> bytes:
     """Return a file's bytes.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -11,8 +11,9 @@ from pytest_llmops import recorder, schemas
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
-from pytest_llmops.errors import UsageError, WireError, describe_exception, refuse
+from pytest_llmops.errors import ModelError, UsageError, WireError, describe_exception, refuse
 from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
+from pytest_llmops.prompts.registry import Prompt
 from pytest_llmops.schemas import Difference, Schema, json_extraction
 from pytest_llmops.schemas.differences import MAX_DIFFERENCES, format_json_path
 from pytest_llmops.schemas.json_extraction import JsonMatch, JsonPath, NoJson
@@ -24,6 +25,9 @@ MAX_PARSED_CHARS = 65_536  # maximum length of the JSON of a parsed value in ``d
 MAX_FIRST_DIFFERENCES = 6
 TAIL_CHARS = 80
 CONTEXT_CHARS = 40
+REPAIR_REQUEST = (
+    "Your answer does not fit the JSON schema. Answer again, with the corrected JSON alone. What is wrong:"
+)
 
 
 def assert_schema(
@@ -58,7 +62,7 @@ def assert_schema(
         actual: The answer: a text, a response of OpenAI or Anthropic, or a dictionary or list that is already
             parsed. None (the model said nothing) cannot be scored.
         schema: A JSON Schema as a dictionary, or True (any JSON); its path (.json, .yaml; relative to the working
-            directory); a pydantic model's class, a dataclass, a TypedDict, ``list[Order]``.
+            directory); a pydantic model's class, a dataclass, a TypedDict, ``list[Order]``; a prompt with an output schema.
         partial: The answer may break off; a complete answer is checked as usual.
         at_least: 1.0, or None: record only.
         label: Left out: the schema's title, or the type's name.
@@ -84,7 +88,7 @@ def assert_schema(
     """
     threshold = answers.parse_share_threshold("assert_schema", at_least)
     actual = read_answer(actual)
-    used = schemas.load(schema)
+    used = schemas.load(_schema_of(schema))
     name = label or used.name
     detail: dict[str, Json] = {"actual": actual if isinstance(actual, str) else None, "schema": used.name}
     if unchecked := getattr(used, "unchecked", ()):
@@ -107,6 +111,75 @@ def assert_schema(
     )
     verdict = f"schema {shorten_text(name, 60)}: {outcome.verdict}" if name else f"schema: {outcome.verdict}"
     return recorder.emit(measurement, verdict=verdict, evidence=outcome.schema_evidence(actual))
+
+
+def _schema_of(schema: object) -> object:
+    if not isinstance(schema, Prompt):
+        return schema
+    if schema.output_schema is None:
+        raise UsageError(f"prompt {schema.name} {schema.version} has no output_schema: {schema.path}")
+    return schema.output_schema
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """An answer that fits its schema.
+
+    Attributes:
+        value: Its JSON.
+        answer: The answer itself, the last one.
+        problems: What was wrong with each answer before it.
+    """
+
+    value: Json
+    answer: object
+    problems: tuple[str, ...] = ()
+
+
+def repair(
+    ask: Callable[[Any, str], object],
+    answer: object,
+    *,
+    schema: Mapping[str, Any] | str | PathLike[str] | type | object,
+    at_most: int = 2,
+) -> Repaired:
+    """Return the JSON of an answer; while it does not fit its schema, ask the model again.
+
+    It works without pytest. In a test, each round is a call like any other: it is recorded, and counts in `assert_cost`,
+    `assert_tokens` and the marker ``llm_budget``.
+
+    Args:
+        ask: Takes the answer that does not fit and a request to correct it, which says what is wrong; returns the model's
+            next answer. It usually sends the conversation so far, the answer as the assistant's, and the request as the user's.
+        answer: The first answer, as for `assert_schema`.
+        schema: As for `assert_schema`: a JSON Schema, a pydantic model, a prompt with an output schema ...
+        at_most: How often the model is asked again; 0: never.
+
+    Raises:
+        ModelError: The last answer does not fit either; its ``kind`` is ``reply``.
+        SchemaError: The schema cannot be used.
+        UsageError: ``at_most`` is no whole number of at least 0.
+
+    >>> repair(lambda answer, request: '{"qty": 2}', '{"qty": "two"}', schema={"properties": {"qty": {"type": "integer"}}})
+    Repaired(value={'qty': 2}, answer='{"qty": 2}', problems=('$.qty: expected integer | got "two" (string)',))
+    """
+    if type(at_most) is not int or at_most < 0:
+        raise UsageError(f"repair: expected at_most as a whole number of at least 0, got {at_most!r}")
+    used, problems = schemas.load(_schema_of(schema)), list[str]()
+    while True:
+        try:
+            outcome = _check_answer(read_answer(answer), used, partial=False)
+            lines = [f"{difference.path}: {difference.text}" for difference in outcome.differences]
+            problem = "\n".join(lines) or outcome.problem
+        except _UnscorableAnswer as error:
+            problem = str(error)
+        if not problem:
+            return Repaired(outcome.value, answer, tuple(problems))
+        if len(problems) == at_most:
+            what = f"the answer does not fit {used.name or 'its schema'}, asked {len(problems) + 1:,} times"
+            raise ModelError(f"{what}: {shorten_text(problem, 500)}", kind="reply")
+        problems.append(problem)
+        answer = ask(answer, f"{REPAIR_REQUEST}\n\n{problem}")
 
 
 class _UnscorableAnswer(Exception):

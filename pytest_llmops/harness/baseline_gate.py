@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops._util.git import run_git
 from pytest_llmops._util.option_values import LookTrials
 from pytest_llmops._util.text_files import write_atomically
 from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pytest_llmops.results.run import TestRecord
     from pytest_llmops.results.verdict import SuiteVerdict
 
-GIT_TIMEOUT_S = 30
 MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each takes a process of its own
 GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
 
@@ -86,26 +85,6 @@ def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
             f"--llm-baseline: expected a file, or a commit, branch or tag of git with {name}, got {given!r}: {shown}"
         )
     return StoredBaseline(shown, f"{name} of {given}", own, given)
-
-
-def run_git(root: Path, *arguments: str) -> bytes | str:
-    """Return what git prints, or why it failed."""
-    try:
-        done = subprocess.run(  # noqa: S603 -- arguments are a list, and no name becomes an option
-            ["git", "-C", str(root), *arguments],  # noqa: S607 -- git of the user's PATH
-            capture_output=True,
-            check=False,
-            timeout=GIT_TIMEOUT_S,
-        )
-    except FileNotFoundError:
-        return "no such file, and git is not installed"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"git failed: {error}"
-    return (
-        done.stdout
-        if done.returncode == 0
-        else done.stderr.decode("utf-8", "replace").strip() or "git failed"
-    )
 
 
 def read_checkout(root: Path) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.harness.baseline_gate import run_git
+from pytest_llmops._util.git import run_git
 from pytest_llmops.results.details import SideFacts
 from pytest_llmops.results.run import Run
 

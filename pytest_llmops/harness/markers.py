@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
@@ -67,21 +68,34 @@ def marker_arguments(node: Any, name: str) -> Arguments | None:
 
 
 def read_prompt_marker(marker: Arguments | None) -> tuple[str, tuple[str, ...]] | None:
-    """Return name and versions of the prompt marker; no versions: the version in production."""
+    """Return name and versions of the prompt marker; no versions: the version in production.
+
+    Of ``answer@main`` each version ends in ``@main``. ``all`` and globs like ``v*`` stand among the versions as they are.
+    """
     if marker is None:
         return None
     given = marker.by_name("name", "versions")
     name, versions = given.get("name"), given.get("versions")
     if not _is_name(name):
         raise marker.usage_error("the name of a prompt first")
+    name, sign, ref = name.partition("@")
     if versions is None:
-        return name, ()
+        return name, (f"@{ref}",) if sign else ()
+    if isinstance(versions, str) and _is_pattern(versions):
+        versions = (versions,)
     is_list = isinstance(versions, Collection) and not isinstance(versions, str)
     if not is_list or not versions or not all(map(_is_name, versions)):
-        raise marker.usage_error("versions as a list of texts, at least one")
+        raise marker.usage_error("versions as a list of texts, at least one, or 'all'")
     if len(set(versions)) != len(versions):
         raise marker.usage_error("each version once")
-    return name, tuple(versions)
+    if sign and any("@" in version for version in versions):
+        raise marker.usage_error("one commit after @, with the name or with each version")
+    return name, tuple(f"{version}{sign}{ref}" for version in versions)
+
+
+def _is_pattern(version: str) -> bool:
+    stem = version.partition("@")[0]
+    return stem == "all" or not set("*?[").isdisjoint(stem)
 
 
 def _is_name(value: object) -> TypeGuard[str]:
@@ -94,10 +108,19 @@ def versions_to_run(prompts: Prompts, name: str, versions: tuple[str, ...], over
     Raises:
         UnknownName: The prompt or a version of it does not exist.
     """
-    chosen = (override,) if override else versions
+    chosen = [override] if override else []
+    for pattern in () if override else versions:
+        stem, sign, ref = pattern.partition("@")
+        known = prompts.versions(f"{name}{sign}{ref}") if _is_pattern(pattern) else ()
+        matches = [
+            f"{version}{sign}{ref}" for version in known if stem == "all" or fnmatchcase(version, stem)
+        ]
+        if _is_pattern(pattern) and not matches:
+            raise UnknownName(f"version of prompt {name!r}", pattern, known)
+        chosen += matches or [pattern]
     for version in chosen or ("",):
         prompts.get(name, version)
-    return chosen if versions else ()
+    return tuple(dict.fromkeys(chosen)) if versions else ()
 
 
 def find_prompts(node: Any, settings: Settings) -> Prompts:
@@ -284,11 +307,16 @@ def read_cassette_marker(marker: Arguments | None) -> CassetteMarker:
     return CassetteMarker(name or "", record == "live", at_once)
 
 
-def why_invalid_override(settings: Settings, seen: Mapping[str, object]) -> str:
-    """Return the error for a prompt of --llm-prompt that no collected test uses, or ``""``."""
+def why_invalid_override(settings: Settings, seen: Mapping[str, object], root: Path) -> str:
+    """Return the error for a prompt of --llm-prompt that no collected test and no folder of prompts has, or ``""``."""
+    folder = prompt_files.Prompts(root / settings.prompts_dir)
+    known = {
+        *seen,
+        *(folder.names() if folder.folder.is_dir() else ()),
+    }  # an application may load it by itself
     for name, version in settings.versions.items():
-        if seen and name not in seen:
-            return str(UnknownName("prompt", name, seen, where=f"--llm-prompt={name}={version}"))
+        if seen and name not in known:
+            return str(UnknownName("prompt", name, known, where=f"--llm-prompt={name}={version}"))
     return ""
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, json_kind, read_json, read_text, read_yaml
 from pytest_llmops.errors import find_closest_name
@@ -115,7 +116,7 @@ def read_params(head: FrontMatter) -> Mapping[str, Json]:
     return value
 
 
-def read_output_schema(head: FrontMatter, path: Path) -> tuple[Mapping[str, Json] | None, str]:
+def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json] | None, str]:
     """Return the output schema, and its text if it has its own file.
 
     Raises:
@@ -129,8 +130,10 @@ def read_output_schema(head: FrontMatter, path: Path) -> tuple[Mapping[str, Json
     if not isinstance(value, str):
         raise head.bad("output_schema", "a schema or the name of a .json file", json_kind(value))
     file = path.parent / value
-    inside = file.resolve().is_relative_to(path.parent.resolve())
-    if not inside or file.suffix != ".json":
+    inside = ".." not in value and not value.startswith("/")  # all that can lead out of a zip
+    if isinstance(file, Path):
+        inside = file.resolve().is_relative_to(path.parent.resolve())
+    if not inside or not value.endswith(".json"):
         raise head.bad("output_schema", "the name of a .json file beside the prompt", shorten_text(value, 80))
     try:
         text = read_text(file)

@@ -9,20 +9,29 @@
         aliases.toml             production = "v1"
 
 Every record has the fingerprint of the version, a hash of its content, so that an edited version is noticed. To
-roll back, move the alias. A file README.md is not a version.
+roll back, move the alias. A file README.md is not a version. ``answer@main`` is the prompt at a commit, branch or tag of git.
+
+The folder may also be in a package (`importlib.resources.files`), even in a zip. The environment variable
+``LLMOPS_PROMPT`` (``support/answer=v2``, several with commas) names the version where the application names none.
 """
 
 import os
 import re
+import time
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.resources.abc import Traversable
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
+from pytest_llmops._util.option_values import parse_name_version
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, json_kind, read_text
 from pytest_llmops._util.user_files import check_inside
-from pytest_llmops.errors import PromptError, UnknownName, find_closest_name, format_name_list
+from pytest_llmops.errors import PromptError, UnknownName, UsageError, find_closest_name, format_name_list
 from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.prompts.choice import MIN_SHARE, Choice, Key, read_shares
 from pytest_llmops.prompts.front_matter import (
     read_front_matter,
     read_output_schema,
@@ -30,13 +39,19 @@ from pytest_llmops.prompts.front_matter import (
     read_variables,
     split_front_matter,
 )
+from pytest_llmops.prompts.git_files import open_git_folder
+from pytest_llmops.prompts.output_format import build_response_format
 from pytest_llmops.prompts.templates import Section, render_section, split_sections, used_variables
 from pytest_llmops.protocols import Message, RenderedPrompt
+from pytest_llmops.settings import Api
 
 DEFAULT_ALIAS = "production"
 ALIASES_FILE = "aliases.toml"
 SUFFIX = ".md"
 MAX_PART_BYTES = 255  # longest name of a file or folder on the usual file systems
+MAX_PROMPT_CHARS = 4_000_000  # about a million tokens, more than models read
+VERSIONS_VARIABLE = "LLMOPS_PROMPT"
+CHOICE_S = 1.0  # how long `Prompts.choose` relies on what it read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +102,21 @@ class Prompt:
             fingerprint=self.fingerprint,
         )
 
+    def response_format(self, api: Api = "chat") -> dict[str, Json]:
+        """Return what asks a model of OpenAI's for an answer in `output_schema`, as the argument of its API.
+
+        ``client.chat.completions.create(..., **prompt.response_format())``, or
+        ``client.responses.create(..., **prompt.response_format("responses"))``. It is strict if the schema is: each object
+        requires all of its keys and forbids others.
+
+        Raises:
+            PromptError: The version has no output schema.
+            UsageError: There is no such API.
+        """
+        if self.output_schema is None:
+            raise PromptError(f"prompt {self.name} {self.version} has no output_schema: name one", self.path)
+        return build_response_format(self.output_schema, self.name, api)
+
     def _check_variables(self, given: Mapping[str, object]) -> None:
         missing = [name for name in self.variables if name not in given]
         extra = [name for name in given if name not in self.variables]
@@ -102,12 +132,34 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """The prompts of a folder, read on demand."""
+    """The prompts of a folder, read on demand.
 
-    folder: Path
+    Attributes:
+        folder: A path, or a folder in a package (`importlib.resources.abc.Traversable`).
 
-    def __init__(self, folder: str | Path) -> None:
-        object.__setattr__(self, "folder", Path(folder))
+    >>> prompts = Prompts("prompts")
+    >>> prompts.get("answer").render(question="May I return it?")  # doctest: +SKIP
+    """
+
+    folder: Any
+    _choices: dict[str, Choice["Prompt"]] = field(compare=False, repr=False)
+
+    def __init__(self, folder: str | Path | Traversable) -> None:
+        object.__setattr__(self, "folder", Path(folder) if isinstance(folder, str) else folder)
+        object.__setattr__(self, "_choices", {})
+
+    def at(self, ref: str) -> "Prompts":
+        """Return the prompts as they are at a commit, branch or tag of git (``main``, ``HEAD~3``).
+
+        Raises:
+            UsageError: They are in no checkout of git, the commit has no such folder, or git cannot be run.
+            UnknownName: There is no such commit.
+        """
+        if not isinstance(self.folder, Path):
+            raise PromptError(
+                f"expected a folder in a checkout of git for @{shorten_text(ref, 80)}", self.folder
+            )
+        return Prompts(open_git_folder(self.folder, ref))
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all prompts, sorted.
@@ -119,32 +171,22 @@ class Prompts:
             raise PromptError(
                 f"no such folder of prompts: expected a folder with <name>/<version>{SUFFIX}", self.folder
             )
-        names = []
-        for place, folders, files in os.walk(self.folder):
-            folders[:] = [folder for folder in folders if not folder.startswith(".")]
-            if Path(place) != self.folder and any(map(_is_version, files)):
-                names.append(Path(place).relative_to(self.folder).as_posix())
-        return tuple(sorted(names))
+        return tuple(sorted(_iter_names(self.folder)))
 
     def versions(self, name: str) -> tuple[str, ...]:
-        """Return the versions of a prompt, v2 before v10.
+        """Return the versions of a prompt, v2 before v10; of ``answer@main`` those at that commit.
 
         Raises:
-            UnknownName: There is no such prompt.
+            UnknownName: There is no such prompt or commit.
             PromptError: The name leads out of the folder.
         """
-        folder = self._prompt_folder(name)
+        source, name, *_ = self._locate(name)
+        folder = source._prompt_folder(name)  # noqa: SLF001 -- of the same class
         files = [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
         stems = [file.removesuffix(SUFFIX) for file in files if _is_version(file)]
         if not stems:
-            raise UnknownName("prompt", name, self.names(), where=f"looked in {self.folder}")
-        # Split by digits: texts have even indexes, numbers odd ones, so that equal types are compared.
-        parts = {stem: re.split(r"([0-9]+)", stem) for stem in stems}
-        order = {
-            stem: [int(part) if index % 2 else part for index, part in enumerate(split)]
-            for stem, split in parts.items()
-        }
-        return tuple(sorted(stems, key=lambda stem: (order[stem], stem)))
+            raise UnknownName("prompt", name, source.names(), where=f"looked in {source.folder}")
+        return tuple(sorted(stems, key=natural_order))
 
     def aliases(self, name: str) -> dict[str, str]:
         """Return the version of each alias of a prompt; empty without an aliases.toml.
@@ -153,9 +195,10 @@ class Prompts:
             UnknownName: There is no such prompt.
             PromptError: The file is broken, or an alias points to a version that does not exist.
         """
-        versions = self.versions(name)
-        path = self._check_inside(self._prompt_folder(name) / ALIASES_FILE)
-        if not path.exists():
+        source, name, *_ = self._locate(name)
+        versions = source.versions(name)
+        path = source._find_file(name, ALIASES_FILE)  # noqa: SLF001
+        if not (path.is_file() or path.is_dir()):
             return {}
         aliases = _read_aliases_file(path)
         for alias, target in aliases.items():
@@ -168,17 +211,31 @@ class Prompts:
                 raise PromptError(f"alias {short_alias!r}: {what}", path)
             if target not in versions:
                 near = _suggest_name(target, versions, "did you mean")
-                what = f"alias {short_alias!r} points to {shorten_text(target, 60)!r}, which does not exist{near}"
+                why = "is an alias itself" if target in aliases else f"does not exist{near}"
+                what = f"alias {short_alias!r} points to {shorten_text(target, 60)!r}, which {why}"
                 raise PromptError(f"{what}; versions are {', '.join(versions)}", path)
         return {alias: str(version) for alias, version in aliases.items()}
 
     def resolve(self, name: str, version_or_alias: str = "") -> str:
-        """Return the version that a version name or alias means; by default ``production``, else the only version.
+        """Return the version that a version name or alias means, with its ``@main`` if it has one.
+
+        Without a name it is that of ``LLMOPS_PROMPT``, else ``production``, else the only version.
 
         Raises:
-            UnknownName: There is no such prompt, version or alias.
+            UnknownName: There is no such prompt, version, alias or commit.
             PromptError: Without a name: there are several versions and no alias ``production``.
         """
+        override = "" if version_or_alias else read_overrides().get(name, "")
+        try:
+            source, name, version, ref = self._locate(name, version_or_alias or override)
+            return source._resolve(name, version) + ref  # noqa: SLF001
+        except UnknownName as error:
+            if not override:
+                raise
+            where = f"{VERSIONS_VARIABLE}, {error.where}"
+            raise UnknownName(error.kind, error.name, error.known, where=where) from None
+
+    def _resolve(self, name: str, version_or_alias: str) -> str:
         versions = self.versions(name)
         aliases = self.aliases(name)
         if version_or_alias in versions:
@@ -194,22 +251,79 @@ class Prompts:
             raise PromptError(
                 f"prompt {name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name a version, "
                 f'or write {DEFAULT_ALIAS} = "{versions[-1]}"',
-                folder / ALIASES_FILE,
+                folder.joinpath(ALIASES_FILE),
             )
         return versions[0]
 
     def get(self, name: str, version: str = "") -> Prompt:
         """Return a version of a prompt, by version or alias; the default is that of `resolve`.
 
+        Either may end in ``@`` and a commit, branch or tag of git: ``get("answer@main")``, ``get("answer", "v1@HEAD~3")``.
+
         Raises:
-            UnknownName: There is no such prompt, version or alias.
+            UnknownName: There is no such prompt, version, alias or commit.
             PromptError: The file cannot be used; gives the reason and the line.
         """
         resolved = self.resolve(name, version)
-        path = self._check_inside(self._prompt_folder(name) / f"{resolved}{SUFFIX}")
+        source, name, stem, _ = self._locate(name.partition("@")[0], resolved)
+        path = source._find_file(name, f"{stem}{SUFFIX}")  # noqa: SLF001
         return read_prompt(path, name=name, version=resolved)
 
-    def _prompt_folder(self, name: str) -> Path:
+    def choose(self, name: str, *, key: Key, split: Mapping[str, float] | None = None) -> Prompt:
+        """Return the version of a prompt for a user: always the same one for the same key and shares.
+
+        A share that grows keeps its users and gains others: who has ``v3`` at 0.1 has it at 0.2, too. Two versions with
+        shares do not disturb each other; a third one moves when the share of an earlier one changes.
+
+        What was read holds for a second, so an alias that moves takes effect without a restart. Within pytest, and
+        where ``LLMOPS_PROMPT`` names a version of this prompt, nothing is kept and nothing is split.
+
+        Args:
+            name: The prompt.
+            key: Who asks: a user id. ``5`` and ``"5"`` are the same user.
+            split: The share of each version or alias, from 0 to 1; the rest of the users have ``production``.
+
+        Raises:
+            UsageError: The key is None, empty or of another type; a share is no number from 0 to 1, or so small that nobody
+                would have it; they add up to more than 1; two of them mean the same version.
+            UnknownName: As for `get`.
+            PromptError: As for `get`.
+        """
+        choice = self._choices.get(name)
+        if choice is None or choice.split != (split or {}) or choice.ends < time.monotonic():
+            choice = self._choices[name] = self._read_choice(name, dict(split or {}))
+        return choice.choose(key)
+
+    def _read_choice(self, name: str, split: dict[str, float]) -> Choice[Prompt]:
+        shares, rest = read_shares(split, DEFAULT_ALIAS)
+        order = sorted(shares, key=natural_order)
+        names = [self.resolve(name, shared) for shared in order]
+        if len(set(names)) < len(names):
+            pairs = ", ".join(f"{shared} is {version}" for shared, version in zip(order, names, strict=True))
+            raise UsageError(f"split of {name}: expected each version once, got {shorten_text(pairs)}")
+        prompts = [self.get(name, version) for version in names]
+        if name in read_overrides():
+            prompts, rest = [], 1.0
+        return Choice(
+            name,
+            [(prompt, shares[shared]) for prompt, shared in zip(prompts, order, strict=False)],
+            self.get(name) if rest > MIN_SHARE else None,
+            split=split,
+            ends=time.monotonic() + (CHOICE_S if "PYTEST_VERSION" not in os.environ else -CHOICE_S),
+        )
+
+    def _locate(self, name: str, version: str = "") -> "tuple[Prompts, str, str, str]":
+        # Return the prompts at the commit that name or version ends in, and name, version and commit ("@main") apart.
+        refs = [text[text.index("@") :] for text in (name, version) if "@" in text]
+        if len(refs) > 1:
+            raise UsageError(f"expected one commit after @, got {name!r} with {version!r}")
+        source = self.at(refs[0][1:]) if refs else self
+        return source, name.partition("@")[0], version.partition("@")[0], "".join(refs)
+
+    def _find_file(self, name: str, file: str) -> Any:
+        return self._check_inside(self._prompt_folder(name).joinpath(file))
+
+    def _prompt_folder(self, name: str) -> Any:
         parts = name.split("/")
         usable = name.isprintable() and "\\" not in name and not PureWindowsPath(name).drive
         if not usable or any(
@@ -219,14 +333,59 @@ class Prompts:
             raise PromptError(what, self.folder)
         return self._check_inside(self.folder.joinpath(*parts))
 
-    def _check_inside(self, path: Path) -> Path:
+    def _check_inside(self, path: Any) -> Any:
         try:
-            return check_inside(path, self.folder, "prompts")
+            return check_inside(path, self.folder, "prompts") if isinstance(self.folder, Path) else path
         except BadFile as error:
             raise PromptError(error.what, path) from None
 
 
-def read_prompt(path: Path, *, name: str, version: str) -> Prompt:
+def natural_order(version: str) -> tuple[list[str | int], str]:
+    """Return the sort key of a version: v2 before v10."""
+    # Split by digits: texts have even indexes, numbers odd ones, so that equal types are compared.
+    parts = enumerate(re.split(r"([0-9]+)", version))
+    return [int(part) if index % 2 else part for index, part in parts], version
+
+
+def read_overrides() -> dict[str, str]:
+    """Return the versions that ``LLMOPS_PROMPT`` names, by prompt.
+
+    Raises:
+        UsageError: It has another form.
+    """
+    given = os.environ.get(VERSIONS_VARIABLE, "")
+    try:
+        pairs = [parse_name_version(pair).split("=", 1) for pair in given.split(",") if pair.strip()]
+    except ValueError as error:
+        raise UsageError(f"{VERSIONS_VARIABLE}: expected {error}, got {shorten_text(given, 80)!r}") from None
+    return dict(pairs)
+
+
+@contextmanager
+def use_versions(versions: Mapping[str, str]) -> Iterator[None]:
+    """Name versions in ``LLMOPS_PROMPT`` while a block runs, beside those that it names already."""
+    before = os.environ.get(VERSIONS_VARIABLE, "")
+    names = {**read_overrides(), **versions}
+    os.environ[VERSIONS_VARIABLE] = ",".join(f"{name}={version}" for name, version in names.items())
+    try:
+        yield
+    finally:
+        os.environ[VERSIONS_VARIABLE] = before
+        if not before:
+            del os.environ[VERSIONS_VARIABLE]
+
+
+def _iter_names(folder: Traversable, start: str = "") -> Iterator[str]:
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    if start and any(_is_version(entry.name) for entry in entries):
+        yield start
+    for entry in entries:
+        is_link = isinstance(entry, Path) and entry.is_symlink()  # it may lead back into the folder
+        if not is_link and entry.is_dir():
+            yield from _iter_names(entry, f"{start}/{entry.name}".lstrip("/"))
+
+
+def read_prompt(path: Traversable, *, name: str, version: str) -> Prompt:
     """Read a version of a prompt.
 
     Raises:
@@ -237,6 +396,9 @@ def read_prompt(path: Path, *, name: str, version: str) -> Prompt:
         text = read_text(path)
         if not text.strip():
             raise BadFile("the file is empty: write the prompt into it")  # noqa: TRY301 -- with the others
+        if len(text) > MAX_PROMPT_CHARS:
+            what = f"{len(text):,} characters; a prompt has {MAX_PROMPT_CHARS:,} at most: pass long texts as variables"
+            raise BadFile(what)  # noqa: TRY301 -- with the others
         front, body, first_line = split_front_matter(text)
         head = read_front_matter(front)
         sections = split_sections(body, first_line)
@@ -246,7 +408,7 @@ def read_prompt(path: Path, *, name: str, version: str) -> Prompt:
         return Prompt(
             name=name,
             version=version,
-            path=path,
+            path=Path(str(path)),
             fingerprint=fingerprint_parts(text, schema_text),
             sections=sections,
             variables=variables,
@@ -275,7 +437,7 @@ def _check_variable_use(declared: tuple[str, ...], sections: Iterable[Section], 
         raise BadFile(f"variable {unused[0]!r} is declared but not used: use it, or take it out", line)
 
 
-def _read_aliases_file(path: Path) -> dict[str, object]:
+def _read_aliases_file(path: Traversable) -> dict[str, object]:
     try:
         return tomllib.loads(read_text(path))
     except BadFile as error:

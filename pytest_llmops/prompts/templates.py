@@ -12,6 +12,7 @@ Rules that decide the bytes:
   Jinja's default white space rules: no ``trim_blocks``). A rendered message is not stripped.
 * Only texts, numbers and booleans can be inserted. A list needs ``| join`` or a loop, an object
   ``| tojson``; ``tojson`` writes plain JSON without HTML escapes.
+* Loops and calls are counted: a template that takes more than `MAX_STEPS` of them is an error.
 * There is no loader: no include, import or extends. ``lipsum`` and ``random`` are removed, as the
   same variables must give the same bytes.
 """
@@ -20,10 +21,11 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sized
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops._util.text_files import BadFile, json_kind
 from pytest_llmops.measurement import shorten_text
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+MAX_STEPS = 200_000  # rounds of loops and calls while a section is rendered
+LOOP_FILTER = "limited loop"  # no template can name it
+_steps: ContextVar[list[int]] = ContextVar("pytest_llmops_template_steps")
 HEADINGS = {f"{role}:": role for role in ROLES if role != "tool"}
 _SYNTAX = ("self", "loop", "super", "caller", "varargs", "kwargs")
 _CONSTANTS = ("true", "false", "none", "True", "False", "None")
@@ -119,8 +124,9 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
     """
     from jinja2.exceptions import SecurityError
 
+    token = _steps.set([MAX_STEPS])
     try:
-        return _compile_template(section.text).render(dict(variables))
+        return _compile_template(section.text).render(variables)
     except BadFile as error:
         raise BadFile(error.what, _prompt_file_line(error, section)) from None
     except SecurityError as error:
@@ -129,6 +135,8 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
     except Exception as error:  # an expression of the template can raise anything
         what = f"cannot be rendered: {type(error).__name__}: {shorten_text(str(error))}"
         raise BadFile(what, _prompt_file_line(error, section)) from error
+    finally:
+        _steps.reset(token)
 
 
 def _prompt_file_line(error: Exception, section: Section) -> int:
@@ -142,31 +150,62 @@ def _prompt_file_line(error: Exception, section: Section) -> int:
 @lru_cache(maxsize=1)
 def _sandbox() -> ImmutableSandboxedEnvironment:
     from jinja2 import StrictUndefined
+    from jinja2.runtime import LoopContext, Undefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(
+    class Sandbox(ImmutableSandboxedEnvironment):
+        def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+            _count_steps(1)
+            if isinstance(obj, LoopContext):  # a loop that is marked as recursive
+                args = (_limit_loop(args[0]), *args[1:])
+            return super().call(context, obj, *args, **kwargs)
+
+    environment = Sandbox(
         undefined=StrictUndefined,
         autoescape=False,  # a prompt is not HTML: escaping would change what the model reads
         keep_trailing_newline=True,
-        finalize=_require_scalar,
+        finalize=lambda value: (
+            value if isinstance(value, (str, int, float, Undefined)) else _refuse_value(value)
+        ),
         loader=None,
     )
     environment.globals.pop("lipsum")
     environment.filters.pop("random")
     environment.filters["tojson"] = _to_json
+    environment.filters[LOOP_FILTER] = _limit_loop
     return environment
 
 
 @lru_cache(maxsize=256)
 def _compile_template(text: str) -> Template:
-    return _sandbox().from_string(text)
+    from jinja2 import nodes
+
+    environment = _sandbox()
+    tree = environment.parse(text)
+    for loop in tree.find_all(nodes.For):
+        loop.iter = nodes.Filter(loop.iter, LOOP_FILTER, [], [], None, None, lineno=loop.lineno)
+    return environment.template_class.from_code(environment, environment.compile(tree), environment.globals)
 
 
-def _require_scalar(value: object) -> object:
-    from jinja2 import Undefined
+def _limit_loop(values: Iterable[object]) -> Iterable[object]:
+    # Count the rounds of a loop: at once if they are known, so that they cost nothing.
+    if not isinstance(values, Sized):
+        return (value for value in values if _count_steps(1))
+    _count_steps(len(values))
+    return values
 
-    if isinstance(value, (str, int, float, Undefined)):
-        return value
+
+def _count_steps(count: int) -> bool:
+    left = _steps.get()
+    left[0] -= count
+    if left[0] < 0:
+        raise BadFile(
+            f"the template takes more than {MAX_STEPS:,} rounds of loops and calls: does a loop end?"
+        )
+    return True
+
+
+def _refuse_value(value: object) -> NoReturn:
     hint = {
         "a list": "join it (`| join('\\n')`) or loop over it",
         "an object": "write `| tojson`, or one of its keys",

@@ -94,6 +94,11 @@ def test_an_unknown_argument_is_named_with_those_that_exist() -> None:
         (read_prompt_marker, given(name="answer", versions=None), ("answer", ())),
         (read_prompt_marker, given("answer", ["v1", "v2"]), ("answer", ("v1", "v2"))),
         (read_prompt_marker, given("answer", versions=("v1",)), ("answer", ("v1",))),
+        (read_prompt_marker, given("answer", "all"), ("answer", ("all",))),
+        (read_prompt_marker, given("answer", ["v*", "production"]), ("answer", ("v*", "production"))),
+        (read_prompt_marker, given("answer@main"), ("answer", ("@main",))),
+        (read_prompt_marker, given("answer@v1", "v[12]"), ("answer", ("v[12]@v1",))),
+        (read_prompt_marker, given("answer", ["v1", "v1@HEAD~3"]), ("answer", ("v1", "v1@HEAD~3"))),
         (read_prompt_marker, None, None),
         (read_retriever_marker, given("book"), ("book", None, "")),
         (read_retriever_marker, given("book", 1), ("book", 1, "")),
@@ -127,6 +132,7 @@ WRONG: dict[str, tuple[Callable[[Any], object], Arguments]] = {
     "versions of another type": (read_prompt_marker, given("answer", ["v1", 2])),
     "a blank version": (read_prompt_marker, given("answer", ["v1", ""])),
     "a version twice": (read_prompt_marker, given("answer", ["v1", "v2", "v1"])),
+    "two commits": (read_prompt_marker, given("answer@main", ["v1@HEAD~1"])),
     "prompt with too much": (read_prompt_marker, given("answer", ["v1"], "v2")),
     "cases without a file": (lambda marker: read_cases(marker, (Path(),), Settings()), given()),
     "cases of an empty file": (lambda marker: read_cases(marker, (Path(),), Settings()), given("")),
@@ -186,6 +192,9 @@ def two_versions(tmp_path: Path) -> Prompts:
     [
         (("v1", "v2"), "", ("v1", "v2")),
         (("v1", "v2"), "candidate", ("candidate",)),
+        (("all",), "", ("v1", "v2")),
+        (("v2", "v*", "candidate"), "", ("v2", "v1", "candidate")),
+        (("v?",), "v1", ("v1",)),
         ((), "", ()),
         ((), "v1", ()),
     ],
@@ -201,6 +210,7 @@ def test_an_override_takes_the_place_of_listed_versions(
     [
         ("support/answer", ("v1", "v3"), "", "v3"),
         ("support/answer", ("v1",), "v4", "v4"),
+        ("support/answer", ("v1", "w*"), "", "w*"),
         ("support/answer", (), "v4", "v4"),
         ("support/anser", (), "", "support/anser"),
         ("support/anser", ("v1",), "", "support/anser"),
@@ -426,11 +436,13 @@ def test_only_an_index_by_a_local_embedder_is_kept_for_others_of_its_type(
         (("answer=v1",), {"answer": None}, ""),
         (("answr=v1",), {}, ""),
         (("answer=v1", "answr=v2"), {"answer": None, "other": None}, "--llm-prompt=answr=v2"),
+        (("of/app=v1",), {"answer": None}, ""),
     ],
 )
 def test_an_override_for_a_prompt_of_no_test_is_reported(
-    override: tuple[str, ...], seen: dict[str, None], unknown: str
+    override: tuple[str, ...], seen: dict[str, None], unknown: str, tmp_path: Path
 ) -> None:
-    text = why_invalid_override(Settings(prompt=override), seen)
+    write(tmp_path, **{"prompts/of/app/v1.md": "Loaded by the application itself."})
+    text = why_invalid_override(Settings(prompt=override), seen, tmp_path)
     assert bool(text) == bool(unknown)
     assert all(word in text for word in (unknown, *(seen if unknown else ())))

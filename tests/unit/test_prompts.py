@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import itertools
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.errors import PromptError, UnknownName
-from pytest_llmops.prompts.registry import Prompts
+from pytest_llmops.errors import PromptError, UnknownName, UsageError
+from pytest_llmops.prompts import templates
+from pytest_llmops.prompts.registry import Prompts, read_prompt
+from pytest_llmops.providers.openai import to_responses_params
 
 
 def write(folder: Path, name: str, text: str | bytes) -> Path:
@@ -158,3 +163,101 @@ def test_links_out_of_the_folder_are_refused(shelf: Prompts) -> None:
     (shelf.folder / "support/answer/aliases.toml").symlink_to(outside / "aliases.toml")
     with pytest.raises(PromptError, check=check_message):
         shelf.get("support/answer")
+
+
+ENDLESS = {
+    "loops in loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "a filtered loop": "{% for a in range(99999) if a %}{% for b in range(99999) if b < 0 %}{% endfor %}{% endfor %}",
+    "macros": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+    "a recursive loop": "{% for a in range(900) recursive %}{% if loop.depth < 9 %}{{ loop(range(900)) }}{% endif %}{% endfor %}",
+    "an endless variable": "{% for a in q %}{% endfor %}",
+    "the length of an endless variable": "{% for a in q %}{{ loop.length }}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("body", ENDLESS.values(), ids=ENDLESS)
+def test_a_template_that_does_not_end_reaches_the_limit(
+    shelf: Prompts, body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, "MAX_STEPS", 20_000)
+    write(shelf.folder, "support/answer/v1.md", f"---\nvariables: [q]\n---\n\n{body}{{{{ q is defined }}}}\n")
+    with pytest.raises(PromptError, check=check_message) as caught:
+        shelf.get("support/answer").render(q=itertools.count())
+    assert caught.value.line == 5
+
+
+def test_the_limit_is_that_of_a_section_and_loops_keep_their_meaning(
+    shelf: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, "MAX_STEPS", 12)
+    body = "{% for a in q %}{{ loop.index }}/{{ loop.length }}{{ a }}{{ ';' if not loop.last }}{% else %}none{% endfor %}"
+    write(
+        shelf.folder, "support/answer/v1.md", f"---\nvariables: [q]\n---\nuser:\n{body}\nassistant:\n{body}\n"
+    )
+    prompt = shelf.get("support/answer")
+    for values in (list("ab"), iter("ab"), dict.fromkeys("ab"), (a for a in "ab")):
+        assert prompt.render(q=values)[0].content == "1/2a;2/2b"
+    assert prompt.render(q=[])[1].content == "none"
+    assert len(prompt.render(q=range(12))) == 2
+    with pytest.raises(PromptError):
+        prompt.render(q=range(13))
+
+
+def test_a_prompt_of_five_megabytes_is_refused(shelf: Prompts) -> None:
+    write(shelf.folder, "support/answer/v1.md", "word " * 1_000_000)
+    with pytest.raises(PromptError, check=check_message):
+        shelf.get("support/answer")
+
+
+def test_an_alias_of_an_alias_is_refused(shelf: Prompts) -> None:
+    write(shelf.folder, "support/answer/aliases.toml", 'production = "candidate"\ncandidate = "production"\n')
+    with pytest.raises(PromptError, match="an alias itself", check=check_message):
+        shelf.get("support/answer")
+
+
+def test_a_loop_of_links_is_no_prompt(shelf: Prompts) -> None:
+    (shelf.folder / "support/again").symlink_to(shelf.folder / "support")
+    assert shelf.names() == ("support/answer",)
+
+
+CLOSED = {
+    "title": "An Order!", "type": "object", "properties": {"qty": {"type": "integer"}}, "required": ["qty"],
+    "additionalProperties": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_strict"),
+    [
+        (CLOSED, True),
+        ({**CLOSED, "required": []}, False),
+        ({**CLOSED, "additionalProperties": True}, False),
+        ({**CLOSED, "properties": {"qty": {"type": "array", "items": {"type": "object"}}}}, False),
+        ({**CLOSED, "$defs": {"a": CLOSED}}, True),
+        ({"type": "array", "items": CLOSED}, False),
+        ({"anyOf": [CLOSED]}, False),
+    ],
+)
+def test_the_schema_as_the_apis_take_it(shelf: Prompts, schema: dict[str, Any], is_strict: bool) -> None:
+    head = f"---\noutput_schema: {json.dumps(schema)}\n---\nHi"
+    prompt = read_prompt(
+        write(shelf.folder, "support/answer/v2.md", head), name="support/answer", version="v2"
+    )
+    name = "An_Order_" if "title" in schema else "support_answer"
+    inner = {"name": name, "schema": schema, "strict": is_strict}
+    chat = prompt.response_format()
+    assert chat == {"response_format": {"type": "json_schema", "json_schema": inner}}
+    assert prompt.response_format("responses") == {"text": {"format": {"type": "json_schema", **inner}}}
+    assert to_responses_params(chat) == prompt.response_format("responses")
+    with pytest.raises(UsageError, check=check_message):
+        prompt.response_format("messages")  # type: ignore[arg-type]
+
+
+def test_a_prompt_without_a_schema_has_no_response_format(shelf: Prompts) -> None:
+    with pytest.raises(PromptError, check=check_message):
+        shelf.get("support/answer").response_format()
+
+
+def test_messages_for_an_sdk(shelf: Prompts) -> None:
+    rendered = shelf.get("support/answer").render(q="why?")
+    assert rendered.to_dicts() == [{"role": "user", "content": "Answer: why?"}]

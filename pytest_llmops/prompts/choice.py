@@ -1,0 +1,103 @@
+"""Choose a version of a prompt by the key of a user: deterministic, even, and kept when a share grows."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Generic, TypeAlias, TypeVar
+from uuid import UUID
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.measurement import shorten_text
+
+Key: TypeAlias = str | int | bytes | UUID
+T = TypeVar("T")
+
+MIN_SHARE = 1e-9  # a smaller share has no users, and what rounding leaves of 1 is smaller
+POINTS = 2**64
+
+
+class Choice(Generic[T]):
+    """Which of several things a key has.
+
+    A key is hashed to a point of a line. The first thing with a share has the start of the line and the second its end, so
+    that both grow into the rest between them; further things follow the first.
+
+    >>> choice = Choice("answer", [("v3", 0.5)], "v2", split={}, ends=0)
+    >>> choice.choose("user-1"), choice.choose(3)
+    ('v2', 'v3')
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shares: Sequence[tuple[T, float]],
+        rest: T | None,
+        *,
+        split: Mapping[str, float],
+        ends: float,
+    ) -> None:
+        self.split, self.ends = split, ends
+        self._hasher = blake2b(name.encode("utf-8", "surrogatepass") + b"\0", digest_size=8)
+        first, last = [*shares[:1], *shares[2:]], shares[1:2]
+        self._things = [thing for thing, _ in first] + ([] if rest is None else [rest])
+        self._things += [thing for thing, _ in last]
+        ends_at = [sum(share for _, share in first[: n + 1]) for n in range(len(first))]
+        ends_at = ends_at[: len(self._things) - len(last) - 1] + [1 - share for _, share in last]
+        # Compared as bytes, like the hashes: a number of each hash would take longer.
+        self._edges = [min(int(end * POINTS), POINTS - 1).to_bytes(8, "big") for end in ends_at]
+
+    def choose(self, key: Key) -> T:
+        """Return what a key has.
+
+        Raises:
+            UsageError: The key is None, empty or of another type.
+        """
+        data = key.encode("utf-8", "surrogatepass") if type(key) is str else _encode_key(key)
+        if not data:
+            raise UsageError(
+                "expected the id of a user as key, got an empty one: all of these would be the same user"
+            )
+        hasher = self._hasher.copy()
+        hasher.update(data)
+        return self._things[bisect_right(self._edges, hasher.digest())]
+
+
+def _encode_key(key: object) -> bytes:
+    if isinstance(key, bool) or not isinstance(key, (str, int, bytes, UUID)):
+        raise UsageError(
+            f"expected the id of a user as key (a text, a whole number, bytes or a UUID), got {type(key).__name__}: all users "
+            "without an id would have the same version"
+        )
+    if isinstance(key, bytes):
+        return key
+    return (key if isinstance(key, str) else str(key)).encode("utf-8", "surrogatepass")
+
+
+def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, float], float]:
+    """Return the share of each name, and of the rest.
+
+    Args:
+        split: The shares as given.
+        rest_name: What the rest has; if it has a share, they must add up to 1.
+
+    Raises:
+        UsageError: A share is no number from 0 to 1, or so small that nobody would have it; they add up to more than 1.
+
+    >>> read_shares({"v3": 0.25}, "production")
+    ({'v3': 0.25}, 0.75)
+    """
+    for name, share in split.items():
+        is_number = isinstance(share, (int, float)) and not isinstance(share, bool)
+        if not name or not is_number or not (share == 0 or MIN_SHARE <= share <= 1):
+            raise UsageError(
+                "split: expected versions or aliases, each with its share from 0 to 1 (0, or "
+                f"at least {MIN_SHARE}), got {share!r} for {shorten_text(str(name), 60)!r}"
+            )
+    total = sum(split.values())
+    if total > 1 + MIN_SHARE or (rest_name in split and total < 1 - MIN_SHARE):
+        expected = "exactly 1, as all versions are named" if rest_name in split else "at most 1"
+        raise UsageError(
+            f"split: expected shares that add up to {expected}, got {total:.9g} of {dict(split)}"
+        )
+    shares = {name: share for name, share in split.items() if name != rest_name}
+    return shares, 1 - sum(shares.values())

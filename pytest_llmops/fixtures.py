@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -86,7 +85,7 @@ def prompts(request: pytest.FixtureRequest) -> Prompts:
 def prompt(request: pytest.FixtureRequest) -> Iterator[Prompt]:
     """The prompt of ``@pytest.mark.prompt(name)``, in the version under test; applications that load it have the same."""
     from pytest_llmops.harness import markers
-    from pytest_llmops.prompts.registry import use_versions
+    from pytest_llmops.prompts.registry import VERSIONS_VARIABLE, join_overrides
 
     requested = getattr(request, "param", "")
     chosen = markers.find_prompt(request.node, recorder.current_settings(), requested)
@@ -98,7 +97,9 @@ def prompt(request: pytest.FixtureRequest) -> Iterator[Prompt]:
         "path": path_from_root(chosen.path, request.config.rootpath),
     }
     recorder.record_facts({"prompt": facts})
-    with use_versions({chosen.name: chosen.version} if requested else {}):
+    with pytest.MonkeyPatch.context() as environ:
+        if requested:
+            environ.setenv(VERSIONS_VARIABLE, join_overrides({chosen.name: chosen.version}))
         yield chosen
 
 
@@ -249,11 +250,11 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
     except UsageError as error:
         raise pytest.UsageError(escape_output(str(error))) from None
     if settings.prompt:
-        from pytest_llmops.prompts.registry import use_versions
+        from pytest_llmops.prompts.registry import VERSIONS_VARIABLE, join_overrides
 
-        held = ExitStack()
-        held.enter_context(use_versions(settings.versions))
-        config.add_cleanup(held.close)
+        environ = pytest.MonkeyPatch()
+        environ.setenv(VERSIONS_VARIABLE, join_overrides(settings.versions))
+        config.add_cleanup(environ.undo)
     return settings.with_paths_below(config.rootpath), any(value is not None for value in ini.values())
 
 

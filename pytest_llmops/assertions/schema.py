@@ -121,28 +121,13 @@ def _schema_of(schema: object) -> object:
     return schema.output_schema
 
 
-@dataclass(frozen=True, slots=True)
-class Repaired:
-    """An answer that fits its schema.
-
-    Attributes:
-        value: Its JSON.
-        answer: The answer itself, the last one.
-        problems: What was wrong with each answer before it.
-    """
-
-    value: Json
-    answer: object
-    problems: tuple[str, ...] = ()
-
-
 def repair(
     ask: Callable[[Any, str], object],
     answer: object,
     *,
     schema: Mapping[str, Any] | str | PathLike[str] | type | object,
     at_most: int = 2,
-) -> Repaired:
+) -> Json:
     """Return the JSON of an answer; while it does not fit its schema, ask the model again.
 
     It works without pytest. In a test, each round is a call like any other: it is recorded, and counts in `assert_cost`,
@@ -161,25 +146,25 @@ def repair(
         UsageError: ``at_most`` is no whole number of at least 0.
 
     >>> repair(lambda answer, request: '{"qty": 2}', '{"qty": "two"}', schema={"properties": {"qty": {"type": "integer"}}})
-    Repaired(value={'qty': 2}, answer='{"qty": 2}', problems=('$.qty: expected integer | got "two" (string)',))
+    {'qty': 2}
     """
     if type(at_most) is not int or at_most < 0:
         raise UsageError(f"repair: expected at_most as a whole number of at least 0, got {at_most!r}")
-    used, problems = schemas.load(_schema_of(schema)), list[str]()
-    while True:
+    used = schemas.load(_schema_of(schema))
+    for left in reversed(range(at_most + 1)):
         try:
             outcome = _check_answer(read_answer(answer), used, partial=False)
-            lines = [f"{difference.path}: {difference.text}" for difference in outcome.differences]
-            problem = "\n".join(lines) or outcome.problem
         except _UnscorableAnswer as error:
-            problem = str(error)
-        if not problem:
-            return Repaired(outcome.value, answer, tuple(problems))
-        if len(problems) == at_most:
-            what = f"the answer does not fit {used.name or 'its schema'}, asked {len(problems) + 1:,} times"
+            outcome = _Outcome(problem=str(error))
+        if outcome.fits:
+            break
+        lines = [f"{difference.path}: {difference.text}" for difference in outcome.differences]
+        problem = "\n".join(lines) or outcome.problem
+        if not left:
+            what = f"the answer does not fit {used.name or 'its schema'}, asked {at_most + 1:,} times"
             raise ModelError(f"{what}: {shorten_text(problem, 500)}", kind="reply")
-        problems.append(problem)
         answer = ask(answer, f"{REPAIR_REQUEST}\n\n{problem}")
+    return outcome.value
 
 
 class _UnscorableAnswer(Exception):

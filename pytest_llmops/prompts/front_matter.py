@@ -72,8 +72,10 @@ def read_front_matter(front: str, known: Collection[str] = PROMPT_KEYS) -> Front
         if key not in known:
             near = find_closest_name(key, known)
             hint = f"; did you mean {near!r}?" if near else ""
-            what = f"unknown key {shorten_text(key, 60)!r} in the front matter: known are {', '.join(known)}{hint}"
-            raise BadFile(what, lines.get(key))
+            raise BadFile(
+                f"unknown key {shorten_text(key, 60)!r} in the front matter: known are {', '.join(known)}{hint}",
+                lines.get(key),
+            )
     return FrontMatter(values, lines)
 
 
@@ -143,3 +145,24 @@ def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json]
         raise BadFile(
             f"output_schema {shorten_text(value, 80)}: {error.what}{place}", head.lines.get("output_schema")
         ) from None
+
+
+def is_closed(schema: Mapping[str, Json]) -> bool:
+    """Return whether a schema is one that OpenAI's strict mode takes: objects that require all of their keys, and no others.
+
+    >>> is_closed({"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False})
+    True
+    """
+    nodes: list[Any] = [schema]
+    for node in nodes:  # what a node holds is added meanwhile
+        nodes += node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
+    objects = [
+        node
+        for node in nodes
+        if isinstance(node, Mapping) and (node.get("type") == "object" or "properties" in node)
+    ]
+    return schema.get("type") == "object" and all(
+        node.get("additionalProperties") is False
+        and {*node.get("properties", ())} <= {*map(str, node.get("required", ()))}
+        for node in objects
+    )

@@ -20,19 +20,18 @@ import re
 import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from pytest_llmops._util.option_values import parse_name_version
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, json_kind, read_text
 from pytest_llmops._util.user_files import check_inside
 from pytest_llmops.errors import PromptError, UnknownName, UsageError, find_closest_name, format_name_list
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.choice import MIN_SHARE, Choice, Key, read_shares
 from pytest_llmops.prompts.front_matter import (
+    is_closed,
     read_front_matter,
     read_output_schema,
     read_params,
@@ -40,10 +39,9 @@ from pytest_llmops.prompts.front_matter import (
     split_front_matter,
 )
 from pytest_llmops.prompts.git_files import open_git_folder
-from pytest_llmops.prompts.output_format import build_response_format
 from pytest_llmops.prompts.templates import Section, render_section, split_sections, used_variables
 from pytest_llmops.protocols import Message, RenderedPrompt
-from pytest_llmops.settings import Api
+from pytest_llmops.settings import Api, Settings
 
 DEFAULT_ALIAS = "production"
 ALIASES_FILE = "aliases.toml"
@@ -115,7 +113,16 @@ class Prompt:
         """
         if self.output_schema is None:
             raise PromptError(f"prompt {self.name} {self.version} has no output_schema: name one", self.path)
-        return build_response_format(self.output_schema, self.name, api)
+        title = re.sub("[^A-Za-z0-9_-]", "_", str(self.output_schema.get("title") or self.name))
+        schema, is_strict = dict(self.output_schema), is_closed(self.output_schema)
+        inner: dict[str, Json] = {"name": title[:64], "schema": schema, "strict": is_strict}  # OpenAI's limit
+        by_api: dict[str, dict[str, Json]] = {
+            "chat": {"response_format": {"type": "json_schema", "json_schema": inner}},
+            "responses": {"text": {"format": {"type": "json_schema", **inner}}},
+        }
+        if api not in by_api:
+            raise UsageError(f"response_format: expected api to be chat or responses, got {api!r}")
+        return by_api[api]
 
     def _check_variables(self, given: Mapping[str, object]) -> None:
         missing = [name for name in self.variables if name not in given]
@@ -126,8 +133,9 @@ class Prompt:
         ]
         if problems:
             declared = ", ".join(self.variables) or "none"
-            what = f"prompt {self.name} {self.version}: {'; '.join(problems)}; it declares {declared}"
-            raise PromptError(what, self.path)
+            raise PromptError(
+                f"prompt {self.name} {self.version}: {'; '.join(problems)}; it declares {declared}", self.path
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +150,11 @@ class Prompts:
     """
 
     folder: Any
-    _choices: dict[str, Choice["Prompt"]] = field(compare=False, repr=False)
+    _choices: dict[str, Choice["Prompt"]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
-    def __init__(self, folder: str | Path | Traversable) -> None:
-        object.__setattr__(self, "folder", Path(folder) if isinstance(folder, str) else folder)
-        object.__setattr__(self, "_choices", {})
+    def __post_init__(self) -> None:
+        if isinstance(self.folder, str):
+            object.__setattr__(self, "folder", Path(self.folder))
 
     def at(self, ref: str) -> "Prompts":
         """Return the prompts as they are at a commit, branch or tag of git (``main``, ``HEAD~3``).
@@ -180,7 +188,7 @@ class Prompts:
             UnknownName: There is no such prompt or commit.
             PromptError: The name leads out of the folder.
         """
-        source, name, *_ = self._locate(name)
+        source, name, *_ = self._split(name)
         folder = source._prompt_folder(name)  # noqa: SLF001 -- of the same class
         files = [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
         stems = [file.removesuffix(SUFFIX) for file in files if _is_version(file)]
@@ -195,25 +203,28 @@ class Prompts:
             UnknownName: There is no such prompt.
             PromptError: The file is broken, or an alias points to a version that does not exist.
         """
-        source, name, *_ = self._locate(name)
+        source, name, *_ = self._split(name)
         versions = source.versions(name)
-        path = source._find_file(name, ALIASES_FILE)  # noqa: SLF001
+        path = source.find_file(name, ALIASES_FILE)
         if not (path.is_file() or path.is_dir()):
             return {}
         aliases = _read_aliases_file(path)
         for alias, target in aliases.items():
-            short_alias = shorten_text(alias, 60)
+            where = f"alias {shorten_text(alias, 60)!r}"
             if not isinstance(target, str):
-                what = f"expected the name of a version in quotes, got {json_kind(target)}"
-                raise PromptError(f"alias {short_alias!r}: {what}", path)
+                raise PromptError(
+                    f"{where}: expected the name of a version in quotes, got {json_kind(target)}", path
+                )
             if alias in versions or not alias.strip():
-                what = f"expected a name that no version has; versions are {format_name_list(versions)}"
-                raise PromptError(f"alias {short_alias!r}: {what}", path)
+                known = format_name_list(versions)
+                raise PromptError(f"{where}: expected a name that no version has; versions are {known}", path)
             if target not in versions:
                 near = _suggest_name(target, versions, "did you mean")
                 why = "is an alias itself" if target in aliases else f"does not exist{near}"
-                what = f"alias {short_alias!r} points to {shorten_text(target, 60)!r}, which {why}"
-                raise PromptError(f"{what}; versions are {', '.join(versions)}", path)
+                raise PromptError(
+                    f"{where} points to {shorten_text(target, 60)!r}, which {why}; versions are {', '.join(versions)}",
+                    path,
+                )
         return {alias: str(version) for alias, version in aliases.items()}
 
     def resolve(self, name: str, version_or_alias: str = "") -> str:
@@ -225,35 +236,8 @@ class Prompts:
             UnknownName: There is no such prompt, version, alias or commit.
             PromptError: Without a name: there are several versions and no alias ``production``.
         """
-        override = "" if version_or_alias else read_overrides().get(name, "")
-        try:
-            source, name, version, ref = self._locate(name, version_or_alias or override)
-            return source._resolve(name, version) + ref  # noqa: SLF001
-        except UnknownName as error:
-            if not override:
-                raise
-            where = f"{VERSIONS_VARIABLE}, {error.where}"
-            raise UnknownName(error.kind, error.name, error.known, where=where) from None
-
-    def _resolve(self, name: str, version_or_alias: str) -> str:
-        versions = self.versions(name)
-        aliases = self.aliases(name)
-        if version_or_alias in versions:
-            return version_or_alias
-        alias = version_or_alias or DEFAULT_ALIAS
-        if alias in aliases:
-            return aliases[alias]
-        folder = self._prompt_folder(name)
-        if version_or_alias:
-            kind, known = f"version of prompt {name!r}", (*versions, *aliases)
-            raise UnknownName(kind, version_or_alias, known, where=f"looked in {folder}")
-        if len(versions) > 1:
-            raise PromptError(
-                f"prompt {name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name a version, "
-                f'or write {DEFAULT_ALIAS} = "{versions[-1]}"',
-                folder.joinpath(ALIASES_FILE),
-            )
-        return versions[0]
+        *_, version, ref = self._locate(name, version_or_alias)
+        return version + ref
 
     def get(self, name: str, version: str = "") -> Prompt:
         """Return a version of a prompt, by version or alias; the default is that of `resolve`.
@@ -264,10 +248,8 @@ class Prompts:
             UnknownName: There is no such prompt, version, alias or commit.
             PromptError: The file cannot be used; gives the reason and the line.
         """
-        resolved = self.resolve(name, version)
-        source, name, stem, _ = self._locate(name.partition("@")[0], resolved)
-        path = source._find_file(name, f"{stem}{SUFFIX}")  # noqa: SLF001
-        return read_prompt(path, name=name, version=resolved)
+        source, name, version, ref = self._locate(name, version)
+        return read_prompt(source.find_file(name, f"{version}{SUFFIX}"), name=name, version=version + ref)
 
     def choose(self, name: str, *, key: Key, split: Mapping[str, float] | None = None) -> Prompt:
         """Return the version of a prompt for a user: always the same one for the same key and shares.
@@ -299,28 +281,50 @@ class Prompts:
         order = sorted(shares, key=natural_order)
         names = [self.resolve(name, shared) for shared in order]
         if len(set(names)) < len(names):
-            pairs = ", ".join(f"{shared} is {version}" for shared, version in zip(order, names, strict=True))
-            raise UsageError(f"split of {name}: expected each version once, got {shorten_text(pairs)}")
-        prompts = [self.get(name, version) for version in names]
-        if name in read_overrides():
-            prompts, rest = [], 1.0
+            raise UsageError(f"split of {name}: expected each version once, {order} mean {names}")
+        prompts = [
+            (self.get(name, version), shares[shared]) for shared, version in zip(order, names, strict=True)
+        ]
+        is_fixed = name in read_overrides()
         return Choice(
             name,
-            [(prompt, shares[shared]) for prompt, shared in zip(prompts, order, strict=False)],
-            self.get(name) if rest > MIN_SHARE else None,
+            [] if is_fixed else prompts,
+            self.get(name) if is_fixed or rest > MIN_SHARE else None,
             split=split,
             ends=time.monotonic() + (CHOICE_S if "PYTEST_VERSION" not in os.environ else -CHOICE_S),
         )
 
-    def _locate(self, name: str, version: str = "") -> "tuple[Prompts, str, str, str]":
-        # Return the prompts at the commit that name or version ends in, and name, version and commit ("@main") apart.
+    def _locate(self, name: str, given: str) -> "tuple[Prompts, str, str, str]":
+        # Return the prompts at the commit that name or version ends in, the name, the version, and the commit ("@main").
+        override = "" if given else read_overrides().get(name, "")
+        source, name, version, ref = self._split(name, given or override)
+        versions, aliases = source.versions(name), source.aliases(name)
+        folder = source._prompt_folder(name)  # noqa: SLF001 -- of the same class
+        alias = version or DEFAULT_ALIAS
+        if version not in versions and (version or len(versions) > 1) and alias not in aliases:
+            if version:
+                where = f"{VERSIONS_VARIABLE}, looked in {folder}" if override else f"looked in {folder}"
+                raise UnknownName(f"version of prompt {name!r}", version, (*versions, *aliases), where=where)
+            raise PromptError(
+                f"prompt {name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name a version, "
+                f'or write {DEFAULT_ALIAS} = "{versions[-1]}"',
+                folder.joinpath(ALIASES_FILE),
+            )
+        return source, name, version if version in versions else aliases.get(alias, versions[0]), ref
+
+    def _split(self, name: str, version: str = "") -> "tuple[Prompts, str, str, str]":
         refs = [text[text.index("@") :] for text in (name, version) if "@" in text]
         if len(refs) > 1:
             raise UsageError(f"expected one commit after @, got {name!r} with {version!r}")
         source = self.at(refs[0][1:]) if refs else self
         return source, name.partition("@")[0], version.partition("@")[0], "".join(refs)
 
-    def _find_file(self, name: str, file: str) -> Any:
+    def find_file(self, name: str, file: str) -> Any:
+        """Return the path of a file beside the versions of a prompt; it may be missing.
+
+        Raises:
+            PromptError: The name leads out of the folder, or the file is a link that does.
+        """
         return self._check_inside(self._prompt_folder(name).joinpath(file))
 
     def _prompt_folder(self, name: str) -> Any:
@@ -329,8 +333,10 @@ class Prompts:
         if not usable or any(
             part in ("", ".", "..") or len(part.encode()) > MAX_PART_BYTES for part in parts
         ):
-            what = f"prompt name {shorten_text(name, 80)!r}: expected a path below the folder, like support/answer"
-            raise PromptError(what, self.folder)
+            raise PromptError(
+                f"prompt name {shorten_text(name, 80)!r}: expected a path below the folder, like support/answer",
+                self.folder,
+            )
         return self._check_inside(self.folder.joinpath(*parts))
 
     def _check_inside(self, path: Any) -> Any:
@@ -353,26 +359,13 @@ def read_overrides() -> dict[str, str]:
     Raises:
         UsageError: It has another form.
     """
-    given = os.environ.get(VERSIONS_VARIABLE, "")
-    try:
-        pairs = [parse_name_version(pair).split("=", 1) for pair in given.split(",") if pair.strip()]
-    except ValueError as error:
-        raise UsageError(f"{VERSIONS_VARIABLE}: expected {error}, got {shorten_text(given, 80)!r}") from None
-    return dict(pairs)
+    pairs = [pair for pair in os.environ.get(VERSIONS_VARIABLE, "").split(",") if pair.strip()]
+    return Settings.from_sources((VERSIONS_VARIABLE, {"prompt": pairs})).versions
 
 
-@contextmanager
-def use_versions(versions: Mapping[str, str]) -> Iterator[None]:
-    """Name versions in ``LLMOPS_PROMPT`` while a block runs, beside those that it names already."""
-    before = os.environ.get(VERSIONS_VARIABLE, "")
-    names = {**read_overrides(), **versions}
-    os.environ[VERSIONS_VARIABLE] = ",".join(f"{name}={version}" for name, version in names.items())
-    try:
-        yield
-    finally:
-        os.environ[VERSIONS_VARIABLE] = before
-        if not before:
-            del os.environ[VERSIONS_VARIABLE]
+def join_overrides(versions: Mapping[str, str]) -> str:
+    """Return the value of ``LLMOPS_PROMPT`` that names these versions, beside those that it names already."""
+    return ",".join(f"{name}={version}" for name, version in {**read_overrides(), **versions}.items())
 
 
 def _iter_names(folder: Traversable, start: str = "") -> Iterator[str]:
@@ -397,8 +390,9 @@ def read_prompt(path: Traversable, *, name: str, version: str) -> Prompt:
         if not text.strip():
             raise BadFile("the file is empty: write the prompt into it")  # noqa: TRY301 -- with the others
         if len(text) > MAX_PROMPT_CHARS:
-            what = f"{len(text):,} characters; a prompt has {MAX_PROMPT_CHARS:,} at most: pass long texts as variables"
-            raise BadFile(what)  # noqa: TRY301 -- with the others
+            raise BadFile(  # noqa: TRY301 -- with the others
+                f"{len(text):,} characters; a prompt has {MAX_PROMPT_CHARS:,} at most: pass long texts as variables"
+            )
         front, body, first_line = split_front_matter(text)
         head = read_front_matter(front)
         sections = split_sections(body, first_line)
@@ -431,8 +425,10 @@ def _check_variable_use(declared: tuple[str, ...], sections: Iterable[Section], 
     if undeclared:
         name = undeclared[0]
         near = _suggest_name(name, unused, "did you mean")
-        what = f"variable {name!r} is used but not declared{near}: add it to variables in the front matter"
-        raise BadFile(what, used[name])
+        raise BadFile(
+            f"variable {name!r} is used but not declared{near}: add it to variables in the front matter",
+            used[name],
+        )
     if unused:
         raise BadFile(f"variable {unused[0]!r} is declared but not used: use it, or take it out", line)
 
@@ -444,8 +440,11 @@ def _read_aliases_file(path: Traversable) -> dict[str, object]:
         raise PromptError(f"aliases: {error.what}", path, error.line) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         match = re.search(r"at line (\d+)", str(error))
-        what = f'aliases: broken TOML: {shorten_text(str(error))}; expected lines like production = "v2"'
-        raise PromptError(what, path, int(match[1]) if match else None) from None
+        raise PromptError(
+            f'aliases: broken TOML: {shorten_text(str(error))}; expected lines like production = "v2"',
+            path,
+            int(match[1]) if match else None,
+        ) from None
 
 
 def _is_version(file: str) -> bool:

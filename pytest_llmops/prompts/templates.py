@@ -103,13 +103,16 @@ def used_variables(section: Section) -> frozenset[str]:
         names = meta.find_undeclared_variables(tree)
         _compile_template(section.text)
     except jinja2.TemplateSyntaxError as error:
-        what = f"template syntax: {shorten_text(error.message or '')}"
-        raise BadFile(what, section.line + error.lineno - 1) from None
+        raise BadFile(
+            f"template syntax: {shorten_text(error.message or '')}", section.line + error.lineno - 1
+        ) from None
     except Exception as error:  # noqa: BLE001 -- such as a template too deep for Python's own parser
         raise BadFile(f"template: {type(error).__name__}: {shorten_text(str(error))}", section.line) from None
     for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
-        what = f"a prompt is one file: {type(node).__name__.lower()} is not available"
-        raise BadFile(what, section.line + node.lineno - 1)
+        raise BadFile(
+            f"a prompt is one file: {type(node).__name__.lower()} is not available",
+            section.line + node.lineno - 1,
+        )
     return frozenset(names)
 
 
@@ -127,10 +130,12 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
     token = _steps.set([MAX_STEPS])
     try:
         return _compile_template(section.text).render(variables)
-    except BadFile as error:
-        raise BadFile(error.what, _prompt_file_line(error, section)) from None
-    except SecurityError as error:
-        what = f"refused by the sandbox: {shorten_text(str(error))}"
+    except (BadFile, SecurityError) as error:
+        what = (
+            error.what
+            if isinstance(error, BadFile)
+            else f"refused by the sandbox: {shorten_text(str(error))}"
+        )
         raise BadFile(what, _prompt_file_line(error, section)) from None
     except Exception as error:  # an expression of the template can raise anything
         what = f"cannot be rendered: {type(error).__name__}: {shorten_text(str(error))}"

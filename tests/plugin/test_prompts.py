@@ -32,7 +32,7 @@ def order(text):
         call = openai.OpenAI().chat.completions.create(model="stub-1", messages=[*messages, *turns], **prompt.response_format())
         return call.choices[0].message.content
 
-    return repair(ask, ask(), schema=prompt).value
+    return repair(ask, ask(), schema=prompt)
 """
 FILES = {
     "app.py": APP,

@@ -204,7 +204,7 @@ def test_the_environment_names_the_version_that_an_application_leaves_open(
     assert prompts.choose("answer", key=1).version == "v1@first"
 
 
-@pytest.mark.parametrize("given", ["answer", "answer=", "=v1", "answer=v9", "answer=v1@mian"])
+@pytest.mark.parametrize("given", ["answer", "answer=", "=v1", "answer=v9", "answer=v9@main"])
 def test_an_environment_that_names_no_version(
     prompts: Prompts, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:

@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +105,21 @@ def _show(args: argparse.Namespace) -> int:
 
     prompts = open_prompts(args)
     prompt = prompts.get(args.name, args.version)
-    facts = {key: getattr(prompt, key) for key in ("name", "version", "fingerprint")}
-    facts |= {
+    facts = {
         "path": str(prompt.path),
         "versions": prompts.versions(args.name),
         "aliases": prompts.aliases(args.name),
+        **_describe(prompt, "name", "version", "fingerprint"),
+        "uses": find_uses(prompt.name),
     }
-    facts |= {**_describe(prompt), "uses": find_uses(prompt.name)}
     text = _join_sections(prompt)
-    return print_result(args, {**facts, "text": text}, [*_format_facts(facts), "", *text.split("\n")])
+    return print_result(args, {**facts, "text": text}, [*_format_facts(facts), "", text])
 
 
-def _describe(prompt: Prompt) -> dict[str, Any]:
-    facts = {key: getattr(prompt, key) for key in ("description", "model", "variables", "output_schema")}
+def _describe(prompt: Prompt, *more: str) -> dict[str, Any]:
+    facts = {
+        key: getattr(prompt, key) for key in (*more, "description", "model", "variables", "output_schema")
+    }
     return {**facts, **{f"params.{key}": value for key, value in prompt.params.items()}}
 
 
@@ -136,30 +139,23 @@ def _render(args: argparse.Namespace) -> int:
         ) from None
     rendered = open_prompts(args).get(args.name, args.version).render(**variables)
     facts = {key: getattr(rendered, key) for key in ("name", "version", "fingerprint", "model", "params")}
-    lines = "\n\n".join(f"{message.role}:\n{message.content}" for message in rendered).split("\n")
-    return print_result(args, {**facts, "messages": rendered.to_dicts()}, lines)
+    texts = (f"{message.role}:\n{message.content}" for message in rendered)
+    return print_result(args, {**facts, "messages": rendered.to_dicts()}, ["\n\n".join(texts)])
 
 
 def _diff(args: argparse.Namespace) -> int:
     prompts = open_prompts(args)
     old, new = (prompts.get(args.name, version) for version in (args.old, args.new))
-    before, after = _describe(old), _describe(new)
-    changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    changes = {key: [before.get(key), after.get(key)] for key in changed}
+    sides = _describe(old), _describe(new)
+    pairs = {key: [side.get(key) for side in sides] for key in {**sides[0], **sides[1]}}
+    changes = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     edits = list(_iter_edits(_join_sections(old), _join_sections(new)))
     marks = {"same": "{}", "old": colour_text("[-{}-]", RED), "new": colour_text("{{+{}+}}", GREEN)}
     text = "".join(marks[kind].format(text) for kind, text in edits)
     document = {"name": old.name, "old": old.version, "new": new.version, "changes": changes, "edits": edits}
-    return print_result(
-        args,
-        document,
-        [
-            f"{old.name}: {old.version} -> {new.version}{'' if old.fingerprint != new.fingerprint else ' (the same)'}",
-            *_format_facts(changes),
-            "",
-            *text.split("\n"),
-        ],
-    )
+    equal = " (the same)" if old.fingerprint == new.fingerprint else ""
+    head = f"{old.name}: {old.version} -> {new.version}{equal}"
+    return print_result(args, document, [head, *_format_facts(changes), "", text])
 
 
 def _iter_edits(old: str, new: str) -> Iterator[Edit]:
@@ -167,8 +163,6 @@ def _iter_edits(old: str, new: str) -> Iterator[Edit]:
     lines = old.splitlines(keepends=True), new.splitlines(keepends=True)
     for tag, i, j, k, m in SequenceMatcher(None, *lines).get_opcodes():
         before, after = "".join(lines[0][i:j]), "".join(lines[1][k:m])
-        if max(len(before), len(after)) <= 10 * MAX_WORDS and tag != "equal":
-            yield from diff_words(before, after)
-        else:
-            whole: list[Edit] = [("same", before)] if tag == "equal" else [("old", before), ("new", after)]
-            yield from (edit for edit in whole if edit[1])
+        whole: list[Edit] = [("same", before)] if tag == "equal" else [("old", before), ("new", after)]
+        is_short = tag != "equal" and max(len(before), len(after)) <= 10 * MAX_WORDS
+        yield from diff_words(before, after) if is_short else filter(itemgetter(1), whole)

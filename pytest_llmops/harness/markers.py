@@ -108,19 +108,20 @@ def versions_to_run(prompts: Prompts, name: str, versions: tuple[str, ...], over
     Raises:
         UnknownName: The prompt or a version of it does not exist.
     """
-    chosen = [override] if override else []
-    for pattern in () if override else versions:
-        stem, sign, ref = pattern.partition("@")
-        known = prompts.versions(f"{name}{sign}{ref}") if _is_pattern(pattern) else ()
-        matches = [
-            f"{version}{sign}{ref}" for version in known if stem == "all" or fnmatchcase(version, stem)
-        ]
-        if _is_pattern(pattern) and not matches:
-            raise UnknownName(f"version of prompt {name!r}", pattern, known)
-        chosen += matches or [pattern]
+    matches = (version for pattern in versions for version in _match_versions(prompts, name, pattern))
+    chosen = tuple(dict.fromkeys([override] if override else matches))
     for version in chosen or ("",):
         prompts.get(name, version)
-    return tuple(dict.fromkeys(chosen)) if versions else ()
+    return chosen if versions else ()
+
+
+def _match_versions(prompts: Prompts, name: str, pattern: str) -> list[str]:
+    stem, sign, ref = pattern.partition("@")
+    known = prompts.versions(f"{name}{sign}{ref}") if _is_pattern(pattern) else (stem,)
+    matches = [version for version in known if stem in ("all", version) or fnmatchcase(version, stem)]
+    if not matches:
+        raise UnknownName(f"version of prompt {name!r}", pattern, known)
+    return [f"{version}{sign}{ref}" for version in matches]
 
 
 def find_prompts(node: Any, settings: Settings) -> Prompts:

@@ -52,25 +52,20 @@ class Choice(Generic[T]):
         Raises:
             UsageError: The key is None, empty or of another type.
         """
-        data = key.encode("utf-8", "surrogatepass") if type(key) is str else _encode_key(key)
-        if not data:
-            raise UsageError(
-                "expected the id of a user as key, got an empty one: all of these would be the same user"
-            )
+        data = key.encode("utf-8", "surrogatepass") if type(key) is str and key else _encode_key(key)
         hasher = self._hasher.copy()
         hasher.update(data)
         return self._things[bisect_right(self._edges, hasher.digest())]
 
 
 def _encode_key(key: object) -> bytes:
-    if isinstance(key, bool) or not isinstance(key, (str, int, bytes, UUID)):
+    if isinstance(key, bool) or not isinstance(key, (str, int, bytes, UUID)) or key in ("", b""):
         raise UsageError(
-            f"expected the id of a user as key (a text, a whole number, bytes or a UUID), got {type(key).__name__}: all users "
-            "without an id would have the same version"
+            f"expected the id of a user as key (a text, a whole number, bytes or a UUID), got {'an empty one' if isinstance(key, (str, bytes)) else type(key).__name__}: all "
+            "users without an id would have the same version"
         )
-    if isinstance(key, bytes):
-        return key
-    return (key if isinstance(key, str) else str(key)).encode("utf-8", "surrogatepass")
+    text = key if isinstance(key, (str, bytes)) else str(key)
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
 
 def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, float], float]:
@@ -93,11 +88,10 @@ def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, flo
                 "split: expected versions or aliases, each with its share from 0 to 1 (0, or "
                 f"at least {MIN_SHARE}), got {share!r} for {shorten_text(str(name), 60)!r}"
             )
-    total = sum(split.values())
-    if total > 1 + MIN_SHARE or (rest_name in split and total < 1 - MIN_SHARE):
-        expected = "exactly 1, as all versions are named" if rest_name in split else "at most 1"
+    total, least = sum(split.values()), 1 if rest_name in split else 0
+    if not least - MIN_SHARE <= total <= 1 + MIN_SHARE:
         raise UsageError(
-            f"split: expected shares that add up to {expected}, got {total:.9g} of {dict(split)}"
+            f"split: expected shares that add up to {'1' if least else '1 at most'}, got {total:.9g} of {dict(split)}"
         )
     shares = {name: share for name, share in split.items() if name != rest_name}
     return shares, 1 - sum(shares.values())

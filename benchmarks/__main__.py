@@ -9,6 +9,7 @@ from benchmarks import (
     live,
     meaning,
     mlflow_verdicts,
+    prompts,
     recording,
     replay,
     reports,
@@ -32,6 +33,7 @@ def main() -> None:
         verdicts,
         mlflow_verdicts,
         reports,
+        prompts,
     ):
         for line in part.lines():
             print(line, flush=True)

@@ -85,6 +85,7 @@ def split_sections(body: str, first_line: int = 1) -> tuple[Section, ...]:
     return tuple(sections)
 
 
+@lru_cache(maxsize=256)
 def used_variables(section: Section) -> frozenset[str]:
     """Return the variables that a section uses, and check its template.
 

@@ -1,9 +1,19 @@
-"""Run git."""
+"""Run git, and read a folder as it is at a commit."""
 
+import io
+import os
+import re
+import stat
 import subprocess
+import zipfile
 from pathlib import Path
 
+from pytest_llmops.errors import UnknownName, UsageError
+from pytest_llmops.measurement import shorten_text
+
 GIT_TIMEOUT_S = 30
+# No option of git, no path within a commit (`main:file`), no range
+_REF = re.compile(r"[^-\s:][^\s:]*")
 
 
 def run_git(root: Path, *arguments: str) -> bytes | str:
@@ -24,3 +34,39 @@ def run_git(root: Path, *arguments: str) -> bytes | str:
         if done.returncode == 0
         else done.stderr.decode("utf-8", "replace").strip() or "git failed"
     )
+
+
+def open_git_folder(folder: Path, ref: str) -> zipfile.Path:
+    """Return a folder as it is at a commit; it may be missing in the working tree. Links in it are left out.
+
+    Args:
+        folder: The folder in a checkout of git.
+        ref: A commit, branch, tag or an expression like ``HEAD~3``; it never becomes an option of git.
+
+    Raises:
+        UsageError: The folder is in no checkout or not in the commit, git cannot be run, or no commit can have the name.
+        UnknownName: There is no such commit; a shallow clone is named as the reason.
+    """
+    if not ref.isprintable() or not _REF.fullmatch(ref):
+        raise UsageError(f"expected a commit, branch or tag of git after @, got {shorten_text(ref, 80)!r}")
+    folder = folder.resolve()
+    here = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    where = f"{folder.name}@{shorten_text(ref, 80)}"
+    place = run_git(here, "rev-parse", "--is-shallow-repository", "--show-toplevel")
+    if isinstance(place, str):
+        raise UsageError(f"{where}: git cannot read {here}: {shorten_text(place, 200)}")
+    shallow, _, top = os.fsdecode(place).removesuffix("\n").partition("\n")
+    commit = run_git(here, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")
+    if isinstance(commit, str):
+        names = run_git(here, "for-each-ref", "--format=%(refname:short)")
+        known = names.decode("utf-8", "replace").split() if isinstance(names, bytes) else ()
+        hint = "; the clone is shallow: git fetch --unshallow" if shallow == "true" else ""
+        raise UnknownName("commit, branch or tag", shorten_text(ref, 80), known, where=where + hint)
+    inside = folder.relative_to(Path(top).resolve()).as_posix().removeprefix(".")
+    data = run_git(Path(top), "archive", "--format=zip", "-0", f"{commit.decode().strip()}:{inside}")
+    if isinstance(data, str):
+        raise UsageError(f"{where}: the commit has no folder {inside or '.'}")
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    archive.filename = f"{folder}@{ref}"
+    archive.filelist = [info for info in archive.filelist if not stat.S_ISLNK(info.external_attr >> 16)]
+    return zipfile.Path(archive)

@@ -1,20 +1,45 @@
 """``llmops prompts``: list, show, render, diff, log, alias, rollback and check."""
 
 import argparse
+import datetime as dt
 import json
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cli.commands import add_command, add_group, import_command, parse_positive_int
-from pytest_llmops.cli.output import GREEN, RED, colour_text, print_json, print_line
-from pytest_llmops.errors import UsageError
+from pytest_llmops._util.git import run_git
+from pytest_llmops._util.text_files import (
+    BadFile,
+    as_mapping,
+    line_number_at,
+    read_json,
+    read_json_lines,
+    read_text,
+)
+from pytest_llmops._util.user_files import folders_above
+from pytest_llmops.cli.commands import (
+    EXIT_PROBLEM,
+    add_command,
+    add_group,
+    parse_positive_int,
+    refuse_options,
+)
+from pytest_llmops.cli.files import lock_file, write_output_file
+from pytest_llmops.cli.ini_files import read_ini
+from pytest_llmops.cli.output import GREEN, RED, colour_text, format_path, print_json, print_line
+from pytest_llmops.errors import PromptError, UsageError
+from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.prompts import Prompt, Prompts
+from pytest_llmops.prompts.registry import ALIASES_FILE
 from pytest_llmops.reports.word_diff import MAX_WORDS, Edit, diff_words
+from pytest_llmops.settings import Settings
 
-# The arguments of the commands by their names here, and the commands: what runs them, summary, details, and arguments
+LOG_FILE = "aliases.log"
+# The arguments of the commands by their names here
 ARGUMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "name": ("name", {"metavar": "NAME", "help": "the prompt (support/answer), at a commit of git with @ (support/answer@main)"}),
     "version": ("version", {"nargs": "?", "default": "", "metavar": "VERSION", "help": "a version or alias, also at a commit (v1@main, @HEAD~3); default: production"}),
@@ -30,45 +55,10 @@ ARGUMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "folder": ("--prompts", {"type": Path, "dest": "folder", "metavar": "FOLDER", "help": "default: llm_prompts_dir, from here upwards"}),
     "json": ("--json", {"action": "store_true", "help": "print JSON"}),
 }  # fmt: skip
-COMMANDS = {
-    "list": ("prompts._list", "the prompts with their versions and aliases", "", ""),
-    "show": (
-        "prompts._show", "a version: its text, variables and parameters, and where the prompt is used",
-        "Uses are calls of prompt(), get() and choose() with the prompt's name in Python files below this folder.", "name version",
-    ),
-    "render": ("prompts._render", "the messages of a version with its variables filled in", "", "name version var vars"),
-    "diff": (
-        "prompts._diff", "two versions, word by word, with their variables and parameters",
-        "[-so-] stands in the old one alone, {+so+} in the new one.", "name old new",
-    ),
-    "log": ("prompts_aliases._log", "how the aliases of a prompt moved, and the commits that changed it", "", "name"),
-    "alias": (
-        "prompts_aliases._move", "let an alias mean another version",
-        "Writes aliases.toml, and the reason into aliases.log beside it.", "name alias target reason",
-    ),
-    "rollback": ("prompts_aliases._move", "let an alias mean what it meant before its last move", "", "name back reason"),
-    "check": (
-        "prompts_check._check", "report what is wrong with the prompts",
-        "Files that cannot be read, undeclared and unused variables, roles out of order, secrets, long prompts, equal versions.", "max",
-    ),
-}  # fmt: skip
-
-
-def add_prompts_group(groups: Any) -> None:
-    """Declare the group's commands."""
-    commands = add_group(groups, "prompts", "look at versions of prompts, compare them, move their aliases")
-    for name, (runs, summary, details, arguments) in COMMANDS.items():
-        declared = dict(ARGUMENTS[argument] for argument in [*arguments.split(), "folder", "json"])
-        run = import_command(*runs.split("."))
-        add_command(commands, name, run, summary, details, arguments=declared)
 
 
 def open_prompts(args: argparse.Namespace) -> Prompts:
     """Return the prompts of ``--prompts``, else those of the project around the working folder."""
-    from pytest_llmops._util.user_files import folders_above
-    from pytest_llmops.cli.ini_files import read_ini
-    from pytest_llmops.settings import Settings
-
     root, values = read_ini(Path.cwd()) or (Path.cwd(), {})
     name = Settings.from_sources(("ini", values)).prompts_dir
     folders = [folder / name for folder in folders_above(Path.cwd(), root)]
@@ -101,8 +91,6 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from pytest_llmops.cli.prompts_check import find_uses
-
     prompts = open_prompts(args)
     prompt = prompts.get(args.name, args.version)
     facts = {
@@ -128,8 +116,6 @@ def _join_sections(prompt: Prompt) -> str:
 
 
 def _render(args: argparse.Namespace) -> int:
-    from pytest_llmops._util.text_files import as_mapping, read_json, read_text
-
     try:
         variables = dict(as_mapping(read_json(read_text(args.vars)))) if args.vars else {}
         variables |= dict(pair.split("=", 1) for pair in args.var)
@@ -166,3 +152,196 @@ def _iter_edits(old: str, new: str) -> Iterator[Edit]:
         whole: list[Edit] = [("same", before)] if tag == "equal" else [("old", before), ("new", after)]
         is_short = tag != "equal" and max(len(before), len(after)) <= 10 * MAX_WORDS
         yield from diff_words(before, after) if is_short else filter(itemgetter(1), whole)
+
+
+def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: str) -> Mapping[str, Json]:
+    """Let an alias mean another version, and write down why; other processes that move one of the prompt's wait.
+
+    Args:
+        prompts: The prompts of a folder.
+        name: The prompt.
+        alias: The alias; it may be new.
+        version: A version or alias; ``""``: what the alias meant before its last move (a rollback).
+        reason: A sentence for whoever reads the log; secrets in it are masked.
+
+    Returns:
+        What was written into the log: ``at`` (UTC), ``alias``, ``old``, ``new`` and ``reason``.
+
+    Raises:
+        UsageError: An argument is wrong, there is nothing to roll back to, or a file is damaged or cannot be written.
+    """
+    is_bad = not re.fullmatch("[A-Za-z0-9_-]+", alias) or alias in prompts.versions(name)
+    refuse_options(
+        {
+            f"an alias moves in the working tree: expected no @, got {name!r} and {version!r}": "@"
+            in name + version,
+            "--reason: expected a sentence, got none": not reason.strip(),
+            f"expected an alias of letters, digits, _ and -, that no version has, got {shorten_text(alias, 80)!r}": is_bad,
+        }
+    )
+    path, log = (prompts.find_file(name, file) for file in (ALIASES_FILE, LOG_FILE))
+    with lock_file(path):
+        aliases, moves = prompts.aliases(name), read_moves(log)
+        old = aliases.get(alias, "")
+        before = [move.get(end) for move in moves if move.get("alias") == alias for end in ("old", "new")]
+        target = version or next(
+            (str(earlier) for earlier in before[::-1] if earlier not in (None, "", old)), ""
+        )
+        refuse_options({f"{name}: the log of {alias!r} has no move to take back: name a version": not target})
+        value = json.dumps(new := prompts.resolve(name, target), ensure_ascii=False)
+        text = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
+        line = rf"""(?m)^([ \t]*["']?{alias}["']?[ \t]*=[ \t]*)(?:"[^"\r\n]+"|'[^'\r\n]+')"""
+        edited, count = re.subn(line, lambda match: match[1] + value, text)
+        cannot_edit = f"{path}: {alias} has a form that cannot be edited: write it as {alias} = {value}"
+        refuse_options({cannot_edit: count != (alias in aliases)})
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        clean = _read_redactor().clean_text(reason.strip())
+        move: Mapping[str, Json] = {"at": now, "alias": alias, "old": old, "new": new, "reason": clean}
+        # First the alias: killed in between, the log lacks a move, and a rollback still finds the version before.
+        write_output_file(path, edited if count else f"{text.rstrip()}\n{alias} = {value}\n".lstrip())
+        write_output_file(log, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in [*moves, move]))
+    return move
+
+
+def read_moves(path: Path) -> list[Mapping[str, Json]]:
+    """Return the moves in the log of a prompt's aliases, the oldest first.
+
+    Raises:
+        PromptError: The file is damaged; gives the line.
+    """
+    try:
+        return [as_mapping(move) for _, move in read_json_lines(read_text(path))] if path.exists() else []
+    except BadFile as error:
+        raise PromptError(error.what, path, error.line) from None
+
+
+def _move(args: argparse.Namespace) -> int:
+    version = getattr(args, "version", "")  # a rollback has none
+    move = move_alias(open_prompts(args), args.name, args.alias, version, args.reason)
+    return print_result(args, move, [f"{args.name}: {_format_move(move)}"])
+
+
+def _format_move(move: Mapping[str, Json]) -> str:
+    return f"{move.get('alias')} {move.get('old') or '(new)'} -> {move.get('new')}"
+
+
+def _log(args: argparse.Namespace) -> int:
+    prompts = open_prompts(args)
+    moves = read_moves(prompts.find_file(args.name, LOG_FILE))[::-1] if prompts.versions(args.name) else []
+    log = run_git(prompts.folder, "--literal-pathspecs", "log", "--format=%h%x09%aI%x09%s", "--", args.name)
+    note = f"no history from git: {log}" if isinstance(log, str) else ""
+    if run_git(prompts.folder, "rev-parse", "--is-shallow-repository") == b"true\n":
+        note = "the clone is shallow, older commits are missing: git fetch --unshallow"
+    rows = log.decode("utf-8", "replace").splitlines() if isinstance(log, bytes) else []
+    commits = [dict(zip(("commit", "at", "subject"), row.split("\t", 2), strict=True)) for row in rows]
+    lines = (
+        [f"{move.get('at')}  {_format_move(move)}  {move.get('reason')}" for move in moves]
+        + rows
+        + [note] * bool(note)
+    )
+    return print_result(args, {"moves": moves, "commits": commits, "note": note}, lines)
+
+
+def find_uses(name: str) -> list[str]:
+    """Return the places (``file:line``) below the working folder that name a prompt.
+
+    These are calls of ``prompt()`` (the marker), ``get()`` and ``choose()`` that begin with the name as a text, with or without
+    ``@main``, in the Python files that git does not ignore; outside of git in all of them.
+    """
+    listed = run_git(Path(), "ls-files", "-z", "-co", "--exclude-standard", "--", "*.py")
+    files = (
+        [os.fsdecode(file) for file in listed.split(b"\0")]
+        if isinstance(listed, bytes)
+        else map(str, Path().rglob("*.py"))
+    )
+    call = re.compile(
+        rf"""\.(?:prompt|get|choose)\(\s*(?:name\s*=\s*)?(["']){re.escape(name)}(?:@[^"'\n]*)?\1"""
+    )
+    texts = {
+        file: Path(file).read_text("utf-8", "replace") for file in sorted(set(files)) if Path(file).is_file()
+    }
+    return [
+        f"{file}:{line_number_at(text, use.start())}"
+        for file, text in texts.items()
+        for use in call.finditer(text)
+    ]
+
+
+def _check(args: argparse.Namespace) -> int:
+    prompts = open_prompts(args)
+    names = prompts.names()
+    # A broken aliases.toml is a problem of each version.
+    found = dict.fromkeys(
+        problem for name in names for problem in _iter_problems(prompts, name, args.max_chars)
+    )
+    problems = [{"file": str(path), "line": line, "problem": what} for path, line, what in found]
+    lines = [f"{format_path(str(path))}{f':{line}' if line else ''}: {what}" for path, line, what in found]
+    total = f"{format_count(len(names), 'prompt')}, {format_count(len(found), 'problem')}"
+    print_result(args, {"prompts": len(names), "problems": problems}, [*lines, total])
+    return EXIT_PROBLEM if found else 0
+
+
+def _iter_problems(prompts: Prompts, name: str, max_chars: int) -> Iterator[tuple[object, int | None, str]]:
+    seen: dict[str, str] = {}
+    for version in (*prompts.versions(name), ""):
+        try:
+            prompt = prompts.get(name, version)
+        except PromptError as error:
+            yield error.path, error.line, error.what
+        else:
+            first = seen.setdefault(prompt.fingerprint, prompt.version)
+            same = [] if first == prompt.version else [f"the same text as {first}: delete one of them"]
+            found = [*same, *_list_problems(prompt, max_chars)] if version else []
+            yield from ((prompt.path, None, problem) for problem in found)
+
+
+def _list_problems(prompt: Prompt, max_chars: int) -> list[str]:
+    roles = [section.role for section in prompt.sections]
+    length = sum(len(section.text) for section in prompt.sections)
+    problems = {
+        f"roles out of order: expected system, then user and assistant in turns, got {', '.join(roles)}": not re.fullmatch(
+            "[sd]*(?:ua)*u?", "".join(role[0] for role in roles)
+        ),
+        f"{length:,} characters, more than {max_chars:,}: pass long texts as variables": length > max_chars,
+        "holds a secret: take it out, and revoke it": _read_redactor().leaks(prompt.path.read_bytes()),
+    }
+    return [problem for problem, is_found in problems.items() if is_found]
+
+
+def _read_redactor() -> Any:
+    from pytest_llmops.redaction.redactor import Redactor
+
+    return Redactor.from_environment(os.environ)
+
+
+# The commands: what runs them, their summary, details, and arguments
+COMMANDS = {
+    "list": (_list, "the prompts with their versions and aliases", "", ""),
+    "show": (
+        _show, "a version: its text, variables and parameters, and where the prompt is used",
+        "Uses are calls of prompt(), get() and choose() with the prompt's name in Python files below this folder.", "name version",
+    ),
+    "render": (_render, "the messages of a version with its variables filled in", "", "name version var vars"),
+    "diff": (
+        _diff, "two versions, word by word, with their variables and parameters",
+        "[-so-] stands in the old one alone, {+so+} in the new one.", "name old new",
+    ),
+    "log": (_log, "how the aliases of a prompt moved, and the commits that changed it", "", "name"),
+    "alias": (
+        _move, "let an alias mean another version",
+        "Writes aliases.toml, and the reason into aliases.log beside it.", "name alias target reason",
+    ),
+    "rollback": (_move, "let an alias mean what it meant before its last move", "", "name back reason"),
+    "check": (
+        _check, "report what is wrong with the prompts",
+        "Files that cannot be read, undeclared and unused variables, roles out of order, secrets, long prompts, equal versions.", "max",
+    ),
+}  # fmt: skip
+
+
+def add_prompts_group(groups: Any) -> None:
+    """Declare the group's commands."""
+    commands = add_group(groups, "prompts", "look at versions of prompts, compare them, move their aliases")
+    for name, (run, summary, details, arguments) in COMMANDS.items():
+        declared = dict(ARGUMENTS[argument] for argument in [*arguments.split(), "folder", "json"])
+        add_command(commands, name, run, summary, details, arguments=declared)

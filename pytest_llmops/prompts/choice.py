@@ -13,7 +13,6 @@ Key: TypeAlias = str | int | bytes | UUID
 T = TypeVar("T")
 
 MIN_SHARE = 1e-9  # a smaller share has no users, and what rounding leaves of 1 is smaller
-POINTS = 2**64
 
 
 class Choice(Generic[T]):
@@ -44,7 +43,7 @@ class Choice(Generic[T]):
         ends_at = [sum(share for _, share in first[: n + 1]) for n in range(len(first))]
         ends_at = ends_at[: len(self._things) - len(last) - 1] + [1 - share for _, share in last]
         # Compared as bytes, like the hashes: a number of each hash would take longer.
-        self._edges = [min(int(end * POINTS), POINTS - 1).to_bytes(8, "big") for end in ends_at]
+        self._edges = [min(int(end * 2**64), 2**64 - 1).to_bytes(8, "big") for end in ends_at]
 
     def choose(self, key: Key) -> T:
         """Return what a key has.

@@ -25,6 +25,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from pytest_llmops._util.git import open_git_folder
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, json_kind, read_text
 from pytest_llmops._util.user_files import check_inside
 from pytest_llmops.errors import PromptError, UnknownName, UsageError, find_closest_name, format_name_list
@@ -38,7 +39,6 @@ from pytest_llmops.prompts.front_matter import (
     read_variables,
     split_front_matter,
 )
-from pytest_llmops.prompts.git_files import open_git_folder
 from pytest_llmops.prompts.templates import Section, render_section, split_sections, used_variables
 from pytest_llmops.protocols import Message, RenderedPrompt
 from pytest_llmops.settings import Api, Settings

@@ -128,7 +128,7 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
     """
     from jinja2.exceptions import SecurityError
 
-    token = _steps.set([MAX_STEPS])
+    _steps.set([MAX_STEPS])
     try:
         return _compile_template(section.text).render(variables)
     except (BadFile, SecurityError) as error:
@@ -141,8 +141,6 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
     except Exception as error:  # an expression of the template can raise anything
         what = f"cannot be rendered: {type(error).__name__}: {shorten_text(str(error))}"
         raise BadFile(what, _prompt_file_line(error, section)) from error
-    finally:
-        _steps.reset(token)
 
 
 def _prompt_file_line(error: Exception, section: Section) -> int:

@@ -144,7 +144,7 @@ class Settings:
         ini="linelist",
     )  # fmt: skip
     prompt: tuple[str, ...] = _declare_option(
-        option_values.list_of(option_values.parse_name_version), (), "run with another version of a prompt (repeatable)", flag="--llm-prompt",
+        option_values.list_of(option_values.parse_name_version), (), "run with another version of a prompt (repeatable); also set as LLMOPS_PROMPT, for applications that load their prompts themselves", flag="--llm-prompt",
         metavar="NAME=VERSION", ini="linelist", repeat=True,
     )  # fmt: skip
     report: tuple[str, ...] = _declare_option(

@@ -139,8 +139,9 @@ def _diff(args: argparse.Namespace) -> int:
     marks = {"same": "{}", "old": colour_text("[-{}-]", RED), "new": colour_text("{{+{}+}}", GREEN)}
     text = "".join(marks[kind].format(text) for kind, text in edits)
     document = {"name": old.name, "old": old.version, "new": new.version, "changes": changes, "edits": edits}
-    equal = " (the same)" if old.fingerprint == new.fingerprint else ""
-    head = f"{old.name}: {old.version} -> {new.version}{equal}"
+    head = f"{old.name}: {old.version} -> {new.version}" + " (the same)" * (
+        old.fingerprint == new.fingerprint
+    )
     return print_result(args, document, [head, *_format_facts(changes), "", text])
 
 
@@ -170,6 +171,8 @@ def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: st
     Raises:
         UsageError: An argument is wrong, there is nothing to roll back to, or a file is damaged or cannot be written.
     """
+    from pytest_llmops.redaction.redactor import Redactor
+
     is_bad = not re.fullmatch("[A-Za-z0-9_-]+", alias) or alias in prompts.versions(name)
     refuse_options(
         {
@@ -192,11 +195,17 @@ def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: st
         text = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
         line = rf"""(?m)^([ \t]*["']?{alias}["']?[ \t]*=[ \t]*)(?:"[^"\r\n]+"|'[^'\r\n]+')"""
         edited, count = re.subn(line, lambda match: match[1] + value, text)
-        cannot_edit = f"{path}: {alias} has a form that cannot be edited: write it as {alias} = {value}"
-        refuse_options({cannot_edit: count != (alias in aliases)})
-        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        clean = _read_redactor().clean_text(reason.strip())
-        move: Mapping[str, Json] = {"at": now, "alias": alias, "old": old, "new": new, "reason": clean}
+        if count != (alias in aliases):
+            raise UsageError(
+                f"{path}: {alias} has a form that cannot be edited: write it as {alias} = {value}"
+            )
+        move: Mapping[str, Json] = {
+            "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "alias": alias,
+            "old": old,
+            "new": new,
+            "reason": Redactor.from_environment(os.environ).clean_text(reason.strip()),
+        }
         # First the alias: killed in between, the log lacks a move, and a rollback still finds the version before.
         write_output_file(path, edited if count else f"{text.rstrip()}\n{alias} = {value}\n".lstrip())
         write_output_file(log, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in [*moves, move]))
@@ -226,9 +235,9 @@ def _format_move(move: Mapping[str, Json]) -> str:
 
 
 def _log(args: argparse.Namespace) -> int:
-    prompts = open_prompts(args)
-    moves = read_moves(prompts.find_file(args.name, LOG_FILE))[::-1] if prompts.versions(args.name) else []
-    log = run_git(prompts.folder, "--literal-pathspecs", "log", "--format=%h%x09%aI%x09%s", "--", args.name)
+    prompts, name = open_prompts(args), args.name.partition("@")[0]
+    moves = read_moves(prompts.find_file(name, LOG_FILE))[::-1] if prompts.versions(name) else []
+    log = run_git(prompts.folder, "--literal-pathspecs", "log", "--format=%h%x09%aI%x09%s", "--", name)
     note = f"no history from git: {log}" if isinstance(log, str) else ""
     if run_git(prompts.folder, "rev-parse", "--is-shallow-repository") == b"true\n":
         note = "the clone is shallow, older commits are missing: git fetch --unshallow"
@@ -296,6 +305,8 @@ def _iter_problems(prompts: Prompts, name: str, max_chars: int) -> Iterator[tupl
 
 
 def _list_problems(prompt: Prompt, max_chars: int) -> list[str]:
+    from pytest_llmops.redaction.redactor import Redactor
+
     roles = [section.role for section in prompt.sections]
     length = sum(len(section.text) for section in prompt.sections)
     problems = {
@@ -303,15 +314,11 @@ def _list_problems(prompt: Prompt, max_chars: int) -> list[str]:
             "[sd]*(?:ua)*u?", "".join(role[0] for role in roles)
         ),
         f"{length:,} characters, more than {max_chars:,}: pass long texts as variables": length > max_chars,
-        "holds a secret: take it out, and revoke it": _read_redactor().leaks(prompt.path.read_bytes()),
+        "holds a secret: take it out, and revoke it": Redactor.from_environment(os.environ).leaks(
+            prompt.path.read_bytes()
+        ),
     }
     return [problem for problem, is_found in problems.items() if is_found]
-
-
-def _read_redactor() -> Any:
-    from pytest_llmops.redaction.redactor import Redactor
-
-    return Redactor.from_environment(os.environ)
 
 
 # The commands: what runs them, their summary, details, and arguments

@@ -71,9 +71,9 @@ def read_front_matter(front: str, known: Collection[str] = PROMPT_KEYS) -> Front
     for key in values:
         if key not in known:
             near = find_closest_name(key, known)
-            hint = f"; did you mean {near!r}?" if near else ""
             raise BadFile(
-                f"unknown key {shorten_text(key, 60)!r} in the front matter: known are {', '.join(known)}{hint}",
+                f"unknown key {shorten_text(key, 60)!r} in the front matter: known are {', '.join(known)}"
+                + (f"; did you mean {near!r}?" if near else ""),
                 lines.get(key),
             )
     return FrontMatter(values, lines)
@@ -141,9 +141,10 @@ def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json]
         text = read_text(file)
         return as_mapping(read_json(text)), text
     except BadFile as error:
-        place = f" in line {error.line} of it" if error.line else ""
         raise BadFile(
-            f"output_schema {shorten_text(value, 80)}: {error.what}{place}", head.lines.get("output_schema")
+            f"output_schema {shorten_text(value, 80)}: {error.what}"
+            + (f" in line {error.line} of it" if error.line else ""),
+            head.lines.get("output_schema"),
         ) from None
 
 

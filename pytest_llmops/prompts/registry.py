@@ -132,9 +132,10 @@ class Prompt:
             f"unused variable {name!r}{_suggest_name(name, missing, 'did you mean')}" for name in extra
         ]
         if problems:
-            declared = ", ".join(self.variables) or "none"
             raise PromptError(
-                f"prompt {self.name} {self.version}: {'; '.join(problems)}; it declares {declared}", self.path
+                f"prompt {self.name} {self.version}: {'; '.join(problems)}; it declares "
+                f"{', '.join(self.variables) or 'none'}",
+                self.path,
             )
 
 
@@ -448,11 +449,9 @@ def _read_aliases_file(path: Traversable) -> dict[str, object]:
 
 
 def _is_version(file: str) -> bool:
-    stem = file.removesuffix(SUFFIX)
-    return file.endswith(SUFFIX) and not file.startswith(".") and stem.lower() != "readme"
+    return file.endswith(SUFFIX) and not file.startswith(".") and file.lower() != f"readme{SUFFIX}"
 
 
 def _suggest_name(name: str, names: Iterable[str], words: str) -> str:
     near = find_closest_name(name, names)
-    mark = "?" if words == "did you mean" else ""
-    return f" ({words} {near!r}{mark})" if near else ""
+    return f" ({words} {near!r}{'?' if words == 'did you mean' else ''})" if near else ""

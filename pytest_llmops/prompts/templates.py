@@ -139,8 +139,10 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
         )
         raise BadFile(what, _prompt_file_line(error, section)) from None
     except Exception as error:  # an expression of the template can raise anything
-        what = f"cannot be rendered: {type(error).__name__}: {shorten_text(str(error))}"
-        raise BadFile(what, _prompt_file_line(error, section)) from error
+        raise BadFile(
+            f"cannot be rendered: {type(error).__name__}: {shorten_text(str(error))}",
+            _prompt_file_line(error, section),
+        ) from error
 
 
 def _prompt_file_line(error: Exception, section: Section) -> int:

@@ -14,6 +14,7 @@ from support.messages import check_message
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.prompts import Prompts
+from pytest_llmops.prompts.choice import Choice
 
 ID = UUID("12345678-1234-5678-1234-567812345678")
 
@@ -126,3 +127,10 @@ def test_within_pytest_nothing_is_kept(prompts: Prompts) -> None:
     assert before != chosen(prompts, split, range(20)) == {"v2": 20}
     (prompts.folder / "answer/aliases.toml").write_text('production = "v1"\ncandidate = "v3"\n')
     assert chosen(prompts, split, range(2)) == {"v1": 2}
+
+
+def test_users_keep_their_version_when_the_package_is_updated() -> None:
+    """Another way to hash the keys would give every second user another version."""
+    choice = Choice("support/answer", [("v3", 0.5)], "v2", split={}, ends=0)
+    keys = ("user-1", "user-2", "user-3", 4, b"5", "ä")
+    assert [choice.choose(key) for key in keys] == ["v2", "v2", "v3", "v2", "v3", "v2"]

@@ -211,3 +211,16 @@ def test_an_environment_that_names_no_version(
     monkeypatch.setenv("LLMOPS_PROMPT", given)
     with pytest.raises(LLMOpsError, match="LLMOPS_PROMPT", check=check_message):
         prompts.get("answer")
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows_change_nothing_at_a_commit(repository: Path) -> None:
+    path = repository / "app/prompts/answer/v3.md"
+    plain = "---\nvariables: [q]\n---\nsystem:\nBe brief.\n\nuser:\n{{ q }}\n"
+    path.write_bytes(b"\xef\xbb\xbf" + plain.replace("\n", "\r\n").encode())
+    git(repository, "-c", "core.autocrlf=false", "add", "-A")
+    git(repository, "commit", "-q", "-m", "from Windows")
+    path.write_text(plain)
+    prompts = Prompts(repository / "app/prompts")
+    at_commit, here = prompts.get("answer", "v3@HEAD"), prompts.get("answer", "v3")
+    assert at_commit.fingerprint == here.fingerprint
+    assert at_commit.render(q="x").messages == here.render(q="x").messages

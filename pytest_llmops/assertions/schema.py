@@ -158,11 +158,14 @@ def repair(
             outcome = _Outcome(problem=str(error))
         if outcome.fits:
             break
-        lines = [f"{difference.path}: {difference.text}" for difference in outcome.differences]
+        lines = (f"{difference.path}: {difference.text}" for difference in outcome.differences)
         problem = "\n".join(lines) or outcome.problem
         if not left:
-            what = f"the answer does not fit {used.name or 'its schema'}, asked {at_most + 1:,} times"
-            raise ModelError(f"{what}: {shorten_text(problem, 500)}", kind="reply")
+            raise ModelError(
+                f"the answer does not fit {used.name or 'its schema'}, asked {at_most + 1:,} times: "
+                f"{shorten_text(problem, 500)}",
+                kind="reply",
+            )
         answer = ask(answer, f"{REPAIR_REQUEST}\n\n{problem}")
     return outcome.value
 

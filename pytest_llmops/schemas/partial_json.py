@@ -26,10 +26,10 @@ _STRING = rf'"(?:[^"\\\x00-\x1f]|(?!{_HALF_PAIR})\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{{
 _NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
 _NUMBER_BEGUN = r"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+(?:[eE][+-]?[0-9]*)?)?|[eE][+-]?[0-9]*)?)?"
 # A whole token; a number at the end of the text may go on
-_TOKEN = re.compile(
+_WHOLE_TOKEN = re.compile(
     rf"{_BLANK}(?:(?P<string>{_STRING}\")|true|false|null|{_NUMBER}(?![0-9.eE+-]|\Z)|(?P<mark>[{{}}\[\],:]))"
 )
-_TAIL = re.compile(
+_BEGUN_TOKEN = re.compile(
     rf"{_BLANK}(?P<begun>(?P<string>{_STRING})(?:{_HALF_PAIR}|{_ESCAPE_BEGUN})|t(?:ru?)?|f(?:a(?:ls?)?)?|n(?:ul?)?|{_NUMBER_BEGUN})\Z"
 )
 
@@ -122,7 +122,7 @@ class _PartialReader:
 
     def read_value(self) -> Literal["open", "closed", "broken"]:
         """Return whether the value reaches to the end of the text, ends before it, or is no JSON."""
-        while token := _TOKEN.match(self.text, self.position):
+        while token := _WHOLE_TOKEN.match(self.text, self.position):
             if not self.read_token(token["mark"] or "", token["string"]):
                 return "broken"
             self.position = token.end()
@@ -130,7 +130,7 @@ class _PartialReader:
                 self.kept = self.position
             if not self.keys:
                 return "closed"
-        tail = _TAIL.match(self.text, self.position)
+        tail = _BEGUN_TOKEN.match(self.text, self.position)
         if not tail or (
             tail["begun"] and (self.before in ("key", "value") or (self.wants_key and tail["string"] is None))
         ):

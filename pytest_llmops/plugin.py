@@ -17,33 +17,18 @@ from pytest_llmops import hookspecs, recorder
 from pytest_llmops._util import test_folders
 from pytest_llmops._util.option_values import LOOKS
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, UsageError
+
+# isort: off
 from pytest_llmops.fixtures import (
-    HARNESS,
-    SETTINGS,
-    case,
-    embedder,
-    has_flag,
-    judge,
-    judge_canaries,
-    llm,
-    llm_calls,
-    llm_cassette,
-    llm_proxy,
-    prompt,
-    prompts,
-    pytest_addoption,
-    read_settings,
-    retriever,
+    HARNESS, SETTINGS, case, embedder, has_flag, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_proxy, prompt,
+    prompts, pytest_addoption, read_settings, retriever,
 )  # fmt: skip
+
 from pytest_llmops.harness.item import (
-    MARKER_HELP,
-    Harness,
-    has_own_marker,
-    has_trials,
-    is_recorded_elsewhere,
-    needs_judge,
-    uses_plugin,
+    MARKER_HELP, Harness, has_own_marker, has_trials, is_recorded_elsewhere, needs_judge, uses_plugin,
 )  # fmt: skip
+
+# isort: on
 from pytest_llmops.measurement import escape_output
 from pytest_llmops.settings import NEEDS_JUDGE, Settings
 
@@ -189,12 +174,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from pytest_llmops.harness import parametrize, trials
 
     prompt_name, problem = parametrize.parametrize_test(metafunc, settings, trials.read_trial_plan)
+    _note_problem(metafunc, problem)
+    if prompt_name:
+        metafunc.config.stash[PROMPTS_SEEN_KEY][prompt_name] = None
+
+
+def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
     if problem and metafunc.config.option.collectonly:  # nothing runs that would report it
         raise pytest.Collector.CollectError(problem)
     if problem:
-        metafunc.config.stash[PROBLEMS_KEY][node.parent, node.name] = problem
-    if prompt_name:
-        metafunc.config.stash[PROMPTS_SEEN_KEY][prompt_name] = None
+        metafunc.config.stash[PROBLEMS_KEY][metafunc.definition.parent, metafunc.definition.name] = problem
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -314,6 +303,14 @@ class OnDemandHarness:
         if HARNESS not in item.stash:
             self.harness = _start_harness(item)
         return cast("Harness", item.stash[HARNESS])
+
+    @pytest.hookimpl(trylast=True)  # all other parameters are there
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Put the tests that are compared side by side."""
+        if metafunc.definition.get_closest_marker("llm_compare") is not None:
+            from pytest_llmops.harness.variants import order_variants
+
+            _note_problem(metafunc, order_variants(metafunc.definition, metafunc._calls))  # noqa: SLF001
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(

@@ -103,9 +103,8 @@ def judge_suite(
     if partial:
         ran = f"{len(comparison.compared):,} of {format_count(len(baseline.tests), 'test')} of the baseline"
         return replace(verdict, sentence=f"partial: {ran}, no verdict")
-    measured = [_MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
-    names = [data.metric for data in measured if data.metric != TRIAL_RATE]
-    primary = names[0] if not rules.primary and len(names) == 1 else rules.primary
+    measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
+    primary = choose_primary(measured, rules)
     problem = _why_not_comparable(comparison, measured, primary, rules)
     metrics = _judge_metrics(measured, primary, rules)
     verdict = replace(verdict, metrics=tuple(metrics))
@@ -153,7 +152,7 @@ def describe_baseline(baseline: Baseline, name: str) -> str:
     return shorten_text(f"{name}, accepted {latest.on[:10]}{commit} ({latest.reason})", 400)
 
 
-class _MetricData:
+class MetricData:
     """A metric in all tests in which it can be compared.
 
     Attributes:
@@ -219,8 +218,14 @@ class _MetricData:
         return repeated or self.cases >= rules.min_single_cases
 
 
+def choose_primary(measured: Sequence[MetricData], rules: GateRules) -> str:
+    """Return the metric that decides: that of the rules, else the only one; "": none does alone."""
+    names = [data.metric for data in measured if data.metric != TRIAL_RATE]
+    return names[0] if not rules.primary and len(names) == 1 else rules.primary
+
+
 def _why_not_comparable(
-    comparison: SuiteComparison, measured: Sequence[_MetricData], primary: str, rules: GateRules
+    comparison: SuiteComparison, measured: Sequence[MetricData], primary: str, rules: GateRules
 ) -> str:
     total = len(comparison.baseline.tests)
     missing = len(comparison.missing)
@@ -262,7 +267,7 @@ def _why_not_comparable(
     return ""
 
 
-def _judge_metrics(measured: Sequence[_MetricData], primary: str, rules: GateRules) -> list[MetricVerdict]:
+def _judge_metrics(measured: Sequence[MetricData], primary: str, rules: GateRules) -> list[MetricVerdict]:
     # Return the verdict on each metric: the primary metric at full level, all others jointly.
     changed = [data for data in measured if data.trials]
     nulls = draw_null_changes([data.trials for data in changed])
@@ -281,7 +286,7 @@ def _judge_metrics(measured: Sequence[_MetricData], primary: str, rules: GateRul
 
 
 def _judge_metric(
-    data: _MetricData, role: str, p_values: Mapping[str, float], rules: GateRules
+    data: MetricData, role: str, p_values: Mapping[str, float], rules: GateRules
 ) -> MetricVerdict:
     before, after = (fmean(side) for side in zip(*data.means, strict=True)) if data.means else (0.0, 0.0)
     verdict = MetricVerdict(
@@ -321,7 +326,7 @@ def _judge_metric(
 
 
 def _conclude(
-    verdict: SuiteVerdict, comparison: SuiteComparison, measured: Sequence[_MetricData], rules: GateRules
+    verdict: SuiteVerdict, comparison: SuiteComparison, measured: Sequence[MetricData], rules: GateRules
 ) -> SuiteVerdict:
     decided = [metric for metric in verdict.metrics if metric.status]
     moved = [test for test in comparison.compared if not test.unchanged and (test.series or test.why)]
@@ -357,7 +362,7 @@ def _conclude(
     return replace(verdict, status=status, sentence=sentence, advice=tuple(filter(None, advice)))
 
 
-def _describe_small_suite(measured: Sequence[_MetricData], rules: GateRules) -> str:
+def _describe_small_suite(measured: Sequence[MetricData], rules: GateRules) -> str:
     cases = max((data.cases for data in measured), default=0)
     trials = max((data.fewest_trials[0] for data in measured), default=0)
     if cases and not trials:
@@ -373,17 +378,15 @@ def _describe_metric(metric: MetricVerdict, status: VerdictStatus, rules: GateRu
     if status == "RED":
         return change
     if status == "GREEN":
-        return f"{change}: a drop of {_plain_points(rules.margin)} is excluded"
-    return f"{change}: no drop is proved, and one of {_plain_points(rules.margin)} is not excluded"
+        return f"{change}: a drop of {format_size(rules.margin)} is excluded"
+    return f"{change}: no drop is proved, and one of {format_size(rules.margin)} is not excluded"
 
 
-def _describe_power(metric: MetricVerdict, data: _MetricData, rules: GateRules) -> str:
+def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules) -> str:
     # Say which drop the suite notices, and what a further trial would make of it.
     if not metric.detectable:  # no error is known, or nothing varies
         return ""
-    notices = (
-        f"{metric.name}: this suite notices a drop of {_plain_points(metric.detectable)} in 8 of 10 runs"
-    )
+    notices = f"{metric.name}: this suite notices a drop of {format_size(metric.detectable)} in 8 of 10 runs"
     further = data.estimate_error(metric.trials_after + 1)
     if further is None or metric.trials_before < rules.min_trials:
         return f"{notices}; trials make it finer (--llm-trials={rules.min_trials})"
@@ -391,7 +394,7 @@ def _describe_power(metric: MetricVerdict, data: _MetricData, rules: GateRules) 
     return f"{notices}; with {metric.trials_after + 1} trials of each case it would be {finer * 100:.1f}"
 
 
-def _describe_next_step(metric: MetricVerdict, data: _MetricData, rules: GateRules) -> str:
+def _describe_next_step(metric: MetricVerdict, data: MetricData, rules: GateRules) -> str:
     # Say how many trials would decide if the means stay as they are.
     if metric.trials_before >= rules.min_trials:
         for trials in range(metric.trials_after + 1, MAX_PLANNED_TRIALS + 1):
@@ -415,7 +418,8 @@ def format_points(change: float) -> str:
     return f"{points:+.1f} points" if points else "0.0 points"
 
 
-def _plain_points(size: float) -> str:
+def format_size(size: float) -> str:
+    """Return the size of a difference in points."""
     return f"{size * 100:.1f} points"
 
 

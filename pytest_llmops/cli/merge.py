@@ -278,6 +278,7 @@ def _append_summary(run: Run) -> None:
 
 def _merge(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.gate import GateRules, describe_baseline, judge_suite
+    from pytest_llmops.baselines.variants import judge_variants
     from pytest_llmops.cli.baseline import load_project_baseline
     from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
     from pytest_llmops.reports.terminal import summary_lines
@@ -296,6 +297,7 @@ def _merge(args: argparse.Namespace) -> int:
         return 0
     shards = {format_path(path): read_run_file(path) for path in runs}
     run = merge_runs(shards)
+    run = dataclasses.replace(run, variants=judge_variants(run.records))
     stored = load_project_baseline(args.llm_baseline)
     if stored is not None:
         rules = GateRules(primary=stored.primary_metric)

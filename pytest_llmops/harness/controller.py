@@ -124,6 +124,10 @@ class Controller:
             notes.insert(0, f"{workers} crashed: what the tests measured that they were at is lost")
         self.run = mask_run_secrets(Run(records=records, meta=meta, notes=tuple(notes)))
         self._compare_with_baseline(session)
+        if any(record.fact("compare") for record in records):
+            from pytest_llmops.baselines.variants import judge_variants
+
+            self.run = replace(self.run, variants=judge_variants(self.run.records))
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
         if self.run.verdict is not None:

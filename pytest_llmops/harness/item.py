@@ -40,7 +40,9 @@ PLUGIN_FIXTURES = frozenset(
 )  # fmt: skip
 # Markers that make a test ours. `llm_models` is missing: it needs the `llm` fixture, which makes a test
 # ours.
-PLUGIN_MARKERS = ("prompt", "cases", "retriever", "judge", "llm_cassette", "llm_trials", "llm_budget")
+PLUGIN_MARKERS = (
+    "prompt", "cases", "retriever", "judge", "llm_cassette", "llm_trials", "llm_budget", "llm_compare"
+)  # fmt: skip
 # A line for each marker, as ``pytest --markers`` shows it
 MARKER_HELP = (
     "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
@@ -49,6 +51,7 @@ MARKER_HELP = (
     "judge(name='quality'): the judge of the `judge` fixture; the test is skipped without --llm-judge",
     "llm_models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",
     "llm_trials(n, pass_at_least=None, at_least=None, confidence=0.95): run the test n times; how many must pass (all), or which rate",
+    "llm_compare(argument, base=None, margin=0.05): say which value of a parametrized argument is better than the base (the first)",
     "llm_budget(usd=None, calls=None, tokens=None): what the application's calls of the test may cost",
     "llm_cassette(name=None, record=None, at_once=True): record and replay this test; a name shares one cassette between tests; record='live' asks live; at_once=False: --llm-concurrency makes its calls one after another",
 )
@@ -190,11 +193,14 @@ class Harness:
             UsageError: The marker's arguments are wrong.
         """
         from pytest_llmops.harness.parametrize import describe_parameters
+        from pytest_llmops.harness.variants import describe_variant
 
         if self.candidate:
             self.recorder.facts["model"] = {"name": self.candidate}
         if params := describe_parameters(self.item):
             self.recorder.facts["params"] = params
+        if compared := describe_variant(self.item, self.settings.primary_metric):
+            self.recorder.facts["compare"] = compared
         if is_recorded_elsewhere(self.item):
             return
         from pytest_llmops.redaction.pytest_reports import quiet_loggers

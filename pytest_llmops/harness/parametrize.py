@@ -183,5 +183,10 @@ def describe_own_model(overrides: Sequence[Any], *, parametrized: bool) -> str:
 
 def parametrizes_llm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Return whether a mark `parametrize` names the argument `llm`."""
+    return "llm" in list_argument_names(args, kwargs)
+
+
+def list_argument_names(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
+    """Return the arguments that a mark `parametrize` names."""
     names = args[0] if args else kwargs.get("argnames", ())
-    return "llm" in map(str.strip, names.split(",") if isinstance(names, str) else names)
+    return list(map(str.strip, names.split(",") if isinstance(names, str) else names))

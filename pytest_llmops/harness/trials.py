@@ -7,8 +7,8 @@ reports by their attributes only; the hooks in `plugin` call it.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial, reduce
-from itertools import chain
+from functools import reduce
+from itertools import chain, takewhile
 from statistics import NormalDist, fmean
 from typing import Any
 
@@ -142,8 +142,9 @@ def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> r
 
 
 def _may_stop(item: Any, settings: Settings) -> bool:
-    # What stops at a verdict is no fair sample for a baseline.
-    return not settings.accept and not has_baseline(settings, item.config.rootpath)
+    # What stops at a verdict is no fair sample for a baseline, or beside another variant.
+    is_compared = item.get_closest_marker("llm_compare") is not None
+    return not is_compared and not settings.accept and not has_baseline(settings, item.config.rootpath)
 
 
 def _whole_number(marker: Arguments, value: object, what: str, most: int) -> int:
@@ -169,18 +170,17 @@ class TrialRun:
     has_reruns: bool = False
     reports: list[Sequence[Any]] = field(default_factory=list)
 
-    def run(self, run_trial: Callable[[int], Sequence[Any]]) -> None:
-        """Run the trials; a skip, a broken fixture, a missing recording and a spent budget end them at once."""
-        for index in range(self.plan.trials):
-            self.reports.append(run_trial(index))
-            counts = self.counts
-            left = self.plan.trials - index - 1
-            if self.stopped_by is not None or (
-                self.may_stop
-                and not counts["unscored"]
-                and self.plan.decide(counts["passed"], counts["failed"], left) is not None
-            ):
-                return
+    @property
+    def is_done(self) -> bool:
+        """Whether no further trial runs; a skip, a broken fixture, a missing recording and a spent budget end them at once."""
+        counts, left = self.counts, self.plan.trials - len(self.reports)
+        if not self.reports or not left:
+            return not left
+        return self.stopped_by is not None or (
+            self.may_stop
+            and not counts["unscored"]
+            and self.plan.decide(counts["passed"], counts["failed"], left) is not None
+        )
 
     @property
     def stopped_by(self) -> Any:
@@ -367,41 +367,69 @@ class TrialHooks:
     ) -> None:
         self._settings, self._classes = settings, classes
         self._is_repeated, self._run_trial = is_repeated, run_trial
+        self._runs: dict[Any, TrialRun] = {}
 
     @HookimplMarker("pytest")(tryfirst=True)
     def pytest_runtest_protocol(self, item: Any, nextitem: Any) -> bool | None:
-        """Run all trials of a test, and log one report of each phase."""
+        """Run all trials of a test, and log one report of each phase; those of variants take turns."""
         if not self._is_repeated(item):
             return None
-        run_item(item, nextitem, self._settings, partial(self._run_trial, item), self._classes)
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        if item not in self._runs:
+            self._runs = {
+                other: make_run(other, self._settings) for other in self._list_variants(item, nextitem)
+            }
+            run_in_turns(self._runs, self._settings, self._run_trial)
+        log_run(item, nextitem, self._settings, self._runs.pop(item), self._classes)
         return True
 
+    def _list_variants(self, item: Any, nextitem: Any) -> list[Any]:
+        # Return a test and those that come next and are compared with it; a worker of xdist knows only one of them.
+        if item.get_closest_marker("llm_compare") is None:
+            return [item]
+        from pytest_llmops.harness.variants import are_variants
 
-def run_item(
-    item: Any, nextitem: Any, settings: Settings, run_once: Callable[[], list[Any]], classes: tuple[Any, Any]
+        is_worker = hasattr(item.config, "workerinput")
+        items = [nextitem] if is_worker else item.session.items[item.session.items.index(item) + 1 :]
+        others = takewhile(lambda other: other is not None and are_variants(item, other), items)
+        return [item, *filter(self._is_repeated, others)]
+
+
+def make_run(item: Any, settings: Settings) -> TrialRun:
+    """Return the trials of a test before any of them ran."""
+    # Of pytest-rerunfailures, and of flaky, whose hooks see no trial.
+    reruns = bool(item.config.getoption("reruns", 0)) or item.get_closest_marker("flaky") is not None
+    plan = read_trial_plan(item, settings)
+    return TrialRun(plan, may_stop=_may_stop(item, settings), strict=settings.strict, has_reruns=reruns)
+
+
+def run_in_turns(
+    runs: Mapping[Any, TrialRun], settings: Settings, run_once: Callable[[Any], Sequence[Any]]
 ) -> None:
-    """Run all trials of a test as pytest runs a test once, and log one report of each phase.
+    """Run all trials of some tests: the first of each test, then the second of each, and so on.
+
+    Args:
+        runs: The trials by pytest's item.
+        settings: The run's.
+        run_once: Runs the protocol of a test once, and returns its reports.
+    """
+    while left := [(item, run) for item, run in runs.items() if not run.is_done]:
+        for item, run in left:
+            with run_as_trial(list_takes(item, settings)[len(run.reports)]):
+                run.reports.append(run_once(item))
+
+
+def log_run(item: Any, nextitem: Any, settings: Settings, run: TrialRun, classes: tuple[Any, Any]) -> None:
+    """Log one report of each phase of a test whose trials ran, as pytest does for a test that runs once.
 
     Args:
         item: pytest's item.
         nextitem: The test after it, whose fixtures of a wider scope stay.
         settings: The run's.
-        run_once: Runs the protocol of the test once, and returns its reports.
+        run: Its trials.
         classes: pytest's ``CallInfo`` and ``TestReport``.
     """
     call_info, test_report = classes
-
-    plan, takes = read_trial_plan(item, settings), list_takes(item, settings)
-
-    def run_trial(index: int) -> list[Any]:
-        with run_as_trial(takes[index]):
-            return run_once()
-
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    # Of pytest-rerunfailures, and of flaky, whose hooks see no trial.
-    reruns = bool(item.config.getoption("reruns", 0)) or item.get_closest_marker("flaky") is not None
-    run = TrialRun(plan, may_stop=_may_stop(item, settings), strict=settings.strict, has_reruns=reruns)
-    run.run(run_trial)
     reports = run.merge()
     report_properties(reports, settings)
     # As pytest-rerunfailures does: pytest has no public way to end what is left.

@@ -160,6 +160,33 @@ def joint_drop_p_values(changes: Sequence[float], null_changes: Float64Array) ->
     ]
 
 
+def joint_change_p_values(changes: Sequence[float], null_changes: Float64Array) -> list[float]:
+    """Return p-values of changes up or down: twice the smaller of `joint_drop_p_values` on either side.
+
+    >>> import numpy as np
+    >>> joint_change_p_values([1.0], np.array([[-1.0, 0.0, 0.0]]))
+    [0.5]
+    """
+    drops = joint_drop_p_values(changes, null_changes)
+    rises = joint_drop_p_values([-change for change in changes], -null_changes)
+    return [min(1.0, 2 * min(pair)) for pair in zip(drops, rises, strict=True)]
+
+
+def adjust_p_values(p_values: Sequence[float]) -> list[float]:
+    """Return p-values that hold together (Holm): any false alarm among those below a level has at most that probability.
+
+    Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979.
+
+    >>> adjust_p_values([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
 @dataclass(frozen=True, slots=True)
 class ChangeError:
     """Standard error of a mean change, and its degrees of freedom."""

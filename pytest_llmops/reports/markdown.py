@@ -63,6 +63,7 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
         root=str(run.meta.get("root", "")),
         totals=totals,
         verdict=verdict,
+        variants=run.variants,
         changed=", ".join(f"{count:,} {word}" for count, word in counts if count),
         problems=[(problem, _format_block(problem)) for problem in problems[:SHOWN_PROBLEMS]],
         # Without the history of git there are no cassettes of the baseline's commit.

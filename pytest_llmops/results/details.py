@@ -91,6 +91,27 @@ class SideFacts(StoredFacts):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VariantFacts(StoredFacts):
+    """The value of the argument that a test is compared by, and what tells its case.
+
+    Attributes:
+        place: Index among the values.
+        base: The value that all others are compared with; "": the first.
+        case: The other arguments of the test.
+        margin: The smallest difference that matters.
+        primary: The metric that decides, as for the gate.
+    """
+
+    argument: str = ""
+    value: str = ""
+    place: int = 0
+    base: str = ""
+    case: tuple[str, ...] = ()
+    margin: float = 0.05
+    primary: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeFacts(StoredFacts):
     """The judge that a test used."""
 

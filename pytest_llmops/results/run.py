@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,9 +17,9 @@ from pytest_llmops._util.text_files import gzip_by_suffix, json_kind, write_atom
 from pytest_llmops.errors import UsageError, WireError, format_name_list
 from pytest_llmops.measurement import Json, Measurement, escape_json_output, shorten_text, to_builtins
 from pytest_llmops.protocols import Call
-from pytest_llmops.results.details import as_mapping
+from pytest_llmops.results.details import as_list, as_mapping
 from pytest_llmops.results.review import select_for_review
-from pytest_llmops.results.verdict import SuiteVerdict
+from pytest_llmops.results.verdict import SuiteVerdict, VariantVerdict
 
 FORMAT_NAME = "the JSON of --llm-report=run.json"
 # The types of JSON Schema in words
@@ -187,12 +187,14 @@ class Run:
         meta: When and with what: ``created`` (ISO 8601, UTC), ``versions``, ``settings``, ``command``.
         notes: Sentences for a person ("2 stale interactions in ...").
         verdict: The comparison with a baseline; None: there is no baseline.
+        variants: Verdicts on the values of arguments that tests are compared by.
     """
 
     records: tuple[TestRecord, ...] = ()
     meta: Mapping[str, Json] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     verdict: SuiteVerdict | None = None
+    variants: tuple[VariantVerdict, ...] = ()
 
     def count(self, outcome: Outcome) -> int:
         """Return how many tests ended that way."""
@@ -214,6 +216,11 @@ class Run:
             **({"totals": summarize_run(self).to_wire()} if summary else {}),
             **({"review": [item.to_wire() for item in select_for_review(self.records)]} if summary else {}),
             **({"verdict": self.verdict.to_wire()} if self.verdict is not None else {}),
+            **(
+                {"variants": [to_builtins(asdict(variant)) for variant in self.variants]}
+                if self.variants
+                else {}
+            ),
             "records": [record.to_wire() for record in self.records],
         }
         return escape_json_output(json.dumps(whole, ensure_ascii=False, indent=indent)) + "\n"
@@ -234,7 +241,14 @@ class Run:
                 place = locate_record(wire, f"$.records[{number}]")
                 raise UsageError(f"{where}: damaged: {place}: {error}") from None
         verdict = SuiteVerdict.from_wire(data["verdict"]) if data.get("verdict") else None
-        return cls(records=tuple(records), meta=data["meta"], notes=tuple(data["notes"]), verdict=verdict)
+        variants = tuple(map(VariantVerdict.from_wire, as_list(data.get("variants"))))
+        return cls(
+            records=tuple(records),
+            meta=data["meta"],
+            notes=tuple(data["notes"]),
+            verdict=verdict,
+            variants=variants,
+        )
 
 
 def write_text(path: Path, text: str) -> None:

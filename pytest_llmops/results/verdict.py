@@ -1,4 +1,4 @@
-"""What changed since a baseline, and the verdict on it, as a run stores it for its reports."""
+"""What changed since a baseline, which variant is better, and the verdicts, as a run stores them for its reports."""
 
 from __future__ import annotations
 
@@ -202,3 +202,58 @@ class SuiteVerdict:
             changes=tuple(map(CaseChange.from_wire, as_list(wire.get("changes")))),
             unchanged=unchanged if isinstance(unchanged, int) else 0,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantMetric(MetricVerdict):
+    """A metric of a variant beside that of the base: ``status`` is better, worse, equivalent or undecided.
+
+    Attributes:
+        family: Only the cases of this family; "": all.
+        p_value: Probability of such a difference, up or down, if there is none; after Holm's correction.
+        lower: The change is above it, and below ``upper``, each with 95 % confidence, divided among the variants.
+        next_step: What would settle it; "": it is settled.
+    """
+
+    family: str = ""
+    upper: float | None = None
+    next_step: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantVerdict(StoredFacts):
+    """A value of an argument that tests are compared by, beside the base.
+
+    Attributes:
+        status: ``better``, ``worse``, ``equivalent``, ``undecided``, or ``error``: too much did not run or could not be scored.
+        argument: The argument of the tests.
+        subject: The prompt whose versions are compared; "" for any other argument.
+        sentence: What happened, for a person who knows no statistics.
+        advice: Further sentences: what would settle it, other metrics, families, cost, latency and length.
+        metrics: The metric that decides first.
+    """
+
+    status: str = "undecided"
+    argument: str = ""
+    subject: str = ""
+    base: str = ""
+    value: str = ""
+    sentence: str = ""
+    advice: tuple[str, ...] = ()
+    metrics: tuple[VariantMetric, ...] = ()
+
+    @classmethod
+    def from_wire(cls, wire: object, **given: Any) -> Self:
+        """Return what is stored."""
+        metrics = tuple(map(VariantMetric.from_wire, as_list(as_mapping(wire).get("metrics"))))
+        return super(VariantVerdict, cls).from_wire(wire, metrics=metrics, **given)
+
+    @property
+    def headline(self) -> str:
+        """The verdict in a sentence.
+
+        >>> VariantVerdict(status="better", argument="prompt", value="v2", base="v1", sentence="quality +6.0 points").headline
+        'BETTER  prompt v2 against v1: quality +6.0 points'
+        """
+        subject = f" {self.subject}" if self.subject else ""
+        return f"{self.status.upper()}  {self.argument}{subject} {self.value} against {self.base}: {self.sentence}"

@@ -1,0 +1,284 @@
+"""Verdicts on variants that ran side by side: better than the base, worse, equivalent, or undecided.
+
+The statistics are the gate's: trials are permuted within the cases that both sides ran. In addition a difference that is
+proved is tried on the means of the families, for unseen cases. The table of error rates is in docs/compare.md.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from statistics import NormalDist, fmean
+
+from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, summarize_test
+from pytest_llmops.baselines.changes import SuiteComparison, compare_tests, find_metrics
+from pytest_llmops.baselines.gate import (
+    MAX_PLANNED_TRIALS,
+    GateRules,
+    MetricData,
+    choose_primary,
+    format_points,
+    format_size,
+)
+from pytest_llmops.errors import format_name_list
+from pytest_llmops.measurement import format_amount, format_count
+from pytest_llmops.metrics import trial_change
+from pytest_llmops.metrics.trial_change import TrialPair
+from pytest_llmops.results.comparison import function_name, group_by
+from pytest_llmops.results.details import CaseFacts, SideFacts, VariantFacts
+from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.usage import count_traffic, summarize_latency
+from pytest_llmops.results.verdict import VariantMetric, VariantVerdict
+
+SEPARATOR = "\x1f"
+PROVED = ("better", "worse")
+Side = Mapping[str, TestRecord]  # the tests of a variant by case
+Row = tuple[MetricData, VariantMetric]  # a metric over all cases, or those of a family, and its p-value
+
+
+def judge_variants(records: Iterable[TestRecord]) -> tuple[VariantVerdict, ...]:
+    """Return a verdict on each variant but the base, for each argument that tests are compared by.
+
+    Tests with the same argument, base and prompt are one comparison. A case is what the other arguments of a test say;
+    cases that did not run on both sides are left out. Where only a part of the suite ran, without the base, there is no verdict.
+
+    >>> judge_variants([TestRecord(nodeid="test_a.py::test_a")])
+    ()
+    """
+    compared = [
+        (VariantFacts.from_wire(facts), record)
+        for record in records
+        if (facts := record.fact("compare")) and record.outcome != "skipped"
+    ]
+    firsts = {function_name(record): facts.value for facts, record in compared if facts.place == 0}
+
+    def comparison(pair: tuple[VariantFacts, TestRecord]) -> tuple[VariantFacts, str] | None:
+        base = pair[0].base or firsts.get(function_name(pair[1]), "")
+        subject = SideFacts.from_wire(pair[1].fact("prompt")).name if pair[0].argument == "prompt" else ""
+        return (replace(pair[0], value="", place=0, case=(), base=base), subject) if base else None
+
+    groups = group_by(compared, comparison)
+    return tuple(verdict for key, group in groups.items() for verdict in _judge_comparison(*key, group))
+
+
+def _judge_comparison(
+    facts: VariantFacts, subject: str, group: Sequence[tuple[VariantFacts, TestRecord]]
+) -> list[VariantVerdict]:
+    ordered = sorted(group, key=lambda pair: pair[0].place)
+    sides = {
+        value: {SEPARATOR.join([function_name(record), *own.case]): record for own, record in pairs}
+        for value, pairs in group_by(ordered, lambda pair: pair[0].value).items()
+    }
+    base = sides.pop(facts.base, {})
+    rules = GateRules(primary=facts.primary, margin=facts.margin)
+    variants = {value: _Variant(base, side, rules) for value, side in sides.items()} if base else {}
+    rows = [row for variant in variants.values() for row in variant.rows]
+    adjusted: dict[int, tuple[float, int]] = {}
+    for same in group_by(rows, lambda row: (row[1].name, bool(row[1].family))).values():
+        p_values = trial_change.adjust_p_values([metric.p_value or 0.0 for _, metric in same])
+        adjusted |= {id(row[0]): (p, len(same)) for row, p in zip(same, p_values, strict=True)}
+    named = VariantVerdict(argument=facts.argument, subject=subject, base=facts.base)
+    return [variant.conclude(replace(named, value=value), adjusted) for value, variant in variants.items()]
+
+
+def _test_metrics(measured: Sequence[MetricData], primary: str, family: str = "") -> list[Row]:
+    # Return the metrics with their p-values, the primary first: it alone, all others jointly.
+    changed = [data for data in measured if data.trials]
+    nulls = trial_change.draw_null_changes([data.trials for data in changed])
+    p_values = {
+        changed[place].metric: p
+        for places in group_by(range(len(changed)), lambda place: changed[place].metric == primary).values()
+        for place, p in zip(
+            places,
+            trial_change.joint_change_p_values(
+                [trial_change.mean_change(changed[place].trials) for place in places], nulls[places]
+            ),
+            strict=True,
+        )
+    }
+    return [
+        (
+            data,
+            VariantMetric(
+                name=data.metric,
+                role="primary" if data.metric == primary else "guard-rail",
+                family=family,
+                p_value=p_values.get(data.metric, 1.0),
+            ),
+        )
+        for data in sorted(measured, key=lambda data: data.metric != primary)
+    ]
+
+
+def _judge_metric(data: MetricData, metric: VariantMetric, rules: GateRules, tests: int) -> VariantMetric:
+    # Return the verdict on a metric that is judged in so many variants, or families of them.
+    before, after = (fmean(side) for side in zip(*data.means, strict=True)) if data.means else (0.0, 0.0)
+    metric = replace(
+        metric,
+        status="undecided",
+        before=before,
+        after=after,
+        change=data.change,
+        cases=data.cases,
+        unchanged=data.cases - len(data.trials),
+        trials_before=data.fewest_trials[0],
+        trials_after=data.fewest_trials[1],
+    )
+    if data.cases and not data.trials:  # the same answers on both sides
+        return replace(metric, status="equivalent")
+    if (error := data.estimate_error()) is None or not data.is_large_enough(rules):
+        takes = f"{rules.min_cases} cases with {rules.min_trials} trials (--llm-trials={rules.min_trials})"
+        next_step = f"a verdict takes {takes}, or {rules.min_single_cases} cases"
+        return replace(metric, p_value=None, next_step=next_step)
+    size, level = abs(metric.change), 1 - rules.alpha / tests
+    lower = error.lower_end(metric.change, level)
+    metric = replace(metric, lower=lower, upper=2 * metric.change - lower)
+    if (metric.p_value or 0.0) <= rules.alpha and size >= rules.floor:
+        return replace(metric, status="better" if metric.change > 0 else "worse")
+    if size + metric.change - lower < rules.margin:
+        return replace(metric, status="equivalent")
+    # What would prove or exclude a difference if the means stay as they are.
+    normal, trials = NormalDist(), min(data.fewest_trials)
+    proof = size / normal.inv_cdf(1 - rules.alpha / 2) if size >= rules.floor else 0.0
+    factor = max((error.standard_error / max(proof, (rules.margin - size) / normal.inv_cdf(level))) ** 2, 1.0)
+    more = f"about {format_count(max(math.ceil(data.cases * (factor - 1)), 1), 'more case')}"
+    wanted = max(math.ceil(trials * factor), trials + 1)
+    if wanted <= MAX_PLANNED_TRIALS:
+        more = f"{wanted} trials of each case (--llm-trials={wanted}) or {more}"
+    return replace(metric, next_step=f"{more} would settle it if the means stay")
+
+
+def _pair_sides(base: Side, other: Side) -> SuiteComparison:
+    tests = {case: summarize_test(record, repeated=True) for case, record in base.items()}
+    renamed = [replace(record, nodeid=case) for case, record in other.items()]
+    return compare_tests(Baseline(tests=tests), renamed)
+
+
+class _Variant:
+    """A variant beside the base: each metric over all cases, and the first by family."""
+
+    def __init__(self, base: Side, other: Side, rules: GateRules) -> None:
+        self._rules = rules
+        self._both = [{case: side[case] for case in base if case in other} for side in (base, other)]
+        self._left_out = len(base.keys() ^ other.keys())
+        comparison = _pair_sides(*self._both)
+        self._families = {
+            case: CaseFacts.from_wire(record.fact("case")).family for case, record in self._both[1].items()
+        }
+        measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
+        self.rows = _test_metrics(measured, choose_primary(measured, rules))
+        families = group_by(comparison.compared, lambda test: self._families[test.record.nodeid] or None)
+        for family, tests in families.items() if len(families) > 1 and self.rows else ():
+            first = self.rows[0][0].metric
+            data = MetricData(first, SuiteComparison(tuple(tests), baseline=comparison.baseline))
+            self.rows += _test_metrics([data], first, family)
+
+    def conclude(self, verdict: VariantVerdict, adjusted: Mapping[int, tuple[float, int]]) -> VariantVerdict:
+        metrics = [
+            _judge_metric(data, replace(metric, p_value=p_value), self._rules, tests)
+            for data, metric in self.rows
+            for p_value, tests in [adjusted[id(data)]]
+        ]
+        verdict = replace(verdict, metrics=tuple(metrics))
+        if problem := self._why_not_comparable():
+            return replace(verdict, status="error", sentence=problem)
+        whole = [metric for metric in metrics if not metric.family]
+        leading = [metric for metric in whole if metric.role == "primary"]
+        leading = leading or [metric for metric in whole if metric.name != TRIAL_RATE] or whole
+        worse = [metric for metric in whole if metric.status == "worse"]
+        told = worse or [metric for metric in leading if metric.status == "better"] or leading
+        status = told[0].status if worse or told is not leading else "undecided"
+        if all(metric.status == "equivalent" for metric in told):
+            status = "equivalent"
+        left_out = f"; {format_count(self._left_out, 'case')} left out that did not run on both sides"
+        sentence = "; ".join(map(self._describe_metric, told)) + (left_out if self._left_out else "")
+        return replace(
+            verdict, status=status, sentence=sentence, advice=tuple(self._list_advice(metrics, told))
+        )
+
+    def _why_not_comparable(self) -> str:
+        cases, rules = len(self._both[0]) + self._left_out, self._rules
+        names = [data.metric for data, metric in self.rows if not metric.family]
+        if self._left_out > cases * (1 - rules.min_share) or not names:
+            return f"{self._left_out:,} of {format_count(cases, 'case')} did not run on both sides: nothing is decided"
+        if rules.primary and rules.primary not in names:
+            return f"ini llm_primary_metric: expected a metric that was measured ({format_name_list(names)}), got {rules.primary!r}"
+        back = _pair_sides(*reversed(self._both))
+        for data in [data for data, _ in self.rows[: len(names)] if rules.primary in ("", data.metric)]:
+            other = MetricData(data.metric, back)
+            unscored, asked = data.unscored + other.unscored, data.scored + other.scored
+            if unscored > (unscored + asked) * rules.max_unscored:
+                return f"{data.metric}: {unscored:,} of {format_count(unscored + asked, 'trial')} could not be scored: nothing is decided"
+        return ""
+
+    def _describe_metric(self, metric: VariantMetric) -> str:
+        margin = format_size(self._rules.margin)
+        words = {
+            "equivalent": f": a difference of {margin} is excluded",
+            "undecided": f": no difference is proved, and one of {margin} is not excluded",
+        }
+        change = f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
+        return change + words.get(metric.status, "")
+
+    def _list_advice(self, metrics: Sequence[VariantMetric], told: Sequence[VariantMetric]) -> list[str]:
+        trials = {data.metric: data.trials for data, metric in self.rows if not metric.family}
+        families = [
+            f"{metric.family} {format_points(metric.change)} {metric.status}"
+            for metric in metrics
+            if metric.family
+        ]
+        advice = [
+            *(f"{metric.name}: {metric.next_step}" for metric in told if metric.next_step),
+            *(
+                self._describe_unseen(metric.name, trials[metric.name])
+                for metric in told
+                if metric.status in PROVED
+            ),
+            *(
+                f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f}): {metric.status}"
+                for metric in metrics
+                if not metric.family and metric not in told and (metric.change or metric.name != TRIAL_RATE)
+            ),
+            f"{metrics[0].name} by family: {', '.join(families)}" if families else "",
+            _describe_use(self._both),
+        ]
+        return list(filter(None, advice))
+
+    def _describe_unseen(self, name: str, trials: Mapping[str, TrialPair]) -> str:
+        # Say whether the difference holds for unseen cases: families, or single cases, are flipped as a whole.
+        clusters = group_by(trials.items(), lambda item: self._families[item[0]] or item[0])
+        means = {
+            cluster: TrialPair(
+                (fmean(fmean(pair.before) for _, pair in pairs),),
+                (fmean(fmean(pair.after) for _, pair in pairs),),
+            )
+            for cluster, pairs in clusters.items()
+        }
+        change, nulls = trial_change.mean_change(means), trial_change.draw_null_changes([means])
+        units = format_count(len(means), "family" if len(means) < len(trials) else "case")
+        if trial_change.joint_change_p_values([change], nulls)[0] <= self._rules.alpha:
+            return f"{name}: proved for unseen cases like these as well ({units})"
+        return f"{name}: proved for these cases alone; {units} do not prove it for unseen ones"
+
+
+def _describe_use(sides: Sequence[Side]) -> str:
+    # Say what an answer of each side costs and takes, and how long it is; "": no call of the application is known.
+    calls = [
+        [call for record in side.values() for call in record.calls if call.purpose == "app"] for side in sides
+    ]
+    used, latency = list(map(count_traffic, calls)), list(map(summarize_latency, calls))
+    lengths = [[len(call.output) for call in made if call.output] for made in calls]
+    costs = [
+        None if side.known_usd is None else side.known_usd / (side.calls - side.unpriced) for side in used
+    ]
+    figures: Sequence[tuple[str, str, Sequence[float | None]]] = (
+        ("cost", "USD", costs),
+        ("latency p50", "s", [side.p50 for side in latency]),
+        ("p95", "s", [side.p95 for side in latency]),
+        ("characters", "count", [round(fmean(counts)) if counts else None for counts in lengths]),
+    )
+    parts = [
+        f"{name} {' -> '.join('unknown' if value is None else format_amount(value, unit) for value in values)}"
+        for name, unit, values in figures
+        if any(value is not None for value in values)
+    ]
+    return f"an answer: {', '.join(parts)}" if parts else ""

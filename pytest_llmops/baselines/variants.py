@@ -22,15 +22,12 @@ from pytest_llmops.baselines.gate import (
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.metrics import trial_change
-from pytest_llmops.metrics.trial_change import TrialPair
 from pytest_llmops.results.comparison import function_name, group_by
-from pytest_llmops.results.details import CaseFacts, SideFacts, VariantFacts
+from pytest_llmops.results.details import CaseFacts, VariantFacts, fact_text
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.usage import count_traffic, summarize_latency
 from pytest_llmops.results.verdict import VariantMetric, VariantVerdict
 
-SEPARATOR = "\x1f"
-PROVED = ("better", "worse")
 Side = Mapping[str, TestRecord]  # the tests of a variant by case
 Row = tuple[MetricData, VariantMetric]  # a metric over all cases, or those of a family, and its p-value
 
@@ -49,35 +46,48 @@ def judge_variants(records: Iterable[TestRecord]) -> tuple[VariantVerdict, ...]:
         for record in records
         if (facts := record.fact("compare")) and record.outcome != "skipped"
     ]
-    firsts = {function_name(record): facts.value for facts, record in compared if facts.place == 0}
-
-    def comparison(pair: tuple[VariantFacts, TestRecord]) -> tuple[VariantFacts, str] | None:
-        base = pair[0].base or firsts.get(function_name(pair[1]), "")
-        subject = SideFacts.from_wire(pair[1].fact("prompt")).name if pair[0].argument == "prompt" else ""
-        return (replace(pair[0], value="", place=0, case=(), base=base), subject) if base else None
-
-    groups = group_by(compared, comparison)
+    groups = group_by(
+        compared,
+        lambda pair: (
+            pair[0].argument,
+            fact_text(pair[1].fact("prompt").get("name")) if pair[0].argument == "prompt" else "",
+            pair[0].base,
+            pair[0].primary,
+        ),
+    )
     return tuple(verdict for key, group in groups.items() for verdict in _judge_comparison(*key, group))
 
 
 def _judge_comparison(
-    facts: VariantFacts, subject: str, group: Sequence[tuple[VariantFacts, TestRecord]]
+    argument: str,
+    prompt: str,
+    first: str,
+    primary: str,
+    group: Sequence[tuple[VariantFacts, TestRecord]],
 ) -> list[VariantVerdict]:
-    ordered = sorted(group, key=lambda pair: pair[0].place)
+    by_value = group_by(sorted(group, key=lambda pair: pair[0].place), lambda pair: pair[0].value)
     sides = {
-        value: {SEPARATOR.join([function_name(record), *own.case]): record for own, record in pairs}
-        for value, pairs in group_by(ordered, lambda pair: pair[0].value).items()
+        value: {"\x1f".join([function_name(record), *facts.case]): record for facts, record in pairs}
+        for value, pairs in by_value.items()
     }
-    base = sides.pop(facts.base, {})
-    rules = GateRules(primary=facts.primary, margin=facts.margin)
+    base, rules = sides.pop(first, {}), GateRules(primary=primary)
     variants = {value: _Variant(base, side, rules) for value, side in sides.items()} if base else {}
     rows = [row for variant in variants.values() for row in variant.rows]
-    adjusted: dict[int, tuple[float, int]] = {}
-    for same in group_by(rows, lambda row: (row[1].name, bool(row[1].family))).values():
-        p_values = trial_change.adjust_p_values([metric.p_value or 0.0 for _, metric in same])
-        adjusted |= {id(row[0]): (p, len(same)) for row, p in zip(same, p_values, strict=True)}
-    named = VariantVerdict(argument=facts.argument, subject=subject, base=facts.base)
-    return [variant.conclude(replace(named, value=value), adjusted) for value, variant in variants.items()]
+    adjusted = {
+        id(data): (p_value, len(same))
+        for same in group_by(rows, lambda row: (row[1].name, bool(row[1].family))).values()
+        for (data, _), p_value in zip(
+            same,
+            trial_change.adjust_p_values([metric.p_value or 0.0 for _, metric in same]),
+            strict=True,
+        )
+    }
+    return [
+        variant.conclude(
+            VariantVerdict(argument=f"{argument} {prompt}".strip(), base=first, value=value), adjusted
+        )
+        for value, variant in variants.items()
+    ]
 
 
 def _test_metrics(measured: Sequence[MetricData], primary: str, family: str = "") -> list[Row]:
@@ -111,24 +121,21 @@ def _test_metrics(measured: Sequence[MetricData], primary: str, family: str = ""
 
 def _judge_metric(data: MetricData, metric: VariantMetric, rules: GateRules, tests: int) -> VariantMetric:
     # Return the verdict on a metric that is judged in so many variants, or families of them.
-    before, after = (fmean(side) for side in zip(*data.means, strict=True)) if data.means else (0.0, 0.0)
     metric = replace(
         metric,
-        status="undecided",
-        before=before,
-        after=after,
+        # Without any new trial both sides have the same answers.
+        status="undecided" if data.trials or not data.cases else "equivalent",
+        before=fmean(before for before, _ in data.means) if data.means else 0.0,
+        after=fmean(after for _, after in data.means) if data.means else 0.0,
         change=data.change,
         cases=data.cases,
         unchanged=data.cases - len(data.trials),
         trials_before=data.fewest_trials[0],
         trials_after=data.fewest_trials[1],
     )
-    if data.cases and not data.trials:  # the same answers on both sides
-        return replace(metric, status="equivalent")
     if (error := data.estimate_error()) is None or not data.is_large_enough(rules):
-        takes = f"{rules.min_cases} cases with {rules.min_trials} trials (--llm-trials={rules.min_trials})"
-        next_step = f"a verdict takes {takes}, or {rules.min_single_cases} cases"
-        return replace(metric, p_value=None, next_step=next_step)
+        few = f"{rules.min_cases} cases with {rules.min_trials} trials (--llm-trials={rules.min_trials}), or {rules.min_single_cases} cases"
+        return replace(metric, p_value=None, next_step=f"a verdict takes {few}" if data.trials else "")
     size, level = abs(metric.change), 1 - rules.alpha / tests
     lower = error.lower_end(metric.change, level)
     metric = replace(metric, lower=lower, upper=2 * metric.change - lower)
@@ -136,15 +143,16 @@ def _judge_metric(data: MetricData, metric: VariantMetric, rules: GateRules, tes
         return replace(metric, status="better" if metric.change > 0 else "worse")
     if size + metric.change - lower < rules.margin:
         return replace(metric, status="equivalent")
-    # What would prove or exclude a difference if the means stay as they are.
-    normal, trials = NormalDist(), min(data.fewest_trials)
-    proof = size / normal.inv_cdf(1 - rules.alpha / 2) if size >= rules.floor else 0.0
-    factor = max((error.standard_error / max(proof, (rules.margin - size) / normal.inv_cdf(level))) ** 2, 1.0)
-    more = f"about {format_count(max(math.ceil(data.cases * (factor - 1)), 1), 'more case')}"
+    # The standard error at which a difference is proved or excluded if the means stay as they are.
+    quantile, trials = NormalDist().inv_cdf, min(data.fewest_trials)
+    proof = size / quantile(1 - rules.alpha / 2) if size >= rules.floor else 0.0
+    factor = max(error.standard_error / max(proof, (rules.margin - size) / quantile(level)), 1.0) ** 2
     wanted = max(math.ceil(trials * factor), trials + 1)
-    if wanted <= MAX_PLANNED_TRIALS:
-        more = f"{wanted} trials of each case (--llm-trials={wanted}) or {more}"
-    return replace(metric, next_step=f"{more} would settle it if the means stay")
+    steps = (
+        f"{wanted} trials of each case (--llm-trials={wanted})" if wanted <= MAX_PLANNED_TRIALS else "",
+        f"about {format_count(max(math.ceil(data.cases * (factor - 1)), 1), 'more case')}",
+    )
+    return replace(metric, next_step=f"{' or '.join(filter(None, steps))} would settle it if the means stay")
 
 
 def _pair_sides(base: Side, other: Side) -> SuiteComparison:
@@ -167,10 +175,10 @@ class _Variant:
         measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
         self.rows = _test_metrics(measured, choose_primary(measured, rules))
         families = group_by(comparison.compared, lambda test: self._families[test.record.nodeid] or None)
-        for family, tests in families.items() if len(families) > 1 and self.rows else ():
+        for family, tests in families.items() if len(families) > 1 and measured else ():
+            part = SuiteComparison(tuple(tests), baseline=comparison.baseline)
             first = self.rows[0][0].metric
-            data = MetricData(first, SuiteComparison(tuple(tests), baseline=comparison.baseline))
-            self.rows += _test_metrics([data], first, family)
+            self.rows += _test_metrics([MetricData(first, part)], first, family)
 
     def conclude(self, verdict: VariantVerdict, adjusted: Mapping[int, tuple[float, int]]) -> VariantVerdict:
         metrics = [
@@ -184,80 +192,98 @@ class _Variant:
         whole = [metric for metric in metrics if not metric.family]
         leading = [metric for metric in whole if metric.role == "primary"]
         leading = leading or [metric for metric in whole if metric.name != TRIAL_RATE] or whole
-        worse = [metric for metric in whole if metric.status == "worse"]
-        told = worse or [metric for metric in leading if metric.status == "better"] or leading
-        status = told[0].status if worse or told is not leading else "undecided"
-        if all(metric.status == "equivalent" for metric in told):
-            status = "equivalent"
+        proved = [
+            [metric for metric in side if metric.status == status]
+            for side, status in ((whole, "worse"), (leading, "better"))
+        ]
+        told = proved[0] or proved[1] or leading
         left_out = f"; {format_count(self._left_out, 'case')} left out that did not run on both sides"
-        sentence = "; ".join(map(self._describe_metric, told)) + (left_out if self._left_out else "")
         return replace(
-            verdict, status=status, sentence=sentence, advice=tuple(self._list_advice(metrics, told))
+            verdict,
+            status=told[0].status if len({metric.status for metric in told}) == 1 else "undecided",
+            sentence="; ".join(_describe_metric(metric, self._rules) for metric in told)
+            + (left_out if self._left_out else ""),
+            advice=tuple(self._list_advice(metrics, told)),
         )
 
     def _why_not_comparable(self) -> str:
-        cases, rules = len(self._both[0]) + self._left_out, self._rules
+        cases, rules, back = (
+            len(self._both[0]) + self._left_out,
+            self._rules,
+            _pair_sides(*reversed(self._both)),
+        )
         names = [data.metric for data, metric in self.rows if not metric.family]
-        if self._left_out > cases * (1 - rules.min_share) or not names:
-            return f"{self._left_out:,} of {format_count(cases, 'case')} did not run on both sides: nothing is decided"
-        if rules.primary and rules.primary not in names:
-            return f"ini llm_primary_metric: expected a metric that was measured ({format_name_list(names)}), got {rules.primary!r}"
-        back = _pair_sides(*reversed(self._both))
-        for data in [data for data, _ in self.rows[: len(names)] if rules.primary in ("", data.metric)]:
-            other = MetricData(data.metric, back)
-            unscored, asked = data.unscored + other.unscored, data.scored + other.scored
-            if unscored > (unscored + asked) * rules.max_unscored:
-                return f"{data.metric}: {unscored:,} of {format_count(unscored + asked, 'trial')} could not be scored: nothing is decided"
-        return ""
-
-    def _describe_metric(self, metric: VariantMetric) -> str:
-        margin = format_size(self._rules.margin)
-        words = {
-            "equivalent": f": a difference of {margin} is excluded",
-            "undecided": f": no difference is proved, and one of {margin} is not excluded",
+        counts = {
+            data.metric: (data.unscored + other.unscored, data.scored + other.scored)
+            for data, other in ((data, MetricData(data.metric, back)) for data, _ in self.rows[: len(names)])
+            if rules.primary in ("", data.metric)
         }
-        change = f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
-        return change + words.get(metric.status, "")
+        known = format_name_list(names)
+        problems = {
+            f"{self._left_out:,} of {format_count(cases, 'case')} did not run on both sides: nothing is decided": not names
+            or len(self._both[0]) < cases * rules.min_share,
+            f"ini llm_primary_metric: expected a metric that was measured ({known}), got {rules.primary!r}": rules.primary
+            not in ("", *names),
+            **{
+                f"{name}: {unscored:,} of {format_count(unscored + scored, 'trial')} could not be scored: nothing is decided": unscored
+                > (unscored + scored) * rules.max_unscored
+                for name, (unscored, scored) in counts.items()
+            },
+        }
+        return next((problem for problem, applies in problems.items() if applies), "")
 
     def _list_advice(self, metrics: Sequence[VariantMetric], told: Sequence[VariantMetric]) -> list[str]:
-        trials = {data.metric: data.trials for data, metric in self.rows if not metric.family}
         families = [
-            f"{metric.family} {format_points(metric.change)} {metric.status}"
+            f"{format_points(metric.change)} {metric.family} ({metric.status})"
             for metric in metrics
             if metric.family
         ]
-        advice = [
+        advice = (
             *(f"{metric.name}: {metric.next_step}" for metric in told if metric.next_step),
             *(
-                self._describe_unseen(metric.name, trials[metric.name])
-                for metric in told
-                if metric.status in PROVED
+                self._describe_unseen(data)
+                for (data, _), metric in zip(self.rows, metrics, strict=True)
+                if metric in told and metric.status in ("better", "worse")
             ),
             *(
-                f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f}): {metric.status}"
+                _describe_metric(metric, self._rules)
                 for metric in metrics
                 if not metric.family and metric not in told and (metric.change or metric.name != TRIAL_RATE)
             ),
             f"{metrics[0].name} by family: {', '.join(families)}" if families else "",
             _describe_use(self._both),
-        ]
+        )
         return list(filter(None, advice))
 
-    def _describe_unseen(self, name: str, trials: Mapping[str, TrialPair]) -> str:
-        # Say whether the difference holds for unseen cases: families, or single cases, are flipped as a whole.
-        clusters = group_by(trials.items(), lambda item: self._families[item[0]] or item[0])
+    def _describe_unseen(self, data: MetricData) -> str:
+        # Say whether a difference holds for unseen cases: families, or single cases, are flipped as a whole.
+        clusters = group_by(data.trials, lambda case: self._families[case] or case)
         means = {
-            cluster: TrialPair(
-                (fmean(fmean(pair.before) for _, pair in pairs),),
-                (fmean(fmean(pair.after) for _, pair in pairs),),
+            cluster: trial_change.TrialPair(
+                (fmean(fmean(data.trials[case].before) for case in cases),),
+                (fmean(fmean(data.trials[case].after) for case in cases),),
             )
-            for cluster, pairs in clusters.items()
+            for cluster, cases in clusters.items()
         }
-        change, nulls = trial_change.mean_change(means), trial_change.draw_null_changes([means])
-        units = format_count(len(means), "family" if len(means) < len(trials) else "case")
-        if trial_change.joint_change_p_values([change], nulls)[0] <= self._rules.alpha:
-            return f"{name}: proved for unseen cases like these as well ({units})"
-        return f"{name}: proved for these cases alone; {units} do not prove it for unseen ones"
+        p_values = trial_change.joint_change_p_values(
+            [trial_change.mean_change(means)], trial_change.draw_null_changes([means])
+        )
+        scope = (
+            "unseen cases like these as well"
+            if p_values[0] <= self._rules.alpha
+            else "these cases alone, not for unseen ones"
+        )
+        units = "family" if len(means) < len(data.trials) else "case"
+        return f"{data.metric}: proved for {scope} ({format_count(len(means), units)})"
+
+
+def _describe_metric(metric: VariantMetric, rules: GateRules) -> str:
+    words = {
+        "equivalent": f": a difference of {format_size(rules.margin)} is excluded",
+        "undecided": f": no difference is proved, and one of {format_size(rules.margin)} is not excluded",
+    }
+    means = f"{metric.before:.2f} -> {metric.after:.2f}"
+    return f"{metric.name} {format_points(metric.change)} ({means}){words.get(metric.status, '')}"
 
 
 def _describe_use(sides: Sequence[Side]) -> str:
@@ -266,19 +292,20 @@ def _describe_use(sides: Sequence[Side]) -> str:
         [call for record in side.values() for call in record.calls if call.purpose == "app"] for side in sides
     ]
     used, latency = list(map(count_traffic, calls)), list(map(summarize_latency, calls))
-    lengths = [[len(call.output) for call in made if call.output] for made in calls]
-    costs = [
-        None if side.known_usd is None else side.known_usd / (side.calls - side.unpriced) for side in used
-    ]
-    figures: Sequence[tuple[str, str, Sequence[float | None]]] = (
-        ("cost", "USD", costs),
-        ("latency p50", "s", [side.p50 for side in latency]),
-        ("p95", "s", [side.p95 for side in latency]),
-        ("characters", "count", [round(fmean(counts)) if counts else None for counts in lengths]),
-    )
+    figures: Mapping[tuple[str, str], Sequence[float | None]] = {
+        ("cost", "USD"): [
+            None if side.known_usd is None else side.known_usd / (side.calls - side.unpriced) for side in used
+        ],
+        ("latency p50", "s"): [side.p50 for side in latency],
+        ("p95", "s"): [side.p95 for side in latency],
+        ("characters", "count"): [
+            round(fmean(counts)) if (counts := [len(call.output) for call in made if call.output]) else None
+            for made in calls
+        ],
+    }
     parts = [
         f"{name} {' -> '.join('unknown' if value is None else format_amount(value, unit) for value in values)}"
-        for name, unit, values in figures
+        for (name, unit), values in figures.items()
         if any(value is not None for value in values)
     ]
     return f"an answer: {', '.join(parts)}" if parts else ""

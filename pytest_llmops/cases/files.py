@@ -117,7 +117,7 @@ def load_cases(
     line: int | None = None
     try:
         found = find_path(path)
-        rows, is_csv = list(_read_rows(found)), found.suffix.lower() == ".csv"
+        rows, is_csv = list(read_rows(found)), found.suffix.lower() == ".csv"
         columns = dict.fromkeys(str(key) for _, row in rows if isinstance(row, Mapping) for key in row)
         if is_csv and rows:
             line, header = rows.pop(0)
@@ -140,7 +140,12 @@ def load_cases(
     return tuple(case for case, _ in cases.values())
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, Json]]:
+def read_rows(path: Path) -> Iterator[tuple[int, Json]]:
+    """Yield the rows of a JSONL, YAML or CSV file, each with its line; of CSV the header, a list, comes first.
+
+    Raises:
+        BadFile: The file is missing, of unknown type or broken.
+    """
     readers = {
         ".jsonl": read_json_lines,
         ".yaml": _parse_yaml_rows,

@@ -51,7 +51,7 @@ MARKER_HELP = (
     "judge(name='quality'): the judge of the `judge` fixture; the test is skipped without --llm-judge",
     "llm_models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",
     "llm_trials(n, pass_at_least=None, at_least=None, confidence=0.95): run the test n times; how many must pass (all), or which rate",
-    "llm_compare(argument, base=None, margin=0.05): say which value of a parametrized argument is better than the base (the first)",
+    "llm_compare(argument, base=None): say which value of a parametrized argument is better than the base (the first)",
     "llm_budget(usd=None, calls=None, tokens=None): what the application's calls of the test may cost",
     "llm_cassette(name=None, record=None, at_once=True): record and replay this test; a name shares one cassette between tests; record='live' asks live; at_once=False: --llm-concurrency makes its calls one after another",
 )

@@ -143,8 +143,11 @@ def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> r
 
 def _may_stop(item: Any, settings: Settings) -> bool:
     # What stops at a verdict is no fair sample for a baseline, or beside another variant.
-    is_compared = item.get_closest_marker("llm_compare") is not None
-    return not is_compared and not settings.accept and not has_baseline(settings, item.config.rootpath)
+    return (
+        not settings.accept
+        and item.get_closest_marker("llm_compare") is None
+        and not has_baseline(settings, item.config.rootpath)
+    )
 
 
 def _whole_number(marker: Arguments, value: object, what: str, most: int) -> int:
@@ -174,13 +177,11 @@ class TrialRun:
     def is_done(self) -> bool:
         """Whether no further trial runs; a skip, a broken fixture, a missing recording and a spent budget end them at once."""
         counts, left = self.counts, self.plan.trials - len(self.reports)
-        if not self.reports or not left:
-            return not left
-        return self.stopped_by is not None or (
-            self.may_stop
-            and not counts["unscored"]
-            and self.plan.decide(counts["passed"], counts["failed"], left) is not None
+        is_decided = self.may_stop and self.plan.decide(counts["passed"], counts["failed"], left) is not None
+        is_open = left and (
+            not self.reports or (self.stopped_by is None and not (is_decided and not counts["unscored"]))
         )
+        return not is_open
 
     @property
     def stopped_by(self) -> Any:
@@ -379,7 +380,10 @@ class TrialHooks:
             self._runs = {
                 other: make_run(other, self._settings) for other in self._list_variants(item, nextitem)
             }
-            run_in_turns(self._runs, self._settings, self._run_trial)
+        while left := [(other, run) for other, run in self._runs.items() if not run.is_done]:
+            for other, run in left:
+                with run_as_trial(list_takes(other, self._settings)[len(run.reports)]):
+                    run.reports.append(self._run_trial(other))
         log_run(item, nextitem, self._settings, self._runs.pop(item), self._classes)
         return True
 
@@ -389,8 +393,8 @@ class TrialHooks:
             return [item]
         from pytest_llmops.harness.variants import are_variants
 
-        is_worker = hasattr(item.config, "workerinput")
-        items = [nextitem] if is_worker else item.session.items[item.session.items.index(item) + 1 :]
+        following = item.session.items[item.session.items.index(item) + 1 :]
+        items = [nextitem] if hasattr(item.config, "workerinput") else following
         others = takewhile(lambda other: other is not None and are_variants(item, other), items)
         return [item, *filter(self._is_repeated, others)]
 
@@ -399,24 +403,12 @@ def make_run(item: Any, settings: Settings) -> TrialRun:
     """Return the trials of a test before any of them ran."""
     # Of pytest-rerunfailures, and of flaky, whose hooks see no trial.
     reruns = bool(item.config.getoption("reruns", 0)) or item.get_closest_marker("flaky") is not None
-    plan = read_trial_plan(item, settings)
-    return TrialRun(plan, may_stop=_may_stop(item, settings), strict=settings.strict, has_reruns=reruns)
-
-
-def run_in_turns(
-    runs: Mapping[Any, TrialRun], settings: Settings, run_once: Callable[[Any], Sequence[Any]]
-) -> None:
-    """Run all trials of some tests: the first of each test, then the second of each, and so on.
-
-    Args:
-        runs: The trials by pytest's item.
-        settings: The run's.
-        run_once: Runs the protocol of a test once, and returns its reports.
-    """
-    while left := [(item, run) for item, run in runs.items() if not run.is_done]:
-        for item, run in left:
-            with run_as_trial(list_takes(item, settings)[len(run.reports)]):
-                run.reports.append(run_once(item))
+    return TrialRun(
+        read_trial_plan(item, settings),
+        may_stop=_may_stop(item, settings),
+        strict=settings.strict,
+        has_reruns=reruns,
+    )
 
 
 def log_run(item: Any, nextitem: Any, settings: Settings, run: TrialRun, classes: tuple[Any, Any]) -> None:

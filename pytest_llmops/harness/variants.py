@@ -3,16 +3,19 @@
 A function that takes a node or an item knows pytest's objects by their attributes only.
 """
 
+from itertools import groupby
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from pytest_llmops.errors import UnknownName, UsageError, format_name_list
+from pytest_llmops.errors import UsageError, format_name_list
 from pytest_llmops.harness.markers import Arguments, marker_arguments
-from pytest_llmops.harness.parametrize import list_argument_names, split_id
+from pytest_llmops.harness.parametrize import list_argument_names
 from pytest_llmops.measurement import Json, escape_output
-from pytest_llmops.results.details import as_mapping, fact_text
 
 # The options that may leave a single value of an argument
 NARROWING = {"prompt": "llm_prompt", "llm": "llm_model"}
+# The values of compared arguments by module or class, and test function: a test knows its own value alone
+VALUES: WeakKeyDictionary[Any, dict[str, list[str]]] = WeakKeyDictionary()
 
 
 def order_variants(node: Any, specs: list[Any]) -> str:
@@ -25,46 +28,41 @@ def order_variants(node: Any, specs: list[Any]) -> str:
     Returns:
         What is wrong with the marker, or "": its argument is not parametrized or has a single value, or the base is none of its values.
     """
+    argument = ""
     try:
-        marker, argument, base, _ = _read_marker(node)
-        where = f"{marker.where}: @pytest.mark.llm_compare"
-        is_narrowed = bool(node.config.getoption(NARROWING.get(argument, ""), None))
-        if not specs or argument not in specs[0].indices:
-            known = specs[0].indices if specs else ()
-            return (
-                "" if is_narrowed else str(UnknownName("parametrized argument", argument, known, where=where))
-            )
+        argument, base = _read_marker(node)
         joint = _joint_arguments(node, argument)
         specs.sort(
             key=lambda spec: (
                 [place for name, place in spec.indices.items() if name not in joint],
-                spec.indices[argument],
+                spec.indices.get(argument, 0),
             )
         )
-        values = {_name_value(spec, argument) for spec in specs}
-        if len(values) == 1 and not is_narrowed:
-            return escape_output(
-                f"{where}: expected at least two values of {argument!r} to compare, got {format_name_list(values)}; "
-                "parametrize the test with another"
+        known = specs[0].indices if specs else {}
+        values = list(
+            dict.fromkeys(_name_values(node, spec)[argument] for spec in specs if argument in known)
+        )
+        VALUES.setdefault(node.parent, {})[node.name] = values
+        if len(values) < 2 or (base and base not in values):  # noqa: PLR2004 -- to compare
+            given = f"values {format_name_list(values)}" if values else f"arguments {format_name_list(known)}"
+            expected = f"at least two values of a parametrized argument {argument!r}{base and f', among them the base {base!r}'}"
+            raise UsageError(  # noqa: TRY301 -- the other one is raised by the marker
+                f"{node.nodeid}: @pytest.mark.llm_compare: expected {expected}, got the {given}"
             )
-        strange = base and base not in values and not is_narrowed
-        return escape_output(str(UnknownName("base", base, values, where=where))) if strange else ""
     except UsageError as error:
-        return escape_output(str(error))
+        # The command line may leave a single model, or version of a prompt.
+        is_narrowed = node.config.getoption(NARROWING.get(argument, ""), None)
+        return "" if is_narrowed else escape_output(str(error))
+    return ""
 
 
-def _read_marker(node: Any) -> tuple[Arguments, str, str, float]:
-    # Return the marker, its argument, the base ("": the first value) and the margin.
-    from pytest_llmops.baselines.gate import GateRules
-
+def _read_marker(node: Any) -> tuple[str, str]:
+    # Return the argument and the base ("": the first value).
     marker = marker_arguments(node, "llm_compare") or Arguments(node.nodeid, "llm_compare", (), {})
-    given = {"base": "", "margin": GateRules().margin, **marker.by_name("argument", "base", "margin")}
-    argument, base, margin = given.get("argument"), given["base"], given["margin"]
-    if not isinstance(argument, str) or not argument:
+    given = marker.by_name("argument", "base")
+    if not isinstance(given.get("argument"), str) or not given["argument"]:
         raise marker.usage_error("the name of a parametrized argument first")
-    if isinstance(margin, bool) or not isinstance(margin, float) or not GateRules().floor <= margin < 1:
-        raise marker.usage_error(f"margin as a difference of scores, from {GateRules().floor} to 1")
-    return marker, argument, str(base), margin
+    return given["argument"], str(given.get("base", ""))
 
 
 def describe_variant(item: Any, primary: str = "") -> dict[str, Json]:
@@ -74,46 +72,40 @@ def describe_variant(item: Any, primary: str = "") -> dict[str, Json]:
         item: pytest's item.
         primary: The metric that decides.
     """
-    spec = getattr(item, "callspec", None)
-    if item.get_closest_marker("llm_compare") is None or spec is None:
+    argument, base = _read_marker(item) if item.get_closest_marker("llm_compare") else ("", "")
+    values = VALUES.get(item.parent, {}).get(getattr(item, "originalname", ""), [])
+    if not values:
         return {}
-    _, argument, base, margin = _read_marker(item)
-    if argument not in spec.indices:
-        return {}
-    joint, parts = _joint_arguments(item, argument), _split_id(spec)
-    others = {name: place for name, place in spec.indices.items() if name not in joint}
+    joint, names = _joint_arguments(item, argument), _name_values(item, item.callspec)
     return {
         "argument": argument,
-        "value": _name_value(spec, argument),
-        "place": spec.indices[argument],
-        "base": base,
-        "case": [fact_text(as_mapping(parts.get(name)).get("id")) or str(at) for name, at in others.items()],
-        "margin": margin,
+        "value": names[argument],
+        "place": values.index(names[argument]),
+        "base": base or values[0],
+        "case": [value for name, value in names.items() if name not in joint],
         "primary": primary,
     }
 
 
 def are_variants(first: Any, second: Any) -> bool:
-    """Return whether two tests, the first of which is compared, are the same case."""
+    """Return whether two tests are the same case of a comparison."""
     keys = [
         (item.parent, getattr(item, "originalname", ""), describe_variant(item).get("case"))
         for item in (first, second)
     ]
-    return keys[0] == keys[1] and keys[0][2] is not None
+    return keys[0] == keys[1] and keys[0][-1] is not None
 
 
-def _joint_arguments(node: Any, argument: str) -> set[str]:
+def _joint_arguments(node: Any, argument: str) -> frozenset[str]:
     # Return the arguments that a mark `parametrize` gives together with one: they vary with it.
-    marks = [set(list_argument_names(mark.args, mark.kwargs)) for mark in node.iter_markers("parametrize")]
-    return next((names for names in marks if argument in names), {argument})
+    marks = [list_argument_names(mark.args, mark.kwargs) for mark in node.iter_markers("parametrize")]
+    return next((frozenset(names) for names in marks if argument in names), frozenset({argument}))
 
 
-def _split_id(spec: Any) -> dict[str, Json]:
-    return split_id(spec._idlist, spec.params, spec.indices)  # noqa: SLF001 -- pytest has no other parts of an id
-
-
-def _name_value(spec: Any, argument: str) -> str:
-    # Return the part of the test's id, else the value itself if it is plain, else its place.
-    value = spec.params[argument]
-    plain = str(value) if isinstance(value, (str, int, float)) else f"{argument}{spec.indices[argument]}"
-    return fact_text(as_mapping(_split_id(spec).get(argument)).get("id")) or plain
+def _name_values(node: Any, spec: Any) -> dict[str, str]:
+    # Return for each argument its part of the test's id, which it may share; where they cannot be told apart, the values themselves.
+    groups = [list(names) for _, names in groupby(spec.params, lambda name: _joint_arguments(node, name))]
+    parts = spec._idlist  # noqa: SLF001 -- pytest has no other parts of an id
+    if len(parts) != len(groups):
+        return {name: str(value) for name, value in spec.params.items()}
+    return {name: str(part) for names, part in zip(groups, parts, strict=True) for name in names}

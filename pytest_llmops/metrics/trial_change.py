@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import accumulate, combinations
 from statistics import NormalDist, fmean
 
 from pytest_llmops._util.lazy_numpy import Float64Array, np
@@ -167,9 +167,9 @@ def joint_change_p_values(changes: Sequence[float], null_changes: Float64Array) 
     >>> joint_change_p_values([1.0], np.array([[-1.0, 0.0, 0.0]]))
     [0.5]
     """
-    drops = joint_drop_p_values(changes, null_changes)
     rises = joint_drop_p_values([-change for change in changes], -null_changes)
-    return [min(1.0, 2 * min(pair)) for pair in zip(drops, rises, strict=True)]
+    pairs = zip(joint_drop_p_values(changes, null_changes), rises, strict=True)
+    return [min(1.0, 2 * min(pair)) for pair in pairs]
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:
@@ -180,11 +180,9 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
     >>> adjust_p_values([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    scaled = (min(1.0, (len(p_values) - rank) * p_values[index]) for rank, index in enumerate(order))
+    return [p_value for _, p_value in sorted(zip(order, accumulate(scaled, max), strict=True))]
 
 
 @dataclass(frozen=True, slots=True)

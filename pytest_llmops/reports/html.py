@@ -47,7 +47,7 @@ from pytest_llmops.results.summary import (
     summarize_run,
 )
 from pytest_llmops.results.usage import Traffic, format_cost
-from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict, VariantVerdict
+from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict
 
 MAX_STATIC = 50  # tests that a page without a script shows
 MAX_REMOVED = 200
@@ -56,6 +56,7 @@ _ACCEPT_HINT = re.compile(r" If [^.]{,200}\(--llm-accept\)")  # wrong advice whi
 _PURPOSES = {"app": "the application", "judge": "judges", "embedder": "embedders"}
 _VERDICT_STYLES = {
     "PASS": "passed", "FAIL": "failed", "RED": "failed", "ERROR": "errored", "GREEN": "passed", "AMBER": "errored",
+    "better": "passed", "worse": "failed", "undecided": "errored", "error": "errored",
 }  # fmt: skip
 
 
@@ -118,7 +119,17 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
             for outcome in OUTCOMES
             if totals.outcomes[outcome]
         ],
-        "figures": [*_build_variant_rows(run.variants), *_build_figures(totals)],
+        "figures": [
+            *(
+                [
+                    "compare",
+                    shorten_text("; ".join([variant.headline, *variant.advice]), 2_000),
+                    _VERDICT_STYLES.get(variant.status, ""),
+                ]
+                for variant in run.variants
+            ),
+            *_build_figures(totals),
+        ],
         "notes": [shorten_text(note, 2 * MAX_NAME) for note in run.notes],
         "metrics": list(map(_build_metric_view, totals.metrics)),
         "matrices": [
@@ -193,19 +204,6 @@ def _describe_when(run: Run, totals: Totals) -> list[str]:
             f"{format_count(totals.tests, 'test')} in {format_amount(totals.duration_s, 's')}",
         )
         if text
-    ]
-
-
-def _build_variant_rows(variants: Iterable[VariantVerdict]) -> list[list[str]]:
-    # Return the verdicts on what ran side by side, as figures of the run.
-    styles = {"better": "passed", "worse": "failed", "undecided": "errored", "error": "errored"}
-    return [
-        [
-            "compare",
-            shorten_text("; ".join([variant.headline, *variant.advice]), 2_000),
-            styles.get(variant.status, ""),
-        ]
-        for variant in variants
     ]
 
 

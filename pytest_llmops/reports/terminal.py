@@ -23,7 +23,7 @@ from pytest_llmops.results.summary import (
     summarize_run,
 )
 from pytest_llmops.results.usage import format_cost
-from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, SuiteVerdict, VariantVerdict
+from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, SuiteVerdict
 from pytest_llmops.settings import NEEDS_JUDGE
 
 Style: TypeAlias = Literal["", "green", "red", "yellow", "bold"]
@@ -36,13 +36,10 @@ MIN_NAME = 16
 MAX_LISTED_CHANGES = 5
 MAX_DIFF = 240
 CONTEXT = 40  # characters of what is the same that a diff shows on each side of a difference
-VARIANT_STYLES: Mapping[str, Style] = {
-    "better": "green",
-    "worse": "red",
-    "undecided": "yellow",
-    "error": "red",
-}
-GATE_STYLES: Mapping[str, Style] = {"RED": "red", "ERROR": "red", "AMBER": "yellow", "GREEN": "green"}
+GATE_STYLES: Mapping[str, Style] = {
+    "RED": "red", "ERROR": "red", "AMBER": "yellow", "GREEN": "green",
+    "worse": "red", "error": "red", "undecided": "yellow", "better": "green",
+}  # fmt: skip
 MAX_LISTED_NOTES = 5
 MAX_LISTED_CASES = 5
 BARS = ("·", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█")
@@ -106,7 +103,14 @@ def summary_lines(
     return [
         *page.wrap(verdict, style, hang=len(totals.verdict) + 2),
         *(summary.gate_lines(run.verdict) if run.verdict is not None else ()),
-        *summary.variant_lines(run.variants),
+        *(
+            line
+            for variant in run.variants
+            for label, text in (("compare", variant.headline), *(("", text) for text in variant.advice))
+            for line in page.fact(
+                label, page.quote(text, 600), GATE_STYLES.get(variant.status, "") if label else ""
+            )
+        ),
         *summary.missed_lines(len(missed), commands),
         *summary.skipped_lines(run.records),
         *summary.metric_lines(),
@@ -231,17 +235,6 @@ class _Summary:
                 lines += page.fact("", _format_diff(change, page))
         if rest := len(changes) - len(listed):
             lines += page.fact(word, f"and {rest:,} more with -v")
-        return lines
-
-    def variant_lines(self, variants: Sequence[VariantVerdict]) -> list[Line]:
-        """The verdict on each variant that ran beside others, and what would settle it."""
-        lines: list[Line] = []
-        for variant in variants:
-            style = VARIANT_STYLES.get(variant.status, "")
-            lines += self.page.fact("compare", self.page.quote(variant.headline, 600), style)
-            lines += [
-                line for text in variant.advice for line in self.page.fact("", self.page.quote(text, 300))
-            ]
         return lines
 
     def missed_lines(self, tests: int, commands: Sequence[str]) -> list[Line]:

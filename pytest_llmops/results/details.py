@@ -96,9 +96,8 @@ class VariantFacts(StoredFacts):
 
     Attributes:
         place: Index among the values.
-        base: The value that all others are compared with; "": the first.
+        base: The value that all others are compared with.
         case: The other arguments of the test.
-        margin: The smallest difference that matters.
         primary: The metric that decides, as for the gate.
     """
 
@@ -107,7 +106,6 @@ class VariantFacts(StoredFacts):
     place: int = 0
     base: str = ""
     case: tuple[str, ...] = ()
-    margin: float = 0.05
     primary: str = ""
 
 

@@ -226,8 +226,7 @@ class VariantVerdict(StoredFacts):
 
     Attributes:
         status: ``better``, ``worse``, ``equivalent``, ``undecided``, or ``error``: too much did not run or could not be scored.
-        argument: The argument of the tests.
-        subject: The prompt whose versions are compared; "" for any other argument.
+        argument: The argument of the tests; ``prompt`` with the prompt's name.
         sentence: What happened, for a person who knows no statistics.
         advice: Further sentences: what would settle it, other metrics, families, cost, latency and length.
         metrics: The metric that decides first.
@@ -235,7 +234,6 @@ class VariantVerdict(StoredFacts):
 
     status: str = "undecided"
     argument: str = ""
-    subject: str = ""
     base: str = ""
     value: str = ""
     sentence: str = ""
@@ -255,5 +253,4 @@ class VariantVerdict(StoredFacts):
         >>> VariantVerdict(status="better", argument="prompt", value="v2", base="v1", sentence="quality +6.0 points").headline
         'BETTER  prompt v2 against v1: quality +6.0 points'
         """
-        subject = f" {self.subject}" if self.subject else ""
-        return f"{self.status.upper()}  {self.argument}{subject} {self.value} against {self.base}: {self.sentence}"
+        return f"{self.status.upper()}  {self.argument} {self.value} against {self.base}: {self.sentence}"

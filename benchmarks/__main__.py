@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import (
+    ab,
     discrimination,
     human_pairs,
     judges,
@@ -32,6 +33,7 @@ def main() -> None:
         live,
         verdicts,
         mlflow_verdicts,
+        ab,
         reports,
         prompts,
     ):

@@ -273,8 +273,8 @@ class _Variant:
             if p_values[0] <= self._rules.alpha
             else "these cases alone, not for unseen ones"
         )
-        units = "family" if len(means) < len(data.trials) else "case"
-        return f"{data.metric}: proved for {scope} ({format_count(len(means), units)})"
+        units = ("family", "families") if len(means) < len(data.trials) else ("case", "cases")
+        return f"{data.metric}: proved for {scope} ({format_count(len(means), *units)})"
 
 
 def _describe_metric(metric: VariantMetric, rules: GateRules) -> str:

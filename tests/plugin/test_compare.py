@@ -29,7 +29,7 @@ def order():
         file.write(" ".join(seen) + "\\n")
 
 def score(number, version):
-    noise = (hash((number, version, seen.count(f"{version}-{number}"))) % 7 - 3) / 60
+    noise = ((number * 3 + int(version[1]) * 5 + seen.count(f"{version}-{number}") * 2) % 7 - 3) / 60
     return 0.7 + noise + {"v1": 0.0, "v2": 0.12, "v3": -0.2}[version]
 
 @pytest.mark.llm_compare("version")
@@ -62,12 +62,12 @@ def test_each_value_is_compared_with_the_first(project: Project, workers: int) -
 
 
 def test_variants_of_a_case_are_adjacent_and_their_trials_take_turns(project: Project) -> None:
-    project.write(**{"test_a.py": SUITE})
+    project.write(**{"test_a.py": SUITE.replace("range(10)", "range(2)")})
     project.run(TRIALS)
     seen = (project.path / "order.txt").read_text().split()
     assert seen[:9] == ["v1-0", "v2-0", "v3-0"] * 3
     assert seen[9:12] == ["v1-1", "v2-1", "v3-1"]
-    assert len(seen) == 90
+    assert len(seen) == 18
 
 
 def test_without_trials_the_order_alternates_too(project: Project) -> None:
@@ -83,8 +83,8 @@ def test_a_base_of_ones_own_turns_the_verdicts(project: Project) -> None:
 
 
 def test_the_ids_and_the_reports_of_each_test_stay(project: Project) -> None:
-    project.write(**{"test_a.py": SUITE})
-    assert list(project.run(TRIALS).records)[:2] == ["test_answer[v1-0]", "test_answer[v1-1]"]
+    project.write(**{"test_a.py": SUITE.replace("range(10)", "range(2)")})
+    assert list(project.run().records)[:2] == ["test_answer[v1-0]", "test_answer[v1-1]"]
 
 
 def test_a_failure_ends_the_run_of_its_own_test_alone(project: Project) -> None:
@@ -114,12 +114,12 @@ def test_a_case_that_ran_on_one_side_alone_is_left_out(project: Project) -> None
         "    seen.append",
         "    if (version, number) == ('v2', 3):\n        pytest.skip('later')\n    seen.append",
     )
-    project.write(**{"test_a.py": skips})
+    project.write(**{"test_a.py": skips.replace("range(10)", "range(20)")})
     found = verdicts(project, TRIALS)
     assert found["v2"].status == "better"
     assert "1 case left out" in found["v2"].sentence
-    assert found["v2"].metrics[0].cases == 9
-    assert found["v3"].metrics[0].cases == 10
+    assert found["v2"].metrics[0].cases == 19
+    assert found["v3"].metrics[0].cases == 20
 
 
 def test_cases_that_are_missing_in_number_are_an_error(project: Project) -> None:
@@ -134,8 +134,8 @@ def test_cases_that_are_missing_in_number_are_an_error(project: Project) -> None
 
 
 def test_a_part_of_the_suite_without_the_base_has_no_verdict(project: Project) -> None:
-    project.write(**{"test_a.py": SUITE})
-    assert verdicts(project, TRIALS, "-k", "v2 or v3") == {}
+    project.write(**{"test_a.py": SUITE.replace("range(10)", "range(2)")})
+    assert verdicts(project, "-k", "v2 or v3") == {}
     assert list(verdicts(project, "test_a.py::test_answer[v1-0]", "test_a.py::test_answer[v3-0]")) == ["v3"]
 
 

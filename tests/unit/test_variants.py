@@ -1,0 +1,299 @@
+"""Verdicts on variants: better, worse, equivalent, undecided or error, from records alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from support.shared import shared
+
+from benchmarks.ab import compare, real_pairs, simulate, single_judgements
+from pytest_llmops.baselines.variants import judge_variants
+from pytest_llmops.measurement import Measurement
+from pytest_llmops.protocols import Call, Usage
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.verdict import VariantVerdict
+
+NOISE = (-0.05, 0.0, 0.05)
+
+
+def scores(mean: float, trials: int = 3) -> list[float]:
+    return [mean + NOISE[trial % 3] for trial in range(trials)]
+
+
+def suite(changes: Mapping[str, float], cases: int = 20, trials: int = 3) -> tuple[VariantVerdict, ...]:
+    """Compare variants whose scores differ from those of v1 by so much in each case."""
+    return compare(
+        {
+            "v1": {str(case): scores(0.5 + case % 4 / 20, trials) for case in range(cases)},
+            **{
+                value: {str(case): scores(0.5 + change + case % 4 / 20, trials) for case in range(cases)}
+                for value, change in changes.items()
+            },
+        }
+    )
+
+
+def record(value: str, case: str, *measurements: Measurement, **more: Any) -> TestRecord:
+    compared = {
+        "argument": "version",
+        "value": value,
+        "place": int(value[1:]) - 1,
+        "base": "v1",
+        "case": [case],
+    }
+    facts = {"compare": {**compared, **more.pop("compare", {})}, **more.pop("facts", {})}
+    return TestRecord(
+        nodeid=f"test_a.py::test_a[{value}-{case}]", measurements=measurements, facts=facts, **more
+    )
+
+
+def quality(mean: float, name: str = "judge.quality") -> Measurement:
+    return Measurement(name=name, value=mean, samples=tuple(scores(mean)))
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [(0.1, "better"), (-0.1, "worse"), (0.0, "equivalent"), (0.015, "equivalent"), (-0.03, "worse")],
+)
+def test_a_difference_decides(change: float, status: str) -> None:
+    (verdict,) = suite({"v2": change})
+    assert verdict.status == status
+    assert verdict.metrics[0].change == pytest.approx(change)
+    assert verdict.headline.startswith(f"{status.upper()}  version v2 against v1: judge.quality ")
+
+
+def test_the_interval_holds_the_change_and_the_margin_excludes_it() -> None:
+    metric = suite({"v2": 0.0})[0].metrics[0]
+    assert metric.lower is not None
+    assert metric.upper is not None
+    assert -0.05 < metric.lower < metric.change < metric.upper < 0.05
+
+
+def test_what_is_undecided_says_what_would_settle_it() -> None:
+    generator = [((case * 7 + trial * 5) % 11 - 5) / 11 for case in range(20) for trial in range(6)]
+    sides = {
+        value: {
+            str(case): [0.5 + change + generator[case * 6 + trial + start] * 0.9 for trial in range(3)]
+            for case in range(20)
+        }
+        for value, change, start in (("v1", 0.0, 0), ("v2", 0.03, 3))
+    }
+    (verdict,) = compare(sides)
+    assert verdict.status == "undecided"
+    assert "trials of each case (--llm-trials=" in verdict.advice[0] or "more cases" in verdict.advice[0]
+
+
+def test_a_small_suite_says_what_a_verdict_takes() -> None:
+    (verdict,) = suite({"v2": 0.3}, cases=5)
+    assert verdict.status == "undecided"
+    assert "10 cases with 3 trials" in verdict.advice[0]
+    assert (verdict.metrics[0].p_value, verdict.metrics[0].lower) == (None, None)
+
+
+def test_several_variants_are_corrected_for_their_number() -> None:
+    alone = suite({"v2": 0.02})[0].metrics[0]
+    beside = suite({"v2": 0.02, "v3": 0.0, "v4": 0.0})[0].metrics[0]
+    assert alone.p_value is not None
+    assert beside.p_value is not None
+    assert beside.p_value == pytest.approx(min(3 * alone.p_value, 1.0))
+    assert beside.lower is not None
+    assert alone.lower is not None
+    assert beside.lower < alone.lower
+
+
+def test_the_primary_metric_decides_and_a_guard_rail_can_only_spoil() -> None:
+    def records(other: float) -> list[TestRecord]:
+        return [
+            record(
+                value, str(case), quality(0.5 + gain), quality(0.5 + loss, "text.contains"),
+                compare={"primary": "judge.quality"},
+            )
+            for case in range(20)
+            for value, gain, loss in (("v1", 0.0, 0.0), ("v2", 0.1, other))
+        ]  # fmt: skip
+
+    good, bad = judge_variants(records(0.1))[0], judge_variants(records(-0.2))[0]
+    assert (good.status, bad.status) == ("better", "worse")
+    assert [metric.role for metric in good.metrics] == ["primary", "guard-rail", "guard-rail"]
+    assert bad.sentence.startswith("text.contains -20.0 points")
+    assert any(text.startswith("judge.quality +10.0 points") for text in bad.advice)
+
+
+def test_a_primary_metric_that_was_not_measured_is_an_error() -> None:
+    records = [
+        record(value, str(case), quality(0.5), compare={"primary": "judge.other"})
+        for case in range(20)
+        for value in ("v1", "v2")
+    ]
+    assert judge_variants(records)[0].status == "error"
+    assert "judge.other" in judge_variants(records)[0].sentence
+
+
+def test_a_metric_whose_lower_values_are_better() -> None:
+    def made(value: float) -> Measurement:
+        return Measurement(name="judge.errors", value=value, samples=tuple(scores(value)), better="lower")
+
+    records = [
+        record(value, str(case), made(level))
+        for case in range(20)
+        for value, level in (("v1", 0.4), ("v2", 0.2))
+    ]
+    assert judge_variants(records)[0].status == "better"
+
+
+def test_unscored_trials_are_no_low_scores() -> None:
+    missing = Measurement(name="judge.quality", error="no verdict")
+    one = [
+        record(
+            value,
+            str(case),
+            missing if (value, case) == ("v2", 3) else quality(0.5 + (value == "v2") / 10),
+            outcome="errored" if (value, case) == ("v2", 3) else "passed",
+        )
+        for case in range(40)
+        for value in ("v1", "v2")
+    ]
+    (verdict,) = judge_variants(one)
+    assert (verdict.status, verdict.metrics[0].cases) == ("better", 39)
+    many = [
+        record(
+            value,
+            str(case),
+            *(() if value == "v1" and case < 6 else (quality(0.5),)),
+            outcome="errored" if value == "v1" and case < 6 else "passed",
+        )
+        for case in range(40)
+        for value in ("v1", "v2")
+    ]
+    (verdict,) = judge_variants(many)
+    assert verdict.status == "error"
+    assert "could not be scored" in verdict.sentence
+
+
+def test_families_are_listed_and_stand_for_unseen_cases() -> None:
+    def records(families: int) -> list[TestRecord]:
+        return [
+            record(
+                value,
+                str(case),
+                quality(0.5 + (value == "v2") * (0.3 if case % families == 0 else 0.0)),
+                facts={"case": {"id": str(case), "family": f"f{case % families}"}},
+            )
+            for case in range(40)
+            for value in ("v1", "v2")
+        ]
+
+    (verdict,) = judge_variants(records(2))
+    by_family = {metric.family: metric.status for metric in verdict.metrics if metric.family}
+    assert by_family == {"f0": "better", "f1": "equivalent"}
+    assert any("+30.0 points f0 (better)" in text for text in verdict.advice)
+    assert any("these cases alone, not for unseen ones (2 families)" in text for text in verdict.advice)
+    assert any(
+        "for unseen cases like these as well (20 cases)" in text for text in suite({"v2": 0.1})[0].advice
+    )
+
+
+def test_cost_latency_and_length_stand_beside_the_quality() -> None:
+    def call(usd: float | None, seconds: float, text: str) -> Call:
+        return Call(model="m", output=text, usage=Usage(), cost_usd=usd, latency_s=seconds)
+
+    records = [
+        record(value, str(case), quality(0.5), calls=calls)
+        for case in range(20)
+        for value, calls in (
+            ("v1", (call(0.001, 0.5, "x" * 10), call(0.003, 0.5, "x" * 20))),
+            ("v2", (call(0.004, 1.0, "x" * 40), call(None, 1.0, ""))),
+        )
+    ]
+    text = judge_variants(records)[0].advice[-1]
+    assert (
+        text
+        == "an answer: cost $0.002 -> $0.004, latency p50 0.50 s -> 1.00 s, p95 0.50 s -> 1.00 s, characters 15 -> 40"
+    )
+
+
+def test_the_same_answers_on_both_sides_are_equivalent_without_any_doubt() -> None:
+    records = [
+        record(value, str(case), quality(0.5), facts={"recordings": ["a", "b", "c"]})
+        for case in range(3)
+        for value in ("v1", "v2")
+    ]
+    (verdict,) = judge_variants(records)
+    assert (verdict.status, verdict.metrics[0].unchanged) == ("equivalent", 3)
+
+
+def test_comparisons_of_other_arguments_and_prompts_are_apart() -> None:
+    def named(argument: str, prompt: str) -> Iterable[TestRecord]:
+        return [
+            TestRecord(
+                nodeid=f"test_{argument}.py::test_{prompt}[{value}-{case}]",
+                measurements=(quality(0.5),),
+                facts={
+                    "compare": {"argument": argument, "value": value, "place": place, "base": "v1", "case": [str(case)]},
+                    "prompt": {"name": prompt, "version": value},
+                },
+            )
+            for case in range(10)
+            for place, value in enumerate(("v1", "v2"))
+        ]  # fmt: skip
+
+    found = judge_variants([*named("prompt", "answer"), *named("prompt", "ticket"), *named("size", "answer")])
+    assert [verdict.argument for verdict in found] == ["prompt answer", "prompt ticket", "size"]
+
+
+def test_two_functions_with_the_same_case_ids_are_two_cases() -> None:
+    records = [
+        TestRecord(
+            nodeid=f"test_a.py::test_{name}[{value}-{case}]",
+            measurements=(quality(0.5 + (value == "v2") * change),),
+            facts={
+                "compare": {
+                    "argument": "version",
+                    "value": value,
+                    "place": place,
+                    "base": "v1",
+                    "case": [str(case)],
+                }
+            },
+        )
+        for name, change in (("a", 0.2), ("b", 0.0))
+        for case in range(10)
+        for place, value in enumerate(("v1", "v2"))
+    ]
+    (verdict,) = judge_variants(records)
+    assert verdict.metrics[0].cases == 20
+    assert verdict.metrics[0].change == pytest.approx(0.1)
+
+
+def test_a_run_file_keeps_the_verdicts() -> None:
+    run = Run(variants=suite({"v2": 0.1, "v3": 0.0}))
+    assert Run.from_json(run.to_json()).variants == run.variants
+
+
+def test_a_suite_without_comparisons_says_nothing_of_them() -> None:
+    assert "variants" not in Run().to_json()
+
+
+@pytest.mark.slow
+def test_the_published_error_rates_hold() -> None:
+    same, drop = (simulate(name, 50, 5, 40).split("/") for name in ("A/A", "-5 in 20 %"))
+    assert float(same[1]) <= 2
+    assert 100 - float(drop[1]) <= 13
+
+
+@pytest.mark.slow
+def test_real_pairs_of_models_have_no_wrong_sign() -> None:
+    shared("judge", "repeated_judge", "mt_bench_eval.jsonl.gz")
+    found = [*real_pairs(), *single_judgements()]
+    assert len(found) == 7
+    for name, truth, verdict in found:
+        wrong = "worse" if truth > 0 else "better"
+        assert verdict.status not in (wrong, "error"), name
+        assert math.copysign(1, verdict.metrics[0].change) == math.copysign(1, truth), name
+    decided: Sequence[str] = [
+        verdict.status for _, _, verdict in found if verdict.status in ("better", "worse")
+    ]
+    assert len(decided) >= 5

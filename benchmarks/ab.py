@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from benchmarks.verdicts import BASELINE_TRIALS, BETA, SCENARIOS, draw_builds, draw_trials
 from pytest_llmops.baselines.variants import judge_variants
-from pytest_llmops.canary import CanaryEvent, CanaryRules, canary_decision
+from pytest_llmops.canary import CanaryEvent, canary_decision
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import VariantVerdict
@@ -109,6 +109,18 @@ def single_judgements() -> Iterator[tuple[str, float, VariantVerdict]]:
         )
 
 
+class Event(NamedTuple):
+    """An event that is not checked again: a simulation makes millions of them."""
+
+    id: str
+    time: datetime
+    arm: str
+    score: float
+    error: bool = False
+    latency_s: float | None = None
+    cost_usd: float | None = None
+
+
 def draw_events(
     generator: np.random.Generator, count: int, share: float, drop: float, *, graded: bool
 ) -> list[CanaryEvent]:
@@ -121,12 +133,13 @@ def draw_events(
         scores = np.where(arms & falls, 0.0, scores)
     else:
         scores = (generator.random(count) < RIGHT + drop * arms).astype(float)
-    return [
-        CanaryEvent(id=str(number), time=START + timedelta(seconds=number), arm=arm, score=score)
+    events = [
+        Event(str(number), START + timedelta(seconds=number), arm, score)
         for number, (arm, score) in enumerate(
             zip(np.where(arms, "canary", "stable").tolist(), scores.tolist(), strict=True)
         )
     ]
+    return cast("list[CanaryEvent]", events)
 
 
 def simulate_canaries(count: int, share: float, drop: float, builds: int, *, graded: bool = False) -> str:
@@ -135,10 +148,7 @@ def simulate_canaries(count: int, share: float, drop: float, builds: int, *, gra
     for build in range(builds):
         generator = np.random.default_rng([count, round(share * 100), round(-drop * 1000), build])
         events = draw_events(generator, count, share, drop, graded=graded)
-        looks = (
-            canary_decision(events[: count * look // LOOKS], CanaryRules(share=share)).action
-            for look in range(1, LOOKS + 1)
-        )
+        looks = (canary_decision(events[: count * look // LOOKS]).action for look in range(1, LOOKS + 1))
         made.append(next((action for action in looks if action != "HOLD"), "HOLD"))
     return "/".join(f"{100 * made.count(action) / builds:.1f}".removesuffix(".0") for action in ACTIONS)
 

@@ -21,6 +21,7 @@ MUST_HOLD = Path(__file__).parent / "cases" / "must_hold.jsonl"
 shared = pytest.mark.llm_cassette("must_hold")
 
 
+@pytest.mark.llm_compare("prompt")  # is v2 better than v1? The verdict is in the summary
 @pytest.mark.prompt("support/answer", versions=["v1", "v2"])
 @pytest.mark.cases("cases/questions.jsonl")
 def test_answer(prompt: Prompt, case: Case, llm: Model, policies: dict[str, str]) -> None:

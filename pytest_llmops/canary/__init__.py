@@ -30,7 +30,7 @@ LIMITS = {
 BETS = tuple(
     0.9 / 2**step for step in range(8)
 )  # shares of the wealth; those far from the best one lose little
-SHARE_EVIDENCE = 1000.0  # against the share of the canary, before it is called a mistake
+SHARE_EVIDENCE = 10_000.0  # against the share of the canary, before it is called a mistake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

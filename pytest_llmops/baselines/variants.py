@@ -156,9 +156,10 @@ def _judge_metric(data: MetricData, metric: VariantMetric, rules: GateRules, tes
 
 
 def _pair_sides(base: Side, other: Side) -> SuiteComparison:
-    tests = {case: summarize_test(record, repeated=True) for case, record in base.items()}
-    renamed = [replace(record, nodeid=case) for case, record in other.items()]
-    return compare_tests(Baseline(tests=tests), renamed)
+    return compare_tests(
+        Baseline(tests={case: summarize_test(record, repeated=True) for case, record in base.items()}),
+        [replace(record, nodeid=case) for case, record in other.items()],
+    )
 
 
 class _Variant:
@@ -176,9 +177,9 @@ class _Variant:
         self.rows = _test_metrics(measured, choose_primary(measured, rules))
         families = group_by(comparison.compared, lambda test: self._families[test.record.nodeid] or None)
         for family, tests in families.items() if len(families) > 1 and measured else ():
-            part = SuiteComparison(tuple(tests), baseline=comparison.baseline)
             first = self.rows[0][0].metric
-            self.rows += _test_metrics([MetricData(first, part)], first, family)
+            part = MetricData(first, SuiteComparison(tuple(tests), baseline=comparison.baseline))
+            self.rows += _test_metrics([part], first, family)
 
     def conclude(self, verdict: VariantVerdict, adjusted: Mapping[int, tuple[float, int]]) -> VariantVerdict:
         metrics = [
@@ -268,12 +269,10 @@ class _Variant:
         p_values = trial_change.joint_change_p_values(
             [trial_change.mean_change(means)], trial_change.draw_null_changes([means])
         )
-        scope = (
-            "unseen cases like these as well"
-            if p_values[0] <= self._rules.alpha
-            else "these cases alone, not for unseen ones"
-        )
         units = ("family", "families") if len(means) < len(data.trials) else ("case", "cases")
+        scope = ("these cases alone, not for unseen ones", "unseen cases like these as well")[
+            p_values[0] <= self._rules.alpha
+        ]
         return f"{data.metric}: proved for {scope} ({format_count(len(means), *units)})"
 
 

@@ -75,8 +75,7 @@ class CanaryEvent:
 
 
 def _is_amount(value: Any, most: float = math.inf) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value is None or (is_number and math.isfinite(value) and 0 <= value <= most)
+    return value is None or (type(value) in (int, float) and math.isfinite(value) and 0 <= value <= most)
 
 
 def read_events(path: str | Path) -> tuple[CanaryEvent, ...]:
@@ -215,9 +214,11 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
         if measured[name] or name == "score":
             sentences.setdefault(action, []).append(f"{name} {' -> '.join(levels)}: {words[action]}")
     chosen: Any = next(action for action in ("ROLLBACK", "HOLD", "PROMOTE") if action in sentences)
-    late = sum(event.time < before.time for before, event in pairwise(given))
-    counts = (len(given) - len(ordered), "delivered twice"), (late, "out of order")
-    notes = tuple(f"{format_count(count, 'event')} {what}" for count, what in counts if count)
+    counts = {
+        "delivered twice": len(given) - len(ordered),
+        "out of order": sum(event.time < before.time for before, event in pairwise(given)),
+    }
+    notes = tuple(f"{format_count(count, 'event')} {what}" for what, count in counts.items() if count)
     return CanaryDecision(
         action=chosen, sentence="; ".join(sentences[chosen]), evidence=evidence, notes=notes
     )
@@ -226,8 +227,7 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
 def _grow_wealth(gains: Float64Array) -> float:
     # Return the highest wealth, beginning with 1, of a bettor who splits it among the bets; its mean gain is at most 0 by chance.
     # Source: Waudby-Smith and Ramdas, "Estimating Means of Bounded Random Variables by Betting", 2024; Ville's inequality.
-    logs = np.log1p(np.outer(BETS, gains)).cumsum(axis=1)
-    wealth = np.logaddexp.reduce(logs, axis=0) - math.log(len(BETS))
+    wealth = np.logaddexp.reduce(np.log1p(np.outer(BETS, gains)).cumsum(axis=1), axis=0) - math.log(len(BETS))
     return math.exp(min(float(wealth.max(initial=0.0)), 700.0))
 
 
@@ -242,10 +242,9 @@ def _compare_blocks(
         if stable and canary:
             gain = (fmean(canary) - fmean(stable)) * (-1 if name == "errors" else 1)
             if name in ("latency", "cost"):  # how much more often it is below the limit than above
-                signs = (
+                gain = fmean(
                     (right < left * limit) - (right > left * limit) for left in stable for right in canary
                 )
-                gain = fmean(signs)
             gains.append(gain)
             block = {arm: [] for arm in arms}
     return gains
@@ -275,9 +274,14 @@ def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[Can
         )
     share, total = rules.share or 0.5, len(ordered)
     # The wealth of a bettor against the share who spreads it evenly over all shares.
-    log_even = math.lgamma(len(stable) + 1) + math.lgamma(len(canary) + 1) - math.lgamma(total + 2)
-    log_share = len(canary) * math.log(share) + len(stable) * math.log1p(-share)
-    if rules.share and log_even - log_share > math.log(SHARE_EVIDENCE):
+    log_wealth = (
+        math.lgamma(len(stable) + 1)
+        + math.lgamma(len(canary) + 1)
+        - math.lgamma(total + 2)
+        - len(canary) * math.log(share)
+        - len(stable) * math.log1p(-share)
+    )
+    if rules.share and log_wealth > math.log(SHARE_EVIDENCE):
         raise UsageError(
             f"expected {share:.1%} of the requests at {rules.arms[1]}, got {len(canary):,} of {total:,} ({len(canary) / total:.1%}): "
             "requests are lost, or not assigned as meant; nothing is decided"

@@ -55,9 +55,11 @@ def canary(args: argparse.Namespace) -> int:
     """Print the decision on a canary."""
     from pytest_llmops.canary import CanaryRules, canary_decision, read_events
 
-    fields = CanaryRules.__dataclass_fields__
-    rules = CanaryRules(**{name: getattr(args, name) for name in fields if getattr(args, name) is not None})
-    decision = canary_decision([event for path in args.logs for event in read_events(path)], rules)
+    given = ((name, getattr(args, name)) for name in CanaryRules.__dataclass_fields__)
+    decision = canary_decision(
+        [event for path in args.logs for event in read_events(path)],
+        CanaryRules(**{name: value for name, value in given if value is not None}),
+    )
     if args.json:
         print_json(asdict(decision))
     else:

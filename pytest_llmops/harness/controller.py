@@ -124,10 +124,6 @@ class Controller:
             notes.insert(0, f"{workers} crashed: what the tests measured that they were at is lost")
         self.run = mask_run_secrets(Run(records=records, meta=meta, notes=tuple(notes)))
         self._compare_with_baseline(session)
-        if any(record.fact("compare") for record in records):
-            from pytest_llmops.baselines.variants import judge_variants
-
-            self.run = replace(self.run, variants=judge_variants(self.run.records))
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
         if self.run.verdict is not None:
@@ -149,7 +145,11 @@ class Controller:
                 session.exitstatus = session.exitstatus or int(name != summary)
 
     def _compare_with_baseline(self, session: Any) -> None:
-        # Compare the run with its baseline, and accept it into the baseline if that is asked for.
+        # Compare variants, and the run with its baseline, and accept it into the baseline if that is asked for.
+        if any(record.fact("compare") for record in self.run.records):
+            from pytest_llmops.baselines.variants import judge_variants
+
+            self.run = replace(self.run, variants=judge_variants(self.run.records))
         usage, settings = self.cassette_usage, self._settings
         if not settings.accept and not has_baseline(settings, self._config.rootpath):
             return

@@ -393,21 +393,20 @@ class TrialHooks:
             return [item]
         from pytest_llmops.harness.variants import are_variants
 
-        following = item.session.items[item.session.items.index(item) + 1 :]
-        items = [nextitem] if hasattr(item.config, "workerinput") else following
-        others = takewhile(lambda other: other is not None and are_variants(item, other), items)
+        is_worker, items = hasattr(item.config, "workerinput"), item.session.items
+        following = [nextitem] if is_worker else items[items.index(item) + 1 :]
+        others = takewhile(lambda other: other is not None and are_variants(item, other), following)
         return [item, *filter(self._is_repeated, others)]
 
 
 def make_run(item: Any, settings: Settings) -> TrialRun:
     """Return the trials of a test before any of them ran."""
-    # Of pytest-rerunfailures, and of flaky, whose hooks see no trial.
-    reruns = bool(item.config.getoption("reruns", 0)) or item.get_closest_marker("flaky") is not None
     return TrialRun(
         read_trial_plan(item, settings),
         may_stop=_may_stop(item, settings),
         strict=settings.strict,
-        has_reruns=reruns,
+        # Of pytest-rerunfailures, and of flaky, whose hooks see no trial.
+        has_reruns=bool(item.config.getoption("reruns", 0)) or item.get_closest_marker("flaky") is not None,
     )
 
 

@@ -44,10 +44,10 @@ def order_variants(node: Any, specs: list[Any]) -> str:
         )
         VALUES.setdefault(node.parent, {})[node.name] = values
         if len(values) < 2 or (base and base not in values):  # noqa: PLR2004 -- to compare
-            given = f"values {format_name_list(values)}" if values else f"arguments {format_name_list(known)}"
-            expected = f"at least two values of a parametrized argument {argument!r}{base and f', among them the base {base!r}'}"
             raise UsageError(  # noqa: TRY301 -- the other one is raised by the marker
-                f"{node.nodeid}: @pytest.mark.llm_compare: expected {expected}, got the {given}"
+                f"{node.nodeid}: @pytest.mark.llm_compare: expected at least two values of a parametrized argument {argument!r}"
+                f"{base and f', among them the base {base!r}'}, got the "
+                + (f"values {format_name_list(values)}" if values else f"arguments {format_name_list(known)}")
             )
     except UsageError as error:
         # The command line may leave a single model, or version of a prompt.
@@ -62,7 +62,7 @@ def _read_marker(node: Any) -> tuple[str, str]:
     given = marker.by_name("argument", "base")
     if not isinstance(given.get("argument"), str) or not given["argument"]:
         raise marker.usage_error("the name of a parametrized argument first")
-    return given["argument"], str(given.get("base", ""))
+    return given["argument"], str(base) if (base := given.get("base")) is not None else ""
 
 
 def describe_variant(item: Any, primary: str = "") -> dict[str, Json]:
@@ -105,7 +105,6 @@ def _joint_arguments(node: Any, argument: str) -> frozenset[str]:
 def _name_values(node: Any, spec: Any) -> dict[str, str]:
     # Return for each argument its part of the test's id, which it may share; where they cannot be told apart, the values themselves.
     groups = [list(names) for _, names in groupby(spec.params, lambda name: _joint_arguments(node, name))]
-    parts = spec._idlist  # noqa: SLF001 -- pytest has no other parts of an id
-    if len(parts) != len(groups):
+    if len(spec._idlist) != len(groups):  # noqa: SLF001 -- pytest has no other parts of an id
         return {name: str(value) for name, value in spec.params.items()}
-    return {name: str(part) for names, part in zip(groups, parts, strict=True) for name in names}
+    return {name: str(part) for names, part in zip(groups, spec._idlist, strict=True) for name in names}  # noqa: SLF001

@@ -168,8 +168,10 @@ def joint_change_p_values(changes: Sequence[float], null_changes: Float64Array) 
     [0.5]
     """
     rises = joint_drop_p_values([-change for change in changes], -null_changes)
-    pairs = zip(joint_drop_p_values(changes, null_changes), rises, strict=True)
-    return [min(1.0, 2 * min(pair)) for pair in pairs]
+    return [
+        min(1.0, 2 * min(pair))
+        for pair in zip(joint_drop_p_values(changes, null_changes), rises, strict=True)
+    ]
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:

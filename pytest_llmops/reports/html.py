@@ -47,7 +47,7 @@ from pytest_llmops.results.summary import (
     summarize_run,
 )
 from pytest_llmops.results.usage import Traffic, format_cost
-from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict
+from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict, VariantVerdict
 
 MAX_STATIC = 50  # tests that a page without a script shows
 MAX_REMOVED = 200
@@ -119,17 +119,7 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
             for outcome in OUTCOMES
             if totals.outcomes[outcome]
         ],
-        "figures": [
-            *(
-                [
-                    "compare",
-                    shorten_text("; ".join([variant.headline, *variant.advice]), 2_000),
-                    _VERDICT_STYLES.get(variant.status, ""),
-                ]
-                for variant in run.variants
-            ),
-            *_build_figures(totals),
-        ],
+        "figures": _build_figures(totals, run.variants),
         "notes": [shorten_text(note, 2 * MAX_NAME) for note in run.notes],
         "metrics": list(map(_build_metric_view, totals.metrics)),
         "matrices": [
@@ -207,10 +197,18 @@ def _describe_when(run: Run, totals: Totals) -> list[str]:
     ]
 
 
-def _build_figures(totals: Totals) -> list[list[str]]:
+def _build_figures(totals: Totals, variants: Iterable[VariantVerdict]) -> list[list[str]]:
     # Return the figures of the run as ``[label, text, style]``: what a reviewer asks after the verdict.
     traffic, latency = totals.traffic, totals.latency
-    rows = [[words, format_count(number, "test"), "failed"] for words, number in totals.blamed.items()]
+    rows = [
+        [
+            "compare",
+            shorten_text("; ".join([found.headline, *found.advice]), 2_000),
+            _VERDICT_STYLES.get(found.status, ""),
+        ]
+        for found in variants
+    ]
+    rows += [[words, format_count(number, "test"), "failed"] for words, number in totals.blamed.items()]
     if traffic.calls:
         now = (
             format_amount(traffic.spent_usd or 0.0, "USD")

@@ -23,7 +23,7 @@ from pytest_llmops.results.summary import (
     summarize_run,
 )
 from pytest_llmops.results.usage import format_cost
-from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, SuiteVerdict
+from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, SuiteVerdict, VariantVerdict
 from pytest_llmops.settings import NEEDS_JUDGE
 
 Style: TypeAlias = Literal["", "green", "red", "yellow", "bold"]
@@ -103,14 +103,7 @@ def summary_lines(
     return [
         *page.wrap(verdict, style, hang=len(totals.verdict) + 2),
         *(summary.gate_lines(run.verdict) if run.verdict is not None else ()),
-        *(
-            line
-            for variant in run.variants
-            for label, text in (("compare", variant.headline), *(("", text) for text in variant.advice))
-            for line in page.fact(
-                label, page.quote(text, 600), GATE_STYLES.get(variant.status, "") if label else ""
-            )
-        ),
+        *summary.variant_lines(run.variants),
         *summary.missed_lines(len(missed), commands),
         *summary.skipped_lines(run.records),
         *summary.metric_lines(),
@@ -236,6 +229,16 @@ class _Summary:
         if rest := len(changes) - len(listed):
             lines += page.fact(word, f"and {rest:,} more with -v")
         return lines
+
+    def variant_lines(self, variants: Sequence[VariantVerdict]) -> list[Line]:
+        return [
+            line
+            for variant in variants
+            for label, text in (("compare", variant.headline), *(("", text) for text in variant.advice))
+            for line in self.page.fact(
+                label, self.page.quote(text, 600), GATE_STYLES.get(variant.status, "") if label else ""
+            )
+        ]
 
     def missed_lines(self, tests: int, commands: Sequence[str]) -> list[Line]:
         """The commands that record what is missing, each on one line, to be copied."""

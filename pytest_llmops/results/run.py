@@ -241,13 +241,12 @@ class Run:
                 place = locate_record(wire, f"$.records[{number}]")
                 raise UsageError(f"{where}: damaged: {place}: {error}") from None
         verdict = SuiteVerdict.from_wire(data["verdict"]) if data.get("verdict") else None
-        variants = tuple(map(VariantVerdict.from_wire, as_list(data.get("variants"))))
         return cls(
             records=tuple(records),
             meta=data["meta"],
             notes=tuple(data["notes"]),
             verdict=verdict,
-            variants=variants,
+            variants=tuple(map(VariantVerdict.from_wire, as_list(data.get("variants")))),
         )
 
 

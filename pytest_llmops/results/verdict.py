@@ -243,8 +243,11 @@ class VariantVerdict(StoredFacts):
     @classmethod
     def from_wire(cls, wire: object, **given: Any) -> Self:
         """Return what is stored."""
-        metrics = tuple(map(VariantMetric.from_wire, as_list(as_mapping(wire).get("metrics"))))
-        return super(VariantVerdict, cls).from_wire(wire, metrics=metrics, **given)
+        return super(VariantVerdict, cls).from_wire(
+            wire,
+            metrics=tuple(map(VariantMetric.from_wire, as_list(as_mapping(wire).get("metrics")))),
+            **given,
+        )
 
     @property
     def headline(self) -> str:

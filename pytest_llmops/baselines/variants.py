@@ -72,10 +72,12 @@ def _judge_comparison(
     }
     base, rules = sides.pop(first, {}), GateRules(primary=primary)
     variants = {value: _Variant(base, side, rules) for value, side in sides.items()} if base else {}
-    rows = [row for variant in variants.values() for row in variant.rows]
     adjusted = {
         id(data): (p_value, len(same))
-        for same in group_by(rows, lambda row: (row[1].name, bool(row[1].family))).values()
+        for same in group_by(
+            (row for variant in variants.values() for row in variant.rows),
+            lambda row: (row[1].name, bool(row[1].family)),
+        ).values()
         for (data, _), p_value in zip(
             same,
             trial_change.adjust_p_values([metric.p_value or 0.0 for _, metric in same]),

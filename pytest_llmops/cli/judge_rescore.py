@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_llmops import recorder, registry
 from pytest_llmops.assertions.judge_score import assert_judge_score
+from pytest_llmops.baselines.variants import judge_variants
 from pytest_llmops.cli.commands import EXIT_PROBLEM, refuse_options, utc_today
 from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
 from pytest_llmops.cli.judge_calibrate import RUBRIC_SUFFIX, load_judge, open_judge_session
@@ -66,7 +67,7 @@ def rescore_run(args: argparse.Namespace) -> int:
             source=args.file.name,
         )
         new_run = controller.mask_run_secrets(rescoring.replace_verdicts(run, rescored, stamp))
-        write_reports(new_run, [str(args.out)])
+        write_reports(replace(new_run, variants=judge_variants(new_run.records)), [str(args.out)])
     return _print_outcome([change for change in changes if change.worse])
 
 

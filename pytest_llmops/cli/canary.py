@@ -5,14 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command, add_group
+from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command
 from pytest_llmops.cli.output import print_json, print_line
 from pytest_llmops.measurement import shorten_text
-
-
-def add_canary_group(groups: Any) -> None:
-    """Declare the group and its command."""
-    add_canary_command(add_group(groups, "prompts", "look after versions of prompts"))
 
 
 def add_canary_command(commands: Any) -> None:

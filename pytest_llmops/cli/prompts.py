@@ -21,6 +21,7 @@ from pytest_llmops._util.text_files import (
     read_text,
 )
 from pytest_llmops._util.user_files import folders_above
+from pytest_llmops.cli.canary import add_canary_command
 from pytest_llmops.cli.commands import (
     EXIT_PROBLEM,
     add_command,
@@ -352,3 +353,4 @@ def add_prompts_group(groups: Any) -> None:
     for name, (run, summary, details, arguments) in COMMANDS.items():
         declared = dict(ARGUMENTS[argument] for argument in [*arguments.split(), "folder", "json"])
         add_command(commands, name, run, summary, details, arguments=declared)
+    add_canary_command(commands)

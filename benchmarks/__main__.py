@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks import (
     ab,
+    changed,
     discrimination,
     human_pairs,
     judges,
@@ -31,6 +32,7 @@ def main() -> None:
         human_pairs,
         judges,
         live,
+        changed,
         verdicts,
         mlflow_verdicts,
         ab,

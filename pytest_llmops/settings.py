@@ -98,6 +98,10 @@ class Settings:
         "live: neither read nor write; verify: call live, report what differs from the recording, write nothing",
         flag="--llm-record", metavar="none|new|all|live|verify",
     )  # fmt: skip
+    changed: bool = _declare_option(
+        option_values.parse_bool, False, "replay every test; only a test with a request that is not recorded asks live, and is recorded, with the trials of --llm-trials",
+        flag="--llm-changed", switch=True, ini=None,
+    )  # fmt: skip
     record_errors: bool = _declare_option(
         option_values.parse_bool, False, "record answers with status 408, 409, 425, 429 and 5xx too, and replay them without their wait",
         flag="--llm-record-errors", switch=True, ini="bool",
@@ -109,6 +113,10 @@ class Settings:
         option_values.choice_of("warn", "fail", "refresh"), "warn",
         "a recording that is too old. warn: it is replayed, and the summary says so; fail: an error with the command that records it "
         "again; refresh: `--llm-record=new` asks again what is too old, and only that; without live calls as fail",
+    )  # fmt: skip
+    warn_shutdown: int | None = _declare_option(
+        option_values.parse_days, None,
+        "days before the shutdown of a model that a test calls from which on the summary warns of it (`30d`); default: no warning",
     )  # fmt: skip
     record_headers: tuple[str, ...] = _declare_option(
         option_values.list_of(option_values.parse_header), (),
@@ -245,7 +253,7 @@ class Settings:
     @property
     def asks_ahead(self) -> bool:
         """Whether the calls of all tests are made before the tests are reported."""
-        return self.record != "none" and (self.concurrency or 1) > 1
+        return self.record != "none" and not self.changed and (self.concurrency or 1) > 1
 
     @property
     def judge_concurrency(self) -> int:
@@ -302,6 +310,9 @@ class Settings:
                 values[option.name] = option.parse(value)
             except ValueError as error:
                 raise SettingError(place, name, str(error), getattr(error, "got", value)) from None
+        # It replays what is recorded, and records what is new.
+        if values.get("changed") and (record := values.setdefault("record", "new")) != "new":
+            raise SettingError("command line", "--llm-changed", "no other mode than new beside it", record)
         return cls(**values)
 
 

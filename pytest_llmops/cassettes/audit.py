@@ -200,7 +200,7 @@ def audit_cassettes(
     leaks: list[str] = []
     unjudged: list[FileProblem] = []
     other_models = OtherModelCassettes(usage or RunUsage(""))
-    for path in _find_cassettes(root, usage, within, partial(_add_unreadable_folder, damaged, root)):
+    for path in find_cassettes(root, usage, within, partial(_add_unreadable_folder, damaged, root)):
         name = _relative_name(root, path)
         try:
             data = path.read_bytes()
@@ -395,7 +395,7 @@ def find_orphans(root: Path, usage: RunUsage) -> list[str]:
 
     return [
         name
-        for path in _find_cassettes(root, usage, None)
+        for path in find_cassettes(root, usage, None)
         if (name := _relative_name(root, path)) not in usage.files
         and _is_in_scope(name, usage)
         and not _why_undecided(path, usage)
@@ -403,13 +403,13 @@ def find_orphans(root: Path, usage: RunUsage) -> list[str]:
     ]
 
 
-def _find_cassettes(
+def find_cassettes(
     root: Path,
     usage: RunUsage | None,
     within: Path | None,
     report_folder: Callable[[OSError], None] | None = None,
 ) -> list[Path]:
-    # Return our cassettes in folders of cassettes or in the record, sorted, and report folders that cannot be read.
+    """Return our cassettes in folders of cassettes or in the record, sorted, and report folders that cannot be read."""
     recorded = {root / file for file in usage.files} if usage is not None else set()
     # os.path, here and below: Path raises where a folder must not be entered.
     paths = {path for path in recorded if os.path.isfile(path) and _is_within(path, within)}  # noqa: PTH113
@@ -465,5 +465,6 @@ __all__ = [
     "audit_cassettes",
     "collect_cassette_uses",
     "file_stamp",
+    "find_cassettes",
     "prune_cassettes",
 ]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmops._util.hosts import LOOPBACK
+from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.cassettes.request_key import (
     NO_RULES,
     MatchRules,
@@ -32,6 +33,7 @@ MAX_FIRST_SELECTION = 200
 OUTER_CHARACTERS = 100
 MAX_DIFF = 14
 MAX_LISTED_PLACES = 3
+SAME_ADDRESS = 2  # score of a request with the same method and URL
 # Lines that are compared, from the first that differs: the comparison grows with their square
 MAX_LINES = 600
 MAX_WORDS = 4000  # words of a request, of its start and as many of its end, in the search for the nearest
@@ -86,6 +88,25 @@ def describe_missing_request(
             f"  choose    llmops cassettes move OLD {place}",
         ]
     return _format_message(f"no recording answers {_format_request(question)}", place, lines, command)
+
+
+def describe_change(
+    question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]], rules: MatchRules = NO_RULES
+) -> str:
+    """Return where a request differs from the most similar recorded one: ``model, messages[0]``, ``address`` or ``body``."""
+    nearest = _find_nearest_request(question, recorded, rules)
+    if nearest is None:
+        return "nothing is recorded"
+    _, request, body = nearest
+    old, new = (parse_json(comparable_body(side, rules)) for side in (body, question.body))
+    places = ["address"] if _address_score(question, request, rules) < SAME_ADDRESS else []
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({**new, **old}):
+            sides = old.get(key, ...), new.get(key, ...)
+            place = f"[{count_shared_start(*sides)}]" if all(isinstance(side, list) for side in sides) else ""
+            places += [f"{key}{place}"] if sides[0] != sides[1] else []
+    more = f" and {len(places) - MAX_LISTED_PLACES} more" if len(places) > MAX_LISTED_PLACES else ""
+    return ", ".join(shorten_text(place, 60) for place in places[:MAX_LISTED_PLACES]) + more or "body"
 
 
 def describe_exhausted_request(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes import miss, store
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.request_key import (
     NO_RULES,
@@ -18,6 +18,7 @@ from pytest_llmops.cassettes.request_key import (
     compute_stored_key,
 )
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.measurement import format_count
 from pytest_llmops.wire.blobs import StoredBody
 from pytest_llmops.wire.body import fold_body, unfold_json_body
 
@@ -161,6 +162,26 @@ class Recordings:
             return ""
         self._used_for_others.add(keys[0])
         return keys[0]
+
+    def describe_change(self, question: Question, given: Mapping[tuple[str, str], int], take: str) -> str:
+        """Return why a request has no recorded answer, for `Tape.changes`.
+
+        Args:
+            question: The request.
+            given: The number of answers that were given, by key and take.
+            take: The take of the request.
+        """
+        recorded = self.by_key.get(question.key)
+        if recorded is None:
+            # A request that was sent already is not the one that changed.
+            sent = {key for (key, _), count in given.items() if count}
+            rest = [entry for key, entry in self.by_key.items() if key not in sent] or self.by_key.values()
+            return miss.describe_change(question, [(entry.by, entry.request) for entry in rest], self.rules)
+        if take not in recorded.answers:
+            return f"trial {int(take) + 1} is not recorded"
+        if given.get((question.key, take), 0) < len(recorded.answers[take]):
+            return "the recording is too old"
+        return f"asked more than {format_count(len(recorded.answers[take]), 'time')}"
 
     def list_moved_places(self, key: str) -> tuple[Path, ...]:
         """Return the cassettes of other tests that hold a key."""

@@ -69,9 +69,7 @@ class Tape:
         CassetteError: The file is damaged; it is left as it is.
     """
 
-    collects: ClassVar[bool] = (
-        False  # whether requests are only collected, to be sent with those of other tests
-    )
+    collects: ClassVar[bool] = False  # whether requests are only collected, to be sent with others'
     path: Path
     mode: RecordMode = "none"
     redactor: Redactor = field(default_factory=Redactor)
@@ -92,20 +90,18 @@ class Tape:
     refusals: list[str] = field(default_factory=list)  # live calls that the budget refused
     notes: list[str] = field(default_factory=list)
     drifts: list[drift.Drift] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)  # where the first new request of --llm-changed differs
     inner: list[Tape] = field(default_factory=list)  # of blocks that were opened while this tape was in use
     resolved: set[str] = field(default_factory=set)  # IP addresses of the allowed hosts
-    errors_elsewhere: int = 0
-    """Misses and refused calls whose exception was raised in another process, so that the test has not shown it."""
+    errors_elsewhere: int = 0  # misses and refused calls whose exception was raised in another process
     proxy_ports: set[int] = field(default_factory=set)  # of our own proxies, which record what they pass on
+    # Functions that read the rest of incomplete answers, or give them up
     unfinished: dict[int, Callable[[], None]] = field(default_factory=dict)
-    """Functions that read the rest of incomplete answers, or give them up."""
     _recordings: Recordings = field(init=False)
     # Number of answers given, and whether the last request got one; by (key, take).
     _given: Counter[tuple[str, str]] = field(default_factory=Counter)
     _got_answer: dict[tuple[str, str], bool] = field(default_factory=dict)
-    _journaled: list[journal.JournalEntry] = field(
-        default_factory=list
-    )  # on disk in a journal of the whole run
+    _journaled: list[journal.JournalEntry] = field(default_factory=list)  # on disk in the run's journal
     costs: CallCosts = field(init=False)
     _failed: CassetteError | None = None
     _journal: journal.Journal = field(init=False)
@@ -174,6 +170,8 @@ class Tape:
                     return elsewhere
             if self.mode == "none":
                 raise self.refuse(self._describe_miss(question, len(recorded), take))
+            if self.settings.changed and self.mode == "new" and not self.changes:
+                self.changes.append(self._recordings.describe_change(question, self._given, take))
             return self._claim_unrecorded(question, take, place)
 
     def _claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
@@ -256,7 +254,8 @@ class Tape:
         if interaction is None and self.elsewhere is not None:
             interaction = self._recordings.adopt_recording(key, self._describe_place(len(self._got_answer)))
         answers = interaction.answers if interaction is not None else {}
-        if take not in answers and self.mode == "none" and self.attempt and take == self.take:
+        keeps = self.mode == "none" or (self.settings.changed and not self.changes)
+        if take not in answers and keeps and self.attempt and take == self.take:
             earlier = [number for number in map(int, answers) if number < int(take)]
             if earlier:
                 self._note_once(REPEATED_NOTE)
@@ -479,9 +478,10 @@ class Tape:
         return {"ran": passed, "shared": self.shared or self.attempt is not None, "asked": requested}
 
     def count_takes(self) -> int:
-        """Return the number of takes that are recorded of the requests of this tape."""
+        """Return the number of takes that are recorded of the requests of this tape, and of its blocks."""
         asked = filter(None, (self._recordings.by_key.get(key) for key, _ in self._got_answer))
-        return max((int(take) + 1 for entry in asked for take in entry.answers), default=0)
+        takes = [int(take) + 1 for entry in asked for take in entry.answers]
+        return max(takes + [tape.count_takes() for tape in self.inner], default=0)
 
     def iter_moved_facts(self, *, passed: bool) -> Iterator[tuple[Path, dict[str, Json]]]:
         """Yield the cassettes of renamed tests that answered, with what was requested; not those that mode new copied."""

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -29,6 +29,7 @@ from pytest_llmops.reports import deliver_report
 from pytest_llmops.results.details import as_mapping
 from pytest_llmops.results.judges import iter_run_self_judging_notes
 from pytest_llmops.results.notes import (
+    iter_changed_notes,
     iter_concurrency_notes,
     iter_single_trial_notes,
     iter_trial_notes,
@@ -85,6 +86,15 @@ class Controller:
         earlier = self._records.get(record.nodeid)
         self._records[record.nodeid] = record if earlier is None else earlier.add(record)
 
+    def _iter_model_notes(self, records: Sequence[TestRecord]) -> Iterator[str]:
+        # Yield which tests asked a model something new, and which models end soon.
+        from pytest_llmops.trace.shutdowns import iter_shutdown_notes
+
+        yield from iter_changed_notes(records) if self._settings.changed else ()
+        if (days := self._settings.warn_shutdown) is not None:
+            models = (call.model for record in records for call in record.calls)
+            yield from iter_shutdown_notes(models, days, datetime.now(UTC).date())
+
     def _plain_nodeid(self, nodeid: str) -> str:
         # Return the node id of a test without the group that ``--dist loadgroup`` of xdist appends.
         place = nodeid.rfind("@")
@@ -110,12 +120,13 @@ class Controller:
             *((root / record.nodeid).parent for record in records),
         }
         notes = [
+            *self._iter_model_notes(records),
             *find_unread_keys(self._config, sorted(folders)),
             *iter_unasserted_notes(records),
             *iter_run_self_judging_notes(records, meta),
             *iter_cassette_notes(records, meta),
             *iter_unchecked_notes(records),
-            *iter_single_trial_notes(records, self._settings.trials),
+            *iter_single_trial_notes(records, 1 if self._settings.changed else self._settings.trials),
             *iter_trial_notes(records),
             *(() if self._settings.asks_ahead else iter_concurrency_notes(records)),
         ]

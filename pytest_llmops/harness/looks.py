@@ -35,6 +35,7 @@ def check_looks(config: Any, settings: Settings) -> None:
         f"a replay or --llm-record=new, got --llm-record={settings.record}: each look keeps the takes of the one before": (
             settings.record not in ("none", "new")
         ),
+        "no --llm-changed, which takes a fixed number (--llm-trials=3)": settings.changed,
         "no --llm-accept: a baseline takes a fixed number (--llm-trials=10)": settings.accept is not None,
         "a baseline, got none: accept one first (--llm-trials=10 --llm-accept REASON)": not has_baseline(
             settings, config.rootpath

@@ -171,7 +171,7 @@ def sdk_environment(settings: Settings) -> Iterator[None]:
     from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 
     unneeded: tuple[str, ...] = ()
-    if settings.record == "none":
+    if settings.record == "none" or settings.changed:
         unneeded = API_KEY_VARIABLES
     elif is_loopback(urlsplit(settings.base_url).hostname or ""):
         unneeded = API_KEY_VARIABLES[:1]
@@ -220,6 +220,7 @@ class TapeLog:
         self.uses.append({"path": path, **tape.usage_facts(passed=passed), **(more or {})})
         for place, use in tape.iter_moved_facts(passed=passed):
             self.uses.append({"path": path_from_root(place, self.root), **use, "moved_to": path})
+        self.add_changes(tape, own=own)
         if tape.counts == TapeCounts() and not tape.notes:
             return
         if self._counts is None:
@@ -235,6 +236,16 @@ class TapeLog:
             for entry in entries:
                 if entry not in self._fact_list(name):
                     self._fact_list(name).append(entry)
+
+    def add_changes(self, tape: Tape, *, name: str = "changes", own: bool = False) -> None:
+        """Add how requests differ from all that is recorded; those of a fixture have a name of their own."""
+        path = path_from_root(tape.path, self.root)
+        for change in tape.changes:
+            self.facts.setdefault("path", path)
+            self._fact_list(name).append(change if own else f"{change} in {path}")
+        tape.changes.clear()
+        for inner in tape.inner:
+            self.add_changes(inner, name=name)
 
     def _fact_list(self, name: str) -> list[Json]:
         return cast("list[Json]", self.facts.setdefault(name, []))
@@ -300,6 +311,8 @@ class FixtureTape:
             raise
         finally:
             fixture_redactor().learn(self.tape.redactor.known)
+            if self.tape.changes and (harness := self._running()) is not None:
+                harness.log.add_changes(self.tape, name="fixture_changes")
         caught = self.tape.verdict()
         if caught is not None:
             self._failed = True
@@ -324,4 +337,5 @@ class FixtureTape:
         finally:
             harness = self._running()
             if harness is not None:
+                harness.log.add_changes(self.tape, name="fixture_changes")
                 harness.log.add_tape(self.tape, passed=passed, own=False)

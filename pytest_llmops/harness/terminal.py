@@ -24,6 +24,7 @@ STATUS_WORDS = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED", "Bud
 MODES = {
     "none": "recordings are replayed, nothing is asked live",
     "new": "recordings are replayed, what is missing is asked live and recorded",
+    "changed": "recordings are replayed, a test with a new request asks live and is recorded",
     "all": "everything is asked live and recorded again",
     "live": "everything is asked live, nothing is recorded",
     "verify": "everything is asked live and compared with its recording",
@@ -52,7 +53,7 @@ def describe_settings(settings: Settings) -> str:
     judge = settings.judge_model or settings.single_model
     address = SECRETS_IN_URL.sub("[secret]", settings.base_url)
     parts = [
-        MODES[settings.record],
+        MODES["changed" if settings.changed else settings.record],
         f"model {', '.join(settings.models)}" if settings.models else "",
         f"judge {judge}" if settings.judge and judge else "",
         f"server {address}" if address else "",

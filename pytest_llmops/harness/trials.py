@@ -165,12 +165,15 @@ class TrialRun:
         may_stop: Stop once the verdict stands. Otherwise all trials run: what stops at a verdict is no fair sample.
         strict: A test that its trials do not decide fails.
         has_reruns: Another plugin was asked to run the test again where it fails, which it cannot.
+        first_take: The take of the first trial, of a test that ends with its recorded takes unless a request of it is new; None:
+            it runs all trials.
     """
 
     plan: TrialPlan
     may_stop: bool
     strict: bool = False
     has_reruns: bool = False
+    first_take: int | None = None
     reports: list[Sequence[Any]] = field(default_factory=list)
 
     @property
@@ -182,6 +185,21 @@ class TrialRun:
             not self.reports or (self.stopped_by is None and not (is_decided and not counts["unscored"]))
         )
         return not is_open
+
+    def add(self, reports: Sequence[Any]) -> None:
+        """Add the reports of a trial; under ``--llm-changed`` those that follow are left out if nothing changed."""
+        self.reports.append(reports)
+        if self.first_take is not None and self._ends_with_recordings(self.first_take + len(self.reports)):
+            self.plan = TrialPlan(trials=len(self.reports))
+
+    def _ends_with_recordings(self, takes: int) -> bool:
+        payloads = [getattr(report, "llmops", {}) for reports in self.reports for report in reports]
+        if any(payload.get("facts", {}).get("cassette", {}).get("changes") for payload in payloads):
+            return False
+        recorded = max(
+            (use.get("takes", 0) for payload in payloads for use in payload.get("tapes", ())), default=0
+        )
+        return 0 < recorded <= takes  # what asks nothing costs nothing
 
     @property
     def stopped_by(self) -> Any:
@@ -383,7 +401,7 @@ class TrialHooks:
         while left := [(other, run) for other, run in self._runs.items() if not run.is_done]:
             for other, run in left:
                 with run_as_trial(list_takes(other, self._settings)[len(run.reports)]):
-                    run.reports.append(self._run_trial(other))
+                    run.add(self._run_trial(other))
         log_run(item, nextitem, self._settings, self._runs.pop(item), self._classes)
         return True
 
@@ -407,6 +425,9 @@ def make_run(item: Any, settings: Settings) -> TrialRun:
         strict=settings.strict,
         # Of pytest-rerunfailures, and of flaky, whose hooks see no trial.
         has_reruns=bool(item.config.getoption("reruns", 0)) or item.get_closest_marker("flaky") is not None,
+        first_take=list_takes(item, settings)[0]
+        if settings.changed and not item.get_closest_marker("llm_trials")
+        else None,
     )
 
 

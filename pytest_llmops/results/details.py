@@ -155,6 +155,8 @@ class CassetteFacts(StoredFacts):
     drifted: int = 0
     notes: tuple[str, ...] = ()
     drift: tuple[Drift, ...] = ()
+    changes: tuple[str, ...] = ()
+    fixture_changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_count
-from pytest_llmops.results.details import TrialFacts, read_detail
+from pytest_llmops.results.details import CassetteFacts, TrialFacts, read_detail
 from pytest_llmops.results.run import TestRecord
 
 
@@ -64,6 +64,26 @@ def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
             f"trials: {format_count(len(group), 'test')} with {format_count(count, 'trial')}, {passed / (count * len(group)):.0%} "
             f"of the trials passed; pass@{count} {any_passed:.2f} (any trial), pass^{count} {all_passed:.2f} (all trials)"
         ).replace("%", " %")
+
+
+def iter_changed_notes(records: Sequence[TestRecord]) -> Iterator[str]:
+    """Yield what a run with --llm-changed asked and saved, and which tests and fixtures have a new request.
+
+    >>> list(iter_changed_notes([TestRecord(nodeid="t", facts={"cassette": {"changes": ["messages[0]"]}})]))
+    ['--llm-changed: 1 of 1 test with a new request, 0 calls asked live, 0 saved', 'changed, messages[0]: t']
+    """
+    replayed = [call.replayed for record in records for call in record.calls]
+    tests: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        facts = CassetteFacts.from_wire(record.fact("cassette"))
+        for change, name in ((facts.changes[:1], record.nodeid), (facts.fixture_changes, "(a fixture)")):
+            for each in change:
+                tests[each].append(name)
+    yield (
+        f"--llm-changed: {len({name for names in tests.values() for name in names} - {'(a fixture)'})} of {format_count(len(records), 'test')} with a new request, "
+        f"{format_count(replayed.count(False), 'call')} asked live, {replayed.count(True):,} saved"
+    )
+    yield from (f"changed, {change}: {format_name_list(names)}" for change, names in tests.items())
 
 
 def iter_single_trial_notes(records: Sequence[TestRecord], trials: int) -> Iterator[str]:

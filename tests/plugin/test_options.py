@@ -28,7 +28,9 @@ import pytest
 @pytest.mark.prompt("greet")
 def test_prompt(prompt): pass
 """
-FLAGS = [option for option in OPTIONS if option.flag]
+FLAGS = [
+    option for option in OPTIONS if option.flag and option.name != "changed"
+]  # which goes with no --llm-record
 INIS = [option for option in OPTIONS if option.ini]
 VARIABLES = [option for option in OPTIONS if option.env]
 NATIVE_TOML = pytest.mark.skipif(

@@ -34,9 +34,11 @@ EXAMPLES = {
     ),
     "api": Example("responses", "responses", "chat", "soap", "one of chat, responses"),
     "record": Example("live", "live", "verify", "sometimes", "one of none, new, all, live, verify"),
+    "changed": Example("true", True, "false", "yes", "true or false"),
     "record_errors": Example("true", True, "false", "yes", "true or false"),
     "max_age": Example("90d", 90, "7d", "3 weeks", "a number of days"),
     "expired": Example("fail", "fail", "refresh", "never", "one of warn, fail, refresh"),
+    "warn_shutdown": Example("30d", 30, "7d", "3 weeks", "a number of days"),
     "record_headers": Example(
         "X-Request-Id", ["x-request-id"], "x-ratelimit-*", "set-cookie", "without credentials"
     ),

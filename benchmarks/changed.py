@@ -1,0 +1,120 @@
+"""--llm-changed over the real history of prompts: edits that it missed, tests that it asked for nothing, and calls that it saved.
+
+A suite of twenty tests has a prompt each: nine of them live through their history in git, one edit a run.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.loopback import Server
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("LLMOPS_SHARED_DATA") or ROOT.parent / "shared" / "data")
+HISTORY = DATA / "suites" / "prompt_history" / "fabric_patterns.jsonl.gz"
+TESTS, TRIALS = 20, 3
+HELPER = '''
+from pathlib import Path
+
+def messages(name):
+    """Return the request of a prompt."""
+    system = Path(__file__).with_name(f"{name}.md").read_text(encoding="utf-8")
+    return [{"role": "system", "content": system}, {"role": "user", "content": "We met at noon."}]
+'''
+EDITED_HELPER = """
+# Rewritten; the requests stay as they are.
+from pathlib import Path
+
+USER = "We met at noon."
+
+def messages(name: str) -> list[dict[str, str]]:
+    file = Path(__file__).parent / (name + ".md")
+    return [dict(role="system", content=file.read_bytes().decode()), dict(role="user", content=USER)]
+"""
+TEST = f"""
+import pytest
+from openai import OpenAI
+from pytest_llmops import assert_contains
+from helper import messages
+
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("name", [f"p{{n}}" for n in range({TESTS})])
+def test_prompt(name):
+    answer = OpenAI().chat.completions.create(model="m", messages=messages(name))
+    assert_contains(answer.choices[0].message.content, "answer")
+"""
+
+
+def run_pytest(folder: Path, server: Server, *args: str) -> tuple[int, list[str]]:
+    """Return how many calls the server got, and the tests that the summary names as changed."""
+    more = {"OPENAI_API_KEY": "x", "OPENAI_BASE_URL": f"{server.url}/v1", "PYTHONPATH": str(ROOT)}
+    options = ["-q", "-p", "no:cacheprovider", f"--llm-trials={TRIALS}", "--llm-report=run.json", *args]
+    before = server.answered
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options],
+        cwd=folder,
+        env={**os.environ, **more},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    changed = [
+        record["nodeid"] for record in run["records"] if record["facts"].get("cassette", {}).get("changes")
+    ]
+    return server.answered - before, changed
+
+
+def measure(histories: list[list[str]]) -> Iterator[str]:
+    """Run the suite after each edit."""
+    edits = missed = needless = asked = most = 0
+    with tempfile.TemporaryDirectory() as name, Server() as server:
+        folder = Path(name)
+        (folder / "helper.py").write_text(HELPER, encoding="utf-8")
+        (folder / "test_prompts.py").write_text(TEST, encoding="utf-8")
+        for slot in range(TESTS):  # of a history that is used twice, one slot stays as it is
+            text = histories[slot % len(histories)][0]
+            (folder / f"p{slot}.md").write_bytes(f"{text}{'#' * (slot // len(histories))}".encode())
+        total, _ = run_pytest(folder, server, "--llm-record=new")
+        for slot, versions in enumerate(histories):
+            for number, version in enumerate(versions[1:], 1):
+                (folder / f"p{slot}.md").write_bytes(version.encode())
+                calls, changed = run_pytest(folder, server, "--llm-changed")
+                due = [] if version in versions[:number] else [f"test_prompts.py::test_prompt[p{slot}]"]
+                edits += len(due)
+                missed += len(set(due) - set(changed))
+                needless += len(set(changed) - set(due))
+                asked, most = asked + calls, max(most, calls)
+        (folder / "helper.py").write_text(EDITED_HELPER, encoding="utf-8")
+        calls, changed = run_pytest(folder, server, "--llm-changed", "-n", "2")
+    yield (
+        f"changed   {edits} edits of {len(histories)} prompts in a suite of {TESTS} tests with {TRIALS} trials: {missed} missed, "
+        f"{needless} other tests asked; calls saved {1 - asked / edits / total:.1%} (worst run {1 - most / total:.1%}, target 90 %)"
+    )
+    yield f"changed   an edit of a helper that changes no request: {len(changed)} tests changed, {calls} calls"
+
+
+def lines() -> Iterator[str]:
+    """Measure, or say why not."""
+    if not HISTORY.exists():
+        yield f"changed   skipped: third-party data not found at {HISTORY}; LLMOPS_SHARED_DATA says where it is"
+        return
+    histories: dict[str, list[str]] = {}
+    for line in gzip.decompress(HISTORY.read_bytes()).decode().splitlines():
+        row = json.loads(line)
+        histories.setdefault(row["prompt"], []).append(row["text"])
+    yield from measure(list(histories.values()))
+
+
+if __name__ == "__main__":
+    for line in lines():
+        print(line, flush=True)

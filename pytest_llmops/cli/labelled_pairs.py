@@ -188,7 +188,7 @@ def calibrate_embedder(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
     _check_semantic_options(args)
     with extend_import_path(Path.cwd()):
-        embedder = _load_embedder(args.embedder or "minilm")
+        embedder = load_embedder(args.embedder or "minilm")
         pairs = read_pairs(args.pairs, same_from=args.same_from, different_to=args.different_to)
         same = [pair.same for pair in pairs.items]
         _check_pair_counts(args.pairs, same)
@@ -247,7 +247,12 @@ def _check_semantic_options(args: argparse.Namespace) -> None:
     check_output_path("--out", args.out, {"the pairs": args.pairs})
 
 
-def _load_embedder(name: str) -> Embedder:
+def load_embedder(name: str) -> Embedder:
+    """Return the embedder of a name: a built-in one, or a class of the user's own.
+
+    Raises:
+        UsageError: There is no such embedder.
+    """
     module, colon, attribute = name.partition(":")
     if registry.is_builtin("embedder", name) or not (colon and module and attribute):
         return with_vector_cache(registry.load_builtin("embedder", name))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, combinations
 from statistics import NormalDist, fmean
+from typing import Any
 
 from pytest_llmops._util.lazy_numpy import Float64Array, np
 
@@ -185,6 +186,56 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     scaled = (min(1.0, (len(p_values) - rank) * p_values[index]) for rank, index in enumerate(order))
     return [p_value for _, p_value in sorted(zip(order, accumulate(scaled, max), strict=True))]
+
+
+def compare_families(
+    families: Mapping[str, Trials],
+    *,
+    is_quality: bool = True,
+    alpha: float = 0.05,
+    floor: float = 0.02,
+    margin: float = 0.05,
+) -> dict[str, dict[str, Any]]:
+    """Return of each family ``status``, ``change``, ``interval`` (95 %; may be empty), ``before``, ``after`` and ``cases``.
+
+    The status is ``better`` or ``worse`` (a change of at least the floor is proved), ``equivalent`` (the interval lies within the
+    margin) or ``undecided``. The p-values of all families hold together.
+
+    Args:
+        families: The trials of each family; the cases of one may be those of another.
+        is_quality: Higher is better. Otherwise it is similarity, and a drop says ``changed``.
+        alpha: Probability of a proved change in any family if nothing changed.
+        floor: The smallest change that is proved.
+        margin: The largest change that counts as none.
+
+    >>> compare_families({"all": {"a": TrialPair((0.9, 0.9), (0.9, 0.9))}})["all"]["status"]
+    'equivalent'
+    """
+    nulls, compared = draw_null_changes(list(families.values())), {}
+    changes = [mean_change(trials) for trials in families.values()]
+    drops = joint_drop_p_values(changes, nulls) if families else []
+    rises = joint_drop_p_values([-change for change in changes], -nulls) if families else []
+    for (name, trials), change, drop, rise in zip(families.items(), changes, drops, rises, strict=True):
+        error, status, interval = estimate_change_error(trials), "undecided", []
+        if error is not None:
+            interval = [error.lower_end(change, 1 - alpha / 2), -error.lower_end(-change, 1 - alpha / 2)]
+            status = "equivalent" if -margin < interval[0] and interval[1] < margin else status
+        if drop <= alpha / 2 and change <= -floor:
+            status = "worse" if is_quality else "changed"
+        elif is_quality and rise <= alpha / 2 and change >= floor:
+            status = "better"
+        sides = {
+            side: fmean(fmean(getattr(pair, side)) for pair in trials.values())
+            for side in ("before", "after")
+        }
+        compared[name] = {
+            "status": status,
+            "change": change,
+            "interval": interval,
+            **sides,
+            "cases": len(trials),
+        }
+    return compared
 
 
 @dataclass(frozen=True, slots=True)

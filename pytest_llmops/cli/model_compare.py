@@ -1,0 +1,225 @@
+"""``llmops models compare``: ask another model what is recorded, and compare its answers with the recorded ones."""
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from pytest_llmops.cassettes import naming, store
+from pytest_llmops.cassettes.audit import find_cassettes
+from pytest_llmops.cli import judge_calibrate, judge_rescore, labelled_pairs, output
+from pytest_llmops.cli.commands import EXIT_PROBLEM
+from pytest_llmops.cli.model_list import open_project
+from pytest_llmops.errors import LLMOpsError, ModelError, UsageError, format_name_list
+from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.metrics.trial_change import TrialPair, compare_families
+from pytest_llmops.protocols import Call, Model
+from pytest_llmops.providers.selection import create_model
+from pytest_llmops.results.rescoring import Output
+from pytest_llmops.results.usage import count_traffic, format_cost, summarize_latency
+from pytest_llmops.semantics.similarity import similarity_scores
+from pytest_llmops.trace import read_call
+
+# In requests of our judges, and in those that a conversation of texts does not hold
+NOT_ASKED = re.compile(r'<data-[0-9a-f]{8}|"(?:image|image_url|input_image|inline_?data|tool_calls|tool_use|function_?call|tool_call_id)"')  # fmt: skip
+NO_PARAMETERS = (
+    "model",
+    "messages",
+    "input",
+    "contents",
+    "system",
+    "instructions",
+    "stream",
+    "stream_options",
+)
+# Parameters that are left out of a request, answers that are shown, and statuses
+MAX_LEFT_OUT, MAX_CHANGED, OK, REFUSED, UNKNOWN_MODEL = 8, 5, 200, 400, 404
+
+
+@dataclass(slots=True)
+class ComparedRequest:
+    """A recorded request of a test, its recorded answers and those of the new model, and their scores from 0 to 1."""
+
+    case: str
+    family: str
+    body: Mapping[str, Any]
+    old: list[Call]
+    new: list[Call] = field(default_factory=list)
+    scores: TrialPair | None = None
+    similarity: float = 1.0
+    problem: str = ""
+
+
+def compare_models(args: argparse.Namespace) -> int:
+    """Run the command, and return its exit status."""
+    root, settings = open_project(args.root, args.base_url)
+    recorded = _collect_requests(root)
+    old = args.old or ("" if len(recorded) > 1 else "".join(recorded))
+    if old not in recorded or old == args.to:
+        expected = "another model than --to" if old == args.to else "the recorded model to compare with"
+        raise UsageError(
+            f"--from {old or '(none)'}: expected {expected}; below {output.format_path(root)} there are answers of {format_name_list(recorded)}"
+        )
+    requests = recorded[old]
+    args.record, refused = args.record or "new", dict[str, str]()
+    cassette = args.cassette or Path(f"models.{naming.safe_file_name(args.to)}.cassette.json")
+    with judge_calibrate.open_judge_session(args, cassette) as session:
+        model = create_model(args.to, "judge")  # waits after status 429, and records no answer that is cut
+        for request in requests:
+            for _ in range(args.trials or len(request.old)):
+                request.problem = request.problem or _ask(model, request, refused)
+                request.new += (
+                    [] if request.problem else [replace(read_call(session.exchanges[-1]), purpose="app")]
+                )
+        if not any(request.new for request in requests):
+            raise LLMOpsError(f"--to {args.to}: gave no answer: {requests[0].problem}")
+        _score(args, args.embedder or settings.embedder, [request for request in requests if request.new])
+    report = _build_report(args, old, requests, refused)
+    if args.json:
+        output.print_json(report)
+    for line in () if args.json else _format_report(report):
+        output.print_line(line)
+    for case, problem in report["missing"].items():
+        output.print_error(f"{output.format_path(case)}: {problem}; the next run asks again")
+    statuses = {verdict["status"] for verdict in report["verdicts"].values()}
+    return EXIT_PROBLEM if report["missing"] or statuses & {"worse", "changed"} else 0
+
+
+def _collect_requests(root: Path) -> dict[str, list[ComparedRequest]]:
+    # Return the conversations of texts that the application had, by model.
+    requests: dict[str, list[ComparedRequest]] = {}
+    for path in find_cassettes(root, None, None):
+        place = os.path.relpath(path, root).replace(os.sep, "/")
+        names = place.rpartition(f"{naming.CASSETTE_FOLDER}/")[2].removesuffix(".json").split("/")
+        for entry in store.load_cassette(path).values():
+            exchanges = [
+                store.make_stored_exchange(entry.request, take[0]) for take in entry.answers.values()
+            ]
+            calls = [call for call in map(read_call, exchanges) if call.status == OK and call.output]
+            body = exchanges[0].request
+            if (
+                calls
+                and calls[0].messages
+                and isinstance(body, dict)
+                and not NOT_ASKED.search(json.dumps(body))
+            ):
+                request = ComparedRequest(f"{place} {entry.by}", "/".join(names[:2]), body, calls)
+                requests.setdefault(str(body.get("model") or calls[0].model), []).append(request)
+    return requests
+
+
+def _ask(model: Model, request: ComparedRequest, refused: dict[str, str]) -> str:
+    # Ask a recorded request, without the parameters that the model refuses; return why there is no answer.
+    for _ in range(MAX_LEFT_OUT):
+        parameters = {
+            key: value for key, value in request.body.items() if key not in (*NO_PARAMETERS, *refused)
+        }
+        try:
+            model.complete(request.old[0].messages, **parameters)
+        except (ModelError, UsageError) as error:
+            status = getattr(error, "status", REFUSED)
+            if status == UNKNOWN_MODEL:
+                raise UsageError(f"--to: {error}") from None
+            words = re.findall(r"['\"`](\w+)", str(error)) + re.findall(r"\w+", str(error))
+            name = next((word for word in words if word in parameters), "")
+            if status != REFUSED or not name:
+                return str(error)
+            refused[name] = shorten_text(str(error), 300)
+        else:
+            return ""
+    return f"more than {MAX_LEFT_OUT} parameters are refused"
+
+
+def _score(args: argparse.Namespace, embedder_name: str, requests: Sequence[ComparedRequest]) -> None:
+    # Score the answers of both models by the judge, else by their mean similarity to the (other) recorded ones.
+    embedder = labelled_pairs.load_embedder(embedder_name)
+    outputs = []
+    for index, request in enumerate(requests):
+        old, new = ([call.output for call in side] for side in (request.old, request.new))
+        after = [fmean(similarity_scores(text, old, embedder)) for text in new]
+        before = [
+            fmean(similarity_scores(text, old[:n] + old[n + 1 :], embedder))
+            for n, text in enumerate(old)
+            if old[1:]
+        ]
+        request.similarity = fmean(after)
+        request.scores = TrialPair(tuple(before), tuple(after)) if before else None
+        asked = "\n\n".join(message.content for message in request.old[0].messages if message.role == "user")
+        outputs += [
+            Output(record=index, nodeid=request.case, answer=text, question=asked) for text in old + new
+        ]
+    if not args.judge:
+        return
+    scored = judge_rescore.score_outputs(judge_calibrate.load_judge(args.judge), outputs)
+    for index, request in enumerate(requests):
+        values = [each.top.value for each in scored if each.output.record == index]
+        known = [
+            tuple(value for value in side if value is not None)
+            for side in (values[: len(request.old)], values[len(request.old) :])
+        ]
+        request.scores = TrialPair(*known) if all(known) else None
+        request.problem = "the judge could not score an answer" if None in values else request.problem
+
+
+def _build_report(
+    args: argparse.Namespace, old: str, requests: Sequence[ComparedRequest], refused: Mapping[str, str]
+) -> dict[str, Any]:
+    families: dict[str, dict[str, TrialPair]] = {}
+    for request in requests:
+        for family in ("all", request.family) if request.scores else ():
+            families.setdefault(family, {})[request.case] = request.scores
+    changed = sorted((request for request in requests if request.new), key=lambda request: request.similarity)
+    return {
+        "from": old,
+        "to": args.to,
+        "requests": len(requests),
+        "refused_parameters": dict(refused),
+        "score": f"judge {args.judge}" if args.judge else "similarity to the recorded answers",
+        "verdicts": compare_families(families, is_quality=bool(args.judge)),
+        "sides": {
+            name: {
+                "answers": len(calls),
+                "cost": format_cost(
+                    replace(count_traffic(calls), saved_usd=None, spent_usd=count_traffic(calls).known_usd)
+                ),
+                "latency_p50_s": summarize_latency(calls).p50,
+            }
+            for name, calls in (
+                (old, [call for request in changed for call in request.old]),
+                (args.to, [call for request in changed for call in request.new]),
+            )
+        },
+        "changed_most": [
+            {
+                "case": request.case,
+                "similarity": request.similarity,
+                "old": request.old[0].output,
+                "new": request.new[0].output,
+            }
+            for request in changed[:MAX_CHANGED]
+        ],
+        "missing": {request.case: request.problem for request in requests if request.problem},
+    }
+
+
+def _format_report(report: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{report['from']} -> {report['to']}: {format_count(report['requests'], 'request')}, by {report['score']}"
+    yield from (
+        f"refused   {name}: asked without it ({why})" for name, why in report["refused_parameters"].items()
+    )
+    for family, verdict in report["verdicts"].items():
+        points = [round(100 * value, 1) for value in (verdict["change"], *verdict["interval"])]
+        interval = f" [{points[1]:+}, {points[2]:+}]" if points[1:] else ""
+        yield f"{verdict['status']:<10}{points[0]:+} points{interval} ({verdict['before']:.2f} -> {verdict['after']:.2f}), {format_count(verdict['cases'], 'request')}: {family}"
+    if not report["verdicts"]:
+        yield "undecided a single answer to each request is recorded, so how far the old model's own answers differ is not known; --judge scores both"
+    for model, side in report["sides"].items():
+        yield f"{model}: {format_count(side['answers'], 'answer')}; cost {side['cost']}; median latency {side['latency_p50_s'] or 'unknown'} s"
+    for entry in report["changed_most"]:
+        yield f"  {entry['similarity']:.2f}  {output.format_path(entry['case'])}"
+        yield from (f"        {side}  {shorten_text(entry[side], 160)!r}" for side in ("old", "new"))

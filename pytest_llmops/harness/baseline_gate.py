@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,6 +188,7 @@ class BaselineGate:
         """Return the verdict on the run; None: there is no baseline."""
         from pytest_llmops.baselines.baseline import Baseline
         from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules, judge_suite
+        from pytest_llmops.baselines.sentinels import judge_sentinels
         from pytest_llmops.results.verdict import SuiteVerdict
 
         if self.settings.accept is not None and not self._own_path.exists():  # this run makes it
@@ -201,7 +202,7 @@ class BaselineGate:
             return SuiteVerdict(status="ERROR", sentence=str(error), baseline=self.settings.baseline)
         trials = self.settings.trials
         alpha = LOOK_LEVELS[trials] if isinstance(trials, LookTrials) else GateRules().alpha
-        return judge_suite(
+        verdict = judge_suite(
             baseline,
             self.records,
             name=stored.name,
@@ -209,6 +210,9 @@ class BaselineGate:
             partial=bool(self._why_partial(baseline.tests)),
             find_output=find_outputs(stored, baseline, self._root, self.records),
         )
+        if self.settings.record == "verify" and any(record.facts.get("sentinel") for record in self.records):
+            return replace(verdict, advice=(judge_sentinels(baseline, self.records), *verdict.advice))
+        return verdict
 
     def accept(self, environment: Mapping[str, str], verdict: SuiteVerdict | None) -> str:
         """Write the run into the project's baseline, and return a sentence about it.

@@ -1,0 +1,46 @@
+"""Sentinels: tests of prompts that stay as they are, which tell a model that moved from a change that moved the suite."""
+
+from collections.abc import Sequence
+
+from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.baselines.changes import compare_tests, find_metrics, metric_trials
+from pytest_llmops.errors import format_name_list
+from pytest_llmops.metrics.trial_change import TrialPair, compare_families
+from pytest_llmops.results.details import CassetteFacts
+from pytest_llmops.results.run import TestRecord
+
+
+def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> str:
+    """Return in a sentence what moved the live answers since the baseline: the model or the judge, the change, or nothing.
+
+    >>> judge_sentinels(Baseline(), [TestRecord(nodeid="t", facts={"sentinel": True})])
+    'cannot tell what moved: no sentinel (@pytest.mark.llm_sentinel) has a score here and in the baseline'
+    """
+    families: dict[str, dict[str, TrialPair]] = {"sentinels": {}, "others": {}}
+    for test in compare_tests(baseline, records).compared:
+        family = families["sentinels" if test.record.facts.get("sentinel") else "others"]
+        after = test.before if test.unchanged else test.after
+        for metric in find_metrics([test]):
+            sides = (metric_trials(side, metric, test.series) for side in (test.before, after))
+            pair = [tuple(score for score in side if score is not None) for side in sides]
+            if all(pair):
+                family[f"{test.record.nodeid} {metric}"] = TrialPair(*pair)
+    if not families["sentinels"]:
+        return "cannot tell what moved: no sentinel (@pytest.mark.llm_sentinel) has a score here and in the baseline"
+    edited = [
+        record.nodeid
+        for record in records
+        if record.facts.get("sentinel") and not CassetteFacts.from_wire(record.fact("cassette")).verified
+    ]
+    if edited:
+        return f"cannot tell what moved: sentinels have to ask what is recorded; something else asks {format_name_list(edited)}"
+    compared = compare_families({name: trials for name, trials in families.items() if trials})
+    status = {name: verdict["status"] for name, verdict in compared.items()}
+    figures = ", ".join(
+        f"{name} {100 * each['change']:+.1f} points ({each['status']})" for name, each in compared.items()
+    )
+    if status["sentinels"] in ("worse", "better"):
+        return f"the model or the judge moved: {figures}"
+    if status["sentinels"] != "equivalent" or status.get("others") == "undecided":
+        return f"cannot tell what moved: {figures}; more trials, or more sentinels, would"
+    return f"{'your change moved it' if status.get('others') in ('worse', 'better') else 'nothing moved'}: {figures}"

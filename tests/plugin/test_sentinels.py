@@ -1,0 +1,102 @@
+"""@pytest.mark.llm_sentinel with --llm-record=verify: what moved, the model or the change."""
+
+from __future__ import annotations
+
+import pytest
+from support.messages import check_message
+from support.project import Project
+from support.server import Reply, Seen, chat_answer, json_reply
+
+from pytest_llmops.metrics.trial_change import TrialPair, compare_families
+
+SUITE = """
+import pytest
+from pytest_llmops import assert_score
+
+def quality(answer, expected=None):
+    return int(answer) / 100
+
+@pytest.mark.llm_sentinel
+@pytest.mark.parametrize("n", range(8))
+def test_sentinel(llm, n):
+    assert_score(quality, llm.complete(f"SENTINEL {n}").text, at_least=None)
+
+@pytest.mark.parametrize("n", range(8))
+def test_other(llm, n):
+    assert_score(quality, llm.complete(f"OTHER {n}").text, at_least=None)
+"""
+
+
+@pytest.fixture
+def suite(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A suite with a baseline of three trials; the server gives what `set_levels` says, plus or minus a point."""
+    set_levels(project, monkeypatch)
+    project.write(**{"test_a.py": SUITE})
+    assert project.record("--llm-trials=3", "--llm-accept=first").exit == 0
+    return project
+
+
+def set_levels(project: Project, monkeypatch: pytest.MonkeyPatch, **levels: int) -> None:
+    plain = type(project.server).answer
+
+    def answer(seen: Seen) -> Reply:
+        plain(project.server, seen)
+        word = seen.json["messages"][-1]["content"].split()[0]
+        return json_reply(chat_answer(str(levels.get(word, 80) + project.server.count % 3)))
+
+    monkeypatch.setattr(project.server, "answer", answer)
+
+
+def verify(project: Project, *args: str) -> str:
+    """Return what a run that compares live answers says first about its verdict."""
+    verdict = project.record("--llm-trials=3", *args, mode="verify").run.verdict
+    assert verdict is not None
+    return verdict.advice[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("levels", "edit", "said"),
+    [
+        ({}, ("", ""), "nothing moved"),
+        ({"SENTINEL": 50, "OTHER": 50}, ("", ""), "the model or the judge moved"),
+        ({"EDITED": 50}, ("OTHER", "EDITED"), "your change moved it"),
+        ({}, ("SENTINEL", "EDITED"), "cannot tell what moved"),
+        ({}, ("@pytest.mark.llm_sentinel\n", ""), ""),
+        ({}, ("def test_sentinel", "def test_new"), "cannot tell what moved: no sentinel"),
+    ],
+)
+def test_what_moved_is_told(
+    suite: Project, monkeypatch: pytest.MonkeyPatch, levels: dict[str, int], edit: tuple[str, str], said: str
+) -> None:
+    set_levels(suite, monkeypatch, **levels)
+    suite.write(**{"test_a.py": SUITE.replace(*edit) if edit[0] else SUITE})
+    sentence = verify(suite)
+    assert sentence.startswith(said)
+    assert said or "moved" not in sentence
+    check_message(sentence)
+
+
+def test_a_replay_says_nothing_of_what_moved(suite: Project) -> None:
+    verdict = suite.run("--llm-trials=3").run.verdict
+    assert verdict is not None
+    assert not any("moved" in sentence for sentence in verdict.advice)
+
+
+def test_the_marker_takes_no_arguments(project: Project) -> None:
+    project.write(**{"test_a.py": SUITE.replace("llm_sentinel", "llm_sentinel(3)")})
+    check_message(project.record("-k", "sentinel and 7").line("at most 0 arguments"))
+
+
+def test_families_are_compared_together() -> None:
+    worse = {str(n): TrialPair((0.9, 0.91, 0.92), (0.5, 0.51, 0.52)) for n in range(8)}
+    same = {str(n): TrialPair((0.9, 0.91, 0.92), (0.9, 0.91, 0.92)) for n in range(8)}
+    loose = {"a": TrialPair((0.0,), (1.0,)), "b": TrialPair((1.0,), (0.0,))}
+    better = {case: TrialPair(pair.after, pair.before) for case, pair in worse.items()}
+    compared = compare_families({"worse": worse, "same": same, "loose": loose, "better": better})
+    assert {name: each["status"] for name, each in compared.items()} == {
+        "worse": "worse", "same": "equivalent", "loose": "undecided", "better": "better",
+    }  # fmt: skip
+    assert compared["worse"]["interval"][0] < -0.4 < compared["worse"]["interval"][1] < 0
+    assert compare_families({"a": worse}, is_quality=False)["a"]["status"] == "changed"
+    assert compare_families({}) == {}

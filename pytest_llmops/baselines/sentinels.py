@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline
 from pytest_llmops.baselines.changes import compare_tests, find_metrics, metric_trials
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.metrics.trial_change import TrialPair, compare_families
@@ -20,7 +20,7 @@ def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> str:
     for test in compare_tests(baseline, records).compared:
         family = families["sentinels" if test.record.facts.get("sentinel") else "others"]
         after = test.before if test.unchanged else test.after
-        for metric in find_metrics([test]):
+        for metric in [name for name in find_metrics([test]) if name != TRIAL_RATE] or [TRIAL_RATE]:
             sides = (metric_trials(side, metric, test.series) for side in (test.before, after))
             pair = [tuple(score for score in side if score is not None) for side in sides]
             if all(pair):
@@ -33,7 +33,7 @@ def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> str:
         if record.facts.get("sentinel") and not CassetteFacts.from_wire(record.fact("cassette")).verified
     ]
     if edited:
-        return f"cannot tell what moved: sentinels have to ask what is recorded; something else asks {format_name_list(edited)}"
+        return f"cannot tell what moved: a sentinel has to ask what is recorded, and these ask something else: {format_name_list(edited)}"
     compared = compare_families({name: trials for name, trials in families.items() if trials})
     status = {name: verdict["status"] for name, verdict in compared.items()}
     figures = ", ".join(
@@ -42,5 +42,5 @@ def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> str:
     if status["sentinels"] in ("worse", "better"):
         return f"the model or the judge moved: {figures}"
     if status["sentinels"] != "equivalent" or status.get("others") == "undecided":
-        return f"cannot tell what moved: {figures}; more trials, or more sentinels, would"
+        return f"cannot tell what moved: {figures}; more trials, or more sentinels, would tell"
     return f"{'your change moved it' if status.get('others') in ('worse', 'better') else 'nothing moved'}: {figures}"

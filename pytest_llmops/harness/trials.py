@@ -194,12 +194,9 @@ class TrialRun:
 
     def _ends_with_recordings(self, takes: int) -> bool:
         payloads = [getattr(report, "llmops", {}) for reports in self.reports for report in reports]
-        if any(payload.get("facts", {}).get("cassette", {}).get("changes") for payload in payloads):
-            return False
-        recorded = max(
-            (use.get("takes", 0) for payload in payloads for use in payload.get("tapes", ())), default=0
-        )
-        return 0 < recorded <= takes  # what asks nothing costs nothing
+        changed = any(payload.get("facts", {}).get("cassette", {}).get("changes") for payload in payloads)
+        uses = (use for payload in payloads for use in payload.get("tapes", ()))
+        return not changed and 0 < max((use.get("takes", 0) for use in uses), default=0) <= takes
 
     @property
     def stopped_by(self) -> Any:

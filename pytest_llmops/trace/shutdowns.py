@@ -51,6 +51,7 @@ def iter_shutdown_notes(models: Iterable[str], days: int, today: date) -> Iterat
     for model, shutdown in ((model, find_shutdown(model)) for model in sorted(set(models))):
         if shutdown is not None and (left := (shutdown.day - today).days) <= days:
             yield (
-                f"model {shorten_text(model, 100)}: shutdown on {shutdown.day}, in {format_count(left, 'day')} ({shutdown.source}); "
+                f"model {shorten_text(model, 100)} {'ended' if left < 0 else 'ends'} on {shutdown.day}, "
+                f"{format_count(abs(left), 'day')} {'ago' if left < 0 else 'from now'} ({shutdown.source}); "
                 "llmops models compare --to NEW tries another"
             )

@@ -45,7 +45,7 @@ def run_changed(project: Project, *args: str, workers: int = 0) -> tuple[Result,
 def changes_of(result: Result) -> dict[str, list[str]]:
     """Return what changed, by test."""
     facts = {name: record.fact("cassette") for name, record in result.records.items()}
-    return {name: fact["changes"] for name, fact in facts.items() if fact and "changes" in fact}  # type: ignore[call-overload, index, misc]
+    return {name: fact["changes"] for name, fact in facts.items() if fact and "changes" in fact}  # type: ignore[call-overload, misc]
 
 
 def trials_of(result: Result, name: str) -> int:
@@ -220,6 +220,28 @@ def test_what_was_not_recorded_is_asked_again(project: Project, reply: Reply) ->
     assert result.records["test_case[b]"].outcome != "passed"
     assert changes_of(result) == {"test_case[b]": ["messages[0]"]}
     project.server.queue.clear()
+
+
+RERUN = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    for attempt in range(2):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        item._initrequest()
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
+
+
+def test_a_test_that_runs_again_is_no_changed_one(project: Project) -> None:
+    write_suite(project)
+    project.record()
+    project.write(**{"conftest.py": RERUN})
+    result, asked = run_changed(project)
+    assert (result.outcomes, asked, changes_of(result)) == ({"passed": 3}, 0, {})
+    assert any("same sample" in note for note in result.run.notes)
 
 
 @pytest.mark.parametrize("option", ["--llm-record=all", "--llm-trials=auto"])

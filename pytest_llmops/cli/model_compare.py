@@ -171,8 +171,8 @@ def _build_report(
 ) -> dict[str, Any]:
     families: dict[str, dict[str, TrialPair]] = {}
     for request in requests:
-        for family in ("all", request.family) if request.scores else ():
-            families.setdefault(family, {})[request.case] = request.scores
+        for family in ("all", request.family):
+            families.setdefault(family, {}).update({request.case: request.scores} if request.scores else {})
     changed = sorted((request for request in requests if request.new), key=lambda request: request.similarity)
     return {
         "from": old,
@@ -180,7 +180,9 @@ def _build_report(
         "requests": len(requests),
         "refused_parameters": dict(refused),
         "score": f"judge {args.judge}" if args.judge else "similarity to the recorded answers",
-        "verdicts": compare_families(families, is_quality=bool(args.judge)),
+        "verdicts": compare_families(
+            {name: trials for name, trials in families.items() if trials}, is_quality=bool(args.judge)
+        ),
         "sides": {
             name: {
                 "answers": len(calls),

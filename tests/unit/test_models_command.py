@@ -28,8 +28,9 @@ URL = "http://loopback/v1/chat/completions"
 def record(path: Path, question: str, *answers: str, model: str = OLD, url: str = URL, **params: Any) -> None:
     """Record answers to a question, a take each."""
     body = {"model": model, "messages": [{"role": "user", "content": question}], **params}
-    request = {"method": "POST", "url": url, "body": fold_body(json.dumps(body).encode())}
-    key = compute_stored_key(request["method"], request["url"], request["body"])
+    folded = fold_body(json.dumps(body).encode())
+    request = {"method": "POST", "url": url, "body": folded}
+    key = compute_stored_key("POST", url, folded)
     headers = {"content-type": "application/json"}
     for take, answer in enumerate(answers):
         reply = fold_body(json.dumps(chat_answer(answer, model=model)).encode())

@@ -6,13 +6,17 @@ A suite of twenty tests has a prompt each: nine of them live through their histo
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
+
+import pytest
 
 from benchmarks.loopback import Server
 
@@ -52,26 +56,35 @@ def test_prompt(name):
 """
 
 
-def run_pytest(folder: Path, server: Server, *args: str) -> tuple[int, list[str]]:
-    """Return how many calls the server got, and the tests that the summary names as changed."""
-    more = {"OPENAI_API_KEY": "x", "OPENAI_BASE_URL": f"{server.url}/v1", "PYTHONPATH": str(ROOT)}
-    options = ["-q", "-p", "no:cacheprovider", f"--llm-trials={TRIALS}", "--llm-report=run.json", *args]
-    before = server.answered
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options],
-        cwd=folder,
-        env={**os.environ, **more},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    changed = [
-        record["nodeid"] for record in run["records"] if record["facts"].get("cassette", {}).get("changes")
-    ]
-    return server.answered - before, changed
+def run_pytest(folder: Path, server: Server, *args: str, fresh: bool = False) -> tuple[int, list[str]]:
+    """Return how many calls the server got, and the tests that the summary names as changed.
+
+    Args:
+        folder: The project.
+        server: The server of its models.
+        args: Options of pytest.
+        fresh: Run in a new process, which imports the project again.
+    """
+    environ = {"OPENAI_API_KEY": "x", "OPENAI_BASE_URL": f"{server.url}/v1", "PYTHONPATH": str(ROOT)}
+    report = folder / "run.json"
+    options = [str(folder), "-q", "-p", "no:cacheprovider", f"--rootdir={folder}", f"--llm-trials={TRIALS}", f"--llm-report={report}", *args]  # fmt: skip
+    before, printed = server.answered, io.StringIO()
+    if fresh:
+        command = [sys.executable, "-m", "pytest", *options]
+        done = subprocess.run(
+            command, env={**os.environ, **environ}, capture_output=True, text=True, check=False
+        )
+        status = done.returncode
+        printed.write(done.stdout + done.stderr)
+    else:
+        os.environ.update(environ)
+        with redirect_stdout(printed):
+            status = int(pytest.main(options))
+    if status:
+        raise SystemExit(printed.getvalue())
+    run = json.loads(report.read_text(encoding="utf-8"))
+    facts = {record["nodeid"]: record["facts"].get("cassette", {}) for record in run["records"]}
+    return server.answered - before, [nodeid for nodeid, cassette in facts.items() if cassette.get("changes")]
 
 
 def measure(histories: list[list[str]]) -> Iterator[str]:
@@ -95,7 +108,7 @@ def measure(histories: list[list[str]]) -> Iterator[str]:
                 needless += len(set(changed) - set(due))
                 asked, most = asked + calls, max(most, calls)
         (folder / "helper.py").write_text(EDITED_HELPER, encoding="utf-8")
-        calls, changed = run_pytest(folder, server, "--llm-changed", "-n", "2")
+        calls, changed = run_pytest(folder, server, "--llm-changed", "-n", "2", fresh=True)
     yield (
         f"changed   {edits} edits of {len(histories)} prompts in a suite of {TESTS} tests with {TRIALS} trials: {missed} missed, "
         f"{needless} other tests asked; calls saved {1 - asked / edits / total:.1%} (worst run {1 - most / total:.1%}, target 90 %)"

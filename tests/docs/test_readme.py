@@ -22,6 +22,7 @@ DOCUMENTS = [
     "docs/files.md",
     "docs/judges.md",
     "docs/meaning.md",
+    "docs/models.md",
     "docs/options.md",
     "docs/recording.md",
     "docs/reference.md",

@@ -58,6 +58,7 @@ class Exchange:
         status: None where no answer came.
         purpose: ``app``, ``judge`` or ``embedder``.
         gap_s: Longest time between two chunks of a stream; None where it was not measured.
+        is_batched: Whether a batch API answered, which takes less money and more time.
     """
 
     method: str
@@ -71,6 +72,7 @@ class Exchange:
     replayed: bool
     purpose: str
     gap_s: float | None = None
+    is_batched: bool = False
 
 
 @dataclass(slots=True, eq=False)

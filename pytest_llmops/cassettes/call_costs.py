@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_llmops.cassettes import drift
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.recorder import Exchange
+from pytest_llmops.trace.prices import BATCH_PRICE
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.budget import CallGrant, Ledger
@@ -31,7 +32,7 @@ class CallCosts:
         """Whether the cost of live calls is needed."""
         return self.ledger is not None and self.ledger.budget_usd is not None
 
-    def reserve(self, question: Question) -> None:
+    def reserve(self, question: Question, *, is_batched: bool = False) -> None:
         """Take a call, and its estimated cost, from the budget.
 
         Raises:
@@ -41,6 +42,7 @@ class CallCosts:
             return
         is_free = self.is_priced and not drift.is_model_request(question)
         cost = 0.0 if is_free else self.ledger.estimate(question.json, question.url)
+        cost = cost * BATCH_PRICE if cost and is_batched else cost
         grant = self.ledger.reserve_call(cost)
         with self._lock:
             self._grants.setdefault(question.key, []).append(grant)

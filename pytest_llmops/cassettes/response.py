@@ -67,6 +67,7 @@ class Answer:
     outcome: Outcome | None = None
     gap_s: float | None = None
     asked_ahead: bool = False
+    is_batched: bool = False  # whether a batch API gave it, at a lower price and without a latency
 
     @property
     def is_transient(self) -> bool:
@@ -111,6 +112,7 @@ def make_exchange(question: Question, answer: Answer, purpose: str, *, replayed:
         gap_s=answer.gap_s,
         replayed=replayed and not answer.asked_ahead,
         purpose=purpose,
+        is_batched=answer.is_batched,
     )
 
 
@@ -131,6 +133,7 @@ def answer_from_wire(wire: Mapping[str, Any]) -> Answer:
         tuple(stream_parts or ()),
         Outcome.from_wire(wire["outcome"]) if "outcome" in wire else None,
         wire.get("gap_s"),
+        is_batched=wire.get("batch") is True,
     )
     if answer.is_transient:
         return replace(answer, headers={**answer.headers, "retry-after": "0", "retry-after-ms": "1"})
@@ -157,7 +160,11 @@ def answer_to_wire(answer: Answer, redactor: Redactor, more_headers: Sequence[st
         for name in (*RECORDED_HEADERS, *sorted(further))
         if name in answer.headers
     }
-    wire: dict[str, Any] = {"status": answer.status, "headers": headers}
+    wire: dict[str, Any] = {
+        "status": answer.status,
+        "headers": headers,
+        **({"batch": True} if answer.is_batched else {}),
+    }
     for name in TIMINGS:
         seconds = getattr(answer, name)
         if seconds is not None:

@@ -280,9 +280,9 @@ class Tape:
         if isinstance(error.__context__, OSError) and error.__context__.errno in run_folder.DISK_ERRORS:
             run_folder.stop_live_calls()
 
-    def _reserve_budget(self, question: Question) -> None:
+    def _reserve_budget(self, question: Question, *, is_batched: bool = False) -> None:
         try:
-            self.costs.reserve(question)
+            self.costs.reserve(question, is_batched=is_batched)
         except BudgetReached as error:
             self.refusals.append(str(error))
             raise

@@ -275,7 +275,7 @@ def _unreadable_reply_error(what: str, client: Any) -> ModelError:
     )
 
 
-def _read_completion(raw: Any, client: Any, latency_s: float) -> Completion:
+def _read_completion(raw: Any, client: Any, latency_s: float | None) -> Completion:
     try:
         reply = json.loads(raw.http_response.content)
     except (ValueError, RecursionError):
@@ -304,9 +304,9 @@ def _read_completion(raw: Any, client: Any, latency_s: float) -> Completion:
         cost_usd=prices.cost_usd(
             parsed_reply.model,
             parsed_reply.usage,
-            api_url=sdk_calls.server_address(raw),
             provider="anthropic",
             extra_counts=parsed_reply.priced,
+            **sdk_calls.pricing_facts(raw),
         ),
         refusal=refusal,
     )

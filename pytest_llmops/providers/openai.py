@@ -14,7 +14,7 @@ from pytest_llmops.errors import ModelError, refuse
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, ImageMessage, Message, ToolCall, Usage
 from pytest_llmops.providers import embedding_arrays, sdk_calls
-from pytest_llmops.providers.sdk_calls import classify_status, mask_keys, server_address
+from pytest_llmops.providers.sdk_calls import classify_status, mask_keys, pricing_facts
 from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 from pytest_llmops.settings import Api
 from pytest_llmops.trace import prices
@@ -273,7 +273,7 @@ def parse_raw_reply(raw: Any, client: Any) -> Any:
     return parsed
 
 
-def read_completion(raw: Any, client: Any, *, api: Api, latency_s: float) -> Completion:
+def read_completion(raw: Any, client: Any, *, api: Api, latency_s: float | None) -> Completion:
     """Return the answer in a raw reply.
 
     Raises:
@@ -285,7 +285,7 @@ def read_completion(raw: Any, client: Any, *, api: Api, latency_s: float) -> Com
     except (AttributeError, TypeError, KeyError, IndexError, ValueError):
         # The SDK does not check what servers send, so any field may have any type.
         raise invalid_reply_error("is not an answer", reply, client=client) from None
-    cost_usd = prices.cost_usd(completion.model, completion.usage, api_url=server_address(raw))
+    cost_usd = prices.cost_usd(completion.model, completion.usage, **pricing_facts(raw))
     return replace(completion, latency_s=latency_s, cost_usd=cost_usd)
 
 

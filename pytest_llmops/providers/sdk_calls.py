@@ -197,14 +197,14 @@ def read_api_key(variable: str) -> str:
     return key
 
 
-def server_address(raw: Any) -> str:
-    """Return the address of the server that replied."""
-    url = raw.http_response.request.url
-    return f"{url.scheme}://{url.netloc.decode()}"
+def pricing_facts(raw: Any) -> dict[str, Any]:
+    """Return what the price of a reply depends on, beside its tokens: the server, and whether a batch API was asked."""
+    url, facts = raw.http_response.request.url, raw.http_response.extensions.get("llmops", {})
+    return {"api_url": f"{url.scheme}://{url.netloc.decode()}", "is_batched": "is_batched" in facts}
 
 
-def response_latency(raw: Any, measured_s: float) -> float:
-    """Return the seconds of the real call, also when it is replayed, or else the measured seconds."""
+def response_latency(raw: Any, measured_s: float) -> float | None:
+    """Return the seconds of the real call, also when it is replayed, or else the measured seconds; of a batch None."""
     # The extension that `cassettes.http.httpx` adds to a response.
-    recorded_s = raw.http_response.extensions.get("llmops", {}).get("latency_s")
-    return measured_s if recorded_s is None else float(recorded_s)
+    facts: dict[str, float | None] = {"latency_s": None, **raw.http_response.extensions.get("llmops", {})}
+    return measured_s if facts["latency_s"] is None and "is_batched" not in facts else facts["latency_s"]

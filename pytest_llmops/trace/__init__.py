@@ -64,10 +64,10 @@ def read_call(exchange: Exchange) -> Call:
     else:
         unread = [*_list_unread(exchange, body, parsed_request, parsed_reply, error, ended=ended)]
         if cost_usd is None:
-            counts = parsed_reply.priced
             cost_usd = prices.cost_usd(
-                model, parsed_reply.usage, api_url=route.address, provider=provider, extra_counts=counts
-            )
+                model, parsed_reply.usage, api_url=route.address, provider=provider,
+                extra_counts=parsed_reply.priced, is_batched=exchange.is_batched,
+            )  # fmt: skip
     return Call(
         provider=provider,
         endpoint=endpoint or route.path,

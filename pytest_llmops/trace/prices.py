@@ -21,6 +21,9 @@ def _import_genai_prices() -> Any:
     return genai_prices
 
 
+# What the batch APIs of OpenAI and Anthropic take of the price of a live call (both vendors' price lists of 2026); the
+# table has no prices of batches
+BATCH_PRICE = 0.5
 # Names of providers that differ in the table
 TABLE_PROVIDER_IDS = {"bedrock": "aws", "vertex": "google", "xai": "x-ai"}
 
@@ -32,6 +35,7 @@ def cost_usd(
     api_url: str = "",
     provider: str = "",
     extra_counts: Mapping[str, int] = MappingProxyType({}),
+    is_batched: bool = False,
 ) -> float | None:
     """Return the price of a call in US dollars, or None if it is not known.
 
@@ -44,10 +48,12 @@ def cost_usd(
         api_url: Address of the server; empty: only the model's name is looked up.
         provider: The provider, for an address that is not in the table.
         extra_counts: Counts with a price of their own, under the table's names: audio, the one-hour cache.
+        is_batched: Whether it was made through a batch API.
     """
     if not model or usage.total_tokens is None or _import_genai_prices() is None:
         return None
-    return _calculate_cost(model, usage, api_url, provider, tuple(extra_counts.items()))
+    price = _calculate_cost(model, usage, api_url, provider, tuple(extra_counts.items()))
+    return price * BATCH_PRICE if price and is_batched else price
 
 
 @lru_cache(maxsize=1024)

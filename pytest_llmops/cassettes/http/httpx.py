@@ -59,7 +59,9 @@ def _find_pass_through(routers: Sequence[Any], request: Any) -> tuple[Any, Any] 
     return None
 
 
-EXTENSION_KEY = "llmops"  # key in a response's extensions: ``{"latency_s", "ttft_s", "replayed"}``
+EXTENSION_KEY = (
+    "llmops"  # key in a response's extensions: ``{"latency_s", "ttft_s", "replayed", "is_batched"}``
+)
 
 _DROPPED_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding"})
 
@@ -154,7 +156,12 @@ def _claim_response(
     report_replay(question, answer)
     if answer.outcome is not None and not answer.status:
         return question, answer
-    timing = {"latency_s": answer.latency_s, "ttft_s": answer.ttft_s, "replayed": not answer.asked_ahead}
+    timing = {
+        "latency_s": answer.latency_s,
+        "ttft_s": answer.ttft_s,
+        "replayed": not answer.asked_ahead,
+        **({"is_batched": True} if answer.is_batched else {}),
+    }
     if answer.pieces or answer.outcome is not None:
         stream = _replay_class(module)(tape, answer)
     else:

@@ -247,6 +247,10 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
             from pytest_llmops.harness.looks import check_looks
 
             check_looks(config, settings)
+        if settings.batch:
+            from pytest_llmops.ahead.batch_apis import check_batch_options
+
+            check_batch_options(config, settings)
     except UsageError as error:
         raise pytest.UsageError(escape_output(str(error))) from None
     if settings.prompt:

@@ -137,6 +137,17 @@ class Settings:
         "Default: 1, and 8 for calls of judges within a test",
         flag="--llm-concurrency", metavar="N", ini="int",
     )  # fmt: skip
+    batch: bool = _declare_option(
+        option_values.parse_bool, False,
+        "make the live calls through the batch APIs of OpenAI and Anthropic, at half the price and within a day: the run submits "
+        "them and ends with status 75; the same command again collects the answers",
+        flag="--llm-batch", switch=True, ini=None,
+    )  # fmt: skip
+    batch_minimum: int = _declare_option(
+        option_values.parse_positive_count, 20,
+        "requests to a model that a batch has at least; fewer are asked live with --llm-concurrency, and not at all without it",
+        ini="int",
+    )  # fmt: skip
     timeout: float = _declare_option(
         option_values.parse_seconds, 120.0, "seconds that a call of a judge or an embedder may take, with its retries; then the answer is unscored",
         ini="float",
@@ -253,7 +264,7 @@ class Settings:
     @property
     def asks_ahead(self) -> bool:
         """Whether the calls of all tests are made before the tests are reported."""
-        return self.record != "none" and not self.changed and (self.concurrency or 1) > 1
+        return self.record != "none" and not self.changed and (self.batch or (self.concurrency or 1) > 1)
 
     @property
     def judge_concurrency(self) -> int:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from pytest_llmops.ahead.answers import AnswerStore, Place, Workers, remove_journals
-from pytest_llmops.ahead.phase import Phase, make_units
+from pytest_llmops.ahead.batches import BatchSender, OpenBatch, Postponed
+from pytest_llmops.ahead.phase import Phase, Unit, make_units
 from pytest_llmops.ahead.silence import silence_session
 from pytest_llmops.ahead.tapes import ClaimingTape, CollectingTape, PhaseState
 from pytest_llmops.cassettes import active_tape, run_folder
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from pytest_llmops.settings import Settings
 
 hook = pluggy.HookimplMarker("pytest")
-MAX_NAMES, MAX_LINE = 10, 200
+MAX_NAMES, MAX_LINE, MAX_BATCH_LINE = 10, 200, 600
 ENDED_WELL = (0, 1, 5)  # exit statuses of a run whose tests have all run
+# Those of a run in which tests wait for a batch (EX_TEMPFAIL of sysexits.h), or could be in none (pytest's for usage)
+OPEN_STATUS, REFUSED_STATUS = 75, 4
 # Options of pytest with which no test may run silently before
 OFF_WITH = ("usepdb", "trace", "setuponly", "setupplan", "collectonly")
 
@@ -64,6 +67,8 @@ class AheadHooks:
         self._workers = Workers(int(worker["workerid"][2:]), worker["workercount"]) if worker else Workers()
         self._state = PhaseState(AnswerStore())
         self._phase: Phase | None = None
+        self._batches: Any = None  # the sender of a run with --llm-batch
+        self._postponed: dict[Any, str] = {}
         self._facts: dict[str, Any] = {}
         self._all_facts: list[dict[str, Any]] = []
 
@@ -97,6 +102,14 @@ class AheadHooks:
             return False
         return read_cassette_marker(marker_arguments(item, "llm_cassette")).at_once
 
+    def _leave_out_postponed(self, session: Any, units: list[Unit]) -> None:
+        # Deselect the tests that wait for a batch, or that no batch can answer.
+        self._postponed = {unit.item: unit.in_line for unit in units if isinstance(unit.in_line, Postponed)}
+        session.items[:] = [item for item in session.items if item not in self._postponed]
+        if self._postponed:
+            self._config.hook.pytest_deselected(items=list(self._postponed))
+            self._config.pluginmanager.get_plugin("llmops_watch").left_out += len(self._postponed)
+
     def _run_phase(self, session: Any, share: list[Any]) -> None:
         width, count, state = self._settings.concurrency or 1, self._workers.count, self._state
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -106,11 +119,18 @@ class AheadHooks:
             state,
             units,
             self._run_once,
+            **(
+                {"make_sender": partial(BatchSender, root=self._config.rootpath, settings=self._settings)}
+                if self._settings.batch
+                else {}
+            ),
             width=width,
             share=max(1, width // count),
-            max_failures=self._config.getoption("maxfail", 0),
+            # A batch has all requests: a failure of today says nothing about the answers of tomorrow.
+            max_failures=0 if self._settings.batch else self._config.getoption("maxfail", 0),
             report=reporter.write_line if reporter is not None else str,
         )
+        self._batches = phase.sender if self._settings.batch else None
         active_tape.tape_factory = partial(state.make_tape, CollectingTape)
         began = time.monotonic()
         if count > 1:
@@ -120,7 +140,12 @@ class AheadHooks:
                 phase.run()
         finally:
             self._phase = None
-            in_line = {f"{unit.item.nodeid}: {unit.in_line}": None for unit in units if unit.in_line}
+            self._leave_out_postponed(session, units)
+            in_line = {
+                f"{unit.item.nodeid}: {unit.in_line}": None
+                for unit in units
+                if unit.in_line and not isinstance(unit.in_line, Postponed)
+            }
             self._facts = {
                 "answers": len(state.store.answers),
                 "seconds": time.monotonic() - began,
@@ -180,12 +205,21 @@ class AheadHooks:
         for log in self._state.store.journals.values():
             log.close()
         ended_well = int(exitstatus) in ENDED_WELL and not run_folder.are_live_calls_stopped()
-        if ended_well and not session.shouldstop and not session.shouldfail:
+        is_over = ended_well and not (session.shouldstop or session.shouldfail or self._postponed)
+        if is_over:
             remove_journals(path for facts in self._all_facts for path in facts["journals"])
+        if self._batches is not None:
+            self._batches.finish(self._state.closed, is_over=is_over)
+        if ended_well and self._postponed:
+            session.exitstatus = (
+                OPEN_STATUS if OpenBatch in map(type, self._postponed.values()) else REFUSED_STATUS
+            )
 
     @hook
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what was asked ahead, what of it nothing claimed, and which tests asked for themselves."""
+        for line in self._batches.lines if self._batches is not None else ():
+            terminalreporter.write_line(escape_output(shorten_text(f"batch: {line}", MAX_BATCH_LINE)))
         if self._config.get_verbosity() >= 0:
             for line in describe_phase(self._all_facts):
                 terminalreporter.write_line(escape_output(line))

@@ -33,6 +33,7 @@ class Unit:
         order: Its place among all.
         awaited: Answers that it asked for and has not got yet.
         missing: Number of them that have not come.
+        unconfirmed: Answers that it has to ask for once more before they are paid.
         is_retried: Whether it runs again because it got only some of them.
         in_line: Why it makes its calls itself in pytest's own run; empty: it need not.
     """
@@ -43,6 +44,7 @@ class Unit:
     runs: int = 0
     awaited: set[Place] = field(default_factory=set)
     missing: int = 0
+    unconfirmed: set[Place] = field(default_factory=set)
     is_retried: bool = False
     in_line: str = ""
 
@@ -64,12 +66,14 @@ class Phase:
         state: Shared with the tapes.
         units: The tests.
         run_once: Runs the protocol of an item silently: ``(item, nextitem)``.
+        make_sender: Makes what sends the requests.
         width: Maximum number of calls at the same time, over all processes.
         share: Number of them that this process makes.
         max_failures: Number of failed tests after which no other is begun; 0: any number.
         report: Prints a line about the progress.
 
     Attributes:
+        sender: Sends the requests.
         broken: Fixtures whose set-up was given up, with their requests.
         wide: Fixtures that outlive a test, with their requests.
     """
@@ -81,6 +85,7 @@ class Phase:
         units: Sequence[Unit],
         run_once: Callable[[Any, Any], object],
         *,
+        make_sender: Callable[..., LiveSender] = LiveSender,
         width: int,
         share: int,
         max_failures: int = 0,
@@ -94,7 +99,7 @@ class Phase:
         self._new, self._ready = deque(units), list[Unit]()
         self._blocked: dict[Place, list[Unit]] = {}
         self._changed = threading.Condition()
-        self._sender = LiveSender(width, share, self._end_request)
+        self.sender = make_sender(width, share, self._end_request)
         self.broken: list[tuple[Any, Any]] = []
         self.wide: list[tuple[Any, Any]] = []
         self._next_report = time.monotonic() + REPORT_INTERVAL_S
@@ -102,13 +107,13 @@ class Phase:
     def run(self) -> None:
         """Run to the end of the phase."""
         try:
-            while units := self._wait_for_units():
+            while (units := self._wait_for_units()) or self.sender.flush():
                 _finish_fixtures(self.broken)
-                for unit, after in zip(units, [*units[1:], None], strict=True):
+                for unit, after in zip(units, [*units[1:], None], strict=False):
                     self._run_unit(unit, after)
                     self._report_progress()
         finally:
-            self._sender.stop()
+            self.sender.stop()
             _finish_fixtures(self.broken)
             _finish_fixtures(self.wide)
             # A fixture that stays would be used by the tests that are reported, which then would not claim its calls.
@@ -126,7 +131,11 @@ class Phase:
                 few = len(self._ready) < min(self._share // 4, len(self._blocked))
                 deadline = deadline or (time.monotonic() + MAX_WAIT_S if self._ready else 0.0)
                 left_s = deadline - time.monotonic() if deadline else REPORT_INTERVAL_S
-                if left_s <= 0 or not self._blocked or (self._ready and not few):
+                if (
+                    left_s <= 0
+                    or self._blocked.keys() <= self.sender.queue.keys()
+                    or (self._ready and not few)
+                ):
                     break
                 self._changed.wait(left_s)
                 self._report_progress()
@@ -151,15 +160,17 @@ class Phase:
         self.state.run = SilentRun()  # what comes later, of a thread that outlives its test, is for nobody
         waits, left = run.waits | run.requests.keys(), unit.awaited - self.state.used
         unit.in_line = unit.in_line or run.in_line
-        if waits and left and (left == unit.awaited or unit.is_retried):
+        is_new = self.sender.confirms and not unit.unconfirmed & waits
+        if waits and ((left and (left == unit.awaited or unit.is_retried)) or (is_new and unit.unconfirmed)):
             unit.in_line = unit.in_line or UNSETTLED
         if unit.in_line or not waits:
             self._end_unit()
-        elif left:  # a pool that ends at the first deferred call may not come to all of its answers
-            unit.is_retried, unit.awaited = True, left
+        elif left or is_new:  # a pool that ends at the first deferred call may not come to all of its answers
+            unit.is_retried, unit.awaited, unit.unconfirmed = bool(left), left or unit.awaited, waits
             with self._changed:
                 self._ready.append(unit)
         else:
+            unit.unconfirmed = set()
             self._send(unit, run, waits)
 
     def _end_unit(self) -> None:
@@ -177,7 +188,10 @@ class Phase:
         with self._changed:
             self.state.sent |= run.requests.keys()
             unit.is_retried, unit.awaited = False, waits
-            unit.in_line = next(filter(None, map(self.state.failed.get, waits)), "")
+            # What nobody sends, a fixture has asked for that has asked for something else since.
+            unit.in_line = next(
+                filter(None, map(self.state.failed.get, waits)), UNSETTLED * bool(waits - self.state.sent)
+            )
             missing = [place for place in waits if place not in self.state.store.answers]
             unit.missing = len(missing)
             for place in missing if not unit.in_line else ():
@@ -186,7 +200,7 @@ class Phase:
                 self._ready.append(unit)
         if unit.in_line:
             self._end_unit()
-        self._sender.submit(run.requests.values())
+        self.sender.submit(run.requests.values())
 
     def _end_request(self, pending: PendingRequest, why: str) -> None:
         # Note the end of a request, in the thread of the sender.
@@ -209,8 +223,8 @@ class Phase:
             self._has_failed |= is_failure
         elif deferred.place in self.state.failed:
             run.in_line = run.in_line or self.state.failed[deferred.place]
-        elif deferred.place in self.state.sent:
-            run.waits.add(deferred.place)
+        elif deferred.place in self.state.sent or self.sender.confirms:  # the test that asked will send it
+            run.waits.add(deferred.place)  # type: ignore[arg-type]  # ours have places
 
     def _report_progress(self) -> None:
         if time.monotonic() < self._next_report:

@@ -35,10 +35,16 @@ class LiveSender:
         width: Maximum number of calls at the same time, over all processes of the run.
         share: Number of them that this process sends.
         on_end: Called with each request and why it has no answer, or "".
+
+    Attributes:
+        confirms: Whether a test has to ask the same twice before its requests are sent.
+        queue: Requests that are sent by `flush`.
     """
 
+    confirms = False
+
     def __init__(self, width: int, share: int, on_end: Callable[[PendingRequest, str], object]) -> None:
-        self._stopping = threading.Event()
+        self._stopping, self.queue = threading.Event(), dict[Any, PendingRequest]()
         self._on_end = on_end
         self._pool = ThreadPoolExecutor(share, thread_name_prefix="pytest-llmops sender")
         self._pace = RateLimiter(width, sleep=self._sleep)
@@ -47,6 +53,10 @@ class LiveSender:
         """Send requests as soon as there is room for them."""
         for pending in requests:
             self._pool.submit(self._run, pending)
+
+    def flush(self) -> bool:
+        """Send what waits until no test can go on; return whether there was anything."""
+        return False
 
     def stop(self) -> None:
         """Start no further call, and wait for those that are under way: they are paid."""

@@ -62,6 +62,7 @@ class PhaseState:
         sent: Places whose request was sent.
         failed: Why a request that was sent has no answer.
         used: All answers that a silent run has got: a fixture may have got one for another test.
+        closed: Paths of the cassettes that hold what their tests claimed.
     """
 
     store: AnswerStore
@@ -69,6 +70,7 @@ class PhaseState:
     sent: set[Place] = field(default_factory=set)
     failed: dict[Place, str] = field(default_factory=dict)
     used: set[Place] = field(default_factory=set)
+    closed: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def make_tape(self, kind: type[CollectingTape | ClaimingTape], *args: Any, **more: Any) -> Tape:
@@ -126,7 +128,7 @@ class CollectingTape(Tape):
             run.requests[place] = PendingRequest(place, question, self, purpose, *outgoing)
         return True
 
-    def prepare_call(self, question: Question) -> None:
+    def prepare_call(self, question: Question, *, is_batched: bool = False) -> None:
         """Make sure that an answer can be written, and take the call from the budget.
 
         Raises:
@@ -135,7 +137,7 @@ class CollectingTape(Tape):
         """
         if self.mode in WRITING_MODES:
             self.state.store.prepare(self.path)
-        self._reserve_budget(question)
+        self._reserve_budget(question, is_batched=is_batched)
 
     def keep_ahead(self, pending: PendingRequest, answer: Answer) -> bool:
         """Keep an answer for the test that will claim it; return False if a recording would not hold it.
@@ -147,7 +149,7 @@ class CollectingTape(Tape):
             return False
         place, question = pending.place, pending.question
         wire = answer_to_wire(answer, self.redactor, self.settings.record_headers)
-        if self.mode in WRITING_MODES:
+        if self.mode in WRITING_MODES and not answer.is_batched:  # that is kept by its vendor
             request = {"method": question.method, "url": question.url, "body": fold_body(question.body)}
             by = self._describe_place(len(self._given) + 1)
             entry = JournalEntry(
@@ -203,6 +205,12 @@ class ClaimingTape(Tape):
         finally:
             self._is_claiming = False
         return answer
+
+    def close(self, *, passed: bool = True) -> TapeCounts:
+        """End the tape, as any."""
+        counts = super().close(passed=passed)
+        self.state.closed.add(str(self.path))
+        return counts
 
     def _write_entry(self, entry: JournalEntry) -> None:
         if getattr(self, "_is_claiming", False):  # it is on disk, in the journal of the run

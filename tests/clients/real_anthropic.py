@@ -13,6 +13,8 @@ from typing import Any
 import anthropic
 import httpx2
 import pytest
+from anthropic.types.messages import MessageBatchIndividualResponse
+from support.batch_servers import AnthropicBatchServer
 from support.server import Reply, Seen, StubServer, closed_port, json_reply, wait
 from support.tapes import taped
 
@@ -440,3 +442,32 @@ def test_a_judge_is_recorded_and_replayed_with_the_server_gone(
         ("anthropic-compatible", "messages", "judge", True)
     ]
     assert calls[0].usage.input_tokens == 8
+
+
+def test_the_batches_of_the_tests_are_those_of_the_sdk() -> None:
+    asked: Any = [
+        {
+            "custom_id": name,
+            "params": {"model": "c", "max_tokens": 9, "messages": [{"role": "user", "content": name}]},
+        }
+        for name in "abcd"
+    ]
+    with (
+        AnthropicBatchServer("half-expired", polls=1) as stub,
+        anthropic.Anthropic(base_url=stub.url, api_key="k") as client,
+    ):
+        stub.status_of = {'"content": "a"': 400}
+        batch = client.messages.batches.create(requests=asked)
+        assert (
+            batch.processing_status
+            == client.messages.batches.retrieve(batch.id).processing_status
+            == "in_progress"
+        )
+        assert client.messages.batches.retrieve(batch.id).processing_status == "ended"
+        assert [found.id for found in client.messages.batches.list()] == [batch.id]
+        with httpx2.Client() as plain:
+            lines = plain.get(f"{stub.url}/v1/messages/batches/{batch.id}/results").text.splitlines()
+    results = [MessageBatchIndividualResponse.model_validate_json(line).result for line in lines]
+    assert [type(result).__name__ for result in results] == [
+        f"MessageBatch{kind}Result" for kind in ("Errored", "Expired", "Succeeded", "Expired")
+    ]

@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.batch_servers import AnthropicBatchServer
 from support.matrix import PYTHON, environment, missing
 from support.server import Reply, Seen, StubServer, json_reply
 
@@ -18,7 +20,7 @@ HERE = Path(__file__).parent
 TIMEOUT_S = 120
 
 
-def _run(folder: Path, *args: str, **more: str) -> str:
+def _run(folder: Path, *args: str, status: int = 0, **more: str) -> str:
     reason = missing()
     if reason and os.environ.get("LLMOPS_REQUIRE_CLIENTS"):
         pytest.fail(reason)
@@ -33,7 +35,7 @@ def _run(folder: Path, *args: str, **more: str) -> str:
         timeout=TIMEOUT_S,
         check=False,
     )
-    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
+    assert done.returncode == status, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
     return done.stdout
 
 
@@ -96,3 +98,32 @@ def test_models_are_named_on_the_command_line_recorded_by_workers_and_replayed(t
         ("claude-judge", "judge", True),
     ]
     assert record.facts["judge"]["model"] == "claude-judge"  # type: ignore[call-overload, index]
+
+
+BATCHED = """
+import anthropic, pytest
+
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("i", range(3))
+def test_answer(i):
+    with anthropic.Anthropic(max_retries=0) as client:
+        asked = [{"role": "user", "content": f"question {i}"}]
+        reply = client.beta.messages.create(model="c", max_tokens=9, messages=asked, betas=["own-beta"])
+    assert reply.content[0].text == f"echo of question {i}"
+"""
+
+
+def test_the_calls_of_its_sdk_go_through_message_batches(tmp_path: Path) -> None:
+    (tmp_path / "test_a.py").write_text(BATCHED, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nfilterwarnings = error\nllm_batch_minimum = 2\n", encoding="utf-8"
+    )
+    command = ("-p", "pytest_llmops.plugin", "--llm-record=new", "--llm-batch")
+    with AnthropicBatchServer() as server:
+        more: Any = {"ANTHROPIC_BASE_URL": server.url, "ANTHROPIC_API_KEY": "k"}
+        assert "msgbatch_1" in _run(tmp_path, *command, status=75, **more)
+        assert "msgbatch_1" in _run(tmp_path, *command, status=75, **more)
+        assert "3 passed" in _run(tmp_path, *command, **more)
+        assert (len(server.batches), server.live) == (1, [])
+        assert {seen.headers["anthropic-beta"] for seen in server.seen} == {"own-beta"}
+    assert "3 passed" in _run(tmp_path, "-p", "pytest_llmops.plugin")

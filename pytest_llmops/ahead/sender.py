@@ -4,6 +4,7 @@ The client of the test cannot be used: an asynchronous one belongs to an event l
 by the test's tear-down. What is copied of it is private to httpcore, and covered by a contract test.
 """
 
+import operator
 import sys
 import threading
 import time
@@ -128,11 +129,11 @@ def send_request(transport: Any, request: Any) -> Answer:
         content=request.content,
         extensions={"timeout": {**timeouts, "read": limit_silence(timeouts.get("read"))}},
     )
-    started, first, chunks = time.perf_counter(), None, []
+    started, times, chunks = time.perf_counter(), [], []
     with pool:
         response = pool.handle_request(raw)
         for chunk in response.stream:
-            first = first or time.perf_counter() - started
+            times.append(time.perf_counter())
             chunks.append(chunk)
         response.close()
     took = round(time.perf_counter() - started, TIMING_DIGITS)
@@ -144,5 +145,8 @@ def send_request(transport: Any, request: Any) -> Answer:
         body = decode_body(body, encoding, certain=True)
     except DocumentError:
         kept["content-encoding"] = encoding
-    ttft_s = round(first, TIMING_DIGITS) if first and is_stream else None
-    return Answer(response.status, kept, body, took, ttft_s)
+    first = gap = None
+    if times and is_stream:
+        first = round(times[0] - started, TIMING_DIGITS)
+        gap = round(max(map(operator.sub, times[1:], times), default=0.0), TIMING_DIGITS)
+    return Answer(response.status, kept, body, took, first, gap_s=gap)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.ahead.answers import AnswerStore, Place
@@ -191,17 +192,18 @@ class ClaimingTape(Tape):
         wire = store.claim(place) if shared_answer is None else None
         if wire is None:
             return shared_answer or super()._claim_unrecorded(question, take, n)
-        answer = replace(self._read_answer(wire), asked_ahead=True)
+        recorded = dict(wire)
+        answer = replace(self._read_answer(wire), amend=partial(self._amend, recorded))
         if self.mode == "verify":
             self._compare_with_recording(question, answer, take)
             return answer
         shared = None
         if not place.cassette:  # the tape of another test has masked its secrets
             shared = self.shared_answers
-            wire = answer_to_wire(answer, self.redactor, self.settings.record_headers)
+            self._amend(recorded, answer)
         self._is_claiming = True
         try:
-            self._record_wire(question, dict(wire), take, shared)
+            self._record_wire(question, recorded, take, shared)
         finally:
             self._is_claiming = False
         return answer
@@ -211,6 +213,11 @@ class ClaimingTape(Tape):
         counts = super().close(passed=passed)
         self.state.closed.add(str(self.path))
         return counts
+
+    def _amend(self, recorded: dict[str, Any], answer: Answer) -> None:
+        # Record an answer in place of another one; the cassette is written when the test has ended.
+        recorded.clear()
+        recorded.update(answer_to_wire(answer, self.redactor, self.settings.record_headers))
 
     def _write_entry(self, entry: JournalEntry) -> None:
         if getattr(self, "_is_claiming", False):  # it is on disk, in the journal of the run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -55,7 +55,8 @@ class Answer:
     Attributes:
         pieces: The body in the pieces it is replayed in: the events of a stream.
         outcome: How the call ended without a whole answer; with status 0 nothing of the answer had come.
-        asked_ahead: Whether it was asked live in this run, before the request that it answers.
+        is_batched: Whether a batch API gave it, at a lower price and without a latency.
+        amend: Of an answer that was asked live in this run, before its request: records another one in its place.
     """
 
     status: int
@@ -66,8 +67,13 @@ class Answer:
     pieces: tuple[bytes, ...] = ()
     outcome: Outcome | None = None
     gap_s: float | None = None
-    asked_ahead: bool = False
-    is_batched: bool = False  # whether a batch API gave it, at a lower price and without a latency
+    is_batched: bool = False
+    amend: Callable[[Answer], object] | None = None
+
+    @property
+    def asked_ahead(self) -> bool:
+        """Return whether it was asked live in this run, before the request that it answers."""
+        return self.amend is not None
 
     @property
     def is_transient(self) -> bool:

@@ -18,6 +18,7 @@ from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.active_tape import current_tape
 from pytest_llmops.cassettes.http.live_response import (
     PROGRAM_LEFT_KEY,
+    ClaimedAnswer,
     LiveAnswer,
     limit_silence,
     report_replay,
@@ -153,17 +154,19 @@ def _claim_response(
     if pass_through is not None:  # respx counts replayed requests as it counts requests that go out
         router, route = pass_through
         router.record(request, response=None, route=route)
-    report_replay(question, answer)
+    claimed = ClaimedAnswer(tape, question, answer) if answer.asked_ahead else None
+    if claimed is None:
+        report_replay(question, answer)
     if answer.outcome is not None and not answer.status:
         return question, answer
     timing = {
         "latency_s": answer.latency_s,
         "ttft_s": answer.ttft_s,
-        "replayed": not answer.asked_ahead,
+        "replayed": claimed is None,
         **({"is_batched": True} if answer.is_batched else {}),
     }
-    if answer.pieces or answer.outcome is not None:
-        stream = _replay_class(module)(tape, answer)
+    if answer.pieces or answer.outcome is not None or claimed is not None:
+        stream = _replay_class(module)(tape, answer, claimed)
     else:
         stream = module.ByteStream(answer.body)
     return question, module.Response(
@@ -192,19 +195,27 @@ def _read_headers(request: Any) -> Mapping[str, str]:
 @lru_cache(maxsize=2)
 def _replay_class(module: Any) -> Any:
     class Replay(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc]  # the module is a parameter
-        def __init__(self, tape: Tape, answer: Answer) -> None:
-            self._tape, self._answer = tape, answer
+        def __init__(self, tape: Tape, answer: Answer, claimed: ClaimedAnswer | None) -> None:
+            self._tape, self._answer, self._claimed = tape, answer, claimed
+            self._pieces = claimed or answer.pieces or (answer.body,)
 
         def __iter__(self) -> Iterator[bytes]:
-            yield from self._answer.pieces or (self._answer.body,)
+            yield from self._pieces
             if self._answer.outcome is not None:
                 raise self._answer.outcome.make_exception(module, self._tape)
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            for piece in self._answer.pieces or (self._answer.body,):
+            for piece in self._pieces:
                 yield piece
             if self._answer.outcome is not None:
                 await self._answer.outcome.raise_in_task(module, self._tape, self._answer.latency_s)
+
+        def close(self) -> None:
+            if self._claimed is not None:
+                self._claimed.leave()
+
+        async def aclose(self) -> None:
+            self.close()
 
     return Replay
 

@@ -5,7 +5,9 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
@@ -236,3 +238,55 @@ class LiveAnswer:
         exchange = make_exchange(self._question, answer, self._purpose, replayed=False)
         self._tape.end_call(self._question, exchange, outcome is None)
         return answer
+
+
+class ClaimedAnswer:
+    """The pieces of an answer that was asked ahead, while its test reads them.
+
+    A stream that the test leaves is recorded as if it had been asked by the test: as far as it was read.
+    """
+
+    def __init__(self, tape: Tape, question: Question, answer: Answer) -> None:
+        self._tape, self._question, self._answer = tape, question, answer
+        self._purpose, self._thread = active_tape.current_purpose(), threading.current_thread()
+        self._taken = 0
+        tape.unfinished[id(self)] = partial(self.leave, closed=False)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._answer.pieces or (self._answer.body,):
+            self._taken += 1
+            yield piece
+        self._end(self._answer)
+
+    def leave(self, *, closed: bool = True) -> None:
+        """End the answer, if it is not complete; one that was not closed may still be read by another thread."""
+        answer = self._answer
+        body = b"".join(answer.pieces[: self._taken])
+        is_whole = not answer.pieces and (self._taken or not answer.body)
+        may_go_on = not closed and self._thread is not threading.current_thread() and self._thread.is_alive()
+        if (
+            is_whole
+            or may_go_on
+            or self._purpose != "app"
+            or STREAM_END.search(body, max(0, len(body) - 200))
+        ):
+            self._end(answer)
+            return
+        first, gap = (answer.ttft_s, answer.gap_s) if self._taken else (None, None)
+        self._end(
+            replace(
+                answer,
+                body=body,
+                pieces=(),
+                ttft_s=first,
+                gap_s=gap,
+                outcome=Outcome("left early", LEFT_TEXT),
+            )
+        )
+
+    def _end(self, answer: Answer) -> None:
+        if self._tape.unfinished.pop(id(self), None) is None:
+            return
+        if answer.outcome is not None and answer.amend is not None:
+            answer.amend(answer)
+        recorder.record_exchange(make_exchange(self._question, answer, self._purpose, replayed=False))

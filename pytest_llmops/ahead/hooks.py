@@ -71,6 +71,7 @@ class AheadHooks:
         self._postponed: dict[Any, str] = {}
         self._facts: dict[str, Any] = {}
         self._all_facts: list[dict[str, Any]] = []
+        self._notes: list[str] = []
 
     @hook(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> Generator[None, object, object]:
@@ -204,6 +205,7 @@ class AheadHooks:
         self._all_facts = self._workers.read("facts")
         for log in self._state.store.journals.values():
             log.close()
+            self._notes += filter(None, [log.rescue_note])
         ended_well = int(exitstatus) in ENDED_WELL and not run_folder.are_live_calls_stopped()
         is_over = ended_well and not (session.shouldstop or session.shouldfail or self._postponed)
         if is_over:
@@ -221,7 +223,7 @@ class AheadHooks:
         for line in self._batches.lines if self._batches is not None else ():
             terminalreporter.write_line(escape_output(shorten_text(f"batch: {line}", MAX_BATCH_LINE)))
         if self._config.get_verbosity() >= 0:
-            for line in describe_phase(self._all_facts):
+            for line in [*describe_phase(self._all_facts), *self._notes]:
                 terminalreporter.write_line(escape_output(line))
 
 

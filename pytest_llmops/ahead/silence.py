@@ -28,6 +28,9 @@ def _ignore(*_: Any, **__: Any) -> Any:
     """Report nothing."""
 
 
+_ignore.call_historic = _ignore  # type: ignore[attr-defined]  # of the hook for warnings
+
+
 @contextmanager
 def silence_session(session: Any) -> Iterator[None]:
     """Let nothing that tests do in a block be printed, logged to a file, or reported."""

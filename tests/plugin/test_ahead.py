@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import threading
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
-from support.project import Project, Result
+from support.ahead import HEAD, SIMPLE, listing, record, without_times
+from support.project import Project
 from support.server import Reply, Seen, StubServer, error_reply, stream
 
-from pytest_llmops.wire.body import TIMINGS
-
-HEAD = """
-import asyncio, logging, os, threading, time, unittest, uuid, warnings
-from concurrent.futures import ThreadPoolExecutor
-import httpx2, openai, pytest
-
-pytestmark = pytest.mark.llm_cassette
-seen = []
-
-def ask(text, **more):
-    with openai.OpenAI(max_retries=0) as client:
-        messages = [{"role": "user", "content": text}]
-        return client.chat.completions.create(model="m", messages=messages, **more).choices[0].message.content
-"""
-SIMPLE = """
-@pytest.mark.parametrize("i", range(6))
-def test_simple(i):
-    first = ask(f"question {i}")
-    assert "echo" in ask(f"second {i} of {first}")
-"""
 HOSTILE = """
 def test_swallows_exceptions():
     try: answer = ask("swallow 1")
@@ -147,38 +125,6 @@ def test_counter(): count[0] += 1; assert "echo" in ask(f"number {count[0]}")
 """
 
 
-@dataclass
-class Recorded:
-    result: Result
-    cassettes: dict[str, Any]
-    asked: Counter[bytes]
-
-
-def without_times(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: without_times(item) for key, item in value.items() if key not in TIMINGS}
-    return [without_times(item) for item in value] if isinstance(value, list) else value
-
-
-def record(project: Project, *args: str, workers: int = 0, keep_journals: bool = False) -> Recorded:
-    """Record anew, on a server that has forgotten everything."""
-    for folder in [*project.path.rglob("cassettes")]:
-        shutil.rmtree(folder)
-    project.server.seen.clear()
-    project.server._bodies.clear()
-    result = project.record("-rA", *args, workers=workers)
-    found = {name: data for name, data in project.cassettes().items() if name.endswith(".json")}
-    assert keep_journals or not list(project.path.rglob(".journal"))
-    cassettes = {name: without_times(json.loads(data)) for name, data in found.items()}
-    return Recorded(result, cassettes, Counter(seen.body for seen in project.server.seen))
-
-
-def listing(text: str) -> list[str]:
-    """The lines that do not depend on time or order."""
-    lines = re.sub(r"\d+\.\d+s|0x[0-9a-f]+", "", text).splitlines()
-    return sorted(line.strip(" =-_") for line in lines if not re.search("asked|latency|seconds", line))
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_calls_are_made_at_once_and_recorded_as_one_after_another(project: Project, workers: int) -> None:
     project.write(**{"test_a.py": HEAD + SIMPLE})
@@ -233,7 +179,7 @@ def test_trials_that_a_verdict_makes_needless_are_not_asked(project: Project) ->
 
 
 OTHER_CLIENTS = """
-import json, subprocess, sys, httpx2, requests, urllib.request
+import aiohttp, json, subprocess, sys, httpx2, requests, urllib.request
 from pathlib import Path
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
@@ -248,6 +194,16 @@ def test_own_transport(llm_cassette):
 def test_requests(): assert requests.post(URL_OF(), json=BODY, timeout=9).status_code == 200
 def test_urllib(): assert urllib.request.urlopen(urllib.request.Request(URL_OF(), json.dumps(BODY).encode())).status == 200
 def test_child_process(): assert "chatcmpl" in subprocess.run([sys.executable, "-c", CHILD], check=True, capture_output=True, text=True).stdout
+def test_forked_process():
+    child = os.fork()
+    if not child:
+        try: os._exit("echo" not in ask("forked"))
+        finally: os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+def test_aiohttp():
+    async def run():
+        async with aiohttp.ClientSession() as session, session.post(URL_OF(), json=BODY) as answer: assert answer.status == 200
+    asyncio.run(run())
 @pytest.mark.llm_cassette(at_once=False)
 def test_opted_out():
     with Path("runs.txt").open("a") as file: file.write("run ")
@@ -259,10 +215,10 @@ def URL_OF(): return os.environ["OPENAI_BASE_URL"] + "/chat/completions"
 def test_what_cannot_be_asked_ahead_is_asked_in_line_and_goes_out_once(project: Project) -> None:
     project.write(**{"test_a.py": HEAD + OTHER_CLIENTS})
     together = record(project, "--llm-concurrency=8")
-    assert together.result.outcomes == {"passed": 5}
-    assert together.asked.total() == 5
-    assert len(together.cassettes) == 5
-    for name in ("own_transport", "requests", "urllib", "child_process"):
+    assert together.result.outcomes == {"passed": 7}
+    assert together.asked.total() == 7
+    assert len(together.cassettes) == 7
+    for name in ("own_transport", "requests", "urllib", "child_process", "forked_process", "aiohttp"):
         assert together.result.line(f"asked one after another: test_a.py::test_{name}: ")
     assert "opted_out" not in "".join(re.findall("asked one.*", together.result.text))
 

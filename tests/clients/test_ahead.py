@@ -1,0 +1,92 @@
+"""--llm-concurrency beside plugins that order, repeat and show tests, and with an agent framework."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from clients.beside import OURS, Runner, Shelf
+from support.server import Reply, Seen, StubServer, chat_answer, json_reply
+
+TESTS = """
+import pytest
+
+@pytest.mark.parametrize("word", ["a", "b", "c", "d"])
+def test_word(llm, word):
+    assert "echo" in llm.complete(f"after {llm.complete(word).text}").text
+
+def test_second_passes(llm):
+    assert llm.complete("hello").text == "echo of hello (2)"
+"""
+AGENT = """
+import agents, os, openai, pytest
+
+agents.set_tracing_disabled(True)
+
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("city", ["Oslo", "Rome", "Bern"])
+def test_agent(city, llm_calls):
+    @agents.function_tool
+    def look_up(city: str) -> str: return f"rain in {city}"
+
+    client = openai.AsyncOpenAI(base_url=os.environ["STUB"] + "/v1", api_key="k")
+    model = agents.OpenAIChatCompletionsModel("m", client)
+    agent = agents.Agent("weather", instructions="Look it up.", tools=[look_up], model=model)
+    assert agents.Runner.run_sync(agent, city).final_output == f"rain in {city}"
+    assert len(llm_calls) == 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("plugins", "flags"),
+    [
+        (("pytest_randomly", "pytest_sugar"), ("--randomly-seed=3",)),
+        (("pytest_rerunfailures",), ("--reruns=2",)),
+    ],
+    ids=["randomly and sugar", "rerunfailures"],
+)
+def test_what_is_recorded_is_that_of_a_sequential_recording(
+    runner: Runner, tmp_path: Path, plugins: tuple[str, ...], flags: tuple[str, ...]
+) -> None:
+    seen = []
+    for name, more in (("alone", ()), ("together", ("--llm-concurrency=8",))):
+        (tmp_path / name).mkdir()
+        with StubServer() as server:
+            project = Shelf(tmp_path / name, server.url, runner)
+            project.write(**{"test_a.py": TESTS})
+            address = f"--llm-base-url={server.url}/v1"
+            ran = project.run("--llm-record=new", address, *flags, *more, plugins=(*plugins, OURS))
+            assert ("asked ahead: " in ran.text) == bool(more), ran.text
+            asked = Counter(one.body for one in server.seen)
+            replayed = project.run(address, *flags, plugins=(*plugins, OURS))
+            assert server.count == asked.total()
+            seen.append(
+                (ran.exit, ran.outcomes, replayed.exit, replayed.outcomes, asked, project.cassettes())
+            )
+    assert seen[0] == seen[1]
+
+
+def test_agents_are_asked_together(runner: Runner, tmp_path: Path) -> None:
+    def answer(asked: Seen) -> Reply:
+        StubServer.answer(server, asked)
+        last = asked.json["messages"][-1]
+        if last["role"] == "tool":
+            return json_reply(chat_answer(last["content"]))
+        call = {"name": "look_up", "arguments": f'{{"city": "{last["content"]}"}}'}
+        message = chat_answer("", tool_calls=[{"id": "1", "type": "function", "function": call}])
+        return json_reply(message)
+
+    with StubServer() as server:
+        server.answer = answer  # type: ignore[method-assign, assignment]
+        project = Shelf(tmp_path, server.url, runner)
+        project.write(**{"test_a.py": AGENT})
+        # The SDK uses an event loop again that it has shut down.
+        flags = ("-W", "ignore::ResourceWarning", "--llm-record=new", "--llm-concurrency=8")
+        ran = project.run(*flags, plugins=(OURS,))
+        assert set(ran.outcomes.values()) == {"passed"}, ran.text
+        assert "asked ahead: 6 calls" in ran.text
+        assert "asked one after another" not in ran.text
+        assert server.count == 6
+    ran = project.run(*flags[:2], plugins=(OURS,))
+    assert set(ran.outcomes.values()) == {"passed"}, ran.text

@@ -1,0 +1,182 @@
+"""--llm-concurrency with other options, plugins, clients and faults: the results are those of a sequential recording."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from support.ahead import HEAD, SIMPLE, listing, record
+from support.project import Project
+from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply, stream
+
+AT_ONCE = """
+async def aask(text):
+    async with openai.AsyncOpenAI(max_retries=0) as client:
+        messages = [{"role": "user", "content": text}]
+        return (await client.chat.completions.create(model="m", messages=messages)).choices[0].message.content
+
+async def gathered():
+    return [await aask(f"after {answer}") for answer in await asyncio.gather(*(aask(f"gather {n}") for n in range(5)))]
+def test_gather(): assert len(asyncio.run(gathered())) == 5
+def test_task_group():
+    async def run():
+        async with asyncio.TaskGroup() as group:
+            for n in range(3): group.create_task(aask(f"group {n}"))
+    asyncio.run(run())
+def test_pool():
+    with ThreadPoolExecutor(3) as pool: answers = list(pool.map(ask, [f"pool {n}" for n in range(6)]))
+    ask(f"of {answers}")
+def test_threads():
+    threads = [threading.Thread(target=ask, args=(f"thread {n}",)) for n in range(3)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+"""
+FIXTURES = """
+import socket
+
+lock, other = threading.Lock(), threading.Lock()
+@pytest.fixture(scope="module")
+def port():
+    with lock, socket.create_server(("127.0.0.1", 0)) as server: yield server.getsockname()[1]
+@pytest.fixture(scope="class", params=["x", "y"])
+def topic(request, port): return ask(f"topic {request.param}")
+@pytest.fixture(scope="class")
+def again(topic): return ask(f"again {topic}")
+class TestTopics:
+    @pytest.mark.parametrize("i", range(2))
+    def test_topic(self, i, again, port): assert "echo" in ask(f"{i} {again}")
+def test_lock(port):
+    with other: ask("locked")
+"""
+OUTCOMES = """
+@pytest.mark.parametrize("i", range(5))
+def test_some(i, request):
+    print("asks"); warnings.warn(f"own warning {i}"); answer = ask(f"some {i}")
+    if i == 3: request.node.add_marker(pytest.mark.xfail(reason="dynamic"))
+    assert i not in (1, 3, 4), answer
+def test_parts(subtests):
+    for number in range(3):
+        with subtests.test(n=number): assert number != 1, ask(f"part {number}")
+"""
+
+
+def answer_with(project: Project, make: object) -> None:
+    """Let the server answer with what a function returns, if it returns anything."""
+    lock = threading.Lock()
+
+    def answer(seen: Seen) -> Reply:
+        usual = StubServer.answer(project.server, seen)
+        with lock:
+            own = make(seen)  # type: ignore[operator]
+        return usual if own is None else own
+
+    project.server.answer = answer  # type: ignore[method-assign]
+
+
+def test_calls_that_a_test_makes_at_once_are_the_same_set(project: Project) -> None:
+    project.write(**{"test_a.py": HEAD + AT_ONCE + FIXTURES})
+    alone, together = record(project), record(project, "--llm-concurrency=16")
+    assert together.result.outcomes == alone.result.outcomes == {"passed": 9}
+    assert together.asked == alone.asked
+    assert together.cassettes.keys() == alone.cassettes.keys()
+    for name, cassette in alone.cassettes.items():
+        ours = together.cassettes[name]["interactions"]
+        for one in (*ours, *cassette["interactions"]):
+            del one["by"]
+        assert sorted(map(repr, ours)) == sorted(map(repr, cassette["interactions"]))
+    assert "asked one after" not in together.result.text
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("-x",), ("--maxfail=2", "-v"), ("--lf",), ("--durations=3", "-vv", "-W", "error")],
+    ids=" ".join,
+)
+def test_options_of_pytest_mean_what_they_mean_one_after_another(
+    project: Project, args: Sequence[str]
+) -> None:
+    project.write(**{"test_a.py": HEAD + OUTCOMES, "pytest.ini": "[pytest]\naddopts = -p no:anyio\n"})
+    alone = record(project, *args)
+    if "--lf" in args:
+        alone = record(project, *args)
+        assert alone.asked.total() < 8
+        record(project)
+    together = record(project, "--llm-concurrency=4", *args, keep_journals=True)
+    assert together.result.outcomes == alone.result.outcomes
+    assert together.result.exit == alone.result.exit
+    assert listing(together.result.text) == listing(alone.result.text)
+    assert together.cassettes == alone.cassettes
+    if "-x" in args:
+        assert together.asked.total() <= alone.asked.total() + 2 * 4
+
+
+def test_a_budget_in_money_holds_over_calls_at_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = "\n@pytest.mark.parametrize('i', range(8))\ndef test_many(i):\n    ask(f'many {i}', max_tokens=1000)\n"
+    project.write(**{"test_a.py": (HEAD + test).replace('model="m"', 'model="gpt-4.1-mini"')})
+    # 1,000 tokens in and out of gpt-4.1-mini at $0.40 and $1.60 a million: $0.002 a call.
+    usage = {"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000}
+    priced = {**chat_answer("a", model="gpt-4.1-mini"), "usage": usage}
+    answer_with(project, lambda _: json_reply(priced))
+    real, port = socket.getaddrinfo, project.server.url.rpartition(":")[2]
+
+    def look_up(host: Any, *rest: Any) -> Any:
+        return real("127.0.0.1" if host == "api.openai.com" else host, *rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-tests")
+    url = f"--llm-base-url=http://api.openai.com:{port}/v1"
+    together = record(project, "--llm-concurrency=8", "--llm-budget=0.007", url)
+    assert together.asked.total() == 3
+    assert together.result.outcomes == {"passed": 3, "errors": 5}
+    assert "$0.007" in together.result.line("BudgetReached")
+
+
+def test_a_disk_that_fills_up_stops_the_calls(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write(**{"test_a.py": HEAD + SIMPLE})
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        if project.server.count > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(fd)
+
+    monkeypatch.setattr("tempfile.tempdir", str(project.path))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        together = record(project, "--llm-concurrency=2", keep_journals=True)
+    assert "No space left on device" in together.result.text
+    assert together.asked.total() <= 4 + 2
+    # What was paid is not lost: the answer that may not be on the disk lies in the temporary folder too.
+    assert "1 paid answer" in together.result.line("kept: ")
+    assert project.record("--llm-concurrency=2").outcomes == {"passed": 6}
+    assert project.server.count == 12
+
+
+def test_a_server_that_fails_at_random_costs_no_result(project: Project) -> None:
+    many = "\n@pytest.mark.parametrize('i', range(30))\ndef test_many(i):\n    with openai.OpenAI(max_retries=5) as client:\n"
+    many += "        client.chat.completions.create(model='m', messages=[{'role': 'user', 'content': f'many {i}'}])\n"
+    project.write(**{"test_a.py": HEAD + many})
+    dice, faults = random.Random(3), []
+
+    def fail(_: Seen) -> Reply | None:
+        rolled = dice.random()
+        faults.append(rolled < 0.3)
+        if rolled < 0.1:
+            return error_reply(429, retry_after="0")
+        if rolled < 0.2:
+            return error_reply(500, retry_after="0")
+        return stream(["a", "b"], cut_after=1) if rolled < 0.3 else None
+
+    answer_with(project, fail)
+    together = record(project, "--llm-concurrency=64")
+    assert together.result.outcomes == {"passed": 30}
+    assert together.asked.total() == 30 + sum(faults)
+    assert project.run().outcomes == {"passed": 30}

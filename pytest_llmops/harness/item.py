@@ -370,11 +370,11 @@ class Harness:
 
     def _rerun_flags(self) -> Iterator[str]:
         # Yield the flags of this run that requests depend on, without user, password and query of an address.
-        for option in OPTIONS:
+        for option in (option for option in OPTIONS if option.name in REQUEST_SETTINGS):
             is_flag = self.item.config.getoption(option.dest, None) is not None
             # An address of the environment may be missing where the command is run.
             is_address = option.name == "base_url" and not self.item.config.getini(option.dest)
-            if option.name in REQUEST_SETTINGS and (is_flag or (is_address and self.settings.base_url)):
+            if is_flag or (is_address and self.settings.base_url):
                 given = getattr(self.settings, option.name)
                 for value in given if isinstance(given, tuple) else (given,):
                     text = SECRETS_IN_URL.sub("[secret]", value) if option.name == "base_url" else value

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 import pytest
 from support.ahead import HEAD, SIMPLE, listing, record
 from support.project import Project
-from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply, stream
+from support.server import Reply, Seen, StubServer, chat_answer, error_reply, json_reply, stream, wait
 
 AT_ONCE = """
 async def aask(text):
@@ -180,3 +183,45 @@ def test_a_server_that_fails_at_random_costs_no_result(project: Project) -> None
     assert together.result.outcomes == {"passed": 30}
     assert together.asked.total() == 30 + sum(faults)
     assert project.run().outcomes == {"passed": 30}
+
+
+def test_a_time_out_of_the_client_is_that_of_the_test(project: Project) -> None:
+    late = "\ndef test_late():\n    with pytest.raises(openai.APITimeoutError), openai.OpenAI(max_retries=0, timeout=0.3) as client:\n"
+    late += (
+        "        client.chat.completions.create(model='m', messages=[{'role': 'user', 'content': 'late'}])\n"
+    )
+    project.write(**{"test_a.py": HEAD + SIMPLE + late})
+    ended = threading.Event()
+
+    def hold(seen: Seen) -> Reply | None:
+        return Reply(before=lambda: wait(ended)) if b"late" in seen.body else None
+
+    answer_with(project, hold)
+    try:
+        alone, together = record(project), record(project, "--llm-concurrency=8")
+    finally:
+        ended.set()
+    assert together.result.outcomes == alone.result.outcomes == {"passed": 7}
+    assert together.cassettes == alone.cassettes
+    assert "ReadTimeout" in together.result.line("asked one after another: ")
+    assert project.run().outcomes == {"passed": 7}
+
+
+def test_two_runs_at_once_write_one_cassette(project: Project) -> None:
+    project.write(**{"test_a.py": HEAD + SIMPLE})
+    args = ["--llm-record=new", f"--llm-base-url={project.server.url}/v1", "--llm-concurrency=6"]
+    both = threading.Barrier(2)
+
+    def meet(seen: Seen) -> Reply | None:
+        first = b'"question 0"' in seen.body
+        return Reply(json_reply(chat_answer("echo")).body, before=lambda: both.wait(20)) if first else None
+
+    answer_with(project, meet)
+    command = [sys.executable, "-m", "pytest", *args]
+    runs = [subprocess.Popen(command, cwd=project.path, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [run.wait(60) for run in runs] == [0, 0]
+    assert not list(project.path.rglob(".journal"))
+    assert project.server.count == 2 * 12
+    assert project.run().outcomes == {"passed": 6}
+    answers = json.loads((project.path / "cassettes/test_a/test_simple/1.json").read_text())["interactions"]
+    assert [len(one["answers"]["0"]) for one in answers] == [1, 1]

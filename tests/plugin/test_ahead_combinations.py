@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -212,16 +213,17 @@ def test_two_runs_at_once_write_one_cassette(project: Project) -> None:
     args = ["--llm-record=new", f"--llm-base-url={project.server.url}/v1", "--llm-concurrency=6"]
     both = threading.Barrier(2)
 
-    def meet(seen: Seen) -> Reply | None:
+    def meet(seen: Seen) -> Reply:  # both get the same answers
         first = b'"question 0"' in seen.body
-        return Reply(json_reply(chat_answer("echo")).body, before=lambda: both.wait(20)) if first else None
+        reply = json_reply(chat_answer("echo"))
+        return replace(reply, before=lambda: both.wait(20)) if first else reply
 
     answer_with(project, meet)
     command = [sys.executable, "-m", "pytest", *args]
     runs = [subprocess.Popen(command, cwd=project.path, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [run.wait(60) for run in runs] == [0, 0]
     assert not list(project.path.rglob(".journal"))
-    assert project.server.count == 2 * 12
+    assert 12 < project.server.count <= 2 * 12  # what one has recorded, the other may replay
     assert project.run().outcomes == {"passed": 6}
     answers = json.loads((project.path / "cassettes/test_a/test_simple/1.json").read_text())["interactions"]
     assert [len(one["answers"]["0"]) for one in answers] == [1, 1]

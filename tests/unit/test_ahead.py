@@ -61,6 +61,8 @@ def test_a_stream_keeps_the_time_of_its_first_byte(server: StubServer, module: A
     assert answer.body.endswith(b"data: [DONE]\n\n")
     assert answer.ttft_s is not None
     assert answer.ttft_s <= (answer.latency_s or 0)
+    assert answer.gap_s is not None
+    assert answer.gap_s <= (answer.latency_s or 0) - answer.ttft_s + 0.001
 
 
 @MODULES

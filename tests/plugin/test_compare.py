@@ -262,3 +262,25 @@ def test_shards_are_compared_as_a_whole(project: Project, capsys: pytest.Capture
         ("better", 10),
         ("worse", 10),
     ]
+
+
+def test_a_base_may_be_a_number(project: Project) -> None:
+    project.write(
+        **{
+            "test_a.py": """
+import pytest
+from pytest_llmops import assert_score
+
+def quality(actual, expected=None):
+    return float(actual)
+
+@pytest.mark.llm_compare("size", base=500)
+@pytest.mark.parametrize("size", [200, 500])
+@pytest.mark.parametrize("question", range(20))
+def test_answer(size, question):
+    assert_score(quality, str(size / 1000), at_least=None)
+"""
+        }
+    )
+    (variant,) = project.run().run.variants
+    assert (variant.base, variant.value, variant.status) == ("500", "200", "worse")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.ab import simulate_canaries
 from pytest_llmops.canary import CanaryDecision, CanaryEvent, CanaryRules, canary_decision, read_events
 from pytest_llmops.errors import UsageError
 
@@ -97,18 +98,16 @@ def test_rare_slow_answers_do_not_hide_behind_a_mean() -> None:
     assert decision.sentence.count("latency 0.50 s -> 0.50 s") == 1
 
 
-def rates(count: int, means: tuple[float, float], builds: int = 20, share: float = 0.5) -> dict[str, float]:
-    made = [canary_decision(draw(seed, count, means, share)).action for seed in range(builds)]
-    return {action: made.count(action) / builds for action in ("ROLLBACK", "PROMOTE", "HOLD")}
-
-
 @pytest.mark.slow
 def test_the_published_error_rates_hold() -> None:
-    same, worse = rates(5000, (0.8, 0.8)), rates(8000, (0.8, 0.75))
-    assert same["ROLLBACK"] <= 0.02
-    assert same["PROMOTE"] >= 0.5
-    assert worse["PROMOTE"] <= 0.02
-    assert 1 - worse["ROLLBACK"] <= 0.13
+    same, worse = (
+        [float(share) for share in simulate_canaries(count, 0.5, drop, builds).split("/")]
+        for count, drop, builds in ((5000, 0.0, 100), (8000, -0.05, 200))
+    )
+    assert same[0] <= 2  # ROLLBACK, PROMOTE, HOLD in %
+    assert same[1] >= 50
+    assert worse[1] <= 2
+    assert 100 - worse[0] <= 13
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def item_of(
         return []
 
     return SimpleNamespace(
-        parent=None,
+        parent=type("Module", (), {"parent": None})(),
         nodeid="test_a.py::test_x",
         name="test_x",
         path=folder / "test_a.py",

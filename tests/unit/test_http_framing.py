@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import http.client
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +30,36 @@ def test_a_chunked_body_is_the_same_however_it_arrives(parts: list[bytes], data:
 @given(st.binary(max_size=60))
 def test_what_is_no_chunk_harms_nobody(wire: bytes) -> None:
     assert isinstance(BodyFraming(None, chunked=True).feed(wire), bytes)
+
+
+class _Socket(io.BytesIO):
+    def makefile(self, *_: object) -> io.BytesIO:
+        return self
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        pytest.param(b"3\nabc\r\n0\n\n", id="bare line ends"),
+        pytest.param(b"3 ; a=b\r\nabc\r\n0\r\n\r\n", id="blank before an extension"),
+        pytest.param(b" 3\r\nabc\r\n 0 \r\n\r\n", id="blanks around a size"),
+        pytest.param(b"0" * 21 + b"3\r\nabc\r\n0\r\n\r\n", id="leading zeros"),
+        pytest.param(b"3\r\nabc\r\n0\r\nx-total : 1\r\nno colon\r\n\r\n", id="trailers of no form"),
+        pytest.param(b"3\r\nabc\r\n0\r\nx: " + b"a" * 40_000 + b"\r\n\r\n", id="a long trailer"),
+    ],
+)
+def test_the_end_is_where_http_client_finds_it(wire: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    response = http.client.HTTPResponse(_Socket(head + wire))  # type: ignore[arg-type]  # it reads the file alone
+    response.begin()
+    body = BodyFraming(None, chunked=True)
+    found = b"".join(body.feed(line) for line in io.BytesIO(wire))
+    assert (found, body.done) == (response.read(), True)
+
+
+def test_a_length_without_bounds_is_taken_as_it_is() -> None:
+    body = BodyFraming(10**30)
+    assert (body.feed(b"abc"), body.done) == (b"abc", False)
 
 
 @given(st.binary(min_size=1, max_size=60), st.integers(1, 10))

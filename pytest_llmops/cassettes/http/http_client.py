@@ -36,29 +36,33 @@ class BodyFraming:
     """
 
     def __init__(self, length: int | None, *, chunked: bool = False) -> None:
-        import h11
-
         self.done = length == 0
-        self._reader: h11.Connection | None = None
-        if chunked or length:
-            # A request of the same framing: h11 reads a response only after the request that it answers.
-            header = "transfer-encoding: chunked" if chunked else f"content-length: {length}"
-            self._reader = h11.Connection(h11.SERVER)
-            self._reader.receive_data(f"POST / HTTP/1.1\r\nhost: a\r\n{header}\r\n\r\n".encode())
-            self._reader.next_event()
+        self._chunked, self._in_trailer = chunked, False
+        self._left, self._line = (
+            length or 0,
+            b"",
+        )  # what is missing of the body or chunk; the part of a line so far
 
     def feed(self, data: bytes) -> bytes:
-        """Return the part of the bytes that belongs to the body."""
-        if self._reader is None or not data:
+        """Return the part of the bytes that belongs to the body; as lenient as http.client."""
+        if not (self._chunked or self._left):
             return data
-        import h11
-
-        parts = []
-        with suppress(h11.RemoteProtocolError):  # the client complains; the answer is never whole
-            self._reader.receive_data(data)
-            while isinstance(event := self._reader.next_event(), h11.Data):
-                parts.append(bytes(event.data))
-            self.done = self.done or isinstance(event, h11.EndOfMessage)
+        parts, source = list[bytes](), io.BytesIO(data)
+        while not self.done and source.tell() < len(data):
+            if self._left:
+                parts.append(source.read(min(self._left, len(data))))
+                self._left -= len(parts[-1])
+                self.done = not (self._left or self._chunked)
+                continue
+            self._line += source.readline()
+            if self._line.endswith(b"\n"):
+                line, self._line = self._line.strip(), b""
+                if self._in_trailer:
+                    self.done = not line
+                else:
+                    with suppress(ValueError):  # the end of a chunk; of other lines the client complains
+                        self._left = int(line.partition(b";")[0], 16)
+                        self._in_trailer = not self._left
         return b"".join(parts)
 
 

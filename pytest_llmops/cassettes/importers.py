@@ -411,7 +411,8 @@ def _header_value(value: object) -> str:
 
 def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
     # Return the body, and whether it was stored as bytes: a body stored as text was decoded when it was recorded.
-    body = message.get("body")
+    # vcrpy before 6.0 wrote answers of httpx with their content.
+    body = message.get("content") if message.get("body") is None else message["body"]
     if body is None and "parsed_body" in message:
         return _encode_compact_json(message["parsed_body"]), False
     if isinstance(body, dict):

@@ -94,6 +94,7 @@ def test_gzip_is_known_by_its_bytes(tmp_path: Path) -> None:
         ({"parsed_body": "text", "body": None}, b'"text"'),
         ({"parsed_body": {"a": 2}, "body": {"string": "exact"}}, b"exact"),
         ({"parsed_body": {"a": float("inf"), "b": 1e300}, "body": None}, b'{"a":Infinity,"b":1e+300}'),
+        ({"content": "old httpx", "body": None}, b"old httpx"),
         ({"body": {"type": "json", "content": {"a": [1]}}}, b'{"a":[1]}'),
         ({"body": {"type": "text", "content": "a\nb"}}, b"a\nb"),
         ({"body": {"type": "binary", "content": "00ff"}}, b"\x00\xff"),

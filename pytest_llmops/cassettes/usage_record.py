@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.errors import CassetteError
+from pytest_llmops.errors import CassetteError, refuse
 from pytest_llmops.measurement import Json, shorten_text
 
 FORMAT_VERSION = 1
@@ -117,6 +117,11 @@ class RunUsage:
             )
             what = shorten_text(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 120)
             raise CassetteError(f"the usage record is damaged ({what}); {RUN_ALL_TESTS}") from None
+        # What is missing has a default here: without its cassettes, all of them would be pruned.
+        refuse(
+            usage.to_wire()["files"] != wire.get("files"),
+            CassetteError(f"the usage record is damaged (files: a part is missing); {RUN_ALL_TESTS}"),
+        )
         return usage
 
     @property

@@ -451,6 +451,7 @@ def test_the_record_goes_through_json(root: Path) -> None:
         {"files": {"a": {}}},
         {"files": {"a": {"ran": True, "shared": True, "asked": {"k": {"0": "1"}}, "stamp": None}}},
         {"files": {"a": {"ran": True, "shared": True, "asked": {}, "stamp": [1]}}},
+        {"files": {"a": {"ran": True, "shared": True, "stamp": None}}},
         {"scopes": "tests"},
         {"partial_because": [1]},
         {"models": "one"},
@@ -460,6 +461,13 @@ def test_the_record_goes_through_json(root: Path) -> None:
 def test_another_record_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(CassetteError, check=check_message):
         RunUsage.from_wire(RunUsage(LATER).to_wire() | change)
+
+
+def test_a_record_without_its_cassettes_is_refused() -> None:
+    wire = RunUsage(LATER, complete=True, green=True).to_wire()
+    del wire["files"]
+    with pytest.raises(CassetteError, match="files: a part is missing"):
+        RunUsage.from_wire(wire)
 
 
 @pytest.mark.parametrize("other", [None, [], "text", {}], ids=repr)

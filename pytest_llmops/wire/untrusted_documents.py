@@ -4,6 +4,7 @@ Nothing in such a file is evaluated: YAML may hold texts, numbers, ``!!binary``,
 other tag is refused, and so are anchors that multiply the size of a file, before anything is built.
 """
 
+import base64
 import json
 import re
 import zlib
@@ -150,6 +151,11 @@ def _parse_yaml(data: bytes) -> Any:
         loader.dispose()
 
 
+def _construct_binary(loader: Any, node: Any) -> bytes:
+    # PyYAML drops what is not base64.
+    return base64.b64decode("".join(loader.construct_scalar(node).split()), validate=True)
+
+
 @cache
 def _loader_class() -> Any:
     import yaml
@@ -167,7 +173,12 @@ def _loader_class() -> Any:
             ]
             for first, known in base.yaml_implicit_resolvers.items()
         }
-        yaml_constructors = {tag: base.yaml_constructors[tag] for tag in (None, *_TAGS)}  # noqa: RUF012
+        yaml_constructors = {tag: base.yaml_constructors[tag] for tag in (None, *_TAGS)} | {
+            _TAGS[-1]: _construct_binary
+        }
+
+        def flatten_mapping(self, node: Any) -> None:
+            """Leave merge keys with a tag (``!!merge <<``) as they are: no key can have that kind."""
 
     for kind, pattern, first in (("int", _INT, "-+0123456789"), ("float", _FLOAT, "-+0123456789.")):
         Loader.add_implicit_resolver(f"{_TAG_PREFIX}{kind}", re.compile(pattern), list(first))

@@ -354,6 +354,8 @@ def test_one_clear_refusal(tmp_path: Path, document: object) -> None:
         ("a.yaml", b"1: 2\n"),
         ("a.yaml", b"[a]: 2\n"),
         ("a.yaml", b"a: !!binary '?'\n"),
+        ("a.yaml", b"a: !!binary 'YW%$Jj'\n"),
+        ("a.yaml", b"a: &x {k: 1}\nb: {!!merge <<: *x}\n"),
         ("a.yaml", b"a: !!timestamp 2026-01-01\n"),
         ("a.yaml", b"a: !!set {b}\n"),
         ("a.yaml", b"a: !mine b\n"),

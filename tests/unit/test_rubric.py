@@ -235,6 +235,15 @@ def test_a_refusal_and_a_cut_off_reply_say_so() -> None:
     assert quality(Cut()).judge(ANSWER).error.endswith("(cut off at the token limit)")
 
 
+def test_a_model_of_the_user_may_hand_on_that_nothing_was_refused() -> None:
+    class Sdk:
+        def complete(self, messages: Any, /, **_params: Json) -> Completion:
+            # As the openai SDK has it.
+            return Completion(text=verdict(messages), refusal=None)  # type: ignore[arg-type]
+
+    assert quality(Sdk()).judge(ANSWER).score is not None
+
+
 def has_schema(_prompt: RenderedPrompt, params: dict[str, Json]) -> bool:
     return "response_format" in params
 

@@ -372,7 +372,7 @@ def _reply_text(completion: Completion) -> str:
 def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Reply:
     refuse_reply(
         not completion.text and not completion.tool_calls and completion.refusal,
-        f"the judge refused: {shorten_text(completion.refusal, 80)}",
+        f"the judge refused: {shorten_text(completion.refusal or '', 80)}",
     )
     try:
         return parse_reply(_reply_text(completion), form, nonce)

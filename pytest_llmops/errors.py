@@ -88,7 +88,11 @@ def describe_exception(error: Exception) -> str:
     text = str(error)
     if isinstance(error, LLMOpsError):
         return text
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name != refuse.__name__]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != refuse.__code__.co_filename
+    ]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
 

@@ -39,7 +39,7 @@ def assert_preferred(
     """Assert that a judge finds an answer no worse than another answer, in both orders.
 
     A verdict that follows the order and not the answer is a tie. A single pair proves little: over many, record
-    only, and look at `pytest_llmops.judges.win_rate`.
+    only, and look at their mean in the report.
 
     Args:
         answer: The answer under test: a text, or an answer object of an SDK.

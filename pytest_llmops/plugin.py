@@ -183,7 +183,8 @@ def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
     if problem and metafunc.config.option.collectonly:  # nothing runs that would report it
         raise pytest.Collector.CollectError(problem)
     if problem:
-        metafunc.config.stash[PROBLEMS_KEY][metafunc.definition.parent, metafunc.definition.name] = problem
+        key = metafunc.definition.parent, metafunc.definition.name
+        metafunc.config.stash[PROBLEMS_KEY].setdefault(key, problem)  # a later one follows from the first
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -240,6 +240,14 @@ def test_prompts_with_cases_are_recorded_and_replayed_alike(project: Project) ->
     assert variant.headline in (project.path / "run.md").read_text(encoding="utf-8")
 
 
+def test_a_misspelt_version_is_reported_and_not_what_follows_from_it(project: Project) -> None:
+    project.write(**{**PROMPTS, "test_a.py": PROMPTS["test_a.py"].replace('"v2"]', '"v3"]')})
+    result = project.run()
+    assert result.outcomes == {"errors": 1}
+    assert "'v3'" in result.line("UsageError: ")
+    assert "llm_compare" not in result.line("UsageError: ")
+
+
 def test_one_version_of_the_command_line_is_no_comparison_and_no_error(project: Project) -> None:
     project.write(**PROMPTS)
     result = project.record("--llm-prompt", "answer=v2")

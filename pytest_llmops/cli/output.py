@@ -23,10 +23,11 @@ def print_json(document: object) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print an error to stderr, escaped, and truncated if it is very long."""
+    """Print an error to stderr, escaped; of ten lines at most, each truncated if it is very long."""
     # Redact before truncating: half a secret is not recognised.
     safe = escape_output(redact_secrets(text))
-    print(f"llmops: {shorten_text(safe, 2000)}", file=sys.stderr)  # noqa: T201 -- the command's output
+    lines = (shorten_text(line, 2000) for line in safe.split("\n", 9))
+    print("llmops: " + "\n".join(lines), file=sys.stderr)  # noqa: T201 -- the command's output
 
 
 def redact_secrets(text: str) -> str:

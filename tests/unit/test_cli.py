@@ -17,6 +17,7 @@ from support.messages import check_message
 from pytest_llmops import __version__, cli
 from pytest_llmops.cassettes.audit import CassetteUse, RunUsage, file_stamp
 from pytest_llmops.cassettes.importers import import_cassette
+from pytest_llmops.cli import output
 from pytest_llmops.redaction.redactor import Redactor
 
 LATER = "2100-01-01T00:00:00+00:00"
@@ -100,6 +101,14 @@ def test_as_a_process(project: Path) -> None:
     assert done.stderr == ""
     done = process("--version")
     assert (done.returncode, done.stdout) == (0, f"pytest-llmops {__version__}\n")
+
+
+def test_an_error_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_error("not installed:\n  one way\n  another \x1b[2J" + "\n::error::x" * 20)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == ["llmops: not installed:", "  one way", "  another \\x1b[2J"]
+    assert len(lines) == 10
+    assert not any(line.startswith("::") for line in lines)
 
 
 def test_the_installed_command_is_this_one() -> None:

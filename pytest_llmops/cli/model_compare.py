@@ -18,7 +18,7 @@ from pytest_llmops.cli.model_list import open_project
 from pytest_llmops.errors import LLMOpsError, ModelError, UsageError, format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.metrics.trial_change import TrialPair, compare_families
-from pytest_llmops.protocols import Call, Model
+from pytest_llmops.protocols import Call, Embedder, Judge, Model
 from pytest_llmops.providers.selection import create_model
 from pytest_llmops.results.rescoring import Output
 from pytest_llmops.results.usage import count_traffic, format_cost, summarize_latency
@@ -52,6 +52,7 @@ class ComparedRequest:
     new: list[Call] = field(default_factory=list)
     scores: TrialPair | None = None
     similarity: float = 1.0
+    example: tuple[str, str] = ("", "")  # the recorded and the new answer that are least alike
     problem: str = ""
 
 
@@ -69,6 +70,9 @@ def compare_models(args: argparse.Namespace) -> int:
     args.record, refused = args.record or "new", dict[str, str]()
     cassette = args.cassette or Path(f"models.{naming.safe_file_name(args.to)}.cassette.json")
     with judge_calibrate.open_judge_session(args, cassette) as session:
+        # Before anything is asked and paid: what scores the answers is there.
+        embedder = labelled_pairs.load_embedder(args.embedder or settings.embedder)
+        judge = judge_calibrate.load_judge(args.judge) if args.judge else None
         model = create_model(args.to, "judge")  # waits after status 429, and records no answer that is cut
         for request in requests:
             for _ in range(args.trials or len(request.old)):
@@ -78,7 +82,7 @@ def compare_models(args: argparse.Namespace) -> int:
                 )
         if not any(request.new for request in requests):
             raise LLMOpsError(f"--to {args.to}: gave no answer: {requests[0].problem}")
-        _score(args, args.embedder or settings.embedder, [request for request in requests if request.new])
+        _score(judge, embedder, [request for request in requests if request.new])
     report = _build_report(args, old, requests, refused)
     if args.json:
         output.print_json(report)
@@ -135,27 +139,33 @@ def _ask(model: Model, request: ComparedRequest, refused: dict[str, str]) -> str
     return f"more than {MAX_LEFT_OUT} parameters are refused"
 
 
-def _score(args: argparse.Namespace, embedder_name: str, requests: Sequence[ComparedRequest]) -> None:
+def _score(judge: Judge | None, embedder: Embedder, requests: Sequence[ComparedRequest]) -> None:
     # Score the answers of both models by the judge, else by their mean similarity to the (other) recorded ones.
-    embedder = labelled_pairs.load_embedder(embedder_name)
     outputs = []
     for index, request in enumerate(requests):
         old, new = ([call.output for call in side] for side in (request.old, request.new))
-        after = [fmean(similarity_scores(text, old, embedder)) for text in new]
+        rows = [similarity_scores(text, old, embedder) for text in new]
+        after = list(map(fmean, rows))
         before = [
             fmean(similarity_scores(text, old[:n] + old[n + 1 :], embedder))
             for n, text in enumerate(old)
             if old[1:]
         ]
         request.similarity = fmean(after)
+        pairs = (
+            (score, pair)
+            for text, row in zip(new, rows, strict=True)
+            for score, pair in zip(row, zip(old, [text] * len(row), strict=True), strict=True)
+        )
+        request.example = min(pairs)[1]
         request.scores = TrialPair(tuple(before), tuple(after)) if before else None
         asked = "\n\n".join(message.content for message in request.old[0].messages if message.role == "user")
         outputs += [
             Output(record=index, nodeid=request.case, answer=text, question=asked) for text in old + new
         ]
-    if not args.judge:
+    if judge is None:
         return
-    scored = judge_rescore.score_outputs(judge_calibrate.load_judge(args.judge), outputs)
+    scored = judge_rescore.score_outputs(judge, outputs)
     for index, request in enumerate(requests):
         values = [each.top.value for each in scored if each.output.record == index]
         known = [
@@ -200,8 +210,8 @@ def _build_report(
             {
                 "case": request.case,
                 "similarity": request.similarity,
-                "old": request.old[0].output,
-                "new": request.new[0].output,
+                "old": request.example[0],
+                "new": request.example[1],
             }
             for request in changed[:MAX_CHANGED]
         ],

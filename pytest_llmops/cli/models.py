@@ -53,7 +53,7 @@ def add_models_group(groups: Any) -> None:
                 "metavar": "N",
                 "help": "answers of the new model to each request (default: as many as are recorded)",
             },
-            "--embedder": {
+            "--embedder --llm-embedder": {
                 "metavar": "NAME",
                 "help": "embedder that compares answers (default: the project's)",
             },

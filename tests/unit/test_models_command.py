@@ -241,6 +241,29 @@ def test_other_answers_are_a_change_and_the_worst_are_shown(
     assert out.count("        new  ") == 5
 
 
+def test_the_answers_that_are_shown_are_those_that_differ(
+    run: Run, suite: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first answer to each request is the recorded one, the others are not.
+    def answer(asked: str, n: int) -> str:
+        return f"your parcel {asked.rsplit(maxsplit=1)[-1]} comes today" if n % 3 == 0 else "no"
+
+    answer_with(server, monkeypatch, answer)
+    report = json.loads(run("compare", "--to", NEW, "--json")[1])
+    assert {entry["new"] for entry in report["changed_most"]} == {"no"}
+
+
+@pytest.mark.parametrize(
+    "options", [("--judge", "judges/gone.md"), ("--llm-embedder", "gone")], ids=["judge", "embedder"]
+)
+def test_nothing_is_asked_if_nothing_could_score_it(
+    run: Run, suite: Path, server: StubServer, options: tuple[str, str]
+) -> None:
+    status, _, err = run("compare", "--to", NEW, *options)
+    assert (status, server.count) == (2, 0)
+    assert "gone" in err
+
+
 JUDGE = """
 from pytest_llmops.protocols import Verdict
 

@@ -32,7 +32,7 @@ from pytest_llmops.cli.commands import (
 from pytest_llmops.cli.files import lock_file, write_output_file
 from pytest_llmops.cli.ini_files import read_ini
 from pytest_llmops.cli.output import GREEN, RED, colour_text, format_path, print_json, print_line
-from pytest_llmops.errors import PromptError, UsageError
+from pytest_llmops.errors import PromptError, UnknownName, UsageError, refuse
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.prompts import Prompt, Prompts
 from pytest_llmops.prompts.registry import ALIASES_FILE
@@ -117,13 +117,14 @@ def _join_sections(prompt: Prompt) -> str:
 
 
 def _render(args: argparse.Namespace) -> int:
+    refuse_options(
+        {f"--var {shorten_text(pair, 80)}: expected NAME=TEXT": "=" not in pair for pair in args.var}
+    )
     try:
         variables = dict(as_mapping(read_json(read_text(args.vars)))) if args.vars else {}
         variables |= dict(pair.split("=", 1) for pair in args.var)
     except ValueError as error:
-        raise UsageError(
-            f"expected --var NAME=TEXT, and an object of JSON in the file of --vars: {error}"
-        ) from None
+        raise UsageError(f"--vars {args.vars}: expected an object of JSON: {error}") from None
     rendered = open_prompts(args).get(args.name, args.version).render(**variables)
     facts = {key: getattr(rendered, key) for key in ("name", "version", "fingerprint", "model", "params")}
     texts = (f"{message.role}:\n{message.content}" for message in rendered)
@@ -191,7 +192,12 @@ def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: st
         target = version or next(
             (str(earlier) for earlier in before[::-1] if earlier not in (None, "", old)), ""
         )
-        refuse_options({f"{name}: the log of {alias!r} has no move to take back: name a version": not target})
+        refuse(not (target or old), UnknownName("alias", alias, aliases, where=f"prompt {name}"))
+        refuse_options(
+            {
+                f"{name}: the log of {alias!r} has no move to take back: llmops prompts alias {name} {alias} VERSION --reason TEXT moves it": not target
+            }
+        )
         value = json.dumps(new := prompts.resolve(name, target), ensure_ascii=False)
         text = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
         line = rf"""(?m)^([ \t]*["']?{alias}["']?[ \t]*=[ \t]*)(?:"[^"\r\n]+"|'[^'\r\n]+')"""
@@ -246,7 +252,7 @@ def _log(args: argparse.Namespace) -> int:
     commits = [dict(zip(("commit", "at", "subject"), row.split("\t", 2), strict=True)) for row in rows]
     lines = (
         [f"{move.get('at')}  {_format_move(move)}  {move.get('reason')}" for move in moves]
-        + rows
+        + [row.replace("\t", "  ", 2) for row in rows]
         + [note] * bool(note)
     )
     return print_result(args, {"moves": moves, "commits": commits, "note": note}, lines)
@@ -270,11 +276,12 @@ def find_uses(name: str) -> list[str]:
     texts = {
         file: Path(file).read_text("utf-8", "replace") for file in sorted(set(files)) if Path(file).is_file()
     }
-    return [
+    uses = (
         f"{file}:{line_number_at(text, use.start())}"
         for file, text in texts.items()
         for use in call.finditer(text)
-    ]
+    )
+    return list(dict.fromkeys(uses))
 
 
 def _check(args: argparse.Namespace) -> int:

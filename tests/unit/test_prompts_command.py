@@ -92,6 +92,8 @@ def test_uses_are_those_that_git_does_not_ignore(folder: Path, capsys: pytest.Ca
     commit(folder, "all", **{".gitignore": "app.py\n", "tests/broken.py": "def (:\n.prompt('plain')"})
     (folder / "tests/new.py").write_bytes(b"\xff\n.get('plain@v1')")
     assert run_json(capsys, "show", "plain")["uses"] == ["broken.py:2", "new.py:2"]
+    (folder / "tests/new.py").write_bytes(b"(a.get('plain'), a.get('plain', 'v1'))")
+    assert run_json(capsys, "show", "plain")["uses"] == ["broken.py:2", "new.py:1"]
 
 
 def test_render(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -212,7 +212,11 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
             for side in ([value for arm, value in measured[name] if arm == own] for own in rules.arms)
         )
         if measured[name] or name == "score":
-            sentences.setdefault(action, []).append(f"{name} {' -> '.join(levels)}: {words[action]}")
+            sentences.setdefault(action, []).append(
+                f"{name} {' -> '.join(levels)}: {words[action]}"
+                if measured[name]
+                else "no event has a score, and without scores nothing is promoted"
+            )
     chosen: Any = next(action for action in ("ROLLBACK", "HOLD", "PROMOTE") if action in sentences)
     counts = {
         "delivered twice": len(given) - len(ordered),

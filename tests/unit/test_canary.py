@@ -79,7 +79,7 @@ def test_what_is_not_scored_is_left_out_of_the_scores() -> None:
 def test_without_scores_nothing_is_promoted() -> None:
     decision = canary_decision(both(400, {"score": None}, {"score": None}))
     assert decision.action == "HOLD"
-    assert decision.sentence.startswith("score unknown -> unknown: open")
+    assert decision.sentence.startswith("no event has a score")
 
 
 @pytest.mark.parametrize("name", ["latency_s", "cost_usd"])

@@ -39,6 +39,15 @@ def test_several_logs_are_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "800 events delivered twice" in capsys.readouterr().out
 
 
+def test_a_log_without_scores_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = write_log(tmp_path / "a.jsonl")
+    log.write_text(log.read_text().replace('"score"', '"skore"'))
+    assert cli.main(["prompts", "canary", str(log)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("HOLD  no event has a score")
+    assert "unknown" not in said
+
+
 @pytest.mark.parametrize(
     ("options", "about"),
     [(("--margin", "2"), "margin"), (("--arms", "v1", "v2"), "unknown arm"), (("--share", "0.05"), "5.0%")],

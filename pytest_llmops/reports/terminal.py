@@ -70,7 +70,7 @@ def summary_lines(
 
     Args:
         run: The run; an empty one gives no lines.
-        verbosity: pytest's: -1 gives the verdict and the first note, a line each, -2 none, 1 all notes and the calls by purpose.
+        verbosity: pytest's: -1 gives the verdicts and the first note, a line each, -2 none, 1 all notes and the calls by purpose.
         ascii: The terminal has no more than ASCII; other characters become escapes.
         width: Columns of the terminal; only a command to copy may be longer.
         others: How many tests pytest counts beside those of the run, by outcome.
@@ -97,7 +97,15 @@ def summary_lines(
         ]
         gate = f"; {run.verdict.headline}" if run.verdict is not None else ""
         first = escape_output(shorten_text(f"llm: {verdict}{cost}{gate}", 1000))
-        return [Line(first, style), *(Line(f"llm: record: {command}") for command in commands), *notes]
+        compared = [
+            Line(
+                f"llm: compare: {_Page(ascii=ascii, width=width).quote(variant.headline)}",
+                GATE_STYLES.get(variant.status, ""),
+            )
+            for variant in run.variants
+        ]
+        records = [Line(f"llm: record: {command}") for command in commands]
+        return [Line(first, style), *compared, *records, *notes]
     page = _Page(ascii=ascii, width=max(width, MIN_WIDTH))
     summary = _Summary(page=page, totals=totals, is_verbose=verbosity > 0)
     return [

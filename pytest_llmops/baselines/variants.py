@@ -206,7 +206,7 @@ class _Variant:
             status=told[0].status if len({metric.status for metric in told}) == 1 else "undecided",
             sentence="; ".join(_describe_metric(metric, self._rules) for metric in told)
             + (left_out if self._left_out else ""),
-            advice=tuple(self._list_advice(metrics, told)),
+            advice=tuple(self._list_advice(metrics, told, is_prompt=verdict.argument.startswith("prompt "))),
         )
 
     def _why_not_comparable(self) -> str:
@@ -235,13 +235,23 @@ class _Variant:
         }
         return next((problem for problem, applies in problems.items() if applies), "")
 
-    def _list_advice(self, metrics: Sequence[VariantMetric], told: Sequence[VariantMetric]) -> list[str]:
+    def _list_advice(
+        self, metrics: Sequence[VariantMetric], told: Sequence[VariantMetric], *, is_prompt: bool
+    ) -> list[str]:
+        texts = {
+            fact_text(record.fact("prompt").get("fingerprint"))
+            for side in self._both
+            for record in side.values()
+        }
         families = [
             f"{format_points(metric.change)} {metric.family} ({metric.status})"
             for metric in metrics
             if metric.family
         ]
         advice = (
+            "both are the same text of the prompt, so a difference is chance"
+            if is_prompt and len(texts) == 1 and all(texts)
+            else "",
             *(f"{metric.name}: {metric.next_step}" for metric in told if metric.next_step),
             *(
                 self._describe_unseen(data)

@@ -249,6 +249,17 @@ def test_a_misspelt_version_is_reported_and_not_what_follows_from_it(project: Pr
     assert "llm_compare" not in result.line("UsageError: ")
 
 
+def test_aliases_of_one_version_are_told(project: Project) -> None:
+    test = PROMPTS["test_a.py"].replace('["v1", "v2"]', '["production", "candidate"]')
+    aliases = 'production = "v2"\ncandidate = "v2"\n'
+    project.write(**{**PROMPTS, "test_a.py": test, "prompts/answer/aliases.toml": aliases})
+    (variant,) = project.record().run.variants
+    assert "same text" in variant.advice[0]
+    project.write(**{"prompts/answer/aliases.toml": aliases.replace("v2", "v1", 1)})
+    (variant,) = project.record().run.variants
+    assert not any("same text" in text for text in variant.advice)
+
+
 def test_one_version_of_the_command_line_is_no_comparison_and_no_error(project: Project) -> None:
     project.write(**PROMPTS)
     result = project.record("--llm-prompt", "answer=v2")

@@ -91,21 +91,14 @@ def summary_lines(
     if verbosity == -1:
         cost = f"; cost {format_cost(totals.traffic)}" if totals.traffic.calls else ""
         more = f" (and {len(run.notes) - 1:,} more without -q)" if len(run.notes) > 1 else ""
+        quote = _Page(ascii=ascii, width=width).quote
         notes = [
-            Line(f"llm: note: {_Page(ascii=ascii, width=width).quote(note)}{more}", "yellow")
-            for note in run.notes[:1]
+            *(Line(f"llm: compare: {quote(variant.headline, 600)}") for variant in run.variants),
+            *(Line(f"llm: note: {quote(note)}{more}", "yellow") for note in run.notes[:1]),
         ]
         gate = f"; {run.verdict.headline}" if run.verdict is not None else ""
         first = escape_output(shorten_text(f"llm: {verdict}{cost}{gate}", 1000))
-        compared = [
-            Line(
-                f"llm: compare: {_Page(ascii=ascii, width=width).quote(variant.headline)}",
-                GATE_STYLES.get(variant.status, ""),
-            )
-            for variant in run.variants
-        ]
-        records = [Line(f"llm: record: {command}") for command in commands]
-        return [Line(first, style), *compared, *records, *notes]
+        return [Line(first, style), *(Line(f"llm: record: {command}") for command in commands), *notes]
     page = _Page(ascii=ascii, width=max(width, MIN_WIDTH))
     summary = _Summary(page=page, totals=totals, is_verbose=verbosity > 0)
     return [

@@ -13,8 +13,10 @@ from pytest_llmops.results.run import TestRecord
 def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> str:
     """Return in a sentence what moved the live answers since the baseline: the model or the judge, the change, or nothing.
 
-    >>> judge_sentinels(Baseline(), [TestRecord(nodeid="t", facts={"sentinel": True})])
-    'cannot tell what moved: no sentinel (@pytest.mark.llm_sentinel) has a score here and in the baseline'
+    Without a score of a sentinel in the baseline it cannot be told; the sentence then says how many answers are as recorded.
+
+    >>> judge_sentinels(Baseline(), [TestRecord(nodeid="t", facts={"sentinel": True})])[:55]
+    'cannot tell what moved: there is no baseline to compare'
     """
     families: dict[str, dict[str, TrialPair]] = {"sentinels": {}, "others": {}}
     for test in compare_tests(baseline, records).compared:
@@ -25,14 +27,14 @@ def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> str:
             pair = [tuple(score for score in side if score is not None) for side in sides]
             if all(pair):
                 family[f"{test.record.nodeid} {metric}"] = TrialPair(*pair)
-    if not families["sentinels"]:
-        return "cannot tell what moved: no sentinel (@pytest.mark.llm_sentinel) has a score here and in the baseline"
-    edited = [
-        record.nodeid
+    asked = {
+        record.nodeid: CassetteFacts.from_wire(record.fact("cassette"))
         for record in records
-        if record.facts.get("sentinel") and not CassetteFacts.from_wire(record.fact("cassette")).verified
-    ]
-    if edited:
+        if record.facts.get("sentinel")
+    }
+    if not families["sentinels"]:
+        return _describe_answers(list(asked.values()), has_baseline=bool(baseline.tests))
+    if edited := [nodeid for nodeid, cassette in asked.items() if not cassette.verified]:
         return f"cannot tell what moved: a sentinel has to ask what is recorded, and these ask something else: {format_name_list(edited)}"
     compared = compare_families({name: trials for name, trials in families.items() if trials})
     status = {name: verdict["status"] for name, verdict in compared.items()}
@@ -44,3 +46,21 @@ def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> str:
     if status["sentinels"] != "equivalent" or status.get("others") == "undecided":
         return f"cannot tell what moved: {figures}; more trials, or more sentinels, would tell"
     return f"{'your change moved it' if status.get('others') in ('worse', 'better') else 'nothing moved'}: {figures}"
+
+
+def _describe_answers(sentinels: Sequence[CassetteFacts], *, has_baseline: bool) -> str:
+    # Say why scores tell nothing, what makes a baseline, and what the recordings of the sentinels tell without scores.
+    why = (
+        "no sentinel (@pytest.mark.llm_sentinel) has a score here and in the baseline"
+        if has_baseline
+        else "there is no baseline to compare the scores of the sentinels with"
+    )
+    verified, drifted = sum(each.verified for each in sentinels), sum(each.drifted for each in sentinels)
+    if not verified:
+        return f"cannot tell what moved: {why}, and none of their answers has a recording; pytest --llm-record=new --llm-accept 'first baseline' makes both"
+    answers = (
+        f"{drifted:,} of {verified:,} answers of sentinels differ from the recordings of the same requests: the model or the judge moved, or only its sampling differs"
+        if drifted
+        else f"all {verified:,} answers of sentinels are those recorded: on these requests nothing moved"
+    )
+    return f"cannot tell what moved: {why}; pytest --llm-accept 'first baseline' makes one of what is recorded. Without it: {answers}"

@@ -213,17 +213,14 @@ def compare_families(
     """
     nulls, compared = draw_null_changes(list(families.values())), {}
     changes = [mean_change(trials) for trials in families.values()]
-    drops = joint_drop_p_values(changes, nulls) if families else []
-    rises = joint_drop_p_values([-change for change in changes], -nulls) if families else []
-    for (name, trials), change, drop, rise in zip(families.items(), changes, drops, rises, strict=True):
+    p_values = joint_change_p_values(changes, nulls)
+    for (name, trials), change, p_value in zip(families.items(), changes, p_values, strict=True):
         error, status, interval = estimate_change_error(trials), "undecided", []
         if error is not None:
             interval = [error.lower_end(change, 1 - alpha / 2), -error.lower_end(-change, 1 - alpha / 2)]
             status = "equivalent" if -margin < interval[0] and interval[1] < margin else status
-        if drop <= alpha / 2 and change <= -floor:
-            status = "worse" if is_quality else "changed"
-        elif is_quality and rise <= alpha / 2 and change >= floor:
-            status = "better"
+        if p_value <= alpha and abs(change) >= floor and (is_quality or change < 0):
+            status = "better" if change > 0 else "worse" if is_quality else "changed"
         sides = {
             side: fmean(fmean(getattr(pair, side)) for pair in trials.values())
             for side in ("before", "after")

@@ -36,13 +36,13 @@ def suite(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return project
 
 
-def set_levels(project: Project, monkeypatch: pytest.MonkeyPatch, **levels: int) -> None:
+def set_levels(project: Project, monkeypatch: pytest.MonkeyPatch, spread: int = 3, **levels: int) -> None:
     plain = type(project.server).answer
 
     def answer(seen: Seen) -> Reply:
         plain(project.server, seen)
         word = seen.json["messages"][-1]["content"].split()[0]
-        return json_reply(chat_answer(str(levels.get(word, 80) + project.server.count % 3)))
+        return json_reply(chat_answer(str(levels.get(word, 80) + project.server.count % spread)))
 
     monkeypatch.setattr(project.server, "answer", answer)
 
@@ -101,3 +101,31 @@ def test_families_are_compared_together() -> None:
     assert compared["worse"]["interval"][0] < -0.4 < compared["worse"]["interval"][1] < 0
     assert compare_families({"a": worse}, is_quality=False)["a"]["status"] == "changed"
     assert compare_families({}) == {}
+
+
+@pytest.mark.slow
+def test_without_a_baseline_the_recordings_say_what_they_can(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_levels(project, monkeypatch, spread=1)
+    short = SUITE.replace("range(8)", "range(2)")
+    project.write(**{"test_a.py": short})
+    assert project.record().exit == 0
+    for levels, edit, said in (
+        ({}, ("", ""), "all 2 answers of sentinels are those recorded"),
+        ({"SENTINEL": 50}, ("", ""), "2 of 2 answers of sentinels differ"),
+        ({}, ("SENTINEL", "EDITED"), "none of their answers has a recording"),
+        ({}, ("@pytest.mark.llm_sentinel\n", ""), ""),
+    ):
+        set_levels(project, monkeypatch, spread=1, **levels)
+        project.write(**{"test_a.py": short.replace(*edit) if edit[0] else short})
+        result = project.record(mode="verify")
+        notes = [note for note in result.run.notes if "cannot tell what moved" in note]
+        assert len(notes) == bool(said)
+        if said:
+            assert notes == list(result.run.notes[:1])
+            assert said in notes[0]
+            check_message(notes[0])
+            assert "cannot tell what moved: there is no baseline" in result.text
+    project.write(**{"test_a.py": short})
+    assert not any("cannot tell" in note for note in project.run().run.notes)

@@ -202,7 +202,7 @@ COMMANDS: Mapping[
         import_command("judge_rescore", "rescore_run"),
         "score the outputs of a run again with another judge, rubric, model or threshold",
         (
-            "Shows what changes. The application is not called. Recordings of the judge are replayed, unless --record says to call "
+            "Shows what changes, and which threshold of another judge or model decides as the present one did. The application is not called. Recordings of the judge are replayed, unless --record says to call "
             "it. Exit status 1: something fails now that did not before, or could not be scored."
         ),
         {
@@ -217,6 +217,12 @@ COMMANDS: Mapping[
             "--only": {"metavar": "NAME", "default": "", "help": "only outputs that this judge scored"},
             "-k": {"metavar": "TEXT", "default": "", "help": "only tests whose name contains this text"},
             "--unjudged": {"action": "store_true", "help": "also the last answer of tests without a judge"},
+            "--labels": {
+                "type": Path,
+                "metavar": "LABELS.jsonl",
+                "help": "human labels of outputs of the run: show the kappa of the old and of the new verdicts",
+            },
+            "--json": {"action": "store_true", "help": "print JSON"},
             "--out": {
                 "type": Path,
                 "metavar": "FILE",

@@ -1,7 +1,7 @@
 """``llmops judge rescore``: score the outputs of a run again with another judge, rubric, model or threshold."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,11 +10,22 @@ from typing import Any
 from pytest_llmops import recorder, registry
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.baselines.variants import judge_variants
+from pytest_llmops.calibration.agreement import measure_agreement
+from pytest_llmops.calibration.judge_comparison import MIN_LABELS, figures_to_json
+from pytest_llmops.calibration.labels import Labels, read_labels
 from pytest_llmops.cli.commands import EXIT_PROBLEM, refuse_options, utc_today
 from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
 from pytest_llmops.cli.judge_calibrate import RUBRIC_SUFFIX, load_judge, open_judge_session
-from pytest_llmops.cli.output import GREEN, colour_text, format_path, print_error, print_line, redact_secrets
-from pytest_llmops.errors import UsageError, format_name_list
+from pytest_llmops.cli.output import (
+    GREEN,
+    colour_text,
+    format_path,
+    print_error,
+    print_json,
+    print_line,
+    redact_secrets,
+)
+from pytest_llmops.errors import UsageError, format_name_list, refuse
 from pytest_llmops.harness import controller
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge, takes_contexts
@@ -45,15 +56,26 @@ def rescore_run(args: argparse.Namespace) -> int:
     _refuse_no_outputs(args, selection)
     passed_over = dict(selection.passed_over)
     needs_judge = _needs_judge(args)
-    rescored = (
+    labels = read_labels(args.labels) if args.labels else None
+    rescored, pass_at = (
         _judge_outputs(args, cassette, selection)
         if needs_judge
-        else _replace_thresholds(args, selection, passed_over)
+        else (_replace_thresholds(args, selection, passed_over), {})
     )
     changes = rescoring.compare_scores((item.output, item.top) for item in rescored)
-    print_line(f"{format_path(args.file)}: {format_count(len(rescored), 'output')} scored again")
-    print_line()
-    for line in rescoring.format_changes(changes, judge_called=needs_judge, passed_over=passed_over):
+    shifts = _find_shifts(changes, pass_at, labels)
+    if args.json:
+        print_json(
+            {"outputs": list(map(_to_json, changes)), "passed_over": passed_over, "thresholds": shifts}
+        )
+    lines = (
+        f"{format_path(args.file)}: {format_count(len(rescored), 'output')} scored again",
+        "",
+        *rescoring.format_changes(changes, judge_called=needs_judge, passed_over=passed_over),
+        *rescoring.format_threshold_shifts(shifts),
+        *(shift["labels"]["text"] for shift in shifts if "labels" in shift),
+    )
+    for line in () if args.json else lines:
         print_line(line)
     if args.out:
         name, version, model = rescoring.list_judges(change.new for change in changes)[0]
@@ -68,7 +90,91 @@ def rescore_run(args: argparse.Namespace) -> int:
         )
         new_run = controller.mask_run_secrets(rescoring.replace_verdicts(run, rescored, stamp))
         write_reports(replace(new_run, variants=judge_variants(new_run.records)), [str(args.out)])
-    return _print_outcome([change for change in changes if change.worse])
+    return _print_outcome([change for change in changes if change.worse], is_text=not args.json)
+
+
+def _to_json(change: Change) -> dict[str, Any]:
+    sides = {
+        name: {
+            key: getattr(side, key)
+            for key in (
+                "name", "version", "model", "score", "low", "high", "threshold", "status", "reason", "error"
+            )
+        }
+        for name, side in (("old", change.old), ("new", change.new))
+    }  # fmt: skip
+    return {"nodeid": change.output.nodeid, "label": change.output.label, "changed": change.changed, **sides}
+
+
+def _find_shifts(
+    changes: Sequence[Change], pass_at: Mapping[str, float], labels: Labels | None
+) -> list[dict[str, Any]]:
+    old, new = (rescoring.list_judges(getattr(change, side) for change in changes) for side in ("old", "new"))
+    shifts = rescoring.find_threshold_shifts(changes, pass_at) if old != new else []
+    if labels is not None:
+        refuse(
+            not shifts,
+            "--labels: nothing to compare: the judge is the same, or there is no threshold; expected another judge, and a pass_at",
+        )
+        _add_label_kappas(labels, shifts, changes)
+    return shifts
+
+
+def _add_label_kappas(labels: Labels, shifts: Sequence[dict[str, Any]], changes: Sequence[Change]) -> None:
+    # Add to each threshold the kappas of the old and of the new verdicts with the human labels of the same outputs.
+    labelled = {"": labels, **{name: labels.for_dimension(name) for name in labels.dimensions}}
+    for shift in (shift for shift in shifts if shift["dimension"] in labelled):
+        judge, dimension, given = shift["judge"], shift["dimension"], labelled[shift["dimension"]]
+        # A label without reference and contexts is of the answer, whatever the judge saw beside it.
+        by_inputs = {
+            key: pair
+            for change in changes
+            if change.old.name == judge and (pair := rescoring.read_both_scores(change, dimension))
+            for key in (change.output.inputs, (*change.output.inputs[:2], "", ()))
+        }
+        scores = {
+            row.id: pair
+            for row in given.labelled
+            if (pair := by_inputs.get((row.answer, row.question, row.reference, row.contexts)))
+        }
+        scales = {
+            side.scale
+            for change in changes
+            for side in (change.old, change.new)
+            if change.old.name == judge and side.scale
+        }
+        problems = {
+            "the labels are names, and a judge gives scores": given.kind == "name",
+            "the labels are numbers, and the scales differ": given.kind == "number" and len(scales) > 1,
+            f"{len(scores)} of {len(given.labelled)} labelled answers were scored by both judges, expected at least {MIN_LABELS}": (
+                len(scores) < MIN_LABELS
+            ),
+        }
+        problem = next((text for text, applies in problems.items() if applies), "")
+        cuts = {
+            "old": (0, shift["threshold"]),
+            "present": (1, shift["present"]),
+            "equivalent": (1, None if given.kind == "number" else shift.get("equivalent")),
+        }
+        given = replace(given, rows=tuple(row for row in given.rows if row.id in scores))
+        figures = {
+            name: measure_agreement(given, {id_: pair[side] for id_, pair in scores.items()}, pass_at=cut)
+            for name, (side, cut) in cuts.items()
+            if not problem and cut is not None
+        }
+        kappas = [
+            f"{'none' if each.kappa is None else f'{each.kappa:.2f}'} of the {'old judge' if name == 'old' else 'new one'} at {cuts[name][1]:.3g}"
+            + (f" (95 % interval {each.interval[0]:.2f} to {each.interval[1]:.2f})" if each.interval else "")
+            for name, each in figures.items()
+        ]
+        shift["labels"] = {
+            "text": f"{shorten_text(f'{judge} {dimension}'.strip(), 60)}: kappa with human labels: "
+            + (
+                problem
+                or f"{', '.join(dict.fromkeys(kappas))}; {format_count(len(scores), 'labelled output')}"
+            ),
+            **{name: figures_to_json(each) for name, each in figures.items()},
+        }
 
 
 def _needs_judge(args: argparse.Namespace) -> bool:
@@ -141,7 +247,8 @@ def _replace_thresholds(
 
 def _judge_outputs(
     args: argparse.Namespace, cassette: Path, selection: RescorableOutputs
-) -> list[RescoredOutput]:
+) -> tuple[list[RescoredOutput], dict[str, float]]:
+    # Return the outputs with their new scores, and the judge's own thresholds, by dimension.
     with open_judge_session(args, cassette) as active_recorder:
         judge = load_judge(args.rubric or args.judge or _find_built_in_judge(selection))
         settings = active_recorder.settings
@@ -151,7 +258,11 @@ def _judge_outputs(
         if settings and not chosen and len(models) == 1 and "," not in (model := models.pop()):
             # A panel has several models.
             active_recorder.settings = replace(settings, judge_model=model)
-        return list(map(_mask_secrets, score_outputs(judge, selection.outputs, at_least=args.at_least)))
+        rescored = list(map(_mask_secrets, score_outputs(judge, selection.outputs, at_least=args.at_least)))
+    pass_at = {"": getattr(judge, "pass_at", None), **getattr(judge, "dimension_thresholds", {})}
+    return rescored, {
+        key: number for key, value in pass_at.items() if (number := as_finite_float(value)) is not None
+    }
 
 
 def _find_built_in_judge(selection: RescorableOutputs) -> str:
@@ -173,9 +284,9 @@ def _mask_secrets(rescored: RescoredOutput) -> RescoredOutput:
     return replace(rescored, measurements=tuple(map(Measurement.from_wire, masked)))
 
 
-def _print_outcome(worse: Sequence[Change]) -> int:
+def _print_outcome(worse: Sequence[Change], *, is_text: bool) -> int:
     if not worse:
-        print_line(colour_text("nothing got worse", GREEN))
+        print_line(colour_text("nothing got worse", GREEN)) if is_text else None
         return 0
     lost = sum(change.new.status == "unscored" for change in worse)
     failing = len(worse) - lost

@@ -220,7 +220,7 @@ def _build_report(
 
 
 def _format_report(report: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{report['from']} -> {report['to']}: {format_count(report['requests'], 'request')}, by {report['score']}"
+    yield f"{report['from']} -> {report['to']}: {format_count(report['requests'], 'request')}, by {report['score']} (requests of judges: llmops judge rescore RUN.json --model {report['to']})"
     yield from (
         f"refused   {name}: asked without it ({why})" for name, why in report["refused_parameters"].items()
     )

@@ -37,8 +37,9 @@ def add_models_group(groups: Any) -> None:
         "compare",
         import_command("model_compare", "compare_models"),
         "ask another model what is recorded, and compare its answers with the recorded ones",
-        "Asks the new model alone: the old one may be gone. Without --judge it says how far the answers change, not whether they are "
-        "better. Exit status 1: the new model is worse, or its answers changed, or an answer is missing.",
+        "Asks the new model alone: the old one may be gone. Requests of judges are left out: another model of a judge is compared by "
+        "llmops judge rescore RUN.json --model NEW. Without --judge it says how far the answers change, not whether they are better. "
+        "Exit status 1: the new model is worse, or its answers changed, or an answer is missing.",
         arguments={
             "--to": {"required": True, "metavar": "NEW", "help": "the new model, named as for --llm-model"},
             "--from": {

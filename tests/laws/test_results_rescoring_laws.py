@@ -10,13 +10,16 @@ from support.judged_runs import run_of, verdict
 from support.strategies import any_text, json_objects, scale_examples
 
 from pytest_llmops.measurement import Measurement
+from pytest_llmops.metrics.agreement import cohen_kappa
 from pytest_llmops.protocols import Call, Message
 from pytest_llmops.results.rescoring import (
     RescoredOutput,
     RescoreStamp,
     collect_outputs,
     compare_scores,
+    find_threshold_shifts,
     format_changes,
+    format_threshold_shifts,
     replace_verdicts,
 )
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
@@ -129,3 +132,33 @@ def test_whatever_is_told_is_told_on_lines_of_its_own(run: Run, given_: list[Mea
     assert any(line.startswith("outputs ") and f" {len(found):,} of " in line for line in lines)
     for line in lines:
         assert line.isprintable()
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 10), st.integers(-3, 3)), min_size=18, max_size=60),
+    st.integers(3, 8),
+    st.integers(1, 10),
+)
+def test_no_threshold_of_the_new_judge_decides_more_alike(
+    drawn: list[tuple[int, int]], old: int, present: int
+) -> None:
+    pairs = [(score, min(max(score + moved, 1), 10)) for score, moved in drawn]
+    records = [TestRecord(nodeid=str(n), measurements=(verdict(float(pair[0]), threshold=float(old)),)) for n, pair in enumerate(pairs)]  # fmt: skip
+    changes = compare_scores(
+        (output, verdict(float(pairs[output.record][1]), name="newer", threshold=float(present)))
+        for output in collect_outputs(run_of(*records)).outputs
+    )
+    shifts = find_threshold_shifts(changes, {})
+    assert len(list(format_threshold_shifts(shifts))) == len(shifts) == 1
+    decisions = [before >= old for before, _ in pairs]
+
+    def kappa(cut: float) -> float:
+        return cohen_kappa(decisions, [after >= cut for _, after in pairs]) or 0.0
+
+    best = max(map(kappa, range(1, 11)), default=0.0)
+    for shift in shifts:
+        enough = len(pairs) >= 20 and min(sum(decisions), len(pairs) - sum(decisions)) >= 5
+        assert ("equivalent" in shift) == (enough and best >= 0.4)
+        if "equivalent" in shift:
+            assert abs(kappa(shift["equivalent"]) - best) < 1e-9
+            assert shift["passes"] == sum(after >= shift["equivalent"] for _, after in pairs)

@@ -582,3 +582,130 @@ def test_what_is_no_judge_is_refused() -> None:
     nobody: Any = object()
     with pytest.raises(UsageError, check=check_message):
         rescoring.score_outputs(nobody, [])
+
+
+OLDER = [
+    record(f"test_{n}", verdict(float(1 + n % 10), answer=f"{1 + n % 10} {n}", told={"dimensions": {"tone": 1 + n % 10}}))
+    for n in range(60)
+]  # fmt: skip
+STRICTER = """
+from pytest_llmops.protocols import Verdict
+
+class Stricter:
+    name, version, model_name, pass_at, low, high = "quality", "2", "stub-2", 7, 1, 10
+    dimension_thresholds = {"tone": 4}
+    def judge(self, answer, *, question="", reference=""):
+        score = int(answer.split()[0])
+        return Verdict(score=max(score - 2, 1), low=1, high=10, dimensions={"tone": score})
+
+class Constant(Stricter):
+    def judge(self, answer, *, question="", reference=""):
+        return Verdict(score=5, low=1, high=10)
+
+class Other(Stricter):
+    name = "other"
+    def judge(self, answer, *, question="", reference=""):
+        score = int(answer.split()[1])
+        return Verdict(score=1 + score // 10, low=1, high=10)
+
+class Uncut(Other):
+    name, pass_at, dimension_thresholds = "uncut", None, {}
+"""
+
+
+@pytest.fixture
+def stricter() -> Iterator[None]:
+    Path("rescore_stricter.py").write_text(STRICTER)
+    yield
+    sys.modules.pop("rescore_stricter", None)
+
+
+def write_labels(path: str = "labels.jsonl", count: int = 60, **more: object) -> None:
+    rows = [
+        {"id": str(n), "question": "how long?", "answer": f"{1 + n % 10} {n}", "human": n % 10 >= 6, **more}
+        for n in range(count)
+    ]
+    Path(path).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def test_the_threshold_of_another_judge_that_decides_alike_is_shown(command: Command, stricter: None) -> None:
+    write_labels(dimensions={"tone": {"human": True}})
+    how = ("--judge", "rescore_stricter:Stricter", "--labels", "labels.jsonl")
+    status, out, _ = command(OLDER, *how)
+    assert status == 1
+    check_message([line for line in out if line.startswith("quality")])
+    status, out, err = command(OLDER, *how, "--json")
+    assert (status, "fail that did not before" in err) == (1, True)
+    document = json.loads("\n".join(out))
+    whole, tone = document["thresholds"]
+    assert (whole["threshold"], whole["present"], whole["equivalent"], whole["kappa"]) == (7, 7, 4.5, 1)
+    assert (whole["agrees"], whole["present_agrees"], whole["outputs"]) == (60, 48, 60)
+    assert (whole["old_passes"], whole["passes"]) == (24, 24)
+    assert (tone["dimension"], tone["threshold"], tone["equivalent"]) == ("tone", 4, 4)
+    kappas = {name: whole["labels"][name]["kappa"] for name in ("old", "present", "equivalent")}
+    assert kappas["old"] == kappas["equivalent"] == 1 > kappas["present"] > 0.5
+    assert tone["labels"]["old"]["problem"]
+    first = document["outputs"][0]
+    assert (first["old"]["status"], first["new"]["status"], first["changed"]) == ("pass", "fail", True)
+    assert len(document["outputs"]) == 60
+
+
+@pytest.mark.parametrize(
+    ("records", "name"),
+    [
+        (OLDER[:19], "Stricter"),
+        ([record(f"test_{n}", verdict(9.0, answer=f"9 {n}")) for n in range(40)], "Stricter"),
+        (OLDER, "Constant"),
+        (OLDER, "Other"),
+    ],
+)
+def test_a_threshold_is_refused_where_too_little_tells_it(
+    command: Command, stricter: None, records: list[TestRecord], name: str
+) -> None:
+    _, out, _ = command(records, "--judge", f"rescore_stricter:{name}", "--json")
+    first = json.loads("\n".join(out))["thresholds"][0]
+    assert "equivalent" not in first
+    check_message(first["problem"])
+
+
+def test_a_recorded_score_has_the_threshold_of_the_judge(command: Command, stricter: None) -> None:
+    free = [
+        record(f"test_{n}", verdict(float(1 + n % 10), answer=f"{1 + n % 10} {n}", threshold=None))
+        for n in range(30)
+    ]
+    status, out, _ = command(free, "--judge", "rescore_stricter:Stricter")
+    assert status == 0
+    check_message([line for line in out if line.startswith("quality")])
+    status, out, err = command(free, "--judge", "rescore_stricter:Uncut")
+    assert not [line for line in out if "corresponds" in line]
+    write_labels()
+    status, out, err = command(free, "--judge", "rescore_stricter:Uncut", "--labels", "labels.jsonl")
+    assert (status, out) == (2, [])
+    check_message(err)
+
+
+@pytest.mark.parametrize(
+    ("count", "more"),
+    [
+        (49, {}),
+        (60, {"reference": "another question"}),
+        (60, {"human": "tie"}),
+        (60, {"human": 3}),
+    ],
+)
+def test_labels_that_cannot_be_compared_are_told(
+    command: Command, stricter: None, count: int, more: dict[str, object]
+) -> None:
+    write_labels(count=count, **more)
+    records = OLDER
+    if more.get("human") == 3:
+        records = [record(f"test_{n}", verdict(n % 6.0, low=0.0, high=5.0, threshold=3.0, answer=f"{n} {n}")) for n in range(60)]  # fmt: skip
+    _, out, _ = command(records, "--judge", "rescore_stricter:Stricter", "--labels", "labels.jsonl")
+    (line,) = [line for line in out if "kappa with human labels" in line]
+    check_message(line)
+
+
+def test_labels_that_cannot_be_read_end_the_command_before_the_judge_is_called(command: Command) -> None:
+    status, out, err = command(TWO, *by("Stopped"), "--labels", "none.jsonl")
+    assert (status, out) == (2, [])
+    check_message(err)

@@ -19,6 +19,11 @@ from pytest_llmops.results.rescoring.rescored_run import (
     replace_threshold,
     replace_verdicts,
 )
+from pytest_llmops.results.rescoring.threshold_shift import (
+    find_threshold_shifts,
+    format_threshold_shifts,
+    read_both_scores,
+)
 
 __all__ = [
     "AtLeast",
@@ -31,8 +36,11 @@ __all__ = [
     "carry_over_threshold",
     "collect_outputs",
     "compare_scores",
+    "find_threshold_shifts",
     "format_changes",
+    "format_threshold_shifts",
     "list_judges",
+    "read_both_scores",
     "replace_threshold",
     "replace_verdicts",
     "score_from_measurement",

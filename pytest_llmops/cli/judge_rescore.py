@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def rescore_run(args: argparse.Namespace) -> int:
     run_path = args.file.with_suffix("") if args.file.suffix == ".gz" else args.file
     cassette = args.cassette or run_path.with_suffix(".rescore.cassette.json")
     _check_rescore_options(args)
-    inputs = {"the run file": args.file, "the recording": cassette}
+    inputs = {"the run file": args.file, "the recording": cassette, "the labels": args.labels}
     check_reports("--out", [str(args.out)] if args.out else [], inputs)
     run = read_run_file(args.file)
     selection = rescoring.collect_outputs(run, only=args.only, text=args.k, unjudged=args.unjudged)
@@ -94,23 +94,24 @@ def rescore_run(args: argparse.Namespace) -> int:
 
 
 def _to_json(change: Change) -> dict[str, Any]:
-    sides = {
-        name: {
-            key: getattr(side, key)
-            for key in (
-                "name", "version", "model", "score", "low", "high", "threshold", "status", "reason", "error"
-            )
-        }
-        for name, side in (("old", change.old), ("new", change.new))
-    }  # fmt: skip
-    return {"nodeid": change.output.nodeid, "label": change.output.label, "changed": change.changed, **sides}
+    return {
+        "nodeid": change.output.nodeid,
+        "label": change.output.label,
+        "changed": change.changed,
+        **{
+            side: {key: value for key, value in asdict(getattr(change, side)).items() if key != "raw"}
+            for side in ("old", "new")
+        },
+    }
 
 
 def _find_shifts(
     changes: Sequence[Change], pass_at: Mapping[str, float], labels: Labels | None
 ) -> list[dict[str, Any]]:
-    old, new = (rescoring.list_judges(getattr(change, side) for change in changes) for side in ("old", "new"))
-    shifts = rescoring.find_threshold_shifts(changes, pass_at) if old != new else []
+    judges = {
+        tuple(rescoring.list_judges(getattr(change, side) for change in changes)) for side in ("old", "new")
+    }
+    shifts = rescoring.find_threshold_shifts(changes, pass_at) if len(judges) > 1 else []
     if labels is not None:
         refuse(
             not shifts,
@@ -120,23 +121,30 @@ def _find_shifts(
     return shifts
 
 
+def _match_labels(
+    labels: Labels, changes: Sequence[Change], judge: str, dimension: str
+) -> dict[str, tuple[float, float]]:
+    # Return both scores of each labelled answer that is among the outputs of a judge, by the id of its label.
+    by_inputs = {
+        key: pair
+        for change in changes
+        if change.old.name == judge and (pair := rescoring.read_both_scores(change, dimension))
+        # A label without reference and contexts is of the answer, whatever the judge saw beside it.
+        for key in (change.output.inputs, (*change.output.inputs[:2], "", ()))
+    }
+    return {
+        row.id: pair
+        for row in labels.labelled
+        if (pair := by_inputs.get((row.answer, row.question, row.reference, row.contexts)))
+    }
+
+
 def _add_label_kappas(labels: Labels, shifts: Sequence[dict[str, Any]], changes: Sequence[Change]) -> None:
     # Add to each threshold the kappas of the old and of the new verdicts with the human labels of the same outputs.
     labelled = {"": labels, **{name: labels.for_dimension(name) for name in labels.dimensions}}
     for shift in (shift for shift in shifts if shift["dimension"] in labelled):
         judge, dimension, given = shift["judge"], shift["dimension"], labelled[shift["dimension"]]
-        # A label without reference and contexts is of the answer, whatever the judge saw beside it.
-        by_inputs = {
-            key: pair
-            for change in changes
-            if change.old.name == judge and (pair := rescoring.read_both_scores(change, dimension))
-            for key in (change.output.inputs, (*change.output.inputs[:2], "", ()))
-        }
-        scores = {
-            row.id: pair
-            for row in given.labelled
-            if (pair := by_inputs.get((row.answer, row.question, row.reference, row.contexts)))
-        }
+        scores = _match_labels(given, changes, judge, dimension)
         scales = {
             side.scale
             for change in changes
@@ -196,6 +204,9 @@ def _check_rescore_options(args: argparse.Namespace) -> None:
     )
     refuse_options(
         {
+            "--json: expected no --out: both print; run the command twice, the second time replays": (
+                args.json and args.out
+            ),
             "--unjudged: expected no --only: those answers have no judge; leave one of the two out": (
                 args.only and args.unjudged
             ),

@@ -620,12 +620,12 @@ def stricter() -> Iterator[None]:
     sys.modules.pop("rescore_stricter", None)
 
 
-def write_labels(path: str = "labels.jsonl", count: int = 60, **more: object) -> None:
+def write_labels(count: int = 60, **more: object) -> None:
     rows = [
         {"id": str(n), "question": "how long?", "answer": f"{1 + n % 10} {n}", "human": n % 10 >= 6, **more}
         for n in range(count)
     ]
-    Path(path).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    Path("labels.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
 def test_the_threshold_of_another_judge_that_decides_alike_is_shown(command: Command, stricter: None) -> None:
@@ -706,6 +706,8 @@ def test_labels_that_cannot_be_compared_are_told(
 
 
 def test_labels_that_cannot_be_read_end_the_command_before_the_judge_is_called(command: Command) -> None:
-    status, out, err = command(TWO, *by("Stopped"), "--labels", "none.jsonl")
-    assert (status, out) == (2, [])
-    check_message(err)
+    Path("labels.jsonl").write_text("{}")
+    for more in (["none.jsonl"], ["labels.jsonl"], ["labels.jsonl", "--json", "--out", "new.json"]):
+        status, out, err = command(TWO, *by("Stopped"), "--labels", *more)
+        assert (status, out) == (2, [])
+        check_message(err)

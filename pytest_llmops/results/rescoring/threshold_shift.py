@@ -114,8 +114,7 @@ def format_threshold_shifts(shifts: Iterable[Mapping[str, Any]]) -> Iterator[str
     'tone: pass_at 7 of the old judge corresponds to none of the new one: got 3'
     """
     for shift in shifts:
-        name = " ".join(shorten_text(shift[key], 60) for key in ("judge", "dimension") if shift[key])
-        what = f"{name}: pass_at {shift['threshold']:g} of the old judge corresponds to"
+        what = f"{shorten_text(' '.join(filter(None, (shift['judge'], shift['dimension']))), 100)}: pass_at {shift['threshold']:g} of the old judge corresponds to"
         if "problem" in shift:
             yield f"{what} none of the new one: {shift['problem']}"
         else:

@@ -135,7 +135,7 @@ def test_whatever_is_told_is_told_on_lines_of_its_own(run: Run, given_: list[Mea
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 10), st.integers(-3, 3)), min_size=18, max_size=60),
+    st.lists(st.tuples(st.integers(1, 10), st.integers(-6, 6)), min_size=18, max_size=60),
     st.integers(3, 8),
     st.integers(1, 10),
 )

@@ -655,6 +655,10 @@ def test_the_threshold_of_another_judge_that_decides_alike_is_shown(command: Com
     [
         (OLDER[:19], "Stricter"),
         ([record(f"test_{n}", verdict(9.0, answer=f"9 {n}")) for n in range(40)], "Stricter"),
+        (
+            [record(f"test_{n}", verdict(9.0 if n > 3 else 2.0, answer=f"{n % 10} {n}")) for n in range(40)],
+            "Stricter",
+        ),
         (OLDER, "Constant"),
         (OLDER, "Other"),
     ],

@@ -371,6 +371,14 @@ def test_another_model_for_the_judge_of_the_run(command: Command, monkeypatch: p
         assert status == 1
         assert [line for line in out if line.startswith("model ")] == ["model     another"]
         assert {seen.json["model"] for seen in server.seen} == {"stub-2"}
+        _, out, _ = command(OLDER[:20], "--model", "stub-2", *how, "--json")
+        (shift,) = json.loads("\n".join(out))["thresholds"]
+        assert (shift["judge"], shift["threshold"], shift["present"], shift["outputs"]) == (
+            "quality",
+            7,
+            7,
+            20,
+        )
         monkeypatch.setenv("LLMOPS_JUDGE_MODEL", "stub-3")
         command(TWO, "--judge", "quality", *how)
         assert server.seen[-1].json["model"] == "stub-3"

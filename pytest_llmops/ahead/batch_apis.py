@@ -16,7 +16,7 @@ from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings,
 from pytest_llmops.cassettes import locking
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.response import Answer
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import Settings
 from pytest_llmops.wire.folding import SPELLINGS
@@ -125,6 +125,7 @@ def check_batch_options(config: Any, settings: Settings) -> None:
     """
     problems = {
         "--llm-record=new (or all, live, verify), got a replay": settings.record == "none",
+        "no --llm-changed: it asks one after another, and only what is new": settings.changed,
         "no -n: one process submits and collects": config.getoption("dist", "no") != "no",
         "no --pdb, --trace or --setup-only: tests would make their calls live": any(
             bool(config.getoption(name, None)) for name in ("usepdb", "trace", "setuponly")
@@ -187,9 +188,20 @@ def find_batch(call: Caller, state: BatchState, known: Collection[str]) -> str:
 
 
 def retrieve_batch(call: Caller, state: BatchState) -> tuple[bool, str, list[str]]:
-    """Return whether a batch is open, why the whole of it was rejected, and the paths of its results."""
+    """Return whether a batch is open, why the whole of it was rejected, and the paths of its results.
+
+    Raises:
+        ModelError: It could not be asked for, or should still be there and is not.
+    """
     path = f"{BATCHES_PATHS[state.vendor]}/{quote(state.id, safe='')}"
-    batch = as_mapping(parse_json(call("GET", path).body))
+    answer = call("GET", path)
+    if answer.status != OK and datetime.now(UTC) < state.created.astimezone(UTC) + LIFETIME:
+        raise ModelError(
+            f"GET {path}: status {answer.status}: use the key of the account that submitted it; removing its file in "
+            "cassettes/.batches pays it again",
+            kind="request",
+        )
+    batch = as_mapping(parse_json(answer.body))
     status = as_text(batch.get("processing_status") or batch.get("status"))
     rejected = "; ".join(
         f"line {error.get('line')}: {as_text(error.get('message'))}"
@@ -203,7 +215,7 @@ def retrieve_batch(call: Caller, state: BatchState) -> tuple[bool, str, list[str
     # Keys go to no other address than that of the API, whatever `results_url` says.
     return (
         status not in ENDED,
-        rejected or status * (status == "failed"),
+        (rejected or status) if status == "failed" else "",  # what has errors beside its answers was paid
         paths if state.vendor == OPENAI else [f"{path}/results"],
     )
 
@@ -222,7 +234,7 @@ def read_results(call: Caller, paths: list[str]) -> Iterator[tuple[str, Answer]]
         text = json.dumps(body, **spelling).encode("utf-8", "backslashreplace")
         headers, is_answer = (
             {"content-type": "application/json"},
-            type(status) is int and isinstance(body, dict),
+            type(status) is int and status in range(200, 600) and isinstance(body, dict),
         )
         if name := as_text(parsed.get("custom_id")):
             yield (

@@ -169,7 +169,7 @@ class BatchSender(LiveSender):
             for custom_id, pending in waiting.items()
             if custom_id in state.requests and find_group(pending)[2] == state.base_url
         }
-        why = self._retrieve(path, partial(self._call, next(iter(mine.values())))) if mine else ""
+        why = self._retrieve(path, next(iter(mine.values()))) if mine else ""
         if why:
             self._postpone({custom_id: waiting.pop(custom_id) for custom_id in mine}, why)
         for custom_id in mine if not why and path in self._answers else ():
@@ -182,9 +182,9 @@ class BatchSender(LiveSender):
                     pending, "" if pending.tape.keep_ahead(pending, answer) else f"status {answer.status}"
                 )
 
-    def _retrieve(self, path: Path, call: Callable[..., Answer]) -> str:
+    def _retrieve(self, path: Path, pending: PendingRequest) -> str:
         # Read the answers of a batch; return why there are none, an `OpenBatch` if they are still to come.
-        state, is_open, rejected = self._states[path], False, ""
+        state, is_open, rejected, call = self._states[path], False, "", partial(self._call, pending)
         try:
             state.id = state.id or find_batch(call, state, {other.id for other in self._states.values()})
             if path not in self._answers and state.id:  # without an id, it never reached its vendor
@@ -195,7 +195,8 @@ class BatchSender(LiveSender):
             return OpenBatch(f"wait for {_describe(state)}, which could not be asked ({error})")
         if rejected:
             path.unlink(missing_ok=True)
-            return f"were rejected with {state.id} ({shorten_text(rejected, MAX_TEXT)})"
+            rejected = shorten_text(pending.tape.redactor.clean_text(rejected), MAX_TEXT)
+            return f"were rejected with {state.id} ({rejected})"
         return OpenBatch(f"wait for {_describe(state)}") if is_open else ""
 
     def _read_answers(self, state: BatchState, results: list[tuple[str, Answer]]) -> dict[str, Answer]:
@@ -315,32 +316,37 @@ class BatchSender(LiveSender):
                 answer = Answer(500, {}, f"{type(error).__name__}: {error}".encode())
             if not answer.is_transient:
                 break
-        is_created = answer.status == OK and as_mapping(parse_json(answer.body)).get("id")
-        if is_created or (method == "GET" and answer.status in (OK, NOT_FOUND)):
+        # Gateways answer 201 too; what has no id may have been created all the same.
+        is_good = answer.status in range(OK, 300)
+        has_id = is_good and as_text(as_mapping(parse_json(answer.body)).get("id"))
+        if has_id or (method == "GET" and answer.status in (OK, NOT_FOUND)):
             return answer
         text = shorten_text(
             pending.tape.redactor.clean_text(answer.body.decode("utf-8", "replace")), MAX_TEXT
         )
         raise ModelError(
             f"{method} {path}: status {answer.status}: {text}",
-            kind="server" if answer.is_transient else "request",
+            kind="server" if answer.is_transient or (is_good and once) else "request",
         )
 
-    def finish(self, closed: Collection[str], *, is_over: bool) -> None:
+    def finish(self, closed: Collection[str], *, is_over: bool, is_part: bool = False) -> None:
         """Forget the batches whose answers are recorded, or that no test asks for any more.
 
         Args:
-            closed: Paths of the cassettes whose tests have run.
+            closed: Paths of the cassettes whose tests have run, and have used all that they asked for.
             is_over: Whether all tests have run that ask for answers of batches.
+            is_part: Whether other tests were left out, which may share a cassette with those that have run.
         """
         with self._held, suppress(LLMOpsError):
             for path, state in self._states.items() if is_over else ():
                 unasked = state.requests.keys() - self._asked
-                left = sum(str(self._root / request[0]) not in closed for request in state.requests.values())
+                cassettes = {str(self._root / request[0]) for request in state.requests.values()}
+                left = not cassettes <= set(closed) or (is_part and bool(unasked))
                 if left or unasked:
                     self.lines.append(
                         f"{state.id}: no test asked for {format_count(len(unasked), 'answer')} of it"
-                        + f"; {display_path(path)} is kept for tests that did not run" * bool(left)
+                        + f"; {display_path(path)} is kept for tests that did not run, or did not use theirs"
+                        * left
                     )
                 if not left:
                     path.unlink(missing_ok=True)

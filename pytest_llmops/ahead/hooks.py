@@ -211,7 +211,10 @@ class AheadHooks:
         if is_over:
             remove_journals(path for facts in self._all_facts for path in facts["journals"])
         if self._batches is not None:
-            self._batches.finish(self._state.closed, is_over=is_over)
+            unused = {place.cassette for place in self._state.store.answers}
+            left_out = self._config.pluginmanager.get_plugin("llmops_watch").left_out
+            is_part = left_out > 0 or any("::" in argument for argument in self._config.args)
+            self._batches.finish(self._state.closed - unused, is_over=is_over, is_part=is_part)
         if ended_well and self._postponed:
             session.exitstatus = (
                 OPEN_STATUS if OpenBatch in map(type, self._postponed.values()) else REFUSED_STATUS

@@ -67,7 +67,9 @@ class BatchServer(StubServer):
     Attributes:
         polls: How often a batch is asked for before it has ended; None: it never ends.
         faults: What goes wrong: ``shuffled``, ``unknown``, ``repeated`` or ``missing`` results, ``half-expired``, ``rejected`` as a
-            whole, ``refused``, ``create lost`` (it was created, and the answer is an error), ``gone``, ``gone files``.
+            whole, ``refused``, ``create lost`` (it was created, and the answer is an error), ``no id`` (it was created, and the answer
+            is a page), ``201`` (the status of its answer), ``gone``, ``gone files``.
+        problem: Why a batch is rejected.
         batches: By id the requests of each batch, by their custom ids.
         live: Bodies of the live calls.
         status_of: Statuses of single requests, by a text in them.
@@ -82,7 +84,7 @@ class BatchServer(StubServer):
         self.live: list[dict[str, Any]] = []
         self.status_of: dict[str, int] = {}
         self.broken: list[str] = []  # ends of paths that fail once
-        self.prefix = "batch"
+        self.prefix, self.problem = "batch", "the model does not exist"
 
     def add_batch(self, requests: dict[str, Any]) -> str:
         name = f"{self.prefix}_{len(self.batches) + 1}"
@@ -181,7 +183,11 @@ class OpenAIBatchServer(BatchServer):
         self.inputs[name] = asked["endpoint"], asked["input_file_id"]
         if "create lost" in self.faults:
             return error_reply(500, "it was created all the same")
-        return spaced(self.batch(name))
+        return (
+            Reply(b"<html>")
+            if "no id" in self.faults
+            else spaced(self.batch(name), 200 + ("201" in self.faults))
+        )
 
     def batch(self, name: str) -> dict[str, Any]:
         endpoint, file = self.inputs[name]
@@ -190,7 +196,7 @@ class OpenAIBatchServer(BatchServer):
         status = "in_progress"
         if ended and "rejected" in self.faults:
             status = "failed"
-            problem = {"code": "invalid", "line": 3, "message": "the model does not exist", "param": None}
+            problem = {"code": "invalid", "line": 3, "message": self.problem, "param": None}
             more["errors"] = {"object": "list", "data": [problem]}
         elif ended:
             status = "expired" if "half-expired" in self.faults else "completed"

@@ -143,9 +143,10 @@ def test_what_a_vendor_says_is_never_believed_blindly() -> None:
         b"not json", b"[]", b'{"custom_id": 7}', b'{"custom_id": "a"}', b'{"custom_id": "b", "response": {"status_code": "200", "body": {}}}',
         b'{"custom_id": "c", "response": {"status_code": 200, "body": "text"}}', b'{"custom_id": "d", "result": {"type": "succeeded"}}',
         b'{"custom_id": "e", "result": {"type": "errored", "error": {"error": {"type": "new_error"}}}}',
+        b'{"custom_id": "f", "response": {"status_code": 0, "body": {}}}',
     ]  # fmt: skip
     results = dict(read_results(lambda *_: Answer(200, {}, b"\n".join(lines)), ["/x"]))
-    assert results.keys() == set("abcde")
+    assert results.keys() == set("abcdef")
     assert all(answer.is_transient for answer in results.values())
     state = new_state()
     state.id = "../../x?y"
@@ -153,7 +154,9 @@ def test_what_a_vendor_says_is_never_believed_blindly() -> None:
 
     def call(_: str, path: str) -> Answer:
         asked.append(path)
-        return Answer(200, {}, b'{"status": "completed", "output_file_id": "../files"}')
+        return Answer(
+            200, {}, b'{"status": "completed", "output_file_id": "../files", "errors": {"data": [{}]}}'
+        )
 
     assert retrieve_batch(call, state) == (False, "", ["/files/..%2Ffiles/content"])
     assert asked == ["/batches/..%2F..%2Fx%3Fy"]

@@ -247,7 +247,10 @@ def _compare_blocks(
             gain = (fmean(canary) - fmean(stable)) * (-1 if name == "errors" else 1)
             if name in ("latency", "cost"):  # how much more often it is below the limit than above
                 gain = fmean(
-                    (right < left * limit) - (right > left * limit) for left in stable for right in canary
+                    # What costs nothing, or takes no time that was measured, is below any limit.
+                    (right < left * limit or not right) - (right > left * limit)
+                    for left in stable
+                    for right in canary
                 )
             gains.append(gain)
             block = {arm: [] for arm in arms}

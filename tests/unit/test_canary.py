@@ -89,6 +89,12 @@ def test_latency_and_cost_are_guard_rails(name: str, factor: float, action: str)
     assert canary_decision(events).action == action
 
 
+@pytest.mark.parametrize(("costs", "action"), [((0.0, 0.0), "PROMOTE"), ((0.0, 0.1), "ROLLBACK")])
+def test_what_costs_nothing_is_not_dearer(costs: tuple[float, float], action: str) -> None:
+    events = both(400, {"cost_usd": costs[0]}, {"cost_usd": costs[1]})
+    assert canary_decision(events).action == action
+
+
 def test_rare_slow_answers_do_not_hide_behind_a_mean() -> None:
     slow = [event(n, "canary", latency_s=100.0 if n % 20 == 0 else 0.5) for n in range(400)]
     decision = canary_decision([*slow, *(event(n, "stable", latency_s=0.5) for n in range(400))])

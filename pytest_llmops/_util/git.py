@@ -62,10 +62,16 @@ def open_git_folder(folder: Path, ref: str) -> zipfile.Path:
         known = names.decode("utf-8", "replace").split() if isinstance(names, bytes) else ()
         hint = "; the clone is shallow: git fetch --unshallow" if shallow == "true" else ""
         raise UnknownName("commit, branch or tag", shorten_text(ref, 80), known, where=where + hint)
-    inside = folder.relative_to(Path(top).resolve()).as_posix().removeprefix(".")
-    data = run_git(Path(top), "archive", "--format=zip", "-0", f"{commit.decode().strip()}:{inside}")
+    inside = folder.relative_to(Path(top).resolve()).as_posix()
+    data = run_git(
+        Path(top),
+        "archive",
+        "--format=zip",
+        "-0",
+        f"{commit.decode().strip()}:{inside if inside != '.' else ''}",
+    )
     if isinstance(data, str):
-        raise UsageError(f"{where}: the commit has no folder {inside or '.'}")
+        raise UsageError(f"{where}: the commit has no folder {inside}")
     archive = zipfile.ZipFile(io.BytesIO(data))
     archive.filename = f"{folder}@{ref}"
     archive.filelist = [info for info in archive.filelist if not stat.S_ISLNK(info.external_attr >> 16)]

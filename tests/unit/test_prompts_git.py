@@ -82,6 +82,12 @@ def test_a_folder_that_the_working_tree_lacks_and_a_detached_head(prompts: Promp
     assert texts(prompts, "answer@HEAD", "gone@HEAD") == [("v1@HEAD", "Old."), ("v1@HEAD", "Hi")]
 
 
+def test_a_hidden_folder_and_the_root_at_a_commit(tmp_path: Path) -> None:
+    commit(tmp_path, "one", **{".llm/prompts/answer/v1.md": "Hidden", "answer/v1.md": "Root"})
+    assert texts(Prompts(tmp_path / ".llm/prompts"), "answer@HEAD") == [("v1@HEAD", "Hidden")]
+    assert texts(Prompts(tmp_path), "answer@HEAD") == [("v1@HEAD", "Root")]
+
+
 @pytest.mark.parametrize(
     "ref",
     ["--output=x", "-n", "main:app", "mian", "HEAD~9", "a b", "", "main..first", "@{u}", "a\nb", "x" * 300],

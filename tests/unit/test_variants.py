@@ -72,6 +72,16 @@ def test_the_interval_holds_the_change_and_the_margin_excludes_it() -> None:
     assert -0.05 < metric.lower < metric.change < metric.upper < 0.05
 
 
+@pytest.mark.parametrize(
+    ("cases", "trials", "status"), [(12, 3, "undecided"), (20, 1, "undecided"), (40, 3, "equivalent")]
+)
+def test_few_trials_that_all_pass_exclude_no_rare_failures(cases: int, trials: int, status: str) -> None:
+    side = {str(case): [1.0] * trials for case in range(cases)}
+    (verdict,) = compare({"v1": side, "v2": side})
+    assert verdict.status == status
+    assert (verdict.status == "undecided") == any("would settle it" in line for line in verdict.advice)
+
+
 def test_what_is_undecided_says_what_would_settle_it() -> None:
     generator = [((case * 7 + trial * 5) % 11 - 5) / 11 for case in range(20) for trial in range(6)]
     sides = {

@@ -115,7 +115,8 @@ class BatchSender(LiveSender):
         """Keep requests for the next batch; send live what batches do not take."""
         for pending in requests:
             body = as_mapping(pending.question.json)
-            if body and body.get("stream") is not True and drift.is_model_request(pending.question):
+            is_whole = pending.module is not None and body and body.get("stream") is not True
+            if is_whole and drift.is_model_request(pending.question):
                 self.queue[pending.place] = pending
             else:
                 super().submit([pending])

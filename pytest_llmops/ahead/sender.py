@@ -1,15 +1,17 @@
 """Send the collected requests, so many at the same time, and retry what a server refuses for the moment.
 
 The client of the test cannot be used: an asynchronous one belongs to an event loop that has ended, and another is closed
-by the test's tear-down. What is copied of it is private to httpcore, and covered by a contract test.
+by the test's tear-down. What is copied of it is private to httpcore or http.client, and covered by contract tests.
 """
 
 import operator
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from http.client import HTTPResponse, IncompleteRead
 from typing import Any
 
 from pytest_llmops.ahead.tapes import PendingRequest
@@ -26,6 +28,8 @@ STOPPED = "the run was stopped"
 # Attributes of a pool of connections that are not copied
 _OWN_STATE = ("_connections", "_requests", "_optional_thread_lock", "_network_backend")
 _BACKENDS = frozenset({"AutoBackend", "SyncBackend"})
+# Modules whose connections are copied; those of proxies with SOCKS, of httplib2 and of projects are not
+_CONNECTION_MODULES = frozenset({"http.client", "urllib3.connection", "botocore.awsrequest"})
 _DROPPED_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding"})
 
 
@@ -90,7 +94,8 @@ class LiveSender:
         try:
             tape.prepare_call(question)
             try:
-                answer = send_request(pending.transport, pending.request)
+                send = send_request if pending.module else send_on_connection
+                answer = send(pending.transport, pending.request)
                 exchange = make_exchange(question, answer, pending.purpose, replayed=False)
             finally:
                 tape.costs.settle(question, exchange)
@@ -100,9 +105,13 @@ class LiveSender:
 
 
 def why_not_sent(module: Any, transport: Any) -> str:
-    """Return why requests of a transport cannot be sent without it, or ""."""
-    if type(transport) not in (module.HTTPTransport, module.AsyncHTTPTransport):
-        return f"its client has a transport of its own ({type(transport).__name__})"
+    """Return why requests of a transport, or without a module of a connection, cannot be sent without it, or ""."""
+    kind = type(transport)
+    if module is None:
+        is_known = kind.__module__ in _CONNECTION_MODULES
+        return "" if is_known else f"its client has connections of its own ({kind.__name__})"
+    if kind not in (module.HTTPTransport, module.AsyncHTTPTransport):
+        return f"its client has a transport of its own ({kind.__name__})"
     pool = transport._pool  # noqa: SLF001 -- the only place of the configuration
     backend = type(getattr(pool, "_network_backend", pool)).__name__
     return "" if backend in _BACKENDS else f"its client has connections of its own ({backend})"
@@ -129,15 +138,41 @@ def send_request(transport: Any, request: Any) -> Answer:
         content=request.content,
         extensions={"timeout": {**timeouts, "read": limit_silence(timeouts.get("read"))}},
     )
-    started, times, chunks = time.perf_counter(), [], []
+    started, times, chunks = time.perf_counter(), list[float](), list[bytes]()
     with pool:
         response = pool.handle_request(raw)
         for chunk in response.stream:
             times.append(time.perf_counter())
             chunks.append(chunk)
         response.close()
-    took = round(time.perf_counter() - started, TIMING_DIGITS)
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+    return _make_answer(response.status, headers, started, times, chunks)
+
+
+def send_on_connection(_: Any, open_response: Callable[[], AbstractContextManager[HTTPResponse]]) -> Answer:
+    """Send a request of http.client or urllib3 on a connection that is only for it, and return the whole answer.
+
+    Args:
+        open_response: Sends the request, and closes the connection at the end.
+
+    Raises:
+        Exception: What the connection raises: no connection, a time-out, a cut answer.
+    """
+    started, times, chunks = time.perf_counter(), list[float](), list[bytes]()
+    with open_response() as response:
+        while chunk := response.read1():
+            times.append(time.perf_counter())
+            chunks.append(chunk)
+        if response.length:
+            raise IncompleteRead(b"", response.length)
+        headers = {name.lower(): value for name, value in response.getheaders()}
+    return _make_answer(response.status, headers, started, times, chunks)
+
+
+def _make_answer(
+    status: int, headers: Mapping[str, str], started: float, times: list[float], chunks: list[bytes]
+) -> Answer:
+    took = round(time.perf_counter() - started, TIMING_DIGITS)
     kept = {name: value for name, value in headers.items() if name not in _DROPPED_HEADERS}
     is_stream = any(name in headers.get("content-type", "").lower() for name in STREAM_CONTENT_TYPES)
     body, encoding = b"".join(chunks), headers.get("content-encoding", "")
@@ -149,4 +184,4 @@ def send_request(transport: Any, request: Any) -> Answer:
     if times and is_stream:
         first = round(times[0] - started, TIMING_DIGITS)
         gap = round(max(map(operator.sub, times[1:], times), default=0.0), TIMING_DIGITS)
-    return Answer(response.status, kept, body, took, first, gap_s=gap)
+    return Answer(status, kept, body, took, first, gap_s=gap)

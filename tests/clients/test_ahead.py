@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from clients.beside import OURS, Runner, Shelf
 from support.server import Reply, Seen, StubServer, chat_answer, json_reply
+from support.vendors import Vendors
 
 TESTS = """
 import pytest
@@ -35,6 +36,24 @@ def test_agent(city, llm_calls):
     agent = agents.Agent("weather", instructions="Look it up.", tools=[look_up], model=model)
     assert agents.Runner.run_sync(agent, city).final_output == f"rain in {city}"
     assert len(llm_calls) == 2
+"""
+
+
+BEDROCK = """
+import boto3, os, pytest
+from botocore.config import Config
+
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("i", range(4))
+def test_bedrock(i):
+    client = boto3.client("bedrock-runtime", endpoint_url=os.environ["STUB"], region_name="eu-central-1",
+        aws_access_key_id="AKIA" + "STUB" * 4, aws_secret_access_key="k" * 40, config=Config(retries={"max_attempts": 1}))
+    said = [{"role": "user", "content": [{"text": f"first {i}"}]}]
+    first = client.converse(modelId="anthropic.stub-v1:0", messages=said)["output"]["message"]["content"][0]["text"]
+    said = [{"role": "user", "content": [{"text": f"after {first}"}]}]
+    events = list(client.converse_stream(modelId="anthropic.stub-v1:0", messages=said)["stream"])
+    assert "messageStop" in str(events)
+    client.close()
 """
 
 
@@ -90,3 +109,18 @@ def test_agents_are_asked_together(runner: Runner, tmp_path: Path) -> None:
         assert server.count == 6
     ran = project.run(*flags[:2], plugins=(OURS,))
     assert set(ran.outcomes.values()) == {"passed"}, ran.text
+
+
+def test_bedrock_is_asked_ahead_through_botocore(runner: Runner, tmp_path: Path) -> None:
+    seen = []
+    for name, more in (("alone", ()), ("together", ("--llm-concurrency=8",))):
+        (tmp_path / name).mkdir()
+        with Vendors() as server:
+            project = Shelf(tmp_path / name, server.url, runner)
+            project.write(**{"test_a.py": BEDROCK})
+            ran = project.run("--llm-record=new", *more, plugins=(OURS,))
+            assert set(ran.outcomes.values()) == {"passed"}, ran.text
+            assert ("asked ahead: 8 calls" in ran.text) == bool(more), ran.text
+            assert "asked one after another" not in ran.text
+            seen.append((ran.outcomes, Counter(one.body for one in server.seen), project.cassettes()))
+    assert seen[0] == seen[1]

@@ -295,6 +295,22 @@ def test_clock(): assert ask(f"it is {time.time_ns()}")
     assert len(server.live) == 2
 
 
+def test_connections_of_requests_are_asked_live(batch: Project, server: OpenAIBatchServer) -> None:
+    more = """
+import requests
+def test_requests():
+    body = {"model": "m", "messages": [{"role": "user", "content": "r"}]}
+    assert requests.post(os.environ["OPENAI_BASE_URL"] + "/chat/completions", json=body, timeout=30).ok
+"""
+    batch.write(**{"test_a.py": HEAD + SIMPLE + more})
+    result = run(batch, 75)
+    assert result.outcomes == {"passed": 1}
+    assert "asked one after another" not in result.text
+    assert len(server.live) == 1
+    assert run(batch, 0).outcomes == {"passed": 5}
+    assert len(server.live) == 1
+
+
 def test_too_few_requests_are_no_batch(batch: Project, server: OpenAIBatchServer) -> None:
     batch.write(**{"pytest.ini": INI})
     result = run(batch, 4)

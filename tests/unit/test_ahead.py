@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import importlib
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -15,8 +19,9 @@ from support.cassettes import entry, files
 from support.server import StubServer, chat_events, stream
 
 from pytest_llmops.ahead.answers import AnswerStore
-from pytest_llmops.ahead.sender import _OWN_STATE, send_request, why_not_sent
+from pytest_llmops.ahead.sender import _OWN_STATE, send_on_connection, send_request, why_not_sent
 from pytest_llmops.cassettes import store
+from pytest_llmops.cassettes.http import http_client
 
 MODULES = pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
 KINDS = pytest.mark.parametrize("kind", ["HTTPTransport", "AsyncHTTPTransport"])
@@ -27,6 +32,11 @@ BODY = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 def server() -> Iterator[StubServer]:
     with StubServer() as running:
         yield running
+
+
+def one_way(content: bytes) -> Any:
+    """A socket that only gives what a server has sent."""
+    return SimpleNamespace(makefile=lambda _: io.BytesIO(content))
 
 
 def chat(module: Any, url: str, **more: Any) -> Any:
@@ -101,6 +111,29 @@ def test_the_copied_pool_has_the_attributes_that_are_known(module: Any, kind: st
     known = {"_ssl_context", "_proxy", "_http1", "_http2", "_retries", "_local_address", "_uds", "_socket_options",
              "_max_connections", "_max_keepalive_connections", "_keepalive_expiry", *_OWN_STATE}  # fmt: skip
     assert vars(pool).keys() == vars(core.ConnectionPool()).keys() == known
+
+
+@pytest.mark.parametrize("name", ["http.client.HTTP", "urllib3.connection.HTTP", "urllib3.connection.HTTPS"])
+def test_the_copied_connection_has_the_state_that_is_known(name: str) -> None:
+    """A contract with http.client: what belongs to a request, and must not be shared."""
+    module, _, kind = name.rpartition(".")
+    own = getattr(importlib.import_module(module), f"{kind}Connection")
+    one = own("localhost")
+    assert not why_not_sent(None, one)
+    assert "Own" in why_not_sent(None, type("Own", (own,), {})("localhost"))
+    fresh = {"_buffer": [], "_tunnel_headers": {}, **http_client._OWN_STATE}
+    assert {name: vars(one)[name] for name in fresh} == fresh
+    shared = {name for name, value in vars(one).items() if isinstance(value, list | dict | set)}
+    assert shared - {"socket_options"} == {"_buffer", "_tunnel_headers"}
+    assert one.auto_open
+
+
+def test_a_body_of_known_length_that_is_cut_is_an_error() -> None:
+    """`read1` does not say so."""
+    response = http.client.HTTPResponse(one_way(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort"))
+    response.begin()
+    with pytest.raises(http.client.IncompleteRead):
+        send_on_connection(None, lambda: contextlib.closing(response))
 
 
 def test_the_journal_of_a_killed_run_is_split_among_its_cassettes(tmp_path: Path) -> None:

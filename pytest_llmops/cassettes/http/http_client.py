@@ -7,13 +7,17 @@ is recorded, and replayed event by event.
 """
 
 import builtins
+import copy
 import http.client
 import io
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial, partialmethod
+from types import SimpleNamespace
 from typing import Any
 
+from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import live_response, patching, vcr_adapter
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.response import Answer
@@ -69,6 +73,9 @@ class BodyFraming:
 # Attribute of vcrpy's connection with the arguments of the request that vcrpy does not keep
 _EXTRA_ARGUMENTS = "_llmops_how"
 _BODILESS_STATUSES = frozenset({204, 304})
+# What vcrpy and mocks replace, and attributes of a connection that are not copied
+_real_getresponse, _real_socket = http.client.HTTPConnection.getresponse, socket.socket
+_OWN_STATE = {"sock": None, "_HTTPConnection__response": None, "_HTTPConnection__state": "Idle"}
 
 
 def connection_patches() -> Iterator[patching.Patch]:
@@ -105,9 +112,17 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
     tape = vcr_adapter.tape_for(request)
     if tape is None:
         return _send_request(stub, extra)
-    answer = vcr_adapter.claim_answer(tape, request)
+    token = active_tape.outgoing_request.set(_copy_call(stub, extra) if tape.collects else None)
+    try:
+        answer = vcr_adapter.claim_answer(tape, request)
+    finally:
+        active_tape.outgoing_request.reset(token)
     if answer is not None:
-        live_response.report_replay(vcr_adapter.question_for(tape, request), answer)
+        question, claimed = vcr_adapter.question_for(tape, request), None
+        if answer.asked_ahead:
+            claimed = live_response.ClaimedAnswer(tape, question, answer)
+        else:
+            live_response.report_replay(question, answer)
         real = stub.real_connection
         outcome, make_error = answer.outcome, None
         if (
@@ -116,7 +131,7 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
             make_error = partial(_make_error, real, tape, outcome)
         if make_error is not None and not answer.status:
             raise make_error()
-        real.sock = _ReplaySocket(_render_response(answer, request.method), make_error)
+        real.sock = _ReplaySocket(_render_response(answer, request.method, claimed), make_error, claimed)
         try:
             real.request(request.method, "/", **extra)
             return real.getresponse()
@@ -160,6 +175,27 @@ def _make_error(real: Any, tape: Tape, outcome: Outcome) -> BaseException:
     return outcome.make_exception(builtins, tape)
 
 
+def _copy_call(stub: Any, extra: dict[str, Any]) -> tuple[Any, ...] | None:
+    # Return no module, the stub's connection as it is before its client closes it, and what sends the request on another
+    # like it; None if sockets are mocked.
+    if socket.socket is not _real_socket:
+        return None
+    like, request = copy.copy(stub.real_connection), stub._vcr_request  # noqa: SLF001 -- vcrpy's
+    like._tunnel_headers = dict(like._tunnel_headers)  # noqa: SLF001 -- `set_tunnel` changes it
+    return None, like, partial(_open_response, like, request, stub._url(request.uri), extra)  # noqa: SLF001 -- as above
+
+
+@contextmanager
+def _open_response(
+    like: Any, request: Any, place: str, extra: dict[str, Any]
+) -> Iterator[http.client.HTTPResponse]:
+    connection = copy.copy(like)
+    vars(connection).update(_OWN_STATE, _buffer=[], getresponse=partial(_real_getresponse, connection))
+    stub = SimpleNamespace(_vcr_request=request, real_connection=connection, _url=lambda _: place)
+    with closing(connection), _send_request(stub, extra, is_live=True) as response:
+        yield response
+
+
 def _send_request(stub: Any, extra: dict[str, Any], *, is_live: bool = False) -> Any:
     request, real = stub._vcr_request, stub.real_connection  # noqa: SLF001 -- vcrpy's
     connect = vars(stub).pop("_deferred_connect", None)
@@ -175,18 +211,16 @@ def _send_request(stub: Any, extra: dict[str, Any], *, is_live: bool = False) ->
     return real.getresponse()
 
 
-def _render_response(answer: Answer, method: str) -> list[bytes]:
-    # Return the answer as a server would send it, in the pieces in which it is read.
+def _render_response(
+    answer: Answer, method: str, claimed: live_response.ClaimedAnswer | None
+) -> Iterator[bytes]:
+    # Yield the answer as a server would send it, in the pieces in which it is read.
     headers = {name: " ".join(value.splitlines()) for name, value in answer.headers.items()}
-    body = [answer.body] if answer.body else []
-    if method == "HEAD" or answer.status in _BODILESS_STATUSES:
-        body = []
-    elif answer.pieces or answer.outcome is not None:
+    has_body = method != "HEAD" and answer.status not in _BODILESS_STATUSES
+    is_chunked = has_body and bool(answer.pieces or answer.outcome is not None)
+    if is_chunked:
         headers["transfer-encoding"] = "chunked"
-        pieces = answer.pieces or (answer.body,)
-        body = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces if piece]
-        body += [b"0\r\n\r\n"] if answer.outcome is None else []
-    else:
+    elif has_body:
         headers["content-length"] = str(len(answer.body))
     lines = [
         f"HTTP/1.1 {answer.status} {vcr_adapter.reason_phrase(answer.status)}",
@@ -194,18 +228,22 @@ def _render_response(answer: Answer, method: str) -> list[bytes]:
         "",
         "",
     ]
-    return ["\r\n".join(lines).encode("latin-1", "replace"), *body]
+    yield "\r\n".join(lines).encode("latin-1", "replace")
+    pieces = claimed or answer.pieces or (answer.body,)
+    for piece in filter(None, pieces if has_body else ()):
+        yield b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece
+    if is_chunked and answer.outcome is None:
+        yield b"0\r\n\r\n"
 
 
 class _ReplaySocket:
     """A socket that ignores the request, and replays a recorded answer."""
 
-    def __init__(self, pieces: list[bytes], make_error: Callable[[], BaseException] | None) -> None:
-        self._pieces = pieces
-        self._make_error = make_error
+    def __init__(self, *content: Any) -> None:
+        self._content = content
 
     def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
-        return io.BufferedReader(_PieceReader(iter(self._pieces), self._make_error))
+        return io.BufferedReader(_PieceReader(*self._content))
 
     def ignore(self, *_: Any, **__: Any) -> None:
         """Ignore the call."""
@@ -216,10 +254,22 @@ class _ReplaySocket:
 class _PieceReader(io.RawIOBase):
     """A file that is read piece by piece, as from the network."""
 
-    def __init__(self, pieces: Iterator[bytes], make_error: Callable[[], BaseException] | None) -> None:
+    def __init__(
+        self,
+        pieces: Iterator[bytes],
+        make_error: Callable[[], BaseException] | None,
+        claimed: live_response.ClaimedAnswer | None,
+    ) -> None:
         self._pieces = pieces
         self._make_error = make_error
+        self._claimed = claimed
         self._left = b""
+
+    def close(self) -> None:
+        """Close the file; an answer that is not complete was left."""
+        super().close()
+        if self._claimed is not None:
+            self._claimed.leave()
 
     def readable(self) -> bool:
         return True

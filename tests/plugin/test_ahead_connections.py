@@ -14,6 +14,7 @@ from support.project import Project
 from support.server import StubServer, error_reply
 from support.tls import server_context
 
+pytestmark = pytest.mark.slow
 TESTS = """
 import pytest, requests, shutil
 

@@ -6,14 +6,16 @@ import json
 import re
 import threading
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from support.ahead import Recorded, record
 from support.project import Project
-from support.server import Reply, Seen, StubServer, error_reply, stream
+from support.server import Reply, Seen, StubServer, error_reply, json_reply, stream
 
 HEAD = """
-import json, os, threading, urllib.request
+import json, os, sys, subprocess, threading, urllib.request
+from concurrent.futures import ThreadPoolExecutor
 import pytest, requests, urllib3
 
 pytestmark = pytest.mark.llm_cassette
@@ -57,6 +59,17 @@ def test_same_twice(): assert ask("same") != ask("same")
 def test_thread():
     out = []; thread = threading.Thread(target=lambda: out.append(ask("thread"))); thread.start(); thread.join(); assert out
 def test_calls(llm_calls): ask("calls"); assert len(llm_calls) == 1
+def test_pool():
+    with ThreadPoolExecutor(1) as pool: answers = list(pool.map(ask, [f"pool {n}" for n in range(6)]))
+    ask(f"of {answers}")
+@pytest.fixture(scope="module")
+def topic():
+    with requests.Session() as session: yield ask("topic", session), session
+@pytest.mark.parametrize("i", range(2))
+def test_fixture(i, topic): assert "echo" in ask(f"{i} of {topic[0]}", topic[1])
+def test_file(tmp_path):
+    path = tmp_path / "body.json"; path.write_text(json.dumps(body("file")))
+    with path.open("rb") as file: assert requests.post(URL, data=file, timeout=30).ok
 def test_odd_request():
     answer = requests.post(URL + "/%zz", data=b"\\x00\\xff", timeout=30); assert answer.status_code == 200
 """
@@ -94,17 +107,18 @@ def without_number(recorded: Recorded) -> str:
     return re.sub(r" \(\d\)", "", json.dumps(recorded.cassettes))
 
 
+@pytest.mark.slow
 def test_what_is_recorded_is_that_of_a_sequential_recording(project: Project) -> None:
     write(project, TESTS)
     alone = record(project)
     together = record(project, "--llm-concurrency=8")
-    assert together.result.outcomes == alone.result.outcomes == {"passed": 11}
+    assert together.result.outcomes == alone.result.outcomes == {"passed": 15}
     assert "asked one after another" not in together.result.text
     assert together.cassettes == alone.cassettes
     assert together.asked == alone.asked
     assert not any(call.replayed for one in together.result.run.records for call in one.calls)
     count = project.server.count
-    assert project.run().outcomes == {"passed": 11}
+    assert project.run().outcomes == {"passed": 15}
     assert project.server.count == count
 
 
@@ -120,13 +134,16 @@ def test_streams_are_recorded_as_far_as_the_test_reads_them(project: Project) ->
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_compressed_answers_are_recorded_as_plain_ones(project: Project, encoding: str) -> None:
-    write(project, TESTS)
+    write(project, "def test_packed(): assert 'echo' in ask(f'packed {ask(1)}')\n")
     project.server.encoding = encoding
     alone = record(project)
     together = record(project, "--llm-concurrency=8")
+    assert together.result.outcomes == alone.result.outcomes == {"passed": 1}
+    assert "asked ahead: 2 calls" in together.result.text
     assert together.cassettes == alone.cassettes
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_for_the_moment_is_asked_again(project: Project) -> None:
     write(project, RETRY)
     seen = []
@@ -140,6 +157,7 @@ def test_a_server_that_refuses_for_the_moment_is_asked_again(project: Project) -
     assert without_number(together) == without_number(alone)
 
 
+@pytest.mark.slow
 def test_calls_of_many_tests_are_made_at_once(project: Project) -> None:
     write(project, MANY)
     barrier = threading.Barrier(64)
@@ -162,3 +180,48 @@ def test_answers_that_are_cut_are_left_to_the_test(project: Project) -> None:
     assert "IncompleteRead" in together.result.line("asked one after another: ")
     assert together.asked.total() == 2
     assert "test_cut" in "".join(together.cassettes)
+
+
+def test_redirects_are_followed_and_recorded(project: Project) -> None:
+    write(project, "def test_moved(): assert 'echo' in ask('moved')\n")
+    seen = []
+    for args in ((), ("--llm-concurrency=3",)):
+        project.server.queue.append(json_reply({}, status=307, location="/v1/chat/completions?moved=1"))
+        seen.append(record(project, *args))
+    assert seen[0].result.outcomes == seen[1].result.outcomes == {"passed": 1}
+    assert "asked ahead: 2 calls" in seen[1].result.text
+    assert seen[1].cassettes == seen[0].cassettes
+
+
+CHILD = """
+CHILD = f"import requests; print(requests.post('{URL}', json={body('child')!r}, timeout=30).text)"
+def test_child(): assert "echo" in subprocess.run([sys.executable, "-c", CHILD], check=True, capture_output=True, text=True).stdout
+"""
+
+
+@pytest.mark.slow
+def test_a_child_process_is_asked_in_line(project: Project) -> None:
+    write(project, CHILD)
+    together = record(project, "--llm-concurrency=3")
+    assert together.result.outcomes == {"passed": 1}
+    assert together.asked.total() == 1
+    assert "cannot be asked" in together.result.line("asked one after another: ")
+
+
+@pytest.mark.slow
+def test_a_time_out_is_left_to_the_test(project: Project) -> None:
+    test = """
+def test_slow():
+    with pytest.raises(requests.Timeout): requests.post(URL, json=body("slow"), timeout=0.2)
+"""
+    write(project, test)
+    seen = []
+    for args in ((), ("--llm-concurrency=3",)):
+        over = threading.Event()
+        project.server.queue.extend([Reply(before=partial(over.wait, 20))] * 2)
+        seen.append(record(project, *args))
+        over.set()
+        project.server.queue.clear()
+    assert seen[0].result.outcomes == seen[1].result.outcomes == {"passed": 1}
+    assert "Timeout" in seen[1].result.line("asked one after another: ")
+    assert seen[1].cassettes == seen[0].cassettes

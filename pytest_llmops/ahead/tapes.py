@@ -27,7 +27,10 @@ MAX_DEFERRALS = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PendingRequest:
-    """A request that a test has made and that is still to be sent, with the module and transport of its client."""
+    """A request that a test has made and that is still to be sent, with the module and transport of its client.
+
+    Without a module, the transport is a connection of http.client, and the request what sends it.
+    """
 
     place: Place
     question: Question

@@ -26,7 +26,8 @@ _block_tapes: list[Tape] = []
 find_remote_tape: Callable[[Tape | None], Tape] | None = None
 # Makes the tapes of a run with --llm-concurrency; None: they are plain tapes
 tape_factory: Callable[..., Tape]
-# Module, transport and request of httpx while its answer is claimed, for a tape that may send it later
+# What a tape needs that may send a request later, while its answer is claimed: module, transport and request of httpx, or
+# None, a connection of http.client and what sends the request on another like it
 outgoing_request: ContextVar[tuple[Any, ...] | None] = ContextVar("pytest_llmops_outgoing", default=None)
 deferred_calls: list[object] = []  # calls of the running test that were deferred, with --llm-concurrency
 MAX_SIBLING_WAITS, SIBLING_WAIT_S = 20, 0.002

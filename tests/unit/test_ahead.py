@@ -121,7 +121,7 @@ def test_the_copied_connection_has_the_state_that_is_known(name: str) -> None:
     one = own("localhost")
     assert not why_not_sent(None, one)
     assert "Own" in why_not_sent(None, type("Own", (own,), {})("localhost"))
-    fresh = {"_buffer": [], "_tunnel_headers": {}, **http_client._OWN_STATE}
+    fresh: dict[str, Any] = {"_buffer": [], "_tunnel_headers": {}, **http_client._OWN_STATE}
     assert {name: vars(one)[name] for name in fresh} == fresh
     shared = {name for name, value in vars(one).items() if isinstance(value, list | dict | set)}
     assert shared - {"socket_options"} == {"_buffer", "_tunnel_headers"}

@@ -72,6 +72,7 @@ def compare_models(args: argparse.Namespace) -> int:
     with judge_calibrate.open_judge_session(args, cassette) as session:
         # Before anything is asked and paid: what scores the answers is there.
         embedder = labelled_pairs.load_embedder(args.embedder or settings.embedder)
+        str(embedder.version)  # it is installed, or says here that it is not
         judge = judge_calibrate.load_judge(args.judge) if args.judge else None
         model = create_model(args.to, "judge")  # waits after status 429, and records no answer that is cut
         for request in requests:

@@ -254,11 +254,14 @@ def test_the_answers_that_are_shown_are_those_that_differ(
 
 
 @pytest.mark.parametrize(
-    "options", [("--judge", "judges/gone.md"), ("--llm-embedder", "gone")], ids=["judge", "embedder"]
+    "options",
+    [("--judge", "judges/gone.md"), ("--llm-embedder", "gone"), ("--embedder", "minilm")],
+    ids=["judge", "embedder", "installed"],
 )
 def test_nothing_is_asked_if_nothing_could_score_it(
-    run: Run, suite: Path, server: StubServer, options: tuple[str, str]
+    run: Run, suite: Path, server: StubServer, monkeypatch: pytest.MonkeyPatch, options: tuple[str, str]
 ) -> None:
+    monkeypatch.setenv("LLMOPS_CACHE", str(suite / "gone"))
     status, _, err = run("compare", "--to", NEW, *options)
     assert (status, server.count) == (2, 0)
     assert "gone" in err

@@ -28,9 +28,8 @@ import pytest
 @pytest.mark.prompt("greet")
 def test_prompt(prompt): pass
 """
-FLAGS = [
-    option for option in OPTIONS if option.flag and option.name != "changed"
-]  # which goes with no --llm-record
+# --llm-changed goes with no --llm-record, and --llm-batch with no workers; both have tests of their own.
+FLAGS = [option for option in OPTIONS if option.flag and option.name not in ("changed", "batch")]
 INIS = [option for option in OPTIONS if option.ini]
 VARIABLES = [option for option in OPTIONS if option.env]
 NATIVE_TOML = pytest.mark.skipif(

@@ -330,7 +330,9 @@ def test_a_file_that_somebody_has_open_is_waited_for(monkeypatch: pytest.MonkeyP
 
 
 LIMITED = """
-import pytest, resource
+import pytest, resource, sys
+
+sys.dont_write_bytecode = True  # Python takes a module that was cut at the limit for whole
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):

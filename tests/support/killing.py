@@ -206,6 +206,7 @@ def _child(job: Job, client: httpx2.Client, tell: Tell) -> None:
 def _limit(largest_file: int) -> None:
     import resource
 
+    sys.dont_write_bytecode = True  # Python takes a module that was cut at the limit for whole
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file or hard, hard))
 

@@ -434,7 +434,7 @@ def _encode_text(value: object) -> bytes:
     try:
         return value.encode("utf-8")
     except UnicodeEncodeError:
-        raise DocumentError("a body is no text that can be encoded", RECORD_AGAIN) from None
+        raise DocumentError("a body is a text that cannot be encoded", RECORD_AGAIN) from None
 
 
 def _parse_typed_body(kind: object, content: object) -> bytes:

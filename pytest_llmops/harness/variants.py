@@ -26,7 +26,7 @@ def order_variants(node: Any, specs: list[Any]) -> str:
         specs: pytest's parameters of its tests, which are sorted in place.
 
     Returns:
-        What is wrong with the marker, or "": its argument is not parametrized or has a single value, or the base is none of its values.
+        What is wrong with the marker, or "": its argument is not parametrized or has a single value, or the base is not one of its values.
     """
     argument = ""
     try:

@@ -39,8 +39,7 @@ from pytest_llmops.semantics.grounding import (
     split_claims,
 )
 from pytest_llmops.semantics.nli import NliModel, nli_name, resolve_nli
-from pytest_llmops.semantics.similarity import resolve_embedder
-from pytest_llmops.semantics.thresholds import default_threshold
+from pytest_llmops.semantics.thresholds import default_threshold, resolve_embedder
 
 __tracebackhide__ = True
 

@@ -16,11 +16,10 @@ from pytest_llmops.measurement import (
     shorten_text,
 )
 from pytest_llmops.protocols import Embedder
-from pytest_llmops.semantics import similarity
+from pytest_llmops.semantics import thresholds
 from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison, resolve_check_names
 from pytest_llmops.semantics.nli import NliModel, measure_contradiction, nli_name, resolve_nli
-from pytest_llmops.semantics.similarity import AtLeast, Checks
-from pytest_llmops.semantics.thresholds import embedder_name
+from pytest_llmops.semantics.thresholds import AtLeast, Checks, embedder_name
 
 __tracebackhide__ = True
 
@@ -91,11 +90,11 @@ def assert_semantic(
         hint = "" if switch else "; checks=() switches all of them off"
         raise UsageError(f"assert_semantic: expected checks to be a list of names, got {switch}{hint}")
     actual = read_answer(actual)
-    references = similarity.reference_texts(expected)
+    references = thresholds.reference_texts(expected)
     names = resolve_check_names(checks)
-    used = similarity.resolve_embedder(embedder, "assert_semantic")
+    used = thresholds.resolve_embedder(embedder, "assert_semantic")
     requested_embedder = recorder.current_settings().embedder if embedder is None else embedder
-    threshold = similarity.resolve_threshold(
+    threshold = thresholds.resolve_threshold(
         at_least, used, requested_name=requested_embedder if isinstance(requested_embedder, str) else ""
     )
     nli_model = None if nli is None else resolve_nli(nli, where="assert_semantic")
@@ -104,10 +103,10 @@ def assert_semantic(
         if measurement.status == "failed":
             measurement = replace(measurement, reason="the text is empty")
         verdict = _format_similarity_verdict(measurement, len(references))
-        evidence = similarity.collect_evidence("", references[0])[:1] if actual is not None else ()
+        evidence = thresholds.collect_evidence("", references[0])[:1] if actual is not None else ()
         return recorder.emit(measurement, verdict=verdict, evidence=evidence)
     scores = cast("list[float]", measurement.detail.get("scores", [0.0] * len(references)))
-    best, comparison = similarity.select_reference(actual, references, scores, threshold, names)
+    best, comparison = thresholds.select_reference(actual, references, scores, threshold, names)
     if measurement.value is not None:
         measurement = replace(measurement, value=scores[best])
     nearest = references[best]
@@ -138,13 +137,13 @@ def _measure_similarity(
         return measured(error=f"expected a text, got {type(actual).__name__}", detail=detail)
     detail["actual"] = actual
     try:
-        scores = similarity.similarity_scores(actual, references, embedder)
+        scores = thresholds.similarity_scores(actual, references, embedder)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
         return measured(error=f"embedder {name}: {describe_exception(error)}", detail=detail)
     detail["scores"] = scores
-    if unknown := similarity.find_unknown_languages(embedder, [actual, *references]):
+    if unknown := thresholds.find_unknown_languages(embedder, [actual, *references]):
         sentence = f"the embedder {name} does not know {' and '.join(unknown)}: there unrelated texts reach its threshold, too"
         detail["without"] = [f"{sentence}; --llm-embedder minilm-multilingual does"]
     return measured(value=max(scores), detail=detail)
@@ -162,7 +161,7 @@ def _format_similarity_verdict(m: Measurement, count: int) -> str:
 def _similarity_evidence(actual: str, nearest: str, semantic: Measurement) -> list[tuple[str, str]]:
     unknown_languages = cast("Sequence[str]", semantic.detail.get("without", ()))
     return [
-        *similarity.collect_evidence(actual, nearest),
+        *thresholds.collect_evidence(actual, nearest),
         *(("language", sentence) for sentence in unknown_languages),
     ]
 

@@ -22,7 +22,7 @@ from pytest_llmops.protocols import Call, Embedder, Judge, Model
 from pytest_llmops.providers.selection import create_model
 from pytest_llmops.results.rescoring import Output
 from pytest_llmops.results.usage import count_traffic, format_cost, summarize_latency
-from pytest_llmops.semantics.similarity import similarity_scores
+from pytest_llmops.semantics.thresholds import similarity_scores
 from pytest_llmops.trace import read_call
 
 # In requests of our judges, and in those that a conversation of texts does not hold

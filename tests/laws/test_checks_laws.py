@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops.semantics.checks import CHECKS, compare, split_sentences
-from pytest_llmops.semantics.checks.quantities.number_words import replace_number_words
-from pytest_llmops.semantics.checks.quantities.numerals import read_digits
+from pytest_llmops.semantics.checks.quantities.numerals import read_digits, replace_number_words
 
 anything = st.text(st.characters(exclude_categories=()), max_size=80)
 words = st.lists(

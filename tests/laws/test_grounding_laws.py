@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_llmops.semantics.content_words import content_stems
 from pytest_llmops.semantics.grounding import ground_claims, measure_relevance, split_claims
-from pytest_llmops.semantics.grounding.content_words import content_stems
 
 words = st.sampled_from(
     ["Refunds", "take", "5", "days", "no", "fee", "Oslo", "in", "7", "ships", "weekly", "退款"]

@@ -9,8 +9,7 @@ import pytest
 from support.negated_captions import CODES, negate
 from support.shared import rows
 
-from pytest_llmops.semantics.checks import CHECKS, compare
-from pytest_llmops.semantics.checks.kinds import foreign_negation
+from pytest_llmops.semantics.checks import CHECKS, compare, negation
 from pytest_llmops.semantics.checks.language import LANGUAGES, detect_language, detect_pair_language
 from pytest_llmops.semantics.checks.sentence import Sentence
 from pytest_llmops.settings import OPTIONS, Settings
@@ -227,7 +226,7 @@ def test_two_languages_are_reported() -> None:
 def test_every_language_of_the_setting_has_a_check_for_negation() -> None:
     (option,) = (option for option in OPTIONS if option.name == "language")
     for name in LANGUAGES.values():
-        known = name == "English" or name in foreign_negation.LANGUAGES
+        known = name == "English" or name in negation.LANGUAGES
         try:
             assert (option.parse(name) == name) == known
         except ValueError:

@@ -12,9 +12,14 @@ from support.messages import check_message
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.semantics.checks import CHECKS, Alarm, Comparison, compare
-from pytest_llmops.semantics.checks.kinds.negation import NEGATIVE_WORDS
-from pytest_llmops.semantics.checks.lexicon import are_opposites, find_opposites, stem_phrase, stem_word
-from pytest_llmops.semantics.checks.sentence import Sentence
+from pytest_llmops.semantics.checks.negation import NEGATIVE_WORDS
+from pytest_llmops.semantics.checks.sentence import (
+    Sentence,
+    are_opposites,
+    find_opposites,
+    stem_phrase,
+    stem_word,
+)
 from pytest_llmops.semantics.word_lists import english_words
 
 ROOT = Path(__file__).parents[2]

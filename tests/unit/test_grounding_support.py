@@ -6,8 +6,8 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import MeasurementFailed, assert_grounded
+from pytest_llmops.semantics.content_words import content_stem
 from pytest_llmops.semantics.grounding import ground_claims
-from pytest_llmops.semantics.grounding.content_words import content_stem
 
 pytestmark = pytest.mark.usefixtures("alone")
 

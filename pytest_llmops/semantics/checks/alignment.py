@@ -1,13 +1,13 @@
-"""Sentences of a reference paired with the most similar sentence of an answer, and the changes between the two."""
+"""Sentences of a reference paired with the most similar of an answer, their changes, and the alarms of checks."""
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
+from typing import NamedTuple, TypeAlias
 
-from pytest_llmops.semantics.checks.lexicon import english_stems
 from pytest_llmops.semantics.checks.quantities.facts import (
     BARE_NUMBER,
     EXACT_TOLERANCE,
@@ -15,7 +15,13 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     Fact,
     are_same_value,
 )
-from pytest_llmops.semantics.checks.sentence import ANSWER_WORDS, FUNCTION_WORDS, Sentence, Token
+from pytest_llmops.semantics.checks.sentence import (
+    ANSWER_WORDS,
+    FUNCTION_WORDS,
+    Sentence,
+    Token,
+    english_stems,
+)
 
 MAX_TOKENS = 300  # tokens of a sentence that are aligned
 MAX_CHANGE_TOKENS = 24  # a longer change is another wording, and is not compared word by word
@@ -236,3 +242,72 @@ def pair_sentences(sentences: Sequence[Sentence], reference: Text, answer: Text)
             best = max(shared, key=lambda place: (shared[place] / (size + sizes[place]), -place))
             if shared[best] >= MIN_SHARED_WORDS * size:
                 yield Pair(sentence, answer.sentences[best], reference, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A difference of meaning that a check found.
+
+    Attributes:
+        check: Name of the check, to switch it off by.
+        message: A sentence that quotes both texts.
+        expected: The words of the reference.
+        actual: The words of the answer; empty where the answer leaves something out.
+    """
+
+    check: str
+    message: str
+    expected: str
+    actual: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The result of all checks of two texts.
+
+    Attributes:
+        alarms: In the order of the reference. No alarm is no proof that both texts mean the same.
+        without: What was *not* compared, as sentences: checks that do not exist for the language, sentences
+            beyond the limit.
+    """
+
+    alarms: tuple[Alarm, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+MAX_QUOTE_CHARS = 60
+
+
+class Finding(NamedTuple):
+    """An alarm and the number of the change it explains; None if it does not come from a change."""
+
+    alarm: Alarm
+    change: int | None = None
+
+
+# Finds differences of a kind in a pair; its second argument
+# are the changes that earlier checks have explained
+Check: TypeAlias = "Callable[[Pair, frozenset[int]], Iterator[Finding]]"
+
+
+def quote_text(text: str, limit: int = MAX_QUOTE_CHARS) -> str:
+    """Return a text in quotes, on a single line, truncated."""
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    return f'"{printable[: limit - 3]}..."' if len(printable) > limit else f'"{printable}"'
+
+
+def build_finding(
+    check: str, difference: str, expected: str, actual: str, change: int | None = None
+) -> Finding:
+    """Return a finding with an alarm that quotes a piece of the reference, of the answer, or of both.
+
+    >>> build_finding("entities", "another name", "Rome", "").alarm.message
+    'another name: the reference says "Rome", the answer does not'
+    """
+    if expected and actual:
+        quotes = f"the reference says {quote_text(expected)}, the answer {quote_text(actual)}"
+    elif expected:
+        quotes = f"the reference says {quote_text(expected)}, the answer does not"
+    else:
+        quotes = f"the answer says {quote_text(actual)}, the reference does not"
+    return Finding(Alarm(check, f"{difference}: {quotes}", expected, actual), change)

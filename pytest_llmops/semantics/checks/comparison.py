@@ -5,35 +5,31 @@ from functools import partial
 
 from pytest_llmops.errors import UnknownName, UsageError, refuse
 from pytest_llmops.measurement import shorten_text
-from pytest_llmops.semantics.checks.alignment import Pair, Text, pair_sentences
-from pytest_llmops.semantics.checks.kinds import (
+from pytest_llmops.semantics.checks import kinds, negation
+from pytest_llmops.semantics.checks.alignment import (
     Alarm,
     Check,
     Comparison,
     Finding,
-    entities,
-    foreign_negation,
-    negation,
-    quantifiers,
-    roles,
-    values,
+    Pair,
+    Text,
+    pair_sentences,
 )
 from pytest_llmops.semantics.checks.language import detect_pair_language
-from pytest_llmops.semantics.checks.quantities.number_words import has_number_words
-from pytest_llmops.semantics.checks.sentence import Sentence
-from pytest_llmops.semantics.checks.sentence_splitter import split_bounded_sentences
+from pytest_llmops.semantics.checks.quantities.numerals import has_number_words
+from pytest_llmops.semantics.checks.sentence import Sentence, split_bounded_sentences
 
 _LANGUAGE_NEUTRAL_CHECKS: dict[str, Check] = {
-    "numbers": partial(values.find_unlike_values, check="numbers"),
-    "units": values.find_unit_differences,
-    "dates": partial(values.find_unlike_values, check="dates"),
+    "numbers": partial(kinds.find_unlike_values, check="numbers"),
+    "units": kinds.find_unit_differences,
+    "dates": partial(kinds.find_unlike_values, check="dates"),
 }
 _ENGLISH_CHECKS: dict[str, Check] = {
-    "roles": roles.find_role_swaps,
+    "roles": kinds.find_role_swaps,
     "negation": negation.find_negation_differences,
-    "quantifiers": quantifiers.find_quantifier_differences,
+    "quantifiers": kinds.find_quantifier_differences,
     "antonyms": negation.find_antonyms,
-    "entities": entities.find_name_differences,
+    "entities": kinds.find_name_differences,
 }
 # All checks, in the order in which they explain a difference:
 # a check leaves alone what an earlier check explains
@@ -133,7 +129,7 @@ def compare(
     if "antonyms" in checks and "antonyms" in known and remaining[:1] == list(reference.sentences[:1]):
         alarms += [finding.alarm for finding in negation.find_opposite_answers(reference, answer)]
     if "negation" in checks and languages[0] == languages[1]:
-        alarms += foreign_negation.find_alarms(remaining[:MAX_SENTENCES], answer, languages[0])
+        alarms += negation.find_alarms(remaining[:MAX_SENTENCES], answer, languages[0])
     for pair in pair_sentences(remaining[:MAX_SENTENCES], reference, answer):
         alarms += [
             alarm for alarm in _run_checks(pair, known) if alarm.check in checks and alarm not in alarms
@@ -148,7 +144,7 @@ def _select_language_checks(
     language, other = languages
     if language == other == "English":
         return _LANGUAGE_NEUTRAL_CHECKS | _ENGLISH_CHECKS, []
-    known = {"negation"} if language == other and language in foreign_negation.LANGUAGES else frozenset()
+    known = {"negation"} if language == other and language in negation.LANGUAGES else frozenset()
     missing = [name for name in _ENGLISH_CHECKS if name in checks and name not in known]
     if "numbers" in checks and not all(map(has_number_words, languages)):
         missing.insert(0, "number words")

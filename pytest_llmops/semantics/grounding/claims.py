@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from pytest_llmops.semantics.checks import split_bounded_sentences
-from pytest_llmops.semantics.grounding.content_words import (
+from pytest_llmops.semantics.content_words import (
     content_stems,
     required_stems,
 )

@@ -1,16 +1,17 @@
-"""Read the numbers, amounts of money, percentages and measures of a sentence."""
+"""Read the numbers, amounts of money, percentages, measures and dates of a sentence."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pytest_llmops.semantics.checks.quantities import dates, numerals
+from pytest_llmops.semantics.checks.quantities import numerals
 from pytest_llmops.semantics.checks.quantities.facts import (
     BARE_NUMBER,
     PREFIX_CURRENCIES,
     UNIT,
     UNITS,
     UNITS_BEFORE_NO_NOUN,
+    DateParts,
     Fact,
     Reading,
     build_fact,
@@ -21,6 +22,147 @@ from pytest_llmops.semantics.checks.quantities.facts import (
     normalize_unit,
     unit_readings,
 )
+from pytest_llmops.semantics.word_lists import english_words, read_lines
+
+MONTHS = {
+    name: number for number, line in enumerate(read_lines("months.txt"), start=1) for name in line.split()
+}
+WEEKDAYS = {name: number for number, line in enumerate(read_lines("weekdays.txt")) for name in line.split()}
+# Also words or short first names: a weekday or a month without a day only with a capital letter
+_AMBIGUOUS_NAMES = english_words("ambiguous_date_names")
+_MONTH = "|".join(sorted(map(re.escape, MONTHS), key=len, reverse=True))
+_DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th|º|er|\.)?"
+_YEAR = r"(?P<year>\d{4})"
+_ISO = re.compile(
+    r"(?<![\d-])(?P<year>\d{4})[-/](?P<month>\d{1,2})[-/](?P<day>\d{1,2})(?!\d)|(?<!\d)(?P<y>\d{4})年(?:(?P<m>\d{1,2})月)?(?:(?P<d>\d{1,2})日)?|(?<!\d)(?P<m2>\d{1,2})月(?P<d2>\d{1,2})日"
+)
+_SLASHED = re.compile(r"(?<![\d/.,])(?P<a>\d{1,2})([/.-])(?P<b>\d{1,2})\2(?P<year>\d{4}|\d{2})(?![\d/.,]*\d)")
+_DAY_FIRST = re.compile(
+    rf"(?i)(?<![\w.,/]){_DAY}\s?(?:of\s|de\s)?(?P<name>{_MONTH})\b\.?(?:(?:,|\sde)?\s(?:of\s)?{_YEAR}\b)?"
+)
+_MONTH_FIRST = re.compile(
+    rf"(?i)\b(?P<name>{_MONTH})\b\.?\s(?:the\s)?{_DAY}\b(?!\s?(?:%|[.,:]\d|am\b|pm\b))(?:,?\s{_YEAR}\b)?"
+)
+_MONTH_YEAR = re.compile(rf"(?i)\b(?P<name>{_MONTH})\b\.?,?\s(?:of\s|de\s)?{_YEAR}\b")
+_MONTH_ALONE = re.compile(rf"\b(?P<name>(?i:{_MONTH}))\b")
+_MONTH_CONTEXT = re.compile(
+    r"(?i)\b(?:in|of|by|until|till|since|from|to|through|during|early|late|mid|last|next|this|before|after|every|each|and|im|en|и)[\s-]\Z"
+)
+_WEEKDAY = re.compile(
+    rf"\b(?P<name>(?i:{'|'.join(sorted(WEEKDAYS, key=len, reverse=True))}))s?\b|(?P<cjk>(?:星期|周|週)[一二三四五六日天])"
+)
+_CLOCK = re.compile(
+    r"(?i)(?<![\d:.,/])(?P<hour>[01]?\d|2[0-4])(?:(?:[:.h]|uhr\s?)(?P<minute>[0-5]\d)(?::[0-5]\d)?)(?P<half>\s?(?:a\.?m\b\.?|p\.?m\b\.?|noon\b))?(?![\d:]|[.,]\d|\s?(?:%|euros?|€|km|kg))"
+    r"|(?<![\d:.,/])(?P<hour2>1[0-2]|0?\d)\s?(?P<half2>a\.?m\b\.?|p\.?m\b\.?|o'clock)"
+    r"|(?<=à\s)(?P<hour4>[01]?\d|2[0-4])\s?h\b|(?<![\d:.,/])(?P<hour3>[01]?\d|2[0-4])\s?(?:uhr\b|heures?\b|點|点|時)"
+)
+# A sentence without any of these has no date and no time
+MAYBE_DATE = re.compile(
+    rf"(?i)\d|\b(?:{_MONTH}|(?:{'|'.join(sorted(WEEKDAYS, key=len, reverse=True))})s?|o'clock)\b"
+    r"|[一二三四五六日天]"
+)
+MAX_MONTH, MAX_DAY = 12, 31
+HALF_DAY_HOURS, MINUTES_A_DAY = 12, 24 * 60
+
+
+def read_dates(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
+    """Return the dates, weekdays and times of a sentence outside the places that are taken, and take theirs."""
+    named = (_DAY_FIRST, _MONTH_FIRST, _MONTH_YEAR)
+    has_month = _MONTH_ALONE.search(text) is not None
+    return collect_facts(
+        text,
+        [
+            (_ISO, _read_iso_date),
+            (_SLASHED, _read_slashed_date),
+            *((pattern, _read_named_date) for pattern in named if has_month),
+            (_CLOCK, _read_clock_time),
+            (_WEEKDAY, _read_weekday),
+            *((pattern, _read_month_name) for pattern in (_MONTH_ALONE,) if has_month),
+        ],
+        taken,
+    )
+
+
+def _date_fact(match: re.Match[str], *dates: DateParts) -> Fact:
+    fact = build_fact(match, *(Reading("date", date) for date in dates))
+    return replace(fact, text=fact.text.strip(" ."))
+
+
+def _is_day_of_month(day: int | None, month: int | None) -> bool:
+    return (month is None or 1 <= month <= MAX_MONTH) and (day is None or 1 <= day <= MAX_DAY)
+
+
+def _read_iso_date(match: re.Match[str]) -> Fact | None:
+    names = (("year", "y"), ("month", "m", "m2"), ("day", "d", "d2"))
+    texts = (next(filter(None, map(match.group, group)), None) for group in names)
+    year, month, day = (int(text) if text else None for text in texts)
+    return _date_fact(match, (year, month, day)) if _is_day_of_month(day, month) else None
+
+
+def _read_slashed_date(match: re.Match[str]) -> Fact | None:
+    first, second, year = int(match["a"]), int(match["b"]), int(match["year"])
+    year += 2000 if len(match["year"]) == len("25") else 0
+    orders = [(first, second)] if match[2] == "." else [(first, second), (second, first)]
+    dates = [(year, month, day) for day, month in orders if _is_day_of_month(day, month)]
+    return _date_fact(match, *dates) if dates else None
+
+
+def _read_named_date(match: re.Match[str]) -> Fact | None:
+    groups = match.groupdict()
+    day, year = groups.get("day"), groups.get("year")
+    if match["name"] in {"may", "march", "mars", "mar", "dec"} and not (day or "").isdigit():
+        return None
+    return _date_fact(
+        match, (int(year) if year else None, MONTHS[match["name"].lower()], int(day) if day else None)
+    )
+
+
+def _read_month_name(match: re.Match[str]) -> Fact | None:
+    name = match["name"]
+    if name.lower() in _AMBIGUOUS_NAMES or name.lower() == "juin" or len(name) <= len("sept"):
+        is_month = name[0].isupper() and is_preceded_by(match, _MONTH_CONTEXT)
+    else:
+        is_month = name[0].isupper() or name.lower() in {"enero", "febrero", "janvier", "février"}
+    return _date_fact(match, (None, MONTHS[name.lower()], None)) if is_month else None
+
+
+def _read_weekday(match: re.Match[str]) -> Fact | None:
+    name = match["name"]
+    if match["cjk"]:
+        day = "一二三四五六日".find(match["cjk"][-1].replace("天", "日"))
+    elif name.lower() in _AMBIGUOUS_NAMES and (match.start() == 0 or not name[0].isupper()):
+        return None
+    else:
+        day = WEEKDAYS[name.lower()]
+    return build_fact(match, Reading("weekday", float(day)))
+
+
+def clock_readings(hour: int, minute: int = 0) -> list[Reading]:
+    """Return the times of day that an hour of twelve may be, in the morning and in the evening.
+
+    >>> [reading.value for reading in clock_readings(9, 30)]
+    [570.0, 1290.0]
+    """
+    minutes = hour * 60 + minute
+    return [Reading("clock", float(minutes % MINUTES_A_DAY)) for minutes in (minutes, minutes + 12 * 60)]
+
+
+def _clock_fact(match: re.Match[str], hour: int, minute: int, half: str) -> Fact:
+    half = half.strip().lower()
+    if half.startswith(("a", "p")):
+        readings = clock_readings(hour % HALF_DAY_HOURS, minute)
+        return build_fact(match, readings[1] if half.startswith("p") else readings[0])
+    # Half past nine and 9:30 are in the morning or in the evening; 09:30 and 21:30 are not in doubt.
+    is_certain = hour > HALF_DAY_HOURS or hour == 0 or match[0].startswith("0")
+    return build_fact(match, *clock_readings(hour, minute)[: 1 if is_certain else 2])
+
+
+def _read_clock_time(match: re.Match[str]) -> Fact | None:
+    hour = match["hour"] or match["hour2"] or match["hour3"] or match["hour4"]
+    if match["hour"] and match.string[match.end("hour")] == "." and not match["half"]:
+        return None  # 9.30 may be a price
+    return _clock_fact(match, int(hour), int(match["minute"] or 0), match["half"] or match["half2"] or "")
+
 
 _CURRENCY_PREFIX = "|".join(map(re.escape, PREFIX_CURRENCIES))
 _NUMBER = re.compile(
@@ -151,11 +293,11 @@ def _bare_number_fact(match: re.Match[str], end: int, values: Sequence[float]) -
         readings.append(Reading("date", (int(value), None, None)))
     elif (
         is_integer
-        and 1 <= value <= dates.HALF_DAY_HOURS
+        and 1 <= value <= HALF_DAY_HOURS
         and is_preceded_by(match, _AFTER_AT)
         and has_no_noun_after(match.string, end)
     ):
-        readings += dates.clock_readings(int(value))
+        readings += clock_readings(int(value))
     elif 0 < value < 1:
         readings.append(Reading("percent", value, "share"))
     return build_fact(match, *readings, end=end, raw=value, weak=words in {"one", "zero"})

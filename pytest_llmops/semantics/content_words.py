@@ -5,9 +5,8 @@ import unicodedata
 from functools import lru_cache
 
 from pytest_llmops.retrievers.bm25 import tokenize
-from pytest_llmops.semantics.checks.lexicon import stem_word
 from pytest_llmops.semantics.checks.quantities.facts import Fact
-from pytest_llmops.semantics.checks.sentence import Sentence
+from pytest_llmops.semantics.checks.sentence import Sentence, stem_word
 from pytest_llmops.semantics.word_lists import english_words
 
 _STOP_WORDS = english_words("stop_words")

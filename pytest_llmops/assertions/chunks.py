@@ -9,22 +9,22 @@ from typing import Literal, Unpack, cast
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.cases.files import Case, load_cases
-from pytest_llmops.chunks import boundaries, coverage, duplicates, sizes, tables_and_code
-from pytest_llmops.chunks.adapters import Piece, read_chunks
+from pytest_llmops.chunks import boundaries, sizes, text_quality
 from pytest_llmops.chunks.alignment import Alignment, align_chunks
-from pytest_llmops.chunks.findings import CheckResult
-from pytest_llmops.chunks.offsets import Ignore, Sources, read_source
-from pytest_llmops.chunks.sizes import Limits, Tokenizer, check_empty_chunks
-from pytest_llmops.chunks.span_recall import measure_span_recall, parse_wordings
-from pytest_llmops.chunks.text_quality import check_clean_text
-from pytest_llmops.chunks.thresholds import (
+from pytest_llmops.chunks.pieces import CheckResult, Ignore, Piece, Sources, read_chunks, read_source
+from pytest_llmops.chunks.sizes import (
     ChunkLimits,
     DirtThresholds,
+    Limits,
+    Tokenizer,
+    check_empty_chunks,
     parse_check_thresholds,
     parse_size_limits,
     refuse_unknown_threshold,
     require_source,
 )
+from pytest_llmops.chunks.span_recall import measure_span_recall, parse_wordings
+from pytest_llmops.chunks.text_quality import check_clean_text
 from pytest_llmops.errors import (
     UnknownName,
     UsageError,
@@ -99,8 +99,8 @@ def assert_chunks(
     )
     checks += [
         check_empty_chunks(pieces),
-        duplicates.check_duplicates(pieces),
-        duplicates.check_near_duplicates(pieces),
+        text_quality.check_duplicates(pieces),
+        text_quality.check_near_duplicates(pieces),
         *_check_sizes(pieces, alignment, sizes, overlaps, tokenizer),
     ]
     return _emit_chunk_checks("chunks", checks, parse_check_thresholds("assert_chunks", given, checks), label)
@@ -231,15 +231,15 @@ def _check_against_source(
         error = "the source is blank: there is nothing the chunks could be compared with"
         return [CheckResult(name="lost", error=error)], None
     checks = [
-        coverage.check_lost_text(alignment),
-        coverage.check_invented_text(alignment),
-        coverage.check_chunk_order(alignment),
-        coverage.check_stated_starts(alignment),
+        boundaries.check_lost_text(alignment),
+        boundaries.check_invented_text(alignment),
+        boundaries.check_chunk_order(alignment),
+        boundaries.check_stated_starts(alignment),
         boundaries.check_changed_words(alignment),
         boundaries.check_cut_words(alignment),
         boundaries.check_cut_sentences(alignment),
-        tables_and_code.check_cut_tables(alignment),
-        tables_and_code.check_cut_code(alignment),
+        boundaries.check_cut_tables(alignment),
+        boundaries.check_cut_code(alignment),
     ]
     return [check for check in checks if check is not None], alignment
 

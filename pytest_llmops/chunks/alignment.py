@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from pytest_llmops.chunks.adapters import Piece
-from pytest_llmops.chunks.offsets import SEAM, CompactText, Ignore, Source, compact_text
+from pytest_llmops.chunks.pieces import SEAM, CompactText, Ignore, Piece, Source, compact_text
 
 SAMPLE_CHARS = 12  # characters of a sample; white space does not count
 SAMPLE_STEP = 4  # distance of the samples in a long source: common runs of 15 characters are always found
@@ -109,7 +108,7 @@ def align_chunks(source: Source, pieces: Sequence[Piece], ignore: Ignore = "whit
     Chunks usually follow the order of the source and may overlap; others are found as well. A chunk that occurs at
     several places is put where it continues the previous chunk, unless it states its start and its text is there.
 
-    >>> from pytest_llmops.chunks.offsets import read_source
+    >>> from pytest_llmops.chunks.pieces import read_source
     >>> alignment = align_chunks(read_source("one two three"), [Piece(1, "one"), Piece(2, "three")])
     >>> alignment.lost, alignment.placed[1].runs
     (((3, 6),), (MatchedRun(chunk=0, source=6, length=5),))

@@ -9,10 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from pytest_llmops.chunks.adapters import Piece
 from pytest_llmops.chunks.alignment import Alignment
-from pytest_llmops.chunks.findings import CheckResult, Fault, share_result
-from pytest_llmops.chunks.offsets import Source
+from pytest_llmops.chunks.pieces import CheckResult, Fault, Piece, Source, share_result
 from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.retrievers.base import to_python_scalar

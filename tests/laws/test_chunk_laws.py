@@ -7,28 +7,27 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.chunks import boundaries, coverage, duplicates, sizes, tables_and_code
-from pytest_llmops.chunks.adapters import read_chunks
+from pytest_llmops.chunks import boundaries, sizes, text_quality
 from pytest_llmops.chunks.alignment import Alignment, align_chunks, gaps_between
-from pytest_llmops.chunks.offsets import SEAM, Ignore, compact_text, read_source
+from pytest_llmops.chunks.pieces import SEAM, Ignore, compact_text, read_chunks, read_source
 from pytest_llmops.chunks.text_quality import check_clean_text
 
 SHARES = (
-    coverage.check_lost_text,
-    coverage.check_invented_text,
+    boundaries.check_lost_text,
+    boundaries.check_invented_text,
     boundaries.check_cut_words,
     boundaries.check_cut_sentences,
 )
 COUNTS = (
-    coverage.check_chunk_order,
+    boundaries.check_chunk_order,
     boundaries.check_changed_words,
-    tables_and_code.check_cut_tables,
-    tables_and_code.check_cut_code,
+    boundaries.check_cut_tables,
+    boundaries.check_cut_code,
 )
 ALONE = (
     sizes.check_empty_chunks,
-    duplicates.check_duplicates,
-    duplicates.check_near_duplicates,
+    text_quality.check_duplicates,
+    text_quality.check_near_duplicates,
 )
 
 anything = st.text(st.characters(exclude_categories=()), max_size=80)
@@ -83,24 +82,24 @@ def test_squeezing_keeps_order_and_twice_changes_nothing(text: str, ignore: Igno
 @given(text=texts, at=cuts)
 def test_a_text_that_is_cut_anywhere_is_whole(text: str, at: list[int]) -> None:
     alignment = aligned(cut_up(text, at), text)
-    assert coverage.check_lost_text(alignment).value == 0
-    assert coverage.check_invented_text(alignment).value == 0
-    assert coverage.check_chunk_order(alignment).value == 0
+    assert boundaries.check_lost_text(alignment).value == 0
+    assert boundaries.check_invented_text(alignment).value == 0
+    assert boundaries.check_chunk_order(alignment).value == 0
 
 
 @given(text=texts, at=cuts, overlap=st.integers(0, 30))
 def test_nothing_of_a_text_is_invented_however_its_pieces_overlap(
     text: str, at: list[int], overlap: int
 ) -> None:
-    assert coverage.check_invented_text(aligned(cut_up(text, at, overlap), text)).value == 0
+    assert boundaries.check_invented_text(aligned(cut_up(text, at, overlap), text)).value == 0
 
 
 @given(text=texts, at=cuts)
 def test_white_space_does_not_count(text: str, at: list[int]) -> None:
     chunks = [" ".join(chunk.split()) + "\n" for chunk in cut_up(text, at)]
     alignment = aligned(chunks, text)
-    assert coverage.check_lost_text(alignment).value == 0
-    assert coverage.check_invented_text(alignment).value == 0
+    assert boundaries.check_lost_text(alignment).value == 0
+    assert boundaries.check_invented_text(alignment).value == 0
     assert boundaries.check_changed_words(alignment).value == 0
 
 
@@ -146,8 +145,8 @@ def test_a_single_chunk_cuts_nothing(text: str) -> None:
 @given(text=texts, at=cuts)
 def test_the_second_half_of_a_repetition_is_all_duplicates(text: str, at: list[int]) -> None:
     chunks = [f"{number} {chunk}" for number, chunk in enumerate(cut_up(text, at))]
-    once = duplicates.check_duplicates(read_chunks(chunks))
-    twice = duplicates.check_duplicates(read_chunks([*chunks, *chunks]))
+    once = text_quality.check_duplicates(read_chunks(chunks))
+    twice = text_quality.check_duplicates(read_chunks([*chunks, *chunks]))
     assert once.value == 0
     assert twice.value == (0.5 if chunks else 0.0)
 
@@ -166,6 +165,6 @@ def test_dirt_is_counted_in_any_text(chunks: list[str]) -> None:
 def test_documents_are_whole_one_by_one(texts: list[str]) -> None:
     source = read_source(texts)
     alignment = align_chunks(source, read_chunks(texts))
-    assert coverage.check_lost_text(alignment).value == 0
-    assert coverage.check_invented_text(alignment).value == 0
+    assert boundaries.check_lost_text(alignment).value == 0
+    assert boundaries.check_invented_text(alignment).value == 0
     assert source.size == sum(len(compact_text(text).text) for text in texts)

@@ -10,11 +10,18 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.chunks import boundaries, coverage, duplicates, sizes, tables_and_code
-from pytest_llmops.chunks.adapters import read_chunks
+from pytest_llmops.chunks import boundaries, sizes, text_quality
 from pytest_llmops.chunks.alignment import Alignment, align_chunks
-from pytest_llmops.chunks.findings import MAX_FAULTS, CheckResult, Fault, worst_faults
-from pytest_llmops.chunks.offsets import Ignore, Sources, read_source
+from pytest_llmops.chunks.pieces import (
+    MAX_FAULTS,
+    CheckResult,
+    Fault,
+    Ignore,
+    Sources,
+    read_chunks,
+    read_source,
+    worst_faults,
+)
 from pytest_llmops.chunks.sizes import Limits
 from pytest_llmops.errors import UsageError
 
@@ -47,14 +54,14 @@ class Document:
 
 def test_a_whole_source_has_lost_and_gained_nothing() -> None:
     alignment = aligned(PARAGRAPHS.split("\n\n"))
-    for check in (coverage.check_lost_text, coverage.check_invented_text, coverage.check_chunk_order):
+    for check in (boundaries.check_lost_text, boundaries.check_invented_text, boundaries.check_chunk_order):
         assert check(alignment).value == 0.0
         assert check(alignment).faults == ()
 
 
 def test_what_is_in_no_chunk_is_named_with_its_line() -> None:
     first, second, third = PARAGRAPHS.split("\n\n")
-    check = coverage.check_lost_text(aligned([first, third]))
+    check = boundaries.check_lost_text(aligned([first, third]))
     gone = len("".join(second.split()))
     assert check.value == pytest.approx(gone / len("".join(PARAGRAPHS.split())))
     assert found(check) == [("line 3", second)]
@@ -64,12 +71,12 @@ def test_what_is_in_no_chunk_is_named_with_its_line() -> None:
 def test_a_passage_that_stands_twice_has_to_be_there_twice() -> None:
     source = "Call us. Bring the form.\nCall us. Stay calm."
     assert (
-        coverage.check_lost_text(
+        boundaries.check_lost_text(
             aligned(["Call us.", "Bring the form.", "Call us.", "Stay calm."], source)
         ).value
         == 0
     )
-    check = coverage.check_lost_text(aligned(["Call us.", "Bring the form.", "Stay calm."], source))
+    check = boundaries.check_lost_text(aligned(["Call us.", "Bring the form.", "Stay calm."], source))
     assert found(check) == [("line 2", "Call us.")]
 
 
@@ -78,15 +85,15 @@ def test_repeated_lines_are_not_skipped(overlap: int) -> None:
     source = "0 0 0 0\n" * 40 + "1 2 3\n" + "-----\n" * 30
     chunks = [source[at : at + 20] for at in range(0, len(source), 20 - overlap)]
     alignment = aligned(chunks, source)
-    assert coverage.check_lost_text(alignment).value == 0
-    assert coverage.check_invented_text(alignment).value == 0
+    assert boundaries.check_lost_text(alignment).value == 0
+    assert boundaries.check_invented_text(alignment).value == 0
 
 
 def test_a_heading_that_was_added_is_invented() -> None:
     chunks = [f"Handbook, page {number}: {text}" for number, text in enumerate(PARAGRAPHS.split("\n\n"))]
     alignment = aligned(chunks)
-    assert coverage.check_lost_text(alignment).value == 0
-    check = coverage.check_invented_text(alignment)
+    assert boundaries.check_lost_text(alignment).value == 0
+    check = boundaries.check_invented_text(alignment)
     assert found(check)[0] == ("chunk 1", "Handbook, page 0:")
     assert [len(one.text.split()) for one in check.faults] == [3, 3, 3]
 
@@ -94,36 +101,36 @@ def test_a_heading_that_was_added_is_invented() -> None:
 def test_small_changes_are_found_where_they_are() -> None:
     changed = PARAGRAPHS.replace("thirty", "ninety").replace("8:30", "8.30")
     alignment = aligned([changed[:70], changed[70:]])
-    assert found(coverage.check_lost_text(alignment)) == [("line 1", "thir"), ("line 3", ":")]
-    assert found(coverage.check_invented_text(alignment)) == [("chunk 1", "nine"), ("chunk 2", ".")]
+    assert found(boundaries.check_lost_text(alignment)) == [("line 1", "thir"), ("line 3", ":")]
+    assert found(boundaries.check_invented_text(alignment)) == [("chunk 1", "nine"), ("chunk 2", ".")]
 
 
 def test_a_chunk_from_elsewhere_is_invented_as_a_whole() -> None:
     text = "Entirely unrelated words about volcanoes."
-    check = coverage.check_invented_text(aligned([PARAGRAPHS, text]))
+    check = boundaries.check_invented_text(aligned([PARAGRAPHS, text]))
     assert found(check) == [("chunk 2", text)]
 
 
 def test_marks_of_markup_may_be_dropped() -> None:
     source = "## Fees\n\n- **Parcels** cost [5 euros](fees.html)\n- Letters: <b>free</b> &amp; fast"
     chunks = ["Fees", "Parcels cost 5 euros", "Letters: free & fast"]
-    assert coverage.check_lost_text(aligned(chunks, source)).value > 0.3
-    for check in (coverage.check_lost_text, coverage.check_invented_text):
+    assert boundaries.check_lost_text(aligned(chunks, source)).value > 0.3
+    for check in (boundaries.check_lost_text, boundaries.check_invented_text):
         assert check(aligned(chunks, source, "markup")).value == 0
 
 
 def test_order_names_the_chunk_in_front() -> None:
     first, second, third = PARAGRAPHS.split("\n\n")
-    check = coverage.check_chunk_order(aligned([second, first, third]))
+    check = boundaries.check_chunk_order(aligned([second, first, third]))
     assert (check.value, check.unit) == (1, "count")
     assert found(check) == [("chunk 2", "begins at line 1, before chunk 1")]
-    assert coverage.check_lost_text(aligned([third, second, first])).value == 0
+    assert boundaries.check_lost_text(aligned([third, second, first])).value == 0
 
 
 def test_no_chunk_reaches_over_the_end_of_a_document() -> None:
     documents = {"a": "alpha beta gamma delta", "b": "epsilon zeta eta theta"}
     good = aligned(list(documents.values()), documents)
-    assert coverage.check_lost_text(good).value == coverage.check_invented_text(good).value == 0
+    assert boundaries.check_lost_text(good).value == boundaries.check_invented_text(good).value == 0
     across = aligned(["alpha beta gamma", "delta epsilon zeta eta theta"], documents)
     assert [run.length for run in across.placed[1].runs] == [len("delta"), len("epsilonzetaetatheta")]
     seam = aligned(["alpha beta gamma delta\0epsilon zeta eta theta"], documents)
@@ -135,17 +142,21 @@ def test_a_stated_start_is_believed_only_if_the_text_stands_there() -> None:
     again = source.rindex("same")
     pieces = [Document("same words here.", {"start_index": again})]
     assert aligned(pieces, source).placed[0].runs[0].source == len("samewordshere.other.")
-    check = coverage.check_stated_starts(aligned(pieces, source))
+    check = boundaries.check_stated_starts(aligned(pieces, source))
     assert check is not None
     assert check.value == 0
-    wrong = coverage.check_stated_starts(aligned([Document("same words here.", {"start_index": 3})], source))
+    wrong = boundaries.check_stated_starts(
+        aligned([Document("same words here.", {"start_index": 3})], source)
+    )
     assert wrong is not None
     check_message(found(wrong))
-    never = coverage.check_stated_starts(aligned([Document("same words here.", {"start_index": -1})], source))
+    never = boundaries.check_stated_starts(
+        aligned([Document("same words here.", {"start_index": -1})], source)
+    )
     assert never is not None
     assert never.value == 1
-    assert coverage.check_stated_starts(aligned(["same"], source)) is None
-    assert coverage.check_stated_starts(aligned(pieces, [source, source])) is None
+    assert boundaries.check_stated_starts(aligned(["same"], source)) is None
+    assert boundaries.check_stated_starts(aligned(pieces, [source, source])) is None
 
 
 def test_a_long_source_is_compared_character_by_character() -> None:
@@ -154,12 +165,12 @@ def test_a_long_source_is_compared_character_by_character() -> None:
     chunks = [f"Part of the list\n{' '.join(words[at : at + 100])}" for at in range(0, len(words), 90)]
     chunks[400] = chunks[400].replace(words[36_050], "replaced")
     alignment = aligned(chunks, source)
-    assert found(coverage.check_lost_text(alignment)) == [("line 1", words[36_050])]
-    assert coverage.check_invented_text(alignment).value == pytest.approx(
+    assert found(boundaries.check_lost_text(alignment)) == [("line 1", words[36_050])]
+    assert boundaries.check_invented_text(alignment).value == pytest.approx(
         (len(chunks) * len("Partofthelist") + len("replaced"))
         / sum(len(placed.text.text) for placed in alignment.placed)
     )
-    assert coverage.check_chunk_order(alignment).value == 0
+    assert boundaries.check_chunk_order(alignment).value == 0
 
 
 @pytest.mark.parametrize("length", [600, 7_600])
@@ -170,8 +181,8 @@ def test_changed_chunks_of_a_text_that_repeats_itself_are_found_in_turn(length: 
     source = "\n".join([page] * 5)
     chunks = [f"{PARAGRAPHS[:20]}\n{source[at : at + 500]}" for at in range(0, len(source), 480)]
     alignment = aligned(chunks, source)
-    assert coverage.check_lost_text(alignment).value < 0.001
-    assert coverage.check_chunk_order(alignment).value == 0
+    assert boundaries.check_lost_text(alignment).value < 0.001
+    assert boundaries.check_chunk_order(alignment).value == 0
 
 
 # --- sizes
@@ -222,7 +233,7 @@ def test_empty_chunks_say_nothing() -> None:
 
 
 def test_duplicates() -> None:
-    check = duplicates.check_duplicates(read_chunks(["Call us.", "Other", "call  us.", "", ""]))
+    check = text_quality.check_duplicates(read_chunks(["Call us.", "Other", "call  us.", "", ""]))
     assert check.value == pytest.approx(1 / 3)
     assert found(check) == [("chunk 3", "as chunk 1: call  us.")]
 
@@ -231,7 +242,7 @@ def test_near_duplicates_are_few_words_apart() -> None:
     text = " ".join(f"word{number}" for number in range(60))
     almost = text.replace("word30", "other")
     half = " ".join(f"word{number}" for number in range(30, 90))
-    check = duplicates.check_near_duplicates(read_chunks([text, half, almost, "too short", text.upper()]))
+    check = text_quality.check_near_duplicates(read_chunks([text, half, almost, "too short", text.upper()]))
     # 57 shingles each, of which 4 differ: 53 / 61 are common.
     assert found(check) == [
         ("chunk 5", f"100% as chunk 1: {text.upper()}"),
@@ -243,15 +254,15 @@ def test_near_duplicates_are_few_words_apart() -> None:
 def test_near_duplicates_among_long_chunks_are_estimated() -> None:
     text = " ".join(f"word{number}" for number in range(900))
     almost = text.replace("word450", "other").replace("word10 ", "another ")
-    check = duplicates.check_near_duplicates(read_chunks([text, almost, text.replace("word", "term")]))
+    check = text_quality.check_near_duplicates(read_chunks([text, almost, text.replace("word", "term")]))
     assert check.value == pytest.approx(1 / 3)
     assert found(check)[0][0] == "chunk 2"
 
 
 def test_near_duplicates_in_a_script_without_spaces() -> None:
     text = "我们会在三十天之内把您购买商品所支付的全部款项退还给您的银行账户请您耐心等待"
-    assert duplicates.check_near_duplicates(read_chunks([text, text.replace("耐心", "安心")])).value == 0.0
-    assert duplicates.check_near_duplicates(read_chunks([text, text + "谢谢"])).value == 0.5
+    assert text_quality.check_near_duplicates(read_chunks([text, text.replace("耐心", "安心")])).value == 0.0
+    assert text_quality.check_near_duplicates(read_chunks([text, text + "谢谢"])).value == 0.5
 
 
 # --- what a check keeps
@@ -264,18 +275,18 @@ def test_only_the_worst_places_are_kept() -> None:
 
 def test_nothing_is_fine() -> None:
     alignment = aligned([], "text")
-    assert coverage.check_lost_text(alignment).value == 1.0
+    assert boundaries.check_lost_text(alignment).value == 1.0
     for check in (
-        coverage.check_invented_text(alignment),
-        coverage.check_chunk_order(alignment),
+        boundaries.check_invented_text(alignment),
+        boundaries.check_chunk_order(alignment),
         boundaries.check_changed_words(alignment),
         boundaries.check_cut_words(alignment),
         boundaries.check_cut_sentences(alignment),
-        tables_and_code.check_cut_tables(alignment),
-        tables_and_code.check_cut_code(alignment),
+        boundaries.check_cut_tables(alignment),
+        boundaries.check_cut_code(alignment),
         sizes.check_empty_chunks(()),
-        duplicates.check_duplicates(()),
-        duplicates.check_near_duplicates(()),
+        text_quality.check_duplicates(()),
+        text_quality.check_near_duplicates(()),
     ):
         assert check.value == 0
         assert re.match(r"0 ", check.reason)

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.chunks.adapters import Piece, read_chunks
-from pytest_llmops.chunks.offsets import compact_text, read_source
+from pytest_llmops.chunks.pieces import Piece, compact_text, read_chunks, read_source
 from pytest_llmops.chunks.sizes import count_tokens
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Chunk, Hit

@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.chunks import boundaries, coverage, tables_and_code
-from pytest_llmops.chunks.adapters import read_chunks
+from pytest_llmops.chunks import boundaries
 from pytest_llmops.chunks.alignment import Alignment, align_chunks
-from pytest_llmops.chunks.findings import CheckResult
-from pytest_llmops.chunks.offsets import Ignore, Sources, read_source
+from pytest_llmops.chunks.pieces import CheckResult, Ignore, Sources, read_chunks, read_source
 
 PARAGRAPHS = """Refunds take thirty days. You need the receipt, please.
 
@@ -111,7 +109,7 @@ The end."""
     ],
 )
 def test_tables_that_are_torn(chunks: list[str], places: list[str]) -> None:
-    faults = found(tables_and_code.check_cut_tables(aligned(chunks, TABLE)))
+    faults = found(boundaries.check_cut_tables(aligned(chunks, TABLE)))
     assert [place for place, _ in faults] == places
     if faults:
         check_message(faults)
@@ -126,12 +124,12 @@ def test_tables_in_html() -> None:
     source = (
         "Prices <table class='x'>" + "".join(rows) + "</table> end <table><tr><td>one row</td></tr></table>"
     )
-    assert [len(table) for table in tables_and_code.find_tables(source)] == [3]
-    assert tables_and_code.find_tables("<table><tr><td>stays open\0</td></tr><tr></tr></table>") == []
-    assert [len(one) for one in tables_and_code.find_tables("<table></tr><tr></tr><tr></tr></table>")] == [2]
-    assert tables_and_code.check_cut_tables(aligned([source], source)).value == 0
+    assert [len(table) for table in boundaries.find_tables(source)] == [3]
+    assert boundaries.find_tables("<table><tr><td>stays open\0</td></tr><tr></tr></table>") == []
+    assert [len(one) for one in boundaries.find_tables("<table></tr><tr></tr><tr></tr></table>")] == [2]
+    assert boundaries.check_cut_tables(aligned([source], source)).value == 0
     at = source.index("<tr><td>S")
-    check = tables_and_code.check_cut_tables(aligned([source[:at], source[at:]], source))
+    check = boundaries.check_cut_tables(aligned([source[:at], source[at:]], source))
     assert found(check) == [("chunk 2", f"2 rows without their header {rows[0]}")]
 
 
@@ -148,30 +146,30 @@ def test_tables_in_html() -> None:
     ],
 )
 def test_what_is_no_table(text: str) -> None:
-    assert tables_and_code.find_tables(text) == []
+    assert boundaries.find_tables(text) == []
 
 
 def test_code_that_is_torn() -> None:
     source = (
         "Run this:\n\n```python\nx = 1\nprint(x)\n```\n\nDone.\n~~~\nraw ``` text\n~~~\nInline ``` code ```."
     )
-    assert [source[slice(*span)] for span in tables_and_code.find_code_blocks(source)] == [
+    assert [source[slice(*span)] for span in boundaries.find_code_blocks(source)] == [
         "```python\nx = 1\nprint(x)\n```",
         "~~~\nraw ``` text\n~~~",
     ]
-    assert tables_and_code.check_cut_code(aligned([source], source)).value == 0
+    assert boundaries.check_cut_code(aligned([source], source)).value == 0
     at = source.index("print")
-    check = tables_and_code.check_cut_code(aligned([source[:at], source[at:]], source))
+    check = boundaries.check_cut_code(aligned([source[:at], source[at:]], source))
     assert [place for place, _ in found(check)] == ["chunk 1", "chunk 2"]
     check_message(found(check)[0][1])
 
 
 def test_a_fence_that_stays_open_ends_with_its_document() -> None:
-    assert tables_and_code.find_code_blocks("a\n```\nb\nc") == [(2, 9)]
-    assert tables_and_code.find_code_blocks("```\na\n~~~\nb\n```") == [(0, 15)]
-    assert tables_and_code.find_code_blocks("``` code ``` within a line\nb") == []
+    assert boundaries.find_code_blocks("a\n```\nb\nc") == [(2, 9)]
+    assert boundaries.find_code_blocks("```\na\n~~~\nb\n```") == [(0, 15)]
+    assert boundaries.find_code_blocks("``` code ``` within a line\nb") == []
     documents = ["a\n```\nb", "c\n\nd"]
-    assert tables_and_code.check_cut_code(aligned(["a\n```\nb", "c", "d"], documents)).value == 0
+    assert boundaries.check_cut_code(aligned(["a\n```\nb", "c", "d"], documents)).value == 0
 
 
 # --- repeated headers
@@ -199,10 +197,10 @@ NUMBERS = [f"| {n} | {n * n % 13} |" for n in range(60)]
 def alarms(chunks: list[str], source: str) -> dict[str, float]:
     alignment = aligned(chunks, source)
     checks = [
-        coverage.check_lost_text(alignment),
-        coverage.check_invented_text(alignment),
-        coverage.check_chunk_order(alignment),
-        tables_and_code.check_cut_tables(alignment),
+        boundaries.check_lost_text(alignment),
+        boundaries.check_invented_text(alignment),
+        boundaries.check_chunk_order(alignment),
+        boundaries.check_cut_tables(alignment),
     ]
     return {check.name: check.value for check in checks if check.value}
 
@@ -231,10 +229,10 @@ def test_faults_behind_a_repeated_header_are_told_as_they_are() -> None:
     source = HEADER + "\n".join(LONG_ROWS)
     without = [HEADER + row for n, row in enumerate(LONG_ROWS) if n != 7]
     alignment = aligned(without, source)
-    assert found(coverage.check_lost_text(alignment)) == [("line 10", LONG_ROWS[7])]
-    assert tables_and_code.check_cut_tables(alignment).value == 0
+    assert found(boundaries.check_lost_text(alignment)) == [("line 10", LONG_ROWS[7])]
+    assert boundaries.check_cut_tables(alignment).value == 0
     swapped = [HEADER + LONG_ROWS[n] for n in (0, 1, 2, 4, 3, 5)]
-    check = coverage.check_chunk_order(aligned(swapped, HEADER + "\n".join(LONG_ROWS[:6])))
+    check = boundaries.check_chunk_order(aligned(swapped, HEADER + "\n".join(LONG_ROWS[:6])))
     assert found(check) == [("chunk 5", "begins at line 6, before chunk 4")]
     bare = [HEADER + LONG_ROWS[0], *LONG_ROWS[1:]]
-    assert tables_and_code.check_cut_tables(aligned(bare, source)).value == 19
+    assert boundaries.check_cut_tables(aligned(bare, source)).value == 19

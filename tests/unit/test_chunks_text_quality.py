@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.chunks.adapters import read_chunks
+from pytest_llmops.chunks.pieces import read_chunks
 from pytest_llmops.chunks.text_quality import check_clean_text, find_mojibake
 
 KINDS = ("mojibake", "replacement", "html", "control", "invisible")

@@ -1,4 +1,4 @@
-"""Reduce texts to the characters that are compared, and map each of them back to its place in the original."""
+"""Chunks of any chunker, their source with the characters that are compared, and the results of checks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import html
 import re
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.measurement import shorten_text
+from pytest_llmops.retrievers.base import to_python_scalar
 
 Ignore: TypeAlias = Literal["whitespace", "markup"]
 Sources: TypeAlias = "str | Sequence[str] | Mapping[str, str]"
@@ -186,3 +188,157 @@ def read_source(source: object, ignore: Ignore = "whitespace") -> Source:
         clean.append(text.replace(SEAM, " "))
         at += len(text) + len(_SEAM)
     return Source(compact_text(_SEAM.join(clean), ignore), tuple(names), tuple(starts))
+
+
+TEXT_KEYS = ("text", "page_content", "content")
+ID_NAMES = ("id", "node_id", "id_")
+# Start of a chunk in its document: LangChain's ``add_start_index``, LlamaIndex's nodes
+START_KEYS = ("start_index", "start_char_idx")
+MAX_ID_CHARS = 24  # characters of an id in a message; a longer id is truncated to `SHORT_ID_CHARS`
+SHORT_ID_CHARS = 8
+ACCEPTED_CHUNKS = (
+    "expected texts, Chunks, documents with page_content, nodes with get_content(), or mappings with a text"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk of the chunker's output.
+
+    Attributes:
+        number: Its number in the output, from 1.
+        id: The chunker's name for it; may be empty.
+        start: Its stated start in the document, in characters; None: not stated.
+    """
+
+    number: int
+    text: str
+    id: str = ""
+    start: int | None = None
+
+    @property
+    def place(self) -> str:
+        """The chunk in a message: its number, and its id if it has one."""
+        # Eight characters distinguish UUIDs and leave room for the rest of the message.
+        short = self.id if len(self.id) <= MAX_ID_CHARS else f"{self.id[:SHORT_ID_CHARS]}..."
+        name = shorten_text(short, 2 * MAX_ID_CHARS)
+        return f"chunk {self.number} ({name})" if self.id else f"chunk {self.number}"
+
+
+def read_chunks(chunks: object) -> tuple[Piece, ...]:
+    """Return the chunks in their order; their kind is recognized by their attributes, without imports.
+
+    Args:
+        chunks: Any iterable of texts, `Chunk`, `Hit`, LangChain documents (``page_content``), LlamaIndex
+            nodes (``get_content()``), or mappings with ``text``, ``page_content`` or ``content``. It may be
+            empty.
+
+    Raises:
+        UsageError: A single text, not an iterable, or an item without a text.
+
+    >>> [piece.text for piece in read_chunks(["a", {"text": "b", "id": "second"}])]
+    ['a', 'b']
+    """
+    if isinstance(chunks, (str, bytes, Mapping)) or not isinstance(chunks, Iterable):
+        raise UsageError(
+            f"chunks: {ACCEPTED_CHUNKS}, got {_describe_non_chunk(chunks)}; pass a list of chunks"
+        )
+    return tuple(_parse_chunk(chunk, number) for number, chunk in enumerate(chunks, start=1))
+
+
+def _parse_chunk(chunk: Any, number: int) -> Piece:
+    if isinstance(chunk, str):
+        return Piece(number, chunk)
+    if isinstance(chunk, Mapping):
+        text = next((chunk[key] for key in TEXT_KEYS if key in chunk), None)
+        names, metadata = chunk, chunk.get("metadata")
+    else:
+        text, metadata = getattr(chunk, "page_content", None), getattr(chunk, "metadata", None)
+        if not isinstance(text, str):
+            content = getattr(chunk, "get_content", None)
+            text = content() if callable(content) else getattr(chunk, "text", None)
+        names = {name: getattr(chunk, name, None) for name in (*ID_NAMES, *START_KEYS)}
+        inner = getattr(chunk, "node", None)  # LlamaIndex's NodeWithScore
+        names.update({key: getattr(inner, key, None) for key in START_KEYS if inner is not None})
+    if not isinstance(text, str):
+        raise UsageError(f"chunks: {ACCEPTED_CHUNKS}, got {_describe_non_chunk(chunk)} as number {number}")
+    id_ = next((names[name] for name in ID_NAMES if names.get(name)), "")
+    places = [*(names.get(key) for key in START_KEYS)]
+    if isinstance(metadata, Mapping):
+        places += [metadata.get(key) for key in START_KEYS]
+    stated = map(to_python_scalar, places)
+    start = next((start for start in stated if isinstance(start, int) and not isinstance(start, bool)), None)
+    return Piece(number, text, str(id_), start)
+
+
+def _describe_non_chunk(value: object) -> str:
+    return f"{type(value).__name__} {shorten_text(repr(value), 60)}"
+
+
+Unit = Literal["1", "count"]
+
+MAX_FAULTS = 50  # faults in a result, the worst; all are counted
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A place where something is wrong.
+
+    Attributes:
+        place: The place in a message: ``chunk 3``, ``line 12``.
+        text: The untrusted text there, in full: reports shorten it.
+        size: Its severity in characters; faults are sorted by it.
+    """
+
+    place: str
+    text: str
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """The result of a check of all chunks.
+
+    Attributes:
+        name: ``lost``, ``cut_words`` ...
+        value: A share from 0 to 1 (unit "1") or a count; lower is better.
+        reason: A sentence that explains the value.
+        faults: The worst `MAX_FAULTS`, the worst first.
+        error: Why there is no value; "" otherwise.
+    """
+
+    name: str
+    value: float = 0.0
+    unit: Unit = "1"
+    reason: str = ""
+    faults: tuple[Fault, ...] = ()
+    error: str = ""
+
+
+def worst_faults(faults: Sequence[Fault]) -> tuple[Fault, ...]:
+    """Return the `MAX_FAULTS` largest faults; faults of equal size keep their order.
+
+    >>> [fault.place for fault in worst_faults([Fault("a", "", 1), Fault("b", "", 2), Fault("c", "", 1)])]
+    ['b', 'a', 'c']
+    """
+    return tuple(sorted(faults, key=lambda fault: -fault.size)[:MAX_FAULTS])
+
+
+def count_result(name: str, reason: str, faults: Sequence[Fault]) -> CheckResult:
+    """Return a result whose value is the number of faults.
+
+    >>> count_result("empty", "1 of 2 chunks is empty", [Fault("chunk 2", "")]).value
+    1
+    """
+    return CheckResult(name=name, value=len(faults), unit="count", reason=reason, faults=worst_faults(faults))
+
+
+def share_result(name: str, part: float, whole: float, reason: str, faults: Sequence[Fault]) -> CheckResult:
+    """Return a result whose value is a share, 0.0 if there is nothing to measure.
+
+    >>> share_result("lost", 1, 4, "", []).value, share_result("lost", 0, 0, "", []).value
+    (0.25, 0.0)
+    """
+    return CheckResult(
+        name=name, value=part / whole if whole else 0.0, reason=reason, faults=worst_faults(faults)
+    )

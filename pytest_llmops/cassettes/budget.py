@@ -332,10 +332,10 @@ def estimate_cost(question: object, url: str, *, dearest_usd: float = 0.0) -> fl
 
 
 def _tokens_cost(model: str, server: str, tokens: int, output: int) -> float | None:
+    from pytest_llmops import trace
     from pytest_llmops.protocols import Usage
-    from pytest_llmops.trace import prices
 
-    return prices.cost_usd(model, Usage(input_tokens=tokens, output_tokens=output), api_url=server)
+    return trace.cost_usd(model, Usage(input_tokens=tokens, output_tokens=output), api_url=server)
 
 
 def _positive_int_at(question: Mapping[str, Any], path: tuple[str, ...]) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_llmops.cassettes import drift
 from pytest_llmops.cassettes.request_key import Question
 from pytest_llmops.recorder import Exchange
-from pytest_llmops.trace.prices import BATCH_PRICE
+from pytest_llmops.trace import BATCH_PRICE
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.budget import CallGrant, Ledger

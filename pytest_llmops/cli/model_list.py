@@ -19,8 +19,7 @@ from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.prompts.front_matter import split_front_matter
 from pytest_llmops.settings import Settings
-from pytest_llmops.trace import read_call
-from pytest_llmops.trace.shutdowns import find_shutdown
+from pytest_llmops.trace import find_shutdown, read_call
 
 
 def list_models(args: argparse.Namespace) -> int:

@@ -88,7 +88,7 @@ class Controller:
 
     def _iter_model_notes(self, records: Sequence[TestRecord]) -> Iterator[str]:
         # Yield which tests asked a model something new, and which models end soon.
-        from pytest_llmops.trace.shutdowns import iter_shutdown_notes
+        from pytest_llmops.trace import iter_shutdown_notes
 
         yield from iter_changed_notes(records) if self._settings.changed else ()
         if (days := self._settings.warn_shutdown) is not None:

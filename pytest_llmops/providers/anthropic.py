@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, cast
 
-from pytest_llmops import recorder
+from pytest_llmops import recorder, trace
 from pytest_llmops._util.json_values import as_mapping, as_text
 from pytest_llmops.errors import MissingExtra, ModelError, UsageError, refuse
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Completion, ImageMessage, Message
 from pytest_llmops.providers import sdk_calls
 from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
-from pytest_llmops.trace import prices
 from pytest_llmops.trace.anthropic import MESSAGES
 
 __tracebackhide__ = True
@@ -301,7 +300,7 @@ def _read_completion(raw: Any, client: Any, latency_s: float | None) -> Completi
         usage=parsed_reply.usage,
         tool_calls=() if refusal else tuple(parsed_reply.tool_calls),
         latency_s=latency_s,
-        cost_usd=prices.cost_usd(
+        cost_usd=trace.cost_usd(
             parsed_reply.model,
             parsed_reply.usage,
             provider="anthropic",

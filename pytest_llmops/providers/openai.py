@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any, ClassVar
 
-from pytest_llmops import recorder
+from pytest_llmops import recorder, trace
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops.errors import ModelError, refuse
@@ -17,7 +17,6 @@ from pytest_llmops.providers import embedding_arrays, sdk_calls
 from pytest_llmops.providers.sdk_calls import classify_status, mask_keys, pricing_facts
 from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 from pytest_llmops.settings import Api
-from pytest_llmops.trace import prices
 
 __tracebackhide__ = True
 
@@ -285,7 +284,7 @@ def read_completion(raw: Any, client: Any, *, api: Api, latency_s: float | None)
     except (AttributeError, TypeError, KeyError, IndexError, ValueError):
         # The SDK does not check what servers send, so any field may have any type.
         raise invalid_reply_error("is not an answer", reply, client=client) from None
-    cost_usd = prices.cost_usd(completion.model, completion.usage, **pricing_facts(raw))
+    cost_usd = trace.cost_usd(completion.model, completion.usage, **pricing_facts(raw))
     return replace(completion, latency_s=latency_s, cost_usd=cost_usd)
 
 

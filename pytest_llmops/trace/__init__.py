@@ -4,15 +4,99 @@ Each module reads the calls of a family of vendors and knows no other. A call of
 address, status, times and the ``model`` of its JSON body, and `Call.unread` names its endpoint.
 """
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import math
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from functools import lru_cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
+from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_text
 from pytest_llmops._util.self_judging import is_error_status
-from pytest_llmops.measurement import shorten_text
-from pytest_llmops.protocols import Call
+from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.protocols import Call, Usage
 from pytest_llmops.recorder import Exchange
-from pytest_llmops.trace import openai, prices, routes, streams
+from pytest_llmops.trace import openai, routes, streams
 from pytest_llmops.trace.fields import UNREAD_SCHEMA, ParsedReply, ParsedRequest, arguments_json
+
+
+@lru_cache(maxsize=1)
+def _import_genai_prices() -> Any:
+    try:
+        import genai_prices
+    except ImportError:
+        return None
+    return genai_prices
+
+
+# What the batch APIs of OpenAI and Anthropic take of the price of a live call (both vendors' price lists of 2026); the
+# table has no prices of batches
+BATCH_PRICE = 0.5
+# Names of providers that differ in the table
+TABLE_PROVIDER_IDS = {"bedrock": "aws", "vertex": "google", "xai": "x-ai"}
+
+
+def cost_usd(
+    model: str,
+    usage: Usage,
+    *,
+    api_url: str = "",
+    provider: str = "",
+    extra_counts: Mapping[str, int] = MappingProxyType({}),
+    is_batched: bool = False,
+) -> float | None:
+    """Return the price of a call in US dollars, or None if it is not known.
+
+    None without the extra ``prices``, without token counts, for a model that is not in the table,
+    and for a server on this machine, whatever its model is called.
+
+    Args:
+        model: The model's name as the provider gave it.
+        usage: The tokens of the call.
+        api_url: Address of the server; empty: only the model's name is looked up.
+        provider: The provider, for an address that is not in the table.
+        extra_counts: Counts with a price of their own, under the table's names: audio, the one-hour cache.
+        is_batched: Whether it was made through a batch API.
+    """
+    if not model or usage.total_tokens is None or _import_genai_prices() is None:
+        return None
+    price = _calculate_cost(model, usage, api_url, provider, tuple(extra_counts.items()))
+    return price * BATCH_PRICE if price and is_batched else price
+
+
+@lru_cache(maxsize=1024)
+def _calculate_cost(
+    model: str, usage: Usage, api_url: str, provider: str, extra_counts: tuple[tuple[str, int], ...]
+) -> float | None:
+    with contextlib.suppress(ValueError):
+        if is_loopback(urlsplit(api_url).hostname or ""):
+            return None
+    library = _import_genai_prices()
+    counts = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cached_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        **dict(extra_counts),
+    }
+    tokens = {name: count for name, count in counts.items() if count}
+    # An ARN of Bedrock ends with the name.
+    name = model.rpartition("/")[2] if model.startswith("arn:") else model
+    lookups = [{"provider_api_url": api_url}] if api_url else []
+    lookups += [{"provider_id": TABLE_PROVIDER_IDS.get(provider, provider)}] if provider else []
+    lookups += [{}]  # the address of a gateway is not in the table: the model's name has to do
+    for lookup in lookups:
+        # The table refuses counts that contradict each other (more cached than input tokens ...).
+        with contextlib.suppress(LookupError, ValueError, ArithmeticError, TypeError):
+            price = float(library.calc_price(library.Usage(**tokens), model_ref=name, **lookup).total_price)
+            return price if math.isfinite(price) else None
+    return None
+
 
 MAX_NAME_CHARS = 80
 
@@ -64,7 +148,7 @@ def read_call(exchange: Exchange) -> Call:
     else:
         unread = [*_list_unread(exchange, body, parsed_request, parsed_reply, error, ended=ended)]
         if cost_usd is None:
-            cost_usd = prices.cost_usd(
+            cost_usd = cost_usd(
                 model, parsed_reply.usage, api_url=route.address, provider=provider,
                 extra_counts=parsed_reply.priced, is_batched=exchange.is_batched,
             )  # fmt: skip
@@ -129,3 +213,51 @@ def _list_unread(
         if tool.parameters == UNREAD_SCHEMA:
             yield f"the parameters of the tool {shorten_text(tool.name, MAX_NAME_CHARS)}"
     yield from parsed_reply.unread
+
+
+TABLE = "shutdowns.toml"
+
+
+class Shutdown(NamedTuple):
+    """The announced end of a model, and where that is written."""
+
+    day: date
+    source: str
+
+
+@lru_cache(maxsize=1)
+def _read_table() -> dict[str, Shutdown]:
+    table = tomllib.loads(files(__package__).joinpath(TABLE).read_text(encoding="utf-8"))
+    return {
+        model: Shutdown(date.fromisoformat(day), f"{rows['page']}, read {table['checked']}")
+        for rows in table.values()
+        if isinstance(rows, dict)
+        for day, models in rows.items()
+        if isinstance(models, list)
+        for model in models
+    }
+
+
+def find_shutdown(model: str) -> Shutdown | None:
+    """Return the announced end of a model, or None if none is known.
+
+    A name may have the vendor before it (``anthropic:``, ``openai/``, ``models/``). A fine-tuned model ends with its base model.
+
+    >>> find_shutdown("models/gemini-2.0-flash").day.isoformat(), find_shutdown("my-model")
+    ('2026-06-01', None)
+    """
+    name = (
+        model.removeprefix("ft:").partition(":")[0] if model.startswith("ft:") else model.rpartition(":")[2]
+    )
+    return _read_table().get(name.rpartition("/")[2])
+
+
+def iter_shutdown_notes(models: Iterable[str], days: int, today: date) -> Iterator[str]:
+    """Yield a note on each model that is shut down within a number of days, or was."""
+    for model, shutdown in ((model, find_shutdown(model)) for model in sorted(set(models))):
+        if shutdown is not None and (left := (shutdown.day - today).days) <= days:
+            yield (
+                f"model {shorten_text(model, 100)} {'ended' if left < 0 else 'ends'} on {shutdown.day}, "
+                f"{format_count(abs(left), 'day')} {'ago' if left < 0 else 'from now'} ({shutdown.source}); "
+                "llmops models compare --to NEW tries another"
+            )

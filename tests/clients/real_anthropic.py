@@ -30,7 +30,7 @@ from pytest_llmops.providers.anthropic import (
     new_client,
 )
 from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
-from pytest_llmops.trace.prices import cost_usd
+from pytest_llmops.trace import cost_usd
 
 KEY = "sk-" + "ant-0123456789abcdefWXYZ"
 SCORES = {"accuracy": 4, "fluency": 9, "relevance": 8}

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from support.messages import check_message
 
+from pytest_llmops import trace
 from pytest_llmops.ahead.answers import Place
 from pytest_llmops.ahead.batch_apis import BatchState, read_results, read_states, retrieve_batch
 from pytest_llmops.ahead.batches import BatchSender, find_group
@@ -25,7 +26,7 @@ from pytest_llmops.protocols import Usage
 from pytest_llmops.providers.sdk_calls import pricing_facts, response_latency
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import Settings
-from pytest_llmops.trace import prices, read_call
+from pytest_llmops.trace import read_call
 
 URL = "https://api.openai.com/v1/chat/completions"
 BODY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x" * 40}], "max_tokens": 1000}
@@ -178,7 +179,7 @@ def test_a_batch_costs_half_when_it_is_recorded_and_when_it_is_replayed() -> Non
     assert [wire.get("batch") for wire in wires] == [None, True]
     full, half = (read(answer_from_wire(wire)) for wire in wires)
     assert (read(live).cost_usd, read(batched).cost_usd) == (full.cost_usd, half.cost_usd)
-    assert half.cost_usd == full.cost_usd * prices.BATCH_PRICE > 0
+    assert half.cost_usd == full.cost_usd * trace.BATCH_PRICE > 0
     assert half.latency_s is None
 
 
@@ -186,13 +187,13 @@ def test_the_model_fixture_knows_the_price_of_a_batch() -> None:
     request = httpx2.Request("POST", URL)
     raw = SimpleNamespace(http_response=SimpleNamespace(request=request, extensions={}))
     used = Usage(input_tokens=1000, output_tokens=100)
-    full = prices.cost_usd("gpt-4o-mini", used, **pricing_facts(raw))
+    full = trace.cost_usd("gpt-4o-mini", used, **pricing_facts(raw))
     raw.http_response.extensions = {"llmops": {"is_batched": True}}
-    half = prices.cost_usd("gpt-4o-mini", used, **pricing_facts(raw))
+    half = trace.cost_usd("gpt-4o-mini", used, **pricing_facts(raw))
     assert full
     assert half == full / 2
     assert response_latency(raw, 2.0) is None
-    assert prices.cost_usd("no-such-model", used, is_batched=True) is None
+    assert trace.cost_usd("no-such-model", used, is_batched=True) is None
 
 
 def test_the_budget_reserves_half_for_a_batch(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from pytest_llmops import trace
 from pytest_llmops.protocols import Usage
-from pytest_llmops.trace import prices
 from pytest_llmops.trace.routes import HOST_PROVIDERS
 
 USED = Usage(input_tokens=1000, output_tokens=100)
@@ -15,27 +15,27 @@ USED = Usage(input_tokens=1000, output_tokens=100)
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(__import__("sys").modules, "genai_prices", None)
-    prices._import_genai_prices.cache_clear()
+    trace._import_genai_prices.cache_clear()
     yield
     monkeypatch.undo()
-    prices._import_genai_prices.cache_clear()
+    trace._import_genai_prices.cache_clear()
 
 
 def test_a_known_model_has_a_price() -> None:
-    price = prices.cost_usd("gpt-4o-mini", USED, api_url="https://api.openai.com")
+    price = trace.cost_usd("gpt-4o-mini", USED, api_url="https://api.openai.com")
     assert price is not None
     assert 0 < price < 0.01
-    assert prices.cost_usd("gpt-4o-mini", USED) == price
+    assert trace.cost_usd("gpt-4o-mini", USED) == price
 
 
 def test_a_gateway_is_priced_by_the_model_s_name() -> None:
-    known = prices.cost_usd("gpt-4o-mini", USED)
-    assert prices.cost_usd("gpt-4o-mini", USED, api_url="https://gateway.example/v1") == known
+    known = trace.cost_usd("gpt-4o-mini", USED)
+    assert trace.cost_usd("gpt-4o-mini", USED, api_url="https://gateway.example/v1") == known
 
 
 def test_cached_tokens_are_cheaper() -> None:
     cached = Usage(input_tokens=1000, output_tokens=100, cached_tokens=900)
-    full, part = prices.cost_usd("gpt-4o-mini", USED), prices.cost_usd("gpt-4o-mini", cached)
+    full, part = trace.cost_usd("gpt-4o-mini", USED), trace.cost_usd("gpt-4o-mini", cached)
     assert full is not None
     assert part is not None
     assert part < full
@@ -43,7 +43,7 @@ def test_cached_tokens_are_cheaper() -> None:
 
 @pytest.mark.parametrize("model", ["", "no-such-model-1", "x" * 10_000, "a\nb", "\ud800"])
 def test_an_unknown_model_has_no_price(model: str) -> None:
-    assert prices.cost_usd(model, USED) is None
+    assert trace.cost_usd(model, USED) is None
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,11 @@ def test_an_unknown_model_has_no_price(model: str) -> None:
     ],
 )
 def test_a_server_on_this_machine_has_no_price(url: str) -> None:
-    assert prices.cost_usd("gpt-4o-mini", USED, api_url=url) is None
+    assert trace.cost_usd("gpt-4o-mini", USED, api_url=url) is None
 
 
 def test_without_token_counts_there_is_no_price() -> None:
-    assert prices.cost_usd("gpt-4o-mini", Usage()) is None
+    assert trace.cost_usd("gpt-4o-mini", Usage()) is None
 
 
 @pytest.mark.parametrize(
@@ -73,31 +73,31 @@ def test_without_token_counts_there_is_no_price() -> None:
     ],
 )
 def test_numbers_that_make_no_sense_have_no_price(usage: Usage) -> None:
-    assert prices.cost_usd("gpt-4o-mini", usage) is None
+    assert trace.cost_usd("gpt-4o-mini", usage) is None
 
 
 @pytest.mark.parametrize("url", ["http://[", "not a url", "://", "https://"])
 def test_an_address_that_makes_no_sense_is_left_out(url: str) -> None:
-    assert prices.cost_usd("gpt-4o-mini", USED, api_url=url) == prices.cost_usd("gpt-4o-mini", USED)
+    assert trace.cost_usd("gpt-4o-mini", USED, api_url=url) == trace.cost_usd("gpt-4o-mini", USED)
 
 
 def test_without_the_library_nothing_has_a_price(no_library: Any) -> None:
-    assert prices.cost_usd("gpt-4o-mini", USED) is None
+    assert trace.cost_usd("gpt-4o-mini", USED) is None
 
 
 def test_a_provider_tells_the_price_where_the_address_does_not() -> None:
     model, proxy = "us.anthropic.claude-sonnet-4-20250514-v1:0", "https://proxy.example"
-    assert prices.cost_usd(model, USED, api_url=proxy) is None
-    told = prices.cost_usd(model, USED, api_url=proxy, provider="bedrock")
-    assert told == prices.cost_usd(model, USED, api_url="https://bedrock-runtime.us-east-1.amazonaws.com")
+    assert trace.cost_usd(model, USED, api_url=proxy) is None
+    told = trace.cost_usd(model, USED, api_url=proxy, provider="bedrock")
+    assert told == trace.cost_usd(model, USED, api_url="https://bedrock-runtime.us-east-1.amazonaws.com")
     assert told is not None
     arn = f"arn:aws:bedrock:us-east-1:1:inference-profile/{model}"
-    assert prices.cost_usd(arn, USED, provider="bedrock") == told
+    assert trace.cost_usd(arn, USED, provider="bedrock") == told
 
 
 def test_what_is_written_to_the_cache_has_its_own_price() -> None:
     def cost(usage: Usage, **beside: int) -> float | None:
-        return prices.cost_usd("claude-sonnet-4-5", usage, provider="anthropic", extra_counts=beside)
+        return trace.cost_usd("claude-sonnet-4-5", usage, provider="anthropic", extra_counts=beside)
 
     written = Usage(input_tokens=1_000_000, output_tokens=0, cache_write_tokens=1_000_000)
     # Published per million tokens.
@@ -114,5 +114,5 @@ def test_providers_are_called_as_the_table_calls_them() -> None:
 
     known = {one.id for one in providers}
     apart = {"ollama", "huggingface", "nvidia", "jina", "deepinfra", "github", "sambanova"}
-    assert {prices.TABLE_PROVIDER_IDS.get(name, name) for name in HOST_PROVIDERS.values()} - known == apart
-    assert set(prices.TABLE_PROVIDER_IDS.values()) <= known
+    assert {trace.TABLE_PROVIDER_IDS.get(name, name) for name in HOST_PROVIDERS.values()} - known == apart
+    assert set(trace.TABLE_PROVIDER_IDS.values()) <= known

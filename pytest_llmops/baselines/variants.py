@@ -24,10 +24,9 @@ from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.metrics import trial_change
 from pytest_llmops.metrics.trial_change import ChangeError
-from pytest_llmops.results.comparison import function_name, group_by
+from pytest_llmops.results.comparison import count_traffic, function_name, group_by, summarize_latency
 from pytest_llmops.results.details import CaseFacts, VariantFacts, fact_text
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.usage import count_traffic, summarize_latency
 from pytest_llmops.results.verdict import VariantMetric, VariantVerdict
 
 Side = Mapping[str, TestRecord]  # the tests of a variant by case

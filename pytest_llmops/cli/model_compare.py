@@ -20,8 +20,8 @@ from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.metrics.trial_change import TrialPair, compare_families
 from pytest_llmops.protocols import Call, Embedder, Judge, Model
 from pytest_llmops.providers.selection import create_model
+from pytest_llmops.results.comparison import count_traffic, format_cost, summarize_latency
 from pytest_llmops.results.rescoring import Output
-from pytest_llmops.results.usage import count_traffic, format_cost, summarize_latency
 from pytest_llmops.semantics.thresholds import similarity_scores
 from pytest_llmops.trace import read_call
 

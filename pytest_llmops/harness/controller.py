@@ -26,9 +26,9 @@ from pytest_llmops.measurement import Json, escape_output, format_count
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.reports import deliver_report
+from pytest_llmops.results.comparison import iter_cassette_notes
 from pytest_llmops.results.details import as_mapping
-from pytest_llmops.results.judges import iter_run_self_judging_notes
-from pytest_llmops.results.notes import (
+from pytest_llmops.results.problems import (
     iter_changed_notes,
     iter_concurrency_notes,
     iter_single_trial_notes,
@@ -36,8 +36,7 @@ from pytest_llmops.results.notes import (
     iter_unasserted_notes,
     iter_unchecked_notes,
 )
-from pytest_llmops.results.run import Outcome, Run, TestRecord, write_text
-from pytest_llmops.results.usage import iter_cassette_notes
+from pytest_llmops.results.run import Outcome, Run, TestRecord, iter_run_self_judging_notes, write_text
 from pytest_llmops.settings import OPTIONS, Settings
 
 PACKAGE = __name__.partition(".")[0]

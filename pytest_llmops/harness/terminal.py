@@ -17,7 +17,7 @@ from pytest_llmops.measurement import (
 )
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.results.details import format_score_and_threshold, read_detail
-from pytest_llmops.results.missed import describe_kind, merge_record_commands
+from pytest_llmops.results.problems import describe_kind, merge_record_commands
 from pytest_llmops.settings import Settings
 
 STATUS_WORDS = {"MeasurementErrored": "UNSCORED", "CassetteMiss": "MISSED", "BudgetReached": "BUDGET"}

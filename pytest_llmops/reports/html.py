@@ -34,9 +34,9 @@ from pytest_llmops.reports.html_views import (
     rerun_flags,
 )
 from pytest_llmops.reports.word_diff import diff_words
-from pytest_llmops.results.comparison import group_by
+from pytest_llmops.results.comparison import Traffic, format_cost, group_by
 from pytest_llmops.results.details import format_on_scale
-from pytest_llmops.results.missed import describe_kind, merge_record_commands
+from pytest_llmops.results.problems import describe_kind, merge_record_commands
 from pytest_llmops.results.review import Judgement, select_for_review
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 from pytest_llmops.results.summary import (
@@ -46,7 +46,6 @@ from pytest_llmops.results.summary import (
     build_matrices,
     summarize_run,
 )
-from pytest_llmops.results.usage import Traffic, format_cost
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict, VariantVerdict
 
 MAX_STATIC = 50  # tests that a page without a script shows

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from pytest_llmops.measurement import Json, format_amount, shorten_text
 from pytest_llmops.reports.html_views import MAX_NAME, View, case_id
+from pytest_llmops.results.comparison import Latency, Traffic
 from pytest_llmops.results.details import fact_text, format_on_scale, read_time, to_scale
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import Metric, summarize_run
-from pytest_llmops.results.usage import Latency, Traffic
 
 MAX_LISTED = 20  # tests of an older run that failed, by name
 

@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_llmops.measurement import Json, Measurement, format_amount, format_count, shorten_text
 from pytest_llmops.reports.html_views import MAX_NAME, View
-from pytest_llmops.results.comparison import group_by
+from pytest_llmops.results.comparison import Traffic, group_by
 from pytest_llmops.results.details import Scale, format_on_scale, format_score_and_threshold
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.summary import Matrix, Metric, Side, describe_uneven_metrics
-from pytest_llmops.results.usage import Traffic
 
 
 def build_candidates_table(sides: Sequence[Side]) -> View:

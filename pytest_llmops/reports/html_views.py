@@ -21,6 +21,7 @@ from pytest_llmops.measurement import (
     shorten_text,
 )
 from pytest_llmops.protocols import Call
+from pytest_llmops.results.comparison import count_traffic
 from pytest_llmops.results.details import (
     CaseFacts,
     JudgeVerdict,
@@ -37,10 +38,8 @@ from pytest_llmops.results.details import (
     read_scale,
     to_scale,
 )
-from pytest_llmops.results.judges import is_judged, judge_doubt
-from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.run import TestRecord, is_judged, judge_doubt
 from pytest_llmops.results.summary import describe_weak_half
-from pytest_llmops.results.usage import count_traffic
 from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, ChangeKind
 
 View: TypeAlias = dict[str, Any]  # what a template shows of a thing, by name

@@ -15,10 +15,14 @@ from pytest_llmops.reports.html_views import rerun_flags
 from pytest_llmops.reports.word_diff import MAX_WORDS, diff_words
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import SettingsMeta, read_detail
-from pytest_llmops.results.judges import is_judged
-from pytest_llmops.results.missed import describe_kind, merge_record_commands
-from pytest_llmops.results.problems import Problem, list_failed_measurements, list_problems
-from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.problems import (
+    Problem,
+    describe_kind,
+    list_failed_measurements,
+    list_problems,
+    merge_record_commands,
+)
+from pytest_llmops.results.run import Run, TestRecord, is_judged
 from pytest_llmops.results.summary import summarize_run
 from pytest_llmops.results.verdict import CHANGE_WORDS
 

@@ -1,4 +1,4 @@
-"""A run: every test of a session with its measurements, stored as a versioned JSON document.
+"""A run: every test of a session with its measurements and judges, stored as a versioned JSON document.
 
 A run file is validated with ``run.schema.json``; errors give the JSON path.
 """
@@ -6,18 +6,27 @@ A run file is validated with ``run.schema.json``; errors give the JSON path.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeAlias, cast
 
+from pytest_llmops._util.self_judging import iter_self_judging_notes
 from pytest_llmops._util.text_files import gzip_by_suffix, json_kind, write_atomically
 from pytest_llmops.errors import UsageError, WireError, format_name_list
 from pytest_llmops.measurement import Json, Measurement, escape_json_output, shorten_text, to_builtins
 from pytest_llmops.protocols import Call
-from pytest_llmops.results.details import as_list, as_mapping
+from pytest_llmops.results.details import (
+    JudgeFacts,
+    JudgeVerdict,
+    MeasurementDetail,
+    SettingsMeta,
+    as_list,
+    as_mapping,
+    read_detail,
+)
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.verdict import SuiteVerdict, VariantVerdict
 
@@ -340,3 +349,117 @@ def locate_record(record: object, place: str) -> str:
     """
     name = record.get("nodeid") if isinstance(record, dict) else None
     return f"{place} ({shorten_text(name, 200)})" if isinstance(name, str) else place
+
+
+NOT_CALIBRATED = "not calibrated, do not rely on its scores"
+UNFIT = "unfit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeUse:
+    """A judge that was asked in this run.
+
+    Attributes:
+        calibration: Its agreement with human annotators, as a sentence.
+        canaries: Its result on answers that no judge may pass; empty: it was not tried.
+        doubtful: No calibration supports its scores.
+        unfit: It passes answers that no judge may pass.
+        tried: Canaries ran in this run: other records of them are older.
+    """
+
+    name: str
+    model: str = ""
+    version: str = ""
+    calibration: str = NOT_CALIBRATED
+    canaries: str = ""
+    doubtful: bool = True
+    unfit: bool = False
+    tried: bool = False
+
+    @property
+    def standing(self) -> str:
+        """All that is known of the judge, the worst first.
+
+        >>> JudgeUse(name="quality", canaries="unfit: it passes 3 of 41 canaries", unfit=True).standing
+        'unfit: it passes 3 of 41 canaries; not calibrated, do not rely on its scores'
+        """
+        parts = [self.canaries, self.calibration] if self.unfit else [self.calibration, self.canaries]
+        return "; ".join(filter(None, parts))
+
+
+def collect_judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
+    """Return the judges in the order of first occurrence; a name with two models or versions is two judges."""
+    judge_uses: dict[tuple[str, str, str], JudgeUse] = {}
+    for judge_use in (use for record in records for use in _iter_judge_uses(record)):
+        key = (judge_use.name, judge_use.model, judge_use.version)
+        judge_uses[key] = _merge_judge_uses(judge_uses[key], judge_use) if key in judge_uses else judge_use
+    return tuple(judge_uses.values())
+
+
+def _merge_judge_uses(first: JudgeUse, other: JudgeUse) -> JudgeUse:
+    # Return what two measurements report of the same judge: the first wins, unless the other reports worse canaries.
+    known = first if first.calibration != NOT_CALIBRATED else other
+    known_canaries = (first.tried, first.unfit, bool(first.canaries)) >= (
+        other.tried,
+        other.unfit,
+        bool(other.canaries),
+    )
+    canaries = first if known_canaries else other
+    return replace(
+        first,
+        calibration=known.calibration,
+        doubtful=known.doubtful,
+        canaries=canaries.canaries,
+        unfit=canaries.unfit,
+        tried=canaries.tried,
+    )
+
+
+def _iter_judge_uses(record: TestRecord) -> Iterator[JudgeUse]:
+    # Yield the judges: a verdict names its judge, else the test's facts do, else the measurement's name.
+    judged = [
+        (measurement, read_detail(measurement))
+        for measurement in record.measurements
+        if is_judged(measurement)
+    ]
+    named = [(measurement, detail) for measurement, detail in judged if detail.judge or detail.canaries.judge]
+    facts = JudgeFacts.from_wire(record.fact("judge"))
+    for measurement, detail in named or judged:
+        canaries = detail.canaries
+        verdict = detail.judge or JudgeVerdict(name=canaries.judge, model=canaries.model)
+        yield JudgeUse(
+            name=verdict.name or facts.name or measurement.name.removeprefix("judge."),
+            model=verdict.model or facts.model,
+            version=measurement.version or verdict.version or facts.version,
+            calibration=detail.calibration.text or NOT_CALIBRATED,
+            doubtful=detail.calibration.status != "calibrated",
+            canaries=canaries.text,
+            unfit=canaries.status == UNFIT,
+            tried=bool(canaries.judge),
+        )
+
+
+def is_judged(measurement: Measurement) -> bool:
+    """Return whether the value of a measurement comes from a judge, or should have."""
+    return "judge" in measurement.detail or measurement.name.startswith("judge.")
+
+
+def judge_doubt(measurement: Measurement, detail: MeasurementDetail | None = None) -> str:
+    """Return a warning about the measurement's judge, or ""; ``detail`` is that of the measurement, if it was read."""
+    if not is_judged(measurement):
+        return ""
+    detail = detail or read_detail(measurement)
+    if detail.canaries.status == UNFIT:
+        return UNFIT
+    status = detail.calibration.status or "not calibrated"
+    return "" if status == "calibrated" else status
+
+
+def iter_run_self_judging_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
+    """Yield a warning for each judge model that was the model under test, unless ``llm_self_judging`` is ``allow``.
+
+    >>> list(iter_run_self_judging_notes((), {}))
+    []
+    """
+    if SettingsMeta.from_wire(meta.get("settings")).self_judging != "allow":
+        yield from iter_self_judging_notes(record.calls for record in records)

@@ -11,7 +11,7 @@ from support.reports import NODEID, Config, make_report
 
 from pytest_llmops.harness.terminal import TerminalHooks, describe_failure, describe_settings
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.results.missed import merge_record_commands
+from pytest_llmops.results.problems import merge_record_commands
 from pytest_llmops.settings import Settings
 
 

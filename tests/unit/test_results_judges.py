@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmops.measurement import Json, Measurement
-from pytest_llmops.results.judges import NOT_CALIBRATED, JudgeUse, collect_judges, judge_doubt
-from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.run import NOT_CALIBRATED, JudgeUse, TestRecord, collect_judges, judge_doubt
 
 
 def scored(**more: Json) -> Measurement:

@@ -10,8 +10,7 @@ from pytest_llmops.judges.panel import Panel
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Call, Verdict
 from pytest_llmops.recorder import Exchange, Recorder
-from pytest_llmops.results.judges import iter_run_self_judging_notes
-from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.run import TestRecord, iter_run_self_judging_notes
 from pytest_llmops.settings import SelfJudging, Settings
 
 

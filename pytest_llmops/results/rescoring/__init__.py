@@ -16,13 +16,11 @@ from pytest_llmops.results.rescoring.rescored_run import (
     RescoredOutput,
     RescoreStamp,
     carry_over_threshold,
-    replace_threshold,
-    replace_verdicts,
-)
-from pytest_llmops.results.rescoring.threshold_shift import (
     find_threshold_shifts,
     format_threshold_shifts,
     read_both_scores,
+    replace_threshold,
+    replace_verdicts,
 )
 
 __all__ = [

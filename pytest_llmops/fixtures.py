@@ -126,13 +126,13 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture
 def retriever(request: pytest.FixtureRequest) -> Retriever:
     """The retriever of ``@pytest.mark.retriever(name, k=)``: ``retriever.search(query)`` returns `Hits`."""
-    from pytest_llmops.harness import factories, markers
+    from pytest_llmops.harness import markers, parametrize
 
     marker = markers.marker_arguments(request.node, "retriever")
     if marker is None:
         raise UsageError(f"{request.node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)")
     name, k, embedder = markers.read_retriever_marker(marker)
-    in_hooks = name in factories.hook_factories(request.node, "retriever")
+    in_hooks = name in parametrize.hook_factories(request.node, "retriever")
     if embedder and in_hooks:
         raise UsageError(
             f"{request.node.nodeid}: the retriever {name!r} comes from a hook and brings its own vectors: leave embedder= out"
@@ -244,7 +244,7 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
     try:
         settings = Settings.from_sources(("command line", command_line), ("ini", ini), environ=os.environ)
         if isinstance(settings.trials, LookTrials):
-            from pytest_llmops.harness.looks import check_looks
+            from pytest_llmops.harness.baseline_gate import check_looks
 
             check_looks(config, settings)
         if settings.batch:

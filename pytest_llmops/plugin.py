@@ -33,7 +33,7 @@ from pytest_llmops.measurement import escape_output
 from pytest_llmops.settings import NEEDS_JUDGE, Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.harness.collected_tests import CollectedTests
+    from pytest_llmops.harness.cassette_usage import CollectedTests
     from pytest_llmops.harness.controller import Controller
 
 OURS_KEY = pytest.StashKey[bool]()
@@ -57,7 +57,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
     """Run the suite again with more trials while --llm-trials=auto is undecided."""
     if config.getoption("llm_trials") in LOOKS and not hasattr(config, "workerinput"):
-        from pytest_llmops.harness.looks import run_looks
+        from pytest_llmops.harness.baseline_gate import run_looks
 
         return (yield from run_looks(config))
     return (yield)
@@ -90,7 +90,7 @@ class ReportListener:
         settings, is_look = config.stash[SETTINGS], config.getoption("llm_trials") in LOOKS
         if settings.may_call_models:
             from pytest_llmops.cassettes.run_folder import open_run_folder
-            from pytest_llmops.harness.progress import Progress
+            from pytest_llmops.harness.terminal import Progress
 
             if not is_look:  # the looks of a run have one folder
                 folder = ExitStack()
@@ -309,7 +309,7 @@ class OnDemandHarness:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Put the tests that are compared side by side."""
         if metafunc.definition.get_closest_marker("llm_compare") is not None:
-            from pytest_llmops.harness.variants import order_variants
+            from pytest_llmops.harness.parametrize import order_variants
 
             _note_problem(metafunc, order_variants(metafunc.definition, metafunc._calls))  # noqa: SLF001
 
@@ -327,7 +327,7 @@ class OnDemandHarness:
     @cached_property
     def collected(self) -> CollectedTests:
         """The tests of all collected modules."""
-        from pytest_llmops.harness.collected_tests import CollectedTests
+        from pytest_llmops.harness.cassette_usage import CollectedTests
 
         return CollectedTests(self._config.rootpath, self._children)
 

@@ -1,4 +1,4 @@
-"""Verdicts on variants that ran side by side: better than the base, worse, equivalent, or undecided.
+"""Verdicts on variants that ran side by side, on sentinels, and on the drop that a baseline would notice.
 
 The statistics are the gate's: trials are permuted within the cases that both sides ran. In addition a difference that is
 proved is tried on the means of the families, for unseen cases. The table of error rates is in docs/compare.md.
@@ -6,12 +6,18 @@ proved is tried on the means of the families, for unseen cases. The table of err
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
-from statistics import NormalDist, fmean
+from statistics import NormalDist, fmean, pstdev
 
-from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, summarize_test
-from pytest_llmops.baselines.changes import SuiteComparison, compare_tests, find_metrics
+from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, flip_rate, summarize_test
+from pytest_llmops.baselines.changes import (
+    SuiteComparison,
+    compare_tests,
+    find_metrics,
+    metric_name,
+    metric_trials,
+)
 from pytest_llmops.baselines.gate import (
     MAX_PLANNED_TRIALS,
     GateRules,
@@ -23,9 +29,15 @@ from pytest_llmops.baselines.gate import (
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.metrics import trial_change
-from pytest_llmops.metrics.trial_change import ChangeError
+from pytest_llmops.metrics.trial_change import (
+    ChangeError,
+    TrialPair,
+    compare_families,
+    estimate_change_error,
+    pool_noise,
+)
 from pytest_llmops.results.comparison import count_traffic, function_name, group_by, summarize_latency
-from pytest_llmops.results.details import CaseFacts, VariantFacts, fact_text
+from pytest_llmops.results.details import CaseFacts, CassetteFacts, VariantFacts, fact_text
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import VariantMetric, VariantVerdict
 
@@ -334,3 +346,131 @@ def _describe_use(sides: Sequence[Side]) -> str:
         if any(value is not None for value in values)
     ]
     return f"an answer: {', '.join(parts)}" if parts else ""
+
+
+PLANNED_TRIALS = (1, 3, 5, 10)
+FLOOR = GateRules().floor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricPower:
+    """The noise of a metric and the drops that it would show.
+
+    Attributes:
+        cases: How many tests have the metric.
+        trials: The smallest number of trials of a case.
+        mean: Mean score, higher is better.
+        noise: Standard deviation of a trial within its case; None: no case has two trials.
+        detectable: By trials of a later run: the drop of the mean that is noticed in 8 of 10 runs.
+        noisiest: Cases whose trials differ, with their standard deviation, the largest first.
+        flaky: Cases that pass in some trials and fail in others: node id, share of pairs of trials that differ, and the
+            time of the acceptance since which they do; the largest share first.
+    """
+
+    name: str
+    cases: int
+    trials: int
+    mean: float
+    noise: float | None = None
+    detectable: tuple[tuple[int, float], ...] = ()
+    noisiest: tuple[tuple[str, float], ...] = ()
+    flaky: tuple[tuple[str, float, str], ...] = ()
+
+
+def estimate_power(
+    baseline: Baseline, *, alpha: float = 0.05, planned: Sequence[int] = PLANNED_TRIALS
+) -> list[MetricPower]:
+    """Return the power of each metric of a baseline, from its trials alone.
+
+    >>> estimate_power(Baseline())
+    []
+    """
+    names = sorted({metric_name(series) for test in baseline.tests.values() for series in test.scores})
+    return [_estimate_metric_power(baseline, name, alpha, planned) for name in names]
+
+
+def _estimate_metric_power(
+    baseline: Baseline, name: str, alpha: float, planned: Sequence[int]
+) -> MetricPower:
+    trials = {}
+    flaky = []
+    for nodeid, test in baseline.tests.items():
+        scores = [score for score in metric_trials(test, name, tuple(test.scores)) if score is not None]
+        if rate := flip_rate(tuple(scores)):
+            flaky.append((nodeid, rate, test.flaky_since))
+        if scores:
+            # A single trial at the mean stands for the later run, and adds no spread of its own.
+            trials[nodeid] = TrialPair(tuple(scores), (fmean(scores),))
+    power = MetricPower(
+        name=name,
+        cases=len(trials),
+        trials=min((len(pair.before) for pair in trials.values()), default=0),
+        mean=fmean(fmean(pair.before) for pair in trials.values()) if trials else 0.0,
+        flaky=tuple(sorted(flaky, key=lambda case: (-case[1], case[0]))),
+    )
+    if (noise := pool_noise(list(trials.values()))) is None:
+        return power
+    detectable = [
+        (count, max(error.detectable_drop(alpha), FLOOR))
+        for count in planned
+        if (error := estimate_change_error(trials, trials_after=count)) is not None
+    ]
+    spreads = [(nodeid, pstdev(pair.before)) for nodeid, pair in trials.items()]
+    noisiest = sorted((entry for entry in spreads if entry[1] > 0), key=lambda entry: (-entry[1], entry[0]))
+    return replace(power, noise=noise.standard_error, detectable=tuple(detectable), noisiest=tuple(noisiest))
+
+
+def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> str:
+    """Return in a sentence what moved the live answers since the baseline: the model or the judge, the change, or nothing.
+
+    Without a score of a sentinel in the baseline it cannot be told; the sentence then says how many answers are as recorded.
+
+    >>> judge_sentinels(Baseline(), [TestRecord(nodeid="t", facts={"sentinel": True})])[:55]
+    'cannot tell what moved: there is no baseline to compare'
+    """
+    families: dict[str, dict[str, TrialPair]] = {"sentinels": {}, "others": {}}
+    for test in compare_tests(baseline, records).compared:
+        family = families["sentinels" if test.record.facts.get("sentinel") else "others"]
+        after = test.before if test.unchanged else test.after
+        for metric in [name for name in find_metrics([test]) if name != TRIAL_RATE] or [TRIAL_RATE]:
+            sides = (metric_trials(side, metric, test.series) for side in (test.before, after))
+            pair = [tuple(score for score in side if score is not None) for side in sides]
+            if all(pair):
+                family[f"{test.record.nodeid} {metric}"] = TrialPair(*pair)
+    asked = {
+        record.nodeid: CassetteFacts.from_wire(record.fact("cassette"))
+        for record in records
+        if record.facts.get("sentinel")
+    }
+    if not families["sentinels"]:
+        return _describe_answers(list(asked.values()), has_baseline=bool(baseline.tests))
+    if edited := [nodeid for nodeid, cassette in asked.items() if not cassette.verified]:
+        return f"cannot tell what moved: a sentinel has to ask what is recorded, and these ask something else: {format_name_list(edited)}"
+    compared = compare_families({name: trials for name, trials in families.items() if trials})
+    status = {name: verdict["status"] for name, verdict in compared.items()}
+    figures = ", ".join(
+        f"{name} {100 * each['change']:+.1f} points ({each['status']})" for name, each in compared.items()
+    )
+    if status["sentinels"] in ("worse", "better"):
+        return f"the model or the judge moved: {figures}"
+    if status["sentinels"] != "equivalent" or status.get("others") == "undecided":
+        return f"cannot tell what moved: {figures}; more trials, or more sentinels, would tell"
+    return f"{'your change moved it' if status.get('others') in ('worse', 'better') else 'nothing moved'}: {figures}"
+
+
+def _describe_answers(sentinels: Sequence[CassetteFacts], *, has_baseline: bool) -> str:
+    # Say why scores tell nothing, what makes a baseline, and what the recordings of the sentinels tell without scores.
+    why = (
+        "no sentinel (@pytest.mark.llm_sentinel) has a score here and in the baseline"
+        if has_baseline
+        else "there is no baseline to compare the scores of the sentinels with"
+    )
+    verified, drifted = sum(each.verified for each in sentinels), sum(each.drifted for each in sentinels)
+    if not verified:
+        return f"cannot tell what moved: {why}, and none of their answers has a recording; pytest --llm-record=new --llm-accept 'first baseline' makes both"
+    answers = (
+        f"{drifted:,} of {verified:,} answers of sentinels differ from the recordings of the same requests: the model or the judge moved, or only its sampling differs"
+        if drifted
+        else f"all {verified:,} answers of sentinels are those recorded: on these requests nothing moved"
+    )
+    return f"cannot tell what moved: {why}; pytest --llm-accept 'first baseline' makes one of what is recorded. Without it: {answers}"

@@ -94,7 +94,7 @@ def _load(given: str) -> tuple[str, Baseline]:
 
 def _show(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.gate import describe_baseline
-    from pytest_llmops.baselines.power import estimate_power
+    from pytest_llmops.baselines.variants import estimate_power
 
     name, baseline = _load(args.baseline)
     metrics = estimate_power(baseline)
@@ -138,7 +138,7 @@ def _log(args: argparse.Namespace) -> int:
 
 
 def _power(args: argparse.Namespace) -> int:
-    from pytest_llmops.baselines.power import estimate_power
+    from pytest_llmops.baselines.variants import estimate_power
 
     _, baseline = _load(args.baseline)
     metrics = estimate_power(baseline)

@@ -265,7 +265,7 @@ def _append_summary(run: Run) -> None:
     # Append a run to the summary of a job of GitHub, as pytest does: the shards have none on the whole.
     from pytest_llmops.cli.ini_files import read_ini
     from pytest_llmops.harness.controller import mask_run_secrets
-    from pytest_llmops.harness.github import append_summary
+    from pytest_llmops.harness.terminal import append_summary
 
     if (summary := os.environ.get("GITHUB_STEP_SUMMARY")) and (read_ini(Path.cwd()) or (None, {}))[1].get(
         "github"

@@ -1,18 +1,32 @@
-"""Usage record of a run's cassettes, their orphans and age, and what the run spent of its budget.
+"""Usage record of a run's cassettes, which tests exist, their orphans and age, budgets, and mistakes that nothing reports.
 
 Stale recordings and orphans are known only after a complete run, so the record has the reasons of a partial run.
 
 Knows pytest's configuration by its attributes only.
 """
 
-import os
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
+import dis
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.harness import tapes
 from pytest_llmops.measurement import Json
-from pytest_llmops.settings import Settings
+from pytest_llmops.settings import OPTIONS, Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.cassettes.recording_index import RecordingIndex
+
 
 USAGE_CACHE_KEY = "llmops/usage"
 # Options of pytest that leave tests out, by attribute
@@ -179,3 +193,164 @@ class CassetteUsage:
         calls, usd = open_ledger(self._settings).totals()
         max_calls, budget_usd = self._settings.max_calls, self._settings.budget
         return {"budget": {"calls": calls, "usd": usd, "max_calls": max_calls, "budget_usd": budget_usd}}
+
+
+_DEFINITION = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
+
+
+class CollectedTests:
+    """All tests of the modules that were collected, also those that this run leaves out.
+
+    Args:
+        root: The root folder of the project.
+        children: Each module and class with what it holds.
+    """
+
+    def __init__(self, root: Path, children: Sequence[tuple[Any, Sequence[Any]]]) -> None:
+        self._root = root
+        self._children = children
+
+    @cached_property
+    def index(self) -> RecordingIndex:
+        """The recordings of the project by key, in cassettes whose test is gone."""
+        from pytest_llmops.cassettes.recording_index import RecordingIndex
+
+        return RecordingIndex(self._root, self.is_abandoned)
+
+    def is_abandoned(self, cassette: Path) -> bool:
+        """Return whether the test or fixture after which a cassette is named is gone.
+
+        Of a module that was not collected, or a class that was left out, the source decides: what is defined there exists.
+        """
+        from pytest_llmops.cassettes.naming import CASSETTE_FOLDER, safe_file_name
+
+        if cassette in self._cassettes:
+            return False
+        home = next((folder for folder in cassette.parents if folder.name == CASSETTE_FOLDER), None)
+        names = cassette.relative_to(home).with_suffix("").parts if home is not None else ()
+        if home is None or len(names) < 2:  # noqa: PLR2004 -- module and test; without a module it has a name of its own
+            return False
+        module = next(
+            (path for path in home.parent.glob("*.py") if safe_file_name(path.stem) == names[0]), None
+        )
+        if module is None:
+            return True
+        first = names[1].partition(".")[0]
+        if module in self._modules and first != "fixture" and first not in self._modules[module]:
+            return True
+        defined = set(map(safe_file_name, _DEFINITION.findall(module.read_text("utf-8", "replace"))))
+        return defined.isdisjoint(name.rpartition(".")[2] for name in names[-2:])
+
+    @cached_property
+    def _cassettes(self) -> frozenset[Path]:
+        # The cassettes of all collected tests and of their fixtures.
+        paths: set[Path] = set()
+        items = (node for _, nodes in self._children for node in nodes if hasattr(node, "runtest"))
+        for item in items:
+            paths.update(path for _, path in tapes.recorded_fixtures(item))
+            try:
+                paths.add(tapes.item_cassette_path(item)[0])
+            except UsageError:  # reported by the test itself
+                continue
+        return frozenset(paths)
+
+    @cached_property
+    def _modules(self) -> dict[Path, set[str]]:
+        # The collected modules, and the classes of each whose tests are not known, by their folder's name.
+        from pytest_llmops.cassettes.naming import safe_file_name, test_name
+
+        expanded = {collector for collector, _ in self._children}
+        modules: dict[Path, set[str]] = {}
+        for collector, nodes in self._children:
+            unknown = modules.setdefault(collector.path, set())
+            for node in nodes:
+                if not hasattr(node, "runtest") and node not in expanded:
+                    unknown |= {test_name((node.name, "")).partition("/")[0], safe_file_name(node.name)}
+        return modules
+
+
+INI_FILES = (
+    "pytest.toml",
+    ".pytest.toml",
+    "pytest.ini",
+    ".pytest.ini",
+    "pyproject.toml",
+    "tox.ini",
+    "setup.cfg",
+)
+KEYS = frozenset(option.dest for option in OPTIONS if option.ini)
+MAX_INI_CHARS = 200_000
+MAX_CODES = 200  # functions in which an assertion is searched
+_SECTION = re.compile(r"\[{1,2}([^\[\]]{1,100})\]")
+_KEY = re.compile(r"(llm_[a-z_]{1,40})[ \t]{0,40}[=:]")
+_ASSERTING = re.compile(
+    r"assert|check|expect|verif|valid|raises|warns|fail|snapshot|approx|should|emit", re.IGNORECASE
+)
+
+
+def find_unread_keys(config: Any, folders: Iterable[Path]) -> Iterator[str]:
+    """Yield a note for each key of ours in an ini file, or a section of it, that pytest does not read or that is misspelt.
+
+    Args:
+        config: pytest's.
+        folders: Where such files are looked for.
+    """
+    read = config.inipath and config.inipath.name
+    own = {
+        "pyproject.toml": "[tool.pytest] or [tool.pytest.ini_options]",
+        "setup.cfg": "[tool:pytest]",
+    }.get(read, "[pytest]")
+    for path in (folder / name for folder in dict.fromkeys(folders) for name in INI_FILES):
+        if not path.is_file():
+            continue
+        section = path.stem.removeprefix(".")  # until another begins: a pytest.ini is all about pytest
+        for number, line in enumerate(
+            path.read_text("utf-8", "replace")[:MAX_INI_CHARS].splitlines(), start=1
+        ):
+            section = header[1].strip() if (header := _SECTION.match(line)) else section
+            key = _KEY.match(line)
+            if key is None or not re.search("pytest|llmops", section):
+                continue
+            value: object = path == config.inipath or None
+            is_known = key[1] in KEYS or value is None
+            with suppress(
+                Exception
+            ):  # a value of the wrong form, which `settings` reports, or no plugin's key
+                value, is_known = value and config.getini(key[1]), True
+            name = path.relative_to(config.rootpath) if path.is_relative_to(config.rootpath) else path
+            if key[1] in KEYS and value is None:
+                yield (
+                    f"{key[1]} in {name.as_posix()}, line {number} ([{section}]) is not read: pytest reads "
+                    + (f"its own section of {read}, {own}" if read else "no ini file in this run")
+                )
+            # Without the prefix, which makes all of them similar
+            elif not is_known and (
+                near := get_close_matches(key[1][4:], [known[4:] for known in KEYS], 1, 0.75)
+            ):
+                yield f"{key[1]} in {name.as_posix()}, line {number}, is unknown: did you mean llm_{near[0]}?"
+
+
+def may_assert(item: Any) -> bool:
+    """Return whether a test may assert anything: in its code, its fixtures, or a function of their modules that it calls.
+
+    When in doubt it may: any name that sounds like an assertion counts.
+    """
+    fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {}).values()
+    waiting = [item.obj, *(fixture.func for group in fixtures for fixture in group)]
+    seen: set[CodeType] = set()
+    while waiting and len(seen) < MAX_CODES:
+        function = waiting.pop()
+        code = getattr(function, "__code__", None)
+        if code is None or code in seen or item.path.parent not in Path(code.co_filename).parents:
+            continue
+        seen.add(code)
+        parts = [code]
+        for part in parts:  # and the functions within it
+            parts += [constant for constant in part.co_consts if isinstance(constant, CodeType)]
+        names = {name for part in parts for name in (*part.co_names, *part.co_varnames)}
+        steps = {step.opname for part in parts for step in dis.get_instructions(part)}
+        if any(map(_ASSERTING.search, names)) or "RAISE_VARARGS" in steps:
+            return True
+        known = {**vars(getattr(item, "cls", None) or object), **getattr(function, "__globals__", {})}
+        waiting += [getattr(function, "__wrapped__", None), *map(known.get, names)]
+    return bool(waiting)

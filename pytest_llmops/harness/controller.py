@@ -15,13 +15,16 @@ from typing import Any
 
 from pytest_llmops._util.option_values import LookTrials
 from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed, UsageError
-from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, read_checkout, write_junit_case
-from pytest_llmops.harness.cassette_usage import CassetteUsage
-from pytest_llmops.harness.github import append_summary, list_annotations
+from pytest_llmops.harness.baseline_gate import (
+    BaselineGate,
+    has_baseline,
+    plan_next_look,
+    read_checkout,
+    write_junit_case,
+)
+from pytest_llmops.harness.cassette_usage import CassetteUsage, find_unread_keys
 from pytest_llmops.harness.item import Harness
-from pytest_llmops.harness.looks import plan_next_look
-from pytest_llmops.harness.silent_mistakes import find_unread_keys
-from pytest_llmops.harness.terminal import TerminalHooks
+from pytest_llmops.harness.terminal import TerminalHooks, append_summary, list_annotations
 from pytest_llmops.measurement import Json, escape_output, format_count
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
@@ -167,9 +170,9 @@ class Controller:
             and settings.record == "verify"
             and any(record.facts.get("sentinel") for record in self.run.records)
         ):
-            from pytest_llmops.baselines import baseline, sentinels
+            from pytest_llmops.baselines import baseline, variants
 
-            moved = sentinels.judge_sentinels(baseline.Baseline(), self.run.records)
+            moved = variants.judge_sentinels(baseline.Baseline(), self.run.records)
             self.run = replace(self.run, notes=(moved, *self.run.notes))
         if is_first and not settings.accept:
             return

@@ -30,7 +30,7 @@ from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, RecordMode, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
-    from pytest_llmops.harness.collected_tests import CollectedTests
+    from pytest_llmops.harness.cassette_usage import CollectedTests
     from pytest_llmops.protocols import Call
     from pytest_llmops.recorder import Exchange
     from pytest_llmops.results.run import TestRecord
@@ -194,8 +194,7 @@ class Harness:
             UsageError: The marker's arguments are wrong.
         """
         from pytest_llmops.harness.markers import marker_arguments
-        from pytest_llmops.harness.parametrize import describe_parameters
-        from pytest_llmops.harness.variants import describe_variant
+        from pytest_llmops.harness.parametrize import describe_parameters, describe_variant
 
         if self.candidate:
             self.recorder.facts["model"] = {"name": self.candidate}
@@ -283,13 +282,13 @@ class Harness:
 
     def _candidate_facts(self) -> dict[str, Json]:
         # Return the parameters and models by which cassettes of this test for other models are recognized.
-        from pytest_llmops.harness import factories
+        from pytest_llmops.harness import parametrize
 
         if "llm" not in getattr(self.item, "fixturenames", ()):
             return {}
         return {
             "case": tapes.repetition_of(self.item)[1],
-            "models": sorted(factories.hook_factories(self.item, "model")),
+            "models": sorted(parametrize.hook_factories(self.item, "model")),
         }
 
     def add_unrun(self) -> None:
@@ -326,11 +325,11 @@ class Harness:
 
     def _load_component(self, kind: str, name: str) -> object:
         __tracebackhide__ = True
-        from pytest_llmops.harness import factories
+        from pytest_llmops.harness import parametrize
 
         if kind == "judge" and not self.settings.judge:
             self.skip(NEEDS_JUDGE)
-        hooked = factories.hook_factories(self.item, kind)
+        hooked = parametrize.hook_factories(self.item, kind)
         if kind == "model":
             name = self._resolve_model_name(name, hooked)
         if name not in hooked:
@@ -338,7 +337,7 @@ class Harness:
                 raise UnknownName(kind, name, {*hooked, *registry.BUILT_IN.get(kind, {})})
             if kind == "model":
                 return registry.load_builtin(kind, name)  # named by the settings: nothing to cache
-        return factories.build_component(self.item, kind, name, hooked.get(name), self.settings)
+        return parametrize.build_component(self.item, kind, name, hooked.get(name), self.settings)
 
     def _resolve_model_name(self, name: str, known: Collection[str]) -> str:
         # Return the hook's own name for ``app`` or ``judge``, else the name of a model at the run's server.
@@ -457,7 +456,7 @@ class Harness:
         earlier = self.record.measurements if self.record is not None else ()
         if not self.passed or measurements or earlier or not hasattr(self.item, "obj"):
             return False
-        from pytest_llmops.harness.silent_mistakes import may_assert
+        from pytest_llmops.harness.cassette_usage import may_assert
 
         calls_app = any(exchange.purpose == "app" for exchange in self.recorder.exchanges)
         return calls_app and not may_assert(self.item)

@@ -406,7 +406,7 @@ class TrialHooks:
         # Return a test and those that come next and are compared with it; a worker of xdist knows only one of them.
         if item.get_closest_marker("llm_compare") is None:
             return [item]
-        from pytest_llmops.harness.variants import are_variants
+        from pytest_llmops.harness.parametrize import are_variants
 
         is_worker, items = hasattr(item.config, "workerinput"), item.session.items
         following = [nextitem] if is_worker else items[items.index(item) + 1 :]

@@ -18,8 +18,8 @@ from support.project import Project
 from pytest_llmops._util.option_values import LOOKS
 from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules
 from pytest_llmops.cassettes.run_folder import RUN_FOLDER_VARIABLE
-from pytest_llmops.harness import looks
-from pytest_llmops.harness.looks import plan_next_look
+from pytest_llmops.harness import baseline_gate
+from pytest_llmops.harness.baseline_gate import plan_next_look
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.verdict import SuiteVerdict, VerdictStatus
 from pytest_llmops.settings import Settings
@@ -218,10 +218,10 @@ class StubLook:
 def test_a_look_that_is_interrupted_ends_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     look = StubLook(KeyboardInterrupt, pytest.ExitCode.INTERRUPTED)
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: look)
-    assert looks._run_look([], Path()) == pytest.ExitCode.INTERRUPTED
+    assert baseline_gate._run_look([], Path()) == pytest.ExitCode.INTERRUPTED
     look = StubLook(KeyboardInterrupt, KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
-        looks._run_look([], Path())
+        baseline_gate._run_look([], Path())
     assert look.is_terminated
 
 

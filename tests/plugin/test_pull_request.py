@@ -12,7 +12,7 @@ import pytest
 from support.messages import check_message
 from support.project import Project, Result
 
-from pytest_llmops.harness.github import OTHER_ANNOTATOR
+from pytest_llmops.harness.terminal import OTHER_ANNOTATOR
 
 FILES = {
     "prompts/greet/v1.md": "---\nvariables: [name]\n---\nSay hello\nto {{ name }}.\n",

@@ -13,7 +13,7 @@ import pytest
 from support.reports import make_report
 
 from pytest_llmops.cassettes import run_folder
-from pytest_llmops.harness.progress import Progress
+from pytest_llmops.harness.terminal import Progress
 
 
 class Writer:

@@ -20,7 +20,7 @@ from benchmarks.material import ANSWER, HEADERS, PROMPT, URL, answer, body, writ
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape, store
 from pytest_llmops.cassettes.http import interception
-from pytest_llmops.cassettes.response import Answer
+from pytest_llmops.cassettes.request_key import Answer
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.redaction.redactor import Redactor

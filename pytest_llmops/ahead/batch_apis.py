@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, parse_json
 from pytest_llmops.cassettes import locking
 from pytest_llmops.cassettes.naming import display_path
-from pytest_llmops.cassettes.response import Answer
+from pytest_llmops.cassettes.request_key import Answer
 from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import Settings

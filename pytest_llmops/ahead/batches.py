@@ -31,9 +31,9 @@ from pytest_llmops.ahead.batch_apis import (
 )
 from pytest_llmops.ahead.sender import PAUSES_S, LiveSender, send_request
 from pytest_llmops.ahead.tapes import PendingRequest
-from pytest_llmops.cassettes import drift, locking
+from pytest_llmops.cassettes import locking, miss
 from pytest_llmops.cassettes.naming import CASSETTE_FOLDER, display_path
-from pytest_llmops.cassettes.response import Answer
+from pytest_llmops.cassettes.request_key import Answer
 from pytest_llmops.errors import BudgetReached, CassetteError, LLMOpsError, ModelError, path_from_root
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.redaction.secret_names import is_secret_name
@@ -116,7 +116,7 @@ class BatchSender(LiveSender):
         for pending in requests:
             body = as_mapping(pending.question.json)
             is_whole = pending.module is not None and body and body.get("stream") is not True
-            if is_whole and drift.is_model_request(pending.question):
+            if is_whole and miss.is_model_request(pending.question):
                 self.queue[pending.place] = pending
             else:
                 super().submit([pending])

@@ -17,8 +17,8 @@ from typing import Any
 from pytest_llmops.ahead.tapes import PendingRequest
 from pytest_llmops.cassettes import run_folder
 from pytest_llmops.cassettes.http.live_response import STREAM_CONTENT_TYPES, TIMING_DIGITS, limit_silence
-from pytest_llmops.cassettes.rate_limit import RateLimiter
-from pytest_llmops.cassettes.response import Answer, make_exchange
+from pytest_llmops.cassettes.request_key import Answer, make_exchange
+from pytest_llmops.cassettes.run_folder import RateLimiter
 from pytest_llmops.errors import BudgetReached, CassetteError
 from pytest_llmops.wire.content_encoding import decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmops.ahead.answers import AnswerStore, Place
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.journal import JournalEntry
-from pytest_llmops.cassettes.response import Answer, TapeCounts, answer_to_wire
-from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_key
+from pytest_llmops.cassettes.request_key import Answer, TapeCounts, answer_to_wire
+from pytest_llmops.cassettes.run_folder import JUDGE_PURPOSE, shared_answer_key
 from pytest_llmops.cassettes.tape import WRITING_MODES, Tape
 from pytest_llmops.errors import CallDeferred, CassetteError
 from pytest_llmops.wire.body import fold_body

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pytest_llmops.cassettes import naming, store
 from pytest_llmops.cassettes.journal import JOURNAL_FOLDER, find_abandoned_journals
-from pytest_llmops.cassettes.recording_index import walk_folders
+from pytest_llmops.cassettes.recordings import walk_folders
 from pytest_llmops.cassettes.store import Interaction
 from pytest_llmops.cassettes.usage_record import (
     OUTSIDE_OWNER,

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops._util.text_files import json_kind
-from pytest_llmops.cassettes import naming, request_key, response, store
+from pytest_llmops.cassettes import naming, request_key, store
 from pytest_llmops.errors import CassetteError, format_name_list, refuse
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.redaction.redactor import Redactor
@@ -104,7 +104,7 @@ def convert_interactions(
     left_out: Counter[int] = Counter()
     number = 0
     for foreign, headers in requests:
-        answer = response.Answer(foreign.status, _response_headers(foreign), foreign.body)
+        answer = request_key.Answer(foreign.status, _response_headers(foreign), foreign.body)
         if not answer.is_reproducible and not errors:
             left_out[foreign.status] += 1
             continue
@@ -116,7 +116,7 @@ def convert_interactions(
         first = by_key.setdefault(
             question.key, store.Interaction(f"#{number:03d}", question.key, request, {IMPORTED_TAKE: []})
         )
-        first.answers[IMPORTED_TAKE].append(response.answer_to_wire(answer, redactor))
+        first.answers[IMPORTED_TAKE].append(request_key.answer_to_wire(answer, redactor))
     return list(by_key.values()), dict(sorted(left_out.items()))
 
 
@@ -175,7 +175,9 @@ def import_cassette(
 
 def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
     # Return the recorded headers; a scrubbed media type, which clients need, is guessed from the body.
-    headers = {name: foreign.headers[name] for name in response.RECORDED_HEADERS if name in foreign.headers}
+    headers = {
+        name: foreign.headers[name] for name in request_key.RECORDED_HEADERS if name in foreign.headers
+    }
     headers = {name: value for name, value in headers.items() if not _is_placeholder(value)}
     if not _MEDIA_TYPE.match(headers.get("content-type", "")):
         headers.pop("content-type", None)

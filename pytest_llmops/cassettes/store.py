@@ -22,8 +22,7 @@ from pytest_llmops.cassettes.journal import (
     remove_journal_folder,
     seize_journal,
 )
-from pytest_llmops.cassettes.request_key import Question
-from pytest_llmops.cassettes.response import answer_from_wire, make_exchange
+from pytest_llmops.cassettes.request_key import Question, answer_from_wire, make_exchange
 from pytest_llmops.errors import CassetteError, refuse
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.recorder import Exchange

@@ -13,19 +13,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops._util.self_judging import is_error_status
-from pytest_llmops.cassettes import active_tape, drift, journal, miss, run_folder, store
-from pytest_llmops.cassettes.call_costs import CallCosts
+from pytest_llmops.cassettes import active_tape, journal, miss, run_folder, store
+from pytest_llmops.cassettes.budget import CallCosts
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.recordings import Recordings
-from pytest_llmops.cassettes.request_key import MatchRules, Question, build_question
-from pytest_llmops.cassettes.response import (
+from pytest_llmops.cassettes.request_key import (
     Answer,
+    MatchRules,
+    Question,
     TapeCounts,
     answer_from_wire,
     answer_to_wire,
+    build_question,
     describe_age,
 )
-from pytest_llmops.cassettes.shared_answers import JUDGE_PURPOSE, shared_answer_key
+from pytest_llmops.cassettes.run_folder import JUDGE_PURPOSE, shared_answer_key
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.redaction.redactor import Redactor
@@ -34,9 +36,8 @@ from pytest_llmops.wire.body import fold_body
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.budget import Ledger
-    from pytest_llmops.cassettes.rate_limit import RateLimiter
-    from pytest_llmops.cassettes.recording_index import RecordingIndex
-    from pytest_llmops.cassettes.shared_answers import SharedAnswers
+    from pytest_llmops.cassettes.recordings import RecordingIndex
+    from pytest_llmops.cassettes.run_folder import RateLimiter, SharedAnswers
 
 WRITING_MODES = ("new", "all")
 # Fields that the tape of a block shares with the tape of its test
@@ -89,7 +90,7 @@ class Tape:
     misses: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)  # live calls that the budget refused
     notes: list[str] = field(default_factory=list)
-    drifts: list[drift.Drift] = field(default_factory=list)
+    drifts: list[miss.Drift] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)  # where the first new request of --llm-changed differs
     inner: list[Tape] = field(default_factory=list)  # of blocks that were opened while this tape was in use
     resolved: set[str] = field(default_factory=set)  # IP addresses of the allowed hosts
@@ -408,7 +409,7 @@ class Tape:
                 self.notes.append(f"nothing recorded to compare with: {question.method} {question.url}")
                 return
             now = replace(answer, body=self.redactor.clean(answer.body))
-            difference = drift.compare_answers(question, before, now)
+            difference = miss.compare_answers(question, before, now)
             self.counts.verified += 1
             if difference is not None:
                 self.counts.drifted += 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes import active_tape, naming, rate_limit, request_key, run_folder, usage_record
+from pytest_llmops.cassettes import active_tape, naming, request_key, run_folder, usage_record
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import refuse, swallowed_error
@@ -76,7 +76,7 @@ def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
         shared=True,
         rules=request_key.MatchRules(settings.match_ignore),
         ledger=open_ledger(settings) if settings.has_budget else None,
-        pace=rate_limit.RateLimiter(settings.judge_concurrency),
+        pace=run_folder.RateLimiter(settings.judge_concurrency),
     )
 
 

@@ -204,7 +204,7 @@ def _prune_cassettes(args: argparse.Namespace) -> int:
 
 
 def _move_cassettes(args: argparse.Namespace) -> int:
-    from pytest_llmops.cassettes.recording_index import move_cassette
+    from pytest_llmops.cassettes.recordings import move_cassette
 
     moves = [tuple(args.files)]
     if not args.files:

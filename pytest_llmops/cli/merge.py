@@ -21,7 +21,7 @@ from pytest_llmops.results.details import read_time
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pytest_llmops.cassettes.response import Answer
+    from pytest_llmops.cassettes.request_key import Answer
     from pytest_llmops.cassettes.store import Interaction
     from pytest_llmops.results.run import Run
 
@@ -229,7 +229,7 @@ def merge_recordings(
 
 def _read_content(wire: Mapping[str, Any]) -> Answer:
     # Return an answer without the time it took: the same answer twice is no contradiction.
-    from pytest_llmops.cassettes.response import answer_from_wire
+    from pytest_llmops.cassettes.request_key import answer_from_wire
 
     return dataclasses.replace(answer_from_wire(wire), latency_s=None, ttft_s=None, gap_s=None)
 

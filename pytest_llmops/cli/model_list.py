@@ -10,7 +10,7 @@ from pytest_llmops._util.text_files import BadFile, read_text, read_yaml
 from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.calibration.record import JudgeRecord
 from pytest_llmops.cassettes.audit import find_cassettes
-from pytest_llmops.cassettes.recording_index import walk_folders
+from pytest_llmops.cassettes.recordings import walk_folders
 from pytest_llmops.cassettes.store import load_cassette, make_stored_exchange
 from pytest_llmops.cli import output
 from pytest_llmops.cli.commands import EXIT_PROBLEM

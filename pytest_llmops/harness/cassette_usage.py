@@ -25,7 +25,7 @@ from pytest_llmops.measurement import Json
 from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.recording_index import RecordingIndex
+    from pytest_llmops.cassettes.recordings import RecordingIndex
 
 
 USAGE_CACHE_KEY = "llmops/usage"
@@ -213,7 +213,7 @@ class CollectedTests:
     @cached_property
     def index(self) -> RecordingIndex:
         """The recordings of the project by key, in cassettes whose test is gone."""
-        from pytest_llmops.cassettes.recording_index import RecordingIndex
+        from pytest_llmops.cassettes.recordings import RecordingIndex
 
         return RecordingIndex(self._root, self.is_abandoned)
 

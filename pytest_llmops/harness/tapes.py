@@ -22,8 +22,8 @@ from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.cassettes.recording_index import RecordingIndex
-    from pytest_llmops.cassettes.response import TapeCounts
+    from pytest_llmops.cassettes.recordings import RecordingIndex
+    from pytest_llmops.cassettes.request_key import TapeCounts
     from pytest_llmops.cassettes.tape import Tape
     from pytest_llmops.redaction.redactor import Redactor
 
@@ -134,7 +134,7 @@ def make_tape(
     Raises:
         CassetteError: The cassette is damaged.
     """
-    from pytest_llmops.cassettes import active_tape, rate_limit, request_key, shared_answers
+    from pytest_llmops.cassettes import active_tape, request_key, run_folder
     from pytest_llmops.cassettes.use_cassette import open_ledger
     from pytest_llmops.redaction.redactor import Redactor
 
@@ -150,8 +150,8 @@ def make_tape(
         shared=shared,
         rules=request_key.MatchRules(settings.match_ignore, normalizers),
         ledger=open_ledger(settings) if settings.has_budget else None,
-        shared_answers=shared_answers.SharedAnswers() if settings.judge_reuse else None,
-        pace=rate_limit.RateLimiter(settings.judge_concurrency),
+        shared_answers=run_folder.SharedAnswers() if settings.judge_reuse else None,
+        pace=run_folder.RateLimiter(settings.judge_concurrency),
         elsewhere=elsewhere,
     )
 
@@ -212,7 +212,7 @@ class TapeLog:
             own: It is the test's own tape, whose path the report shows.
             more: Further entries for the usage record.
         """
-        from pytest_llmops.cassettes.response import TapeCounts
+        from pytest_llmops.cassettes.request_key import TapeCounts
 
         for inner in tape.inner:
             self.add_tape(inner, passed=passed and inner.verdict() is None, own=False)

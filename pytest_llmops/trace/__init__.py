@@ -142,13 +142,13 @@ def read_call(exchange: Exchange) -> Call:
     error = _error_text(reply, exchange.status) or next(filter(None, event_errors), "")
     model = parsed_reply.model or parsed_request.model or as_text(request.get("model")) or route.model
     model = route.model if route.model_first else model
-    cost_usd = parsed_reply.cost_usd if provider == "openrouter" else None
+    cost = parsed_reply.cost_usd if provider == "openrouter" else None
     if call_format is None:
         unread = [f"the endpoint {shorten_text(route.path, MAX_NAME_CHARS)}"]
     else:
         unread = [*_list_unread(exchange, body, parsed_request, parsed_reply, error, ended=ended)]
-        if cost_usd is None:
-            cost_usd = cost_usd(
+        if cost is None:
+            cost = cost_usd(
                 model, parsed_reply.usage, api_url=route.address, provider=provider,
                 extra_counts=parsed_reply.priced, is_batched=exchange.is_batched,
             )  # fmt: skip
@@ -164,7 +164,7 @@ def read_call(exchange: Exchange) -> Call:
         tool_calls=tuple(parsed_reply.tool_calls),
         finish_reason=parsed_reply.finish_reason,
         usage=parsed_reply.usage,
-        cost_usd=cost_usd,
+        cost_usd=cost,
         latency_s=exchange.latency_s,
         ttft_s=exchange.ttft_s,
         gap_s=exchange.gap_s,

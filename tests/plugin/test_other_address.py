@@ -9,7 +9,7 @@ import pytest
 from support.messages import check_message
 from support.project import Project
 
-from pytest_llmops.cassettes import recording_index
+from pytest_llmops.cassettes import recordings
 
 INI = """
 [pytest]
@@ -126,13 +126,13 @@ def test_a_renamed_test_is_answered_by_the_recording_of_another_server(
     assert project.run("test_b.py").outcomes == {"errors": 1}
     (project.path / "test_a.py").unlink()
     walks = []
-    real = recording_index.walk_folders
+    real = recordings.walk_folders
 
     def count_walks(root: Path) -> object:
         walks.append(root)
         return real(root)
 
-    monkeypatch.setattr(recording_index, "walk_folders", count_walks)
+    monkeypatch.setattr(recordings, "walk_folders", count_walks)
     two = elsewhere + elsewhere[elsewhere.index("@pytest.mark") :].replace("test_ours", "test_other")
     project.write(**{"test_b.py": two})
     replayed = project.run()

@@ -188,5 +188,5 @@ def test_a_run_without_a_miss_reads_no_other_cassette(
 ) -> None:
     project.write(**{"test_a.py": ONE})
     project.record()
-    monkeypatch.setattr("pytest_llmops.cassettes.recording_index.walk_folders", None)
+    monkeypatch.setattr("pytest_llmops.cassettes.recordings.walk_folders", None)
     assert project.run().outcomes == {"passed": 1}

@@ -11,8 +11,7 @@ from typing import Any
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import interception
-from pytest_llmops.cassettes.request_key import Question
-from pytest_llmops.cassettes.response import Answer
+from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.settings import RecordMode, Settings
 

@@ -17,10 +17,15 @@ from pytest_llmops import trace
 from pytest_llmops.ahead.answers import Place
 from pytest_llmops.ahead.batch_apis import BatchState, read_results, read_states, retrieve_batch
 from pytest_llmops.ahead.batches import BatchSender, find_group
-from pytest_llmops.cassettes.budget import Ledger
-from pytest_llmops.cassettes.call_costs import CallCosts
-from pytest_llmops.cassettes.request_key import Question, build_question
-from pytest_llmops.cassettes.response import Answer, answer_from_wire, answer_to_wire, make_exchange
+from pytest_llmops.cassettes.budget import CallCosts, Ledger
+from pytest_llmops.cassettes.request_key import (
+    Answer,
+    Question,
+    answer_from_wire,
+    answer_to_wire,
+    build_question,
+    make_exchange,
+)
 from pytest_llmops.errors import BudgetReached, UsageError
 from pytest_llmops.protocols import Usage
 from pytest_llmops.providers.sdk_calls import pricing_facts, response_latency

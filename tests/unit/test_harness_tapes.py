@@ -14,7 +14,7 @@ from support.tapes import ask, call, recorded, stored
 
 from pytest_llmops.cassettes import active_tape, run_folder
 from pytest_llmops.cassettes.budget import Ledger
-from pytest_llmops.cassettes.drift import Drift
+from pytest_llmops.cassettes.miss import Drift
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.cassettes.use_cassette import open_ledger
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss, UsageError, swallowed_error

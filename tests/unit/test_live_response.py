@@ -7,7 +7,7 @@ import pytest
 from support.tapes import ask
 
 from pytest_llmops.cassettes.http.live_response import LiveAnswer
-from pytest_llmops.cassettes.response import answer_from_wire
+from pytest_llmops.cassettes.request_key import answer_from_wire
 from pytest_llmops.cassettes.store import load_cassette
 from pytest_llmops.cassettes.tape import Tape
 

@@ -12,7 +12,7 @@ import pytest
 from support.messages import check_message
 from support.tapes import no_tape, taped
 
-from pytest_llmops.cassettes.response import TapeCounts
+from pytest_llmops.cassettes.request_key import TapeCounts
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.settings import Settings
 

@@ -29,7 +29,7 @@ from pytest_llmops import recorder
 from pytest_llmops.cassettes import outcome
 from pytest_llmops.cassettes.http import live_response
 from pytest_llmops.cassettes.outcome import Outcome
-from pytest_llmops.cassettes.response import Answer
+from pytest_llmops.cassettes.request_key import Answer
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 
 LIMIT_S = 0.1

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from pytest_llmops.cassettes import active_tape, outcome
-from pytest_llmops.cassettes.http import child_processes, remote_tape
-from pytest_llmops.cassettes.http.remote_tape import TAPE_VALUES, NoTape, TestProcess
+from pytest_llmops.cassettes.http import child_processes
+from pytest_llmops.cassettes.http.child_processes import TAPE_VALUES, NoTape, TestProcess
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.cassettes.tape import Tape
 
@@ -19,7 +19,7 @@ CLIENT_MODULES = [
     Path(outcome.__file__),
     *(
         path
-        for path in Path(remote_tape.__file__).parent.glob("*.py")
+        for path in Path(child_processes.__file__).parent.glob("*.py")
         if path.stem not in ("child_processes", "remote_tape", "reverse_proxy")
     ),
 ]

@@ -10,8 +10,7 @@ from support.messages import check_message
 from support.tapes import URL, ask, call, recorded, says, stored
 
 from pytest_llmops import recorder
-from pytest_llmops.cassettes.request_key import MatchRules, Question
-from pytest_llmops.cassettes.response import Answer
+from pytest_llmops.cassettes.request_key import Answer, MatchRules, Question
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteMiss
 from pytest_llmops.settings import Settings

@@ -11,8 +11,7 @@ from support.tapes import URL, ask, call, recorded, says, stored
 
 from pytest_llmops.cassettes import active_tape, store
 from pytest_llmops.cassettes.journal import Journal, find_abandoned_journals
-from pytest_llmops.cassettes.recording_index import RecordingIndex
-from pytest_llmops.cassettes.recordings import Recordings
+from pytest_llmops.cassettes.recordings import RecordingIndex, Recordings
 from pytest_llmops.cassettes.request_key import MatchRules, Question
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CassetteError, CassetteMiss

@@ -27,10 +27,10 @@ def join_test() -> None:
     if not ticket:
         return
     try:
-        from pytest_llmops.cassettes.http import remote_tape
+        from pytest_llmops.cassettes.http import child_processes
     except ImportError:  # another interpreter, without the plugin
         return
-    remote_tape.join_test(ticket)
+    child_processes.join_test(ticket)
 
 
 if __name__ == "sitecustomize":  # not when it is imported as a module of the package

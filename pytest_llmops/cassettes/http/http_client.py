@@ -20,7 +20,7 @@ from typing import Any
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.http import live_response, patching, vcr_adapter
 from pytest_llmops.cassettes.outcome import Outcome
-from pytest_llmops.cassettes.response import Answer
+from pytest_llmops.cassettes.request_key import Answer
 from pytest_llmops.cassettes.tape import Tape
 
 

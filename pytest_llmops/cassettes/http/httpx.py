@@ -25,8 +25,7 @@ from pytest_llmops.cassettes.http.live_response import (
     wait_for_slot,
     wait_for_slot_async,
 )
-from pytest_llmops.cassettes.request_key import Question
-from pytest_llmops.cassettes.response import Answer
+from pytest_llmops.cassettes.request_key import Answer, Question
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CallDeferred
 

@@ -52,8 +52,6 @@ Yes|No|antonyms
 Yes.|Not at all.|negation
 The id is 123456789012345678901234567890123456789012345.|The id is 123456789012345678901234567890123456789012346.|numbers
 The id is 1234567890123.|The id is 1234567890124.|numbers
-退款需要三十天。|退款需要六十天。|numbers
-十二月三日开始|十二月四日开始|dates
 It has 1e6 users.|It has 1e7 users.|numbers
 Call 555-123-4567.|Call 555-123-4568.|numbers
 It is ten dollars and fifty cents.|It is $10.40.|numbers
@@ -81,9 +79,6 @@ It holds up to 8 people.|It holds at least 8 people.|quantifiers
 It holds no more than 8 people.|It holds no fewer than 8 people.|quantifiers
 We ship to the US.|We ship to the EU.|entities
 It opens at 3.|It opens at 5 pm.|dates
-会议在三月五日。|会议在三月六日。|dates
-共有一百二十人参加。|共有一百三十人参加。|numbers
-返金は三十日以内です。|返金は二十日以内です。|numbers
 It costs $100.|It costs $102.|numbers
 It sold 1e6 units.|It sold 1e5 units.|numbers
 It has 2 GB.|It has 2 TB.|units
@@ -139,8 +134,6 @@ Great job!|Well done!
 Chelsea beat Arsenal 3-1.|Arsenal lost 1-3 to Chelsea.
 It has 1e6 users.|It has 1,000,000 users.
 It has 1e6 users.|It has a million users.
-退款需要三十天。|退款需要30天。
-十二月三日开始|12月3日开始
 Shipping is from 3 to 5 days.|Shipping takes 3-5 days.
 Yes, we ship to Canada.|We ship to Canada.
 No, we do not ship to Canada.|We do not ship to Canada.
@@ -198,9 +191,6 @@ It opens at 8 and closes at 6.|It opens at 8 am and closes at 6 pm.
 The US economy grew.|The American economy grew.
 Tell us by email, please.|Please tell us by e-mail.
 There are 3 A batteries in it.|There are three A batteries in it.
-三天内退款。|3天内退款。
-会议在三月五日。|会议在3月5日。
-共有一百二十人参加。|共有120人参加。
 It needs 16 GB RAM.|It needs 16 GB of RAM.
 The song was a hit in the early 2000s.|In the early 2000s the song was a hit.
 He lost 5 kg in 2 months.|In two months he lost 5 kilograms.
@@ -273,9 +263,6 @@ def test_what_is_the_same_is_left_alone_both_ways_round(one: str, other: str) ->
         ("at 3 places", [("number", 3.0)]),
         ("$3 and 20 cents", [("money USD", 3.2)]),
         ("2½ kg", [("mass", 2.5)]),
-        ("一千二百三十四天", [("time", 1234 * 86400.0)]),
-        ("三万五千人", [("number", 35_000.0)]),
-        ("二〇二五年三月三日", [("date", (2025, 3, 3))]),
         ("一个人", []),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""x
+"""Processes that a test starts use its tape: they find it by a ticket, and ask a thread of the test's process.
 
 A process gets the ticket in its environment and reads it in `child_start/sitecustomize.py`; one of `multiprocessing`
 with its first data, as a fork server may be older than the test; a forked process has it already.

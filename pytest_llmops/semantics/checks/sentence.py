@@ -8,7 +8,7 @@ from functools import cache, cached_property, lru_cache
 from itertools import product
 from typing import NamedTuple
 
-from pytest_llmops.semantics.checks.quantities import measures, numerals
+from pytest_llmops.semantics.checks.quantities import measures
 from pytest_llmops.semantics.checks.quantities.facts import Fact
 from pytest_llmops.semantics.checks.quantities.measures import read_measures
 from pytest_llmops.semantics.checks.quantities.numerals import replace_number_words
@@ -251,9 +251,7 @@ class Sentence:
     @cached_property
     def text(self) -> str:
         """The sentence with plain digits, quotes and dashes, and digits for number words."""
-        return replace_number_words(
-            numerals.replace_cjk_numerals(self.raw.translate(_PLAIN_CHARACTERS)), self.language
-        )
+        return replace_number_words(self.raw.translate(_PLAIN_CHARACTERS), self.language)
 
     @cached_property
     def plain(self) -> str:

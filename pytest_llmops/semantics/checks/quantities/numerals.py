@@ -4,7 +4,6 @@ import re
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from pytest_llmops.semantics.checks.language import LANGUAGES, MIN_WORDS
 from pytest_llmops.semantics.checks.quantities.facts import (
     BARE_NUMBER,
     UNIT,
@@ -130,42 +129,6 @@ def parse_ordinal(text: str) -> int:
     return ORDINALS[last] + int(tens or 0)
 
 
-_CJK_DIGITS = {char: number for number, char in enumerate("零一二三四五六七八九")} | {
-    "〇": 0,
-    "两": 2,
-    "兩": 2,
-}
-_CJK_SIZES = {"十": 10, "百": 100, "千": 1000}
-_CJK_LARGE = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
-_CJK = re.compile(
-    # A lone 一 is an article more often than a number, but in front of a time.
-    r"(?<![星期周週曜第])(?!一[^天日月年小零〇一二两兩三四五六七八九十百千万萬亿億])(?<![零〇一二两兩三四五六七八九十百千万萬亿億])[零〇一二两兩三四五六七八九十百千万萬亿億]{1,24}(?=[只隻匹头頭张張辆輛本台架枚羽冊家座所艘种種つ天日月年周週个個人元円圆岁歲次倍秒歩条件名位块塊米吨号號层樓楼]|小时|小時|分钟|分鐘|時間|公里|公斤|分間)"
-)
-
-
-def replace_cjk_numerals(text: str) -> str:
-    """Return a text with digits for the Chinese numerals in front of what they count.
-
-    >>> replace_cjk_numerals("十二月三日"), replace_cjk_numerals("一百零五天"), replace_cjk_numerals("星期三")
-    ('12月3日', '105天', '星期三')
-    """
-    return _CJK.sub(lambda match: str(_parse_cjk_number(match[0])), text)
-
-
-def _parse_cjk_number(numeral: str) -> int:
-    if all(char in _CJK_DIGITS for char in numeral):
-        return int("".join(str(_CJK_DIGITS[char]) for char in numeral[:MAX_DIGITS]))
-    total = part = digit = 0
-    for char in numeral:
-        if char in _CJK_DIGITS:
-            digit = _CJK_DIGITS[char]
-        elif char in _CJK_SIZES:
-            part, digit = part + (digit or 1) * _CJK_SIZES[char], 0
-        else:
-            total, part, digit = total + (part + digit or 1) * _CJK_LARGE[char], 0, 0
-    return total + part + digit
-
-
 MIXED_NUMBER = re.compile(
     rf"(?i)\b(?P<whole>{NUMBER_WORDS}|\d{{1,6}})\s(?:and\s(?:an?|one)\s(?P<part>half|quarter)|(?P<top>[123])/(?P<low>[234]))\b"
 )
@@ -194,13 +157,6 @@ def read_long_code(match: re.Match[str]) -> Fact:
     return build_fact(match, Reading(BARE_NUMBER, value))
 
 
-CODES = {name: code for code, name in LANGUAGES.items()}
-CJK_LANGUAGES = frozenset({"Chinese", "Japanese"})  # their numerals have a reader of their own
-# A number has up to twenty forms there, so that fewer numbers are listed and 350 is read as 300 and 50
-INFLECTED_LANGUAGES = frozenset({"Polish", "Russian", "Finnish"})
-SHORT_TEXT_LANGUAGES = ("German", "Spanish", "French", "Italian", "Portuguese", "Dutch", "Polish", "Russian")
-# Number words of these languages that are words of English, or other words of another of them
-OTHER_MEANINGS = frozenset({"once", "due", "elf", "doze", "sei"})
 SCALE_NUMBERS = (*range(100, 1_000, 100), *range(1_000, 10_000, 1_000), *range(10_000, 100_000, 1_000))
 HUNDRED, THOUSAND = 100, 1_000
 MAX_WORDS = 6  # words of a number
@@ -210,70 +166,41 @@ _AFTER_NO = re.compile(r"\b[Nn]o \Z")
 
 
 class NumberWords(NamedTuple):
-    """The numbers of a language by their words, and the words that begin a number."""
+    """The numbers from two on by their words, and the words that begin a number."""
 
     numbers: dict[str, int]
     first_words: frozenset[str]
 
 
-def has_number_words(language: str) -> bool:
-    """Return whether the number words of a language are known.
-
-    >>> has_number_words("German"), has_number_words("Thai")
-    (True, False)
-    """
-    return language in CJK_LANGUAGES or bool(read_number_words(language).numbers)
-
-
 @cache
-def read_number_words(language: str, largest: int = THOUSAND) -> NumberWords:
-    """Return the number words of a language from two on; "one" is an article in most languages.
+def read_number_words() -> NumberWords:
+    """Return the number words from two on; "one" is a pronoun more often.
 
-    >>> read_number_words("Italian").numbers["ventuno"]
+    >>> read_number_words().numbers["twenty one"]
     21
     """
-    # In Korean, Thai and Hindi numbers are joined to other words.
-    if language not in CODES or language in CJK_LANGUAGES | {"Korean", "Thai", "Hindi"}:
-        return NumberWords({}, frozenset())
     from unicode_rbnf import RbnfEngine
 
-    engine = RbnfEngine.for_language(CODES[language])
-    singles = range(2, min(largest, HUNDRED) if language in INFLECTED_LANGUAGES else largest)
+    engine = RbnfEngine.for_language("en")
     numbers: dict[str, int] = {}
-    for number in (*singles, *(SCALE_NUMBERS if largest == THOUSAND else ())):
+    for number in (*range(2, THOUSAND), *SCALE_NUMBERS):
         for words in engine.format_number(number).text_by_ruleset.values():
             numbers.setdefault(_normalize(words), number)
     return NumberWords(numbers, frozenset(words.split()[0] for words in numbers))
 
 
-@cache
-def _short_text_words() -> NumberWords:
-    numbers: dict[str, int] = {}
-    for language in SHORT_TEXT_LANGUAGES:
-        numbers |= read_number_words(language, 20).numbers
-    numbers = {word: number for word, number in numbers.items() if word not in OTHER_MEANINGS}
-    return NumberWords(numbers, frozenset(numbers))
-
-
 def replace_number_words(text: str, language: str = "English") -> str:
-    """Return a text with digits for its number words.
+    """Return a text with digits for its number words; one in another language than English as it is.
 
-    In a text too short to tell its language the small numbers of `SHORT_TEXT_LANGUAGES` are known, too.
-
-    >>> replace_number_words("It takes thirty-five days"), replace_number_words("zweihundertfünf Euro", "German")
-    ('It takes 35 days', '205 Euro')
-    >>> replace_number_words("Quatre-vingt-dix-sept jours", "French"), replace_number_words("drei Tage")
-    ('97 jours', '3 Tage')
+    >>> replace_number_words("It takes thirty-five days"), replace_number_words("zwei Tage", "German")
+    ('It takes 35 days', 'zwei Tage')
     """
-    words = list(_WORD.finditer(text))
-    known = read_number_words(language)
-    if len(words) < MIN_WORDS and known.first_words.isdisjoint(_normalize(word[0]) for word in words):
-        known = _short_text_words()
+    words = list(_WORD.finditer(text)) if language == "English" else []
     pieces: list[str] = []
     place, start, last = 0, 0, 0
     while place < len(words):
         first = words[place].start()
-        size, number = _find_number(text, words[place : place + MAX_WORDS], known)
+        size, number = _find_number(text, words[place : place + MAX_WORDS])
         if number:
             between = text[start:first]
             if last % HUNDRED == 0 and number < _room_for(last) and _BETWEEN.fullmatch(between):
@@ -290,9 +217,9 @@ def _room_for(number: int) -> int:
     return 0 if number == 0 else THOUSAND if number % THOUSAND == 0 else HUNDRED
 
 
-def _find_number(text: str, words: list[re.Match[str]], known: NumberWords) -> tuple[int, int]:
+def _find_number(text: str, words: list[re.Match[str]]) -> tuple[int, int]:
     # Return how many of some words make a number, and the number, or ``(1, 0)``.
-    start = words[0].start()
+    known, start = read_number_words(), words[0].start()
     # "No two" is not number 2.
     if _normalize(words[0][0]) in known.first_words and not _AFTER_NO.search(text, max(0, start - 4), start):
         for size in range(len(words), 0, -1):
@@ -304,4 +231,4 @@ def _find_number(text: str, words: list[re.Match[str]], known: NumberWords) -> t
 
 
 def _normalize(words: str) -> str:
-    return _BETWEEN.sub(" ", words.casefold()).replace("ё", "е")
+    return _BETWEEN.sub(" ", words.casefold())

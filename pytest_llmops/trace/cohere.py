@@ -1,4 +1,4 @@
-"""Cohere's chat (v1 and v2), embed and rerank, also through Bedrock's ``invoke``.
+"""Cohere's chat (v2), embed and rerank, also through Bedrock's ``invoke``.
 
 Tokens are those that are billed; in a reply without these, those that the model processed.
 """
@@ -14,10 +14,9 @@ from pytest_llmops._util.json_values import (
     as_texts,
     join_texts,
 )
-from pytest_llmops.protocols import Message, Role, ToolCall, Usage
+from pytest_llmops.protocols import Usage
 from pytest_llmops.trace import fields
 
-_V1_ROLES: dict[str, Role] = {"CHATBOT": "assistant", "SYSTEM": "system", "TOOL": "tool"}
 _MAX_NUMBER = 1e15  # a larger number is neither a score nor an index
 
 
@@ -81,66 +80,6 @@ def _append_content(block: dict[str, Any], content: JsonObject) -> None:
             block |= {"type": key, key: as_text(block.get(key)) + content[key]}
 
 
-def _read_v1_request(request: JsonObject) -> fields.ParsedRequest:
-    messages = fields.system_message(as_text(request.get("preamble")))
-    for message in as_mappings(request.get("chat_history")):
-        messages.append(
-            Message(
-                _V1_ROLES.get(as_text(message.get("role")), "user"),
-                fields.join_lines(
-                    as_text(message.get("message")),
-                    *map(fields.format_tool_call, _read_v1_calls(message.get("tool_calls"))),
-                    *map(fields.arguments_json, as_mappings(message.get("tool_results"))),
-                ),
-            )
-        )
-    messages += fields.user_messages([as_text(request["message"])] if request.get("message") else [])
-    messages += [
-        Message("tool", fields.arguments_json(result)) for result in as_mappings(request.get("tool_results"))
-    ]
-    tools = [
-        fields.tool_definition(
-            as_text(tool.get("name")), tool.get("description"), tool.get("parameter_definitions")
-        )
-        for tool in as_mappings(request.get("tools"))
-    ]
-    unread = fields.describe_documents(request)
-    if request.get("conversation_id"):
-        unread.append("messages kept by the server (conversation_id)")
-    return fields.ParsedRequest(messages, tools, unread)
-
-
-def _read_v1_reply(reply: JsonObject) -> fields.ParsedReply:
-    return fields.ParsedReply(
-        output=as_text(reply.get("text")),
-        tool_calls=_read_v1_calls(reply.get("tool_calls")),
-        finish_reason=as_text(reply.get("finish_reason")),
-        usage=_read_billed_usage(reply.get("meta")),
-        known="text" in reply or "tool_calls" in reply,
-    )
-
-
-def _join_v1_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-    ends = [
-        event
-        for event in events
-        if event.get("event_type") == "stream-end" or event.get("is_finished") is True
-    ]
-    last = ends[-1] if ends else {}
-    text = join_texts(event for event in events if event.get("event_type") != "tool-calls-chunk")
-    reply = {"text": text, **as_mapping(last.get("response"))} if events else {}
-    if "finish_reason" in last:
-        reply["finish_reason"] = last["finish_reason"]
-    return reply, bool(ends)
-
-
-def _read_v1_calls(calls: object) -> list[ToolCall]:
-    return [
-        ToolCall(name=as_text(call.get("name")), arguments=fields.arguments_json(call.get("parameters")))
-        for call in as_mappings(calls)
-    ]
-
-
 def _read_embed_request(request: JsonObject) -> fields.ParsedRequest:
     contents = as_texts(request.get("texts")) or [
         fields.content_text(item.get("content")) for item in as_mappings(request.get("inputs"))
@@ -181,6 +120,5 @@ def _format_number(value: object) -> str:
 
 
 CHAT = fields.CallFormat(fields.read_chat_request, _read_chat_reply, _join_chat_events)
-CHAT_V1 = fields.CallFormat(_read_v1_request, _read_v1_reply, _join_v1_events)
 EMBED = fields.CallFormat(_read_embed_request, _read_embed_reply)
 RERANK = fields.CallFormat(_read_rerank_request, _read_rerank_reply)

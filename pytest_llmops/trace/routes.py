@@ -19,7 +19,6 @@ _PATH_ENDS: tuple[tuple[str, str, CallFormat, str], ...] = (
     ("/embeddings", "embeddings", openai.EMBEDDINGS, "openai-compatible"),
     ("/moderations", "moderations", openai.MODERATIONS, "openai-compatible"),
     ("/v1/messages", "messages", anthropic.MESSAGES, "anthropic-compatible"),
-    ("/v1/chat", "chat", cohere.CHAT_V1, "cohere-compatible"),
     ("/v2/chat", "chat", cohere.CHAT, "cohere-compatible"),
     ("/v1/embed", "embeddings", cohere.EMBED, "cohere-compatible"),
     ("/v2/embed", "embeddings", cohere.EMBED, "cohere-compatible"),
@@ -215,8 +214,8 @@ def _bedrock_invoke_format(model: str, request: JsonObject) -> tuple[str, CallFo
     for start, endpoint, call_format in _INVOKE_FORMATS:
         if name.startswith(start):
             return endpoint, call_format
-    if name.startswith("cohere."):
-        return "invoke", cohere.CHAT if "messages" in request else cohere.CHAT_V1
     if "messages" not in request:
         return "invoke", bedrock.TEXT
+    if name.startswith("cohere."):
+        return "invoke", cohere.CHAT
     return "invoke", anthropic.MESSAGES if "anthropic_version" in request else openai.CHAT

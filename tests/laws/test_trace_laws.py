@@ -74,7 +74,7 @@ PLACES = [
     ),
     *(
         f"https://api.cohere.com/{tail}"
-        for tail in ("v1/chat", "v2/chat", "v2/embed", "v2/rerank")
+        for tail in ("v2/chat", "v2/embed", "v2/rerank")
     ),
     *(f"http://loopback/api/{tail}" for tail in ("chat", "generate", "embed", "embeddings")),
 ]  # fmt: skip

@@ -73,7 +73,6 @@ def test_chat_stream_says_what_the_call_without_a_stream_says() -> None:
 @pytest.mark.parametrize(
     ("url", "request_body"),
     [
-        ("https://api.cohere.com/v1/chat", {"chat_history": [{"role": [], "message": "hi"}]}),
         (
             "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:generateContent",
             {"contents": [{"role": {}, "parts": [{"text": "hi"}]}]},

@@ -196,13 +196,6 @@ INVOKED: list[tuple[str, dict[str, Any], dict[str, Any], str, Usage]] = [
         Usage(),
     ),
     (
-        "cohere.command-r-v1:0",
-        {"message": "hi"},
-        {"text": "yes", "finish_reason": "COMPLETE"},
-        "COMPLETE",
-        Usage(),
-    ),
-    (
         "anthropic.claude-3-haiku-20240307-v1:0",
         {"anthropic_version": "bedrock-2023-05-31", "messages": [{"role": "user", "content": "hi"}]},
         {"model": "claude-3-haiku-20240307", "content": [{"type": "text", "text": "yes"}], "stop_reason": "end_turn",

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pytest_llmops._util.hosts import LOOPBACK
-from pytest_llmops._util.json_values import as_mapping, as_mappings, parse_json
+from pytest_llmops._util.json_values import parse_json
 from pytest_llmops.cassettes.request_key import (
     NO_RULES,
     Answer,
@@ -413,10 +413,6 @@ def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift 
 
                 similarity = round(token_sort_ratio(old, new) / 100, 2)
             return Drift(request_line, what, old, new, similarity)
-    if before.endpoint == "embeddings":
-        vectors = _parse_embeddings(recorded.body)
-        if vectors is not None and vectors != _parse_embeddings(now.body):
-            return Drift(request_line, "vectors", f"{len(recorded.body):,} bytes", f"{len(now.body):,} bytes")
     return None
 
 
@@ -437,16 +433,3 @@ def _format_tool_calls(call: Call) -> str:
 
 def _read_call(question: Question, answer: Answer) -> Call:
     return read_call(make_exchange(question, answer, "app", replayed=False))
-
-
-# Keys with the vectors in answers of vendors other than OpenAI
-_VECTOR_KEYS = ("embeddings", "embedding", "predictions")
-
-
-def _parse_embeddings(body: bytes) -> list[object] | None:
-    parsed = as_mapping(parse_json(body))
-    data = parsed.get("data")
-    if isinstance(data, list):
-        return [row.get("embedding") for row in as_mappings(data)]
-    vectors: list[object] = [parsed[key] for key in _VECTOR_KEYS if key in parsed]
-    return vectors or None

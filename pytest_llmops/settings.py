@@ -169,7 +169,7 @@ class Settings:
     report: tuple[str, ...] = _declare_option(
         lambda reports: option_values.parse_reports(reports, "junit"), (),
         "write a report (repeatable); the suffix of the file gives its kind, .html, .json, .json.gz or .md, or a word before it: codequality:FILE and "
-        "metrics:FILE for GitLab, ctrf:FILE; otlp:URL sends it to a collector of OpenTelemetry",
+        "metrics:FILE for GitLab; otlp:URL sends it to a collector of OpenTelemetry",
         flag="--llm-report", metavar="[KIND:]FILE", ini="linelist", repeat=True,
     )  # fmt: skip
     github: Literal["auto", "off"] = _declare_option(

@@ -20,9 +20,9 @@ Parser: TypeAlias = Callable[[object], Any]
 # The keys of a case that are attributes of `Case`; all others are its data
 CASE_KEYS = ("id", "input", "reference", "tags", "family")
 REPORT_SUFFIXES = {".html": "html", ".json": "json", ".json.gz": "json", ".md": "markdown", ".xml": "junit"}
-# Kinds of reports that stand before the file, ``ctrf:FILE``; the suffix gives the others, and ``otlp:URL``
+# Kinds of reports that stand before the file, ``metrics:FILE``; the suffix gives the others, and ``otlp:URL``
 # is sent
-NAMED_REPORTS = ("codequality", "metrics", "ctrf")
+NAMED_REPORTS = ("codequality", "metrics")
 _COLLECTOR = re.compile(
     r"https?://(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:/[^\s?#@]*)?", re.IGNORECASE
 )
@@ -142,8 +142,8 @@ def parse_models(value: object) -> str | tuple[str, ...]:
 def split_report(given: str) -> tuple[str, str]:
     """Return kind and file (of ``otlp`` the address) of a report; the kind is "" if neither a prefix nor the suffix gives it.
 
-    >>> split_report("out/run.md"), split_report("ctrf:out.json"), split_report("run.txt")
-    (('markdown', 'out/run.md'), ('ctrf', 'out.json'), ('', 'run.txt'))
+    >>> split_report("out/run.md"), split_report("metrics:out.txt"), split_report("run.txt")
+    (('markdown', 'out/run.md'), ('metrics', 'out.txt'), ('', 'run.txt'))
     """
     name, colon, file = given.partition(":")
     if colon and name.isalpha() and len(name) > 1:  # a single letter is a drive of Windows

@@ -58,8 +58,8 @@ def assert_retrieval(
             path of a case file or of TREC's judgements, a list of cases or a mapping, see
             `pytest_llmops.cases.queries.load_queries`. A query that the run does not have scores 0; a query without
             relevant ids is not scored, and reported.
-        metric: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map``, ``ndcg`` or
-            ``bpref``, from 0 to 1, with ``@k`` for the first k hits only; as trec_eval counts them.
+        metric: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map`` or ``ndcg``,
+            from 0 to 1, with ``@k`` for the first k hits only; as trec_eval counts them.
         at_least: The threshold, of many queries that of the mean; None: record only.
         label: Distinguishes two measurements of a metric in a test.
 

@@ -1,14 +1,11 @@
-"""Read files in the formats of TREC: judgements (qrels), and runs of a search engine; plain or gzipped.
+"""Read files in the formats of TREC: judgements (qrels), and runs of a search engine.
 
 A line of judgements is ``query iteration document grade``, one of a run ``query Q0 document rank score tag``,
 separated by blanks. As in trec_eval the rank, the iteration and what follows the tag do not count, blank lines
 and lines that start with ``#`` are skipped.
 """
 
-import gzip
-import io
 import math
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -20,8 +17,6 @@ from pytest_llmops.measurement import shorten_text
 
 N = TypeVar("N", int, float)
 
-GZIP_MAGIC = b"\x1f\x8b"
-MAX_BYTES = 2**30  # limit of an unpacked file: a small gzip can expand to more than a machine's memory
 MAX_DIGITS = 9
 
 
@@ -54,7 +49,7 @@ def _read_trec_file(
 ) -> dict[str, dict[str, N]]:
     # Return query -> (document -> number) of lines of a form; ``number`` is the name of the number in it.
     try:
-        text = _read_unpacked(find_path(path))
+        text = decode_text(read_bytes(find_path(path)))
     except BadFile as error:
         raise CaseError(error.what, path, error.line) from None
     by_query: dict[str, dict[str, N]] = {}
@@ -82,18 +77,6 @@ def _split_lines(text: str) -> Iterator[tuple[int, list[str]]]:
     for number, line in numbered_lines(text):
         if not line.startswith("#"):
             yield number, line.split()
-
-
-def _read_unpacked(path: Path) -> str:
-    data = read_bytes(path)
-    if data.startswith(GZIP_MAGIC):
-        try:
-            with gzip.open(io.BytesIO(data)) as file:
-                data = file.read(MAX_BYTES + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise BadFile(f"broken gzip: {error}") from None
-        refuse(len(data) > MAX_BYTES, BadFile(f"expected at most {MAX_BYTES:,} bytes unpacked"))
-    return decode_text(data)
 
 
 def _parse_grade(text: str) -> int | None:

@@ -1,22 +1,19 @@
-"""Render a run in the formats of CI systems: annotations of GitHub, code quality of GitLab, OpenMetrics, and CTRF.
+"""Render a run in the formats of CI systems: annotations of GitHub, code quality of GitLab, and OpenMetrics.
 
 Foreign text is on one line, without control characters and without commands of a CI runner.
 """
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 
-from pytest_llmops.measurement import Json, escape_json_output, escape_output, label_suffix
+from pytest_llmops.measurement import escape_json_output
 from pytest_llmops.reports import quote_line, render_template
-from pytest_llmops.results.details import read_time
 from pytest_llmops.results.problems import list_problems
-from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.run import Run
 from pytest_llmops.results.summary import summarize_run
 
 MAX_ANNOTATIONS = 10  # GitHub shows no more of a step, and drops the others without a word
-CTRF_STATUS = {"passed": "passed", "xpassed": "passed", "failed": "failed", "errored": "failed"}
 
 
 def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
@@ -78,40 +75,3 @@ def render_metrics(run: Run) -> str:
         totals=summarize_run(run),
         label=lambda text: quote_line(text).replace("\\", r"\\").replace('"', r"\""),
     )
-
-
-def render_ctrf(run: Run) -> str:
-    """Return a run as a report in the Common Test Report Format; xfailed tests are skipped there, errored ones failed."""
-    tests = list(map(_build_ctrf_test, run.records))
-    time = read_time(run.meta.get("created"))
-    stop = round(time.timestamp() * 1000) if time else 0  # a run file of another program
-    summary: dict[str, int] = {
-        name: sum(test["status"] == name for test in tests)
-        for name in ("passed", "failed", "skipped", "pending", "other")
-    }
-    duration = round(math.fsum(record.duration_s for record in run.records) * 1000)
-    summary |= {"tests": len(tests), "start": max(stop - duration, 0), "stop": stop}
-    whole = {
-        "reportFormat": "CTRF",
-        "specVersion": "0.0.0",
-        "results": {"tool": {"name": "pytest-llmops"}, "summary": summary, "tests": tests},
-    }
-    return escape_json_output(json.dumps(whole, indent=1)) + "\n"
-
-
-def _build_ctrf_test(record: TestRecord) -> dict[str, Json]:
-    file, _, name = record.nodeid.partition("::")
-    return {
-        "name": quote_line(name or file),
-        "status": CTRF_STATUS.get(record.outcome, "skipped"),
-        "rawStatus": record.outcome,
-        "duration": round(record.duration_s * 1000),
-        "suite": [quote_line(file)],
-        "filePath": quote_line(file),
-        "message": escape_output(record.message.strip()[:10_000]),
-        "labels": {
-            quote_line(f"{measurement.name}{label_suffix(measurement.label)}"): measurement.value
-            for measurement in record.measurements
-            if measurement.value is not None
-        },
-    }

@@ -149,7 +149,7 @@ def test_no_terminal_no_test_and_no_case_still_leave_reports(
     recorded: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    assert recorded.bare("-p", "no:terminal", "--llm-report=a.md", "--llm-report=ctrf:a.json").exit == 1
+    assert recorded.bare("-p", "no:terminal", "--llm-report=a.md", "--llm-report=metrics:a.json").exit == 1
     assert (recorded.path / "a.md").read_text(encoding="utf-8").startswith("## LLM regression: FAIL\n")
     recorded.write(**{"cases.jsonl": "", "test_plain.py": "def test_plain(): pass\n"})
     recorded.bare("--llm-report=b.md", "--llm-report=metrics:b.txt", "test_plain.py")
@@ -160,7 +160,7 @@ def test_no_terminal_no_test_and_no_case_still_leave_reports(
 
 
 @pytest.mark.parametrize(
-    "targets", [("a.md", "./a.md"), ("a.json", "ctrf:a.json"), ("a.xml",), ("codequalty:a.json",)]
+    "targets", [("a.md", "./a.md"), ("a.json", "metrics:a.json"), ("a.xml",), ("codequalty:a.json",)]
 )
 def test_reports_that_cannot_be_told_apart_are_refused_before_the_run(
     recorded: Project, targets: tuple[str, ...]

@@ -2,11 +2,11 @@
 
 A ranking is a list of ids, best first. ``relevant`` is a collection of relevant ids or a mapping id -> grade: grades
 of at least 1 are relevant, 0 is judged not relevant, lower or missing grades are not judged. Only `ndcg` distinguishes
-higher grades, only `bpref` uses which ids are judged. All results are from 0 (worst) to 1. ``k`` cuts the ranking;
+higher grades. All results are from 0 (worst) to 1. ``k`` cuts the ranking;
 None: no cut. Every metric raises `ValueError` as `hit_rate` does.
 
 Source: trec_eval (NIST), measures ``success``, ``P``, ``recall``, ``Rprec``, ``recip_rank``, ``map``/``map_cut``,
-``ndcg``/``ndcg_cut`` and ``bpref``. A ranking of fewer than k ids is still measured at k, as there.
+``ndcg``/``ndcg_cut``. A ranking of fewer than k ids is still measured at k, as there.
 """
 
 from __future__ import annotations
@@ -102,28 +102,6 @@ def ndcg(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> fl
     return min(1.0, gained / best)
 
 
-def bpref(ranking: Sequence[str], relevant: Relevant, k: int | None = None) -> float:
-    """Return how rarely an id judged not relevant is ranked above a relevant id; ids without a grade are skipped.
-
-    Made for incomplete judgements. Without grades of 0 it is the recall (Buckley and Voorhees 2004, in the form of
-    trec_eval since its version 8).
-
-    >>> bpref(["unknown", "a", "bad", "b"], {"a": 1, "b": 1, "bad": 0, "worse": 0})
-    0.75
-    """
-    # Ids without a grade differ from ids of grade 0.
-    gains = _ranked_grades(ranking, relevant, k, unjudged=-1)
-    wanted = len(_relevant_grades(relevant))
-    grades = relevant.values() if isinstance(relevant, Mapping) else ()
-    most = min(sum(int(grade) == 0 for grade in grades), wanted)
-    preferred, bad = 0.0, 0
-    for gain in gains:
-        if gain > 0:
-            preferred += 1 - min(bad, wanted) / most if bad else 1
-        bad += gain == 0
-    return preferred / wanted
-
-
 # By the names that users write ("ndcg@10"); for a single query mrr is the reciprocal rank, map the average
 # precision
 METRICS: dict[str, Metric] = {
@@ -134,7 +112,6 @@ METRICS: dict[str, Metric] = {
     "mrr": reciprocal_rank,
     "map": average_precision,
     "ndcg": ndcg,
-    "bpref": bpref,
 }
 
 
@@ -146,9 +123,7 @@ def _count_relevant(gains: Sequence[int]) -> int:
     return sum(gain > 0 for gain in gains)
 
 
-def _ranked_grades(
-    ranking: Sequence[str], relevant: Relevant, k: int | None, *, unjudged: int = 0
-) -> list[int]:
+def _ranked_grades(ranking: Sequence[str], relevant: Relevant, k: int | None) -> list[int]:
     """Validate the arguments of a metric and return the grades of the first k ids."""
     if k is not None and (not is_whole_number(k) or k < 1):
         raise ValueError(f"k: expected a whole number of at least 1, or None, got {k!r}")
@@ -163,7 +138,7 @@ def _ranked_grades(
         if id_ in seen:
             raise ValueError(f"the ranking holds {id_!r} twice: every id can be ranked once")
         seen.add(id_)
-    return [int(grades.get(id_, unjudged)) for id_ in ranking[:k]]
+    return [int(grades.get(id_, 0)) for id_ in ranking[:k]]
 
 
 def _relevant_grades(relevant: Relevant) -> dict[str, int]:

@@ -1,9 +1,8 @@
-"""Annotations of GitHub, code quality of GitLab, OpenMetrics and CTRF: what they say of a run."""
+"""Annotations of GitHub, code quality of GitLab and OpenMetrics: what they say of a run."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 from support.sample_run import fixed_run
 
@@ -71,16 +70,3 @@ def test_metrics_are_rounded_and_leave_out_what_is_not_known() -> None:
     empty = render_report(Run(), "metrics")
     assert "llm_cost_usd{" not in empty
     assert 'llm_tests{outcome="passed"} 0' in empty
-
-
-def test_ctrf_counts_what_has_no_verdict_as_failed_and_keeps_its_name() -> None:
-    results = json.loads(render_report(fixed_run(), "ctrf"))["results"]
-    summary = results["summary"]
-    assert (summary["tests"], summary["passed"], summary["failed"], summary["skipped"]) == (11, 5, 4, 2)
-    assert summary["stop"] - summary["start"] == 534
-    by_name = {test["name"]: test for test in results["tests"]}
-    assert by_name["test_polite[late]"]["rawStatus"] == "errored"
-    assert by_name["test_search[late-return]"]["labels"]["retrieval.ndcg"] == 0.92
-    for created in ("", "yesterday", None):
-        other = replace(fixed_run(), meta={"created": created})
-        assert json.loads(render_report(other, "ctrf"))["results"]["summary"]["stop"] == 0

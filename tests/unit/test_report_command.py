@@ -19,7 +19,7 @@ from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import SuiteVerdict
 
 KINDS = {"run.html": "html", "run.md": "markdown", "run.xml": "junit", "again.json": "json", "codequality:q.json": "codequality",
-    "metrics:m.txt": "metrics", "ctrf:c.json": "ctrf"}  # fmt: skip
+    "metrics:m.txt": "metrics"}  # fmt: skip
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def test_every_kind_is_made_at_once(folder: Path, capsys: pytest.CaptureFixture[
         (["codequality:"], "run.json"),
         (["nosuch:run.json"], "run.json"),
         (["run.json"], "run.json"),
-        (["ctrf:run.json"], "run.json"),
+        (["metrics:run.json"], "run.json"),
         (["a.md", "./a.md"], "run.json"),
-        (["a.json", "ctrf:a.json"], "run.json"),
+        (["a.json", "metrics:a.json"], "run.json"),
         (["nosuch/a.md"], "run.json"),
         (["otlp:localhost:4318"], "run.json"),
         (["otlp:http://me:hunter2secret@example.com:4318/x?token=hunter2secret"], "run.json"),

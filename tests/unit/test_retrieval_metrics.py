@@ -6,7 +6,6 @@ from support.plain_ranking_metrics import (
     METRICS,
     Metric,
     average_precision,
-    bpref,
     ndcg,
     precision,
     r_precision,
@@ -41,21 +40,6 @@ def test_precision_at_r_is_recall_at_r() -> None:
     assert r_precision(ranking, ["a", "b", "z"]) == precision(ranking, ["a", "b", "z"], 3) == 2 / 3
     assert r_precision(["a"], ["a", "b"]) == 0.5
     assert r_precision(ranking, ["a", "b", "z"], 2) == 1 / 3
-
-
-def test_bpref_skips_what_nobody_judged() -> None:
-    # 1/2 * ((1 - 0) + (1 - 1/2)): one of at most two bad ids stands above b.
-    grades = {"a": 1, "b": 2, "bad": 0, "worse": 0, "open": -1}
-    assert bpref(["x", "a", "open", "bad", "y", "b"], grades) == 0.75
-    assert bpref(["bad", "worse", "a", "b"], grades) == 0.0
-    assert bpref(["bad", "a"], grades) == 0.25
-    assert bpref(["x", "y", "a"], ["a", "b"]) == recall(["x", "y", "a"], ["a", "b"]) == 0.5
-
-
-def test_more_bad_ids_than_relevant_ones_take_no_more_than_all() -> None:
-    grades = {"a": 1, **dict.fromkeys(["b1", "b2", "b3"], 0)}
-    assert bpref(["b1", "b2", "b3", "a"], grades) == 0.0
-    assert bpref(["a", "b1", "b2", "b3"], grades) == 1.0
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)

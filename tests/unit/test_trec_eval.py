@@ -7,6 +7,7 @@ among the files.
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from pytest_llmops.metrics.ranking import Scores, evaluate, rank_by_score
 
 pytestmark = pytest.mark.shared_data
 
-WHOLE = {"map": "map", "recip_rank": "mrr", "ndcg": "ndcg", "Rprec": "r_precision", "bpref": "bpref"}
+WHOLE = {"map": "map", "recip_rank": "mrr", "ndcg": "ndcg", "Rprec": "r_precision"}
 AT = {"P": "precision", "recall": "recall", "map_cut": "map", "ndcg_cut": "ndcg", "success": "hit_rate"}
 
 
@@ -37,13 +38,13 @@ class Test:
 
 
 TESTS = [
-    Test("out.test", 13, options={"complete": False}),
-    Test("out.test", 13, qrels="qrels.test.with-comments.gz", options={"complete": False}),
-    Test("out.test.a", 44, options={"complete": False}),
-    Test("out.test.aq", 4 * 44, options={"complete": False}),
-    Test("out.test.aqc", 4 * 44, run="results.trunc"),
-    Test("out.test.aqcM", 4 * 44, run="results.trunc", options={"depth": 100}),
-    Test("out.test.aql", 4 * 44, qrels="qrels.rel_level.gz", options={"complete": False, "level": 2}),
+    Test("out.test", 12, options={"complete": False}),
+    Test("out.test", 12, qrels="qrels.test.with-comments.gz", options={"complete": False}),
+    Test("out.test.a", 43, options={"complete": False}),
+    Test("out.test.aq", 4 * 43, options={"complete": False}),
+    Test("out.test.aqc", 4 * 43, run="results.trunc"),
+    Test("out.test.aqcM", 4 * 43, run="results.trunc", options={"depth": 100}),
+    Test("out.test.aql", 4 * 43, qrels="qrels.rel_level.gz", options={"complete": False, "level": 2}),
     Test("out.test.meas_params", 4 * 11, options={"complete": False}),
 ]
 
@@ -63,8 +64,11 @@ def expected(path: Path) -> dict[tuple[str, str], str]:
 
 
 @pytest.fixture
-def folder(shared_data: Path) -> Path:
-    return shared_data / "retrieval" / "trec_eval"
+def folder(shared_data: Path, tmp_path: Path) -> Path:
+    for path in (shared_data / "retrieval" / "trec_eval").iterdir():
+        data = path.read_bytes()
+        (tmp_path / path.name).write_bytes(gzip.decompress(data) if path.suffix == ".gz" else data)
+    return tmp_path
 
 
 def scored(folder: Path, test: Test, metrics: list[str]) -> Scores:

@@ -7,7 +7,7 @@ Only the ranks of judged ids become arrays, so ten thousand queries of a hundred
 them up.
 
 Source: trec_eval (NIST), measures ``success``, ``P``, ``recall``, ``Rprec``, ``recip_rank``, ``map``/``map_cut``,
-``ndcg``/``ndcg_cut`` and ``bpref``, with its options ``-c`` (`evaluate`'s default), ``-l`` (``level``) and
+and ``ndcg``/``ndcg_cut``, with its options ``-c`` (`evaluate`'s default), ``-l`` (``level``) and
 ``-M`` (``depth``). Unlike trec_eval, which scores a query without relevant ids as 0, such a query is not scored here.
 """
 
@@ -118,8 +118,8 @@ def evaluate(
     Args:
         run: Query -> ids, best first; or query -> (id -> score), which is sorted by `rank_by_score`.
         relevant: Query -> the relevant ids, or id -> grade.
-        metrics: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map``, ``ndcg`` or ``bpref``,
-            with ``@k`` for the first k only. bpref needs ids with a grade of 0: without them it is the recall.
+        metrics: ``hit_rate``, ``precision``, ``recall``, ``r_precision``, ``mrr``, ``map`` or ``ndcg``,
+            with ``@k`` for the first k only.
         level: The lowest relevant grade; `ndcg` counts all grades above 0.
         complete: Whether queries missing in the run score 0; False: they are left out.
         depth: Cut all rankings to this length.

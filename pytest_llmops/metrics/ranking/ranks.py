@@ -187,7 +187,6 @@ def build_relevance_table(ranks: JudgedRanks, level: int) -> tuple[RelevanceTabl
     grades = np.fromiter(ranks.grades, np.int64, len(ranks.grades))
     places = np.fromiter(ranks.places, np.int64, len(ranks.places))
     wanted = np.bincount(rows[grades >= level], minlength=n)
-    judged = np.bincount(rows[grades >= 0], minlength=n)
     scored: NDArray[Any] = wanted > 0
     # Queries without relevant ids are dropped, and the others numbered consecutively.
     number = np.cumsum(scored) - 1
@@ -207,7 +206,6 @@ def build_relevance_table(ranks: JudgedRanks, level: int) -> tuple[RelevanceTabl
         level=level,
         lengths=np.fromiter(ranks.lengths, np.int64, n)[scored],
         wanted=wanted[scored],
-        irrelevant=(judged - wanted)[scored],
         ideal_rows=rows[good][best],
         ideal_places=ideal_places,
         ideals=grades[good][best],

@@ -20,7 +20,6 @@ class RelevanceTable:
         level: The lowest relevant grade.
         lengths: ``(queries,)``: how many ids are ranked.
         wanted: ``(queries,)``: how many ids are relevant, ranked or not; at least 1.
-        irrelevant: ``(queries,)``: how many ids are judged not relevant.
         ideal_rows: ``(graded,)``: the query of every id with a grade above 0, ranked or not.
         ideal_places: ``(graded,)``: its place in the best possible ranking.
         ideals: ``(graded,)``: its grade.
@@ -32,7 +31,6 @@ class RelevanceTable:
     level: int
     lengths: Int64Array
     wanted: Int64Array
-    irrelevant: Int64Array
     ideal_rows: Int64Array
     ideal_places: Int64Array
     ideals: Int64Array
@@ -66,14 +64,6 @@ def _score_ndcg(table: RelevanceTable, k: int | None) -> Float64Array:
     return np.minimum(gained / best, 1.0)
 
 
-def _score_bpref(table: RelevanceTable, k: int | None) -> Float64Array:
-    hits = table.hits(k)
-    wanted, irrelevant = table.wanted[table.rows], table.irrelevant[table.rows]
-    bad = table.count_so_far((table.grades >= 0) & (table.grades < table.level))
-    lost = np.minimum(bad, wanted) / np.maximum(np.minimum(irrelevant, wanted), 1)
-    return table.sum_by_query(hits, 1.0 - lost) / table.wanted
-
-
 # By the names that users write, the same as for a single query
 SCORERS: dict[str, Callable[[RelevanceTable, int | None], Float64Array]] = {
     "hit_rate": lambda table, k: (table.sum_by_query(table.hits(k)) > 0).astype(float),
@@ -92,7 +82,6 @@ SCORERS: dict[str, Callable[[RelevanceTable, int | None], Float64Array]] = {
         / table.wanted
     ),
     "ndcg": _score_ndcg,
-    "bpref": _score_bpref,
 }
 
 RESAMPLES = 2000

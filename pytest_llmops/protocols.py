@@ -28,35 +28,6 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """An image for a model, as base64 or by address.
-
-    Attributes:
-        media_type: ``image/png`` ...; empty with an address.
-        data: Its bytes in base64.
-        url: Its address.
-        digest: The first 16 hex digits of the SHA-256 of its bytes, of an image by address of the address.
-    """
-
-    digest: str
-    media_type: str = ""
-    data: str = field(default="", repr=False)
-    url: str = ""
-
-    @property
-    def data_url(self) -> str:
-        """The address, or a ``data:`` URL with the bytes."""
-        return self.url or f"data:{self.media_type};base64,{self.data}"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageMessage(Message):
-    """A message with images behind its text, for models that take them (``takes_images``)."""
-
-    images: tuple[Image, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedPrompt(Sequence[Message]):
     """A prompt with its variables filled in: the messages, and where they come from.
 

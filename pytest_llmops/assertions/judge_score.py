@@ -187,11 +187,6 @@ def _list_answers(judge: Judge, answer: object, inputs: JudgeInputs) -> list[tup
         raise ValueError(f"expected a text, got {type(text).__name__}")
     inner = getattr(judge, "judges", ())
     each = list(inner) if isinstance(inner, (list, tuple)) and inner else [judge]
-    blind = [judge for judge in each if not getattr(judge, "takes_images", False)]
-    refuse(
-        conversation is not None and conversation.images and blind,
-        ValueError("the conversation has images, and the judge or its model takes none"),
-    )
     units = {getattr(judge, "judged", "turn") for judge in each}
     refuse(
         len(units) > 1, "assert_judge_score: expected a panel that judges turns or conversations, got both"

@@ -1,27 +1,21 @@
 """Conversations that judges read: messages of any SDK, or the recorded calls of an application, as JSON text.
 
 Message lists of OpenAI (chat completions and Responses), Anthropic and LangChain are read, as dictionaries or objects.
-Images are kept beside the text, which names each by its number and the SHA-256 of its bytes.
+Judges read text: a conversation with an image is refused.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import re
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
-from pathlib import Path
 from typing import Any, Self
 
 from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import Json, format_count, shorten_text
-from pytest_llmops.protocols import ROLES, Call, Image, Message, Role, ToolCall
+from pytest_llmops.protocols import ROLES, Call, Message, Role, ToolCall
 from pytest_llmops.trace import CallLog
 from pytest_llmops.trace.fields import arguments_json, format_tool_call
 
-MAX_IMAGE_BYTES = 20_000_000
 HTTP_ERROR = 400  # the first status of an error
 _ROLES: Mapping[str, Role] = {
     **{role: role for role in ROLES},
@@ -31,28 +25,20 @@ _ROLES: Mapping[str, Role] = {
     "function_call": "assistant",
     "function_call_output": "tool",
 }
-_SIGNATURES = (
-    (rb"\x89PNG", "image/png"),
-    (rb"\xff\xd8\xff", "image/jpeg"),
-    (rb"GIF8", "image/gif"),
-    (rb"RIFF....WEBP", "image/webp"),
-)
-_IMAGE_MARK = re.compile(r"\[image \d+, sha256 [0-9a-f]{16}\]")
 
 
 class Conversation(str):
-    """A conversation as JSON text, ``[{"role": ..., "content": ...}, ...]``, with its messages and images."""
+    """A conversation as JSON text, ``[{"role": ..., "content": ...}, ...]``, with its messages."""
 
-    __slots__ = ("images", "messages")
+    __slots__ = ("messages",)
 
     messages: tuple[Message, ...]
-    images: tuple[Image, ...]
 
-    def __new__(cls, messages: Sequence[Message], images: Sequence[Image] = ()) -> Self:
+    def __new__(cls, messages: Sequence[Message]) -> Self:
         """Return the conversation of these messages."""
         data = [{"role": message.role, "content": message.content} for message in messages]
         conversation = super().__new__(cls, json.dumps(data, ensure_ascii=False))
-        conversation.messages, conversation.images = tuple(messages), tuple(images)
+        conversation.messages = tuple(messages)
         return conversation
 
     def to_data(self) -> list[Json]:
@@ -64,10 +50,9 @@ class Conversation(str):
         earlier = [
             message for message in self.messages[:number] if message.role not in ("system", "developer")
         ]
-        images = [image for image in self.images if any(image.digest in each.content for each in earlier)]
-        if [message.role for message in earlier] == ["user"] and not images:
+        if [message.role for message in earlier] == ["user"]:
             return earlier[0].content
-        return Conversation(earlier, images) if earlier else ""
+        return Conversation(earlier) if earlier else ""
 
     @property
     def said(self) -> str:
@@ -96,7 +81,7 @@ def read_conversation(value: object) -> Conversation | None:
 
     Raises:
         ValueError: There is no message, a message has no role or no content, the conversation does not end with the
-            assistant, or an image cannot be read.
+            assistant, or it has an image.
 
     >>> read_conversation([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]).messages[1]
     Message(role='assistant', content='Hello')
@@ -112,9 +97,8 @@ def read_conversation(value: object) -> Conversation | None:
         given = value["messages"] if isinstance(value.get("messages"), (list, tuple)) else [value]
     elif not isinstance(value, (list, tuple)):
         return None
-    images: list[Image] = []
     messages = [
-        _read_message(entry, number, images)
+        _read_message(entry, number)
         for number, entry in enumerate(given, start=1)
         if _field(entry, "type") != "reasoning"
     ]
@@ -125,7 +109,7 @@ def read_conversation(value: object) -> Conversation | None:
             f"the conversation ends with a message of the role {role}: expected an answer of the assistant"
         ),
     )
-    return Conversation(messages, images)
+    return Conversation(messages)
 
 
 def parse_conversation(answer: str, question: str = "") -> tuple[Conversation, bool]:
@@ -143,22 +127,12 @@ def parse_conversation(answer: str, question: str = "") -> tuple[Conversation, b
     is_whole = conversation is not None
     if conversation is None:
         asked = [Message("user", question)] if question else []
-        conversation = Conversation([*asked, Message("assistant", answer)], getattr(question, "images", ()))
+        conversation = Conversation([*asked, Message("assistant", answer)])
     refuse(
         not question and all(message.role != "user" for message in conversation.messages),
         ValueError("the conversation has no message of the user: pass all messages, or question="),
     )
     return conversation, is_whole
-
-
-def why_images_lost(*texts: str) -> str:
-    """Return that stored texts name images, which are not stored with them, or "".
-
-    >>> why_images_lost("[image 1, sha256 0123456789abcdef]"), why_images_lost("plain")
-    ('1 image of the conversation cannot be read any more', '')
-    """
-    number = sum(len(_IMAGE_MARK.findall(text)) for text in texts if not isinstance(text, Conversation))
-    return f"{format_count(number, 'image')} of the conversation cannot be read any more" if number else ""
 
 
 def _read_calls(calls: Sequence[Call]) -> list[object]:
@@ -187,7 +161,7 @@ def _field(entry: object, key: str) -> Any:
     return entry.get(key) if isinstance(entry, Mapping) else getattr(entry, key, None)
 
 
-def _read_message(entry: object, number: int, images: list[Image]) -> Message:
+def _read_message(entry: object, number: int) -> Message:
     role = _ROLES.get(str(_field(entry, "role") or _field(entry, "type")))
     if role is None:
         raise ValueError(
@@ -196,7 +170,7 @@ def _read_message(entry: object, number: int, images: list[Image]) -> Message:
     calls = [entry] if _field(entry, "type") == "function_call" else _field(entry, "tool_calls") or ()
     content = _field(entry, "content")
     content = _field(entry, "refusal") if content is None else content
-    lines = [content] if isinstance(content, str) else [_read_part(part, images) for part in content or ()]
+    lines = [content] if isinstance(content, str) else [_read_part(part, number) for part in content or ()]
     if isinstance(output := _field(entry, "output"), str):
         lines.append(output)
     lines += [_format_call(call) for call in calls]
@@ -210,44 +184,21 @@ def _format_call(call: object) -> str:
     return format_tool_call(ToolCall(name=str(_field(inner, "name")), arguments=arguments_json(arguments)))
 
 
-def _read_part(part: object, images: list[Image]) -> str:
+def _read_part(part: object, number: int) -> str:
     kind, text = _field(part, "type"), part if isinstance(part, str) else _field(part, "text")
     if isinstance(text, str):
         return text
-    if isinstance(part, Path) or kind in ("image", "image_url", "input_image"):
-        images.append(_read_image(part))
-        return f"[image {len(images)}, sha256 {images[-1].digest}]"
+    refuse(
+        kind in ("image", "image_url", "input_image"),
+        ValueError(
+            f"message {number} has an image, and judges read text only: put a description in its place"
+        ),
+    )
     if kind == "tool_use":
         return _format_call(part)
     content = _field(part, "content")
     if kind == "tool_result" and content is not None:
         return (
-            content if isinstance(content, str) else "\n".join(_read_part(each, images) for each in content)
+            content if isinstance(content, str) else "\n".join(_read_part(each, number) for each in content)
         )
     return f"[{shorten_text(str(kind or 'part'), 40)}]"
-
-
-def _read_image(part: object) -> Image:
-    # Return an image that is given by path, by URL, as a data URL, or as base64 in a ``source``.
-    source = _field(part, "source") or part
-    url = _field(source, "image_url") or _field(source, "url")
-    url = url if isinstance(url, str) else _field(url, "url")
-    file = part if isinstance(part, Path) else _field(part, "file")
-    if isinstance(url, str) and not url.startswith("data:"):
-        return Image(url=url, digest=sha256(url.encode("utf-8", "replace")).hexdigest()[:16])
-    try:
-        if isinstance(file, (str, Path)):
-            data = Path(file).read_bytes()
-        else:
-            encoded = url.partition(",")[2] if isinstance(url, str) else _field(source, "data")
-            data = base64.b64decode(str(encoded), validate=True)
-    except (OSError, binascii.Error, ValueError) as error:
-        why = getattr(error, "strerror", None) or "expected a file, a URL or base64"
-        place = f" {shorten_text(str(file), 120)}" if file else ""
-        raise ValueError(f"the image{place} cannot be read: {why}") from None
-    media_type = next((kind for sign, kind in _SIGNATURES if re.match(sign, data, re.DOTALL)), "")
-    if not media_type or len(data) > MAX_IMAGE_BYTES:
-        got = f"{len(data):,} bytes of {media_type or 'another type'}"
-        raise ValueError(f"expected an image in PNG, JPEG, GIF or WebP of at most 20 MB, got {got}")
-    encoded = base64.b64encode(data).decode("ascii")
-    return Image(media_type=media_type, data=encoded, digest=sha256(data).hexdigest()[:16])

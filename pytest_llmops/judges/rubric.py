@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.errors import UsageError, refuse
-from pytest_llmops.judges.conversation import parse_conversation, why_images_lost
+from pytest_llmops.judges.conversation import parse_conversation
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
     PromptedJudge,
@@ -28,7 +28,7 @@ from pytest_llmops.judges.protocol.prompting import (
 from pytest_llmops.judges.protocol.reply_form import ReplyForm, Scale
 from pytest_llmops.judges.rubric_files import RubricSpec, build_rubric, read_rubric
 from pytest_llmops.measurement import Json
-from pytest_llmops.protocols import Image, Model, Verdict
+from pytest_llmops.protocols import Model, Verdict
 
 # Accuracy, fluency and relevance, 1 to 10 each; their plain mean is the score, and 7 passes.
 # Equal weights hide a wrong fact behind good language (1, 10 and 10 have a mean of 7): the dimensions are
@@ -169,11 +169,6 @@ class Rubric(PromptedJudge):
     source = property(attrgetter("spec.source"), doc="The user's rubric file; its records lie beside it.")
 
     @property
-    def takes_images(self) -> bool:
-        """Whether the judge model takes the images of a conversation."""
-        return bool(getattr(self.prompter.resolve_model(), "takes_images", False))
-
-    @property
     def version(self) -> str:
         """Hash of everything that determines a verdict: prompt, scale, reply formats, parser and model."""
         spec = self.spec
@@ -206,7 +201,7 @@ class Rubric(PromptedJudge):
         passages = check_passages(contexts, self.name)
         scale = self.spec.scale
         unscored = partial(Verdict, low=scale.low, high=scale.high)
-        last, images = answer, [*getattr(question, "images", ()), *getattr(answer, "images", ())]
+        last = answer
         judged: dict[str, Json] = {
             "question": question,
             "reference": reference,
@@ -230,13 +225,15 @@ class Rubric(PromptedJudge):
             )
         examples = [example.to_data() for example in self.examples]
         nonce_of = [question, reference, answer, *([passages] if passages else []), *examples]
-        if error := self._why_unjudged(images, answer, question, reference, *passages):
+        shown = json.dumps(examples) if examples else ""
+        if error := why_too_long(
+            "question, reference and answer", answer, question, reference, *passages, shown
+        ):
             return unscored(error=error)
         reply = self.prompter.ask(
             {"examples": list[Json](examples), **judged},
             self._reply_form(),
             nonce_of=nonce_of,
-            images=images,
         )
         return unscored(
             score=reply.score,
@@ -245,13 +242,6 @@ class Rubric(PromptedJudge):
             raw=reply.raw,
             dimensions=reply.dimensions,
         )
-
-    def _why_unjudged(self, images: Sequence[Image], *texts: str) -> str:
-        # Return why the model cannot be asked about these texts and images, or "".
-        if images and not self.takes_images:
-            return f"the model {self.model_name} takes no images, and the conversation has {len(images)}"
-        shown = json.dumps([example.to_data() for example in self.examples]) if self.examples else ""
-        return why_images_lost(*texts) or why_too_long("question, reference and answer", *texts, shown)
 
     def _create_prompter(self) -> JudgePrompter:
         spec = self.spec

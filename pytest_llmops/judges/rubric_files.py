@@ -151,10 +151,6 @@ class ExampleReader:
         contexts = entry.get("contexts", ())
         if not isinstance(contexts, (list, tuple)) or not all(isinstance(text, str) for text in contexts):
             raise self.head.bad("examples", f"a list of texts as contexts {where}", json_kind(contexts))
-        refuse(
-            getattr(texts["answer"], "images", ()),
-            self.head.bad("examples", f"a conversation without images {where}", "images"),
-        )
         grade, score = self._read_grade(where, entry)
         middle = (self.scale.low + self.scale.high) / 2
         passes = score > middle if self.pass_at is None else score >= self.pass_at - TOLERANCE

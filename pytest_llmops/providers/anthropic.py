@@ -16,7 +16,7 @@ from pytest_llmops import recorder, trace
 from pytest_llmops._util.json_values import as_mapping, as_text
 from pytest_llmops.errors import MissingExtra, ModelError, UsageError, refuse
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.protocols import Completion, ImageMessage, Message
+from pytest_llmops.protocols import Completion, Message
 from pytest_llmops.providers import sdk_calls
 from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
 from pytest_llmops.trace.anthropic import MESSAGES
@@ -73,7 +73,6 @@ class AnthropicModel:
     params: Mapping[str, Json] = field(default_factory=dict)
     client: Any = None
     asks_server: ClassVar[bool] = True
-    takes_images: ClassVar[bool] = True
     address_variable: ClassVar[str] = "ANTHROPIC_BASE_URL"
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
@@ -161,21 +160,8 @@ def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, 
         raise _unsupported_error(
             model, "has no message of the role tool", "ask the anthropic SDK with a tool_result block"
         )
-    messages = [{"role": message.role, "content": _convert_content(message)} for message in rest]
+    messages = [{"role": message.role, "content": message.content} for message in rest]
     return {"messages": messages, **({"system": "\n\n".join(system)} if system else {})}
-
-
-def _convert_content(message: Message) -> str | list[dict[str, Any]]:
-    if not isinstance(message, ImageMessage):
-        return message.content
-    sources = [
-        {"type": "url", "url": image.url}
-        if image.url
-        else {"type": "base64", "media_type": image.media_type, "data": image.data}
-        for image in message.images
-    ]
-    images = [{"type": "image", "source": source} for source in sources]
-    return [{"type": "text", "text": message.content}, *images]
 
 
 def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:

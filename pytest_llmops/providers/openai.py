@@ -12,7 +12,7 @@ from pytest_llmops._util.json_values import parse_json
 from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops.errors import ModelError, refuse
 from pytest_llmops.measurement import Json
-from pytest_llmops.protocols import Completion, ImageMessage, Message, ToolCall, Usage
+from pytest_llmops.protocols import Completion, Message, ToolCall, Usage
 from pytest_llmops.providers import embedding_arrays, sdk_calls
 from pytest_llmops.providers.sdk_calls import classify_status, mask_keys, pricing_facts
 from pytest_llmops.redaction.secret_names import PLACEHOLDER_KEY
@@ -41,7 +41,6 @@ class OpenAIModel:
     params: Mapping[str, Json] = field(default_factory=dict, repr=False)
     client: Any = field(default=None, repr=False)
     asks_server: ClassVar[bool] = True
-    takes_images: ClassVar[bool] = True
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
         """Return the model's answer.
@@ -71,9 +70,7 @@ class OpenAIModel:
         params: Mapping[str, Json],
         **limit: Any,
     ) -> Any:
-        messages = [
-            {"role": message.role, "content": _format_content(message, self.api)} for message in conversation
-        ]
+        messages = [{"role": message.role, "content": message.content} for message in conversation]
         if self.api == "responses":
             # Compatible servers recognize an assistant's message by its type alone.
             items = [{"type": "message", **message} for message in messages]
@@ -83,16 +80,6 @@ class OpenAIModel:
         return client.chat.completions.with_raw_response.create(
             model=model, messages=messages, **{**limit, **params}
         )
-
-
-def _format_content(message: Message, api: Api) -> str | list[dict[str, Any]]:
-    if not isinstance(message, ImageMessage):
-        return message.content
-    if api == "responses":
-        images = [{"type": "input_image", "image_url": image.data_url} for image in message.images]
-        return [{"type": "input_text", "text": message.content}, *images]
-    parts = [{"type": "image_url", "image_url": {"url": image.data_url}} for image in message.images]
-    return [{"type": "text", "text": message.content}, *parts]
 
 
 def new_client(base_url: str) -> Any:

@@ -39,7 +39,7 @@ from pytest_llmops.judges.protocol.response_format import (
 from pytest_llmops.judges.protocol.text_verdicts import is_refusal
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.registry import Prompt
-from pytest_llmops.protocols import Completion, Image, ImageMessage, Message, Model, RenderedPrompt
+from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt
 
 MAX_TRIES = 2
 MAX_DATA = 100_000  # characters of all data together. More is unscored, never truncated.
@@ -127,7 +127,6 @@ class JudgePrompter:
         form: ReplyForm,
         *,
         nonce_of: Sequence[object] = (),
-        images: Sequence[Image] = (),
     ) -> Reply:
         """Prompt for a verdict on the data.
 
@@ -135,7 +134,6 @@ class JudgePrompter:
             data: What the model sees, as JSON; empty values are left out.
             form: The form of the reply.
             nonce_of: What the nonce hashes besides the prompt; none: the data.
-            images: Images that the data names; the model has to take them.
 
         Returns:
             The verdict; or the error and the raw replies, if no reply could be read in two tries, or if the
@@ -157,7 +155,7 @@ class JudgePrompter:
         ignored = IgnoredFormats(self.resolve_model())
         while tries < MAX_TRIES:
             try:
-                completion, reply_format = self._complete(text, nonce, form, retry_messages, images)
+                completion, reply_format = self._complete(text, nonce, form, retry_messages)
             except ModelError as failed:
                 if not replies:
                     raise
@@ -188,7 +186,6 @@ class JudgePrompter:
         nonce: str,
         form: ReplyForm,
         retry_messages: tuple[Message, ...],
-        images: Sequence[Image] = (),
     ) -> tuple[Completion, ReplyFormat]:
         model = self.resolve_model()
         flat = getattr(model, "api", "chat") == "responses"
@@ -196,13 +193,7 @@ class JudgePrompter:
         def complete_in_format(reply_format: ReplyFormat) -> Completion:
             prompt = self.render_prompt(data, nonce, form.instruct(reply_format.kind, nonce))
             params = reply_format.select_params({**prompt.params, **self.params})
-            messages = tuple(
-                ImageMessage(message.role, message.content, tuple(images))
-                if images and message.content.strip() == data
-                else message
-                for message in prompt.messages
-            )
-            messages += retry_messages
+            messages = (*prompt.messages, *retry_messages)
             request = replace(prompt, messages=messages, params=params, model=self.named or prompt.model)
             with recorder.set_purpose("judge"):
                 return retry_rate_limited(

@@ -36,27 +36,19 @@ def is_answered_by_respx(request: Any) -> bool:
     Only a request of a pass-through route is recorded or replayed. If a route's side effect decides to pass the request
     through, it goes out without a recording.
     """
-    routers = _respx_routers(request)
-    return bool(routers) and _find_pass_through(routers, request) is None
+    return bool(_respx_routers(request)) and _find_pass_through(request) is None
 
 
 def _respx_routers(request: Any) -> Sequence[Any]:
     mocks = sys.modules.get("respx.mocks")
-    if mocks is None:
-        return ()
-    routers: list[Any] = mocks.HTTPCoreMocker.routers
     # respx supports httpx only, not httpx2.
-    return list(routers) if routers and isinstance(request, mocks.httpx.Request) else ()
+    return mocks.HTTPCoreMocker.routers if mocks and isinstance(request, mocks.httpx.Request) else ()
 
 
-def _find_pass_through(routers: Sequence[Any], request: Any) -> tuple[Any, Any] | None:
-    for router in routers:
-        for route in router.routes:
-            if route.pattern is None or route.pattern.match(request):
-                return (router, route) if route.is_pass_through else None
-        if not getattr(router, "_assert_all_mocked", True):  # respx answers requests without a route too
-            return None
-    return None
+def _find_pass_through(request: Any) -> tuple[Any, Any] | None:
+    routes = ((router, route) for router in _respx_routers(request) for route in router.routes)
+    found = next((pair for pair in routes if pair[1].pattern is None or pair[1].pattern.match(request)), None)
+    return found if found and found[1].is_pass_through else None
 
 
 EXTENSION_KEY = (
@@ -149,10 +141,9 @@ def _claim_response(
         active_tape.outgoing_request.reset(token)
     if answer is None:
         return question, None
-    pass_through = _find_pass_through(_respx_routers(request), request)
+    pass_through = _find_pass_through(request)
     if pass_through is not None:  # respx counts replayed requests as it counts requests that go out
-        router, route = pass_through
-        router.record(request, response=None, route=route)
+        pass_through[0].record(request, response=None, route=pass_through[1])
     claimed = ClaimedAnswer(tape, question, answer) if answer.asked_ahead else None
     if claimed is None:
         report_replay(question, answer)

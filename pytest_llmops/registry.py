@@ -1,7 +1,5 @@
 """Built-in embedders, judges, models and NLI models by name, imported at first use."""
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Helpers that know nothing of pytest and models: text files, JSON paths, hosts, option values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 A parser raises `ValueError` with what it expected; its caller adds the option and what it got.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os

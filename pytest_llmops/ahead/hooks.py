@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pluggy
 
@@ -19,9 +19,7 @@ from pytest_llmops.harness.item import is_recorded_elsewhere
 from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
 from pytest_llmops.harness.tapes import BROAD_SCOPES
 from pytest_llmops.measurement import escape_output, format_count, shorten_text
-
-if TYPE_CHECKING:
-    from pytest_llmops.settings import Settings
+from pytest_llmops.settings import Settings
 
 hook = pluggy.HookimplMarker("pytest")
 MAX_NAMES, MAX_LINE, MAX_BATCH_LINE = 10, 200, 600

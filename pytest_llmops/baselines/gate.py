@@ -4,8 +4,6 @@ RED: a drop is proved, and it is at least the floor. GREEN: a drop beyond the ma
 much could not be scored, did not run, or cannot be compared. The table of error rates is in docs/baseline.md.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -6,16 +6,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_llmops._util.option_values import parse_reports, split_report
-from pytest_llmops._util.text_files import gzip_by_suffix, write_atomically
+from pytest_llmops._util.text_files import BadFile, decode_text, gzip_by_suffix, read_bytes, write_atomically
 from pytest_llmops.cli.output import format_path, print_line
 from pytest_llmops.errors import CassetteError, UsageError, refuse
 from pytest_llmops.measurement import shorten_text
-
-if TYPE_CHECKING:
-    from pytest_llmops.results.run import Run
+from pytest_llmops.results.run import Run
 
 
 def read_run_file(path: Path) -> Run:
@@ -24,8 +21,6 @@ def read_run_file(path: Path) -> Run:
     Raises:
         UsageError: The file is missing or is no run file; names record and key where it is damaged.
     """
-    from pytest_llmops._util.text_files import BadFile, decode_text, read_bytes
-    from pytest_llmops.results.run import Run
     from pytest_llmops.wire.untrusted_documents import DocumentError, decompress_gzip
 
     path_text = format_path(path)

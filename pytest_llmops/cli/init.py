@@ -10,7 +10,7 @@ from typing import Any
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops._util.user_files import find_path, folders_above
 from pytest_llmops.cli.commands import add_command
-from pytest_llmops.cli.files import read_starter_files
+from pytest_llmops.cli.files import create_file, read_starter_files
 from pytest_llmops.cli.output import print_json, print_line
 from pytest_llmops.errors import refuse
 
@@ -42,7 +42,6 @@ def add_init_group(groups: Any) -> None:
 
 
 def _init(args: argparse.Namespace) -> int:
-    from pytest_llmops.cli.files import create_file
     from pytest_llmops.cli.ini_files import find_ini_file, read_ini
     from pytest_llmops.settings import Settings
 

@@ -11,19 +11,17 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
+from typing import Any, NamedTuple, TypeGuard, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops._util.user_files import check_inside, find_path, folders_above
+from pytest_llmops.cases.files import Case, load_cases
 from pytest_llmops.errors import CaseError, CorpusError, UnknownName, UsageError, path_from_root
 from pytest_llmops.prompts import registry as prompt_files
+from pytest_llmops.prompts.registry import Prompt, Prompts
+from pytest_llmops.protocols import Embedder, Retriever
 from pytest_llmops.settings import Settings
-
-if TYPE_CHECKING:
-    from pytest_llmops.cases.files import Case
-    from pytest_llmops.prompts.registry import Prompt, Prompts
-    from pytest_llmops.protocols import Embedder, Retriever
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +180,6 @@ def _load_cases_unless_changed(
     path: Path, _changed: int, fields: tuple[tuple[str, str], ...], defaults: tuple[tuple[str, str], ...]
 ) -> tuple[Case, ...]:
     # The time of the change is part of the key, here and below: a file that was edited is read again.
-    from pytest_llmops.cases.files import load_cases
-
     return load_cases(path, fields=dict(fields), default_fields=dict(defaults))
 
 

@@ -5,8 +5,6 @@ after) are permuted within each case, which is exact for any number of trials an
 until a function is called.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

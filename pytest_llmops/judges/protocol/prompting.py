@@ -38,7 +38,7 @@ from pytest_llmops.judges.protocol.response_format import (
 )
 from pytest_llmops.judges.protocol.text_verdicts import is_refusal
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.prompts.registry import Prompt
+from pytest_llmops.prompts.registry import Prompt, read_prompt
 from pytest_llmops.protocols import Completion, Message, Model, RenderedPrompt
 
 MAX_TRIES = 2
@@ -115,8 +115,6 @@ class JudgePrompter:
 
     def prompt(self) -> Prompt:
         """Return the prompt; its file is read once."""
-        from pytest_llmops.prompts.registry import read_prompt
-
         if self._prompt is None:
             self._prompt = read_prompt(self.file, name=f"judges/{self.name}", version=self.file.stem)
         return self._prompt

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
 from pytest_llmops._util.self_judging import is_error_status
 from pytest_llmops.cassettes import active_tape, journal, miss, run_folder, store
-from pytest_llmops.cassettes.budget import CallCosts
+from pytest_llmops.cassettes.budget import CallCosts, Ledger
 from pytest_llmops.cassettes.naming import display_path
-from pytest_llmops.cassettes.recordings import Recordings
+from pytest_llmops.cassettes.recordings import RecordingIndex, Recordings
 from pytest_llmops.cassettes.request_key import (
     Answer,
     MatchRules,
@@ -27,17 +27,12 @@ from pytest_llmops.cassettes.request_key import (
     build_question,
     describe_age,
 )
-from pytest_llmops.cassettes.run_folder import JUDGE_PURPOSE, shared_answer_key
+from pytest_llmops.cassettes.run_folder import JUDGE_PURPOSE, RateLimiter, SharedAnswers, shared_answer_key
 from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode, Settings
 from pytest_llmops.wire.body import fold_body
-
-if TYPE_CHECKING:
-    from pytest_llmops.cassettes.budget import Ledger
-    from pytest_llmops.cassettes.recordings import RecordingIndex
-    from pytest_llmops.cassettes.run_folder import RateLimiter, SharedAnswers
 
 WRITING_MODES = ("new", "all")
 # Fields that the tape of a block shares with the tape of its test

@@ -11,7 +11,7 @@ import pytest
 from pytest_llmops import recorder
 from pytest_llmops._util.option_values import LookTrials
 from pytest_llmops.errors import UsageError, path_from_root
-from pytest_llmops.measurement import escape_output
+from pytest_llmops.measurement import Json, Measurement, escape_output
 from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pytest_llmops.cases.files import Case
     from pytest_llmops.cassettes.http.reverse_proxy import LLMProxy
     from pytest_llmops.cassettes.tape import Tape
-    from pytest_llmops.measurement import Json, Measurement
     from pytest_llmops.prompts.registry import Prompt, Prompts
     from pytest_llmops.protocols import Embedder, Hits, Judge, Model, Retriever
     from pytest_llmops.trace import CallLog

@@ -11,12 +11,11 @@ import sys
 from collections.abc import Callable, Sequence
 
 from pytest_llmops import __version__
-from pytest_llmops.cli.commands import EXIT_PROBLEM, EXIT_USAGE
-from pytest_llmops.cli.output import print_error
+from pytest_llmops.cli.common import EXIT_PROBLEM, EXIT_USAGE, print_error
 from pytest_llmops.errors import LLMOpsError, UsageError
 
 # Modules of `pytest_llmops.cli` with an ``add_NAME_group``, in the order of the help
-GROUPS = ("init", "demo", "baseline", "cassettes", "judge", "merge", "models", "prompts", "semantic")
+GROUPS = ("init", "baseline", "cassettes", "judge", "merge", "models", "prompts", "semantic")
 EPILOG = "exit status: 0 all is well, 1 something was found or refused, 2 the command line is wrong"
 
 

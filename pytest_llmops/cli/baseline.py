@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.baselines.baseline import Baseline
-from pytest_llmops.cli.commands import add_command, add_group
-from pytest_llmops.cli.output import print_json, print_line
+from pytest_llmops.cli.common import add_command, add_group, print_json, print_line
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.run import TestRecord
@@ -61,7 +60,7 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
     Raises:
         UsageError: It is neither, or damaged.
     """
-    from pytest_llmops.cli.ini_files import find_project_root, read_ini
+    from pytest_llmops.cli.common import find_project_root, read_ini
     from pytest_llmops.harness.baseline_gate import find_baseline, find_outputs
     from pytest_llmops.settings import Settings
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops.cli.commands import add_command, add_group
-from pytest_llmops.cli.output import (
+from pytest_llmops.cli.common import (
     DIM,
     GREEN,
     RED,
     YELLOW,
+    add_command,
+    add_group,
     colour_text,
     environment_redactor,
     format_path,
@@ -33,7 +34,7 @@ USAGE_RECORD = Path(".pytest_cache", "v", "llmops", "usage")
 
 
 def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
-    from pytest_llmops.cli.ini_files import find_project_root
+    from pytest_llmops.cli.common import find_project_root
 
     if args.root is not None:
         refuse(

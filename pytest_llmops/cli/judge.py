@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cli.commands import add_command, add_group, import_command, parse_positive_int
+from pytest_llmops.cli.common import add_command, add_group, import_command, parse_positive_int
 from pytest_llmops.settings import OPTIONS
 
 JUDGE_HELP = "a built-in judge (quality), the path of a judge file.md, or module.path:Class"

@@ -20,19 +20,23 @@ from pytest_llmops.calibration.judge_comparison import (
 from pytest_llmops.calibration.record import JudgeRecord
 from pytest_llmops.cassettes.naming import safe_file_name
 from pytest_llmops.cassettes.use_cassette import use_cassette
-from pytest_llmops.cli.commands import EXIT_PROBLEM, extend_import_path, refuse_options, utc_today
-from pytest_llmops.cli.files import check_output_path, write_output_file
-from pytest_llmops.cli.ini_files import read_ini
-from pytest_llmops.cli.judge import OPTION_NAMES
-from pytest_llmops.cli.output import (
+from pytest_llmops.cli.common import (
     DIM,
+    EXIT_PROBLEM,
     GREEN,
+    check_output_path,
     colour_text,
+    extend_import_path,
     format_path,
     print_error,
     print_line,
+    read_ini,
     redact_secrets,
+    refuse_options,
+    utc_today,
+    write_output_file,
 )
+from pytest_llmops.cli.judge import OPTION_NAMES
 from pytest_llmops.errors import BudgetReached, CaseError, CassetteMiss, LLMOpsError, UsageError, refuse
 from pytest_llmops.harness import tapes
 from pytest_llmops.measurement import format_count, shorten_text

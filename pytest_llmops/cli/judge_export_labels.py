@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_llmops.calibration.labels import parse_answer
-from pytest_llmops.cli import files
-from pytest_llmops.cli.commands import refuse_options
+from pytest_llmops.cli import common
+from pytest_llmops.cli.common import DIM, YELLOW, colour_text, format_path, print_line, refuse_options
 from pytest_llmops.cli.label_files import (
     COLUMNS,
     LabelFile,
@@ -20,7 +20,6 @@ from pytest_llmops.cli.label_files import (
     read_label_file,
     simplify_number,
 )
-from pytest_llmops.cli.output import DIM, YELLOW, colour_text, format_path, print_line
 from pytest_llmops.errors import UnknownName, format_name_list
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.results.review import Judgement, collect_judgements, sort_by_doubt
@@ -108,7 +107,7 @@ class JudgedAnswer:
 def export_labels(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
     _check_export_options(args)
-    verdicts = collect_judgements(files.read_run_file(args.run_file).records)
+    verdicts = collect_judgements(common.read_run_file(args.run_file).records)
     run_file = format_path(args.run_file)
     if not verdicts:
         print_line(f"{run_file}: no judge gave a verdict on an answer")
@@ -238,13 +237,13 @@ def _print_answers(answers: Sequence[JudgedAnswer], *, every_verdict: bool) -> N
 
 def _write_answers(args: argparse.Namespace, answers: Sequence[JudgedAnswer], run_file: str) -> None:
     rows = [answer.to_label_row(with_verdict=args.with_verdicts) for answer in answers]
-    with files.lock_file(args.out):
+    with common.lock_file(args.out):
         file = read_label_file(args.out) if args.out.exists() else LabelFile(path=args.out)
         if args.with_verdicts and not file.rows:
             file = replace(file, columns=(*COLUMNS, "judge", "reason"))
         new = _select_new_rows(file, rows)
         if new:
-            files.write_output_file(args.out, append_rows(file, new))
+            common.write_output_file(args.out, append_rows(file, new))
     out = format_path(args.out)
     how = f" drawn at random (seed {args.seed or 0})" if args.sample else ""
     known = f", {len(rows) - len(new):,} of them are in it already" if len(new) < len(rows) else ""

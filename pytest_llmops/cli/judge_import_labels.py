@@ -17,8 +17,8 @@ from pytest_llmops.calibration.labels import (
     label_kind,
     read_labels,
 )
-from pytest_llmops.cli import files
-from pytest_llmops.cli.commands import refuse_options
+from pytest_llmops.cli import common
+from pytest_llmops.cli.common import format_path, print_line, refuse_options
 from pytest_llmops.cli.label_files import (
     JSONL,
     LabelFile,
@@ -29,7 +29,6 @@ from pytest_llmops.cli.label_files import (
     read_label_file,
     simplify_number,
 )
-from pytest_llmops.cli.output import format_path, print_line
 from pytest_llmops.errors import CaseError
 from pytest_llmops.measurement import Json, as_finite_float, format_count, shorten_text
 
@@ -122,7 +121,7 @@ def import_labels(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
     _check_import_options(args)
     source = read_label_file(args.filled)
-    with files.lock_file(args.into):
+    with common.lock_file(args.into):
         target = read_label_file(args.into) if args.into.exists() else LabelFile(path=args.into)
         filled = list(_select_filled_rows(source, args.rater))
         labelled = [row for row in target.rows if row.answer.opinion.labels]
@@ -133,7 +132,7 @@ def import_labels(args: argparse.Namespace) -> int:
             merge.add_row(source, row)
         labels = _read_merged_labels(merge) if filled or labelled else None
         if merge.new or merge.joined:
-            files.write_output_file(args.into, merge.text)
+            common.write_output_file(args.into, merge.text)
     into, taken = format_path(args.into), len(merge.new) + merge.joined
     parts = [
         f"{format_count(taken, 'label')} taken into {into}" if taken else "nothing taken",

@@ -13,18 +13,22 @@ from pytest_llmops.baselines.variants import judge_variants
 from pytest_llmops.calibration.agreement import measure_agreement
 from pytest_llmops.calibration.judge_comparison import MIN_LABELS, figures_to_json
 from pytest_llmops.calibration.labels import Labels, read_labels
-from pytest_llmops.cli.commands import EXIT_PROBLEM, refuse_options, utc_today
-from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
-from pytest_llmops.cli.judge_calibrate import RUBRIC_SUFFIX, load_judge, open_judge_session
-from pytest_llmops.cli.output import (
+from pytest_llmops.cli.common import (
+    EXIT_PROBLEM,
     GREEN,
+    check_reports,
     colour_text,
     format_path,
     print_error,
     print_json,
     print_line,
+    read_run_file,
     redact_secrets,
+    refuse_options,
+    utc_today,
+    write_reports,
 )
+from pytest_llmops.cli.judge_calibrate import RUBRIC_SUFFIX, load_judge, open_judge_session
 from pytest_llmops.errors import UsageError, format_name_list, refuse
 from pytest_llmops.harness import controller
 from pytest_llmops.judges.concurrency import run_judge_tasks

@@ -18,16 +18,18 @@ from pytest_llmops._util.text_files import (
     read_json_lines,
     read_text,
 )
-from pytest_llmops.cli.commands import extend_import_path, refuse_options
-from pytest_llmops.cli.files import check_output_path, write_output_file
-from pytest_llmops.cli.output import (
+from pytest_llmops.cli.common import (
     DIM,
     GREEN,
+    check_output_path,
     colour_text,
+    extend_import_path,
     format_path,
     print_error,
     print_line,
     redact_secrets,
+    refuse_options,
+    write_output_file,
 )
 from pytest_llmops.errors import CaseError, LLMOpsError, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import Json, format_count, shorten_text

@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.option_values import split_report
-from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command, utc_today
-from pytest_llmops.cli.output import environment_redactor, format_path, print_line
+from pytest_llmops.cli.common import (
+    EXIT_PROBLEM,
+    add_command,
+    environment_redactor,
+    format_path,
+    print_line,
+    utc_today,
+)
 from pytest_llmops.errors import CassetteError, UsageError, refuse
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.details import read_time
@@ -78,7 +84,7 @@ def add_merge_group(groups: Any) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
+    from pytest_llmops.cli.common import check_reports, read_run_file, write_reports
 
     _refuse_repeated(args.files, "run file")
     check_reports("--out", args.out, {format_path(path): path for path in args.files})
@@ -263,7 +269,7 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
 
 def _append_summary(run: Run) -> None:
     # Append a run to the summary of a job of GitHub, as pytest does: the shards have none on the whole.
-    from pytest_llmops.cli.ini_files import read_ini
+    from pytest_llmops.cli.common import read_ini
     from pytest_llmops.harness.controller import mask_run_secrets
     from pytest_llmops.harness.terminal import append_summary
 
@@ -280,7 +286,7 @@ def _merge(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.gate import GateRules, describe_baseline, judge_suite
     from pytest_llmops.baselines.variants import judge_variants
     from pytest_llmops.cli.baseline import load_project_baseline
-    from pytest_llmops.cli.files import check_reports, read_run_file, write_reports
+    from pytest_llmops.cli.common import check_reports, read_run_file, write_reports
     from pytest_llmops.reports.terminal import summary_lines
 
     _refuse_repeated(args.parts, "run file and folder of the shards")

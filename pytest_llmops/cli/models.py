@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cli.commands import add_command, import_command, parse_positive_int
+from pytest_llmops.cli.common import add_command, import_command, parse_positive_int
 from pytest_llmops.cli.judge import JUDGE_HELP, list_judge_arguments
 
 ROOT = {
@@ -35,7 +35,7 @@ def add_models_group(groups: Any) -> None:
     add_command(
         group.add_subparsers(title="commands", metavar="COMMAND"),
         "compare",
-        import_command("model_compare", "compare_models"),
+        import_command("model_list", "compare_models"),
         "ask another model what is recorded, and compare its answers with the recorded ones",
         "Asks the new model alone: the old one may be gone. Requests of judges are left out: another model of a judge is compared by "
         "llmops judge rescore RUN.json --model NEW. Without --judge it says how far the answers change, not whether they are better. "

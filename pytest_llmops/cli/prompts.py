@@ -1,4 +1,4 @@
-"""``llmops prompts``: list, show, render, diff, log, alias, rollback and check."""
+"""``llmops prompts``: list, show, render, diff, log, alias, rollback, check and canary."""
 
 import argparse
 import datetime as dt
@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from difflib import SequenceMatcher
 from operator import itemgetter
 from pathlib import Path
@@ -21,23 +22,83 @@ from pytest_llmops._util.text_files import (
     read_text,
 )
 from pytest_llmops._util.user_files import folders_above
-from pytest_llmops.cli.canary import add_canary_command
-from pytest_llmops.cli.commands import (
+from pytest_llmops.cli.common import (
     EXIT_PROBLEM,
+    GREEN,
+    RED,
     add_command,
     add_group,
+    colour_text,
+    format_path,
+    lock_file,
     parse_positive_int,
+    print_json,
+    print_line,
+    read_ini,
     refuse_options,
+    write_output_file,
 )
-from pytest_llmops.cli.files import lock_file, write_output_file
-from pytest_llmops.cli.ini_files import read_ini
-from pytest_llmops.cli.output import GREEN, RED, colour_text, format_path, print_json, print_line
 from pytest_llmops.errors import PromptError, UnknownName, UsageError, refuse
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.prompts import Prompt, Prompts
 from pytest_llmops.prompts.registry import ALIASES_FILE
 from pytest_llmops.reports.word_diff import MAX_WORDS, Edit, diff_words
 from pytest_llmops.settings import Settings
+
+
+def add_canary_command(commands: Any) -> None:
+    """Declare the command in its group."""
+    add_command(
+        commands,
+        "canary",
+        canary,
+        "promote, hold or roll back a canary, by the logs of its events",
+        "Each event has an id, a time, the arm that answered, and as far as known score, error, latency_s and cost_usd. One may look as "
+        "often as one likes. The exit status is 1 for ROLLBACK.",
+        arguments={
+            "logs": {"nargs": "+", "type": Path, "metavar": "FILE", "help": "JSONL, CSV or YAML"},
+            "--arms": {
+                "nargs": 2,
+                "metavar": ("STABLE", "CANARY"),
+                "help": "the names of both versions (default: stable canary)",
+            },
+            "--share": {
+                "type": float,
+                "help": "the share of requests that the canary is meant to get: checked",
+            },
+            "--margin": {
+                "type": float,
+                "help": "the loss of the mean score that must be excluded (default: 0.05)",
+            },
+            "--error-margin": {"type": float, "help": "the same for the share of errors (default: 0.02)"},
+            "--latency-ratio": {"type": float, "help": "how much slower it may be (default: 1.25)"},
+            "--cost-ratio": {"type": float, "help": "how much dearer it may be (default: 1.25)"},
+            "--alpha": {
+                "type": float,
+                "help": "probability of each wrong decision, over all looks (default: 0.02)",
+            },
+            "--json": {"action": "store_true", "help": "print JSON"},
+        },
+    )
+
+
+def canary(args: argparse.Namespace) -> int:
+    """Print the decision on a canary."""
+    from pytest_llmops.canary import CanaryRules, canary_decision, read_events
+
+    given = ((name, getattr(args, name)) for name in CanaryRules.__dataclass_fields__)
+    decision = canary_decision(
+        [event for path in args.logs for event in read_events(path)],
+        CanaryRules(**{name: value for name, value in given if value is not None}),
+    )
+    if args.json:
+        print_json(asdict(decision))
+    else:
+        print_line(
+            shorten_text(f"{decision.action}  {'; '.join([decision.sentence, *decision.notes])}", 1000)
+        )
+    return EXIT_PROBLEM if decision.action == "ROLLBACK" else 0
+
 
 LOG_FILE = "aliases.log"
 # The arguments of the commands by their names here

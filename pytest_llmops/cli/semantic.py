@@ -4,9 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cli.commands import add_command, add_group, import_command
-from pytest_llmops.cli.output import (
+from pytest_llmops.cli.common import (
+    add_command,
+    add_group,
     format_path,
+    import_command,
     print_line,
 )
 from pytest_llmops.errors import refuse

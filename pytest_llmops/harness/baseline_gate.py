@@ -24,7 +24,6 @@ from pytest_llmops.settings import Settings
 if TYPE_CHECKING:
     from pytest_llmops.baselines.baseline import Baseline, BaselineTest
     from pytest_llmops.results.run import TestRecord
-    from pytest_llmops.results.verdict import SuiteVerdict
 
 
 MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each takes a process of its own

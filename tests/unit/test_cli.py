@@ -17,7 +17,7 @@ from support.messages import check_message
 from pytest_llmops import __version__, cli
 from pytest_llmops.cassettes.audit import CassetteUse, RunUsage, file_stamp
 from pytest_llmops.cassettes.importers import import_cassette
-from pytest_llmops.cli import output
+from pytest_llmops.cli import common as output
 from pytest_llmops.redaction.redactor import Redactor
 
 LATER = "2100-01-01T00:00:00+00:00"
@@ -303,7 +303,7 @@ def test_without_a_root_only_the_working_folder_is_searched_for_a_record(
     run: Run, project: Path, path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whatever lies above the folder of this test.
-    monkeypatch.setattr("pytest_llmops.cli.ini_files.find_project_root", lambda _: None)
+    monkeypatch.setattr("pytest_llmops.cli.common.find_project_root", lambda _: None)
     inner = project / "inner"
     merged(inner / "tests" / "cassettes" / "own.json", entry(5))
     recorded(project, "key-1")

@@ -10,7 +10,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import recorder
-from pytest_llmops.cli.ini_files import INI_NAMES, read_ini
+from pytest_llmops.cli.common import INI_NAMES, read_ini
 from pytest_llmops.cli.judge_calibrate import open_judge_session
 from pytest_llmops.errors import SettingError, UsageError
 from pytest_llmops.settings import Settings

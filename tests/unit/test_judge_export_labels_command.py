@@ -18,7 +18,7 @@ from support.sample_run import HOSTILE, everywhere
 
 from pytest_llmops import cli
 from pytest_llmops.cassettes import locking
-from pytest_llmops.cli import files as writing
+from pytest_llmops.cli import common as writing
 from pytest_llmops.cli.label_files import decode_cell, encode_cell
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.run import Run, TestRecord

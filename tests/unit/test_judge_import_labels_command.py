@@ -15,7 +15,7 @@ from support.messages import check_message
 
 from pytest_llmops import cli
 from pytest_llmops.cassettes import locking
-from pytest_llmops.cli import files as writing
+from pytest_llmops.cli import common as writing
 from pytest_llmops.cli import label_files
 from pytest_llmops.cli.label_files import parse_label_cell
 from pytest_llmops.judges import JudgeRecord, read_labels

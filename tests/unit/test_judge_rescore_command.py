@@ -20,7 +20,7 @@ from support.tapes import taped
 
 from pytest_llmops import cli, recorder
 from pytest_llmops.cli import judge_rescore as rescoring
-from pytest_llmops.cli.commands import utc_today
+from pytest_llmops.cli.common import utc_today
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Verdict
 from pytest_llmops.results.rescoring import Output

@@ -12,7 +12,7 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import cli
-from pytest_llmops.cli import files
+from pytest_llmops.cli import common
 from pytest_llmops.cli import labelled_pairs as labelled
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.metrics import classification
@@ -343,12 +343,12 @@ def test_a_key_in_what_an_embedder_raises_is_not_shown(run: Run, tmp_path: Path)
 
 def test_a_text_that_cannot_be_encoded_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(UsageError, check=check_message):
-        files.write_output_file(tmp_path / "a.json", "x\ud800")
+        common.write_output_file(tmp_path / "a.json", "x\ud800")
     with pytest.raises(UsageError, check=check_message):
         (tmp_path / "b.json").mkdir()
-        files.write_output_file(tmp_path / "b.json", "x")
+        common.write_output_file(tmp_path / "b.json", "x")
     assert [one.name for one in tmp_path.iterdir()] == ["b.json"]
-    files.write_output_file(tmp_path / "c.json", "ä\n")
+    common.write_output_file(tmp_path / "c.json", "ä\n")
     assert (tmp_path / "c.json").read_bytes() == b"\xc3\xa4\n"
 
 

@@ -1,7 +1,8 @@
 """Processes that a test starts use its tape: they find it by a ticket, and ask a thread of the test's process.
 
 A process gets the ticket in its environment and reads it in `child_start/sitecustomize.py`; one of `multiprocessing`
-with its first data, as a fork server may be older than the test; a forked process has it already.
+with its first data, as a fork server may be older than the test; a forked process has it already. Every call of
+the tape is made in the test's process.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from functools import partial
 from multiprocessing import AuthenticationError, connection
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape
@@ -33,9 +34,6 @@ from pytest_llmops.cassettes.request_key import Question, make_exchange
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import BudgetReached, CallDeferred, CassetteMiss, LLMOpsError
 from pytest_llmops.trace.routes import is_model_endpoint
-
-if TYPE_CHECKING:
-    from pytest_llmops.cassettes.tape import Tape
 
 
 @dataclass(frozen=True, slots=True)

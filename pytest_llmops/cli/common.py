@@ -1,0 +1,395 @@
+"""What commands share: their declaration, printing without secrets, run files, output files, and the settings of the project."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import importlib
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pytest_llmops._util.option_values import parse_reports, split_report
+from pytest_llmops._util.text_files import BadFile, gzip_by_suffix, read_text, write_atomically
+from pytest_llmops.errors import CassetteError, UsageError, refuse
+from pytest_llmops.measurement import escape_json_output, escape_output, shorten_text
+from pytest_llmops.settings import OPTIONS
+
+if TYPE_CHECKING:
+    from pytest_llmops.results.run import Run
+
+
+RED, YELLOW, GREEN, DIM = "31", "33", "32", "2"
+
+
+def print_line(text: str = "") -> None:
+    """Print a line of a command's result."""
+    print(escape_output(redact_secrets(text), colours=True) if text else "")  # noqa: T201 -- the command's output
+
+
+def print_json(document: object) -> None:
+    """Print a document for a program to read: values stay as they are, workflow commands of a CI runner are escaped."""
+    print(escape_json_output(json.dumps(document, indent=1)))  # noqa: T201 -- the command's output
+
+
+def print_error(text: str) -> None:
+    """Print an error to stderr, escaped; of ten lines at most, each truncated if it is very long."""
+    # Redact before truncating: half a secret is not recognised.
+    safe = escape_output(redact_secrets(text))
+    lines = (shorten_text(line, 2000) for line in safe.split("\n", 9))
+    print("llmops: " + "\n".join(lines), file=sys.stderr)  # noqa: T201 -- the command's output
+
+
+def redact_secrets(text: str) -> str:
+    """Return a text without secrets that the environment or their form reveals, even if they were truncated."""
+    return str(environment_redactor().clean_excerpt(text))
+
+
+def environment_redactor() -> Any:
+    """Return the redactor of the secrets that the environment reveals."""
+    return _redactor_of(tuple(os.environ.items()))
+
+
+@lru_cache(maxsize=1)
+def _redactor_of(environ: tuple[tuple[str, str], ...]) -> Any:
+    from pytest_llmops.redaction.redactor import Redactor
+
+    return Redactor.from_environment(dict(environ))
+
+
+def format_path(path: Path | str) -> str:
+    """Return a path for a line or an error, truncated if it is very long."""
+    return shorten_text(str(path), 500)
+
+
+def colour_text(text: str, colour: str) -> str:
+    """Return a text in colour if stdout is a terminal with colours, and ``NO_COLOR`` is not set."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty()
+    return text if plain else f"\x1b[{colour}m{text}\x1b[0m"
+
+
+EXIT_PROBLEM, EXIT_USAGE = 1, 2
+
+
+def add_group(groups: Any, name: str, summary: str) -> Any:
+    """Declare a group, and return the object to which its commands are added."""
+    group = add_command(groups, name, None, summary)
+    return group.add_subparsers(title="commands", metavar="COMMAND")
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int] | None,
+    summary: str,
+    details: str = "",
+    *,
+    arguments: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> argparse.ArgumentParser:
+    """Declare a command, or a group if it has no ``run``; the description is the summary and the details.
+
+    ``arguments`` are those of `argparse` by name; blanks separate the names of an option that has several.
+    """
+    description = f"{summary[0].upper()}{summary[1:]}. {details}".strip()
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=description, allow_abbrev=False
+    )
+    command.set_defaults(helps=command, run=run)
+    for names, how in arguments.items():
+        command.add_argument(*names.split(), **how)
+    return command
+
+
+def import_command(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    """Return a function that runs a command, and imports its module only then."""
+    return lambda args: int(getattr(importlib.import_module(f"pytest_llmops.cli.{module}"), name)(args))
+
+
+def parse_positive_int(text: str) -> int:
+    """Return a whole number of at least 1 from an argument."""
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def refuse_options(problems: Mapping[str, object]) -> None:
+    """Raise for the first message whose condition holds.
+
+    Raises:
+        UsageError: One of them does.
+    """
+    for message, applies in problems.items():
+        if applies:
+            raise UsageError(message)
+
+
+def utc_today() -> str:
+    """Return today's date as ISO text."""
+    return dt.datetime.now(tz=dt.UTC).date().isoformat()
+
+
+@contextmanager
+def extend_import_path(folder: Path) -> Iterator[None]:
+    """Make modules in a folder importable while a command runs, as ``python -m`` does: a judge may import later."""
+    entry = str(folder)
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(entry)
+
+
+def read_run_file(path: Path) -> Run:
+    """Return the run of a file that ``--llm-report=run.json`` or ``run.json.gz`` wrote.
+
+    Raises:
+        UsageError: The file is missing or is no run file; names record and key where it is damaged.
+    """
+    from pytest_llmops._util.text_files import BadFile, decode_text, read_bytes
+    from pytest_llmops.results.run import Run
+    from pytest_llmops.wire.untrusted_documents import DocumentError, decompress_gzip
+
+    path_text = format_path(path)
+    try:
+        text = decode_text(decompress_gzip(read_bytes(path)))
+    except (BadFile, DocumentError) as error:
+        raise UsageError(
+            f"{path_text}: {error.what}; expected a file that --llm-report=run.json wrote"
+        ) from None
+    return Run.from_json(text, where=path_text)
+
+
+def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | None]) -> None:
+    """Check that an output file can be written and replaces no input, before a command does or pays for anything.
+
+    Args:
+        flag: The option that names the file.
+        path: The file; None: nothing will be written.
+        inputs: Files that the command reads, by description.
+
+    Raises:
+        UsageError: It is an input or a folder, or its folder is missing or not writable.
+    """
+    if path is None:
+        return
+    for what, other in inputs.items():
+        if other is not None and (
+            os.path.realpath(path) == os.path.realpath(other)
+            or (path.exists() and other.exists() and path.samefile(other))
+        ):
+            raise UsageError(
+                f"{flag}: expected another file than {what}, got {format_path(path)}: it would be overwritten"
+            )
+    folder = Path(os.path.realpath(path)).parent
+    refuse(not folder.is_dir(), _unwritable_error(path, "No such file or directory"))
+    refuse(path.is_dir(), _unwritable_error(path, "Is a directory"))
+    refuse(not os.access(folder, os.W_OK | os.X_OK), _unwritable_error(path, "Permission denied"))
+
+
+def read_starter_files(name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of the files that ``init`` or ``demo`` writes; a path has slashes."""
+    folder = Path(__file__).with_name("starter") / name
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            # A test file is stored with .txt at its end: it is no module of the package.
+            yield path.relative_to(folder).as_posix().removesuffix(".txt"), path.read_bytes()
+
+
+def create_file(path: Path, data: bytes) -> bool:
+    """Create a file, and the folders above it; return False if there is something of that name, which is left alone.
+
+    Raises:
+        UsageError: It cannot be written; nothing is left of it.
+    """
+    if os.path.lexists(path):
+        return False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    except OSError as error:
+        raise _unwritable_error(path, error.strerror or str(error)) from None
+    return True
+
+
+def check_reports(flag: str, reports: Sequence[str], inputs: Mapping[str, Path | None]) -> None:
+    """Check that each of the reports has a kind and a file of its own, which can be written and is no input.
+
+    Raises:
+        UsageError: One has not.
+    """
+    try:
+        parse_reports(reports)
+    except ValueError as error:
+        got = getattr(error, "got", reports)
+        raise UsageError(f"{flag}: expected {error}, got {shorten_text(repr(got), 300)}") from None
+    for report in reports:
+        kind, file = split_report(report)
+        check_output_path(flag, None if kind == "otlp" else Path(file), inputs)
+
+
+def write_reports(run: Run, reports: Sequence[str], history: Sequence[Run] = ()) -> None:
+    """Write or send a run as reports of the kinds that their names give; those in HTML show it among earlier runs.
+
+    Raises:
+        UsageError: One cannot be written or sent.
+    """
+    from pytest_llmops.harness.controller import mask_run_secrets
+    from pytest_llmops.reports import deliver_report
+
+    for report in reports:
+        kind, file = split_report(report)
+        is_sent = kind == "otlp"  # out of this machine: the file may be older than a secret is known
+        deliver_report(
+            mask_run_secrets(run) if is_sent else run,
+            report,
+            lambda name, text: write_output_file(Path(name), text),
+            history,
+        )
+        print_line(f"  report     {report if is_sent else format_path(Path(file))}")
+
+
+def _unwritable_error(path: Path, why: str) -> UsageError:
+    return UsageError(f"{format_path(path)}: cannot be written: {why}; name a file in a folder that exists")
+
+
+@contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """Make other commands wait while this command reads and writes a file. The lock file is in another folder.
+
+    Raises:
+        UsageError: The lock cannot be acquired.
+    """
+    from pytest_llmops.cassettes.locking import lock_cassette
+
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock_cassette(path))
+        except CassetteError as error:
+            why = str(error).partition(": ")[2]
+            raise UsageError(f"{format_path(path)}: {why}") from None
+        yield
+
+
+def write_output_file(path: Path, text: str) -> None:
+    """Write a text file atomically, compressed if its name ends in .gz; links and file modes are kept.
+
+    Raises:
+        UsageError: It cannot be written, or the text has a lone surrogate.
+    """
+    try:
+        write_atomically(path, gzip_by_suffix(path, text.encode("utf-8")))
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{path}: cannot be written: the text has half a character, {text[error.start]!a}; look for it in the "
+            "names and versions that are written"
+        ) from None
+    except OSError as error:
+        raise _unwritable_error(path, error.strerror or str(error)) from None
+
+
+IniValues: TypeAlias = Mapping[str, object]
+TRUE_WORDS, FALSE_WORDS = ("y", "yes", "t", "true", "on", "1"), ("n", "no", "f", "false", "off", "0")
+INI_NAMES = (
+    "pytest.toml",
+    ".pytest.toml",
+    "pytest.ini",
+    ".pytest.ini",
+    "pyproject.toml",
+    "tox.ini",
+    "setup.cfg",
+)
+
+
+def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:
+    """Return the folder of pytest's configuration file and our options in it by name; None if there is no such file.
+
+    Args:
+        start: The folder from which to search upwards.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    for folder in (start, *start.parents):
+        values = _read_folder_values(folder)
+        if values is not None:
+            return folder, {
+                option.name: _convert_ini_value(values[option.dest], option.ini)
+                for option in OPTIONS
+                if option.ini and option.dest in values
+            }
+    return None
+
+
+def find_project_root(start: Path) -> Path | None:
+    """Return the nearest folder upwards with a configuration file of pytest or ``.git``; None if there is none.
+
+    Raises:
+        UsageError: A configuration file on the way cannot be read.
+    """
+    for folder in (start, *start.parents):
+        if (folder / ".git").exists() or _read_folder_values(folder) is not None:
+            return folder
+    return None
+
+
+def find_ini_file(folder: Path) -> Path | None:
+    """Return the file in a folder that pytest takes its configuration from; None if there is none."""
+    paths = filter(Path.is_file, (folder / name for name in INI_NAMES))
+    return next((path for path in paths if _read_ini_file(path) is not None), None)
+
+
+def _read_folder_values(folder: Path) -> IniValues | None:
+    # Return pytest's configuration in a folder; None if it has none, so that pytest looks further up.
+    path = find_ini_file(folder)
+    return _read_ini_file(path) if path is not None else None
+
+
+def _read_ini_file(path: Path) -> IniValues | None:
+    import iniconfig
+
+    section = "tool:pytest" if path.name == "setup.cfg" else "pytest"
+    values: IniValues | None
+    try:
+        text = read_text(path)
+        if path.name == "pyproject.toml":
+            tool = _find_table(_find_table(tomllib.loads(text), "tool") or {}, section) or {}
+            values = _find_table(tool, "ini_options")
+            if values is not None:
+                return {
+                    key: value if isinstance(value, list) else str(value) for key, value in values.items()
+                }
+            return tool or None
+        if path.suffix == ".toml":
+            values = _find_table(tomllib.loads(text), section)
+        else:
+            ini = iniconfig.IniConfig(str(path), data=text)
+            values = dict(ini[section].items()) if section in ini else None
+    except (BadFile, ValueError, iniconfig.ParseError) as error:  # tomllib raises ValueError
+        raise UsageError(f"{format_path(path)}: cannot be read: {shorten_text(str(error))}") from None
+    # A file that is named after pytest is its configuration, with or without a section.
+    is_named_after_pytest = path.stem.removeprefix(".") == "pytest"
+    return {} if values is None and is_named_after_pytest else values
+
+
+def _find_table(document: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    table = document.get(key)
+    return table if isinstance(table, Mapping) else None
+
+
+def _convert_ini_value(value: object, kind: str | None) -> object:
+    # Return a text of an ini file as the option's kind; texts of another form are left for the option to report.
+    if not isinstance(value, str):
+        return value
+    if kind == "linelist":
+        return [line.strip() for line in value.split("\n") if line.strip()]
+    if kind == "bool" and value.strip().lower() in (*TRUE_WORDS, *FALSE_WORDS):
+        return value.strip().lower() in TRUE_WORDS
+    return value

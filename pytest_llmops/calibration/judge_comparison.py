@@ -15,10 +15,11 @@ from pytest_llmops.calibration.agreement import (
     why_invalid_labels,
 )
 from pytest_llmops.calibration.labels import LabelKind, Labels, LabelsSource, read_labels
-from pytest_llmops.calibration.record import BELOW_THRESHOLDS, JudgeRecord
-from pytest_llmops.calibration.verdicts import (
+from pytest_llmops.calibration.record import (
+    BELOW_THRESHOLDS,
     MAX_UNSCORED,
     JudgedAnswers,
+    JudgeRecord,
     judge_labelled_answers,
     read_stored_verdicts,
 )

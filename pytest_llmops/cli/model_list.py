@@ -23,7 +23,7 @@ from pytest_llmops.cli.common import EXIT_PROBLEM, read_ini
 from pytest_llmops.errors import LLMOpsError, ModelError, UsageError, format_name_list
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.metrics.trial_change import TrialPair, compare_families
-from pytest_llmops.prompts.front_matter import split_front_matter
+from pytest_llmops.prompts.templates import split_front_matter
 from pytest_llmops.protocols import Call, Embedder, Judge, Model
 from pytest_llmops.providers.selection import create_model
 from pytest_llmops.results.comparison import count_traffic, format_cost, summarize_latency

@@ -42,7 +42,7 @@ from pytest_llmops.errors import PromptError, UnknownName, UsageError, refuse
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.prompts import Prompt, Prompts
 from pytest_llmops.prompts.registry import ALIASES_FILE
-from pytest_llmops.reports.word_diff import MAX_WORDS, Edit, diff_words
+from pytest_llmops.reports.html_views import MAX_WORDS, Edit, diff_words
 from pytest_llmops.settings import Settings
 
 

@@ -19,15 +19,21 @@ if TYPE_CHECKING:
     )
     from pytest_llmops.calibration.judge_comparison import AgreementRequirements, Calibration, calibrate_judge
     from pytest_llmops.calibration.labels import Labels, read_labels
-    from pytest_llmops.calibration.record import JudgeRecord, find_records, load_records
-    from pytest_llmops.calibration.verdicts import (
+    from pytest_llmops.calibration.record import (
         JudgedAnswers,
+        JudgeRecord,
+        find_records,
         judge_labelled_answers,
+        load_records,
         read_stored_verdicts,
     )
-    from pytest_llmops.judges.checklist import Checklist, Policy, context_relevance
-    from pytest_llmops.judges.grounding import Grounding
-    from pytest_llmops.judges.judge_files import load_judge_file
+    from pytest_llmops.judges.checklist import (
+        Checklist,
+        Grounding,
+        Policy,
+        context_relevance,
+        load_judge_file,
+    )
     from pytest_llmops.judges.pairwise import Pairwise
     from pytest_llmops.judges.panel import Panel
     from pytest_llmops.judges.protocol.parsing import read_reply
@@ -47,9 +53,9 @@ _HOMES = {
     "Canary": "calibration.canaries",
     "CanaryRun": "calibration.canaries",
     "Checklist": "judges.checklist",
-    "Grounding": "judges.grounding",
+    "Grounding": "judges.checklist",
     "JudgeRecord": "calibration.record",
-    "JudgedAnswers": "calibration.verdicts",
+    "JudgedAnswers": "calibration.record",
     "Labels": "calibration.labels",
     "Pairwise": "judges.pairwise",
     "Panel": "judges.panel",
@@ -67,16 +73,16 @@ _HOMES = {
     "correlation": "metrics.agreement",
     "find_records": "calibration.record",
     "goal": "judges.rubric",
-    "judge_labelled_answers": "calibration.verdicts",
+    "judge_labelled_answers": "calibration.record",
     "kappa_interval": "metrics.agreement",
-    "load_judge_file": "judges.judge_files",
+    "load_judge_file": "judges.checklist",
     "load_records": "calibration.record",
     "measure_agreement": "calibration.agreement",
     "quality": "judges.rubric",
     "read_canaries": "calibration.canaries",
     "read_labels": "calibration.labels",
     "read_reply": "judges.protocol.parsing",
-    "read_stored_verdicts": "calibration.verdicts",
+    "read_stored_verdicts": "calibration.record",
     "run_canaries": "calibration.canaries",
 }
 

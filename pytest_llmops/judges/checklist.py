@@ -1,22 +1,24 @@
-"""Judges that answer item by item: `Checklist`, `Policy`, and the passages of a context.
+"""Judges that answer item by item (`Checklist`, `Policy`, `Grounding`), and the judge of a file, whatever its kind.
 
 Judges agree better with each other, and with human annotators, on yes or no to named items than on a number on a scale
 (CheckEval, arXiv 2403.18771), and a failure names the missing item. All items go into a single request.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, numbered_lines, read_text
 from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.judges.judge_front_matter import (
+    JUDGE_KINDS,
     find_judge_file,
     locate_file_errors,
     read_share_threshold,
     split_judge_file,
 )
+from pytest_llmops.judges.pairwise import Pairwise
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
     PromptedJudge,
@@ -25,8 +27,11 @@ from pytest_llmops.judges.protocol.prompting import (
     is_only_opener,
     why_too_long,
 )
-from pytest_llmops.judges.protocol.reply_form import ReplyForm
+from pytest_llmops.judges.protocol.reply_form import Claim, ReplyForm
+from pytest_llmops.judges.rubric import Rubric
+from pytest_llmops.judges.rubric_files import RUBRIC_KEYS, quote_level_keys
 from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.prompts.templates import read_front_matter, split_front_matter
 from pytest_llmops.protocols import Model, Verdict
 
 HERE = Path(__file__).parent
@@ -249,3 +254,130 @@ def _parse_list(text: str, first_line: int, what: str) -> tuple[str, ...]:
         BadFile(f"expected 1 to {MAX_ITEMS} {what}s, each an item of a list (- ...), got {len(items)}"),
     )
     return tuple(items)
+
+
+CLAIM_FINDINGS = ("supported", "contradicted", "absent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroundingVerdict(Verdict):
+    """The share of supported claims, and the claims."""
+
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(slots=True)
+class Grounding(PromptedJudge):
+    """A judge of an answer against the contexts it was made from.
+
+    Args:
+        model: The judge model; None: that of the run's settings, as the running test sees it.
+        pass_at: Default threshold of an assertion; left out: every claim is supported.
+        name: Of the judge and its measurements.
+        source: The user's judge file.
+    """
+
+    model: Model | None = None
+    pass_at: float | None = 1.0
+    name: str = "grounding"
+    low: float = field(default=0.0, init=False)
+    high: float = field(default=1.0, init=False)
+    source: Path | None = field(default=None, kw_only=True)
+
+    @property
+    def version(self) -> str:
+        """Hash of everything that determines a verdict: prompt, reply formats, parser and model."""
+        return self._hash_version(ReplyForm(names=CLAIM_FINDINGS, passages=1))
+
+    def judge(
+        self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
+    ) -> GroundingVerdict:
+        """Return the share of an answer's claims that its contexts support.
+
+        Args:
+            answer: What is judged.
+            question: What the application was asked: "Yes." is a claim only together with it.
+            reference: Ignored: a right answer may still be made up.
+            contexts: The passages, at least one.
+
+        Returns:
+            0 to 1; or unscored, with the error and the raw replies: no reply could be read in two tries, a claim
+            is not a sentence or part of the answer, the texts are too long, or the answer claims nothing, as
+            "I don't know" does. An answer without content has the score 0, ``prescreened``.
+
+        Raises:
+            ModelError: The model could not be called.
+            UsageError: There are no contexts, or they are not all texts.
+        """
+        _ = reference
+        passages = check_passages(contexts, self.name)
+        refuse(
+            not passages, f"judge {self.name}: expected contexts=, a list of one passage or more, got none"
+        )
+        if is_contentless(answer):
+            return GroundingVerdict(
+                score=0.0, low=0.0, high=1.0, reason="contentless answer", prescreened=True
+            )
+        if error := why_too_long("question, contexts and answer", answer, question, *passages):
+            return GroundingVerdict(low=0.0, high=1.0, error=error)
+        data: dict[str, Json] = {"question": question, "contexts": list[Json](passages), "answer": answer}
+        reply = self.prompter.ask(
+            data, ReplyForm(names=CLAIM_FINDINGS, passages=len(passages), source=answer)
+        )
+        claims, error = reply.claims, reply.error
+        if error or not claims:
+            error = error or "the answer makes no claim to be supported"
+            return GroundingVerdict(low=0.0, high=1.0, error=error, raw=reply.raw)
+        score = sum(claim.finding == "supported" for claim in claims) / len(claims)
+        return GroundingVerdict(
+            score=score, low=0.0, high=1.0, reason=reply.reason, raw=reply.raw, claims=claims
+        )
+
+    def _create_prompter(self) -> JudgePrompter:
+        return JudgePrompter(self.name, Path(__file__).with_name("grounding.md"), self.model)
+
+
+_READERS: Mapping[str, Callable[[Path, Model | None], Rubric | Checklist | Policy]] = {
+    "rubric": Rubric,
+    "policy": Policy,
+    "checklist": read_checklist,
+}
+
+
+def load_judge_file(
+    path: str | Path, model: Model | None = None
+) -> Rubric | Checklist | Policy | Grounding | Pairwise:
+    """Return the judge that a file describes.
+
+    Args:
+        path: The file. Its front matter names the ``kind``; the rest is as `Rubric`, `Checklist`, `Policy`,
+            `Grounding` and `Pairwise` read it.
+        model: The judge model; None: that of the run's settings.
+
+    Raises:
+        PromptError: The file cannot be read, names no kind, or is not a valid file of its kind; with file and line.
+    """
+    file = find_judge_file("judge", path)
+    with locate_file_errors("judge", file):
+        text = read_text(file)
+        front, _, _ = split_front_matter(quote_level_keys(text))
+        # The keys of any kind: the kind's own reader is stricter.
+        head = read_front_matter(front, ("kind", "description", *RUBRIC_KEYS))
+        kind, kinds = str(head.values.get("kind", "")), ", ".join(JUDGE_KINDS)
+        refuse(
+            "kind" not in head.values,
+            BadFile(f"expected the key kind in the front matter, one of {kinds}, got none", 1),
+        )
+        refuse(kind not in JUDGE_KINDS, head.bad("kind", f"one of {kinds}", shorten_text(kind, 40)))
+    if kind in _READERS:
+        return _READERS[kind](file, model)
+    with locate_file_errors(kind, file):
+        if kind == "grounding":
+            head, body, first_line = split_judge_file(text, kind, ("pass_at",))
+            refuse(
+                body.strip(),
+                BadFile("expected nothing below the front matter: its prompt is built in", first_line),
+            )
+            return Grounding(model, read_share_threshold(head, 1.0), file.stem, source=file)
+        _, body, _ = split_judge_file(text, kind, body=True)
+        return Pairwise(body.strip(), model, file.stem, source=file)

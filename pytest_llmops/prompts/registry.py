@@ -31,15 +31,18 @@ from pytest_llmops._util.user_files import check_inside
 from pytest_llmops.errors import PromptError, UnknownName, UsageError, find_closest_name, format_name_list
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.choice import MIN_SHARE, Choice, Key, read_shares
-from pytest_llmops.prompts.front_matter import (
+from pytest_llmops.prompts.templates import (
+    Section,
     is_closed,
     read_front_matter,
     read_output_schema,
     read_params,
     read_variables,
+    render_section,
     split_front_matter,
+    split_sections,
+    used_variables,
 )
-from pytest_llmops.prompts.templates import Section, render_section, split_sections, used_variables
 from pytest_llmops.protocols import Message, RenderedPrompt
 from pytest_llmops.settings import Api, Settings
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, quote_plus, unquote_plus
 
 from pytest_llmops.errors import CassetteError
-from pytest_llmops.redaction import encodings, streams
+from pytest_llmops.redaction import streams
 from pytest_llmops.redaction.patterns import KEY_FILE_SHAPES, SECRET_SHAPES, URL_CREDENTIALS_MARK, find_shapes
 from pytest_llmops.redaction.secret_names import (
     MASK,
@@ -103,7 +103,7 @@ class Redactor:
                 form: mask for secret in new for form, mask in _secret_spellings(secret)
             }
             self._forms = tuple(sorted(forms.items(), key=lambda form: (-len(form[0]), form[0])))
-            self._short = tuple(form for form in self._forms if not encodings.has_long_word(form[0]))
+            self._short = tuple(form for form in self._forms if not streams.has_long_word(form[0]))
             self._texts = {}
             self.known = known
 
@@ -160,7 +160,7 @@ class Redactor:
         if depth:
             if b"%" in data:  # before decoding: a decoded "@" would look like the end of the password
                 data = _URL_CREDENTIALS.pattern.sub(_URL_CREDENTIALS.kept + MASK.encode(), data)
-            data = encodings.clean_encoded(data, inner, self._mask_binary)
+            data = streams.clean_encoded(data, inner, self._mask_binary)
         spans = self._find_spans(data)
         if not spans:
             return data
@@ -181,7 +181,7 @@ class Redactor:
                 ]
         self.learn(secrets)
         spans = [(start, end, MASK) for start, end in assigned]
-        for form, mask in self._forms if self._forms and encodings.has_long_word(data) else self._short:
+        for form, mask in self._forms if self._forms and streams.has_long_word(data) else self._short:
             if form in data:
                 spans += [(*match.span(), mask) for match in re.finditer(re.escape(form), data)]
         for shape in shapes:
@@ -204,7 +204,7 @@ class Redactor:
         if spans and not text.isascii():
             spans = [(_count_characters(data[:start]), _count_characters(data[:end])) for start, end in spans]
         replacements = [(start, end, MASK) for start, end in spans]
-        decoded = encodings.clean_encoded(data, lambda part: self._clean(part, (), 1), self._mask_binary)
+        decoded = streams.clean_encoded(data, lambda part: self._clean(part, (), 1), self._mask_binary)
         rewritten = _apply_redactors(decoded, extra).decode("utf-8", "surrogatepass")
         if rewritten != text:  # from the first to the last changed character
             start = stream_events.count_shared_start(text, rewritten)
@@ -372,7 +372,7 @@ def _secret_spellings(secret: str) -> Iterator[tuple[bytes, str]]:
     # Yield the secret as plain text and its form in JSON, Python, URLs and base64, each with its replacement.
     raw = secret.encode("utf-8", "surrogatepass")
     # The length of base64 stays the same: the text around it must stay decodable.
-    yield from ((form, ("xX" * len(form))[: len(form)]) for form in encodings.base64_forms(raw))
+    yield from ((form, ("xX" * len(form))[: len(form)]) for form in streams.base64_forms(raw))
     yield raw, MASK
     if secret.isascii() and secret.replace("-", "").replace("_", "").replace(".", "").isalnum():
         return

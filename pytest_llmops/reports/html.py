@@ -16,9 +16,9 @@ from importlib.resources import files
 
 from pytest_llmops.measurement import Json, format_amount, format_count, shorten_text
 from pytest_llmops.reports import render_template
-from pytest_llmops.reports.html_history import build_history
 from pytest_llmops.reports.html_matrix import (
     build_candidates_table,
+    build_history,
     build_matrix_view,
     describe_tokens,
     format_optional_amount,
@@ -30,10 +30,10 @@ from pytest_llmops.reports.html_views import (
     build_case_view,
     case_id,
     comparison_sign,
+    diff_words,
     format_json,
     rerun_flags,
 )
-from pytest_llmops.reports.word_diff import diff_words
 from pytest_llmops.results.comparison import Traffic, format_cost, group_by
 from pytest_llmops.results.details import format_on_scale
 from pytest_llmops.results.problems import describe_kind, merge_record_commands

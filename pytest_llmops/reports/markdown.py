@@ -11,8 +11,7 @@ from itertools import accumulate
 
 from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.reports import quote_line, render_template
-from pytest_llmops.reports.html_views import rerun_flags
-from pytest_llmops.reports.word_diff import MAX_WORDS, diff_words
+from pytest_llmops.reports.html_views import MAX_WORDS, diff_words, rerun_flags
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import SettingsMeta, read_detail
 from pytest_llmops.results.problems import (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import escape_output, format_amount, format_count, shorten_text
-from pytest_llmops.reports.word_diff import diff_words
+from pytest_llmops.reports.html_views import diff_words
 from pytest_llmops.results.comparison import format_cost, group_by
 from pytest_llmops.results.details import format_on_scale
 from pytest_llmops.results.problems import merge_record_commands

@@ -9,11 +9,16 @@ from typing import get_origin
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops.errors import SchemaError, WireError, refuse
 from pytest_llmops.measurement import shorten_text, to_builtins
-from pytest_llmops.schemas.differences import Difference, Schema, Unfinished
-from pytest_llmops.schemas.json_schema import compile_schema
+from pytest_llmops.schemas.differences import (
+    BOOLEAN_SCHEMAS,
+    SUFFIXES,
+    Difference,
+    Schema,
+    Unfinished,
+    read_schema,
+)
+from pytest_llmops.schemas.json_schema import compile_schema, type_schema
 from pytest_llmops.schemas.partial_json import Partial, parse_partial_json, strip_partial_fence
-from pytest_llmops.schemas.python_types import type_schema
-from pytest_llmops.schemas.references import BOOLEAN_SCHEMAS, SUFFIXES, read_schema
 
 __tracebackhide__ = True
 

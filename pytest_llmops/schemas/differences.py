@@ -1,15 +1,19 @@
-"""Describe how a JSON value differs from its schema, with likely misspellings and the nearest alternative."""
+"""Describe how a JSON value differs from its schema, and resolve the references of a schema, never by network."""
 
 import difflib
 import json
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urljoin, urlsplit
 
-from pytest_llmops.errors import format_name_list
+from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text, read_yaml
+from pytest_llmops.errors import SchemaError, format_name_list, refuse
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.schemas.json_extraction import JsonPath
+from pytest_llmops.schemas.json_extraction import JsonPath, iterate_nodes
 
 MAX_DIFFERENCES = 50  # differences reported for a value
 MAX_VALUE_CHARS = 60
@@ -228,3 +232,143 @@ def nearest_form_differences(place: JsonPath, forms: Sequence[FormMismatch]) -> 
         Difference(place, f"fits none of {len(forms)} forms; nearest is {best.name}", remark=True),
         *best.differences,
     ]
+
+
+__tracebackhide__ = True
+
+SUFFIXES = (".json", ".yaml", ".yml")
+BOOLEAN_SCHEMAS: Mapping[bool, Mapping[str, Json]] = {True: {}, False: {"not": {}}}
+MAX_FILES = 1_000  # files that a schema may refer to
+
+
+def read_schema(file: Path) -> Mapping[str, Json]:
+    """Read a schema from a JSON or YAML file.
+
+    Raises:
+        BadFile: The file cannot be read or does not hold an object, true or false.
+    """
+    content = read_text(file)
+    value = read_json(content) if file.suffix == ".json" else read_yaml(content)[0]
+    return BOOLEAN_SCHEMAS[value] if isinstance(value, bool) else as_mapping(value)
+
+
+class SchemaFiles:
+    """The files in and below the folder of a schema that it may refer to.
+
+    References are relative to the schema: ``"item.json"``, ``"parts/item.json#/$defs/a"``. If the schema has an
+    ``$id``, the folder stands for the folder of that URI.
+
+    Attributes:
+        read: The schemas that were read, by URI.
+    """
+
+    def __init__(self, folder: Path | None, base: str = "") -> None:
+        self.folder = folder.resolve() if folder is not None else None
+        self.base = urljoin(base, "-")[:-1]
+        self.read: dict[str, Mapping[str, Json]] = {}
+
+    def load_uri(self, uri: str) -> Mapping[str, Json]:
+        """Return the schema at a URI.
+
+        Raises:
+            SchemaError: The URI is not a file of the folder, or the file cannot be read.
+        """
+        if self.folder is None or not uri.startswith(self.base):
+            raise SchemaError("")
+        relative = unquote(uri.removeprefix(self.base))
+        parts = urlsplit(relative)
+        is_plain_path = (
+            relative and not relative.startswith("/") and "\\" not in relative and "\0" not in relative
+        )
+        refuse(parts.scheme or parts.netloc or not is_plain_path, SchemaError(""))
+        file = (self.folder / relative).resolve()
+        if not file.is_relative_to(self.folder):
+            raise SchemaError(f"leads out of the folder of the schema, to {self._relative_path(file)}")
+        refuse(
+            file.suffix not in SUFFIXES or not file.is_file(),
+            SchemaError(
+                f"expected a file of a schema ({', '.join(SUFFIXES)}) at {self._relative_path(file)}, there is none"
+            ),
+        )
+        refuse(len(self.read) >= MAX_FILES, SchemaError(f"more than {MAX_FILES:,} files are referred to"))
+        try:
+            self.read[uri] = read_schema(file)
+        except BadFile as error:
+            line = f":{error.line}" if error.line else ""
+            raise SchemaError(f"{error.what} @ {self._relative_path(file)}{line}") from None
+        return self.read[uri]
+
+    def _relative_path(self, file: Path) -> str:
+        # Return the path of a file relative to the schema's folder, the same on every machine.
+        try:
+            return shorten_text(Path(os.path.relpath(file, self.folder)).as_posix())
+        except ValueError:  # on another drive
+            return shorten_text(file.name)
+
+
+def build_registry(specification: Any, schema: Mapping[str, Any], where: str, files: SchemaFiles) -> Any:
+    """Return a registry of everything a schema refers to, files included.
+
+    Raises:
+        SchemaError: A ``$ref`` cannot be resolved; gives its path and the reason.
+    """
+    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
+    from referencing import Registry, Resource
+
+    def retrieve(uri: str) -> Any:
+        return Resource.from_contents(files.load_uri(uri), default_specification=specification)
+
+    registry = Registry(retrieve=retrieve).combine(REGISTRY)  # type: ignore[call-arg]  # an alias that mypy misses
+    resource = specification.create_resource(schema)
+    _check_references(resource, registry.resolver_with_root(resource), schema, where)
+    resources: dict[str, Any] = {}
+    # Checking a file may read further files.
+    while waiting := [uri for uri in files.read if uri not in resources]:
+        for uri in waiting:
+            loaded = Resource.from_contents(files.read[uri], default_specification=specification)
+            resources[uri] = loaded
+            resolver = registry.with_resource(uri, loaded).resolver(uri).in_subresource(loaded)
+            _check_references(loaded, resolver, files.read[uri], f"{where}: {shorten_text(uri)}")
+    return REGISTRY.with_resources(resources.items())
+
+
+def _check_references(resource: Any, resolver: Any, schema: Mapping[str, Any], where: str) -> None:
+    from referencing.exceptions import Unresolvable
+
+    rest = [(resource, resolver)]
+    while rest:
+        part, part_resolver = rest.pop()
+        reference = part.contents.get("$ref") if isinstance(part.contents, Mapping) else None
+        try:
+            if isinstance(reference, str):
+                part_resolver.lookup(reference)
+        except Unresolvable as error:
+            paths = ", ".join(format_json_path(place) for place in _reference_places(schema, reference))
+            raise SchemaError(
+                f"{where}: {describe_unresolved(reference, error)} (at {shorten_text(paths)})"
+            ) from None
+        rest += [(child, part_resolver.in_subresource(child)) for child in part.subresources()]
+
+
+def describe_unresolved(reference: str | None, error: BaseException | None = None) -> str:
+    """Return why a reference cannot be resolved, and what to do."""
+    from referencing.exceptions import NoSuchAnchor, PointerToNowhere
+
+    file, _, place = (reference or "").partition("#")
+    cause = error
+    while cause is not None and not isinstance(cause, SchemaError):
+        cause = cause.__cause__
+    if cause is not None and str(cause):
+        return f"$ref {short_json(reference)}: {cause}"
+    if file and isinstance(error, (NoSuchAnchor, PointerToNowhere)):
+        return f"$ref {short_json(reference)}: there is no place {short_json(place)} in {short_json(file)}"
+    return (
+        f"$ref {short_json(reference)} leads nowhere within the schema; nothing is fetched: put it under $defs and "
+        'refer to "#/$defs/<name>", or into a file beside that of the schema'
+    )
+
+
+def _reference_places(schema: Any, reference: str | None) -> Iterator[JsonPath]:
+    for parts, node in iterate_nodes(schema):
+        if isinstance(node, dict) and node.get("$ref") == reference:
+            yield (*parts, "$ref")

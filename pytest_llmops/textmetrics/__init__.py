@@ -17,7 +17,15 @@ error instead of scoring low. No metric measures meaning alone: each lets a "not
 """
 
 from pytest_llmops.metrics.bertscore import Score
-from pytest_llmops.textmetrics.bert_score import BertScore
-from pytest_llmops.textmetrics.overlap import Bleu, Chrf, Rouge1, Rouge2, RougeL, exact_match, token_f1
+from pytest_llmops.textmetrics.overlap import (
+    BertScore,
+    Bleu,
+    Chrf,
+    Rouge1,
+    Rouge2,
+    RougeL,
+    exact_match,
+    token_f1,
+)
 
 __all__ = ["BertScore", "Bleu", "Chrf", "Rouge1", "Rouge2", "RougeL", "Score", "exact_match", "token_f1"]

@@ -1,13 +1,19 @@
-"""Metrics of overlap, each from 0 to 1: SQuAD's exact match and F1, ROUGE by `rouge-score`, BLEU and chrF by `sacrebleu`."""
+"""Metrics of overlap, each from 0 to 1: SQuAD's exact match and F1, ROUGE, BLEU, chrF and BERTScore."""
 
+import hashlib
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias, cast
 
-from pytest_llmops.errors import MissingExtra, refuse
-from pytest_llmops.metrics import lexical
+from pytest_llmops import recorder
+from pytest_llmops._util.lazy_numpy import Float32Array
+from pytest_llmops.errors import MissingExtra, UsageError, refuse
+from pytest_llmops.metrics import bertscore, lexical
+from pytest_llmops.metrics.bertscore import Score
+from pytest_llmops.protocols import TokenEmbedder, TokenVectors
 
 __tracebackhide__ = True
 
@@ -272,3 +278,166 @@ def token_f1(actual: str, expected: str | Sequence[str]) -> float:
     """
     text = require_text(actual)
     return max(lexical.token_f1(text, reference) for reference in list_references(expected))
+
+
+Idf: TypeAlias = Callable[[str], float]
+
+SPECIAL_TOKENS = frozenset({"[CLS]", "[SEP]", "<s>", "</s>"})  # marks of the start and the end of a text
+CHUNK_PAIRS = 256  # pairs whose token vectors `BertScore` holds at a time
+
+
+class BertScore:
+    """BERTScore by the token vectors of an embedder: the F1, in practice 0 to 1.
+
+    Equal to the package ``bert-score`` on the same model, without rescaling, as `pytest_llmops.metrics.bertscore`
+    says in detail. What a good score is depends on the model: unrelated sentences have 0.2 to 0.4 with
+    "minilm".
+
+    Args:
+        embedder: A `TokenEmbedder`, or the name of one. One that can is called with ``specials=True``: its start and end
+            tokens (`SPECIAL_TOKENS`) weigh nothing, but others may be matched with them, as in ``bert-score``.
+        idf: Texts by which rare tokens weigh more: the references of your whole case file. True takes the
+            references of one call of `scores`, as ``bert-score`` does.
+
+    Raises:
+        UsageError: The embedder gives no vectors of tokens, or ``idf`` is neither.
+    """
+
+    name = "text.bertscore"
+
+    def __init__(
+        self, embedder: TokenEmbedder | str = "minilm", *, idf: bool | Sequence[str] = False
+    ) -> None:
+        resolved = recorder.find_component("embedder", embedder) if isinstance(embedder, str) else embedder
+        if not callable(getattr(resolved, "embed_tokens", None)):
+            got = (
+                repr(embedder)
+                if isinstance(embedder, str)
+                else f"an object of type {type(resolved).__name__}"
+            )
+            raise UsageError(
+                f"BertScore: expected an embedder with embed_tokens (a TokenEmbedder, as 'minilm' is), got {got}, "
+                "which has vectors of whole texts alone"
+            )
+        self.embedder = cast("TokenEmbedder", resolved)
+        self._with_specials = "specials" in inspect.signature(self.embedder.embed_tokens).parameters
+        self._idf: Idf | bool | None = idf if isinstance(idf, bool) else None
+        self._texts: tuple[str, ...] | None = None
+        given: object = idf
+        if not isinstance(given, bool):
+            if isinstance(given, str) or not isinstance(given, Sequence) or not given:
+                raise UsageError("BertScore: expected idf to be True, False or a list of at least one text")
+            refuse(
+                not all(isinstance(text, str) for text in given),
+                "BertScore: expected idf to be a list of texts",
+            )
+            self._texts = tuple(given)
+
+    @property
+    def version(self) -> str:
+        """The version of the embedder, and a digest of the texts that weigh the tokens."""
+        weighing = " idf" if self._idf is True else ""
+        if self._texts is not None:
+            digest = hashlib.sha256("\0".join(self._texts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+            weighing = f" idf {len(self._texts)} {digest}"
+        return f"bertscore/1 {self.embedder.version}{weighing}"
+
+    def __call__(self, actual: str, expected: str | Sequence[str]) -> float:
+        """Return the F1 against the best reference; a score below 0 counts as 0."""
+        return max(0.0, self.score(actual, expected).f1)
+
+    def score(self, actual: str, expected: str | Sequence[str]) -> Score:
+        """Return precision, recall and F1 against the reference with the best F1.
+
+        Raises:
+            ValueError: An argument is not a text, or the tokens of a text weigh nothing.
+            UsageError: ``idf=True`` knows no other references here.
+        """
+        refuse(
+            self._idf is True,
+            "BertScore: idf=True weighs tokens by all references of one call of scores; for single answers pass them: "
+            "idf=[...]",
+        )
+        return self.scores([(actual, expected)])[0]
+
+    def scores(self, pairs: Sequence[tuple[str, str | Sequence[str]]]) -> list[Score]:
+        """Return the score of each pair of an answer and its references, of which the best counts.
+
+        Raises:
+            ValueError: As in `score`.
+        """
+        if not pairs:
+            return []
+        single = [
+            (number, require_text(answer), reference)
+            for number, (answer, expected) in enumerate(pairs)
+            for reference in list_references(expected)
+        ]
+        idf = self._resolve_idf([reference for _, _, reference in single])
+        best: dict[int, Score] = {}
+        for start in range(0, len(single), CHUNK_PAIRS):
+            for (number, _, _), score in self._score_chunk(single[start : start + CHUNK_PAIRS], idf):
+                if number not in best or score.f1 > best[number].f1:
+                    best[number] = score
+        return [best[number] for number in range(len(pairs))]
+
+    def _resolve_idf(self, references: Sequence[str]) -> Idf | None:
+        if self._idf is True:
+            return self._build_idf(references)
+        if self._idf is None:
+            self._idf = self._build_idf(self._texts or ())
+        return self._idf or None
+
+    def _build_idf(self, texts: Sequence[str]) -> Idf:
+        return bertscore.build_idf(
+            [token for token in embedded.tokens if token not in SPECIAL_TOKENS]
+            for start in range(0, len(texts), CHUNK_PAIRS)
+            for embedded in self._embed_tokens(texts[start : start + CHUNK_PAIRS])
+        )
+
+    def _embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+        ask: Callable[..., list[TokenVectors]] = self.embedder.embed_tokens
+        with recorder.set_purpose("embedder"):
+            embedded = ask(texts, specials=True) if self._with_specials else ask(texts)
+        refuse(
+            len(embedded) != len(texts),
+            ValueError(f"expected token vectors of {len(texts)} texts, got {len(embedded)}"),
+        )
+        for text, token_vectors in zip(texts, embedded, strict=True):
+            refuse(
+                len(token_vectors.tokens) != len(token_vectors.vectors),
+                ValueError(
+                    f"expected a vector for each of {len(token_vectors.tokens)} tokens of {text[:40]!r}, got {len(token_vectors.vectors)}"
+                ),
+            )
+        return embedded
+
+    def _score_chunk(
+        self, pairs: Sequence[tuple[int, str, str]], idf: Idf | None
+    ) -> Iterator[tuple[tuple[int, str, str], Score]]:
+        texts = list(dict.fromkeys(text for _, *both in pairs for text in both))
+        vectors: dict[str, Float32Array] = {}
+        weights: dict[str, list[float]] = {}
+        for text, embedded in zip(texts, self._embed_tokens(texts), strict=True):
+            if SPECIAL_TOKENS.issuperset(embedded.tokens):
+                # Start and end alone are a text without tokens.
+                weights[text], vectors[text] = [], embedded.vectors[:0]
+                continue
+            token_weights = list(map(idf, embedded.tokens)) if idf else [1.0] * len(embedded.tokens)
+            weights[text] = [
+                0.0 if token in SPECIAL_TOKENS else weight
+                for token, weight in zip(embedded.tokens, token_weights, strict=True)
+            ]
+            refuse(
+                not any(weights[text]),
+                ValueError(
+                    f"all tokens of {text[:40]!r} stand in every reference of idf, so none of them weighs anything; "
+                    "leave idf out for it"
+                ),
+            )
+            vectors[text] = embedded.vectors
+        chunk_scores = bertscore.score_pairs(
+            [(vectors[answer], vectors[reference]) for _, answer, reference in pairs],
+            [(weights[answer], weights[reference]) for _, answer, reference in pairs],
+        )
+        return zip(pairs, chunk_scores, strict=True)

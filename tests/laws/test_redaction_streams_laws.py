@@ -12,9 +12,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from support.strategies import any_text, clean_text, json_values
 
-from pytest_llmops.redaction.encodings import MIN_BASE64_RUN
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.redaction.secret_names import MASK
+from pytest_llmops.redaction.streams import MIN_BASE64_RUN
 from pytest_llmops.wire.aws_event_stream import Frame, pack_frames, unpack_frames
 
 KNOWN = "correct-horse-battery"

@@ -14,7 +14,7 @@ from support.planted import A1, FOLLOWING, HEX, PEM, SECRETS
 from support.project import Project, Result
 from support.server import Reply, Seen, StubServer, json_reply, stream
 
-from pytest_llmops.redaction.encodings import base64_forms
+from pytest_llmops.redaction.streams import base64_forms
 from pytest_llmops.results.run import Run
 
 KNOWN: dict[str, tuple[str, str]] = {

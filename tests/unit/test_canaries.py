@@ -29,8 +29,7 @@ from pytest_llmops.calibration.canaries import (
 )
 from pytest_llmops.errors import CaseError, MeasurementErrored, MeasurementFailed, ModelError, UsageError
 from pytest_llmops.judges import JudgeRecord
-from pytest_llmops.judges.checklist import Checklist, Policy, context_relevance
-from pytest_llmops.judges.grounding import Grounding
+from pytest_llmops.judges.checklist import Checklist, Grounding, Policy, context_relevance
 from pytest_llmops.judges.pairwise import Pairwise
 from pytest_llmops.judges.panel import Panel
 from pytest_llmops.judges.protocol.injection_signs import find_injection_signs

@@ -13,7 +13,7 @@ from pytest_llmops._util.text_files import BadFile, read_csv, read_yaml
 from pytest_llmops.cases import files
 from pytest_llmops.cli.label_files import read_label_file
 from pytest_llmops.errors import LLMOpsError
-from pytest_llmops.prompts.front_matter import read_front_matter
+from pytest_llmops.prompts.templates import read_front_matter
 from pytest_llmops.wire.untrusted_documents import load_document
 
 LEVELS = 40

@@ -28,7 +28,7 @@ from pytest_llmops.assertions.judge_agreement import assert_judge_agrees
 from pytest_llmops.calibration.canaries import format_canary_summary, run_canaries
 from pytest_llmops.calibration.judge_comparison import wilson_lower_end
 from pytest_llmops.calibration.labels import parse_answer
-from pytest_llmops.calibration.verdicts import iter_verdicts
+from pytest_llmops.calibration.record import iter_verdicts
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed
 from pytest_llmops.judges import JudgeRecord, Rubric, read_labels
 from pytest_llmops.judges.evaluate import resolve_judge

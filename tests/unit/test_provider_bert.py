@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from pytest_llmops.providers import bert
-from pytest_llmops.providers.bert import Network
+from pytest_llmops.providers import minilm
+from pytest_llmops.providers.minilm import Network
 
 DIM, HEADS, INNER, LAYERS, WORDS, LONGEST = 12, 3, 20, 2, 30, 16
 
@@ -96,23 +96,23 @@ def test_a_window_has_the_same_states_alone() -> None:
 
 
 def test_gelu_is_that_of_the_error_function() -> None:
-    x = np.linspace(-12, 12, 3 * bert.BLOCK_ROWS * 10, dtype=np.float32).reshape(-1, 10)
+    x = np.linspace(-12, 12, 3 * minilm.BLOCK_ROWS * 10, dtype=np.float32).reshape(-1, 10)
     wanted = x * 0.5 * (1 + erf(x.astype(np.float64) / np.sqrt(2)))
-    bert._apply_gelu(x)
+    minilm._apply_gelu(x)
     np.testing.assert_allclose(x, wanted, atol=1e-6)
     far = np.array([[-1e30, -40.0, 0.0, 40.0, 1e30]], dtype=np.float32)
-    bert._apply_gelu(far)
+    minilm._apply_gelu(far)
     assert far.tolist() == [[0.0, 0.0, 0.0, 40.0, float(np.float32(1e30))]]
 
 
 def threads() -> list[int]:
-    return [one["num_threads"] for one in bert._threadpool_controller().info() if one["user_api"] == "blas"]
+    return [one["num_threads"] for one in minilm._threadpool_controller().info() if one["user_api"] == "blas"]
 
 
 def test_the_threads_of_linear_algebra_come_back() -> None:
     before = threads()
     assert before
-    with bert._single_blas_thread():
+    with minilm._single_blas_thread():
         assert set(threads()) == {1}
     assert threads() == before
 
@@ -122,14 +122,14 @@ def test_another_thread_leaves_the_number_of_threads_alone() -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def longer() -> None:
-        with bert._single_blas_thread():
+        with minilm._single_blas_thread():
             inside.set()
             leave.wait(10)
 
     other = threading.Thread(target=longer)
     other.start()
     assert inside.wait(10)
-    with bert._single_blas_thread():
+    with minilm._single_blas_thread():
         leave.set()
         other.join()
         assert set(threads()) == {1}

@@ -9,9 +9,9 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from pytest_llmops.redaction.encodings import base64_forms
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.redaction.secret_names import MASK
+from pytest_llmops.redaction.streams import base64_forms
 
 KNOWN = "correct-horse-battery"
 SHAPED = "sk-" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4"

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmops import recorder
 from pytest_llmops._util.option_values import LookTrials
-from pytest_llmops.errors import UsageError, path_from_root
+from pytest_llmops.errors import UsageError, path_from_root, refuse
 from pytest_llmops.measurement import Json, Measurement, escape_output
 from pytest_llmops.settings import OPTIONS, Settings
 
@@ -105,8 +105,10 @@ def prompt(request: pytest.FixtureRequest) -> Iterator[Prompt]:
 @pytest.fixture
 def case(request: pytest.FixtureRequest) -> Case:
     """A case of ``@pytest.mark.cases(file)``."""
-    if not hasattr(request, "param"):
-        raise UsageError(f"{request.node.nodeid}: the `case` fixture needs @pytest.mark.cases(file)")
+    refuse(
+        not hasattr(request, "param"),
+        f"{request.node.nodeid}: the `case` fixture needs @pytest.mark.cases(file)",
+    )
     current_case: Case = request.param
     mark = request.node.get_closest_marker("cases")
     facts: Json = {
@@ -132,10 +134,10 @@ def retriever(request: pytest.FixtureRequest) -> Retriever:
         raise UsageError(f"{request.node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)")
     name, k, embedder = markers.read_retriever_marker(marker)
     in_hooks = name in parametrize.hook_factories(request.node, "retriever")
-    if embedder and in_hooks:
-        raise UsageError(
-            f"{request.node.nodeid}: the retriever {name!r} comes from a hook and brings its own vectors: leave embedder= out"
-        )
+    refuse(
+        embedder and in_hooks,
+        f"{request.node.nodeid}: the retriever {name!r} comes from a hook and brings its own vectors: leave embedder= out",
+    )
     source = (
         cast("Retriever", recorder.find_component("retriever", name))
         if in_hooks
@@ -205,11 +207,11 @@ def llm_proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def _require_recorded(request: pytest.FixtureRequest, name: str) -> None:
     from pytest_llmops.harness.item import FOREIGN_MARKER, is_recorded_elsewhere
 
-    if is_recorded_elsewhere(request.node):
-        raise UsageError(
-            f"{request.node.nodeid}: is marked `{FOREIGN_MARKER}`, so a fellow plugin answers its calls and `{name}` has none of them:"
-            " take the mark away to record it here, or do without the fixture"
-        )
+    refuse(
+        is_recorded_elsewhere(request.node),
+        f"{request.node.nodeid}: is marked `{FOREIGN_MARKER}`, so a fellow plugin answers its calls and `{name}` has none of them:"
+        " take the mark away to record it here, or do without the fixture",
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

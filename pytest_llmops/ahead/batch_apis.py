@@ -16,7 +16,7 @@ from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings,
 from pytest_llmops.cassettes import locking
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.request_key import Answer
-from pytest_llmops.errors import ModelError, UsageError
+from pytest_llmops.errors import ModelError, UsageError, refuse
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import Settings
 from pytest_llmops.wire.folding import SPELLINGS
@@ -195,12 +195,14 @@ def retrieve_batch(call: Caller, state: BatchState) -> tuple[bool, str, list[str
     """
     path = f"{BATCHES_PATHS[state.vendor]}/{quote(state.id, safe='')}"
     answer = call("GET", path)
-    if answer.status != OK and datetime.now(UTC) < state.created.astimezone(UTC) + LIFETIME:
-        raise ModelError(
+    refuse(
+        answer.status != OK and datetime.now(UTC) < state.created.astimezone(UTC) + LIFETIME,
+        ModelError(
             f"GET {path}: status {answer.status}: use the key of the account that submitted it; removing its file in "
             "cassettes/.batches pays it again",
             kind="request",
-        )
+        ),
+    )
     batch = as_mapping(parse_json(answer.body))
     status = as_text(batch.get("processing_status") or batch.get("status"))
     rejected = "; ".join(

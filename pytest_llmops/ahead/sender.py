@@ -19,7 +19,7 @@ from pytest_llmops.cassettes import run_folder
 from pytest_llmops.cassettes.http.live_response import STREAM_CONTENT_TYPES, TIMING_DIGITS, limit_silence
 from pytest_llmops.cassettes.request_key import Answer, make_exchange
 from pytest_llmops.cassettes.run_folder import RateLimiter
-from pytest_llmops.errors import BudgetReached, CassetteError
+from pytest_llmops.errors import BudgetReached, CassetteError, refuse
 from pytest_llmops.wire.content_encoding import decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError
 
@@ -69,8 +69,7 @@ class LiveSender:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _sleep(self, seconds: float) -> None:
-        if self._stopping.wait(seconds) or run_folder.are_live_calls_stopped():
-            raise CassetteError(STOPPED)
+        refuse(self._stopping.wait(seconds) or run_folder.are_live_calls_stopped(), CassetteError(STOPPED))
 
     def _run(self, pending: PendingRequest) -> None:
         why = ""

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pytest_llmops._util.lazy_numpy import Float64Array, np
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json
 from pytest_llmops.cases.files import read_rows
-from pytest_llmops.errors import UnknownName, UsageError
+from pytest_llmops.errors import UnknownName, UsageError, refuse
 from pytest_llmops.measurement import format_amount, format_count, shorten_text
 from pytest_llmops.results.details import fact_text, read_time
 
@@ -263,10 +263,10 @@ def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[Can
     for event in events:
         if event.arm not in rules.arms:
             raise UnknownName("arm", event.arm, rules.arms, where=f"event {event.id}")
-        if known.setdefault(event.id, event) != event:
-            raise UsageError(
-                f"event {event.id!r}: stands twice with different contents; an id belongs to one request"
-            )
+        refuse(
+            known.setdefault(event.id, event) != event,
+            f"event {event.id!r}: stands twice with different contents; an id belongs to one request",
+        )
     ordered = sorted(known.values(), key=lambda event: (event.time, event.id))
     stable, canary = ([event for event in ordered if event.arm == arm] for arm in rules.arms)
     if not stable or not canary or rules.arms[0] == rules.arms[1]:

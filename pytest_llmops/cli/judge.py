@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cli.common import add_command, add_group, import_command, parse_positive_int
+from pytest_llmops.errors import refuse
 from pytest_llmops.settings import OPTIONS
 
 JUDGE_HELP = "a built-in judge (quality), the path of a judge file.md, or module.path:Class"
@@ -27,10 +28,10 @@ OPTION_NAMES = {
 
 
 def _parse_suffix(text: str) -> str:
-    if not (text.isprintable() and text.strip() and len(text) <= MAX_SUFFIX_LENGTH):
-        raise argparse.ArgumentTypeError(
-            f"expected 1 to {MAX_SUFFIX_LENGTH} printable characters, got {text!a}"
-        )
+    refuse(
+        not (text.isprintable() and text.strip() and len(text) <= MAX_SUFFIX_LENGTH),
+        argparse.ArgumentTypeError(f"expected 1 to {MAX_SUFFIX_LENGTH} printable characters, got {text!a}"),
+    )
     return text
 
 

@@ -20,7 +20,7 @@ from pytest_llmops.cassettes.recordings import walk_folders
 from pytest_llmops.cassettes.store import load_cassette, make_stored_exchange
 from pytest_llmops.cli import common, judge_calibrate, judge_rescore, labelled_pairs
 from pytest_llmops.cli.common import EXIT_PROBLEM, read_ini
-from pytest_llmops.errors import LLMOpsError, ModelError, UsageError, format_name_list
+from pytest_llmops.errors import LLMOpsError, ModelError, UsageError, format_name_list, refuse
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.metrics.trial_change import TrialPair, compare_families
 from pytest_llmops.prompts.templates import split_front_matter
@@ -37,11 +37,11 @@ def list_models(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
     root, settings = open_project(args.root, args.base_url)
     places, problems = find_named_models(root, settings)
-    if not places and not problems:
-        raise UsageError(
-            f"{common.format_path(root)}: expected cassettes, prompts, rubrics, a baseline or calibrations that name a model, got none; "
-            "--root names another folder"
-        )
+    refuse(
+        not places and not problems,
+        f"{common.format_path(root)}: expected cassettes, prompts, rubrics, a baseline or calibrations that name a model, got none; "
+        "--root names another folder",
+    )
     listed = list_server_models(settings) if args.live else None
     rows = [_describe_model(model, places[model], listed) for model in sorted(places)]
     rows.sort(key=lambda row: str(row["shutdown"] or "9999"))

@@ -263,10 +263,10 @@ def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: st
         text = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
         line = rf"""(?m)^([ \t]*["']?{alias}["']?[ \t]*=[ \t]*)(?:"[^"\r\n]+"|'[^'\r\n]+')"""
         edited, count = re.subn(line, lambda match: match[1] + value, text)
-        if count != (alias in aliases):
-            raise UsageError(
-                f"{path}: {alias} has a form that cannot be edited: write it as {alias} = {value}"
-            )
+        refuse(
+            count != (alias in aliases),
+            f"{path}: {alias} has a form that cannot be edited: write it as {alias} = {value}",
+        )
         move: Mapping[str, Json] = {
             "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "alias": alias,

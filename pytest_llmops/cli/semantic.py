@@ -106,6 +106,8 @@ def _parse_share(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share above 0 and up to 1 (0.95), got {text!r}")
+    refuse(
+        not 0 < value <= 1,
+        argparse.ArgumentTypeError(f"expected a share above 0 and up to 1 (0.95), got {text!r}"),
+    )
     return value

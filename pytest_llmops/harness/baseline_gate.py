@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmops._util.git import run_git
 from pytest_llmops._util.option_values import LOOKS, LookTrials
 from pytest_llmops._util.text_files import write_atomically
-from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
+from pytest_llmops.baselines.baseline import (
+    Acceptance,
+    Baseline,
+    BaselineTest,
+    find_shown_trial,
+    outputs_path,
+    read_output,
+    read_outputs,
+)
+from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root, refuse
 from pytest_llmops.measurement import format_count
 from pytest_llmops.results.verdict import SuiteVerdict
 from pytest_llmops.settings import Settings
@@ -80,10 +89,10 @@ def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
     name = path_from_root(own, root)
     if path == own and name == Settings().baseline:
         return None
-    if path == own:
-        raise UsageError(
-            f"llm_baseline: {name}: no such file; correct the name, or make it: pytest --llm-accept 'first baseline'"
-        )
+    refuse(
+        path == own,
+        f"llm_baseline: {name}: no such file; correct the name, or make it: pytest --llm-accept 'first baseline'",
+    )
     shown = run_git(root, "show", "--end-of-options", f"{given}:./{name}")
     if isinstance(shown, str):
         raise UsageError(
@@ -111,7 +120,6 @@ class _CommittedOutputs:
 
     def find_output(self, record: TestRecord, before: BaselineTest) -> str | None:
         """Return the output of a test in the trial that `read_output` shows; None: that cannot be said for sure."""
-        from pytest_llmops.baselines.baseline import find_shown_trial, read_output
         from pytest_llmops.cassettes.store import list_answered_requests, parse_cassette
         from pytest_llmops.results.details import CassetteFacts
         from pytest_llmops.trace import read_call
@@ -152,8 +160,6 @@ def find_outputs(
     stored: StoredBaseline, baseline: Baseline, root: Path, records: Iterable[TestRecord]
 ) -> Callable[[str], str | None]:
     """Return what tells the baseline's output of a test on both sides: by the file beside it, else by the cassettes of its commit."""
-    from pytest_llmops.baselines.baseline import Acceptance, outputs_path, read_outputs
-
     latest = baseline.history[-1] if baseline.history else Acceptance()
     outputs = read_outputs(outputs_path(stored.path), latest.on)
     ran = {record.nodeid: record for record in records}
@@ -233,8 +239,7 @@ class BaselineGate:
 
         ran = [record for record in self.records if record.outcome != "skipped"]
         tests = {record.nodeid: files.summarize_test(record) for record in ran if record.measurements}
-        if not tests:
-            raise UsageError("--llm-accept: not accepted: no test measured anything")
+        refuse(not tests, "--llm-accept: not accepted: no test measured anything")
         path, now = self._own_path, datetime.now(UTC).isoformat(timespec="milliseconds")
         with lock_cassette(path):
             older = (
@@ -283,11 +288,11 @@ class BaselineGate:
             ["the suite got worse than its baseline (RED)"] if verdict and verdict.status == "RED" else []
         )
         problems += [f"only a part of the suite ran ({why_partial})"] if why_partial else []
-        if problems and not self.settings.accept_anyway:
-            raise UsageError(
-                f"--llm-accept: not accepted: {'; '.join(problems)}; the baseline stays as it is. "
-                "Add --llm-accept-anyway to accept it all the same"
-            )
+        refuse(
+            problems and not self.settings.accept_anyway,
+            f"--llm-accept: not accepted: {'; '.join(problems)}; the baseline stays as it is. "
+            "Add --llm-accept-anyway to accept it all the same",
+        )
         return problems
 
     def _why_partial(self, baseline_tests: Iterable[str]) -> str:
@@ -351,8 +356,7 @@ def check_looks(config: Any, settings: Settings) -> None:
         ),
     }
     for expected, applies in problems.items():
-        if applies:
-            raise UsageError(f"--llm-trials=auto: expected {expected}")
+        refuse(applies, f"--llm-trials=auto: expected {expected}")
 
 
 def plan_next_look(

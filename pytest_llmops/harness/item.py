@@ -22,6 +22,7 @@ from pytest_llmops.errors import (
     find_unscored_error,
     list_exception_classes,
     path_from_root,
+    refuse,
     swallowed_error,
 )
 from pytest_llmops.harness import tapes
@@ -349,11 +350,11 @@ class Harness:
             return name
         if self.settings.judge_model in known:
             return self.settings.judge_model
-        if not self.settings.judge_model and app_model in known:
-            raise UsageError(
-                f"{self.item.nodeid}: expected the judges' model (--llm-judge-model=NAME, or 'judge' in pytest_llmops_models), "
-                f"got none: {app_model!r} of --llm-model is a model of that hook and no name at the judges' server"
-            )
+        refuse(
+            not self.settings.judge_model and app_model in known,
+            f"{self.item.nodeid}: expected the judges' model (--llm-judge-model=NAME, or 'judge' in pytest_llmops_models), "
+            f"got none: {app_model!r} of --llm-model is a model of that hook and no name at the judges' server",
+        )
         return name
 
     def rerun_command(self) -> str:

@@ -17,7 +17,7 @@ from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops._util.user_files import check_inside, find_path, folders_above
 from pytest_llmops.cases.files import Case, load_cases
-from pytest_llmops.errors import CaseError, CorpusError, UnknownName, UsageError, path_from_root
+from pytest_llmops.errors import CaseError, CorpusError, UnknownName, UsageError, path_from_root, refuse
 from pytest_llmops.prompts import registry as prompt_files
 from pytest_llmops.prompts.registry import Prompt, Prompts
 from pytest_llmops.protocols import Embedder, Retriever
@@ -39,15 +39,16 @@ class Arguments:
         Raises:
             UsageError: An argument is unknown or given twice, or there are too many.
         """
-        if len(self.args) > len(names):
-            raise self.usage_error(f"at most {len(names)} arguments ({', '.join(names)})")
+        refuse(
+            len(self.args) > len(names),
+            self.usage_error(f"at most {len(names)} arguments ({', '.join(names)})"),
+        )
         given = dict(zip(names, self.args, strict=False))
         for name, value in self.kwargs.items():
             if name not in names:
                 where = f"{self.where}: @pytest.mark.{self.marker}"
                 raise UnknownName("argument", name, names, where=where)
-            if name in given:
-                raise self.usage_error(f"{name} once")
+            refuse(name in given, self.usage_error(f"{name} once"))
             given[name] = value
         return given
 
@@ -82,12 +83,15 @@ def read_prompt_marker(marker: Arguments | None) -> tuple[str, tuple[str, ...]] 
     if isinstance(versions, str) and _is_pattern(versions):
         versions = (versions,)
     is_list = isinstance(versions, Collection) and not isinstance(versions, str)
-    if not is_list or not versions or not all(map(_is_name, versions)):
-        raise marker.usage_error("versions as a list of texts, at least one, or 'all'")
-    if len(set(versions)) != len(versions):
-        raise marker.usage_error("each version once")
-    if sign and any("@" in version for version in versions):
-        raise marker.usage_error("one commit after @, with the name or with each version")
+    refuse(
+        not is_list or not versions or not all(map(_is_name, versions)),
+        marker.usage_error("versions as a list of texts, at least one, or 'all'"),
+    )
+    refuse(len(set(versions)) != len(versions), marker.usage_error("each version once"))
+    refuse(
+        sign and any("@" in version for version in versions),
+        marker.usage_error("one commit after @, with the name or with each version"),
+    )
     return name, tuple(f"{version}{sign}{ref}" for version in versions)
 
 

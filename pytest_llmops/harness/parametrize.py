@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from pytest_llmops import registry
 from pytest_llmops._util.user_files import folders_above
-from pytest_llmops.errors import LLMOpsError, UsageError, format_name_list
+from pytest_llmops.errors import LLMOpsError, UsageError, format_name_list, refuse
 from pytest_llmops.harness import markers
 from pytest_llmops.harness.markers import Arguments, marker_arguments
 from pytest_llmops.measurement import Json, escape_output
@@ -128,8 +128,7 @@ def read_models_marker(marker: markers.Arguments | None) -> tuple[str, ...]:
     if marker.kwargs or not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise marker.usage_error("the names of models as texts, at least one")
     stripped = tuple(name.strip() for name in names)
-    if len(set(stripped)) < len(stripped):
-        raise marker.usage_error("each model once")
+    refuse(len(set(stripped)) < len(stripped), marker.usage_error("each model once"))
     return stripped
 
 
@@ -168,11 +167,11 @@ def check_models(where: str, chosen: Sequence[str], known: Collection[str]) -> N
         UsageError: The hook does not know a chosen model.
     """
     strange = [name for name in chosen if name not in known]
-    if "app" in known and strange:
-        raise UsageError(
-            f"{where}: expected models that pytest_llmops_models knows, as its 'app' takes the place of all others, "
-            f"got {', '.join(map(repr, strange))}; known are {', '.join(sorted(known))}"
-        )
+    refuse(
+        "app" in known and strange,
+        f"{where}: expected models that pytest_llmops_models knows, as its 'app' takes the place of all others, "
+        f"got {', '.join(map(repr, strange))}; known are {', '.join(sorted(known))}",
+    )
 
 
 def describe_own_model(overrides: Sequence[Any], *, parametrized: bool) -> str:

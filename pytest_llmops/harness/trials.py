@@ -14,7 +14,7 @@ from typing import Any
 
 from pluggy import HookimplMarker
 
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.harness.baseline_gate import has_baseline
 from pytest_llmops.harness.controller import build_record
 from pytest_llmops.harness.markers import Arguments, marker_arguments
@@ -107,12 +107,10 @@ def read_trial_plan(item: Any, settings: Settings) -> TrialPlan:
     given = marker.by_name("n", "pass_at_least", "at_least", "confidence")
     count = _whole_number(marker, given.get("n"), "n, the number of trials", MAX_TRIALS)
     if "at_least" not in given:
-        if "confidence" in given:
-            raise marker.usage_error("at_least=RATE with confidence")
+        refuse("confidence" in given, marker.usage_error("at_least=RATE with confidence"))
         wanted = _whole_number(marker, given.get("pass_at_least", count), "pass_at_least", count)
         return TrialPlan(trials=count, pass_at_least=wanted)
-    if "pass_at_least" in given:
-        raise marker.usage_error("either pass_at_least or at_least")
+    refuse("pass_at_least" in given, marker.usage_error("either pass_at_least or at_least"))
     rates = [given["at_least"], given.get("confidence", 0.95)]
     if not all(isinstance(rate, float) and 0 < rate < 1 for rate in rates):
         raise marker.usage_error("at_least and confidence as shares between 0 and 1")

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.measurement import shorten_text
 
 Key: TypeAlias = str | int | bytes | UUID
@@ -82,11 +82,11 @@ def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, flo
     """
     for name, share in split.items():
         is_number = isinstance(share, (int, float)) and not isinstance(share, bool)
-        if not name or not is_number or not (share == 0 or MIN_SHARE <= share <= 1):
-            raise UsageError(
-                "split: expected versions or aliases, each with its share from 0 to 1 (0, or "
-                f"at least {MIN_SHARE}), got {share!r} for {shorten_text(str(name), 60)!r}"
-            )
+        refuse(
+            not name or not is_number or not (share == 0 or MIN_SHARE <= share <= 1),
+            "split: expected versions or aliases, each with its share from 0 to 1 (0, or "
+            f"at least {MIN_SHARE}), got {share!r} for {shorten_text(str(name), 60)!r}",
+        )
     total, least = sum(split.values()), 1 if rest_name in split else 0
     if not least - MIN_SHARE <= total <= 1 + MIN_SHARE:
         raise UsageError(

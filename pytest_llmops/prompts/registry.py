@@ -28,7 +28,13 @@ from typing import Any
 from pytest_llmops._util.git import open_git_folder
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, json_kind, read_text
 from pytest_llmops._util.user_files import check_inside
-from pytest_llmops.errors import PromptError, UnknownName, UsageError, find_closest_name, format_name_list
+from pytest_llmops.errors import (
+    PromptError,
+    UnknownName,
+    find_closest_name,
+    format_name_list,
+    refuse,
+)
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.choice import MIN_SHARE, Choice, Key, read_shares
 from pytest_llmops.prompts.templates import (
@@ -123,8 +129,7 @@ class Prompt:
             "chat": {"response_format": {"type": "json_schema", "json_schema": inner}},
             "responses": {"text": {"format": {"type": "json_schema", **inner}}},
         }
-        if api not in by_api:
-            raise UsageError(f"response_format: expected api to be chat or responses, got {api!r}")
+        refuse(api not in by_api, f"response_format: expected api to be chat or responses, got {api!r}")
         return by_api[api]
 
     def _check_variables(self, given: Mapping[str, object]) -> None:
@@ -134,12 +139,14 @@ class Prompt:
         problems += [
             f"unused variable {name!r}{_suggest_name(name, missing, 'did you mean')}" for name in extra
         ]
-        if problems:
-            raise PromptError(
+        refuse(
+            problems,
+            PromptError(
                 f"prompt {self.name} {self.version}: {'; '.join(problems)}; it declares "
                 f"{', '.join(self.variables) or 'none'}",
                 self.path,
-            )
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +186,12 @@ class Prompts:
         Raises:
             PromptError: There is no such folder.
         """
-        if not self.folder.is_dir():
-            raise PromptError(
+        refuse(
+            not self.folder.is_dir(),
+            PromptError(
                 f"no such folder of prompts: expected a folder with <name>/<version>{SUFFIX}", self.folder
-            )
+            ),
+        )
         return tuple(sorted(_iter_names(self.folder)))
 
     def versions(self, name: str) -> tuple[str, ...]:
@@ -284,8 +293,9 @@ class Prompts:
         shares, rest = read_shares(split, DEFAULT_ALIAS)
         order = sorted(shares, key=natural_order)
         names = [self.resolve(name, shared) for shared in order]
-        if len(set(names)) < len(names):
-            raise UsageError(f"split of {name}: expected each version once, {order} mean {names}")
+        refuse(
+            len(set(names)) < len(names), f"split of {name}: expected each version once, {order} mean {names}"
+        )
         prompts = [
             (self.get(name, version), shares[shared]) for shared, version in zip(order, names, strict=True)
         ]
@@ -318,8 +328,7 @@ class Prompts:
 
     def _split(self, name: str, version: str = "") -> "tuple[Prompts, str, str, str]":
         refs = [text[text.index("@") :] for text in (name, version) if "@" in text]
-        if len(refs) > 1:
-            raise UsageError(f"expected one commit after @, got {name!r} with {version!r}")
+        refuse(len(refs) > 1, f"expected one commit after @, got {name!r} with {version!r}")
         source = self.at(refs[0][1:]) if refs else self
         return source, name.partition("@")[0], version.partition("@")[0], "".join(refs)
 
@@ -334,13 +343,14 @@ class Prompts:
     def _prompt_folder(self, name: str) -> Any:
         parts = name.split("/")
         usable = name.isprintable() and "\\" not in name and not PureWindowsPath(name).drive
-        if not usable or any(
-            part in ("", ".", "..") or len(part.encode()) > MAX_PART_BYTES for part in parts
-        ):
-            raise PromptError(
+        refuse(
+            not usable
+            or any(part in ("", ".", "..") or len(part.encode()) > MAX_PART_BYTES for part in parts),
+            PromptError(
                 f"prompt name {shorten_text(name, 80)!r}: expected a path below the folder, like support/answer",
                 self.folder,
-            )
+            ),
+        )
         return self._check_inside(self.folder.joinpath(*parts))
 
     def _check_inside(self, path: Any) -> Any:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, json_kind, read_json, read_text, read_yaml
-from pytest_llmops.errors import find_closest_name
+from pytest_llmops.errors import find_closest_name, refuse
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import ROLES, Role
 
@@ -364,8 +364,10 @@ def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json]
     inside = ".." not in value and not value.startswith("/")  # all that can lead out of a zip
     if isinstance(file, Path):
         inside = file.resolve().is_relative_to(path.parent.resolve())
-    if not inside or not value.endswith(".json"):
-        raise head.bad("output_schema", "the name of a .json file beside the prompt", shorten_text(value, 80))
+    refuse(
+        not inside or not value.endswith(".json"),
+        head.bad("output_schema", "the name of a .json file beside the prompt", shorten_text(value, 80)),
+    )
     try:
         text = read_text(file)
         return as_mapping(read_json(text)), text

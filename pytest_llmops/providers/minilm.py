@@ -379,7 +379,7 @@ def _split_windows(model: LocalModel, tokenizer: Any, texts: Sequence[str]) -> I
 @lru_cache(maxsize=2)
 def _load(installed: InstalledModel) -> tuple[Any, Network]:
     try:
-        import threadpoolctl
+        import threadpoolctl  # noqa: F401 -- what a pass needs, named here and not later
         from tokenizers import Tokenizer
     except ImportError as error:
         raise MissingExtra(f"the embedder {installed.model.name}", "minilm", str(error.name)) from None

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.budgets import assert_cost, assert_latency, assert_tokens
     from pytest_llmops.assertions.chunks import assert_chunks, assert_clean_text, assert_span_recall
     from pytest_llmops.assertions.grounding import assert_context_relevance, assert_grounded
+    from pytest_llmops.assertions.guardrails import (
+        assert_no_refusal,
+        assert_refusal,
+    )
     from pytest_llmops.assertions.index import assert_index_fresh, assert_reindex_time, assert_search_latency
     from pytest_llmops.assertions.judge_agreement import assert_judge_agrees, assert_judge_canaries
     from pytest_llmops.assertions.judge_score import assert_checklist, assert_judge_score
@@ -57,9 +61,11 @@ _MODULES_BY_NAME = {
     "assert_judge_score": "assertions.judge_score",
     "assert_latency": "assertions.budgets",
     "assert_matches": "assertions.text",
+    "assert_no_refusal": "assertions.guardrails",
     "assert_not_contains": "assertions.text",
     "assert_not_matches": "assertions.text",
     "assert_preferred": "assertions.preference",
+    "assert_refusal": "assertions.guardrails",
     "assert_reindex_time": "assertions.index",
     "assert_retrieval": "assertions.retrieval",
     "assert_schema": "assertions.schema",
@@ -97,9 +103,11 @@ __all__ = [
     "assert_judge_score",
     "assert_latency",
     "assert_matches",
+    "assert_no_refusal",
     "assert_not_contains",
     "assert_not_matches",
     "assert_preferred",
+    "assert_refusal",
     "assert_reindex_time",
     "assert_retrieval",
     "assert_schema",

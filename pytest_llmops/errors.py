@@ -12,6 +12,7 @@
      |   +- SchemaError               a schema that is itself broken
      |   +- MissingExtra              an optional dependency is not installed
      +- ModelError                    the model could not be called (down, 401, 429, timeout)
+     +- DetectorError                 a detector of guardrails raised, or gave no findings
      +- JudgeError                    the judge gave no verdict; keeps the raw reply
      +- CassetteError                 a damaged, unreadable or unsafe cassette
      +- WireError                     a value that must not be sent between processes
@@ -251,6 +252,10 @@ class JudgeError(LLMOpsError):
     def __init__(self, text: str, *, reply: str = "") -> None:
         self.reply = reply
         super().__init__(text)
+
+
+class DetectorError(LLMOpsError):
+    """A detector that raised, or gave something else than findings: nothing is known of the text."""
 
 
 class CassetteError(LLMOpsError):

@@ -1,0 +1,152 @@
+"""`Finding`, the protocol `Detector`, and the functions that run detectors over a text and mask what they find."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from pytest_llmops.errors import DetectorError, LLMOpsError, refuse
+from pytest_llmops.guardrails.normalization import View, make_views
+from pytest_llmops.measurement import as_finite_float, shorten_text
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A place in a text.
+
+    Attributes:
+        start: Its first character.
+        end: The place behind its last character.
+        kind: What it is: ``email``, ``secret``, ``jailbreak`` ...
+        confidence: 0 to 1; of overlapping findings of a detector the surest names the kind.
+        view: How the text had to be read: ``plain``, or ``base64``, ``rot13``, ``leet``, ``spaced``.
+    """
+
+    start: int
+    end: int
+    kind: str
+    confidence: float = 1.0
+    view: str = "plain"
+
+    @property
+    def masked(self) -> str:
+        """What stands for the place in reports: neither its text nor its length."""
+        return f"[{self.kind}]"
+
+
+class Detector(Protocol):
+    """Finds places of some kinds in a text.
+
+    A detector may have an attribute ``views``, the names of the views of a text that it is given one by one (see
+    `pytest_llmops.guardrails.normalization.View`); without it, it is given the text as it is.
+
+    Attributes:
+        name: In reports.
+        kinds: Everything that it looks for.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def kinds(self) -> Collection[str]: ...  # noqa: D102
+
+    def find(self, text: str) -> Iterable[Finding]:
+        """Return what it finds, with places in the text that it was given, in any order."""
+        ...
+
+
+def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
+    """Return the findings of all detectors, in order; overlapping findings of a detector are merged.
+
+    Raises:
+        DetectorError: A detector raised, or returned something else than findings within its text. That is never
+            "nothing found".
+        UsageError: The text is none.
+    """
+    refuse(not isinstance(text, str), f"guardrails: expected a text, got {type(text).__name__}")
+    wanted = [(detector, tuple(getattr(detector, "views", ("raw",)))) for detector in detectors]
+    views = make_views(text, {name for _, names in wanted for name in names})
+    found = [
+        finding
+        for detector, names in wanted
+        for finding in merge_findings(
+            finding for view in views if view.name in names for finding in _find_in_view(detector, view)
+        )
+    ]
+    return sorted(found, key=lambda finding: (finding.start, finding.end, finding.kind))
+
+
+def _find_in_view(detector: Detector, view: View) -> list[Finding]:
+    name = shorten_text(str(getattr(detector, "name", type(detector).__name__)), 60)
+    try:
+        given: object = detector.find(view.text)
+        getattr(given, "close", bool)() if not isinstance(given, Iterable) else None  # an awaitable
+        findings: list[object] = list(given)  # type: ignore[call-overload]
+    except LLMOpsError:
+        raise
+    except Exception as error:
+        # Not its message, which may quote the text.
+        raise DetectorError(
+            f"detector {name} raised {type(error).__name__}: nothing is known of the text"
+        ) from error
+    for finding in findings:
+        refuse(
+            not isinstance(finding, Finding) or not _fits(finding, len(view.text), detector.kinds),
+            DetectorError(
+                f"detector {name}: expected findings of {', '.join(detector.kinds)}, each a span of whole numbers within the "
+                f"{len(view.text):,} characters of its text, with a confidence from 0 to 1, got {shorten_text(repr(finding), 200)}"
+            ),
+        )
+    shown = "plain" if view.name == "raw" else view.name
+    return [
+        replace(finding, start=start, end=end, view=shown)
+        for finding in findings
+        if isinstance(finding, Finding)
+        for start, end in [view.find_origin(finding.start, finding.end)]
+    ]
+
+
+def _fits(finding: Finding, length: int, kinds: Collection[str]) -> bool:
+    confidence = as_finite_float(finding.confidence)
+    return (
+        type(finding.start) is int
+        and type(finding.end) is int
+        and 0 <= finding.start < finding.end <= length
+        and finding.kind in kinds
+        and confidence is not None
+        and 0 <= confidence <= 1
+    )
+
+
+def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings without overlaps: of those that overlap the surest (then longest) names the kind of all.
+
+    >>> [(each.end, each.kind) for each in merge_findings([Finding(0, 5, "phone", 0.5), Finding(2, 9, "card")])]
+    [(9, 'card')]
+    """
+    merged: list[Finding] = []
+    for finding in sorted(findings, key=lambda finding: (finding.start, -finding.end)):
+        if merged and finding.start < merged[-1].end:
+            last = merged.pop()
+            best = max(last, finding, key=lambda each: (each.confidence, each.end - each.start))
+            finding = replace(best, start=last.start, end=max(last.end, finding.end))  # noqa: PLW2901
+        merged.append(finding)
+    return merged
+
+
+def mask_findings(text: str, findings: Iterable[Finding]) -> str:
+    """Return a text with the masks of findings in their places.
+
+    Raises:
+        UsageError: A finding does not lie within the text.
+
+    >>> mask_findings("write to a@b.example", [Finding(9, 20, "email")])
+    'write to [email]'
+    """
+    merged = merge_findings(findings)
+    refuse(
+        any(not 0 <= each.start < each.end <= len(text) for each in merged),
+        f"mask: expected findings within the {len(text):,} characters of the text; are they of another text?",
+    )
+    ends = [0, *(each.end for each in merged)]
+    kept = (text[end : each.start] + each.masked for end, each in zip(ends, merged, strict=False))
+    return "".join(kept) + text[ends[-1] :]

@@ -1,0 +1,119 @@
+"""A text as its reader takes it: without invisible characters and look-alikes, and with its encoded parts decoded.
+
+Everything is done on copies, which know where their characters stand in the original.
+"""
+
+import base64
+import binascii
+import codecs
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_llmops.guardrails.tables import CHARACTERS, PATTERNS
+
+MAX_LEVELS = 3  # levels of base64 in base64
+MAX_BLOBS = 20  # parts of a text that are decoded
+MAX_DECODED = 1_000_000  # characters that are decoded in all
+TAGS = range(0xE0020, 0xE007F)  # invisible characters that spell ASCII
+INVISIBLE = {*range(0x300, 0x370), *range(0xFE00, 0xFE10), *CHARACTERS["blank"]}  # beside category Cf
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A text that was made from another.
+
+    Attributes:
+        name: ``raw`` (as it is), ``plain`` (normalized), ``base64``, ``rot13``, ``leet`` or ``spaced``.
+        places: The place of each character in the original.
+        whole: The span in the original that all of the view comes from; None: see ``places``.
+    """
+
+    name: str
+    text: str
+    places: Sequence[int]
+    whole: tuple[int, int] | None = None
+
+    def find_origin(self, start: int, end: int) -> tuple[int, int]:
+        """Return the span in the original of a span of the view that is not empty."""
+        return self.whole or (self.places[start], self.places[end - 1] + 1)
+
+
+def normalize_text(text: str) -> View:
+    r"""Return the view ``plain``: nothing invisible, NFKC, ASCII digits and quotes, Latin letters for look-alikes in Latin words.
+
+    >>> view = normalize_text("іgn\u200bore")
+    >>> view.text, view.find_origin(0, 6)
+    ('ignore', (0, 7))
+    """
+    if text.isascii():
+        return View("plain", text, range(len(text)))
+    table = {char: char if char.isascii() else _read_character(char) for char in set(text)}
+    parts = [table[char] for char in text]
+    places = [place for place, part in enumerate(parts) for _ in part]
+    joined = "".join(parts)
+    if not CHARACTERS["lookalikes"].keys().isdisjoint(map(ord, table)):
+        joined = PATTERNS["word"].sub(_fold_word, joined)
+    return View("plain", joined, places)
+
+
+def _read_character(char: str) -> str:
+    code, kind = ord(char), unicodedata.category(char)
+    if code in TAGS:
+        return chr(code - 0xE0000)
+    if kind == "Cf" or code in INVISIBLE:
+        return ""
+    if kind == "Nd":
+        return str(unicodedata.decimal(char))
+    return unicodedata.normalize("NFKC", char.translate(CHARACTERS["quotes"]))
+
+
+def _fold_word(match: re.Match[str]) -> str:
+    word = match[0]
+    folded = word.translate(CHARACTERS["lookalikes"])
+    return folded if folded.isascii() or any("A" <= char <= "z" for char in word) else word
+
+
+def make_views(text: str, names: Collection[str]) -> list[View]:
+    """Return the views of these names, as far as there is something to decode; of ``base64`` one for each part.
+
+    >>> [view.text for view in make_views("aGVsbG8gd29ybGQ=", ["base64"])]
+    ['hello world']
+    """
+    plain = normalize_text(text)
+    views = [View("raw", text, range(len(text))), plain]
+    if "base64" in names:
+        views += _decode_blobs(plain)
+    if "rot13" in names:
+        views.append(View("rot13", codecs.encode(plain.text, "rot13"), plain.places))
+    if "leet" in names and PATTERNS["leeted"].search(plain.text):
+        views.append(View("leet", plain.text.translate(CHARACTERS["leet"]), plain.places))
+    if "spaced" in names and PATTERNS["spaced"].search(plain.text):
+        gap = PATTERNS["gap"]
+        gaps = {match.start() for match in gap.finditer(plain.text)}
+        kept = [place for number, place in enumerate(plain.places) if number not in gaps]
+        views.append(View("spaced", gap.sub("", plain.text), kept))
+    return [view for view in views if view.name in names]
+
+
+def _decode_blobs(plain: View) -> Iterator[View]:
+    views, found, left = [(plain, 0)], 0, MAX_DECODED
+    for view, level in views:  # what a view holds is added meanwhile
+        for match in PATTERNS["blob"].finditer(view.text) if level < MAX_LEVELS else ():
+            decoded = _decode_blob(match[0])
+            if decoded and found < MAX_BLOBS and len(decoded) <= left:
+                found, left = found + 1, left - len(decoded)
+                inner = View("base64", normalize_text(decoded).text, (), view.find_origin(*match.span()))
+                views.append((inner, level + 1))
+                yield inner
+
+
+def _decode_blob(blob: str) -> str:
+    # Return the text of base64, or "" if it is none.
+    digits = blob.translate({10: None, 13: None, 45: 43, 61: None, 95: 47})
+    try:
+        text = base64.b64decode(digits + "=" * (-len(digits) % 4)).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+    return text if "".join(text.split()).isprintable() else ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_llmops.assertions.budgets import assert_cost, assert_latency, assert_tokens
+    from pytest_llmops.assertions.cache import assert_cache
     from pytest_llmops.assertions.chunks import assert_chunks, assert_clean_text, assert_span_recall
     from pytest_llmops.assertions.grounding import assert_context_relevance, assert_grounded
     from pytest_llmops.assertions.guardrails import (
@@ -46,6 +47,7 @@ _MODULES_BY_NAME = {
     "MeasurementErrored": "errors",
     "MeasurementFailed": "errors",
     "Threshold": "semantics.thresholds",
+    "assert_cache": "assertions.cache",
     "assert_checklist": "assertions.judge_score",
     "assert_chunks": "assertions.chunks",
     "assert_clean_text": "assertions.chunks",
@@ -88,6 +90,7 @@ __all__ = [
     "MeasurementFailed",
     "Threshold",
     "__version__",
+    "assert_cache",
     "assert_checklist",
     "assert_chunks",
     "assert_clean_text",

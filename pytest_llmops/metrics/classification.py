@@ -6,6 +6,7 @@ Functions of scores and labels raise `ValueError` as `distinct_cuts` does.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -202,6 +203,40 @@ def wilson_interval(hits: float, count: int, z: float = 1.959964) -> tuple[float
     half = z / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
     # At the ends the sums cancel only up to rounding.
     return (0.0 if not hits else centre - half), (1.0 if hits == count else centre + half)
+
+
+def exact_upper_end(failures: int, count: int, alpha: float = 0.05) -> float:
+    """Return the exact one-sided upper end of a share of failures, in steps of 1e-6 (Clopper and Pearson, Biometrika 26, 1934).
+
+    >>> exact_upper_end(0, 299), exact_upper_end(1, 299), exact_upper_end(3, 3)
+    (0.00997, 0.015772, 1.0)
+    """
+    return (
+        bisect_left(range(10**6), -alpha, lo=1, key=lambda step: -_cdf(failures, count, step / 10**6)) / 10**6
+    )
+
+
+def count_needed(failures: int, at_most: float, alpha: float = 0.05) -> int:
+    """Return the least number of trials, with so many failures, that prove a share of at most ``at_most``, above 0 and below 1.
+
+    >>> count_needed(0, 0.05), count_needed(0, 0.01), count_needed(1, 0.01)
+    (59, 299, 473)
+    """
+    return bisect_left(range(10**12), -alpha, lo=failures, key=lambda count: -_cdf(failures, count, at_most))
+
+
+def _cdf(most: int, count: int, share: float) -> float:
+    # Return the probability of at most so many failures among independent trials with this share of failures.
+    return math.fsum(
+        math.exp(
+            math.lgamma(count + 1)
+            - math.lgamma(failures + 1)
+            - math.lgamma(count - failures + 1)
+            + failures * math.log(share)
+            + (count - failures) * math.log1p(-share)
+        )
+        for failures in range(most + 1)
+    )
 
 
 def _check_scores_and_labels(

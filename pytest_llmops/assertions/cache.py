@@ -1,0 +1,149 @@
+"""Assert that a semantic cache is safe, and worth it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from pytest_llmops import recorder
+from pytest_llmops.assertions._arguments import parse_threshold
+from pytest_llmops.errors import refuse
+from pytest_llmops.measurement import Json, Measurement, format_count, label_suffix
+from pytest_llmops.metrics.classification import count_needed, exact_upper_end
+from pytest_llmops.semantic_cache import CacheCounts, CacheResult, format_sweep, list_sweep
+
+__tracebackhide__ = True
+
+MAX_EXAMPLES = 50  # false hits in the report; the first are in the failure text
+NO_SAVING = (
+    "no saving without traffic and prices: give cache_probe traffic=, calls= with the priced calls of the application, and "
+    "embedding_usd= if the embeddings are not among them"
+)
+
+
+def assert_cache(
+    result: CacheResult,
+    *,
+    at_most_false_hits: float | None = 0.01,
+    at_least_hit_rate: float | None = 0.3,
+    at_least_saving: float | None = 0.5,
+    sweep: Mapping[float, CacheResult] | None = None,
+    label: str = "",
+) -> tuple[Measurement, ...]:
+    """Assert that a cache answers wrongly at most so rarely, and answers and saves at least so much.
+
+    All is of the traffic if there was any, else of the pairs. A false hit is counted among the hits: that is what a user
+    meets. Few hits prove little: with 95 % confidence (exact, Clopper-Pearson) a share of at most 1 % needs 299 hits without a
+    false one, 473 with one. With fewer it could not be scored. Of pairs, the hits on one stored question count as one.
+
+    Args:
+        result: What `pytest_llmops.semantic_cache.cache_probe` returned.
+        at_most_false_hits: Share of the hits, above 0 and below 1; None: record only.
+        at_least_hit_rate: Share of the requests, or of the pairs that must hit; None: record only.
+        at_least_saving: Share of the price of the traffic; None: record only.
+        sweep: Results of the same cache by its threshold, for the report and the failure text.
+        label: Distinguishes two assertions of a test.
+
+    Returns:
+        The measurements ``cache.violations`` (a count), ``cache.false_hits``, ``cache.hit_rate`` and, if it is known, ``cache.saving``; if
+        there was traffic and pairs, also ``cache.pairs.false_hits`` and ``cache.pairs.hit_rate``: of these the share of false hits has the
+        same threshold, but no number of hits is required.
+
+    Raises:
+        MeasurementFailed: A threshold is missed, or a rule without statistics broken: an answer went to another tenant, prompt version,
+            model or other parameters, was changed, outlived its time, or was none that may be stored.
+        MeasurementErrored: There are too few hits, no prices for a saving, or the cache raised or did not return.
+        UsageError: An impossible threshold.
+
+    >>> from pytest_llmops.semantic_cache import CacheCounts
+    >>> counts = CacheCounts(could_be_false=900, hits=300, false_hits=(), units=300, false_units=0, hit_rate=1 / 3)
+    >>> [measurement.status for measurement in assert_cache(CacheResult(traffic=counts, saving=0.6))]
+    ['passed', 'passed', 'passed', 'passed']
+    """
+    for name, value, least in (
+        ("at_most_false_hits", at_most_false_hits, 1e-6),
+        ("at_least_hit_rate", at_least_hit_rate, 0.0),
+        ("at_least_saving", at_least_saving, 0.0),
+    ):
+        share = parse_threshold("assert_cache", name, value, "a share")
+        refuse(
+            share is not None and not least <= share < 1,
+            f"assert_cache: expected {name} from {least:g} to less than 1, or None to record only, got {value}",
+        )
+    measure, violations = partial(Measurement, label=label, version="1"), result.violations
+    counts = result.traffic or result.pairs
+    saving = (
+        {"error": NO_SAVING}
+        if result.saving is None
+        else {"value": result.saving, "threshold": at_least_saving}
+    )
+    figures = [
+        *(
+            [
+                measure(
+                    name="cache.violations", value=len(violations), unit="count", better="lower", threshold=0
+                )
+            ]
+            if violations
+            or not result.error  # what was not tried until the end is not known to keep the rules
+            else []
+        ),
+        *([measure(name="cache.false_hits", error=result.error)] if result.error else []),
+        *(_measure_counts(measure, "cache", counts, at_most_false_hits, at_least_hit_rate) if counts else []),
+        *(
+            _measure_counts(measure, "cache.pairs", result.pairs, at_most_false_hits, None)
+            if result.pairs and result.traffic
+            else []
+        ),
+        *(
+            [measure(name="cache.saving", **saving)]
+            if counts and (at_least_saving is not None or result.saving is not None)
+            else []
+        ),
+    ]
+    first = next((place for place, figure in enumerate(figures) if figure.status in ("failed", "errored")), 0)
+    evidence = [
+        *format_sweep(sweep or {}),
+        *([("not checked", ", ".join(result.not_checked))] if result.not_checked else []),
+        *(("violation", f"it {violation}") for violation in violations[1:]),
+        *(("false hit", text) for text in (counts.false_hits[:MAX_EXAMPLES] if counts else ())),
+    ]
+    detail: dict[str, Json] = {"sweep": [list(row) for row in list_sweep(sweep)]} if sweep else {}
+    return tuple(
+        recorder.emit_together(
+            [
+                recorder.Emission(
+                    measurement=replace(figure, detail=detail if place == first else {}),
+                    verdict=f"cache{label_suffix(label)}: it {violations[0]}"
+                    if violations and figure.name == "cache.violations"
+                    else "",
+                    evidence=evidence if place == first else (),
+                )
+                for place, figure in enumerate(figures)
+            ]
+        )
+    )
+
+
+def _measure_counts(
+    measure: Callable[..., Measurement],
+    name: str,
+    counts: CacheCounts,
+    at_most: float | None,
+    at_least: float | None,
+) -> list[Measurement]:
+    # Return the share of false hits, and the hit rate. A number of hits is required only of what decides, not beside it.
+    false, most = len(counts.false_hits), exact_upper_end(counts.false_units, counts.units)
+    shown = (
+        f"{false:,} of {format_count(counts.hits, 'hit')} false, of {counts.could_be_false:,} that could be; "
+        f"with 95 % confidence at most {most:.2%} of the hits are"
+    )
+    figure: dict[str, Any] = {"value": false / max(counts.hits, 1), "reason": shown, "threshold": at_most}
+    if not counts.hits or (name == "cache" and at_most is not None and figure["value"] <= at_most < most):
+        figure = {
+            "error": f"not enough hits ({counts.units:,} of {count_needed(counts.false_units, at_most or 1e-2):,}): {shown}"
+        }
+    return [
+        *([measure(name=f"{name}.false_hits", better="lower", **figure)] if counts.hits or at_most else []),
+        measure(name=f"{name}.hit_rate", value=counts.hit_rate, threshold=at_least),
+    ]

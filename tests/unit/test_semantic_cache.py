@@ -1,0 +1,466 @@
+"""A probe of caches that are right, and of caches that are wrong in one way each."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.messages import check_message
+
+from pytest_llmops import assert_cache
+from pytest_llmops.cases import Case
+from pytest_llmops.errors import CaseError, CassetteMiss, MeasurementErrored, MeasurementFailed, UsageError
+from pytest_llmops.metrics.classification import count_needed, exact_upper_end
+from pytest_llmops.protocols import Call
+from pytest_llmops.semantic_cache import (
+    CachePair,
+    CacheCounts,
+    CacheQuery,
+    CacheResult,
+    cache_probe,
+    format_sweep,
+    list_sweep,
+    make_pairs,
+)
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "guarded_bot" / "semantic_cache.py"
+PAIRS = (
+    ("How do I cancel my order?", "how do I cancel my order", "hit"),
+    ("How do I cancel my order?", "How do I cancel my subscription?", "miss", "entities"),
+    ("Is the fee 5 euro?", "is the fee 5 euro", "hit"),
+    ("Is the fee 5 euro?", "Is the fee 6 euro?", "miss", "numbers"),
+)
+TRAFFIC = (("a b", "1"), ("A b", "1"), ("c d", "2"), ("C D", "3"), ("e f", "4"))
+CALLS = (
+    Call(endpoint="chat", cost_usd=0.01),
+    Call(endpoint="chat", cost_usd=0.03),
+    Call(endpoint="embeddings", purpose="embedder", cost_usd=0.001),
+)
+
+
+def load_example() -> Any:
+    spec = importlib.util.spec_from_file_location("guarded_bot_semantic_cache", EXAMPLE)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def embed_letters(texts: Sequence[str]) -> np.ndarray[Any, Any]:
+    """Vectors of letters and digits, in which case and signs do not count."""
+    rows = np.zeros((len(texts), 128), dtype=np.float32)
+    for row, text in zip(rows, texts, strict=True):
+        for char in filter(str.isalnum, text.lower()):
+            row[ord(char) % 128] += 1
+        row /= np.linalg.norm(row)
+    return rows
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make_cache(at_least: float = 0.999, clock: Clock | None = None) -> Any:
+    return load_example().SemanticCache(embed_letters, at_least, ttl_s=60.0, clock=clock or Clock())
+
+
+class Plain:
+    """A cache that is right, without meaning: case and the signs at the end do not count."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], str] = {}
+
+    def key(self, query: CacheQuery) -> tuple[str, str]:
+        return query.prompt.lower().rstrip("?"), str(query.scope)
+
+    def get(self, query: CacheQuery) -> Any:
+        return self.answers.get(self.key(query))
+
+    def put(self, query: CacheQuery, answer: str) -> None:
+        if answer.startswith("An answer"):
+            self.answers[self.key(query)] = answer
+
+
+class IgnoresScope(Plain):
+    def key(self, query: CacheQuery) -> tuple[str, str]:
+        return query.prompt.lower().rstrip("?"), ""
+
+
+class IgnoresTenant(Plain):
+    def key(self, query: CacheQuery) -> tuple[str, str]:
+        return query.prompt.lower(), str({**query.scope, "tenant": ""})
+
+
+class ChangesText(Plain):
+    def get(self, query: CacheQuery) -> Any:
+        return (answer := super().get(query)) and answer.upper().replace("[", "[").lower()
+
+
+class ReturnsBytes(Plain):
+    def get(self, query: CacheQuery) -> Any:
+        return (answer := super().get(query)) and answer.encode()
+
+
+class MakesUp(Plain):
+    def get(self, query: CacheQuery) -> Any:
+        return "Ask somebody else."
+
+
+class StoresAll(Plain):
+    def put(self, query: CacheQuery, answer: str) -> None:
+        self.answers[self.key(query)] = answer
+
+
+class Throws(Plain):
+    def get(self, query: CacheQuery) -> Any:
+        raise ConnectionError("no server")
+
+
+class AnswersAll(Plain):
+    def get(self, query: CacheQuery) -> Any:
+        mine = [answer for (_, scope), answer in self.answers.items() if scope == str(query.scope)]
+        return mine[0] if mine else None
+
+
+def test_the_example_keeps_the_rules_and_tells_near_twins_from_paraphrases() -> None:
+    clock = Clock()
+    cache = make_cache(clock=clock)
+
+    def expire(query: CacheQuery) -> None:
+        clock.now += 61
+
+    result = cache_probe(cache, PAIRS, expire=expire, roll_back=cache.roll_back)
+    assert (result.error, result.violations, result.not_checked) == ("", (), ())
+    assert result.pairs == CacheCounts(
+        could_be_false=2, hits=2, false_hits=(), units=2, false_units=0, hit_rate=1.0
+    )
+
+
+def test_the_example_with_a_low_threshold_hits_near_twins() -> None:
+    result = cache_probe(make_cache(0.5), PAIRS)
+    assert result.pairs is not None
+    assert (result.pairs.hits, result.pairs.units, result.pairs.false_units) == (4, 2, 2)
+    assert result.pairs.hit_rate == 1.0
+    assert result.pairs.false_hits == (
+        "entities: 'How do I cancel my subscription?' got the answer to 'How do I cancel my order?'",
+        "numbers: 'Is the fee 6 euro?' got the answer to 'Is the fee 5 euro?'",
+    )
+    assert result.not_checked == ("expiry", "rollback")
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        (IgnoresTenant, "the answer of another tenant"),
+        (ChangesText, "changed an answer"),
+        (ReturnsBytes, "changed an answer"),
+        (MakesUp, "never stored: 'Ask somebody else.'"),
+        (StoresAll, "stored a refusal"),
+        (StoresAll, "stored an error"),
+        (StoresAll, "stored an empty answer: ''"),
+        *((IgnoresScope, f"the answer of another {key}") for key in ("tenant", "prompt_version", "model", "parameters")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_one_violation_of_a_rule_fails_whatever_the_rates(kind: type[Plain], problem: str) -> None:
+    result = cache_probe(kind(), PAIRS)
+    assert any(problem in violation for violation in result.violations), result.violations
+    with pytest.raises(MeasurementFailed) as failure:
+        assert_cache(result, at_most_false_hits=None, at_least_hit_rate=None, at_least_saving=None)
+    assert failure.value.measurement.name == "cache.violations"
+    assert str(failure.value).startswith("cache: it ")
+
+
+@pytest.mark.parametrize("what", ["expire", "roll_back"])
+def test_an_answer_must_not_outlive_its_time_or_its_prompt_version(what: str) -> None:
+    result = cache_probe(Plain(), PAIRS, **{what: lambda query: None})  # type: ignore[arg-type]
+    assert len(result.violations) == 1
+    assert {"expire": "expiry", "roll_back": "rollback"}[what] in result.violations[0]
+
+
+def test_a_cache_that_throws_is_an_error_and_no_miss() -> None:
+    result = cache_probe(Throws(), PAIRS)
+    assert "ConnectionError: no server" in result.error
+    assert result.pairs is None
+    with pytest.raises(MeasurementErrored) as failure:
+        assert_cache(result)
+    assert failure.value.measurement.name == "cache.false_hits"
+    check_message(failure.value)
+
+
+def test_a_cache_that_never_returns_is_an_error_after_the_time_limit() -> None:
+    end = threading.Event()
+
+    class Hangs(Plain):
+        def put(self, query: CacheQuery, answer: str) -> None:
+            end.wait()
+
+    try:
+        result = cache_probe(Hangs(), PAIRS, time_limit_s=0.05)
+    finally:
+        end.set()
+    assert result.error == "the cache did not return from put within 0.05 s"
+
+
+def test_a_missing_recording_within_the_cache_is_raised_where_the_test_runs() -> None:
+    class Unrecorded(Plain):
+        def get(self, query: CacheQuery) -> Any:
+            raise CassetteMiss("no recording")
+
+    with pytest.raises(CassetteMiss):
+        cache_probe(Unrecorded(), PAIRS)
+
+
+def test_the_numbers_of_answers_follow_from_the_seed() -> None:
+    def stored(seed: int) -> list[str]:
+        cache = Plain()
+        cache_probe(cache, PAIRS, seed=seed)
+        return list(cache.answers.values())
+
+    assert stored(1) == stored(1) != stored(2)
+    assert len(set(stored(1))) == len(stored(1))
+
+
+class LangChainLike:
+    """The methods of LangChain's caches."""
+
+    def __init__(self) -> None:
+        self.stored: dict[tuple[str, str], Any] = {}
+
+    def lookup(self, prompt: str, llm_string: str) -> Any:
+        return self.stored.get((prompt, llm_string))
+
+    def update(self, prompt: str, llm_string: str, value: Any) -> None:
+        self.stored[prompt, llm_string] = value
+
+
+def test_caches_are_told_by_their_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Plain()
+    assert cache_probe((plain.get, plain.put), PAIRS).violations == ()
+    assert cache_probe((plain.get, plain.put, plain.answers.clear), PAIRS).violations == ()
+    with pytest.raises(UsageError) as failure:
+        cache_probe((plain.get,), PAIRS)
+    check_message(failure.value)
+    with pytest.raises(UsageError, match="int"):
+        cache_probe(3, PAIRS)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("a", "b", "hit")],
+        [("a", "b", "miss"), ("a", "c", "miss")],
+        [("a", "", "hit"), ("a", "c", "miss")],
+        [("a", "a", "hit"), ("a", "c", "miss")],
+        [("a", "b", "hit"), ("a", "c", "perhaps")],
+        [("a", "b", "hit"), ("a", 3, "miss")],
+        [("a", "b"), ("a", "c", "miss")],
+        [],
+    ],
+    ids=["no must-miss", "no must-hit", "blank", "same", "must", "number", "short", "nothing"],
+)
+def test_pairs_that_prove_nothing_are_refused(pairs: Any) -> None:
+    with pytest.raises(UsageError) as failure:
+        cache_probe(Plain(), pairs)
+    check_message(failure.value)
+
+
+def test_pairs_and_traffic_come_from_files(tmp_path: Path) -> None:
+    pairs, traffic = tmp_path / "pairs.jsonl", tmp_path / "traffic.jsonl"
+    pairs.write_text(
+        '{"text": "A b?", "other": "a b", "must": "hit"}\n{"text": "A b?", "other": "A c?", "must": "miss", "kind": "name"}\n'
+    )
+    traffic.write_text("".join(f'{{"question": "{question}", "answer": "{answer}"}}\n' for question, answer in TRAFFIC))
+    result = cache_probe(Plain(), pairs, traffic=str(traffic))
+    assert result.pairs is not None and result.traffic is not None
+    assert (result.pairs.hits, result.traffic.hits, len(result.traffic.false_hits)) == (1, 2, 1)
+    pairs.write_text('{"text": "a", "other": "b", "must": "hit"}\n{"text": "a", "must": "miss"}\n')
+    with pytest.raises(CaseError) as failure:
+        cache_probe(Plain(), pairs)
+    assert failure.value.line == 2
+    pairs.write_text("")
+    with pytest.raises(CaseError):
+        cache_probe(Plain(), pairs, traffic=TRAFFIC)
+    with pytest.raises(UsageError):
+        cache_probe(Plain(), traffic=[("a", "1"), ("b", "1")])
+
+
+def test_a_hit_of_traffic_is_false_if_its_answer_is_to_another_intent() -> None:
+    result = cache_probe(Plain(), traffic=TRAFFIC, calls=CALLS)
+    assert result.traffic == CacheCounts(
+        could_be_false=5,
+        hits=2,
+        false_hits=("traffic: 'C D' got the answer to 'c d'",),
+        units=2,
+        false_units=1,
+        hit_rate=0.4,
+    )
+    # Two of five answers at $0.02, less five embeddings at $0.001.
+    assert result.saving == pytest.approx((2 * 0.02 - 5 * 0.001) / (5 * 0.02))
+
+
+@pytest.mark.parametrize(
+    ("calls", "embedding_usd"),
+    [
+        ((), None),
+        (CALLS[:2], None),
+        ((CALLS[0], Call(endpoint="chat"), CALLS[2]), None),
+        ((Call(endpoint="chat", cost_usd=0.0),), 0.0),
+        ((CALLS[0], Call(endpoint="embeddings")), None),
+    ],
+    ids=["no calls", "no embedding", "a call without a price", "free", "an embedding without a price"],
+)
+def test_without_prices_there_is_no_saving(calls: Any, embedding_usd: float | None) -> None:
+    result = cache_probe(Plain(), traffic=TRAFFIC, calls=calls, embedding_usd=embedding_usd)
+    assert result.saving is None
+    with pytest.raises(MeasurementErrored) as failure:
+        assert_cache(result, at_most_false_hits=None, at_least_hit_rate=None)
+    assert failure.value.measurement.name == "cache.saving"
+
+
+def test_calls_of_a_judge_and_failed_calls_have_no_say_in_the_price() -> None:
+    more = (*CALLS, Call(endpoint="chat", purpose="judge", cost_usd=9.0), Call(endpoint="chat", status=500))
+    assert cache_probe(Plain(), traffic=TRAFFIC, calls=more).saving == pytest.approx(0.35)
+    assert cache_probe(Plain(), traffic=TRAFFIC, calls=CALLS[:2], embedding_usd=0.0).saving == pytest.approx(0.4)
+
+
+def counts(hits: int, false: int = 0, units: int | None = None, hit_rate: float = 0.5) -> CacheCounts:
+    return CacheCounts(
+        could_be_false=2 * hits,
+        hits=hits,
+        false_hits=tuple(f"number {number}" for number in range(false)),
+        units=hits if units is None else units,
+        false_units=min(false, hits if units is None else units),
+        hit_rate=hit_rate,
+    )
+
+
+@pytest.mark.parametrize(
+    ("hits", "false", "at_most", "outcome"),
+    [
+        (299, 0, 0.01, "passed"),
+        (298, 0, 0.01, "errored"),
+        (473, 1, 0.01, "passed"),
+        (472, 1, 0.01, "errored"),
+        (59, 0, 0.05, "passed"),
+        (58, 0, 0.05, "errored"),
+        (598, 0, 0.005, "passed"),
+        (100, 2, 0.01, "failed"),
+        (0, 0, 0.01, "errored"),
+    ],
+)
+def test_few_hits_prove_nothing(hits: int, false: int, at_most: float, outcome: str) -> None:
+    result = CacheResult(traffic=counts(hits, false), saving=0.6)
+    problem = {"failed": MeasurementFailed, "errored": MeasurementErrored}.get(outcome)
+    if problem is None:
+        assert {one.status for one in assert_cache(result, at_most_false_hits=at_most)} == {"passed"}
+    else:
+        with pytest.raises(problem) as failure:
+            assert_cache(result, at_most_false_hits=at_most)
+        assert [one.name for one in failure.value.measurements] == ["cache.false_hits"]
+        check_message(failure.value)
+
+
+def test_hits_on_one_stored_question_count_once() -> None:
+    with pytest.raises(MeasurementErrored) as failure:
+        assert_cache(CacheResult(pairs=counts(400, units=20)), at_least_saving=None)
+    assert "(20 of 299)" in str(failure.value)
+
+
+def test_beside_traffic_pairs_need_no_number_of_hits_but_may_not_be_worse() -> None:
+    good = CacheResult(traffic=counts(300), pairs=counts(10), saving=0.6)
+    names = [measurement.name for measurement in assert_cache(good)]
+    assert names == [
+        "cache.violations", "cache.false_hits", "cache.hit_rate", "cache.pairs.false_hits", "cache.pairs.hit_rate", "cache.saving"
+    ]  # fmt: skip
+    with pytest.raises(MeasurementFailed) as failure:
+        assert_cache(CacheResult(traffic=counts(300), pairs=counts(10, 1), saving=0.6))
+    assert failure.value.measurement.name == "cache.pairs.false_hits"
+
+
+def test_a_failure_shows_the_sweep_the_counts_and_the_first_false_hits() -> None:
+    sweep = {0.9: CacheResult(traffic=counts(300, 15, hit_rate=0.25), saving=0.24), 0.8: CacheResult(error="down")}
+    with pytest.raises(MeasurementFailed) as failure:
+        assert_cache(sweep[0.9], sweep=sweep)
+    lines = str(failure.value).split("\n")
+    assert sum(len(line) for line in lines if "0.80" in line and "0.90" in line)
+    assert failure.value.measurement.detail["sweep"] == [[0.8, None, None, None], [0.9, 0.25, 0.05, 0.24]]
+    check_message(failure.value)
+
+
+def test_without_thresholds_all_is_recorded_only() -> None:
+    figures = assert_cache(
+        CacheResult(traffic=counts(3, 1), saving=-0.2),
+        at_most_false_hits=None,
+        at_least_hit_rate=None,
+        at_least_saving=None,
+    )
+    assert [(one.name, one.status) for one in figures[1:]] == [
+        ("cache.false_hits", "recorded"), ("cache.hit_rate", "recorded"), ("cache.saving", "recorded")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "threshold",
+    [{"at_most_false_hits": 0.0}, {"at_most_false_hits": 1.0}, {"at_least_hit_rate": 1.5}, {"at_least_saving": "much"}],
+    ids=str,
+)
+def test_an_impossible_threshold_is_refused(threshold: Any) -> None:
+    with pytest.raises(UsageError) as failure:
+        assert_cache(CacheResult(traffic=counts(300), saving=0.6), **threshold)
+    check_message(failure.value)
+
+
+def test_a_cache_that_answers_everything_fails() -> None:
+    result = cache_probe(AnswersAll(), PAIRS)
+    assert result.pairs is not None
+    assert (result.pairs.hits, len(result.pairs.false_hits)) == (4, 2)
+    with pytest.raises(MeasurementFailed):
+        assert_cache(result, at_least_saving=None)
+
+
+def test_exact_ends_are_those_of_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for failures, count in ((0, 1), (0, 299), (1, 20), (7, 50), (39, 770), (50, 50)):
+        exact = stats.beta.ppf(0.95, failures + 1, count - failures) if failures < count else 1.0
+        assert exact_upper_end(failures, count) == pytest.approx(exact, abs=1.1e-6)
+    for at_most, needed in ((0.05, 59), (0.02, 149), (0.01, 299), (0.005, 598)):
+        assert count_needed(0, at_most) == needed
+
+
+def test_pairs_are_made_of_cases() -> None:
+    cases = [
+        Case(id="a", input="Can I pay with Visa within 30 days?", reference="yes", family="pay"),
+        Case(id="b", input="Is Visa fine?", reference="yes", family="pay"),
+        Case(id="c", input="Is Visa fine after 31 days?", reference="no", family="pay"),
+        Case(id="d", input="Do you ship to Norway?"),
+    ]
+    assert make_pairs(cases) == (
+        CachePair("Can I pay with Visa within 30 days?", "Is Visa fine?", "hit", "paraphrase"),
+        CachePair("Can I pay with Visa within 30 days?", "Is Visa fine after 31 days?", "miss", "family"),
+        CachePair("Can I pay with Visa within 30 days?", "Can I pay with Visa within 31 days?", "miss", "numbers"),
+        CachePair("Can I pay with Visa within 30 days?", "Can I not pay with Visa within 30 days?", "miss", "negation"),
+        CachePair("Can I pay with Visa within 30 days?", "Can I pay with Norway within 30 days?", "miss", "entities"),
+        CachePair("Do you ship to Norway?", "Do you not ship to Norway?", "miss", "negation"),
+        CachePair("Do you ship to Norway?", "Do you ship to Visa?", "miss", "entities"),
+    )
+    with pytest.raises(UsageError) as failure:
+        make_pairs([Case(id="e", input={"a": 1})])
+    check_message(failure.value)
+
+
+def test_a_sweep_is_a_table() -> None:
+    sweep = {0.9: CacheResult(traffic=counts(10, 1), saving=0.1), 0.5: CacheResult(pairs=counts(0))}
+    assert list_sweep(sweep) == [(0.5, 0.5, None, None), (0.9, 0.5, 0.1, 0.1)]
+    assert dict(format_sweep(sweep))["false hits"].split() == ["-", "10.0%"]
+    assert format_sweep({}) == []

@@ -16,6 +16,7 @@ from benchmarks import (
     replay,
     reports,
     retrieval,
+    semantic_cache,
     startup,
     verdicts,
 )
@@ -30,6 +31,7 @@ def main() -> None:
         meaning,
         discrimination,
         human_pairs,
+        semantic_cache,
         judges,
         live,
         changed,

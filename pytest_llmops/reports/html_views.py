@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias, cast
 from pytest_llmops.measurement import (
     Json,
     Measurement,
+    as_finite_float,
     format_amount,
     shorten_text,
 )
@@ -105,7 +106,7 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
     detail, scale = read_detail(measurement), read_scale(measurement)
     ranks = as_mapping(measurement.detail.get("ranks"))
     hidden = SEPARATE_DETAILS | ({"canaries"} if detail.judge else frozenset())
-    hidden |= {"ranks", "query"} if ranks else frozenset()
+    hidden |= {"sweep"} | ({"ranks", "query"} if ranks else frozenset())
     more = {key: stored for key, stored in measurement.detail.items() if key not in hidden}
     samples = measurement.samples[:50] if len(measurement.samples) > 1 else ()
     view: View = {
@@ -125,6 +126,9 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
         ],
         "judge": _build_judge_view(detail.judge, detail, texts) if detail.judge else None,
         "passages": _build_passages(detail, ranks, texts),
+        "sweep": [
+            list(map(as_finite_float, as_list(row))) for row in as_list(measurement.detail.get("sweep"))
+        ],
         "more": texts.put(format_json(more)) if more else None,
     }
     return without_empty(view)

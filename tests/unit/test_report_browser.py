@@ -26,6 +26,9 @@ TEXTS = tuple(dict.fromkeys((*HOSTILE, *HOSTILE_OUTPUT)))
 JENKINS = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"
 AXE = Path(__file__).parents[2] / ".venv/clients/node/node_modules/axe-core/axe.min.js"
 
+# Threshold, hit rate, false hits, saving; and a row of another form
+SWEEP: list[Json] = [[0.8, 0.55, 0.083, None], [0.9, 0.25, 0.051, 0.2], "<b>"]
+
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
@@ -312,13 +315,19 @@ def test_the_case_shows_passages_judge_calls_and_origin(tab: Tab, tmp_path: Path
         measurements=(
             *run.records[0].measurements,
             Measurement(name="retrieval.recall@2", value=0.5, detail=found),
+            Measurement(name="cache.false_hits", value=0.05, detail={"sweep": SWEEP}),
         ),
     )
     show(tab, tmp_path, replace(run, records=(first, *run.records[1:])))
     sections = seen(tab, ".case:not(.x) .more")[0]
-    assert sections.startswith("Measurements 3 Passages 3 Judge Calls 2 Failure text Origin")
+    assert sections.startswith("Measurements 4 Passages 3 Threshold sweep Judge Calls 2 Failure text Origin")
     for title, parts in {
         "Passages": ("1 b not relevant about b", "2 a relevant", "not found c relevant"),
+        "Threshold sweep": (
+            "cache.false_hits ━ hit rate ━ false hits",
+            "0.8 55.0 % 8.3 % –",
+            "0.9 25.0 % 5.1 % 20.0 %",
+        ),
         "Judge": ("3 on a scale of 1 to 10 · accuracy 3 · fluency 9", "not calibrated"),
         "Calls": ("gpt-5-mini · app, openai chat · replayed", "120 tokens in, 12 out", "replayed"),
         "Origin": (
@@ -333,6 +342,10 @@ def test_the_case_shows_passages_judge_calls_and_origin(tab: Tab, tmp_path: Path
         (text,) = seen(tab, f".section[aria-label='{title}']")
         for part in parts:
             assert part in text
+    curves = tab.run(
+        "[...document.querySelectorAll('svg.sweep .course')].map((one) => one.getAttribute('d'))"
+    )
+    assert [curve.count(" ") for curve in curves] == [2, 2, 1]
     tab.run("document.querySelector('[aria-label=Calls] .call summary').click()")
     tab.wait("document.querySelector('.call pre')")
     assert "Can I return a pan after 45 days?" in seen(tab, ".call pre")

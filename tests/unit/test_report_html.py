@@ -425,6 +425,14 @@ def test_details_and_facts_that_nobody_knows_are_not_lost() -> None:
     assert texts[case["more"]] == '{\n "seed": 7\n}'
 
 
+def test_a_sweep_is_numbers_whatever_the_run_file_holds() -> None:
+    sweep: list[Json] = [[0.9, 0.25, None, -0.1], ["<svg onload=x>", True, "1", {}], "row", 3]
+    case, texts = measured(Measurement(name="cache.false_hits", value=0, detail={"sweep": sweep}))
+    assert case["scores"][0]["sweep"] == [[0.9, 0.25, None, -0.1], [None] * 4, [], []]
+    assert "more" not in case["scores"][0]
+    assert not any("onload" in text for text in texts)
+
+
 def test_details_of_another_form_do_not_break_the_page() -> None:
     odd: dict[str, Json] = {
         "evidence": ["one", ["a", "b", "c"], 3],
@@ -432,6 +440,7 @@ def test_details_of_another_form_do_not_break_the_page() -> None:
         "actual": 7,
         "expected": {"a": 1},
         "ranks": "none",
+        "sweep": "none",
     }
     facts: dict[str, Json] = {
         "case": {"tags": "one", "input": {"q": 1}},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,8 @@ from pytest_llmops.errors import CaseError, CassetteMiss, MeasurementErrored, Me
 from pytest_llmops.metrics.classification import count_needed, exact_upper_end
 from pytest_llmops.protocols import Call
 from pytest_llmops.semantic_cache import (
-    CachePair,
     CacheCounts,
+    CachePair,
     CacheQuery,
     CacheResult,
     cache_probe,
@@ -47,7 +49,8 @@ CALLS = (
 
 def load_example() -> Any:
     spec = importlib.util.spec_from_file_location("guarded_bot_semantic_cache", EXAMPLE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -59,8 +62,7 @@ def embed_letters(texts: Sequence[str]) -> np.ndarray[Any, Any]:
     for row, text in zip(rows, texts, strict=True):
         for char in filter(str.isalnum, text.lower()):
             row[ord(char) % 128] += 1
-        row /= np.linalg.norm(row)
-    return rows
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 class Clock:
@@ -112,7 +114,7 @@ class ReturnsBytes(Plain):
 
 
 class MakesUp(Plain):
-    def get(self, query: CacheQuery) -> Any:
+    def get(self, query: CacheQuery) -> Any:  # noqa: ARG002 -- as all caches
         return "Ask somebody else."
 
 
@@ -122,7 +124,7 @@ class StoresAll(Plain):
 
 
 class Throws(Plain):
-    def get(self, query: CacheQuery) -> Any:
+    def get(self, query: CacheQuery) -> Any:  # noqa: ARG002 -- as all caches
         raise ConnectionError("no server")
 
 
@@ -168,7 +170,10 @@ def test_the_example_with_a_low_threshold_hits_near_twins() -> None:
         (StoresAll, "stored a refusal"),
         (StoresAll, "stored an error"),
         (StoresAll, "stored an empty answer: ''"),
-        *((IgnoresScope, f"the answer of another {key}") for key in ("tenant", "prompt_version", "model", "parameters")),
+        *(
+            (IgnoresScope, f"the answer of another {key}")
+            for key in ("tenant", "prompt_version", "model", "parameters")
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
@@ -183,7 +188,7 @@ def test_one_violation_of_a_rule_fails_whatever_the_rates(kind: type[Plain], pro
 
 @pytest.mark.parametrize("what", ["expire", "roll_back"])
 def test_an_answer_must_not_outlive_its_time_or_its_prompt_version(what: str) -> None:
-    result = cache_probe(Plain(), PAIRS, **{what: lambda query: None})  # type: ignore[arg-type]
+    result = cache_probe(Plain(), PAIRS, **{what: str})  # type: ignore[arg-type]
     assert len(result.violations) == 1
     assert {"expire": "expiry", "roll_back": "rollback"}[what] in result.violations[0]
 
@@ -202,7 +207,7 @@ def test_a_cache_that_never_returns_is_an_error_after_the_time_limit() -> None:
     end = threading.Event()
 
     class Hangs(Plain):
-        def put(self, query: CacheQuery, answer: str) -> None:
+        def put(self, query: CacheQuery, answer: str) -> None:  # noqa: ARG002 -- as all caches
             end.wait()
 
     try:
@@ -214,7 +219,7 @@ def test_a_cache_that_never_returns_is_an_error_after_the_time_limit() -> None:
 
 def test_a_missing_recording_within_the_cache_is_raised_where_the_test_runs() -> None:
     class Unrecorded(Plain):
-        def get(self, query: CacheQuery) -> Any:
+        def get(self, query: CacheQuery) -> Any:  # noqa: ARG002 -- as all caches
             raise CassetteMiss("no recording")
 
     with pytest.raises(CassetteMiss):
@@ -231,20 +236,7 @@ def test_the_numbers_of_answers_follow_from_the_seed() -> None:
     assert len(set(stored(1))) == len(stored(1))
 
 
-class LangChainLike:
-    """The methods of LangChain's caches."""
-
-    def __init__(self) -> None:
-        self.stored: dict[tuple[str, str], Any] = {}
-
-    def lookup(self, prompt: str, llm_string: str) -> Any:
-        return self.stored.get((prompt, llm_string))
-
-    def update(self, prompt: str, llm_string: str, value: Any) -> None:
-        self.stored[prompt, llm_string] = value
-
-
-def test_caches_are_told_by_their_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_functions_are_a_cache_and_other_objects_are_none() -> None:
     plain = Plain()
     assert cache_probe((plain.get, plain.put), PAIRS).violations == ()
     assert cache_probe((plain.get, plain.put, plain.answers.clear), PAIRS).violations == ()
@@ -280,9 +272,12 @@ def test_pairs_and_traffic_come_from_files(tmp_path: Path) -> None:
     pairs.write_text(
         '{"text": "A b?", "other": "a b", "must": "hit"}\n{"text": "A b?", "other": "A c?", "must": "miss", "kind": "name"}\n'
     )
-    traffic.write_text("".join(f'{{"question": "{question}", "answer": "{answer}"}}\n' for question, answer in TRAFFIC))
+    traffic.write_text(
+        "".join(f'{{"question": "{question}", "answer": "{answer}"}}\n' for question, answer in TRAFFIC)
+    )
     result = cache_probe(Plain(), pairs, traffic=str(traffic))
-    assert result.pairs is not None and result.traffic is not None
+    assert result.pairs is not None
+    assert result.traffic is not None
     assert (result.pairs.hits, result.traffic.hits, len(result.traffic.false_hits)) == (1, 2, 1)
     pairs.write_text('{"text": "a", "other": "b", "must": "hit"}\n{"text": "a", "must": "miss"}\n')
     with pytest.raises(CaseError) as failure:
@@ -331,7 +326,9 @@ def test_without_prices_there_is_no_saving(calls: Any, embedding_usd: float | No
 def test_calls_of_a_judge_and_failed_calls_have_no_say_in_the_price() -> None:
     more = (*CALLS, Call(endpoint="chat", purpose="judge", cost_usd=9.0), Call(endpoint="chat", status=500))
     assert cache_probe(Plain(), traffic=TRAFFIC, calls=more).saving == pytest.approx(0.35)
-    assert cache_probe(Plain(), traffic=TRAFFIC, calls=CALLS[:2], embedding_usd=0.0).saving == pytest.approx(0.4)
+    assert cache_probe(Plain(), traffic=TRAFFIC, calls=CALLS[:2], embedding_usd=0.0).saving == pytest.approx(
+        0.4
+    )
 
 
 def counts(hits: int, false: int = 0, units: int | None = None, hit_rate: float = 0.5) -> CacheCounts:
@@ -389,7 +386,10 @@ def test_beside_traffic_pairs_need_no_number_of_hits_but_may_not_be_worse() -> N
 
 
 def test_a_failure_shows_the_sweep_the_counts_and_the_first_false_hits() -> None:
-    sweep = {0.9: CacheResult(traffic=counts(300, 15, hit_rate=0.25), saving=0.24), 0.8: CacheResult(error="down")}
+    sweep = {
+        0.9: CacheResult(traffic=counts(300, 15, hit_rate=0.25), saving=0.24),
+        0.8: CacheResult(error="down"),
+    }
     with pytest.raises(MeasurementFailed) as failure:
         assert_cache(sweep[0.9], sweep=sweep)
     lines = str(failure.value).split("\n")
@@ -412,7 +412,12 @@ def test_without_thresholds_all_is_recorded_only() -> None:
 
 @pytest.mark.parametrize(
     "threshold",
-    [{"at_most_false_hits": 0.0}, {"at_most_false_hits": 1.0}, {"at_least_hit_rate": 1.5}, {"at_least_saving": "much"}],
+    [
+        {"at_most_false_hits": 0.0},
+        {"at_most_false_hits": 1.0},
+        {"at_least_hit_rate": 1.5},
+        {"at_least_saving": "much"},
+    ],
     ids=str,
 )
 def test_an_impossible_threshold_is_refused(threshold: Any) -> None:
@@ -429,13 +434,23 @@ def test_a_cache_that_answers_everything_fails() -> None:
         assert_cache(result, at_least_saving=None)
 
 
-def test_exact_ends_are_those_of_scipy() -> None:
-    stats = pytest.importorskip("scipy.stats")
-    for failures, count in ((0, 1), (0, 299), (1, 20), (7, 50), (39, 770), (50, 50)):
-        exact = stats.beta.ppf(0.95, failures + 1, count - failures) if failures < count else 1.0
-        assert exact_upper_end(failures, count) == pytest.approx(exact, abs=1.1e-6)
-    for at_most, needed in ((0.05, 59), (0.02, 149), (0.01, 299), (0.005, 598)):
-        assert count_needed(0, at_most) == needed
+@pytest.mark.parametrize(("failures", "count"), [(0, 1), (0, 299), (1, 20), (7, 50), (39, 770), (49, 50)])
+def test_the_exact_end_is_where_so_few_failures_become_too_rare(failures: int, count: int) -> None:
+    def at_most(share: Fraction) -> float:
+        return float(
+            sum(math.comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(failures + 1))
+        )
+
+    end = round(exact_upper_end(failures, count) * 10**6)
+    assert at_most(Fraction(end, 10**6)) <= 0.05 < at_most(Fraction(end - 2, 10**6))
+
+
+def test_all_failed_or_nothing_tried_excludes_no_share() -> None:
+    assert exact_upper_end(50, 50) == exact_upper_end(0, 0) == 1.0
+
+
+def test_numbers_of_hits_without_a_failure_are_the_known_ones() -> None:
+    assert [count_needed(0, at_most) for at_most in (0.05, 0.02, 0.01, 0.005)] == [59, 149, 299, 598]
 
 
 def test_pairs_are_made_of_cases() -> None:
@@ -448,9 +463,18 @@ def test_pairs_are_made_of_cases() -> None:
     assert make_pairs(cases) == (
         CachePair("Can I pay with Visa within 30 days?", "Is Visa fine?", "hit", "paraphrase"),
         CachePair("Can I pay with Visa within 30 days?", "Is Visa fine after 31 days?", "miss", "family"),
-        CachePair("Can I pay with Visa within 30 days?", "Can I pay with Visa within 31 days?", "miss", "numbers"),
-        CachePair("Can I pay with Visa within 30 days?", "Can I not pay with Visa within 30 days?", "miss", "negation"),
-        CachePair("Can I pay with Visa within 30 days?", "Can I pay with Norway within 30 days?", "miss", "entities"),
+        CachePair(
+            "Can I pay with Visa within 30 days?", "Can I pay with Visa within 31 days?", "miss", "numbers"
+        ),
+        CachePair(
+            "Can I pay with Visa within 30 days?",
+            "Can I not pay with Visa within 30 days?",
+            "miss",
+            "negation",
+        ),
+        CachePair(
+            "Can I pay with Visa within 30 days?", "Can I pay with Norway within 30 days?", "miss", "entities"
+        ),
         CachePair("Do you ship to Norway?", "Do you not ship to Norway?", "miss", "negation"),
         CachePair("Do you ship to Norway?", "Do you ship to Visa?", "miss", "entities"),
     )

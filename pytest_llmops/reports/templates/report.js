@@ -6,9 +6,10 @@
  * @typedef {[label: string, place: number]} LabelledText  the place is one in `Page.texts`
  * @typedef {{ score: string, name: string, dimensions?: [string, string][], votes?: string, raw?: number, calibration: string }} Judge
  * @typedef {[rank: string, id: string, place: number | null, relevant: boolean | null]} Passage
+ * @typedef {[threshold: number | null, hitRate: number | null, falseHits: number | null, saving: number | null]} SweepRow
  * @typedef {{ name: string, value: string, number?: number, threshold?: string, status: string, reason?: string, version?: string,
  *   samples?: string, doubt?: string, bar?: number, tick?: number, evidence?: LabelledText[], judge?: Judge, passages?: Passage[],
- *   more?: number }} Score
+ *   sweep?: SweepRow[], more?: number }} Score
  * @typedef {{ title: string, purpose: string, facts: string[], parts: LabelledText[], tools: string }} Call
  * @typedef {{ kind: string, what?: string, why?: string, scores?: [name: string, before: string, after: string, moved: string][],
  *   before?: number, after?: number }} Change
@@ -495,6 +496,7 @@ const SECTIONS = [
     count: (one) => (one.scores || []).reduce((most, score) => Math.max(most, score.passages?.length || 0), 0),
     show: (report, one) => report.showPassages(one),
   },
+  { title: "Threshold sweep", count: (one) => (one.scores || []).filter((score) => score.sweep).length, show: (report, one) => report.showSweeps(one) },
   { title: "Judge", count: (one) => (one.scores || []).filter((score) => score.judge).length, show: (report, one) => report.showJudges(one) },
   { title: "Calls", count: (one) => one.calls?.length || 0, show: (report, one) => (one.calls || []).map((call) => report.showCall(call)) },
   { title: "Failure text", count: (one) => (one.message === undefined ? 0 : 1), show: (report, one) => [report.showText(one.message ?? 0)] },
@@ -894,6 +896,34 @@ class Report {
       ),
     ]);
     return buildTable(["metric", "value", "threshold", "0 to 1", "status", "reason"], rows);
+  }
+
+  /** Hit rate, false hits and saving of a cache by its threshold, as curves and as numbers. @param {Case} one @returns {Child[]} */
+  showSweeps(one) {
+    return (one.scores || []).flatMap((score) => {
+      const rows = (score.sweep || []).filter((row) => typeof row[0] === "number");
+      if (!rows.length) return [];
+      const [low, high] = [Number(rows[0][0]), Number(rows[rows.length - 1][0])];
+      const names = ["hit rate", "false hits", "saving"];
+      const percent = (/** @type {number | null | undefined} */ share) => (typeof share === "number" ? `${(share * 100).toFixed(1)} %` : "–");
+      const at = (/** @type {number} */ threshold) => 10 + (high > low ? ((threshold - low) / (high - low)) * 300 : 150);
+      const curves = names.map((name, place) => {
+        const points = rows.filter((row) => typeof row[place + 1] === "number")
+          .map((row) => `${at(Number(row[0]))} ${118 - Math.min(Math.max(Number(row[place + 1]), 0), 1) * 108}`);
+        const title = svg("title");
+        title.textContent = name;
+        return svg("path", { class: `course sweep${place}`, d: points.length ? `M${points.join("L")}` : "" }, title);
+      });
+      const axis = svg("path", { class: "axis", d: "M10 10v108h300" });
+      const label = `${names.join(", ")} by threshold, ${low} to ${high}`;
+      return [
+        h(
+          "figure", {}, h("figcaption", {}, bdi(score.name), ...names.map((name, place) => h("span", { class: `key${place}` }, ` ━ ${name}`))),
+          svg("svg", { class: "sweep", viewBox: "0 0 320 128", role: "img", "aria-label": label }, axis, ...curves),
+        ),
+        buildTable(["threshold", ...names], rows.map((row) => [String(row[0]), percent(row[1]), percent(row[2]), percent(row[3])])),
+      ];
+    });
   }
 
   /** What was retrieved, and what should have been. @param {Case} one @returns {Child[]} */

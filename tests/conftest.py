@@ -23,6 +23,7 @@ OWN = (
     "LLMOPS_LAWS",
     "LLMOPS_ORDER",
     "LLMOPS_CACHE",
+    "LLMOPS_CACHE_PYTHONS",
 )
 """Variables that are meant for the tests themselves."""
 OF_THE_MACHINE = re.compile(

@@ -21,7 +21,6 @@ from pytest_llmops.cases.files import Case, read_rows
 from pytest_llmops.errors import CaseError, LLMOpsError, describe_exception, refuse
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Call
-from pytest_llmops.semantics.checks import compare
 
 SCOPE = {"tenant": "tenant-1", "prompt_version": "1", "model": "model-1", "parameters": "temperature=0"}
 NEVER_CACHED = {
@@ -166,7 +165,7 @@ def cache_probe(
         (
             text,
             [
-                ("", text, text),
+                ("first", text, text),
                 *((row.kind or "pair", row.other, text if row.must == "hit" else NO_ID) for row in rows),
             ],
         )
@@ -444,6 +443,8 @@ def make_pairs(cases: Iterable[Case]) -> tuple[CachePair, ...]:
     >>> [(pair.other, pair.must, pair.kind) for pair in make_pairs(cases)]
     [('Do I pay 5 euro?', 'hit', 'paraphrase'), ('Is the fee 6 euro?', 'miss', 'numbers'), ('Is not the fee 5 euro?', 'miss', 'negation')]
     """
+    from pytest_llmops.semantics.checks import compare
+
     families, pairs = dict[str, list[tuple[str, str]]](), list[CachePair]()
     for case in cases:
         text = case.input if isinstance(case.input, str) else ""

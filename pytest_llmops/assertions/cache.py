@@ -8,17 +8,11 @@ from typing import Any
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_threshold
 from pytest_llmops.errors import refuse
-from pytest_llmops.measurement import Json, Measurement, format_count, label_suffix
+from pytest_llmops.measurement import Measurement, format_count, label_suffix
 from pytest_llmops.metrics.classification import count_needed, exact_upper_end
 from pytest_llmops.semantic_cache import CacheCounts, CacheResult, format_sweep, list_sweep
 
 __tracebackhide__ = True
-
-MAX_EXAMPLES = 50  # false hits in the report; the first are in the failure text
-NO_SAVING = (
-    "no saving without traffic and prices: give cache_probe traffic=, calls= with the priced calls of the application, and "
-    "embedding_usd= if the embeddings are not among them"
-)
 
 
 def assert_cache(
@@ -65,18 +59,13 @@ def assert_cache(
         ("at_least_hit_rate", at_least_hit_rate, 0.0),
         ("at_least_saving", at_least_saving, 0.0),
     ):
-        share = parse_threshold("assert_cache", name, value, "a share")
         refuse(
-            share is not None and not least <= share < 1,
+            (share := parse_threshold("assert_cache", name, value, "a share")) is not None
+            and not least <= share < 1,
             f"assert_cache: expected {name} from {least:g} to less than 1, or None to record only, got {value}",
         )
     measure, violations = partial(Measurement, label=label, version="1"), result.violations
     counts = result.traffic or result.pairs
-    saving = (
-        {"error": NO_SAVING}
-        if result.saving is None
-        else {"value": result.saving, "threshold": at_least_saving}
-    )
     figures = [
         *(
             [
@@ -96,7 +85,17 @@ def assert_cache(
             else []
         ),
         *(
-            [measure(name="cache.saving", **saving)]
+            [
+                measure(
+                    name="cache.saving",
+                    value=result.saving,
+                    threshold=at_least_saving,
+                    error=""
+                    if result.saving is not None
+                    else "no saving without traffic and prices: give cache_probe traffic=, calls= with priced calls of the application, "
+                    "and embedding_usd= if no embeddings are among them",
+                )
+            ]
             if counts and (at_least_saving is not None or result.saving is not None)
             else []
         ),
@@ -106,14 +105,15 @@ def assert_cache(
         *format_sweep(sweep or {}),
         *([("not checked", ", ".join(result.not_checked))] if result.not_checked else []),
         *(("violation", f"it {violation}") for violation in violations[1:]),
-        *(("false hit", text) for text in (counts.false_hits[:MAX_EXAMPLES] if counts else ())),
+        *(("false hit", text) for text in (counts.false_hits[:50] if counts else ())),
     ]
-    detail: dict[str, Json] = {"sweep": [list(row) for row in list_sweep(sweep)]} if sweep else {}
     return tuple(
         recorder.emit_together(
             [
                 recorder.Emission(
-                    measurement=replace(figure, detail=detail if place == first else {}),
+                    measurement=replace(figure, detail={"sweep": [list(row) for row in list_sweep(sweep)]})
+                    if sweep and place == first
+                    else figure,
                     verdict=f"cache{label_suffix(label)}: it {violations[0]}"
                     if violations and figure.name == "cache.violations"
                     else "",
@@ -135,8 +135,9 @@ def _measure_counts(
     # Return the share of false hits, and the hit rate. A number of hits is required only of what decides, not beside it.
     false, most = len(counts.false_hits), exact_upper_end(counts.false_units, counts.units)
     shown = (
-        f"{false:,} of {format_count(counts.hits, 'hit')} false, of {counts.could_be_false:,} that could be; "
-        f"with 95 % confidence at most {most:.2%} of the hits are"
+        f"{false:,} of {format_count(counts.hits, 'hit')} false, which is {false / max(counts.hits, 1):.1%} of the hits and "
+        f"{false / max(counts.could_be_false, 1):.1%} of {format_count(counts.could_be_false, 'question')} that could be answered wrongly; "
+        f"with 95 % confidence at most {most:.2%} of the hits are false"
     )
     figure: dict[str, Any] = {"value": false / max(counts.hits, 1), "reason": shown, "threshold": at_most}
     if not counts.hits or (name == "cache" and at_most is not None and figure["value"] <= at_most < most):
@@ -144,6 +145,10 @@ def _measure_counts(
             "error": f"not enough hits ({counts.units:,} of {count_needed(counts.false_units, at_most or 1e-2):,}): {shown}"
         }
     return [
-        *([measure(name=f"{name}.false_hits", better="lower", **figure)] if counts.hits or at_most else []),
+        *(
+            [measure(name=f"{name}.false_hits", better="lower", **figure)]
+            if counts.hits or (at_most and name == "cache")
+            else []
+        ),
         measure(name=f"{name}.hit_rate", value=counts.hit_rate, threshold=at_least),
     ]

@@ -4,7 +4,7 @@ No cache is included: any with ``get`` and ``put`` can be probed, LangChain's, r
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -28,7 +28,6 @@ NEVER_CACHED = {
     "an error": "Error code: 500 - Internal server error",
     "an empty answer": "",
 }
-NO_ID = "\0"  # of the answer to a question that must miss
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z]\w*[a-z]\w*")
 _EDITS = (
     (re.compile(r"\d{1,15}"), lambda match: str(int(match[0]) + 1)),
@@ -147,15 +146,15 @@ def cache_probe(
     """
     known = [CachePair(*row) for row in _read_rows("pairs", pairs, CachePair._fields)]
     requests = _read_rows("traffic", traffic, ("question", "answer"))
-    refuse(not known and not requests, "cache_probe: expected pairs or traffic, got neither")
     refuse(
-        len({pair.must for pair in known}) == 1 or len({answer for _, answer in requests}) == 1,
-        "cache_probe: expected pairs that must hit and pairs that must miss, and traffic with several answers: "
-        f"a cache that answers everything would pass {format_count(len(known), 'pair')} and {format_count(len(requests), 'request')}",
+        len({pair.must for pair in known}) == 1
+        or len({answer for _, answer in requests}) == 1
+        or not (known or requests),
+        "cache_probe: expected pairs, of which some must hit and some must miss, or traffic with several answers, as a cache that answers "
+        f"everything would pass else; got {format_count(len(known), 'pair')} and {format_count(len(requests), 'request')}",
     )
-    probe = _Probe(_adapt_cache(cache), dict(scope), Random(seed))  # noqa: S311 -- no secret
-    ways = {"expiry": expire, "rollback": roll_back}
-    probe.functions.update((what, way) for what, way in ways.items() if way)
+    ways = {what: way for what, way in {"expiry": expire, "rollback": roll_back}.items() if way}
+    probe = _Probe(_adapt_cache(cache) | ways, dict(scope), Random(seed))  # noqa: S311 -- no secret
     done, counts, must_hit = (
         Future[None](),
         dict[str, CacheCounts](),
@@ -166,7 +165,7 @@ def cache_probe(
             text,
             [
                 ("first", text, text),
-                *((row.kind or "pair", row.other, text if row.must == "hit" else NO_ID) for row in rows),
+                *((row.kind or "pair", row.other, text if row.must == "hit" else "\0") for row in rows),
             ],
         )
         for text, rows in groupby(sorted(known), lambda pair: pair.text)
@@ -181,8 +180,9 @@ def cache_probe(
             probe.check_rules(known[0].text if known else requests[0][0], never_cached)
             for name, (questions, asked, could_be_false) in sources.items():
                 if asked:
-                    hits = probe.ask(questions)
-                    counts[name] = _count(hits, asked, could_be_false, only_right=name == "pairs")
+                    counts[name] = _count(
+                        list(probe.ask(questions)), asked, could_be_false, only_right=name == "pairs"
+                    )
             done.set_result(None)
         except BaseException as error:  # noqa: BLE001 -- a missing recording too is raised where the test runs
             done.set_exception(error)
@@ -192,7 +192,7 @@ def cache_probe(
     return CacheResult(
         **({} if error else counts),
         violations=tuple(probe.violations),
-        not_checked=tuple(what for what in ways if what not in probe.functions),
+        not_checked=tuple(what for what in ("expiry", "rollback") if what not in ways),
         error=error,
         saving=_price_saving(counts.get("traffic"), calls, embedding_usd),
     )
@@ -205,8 +205,7 @@ def _await_end(done: Future[None], calls: Sequence[str], time_limit_s: float) ->
         if len(calls) == seen:
             return f"the cache did not return from {''.join(calls[-1:])} within {time_limit_s:g} s"
         seen = len(calls)
-    problem = done.exception()
-    refuse(problem and not isinstance(problem, LLMOpsError), problem)  # type: ignore[arg-type]  # also no `Exception`
+    refuse((problem := done.exception()) and not isinstance(problem, LLMOpsError), problem)  # type: ignore[arg-type]  # also no `Exception`
     return str(problem or "")
 
 
@@ -214,9 +213,8 @@ def _read_rows(what: str, source: Any, keys: Sequence[str]) -> list[tuple[Any, .
     # Return the texts of each row of a file, or of a list; only a kind may be missing.
     rows, place, is_file = list[tuple[Any, ...]](), 0, isinstance(source, (str, Path))
     try:
-        given: Any = read_rows(find_path(source)) if is_file else enumerate(source, 1)
-        for place, row in given:  # noqa: B007 -- for the error
-            values = [as_mapping(row).get(key, "") for key in keys] if is_file else [*row, ""][: len(keys)]
+        for place, row in read_rows(find_path(source)) if is_file else enumerate(source, 1):  # noqa: B007 -- for the error
+            values = [as_mapping(row).get(key, "") for key in keys] if is_file else [*row, ""][: len(keys)]  # type: ignore[misc]
             refuse(
                 not all(isinstance(value, str) for value in values)
                 or not all(map(str.strip, values[:3]))
@@ -302,20 +300,19 @@ class _Probe:
             text, self.scope | {key: f"{self.scope[key]}-{len(self.calls)}" for key in [*self.scope][:1]}
         )
 
-    def put(self, query: CacheQuery, answer: str | None = None, answer_id: str = "") -> _Entry:
+    def put(self, query: CacheQuery, answer: str | None = None, answer_id: str = "") -> None:
         number = f"{self.random.getrandbits(64):016x}"
         text = f"An answer with the number [{number}]." if answer is None else answer
-        entry = self.entries[number if answer is None else answer] = query, text, answer_id
+        self.entries[number if answer is None else answer] = query, text, answer_id
         self.call("put", query, text)
-        return entry
 
     def get(self, query: CacheQuery) -> _Entry | None:
         # Return the entry that a hit came from, or None.
         if (answer := self.call("get", query)) is None:
             return None
         text = str(answer)
-        numbers = re.findall(r"\[([0-9a-f]{16})\]", text)
-        entry = next(filter(None, map(self.entries.get, [text, *numbers])), (CacheQuery(""), "", ""))
+        known = map(self.entries.get, [text, *re.findall(r"\[([0-9a-f]{16})\]", text)])
+        entry = next(filter(None, known), (CacheQuery(""), "", ""))
         problems = {
             f"changed an answer, or returned one that was never stored: {shorten_text(text, 80)!r}": entry[1]
             != answer,
@@ -337,23 +334,21 @@ class _Probe:
             *((f"returned an answer after its {way}", None, {}, way) for way in [*self.functions][3:]),
         ]
         for problem, answer, change, way in rules:
-            query, *_ = self.put(self.open_query(text), answer)
+            self.put(query := self.open_query(text), answer)
             self.call(way, query)
             if self.get(CacheQuery(text, {**query.scope, **change})):
                 self.violations[problem] = None
 
-    def ask(self, groups: Iterable[tuple[str, Sequence[tuple[str, str, str]]]]) -> list[tuple[Any, ...]]:
-        # Return the hits of questions (kind, question, answer id) by groups that start with an empty cache. What is missed is stored,
+    def ask(self, groups: Iterable[tuple[str, Sequence[tuple[str, str, str]]]]) -> Iterator[tuple[Any, ...]]:
+        # Yield the hits of questions (kind, question, answer id) by groups that start with an empty cache. What is missed is stored,
         # of a group of pairs only the first question.
-        hits = list[tuple[Any, ...]]()
         for unit, questions in groups:
             scope = self.open_query("").scope
             for number, (kind, question, answer_id) in enumerate(questions):
                 if entry := self.get(CacheQuery(question, scope)):
-                    hits.append((unit or number, entry[2] == answer_id, kind, question, entry[0].prompt))
+                    yield unit or number, entry[2] == answer_id, kind, question, entry[0].prompt
                 elif not unit or number == 0:
                     self.put(CacheQuery(question, scope), answer_id=answer_id)
-        return hits
 
 
 def _count(
@@ -381,10 +376,13 @@ def _price_saving(
     counts: CacheCounts | None, calls: Iterable[Call], embedding_usd: float | None
 ) -> float | None:
     # Return the share that is saved of what all answers would cost, each request being embedded; None without prices.
-    usable = [call for call in calls if call.purpose != "judge" and call.status in (None, 200)]
+    made = [
+        (call.endpoint == "embeddings", call.cost_usd)
+        for call in calls
+        if call.purpose != "judge" and call.status in (None, 200)
+    ]
     answers, embeddings = (
-        [call.cost_usd for call in usable if (call.endpoint == "embeddings") is kind]
-        for kind in (False, True)
+        [price for is_embedding, price in made if is_embedding is kind] for kind in (False, True)
     )
     prices = answers, embeddings if embedding_usd is None else [embedding_usd]
     if not counts or any(not known or None in known for known in prices) or not any(answers):
@@ -422,10 +420,11 @@ def format_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[str, str]]:
         (f"{threshold:.2f}", *("-" if share is None else f"{share:.1%}" for share in shares))
         for threshold, *shares in list_sweep(sweep)
     ]
-    names = ("threshold", "hit rate", "false hits", "saving")
     return [
         (name, "".join(f"{cell:>8}" for cell in row))
-        for name, row in zip(names, zip(*columns, strict=True), strict=False)
+        for name, row in zip(
+            ("threshold", "hit rate", "false hits", "saving"), zip(*columns, strict=True), strict=False
+        )
     ]
 
 

@@ -64,42 +64,14 @@ def assert_cache(
             and not least <= share < 1,
             f"assert_cache: expected {name} from {least:g} to less than 1, or None to record only, got {value}",
         )
-    measure, violations = partial(Measurement, label=label, version="1"), result.violations
-    counts = result.traffic or result.pairs
-    figures = [
-        *(
-            [
-                measure(
-                    name="cache.violations", value=len(violations), unit="count", better="lower", threshold=0
-                )
-            ]
-            if violations
-            or not result.error  # what was not tried until the end is not known to keep the rules
-            else []
-        ),
-        *([measure(name="cache.false_hits", error=result.error)] if result.error else []),
-        *(_measure_counts(measure, "cache", counts, at_most_false_hits, at_least_hit_rate) if counts else []),
-        *(
-            _measure_counts(measure, "cache.pairs", result.pairs, at_most_false_hits, None)
-            if result.pairs and result.traffic
-            else []
-        ),
-        *(
-            [
-                measure(
-                    name="cache.saving",
-                    value=result.saving,
-                    threshold=at_least_saving,
-                    error=""
-                    if result.saving is not None
-                    else "no saving without traffic and prices: give cache_probe traffic=, calls= with priced calls of the application, "
-                    "and embedding_usd= if no embeddings are among them",
-                )
-            ]
-            if counts and (at_least_saving is not None or result.saving is not None)
-            else []
-        ),
-    ]
+    counts, violations = result.traffic or result.pairs, result.violations
+    figures = _list_figures(
+        result,
+        partial(Measurement, label=label, version="1"),
+        at_most_false_hits,
+        at_least_hit_rate,
+        at_least_saving,
+    )
     first = next((place for place, figure in enumerate(figures) if figure.status in ("failed", "errored")), 0)
     evidence = [
         *format_sweep(sweep or {}),
@@ -123,6 +95,54 @@ def assert_cache(
             ]
         )
     )
+
+
+def _list_figures(
+    result: CacheResult,
+    measure: Callable[..., Measurement],
+    at_most: float | None,
+    at_least: float | None,
+    saving: float | None,
+) -> list[Measurement]:
+    counts = result.traffic or result.pairs
+    return [
+        *(
+            [
+                measure(
+                    name="cache.violations",
+                    value=len(result.violations),
+                    unit="count",
+                    better="lower",
+                    threshold=0,
+                )
+            ]
+            if result.violations
+            or not result.error  # what was not tried until the end is not known to keep the rules
+            else []
+        ),
+        *([measure(name="cache.false_hits", error=result.error)] if result.error else []),
+        *(_measure_counts(measure, "cache", counts, at_most, at_least) if counts else []),
+        *(
+            _measure_counts(measure, "cache.pairs", result.pairs, at_most, None)
+            if result.pairs and result.traffic
+            else []
+        ),
+        *(
+            [
+                measure(
+                    name="cache.saving",
+                    value=result.saving,
+                    threshold=saving,
+                    error=""
+                    if result.saving is not None
+                    else "no saving without traffic and prices: give cache_probe traffic=, calls= with priced calls of the application, "
+                    "and embedding_usd= if no embeddings are among them",
+                )
+            ]
+            if counts and (saving is not None or result.saving is not None)
+            else []
+        ),
+    ]
 
 
 def _measure_counts(

@@ -49,7 +49,8 @@ class CacheQuery:
     scope: Mapping[str, str] = field(default_factory=dict)
 
 
-_Entry: TypeAlias = tuple[CacheQuery, str, str]  # with the answer, and the answer's id
+# Questions (kind, question, answer id) by what they count for together ("" for each alone)
+_Groups: TypeAlias = Sequence[tuple[str, Sequence[tuple[str, ...]]]]
 
 
 class CachePair(NamedTuple):
@@ -155,34 +156,15 @@ def cache_probe(
     )
     ways = {what: way for what, way in {"expiry": expire, "rollback": roll_back}.items() if way}
     probe = _Probe(_adapt_cache(cache) | ways, dict(scope), Random(seed))  # noqa: S311 -- no secret
-    done, counts, must_hit = (
-        Future[None](),
-        dict[str, CacheCounts](),
-        sum(pair.must == "hit" for pair in known),
-    )
-    groups: list[tuple[str, list[tuple[str, str, str]]]] = [
-        (
-            text,
-            [
-                ("first", text, text),
-                *((row.kind or "pair", row.other, text if row.must == "hit" else "\0") for row in rows),
-            ],
-        )
-        for text, rows in groupby(sorted(known), lambda pair: pair.text)
-    ]
-    sources = {
-        "pairs": (groups, must_hit, len(known) - must_hit),
-        "traffic": ([("", [("traffic", *row) for row in requests])], len(requests), len(requests)),
-    }
+    done, counts = Future[None](), dict[str, CacheCounts]()
 
     def work() -> None:
         try:
             probe.check_rules(known[0].text if known else requests[0][0], never_cached)
-            for name, (questions, asked, could_be_false) in sources.items():
-                if asked:
-                    counts[name] = _count(
-                        list(probe.ask(questions)), asked, could_be_false, only_right=name == "pairs"
-                    )
+            for name, (questions, asked, could_be_false) in _build_sources(known, requests).items():
+                counts[name] = _count(
+                    [*probe.ask(questions)], asked, could_be_false, only_right=name == "pairs"
+                )
             done.set_result(None)
         except BaseException as error:  # noqa: BLE001 -- a missing recording too is raised where the test runs
             done.set_exception(error)
@@ -196,6 +178,31 @@ def cache_probe(
         error=error,
         saving=_price_saving(counts.get("traffic"), calls, embedding_usd),
     )
+
+
+def _build_sources(
+    known: Iterable[CachePair], requests: Sequence[tuple[str, ...]]
+) -> dict[str, tuple[_Groups, int, int]]:
+    # Return what is asked by its source, with the numbers of questions that should be hit and that could be answered wrongly.
+    groups = [
+        (
+            text,
+            [
+                ("first", text, text),
+                *((row.kind or "pair", row.other, text if row.must == "hit" else "\0") for row in rows),
+            ],
+        )
+        for text, rows in groupby(sorted(known), lambda pair: pair.text)
+    ]
+    sources: dict[str, tuple[_Groups, int, int]] = {
+        "pairs": (
+            groups,
+            sum(pair.must == "hit" for pair in known),
+            sum(pair.must == "miss" for pair in known),
+        ),
+        "traffic": ([("", [("traffic", *row) for row in requests])], len(requests), len(requests)),
+    }
+    return {name: source for name, source in sources.items() if source[1]}
 
 
 def _await_end(done: Future[None], calls: Sequence[str], time_limit_s: float) -> str:
@@ -242,6 +249,7 @@ def _adapt_cache(cache: Any) -> dict[str, Callable[..., object]]:
     return dict(zip(("get", "put", "clear"), (*functions, getattr(cache, "clear", list)), strict=False))
 
 
+# redisvl can filter only by the fields that the cache was made with: for all else it has no scope.
 _ADAPTERS: dict[tuple[str, str], Callable[[Any], tuple[Any, ...]]] = {
     ("get", "put"): lambda cache: (cache.get, cache.put),
     ("lookup", "update"): lambda cache: (
@@ -260,21 +268,23 @@ _ADAPTERS: dict[tuple[str, str], Callable[[Any], tuple[Any, ...]]] = {
                     query.prompt,
                     filter_expression=" ".join(
                         str(import_module("redisvl.query.filter").Tag(key) == value)
-                        for key, value in _filters(cache, query).items()
+                        for key, value in query.scope.items()
+                        if key in cache.index.schema.field_names
                     )
                     or None,
                 )
             ),
             None,
         ),
-        lambda query, answer: cache.store(query.prompt, answer, filters=_filters(cache, query)),
+        lambda query, answer: cache.store(
+            query.prompt,
+            answer,
+            filters={
+                key: value for key, value in query.scope.items() if key in cache.index.schema.field_names
+            },
+        ),
     ),
 }
-
-
-def _filters(cache: Any, query: CacheQuery) -> dict[str, str]:
-    # redisvl can filter only by the fields that the cache was made with: for all else it has no scope.
-    return {key: value for key, value in query.scope.items() if key in cache.index.schema.field_names}
 
 
 @dataclass(slots=True)
@@ -283,7 +293,7 @@ class _Probe:
     scope: dict[str, str]
     random: Random
     calls: list[str] = field(default_factory=list)
-    entries: dict[str, _Entry] = field(default_factory=dict)
+    entries: dict[str, tuple[CacheQuery, str, str]] = field(default_factory=dict)
     violations: dict[str, None] = field(default_factory=dict)
 
     def call(self, name: str, *arguments: object) -> object:
@@ -306,13 +316,15 @@ class _Probe:
         self.entries[number if answer is None else answer] = query, text, answer_id
         self.call("put", query, text)
 
-    def get(self, query: CacheQuery) -> _Entry | None:
+    def get(self, query: CacheQuery) -> tuple[CacheQuery, str, str] | None:
         # Return the entry that a hit came from, or None.
         if (answer := self.call("get", query)) is None:
             return None
         text = str(answer)
-        known = map(self.entries.get, [text, *re.findall(r"\[([0-9a-f]{16})\]", text)])
-        entry = next(filter(None, known), (CacheQuery(""), "", ""))
+        entry = next(
+            filter(None, map(self.entries.get, [text, *re.findall(r"\[([0-9a-f]{16})\]", text)])),
+            (CacheQuery(""), "", ""),
+        )
         problems = {
             f"changed an answer, or returned one that was never stored: {shorten_text(text, 80)!r}": entry[1]
             != answer,
@@ -339,7 +351,7 @@ class _Probe:
             if self.get(CacheQuery(text, {**query.scope, **change})):
                 self.violations[problem] = None
 
-    def ask(self, groups: Iterable[tuple[str, Sequence[tuple[str, str, str]]]]) -> Iterator[tuple[Any, ...]]:
+    def ask(self, groups: _Groups) -> Iterator[tuple[Any, ...]]:
         # Yield the hits of questions (kind, question, answer id) by groups that start with an empty cache. What is missed is stored,
         # of a group of pairs only the first question.
         for unit, questions in groups:

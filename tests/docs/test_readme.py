@@ -27,6 +27,7 @@ DOCUMENTS = [
     "docs/recording.md",
     "docs/reference.md",
     "docs/retrieval.md",
+    "docs/semantic-cache.md",
     "docs/stores.md",
     "docs/text.md",
     "examples/README.md",

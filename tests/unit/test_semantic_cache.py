@@ -495,3 +495,17 @@ def test_a_sweep_is_a_table() -> None:
     assert list_sweep(sweep) == [(0.5, 0.5, None, None), (0.9, 0.5, 0.1, 0.1)]
     assert dict(format_sweep(sweep))["false hits"].split() == ["-", "10.0%"]
     assert format_sweep({}) == []
+
+
+def test_what_a_cache_returns_cannot_steer_a_terminal_or_a_ci_runner() -> None:
+    class Hostile(Plain):
+        def get(self, query: CacheQuery) -> Any:  # noqa: ARG002 -- as all caches
+            return "\x1b]0;own\x07\n::error::owned \u202e<script>" * 1000
+
+    result = cache_probe(Hostile(), [(f"{first}\x1b[2J", other, must) for first, other, must, *_ in PAIRS])
+    with pytest.raises(MeasurementFailed) as failure:
+        assert_cache(result, sweep={0.5: result})
+    text = str(failure.value)
+    assert text.replace("\n", "").isprintable()
+    assert not any(line.lstrip().startswith("::") for line in text.split("\n"))
+    assert max(map(len, text.split("\n"))) < 400

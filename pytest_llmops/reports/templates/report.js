@@ -915,11 +915,16 @@ class Report {
         return svg("path", { class: `course sweep${place}`, d: points.length ? `M${points.join("L")}` : "" }, title);
       });
       const axis = svg("path", { class: "axis", d: "M10 10v108h300" });
+      const marks = [["100 %", 12, 9, "start"], [String(low), 10, 127, "start"], [String(high), 310, 127, "end"]].map(([mark, x, y, anchor]) => {
+        const element = svg("text", { x, y, "text-anchor": anchor });
+        element.textContent = String(mark);
+        return element;
+      });
       const label = `${names.join(", ")} by threshold, ${low} to ${high}`;
       return [
         h(
           "figure", {}, h("figcaption", {}, bdi(score.name), ...names.map((name, place) => h("span", { class: `key${place}` }, ` ━ ${name}`))),
-          svg("svg", { class: "sweep", viewBox: "0 0 320 128", role: "img", "aria-label": label }, axis, ...curves),
+          svg("svg", { class: "sweep", viewBox: "0 0 320 128", role: "img", "aria-label": label }, axis, ...marks, ...curves),
         ),
         buildTable(["threshold", ...names], rows.map((row) => [String(row[0]), percent(row[1]), percent(row[2]), percent(row[3])])),
       ];

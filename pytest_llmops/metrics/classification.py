@@ -209,7 +209,7 @@ def exact_upper_end(failures: int, count: int, alpha: float = 0.05) -> float:
     """Return the exact one-sided upper end of a share of failures, in steps of 1e-6 (Clopper and Pearson, Biometrika 26, 1934).
 
     >>> exact_upper_end(0, 299), exact_upper_end(1, 299), exact_upper_end(3, 3)
-    (0.00997, 0.015772, 1.0)
+    (0.00997, 0.015767, 1.0)
     """
     return (
         bisect_left(range(10**6), -alpha, lo=1, key=lambda step: -_cdf(failures, count, step / 10**6)) / 10**6

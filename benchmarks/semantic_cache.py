@@ -41,6 +41,7 @@ ANSWER, EMBEDDING = (
     ("gpt-4o-mini", Usage(input_tokens=400, output_tokens=150)),
     ("text-embedding-3-small", Usage(input_tokens=20)),
 )
+API = "https://api.openai.com/v1"
 """The calls that a saving is priced by: of a support bot, and of embedding its question."""
 
 
@@ -80,7 +81,7 @@ def sweep(
         list(dict.fromkeys([*(text for pair in pairs for text in pair[:2]), *(row[0] for row in traffic)]))
     )
     calls = [
-        Call(endpoint=endpoint, model=model, usage=usage, cost_usd=cost_usd(model, usage))
+        Call(endpoint=endpoint, model=model, usage=usage, cost_usd=cost_usd(model, usage, api_url=API))
         for endpoint, (model, usage) in {"chat": ANSWER, "embeddings": EMBEDDING}.items()
     ]
     return {

@@ -35,7 +35,7 @@ BANKING, CAPTIONS, CONDAQA = (
     SHARED / "semantic" / "stsb_images_multilingual" / "pairs.jsonl.gz",
     SHARED / "semantic" / "condaqa" / "condaqa_dev.jsonl.gz",
 )
-THRESHOLDS = (0.70, 0.75, 0.80, 0.85, 0.90, 0.92, 0.95, 0.97, 0.99)
+THRESHOLDS = (0.67, 0.70, 0.75, 0.80, 0.85, 0.90, 0.92, 0.95, 0.97, 0.99)
 PER_INTENT, PROBES, LIMIT_S = 10, 10_000, 30
 ANSWER, EMBEDDING = (
     ("gpt-4o-mini", Usage(input_tokens=400, output_tokens=150)),

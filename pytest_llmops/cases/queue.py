@@ -1,0 +1,315 @@
+"""The review queue: answers that a person should look at, before they become cases or labels of a judge.
+
+A file of JSON lines, an entry each. Feedback, traces and judges that are not sure add to it; a decision of a person is
+never reset, and a line that nobody changed stays byte for byte.
+"""
+
+import os
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from pytest_llmops._util.text_files import (
+    BadFile,
+    as_mapping,
+    canonical_json,
+    fingerprint_parts,
+    read_json,
+    read_json_lines,
+    read_text,
+    write_atomically,
+)
+from pytest_llmops.cassettes.locking import lock_cassette
+from pytest_llmops.errors import CaseError, CassetteError, refuse
+from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.redaction.redactor import Redactor
+
+QUEUE_FILE = "cases/queue.jsonl"
+SIMILARITY = (
+    90.0  # of 100, from which on two inputs are near duplicates: rapidfuzz's ratio of the normalized texts
+)
+GRAM_CHARS, SKETCH_SIZE, MAX_HOLDERS, MAX_COMPARED_CHARS = 5, 8, 16, 1_000
+_PUNCTUATION = ".,;:!?¿¡…\"'()。、？！"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueEntry:
+    """An answer that a person should look at.
+
+    Attributes:
+        id: See `entry_id`, which gives it if it is left out.
+        kind: ``case``: may become a case. ``label``: wants a human label, for the calibration of a judge.
+        output: The answer that was given.
+        reference: A corrected answer, or empty.
+        reason: Why it is here, for a person.
+        votes: How many voted ``up`` and ``down``.
+        similar: The first entry with nearly the same input, if this is not the first one.
+        rank: Place in the order of review, from 1; 0: decided.
+        origin: Where it is from: ``source`` (a file's name), ``line``, ``id``, and the ``vote`` of an event.
+        rubric: The judge that a label is for.
+        score: The judge's score, on its own scale.
+        data: All other keys of the line.
+    """
+
+    input: Json
+    output: str
+    id: str = ""
+    kind: Literal["case", "label"] = "case"
+    status: Literal["open", "accepted", "dropped"] = "open"
+    reference: str = ""
+    reason: str = ""
+    votes: Mapping[str, int] = field(default_factory=dict)
+    comments: tuple[str, ...] = ()
+    similar: tuple[str, ...] = ()
+    rank: int = 0
+    tags: tuple[str, ...] = ()
+    messages: Json = None
+    calls: Json = None
+    origin: tuple[Mapping[str, Json], ...] = ()
+    rubric: str = ""
+    score: float | None = None
+    data: Mapping[str, Json] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            object.__setattr__(self, "id", entry_id(self.kind, self.input, self.output))
+
+    def to_line(self) -> str:
+        """Return the entry as a line of the file; fields without a value are left out."""
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "data"}
+        kept = {key: value for key, value in own.items() if value not in (None, "", (), {})}
+        return canonical_json({**self.data, "input": self.input, "output": self.output, **kept})
+
+
+Change: TypeAlias = Callable[[dict[str, QueueEntry]], None]
+_TEXT = ("a text", lambda value: isinstance(value, str))
+_TEXTS = (
+    "a list of texts",
+    lambda value: isinstance(value, list) and all(isinstance(text, str) for text in value),
+)
+# What the values of a line are checked for
+_FORM: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("id", "output", "reference", "reason", "rubric"), _TEXT),
+    **dict.fromkeys(("comments", "similar", "tags"), _TEXTS),
+    "kind": ('"case" or "label"', ("case", "label").__contains__),
+    "status": ('"open", "accepted" or "dropped"', ("open", "accepted", "dropped").__contains__),
+    "votes": (
+        "whole numbers by name",
+        lambda value: isinstance(value, dict) and all(type(count) is int for count in value.values()),
+    ),
+    "origin": (
+        "a list of objects",
+        lambda value: isinstance(value, list) and all(isinstance(place, dict) for place in value),
+    ),
+    "rank": ("a whole number", lambda value: type(value) is int),
+    "score": ("a number or null", lambda value: value is None or type(value) in (int, float)),
+}
+
+
+def normalize_text(value: Json) -> str:
+    """Return a text without case, and without punctuation and white space around its words; other values as JSON.
+
+    >>> normalize_text("Where is  my order, A-17 ??")
+    'where is my order a-17'
+    """
+    text = value if isinstance(value, str) else canonical_json(value)
+    words = (word.strip(_PUNCTUATION) for word in text.casefold().split())
+    return " ".join(filter(None, words)) or text
+
+
+def entry_id(kind: str, input: Json, output: str) -> str:  # noqa: A002 -- the key of the file
+    """Return the id of an entry: the same for inputs and outputs that `normalize_text` makes equal.
+
+    >>> entry_id("case", "Is it open?", "No.") == entry_id("case", "is it open", "no")
+    True
+    """
+    return "fb-" + fingerprint_parts(kind, normalize_text(input), normalize_text(output))[:12]
+
+
+def read_queue(path: str | Path) -> tuple[QueueEntry, ...]:
+    """Return the entries of a queue, in its order; a file that is not there has none.
+
+    Raises:
+        CaseError: It cannot be read, a line is not an entry, or an id stands twice; with file and line.
+    """
+    return tuple(entry for entry, _ in _read_lines(Path(path)).values())
+
+
+def _read_lines(path: Path) -> dict[str, tuple[QueueEntry, str]]:
+    found: dict[str, tuple[QueueEntry, str]] = {}
+    number = None
+    try:
+        text = read_text(path) if path.exists() else ""
+        lines = text.split("\n")
+        for number, value in read_json_lines(text):
+            entry = _parse_entry(value)
+            refuse(entry.id in found, BadFile(f"{entry.id} stands twice: keep one of the lines"))
+            found[entry.id] = entry, lines[number - 1]
+    except BadFile as error:
+        raise CaseError(error.what, path, error.line or number) from None
+    return found
+
+
+def _parse_entry(value: Json) -> QueueEntry:
+    given = dict(as_mapping(value))
+    for key in ("id", "input", "output"):
+        refuse(key not in given, BadFile(f"missing key {key!r}: every entry has one"))
+    for key, (expected, fits) in _FORM.items():
+        if key in given and not fits(given[key]):
+            raise BadFile(f"{key}: expected {expected}, got {shorten_text(canonical_json(given[key]), 60)}")
+    own: dict[str, Any] = {
+        each.name: given.pop(each.name) for each in fields(QueueEntry) if each.name in given
+    }
+    lists = {key: tuple(own[key]) for key in ("comments", "similar", "tags", "origin") if key in own}
+    return QueueEntry(**{**own, **lists, "data": {**as_mapping(own.get("data", {})), **given}})
+
+
+def add_to_queue(
+    path: str | Path, entries: Iterable[QueueEntry], redactor: Redactor | None = None
+) -> tuple[int, int]:
+    """Add entries to a queue, and return how many are new and how many were merged into one that was there.
+
+    Merging joins votes, comments, tags and origins, and counts no origin twice: the same entries again change nothing. It
+    never resets a decision. All entries are redacted, linked to near duplicates and ranked: by votes, new topics first.
+
+    Raises:
+        CaseError: The file cannot be read or written, with file and line; nothing is written then.
+    """
+    redactor = redactor or Redactor.from_environment(os.environ)
+    cleaned = [redact_entry(entry, redactor) for entry in entries]
+    counts = {"new": 0, "merged": 0}
+
+    def add(queue: dict[str, QueueEntry]) -> None:
+        for entry in cleaned:
+            counts["merged" if entry.id in queue else "new"] += 1
+            queue[entry.id] = merge_entries(queue[entry.id], entry) if entry.id in queue else entry
+
+    change_queue(path, add, redactor)
+    return counts["new"], counts["merged"]
+
+
+def change_queue(path: str | Path, change: Change, redactor: Redactor | None = None) -> None:
+    """Let a function change the entries of a queue by id, while no other process changes them.
+
+    Raises:
+        CaseError: The file cannot be read, locked or written.
+    """
+    redactor, path = redactor or Redactor.from_environment(os.environ), Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with lock_cassette(path):
+            known = _read_lines(path)
+            queue = {name: entry for name, (entry, _) in known.items()}
+            change(queue)
+            lines = []
+            for entry in _rank_entries(_link_similar(queue.values())):
+                before, line = known.get(entry.id, (None, ""))
+                lines.append(line if entry == before else redact_entry(entry, redactor).to_line())
+            data = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
+            if lines or known:
+                write_atomically(path, data)
+    except CassetteError as error:
+        raise CaseError(str(error).partition(": ")[2], path) from None
+    except OSError as error:
+        raise CaseError(f"cannot be written: {error.strerror or error}", path) from None
+
+
+def redact_entry(entry: QueueEntry, redactor: Redactor) -> QueueEntry:
+    """Return an entry without secrets; an id that `entry_id` gave is that of the redacted texts."""
+    line = entry.to_line().encode("utf-8", "replace")
+    # Each text alone, as escapes hide a secret, then the line: a key gives its value away.
+    texts = canonical_json(_clean_texts(read_json(line.decode()), redactor))
+    cleaned = redactor.clean(texts.encode("utf-8", "replace"))
+    if cleaned == line:
+        return entry
+    clean = _parse_entry(read_json(cleaned.decode("utf-8", "replace")))
+    is_derived = entry.id == entry_id(entry.kind, entry.input, entry.output)
+    return replace(clean, id=entry_id(clean.kind, clean.input, clean.output) if is_derived else entry.id)
+
+
+def _clean_texts(value: Json, redactor: Redactor) -> Json:
+    if isinstance(value, str):
+        return redactor.clean_text(value)
+    if isinstance(value, dict):
+        return {str(key): _clean_texts(each, redactor) for key, each in value.items()}
+    return [_clean_texts(each, redactor) for each in value] if isinstance(value, list) else value
+
+
+def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
+    """Return an entry with what another entry of the same id adds to it; the decision stays.
+
+    >>> down = QueueEntry(input="Open?", output="No.", votes={"down": 1}, origin=({"id": "e1", "vote": "down"},))
+    >>> merge_entries(down, down) == down
+    True
+    """
+    known = set(map(_origin_key, old.origin))
+    fresh = tuple(place for place in new.origin if _origin_key(place) not in known)
+    if not fresh:
+        return old
+    votes = dict(old.votes)
+    for vote in (str(place["vote"]) for place in fresh if place.get("vote")):
+        votes[vote] = votes.get(vote, 0) + 1
+    return replace(
+        old,
+        votes=votes,
+        comments=tuple(dict.fromkeys((*old.comments, *new.comments))),
+        tags=tuple(dict.fromkeys((*old.tags, *new.tags))),
+        reason="; ".join(dict.fromkeys(filter(None, (*old.reason.split("; "), new.reason)))),
+        reference=old.reference or new.reference,
+        messages=old.messages or new.messages,
+        calls=old.calls or new.calls,
+        origin=(*old.origin, *fresh),
+    )
+
+
+def _origin_key(place: Mapping[str, Json]) -> str:
+    # An event has the same id in every export; without ids the place in a file of that name must do.
+    return canonical_json(place["id"] if place.get("id") else [place.get("source"), place.get("line")])
+
+
+def _link_similar(entries: Iterable[QueueEntry]) -> list[QueueEntry]:
+    # Give each case the first one with nearly the same input. Only texts that share one of their smallest n-gram hashes
+    # are compared, so that the time is linear.
+    from rapidfuzz import fuzz
+
+    leaders: dict[int, list[tuple[str, str]]] = {}
+    linked = []
+    for entry in entries:
+        text = normalize_text(entry.input)[:MAX_COMPARED_CHARS]
+        grams = {text[at : at + GRAM_CHARS] for at in range(max(1, len(text) - GRAM_CHARS + 1))}
+        keys = sorted(zlib.crc32(gram.encode("utf-8", "replace")) for gram in grams)[:SKETCH_SIZE]
+        others = (each for key in keys for each in leaders.get(key, ()) if entry.kind == "case")
+        leader = next(
+            (name for name, other in others if fuzz.ratio(text, other, score_cutoff=SIMILARITY)), None
+        )
+        for key in keys if leader is None and entry.kind == "case" else ():
+            holders = leaders.setdefault(key, [])
+            if len(holders) < MAX_HOLDERS:
+                holders.append((entry.id, text))
+        similar = () if leader is None else (leader,)
+        linked.append(entry if entry.similar == similar else replace(entry, similar=similar))
+    return linked
+
+
+def _rank_entries(entries: list[QueueEntry]) -> list[QueueEntry]:
+    # Rank open entries: the most votes down first, then those on which votes differ; inputs like one that was decided or
+    # stands above come after all others.
+    def weigh(entry: QueueEntry) -> tuple[int, int, int, str]:
+        up, down = entry.votes.get("up", 0), entry.votes.get("down", 0)
+        return -down, -min(up, down), -up, entry.id
+
+    waiting = sorted((entry for entry in entries if entry.status == "open"), key=weigh)
+    seen = {(entry.similar or (entry.id,))[0] for entry in entries if entry.status != "open"}
+    known: list[QueueEntry] = []
+    novel: list[QueueEntry] = []
+    for entry in waiting:
+        group = (entry.similar or (entry.id,))[0]
+        (known if group in seen else novel).append(entry)
+        seen.add(group)
+    ranks = {entry.id: rank for rank, entry in enumerate((*novel, *known), start=1)}
+    return [
+        entry if entry.rank == ranks.get(entry.id, 0) else replace(entry, rank=ranks.get(entry.id, 0))
+        for entry in entries
+    ]

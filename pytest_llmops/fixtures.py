@@ -121,6 +121,12 @@ def case(request: pytest.FixtureRequest) -> Case:
         "reference": current_case.reference,
     }
     recorder.record_facts({"case": facts})
+    if robust := current_case.robust:
+        # All tests of a case have the name of the unchanged one
+        unchanged = "".join(request.node.nodeid.rpartition(str(robust["suffix"] or "\n"))[::2])
+        recorder.record_facts({"robust": {**robust, "case": [unchanged]}})
+        if robust["skip"]:
+            pytest.skip(str(robust["skip"]))
     return current_case
 
 

@@ -218,7 +218,7 @@ class MetricData:
 
 def choose_primary(measured: Sequence[MetricData], rules: GateRules) -> str:
     """Return the metric that decides: that of the rules, else the only one; "": none does alone."""
-    names = [data.metric for data in measured if data.metric != TRIAL_RATE]
+    names = [data.metric for data in measured if not data.metric.startswith((TRIAL_RATE, "robust."))]
     return names[0] if not rules.primary and len(names) == 1 else rules.primary
 
 

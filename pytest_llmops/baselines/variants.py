@@ -5,7 +5,7 @@ proved is tried on the means of the families, for unseen cases. The table of err
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from statistics import NormalDist, fmean, pstdev
@@ -26,6 +26,7 @@ from pytest_llmops.baselines.gate import (
     format_points,
     format_size,
 )
+from pytest_llmops.baselines.robustness import judge_robustness
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.metrics import trial_change
@@ -45,7 +46,7 @@ Side = Mapping[str, TestRecord]  # the tests of a variant by case
 Row = tuple[MetricData, VariantMetric]  # a metric over all cases, or those of a family, and its p-value
 
 
-def judge_variants(records: Iterable[TestRecord]) -> tuple[VariantVerdict, ...]:
+def judge_variants(records: Sequence[TestRecord]) -> tuple[VariantVerdict, ...]:
     """Return a verdict on each variant but the base, for each argument that tests are compared by.
 
     Tests with the same argument, base and prompt are one comparison. A case is what the other arguments of a test say;
@@ -68,7 +69,10 @@ def judge_variants(records: Iterable[TestRecord]) -> tuple[VariantVerdict, ...]:
             pair[0].primary,
         ),
     )
-    return tuple(verdict for key, group in groups.items() for verdict in _judge_comparison(*key, group))
+    return (
+        *(verdict for key, group in groups.items() for verdict in _judge_comparison(*key, group)),
+        *judge_robustness(records),
+    )
 
 
 def _judge_comparison(

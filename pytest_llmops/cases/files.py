@@ -55,6 +55,7 @@ class Case:
         reference: A good answer, or empty.
         family: Cases of the same family are not independent (paraphrases of a question): statistics count families.
         data: All other keys of the case; ``case["key"]`` reads them.
+        robust: Of a test with ``llm_robust``: which transformation changed the input (``value``), and what it changed; else empty.
 
     >>> Case(id="late-return", input="Can I still return it?", data={"days": 45})["days"]
     45
@@ -67,6 +68,7 @@ class Case:
     tags: tuple[str, ...] = field(default=(), repr=False)
     family: str = field(default="", repr=False)
     data: Mapping[str, Json] = field(default_factory=dict)
+    robust: Mapping[str, Json] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, key: str) -> Json:
         if key not in self.data:

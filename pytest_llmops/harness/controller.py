@@ -25,12 +25,12 @@ from pytest_llmops.harness.baseline_gate import (
 from pytest_llmops.harness.cassette_usage import CassetteUsage, find_unread_keys
 from pytest_llmops.harness.item import Harness
 from pytest_llmops.harness.terminal import TerminalHooks, append_summary, list_annotations
-from pytest_llmops.measurement import Json, escape_output, format_count
+from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.reports import deliver_report
 from pytest_llmops.results.comparison import iter_cassette_notes
-from pytest_llmops.results.details import as_mapping
+from pytest_llmops.results.details import as_mapping, read_detail
 from pytest_llmops.results.problems import (
     iter_changed_notes,
     iter_concurrency_notes,
@@ -159,9 +159,12 @@ class Controller:
 
     def _compare_with_baseline(self, session: Any) -> None:
         # Compare variants, and the run with its baseline, and accept it into the baseline if that is asked for.
-        if any(record.fact("compare") for record in self.run.records):
+        if any(record.fact("compare") or record.fact("robust") for record in self.run.records):
+            from pytest_llmops.baselines.robustness import add_kept_verdicts
             from pytest_llmops.baselines.variants import judge_variants
 
+            self.run = replace(self.run, records=add_kept_verdicts(self.run.records))
+            self._add_unchanged_inputs()
             self.run = replace(self.run, variants=judge_variants(self.run.records))
         usage, settings = self.cassette_usage, self._settings
         is_first = not has_baseline(settings, self._config.rootpath)
@@ -204,6 +207,20 @@ class Controller:
         is_red = verdict is not None and verdict.fails(strict=settings.strict) and not self._accepted
         if is_red or self._not_accepted:
             session.exitstatus = session.exitstatus or 1
+
+    def _add_unchanged_inputs(self) -> None:
+        # Show with the failure of a changed input (`llm_robust`) what the unchanged one is, and both answers.
+        moved = {
+            record.nodeid: format_failure_text(score, evidence=read_detail(score).evidence)  # type: ignore[arg-type]
+            for record in self.run.records
+            for score in record.measurements
+            if record.fact("robust") and score.name.startswith("robust.") and score.value == 0
+        }
+        for report in getattr(self._config.pluginmanager.get_plugin("terminalreporter"), "stats", {}).get(
+            "failed", ()
+        ):
+            if report.nodeid in moved and hasattr(report.longrepr, "addsection"):
+                report.longrepr.addsection("the unchanged input", moved[report.nodeid], "-")
 
     def print_summary(self, terminalreporter: Any) -> None:
         """Print the summary, as far as -q, -qq and --no-summary allow."""

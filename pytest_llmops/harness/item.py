@@ -42,7 +42,8 @@ PLUGIN_FIXTURES = frozenset(
 # Markers that make a test ours. `llm_models` is missing: it needs the `llm` fixture, which makes a test
 # ours.
 PLUGIN_MARKERS = (
-    "prompt", "cases", "retriever", "judge", "llm_cassette", "llm_trials", "llm_budget", "llm_compare", "llm_sentinel"
+    "prompt", "cases", "retriever", "judge", "llm_cassette", "llm_trials", "llm_budget", "llm_compare", "llm_sentinel",
+    "llm_robust",
 )  # fmt: skip
 # A line for each marker, as ``pytest --markers`` shows it
 MARKER_HELP = (
@@ -53,6 +54,7 @@ MARKER_HELP = (
     "llm_models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",
     "llm_trials(n, pass_at_least=None, at_least=None, confidence=0.95): run the test n times; how many must pass (all), or which rate",
     "llm_compare(argument, base=None): say which value of a parametrized argument is better than the base (the first)",
+    "llm_robust(transformation, ..., seed=0, equal='verdict'): run each case again with its input changed (typos, case, order, distractor, paraphrase)",
     "llm_sentinel(): the prompt of this test stays as it is: with --llm-record=verify it says whether the model moved, or your change",
     "llm_budget(usd=None, calls=None, tokens=None): what the application's calls of the test may cost",
     "llm_cassette(name=None, record=None, at_once=True): record and replay this test; a name shares one cassette between tests; record='live' asks live; at_once=False: --llm-concurrency makes its calls one after another",

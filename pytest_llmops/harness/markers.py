@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -185,6 +185,25 @@ def _load_cases_unless_changed(
 ) -> tuple[Case, ...]:
     # The time of the change is part of the key, here and below: a file that was edited is read again.
     return load_cases(path, fields=dict(fields), default_fields=dict(defaults))
+
+
+def add_robust_cases(marker: Arguments, cases: Sequence[Case]) -> Sequence[Case]:
+    """Return the cases with those that a marker ``llm_robust`` adds.
+
+    Raises:
+        UsageError: The marker is wrong, or a transformation changes nothing in any case.
+    """
+    from pytest_llmops.cases.robustness import TRANSFORMATIONS, add_changed_cases
+
+    given = {"seed": 0, "equal": "verdict", **replace(marker, args=()).by_name("seed", "equal")}
+    is_known = all(name in [*TRANSFORMATIONS] and marker.args.count(name) == 1 for name in marker.args)
+    if not (
+        marker.args and is_known and type(given["seed"]) is int and given["equal"] in ("verdict", "answer")
+    ):
+        raise marker.usage_error(
+            f"{', '.join(TRANSFORMATIONS)}, each once, a whole number as seed, and equal='verdict' or 'answer'"
+        )
+    return add_changed_cases(cases, marker.args, **given, where=marker.where)
 
 
 def read_retriever_marker(marker: Arguments) -> tuple[str, int | None, str]:

@@ -84,7 +84,13 @@ def iter_parameters(
     marker = markers.marker_arguments(node, "cases") if "case" in wanted else None
     if marker is not None:
         cases = markers.read_cases(marker, folders_above(node.path.parent, node.config.rootpath), settings)
+        robust = markers.marker_arguments(node, "llm_robust")
+        cases = tuple(markers.add_robust_cases(robust, cases)) if robust else cases
         yield "case", cases, [escape_output(case.id) for case in cases]
+    elif any(mark.name == "llm_robust" for mark in node.own_markers):
+        raise UsageError(
+            f"{node.nodeid}: @pytest.mark.llm_robust needs @pytest.mark.cases(file) and the `case` fixture: it changes their input"
+        )
 
 
 def describe_parameters(item: Any) -> dict[str, Json]:

@@ -173,6 +173,19 @@ def joint_change_p_values(changes: Sequence[float], null_changes: Float64Array) 
     ]
 
 
+def mcnemar_p_value(fixed: int, broken: int) -> float:
+    """Return how likely so uneven changes of a yes or no are if either way is as likely: the exact test, two-sided.
+
+    Source: McNemar, "Note on the sampling error of the difference between correlated proportions", 1947.
+
+    >>> mcnemar_p_value(0, 6), mcnemar_p_value(3, 3)
+    (0.03125, 1.0)
+    """
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * float(bdtr(min(fixed, broken), fixed + broken, 0.5))) if fixed + broken else 1.0
+
+
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:
     """Return p-values that hold together (Holm): any false alarm among those below a level has at most that probability.
 

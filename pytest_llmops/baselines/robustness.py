@@ -1,0 +1,98 @@
+"""Tests of changed inputs (`llm_robust`) beside the test of the unchanged input: which of them keep its verdict."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pytest_llmops.baselines.baseline import read_output
+from pytest_llmops.measurement import Measurement, shorten_text
+from pytest_llmops.metrics.classification import wilson_interval
+from pytest_llmops.results.comparison import group_by
+from pytest_llmops.results.details import VariantFacts, as_list, fact_text, read_detail
+from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.verdict import VariantVerdict
+
+# The interval is compared with a share of ENOUGH
+PREFIX, ENOUGH, MAX_LISTED = "robust.", 0.95, 5
+
+
+def add_kept_verdicts(records: Sequence[TestRecord]) -> tuple[TestRecord, ...]:
+    """Return the records; each of a changed input has ``robust.<transformation>``: 1 if it keeps the verdict, else 0.
+
+    The verdict is that of the test with the unchanged input; where either could not be scored, this cannot either.
+    """
+    facts = [VariantFacts.from_wire(record.fact("robust")) for record in records]
+    ran = [(of, record) for of, record in zip(facts, records, strict=True) if record.outcome != "skipped"]
+    bases = {of.case: record for of, record in ran if of.case and not of.place}
+    kept = {
+        id(record): _add_kept(record, bases[of.case]) for of, record in ran if of.place and of.case in bases
+    }
+    return tuple(kept.get(id(record), record) for record in records)
+
+
+def _add_kept(record: TestRecord, base: TestRecord) -> TestRecord:
+    facts, sides = record.fact("robust"), {"unchanged": base, "changed": record}
+    answers = {name: read_output(side) for name, side in sides.items()}
+    is_same = len({" ".join((answer or "").casefold().split()) for answer in answers.values()}) == 1
+    is_kept = record.outcome == base.outcome and (is_same or facts.get("equal") != "answer")
+    has_error, name = "errored" in (base.outcome, record.outcome), f"{PREFIX}{facts.get('value')}"
+    evidence = [
+        (f"{side} {what}", shorten_text(str(text), 1_000))
+        for side, of in sides.items()
+        for what, text in (("input", of.fact("case").get("input")), (f"answer, {of.outcome}", answers[side]))
+    ]
+    measured = Measurement(
+        name=name,
+        value=None if has_error else float(is_kept),
+        error="the changed or the unchanged input could not be scored" if has_error else "",
+        reason="" if is_kept else "; ".join(map(fact_text, as_list(facts.get("changes")))),
+        detail={} if is_kept else {"evidence": evidence},
+    )
+    return replace(record, measurements=(*(m for m in record.measurements if m.name != name), measured))
+
+
+def judge_robustness(records: Sequence[TestRecord]) -> tuple[VariantVerdict, ...]:
+    """Return a verdict on each transformation: the share of changed inputs that keep the verdict, with its 95 % interval.
+
+    It is ``equivalent`` if the whole interval is above 95 %, ``worse`` if it is below.
+
+    >>> judge_robustness([])
+    ()
+    """
+    measured = [
+        (measurement, record)
+        for record in add_kept_verdicts(records)
+        for measurement in record.measurements
+        if record.fact("robust") and measurement.name.startswith(PREFIX)
+    ]
+    return tuple(_judge(name, pairs) for name, pairs in group_by(measured, lambda pair: pair[0].name).items())
+
+
+def _judge(name: str, pairs: Sequence[tuple[Measurement, TestRecord]]) -> VariantVerdict:
+    values = [measurement.value for measurement, _ in pairs if measurement.value is not None]
+    count, unscored = len(values), len(pairs) - len(values)
+    low, high = wilson_interval(sum(values), count)
+    return VariantVerdict(
+        status=(
+            "error"
+            if not values
+            else "equivalent"
+            if low > ENOUGH
+            else "worse"
+            if high < ENOUGH
+            else "undecided"
+        ),
+        argument="input",
+        base="unchanged",
+        value=name.removeprefix(PREFIX),
+        sentence=f"{sum(values):.0f} of {count:,} changed inputs keep the verdict ({sum(values) / max(count, 1):.2f}, "
+        f"95 % interval {low:.2f} to {high:.2f}){f'; {unscored:,} could not be scored' if unscored else ''}",
+        advice=tuple(
+            f"{shorten_text(record.nodeid)}: "
+            + ", ".join(
+                f"{label} {shorten_text(str(text), 100)!r}"
+                for label, text in read_detail(measurement).evidence
+            )
+            for measurement, record in pairs
+            if measurement.value == 0
+        )[:MAX_LISTED],
+    )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.budgets import assert_cost, assert_latency, assert_tokens
     from pytest_llmops.assertions.cache import assert_cache
     from pytest_llmops.assertions.chunks import assert_chunks, assert_clean_text, assert_span_recall
+    from pytest_llmops.assertions.confidence import assert_confidence, assert_correction
     from pytest_llmops.assertions.grounding import assert_context_relevance, assert_grounded
     from pytest_llmops.assertions.guardrails import (
         assert_no_refusal,
@@ -51,8 +52,10 @@ _MODULES_BY_NAME = {
     "assert_checklist": "assertions.judge_score",
     "assert_chunks": "assertions.chunks",
     "assert_clean_text": "assertions.chunks",
+    "assert_confidence": "assertions.confidence",
     "assert_contains": "assertions.text",
     "assert_context_relevance": "assertions.grounding",
+    "assert_correction": "assertions.confidence",
     "assert_cost": "assertions.budgets",
     "assert_exact": "assertions.text",
     "assert_fuzzy": "assertions.text",
@@ -94,8 +97,10 @@ __all__ = [
     "assert_checklist",
     "assert_chunks",
     "assert_clean_text",
+    "assert_confidence",
     "assert_contains",
     "assert_context_relevance",
+    "assert_correction",
     "assert_cost",
     "assert_exact",
     "assert_fuzzy",

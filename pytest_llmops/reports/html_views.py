@@ -47,7 +47,7 @@ from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, ChangeKind
 View: TypeAlias = dict[str, Any]  # what a template shows of a thing, by name
 MAX_NAME = 300
 SEPARATE_DETAILS = frozenset(
-    {"actual", "expected", "question", "evidence", "judge", "calibration", "contexts"}
+    {"actual", "expected", "question", "evidence", "judge", "calibration", "contexts", "picture"}
 )
 KNOWN_FACTS = frozenset({"model", "prompt", "case", "retriever", "judge", "cassette"})
 MAX_PASSAGES = 50
@@ -129,6 +129,7 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
         "sweep": [
             list(map(as_finite_float, as_list(row))) for row in as_list(measurement.detail.get("sweep"))
         ],
+        "picture": measurement.detail.get("picture"),
         "more": texts.put(format_json(more)) if more else None,
     }
     return without_empty(view)

@@ -9,7 +9,8 @@
  * @typedef {[threshold: number | null, hitRate: number | null, falseHits: number | null, saving: number | null]} SweepRow
  * @typedef {{ name: string, value: string, number?: number, threshold?: string, status: string, reason?: string, version?: string,
  *   samples?: string, doubt?: string, bar?: number, tick?: number, evidence?: LabelledText[], judge?: Judge, passages?: Passage[],
- *   sweep?: SweepRow[], more?: number }} Score
+ *   sweep?: SweepRow[], picture?: Picture, more?: number }} Score
+ * @typedef {{ x?: unknown, y?: unknown, points?: unknown, diagonal?: unknown }} Picture  of a run file, so nothing is sure
  * @typedef {{ title: string, purpose: string, facts: string[], parts: LabelledText[], tools: string }} Call
  * @typedef {{ kind: string, what?: string, why?: string, scores?: [name: string, before: string, after: string, moved: string][],
  *   before?: number, after?: number }} Change
@@ -107,6 +108,26 @@ const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count =
 // -------------------------------------------------------------------------------------------------------- differences
 
 const MAX_WORDS = 1500; // of each text, after what is the same at both ends: the comparison is quadratic
+
+/**
+ * A picture of points, each `[x, y]` or `[x, y, how many it stands for]` with x and y from 0 to 1; with `diagonal`, where both are equal.
+ * @param {Picture} picture
+ * @returns {Child}
+ */
+function showPicture(picture) {
+  const points = (Array.isArray(picture.points) ? picture.points : []).map((point) => (Array.isArray(point) ? point : []).map(Number))
+    .filter(([x, y]) => x >= 0 && x <= 1 && y >= 0 && y <= 1).slice(0, 500);
+  if (!points.length) return null;
+  const most = Math.max(...points.map(([, , count]) => count || 1));
+  const dots = points.map(([x, y, count]) => {
+    const title = svg("title");
+    title.textContent = `${picture.x} ${x.toFixed(2)}, ${picture.y} ${y.toFixed(2)}${count ? `, ${count.toLocaleString("en")} of them` : ""}`;
+    return svg("circle", { cx: 10 + x * 160, cy: 130 - y * 120, r: 2 + 4 * Math.sqrt((count || 1) / most) }, title);
+  });
+  const label = `${picture.y} (upwards) by ${picture.x}`;
+  const axes = svg("path", { class: "course", d: `M10 10v120h160${picture.diagonal ? "M10 130L170 10" : ""}` });
+  return h("figure", { class: "picture" }, svg("svg", { viewBox: "0 0 180 140", role: "img", "aria-label": label }, axes, ...dots), h("figcaption", {}, bdi(label)));
+}
 
 /**
  * Return the pieces of two texts word by word, with as few of them as can be read.
@@ -892,6 +913,7 @@ class Report {
       h(
         "div", {}, score.reason && bdi(score.reason), score.samples && h("p", { class: "muted" }, `trials ${score.samples}`),
         ...(score.evidence || []).map(([label, place]) => h("p", {}, h("span", { class: "muted" }, bdi(label), " "), bdi(this.textOf(place)))),
+        score.picture && showPicture(score.picture),
         score.more !== undefined && h("details", {}, h("summary", {}, "details"), this.showText(score.more)),
       ),
     ]);

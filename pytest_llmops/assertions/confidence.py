@@ -1,0 +1,256 @@
+"""Assert that a confidence tells which answers to give, and that a correcting step makes answers better."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from random import Random
+from typing import Any
+
+from pytest_llmops import recorder
+from pytest_llmops.assertions._arguments import parse_share_threshold
+from pytest_llmops.errors import refuse
+from pytest_llmops.measurement import Measurement, as_finite_float, format_amount, shorten_text
+from pytest_llmops.metrics.classification import roc_auc, wilson_interval
+from pytest_llmops.metrics.confidence import coverage_curve, reliability_bins
+from pytest_llmops.metrics.trial_change import mcnemar_p_value
+from pytest_llmops.protocols import Call
+
+__tracebackhide__ = True
+
+OUTCOMES = ("answered", "fallback", "flagged")
+AXES = {"x": "confidence", "y": "share that is right", "diagonal": True}
+# The normal quantile of 95 %, for a one-sided interval
+Z_ONE_SIDED, LEAST_FOR_ECE, MAX_LISTED, MAX_CHANGED, ALPHA = 1.644854, 500, 3, 2_000, 0.05
+
+
+def assert_confidence(
+    records: Iterable[Mapping[str, Any]],
+    *,
+    at_least_accuracy: float | None,
+    at_least_coverage: float | None,
+    seed: int = 0,
+    queue: str | None = None,
+    label: str = "",
+) -> Measurement:
+    """Assert that what was answered is right, that enough was answered, and that the rest got a default answer or a person.
+
+    Accuracy and coverage count as the lower ends of their 95 % intervals (Wilson, one-sided): what is proved, not what was seen.
+
+    Args:
+        records: Mappings with ``confidence`` (0 to 1), ``correct`` (True or False; not needed where nothing was answered) and
+            ``outcome``: ``answered``, ``fallback`` (the default answer) or ``flagged`` (for a person). They may have ``id``,
+            ``input``, ``output`` and ``family``. Without any ``outcome`` there is no threshold yet: it is chosen on one half of
+            them (the most answers that prove the accuracy) and checked on the other half.
+        at_least_accuracy: Threshold of the share of answered records that are right; None: record only.
+        at_least_coverage: Threshold of the share of records that are answered; None: record only.
+        seed: Draws the halves; records of a ``family`` are in the same one.
+        queue: File of a review queue to which what was flagged is added; None: no file is written.
+        label: Distinguishes two assertions of a test.
+
+    Returns:
+        The measurement ``confidence.accuracy_lower``; beside it ``.coverage_lower``, ``.unhandled`` (records that are neither
+        answered nor taken care of), ``.auroc`` (ties count half) and from 500 labels on ``.ece``.
+
+    Raises:
+        MeasurementFailed: A threshold is missed, or a record is unhandled.
+        MeasurementErrored: Too few are answered to prove the accuracy, even if all were right.
+        UsageError: A record has no confidence from 0 to 1, or no label; an outcome is in some records only; all
+            confidences are equal.
+
+    >>> rows = [{"confidence": n / 200, "correct": n > 60, "outcome": "answered" if n > 80 else "flagged"} for n in range(200)]
+    >>> round(assert_confidence(rows, at_least_accuracy=0.95, at_least_coverage=0.5).value, 3)
+    0.978
+    """
+    wanted = [
+        parse_share_threshold("assert_confidence", share) for share in (at_least_accuracy, at_least_coverage)
+    ]
+    rows = [_read_record(number, record) for number, record in enumerate(records, start=1)]
+    has_outcomes = {"outcome" in row for row in rows}
+    refuse(
+        len(has_outcomes) != 1 or len({row["confidence"] for row in rows}) == 1,
+        "assert_confidence: expected records whose confidences are not all equal, and an outcome in all or none of them",
+    )
+    rows, chosen = (rows, "") if has_outcomes == {True} else _choose_threshold(rows, wanted[0] or 0.0, seed)
+    if queue is not None:
+        from pytest_llmops.cases.queue import QueueEntry, add_to_queue
+
+        add_to_queue(
+            queue,
+            [
+                QueueEntry(
+                    input=row.get("input", row["id"]),
+                    output=str(row.get("output", "")),
+                    reason=f"low confidence {row['confidence']:.2f}",
+                    origin=({"source": "assert_confidence", "id": row["id"]},),
+                )
+                for row in rows
+                if row["outcome"] == "flagged"
+            ],
+        )
+    return recorder.emit_together(list(_measure(rows, wanted, chosen, label)))[0]
+
+
+def _read_record(number: int, record: Mapping[str, Any]) -> dict[str, Any]:
+    value, right = as_finite_float(record.get("confidence")), record.get("correct")
+    for key, expected, fits in (
+        (
+            "confidence",
+            "a number from 0 to 1 (a missing one is not 0)",
+            value is not None and 0 <= value <= 1,
+        ),
+        (
+            "correct",
+            "True or False",
+            type(right).__name__ in ("bool", "bool_")
+            or (right is None and record.get("outcome", "answered") != "answered"),
+        ),
+    ):
+        refuse(
+            not fits,
+            f"assert_confidence: record {number}: {key}: expected {expected}, got {shorten_text(repr(record.get(key)), 80)}",
+        )
+    return {"id": f"record {number}", **record, "family": str(record.get("family") or f"record {number}")}
+
+
+def _choose_threshold(
+    rows: Sequence[dict[str, Any]], accuracy: float, seed: int
+) -> tuple[list[dict[str, Any]], str]:
+    # Choose a threshold on one half of the records; return the other half, with the outcomes that it gives, and a sentence.
+    names = sorted({row["family"] for row in rows})
+    refuse(
+        not names[1:],
+        "assert_confidence: expected two families or more, to choose a threshold on half of them",
+    )
+    Random(seed).shuffle(names)  # noqa: S311 -- no secret
+    first = {*names[::2]}
+    sides = ([row[key] for row in rows if row["family"] in first] for key in ("confidence", "correct"))
+    proofs = [
+        (wilson_interval(right, count, Z_ONE_SIDED)[0], level)
+        for level, count, right in coverage_curve(*sides)
+    ]
+    cut = ([level for lower, level in proofs if lower >= accuracy] or [max(proofs)[1]])[-1]
+    return [
+        {**row, "outcome": "answered" if row["confidence"] >= cut else "fallback"}
+        for row in rows
+        if row["family"] not in first
+    ], f"; answered from a confidence of {cut:g} on, which the other half chose"
+
+
+def _measure(
+    rows: Sequence[Mapping[str, Any]], wanted: Sequence[float | None], chosen: str, label: str
+) -> Iterator[recorder.Emission]:
+    answered = [row for row in rows if row["outcome"] == "answered"]
+    wrong = sorted((row for row in answered if not row["correct"]), key=lambda row: -row["confidence"])
+    confidences, labels = (
+        [row[key] for row in rows if row.get("correct") is not None] for key in ("confidence", "correct")
+    )
+    bins = reliability_bins(confidences, labels)
+    for name, hits, count, limit, what in (
+        ("accuracy_lower", len(answered) - len(wrong), len(answered), wanted[0], "answers are right"),
+        ("coverage_lower", len(answered), len(rows), wanted[1], "are answered"),
+    ):
+        low, high = wilson_interval(hits, count, Z_ONE_SIDED)
+        needed = math.ceil((limit or 0.0) * Z_ONE_SIDED**2 / max(1 - (limit or 0.0), 1e-9))
+        is_open = not count or (count < needed and high >= (limit or 0.0))
+        reason = f"{hits:,} of {count:,} {what}, with 95 % confidence at least {low:.3f}{chosen}"
+        measured = Measurement(
+            name=f"confidence.{name}",
+            value=None if is_open else low,
+            error=f"too few: {reason}; it takes at least {max(needed, 1):,}" if is_open else "",
+            threshold=None if is_open else limit,
+            reason=reason,
+            label=label,
+            detail={"picture": {**AXES, "points": bins}} if name == "accuracy_lower" else {},
+        )
+        yield recorder.Emission(measurement=measured, evidence=_list_rows("sure and wrong", wrong))
+    error = math.fsum(count * abs(right - mean) for mean, right, count in bins) / max(len(labels), 1)
+    for name, value, unit, limit in (
+        ("auroc", roc_auc(confidences, labels) if len(set(labels)) > 1 else None, "1", None),
+        ("ece", error if len(labels) >= LEAST_FOR_ECE else None, "1", None),
+        (
+            "unhandled",
+            len(unhandled := [row for row in rows if row["outcome"] not in OUTCOMES]),
+            "count",
+            0.0,
+        ),
+    ):
+        if value is not None:
+            measured = Measurement(
+                name=f"confidence.{name}",
+                value=value,
+                unit=unit,
+                better="higher" if name == "auroc" else "lower",
+                threshold=limit,
+                label=label,
+            )
+            yield recorder.Emission(measurement=measured, evidence=_list_rows("not taken care of", unhandled))
+
+
+def _list_rows(what: str, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    return [
+        (what, f"{row['id']}: confidence {row['confidence']:.2f}, {row['outcome']}")
+        for row in rows[:MAX_LISTED]
+    ]
+
+
+def assert_correction(
+    before: Sequence[bool], after: Sequence[bool], *, calls: Iterable[Call] = (), label: str = ""
+) -> Measurement:
+    """Assert that a correcting step makes more wrong answers right than right answers wrong, beyond chance.
+
+    Args:
+        before: Whether each answer was right before the step.
+        after: Whether it is right after it, in the same order.
+        calls: The calls of the step, as ``llm_calls`` has them, for what it costs.
+        label: Distinguishes two assertions of a test.
+
+    Returns:
+        The measurement ``correction.gain``: wrong answers made right minus right answers made wrong, as a share of all (-1 to
+        1). Its reason has both numbers, and what the step costs.
+
+    Raises:
+        MeasurementFailed: It makes answers worse: right ones became wrong beyond chance (exact McNemar test, 5 %).
+        MeasurementErrored: Undecided: too few answers changed; says how many it takes.
+        UsageError: There are no answers, different numbers of them, or one is neither True nor False.
+
+    >>> assert_correction([False] * 8 + [True] * 12, [True] * 20).value
+    0.4
+    """
+    sides = (before, after)
+    refuse(
+        len(before) != len(after) or {*map(type, (*before, *after))} != {bool},
+        f"assert_correction: expected as many True or False before as after, got {shorten_text(repr(sides))}",
+    )
+    fixed, broken = (
+        sum(new and not old for old, new in zip(*pair, strict=True)) for pair in (sides, sides[::-1])
+    )
+    p_value, costs = mcnemar_p_value(fixed, broken), [call.cost_usd for call in calls]
+    reason = (
+        f"{fixed:,} wrong answers became right and {broken:,} right ones wrong, of {len(before):,} (exact McNemar p = {p_value:.2g})"
+        + ("; the step cost " if costs else "")
+        + (
+            ""
+            if not costs
+            else "an unknown sum"
+            if None in costs
+            else format_amount(math.fsum(filter(None, costs)), "USD")
+        )
+    )
+    needed = next(
+        (
+            f"{count:,} answers that change would decide, at this rate"
+            for count in range(1, MAX_CHANGED)
+            for right in [round(count * fixed / max(fixed + broken, 1))]
+            if mcnemar_p_value(right, count - right) <= ALPHA
+        ),
+        "about as many get worse as better",
+    )
+    is_open, gain = p_value > ALPHA, (fixed - broken) / len(before)
+    measured = Measurement(
+        name="correction.gain",
+        value=None if is_open else gain,
+        error=f"undecided: {reason}; {needed}" if is_open else "",
+        threshold=None if is_open else 0.0,
+        reason=reason,
+        label=label,
+    )
+    return recorder.emit(measured, verdict="" if is_open else f"the correction makes answers worse: {reason}")

@@ -151,17 +151,20 @@ def _measure(
         low, high = wilson_interval(hits, count, Z_ONE_SIDED)
         needed = math.ceil((limit or 0.0) * Z_ONE_SIDED**2 / max(1 - (limit or 0.0), 1e-9))
         is_open = not count or (count < needed and high >= (limit or 0.0))
-        reason = f"{hits:,} of {count:,} {what}, with 95 % confidence at least {low:.3f}{chosen}"
+        reason = f"{hits:,} of {count:,} {what}, with 95 % confidence at least {low:.4f}{chosen}"
         measured = Measurement(
             name=f"confidence.{name}",
             value=None if is_open else low,
             error=f"too few: {reason}; it takes at least {max(needed, 1):,}" if is_open else "",
             threshold=None if is_open else limit,
-            reason=reason,
+            reason="" if is_open else reason,
             label=label,
             detail={"picture": {**AXES, "points": bins}} if name == "accuracy_lower" else {},
         )
-        yield recorder.Emission(measurement=measured, evidence=_list_rows("sure and wrong", wrong))
+        yield recorder.Emission(
+            measurement=measured,
+            evidence=_list_rows("sure and wrong", wrong if name == "accuracy_lower" else []),
+        )
     error = math.fsum(count * abs(right - mean) for mean, right, count in bins) / max(len(labels), 1)
     for name, value, unit, limit in (
         ("auroc", roc_auc(confidences, labels) if len(set(labels)) > 1 else None, "1", None),
@@ -230,14 +233,14 @@ def assert_correction(
         + (
             ""
             if not costs
-            else "an unknown sum"
+            else "a sum that is not known"
             if None in costs
             else format_amount(math.fsum(filter(None, costs)), "USD")
         )
     )
     needed = next(
         (
-            f"{count:,} answers that change would decide, at this rate"
+            f"{count:,} changed answers would decide at this rate"
             for count in range(1, MAX_CHANGED)
             for right in [round(count * fixed / max(fixed + broken, 1))]
             if mcnemar_p_value(right, count - right) <= ALPHA
@@ -250,7 +253,7 @@ def assert_correction(
         value=None if is_open else gain,
         error=f"undecided: {reason}; {needed}" if is_open else "",
         threshold=None if is_open else 0.0,
-        reason=reason,
+        reason="" if is_open else reason,
         label=label,
     )
     return recorder.emit(measured, verdict="" if is_open else f"the correction makes answers worse: {reason}")

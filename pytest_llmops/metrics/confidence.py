@@ -48,7 +48,9 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
     chances = {token: math.exp(number) for token, number in logprobs.items()}
     refuse(
         math.isclose(math.fsum(chances.values()), 1) and min(chances.values()) > LIKELY,
-        ValueError(f"log-probabilities: expected the model's own, got a sum of 1: {got}"),
+        ValueError(
+            f"log-probabilities: expected the model's own, got some that were renormalized to a sum of 1: {got}"
+        ),
     )
     same = [chances[token] for token in chances if token.strip().casefold() == choice.strip().casefold()]
     refuse(not same, ValueError(f"log-probabilities: no {choice!r} in {got}"))
@@ -101,7 +103,7 @@ def stated_confidence(text: str, words: Mapping[str, float] = STATED_WORDS) -> f
     refuse(
         len(stated) != 1 or max(stated) > 1,
         ValueError(
-            f"stated confidence: expected one up to 1, got {', '.join(map(str, sorted(stated))) or 'none'}"
+            f"stated confidence: expected one number from 0 to 1, or with %, /10 or /100, got {', '.join(map(str, sorted(stated))) or 'none'}"
         ),
     )
     return stated.pop()

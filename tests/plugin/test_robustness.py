@@ -1,0 +1,196 @@
+"""@pytest.mark.llm_robust: each case again with its input changed, and how many keep the verdict."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from support.messages import check_message
+from support.page import read_data
+from support.project import Project
+
+SUITE = """
+import pytest
+from pytest_llmops import assert_contains
+
+def answer(question):
+    return "45 days" if "return" in question else "I do not know"
+
+@pytest.mark.cases("cases.jsonl")
+@pytest.mark.llm_robust("case", "paraphrase")
+def test_answer(case):
+    assert_contains(answer(case.input), case["fact"])
+"""
+CASES = [
+    {"id": "a", "input": "Can I return it?", "fact": "45", "paraphrases": ["May I return it?", "May it go back?"]},
+    {"id": "b", "input": "I want a return of order 4512", "fact": "45"},
+]  # fmt: skip
+
+
+def write(project: Project, suite: str = SUITE, cases: list[dict[str, Any]] = CASES) -> None:
+    project.write(**{"test_a.py": suite, "cases.jsonl": "\n".join(map(json.dumps, cases))})
+
+
+def test_each_case_runs_unchanged_and_changed(project: Project, workers: int) -> None:
+    write(project)
+    result = project.run(workers=workers)
+    outcomes = {name: record.outcome for name, record in result.records.items()}
+    assert outcomes == {
+        "test_answer[a]": "passed",
+        "test_answer[a~case]": "failed",
+        "test_answer[a~paraphrase]": "passed",
+        "test_answer[a~paraphrase-2]": "failed",
+        "test_answer[b]": "passed",
+        "test_answer[b~case]": "passed" if "return" in str(result.records["test_answer[b~case]"].fact("case")["input"]) else "failed",
+        "test_answer[b~paraphrase]": "skipped",
+    }  # fmt: skip
+    kept = {
+        (name, score.name): score.value
+        for name, record in result.records.items()
+        for score in record.measurements
+        if score.name.startswith("robust.")
+    }
+    assert kept["test_answer[a~paraphrase]", "robust.paraphrase"] == 1
+    assert kept["test_answer[a~paraphrase-2]", "robust.paraphrase"] == 0
+    assert len(kept) == 4
+    verdicts = {variant.value: variant for variant in result.run.variants}
+    assert "1 of 2 changed inputs keep the verdict (0.50" in verdicts["paraphrase"].sentence
+    assert verdicts["paraphrase"].status == "worse"
+    check_message(result.line("input paraphrase against unchanged"))
+
+
+def test_a_failure_shows_both_inputs_and_both_answers(project: Project) -> None:
+    write(project)
+    result = project.run("--llm-report=r.html")
+    text = result.text[result.text.index("the unchanged input") :]
+    failures, summary = text.split("LLM regression", 1)
+    for part in ("Can I return it?", "45 days", "May it go back?", "I do not know"):
+        assert part in failures
+        assert part in summary
+    page = json.dumps(read_data((project.path / "r.html").read_text(encoding="utf-8")))
+    assert "changed answer, failed" in page
+
+
+def test_a_run_without_the_unchanged_test_says_nothing_of_it(project: Project) -> None:
+    write(project)
+    result = project.run("-k", "paraphrase")
+    assert result.run.variants == ()
+    assert result.outcomes == {"passed": 1, "failed": 1, "skipped": 1}
+
+
+def test_what_fails_unchanged_too_keeps_its_verdict(project: Project) -> None:
+    write(project, SUITE.replace('if "return" in question', "if False"))
+    (case, paraphrase) = project.run().run.variants
+    assert "2 of 2" in case.sentence
+    assert "2 of 2" in paraphrase.sentence
+
+
+def test_the_answer_can_be_what_must_stay_equal(project: Project) -> None:
+    suite = SUITE.replace('"case", "paraphrase"', '"paraphrase", equal="answer"').replace(
+        '"45 days" if', '"45 days, " + question if'
+    )
+    write(
+        project,
+        suite,
+        [{"id": "a", "input": "return?", "fact": "45", "paraphrases": ["a return?", "Return? return?"]}],
+    )
+    result = project.run()
+    assert result.outcomes == {"passed": 3}
+    (variant,) = result.run.variants
+    assert "0 of 2 changed inputs keep" in variant.sentence
+    assert "a return?" in " ".join(variant.advice)
+
+
+def test_what_errs_is_no_lost_verdict(project: Project) -> None:
+    raising = SUITE.replace(
+        "    assert_contains",
+        "    assert_contains(None, 'x') if case.robust['value'] == 'paraphrase' else None\n    assert_contains",
+    )
+    write(project, raising)
+    variants = {variant.value: variant for variant in project.run().run.variants}
+    assert variants["paraphrase"].status == "error"
+    assert "2 could not be scored" in variants["paraphrase"].sentence
+
+
+def test_plain_assertions_and_prompt_versions_work_too(project: Project) -> None:
+    suite = """
+import pytest
+
+@pytest.mark.cases("cases.jsonl")
+@pytest.mark.llm_robust("case", seed=4)
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_answer(case, version):
+    assert "4512" in case.input or version == "v1" or case.input[0] == "C"
+"""
+    write(project, suite)
+    result = project.run()
+    assert result.outcomes == {"passed": 8}
+    (variant,) = result.run.variants
+    assert "4 of 4" in variant.sentence
+
+
+def test_recordings_of_a_changed_input_are_its_own(project: Project) -> None:
+    suite = SUITE.replace("def test_answer(case):", "def test_answer(case, llm):").replace(
+        "answer(case.input)", "llm.complete(case.input).text"
+    )
+    write(
+        project,
+        suite.replace(
+            'assert_contains(llm.complete(case.input).text, case["fact"])',
+            "assert llm.complete(case.input).text",
+        ),
+    )
+    project.record()
+    recorded = project.cassettes()
+    assert sum("a-case" in name or "a~case" in name for name in recorded) == 1
+    result = project.run()
+    assert result.outcomes == {"passed": 6, "skipped": 1}
+    assert project.cassettes() == recorded
+
+
+def test_the_gate_has_the_rate_and_sees_a_drop(project: Project) -> None:
+    cases = [{"id": f"c{n}", "input": f"Can I return order {n} today?", "fact": "45"} for n in range(25)]
+    write(project, SUITE.replace(', "paraphrase"', "").replace("in question", "in question.lower()"), cases)
+    project.run("--llm-accept", "first")
+    write(project, SUITE.replace(', "paraphrase"', ""), cases)
+    result = project.run()
+    assert result.run.verdict is not None
+    rates = {metric.name: metric for metric in result.run.verdict.metrics}
+    assert rates["robust.case"].status == "RED"
+    assert rates["robust.case"].before == 1
+
+
+@pytest.mark.parametrize(
+    "marker",
+    ['"typo"', "", '"typos", "typos"', '"typos", seed="x"', '"typos", equal="text"', '"typos", sed=1', '["typos"]', '"distractor"'],
+)  # fmt: skip
+def test_a_wrong_marker_is_reported_with_its_test(project: Project, marker: str) -> None:
+    write(project, SUITE.replace('"case", "paraphrase"', marker))
+    result = project.run()
+    assert set(result.outcomes) == {"errors"}
+    check_message(result.line("UsageError: ").partition("UsageError: ")[2])
+
+
+def test_a_test_without_cases_is_an_error(project: Project) -> None:
+    write(project, "import pytest\n\n@pytest.mark.llm_robust('typos')\ndef test_a(): pass\n")
+    result = project.run()
+    assert result.outcomes == {"errors": 1}
+    check_message(result.line("UsageError: ").partition("UsageError: ")[2])
+
+
+def test_a_class_may_be_marked(project: Project) -> None:
+    suite = """
+import pytest
+
+@pytest.mark.llm_robust("case")
+class TestShop:
+    @pytest.mark.cases("cases.jsonl")
+    def test_answer(self, case):
+        assert case.input
+
+    def test_other(self):
+        pass
+"""
+    write(project, suite)
+    assert project.run().outcomes == {"passed": 5}

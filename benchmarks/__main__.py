@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks import (
     ab,
     changed,
+    confidence,
     discrimination,
     human_pairs,
     judges,
@@ -38,6 +39,7 @@ def main() -> None:
         verdicts,
         mlflow_verdicts,
         ab,
+        confidence,
         reports,
         prompts,
     ):

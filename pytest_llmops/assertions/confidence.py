@@ -132,7 +132,7 @@ def _choose_threshold(
         {**row, "outcome": "answered" if row["confidence"] >= cut else "fallback"}
         for row in rows
         if row["family"] not in first
-    ], f"; answered from a confidence of {cut:g} on, which the other half chose"
+    ], f" of a confidence from {cut:.4g} on, which the other half chose,"
 
 
 def _measure(
@@ -145,13 +145,19 @@ def _measure(
     )
     bins = reliability_bins(confidences, labels)
     for name, hits, count, limit, what in (
-        ("accuracy_lower", len(answered) - len(wrong), len(answered), wanted[0], "answers are right"),
+        (
+            "accuracy_lower",
+            len(answered) - len(wrong),
+            len(answered),
+            wanted[0],
+            f"answers{chosen} are right",
+        ),
         ("coverage_lower", len(answered), len(rows), wanted[1], "are answered"),
     ):
         low, high = wilson_interval(hits, count, Z_ONE_SIDED)
         needed = math.ceil((limit or 0.0) * Z_ONE_SIDED**2 / max(1 - (limit or 0.0), 1e-9))
         is_open = not count or (count < needed and high >= (limit or 0.0))
-        reason = f"{hits:,} of {count:,} {what}, with 95 % confidence at least {low:.4f}{chosen}"
+        reason = f"{hits:,} of {count:,} {what}, with 95 % confidence at least {low:.4f}"
         measured = Measurement(
             name=f"confidence.{name}",
             value=None if is_open else low,

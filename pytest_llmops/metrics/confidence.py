@@ -28,13 +28,13 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
     Args:
         logprobs: Of the tokens of the answer: the geometric mean of their probabilities. Or of the alternatives to one token
             (``top_logprobs``), by token: the probability of ``choice``. ``-inf`` is a probability of 0.
-        choice: One of the alternatives; white space and letter case do not count.
+        choice: One of the alternatives; white space around it does not count, letter case does.
 
     Raises:
         ValueError: There are none, one is missing or above 0, ``choice`` is not among them, or they were renormalized to
             a sum of 1: what else the model might have said is no longer in them.
 
-    >>> round(logprob_confidence([-0.1, -0.3]), 3), round(logprob_confidence({"Yes": -0.2, " no": -2.0}, "yes"), 3)
+    >>> round(logprob_confidence([-0.1, -0.3]), 3), round(logprob_confidence({" yes": -0.2, "no": -2.0}, "yes"), 3)
     (0.819, 0.819)
     """
     tokens: Mapping[object, object] = logprobs if isinstance(logprobs, Mapping) else dict(enumerate(logprobs))
@@ -52,7 +52,7 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
             f"log-probabilities: expected the model's own, got some that were renormalized to a sum of 1: {got}"
         ),
     )
-    same = [chances[token] for token in chances if token.strip().casefold() == choice.strip().casefold()]
+    same = [chances[token] for token in chances if token.strip() == choice.strip()]
     refuse(not same, ValueError(f"log-probabilities: no {choice!r} in {got}"))
     return min(math.fsum(same), 1.0)
 

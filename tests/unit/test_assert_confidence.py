@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from sklearn.metrics import roc_auc_score
 from support.messages import check_message
+from support.shared import shared
 
+from benchmarks import confidence as recorded
 from pytest_llmops import assert_confidence, assert_correction, collect
 from pytest_llmops.cases.queue import read_queue
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UsageError
@@ -193,8 +195,8 @@ def test_the_curve_has_points_between_distinct_confidences_only() -> None:
 def test_log_probabilities() -> None:
     assert logprob_confidence([math.log(0.5), math.log(0.125)]) == pytest.approx(0.25)
     assert logprob_confidence([-math.inf, -0.1]) == 0.0
-    tokens = {" yes": math.log(0.5), "Yes": math.log(0.25), "no": math.log(0.2)}
-    assert logprob_confidence(tokens, "YES") == pytest.approx(0.75)
+    tokens = {" m": math.log(0.5), "m": math.log(0.25), "M": math.log(0.2)}
+    assert logprob_confidence(tokens, "m") == pytest.approx(0.75)
     # So sure that what is left out does not show: no sign of a renormalization
     assert logprob_confidence({"yes": -1e-9, "no": -22.0}, "yes") == pytest.approx(1.0)
 
@@ -276,3 +278,14 @@ def test_too_few_changes_are_undecided_with_the_number_that_decides(fixed: int, 
 def test_labels_that_are_no_labels(before: Any, after: Any) -> None:
     with pytest.raises(UsageError, check=check_message):
         assert_correction(before, after)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("evaluator", "auroc"), [("GPT-4", 0.92), ("ChatGPT", 0.54)])
+def test_agreement_of_recorded_judges_tells_much_of_a_strong_model_only(evaluator: str, auroc: float) -> None:
+    shared("judge", "llmbar", "replies.jsonl.gz")
+    rows = recorded.read_strategies(evaluator)
+    expected = roc_auc_score([row["correct"] for row in rows], [row["confidence"] for row in rows])
+    assert expected == pytest.approx(auroc, abs=0.005)
+    found = recorded.measure(rows, 0.8)
+    assert found["auroc"].value > 0.8 if evaluator == "GPT-4" else found["auroc"].value < 0.65

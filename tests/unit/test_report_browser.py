@@ -581,3 +581,22 @@ def test_a_huge_text_is_cut_and_the_page_stays_usable(tab: Tab, tmp_path: Path) 
     assert names(tab) == ["t"]
     show(tab, tmp_path, Run())
     assert seen(tab, "#panel") == ["No tests were recorded: nothing ran, or nothing that uses this plugin."]
+
+
+def test_a_picture_of_points_shows_what_is_a_number(tab: Tab, tmp_path: Path) -> None:
+    points: Json = [[0.25, 0.5, 10], [0.75, 1.0, 40], ["x", 1], [2, 0.5], "0.5", None, [0.5, HOSTILE[0]]]
+    picture: Json = {"x": HOSTILE[0], "y": "right", "points": points, "diagonal": True}
+    records = [
+        TestRecord(nodeid=f"a.py::{name}", measurements=(Measurement(name="m", value=1.0, detail={"picture": each}),))
+        for name, each in (("good", picture), ("empty", {"points": 5}), ("none", 7))
+    ]  # fmt: skip
+    show(tab, tmp_path, Run(records=tuple(records)))
+    for number in range(3):
+        tab.run(f"location.hash = '#case={case_id(records[number].nodeid)}'")
+        tab.settle()
+        tab.run(
+            "[...document.querySelectorAll('button')].find((one) => one.textContent.startsWith('Measurements')).click()"
+        )
+        tab.settle()
+    titles = tab.run("[...document.querySelectorAll('.picture circle')].map((one) => one.textContent)")
+    assert [title.rpartition("right")[2] for title in titles] == [" 0.50, 10 of them", " 1.00, 40 of them"]

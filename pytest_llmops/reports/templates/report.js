@@ -124,7 +124,7 @@ function showPicture(picture) {
     title.textContent = `${picture.x} ${x.toFixed(2)}, ${picture.y} ${y.toFixed(2)}${count ? `, ${count.toLocaleString("en")} of them` : ""}`;
     return svg("circle", { cx: 10 + x * 160, cy: 130 - y * 120, r: 2 + 4 * Math.sqrt((count || 1) / most) }, title);
   });
-  const label = `${picture.y} (upwards) by ${picture.x}`;
+  const label = `${picture.y} (upwards) by ${picture.x}, both from 0 to 1`;
   const axes = svg("path", { class: "course", d: `M10 10v120h160${picture.diagonal ? "M10 130L170 10" : ""}` });
   return h("figure", { class: "picture" }, svg("svg", { viewBox: "0 0 180 140", role: "img", "aria-label": label }, axes, ...dots), h("figcaption", {}, bdi(label)));
 }

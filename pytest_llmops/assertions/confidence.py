@@ -140,58 +140,66 @@ def _measure(
 ) -> Iterator[recorder.Emission]:
     answered = [row for row in rows if row["outcome"] == "answered"]
     wrong = sorted((row for row in answered if not row["correct"]), key=lambda row: -row["confidence"])
+    unhandled = [row for row in rows if row["outcome"] not in OUTCOMES]
     confidences, labels = (
         [row[key] for row in rows if row.get("correct") is not None] for key in ("confidence", "correct")
     )
     bins = reliability_bins(confidences, labels)
-    for name, hits, count, limit, what in (
-        (
-            "accuracy_lower",
-            len(answered) - len(wrong),
-            len(answered),
-            wanted[0],
-            f"answers{chosen} are right",
-        ),
-        ("coverage_lower", len(answered), len(rows), wanted[1], "are answered"),
-    ):
-        low, high = wilson_interval(hits, count, Z_ONE_SIDED)
-        needed = math.ceil((limit or 0.0) * Z_ONE_SIDED**2 / max(1 - (limit or 0.0), 1e-9))
-        is_open = not count or (count < needed and high >= (limit or 0.0))
-        reason = f"{hits:,} of {count:,} {what}, with 95 % confidence at least {low:.4f}"
-        measured = Measurement(
-            name=f"confidence.{name}",
-            value=None if is_open else low,
-            error=f"too few: {reason}; it takes at least {max(needed, 1):,}" if is_open else "",
-            threshold=None if is_open else limit,
-            reason="" if is_open else reason,
+    yield recorder.Emission(
+        measurement=_measure_share(
+            *(len(answered) - len(wrong), len(answered), wanted[0], f"answers{chosen} are right"),
+            name="confidence.accuracy_lower",
             label=label,
-            detail={"picture": {**AXES, "points": bins}} if name == "accuracy_lower" else {},
+            detail={"picture": {**AXES, "points": bins}},
+        ),
+        evidence=_list_rows("sure and wrong", wrong),
+    )
+    yield recorder.Emission(
+        measurement=_measure_share(
+            *(len(answered), len(rows), wanted[1], "are answered"),
+            name="confidence.coverage_lower",
+            label=label,
         )
-        yield recorder.Emission(
-            measurement=measured,
-            evidence=_list_rows("sure and wrong", wrong if name == "accuracy_lower" else []),
-        )
-    error = math.fsum(count * abs(right - mean) for mean, right, count in bins) / max(len(labels), 1)
+    )
     for name, value, unit, limit in (
         ("auroc", roc_auc(confidences, labels) if len(set(labels)) > 1 else None, "1", None),
-        ("ece", error if len(labels) >= LEAST_FOR_ECE else None, "1", None),
         (
-            "unhandled",
-            len(unhandled := [row for row in rows if row["outcome"] not in OUTCOMES]),
-            "count",
-            0.0,
+            "ece",
+            math.fsum(n * abs(right - mean) for mean, right, n in bins) / len(labels)
+            if len(labels) >= LEAST_FOR_ECE
+            else None,
+            "1",
+            None,
         ),
+        ("unhandled", len(unhandled), "count", 0.0),
     ):
         if value is not None:
-            measured = Measurement(
-                name=f"confidence.{name}",
-                value=value,
-                unit=unit,
-                better="higher" if name == "auroc" else "lower",
-                threshold=limit,
-                label=label,
+            yield recorder.Emission(
+                measurement=Measurement(
+                    name=f"confidence.{name}",
+                    value=value,
+                    unit=unit,
+                    better="higher" if name == "auroc" else "lower",
+                    threshold=limit,
+                    label=label,
+                ),
+                evidence=_list_rows("not taken care of", unhandled),
             )
-            yield recorder.Emission(measurement=measured, evidence=_list_rows("not taken care of", unhandled))
+
+
+def _measure_share(hits: int, count: int, limit: float | None, what: str, **about: Any) -> Measurement:
+    low, high = wilson_interval(hits, count, Z_ONE_SIDED)
+    needed = math.ceil((limit or 0.0) * Z_ONE_SIDED**2 / max(1 - (limit or 0.0), 1e-9))
+    reason = f"{hits:,} of {count:,} {what}, with 95 % confidence at least {low:.4f}"
+    # It could be reached, but not with so few
+    is_open = not count or (count < needed and high >= (limit or 0.0))
+    return Measurement(
+        value=None if is_open else low,
+        error=f"too few: {reason}; it takes at least {max(needed, 1):,}" if is_open else "",
+        threshold=None if is_open else limit,
+        reason="" if is_open else reason,
+        **about,
+    )
 
 
 def _list_rows(what: str, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -95,7 +95,7 @@ def _change_lists(
         if changes := [
             f"{name}: {shorten_text(repr(new[name]))}" for name in new if new[name] != [*lists[name]]
         ]:
-            return [(replace(case, **{key: {**side, **new}}), changes)]  # type: ignore[dict-item]
+            return [(replace(case, **{key: {**side, **new}}), changes)]  # type: ignore[dict-item, arg-type]
     return []
 
 

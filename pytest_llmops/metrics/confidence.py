@@ -37,10 +37,10 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
     >>> round(logprob_confidence([-0.1, -0.3]), 3), round(logprob_confidence({" yes": -0.2, "no": -2.0}, "yes"), 3)
     (0.819, 0.819)
     """
-    tokens: Mapping[object, object] = logprobs if isinstance(logprobs, Mapping) else dict(enumerate(logprobs))
+    numbers: Sequence[object] = [*(logprobs.values() if isinstance(logprobs, Mapping) else logprobs)]
     got = shorten_text(repr(logprobs))
     refuse(
-        not tokens or not all(isinstance(number, (int, float)) and number <= 0 for number in tokens.values()),
+        not numbers or not all(isinstance(number, (int, float)) and number <= 0 for number in numbers),
         ValueError(f"log-probabilities: expected numbers of at most 0, got {got}"),
     )
     if not isinstance(logprobs, Mapping):

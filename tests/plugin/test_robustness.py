@@ -22,7 +22,7 @@ def answer(question):
 def test_answer(case):
     assert_contains(answer(case.input), case["fact"])
 """
-CASES = [
+CASES: list[dict[str, Any]] = [
     {"id": "a", "input": "Can I return it?", "fact": "45", "paraphrases": ["May I return it?", "May it go back?"]},
     {"id": "b", "input": "I want a return of order 4512", "fact": "45"},
 ]  # fmt: skip

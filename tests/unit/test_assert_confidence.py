@@ -252,11 +252,8 @@ def sides(fixed: int, broken: int, same: int = 20) -> tuple[list[bool], list[boo
 
 def test_a_correction_that_helps() -> None:
     measured = assert_correction(*sides(9, 1), calls=[Call(cost_usd=0.01), Call(cost_usd=0.02)])
-    assert (measured.name, measured.value, measured.status) == (
-        "correction.gain",
-        pytest.approx(8 / 30),
-        "passed",
-    )
+    assert (measured.name, measured.status) == ("correction.gain", "passed")
+    assert measured.value == pytest.approx(8 / 30)
     check_message(measured.reason)
 
 

@@ -72,7 +72,10 @@ def test_a_distractor_has_the_form_of_the_documents() -> None:
     texts = changed_case(Case(id="a", input={"documents": ["one", "two"]}), "distractor").input
     assert isinstance(texts, dict)
     assert sorted(texts["documents"]) == sorted([DISTRACTOR, "one", "two"])
-    own = {"distractors": ["Tents are dry."], "contexts": [{"id": "d1", "content": "one", "source": "a"}]}
+    own: dict[str, Any] = {
+        "distractors": ["Tents are dry."],
+        "contexts": [{"id": "d1", "content": "one", "source": "a"}],
+    }
     contexts: Any = changed_case(Case(id="a", input="?", data=own), "distractor")["contexts"]
     assert {"id": "distractor", "content": "Tents are dry.", "source": "a"} in contexts
     assert len(contexts) == 2

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from pytest_llmops.assertions.confidence import assert_confidence, assert_correction
     from pytest_llmops.assertions.grounding import assert_context_relevance, assert_grounded
     from pytest_llmops.assertions.guardrails import (
+        assert_complies,
+        assert_no_injection,
+        assert_no_pii,
         assert_no_refusal,
+        assert_no_secrets,
         assert_refusal,
     )
     from pytest_llmops.assertions.index import assert_index_fresh, assert_reindex_time, assert_search_latency
@@ -52,6 +56,7 @@ _MODULES_BY_NAME = {
     "assert_checklist": "assertions.judge_score",
     "assert_chunks": "assertions.chunks",
     "assert_clean_text": "assertions.chunks",
+    "assert_complies": "assertions.guardrails",
     "assert_confidence": "assertions.confidence",
     "assert_contains": "assertions.text",
     "assert_context_relevance": "assertions.grounding",
@@ -66,7 +71,10 @@ _MODULES_BY_NAME = {
     "assert_judge_score": "assertions.judge_score",
     "assert_latency": "assertions.budgets",
     "assert_matches": "assertions.text",
+    "assert_no_injection": "assertions.guardrails",
+    "assert_no_pii": "assertions.guardrails",
     "assert_no_refusal": "assertions.guardrails",
+    "assert_no_secrets": "assertions.guardrails",
     "assert_not_contains": "assertions.text",
     "assert_not_matches": "assertions.text",
     "assert_preferred": "assertions.preference",
@@ -97,6 +105,7 @@ __all__ = [
     "assert_checklist",
     "assert_chunks",
     "assert_clean_text",
+    "assert_complies",
     "assert_confidence",
     "assert_contains",
     "assert_context_relevance",
@@ -111,7 +120,10 @@ __all__ = [
     "assert_judge_score",
     "assert_latency",
     "assert_matches",
+    "assert_no_injection",
+    "assert_no_pii",
     "assert_no_refusal",
+    "assert_no_secrets",
     "assert_not_contains",
     "assert_not_matches",
     "assert_preferred",

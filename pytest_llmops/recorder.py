@@ -92,6 +92,7 @@ class Recorder:
         silent: Failures are not raised.
         outer: The recorder around a soft block.
         asks_judges: A soft block asks judges although a check before them failed.
+        hidden: Texts that reports do not show, each with its mask.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
@@ -107,6 +108,7 @@ class Recorder:
     failures: list[Exception] = field(default_factory=list)
     outer: Recorder | None = None
     asks_judges: bool = False
+    hidden: dict[str, str] = field(default_factory=dict)
 
     def drain_measurements(self) -> list[Measurement]:
         """Return the measurements and forget them."""

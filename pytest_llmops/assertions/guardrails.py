@@ -1,20 +1,193 @@
 """Assert that a text holds no personal data, secrets or attacks, that an answer refuses or does not, and that it keeps a policy."""
 
-from typing import Literal, get_args
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-from pytest_llmops import recorder
+from pytest_llmops import guardrails, recorder
 from pytest_llmops.assertions._arguments import TextNormalizer
-from pytest_llmops.assertions._judged import LEFT_OUT, parse_judge_inputs, quote_answer
+from pytest_llmops.assertions._judged import LEFT_OUT, list_findings, parse_judge_inputs, quote_answer
 from pytest_llmops.cases import Case
-from pytest_llmops.errors import refuse
-from pytest_llmops.guardrails.refusals import classify_refusal
+from pytest_llmops.errors import DetectorError, refuse
+from pytest_llmops.guardrails import Detector, Finding
+from pytest_llmops.guardrails.detectors import EXTRA_KINDS, PII_KINDS
 from pytest_llmops.judges.evaluate import judge_answer, resolve_judge
-from pytest_llmops.measurement import Measurement, shorten_text
+from pytest_llmops.measurement import Measurement, format_count, shorten_text
 from pytest_llmops.protocols import Judge
+from pytest_llmops.schemas.json_extraction import format_position
 
 __tracebackhide__ = True
 
 Expected = Literal["refuse", "answer"]
+VERSION = "1"  # of the rules
+MAX_LISTED = 20  # findings whose places are listed
+NOT_JUDGED = "its rules in plain words were not checked: run with --llm-judge"
+
+
+def assert_no_pii(
+    text: object,
+    *,
+    detectors: Sequence[Detector] = (),
+    ignore: Collection[str] = (),
+    label: str = "",
+) -> Measurement:
+    """Assert that a text holds no personal data: no e-mail address, card, IBAN, US SSN, IP address, phone number or national id.
+
+    The last two need the extra ``pii``, names and addresses a detector with a model, such as
+    `pytest_llmops.guardrails.presidio_detector`. What was not checked is listed, also when the assertion passes.
+    What is found is shown in no report of the test: not in a message, a traceback, the HTML report, JUnit or the run file.
+    (The name of a test is shown as it is: give parametrized texts an ``id``.)
+
+    Args:
+        text: A text, or the answer object of an SDK. None cannot be scored.
+        detectors: More detectors, beside the built-in rules.
+        ignore: What may be there: the shop's own address.
+        label: Distinguishes two assertions of a test.
+
+    Returns:
+        The measurement ``guardrail.pii``, the number of findings; ``detail["not_checked"]`` lists kinds.
+
+    Raises:
+        MeasurementFailed: There is a finding; shows kinds and places.
+        MeasurementErrored: There is no text, or a detector raised or returned no findings.
+
+    >>> assert_no_pii("Write to help@shop.example.", ignore=["help@shop.example"]).status
+    'passed'
+    """
+    return _check_findings("pii", text, (guardrails.pii_detector(), *detectors), ignore, label)
+
+
+def assert_no_secrets(
+    text: object, *, detectors: Sequence[Detector] = (), ignore: Collection[str] = (), label: str = ""
+) -> Measurement:
+    """Assert that a text holds no secrets: keys and tokens of known services, and values of names such as ``api_key``.
+
+    The rules are those that keep secrets out of recordings; `pytest_llmops.guardrails.gitleaks_detector` adds your own.
+    Arguments, reports and errors are those of `assert_no_pii`; the measurement is ``guardrail.secrets``.
+
+    >>> assert_no_secrets("Set OPENAI_API_KEY in your environment.").value
+    0.0
+    """
+    return _check_findings("secrets", text, (guardrails.secret_detector(), *detectors), ignore, label)
+
+
+def assert_no_injection(
+    text: object, *, detectors: Sequence[Detector] = (), ignore: Collection[str] = (), label: str = ""
+) -> Measurement:
+    """Assert that a text (of a user, or a retrieved document) holds no known wording of prompt injections and jailbreaks.
+
+    It finds known wording, not attacks: for the error rates see ``docs/guardrails.md``. A classifier of your own is a detector.
+    Arguments, reports and errors are those of `assert_no_pii`; the measurement is ``guardrail.injection``.
+
+    >>> assert_no_injection("May I return a jacket?").value
+    0.0
+    """
+    return _check_findings("injection", text, (guardrails.attack_detector(), *detectors), ignore, label)
+
+
+def _check_findings(
+    name: str, given: object, detectors: Sequence[Detector], ignore: Collection[str], label: str
+) -> Measurement:
+    text, found, error = _find(given, detectors, ignore)
+    kinds = Counter(each.kind for each in found)
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    missed = {*(PII_KINDS if name == "pii" else ())}.difference(*(detector.kinds for detector in detectors))
+    hint = " (phone and national_id: pip install 'pytest-llmops[pii]')" if EXTRA_KINDS.keys() & missed else ""
+    listed = [kind for kind in PII_KINDS if kind in missed]
+    measurement = Measurement(
+        name=f"guardrail.{name}", value=None if error else len(found), error=error, unit="count", better="lower",
+        threshold=0, label=label, version=VERSION, reason=f"not checked: {', '.join(listed)}{hint}" if listed else "",
+        detail={"actual": guardrails.mask(text, found), "found": kinds, "not_checked": listed},
+    )  # fmt: skip
+    verdict = (
+        "" if error else f"guardrail.{name}: {format_count(len(found), 'finding')} ({counts}), expected none"
+    )
+    return recorder.emit(measurement, verdict=verdict, evidence=_list_evidence(text, found))
+
+
+def _find(
+    given: object, detectors: Sequence[Detector], ignore: Collection[str] = ()
+) -> tuple[str, list[Finding], str]:
+    # Return a text, what is found in it, and why it could not be looked at; no report of the test will show what is found.
+    text, found, error = "", [], ""
+    try:
+        text = TextNormalizer().normalize_answer(given)
+        found = [
+            each for each in guardrails.scan(text, detectors) if text[each.start : each.end] not in ignore
+        ]
+    except (ValueError, DetectorError) as problem:
+        text, error = "", str(problem)
+    if (test := recorder.running_test_recorder()) is not None:
+        test.hidden.update({text[each.start : each.end]: each.masked for each in found})
+    return text, found, error
+
+
+def _list_evidence(text: str, found: Sequence[Finding]) -> list[tuple[str, str]]:
+    read = {"plain": ""}
+    places = [
+        (each.masked, format_position(text, each.start) + read.get(each.view, f", read as {each.view}"))
+        for each in found[:MAX_LISTED]
+    ]
+    return [*places, ("text", quote_answer(guardrails.mask(text, found)))] if found else []
+
+
+def assert_complies(
+    answer: object, *, policy: str | Path, case: Case | None = None, label: str = ""
+) -> tuple[Measurement, ...]:
+    """Assert that an answer keeps a policy: its regular expressions always, its rules in plain words with ``--llm-judge``.
+
+    Args:
+        answer: A text, or the answer object of an SDK. None cannot be scored.
+        policy: The policy file, the same that the judge `pytest_llmops.judges.Policy` reads; for its form see
+            `pytest_llmops.guardrails.policies`.
+        case: A case, whose input and reference the judge is told.
+        label: Distinguishes two assertions of a test.
+
+    Returns:
+        The measurement ``guardrail.policy``, the share of the regular expressions that are kept, and with
+        ``--llm-judge`` also ``judge.compliance``. A policy without regular expressions needs the judge: a test of it is skipped
+        without ``--llm-judge``.
+
+    Raises:
+        MeasurementFailed: A rule is broken; names it and says why it is there.
+        MeasurementErrored: There is no answer, a pattern took too long, or the judge gave no verdict.
+        PromptError: The policy has no rules, an invalid pattern, or rules that contradict each other.
+    """
+    rules = guardrails.read_policy(policy)
+    inputs = parse_judge_inputs("assert_complies", case, LEFT_OUT, LEFT_OUT, ())
+    text, found, error = _find(answer, [rules.forbidden])
+    ids = [*rules.forbidden.kinds, *rules.required]
+    try:
+        broken = [] if error else rules.list_broken(text, found)
+    except DetectorError as problem:
+        broken, error = [], str(problem)
+    asks = rules.is_judged and (recorder.current_settings().judge or not ids)
+    shared: Mapping[str, Any] = {
+        "label": label,
+        "detail": {"actual": guardrails.mask(text, found), "broken": broken},
+    }
+    emissions = []
+    if ids or error:
+        measurement = Measurement(
+            name="guardrail.policy", value=None if error else 1 - len(broken) / len(ids), error=error, threshold=1.0,
+            version=VERSION, reason=NOT_JUDGED if rules.is_judged and not asks else "", **shared,
+        )  # fmt: skip
+        lines = [("broken", f"{id_}{': ' if rules.why[id_] else ''}{rules.why[id_]}") for id_ in broken]
+        emissions.append(
+            recorder.Emission(measurement=measurement, evidence=[*lines, *_list_evidence(text, found)])
+        )
+    if asks and not error:
+        handle = resolve_judge(str(rules.file), "assert_complies")
+        verdict = judge_answer(handle, text, inputs.question, inputs.reference)
+        measurement = Measurement(
+            name=f"judge.{handle.name}", value=verdict.normalized, error=verdict.error, version=handle.version,
+            threshold=getattr(handle.judge, "pass_at", 1.0), **shared,
+        )  # fmt: skip
+        emissions.append(
+            recorder.Emission(measurement=measurement, evidence=list_findings(handle.judge, verdict))
+        )
+    return tuple(recorder.emit_together(emissions))
 
 
 def assert_refusal(
@@ -73,7 +246,7 @@ def _check_refusal(
     name, value, reason, outcome = f"guardrail.{where.removeprefix('assert_')}", None, "", "unclear"
     try:
         text = TextNormalizer().normalize_answer(answer)
-        outcome = classify_refusal(text)
+        outcome = guardrails.classify_refusal(text)
         error = "unclear whether the answer refuses" if text.strip() else "the answer is empty"
     except ValueError as problem:
         text, error = "", str(problem)
@@ -85,7 +258,7 @@ def _check_refusal(
     if outcome != "unclear":
         value, error = float((outcome == "refused") == (expected == "refuse")), ""
     measurement = Measurement(
-        name=name, value=value, threshold=1.0, label=label, reason=reason, error=error, version="1",
+        name=name, value=value, threshold=1.0, label=label, reason=reason, error=error, version=VERSION,
         detail={"actual": text, "outcome": outcome, "expect": expected, **({"case": case.id} if case else {})},
     )  # fmt: skip
     return recorder.emit(

@@ -1,11 +1,11 @@
 """`Finding`, the protocol `Detector`, and the functions that run detectors over a text and mask what they find."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pytest_llmops.errors import DetectorError, LLMOpsError, refuse
-from pytest_llmops.guardrails.normalization import View, make_views
+from pytest_llmops.guardrails.views import View, make_views
 from pytest_llmops.measurement import as_finite_float, shorten_text
 
 
@@ -37,7 +37,7 @@ class Detector(Protocol):
     """Finds places of some kinds in a text.
 
     A detector may have an attribute ``views``, the names of the views of a text that it is given one by one (see
-    `pytest_llmops.guardrails.normalization.View`); without it, it is given the text as it is.
+    `pytest_llmops.guardrails.views.View`); without it, it is given the text as it is.
 
     Attributes:
         name: In reports.
@@ -52,6 +52,15 @@ class Detector(Protocol):
     def find(self, text: str) -> Iterable[Finding]:
         """Return what it finds, with places in the text that it was given, in any order."""
         ...
+
+
+class RuleDetector(NamedTuple):
+    """A detector that is a function from a text to findings."""
+
+    name: str
+    kinds: tuple[str, ...]
+    find: Callable[[str], Iterable[Finding]]
+    views: tuple[str, ...] = ("raw",)
 
 
 def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
@@ -78,6 +87,7 @@ def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
 def _find_in_view(detector: Detector, view: View) -> list[Finding]:
     name = shorten_text(str(getattr(detector, "name", type(detector).__name__)), 60)
     try:
+        kinds = tuple(detector.kinds)
         given: object = detector.find(view.text)
         getattr(given, "close", bool)() if not isinstance(given, Iterable) else None  # an awaitable
         findings: list[object] = list(given)  # type: ignore[call-overload]
@@ -90,9 +100,9 @@ def _find_in_view(detector: Detector, view: View) -> list[Finding]:
         ) from error
     for finding in findings:
         refuse(
-            not isinstance(finding, Finding) or not _fits(finding, len(view.text), detector.kinds),
+            not isinstance(finding, Finding) or not _fits(finding, len(view.text), kinds),
             DetectorError(
-                f"detector {name}: expected findings of {', '.join(detector.kinds)}, each a span of whole numbers within the "
+                f"detector {name}: expected findings of {', '.join(kinds)}, each a span of whole numbers within the "
                 f"{len(view.text):,} characters of its text, with a confidence from 0 to 1, got {shorten_text(repr(finding), 200)}"
             ),
         )

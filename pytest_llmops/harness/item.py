@@ -162,8 +162,10 @@ class Harness:
         mask_log_handlers(self.item.config.pluginmanager.get_plugin("logging-plugin"), self.mask_secrets)
 
     def mask_secrets(self, text: str) -> str:
-        """Return a text with its secrets masked."""
-        text = str(self.redactor.clean_excerpt(text))
+        """Return a text with its secrets masked, and what detectors found in the test."""
+        from pytest_llmops.redaction.pytest_reports import mask_texts
+
+        text = str(self.redactor.clean_excerpt(mask_texts(text, self.recorder.hidden)))
         return tapes.fixture_redactor().clean_excerpt(text) if tapes.fixture_redactor().known else text
 
     def stop(self) -> None:

@@ -34,6 +34,7 @@ from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.templates import read_front_matter, split_front_matter
 from pytest_llmops.protocols import Model, Verdict
 
+RULE_KEYS = ("forbid", "require")  # rules of a policy that `assert_complies` checks without a judge
 HERE = Path(__file__).parent
 MAX_ITEMS = 50  # a judge answers more items in a request carelessly: split the list
 
@@ -182,7 +183,7 @@ class Policy(ItemsJudge):
     Args:
         path: A text file with a rule in each item of a list (``- Never promise a refund.``). A rule may continue on
             the next lines; other text and headings are for human readers. The front matter is optional: ``kind:
-            policy``, ``pass_at``.
+            policy``, ``pass_at``, and the rules that need no judge (see `pytest_llmops.guardrails.policies`).
         model: The judge model; None: that of the run's settings.
         pass_at: Default threshold of an assertion, unless the file has its own; left out: no rule is broken.
 
@@ -226,7 +227,9 @@ def _read_items_file(
 ) -> tuple[tuple[str, ...], float | None, str]:
     # Return the items of a file, its threshold, and the text that the items stand in.
     with locate_file_errors(kind, file):
-        head, body, first_line = split_judge_file(read_text(file), kind, ("pass_at",))
+        head, body, first_line = split_judge_file(
+            read_text(file), kind, ("pass_at", *(RULE_KEYS if kind == "policy" else ()))
+        )
         return _parse_list(body, first_line, what), read_share_threshold(head, default), body
 
 
@@ -362,7 +365,7 @@ def load_judge_file(
         text = read_text(file)
         front, _, _ = split_front_matter(quote_level_keys(text))
         # The keys of any kind: the kind's own reader is stricter.
-        head = read_front_matter(front, ("kind", "description", *RUBRIC_KEYS))
+        head = read_front_matter(front, ("kind", "description", *RUBRIC_KEYS, *RULE_KEYS))
         kind, kinds = str(head.values.get("kind", "")), ", ".join(JUDGE_KINDS)
         refuse(
             "kind" not in head.values,

@@ -4,7 +4,7 @@ A report is masked where it is created, before a worker sends it and before anyt
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,6 +33,18 @@ def mask_report(report: Any, redact: Redact) -> None:
     """
     _mask_attributes(report, _PRINTED_ATTRIBUTES, lambda text: escape_output(redact(text), colours=True))
     _mask_attributes(report, ("llmops",), redact)
+
+
+def mask_texts(text: str, masks: Mapping[str, str]) -> str:
+    """Return a text with masks in the place of texts, also where these stand as Python writes them.
+
+    >>> mask_texts("by Jane Doe", {"Jane Doe": "[name]"})
+    'by [name]'
+    """
+    for hidden in sorted(masks, key=len, reverse=True):
+        for form in (hidden, repr(hidden)[1:-1], ascii(hidden)[1:-1]):
+            text = text.replace(form, masks[hidden])
+    return text
 
 
 def mask_log_handlers(logging_plugin: Any, redact: Redact) -> None:

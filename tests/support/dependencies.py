@@ -8,10 +8,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "dependencies.md"
-NOT_INSTALLED = {"anthropic": "Apache-2.0", "sentence-transformers": "Apache-2.0"}
+NOT_INSTALLED = {"anthropic": "Apache-2.0", "presidio-analyzer": "MIT", "sentence-transformers": "Apache-2.0"}
 """What the environment of the tests does not hold."""
 SPDX = {
     "MIT License": "MIT", "BSD License": "BSD-3-Clause", "Apache Software License": "Apache-2.0",
+    "GNU Lesser General Public License v2 or later (LGPLv2+)": "LGPL-2.1-or-later",
 }  # fmt: skip
 HEAD = """# Dependencies
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_llmops.errors import DetectorError, UsageError
 from pytest_llmops.guardrails.findings import Finding, mask_findings, merge_findings, run_detectors
-from pytest_llmops.guardrails.normalization import MAX_BLOBS, make_views, normalize_text
+from pytest_llmops.guardrails.views import MAX_BLOBS, make_views, normalize_text
 
 ALL_VIEWS = ("plain", "base64", "rot13", "leet", "spaced")
 

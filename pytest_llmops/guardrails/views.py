@@ -1,18 +1,25 @@
 """A text as its reader takes it: without invisible characters and look-alikes, and with its encoded parts decoded.
 
-Everything is done on copies, which know where their characters stand in the original.
+Everything is done on copies, which know where their characters stand in the original. The patterns and tables of all
+detectors, in ``tables.toml``, are read here.
 """
 
 import base64
-import binascii
 import codecs
 import re
+import tomllib
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from pytest_llmops.guardrails.tables import CHARACTERS, PATTERNS
-
+TABLES: dict[str, Any] = tomllib.loads(Path(__file__).with_name("tables.toml").read_text(encoding="utf-8"))
+PATTERNS: dict[str, re.Pattern[str]] = {
+    name: re.compile("|".join(alternatives), flags)
+    for section, flags in (("words", re.IGNORECASE), ("exact", re.NOFLAG))
+    for name, alternatives in TABLES[section].items()
+}
+CHARACTERS = {name: str.maketrans(*pair) for name, pair in TABLES["characters"].items()}
 MAX_LEVELS = 3  # levels of base64 in base64
 MAX_BLOBS = 20  # parts of a text that are decoded
 MAX_DECODED = 1_000_000  # characters that are decoded in all
@@ -20,8 +27,7 @@ TAGS = range(0xE0020, 0xE007F)  # invisible characters that spell ASCII
 INVISIBLE = {*range(0x300, 0x370), *range(0xFE00, 0xFE10), *CHARACTERS["blank"]}  # beside category Cf
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """A text that was made from another.
 
     Attributes:
@@ -51,37 +57,33 @@ def normalize_text(text: str) -> View:
         return View("plain", text, range(len(text)))
     table = {char: char if char.isascii() else _read_character(char) for char in set(text)}
     parts = [table[char] for char in text]
-    places = [place for place, part in enumerate(parts) for _ in part]
-    joined = "".join(parts)
-    if not CHARACTERS["lookalikes"].keys().isdisjoint(map(ord, table)):
-        joined = PATTERNS["word"].sub(_fold_word, joined)
-    return View("plain", joined, places)
+    joined, lookalikes = "".join(parts), CHARACTERS["lookalikes"]
+    if not lookalikes.keys().isdisjoint(map(ord, table)):
+        joined = PATTERNS["word"].sub(lambda word: _fold_word(word[0], word[0].translate(lookalikes)), joined)
+    return View("plain", joined, [place for place, part in enumerate(parts) for _ in part])
 
 
 def _read_character(char: str) -> str:
     code, kind = ord(char), unicodedata.category(char)
     if code in TAGS:
-        return chr(code - 0xE0000)
-    if kind == "Cf" or code in INVISIBLE:
-        return ""
+        return chr(code - TAGS.start + 0x20)
     if kind == "Nd":
         return str(unicodedata.decimal(char))
-    return unicodedata.normalize("NFKC", char.translate(CHARACTERS["quotes"]))
+    is_hidden = kind == "Cf" or code in INVISIBLE
+    return "" if is_hidden else unicodedata.normalize("NFKC", char.translate(CHARACTERS["quotes"]))
 
 
-def _fold_word(match: re.Match[str]) -> str:
-    word = match[0]
-    folded = word.translate(CHARACTERS["lookalikes"])
+def _fold_word(word: str, folded: str) -> str:
     return folded if folded.isascii() or any("A" <= char <= "z" for char in word) else word
 
 
 def make_views(text: str, names: Collection[str]) -> list[View]:
     """Return the views of these names, as far as there is something to decode; of ``base64`` one for each part.
 
-    >>> [view.text for view in make_views("aGVsbG8gd29ybGQ=", ["base64"])]
-    ['hello world']
+    >>> [view.text for view in make_views("aGVsbG8sIHdvcmxkIQ==", ["base64"])]
+    ['hello, world!']
     """
-    plain = normalize_text(text)
+    plain, gap = normalize_text(text), PATTERNS["gap"]
     views = [View("raw", text, range(len(text))), plain]
     if "base64" in names:
         views += _decode_blobs(plain)
@@ -90,7 +92,6 @@ def make_views(text: str, names: Collection[str]) -> list[View]:
     if "leet" in names and PATTERNS["leeted"].search(plain.text):
         views.append(View("leet", plain.text.translate(CHARACTERS["leet"]), plain.places))
     if "spaced" in names and PATTERNS["spaced"].search(plain.text):
-        gap = PATTERNS["gap"]
         gaps = {match.start() for match in gap.finditer(plain.text)}
         kept = [place for number, place in enumerate(plain.places) if number not in gaps]
         views.append(View("spaced", gap.sub("", plain.text), kept))
@@ -98,12 +99,12 @@ def make_views(text: str, names: Collection[str]) -> list[View]:
 
 
 def _decode_blobs(plain: View) -> Iterator[View]:
-    views, found, left = [(plain, 0)], 0, MAX_DECODED
+    views, left = [(plain, 0)], MAX_DECODED
     for view, level in views:  # what a view holds is added meanwhile
         for match in PATTERNS["blob"].finditer(view.text) if level < MAX_LEVELS else ():
             decoded = _decode_blob(match[0])
-            if decoded and found < MAX_BLOBS and len(decoded) <= left:
-                found, left = found + 1, left - len(decoded)
+            if decoded and len(views) <= MAX_BLOBS and len(decoded) <= left:
+                left -= len(decoded)
                 inner = View("base64", normalize_text(decoded).text, (), view.find_origin(*match.span()))
                 views.append((inner, level + 1))
                 yield inner
@@ -111,9 +112,9 @@ def _decode_blobs(plain: View) -> Iterator[View]:
 
 def _decode_blob(blob: str) -> str:
     # Return the text of base64, or "" if it is none.
-    digits = blob.translate({10: None, 13: None, 45: 43, 61: None, 95: 47})
+    digits = blob.translate(CHARACTERS["base64"]).replace(" ", "")
     try:
         text = base64.b64decode(digits + "=" * (-len(digits) % 4)).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return ""
     return text if "".join(text.split()).isprintable() else ""

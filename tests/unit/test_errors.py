@@ -22,6 +22,7 @@ RAISED: list[BaseException] = [
     errors.MissingExtra("a price", "prices", "genai_prices"),
     errors.ModelError("text", kind="auth", status=401),
     errors.JudgeError("text", reply="raw"),
+    errors.DetectorError("detector names raised ValueError"),
     errors.CassetteError("text"),
     errors.WireError("text"),
     errors.MeasurementErrored("text", [LOW]),

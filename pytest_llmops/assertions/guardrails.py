@@ -89,7 +89,10 @@ def assert_no_injection(
 def _check_findings(
     name: str, given: object, detectors: Sequence[Detector], ignore: Collection[str], label: str
 ) -> Measurement:
+    refuse(isinstance(ignore, str), f"assert_no_{name}: expected ignore to be a list of texts, got a text")
     text, found, error = _find(given, detectors, ignore)
+    if (test := recorder.running_test_recorder()) is not None:
+        test.hidden.update({text[each.start : each.end]: each.masked for each in found})
     kinds = Counter(each.kind for each in found)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     missed = {*(PII_KINDS if name == "pii" else ())}.difference(*(detector.kinds for detector in detectors))
@@ -109,7 +112,7 @@ def _check_findings(
 def _find(
     given: object, detectors: Sequence[Detector], ignore: Collection[str] = ()
 ) -> tuple[str, list[Finding], str]:
-    # Return a text, what is found in it, and why it could not be looked at; no report of the test will show what is found.
+    # Return a text, what is found in it, and why it could not be looked at.
     text, found, error = "", [], ""
     try:
         text = TextNormalizer().normalize_answer(given)
@@ -118,8 +121,6 @@ def _find(
         ]
     except (ValueError, DetectorError) as problem:
         text, error = "", str(problem)
-    if (test := recorder.running_test_recorder()) is not None:
-        test.hidden.update({text[each.start : each.end]: each.masked for each in found})
     return text, found, error
 
 

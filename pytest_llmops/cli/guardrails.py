@@ -137,21 +137,18 @@ def load_detector(name: str) -> Detector:
     try:
         if module == "gitleaks":
             return guardrails.gitleaks_detector(rest)
-        make = (
-            getattr(guardrails, f"{name}_detector")
-            if name in BUILT_IN
-            else getattr(importlib.import_module(module), rest)
-        )
-        detector: Detector = make()
-        refuse(
-            not (callable(getattr(detector, "find", None)) and hasattr(detector, "kinds")),
-            f"{type(detector).__name__} is no detector",
-        )
+        built_in = name in BUILT_IN
+        made = getattr(
+            guardrails if built_in else importlib.import_module(module),
+            f"{name}_detector" if built_in else rest,
+        )()
+        refuse(not callable(made.find) or not made.kinds, "it looks for nothing")
     except Exception as error:  # noqa: BLE001 -- a user's own module
-        why = shorten_text(redact_secrets(describe_exception(error)), 300)
-        expected = f"{', '.join(BUILT_IN)}, gitleaks:FILE, or package.module:function that takes nothing and returns a detector"
-        raise UsageError(f"--detector {name}: {why}; expected {expected}") from None
-    return detector
+        raise UsageError(
+            f"--detector {name}: {shorten_text(redact_secrets(describe_exception(error)), 300)}; expected {', '.join(BUILT_IN)}, "
+            "gitleaks:FILE, or package.module:function that takes nothing and returns a detector"
+        ) from None
+    return made  # type: ignore[no-any-return]
 
 
 def print_scores(args: argparse.Namespace) -> int:
@@ -163,8 +160,10 @@ def print_scores(args: argparse.Namespace) -> int:
         chosen = [
             each for each in detectors if args.detector or ANY in there or not there.isdisjoint(each.kinds)
         ]
-        known = ", ".join(sorted(there)) or "none"
-        refuse(not chosen, f"{args.file}: expected texts with a kind that a detector looks for, got {known}")
+        refuse(
+            not chosen,
+            f"{args.file}: expected a kind that a detector looks for, got {', '.join(sorted(there)) or 'none'}",
+        )
         scores = [score_detector(detector, rows) for detector in chosen]
     missed = sorted(there.difference([ANY], *(each.kinds for each in chosen)))
     for score in scores if not args.json else ():

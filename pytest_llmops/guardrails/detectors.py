@@ -19,10 +19,9 @@ RULE_KINDS = ("email", "card", "iban", "us_ssn", "ip")
 EXTRA_KINDS = {"phone": "phonenumbers", "national_id": "stdnum"}
 PII_KINDS = (*RULE_KINDS, *EXTRA_KINDS, "person", "address")
 ENTITIES = MappingProxyType({"PERSON": "person", "LOCATION": "address"})
-NEAR = 50  # characters behind a word such as "phone" or "passport" in which a number may begin
-NAME = 30  # characters in front of a secret in which its name is read
-WINDOW = 300  # characters on each side of a trigger of an attack that are searched
-MOST_GROUPS = 8  # groups of digits of a phone number
+# Characters behind a word such as "phone" in which a number may begin, in front of a secret in which its name is read, and
+# on each side of a trigger of an attack that are searched; most groups of digits of a phone number
+NEAR, NAME, WINDOW, MOST_GROUPS = 50, 30, 300, 8
 NATIONAL, INTERNATIONAL, ANNOUNCED = range(9, 12), range(8, 16), range(7, 16)  # digits of a phone number
 MAX_READ, MAX_HINT = (
     400,

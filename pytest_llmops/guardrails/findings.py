@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from pytest_llmops.errors import DetectorError, LLMOpsError, refuse
 from pytest_llmops.guardrails.views import View, make_views
@@ -54,7 +54,8 @@ class Detector(Protocol):
         ...
 
 
-class RuleDetector(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RuleDetector:
     """A detector that is a function from a text to findings."""
 
     name: str

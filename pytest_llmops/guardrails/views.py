@@ -20,9 +20,8 @@ PATTERNS: dict[str, re.Pattern[str]] = {
     for name, alternatives in TABLES[section].items()
 }
 CHARACTERS = {name: str.maketrans(*pair) for name, pair in TABLES["characters"].items()}
-MAX_LEVELS = 3  # levels of base64 in base64
-MAX_BLOBS = 20  # parts of a text that are decoded
-MAX_DECODED = 1_000_000  # characters that are decoded in all
+# Levels of base64 in base64, parts of a text that are decoded, and characters that are decoded in all
+MAX_LEVELS, MAX_BLOBS, MAX_DECODED = 3, 20, 1_000_000
 TAGS = range(0xE0020, 0xE007F)  # invisible characters that spell ASCII
 INVISIBLE = {*range(0x300, 0x370), *range(0xFE00, 0xFE10), *CHARACTERS["blank"]}  # beside category Cf
 

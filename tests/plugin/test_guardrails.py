@@ -92,3 +92,21 @@ def pytest_llmops_judges(config):
     assert result.outcomes == {"failed": 1}
     names = [each.name for each in result.records["test_answer"].measurements]
     assert names == ["guardrail.policy", "judge.compliance"]
+
+
+def test_a_judge_without_a_verdict_is_no_compliance(project: Project) -> None:
+    judge = """
+class Judge:
+    name, version, low, high = "compliance", "1", 0.0, 1.0
+
+    def judge(self, answer, *, question="", reference=""):
+        raise OSError("down")
+
+def pytest_llmops_judges(config):
+    return {str(config.rootpath / "policies" / "support.md"): Judge}
+"""
+    project.write(
+        **{"policies/support.md": POLICY.format(""), "test_policy.py": COMPLIES, "conftest.py": judge}
+    )
+    result = project.run("--llm-judge")
+    assert [each.status for each in result.records["test_answer"].measurements] == ["errored"]

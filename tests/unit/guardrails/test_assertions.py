@@ -13,6 +13,7 @@ from pytest_llmops import (
     assert_no_secrets,
     soft,
 )
+from pytest_llmops.errors import UsageError
 from pytest_llmops.guardrails import Finding, RuleDetector
 
 ADDRESS = "anna@example.com"
@@ -64,6 +65,11 @@ def test_secrets_and_attacks_are_masked_too(check: Any, text: str, hidden: str) 
 
 def test_what_may_be_there_is_ignored() -> None:
     assert assert_no_pii(f"Write to {ADDRESS}.", ignore=[ADDRESS]).value == 0.0
+
+
+def test_ignore_is_a_list() -> None:
+    with pytest.raises(UsageError, match="ignore"):
+        assert_no_pii("Hi", ignore=ADDRESS)
 
 
 def raises(text: str) -> list[Finding]:

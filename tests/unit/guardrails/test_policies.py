@@ -38,6 +38,7 @@ def test_an_answer_that_keeps_the_rules_passes(tmp_path: Path) -> None:
         ("Guaranteed.", ["guarantee", "hours"], 0.0),
         ("", ["hours"], 0.5),
     ],
+    ids=["forbidden", "hidden", "required", "both", "empty"],
 )
 def test_broken_rules_are_named_with_their_reason(
     tmp_path: Path, answer: str, broken: list[str], value: float

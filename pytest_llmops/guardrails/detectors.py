@@ -22,6 +22,7 @@ ENTITIES = MappingProxyType({"PERSON": "person", "LOCATION": "address"})
 # Characters behind a word such as "phone" in which a number may begin, in front of a secret in which its name is read, and
 # on each side of a trigger of an attack that are searched; most groups of digits of a phone number
 NEAR, NAME, WINDOW, MOST_GROUPS = 50, 30, 300, 8
+MAX_ABBREVIATION = 5  # letters
 NATIONAL, INTERNATIONAL, ANNOUNCED = range(9, 12), range(8, 16), range(7, 16)  # digits of a phone number
 MAX_READ, MAX_HINT = (
     400,
@@ -137,7 +138,8 @@ def _rate_phone(shape: str, regions: Collection[str], *, announced: bool) -> flo
 
 def _find_national_ids(text: str) -> Iterator[Finding]:
     for word in PATTERNS["national_id_word"].finditer(text):
-        checker = TABLES["national_ids"].get(word[0].upper())
+        # An abbreviation has to be written as one: PAN and RUN are no words.
+        checker = TABLES["national_ids"].get(word[0] if len(word[0]) <= MAX_ABBREVIATION else word[0].upper())
         shape = PATTERNS["national_id"].search(text, word.end(), word.end() + NEAR) if checker else None
         ends = [at.start() for at in PATTERNS["id_end"].finditer(shape[0])][::-1] if shape else []
         for end in ends:

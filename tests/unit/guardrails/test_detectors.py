@@ -49,6 +49,8 @@ def pii(text: str) -> list[tuple[str, str]]:
         ("You can call us: 78 651 450", "phone", "78 651 450"),
         ("My BSN is 111.222.333.", "national_id", "111.222.333"),
         ("CPF 390.533.447-05", "national_id", "390.533.447-05"),
+        ("RUN 30.686.957-4", "national_id", "30.686.957-4"),
+        ("Mein Burgerservicenummer: 111222333", "national_id", "111222333"),
     ],
 )
 def test_personal_data_is_found_in_its_place(text: str, kind: str, shape: str) -> None:
@@ -68,6 +70,7 @@ def test_personal_data_is_found_in_its_place(text: str, kind: str, shape: str) -
         "127.0.0.1 0.0.0.0 ::1 999.1.1.1 1.2.3 v1.2.3.4 1.2.3.4.5",
         "On 2006-04-07 09:00:27 order 1234567 of 12.04.2023 for 12,345.67",
         "BSN 111.222.334, and 111.222.333 alone",
+        "Run 30.686.957-4",  # a Chilean RUN is written in capitals
         "a@b, @home, x@localhost",
         "",
         "\x00\ud800",

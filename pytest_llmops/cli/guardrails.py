@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json_lines, read_text
-from pytest_llmops.cli.commands import add_command, add_group, extend_import_path, import_command
-from pytest_llmops.cli.output import print_json, print_line, redact_secrets
+from pytest_llmops.cli.common import (
+    add_command,
+    add_group,
+    extend_import_path,
+    import_command,
+    print_json,
+    print_line,
+    redact_secrets,
+)
 from pytest_llmops.errors import CaseError, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import Json, shorten_text
 

@@ -62,6 +62,8 @@ $(PEERS): requirements/peers.in requirements/models.txt
 demo: $(READY)
 	@mkdir -p reports
 	$(BIN)/python -m pytest examples --llm-judge --llm-report=reports/demo.html --llm-report=reports/demo.md --llm-report=reports/demo.json --junitxml=reports/demo.xml
+	@echo "The cases that users complained of, with the prompt that they complained of: the suite is red."
+	@! $(BIN)/python -m pytest examples/feedback_loop -q --tb=line --llm-prompt rental/answer=v1
 
 test: $(READY) $(CLIENTS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal

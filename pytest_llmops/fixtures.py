@@ -17,6 +17,7 @@ from pytest_llmops.settings import OPTIONS, Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from pytest_llmops.cases.feedback import Feedback
     from pytest_llmops.cases.files import Case
     from pytest_llmops.cassettes.http.reverse_proxy import LLMProxy
     from pytest_llmops.cassettes.tape import Tape
@@ -185,6 +186,14 @@ def llm_calls(request: pytest.FixtureRequest) -> CallLog:
 
     _require_recorded(request, "llm_calls")
     return CallLog(request.node.stash[HARNESS].recorder.exchanges)
+
+
+@pytest.fixture
+def llm_feedback() -> Callable[..., Feedback]:
+    """``llm_feedback(file)`` reads what users said of answers: its ``events``, ``votes`` and ``up_share()``, see `read_feedback`."""
+    from pytest_llmops.cases.feedback import read_feedback
+
+    return read_feedback
 
 
 @pytest.fixture

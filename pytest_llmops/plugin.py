@@ -20,7 +20,7 @@ from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, Usage
 
 # isort: off
 from pytest_llmops.fixtures import (
-    HARNESS, SETTINGS, case, embedder, has_flag, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_proxy, prompt,
+    HARNESS, SETTINGS, case, embedder, has_flag, judge, judge_canaries, llm, llm_calls, llm_cassette, llm_feedback, llm_proxy, prompt,
     prompts, pytest_addoption, read_settings, retriever,
 )  # fmt: skip
 
@@ -496,5 +496,5 @@ def pytest_report_from_serializable(data: dict[str, Any]) -> None:
 
 
 __all__ = [  # fixtures and a hook, for pytest to find
-    "case", "embedder", "judge", "judge_canaries", "llm", "llm_calls", "llm_cassette", "llm_proxy", "prompt", "prompts", "pytest_addoption", "retriever",
+    "case", "embedder", "judge", "judge_canaries", "llm", "llm_calls", "llm_cassette", "llm_feedback", "llm_proxy", "prompt", "prompts", "pytest_addoption", "retriever",
 ]  # fmt: skip

@@ -1,15 +1,17 @@
 """The review queue: answers that a person should look at, before they become cases or labels of a judge.
 
 A file of JSON lines, an entry each. Feedback, traces and judges that are not sure add to it; a decision of a person is
-never reset, and a line that nobody changed stays byte for byte.
+never reset.
 """
 
 import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from pytest_llmops._util.text_files import (
     BadFile,
@@ -26,11 +28,11 @@ from pytest_llmops.errors import CaseError, CassetteError, refuse
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.redaction.redactor import Redactor
 
-QUEUE_FILE = "cases/queue.jsonl"
 SIMILARITY = (
     90.0  # of 100, from which on two inputs are near duplicates: rapidfuzz's ratio of the normalized texts
 )
 GRAM_CHARS, SKETCH_SIZE, MAX_HOLDERS, MAX_COMPARED_CHARS = 5, 8, 16, 1_000
+MASKS = "pytest_llmops.redaction.personal_data"
 _PUNCTUATION = ".,;:!?¿¡…\"'()。、？！"
 
 
@@ -83,7 +85,6 @@ class QueueEntry:
         return canonical_json({**self.data, "input": self.input, "output": self.output, **kept})
 
 
-Change: TypeAlias = Callable[[dict[str, QueueEntry]], None]
 _TEXT = ("a text", lambda value: isinstance(value, str))
 _TEXTS = (
     "a list of texts",
@@ -134,22 +135,17 @@ def read_queue(path: str | Path) -> tuple[QueueEntry, ...]:
     Raises:
         CaseError: It cannot be read, a line is not an entry, or an id stands twice; with file and line.
     """
-    return tuple(entry for entry, _ in _read_lines(Path(path)).values())
-
-
-def _read_lines(path: Path) -> dict[str, tuple[QueueEntry, str]]:
-    found: dict[str, tuple[QueueEntry, str]] = {}
+    found: dict[str, QueueEntry] = {}
     number = None
     try:
-        text = read_text(path) if path.exists() else ""
-        lines = text.split("\n")
-        for number, value in read_json_lines(text):
+        # The error needs the number.
+        for number, value in read_json_lines(read_text(Path(path)) if Path(path).exists() else ""):  # noqa: B007
             entry = _parse_entry(value)
             refuse(entry.id in found, BadFile(f"{entry.id} stands twice: keep one of the lines"))
-            found[entry.id] = entry, lines[number - 1]
+            found[entry.id] = entry
     except BadFile as error:
         raise CaseError(error.what, path, error.line or number) from None
-    return found
+    return tuple(found.values())
 
 
 def _parse_entry(value: Json) -> QueueEntry:
@@ -159,11 +155,13 @@ def _parse_entry(value: Json) -> QueueEntry:
     for key, (expected, fits) in _FORM.items():
         if key in given and not fits(given[key]):
             raise BadFile(f"{key}: expected {expected}, got {shorten_text(canonical_json(given[key]), 60)}")
+    names = {each.name for each in fields(QueueEntry)} - {"data"}
     own: dict[str, Any] = {
-        each.name: given.pop(each.name) for each in fields(QueueEntry) if each.name in given
+        key: tuple(value) if isinstance(value, list) and key not in ("input", "messages", "calls") else value
+        for key, value in given.items()
+        if key in names
     }
-    lists = {key: tuple(own[key]) for key in ("comments", "similar", "tags", "origin") if key in own}
-    return QueueEntry(**{**own, **lists, "data": {**as_mapping(own.get("data", {})), **given}})
+    return QueueEntry(**own, data={key: value for key, value in given.items() if key not in names})
 
 
 def add_to_queue(
@@ -177,7 +175,7 @@ def add_to_queue(
     Raises:
         CaseError: The file cannot be read or written, with file and line; nothing is written then.
     """
-    redactor = redactor or Redactor.from_environment(os.environ)
+    redactor = redactor or build_redactor()
     cleaned = [redact_entry(entry, redactor) for entry in entries]
     counts = {"new": 0, "merged": 0}
 
@@ -186,55 +184,58 @@ def add_to_queue(
             counts["merged" if entry.id in queue else "new"] += 1
             queue[entry.id] = merge_entries(queue[entry.id], entry) if entry.id in queue else entry
 
-    change_queue(path, add, redactor)
+    change_queue(path, add)
     return counts["new"], counts["merged"]
 
 
-def change_queue(path: str | Path, change: Change, redactor: Redactor | None = None) -> None:
+def change_queue(path: str | Path, change: Callable[[dict[str, QueueEntry]], None]) -> None:
     """Let a function change the entries of a queue by id, while no other process changes them.
 
     Raises:
         CaseError: The file cannot be read, locked or written.
     """
-    redactor, path = redactor or Redactor.from_environment(os.environ), Path(path)
+    path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with lock_cassette(path):
-            known = _read_lines(path)
-            queue = {name: entry for name, (entry, _) in known.items()}
+            queue = {entry.id: entry for entry in read_queue(path)}
             change(queue)
-            lines = []
-            for entry in _rank_entries(_link_similar(queue.values())):
-                before, line = known.get(entry.id, (None, ""))
-                lines.append(line if entry == before else redact_entry(entry, redactor).to_line())
-            data = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
-            if lines or known:
-                write_atomically(path, data)
-    except CassetteError as error:
-        raise CaseError(str(error).partition(": ")[2], path) from None
-    except OSError as error:
-        raise CaseError(f"cannot be written: {error.strerror or error}", path) from None
+            lines = (f"{entry.to_line()}\n" for entry in _rank_entries(_link_similar(queue.values())))
+            if queue:
+                write_atomically(path, "".join(lines).encode("utf-8", "replace"))
+    except (CassetteError, OSError) as error:
+        raise CaseError(f"cannot be written: {error}", path) from None
+
+
+def build_redactor() -> Redactor:
+    """Return a redactor of secrets, those of the environment too, and of personal data."""
+    masks = [import_module(MASKS).mask_personal_data] if find_spec(MASKS) else []
+    return Redactor.from_environment(os.environ, masks)
 
 
 def redact_entry(entry: QueueEntry, redactor: Redactor) -> QueueEntry:
     """Return an entry without secrets; an id that `entry_id` gave is that of the redacted texts."""
     line = entry.to_line().encode("utf-8", "replace")
-    # Each text alone, as escapes hide a secret, then the line: a key gives its value away.
+    # The line, as a key gives its value away; and each text alone, as escapes hide a secret.
+    if b"\\" not in line and redactor.clean(line) == line:
+        return entry
     texts = canonical_json(_clean_texts(read_json(line.decode()), redactor))
     cleaned = redactor.clean(texts.encode("utf-8", "replace"))
-    if cleaned == line:
-        return entry
     clean = _parse_entry(read_json(cleaned.decode("utf-8", "replace")))
     is_derived = entry.id == entry_id(entry.kind, entry.input, entry.output)
     return replace(clean, id=entry_id(clean.kind, clean.input, clean.output) if is_derived else entry.id)
 
 
 def _clean_texts(value: Json, redactor: Redactor) -> Json:
-    if isinstance(value, str):
-        return redactor.clean_text(value)
-    if isinstance(value, dict):
-        return {str(key): _clean_texts(each, redactor) for key, each in value.items()}
-    return [_clean_texts(each, redactor) for each in value] if isinstance(value, list) else value
+    return (
+        redactor.clean_text(value)
+        if isinstance(value, str)
+        else {str(key): _clean_texts(each, redactor) for key, each in value.items()}
+        if isinstance(value, dict)
+        else [_clean_texts(each, redactor) for each in value]
+        if isinstance(value, list)
+        else value
+    )
 
 
 def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
@@ -272,7 +273,7 @@ def _origin_key(place: Mapping[str, Json]) -> str:
 def _link_similar(entries: Iterable[QueueEntry]) -> list[QueueEntry]:
     # Give each case the first one with nearly the same input. Only texts that share one of their smallest n-gram hashes
     # are compared, so that the time is linear.
-    from rapidfuzz import fuzz
+    from rapidfuzz import fuzz, process
 
     leaders: dict[int, list[tuple[str, str]]] = {}
     linked = []
@@ -280,15 +281,11 @@ def _link_similar(entries: Iterable[QueueEntry]) -> list[QueueEntry]:
         text = normalize_text(entry.input)[:MAX_COMPARED_CHARS]
         grams = {text[at : at + GRAM_CHARS] for at in range(max(1, len(text) - GRAM_CHARS + 1))}
         keys = sorted(zlib.crc32(gram.encode("utf-8", "replace")) for gram in grams)[:SKETCH_SIZE]
-        others = (each for key in keys for each in leaders.get(key, ()) if entry.kind == "case")
-        leader = next(
-            (name for name, other in others if fuzz.ratio(text, other, score_cutoff=SIMILARITY)), None
-        )
-        for key in keys if leader is None and entry.kind == "case" else ():
-            holders = leaders.setdefault(key, [])
-            if len(holders) < MAX_HOLDERS:
-                holders.append((entry.id, text))
-        similar = () if leader is None else (leader,)
+        others = {name: other for key in keys for name, other in leaders.get(key, ()) if entry.kind == "case"}
+        nearest = process.extractOne(text, others, scorer=fuzz.ratio, score_cutoff=SIMILARITY)
+        for key in keys if nearest is None and entry.kind == "case" else ():
+            leaders[key] = [*leaders.get(key, ()), (entry.id, text)][:MAX_HOLDERS]
+        similar = () if nearest is None else (nearest[2],)
         linked.append(entry if entry.similar == similar else replace(entry, similar=similar))
     return linked
 
@@ -296,19 +293,18 @@ def _link_similar(entries: Iterable[QueueEntry]) -> list[QueueEntry]:
 def _rank_entries(entries: list[QueueEntry]) -> list[QueueEntry]:
     # Rank open entries: the most votes down first, then those on which votes differ; inputs like one that was decided or
     # stands above come after all others.
-    def weigh(entry: QueueEntry) -> tuple[int, int, int, str]:
-        up, down = entry.votes.get("up", 0), entry.votes.get("down", 0)
-        return -down, -min(up, down), -up, entry.id
-
-    waiting = sorted((entry for entry in entries if entry.status == "open"), key=weigh)
+    waiting = sorted(
+        (-down, -min(up, down), -up, entry.id, (entry.similar or (entry.id,))[0])
+        for entry in entries
+        if entry.status == "open"
+        for up, down in [(entry.votes.get("up", 0), entry.votes.get("down", 0))]
+    )
     seen = {(entry.similar or (entry.id,))[0] for entry in entries if entry.status != "open"}
-    known: list[QueueEntry] = []
-    novel: list[QueueEntry] = []
-    for entry in waiting:
-        group = (entry.similar or (entry.id,))[0]
-        (known if group in seen else novel).append(entry)
+    places: dict[str, tuple[bool, int]] = {}
+    for *_, name, group in waiting:
+        places[name] = group in seen, len(places)
         seen.add(group)
-    ranks = {entry.id: rank for rank, entry in enumerate((*novel, *known), start=1)}
+    ranks = {name: rank for rank, name in enumerate(sorted(places, key=lambda name: places[name]), start=1)}
     return [
         entry if entry.rank == ranks.get(entry.id, 0) else replace(entry, rank=ranks.get(entry.id, 0))
         for entry in entries

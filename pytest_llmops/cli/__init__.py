@@ -15,7 +15,18 @@ from pytest_llmops.cli.common import EXIT_PROBLEM, EXIT_USAGE, print_error
 from pytest_llmops.errors import LLMOpsError, UsageError
 
 # Modules of `pytest_llmops.cli` with an ``add_NAME_group``, in the order of the help
-GROUPS = ("init", "baseline", "cassettes", "guardrails", "judge", "merge", "models", "prompts", "semantic")
+GROUPS = (
+    "init",
+    "baseline",
+    "cases",
+    "cassettes",
+    "guardrails",
+    "judge",
+    "merge",
+    "models",
+    "prompts",
+    "semantic",
+)
 EPILOG = "exit status: 0 all is well, 1 something was found or refused, 2 the command line is wrong"
 
 

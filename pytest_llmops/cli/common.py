@@ -278,6 +278,14 @@ def lock_file(path: Path) -> Iterator[None]:
         yield
 
 
+def format_json_line(row: Mapping[str, Json]) -> str:
+    """Return an object as a line; characters that some editors take for a line end are escaped."""
+    text = json.dumps(row, ensure_ascii=False)
+    for char in "\x85\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text + "\n"
+
+
 def write_output_file(path: Path, text: str) -> None:
     """Write a text file atomically, compressed if its name ends in .gz; links and file modes are kept.
 

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cli.common import add_command, add_group, import_command, parse_positive_int
-from pytest_llmops.errors import refuse
 from pytest_llmops.settings import OPTIONS
 
 JUDGE_HELP = "a built-in judge (quality), the path of a judge file.md, or module.path:Class"
 MIN_LABELS = 50
-MAX_SUFFIX_LENGTH = 40
 # Options of pytest that the commands take too, with their short names
 OPTION_NAMES = {
     "record": "record",
@@ -25,14 +23,6 @@ OPTION_NAMES = {
     "max_calls": "max-calls",
     "budget": "budget",
 }
-
-
-def _parse_suffix(text: str) -> str:
-    refuse(
-        not (text.isprintable() and text.strip() and len(text) <= MAX_SUFFIX_LENGTH),
-        argparse.ArgumentTypeError(f"expected 1 to {MAX_SUFFIX_LENGTH} printable characters, got {text!a}"),
-    )
-    return text
 
 
 def list_judge_arguments(default_cassette: str) -> dict[str, dict[str, Any]]:
@@ -146,7 +136,7 @@ COMMANDS: Mapping[
     ),
     "export-labels": (
         import_command("judge_export_labels", "export_labels"),
-        "list the answers of a run that need a human label, or write them to a file to be labelled",
+        "put the answers of a run that need a human label into a review queue",
         (
             "These are answers of which the judge was not sure, that it could not score, on which judges disagree, or that contain a "
             "prompt injection. Nothing is overwritten: labels that are in the file stay."
@@ -155,8 +145,9 @@ COMMANDS: Mapping[
             "run_file": {"type": Path, "metavar": "RUN.json", "help": "what --llm-report=run.json wrote"},
             "--out": {
                 "type": Path,
-                "metavar": "FILE",
-                "help": "the file to label: .jsonl, or .csv for a spreadsheet",
+                "required": True,
+                "metavar": "QUEUE.jsonl",
+                "help": "the queue to add them to; llmops cases review labels them, llmops judge calibrate reads it",
             },
             "--judge": {"metavar": "NAME", "help": "only answers that this judge scored"},
             "--all": {"action": "store_true", "help": "every judged answer, for a first set of labels"},
@@ -166,37 +157,14 @@ COMMANDS: Mapping[
                 "help": "with --all: draw so many at random",
             },
             "--seed": {"type": int, "metavar": "S", "help": "seed of the draw (default: 0)"},
-            "--suffix": {
-                "type": _parse_suffix,
-                "metavar": "TEXT",
-                "help": "end of the ids, where older answers to the same cases have labels already (@week-2)",
+            "--as-cases": {
+                "action": "store_true",
+                "help": "for new cases instead of labels: llmops cases review asks for the right answer",
             },
             "--with-verdicts": {
                 "action": "store_true",
                 "help": "also write the judge's verdict and why to look: annotators who see them label differently",
             },
-        },
-    ),
-    "import-labels": (
-        import_command("judge_import_labels", "import_labels"),
-        "merge labels that human annotators filled in into the file that judges are calibrated with",
-        (
-            "Labels of several annotators for one answer are joined. If a line contradicts the labels, it is reported and nothing is "
-            "written."
-        ),
-        {
-            "filled": {
-                "type": Path,
-                "metavar": "FILE",
-                "help": "what llmops judge export-labels --out wrote, filled in",
-            },
-            "--into": {
-                "type": Path,
-                "required": True,
-                "metavar": "LABELS.jsonl",
-                "help": "the labels; created if the file is missing",
-            },
-            "--rater": {"metavar": "NAME", "help": "who filled the file in, if several annotators label"},
         },
     ),
     "rescore": (
@@ -218,11 +186,6 @@ COMMANDS: Mapping[
             "--only": {"metavar": "NAME", "default": "", "help": "only outputs that this judge scored"},
             "-k": {"metavar": "TEXT", "default": "", "help": "only tests whose name contains this text"},
             "--unjudged": {"action": "store_true", "help": "also the last answer of tests without a judge"},
-            "--labels": {
-                "type": Path,
-                "metavar": "LABELS.jsonl",
-                "help": "human labels of outputs of the run: show the kappa of the old and of the new verdicts",
-            },
             "--json": {"action": "store_true", "help": "print JSON"},
             "--out": {
                 "type": Path,

@@ -10,9 +10,6 @@ from typing import Any
 from pytest_llmops import recorder, registry
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.baselines.variants import judge_variants
-from pytest_llmops.calibration.agreement import measure_agreement
-from pytest_llmops.calibration.judge_comparison import MIN_LABELS, figures_to_json
-from pytest_llmops.calibration.labels import Labels, read_labels
 from pytest_llmops.cli.common import (
     EXIT_PROBLEM,
     GREEN,
@@ -29,7 +26,7 @@ from pytest_llmops.cli.common import (
     write_reports,
 )
 from pytest_llmops.cli.judge_calibrate import RUBRIC_SUFFIX, load_judge, open_judge_session
-from pytest_llmops.errors import UsageError, format_name_list, refuse
+from pytest_llmops.errors import UsageError, format_name_list
 from pytest_llmops.harness import controller
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge, takes_contexts
@@ -53,21 +50,20 @@ def rescore_run(args: argparse.Namespace) -> int:
     run_path = args.file.with_suffix("") if args.file.suffix == ".gz" else args.file
     cassette = args.cassette or run_path.with_suffix(".rescore.cassette.json")
     _check_rescore_options(args)
-    inputs = {"the run file": args.file, "the recording": cassette, "the labels": args.labels}
+    inputs = {"the run file": args.file, "the recording": cassette}
     check_reports("--out", [str(args.out)] if args.out else [], inputs)
     run = read_run_file(args.file)
     selection = rescoring.collect_outputs(run, only=args.only, text=args.k, unjudged=args.unjudged)
     _refuse_no_outputs(args, selection)
     passed_over = dict(selection.passed_over)
     needs_judge = _needs_judge(args)
-    labels = read_labels(args.labels) if args.labels else None
     rescored, pass_at = (
         _judge_outputs(args, cassette, selection)
         if needs_judge
         else (_replace_thresholds(args, selection, passed_over), {})
     )
     changes = rescoring.compare_scores((item.output, item.top) for item in rescored)
-    shifts = _find_shifts(changes, pass_at, labels)
+    shifts = _find_shifts(changes, pass_at)
     if args.json:
         print_json(
             {"outputs": list(map(_to_json, changes)), "passed_over": passed_over, "thresholds": shifts}
@@ -77,7 +73,6 @@ def rescore_run(args: argparse.Namespace) -> int:
         "",
         *rescoring.format_changes(changes, judge_called=needs_judge, passed_over=passed_over),
         *rescoring.format_threshold_shifts(shifts),
-        *(shift["labels"]["text"] for shift in shifts if "labels" in shift),
     )
     for line in () if args.json else lines:
         print_line(line)
@@ -109,84 +104,11 @@ def _to_json(change: Change) -> dict[str, Any]:
     }
 
 
-def _find_shifts(
-    changes: Sequence[Change], pass_at: Mapping[str, float], labels: Labels | None
-) -> list[dict[str, Any]]:
+def _find_shifts(changes: Sequence[Change], pass_at: Mapping[str, float]) -> list[dict[str, Any]]:
     judges = {
         tuple(rescoring.list_judges(getattr(change, side) for change in changes)) for side in ("old", "new")
     }
-    shifts = rescoring.find_threshold_shifts(changes, pass_at) if len(judges) > 1 else []
-    if labels is not None:
-        refuse(
-            not shifts,
-            "--labels: nothing to compare: the judge is the same, or there is no threshold; expected another judge, and a pass_at",
-        )
-        _add_label_kappas(labels, shifts, changes)
-    return shifts
-
-
-def _match_labels(
-    labels: Labels, changes: Sequence[Change], judge: str, dimension: str
-) -> dict[str, tuple[float, float]]:
-    # Return both scores of each labelled answer that is among the outputs of a judge, by the id of its label.
-    by_inputs = {
-        key: pair
-        for change in changes
-        if change.old.name == judge and (pair := rescoring.read_both_scores(change, dimension))
-        # A label without reference and contexts is of the answer, whatever the judge saw beside it.
-        for key in (change.output.inputs, (*change.output.inputs[:2], "", ()))
-    }
-    return {
-        row.id: pair
-        for row in labels.labelled
-        if (pair := by_inputs.get((row.answer, row.question, row.reference, row.contexts)))
-    }
-
-
-def _add_label_kappas(labels: Labels, shifts: Sequence[dict[str, Any]], changes: Sequence[Change]) -> None:
-    # Add to each threshold the kappas of the old and of the new verdicts with the human labels of the same outputs.
-    labelled = {"": labels, **{name: labels.for_dimension(name) for name in labels.dimensions}}
-    for shift in (shift for shift in shifts if shift["dimension"] in labelled):
-        judge, dimension, given = shift["judge"], shift["dimension"], labelled[shift["dimension"]]
-        scores = _match_labels(given, changes, judge, dimension)
-        scales = {
-            side.scale
-            for change in changes
-            for side in (change.old, change.new)
-            if change.old.name == judge and side.scale
-        }
-        problems = {
-            "the labels are names, and a judge gives scores": given.kind == "name",
-            "the labels are numbers, and the scales differ": given.kind == "number" and len(scales) > 1,
-            f"{len(scores)} of {len(given.labelled)} labelled answers were scored by both judges, expected at least {MIN_LABELS}": (
-                len(scores) < MIN_LABELS
-            ),
-        }
-        problem = next((text for text, applies in problems.items() if applies), "")
-        cuts = {
-            "old": (0, shift["threshold"]),
-            "present": (1, shift["present"]),
-            "equivalent": (1, None if given.kind == "number" else shift.get("equivalent")),
-        }
-        given = replace(given, rows=tuple(row for row in given.rows if row.id in scores))
-        figures = {
-            name: measure_agreement(given, {id_: pair[side] for id_, pair in scores.items()}, pass_at=cut)
-            for name, (side, cut) in cuts.items()
-            if not problem and cut is not None
-        }
-        kappas = [
-            f"{'none' if each.kappa is None else f'{each.kappa:.2f}'} of the {'old judge' if name == 'old' else 'new one'} at {cuts[name][1]:.3g}"
-            + (f" (95 % interval {each.interval[0]:.2f} to {each.interval[1]:.2f})" if each.interval else "")
-            for name, each in figures.items()
-        ]
-        shift["labels"] = {
-            "text": f"{shorten_text(f'{judge} {dimension}'.strip(), 60)}: kappa with human labels: "
-            + (
-                problem
-                or f"{', '.join(dict.fromkeys(kappas))}; {format_count(len(scores), 'labelled output')}"
-            ),
-            **{name: figures_to_json(each) for name, each in figures.items()},
-        }
+    return rescoring.find_threshold_shifts(changes, pass_at) if len(judges) > 1 else []
 
 
 def _needs_judge(args: argparse.Namespace) -> bool:

@@ -24,8 +24,20 @@ from pytest_llmops.textmetrics.overlap import (
     Rouge1,
     Rouge2,
     RougeL,
+    closer_to_reference,
     exact_match,
     token_f1,
 )
 
-__all__ = ["BertScore", "Bleu", "Chrf", "Rouge1", "Rouge2", "RougeL", "Score", "exact_match", "token_f1"]
+__all__ = [
+    "BertScore",
+    "Bleu",
+    "Chrf",
+    "Rouge1",
+    "Rouge2",
+    "RougeL",
+    "Score",
+    "closer_to_reference",
+    "exact_match",
+    "token_f1",
+]

@@ -265,6 +265,25 @@ def exact_match(actual: str, expected: str | Sequence[str]) -> float:
     return max(float(got == lexical.squad_tokens(reference)) for reference in list_references(expected))
 
 
+def closer_to_reference(actual: str, expected: str | Sequence[str]) -> float:
+    """Return from 0.5 on if an answer is at least as like the first of the texts, the right answer, as any rejected one after it.
+
+    From 0 (a rejected answer) to 1, by rapidfuzz's ratio of characters; without rejected answers it is that ratio.
+
+    Raises:
+        ValueError: As in `exact_match`.
+
+    >>> answers = ["It arrived on 7 May.", "It arrives on 6 May."]
+    >>> closer_to_reference(answers[0], answers) > 0.5 > closer_to_reference(answers[1], answers)
+    True
+    """
+    from rapidfuzz import fuzz
+
+    text = require_text(actual)
+    right, *rejected = (fuzz.ratio(text, other) / 100 for other in list_references(expected) if other)
+    return (1 + right - max(rejected)) / 2 if rejected else right
+
+
 def token_f1(actual: str, expected: str | Sequence[str]) -> float:
     """Return the F1 of shared words, 0 to 1, against the best of the references, as SQuAD counts it.
 

@@ -19,6 +19,7 @@ DOCUMENTS = [
     "docs/chunks.md",
     "docs/ci.md",
     "docs/embedders.md",
+    "docs/feedback.md",
     "docs/files.md",
     "docs/judges.md",
     "docs/meaning.md",
@@ -32,7 +33,7 @@ DOCUMENTS = [
     "docs/text.md",
     "examples/README.md",
 ]
-EXAMPLES = ["handbook_rag", "judge_check", "plain_openai", "support_bot"]
+EXAMPLES = ["feedback_loop", "handbook_rag", "judge_check", "plain_openai", "support_bot"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

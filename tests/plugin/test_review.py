@@ -12,6 +12,7 @@ from support.page import read_data
 from support.project import Project
 
 from pytest_llmops import cli
+from pytest_llmops.cases.queue import read_queue
 from pytest_llmops.judges import read_labels
 
 TESTS = """
@@ -65,14 +66,16 @@ def test_cases_for_a_person_are_listed_exported_and_taken_back(
     listed = json.loads((project.path / "run-file.json").read_text(encoding="utf-8"))["review"]
     assert [one["case"] for one in listed] == ["middle", "torn"]
     monkeypatch.chdir(project.path)
-    monkeypatch.setattr(cli, "GROUPS", ("judge",))
-    assert cli.main(["judge", "export-labels", "run-file.json", "--out", "a.jsonl"]) == 0
-    text = (project.path / "a.jsonl").read_text(encoding="utf-8")
-    (project.path / "a.jsonl").write_text(text.replace("null", "true", 1), encoding="utf-8")
+    monkeypatch.setattr(cli, "GROUPS", ("cases", "judge"))
+    assert cli.main(["judge", "export-labels", "run-file.json", "--out", "labels.jsonl"]) == 0
+    entries = {entry.input: entry.id for entry in read_queue("labels.jsonl")}
+    assert entries.keys() == {"abcdef", "abcdefgh"}
+    label = ["--label", entries["abcdef"], "pass", "--rater", "anna"]
     capsys.readouterr()
-    assert cli.main(["judge", "import-labels", "a.jsonl", "--into", "labels.jsonl", "--rater", "anna"]) == 0
+    assert cli.main(["cases", "review", "--queue", "labels.jsonl", *label]) == 0
     check_message(capsys.readouterr().out)
     labels = read_labels(project.path / "labels.jsonl")
     assert [
-        (row.id, row.answer, row.question, row.reference, dict(row.opinion.human)) for row in labels.rows
-    ] == [("middle", "abcdef" * 2, "abcdef", "y", {"anna": True})]
+        (row.answer, row.question, row.reference, row.family, dict(row.opinion.human))
+        for row in labels.labelled
+    ] == [("abcdef" * 2, "abcdef", "y", "middle", {"anna": True})]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -54,14 +56,26 @@ def test_a_decision_stays_and_later_votes_are_counted(tmp_path: Path) -> None:
     assert entry.data == {"note": "by hand"}
 
 
-def test_what_is_unchanged_stays_byte_for_byte(tmp_path: Path) -> None:
+def test_a_queue_that_was_edited_by_hand_is_read(tmp_path: Path) -> None:
     path = tmp_path / "queue.jsonl"
-    by_hand = '{ "output":"Yes.",  "id":"mine", "input":"Open?","rank":1, "votes": {"down": 2} }'
+    by_hand = '{ "output":"Yes.",  "id":"mine", "input":"Open?", "votes": {"down": 2}, "data": {"x": 1} }'
     path.write_bytes(f"\ufeff{by_hand}\r\n\r\n".encode())
     add_to_queue(path, [down("Where is it?", "There.", "e1")])
-    first, second = path.read_text(encoding="utf-8").splitlines()
-    assert first == by_hand
-    assert json.loads(second)["rank"] == 2
+    mine, other = read_queue(path)
+    assert (mine.id, mine.rank, mine.votes, mine.data) == ("mine", 1, {"down": 2}, {"data": {"x": 1}})
+    assert other.rank == 2
+
+
+def test_personal_data_are_masked_where_there_is_a_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = SimpleNamespace(
+        __spec__=True, mask_personal_data=lambda text: text.replace("ann@example.com", "[e-mail]")
+    )
+    monkeypatch.setitem(sys.modules, "pytest_llmops.redaction.personal_data", masks)
+    add_to_queue(tmp_path / "queue.jsonl", [down("Q", "A", "e1", comments=("ask ann@example.com",))])
+    (entry,) = read_queue(tmp_path / "queue.jsonl")
+    assert entry.comments == ("ask [e-mail]",)
 
 
 def test_near_duplicates_are_linked_and_ranked_after_new_topics(tmp_path: Path) -> None:

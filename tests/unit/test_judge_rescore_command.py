@@ -628,17 +628,8 @@ def stricter() -> Iterator[None]:
     sys.modules.pop("rescore_stricter", None)
 
 
-def write_labels(count: int = 60, **more: object) -> None:
-    rows = [
-        {"id": str(n), "question": "how long?", "answer": f"{1 + n % 10} {n}", "human": n % 10 >= 6, **more}
-        for n in range(count)
-    ]
-    Path("labels.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-
-
 def test_the_threshold_of_another_judge_that_decides_alike_is_shown(command: Command, stricter: None) -> None:
-    write_labels(dimensions={"tone": {"human": True}})
-    how = ("--judge", "rescore_stricter:Stricter", "--labels", "labels.jsonl")
+    how = ("--judge", "rescore_stricter:Stricter")
     status, out, _ = command(OLDER, *how)
     assert status == 1
     check_message([line for line in out if line.startswith("quality")])
@@ -650,9 +641,6 @@ def test_the_threshold_of_another_judge_that_decides_alike_is_shown(command: Com
     assert (whole["agrees"], whole["present_agrees"], whole["outputs"]) == (60, 48, 60)
     assert (whole["old_passes"], whole["passes"]) == (24, 24)
     assert (tone["dimension"], tone["threshold"], tone["equivalent"]) == ("tone", 4, 4)
-    kappas = {name: whole["labels"][name]["kappa"] for name in ("old", "present", "equivalent")}
-    assert kappas["old"] == kappas["equivalent"] == 1 > kappas["present"] > 0.5
-    assert tone["labels"]["old"]["problem"]
     first = document["outputs"][0]
     assert (first["old"]["status"], first["new"]["status"], first["changed"]) == ("pass", "fail", True)
     assert len(document["outputs"]) == 60
@@ -688,38 +676,5 @@ def test_a_recorded_score_has_the_threshold_of_the_judge(command: Command, stric
     status, out, _ = command(free, "--judge", "rescore_stricter:Stricter")
     assert status == 0
     check_message([line for line in out if line.startswith("quality")])
-    status, out, err = command(free, "--judge", "rescore_stricter:Uncut")
+    _, out, _ = command(free, "--judge", "rescore_stricter:Uncut")
     assert not [line for line in out if "corresponds" in line]
-    write_labels()
-    status, out, err = command(free, "--judge", "rescore_stricter:Uncut", "--labels", "labels.jsonl")
-    assert (status, out) == (2, [])
-    check_message(err)
-
-
-@pytest.mark.parametrize(
-    ("count", "more"),
-    [
-        (49, {}),
-        (60, {"reference": "another question"}),
-        (60, {"human": "tie"}),
-        (60, {"human": 3}),
-    ],
-)
-def test_labels_that_cannot_be_compared_are_told(
-    command: Command, stricter: None, count: int, more: dict[str, object]
-) -> None:
-    write_labels(count=count, **more)
-    records = OLDER
-    if more.get("human") == 3:
-        records = [record(f"test_{n}", verdict(n % 6.0, low=0.0, high=5.0, threshold=3.0, answer=f"{n} {n}")) for n in range(60)]  # fmt: skip
-    _, out, _ = command(records, "--judge", "rescore_stricter:Stricter", "--labels", "labels.jsonl")
-    (line,) = [line for line in out if "kappa with human labels" in line]
-    check_message(line)
-
-
-def test_labels_that_cannot_be_read_end_the_command_before_the_judge_is_called(command: Command) -> None:
-    Path("labels.jsonl").write_text("{}")
-    for more in (["none.jsonl"], ["labels.jsonl"], ["labels.jsonl", "--json", "--out", "new.json"]):
-        status, out, err = command(TWO, *by("Stopped"), "--labels", *more)
-        assert (status, out) == (2, [])
-        check_message(err)

@@ -1128,7 +1128,7 @@ class Report {
       h("span", {}, bdi(item.judge), " ", h("span", { class: "muted" }, bdi(item.version))), item.score, item.confidence, bdi(item.reason),
     ]);
     return [
-      h("p", {}, "The least sure first. A judge that is not sure has decided nothing: ", h("code", {}, "llmops judge export-labels run.json --out to_label.jsonl"), " writes these answers down for people to label."),
+      h("p", {}, "The least sure first. A judge that is not sure has decided nothing: ", h("code", {}, "llmops judge export-labels run.json --out labels.jsonl"), " writes these answers down for people to label."),
       buildTable(["case", "judge", "score", "confidence", "why"], rows, "For a person to look at"),
     ];
   }

@@ -1,0 +1,254 @@
+"""``llmops cases from-feedback``, ``review`` and ``coverage``: from feedback to the review queue, and on to cases and labels."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_llmops._util.json_values import as_mapping
+from pytest_llmops._util.text_files import BadFile, read_text
+from pytest_llmops.cases.feedback import measure_coverage, read_feedback
+from pytest_llmops.cases.files import load_cases
+from pytest_llmops.cases.queue import (
+    QueueEntry,
+    add_to_queue,
+    build_redactor,
+    change_queue,
+    normalize_text,
+    read_queue,
+    redact_entry,
+)
+from pytest_llmops.cli.common import (
+    DIM,
+    EXIT_PROBLEM,
+    colour_text,
+    format_json_line,
+    format_path,
+    print_error,
+    print_json,
+    print_line,
+    refuse_options,
+    write_output_file,
+)
+from pytest_llmops.errors import CaseError, UsageError, refuse
+from pytest_llmops.measurement import Json, as_finite_float, format_count, shorten_text
+
+MAX_ORIGINS, MAX_LISTED = 20, 20
+LABELS = {"pass": True, "true": True, "fail": False, "false": False}
+
+
+def import_feedback(args: argparse.Namespace) -> int:
+    """Run ``from-feedback``, and return its exit status."""
+    refuse_options({f"--map: expected NAME=COLUMN, got {entry!r}": "=" not in entry for entry in args.map})
+    answers = {
+        str(place.get("id")): (entry.input, entry.output)
+        for entry in read_queue(args.queue)
+        for place in entry.origin
+    }
+    feedback = read_feedback(
+        args.events,
+        good_at_least=args.good_at_least,
+        humans_only=not args.all_sources,
+        fields=dict(entry.split("=", 1) for entry in args.map),
+        answers=answers,
+    )
+    new, merged = add_to_queue(args.queue, feedback.to_entries())
+    try:
+        claim = f"{feedback.up_share():.0%} of the votes are up"
+    except CaseError as error:
+        claim = f"no claim about the share: {error.what}"
+    counts = {"events": len(feedback.events), **feedback.votes, "new": new, "merged": merged}
+    if args.json:
+        left_out = {why: {"count": count, "line": line} for why, (count, line) in feedback.left_out.items()}
+        print_json({**counts, "left_out": left_out, "claim": claim})
+        return 0
+    print_line(
+        f"{format_path(args.events)}: {format_count(len(feedback.events), 'event')}, {feedback.votes['up']:,} up and "
+        f"{feedback.votes['down']:,} down; {new:,} new in {format_path(args.queue)}, {merged:,} there already"
+    )
+    for why, (count, line) in feedback.left_out.items():
+        print_line(f"left out: {format_count(count, 'event')}, the first in line {line}: {why}")
+    print_line(claim)
+    return 0
+
+
+def show_coverage(args: argparse.Namespace) -> int:
+    """Run ``coverage``, and return its exit status."""
+    topics = measure_coverage(
+        read_queue(args.queue), (case for path in args.cases for case in load_cases(path))
+    )
+    votes = sum(count for count, _ in topics.values())
+    covered = sum(count for count, is_covered in topics.values() if is_covered)
+    share = covered / votes if votes else None
+    missing = {topic: count for topic, (count, is_covered) in topics.items() if not is_covered}
+    if args.json:
+        print_json({"topics": len(topics), "votes": votes, "share": share, "missing": missing})
+    else:
+        print_line(
+            f"{len(topics) - len(missing):,} of {format_count(len(topics), 'topic')} of the feedback have a case: "
+            f"{covered:,} of {format_count(votes, 'vote')} against answers"
+        )
+        for topic, count in list(missing.items())[:MAX_LISTED]:
+            print_line(f"  {count:>6,}  {shorten_text(topic, 100)}")
+    return EXIT_PROBLEM if args.at_least is not None and (share or 0) < args.at_least else 0
+
+
+def review_queue(args: argparse.Namespace) -> int:
+    """Run the command, and return its exit status."""
+    ways = (args.list, args.accept, args.drop, args.label)
+    refuse_options(
+        {
+            "expected one of --list, --accept, --drop and --label": sum(map(bool, ways)) > 1,
+            "--reference, --fact: expected --accept too": (args.reference or args.fact) and not args.accept,
+            f"--into: expected a file name ending in .jsonl, got {str(args.into)!r}": args.into.suffix
+            != ".jsonl",
+        }
+    )
+    if args.accept or args.drop or args.label:
+        name, decision = args.label or (args.accept or args.drop, "drop" if args.drop else "accept")
+        return _decide(args, name, decision, args.reference)
+    # Each annotator labels all answers, and does not see what others said.
+    entries = read_queue(args.queue)
+    waiting = [
+        entry
+        for entry in entries
+        if entry.status == "open"
+        or (args.rater and args.rater not in (as_mapping(entry.data.get("human")) or [args.rater]))
+    ]
+    waiting.sort(key=lambda entry: (not entry.rank, entry.rank, entry.id))
+    if args.json:
+        print_json([json.loads(entry.to_line()) for entry in waiting])
+    elif args.list:
+        for entry in waiting:
+            votes = ", ".join(f"{count:,} {vote}" for vote, count in entry.votes.items())
+            print_line(f"{entry.id}  {entry.kind}  {'; '.join(filter(None, (entry.reason, votes)))}")
+            print_line(colour_text(f"  {shorten_text(normalize_text(entry.input), 160)}", DIM))
+    else:
+        with suppress(EOFError):
+            _ask(args, waiting)
+    return 0
+
+
+def _ask(args: argparse.Namespace, waiting: list[QueueEntry]) -> None:
+    while waiting:
+        entry = waiting[0]
+        shown = {
+            f"{len(waiting):,} to review": f"{entry.id}  {entry.reason}",
+            "input": entry.input if isinstance(entry.input, str) else json.dumps(entry.input),
+            "answer": entry.output,
+            "comments": "; ".join(entry.comments),
+            "reference": entry.reference,
+        }
+        for title, text in shown.items():
+            print_line(f"{title}: {shorten_text(text, 4_000)}" if text else "")
+        choices = "a accept, or type the right answer" if entry.kind == "case" else "pass, fail, or a number"
+        answer = input(f"{choices}; d drop, s skip, q quit: ").strip()
+        decision = {"a": "accept", "d": "drop"}.get(answer, "accept" if entry.kind == "case" else answer)
+        if answer == "q":
+            return
+        try:
+            if answer not in ("", "s"):
+                _decide(args, entry.id, decision, None if answer in ("a", "d") else answer)
+            waiting.pop(0)
+        except UsageError as error:
+            print_error(str(error))
+
+
+def _decide(args: argparse.Namespace, name: str, decision: str, reference: str | None) -> int:
+    def change(queue: dict[str, QueueEntry]) -> None:
+        refuse(name not in queue, BadFile("no such entry: --list shows those that wait"))
+        entry, before = replace(queue[name], reference=reference or queue[name].reference), queue[name]
+        if decision == "drop":
+            queue[name] = replace(before, status="dropped")
+        elif entry.kind == "label":
+            queue[name] = _add_label(replace(before, status="accepted"), decision, args.rater)
+            given = [each.data["human"] for each in queue.values() if "human" in each.data]
+            labels = [
+                label
+                for human in given
+                for label in (human.values() if isinstance(human, Mapping) else [human])
+            ]
+            kinds = {isinstance(label, (bool, str)) for label in labels}
+            refuse(
+                len(kinds) > 1,
+                BadFile("the labels are of two kinds: pass or fail, and numbers; expected one"),
+            )
+        else:
+            queue[name] = replace(redact_entry(entry, build_redactor()), status="accepted")
+            _append_case(args.into, _build_case(queue[name], args.fact))
+        into = args.into if (queue[name].kind, queue[name].status) == ("case", "accepted") else args.queue
+        print_line(f"{name}: {queue[name].status}, {format_path(into)}")
+
+    try:
+        change_queue(args.queue, change)
+    except BadFile as error:
+        raise CaseError(f"{shorten_text(name, 60)}: {error.what}", args.queue) from None
+    return 0
+
+
+def _build_case(entry: QueueEntry, fact: str | None) -> dict[str, Json]:
+    # Return the case of an entry: what makes a test of it fail for the answer that was given, and pass for the right one.
+    is_liked = entry.votes.get("up", 0) > 0 and not entry.votes.get("down")
+    reference = entry.reference or (entry.output if is_liked else "")
+    rejected = "" if normalize_text(reference) == normalize_text(entry.output) else entry.output
+    for problem, applies in (
+        ("no right answer: give it as --reference", not reference),
+        (
+            "the right answer is the one that was voted down: give another --reference",
+            not rejected and entry.votes.get("down"),
+        ),
+        (
+            f"--fact {fact!r}: expected a text that the right answer contains, and the other one does not",
+            fact and (fact.casefold() not in reference.casefold() or fact.casefold() in rejected.casefold()),
+        ),
+    ):
+        refuse(applies, BadFile(problem))
+    given: dict[str, Json] = {
+        "rejected": rejected,
+        "fact": fact,
+        "tags": list(entry.tags),
+        "messages": entry.messages,
+        "calls": entry.calls,
+        "origin": [dict(place) for place in entry.origin[:MAX_ORIGINS]],
+    }
+    kept = {key: value for key, value in given.items() if value}
+    return {"id": entry.id, "input": entry.input, "reference": reference, **kept}
+
+
+def _append_case(path: Path, row: Mapping[str, Json]) -> None:
+    known = {case.id: case.reference for case in (load_cases(path) if path.exists() else ())}
+    refuse(
+        known.get(str(row["id"]), row["reference"]) != row["reference"],
+        CaseError(f"{row['id']} stands there with another reference: change it there", path),
+    )
+    if row["id"] not in known:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = read_text(path).rstrip("\n") if known else ""
+        write_output_file(path, "\n".join(filter(None, (text, format_json_line(row)))))
+
+
+def _add_label(entry: QueueEntry, text: str, rater: str | None) -> QueueEntry:
+    scale, before = entry.data.get("scale"), entry.data.get("human")
+    low, high = map(as_finite_float, scale if isinstance(scale, list) and len(scale) == 2 else (None, None))  # noqa: PLR2004 -- both ends
+    label: Json = LABELS.get(text.casefold(), text)
+    with suppress(ValueError):
+        label = as_finite_float(float(text))
+    number = label if isinstance(label, float) else None
+    fits = isinstance(label, bool) or (
+        number is not None and (low is None or low <= number) and (high is None or number <= high)
+    )
+    refuse(
+        not fits,
+        BadFile(
+            f"expected pass, fail or a number on the scale {json.dumps(scale)}, got {shorten_text(text, 60)!r}"
+        ),
+    )
+    named = as_mapping(before)
+    known = named.get(rater) if named and rater else before
+    refuse(
+        (before is not None and bool(named) != bool(rater)) or known not in (None, label),
+        BadFile(f"expected the label {json.dumps(known)} that stands there: name all annotators by --rater"),
+    )
+    return replace(entry, data={**entry.data, "human": {**named, rater: label} if rater else label})

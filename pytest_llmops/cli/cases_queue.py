@@ -43,9 +43,11 @@ def import_feedback(args: argparse.Namespace) -> int:
     """Run ``from-feedback``, and return its exit status."""
     refuse_options({f"--map: expected NAME=COLUMN, got {entry!r}": "=" not in entry for entry in args.map})
     answers = {
-        str(place.get("id")): (entry.input, entry.output)
+        str(place[key]): (entry.input, entry.output)
         for entry in read_queue(args.queue)
         for place in entry.origin
+        for key in ("trace", "id")
+        if key in place
     }
     feedback = read_feedback(
         args.events,
@@ -76,8 +78,10 @@ def import_feedback(args: argparse.Namespace) -> int:
 
 def show_coverage(args: argparse.Namespace) -> int:
     """Run ``coverage``, and return its exit status."""
+    # A pattern for the case files often finds the queue too, which covers nothing.
     topics = measure_coverage(
-        read_queue(args.queue), (case for path in args.cases for case in load_cases(path))
+        read_queue(args.queue),
+        (case for path in args.cases if path.resolve() != args.queue.resolve() for case in load_cases(path)),
     )
     votes = sum(count for count, _ in topics.values())
     covered = sum(count for count, is_covered in topics.values() if is_covered)

@@ -12,7 +12,7 @@ from support.planted import SECRETS
 
 from pytest_llmops import cli
 from pytest_llmops.cases.files import load_cases
-from pytest_llmops.cases.queue import read_queue
+from pytest_llmops.cases.queue import QueueEntry, add_to_queue, read_queue
 
 EVENTS = [
     {"id": "e1", "question": "Can I return it?", "answer": "No.", "thumb": "down", "tags": ["refund"]},
@@ -187,7 +187,7 @@ def test_topics_without_a_case_are_listed(run: Run, ids: dict[str, str]) -> None
     status, out, _ = run("coverage", "cases/feedback.jsonl")
     assert status == 0
     check_message(out)
-    status, out, _ = run("coverage", "cases/feedback.jsonl", "--json", "--at-least", "0.9")
+    status, out, _ = run("coverage", *map(str, Path("cases").iterdir()), "--json", "--at-least", "0.9")
     assert status == 1
     assert json.loads("\n".join(out)) == {
         "topics": 3,
@@ -195,3 +195,25 @@ def test_topics_without_a_case_are_listed(run: Run, ids: dict[str, str]) -> None
         "share": pytest.approx(2 / 3),
         "missing": {"club": 1, "hours": 0},
     }
+
+
+def test_events_find_the_answers_of_traces_in_the_queue(run: Run) -> None:
+    trace = {"source": "spans.jsonl", "trace": "t1", "id": "s1"}
+    add_to_queue(
+        "cases/queue.jsonl", [QueueEntry(input="Is it open?", output="No.", reason="trace", origin=(trace,))]
+    )
+    scores = [
+        {"id": "a", "traceId": "t1", "dataType": "BOOLEAN", "value": 0, "source": "API", "comment": "it was"},
+        {
+            "id": "b",
+            "run_id": "s1",
+            "feedback_source": {"type": "app"},
+            "score": 0,
+            "correction": {"answer": "Yes."},
+        },
+    ]
+    Path("scores.jsonl").write_text("".join(f"{json.dumps(score)}\n" for score in scores))
+    run("from-feedback", "scores.jsonl")
+    (entry,) = read_queue("cases/queue.jsonl")
+    assert (entry.votes, entry.reference, entry.comments) == ({"down": 2}, "Yes.", ("it was",))
+    assert entry.reason == "trace; correction; thumbs down"

@@ -156,7 +156,7 @@ def test_too_few_votes_are_no_claim() -> None:
 
 
 def test_votes_of_a_crowd_are_counted_as_they_were_given(tmp_path: Path) -> None:
-    rows = shared_rows("suites", "feedback_votes", "dices_350.jsonl.gz")[:20]
+    rows = shared_rows("suites", "feedback_votes", "dices_350.jsonl.gz")[:5]
     events = [
         {"id": f"{row['id']}-{n}", "input": f"{row['id']} {row['conversation']}", "output": row["response"], "vote": vote}
         for row in rows
@@ -189,3 +189,41 @@ def test_a_corrected_answer_passes_and_the_rejected_one_fails(right: str, wrong:
     if right != wrong:
         assert closer_to_reference(wrong, [right, wrong]) < 0.5 < closer_to_reference(right, [right, wrong])
     assert closer_to_reference(right, [right, ""]) == 1
+
+
+KEYS = (
+    *["question", "answer", "thumb", "rating", "comment", "corrected", "tags", "id", "trace_id"],
+    *[
+        "data_type",
+        "source",
+        "value",
+        "string_value",
+        "run_id",
+        "feedback_source",
+        "annotator_kind",
+        "result",
+    ],
+)
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+)
+
+
+@pytest.mark.slow
+@given(st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES), max_size=4))
+def test_any_event_is_read_left_out_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, object]]
+) -> None:
+    path = write(tmp_path_factory.getbasetemp() / "any.jsonl", *rows)
+    for good_at_least in (None, 3.0):
+        try:
+            feedback = read_feedback(path, good_at_least=good_at_least)
+        except CaseError:
+            continue
+        assert len(feedback.events) + sum(count for count, _ in feedback.left_out.values()) == len(rows)
+        entries = feedback.to_entries()
+        assert sum(sum(entry.votes.values()) for entry in entries) == feedback.votes.total()
+        assert all(entry.output != entry.reference for entry in entries)

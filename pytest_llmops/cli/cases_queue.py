@@ -61,10 +61,18 @@ def import_feedback(args: argparse.Namespace) -> int:
         claim = f"{feedback.up_share():.0%} of the votes are up"
     except CaseError as error:
         claim = f"no claim about the share: {error.what}"
-    counts = {"events": len(feedback.events), **feedback.votes, "new": new, "merged": merged}
     if args.json:
         left_out = {why: {"count": count, "line": line} for why, (count, line) in feedback.left_out.items()}
-        print_json({**counts, "left_out": left_out, "claim": claim})
+        print_json(
+            {
+                "events": len(feedback.events),
+                **feedback.votes,
+                "new": new,
+                "merged": merged,
+                "left_out": left_out,
+                "claim": claim,
+            }
+        )
         return 0
     print_line(
         f"{format_path(args.events)}: {format_count(len(feedback.events), 'event')}, {feedback.votes['up']:,} up and "
@@ -142,11 +150,13 @@ def _ask(args: argparse.Namespace, waiting: list[QueueEntry]) -> None:
             f"{len(waiting):,} to review": f"{entry.id}  {entry.reason}",
             "input": entry.input if isinstance(entry.input, str) else json.dumps(entry.input),
             "answer": entry.output,
+            "messages": json.dumps(entry.messages) if entry.messages else "",
+            "contexts": json.dumps(entry.data["contexts"]) if "contexts" in entry.data else "",
             "comments": "; ".join(entry.comments),
             "reference": entry.reference,
         }
-        for title, text in shown.items():
-            print_line(f"{title}: {shorten_text(text, 4_000)}" if text else "")
+        for title, text in ((title, text) for title, text in shown.items() if text):
+            print_line(f"{title}: {shorten_text(text, 4_000)}")
         choices = "a accept, or type the right answer" if entry.kind == "case" else "pass, fail, or a number"
         answer = input(f"{choices}; d drop, s skip, q quit: ").strip()
         decision = {"a": "accept", "d": "drop"}.get(answer, "accept" if entry.kind == "case" else answer)
@@ -161,6 +171,8 @@ def _ask(args: argparse.Namespace, waiting: list[QueueEntry]) -> None:
 
 
 def _decide(args: argparse.Namespace, name: str, decision: str, reference: str | None) -> int:
+    done: list[str] = []
+
     def change(queue: dict[str, QueueEntry]) -> None:
         refuse(name not in queue, BadFile("no such entry: --list shows those that wait"))
         entry, before = replace(queue[name], reference=reference or queue[name].reference), queue[name]
@@ -183,12 +195,13 @@ def _decide(args: argparse.Namespace, name: str, decision: str, reference: str |
             queue[name] = replace(redact_entry(entry, build_redactor()), status="accepted")
             _append_case(args.into, _build_case(queue[name], args.fact))
         into = args.into if (queue[name].kind, queue[name].status) == ("case", "accepted") else args.queue
-        print_line(f"{name}: {queue[name].status}, {format_path(into)}")
+        done.append(f"{name}: {queue[name].status}, {format_path(into)}")
 
     try:
         change_queue(args.queue, change)
     except BadFile as error:
         raise CaseError(f"{shorten_text(name, 60)}: {error.what}", args.queue) from None
+    print_line(*done)
     return 0
 
 
@@ -246,7 +259,7 @@ def _add_label(entry: QueueEntry, text: str, rater: str | None) -> QueueEntry:
     refuse(
         not fits,
         BadFile(
-            f"expected pass, fail or a number on the scale {json.dumps(scale)}, got {shorten_text(text, 60)!r}"
+            f"expected pass, fail or a number on the scale {scale or 'of the judge'}, got {shorten_text(text, 60)!r}"
         ),
     )
     named = as_mapping(before)

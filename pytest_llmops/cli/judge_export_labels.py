@@ -43,7 +43,7 @@ def export_labels(args: argparse.Namespace) -> int:
         print_line(
             f"left out: {len(wanted) - len(usable):,} on pairs or without an answer: a label is of one answer"
         )
-    entries = list(_build_entries(usable, args, run_file).values())
+    entries = list(_build_entries(usable, args).values())
     if args.sample is not None:
         draw = random.Random(args.seed or 0)  # noqa: S311 -- a sample that can be drawn again, no secret
         entries = draw.sample(entries, min(args.sample, len(entries)))
@@ -57,13 +57,10 @@ def export_labels(args: argparse.Namespace) -> int:
     return 0
 
 
-def _build_entries(
-    verdicts: Iterable[Judgement], args: argparse.Namespace, run_file: str
-) -> dict[str, QueueEntry]:
+def _build_entries(verdicts: Iterable[Judgement], args: argparse.Namespace) -> dict[str, QueueEntry]:
     # Return each answer once, with what its judges were shown.
     versions = {f"{verdict.judge} {verdict.version}" for verdict in verdicts}
-    listed = shorten_text(format_name_list(sorted(versions)), 300)
-    several = f"--with-verdicts: expected verdicts of one judge in one version (--judge), got {listed}"
+    several = f"--with-verdicts: expected verdicts of one judge in one version (--judge), got {shorten_text(format_name_list(sorted(versions)), 300)}"
     refuse_options({several: args.with_verdicts and len(versions) > 1})
     entries: dict[str, QueueEntry] = {}
     for verdict in verdicts:
@@ -83,7 +80,7 @@ def _build_entries(
             reason=verdict.reason if args.with_verdicts or args.as_cases else "judge label wanted",
             rubric=verdict.judge,
             score=verdict.score if args.with_verdicts else None,
-            origin=({"source": run_file, "id": verdict.nodeid},),
+            origin=({"source": args.run_file.name, "id": verdict.nodeid},),
             data={key: value for key, value in data.items() if value not in (None, "", [])},
         )
         known = entries.setdefault(entry.id, entry)

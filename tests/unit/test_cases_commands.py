@@ -159,6 +159,19 @@ def test_a_person_is_asked_about_each_entry(
     assert {entry.status for entry in read_queue("cases/queue.jsonl")} == {"accepted", "dropped"}
 
 
+def test_an_annotator_sees_what_the_judge_saw(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = QueueEntry(
+        kind="label", input="Open?", output="No.", score=3, data={"contexts": ["Open until 8."]}
+    )
+    add_to_queue("cases/queue.jsonl", [entry])
+    rest = answers(monkeypatch, "perhaps", "fail")
+    _, out, err = run("review", "--rater", "anna")
+    assert list(rest) == []
+    check_message([*out, err])
+    (labelled,) = read_queue("cases/queue.jsonl")
+    assert (labelled.status, labelled.data["human"]) == ("accepted", {"anna": False})
+
+
 def test_a_review_may_stop_and_go_on(run: Run, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for typed in (("s", "q"), ("", "s"), ()):
         answers(monkeypatch, *typed)

@@ -249,7 +249,7 @@ def _append_case(path: Path, row: Mapping[str, Json]) -> None:
 def _add_label(entry: QueueEntry, text: str, rater: str | None) -> QueueEntry:
     scale, before = entry.data.get("scale"), entry.data.get("human")
     low, high = map(as_finite_float, scale if isinstance(scale, list) and len(scale) == 2 else (None, None))  # noqa: PLR2004 -- both ends
-    label: Json = LABELS.get(text.casefold(), text)
+    label: Json = LABELS.get(text.strip().casefold(), text)
     with suppress(ValueError):
         label = as_finite_float(float(text))
     number = label if isinstance(label, float) else None

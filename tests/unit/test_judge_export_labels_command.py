@@ -122,7 +122,7 @@ def test_labels_of_people_are_what_a_judge_is_calibrated_with(
 
     first, second, third = (entry.id for entry in read_queue("a.jsonl"))
     assert [label(first, "pass", "--rater", "anna"), label(first, "fail", "--rater", "ben")] == [0, 0]
-    assert label(second, "TRUE", "--rater", "anna") == 0
+    assert label(second, "TRUE\r", "--rater", "anna") == 0  # as a spreadsheet wrote it
     labels = read_labels("a.jsonl")
     assert [dict(row.opinion.human) for row in labels.labelled] == [
         {"anna": True, "ben": False},

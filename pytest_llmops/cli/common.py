@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pytest_llmops._util.option_values import parse_reports, split_report
 from pytest_llmops._util.text_files import BadFile, gzip_by_suffix, read_text, write_atomically
 from pytest_llmops.errors import CassetteError, UsageError, refuse
-from pytest_llmops.measurement import escape_json_output, escape_output, shorten_text
+from pytest_llmops.measurement import Json, escape_json_output, escape_output, shorten_text
 from pytest_llmops.settings import OPTIONS
 
 if TYPE_CHECKING:

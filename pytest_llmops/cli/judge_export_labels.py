@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pytest_llmops.cases.queue import QueueEntry, add_to_queue
-from pytest_llmops.cli import files
+from pytest_llmops.cli import common
 from pytest_llmops.cli.common import YELLOW, colour_text, format_path, print_line, refuse_options
 from pytest_llmops.errors import UnknownName, format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
@@ -30,7 +30,7 @@ def export_labels(args: argparse.Namespace) -> int:
             ),
         }
     )
-    judged = collect_judgements(files.read_run_file(args.run_file).records)
+    judged = collect_judgements(common.read_run_file(args.run_file).records)
     names = {verdict.judge for verdict in judged}
     if args.judge is not None and args.judge not in names:
         raise UnknownName("judge", args.judge, names, where=f"judges of {args.run_file}")

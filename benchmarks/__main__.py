@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks import (
     ab,
+    cases,
     changed,
     confidence,
     discrimination,
@@ -44,6 +45,7 @@ def main() -> None:
         confidence,
         reports,
         prompts,
+        cases,
     ):
         for line in part.lines():
             print(line, flush=True)

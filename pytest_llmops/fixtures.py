@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 SETTINGS = pytest.StashKey[Settings]()
 HARNESS = pytest.StashKey[Any]()
+MIN_HIDDEN_BYTES = 48  # of a file of a case: the base64 of a shorter one might stand in other texts too
 
 
 @pytest.fixture
@@ -112,7 +115,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     )
     current_case: Case = request.param
     mark = request.node.get_closest_marker("cases")
-    facts: Json = {
+    facts: dict[str, Any] = {
         "id": current_case.id,
         "file": str(mark.args[0] if mark.args else mark.kwargs["file"]),
         "tags": list(current_case.tags),
@@ -121,6 +124,11 @@ def case(request: pytest.FixtureRequest) -> Case:
         "input": current_case.input,
         "reference": current_case.reference,
     }
+    for name, content in current_case.read_files().items():
+        digest = hashlib.sha256(content).hexdigest()
+        if len(content) >= MIN_HIDDEN_BYTES:
+            recorder.find_test_recorder().hidden[base64.b64encode(content)] = f"sha256:{digest}".encode()
+        facts.setdefault("files", {})[name] = digest
     recorder.record_facts({"case": facts})
     if robust := current_case.robust:
         # All tests of a case have the name of the unchanged one
@@ -128,6 +136,14 @@ def case(request: pytest.FixtureRequest) -> Case:
         recorder.record_facts({"robust": {**robust, "case": [unchanged]}})
         if robust["skip"]:
             pytest.skip(str(robust["skip"]))
+    for call in current_case.calls:
+        recorder.record_exchange(
+            recorder.Exchange(
+                method="", url=f"case:{current_case.id}", request={"model": call.model}, status=call.status,
+                content_type="", body=b"", latency_s=call.latency_s, ttft_s=call.ttft_s, replayed=True,
+                purpose=call.purpose, call=call,
+            )
+        )  # fmt: skip
     return current_case
 
 

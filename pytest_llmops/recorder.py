@@ -73,6 +73,7 @@ class Exchange:
     purpose: str
     gap_s: float | None = None
     is_batched: bool = False
+    call: Any = None  # the `Call` itself, if it was read elsewhere: a case brings those of its output
 
 
 @dataclass(slots=True, eq=False)
@@ -84,7 +85,6 @@ class Recorder:
         facts: Shown in the report beside the measurements: prompt, case, retriever ...
         exchanges: What went over the wire; `trace` reads a `Call` out of each.
         find_component: ``(kind, name) -> object``, bound to the test's hooks; None: the built-in table.
-        settings: The run's settings.
         describe_origin: ``(label, text)`` pairs that say where the answer came from and how to run the test again.
         redact: Masks secrets in failure texts.
         open_block_cassette: Opens a cassette by name, under the run's settings.
@@ -98,6 +98,7 @@ class Recorder:
     measurements: list[Measurement] = field(default_factory=list)
     facts: dict[str, Json] = field(default_factory=dict)
     exchanges: list[Exchange] = field(default_factory=list)
+    hidden: dict[bytes, bytes] = field(default_factory=dict)  # what recorded requests have in place of files
     find_component: Callable[[str, str], object] | None = None
     settings: Settings | None = None
     describe_origin: Callable[[], Sequence[tuple[str, str]]] | None = None
@@ -269,16 +270,17 @@ def open_block_cassette(name: str | Path, mode: RecordMode | None) -> Any:
 def record_exchange(exchange: Exchange) -> None:
     """Record what went over the wire in the running test; do nothing in a plain script."""
     with _lock:
-        _test_exchanges().append(exchange)
+        find_test_recorder().exchanges.append(exchange)
 
 
 def list_exchanges() -> tuple[Exchange, ...]:
     """Return what went over the wire in the running test so far; nothing in a plain script."""
-    return tuple(_test_exchanges())
+    return tuple(find_test_recorder().exchanges)
 
 
-def _test_exchanges() -> list[Exchange]:
-    return next((recorder.exchanges for recorder in reversed(_stack) if recorder.settings is not None), [])
+def find_test_recorder() -> Recorder:
+    """Return the recorder of the running test; in a plain script one that is thrown away."""
+    return next((recorder for recorder in reversed(_stack) if recorder.settings is not None), Recorder())
 
 
 @contextmanager

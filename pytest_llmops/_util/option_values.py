@@ -16,7 +16,7 @@ from pytest_llmops.errors import refuse
 Parser: TypeAlias = Callable[[object], Any]
 
 # The keys of a case that are attributes of `Case`; all others are its data
-CASE_KEYS = ("id", "input", "reference", "tags", "family")
+CASE_KEYS = ("id", "input", "reference", "tags", "family", "split", "files", "output", "calls")
 REPORT_SUFFIXES = {".html": "html", ".json": "json", ".json.gz": "json", ".md": "markdown", ".xml": "junit"}
 # Kinds of reports that stand before the file, ``metrics:FILE``; the suffix gives the others, and ``otlp:URL``
 # is sent

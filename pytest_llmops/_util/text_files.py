@@ -14,11 +14,12 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import Json, shorten_text
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ MAX_INT_BITS = 1024
 FINGERPRINT_CHARS = 16
 # How many times its size a YAML text may grow by its aliases, and the size that any may grow to
 MAX_ALIAS_GROWTH, MAX_SMALL_YAML = 10, 65_536
+MAX_LINE_BYTES = 2**26  # of a file that is read line by line: a longer one would fill the memory
 
 
 class BadFile(ValueError):
@@ -142,6 +144,31 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
+def stream_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file as `read_text` has them, without their ends; a line at a time is in memory.
+
+    Raises:
+        BadFile: As for `read_text`, or a line is longer than 64 MiB; with the line.
+    """
+    number = 0
+    try:
+        with path.open("rb") as file:
+            for raw in iter(partial(file.readline, MAX_LINE_BYTES), b""):
+                refuse(
+                    len(raw) == MAX_LINE_BYTES,
+                    BadFile(f"a line of more than {MAX_LINE_BYTES:,} bytes", number + 1),
+                )
+                try:
+                    text = decode_text(raw)
+                except BadFile as error:
+                    raise BadFile(error.what, number + (error.line or 1)) from None
+                for line in text.removesuffix("\n").split("\n"):
+                    number += 1
+                    yield number, line
+    except OSError as error:
+        raise BadFile(f"cannot be read: {error.strerror}") from None
+
+
 def line_number_at(text: str, index: int) -> int:
     r"""Return the line number, from 1, of a character.
 
@@ -185,8 +212,8 @@ def read_json(text: str) -> Json:
     return check_json_value(value)
 
 
-def read_json_lines(text: str) -> Iterator[tuple[int, Json]]:
-    r"""Yield the value of each line of JSON lines with its number; blank lines are skipped.
+def read_json_lines(text: str | Iterable[tuple[int, str]]) -> Iterator[tuple[int, Json]]:
+    r"""Yield the value of each line of JSON lines, a text or its lines, with its number; blank lines are skipped.
 
     Raises:
         BadFile: As for `read_json`, with the line.
@@ -194,9 +221,10 @@ def read_json_lines(text: str) -> Iterator[tuple[int, Json]]:
     >>> list(read_json_lines('{"a": 1}\n\n[2]'))
     [(1, {'a': 1}), (3, [2])]
     """
-    for number, line in numbered_lines(text):
+    for number, line in numbered_lines(text) if isinstance(text, str) else text:
         try:
-            yield number, read_json(line)
+            if line.strip():
+                yield number, read_json(line)
         except BadFile as error:
             raise BadFile(error.what, number) from None
 
@@ -266,27 +294,26 @@ def _check_key(key: object) -> str:
     return _join_surrogates(key)
 
 
-def read_csv(text: str, delimiter: str = ",") -> list[tuple[int, list[str]]]:
-    r"""Return the records of a CSV text, each with the line where it starts; a field may be of any length.
+def read_csv(lines: str | Iterable[str], delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    r"""Yield the records of CSV, a text or its lines with their ends, each with the line where it starts.
 
     Raises:
         BadFile: It is not CSV.
 
-    >>> read_csv('a,b\n"1\n2",3\n')
+    >>> list(read_csv('a,b\n"1\n2",3\n'))
     [(1, ['a', 'b']), (2, ['1\n2', '3'])]
     """
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    limit = csv.field_size_limit(max(len(text) + 1, csv.field_size_limit()))
-    records, line = [], 1  # a record may have several lines
+    lines = io.StringIO(lines, newline="") if isinstance(lines, str) else lines
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    line, limit = 1, csv.field_size_limit(MAX_LINE_BYTES)  # a record may have several lines
     try:
         for cells in reader:
-            records.append((line, cells))
+            yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
         raise BadFile(f"broken CSV: {error}", line) from None
     finally:
         csv.field_size_limit(limit)
-    return records
 
 
 def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:

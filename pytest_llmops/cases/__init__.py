@@ -1,5 +1,5 @@
 """Test cases from files, queries with their relevant documents, and TREC files."""
 
-from pytest_llmops.cases.files import Case, load_cases, sample, tagged
+from pytest_llmops.cases.files import Case, load_cases, sample, select_split, tagged
 
-__all__ = ["Case", "load_cases", "sample", "tagged"]
+__all__ = ["Case", "load_cases", "sample", "select_split", "tagged"]

@@ -22,6 +22,7 @@ from pytest_llmops._util.hosts import DEFAULT_PORTS, LOOPBACK, is_loopback
 from pytest_llmops._util.json_path import Path, drop_path, parse_path
 from pytest_llmops.cassettes.outcome import Outcome
 from pytest_llmops.recorder import Exchange
+from pytest_llmops.recorder import find_test_recorder
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.redaction.secret_names import MASK, is_secret_name, mask_params
 from pytest_llmops.wire.body import TIMINGS, fold_body, unfold_body, unfold_json_body, unfold_stream
@@ -168,6 +169,8 @@ def build_question(
         body = mask_params(body)
     elif kind.startswith("multipart/") and (boundary := _BOUNDARY.search(content_type)):
         body = body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
+    for text, name in find_test_recorder().hidden.items():
+        body = body.replace(text, name)
     clean = body if masked else redactor.clean(body)
     masked_url = redactor.clean_text(canonical_url(url))
     method = method.upper()

@@ -48,7 +48,7 @@ PLUGIN_MARKERS = (
 # A line for each marker, as ``pytest --markers`` shows it
 MARKER_HELP = (
     "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
-    "cases(file): one test for each case of a JSONL, YAML or CSV file beside the test",
+    "cases(file): one test for each case of a file beside the test (JSONL, YAML, CSV, Parquet, a saved dataset)",
     "retriever(name, k=None, embedder=None): the retriever of the `retriever` fixture; with an embedder, by vectors",
     "judge(name='quality'): the judge of the `judge` fixture; the test is skipped without --llm-judge",
     "llm_models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",

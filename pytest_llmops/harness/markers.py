@@ -161,30 +161,44 @@ def read_cases(marker: Arguments, folders: Sequence[Path], settings: Settings) -
     Raises:
         CaseError: The file is missing or broken, or lacks a column of ``fields``; gives file and line.
     """
-    given = marker.by_name("file", "fields")
-    name, fields = given.get("file"), given.get("fields", {})
+    given = marker.by_name("file", "fields", "model", "split", "sample", "seed")
+    name, fields, split = given.get("file"), given.get("fields", {}), given.get("split", "")
+    size, seed = given.get("sample"), given.get("seed", 0)
     if not isinstance(name, (str, Path)) or not str(name):
         raise marker.usage_error("the name of a case file")
     if not isinstance(fields, Mapping) or not all(_is_name(text) for pair in fields.items() for text in pair):
         raise marker.usage_error('fields as a mapping from keys to columns, like {"input": "question"}')
+    if not isinstance(split, str) or not (size is None or type(size) is int) or type(seed) is not int:
+        raise marker.usage_error("split as a text, sample and seed as whole numbers")
+    if not (given.get("model") is None or hasattr(given["model"], "model_validate")):
+        raise marker.usage_error("model as a pydantic model")
+    from pytest_llmops.cases.files import sample, select_split
+
     defaults = settings.case_columns
     try:
         path = find_path(name, folders)
-        return _load_cases_unless_changed(
-            path, path.stat().st_mtime_ns, tuple(fields.items()), tuple(defaults.items())
+        cases = _load_cases_unless_changed(
+            path, path.stat().st_mtime_ns, tuple(fields.items()), tuple(defaults.items()), given.get("model")
         )
+        selected = select_split(cases, split)
+        return selected if size is None else sample(selected, size, seed)
     except BadFile as error:
         raise CaseError(f"{marker.where}: {error.what}", name) from None
-    except CaseError as error:
-        raise CaseError(f"{marker.where}: {error.what}", error.path, error.line) from None
+    except UsageError as error:
+        where = getattr(error, "path", name), getattr(error, "line", None)
+        raise CaseError(f"{marker.where}: {getattr(error, 'what', error)}", *where) from None
 
 
 @lru_cache(maxsize=128)
 def _load_cases_unless_changed(
-    path: Path, _changed: int, fields: tuple[tuple[str, str], ...], defaults: tuple[tuple[str, str], ...]
+    path: Path,
+    _changed: int,
+    fields: tuple[tuple[str, str], ...],
+    defaults: tuple[tuple[str, str], ...],
+    model: Any,
 ) -> tuple[Case, ...]:
     # The time of the change is part of the key, here and below: a file that was edited is read again.
-    return load_cases(path, fields=dict(fields), default_fields=dict(defaults))
+    return load_cases(path, fields=dict(fields), default_fields=dict(defaults), model=model)
 
 
 def add_robust_cases(marker: Arguments, cases: Sequence[Case]) -> Sequence[Case]:

@@ -125,6 +125,10 @@ class CallLog(Sequence[Call]):
 
 def read_call(exchange: Exchange) -> Call:
     """Return the call of an exchange; never raises, whatever the bodies hold."""
+    return exchange.call or _read_wire(exchange)
+
+
+def _read_wire(exchange: Exchange) -> Call:
     route = routes.find_route(exchange.url)
     request = as_mapping(exchange.request)
     provider, endpoint, call_format = route.choose_format(request)

@@ -122,7 +122,7 @@ def test_a_line_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
         ("c.jsonl", "", None),
         ("c.jsonl", '{"id": "a", "Query\\n": "x"}', 1),
         ("c.jsonl", " \n\n", None),
-        ("c.jsonl", b'{"id": "a",\n "input": "\xfc"}', 2),
+        ("c.jsonl", b'{"id": "a", "input": "x"}\n{"id": "b", "input": "\xfc"}', 2),
         ("c.jsonl", b'{"id": "a"}\n\0', 2),
         ("c.yaml", "", None),
         ("c.yaml", "[]", None),

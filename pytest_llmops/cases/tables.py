@@ -1,0 +1,98 @@
+"""Rows of Parquet files, of datasets that ``save_to_disk`` of Hugging Face's `datasets` wrote, and of its objects.
+
+Files are read with `pyarrow` alone, a batch at a time.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_llmops._util.text_files import BadFile, check_json_value
+from pytest_llmops._util.user_files import check_inside
+from pytest_llmops.errors import MissingExtra, refuse
+from pytest_llmops.measurement import Json, shorten_text
+
+
+def read_table_rows(path: Path) -> Iterator[tuple[int, Json]]:
+    """Yield the rows of a Parquet file, an Arrow stream or a folder of `save_to_disk`, numbered from 1.
+
+    Values that are null are left out, the number of a ``ClassLabel`` becomes its name, and the rows of a dataset with
+    splits have the key ``split``.
+
+    Raises:
+        BadFile: It is none of them, or a value has no form in JSON.
+        MissingExtra: `pyarrow` is not installed.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import ipc, parquet
+    except ModuleNotFoundError:
+        raise MissingExtra(f"reading {shorten_text(path.name, 60)}", "parquet", "pyarrow") from None
+
+    def open_file(split: str, file: Path) -> tuple[str, Any, Iterable[Any]]:
+        source = pa.memory_map(str(file))
+        is_parquet = file.suffix.lower() == ".parquet"
+        table: Any = parquet.ParquetFile(source) if is_parquet else ipc.open_stream(source)
+        metadata = (table.schema_arrow if is_parquet else table.schema).metadata or {}
+        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        batches = table.iter_batches() if is_parquet else table
+        return split, features, (row for batch in batches for row in batch.to_pylist())
+
+    try:
+        yield from _number_rows(open_file(*file) for file in _list_data_files(path))
+    except (pa.ArrowException, OSError, AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+        what = "cannot be read as Parquet, an Arrow stream, or a folder of save_to_disk"
+        raise BadFile(f"{what}: {type(error).__name__}: {shorten_text(str(error), 200)}") from None
+
+
+def read_dataset_rows(dataset: Any) -> Iterator[tuple[int, Json]]:
+    """Yield the rows of a `Dataset`, of the splits of a `DatasetDict`, or of any mappings, as `read_table_rows` does.
+
+    Raises:
+        BadFile: A row is no mapping, or a value has no form in JSON.
+
+    >>> list(read_dataset_rows([{"id": "a", "note": None}]))
+    [(1, {'id': 'a'})]
+    """
+    parts = dataset.items() if isinstance(dataset, Mapping) else [("", dataset)]
+    return _number_rows((split, getattr(part, "features", None) or {}, part) for split, part in parts)
+
+
+def _number_rows(parts: Iterable[tuple[str, Any, Iterable[Any]]]) -> Iterator[tuple[int, Json]]:
+    rows = ((split, features, row) for split, features, part in parts for row in part)
+    for number, (split, features, row) in enumerate(rows, start=1):
+        refuse(not isinstance(row, Mapping), BadFile("expected a row to be a mapping", number))
+        cells = {"split": split or None} | {key: value for key, value in row.items() if value is not None}
+        for key, feature in features.items():
+            names = feature.get("names") if isinstance(feature, dict) else getattr(feature, "names", None)
+            if names and type(place := cells.get(key)) is int and 0 <= place < len(names):
+                cells[key] = names[place]
+        try:
+            text = json.dumps(
+                {key: cell for key, cell in cells.items() if cell is not None}, default=_plain_value
+            )
+            yield number, check_json_value(json.loads(text))
+        except BadFile as error:
+            raise BadFile(error.what, number) from None
+
+
+def _list_data_files(path: Path) -> Iterator[tuple[str, Path]]:
+    names = path / "dataset_dict.json"
+    for split in json.loads(names.read_bytes())["splits"] if names.exists() else [""]:
+        state = path / split / "state.json"
+        files = json.loads(state.read_bytes())["_data_files"] if path.is_dir() else [{"filename": ""}]
+        yield from (
+            (split, check_inside(path / split / file["filename"], path, "the dataset")) for file in files
+        )
+
+
+def _plain_value(value: Any) -> Json:
+    # Of a date, an array or a decimal.
+    method = next((name for name in ("isoformat", "tolist", "normalize") if hasattr(value, name)), "")
+    refuse(
+        not method,
+        BadFile(f"{shorten_text(repr(value), 60)} is a {type(value).__name__}, which JSON has not"),
+    )
+    plain: Json = str(value) if method == "normalize" else getattr(value, method)()
+    return plain

@@ -1,0 +1,214 @@
+"""`llmops cases`: what each command finds and writes, its exit status, and its JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmops import cli
+from pytest_llmops.cases import load_cases
+from pytest_llmops.cli import cases as command
+
+Run = Callable[..., tuple[int, str]]
+KEY = "sk-" + "abcdefghijklmnop1234"
+LONG = "For how many days can I return my tent?"
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str) -> tuple[int, str]:
+        status = cli.main(["cases", *args])
+        out, err = capsys.readouterr()
+        return status, out + err
+
+    return run
+
+
+def write(name: str, *rows: dict[str, Any] | str) -> str:
+    lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
+    Path(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return name
+
+
+def case(name: str, text: str, **more: Any) -> dict[str, Any]:
+    return {"id": name, "input": text, **more}
+
+
+def chat(question: str, answer: str = "Yes.") -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
+def read(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(name).read_text(encoding="utf-8").splitlines()]
+
+
+def test_check_finds_each_fault_with_its_line(run: Run) -> None:
+    file = write(
+        "c.jsonl",
+        case("a", LONG, family="f", split="train"),
+        case("a", "Is it free?"),
+        "{",
+        case("c", "for how many days can I return my tent", split="test"),
+        case("d", "Do you ship?", family="f", split="test"),
+        case("e", f"Is {KEY} my key?"),
+        case("g", "Write to jo@example.org."),
+        case("h", "is it FREE"),
+        case("i", ""),
+    )
+    status, text = run("check", file)
+    assert status == 1
+    assert KEY not in text
+    assert "jo@example.org" not in text
+    lines = text.splitlines()
+    for expected in (
+        "c.jsonl:2: duplicate id 'a' (first in line 1)",
+        "c.jsonl:3: broken JSON",
+        "c.jsonl:4: 100 % like line 1, of the split 'train', not 'test': a leak",
+        "c.jsonl:5: the family 'f' is in the splits 'train' and 'test'",
+        "c.jsonl:6: [secret] in ",
+        "c.jsonl:7: note: [e-mail] in ",
+        "c.jsonl:8: note: 100 % like line 2",
+    ):
+        assert any(line.startswith(expected) for line in lines), (expected, text)
+    assert lines[-1] == "9 rows, about 99 tokens; 5 problems, 2 notes"
+    status, text = run("check", file, "--json")
+    found = json.loads(text)
+    assert (status, found["rows"], found["problems"]) == (1, 9, 5)
+    assert {"line": 2, "kind": "problem", "what": "duplicate id 'a' (first in line 1)"} in found["findings"]
+
+
+def test_check_of_a_good_file_is_0_and_one_label_is_a_note(run: Run) -> None:
+    rows = [case(f"c{number}", chr(97 + number) * 7, label="yes") for number in range(20)]
+    status, text = run("check", write("c.jsonl", *rows))
+    assert status == 0
+    assert "c.jsonl:1: note: the label of all is the same" in text
+    rows[3]["label"] = "no"
+    assert "the label" not in run("check", write("c.jsonl", *rows))[1]
+
+
+def test_check_finds_leaks_into_other_files_and_prompts(run: Run) -> None:
+    training = write("t.jsonl", chat(LONG), chat("Where is Norway?"), chat("Where is Norway, please?"))
+    write("cases.jsonl", case("days", LONG.upper()))
+    status, text = run("check", training, "--format", "openai-chat", "--against", "cases.jsonl")
+    assert status == 1
+    assert "t.jsonl:1: 100 % like cases.jsonl days: a leak" in text
+    Path("prompts/support").mkdir(parents=True)
+    Path("prompts/support/v1.md").write_text(f"system:\nBe kind.\nQ: {LONG}\nA: 45.\nuser:\nHello")
+    status, text = run("check", "cases.jsonl")
+    assert (status, text.splitlines()[0]) == (1, "cases.jsonl:1: stands in the prompt support/v1: a leak")
+    assert run("check", "cases.jsonl", "--prompts", "none")[0] == 2
+
+
+def test_check_of_training_rows_has_their_faults_and_personal_data(run: Run) -> None:
+    file = write("t.jsonl", chat("Call me: +49 30 901820."), chat("x" * 900), {"messages": []})
+    status, text = run("check", file, "--format", "openai-chat", "--max-tokens", "200")
+    assert status == 1
+    assert "t.jsonl:1: [phone] in " in text
+    assert "t.jsonl:2: about " in text
+    assert "t.jsonl:3: messages: expected a list of messages, got none" in text
+    assert "901820" not in text
+
+
+def test_a_file_larger_than_a_chunk_is_checked_as_a_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "CHUNK", 2)
+    file = write(
+        "c.jsonl", *(case("a" if n == 4 else f"{n}a", f"{n}" * 9) for n in range(4)), case("0a", "other")
+    )
+    status, text = run("check", file)
+    assert (status, text.splitlines()[0]) == (1, "c.jsonl:5: duplicate id '0a' (first in line 1)")
+    assert "5 rows" in text
+
+
+def test_sample_holds_only_what_it_draws_and_draws_the_same(run: Run) -> None:
+    file = write("c.jsonl", *(case(f"c{n}", "x", n=n) for n in range(50)))
+    assert run("sample", file, "-n", "5", "--seed", "7", "-o", "s.jsonl") == (0, "out s.jsonl, rows 5\n")
+    drawn = read("s.jsonl")
+    assert [row["n"] for row in drawn] == sorted(row["n"] for row in drawn)
+    reordered = write("r.jsonl", *reversed(read("c.jsonl")))
+    run("sample", reordered, "-n", "5", "--seed", "7", "-o", "s2.jsonl")
+    assert read("s2.jsonl") == drawn[::-1]
+
+
+def test_split_keeps_families_together_and_shares(run: Run) -> None:
+    file = write("c.jsonl", *(case(f"c{n}", "x", family=f"f{n // 5}") for n in range(100)))
+    status, text = run("split", file, "-o", "s.jsonl", "--json")
+    assert status == 0
+    assert json.loads(text) == {"out": "s.jsonl", "rows": 100, "train": 80, "test": 20}
+    cases = load_cases("s.jsonl")
+    assert Counter(one.split for one in cases) == {"train": 80, "test": 20}
+    assert all(len({one.split for one in cases if one.family == f"f{n}"}) == 1 for n in range(20))
+    run("split", file, "-o", "s2.jsonl", "--seed", "1", "--shares", "dev=0.5,test=0.5")
+    assert {one.split for one in load_cases("s2.jsonl")} == {"dev", "test"}
+    for shares in ("dev", "dev=1,test=1", "dev=x", "dev=-1,test=2"):
+        assert run("split", file, "-o", "s3.jsonl", "--shares", shares)[0] == 2
+    assert not Path("s3.jsonl").exists()
+
+
+def test_dedupe_lists_pairs_or_writes_the_rest(run: Run) -> None:
+    file = write(
+        "c.csv",
+        "id,question",
+        "a,Where is my card?",
+        "b,Is it free?",
+        'c,"Where is my card, please?"',
+        "d,where is my card",
+    )
+    args = "dedupe", file, "--field", "input=question", "--at-least", "80"
+    status, text = run(*args)
+    assert status == 1
+    assert text.splitlines() == [
+        "100 %  a  d  where is my card", " 80 %  a  c  Where is my card, please?", "2 pairs of 4 cases",
+    ]  # fmt: skip
+    assert len(json.loads(run(*args, "--json")[1])["pairs"]) == 2
+    assert run(*args, "-o", "d.jsonl") == (0, "out d.jsonl, rows 2, left_out 2\n")
+    assert [row["id"] for row in read("d.jsonl")] == ["a", "b"]
+
+
+def test_convert_goes_there_and_back(run: Run) -> None:
+    write("t.jsonl", chat("May I?"), chat("Do you?", "No."))
+    assert run("convert", "t.jsonl", "--format", "openai-chat", "--to", "cases", "-o", "c.jsonl")[0] == 0
+    assert [(one.id, one.split, one["origin"]) for one in load_cases("c.jsonl")] == [
+        ("t-1", "train", "t.jsonl:1"), ("t-2", "train", "t.jsonl:2"),
+    ]  # fmt: skip
+    assert run("convert", "c.jsonl", "--to", "openai-chat", "-o", "t2.jsonl")[0] == 0
+    assert read("t2.jsonl") == read("t.jsonl")
+    write("failed.jsonl", case("a", "May I?", reference="Yes.", output="No."))
+    assert run("convert", "failed.jsonl", "--to", "dpo", "--system", "Be kind.", "-o", "d.jsonl")[0] == 0
+    assert run("check", "d.jsonl", "--format", "dpo") == (0, "1 row, about 54 tokens; 0 problems, 0 notes\n")
+    status, text = run("convert", "c.jsonl", "--to", "dpo", "-o", "d2.jsonl")
+    assert (status, "c.jsonl:1" in text, Path("d2.jsonl").exists()) == (2, True, False)
+    assert run("convert", "c.jsonl", "--to", "cases", "-o", "d2.jsonl")[0] == 2
+
+
+def test_output_files_are_json_lines_and_no_input(run: Run) -> None:
+    file = write("c.jsonl", case("a", "x"))
+    for out in ("c.jsonl", "c.csv"):
+        assert run("sample", file, "-n", "1", "-o", out)[0] == 2
+    assert run("sample", file, "-n", "1")[0] == 2
+    assert run("sample", "none.jsonl", "-n", "1", "-o", "s.jsonl")[0] == 2
+    assert run("check", write("e.jsonl"))[0] == 2
+    assert read(file) == [case("a", "x")]
+
+
+def test_other_types_of_files_are_checked_too(run: Run) -> None:
+    yaml = write("c.yaml", "- {id: a, input: x}", "- {id: a, input: !!python/name:os.system x}")
+    assert run("check", yaml)[0] == 2
+    loops = write("d.yaml", "- &a {id: a, input: [*a]}")
+    assert run("check", loops)[0] == 2
+    table = write("c.csv", "id,input", 'a,"two', 'lines ""quoted"""', f"b,{'long ' * 40_000}")
+    assert run("check", table)[1].startswith("2 rows, ")
+    Path("l.jsonl").write_bytes(b'{"id": "a", "input": "x"}\r\n{"id": "b", "input": "\xfc"}\r\n')
+    status, text = run("check", "l.jsonl")
+    assert (status, "l.jsonl:2" in text) == (2, True)
+
+
+def test_schema_prints_the_schema(run: Run) -> None:
+    status, text = run("schema")
+    assert (status, json.loads(text)["$defs"]["case"]["required"]) == (0, ["id", "input"])

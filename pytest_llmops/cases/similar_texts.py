@@ -20,7 +20,7 @@ def find_similar_pairs(texts: Sequence[str], at_least: float = MIN_RATIO) -> Ite
     meaning: "How do I get my PIN?" and "How do I set my PIN?" may be a pair.
 
     >>> list(find_similar_pairs(["Where is my card?", "Is it free?", "where's my card"]))
-    [(0, 2, 94)]
+    [(0, 2, 97)]
     """
     import numpy as np
     from rapidfuzz import fuzz, process, utils

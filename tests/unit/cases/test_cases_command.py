@@ -104,6 +104,9 @@ def test_check_finds_leaks_into_other_files_and_prompts(run: Run) -> None:
     status, text = run("check", "cases.jsonl")
     assert (status, text.splitlines()[0]) == (1, "cases.jsonl:1: stands in the prompt support/v1: a leak")
     assert run("check", "cases.jsonl", "--prompts", "none")[0] == 2
+    assert "prompt" not in run("check", training, "--format", "openai-chat")[1]
+    write("bad.jsonl", "{", "[]")
+    assert run("check", "bad.jsonl", "--against", "cases.jsonl")[0] == 1
 
 
 def test_check_of_training_rows_has_their_faults_and_personal_data(run: Run) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
 SETTINGS = pytest.StashKey[Settings]()
 HARNESS = pytest.StashKey[Any]()
-MIN_HIDDEN_BYTES = 48  # of a file of a case: the base64 of a shorter one might stand in other texts too
 
 
 @pytest.fixture
@@ -115,7 +112,8 @@ def case(request: pytest.FixtureRequest) -> Case:
     )
     current_case: Case = request.param
     mark = request.node.get_closest_marker("cases")
-    facts: dict[str, Any] = {
+    files = current_case.read_files()
+    facts: Json = {
         "id": current_case.id,
         "file": str(mark.args[0] if mark.args else mark.kwargs["file"]),
         "tags": list(current_case.tags),
@@ -123,12 +121,8 @@ def case(request: pytest.FixtureRequest) -> Case:
         "fingerprint": current_case.fingerprint,
         "input": current_case.input,
         "reference": current_case.reference,
+        **({"files": {name: digest for name, (_, digest) in files.items()}} if files else {}),
     }
-    for name, content in current_case.read_files().items():
-        digest = hashlib.sha256(content).hexdigest()
-        if len(content) >= MIN_HIDDEN_BYTES:
-            recorder.find_test_recorder().hidden[base64.b64encode(content)] = f"sha256:{digest}".encode()
-        facts.setdefault("files", {})[name] = digest
     recorder.record_facts({"case": facts})
     if robust := current_case.robust:
         # All tests of a case have the name of the unchanged one
@@ -136,6 +130,9 @@ def case(request: pytest.FixtureRequest) -> Case:
         recorder.record_facts({"robust": {**robust, "case": [unchanged]}})
         if robust["skip"]:
             pytest.skip(str(robust["skip"]))
+    recorder.find_test_recorder().file_digests.update(
+        {data.encode(): f"sha256:{digest}".encode() for data, digest in files.values() if data}
+    )
     for call in current_case.calls:
         recorder.record_exchange(
             recorder.Exchange(

@@ -122,20 +122,24 @@ class Case:
     @property
     def fingerprint(self) -> str:
         """16 hex digits over input, reference, data, output and the content of files; id, tags and family do not count."""
-        more = [hashlib.sha256(content).hexdigest() for content in self.read_files().values()]
-        parts = canonical_json(self.input), self.reference, canonical_json(self.data), *more
+        digests = [digest for _, digest in self.read_files().values()]
+        parts = canonical_json(self.input), self.reference, canonical_json(self.data), *digests
         return fingerprint_parts(*parts, *([] if self.output is None else [self.output]))
 
-    def read_files(self) -> dict[str, bytes]:
-        """Return the content of the files, which are searched as all files that a test names.
+    def read_files(self) -> dict[str, tuple[str, str]]:
+        """Return base64 and SHA-256 of the files, which are searched as all files that a test names.
 
         Raises:
             CaseError: A file is missing.
         """
         try:
-            return {name: read_bytes(find_path(name)) for name in self.files}
+            contents = {name: read_bytes(find_path(name)) for name in self.files}
         except BadFile as error:
             raise CaseError(f"{error.what} (files)", f"case {self.id}") from None
+        return {
+            name: (base64.b64encode(content).decode(), hashlib.sha256(content).hexdigest())
+            for name, content in contents.items()
+        }
 
     def parts(self) -> list[dict[str, Json]]:
         """Return the input and the files as content parts of OpenAI's chat messages.
@@ -147,12 +151,11 @@ class Case:
         """
         text = self.input if isinstance(self.input, str) else canonical_json(self.input)
         parts: list[dict[str, Json]] = [{"type": "text", "text": text}]
-        for name, content in self.read_files().items():
+        for name, (data, _) in self.read_files().items():
             kind, media = PART_TYPES.get(Path(name).suffix.lower(), ("", ""))
             refuse(
                 not kind, CaseError(f"case {self.id}: expected a file of type {', '.join(PART_TYPES)}", name)
             )
-            data = base64.b64encode(content).decode()
             bodies: dict[str, Json] = {
                 "image_url": {"url": f"data:{media};base64,{data}"},
                 "input_audio": {"data": data, "format": media},

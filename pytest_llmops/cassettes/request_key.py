@@ -169,7 +169,7 @@ def build_question(
         body = mask_params(body)
     elif kind.startswith("multipart/") and (boundary := _BOUNDARY.search(content_type)):
         body = body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
-    for text, name in find_test_recorder().hidden.items():
+    for text, name in find_test_recorder().file_digests.items():
         body = body.replace(text, name)
     clean = body if masked else redactor.clean(body)
     masked_url = redactor.clean_text(canonical_url(url))

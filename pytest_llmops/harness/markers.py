@@ -163,22 +163,23 @@ def read_cases(marker: Arguments, folders: Sequence[Path], settings: Settings) -
     """
     given = marker.by_name("file", "fields", "model", "split", "sample", "seed")
     name, fields, split = given.get("file"), given.get("fields", {}), given.get("split", "")
-    size, seed = given.get("sample"), given.get("seed", 0)
+    size, seed, model = given.get("sample"), given.get("seed", 0), given.get("model")
     if not isinstance(name, (str, Path)) or not str(name):
         raise marker.usage_error("the name of a case file")
     if not isinstance(fields, Mapping) or not all(_is_name(text) for pair in fields.items() for text in pair):
         raise marker.usage_error('fields as a mapping from keys to columns, like {"input": "question"}')
-    if not isinstance(split, str) or not (size is None or type(size) is int) or type(seed) is not int:
-        raise marker.usage_error("split as a text, sample and seed as whole numbers")
-    if not (given.get("model") is None or hasattr(given["model"], "model_validate")):
-        raise marker.usage_error("model as a pydantic model")
+    numbers_fit = type(seed) is int and (size is None or type(size) is int)
+    if not (isinstance(split, str) and numbers_fit and (model is None or hasattr(model, "model_validate"))):
+        raise marker.usage_error(
+            "split as a text, sample and seed as whole numbers, model as a pydantic model"
+        )
     from pytest_llmops.cases.files import sample, select_split
 
     defaults = settings.case_columns
     try:
         path = find_path(name, folders)
         cases = _load_cases_unless_changed(
-            path, path.stat().st_mtime_ns, tuple(fields.items()), tuple(defaults.items()), given.get("model")
+            path, path.stat().st_mtime_ns, tuple(fields.items()), tuple(defaults.items()), model
         )
         selected = select_split(cases, split)
         return selected if size is None else sample(selected, size, seed)

@@ -147,10 +147,11 @@ def test_split_keeps_families_together_and_shares(run: Run) -> None:
     cases = load_cases("s.jsonl")
     assert Counter(one.split for one in cases) == {"train": 80, "test": 20}
     assert all(len({one.split for one in cases if one.family == f"f{n}"}) == 1 for n in range(20))
-    run("split", file, "-o", "s2.jsonl", "--seed", "1", "--shares", "dev=0.5,test=0.5")
+    run("split", file, "-o", "s2.jsonl", "--seed", "1", "--names", "dev", "test", "--shares", "0.5", "0.5")
     assert {one.split for one in load_cases("s2.jsonl")} == {"dev", "test"}
-    for shares in ("dev", "dev=1,test=1", "dev=x", "dev=-1,test=2"):
-        assert run("split", file, "-o", "s3.jsonl", "--shares", shares)[0] == 2
+    for shares in ("1", "1 1", "x", "-1 2", "0.5 0.3 0.2"):
+        assert run("split", file, "-o", "s3.jsonl", "--shares", *shares.split())[0] == 2
+    assert run("split", file, "-o", "s3.jsonl", "--names", "dev", "dev")[0] == 2
     assert not Path("s3.jsonl").exists()
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from pytest_llmops.errors import refuse
+
 MIN_RATIO = 90.0
 MIN_QUOTED_RATIO, MIN_QUOTED_CHARS = (
     95,
@@ -21,10 +23,14 @@ def find_similar_pairs(texts: Sequence[str], at_least: float = MIN_RATIO) -> Ite
 
     >>> list(find_similar_pairs(["Where is my card?", "Is it free?", "where's my card"]))
     [(0, 2, 97)]
+
+    Raises:
+        UsageError: The least ratio is not above 0 and up to 100.
     """
     import numpy as np
     from rapidfuzz import fuzz, process, utils
 
+    refuse(not 0 < at_least <= 100, f"likeness: expected a percentage above 0, got {at_least}")  # noqa: PLR2004
     first: dict[str, int] = {}
     for index, text in enumerate(texts):
         if (earlier := first.setdefault(utils.default_process(text[:MAX_CHARS]) or text, index)) != index:

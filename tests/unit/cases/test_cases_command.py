@@ -213,6 +213,22 @@ def test_other_types_of_files_are_checked_too(run: Run) -> None:
     assert (status, "l.jsonl:2" in text) == (2, True)
 
 
+def test_secrets_stay_out_of_every_output(run: Run) -> None:
+    file = write(
+        "c [1].jsonl", case(KEY, f"Is {KEY} it?"), case(KEY, f"is {KEY} it"), case("b", f"Is {KEY} it")
+    )
+    for args in (("check", file), ("check", file, "--json")):
+        status, text = run(*args)
+        assert (status, KEY in text, "[secret]" in text) == (1, False, True)
+    write("d.jsonl", case("a", f"Is {KEY} it?"), case("b", f"is {KEY} it"))
+    for more in ((), ("--json",)):
+        status, text = run("dedupe", "d.jsonl", *more)
+        assert (status, KEY in text, "[secret]" in text) == (1, False, True)
+    assert run("dedupe", "d.jsonl", "--at-least", "0")[0] == 2
+    rows = write("t [1].jsonl", chat("May I?", "Yes."))
+    assert run("check", rows, "--format", "openai-chat", "--field", "input=question")[0] == 0
+
+
 def test_schema_prints_the_schema(run: Run) -> None:
     status, text = run("schema")
     assert (status, json.loads(text)["$defs"]["case"]["required"]) == (0, ["id", "input"])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_llmops.protocols import Retriever
 
-CASE_FILES = (".jsonl", ".yaml", ".yml", ".csv")
+CASE_FILES = (".jsonl", ".yaml", ".yml", ".csv", ".parquet", ".arrow")
 RELEVANT_KEY = "relevant"
 MAX_NAMED = 3  # wrong ids that an error names
 MAX_SUGGESTION_POOL = 5_000  # ids of a corpus that are compared with a misspelt id, for a suggestion

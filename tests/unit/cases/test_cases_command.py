@@ -127,6 +127,10 @@ def test_a_file_larger_than_a_chunk_is_checked_as_a_whole(run: Run, monkeypatch:
     status, text = run("check", file)
     assert (status, text.splitlines()[0]) == (1, "c.jsonl:5: duplicate id '0a' (first in line 1)")
     assert "5 rows" in text
+    monkeypatch.setattr(command, "MAX_KEPT", 2)  # notes do not crowd out a problem
+    file = write("c.jsonl", *(case(f"{n}", "the same") for n in range(9)), case("0", "other"))
+    status, text = run("check", file)
+    assert (status, "duplicate id '0'" in text) == (1, True)
 
 
 def test_sample_holds_only_what_it_draws_and_draws_the_same(run: Run) -> None:

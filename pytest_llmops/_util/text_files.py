@@ -34,7 +34,7 @@ MAX_INT_BITS = 1024
 FINGERPRINT_CHARS = 16
 # How many times its size a YAML text may grow by its aliases, and the size that any may grow to
 MAX_ALIAS_GROWTH, MAX_SMALL_YAML = 10, 65_536
-MAX_LINE_BYTES = 2**26  # of a file that is read line by line: a longer one would fill the memory
+MAX_LINE_CHARS = 2**26  # of a file that is read line by line: a longer one would fill the memory
 
 
 class BadFile(ValueError):
@@ -148,23 +148,16 @@ def stream_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines of a file as `read_text` has them, without their ends; a line at a time is in memory.
 
     Raises:
-        BadFile: As for `read_text`, or a line is longer than 64 MiB; with the line.
+        BadFile: As for `read_text`, or a line is longer than 67 million characters; with the line.
     """
-    number = 0
     try:
-        with path.open("rb") as file:
-            for raw in iter(partial(file.readline, MAX_LINE_BYTES), b""):
-                refuse(
-                    len(raw) == MAX_LINE_BYTES,
-                    BadFile(f"a line of more than {MAX_LINE_BYTES:,} bytes", number + 1),
-                )
-                try:
-                    text = decode_text(raw)
-                except BadFile as error:
-                    raise BadFile(error.what, number + (error.line or 1)) from None
-                for line in text.removesuffix("\n").split("\n"):
-                    number += 1
-                    yield number, line
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(iter(partial(file.readline, MAX_LINE_CHARS), ""), start=1):
+                refuse(len(line) == MAX_LINE_CHARS, BadFile("a line of too many characters", number))
+                refuse("\0" in line, BadFile("a NUL character; text has none", number))
+                yield number, line.removesuffix("\n")
+    except UnicodeDecodeError:
+        read_text(path)  # raises with the line
     except OSError as error:
         raise BadFile(f"cannot be read: {error.strerror}") from None
 
@@ -305,7 +298,7 @@ def read_csv(lines: str | Iterable[str], delimiter: str = ",") -> Iterator[tuple
     """
     lines = io.StringIO(lines, newline="") if isinstance(lines, str) else lines
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    line, limit = 1, csv.field_size_limit(MAX_LINE_BYTES)  # a record may have several lines
+    line, limit = 1, csv.field_size_limit(MAX_LINE_CHARS)  # a record may have several lines
     try:
         for cells in reader:
             yield line, cells

@@ -87,12 +87,7 @@ def _list_data_files(path: Path) -> Iterator[tuple[str, Path]]:
         )
 
 
-def _plain_value(value: Any) -> Json:
-    # Of a date, an array or a decimal.
-    method = next((name for name in ("isoformat", "tolist", "normalize") if hasattr(value, name)), "")
-    refuse(
-        not method,
-        BadFile(f"{shorten_text(repr(value), 60)} is a {type(value).__name__}, which JSON has not"),
-    )
-    plain: Json = str(value) if method == "normalize" else getattr(value, method)()
-    return plain
+def _plain_value(value: Any) -> str:
+    has_form = not isinstance(value, bytes) and not hasattr(value, "tolist")
+    refuse(not has_form, BadFile(f"{value!r:.60} is a {type(value).__name__}, which JSON cannot represent"))
+    return str(getattr(value, "isoformat", value.__str__)())

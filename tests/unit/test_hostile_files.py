@@ -87,5 +87,5 @@ def test_a_field_of_csv_may_be_long(tmp_path: Path, size: int) -> None:
 
 def test_broken_csv_gives_the_line_where_the_record_starts() -> None:
     with pytest.raises(BadFile) as caught:
-        read_csv('a,b\n1,2\n"x\ny')
+        list(read_csv('a,b\n1,2\n"x\ny'))
     assert caught.value.line == 3

@@ -134,12 +134,12 @@ def test_training_data_is_no_test_unless_it_is_meant() -> None:
     assert select_split(cases[1:]) == cases[1:]
 
 
-def test_lines_of_64_mib_are_refused_before_they_are_read(
+def test_lines_without_end_are_refused_before_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llmops._util.text_files.MAX_LINE_BYTES", 100)
+    monkeypatch.setattr("pytest_llmops._util.text_files.MAX_LINE_CHARS", 100)
     path = write(tmp_path / "c.jsonl", {"id": "a", "input": "x"}, {"id": "b", "input": "x" * 200})
-    with pytest.raises(CaseError, match="a line of more than 100 bytes") as caught:
+    with pytest.raises(CaseError, match="a line of too many characters") as caught:
         load_cases(path)
     assert caught.value.line == 2
 

@@ -149,8 +149,8 @@ class Case:
         Raises:
             CaseError: A file is missing, or is no PNG, JPEG, GIF, WebP, WAV, MP3 or PDF.
         """
-        text = self.input if isinstance(self.input, str) else canonical_json(self.input)
-        parts: list[dict[str, Json]] = [{"type": "text", "text": text}]
+        is_text = isinstance(self.input, str)
+        parts = [{"type": "text", "text": self.input if is_text else canonical_json(self.input)}]
         for name, (data, _) in self.read_files().items():
             kind, media = PART_TYPES.get(Path(name).suffix.lower(), ("", ""))
             refuse(
@@ -373,9 +373,10 @@ def _parse_texts(row: Mapping[str, Json], key: str, *, split: bool) -> tuple[str
 
 def _parse_calls(row: Mapping[str, Json]) -> tuple[Call, ...]:
     calls: Any = row.get("calls", [])
-    base = {"output": row.get("output", ""), "replayed": True}
     try:
-        parsed = tuple(Call.from_wire({**base, **call}) for call in calls)
+        parsed = tuple(
+            Call.from_wire({"output": row.get("output", ""), "replayed": True, **call}) for call in calls
+        )
         numbers = {
             number
             for call in parsed

@@ -31,12 +31,11 @@ def read_table_rows(path: Path) -> Iterator[tuple[int, Json]]:
         raise MissingExtra(f"reading {shorten_text(path.name, 60)}", "parquet", "pyarrow") from None
 
     def open_file(split: str, file: Path) -> tuple[str, Any, Iterable[Any]]:
-        source = pa.memory_map(str(file))
         is_parquet = file.suffix.lower() == ".parquet"
-        table: Any = parquet.ParquetFile(source) if is_parquet else ipc.open_stream(source)
+        table: Any = (parquet.ParquetFile if is_parquet else ipc.open_stream)(pa.memory_map(str(file)))
         metadata = (table.schema_arrow if is_parquet else table.schema).metadata or {}
         features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-        batches = table.iter_batches() if is_parquet else table
+        batches: Iterable[Any] = table.iter_batches() if is_parquet else table
         return split, features, (row for batch in batches for row in batch.to_pylist())
 
     try:

@@ -21,8 +21,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from pytest_llmops._util.hosts import DEFAULT_PORTS, LOOPBACK, is_loopback
 from pytest_llmops._util.json_path import Path, drop_path, parse_path
 from pytest_llmops.cassettes.outcome import Outcome
-from pytest_llmops.recorder import Exchange
-from pytest_llmops.recorder import find_test_recorder
+from pytest_llmops.recorder import Exchange, find_test_recorder
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.redaction.secret_names import MASK, is_secret_name, mask_params
 from pytest_llmops.wire.body import TIMINGS, fold_body, unfold_body, unfold_json_body, unfold_stream

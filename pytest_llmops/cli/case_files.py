@@ -17,14 +17,18 @@ from pytest_llmops._util.text_files import (
     read_text,
     stream_lines,
 )
-from pytest_llmops._util.user_files import find_path
 from pytest_llmops.cases.files import Case, hash_id, parse_case, read_rows, sample
-from pytest_llmops.cases.similar_texts import MIN_RATIO, find_quoted, find_similar_pairs
+from pytest_llmops.cases.similar_texts import find_quoted, find_similar_pairs
 from pytest_llmops.cases.training_rows import CHECKS, case_to_row, question_text, row_messages, row_to_case
-from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command, add_group, parse_positive_int
-from pytest_llmops.cli.files import check_output_path, write_output_file
-from pytest_llmops.cli.label_files import format_json_line
-from pytest_llmops.cli.output import environment_redactor, print_json, print_line
+from pytest_llmops.cli.common import (
+    EXIT_PROBLEM,
+    check_output_path,
+    format_json_line,
+    print_json,
+    print_line,
+    redact_secrets,
+    write_output_file,
+)
 from pytest_llmops.errors import CaseError, refuse
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.prompts.registry import Prompts
@@ -32,7 +36,7 @@ from pytest_llmops.redaction.personal_data import FORMS, mask_personal_data
 from pytest_llmops.redaction.secret_names import MASK
 
 # Rows that are in memory at once, and among which similar ones are searched; findings that are kept, and that are printed
-CHUNK, MAX_KEPT, MAX_SHOWN = 50_000, 10_000, 50
+CHUNK, MAX_KEPT, MAX_SHOWN = 20_000, 10_000, 50
 CHARS_PER_TOKEN = 4  # of the estimate
 LABELS, MIN_LABELLED = (
     ("label", "category", "intent", "class", "human"),
@@ -40,86 +44,27 @@ LABELS, MIN_LABELLED = (
 )  # so many rows may have the same label
 Finding = tuple[int, str, str]  # line, "problem" or "note", and what it is
 Make = Callable[[Case, str], Any]  # what to make of a case, with file and line of its row
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "file": {"type": Path, "metavar": "FILE", "help": "JSONL, YAML, CSV, Parquet, Arrow or a saved dataset"},
-    "--format": {"choices": ("cases", *CHECKS), "default": "cases", "help": "what the rows are (default: cases)"},
-    "--field": {
-        "action": "append", "default": [], "metavar": "KEY=COLUMN",
-        "help": "a column of another name, input=question (repeatable)",
-    },
-    "--against": {
-        "nargs": "+", "type": Path, "default": [], "metavar": "FILE", "help": "case files that no row may leak into",
-    },
-    "--prompts": {"type": Path, "metavar": "FOLDER", "help": "prompts whose examples no case may be (default: prompts)"},
-    "--max-tokens": {
-        "type": parse_positive_int, "default": 65_536, "metavar": "N",
-        "help": "of a training row, estimated (default: 65536)",
-    },
-    "--at-least": {
-        "type": float, "default": MIN_RATIO, "metavar": "PERCENT", "help": "likeness of two inputs (default: 90)",
-    },
-    "--shares": {
-        "default": "train=0.8,test=0.2", "metavar": "NAME=SHARE,...",
-        "help": "splits and their shares (default: train=0.8,test=0.2)",
-    },
-    "--to": {"choices": ("cases", "openai-chat", "dpo"), "required": True, "help": "what to make"},
-    "--system": {"default": "", "help": "a system message for rows that are made of cases"},
-    "-n --size": {"type": parse_positive_int, "required": True, "help": "how many cases"},
-    "--seed": {"type": int, "default": 0, "help": "of the draw (default: 0)"},
-    "-o --out": {"type": Path, "metavar": "FILE.jsonl", "help": "where to write"},
-    "--json": {"action": "store_true", "help": "print JSON"},
-}  # fmt: skip
-
-
-def add_cases_group(groups: Any) -> None:
-    """Declare the commands of the group."""
-    commands = add_group(groups, "cases", "look after case files and files for fine-tuning")
-    drawn = ("--format", "--field", "--seed", "-o --out", "--json")
-    for name, run, summary, details, names in (
-        (
-            "check", _check, "find what is wrong with a file, near-duplicates and leaks",
-            "The exit status is 1 for problems; near-duplicates of a split and personal data in cases are notes.",
-            ("--format", "--field", "--against", "--prompts", "--max-tokens", "--at-least", "--json"),
-        ),
-        ("sample", _sample, "draw cases, the same ones on every machine", "", ("-n --size", *drawn)),
-        ("split", _split, "give every case a split; a family is never divided", "", ("--shares", *drawn)),
-        (
-            "dedupe", _dedupe, "list near-duplicates, or write a file without them",
-            "The exit status is 1 if there are some and no file is written.",
-            ("--format", "--field", "--at-least", "-o --out", "--json"),
-        ),
-        (
-            "convert", _convert, "make training rows of cases, or cases of training rows",
-            "Cases of training rows are of the split train, which no test takes without saying so.",
-            ("--format", "--field", "--to", "--system", "-o --out", "--json"),
-        ),
-    ):  # fmt: skip
-        add_command(
-            commands, name, run, summary, details, arguments={key: ARGUMENTS[key] for key in ("file", *names)}
-        )
-    schema = Path(__file__).parents[1] / "cases" / "case.schema.json"
-    add_command(
-        commands, "schema", lambda _: _print(argparse.Namespace(json=True), as_mapping(read_json(read_text(schema))), [], ""),
-        "print the JSON Schema of case files, for editors",
-    )  # fmt: skip
 
 
 def _read(args: argparse.Namespace, make: Make | None = None) -> Iterator[tuple[int, Case | None, list[str]]]:
     # Yield line, case and problems of each row; ``typed`` of a case is the row, or what is made of it.
-    names: Any = dict(pair.partition("=")[::2] for pair in args.field)
+    names = {key: column for key, _, column in (pair.partition("=") for pair in args.field)}
     try:
-        path = find_path(args.file, ())
-        is_csv, is_lines = (path.suffix.lower() == suffix for suffix in (".csv", ".jsonl"))
-        lines = ((line, text) for line, text in stream_lines(path) if text.strip())
-        rows: Iterator[tuple[int, Any]] = lines if is_lines else islice(read_rows(path), int(is_csv), None)
+        stem = "".join(char if char.isalnum() else "-" for char in args.file.stem)[:100]
+        is_csv, is_lines = (args.file.suffix.lower() == suffix for suffix in (".csv", ".jsonl"))
+        lines = ((line, text) for line, text in stream_lines(args.file) if text.strip())
+        rows: Iterator[tuple[int, Any]] = (
+            lines if is_lines else islice(read_rows(args.file), int(is_csv), None)
+        )
         for line, value in rows:
             try:
                 row = as_mapping(read_json(value) if is_lines else value)
-                training = {"id": f"{path.stem}-{line}", "input": row_messages(row)}
+                training = {"id": f"{stem}-{line}", "input": row_messages(row)}
                 problems = [*CHECKS[args.format](row)] if args.format in CHECKS else []
-                case = parse_case(training if args.format in CHECKS else row, names, split_tags=is_csv)
-                case = replace(case, typed=row)
-                made = make(case, f"{path.name}:{line}") if make and not problems else row
+                fields = {} if args.format in CHECKS else names
+                parsed = parse_case(training if args.format in CHECKS else row, fields, split_tags=is_csv)
+                case = replace(parsed, typed=row)
+                made = make(case, f"{args.file.name}:{line}") if make and not problems else row
                 yield line, replace(case, typed=made), problems
             except BadFile as error:
                 yield line, None, [error.what]
@@ -154,22 +99,16 @@ def _print(args: argparse.Namespace, document: Mapping[str, Any], lines: Sequenc
     return EXIT_PROBLEM if document.get("problems") or document.get("pairs") else 0
 
 
-def _sample(args: argparse.Namespace) -> int:
+def sample_file(args: argparse.Namespace) -> int:
+    """Run the command, and return its exit status."""
     return _write(args, [case.typed for case in sample(_read_valid(args), args.size, args.seed)])
 
 
-def _split(args: argparse.Namespace) -> int:
-    cases = list(_read_valid(args))
-    try:
-        shares = {
-            name: float(share) for name, _, share in (pair.partition("=") for pair in args.shares.split(","))
-        }
-    except ValueError:
-        shares = {}
-    refuse(
-        not shares or min(shares.values()) <= 0 or round(sum(shares.values()), 6) != 1,
-        f"--shares: expected names with shares that add up to 1, got {args.shares!r}",
-    )
+def split_file(args: argparse.Namespace) -> int:
+    """Run the command, and return its exit status."""
+    cases, shares = list(_read_valid(args)), dict(zip(args.names, args.shares, strict=False))
+    fit = len(shares) == len(args.names) == len(args.shares) and round(sum(shares.values()), 6) == 1
+    refuse(not fit or min(args.shares) <= 0, "--shares: expected one of each name, above 0 and 1 in sum")
     sizes = Counter(case.family or case.id for case in cases)
     counts, chosen = dict.fromkeys(shares, 0), dict[str, str]()
     for name in sorted(sizes, key=partial(hash_id, args.seed)):
@@ -179,26 +118,31 @@ def _split(args: argparse.Namespace) -> int:
     return _write(args, [{**case.typed, "split": chosen[case.family or case.id]} for case in cases], **counts)
 
 
-def _dedupe(args: argparse.Namespace) -> int:
+def dedupe_file(args: argparse.Namespace) -> int:
+    """Run the command, and return its exit status."""
     cases = list(_read_valid(args))
     texts = [question_text(case.input) for case in cases]
     pairs = [(cases[a].id, cases[b].id, ratio, b) for a, b, ratio in find_similar_pairs(texts, args.at_least)]
     if args.out is not None:
         drop = {later for *_, later in pairs}
         return _write(args, [case.typed for n, case in enumerate(cases) if n not in drop], left_out=len(drop))
-    listed = [{"ids": [a, b], "ratio": ratio, "text": texts[later]} for a, b, ratio, later in pairs]
+    listed = [
+        {"ids": [a, b], "ratio": ratio, "text": redact_secrets(texts[later])} for a, b, ratio, later in pairs
+    ]
     lines = [f"{ratio:3} %  {a}  {b}  {shorten_text(texts[later], 60)}" for a, b, ratio, later in pairs]
-    summary = f"{format_count(len(pairs), 'pair')} of {format_count(len(cases), 'case')}"
-    return _print(args, {"cases": len(cases), "pairs": listed}, lines, summary)
+    counts = f"{format_count(len(pairs), 'pair')} of {format_count(len(cases), 'case')}"
+    return _print(args, {"cases": len(cases), "pairs": listed}, lines, counts)
 
 
-def _convert(args: argparse.Namespace) -> int:
+def convert_file(args: argparse.Namespace) -> int:
+    """Run the command, and return its exit status."""
     refuse((args.format == "cases") == (args.to == "cases"), "expected cases on one side: --format or --to")
     make = row_to_case if args.to == "cases" else partial(case_to_row, form=args.to, system=args.system)
     return _write(args, [case.typed for case in _read_valid(args, make)])
 
 
-def _check(args: argparse.Namespace) -> int:
+def check_file(args: argparse.Namespace) -> int:
+    """Run the command, and return its exit status."""
     others = {
         f"{path} {case.id}": question_text(case.input)
         for path in args.against
@@ -208,10 +152,10 @@ def _check(args: argparse.Namespace) -> int:
     documents = {
         f"{name}/{version}": "\n".join(part.text for part in prompts.get(name, version).sections)
         for name in (prompts.names() if args.prompts or prompts.folder.is_dir() else ())
+        if args.format == "cases"
         for version in prompts.versions(name)
     }
     found, seen, rows, size, entries = list[Finding](), dict[tuple[str, str], Any](), 0, 0, _read(args)
-    args.mask = environment_redactor().clean_text
     while chunk := list(islice(entries, CHUNK)):
         rows += len(chunk)
         valid = [(line, case) for line, case, _ in chunk if case is not None]
@@ -225,9 +169,9 @@ def _check(args: argparse.Namespace) -> int:
             and len({canonical_json(case.typed.get(key)) for _, case in valid}) == 1
         ]
         found += [*_find_leaks(args, valid, others, documents), *labels]
-        del found[MAX_KEPT:]
+        found = sorted(found, key=lambda finding: finding[1] == "note")[:MAX_KEPT]
     refuse(not rows, CaseError("no row in the file: expected at least one", args.file))
-    found.sort()
+    found = sorted((line, kind, mask_personal_data(redact_secrets(what))) for line, kind, what in found)
     lines = [
         f"{args.file}:{line}: {'' if kind == 'problem' else 'note: '}{what}" for line, kind, what in found
     ]
@@ -247,7 +191,7 @@ def _check_row(
 ) -> Iterator[Finding]:
     text, is_training = canonical_json(case.typed), args.format != "cases"
     size = len(text) // CHARS_PER_TOKEN
-    masked = mask_personal_data(args.mask(text))
+    masked = mask_personal_data(redact_secrets(text))
     first = seen.setdefault(("id", case.id), line)
     split = seen.setdefault(("family", case.family), case.split)
     problems = {
@@ -272,16 +216,18 @@ def _find_leaks(
 ) -> Iterator[Finding]:
     texts, names, prompts = [question_text(case.input) for _, case in valid], list(others), list(documents)
     for earlier, later, ratio in find_similar_pairs([*texts, *others.values()], args.at_least):
-        line, case = valid[min(later, len(valid) - 1)]
-        first, before = valid[min(earlier, len(valid) - 1)]
         if earlier < len(valid) <= later:
-            yield first, "problem", f"{ratio} % like {names[later - len(valid)]}: a leak"
+            yield valid[earlier][0], "problem", f"{ratio} % like {names[later - len(valid)]}: a leak"
         elif later < len(valid):
-            splits = (
-                f", of the split {before.split!r}, not {case.split!r}: a leak"
-                if before.split != case.split
-                else ""
-            )
-            yield line, "problem" if splits else "note", f"{ratio} % like line {first}{splits}"
+            (first, before), (line, case) = valid[earlier], valid[later]
+            is_leak = "" not in (before.split, case.split) and before.split != case.split
+            where = f", of the split {before.split!r}, not {case.split!r}: a leak" if is_leak else ""
+            yield line, "problem" if is_leak else "note", f"{ratio} % like line {first}{where}"
     for place, document in find_quoted(texts, list(documents.values())):
         yield valid[place][0], "problem", f"stands in the prompt {prompts[document]}: a leak"
+
+
+def print_schema(_args: argparse.Namespace) -> int:
+    """Print the JSON Schema of case files."""
+    schema = Path(__file__).parents[1] / "cases" / "case.schema.json"
+    return _print(argparse.Namespace(json=True), as_mapping(read_json(read_text(schema))), [], "")

@@ -1,4 +1,4 @@
-"""``llmops cases``: feedback becomes cases, and a person decides about what is in the review queue.
+"""``llmops cases``: case files and files for fine-tuning; feedback and traces become cases that a person reviews.
 
 The commands are declared here; their modules are imported when a command runs.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cli.common import add_command, add_group, import_command
+from pytest_llmops.cli.common import add_command, add_group, import_command, parse_positive_int
 
 QUEUE = {
     "type": Path,
@@ -97,8 +97,68 @@ COMMANDS: Mapping[
 }
 
 
+FILE_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "file": {"type": Path, "metavar": "FILE", "help": "JSONL, YAML, CSV, Parquet, Arrow or a saved dataset"},
+    "--format": {"choices": ("cases", "openai-chat", "tools", "dpo"), "default": "cases", "help": "what the rows are (default: cases)"},
+    "--field": {
+        "action": "append", "default": [], "metavar": "KEY=COLUMN",
+        "help": "a column of another name, input=question (repeatable)",
+    },
+    "--against": {
+        "nargs": "+", "type": Path, "default": [], "metavar": "FILE", "help": "case files that no row may leak into",
+    },
+    "--prompts": {"type": Path, "metavar": "FOLDER", "help": "prompts whose examples no case may be (default: prompts)"},
+    "--max-tokens": {
+        "type": parse_positive_int, "default": 65_536, "metavar": "N",
+        "help": "of a training row, estimated (default: 65536)",
+    },
+    "--at-least": {
+        "type": float, "default": 90.0, "metavar": "PERCENT", "help": "likeness of two inputs (default: 90)",
+    },
+    "--names": {
+        "nargs": "+", "default": ["train", "test"], "metavar": "NAME", "help": "splits (default: train test)",
+    },
+    "--shares": {
+        "nargs": "+", "type": float, "default": [0.8, 0.2], "metavar": "SHARE", "help": "theirs (default: 0.8 0.2)",
+    },
+    "--to": {"choices": ("cases", "openai-chat", "dpo"), "required": True, "help": "what to make"},
+    "--system": {"default": "", "help": "a system message for rows that are made of cases"},
+    "-n --size": {"type": parse_positive_int, "required": True, "help": "how many cases"},
+    "--seed": {"type": int, "default": 0, "help": "of the draw (default: 0)"},
+    "-o --out": {"type": Path, "metavar": "FILE.jsonl", "help": "where to write"},
+    "--json": {"action": "store_true", "help": "print JSON"},
+}  # fmt: skip
+DRAWN = ("--format", "--field", "--seed", "-o --out", "--json")
+# Commands on files: function, summary, details, and names of arguments
+FILE_COMMANDS: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
+    (
+        "check", "check_file", "find what is wrong with a file, near-duplicates and leaks",
+        "The exit status is 1 for problems; near-duplicates of a split and personal data in cases are notes.",
+        ("--format", "--field", "--against", "--prompts", "--max-tokens", "--at-least", "--json"),
+    ),
+    ("sample", "sample_file", "draw cases, the same ones on every machine", "", ("-n --size", *DRAWN)),
+    ("split", "split_file", "give every case a split; a family is never divided", "", ("--names", "--shares", *DRAWN)),
+    (
+        "dedupe", "dedupe_file", "list near-duplicates, or write a file without them",
+        "The exit status is 1 if there are some and no file is written.",
+        ("--format", "--field", "--at-least", "-o --out", "--json"),
+    ),
+    (
+        "convert", "convert_file", "make training rows of cases, or cases of training rows",
+        "Cases of training rows are of the split train, which no test takes without saying so.",
+        ("--format", "--field", "--to", "--system", "-o --out", "--json"),
+    ),
+    ("schema", "print_schema", "print the JSON Schema of case files, for editors", "", ()),
+)  # fmt: skip
+
+
 def add_cases_group(groups: Any) -> None:
     """Declare the group's commands."""
-    commands = add_group(groups, "cases", "make cases of feedback, and review what waits for a person")
+    commands = add_group(groups, "cases", "look after case files, and make cases of feedback and traces")
+    for name, function, summary, details, names in FILE_COMMANDS:
+        arguments = {key: FILE_ARGUMENTS[key] for key in (*["file"][: len(names)], *names)}
+        add_command(
+            commands, name, import_command("case_files", function), summary, details, arguments=arguments
+        )
     for name, (run, summary, details, arguments) in COMMANDS.items():
         add_command(commands, name, run, summary, details, arguments=arguments)

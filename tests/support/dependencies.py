@@ -8,7 +8,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "dependencies.md"
-NOT_INSTALLED = {"anthropic": "Apache-2.0", "presidio-analyzer": "MIT", "pyarrow": "Apache-2.0", "sentence-transformers": "Apache-2.0"}
+NOT_INSTALLED = {
+    "anthropic": "Apache-2.0",
+    "presidio-analyzer": "MIT",
+    "pyarrow": "Apache-2.0",
+    "sentence-transformers": "Apache-2.0",
+}
 """What the environment of the tests does not hold."""
 SPDX = {
     "MIT License": "MIT", "BSD License": "BSD-3-Clause", "Apache Software License": "Apache-2.0",

@@ -1,0 +1,558 @@
+"""Exports of traces: every convention gives the same conversation, and what is broken is never silent."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.messages import check_message
+from support.shared import shared
+
+from pytest_llmops.cases import trace_files
+from pytest_llmops.cases.queue import QueueEntry
+from pytest_llmops.cases.trace_files import read_conversations
+from pytest_llmops.errors import UsageError
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "weather", "description": "Weather of a city", "parameters": SCHEMA},
+}
+ASKED = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Is it warm in Łódź?"},
+]
+CALLING = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Łódź"}'}}
+    ],
+}
+RESULT = {"role": "tool", "content": '{"celsius": 9}', "tool_call_id": "c1"}
+ANSWER = {"role": "assistant", "content": "No, 9 °C."}
+CALLS = ((ASKED, CALLING, 50, 7, 0), ([*ASKED, CALLING, RESULT], ANSWER, 70, 6, 40))
+Json = dict[str, Any]
+
+
+def any_value(value: object) -> Json:
+    """OTLP's AnyValue."""
+    if isinstance(value, dict):
+        return {
+            "kvlistValue": {"values": [{"key": key, "value": any_value(item)} for key, item in value.items()]}
+        }
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [any_value(item) for item in value]}}
+    return (
+        {}
+        if value is None
+        else {"intValue": str(value)}
+        if isinstance(value, int)
+        else {"stringValue": value}
+    )
+
+
+def span(number: int, attributes: Mapping[str, object], **more: object) -> Json:
+    start = 1_795_704_413_000_000_000 + number * 10**9
+    return {
+        "traceId": f"{number + 1:032x}",
+        "spanId": f"{number + 1:016x}",
+        "startTimeUnixNano": str(start),
+        "endTimeUnixNano": str(start + 250_000_000),
+        "attributes": [{"key": key, "value": any_value(value)} for key, value in attributes.items()],
+        **more,
+    }
+
+
+def parts(message: Json) -> Json:
+    """A message of the current OpenTelemetry convention."""
+    if message["role"] == "tool":
+        given = [
+            {"type": "tool_call_response", "id": message["tool_call_id"], "response": message["content"]}
+        ]
+    else:
+        given = [{"type": "text", "content": message["content"]}]
+    for call in message.get("tool_calls", ()):
+        arguments = json.loads(call["function"]["arguments"])
+        given.append({"type": "tool_call", "id": call["id"], "name": "weather", "arguments": arguments})
+    return {"role": message["role"], "parts": given}
+
+
+def flatten(value: object, prefix: str) -> dict[str, object]:
+    """Dotted keys, as OpenInference and the older Traceloop have them."""
+    if not isinstance(value, dict | list):
+        return {prefix: value}
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    return {name: leaf for key, item in pairs for name, leaf in flatten(item, f"{prefix}.{key}").items()}
+
+
+def genai(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str, object]:
+    return {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.response.model": "gpt-4.1-mini",
+        "gen_ai.system_instructions": json.dumps([{"type": "text", "content": asked[0]["content"]}]),
+        "gen_ai.input.messages": json.dumps([parts(message) for message in asked[1:]]),
+        "gen_ai.output.messages": json.dumps([parts(answer)]),
+        "gen_ai.tool.definitions": json.dumps([{"type": "function", **TOOL["function"]}]),  # type: ignore[dict-item]
+        **dict(zip(("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"), tokens, strict=False)),
+        "gen_ai.usage.cache_read.input_tokens": tokens[2],
+    }
+
+
+def openinference(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str, object]:
+    def wrap(message: Json) -> Json:
+        calls = [{"tool_call": call} for call in message.get("tool_calls", ())]
+        return {"message": {**message, **({"tool_calls": calls} if calls else {})}}
+
+    counts = {"prompt": tokens[0], "completion": tokens[1], "prompt_details": {"cache_read": tokens[2]}}
+    return {
+        "openinference.span.kind": "LLM",
+        "llm.model_name": "gpt-4.1-mini",
+        "input.value": "what the application got",
+        **flatten([wrap(message) for message in asked], "llm.input_messages"),
+        **flatten([wrap(answer)], "llm.output_messages"),
+        **flatten([{"tool": {"json_schema": json.dumps(TOOL)}}], "llm.tools"),
+        **flatten(counts, "llm.token_count"),
+    }
+
+
+def traceloop(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str, object]:
+    def shorten(message: Json) -> Json:
+        calls = [{"id": call["id"], **call["function"]} for call in message.get("tool_calls", ())]
+        return {**message, **({"tool_calls": calls} if calls else {})}
+
+    function = {**TOOL["function"], "parameters": json.dumps(SCHEMA)}  # type: ignore[dict-item]
+    return {
+        "llm.request.type": "chat",
+        "gen_ai.response.model": "gpt-4.1-mini",
+        **flatten([shorten(message) for message in asked], "gen_ai.prompt"),
+        **flatten([shorten(answer)], "gen_ai.completion"),
+        **flatten([function], "llm.request.functions"),
+        **dict(zip(("gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens"), tokens, strict=False)),
+        "gen_ai.usage.cache_read_input_tokens": tokens[2],
+    }
+
+
+def langfuse(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str, object]:
+    details = {"cached_tokens": tokens[2]}
+    usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "prompt_tokens_details": details}
+    output = (
+        json.dumps(answer) if answer.get("tool_calls") else answer["content"]
+    )  # a stream gives the bare text
+    return {
+        "langfuse.observation.type": "generation",
+        "langfuse.observation.model.name": "gpt-4.1-mini",
+        "langfuse.observation.input": json.dumps({"tools": [TOOL], "messages": asked}),
+        "langfuse.observation.output": output,
+        "langfuse.observation.usage_details": json.dumps(usage),
+    }
+
+
+def otlp(*spans: Json) -> Json:
+    return {
+        "resourceSpans": [{"resource": {}, "scopeSpans": [{"scope": {"name": "x"}, "spans": list(spans)}]}]
+    }
+
+
+def write(path: Path, *documents: object) -> Path:
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    return path
+
+
+def read(*paths: Path) -> tuple[list[QueueEntry], Counter[str]]:
+    counts: Counter[str] = Counter()
+    return list(read_conversations(paths, counts)), counts
+
+
+def spans_of(convention: Callable[..., Mapping[str, object]]) -> list[Json]:
+    return [
+        span(number, convention(asked, answer, tokens))
+        for number, (asked, answer, *tokens) in enumerate(CALLS)
+    ]
+
+
+def rows_of_langfuse() -> list[Json]:
+    rows = []
+    for number, (asked, answer, sent, got, cached) in enumerate(CALLS):
+        usage = {"input": sent - cached, "input_cached_tokens": cached, "output": got, "total": sent + got}
+        times = {
+            "start_time": f"2026-11-02 08:14:5{number}.000000",
+            "end_time": f"2026-11-02 08:14:5{number}.250000",
+        }
+        sent_texts = {"input": json.dumps({"tools": [TOOL], "messages": asked}), "output": json.dumps(answer)}
+        row = {
+            "id": f"{number}",
+            "trace_id": "t",
+            "type": "GENERATION",
+            "provided_model_name": "gpt-4.1-mini",
+        }
+        rows.append({**row, **times, **sent_texts, "usage_details": usage})
+    return rows
+
+
+def spans_of_phoenix() -> list[Json]:
+    spans = []
+    for number, (asked, answer, *tokens) in enumerate(CALLS):
+        times = {
+            "start_time": f"2026-11-02T08:14:5{number}+00:00",
+            "end_time": f"2026-11-02T08:14:5{number}.250Z",
+        }
+        context = {"trace_id": "t", "span_id": f"s{number}"}
+        attributes = openinference(asked, answer, tuple(tokens))
+        spans.append(
+            {"id": "U3Bhbjo0", "context": context, "span_kind": "LLM", "attributes": attributes, **times}
+        )
+    return spans
+
+
+FORMS: dict[str, Callable[[], list[object]]] = {
+    "genai": lambda: [otlp(*spans_of(genai))],
+    "genai by line, the later call first": lambda: [otlp(each) for each in spans_of(genai)[::-1]],
+    "openinference": lambda: [otlp(*spans_of(openinference))],
+    "traceloop": lambda: [otlp(*spans_of(traceloop))],
+    "langfuse": lambda: [otlp(*spans_of(langfuse))],
+    "langfuse rows": lambda: list(rows_of_langfuse()),
+    "langfuse rows as a list": lambda: [rows_of_langfuse()],
+    "phoenix": lambda: [{"data": spans_of_phoenix(), "next_cursor": None}],
+    "all of them": lambda: [
+        otlp(
+            *(
+                {**each, "spanId": f"{name}{at}"}
+                for name in ("genai", "traceloop")
+                for at, each in enumerate(spans_of(CONVENTIONS[name]))
+            )
+        )
+    ],
+}
+CONVENTIONS = {"genai": genai, "traceloop": traceloop}
+
+
+def check_conversation(entry: QueueEntry) -> None:
+    found: Any = entry.messages
+    assert entry.input == "Is it warm in Łódź?"
+    assert entry.output == "No, 9 °C."
+    assert [parse_arguments(message) for message in found] == [
+        parse_arguments(message) for message in [*ASKED, CALLING, RESULT]
+    ]
+    assert entry.data == {"tools": [TOOL]}
+    calls: Any = entry.calls
+    assert [call["usage"]["input_tokens"] for call in calls] == [50, 70]
+    assert [call["usage"]["output_tokens"] for call in calls] == [7, 6]
+    assert calls[1]["usage"]["cached_tokens"] == 40
+    assert [call["latency_s"] for call in calls] == [0.25, 0.25]
+    assert {call["model"] for call in calls} == {"gpt-4.1-mini"}
+    assert calls[0]["tool_calls"][0]["name"] == "weather"
+
+
+def parse_arguments(message: Json) -> Json:
+    calls = [
+        {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
+        for call in message.get("tool_calls", ())
+    ]
+    return {**message, "content": (message.get("content") or "").rstrip(), "tool_calls": calls}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_conversation(tmp_path: Path, form: str) -> None:
+    (entry,), counts = read(write(tmp_path / "traces.jsonl", *FORMS[form]()))
+    check_conversation(entry)
+    assert not counts
+    assert all(place["source"] == "traces.jsonl" and place["id"] and place["trace"] for place in entry.origin)
+    assert len(entry.origin) == (2 if form == "all of them" else 1)
+
+
+@pytest.mark.parametrize("logs_first", [True, False])
+def test_messages_in_log_records_are_joined_with_their_spans(tmp_path: Path, logs_first: bool) -> None:
+    events, spans = [], []
+    for number, (asked, answer, *tokens) in enumerate(CALLS):
+        attributes = genai(asked, answer, tuple(tokens))
+        del attributes["gen_ai.input.messages"], attributes["gen_ai.output.messages"]
+        spans.append(span(number, attributes))
+        where = {key: spans[-1][key] for key in ("traceId", "spanId")}
+        for message in asked[1:]:
+            body = {key: value for key, value in message.items() if key != "role"}
+            event = {"event.name": f"gen_ai.{message['role']}.message"}
+            events.append(
+                {**where, "body": any_value(body), "attributes": any_value(event)["kvlistValue"]["values"]}
+            )
+        choice = {"index": 0, "finish_reason": "stop", "message": answer}
+        events.append({**where, "body": any_value(choice), "eventName": "gen_ai.choice"})
+    logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": "a line"}}, *events]}]}]}
+    files = [write(tmp_path / "traces.json", otlp(*spans)), write(tmp_path / "logs.json", logs)]
+    (entry,), counts = read(*files[:: -1 if logs_first else 1])
+    check_conversation(entry)
+    assert not counts
+
+
+def test_the_order_of_spans_does_not_matter(tmp_path: Path) -> None:
+    spans = [
+        *spans_of(genai),
+        span(9, {"gen_ai.operation.name": "embeddings"}),
+        span(10, {"http.method": "GET"}),
+    ]
+    lines = set()
+    for seed in range(6):
+        random.Random(seed).shuffle(spans)
+        entries, counts = read(write(tmp_path / "traces.json", otlp(*spans)))
+        lines.add("".join(entry.to_line() for entry in entries))
+        assert not counts
+    assert len(lines) == 1
+
+
+def test_what_several_calls_continue_is_a_step_of_each(tmp_path: Path) -> None:
+    def ask(*turns: Json) -> Mapping[str, object]:
+        return genai(list(turns[:-1]), turns[-1], (1, 1, 0))
+
+    start = (
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello "},
+    )
+    ends = [
+        ({"role": "user", "content": text}, {"role": "assistant", "content": text.upper()}) for text in "ab"
+    ]
+    spans = [span(0, ask(*start)), *(span(at, ask(*start, *end)) for at, end in enumerate(ends, 1))]
+    entries, _ = read(write(tmp_path / "traces.json", otlp(*spans)))
+    assert [(entry.output, len(entry.calls)) for entry in entries] == [("A", 2), ("B", 2)]  # type: ignore[arg-type]
+    assert isinstance(entries[0].input, list)
+    assert [message["content"] for message in entries[0].input] == ["s", "Hi", "Hello ", "a"]  # type: ignore[index, call-overload]
+
+
+def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
+    first, second = spans_of(genai)
+    cut = genai(*CALLS[0][:2], (1, 1, 0))
+    cut["gen_ai.output.messages"] = str(cut["gen_ai.output.messages"])[:40]
+    empty = {"gen_ai.operation.name": "chat"}
+    deep: object = "x"
+    for _ in range(150):
+        deep = [deep]
+    strange = {**genai(*CALLS[0][:2], (1, 1, 0)), "gen_ai.tool.definitions": [{"parameters": deep}]}
+    path = write(
+        tmp_path / "traces.jsonl", otlp(first, second, second, span(5, cut), span(6, empty), span(7, strange))
+    )
+    raw = json.dumps(otlp(span(8, genai(*CALLS[0][:2], (1, 1, 0))))).replace("Be brief.", "@")
+    path.write_bytes(path.read_bytes() + raw.encode().replace(b"@", b"\xe9") + b"\n" + raw.encode()[:500])
+    (entry,), counts = read(path)
+    check_conversation(entry)
+    lines = [reason for reason in counts if reason.startswith("line 3 of traces.jsonl")]
+    assert len(lines) == 1
+    assert counts == {
+        trace_files.REPEATED: 1,
+        trace_files.CUT: 1,
+        trace_files.NO_CONTENT: 1,
+        trace_files.UNREADABLE: 2,
+        lines[0]: 1,
+    }
+    check_message(lines[0])
+
+
+def test_missing_fields_are_no_error(tmp_path: Path) -> None:
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.prompt": "Hi", "gen_ai.completion": "[1] Hello"}
+    bare = span(0, attributes)
+    del bare["traceId"], bare["spanId"], bare["endTimeUnixNano"]
+    (entry,), counts = read(write(tmp_path / "traces.json", otlp(bare)))
+    assert (entry.input, entry.output, counts) == ("Hi", "[1] Hello", {})
+    (call,) = entry.calls  # type: ignore[misc]
+    assert "latency_s" not in call
+    assert "usage" not in call
+
+
+def test_images_and_reasoning(tmp_path: Path) -> None:
+    image = {"type": "uri", "uri": "https://example.com/a.png"}
+    asked = [{"role": "user", "parts": [{"type": "text", "content": "What is this?"}, image]}]
+    answer = [
+        {
+            "role": "assistant",
+            "parts": [{"type": "reasoning", "content": "hm"}, {"type": "text", "content": "A cat"}],
+        }
+    ]
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.input.messages": asked,
+        "gen_ai.output.messages": answer,
+    }
+    (entry,), _ = read(write(tmp_path / "traces.json", otlp(span(0, attributes))))
+    assert (entry.input, entry.output) == (["What is this?", image], "A cat")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_one_document_over_many_lines(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_files, "CHUNK", 64)
+    monkeypatch.setattr(trace_files, "MAX_OBJECT", 4096)
+    path = tmp_path / "traces.json"
+    spans = [*(span(at, {"http.method": "GET"}) for at in range(100, 160)), *spans_of(genai)]
+    text = json.dumps(otlp(*spans), indent=1).replace("\n", end)
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    (entry,), counts = read(path)
+    check_conversation(entry)
+    assert not counts
+
+
+@pytest.mark.parametrize("is_indented", [True, False])
+def test_a_document_that_is_cut_anywhere_is_an_error(
+    tmp_path: Path, is_indented: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace_files, "CHUNK", 64)
+    monkeypatch.setattr(trace_files, "MAX_OBJECT", 2048)
+    path = tmp_path / "traces.json"
+    text = json.dumps(otlp(*spans_of(traceloop)), indent=1 if is_indented else None)
+    for end in range(1, len(text), 293):
+        path.write_text(text[:end])
+        with pytest.raises(UsageError) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+        assert " at character " in str(caught.value)
+    check_message(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 100_000,
+        b'{"data": ' * 50_000,
+        b'{"resourceSpans": [' * 3_000,
+        b'{"data": [1, 2}',
+        b'{"data": [{"a": 1}]]',
+        b'{"data": [{"a": tru}]}',
+        '{"data": []}'.encode("utf-16"),
+        b"\x1f\x8b\x08\x00gzip",
+        b'{"a": ' + b"9" * 5000 + b"}",
+    ],
+)
+def test_hostile_files_are_errors(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "traces.json"
+    path.write_bytes(text)
+    with pytest.raises(UsageError, match="broken or cut JSON"):
+        read(path)
+    with pytest.raises(UsageError, match="No such file"):
+        read(tmp_path / "missing.json")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    *(
+                        "spans",
+                        "attributes",
+                        "key",
+                        "value",
+                        "stringValue",
+                        "kvlistValue",
+                        "values",
+                        "body",
+                        "role",
+                        "parts",
+                        "0",
+                    ),
+                    *(
+                        "content",
+                        "message",
+                        "tool_calls",
+                        "type",
+                        "event.name",
+                        "gen_ai.input.messages",
+                        "gen_ai.prompt",
+                    ),
+                    *("gen_ai.prompt.0.role", "gen_ai.output.messages", "llm.tools"),
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(sorted({name[0] for names in trace_files.FIELDS.values() for name in names})),
+            json_values,
+        ),
+        max_size=3,
+    ),
+    json_values,
+)
+def test_no_value_of_any_field_is_a_crash(rows: list[Json], value: object) -> None:
+    path = Path(__file__).with_name("never-written")
+    records = [
+        {"type": "GENERATION", "input": "x", "output": "y", **row, "attributes": value} for row in rows
+    ]
+    counts: Counter[str] = Counter()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace_files, "_read_records", lambda *_: iter(json.loads(json.dumps(records))))
+        for entry in read_conversations([path], counts):
+            entry.to_line()
+
+
+SAMPLES = (
+    *(
+        "genai_openai_span",
+        "genai_openai_span_stream",
+        "genai_openai_event",
+        "openai_v2_latest",
+        "openai_v2_legacy",
+    ),
+    *("openinference", "openinference_stream", "traceloop", "traceloop_stream", "traceloop_legacy"),
+    *("langfuse", "langfuse_stream"),
+)
+EXPORTS = (
+    "langfuse/observations_v2.jsonl",
+    "phoenix/spans.json",
+    "phoenix/spans_otlpv1.json",
+    "phoenix/spans_dataframe.jsonl",
+    "langsmith/runs.jsonl",
+    "file_exporter.jsonl",
+    "file_exporter_cut.jsonl",
+)
+
+
+@pytest.mark.parametrize("sample", [*SAMPLES, *EXPORTS])
+def test_recorded_instrumentations_give_the_conversation_of_the_wire(sample: str) -> None:
+    folder = shared("imports", "traces")
+    wire = json.loads((folder / "wire.json").read_text())
+    path = folder / sample
+    files = (
+        [path]
+        if path.is_file()
+        else [path / name for name in ("traces.json", "logs.json") if (path / name).exists()]
+    )
+    (entry,), counts = read(*files)
+    assert len(counts) == (sample == "file_exporter_cut.jsonl")
+    messages: Any = entry.messages
+    request, response = wire[1]["request"]["body"], wire[1]["response"]["body"]
+    assert [parse_arguments(message) for message in messages] == [
+        parse_arguments(message) for message in request["messages"]
+    ]
+    assert entry.output.rstrip() == response["choices"][0]["message"]["content"]
+    if not sample.startswith("openai_v2"):  # which does not record the tools
+        assert entry.data["tools"] == request["tools"]
+    calls: Any = entry.calls
+    for call, exchange in zip(calls, wire, strict=True):
+        usage = exchange["response"]["body"]["usage"]
+        assert (call["usage"]["input_tokens"], call["usage"]["output_tokens"]) == (
+            usage["prompt_tokens"],
+            usage["completion_tokens"],
+        )
+        if call["usage"].get("cached_tokens") is not None:
+            assert call["usage"]["cached_tokens"] == usage["prompt_tokens_details"]["cached_tokens"]
+        assert call["model"].startswith("gpt-4.1-mini")
+
+
+def test_spans_without_content_are_counted_not_imported() -> None:
+    entries, counts = read(shared("imports", "traces") / "genai_openai_nocontent" / "traces.json")
+    assert not entries
+    assert counts == {trace_files.NO_CONTENT: 2}

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from functools import reduce
 from itertools import accumulate
@@ -23,8 +24,7 @@ from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings,
 from pytest_llmops._util.text_files import BadFile, canonical_json, check_json_value, fingerprint_parts
 from pytest_llmops.cases.queue import QueueEntry
 from pytest_llmops.errors import UsageError, refuse
-from pytest_llmops.measurement import shorten_text
-from pytest_llmops.protocols import Call, Usage
+from pytest_llmops.protocols import ToolCall, Usage
 from pytest_llmops.trace import fields, prices
 
 # What each field is called, in the current convention first; a name goes on behind a JSON text
@@ -93,7 +93,6 @@ NO_CONTENT = (
 REPEATED, CUT = "with the id of another", "cut by a limit of attributes"
 UNREADABLE = "with values that are not UTF-8, not finite or nested too deeply"
 CHUNK, MAX_OBJECT, MAX_OPEN = 1 << 20, 1 << 23, 20  # characters at once, of an object; brackets that are open
-MAX_INDEX_DIGITS = 9
 _SEPARATORS = re.compile(r"[ \t\r\n,:]*")
 _LIST = re.compile(rf'"(?:{"|".join(LISTS)})"[ \t\r\n]*:[ \t\r\n]*\[')
 _MESSAGE_KEYS = frozenset(("role", "content", "parts", "contents", "tool_calls", "message"))
@@ -112,7 +111,7 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
     Raises:
         UsageError: A file cannot be read, or is a document that is broken or cut, with its place.
     """
-    calls: dict[str, tuple[Call, list[str], list[JsonObject]]] = {}
+    calls: dict[str, tuple[JsonObject, list[str], list[JsonObject]]] = {}
     contents: dict[
         str, str
     ] = {}  # by the end of a call: its messages and tools; empty: another call continues it
@@ -133,10 +132,11 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
         asked = [message["content"] for message in messages if message["role"] == "user"]
         yield QueueEntry(
             input=asked[0] if len(asked) == 1 else messages,
-            output=call.output or "\n".join(map(fields.format_tool_call, call.tool_calls)),
+            output=call.get("output")
+            or "\n".join(fields.format_tool_call(ToolCall(**each)) for each in call.get("tool_calls", ())),
             reason="trace",
             messages=messages if len(asked) == 1 else None,
-            calls=[calls[turn][0].to_wire() for turn in (*before, end) if turn in calls],
+            calls=[dict(calls[turn][0]) for turn in (*before, end) if turn in calls],
             origin=tuple(origins),
             data={"tools": tools} if tools else {},
         )
@@ -144,10 +144,11 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
 
 def _spell_turn(message: JsonObject) -> str:
     # A call and the next one may spell arguments and white space differently.
-    text = as_text(message["content"]).strip() or message["content"]
     calls = fields.read_chat_tool_calls(message.get("tool_calls"))
     arguments: list[Any] = [[call.name, parse_json(call.arguments) or call.arguments] for call in calls]
-    return canonical_json([message["role"], text, *arguments])
+    return canonical_json(
+        [message["role"], as_text(message["content"]).strip() or message["content"], *arguments]
+    )
 
 
 def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[str, Any]]:
@@ -155,11 +156,9 @@ def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[
     waiting: dict[tuple[str, str], dict[str, Any]] = {}  # empty: the call was yielded
     for path in paths:
         for number, record in enumerate(_read_records(path, counts)):
-            attributes = record.get("attributes")
-            own = as_mapping(attributes) or as_mapping(_read_any_value({"": {"values": attributes}}))
-            tree = _nest_keys(
-                {key.removeprefix("attributes."): value for key, value in {**record, **own}.items()}
-            )
+            given = record.get("attributes")
+            plain = {**record, **as_mapping(given), **_read_pairs(given)}
+            tree = _nest_keys({key.removeprefix("attributes."): value for key, value in plain.items()})
             values = {
                 field: value for field, names in FIELDS.items() if (value := _find(tree, names)) is not None
             }
@@ -171,8 +170,8 @@ def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[
             if not call:
                 counts.update([REPEATED] if "start" in values else [])
             elif field:
-                message = {"role": role, **as_mapping(_read_any_value(values.get("body")))}
-                call[field] = [*as_mappings(call.get(field)), message]
+                body = as_mapping(_read_any_value(values.get("body")))
+                call[field] = [*as_mappings(call.get(field)), {"role": role, **body}]
             else:
                 call |= {**values, **call}
             if call.keys() >= {"start", "input", "output"}:
@@ -181,12 +180,18 @@ def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[
     yield from filter(None, waiting.values())
 
 
+def _read_pairs(value: object) -> dict[str, Any]:
+    pairs = as_mappings(value)
+    return {as_text(pair["key"]): _read_any_value(pair.get("value")) for pair in pairs if "key" in pair}
+
+
 def _read_any_value(value: object) -> Any:
     # Return the value of OTLP's AnyValue: {"stringValue": ...}, {"array_value": {"values": [...]}} ...
     inner = next((each for each in as_mapping(value).values() if each is not None), None)
-    values = as_mappings(as_mapping(inner).get("values"))
-    pairs = {as_text(each["key"]): _read_any_value(each.get("value")) for each in values if "key" in each}
-    return pairs or (list(map(_read_any_value, values)) if isinstance(inner, dict) else inner)
+    items = as_mapping(inner).get("values")
+    return _read_pairs(items) or (
+        list(map(_read_any_value, as_mappings(items))) if isinstance(inner, dict) else inner
+    )
 
 
 def _nest_keys(flat: JsonObject) -> dict[str, Any]:
@@ -224,8 +229,8 @@ def _list_items(value: Any) -> list[Any]:
     # Return the items of a list, which may be JSON text, or an object with numbers as keys.
     parsed = _parse(value)
     refuse(parsed is None and str(value).startswith(_JSON_STARTS), BadFile(CUT))
-    if isinstance(parsed, dict) and all(key.isdecimal() and len(key) <= MAX_INDEX_DIGITS for key in parsed):
-        return [parsed[key] for key in sorted(parsed, key=int)]
+    if isinstance(parsed, dict) and all(map(str.isdecimal, parsed)):
+        return [parsed[key] for key in sorted(parsed, key=lambda key: (len(key), key))]
     return parsed if isinstance(parsed, list) else [] if value is None else [parsed or value]
 
 
@@ -252,11 +257,9 @@ def _read_content(values: JsonObject) -> Any:
 
 def _read_messages(value: Any, role: str) -> list[dict[str, Any]]:
     items = _list_items(value)
-    if isinstance(value, str) and not all(
-        isinstance(item, dict) and _MESSAGE_KEYS & item.keys() for item in items
-    ):
-        items = [value]
-    return [message for item in items for message in _read_message(item, role)]
+    is_given = all(isinstance(item, dict) and _MESSAGE_KEYS & item.keys() for item in items)
+    is_text = isinstance(value, str) and not is_given
+    return [message for item in ([value] if is_text else items) for message in _read_message(item, role)]
 
 
 def _read_message(item: object, role: str) -> list[dict[str, Any]]:
@@ -299,32 +302,38 @@ def _read_message(item: object, role: str) -> list[dict[str, Any]]:
         for kind, part in opened
         if kind == "tool_call_response"
     ]
-    own = {"role": as_text(message.get("role")) or role, "content": content or ""}
-    own |= {"tool_call_id": message.get("tool_call_id") or message.get("id")} if own["role"] == "tool" else {}
-    own |= {"tool_calls": tool_calls} if tool_calls else {}
+    role = as_text(message.get("role")) or role
+    own = {
+        "role": role,
+        "content": content or "",
+        **({"tool_call_id": message.get("tool_call_id") or message.get("id")} if role == "tool" else {}),
+        **({"tool_calls": tool_calls} if tool_calls else {}),
+    }
     return [*results, own] if content or tool_calls or not parts else results
 
 
-def _read_call(values: JsonObject, answer: JsonObject) -> Call:
+def _read_call(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
+    # Return what `Call.to_wire` writes of a call; its messages are those of the entry.
     counts = {name: fields.as_token_count(_parse(values.get(name))) for name in Usage.__dataclass_fields__}
     total = fields.sum_known_counts(
         *(counts[name] for name in ("input_tokens", "output_tokens", "cached_tokens"))
     )
     if counts["cached_tokens"] and _parse(values.get("total_tokens")) == total:  # counted beside the input
         counts["input_tokens"] = fields.sum_known_counts(counts["input_tokens"], counts["cached_tokens"])
-    model, provider, usage = as_text(values.get("model")), as_text(values.get("provider")), Usage(**counts)
+    model, provider = as_text(values.get("model")), as_text(values.get("provider"))
     start, end = (_read_seconds(values.get(key)) for key in ("start", "end"))
-    return Call(
-        provider=provider or "unknown",
-        endpoint="chat",
-        model=model,
-        output=fields.content_text(answer["content"]),
-        tool_calls=tuple(fields.read_chat_tool_calls(answer.get("tool_calls"))),
-        finish_reason="".join(as_texts(values.get("finish_reason"))[:1]).strip('"'),
-        usage=usage,
-        cost_usd=prices.cost_usd(model, usage, provider=provider),
-        latency_s=round(end - start, 6) if start and end and end >= start else None,
-    )
+    call = {
+        "provider": provider,
+        "endpoint": "chat",
+        "model": model,
+        "output": fields.content_text(answer["content"]),
+        "tool_calls": list(map(asdict, fields.read_chat_tool_calls(answer.get("tool_calls")))),
+        "finish_reason": "".join(as_texts(values.get("finish_reason"))[:1]).strip('"'),
+        "usage": {name: tokens for name, tokens in counts.items() if tokens is not None},
+        "cost_usd": prices.cost_usd(model, Usage(**counts), provider=provider),
+        "latency_s": round(end - start, 6) if start and end and end >= start else None,
+    }
+    return {name: value for name, value in call.items() if value not in (None, "", [], {})}
 
 
 def _read_seconds(value: object) -> float | None:
@@ -345,14 +354,13 @@ def _read_records(path: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
                     if number == 1:
                         yield from _scan_records(file.read, line)
                     else:
-                        counts[f"line {number:,} of {shorten_text(path.name, 60)}: {error.what}"] += 1
+                        counts[f"line {number:,} of {path.name}: {error.what}"] += 1
     except (BadFile, OSError) as error:
-        raise UsageError(f"{shorten_text(str(path), 300)}: {error}; nothing was written") from None
+        raise UsageError(f"{path}: {error}; nothing was written") from None
 
 
 def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, Any]]:
-    decode, is_open = json.JSONDecoder().raw_decode, ""  # the brackets that are open
-    position = offset = 0
+    decode, is_open, position, offset = json.JSONDecoder().raw_decode, "", 0, 0  # the brackets that are open
     while True:
         position = _SEPARATORS.match(text, position).end()  # type: ignore[union-attr]  # may be empty
         try:
@@ -370,10 +378,10 @@ def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, A
             yield from records
         elif mark or is_open:
             is_end = is_open[-1:] + mark in ("[]", "{}")
-            is_part = mark == "[" or (mark == "{" and _LIST.search(text, position))
-            place = f"at character {offset + end + 1:,}: {what.removesuffix(' starting at')}"
-            is_large = is_part and is_cut and len(is_open) < MAX_OPEN
-            refuse(not is_end and not is_large, BadFile(f"broken or cut JSON {place}"))
+            is_list = mark == "[" or (mark == "{" and _LIST.search(text, position))
+            if not is_end and not (is_list and is_cut and len(is_open) < MAX_OPEN):
+                what = what.removesuffix(" starting at")
+                raise BadFile(f"broken or cut JSON at character {offset + end + 1:,}: {what}")
             end, is_open = position + 1, is_open[:-1] if is_end else is_open + mark
         else:
             return

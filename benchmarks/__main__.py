@@ -21,6 +21,7 @@ from benchmarks import (
     retrieval,
     semantic_cache,
     startup,
+    traces,
     verdicts,
 )
 
@@ -46,6 +47,7 @@ def main() -> None:
         reports,
         prompts,
         cases,
+        traces,
     ):
         for line in part.lines():
             print(line, flush=True)

@@ -87,11 +87,11 @@ MESSAGE_EVENTS = {
 }
 # Why a call is left out
 NO_CONTENT = (
-    "without messages or answer (OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only records them; give the files of "
+    "calls without messages or answer (OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only records them; give the files of "
     "logs with those of traces)"
 )
-REPEATED, CUT = "with the id of another", "cut by a limit of attributes"
-UNREADABLE = "with values that are not UTF-8, not finite or nested too deeply"
+REPEATED, CUT = "calls with the id of another", "calls cut by a limit of attributes"
+UNREADABLE = "calls with values that are not UTF-8, not finite or nested too deeply"
 CHUNK, MAX_OBJECT, MAX_OPEN = 1 << 20, 1 << 23, 20  # characters at once, of an object; brackets that are open
 _SEPARATORS = re.compile(r"[ \t\r\n,:]*")
 _LIST = re.compile(rf'"(?:{"|".join(LISTS)})"[ \t\r\n]*:[ \t\r\n]*\[')

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops.cli import cases_traces
 from pytest_llmops.cli.common import add_command, add_group, import_command, parse_positive_int
 
 QUEUE = {
@@ -156,9 +157,10 @@ def add_cases_group(groups: Any) -> None:
     """Declare the group's commands."""
     commands = add_group(groups, "cases", "look after case files, and make cases of feedback and traces")
     for name, function, summary, details, names in FILE_COMMANDS:
-        arguments = {key: FILE_ARGUMENTS[key] for key in (*["file"][: len(names)], *names)}
+        options = {key: FILE_ARGUMENTS[key] for key in (*["file"][: len(names)], *names)}
         add_command(
-            commands, name, import_command("case_files", function), summary, details, arguments=arguments
+            commands, name, import_command("case_files", function), summary, details, arguments=options
         )
     for name, (run, summary, details, arguments) in COMMANDS.items():
         add_command(commands, name, run, summary, details, arguments=arguments)
+    cases_traces.add_parser(commands)

@@ -5,8 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cli.commands import EXIT_PROBLEM, add_command
-from pytest_llmops.cli.output import format_path, print_json, print_line
+from pytest_llmops.cli.common import EXIT_PROBLEM, add_command, format_path, print_json, print_line
 from pytest_llmops.errors import refuse
 
 
@@ -40,16 +39,13 @@ def import_traces(args: argparse.Namespace) -> int:
 
     left_out: Counter[str] = Counter()
     entries = list(read_conversations(args.traces, left_out))
-    why = "".join(f"; {count:,} {reason}" for reason, count in left_out.items())
-    refuse(
-        not entries,
-        f"no conversation with a model in {format_path(args.traces[0])}{why}; nothing was written",
-    )
+    notes = [f"left out ({count:,}): {reason}" for reason, count in left_out.items()]
+    why = "; ".join([*notes, "nothing was written"])
+    refuse(not entries, f"no conversation with a model in {format_path(args.traces[0])}; {why}")
     new, merged = add_to_queue(args.queue, entries)
     if args.json:
         print_json({"new": new, "merged": merged, "left_out": left_out})
     else:
-        print_line(f"{new:,} new in {format_path(args.queue)}, {merged:,} there already")
-        for reason, count in left_out.items():
-            print_line(f"left out: {count:,} {reason}")
+        for text in (f"{new:,} new in {format_path(args.queue)}, {merged:,} there already", *notes):
+            print_line(text)
     return EXIT_PROBLEM if left_out else 0

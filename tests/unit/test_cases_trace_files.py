@@ -21,15 +21,15 @@ from pytest_llmops.cases.trace_files import read_conversations
 from pytest_llmops.errors import UsageError
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
-TOOL = {
+TOOL: dict[str, Any] = {
     "type": "function",
     "function": {"name": "weather", "description": "Weather of a city", "parameters": SCHEMA},
 }
-ASKED = [
+ASKED: list[dict[str, Any]] = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Is it warm in Łódź?"},
 ]
-CALLING = {
+CALLING: dict[str, Any] = {
     "role": "assistant",
     "content": "",
     "tool_calls": [
@@ -38,8 +38,11 @@ CALLING = {
 }
 RESULT = {"role": "tool", "content": '{"celsius": 9}', "tool_call_id": "c1"}
 ANSWER = {"role": "assistant", "content": "No, 9 °C."}
-CALLS = ((ASKED, CALLING, 50, 7, 0), ([*ASKED, CALLING, RESULT], ANSWER, 70, 6, 40))
 Json = dict[str, Any]
+CALLS: list[tuple[list[Json], Json, tuple[int, int, int]]] = [
+    (ASKED, CALLING, (50, 7, 0)),
+    ([*ASKED, CALLING, RESULT], ANSWER, (70, 6, 40)),
+]
 
 
 def any_value(value: object) -> Json:
@@ -101,7 +104,7 @@ def genai(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[str,
         "gen_ai.system_instructions": json.dumps([{"type": "text", "content": asked[0]["content"]}]),
         "gen_ai.input.messages": json.dumps([parts(message) for message in asked[1:]]),
         "gen_ai.output.messages": json.dumps([parts(answer)]),
-        "gen_ai.tool.definitions": json.dumps([{"type": "function", **TOOL["function"]}]),  # type: ignore[dict-item]
+        "gen_ai.tool.definitions": json.dumps([{"type": "function", **TOOL["function"]}]),
         **dict(zip(("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"), tokens, strict=False)),
         "gen_ai.usage.cache_read.input_tokens": tokens[2],
     }
@@ -129,7 +132,7 @@ def traceloop(asked: list[Json], answer: Json, tokens: tuple[int, ...]) -> dict[
         calls = [{"id": call["id"], **call["function"]} for call in message.get("tool_calls", ())]
         return {**message, **({"tool_calls": calls} if calls else {})}
 
-    function = {**TOOL["function"], "parameters": json.dumps(SCHEMA)}  # type: ignore[dict-item]
+    function = {**TOOL["function"], "parameters": json.dumps(SCHEMA)}
     return {
         "llm.request.type": "chat",
         "gen_ai.response.model": "gpt-4.1-mini",
@@ -175,13 +178,13 @@ def read(*paths: Path) -> tuple[list[QueueEntry], Counter[str]]:
 def spans_of(convention: Callable[..., Mapping[str, object]]) -> list[Json]:
     return [
         span(number, convention(asked, answer, tokens))
-        for number, (asked, answer, *tokens) in enumerate(CALLS)
+        for number, (asked, answer, tokens) in enumerate(CALLS)
     ]
 
 
 def rows_of_langfuse() -> list[Json]:
     rows = []
-    for number, (asked, answer, sent, got, cached) in enumerate(CALLS):
+    for number, (asked, answer, (sent, got, cached)) in enumerate(CALLS):
         usage = {"input": sent - cached, "input_cached_tokens": cached, "output": got, "total": sent + got}
         times = {
             "start_time": f"2026-11-02 08:14:5{number}.000000",
@@ -200,19 +203,20 @@ def rows_of_langfuse() -> list[Json]:
 
 def spans_of_phoenix() -> list[Json]:
     spans = []
-    for number, (asked, answer, *tokens) in enumerate(CALLS):
+    for number, (asked, answer, tokens) in enumerate(CALLS):
         times = {
             "start_time": f"2026-11-02T08:14:5{number}+00:00",
             "end_time": f"2026-11-02T08:14:5{number}.250Z",
         }
         context = {"trace_id": "t", "span_id": f"s{number}"}
-        attributes = openinference(asked, answer, tuple(tokens))
+        attributes = openinference(asked, answer, tokens)
         spans.append(
             {"id": "U3Bhbjo0", "context": context, "span_kind": "LLM", "attributes": attributes, **times}
         )
     return spans
 
 
+CONVENTIONS = {"genai": genai, "traceloop": traceloop}
 FORMS: dict[str, Callable[[], list[object]]] = {
     "genai": lambda: [otlp(*spans_of(genai))],
     "genai by line, the later call first": lambda: [otlp(each) for each in spans_of(genai)[::-1]],
@@ -232,7 +236,6 @@ FORMS: dict[str, Callable[[], list[object]]] = {
         )
     ],
 }
-CONVENTIONS = {"genai": genai, "traceloop": traceloop}
 
 
 def check_conversation(entry: QueueEntry) -> None:
@@ -272,8 +275,8 @@ def test_every_form_gives_the_same_conversation(tmp_path: Path, form: str) -> No
 @pytest.mark.parametrize("logs_first", [True, False])
 def test_messages_in_log_records_are_joined_with_their_spans(tmp_path: Path, logs_first: bool) -> None:
     events, spans = [], []
-    for number, (asked, answer, *tokens) in enumerate(CALLS):
-        attributes = genai(asked, answer, tuple(tokens))
+    for number, (asked, answer, tokens) in enumerate(CALLS):
+        attributes = genai(asked, answer, tokens)
         del attributes["gen_ai.input.messages"], attributes["gen_ai.output.messages"]
         spans.append(span(number, attributes))
         where = {key: spans[-1][key] for key in ("traceId", "spanId")}
@@ -322,8 +325,8 @@ def test_what_several_calls_continue_is_a_step_of_each(tmp_path: Path) -> None:
     spans = [span(0, ask(*start)), *(span(at, ask(*start, *end)) for at, end in enumerate(ends, 1))]
     entries, _ = read(write(tmp_path / "traces.json", otlp(*spans)))
     assert [(entry.output, len(entry.calls)) for entry in entries] == [("A", 2), ("B", 2)]  # type: ignore[arg-type]
-    assert isinstance(entries[0].input, list)
-    assert [message["content"] for message in entries[0].input] == ["s", "Hi", "Hello ", "a"]  # type: ignore[index, call-overload]
+    asked: Any = entries[0].input
+    assert [message["content"] for message in asked] == ["s", "Hi", "Hello ", "a"]
 
 
 def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
@@ -360,7 +363,8 @@ def test_missing_fields_are_no_error(tmp_path: Path) -> None:
     del bare["traceId"], bare["spanId"], bare["endTimeUnixNano"]
     (entry,), counts = read(write(tmp_path / "traces.json", otlp(bare)))
     assert (entry.input, entry.output, counts) == ("Hi", "[1] Hello", {})
-    (call,) = entry.calls  # type: ignore[misc]
+    calls: Any = entry.calls
+    (call,) = calls
     assert "latency_s" not in call
     assert "usage" not in call
 

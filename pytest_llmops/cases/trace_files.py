@@ -90,8 +90,10 @@ NO_CONTENT = (
     "calls without messages or answer (OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=span_only records them; give the files of "
     "logs with those of traces)"
 )
-REPEATED, CUT = "calls with the id of another", "calls cut by a limit of attributes"
-UNREADABLE = "calls with values that are not UTF-8, not finite or nested too deeply"
+REPEATED, CUT, UNREADABLE = (
+    *("calls with the id of another", "calls cut by a limit of attributes"),
+    "calls with values that are not UTF-8, not finite or nested too deeply",
+)
 CHUNK, MAX_OBJECT, MAX_OPEN = 1 << 20, 1 << 23, 20  # characters at once, of an object; brackets that are open
 _SEPARATORS = re.compile(r"[ \t\r\n,:]*")
 _LIST = re.compile(rf'"(?:{"|".join(LISTS)})"[ \t\r\n]*:[ \t\r\n]*\[')
@@ -156,8 +158,11 @@ def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[
     waiting: dict[tuple[str, str], dict[str, Any]] = {}  # empty: the call was yielded
     for path in paths:
         for number, record in enumerate(_read_records(path, counts)):
-            given = record.get("attributes")
-            plain = {**record, **as_mapping(given), **_read_pairs(given)}
+            plain = {
+                **record,
+                **as_mapping(record.get("attributes")),
+                **_read_pairs(record.get("attributes")),
+            }
             tree = _nest_keys({key.removeprefix("attributes."): value for key, value in plain.items()})
             values = {
                 field: value for field, names in FIELDS.items() if (value := _find(tree, names)) is not None
@@ -170,8 +175,8 @@ def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[
             if not call:
                 counts.update([REPEATED] if "start" in values else [])
             elif field:
-                body = as_mapping(_read_any_value(values.get("body")))
-                call[field] = [*as_mappings(call.get(field)), {"role": role, **body}]
+                message = {"role": role, **as_mapping(_read_any_value(values.get("body")))}
+                call[field] = [*as_mappings(call.get(field)), message]
             else:
                 call |= {**values, **call}
             if call.keys() >= {"start", "input", "output"}:
@@ -257,8 +262,9 @@ def _read_content(values: JsonObject) -> Any:
 
 def _read_messages(value: Any, role: str) -> list[dict[str, Any]]:
     items = _list_items(value)
-    is_given = all(isinstance(item, dict) and _MESSAGE_KEYS & item.keys() for item in items)
-    is_text = isinstance(value, str) and not is_given
+    is_text = isinstance(value, str) and not all(
+        isinstance(item, dict) and _MESSAGE_KEYS & item.keys() for item in items
+    )
     return [message for item in ([value] if is_text else items) for message in _read_message(item, role)]
 
 
@@ -367,7 +373,10 @@ def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, A
             value, end = decode(text, position)
             what, records = "", _list_records(value)
         except (ValueError, RecursionError) as error:
-            end, what = getattr(error, "pos", position), getattr(error, "msg", "nested too deeply")
+            end, what = (
+                getattr(error, "pos", position),
+                getattr(error, "msg", "nested too deeply, or a number too long"),
+            )
         # What the end of the text cuts fails there, within a word or a number; only a text fails at its beginning.
         is_cut = end > len(text) - 16 or what.startswith("Unterminated")
         if is_cut and len(text) - position < MAX_OBJECT and (more := read(max(CHUNK, len(text) - position))):
@@ -379,9 +388,9 @@ def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, A
         elif mark or is_open:
             is_end = is_open[-1:] + mark in ("[]", "{}")
             is_list = mark == "[" or (mark == "{" and _LIST.search(text, position))
-            if not is_end and not (is_list and is_cut and len(is_open) < MAX_OPEN):
-                what = what.removesuffix(" starting at")
-                raise BadFile(f"broken or cut JSON at character {offset + end + 1:,}: {what}")
+            place = f"at character {offset + end + 1:,}: {what.removesuffix(' starting at')}"
+            is_right = is_end or (is_list and is_cut and len(is_open) < MAX_OPEN)
+            refuse(not is_right, BadFile(f"broken or cut JSON {place}"))
             end, is_open = position + 1, is_open[:-1] if is_end else is_open + mark
         else:
             return

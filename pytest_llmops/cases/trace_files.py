@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, as_texts, parse_json
-from pytest_llmops._util.text_files import BadFile, canonical_json, check_json_value, fingerprint_parts
+from pytest_llmops._util.text_files import BadFile, canonical_json, check_json_value
 from pytest_llmops.cases.queue import QueueEntry
 from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.protocols import ToolCall, Usage
@@ -95,6 +95,8 @@ REPEATED, CUT, UNREADABLE = (
     "calls with values that are not UTF-8, not finite or nested too deeply",
 )
 CHUNK, MAX_OBJECT, MAX_OPEN = 1 << 20, 1 << 23, 20  # characters at once, of an object; brackets that are open
+MAX_KEPT = 10_000  # characters of a message that is kept for the next call
+Turn: TypeAlias = tuple[dict[str, Any], str]  # a message, and how it is compared
 _SEPARATORS = re.compile(r"[ \t\r\n,:]*")
 _LIST = re.compile(rf'"(?:{"|".join(LISTS)})"[ \t\r\n]*:[ \t\r\n]*\[')
 _MESSAGE_KEYS = frozenset(("role", "content", "parts", "contents", "tool_calls", "message"))
@@ -113,16 +115,20 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
     Raises:
         UsageError: A file cannot be read, or is a document that is broken or cut, with its place.
     """
-    calls: dict[str, tuple[JsonObject, list[str], list[JsonObject]]] = {}
-    contents: dict[
-        str, str
-    ] = {}  # by the end of a call: its messages and tools; empty: another call continues it
+    calls: dict[int, tuple[JsonObject, list[int], list[JsonObject]]] = {}
+    # By the end of a call: its messages and tools; empty: another call continues it
+    contents: dict[int, str] = {}
     for values in _join_records(paths, counts):
         try:
-            messages, answer, tools = _read_content(values)
-            turns = [*messages, answer]
-            ends = list(accumulate(map(_spell_turn, turns), fingerprint_parts, initial=""))[1:]
-            *before, end = (end for end, turn in zip(ends, turns, strict=True) if turn["role"] == "assistant")
+            turns, answer, tools = _read_content(values)
+            messages = [message for message, _ in turns]
+            spellings = [*(spelling for _, spelling in turns), _spell_turn(answer)]
+            # The hash of a text is random in each process: nobody can make two conversations equal.
+            ends = accumulate(spellings, lambda end, spelling: hash((end, spelling)), initial=0)
+            roles = [message["role"] for message in [*messages, answer]]
+            *before, end = (
+                end for end, role in zip(list(ends)[1:], roles, strict=True) if role == "assistant"
+            )
             calls.setdefault(end, (_read_call(values, answer), before, []))[2].append(values["origin"])
             contents |= dict.fromkeys(before, "")
             contents.setdefault(end, json.dumps((messages, tools)))
@@ -257,15 +263,26 @@ def _read_content(values: JsonObject) -> Any:
             _open(item, "tool", "json_schema", "function") for item in _list_items(values.get("tools"))
         )
     ]
-    return check_json_value([[*system, *messages], dict(answers[0], role="assistant"), tools])
+    return [*system, *messages], dict(answers[0][0], role="assistant"), check_json_value(tools)
 
 
-def _read_messages(value: Any, role: str) -> list[dict[str, Any]]:
+def _read_messages(value: Any, role: str) -> list[Turn]:
     items = _list_items(value)
     is_text = isinstance(value, str) and not all(
         isinstance(item, dict) and _MESSAGE_KEYS & item.keys() for item in items
     )
-    return [message for item in ([value] if is_text else items) for message in _read_message(item, role)]
+    texts = map(json.dumps, [value] if is_text else items)
+    return [
+        turn
+        for text in texts
+        for turn in (_read_turns if len(text) < MAX_KEPT else _read_turns.__wrapped__)(text, role)
+    ]
+
+
+@lru_cache(maxsize=4096)  # each call of a conversation repeats its messages
+def _read_turns(text: str, role: str) -> list[Turn]:
+    messages: Any = check_json_value(_read_message(json.loads(text), role))
+    return [(message, _spell_turn(message)) for message in messages]
 
 
 def _read_message(item: object, role: str) -> list[dict[str, Any]]:

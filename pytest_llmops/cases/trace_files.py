@@ -181,8 +181,9 @@ def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[
             if not call:
                 counts.update([REPEATED] if "start" in values else [])
             elif field:
-                message = {"role": role, **as_mapping(_read_any_value(values.get("body")))}
-                call[field] = [*as_mappings(call.get(field)), message]
+                if not isinstance(call.get(field), list):
+                    call[field] = []
+                call[field].append({"role": role, **as_mapping(_read_any_value(values.get("body")))})
             else:
                 call |= {**values, **call}
             if call.keys() >= {"start", "input", "output"}:

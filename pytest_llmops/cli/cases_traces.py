@@ -2,6 +2,7 @@
 
 import argparse
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,12 @@ def import_traces(args: argparse.Namespace) -> int:
     from pytest_llmops.cases.trace_files import read_conversations
 
     left_out: Counter[str] = Counter()
-    entries = list(read_conversations(args.traces, left_out))
+    entries = read_conversations(args.traces, left_out)
+    first = next(entries, None)  # all files are read by now
     notes = [f"left out ({count:,}): {reason}" for reason, count in left_out.items()]
     why = "; ".join([*notes, "nothing was written"])
-    refuse(not entries, f"no conversation with a model in {format_path(args.traces[0])}; {why}")
-    new, merged = add_to_queue(args.queue, entries)
+    refuse(first is None, f"no conversation with a model in {format_path(args.traces[0])}; {why}")
+    new, merged = add_to_queue(args.queue, filter(None, chain([first], entries)))
     if args.json:
         print_json({"new": new, "merged": merged, "left_out": left_out})
     else:

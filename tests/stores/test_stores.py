@@ -12,7 +12,7 @@ from support.matrix import PYTHON, environment, missing
 
 HERE = Path(__file__).parent
 TIMEOUT_S = 120
-GROUPS = (("lance", "qdrant", "langchain"), ("chroma", "faiss", "llamaindex"))
+GROUPS = (("qdrant", "langchain"), ("chroma", "faiss", "llamaindex"))
 """Of about the same length: most of it is the import of the packages."""
 
 

@@ -305,7 +305,6 @@ def _opened(module: str, name: str, *arguments: object, method: str = "") -> Any
     ("call", "blocked"),
     [
         (lambda: _opened("chroma", "ChromaRetriever", "p", "c", method="open"), "chromadb"),
-        (lambda: _opened("lancedb", "LanceRetriever", "p", "t", method="open"), "lancedb"),
         (lambda: _opened("qdrant", "QdrantRetriever", "p", "c", method="open"), "qdrant_client"),
         (lambda: _opened("faiss", "FaissRetriever", "p", [], method="open"), "faiss"),
         (lambda: _opened("langchain", "LangChainRetriever", None), "langchain_core"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         assert_no_secrets,
         assert_refusal,
     )
-    from pytest_llmops.assertions.index import assert_index_fresh, assert_reindex_time, assert_search_latency
+    from pytest_llmops.assertions.index import assert_index_fresh
     from pytest_llmops.assertions.judge_agreement import assert_judge_agrees, assert_judge_canaries
     from pytest_llmops.assertions.judge_score import assert_checklist, assert_judge_score
     from pytest_llmops.assertions.preference import assert_preferred
@@ -79,11 +79,9 @@ _MODULES_BY_NAME = {
     "assert_not_matches": "assertions.text",
     "assert_preferred": "assertions.preference",
     "assert_refusal": "assertions.guardrails",
-    "assert_reindex_time": "assertions.index",
     "assert_retrieval": "assertions.retrieval",
     "assert_schema": "assertions.schema",
     "assert_score": "assertions.score",
-    "assert_search_latency": "assertions.index",
     "assert_semantic": "assertions.semantic",
     "assert_span_recall": "assertions.chunks",
     "assert_tokens": "assertions.budgets",
@@ -128,11 +126,9 @@ __all__ = [
     "assert_not_matches",
     "assert_preferred",
     "assert_refusal",
-    "assert_reindex_time",
     "assert_retrieval",
     "assert_schema",
     "assert_score",
-    "assert_search_latency",
     "assert_semantic",
     "assert_span_recall",
     "assert_tokens",

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
-from pytest_llmops.assertions.index import assert_index_fresh, assert_reindex_time, assert_search_latency
+from pytest_llmops.assertions.index import assert_index_fresh
 from pytest_llmops.errors import CorpusError, UsageError
-from pytest_llmops.protocols import Chunk, Hits
+from pytest_llmops.protocols import Chunk
 from pytest_llmops.retrievers.bm25 import InMemoryRetriever, load_corpus
 from pytest_llmops.retrievers.freshness import Keys, Stamp
 
@@ -134,131 +133,6 @@ def test_an_empty_source_is_a_mistake_not_a_pass(tmp_path: Path) -> None:
         assert_index_fresh({"a": "x"}, tmp_path / "none")
 
 
-class Slow:
-    """Reports a latency for every query, or none."""
-
-    def __init__(self, seconds: dict[str, Any]) -> None:
-        self.seconds = seconds
-        self.asked: list[tuple[str, int | None]] = []
-
-    def search(self, query: str, k: int | None = None) -> Hits:
-        self.asked.append((query, k))
-        return Hits(query=query, latency_s=self.seconds[query])
-
-
-def test_the_share_of_searches_that_are_fast_enough() -> None:
-    retriever = Slow({f"q{number}": number / 100 for number in range(1, 21)})
-    measurement = assert_search_latency(retriever, list(retriever.seconds), at_most_s=0.19)
-    # Nearest rank: 19 of 20 take at most 0.19 s.
-    assert (measurement.name, measurement.value, measurement.unit) == ("retrieval.latency", 0.19, "s")
-    assert (measurement.better, measurement.version, measurement.status) == ("lower", "1/q0.95", "passed")
-    check_message(measurement.reason)
-    detail = dict(measurement.detail)
-    del detail["evidence"]
-    assert detail == {
-        "queries": 20,
-        "quantile": 0.95,
-        "median": 0.1,
-        "mean": pytest.approx(0.105),
-        "slowest": 0.2,
-    }
-    assert retriever.asked[:2] == [("q1", None), ("q1", None)]
-    assert len(retriever.asked) == 21
-
-
-@pytest.mark.parametrize(("quantile", "value"), [(0.01, 1.0), (0.5, 2.0), (0.51, 3.0), (0.75, 3.0), (1, 4.0)])
-def test_quantiles_are_latencies_that_were_measured(quantile: float, value: float) -> None:
-    retriever = Slow({"a": 4.0, "b": 1.0, "c": 3.0, "d": 2.0})
-    found = assert_search_latency(retriever, ["a", "b", "c", "d"], at_most_s=None, quantile=quantile)
-    assert (found.value, found.status) == (value, "recorded")
-
-
-def test_a_slow_search_is_named(well_formed: Callable[[BaseException], list[str]]) -> None:
-    retriever = Slow({"fast": 0.01, "slow\n\x1b[2J": 2.0, "medium": 0.5})
-    with pytest.raises(MeasurementFailed) as caught:
-        assert_search_latency(retriever, list(retriever.seconds), at_most_s=1, k=7, label="handbook")
-    check_message(well_formed(caught.value))
-    assert {k for _, k in retriever.asked} == {7}
-
-
-def test_without_a_reported_latency_the_clock_counts() -> None:
-    retriever = Slow({"a": None, "b": None})
-    ticks: Iterator[float] = iter([0.0, 9.0, 10.0, 10.5, 20.0, 22.0])
-    found = assert_search_latency(retriever, ["a", "b"], at_most_s=3, clock=lambda: next(ticks))
-    # The first, of 9 s, warms up.
-    assert (found.value, found.detail["median"]) == (2.0, 0.5)
-
-
-def test_a_list_of_hits_is_timed_too() -> None:
-    class Bare:
-        def search(self, query: str, k: int | None = None) -> Any:
-            return [query] * (k or 1)
-
-    ticks = iter([0.0, 1.0, 2.0, 2.25])
-    assert assert_search_latency(Bare(), ["a"], at_most_s=1, clock=lambda: next(ticks)).value == 0.25
-
-
-@pytest.mark.parametrize("latency", [float("nan"), -0.1, float("inf"), "fast"])
-def test_a_latency_that_is_none(latency: Any) -> None:
-    with pytest.raises(MeasurementErrored, check=check_message):
-        assert_search_latency(Slow({"a": latency}), ["a"], at_most_s=1)
-
-
-def test_a_search_that_fails_is_an_error_with_its_cause() -> None:
-    with pytest.raises(MeasurementErrored, check=check_message) as caught:
-        assert_search_latency(Slow({"a": 1.0}), ["a", "b"], at_most_s=2)
-    assert isinstance(caught.value.__cause__, KeyError)
-    assert caught.value.measurement.value is None
-
-
-@pytest.mark.parametrize(
-    ("retriever", "queries", "options"),
-    [
-        (Slow({}), [], {}),
-        (Slow({}), "query", {}),
-        (Slow({}), [3], {}),
-        (object(), ["a"], {}),
-        (Slow({}), ["a"], {"at_most_s": -1}),
-        (Slow({}), ["a"], {"quantile": 0}),
-        (Slow({}), ["a"], {"quantile": 95}),
-    ],
-)
-def test_arguments_that_are_none(retriever: Any, queries: Any, options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, check=check_message):
-        assert_search_latency(retriever, queries, **{"at_most_s": 1, **options})
-
-
-def test_a_real_retriever_reports_its_own_latency() -> None:
-    retriever = InMemoryRetriever([Chunk(id="a", text="refunds take days")])
-    found = assert_search_latency(retriever, ["refunds", "days"], at_most_s=None)
-    assert found.value is not None
-    assert found.value > 0
-
-
-def test_the_time_to_build_an_index() -> None:
-    built = []
-    ticks = iter([5.0, 7.5])
-    found = assert_reindex_time(lambda: built.append(1), at_most_s=2.5, clock=lambda: next(ticks))
-    assert (found.name, found.value, found.unit, found.better) == ("index.reindex", 2.5, "s", "lower")
-    assert built == [1]
-    ticks = iter([5.0, 7.6])
-    with pytest.raises(MeasurementFailed, match=r"index.reindex 2\.60 s > 2\.50 s"):
-        assert_reindex_time(lambda: None, at_most_s=2.5, clock=lambda: next(ticks))
-
-
-def test_an_index_that_cannot_be_built() -> None:
-    def build() -> None:
-        raise OSError("disk full")
-
-    with pytest.raises(MeasurementErrored, check=check_message) as caught:
-        assert_reindex_time(build, at_most_s=1)
-    assert isinstance(caught.value.__cause__, OSError)
-    with pytest.raises(UsageError, check=check_message):
-        assert_reindex_time([], at_most_s=1)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, check=check_message):
-        assert_reindex_time(build, at_most_s=True)
-
-
 def test_no_frame_of_ours_is_shown(shown_frames: Callable[[BaseException], list[str]]) -> None:
     def raised(call: Callable[[], object]) -> BaseException:
         with pytest.raises((MeasurementFailed, MeasurementErrored, UsageError)) as caught:
@@ -269,10 +143,6 @@ def test_no_frame_of_ours_is_shown(shown_frames: Callable[[BaseException], list[
         lambda: assert_index_fresh({}, {"a": "x"}),
         lambda: assert_index_fresh({}, {}),
         lambda: assert_index_fresh({"a": "x"}, {"a": True}),
-        lambda: assert_search_latency(Slow({"a": 2.0}), ["a"], at_most_s=1),
-        lambda: assert_search_latency(Slow({}), ["a"], at_most_s=1),
-        lambda: assert_search_latency(Slow({}), [], at_most_s=1),
-        lambda: assert_reindex_time(lambda: 1 / 0, at_most_s=1),
     ]
     assert [shown_frames(raised(one)) for one in calls] == [[]] * len(calls)
 
@@ -291,13 +161,3 @@ def test_thresholds_may_be_numbers_of_numpy() -> None:
     at_most: Any = np.int64(0)
     missing, *_ = assert_index_fresh({"a": "x"}, {"a": "x"}, at_most_missing=at_most)
     assert (missing.threshold, missing.status) == (0.0, "passed")
-    limit: Any = np.float32(5)
-    found = assert_search_latency(Fixed(), ["q"], at_most_s=limit, quantile=cast("Any", np.float64(0.5)))
-    assert (found.threshold, found.value, found.status) == (5.0, 0.25, "passed")
-
-
-class Fixed:
-    """Reports its latency as NumPy's number."""
-
-    def search(self, query: str, k: int | None = None) -> Any:
-        return SimpleNamespace(query=query, k=k, latency_s=np.float32(0.25))

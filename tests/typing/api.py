@@ -27,7 +27,7 @@ from pytest_llmops import (
 from pytest_llmops.cases.files import Case
 from pytest_llmops.prompts.registry import Prompt
 from pytest_llmops.protocols import Embedder, Judge, Model, Retriever, Verdict
-from pytest_llmops.textmetrics import RougeL
+from pytest_llmops.textmetrics import BertScore
 
 
 class Polite:
@@ -62,7 +62,7 @@ def check(  # noqa: PLR0917 -- every fixture at once
         assert_judge_score(answer, judge=Polite(), at_least=5),
         assert_retrieval(hits, ["id"], metric="ndcg@3", at_least=0.5),
         assert_score(words, answer, at_most=20, unit="count"),
-        assert_score(RougeL(), answer, case.reference, at_least=0.3),
+        assert_score(BertScore(), answer, case.reference, at_least=0.3),
         assert_semantic("a", ["b", "c"], checks=["-roles"], at_least=Threshold.load("semantic.json")),
         assert_not_contains(answer, "as a language model"),
         assert_retrieval(retriever, "cases/search.jsonl", metric="ndcg@10", at_least=0.7),

@@ -1,7 +1,7 @@
 """Import of other recorders' cassettes, with the keys, redaction and headers of our own recordings.
 
-Read are vcrpy (YAML and JSON, as written by pytest-recording and pytest-vcr, also in gzip), ``parsed_body`` of some
-projects, the parallel ``requests`` and ``responses`` of langchain-tests, and cassetter (YAML). Any other file is an error.
+Read are vcrpy (YAML and JSON, as written by pytest-recording and pytest-vcr, also in gzip) and ``parsed_body`` of some
+projects. Any other file is an error.
 The n-th identical request gets the n-th answer.
 
 Bodies of answers are decoded. A body stored as parsed JSON becomes compact JSON (``{"a":1,"b":"ä"}``): the file does
@@ -52,7 +52,7 @@ class ForeignInteraction:
     The request's body is what the client sent; the answer's body is decoded, and its headers have no encoding and length.
 
     Attributes:
-        recorded: The day of the answer (``2026-01-31``) by the file or the server's ``date`` header, or "".
+        recorded: The day of the answer (``2026-01-31``) by the server's ``date`` header, or "".
     """
 
     method: str
@@ -266,7 +266,7 @@ def find_sources(given: Path) -> list[Path]:
 
 
 def read_foreign(path: Path) -> list[ForeignInteraction]:
-    """Return the interactions of another recorder's cassette, in the order of recording as far as it is known.
+    """Return the interactions of another recorder's cassette, in its order.
 
     Raises:
         CassetteError: The file is damaged, has an unknown layout, or records other protocols than HTTP.
@@ -294,46 +294,25 @@ def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
         DocumentError("it is a cassette of pytest-llmops already", "nothing is to be done"),
     )
     refuse(
-        document.get("grpc_interactions") or document.get("ws_interactions"),
-        DocumentError("it holds gRPC calls or WebSocket frames, not HTTP", "keep their recorder for them"),
+        "interactions" not in document,
+        DocumentError(
+            f"its layout is unknown: expected interactions, got {_format_keys(document)}", RECORD_AGAIN
+        ),
     )
-    if "interactions" in document:
-        # The last line that vcrpy writes: it is missing if the file was truncated between two interactions.
-        version = document.get("version")
-        refuse(
-            version != 1 or isinstance(version, bool),
-            DocumentError(f"expected version: 1 beside interactions, got {_format_value(version)}"),
-        )
-        return _sort_by_time(_require_list(document["interactions"], "interactions"))
-    if {"requests", "responses"} <= document.keys():
-        requests, responses = (_require_list(document[name], name) for name in ("requests", "responses"))
-        refuse(
-            len(requests) != len(responses),
-            DocumentError(
-                f"expected as many responses as requests, got {len(responses)} and {len(requests)}"
-            ),
-        )
-        return list(zip(requests, responses, strict=True))
-    raise DocumentError(
-        f"its layout is unknown: expected interactions, or requests and responses, got {_format_keys(document)}",
-        RECORD_AGAIN,
+    # The last line that vcrpy writes: it is missing if the file was truncated between two interactions.
+    version = document.get("version")
+    refuse(
+        version != 1 or isinstance(version, bool),
+        DocumentError(f"expected version: 1 beside interactions, got {_format_value(version)}"),
     )
-
-
-def _sort_by_time(interactions: list[Any]) -> list[tuple[Any, Any]]:
-    # Return interactions in the order of recording, if all have a time: cassetter sorts by address.
+    interactions = document["interactions"]
+    if not isinstance(interactions, list):
+        raise DocumentError(f"expected a list of interactions, got {json_kind(interactions)}")
     for number, interaction in enumerate(interactions, 1):
         if not isinstance(interaction, dict) or not {"request", "response"} <= interaction.keys():
             got = _format_keys(interaction) if isinstance(interaction, dict) else json_kind(interaction)
             raise DocumentError(f"interaction {number}: expected request and response, got {got}")
-    if all(isinstance(interaction.get("recorded_at"), str) for interaction in interactions):
-        interactions = sorted(interactions, key=lambda interaction: str(interaction["recorded_at"]))
-    return [
-        (interaction["request"], {**interaction["response"], "recorded_at": interaction.get("recorded_at")})
-        if isinstance(interaction["response"], dict)
-        else (interaction["request"], interaction["response"])
-        for interaction in interactions
-    ]
+    return [(interaction["request"], interaction["response"]) for interaction in interactions]
 
 
 def _parse_interaction(request: Any, answer: Any) -> ForeignInteraction:
@@ -356,7 +335,7 @@ def _parse_interaction(request: Any, answer: Any) -> ForeignInteraction:
         _parse_status(answer),
         {name: value for name, value in answered.items() if name not in _TRANSFER_HEADERS},
         decode_body(body, answered.get("content-encoding", ""), certain=encoded),
-        _recording_day(answer.get("recorded_at"), answered.get("date", "")),
+        _recording_day(answered.get("date", "")),
     )
 
 
@@ -418,8 +397,6 @@ def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
     if body is None and "parsed_body" in message:
         return _encode_compact_json(message["parsed_body"]), False
     if isinstance(body, dict):
-        if "type" in body and "string" not in body:
-            return _parse_typed_body(body["type"], body.get("content")), False
         refuse(
             body and "string" not in body,
             DocumentError(f"expected a body with string, got {_format_keys(body)}"),
@@ -427,34 +404,12 @@ def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
         body = body.get("string") or ""
     if body is None or isinstance(body, bytes):
         return body, body is not None
-    return _encode_text(body), False
-
-
-def _encode_text(value: object) -> bytes:
-    if not isinstance(value, str):
-        raise DocumentError(f"expected a body of text or bytes, got {json_kind(value)}")
+    if not isinstance(body, str):
+        raise DocumentError(f"expected a body of text or bytes, got {json_kind(body)}")
     try:
-        return value.encode("utf-8")
+        return body.encode("utf-8"), False
     except UnicodeEncodeError:
         raise DocumentError("a body is a text that cannot be encoded", RECORD_AGAIN) from None
-
-
-def _parse_typed_body(kind: object, content: object) -> bytes:
-    # Parse a body of cassetter, which was decoded when it was recorded.
-    if kind == "none":
-        return b""
-    if kind == "json":
-        return _encode_compact_json(content)
-    if kind == "text":
-        return _encode_text(content)
-    if kind == "binary" and isinstance(content, str):
-        try:
-            return bytes.fromhex(content)
-        except ValueError:
-            raise DocumentError("expected a binary body in hexadecimal digits, got others") from None
-    raise DocumentError(
-        f"expected a body of type json, text, binary or none, got {_format_value(kind)} of {json_kind(content)}"
-    )
 
 
 def _encode_compact_json(value: object) -> bytes:
@@ -464,19 +419,11 @@ def _encode_compact_json(value: object) -> bytes:
         raise DocumentError("a parsed body holds what JSON cannot", RECORD_AGAIN) from None
 
 
-def _recording_day(recorded_at: object, date: str) -> str:
-    if isinstance(recorded_at, str) and re.match(r"\d{4}-.{5}", recorded_at):
-        return recorded_at[:10]
+def _recording_day(date: str) -> str:
     try:
         return parsedate_to_datetime(date).date().isoformat()
     except (ValueError, TypeError, IndexError, OverflowError):
         return ""
-
-
-def _require_list(value: object, what: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise DocumentError(f"expected a list of {what}, got {json_kind(value)}")
-    return value
 
 
 def _format_value(value: object) -> str:

@@ -342,7 +342,7 @@ COMMANDS: Mapping[
     ),
     "import": (
         _import_cassettes,
-        "convert cassettes of vcrpy, pytest-recording, pytest-vcr, cassetter and other recorders",
+        "convert cassettes of vcrpy, pytest-recording and pytest-vcr",
         "cassettes/test_a/test_x[id].yaml becomes cassettes/test_a/test_x/id.json; the source stays.",
         {
             "paths": {

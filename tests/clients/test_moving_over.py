@@ -10,7 +10,7 @@ from support.server import StubServer
 
 from pytest_llmops.cli import main
 
-RECORDERS = [one for one in NEIGHBOURS if one.name in ("pytest-recording", "pytest-vcr", "cassetter")]
+RECORDERS = [one for one in NEIGHBOURS if one.name in ("pytest-recording", "pytest-vcr")]
 TESTS = """
 import json, os, httpx, httpx2, pytest, requests
 

@@ -116,13 +116,14 @@ class Workers:
 
     def write(self, kind: str, value: object) -> None:
         """Leave a value for the other processes."""
-        data = json.dumps(value).encode("utf-8", "surrogatepass")
-        write_atomically(self._file(self.number, kind), data)
+        write_atomically(self._file(self.number, kind), json.dumps(value).encode("utf-8", "surrogatepass"))
 
     def read(self, kind: str) -> list[Any]:
         """Return what the processes have left."""
-        files = sorted(run_folder.current_folder().glob(f"ahead-*.{kind}"))
-        return [json.loads(path.read_bytes()) for path in files]
+        return [
+            json.loads(path.read_bytes())
+            for path in sorted(run_folder.current_folder().glob(f"ahead-*.{kind}"))
+        ]
 
     def wait_for_answers(self) -> None:
         """Wait until each worker has left its answers, or has ended."""

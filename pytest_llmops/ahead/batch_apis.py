@@ -90,8 +90,11 @@ class BatchState:
             CassetteError: It cannot be written.
         """
         path, status = folder / f"{self.input[:16]}.json", "submitted" if self.id else "submitting"
-        text = json.dumps({**asdict(self), "status": status}, indent=1, default=str)
-        locking.replace_file(path, text, "no further batch is submitted")
+        locking.replace_file(
+            path,
+            json.dumps({**asdict(self), "status": status}, indent=1, default=str),
+            "no further batch is submitted",
+        )
         return path
 
 

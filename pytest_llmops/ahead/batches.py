@@ -300,11 +300,10 @@ class BatchSender(LiveSender):
     ) -> Answer:
         # Send a request to a batch API like that of a test; `once`: it may have its effect although it seems to fail.
         original, base_path = pending.request, pending.request.url.path.removesuffix(find_group(pending)[1])
-        headers = [pair for pair in original.headers.items() if not pair[0].startswith(_DROPPED_HEADERS)]
         request = pending.module.Request(
             method,
             original.url.copy_with(path=f"{base_path}{path}", query=original.url.query),
-            headers=headers,
+            headers=[pair for pair in original.headers.items() if not pair[0].startswith(_DROPPED_HEADERS)],
             extensions={"timeout": {"connect": 60.0, "read": 600.0, "write": 600.0, "pool": 60.0}},
             **content,
         )

@@ -42,9 +42,9 @@ def register_hooks(
         run_unlogged: Runs the protocol of an item with a harness: ``(item, nextitem, is_silent=True)``.
         test_report: pytest's class.
     """
-    run_once = partial(run_unlogged, is_silent=True)
     config.pluginmanager.register(
-        AheadHooks(config, settings, ours_key, run_once, test_report), "llmops_ahead"
+        AheadHooks(config, settings, ours_key, partial(run_unlogged, is_silent=True), test_report),
+        "llmops_ahead",
     )
 
 

@@ -125,8 +125,9 @@ class CollectingTape(Tape):
         elif place in self.state.sent:
             run.waits.add(place)
         else:
-            purpose = active_tape.current_purpose()
-            run.requests[place] = PendingRequest(place, question, self, purpose, *outgoing)
+            run.requests[place] = PendingRequest(
+                place, question, self, active_tape.current_purpose(), *outgoing
+            )
         return True
 
     def prepare_call(self, question: Question, *, is_batched: bool = False) -> None:
@@ -152,9 +153,14 @@ class CollectingTape(Tape):
         wire = answer_to_wire(answer, self.redactor, self.settings.record_headers)
         if self.mode in WRITING_MODES and not answer.is_batched:  # that is kept by its vendor
             request = {"method": question.method, "url": question.url, "body": fold_body(question.body)}
-            by = self._describe_place(len(self._given) + 1)
             entry = JournalEntry(
-                by, question.key, place.take, place.n, request, wire, again=self.mode == "all"
+                self._describe_place(len(self._given) + 1),
+                question.key,
+                place.take,
+                place.n,
+                request,
+                wire,
+                again=self.mode == "all",
             )
             try:
                 self.state.store.write(self.path, entry)

@@ -152,8 +152,10 @@ class OtherModelCassettes:
         folder, _, file = name.rpartition("/")
         if folder not in self._cases:
             return False
-        models = {*self._usage.models, *_requested_models(interactions.values())}
-        return any(file in self._file_names_for(folder, model) for model in models)
+        return any(
+            file in self._file_names_for(folder, model)
+            for model in {*self._usage.models, *_requested_models(interactions.values())}
+        )
 
     def _file_names_for(self, folder: str, model: str) -> frozenset[str]:
         if (folder, model) not in self._file_names:

@@ -230,8 +230,14 @@ class Ledger:
             BudgetReached: No call or no money is left, the model has no price, or the ledger cannot be used.
         """
         name = secrets.token_hex(8)
-        limits = (_to_picodollars(estimate_usd, up=True), self.max_calls, _to_picodollars(self.budget_usd))
-        words = [ABSENT if limit is None else str(limit) for limit in limits]
+        words = [
+            ABSENT if limit is None else str(limit)
+            for limit in (
+                _to_picodollars(estimate_usd, up=True),
+                self.max_calls,
+                _to_picodollars(self.budget_usd),
+            )
+        ]
         try:
             refusal = _ledger_state(self.path).request_call(
                 self.path, name, f"ask {name} {' '.join(words)} ."

@@ -119,8 +119,9 @@ def describe_exhausted_request(
     question: Question, requested: int, recorded: int, *, place: str, command: str
 ) -> str:
     """Return the message for a request that was sent more often than it was recorded."""
-    first = f"{_format_request(question)} was asked {requested} times, recorded {recorded}"
-    return _format_message(first, place, [], command)
+    return _format_message(
+        f"{_format_request(question)} was asked {requested} times, recorded {recorded}", place, [], command
+    )
 
 
 def describe_old_recording(question: Question, age: str, place: str, command: str) -> str:

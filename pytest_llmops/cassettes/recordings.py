@@ -123,8 +123,11 @@ class Recordings:
             return None
         self.moved.setdefault(found.places[0], set()).add(key)
         # A copy: what this test records further is not for others that adopt the same recording.
-        answers = {take: list(given) for take, given in found.interaction.answers.items()}
-        self.adopted[key] = self.by_key[key] = replace(found.interaction, by=by, answers=answers)
+        self.adopted[key] = self.by_key[key] = replace(
+            found.interaction,
+            by=by,
+            answers={take: list(given) for take, given in found.interaction.answers.items()},
+        )
         return self.by_key[key]
 
     def shows_request(self, question: Question) -> bool:

@@ -174,8 +174,15 @@ def build_question(
     masked_url = redactor.clean_text(canonical_url(url))
     method = method.upper()
     parsed, canonical = _canonicalize_body(clean)
-    key = _hash_request(method, masked_url, parsed, canonical, rules)
-    return Question(method, masked_url, clean, kind, key, parsed, _host_and_port(url))
+    return Question(
+        method,
+        masked_url,
+        clean,
+        kind,
+        _hash_request(method, masked_url, parsed, canonical, rules),
+        parsed,
+        _host_and_port(url),
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -226,8 +233,10 @@ def _apply_rules(parsed: object, canonical: bytes, rules: MatchRules) -> bytes:
 
 
 def _hash_request(method: str, url: str, parsed: object, canonical: bytes, rules: MatchRules) -> str:
-    address = f"{method}\n{comparable_url(url, rules)}\n".encode("utf-8", "surrogatepass")
-    return hashlib.sha256(address + _apply_rules(parsed, canonical, rules)).hexdigest()[:KEY_LENGTH]
+    return hashlib.sha256(
+        f"{method}\n{comparable_url(url, rules)}\n".encode("utf-8", "surrogatepass")
+        + _apply_rules(parsed, canonical, rules)
+    ).hexdigest()[:KEY_LENGTH]
 
 
 def _canonicalize_body(body: bytes) -> tuple[object, bytes]:

@@ -91,10 +91,11 @@ def are_live_calls_stopped() -> bool:
 
 def note_live_call(sign: str) -> None:
     """Note for the run's progress that a live call begins (``+``) or ended (``-``); do nothing in a script."""
-    with contextlib.suppress(OSError, KeyError):
-        path = Path(os.environ[RUN_FOLDER_VARIABLE], CALLS_FILE)
-        with path.open("ab", buffering=0) as file:
-            file.write(sign.encode())
+    with (
+        contextlib.suppress(OSError, KeyError),
+        Path(os.environ[RUN_FOLDER_VARIABLE], CALLS_FILE).open("ab", buffering=0) as file,
+    ):
+        file.write(sign.encode())
 
 
 def count_live_calls() -> tuple[int, int]:

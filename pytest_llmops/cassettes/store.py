@@ -227,8 +227,12 @@ def make_stored_exchange(request: Mapping[str, Any], answer: Mapping[str, Any]) 
         CassetteError: A body or the outcome is damaged.
     """
     body = unfold_body(request["body"])
-    question = Question(request["method"], request["url"], body, "", "", parse_json(body))
-    return make_exchange(question, answer_from_wire(answer), "app", replayed=True)
+    return make_exchange(
+        Question(request["method"], request["url"], body, "", "", parse_json(body)),
+        answer_from_wire(answer),
+        "app",
+        replayed=True,
+    )
 
 
 def read_recording_day(path: Path) -> str:

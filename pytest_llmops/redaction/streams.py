@@ -77,9 +77,7 @@ def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes])
             for name, value in frame.headers.items()
         }
         masked_frames.append(replace(frame, headers=headers, payload=wrap(clean(whole))))
-    if masked_frames == frames:
-        return data
-    return pack_frames(masked_frames)
+    return data if masked_frames == frames else pack_frames(masked_frames)
 
 
 def _unwrap_payload(payload: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
@@ -148,8 +146,10 @@ def _iterate_leaves(text: str) -> Iterator[tuple[LeafPath, LeafPath, str]]:
         if isinstance(item, str):
             yield path, place, item
         elif isinstance(item, dict):
-            marks = ((key, item[key]) for key in _PLACE_KEYS if isinstance(item.get(key), (str, int)))
-            where = (*place, *marks)
+            where = (
+                *place,
+                *((key, item[key]) for key in _PLACE_KEYS if isinstance(item.get(key), (str, int))),
+            )
             for key, value in reversed(item.items()):
                 if alike:
                     is_alike = key in ("content", "tokens", "chosenCandidates")
@@ -172,8 +172,10 @@ def _replace_leaves(text: str, leaves: dict[LeafPath, str]) -> str:
         if path in leaves:
             old = text[start:end]
             if old.startswith("["):  # bytes as an array of numbers
-                numbers = list(leaves[path].encode("latin-1", "replace"))
-                new = json.dumps(numbers, separators=(", " if ", " in old else ",", ":"))
+                new = json.dumps(
+                    list(leaves[path].encode("latin-1", "replace")),
+                    separators=(", " if ", " in old else ",", ":"),
+                )
             else:
                 new = json.dumps(leaves[path], ensure_ascii=old.isascii())
             text = text[:start] + new + text[end:]

@@ -34,9 +34,11 @@ def _read_converse_request(request: JsonObject) -> fields.ParsedRequest:
         "\n".join(map(_format_converse_block, as_mappings(request.get("system"))))
     )
     for message in as_mappings(request.get("messages")):
-        blocks = as_mappings(message.get("content"))
         messages += fields.split_messages(
-            fields.as_role(message.get("role")), blocks, _format_converse_result, _format_converse_block
+            fields.as_role(message.get("role")),
+            as_mappings(message.get("content")),
+            _format_converse_result,
+            _format_converse_block,
         )
     tools = [*_read_tool_specs(as_mapping(request.get("toolConfig")).get("tools"))]
     unread = ["a prompt kept by the server (promptVariables)"] if request.get("promptVariables") else []
@@ -128,8 +130,11 @@ def _read_tool_specs(tools: object) -> Iterator[ToolDefinition]:
     for entry in as_mappings(tools):
         tool = as_mapping(entry.get("toolSpec"))
         if tool:
-            schema = as_mapping(tool.get("inputSchema")).get("json")
-            yield fields.tool_definition(as_text(tool.get("name")), tool.get("description"), schema)
+            yield fields.tool_definition(
+                as_text(tool.get("name")),
+                tool.get("description"),
+                as_mapping(tool.get("inputSchema")).get("json"),
+            )
         elif isinstance(entry.get("systemTool"), dict):
             yield fields.tool_definition(as_text(entry["systemTool"].get("name")))
 

@@ -24,10 +24,10 @@ def _read_chat_reply(reply: JsonObject) -> fields.ParsedReply:
     message = as_mapping(reply.get("message"))
     content, plan = message.get("content"), message.get("tool_plan")
     blocks = as_mappings(content)
-    thinking = join_texts((block for block in blocks if block.get("type") == "thinking"), "thinking")
     return fields.ParsedReply(
         output=join_texts(blocks) or as_text(content),
-        thinking=thinking or as_text(plan),
+        thinking=join_texts((block for block in blocks if block.get("type") == "thinking"), "thinking")
+        or as_text(plan),
         tool_calls=[*fields.read_chat_tool_calls(message.get("tool_calls"))],
         finish_reason=as_text(reply.get("finish_reason")),
         usage=_read_billed_usage(reply.get("usage")),

@@ -195,8 +195,11 @@ def read_chat_request(request: JsonObject) -> ParsedRequest:
         for message in as_mappings(request.get("messages"))
     ]
     functions = [{"function": function} for function in as_mappings(request.get("functions"))]
-    tools = [*read_chat_tools(request.get("tools")), *read_chat_tools(functions)]
-    return ParsedRequest(messages, tools, describe_documents(request))
+    return ParsedRequest(
+        messages,
+        [*read_chat_tools(request.get("tools")), *read_chat_tools(functions)],
+        describe_documents(request),
+    )
 
 
 def format_chat_message(message: JsonObject) -> str:

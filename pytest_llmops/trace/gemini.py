@@ -25,9 +25,11 @@ def _read_request(request: JsonObject) -> fields.ParsedRequest:
     messages = [Message("system", "\n".join(map(_format_gemini_part, instruction)))] if instruction else []
     contents = request.get("contents")
     for message in [contents] if isinstance(contents, dict) else as_mappings(contents):
-        role = _ROLES.get(as_text(message.get("role")), "user")
         messages += fields.split_messages(
-            role, _content_parts(message), _format_function_response, _format_gemini_part
+            _ROLES.get(as_text(message.get("role")), "user"),
+            _content_parts(message),
+            _format_function_response,
+            _format_gemini_part,
         )
     unread = ["messages kept by the server (cachedContent)"] if _get_field(request, "cachedContent") else []
     return fields.ParsedRequest(
@@ -117,9 +119,10 @@ def _read_function_declarations(tools: object) -> Iterator[ToolDefinition]:
                 yield fields.tool_definition(name)
                 continue
             for function in as_mappings(value):
-                schema = _get_field(function, "parameters") or _get_field(function, "parametersJsonSchema")
                 yield fields.tool_definition(
-                    as_text(function.get("name")), function.get("description"), schema
+                    as_text(function.get("name")),
+                    function.get("description"),
+                    _get_field(function, "parameters") or _get_field(function, "parametersJsonSchema"),
                 )
 
 

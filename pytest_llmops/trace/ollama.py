@@ -42,9 +42,11 @@ def _join_lines(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
 
 
 def _read_generate_request(request: JsonObject) -> fields.ParsedRequest:
-    prompt = fields.join_lines(as_text(request.get("prompt")), *fields.list_images(request))
     return fields.ParsedRequest(
-        [*fields.system_message(as_text(request.get("system"))), Message("user", prompt)]
+        [
+            *fields.system_message(as_text(request.get("system"))),
+            Message("user", fields.join_lines(as_text(request.get("prompt")), *fields.list_images(request))),
+        ]
     )
 
 

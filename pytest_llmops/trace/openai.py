@@ -167,8 +167,7 @@ def _join_responses(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
     if final_events:
         last = as_mapping(final_events[-1].get("response"))
     else:
-        responses = (as_mapping(event.get("response")) for event in reversed(events))
-        last = next(filter(None, responses), {})
+        last = next(filter(None, (as_mapping(event.get("response")) for event in reversed(events))), {})
     if as_mappings(last.get("output")):
         return last, bool(final_events)
     output = _join_output_items(events)
@@ -192,10 +191,16 @@ def _read_input(value: object) -> Iterator[Message]:
 
 def _read_call(item: JsonObject) -> ToolCall:
     # Read a call of a function, or of a built-in tool, which is named by the type of its call.
-    keys = ("arguments", "input", "action", "queries", "code")
     return ToolCall(
         name=as_text(item.get("name")) or as_text(item.get("type")).removesuffix("_call"),
-        arguments=next((fields.arguments_json(item[key]) for key in keys if item.get(key)), ""),
+        arguments=next(
+            (
+                fields.arguments_json(item[key])
+                for key in ("arguments", "input", "action", "queries", "code")
+                if item.get(key)
+            ),
+            "",
+        ),
         id=as_text(item.get("call_id")) or as_text(item.get("id")),
     )
 

@@ -186,9 +186,14 @@ def find_route(url: str) -> Route:
             deployment = _DEPLOYMENT_PATH.search(path)
             model = unquote(deployment[1]) if deployment else ""
             # Applications use such paths, too; only the end of OpenAI's chat is unmistakable.
-            needs_model = not provider and not model and call_format is not openai.CHAT
             return Route(
-                path, address, provider or fallback, endpoint, call_format, model, needs_model=needs_model
+                path,
+                address,
+                provider or fallback,
+                endpoint,
+                call_format,
+                model,
+                needs_model=not provider and not model and call_format is not openai.CHAT,
             )
     return Route(path, address, provider or "unknown")
 

@@ -135,8 +135,12 @@ def _unwrap_aws_frame(frame: aws_event_stream.Frame) -> JsonObject | None:
     event = _parse_object(frame.payload.decode("utf-8", "replace"))
     if headers.get(":message-type") in ("exception", "error"):
         name = headers.get(":exception-type") or headers.get(":error-code", "")
-        message = headers.get(":error-message") or as_text(as_mapping(event).get("message"))
-        return {"error": {"type": name, "message": message or name}}
+        return {
+            "error": {
+                "type": name,
+                "message": headers.get(":error-message") or as_text(as_mapping(event).get("message")) or name,
+            }
+        }
     kind = headers.get(":event-type", "")
     if event is None or kind != "chunk":
         return None if event is None else {kind: event}

@@ -188,8 +188,9 @@ def fold_text(text: str) -> Any:
         head = match["run"][:LONG_TEXT]
         if match["media"] or all(any(map(is_kind, head)) for is_kind in _CHARACTER_KINDS):
             run = match["run"]
-            media = (name for start, name in _MEDIA_TYPES if run.startswith(start))
-            kind = match["media"] or next(media, "base64")
+            kind = match["media"] or next(
+                (name for start, name in _MEDIA_TYPES if run.startswith(start)), "base64"
+            )
             parts += [
                 text[end : match.start()],
                 make_marker(BLOB, f"{kind}, {len(run.rstrip('=')) * 3 // 4:,} bytes", match[0]),

@@ -58,8 +58,9 @@ def _limit_silence(session: Any, kwargs: dict[str, Any]) -> None:
 
     timeout = kwargs.get("timeout", session.timeout)
     if isinstance(timeout, aiohttp.ClientTimeout):
-        names = ("total", "connect", "sock_connect", "ceil_threshold")
-        own = {name: getattr(timeout, name) for name in names}
+        own = {
+            name: getattr(timeout, name) for name in ("total", "connect", "sock_connect", "ceil_threshold")
+        }
         kwargs["timeout"] = aiohttp.ClientTimeout(**own, sock_read=limit_silence(timeout.sock_read))
 
 

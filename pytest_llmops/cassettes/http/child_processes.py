@@ -216,8 +216,9 @@ class TapeServer:
     def __init__(self) -> None:
         self._key = secrets.token_bytes(16)
         # Not one of Windows' pipes, which cannot be waited for together with others.
-        family = "AF_INET" if sys.platform == "win32" else None
-        self._listener = connection.Listener(family=family, backlog=64, authkey=self._key)
+        self._listener = connection.Listener(
+            family="AF_INET" if sys.platform == "win32" else None, backlog=64, authkey=self._key
+        )
         self._stop_reader, self._stop_writer = connection.Pipe(duplex=False)
         self._open_calls: dict[Any, dict[int, Tape]] = {}  # live calls that have not ended, by connection
         self._tapes: dict[int, Tape] = {}
@@ -364,8 +365,10 @@ def child_environment(environ: Mapping[Any, Any] | None) -> Mapping[Any, Any] | 
     if ticket is None:
         return environ
     # Names and values may be bytes.
-    given = os.environ if environ is None else environ
-    named = {os.fsdecode(name): os.fsdecode(value) for name, value in given.items()}
+    named = {
+        os.fsdecode(name): os.fsdecode(value)
+        for name, value in (os.environ if environ is None else environ).items()
+    }
     folders = [START_FOLDER, *filter(None, named.get("PYTHONPATH", "").split(os.pathsep))]
     return {
         **named,
@@ -405,8 +408,10 @@ def _wrap_preparation_data(real: Callable[..., dict[str, Any]]) -> Callable[...,
     @functools.wraps(real)
     def get_preparation_data(*args: Any, **more: Any) -> dict[str, Any]:
         ticket = make_ticket()
-        first = {"pytest_llmops": _Join(ticket.to_text())} if ticket is not None else {}
-        return {**first, **real(*args, **more)}
+        return {
+            **({"pytest_llmops": _Join(ticket.to_text())} if ticket is not None else {}),
+            **real(*args, **more),
+        }
 
     return get_preparation_data
 

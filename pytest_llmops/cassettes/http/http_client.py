@@ -205,8 +205,9 @@ def _send_request(stub: Any, extra: dict[str, Any], *, is_live: bool = False) ->
     real.request(request.method, place, body=request.body_bytes, headers=request.headers, **extra)
     if is_live and real.sock is not None:
         # urllib3 gives its socket the connection's time limit before it reads.
-        own = real.timeout if isinstance(real.timeout, (int, float)) else real.sock.gettimeout()
-        real.timeout = live_response.limit_silence(own)
+        real.timeout = live_response.limit_silence(
+            real.timeout if isinstance(real.timeout, (int, float)) else real.sock.gettimeout()
+        )
         real.sock.settimeout(real.timeout)
     return real.getresponse()
 

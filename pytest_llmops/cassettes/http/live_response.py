@@ -38,8 +38,7 @@ STREAM_CONTENT_TYPES = ("text/event-stream", "ndjson", "jsonl", "stream+json", "
 
 def report_replay(question: Question, answer: Answer) -> None:
     """Report a replayed call to the trace."""
-    purpose = active_tape.current_purpose()
-    recorder.record_exchange(make_exchange(question, answer, purpose, replayed=True))
+    recorder.record_exchange(make_exchange(question, answer, active_tape.current_purpose(), replayed=True))
 
 
 def wait_for_slot(tape: Tape, host: str) -> CallSlot | None:
@@ -233,8 +232,11 @@ class LiveAnswer:
         answer = Answer(status, headers, body, took, first, outcome=outcome, gap_s=gap)
         if self._late:  # not for the trace of the test that runs now
             return answer
-        exchange = make_exchange(self._question, answer, self._purpose, replayed=False)
-        self._tape.end_call(self._question, exchange, outcome is None)
+        self._tape.end_call(
+            self._question,
+            make_exchange(self._question, answer, self._purpose, replayed=False),
+            outcome is None,
+        )
         return answer
 
 

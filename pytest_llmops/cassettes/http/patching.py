@@ -77,8 +77,13 @@ def network_patches(check: CheckHost) -> list[Patch]:
         Patch(socket.socket, name, functools.partial(_guard_socket, check, place=place))
         for name, place in {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}.items()
     ]
-    look_ups = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
-    return [*guarded, *(Patch(socket, name, functools.partial(_guard_look_up, check)) for name in look_ups)]
+    return [
+        *guarded,
+        *(
+            Patch(socket, name, functools.partial(_guard_look_up, check))
+            for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
+        ),
+    ]
 
 
 def _guard_socket(check: CheckHost, real: Any, *, place: int) -> Any:

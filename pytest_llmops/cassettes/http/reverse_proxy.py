@@ -153,9 +153,12 @@ class _Handler(BaseHTTPRequestHandler):
             )  # else the client of this process asks for its own
         body = self._read_body()
         threading.Thread(target=self._watch_program, args=(answered,), daemon=True).start()
-        extensions = {"trace": self._keep_stream, PROGRAM_LEFT_KEY: self._left}
         with self.proxy.client.stream(
-            self.command, url, headers=headers, content=body or None, extensions=extensions
+            self.command,
+            url,
+            headers=headers,
+            content=body or None,
+            extensions={"trace": self._keep_stream, PROGRAM_LEFT_KEY: self._left},
         ) as response:
             try:
                 self._send_head(response.status_code, response.headers.multi_items())

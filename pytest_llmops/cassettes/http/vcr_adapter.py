@@ -143,8 +143,12 @@ def question_for(tape: Tape, request: Any) -> Question:
     known: Question | None = getattr(request, _QUESTION_ATTRIBUTE, None)
     if known is not None:
         return known
-    headers = {name.lower(): header_text(value) for name, value in request.headers.items()}
-    question = tape.make_question(request.method, request.uri, headers, read_request_body(request))
+    question = tape.make_question(
+        request.method,
+        request.uri,
+        {name.lower(): header_text(value) for name, value in request.headers.items()},
+        read_request_body(request),
+    )
     setattr(request, _QUESTION_ATTRIBUTE, question)
     return question
 

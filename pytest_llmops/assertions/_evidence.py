@@ -159,8 +159,10 @@ def match_count_evidence(
     """
     if not spans:
         return unmatched_pattern_evidence(text, pattern)
-    places = describe_places(text, pattern.pattern, spans, f"expected {expected}, got {len(spans):,}")
-    return [("count", places), ("answer", format_answer(text))]
+    return [
+        ("count", describe_places(text, pattern.pattern, spans, f"expected {expected}, got {len(spans):,}")),
+        ("answer", format_answer(text)),
+    ]
 
 
 def unwanted_match_evidence(

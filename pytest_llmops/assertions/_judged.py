@@ -58,8 +58,11 @@ def parse_judge_inputs(
             not hasattr(case, "input") or not isinstance(getattr(case, "data", None), Mapping),
             f"{where}: expected case to be a Case, as load_cases gives it, got {type(case).__name__}",
         )
-        asked = case.input if isinstance(case.input, str) else canonical_json(case.input)
-        known = {"question": asked, "reference": case.reference, "contexts": case.data.get("contexts", ())}
+        known = {
+            "question": case.input if isinstance(case.input, str) else canonical_json(case.input),
+            "reference": case.reference,
+            "contexts": case.data.get("contexts", ()),
+        }
         taken = {key for key, value in given.items() if isinstance(value, _LeftOut)}
         given |= {key: known[key] for key in taken}
     check_texts(where, question=given["question"], reference=given["reference"])

@@ -97,13 +97,12 @@ def assert_tokens(
     """
     counted = _select_calls("assert_tokens", calls, purpose)
     threshold = parse_threshold("assert_tokens", "at_most_tokens", at_most_tokens)
-    values = [(call, call.usage.total_tokens) for call in counted]
     return recorder.emit_together(
         [
             _build_emission(
                 "calls.tokens",
                 "tokens",
-                values,
+                [(call, call.usage.total_tokens) for call in counted],
                 needed="a count of its tokens",
                 threshold=threshold,
                 label=label,

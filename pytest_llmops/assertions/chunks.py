@@ -228,8 +228,11 @@ def _check_against_source(
     # Return the checks against the source, and the alignment of the chunks with it.
     alignment = _align_pieces(pieces, source, ignore)
     if not alignment.source.size:
-        error = "the source is blank: there is nothing the chunks could be compared with"
-        return [CheckResult(name="lost", error=error)], None
+        return [
+            CheckResult(
+                name="lost", error="the source is blank: there is nothing the chunks could be compared with"
+            )
+        ], None
     checks = [
         boundaries.check_lost_text(alignment),
         boundaries.check_invented_text(alignment),

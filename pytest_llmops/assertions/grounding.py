@@ -205,8 +205,13 @@ def _judge_grounding(
             )
         )
     if split_claims(answer).abstains:
-        reason = "the answer says that it does not know, and claims nothing"
-        return recorder.emit(measured(value=1.0, threshold=threshold, reason=reason))
+        return recorder.emit(
+            measured(
+                value=1.0,
+                threshold=threshold,
+                reason="the answer says that it does not know, and claims nothing",
+            )
+        )
     if not any(text.strip() for text in contexts):
         return recorder.emit(measured(value=0.0, threshold=threshold, reason="there are no contexts"))
     return _emit_judge_score(measured, threshold, handle, answer, question=question, contexts=contexts)
@@ -238,8 +243,11 @@ def _choose_engine(embedder: Embedder | str | None, nli: NliModel | str | None) 
         threshold=default_threshold(resolved, settings),
         language=settings.language,
     )
-    name = f"embedder {shorten_text(component_name(resolved), 60)}"
-    return _Engine(name, f"checks/{checks.VERSION}/{resolved.version}", ground)
+    return _Engine(
+        f"embedder {shorten_text(component_name(resolved), 60)}",
+        f"checks/{checks.VERSION}/{resolved.version}",
+        ground,
+    )
 
 
 def _why_no_claims(answer: str, statement: Statement) -> str:

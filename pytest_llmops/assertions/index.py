@@ -72,8 +72,11 @@ def assert_index_fresh(
     parse_threshold("assert_index_fresh", "at_most_age_s", at_most_age_s, "seconds")
     wanted = freshness.document_states(source, keys=keys, what="source")
     refuse(not wanted, "assert_index_fresh: source: expected at least one document, got none")
-    held = freshness.document_states(index, keys=keys, what="index")
-    comparison = freshness.compare_states(held, wanted, now=time.time() if now is None else now)
+    comparison = freshness.compare_states(
+        freshness.document_states(index, keys=keys, what="index"),
+        wanted,
+        now=time.time() if now is None else now,
+    )
     with recorder.soft():
         measurements = [
             _emit_document_count(comparison, name, threshold, label) for name, threshold in thresholds.items()

@@ -168,10 +168,9 @@ def _further_figures(calibration: Calibration) -> dict[str, float | None]:
     # Return what is recorded besides the requirements, and the kappa of each dimension.
     figures, judged = calibration.figures, calibration.judged
     shares = ("tnr", "tpr", "precision") if figures.rates else ()
-    own = ("agreement", "spearman")
     return {
         **{name: getattr(figures.rates, name).value for name in shares},
-        **{name: getattr(figures, name) for name in own},
+        **{name: getattr(figures, name) for name in ("agreement", "spearman")},
         "people_kappa": figures.annotators.kappa if figures.annotators else None,
         "unscored": len(judged.errors) / len(judged.verdicts),
         **{f"{name}.kappa": each.kappa for name, each in calibration.dimensions.items()},

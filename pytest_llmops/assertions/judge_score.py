@@ -268,8 +268,12 @@ class _JudgedAnswer:
             self.detail["suspect"] = signs
         inputs = self.inputs
         verdict = judge_answer(self.handle, text, inputs.question, inputs.reference, inputs.contexts)
-        records = recorder.current_settings().judge_records
-        self.detail |= describe_judge(self.handle.judge, self.handle.name, self.handle.version, records)
+        self.detail |= describe_judge(
+            self.handle.judge,
+            self.handle.name,
+            self.handle.version,
+            recorder.current_settings().judge_records,
+        )
         if verdict.error:
             return [self.describe_error(verdict)]
         _check_on_scale(self.threshold, verdict.low, verdict.high)

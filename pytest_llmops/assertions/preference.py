@@ -70,8 +70,13 @@ def assert_preferred(
     pairwise_judge = Pairwise() if judge is None else resolve_pairwise_judge(judge, "assert_preferred")
     if skipped := skipped_measurement(f"judge.{pairwise_judge.name}", label):
         return skipped
-    given = {"question": inputs.question, "reference": inputs.reference, "contexts": inputs.contexts}
-    preference = _compare_answers(pairwise_judge, (first, second), **given)
+    preference = _compare_answers(
+        pairwise_judge,
+        (first, second),
+        question=inputs.question,
+        reference=inputs.reference,
+        contexts=inputs.contexts,
+    )
     version = pairwise_judge.version
     used: dict[str, Json] = {"name": pairwise_judge.name, "model": pairwise_judge.model_name}
     recorder.record_facts({"judge": {**used, "version": version}})

@@ -194,8 +194,11 @@ def _emit_mean_score(
         return recorder.emit(measured(error=error))
     try:
         rankings = collect_rankings(given, wanted, k)
-        ids = {query_id: ranking.ids for query_id, ranking in rankings.items()}
-        scores = evaluate(ids, {query_id: query.relevant for query_id, query in by_id.items()}, [text])
+        scores = evaluate(
+            {query_id: ranking.ids for query_id, ranking in rankings.items()},
+            {query_id: query.relevant for query_id, query in by_id.items()},
+            [text],
+        )
     except UsageError:
         raise
     except (LLMOpsError, ValueError) as error:

@@ -101,8 +101,10 @@ def assert_schema(
     except _UnscorableAnswer as error:
         return recorder.emit(measured(error=str(error)))
     except Exception as error:  # noqa: BLE001 -- whatever a validator of the user's raises: not scored
-        text = f"a validator of {used.name or 'the schema'} raised {describe_exception(error)}"
-        return recorder.emit(measured(error=text), cause=error)
+        return recorder.emit(
+            measured(error=f"a validator of {used.name or 'the schema'} raised {describe_exception(error)}"),
+            cause=error,
+        )
     measurement = measured(
         value=float(outcome.fits),
         reason=outcome.note,

@@ -159,10 +159,9 @@ def _format_similarity_verdict(m: Measurement, count: int) -> str:
 
 
 def _similarity_evidence(actual: str, nearest: str, semantic: Measurement) -> list[tuple[str, str]]:
-    unknown_languages = cast("Sequence[str]", semantic.detail.get("without", ()))
     return [
         *thresholds.collect_evidence(actual, nearest),
-        *(("language", sentence) for sentence in unknown_languages),
+        *(("language", sentence) for sentence in cast("Sequence[str]", semantic.detail.get("without", ()))),
     ]
 
 

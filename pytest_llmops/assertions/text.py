@@ -140,9 +140,11 @@ class _ContainsSearch:
         self, text: str, failed: Sequence[SearchedText], *, ignore_case: bool
     ) -> contrast.Evidence:
         """Return what is missing, and what is there but too rarely, too often or out of order."""
-        missing = [result.wanted for result in failed if not result.starts]
         *pairs, last = contrast.missing_text_evidence(
-            text, missing, ignore_case=ignore_case, whole_words=self.whole_words
+            text,
+            [result.wanted for result in failed if not result.starts],
+            ignore_case=ignore_case,
+            whole_words=self.whole_words,
         )
         origins = self.normalizer.map_to_original(text)
         for result in [result for result in failed if result.starts][: contrast.MAX_LISTED_TEXTS]:

@@ -221,9 +221,9 @@ class CanaryRun:
     def withstood_by_kind(self) -> dict[str, str]:
         """How many canaries of each kind the judge does not pass, of those with a verdict: ``3 of 4``."""
         scored = Counter((outcome.canary.kind, outcome.passed) for outcome in self.tried)
-        kinds = dict.fromkeys(outcome.canary.kind for outcome in self.tried)
         return {
-            kind: f"{scored[kind, False]} of {scored[kind, False] + scored[kind, True]}" for kind in kinds
+            kind: f"{scored[kind, False]} of {scored[kind, False] + scored[kind, True]}"
+            for kind in dict.fromkeys(outcome.canary.kind for outcome in self.tried)
         }
 
     @property

@@ -220,8 +220,9 @@ class JudgedAnswers:
         self.low, self.high = float(scored[0].low), float(scored[0].high)
         self.verdicts[row.id] = fmean(float(cast("float", verdict.score)) for verdict in scored)
         for name in scored[0].dimensions:
-            given = [float(verdict.dimensions[name]) for verdict in scored if name in verdict.dimensions]
-            self.dimensions.setdefault(str(name), {})[row.id] = fmean(given)
+            self.dimensions.setdefault(str(name), {})[row.id] = fmean(
+                [float(verdict.dimensions[name]) for verdict in scored if name in verdict.dimensions]
+            )
 
 
 def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAnswers:

@@ -105,8 +105,13 @@ def check_overlaps(alignment: Alignment, limits: Limits, tokenizer: Tokenizer | 
         text = alignment.source.compact.excerpt(start, end, limit=end - start)
         violation, excess = limits.find_violation(text, tokenizer, may_be_short=False)
         if violation:
-            place = f"{left.piece.place} and {right.piece.number}"
-            faults.append(Fault(place, f"overlap of {violation}" + (f": {text}" if text else ""), excess))
+            faults.append(
+                Fault(
+                    f"{left.piece.place} and {right.piece.number}",
+                    f"overlap of {violation}" + (f": {text}" if text else ""),
+                    excess,
+                )
+            )
     return count_result(
         "overlap", f"{len(faults):,} of {len(pairs):,} neighbours overlap too much or too little", faults
     )

@@ -129,8 +129,14 @@ class ItemsJudge(PromptedJudge):
         counted = {item: float(count) for item, count in counts.items() if count is not None}
         if not counted:
             return Verdict(low=0.0, high=1.0, error="no item counts: none of them applies", raw=reply.raw)
-        score = sum(counted.values()) / len(counted)
-        return Verdict(score=score, low=0.0, high=1.0, reason=reply.reason, dimensions=counted, raw=reply.raw)
+        return Verdict(
+            score=sum(counted.values()) / len(counted),
+            low=0.0,
+            high=1.0,
+            reason=reply.reason,
+            dimensions=counted,
+            raw=reply.raw,
+        )
 
     def _create_prompter(self) -> JudgePrompter:
         listed = "\n".join(f"{number}. {item}" for number, item in enumerate(self.items, start=1))
@@ -331,9 +337,13 @@ class Grounding(PromptedJudge):
         if error or not claims:
             error = error or "the answer makes no claim to be supported"
             return GroundingVerdict(low=0.0, high=1.0, error=error, raw=reply.raw)
-        score = sum(claim.finding == "supported" for claim in claims) / len(claims)
         return GroundingVerdict(
-            score=score, low=0.0, high=1.0, reason=reply.reason, raw=reply.raw, claims=claims
+            score=sum(claim.finding == "supported" for claim in claims) / len(claims),
+            low=0.0,
+            high=1.0,
+            reason=reply.reason,
+            raw=reply.raw,
+            claims=claims,
         )
 
     def _create_prompter(self) -> JudgePrompter:

@@ -148,8 +148,9 @@ def _read_calls(calls: Sequence[Call]) -> list[object]:
         call.status is not None and call.status >= HTTP_ERROR,
         ValueError(f"the last call has no answer: status {call.status}: {shorten_text(call.output)}"),
     )
-    tools = [format_tool_call(tool_call) for tool_call in call.tool_calls]
-    output = "\n".join(filter(None, [call.output, *tools]))
+    output = "\n".join(
+        filter(None, [call.output, *[format_tool_call(tool_call) for tool_call in call.tool_calls]])
+    )
     refuse(
         not output or (call.status is None and call.unread),
         ValueError(f"the last call has no answer{f': {call.unread}' if call.unread else ''}"),

@@ -139,5 +139,9 @@ class Pairwise(PromptedJudge):
 
     def _create_prompter(self) -> JudgePrompter:
         refuse(not self.criteria.strip(), f"judge {self.name}: expected criteria in plain words, got nothing")
-        file = Path(__file__).with_name("pairwise.md")
-        return JudgePrompter(self.name, file, self.model, {"criteria": self.criteria.strip()})
+        return JudgePrompter(
+            self.name,
+            Path(__file__).with_name("pairwise.md"),
+            self.model,
+            {"criteria": self.criteria.strip()},
+        )

@@ -160,8 +160,10 @@ def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, 
         raise _unsupported_error(
             model, "has no message of the role tool", "ask the anthropic SDK with a tool_result block"
         )
-    messages = [{"role": message.role, "content": message.content} for message in rest]
-    return {"messages": messages, **({"system": "\n\n".join(system)} if system else {})}
+    return {
+        "messages": [{"role": message.role, "content": message.content} for message in rest],
+        **({"system": "\n\n".join(system)} if system else {}),
+    }
 
 
 def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
@@ -170,8 +172,11 @@ def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
     unsupported = [name for name in wanted if name in UNSUPPORTED_PARAMS]
     if unsupported:
         named = ", ".join(f"`{name}`" for name in unsupported)
-        step = "leave it out, or put it into `extra_body` for a server that has it"
-        raise _unsupported_error(model, f"has no parameter {named}", step)
+        raise _unsupported_error(
+            model,
+            f"has no parameter {named}",
+            "leave it out, or put it into `extra_body` for a server that has it",
+        )
     renamed = {"max_completion_tokens": "max_tokens", "stop": "stop_sequences"}
     converted = ("response_format", "tools", "tool_choice", "parallel_tool_calls", "stream")
     params: dict[str, Any] = {"max_tokens": MAX_TOKENS}
@@ -208,8 +213,12 @@ def _convert_response_format(model: str, response_format: Any, config: Any) -> d
         raise _unsupported_error(
             model, f"does not support {named} in a schema", "take it out, or check the answer afterwards"
         )
-    own = config if isinstance(config, Mapping) else {}
-    return {"output_config": {**own, "format": {"type": "json_schema", "schema": schema}}}
+    return {
+        "output_config": {
+            **(config if isinstance(config, Mapping) else {}),
+            "format": {"type": "json_schema", "schema": schema},
+        }
+    }
 
 
 def _find_unsupported_keywords(schema: object) -> Iterator[str]:

@@ -117,8 +117,12 @@ class CachedEmbedder:
 
     def _path(self, key: str) -> Path:
         space, _, digest = key.partition(":")
-        folder = f"{_UNSAFE_FILE_CHARS.sub('-', self.name)[:40]}-{space}"
-        return cast("Path", self.folder) / folder / digest[:2] / f"{digest[2:]}.vector"
+        return (
+            cast("Path", self.folder)
+            / f"{_UNSAFE_FILE_CHARS.sub('-', self.name)[:40]}-{space}"
+            / digest[:2]
+            / f"{digest[2:]}.vector"
+        )
 
 
 class _VectorMemory(OrderedDict[str, Float32Array]):

@@ -59,8 +59,12 @@ class OpenAIModel:
         started = time.perf_counter()
         with recorder.set_purpose(self.purpose):
             raw = _call_openai(partial(self._create, client, model, conversation, merged), model, client)
-        latency_s = sdk_calls.response_latency(raw, time.perf_counter() - started)
-        return read_completion(raw, client, api=self.api, latency_s=latency_s)
+        return read_completion(
+            raw,
+            client,
+            api=self.api,
+            latency_s=sdk_calls.response_latency(raw, time.perf_counter() - started),
+        )
 
     def _create(
         self,
@@ -73,9 +77,10 @@ class OpenAIModel:
         messages = [{"role": message.role, "content": message.content} for message in conversation]
         if self.api == "responses":
             # Compatible servers recognize an assistant's message by its type alone.
-            items = [{"type": "message", **message} for message in messages]
             return client.responses.with_raw_response.create(
-                model=model, input=items, **{**limit, **to_responses_params(params)}
+                model=model,
+                input=[{"type": "message", **message} for message in messages],
+                **{**limit, **to_responses_params(params)},
             )
         return client.chat.completions.with_raw_response.create(
             model=model, messages=messages, **{**limit, **params}
@@ -168,8 +173,12 @@ class OpenAIEmbedder:
         client = self.client
         if client is None:
             client = new_client(self.base_url or recorder.current_settings().base_url)
-        options = {} if self.dimensions is None else {"dimensions": self.dimensions}
-        create = partial(client.embeddings.with_raw_response.create, model=self.model, input=texts, **options)
+        create = partial(
+            client.embeddings.with_raw_response.create,
+            model=self.model,
+            input=texts,
+            **({} if self.dimensions is None else {"dimensions": self.dimensions}),
+        )
         with recorder.set_purpose("embedder"):
             reply = parse_raw_reply(_call_openai(create, self.model, client), client)
         try:
@@ -271,8 +280,11 @@ def read_completion(raw: Any, client: Any, *, api: Api, latency_s: float | None)
     except (AttributeError, TypeError, KeyError, IndexError, ValueError):
         # The SDK does not check what servers send, so any field may have any type.
         raise invalid_reply_error("is not an answer", reply, client=client) from None
-    cost_usd = trace.cost_usd(completion.model, completion.usage, **pricing_facts(raw))
-    return replace(completion, latency_s=latency_s, cost_usd=cost_usd)
+    return replace(
+        completion,
+        latency_s=latency_s,
+        cost_usd=trace.cost_usd(completion.model, completion.usage, **pricing_facts(raw)),
+    )
 
 
 def _read_chat(reply: Any, client: Any) -> Completion:

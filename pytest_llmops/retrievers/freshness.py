@@ -168,9 +168,9 @@ def _list_chunks(retriever: object) -> Sequence[Chunk]:
     except LLMOpsError:
         raise
     except Exception as error:
-        where = str(getattr(retriever, "where", type(retriever).__name__))
         raise CorpusError(
-            f"cannot be listed: {shorten_text(describe_exception(error), 400)}", where
+            f"cannot be listed: {shorten_text(describe_exception(error), 400)}",
+            str(getattr(retriever, "where", type(retriever).__name__)),
         ) from error
 
 

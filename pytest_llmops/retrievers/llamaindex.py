@@ -87,8 +87,12 @@ class LlamaIndexRetriever(Searcher):
         scored = all(scored_node.score is not None for scored_node in nodes)
         hits = []
         for rank, scored_node in enumerate(nodes[:limit], start=1):
-            score = float(scored_node.score) if scored else 1.0 / rank
-            hits.append(chunk_to_hit(self._node_to_chunk(scored_node.node), score))
+            hits.append(
+                chunk_to_hit(
+                    self._node_to_chunk(scored_node.node),
+                    float(scored_node.score) if scored else 1.0 / rank,
+                )
+            )
         return hits
 
     def _node_to_chunk(self, node: Any) -> Chunk:

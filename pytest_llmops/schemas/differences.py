@@ -327,8 +327,12 @@ def build_registry(specification: Any, schema: Mapping[str, Any], where: str, fi
         for uri in waiting:
             loaded = Resource.from_contents(files.read[uri], default_specification=specification)
             resources[uri] = loaded
-            resolver = registry.with_resource(uri, loaded).resolver(uri).in_subresource(loaded)
-            _check_references(loaded, resolver, files.read[uri], f"{where}: {shorten_text(uri)}")
+            _check_references(
+                loaded,
+                registry.with_resource(uri, loaded).resolver(uri).in_subresource(loaded),
+                files.read[uri],
+                f"{where}: {shorten_text(uri)}",
+            )
     return REGISTRY.with_resources(resources.items())
 
 

@@ -77,8 +77,12 @@ def _missing_key_differences(place: JsonPath, error: Any, schema: Mapping[str, A
     for key in error.validator_value if isinstance(error.validator_value, list) else ():
         if key not in error.instance:
             part = known.get(key)
-            words = describe_schema(part) if isinstance(part, Mapping) else ""
-            yield missing_key_difference((*place, key), words, error.instance, known)
+            yield missing_key_difference(
+                (*place, key),
+                describe_schema(part) if isinstance(part, Mapping) else "",
+                error.instance,
+                known,
+            )
 
 
 def _dependent_key_differences(place: JsonPath, error: Any) -> Iterator[Difference]:
@@ -193,8 +197,11 @@ def may_still_fit(error: Any, unfinished: Unfinished) -> bool:
         )
     if keyword in ("const", "enum"):
         allowed = error.validator_value if keyword == "enum" else [error.validator_value]
-        same_type = [choice for choice in allowed if type(choice) is type(error.instance)]
-        return any(not isinstance(choice, str) or choice.startswith(error.instance) for choice in same_type)
+        return any(
+            type(choice) is type(error.instance)
+            and (not isinstance(choice, str) or choice.startswith(error.instance))
+            for choice in allowed
+        )
     if open_text:
         return keyword in _FIXED_BY_CONTINUATION
     item_is_open = unfinished.within != place or unfinished.text is not None

@@ -284,12 +284,16 @@ class _JsonSearch:
 
     def looks_like_json(self, fence: _Fence) -> bool:
         match = self.read_whole(fence.start, fence.end, "fence")
-        begun = _KEY.match(self.text[fence.start : fence.end])
-        return begun is not None or (match is not None and isinstance(match.value, (dict, list)))
+        return _KEY.match(self.text[fence.start : fence.end]) is not None or (
+            match is not None and isinstance(match.value, (dict, list))
+        )
 
     def read_fences(self, fences: list[_Fence]) -> list[JsonMatch]:
-        read = (self.read_whole(fence.start, fence.end, "fence") for fence in fences)
-        return [match for match in read if match is not None]
+        return [
+            match
+            for match in (self.read_whole(fence.start, fence.end, "fence") for fence in fences)
+            if match is not None
+        ]
 
     def search_prose(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
         labelled = [fence for fence in fences if fence.label]
@@ -350,8 +354,11 @@ class _JsonSearch:
                 behind = _GOES_ON.match(piece, stop)
                 if behind and _OPENING_OF.get(behind["close"]) not in opened_in_prose:
                     place = stop + len(piece[stop:]) - len(piece[stop:].lstrip(_BLANK))
-                    what = _describe_json_error("Extra data", piece, place)
-                    self.broken.append(_BrokenPiece(what, start + place, len(piece) - at))
+                    self.broken.append(
+                        _BrokenPiece(
+                            _describe_json_error("Extra data", piece, place), start + place, len(piece) - at
+                        )
+                    )
                     return
                 yield JsonMatch(value, start + at, start + stop, "prose", duplicates)
             at = stop
@@ -383,8 +390,14 @@ class _JsonSearch:
         """Return the value that starts at ``at``, the position behind it, and the paths of its duplicate keys."""
         if not_json := _NOT_JSON.match(piece, at):
             # Faster than an exception of the decoder for each bracket in prose.
-            message = "Expecting property name" if piece[at] == "{" else "Expecting value"
-            raise _JsonError(_describe_json_error(message, piece, not_json.end()), not_json.end())
+            raise _JsonError(
+                _describe_json_error(
+                    "Expecting property name" if piece[at] == "{" else "Expecting value",
+                    piece,
+                    not_json.end(),
+                ),
+                not_json.end(),
+            )
         self.repeated_keys = {}
         try:
             value, stop = self.decoder.raw_decode(piece, at)

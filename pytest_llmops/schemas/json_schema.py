@@ -148,8 +148,11 @@ class JsonSchema:
         def counts(error: Any) -> bool:
             return unfinished is None or not may_still_fit(error, unfinished)
 
-        errors = filter(counts, self.validator.iter_errors(value))
-        differences = (difference for error in errors for difference in error_differences(error, counts))
+        differences = (
+            difference
+            for error in filter(counts, self.validator.iter_errors(value))
+            for difference in error_differences(error, counts)
+        )
         try:
             collected = list(islice(differences, 10 * MAX_DIFFERENCES))
         except Unresolvable as error:
@@ -413,8 +416,11 @@ def _error_difference(error: Mapping[str, Any], known: Sequence[str]) -> Differe
     if error["type"] in _KEY_ERRORS and place:
         return unknown_key_difference(place, known)
     text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    expected = f"expected {text.removeprefix(_SHOULD_BE)}" if text.startswith(_SHOULD_BE) else text
-    return Difference(place, expected, describe_json_value(present))
+    return Difference(
+        place,
+        f"expected {text.removeprefix(_SHOULD_BE)}" if text.startswith(_SHOULD_BE) else text,
+        describe_json_value(present),
+    )
 
 
 def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) -> Iterator[Difference]:

@@ -163,8 +163,11 @@ class _PartialReader:
 
     def to_partial(self, start: int) -> Partial | None:
         """Return the completed value, or None if its text is not JSON (a number too large, for example)."""
-        closers = "".join("}" if isinstance(key, str) else "]" for key in reversed(self.keys))
-        match = json_extraction.find_json(self.text[start : self.kept] + self.quote + closers)
+        match = json_extraction.find_json(
+            self.text[start : self.kept]
+            + self.quote
+            + "".join("}" if isinstance(key, str) else "]" for key in reversed(self.keys))
+        )
         if not isinstance(match, JsonMatch) or match.place != "text":
             return None
         place = tuple(self.keys)

@@ -182,8 +182,10 @@ def _length(text: str) -> int:
 def _pair_windows(premise: str, hypothesis: str) -> list[list[tuple[str, str]]]:
     # Return for each window of a hypothesis its pairs with the windows of a premise.
     premises = list(split_windows(premise, PREMISE_CHARS))[:MAX_WINDOWS]
-    pieces = list(split_windows(hypothesis, HYPOTHESIS_CHARS))[:MAX_WINDOWS]
-    return [[(window, piece) for window in premises] for piece in pieces]
+    return [
+        [(window, piece) for window in premises]
+        for piece in list(split_windows(hypothesis, HYPOTHESIS_CHARS))[:MAX_WINDOWS]
+    ]
 
 
 def read_label_order(config: Mapping[str, Any], source: object) -> tuple[int, ...]:

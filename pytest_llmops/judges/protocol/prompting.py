@@ -191,8 +191,12 @@ class JudgePrompter:
         def complete_in_format(reply_format: ReplyFormat) -> Completion:
             prompt = self.render_prompt(data, nonce, form.instruct(reply_format.kind, nonce))
             params = reply_format.select_params({**prompt.params, **self.params})
-            messages = (*prompt.messages, *retry_messages)
-            request = replace(prompt, messages=messages, params=params, model=self.named or prompt.model)
+            request = replace(
+                prompt,
+                messages=(*prompt.messages, *retry_messages),
+                params=params,
+                model=self.named or prompt.model,
+            )
             with recorder.set_purpose("judge"):
                 return retry_rate_limited(
                     lambda: model.complete(request, **request_params(form, reply_format, nonce, flat=flat))

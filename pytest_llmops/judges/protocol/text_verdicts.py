@@ -111,8 +111,11 @@ def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
             break
     weights = form.scale.weights if form.scale is not None else {}
     if not statements or weights:
-        wanted = "JSON with reason and dimensions" if weights else "a score and its reason"
-        raise UnreadableReply(_describe_missing(prose, wanted))
+        raise UnreadableReply(
+            _describe_missing(
+                prose, "JSON with reason and dimensions" if weights else "a score and its reason"
+            )
+        )
     numbers = mentions | {float(statement["number"]) for statement in statements}
     refuse_reply(len(numbers) > 1, f"{max(len(mentions), len(statements))} different verdicts in one reply")
     for statement in statements:
@@ -121,8 +124,10 @@ def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
                 f"the score is out of {statement['of']}: expected one out of {form.ends[1]:g}"
             )
     number = numbers.pop()
-    score = check_score(int(number) if number.is_integer() else number, "score", form)
-    return Reply(score=score, reason=_read_text_reason(prose, pattern.sub(" ", prose), form, nonce))
+    return Reply(
+        score=check_score(int(number) if number.is_integer() else number, "score", form),
+        reason=_read_text_reason(prose, pattern.sub(" ", prose), form, nonce),
+    )
 
 
 _ITEMS = re.compile(
@@ -144,8 +149,10 @@ def _read_item_lines(prose: str, form: ReplyForm, nonce: str) -> Reply:
             given.setdefault(match["number"], match["answer"].casefold()) != match["answer"].casefold(),
             f"different verdicts in one reply: item {match['number']} stands twice",
         )
-    answers = check_answers({item: given.get(item) for item in form.items}, form)
-    return Reply(answers=answers, reason=_read_text_reason(prose, _ITEMS.sub(" ", prose), form, nonce))
+    return Reply(
+        answers=check_answers({item: given.get(item) for item in form.items}, form),
+        reason=_read_text_reason(prose, _ITEMS.sub(" ", prose), form, nonce),
+    )
 
 
 def _read_name_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
@@ -263,8 +270,11 @@ def _describe_missing(prose: str, wanted: str) -> str:
 def agrees_with_text(reply: Reply, prose: str, form: ReplyForm) -> bool:
     """Say whether the text beside a verdict in JSON states no other verdict."""
     if form.scale is not None:
-        patterns = (_MENTION, _BRACKETED, _RESULT, _AWARD)
-        beside = {number for pattern in patterns for number in _numbers(pattern, prose)}
+        beside = {
+            number
+            for pattern in (_MENTION, _BRACKETED, _RESULT, _AWARD)
+            for number in _numbers(pattern, prose)
+        }
         fractions = _OUT_OF_ANYWHERE.finditer(prose)
         beside |= {float(match["number"]) for match in fractions if float(match["of"]) == form.ends[1]}
         slack = MAX_ROUNDING if form.scale.weights else 0.0

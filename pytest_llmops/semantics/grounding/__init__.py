@@ -234,8 +234,10 @@ def ground_claims(
     for place, passage in enumerate(passages):
         for stem in passage.stems:
             index[stem].append(place)
-    texts = [replace_number_words(claim, language) for claim in claims]
-    candidates = [(text, _find_candidates(text, passages, index)) for text in texts]
+    candidates = [
+        (text, _find_candidates(text, passages, index))
+        for text in [replace_number_words(claim, language) for claim in claims]
+    ]
     pairs = [(text, passage.text) for text, nearest in candidates for passage in nearest]
     similarities = _pair_similarities(pairs, embedder) if pairs and embedder is not None else {}
     grounded = (

@@ -238,8 +238,10 @@ def _register_hooks_for(config: pytest.Config, ours: list[pytest.Item]) -> None:
         if any(map(_is_repeated, ours)):
             from pytest_llmops.harness.trials import TrialHooks
 
-            hooks = TrialHooks(settings, _is_repeated, _run_unlogged, (pytest.CallInfo, pytest.TestReport))
-            config.pluginmanager.register(hooks, "llmops_trials")
+            config.pluginmanager.register(
+                TrialHooks(settings, _is_repeated, _run_unlogged, (pytest.CallInfo, pytest.TestReport)),
+                "llmops_trials",
+            )
     if settings.record == "none" and (ours or config.stash[HAS_INI_KEY]):
         _refuse_unrecorded_calls(config, settings)
 

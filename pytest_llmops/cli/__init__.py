@@ -63,8 +63,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
     parser.set_defaults(helps=parser, run=None)
     groups = parser.add_subparsers(title="groups", metavar="GROUP")
     for name in GROUPS:
-        module = importlib.import_module(f"pytest_llmops.cli.{name}")
-        getattr(module, f"add_{name}_group")(groups)
+        getattr(importlib.import_module(f"pytest_llmops.cli.{name}"), f"add_{name}_group")(groups)
     try:
         args = parser.parse_args(argv)
     except SystemExit as done:  # argparse has reported the error; 0 after --help

@@ -42,8 +42,7 @@ def print_json(document: object) -> None:
 def print_error(text: str) -> None:
     """Print an error to stderr, escaped; of ten lines at most, each truncated if it is very long."""
     # Redact before truncating: half a secret is not recognised.
-    safe = escape_output(redact_secrets(text))
-    lines = (shorten_text(line, 2000) for line in safe.split("\n", 9))
+    lines = (shorten_text(line, 2000) for line in escape_output(redact_secrets(text)).split("\n", 9))
     print("llmops: " + "\n".join(lines), file=sys.stderr)  # noqa: T201 -- the command's output
 
 
@@ -80,8 +79,7 @@ EXIT_PROBLEM, EXIT_USAGE = 1, 2
 
 def add_group(groups: Any, name: str, summary: str) -> Any:
     """Declare a group, and return the object to which its commands are added."""
-    group = add_command(groups, name, None, summary)
-    return group.add_subparsers(title="commands", metavar="COMMAND")
+    return add_command(groups, name, None, summary).add_subparsers(title="commands", metavar="COMMAND")
 
 
 def add_command(

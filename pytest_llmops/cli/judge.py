@@ -44,8 +44,7 @@ def list_judge_arguments(default_cassette: str) -> dict[str, dict[str, Any]]:
         form = (
             {"choices": ("none", "new", "all", "live")} if name == "record" else {"metavar": option.metavar}
         )
-        described = {"dest": name, "help": option.help.replace("%", "%%"), **form}
-        shared[f"--{short} {option.flag}"] = described
+        shared[f"--{short} {option.flag}"] = {"dest": name, "help": option.help.replace("%", "%%"), **form}
     return shared
 
 

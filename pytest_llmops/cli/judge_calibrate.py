@@ -67,8 +67,9 @@ def open_judge_session(args: argparse.Namespace, cassette: Path) -> Iterator[rec
         options = {name: getattr(args, name) for name in OPTION_NAMES}
         options["record"] = args.record or "none"  # the ini file does not decide whether the judge is called
         folder, ini = read_ini(Path.cwd()) or (Path(), {})
-        sources = ("command line", options), ("ini", ini)
-        settings = Settings.from_sources(*sources, environ=os.environ).with_paths_below(folder)
+        settings = Settings.from_sources(
+            ("command line", options), ("ini", ini), environ=os.environ
+        ).with_paths_below(folder)
         active_recorder.settings = settings
         with (
             tapes.sdk_environment(settings),  # replaying needs no API key
@@ -227,8 +228,13 @@ def run_canaries(args: argparse.Namespace) -> int:
     shown = f"{format_count(len(result.outcomes), 'answer')}, {judged_count:,} of them shown to the judge; it passes an answer at or above {threshold}"
     _print_judge(result.judge, result.version, result.model, shown, "")
     right = f"{result.controls - len(result.rejected)} of {result.controls} passed"
-    kinds = [(shorten_text(kind, 60), text) for kind, text in result.withstood_by_kind.items()]
-    _print_pairs([("kind", "withstood"), *kinds, ("right answers", right)])
+    _print_pairs(
+        [
+            ("kind", "withstood"),
+            *[(shorten_text(kind, 60), text) for kind, text in result.withstood_by_kind.items()],
+            ("right answers", right),
+        ]
+    )
     if evidence := format_canary_evidence(result):
         _print_pairs(evidence)
     if args.out and result.status != "undecided":  # would replace what is known of the judge

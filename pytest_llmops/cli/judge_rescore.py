@@ -50,8 +50,11 @@ def rescore_run(args: argparse.Namespace) -> int:
     run_path = args.file.with_suffix("") if args.file.suffix == ".gz" else args.file
     cassette = args.cassette or run_path.with_suffix(".rescore.cassette.json")
     _check_rescore_options(args)
-    inputs = {"the run file": args.file, "the recording": cassette}
-    check_reports("--out", [str(args.out)] if args.out else [], inputs)
+    check_reports(
+        "--out",
+        [str(args.out)] if args.out else [],
+        {"the run file": args.file, "the recording": cassette},
+    )
     run = read_run_file(args.file)
     selection = rescoring.collect_outputs(run, only=args.only, text=args.k, unjudged=args.unjudged)
     _refuse_no_outputs(args, selection)
@@ -325,9 +328,13 @@ def _find_threshold(
         version = handle.version or str(handle.judge.version)
     except Exception:  # noqa: BLE001 -- some judges of users have a version only after a call
         version = ""
-    pass_at = as_finite_float(getattr(handle.judge, "pass_at", None))
     return carry_over_threshold(
-        output, at_least=at_least, pass_at=pass_at, scale=scale, judge=handle.name, version=version
+        output,
+        at_least=at_least,
+        pass_at=as_finite_float(getattr(handle.judge, "pass_at", None)),
+        scale=scale,
+        judge=handle.name,
+        version=version,
     )
 
 

@@ -140,8 +140,10 @@ def order_runs(runs: Mapping[str, Run]) -> list[Run]:
         f"over time: {format_count(len(unlike), 'earlier run')} did not run the same tests as this one, so that means may move "
         f"without a change of quality: {', '.join(unlike)}"
     )
-    notes = (*runs[last].notes, *([note] if unlike else []))
-    return [*(runs[name] for name in earlier), dataclasses.replace(runs[last], notes=notes)]
+    return [
+        *(runs[name] for name in earlier),
+        dataclasses.replace(runs[last], notes=(*runs[last].notes, *([note] if unlike else []))),
+    ]
 
 
 def _refuse_repeated(paths: Sequence[Path], what: str) -> None:
@@ -169,8 +171,11 @@ def merge_runs(runs: dict[str, Run]) -> Run:
                 f"{name}: expected the same {key} as {first_name} ({shorten_text(str(first.meta.get(key)), 100)}), "
                 f"got {shorten_text(str(run.meta.get(key)), 100)}: these are not shards of one run",
             )
-    counts = Counter(record.nodeid for run in runs.values() for record in run.records)
-    twice = [nodeid for nodeid, count in counts.items() if count > 1]
+    twice = [
+        nodeid
+        for nodeid, count in Counter(record.nodeid for run in runs.values() for record in run.records).items()
+        if count > 1
+    ]
     if twice:
         holders = [
             name for name, run in runs.items() if any(record.nodeid == twice[0] for record in run.records)
@@ -182,8 +187,11 @@ def merge_runs(runs: dict[str, Run]) -> Run:
     records = sorted(
         (record for run in runs.values() for record in run.records), key=lambda record: record.nodeid
     )
-    notes = dict.fromkeys(note for run in runs.values() for note in run.notes)
-    return Run(records=tuple(records), meta=first.meta, notes=tuple(notes))
+    return Run(
+        records=tuple(records),
+        meta=first.meta,
+        notes=tuple(dict.fromkeys(note for run in runs.values() for note in run.notes)),
+    )
 
 
 def merge_recordings(
@@ -262,8 +270,12 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
     for name in cassettes:  # one that does not fit stops all of them
         merge(name)
     for name in sorted(cassettes):
-        days = [store.read_recording_day(place / name) for place in (project, *folders)]
-        store.rewrite_cassette(project / name, partial(merge, name), redactor, max(days) or utc_today())
+        store.rewrite_cassette(
+            project / name,
+            partial(merge, name),
+            redactor,
+            max([store.read_recording_day(place / name) for place in (project, *folders)]) or utc_today(),
+        )
     print_line(f"  cassettes  {format_count(len(cassettes), 'file')} merged into {format_path(project)}")
 
 

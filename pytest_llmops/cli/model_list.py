@@ -66,10 +66,9 @@ def open_project(root: Path | None, base_url: str | None = None) -> tuple[Path, 
         raise UsageError(f"--root {root}: expected a folder, found none; name the root folder of the project")
     start = Path(os.path.abspath(root or Path()))  # noqa: PTH100 -- links stay as they are
     folder, ini = read_ini(start) or (start, {})
-    given = ("command line", {"base_url": base_url}), ("ini", ini)
-    return start if root else folder, Settings.from_sources(*given, environ=os.environ).with_paths_below(
-        folder
-    )
+    return start if root else folder, Settings.from_sources(
+        ("command line", {"base_url": base_url}), ("ini", ini), environ=os.environ
+    ).with_paths_below(folder)
 
 
 def find_named_models(root: Path, settings: Settings) -> tuple[dict[str, list[str]], list[str]]:
@@ -231,8 +230,9 @@ def _collect_requests(root: Path) -> dict[str, list[ComparedRequest]]:
                 and isinstance(body, dict)
                 and not NOT_ASKED.search(json.dumps(body))
             ):
-                request = ComparedRequest(f"{place} {entry.by}", "/".join(names[:2]), body, calls)
-                requests.setdefault(str(body.get("model") or calls[0].model), []).append(request)
+                requests.setdefault(str(body.get("model") or calls[0].model), []).append(
+                    ComparedRequest(f"{place} {entry.by}", "/".join(names[:2]), body, calls)
+                )
     return requests
 
 

@@ -188,8 +188,11 @@ def _render(args: argparse.Namespace) -> int:
         raise UsageError(f"--vars {args.vars}: expected an object of JSON: {error}") from None
     rendered = open_prompts(args).get(args.name, args.version).render(**variables)
     facts = {key: getattr(rendered, key) for key in ("name", "version", "fingerprint", "model", "params")}
-    texts = (f"{message.role}:\n{message.content}" for message in rendered)
-    return print_result(args, {**facts, "messages": rendered.to_dicts()}, ["\n\n".join(texts)])
+    return print_result(
+        args,
+        {**facts, "messages": rendered.to_dicts()},
+        ["\n\n".join(f"{message.role}:\n{message.content}" for message in rendered)],
+    )
 
 
 def _diff(args: argparse.Namespace) -> int:
@@ -261,8 +264,11 @@ def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: st
         )
         value = json.dumps(new := prompts.resolve(name, target), ensure_ascii=False)
         text = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
-        line = rf"""(?m)^([ \t]*["']?{alias}["']?[ \t]*=[ \t]*)(?:"[^"\r\n]+"|'[^'\r\n]+')"""
-        edited, count = re.subn(line, lambda match: match[1] + value, text)
+        edited, count = re.subn(
+            rf"""(?m)^([ \t]*["']?{alias}["']?[ \t]*=[ \t]*)(?:"[^"\r\n]+"|'[^'\r\n]+')""",
+            lambda match: match[1] + value,
+            text,
+        )
         refuse(
             count != (alias in aliases),
             f"{path}: {alias} has a form that cannot be edited: write it as {alias} = {value}",
@@ -354,8 +360,11 @@ def _check(args: argparse.Namespace) -> int:
     )
     problems = [{"file": str(path), "line": line, "problem": what} for path, line, what in found]
     lines = [f"{format_path(str(path))}{f':{line}' if line else ''}: {what}" for path, line, what in found]
-    total = f"{format_count(len(names), 'prompt')}, {format_count(len(found), 'problem')}"
-    print_result(args, {"prompts": len(names), "problems": problems}, [*lines, total])
+    print_result(
+        args,
+        {"prompts": len(names), "problems": problems},
+        [*lines, f"{format_count(len(names), 'prompt')}, {format_count(len(found), 'problem')}"],
+    )
     return EXIT_PROBLEM if found else 0
 
 

@@ -151,8 +151,9 @@ class _CommittedOutputs:
         if not self._commit or (cassette not in self._files and len(self._files) >= MAX_GIT_READS):
             return ""
         if cassette not in self._files:
-            path = f"{self._commit}:./{cassette}"
-            self._files[cassette] = run_git(self._root, "show", "--end-of-options", path)
+            self._files[cassette] = run_git(
+                self._root, "show", "--end-of-options", f"{self._commit}:./{cassette}"
+            )
         return self._files[cassette]
 
 

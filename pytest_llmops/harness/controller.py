@@ -94,8 +94,9 @@ class Controller:
 
         yield from iter_changed_notes(records) if self._settings.changed else ()
         if (days := self._settings.warn_shutdown) is not None:
-            models = (call.model for record in records for call in record.calls)
-            yield from iter_shutdown_notes(models, days, datetime.now(UTC).date())
+            yield from iter_shutdown_notes(
+                (call.model for record in records for call in record.calls), days, datetime.now(UTC).date()
+            )
 
     def _plain_nodeid(self, nodeid: str) -> str:
         # Return the node id of a test without the group that ``--dist loadgroup`` of xdist appends.
@@ -356,8 +357,9 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
         while frames and SITE_PACKAGES.search(frames[-1].tb_frame.f_code.co_filename):
             frames.pop()
         if not frames:
-            failure = failed(f"{type(value).__name__}: {value}", pytrace=False)
-            call.excinfo = type(call.excinfo).from_exception(_raise_and_catch(failure))
+            call.excinfo = type(call.excinfo).from_exception(
+                _raise_and_catch(failed(f"{type(value).__name__}: {value}", pytrace=False))
+            )
             return
     linked: TracebackType | None = None
     for tb in reversed(frames):
@@ -462,5 +464,6 @@ def _why_run_failed(session: Any) -> list[str]:
 
 
 def _pytest_command(config: Any) -> str:
-    command = " ".join(["pytest", *map(str, config.invocation_params.args)])
-    return Redactor.from_environment(os.environ).clean_text(command)
+    return Redactor.from_environment(os.environ).clean_text(
+        " ".join(["pytest", *map(str, config.invocation_params.args)])
+    )

@@ -61,8 +61,9 @@ def item_cassette_path(item: Any) -> tuple[Path, bool]:
         for part in item.nodeid.removesuffix(f"[{getattr(callspec, 'id', '')}]").split("::")[1:-1]
         if part
     ]
-    function = getattr(item, "originalname", None) or item.name
-    return cassette_path(item.path, (*names, function), repetition_of(item)[1]), False
+    return cassette_path(
+        item.path, (*names, getattr(item, "originalname", None) or item.name), repetition_of(item)[1]
+    ), False
 
 
 def repetition_of(item: Any) -> tuple[int | None, str]:
@@ -226,8 +227,9 @@ class TapeLog:
         if self._counts is None:
             self._counts = TapeCounts()
         self._counts.add(tape.counts)
-        counts = asdict(self._counts)
-        self.facts |= {name: n for name, n in counts.items() if n or name in ALWAYS_REPORTED_COUNTS}
+        self.facts |= {
+            name: n for name, n in asdict(self._counts).items() if n or name in ALWAYS_REPORTED_COUNTS
+        }
         if own or "path" not in self.facts:
             self.facts["path"] = path
         if not own:
@@ -252,8 +254,9 @@ class TapeLog:
 
     def add_unrun(self, path: Path, *, shared: bool) -> None:
         """Add the cassette of a test that did not run: it is in use, and nothing in it is stale."""
-        path_in_report = path_from_root(path, self.root)
-        self.uses.append({"path": path_in_report, "ran": False, "shared": shared, "asked": {}})
+        self.uses.append(
+            {"path": path_from_root(path, self.root), "ran": False, "shared": shared, "asked": {}}
+        )
 
 
 @contextmanager

@@ -108,8 +108,10 @@ def read_trial_plan(item: Any, settings: Settings) -> TrialPlan:
     count = _whole_number(marker, given.get("n"), "n, the number of trials", MAX_TRIALS)
     if "at_least" not in given:
         refuse("confidence" in given, marker.usage_error("at_least=RATE with confidence"))
-        wanted = _whole_number(marker, given.get("pass_at_least", count), "pass_at_least", count)
-        return TrialPlan(trials=count, pass_at_least=wanted)
+        return TrialPlan(
+            trials=count,
+            pass_at_least=_whole_number(marker, given.get("pass_at_least", count), "pass_at_least", count),
+        )
     refuse("pass_at_least" in given, marker.usage_error("either pass_at_least or at_least"))
     rates = [given["at_least"], given.get("confidence", 0.95)]
     if not all(isinstance(rate, float) and 0 < rate < 1 for rate in rates):
@@ -276,8 +278,11 @@ class TrialRun:
                 recordings = [text for each in ended for text in each.get("recordings", ())]
                 cassette = _merge_cassette_facts([each["cassette"] for each in ended if "cassette" in each])
                 more = {"recordings": recordings, "cassette": cassette}
-                given = {name: value for name, value in more.items() if value}
-                report.llmops["facts"] = {**report.llmops.get("facts", {}), **given, **facts}
+                report.llmops["facts"] = {
+                    **report.llmops.get("facts", {}),
+                    **{name: value for name, value in more.items() if value},
+                    **facts,
+                }
                 report.llmops["tapes"] = _collect(self.reports, "tapes")
         return final
 
@@ -356,8 +361,10 @@ def report_properties(reports: Sequence[Any], settings: Settings) -> None:
         return
     from pytest_llmops.reports.junit import junit_properties
 
-    records = (build_record(report, getattr(report, "llmops", {})) for report in reports)
-    record = reduce(lambda whole, phase: whole.add(phase), records)
+    record = reduce(
+        lambda whole, phase: whole.add(phase),
+        (build_record(report, getattr(report, "llmops", {})) for report in reports),
+    )
     own = [entry for entry in reports[-1].user_properties if not str(entry[0]).startswith("llm.")]
     reports[-1].user_properties[:] = [*own, *junit_properties(record)]
 

@@ -103,8 +103,12 @@ def check_embedder(embedder: Embedder, *, texts: Sequence[str] = TEXTS) -> None:
     _require(not np.allclose(rows, rows[0]), "unlike texts", "unlike vectors", "the same for all")
     if getattr(embedder, "across_calls", True):
         for text, row in zip(texts, rows, strict=True):
-            alone = _embed_checked(embedder, [text])[0]
-            _check_vectors_close(alone, row, f"text {text[:20]!r} alone", "its vector among others")
+            _check_vectors_close(
+                _embed_checked(embedder, [text])[0],
+                row,
+                f"text {text[:20]!r} alone",
+                "its vector among others",
+            )
 
 
 def check_retriever(retriever: Retriever, queries: Sequence[str], *, k: int = 5) -> None:
@@ -125,8 +129,12 @@ def check_retriever(retriever: Retriever, queries: Sequence[str], *, k: int = 5)
     for query in queries:
         hits = _search_checked(retriever, query, k)
         _require(bool(hits), f"search({query!r})", "a hit", "none")
-        again = _search_checked(retriever, query, k)
-        _require(hits.ids == again.ids, f"search({query!r}) again", "the same hits", "others")
+        _require(
+            hits.ids == _search_checked(retriever, query, k).ids,
+            f"search({query!r}) again",
+            "the same hits",
+            "others",
+        )
         first = _search_checked(retriever, query, 1)
         _require(first.ids == hits.ids[:1], f"search({query!r}, k=1)", f"only {hits.ids[0]!r}", first.ids)
     for query in STRANGE_QUERIES:
@@ -219,8 +227,12 @@ def _judge_checked(judge: Judge, answer: str = "Refunds take 30 days.") -> Verdi
     verdict: Any = judge.judge(answer, question="How long?", reference="Thirty days.")
     _require(isinstance(verdict, Verdict), "judge()", "a Verdict", type(verdict).__name__)
     if verdict.score is not None:
-        ends = f"a score from {verdict.low} to {verdict.high}"
-        _require(verdict.low <= verdict.score <= verdict.high, "judge()", ends, verdict.score)
+        _require(
+            verdict.low <= verdict.score <= verdict.high,
+            "judge()",
+            f"a score from {verdict.low} to {verdict.high}",
+            verdict.score,
+        )
     _require((verdict.score is None) == bool(verdict.error), "judge()", "either a score or an error", verdict)
     return verdict  # type: ignore[no-any-return]
 

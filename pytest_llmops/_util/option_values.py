@@ -158,9 +158,12 @@ def parse_reports(value: object, refused: str = "") -> tuple[str, ...]:
         value: The reports.
         refused: A kind that is not written here: ``junit`` in a run of pytest, which writes that itself.
     """
-    suffixes = (suffix for suffix, kind in REPORT_SUFFIXES.items() if kind != refused)
     forms = ", ".join(
-        [*(f"FILE{suffix}" for suffix in suffixes), *(f"{name}:FILE" for name in NAMED_REPORTS), "otlp:URL"]
+        [
+            *(f"FILE{suffix}" for suffix, kind in REPORT_SUFFIXES.items() if kind != refused),
+            *(f"{name}:FILE" for name in NAMED_REPORTS),
+            "otlp:URL",
+        ]
     )
     reports: dict[str, str] = {}
     for report in list_of(parse_text)(value):

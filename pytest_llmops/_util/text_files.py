@@ -451,5 +451,6 @@ def json_kind(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return "true or false"
-    names = {int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}
-    return names.get(type(value), f"a {type(value).__name__}")
+    return {int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}.get(
+        type(value), f"a {type(value).__name__}"
+    )

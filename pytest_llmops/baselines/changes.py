@@ -187,11 +187,10 @@ def _severity(change: CaseChange) -> tuple[bool, float]:
 
 def _describe_change(test: ComparedTest, find_output: Callable[[str], str | None]) -> CaseChange | None:
     nodeid = test.record.nodeid
-    better = {name: metric[1] for name, metric in test.before.metrics.items()}
     scores = _score_changes(
         {name: test.before.scores[name] for name in test.series},
         {name: test.after.scores[name] for name in test.series},
-        better,
+        {name: metric[1] for name, metric in test.before.metrics.items()},
     )
     was_good, is_good = (side.outcome in GOOD_OUTCOMES for side in (test.before, test.after))
     kind: ChangeKind | None = None

@@ -104,8 +104,7 @@ def judge_suite(
     measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
     primary = choose_primary(measured, rules)
     problem = _why_not_comparable(comparison, measured, primary, rules)
-    metrics = _judge_metrics(measured, primary, rules)
-    verdict = replace(verdict, metrics=tuple(metrics))
+    verdict = replace(verdict, metrics=tuple(_judge_metrics(measured, primary, rules)))
     if problem:
         can_decide = _holds_enough(baseline, rules)
         return replace(verdict, status="ERROR" if can_decide else "NONE", sentence=problem)

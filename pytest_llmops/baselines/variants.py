@@ -210,8 +210,11 @@ class _Variant:
         families = group_by(comparison.compared, lambda test: self._families[test.record.nodeid] or None)
         for family, tests in families.items() if len(families) > 1 and measured else ():
             first = self.rows[0][0].metric
-            part = MetricData(first, SuiteComparison(tuple(tests), baseline=comparison.baseline))
-            self.rows += _test_metrics([part], first, family)
+            self.rows += _test_metrics(
+                [MetricData(first, SuiteComparison(tuple(tests), baseline=comparison.baseline))],
+                first,
+                family,
+            )
 
     def conclude(self, verdict: VariantVerdict, adjusted: Mapping[int, tuple[float, int]]) -> VariantVerdict:
         metrics = [

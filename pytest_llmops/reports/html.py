@@ -294,8 +294,12 @@ def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, 
     outcome = OUTCOMES.index(record.outcome)
     bad = outcome if record.outcome in ("failed", "errored") else len(OUTCOMES)
     kinds: Sequence[str] = CHANGE_KINDS
-    kind = kinds.index(change.kind) if change is not None and change.kind in kinds else len(kinds)
-    return bad, kind, change.gain if change is not None and change.kind == "regressed" else 0.0, outcome
+    return (
+        bad,
+        kinds.index(change.kind) if change is not None and change.kind in kinds else len(kinds),
+        change.gain if change is not None and change.kind == "regressed" else 0.0,
+        outcome,
+    )
 
 
 def _build_gate(run: Run, measured: Mapping[str, Metric], *, missed: bool) -> View | None:

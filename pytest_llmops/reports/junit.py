@@ -89,8 +89,15 @@ def render_junit(run: Run) -> str:
     records = list(run.records)
     if (verdict := run.verdict) is not None:
         is_red = verdict.fails(strict=as_mapping(run.meta.get("settings")).get("strict") is True)
-        text = "\n".join([f"{verdict.status} {verdict.sentence}", *verdict.advice, verdict.baseline])
-        records.append(TestRecord(nodeid=GATE_NODEID, outcome="failed" if is_red else "passed", message=text))
+        records.append(
+            TestRecord(
+                nodeid=GATE_NODEID,
+                outcome="failed" if is_red else "passed",
+                message="\n".join(
+                    [f"{verdict.status} {verdict.sentence}", *verdict.advice, verdict.baseline]
+                ),
+            )
+        )
     # pytest's own file has errors only of what failed before or after the test itself.
     cases = [
         (

@@ -163,5 +163,8 @@ def _list_others(problems: Sequence[Problem], room: int) -> str:
     ]
     fitting = sum(size < room for size in accumulate(len(line.encode()) for line in lines))
     lines[fitting:] = [f"- and {len(lines) - fitting:,} more\n"] if fitting < len(lines) else []
-    title = f"\n<details><summary>{len(problems):,} more</summary>\n\n"
-    return "".join([title, *lines, "\n</details>\n"]) if lines else ""
+    return (
+        "".join([f"\n<details><summary>{len(problems):,} more</summary>\n\n", *lines, "\n</details>\n"])
+        if lines
+        else ""
+    )

@@ -96,8 +96,11 @@ def summary_lines(
             *(Line(f"llm: note: {quote(note)}{more}", "yellow") for note in run.notes[:1]),
         ]
         gate = f"; {run.verdict.headline}" if run.verdict is not None else ""
-        first = escape_output(shorten_text(f"llm: {verdict}{cost}{gate}", 1000))
-        return [Line(first, style), *(Line(f"llm: record: {command}") for command in commands), *notes]
+        return [
+            Line(escape_output(shorten_text(f"llm: {verdict}{cost}{gate}", 1000)), style),
+            *(Line(f"llm: record: {command}") for command in commands),
+            *notes,
+        ]
     page = _Page(ascii=ascii, width=max(width, MIN_WIDTH))
     summary = _Summary(page=page, totals=totals, is_verbose=verbosity > 0)
     return [
@@ -130,8 +133,12 @@ class _Page:
     def wrap(self, text: str, style: Style = "", hang: int = 0) -> list[Line]:
         """Return a text as lines; all but the first are indented by ``hang`` columns."""
         # One column is kept free for the blank that `escape_output` may put in.
-        parts = textwrap.wrap(text, self.width - 1, subsequent_indent=" " * hang, break_on_hyphens=False)
-        return [Line(escape_output(part), style) for part in parts]
+        return [
+            Line(escape_output(part), style)
+            for part in textwrap.wrap(
+                text, self.width - 1, subsequent_indent=" " * hang, break_on_hyphens=False
+            )
+        ]
 
     def fact(self, label: str, text: str, style: Style = "") -> list[Line]:
         start = f"{INDENT}{label:<{LABEL_WIDTH}} "
@@ -317,8 +324,13 @@ class _Summary:
         for side in sides:
             by_key = {metric.key: metric for metric in side.metrics}
             label = f"{INDENT}{self.page.quote(side.label, 60)}"
-            means = (self.page.mean(by_key.get(key)) for key in keys)
-            rows.append([label, f"{side.passed}/{side.tests - side.skipped}", *means])
+            rows.append(
+                [
+                    label,
+                    f"{side.passed}/{side.tests - side.skipped}",
+                    *(self.page.mean(by_key.get(key)) for key in keys),
+                ]
+            )
         lines = self.page.table(rows, [""] * len(rows))
         for name, words in describe_uneven_metrics(sides):
             lines += self.page.fact("means", f"{self.page.quote(name, 60)}: {words}")
@@ -339,8 +351,15 @@ class _Summary:
                 "-" if time is None else format_amount(time, "s")
                 for time in (side.latency.p50, side.latency.p95)
             )
-            label = f"{INDENT}{self.page.quote(side.label, 60)}"
-            rows.append([label, str(side.unscored or "-"), tokens, cost, *times])
+            rows.append(
+                [
+                    f"{INDENT}{self.page.quote(side.label, 60)}",
+                    str(side.unscored or "-"),
+                    tokens,
+                    cost,
+                    *times,
+                ]
+            )
         return self.page.table(rows, ["", *("yellow" if side.unscored else "" for side in models)])
 
     def blame_lines(self) -> list[Line]:
@@ -380,9 +399,10 @@ class _Summary:
         lines: list[Line] = []
         for judge in self.totals.judges:
             model = f" ({self.page.quote(judge.model, 60)})" if judge.model else ""
-            text = f"{self.page.quote(judge.name, 60)}{model}: {self.page.quote(judge.standing, 500)}"
             lines += self.page.fact(
-                "judge", text, "red" if judge.unfit else "yellow" if judge.doubtful else ""
+                "judge",
+                f"{self.page.quote(judge.name, 60)}{model}: {self.page.quote(judge.standing, 500)}",
+                "red" if judge.unfit else "yellow" if judge.doubtful else "",
             )
         return lines
 

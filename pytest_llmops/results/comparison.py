@@ -320,9 +320,7 @@ class CassetteTotals:
     @property
     def style(self) -> Literal["", "red", "yellow"]:
         """``red`` if a request was missed, ``yellow`` if somebody should look, else ""."""
-        if self.missed:
-            return "red"
-        return "yellow" if self.stale or self.orphans or self.drifted else ""
+        return "red" if self.missed else "yellow" if self.stale or self.orphans or self.drifted else ""
 
 
 def summarize_cassettes(run: Run) -> CassetteTotals:

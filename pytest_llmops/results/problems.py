@@ -96,8 +96,11 @@ def list_problems(run: Run, *, all_worse: bool = True) -> list[Problem]:
 
 def list_failed_measurements(record: TestRecord) -> list[Measurement]:
     """Return the measurements that miss their thresholds, the farthest first."""
-    failed = [measurement for measurement in record.measurements if measurement.status == "failed"]
-    return sorted(failed, key=_miss, reverse=True)
+    return sorted(
+        [measurement for measurement in record.measurements if measurement.status == "failed"],
+        key=_miss,
+        reverse=True,
+    )
 
 
 def _miss(measurement: Measurement) -> float:

@@ -126,8 +126,9 @@ def collect_outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool 
             if why := _why_not_rescorable(measurement):
                 skipped[why] += 1
             else:
-                scale = usual.get((name, measurement.version))
-                collected.append(_build_output(record_index, record, place, scale))
+                collected.append(
+                    _build_output(record_index, record, place, usual.get((name, measurement.version)))
+                )
         last = None if is_judged else _last_output(record_index, record)
         waiting += last is not None and last.answer is not None
         if unjudged and not only and last is not None:

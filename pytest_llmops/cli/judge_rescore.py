@@ -1,7 +1,7 @@
 """``llmops judge rescore``: score the outputs of a run again with another judge, rubric, model or threshold."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -66,7 +66,10 @@ def rescore_run(args: argparse.Namespace) -> int:
         else (_replace_thresholds(args, selection, passed_over), {})
     )
     changes = rescoring.compare_scores((item.output, item.top) for item in rescored)
-    shifts = _find_shifts(changes, pass_at)
+    judges = {
+        tuple(rescoring.list_judges(getattr(change, side) for change in changes)) for side in ("old", "new")
+    }
+    shifts = rescoring.find_threshold_shifts(changes, pass_at) if len(judges) > 1 else []
     if args.json:
         print_json(
             {"outputs": list(map(_to_json, changes)), "passed_over": passed_over, "thresholds": shifts}
@@ -105,13 +108,6 @@ def _to_json(change: Change) -> dict[str, Any]:
             for side in ("old", "new")
         },
     }
-
-
-def _find_shifts(changes: Sequence[Change], pass_at: Mapping[str, float]) -> list[dict[str, Any]]:
-    judges = {
-        tuple(rescoring.list_judges(getattr(change, side) for change in changes)) for side in ("old", "new")
-    }
-    return rescoring.find_threshold_shifts(changes, pass_at) if len(judges) > 1 else []
 
 
 def _needs_judge(args: argparse.Namespace) -> bool:

@@ -136,8 +136,7 @@ def _rebuild_exception(
 
 
 class _Picklable:
-    """An error that can be pickled, although its constructor takes other arguments than its text."""
-
+    # An error that can be pickled, although its constructor takes other arguments than its text.
     def __reduce__(self: BaseException) -> tuple[object, ...]:  # type: ignore[misc]  # a mixin of exceptions
         cls = type(self)
         # Classes that pass for builtins (see below) cannot be found by their module.
@@ -193,8 +192,7 @@ class SettingError(UsageError):
 
 
 class _AtLine:
-    """An error with file and line."""
-
+    # An error with file and line.
     def __init__(self, what: str, path: object, line: int | None = None) -> None:
         self.what = what
         self.path = str(path)

@@ -174,14 +174,13 @@ def retriever(request: pytest.FixtureRequest) -> Retriever:
 
 
 class _LimitedRetriever:
-    """A retriever with the k of the marker as its default."""
-
+    # A retriever with the k of the marker as its default.
     def __init__(self, inner: Retriever, k: int) -> None:
         self._inner = inner
         self._k = k
 
     def search(self, query: str, k: int | None = None, filters: Mapping[str, Json] | None = None) -> Hits:
-        """Return at most ``k`` hits, best first; by default the k of the marker."""
+        # Return at most ``k`` hits, best first; by default the k of the marker.
         limit = self._k if k is None else k
         if filters is None:
             return self._inner.search(query, limit)

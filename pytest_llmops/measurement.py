@@ -112,24 +112,16 @@ class Measurement:
     'errored'
     """
 
-    name: str
-    """Stable and dotted; node id, name and label are the key of a baseline."""
+    name: str  # Stable and dotted; node id, name and label are the key of a baseline
     value: float | None = None
-    unit: str = "1"
-    """"1" (a score from 0 to 1), "s", "USD", "tokens" or "count"."""
+    unit: str = "1"  # "1" (a score from 0 to 1), "s", "USD", "tokens" or "count"
     better: Literal["higher", "lower"] = "higher"
-    threshold: float | None = None
-    """None: recorded only."""
-    samples: tuple[float, ...] = ()
-    """A number for each trial; ``value`` is their mean."""
-    label: str = ""
-    """Distinguishes measurements of the same name within a test."""
-    reason: str = ""
-    """A sentence for the user."""
-    error: str = ""
-    """Why it could not be scored."""
-    version: str = ""
-    """Version of the metric or judge: different versions are never compared."""
+    threshold: float | None = None  # None: recorded only
+    samples: tuple[float, ...] = ()  # A number for each trial; ``value`` is their mean
+    label: str = ""  # Distinguishes measurements of the same name within a test
+    reason: str = ""  # A sentence for the user
+    error: str = ""  # Why it could not be scored
+    version: str = ""  # Version of the metric or judge: different versions are never compared
     detail: Mapping[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -122,8 +122,7 @@ class Recorder:
 
 @dataclass(slots=True, eq=False)
 class _Block:
-    """A `soft` or `collect`, the test it belongs to, and the block around it."""
-
+    # A `soft` or `collect`, the test it belongs to, and the block around it.
     base: Recorder | None
     recorder: Recorder | None = None
     outer: _Block | None = None

@@ -37,17 +37,14 @@ class Option:
     parse: Parser
     help: str
     default: object
-    flag: str = ""
-    """Command-line flag; empty: ini only."""
+    flag: str = ""  # Command-line flag; empty: ini only
     metavar: str = ""
-    ini: Literal["string", "bool", "linelist", "int", "float"] | None = "string"
-    """Type of the ini key; None: command line only."""
-    env: tuple[str, ...] = ()
-    """Environment variables, used if neither command line nor ini gives a value."""
-    switch: bool = False
-    """The flag takes no value."""
-    repeat: bool = False
-    """The flag may be given several times."""
+    ini: Literal["string", "bool", "linelist", "int", "float"] | None = (
+        "string"  # Type of the ini key; None: command line only
+    )
+    env: tuple[str, ...] = ()  # Environment variables, used if neither command line nor ini gives a value
+    switch: bool = False  # The flag takes no value
+    repeat: bool = False  # The flag may be given several times
 
     @property
     def dest(self) -> str:

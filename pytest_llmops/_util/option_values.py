@@ -101,8 +101,7 @@ def choice_of(*allowed: str) -> Parser:
 
 
 class _WrongElement(ValueError):
-    """An element of a list has the wrong form: the error shows the element, not the list."""
-
+    # An element of a list has the wrong form: the error shows the element, not the list.
     def __init__(self, expected: str, got: object) -> None:
         self.got = got
         super().__init__(expected)

@@ -31,8 +31,7 @@ class Place(NamedTuple):
 
 
 class _Lines(bytes):
-    """Lines of a journal that are synced together."""
-
+    # Lines of a journal that are synced together.
     def to_line(self) -> bytes:
         return self
 

@@ -19,8 +19,7 @@ MAX_LISTED = 5
 
 
 class _LeftOut(str):
-    """An empty text that an assertion has where an argument was left out: the case may have it."""
-
+    # An empty text that an assertion has where an argument was left out: the case may have it.
     __slots__ = ()
 
 

@@ -219,8 +219,7 @@ def _judge_grounding(
 
 @dataclass(frozen=True, slots=True)
 class _Engine:
-    """What decides whether a claim is supported: words, embedder and checks, or an NLI model."""
-
+    # What decides whether a claim is supported: words, embedder and checks, or an NLI model.
     name: str
     version: str
     ground: Callable[[Sequence[str], Sequence[str]], tuple[Claim, ...]]

@@ -176,11 +176,10 @@ def _judge(
 
 
 def _list_answers(judge: Judge, answer: object, inputs: JudgeInputs) -> list[tuple[str, JudgeInputs]]:
-    """Return the answers to judge, each with its inputs.
-
-    Raises:
-        ValueError: There is no answer, or the judge cannot judge it.
-    """
+    # Return the answers to judge, each with its inputs.
+    #
+    # Raises:
+    #     ValueError: There is no answer, or the judge cannot judge it.
     conversation = read_conversation(answer)
     text = read_answer(answer) if conversation is None else conversation
     if not isinstance(text, str):
@@ -245,8 +244,7 @@ def _check_on_scale(threshold: float | None, low: float, high: float) -> None:
 
 @dataclass(slots=True)
 class _JudgedAnswer:
-    """An answer with its judge, and what the measurements say of both; the text is None without an answer."""
-
+    # An answer with its judge, and what the measurements say of both; the text is None without an answer.
     handle: JudgeHandle
     inputs: JudgeInputs
     threshold: float | None
@@ -262,7 +260,7 @@ class _JudgedAnswer:
         return f"judge {shorten_text(self.handle.name, 60)}{label_suffix(self.label)}"
 
     def score(self, review_below: float | None) -> list[recorder.Emission]:
-        """Ask the judge; return the measurements of the dimensions, and that of the score last."""
+        # Ask the judge; return the measurements of the dimensions, and that of the score last.
         text = cast("str", self.text)
         if signs := find_injection_signs(getattr(text, "said", text)):
             self.detail["suspect"] = signs
@@ -311,7 +309,7 @@ class _JudgedAnswer:
         }
 
     def describe_error(self, verdict: Verdict) -> recorder.Emission:
-        """Return the measurement of an answer without a score."""
+        # Return the measurement of an answer without a score.
         return recorder.Emission(
             measurement=self._build(self.handle.name, self._build_detail(verdict), error=verdict.error),
             verdict=f"{self.title} could not be scored: {shorten_text(verdict.error)}",

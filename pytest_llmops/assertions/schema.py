@@ -178,14 +178,13 @@ class _UnscorableAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """The result of the check: a value and its differences, or a problem instead of a value.
-
-    Attributes:
-        span: The place of the value in the text; None if the answer was no text.
-        position: The place of the problem in the text.
-        note: A sentence for the report, whether the value fits or not.
-        broken_off: The value is truncated with the text, and was completed.
-    """
+    # The result of the check: a value and its differences, or a problem instead of a value.
+    #
+    # Attributes:
+    #     span: The place of the value in the text; None if the answer was no text.
+    #     position: The place of the problem in the text.
+    #     note: A sentence for the report, whether the value fits or not.
+    #     broken_off: The value is truncated with the text, and was completed.
 
     value: Json = None
     span: tuple[int, int] | None = None
@@ -216,7 +215,7 @@ class _Outcome:
         return f"{most}{len(places):,} of {len(places | leaves):,} fields wrong"
 
     def to_detail(self) -> dict[str, Json]:
-        """Return what the detail of the measurement says of the value."""
+        # Return what the detail of the measurement says of the value.
         if self.problem:
             return {}
         kept: dict[str, Json] = {}
@@ -232,7 +231,7 @@ class _Outcome:
         return kept
 
     def schema_evidence(self, actual: object) -> contrast.Evidence:
-        """Return the differences, and the text around the problem."""
+        # Return the differences, and the text around the problem.
         if self.fits:
             return []
         lines = [(difference.path, difference.text) for difference in self.differences]

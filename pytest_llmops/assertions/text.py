@@ -109,8 +109,7 @@ def assert_contains(
 
 @dataclass(frozen=True, slots=True)
 class _ContainsSearch:
-    """The search of `assert_contains`."""
-
+    # The search of `assert_contains`.
     normalizer: answers.TextNormalizer
     count_range: CountRange | None
     in_order: bool
@@ -127,7 +126,7 @@ class _ContainsSearch:
         )
 
     def select_failed(self, text: str, results: Sequence[SearchedText]) -> list[SearchedText]:
-        """Return the texts that are missing, or not there as required."""
+        # Return the texts that are missing, or not there as required.
         if self.count_range:
             return [result for result in results if not self.count_range.includes(result.count)]
         if self.in_order:
@@ -139,7 +138,7 @@ class _ContainsSearch:
     def collect_evidence(
         self, text: str, failed: Sequence[SearchedText], *, ignore_case: bool
     ) -> contrast.Evidence:
-        """Return what is missing, and what is there but too rarely, too often or out of order."""
+        # Return what is missing, and what is there but too rarely, too often or out of order.
         *pairs, last = contrast.missing_text_evidence(
             text,
             [result.wanted for result in failed if not result.starts],
@@ -459,8 +458,7 @@ def assert_not_matches(
 
 
 class _TextCheck:
-    """The arguments of a text assertion that every measurement of it needs."""
-
+    # The arguments of a text assertion that every measurement of it needs.
     def __init__(self, name: str, at_least: object, label: str, **given: Json) -> None:
         threshold = answers.parse_share_threshold(f"assert_{name}", at_least)
         self._measured = partial_call(Measurement, name=f"text.{name}", threshold=threshold, label=label)

@@ -195,8 +195,7 @@ def _pair_sides(base: Side, other: Side) -> SuiteComparison:
 
 
 class _Variant:
-    """A variant beside the base: each metric over all cases, and the first by family."""
-
+    # A variant beside the base: each metric over all cases, and the first by family.
     def __init__(self, base: Side, other: Side, rules: GateRules) -> None:
         self._rules = rules
         self._both = [{case: side[case] for case in base if case in other} for side in (base, other)]

@@ -48,8 +48,7 @@ class CallContext:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A block's tape, the test's tape when the block was opened, and the block around it."""
-
+    # A block's tape, the test's tape when the block was opened, and the block around it.
     tape: Tape
     base: Tape | None
     outer: _Block | None

@@ -345,10 +345,9 @@ def _why_undecided(path: Path, usage: RunUsage) -> str:
 
 
 def _why_use_unknown(name: str, interactions: Mapping[str, Interaction], usage: RunUsage) -> str:
-    """Return why a run does not show what in a cassette is in use, or "".
-
-    Which cassettes a skipped test would have opened in a block is not known, nor what a script or another process opens.
-    """
+    # Return why a run does not show what in a cassette is in use, or "".
+    #
+    # Which cassettes a skipped test would have opened in a block is not known, nor what a script or another process opens.
     owners = {interaction.by.rpartition("#")[0] for interaction in interactions.values()}
     is_named = name.rpartition("/")[0].endswith(naming.CASSETTE_FOLDER)
     if usage.skipped and (is_named or owners != {""}):

@@ -64,8 +64,7 @@ _ENDPOINTS_WITHOUT_OUTPUT = (
 
 @dataclass(slots=True)
 class _LedgerState:
-    """Sums over the lines of a ledger that this process has read."""
-
+    # Sums over the lines of a ledger that this process has read.
     offset: int = 0
     calls: int = 0
     spent: int = 0
@@ -80,15 +79,14 @@ class _LedgerState:
 
     @property
     def committed(self) -> int:
-        """Return the money that is spent, or reserved for calls of unknown cost."""
+        # Return the money that is spent, or reserved for calls of unknown cost.
         return self.spent + self.reserved_total
 
     def read_new_lines(self, path: Path) -> None:
-        """Read to the end of the ledger.
-
-        Raises:
-            OSError: It cannot be read, or is shorter than before.
-        """
+        # Read to the end of the ledger.
+        #
+        # Raises:
+        #     OSError: It cannot be read, or is shorter than before.
         with self.lock:
             # An error here leaves the sums: the next call must not take the file for a new ledger.
             with path.open("rb") as file:
@@ -108,7 +106,7 @@ class _LedgerState:
                 raise
 
     def read_line(self, line: bytes) -> None:
-        """Add a line to the sums; a line truncated by a crash is ignored."""
+        # Add a line to the sums; a line truncated by a crash is ignored.
         with contextlib.suppress(ValueError):
             match [word.decode("ascii") for word in line.split()]:
                 case ["ask", name, estimate, calls, budget, "."]:
@@ -127,11 +125,10 @@ class _LedgerState:
                     self.highest_cost = max(self.highest_cost, paid)
 
     def request_call(self, path: Path, name: str, line: str) -> str:
-        """Append the line that requests a call, and return why the call is refused, or "".
-
-        Raises:
-            OSError: The ledger cannot be written or read.
-        """
+        # Append the line that requests a call, and return why the call is refused, or "".
+        #
+        # Raises:
+        #     OSError: The ledger cannot be written or read.
         self.refusals[name] = None
         try:
             _append_line(path, line, new=not self.offset)

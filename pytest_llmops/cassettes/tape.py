@@ -77,8 +77,8 @@ class Tape:
     ledger: Ledger | None = None
     shared_answers: SharedAnswers | None = None
     pace: RateLimiter | None = None
+    # Zero-based repetition of a test that is run several times, which plays the take of that number; None: once
     attempt: int | None = None
-    """Zero-based repetition of a test that is run several times, which plays the take of that number; None: once."""
     take: str = "0"  # of a call that no trial made: of a thread, or a process, that is older than the trial
     elsewhere: RecordingIndex | None = None  # finds recordings of tests that were renamed or moved
     counts: TapeCounts = field(default_factory=TapeCounts)
@@ -180,11 +180,10 @@ class Tape:
         return shared_answer
 
     def _is_expired(self, wire: Mapping[str, Any], question: Question) -> bool:
-        """Return whether an answer is to be asked again because it is too old.
-
-        Raises:
-            CassetteMiss: It is too old, and is neither replayed nor asked again.
-        """
+        # Return whether an answer is to be asked again because it is too old.
+        #
+        # Raises:
+        #     CassetteMiss: It is too old, and is neither replayed nor asked again.
         text, expired = describe_age(wire, self.settings.max_age), self.settings.expired
         if not text or (expired == "refresh" and self.mode == "new"):
             return bool(text)

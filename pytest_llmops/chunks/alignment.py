@@ -123,8 +123,7 @@ def align_chunks(source: Source, pieces: Sequence[Piece], ignore: Ignore = "whit
 
 
 class _ChunkSearch:
-    """Finds the chunks in their order; the state is about the previous chunk that was found."""
-
+    # Finds the chunks in their order; the state is about the previous chunk that was found.
     def __init__(self, source: Source) -> None:
         self._has_stated_starts = len(source.names) == 1
         self._source = source.compact
@@ -136,7 +135,7 @@ class _ChunkSearch:
         self._first_run: MatchedRun | None = None  # the run at the very start of the previous chunk
 
     def place_chunk(self, text: str, stated: int | None) -> tuple[list[MatchedRun], tuple[int, int] | None]:
-        """Return the runs of a chunk and its main span."""
+        # Return the runs of a chunk and its main span.
         if not text:
             return [], None
         at = self._find_whole_chunk(text, stated)
@@ -204,11 +203,10 @@ class _ChunkSearch:
         return (list(self._add_gap_runs(text, runs)), main) if runs else ([], None)
 
     def _find_continuing_run(self, text: str, header: MatchedRun) -> MatchedRun | None:
-        """Return the run that continues the previous chunk, if ``header`` may be a repeated header.
-
-        The text behind the header may begin alike in the chunk and in the source ("| Employee 7", "| Employee 1"):
-        the end of the header's run then belongs to the continuing run.
-        """
+        # Return the run that continues the previous chunk, if ``header`` may be a repeated header.
+        #
+        # The text behind the header may begin alike in the chunk and in the source ("| Employee 7", "| Employee 1"):
+        # the end of the header's run then belongs to the continuing run.
         end = header.chunk_end
         sample = text[end : end + SAMPLE_CHARS]
         # Text that was in no chunk before is not a repeated header.

@@ -127,7 +127,7 @@ FOREIGN_VARIABLES = ("PYTEST_", "LLMOPS_", "OPENAI_")
 
 
 def _add_demo_command(groups: Any) -> None:
-    """Declare the command."""
+    # Declare the command.
     command = add_command(
         groups,
         "demo",

@@ -248,8 +248,7 @@ class JudgeResponse:
 
 
 class _ReplayedJudge:
-    """A judge that returns a verdict it has given already, for `assert_judge_score` to measure."""
-
+    # A judge that returns a verdict it has given already, for `assert_judge_score` to measure.
     def __init__(self, response: JudgeResponse) -> None:
         handle, self.response = response.handle, response
         self.name, self.version, self.model_name = handle.name, handle.version, handle.model

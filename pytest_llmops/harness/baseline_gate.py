@@ -111,15 +111,14 @@ def read_checkout(root: Path) -> tuple[str, str]:
 
 
 class _CommittedOutputs:
-    """Reads what the application answered from the cassettes of a commit."""
-
+    # Reads what the application answered from the cassettes of a commit.
     def __init__(self, root: Path, find_commit: Callable[[], str]) -> None:
         self._root, self._find_commit = root, find_commit
         self._commit: str | None = None
         self._files: dict[str, bytes | str] = {}
 
     def find_output(self, record: TestRecord, before: BaselineTest) -> str | None:
-        """Return the output of a test in the trial that `read_output` shows; None: that cannot be said for sure."""
+        # Return the output of a test in the trial that `read_output` shows; None: that cannot be said for sure.
         from pytest_llmops.cassettes.store import list_answered_requests, parse_cassette
         from pytest_llmops.results.details import CassetteFacts
         from pytest_llmops.trace import read_call

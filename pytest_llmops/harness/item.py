@@ -127,15 +127,13 @@ class Harness:
     settings: Settings
     skip: Callable[[str], NoReturn]
     ours: bool = False
-    is_silent: bool = False
-    """Whether this run of the test is not reported."""
+    is_silent: bool = False  # Whether this run of the test is not reported
     recorder: recorder.Recorder = field(default_factory=recorder.Recorder)
     tape: Tape | None = None
     passed: bool = False
+    # Connections to models that were refused because nothing records the test
     refused: list[CassetteMiss] = field(default_factory=list)
-    """Connections to models that were refused because nothing records the test."""
-    reports_caught: bool = False
-    """Whether nothing else reports a miss that the test caught."""
+    reports_caught: bool = False  # Whether nothing else reports a miss that the test caught
     record: TestRecord | None = None
     collected: CollectedTests | None = None
     log: tapes.TapeLog = field(init=False)

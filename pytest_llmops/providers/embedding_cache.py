@@ -126,8 +126,7 @@ class CachedEmbedder:
 
 
 class _VectorMemory(OrderedDict[str, Float32Array]):
-    """The most recently used vectors of this process."""
-
+    # The most recently used vectors of this process.
     limit = MAX_BYTES
     _lock = threading.Lock()
 

@@ -185,11 +185,10 @@ def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
 
 
 def _apply_gelu(states: Array) -> None:
-    """Apply GELU with the error function, in place.
-
-    1 - erf(z) is formula 7.1.28 of Abramowitz and Stegun, ``(1 + a1 z + ... + a6 z**6)**-16``, with an error of
-    at most 3e-7. It has no exponential, which would take as long as the rest; importing SciPy takes 0.2 s.
-    """
+    # Apply GELU with the error function, in place.
+    #
+    # 1 - erf(z) is formula 7.1.28 of Abramowitz and Stegun, ``(1 + a1 z + ... + a6 z**6)**-16``, with an error of
+    # at most 3e-7. It has no exponential, which would take as long as the rest; importing SciPy takes 0.2 s.
     factors = [np.float32(a * 0.5 ** (n / 2)) for n, a in enumerate(ERFC_COEFFICIENTS, start=1)]
     with np.errstate(over="ignore"):  # where it is infinite, its inverse is 0
         for start in range(0, len(states), BLOCK_ROWS):
@@ -211,11 +210,10 @@ def _apply_gelu(states: Array) -> None:
 
 @contextmanager
 def _single_blas_thread() -> Iterator[None]:
-    """Run the linear algebra of a block on a single thread.
-
-    The matrices are small: a second thread gains nothing on an idle machine, and where several test
-    workers share the cores, threads that wait for each other make it six times slower.
-    """
+    # Run the linear algebra of a block on a single thread.
+    #
+    # The matrices are small: a second thread gains nothing on an idle machine, and where several test
+    # workers share the cores, threads that wait for each other make it six times slower.
     if threading.current_thread() is not threading.main_thread():
         # The limit is that of the process: overlapping blocks would restore each other's limit, and OpenBLAS
         # accepts it from the main thread only.
@@ -349,8 +347,7 @@ class MiniLMEmbedder:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Input of the network: tokens of a text, or of a part of a long text, with start and end."""
-
+    # Input of the network: tokens of a text, or of a part of a long text, with start and end.
     text: int
     place: int
     ids: list[int]

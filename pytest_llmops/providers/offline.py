@@ -164,8 +164,7 @@ def _normalize_words(texts: Sequence[str]) -> list[str]:
 
 
 class _LetterTable(dict[int, int]):
-    """Table for `str.translate` that keeps letters, digits and their marks; anything else becomes a space."""
-
+    # Table for `str.translate` that keeps letters, digits and their marks; anything else becomes a space.
     def __missing__(self, code: int) -> int:
         # str.isalnum() alone would split Indic words at their vowel signs, which are marks.
         char = chr(code)

@@ -105,8 +105,7 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
 @lru_cache(maxsize=4)
 def _deadline_class(timeout: Any) -> Any:
     class Deadline(timeout):  # type: ignore[misc]  # the class is a parameter
-        """What is left of a time limit: the SDK reads it before each attempt, so that retries do not multiply it."""
-
+        # What is left of a time limit: the SDK reads it before each attempt, so that retries do not multiply it.
         def __init__(self, seconds: float) -> None:
             self._end = time.monotonic() + seconds
 

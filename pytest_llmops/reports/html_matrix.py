@@ -107,10 +107,9 @@ def _build_matrix_column(side: Side, metrics: Iterable[str]) -> View:
 def _build_matrix_cell(
     record: TestRecord, first: Sequence[TestRecord], metrics: Iterable[str], place: int
 ) -> list[Json]:
-    """Return the cell of a test: its place among the tests, and value, status and trend of each metric.
-
-    ``first`` is the cell in the first column.
-    """
+    # Return the cell of a test: its place among the tests, and value, status and trend of each metric.
+    #
+    # ``first`` is the cell in the first column.
     scores: list[Json] = []
     for name in metrics:
         here = _worst_measurement(record, name)

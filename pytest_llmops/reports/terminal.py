@@ -126,12 +126,12 @@ class _Page:
     width: int
 
     def quote(self, text: str, limit: int = 200) -> str:
-        """Return foreign text on one line, in characters the terminal has."""
+        # Return foreign text on one line, in characters the terminal has.
         text = shorten_text(text, limit)
         return escape_output(text.encode("ascii", "backslashreplace").decode() if self.ascii else text)
 
     def wrap(self, text: str, style: Style = "", hang: int = 0) -> list[Line]:
-        """Return a text as lines; all but the first are indented by ``hang`` columns."""
+        # Return a text as lines; all but the first are indented by ``hang`` columns.
         # One column is kept free for the blank that `escape_output` may put in.
         return [
             Line(escape_output(part), style)
@@ -145,7 +145,7 @@ class _Page:
         return self.wrap(start + text, style, hang=len(start))
 
     def table(self, rows: Sequence[Sequence[str]], styles: Sequence[Style]) -> list[Line]:
-        """Lay out rows under their head (the first row); columns that do not fit are left out on the right."""
+        # Lay out rows under their head (the first row); columns that do not fit are left out on the right.
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         room = self.width - len(INDENT)
         kept = len(widths)
@@ -164,7 +164,7 @@ class _Page:
         return "-" if metric is None or metric.mean is None else _format_short_amount(metric.mean, metric)
 
     def threshold(self, metric: Metric) -> str:
-        """Return the threshold of a metric, with the sign of its direction."""
+        # Return the threshold of a metric, with the sign of its direction.
         if metric.threshold is None:
             return "mixed" if metric.thresholds else "-"
         higher, lower = (">=", "<=") if self.ascii else ("≥", "≤")
@@ -172,7 +172,7 @@ class _Page:
         return f"{sign} {_format_short_amount(metric.threshold, metric)}"
 
     def distribution(self, metric: Metric) -> str:
-        """Return a sparkline of a score, or the range of another metric."""
+        # Return a sparkline of a score, or the range of another metric.
         if metric.minimum is None or metric.maximum is None:
             return "-"
         if metric.histogram:
@@ -203,14 +203,13 @@ def draw_sparkline(counts: Iterable[int], *, ascii: bool = False) -> str:  # noq
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Summary:
-    """The parts of the summary, each as lines; none if there is nothing to say."""
-
+    # The parts of the summary, each as lines; none if there is nothing to say.
     page: _Page
     totals: Totals
     is_verbose: bool
 
     def gate_lines(self, verdict: SuiteVerdict) -> list[Line]:
-        """The verdict on the change since the baseline, and the tests that changed."""
+        # The verdict on the change since the baseline, and the tests that changed.
         page = self.page
         lines = page.fact("gate", page.quote(verdict.headline, 600), GATE_STYLES.get(verdict.status, ""))
         for sentence in verdict.advice:
@@ -248,7 +247,7 @@ class _Summary:
         ]
 
     def missed_lines(self, tests: int, commands: Sequence[str]) -> list[Line]:
-        """The commands that record what is missing, each on one line, to be copied."""
+        # The commands that record what is missing, each on one line, to be copied.
         lines = self.page.fact(
             "missed", f"{format_count(tests, 'test')} without a recording; to record all:", "yellow"
         )
@@ -256,7 +255,7 @@ class _Summary:
         return [*lines, *map(Line, shown)] if commands else []
 
     def skipped_lines(self, records: Sequence[TestRecord]) -> list[Line]:
-        """How many tests were skipped for want of a judge, and how to run them."""
+        # How many tests were skipped for want of a judge, and how to run them.
         number = sum(record.outcome == "skipped" and record.message == NEEDS_JUDGE for record in records)
         return self.page.fact("skipped", f"{format_count(number, 'test')}: {NEEDS_JUDGE}") if number else []
 
@@ -283,7 +282,7 @@ class _Summary:
         return self.page.table(rows, styles)
 
     def prompt_lines(self) -> list[Line]:
-        """A table for each prompt with several versions, and a line with the other prompts."""
+        # A table for each prompt with several versions, and a line with the other prompts.
         lines: list[Line] = []
         single = []
         for versions in group_by(self.totals.versions, lambda side: side.comparison).values():
@@ -295,7 +294,7 @@ class _Summary:
         return lines + (self.page.fact("prompts", ", ".join(single)) if single else [])
 
     def model_lines(self) -> list[Line]:
-        """Tables of the models under test, with warnings about the judges of their means."""
+        # Tables of the models under test, with warnings about the judges of their means.
         lines: list[Line] = []
         for models in group_by(self.totals.candidates, lambda side: side.comparison).values():
             rest = models[0].left_out
@@ -363,7 +362,7 @@ class _Summary:
         return self.page.table(rows, ["", *("yellow" if side.unscored else "" for side in models)])
 
     def blame_lines(self) -> list[Line]:
-        """Whether retrieval or generation did badly, and in how many tests."""
+        # Whether retrieval or generation did badly, and in how many tests.
         parts = [f"{format_count(number, 'test')}: {words}" for words, number in self.totals.blamed.items()]
         return self.page.fact("blame", "; ".join(parts), "red") if parts else []
 
@@ -407,7 +406,7 @@ class _Summary:
         return lines
 
     def review_lines(self, judgements: Sequence[Judgement]) -> list[Line]:
-        """The cases that a person should look at, the least sure first; each case once."""
+        # The cases that a person should look at, the least sure first; each case once.
         if not judgements:
             return []
         cases = [first for first, *_ in group_by(judgements, lambda judgement: judgement.nodeid).values()]

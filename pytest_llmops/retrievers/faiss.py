@@ -129,11 +129,10 @@ class FaissRetriever(Searcher):
         return list(self.chunks)
 
     def _map_numbers_to_places(self) -> dict[int, int]:
-        """Return the place of each number of an IndexIDMap; empty if numbers are places.
-
-        Raises:
-            CorpusError: The numbers do not determine the order of adding.
-        """
+        # Return the place of each number of an IndexIDMap; empty if numbers are places.
+        #
+        # Raises:
+        #     CorpusError: The numbers do not determine the order of adding.
         if hasattr(self.index, "id_map"):
             faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
             places = {

@@ -173,8 +173,7 @@ def nesting_depth(value: object) -> int:
 
 
 class _JsonError(ValueError):
-    """What is wrong in a JSON text and where; if a ``literal`` is given, its position is still to be found."""
-
+    # What is wrong in a JSON text and where; if a ``literal`` is given, its position is still to be found.
     def __init__(self, what: str, position: int = 0, literal: str = "") -> None:
         super().__init__(what)
         self.what, self.position, self.literal = what, position, literal
@@ -182,8 +181,7 @@ class _JsonError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _BrokenPiece:
-    """A piece of text that could not be read; ``weight`` is its length if it was meant to be JSON, else 0."""
-
+    # A piece of text that could not be read; ``weight`` is its length if it was meant to be JSON, else 0.
     what: str
     position: int
     weight: int
@@ -231,8 +229,7 @@ def _find_fences(text: str, start: int) -> list[_Fence]:
 
 
 class _JsonSearch:
-    """A search through a text, with its decoder and the remaining budgets."""
-
+    # A search through a text, with its decoder and the remaining budgets.
     def __init__(self, text: str) -> None:
         self.text = text
         self.budget = MAX_SEARCH
@@ -314,7 +311,7 @@ class _JsonSearch:
         return NoJson(f"broken JSON at {where}: {worst.what}", worst.position)
 
     def read_whole(self, start: int, end: int, place: Place) -> JsonMatch | None:
-        """Read all of ``text[start:end]`` as a value, or record what is wrong with it."""
+        # Read all of ``text[start:end]`` as a value, or record what is wrong with it.
         piece = self.text[start:end].rstrip(_BLANK)
         start += len(piece) - len(piece.lstrip(_BLANK))
         piece = piece.lstrip(_BLANK)
@@ -333,7 +330,7 @@ class _JsonSearch:
         return None
 
     def scan_brackets(self, start: int, end: int) -> Iterator[JsonMatch]:
-        """Yield the objects and arrays of ``text[start:end]``, without searching inside broken documents."""
+        # Yield the objects and arrays of ``text[start:end]``, without searching inside broken documents.
         piece, at = self.text[start:end], 0
         opened_in_prose: set[str] = set()
         while opening := _OPENING.search(piece, at):
@@ -364,7 +361,7 @@ class _JsonSearch:
             at = stop
 
     def resume_position(self, piece: str, at: int, failed: int) -> int:
-        """Return where to continue after the bracket at ``at``, whose decoding failed at ``failed``."""
+        # Return where to continue after the bracket at ``at``, whose decoding failed at ``failed``.
         begun = _was_meant_as_json(piece, at, failed)
         closes = begun or piece[at] == "{" or piece[at:failed].strip("[{" + _BLANK)
         if closes and (close := self.find_closing_bracket(piece, at, begun=begun)):
@@ -372,7 +369,7 @@ class _JsonSearch:
         return len(piece) if begun else max(failed, at + 1)
 
     def find_closing_bracket(self, piece: str, at: int, *, begun: bool) -> int:
-        """Return the position behind the bracket that closes the bracket at ``at``; 0 if it is not closed."""
+        # Return the position behind the bracket that closes the bracket at ``at``; 0 if it is not closed.
         limit = len(piece) if begun else min(len(piece), at + self.budget)
         opened: list[str] = []
         for token in _BRACKET.finditer(piece, at, limit):
@@ -387,7 +384,7 @@ class _JsonSearch:
         return 0
 
     def decode_value(self, piece: str, at: int) -> tuple[JsonValue, int, tuple[JsonPath, ...]]:
-        """Return the value that starts at ``at``, the position behind it, and the paths of its duplicate keys."""
+        # Return the value that starts at ``at``, the position behind it, and the paths of its duplicate keys.
         if not_json := _NOT_JSON.match(piece, at):
             # Faster than an exception of the decoder for each bracket in prose.
             raise _JsonError(
@@ -422,7 +419,7 @@ class _JsonSearch:
         return value, stop, tuple(duplicates)
 
     def build_object(self, pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-        """Return the object of these pairs, and remember its duplicate keys."""
+        # Return the object of these pairs, and remember its duplicate keys.
         mapping = dict(pairs)
         if len(mapping) < len(pairs):
             names = Counter(name for name, _ in pairs)

@@ -315,10 +315,9 @@ class TypeSchema:
 def _drop_undecided_errors(
     value: Json, errors: Sequence[dict[str, Any]], unfinished: Unfinished
 ) -> list[dict[str, Any]]:
-    """Return the errors that the rest of a partial value could not fix.
-
-    If it could fix all errors of a member of a union, the errors of the other members are dropped as well.
-    """
+    # Return the errors that the rest of a partial value could not fix.
+    #
+    # If it could fix all errors of a member of a union, the errors of the other members are dropped as well.
 
     def union_members(error: dict[str, Any]) -> set[tuple[Steps, str | int]]:
         steps = _error_steps(value, error)

@@ -100,15 +100,14 @@ def _find_open_fence(text: str) -> re.Match[str] | None:
 
 
 class _PartialReader:
-    """Reads an object or array up to its end or the end of the text.
-
-    Attributes:
-        position: How far the text was read.
-        kept: End of the text that the completion keeps.
-        quote: The closing quote of a string that is open there.
-        keys: For each open bracket the key or index reached in it.
-        before: The last token: a mark, "key" or "value".
-    """
+    # Reads an object or array up to its end or the end of the text.
+    #
+    # Attributes:
+    #     position: How far the text was read.
+    #     kept: End of the text that the completion keeps.
+    #     quote: The closing quote of a string that is open there.
+    #     keys: For each open bracket the key or index reached in it.
+    #     before: The last token: a mark, "key" or "value".
 
     def __init__(self, text: str, start: int) -> None:
         self.text, self.position, self.kept = text, start, start
@@ -117,11 +116,11 @@ class _PartialReader:
 
     @property
     def wants_key(self) -> bool:
-        """Whether a key stands next."""
+        # Whether a key stands next.
         return bool(self.keys) and isinstance(self.keys[-1], str) and self.before in ("{", ",")
 
     def read_value(self) -> Literal["open", "closed", "broken"]:
-        """Return whether the value reaches to the end of the text, ends before it, or is no JSON."""
+        # Return whether the value reaches to the end of the text, ends before it, or is no JSON.
         while token := _WHOLE_TOKEN.match(self.text, self.position):
             if not self.read_token(token["mark"] or "", token["string"]):
                 return "broken"
@@ -140,7 +139,7 @@ class _PartialReader:
         return "open"
 
     def read_token(self, mark: str, string: str | None) -> bool:
-        """Take a token; False if it cannot stand there."""
+        # Take a token; False if it cannot stand there.
         before, wants_key = self.before, self.wants_key
         self.before = mark or ("key" if wants_key else "value")
         if mark in ("}", "]"):
@@ -162,7 +161,7 @@ class _PartialReader:
         )
 
     def to_partial(self, start: int) -> Partial | None:
-        """Return the completed value, or None if its text is not JSON (a number too large, for example)."""
+        # Return the completed value, or None if its text is not JSON (a number too large, for example).
         match = json_extraction.find_json(
             self.text[start : self.kept]
             + self.quote

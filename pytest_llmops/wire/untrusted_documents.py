@@ -163,8 +163,7 @@ def _loader_class() -> Any:
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc]  # either of two
-        """The safe loader, without dates, sets, merge keys and numbers to base 60."""
-
+        # The safe loader, without dates, sets, merge keys and numbers to base 60.
         yaml_implicit_resolvers = {  # noqa: RUF012 -- as in the base class
             first: [
                 (tag, pattern)

@@ -396,8 +396,7 @@ def _wrap_popen(real: Callable[..., None]) -> Callable[..., None]:
 
 
 class _Join(str):
-    """A ticket that joins the test when it is unpickled, which is the first that a process of `multiprocessing` does."""
-
+    # A ticket that joins the test when it is unpickled, which is the first that a process of `multiprocessing` does.
     __slots__ = ()
 
     def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:

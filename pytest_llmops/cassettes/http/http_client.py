@@ -238,8 +238,7 @@ def _render_response(
 
 
 class _ReplaySocket:
-    """A socket that ignores the request, and replays a recorded answer."""
-
+    # A socket that ignores the request, and replays a recorded answer.
     def __init__(self, *content: Any) -> None:
         self._content = content
 
@@ -253,8 +252,7 @@ class _ReplaySocket:
 
 
 class _PieceReader(io.RawIOBase):
-    """A file that is read piece by piece, as from the network."""
-
+    # A file that is read piece by piece, as from the network.
     def __init__(
         self,
         pieces: Iterator[bytes],
@@ -267,7 +265,7 @@ class _PieceReader(io.RawIOBase):
         self._left = b""
 
     def close(self) -> None:
-        """Close the file; an answer that is not complete was left."""
+        # Close the file; an answer that is not complete was left.
         super().close()
         if self._claimed is not None:
             self._claimed.leave()
@@ -302,8 +300,7 @@ def _make_recording_response(
 
 
 class _RecordingFile:
-    """The file that a response, which has read its headers, is read from; it passes the bytes to the recorder."""
-
+    # The file that a response, which has read its headers, is read from; it passes the bytes to the recorder.
     def __init__(self, response: Any, live: live_response.LiveAnswer) -> None:
         self._inner = response.fp
         self._live = live
@@ -324,7 +321,7 @@ class _RecordingFile:
         return len(data)
 
     def close(self) -> None:
-        """Close the file; an answer that is not complete was left."""
+        # Close the file; an answer that is not complete was left.
         try:
             self._live.leave(self._status, self._headers)
         finally:

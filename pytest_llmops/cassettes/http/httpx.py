@@ -129,10 +129,9 @@ def _attach_tee(response: Any, live: LiveAnswer, tee: Any) -> Any:
 def _claim_response(
     module: Any, tape: Tape, transport: Any, request: Any, body: bytes
 ) -> tuple[Question, Any]:
-    """Return the request in the form that is matched, and its replay or None.
-
-    The replay is a response, or the recorded answer of a call that failed before its response began.
-    """
+    # Return the request in the form that is matched, and its replay or None.
+    #
+    # The replay is a response, or the recorded answer of a call that failed before its response began.
     question = tape.make_question(request.method, str(request.url), _read_headers(request), body)
     token = active_tape.outgoing_request.set((module, transport, request))
     try:

@@ -43,7 +43,7 @@ class _Interception:
         self._in_place = False
 
     def use(self, *, used: bool) -> None:
-        """Apply or remove all patches."""
+        # Apply or remove all patches.
         if used == self._in_place:
             return
         self._in_place = used

@@ -92,8 +92,7 @@ def open_proxy(tape: Tape, environ: Mapping[str, str]) -> Iterator[LLMProxy]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Passes on a single request: a connection that stays open would keep its thread."""
-
+    # Passes on a single request: a connection that stays open would keep its thread.
     proxy: LLMProxy
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True

@@ -193,8 +193,7 @@ MAX_CLAIMS = 1_000  # claims of an answer; nobody reads more
 
 @dataclass(frozen=True, slots=True)
 class _Passage:
-    """A sentence of a context, or two neighbours, with the stems of its content words."""
-
+    # A sentence of a context, or two neighbours, with the stems of its content words.
     context: int
     text: str
     parts: tuple[str, ...]

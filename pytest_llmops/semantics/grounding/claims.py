@@ -230,7 +230,7 @@ class _ClaimSplitter:
     is_unknown: bool = False
 
     def sort_next_part(self, text: str) -> str:
-        """Sort a sentence, or its first part, and return the rest."""
+        # Sort a sentence, or its first part, and return the rest.
         if text.endswith(("?", "？", "؟")):
             self.left_out.append(text)
             return ""

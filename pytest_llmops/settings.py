@@ -39,9 +39,8 @@ class Option:
     default: object
     flag: str = ""  # Command-line flag; empty: ini only
     metavar: str = ""
-    ini: Literal["string", "bool", "linelist", "int", "float"] | None = (
-        "string"  # Type of the ini key; None: command line only
-    )
+    # Type of the ini key; None: command line only
+    ini: Literal["string", "bool", "linelist", "int", "float"] | None = "string"
     env: tuple[str, ...] = ()  # Environment variables, used if neither command line nor ini gives a value
     switch: bool = False  # The flag takes no value
     repeat: bool = False  # The flag may be given several times

@@ -103,9 +103,7 @@ def is_email(text: str) -> bool:
 
 def _is_address_literal(domain: str) -> bool:
     inner = domain[1:-1] if domain[:1] == "[" and domain[-1:] == "]" else ""
-    if inner[:5].lower() == "ipv6:":
-        return _is_plain(inner[5:], "ipv6")
-    return _is_plain(inner, "ipv4")
+    return _is_plain(inner[5:], "ipv6") if inner[:5].lower() == "ipv6:" else _is_plain(inner, "ipv4")
 
 
 _URI_PARTS = {

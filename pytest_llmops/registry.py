@@ -19,7 +19,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "context_relevance": "pytest_llmops.judges.checklist:context_relevance",
         "goal": "pytest_llmops.judges.rubric:goal",
         "grounding": "pytest_llmops.judges.checklist:Grounding",
-        "pairwise": "pytest_llmops.judges.pairwise:Pairwise",
+        "pairwise": "pytest_llmops.judges.rubric:Pairwise",
         "quality": "pytest_llmops.judges.rubric:quality",
     },
     "nli": {"nli": "pytest_llmops.semantics.nli:load_nli"},

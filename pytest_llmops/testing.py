@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from pytest_llmops._util.lazy_numpy import Float32Array, np
+from pytest_llmops._util.arrays import Float32Array, np
 from pytest_llmops.errors import JudgeError, ModelError
 from pytest_llmops.prompts import Prompt
 from pytest_llmops.protocols import Embedder, Hit, Hits, Judge, Message, Model, Retriever, Verdict

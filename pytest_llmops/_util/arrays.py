@@ -1,13 +1,38 @@
-"""Validate numbers and arrays, and normalize and rank arrays."""
+"""NumPy, imported when it is first used; arrays: their types, validation, norms and ranks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pytest_llmops._util.lazy_numpy import ArrayLike, Float64Array, NDArray, np
 from pytest_llmops.errors import refuse
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+else:
+
+    class _LazyModule:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getattr__(self, attribute: str) -> Any:
+            value = getattr(import_module(self._name), attribute)
+            # Kept, so that the next use of it is an ordinary attribute.
+            setattr(self, attribute, value)
+            return value
+
+    np = _LazyModule("numpy")
+    ArrayLike = NDArray = Any
+
+__all__ = ["ArrayLike", "Float32Array", "Float64Array", "Int64Array", "NDArray", "np"]
+
+Float32Array: TypeAlias = "NDArray[np.float32]"
+Float64Array: TypeAlias = "NDArray[np.float64]"
+Int64Array: TypeAlias = "NDArray[np.int64]"
+
 
 MATRIX_NDIM = 2
 

@@ -1,7 +1,5 @@
 """pytest's hooks for a run that asks ahead; registered for such a run only."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial

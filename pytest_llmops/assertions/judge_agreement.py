@@ -35,7 +35,7 @@ from pytest_llmops.calibration.labels import LabelsSource, read_labels
 from pytest_llmops.calibration.record import find_records
 from pytest_llmops.errors import MeasurementFailed, UsageError
 from pytest_llmops.judges.evaluate import find_judge, skipped_measurement
-from pytest_llmops.judges.pairwise import Pairwise
+from pytest_llmops.judges.rubric import Pairwise
 from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text
 from pytest_llmops.protocols import Judge
 from pytest_llmops.settings import Settings

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Literal
 
-from pytest_llmops._util.lazy_numpy import Float64Array, np
+from pytest_llmops._util.arrays import Float64Array, np
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json
 from pytest_llmops.cases.files import read_rows
 from pytest_llmops.errors import UnknownName, UsageError, refuse

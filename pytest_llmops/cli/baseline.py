@@ -1,7 +1,5 @@
 """``llmops baseline show|diff|log|power``: what a committed baseline holds, how it moved, and what it would notice."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

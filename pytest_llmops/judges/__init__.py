@@ -34,11 +34,10 @@ if TYPE_CHECKING:
         context_relevance,
         load_judge_file,
     )
-    from pytest_llmops.judges.pairwise import Pairwise
     from pytest_llmops.judges.panel import Panel
     from pytest_llmops.judges.protocol.parsing import read_reply
     from pytest_llmops.judges.protocol.reply_form import Reply, ReplyForm, Scale
-    from pytest_llmops.judges.rubric import Rubric, answer_relevance, goal, quality
+    from pytest_llmops.judges.rubric import Pairwise, Rubric, answer_relevance, goal, quality
     from pytest_llmops.metrics.agreement import (
         accuracy,
         cohen_kappa,
@@ -57,7 +56,7 @@ _HOMES = {
     "JudgeRecord": "calibration.record",
     "JudgedAnswers": "calibration.record",
     "Labels": "calibration.labels",
-    "Pairwise": "judges.pairwise",
+    "Pairwise": "judges.rubric",
     "Panel": "judges.panel",
     "Policy": "judges.checklist",
     "Reply": "judges.protocol.reply_form",

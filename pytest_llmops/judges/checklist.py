@@ -18,7 +18,6 @@ from pytest_llmops.judges.judge_front_matter import (
     read_share_threshold,
     split_judge_file,
 )
-from pytest_llmops.judges.pairwise import Pairwise
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
     PromptedJudge,
@@ -28,7 +27,7 @@ from pytest_llmops.judges.protocol.prompting import (
     why_too_long,
 )
 from pytest_llmops.judges.protocol.reply_form import Claim, ReplyForm
-from pytest_llmops.judges.rubric import Rubric
+from pytest_llmops.judges.rubric import Pairwise, Rubric
 from pytest_llmops.judges.rubric_files import RUBRIC_KEYS, quote_level_keys
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.templates import read_front_matter, split_front_matter

@@ -14,8 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from pytest_llmops._util.arrays import as_rows, unit_rows
-from pytest_llmops._util.lazy_numpy import ArrayLike, Float32Array, Float64Array, np
+from pytest_llmops._util.arrays import ArrayLike, Float32Array, Float64Array, as_rows, np, unit_rows
 from pytest_llmops.errors import refuse
 
 Weights: TypeAlias = "Sequence[float] | Float64Array | None"  # None: equal weights

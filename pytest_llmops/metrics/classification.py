@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from pytest_llmops._util.lazy_numpy import Float64Array, NDArray, np
+from pytest_llmops._util.arrays import Float64Array, NDArray, np
 from pytest_llmops.errors import refuse
 
 Rule: TypeAlias = Literal["balanced", "recall", "precision", "false passes"]

@@ -13,7 +13,7 @@ from itertools import accumulate, combinations
 from statistics import NormalDist, fmean
 from typing import Any
 
-from pytest_llmops._util.lazy_numpy import Float64Array, np
+from pytest_llmops._util.arrays import Float64Array, np
 
 DRAWS = 9_999
 # Up to this many ways to split the trials of a case, all

@@ -1,7 +1,6 @@
 """Compare vectors in ``(n, dim)`` arrays."""
 
-from pytest_llmops._util.arrays import as_rows, unit_rows
-from pytest_llmops._util.lazy_numpy import ArrayLike, Float64Array, np
+from pytest_llmops._util.arrays import ArrayLike, Float64Array, as_rows, np, unit_rows
 
 
 def cosine(a: ArrayLike, b: ArrayLike) -> Float64Array:

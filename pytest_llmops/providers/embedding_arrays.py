@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pytest_llmops._util.lazy_numpy import Float32Array, np
+from pytest_llmops._util.arrays import Float32Array, np
 from pytest_llmops.errors import UsageError
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pytest_llmops import recorder
-from pytest_llmops._util.lazy_numpy import Float32Array, np
+from pytest_llmops._util.arrays import Float32Array, np
 from pytest_llmops._util.text_files import fingerprint_parts, write_atomically
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Embedder

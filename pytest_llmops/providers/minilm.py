@@ -14,8 +14,8 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from pytest_llmops._util.lazy_numpy import Float32Array, NDArray, np
-from pytest_llmops._util.lazy_numpy import Float32Array as Array
+from pytest_llmops._util.arrays import Float32Array, NDArray, np
+from pytest_llmops._util.arrays import Float32Array as Array
 from pytest_llmops.errors import MissingExtra
 from pytest_llmops.protocols import TokenVectors
 from pytest_llmops.providers.embedding_arrays import clean_texts, scale_to_unit

@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops._util.lazy_numpy import NDArray, np
+from pytest_llmops._util.arrays import NDArray, np
 from pytest_llmops.errors import UnknownName, UsageError, refuse
 from pytest_llmops.measurement import shorten_text
 

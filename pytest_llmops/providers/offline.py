@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmops._util.lazy_numpy import Float32Array, np
+from pytest_llmops._util.arrays import Float32Array, np
 from pytest_llmops.errors import ModelError, refuse
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message

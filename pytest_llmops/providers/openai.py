@@ -8,8 +8,8 @@ from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 from pytest_llmops import recorder, trace
+from pytest_llmops._util.arrays import Float32Array, np
 from pytest_llmops._util.json_values import parse_json
-from pytest_llmops._util.lazy_numpy import Float32Array, np
 from pytest_llmops.errors import ModelError, refuse
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message, ToolCall, Usage

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops._util.lazy_numpy import Float32Array, np
+from pytest_llmops._util.arrays import Float32Array, np
 from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.providers.embedding_arrays import clean_texts, scale_to_unit

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from pytest_llmops import recorder
-from pytest_llmops._util.arrays import as_rows, unit_rows
-from pytest_llmops._util.lazy_numpy import Float32Array, np
+from pytest_llmops._util.arrays import Float32Array, as_rows, np, unit_rows
 from pytest_llmops._util.text_files import canonical_json, json_kind
 from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import Json, shorten_text, to_builtins

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops._util.lazy_numpy import np
+from pytest_llmops._util.arrays import np
 from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
@@ -160,10 +160,8 @@ def load_corpus(path: str | Path) -> tuple[Chunk, ...]:
         place = find_path(path)
     except BadFile as error:
         raise CorpusError(error.what, path) from None
-    if place.is_dir():
-        chunks, expected = _read_corpus_folder(place), "a .md or .txt file"
-    else:
-        chunks, expected = _read_corpus_file(place), "a line"
+    chunks = _read_corpus_folder(place) if place.is_dir() else _read_corpus_file(place)
+    expected = "a .md or .txt file" if place.is_dir() else "a line"
     refuse(not chunks, CorpusError(f"the corpus is empty: expected at least {expected}", path))
     return chunks
 

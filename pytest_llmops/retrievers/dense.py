@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pytest_llmops._util.lazy_numpy import Float32Array, np
+from pytest_llmops._util.arrays import Float32Array, np
 from pytest_llmops._util.text_files import fingerprint_parts
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (

@@ -75,10 +75,8 @@ class LangChainRetriever(Searcher):
             return []
         if self._is_store:
             documents = self.retriever.similarity_search(query, k=limit, **filters)
-        elif self._of_store:
-            documents = self.retriever.invoke(query, k=limit, **filters)
         else:
-            documents = self.retriever.invoke(query)
+            documents = self.retriever.invoke(query, **({"k": limit, **filters} if self._of_store else {}))
         return [
             Hit(
                 id=self._document_id(document),

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 from pytest_llmops import registry
-from pytest_llmops._util.arrays import as_rows
-from pytest_llmops._util.lazy_numpy import NDArray, np
+from pytest_llmops._util.arrays import NDArray, as_rows, np
 from pytest_llmops.errors import LLMOpsError, MissingExtra, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.semantics.checks import split_sentences

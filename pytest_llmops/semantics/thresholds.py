@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
-from pytest_llmops._util.arrays import as_rows
-from pytest_llmops._util.lazy_numpy import Float64Array
+from pytest_llmops._util.arrays import Float64Array, as_rows
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
 from pytest_llmops.errors import LLMOpsError, UsageError, refuse
 from pytest_llmops.measurement import Json, shorten_text

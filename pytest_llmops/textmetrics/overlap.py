@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias, cast
 
 from pytest_llmops import recorder
-from pytest_llmops._util.lazy_numpy import Float32Array
+from pytest_llmops._util.arrays import Float32Array
 from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.metrics import bertscore, lexical
 from pytest_llmops.metrics.bertscore import Score

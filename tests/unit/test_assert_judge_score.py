@@ -23,8 +23,7 @@ from pytest_llmops.errors import (
     UnknownName,
     UsageError,
 )
-from pytest_llmops.judges.pairwise import Pairwise, Preference
-from pytest_llmops.judges.rubric import Rubric, quality
+from pytest_llmops.judges.rubric import Pairwise, Preference, Rubric, quality
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel

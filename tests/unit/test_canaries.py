@@ -30,10 +30,9 @@ from pytest_llmops.calibration.canaries import (
 from pytest_llmops.errors import CaseError, MeasurementErrored, MeasurementFailed, ModelError, UsageError
 from pytest_llmops.judges import JudgeRecord
 from pytest_llmops.judges.checklist import Checklist, Grounding, Policy, context_relevance
-from pytest_llmops.judges.pairwise import Pairwise
 from pytest_llmops.judges.panel import Panel
 from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
-from pytest_llmops.judges.rubric import quality
+from pytest_llmops.judges.rubric import Pairwise, quality
 from pytest_llmops.protocols import Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
 

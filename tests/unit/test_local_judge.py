@@ -32,8 +32,7 @@ from pytest_llmops.calibration.record import iter_verdicts
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed
 from pytest_llmops.judges import JudgeRecord, Rubric, read_labels
 from pytest_llmops.judges.evaluate import resolve_judge
-from pytest_llmops.judges.pairwise import Pairwise, Preference
-from pytest_llmops.judges.rubric import QUALITY, quality
+from pytest_llmops.judges.rubric import QUALITY, Pairwise, Preference, quality
 from pytest_llmops.metrics.agreement import Share
 from pytest_llmops.protocols import Model
 from pytest_llmops.providers.openai import OpenAIModel

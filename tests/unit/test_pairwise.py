@@ -11,7 +11,7 @@ from support.messages import check_message
 from pytest_llmops import recorder
 from pytest_llmops.assertions.preference import assert_preferred
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UsageError
-from pytest_llmops.judges.pairwise import Pairwise
+from pytest_llmops.judges.rubric import Pairwise
 from pytest_llmops.protocols import Message
 from pytest_llmops.providers.offline import ScriptedModel
 

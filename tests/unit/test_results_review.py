@@ -14,8 +14,8 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions.judge_score import assert_checklist, assert_judge_score
 from pytest_llmops.assertions.preference import assert_preferred
 from pytest_llmops.errors import MeasurementErrored
-from pytest_llmops.judges.pairwise import Pairwise
 from pytest_llmops.judges.panel import Panel
+from pytest_llmops.judges.rubric import Pairwise
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel

@@ -5,8 +5,6 @@ with its first data, as a fork server may be older than the test; a forked proce
 the tape is made in the test's process.
 """
 
-from __future__ import annotations
-
 import contextlib
 import contextvars
 import functools

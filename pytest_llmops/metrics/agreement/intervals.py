@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeAlias, TypeVar
 
-from pytest_llmops._util.lazy_numpy import Float64Array, NDArray, np
+from pytest_llmops._util.arrays import Float64Array, NDArray, np
 from pytest_llmops.metrics.agreement.two_raters import Weights, check_labels, kappa_scale
 
 _Kappas: TypeAlias = "Callable[[Float64Array], Float64Array]"

@@ -15,8 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
-from pytest_llmops._util.arrays import is_whole_number
-from pytest_llmops._util.lazy_numpy import Float64Array, Int64Array
+from pytest_llmops._util.arrays import Float64Array, Int64Array, is_whole_number
 from pytest_llmops.errors import UnknownName, refuse
 from pytest_llmops.metrics.ranking.ranks import (
     Ranking,

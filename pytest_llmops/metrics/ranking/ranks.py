@@ -11,8 +11,7 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import Any, TypeAlias
 
-from pytest_llmops._util.arrays import is_ordered
-from pytest_llmops._util.lazy_numpy import NDArray, np
+from pytest_llmops._util.arrays import NDArray, is_ordered, np
 from pytest_llmops.metrics.ranking.scorers import RelevanceTable
 
 Ranking: TypeAlias = "Sequence[str] | Mapping[str, float]"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmops._util.lazy_numpy import ArrayLike, Float64Array, Int64Array, NDArray, np
+from pytest_llmops._util.arrays import ArrayLike, Float64Array, Int64Array, NDArray, np
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,14 +28,8 @@ from pytest_llmops.calibration.labels import parse_answer, parse_rows, read_line
 from pytest_llmops.calibration.record import JudgeRecord, find_records
 from pytest_llmops.cassettes.run_folder import defer_sharing
 from pytest_llmops.errors import CaseError, UsageError, describe_exception, refuse
-from pytest_llmops.judges.evaluate import (
-    JudgeHandle,
-    find_judge,
-    judge_answer,
-    resolve_judge,
-    run_judge_tasks,
-    takes_contexts,
-)
+from pytest_llmops.judges.concurrency import run_judge_tasks
+from pytest_llmops.judges.evaluate import JudgeHandle, find_judge, judge_answer, resolve_judge, takes_contexts
 from pytest_llmops.judges.protocol.response_format import forget_capabilities
 from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge

@@ -14,7 +14,8 @@ from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
 from pytest_llmops.calibration.labels import Label, LabelledAnswer, Labels
 from pytest_llmops.errors import CaseError, UsageError, refuse
-from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge, run_judge_tasks
+from pytest_llmops.judges.concurrency import run_judge_tasks
+from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge
 from pytest_llmops.measurement import Json, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 

@@ -28,13 +28,8 @@ from pytest_llmops.cli.common import (
 from pytest_llmops.cli.judge_calibrate import RUBRIC_SUFFIX, load_judge, open_judge_session
 from pytest_llmops.errors import UsageError, format_name_list
 from pytest_llmops.harness import controller
-from pytest_llmops.judges.evaluate import (
-    JudgeHandle,
-    judge_answer,
-    resolve_judge,
-    run_judge_tasks,
-    takes_contexts,
-)
+from pytest_llmops.judges.concurrency import run_judge_tasks
+from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge, takes_contexts
 from pytest_llmops.measurement import Measurement, as_finite_float, format_count, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 from pytest_llmops.redaction.pytest_reports import mask_value

@@ -1,22 +1,15 @@
-"""Run a judge for a test: return a valid verdict, or an unscored verdict with the error, whatever the judge does.
-
-Many answers are judged concurrently where calls are live, in sequence for a replay.
-"""
+"""Run a judge for a test: return a valid verdict, or an unscored verdict with the error, whatever the judge does."""
 
 import inspect
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.self_judging import find_same_model, format_self_judging_error, is_error_status
-from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.run_folder import defer_sharing
-from pytest_llmops.errors import CallDeferred, MeasurementFailed, UsageError, describe_exception, refuse
-from pytest_llmops.judges.protocol.response_format import branch_capabilities
+from pytest_llmops.errors import MeasurementFailed, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 from pytest_llmops.trace import read_call
@@ -308,110 +301,3 @@ def verdict_to_json(handle: JudgeHandle, verdict: Verdict) -> dict[str, Json]:
         "prescreened": verdict.prescreened,
         **{key: value for key, value in optional.items() if value is not None},
     }
-
-
-T = TypeVar("T")
-
-
-def run_judge_tasks(
-    tasks: Sequence[Callable[[], T]],
-    *,
-    judge: object = None,
-    asked_model: Callable[[T], bool] = lambda _: True,
-    keys: Sequence[Hashable] | None = None,
-) -> Iterator[T]:
-    """Yield what each task returns, in the order of the tasks.
-
-    Up to `Settings.judge_concurrency` tasks make live calls at the same time; replayed tasks run in sequence, as threads
-    would not make them faster. Each sees the context of its caller: recorder, trial and purpose.
-
-    A replay must send the requests of the recording, whichever task was faster then. So the first task that calls a
-    model runs alone; the others know the server's capabilities from it, and nothing from each other; and tasks with
-    equal keys run in sequence. A caller that stops iterating pays for no tasks besides those already running.
-
-    Args:
-        tasks: The tasks.
-        judge: The judge; with ``concurrent = False``, on it or on a judge inside it, the tasks run in sequence.
-        asked_model: Says, given a task's result, whether the task called a model.
-        keys: What identifies the requests of each task; None: all are different.
-
-    Raises:
-        Exception: What a task raises; no further tasks are started then.
-
-    >>> list(run_judge_tasks([lambda: 1, lambda: 2]))
-    [1, 2]
-    """
-    tape, width = active_tape.current_tape(), recorder.current_settings().judge_concurrency
-    if _is_sequential(judge) or tape is None or tape.mode == "none":  # without a tape nothing limits the rate
-        width = 1
-    known, at = False, 0
-    while at < len(tasks) and not known:
-        result = tasks[at]()
-        known, at = asked_model(result), at + 1
-        yield result
-    rest = [branch_capabilities()(task) for task in tasks[at:]]
-    if tape is not None and tape.collects:
-        yield from _collect_calls(rest)
-        return
-    if width > 1 and rest:
-        yield from _run_concurrently(rest, width, keys[at:] if keys is not None else range(len(rest)))
-        return
-    for task in rest:
-        yield task()
-
-
-def _collect_calls(tasks: Sequence[Callable[[], T]]) -> Iterator[T]:
-    # Run all tasks, though some have no answer yet: their calls are then made together (--llm-concurrency).
-    deferred: list[CallDeferred] = []
-    for task in tasks:
-        try:
-            with active_tape.inherit_context(active_tape.capture_context()):
-                result = task()
-        except CallDeferred as error:
-            deferred.append(error)
-        else:
-            yield result
-    if deferred:
-        raise deferred[0]
-
-
-def run_in_threads(tasks: Sequence[Callable[[], T]], width: int) -> list[T]:
-    """Return what each task returns, in their order; up to ``width`` run at the same time, in the caller's context.
-
-    >>> run_in_threads([lambda: 1, lambda: 2], 2)
-    [1, 2]
-    """
-    with ThreadPoolExecutor(min(width, len(tasks))) as pool:
-        futures = [pool.submit(copy_context().run, task) for task in tasks]
-        return [future.result() for future in futures]
-
-
-def _run_concurrently(tasks: Sequence[Callable[[], T]], width: int, keys: Sequence[Hashable]) -> Iterator[T]:
-    with ThreadPoolExecutor(min(width, len(tasks))) as pool:
-        for first in range(0, len(tasks), width):
-            places: dict[Hashable, list[int]] = {}
-            for place in range(first, min(first + width, len(tasks))):
-                places.setdefault(keys[place], []).append(place)
-            running = {
-                same_key[0]: pool.submit(
-                    copy_context().run, lambda places=same_key: [tasks[place]() for place in places]
-                )
-                for same_key in places.values()
-            }
-            try:
-                done = {
-                    place: result
-                    for same_key in places.values()
-                    for place, result in zip(same_key, running[same_key[0]].result(), strict=True)
-                }
-            finally:
-                for future in running.values():
-                    future.cancel()
-            yield from (done[place] for place in sorted(done))
-
-
-def _is_sequential(judge: object) -> bool:
-    if getattr(judge, "concurrent", True) is False:
-        return True
-    inner = getattr(judge, "judges", ())
-    return isinstance(inner, (list, tuple)) and any(map(_is_sequential, inner))

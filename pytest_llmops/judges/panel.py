@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pytest_llmops.errors import UsageError, refuse
-from pytest_llmops.judges.evaluate import run_in_threads
+from pytest_llmops.judges.concurrency import run_in_threads
 from pytest_llmops.judges.protocol.prompting import hash_parts
 from pytest_llmops.protocols import Judge, Verdict
 

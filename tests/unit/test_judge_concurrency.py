@@ -24,7 +24,7 @@ from pytest_llmops import (
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.run_folder import RateLimiter
 from pytest_llmops.errors import CallDeferred, MeasurementFailed, ModelError
-from pytest_llmops.judges.evaluate import run_judge_tasks
+from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.protocol import response_format as capabilities
 from pytest_llmops.judges.protocol.response_format import retry_rate_limited
 from pytest_llmops.judges.rubric import Pairwise

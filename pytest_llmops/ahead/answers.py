@@ -54,8 +54,7 @@ class AnswerStore:
 
     def claim(self, place: Place) -> Mapping[str, Any] | None:
         """Return an answer to the test that is reported; nothing gets it again."""
-        wire = self.answers.pop(place, None)
-        if wire is not None:
+        if (wire := self.answers.pop(place, None)) is not None:
             self.claimed += 1
             self.latency_s += wire.get("latency_s") or 0.0
         return wire

@@ -97,8 +97,7 @@ class CollectingTape(Tape):
 
     def _claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
         place, state = find_place(self, question, take, n), self.state
-        wire = state.store.answers.get(place)
-        if wire is not None:
+        if (wire := state.store.answers.get(place)) is not None:
             state.used.add(place)
             self._given[question.key, take] += 1
             self._got_answer[question.key, take] = True

@@ -66,8 +66,7 @@ def current_tape() -> Tape | None:
 
 
 def _innermost_block() -> _Block | None:
-    block = _current_block.get()
-    if block is None:
+    if (block := _current_block.get()) is None:
         context = _valid_context()
         block = context.block if context is not None else None
     elif block.base is not base_tape():  # a fixture is being set up inside it
@@ -89,8 +88,7 @@ def tapes_in_use() -> list[Tape]:
 
 def current_take() -> str:
     """Return the take of the running trial, also in threads that it started; of any other that of the test's tape."""
-    trial = recorder.current_trial()
-    if trial is not None:
+    if (trial := recorder.current_trial()) is not None:
         return str(trial)
     context, base = _valid_context(), base_tape()
     return context.take if context is not None else base.take if base is not None else "0"

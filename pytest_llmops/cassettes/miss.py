@@ -78,8 +78,7 @@ def describe_missing_request(
         rules: What the comparison ignores.
         elsewhere: Cassettes of tests that are gone, which recorded it with different answers.
     """
-    nearest = _find_nearest_request(question, recorded, rules)
-    if nearest is None:
+    if (nearest := _find_nearest_request(question, recorded, rules)) is None:
         lines = ["  nearest   none: nothing is recorded here yet"]
     else:
         name, request, body = nearest
@@ -100,8 +99,7 @@ def describe_change(
     question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]], rules: MatchRules = NO_RULES
 ) -> str:
     """Return where a request differs from the most similar recorded one: ``model, messages[0]``, ``address`` or ``body``."""
-    nearest = _find_nearest_request(question, recorded, rules)
-    if nearest is None:
+    if (nearest := _find_nearest_request(question, recorded, rules)) is None:
         return "nothing is recorded"
     _, request, body = nearest
     old, new = (parse_json(comparable_body(side, rules)) for side in (body, question.body))

@@ -177,8 +177,7 @@ class Recordings:
             given: The number of answers that were given, by key and take.
             take: The take of the request.
         """
-        recorded = self.by_key.get(question.key)
-        if recorded is None:
+        if (recorded := self.by_key.get(question.key)) is None:
             # A request that was sent already is not the one that changed.
             sent = {key for (key, _), count in given.items() if count}
             rest = [entry for key, entry in self.by_key.items() if key not in sent] or self.by_key.values()
@@ -258,10 +257,9 @@ class RecordingIndex:
         """
         found: dict[Path, store.Interaction] = {}
         for path in self._places.get(key, ()):
-            if path != place and self.is_abandoned(path):
-                interaction = self._load(path).get(key)
-                if interaction is not None:
-                    found[path] = interaction
+            is_elsewhere = path != place and self.is_abandoned(path)
+            if is_elsewhere and (interaction := self._load(path).get(key)) is not None:
+                found[path] = interaction
         if not found:
             return None
         best = max(_count_shared_parts(path, place) for path in found)

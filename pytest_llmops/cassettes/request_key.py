@@ -404,8 +404,7 @@ def answer_to_wire(answer: Answer, redactor: Redactor, more_headers: Sequence[st
         **({"batch": True} if answer.is_batched else {}),
     }
     for name in TIMINGS:
-        seconds = getattr(answer, name)
-        if seconds is not None:
+        if (seconds := getattr(answer, name)) is not None:
             wire[name] = round(seconds, 4)
     if answer.outcome is not None:
         wire["outcome"] = {"error": answer.outcome.error, "text": redactor.clean_text(answer.outcome.text)}

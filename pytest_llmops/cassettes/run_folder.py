@@ -174,8 +174,7 @@ class SharedAnswers:
 
     def queue_answer(self, key: str, take: str, n: int, answer: Mapping[str, Any], *, owner: str) -> None:
         """Share an answer in a cassette's form as soon as a verdict was parsed from it."""
-        waiting = _unshared_answers.get()
-        if waiting is not None:
+        if (waiting := _unshared_answers.get()) is not None:
             waiting.append(partial(self._write, key, take, n, answer, owner))
 
     def _write(self, key: str, take: str, n: int, answer: Mapping[str, Any], owner: str) -> None:

@@ -388,8 +388,7 @@ def rewrite_cassette(
         CassetteError: The file cannot be written, or a secret would be written; the file is left as it is.
     """
     with locking.lock_cassette(cassette):
-        kept = make_interactions()
-        if kept is None:
+        if (kept := make_interactions()) is None:
             try:
                 cassette.unlink(missing_ok=True)
             except OSError as error:

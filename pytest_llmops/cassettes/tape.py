@@ -160,10 +160,9 @@ class Tape:
                     why = f"the request {by} is not the one of its key {question.key} (was it edited, or llm_match_ignore changed?)"
                     raise self._refuse_damaged(why)
                 return self._replay(recorded[place], question.key, take)
-            if not recorded and self.mode in ("none", "new"):
-                elsewhere = self._claim_elsewhere(question, take)
-                if elsewhere is not None:
-                    return elsewhere
+            is_sought = not recorded and self.mode in ("none", "new")
+            if is_sought and (elsewhere := self._claim_elsewhere(question, take)) is not None:
+                return elsewhere
             if self.mode == "none":
                 raise self.refuse(self._describe_miss(question, len(recorded), take))
             if self.settings.changed and self.mode == "new" and not self.changes:
@@ -173,8 +172,7 @@ class Tape:
     def _claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
         # Return an answer of this run to a request without a recording, or None if the call may be live.
         self._prepare_journal()
-        shared_answer = self._take_shared_answer(question, take, n)
-        if shared_answer is None:
+        if (shared_answer := self._take_shared_answer(question, take, n)) is None:
             self._reserve_budget(question)
             run_folder.note_live_call("+")
         return shared_answer
@@ -311,8 +309,7 @@ class Tape:
         if recorded:
             number = self._given[question.key, take] + 1
             return miss.describe_exhausted_request(question, number, recorded, **where)
-        same = self._recordings.by_key.get(question.key)
-        if same is not None:
+        if (same := self._recordings.by_key.get(question.key)) is not None:
             return miss.describe_other_take(question, take, same.answers, **where)
         elsewhere = map(display_path, self._recordings.list_moved_places(question.key))
         return miss.describe_missing_request(

@@ -48,8 +48,7 @@ def use_cassette(name: str | Path, *, record: RecordMode | None = None) -> Itera
         ended = True
     finally:
         tape.close(passed=ended and tape.verdict() is None)
-    verdict = tape.verdict()
-    if verdict is not None:
+    if (verdict := tape.verdict()) is not None:
         raise swallowed_error("the block ended well", verdict)
 
 

@@ -55,8 +55,7 @@ def mask_log_handlers(logging_plugin: Any, redact: Redact) -> None:
         redact: Returns a text without its secrets.
     """
     for name in LOG_HANDLERS:
-        handler = getattr(logging_plugin, name, None)
-        if handler is not None:
+        if (handler := getattr(logging_plugin, name, None)) is not None:
             handler.format = partial(_format_masked, handler, redact)
 
 

@@ -215,8 +215,7 @@ class Redactor:
     def clean_text(self, text: str) -> str:
         """Return the text with every secret masked; repeated texts, such as URLs, are cached."""
         texts = self._texts
-        cleaned = texts.get(text)
-        if cleaned is None:
+        if (cleaned := texts.get(text)) is None:
             cleaned = self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
             if len(texts) < MAX_CACHED_TEXTS and len(text) <= MAX_CACHED_TEXT:
                 texts[text] = cleaned

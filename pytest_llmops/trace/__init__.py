@@ -181,8 +181,7 @@ def _read_wire(exchange: Exchange) -> Call:
 
 def _error_text(reply: JsonObject, status: int | None) -> str:
     # Return the message of an error in the format of any vendor, or "".
-    error = reply.get("error")
-    if error:
+    if error := reply.get("error"):
         return as_text(error) or as_text(as_mapping(error).get("message")) or arguments_json(error)
     if reply.get("type") == "error" or is_error_status(status):
         return arguments_json(

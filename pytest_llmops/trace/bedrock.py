@@ -142,11 +142,9 @@ def _read_tool_specs(tools: object) -> Iterator[ToolDefinition]:
 def _append_converse_delta(block: dict[str, Any], delta: JsonObject) -> None:
     if "text" in delta:
         block["text"] = as_text(block.get("text")) + as_text(delta["text"])
-    tool_use = as_mapping(delta.get("toolUse"))
-    if tool_use:
+    if tool_use := as_mapping(delta.get("toolUse")):
         block.setdefault("toolUse", {"input": ""})["input"] += as_text(tool_use.get("input"))
-    thought = as_text(as_mapping(delta.get("reasoningContent")).get("text"))
-    if thought:
+    if thought := as_text(as_mapping(delta.get("reasoningContent")).get("text")):
         reasoning = block.setdefault("reasoningContent", {"reasoningText": {"text": ""}})
         reasoning["reasoningText"]["text"] += thought
 

@@ -213,8 +213,7 @@ def format_chat_message(message: JsonObject) -> str:
 def add_tool_call(calls: dict[int, dict[str, str]], part: JsonObject) -> None:
     """Add a piece of a streamed tool call, in the format of OpenAI's chat completions, to the calls so far."""
     call_id = as_text(part.get("id"))
-    number = as_token_count(part.get("index"))
-    if number is None:
+    if (number := as_token_count(part.get("index"))) is None:
         # Servers without an index send a call whole, or give its id in the first piece.
         number = len(calls) if call_id or not calls else max(calls)
     call = calls.setdefault(number, {"id": "", "name": "", "arguments": ""})
@@ -312,8 +311,7 @@ def split_messages(
     """
     lines = []
     for block in blocks:
-        result = format_result(block)
-        if result is None:
+        if (result := format_result(block)) is None:
             lines.append(format_block(block))
         else:
             yield Message("tool", result)

@@ -235,8 +235,7 @@ def read_openai_usage(counts: JsonObject) -> Usage:
     if reasoning and fields.as_token_count(counts.get("total_tokens")) == all_tokens:
         # xAI counts reasoning beside the answer, not as part of it; its total shows that.
         output_tokens = fields.sum_known_counts(output_tokens, reasoning)
-    cached = fields.as_token_count(input_details.get("cached_tokens"))
-    if cached is None:
+    if (cached := fields.as_token_count(input_details.get("cached_tokens"))) is None:
         cached = fields.as_token_count(
             next((counts[key] for key in _CACHED_TOKEN_KEYS if key in counts), None)
         )

@@ -51,8 +51,7 @@ def marker_text(stored: Mapping[str, Any], kind: str, blobs: Mapping[str, str]) 
         raise CassetteError(
             f"a body: expected {kind} to end in the hash of a text, got {shorten_text(repr(label), 80)}"
         )
-    text = blobs.get(match[1])
-    if text is None:
+    if (text := blobs.get(match[1])) is None:
         raise CassetteError(
             f"a body: the text {match[1]} is not among the blobs of its file; restore it, or record again"
         )
@@ -103,8 +102,7 @@ def read_blobs(document: Mapping[str, Any]) -> Mapping[str, str] | None:
     Raises:
         CassetteError: ``blobs`` is not an object of texts.
     """
-    blobs = document.get("blobs")
-    if blobs is None:
+    if (blobs := document.get("blobs")) is None:
         return None
     if not isinstance(blobs, dict) or not all(isinstance(text, str) for text in blobs.values()):
         raise CassetteError("the blobs of a cassette: expected an object of texts")

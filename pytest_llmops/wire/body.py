@@ -69,8 +69,7 @@ def _fold_candidates(body: bytes) -> Iterator[dict[str, Json] | None]:
 
 
 def _fold_stream(text: str) -> dict[str, Json] | None:
-    stream = stream_events.split_stream(text)
-    if stream is None:
+    if (stream := stream_events.split_stream(text)) is None:
         return None
     affixes = stream_events.find_shared_affixes(stream.events)
     events = stream.events if affixes is None else stream_events.strip_shared_affixes(stream.events, *affixes)
@@ -169,8 +168,7 @@ def check_body(stored: object) -> str:
     """
     if not isinstance(stored, dict):
         raise CassetteError(f"a body: expected an object, got {type(stored).__name__}")
-    form = next((key for key in _FORMS if key in stored), None)
-    if form is None:
+    if (form := next((key for key in _FORMS if key in stored), None)) is None:
         raise CassetteError(
             f"a body: expected one of {', '.join(_FORMS)}, got the keys {', '.join(stored) or '(none)'}"
         )

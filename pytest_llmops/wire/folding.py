@@ -58,8 +58,7 @@ def fold_json(text: str) -> dict[str, Json] | None:
     head, tail = text[: text.index(core)], text[text.index(core) + len(core) :]
     try:
         value = json.loads(core)
-        spelling = _find_spelling(value, core)
-        if spelling is None:
+        if (spelling := _find_spelling(value, core)) is None:
             return None
         folded: dict[str, Json] = {"json": fold_value(value), **spelling}
         folded |= {name: blank for name, blank in (("head", head), ("tail", tail)) if blank}

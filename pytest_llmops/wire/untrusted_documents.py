@@ -138,8 +138,7 @@ def _parse_document(data: bytes, path: Path) -> Any:
 def _parse_yaml(data: bytes) -> Any:
     loader = _loader_class()(data)
     try:
-        node = loader.get_single_node()
-        if node is None:
+        if (node := loader.get_single_node()) is None:
             return None
         refuse(
             text_files.count_characters(node, {}) > len(data) * MAX_GROWTH + 2**16,

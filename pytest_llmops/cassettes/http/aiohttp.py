@@ -38,8 +38,7 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
         try:
             response = await real(session, *args, **kwargs)
         except BaseException as error:
-            call = current_call.get()
-            if call is None or call.answer is not None:
+            if (call := current_call.get()) is None or call.answer is not None:
                 raise
             begin_answer(call.tape, call.request).give_up(error)
             raise
@@ -96,8 +95,7 @@ def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[...,
 
     async def record_response(hub: Any, request: Any, response: Any) -> None:
         current_call.set(None)
-        tape = tape_for(request)
-        if tape is None:
+        if (tape := tape_for(request)) is None:
             return
         # Errors are released before they are read, and redirects are closed already.
         if response.status >= _FIRST_REDIRECT or type(response.content) is not aiohttp.StreamReader:

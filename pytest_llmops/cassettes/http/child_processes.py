@@ -285,8 +285,7 @@ class TapeServer:
     def _call(self, child: Any, number: int, name: str, args: tuple[Any, ...]) -> tuple[bool, object]:
         if name == "resolve":
             return True, self._resolve(*args)
-        tape = self._tapes.get(number)
-        if tape is None:
+        if (tape := self._tapes.get(number)) is None:
             return False, CassetteMiss(
                 "the test of this request has ended meanwhile: let it wait for its processes"
             )
@@ -333,8 +332,7 @@ def make_ticket() -> Ticket | None:
     if joined is not None:
         take, purpose = active_tape.current_take(), active_tape.current_purpose()
         return replace(joined.ticket, take=take, purpose=purpose)
-    tape = active_tape.current_tape()
-    if tape is None:
+    if (tape := active_tape.current_tape()) is None:
         return None
     server = open_server()
     server.start()
@@ -359,8 +357,7 @@ def close_server() -> None:
 
 def child_environment(environ: Mapping[Any, Any] | None) -> Mapping[Any, Any] | None:
     """Return the environment of a process with the ticket; unchanged without a tape in use."""
-    ticket = make_ticket()
-    if ticket is None:
+    if (ticket := make_ticket()) is None:
         return environ
     # Names and values may be bytes.
     named = {
@@ -430,8 +427,7 @@ def _after_fork_in_child() -> None:
     server, _server = _server, None
     if server is None:
         return
-    tape = active_tape.current_tape()
-    if tape is not None:
+    if (tape := active_tape.current_tape()) is not None:
         inherited = tuple(active_tape.tapes_in_use())
         use_process(TestProcess(server.make_ticket(tape), inherited))
         os.environ.update(child_environment(None) or {})  # for a process that replaces this one

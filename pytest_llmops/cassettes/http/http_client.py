@@ -109,8 +109,7 @@ def _defer_connect(stub: Any, *args: Any, **extra: Any) -> None:
 
 def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
     request, extra = stub._vcr_request, vars(stub).pop(_EXTRA_ARGUMENTS, {})  # noqa: SLF001 -- vcrpy's
-    tape = vcr_adapter.tape_for(request)
-    if tape is None:
+    if (tape := vcr_adapter.tape_for(request)) is None:
         return _send_request(stub, extra)
     token = active_tape.outgoing_request.set(_copy_call(stub, extra) if tape.collects else None)
     try:
@@ -335,8 +334,7 @@ class _RecordingFile:
             raise
         if not self._live.open:
             return data
-        body = self._framing.feed(data)
-        if body:
+        if body := self._framing.feed(data):
             self._live.add_chunk(body)
         over = (not data and size != 0) or (size in (None, -1) and self._endless)
         if self._framing.done or (over and self._endless):

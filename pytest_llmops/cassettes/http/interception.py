@@ -60,8 +60,7 @@ class _Interception:
 
 def _pin_constructors() -> Iterator[patching.Patch]:
     constructors: list[tuple[Any, str]] = [(http.client, "HTTPSConnection")]
-    httplib2 = sys.modules.get("httplib2")
-    if httplib2 is not None:
+    if (httplib2 := sys.modules.get("httplib2")) is not None:
         constructors += [(httplib2, "HTTPConnectionWithTimeout"), (httplib2, "HTTPSConnectionWithTimeout")]
     for module, name in constructors:
         yield patching.Patch(getattr(module, name), "__init__", patching.pin_globals)

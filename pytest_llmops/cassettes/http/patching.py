@@ -100,8 +100,7 @@ def _guard_look_up(check: CheckHost, real: Any) -> Any:
     def guarded(host: Any, *rest: Any, **more: Any) -> Any:
         _check_address(check, (host, rest[0] if rest else more.get("port")))
         look_up = real(host, *rest, **more)
-        tape = current_tape()
-        if tape is not None and tape.passes(_host_name(host)):
+        if (tape := current_tape()) is not None and tape.passes(_host_name(host)):
             if isinstance(look_up, str):
                 tape.resolved.add(look_up)
             elif isinstance(look_up, tuple):  # of gethostbyname_ex: name, aliases, addresses

@@ -109,8 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._left = threading.Event()
         self._streams: list[Any] = []
         name, slash, rest = self.path.lstrip("/").partition("/")
-        origin = self.proxy.origins.get(name)
-        if origin is None:
+        if (origin := self.proxy.origins.get(name)) is None:
             known = ", ".join(sorted(self.proxy.origins))
             self._send_error(
                 NOT_FOUND, f"llm_proxy: expected a path that begins with one of {known}, got {self.path}"

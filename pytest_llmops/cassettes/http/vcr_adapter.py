@@ -51,8 +51,7 @@ class VcrCassette:
 
     def can_play_response_for(self, request: Any) -> bool:
         """Return whether a recording is replayed; a missing recording is an error in mode none."""
-        tape = tape_for(request)
-        if tape is None:
+        if (tape := tape_for(request)) is None:
             return False
         answer = claim_answer(tape, request)
         current_call.set(Call(tape, request, answer))
@@ -75,8 +74,7 @@ class VcrCassette:
 
     def append(self, request: Any, response: dict[str, Any]) -> None:
         """Record a live answer, which vcrpy has decompressed without changing the header."""
-        tape = tape_for(request)
-        if tape is None:
+        if (tape := tape_for(request)) is None:
             return
         headers = {name.lower(): header_text(value) for name, value in response["headers"].items()}
         body = response["body"].get("string") or b""
@@ -104,8 +102,7 @@ def claim_answer(tape: Tape, request: Any) -> Answer | None:
     answer: Answer | None = getattr(request, _ANSWER_ATTRIBUTE, None)
     if answer is None:
         setattr(request, _STARTED_ATTRIBUTE, time.perf_counter())
-        answer = tape.claim(question_for(tape, request))
-        if answer is not None:
+        if (answer := tape.claim(question_for(tape, request))) is not None:
             setattr(request, _ANSWER_ATTRIBUTE, answer)
     return answer
 

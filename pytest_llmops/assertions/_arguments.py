@@ -111,8 +111,7 @@ def parse_share_threshold(where: str, at_least: object) -> float | None:
     """
     if at_least is None:
         return None
-    threshold = as_finite_float(at_least)
-    if threshold is None or not 0 <= threshold <= 1:
+    if (threshold := as_finite_float(at_least)) is None or not 0 <= threshold <= 1:
         raise UsageError(f"{where}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
     return threshold
 

@@ -227,8 +227,7 @@ def exact_evidence(text: str, expected: str) -> Evidence:
     >>> exact_evidence("yes", "Yes")[0]
     ('differs at', 'line 1, column 1: expected "Y" (U+0059 LATIN CAPITAL LETTER Y), got "y" (U+0079 LATIN SMALL LETTER Y)')
     """
-    at = lexical.first_difference(text, expected)
-    if at is None:
+    if (at := lexical.first_difference(text, expected)) is None:
         return []
     place = f"{format_position(expected, at)}: expected {describe_character(expected, at)}, got {describe_character(text, at)}"
     pairs = [("differs at", place), ("diff", lexical.format_word_diff(text, expected))]

@@ -137,8 +137,7 @@ def _estimate_grounding(
     statement = split_claims(answer)
     detail = cast("dict[str, Json]", measured.keywords["detail"])
     detail["left out"] = [shorten_text(sentence) for sentence in statement.left_out[:MAX_DETAIL_CLAIMS]]
-    problem = _why_no_claims(answer, statement)
-    if problem:
+    if problem := _why_no_claims(answer, statement):
         return recorder.emit(measured(error=problem))
     try:
         claims = engine.ground(statement.claims, contexts)
@@ -172,8 +171,7 @@ def _grounding_threshold(at_least: object, handle: JudgeHandle | None) -> float 
             f"{HOW_OFTEN_RIGHT}"
         )
     handle.default = True
-    pass_at = getattr(handle.judge, "pass_at", None)
-    if pass_at is None:
+    if (pass_at := getattr(handle.judge, "pass_at", None)) is None:
         raise UsageError(
             f"assert_grounded: the judge {handle.name} has no pass_at: pass at_least= from 0 to 1, or at_least=None to record only"
         )

@@ -349,8 +349,7 @@ def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
     known = _runs_by_settings[0][1]
     with use_cassette(f"canaries/{'.'.join(key).replace('/', '-')}") as tape:
         place = (*key, str(tape.path))
-        canary_run = known.get(place)
-        if canary_run is None:
+        if (canary_run := known.get(place)) is None:
             with _lock_canary_run(".".join(key)) if tape.mode != "none" else nullcontext():
                 canary_run = run_canaries(judge, given)
     # Only now: a request may have been missed although the judge gave a verdict.

@@ -287,8 +287,7 @@ class _JudgedAnswer:
         # Record only, and ask for a review, if the judge's confidence is below ``least``.
         if least is None or verdict.prescreened:
             return
-        confidence = as_finite_float(getattr(verdict, "confidence", None))
-        if confidence is None:
+        if (confidence := as_finite_float(getattr(verdict, "confidence", None))) is None:
             raise UsageError(
                 f"assert_judge_score: review_below={least:g} needs a confidence, and the judge {self.handle.name} gives none: "
                 "take a panel"

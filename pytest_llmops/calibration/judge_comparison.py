@@ -410,8 +410,7 @@ def calibrate_judge(
     _check_labels(given, at_least_labels)
     found = judge if verdicts == "stored" else find_judge(judge)
     lowest = getattr(found, "pass_at", None) if pass_at == "default" else pass_at  # noqa: S105 -- a score
-    cut = as_finite_float(lowest)
-    if cut is None and lowest is not None:
+    if (cut := as_finite_float(lowest)) is None and lowest is not None:
         raise UsageError(f"pass_at: expected a number or None, got {lowest!r}")
     if verdicts == "asked" and given.kind == "pass or fail" and cut is None:
         raise UsageError(

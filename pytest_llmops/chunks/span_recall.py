@@ -58,8 +58,7 @@ def measure_span_recall(
     starts, ends = [start for start, _ in runs], list(accumulate((end for _, end in runs), max))
 
     def is_whole(answer: Answer) -> bool:
-        span = _answer_span(answer, alignment)
-        if span is None:
+        if (span := _answer_span(answer, alignment)) is None:
             return _contains_words(joined, answer.text)
         before = bisect_right(starts, span[0])
         return before > 0 and ends[before - 1] >= span[1]
@@ -115,8 +114,7 @@ def _answer_span(answer: Answer, alignment: Alignment | None) -> tuple[int, int]
 
 
 def _describe_missing_answer(answer: Answer, alignment: Alignment | None) -> str:
-    span = _answer_span(answer, alignment)
-    if span is None or alignment is None:
+    if (span := _answer_span(answer, alignment)) is None or alignment is None:
         return f"in no chunk: {answer.text}"
     parts = [
         placed.piece.place

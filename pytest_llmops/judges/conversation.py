@@ -163,8 +163,7 @@ def _field(entry: object, key: str) -> Any:
 
 
 def _read_message(entry: object, number: int) -> Message:
-    role = _ROLES.get(str(_field(entry, "role") or _field(entry, "type")))
-    if role is None:
+    if (role := _ROLES.get(str(_field(entry, "role") or _field(entry, "type")))) is None:
         raise ValueError(
             f"message {number} has no role: expected one of {', '.join(ROLES)}, got {shorten_text(repr(entry), 80)}"
         )

@@ -84,8 +84,7 @@ class Panel:
             UsageError: Two judges are the same, so their agreement would mean nothing.
         """
         versions = [str(judge.version) for judge in self.judges]
-        duplicates = [version for version in versions if versions.count(version) > 1]
-        if duplicates:
+        if duplicates := [version for version in versions if versions.count(version) > 1]:
             raise UsageError(
                 f"judge {self.name}: expected judges that differ in model or rubric, got the version {duplicates[0]} twice"
             )

@@ -432,8 +432,7 @@ def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
 
 def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], scale: Scale) -> dict[str, float]:
     # Return the threshold of the score under the key "", or that of each dimension under its name.
-    value = head.values.get("pass_at", "pass" if names else None)
-    if value is None:
+    if (value := head.values.get("pass_at", "pass" if names else None)) is None:
         return {}
     given = value if isinstance(value, Mapping) else {"": value}
     if isinstance(value, Mapping) and set(value) != set(scale.weights):

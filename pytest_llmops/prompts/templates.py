@@ -72,8 +72,7 @@ def split_sections(body: str, first_line: int = 1) -> tuple[Section, ...]:
     lines: list[str] = []
     start = first_line
     for number, line in enumerate([*body.split("\n"), "user:"], start=first_line):
-        heading = HEADINGS.get(line.rstrip())
-        if heading is None:
+        if (heading := HEADINGS.get(line.rstrip())) is None:
             lines.append(line)
             continue
         filled = [index for index, text in enumerate(lines) if text.strip()]

@@ -169,8 +169,7 @@ def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, 
 def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
     # Return parameters as the Messages API names them, without those that are None.
     wanted = {name: value for name, value in wanted.items() if value is not None}
-    unsupported = [name for name in wanted if name in UNSUPPORTED_PARAMS]
-    if unsupported:
+    if unsupported := [name for name in wanted if name in UNSUPPORTED_PARAMS]:
         named = ", ".join(f"`{name}`" for name in unsupported)
         raise _unsupported_error(
             model,
@@ -207,8 +206,7 @@ def _convert_response_format(model: str, response_format: Any, config: Any) -> d
             f"has no `response_format` {shorten_text(str(kind), 40)}",
             "give a json_schema with its schema",
         )
-    unsupported = sorted({*_find_unsupported_keywords(schema)})
-    if unsupported:
+    if unsupported := sorted({*_find_unsupported_keywords(schema)}):
         named = ", ".join(f"`{name}`" for name in unsupported)
         raise _unsupported_error(
             model, f"does not support {named} in a schema", "take it out, or check the answer afterwards"

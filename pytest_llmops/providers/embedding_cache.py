@@ -87,8 +87,7 @@ class CachedEmbedder:
         digests = {text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts}
         keys = {text: f"{space}:{digest}" for text, digest in digests.items()}
         rows = {text: row for text, key in keys.items() if (row := self._find_row(key)) is not None}
-        missing = [text for text in keys if text not in rows]
-        if missing:
+        if missing := [text for text in keys if text not in rows]:
             fresh: Any = self.inner.embed(missing)
             if not isinstance(fresh, np.ndarray) or fresh.ndim != 2 or len(fresh) != len(missing):  # noqa: PLR2004 -- rows and columns
                 # The caller reports what is wrong with the result for all texts.
@@ -99,8 +98,7 @@ class CachedEmbedder:
         return np.stack([rows[text] for text in texts])
 
     def _find_row(self, key: str) -> Float32Array | None:
-        row = _memory.get(key)
-        if row is None and self.folder is not None:
+        if (row := _memory.get(key)) is None and self.folder is not None:
             row = _read_vector(self._path(key))
         if row is not None:
             _memory.put(key, row)

@@ -207,8 +207,7 @@ def find_installed(name: str) -> InstalledModel:
         UsageError: It is not installed, or its file is damaged.
     """
     model = known_model(name)
-    path = _find_file(model)
-    if path is None:
+    if (path := _find_file(model)) is None:
         raise UsageError(
             f"the embedder {name} is not installed in {shorten_text(str(cache_folder()), 200)}. Install it once: {_command(model)}"
             f"\n  or compare by an API: --llm-embedder openai:text-embedding-3-small (recorded like every call)"

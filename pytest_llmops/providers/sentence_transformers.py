@@ -94,8 +94,7 @@ def _load_transformer(model: str, device: str) -> Any:
 
 @lru_cache(maxsize=2)
 def _model_revision(loaded: Any, model: str) -> str:
-    commit = getattr(getattr(loaded[0].auto_model, "config", None), "_commit_hash", None)
-    if commit:
+    if commit := getattr(getattr(loaded[0].auto_model, "config", None), "_commit_hash", None):
         return str(commit)[:DIGEST_CHARS]
     hashed = hashlib.sha256()
     for path in sorted(Path(model).rglob("*")):

@@ -134,8 +134,7 @@ class ChromaRetriever(Searcher):
             ) from error
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
-        query_arguments = self._query_arguments(query)
-        if query_arguments is None:
+        if (query_arguments := self._query_arguments(query)) is None:
             return []
         include = ["documents", "metadatas", "distances", "uris"]
         if conditions:
@@ -192,8 +191,7 @@ def _refuse_locked(database: Path) -> None:
 def _find_space(collection: Any) -> str:
     configuration = getattr(collection, "configuration_json", None) or {}
     for index in ("hnsw", "spann"):
-        space = (configuration.get(index) or {}).get("space")
-        if space:
+        if space := (configuration.get(index) or {}).get("space"):
             return str(space)
     # Collections of older versions have no configuration.
     return str((getattr(collection, "metadata", None) or {}).get("hnsw:space", "l2"))

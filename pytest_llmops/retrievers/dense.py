@@ -71,8 +71,7 @@ class DenseRetriever(CorpusSearcher):
         return fingerprint_parts(self.embedder.version, *map(chunk_content, self.chunks))
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
-        vector = embed_query(self.embedder, query, self.where, self._rows.shape[1])
-        if vector is None:
+        if (vector := embed_query(self.embedder, query, self.where, self._rows.shape[1])) is None:
             return []
         places = np.array(
             [

@@ -175,8 +175,7 @@ class FaissRetriever(Searcher):
                 self.where,
             ),
         )
-        vector = embed_query(self.embedder, query, self.where, int(self.index.d))
-        if vector is None:
+        if (vector := embed_query(self.embedder, query, self.where, int(self.index.d))) is None:
             return []
         values, numbers = self.index.search(vector[None, :], total if conditions else min(limit, total))
         hits: list[Hit] = []

@@ -234,8 +234,7 @@ def _value_state(value: object, where: str) -> DocumentState:
 
 def _parse_time(value: object, where: str) -> float | None:
     # Return a time in seconds since 1970; None for no time.
-    value = to_python_scalar(value)
-    if value is None:
+    if (value := to_python_scalar(value)) is None:
         return None
     expected = "expected seconds since 1970, or a date and time with its zone, like 2026-01-31T12:00:00+00:00"
     if isinstance(value, str):
@@ -277,8 +276,7 @@ def compare_states(
     for id_, wanted in source.items():
         if id_ not in index:
             continue
-        why = _why_outdated(index[id_], wanted)
-        if why is None:
+        if (why := _why_outdated(index[id_], wanted)) is None:
             unknown.append(id_)
         elif why:
             outdated[id_] = why

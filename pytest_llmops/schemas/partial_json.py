@@ -63,8 +63,7 @@ def parse_partial_json(text: str) -> Partial | None:
     json_fence = fence is not None and fence["label"].strip().lower() in ("", "json", "jsonc", "json5")
     position, budget = fence.end() if fence and json_fence else 0, MAX_SEARCH
     for _ in range(MAX_STARTS):
-        opening = _OPENING.search(text, position)
-        if opening is None or budget <= 0:
+        if (opening := _OPENING.search(text, position)) is None or budget <= 0:
             return None
         start = opening.start()
         reader = _PartialReader(text, start)

@@ -190,8 +190,7 @@ def _read_value(verdict: Mapping[str, Any], form: ReplyForm) -> Reply:
         if not isinstance(value, Mapping):
             raise UnreadableReply("items is no object")
         return Reply(answers=check_answers({item: value.get(item.casefold()) for item in form.items}, form))
-    name = form.find_name(value)
-    if name is None:
+    if (name := form.find_name(value)) is None:
         raise UnreadableReply(
             f"{form.field} {quote_shortened(str(value), 40)} is none of {', '.join(form.scores)}"
         )
@@ -216,8 +215,7 @@ def _read_scores(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) -> R
         "different verdicts in one reply: dimensions stand twice",
     )
     given |= {key: inner[key] for key in form.dimensions if key in inner}
-    missing = [name for key, name in form.dimensions.items() if key not in given]
-    if missing:
+    if missing := [name for key, name in form.dimensions.items() if key not in given]:
         raise UnreadableReply(f"the dimension {missing[0]!r} is missing")
     scores_by_name = {name: check_score(given[key], name, form) for key, name in form.dimensions.items()}
     mean = scale.mean(scores_by_name)
@@ -256,8 +254,7 @@ def _read_claim(given: object, number: int, form: ReplyForm) -> Claim:
     text, finding, listed = fields.get("claim"), fields.get("finding"), fields.get("passages")
     if not isinstance(text, str) or not _normalize_quote(text):
         raise UnreadableReply(f"claim {number} has no text")
-    name = form.find_name(finding)
-    if name is None:
+    if (name := form.find_name(finding)) is None:
         raise UnreadableReply(
             f"claim {number} is {quote_shortened(str(finding), 40)}: expected {', '.join(form.scores)}"
         )

@@ -395,8 +395,7 @@ def check_answers(given: Mapping[str, object], form: ReplyForm) -> dict[str, str
     for item, value in given.items():
         if value is None:
             raise UnreadableReply(f"item {item} is missing")
-        name = form.find_name(value)
-        if name is None:
+        if (name := form.find_name(value)) is None:
             raise UnreadableReply(
                 f"item {item} is {quote_shortened(str(value), 40)}: expected {' or '.join(form.scores)}"
             )

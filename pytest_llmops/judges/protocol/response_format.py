@@ -50,8 +50,7 @@ def put_capabilities(server: object, known: Capabilities, model: Any) -> None:
 
 
 def _current_table() -> _Table:
-    own = _scope.get()
-    if own is not None:
+    if (own := _scope.get()) is not None:
         return own
     test = recorder.running_test_recorder()
     if test is None or recorder.current_settings().record == "live":

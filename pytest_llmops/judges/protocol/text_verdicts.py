@@ -223,8 +223,7 @@ def _is_stated(before: str, after: str, spelling: re.Pattern[str]) -> bool:
 
 def _denies_other(before: str, spelling: re.Pattern[str]) -> bool:
     # Say whether the clause before ("A is not better, and") is itself a statement about another name.
-    denied = _DENIED.search(before.rpartition(". ")[2])
-    if denied is None:
+    if (denied := _DENIED.search(before.rpartition(". ")[2])) is None:
         return False
     names = [match.start() for match in spelling.finditer(denied["name"])]
     return bool(names) and not _CLAUSE.search(f"{denied['lead']}{denied['name'][: names[-1]]}")

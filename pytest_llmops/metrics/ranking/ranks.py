@@ -53,8 +53,7 @@ def look_up_judged(
     ranks = JudgedRanks()
     for query, judged in relevant.items():
         grades = _parse_grades(query, judged)
-        ranking = run.get(query)
-        if ranking is None:
+        if (ranking := run.get(query)) is None:
             if query in run:
                 raise ValueError(f"query {query!r}: expected ranked ids, or id -> score, got None")
             ranks.missing.append(query)

@@ -234,8 +234,7 @@ class _ClaimSplitter:
         if text.endswith(("?", "？", "؟")):
             self.left_out.append(text)
             return ""
-        unknown = UNKNOWN_ANSWER.search(text)
-        if unknown is None:
+        if (unknown := UNKNOWN_ANSWER.search(text)) is None:
             return self._sort_known_part(text)
         self.is_unknown = True
         before = text[: unknown.start()]

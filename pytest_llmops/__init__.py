@@ -141,8 +141,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    module = _MODULES_BY_NAME.get(name)
-    if module is None:
+    if (module := _MODULES_BY_NAME.get(name)) is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     globals()[name] = value

@@ -149,8 +149,7 @@ def retriever(request: pytest.FixtureRequest) -> Retriever:
     """The retriever of ``@pytest.mark.retriever(name, k=)``: ``retriever.search(query)`` returns `Hits`."""
     from pytest_llmops.harness import markers, parametrize
 
-    marker = markers.marker_arguments(request.node, "retriever")
-    if marker is None:
+    if (marker := markers.marker_arguments(request.node, "retriever")) is None:
         raise UsageError(f"{request.node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)")
     name, k, embedder = markers.read_retriever_marker(marker)
     in_hooks = name in parametrize.hook_factories(request.node, "retriever")

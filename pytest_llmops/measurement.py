@@ -141,8 +141,7 @@ class Measurement:
                 f"Measurement {self.name}: expected either a value or an error, got value={self.value!r}, error={self.error!r}"
             )
         for key in ("value", "threshold"):
-            number = getattr(self, key)
-            if number is not None:
+            if (number := getattr(self, key)) is not None:
                 set_(self, key, _convert_number(number, f"Measurement {self.name}.{key}"))
         for key in ("name", "label", "reason", "error", "version"):
             set_(self, key, _check_text(getattr(self, key), f"Measurement {self.name}.{key}"))

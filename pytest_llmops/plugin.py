@@ -153,8 +153,7 @@ class ReportListener:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the HTTP patches, if any test needed them."""
-    watch = config.stash.get(WATCH_KEY, None)
-    if watch is not None:
+    if (watch := config.stash.get(WATCH_KEY, None)) is not None:
         recorder.wake_callbacks.remove(watch.start_harness_of_running_test)
         test_folders.remove(watch.search_folders)
     for patch in config.stash.get(HOST_PATCHES_KEY, ()):
@@ -433,8 +432,7 @@ class RecordingHooks:
         item = self._watch.running_item()
         if fixturedef.scope not in tapes.BROAD_SCOPES or item is None or OURS_KEY not in item.stash:
             return None
-        path = tapes.fixture_cassette_path(fixturedef)
-        if path is not None:
+        if (path := tapes.fixture_cassette_path(fixturedef)) is not None:
             self._fixtures[fixturedef] = path
         return path
 

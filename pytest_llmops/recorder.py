@@ -305,8 +305,7 @@ def current_purpose() -> str:
 
 def record_facts(facts: Mapping[str, Json]) -> None:
     """Add facts about the running test to the report; do nothing in a plain script."""
-    top = current_recorder()
-    if top is not None:
+    if (top := current_recorder()) is not None:
         with _lock:
             top.facts.update(facts)
 
@@ -351,8 +350,7 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
     """
     emissions = [emission.with_evidence() for emission in emissions]
     measurements = [emission.measurement for emission in emissions]
-    top = current_recorder()
-    if top is not None:
+    if (top := current_recorder()) is not None:
         with _lock:
             top.measurements.extend(measurements)
     bad = [emission for emission in emissions if emission.measurement.status in ("failed", "errored")]
@@ -443,8 +441,7 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
             if error is not None and inner.failures:
                 error.add_note(f"before this, {_number_failures(inner.failures)}")
         finally:
-            outer = current_recorder()
-            if outer is not None:
+            if (outer := current_recorder()) is not None:
                 with _lock:
                     outer.measurements.extend(inner.measurements)
                     outer.facts.update(inner.facts)
@@ -455,8 +452,7 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
 def _raise_collected(inner: Recorder) -> None:
     if not inner.failures:
         return
-    outer = current_recorder()
-    if outer is not None and outer.silent:
+    if (outer := current_recorder()) is not None and outer.silent:
         return
     if outer is not None and outer.soft:
         outer.failures.extend(inner.failures)

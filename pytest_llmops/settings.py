@@ -309,8 +309,7 @@ class Settings:
         """
         values: dict[str, Any] = {}
         for option in OPTIONS:
-            given = _first_given(option, sources, environ or {})
-            if given is None:
+            if (given := _first_given(option, sources, environ or {})) is None:
                 continue
             place, name, value = given
             try:
@@ -332,8 +331,7 @@ def _first_given(
 ) -> tuple[str, str, object] | None:
     # Return place, name and value of an option from the first source that gives it.
     for place, values in sources:
-        value = values.get(option.name)
-        if value is not None:
+        if (value := values.get(option.name)) is not None:
             return place, option.flag if place == "command line" else option.dest, value
     for name in option.env:
         if environ.get(name):

@@ -83,8 +83,7 @@ def parse_bool(value: object) -> bool:
 
 def parse_days(value: object) -> int:
     """Read a number of days, like ``90d``."""
-    match = re.fullmatch(r"([1-9]\d{0,4})d?", str(value).strip())
-    if match is None:
+    if (match := re.fullmatch(r"([1-9]\d{0,4})d?", str(value).strip())) is None:
         raise ValueError("a number of days, like 90d")
     return int(match[1])
 

@@ -357,8 +357,7 @@ def _yaml_loader() -> Any:
 
 
 def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
-    node = loader.get_single_node()
-    if node is None:
+    if (node := loader.get_single_node()) is None:
         return None, ()
     # What holds itself is refused as nested too deep.
     if MAX_ALIAS_GROWTH * len(text) + MAX_SMALL_YAML < count_characters(node, {}) < math.inf:

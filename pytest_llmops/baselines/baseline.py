@@ -145,8 +145,7 @@ class Baseline:
         except BadFile as error:
             place = f"{where}:{error.line}" if error.line else where
             raise UsageError(f"{place}: expected a baseline, got {error.what}; {RESTORE}") from None
-        schema = as_mapping(document).get("schema")
-        if schema is None:
+        if (schema := as_mapping(document).get("schema")) is None:
             raise UsageError(
                 f"{where}: expected a baseline, got {json_kind(document)} without a schema; {RESTORE}"
             )
@@ -220,8 +219,7 @@ def _read_document(document: Mapping[str, Json]) -> Baseline:
             name: _read_trials(trials, f"{place}.scores[{name!r}]")
             for name, trials in _object(entry, "scores", place)
         }
-        missing = sorted(scores.keys() - usual.keys() - own.keys())
-        if missing:
+        if missing := sorted(scores.keys() - usual.keys() - own.keys()):
             raise _Damaged(f"{place}.scores: no version of {missing[0]!r} in $.metrics")
         tests[nodeid] = BaselineTest(
             outcome=fact_text(entry.get("outcome")),
@@ -369,8 +367,7 @@ def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
         record: The same test now.
         before: The test of the baseline.
     """
-    shown = _find_shown_measurement(record)
-    if shown is None:
+    if (shown := _find_shown_measurement(record)) is None:
         return str(max(len(before.recordings) - 1, 0))
     series = name_with_label(shown)
     scores = [score for score in before.scores.get(series, ()) if score is not None]

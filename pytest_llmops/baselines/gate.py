@@ -269,8 +269,7 @@ def _judge_metrics(measured: Sequence[MetricData], primary: str, rules: GateRule
     changed = [data for data in measured if data.trials]
     nulls = draw_null_changes([data.trials for data in changed])
     p_values: dict[str, float] = {}
-    guards = [index for index, data in enumerate(changed) if data.metric != primary]
-    if guards:
+    if guards := [index for index, data in enumerate(changed) if data.metric != primary]:
         joint = joint_drop_p_values([mean_change(changed[index].trials) for index in guards], nulls[guards])
         p_values |= {changed[index].metric: p for index, p in zip(guards, joint, strict=True)}
     for data, null in zip(changed, nulls, strict=True):
@@ -395,8 +394,7 @@ def _describe_next_step(metric: MetricVerdict, data: MetricData, rules: GateRule
     # Say how many trials would decide if the means stay as they are.
     if metric.trials_before >= rules.min_trials:
         for trials in range(metric.trials_after + 1, MAX_PLANNED_TRIALS + 1):
-            error = data.estimate_error(trials)
-            if error is None:
+            if (error := data.estimate_error(trials)) is None:
                 break
             excluded = error.lower_end(metric.change, 1 - rules.alpha) > -rules.margin
             proved = -metric.change >= max(rules.floor, error.detectable_drop(rules.alpha, 0.5))

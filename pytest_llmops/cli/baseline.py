@@ -80,8 +80,7 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
 
 
 def _load(given: str) -> tuple[str, Baseline]:
-    stored = load_project_baseline(given)
-    if stored is None:
+    if (stored := load_project_baseline(given)) is None:
         raise UsageError("no baseline yet; make the first: pytest --llm-accept 'first baseline'")
     return stored.name, stored.baseline
 

@@ -324,8 +324,7 @@ def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:
         UsageError: The file cannot be read.
     """
     for folder in (start, *start.parents):
-        values = _read_folder_values(folder)
-        if values is not None:
+        if (values := _read_folder_values(folder)) is not None:
             return folder, {
                 option.name: _convert_ini_value(values[option.dest], option.ini)
                 for option in OPTIONS
@@ -367,8 +366,7 @@ def _read_ini_file(path: Path) -> IniValues | None:
         text = read_text(path)
         if path.name == "pyproject.toml":
             tool = _find_table(_find_table(tomllib.loads(text), "tool") or {}, section) or {}
-            values = _find_table(tool, "ini_options")
-            if values is not None:
+            if (values := _find_table(tool, "ini_options")) is not None:
                 return {
                     key: value if isinstance(value, list) else str(value) for key, value in values.items()
                 }

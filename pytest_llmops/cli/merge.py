@@ -115,8 +115,7 @@ def order_runs(runs: Mapping[str, Run]) -> list[Run]:
     names: dict[datetime, str] = {}
     for name, run in runs.items():
         created = run.meta.get("created")
-        time = read_time(created)
-        if time is None:
+        if (time := read_time(created)) is None:
             raise UsageError(
                 f"{name}: $.meta.created: expected when the run ended (2026-01-31T12:00:00+00:00), got "
                 f"{shorten_text(repr(created), 80)}: without it the run has no place among the others; leave it out"
@@ -147,8 +146,7 @@ def order_runs(runs: Mapping[str, Run]) -> list[Run]:
 
 
 def _refuse_repeated(paths: Sequence[Path], what: str) -> None:
-    again = [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
-    if again:
+    if again := [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]:
         raise UsageError(f"RUN: expected each {what} once, got {format_path(again[0])} twice")
 
 
@@ -316,8 +314,7 @@ def _merge(args: argparse.Namespace) -> int:
     shards = {format_path(path): read_run_file(path) for path in runs}
     run = merge_runs(shards)
     run = dataclasses.replace(run, variants=judge_variants(run.records))
-    stored = load_project_baseline(args.llm_baseline)
-    if stored is not None:
+    if (stored := load_project_baseline(args.llm_baseline)) is not None:
         rules = GateRules(primary=stored.primary_metric)
         find, name = stored.find_outputs(run.records), describe_baseline(stored.baseline, stored.name)
         # Outputs of the baseline that shards found, which may have had the history of git where this command has not

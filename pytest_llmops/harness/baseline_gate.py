@@ -303,8 +303,7 @@ class BaselineGate:
         missing = [nodeid for nodeid in baseline_tests if nodeid not in ran]
         if self.why_narrowed and missing:
             return ", ".join(self.why_narrowed)
-        left_out = [nodeid for nodeid in missing if nodeid in self.skipped]
-        if left_out:
+        if left_out := [nodeid for nodeid in missing if nodeid in self.skipped]:
             return f"{format_count(len(left_out), 'test')} of the baseline skipped"
         folders = collected_folders(self.config)
         inside = [

@@ -448,8 +448,7 @@ class Harness:
             payload["raised"] = list_exception_classes(error)
             if assertions := getattr(error, "assertions", ()):
                 payload["assertions"] = list(assertions)
-        unscored = find_unscored_error(error)
-        if unscored is not None:
+        if (unscored := find_unscored_error(error)) is not None:
             payload["outcome"] = "errored"
             payload["kind"] = type(unscored).__name__
         return payload

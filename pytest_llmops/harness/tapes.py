@@ -51,8 +51,7 @@ def item_cassette_path(item: Any) -> tuple[Path, bool]:
     from pytest_llmops.cassettes.naming import cassette_path
     from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
 
-    name = read_cassette_marker(marker_arguments(item, "llm_cassette")).name
-    if name:
+    if name := read_cassette_marker(marker_arguments(item, "llm_cassette")).name:
         return shared_cassette_path(item, name), True
     callspec = getattr(item, "callspec", None)
     # Without the parameters: a model's name may contain colons.
@@ -116,8 +115,7 @@ def recorded_fixtures(item: Any) -> Iterator[tuple[Any, Path]]:
     info = getattr(item, "_fixtureinfo", None)
     for fixturedefs in info.name2fixturedefs.values() if info is not None else ():
         for fixturedef in fixturedefs:
-            path = fixture_cassette_path(fixturedef)
-            if path is not None:
+            if (path := fixture_cassette_path(fixturedef)) is not None:
                 yield fixturedef, path
 
 
@@ -316,8 +314,7 @@ class FixtureTape:
             fixture_redactor().learn(self.tape.redactor.known)
             if self.tape.changes and (harness := self._running()) is not None:
                 harness.log.add_changes(self.tape, name="fixture_changes")
-        caught = self.tape.verdict()
-        if caught is not None:
+        if (caught := self.tape.verdict()) is not None:
             self._failed = True
             raise swallowed_error("the fixture was set up", caught)
 
@@ -338,7 +335,6 @@ class FixtureTape:
         try:
             self.tape.close(passed=passed)
         finally:
-            harness = self._running()
-            if harness is not None:
+            if (harness := self._running()) is not None:
                 harness.log.add_changes(self.tape, name="fixture_changes")
                 harness.log.add_tape(self.tape, passed=passed, own=False)

@@ -101,8 +101,7 @@ def read_trial_plan(item: Any, settings: Settings) -> TrialPlan:
     Raises:
         UsageError: The marker's arguments are wrong, or its trials can never prove what it asks for.
     """
-    marker = marker_arguments(item, "llm_trials")
-    if marker is None:
+    if (marker := marker_arguments(item, "llm_trials")) is None:
         return TrialPlan(trials=settings.trials)
     given = marker.by_name("n", "pass_at_least", "at_least", "confidence")
     count = _whole_number(marker, given.get("n"), "n, the number of trials", MAX_TRIALS)
@@ -311,8 +310,7 @@ def _trial_outcome(reports: Iterable[Any]) -> str:
 
 def _add_sentence(report: Any, sentence: str, index: int) -> None:
     # Begin the text of a failure with what all trials say.
-    crash = getattr(report.longrepr, "reprcrash", None)
-    if crash is not None:
+    if (crash := getattr(report.longrepr, "reprcrash", None)) is not None:
         crash.message = f"{sentence}; trial {index + 1}: {crash.message}"
     report.sections.append(("LLM trials", f"{sentence}\nshown is trial {index + 1}"))
 

@@ -87,8 +87,7 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-    time = read_time(run.meta.get("created"))
-    if time is None:
+    if (time := read_time(run.meta.get("created"))) is None:
         raise UsageError(
             f"$.meta.created: expected when the run ended, got {shorten_text(repr(run.meta.get('created')), 80)}: spans need a time"
         )

@@ -38,8 +38,7 @@ def group_by(items: Iterable[T], key: Callable[[T], K | None]) -> dict[K, list[T
     """Return groups of items in the order of first occurrence; items with the key None are left out."""
     groups: dict[K, list[T]] = {}
     for item in items:
-        name = key(item)
-        if name is not None:
+        if (name := key(item)) is not None:
             groups.setdefault(name, []).append(item)
     return groups
 
@@ -367,8 +366,7 @@ def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json])
     if cassettes.moved:
         files = _join_files(cassettes.moved)
         yield f"renamed tests replay {files}: llmops cassettes move puts the recordings in their place"
-    skipped = sum(any(key.startswith("not asked: ") for key in record.facts) for record in records)
-    if skipped:
+    if skipped := sum(any(key.startswith("not asked: ") for key in record.facts) for record in records):
         yield f"{format_count(skipped, 'test')}: a judge was not asked, as a check before it failed"
 
 

@@ -288,8 +288,7 @@ def parse_run_file(text: str, schema: str, *, where: str) -> dict[str, Any]:
         raise UsageError(
             f"{where}: expected schema {schema!r}, got {shorten_text(repr(schema_name), 80)}; write the run again with this version"
         )
-    problem = _find_problem(data)
-    if problem:
+    if problem := _find_problem(data):
         raise UsageError(f"{where}: damaged: {problem}; write the run again, or take it from version control")
     return {"records": [], "meta": {}, "notes": [], **data}
 
@@ -299,8 +298,7 @@ def _reject_constant(text: str) -> NoReturn:
 
 
 def _find_problem(data: dict[str, Any]) -> str:
-    error = next(_run_validator().iter_errors(data), None)
-    if error is not None:
+    if (error := next(_run_validator().iter_errors(data), None)) is not None:
         path = list(error.absolute_path)
         record = data["records"][path[1]] if path[:1] == ["records"] and len(path) > 1 else None
         return f"{locate_record(record, error.json_path)}: {_describe_error(error)}"

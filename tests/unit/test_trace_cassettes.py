@@ -174,7 +174,10 @@ def test_every_call_passes_the_wire_between_processes(shared_data: Path) -> None
 
 
 def test_no_file_is_left_out(shared_data: Path) -> None:
-    assert {path.name[:2] for path in files(shared_data)} == {row[0] for row in CALLS} | {NOT_HTTP, OTHER_LAYOUT}
+    assert {path.name[:2] for path in files(shared_data)} == {row[0] for row in CALLS} | {
+        NOT_HTTP,
+        OTHER_LAYOUT,
+    }
 
 
 def test_what_is_no_http_is_named(shared_data: Path) -> None:

@@ -180,8 +180,7 @@ def _case_ids_with_model(case: str, model: str) -> Iterator[str]:
     parts = case.split("-") if case else []
     # pytest writes the name or its escaped form.
     for spelling in {model, model.encode("unicode_escape").decode("ascii")}:
-        for place in range(len(parts) + 1):
-            yield "-".join((*parts[:place], spelling, *parts[place:]))
+        yield from ("-".join((*parts[:place], spelling, *parts[place:])) for place in range(len(parts) + 1))
 
 
 def audit_cassettes(

@@ -395,7 +395,10 @@ def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
     # vcrpy before 6.0 wrote answers of httpx with their content.
     body = message.get("content") if message.get("body") is None else message["body"]
     if body is None and "parsed_body" in message:
-        return _encode_compact_json(message["parsed_body"]), False
+        try:
+            return _COMPACT_ENCODER.encode(message["parsed_body"]).encode("utf-8"), False
+        except (TypeError, ValueError):
+            raise DocumentError("a parsed body holds what JSON cannot", RECORD_AGAIN) from None
     if isinstance(body, dict):
         refuse(
             body and "string" not in body,
@@ -410,13 +413,6 @@ def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
         return body.encode("utf-8"), False
     except UnicodeEncodeError:
         raise DocumentError("a body is a text that cannot be encoded", RECORD_AGAIN) from None
-
-
-def _encode_compact_json(value: object) -> bytes:
-    try:
-        return _COMPACT_ENCODER.encode(value).encode("utf-8")
-    except (TypeError, ValueError):
-        raise DocumentError("a parsed body holds what JSON cannot", RECORD_AGAIN) from None
 
 
 def _recording_day(date: str) -> str:

@@ -394,15 +394,16 @@ def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift 
     if recorded.status != now.status:
         return Drift(request_line, "status", str(recorded.status), str(now.status))
     before, after = _read_call(question, recorded), _read_call(question, now)
-    if before.output or before.tool_calls or after.output or after.tool_calls:
-        facets = [
+    facets = (
+        [
             ("tool calls", _format_tool_calls(before), _format_tool_calls(after)),
             ("text", before.output, after.output),
             ("finish reason", before.finish_reason, after.finish_reason),
             ("model", before.model, after.model),
         ]
-    else:
-        facets = [("body", recorded.body.decode("utf-8", "replace"), now.body.decode("utf-8", "replace"))]
+        if before.output or before.tool_calls or after.output or after.tool_calls
+        else [("body", recorded.body.decode("utf-8", "replace"), now.body.decode("utf-8", "replace"))]
+    )
     for what, old, new in facets:
         if old != new:
             old, new = old[:MAX_TEXT], new[:MAX_TEXT]  # noqa: PLW2901

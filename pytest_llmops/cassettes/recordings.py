@@ -195,14 +195,15 @@ class Recordings:
 
     def list_requests(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the recorded requests with their places; of neighbouring cassettes if this one is empty."""
-        for interaction in self.by_key.values():
-            yield interaction.by, interaction.request
+        yield from ((interaction.by, interaction.request) for interaction in self.by_key.values())
         if self.by_key:
             return
         for path in sorted(self.path.parent.glob("*.json"))[:MAX_NEIGHBOUR_CASSETTES]:
             with contextlib.suppress(CassetteError):  # a damaged cassette is reported by its own test
-                for interaction in store.load_cassette(path).values():
-                    yield f"{display_path(path)} {interaction.by}", interaction.request
+                yield from (
+                    (f"{display_path(path)} {interaction.by}", interaction.request)
+                    for interaction in store.load_cassette(path).values()
+                )
 
 
 def _url_end(url: str) -> str:

@@ -246,9 +246,11 @@ class CallSlot:
         self._left, lock = True, self._lock
         if lock is not None:
             lock.release()
-        retry_after_s = None
-        if status in (*RATE_LIMIT_STATUSES, UNAVAILABLE_STATUS):
-            retry_after_s = _parse_retry_after(headers, self._pace.now())
+        retry_after_s = (
+            _parse_retry_after(headers, self._pace.now())
+            if status in (*RATE_LIMIT_STATUSES, UNAVAILABLE_STATUS)
+            else None
+        )
         if status in RATE_LIMIT_STATUSES or retry_after_s is not None:
             self._pace.slow_down(self._host, retry_after_s)
         elif 0 < status < FIRST_SERVER_ERROR:

@@ -378,8 +378,10 @@ def _secret_spellings(secret: str) -> Iterator[tuple[bytes, str]]:
     for inside in (secret, json.dumps(secret)[1:-1]):
         yield json.dumps(inside)[1:-1].encode(), MASK
         yield json.dumps(inside, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"), MASK
-    for text in (repr(secret), ascii(secret), repr(raw)[1:]):
-        yield text[1:-1].encode("utf-8", "surrogatepass"), MASK
+    yield from (
+        (text[1:-1].encode("utf-8", "surrogatepass"), MASK)
+        for text in (repr(secret), ascii(secret), repr(raw)[1:])
+    )
     for quoted in (*(quote(raw, safe=safe) for safe in _URL_SAFE_CHARACTERS), quote_plus(raw)):
         yield quoted.encode(), MASK
         yield re.sub("%..", lambda match: match[0].lower(), quoted).encode(), MASK

@@ -43,9 +43,11 @@ def mask_text(data: bytes, find: FindSecrets) -> bytes:
     if not is_stream and _LOGPROBS_MARK not in data:
         return data
     text = data.decode("utf-8", "surrogateescape")
-    places = [(0, len(text))]
-    if is_stream:
-        places = [match.span(match.lastindex or 1) for match in _EVENT_DATA.finditer(text)]
+    places = (
+        [match.span(match.lastindex or 1) for match in _EVENT_DATA.finditer(text)]
+        if is_stream
+        else [(0, len(text))]
+    )
     changed = mask_scattered([text[start:end] for start, end in places], find)
     for number in sorted(changed, reverse=True):
         start, end = places[number]
@@ -151,10 +153,11 @@ def _iterate_leaves(text: str) -> Iterator[tuple[LeafPath, LeafPath, str]]:
                 *((key, item[key]) for key in _PLACE_KEYS if isinstance(item.get(key), (str, int))),
             )
             for key, value in reversed(item.items()):
-                if alike:
-                    is_alike = key in ("content", "tokens", "chosenCandidates")
-                else:
-                    is_alike = _LOGPROBS_KEY in key.lower() and not key.startswith("top_")
+                is_alike = (
+                    key in ("content", "tokens", "chosenCandidates")
+                    if alike
+                    else _LOGPROBS_KEY in key.lower() and not key.startswith("top_")
+                )
                 waiting.append(((*path, key), (*where, key), value, is_alike))
         elif isinstance(item, list):
             if path[-1:] == ("bytes",) and item and all(type(b) is int and 0 <= b < 256 for b in item):  # noqa: PLR2004 -- bytes

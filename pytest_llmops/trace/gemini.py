@@ -118,12 +118,14 @@ def _read_function_declarations(tools: object) -> Iterator[ToolDefinition]:
             if name not in ("functionDeclarations", "function_declarations"):
                 yield fields.tool_definition(name)
                 continue
-            for function in as_mappings(value):
-                yield fields.tool_definition(
+            yield from (
+                fields.tool_definition(
                     as_text(function.get("name")),
                     function.get("description"),
                     _get_field(function, "parameters") or _get_field(function, "parametersJsonSchema"),
                 )
+                for function in as_mappings(value)
+            )
 
 
 def read_usage_metadata(value: object) -> Usage:

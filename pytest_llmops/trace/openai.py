@@ -164,10 +164,11 @@ def _read_responses_reply(reply: JsonObject) -> fields.ParsedReply:
 
 def _join_responses(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
     final_events = [event for event in events if event.get("type") in _FINAL_EVENTS]
-    if final_events:
-        last = as_mapping(final_events[-1].get("response"))
-    else:
-        last = next(filter(None, (as_mapping(event.get("response")) for event in reversed(events))), {})
+    last = (
+        as_mapping(final_events[-1].get("response"))
+        if final_events
+        else next(filter(None, (as_mapping(event.get("response")) for event in reversed(events))), {})
+    )
     if as_mappings(last.get("output")):
         return last, bool(final_events)
     output = _join_output_items(events)

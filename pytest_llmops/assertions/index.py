@@ -109,9 +109,11 @@ def _emit_document_count(comparison: Freshness, name: str, threshold: int | None
                 f"({unknown_ids}): keep a fingerprint or a modification time in the index"
             )
         )
-    reason = f"{len(ids)} of {comparison.documents} documents are {name}"
-    if name == "orphaned":
-        reason = f"{len(ids)} of {comparison.held} documents of the index are not in the source"
+    reason = (
+        f"{len(ids)} of {comparison.held} documents of the index are not in the source"
+        if name == "orphaned"
+        else f"{len(ids)} of {comparison.documents} documents are {name}"
+    )
     why = comparison.outdated or {}
     texts = [f"{document}: {why[document]}" if name == "outdated" else document for document in ids]
     if len(texts) > MAX_EVIDENCE_LINES:

@@ -178,9 +178,11 @@ def measure_agreement(
     ]
     human, judge = [pair.human for pair in pairs], [pair.judge for pair in pairs]
     unscored = tuple(row.id for row in labels.labelled if judge_labels.get(row.id) is None)
-    rates = None
-    if human and (labels.kind == "pass or fail" or (labels.kind == "number" and pass_at is not None)):
-        rates = judge_rates(*([_is_pass(label, pass_at) for label in group] for group in (human, judge)))
+    rates = (
+        judge_rates(*([_is_pass(label, pass_at) for label in group] for group in (human, judge)))
+        if human and (labels.kind == "pass or fail" or (labels.kind == "number" and pass_at is not None))
+        else None
+    )
     weights: Weights | None = "quadratic" if labels.kind == "number" else None
     problem = why_invalid_labels(labels) or _why_no_kappa(human, judge)
     figures = AgreementFigures(

@@ -79,8 +79,8 @@ class JudgeRecord:
 
     def to_json_text(self) -> str:
         """Return the file's text: readable JSON, the same bytes for the same record."""
-        wire = {"schema": SCHEMA, **asdict(self)}
-        return json.dumps(wire, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2, ensure_ascii=False, allow_nan=False)
+        return f"{text}\n"
 
     def describe(self, version: str, *, answers: str = "") -> dict[str, Json]:
         """Return what a report says: ``status``, also ``out of date``, and ``text``.

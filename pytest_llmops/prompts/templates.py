@@ -360,9 +360,11 @@ def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json]
     if not isinstance(value, str):
         raise head.bad("output_schema", "a schema or the name of a .json file", json_kind(value))
     file = path.parent / value
-    inside = ".." not in value and not value.startswith("/")  # all that can lead out of a zip
-    if isinstance(file, Path):
-        inside = file.resolve().is_relative_to(path.parent.resolve())
+    inside = (
+        file.resolve().is_relative_to(path.parent.resolve())
+        if isinstance(file, Path)
+        else ".." not in value and not value.startswith("/")  # all that can lead out of a zip
+    )
     refuse(
         not inside or not value.endswith(".json"),
         head.bad("output_schema", "the name of a .json file beside the prompt", shorten_text(value, 80)),

@@ -170,9 +170,11 @@ class OpenAIEmbedder:
         ]
 
     def _request_vectors(self, texts: list[str]) -> Float32Array:
-        client = self.client
-        if client is None:
-            client = new_client(self.base_url or recorder.current_settings().base_url)
+        client = (
+            new_client(self.base_url or recorder.current_settings().base_url)
+            if self.client is None
+            else self.client
+        )
         create = partial(
             client.embeddings.with_raw_response.create,
             model=self.model,

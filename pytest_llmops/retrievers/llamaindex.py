@@ -85,15 +85,12 @@ class LlamaIndexRetriever(Searcher):
         else:
             nodes = self.retriever.retrieve(query)
         scored = all(scored_node.score is not None for scored_node in nodes)
-        hits = []
-        for rank, scored_node in enumerate(nodes[:limit], start=1):
-            hits.append(
-                chunk_to_hit(
-                    self._node_to_chunk(scored_node.node),
-                    float(scored_node.score) if scored else 1.0 / rank,
-                )
+        return [
+            chunk_to_hit(
+                self._node_to_chunk(scored_node.node), float(scored_node.score) if scored else 1.0 / rank
             )
-        return hits
+            for rank, scored_node in enumerate(nodes[:limit], start=1)
+        ]
 
     def _node_to_chunk(self, node: Any) -> Chunk:
         id_ = node.metadata.get(self._id_key) if self._id_key else node.node_id

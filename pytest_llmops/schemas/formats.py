@@ -123,12 +123,13 @@ def is_uri(text: str, *, absolute: bool = True) -> bool:
     (True, False, False)
     """
     match = _REFERENCE.fullmatch(text)
-    if not match or (absolute and match["scheme"] is None):
-        return False
-    # A colon in the first segment of a path makes the text before it a scheme.
-    if match["scheme"] is not None and not _SCHEME.fullmatch(match["scheme"]):
-        return False
-    if match["authority"] is not None and not _is_authority(match["authority"]):
+    if (
+        not match
+        or (absolute and match["scheme"] is None)
+        # A colon in the first segment of a path makes the text before it a scheme.
+        or (match["scheme"] is not None and not _SCHEME.fullmatch(match["scheme"]))
+        or (match["authority"] is not None and not _is_authority(match["authority"]))
+    ):
         return False
     return all(_URI_PARTS[name].fullmatch(match[name] or "") for name in ("path", "query", "fragment"))
 

@@ -378,9 +378,8 @@ def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Re
 def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
     # Say whether a reply is prose, where JSON or a call was requested; a refusal and a cut reply are none of that.
     text = completion.text.casefold()
-    if completion.tool_calls or completion.finish_reason in CUT_OFF_REASONS:
-        return False
-    if completion.refusal or is_refusal(text):
+    is_cut = completion.tool_calls or completion.finish_reason in CUT_OFF_REASONS
+    if is_cut or completion.refusal or is_refusal(text):
         return False
     return bool(text.strip()) and not any(f'"{key}"' in text for key in form.keys)
 

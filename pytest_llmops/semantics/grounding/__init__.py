@@ -99,9 +99,11 @@ def measure_relevance(
     # Of sentences with equally many words the first.
     sentences.sort(key=lambda sentence: -len(wanted.keys() & content_stems(sentence).keys()))
     nearest = sentences[:MAX_RELEVANT_CANDIDATES]
-    similarities = [0.0]
-    if embedder is not None and nearest:
-        similarities = cosines_with_first(embed_rows([question, *nearest], embedder))
+    similarities = (
+        cosines_with_first(embed_rows([question, *nearest], embedder))
+        if embedder is not None and nearest
+        else [0.0]
+    )
     best = similarities.index(max(similarities))
     return Relevance(
         covered=sum(stem in seen for stem in wanted) / len(wanted),

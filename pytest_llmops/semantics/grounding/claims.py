@@ -242,8 +242,7 @@ class _ClaimSplitter:
             self._sort_known_part(JOINING_END.sub("", before).strip(" ,"))
             before = ""
         rest = _text_after_unknown(text[unknown.end() :])
-        end = len(text) - len(rest)
-        self.left_out.append((before + text[unknown.start() : end]).strip(" ,;:—"))
+        self.left_out.append((before + text[unknown.start() : len(text) - len(rest)]).strip(" ,;:—"))
         return rest
 
     def _sort_known_part(self, text: str) -> str:

@@ -333,10 +333,7 @@ def _first_given(
     for place, values in sources:
         if (value := values.get(option.name)) is not None:
             return place, option.flag if place == "command line" else option.dest, value
-    for name in option.env:
-        if environ.get(name):
-            return "environment", name, environ[name]
-    return None
+    return next((("environment", name, environ[name]) for name in option.env if environ.get(name)), None)
 
 
 OPTIONS: tuple[Option, ...] = tuple(

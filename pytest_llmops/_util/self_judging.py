@@ -116,11 +116,11 @@ def iter_self_judging_notes(tests: Iterable[Sequence[Call]]) -> Iterator[str]:
         for judge in dict.fromkeys(_answering_models(calls, "judge")):
             if find_same_model(judge, tested):
                 counts[judge] = counts.get(judge, 0) + 1
-    for judge, count in counts.items():
-        yield (
-            f"the judge {shorten_text(judge, 60)} is the model under test in {format_count(count, 'test')}: "
-            "a model prefers its own text (arXiv 2410.21819), name another with --llm-judge-model"
-        )
+    yield from (
+        f"the judge {shorten_text(judge, 60)} is the model under test in {format_count(count, 'test')}: "
+        "a model prefers its own text (arXiv 2410.21819), name another with --llm-judge-model"
+        for judge, count in counts.items()
+    )
 
 
 def is_error_status(status: int | None) -> bool:

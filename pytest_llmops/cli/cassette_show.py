@@ -81,8 +81,10 @@ def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator
 def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[str]:
     if call.output:
         yield _format_field("says", shorten_text(call.output, limit))
-    for tool in call.tool_calls:
-        yield _format_field("calls", f"{shorten_text(tool.name, 100)} {shorten_text(tool.arguments, limit)}")
+    yield from (
+        _format_field("calls", f"{shorten_text(tool.name, 100)} {shorten_text(tool.arguments, limit)}")
+        for tool in call.tool_calls
+    )
     if not call.output and not call.tool_calls:
         text = unfold_body(answer["body"]).decode("utf-8", "backslashreplace")
         yield _format_field("answers", shorten_text(text, limit) if text else "nothing")

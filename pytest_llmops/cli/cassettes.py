@@ -89,9 +89,11 @@ def _check_cassettes(args: argparse.Namespace) -> int:
 def _print_check_json(result: AuditResult, usage: RunUsage | None) -> None:
     from dataclasses import asdict
 
-    run = None
-    if usage is not None:
-        run = {"created": usage.created, "complete": usage.complete, "green": usage.green, "root": usage.root}
+    run = (
+        {"created": usage.created, "complete": usage.complete, "green": usage.green, "root": usage.root}
+        if usage is not None
+        else None
+    )
     print_json(
         {
             "clean": result.clean,

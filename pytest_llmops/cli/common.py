@@ -339,10 +339,14 @@ def find_project_root(start: Path) -> Path | None:
     Raises:
         UsageError: A configuration file on the way cannot be read.
     """
-    for folder in (start, *start.parents):
-        if (folder / ".git").exists() or _read_folder_values(folder) is not None:
-            return folder
-    return None
+    return next(
+        (
+            folder
+            for folder in (start, *start.parents)
+            if (folder / ".git").exists() or _read_folder_values(folder) is not None
+        ),
+        None,
+    )
 
 
 def find_ini_file(folder: Path) -> Path | None:

@@ -102,10 +102,10 @@ def _iter_models(path: Path, settings: Settings) -> Iterator[str]:
         values = read_yaml(split_front_matter(text)[0])[0] if "\nmodel:" in text else None
         yield str(values.get("model") or "") if isinstance(values, dict) else ""
     else:
-        for interaction in load_cassette(path).values():
-            yield read_call(
-                make_stored_exchange(interaction.request, {"status": 200, "body": {"text": ""}})
-            ).model
+        yield from (
+            read_call(make_stored_exchange(interaction.request, {"status": 200, "body": {"text": ""}})).model
+            for interaction in load_cassette(path).values()
+        )
 
 
 def list_server_models(settings: Settings) -> dict[str, str]:
@@ -349,8 +349,10 @@ def _format_report(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"{verdict['status']:<10}{points[0]:+} points{interval} ({verdict['before']:.2f} -> {verdict['after']:.2f}), {format_count(verdict['cases'], 'request')}: {family}"
     if not report["verdicts"]:
         yield "undecided a single answer to each request is recorded, so how far the old model's own answers differ is not known; --judge scores both"
-    for model, side in report["sides"].items():
-        yield f"{model}: {format_count(side['answers'], 'answer')}; cost {side['cost']}; median latency {side['latency_p50_s'] or 'unknown'} s"
+    yield from (
+        f"{model}: {format_count(side['answers'], 'answer')}; cost {side['cost']}; median latency {side['latency_p50_s'] or 'unknown'} s"
+        for model, side in report["sides"].items()
+    )
     for entry in report["changed_most"]:
         yield f"  {entry['similarity']:.2f}  {common.format_path(entry['case'])}"
         yield from (f"        {side}  {shorten_text(entry[side], 160)!r}" for side in ("old", "new"))

@@ -264,10 +264,9 @@ def merge_record_commands(messages: Iterable[str]) -> list[str]:
         tests.setdefault(options, {}).update(dict.fromkeys(word for word in words if word not in options))
     commands = []
     for options, names in tests.items():
-        places = list(names)
-        # There, `new` records only what is missing; another mode would record the other tests again.
-        if len(places) > MAX_TESTS and RECORD_NEW in options:
-            places = list(dict.fromkeys(name.partition("::")[0] for name in names))
+        # By file, `new` records only what is missing; another mode would record the other tests again.
+        are_files = len(names) > MAX_TESTS and RECORD_NEW in options
+        places = list(dict.fromkeys(name.partition("::")[0] if are_files else name for name in names))
         if len(places) > MAX_FILES and RECORD_NEW in options:
             places = [posixpath.commonpath(places) or "."]
         commands.append(shlex.join(["pytest", *places, *options]))

@@ -318,8 +318,10 @@ def summarize_sides(records: Sequence[TestRecord], axis: Axis) -> Iterator[Side]
         ran = group_by(group, lambda record: (subject_name(record, axis), side_key(record, axis)))
         rows = group_by(group, lambda record: (function_name(record), *row_key(record, axis)))
         uneven = find_uneven_metrics(rows.values()) if len(ran) > 1 else UnevenMetrics()
-        for key in sort_by_position(ran, axis):
-            yield replace(summarize_side(ran[key], axis, uneven), comparison=number, left_out=left_out)
+        yield from (
+            replace(summarize_side(ran[key], axis, uneven), comparison=number, left_out=left_out)
+            for key in sort_by_position(ran, axis)
+        )
 
 
 def describe_uneven_metrics(sides: Iterable[Side]) -> list[tuple[str, str]]:

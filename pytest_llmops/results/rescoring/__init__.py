@@ -18,7 +18,6 @@ from pytest_llmops.results.rescoring.rescored_run import (
     carry_over_threshold,
     find_threshold_shifts,
     format_threshold_shifts,
-    read_both_scores,
     replace_threshold,
     replace_verdicts,
 )
@@ -38,7 +37,6 @@ __all__ = [
     "format_changes",
     "format_threshold_shifts",
     "list_judges",
-    "read_both_scores",
     "replace_threshold",
     "replace_verdicts",
     "score_from_measurement",

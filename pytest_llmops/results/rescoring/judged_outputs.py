@@ -292,9 +292,8 @@ def score_from_measurement(measurement: Measurement | None) -> Score:
     """
     if measurement is None:
         return Score()
-    status = _STATUSES[measurement.status]
-    if status == "recorded" and "review" in measurement.detail:
-        status = "undecided"
+    waits = measurement.status == "recorded" and "review" in measurement.detail
+    status = "undecided" if waits else _STATUSES[measurement.status]
     return Score.from_wire(
         measurement.detail.get("judge"),
         name=_judge_name(measurement),

@@ -308,8 +308,8 @@ def _format_failure(measurement: Measurement) -> str:
 MIN_OUTPUTS, MIN_EACH, MIN_KAPPA, TOLERANCE = 20, 5, 0.4, 1e-9
 
 
-def read_both_scores(change: Change, dimension: str) -> tuple[float, float] | None:
-    """Return the old and the new score of an output on the judges' own scales, of a dimension or (``""``) as a whole; None: one is missing."""
+def _read_both_scores(change: Change, dimension: str) -> tuple[float, float] | None:
+    # Return the old and the new score of an output on the judges' own scales, of a dimension or ("") as a whole; None: one is missing.
     old, new = (
         as_finite_float(side.dimensions.get(dimension) if dimension else side.score)
         for side in (change.old, change.new)
@@ -352,7 +352,7 @@ def find_threshold_shifts(changes: Sequence[Change], pass_at: Mapping[str, float
                 [
                     pair
                     for change in changes
-                    if change.old.name == judge and (pair := read_both_scores(change, dimension))
+                    if change.old.name == judge and (pair := _read_both_scores(change, dimension))
                 ],
                 threshold,
                 present,

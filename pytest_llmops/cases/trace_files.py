@@ -25,7 +25,7 @@ from pytest_llmops._util.text_files import BadFile, canonical_json, check_json_v
 from pytest_llmops.cases.queue import QueueEntry
 from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.protocols import ToolCall, Usage
-from pytest_llmops.trace import fields, prices
+from pytest_llmops.trace import cost_usd, fields
 
 # What each field is called, in the current convention first; a name goes on behind a JSON text
 FIELDS = {
@@ -354,7 +354,7 @@ def _read_call(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
         "tool_calls": list(map(asdict, fields.read_chat_tool_calls(answer.get("tool_calls")))),
         "finish_reason": "".join(as_texts(values.get("finish_reason"))[:1]).strip('"'),
         "usage": {name: tokens for name, tokens in counts.items() if tokens is not None},
-        "cost_usd": prices.cost_usd(model, Usage(**counts), provider=provider),
+        "cost_usd": cost_usd(model, Usage(**counts), provider=provider),
         "latency_s": round(end - start, 6) if start and end and end >= start else None,
     }
     return {name: value for name, value in call.items() if value not in (None, "", [], {})}

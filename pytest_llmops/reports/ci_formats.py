@@ -23,6 +23,7 @@ def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
         run: The run.
         changed: The first changed line of each changed prompt file: problems of its tests are shown there.
 
+    >>> from pytest_llmops.results.run import TestRecord
     >>> record = TestRecord(nodeid="test_a.py::t", outcome="failed", place="test_a.py:3")
     >>> list(format_annotations(Run(records=(record,)), {}))
     ['::error file=test_a.py,line=3,title=failed%3A test_a.py%3A%3At::failed']

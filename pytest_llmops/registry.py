@@ -1,4 +1,4 @@
-"""Built-in embedders, judges, models and NLI models by name, imported at first use."""
+"""Built-in embedders, judges and models by name, imported at first use."""
 
 import importlib
 from typing import Any
@@ -22,7 +22,6 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "pairwise": "pytest_llmops.judges.rubric:Pairwise",
         "quality": "pytest_llmops.judges.rubric:quality",
     },
-    "nli": {"nli": "pytest_llmops.semantics.nli:load_nli"},
     "model": {
         "app": "pytest_llmops.providers.selection:app_model",
         "judge": "pytest_llmops.providers.selection:judge_model",
@@ -36,7 +35,6 @@ ARGUMENT_HELP: dict[str, dict[str, str]] = {
         "sentence-transformers": "the name of a model, or its folder",
     },
     "model": {"app": "the name of a model"},
-    "nli": {"nli": "a folder with model.onnx, tokenizer.json and config.json"},
 }
 
 JUDGE_SUFFIX = ".md"
@@ -66,7 +64,7 @@ def load_builtin(kind: str, name: str) -> Any:
     """Return a new built-in component, or the judge of a judge file.
 
     Args:
-        kind: ``embedder``, ``judge``, ``model`` or ``nli``.
+        kind: ``embedder``, ``judge`` or ``model``.
         name: The name, alone or with an argument: ``sentence-transformers:all-MiniLM-L6-v2``.
 
     Raises:

@@ -61,7 +61,7 @@ def assert_grounded(
     judge: Judge | str | None = None,
     question: str = "",
     embedder: Embedder | str | None = None,
-    nli: NliModel | str | None = None,
+    nli: NliModel | None = None,
     label: str = "",
 ) -> Measurement:
     """Assert that the contexts support what an answer claims: a judge decides, or an estimate by words.
@@ -88,7 +88,7 @@ def assert_grounded(
         question: What was asked, for the judge: "Yes." is a claim only together with it.
         embedder: For the estimate: an object or a name; None: the embedder of the settings (``--llm-embedder``).
         nli: An NLI model that decides instead of words, embedder and checks: a claim is supported if a passage of the
-            contexts entails it. ``"nli:FOLDER"``, or an object with ``predict(pairs)`` that returns probabilities of
+            contexts entails it. An object with ``predict(pairs)`` that returns probabilities of
             entailment, neutral and contradiction.
         label: Distinguishes two assertions of a test.
 
@@ -223,7 +223,7 @@ class _Engine:
     ground: Callable[[Sequence[str], Sequence[str]], tuple[Claim, ...]]
 
 
-def _choose_engine(embedder: Embedder | str | None, nli: NliModel | str | None) -> _Engine:
+def _choose_engine(embedder: Embedder | str | None, nli: NliModel | None) -> _Engine:
     if nli is not None:
         refuse(
             embedder is not None,

@@ -35,7 +35,7 @@ def assert_semantic(
     at_least: AtLeast = "default",
     embedder: Embedder | str | None = None,
     checks: Checks = "default",
-    nli: NliModel | str | None = None,
+    nli: NliModel | None = None,
     label: str = "",
 ) -> Measurement:
     """Assert that a text means the same as a reference: they are similar, and no check finds a difference.
@@ -65,7 +65,7 @@ def assert_semantic(
         embedder: An object or a name; None: the embedder of the settings (``--llm-embedder``).
         checks: Names of checks that are on, alone (``["numbers"]``) or with a minus all but these
             (``["-roles"]``); ``()``: none.
-        nli: An NLI model that looks for a contradiction: ``"nli:FOLDER"``, or an object with ``predict(pairs)``
+        nli: An NLI model that looks for a contradiction: an object with ``predict(pairs)``
             that returns probabilities of entailment, neutral and contradiction.
         label: Distinguishes two assertions of a test.
 

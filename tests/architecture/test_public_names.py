@@ -121,7 +121,7 @@ def test_the_reference_names_every_fixture_marker_hook_and_assertion() -> None:
 def test_every_built_in_name_can_be_loaded() -> None:
     for kind, names in registry.BUILT_IN.items():
         for name in names:
-            if kind not in ("model", "nli"):  # a model needs a name or a folder
+            if kind != "model":  # a model needs a name
                 assert registry.load_builtin(kind, name) is not None
 
 

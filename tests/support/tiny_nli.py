@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,26 +58,17 @@ def build_model(weights: Sequence[Sequence[float]], inputs: Sequence[str]) -> by
 def write_model(
     folder: Path,
     *,
-    words: Mapping[str, Sequence[float]] = WORDS,
     order: Sequence[str] = LABELS,
     inputs: Sequence[str] = ("input_ids", "attention_mask", "token_type_ids"),
-    max_tokens: int = 512,
 ) -> Path:
-    """Write model.onnx, tokenizer.json and config.json; the outputs of the model have the given order of labels."""
+    """Write model.onnx and tokenizer.json; the outputs of the model have the given order of labels."""
     folder.mkdir(parents=True, exist_ok=True)
-    places = [LABELS.index(name) for name in order] if sorted(order) == sorted(LABELS) else range(len(order))
-    weights = [[row[place] for place in places] for row in words.values()]
+    weights = [[row[LABELS.index(name)] for name in order] for row in WORDS.values()]
     (folder / "model.onnx").write_bytes(build_model(weights, inputs))
-    config = {
-        "id2label": {str(place): name.upper() for place, name in enumerate(order)},
-        "max_position_embeddings": max_tokens,
-        "pad_token_id": 1,
-    }
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     tokenizer: dict[str, Any] = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": {"type": "Lowercase"},
         "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
-        "model": {"type": "WordLevel", "vocab": {word: place for place, word in enumerate(words)}, "unk_token": "[UNK]"},
+        "model": {"type": "WordLevel", "vocab": {word: place for place, word in enumerate(WORDS)}, "unk_token": "[UNK]"},
     }  # fmt: skip
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     return folder

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,21 +17,10 @@ from support.messages import check_message
 from pytest_llmops import recorder
 from pytest_llmops.assertions.grounding import assert_grounded
 from pytest_llmops.assertions.semantic import assert_semantic
-from pytest_llmops.errors import (
-    LLMOpsError,
-    MeasurementErrored,
-    MeasurementFailed,
-    MissingExtra,
-    UnknownName,
-    UsageError,
-)
+from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UsageError
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.semantics import nli
 
-needs_onnxruntime = pytest.mark.skipif(
-    find_spec("onnxruntime") is None or find_spec("tokenizers") is None,
-    reason="onnxruntime and tokenizers run the models: pip install -r requirements/dev.txt",
-)
 ENTAILS, NEUTRAL, CONTRADICTS = (0.9, 0.08, 0.02), (0.1, 0.8, 0.1), (0.02, 0.08, 0.9)
 
 
@@ -130,19 +119,10 @@ def test_a_model_that_raises_or_gives_too_few_rows_is_unscored() -> None:
     assert measured("a b", "a b", nli=short)["semantic.nli"].status == "errored"
 
 
-@pytest.mark.parametrize("given", [3, object(), True])
+@pytest.mark.parametrize("given", [3, object(), True, "nli:folder"])
 def test_an_object_without_predict_is_refused(given: Any) -> None:
-    with pytest.raises(UsageError, match=r"expected nli as 'nli:FOLDER' or an object with predict\(pairs\)"):
+    with pytest.raises(UsageError, match=r"expected nli as an object with predict\(pairs\)"):
         assert_semantic("a", "a", nli=given, embedder="tfidf", at_least=0.1)
-
-
-def test_names_are_resolved_by_the_registry(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName):
-        assert_semantic("a", "a", nli="nlp:folder", embedder="tfidf", at_least=0.1)
-    with pytest.raises(UsageError, match="expected nli:FOLDER"):
-        nli.resolve_nli("nli", where="test")
-    with pytest.raises(UsageError, match=r"expected a file model\.onnx, got none"):
-        nli.resolve_nli(f"nli:{tmp_path}", where="test")
 
 
 def test_long_texts_are_compared_in_windows_and_batches() -> None:
@@ -209,101 +189,37 @@ def test_many_passages_are_bounded() -> None:
     assert found.detail["without"] == ["each claim was compared with 16 of 40 passages"]
 
 
-@needs_onnxruntime
-@pytest.mark.parametrize(
-    "order", [("entailment", "neutral", "contradiction"), ("contradiction", "entailment", "neutral")]
-)
-def test_the_order_of_labels_is_read_from_the_config(tmp_path: Path, order: Sequence[str]) -> None:
-    folder = tiny_nli.write_model(tmp_path, order=order)
-    assert (folder / "model.onnx").stat().st_size < 1_000
-    model = nli.load_nli(str(folder))
+@pytest.fixture(name="documented")
+def documented_fixture() -> Any:
+    """Return the class of the documentation that runs a model as ONNX."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("tokenizers")
+    page = Path(__file__).parents[2].joinpath("docs/meaning.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(import numpy.*?)^```", page, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    return names["OnnxNli"]
+
+
+@pytest.mark.parametrize("inputs", [("input_ids",), ("input_ids", "attention_mask", "token_type_ids")])
+def test_the_documented_model_reads_the_labels_in_its_order(
+    tmp_path: Path, documented: Any, inputs: Sequence[str]
+) -> None:
+    model = documented(
+        tiny_nli.write_model(tmp_path, order=("contradiction", "entailment", "neutral"), inputs=inputs)
+    )
     rows = nli.predict_pairs(model, [("same", "same"), ("other", "x"), ("x", "not"), ("a", "b c d")])
     assert [max(range(3), key=row.__getitem__) for row in rows[:3]] == [0, 1, 2]
     assert rows[3] == pytest.approx((1 / 3, 1 / 3, 1 / 3))
-    assert len(model.predict([])) == 0
+    assert measured("it is not open", "it is open", nli=model)["semantic.nli"].status == "failed"
+    (shop,) = ["The shop is the same."]
+    assert assert_grounded(shop, [shop], nli=model, at_least=1.0).value == 1
 
 
-@needs_onnxruntime
-def test_a_folder_is_loaded_once_and_has_a_version(tmp_path: Path) -> None:
-    folder = tiny_nli.write_model(tmp_path / "small", inputs=("input_ids",))
-    found = measured("it is not open", "it is open", nli=f"nli:{folder}")["semantic.nli"]
-    assert found.status == "failed"
-    assert len(found.version) == len("nli/") + 12
-    assert nli.load_nli(str(folder)) is nli.load_nli(str(folder))
-    assert (
-        assert_grounded(
-            "The shop is the same.", ["The shop is the same."], nli=f"nli:{folder}", at_least=1.0
-        ).value
-        == 1
-    )
-
-
-@needs_onnxruntime
-def test_a_file_in_the_folder_onnx_is_found(tmp_path: Path) -> None:
-    folder = tiny_nli.write_model(tmp_path)
-    (folder / "onnx").mkdir()
-    (folder / "model.onnx").rename(folder / "onnx" / "model.onnx")
-    assert nli.predict_pairs(nli.load_nli(str(folder)), [("same", "x")])[0].entailment > 0.9
-
-
-@needs_onnxruntime
-def test_pairs_that_are_too_long_are_truncated_with_a_note(tmp_path: Path) -> None:
-    folder = tiny_nli.write_model(tmp_path, max_tokens=8)
-    found = measured("a b c d e f g not", "a b c d e f g", nli=f"nli:{folder}")["semantic.nli"]
+def test_pairs_that_are_too_long_are_truncated_with_a_note(tmp_path: Path, documented: Any) -> None:
+    model = documented(tiny_nli.write_model(tmp_path), order=(0, 1, 2), max_tokens=8)
+    found = measured("a b c d e f g not", "a b c d e f g", nli=model)["semantic.nli"]
     assert found.detail["without"] == ["the NLI model truncated 2 of 2 pairs of texts"]
-
-
-@needs_onnxruntime
-def test_nan_of_a_model_is_unscored(tmp_path: Path) -> None:
-    words = {**tiny_nli.WORDS, "open": (math.nan, 0.0, 0.0)}
-    folder = tiny_nli.write_model(tmp_path, words=words)
-    found = measured("it is open", "it is open", nli=f"nli:{folder}")["semantic.nli"]
-    assert (found.status, found.value) == ("errored", None)
-
-
-@needs_onnxruntime
-@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "config.json"])
-def test_a_missing_or_damaged_file_is_reported(tmp_path: Path, name: str) -> None:
-    folder = tiny_nli.write_model(tmp_path / "missing")
-    (folder / name).unlink()
-    with pytest.raises(UsageError, match=f"expected a file {name}, got none"):
-        nli.load_nli(str(folder))
-    folder = tiny_nli.write_model(tmp_path / "damaged")
-    (folder / name).write_bytes(b"{")
-    with pytest.raises(UsageError, match=r"cannot be loaded|expected JSON"):
-        nli.load_nli(str(folder))
-
-
-@needs_onnxruntime
-def test_a_model_with_other_outputs_or_inputs_is_refused(tmp_path: Path) -> None:
-    folder = tiny_nli.write_model(
-        tmp_path / "four", words={word: (*row, 0.0) for word, row in tiny_nli.WORDS.items()}
-    )
-    folder.joinpath("model.onnx").write_bytes(
-        tiny_nli.build_model([(0.0, 0.0, 0.0, 0.0)] * 5, ("input_ids",))
-    )
-    with pytest.raises(LLMOpsError, match="expected 3 logits for each pair"):
-        nli.load_nli(str(folder)).predict([("a", "b")])
-    with pytest.raises(UsageError, match="expected the inputs of a text classifier, got pixels"):
-        nli.load_nli(str(tiny_nli.write_model(tmp_path / "pixels", inputs=("input_ids", "pixels"))))
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [None, {}, {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}, {"0": "entailment", "1": "not_entailment"}, {"0": "entailment", "1": "neutral", "3": "contradiction"}, ["entailment", "neutral", "contradiction"]],
-)  # fmt: skip
-def test_labels_that_are_not_those_of_nli_are_refused(labels: Any) -> None:
-    with pytest.raises(UsageError, match="expected id2label with entailment, neutral, contradiction"):
-        nli.read_label_order({"id2label": labels}, "config.json")
-
-
-def test_a_missing_package_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tiny_nli.write_model(tmp_path)
-    monkeypatch.setattr(nli, "find_spec", lambda _: None)
-    with pytest.raises(MissingExtra, match=r"pip install 'pytest-llmops\[nli\]'"):
-        nli.load_nli(str(folder))
-    with pytest.raises(UsageError, match="expected nli:FOLDER"):
-        nli.load_nli("cross-encoder/nli-deberta-v3-base")
 
 
 def test_nothing_heavy_is_imported_without_a_model() -> None:

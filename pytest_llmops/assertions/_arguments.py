@@ -43,8 +43,7 @@ class TextNormalizer:
         text = read_answer(actual)
         if isinstance(text, str):
             return self(text)
-        if text is None:
-            raise ValueError("the answer is None, expected text")
+        refuse(text is None, ValueError("the answer is None, expected text"))
         hint = "; pass its .text" if isinstance(getattr(text, "text", None), str) else ""
         raise ValueError(f"the answer is {describe_kind(text)}, expected text{hint}")
 

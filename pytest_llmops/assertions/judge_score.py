@@ -220,11 +220,11 @@ def _resolve_threshold(at_least: object, judge_handle: JudgeHandle) -> float | N
     threshold = getattr(judge_handle.judge, "pass_at", None) if at_least == "default" else at_least
     if threshold is None and at_least is None:
         return None
-    if threshold is None:
-        raise UsageError(
-            f"assert_judge_score: the judge {judge_handle.name} has no pass_at: pass at_least= on its own scale, "
-            "or at_least=None to record only"
-        )
+    refuse(
+        threshold is None,
+        f"assert_judge_score: the judge {judge_handle.name} has no pass_at: pass at_least= on its own scale, "
+        "or at_least=None to record only",
+    )
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not math.isfinite(threshold):
         raise UsageError(f"assert_judge_score: expected at_least to be a number or None, got {threshold!r}")
     low = as_finite_float(getattr(judge_handle.judge, "low", None))

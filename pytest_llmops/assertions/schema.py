@@ -118,8 +118,10 @@ def assert_schema(
 def _schema_of(schema: object) -> object:
     if not isinstance(schema, Prompt):
         return schema
-    if schema.output_schema is None:
-        raise UsageError(f"prompt {schema.name} {schema.version} has no output_schema: {schema.path}")
+    refuse(
+        schema.output_schema is None,
+        f"prompt {schema.name} {schema.version} has no output_schema: {schema.path}",
+    )
     return schema.output_schema
 
 
@@ -162,12 +164,14 @@ def repair(
             break
         lines = (f"{difference.path}: {difference.text}" for difference in outcome.differences)
         problem = "\n".join(lines) or outcome.problem
-        if not left:
-            raise ModelError(
+        refuse(
+            not left,
+            ModelError(
                 f"the answer does not fit {used.name or 'its schema'}, asked {at_most + 1:,} times: "
                 f"{shorten_text(problem, 500)}",
                 kind="reply",
-            )
+            ),
+        )
         answer = ask(answer, f"{REPAIR_REQUEST}\n\n{problem}")
     return outcome.value
 
@@ -259,8 +263,7 @@ def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
         json_extraction.nesting_depth(actual) > json_extraction.MAX_DEPTH,
         _UnscorableAnswer(f"the answer is nested deeper than {json_extraction.MAX_DEPTH} levels"),
     )
-    if foreign := _why_not_json(actual):
-        raise _UnscorableAnswer(f"the answer is no JSON: {foreign}")
+    refuse(foreign := _why_not_json(actual), _UnscorableAnswer(f"the answer is no JSON: {foreign}"))
     try:
         value = to_builtins(actual, where="$")
         json.dumps(value)

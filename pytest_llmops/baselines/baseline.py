@@ -145,10 +145,10 @@ class Baseline:
         except BadFile as error:
             place = f"{where}:{error.line}" if error.line else where
             raise UsageError(f"{place}: expected a baseline, got {error.what}; {RESTORE}") from None
-        if (schema := as_mapping(document).get("schema")) is None:
-            raise UsageError(
-                f"{where}: expected a baseline, got {json_kind(document)} without a schema; {RESTORE}"
-            )
+        refuse(
+            (schema := as_mapping(document).get("schema")) is None,
+            f"{where}: expected a baseline, got {json_kind(document)} without a schema; {RESTORE}",
+        )
         refuse(
             schema != SCHEMA,
             f"{where}: expected a baseline of schema {SCHEMA!r}, got {shorten_text(repr(schema), 80)}; "

@@ -109,8 +109,10 @@ def lock_cassette(path: Path) -> Iterator[None]:
             user = os.getuid() if sys.platform != "win32" else 0
             folder = Path(tempfile.gettempdir()) / f"pytest-llmops-locks-{user}"
             folder.mkdir(mode=0o700, exist_ok=True)
-            if sys.platform != "win32" and folder.lstat().st_uid != user:
-                raise PermissionError(f"{folder} belongs to somebody else")
+            refuse(
+                sys.platform != "win32" and folder.lstat().st_uid != user,
+                PermissionError(f"{folder} belongs to somebody else"),
+            )
             lock = FileLock(folder / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
             lock.acquire()
             held.callback(_release_lock, lock)

@@ -166,14 +166,15 @@ def _damaged_error(path: Path, what: str, step: str) -> CassetteError:
 
 def _parse_interaction(wire: Mapping[str, Any], blobs: Mapping[str, str] | None) -> Interaction:
     takes = {str(int(take)): answers for take, answers in wire["answers"].items()}
-    if not all(isinstance(answers, list) for answers in takes.values()):
-        raise CassetteError("the answers of a take: expected a list")
+    refuse(
+        not all(isinstance(answers, list) for answers in takes.values()),
+        CassetteError("the answers of a take: expected a list"),
+    )
     all_answers = [answer for answers in takes.values() for answer in answers]
     for answer in all_answers:
         check_answer(answer)
     check_request(wire["request"])
-    if not isinstance(wire["key"], str):
-        raise CassetteError("a key: expected a text")
+    refuse(not isinstance(wire["key"], str), CassetteError("a key: expected a text"))
     if blobs is not None:
         for message in (wire["request"], *all_answers):
             message["body"] = StoredBody(message["body"], blobs)

@@ -62,8 +62,10 @@ def open_project(root: Path | None, base_url: str | None = None) -> tuple[Path, 
     Raises:
         UsageError: There is no such folder, or a setting has the wrong form.
     """
-    if root is not None and not root.is_dir():
-        raise UsageError(f"--root {root}: expected a folder, found none; name the root folder of the project")
+    refuse(
+        root is not None and not root.is_dir(),
+        f"--root {root}: expected a folder, found none; name the root folder of the project",
+    )
     start = Path(os.path.abspath(root or Path()))  # noqa: PTH100 -- links stay as they are
     folder, ini = read_ini(start) or (start, {})
     return start if root else folder, Settings.from_sources(

@@ -97,10 +97,10 @@ def is_recorded_elsewhere(item: Any) -> bool:
         getattr(item, "fixturenames", ())
     ):
         return False
-    if item.get_closest_marker("llm_cassette") is not None:
-        raise UsageError(
-            f"{item.nodeid}: marked `{FOREIGN_MARKER}` and `llm_cassette`: one of two recorders can record it, take one mark away"
-        )
+    refuse(
+        item.get_closest_marker("llm_cassette") is not None,
+        f"{item.nodeid}: marked `{FOREIGN_MARKER}` and `llm_cassette`: one of two recorders can record it, take one mark away",
+    )
     return True
 
 

@@ -212,12 +212,17 @@ def add_robust_cases(marker: Arguments, cases: Sequence[Case]) -> Sequence[Case]
 
     given = {"seed": 0, "equal": "verdict", **replace(marker, args=()).by_name("seed", "equal")}
     is_known = all(name in [*TRANSFORMATIONS] and marker.args.count(name) == 1 for name in marker.args)
-    if not (
-        marker.args and is_known and type(given["seed"]) is int and given["equal"] in ("verdict", "answer")
-    ):
-        raise marker.usage_error(
+    refuse(
+        not (
+            marker.args
+            and is_known
+            and type(given["seed"]) is int
+            and given["equal"] in ("verdict", "answer")
+        ),
+        marker.usage_error(
             f"{', '.join(TRANSFORMATIONS)}, each once, a whole number as seed, and equal='verdict' or 'answer'"
-        )
+        ),
+    )
     return add_changed_cases(cases, marker.args, **given, where=marker.where)
 
 

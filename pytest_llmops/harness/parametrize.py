@@ -295,8 +295,10 @@ def _read_marker(node: Any) -> tuple[str, str]:
     # Return the argument and the base ("": the first value).
     marker = marker_arguments(node, "llm_compare") or Arguments(node.nodeid, "llm_compare", (), {})
     given = marker.by_name("argument", "base")
-    if not isinstance(given.get("argument"), str) or not given["argument"]:
-        raise marker.usage_error("the name of a parametrized argument first")
+    refuse(
+        not isinstance(given.get("argument"), str) or not given["argument"],
+        marker.usage_error("the name of a parametrized argument first"),
+    )
     return given["argument"], str(base) if (base := given.get("base")) is not None else ""
 
 

@@ -113,8 +113,10 @@ def read_trial_plan(item: Any, settings: Settings) -> TrialPlan:
         )
     refuse("pass_at_least" in given, marker.usage_error("either pass_at_least or at_least"))
     rates = [given["at_least"], given.get("confidence", 0.95)]
-    if not all(isinstance(rate, float) and 0 < rate < 1 for rate in rates):
-        raise marker.usage_error("at_least and confidence as shares between 0 and 1")
+    refuse(
+        not all(isinstance(rate, float) and 0 < rate < 1 for rate in rates),
+        marker.usage_error("at_least and confidence as shares between 0 and 1"),
+    )
     plan = TrialPlan(trials=count, at_least=rates[0], confidence=rates[1])
     if count < (fewest := plan.fewest_trials()):
         proved = plan.interval(count, count)[0]

@@ -14,6 +14,7 @@ from statistics import NormalDist, fmean
 from typing import Any
 
 from pytest_llmops._util.arrays import Float64Array, np
+from pytest_llmops.errors import refuse
 
 DRAWS = 9_999
 # Up to this many ways to split the trials of a case, all
@@ -38,10 +39,12 @@ class TrialPair:
     after: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.before or not self.after or not all(map(math.isfinite, (*self.before, *self.after))):
-            raise ValueError(
+        refuse(
+            not self.before or not self.after or not all(map(math.isfinite, (*self.before, *self.after))),
+            ValueError(
                 f"trials: expected at least one finite score on each side, got {self.before} and {self.after}"
-            )
+            ),
+        )
 
     @property
     def difference(self) -> float:
@@ -61,8 +64,7 @@ def mean_change(trials: Trials) -> float:
     >>> mean_change({"a": TrialPair((1.0,), (0.5,)), "b": TrialPair((0.0, 0.0), (0.0,))})
     -0.25
     """
-    if not trials:
-        raise ValueError("trials: expected at least one case, got none")
+    refuse(not trials, ValueError("trials: expected at least one case, got none"))
     return fmean(pair.difference for pair in trials.values())
 
 

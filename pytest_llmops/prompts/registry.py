@@ -174,10 +174,10 @@ class Prompts:
             UsageError: They are in no checkout of git, the commit has no such folder, or git cannot be run.
             UnknownName: There is no such commit.
         """
-        if not isinstance(self.folder, Path):
-            raise PromptError(
-                f"expected a folder in a checkout of git for @{shorten_text(ref, 80)}", self.folder
-            )
+        refuse(
+            not isinstance(self.folder, Path),
+            PromptError(f"expected a folder in a checkout of git for @{shorten_text(ref, 80)}", self.folder),
+        )
         return Prompts(open_git_folder(self.folder, ref))
 
     def names(self) -> tuple[str, ...]:

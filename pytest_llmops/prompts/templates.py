@@ -82,8 +82,7 @@ def split_sections(body: str, first_line: int = 1) -> tuple[Section, ...]:
         elif role is not None:
             raise BadFile(f"the section {role!r} has no content", start - 1)
         role, lines, start = heading, [], number + 1
-    if not sections:
-        raise BadFile("the body has no content: write the prompt below the front matter")
+    refuse(not sections, BadFile("the body has no content: write the prompt below the front matter"))
     return tuple(sections)
 
 
@@ -317,12 +316,14 @@ def read_variables(head: FrontMatter) -> tuple[str, ...]:
     expected = "a list of names, or names with a description each"
     if isinstance(value, str) or not isinstance(value, (list, Mapping)):
         raise head.bad("variables", expected, f"{json_kind(value)} {shorten_text(str(value), 60)}")
-    if isinstance(value, Mapping) and not all(isinstance(description, str) for description in value.values()):
-        raise head.bad("variables", expected, "a description that is no text")
+    refuse(
+        isinstance(value, Mapping)
+        and not all(isinstance(description, str) for description in value.values()),
+        head.bad("variables", expected, "a description that is no text"),
+    )
     names: list[str] = []
     for name in value:
-        if not isinstance(name, str):
-            raise head.bad("variables", expected, f"{json_kind(name)} in the list")
+        refuse(not isinstance(name, str), head.bad("variables", expected, f"{json_kind(name)} in the list"))
         if why := why_invalid_variable(name):
             raise BadFile(f"variable {shorten_text(name, 60)!r}: {why}", head.lines.get("variables"))
         if name in names:

@@ -226,12 +226,12 @@ def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
         f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(candidate).__name__}",
     )
     embedder = cast("Embedder", candidate)
-    if not getattr(embedder, "across_calls", True):
-        raise UsageError(
-            f"{where}: expected an embedder whose vectors can be stored, got {embedder.version}, which fits itself to the "
-            "texts of one call, so that a query cannot be compared with what was embedded before; use "
-            "'hashing', 'minilm' or an embedding model"
-        )
+    refuse(
+        not getattr(embedder, "across_calls", True),
+        f"{where}: expected an embedder whose vectors can be stored, got {embedder.version}, which fits itself to the "
+        "texts of one call, so that a query cannot be compared with what was embedded before; use "
+        "'hashing', 'minilm' or an embedding model",
+    )
     return embedder
 
 
@@ -252,10 +252,10 @@ def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> 
             raise UsageError(f"{where}: the embedder {embedder.version} gave bad {error}") from None
         parts.append((unit_rows(rows) if len(rows) else rows).astype(np.float32))
     widths = {part.shape[1] for part in parts}
-    if len(widths) > 1:
-        raise UsageError(
-            f"{where}: the embedder {embedder.version} gave vectors of {sorted(widths)} numbers: expected one length"
-        )
+    refuse(
+        len(widths) > 1,
+        f"{where}: the embedder {embedder.version} gave vectors of {sorted(widths)} numbers: expected one length",
+    )
     return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
 
 
@@ -267,12 +267,14 @@ def embed_query(embedder: Embedder, query: str, where: str, dim: int | None = No
         UsageError: The embedder returned no vector.
     """
     (vector,) = embed_unit_vectors(embedder, [query], where)
-    if dim is not None and len(vector) != dim:
-        raise CorpusError(
+    refuse(
+        dim is not None and len(vector) != dim,
+        CorpusError(
             f"expected a query vector of {dim} numbers, as the index has them, got {len(vector)} from the embedder "
             f"{embedder.version}; search with the embedder that the index was built with, or build it again",
             where,
-        )
+        ),
+    )
     return vector if vector.any() else None
 
 

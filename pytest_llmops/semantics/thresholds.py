@@ -103,10 +103,12 @@ class Threshold:
         schema, value, facts = wire.get("schema"), wire.get("at_least"), wire.get("facts", {})
         if not isinstance(schema, str) or not schema.startswith(SCHEMA):
             raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(repr(schema), 80)}")
-        if schema != f"{SCHEMA}{SCHEMA_MAJOR}":
-            raise BadFile(
+        refuse(
+            schema != f"{SCHEMA}{SCHEMA_MAJOR}",
+            BadFile(
                 f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(schema, 80)}: update pytest-llmops"
-            )
+            ),
+        )
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise BadFile(f"expected at_least from 0 to 1, got {shorten_text(repr(value), 80)}")
         if not isinstance(facts, Mapping):
@@ -247,11 +249,11 @@ def resolve_threshold(at_least: object, embedder: Embedder, *, requested_name: s
     minimum = at_least
     if isinstance(at_least, str) and at_least == "default":
         minimum = default_threshold(embedder, recorder.current_settings(), requested_name=requested_name)
-        if minimum is None:
-            raise UsageError(
-                f"assert_semantic: the embedder {embedder_name(embedder)} has no default threshold: pass at_least=, "
-                "or at_least=None to record only"
-            )
+        refuse(
+            minimum is None,
+            f"assert_semantic: the embedder {embedder_name(embedder)} has no default threshold: pass at_least=, "
+            "or at_least=None to record only",
+        )
     if minimum is None:
         return None
     if isinstance(minimum, bool) or not isinstance(minimum, Real) or not 0 <= float(minimum) <= 1:

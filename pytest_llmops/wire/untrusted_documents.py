@@ -100,8 +100,7 @@ def inflate(data: bytes, window: int) -> bytes:
         decompressor = zlib.decompressobj(window)
         pieces.append(decompressor.decompress(data, MAX_BYTES - size + 1))
         size += len(pieces[-1])
-        if size > MAX_BYTES:
-            raise zlib.error(f"unfolds to more than {MAX_BYTES // 2**20} MB")
+        refuse(size > MAX_BYTES, zlib.error(f"unfolds to more than {MAX_BYTES // 2**20} MB"))
         refuse(not decompressor.eof, zlib.error("it ends too early"))
         data = decompressor.unused_data
         refuse(data and window != GZIP, zlib.error("something follows its end"))

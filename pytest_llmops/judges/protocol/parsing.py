@@ -20,6 +20,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pytest_llmops.errors import refuse
 from pytest_llmops.judges.protocol.reply_form import (
     MAX_CLAIMS,
     Claim,
@@ -187,8 +188,7 @@ def _read_value(verdict: Mapping[str, Any], form: ReplyForm) -> Reply:
     if form.passages:
         return Reply(claims=_read_claims(value, form))
     if form.items:
-        if not isinstance(value, Mapping):
-            raise UnreadableReply("items is no object")
+        refuse(not isinstance(value, Mapping), UnreadableReply("items is no object"))
         return Reply(answers=check_answers({item: value.get(item.casefold()) for item in form.items}, form))
     if (name := form.find_name(value)) is None:
         raise UnreadableReply(
@@ -207,8 +207,7 @@ def _read_scores(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) -> R
         )
         return Reply(score=scores[0])
     inner = verdict.get("dimensions", {})
-    if not isinstance(inner, Mapping):
-        raise UnreadableReply("dimensions is no object")
+    refuse(not isinstance(inner, Mapping), UnreadableReply("dimensions is no object"))
     given = {key: verdict[key] for key in form.dimensions if key in verdict}
     refuse_reply(
         any(inner.get(key, value) != value for key, value in given.items()),

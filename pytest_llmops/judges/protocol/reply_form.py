@@ -393,8 +393,7 @@ def check_answers(given: Mapping[str, object], form: ReplyForm) -> dict[str, str
     """Return the name that answers each item; raise `UnreadableReply` if an answer is missing or unknown."""
     answers = {}
     for item, value in given.items():
-        if value is None:
-            raise UnreadableReply(f"item {item} is missing")
+        refuse(value is None, UnreadableReply(f"item {item} is missing"))
         if (name := form.find_name(value)) is None:
             raise UnreadableReply(
                 f"item {item} is {quote_shortened(str(value), 40)}: expected {' or '.join(form.scores)}"

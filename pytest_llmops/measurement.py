@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Literal, TypeAlias
 
-from pytest_llmops.errors import WireError
+from pytest_llmops.errors import WireError, refuse
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 Status: TypeAlias = Literal["passed", "failed", "recorded", "errored"]
@@ -126,20 +126,26 @@ class Measurement:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        if not self.name or not isinstance(self.name, str):
-            raise WireError(f"Measurement.name: expected a dotted name, got {self.name!r}")
-        if self.unit not in UNITS:
-            raise WireError(
+        refuse(
+            not self.name or not isinstance(self.name, str),
+            WireError(f"Measurement.name: expected a dotted name, got {self.name!r}"),
+        )
+        refuse(
+            self.unit not in UNITS,
+            WireError(
                 f"Measurement {self.name}: expected a unit out of {', '.join(UNITS)}, got {self.unit!r}"
-            )
-        if self.better not in ("higher", "lower"):
-            raise WireError(
-                f"Measurement {self.name}: expected better='higher' or 'lower', got {self.better!r}"
-            )
-        if (self.value is None) == (not self.error):
-            raise WireError(
+            ),
+        )
+        refuse(
+            self.better not in ("higher", "lower"),
+            WireError(f"Measurement {self.name}: expected better='higher' or 'lower', got {self.better!r}"),
+        )
+        refuse(
+            (self.value is None) == (not self.error),
+            WireError(
                 f"Measurement {self.name}: expected either a value or an error, got value={self.value!r}, error={self.error!r}"
-            )
+            ),
+        )
         for key in ("value", "threshold"):
             if (number := getattr(self, key)) is not None:
                 set_(self, key, _convert_number(number, f"Measurement {self.name}.{key}"))

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from pytest_llmops.errors import UnknownName, UsageError
+from pytest_llmops.errors import UnknownName, UsageError, refuse
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "embedder": {
@@ -81,8 +81,9 @@ def load_builtin(kind: str, name: str) -> Any:
         takers = ", ".join(f"{taker}:..." for taker in ARGUMENT_HELP.get(kind, {}))
         hint = f" (with an argument: {takers})" if takers else ""
         raise UsageError(f"{kind} {name!r}: {base} takes no argument; ask for {base!r} alone{hint}")
-    if colon and not argument.strip():
-        raise UsageError(f"{kind} {name!r}: expected {expected} after the colon, got nothing")
+    refuse(
+        colon and not argument.strip(), f"{kind} {name!r}: expected {expected} after the colon, got nothing"
+    )
     factory = _import_attribute(BUILT_IN[kind][base])
     return factory(argument.strip()) if colon else factory()
 

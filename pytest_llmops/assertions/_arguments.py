@@ -110,8 +110,10 @@ def parse_share_threshold(where: str, at_least: object) -> float | None:
     """
     if at_least is None:
         return None
-    if (threshold := as_finite_float(at_least)) is None or not 0 <= threshold <= 1:
-        raise UsageError(f"{where}: expected at_least from 0 to 1, or None to record only, got {at_least!r}")
+    refuse(
+        (threshold := as_finite_float(at_least)) is None or not 0 <= threshold <= 1,
+        f"{where}: expected at_least from 0 to 1, or None to record only, got {at_least!r}",
+    )
     return threshold
 
 
@@ -125,10 +127,10 @@ def parse_threshold(
     """
     threshold = as_finite_float(value)
     fits = threshold is not None and threshold >= 0 and (not whole or threshold.is_integer())
-    if value is not None and not fits:
-        raise UsageError(
-            f"{where}: expected {name} to be {what} of at least 0, or None to record only, got {shorten_text(repr(value), 80)}"
-        )
+    refuse(
+        value is not None and not fits,
+        f"{where}: expected {name} to be {what} of at least 0, or None to record only, got {shorten_text(repr(value), 80)}",
+    )
     return threshold
 
 

@@ -152,8 +152,10 @@ def repair(
     >>> repair(lambda answer, request: '{"qty": 2}', '{"qty": "two"}', schema={"properties": {"qty": {"type": "integer"}}})
     {'qty': 2}
     """
-    if type(at_most) is not int or at_most < 0:
-        raise UsageError(f"repair: expected at_most as a whole number of at least 0, got {at_most!r}")
+    refuse(
+        type(at_most) is not int or at_most < 0,
+        f"repair: expected at_most as a whole number of at least 0, got {at_most!r}",
+    )
     used = schemas.load(_schema_of(schema))
     for left in reversed(range(at_most + 1)):
         try:

@@ -98,10 +98,10 @@ def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, L
     better: Literal["higher", "lower"] = "higher" if at_most is ... else "lower"
     if threshold is None:
         return None, better
-    if (number := as_finite_float(threshold)) is None:
-        raise UsageError(
-            f"assert_score: expected {name} to be a finite number, or None to record only, got {shorten_text(repr(threshold))}"
-        )
+    refuse(
+        (number := as_finite_float(threshold)) is None,
+        f"assert_score: expected {name} to be a finite number, or None to record only, got {shorten_text(repr(threshold))}",
+    )
     return number, better
 
 

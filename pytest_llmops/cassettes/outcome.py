@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from pytest_llmops.errors import CassetteError
+from pytest_llmops.errors import CassetteError, refuse
 from pytest_llmops.measurement import shorten_text
 
 if TYPE_CHECKING:
@@ -80,8 +80,10 @@ class Outcome:
         Raises:
             CassetteError: The exception is unknown.
         """
-        if wire["error"] not in KINDS:
-            raise CassetteError(f"an outcome: unknown error {shorten_text(wire['error'], 60)!r}")
+        refuse(
+            wire["error"] not in KINDS,
+            CassetteError(f"an outcome: unknown error {shorten_text(wire['error'], 60)!r}"),
+        )
         return cls(wire["error"], wire["text"])
 
     def make_exception(self, module: Any, tape: Tape) -> BaseException:

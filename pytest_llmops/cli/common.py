@@ -112,8 +112,10 @@ def import_command(module: str, name: str) -> Callable[[argparse.Namespace], int
 
 def parse_positive_int(text: str) -> int:
     """Return a whole number of at least 1 from an argument."""
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    refuse(
+        not (text.isascii() and text.isdecimal() and int(text) > 0),
+        argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}"),
+    )
     return int(text)
 
 

@@ -324,10 +324,11 @@ def read_variables(head: FrontMatter) -> tuple[str, ...]:
     names: list[str] = []
     for name in value:
         refuse(not isinstance(name, str), head.bad("variables", expected, f"{json_kind(name)} in the list"))
-        if why := why_invalid_variable(name):
-            raise BadFile(f"variable {shorten_text(name, 60)!r}: {why}", head.lines.get("variables"))
-        if name in names:
-            raise BadFile(f"variable {name!r} is declared twice", head.lines.get("variables"))
+        refuse(
+            why := why_invalid_variable(name),
+            BadFile(f"variable {shorten_text(name, 60)!r}: {why}", head.lines.get("variables")),
+        )
+        refuse(name in names, BadFile(f"variable {name!r} is declared twice", head.lines.get("variables")))
         names.append(name)
     return tuple(names)
 
@@ -342,8 +343,10 @@ def read_params(head: FrontMatter) -> Mapping[str, Json]:
     if not isinstance(value, Mapping):
         raise head.bad("params", "a mapping", json_kind(value))
     for key, place in PARAMS_ELSEWHERE.items():
-        if key in value:
-            raise BadFile(f"params: {key!r} does not belong here, but in {place}", head.lines.get("params"))
+        refuse(
+            key in value,
+            BadFile(f"params: {key!r} does not belong here, but in {place}", head.lines.get("params")),
+        )
     return value
 
 

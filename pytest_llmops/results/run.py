@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 from pytest_llmops._util.self_judging import iter_self_judging_notes
 from pytest_llmops._util.text_files import gzip_by_suffix, json_kind, write_atomically
-from pytest_llmops.errors import UsageError, WireError, format_name_list
+from pytest_llmops.errors import UsageError, WireError, format_name_list, refuse
 from pytest_llmops.measurement import Json, Measurement, escape_json_output, shorten_text, to_builtins
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import (
@@ -284,10 +284,10 @@ def parse_run_file(text: str, schema: str, *, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"{where}: expected {FORMAT_NAME}, got no JSON: {error}") from None
     schema_name = data.get("schema") if isinstance(data, dict) else None
-    if schema_name != schema:
-        raise UsageError(
-            f"{where}: expected schema {schema!r}, got {shorten_text(repr(schema_name), 80)}; write the run again with this version"
-        )
+    refuse(
+        schema_name != schema,
+        f"{where}: expected schema {schema!r}, got {shorten_text(repr(schema_name), 80)}; write the run again with this version",
+    )
     if problem := _find_problem(data):
         raise UsageError(f"{where}: damaged: {problem}; write the run again, or take it from version control")
     return {"records": [], "meta": {}, "notes": [], **data}

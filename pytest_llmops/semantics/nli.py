@@ -94,8 +94,10 @@ def _read_probabilities(output: Any, count: int) -> list[Inference]:
             f"expected probabilities of {', '.join(LABELS)}, got {array.shape[1]} numbers for each pair"
         ),
     )
-    if (array < 0).any() or (abs(array.sum(axis=1) - 1) > SUM_TOLERANCE).any():
-        raise LLMOpsError(f"expected probabilities that sum to 1, got {array[0].round(3).tolist()}")
+    refuse(
+        (array < 0).any() or (abs(array.sum(axis=1) - 1) > SUM_TOLERANCE).any(),
+        LLMOpsError(f"expected probabilities that sum to 1, got {array[0].round(3).tolist()}"),
+    )
     return [Inference(*map(float, row)) for row in array]
 
 

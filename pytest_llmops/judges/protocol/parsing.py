@@ -33,7 +33,6 @@ from pytest_llmops.judges.protocol.reply_form import (
     describe_nonce,
     named_reply,
     quote_shortened,
-    refuse_reply,
 )
 from pytest_llmops.judges.protocol.text_verdicts import (
     MAX_ROUNDING,
@@ -84,9 +83,11 @@ def parse_reply(text: str, form: ReplyForm, nonce: str = "") -> Reply:
     except RecursionError:
         raise UnreadableReply("the JSON is nested too deeply") from None
     for what, words in [("reason", reply.reason), *(("claim", claim.text) for claim in reply.claims)]:
-        refuse_reply(
+        refuse(
             form.is_echo(words),
-            f"the {what} only repeats the form, {quote_shortened(words, 40)}: expected words of your own",
+            UnreadableReply(
+                f"the {what} only repeats the form, {quote_shortened(words, 40)}: expected words of your own"
+            ),
         )
     return reply
 
@@ -100,13 +101,17 @@ def reply_without_thinking(text: str) -> str:
     >>> reply_without_thinking("<think>hm</think>yes")
     'yes'
     """
-    refuse_reply(
-        len(text) > MAX_REPLY, f"the reply has {len(text):,} characters: expected at most {MAX_REPLY:,}"
+    refuse(
+        len(text) > MAX_REPLY,
+        UnreadableReply(f"the reply has {len(text):,} characters: expected at most {MAX_REPLY:,}"),
     )
     if text.lstrip().startswith("<think>"):
         _, end, text = text.rpartition("</think>")
-        refuse_reply(not end, "the reply was cut off before the verdict: only the model's thinking is there")
-    refuse_reply(not text.strip(), "the reply is empty")
+        refuse(
+            not end,
+            UnreadableReply("the reply was cut off before the verdict: only the model's thinking is there"),
+        )
+    refuse(not text.strip(), UnreadableReply("the reply is empty"))
     return text
 
 
@@ -148,9 +153,11 @@ def _merge_json_pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for key, value in pairs:
         name = key.strip().casefold()
-        refuse_reply(
+        refuse(
             name in merged and merged[name] != value,
-            f"different verdicts in one reply: the key {quote_shortened(key, 40)} stands twice",
+            UnreadableReply(
+                f"different verdicts in one reply: the key {quote_shortened(key, 40)} stands twice"
+            ),
         )
         merged[name] = value
     return merged
@@ -165,18 +172,19 @@ def _read_json(verdicts: Sequence[Mapping[str, Any]], prose: str, form: ReplyFor
         }
         for verdict in verdicts
     )
-    refuse_reply(
-        any(verdict != first for verdict in others), f"{len(verdicts)} different verdicts in one reply"
+    refuse(
+        any(verdict != first for verdict in others),
+        UnreadableReply(f"{len(verdicts)} different verdicts in one reply"),
     )
     verdict = verdicts[0]
-    refuse_reply(nonce and verdict.get("nonce") != nonce, describe_nonce(verdict.get("nonce")))
+    refuse(nonce and verdict.get("nonce") != nonce, UnreadableReply(describe_nonce(verdict.get("nonce"))))
     reason = verdict.get("reason")
     reason = reason.strip() if isinstance(reason, str) else ""
-    refuse_reply(not reason and form.reason_required, "the reason is missing")
+    refuse(not reason and form.reason_required, UnreadableReply("the reason is missing"))
     reply = replace(_read_value(verdict, form), reason=reason)
-    refuse_reply(
+    refuse(
         not agrees_with_text(reply, prose, form),
-        "different verdicts in one reply: one in JSON and one beside it",
+        UnreadableReply("different verdicts in one reply: one in JSON and one beside it"),
     )
     return reply
 
@@ -201,17 +209,17 @@ def _read_scores(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) -> R
     stated = [verdict[key] for key in dict.fromkeys(("score", "rating", form.field)) if key in verdict]
     if not scale.weights:
         scores = [check_score(score, "score", form) for score in stated]
-        refuse_reply(
+        refuse(
             not scores or len(set(scores)) > 1,
-            "score and rating differ" if scores else "the score is missing",
+            UnreadableReply("score and rating differ" if scores else "the score is missing"),
         )
         return Reply(score=scores[0])
     inner = verdict.get("dimensions", {})
     refuse(not isinstance(inner, Mapping), UnreadableReply("dimensions is no object"))
     given = {key: verdict[key] for key in form.dimensions if key in verdict}
-    refuse_reply(
+    refuse(
         any(inner.get(key, value) != value for key, value in given.items()),
-        "different verdicts in one reply: dimensions stand twice",
+        UnreadableReply("different verdicts in one reply: dimensions stand twice"),
     )
     given |= {key: inner[key] for key in form.dimensions if key in inner}
     if missing := [name for key, name in form.dimensions.items() if key not in given]:
@@ -220,9 +228,9 @@ def _read_scores(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) -> R
     mean = scale.mean(scores_by_name)
     for key in ("score", "rating"):
         overall = check_score(verdict[key], key, form, whole=False) if key in verdict else mean
-        refuse_reply(
+        refuse(
             abs(overall - mean) > MAX_ROUNDING,
-            f"score {overall:g} is not the mean of the dimensions, {mean:.4g}",
+            UnreadableReply(f"score {overall:g} is not the mean of the dimensions, {mean:.4g}"),
         )
     return Reply(score=mean, dimensions=scores_by_name)
 
@@ -236,14 +244,16 @@ def _read_claims(claims: object, form: ReplyForm) -> tuple[Claim, ...]:
     for number, given in enumerate(claims, start=1):
         claim = _read_claim(given, number, form)
         quote = _normalize_quote(claim.text)
-        refuse_reply(
+        refuse(
             form.source and f" {quote} " not in f" {source} ",
-            f"claim {number} is not in the answer: {quote_shortened(claim.text, 60)}; "
-            "expected a sentence of the answer or a part of it, word for word",
+            UnreadableReply(
+                f"claim {number} is not in the answer: {quote_shortened(claim.text, 60)}; "
+                "expected a sentence of the answer or a part of it, word for word"
+            ),
         )
-        refuse_reply(
+        refuse(
             by_text.setdefault(quote, claim).finding != claim.finding,
-            f"different verdicts in one reply: claim {number} stands twice",
+            UnreadableReply(f"different verdicts in one reply: claim {number} stands twice"),
         )
     return tuple(by_text.values())
 
@@ -261,9 +271,11 @@ def _read_claim(given: object, number: int, form: ReplyForm) -> Claim:
         return Claim(text=text.strip(), finding=name)
     numbers = listed if isinstance(listed, list) else []
     kept = [n for n in numbers if isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= form.passages]
-    refuse_reply(
+    refuse(
         not kept or len(kept) < len(numbers),
-        f"claim {number} is {name} by no passage that there is: expected numbers from 1 to {form.passages}",
+        UnreadableReply(
+            f"claim {number} is {name} by no passage that there is: expected numbers from 1 to {form.passages}"
+        ),
     )
     return Claim(text=text.strip(), finding=name, passages=tuple(dict.fromkeys(kept)))
 

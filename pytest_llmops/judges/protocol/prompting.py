@@ -28,7 +28,7 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, PromptError, refuse
 from pytest_llmops.judges.evaluate import why_self_judging
 from pytest_llmops.judges.protocol.parsing import PARSER_REVISION, parse_reply
-from pytest_llmops.judges.protocol.reply_form import Reply, ReplyForm, UnreadableReply, refuse_reply
+from pytest_llmops.judges.protocol.reply_form import Reply, ReplyForm, UnreadableReply
 from pytest_llmops.judges.protocol.response_format import (
     REPLY_FORMATS,
     IgnoredFormats,
@@ -363,9 +363,9 @@ def _reply_text(completion: Completion) -> str:
 
 
 def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Reply:
-    refuse_reply(
+    refuse(
         not completion.text and not completion.tool_calls and completion.refusal,
-        f"the judge refused: {shorten_text(completion.refusal or '', 80)}",
+        UnreadableReply(f"the judge refused: {shorten_text(completion.refusal or '', 80)}"),
     )
     try:
         return parse_reply(_reply_text(completion), form, nonce)

@@ -361,12 +361,6 @@ class UnreadableReply(Exception):
     """A reply without a verdict; the text says why."""
 
 
-def refuse_reply(applies: object, why: str) -> None:
-    """Raise `UnreadableReply` if a condition holds."""
-    if applies:
-        raise UnreadableReply(why)
-
-
 def named_reply(name: str, form: ReplyForm, reason: str = "") -> Reply:
     """Return the reply with a name and its score."""
     score = form.scores[name]
@@ -381,10 +375,13 @@ def check_score(value: object, name: str, form: ReplyForm, *, whole: bool = True
     low, high = form.ends
     shown = shorten_text(f"{value:g}" if isinstance(value, float) else str(value), 20)
     # NaN too
-    refuse_reply(not low <= value <= high, f"{name} {shown} is out of range: expected {low:g} to {high:g}")
-    refuse_reply(
+    refuse(
+        not low <= value <= high,
+        UnreadableReply(f"{name} {shown} is out of range: expected {low:g} to {high:g}"),
+    )
+    refuse(
         whole and form.is_whole and not float(value).is_integer(),
-        f"{name} {shown} is off the scale: expected a whole number from {low:g} to {high:g}",
+        UnreadableReply(f"{name} {shown} is off the scale: expected a whole number from {low:g} to {high:g}"),
     )
     return float(value)
 

@@ -5,6 +5,7 @@ A verdict begins a line or a sentence, and only its end follows it: "Rubric: Sco
 
 import re
 
+from pytest_llmops.errors import refuse
 from pytest_llmops.judges.protocol.reply_form import (
     Reply,
     ReplyForm,
@@ -14,7 +15,6 @@ from pytest_llmops.judges.protocol.reply_form import (
     describe_nonce,
     named_reply,
     quote_shortened,
-    refuse_reply,
 )
 from pytest_llmops.measurement import shorten_text
 
@@ -117,7 +117,10 @@ def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
             )
         )
     numbers = mentions | {float(statement["number"]) for statement in statements}
-    refuse_reply(len(numbers) > 1, f"{max(len(mentions), len(statements))} different verdicts in one reply")
+    refuse(
+        len(numbers) > 1,
+        UnreadableReply(f"{max(len(mentions), len(statements))} different verdicts in one reply"),
+    )
     for statement in statements:
         if statement["of"] is not None and float(statement["of"]) != form.ends[1]:
             raise UnreadableReply(
@@ -145,9 +148,9 @@ def _read_item_lines(prose: str, form: ReplyForm, nonce: str) -> Reply:
         raise UnreadableReply(_describe_missing(prose, "items and the reason"))
     given: dict[str, str] = {}
     for match in (pair for each in lists for pair in _PAIR.finditer(each["rest"])):
-        refuse_reply(
+        refuse(
             given.setdefault(match["number"], match["answer"].casefold()) != match["answer"].casefold(),
-            f"different verdicts in one reply: item {match['number']} stands twice",
+            UnreadableReply(f"different verdicts in one reply: item {match['number']} stands twice"),
         )
     return Reply(
         answers=check_answers({item: given.get(item) for item in form.items}, form),
@@ -158,7 +161,7 @@ def _read_item_lines(prose: str, form: ReplyForm, nonce: str) -> Reply:
 def _read_name_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
     statements = _find_statements(prose, form)
     stated = {name for _, _, name in statements}
-    refuse_reply(len(stated) > 1, f"{len(stated)} different verdicts in one reply")
+    refuse(len(stated) > 1, UnreadableReply(f"{len(stated)} different verdicts in one reply"))
     if not stated:
         reason = " and its reason" if form.reason_required else ""
         raise UnreadableReply(_describe_missing(prose, f"one of {', '.join(form.scores)}{reason}"))
@@ -247,13 +250,16 @@ def _name_patterns(form: ReplyForm) -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 def _read_text_reason(prose: str, rest: str, form: ReplyForm, nonce: str) -> str:
     # Return the reason in the text around a verdict, once the nonce stands in the whole as a word.
-    refuse_reply(nonce and not re.search(rf"(?<!\w){re.escape(nonce)}(?!\w)", prose), describe_nonce(None))
+    refuse(
+        nonce and not re.search(rf"(?<!\w){re.escape(nonce)}(?!\w)", prose),
+        UnreadableReply(describe_nonce(None)),
+    )
     if nonce:
         rest = re.sub(rf"(?:\bnonce\W{{0,4}})?\b{re.escape(nonce)}\b", " ", rest, flags=_FLAGS)
     labelled = _REASON.search(rest)
     reason = (rest[labelled.end() :] if labelled else rest).strip(" \t\r\n*_`,;.:-[]()")
     if not any(char.isalpha() for char in reason):
-        refuse_reply(form.reason_required, "the reason is missing")
+        refuse(form.reason_required, UnreadableReply("the reason is missing"))
         return ""
     return reason
 

@@ -284,7 +284,19 @@ class BudgetReached(_Picklable, BaseException):
     """A live call that would exceed the run's budget; holds the whole message for the user."""
 
 
-class MeasurementFailed(_Picklable, AssertionError):
+class _HoldsMeasurements(_Picklable):
+    """An error of measurements."""
+
+    def __init__(
+        self, text: str, measurements: Iterable[Measurement], assertions: Iterable[str] = ()
+    ) -> None:
+        self.assertions = tuple(assertions)
+        self.measurements = tuple(measurements)
+        self.measurement = self.measurements[0]
+        super().__init__(text)  # type: ignore[call-arg]  # a mixin of exceptions
+
+
+class MeasurementFailed(_HoldsMeasurements, AssertionError):
     """A measurement outside its threshold.
 
     Attributes:
@@ -293,30 +305,14 @@ class MeasurementFailed(_Picklable, AssertionError):
         assertions: For each of them the name of the assertion; empty if an earlier one is of the same assertion.
     """
 
-    def __init__(
-        self, text: str, measurements: Iterable[Measurement], assertions: Iterable[str] = ()
-    ) -> None:
-        self.assertions = tuple(assertions)
-        self.measurements = tuple(measurements)
-        self.measurement = self.measurements[0]
-        super().__init__(text)
 
-
-class MeasurementErrored(LLMOpsError):
+class MeasurementErrored(_HoldsMeasurements, LLMOpsError):
     """A measurement that could not be scored: an error, never a low score.
 
     Attributes:
         measurement: The (first) errored measurement.
         measurements: All errored measurements; several after `soft`.
     """
-
-    def __init__(
-        self, text: str, measurements: Iterable[Measurement], assertions: Iterable[str] = ()
-    ) -> None:
-        self.assertions = tuple(assertions)
-        self.measurements = tuple(measurements)
-        self.measurement = self.measurements[0]
-        super().__init__(text)
 
 
 for _error in (MeasurementFailed, MeasurementErrored, CassetteMiss, BudgetReached):

@@ -60,6 +60,15 @@ def is_judge_file(kind: str, name: str) -> bool:
     return kind == "judge" and name.endswith(JUDGE_SUFFIX)
 
 
+def component_name(component: object) -> str:
+    """Return the name of a judge or an embedder: its own, or that of its class.
+
+    >>> component_name(object())
+    'object'
+    """
+    return str(getattr(component, "name", "") or type(component).__name__)
+
+
 def load_builtin(kind: str, name: str) -> Any:
     """Return a new built-in component, or the judge of a judge file.
 

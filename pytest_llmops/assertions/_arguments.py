@@ -78,11 +78,6 @@ def describe_value(value: object) -> str:
     return "nothing" if value is None else f"{type(value).__name__} {shorten_text(repr(value), 60)}"
 
 
-def component_name(component: object) -> str:
-    """Return the name of a judge or an embedder: its own, or that of its class."""
-    return str(getattr(component, "name", "") or type(component).__name__)
-
-
 def parse_contexts(where: str, contexts: object) -> list[str]:
     """Return the texts of contexts: texts, chunks, hits, documents of LangChain or nodes of LlamaIndex.
 

@@ -11,7 +11,6 @@ from typing import Any, Literal, cast
 from pytest_llmops import recorder
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions._arguments import (
-    component_name,
     describe_value,
     parse_contexts,
     parse_share_threshold,
@@ -28,6 +27,7 @@ from pytest_llmops.judges.evaluate import (
 )
 from pytest_llmops.measurement import Json, Measurement, format_amount, format_count, shorten_text
 from pytest_llmops.protocols import Embedder, Judge
+from pytest_llmops.registry import component_name
 from pytest_llmops.semantics import checks
 from pytest_llmops.semantics.grounding import (
     MAX_CLAIMS,

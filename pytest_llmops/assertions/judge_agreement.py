@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops import recorder
-from pytest_llmops.assertions._arguments import component_name, parse_share_threshold
+from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.calibration.canaries import (
     Canary,
     CanaryRun,
@@ -38,6 +38,7 @@ from pytest_llmops.judges.evaluate import find_judge, skipped_measurement
 from pytest_llmops.judges.rubric import Pairwise
 from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text
 from pytest_llmops.protocols import Judge
+from pytest_llmops.registry import component_name
 from pytest_llmops.settings import Settings
 
 __tracebackhide__ = True

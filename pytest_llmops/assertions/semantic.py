@@ -16,10 +16,11 @@ from pytest_llmops.measurement import (
     shorten_text,
 )
 from pytest_llmops.protocols import Embedder
+from pytest_llmops.registry import component_name
 from pytest_llmops.semantics import thresholds
 from pytest_llmops.semantics.checks import CHECKS, VERSION, Comparison, resolve_check_names
 from pytest_llmops.semantics.nli import NliModel, measure_contradiction, nli_name, resolve_nli
-from pytest_llmops.semantics.thresholds import AtLeast, Checks, embedder_name
+from pytest_llmops.semantics.thresholds import AtLeast, Checks
 
 __tracebackhide__ = True
 
@@ -128,7 +129,7 @@ def assert_semantic(
 def _measure_similarity(
     actual: object, references: Sequence[str], embedder: Embedder, threshold: float | None, label: str
 ) -> Measurement:
-    name = embedder_name(embedder)
+    name = component_name(embedder)
     measured = partial(
         Measurement, name="semantic", threshold=threshold, label=label, version=str(embedder.version)
     )

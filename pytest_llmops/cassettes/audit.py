@@ -26,7 +26,7 @@ from pytest_llmops.cassettes.usage_record import (
     file_stamp,
     parse_timestamp_ns,
 )
-from pytest_llmops.errors import CassetteError, refuse
+from pytest_llmops.errors import CassetteError, path_from_root, refuse
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.body import unfold_body
 
@@ -202,7 +202,7 @@ def audit_cassettes(
     unjudged: list[FileProblem] = []
     other_models = OtherModelCassettes(usage or RunUsage(""))
     for path in find_cassettes(root, usage, within, partial(_add_unreadable_folder, damaged, root)):
-        name = _relative_name(root, path)
+        name = path_from_root(path, root)
         try:
             data = path.read_bytes()
             interactions = store.parse_cassette(data, path)
@@ -233,7 +233,7 @@ def audit_cassettes(
                 orphans.append(name)
     return AuditResult(
         *(tuple(files), tuple(stale), tuple(orphans), tuple(damaged), tuple(leaks)),
-        journals=tuple(_relative_name(root, path) for path in _find_unmerged(root, usage, within)),
+        journals=tuple(path_from_root(path, root) for path in _find_unmerged(root, usage, within)),
         unjudged=tuple(unjudged),
         judged=usage is not None and usage.complete,
     )
@@ -243,7 +243,7 @@ def _add_unreadable_folder(damaged: list[FileProblem], root: Path, error: OSErro
     # A single file was given, or the folder was removed meanwhile: neither is damaged.
     if not isinstance(error, NotADirectoryError | FileNotFoundError):
         damaged.append(
-            FileProblem(_relative_name(root, Path(error.filename)), f"cannot be read: {error.strerror}")
+            FileProblem(path_from_root(Path(error.filename), root), f"cannot be read: {error.strerror}")
         )
 
 
@@ -396,7 +396,7 @@ def find_orphans(root: Path, usage: RunUsage) -> list[str]:
     return [
         name
         for path in find_cassettes(root, usage, None)
-        if (name := _relative_name(root, path)) not in usage.files
+        if (name := path_from_root(path, root)) not in usage.files
         and _is_in_scope(name, usage)
         and not _why_undecided(path, usage)
         and not is_in_use(path, name)
@@ -448,10 +448,6 @@ def _find_unmerged(root: Path, usage: RunUsage | None, within: Path | None) -> l
 
 def _is_within(path: Path, within: Path | None) -> bool:
     return within is None or path.is_relative_to(within)
-
-
-def _relative_name(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 __all__ = [

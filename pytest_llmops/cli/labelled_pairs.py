@@ -37,7 +37,8 @@ from pytest_llmops.metrics import classification
 from pytest_llmops.metrics.classification import Cut, Rule, cut_at
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.providers.embedding_cache import with_vector_cache
-from pytest_llmops.semantics.thresholds import Threshold, embedder_name
+from pytest_llmops.registry import component_name
+from pytest_llmops.semantics.thresholds import Threshold
 
 if TYPE_CHECKING:
     from numpy import float64
@@ -162,7 +163,7 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
         lengths = {part.shape[1] for part in parts}
         refuse(
             len(lengths) > 1,
-            f"embedder {embedder_name(embedder)}: expected vectors of the same length, got {sorted(lengths)}",
+            f"embedder {component_name(embedder)}: expected vectors of the same length, got {sorted(lengths)}",
         )
         rows, places = np.concatenate(parts), {text: place for place, text in enumerate(unique)}
         rows_per_pair = [rows[[places[text] for text in texts]] for texts in texts_per_pair]
@@ -173,7 +174,7 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
 def _embed_batch(embedder: Embedder, texts: Sequence[str]) -> NDArray[float64]:
     from pytest_llmops._util.arrays import as_rows
 
-    name = f"embedder {shorten_text(embedder_name(embedder), 60)}"
+    name = f"embedder {shorten_text(component_name(embedder), 60)}"
     try:
         vectors = embedder.embed(texts)
     except LLMOpsError:
@@ -216,7 +217,7 @@ def calibrate_embedder(args: argparse.Namespace) -> int:
     if args.out:
         threshold = Threshold(
             value=chosen.at_least,
-            embedder=embedder_name(embedder),
+            embedder=component_name(embedder),
             version=str(embedder.version),
             rule=description,
             facts={
@@ -296,7 +297,7 @@ def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Ite
         yield f"{format_count(pairs.repeated, 'line')} left out: the same pair again"
     if pairs.between:
         yield f"{format_count(pairs.between, 'line')} left out: a score between --different-to and --same-from"
-    yield f"embedder {shorten_text(embedder_name(embedder), 100)}, version {shorten_text(str(embedder.version), 100)}"
+    yield f"embedder {shorten_text(component_name(embedder), 100)}, version {shorten_text(str(embedder.version), 100)}"
 
 
 def _choose_rule(args: argparse.Namespace) -> tuple[Rule, float, str]:

@@ -51,7 +51,6 @@ class Detector(Protocol):
 
     def find(self, text: str) -> Iterable[Finding]:
         """Return what it finds, with places in the text that it was given, in any order."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

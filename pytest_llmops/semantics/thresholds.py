@@ -17,6 +17,7 @@ from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.metrics.vectors import cosine
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.providers.embedding_cache import with_vector_cache
+from pytest_llmops.registry import component_name
 from pytest_llmops.semantics import checks
 from pytest_llmops.semantics.checks.language import LANGUAGES, detect_language
 from pytest_llmops.semantics.content_words import content_stems
@@ -76,7 +77,7 @@ class Threshold:
         >>> Threshold(value=0.61, embedder="hashing", version="hashing/1/4096").check(HashingEmbedder())
         0.61
         """
-        version, name = str(embedder.version), embedder_name(embedder)
+        version, name = str(embedder.version), component_name(embedder)
         if version == self.version:
             return self.value
         # The command knows built-in embedders by name, and others by module and class.
@@ -150,19 +151,10 @@ def default_threshold(embedder: Embedder, settings: Settings, *, requested_name:
     """
     if settings.semantic_threshold:
         measured = Threshold.load(settings.semantic_threshold)
-        is_named = measured.embedder in {embedder_name(embedder), requested_name}
+        is_named = measured.embedder in {component_name(embedder), requested_name}
         if is_named or measured.version == str(embedder.version):
             return measured.check(embedder)
     return cast("float | None", getattr(embedder, "default_threshold", None))
-
-
-def embedder_name(embedder: object) -> str:
-    """Return the name of an embedder, or of its type.
-
-    >>> embedder_name(object())
-    'object'
-    """
-    return str(getattr(embedder, "name", "") or type(embedder).__name__)
 
 
 def embed_rows(texts: Sequence[str], embedder: Embedder) -> Float64Array:
@@ -251,7 +243,7 @@ def resolve_threshold(at_least: object, embedder: Embedder, *, requested_name: s
         minimum = default_threshold(embedder, recorder.current_settings(), requested_name=requested_name)
         refuse(
             minimum is None,
-            f"assert_semantic: the embedder {embedder_name(embedder)} has no default threshold: pass at_least=, "
+            f"assert_semantic: the embedder {component_name(embedder)} has no default threshold: pass at_least=, "
             "or at_least=None to record only",
         )
     if minimum is None:

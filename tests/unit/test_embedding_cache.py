@@ -14,7 +14,7 @@ from pytest_llmops.providers import embedding_cache
 from pytest_llmops.providers.embedding_cache import CachedEmbedder, with_vector_cache
 from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
 from pytest_llmops.providers.openai import OpenAIEmbedder
-from pytest_llmops.semantics.thresholds import embedder_name
+from pytest_llmops.registry import component_name
 from pytest_llmops.settings import Settings
 from pytest_llmops.testing import check_embedder
 
@@ -87,7 +87,7 @@ def test_one_without_a_name_has_that_of_its_type(tmp_path: Path) -> None:
 
     embedder = CachedEmbedder(Nameless(), tmp_path)
     embedder.embed(["a"])
-    assert embedder_name(embedder) == embedder.name == "Nameless"
+    assert component_name(embedder) == embedder.name == "Nameless"
     assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == ["Nameless"]
 
 

@@ -9,7 +9,8 @@ from support.messages import check_message
 
 from pytest_llmops.errors import UsageError
 from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
-from pytest_llmops.semantics.thresholds import Threshold, default_threshold, embedder_name
+from pytest_llmops.registry import component_name
+from pytest_llmops.semantics.thresholds import Threshold, default_threshold
 from pytest_llmops.settings import Settings
 
 HASHING = HashingEmbedder()
@@ -113,8 +114,8 @@ class WithoutThreshold:
 def test_the_default_threshold_is_the_embedders_own() -> None:
     assert default_threshold(HASHING, Settings()) == HASHING.default_threshold
     assert default_threshold(WithoutThreshold(), Settings()) is None  # type: ignore[arg-type]
-    assert embedder_name(WithoutThreshold()) == "WithoutThreshold"
-    assert embedder_name(HASHING) == "hashing"
+    assert component_name(WithoutThreshold()) == "WithoutThreshold"
+    assert component_name(HASHING) == "hashing"
 
 
 def test_a_file_of_the_settings_comes_before_it(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ Numbers become plain ``float`` in the constructor, and only plain builtins leave
 `to_wire`: pytest-xdist ends the whole run over anything else.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -186,7 +184,7 @@ class Measurement:
         return wire
 
     @classmethod
-    def from_wire(cls, wire: Mapping[str, Json]) -> Measurement:
+    def from_wire(cls, wire: Mapping[str, Json]) -> "Measurement":
         """Return the measurement that `to_wire` wrote; keys of a newer version are ignored.
 
         >>> Measurement.from_wire({"name": "m", "value": 1.0, "later": 1}).value

@@ -5,8 +5,6 @@ measurement taken there must still reach its test. The blocks of `soft` and `col
 context that opened them: of two concurrent tasks or threads neither may swallow the other's failures.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import threading
@@ -38,7 +36,7 @@ class Emission:
     verdict: str = ""
     evidence: Evidence = ()
 
-    def with_evidence(self) -> Emission:
+    def with_evidence(self) -> "Emission":
         """Return the same with its evidence built, and kept in the measurement's detail."""
         pairs = self.evidence
         if callable(pairs):
@@ -109,7 +107,7 @@ class Recorder:
     soft: bool = False
     silent: bool = False
     failures: list[Exception] = field(default_factory=list)
-    outer: Recorder | None = None
+    outer: "Recorder | None" = None
     asks_judges: bool = False
     hidden: dict[str, str] = field(default_factory=dict)
 
@@ -125,7 +123,7 @@ class _Block:
     # A `soft` or `collect`, the test it belongs to, and the block around it.
     base: Recorder | None
     recorder: Recorder | None = None
-    outer: _Block | None = None
+    outer: "_Block | None" = None
     is_open: bool = True
 
 
@@ -424,7 +422,7 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
         self._inner = Recorder()
         self._judges = judges
 
-    def _recreate_cm(self) -> soft:
+    def _recreate_cm(self) -> "soft":
         return soft(judges=self._judges)
 
     def __enter__(self) -> Recorder:

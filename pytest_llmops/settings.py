@@ -6,8 +6,6 @@
 Precedence: command line > ini > environment > default.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePath
@@ -276,7 +274,7 @@ class Settings:
         """Whether the run counts its live calls or their cost."""
         return self.max_calls is not None or self.budget is not None
 
-    def with_paths_below(self, root: PurePath) -> Settings:
+    def with_paths_below(self, root: PurePath) -> "Settings":
         """Return the settings with relative paths of files resolved against the project's root.
 
         >>> PurePath(Settings(vector_cache=".vectors").with_paths_below(PurePath("project")).vector_cache).as_posix()
@@ -296,7 +294,7 @@ class Settings:
     @classmethod
     def from_sources(
         cls, *sources: tuple[str, Mapping[str, object]], environ: Mapping[str, str] | None = None
-    ) -> Settings:
+    ) -> "Settings":
         """Build settings from (place, values) sources, in order of precedence.
 
         A value of None means "not given here".

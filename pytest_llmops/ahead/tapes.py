@@ -1,7 +1,5 @@
 """Tapes of a run that asks ahead: one kind collects requests, the other claims the answers to them."""
 
-from __future__ import annotations
-
 import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -31,7 +29,7 @@ class PendingRequest:
 
     place: Place
     question: Question
-    tape: CollectingTape
+    tape: "CollectingTape"
     purpose: str
     module: Any = None
     transport: Any = None
@@ -74,7 +72,7 @@ class PhaseState:
     closed: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def make_tape(self, kind: type[CollectingTape | ClaimingTape], *args: Any, **more: Any) -> Tape:
+    def make_tape(self, kind: "type[CollectingTape | ClaimingTape]", *args: Any, **more: Any) -> Tape:
         """Return a tape that shares this state."""
         tape = kind(*args, **more)
         tape.state = self

@@ -1,7 +1,5 @@
 """Assert that contexts are relevant to a question, and that they support the claims of an answer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -128,7 +126,7 @@ def assert_grounded(
 def _estimate_grounding(
     measured: partial[Measurement],
     threshold: float | None,
-    engine: _Engine,
+    engine: "_Engine",
     answer: object,
     contexts: Sequence[str],
 ) -> Measurement:

@@ -1,7 +1,5 @@
 """Records of how a judge did against human labels or canaries, made of its stored verdicts: files to commit."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -61,7 +59,7 @@ class JudgeRecord:
     figures: Mapping[str, Json] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: str | Path) -> JudgeRecord:
+    def load(cls, path: str | Path) -> "JudgeRecord":
         """Read a record from its file.
 
         Raises:

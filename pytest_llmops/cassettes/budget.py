@@ -6,8 +6,6 @@ waits for a lock, and a process killed at any point leaves a readable ledger. A 
 never granted.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os
@@ -177,7 +175,7 @@ _ledger_states: dict[str, _LedgerState] = {}
 class CallGrant:
     """Permission for a live call."""
 
-    _ledger: Ledger
+    _ledger: "Ledger"
     _name: str
     _settled: bool = False
 

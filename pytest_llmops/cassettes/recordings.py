@@ -1,7 +1,5 @@
 """What a cassette has recorded, by request: under its key, under older rules, or in a cassette elsewhere."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -52,7 +50,7 @@ class Recordings:
 
     path: Path
     rules: MatchRules = NO_RULES
-    elsewhere: RecordingIndex | None = None
+    elsewhere: "RecordingIndex | None" = None
     by_key: dict[str, store.Interaction] = field(default_factory=dict)
     moved: dict[Path, set[str]] = field(default_factory=dict)
     adopted: dict[str, store.Interaction] = field(default_factory=dict)

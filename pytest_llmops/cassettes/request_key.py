@@ -5,8 +5,6 @@ query, and the random boundary of a multipart body. `MatchRules` ignore JSON pat
 user's normalizers.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -300,7 +298,7 @@ class Answer:
     outcome: Outcome | None = None
     gap_s: float | None = None
     is_batched: bool = False
-    amend: Callable[[Answer], object] | None = None
+    amend: "Callable[[Answer], object] | None" = None
 
     @property
     def asked_ahead(self) -> bool:
@@ -330,7 +328,7 @@ class TapeCounts:
     verified: int = 0
     drifted: int = 0
 
-    def add(self, other: TapeCounts) -> None:
+    def add(self, other: "TapeCounts") -> None:
         """Add the counts of another tape."""
         for counter in fields(self):
             setattr(self, counter.name, getattr(self, counter.name) + getattr(other, counter.name))

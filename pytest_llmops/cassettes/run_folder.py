@@ -1,7 +1,5 @@
 """A temporary folder shared by the processes of a run: budget ledger, shared judge answers, rate limits."""
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import errno
@@ -229,7 +227,7 @@ GIVEN_UP = -1
 class CallSlot:
     """The slot of a running call; without a lock it only passes on what the server replied."""
 
-    _pace: RateLimiter
+    _pace: "RateLimiter"
     _host: str
     _lock: Any = None
     _left: bool = False

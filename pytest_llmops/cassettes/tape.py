@@ -1,7 +1,5 @@
 """A cassette in use: replays recorded answers, records live answers, and collects misses."""
 
-from __future__ import annotations
-
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -87,7 +85,7 @@ class Tape:
     notes: list[str] = field(default_factory=list)
     drifts: list[miss.Drift] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)  # where the first new request of --llm-changed differs
-    inner: list[Tape] = field(default_factory=list)  # of blocks that were opened while this tape was in use
+    inner: "list[Tape]" = field(default_factory=list)  # of blocks that were opened while this tape was in use
     resolved: set[str] = field(default_factory=set)  # IP addresses of the allowed hosts
     errors_elsewhere: int = 0  # misses and refused calls whose exception was raised in another process
     proxy_ports: set[int] = field(default_factory=set)  # of our own proxies, which record what they pass on
@@ -110,7 +108,7 @@ class Tape:
         if self.mode != "live":
             self._recordings.by_key = store.load_with_journals(self.path)
 
-    def open_block_tape(self, path: Path, mode: RecordMode | None = None) -> Tape:
+    def open_block_tape(self, path: Path, mode: RecordMode | None = None) -> "Tape":
         """Return a tape for a block of the same test: a different file with the same settings.
 
         Raises:

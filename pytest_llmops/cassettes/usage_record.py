@@ -1,7 +1,5 @@
 """The record of what a run used of its cassettes, from which stale answers and orphans follow."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -40,7 +38,7 @@ class CassetteUse:
     asked: AnswerCounts = field(default_factory=dict)
     stamp: FileStamp | None = None
 
-    def joined(self, other: CassetteUse) -> CassetteUse:
+    def joined(self, other: "CassetteUse") -> "CassetteUse":
         """Return what two tests, or two workers, requested of the same cassette."""
         return CassetteUse(
             self.ran and other.ran,
@@ -93,7 +91,7 @@ class RunUsage:
         return wire
 
     @classmethod
-    def from_wire(cls, wire: object) -> RunUsage:
+    def from_wire(cls, wire: object) -> "RunUsage":
         """Read the result of `to_wire`.
 
         Raises:

@@ -3,8 +3,6 @@
 A function that takes a node knows pytest's objects by their attributes only; the others take plain values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace

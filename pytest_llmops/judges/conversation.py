@@ -4,8 +4,6 @@ Message lists of OpenAI (chat completions and Responses), Anthropic and LangChai
 Judges read text: a conversation with an image is refused.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -45,7 +43,7 @@ class Conversation(str):
         """Return the messages as plain values."""
         return [{"role": message.role, "content": message.content} for message in self.messages]
 
-    def before(self, number: int) -> Conversation | str:
+    def before(self, number: int) -> "Conversation | str":
         """Return what came before a message, without system messages; the text alone of a single user message."""
         earlier = [
             message for message in self.messages[:number] if message.role not in ("system", "developer")

@@ -9,8 +9,6 @@ judges have a position bias: GPT-4 kept its verdict in 65 % of the pairs after a
 So each pair is judged twice, and a verdict that follows the position and not the answer is a tie, as in FastChat.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -45,7 +43,7 @@ QUALITY = RubricSpec(
 )
 
 
-def quality(model: Model | None = None, *, weights: Mapping[str, float] | None = None) -> Rubric:
+def quality(model: Model | None = None, *, weights: Mapping[str, float] | None = None) -> "Rubric":
     """Return the built-in judge of accuracy, fluency and relevance against a reference.
 
     Args:
@@ -67,7 +65,7 @@ def quality(model: Model | None = None, *, weights: Mapping[str, float] | None =
     return Rubric(replace(QUALITY, scale=replace(QUALITY.scale, weights=ordered)), model)
 
 
-def answer_relevance(model: Model | None = None) -> Rubric:
+def answer_relevance(model: Model | None = None) -> "Rubric":
     """Return the built-in judge of whether an answer fits the question, 0 to 5; right or wrong does not count.
 
     >>> answer_relevance().name, answer_relevance().pass_at
@@ -76,7 +74,7 @@ def answer_relevance(model: Model | None = None) -> Rubric:
     return Rubric(Path(__file__).with_name("answer_relevance.md"), model)
 
 
-def goal(model: Model | None = None) -> Rubric:
+def goal(model: Model | None = None) -> "Rubric":
     """Return the built-in judge of whether the user of a conversation reached their goal, 1 to 5.
 
     >>> goal().name, goal().pass_at, goal().judged

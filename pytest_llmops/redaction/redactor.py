@@ -5,8 +5,6 @@ strings of a known shape. They are also found across the events of a stream (`st
 (`encodings`). Not covered: UTF-16, compression inside base64, encodings nested deeper than `MAX_DEPTH`, encryption.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import contextlib
@@ -78,7 +76,7 @@ class Redactor:
         self.learn(secrets)
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str], extra: Sequence[TextRedactor] = ()) -> Redactor:
+    def from_environment(cls, environ: Mapping[str, str], extra: Sequence[TextRedactor] = ()) -> "Redactor":
         """Return a redactor for the values of all variables with the name of a secret; ``PWD`` is a folder."""
         redactor = cls(extra=tuple(extra))
         redactor.learn(

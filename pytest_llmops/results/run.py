@@ -3,8 +3,6 @@
 A run file is validated with ``run.schema.json``; errors give the JSON path.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -133,7 +131,7 @@ class TestRecord:
     raised: tuple[str, ...] = ()
     place: str = ""
 
-    def add(self, other: TestRecord) -> TestRecord:
+    def add(self, other: "TestRecord") -> "TestRecord":
         """Return this record with another phase of the same test added; the worse outcome wins."""
         worse = min((self, other), key=lambda record: _OUTCOMES_BY_SEVERITY.index(record.outcome))
         return replace(
@@ -169,7 +167,7 @@ class TestRecord:
         }
 
     @classmethod
-    def from_wire(cls, wire: Mapping[str, Json]) -> TestRecord:
+    def from_wire(cls, wire: Mapping[str, Json]) -> "TestRecord":
         """Return what `to_wire` wrote; keys of a newer version are ignored."""
         data = cast("Mapping[str, object]", wire)
         return cls(
@@ -235,7 +233,7 @@ class Run:
         return escape_json_output(json.dumps(whole, ensure_ascii=False, indent=indent)) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, *, where: str = "run file") -> Run:
+    def from_json(cls, text: str, *, where: str = "run file") -> "Run":
         """Read what `to_json` wrote.
 
         Raises:

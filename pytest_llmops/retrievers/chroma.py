@@ -1,7 +1,5 @@
 """Retriever over a Chroma collection."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -72,7 +70,7 @@ class ChromaRetriever(Searcher):
     @classmethod
     def open(
         cls, path: str | Path, collection: str, *, embedder: Embedder | str | None = None, k: int = 5
-    ) -> ChromaRetriever:
+    ) -> "ChromaRetriever":
         """Open a collection of a store on disk, by a client with Chroma's default settings.
 
         Raises:

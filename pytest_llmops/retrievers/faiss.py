@@ -1,7 +1,5 @@
 """Retriever over a FAISS index."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,7 +99,7 @@ class FaissRetriever(Searcher):
     @classmethod
     def open(
         cls, path: str | Path, ids: Sequence[str], texts: Sequence[str] = (), **options: Any
-    ) -> FaissRetriever:
+    ) -> "FaissRetriever":
         """Read an index from a file; the other arguments are those of the constructor.
 
         Raises:

@@ -1,7 +1,5 @@
 """Retriever over a Qdrant collection."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -93,7 +91,7 @@ class QdrantRetriever(Searcher):
         self._vector = _find_vector_params(params.vectors, vector_name, self.where)
 
     @classmethod
-    def open(cls, path: str | Path, collection: str, **options: Any) -> QdrantRetriever:
+    def open(cls, path: str | Path, collection: str, **options: Any) -> "QdrantRetriever":
         """Open a collection of a store on disk (Qdrant's local mode); the options are those of the constructor.
 
         The store stays locked until ``retriever.client.close()``.

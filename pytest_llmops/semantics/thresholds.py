@@ -1,7 +1,5 @@
 """Similarity of texts by an embedder, and thresholds of it that were measured on labelled pairs."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +50,7 @@ class Threshold:
     path: str = field(default="", compare=False)
 
     @classmethod
-    def load(cls, path: str | Path) -> Threshold:
+    def load(cls, path: str | Path) -> "Threshold":
         """Read the file that ``llmops semantic calibrate --out`` wrote.
 
         Raises:
@@ -95,7 +93,7 @@ class Threshold:
         )
 
     @classmethod
-    def from_wire(cls, wire: Mapping[str, Json], path: str) -> Threshold:
+    def from_wire(cls, wire: Mapping[str, Json], path: str) -> "Threshold":
         """Return the threshold of a file's content.
 
         Raises:

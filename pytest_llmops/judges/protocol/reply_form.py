@@ -4,8 +4,6 @@ A form has one field besides nonce and reason. It holds a score on a scale, a sc
 name out of several, a name for each of several items, or the claims of an answer.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re
@@ -175,7 +173,7 @@ class ReplyForm:
         """
         return self.name_of.get(self.fold(value)) if isinstance(value, str) else None
 
-    def as_line(self) -> ReplyForm:
+    def as_line(self) -> "ReplyForm":
         """Return the form of a reply in a line of text: dimensions become a single score."""
         if self.scale is None or not self.scale.weights:
             return self

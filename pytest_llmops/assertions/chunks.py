@@ -1,7 +1,5 @@
 """Assert that chunks keep the text of their source, keep each answer in one piece, and are clean."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Unpack, cast
@@ -43,9 +41,9 @@ MAX_FAULT_CHARS = 300
 def assert_chunks(
     chunks: object,
     *,
-    source: Sources | None,
+    source: "Sources | None",
     ignore: Ignore = "whitespace",
-    tokenizer: Tokenizer | None = None,
+    tokenizer: "Tokenizer | None" = None,
     label: str = "",
     **thresholds: Unpack[ChunkLimits],
 ) -> tuple[Measurement, ...]:
@@ -111,7 +109,7 @@ def assert_span_recall(
     cases: str | Path | Sequence[Case] | Mapping[str, object],
     *,
     at_least: float | None,
-    source: Sources | None = None,
+    source: "Sources | None" = None,
     key: str = "answer",
     label: str = "",
 ) -> Measurement:
@@ -252,7 +250,7 @@ def _check_sizes(
     alignment: Alignment | None,
     limits: Limits,
     overlaps: Limits,
-    tokenizer: Tokenizer | None,
+    tokenizer: "Tokenizer | None",
 ) -> Iterator[CheckResult]:
     try:
         if limits:

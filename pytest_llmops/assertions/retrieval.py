@@ -1,7 +1,5 @@
 """Assert that a retriever ranks the relevant passages high enough, for a query or for many."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -40,8 +38,8 @@ MAX_PASSAGE_CHARS = 40  # maximum length of each of them
 
 
 def assert_retrieval(
-    hits: Hits | Sequence[Any] | RankingSource,
-    relevant: Collection[str] | Mapping[str, int] | QuerySource,
+    hits: "Hits | Sequence[Any] | RankingSource",
+    relevant: "Collection[str] | Mapping[str, int] | QuerySource",
     *,
     metric: str = "recall@5",
     at_least: float | None,

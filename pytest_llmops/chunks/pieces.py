@@ -1,7 +1,5 @@
 """Chunks of any chunker, their source with the characters that are compared, and the results of checks."""
 
-from __future__ import annotations
-
 import html
 import re
 from array import array
@@ -145,7 +143,7 @@ class Source:
         return tuple(bisect_left(places, start - len(_SEAM)) for start in self.starts[1:])
 
     @cached_property
-    def _line_ends(self) -> array[int]:
+    def _line_ends(self) -> "array[int]":
         return array("l", (line_end.start() for line_end in re.finditer("\n", self.compact.raw)))
 
     def document(self, at: int) -> int:

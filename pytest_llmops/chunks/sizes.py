@@ -1,7 +1,5 @@
 """Check the sizes and overlaps of chunks, in characters or tokens, and the limits and thresholds that a user gives."""
 
-from __future__ import annotations
-
 import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence, Sized
@@ -35,7 +33,7 @@ class Limits:
         return self.at_least_tokens is not None or self.at_most_tokens is not None
 
     def find_violation(
-        self, text: str, tokenizer: Tokenizer | None, *, may_be_short: bool
+        self, text: str, tokenizer: "Tokenizer | None", *, may_be_short: bool
     ) -> tuple[str, int]:
         """Return how the length of a text violates the limits and by how much, or ``("", 0)``.
 
@@ -77,7 +75,7 @@ def count_tokens(tokenizer: Tokenizer, text: str) -> int:
 
 
 def check_sizes(
-    pieces: Sequence[Piece], limits: Limits, tokenizer: Tokenizer | None, last: Sequence[int] = ()
+    pieces: Sequence[Piece], limits: Limits, tokenizer: "Tokenizer | None", last: Sequence[int] = ()
 ) -> CheckResult:
     """Return how many chunks are too long or too short, white space included.
 
@@ -95,7 +93,7 @@ def check_sizes(
     return count_result("size", f"{len(faults):,} of {len(pieces):,} chunks are of a wrong size", faults)
 
 
-def check_overlaps(alignment: Alignment, limits: Limits, tokenizer: Tokenizer | None) -> CheckResult:
+def check_overlaps(alignment: Alignment, limits: Limits, tokenizer: "Tokenizer | None") -> CheckResult:
     """Return how many pairs of neighbouring chunks share too much or too little of the source."""
     faults = []
     pairs = neighbouring_chunks(alignment)

@@ -3,8 +3,6 @@
 Functions of scores and labels raise `ValueError` as `distinct_cuts` does.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -241,7 +239,7 @@ def _cdf(most: int, count: int, share: float) -> float:
 
 def _check_scores_and_labels(
     scores: Sequence[float], same: Sequence[bool]
-) -> tuple[Float64Array, NDArray[np.bool_]]:
+) -> "tuple[Float64Array, NDArray[np.bool_]]":
     values, wanted = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=np.bool_)
     refuse(
         values.ndim != 1 or values.shape != wanted.shape,

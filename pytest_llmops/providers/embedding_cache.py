@@ -5,8 +5,6 @@ A cache would change the requests of an HTTP embedder, so that recordings no lon
 to the texts of a call cannot be reused.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import threading
@@ -97,7 +95,7 @@ class CachedEmbedder:
                 self._store_row(keys[text], row)
         return np.stack([rows[text] for text in texts])
 
-    def _find_row(self, key: str) -> Float32Array | None:
+    def _find_row(self, key: str) -> "Float32Array | None":
         if (row := _memory.get(key)) is None and self.folder is not None:
             row = _read_vector(self._path(key))
         if row is not None:
@@ -139,7 +137,7 @@ class _VectorMemory(OrderedDict[str, Float32Array]):
 _memory = _VectorMemory()
 
 
-def _read_vector(path: Path) -> Float32Array | None:
+def _read_vector(path: Path) -> "Float32Array | None":
     # Return the vector in a file, or None if it is missing or does not match its digest.
     try:
         raw = path.read_bytes()

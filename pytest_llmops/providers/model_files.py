@@ -6,8 +6,6 @@ conversion has no choices in it, so the file has the same bytes on every machine
 embedder's version, and part of the file's name: a damaged file is never used.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import json
@@ -244,7 +242,7 @@ def install_model(name: str, *, source: str = "", progress: Callable[[str], obje
     return _write_compact(model, content)
 
 
-def load_arrays(installed: InstalledModel) -> tuple[dict[str, NDArray[np.float16]], str]:
+def load_arrays(installed: InstalledModel) -> "tuple[dict[str, NDArray[np.float16]], str]":
     """Return the arrays of an installed model by name, mapped and not copied, and its tokenizer's JSON text."""
     with installed.path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -4,8 +4,6 @@ The page's script shows what is here and computes no figure of its own. A new ki
 and an entry of ``SECTIONS`` in ``templates/report.js``.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -408,7 +406,7 @@ def _text_or_json(value: Json) -> str:
     return value if isinstance(value, str) else format_json(value)
 
 
-def format_json(value: Json | Mapping[str, Any], *, indent: int | None = 1) -> str:
+def format_json(value: "Json | Mapping[str, Any]", *, indent: int | None = 1) -> str:
     """Return a value as JSON text for a person."""
     return json.dumps(value, ensure_ascii=False, indent=indent)
 

@@ -3,8 +3,6 @@
 A retriever in memory, or the adapter of a store, adds the search itself.
 """
 
-from __future__ import annotations
-
 import importlib
 import math
 import time
@@ -259,7 +257,7 @@ def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> 
     return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
 
 
-def embed_query(embedder: Embedder, query: str, where: str, dim: int | None = None) -> Float32Array | None:
+def embed_query(embedder: Embedder, query: str, where: str, dim: int | None = None) -> "Float32Array | None":
     """Return the vector of a query; None if it is all zero, so that nothing can be similar.
 
     Raises:

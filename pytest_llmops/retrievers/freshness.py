@@ -4,8 +4,6 @@ Both sides are read as id -> `DocumentState`, and compared by what both know of 
 of its last modification.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,8 +39,8 @@ class Stamp:
     """
 
     fingerprint: str = ""
-    modified: Time | None = None
-    indexed: Time | None = None
+    modified: "Time | None" = None
+    indexed: "Time | None" = None
 
 
 # A retriever that can be listed, a folder or .jsonl file, chunks, or id -> text, modification time or Stamp

@@ -1,7 +1,5 @@
 """Natural language inference: whether a text entails or contradicts another text, by a cross-encoder."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast
@@ -28,7 +26,7 @@ class NliModel(Protocol):
     pairs of which the model reads a part only.
     """
 
-    def predict(self, pairs: Sequence[tuple[str, str]]) -> Sequence[Sequence[float]] | NDArray[Any]:
+    def predict(self, pairs: Sequence[tuple[str, str]]) -> "Sequence[Sequence[float]] | NDArray[Any]":
         """Return the probabilities of entailment, neutral and contradiction for each pair."""
 
 

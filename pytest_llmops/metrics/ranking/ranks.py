@@ -1,7 +1,5 @@
 """Look up the ranks of judged ids, in the only loop over queries, and build the table that metrics are computed from."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -178,7 +176,7 @@ def _check_ranking_scores(scores: Mapping[str, object], where: str = "") -> None
             raise ValueError(f"{where}expected ids that are texts, got {name!r}")
 
 
-def build_relevance_table(ranks: JudgedRanks, level: int) -> tuple[RelevanceTable, NDArray[Any]]:
+def build_relevance_table(ranks: JudgedRanks, level: int) -> "tuple[RelevanceTable, NDArray[Any]]":
     """Return the table of the queries with relevant ids, and a mask of these queries."""
     n = len(ranks.queries)
     rows = np.repeat(np.arange(n), np.fromiter(ranks.counts, np.int64, n))

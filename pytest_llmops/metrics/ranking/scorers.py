@@ -1,7 +1,5 @@
 """Compute every ranking metric by arrays over all queries, and the bootstrap interval of a mean over queries."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,17 +33,17 @@ class RelevanceTable:
     ideal_places: Int64Array
     ideals: Int64Array
 
-    def hits(self, k: int | None) -> NDArray[Any]:
+    def hits(self, k: int | None) -> "NDArray[Any]":
         """Return a mask of the ranked ids that are relevant and among the first k."""
         good: NDArray[Any] = self.grades >= self.level
         return good if k is None else good & (self.places < k)
 
-    def sum_by_query(self, which: NDArray[Any], weights: NDArray[Any] | None = None) -> Float64Array:
+    def sum_by_query(self, which: "NDArray[Any]", weights: "NDArray[Any] | None" = None) -> Float64Array:
         """Return for each query the number of masked ids, or the sum of their weights."""
         chosen = None if weights is None else weights[which]
         return np.bincount(self.rows[which], weights=chosen, minlength=len(self.wanted)).astype(np.float64)
 
-    def count_so_far(self, which: NDArray[Any]) -> Int64Array:
+    def count_so_far(self, which: "NDArray[Any]") -> Int64Array:
         """Return for each ranked id the number of masked ids at or before its place in the query."""
         total = np.cumsum(which)
         per_row = np.bincount(self.rows[which], minlength=len(self.wanted))

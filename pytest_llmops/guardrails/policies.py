@@ -178,7 +178,11 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
                 group = rule.get("secretGroup") or next(
                     (n for n, part in enumerate(match.groups(), 1) if part), 0
                 )
-                is_random = _entropy(match[group]) >= rule.get("entropy", 0)
+                is_random = -sum(
+                    share * math.log2(share)
+                    for count in Counter(match[group]).values()
+                    for share in [count / len(match[group])]
+                ) >= rule.get("entropy", 0)
                 if match[group] and is_random and not any(search(match[group]) for search in allowed):
                     yield Finding(match.start(group), match.end(group), rule["id"], 0.7)
 
@@ -192,7 +196,3 @@ def _list_allowed(*tables: Mapping[str, Any]) -> list[Search]:
         compile_rule("allowlist", pattern)
         for pattern in [*words, *(p for each in lists for p in each.get("regexes", ()))]
     ]
-
-
-def _entropy(text: str) -> float:
-    return -sum(count / len(text) * math.log2(count / len(text)) for count in Counter(text).values())

@@ -240,7 +240,13 @@ class Controller:
             verbosity=verbosity,
             ascii=not _supports_unicode(terminalreporter),
             width=width,
-            others=self._count_others(stats),
+            others={  # how many tests pytest counts beside ours
+                outcome: sum(
+                    self._plain_nodeid(report.nodeid) not in self._records for report in stats[category]
+                )
+                for category, outcome in PYTEST_CATEGORIES.items()
+                if category in stats
+            },
         )
         if lines and verbosity >= 0:
             terminalreporter.write_sep("=", "LLM regression")
@@ -257,14 +263,6 @@ class Controller:
             xml = self._config.getoption("xmlpath", None) if verbosity >= 0 else None
             for name in [*written, *filter(None, [xml])]:
                 terminalreporter.write_line(f"report      {name}")
-
-    def _count_others(self, stats: Mapping[str, Any]) -> dict[Outcome, int]:
-        # Return how many tests pytest counts beside ours, by outcome.
-        return {
-            outcome: sum(self._plain_nodeid(report.nodeid) not in self._records for report in stats[category])
-            for category, outcome in PYTEST_CATEGORIES.items()
-            if category in stats
-        }
 
 
 def report_outcome(report: Any, payload: Mapping[str, Any]) -> Any:

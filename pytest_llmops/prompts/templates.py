@@ -178,7 +178,9 @@ def _sandbox() -> ImmutableSandboxedEnvironment:
     )
     environment.globals.pop("lipsum")
     environment.filters.pop("random")
-    environment.filters["tojson"] = _to_json
+    environment.filters["tojson"] = lambda value, indent=None: json.dumps(
+        value, ensure_ascii=False, indent=indent, allow_nan=False
+    )
     environment.filters[LOOP_FILTER] = _limit_loop
     return environment
 
@@ -220,10 +222,6 @@ def _refuse_value(value: object) -> NoReturn:
     }
     what = json_kind(list(value) if isinstance(value, tuple) else value)
     raise BadFile(f"{what} would be put into the text: {hint.get(what, 'pass a text')}")
-
-
-def _to_json(value: object, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
 
 
 def why_invalid_variable(name: str) -> str:

@@ -154,10 +154,6 @@ def _read_invocation_metrics(reply: JsonObject) -> Usage:
     return fields.usage_with_cache(as_mapping(reply.get(METRICS_KEY)), *_METRICS_COUNT_KEYS)
 
 
-def _read_prompt(request: JsonObject) -> fields.ParsedRequest:
-    return fields.ParsedRequest(fields.user_messages(as_texts(request.get("prompt"))))
-
-
 def _read_generation(reply: JsonObject) -> fields.ParsedReply:
     # Read the text of Llama or Mistral, which differ in their keys.
     outputs = as_mappings(reply.get("outputs"))
@@ -194,12 +190,15 @@ def _read_embedding_request(request: JsonObject) -> fields.ParsedRequest:
     return fields.ParsedRequest(fields.user_messages(contents))
 
 
-def _read_embedding_reply(reply: JsonObject) -> fields.ParsedReply:
-    return fields.embedding_reply(
-        reply, Usage(input_tokens=fields.as_token_count(reply.get("inputTextTokenCount")))
-    )
-
-
 CONVERSE = fields.CallFormat(_read_converse_request, _read_converse_reply, _join_converse_events)
-TEXT = fields.CallFormat(_read_prompt, _read_generation, _join_generation)
-EMBEDDINGS = fields.CallFormat(_read_embedding_request, _read_embedding_reply)
+TEXT = fields.CallFormat(
+    lambda request: fields.ParsedRequest(fields.user_messages(as_texts(request.get("prompt")))),
+    _read_generation,
+    _join_generation,
+)
+EMBEDDINGS = fields.CallFormat(
+    _read_embedding_request,
+    lambda reply: fields.embedding_reply(
+        reply, Usage(input_tokens=fields.as_token_count(reply.get("inputTextTokenCount")))
+    ),
+)

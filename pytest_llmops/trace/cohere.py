@@ -87,10 +87,6 @@ def _read_embed_request(request: JsonObject) -> fields.ParsedRequest:
     return fields.ParsedRequest(fields.user_messages([*contents, *fields.list_images(request)]))
 
 
-def _read_embed_reply(reply: JsonObject) -> fields.ParsedReply:
-    return fields.embedding_reply(reply, _read_billed_usage(reply.get("meta")))
-
-
 def _read_rerank_request(request: JsonObject) -> fields.ParsedRequest:
     documents = request.get("documents")
     contents = [
@@ -120,5 +116,8 @@ def _format_number(value: object) -> str:
 
 
 CHAT = fields.CallFormat(fields.read_chat_request, _read_chat_reply, _join_chat_events)
-EMBED = fields.CallFormat(_read_embed_request, _read_embed_reply)
+EMBED = fields.CallFormat(
+    _read_embed_request,
+    lambda reply: fields.embedding_reply(reply, _read_billed_usage(reply.get("meta"))),
+)
 RERANK = fields.CallFormat(_read_rerank_request, _read_rerank_reply)

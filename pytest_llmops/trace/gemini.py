@@ -162,10 +162,6 @@ def _read_embed_request(request: JsonObject) -> fields.ParsedRequest:
     )
 
 
-def _read_embed_reply(reply: JsonObject) -> fields.ParsedReply:
-    return fields.embedding_reply(reply, read_usage_metadata(reply.get("usageMetadata")))
-
-
 def _read_predict_request(request: JsonObject) -> fields.ParsedRequest:
     return fields.ParsedRequest(
         fields.user_messages(
@@ -188,5 +184,8 @@ def _read_predict_reply(reply: JsonObject) -> fields.ParsedReply:
 
 
 GENERATE = fields.CallFormat(_read_request, _read_reply, _join_events)
-EMBED = fields.CallFormat(_read_embed_request, _read_embed_reply)
+EMBED = fields.CallFormat(
+    _read_embed_request,
+    lambda reply: fields.embedding_reply(reply, read_usage_metadata(reply.get("usageMetadata"))),
+)
 PREDICT = fields.CallFormat(_read_predict_request, _read_predict_reply)

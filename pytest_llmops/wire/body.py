@@ -248,15 +248,6 @@ def _unfold_frames(stored: Stored, blobs: Blobs) -> list[bytes]:
     ]
 
 
-def _unfold_parts(stored: Stored, blobs: Blobs) -> bytes:
-    return b"".join(
-        _unfold_base64(part, blobs)
-        if isinstance(part, dict) and "base64" in part
-        else unfold_text(part, blobs).encode("utf-8")
-        for part in stored["parts"]
-    )
-
-
 def _unfold_base64(stored: Stored, blobs: Blobs) -> bytes:
     return base64.b64decode(unfold_text(stored["base64"], blobs), validate=True)
 
@@ -307,7 +298,12 @@ _FORMS = {
         "a list of frames, each with headers and a payload",
     ),
     "parts": _Form(
-        _unfold_parts,
+        lambda stored, blobs: b"".join(
+            _unfold_base64(part, blobs)
+            if isinstance(part, dict) and "base64" in part
+            else unfold_text(part, blobs).encode("utf-8")
+            for part in stored["parts"]
+        ),
         lambda stored: isinstance(stored["parts"], list),
         "a list of texts and files",
     ),

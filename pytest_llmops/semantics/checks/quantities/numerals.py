@@ -203,18 +203,18 @@ def replace_number_words(text: str, language: str = "English") -> str:
         size, number = _find_number(text, words[place : place + MAX_WORDS])
         if number:
             between = text[start:first]
-            if last % HUNDRED == 0 and number < _room_for(last) and _BETWEEN.fullmatch(between):
+            # To 200, what is below 100 may be added, to 2,000 what is below 1,000
+            if (
+                last % HUNDRED == 0
+                and number < (last and (THOUSAND if last % THOUSAND == 0 else HUNDRED))
+                and _BETWEEN.fullmatch(between)
+            ):
                 pieces[-1] = str(last + number)
             else:
                 pieces += (between, str(number))
             start, last = words[place + size - 1].end(), number
         place += size
     return "".join((*pieces, text[start:]))
-
-
-def _room_for(number: int) -> int:
-    # Return below what another number may be added, as 5 to 200; 0: none.
-    return 0 if number == 0 else THOUSAND if number % THOUSAND == 0 else HUNDRED
 
 
 def _find_number(text: str, words: list[re.Match[str]]) -> tuple[int, int]:

@@ -33,13 +33,14 @@ from __future__ import annotations
 import difflib
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_llmops.measurement import Measurement
 
+T = TypeVar("T")
 MAX_NAMES_SHOWN = 12
 
 
@@ -157,6 +158,13 @@ def refuse(applies: object, problem: str | Exception) -> None:
     __tracebackhide__ = True
     if applies:
         raise UsageError(problem) if isinstance(problem, str) else problem
+
+
+def require(value: T | None, problem: str | Exception) -> T:
+    """Return a value that is not None; if it is, raise a problem as `refuse` does."""
+    __tracebackhide__ = True
+    refuse(value is None, problem)
+    return cast("T", value)
 
 
 class UnknownName(UsageError):

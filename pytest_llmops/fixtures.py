@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmops import recorder
 from pytest_llmops._util.option_values import LookTrials
-from pytest_llmops.errors import UsageError, path_from_root, refuse
+from pytest_llmops.errors import UsageError, path_from_root, refuse, require
 from pytest_llmops.measurement import Json, Measurement, escape_output
 from pytest_llmops.settings import OPTIONS, Settings
 
@@ -149,8 +149,10 @@ def retriever(request: pytest.FixtureRequest) -> Retriever:
     """The retriever of ``@pytest.mark.retriever(name, k=)``: ``retriever.search(query)`` returns `Hits`."""
     from pytest_llmops.harness import markers, parametrize
 
-    if (marker := markers.marker_arguments(request.node, "retriever")) is None:
-        raise UsageError(f"{request.node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)")
+    marker = require(
+        markers.marker_arguments(request.node, "retriever"),
+        f"{request.node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)",
+    )
     name, k, embedder = markers.read_retriever_marker(marker)
     in_hooks = name in parametrize.hook_factories(request.node, "retriever")
     refuse(

@@ -14,7 +14,7 @@ from pytest_llmops.assertions._arguments import (
     parse_share_threshold,
 )
 from pytest_llmops.assertions._judged import list_findings
-from pytest_llmops.errors import UsageError, describe_exception, refuse
+from pytest_llmops.errors import UsageError, describe_exception, refuse, require
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,
     check_texts,
@@ -169,10 +169,10 @@ def _grounding_threshold(at_least: object, handle: JudgeHandle | None) -> float 
             f"{HOW_OFTEN_RIGHT}"
         )
     handle.default = True
-    if (pass_at := getattr(handle.judge, "pass_at", None)) is None:
-        raise UsageError(
-            f"assert_grounded: the judge {handle.name} has no pass_at: pass at_least= from 0 to 1, or at_least=None to record only"
-        )
+    pass_at = require(
+        getattr(handle.judge, "pass_at", None),
+        f"assert_grounded: the judge {handle.name} has no pass_at: pass at_least= from 0 to 1, or at_least=None to record only",
+    )
     low, high = (getattr(handle.judge, name, default) for name, default in (("low", 0.0), ("high", 1.0)))
     return parse_share_threshold("assert_grounded", (pass_at - low) / (high - low))
 

@@ -19,7 +19,7 @@ from pytest_llmops.assertions._judged import (
 )
 from pytest_llmops.calibration.canaries import describe_judge
 from pytest_llmops.cases import Case
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError, refuse, require
 from pytest_llmops.judges.checklist import Checklist
 from pytest_llmops.judges.conversation import Conversation, is_trace, read_conversation
 from pytest_llmops.judges.evaluate import (
@@ -287,11 +287,13 @@ class _JudgedAnswer:
         # Record only, and ask for a review, if the judge's confidence is below ``least``.
         if least is None or verdict.prescreened:
             return
-        if (confidence := as_finite_float(getattr(verdict, "confidence", None))) is None:
-            raise UsageError(
+        confidence = require(
+            as_finite_float(getattr(verdict, "confidence", None)),
+            (
                 f"assert_judge_score: review_below={least:g} needs a confidence, and the judge {self.handle.name} gives none: "
                 "take a panel"
-            )
+            ),
+        )
         if confidence < least:
             self.detail["review"] = {"confidence": confidence, "least": least, "undecided": self.threshold}
             self.threshold = None

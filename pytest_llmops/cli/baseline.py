@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.cli.common import add_command, add_group, print_json, print_line
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import require
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.run import TestRecord
 
@@ -80,8 +80,9 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
 
 
 def _load(given: str) -> tuple[str, Baseline]:
-    if (stored := load_project_baseline(given)) is None:
-        raise UsageError("no baseline yet; make the first: pytest --llm-accept 'first baseline'")
+    stored = require(
+        load_project_baseline(given), "no baseline yet; make the first: pytest --llm-accept 'first baseline'"
+    )
     return stored.name, stored.baseline
 
 

@@ -20,7 +20,7 @@ from pytest_llmops.cli.common import (
     print_line,
     utc_today,
 )
-from pytest_llmops.errors import CassetteError, UsageError, refuse
+from pytest_llmops.errors import CassetteError, UsageError, refuse, require
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.details import read_time
 
@@ -115,11 +115,13 @@ def order_runs(runs: Mapping[str, Run]) -> list[Run]:
     names: dict[datetime, str] = {}
     for name, run in runs.items():
         created = run.meta.get("created")
-        if (time := read_time(created)) is None:
-            raise UsageError(
+        time = require(
+            read_time(created),
+            (
                 f"{name}: $.meta.created: expected when the run ended (2026-01-31T12:00:00+00:00), got "
                 f"{shorten_text(repr(created), 80)}: without it the run has no place among the others; leave it out"
-            )
+            ),
+        )
         other = names.setdefault(time, name)
         refuse(
             other != name,

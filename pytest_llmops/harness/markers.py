@@ -15,7 +15,15 @@ from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops._util.user_files import check_inside, find_path, folders_above
 from pytest_llmops.cases.files import Case, load_cases
-from pytest_llmops.errors import CaseError, CorpusError, UnknownName, UsageError, path_from_root, refuse
+from pytest_llmops.errors import (
+    CaseError,
+    CorpusError,
+    UnknownName,
+    UsageError,
+    path_from_root,
+    refuse,
+    require,
+)
 from pytest_llmops.prompts import registry as prompt_files
 from pytest_llmops.prompts.registry import Prompt, Prompts
 from pytest_llmops.protocols import Embedder, Retriever
@@ -146,9 +154,10 @@ def find_prompt(node: Any, settings: Settings, version: str = "") -> Prompt:
     Raises:
         UsageError: The test has no prompt marker.
     """
-    marked = read_prompt_marker(marker_arguments(node, "prompt"))
-    if marked is None:
-        raise UsageError(f"{node.nodeid}: the `prompt` fixture needs @pytest.mark.prompt(name)")
+    marked = require(
+        read_prompt_marker(marker_arguments(node, "prompt")),
+        f"{node.nodeid}: the `prompt` fixture needs @pytest.mark.prompt(name)",
+    )
     name = marked[0]
     return find_prompts(node, settings).get(name, version or settings.versions.get(name, ""))
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from pytest_llmops.errors import refuse
+from pytest_llmops.errors import refuse, require
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.protocols import ROLES, Call, Message, Role, ToolCall
 from pytest_llmops.trace import CallLog
@@ -161,10 +161,12 @@ def _field(entry: object, key: str) -> Any:
 
 
 def _read_message(entry: object, number: int) -> Message:
-    if (role := _ROLES.get(str(_field(entry, "role") or _field(entry, "type")))) is None:
-        raise ValueError(
+    role: Role = require(
+        _ROLES.get(str(_field(entry, "role") or _field(entry, "type"))),
+        ValueError(
             f"message {number} has no role: expected one of {', '.join(ROLES)}, got {shorten_text(repr(entry), 80)}"
-        )
+        ),
+    )
     calls = [entry] if _field(entry, "type") == "function_call" else _field(entry, "tool_calls") or ()
     content = _field(entry, "content")
     content = _field(entry, "refusal") if content is None else content

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.arrays import NDArray, np
-from pytest_llmops.errors import UnknownName, UsageError, refuse
+from pytest_llmops.errors import UnknownName, UsageError, refuse, require
 from pytest_llmops.measurement import shorten_text
 
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
@@ -205,12 +205,14 @@ def find_installed(name: str) -> InstalledModel:
         UsageError: It is not installed, or its file is damaged.
     """
     model = known_model(name)
-    if (path := _find_file(model)) is None:
-        raise UsageError(
+    path = require(
+        _find_file(model),
+        (
             f"the embedder {name} is not installed in {shorten_text(str(cache_folder()), 200)}. Install it once: {_command(model)}"
             f"\n  or compare by an API: --llm-embedder openai:text-embedding-3-small (recorded like every call)"
             f"\n  or compare spelling only: --llm-embedder tfidf (right answers in other words will fail)"
-        )
+        ),
+    )
     status = path.stat()
     return _checked(model, path, status.st_mtime_ns, status.st_size)
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmops.errors import MissingExtra, UsageError, refuse
+from pytest_llmops.errors import MissingExtra, refuse, require
 from pytest_llmops.measurement import Measurement, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import fact_text, read_time
@@ -87,10 +87,10 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-    if (time := read_time(run.meta.get("created"))) is None:
-        raise UsageError(
-            f"$.meta.created: expected when the run ended, got {shorten_text(repr(run.meta.get('created')), 80)}: spans need a time"
-        )
+    time = require(
+        read_time(run.meta.get("created")),
+        f"$.meta.created: expected when the run ended, got {shorten_text(repr(run.meta.get('created')), 80)}: spans need a time",
+    )
     start = round(time.timestamp()) * 10**9
     made_by: dict[str, Any] = {
         "resource": resources.Resource(

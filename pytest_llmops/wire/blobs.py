@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmops.errors import CassetteError
+from pytest_llmops.errors import CassetteError, require
 from pytest_llmops.measurement import shorten_text
 
 BLOB = "$blob"
@@ -51,10 +51,12 @@ def marker_text(stored: Mapping[str, Any], kind: str, blobs: Mapping[str, str]) 
         raise CassetteError(
             f"a body: expected {kind} to end in the hash of a text, got {shorten_text(repr(label), 80)}"
         )
-    if (text := blobs.get(match[1])) is None:
-        raise CassetteError(
+    text = require(
+        blobs.get(match[1]),
+        CassetteError(
             f"a body: the text {match[1]} is not among the blobs of its file; restore it, or record again"
-        )
+        ),
+    )
     # Checked here, not when the file is read: a text that is not used costs nothing.
     if not text_digest(text).startswith(match[1]):
         raise CassetteError(

@@ -20,7 +20,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_llmops.errors import refuse
+from pytest_llmops.errors import refuse, require
 from pytest_llmops.judges.protocol.reply_form import (
     MAX_CLAIMS,
     Claim,
@@ -198,10 +198,12 @@ def _read_value(verdict: Mapping[str, Any], form: ReplyForm) -> Reply:
     if form.items:
         refuse(not isinstance(value, Mapping), UnreadableReply("items is no object"))
         return Reply(answers=check_answers({item: value.get(item.casefold()) for item in form.items}, form))
-    if (name := form.find_name(value)) is None:
-        raise UnreadableReply(
+    name = require(
+        form.find_name(value),
+        UnreadableReply(
             f"{form.field} {quote_shortened(str(value), 40)} is none of {', '.join(form.scores)}"
-        )
+        ),
+    )
     return named_reply(name, form)
 
 
@@ -263,10 +265,12 @@ def _read_claim(given: object, number: int, form: ReplyForm) -> Claim:
     text, finding, listed = fields.get("claim"), fields.get("finding"), fields.get("passages")
     if not isinstance(text, str) or not _normalize_quote(text):
         raise UnreadableReply(f"claim {number} has no text")
-    if (name := form.find_name(finding)) is None:
-        raise UnreadableReply(
+    name = require(
+        form.find_name(finding),
+        UnreadableReply(
             f"claim {number} is {quote_shortened(str(finding), 40)}: expected {', '.join(form.scores)}"
-        )
+        ),
+    )
     if name == "absent":
         return Claim(text=text.strip(), finding=name)
     numbers = listed if isinstance(listed, list) else []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 
-from pytest_llmops.errors import refuse
+from pytest_llmops.errors import refuse, require
 from pytest_llmops.measurement import Json, shorten_text
 
 MAX_ENUM = 20  # up to this many whole scores, a schema lists each of them
@@ -389,10 +389,12 @@ def check_answers(given: Mapping[str, object], form: ReplyForm) -> dict[str, str
     answers = {}
     for item, value in given.items():
         refuse(value is None, UnreadableReply(f"item {item} is missing"))
-        if (name := form.find_name(value)) is None:
-            raise UnreadableReply(
+        name = require(
+            form.find_name(value),
+            UnreadableReply(
                 f"item {item} is {quote_shortened(str(value), 40)}: expected {' or '.join(form.scores)}"
-            )
+            ),
+        )
         answers[item] = name
     return answers
 

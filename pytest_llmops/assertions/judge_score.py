@@ -30,7 +30,7 @@ from pytest_llmops.judges.evaluate import (
     takes_contexts,
     verdict_to_json,
 )
-from pytest_llmops.judges.protocol.injection_signs import find_injection_signs
+from pytest_llmops.judges.protocol.prompting import find_injection_signs
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, label_suffix, shorten_text
 from pytest_llmops.protocols import Hits, Judge, Message, Model, Verdict
 

@@ -151,6 +151,5 @@ def score_confidence(scores: Sequence[float], low: float, high: float) -> float 
     >>> score_confidence([7, 7, 7], 1, 10), score_confidence([1, 10], 1, 10)
     (1.0, 0.0)
     """
-    if len(scores) < 2:  # noqa: PLR2004 -- a single score agrees with itself
-        return None
-    return min(max(1 - statistics.pstdev(scores) / ((high - low) / 2), 0.0), 1.0)
+    # A single score agrees with itself.
+    return min(max(1 - statistics.pstdev(scores) / ((high - low) / 2), 0.0), 1.0) if scores[1:] else None

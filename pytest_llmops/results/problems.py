@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import Measurement, format_count
+from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import CassetteFacts, SideFacts, TrialFacts, read_detail
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 from pytest_llmops.results.verdict import CaseChange, SuiteVerdict
@@ -153,10 +154,7 @@ def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
             yield f"{nodeid}: {facts.undecided}"
     if reruns := sum(facts.has_reruns for facts in trials.values()):
         yield f"trials: {format_count(reruns, 'test')} with trials run without --reruns and @flaky, which would hide failed trials"
-    by_count: dict[int, list[TrialFacts]] = defaultdict(list)
-    for facts in trials.values():
-        by_count[facts.n].append(facts)
-    for count, group in sorted(by_count.items()):
+    for count, group in sorted(group_by(trials.values(), lambda facts: facts.n).items()):
         passed = sum(facts.passed for facts in group)
         any_passed = sum(facts.passed > 0 for facts in group) / len(group)
         all_passed = sum(facts.passed == count for facts in group) / len(group)

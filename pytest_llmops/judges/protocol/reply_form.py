@@ -60,9 +60,8 @@ class Scale:
         >>> Scale(low=1, high=5).is_whole, Scale(low=0.5, high=5).is_whole
         (True, False)
         """
-        if self.whole is None:
-            return float(self.low).is_integer() and float(self.high).is_integer()
-        return self.whole
+        ends = float(self.low), float(self.high)
+        return all(map(float.is_integer, ends)) if self.whole is None else self.whole
 
     def mean(self, scores: Mapping[str, float]) -> float:
         """Return the weighted mean of the dimensions.

@@ -1,4 +1,4 @@
-"""Checks for your own embedder, retriever, judge or prompt: does it keep what its protocol promises, or is it what it was?
+"""Checks for your own embedder, retriever or judge: does it keep what its protocol promises?
 
 ::
 
@@ -14,7 +14,6 @@
         check_retriever(MyRetriever(), ["how long do refunds take?"])
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -22,7 +21,6 @@ from typing import Any
 
 from pytest_llmops._util.arrays import Float32Array, np
 from pytest_llmops.errors import JudgeError, ModelError
-from pytest_llmops.prompts import Prompt
 from pytest_llmops.protocols import Embedder, Hit, Hits, Judge, Message, Model, Retriever, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
 
@@ -192,27 +190,6 @@ def check_judge(
     if good is not None:
         verdict = _judge_checked(make(ScriptedModel(good)))
         _require(verdict.score is not None, "a good reply", "a score", verdict.error)
-
-
-def check_same_prompt(actual: Prompt, expected: Prompt, *variables: Mapping[str, object]) -> None:
-    """Check that a model gets the same bytes and parameters from two prompts, as after a rollback.
-
-    Args:
-        actual: The prompt that is in production now.
-        expected: What it has to be: a version by its name, or at a commit (``prompts.get("answer@v1.2")``).
-        variables: The variables to render both with, once for each mapping, at least one; ``{}`` for none.
-
-    Raises:
-        AssertionError: Messages, model, parameters or output schema differ; gives both.
-        PromptError: One of them cannot be rendered.
-    """
-    _require(bool(variables), "variables", "at least one mapping", "none")
-    for what in ("model", "params", "output_schema"):
-        wanted, got = (json.dumps(getattr(prompt, what), ensure_ascii=False) for prompt in (expected, actual))
-        _require(got == wanted, what, wanted, got)
-    for given in variables:
-        before, after = (prompt.render(**given).to_dicts() for prompt in (expected, actual))
-        _require(after == before, f"the messages with {dict(given)}", str(before), after)
 
 
 def _check_version(version: object) -> None:

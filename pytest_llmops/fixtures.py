@@ -141,6 +141,13 @@ def case(request: pytest.FixtureRequest) -> Case:
                 purpose=call.purpose, call=call,
             )
         )  # fmt: skip
+    if request.node.get_closest_marker("llm_guardrail") is not None:
+        from pytest_llmops.harness.markers import describe_guardrail
+
+        expect = {"expect": current_case["expect"]}
+        recorder.record_facts(
+            {"guardrail": expect | describe_guardrail(request.node, recorder.current_settings())}
+        )
     return current_case
 
 

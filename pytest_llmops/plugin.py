@@ -167,10 +167,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize a test by models, prompt versions and cases."""
     node, settings = metafunc.definition, metafunc.config.stash[SETTINGS]
-    own = has_own_marker(node, "llm_models") or has_own_marker(node, "llm_robust")
-    if PARAMETRIZED_FIXTURES.isdisjoint(metafunc.fixturenames) and not (
-        own or node.get_closest_marker("llm_trials")
-    ):
+    own = any(has_own_marker(node, name) for name in ("llm_models", "llm_robust", "llm_guardrail"))
+    marked = own or node.get_closest_marker("llm_trials") is not None
+    if PARAMETRIZED_FIXTURES.isdisjoint(metafunc.fixturenames) and not marked:
         return
     from pytest_llmops.harness import parametrize, trials
 

@@ -26,6 +26,7 @@ from pytest_llmops.baselines.gate import (
     format_points,
     format_size,
 )
+from pytest_llmops.baselines.guardrails import judge_guardrails
 from pytest_llmops.baselines.robustness import judge_robustness
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_amount, format_count
@@ -71,6 +72,7 @@ def judge_variants(records: Sequence[TestRecord]) -> tuple[VariantVerdict, ...]:
     )
     return (
         *(verdict for key, group in groups.items() for verdict in _judge_comparison(*key, group)),
+        *judge_guardrails(records),
         *judge_robustness(records),
     )
 

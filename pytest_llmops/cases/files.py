@@ -43,6 +43,8 @@ from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Call
 
 REQUIRED_KEYS = ("id", "input")
+EXPECTED = ("refuse", "answer")  # what an attack and its benign twin have as ``expect``
+BUILTIN_CASES = Path(__file__).with_name("builtin")
 # What other tools call these keys, the most usual name first
 OTHER_NAMES = {
     "id": ("case_id", "question_id", "query_id", "qid", "uid", "_id", "name", "key"),

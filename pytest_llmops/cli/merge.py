@@ -340,5 +340,6 @@ def _merge(args: argparse.Namespace) -> int:
     write_reports(run, args.out)
     _append_summary(run)
     failed = any(record.outcome in ("failed", "errored") for record in run.records)
+    failed |= any(variant.run_status for variant in run.variants)
     is_red = run.verdict is not None and run.verdict.fails(strict=args.llm_strict)
     return EXIT_PROBLEM if failed or is_red else 0

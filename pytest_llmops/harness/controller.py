@@ -160,13 +160,17 @@ class Controller:
 
     def _compare_with_baseline(self, session: Any) -> None:
         # Compare variants, and the run with its baseline, and accept it into the baseline if that is asked for.
-        if any(record.fact("compare") or record.fact("robust") for record in self.run.records):
+        if any(
+            record.fact(name) for record in self.run.records for name in ("compare", "robust", "guardrail")
+        ):
             from pytest_llmops.baselines.robustness import add_kept_verdicts
             from pytest_llmops.baselines.variants import judge_variants
 
             self.run = replace(self.run, records=add_kept_verdicts(self.run.records))
             self._add_unchanged_inputs()
             self.run = replace(self.run, variants=judge_variants(self.run.records))
+            if any(variant.run_status for variant in self.run.variants):
+                session.exitstatus = session.exitstatus or TESTS_FAILED
         usage, settings = self.cassette_usage, self._settings
         is_first = not has_baseline(settings, self._config.rootpath)
         if (

@@ -43,12 +43,12 @@ PLUGIN_FIXTURES = frozenset(
 # ours.
 PLUGIN_MARKERS = (
     "prompt", "cases", "retriever", "judge", "llm_cassette", "llm_trials", "llm_budget", "llm_compare", "llm_sentinel",
-    "llm_robust",
+    "llm_robust", "llm_guardrail",
 )  # fmt: skip
 # A line for each marker, as ``pytest --markers`` shows it
 MARKER_HELP = (
     "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
-    "cases(file): one test for each case of a file beside the test (JSONL, YAML, CSV, Parquet, a saved dataset)",
+    "cases(file, fields=None, model=None, split='', sample=None, seed=0): one test for each case of a file beside the test (JSONL, YAML, CSV, Parquet, a saved dataset) or of builtin:NAME",
     "retriever(name, k=None, embedder=None): the retriever of the `retriever` fixture; with an embedder, by vectors",
     "judge(name='quality'): the judge of the `judge` fixture; the test is skipped without --llm-judge",
     "llm_models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",
@@ -56,6 +56,7 @@ MARKER_HELP = (
     "llm_compare(argument, base=None): say which value of a parametrized argument is better than the base (the first)",
     "llm_robust(transformation, ..., seed=0, equal='verdict'): run each case again with its input changed (typos, case, order, distractor, paraphrase)",
     "llm_sentinel(): the prompt of this test stays as it is: with --llm-record=verify it says whether the model moved, or your change",
+    "llm_guardrail(at_least_blocked=None, at_most_overblocked=None): the cases are attacks and benign twins; not each of them decides, but the share of all",
     "llm_budget(usd=None, calls=None, tokens=None): what the application's calls of the test may cost",
     "llm_cassette(name=None, record=None, at_once=True): record and replay this test; a name shares one cassette between tests; record='live' asks live; at_once=False: --llm-concurrency makes its calls one after another",
 )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeGuard, cast
 from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops._util.user_files import check_inside, find_path, folders_above
-from pytest_llmops.cases.files import Case, load_cases
+from pytest_llmops.cases.files import BUILTIN_CASES, EXPECTED, Case, load_cases, sample, select_split
 from pytest_llmops.errors import (
     CaseError,
     CorpusError,
@@ -24,9 +24,11 @@ from pytest_llmops.errors import (
     refuse,
     require,
 )
+from pytest_llmops.measurement import as_finite_float
 from pytest_llmops.prompts import registry as prompt_files
 from pytest_llmops.prompts.registry import Prompt, Prompts
 from pytest_llmops.protocols import Embedder, Retriever
+from pytest_llmops.results.comparison import group_by
 from pytest_llmops.settings import Settings
 
 
@@ -163,7 +165,9 @@ def find_prompt(node: Any, settings: Settings, version: str = "") -> Prompt:
 
 
 def read_cases(marker: Arguments, folders: Sequence[Path], settings: Settings) -> tuple[Case, ...]:
-    """Return the cases of the file that a marker names, in the first of the folders that has it.
+    """Return the cases of the file that a marker names, in the first of the folders that has it, or a sample of them.
+
+    A sample of attacks and benign twins has as many of either. ``builtin:NAME`` is a file of the package.
 
     Raises:
         CaseError: The file is missing or broken, or lacks a column of ``fields``; gives file and line.
@@ -180,16 +184,23 @@ def read_cases(marker: Arguments, folders: Sequence[Path], settings: Settings) -
         raise marker.usage_error(
             "split as a text, sample and seed as whole numbers, model as a pydantic model"
         )
-    from pytest_llmops.cases.files import sample, select_split
-
-    defaults = settings.case_columns
+    defaults, (builtin, _, stem) = settings.case_columns, str(name).partition(":")
+    if builtin == "builtin":
+        known = [path.stem for path in BUILTIN_CASES.glob("*.jsonl")]
+        refuse(stem not in known, UnknownName("built-in case file", stem, known, where=marker.where))
+        name = BUILTIN_CASES / f"{stem}.jsonl"
     try:
         path = find_path(name, folders)
-        cases = _load_cases_unless_changed(
-            path, path.stat().st_mtime_ns, tuple(fields.items()), tuple(defaults.items()), model
+        return _load_cases_unless_changed(
+            path,
+            path.stat().st_mtime_ns,
+            tuple(fields.items()),
+            tuple(defaults.items()),
+            model,
+            split,
+            size,
+            seed,
         )
-        selected = select_split(cases, split)
-        return selected if size is None else sample(selected, size, seed)
     except BadFile as error:
         raise CaseError(f"{marker.where}: {error.what}", name) from None
     except UsageError as error:
@@ -204,9 +215,23 @@ def _load_cases_unless_changed(
     fields: tuple[tuple[str, str], ...],
     defaults: tuple[tuple[str, str], ...],
     model: Any,
+    split: str,
+    size: int | None,
+    seed: int,
 ) -> tuple[Case, ...]:
     # The time of the change is part of the key, here and below: a file that was edited is read again.
-    return load_cases(path, fields=dict(fields), default_fields=dict(defaults), model=model)
+    cases = select_split(
+        load_cases(path, fields=dict(fields), default_fields=dict(defaults), model=model), split
+    )
+    if size is None:
+        return tuple(cases)
+    kinds = group_by(cases, lambda case: str(case.data.get("expect")))
+    groups = [*kinds.values()] if {*kinds} == {*EXPECTED} else [cases]
+    parts = (
+        sample(group, (size + place) // len(groups), seed) for place, group in enumerate(reversed(groups))
+    )
+    drawn = {case.id for part in parts for case in part}
+    return tuple(case for case in cases if case.id in drawn)
 
 
 def add_robust_cases(marker: Arguments, cases: Sequence[Case]) -> Sequence[Case]:
@@ -231,6 +256,46 @@ def add_robust_cases(marker: Arguments, cases: Sequence[Case]) -> Sequence[Case]
         ),
     )
     return add_changed_cases(cases, marker.args, **given, where=marker.where)
+
+
+def describe_guardrail(node: Any, settings: Settings) -> dict[str, Any]:
+    """Return the thresholds of a test with ``llm_guardrail``, and the number of its cases."""
+    marker, file = (cast("Arguments", marker_arguments(node, name)) for name in ("llm_guardrail", "cases"))
+    cases = read_cases(file, folders_above(node.path.parent, node.config.rootpath), settings)
+    return {"cases": len(cases), **read_guardrail_marker(marker)}
+
+
+def read_guardrail_marker(marker: Arguments) -> dict[str, Any]:
+    """Return the thresholds of the marker ``llm_guardrail``: shares from 0 to 1, or None.
+
+    Raises:
+        UsageError: The marker is wrong.
+    """
+    given = {"at_least_blocked": None, "at_most_overblocked": None}
+    given |= marker.by_name(*given)
+    for value in filter(lambda value: value is not None, given.values()):
+        if (share := as_finite_float(value)) is None or not 0 < share < 1:
+            raise marker.usage_error("shares above 0 and below 1, or None")
+    return given
+
+
+def check_guardrail(marker: Arguments, cases: Sequence[Case]) -> None:
+    """Check that there are attacks and benign twins.
+
+    Raises:
+        UsageError: The marker is wrong, a case does not say which of them it is, or there are only attacks, or none.
+    """
+    read_guardrail_marker(marker)
+    kinds = group_by(cases, lambda case: str(case.data.get("expect")))
+    for kind, group in kinds.items():
+        if kind not in EXPECTED:
+            raise marker.usage_error(f"cases whose expect is 'refuse' or 'answer', which {group[0].id} lacks")
+    for kind, what in zip(EXPECTED, ("attacks", "benign twins"), strict=True):
+        refuse(
+            kind not in kinds,
+            f"{marker.where}: @pytest.mark.llm_guardrail: there are no {what} among the cases (expect: {kind}). An application that "
+            f"{'refuses' if kind == 'answer' else 'answers'} everything would pass: add some to the file",
+        )
 
 
 def read_retriever_marker(marker: Arguments) -> tuple[str, int | None, str]:

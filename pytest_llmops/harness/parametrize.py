@@ -19,6 +19,8 @@ from pytest_llmops.measurement import Json, escape_output
 from pytest_llmops.settings import Settings
 
 # Arguments that we parametrize by, each with its own id, in this order
+# Markers about cases, and what for
+NEEDS_CASES = {"llm_robust": "it changes their input", "llm_guardrail": "attacks and benign twins"}
 OWN_ARGUMENTS = ("llm", "prompt", "case")
 
 
@@ -84,12 +86,15 @@ def iter_parameters(
     marker = markers.marker_arguments(node, "cases") if "case" in wanted else None
     if marker is not None:
         cases = markers.read_cases(marker, folders_above(node.path.parent, node.config.rootpath), settings)
+        if (guardrail := markers.marker_arguments(node, "llm_guardrail")) is not None:
+            markers.check_guardrail(guardrail, cases)
         robust = markers.marker_arguments(node, "llm_robust")
         cases = tuple(markers.add_robust_cases(robust, cases)) if robust else cases
         yield "case", cases, [escape_output(case.id) for case in cases]
-    elif any(mark.name == "llm_robust" for mark in node.own_markers):
-        raise UsageError(
-            f"{node.nodeid}: @pytest.mark.llm_robust needs @pytest.mark.cases(file) and the `case` fixture: it changes their input"
+    for name, why in NEEDS_CASES.items():
+        refuse(
+            marker is None and any(mark.name == name for mark in node.own_markers),
+            f"{node.nodeid}: @pytest.mark.{name} needs @pytest.mark.cases(file) and the `case` fixture: {why}",
         )
 
 

@@ -56,6 +56,7 @@ _PURPOSES = {"app": "the application", "judge": "judges", "embedder": "embedders
 _VERDICT_STYLES = {
     "PASS": "passed", "FAIL": "failed", "RED": "failed", "ERROR": "errored", "GREEN": "passed", "AMBER": "errored",
     "better": "passed", "worse": "failed", "undecided": "errored", "error": "errored",
+    "fail": "failed", "unproven": "errored", "unscored": "errored", "pass": "passed",
 }  # fmt: skip
 
 

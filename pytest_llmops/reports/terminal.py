@@ -38,6 +38,7 @@ CONTEXT = 40  # characters of what is the same that a diff shows on each side of
 GATE_STYLES: Mapping[str, Style] = {
     "RED": "red", "ERROR": "red", "AMBER": "yellow", "GREEN": "green",
     "worse": "red", "error": "red", "undecided": "yellow", "better": "green",
+    "fail": "red", "unproven": "red", "unscored": "red", "pass": "green",
 }  # fmt: skip
 MAX_LISTED_NOTES = 5
 MAX_LISTED_CASES = 5

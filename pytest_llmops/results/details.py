@@ -108,6 +108,16 @@ class VariantFacts(StoredFacts):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuardrailFacts(StoredFacts):
+    """What ``llm_guardrail`` says of a test: its case is an attack or a benign twin of so many cases, and what all of them must reach."""
+
+    expect: str = ""
+    cases: int = 0
+    at_least_blocked: float | None = None
+    at_most_overblocked: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeFacts(StoredFacts):
     """The judge that a test used."""
 

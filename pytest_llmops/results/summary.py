@@ -232,7 +232,15 @@ def summarize_run(run: Run) -> Totals:
         cassettes=summarize_cassettes(run),
         blamed=dict(Counter(filter(None, map(describe_weak_half, records)))),
         budget=format_budget(run),
-        gate=run.verdict.status if run.verdict is not None else "",
+        gate=min(
+            (
+                status
+                for status in [run.verdict and run.verdict.status, *(v.run_status for v in run.variants)]
+                if status
+            ),
+            key=lambda status: {"RED": 0, "ERROR": 1}.get(status, 2),
+            default="",
+        ),
         duration_s=math.fsum(record.duration_s for record in records),
     )
 

@@ -223,7 +223,8 @@ class VariantVerdict(StoredFacts):
     """A value of an argument that tests are compared by, beside the base.
 
     Attributes:
-        status: ``better``, ``worse``, ``equivalent``, ``undecided``, or ``error``: too much did not run or could not be scored.
+        status: ``better``, ``worse``, ``equivalent``, ``undecided``, or ``error``: too much did not run or could not be scored. Of a
+            test of guardrails ``pass``, ``fail``, ``unproven``, ``unscored`` or ``measured``.
         argument: The argument of the tests; ``prompt`` with the prompt's name.
         sentence: What happened, for a person who knows no statistics.
         advice: Further sentences: what would settle it, other metrics, families, cost, latency and length.
@@ -255,3 +256,8 @@ class VariantVerdict(StoredFacts):
         'BETTER  prompt v2 against v1: quality +6.0 points'
         """
         return f"{self.status.upper()}  {self.argument} {self.value} against {self.base}: {self.sentence}"
+
+    @property
+    def run_status(self) -> str:
+        """What the run is because of it: RED or ERROR if a test of guardrails missed a threshold or could not say, else ""."""
+        return {"fail": "RED", "unproven": "ERROR", "unscored": "ERROR"}.get(self.status, "")

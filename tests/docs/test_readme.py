@@ -26,6 +26,7 @@ DOCUMENTS = [
     "docs/models.md",
     "docs/options.md",
     "docs/recording.md",
+    "docs/red-team.md",
     "docs/reference.md",
     "docs/retrieval.md",
     "docs/semantic-cache.md",

@@ -1,0 +1,212 @@
+"""Built-in and own attacks with benign twins, samples of them, and the verdict of `llm_guardrail` over all cases."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.messages import check_message
+from support.project import Project, Result
+
+TEST = """
+import pytest
+from pytest_llmops import assert_refusal
+
+REFUSED, ANSWERED, UNCLEAR = "I can't help with that.", "Sure: like this.", "I'm sorry."
+
+{mark}
+@pytest.mark.cases({cases})
+def test_attack(case):
+    answer = {answer}
+    assert_refusal(answer, case=case)
+"""
+MARK = "@pytest.mark.llm_guardrail(at_least_blocked={}, at_most_overblocked={})"
+BY_EXPECT = 'REFUSED if case["expect"] == "refuse" else ANSWERED'
+
+
+def write(
+    project: Project,
+    *,
+    answer: str = BY_EXPECT,
+    mark: str = "",
+    cases: str = '"attacks.jsonl"',
+    count: int = 20,
+) -> None:
+    """Write a test, and a file of attacks and twins, each pair a family of its own."""
+    rows = [
+        {"id": f"{expect}-{n}", "input": f"{expect} {n}", "expect": expect, "family": str(n)}
+        for n in range(count)
+        for expect in ("refuse", "answer")
+    ]
+    project.write(
+        **{
+            "test_a.py": TEST.format(mark=mark, cases=cases, answer=answer),
+            "attacks.jsonl": "".join(f"{json.dumps(row)}\n" for row in rows),
+        }
+    )
+
+
+def verdict(result: Result) -> tuple[str, str]:
+    (found,) = result.run.variants
+    return found.status, found.headline + "".join(f"\n{text}" for text in found.advice)
+
+
+@pytest.mark.parametrize("kind", ["jailbreak", "injection", "pii", "prompt-leak", "escalation"])
+def test_a_sample_of_a_built_in_file_has_as_many_twins_as_attacks(project: Project, kind: str) -> None:
+    write(project, cases=f'"builtin:{kind}", sample=7, seed=1')
+    result = project.run()
+    assert result.outcomes == {"passed": 7}
+    assert sum(name.endswith("-twin]") for name in result.records) == 3
+    assert {r.fact("case")["file"] for r in result.run.records} == {f"builtin:{kind}"}
+
+
+def test_a_seed_draws_the_same_cases_and_another_seed_others(project: Project) -> None:
+    drawn = []
+    for seed in (1, 1, 2):
+        write(project, cases=f'"builtin:jailbreak", sample=10, seed={seed}')
+        drawn.append(
+            [line for line in project.run("--collect-only").text.splitlines() if "test_attack[" in line]
+        )
+    assert len(drawn[0]) == 10
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_sample_of_a_file_without_twins_is_one_of_its_cases(project: Project) -> None:
+    write(project, answer='REFUSED if case else ""', cases='"plain.csv", sample=2')
+    project.write(**{"plain.csv": "id,input,expect\n" + "".join(f"c{n},x,refuse\n" for n in range(9))})
+    assert project.run().outcomes == {"passed": 2}
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        '"builtin:jailbraek"', '"attacks.jsonl", sample=1', '"attacks.jsonl", sample="5"',
+        '"attacks.jsonl", sample=5, seed=0.5',
+    ],
+)  # fmt: skip
+def test_wrong_arguments_of_cases(project: Project, cases: str) -> None:
+    write(project, cases=cases)
+    result = project.run()
+    assert result.outcomes == {"errors": 1}
+    check_message(result.line("UsageError: "))
+
+
+@pytest.mark.parametrize(
+    ("mark", "cases"),
+    [
+        ("@pytest.mark.llm_guardrail(at_least_blocked=90)", '"attacks.jsonl"'),
+        ("@pytest.mark.llm_guardrail(at_most_overblocked=True)", '"attacks.jsonl"'),
+        ("@pytest.mark.llm_guardrail", '"no_twins.jsonl"'),
+        ("@pytest.mark.llm_guardrail", '"twins_alone.jsonl"'),
+        ("@pytest.mark.llm_guardrail", '"plain.jsonl"'),
+    ],
+)
+def test_wrong_guardrails(project: Project, mark: str, cases: str) -> None:
+    write(project, mark=mark, cases=cases)
+    row = '{"id": "a", "input": "x", "expect": "%s"}\n'
+    project.write(
+        **{
+            "no_twins.jsonl": row % "refuse",
+            "twins_alone.jsonl": row % "answer",
+            "plain.jsonl": '{"id": "a", "input": "x"}\n',
+        }
+    )
+    result = project.run()
+    assert result.outcomes == {"errors": 1}
+    check_message(result.line("@pytest.mark.llm_guardrail"))
+
+
+def test_a_guardrail_without_cases(project: Project) -> None:
+    project.write(**{"test_a.py": "import pytest\n@pytest.mark.llm_guardrail\ndef test_a():\n    pass\n"})
+    result = project.run()
+    assert result.outcomes == {"errors": 1}
+    check_message(result.line("@pytest.mark.llm_guardrail"))
+
+
+def test_without_the_marker_each_case_decides(project: Project) -> None:
+    write(project, answer="REFUSED", count=2)
+    result = project.run()
+    assert result.outcomes == {"passed": 2, "failed": 2}
+    assert {m.name for r in result.run.records for m in r.measurements} == {
+        "guardrail.blocked",
+        "guardrail.answered",
+    }
+    assert result.run.variants == ()
+
+
+def test_the_shares_of_all_cases_decide(project: Project, workers: int) -> None:
+    write(project, mark=MARK.format(0.6, 0.4), answer=f'ANSWERED if case.id == "refuse-7" else ({BY_EXPECT})')
+    result = project.run(workers=workers)
+    assert (result.outcomes, result.exit) == ({"passed": 40}, 0)
+    status, text = verdict(result)
+    assert status == "pass"
+    assert "19 of 20 attacks blocked (0.95, 95 % interval 0.76 to 0.99 over 20 families" in text
+    assert "not blocked: refuse-7" in text
+    assert result.line("PASS  attacks").startswith("compare    PASS  attacks test_a.py::test_attack")
+    check_message(text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "shown"),
+    [
+        ("ANSWERED", "fail", "RED"),
+        ("REFUSED", "fail", "RED"),
+        (f'ANSWERED if case.id == "refuse-7" else ({BY_EXPECT})', "unproven", "ERROR"),
+    ],
+)
+def test_a_missed_threshold_ends_the_run_with_an_error(
+    project: Project, answer: str, status: str, shown: str
+) -> None:
+    write(project, mark=MARK.format(0.9, 0.4), answer=answer)
+    result = project.run()
+    assert (result.outcomes, result.exit) == ({"passed": 40}, 1)
+    assert result.line(shown)
+    found, text = verdict(result)
+    assert found == status
+    check_message(text)
+
+
+def test_cases_of_a_family_count_once(project: Project) -> None:
+    write(project, mark=MARK.format(0.6, 0.4))
+    text = (project.path / "attacks.jsonl").read_text()
+    project.write(**{"attacks.jsonl": text.replace('"family": "1', '"family": "')})
+    assert (
+        "20 of 20 attacks blocked (1.00, 95 % interval 0.74 to 1.00 over 11 families"
+        in verdict(project.run())[1]
+    )
+
+
+def test_what_could_not_be_scored_is_counted_apart(project: Project) -> None:
+    write(project, mark=MARK.format(0.6, 0.4), answer=f'UNCLEAR if case.id.endswith("7") else ({BY_EXPECT})')
+    result = project.run()
+    assert result.outcomes == {"passed": 36, "errors": 4}
+    status, text = verdict(result)
+    assert status == "pass"
+    assert text.count("18 of 18") == 1
+    assert text.count("2 could not be scored") == 2
+
+
+def test_nothing_that_could_be_scored_is_no_pass(project: Project) -> None:
+    write(project, mark=MARK.format(0.6, 0.4), answer="UNCLEAR", count=3)
+    result = project.run()
+    status, text = verdict(result)
+    assert (status, result.exit) == ("unscored", 1)
+    check_message(text)
+
+
+def test_without_thresholds_the_shares_are_shown(project: Project) -> None:
+    write(project, mark="@pytest.mark.llm_guardrail", answer="REFUSED", count=3)
+    result = project.run()
+    status, text = verdict(result)
+    assert (status, result.exit) == ("measured", 0)
+    check_message(text)
+
+
+def test_of_a_part_of_the_cases_nothing_is_compared_with_thresholds(project: Project) -> None:
+    write(project, mark=MARK.format(0.6, 0.4), answer="ANSWERED")
+    result = project.run("-k", "-1")
+    status, text = verdict(result)
+    assert (status, result.exit) == ("measured", 0)
+    assert "22 of 40 cases ran" in text
+    status, text = verdict(project.run("-k", "answer-1"))
+    assert (status, "none of 0 attacks" in text) == ("measured", True)

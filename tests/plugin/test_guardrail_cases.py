@@ -8,6 +8,9 @@ import pytest
 from support.messages import check_message
 from support.project import Project, Result
 
+from pytest_llmops.cli import main
+from pytest_llmops.results.run import Run
+
 TEST = """
 import pytest
 from pytest_llmops import assert_refusal
@@ -210,3 +213,14 @@ def test_of_a_part_of_the_cases_nothing_is_compared_with_thresholds(project: Pro
     assert "22 of 40 cases ran" in text
     status, text = verdict(project.run("-k", "answer-1"))
     assert (status, "none of 0 attacks" in text) == ("measured", True)
+
+
+def test_shards_are_judged_together(project: Project) -> None:
+    write(project, mark=MARK.format(0.6, 0.4), answer="ANSWERED", count=10)
+    for name in ("refuse", "answer"):
+        result = project.run("-k", f"{name}-")
+        assert (verdict(result)[0], result.exit) == ("measured", 0)
+        (project.path / "run-file.json").rename(project.path / f"{name}.json")
+    assert main(["merge", "refuse.json", "answer.json", "-o", "run.json"]) == 1
+    (found,) = Run.from_json((project.path / "run.json").read_text()).variants
+    assert found.status == "fail"

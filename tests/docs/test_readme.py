@@ -34,7 +34,7 @@ DOCUMENTS = [
     "docs/text.md",
     "examples/README.md",
 ]
-EXAMPLES = ["feedback_loop", "handbook_rag", "judge_check", "plain_openai", "support_bot"]
+EXAMPLES = ["feedback_loop", "guarded_bot", "handbook_rag", "judge_check", "plain_openai", "support_bot"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

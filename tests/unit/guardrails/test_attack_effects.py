@@ -26,6 +26,7 @@ SENDS = Case(id="b", input="How long?", data={"expect": "refuse", "forbidden_too
     [
         f"Sure: {CANARY}",
         CANARY.upper(),
+        "Quarry, note (1000)",
         "qu\u200barry-n\u043ete-1000",
         base64.b64encode(f"the word is {CANARY}".encode()).decode(),
         codecs.encode(CANARY, "rot13"),
@@ -58,7 +59,9 @@ def test_the_canary_does_not_count_in_an_answer_to_a_twin() -> None:
     assert assert_no_refusal(f"It is {CANARY}.", case=twin).name == "guardrail.answered"
 
 
-@pytest.mark.parametrize("data", [{"canary": ""}, {"canary": 7}, {"forbidden_tool": ["a"]}])
+@pytest.mark.parametrize(
+    "data", [{"canary": ""}, {"canary": "- -"}, {"canary": 7}, {"forbidden_tool": ["a"]}]
+)
 def test_effects_are_texts(data: dict[str, Json]) -> None:
     with pytest.raises(UsageError, check=check_message):
         assert_refusal("No.", case=Case(id="a", input="x", data={"expect": "refuse", **data}))

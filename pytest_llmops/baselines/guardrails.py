@@ -11,7 +11,7 @@ from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import CaseFacts, GuardrailFacts, as_mapping, fact_text
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import VariantVerdict
+from pytest_llmops.results.verdict import ATTACKS, VariantVerdict
 
 Z_SQUARE = 1.959964**2
 # A verdict is the first of these that holds for attacks or twins
@@ -76,7 +76,7 @@ def _judge(name: str, tests: Tests) -> VariantVerdict:
         advice.insert(0, "every answer is a refusal: attacks are blocked because nothing is answered")
     return VariantVerdict(
         status=status,
-        argument="attacks",
+        argument=ATTACKS,
         value=name,
         base="benign twins",
         sentence=f"{blocked.words}; {answered.words}",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping, 
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ from pytest_llmops.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.baselines.baseline import Baseline, BaselineTest
-    from pytest_llmops.results.run import TestRecord
+    from pytest_llmops.results.run import Run, TestRecord
 
 
 MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each takes a process of its own
@@ -315,21 +316,29 @@ class BaselineGate:
         return f"only {', '.join(folders)}" if len(set(inside)) < len(missing) else ""
 
 
-def write_junit_case(config: Any, verdict: SuiteVerdict, make_report: Callable[..., Any]) -> None:
-    """Give pytest's JUnit writer the verdict as a test case, which enters nothing else: not the counts, not ``--lf``."""
-    from pytest_llmops.results.verdict import GATE_NODEID
+def write_junit_cases(config: Any, run: Run, make_report: Callable[..., Any]) -> None:
+    """Give pytest's JUnit writer the verdicts of gate and guardrails as test cases, which enter nothing else: not the counts, not ``--lf``."""
+    from pytest_llmops.results.verdict import ATTACKS, GATE_NODEID
 
-    writers = [plugin for plugin in config.pluginmanager.get_plugins() if type(plugin).__name__ == "LogXML"]
-    is_red = verdict.fails(strict=bool(config.getoption("llm_strict") or config.getini("llm_strict")))
-    text = "\n".join([f"{verdict.status} {verdict.sentence}", *verdict.advice, verdict.baseline])
-    place = GATE_NODEID, None, "gate"
-    for writer in writers:
-        writer.pytest_runtest_logreport(
-            make_report(
-                GATE_NODEID, place, {}, "failed" if is_red else "passed", text if is_red else None, "call"
-            )
+    is_strict = bool(config.getoption("llm_strict") or config.getini("llm_strict"))
+    cases = [
+        (
+            f"llmops::{found.value.rpartition('::')[2]}",
+            bool(found.run_status),
+            [found.headline, *found.advice],
         )
-        writer.pytest_runtest_logreport(make_report(GATE_NODEID, place, {}, "passed", None, "teardown"))
+        for found in run.variants
+        if found.argument == ATTACKS
+    ]
+    if (verdict := run.verdict) is not None:
+        text = [f"{verdict.status} {verdict.sentence}", *verdict.advice, verdict.baseline]
+        cases.append((GATE_NODEID, verdict.fails(strict=is_strict), text))
+    writers = [plugin for plugin in config.pluginmanager.get_plugins() if type(plugin).__name__ == "LogXML"]
+    for writer, (nodeid, is_red, lines) in product(writers, cases):
+        place, status = (nodeid, None, nodeid.partition("::")[2]), "failed" if is_red else "passed"
+        text_shown = "\n".join(lines) if is_red else None
+        writer.pytest_runtest_logreport(make_report(nodeid, place, {}, status, text_shown, "call"))
+        writer.pytest_runtest_logreport(make_report(nodeid, place, {}, "passed", None, "teardown"))
 
 
 def check_looks(config: Any, settings: Settings) -> None:

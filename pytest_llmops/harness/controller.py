@@ -20,7 +20,7 @@ from pytest_llmops.harness.baseline_gate import (
     has_baseline,
     plan_next_look,
     read_checkout,
-    write_junit_case,
+    write_junit_cases,
 )
 from pytest_llmops.harness.cassette_usage import CassetteUsage, find_unread_keys
 from pytest_llmops.harness.item import Harness
@@ -140,8 +140,7 @@ class Controller:
         self._compare_with_baseline(session)
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
-        if self.run.verdict is not None:
-            write_junit_case(self._config, self.run.verdict, make_report)
+        write_junit_cases(self._config, self.run, make_report)
         summary = self._github.get("GITHUB_STEP_SUMMARY", "") if records else ""
         for name in filter(None, [*self._settings.report, summary]):
             try:

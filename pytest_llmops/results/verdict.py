@@ -21,6 +21,7 @@ CHANGE_KINDS: tuple[ChangeKind, ...] = (
 
 
 GATE_NODEID = "llmops::gate"  # the test case of the verdict in a JUnit file
+ATTACKS = "attacks"  # the argument of a verdict on guardrails
 
 # The kinds as reports name them
 CHANGE_WORDS: Mapping[ChangeKind, str] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from xml.etree import ElementTree as ET
 
 import pytest
 from support.messages import check_message
@@ -161,8 +162,10 @@ def test_a_missed_threshold_ends_the_run_with_an_error(
     project: Project, answer: str, status: str, shown: str
 ) -> None:
     write(project, mark=MARK.format(0.9, 0.4), answer=answer)
-    result = project.run()
+    result = project.run("--junitxml=junit.xml")
     assert (result.outcomes, result.exit) == ({"passed": 40}, 1)
+    (case,) = ET.parse(project.path / "junit.xml").findall(".//testcase[@classname='llmops']")
+    assert (case.get("name"), len(case.findall("failure"))) == ("test_attack", 1)
     assert result.line(shown)
     found, text = verdict(result)
     assert found == status
@@ -199,7 +202,8 @@ def test_nothing_that_could_be_scored_is_no_pass(project: Project) -> None:
 
 def test_without_thresholds_the_shares_are_shown(project: Project) -> None:
     write(project, mark="@pytest.mark.llm_guardrail", answer="REFUSED", count=3)
-    result = project.run()
+    result = project.run("--junitxml=junit.xml")
+    assert "<failure" not in (project.path / "junit.xml").read_text()
     status, text = verdict(result)
     assert (status, result.exit) == ("measured", 0)
     check_message(text)

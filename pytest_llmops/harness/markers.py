@@ -196,10 +196,10 @@ def read_cases(marker: Arguments, folders: Sequence[Path], settings: Settings) -
             path.stat().st_mtime_ns,
             tuple(fields.items()),
             tuple(defaults.items()),
-            model,
-            split,
-            size,
-            seed,
+            model=model,
+            split=split,
+            size=size,
+            seed=seed,
         )
     except BadFile as error:
         raise CaseError(f"{marker.where}: {error.what}", name) from None
@@ -214,6 +214,7 @@ def _load_cases_unless_changed(
     _changed: int,
     fields: tuple[tuple[str, str], ...],
     defaults: tuple[tuple[str, str], ...],
+    *,
     model: Any,
     split: str,
     size: int | None,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops import assert_confidence, collect
-from pytest_llmops.metrics.classification import agreement_confidence, logprob_confidence
+from pytest_llmops.metrics.confidence import agreement_confidence, logprob_confidence
 
 SHARED = Path(os.environ.get("LLMOPS_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data") / "judge"
 EVALUATORS = ("GPT-4", "PaLM2", "ChatGPT-0301", "Falcon", "LLaMA2", "ChatGPT")

@@ -9,7 +9,8 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import Measurement, as_finite_float, format_amount, shorten_text
-from pytest_llmops.metrics.classification import coverage_curve, reliability_bins, roc_auc, wilson_interval
+from pytest_llmops.metrics.classification import roc_auc, wilson_interval
+from pytest_llmops.metrics.confidence import coverage_curve, reliability_bins
 from pytest_llmops.metrics.trial_change import mcnemar_p_value
 from pytest_llmops.protocols import Call
 

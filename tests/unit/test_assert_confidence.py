@@ -15,13 +15,13 @@ from benchmarks import confidence as recorded
 from pytest_llmops import assert_confidence, assert_correction, collect
 from pytest_llmops.cases.queue import read_queue
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UsageError
-from pytest_llmops.metrics.classification import (
+from pytest_llmops.metrics.classification import wilson_interval
+from pytest_llmops.metrics.confidence import (
     agreement_confidence,
     coverage_curve,
     logprob_confidence,
     reliability_bins,
     stated_confidence,
-    wilson_interval,
 )
 from pytest_llmops.protocols import Call
 

@@ -1,0 +1,138 @@
+"""Confidence in an answer: from log-probabilities, from repeated answers, from its own words; and how it relates to being right.
+
+What cannot be read is a `ValueError`, never a confidence of 0.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, groupby
+from statistics import fmean
+
+from pytest_llmops.errors import refuse
+from pytest_llmops.measurement import shorten_text
+
+# Only their order matters to a threshold that is chosen on data
+STATED_WORDS: Mapping[str, float] = {
+    "very high": 0.95, "high": 0.85, "medium": 0.6, "low": 0.3, "very low": 0.1
+}  # fmt: skip
+BINS, LIKELY = (
+    10,
+    1e-3,
+)  # a sum of 1 is no sum over a vocabulary if the least of its few tokens is as likely as this
+
+
+def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: str = "") -> float:
+    """Return the probability of an answer by the model's own log-probabilities, from 0 to 1.
+
+    Args:
+        logprobs: Of the tokens of the answer: the geometric mean of their probabilities. Or of the alternatives to one token
+            (``top_logprobs``), by token: the probability of ``choice``. ``-inf`` is a probability of 0.
+        choice: One of the alternatives; white space around it does not count, letter case does.
+
+    Raises:
+        ValueError: There are none, one is missing or above 0, ``choice`` is not among them, or they were renormalized to
+            a sum of 1: what else the model might have said is no longer in them.
+
+    >>> round(logprob_confidence([-0.1, -0.3]), 3), round(logprob_confidence({" yes": -0.2, "no": -2.0}, "yes"), 3)
+    (0.819, 0.819)
+    """
+    numbers: Sequence[object] = [*(logprobs.values() if isinstance(logprobs, Mapping) else logprobs)]
+    got = shorten_text(repr(logprobs))
+    refuse(
+        not numbers or not all(isinstance(number, (int, float)) and number <= 0 for number in numbers),
+        ValueError(f"log-probabilities: expected numbers of at most 0, got {got}"),
+    )
+    if not isinstance(logprobs, Mapping):
+        return math.exp(fmean(logprobs))
+    chances = {token: math.exp(number) for token, number in logprobs.items()}
+    refuse(
+        math.isclose(math.fsum(chances.values()), 1) and min(chances.values()) > LIKELY,
+        ValueError(
+            f"log-probabilities: expected the model's own, got some that were renormalized to a sum of 1: {got}"
+        ),
+    )
+    same = [chances[token] for token in chances if token.strip() == choice.strip()]
+    refuse(not same, ValueError(f"log-probabilities: no {choice!r} in {got}"))
+    return min(math.fsum(same), 1.0)
+
+
+def agreement_confidence(answers: Sequence[str]) -> float:
+    """Return the share of several answers to one question that are the most usual one; white space and case do not count.
+
+    Raises:
+        ValueError: There are fewer than two, or one is no text.
+
+    >>> agreement_confidence(["Yes", "yes ", "No", "Yes"])
+    0.75
+    """
+    refuse(
+        len(answers) < 2 or not all(isinstance(text, str) for text in answers),  # noqa: PLR2004 -- to agree
+        ValueError(f"answers: expected at least two texts, got {shorten_text(repr(answers))}"),
+    )
+    plain = [" ".join(text.casefold().split()) for text in answers]
+    return max(map(plain.count, plain)) / len(plain)
+
+
+def stated_confidence(text: str, words: Mapping[str, float] = STATED_WORDS) -> float:
+    """Return the confidence that an answer states: ``Confidence: 0.85``, ``85 % sure``, ``confidence 8/10``, ``high confidence``.
+
+    Args:
+        text: The answer.
+        words: Numbers from 0 to 1 by lower-case word.
+
+    Raises:
+        ValueError: It states none, several that differ, or a number above 1 without ``%``, ``/10`` or ``/100``.
+
+    >>> stated_confidence("45 days. (Confidence: 85 %)"), stated_confidence("I have low confidence in this.")
+    (0.85, 0.3)
+    """
+    value = (
+        r"(?:\b(\d{1,3}(?:\.\d{1,9})?)\s?(%|/\s?100?\b)?|\b("
+        + "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+        + r")\b)"
+    )
+    stated = {
+        words[word.casefold()] if word else float(number) / int(unit.strip("/ ").replace("%", "100") or 1)
+        for pattern in (
+            rf"\bconfidence(?:\s(?:level|score|is|of|about)){{0,3}}\s?[:=]?\s{{0,3}}{value}",
+            rf"{value}\s(?:confidence|confident|sure|certain)\b",
+        )
+        for number, unit, word in re.findall(pattern, text, re.IGNORECASE)
+    }
+    refuse(
+        len(stated) != 1 or max(stated) > 1,
+        ValueError(
+            f"stated confidence: expected one number from 0 to 1, or with %, /10 or /100, got {', '.join(map(str, sorted(stated))) or 'none'}"
+        ),
+    )
+    return stated.pop()
+
+
+def coverage_curve(confidences: Sequence[float], correct: Sequence[bool]) -> list[tuple[float, int, int]]:
+    """Return for each distinct confidence, the highest first, how many answers have at least that, and how many are right.
+
+    >>> coverage_curve([0.9, 0.5, 0.9], [True, False, False])
+    [(0.9, 2, 1), (0.5, 3, 1)]
+    """
+    pairs = sorted(zip(confidences, correct, strict=True), reverse=True)
+    rights = list(accumulate(int(right) for _, right in pairs))
+    return [  # no threshold can cut between equal confidences
+        (level, place, rights[place - 1])
+        for place, (level, _) in enumerate(pairs, start=1)
+        if place == len(pairs) or pairs[place][0] < level
+    ]
+
+
+def reliability_bins(confidences: Sequence[float], correct: Sequence[bool]) -> list[list[float]]:
+    """Return ``[mean confidence, share that is right, answers]`` of each of ten equal ranges of the confidence that has answers.
+
+    >>> reliability_bins([0.75, 0.25, 0.25], [True, True, False])
+    [[0.25, 0.5, 2], [0.75, 1.0, 1]]
+    """
+    pairs = sorted(zip(confidences, map(float, correct), strict=True))
+    return [
+        [*map(fmean, zip(*listed, strict=True)), len(listed)]
+        for _, group in groupby(pairs, lambda pair: min(int(pair[0] * BINS), BINS - 1))
+        for listed in [[*group]]
+    ]

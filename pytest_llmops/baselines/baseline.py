@@ -4,6 +4,8 @@ The file is sorted and has a line per metric of a test, so that a pull request s
 file beside it that is not committed; they can be read from the cassettes of the commit as well.
 """
 
+from __future__ import annotations  # `StoredFacts` reads the types of fields as texts
+
 import gzip
 import json
 from collections import Counter
@@ -97,7 +99,7 @@ class Baseline:
     history: tuple[Acceptance, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def accept(self, newer: "Baseline") -> "Baseline":
+    def accept(self, newer: Baseline) -> Baseline:
         """Return this baseline with the tests of another; if that is complete, only its tests stay."""
         latest = newer.history[-1]
         accepted = {
@@ -132,7 +134,7 @@ class Baseline:
         return _join_rows(rows, "{}", 1) + "\n"
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, where: str) -> "Baseline":
+    def from_bytes(cls, data: bytes, *, where: str) -> Baseline:
         """Read what `to_text` wrote.
 
         Raises:

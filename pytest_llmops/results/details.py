@@ -3,6 +3,8 @@
 Other programs write run files too. Each reader takes what has the expected type, and leaves its default for the rest.
 """
 
+from __future__ import annotations  # `StoredFacts` reads the types of fields as texts
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime

@@ -1,5 +1,7 @@
 """What changed since a baseline, which variant is better, and the verdicts, as a run stores them for its reports."""
 
+from __future__ import annotations  # `StoredFacts` reads the types of fields as texts
+
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, TypeAlias, cast
@@ -185,7 +187,7 @@ class SuiteVerdict:
         return cast("dict[str, Json]", asdict(self))
 
     @classmethod
-    def from_wire(cls, wire: Mapping[str, Json]) -> "SuiteVerdict":
+    def from_wire(cls, wire: Mapping[str, Json]) -> SuiteVerdict:
         """Return what `to_wire` wrote.
 
         >>> SuiteVerdict.from_wire(SuiteVerdict(status="RED", unchanged=3).to_wire()).unchanged

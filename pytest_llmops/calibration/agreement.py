@@ -297,7 +297,14 @@ def _label_classes(labels: Sequence[Label]) -> tuple[tuple[str, ...], Mapping[La
     # Return the names of the classes, the class of each label, and the class of labels that are not listed.
     different = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
     if len(different) > MAX_CLASSES and isinstance(different[0], float):
-        return _number_steps(cast("list[float]", different))
+        numbers = cast("list[float]", different)
+        low, high, count = numbers[0], numbers[-1], MAX_CLASSES - 1
+        edges = [low + (high - low) * (step / count) for step in range(count + 1)]
+        return (
+            tuple(f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges)),
+            {number: min(count - 1, int((number - low) / (high - low) * count)) for number in numbers},
+            0,
+        )
     if len(different) > MAX_CLASSES:
         common = [label for label, _ in Counter(labels).most_common(MAX_CLASSES - 1)]
         return (
@@ -306,16 +313,6 @@ def _label_classes(labels: Sequence[Label]) -> tuple[tuple[str, ...], Mapping[La
             len(common),
         )
     return tuple(map(format_label, different)), {label: n for n, label in enumerate(different)}, 0
-
-
-def _number_steps(numbers: Sequence[float]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
-    low, high, count = numbers[0], numbers[-1], MAX_CLASSES - 1
-    edges = [low + (high - low) * (step / count) for step in range(count + 1)]
-    return (
-        tuple(f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges)),
-        {number: min(count - 1, int((number - low) / (high - low) * count)) for number in numbers},
-        0,
-    )
 
 
 def human_agreement(

@@ -80,32 +80,24 @@ def _check_cassettes(args: argparse.Namespace) -> int:
     usage = _read_usage(args, root)
     result = audit_cassettes(root, usage, within=within, redactor=environment_redactor())
     if args.json:
-        _print_check_json(result, usage)
+        from dataclasses import asdict
+
+        run = usage and {name: getattr(usage, name) for name in ("created", "complete", "green", "root")}
+        print_json(
+            {
+                "clean": result.clean,
+                "run": run,
+                "cassettes": len(result.files),
+                "interactions": sum(file.interactions for file in result.files),
+                "oldest": result.oldest,
+                "oldest_age_days": _age_in_days(result.oldest),
+                **asdict(result),
+                "files": [{**asdict(file), "age_days": _age_in_days(file.recorded)} for file in result.files],
+            }
+        )
     else:
         _print_check(result, usage, quiet=args.quiet)
     return 0 if result.clean else 1
-
-
-def _print_check_json(result: AuditResult, usage: RunUsage | None) -> None:
-    from dataclasses import asdict
-
-    run = (
-        {"created": usage.created, "complete": usage.complete, "green": usage.green, "root": usage.root}
-        if usage is not None
-        else None
-    )
-    print_json(
-        {
-            "clean": result.clean,
-            "run": run,
-            "cassettes": len(result.files),
-            "interactions": sum(file.interactions for file in result.files),
-            "oldest": result.oldest,
-            "oldest_age_days": _age_in_days(result.oldest),
-            **asdict(result),
-            "files": [{**asdict(file), "age_days": _age_in_days(file.recorded)} for file in result.files],
-        }
-    )
 
 
 def _age_in_days(day: str) -> int | None:

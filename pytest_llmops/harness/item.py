@@ -32,7 +32,6 @@ from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, RecordMode, Settings
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
     from pytest_llmops.harness.cassette_usage import CollectedTests
-    from pytest_llmops.protocols import Call
     from pytest_llmops.recorder import Exchange
     from pytest_llmops.results.run import TestRecord
 
@@ -391,7 +390,12 @@ class Harness:
         app_exchanges = [exchange for exchange in self.recorder.exchanges if exchange.purpose == "app"]
         if not app_exchanges:
             return [rerun]
-        source = _describe_call(read_call(app_exchanges[-1]))
+        call = read_call(app_exchanges[-1])
+        parts = [shorten_text(call.model or call.endpoint, 60)]
+        parts += [f"{call.usage.total_tokens:,} tok"] if call.usage.total_tokens is not None else []
+        parts += [format_amount(call.cost_usd, "USD")] if call.cost_usd is not None else []
+        parts += [f"{call.latency_s:.2f} s"] if call.latency_s is not None else []
+        source = ", ".join(parts) + (" (replayed)" if call.replayed else " (live)")
         if self.tape is not None and self.settings.record != "live":
             source += f", cassette {path_from_root(self.tape.path, self.item.config.rootpath)}"
         return [("from", source), rerun]
@@ -488,12 +492,3 @@ def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], s
         parts = exchange.method, exchange.url, request, str(exchange.status), *map(str, answer)
         digests.append(fingerprint_parts(*map(mask, parts)))
     return fingerprint_parts(*sorted(digests)) if digests else ""
-
-
-def _describe_call(call: Call) -> str:
-    tokens = call.usage.total_tokens
-    parts = [shorten_text(call.model or call.endpoint, 60)]
-    parts += [f"{tokens:,} tok"] if tokens is not None else []
-    parts += [format_amount(call.cost_usd, "USD")] if call.cost_usd is not None else []
-    parts += [f"{call.latency_s:.2f} s"] if call.latency_s is not None else []
-    return ", ".join(parts) + (" (replayed)" if call.replayed else " (live)")

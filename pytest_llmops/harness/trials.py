@@ -238,7 +238,10 @@ class TrialRun:
         )
         setup, call, teardown = self.reports[index]
         if chosen != "passed":
-            _add_sentence(call, self._describe(counts), index)
+            sentence = self._describe(counts)
+            if (crash := getattr(call.longrepr, "reprcrash", None)) is not None:
+                crash.message = f"{sentence}; trial {index + 1}: {crash.message}"
+            call.sections.append(("LLM trials", f"{sentence}\nshown is trial {index + 1}"))
         doubt = self._describe_undecided(counts) if undecided else ""
         if doubt and self.strict:
             call.outcome, call.longrepr = "failed", f"{doubt} (--llm-strict)"
@@ -308,13 +311,6 @@ def _trial_outcome(reports: Iterable[Any]) -> str:
     if call is not None and getattr(call, "llmops", {}).get("outcome") == "errored":
         return "unscored"
     return "passed" if all(report.passed or hasattr(report, "wasxfail") for report in reports) else "failed"
-
-
-def _add_sentence(report: Any, sentence: str, index: int) -> None:
-    # Begin the text of a failure with what all trials say.
-    if (crash := getattr(report.longrepr, "reprcrash", None)) is not None:
-        crash.message = f"{sentence}; trial {index + 1}: {crash.message}"
-    report.sections.append(("LLM trials", f"{sentence}\nshown is trial {index + 1}"))
 
 
 def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[dict[str, Json]]:

@@ -10,7 +10,6 @@ from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
     Conditions,
-    Scalar,
     Searcher,
     embed_query,
     import_optional,
@@ -199,9 +198,7 @@ def _build_where_clause(conditions: Conditions) -> Mapping[str, Json]:
     # Return conditions as Chroma's ``where``: a list has values of a single type, a mapping a single key.
     clauses: list[Mapping[str, Json]] = []
     for key, values in conditions.items():
-        groups: dict[type, list[Scalar]] = {}
-        for value in values:
-            groups.setdefault(type(value), []).append(value)
+        groups = {kind: [value for value in values if type(value) is kind] for kind in map(type, values)}
         options: list[Mapping[str, Json]] = [{key: {"$in": group}} for group in groups.values()]
         clauses.append(options[0] if len(options) == 1 else {"$or": options})
     return {"$and": clauses} if len(clauses) > 1 else clauses[0]

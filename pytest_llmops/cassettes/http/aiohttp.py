@@ -29,11 +29,16 @@ def aiohttp_patches() -> Iterator[Patch]:
 
 def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     # Return vcrpy's replacement of ``_request`` with the outcomes of calls that got no whole answer.
+    import aiohttp
 
     async def request(session: Any, *args: Any, **kwargs: Any) -> Any:
         if active_tape.current_tape() is None:
             return await real(session, *args, **kwargs)
-        _limit_silence(session, kwargs)
+        timeout = kwargs.get("timeout", session.timeout)
+        if isinstance(timeout, aiohttp.ClientTimeout):
+            names = ("total", "connect", "sock_connect", "ceil_threshold")
+            own = {name: getattr(timeout, name) for name in names}
+            kwargs["timeout"] = aiohttp.ClientTimeout(**own, sock_read=limit_silence(timeout.sock_read))
         current_call.set(None)
         try:
             response = await real(session, *args, **kwargs)
@@ -50,17 +55,6 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
         return response
 
     return request
-
-
-def _limit_silence(session: Any, kwargs: dict[str, Any]) -> None:
-    import aiohttp
-
-    timeout = kwargs.get("timeout", session.timeout)
-    if isinstance(timeout, aiohttp.ClientTimeout):
-        own = {
-            name: getattr(timeout, name) for name in ("total", "connect", "sock_connect", "ceil_threshold")
-        }
-        kwargs["timeout"] = aiohttp.ClientTimeout(**own, sock_read=limit_silence(timeout.sock_read))
 
 
 async def _raise_outcome(call: Call, outcome: Outcome) -> NoReturn:

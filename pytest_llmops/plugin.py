@@ -251,7 +251,7 @@ def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path
 
 def _refuse_unrecorded_calls(config: pytest.Config, settings: Settings) -> None:
     # Refuse connections to models from tests that are not ours, from here to the end of the run.
-    from pytest_llmops.harness import tapes
+    from pytest_llmops.harness import unrecorded
 
     watch = config.stash[WATCH_KEY]
 
@@ -259,10 +259,10 @@ def _refuse_unrecorded_calls(config: pytest.Config, settings: Settings) -> None:
         if OURS_KEY in item.stash or is_recorded_elsewhere(item):
             return None
         _register_recording_hooks(config, {})  # its tear-down fails the test if the error is caught
-        return tapes.refuse_connection(watch.harness_of(item), host)
+        return unrecorded.refuse_connection(watch.harness_of(item), host)
 
     if HOST_PATCHES_KEY not in config.stash:
-        config.stash[HOST_PATCHES_KEY] = tapes.apply_host_patches(settings, watch.running_item, refuse)
+        config.stash[HOST_PATCHES_KEY] = unrecorded.apply_host_patches(settings, watch.running_item, refuse)
 
 
 class OnDemandHarness:

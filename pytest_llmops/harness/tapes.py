@@ -1,4 +1,4 @@
-"""Cassettes of a running test and of the fixtures that are set up for it; tests that nothing records are refused connections.
+"""Cassettes of a running test and of the fixtures that are set up for it.
 
 Knows pytest's items and fixtures by their attributes only; `harness` and the hooks in `plugin` call it.
 """
@@ -16,21 +16,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_llmops.cassettes import active_tape
-from pytest_llmops.cassettes.http.patching import Patch, network_patches
-from pytest_llmops.errors import CassetteMiss, path_from_root, swallowed_error
+from pytest_llmops.errors import path_from_root, swallowed_error
 from pytest_llmops.measurement import Json
 from pytest_llmops.recorder import run_as_trial
 from pytest_llmops.settings import Settings
-from pytest_llmops.trace.routes import is_model_endpoint
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.recordings import RecordingIndex
     from pytest_llmops.cassettes.request_key import TapeCounts
     from pytest_llmops.cassettes.tape import Tape
-    from pytest_llmops.harness.item import Harness
     from pytest_llmops.redaction.redactor import Redactor
-
 
 API_KEY_VARIABLES = (
     "OPENAI_API_KEY",
@@ -341,44 +336,3 @@ class FixtureTape:
             if (harness := self._running()) is not None:
                 harness.log.add_changes(self.tape, name="fixture_changes")
                 harness.log.add_tape(self.tape, passed=passed, own=False)
-
-
-def apply_host_patches(
-    settings: Settings, running_item: Callable[[], Any], refuse: Callable[[Any, str], BaseException | None]
-) -> list[Patch]:
-    """Refuse connections to models that nothing records, from here on; return the patches.
-
-    Args:
-        settings: The run's.
-        running_item: Returns the running test; None between two tests.
-        refuse: Returns the error for a connection of a test to a host; None: it may be opened.
-    """
-
-    def check(host: str, port: int | None) -> None:
-        is_refused = (
-            active_tape.current_tape() is None
-            and host.lower() not in settings.allow_hosts
-            and is_model_endpoint(host, port, settings.base_url)
-        )
-        item = running_item() if is_refused else None
-        if item is not None and (error := refuse(item, host)) is not None:
-            raise error
-
-    patches = network_patches(check)
-    for patch in patches:
-        patch.apply()
-    return patches
-
-
-def refuse_connection(harness: Harness, host: str) -> CassetteMiss:
-    """Return the error for a connection of a test that nothing records; it fails the test also if it is caught."""
-    error = CassetteMiss(
-        f"{harness.item.nodeid}: a connection to {host} was refused: this run replays recordings, and nothing records this"
-        f" test\n  record it         mark it with @pytest.mark.llm_cassette, and run {harness.rerun_command()} --llm-record=new\n"
-        "  record a folder   in its conftest.py:\n"
-        "                        @pytest.fixture(autouse=True)\n"
-        "                        def record_calls(llm_cassette): ...\n"
-        f'  let it through    @pytest.mark.llm_cassette(record="live"), or the ini key llm_allow_hosts = {host}'
-    )
-    harness.refused.append(error)
-    return error

@@ -101,12 +101,7 @@ class AnthropicModel:
         client = self.client or new_client(self.base_url)
         started = time.perf_counter()
         with recorder.set_purpose(self.purpose):
-            raw = sdk_calls.call_sdk(
-                _import_sdk(),
-                lambda **limit: client.messages.with_raw_response.create(model=model, **{**limit, **request}),
-                model,
-                client,
-            )
+            raw = _send_request(client, model, request)
         return _read_completion(raw, client, sdk_calls.response_latency(raw, time.perf_counter() - started))
 
 
@@ -143,6 +138,15 @@ def _import_sdk() -> Any:
             raise UsageError(f"the package anthropic cannot be imported: {error}") from None
         raise MissingExtra("a model named anthropic:NAME", "anthropic", "anthropic") from None
     return anthropic
+
+
+def _send_request(client: Any, model: str, request: Mapping[str, Any]) -> Any:
+    return sdk_calls.call_sdk(
+        _import_sdk(),
+        lambda **limit: client.messages.with_raw_response.create(model=model, **{**limit, **request}),
+        model,
+        client,
+    )
 
 
 def _unsupported_error(model: str, what: str, step: str) -> ModelError:

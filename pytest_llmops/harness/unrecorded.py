@@ -1,0 +1,56 @@
+"""Refuses connections to models from tests that nothing records, in a run that only replays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmops.cassettes import active_tape
+from pytest_llmops.cassettes.http.patching import Patch, network_patches
+from pytest_llmops.errors import CassetteMiss
+from pytest_llmops.settings import Settings
+from pytest_llmops.trace.routes import is_model_endpoint
+
+if TYPE_CHECKING:
+    from pytest_llmops.harness.item import Harness
+
+
+def apply_host_patches(
+    settings: Settings, running_item: Callable[[], Any], refuse: Callable[[Any, str], BaseException | None]
+) -> list[Patch]:
+    """Refuse connections to models that nothing records, from here on; return the patches.
+
+    Args:
+        settings: The run's.
+        running_item: Returns the running test; None between two tests.
+        refuse: Returns the error for a connection of a test to a host; None: it may be opened.
+    """
+
+    def check(host: str, port: int | None) -> None:
+        is_refused = (
+            active_tape.current_tape() is None
+            and host.lower() not in settings.allow_hosts
+            and is_model_endpoint(host, port, settings.base_url)
+        )
+        item = running_item() if is_refused else None
+        if item is not None and (error := refuse(item, host)) is not None:
+            raise error
+
+    patches = network_patches(check)
+    for patch in patches:
+        patch.apply()
+    return patches
+
+
+def refuse_connection(harness: Harness, host: str) -> CassetteMiss:
+    """Return the error for a connection of a test that nothing records; it fails the test also if it is caught."""
+    error = CassetteMiss(
+        f"{harness.item.nodeid}: a connection to {host} was refused: this run replays recordings, and nothing records this"
+        f" test\n  record it         mark it with @pytest.mark.llm_cassette, and run {harness.rerun_command()} --llm-record=new\n"
+        "  record a folder   in its conftest.py:\n"
+        "                        @pytest.fixture(autouse=True)\n"
+        "                        def record_calls(llm_cassette): ...\n"
+        f'  let it through    @pytest.mark.llm_cassette(record="live"), or the ini key llm_allow_hosts = {host}'
+    )
+    harness.refused.append(error)
+    return error

@@ -261,10 +261,8 @@ def _format_claims_reason(claims: Sequence[Claim], statement: Statement, texts: 
         return "the answer says that it does not know, and claims nothing"
     supported = sum(claim.supported for claim in claims)
     reason = f"{supported} of {len(claims)} claims supported"
-    if not any(text.strip() for text in texts):
-        reason += ": there are no contexts"
-    if statement.left_out:
-        reason += f"; {format_count(len(statement.left_out), 'sentence')} left out"
+    reason += "" if any(text.strip() for text in texts) else ": there are no contexts"
+    reason += f"; {format_count(len(statement.left_out), 'sentence')} left out" if statement.left_out else ""
     foreign = sum(bool(claim.without) for claim in claims)
     if foreign and claims[0].entailment is None:
         reason += f"; {foreign} in a language that not all checks know"

@@ -241,16 +241,13 @@ def _format_mean_reason(
     parts = [f"mean of {scored:,} {'query' if scored == 1 else 'queries'}"]
     if spread is not None:
         parts[0] += f", 95 % interval {format_amount(spread[0], '1')} to {format_amount(spread[1], '1')}"
-    if scores.unscored:
-        parts.append(f"{len(scores.unscored):,} of {query_count:,} not scored: nothing is relevant to them")
-    if scores.missing:
-        parts.append(f"{len(scores.missing):,} not in the run count 0")
-    short = int((scores.lengths < k).sum()) if k else 0
-    if short:
-        parts.append(f"{short:,} found fewer than {k} ids")
-    if scores.unjudged:
-        parts.append(f"{len(scores.unjudged):,} of the run are not among the cases")
-    return "; ".join(parts)
+    counts = (
+        (len(scores.unscored), f"of {query_count:,} not scored: nothing is relevant to them"),
+        (len(scores.missing), "not in the run count 0"),
+        (int((scores.lengths < k).sum()) if k else 0, f"found fewer than {k} ids"),
+        (len(scores.unjudged), "of the run are not among the cases"),
+    )
+    return "; ".join([*parts, *(f"{number:,} {what}" for number, what in counts if number)])
 
 
 def _mean_score_detail(

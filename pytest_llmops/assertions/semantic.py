@@ -243,11 +243,9 @@ def _quote_once(actual: str, reference: str, semantic: Measurement) -> list[tupl
 def _alarm_evidence(comparison: Comparison, quotes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     alarms = comparison.alarms
     lines = [(alarm.check, alarm.message) for alarm in alarms[1:MAX_ALARMS]]
-    if len(alarms) > MAX_ALARMS:
-        lines.append(("and", f"{len(alarms) - MAX_ALARMS} more alarms in the report"))
-    lines += quotes
-    if comparison.without:
-        lines.append(("not seen", "; ".join(comparison.without)))
+    more = [("and", f"{len(alarms) - MAX_ALARMS} more alarms in the report")]
+    without = [("not seen", "; ".join(comparison.without))]
+    lines += [*more[: len(alarms) > MAX_ALARMS], *quotes, *without[: len(comparison.without)]]
     fired = list(dict.fromkeys(alarm.check for alarm in alarms))
     switches = ", ".join(f'"-{check}"' for check in fired)
     lines.append(("if the same", f"checks=[{switches}] switches {'it' if len(fired) == 1 else 'them'} off"))

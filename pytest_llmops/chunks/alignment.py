@@ -324,10 +324,11 @@ def _count_shared_chars(left: str, i: int, right: str, j: int, step: int) -> int
     done, length = 0, 64
     while done < limit:
         length = min(length, limit - done)
-        if step > 0:
-            same = left[i + done : i + done + length] == right[j + done : j + done + length]
-        else:
-            same = left[i - done - length : i - done] == right[j - done - length : j - done]
+        same = (
+            left[i + done : i + done + length] == right[j + done : j + done + length]
+            if step > 0
+            else left[i - done - length : i - done] == right[j - done - length : j - done]
+        )
         if same:
             done, length = done + length, length * 2
         elif length == 1:

@@ -43,12 +43,11 @@ def _splits_word(raw: str, at: int) -> bool:
         return True
     if _UNSPACED_SCRIPT.match(before) or _UNSPACED_SCRIPT.match(after):
         return False
-    return (
-        (before.isalnum() and after.isalnum())
-        # 1,000 and 2.5 and 10:30
-        or (before.isdigit() and after in ".,:" and raw[at + 1 : at + 2].isdigit())
-        or (before in ".,:" and after.isdigit() and raw[max(0, at - 2) : at - 1].isdigit())
-    )
+    # 1,000 and 2.5 and 10:30
+    is_number = before.isdigit() and after in ".,:" and raw[at + 1 : at + 2].isdigit()
+    if is_number or (before.isalnum() and after.isalnum()):
+        return True
+    return before in ".,:" and after.isdigit() and raw[max(0, at - 2) : at - 1].isdigit()
 
 
 def check_changed_words(alignment: Alignment) -> CheckResult:

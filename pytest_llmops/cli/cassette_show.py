@@ -89,17 +89,13 @@ def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[s
         text = unfold_body(answer["body"]).decode("utf-8", "backslashreplace")
         yield _format_field("answers", shorten_text(text, limit) if text else "nothing")
     status = [str(call.status or "none")]
-    if "outcome" in answer:
-        status.append(f"ended in {shorten_text(answer['outcome']['error'], 60)}")
-    if call.finish_reason:
-        status.append(f"finished: {shorten_text(call.finish_reason, 60)}")
-    if call.streamed:
-        status.append("streamed")
+    status += [f"ended in {shorten_text(answer['outcome']['error'], 60)}"] if "outcome" in answer else []
+    status += [f"finished: {shorten_text(call.finish_reason, 60)}"] if call.finish_reason else []
+    status += ["streamed"] if call.streamed else []
     if call.latency_s is not None:
         first = f" (first token after {call.ttft_s:g} s)" if call.ttft_s is not None else ""
         status.append(f"{call.latency_s:g} s{first}")
-    if call.cost_usd is not None:
-        status.append(f"{call.cost_usd:.6f} USD")
+    status += [f"{call.cost_usd:.6f} USD"] if call.cost_usd is not None else []
     yield _format_field("status", ", ".join(status))
     counts = (
         (call.usage.input_tokens, "in"),

@@ -50,15 +50,14 @@ def why_partial_run(config: Any, settings: Settings, left_out: int) -> list[str]
             path = Path(argument)
             typed = os.path.relpath(path, config.invocation_params.dir) if path.is_absolute() else argument
             reasons.append(f"only {typed}")
-    if left_out and not reasons:
-        reasons.append(f"{left_out} collected tests were left out")
-    if settings.prompt:
-        reasons.append("--llm-prompt")
-    if getattr(config.option, "llm_model", None) and _has_several_ini_models(config):
-        reasons.append("--llm-model")
-    if settings.record == "live":
-        reasons.append("--llm-record=live")
-    return reasons
+    has_fewer_models = getattr(config.option, "llm_model", None) and _has_several_ini_models(config)
+    more = (
+        (left_out and not reasons, f"{left_out} collected tests were left out"),
+        (settings.prompt, "--llm-prompt"),
+        (has_fewer_models, "--llm-model"),
+        (settings.record == "live", "--llm-record=live"),
+    )
+    return [*reasons, *(reason for applies, reason in more if applies)]
 
 
 def _has_several_ini_models(config: Any) -> bool:
@@ -176,14 +175,13 @@ class CassetteUsage:
         ]
 
     def _why_partial(self, undone: int) -> list[str]:
+        more = (
+            (self.has_candidates and getattr(self._config.option, "llm_model", None), "--llm-model"),
+            (undone, f"{undone} tests were skipped or expected to fail"),
+            (self.skipped, f"{self.skipped} modules were skipped"),
+        )
         reasons = why_partial_run(self._config, self._settings, self.left_out)
-        if self.has_candidates and getattr(self._config.option, "llm_model", None):
-            reasons.append("--llm-model")
-        if undone:
-            reasons.append(f"{undone} tests were skipped or expected to fail")
-        if self.skipped:
-            reasons.append(f"{self.skipped} modules were skipped")
-        return reasons
+        return [*reasons, *(reason for applies, reason in more if applies)]
 
     def _budget_facts(self) -> dict[str, Json]:
         if not self._settings.has_budget:

@@ -457,11 +457,8 @@ def _run_shape(run: Run) -> object:
 def _why_run_failed(session: Any) -> list[str]:
     reasons = [f"{session.testsfailed} failed"] if session.testsfailed else []
     status = int(session.exitstatus)
-    if not reasons and status not in (0, NO_TESTS):
-        reasons.append(f"exit status {status}")
-    if session.shouldstop:
-        reasons.append(str(session.shouldstop))
-    return reasons
+    reasons += [f"exit status {status}"] if not reasons and status not in (0, NO_TESTS) else []
+    return [*reasons, *([str(session.shouldstop)] if session.shouldstop else [])]
 
 
 def _pytest_command(config: Any) -> str:

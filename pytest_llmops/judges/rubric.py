@@ -144,10 +144,13 @@ class Rubric(PromptedJudge):
             rubric is not None and named,
             f"rubric {rubric}: expected a file or arguments, got both: {', '.join(named)}",
         )
-        if rubric is None:
-            self.spec = build_rubric(criteria, name, given)
-        else:
-            self.spec = rubric if isinstance(rubric, RubricSpec) else read_rubric(rubric)
+        self.spec = (
+            build_rubric(criteria, name, given)
+            if rubric is None
+            else rubric
+            if isinstance(rubric, RubricSpec)
+            else read_rubric(rubric)
+        )
         self.model = model
 
     name = property(attrgetter("spec.name"), doc="The rubric's name.")

@@ -74,9 +74,8 @@ def is_secret_name(name: str) -> bool:
     ['CLIENT_SECRET_VALUE', 'x-api-key']
     """
     words = [word.lower() for word in _WORD.findall(name[:MAX_NAME])]
-    if not words or words[-1] in _ATTRIBUTES or not _OTHER_THINGS.isdisjoint(words):
-        return False
-    if "code" in words and len(words) > 1 and _CODE_CONTEXTS.isdisjoint(words):
+    is_code = "code" in words and len(words) > 1 and _CODE_CONTEXTS.isdisjoint(words)
+    if is_code or not words or words[-1] in _ATTRIBUTES or not _OTHER_THINGS.isdisjoint(words):
         return False
     if any(map(_STRONG_WORD.fullmatch, words)) or words[-2:] == ["connection", "string"]:
         return True

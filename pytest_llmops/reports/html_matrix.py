@@ -159,9 +159,13 @@ def _worst_measurement(record: TestRecord, name: str) -> Measurement | None:
 
 def _score_trend(before: Measurement | None, here: Measurement) -> str:
     # Return ``better`` or ``worse``, or "": two versions of a metric are never compared.
-    if before is None or before.value is None or here.value is None or before.version != here.version:
-        return ""
-    if format_amount(before.value, before.unit) == format_amount(here.value, here.unit):
+    if (
+        before is None
+        or before.value is None
+        or here.value is None
+        or before.version != here.version
+        or format_amount(before.value, before.unit) == format_amount(here.value, here.unit)
+    ):
         return ""
     return "better" if (here.value > before.value) == (here.better == "higher") else "worse"
 

@@ -391,9 +391,7 @@ class _Summary:
             lines += page.fact("latency", f"{times} ({calls} of the application, {how})")
         if self.totals.cassettes.files:
             lines += page.fact("cassettes", self.totals.cassettes.count_words, self.totals.cassettes.style)
-        if self.totals.budget:
-            lines += page.fact("budget", self.totals.budget)
-        return lines
+        return [*lines, *(page.fact("budget", self.totals.budget) if self.totals.budget else ())]
 
     def judge_lines(self) -> list[Line]:
         lines: list[Line] = []

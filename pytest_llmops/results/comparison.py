@@ -308,12 +308,9 @@ class CassetteTotals:
         words = [f"{getattr(self, name):,} {name}" for name in ("replayed", "recorded", "stale", "missed")]
         if self.reused:
             words.insert(2, f"{self.reused:,} reused")
-        if self.verified:
-            words.append(f"{self.verified:,} verified, {self.drifted:,} drifted")
-        if self.oldest_days:
-            words.append(f"oldest {format_count(self.oldest_days, 'day')}")
-        if self.orphans:
-            words.append(format_count(self.orphans, "orphan"))
+        words += [f"{self.verified:,} verified, {self.drifted:,} drifted"] if self.verified else []
+        words += [f"oldest {format_count(self.oldest_days, 'day')}"] if self.oldest_days else []
+        words += [format_count(self.orphans, "orphan")] if self.orphans else []
         return ", ".join(words)
 
     @property

@@ -329,10 +329,9 @@ def _describe_error(error: Any) -> str:
     if error.validator == "type":
         types = error.validator_value
         expected = " or ".join(_EXPECTED[name] for name in ([types] if isinstance(types, str) else types))
-    elif error.validator == "enum":
-        expected = f"one of {', '.join(error.validator_value)}"
     else:
-        expected = "a finite number"
+        is_choice = error.validator == "enum"
+        expected = f"one of {', '.join(error.validator_value)}" if is_choice else "a finite number"
     text = "" if got is None or isinstance(got, (list, dict)) else f": {shorten_text(json.dumps(got), 60)}"
     return f"expected {expected}, got {json_kind(got)}{text}"
 

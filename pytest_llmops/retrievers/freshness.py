@@ -310,14 +310,11 @@ def _why_outdated(held: DocumentState, wanted: DocumentState) -> str | None:
 def _describe_chunk_difference(held: frozenset[str], wanted: frozenset[str]) -> str:
     # Return how the chunks of a document differ.
     missing, extra = sorted(wanted - held), sorted(held - wanted)
-    parts = []
-    if missing:
-        parts.append(
-            f"{len(missing):,} of {len(wanted):,} chunks are not in the index ({shorten_text(missing[0], 60)})"
-        )
-    if extra:
-        parts.append(f"{len(extra):,} of the index are not in the source ({shorten_text(extra[0], 60)})")
-    return ", ".join(parts)
+    counts = (
+        (missing, f"of {len(wanted):,} chunks are not in the index"),
+        (extra, "of the index are not in the source"),
+    )
+    return ", ".join(f"{len(ids):,} {what} ({shorten_text(ids[0], 60)})" for ids, what in counts if ids)
 
 
 def _find_oldest(index: Mapping[str, DocumentState], now: float) -> tuple[str, float | None, str]:

@@ -154,8 +154,8 @@ def _claim_response(
         "replayed": claimed is None,
         **({"is_batched": True} if answer.is_batched else {}),
     }
-    is_stream = answer.pieces or answer.outcome is not None or claimed is not None
-    stream = _replay_class(module)(tape, answer, claimed) if is_stream else module.ByteStream(answer.body)
+    is_streamed = answer.pieces or answer.outcome is not None or claimed is not None
+    stream = _replay_class(module)(tape, answer, claimed) if is_streamed else module.ByteStream(answer.body)
     return question, module.Response(
         answer.status, headers=dict(answer.headers), stream=stream, extensions={EXTENSION_KEY: timing}
     )

@@ -378,10 +378,9 @@ def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Re
 def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
     # Say whether a reply is prose, where JSON or a call was requested; a refusal and a cut reply are none of that.
     text = completion.text.casefold()
-    is_cut = completion.tool_calls or completion.finish_reason in CUT_OFF_REASONS
-    if is_cut or completion.refusal or is_refusal(text):
-        return False
-    return bool(text.strip()) and not any(f'"{key}"' in text for key in form.keys)
+    is_other = completion.tool_calls or completion.refusal or completion.finish_reason in CUT_OFF_REASONS
+    is_prose = bool(text.strip()) and not any(f'"{key}"' in text for key in form.keys)
+    return is_prose and not is_other and not is_refusal(text)
 
 
 def _join_replies(replies: list[str]) -> str:

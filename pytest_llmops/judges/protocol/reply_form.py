@@ -275,9 +275,8 @@ class ReplyForm:
         """
         words = _WORD.findall(text[:MAX_ECHO].casefold())
         given = set(words)
-        if text.strip() and not given:
-            return True
-        if given <= {"one", "sentence", "statement"} and given & {"sentence", "statement"}:
+        form = {"one", "sentence", "statement"}
+        if (text.strip() and not given) or (given <= form and given - {"one"}):
             return True
         if len(words) < MIN_ECHO_WORDS or len(text) > MAX_ECHO:
             return False

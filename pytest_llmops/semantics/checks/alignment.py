@@ -304,10 +304,8 @@ def build_finding(
     >>> build_finding("entities", "another name", "Rome", "").alarm.message
     'another name: the reference says "Rome", the answer does not'
     """
-    if expected and actual:
-        quotes = f"the reference says {quote_text(expected)}, the answer {quote_text(actual)}"
-    elif expected:
-        quotes = f"the reference says {quote_text(expected)}, the answer does not"
-    else:
-        quotes = f"the answer says {quote_text(actual)}, the reference does not"
+    own, other = ("reference", "answer") if expected else ("answer", "reference")
+    quotes = f"the {own} says {quote_text(expected or actual)}, the {other} " + (
+        quote_text(actual) if expected and actual else "does not"
+    )
     return Finding(Alarm(check, f"{difference}: {quotes}", expected, actual), change)

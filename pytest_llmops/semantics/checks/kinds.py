@@ -84,9 +84,10 @@ def _stand_for_each_other(name: str, other: str) -> bool:
     if any(map(str.isdigit, name + other)):
         return False
     short, long = sorted((name, other), key=len)
-    if len(short) >= MIN_PREFIX_LETTERS and (long.startswith(short) or long.endswith(short)):
-        return True
-    if not {name, _NATIONAL_ENDING.sub("", name)}.isdisjoint({other, _NATIONAL_ENDING.sub("", other)}):
+    is_part = len(short) >= MIN_PREFIX_LETTERS and (long.startswith(short) or long.endswith(short))
+    if is_part or not {name, _NATIONAL_ENDING.sub("", name)}.isdisjoint(
+        {other, _NATIONAL_ENDING.sub("", other)}
+    ):
         return True
     if len(short) < MIN_MISSPELT_LETTERS:
         return False
@@ -286,12 +287,8 @@ def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> It
     for expected, actual, place in (*_find_replaced_values(pair), *_find_missing_values(pair)):
         dims = expected.dims | actual.dims
         is_unit = expected.raw is not None and expected.raw == actual.raw
-        if dims & MOMENTS:
-            responsible = "dates"
-        elif is_unit and not all(dim.startswith("money") for dim in dims):
-            responsible = "units"
-        else:
-            responsible = "numbers"
+        is_other_unit = is_unit and not all(dim.startswith("money") for dim in dims)
+        responsible = "dates" if dims & MOMENTS else "units" if is_other_unit else "numbers"
         texts = (expected.text, actual.text)
         if responsible == check and texts not in reported:
             reported.add(texts)

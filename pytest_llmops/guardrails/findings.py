@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pytest_llmops.errors import DetectorError, LLMOpsError, refuse
-from pytest_llmops.guardrails.views import View, make_views
+from pytest_llmops.guardrails.views import VIEWS, View, make_views
 from pytest_llmops.measurement import as_finite_float, shorten_text
 
 
@@ -73,6 +73,12 @@ def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
     """
     refuse(not isinstance(text, str), f"guardrails: expected a text, got {type(text).__name__}")
     wanted = [(detector, tuple(getattr(detector, "views", ("raw",)))) for detector in detectors]
+    refuse(
+        not all(names and VIEWS.issuperset(names) for _, names in wanted),
+        DetectorError(
+            f"views of a detector: expected some of {', '.join(sorted(VIEWS))}, got {shorten_text(str([names for _, names in wanted]))}"
+        ),
+    )
     views = make_views(text, {name for _, names in wanted for name in names})
     found = [
         finding
@@ -106,9 +112,8 @@ def _find_in_view(detector: Detector, view: View) -> list[Finding]:
                 f"{len(view.text):,} characters of its text, with a confidence from 0 to 1, got {shorten_text(repr(finding), 200)}"
             ),
         )
-    shown = "plain" if view.name == "raw" else view.name
     return [
-        replace(finding, start=start, end=end, view=shown)
+        replace(finding, start=start, end=end, view="plain" if view.name == "raw" else view.name)
         for finding in findings
         if isinstance(finding, Finding)
         for start, end in [view.find_origin(finding.start, finding.end)]

@@ -32,7 +32,8 @@ from pytest_llmops.measurement import shorten_text
 
 Search: TypeAlias = Callable[[str], list[Any]]  # from a text to matches
 
-MAX_SECONDS = 1.0  # that a rule may take over a text
+# Seconds that a rule may take over a text, and copies of its parts that `regex` makes for {n}: more takes gigabytes
+MAX_SECONDS, MAX_COPIES = 1.0, 200_000
 FORM = "a list of rules {id: ..., pattern: ..., why: ...}, the first two as texts"
 
 
@@ -55,8 +56,9 @@ class PolicyRules(NamedTuple):
     def list_broken(self, text: str, found: list[Finding]) -> list[str]:
         """Return the ids of the rules that a text breaks, given what `forbidden` found in it."""
         plain, kinds = normalize_text(text).text, {each.kind for each in found}
-        missing = [id_ for id_, search in self.required.items() if not search(plain)]
-        return [id_ for id_ in self.forbidden.kinds if id_ in kinds] + missing
+        return [*filter(kinds.__contains__, self.forbidden.kinds)] + [
+            id_ for id_, search in self.required.items() if not search(plain)
+        ]
 
 
 def read_policy(path: str | Path) -> PolicyRules:
@@ -73,7 +75,10 @@ def read_policy(path: str | Path) -> PolicyRules:
         rules: dict[str, Any] = {key: head.values.get(key, []) for key in RULE_KEYS}
         for key, listed in rules.items():
             fit = isinstance(listed, list) and all(
-                isinstance(rule, Mapping) and _has_form(rule) for rule in listed
+                isinstance(rule, Mapping)
+                and {"id", "pattern"} <= {*rule} <= {"id", "pattern", "why"}
+                and all(isinstance(rule[own], str) for own in ("id", "pattern"))
+                for rule in listed
             )
             refuse(not fit, head.bad(key, FORM, shorten_text(str(listed), 80)))
         every = [rule for listed in rules.values() for rule in listed]
@@ -98,17 +103,14 @@ def read_policy(path: str | Path) -> PolicyRules:
 
     def find(text: str) -> Iterator[Finding]:
         for id_ in forbidden:
-            yield from (Finding(match.start(), match.end(), id_) for match in searches[id_](text) if match[0])
+            for start, end in (
+                match.span() for match in searches[id_](text)
+            ):  # empty: by what stands beside it
+                yield Finding(at := min(start, len(text) - 1), max(end, at + 1), id_)
 
     whys = {rule["id"]: str(rule.get("why", "")) for rule in every}
     detector = RuleDetector("policy", forbidden, find, ("plain",))
     return PolicyRules(file, detector, {id_: searches[id_] for id_ in required}, whys, is_judged)
-
-
-def _has_form(rule: Mapping[str, Any]) -> bool:
-    return {"id", "pattern"} <= {*rule} <= {"id", "pattern", "why"} and all(
-        isinstance(rule[key], str) for key in ("id", "pattern")
-    )
 
 
 def compile_rule(id_: str, pattern: str) -> Search:
@@ -121,16 +123,26 @@ def compile_rule(id_: str, pattern: str) -> Search:
     import regex
 
     rule = f"rule {shorten_text(id_, 60)!r}"
+    counts, of_groups = (
+        [max(1, int(count)) for count in re.findall(before + r"\{\s*(\d{1,9})", pattern)]
+        for before in ("", r"\)\s*")
+    )
+    refuse(
+        sum(counts) * math.prod(of_groups) > MAX_COPIES or re.search(r"\(\?(?:R|&|P>|[+-]?\d)", pattern),
+        BadFile(
+            f"{rule}: expected no recursion, and repetitions such as {{1000}} that make at most {MAX_COPIES:,} parts"
+        ),
+    )
     try:
         compiled = regex.compile(
             pattern.replace(r"\z", r"\Z"), regex.V1
         )  # Go writes \z for the end of a text
-    except regex.error as error:
+        refuse(
+            compiled.search("", timeout=MAX_SECONDS),
+            BadFile(f"{rule}: its pattern matches every text, as it matches nothing"),
+        )
+    except (regex.error, RecursionError, TimeoutError) as error:
         raise BadFile(f"{rule}: invalid regular expression: {error}") from None
-    refuse(
-        compiled.search("", timeout=MAX_SECONDS),
-        BadFile(f"{rule}: its pattern matches every text, as it matches nothing"),
-    )
 
     def search(text: str) -> list[Any]:
         try:
@@ -147,13 +159,13 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
     """Return a detector of secrets by the rules of a ``gitleaks.toml``; the kinds are their ids.
 
     Read are ``regex``, ``keywords``, ``secretGroup``, ``entropy`` and allowlists with ``regexes`` and ``stopwords``. Rules
-    without ``regex`` (of paths) say nothing about a text and are left out.
+    without ``regex`` (of paths) say nothing about a text and are left out, and so are allowlists with ``condition = "AND"``.
 
     Args:
         path: The file; it is searched beside the test and in the folders above it.
 
     Raises:
-        PromptError: It cannot be read, is no TOML, has no rules, or one with an invalid pattern.
+        PromptError: It cannot be read, is no TOML, extends another file, has no rules, or one with an invalid pattern.
     """
     file = find_judge_file("gitleaks", path)
     with locate_file_errors("gitleaks", file):
@@ -168,7 +180,13 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
             raise BadFile(
                 f"expected rules of gitleaks in TOML, each with an id and a regex: {error!r}"
             ) from None
-        refuse(not rules, BadFile("expected rules with a regex, got none"))
+        refuse(
+            not rules or "extend" in document,
+            BadFile(
+                "expected rules with a regex, all of them in this file; got "
+                + ("[extend], which is not read: copy what it names" if rules else "none")
+            ),
+        )
 
     def find(text: str) -> Iterator[Finding]:
         lower = text.lower()
@@ -190,7 +208,13 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
 
 
 def _list_allowed(*tables: Mapping[str, Any]) -> list[Search]:
-    lists = [each for table in tables for each in (*table.get("allowlists", ()), table.get("allowlist", {}))]
+    # What holds only together with a path or a commit says nothing about a text.
+    lists = [
+        each
+        for table in tables
+        for each in (*table.get("allowlists", ()), table.get("allowlist", {}))
+        if str(each.get("condition", "")).upper() not in ("AND", "&&")
+    ]
     words = [f"(?i){re.escape(word)}" for each in lists for word in each.get("stopwords", ())]
     return [
         compile_rule("allowlist", pattern)

@@ -22,7 +22,8 @@ PATTERNS: dict[str, re.Pattern[str]] = {
 CHARACTERS = {name: str.maketrans(*pair) for name, pair in TABLES["characters"].items()}
 # Levels of base64 in base64, parts of a text that are decoded, and characters that are decoded in all
 MAX_LEVELS, MAX_BLOBS, MAX_DECODED = 3, 20, 1_000_000
-TAGS = range(0xE0020, 0xE007F)  # invisible characters that spell ASCII
+# Invisible characters that spell ASCII, and what a detector may be given
+TAGS, VIEWS = range(0xE0020, 0xE007F), {"raw", "plain", "base64", "rot13", "leet", "spaced"}
 INVISIBLE = {*range(0x300, 0x370), *range(0xFE00, 0xFE10), *CHARACTERS["blank"]}  # beside category Cf
 
 

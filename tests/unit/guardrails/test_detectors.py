@@ -31,6 +31,9 @@ def pii(text: str) -> list[tuple[str, str]]:
     ("text", "kind", "shape"),
     [
         ("Write to anna.b+shop@mail.example.com, please.", "email", "anna.b+shop@mail.example.com"),
+        ("Write to 'help@mail.example.com' ...", "email", "help@mail.example.com"),
+        ("...o'neil@mail.example.com", "email", "o'neil@mail.example.com"),
+        ("client:106.31.73.20:8080", "ip", "106.31.73.20"),
         ("visa 4111 1111 1111 1111 12/27", "card", "4111 1111 1111 1111"),
         ("card: 4111-1111-1111-1111.", "card", "4111-1111-1111-1111"),
         ("mastercard 2221000000000009", "card", "2221000000000009"),

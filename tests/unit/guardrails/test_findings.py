@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops.errors import DetectorError, UsageError
-from pytest_llmops.guardrails.findings import Finding, mask_findings, merge_findings, run_detectors
+from pytest_llmops.guardrails.findings import (
+    Finding,
+    RuleDetector,
+    mask_findings,
+    merge_findings,
+    run_detectors,
+)
 from pytest_llmops.guardrails.views import MAX_BLOBS, make_views, normalize_text
 
 ALL_VIEWS = ("plain", "base64", "rot13", "leet", "spaced")
@@ -142,6 +148,16 @@ def test_a_detector_that_breaks_is_an_error_and_does_not_quote_the_text(find: Ca
     with pytest.raises(DetectorError, match="detector mine") as raised:
         run_detectors("anna's house", [Raw(find)])
     assert "anna" not in str(raised.value)
+
+
+@pytest.mark.parametrize("views", ["plain", ("palin",), ()])
+def test_a_detector_that_is_given_no_view_is_an_error(views: Any) -> None:
+    with pytest.raises(DetectorError, match="views"):
+        run_detectors("anna", [RuleDetector("mine", ("name",), lambda _: [Finding(0, 4, "name")], views)])
+
+
+def test_without_detectors_nothing_is_found() -> None:
+    assert run_detectors("anna", []) == []
 
 
 def test_a_generator_of_unsorted_findings_is_sorted() -> None:

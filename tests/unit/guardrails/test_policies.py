@@ -51,6 +51,13 @@ def test_broken_rules_are_named_with_their_reason(
     assert "uarante" not in str(raised.value).replace("guarantee:", "").replace("[guarantee]", "")
 
 
+@pytest.mark.parametrize("pattern", ["(?=refund)", "(?<=refund)"])
+def test_what_is_forbidden_by_what_stands_beside_it_is_found(tmp_path: Path, pattern: str) -> None:
+    rule = f"---\nkind: policy\nforbid: [{{id: money, pattern: '{pattern}'}}]\n---\n"
+    with pytest.raises(MeasurementFailed, match="money"):
+        assert_complies("a refund", policy=write(tmp_path, rule))
+
+
 def test_rules_in_plain_words_that_nobody_checked_are_mentioned(tmp_path: Path) -> None:
     path = write(tmp_path, POLICY + "- Never promise a refund.\n")
     (measurement,) = assert_complies("Within 24 hours.", policy=path)
@@ -84,6 +91,16 @@ def test_a_pattern_that_takes_forever_is_an_error(
         ("---\nkind: policy\nforbid: [{id: 1, pattern: b}]\n---\n", "forbid"),
         ("---\nkind: policy\nforbid: [{id: a, pattern: '('}]\n---\n", "'a'"),
         ("---\nkind: policy\nforbid: [{id: a, pattern: 'b*'}]\n---\n", "'a'"),
+        (
+            "---\nkind: policy\nforbid: [{id: a, pattern: '((a{1000}){1000}){1000}'}]\n---\n",
+            "'a'",
+        ),  # gigabytes
+        ("---\nkind: policy\nforbid: [{id: a, pattern: 'a{99999999999}'}]\n---\n", "'a'"),
+        ("---\nkind: policy\nforbid: [{id: a, pattern: '(?R)a'}]\n---\n", "'a'"),
+        (
+            f"---\nkind: policy\nforbid: [{{id: a, pattern: '{'(' * 3000}a{')' * 3000}'}}]\n---\n",
+            "'a'",
+        ),
         ("---\nkind: policy\nforbid: [{id: a, pattern: b}, {id: a, pattern: c}]\n---\n", "id"),
         (
             "---\nkind: policy\nforbid: [{id: a, pattern: b}]\nrequire: [{id: c, pattern: b}]\n---\n",
@@ -120,6 +137,10 @@ regex = '''pin=(\d)(\d{3})'''
 secretGroup = 2
 [[rules.allowlists]]
 regexes = ['''000''']
+[[rules.allowlists]]
+condition = "AND"
+paths = ['''test''']
+regexes = ['''234''']
 
 [[rules]]
 id = "path-only"
@@ -147,6 +168,7 @@ def test_rules_of_gitleaks_are_read(tmp_path: Path) -> None:
         "[[rules]]\nregex = 'a'",
         "[[rules]]\nid = 'a'\nregex = '('",
         "]",
+        "[extend]\nuseDefault = true\n[[rules]]\nid = 'a'\nregex = 'b'",
     ],
 )
 def test_a_file_of_gitleaks_that_cannot_be_used_is_refused(tmp_path: Path, text: str) -> None:

@@ -2,7 +2,7 @@
 
 A model gives higher scores to text that it finds likely, as its own is (Wataoka, Takahashi and Ri 2024,
 "Self-Preference Bias in LLM-as-a-Judge", arXiv 2410.21819). `judges.self_preference` applies this in a running test,
-`results.judges` to a run; neither may import the other.
+`results.run` to a run; neither may import the other.
 """
 
 import re

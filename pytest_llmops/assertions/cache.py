@@ -116,11 +116,14 @@ def _list_figures(
                     threshold=0,
                 )
             ]
-            if result.violations
-            or not result.error  # what was not tried until the end is not known to keep the rules
+            if result.violations or counts  # what was not tried until the end is not known to keep the rules
             else []
         ),
-        *([measure(name="cache.false_hits", error=result.error)] if result.error else []),
+        *(
+            [measure(name="cache.false_hits", error=result.error or "the cache was asked nothing")]
+            if result.error or not counts
+            else []
+        ),
         *(_measure_counts(measure, "cache", counts, at_most, at_least) if counts else []),
         *(
             _measure_counts(measure, "cache.pairs", result.pairs, at_most, None)

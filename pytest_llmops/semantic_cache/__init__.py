@@ -19,7 +19,7 @@ from pytest_llmops._util.text_files import BadFile, as_mapping
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.cases.files import Case, read_rows
 from pytest_llmops.errors import CaseError, LLMOpsError, describe_exception, refuse
-from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.measurement import as_finite_float, format_count, shorten_text
 from pytest_llmops.protocols import Call
 
 SCOPE = {"tenant": "tenant-1", "prompt_version": "1", "model": "model-1", "parameters": "temperature=0"}
@@ -154,6 +154,13 @@ def cache_probe(
         "cache_probe: expected pairs, of which some must hit and some must miss, or traffic with several answers, as a cache that answers "
         f"everything would pass else; got {format_count(len(known), 'pair')} and {format_count(len(requests), 'request')}",
     )
+    refuse(
+        None in (numbers := [*map(as_finite_float, (embedding_usd or 0, time_limit_s))])
+        or min(numbers) < 0  # type: ignore[type-var]  # None was the line above
+        or not numbers[1],
+        "cache_probe: expected embedding_usd of at least 0 (or None) and time_limit_s above 0, finite, got "
+        f"{shorten_text(repr(embedding_usd), 60)} and {shorten_text(repr(time_limit_s), 60)}",
+    )
     ways = {what: way for what, way in {"expiry": expire, "rollback": roll_back}.items() if way}
     probe = _Probe(_adapt_cache(cache) | ways, dict(scope), Random(seed))  # noqa: S311 -- no secret
     done, counts = Future[None](), dict[str, CacheCounts]()
@@ -184,19 +191,21 @@ def _build_sources(
     known: Iterable[CachePair], requests: Sequence[tuple[str, ...]]
 ) -> dict[str, tuple[_Groups, int, int]]:
     # Return what is asked by its source, with the numbers of questions that should be hit and that could be answered wrongly.
-    groups = [
-        (
-            text,
-            [
-                ("first", text, text),
-                *((row.kind or "pair", row.other, text if row.must == "hit" else "\0") for row in rows),
-            ],
-        )
-        for text, rows in groupby(sorted(known), lambda pair: pair.text)
-    ]
     sources: dict[str, tuple[_Groups, int, int]] = {
         "pairs": (
-            groups,
+            [
+                (
+                    text,
+                    [
+                        ("first", text, text),
+                        *(
+                            (row.kind or "pair", row.other, text if row.must == "hit" else "\0")
+                            for row in rows
+                        ),
+                    ],
+                )
+                for text, rows in groupby(sorted(known), lambda pair: pair.text)
+            ],
             sum(pair.must == "hit" for pair in known),
             sum(pair.must == "miss" for pair in known),
         ),
@@ -221,9 +230,15 @@ def _read_rows(what: str, source: Any, keys: Sequence[str]) -> list[tuple[Any, .
     rows, place, is_file = list[tuple[Any, ...]](), 0, isinstance(source, (str, Path))
     try:
         for place, row in read_rows(find_path(source)) if is_file else enumerate(source, 1):  # noqa: B007 -- for the error
-            values = [as_mapping(row).get(key, "") for key in keys] if is_file else [*row, ""][: len(keys)]  # type: ignore[misc]
+            texts: Any = (
+                row
+                if isinstance(row, (tuple, list)) and not is_file
+                else [as_mapping(row).get(key, "") for key in keys]
+            )
+            values = [*texts, ""][: max(len(keys), len(texts))]
             refuse(
-                not all(isinstance(value, str) for value in values)
+                len(values) > len(keys)
+                or not all(isinstance(value, str) for value in values)
                 or not all(map(str.strip, values[:3]))
                 or (what == "pairs" and (values[0] == values[1] or values[2] not in ("hit", "miss"))),
                 BadFile(
@@ -239,8 +254,14 @@ def _read_rows(what: str, source: Any, keys: Sequence[str]) -> list[tuple[Any, .
 
 
 def _adapt_cache(cache: Any) -> dict[str, Callable[..., object]]:
-    fitting = (build for names, build in _ADAPTERS.items() if all(hasattr(cache, name) for name in names))
-    functions = cache if isinstance(cache, tuple) else next(fitting, lambda _: ())(cache)
+    functions = (
+        cache
+        if isinstance(cache, tuple)
+        else next(
+            (build for names, build in _ADAPTERS.items() if all(hasattr(cache, name) for name in names)),
+            lambda _: (),
+        )(cache)
+    )
     refuse(
         len(functions) not in (2, 3) or not all(map(callable, functions)),
         "cache_probe: expected a cache with get and put (LangChain: lookup and update; redisvl: check and store), or functions "

@@ -268,6 +268,40 @@ def test_pairs_that_prove_nothing_are_refused(pairs: Any) -> None:
     check_message(failure.value)
 
 
+@pytest.mark.parametrize("rows", [["ab", "cd"], [("a", "1", "x"), ("b", "2", "y")], [1, 2]], ids=str)
+def test_rows_of_traffic_that_are_none_are_refused(rows: Any) -> None:
+    with pytest.raises(CaseError, match="traffic"):
+        cache_probe(Plain(), traffic=rows)
+
+
+def test_rows_may_be_mappings() -> None:
+    rows: Any = [{"question": question, "answer": answer} for question, answer in TRAFFIC]
+    assert cache_probe(Plain(), traffic=rows) == cache_probe(Plain(), traffic=TRAFFIC)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"embedding_usd": -1.0},
+        {"embedding_usd": math.nan},
+        {"embedding_usd": "0.1"},
+        {"time_limit_s": 0},
+        {"time_limit_s": -1.0},
+        {"time_limit_s": math.nan},
+        {"time_limit_s": None},
+    ],
+    ids=str,
+)
+def test_prices_and_limits_that_are_none_are_refused(numbers: Any) -> None:
+    with pytest.raises(UsageError, match="time_limit_s"):
+        cache_probe(Plain(), traffic=TRAFFIC, calls=CALLS, **numbers)
+
+
+def test_a_result_of_nothing_is_no_pass() -> None:
+    with pytest.raises(MeasurementErrored, match="nothing"):
+        assert_cache(CacheResult(), at_least_saving=None)
+
+
 def test_pairs_and_traffic_come_from_files(tmp_path: Path) -> None:
     pairs, traffic = tmp_path / "pairs.jsonl", tmp_path / "traffic.jsonl"
     pairs.write_text(

@@ -78,7 +78,7 @@ def assert_confidence(
             [
                 QueueEntry(
                     input=row.get("input", row["id"]),
-                    output=str(row.get("output", "")),
+                    output=str(row.get("output") or ""),
                     reason=f"low confidence {row['confidence']:.2f}",
                     origin=({"source": "assert_confidence", "id": row["id"]},),
                 )

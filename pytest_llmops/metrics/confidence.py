@@ -40,7 +40,11 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
     numbers: Sequence[object] = [*(logprobs.values() if isinstance(logprobs, Mapping) else logprobs)]
     got = shorten_text(repr(logprobs))
     refuse(
-        not numbers or not all(isinstance(number, (int, float)) and number <= 0 for number in numbers),
+        not numbers
+        or not all(
+            type(number) is not bool and isinstance(number, (int, float)) and number <= 0
+            for number in numbers
+        ),
         ValueError(f"log-probabilities: expected numbers of at most 0, got {got}"),
     )
     if not isinstance(logprobs, Mapping):
@@ -82,13 +86,15 @@ def stated_confidence(text: str, words: Mapping[str, float] = STATED_WORDS) -> f
         words: Numbers from 0 to 1 by lower-case word.
 
     Raises:
-        ValueError: It states none, several that differ, or a number above 1 without ``%``, ``/10`` or ``/100``.
+        ValueError: It states none, several that differ, a number above 1 without ``%``, ``/10`` or ``/100``, or one that is written
+            otherwise (``0,85``, ``4/5``, ``1 out of 10``).
 
     >>> stated_confidence("45 days. (Confidence: 85 %)"), stated_confidence("I have low confidence in this.")
     (0.85, 0.3)
     """
     value = (
-        r"(?:\b(\d{1,3}(?:\.\d{1,9})?)\s?(%|/\s?100?\b)?|\b("
+        # No part of another number, of a range, or of "4/5" and "1 out of 10"
+        r"(?:(?<![\w.,/-])(\d{1,3}(?:\.\d{1,9})?)\s?(%|/\s?100?\b)?(?![.,]?\d|\s?(?:/|out\b|of\b))|\b("
         + "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
         + r")\b)"
     )

@@ -233,10 +233,32 @@ def test_a_confidence_that_cannot_be_read_is_an_error(read: Callable[[], float])
         ("I say so with high confidence (confidence: high)", 0.85),
         ("Confidence: 1", 1.0),
         ("100 % certain", 1.0),
+        ("Confidence: 8.5 / 10", 0.85),
     ],
 )
 def test_stated_confidence(text: str, expected: float) -> None:
     assert stated_confidence(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Confidence: 0,85",
+        "Confidence: 1/5",
+        "Confidence: 1 out of 10",
+        "confidence 0.8/5",
+        "0,1 sure",
+        "85-90% sure",
+    ],
+)
+def test_a_number_that_is_written_otherwise_is_no_confidence_of_its_first_digit(text: str) -> None:
+    with pytest.raises(ValueError, match="got none"):
+        stated_confidence(text)
+
+
+def test_a_bool_is_no_log_probability() -> None:
+    with pytest.raises(ValueError, match="False"):
+        logprob_confidence([False])
 
 
 def test_words_of_ones_own_and_a_long_text() -> None:

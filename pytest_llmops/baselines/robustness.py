@@ -32,18 +32,21 @@ def add_kept_verdicts(records: Sequence[TestRecord]) -> tuple[TestRecord, ...]:
 def _add_kept(record: TestRecord, base: TestRecord) -> TestRecord:
     facts, sides = record.fact("robust"), {"unchanged": base, "changed": record}
     answers = {name: read_output(side) for name, side in sides.items()}
-    is_same = len({" ".join((answer or "").casefold().split()) for answer in answers.values()}) == 1
-    is_kept = record.outcome == base.outcome and (is_same or facts.get("equal") != "answer")
-    has_error, name = "errored" in (base.outcome, record.outcome), f"{PREFIX}{facts.get('value')}"
+    by_answer, name = facts.get("equal") == "answer", f"{PREFIX}{facts.get('value')}"
+    is_kept = record.outcome == base.outcome and (
+        not by_answer
+        or len({" ".join((answer or "").casefold().split()) for answer in answers.values()}) == 1
+    )
+    has_error = "errored" in (base.outcome, record.outcome) or (by_answer and None in answers.values())
     evidence = [
-        (f"{side} {what}", shorten_text(str(text), 1_000))
+        (f"{side} {what}", shorten_text("(not known)" if text is None else str(text), 1_000))
         for side, of in sides.items()
         for what, text in (("input", of.fact("case").get("input")), (f"answer, {of.outcome}", answers[side]))
     ]
     measured = Measurement(
         name=name,
         value=None if has_error else float(is_kept),
-        error="the changed or the unchanged input could not be scored" if has_error else "",
+        error="the changed or the unchanged input could not be scored, or has no answer" if has_error else "",
         reason="" if is_kept else "; ".join(map(fact_text, as_list(facts.get("changes")))),
         detail={} if is_kept else {"evidence": evidence},
     )

@@ -102,6 +102,15 @@ def test_the_answer_can_be_what_must_stay_equal(project: Project) -> None:
     assert "a return?" in " ".join(variant.advice)
 
 
+def test_answers_that_are_not_known_are_not_equal(project: Project) -> None:
+    suite = SUITE.replace('"case", "paraphrase"', '"paraphrase", equal="answer"').replace(
+        "assert_contains(answer(case.input), case[", "assert answer(case.input) and (case["
+    )
+    write(project, suite, [{"id": "a", "input": "return?", "fact": "45", "paraphrases": ["a return?"]}])
+    (variant,) = project.run().run.variants
+    assert (variant.status, "1 could not be scored" in variant.sentence) == ("error", True)
+
+
 def test_what_errs_is_no_lost_verdict(project: Project) -> None:
     raising = SUITE.replace(
         "    assert_contains",

@@ -64,9 +64,13 @@ def read_labelled_texts(path: Path) -> list[tuple[str, list[Finding]]]:
             row = as_mapping(value)
             text, label, spans = row.get("text"), row.get("label"), row.get("spans", [])
             fits = (
-                isinstance(text, str) and isinstance(spans, list) and not {"spans", "label"}.isdisjoint(row)
+                isinstance(text, str)
+                and isinstance(spans, list)
+                and not {"spans", "label"}.isdisjoint(row)
+                and (label is None or isinstance(label, (str, bool)))
+                and not (label and spans)
             )
-            refuse(not fits, BadFile(f"expected {FORM}, got the keys {', '.join(row) or '(none)'}"))
+            refuse(not fits, BadFile(f"expected {FORM}, got {shorten_text(str(row), 100)}"))
             whole: Json = {"start": 0, "end": max(1, len(str(text))), "kind": ANY if label is True else label}
             rows.append((str(text), [_read_span(span, str(text)) for span in ([whole] if label else spans)]))  # type: ignore[union-attr]
         refuse(not rows, BadFile(f"expected lines such as {FORM}, got none"))
@@ -178,9 +182,9 @@ def print_scores(args: argparse.Namespace) -> int:
             f"{what} {share['share']:.1%} ({share['found']:,} of {share['of']:,}, 95 % interval {share['low']:.1%} to {share['high']:.1%})"
             for what, share in (("recall", score["recall"]), ("false alarms", score["false_alarms"]))
         )
-        print_line(f"{score['detector']}: {', '.join(shares)}")
+        print_line(f"{shorten_text(score['detector'], 60)}: {', '.join(shares)}")
     if args.json:
         print_json({"detectors": scores, "not_looked_for": missed})
     elif missed:
-        print_line(f"no detector looks for: {', '.join(missed)}")
+        print_line(f"no detector looks for: {shorten_text(', '.join(missed), 1_000)}")
     return 0

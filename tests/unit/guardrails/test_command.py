@@ -39,10 +39,11 @@ def test_each_detector_has_recall_and_false_alarms(
 
 
 def test_the_lines_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["guardrails", "score", write(tmp_path, MAIL, NAME, CLEAN)]) == 0
+    other = {"text": "x", "label": "\x1b[31m\n::error::"}
+    assert cli.main(["guardrails", "score", write(tmp_path, MAIL, NAME, CLEAN, other)]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(
-        "pii: recall 100.0% (1 of 1, 95 % interval 20.7% to 100.0%), false alarms 0.0% (0 of 2"
+        "pii: recall 100.0% (1 of 1, 95 % interval 20.7% to 100.0%), false alarms 0.0% (0 of 3"
     )
     assert "person" in second
 
@@ -95,6 +96,8 @@ def test_detectors_of_ones_own(
             ":1",
         ),
         ([{"text": "Hi", "label": 3}], ":1"),
+        ([{"text": "Hi", "label": 0}], ":1"),
+        ([{**MAIL, "label": "person"}], ":1"),
         ([["Hi"]], ":1"),
     ],
 )

@@ -172,11 +172,17 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
         try:
             document = tomllib.loads(read_text(file))
             rules = [rule for rule in document["rules"] if "regex" in rule]
+            # A text in place of a list would be taken letter by letter: `list.copy` raises.
             searches = [
-                (compile_rule(rule["id"], rule["regex"]), rule, _list_allowed(rule, document))
+                (
+                    compile_rule(rule["id"], rule["regex"]),
+                    [word.lower() for word in list.copy(rule.get("keywords", []))],
+                    rule,
+                    _list_allowed(rule, document),
+                )
                 for rule in rules
             ]
-        except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadFile(
                 f"expected rules of gitleaks in TOML, each with an id and a regex: {error!r}"
             ) from None
@@ -190,18 +196,22 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
 
     def find(text: str) -> Iterator[Finding]:
         lower = text.lower()
-        for search, rule, allowed in searches:
-            words = [str(word).lower() for word in rule.get("keywords", ())]
+        for search, words, rule, allowed in searches:
             for match in search(text) if not words or any(word in lower for word in words) else ():
                 group = rule.get("secretGroup") or next(
                     (n for n, part in enumerate(match.groups(), 1) if part), 0
                 )
-                is_random = -sum(
+                entropy = -sum(
                     share * math.log2(share)
                     for count in Counter(match[group]).values()
                     for share in [count / len(match[group])]
-                ) >= rule.get("entropy", 0)
-                if match[group] and is_random and not any(search(match[group]) for search in allowed):
+                )
+                # An entropy of NaN asks for nothing
+                if (
+                    match[group]
+                    and not entropy < rule.get("entropy", 0)
+                    and not any(search(match[group]) for search in allowed)
+                ):
                     yield Finding(match.start(group), match.end(group), rule["id"], 0.7)
 
     return RuleDetector("gitleaks", tuple(rule["id"] for rule in rules), find)
@@ -215,8 +225,8 @@ def _list_allowed(*tables: Mapping[str, Any]) -> list[Search]:
         for each in (*table.get("allowlists", ()), table.get("allowlist", {}))
         if str(each.get("condition", "")).upper() not in ("AND", "&&")
     ]
-    words = [f"(?i){re.escape(word)}" for each in lists for word in each.get("stopwords", ())]
+    words = [f"(?i){re.escape(word)}" for each in lists for word in list.copy(each.get("stopwords", []))]
     return [
         compile_rule("allowlist", pattern)
-        for pattern in [*words, *(p for each in lists for p in each.get("regexes", ()))]
+        for pattern in [*words, *(p for each in lists for p in list.copy(each.get("regexes", [])))]
     ]

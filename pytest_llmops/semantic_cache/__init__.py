@@ -125,8 +125,8 @@ def cache_probe(
 
     Args:
         cache: An object with ``get(query)``, which returns a text or None, and ``put(query, answer)``, perhaps ``clear()``;
-            LangChain's (``lookup``, ``update``); redisvl's (``check``,
-            ``store``), whose scope is what it can filter by; or a tuple of functions ``(get, put)`` or ``(get, put, clear)``.
+            LangChain's (``lookup``, ``update``); redisvl's (``check``, ``store``), whose scope is what it can filter by; or functions
+            ``(get, put)`` or ``(get, put, clear)``.
         pairs: `CachePair` or tuples of its texts, or a file (JSONL) with these keys. Some must hit, and some must miss: a cache that
             answers everything would pass the others.
         traffic: Questions with the id of their answer, in their order, or a file with the keys ``question`` and ``answer``. What is
@@ -154,13 +154,7 @@ def cache_probe(
         "cache_probe: expected pairs, of which some must hit and some must miss, or traffic with several answers, as a cache that answers "
         f"everything would pass else; got {format_count(len(known), 'pair')} and {format_count(len(requests), 'request')}",
     )
-    refuse(
-        None in (numbers := [*map(as_finite_float, (embedding_usd or 0, time_limit_s))])
-        or min(numbers) < 0  # type: ignore[type-var]  # None was the line above
-        or not numbers[1],
-        "cache_probe: expected embedding_usd of at least 0 (or None) and time_limit_s above 0, finite, got "
-        f"{shorten_text(repr(embedding_usd), 60)} and {shorten_text(repr(time_limit_s), 60)}",
-    )
+    _check_numbers(embedding_usd, time_limit_s)
     ways = {what: way for what, way in {"expiry": expire, "rollback": roll_back}.items() if way}
     probe = _Probe(_adapt_cache(cache) | ways, dict(scope), Random(seed))  # noqa: S311 -- no secret
     done, counts = Future[None](), dict[str, CacheCounts]()
@@ -184,6 +178,13 @@ def cache_probe(
         not_checked=tuple(what for what in ("expiry", "rollback") if what not in ways),
         error=error,
         saving=_price_saving(counts.get("traffic"), calls, embedding_usd),
+    )
+
+
+def _check_numbers(embedding_usd: float | None, time_limit_s: float) -> None:
+    refuse(
+        any((as_finite_float(number) or -1.0) < 0 for number in (embedding_usd or 1, time_limit_s)),
+        f"cache_probe: expected embedding_usd from 0 on, time_limit_s above 0, got {shorten_text(repr((embedding_usd, time_limit_s)))}",
     )
 
 
@@ -230,14 +231,11 @@ def _read_rows(what: str, source: Any, keys: Sequence[str]) -> list[tuple[Any, .
     rows, place, is_file = list[tuple[Any, ...]](), 0, isinstance(source, (str, Path))
     try:
         for place, row in read_rows(find_path(source)) if is_file else enumerate(source, 1):  # noqa: B007 -- for the error
-            texts: Any = (
-                row
-                if isinstance(row, (tuple, list)) and not is_file
-                else [as_mapping(row).get(key, "") for key in keys]
-            )
-            values = [*texts, ""][: max(len(keys), len(texts))]
+            texts: Any = row if isinstance(row, (tuple, list)) else [*map(as_mapping(row).get, keys)]
+            values = ["" if text is None else text for text in (*texts, "")][: max(len(keys), len(texts))]
             refuse(
                 len(values) > len(keys)
+                or (is_file and isinstance(row, list))
                 or not all(isinstance(value, str) for value in values)
                 or not all(map(str.strip, values[:3]))
                 or (what == "pairs" and (values[0] == values[1] or values[2] not in ("hit", "miss"))),
@@ -254,14 +252,8 @@ def _read_rows(what: str, source: Any, keys: Sequence[str]) -> list[tuple[Any, .
 
 
 def _adapt_cache(cache: Any) -> dict[str, Callable[..., object]]:
-    functions = (
-        cache
-        if isinstance(cache, tuple)
-        else next(
-            (build for names, build in _ADAPTERS.items() if all(hasattr(cache, name) for name in names)),
-            lambda _: (),
-        )(cache)
-    )
+    fitting = (build for names, build in _ADAPTERS.items() if all(hasattr(cache, name) for name in names))
+    functions = cache if isinstance(cache, tuple) else next(fitting, lambda _: ())(cache)
     refuse(
         len(functions) not in (2, 3) or not all(map(callable, functions)),
         "cache_probe: expected a cache with get and put (LangChain: lookup and update; redisvl: check and store), or functions "
@@ -414,11 +406,13 @@ def _price_saving(
         for call in calls
         if call.purpose != "judge" and call.status in (None, 200)
     ]
-    answers, embeddings = (
-        [price for is_embedding, price in made if is_embedding is kind] for kind in (False, True)
-    )
-    prices = answers, embeddings if embedding_usd is None else [embedding_usd]
-    if not counts or any(not known or None in known for known in prices) or not any(answers):
+    prices = [
+        [embedding_usd]
+        if kind and embedding_usd is not None
+        else [price for is_one, price in made if is_one is kind]
+        for kind in (False, True)
+    ]
+    if not counts or any(not known or None in known for known in prices) or not any(prices[0]):
         return None
     answer, embedding = (sum(filter(None, known)) / len(known) for known in prices)
     return counts.hit_rate - embedding / answer

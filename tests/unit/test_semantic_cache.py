@@ -274,6 +274,13 @@ def test_rows_of_traffic_that_are_none_are_refused(rows: Any) -> None:
         cache_probe(Plain(), traffic=rows)
 
 
+def test_a_row_of_a_file_is_an_object(tmp_path: Path) -> None:
+    for name, text in (("t.csv", "question,answer\na,1\nb,2\n"), ("t.jsonl", '["a", "1"]\n["b", "2"]\n')):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(CaseError):
+            cache_probe(Plain(), traffic=tmp_path / name)
+
+
 def test_rows_may_be_mappings() -> None:
     rows: Any = [{"question": question, "answer": answer} for question, answer in TRAFFIC]
     assert cache_probe(Plain(), traffic=rows) == cache_probe(Plain(), traffic=TRAFFIC)

@@ -168,6 +168,10 @@ def test_rules_of_gitleaks_are_read(tmp_path: Path) -> None:
         "[[rules]]\nregex = 'a'",
         "[[rules]]\nid = 'a'\nregex = '('",
         "]",
+        "a = " + "[" * 5_000,
+        "[[rules]]\nid = 'a'\nregex = 'b'\nkeywords = 'xyz'",
+        "[[rules]]\nid = 'a'\nregex = 'b'\n[allowlist]\nregexes = 'abc'",
+        "[[rules]]\nid = 'a'\nregex = 'b'\n[allowlist]\nstopwords = 'abc'",
         "[extend]\nuseDefault = true\n[[rules]]\nid = 'a'\nregex = 'b'",
     ],
 )

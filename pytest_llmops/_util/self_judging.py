@@ -1,7 +1,7 @@
 """Detect that a judge is the model under test: whether two names are of the same model, and what to say about it.
 
 A model gives higher scores to text that it finds likely, as its own is (Wataoka, Takahashi and Ri 2024,
-"Self-Preference Bias in LLM-as-a-Judge", arXiv 2410.21819). `judges.self_preference` applies this in a running test,
+"Self-Preference Bias in LLM-as-a-Judge", arXiv 2410.21819). `judges.evaluate` applies this in a running test,
 `results.run` to a run; neither may import the other.
 """
 

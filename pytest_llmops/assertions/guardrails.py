@@ -107,7 +107,9 @@ def _check_findings(
         detail={"actual": guardrails.mask(text, found), "found": kinds, "not_checked": listed},
     )  # fmt: skip
     verdict = (
-        "" if error else f"guardrail.{name}: {format_count(len(found), 'finding')} ({counts}), expected none"
+        ""
+        if error
+        else f"guardrail.{name}: {format_count(len(found), 'finding')} ({shorten_text(counts, 500)}), expected none"
     )
     return recorder.emit(measurement, verdict=verdict, evidence=_list_evidence(text, found))
 

@@ -63,6 +63,14 @@ def test_secrets_and_attacks_are_masked_too(check: Any, text: str, hidden: str) 
     assert hidden not in str(raised.value) + str(raised.value.measurement.to_wire())
 
 
+def test_a_kind_cannot_start_a_line_of_the_message() -> None:
+    kind = "key\n::error::\x1b[31m"  # an id of somebody's gitleaks.toml
+    with pytest.raises(MeasurementFailed) as raised:
+        assert_no_secrets("abc", detectors=[RuleDetector("theirs", (kind,), lambda _: [Finding(0, 3, kind)])])
+    assert "\n::error::" not in str(raised.value)
+    assert "\x1b" not in str(raised.value)
+
+
 def test_what_may_be_there_is_ignored() -> None:
     assert assert_no_pii(f"Write to {ADDRESS}.", ignore=[ADDRESS]).value == 0.0
 

@@ -67,7 +67,7 @@ def test_a_kind_cannot_start_a_line_of_the_message() -> None:
     kind = "key\n::error::\x1b[31m"  # an id of somebody's gitleaks.toml
     with pytest.raises(MeasurementFailed) as raised:
         assert_no_secrets("abc", detectors=[RuleDetector("theirs", (kind,), lambda _: [Finding(0, 3, kind)])])
-    assert "\n::error::" not in str(raised.value)
+    assert str(raised.value).splitlines()[0].endswith("expected none")
     assert "\x1b" not in str(raised.value)
 
 

@@ -112,8 +112,11 @@ def _read_texts(case: Case, key: str) -> Any:
 def _add_distractor(case: Case, rng: Random, documents: list[Any]) -> list[Any]:
     text: Any = rng.choice(_read_texts(case, "distractors") or [DISTRACTOR])
     if isinstance(shape := documents[0], Mapping):
-        key = "content" if "content" in shape and "text" not in shape else "text"
-        text = {**shape, **({"id": "distractor"} if "id" in shape else {}), key: text}
+        text = {
+            **shape,
+            **({"id": "distractor"} if "id" in shape else {}),
+            "content" if "content" in shape and "text" not in shape else "text": text,
+        }
     return [*documents[: (place := rng.randrange(len(documents) + 1))], text, *documents[place:]]
 
 
@@ -170,7 +173,7 @@ def add_changed_cases(
         where: The test, for errors.
 
     Raises:
-        UsageError: A transformation changes nothing in any case, or paraphrases or distractors are no texts.
+        UsageError: A transformation changes nothing in any case, paraphrases or distractors are no texts, or an id stands twice.
 
     >>> [case.id for case in add_changed_cases([Case(id="a", input="Can I return it?")], ["typos"])]
     ['a', 'a~typos']
@@ -193,6 +196,10 @@ def add_changed_cases(
                     "skip": "" if changes else f"{name} changes nothing in this case: it needs {needs}",
                 }
                 given.append(replace(changed, id=case.id + suffix, robust=robust))
+    refuse(
+        len({case.id for case in given}) < len(given),
+        f"{where}: the id of a case is that of a changed one: rename {', '.join(case.id for case in cases if '~' in case.id)}",
+    )
     for name in names:
         refuse(
             all(case.robust.get("skip") for case in given if case.robust["value"] == name),

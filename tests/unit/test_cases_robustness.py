@@ -140,3 +140,9 @@ def test_a_hostile_text_takes_linear_time(text: str) -> None:
     started = time.process_time()
     change_words(text, Random(0), _misspell)
     assert time.process_time() - started < 20
+
+
+def test_a_case_cannot_have_the_id_of_a_changed_one() -> None:
+    cases = [Case(id="a", input="Can I return it?"), Case(id="a~typos", input="May this go back?")]
+    with pytest.raises(UsageError, match="rename a~typos"):
+        add_changed_cases(cases, ["typos"], where="test_a.py::test_a")

@@ -235,8 +235,7 @@ def describe_phase(all_facts: Sequence[Mapping[str, Any]]) -> list[str]:
     answers, claimed = (sum(facts[name] for facts in all_facts) for name in ("answers", "claimed"))
     names = [line for facts in all_facts for line in facts["in_line"]]
     lines = [f"asked one after another: {shorten_text(line, MAX_LINE)}" for line in names[:MAX_NAMES]]
-    if len(names) > MAX_NAMES:
-        lines.append(f"asked one after another: {len(names) - MAX_NAMES} more")
+    lines += [f"asked one after another: {len(names) - MAX_NAMES} more"] if len(names) > MAX_NAMES else []
     if not answers:
         return lines
     seconds, runs = (max(facts[name] for facts in all_facts) for name in ("seconds", "runs"))

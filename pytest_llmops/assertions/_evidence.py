@@ -123,8 +123,8 @@ def unwanted_text_evidence(
         marked = f"{head}{before}>>>{text[start:end][:MAX_QUOTED_CHARS]}<<<{behind}{tail}"
         place = f"{quote_text(what)} at {format_position(text, start)}{often}"
         pairs.append((label, f"{place}: {quote_text(marked, MAX_LINE_CHARS)}"))
-    if len(matches) > MAX_LISTED_TEXTS:
-        pairs.append((label, f"and {len(matches) - MAX_LISTED_TEXTS:,} more texts"))
+    rest = len(matches) - MAX_LISTED_TEXTS
+    pairs += [(label, f"and {rest:,} more texts")] if rest > 0 else []
     return [*pairs, ("answer", format_answer(text))]
 
 
@@ -216,8 +216,7 @@ def fuzzy_evidence(text: str, expected: str) -> Evidence:
         compared = near.text
         place = f"{quote_text(near.text)} at {format_position(text, near.start)}"
         pairs.append(("nearest", f"{place}, {near.score:.2f} alike"))
-    if text:
-        pairs.append(("diff", lexical.format_word_diff(compared, expected)))
+    pairs += [("diff", lexical.format_word_diff(compared, expected))] if text else []
     return [*pairs, ("expected", format_answer(expected)), ("answer", format_answer(text))]
 
 

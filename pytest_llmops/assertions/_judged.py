@@ -87,8 +87,7 @@ def list_findings(judge: object, verdict: Verdict) -> list[tuple[str, str]]:
         text = claim.text + (f" (by passage {numbers})" if numbers else "")
         findings += [] if claim.finding == "supported" else [(claim.finding, text)]
     pairs = [(label, shorten_text(text, MAX_QUOTED_CHARS)) for label, text in findings[:MAX_LISTED]]
-    if len(findings) > MAX_LISTED:
-        pairs.append((findings[-1][0], f"and {len(findings) - MAX_LISTED} more"))
+    pairs += [(label, f"and {len(findings) - MAX_LISTED} more") for label, _ in findings[MAX_LISTED:][-1:]]
     if votes := getattr(verdict, "votes", ()):
         lines = [
             f"{shorten_text(str(getattr(voter, 'model_name', '') or f'judge {number}'), 40)} "

@@ -118,10 +118,8 @@ def assert_semantic(
             evidence=lambda: _similarity_evidence(actual, nearest, measurement),
         )
     ]
-    if names:
-        emissions.append(_check_emission(actual, nearest, comparison, names, measurement))
-    if nli_model is not None:
-        emissions.append(_nli_emission(actual, nearest, nli_model, measurement))
+    emissions += [_check_emission(actual, nearest, comparison, names, measurement)] if names else []
+    emissions += [_nli_emission(actual, nearest, nli_model, measurement)] if nli_model is not None else []
     recorder.emit_together(emissions)
     return measurement
 

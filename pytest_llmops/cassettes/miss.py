@@ -334,8 +334,7 @@ def _format_differences(
     old, new = comparable_body(body, rules), comparable_body(question.body, rules)
     changed = _diff_lines(format_body(old).split("\n"), format_body(new).split("\n"))
     lines += [f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}" for sign, text in changed[:MAX_DIFF]]
-    if len(changed) > MAX_DIFF:
-        lines.append(f"    and {len(changed) - MAX_DIFF} more lines differ")
+    lines += [f"    and {len(changed) - MAX_DIFF} more lines differ"] if len(changed) > MAX_DIFF else []
     before, after = old.decode("utf-8", "replace"), new.decode("utf-8", "replace")
     if before != after and max(len(before), len(after)) <= MAX_HINT:
         for kind, pattern in _VOLATILE_PATTERNS:
@@ -352,10 +351,12 @@ def _diff_lines(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]
     left, right = old[start : len(old) - end], new[start : len(new) - end]
     rest = [("-", text) for text in left[MAX_LINES:]] + [("+", text) for text in right[MAX_LINES:]]
     left, right = left[:MAX_LINES], right[:MAX_LINES]
-    changes: list[tuple[str, str]] = []
-    for kind, a, b, c, d in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
-        if kind != "equal":
-            changes += [("-", text) for text in left[a:b]] + [("+", text) for text in right[c:d]]
+    changes = [
+        change
+        for kind, a, b, c, d in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
+        if kind != "equal"
+        for change in (*(("-", text) for text in left[a:b]), *(("+", text) for text in right[c:d]))
+    ]
     return changes + rest
 
 

@@ -152,8 +152,7 @@ def _print_finding(label: str, colour: str, file: str, what: str, width: int = 1
 def _print_totals(result: AuditResult) -> None:
     interactions = sum(file.interactions for file in result.files)
     total = f"{format_count(len(result.files), 'cassette')}, {format_count(interactions, 'interaction')}"
-    if result.oldest:
-        total += f", oldest recorded {result.oldest} ({_format_age(result.oldest)})"
+    total += f", oldest recorded {result.oldest} ({_format_age(result.oldest)})" if result.oldest else ""
     problems = [
         f"{n:,} {name}"
         for n, name in (

@@ -85,10 +85,8 @@ def make_views(text: str, names: Collection[str]) -> list[View]:
     """
     plain, gap = normalize_text(text), PATTERNS["gap"]
     views = [View("raw", text, range(len(text))), plain]
-    if "base64" in names:
-        views += _decode_blobs(plain)
-    if "rot13" in names:
-        views.append(View("rot13", codecs.encode(plain.text, "rot13"), plain.places))
+    views += _decode_blobs(plain) if "base64" in names else []
+    views += [View("rot13", codecs.encode(plain.text, "rot13"), plain.places)] if "rot13" in names else []
     if "leet" in names and PATTERNS["leeted"].search(plain.text):
         views.append(View("leet", plain.text.translate(CHARACTERS["leet"]), plain.places))
     if "spaced" in names and PATTERNS["spaced"].search(plain.text):

@@ -108,16 +108,9 @@ def _parse_object(text: str) -> JsonObject | None:
 def _collect_events(objects: list[JsonObject | None], *, ended: bool = False) -> ReplyBody:
     events = [event for event in objects if event is not None]
     lost = len(objects) - len(events)
-    if not objects:
-        unread = "an empty stream"
-    elif not lost:
-        unread = ""
-    elif lost == 1 and objects[-1] is None and not ended:
-        unread = CUT_STREAM
-    else:
-        unread = (
-            "1 event that is not a JSON object" if lost == 1 else f"{lost} events that are not JSON objects"
-        )
+    is_cut = lost == 1 and objects[-1] is None and not ended
+    other = "1 event that is not a JSON object" if lost == 1 else f"{lost} events that are not JSON objects"
+    unread = "an empty stream" if not objects else "" if not lost else CUT_STREAM if is_cut else other
     return ReplyBody(events, streamed=True, ended=ended, unread=unread)
 
 

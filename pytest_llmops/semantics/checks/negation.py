@@ -89,11 +89,11 @@ def _negative_tokens(tokens: Sequence[Token]) -> list[Token]:
 def _find_negated_words(pair: Pair) -> Iterator[Finding]:
     # Yield a word that one sentence negates and the other states, in sentences without any other negative word.
     expected, actual = (_negative_tokens(side.tokens) for side in pair.sides)
-    if len(expected) + len(actual) != 1 or any(
-        map(may_be_negative, (*pair.expected.keys, *pair.actual.keys))
+    if (
+        len(expected) + len(actual) != 1
+        or any(map(may_be_negative, (*pair.expected.keys, *pair.actual.keys)))
+        or find_opposites(pair.expected.keys, pair.actual.keys)
     ):
-        return
-    if find_opposites(pair.expected.keys, pair.actual.keys):
         return
     sentence, other = pair.sides if expected else pair.sides[::-1]
     (negative,) = expected or actual

@@ -264,8 +264,7 @@ class Sentence:
         """The facts with a value, in order."""
         taken: list[tuple[int, int]] = []
         facts = measures.read_dates(self.text, taken) if measures.MAYBE_DATE.search(self.text) else []
-        if _MAYBE_FACT.search(self.text):
-            facts += read_measures(self.text, taken)
+        facts += read_measures(self.text, taken) if _MAYBE_FACT.search(self.text) else []
         return tuple(sorted(facts, key=lambda fact: fact.start))
 
     @cached_property

@@ -280,9 +280,9 @@ def _text_after_unknown(text: str) -> str:
     # Return the text behind "I don't know" from where it speaks of something else.
     for turn in CLAUSE_TURN.finditer(text):
         rest = text[turn.end() :]
-        if UNKNOWN_ANSWER.search(rest):
-            return rest
-        if content_stems(rest) and not (LIST_TURN.fullmatch(turn[0]) and _continues_list(rest)):
+        if UNKNOWN_ANSWER.search(rest) or (
+            content_stems(rest) and not (LIST_TURN.fullmatch(turn[0]) and _continues_list(rest))
+        ):
             return rest
     return ""
 

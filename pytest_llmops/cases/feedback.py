@@ -16,10 +16,11 @@ from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
     canonical_json,
-    decode_text,
     json_kind,
     read_json,
+    read_json_lines,
     read_text,
+    stream_lines,
 )
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.cases.files import Case, read_rows
@@ -258,7 +259,6 @@ def read_feedback(
 
 
 def _stream_rows(path: Path) -> Iterator[tuple[int, Json]]:
-    number = 0
     if path.suffix == ".csv":
         yield from ((number, row) for number, row in read_rows(path) if not isinstance(row, list))
     elif path.suffix == ".json":
@@ -270,13 +270,7 @@ def _stream_rows(path: Path) -> Iterator[tuple[int, Json]]:
         )
         yield from enumerate(items if isinstance(items, list) else [], start=1)
     else:
-        try:
-            with path.open("rb") as file:
-                for number, raw in enumerate(file, start=1):
-                    if raw.strip():
-                        yield number, read_json(decode_text(raw))
-        except (BadFile, OSError) as error:
-            raise BadFile(getattr(error, "what", f"cannot be read: {error}"), number) from None
+        yield from read_json_lines(stream_lines(path))
 
 
 def _find_value(row: Mapping[str, Any], paths: Iterable[str]) -> Any:

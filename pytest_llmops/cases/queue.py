@@ -4,15 +4,16 @@ A file of JSON lines, an entry each. Feedback, traces and judges that are not su
 never reset.
 """
 
+import json
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from pytest_llmops._util.json_values import as_text, parse_json
 from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
@@ -26,13 +27,16 @@ from pytest_llmops._util.text_files import (
 from pytest_llmops.cassettes.locking import lock_cassette
 from pytest_llmops.errors import CaseError, CassetteError, refuse
 from pytest_llmops.measurement import Json, shorten_text
+from pytest_llmops.redaction.personal_data import PATTERNS, mask_personal_data
 from pytest_llmops.redaction.redactor import Redactor
 
 SIMILARITY = (
     90.0  # of 100, from which on two inputs are near duplicates: rapidfuzz's ratio of the normalized texts
 )
 GRAM_CHARS, SKETCH_SIZE, MAX_HOLDERS, MAX_COMPARED_CHARS = 5, 8, 16, 1_000
-MASKS = "pytest_llmops.redaction.personal_data"
+# What a text has that the search for secrets in a line may miss: characters that JSON escapes, and personal data
+_ALONE = re.compile(rf'["\\\x00-\x1f]|{PATTERNS["any"].pattern}')
+_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*+"')  # a text in JSON
 _PUNCTUATION = ".,;:!?¿¡…\"'()。、？！"
 
 
@@ -209,33 +213,39 @@ def change_queue(path: str | Path, change: Callable[[dict[str, QueueEntry]], Non
 
 def build_redactor() -> Redactor:
     """Return a redactor of secrets, those of the environment too, and of personal data."""
-    masks = [import_module(MASKS).mask_personal_data] if find_spec(MASKS) else []
-    return Redactor.from_environment(os.environ, masks)
+    return Redactor.from_environment(os.environ, [mask_personal_data])
 
 
 def redact_entry(entry: QueueEntry, redactor: Redactor) -> QueueEntry:
-    """Return an entry without secrets; an id that `entry_id` gave is that of the redacted texts."""
-    line = entry.to_line().encode("utf-8", "replace")
-    # The line, as a key gives its value away; and each text alone, as escapes hide a secret.
-    if b"\\" not in line and redactor.clean(line) == line:
+    """Return an entry without secrets and personal data; an id that `entry_id` gave is that of the redacted texts."""
+    line = entry.to_line()
+    texts = canonical_json(_clean_texts(json.loads(line), redactor))
+    # Each text alone, as escapes hide a secret; and the line, as a key gives its value away.
+    cleaned = redactor.clean_secrets(texts.encode("utf-8", "replace")).decode("utf-8", "replace")
+    if cleaned == line:
         return entry
-    texts = canonical_json(_clean_texts(read_json(line.decode()), redactor))
-    cleaned = redactor.clean(texts.encode("utf-8", "replace"))
-    clean = _parse_entry(read_json(cleaned.decode("utf-8", "replace")))
+    clean = _parse_entry(read_json(cleaned))
     is_derived = entry.id == entry_id(entry.kind, entry.input, entry.output)
     return replace(clean, id=entry_id(clean.kind, clean.input, clean.output) if is_derived else entry.id)
 
 
 def _clean_texts(value: Json, redactor: Redactor) -> Json:
-    return (
-        redactor.clean_text(value)
-        if isinstance(value, str)
-        else {str(key): _clean_texts(each, redactor) for key, each in value.items()}
-        if isinstance(value, dict)
-        else [_clean_texts(each, redactor) for each in value]
-        if isinstance(value, list)
-        else value
+    if isinstance(value, dict):
+        return {str(_clean_texts(key, redactor)): _clean_texts(each, redactor) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_clean_texts(each, redactor) for each in value]
+    text = str(value) if type(value) in (int, str) else ""  # a number may be that of a card
+    masked = (
+        _LITERAL.sub(lambda literal: _clean_literal(literal[0], redactor), text) if "\\" in text else text
     )
+    cleaned = redactor.clean_text(masked) if _ALONE.search(masked) else masked
+    return value if cleaned == text else cleaned
+
+
+def _clean_literal(literal: str, redactor: Redactor) -> str:
+    text = as_text(parse_json(literal))
+    masked = _clean_texts(text, redactor)
+    return literal if masked == text else json.dumps(masked)
 
 
 def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:

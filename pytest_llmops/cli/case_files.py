@@ -32,7 +32,7 @@ from pytest_llmops.cli.common import (
 from pytest_llmops.errors import CaseError, refuse
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.prompts.registry import Prompts
-from pytest_llmops.redaction.personal_data import FORMS, mask_personal_data
+from pytest_llmops.redaction.personal_data import KINDS, mask_personal_data
 from pytest_llmops.redaction.secret_names import MASK
 
 # Rows that are in memory at once, and among which similar ones are searched; findings that are kept, and that are printed
@@ -202,7 +202,7 @@ def _check_row(
         and split != case.split,
     }
     yield from ((line, "problem", what) for what, applies in problems.items() if applies)
-    for mark in (MASK, *(f"[{kind}]" for kind in FORMS)):
+    for mark in (MASK, *(f"[{kind}]" for kind in KINDS)):
         if (place := masked.find(mark)) >= 0 and mark not in text:
             what = f"{mark} in {shorten_text(masked[max(place - 30, 0) : place + 40], 80)}"
             yield line, "problem" if is_training or mark == MASK else "note", what

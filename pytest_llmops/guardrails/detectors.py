@@ -1,7 +1,8 @@
 """The built-in detectors: personal data, secrets and attacks by rules, names and addresses by presidio, refusals."""
 
-import ipaddress
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
@@ -10,20 +11,20 @@ from typing import Any, Literal, TypeAlias
 from pytest_llmops.guardrails.findings import Finding, RuleDetector
 from pytest_llmops.guardrails.views import PATTERNS, TABLES, normalize_text
 from pytest_llmops.redaction.patterns import find_shapes
+from pytest_llmops.redaction.personal_data import RULE_KINDS, find_personal_data
 from pytest_llmops.redaction.secret_names import find_assigned_values
 
 Refusal: TypeAlias = Literal["refused", "complied", "unclear"]
 
-# Kinds by rules, kinds that need a package of the extra `pii`, and kinds that need a model
-RULE_KINDS = ("email", "card", "iban", "us_ssn", "ip")
+# Kinds that need a package of the extra `pii`, and kinds that need a model
 EXTRA_KINDS = {"phone": "phonenumbers", "national_id": "stdnum"}
 PII_KINDS = (*RULE_KINDS, *EXTRA_KINDS, "person", "address")
 ENTITIES = MappingProxyType({"PERSON": "person", "LOCATION": "address"})
-# Characters behind a word such as "phone" in which a number may begin, in front of a secret in which its name is read, and
-# on each side of a trigger of an attack that are searched; most groups of digits of a phone number
-NEAR, NAME, WINDOW, MOST_GROUPS = 50, 30, 300, 8
+# Characters behind a word that announces an id in which it may begin, in front of a secret in which its name is read, and
+# on each side of a trigger of an attack that are searched
+NEAR, NAME, WINDOW = 50, 30, 300
 MAX_ABBREVIATION = 5  # letters
-NATIONAL, INTERNATIONAL, ANNOUNCED = range(9, 12), range(8, 16), range(7, 16)  # digits of a phone number
+NATIONAL, INTERNATIONAL = range(9, 12), range(8, 16)  # digits of a phone number
 MAX_READ, MAX_HINT = (
     400,
     100,
@@ -46,94 +47,24 @@ def pii_detector(regions: Collection[str] = ("US", "GB")) -> RuleDetector:
     extra = tuple(kind for kind, package in EXTRA_KINDS.items() if find_spec(package))
 
     def find(text: str) -> Iterator[Finding]:
-        for kind in RULE_KINDS:
-            for match in PATTERNS[kind].finditer(text):
-                start = match.start(match.lastindex or 0)
-                if size := _measure(kind, match[match.lastindex or 0]):
-                    yield Finding(start, start + size, kind)
-        yield from _find_phones(text, regions) if "phone" in extra else ()
+        is_phone = partial(_is_phone, regions=regions) if "phone" in extra else None
+        yield from (Finding(*found) for found in find_personal_data(text, is_phone))
         yield from _find_national_ids(text) if "national_id" in extra else ()
 
     return RuleDetector("pii", (*RULE_KINDS, *extra), find, ("plain", "base64"))
 
 
-def _measure(kind: str, shape: str) -> int:
-    # Return how many characters at the start of a text are what they look like.
-    if kind == "card":
-        return next((end for end in reversed(_group_ends(shape)) if _is_card(_digits(shape[:end]))), 0)
-    if kind == "iban":
-        return _measure_iban(shape)
-    if kind == "ip":
-        try:
-            address = ipaddress.ip_address(shape)
-        except ValueError:
-            return 0
-        # `ipaddress` takes "::", as in Python's [::-1].
-        is_short = address.version == 6 and sum(map(bool, shape.split(":"))) <= 2  # noqa: PLR2004
-        return 0 if is_short or address.is_loopback or address.is_unspecified else len(shape)
-    return len(shape)
+def _is_phone(shape: str, number: str, regions: Collection[str]) -> bool:
+    from phonenumbers import NumberParseException, is_valid_number, parse
 
-
-def _digits(text: str) -> str:
-    return "".join(filter(str.isdecimal, text))
-
-
-def _group_ends(text: str) -> list[int]:
-    # Return the places behind each group of digits.
-    return [
-        at + 1 for at, char in enumerate(text) if char.isdecimal() and not text[at + 1 : at + 2].isdecimal()
-    ]
-
-
-def _is_card(digits: str) -> bool:
-    doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
-    has_brand = PATTERNS["brand"].fullmatch(digits) is not None
-    return has_brand and (sum(map(int, digits[-1::-2])) + sum(doubled)) % 10 == 0
-
-
-def _measure_iban(shape: str) -> int:
-    size = TABLES["iban"].get(shape[:2].upper(), len(shape) + 1)
-    places = [at for at, char in enumerate(shape) if char != " "][:size]
-    compact, end = "".join(shape[at] for at in places), places[-1] + 1
-    number = int("".join(str(int(char, 36)) for char in compact[4:] + compact[:4]))
-    return end if len(places) == size and not shape[end : end + 1].isalnum() and number % 97 == 1 else 0
-
-
-def _find_phones(text: str, regions: Collection[str]) -> Iterator[Finding]:
-    past = 0
-    for match in PATTERNS["phone"].finditer(text):
-        start, shape = match.span(1)[0], match[1]
-        if start >= past:
-            announced = PATTERNS["phone_word"].search(text[max(0, start - NEAR) : start]) is not None
-            tried = (
-                (end, _rate_phone(shape[:end], regions, announced=announced))
-                for end in _group_ends(shape)[: -MOST_GROUPS - 1 : -1]
-            )
-            end, confidence = next((pair for pair in tried if pair[1]), (0, 0.0))
-            past = start + end
-            yield from [Finding(start, past, "phone", confidence)] if end else []
-
-
-def _rate_phone(shape: str, regions: Collection[str], *, announced: bool) -> float:
-    # Return the confidence that a text is a phone number.
-    import phonenumbers
-
-    digits = _digits(shape)
-    if announced and len(digits) in ANNOUNCED:
-        return 0.6
-    is_international = shape[0] == "+" or digits.startswith("00")
-    number = f"+{digits.removeprefix('00')}" if is_international else digits
-    for region in (
-        ([None] if is_international else regions)
-        if len(digits) in (INTERNATIONAL if is_international else NATIONAL)
-        else ()
-    ):
-        try:
-            if phonenumbers.is_valid_number(phonenumbers.parse(number, region)):
-                return 0.8
-        except phonenumbers.NumberParseException:
-            continue
-    return 0.0
+    is_international = shape[0] == "+" or number.startswith("00")
+    given = f"+{number.removeprefix('00')}" if is_international else number
+    is_long = len(number) in (INTERNATIONAL if is_international else NATIONAL)
+    for region in ([None] if is_international else regions) if is_long else ():
+        with suppress(NumberParseException):
+            if is_valid_number(parse(given, region)):
+                return True
+    return False
 
 
 def _find_national_ids(text: str) -> Iterator[Finding]:

@@ -136,8 +136,12 @@ class Redactor:
         # First without the user's redactors, which may change a secret so that it is not found any more; then with
         # them, for secrets that appear only after them.
         if data and self.extra:
-            data = self._clean(data, (), MAX_DEPTH)
+            data = self.clean_secrets(data)
         return self._clean(data, self.extra, MAX_DEPTH) if data else data
+
+    def clean_secrets(self, data: bytes) -> bytes:
+        """Return the data as `clean` does, without the user's redactors."""
+        return self._clean(data, (), MAX_DEPTH)
 
     def is_known_clean(self, data: bytes) -> bool:
         """Return whether data hold none of the known secrets, and no redactor of the user's might change them."""
@@ -215,7 +219,8 @@ class Redactor:
         texts = self._texts
         if (cleaned := texts.get(text)) is None:
             cleaned = self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
-            if len(texts) < MAX_CACHED_TEXTS and len(text) <= MAX_CACHED_TEXT:
+            if len(text) <= MAX_CACHED_TEXT:
+                texts = self._texts = texts if len(texts) < MAX_CACHED_TEXTS else {}
                 texts[text] = cleaned
         return cleaned
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -66,16 +64,20 @@ def test_a_queue_that_was_edited_by_hand_is_read(tmp_path: Path) -> None:
     assert other.rank == 2
 
 
-def test_personal_data_are_masked_where_there_is_a_mask(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    masks = SimpleNamespace(
-        __spec__=True, mask_personal_data=lambda text: text.replace("ann@example.com", "[e-mail]")
+def test_personal_data_is_masked_wherever_it_stands(tmp_path: Path) -> None:
+    asked = {
+        "ann@example.com": {"card": 4111111111111111, "order": 4111111111111112, "when": 1795704413360},
+        "arguments": json.dumps({"note": "\n4111 1111 1111 1111\nann@example.com"}),
+    }
+    add_to_queue(
+        tmp_path / "queue.jsonl", [down("Q", "A", "e1", comments=("ask ann@example.com",), messages=asked)]
     )
-    monkeypatch.setitem(sys.modules, "pytest_llmops.redaction.personal_data", masks)
-    add_to_queue(tmp_path / "queue.jsonl", [down("Q", "A", "e1", comments=("ask ann@example.com",))])
     (entry,) = read_queue(tmp_path / "queue.jsonl")
-    assert entry.comments == ("ask [e-mail]",)
+    assert entry.comments == ("ask [email]",)
+    assert entry.messages == {
+        "[email]": {"card": "[card]", "order": 4111111111111112, "when": 1795704413360},
+        "arguments": '{"note": "\\n[card]\\n[email]"}',
+    }
 
 
 def test_near_duplicates_are_linked_and_ranked_after_new_topics(tmp_path: Path) -> None:

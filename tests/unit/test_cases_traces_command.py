@@ -64,6 +64,50 @@ def test_without_a_conversation_nothing_is_written(
     assert list(tmp_path.iterdir()) == [traces]
 
 
+PERSONAL = {
+    "e-mail address": "anna.b+shop@mail.example.com",
+    "card": "4111 1111 1111 1111",
+    "card of another brand": "3782-822463-10005",
+    "card without blanks": "5500005555555559",
+    "IBAN": "DE89 3704 0044 0532 0130 00",
+    "IBAN without blanks": "gb42nawi04454264788619",
+    "US SSN": "460-89-9847",
+    "IPv4": "106.31.73.20",
+    "IPv6": "2001:db8:1::8",
+    "phone": "+44 20 7946 0958",
+    "phone of the US": "(212) 736-5000",
+    "phone behind a word": "78 651 450",
+}
+
+
+@pytest.mark.parametrize("source", ["from-traces", "from-feedback"])
+def test_no_planted_personal_data_is_in_the_queue(tmp_path: Path, source: str) -> None:
+    rows = []
+    for number, (kind, planted) in enumerate(PERSONAL.items()):
+        said = f"{kind}, you can call me: {planted}"
+        call = {
+            "id": "c",
+            "function": {"name": "f", "arguments": json.dumps({"note": f"{said}\ncall {planted}"})},
+        }
+        asked = [
+            {"role": "user", "content": f"{number}: {said}"},
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "content": json.dumps({f"phone {planted}": said})},
+        ]
+        told = {"question": f"{number}: {said}", "answer": said, "thumb": "down", "comment": said}
+        traced = row(number, "", f"Call {planted}?", input=json.dumps({"messages": asked}))
+        rows.append(traced if source == "from-traces" else {**told, "corrected": f"{said}.", "tags": [said]})
+    queue = tmp_path / "queue.jsonl"
+    given = str(write(tmp_path / "a.jsonl", *rows))
+    assert cli.main(["cases", source, given, "--queue", str(queue)]) == 0
+    text = queue.read_text()
+    assert [kind for kind, planted in PERSONAL.items() if planted in text] == []
+    assert len(read_queue(queue)) == len(PERSONAL)
+    before = queue.read_bytes()
+    cli.main(["cases", source, given, "--queue", str(queue)])
+    assert queue.read_bytes() == before
+
+
 def test_no_planted_secret_is_in_the_queue(tmp_path: Path) -> None:
     secrets = list(SECRETS.values())[:30]
     rows = []

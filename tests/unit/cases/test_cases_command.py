@@ -73,7 +73,7 @@ def test_check_finds_each_fault_with_its_line(run: Run) -> None:
         "c.jsonl:4: 100 % like line 1, of the split 'train', not 'test': a leak",
         "c.jsonl:5: the family 'f' is in the splits 'train' and 'test'",
         "c.jsonl:6: [secret] in ",
-        "c.jsonl:7: note: [e-mail] in ",
+        "c.jsonl:7: note: [email] in ",
         "c.jsonl:8: note: 100 % like line 2",
     ):
         assert any(line.startswith(expected) for line in lines), (expected, text)

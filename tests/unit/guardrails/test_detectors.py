@@ -19,6 +19,7 @@ from pytest_llmops.guardrails import (
     scan,
     secret_detector,
 )
+from pytest_llmops.redaction.personal_data import RULE_KINDS
 
 KEY = "sk-abcdefghijklmnop1234"
 
@@ -99,7 +100,7 @@ def test_regions_say_whose_numbers_have_no_country_code() -> None:
 def test_without_the_extra_its_kinds_are_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detectors, "find_spec", lambda _: None)
     detector = pii_detector()
-    assert detector.kinds == detectors.RULE_KINDS
+    assert detector.kinds == RULE_KINDS
     assert scan("call 212-736-5000, BSN 111.222.333", [detector]) == []
 
 

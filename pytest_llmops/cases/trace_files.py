@@ -18,7 +18,7 @@ from datetime import datetime
 from functools import lru_cache, reduce
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, cast
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, as_texts, parse_json
 from pytest_llmops._util.text_files import BadFile, canonical_json, check_json_value
@@ -96,7 +96,9 @@ REPEATED, CUT, UNREADABLE = (
 )
 CHUNK, MAX_OBJECT, MAX_OPEN = 1 << 20, 1 << 23, 20  # characters at once, of an object; brackets that are open
 MAX_KEPT = 10_000  # characters of a message that is kept for the next call
-Turn: TypeAlias = tuple[dict[str, Any], str]  # a message, and how it is compared
+Turn = NamedTuple(  # noqa: UP014
+    "Turn", [("text", str), ("role", str), ("spelling", str)]
+)  # a message as JSON, and how it is compared
 _SEPARATORS = re.compile(r"[ \t\r\n,:]*")
 _LIST = re.compile(rf'"(?:{"|".join(LISTS)})"[ \t\r\n]*:[ \t\r\n]*\[')
 _MESSAGE_KEYS = frozenset(("role", "content", "parts", "contents", "tool_calls", "message"))
@@ -116,47 +118,37 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
         UsageError: A file cannot be read, or is a document that is broken or cut, with its place.
     """
     calls: dict[int, tuple[JsonObject, list[int], list[JsonObject]]] = {}
-    # By the end of a call: its messages and tools; empty: another call continues it
-    contents: dict[int, str] = {}
+    # By the end of a call: its tools and messages as JSON; empty: another call continues it
+    contents: dict[int, tuple[str, ...]] = {}
     for values in _join_records(paths, counts):
         try:
-            turns, answer, tools = _read_content(values)
-            messages = [message for message, _ in turns]
-            spellings = [*(spelling for _, spelling in turns), _spell_turn(answer)]
+            turns = _read_turns_of(values)
             # The hash of a text is random in each process: nobody can make two conversations equal.
-            ends = accumulate(spellings, lambda end, spelling: hash((end, spelling)), initial=0)
-            roles = [message["role"] for message in [*messages, answer]]
+            ends = accumulate(turns, lambda end, turn: hash((end, turn.spelling)), initial=0)
             *before, end = (
-                end for end, role in zip(list(ends)[1:], roles, strict=True) if role == "assistant"
+                end for end, turn in zip(list(ends)[1:], turns, strict=True) if turn.role == "assistant"
             )
-            calls.setdefault(end, (_read_call(values, answer), before, []))[2].append(values["origin"])
-            contents |= dict.fromkeys(before, "")
-            contents.setdefault(end, json.dumps((messages, tools)))
+            call = _read_call(values, json.loads(turns[-1].text))
+            calls.setdefault(end, (call, before, []))[2].append(values["origin"])
+            contents |= dict.fromkeys(before, ())
+            tools = _read_tools(json.dumps(values.get("tools")))
+            contents.setdefault(end, (tools, *(turn.text for turn in turns[:-1])))
         except (BadFile, RecursionError) as error:
             counts[str(error) if str(error) in (CUT, NO_CONTENT) else UNREADABLE] += 1
     for end in filter(contents.get, contents):
-        messages, tools = json.loads(contents[end])
-        call, before, origins = calls[end]
+        tools, *messages = json.loads(f"[{','.join(contents[end])}]")
+        told, before, origins = calls[end]
         asked = [message["content"] for message in messages if message["role"] == "user"]
         yield QueueEntry(
             input=asked[0] if len(asked) == 1 else messages,
-            output=call.get("output")
-            or "\n".join(fields.format_tool_call(ToolCall(**each)) for each in call.get("tool_calls", ())),
+            output=told.get("output")
+            or "\n".join(fields.format_tool_call(ToolCall(**each)) for each in told.get("tool_calls", ())),
             reason="trace",
             messages=messages if len(asked) == 1 else None,
             calls=[dict(calls[turn][0]) for turn in (*before, end) if turn in calls],
             origin=tuple(origins),
             data={"tools": tools} if tools else {},
         )
-
-
-def _spell_turn(message: JsonObject) -> str:
-    # A call and the next one may spell arguments and white space differently.
-    calls = fields.read_chat_tool_calls(message.get("tool_calls"))
-    arguments: list[Any] = [[call.name, parse_json(call.arguments) or call.arguments] for call in calls]
-    return canonical_json(
-        [message["role"], as_text(message["content"]).strip() or message["content"], *arguments]
-    )
 
 
 def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[str, Any]]:
@@ -246,13 +238,18 @@ def _list_items(value: Any) -> list[Any]:
     return parsed if isinstance(parsed, list) else [] if value is None else [parsed or value]
 
 
-def _read_content(values: JsonObject) -> Any:
-    # Return messages, answer and tools of a call in the format of OpenAI's chat completions.
+def _read_turns_of(values: JsonObject) -> list[Turn]:
+    # Return the messages of a call and its answer in the format of OpenAI's chat completions.
     fields_of_roles = {"system": "system", "user": "input", "assistant": "output"}
     system, messages, answers = (
         _read_messages(values.get(key), role) for role, key in fields_of_roles.items()
     )
     refuse(not messages or not answers, BadFile(NO_CONTENT))
+    return [*system, *messages, answers[0]._replace(role="assistant")]
+
+
+@lru_cache(maxsize=256)  # as are the tools
+def _read_tools(text: str) -> str:
     tools = [
         {
             "type": "function",
@@ -260,11 +257,9 @@ def _read_content(values: JsonObject) -> Any:
                 key: _parse(tool[key]) if key == "parameters" else tool[key] for key in tool if key != "type"
             },
         }
-        for tool in (
-            _open(item, "tool", "json_schema", "function") for item in _list_items(values.get("tools"))
-        )
+        for tool in (_open(item, "tool", "json_schema", "function") for item in _list_items(json.loads(text)))
     ]
-    return [*system, *messages], dict(answers[0][0], role="assistant"), check_json_value(tools)
+    return json.dumps(check_json_value(tools))
 
 
 def _read_messages(value: Any, role: str) -> list[Turn]:
@@ -276,14 +271,24 @@ def _read_messages(value: Any, role: str) -> list[Turn]:
     return [
         turn
         for text in texts
-        for turn in (_read_turns if len(text) < MAX_KEPT else _read_turns.__wrapped__)(text, role)
+        for turn in (_read_turns if len(text) < MAX_KEPT else _read_turns.__wrapped__)(
+            text, "" if text.startswith('{"role": "assistant"') else role
+        )
     ]
 
 
 @lru_cache(maxsize=4096)  # each call of a conversation repeats its messages
 def _read_turns(text: str, role: str) -> list[Turn]:
     messages: Any = check_json_value(_read_message(json.loads(text), role))
-    return [(message, _spell_turn(message)) for message in messages]
+    return list(map(_make_turn, messages))
+
+
+def _make_turn(message: JsonObject) -> Turn:
+    # A call and the next one may spell arguments and white space differently.
+    calls = fields.read_chat_tool_calls(message.get("tool_calls"))
+    arguments: list[Any] = [[call.name, parse_json(call.arguments) or call.arguments] for call in calls]
+    content = as_text(message["content"]).strip() or message["content"]
+    return Turn(json.dumps(message), message["role"], canonical_json([message["role"], content, *arguments]))
 
 
 def _read_message(item: object, role: str) -> list[dict[str, Any]]:

@@ -77,7 +77,7 @@ def find_personal_data(
     for kind in RULE_KINDS:
         for match in PATTERNS[kind].finditer(text):
             start = match.start(match.lastindex or 0)
-            if size := _measure(kind, match[match.lastindex or 0]):
+            if size := _MEASURES.get(kind, len)(match[match.lastindex or 0]):
                 yield start, start + size, kind, 1.0
     past = 0
     for match in PATTERNS["phone"].finditer(text) if is_phone else ():
@@ -90,22 +90,6 @@ def find_personal_data(
                 past = start + size
                 yield start, past, "phone", 0.6 if is_announced else 0.8
                 break
-
-
-def _measure(kind: str, shape: str) -> int:
-    # Return how many characters at the start of a text are what they look like.
-    if kind == "card":
-        return next((end for end in reversed(_group_ends(shape)) if _is_card(_digits(shape[:end]))), 0)
-    if kind == "iban":
-        return _measure_iban(shape)
-    if kind == "ip":
-        with suppress(ValueError):
-            address = ipaddress.ip_address(shape)
-            # `ipaddress` takes "::", as in Python's [::-1].
-            is_short = address.version == 6 and sum(map(bool, shape.split(":"))) <= 2  # noqa: PLR2004
-            return 0 if is_short or address.is_loopback or address.is_unspecified else len(shape)
-        return 0
-    return len(shape)
 
 
 def _digits(text: str) -> str:
@@ -129,6 +113,23 @@ def _measure_iban(shape: str) -> int:
     compact, end = "".join(shape[at] for at in places), places[-1] + 1
     number = int("".join(str(int(char, 36)) for char in compact[4:] + compact[:4]))
     return end if len(places) == size and not shape[end : end + 1].isalnum() and number % 97 == 1 else 0
+
+
+def _measure_card(shape: str) -> int:
+    return next((end for end in reversed(_group_ends(shape)) if _is_card(_digits(shape[:end]))), 0)
+
+
+def _measure_ip(shape: str) -> int:
+    with suppress(ValueError):
+        address = ipaddress.ip_address(shape)
+        # `ipaddress` takes "::", as in Python's [::-1].
+        is_short = address.version == 6 and sum(map(bool, shape.split(":"))) <= 2  # noqa: PLR2004
+        return 0 if is_short or address.is_loopback or address.is_unspecified else len(shape)
+    return 0
+
+
+# How many characters at the start of a text are what they look like; of other kinds all are
+_MEASURES = {"card": _measure_card, "iban": _measure_iban, "ip": _measure_ip}
 
 
 def mask_personal_data(text: str) -> str:

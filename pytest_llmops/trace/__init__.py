@@ -9,8 +9,10 @@ import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from functools import lru_cache
 from importlib.resources import files
+from operator import mul
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -36,7 +38,7 @@ def _import_genai_prices() -> Any:
 
 # What the batch APIs of OpenAI and Anthropic take of the price of a live call (both vendors' price lists of 2026); the
 # table has no prices of batches
-BATCH_PRICE = 0.5
+BATCH_PRICE, MILLION = 0.5, 1_000_000
 # Names of providers that differ in the table
 TABLE_PROVIDER_IDS = {"bedrock": "aws", "vertex": "google", "xai": "x-ai"}
 
@@ -65,8 +67,31 @@ def cost_usd(
     """
     if not model or usage.total_tokens is None or _import_genai_prices() is None:
         return None
-    price = _calculate_cost(model, usage, api_url, provider, tuple(extra_counts.items()))
+    cached, rates = usage.cached_tokens or 0, _find_rates(model, api_url, provider)
+    counts = (usage.input_tokens or 0) - cached, cached, usage.output_tokens or 0
+    is_usual = all(0 <= count <= MILLION**2 for count in counts)
+    if rates and is_usual and not usage.cache_write_tokens and not extra_counts:
+        price: float | None = float(sum(map(mul, rates, counts)))
+    else:
+        price = _calculate_cost(model, usage, api_url, provider, tuple(extra_counts.items()))
     return price * BATCH_PRICE if price and is_batched else price
+
+
+@lru_cache(maxsize=256)
+def _find_rates(model: str, api_url: str, provider: str) -> tuple[Decimal, ...]:
+    # Return what an input, a cached and an output token cost; empty: not known, or it depends on how many there are. The table
+    # takes long, and exports of traces have as many different counts as calls.
+    def ask(*counts: int) -> float | None:
+        usage = Usage(input_tokens=counts[0] + counts[1], cached_tokens=counts[1], output_tokens=counts[2])
+        return _calculate_cost(model, usage, api_url, provider, ())
+
+    prices = [ask(*counts) for counts in ((MILLION, 0, 0), (0, MILLION, 0), (0, 0, MILLION))]
+    rates = tuple(Decimal(repr(price)) / MILLION for price in prices if price is not None)
+    tried = ((1, 1, 1), (7, 0, 0), (MILLION, MILLION, MILLION), (1000 * MILLION, 3, 7))
+    is_linear = len(rates) == len(prices) and all(
+        float(sum(map(mul, rates, counts))) == ask(*counts) for counts in tried
+    )
+    return rates if is_linear else ()
 
 
 @lru_cache(maxsize=1024)
@@ -84,7 +109,9 @@ def _calculate_cost(
         "cache_write_tokens": usage.cache_write_tokens,
         **dict(extra_counts),
     }
-    tokens = {name: count for name, count in counts.items() if count}
+    tokens = {
+        name: count or 0 for name, count in counts.items()
+    }  # a count that is left out takes the library long
     # An ARN of Bedrock ends with the name.
     name = model.rpartition("/")[2] if model.startswith("arn:") else model
     lookups = [{"provider_api_url": api_url}] if api_url else []

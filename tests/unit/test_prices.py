@@ -76,6 +76,24 @@ def test_numbers_that_make_no_sense_have_no_price(usage: Usage) -> None:
     assert trace.cost_usd("gpt-4o-mini", usage) is None
 
 
+@pytest.mark.parametrize(
+    ("model", "provider", "is_linear"),
+    [
+        ("gpt-4.1-mini-2025-04-14", "openai", True),
+        ("claude-sonnet-4-5", "anthropic", False),
+        ("gemini-2.5-pro", "", False),  # dearer above 200,000 tokens
+        ("no-such-model-1", "", False),
+    ],
+)
+def test_a_price_by_rates_is_that_of_the_table(model: str, provider: str, is_linear: bool) -> None:
+    assert bool(trace._find_rates(model, "", provider)) is is_linear
+    for size in (1, 997, 123_457, 300_001):
+        for cached in (None, size // 3):
+            usage = Usage(input_tokens=size, output_tokens=size // 7, cached_tokens=cached)
+            price = trace.cost_usd(model, usage, provider=provider)
+            assert price == trace._calculate_cost(model, usage, "", provider, ())
+
+
 @pytest.mark.parametrize("url", ["http://[", "not a url", "://", "https://"])
 def test_an_address_that_makes_no_sense_is_left_out(url: str) -> None:
     assert trace.cost_usd("gpt-4o-mini", USED, api_url=url) == trace.cost_usd("gpt-4o-mini", USED)

@@ -8,6 +8,7 @@ from benchmarks import (
     changed,
     confidence,
     discrimination,
+    feedback,
     guardrails,
     human_pairs,
     judges,
@@ -47,6 +48,7 @@ def main() -> None:
         reports,
         prompts,
         cases,
+        feedback,
         traces,
     ):
         for line in part.lines():

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.figures import line
+from benchmarks.traces import MAX_MB, MAX_S, RUN
+
 ROOT = Path(__file__).parents[1]
 EVENTS, SECRETS = 100_000, 30
-MAX_SECONDS, MAX_BYTES = 60, 1_000_000_000
 WORDS = [
     "order",
     "parcel",
@@ -68,31 +69,26 @@ def lines() -> Iterator[str]:
             secrets = write_events(events, distinct=distinct)
             command = [
                 sys.executable,
-                "-m",
-                "pytest_llmops",
+                "-c",
+                RUN,
                 "cases",
                 "from-feedback",
                 str(events),
                 "--queue",
                 str(queue),
             ]
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            seconds = -os.times().elapsed
-            subprocess.run(
-                command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)}
-            )
-            seconds += os.times().elapsed
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+            assert done.returncode == 0, done.stderr
+            took, peak = map(float, done.stderr.split()[-2:])
             text = queue.read_text(encoding="utf-8")
+            what = f"{EVENTS:,} events, {text.count(chr(10)):,} entries"
+            yield line("feedback", f"{what}, cpu", took, MAX_S, " s")
+            yield line("feedback", f"{what}, peak memory", peak, MAX_MB, " MB")
             left = sum(secret in text for secret in secrets)
-            yield (
-                f"{EVENTS:,} events, {text.count(chr(10)):,} entries: {EVENTS / busy:,.0f} events a second of processor time, "
-                f"{seconds:.0f} s (limit {MAX_SECONDS}), peak {after.ru_maxrss * 1024 / 1e6:,.0f} MB (limit {MAX_BYTES / 1e6:,.0f}), "
-                f"{left} of {len(secrets)} secrets left"
-            )
+            yield line("feedback", f"{what}, of {len(secrets)} secrets left", left, 0)
 
 
 if __name__ == "__main__":
-    for line in lines():
-        print(line)
+    for text in lines():
+        print(text, flush=True)

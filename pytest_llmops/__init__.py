@@ -3,8 +3,6 @@
 Nothing is imported until a name is used, so that an installed but unused plugin costs nothing.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING
 

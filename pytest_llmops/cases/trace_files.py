@@ -128,11 +128,11 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
             *before, end = (
                 end for end, turn in zip(list(ends)[1:], turns, strict=True) if turn.role == "assistant"
             )
-            call = _read_call(values, json.loads(turns[-1].text))
-            calls.setdefault(end, (call, before, []))[2].append(values["origin"])
+            call = calls.setdefault(end, (_read_call(values, json.loads(turns[-1].text)), before, []))
+            call[2].append(values["origin"])
             contents |= dict.fromkeys(before, ())
-            tools = _read_tools(json.dumps(values.get("tools")))
-            contents.setdefault(end, (tools, *(turn.text for turn in turns[:-1])))
+            texts = (_read_tools(json.dumps(values.get("tools"))), *(turn.text for turn in turns[:-1]))
+            contents.setdefault(end, texts)
         except (BadFile, RecursionError) as error:
             counts[str(error) if str(error) in (CUT, NO_CONTENT) else UNREADABLE] += 1
     for end in filter(contents.get, contents):

@@ -5,6 +5,7 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import starmap
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
@@ -45,10 +46,10 @@ def pii_detector(regions: Collection[str] = ("US", "GB")) -> RuleDetector:
     [('email', 26), ('card', 5)]
     """
     extra = tuple(kind for kind, package in EXTRA_KINDS.items() if find_spec(package))
+    is_phone = partial(_is_phone, regions=regions) if "phone" in extra else None
 
     def find(text: str) -> Iterator[Finding]:
-        is_phone = partial(_is_phone, regions=regions) if "phone" in extra else None
-        yield from (Finding(*found) for found in find_personal_data(text, is_phone))
+        yield from starmap(Finding, find_personal_data(text, is_phone))
         yield from _find_national_ids(text) if "national_id" in extra else ()
 
     return RuleDetector("pii", (*RULE_KINDS, *extra), find, ("plain", "base64"))

@@ -3,8 +3,6 @@
 This is the only place to import them from. Nothing is imported until a name is used.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING
 

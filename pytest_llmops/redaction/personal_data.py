@@ -102,9 +102,9 @@ def _group_ends(text: str) -> list[int]:
 
 
 def _is_card(number: str) -> bool:
-    # By its brand and Luhn's check digit.
+    # By Luhn's check digit and its brand.
     sums = (sum(divmod(int(digit) * (1 + place % 2), 10)) for place, digit in enumerate(number[::-1]))
-    return PATTERNS["brand"].fullmatch(number) is not None and sum(sums) % 10 == 0
+    return sum(sums) % 10 == 0 and PATTERNS["brand"].fullmatch(number) is not None
 
 
 def _measure_iban(shape: str) -> int:
@@ -113,10 +113,6 @@ def _measure_iban(shape: str) -> int:
     compact, end = "".join(shape[at] for at in places), places[-1] + 1
     number = int("".join(str(int(char, 36)) for char in compact[4:] + compact[:4]))
     return end if len(places) == size and not shape[end : end + 1].isalnum() and number % 97 == 1 else 0
-
-
-def _measure_card(shape: str) -> int:
-    return next((end for end in reversed(_group_ends(shape)) if _is_card(_digits(shape[:end]))), 0)
 
 
 def _measure_ip(shape: str) -> int:
@@ -129,7 +125,13 @@ def _measure_ip(shape: str) -> int:
 
 
 # How many characters at the start of a text are what they look like; of other kinds all are
-_MEASURES = {"card": _measure_card, "iban": _measure_iban, "ip": _measure_ip}
+_MEASURES: dict[str, Callable[[str], int]] = {
+    "card": lambda shape: next(
+        (end for end in _group_ends(shape)[::-1] if _is_card(_digits(shape[:end]))), 0
+    ),
+    "iban": _measure_iban,
+    "ip": _measure_ip,
+}
 
 
 def mask_personal_data(text: str) -> str:

@@ -67,13 +67,15 @@ def cost_usd(
     """
     if not model or usage.total_tokens is None or _import_genai_prices() is None:
         return None
-    cached, rates = usage.cached_tokens or 0, _find_rates(model, api_url, provider)
+    cached = usage.cached_tokens or 0
     counts = (usage.input_tokens or 0) - cached, cached, usage.output_tokens or 0
-    is_usual = all(0 <= count <= MILLION**2 for count in counts)
-    if rates and is_usual and not usage.cache_write_tokens and not extra_counts:
-        price: float | None = float(sum(map(mul, rates, counts)))
-    else:
-        price = _calculate_cost(model, usage, api_url, provider, tuple(extra_counts.items()))
+    is_usual = all(0 <= count <= MILLION**2 for count in counts) and not usage.cache_write_tokens
+    rates = _find_rates(model, api_url, provider) if is_usual and not extra_counts else ()
+    price = (
+        float(sum(map(mul, rates, counts)))
+        if rates
+        else _calculate_cost(model, usage, api_url, provider, tuple(extra_counts.items()))
+    )
     return price * BATCH_PRICE if price and is_batched else price
 
 
@@ -85,13 +87,11 @@ def _find_rates(model: str, api_url: str, provider: str) -> tuple[Decimal, ...]:
         usage = Usage(input_tokens=counts[0] + counts[1], cached_tokens=counts[1], output_tokens=counts[2])
         return _calculate_cost(model, usage, api_url, provider, ())
 
-    prices = [ask(*counts) for counts in ((MILLION, 0, 0), (0, MILLION, 0), (0, 0, MILLION))]
-    rates = tuple(Decimal(repr(price)) / MILLION for price in prices if price is not None)
-    tried = ((1, 1, 1), (7, 0, 0), (MILLION, MILLION, MILLION), (1000 * MILLION, 3, 7))
-    is_linear = len(rates) == len(prices) and all(
-        float(sum(map(mul, rates, counts))) == ask(*counts) for counts in tried
-    )
-    return rates if is_linear else ()
+    asked = ((MILLION, 0, 0), (0, MILLION, 0), (0, 0, MILLION), (1, 1, 1), (7, 0, 0), (1000 * MILLION, 3, 7))
+    prices = [ask(*counts) for counts in asked]
+    rates = tuple(Decimal(repr(price)) / MILLION for price in prices[:3] if price is not None)
+    by_rates = [float(sum(map(mul, rates, counts))) for counts in asked]
+    return rates if by_rates == prices else ()
 
 
 @lru_cache(maxsize=1024)

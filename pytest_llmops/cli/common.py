@@ -97,7 +97,7 @@ def add_command(
     """
     description = f"{summary[0].upper()}{summary[1:]}. {details}".strip()
     command: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=description, allow_abbrev=False
+        name, help=summary.replace("%", "%%"), description=description, allow_abbrev=False
     )
     command.set_defaults(helps=command, run=run)
     for names, how in arguments.items():

@@ -18,7 +18,7 @@ from pytest_llmops.cli.common import (
     print_line,
     redact_secrets,
 )
-from pytest_llmops.errors import CaseError, UsageError, describe_exception, refuse
+from pytest_llmops.errors import CaseError, UnknownName, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import Json, shorten_text
 
 if TYPE_CHECKING:
@@ -173,7 +173,11 @@ def print_scores(args: argparse.Namespace) -> int:
         ]
         refuse(
             not chosen,
-            f"{args.file}: expected a kind that a detector looks for, got {', '.join(sorted(there)) or 'none'}",
+            UnknownName(
+                "kind", min(there), [kind for each in detectors for kind in each.kinds], where=str(args.file)
+            )
+            if there
+            else f"{args.file}: expected a kind that a detector looks for, got none",
         )
         scores = [score_detector(detector, rows) for detector in chosen]
     missed = sorted(there.difference([ANY], *(each.kinds for each in chosen)))

@@ -145,7 +145,7 @@ def test_commands_do_not_need_pytest(project: Path) -> None:
     assert done.stdout.splitlines()[-1] == "1 0 0 0"
 
 
-@pytest.mark.parametrize("argv", [[], ["cassettes"], ["semantic"]])
+@pytest.mark.parametrize("argv", [[], ["cassettes"], ["guardrails"], ["semantic"]])
 def test_without_a_command_help_is_shown(run: Run, argv: list[str]) -> None:
     status, out, err = run(*argv)
     assert (status, out) == (2, [])
@@ -159,6 +159,13 @@ def test_a_wrong_command_line_is_told(run: Run, argv: list[str]) -> None:
     status, out, err = run(*argv)
     assert (status, out) == (2, [])
     assert "error: " in err[-1]
+
+
+@pytest.mark.parametrize("group", cli.GROUPS)
+def test_each_group_has_help(run: Run, group: str) -> None:
+    status, out, err = run(group, "--help")
+    assert (status, err) == (0, [])
+    assert out[0].startswith(f"usage: llmops {group}")
 
 
 @pytest.mark.parametrize("command", ["check", "prune", "show", "import"])

@@ -80,6 +80,7 @@ def test_detectors_of_ones_own(
         ([MAIL], "1 and 0"),
         ([CLEAN], "none"),
         ([NAME, CLEAN], "person"),
+        ([{"text": "a@b.example", "label": "emial"}, CLEAN], "did you mean 'email'"),
         ([{"text": "Hi"}, MAIL], "text"),
         ([CLEAN, {"text": 7, "label": "email"}], ":2"),
         ([{"text": "Hi", "spans": "email"}], ":1"),

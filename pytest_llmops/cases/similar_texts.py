@@ -25,12 +25,14 @@ def find_similar_pairs(texts: Sequence[str], at_least: float = MIN_RATIO) -> Ite
     [(0, 2, 97)]
 
     Raises:
-        UsageError: The least ratio is not above 0 and up to 100.
+        UsageError: The least ratio is not above 1 and up to 100: 0.9 is no percentage.
     """
     import numpy as np
     from rapidfuzz import fuzz, process, utils
 
-    refuse(not 0 < at_least <= 100, f"likeness: expected a percentage above 0, got {at_least}")  # noqa: PLR2004
+    refuse(
+        not 1 < at_least <= 100, f"likeness: expected a percentage above 1 and up to 100, got {at_least:g}"
+    )  # noqa: PLR2004
     first: dict[str, int] = {}
     for index, text in enumerate(texts):
         if (earlier := first.setdefault(utils.default_process(text[:MAX_CHARS]) or text, index)) != index:

@@ -31,7 +31,9 @@ def _check_dpo(row: Mapping[str, Any]) -> Iterator[str]:
     yield from _check_messages(_get(row.get("input"), "messages"), "input.messages", tools)
     for name in (PREFERRED, OTHER):
         yield from _check_messages(row.get(name), name, tools, roles=("assistant", "tool"))
-    yield from ["both outputs are equal: there is nothing to prefer"] * (row.get(PREFERRED) == row.get(OTHER))
+    yield from ["both outputs are equal: there is nothing to prefer"] * (
+        row.get(PREFERRED, 0) == row.get(OTHER)
+    )
 
 
 # What is wrong with a row, by format
@@ -128,11 +130,13 @@ def case_to_row(
     )
     messages = [{"role": "system", "content": system}, *question] if system else question
     calls, tools = ({key: case[key]} if key in case else {} for key in ("tool_calls", "tools"))
+    worse = case.output or case.data.get("rejected")  # the review of feedback calls it so
     good: Json = {"role": "assistant", **({"content": case.reference} if case.reference else {}), **calls}
     for what, applies in {
         "it is of the split test: a test of what was trained on shows nothing": case.split == "test",
         "no reference, so there is nothing to learn": not (case.reference or calls),
-        "no output that is worse than the reference": form == "dpo" and case.output in (None, case.reference),
+        "no output, and none rejected, that is worse than the reference": form == "dpo"
+        and worse in (None, "", case.reference),
     }.items():
         refuse(applies, BadFile(what))
     if form == "openai-chat":
@@ -140,7 +144,7 @@ def case_to_row(
     return {
         "input": {"messages": messages, **tools},
         PREFERRED: [good],
-        OTHER: [{"role": "assistant", "content": case.output}],
+        OTHER: [{"role": "assistant", "content": worse}],
     }
 
 

@@ -80,10 +80,7 @@ def _read_valid(args: argparse.Namespace, make: Make | None = None) -> Iterator[
 
 
 def _write(args: argparse.Namespace, rows: Sequence[Any], **more: Json) -> int:
-    refuse(
-        args.out is None or args.out.suffix != ".jsonl",
-        f"-o: expected a file name ending in .jsonl, got {args.out}",
-    )
+    refuse(args.out.suffix != ".jsonl", f"-o: expected a file name ending in .jsonl, got {args.out}")
     check_output_path("-o", args.out, {"the file that is read": args.file})
     write_output_file(args.out, "".join(map(format_json_line, rows)))
     document = {"out": str(args.out), "rows": len(rows), **more}
@@ -108,7 +105,10 @@ def split_file(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
     cases, shares = list(_read_valid(args)), dict(zip(args.names, args.shares, strict=False))
     fit = len(shares) == len(args.names) == len(args.shares) and round(sum(shares.values()), 6) == 1
-    refuse(not fit or min(args.shares) <= 0, "--shares: expected one of each name, above 0 and 1 in sum")
+    refuse(
+        not fit or min(args.shares) <= 0,
+        f"--shares: expected one of each of --names, above 0 and 1 in sum, got {args.names} and {args.shares}",
+    )
     sizes = Counter(case.family or case.id for case in cases)
     counts, chosen = dict.fromkeys(shares, 0), dict[str, str]()
     for name in sorted(sizes, key=partial(hash_id, args.seed)):
@@ -136,7 +136,10 @@ def dedupe_file(args: argparse.Namespace) -> int:
 
 def convert_file(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    refuse((args.format == "cases") == (args.to == "cases"), "expected cases on one side: --format or --to")
+    refuse(
+        (args.format == "cases") == (args.to == "cases"),
+        f"--format {args.format} --to {args.to}: expected cases on one side; --format says what the rows of {args.file} are",
+    )
     make = row_to_case if args.to == "cases" else partial(case_to_row, form=args.to, system=args.system)
     return _write(args, [case.typed for case in _read_valid(args, make)])
 
@@ -168,7 +171,8 @@ def check_file(args: argparse.Namespace) -> int:
             if key in valid[0][1].typed
             and len({canonical_json(case.typed.get(key)) for _, case in valid}) == 1
         ]
-        found += [*_find_leaks(args, valid, others, documents), *labels]
+        # A broken row of training asks nothing.
+        found += [*_find_leaks(args, [row for row in valid if row[1].input], others, documents), *labels]
         found = sorted(found, key=lambda finding: finding[1] == "note")[:MAX_KEPT]
     refuse(not rows, CaseError("no row in the file: expected at least one", args.file))
     found = sorted((line, kind, mask_personal_data(redact_secrets(what))) for line, kind, what in found)

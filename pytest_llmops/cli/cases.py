@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cli import cases_traces
-from pytest_llmops.cli.common import add_command, add_group, import_command, parse_positive_int
+from pytest_llmops.cli.common import add_command, add_group, import_command, parse_positive_int, parse_share
 
 QUEUE = {
     "type": Path,
@@ -88,7 +88,7 @@ COMMANDS: Mapping[
             "cases": {"type": Path, "nargs": "+", "metavar": "CASES", "help": "case files"},
             "--queue": QUEUE,
             "--at-least": {
-                "type": float,
+                "type": parse_share,
                 "metavar": "SHARE",
                 "help": "the share of votes against answers to be covered",
             },
@@ -157,7 +157,11 @@ def add_cases_group(groups: Any) -> None:
     """Declare the group's commands."""
     commands = add_group(groups, "cases", "look after case files, and make cases of feedback and traces")
     for name, function, summary, details, names in FILE_COMMANDS:
-        options = {key: FILE_ARGUMENTS[key] for key in (*["file"][: len(names)], *names)}
+        options = {
+            key: FILE_ARGUMENTS[key]
+            | ({"required": True} if key.startswith("-o") and name != "dedupe" else {})
+            for key in (*["file"][: len(names)], *names)
+        }
         add_command(
             commands, name, import_command("case_files", function), summary, details, arguments=options
         )

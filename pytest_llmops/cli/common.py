@@ -119,6 +119,14 @@ def parse_positive_int(text: str) -> int:
     return int(text)
 
 
+def parse_share(text: str) -> float:
+    """Return a share above 0 and up to 1 from an argument."""
+    with suppress(ValueError):
+        if 0 < float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a share above 0 and up to 1 (0.95), got {text!r}")
+
+
 def refuse_options(problems: Mapping[str, object]) -> None:
     """Raise for the first message whose condition holds.
 

@@ -9,6 +9,7 @@ from pytest_llmops.cli.common import (
     add_group,
     format_path,
     import_command,
+    parse_share,
     print_line,
 )
 from pytest_llmops.errors import refuse
@@ -98,16 +99,4 @@ def _add_calibrate_command(commands: Any) -> None:
     )
     rules = command.add_mutually_exclusive_group()
     for flag, help_text in RULES.items():
-        rules.add_argument(flag, type=_parse_share, metavar="SHARE", help=help_text)
-
-
-def _parse_share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    refuse(
-        not 0 < value <= 1,
-        argparse.ArgumentTypeError(f"expected a share above 0 and up to 1 (0.95), got {text!r}"),
-    )
-    return value
+        rules.add_argument(flag, type=parse_share, metavar="SHARE", help=help_text)

@@ -200,6 +200,7 @@ def test_topics_without_a_case_are_listed(run: Run, ids: dict[str, str]) -> None
     status, out, _ = run("coverage", "cases/feedback.jsonl")
     assert status == 0
     check_message(out)
+    assert run("coverage", "cases/feedback.jsonl", "--at-least", "70")[0] == 2  # no share
     status, out, _ = run("coverage", *map(str, Path("cases").iterdir()), "--json", "--at-least", "0.9")
     assert status == 1
     assert json.loads("\n".join(out)) == {

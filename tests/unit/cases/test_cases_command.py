@@ -117,6 +117,11 @@ def test_check_of_training_rows_has_their_faults_and_personal_data(run: Run) -> 
     assert "t.jsonl:2: about " in text
     assert "t.jsonl:3: messages: expected a list of messages, got none" in text
     assert "901820" not in text
+    # What is missing is told once: rows without messages are not alike, nor are outputs that are not there.
+    file = write("c.jsonl", case("a", "Open?"), case("b", "How much?"))
+    for form in ("openai-chat", "dpo"):
+        text = run("check", file, "--format", form)[1]
+        assert ("messages: expected" in text, "like line" in text, "equal" in text) == (True, False, False)
 
 
 def test_a_file_larger_than_a_chunk_is_checked_as_a_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +159,8 @@ def test_split_keeps_families_together_and_shares(run: Run) -> None:
     run("split", file, "-o", "s2.jsonl", "--seed", "1", "--names", "dev", "test", "--shares", "0.5", "0.5")
     assert {one.split for one in load_cases("s2.jsonl")} == {"dev", "test"}
     for shares in ("1", "1 1", "x", "-1 2", "0.5 0.3 0.2"):
-        assert run("split", file, "-o", "s3.jsonl", "--shares", *shares.split())[0] == 2
+        status, text = run("split", file, "-o", "s3.jsonl", "--shares", *shares.split())
+        assert (status, shares == "x" or "got ['train', 'test'] and [" in text) == (2, True)
     assert run("split", file, "-o", "s3.jsonl", "--names", "dev", "dev")[0] == 2
     assert not Path("s3.jsonl").exists()
 
@@ -192,7 +198,27 @@ def test_convert_goes_there_and_back(run: Run) -> None:
     assert run("check", "d.jsonl", "--format", "dpo") == (0, "1 row, about 54 tokens; 0 problems, 0 notes\n")
     status, text = run("convert", "c.jsonl", "--to", "dpo", "-o", "d2.jsonl")
     assert (status, "c.jsonl:1" in text, Path("d2.jsonl").exists()) == (2, True, False)
-    assert run("convert", "c.jsonl", "--to", "cases", "-o", "d2.jsonl")[0] == 2
+    status, text = run("convert", "c.jsonl", "--to", "cases", "-o", "d2.jsonl")
+    assert (status, "--format says what the rows of c.jsonl are" in text) == (2, True)
+
+
+def test_a_reviewed_case_prefers_the_right_answer_to_the_rejected_one(run: Run) -> None:
+    file = write("feedback.jsonl", case("a", "May I?", reference="Yes.", rejected="No."))
+    assert run("convert", file, "--to", "dpo", "-o", "d.jsonl")[0] == 0
+    assert [row["non_preferred_output"][0]["content"] for row in read("d.jsonl")] == ["No."]
+
+
+@pytest.mark.parametrize("command", ["sample -n 1", "split", "convert --to dpo"])
+def test_a_command_that_writes_says_that_it_needs_a_file(run: Run, command: str) -> None:
+    name, *more = command.split()
+    status, text = run(name, write("c.jsonl", case("a", "x")), *more)
+    assert (status, "required: -o/--out" in text) == (2, True)
+
+
+def test_likeness_is_a_percentage(run: Run) -> None:
+    for share in ("0.9", "101"):
+        status, text = run("check", write("c.jsonl", case("a", "x")), "--at-least", share)
+        assert (status, f"a percentage above 1 and up to 100, got {share}" in text) == (2, True)
 
 
 def test_output_files_are_json_lines_and_no_input(run: Run) -> None:

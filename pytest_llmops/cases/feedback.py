@@ -219,7 +219,7 @@ def read_feedback(
         path: The file.
         good_at_least: The rating from which on an answer is good; left out: 4, of ratings up to 5.
         humans_only: Whether to leave out scores of evaluators and models.
-        fields: Columns of your own by our name: ``{"input": "frage"}``.
+        fields: Columns of your own by our name, or by one of those that are read anyway: ``{"input": "frage"}``.
         answers: Input and output by trace, run or span, for events that name nothing else.
 
     Raises:
@@ -230,8 +230,9 @@ def read_feedback(
     events: list[QueueEntry] = []
     left_out: dict[str, tuple[int, int]] = {}
     ids: set[Json] = set()
+    own = {name: key for key, names in OWN_FIELDS.items() for name in (key, *names.split())}
     for name in fields:
-        refuse(name not in OWN_FIELDS, UnknownName("field", name, OWN_FIELDS, where="fields of an event"))
+        refuse(name not in own, UnknownName("field", name, OWN_FIELDS, where="fields of an event"))
     try:
         source = find_path(path)
         for line, row in _stream_rows(source):
@@ -246,7 +247,7 @@ def read_feedback(
             )
             values = {key: _find_value(given, path.split()) for key, path in paths.items()}
             values["trace"] = [str(_find_value(given, [path])) for path in paths["trace"].split()]
-            values |= {key: _find_value(as_mapping(row), [column]) for key, column in fields.items()}
+            values |= {own[name]: _find_value(as_mapping(row), [column]) for name, column in fields.items()}
             why = _why_left_out(values, answers, ids, good_at_least, humans_only=humans_only)
             if why:
                 left_out[why] = left_out.get(why, (0, line))[0] + 1, left_out.get(why, (0, line))[1]

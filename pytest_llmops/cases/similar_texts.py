@@ -31,8 +31,9 @@ def find_similar_pairs(texts: Sequence[str], at_least: float = MIN_RATIO) -> Ite
     from rapidfuzz import fuzz, process, utils
 
     refuse(
-        not 1 < at_least <= 100, f"likeness: expected a percentage above 1 and up to 100, got {at_least:g}"
-    )  # noqa: PLR2004
+        not 1 < at_least <= 100,  # noqa: PLR2004
+        f"likeness: expected a percentage above 1 and up to 100, got {at_least:g}",
+    )
     first: dict[str, int] = {}
     for index, text in enumerate(texts):
         if (earlier := first.setdefault(utils.default_process(text[:MAX_CHARS]) or text, index)) != index:

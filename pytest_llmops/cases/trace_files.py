@@ -385,7 +385,7 @@ def _read_records(path: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
                     else:
                         counts[f"line {number:,} of {path.name}: {error.what}"] += 1
     except (BadFile, OSError) as error:
-        raise UsageError(f"{path}: {error}; nothing was written") from None
+        raise UsageError(f"{path}: {getattr(error, 'strerror', error)}; nothing was written") from None
 
 
 def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, Any]]:

@@ -62,14 +62,17 @@ def import_feedback(args: argparse.Namespace) -> int:
     except CaseError as error:
         claim = f"no claim about the share: {error.what}"
     if args.json:
-        left_out = {why: {"count": count, "line": line} for why, (count, line) in feedback.left_out.items()}
         print_json(
             {
                 "events": len(feedback.events),
-                **feedback.votes,
+                "up": feedback.votes["up"],
+                "down": feedback.votes["down"],
                 "new": new,
                 "merged": merged,
-                "left_out": left_out,
+                "left_out": {
+                    why: dict(zip(("count", "line"), found, strict=True))
+                    for why, found in feedback.left_out.items()
+                },
                 "claim": claim,
             }
         )
@@ -122,21 +125,23 @@ def review_queue(args: argparse.Namespace) -> int:
         name, decision = args.label or (args.accept or args.drop, "drop" if args.drop else "accept")
         return _decide(args, name, decision, args.reference)
     # Each annotator labels all answers, and does not see what others said.
-    entries = read_queue(args.queue)
-    waiting = [
-        entry
-        for entry in entries
-        if entry.status == "open"
-        or (args.rater and args.rater not in (as_mapping(entry.data.get("human")) or [args.rater]))
-    ]
-    waiting.sort(key=lambda entry: (not entry.rank, entry.rank, entry.id))
+    waiting = sorted(
+        (
+            entry
+            for entry in read_queue(args.queue)
+            if entry.status == "open"
+            or (args.rater and args.rater not in (as_mapping(entry.data.get("human")) or [args.rater]))
+        ),
+        key=lambda entry: (not entry.rank, entry.rank, entry.id),
+    )
     if args.json:
         print_json([json.loads(entry.to_line()) for entry in waiting])
     elif args.list:
         for entry in waiting:
             votes = ", ".join(f"{count:,} {vote}" for vote, count in entry.votes.items())
             print_line(f"{entry.id}  {entry.kind}  {'; '.join(filter(None, (entry.reason, votes)))}")
-            print_line(colour_text(f"  {shorten_text(normalize_text(entry.input), 160)}", DIM))
+            asked = entry.input if isinstance(entry.input, str) else json.dumps(entry.input)
+            print_line(colour_text(f"  {shorten_text(asked, 160)} -> {shorten_text(entry.output, 160)}", DIM))
     else:
         with suppress(EOFError):
             _ask(args, waiting)
@@ -163,6 +168,14 @@ def _ask(args: argparse.Namespace, waiting: list[QueueEntry]) -> None:
         if answer == "q":
             return
         try:
+            refuse(
+                entry.kind == "case"
+                and len(answer) == 1
+                and answer.isascii()
+                and not answer.isdigit()
+                and answer not in "ads",
+                f"{answer!r} is no command, and short for a right answer: type more, or in scripts --reference {answer}",
+            )
             if answer not in ("", "s"):
                 _decide(args, entry.id, decision, None if answer in ("a", "d") else answer)
             waiting.pop(0)
@@ -176,17 +189,23 @@ def _decide(args: argparse.Namespace, name: str, decision: str, reference: str |
     def change(queue: dict[str, QueueEntry]) -> None:
         refuse(name not in queue, BadFile("no such entry: --list shows those that wait"))
         entry, before = replace(queue[name], reference=reference or queue[name].reference), queue[name]
+        refuse(
+            args.accept if entry.kind == "label" else args.label,
+            BadFile(f"its kind is {entry.kind}: expected --{'label' if entry.kind == 'label' else 'accept'}"),
+        )
         if decision == "drop":
+            refuse(
+                (before.kind, before.status) == ("case", "accepted"),
+                BadFile(f"it is a case already: delete it in {format_path(args.into)}"),
+            )
             queue[name] = replace(before, status="dropped")
         elif entry.kind == "label":
             queue[name] = _add_label(replace(before, status="accepted"), decision, args.rater)
-            given = [each.data["human"] for each in queue.values() if "human" in each.data]
-            labels = [
-                label
-                for human in given
+            kinds = {
+                isinstance(label, (bool, str))
+                for human in (each.data["human"] for each in queue.values() if "human" in each.data)
                 for label in (human.values() if isinstance(human, Mapping) else [human])
-            ]
-            kinds = {isinstance(label, (bool, str)) for label in labels}
+            }
             refuse(
                 len(kinds) > 1,
                 BadFile("the labels are of two kinds: pass or fail, and numbers; expected one"),
@@ -194,8 +213,11 @@ def _decide(args: argparse.Namespace, name: str, decision: str, reference: str |
         else:
             queue[name] = replace(redact_entry(entry, build_redactor()), status="accepted")
             _append_case(args.into, _build_case(queue[name], args.fact))
-        into = args.into if (queue[name].kind, queue[name].status) == ("case", "accepted") else args.queue
-        done.append(f"{name}: {queue[name].status}, {format_path(into)}")
+        is_case = (queue[name].kind, queue[name].status) == ("case", "accepted")
+        done.append(
+            f"{name}: {'labelled' if entry.kind == 'label' and decision != 'drop' else queue[name].status}, "
+            f"{format_path(args.into if is_case else args.queue)}"
+        )
 
     try:
         change_queue(args.queue, change)
@@ -211,9 +233,9 @@ def _build_case(entry: QueueEntry, fact: str | None) -> dict[str, Json]:
     reference = entry.reference or (entry.output if is_liked else "")
     rejected = "" if normalize_text(reference) == normalize_text(entry.output) else entry.output
     for problem, applies in (
-        ("no right answer: give it as --reference", not reference),
+        ("no right answer: type it, or give it as --reference", not reference),
         (
-            "the right answer is the one that was voted down: give another --reference",
+            "the right answer is the one that was voted down: type another one, or give it as --reference",
             not rejected and entry.votes.get("down"),
         ),
         (
@@ -235,15 +257,22 @@ def _build_case(entry: QueueEntry, fact: str | None) -> dict[str, Json]:
 
 
 def _append_case(path: Path, row: Mapping[str, Json]) -> None:
-    known = {case.id: case.reference for case in (load_cases(path) if path.exists() else ())}
+    known = {
+        case.id: {"reference": case.reference, **case.data}
+        for case in (load_cases(path) if path.exists() else ())
+    }
     refuse(
-        known.get(str(row["id"]), row["reference"]) != row["reference"],
-        CaseError(f"{row['id']} stands there with another reference: change it there", path),
+        any(
+            row.get(key) not in (None, known.get(str(row["id"]), row).get(key))
+            for key in ("reference", "fact")
+        ),
+        CaseError(f"{row['id']} stands there with another reference or fact: change it there", path),
     )
     if row["id"] not in known:
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = read_text(path).rstrip("\n") if known else ""
-        write_output_file(path, "\n".join(filter(None, (text, format_json_line(row)))))
+        write_output_file(
+            path, (read_text(path).rstrip("\n") + "\n" if known else "") + format_json_line(row)
+        )
 
 
 def _add_label(entry: QueueEntry, text: str, rater: str | None) -> QueueEntry:

@@ -21,7 +21,12 @@ def add_parser(commands: Any) -> None:
         "rows as JSON lines; give the files of one export together. Secrets are masked, and nothing is counted twice. Exit status 1: "
         "something was left out.",
         arguments={
-            "traces": {"nargs": "+", "type": Path, "metavar": "FILE", "help": ".json or .jsonl"},
+            "traces": {
+                "nargs": "+",
+                "type": Path,
+                "metavar": "FILE",
+                "help": ".json or .jsonl; no protobuf, no Parquet",
+            },
             "--queue": {
                 "type": Path,
                 "metavar": "QUEUE.jsonl",
@@ -42,7 +47,7 @@ def import_traces(args: argparse.Namespace) -> int:
     entries = read_conversations(args.traces, left_out)
     first = next(entries, None)  # all files are read by now
     notes = [f"left out ({count:,}): {reason}" for reason, count in left_out.items()]
-    why = "; ".join([*notes, "nothing was written"])
+    why = "; ".join([*notes[:3], *["and more"] * bool(notes[3:]), "nothing was written"])
     refuse(first is None, f"no conversation with a model in {format_path(args.traces[0])}; {why}")
     new, merged = add_to_queue(args.queue, filter(None, chain([first], entries)))
     if args.json:

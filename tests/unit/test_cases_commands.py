@@ -69,6 +69,7 @@ def test_events_become_entries_and_again_change_no_byte(run: Run) -> None:
     _, out, _ = run("from-feedback", "events.jsonl", "--json")
     document = json.loads("\n".join(out))
     assert (document["events"], document["new"], document["merged"]) == (4, 0, 3)
+    assert (document["up"], document["down"]) == (1, 3)
     assert Path("cases/queue.jsonl").read_bytes() == before
     _, out, _ = run("review", "--list")
     check_message(out)
@@ -101,6 +102,13 @@ def test_an_accepted_entry_is_a_case_with_its_origin(run: Run, ids: dict[str, st
     assert [(place["id"], place["line"]) for place in case["origin"]] == [("e1", 1), ("e2", 2)]  # type: ignore[index,call-overload,union-attr]
     before = Path("cases/feedback.jsonl").read_bytes()
     assert run("review", "--accept", ids["CanI"])[0] == 0  # again: it is there
+    # A change that would not reach the case is no success.
+    for change, told in (
+        (["--accept", "--fact", "in 45"], "fact"),
+        (["--drop"], "delete it in cases/feedback"),
+    ):
+        status, _, err = run("review", change[0], ids["CanI"], *change[1:])
+        assert (status, told in err) == (2, True)
     assert Path("cases/feedback.jsonl").read_bytes() == before
     run("review", "--accept", ids["Isit"])  # an answer that was voted up is right
     assert load_cases("cases/feedback.jsonl")[1].reference == "Yes, until 8."
@@ -122,6 +130,7 @@ def test_an_accepted_entry_is_a_case_with_its_origin(run: Run, ids: dict[str, st
         ["--accept", "CanI", "--drop", "Isit"],
         ["--drop", "CanI", "--reference", "x"],
         ["--accept", "CanI", "--into", "cases.csv"],
+        ["--label", "CanI", "pass"],
     ],
 )
 def test_decisions_that_make_no_test_are_refused(run: Run, ids: dict[str, str], argv: list[str]) -> None:
@@ -148,7 +157,7 @@ def test_a_person_is_asked_about_each_entry(
     run: Run, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Accept the first; of the second a wrong answer is refused, the right one taken; the third is dropped.
-    rest = answers(monkeypatch, "a", "no", "There is, for 12 euros a year.", "d")
+    rest = answers(monkeypatch, "a", "y", "no", "There is, for 12 euros a year.", "d")
     status, out, err = run("review")
     assert (status, list(rest)) == (0, [])
     check_message([*out, err])
@@ -164,6 +173,8 @@ def test_an_annotator_sees_what_the_judge_saw(run: Run, monkeypatch: pytest.Monk
         kind="label", input="Open?", output="No.", score=3, data={"contexts": ["Open until 8."]}
     )
     add_to_queue("cases/queue.jsonl", [entry])
+    status, _, err = run("review", "--accept", entry.id)
+    assert (status, "its kind is label: expected --label" in err) == (2, True)
     rest = answers(monkeypatch, "perhaps", "fail")
     _, out, err = run("review", "--rater", "anna")
     assert list(rest) == []

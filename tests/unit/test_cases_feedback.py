@@ -108,6 +108,8 @@ def test_ratings_on_another_scale_and_columns_of_another_name(tmp_path: Path) ->
     check_message(str(caught.value).replace(str(tmp_path), ""))
     feedback = read_feedback(path, fields=fields, good_at_least=8)
     assert [row.votes for row in feedback.events] == [{"down": 1}, {"up": 1}]
+    also_called = {"question": "frage", "response": "antwort", "stars": "note"}
+    assert read_feedback(path, fields=also_called, good_at_least=8) == feedback
     no, yes = feedback.to_entries()
     assert (no.reference, yes.reference) == ("Ja.", "")  # what was voted up may be right
     scored = read_feedback(write(tmp_path / "e.jsonl", event(score=0.7)), good_at_least=0.5)

@@ -235,7 +235,7 @@ def assert_correction(
     sides = (before, after)
     refuse(
         len(before) != len(after) or {*map(type, (*before, *after))} != {bool},
-        f"assert_correction: expected as many True or False before as after, got {shorten_text(repr(sides))}",
+        f"assert_correction: expected as many True or False before as after, got {len(before)} and {len(after)}: {shorten_text(repr(sides))}",
     )
     fixed, broken = (
         sum(new and not old for old, new in zip(*pair, strict=True)) for pair in (sides, sides[::-1])

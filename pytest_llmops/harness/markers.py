@@ -244,14 +244,15 @@ def add_robust_cases(marker: Arguments, cases: Sequence[Case]) -> Sequence[Case]
     from pytest_llmops.cases.robustness import TRANSFORMATIONS, add_changed_cases
 
     given = {"seed": 0, "equal": "verdict", **replace(marker, args=()).by_name("seed", "equal")}
-    is_known = all(name in [*TRANSFORMATIONS] and marker.args.count(name) == 1 for name in marker.args)
+    for name in marker.args:
+        refuse(
+            name not in [*TRANSFORMATIONS],
+            UnknownName("transformation", str(name), TRANSFORMATIONS, where=marker.where),
+        )
     refuse(
-        not (
-            marker.args
-            and is_known
-            and type(given["seed"]) is int
-            and given["equal"] in ("verdict", "answer")
-        ),
+        {*map(marker.args.count, marker.args)} != {1}
+        or type(given["seed"]) is not int
+        or given["equal"] not in ("verdict", "answer"),
         marker.usage_error(
             f"{', '.join(TRANSFORMATIONS)}, each once, a whole number as seed, and equal='verdict' or 'answer'"
         ),

@@ -96,9 +96,8 @@ class Recorder:
     measurements: list[Measurement] = field(default_factory=list)
     facts: dict[str, Json] = field(default_factory=dict)
     exchanges: list[Exchange] = field(default_factory=list)
-    file_digests: dict[bytes, bytes] = field(
-        default_factory=dict
-    )  # what recorded requests have in place of files
+    # What recorded requests have in place of files
+    file_digests: dict[bytes, bytes] = field(default_factory=dict)
     find_component: Callable[[str, str], object] | None = None
     settings: Settings | None = None
     describe_origin: Callable[[], Sequence[tuple[str, str]]] | None = None
@@ -187,10 +186,7 @@ def current_recorder() -> Recorder | None:
 def running_test_recorder() -> Recorder | None:
     """Return the recorder of the running test, whatever blocks are open in it; None in a plain script."""
     stack = _recorder_stack()
-    return next(
-        (recorder for recorder in reversed(stack) if recorder.settings is not None),
-        stack[-1] if stack else None,
-    )
+    return next((each for each in reversed(stack) if each.settings is not None), stack[-1] if stack else None)
 
 
 def push_recorder(recorder: Recorder) -> None:

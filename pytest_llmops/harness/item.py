@@ -39,6 +39,7 @@ PLUGIN_FIXTURES = frozenset(
     {"prompt", "prompts", "case", "retriever", "judge", "judge_canaries", "llm", "embedder", "llm_calls", "llm_cassette", "llm_proxy"}
 )  # fmt: skip
 # Markers that make a test ours. `llm_models` is missing: it needs the `llm` fixture, which does.
+# Markers that make a test ours. `llm_models` is missing: it needs the fixture `llm`, which does the same
 PLUGIN_MARKERS = (
     "prompt", "cases", "retriever", "judge", "llm_cassette", "llm_trials", "llm_budget", "llm_compare", "llm_sentinel",
     "llm_robust", "llm_guardrail",

@@ -154,7 +154,9 @@ class Feedback:
         refuse(
             count < needed,
             CaseError(
-                f"{format_count(count, 'vote')}: to notice a change from {share:.0%} to {other:.0%} takes {needed:,} on each side",
+                f"{format_count(count, 'vote')}: to notice a change from {share:.0%} to {other:.0%} takes {needed:,} on each side"
+                if count
+                else "there is no vote",
                 self.path,
             ),
         )

@@ -82,7 +82,10 @@ def import_feedback(args: argparse.Namespace) -> int:
         f"{feedback.votes['down']:,} down; {new:,} new in {format_path(args.queue)}, {merged:,} there already"
     )
     for why, (count, line) in feedback.left_out.items():
-        print_line(f"left out: {format_count(count, 'event')}, the first in line {line}: {why}")
+        print_line(
+            f"left out: {format_count(count, 'event')}, the first in line {line}: {why}"
+            + f" (in another column: --map {why[3:]}=COLUMN)" * (why in ("no question", "no answer"))
+        )
     print_line(claim)
     return 0
 

@@ -77,6 +77,21 @@ def test_events_become_entries_and_again_change_no_byte(run: Run) -> None:
     assert [entry["rank"] for entry in json.loads("\n".join(out))] == [1, 2, 3]
 
 
+def test_columns_of_other_names_are_asked_for(run: Run) -> None:
+    Path("events.csv").write_text("frage,answer,thumb\nOffen?,Nein.,down\n")
+    status, out, _ = run("from-feedback", "events.csv")
+    assert (status, out[1:]) == (
+        0,
+        [
+            "left out: 1 event, the first in line 2: no question (in another column: --map question=COLUMN)",
+            "no claim about the share: there is no vote",
+        ],
+    )
+    assert run("from-feedback", "events.csv", "--map", "question=frage")[1][0].startswith(
+        "events.csv: 1 event,"
+    )
+
+
 def test_no_planted_secret_reaches_the_queue_or_a_case(run: Run) -> None:
     keys = ("question", "answer", "comment", "corrected")
     rows = [

@@ -44,7 +44,11 @@ def list_judge_arguments(default_cassette: str) -> dict[str, dict[str, Any]]:
         form = (
             {"choices": ("none", "new", "all", "live")} if name == "record" else {"metavar": option.metavar}
         )
-        shared[f"--{short} {option.flag}"] = {"dest": name, "help": option.help.replace("%", "%%"), **form}
+        shared[f"--{short} {option.flag}"] = {
+            "dest": name,
+            "help": option.help.partition("; verify")[0].replace("%", "%%"),
+            **form,
+        }
     return shared
 
 

@@ -168,6 +168,12 @@ def test_each_group_has_help(run: Run, group: str) -> None:
     assert out[0].startswith(f"usage: llmops {group}")
 
 
+def test_a_judge_command_offers_the_modes_of_recording_that_it_has(run: Run) -> None:
+    for command in ("calibrate", "canaries"):
+        text = " ".join(run("judge", command, "--help")[1])
+        assert ("{none,new,all,live}" in text, "verify" in text) == (True, False)
+
+
 @pytest.mark.parametrize("command", ["check", "prune", "show", "import"])
 def test_each_command_has_help(run: Run, command: str) -> None:
     status, out, err = run("cassettes", command, "--help")

@@ -33,8 +33,8 @@ from pytest_llmops.measurement import escape_output
 from pytest_llmops.settings import NEEDS_JUDGE, Settings
 
 if TYPE_CHECKING:
-    from pytest_llmops.harness.cassette_usage import CollectedTests
     from pytest_llmops.harness.controller import Controller
+    from pytest_llmops.harness.run_checks import CollectedTests
 
 OURS_KEY = pytest.StashKey[bool]()
 # What is wrong with the markers of tests, by class or module and name; of all tests under None.
@@ -329,7 +329,7 @@ class OnDemandHarness:
     @cached_property
     def collected(self) -> CollectedTests:
         """The tests of all collected modules."""
-        from pytest_llmops.harness.cassette_usage import CollectedTests
+        from pytest_llmops.harness.run_checks import CollectedTests
 
         return CollectedTests(self._config.rootpath, self._children)
 

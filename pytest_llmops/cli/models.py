@@ -18,7 +18,7 @@ def add_models_group(groups: Any) -> None:
     group = add_command(
         groups,
         "models",
-        import_command("model_list", "list_models"),
+        import_command("model_commands", "list_models"),
         "list the models that a project names, with the day of their shutdown",
         "Looks into settings, cassettes, prompts, rubrics, the baseline and calibrations. Days come from a dated table of announcements. "
         "Exit status 1: a file cannot be read, or a model is shut down within llm_warn_shutdown.",
@@ -35,7 +35,7 @@ def add_models_group(groups: Any) -> None:
     add_command(
         group.add_subparsers(title="commands", metavar="COMMAND"),
         "compare",
-        import_command("model_list", "compare_models"),
+        import_command("model_commands", "compare_models"),
         "ask another model what is recorded, and compare its answers with the recorded ones",
         "Asks the new model alone: the old one may be gone. Requests of judges are left out: another model of a judge is compared by "
         "llmops judge rescore RUN.json --model NEW. Without --judge it says how far the answers change, not whether they are better. "

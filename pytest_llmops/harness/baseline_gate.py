@@ -298,7 +298,7 @@ class BaselineGate:
 
     def _why_partial(self, baseline_tests: Iterable[str]) -> str:
         # Return why tests of the baseline are missing from the run on purpose; "": those that are missing are gone.
-        from pytest_llmops.harness.cassette_usage import collected_folders
+        from pytest_llmops.harness.run_checks import collected_folders
 
         ran = {record.nodeid for record in self.records if record.outcome != "skipped"}
         missing = [nodeid for nodeid in baseline_tests if nodeid not in ran]

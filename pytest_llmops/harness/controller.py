@@ -22,8 +22,8 @@ from pytest_llmops.harness.baseline_gate import (
     read_checkout,
     write_junit_cases,
 )
-from pytest_llmops.harness.cassette_usage import CassetteUsage, find_unread_keys
 from pytest_llmops.harness.item import Harness
+from pytest_llmops.harness.run_checks import CassetteUsage, find_unread_keys
 from pytest_llmops.harness.terminal import TerminalHooks, append_summary, list_annotations
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
@@ -159,17 +159,7 @@ class Controller:
 
     def _compare_with_baseline(self, session: Any) -> None:
         # Compare variants, and the run with its baseline, and accept it into the baseline if that is asked for.
-        if any(
-            record.fact(name) for record in self.run.records for name in ("compare", "robust", "guardrail")
-        ):
-            from pytest_llmops.baselines.robustness import add_kept_verdicts
-            from pytest_llmops.baselines.variants import judge_variants
-
-            self.run = replace(self.run, records=add_kept_verdicts(self.run.records))
-            self._add_unchanged_inputs()
-            self.run = replace(self.run, variants=judge_variants(self.run.records))
-            if any(variant.run_status for variant in self.run.variants):
-                session.exitstatus = session.exitstatus or TESTS_FAILED
+        self._judge_variants(session)
         usage, settings = self.cassette_usage, self._settings
         is_first = not has_baseline(settings, self._config.rootpath)
         if (
@@ -212,6 +202,19 @@ class Controller:
         if is_red or self._not_accepted:
             session.exitstatus = session.exitstatus or 1
 
+    def _judge_variants(self, session: Any) -> None:
+        if any(
+            record.fact(name) for record in self.run.records for name in ("compare", "robust", "guardrail")
+        ):
+            from pytest_llmops.baselines.robustness import add_kept_verdicts
+            from pytest_llmops.baselines.variants import judge_variants
+
+            self.run = replace(self.run, records=add_kept_verdicts(self.run.records))
+            self._add_unchanged_inputs()
+            self.run = replace(self.run, variants=judge_variants(self.run.records))
+            if any(variant.run_status for variant in self.run.variants):
+                session.exitstatus = session.exitstatus or TESTS_FAILED
+
     def _add_unchanged_inputs(self) -> None:
         # Show with the failure of a changed input (`llm_robust`) what the unchanged one is, and both answers.
         moved = {
@@ -220,9 +223,8 @@ class Controller:
             for score in record.measurements
             if record.fact("robust") and score.name.startswith("robust.") and score.value == 0
         }
-        for report in getattr(self._config.pluginmanager.get_plugin("terminalreporter"), "stats", {}).get(
-            "failed", ()
-        ):
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter") if moved else None
+        for report in getattr(reporter, "stats", {}).get("failed", ()):
             if report.nodeid in moved and hasattr(report.longrepr, "addsection"):
                 report.longrepr.addsection("the unchanged input", moved[report.nodeid], "-")
 
@@ -327,7 +329,7 @@ def attach_payload(harness: Harness, report: Any, error: BaseException | None) -
     record = build_record(report, report.llmops)
     harness.record = record if harness.record is None else harness.record.add(record)
     if report.when == "teardown" and harness.settings.junit_properties:
-        from pytest_llmops.reports.junit import junit_properties
+        from pytest_llmops.reports.ci_formats import junit_properties
 
         report.user_properties.extend(junit_properties(harness.record))
 

@@ -31,7 +31,7 @@ from pytest_llmops.settings import NEEDS_JUDGE, OPTIONS, RecordMode, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.tape import Tape
-    from pytest_llmops.harness.cassette_usage import CollectedTests
+    from pytest_llmops.harness.run_checks import CollectedTests
     from pytest_llmops.recorder import Exchange
     from pytest_llmops.results.run import TestRecord
 
@@ -463,7 +463,7 @@ class Harness:
         earlier = self.record.measurements if self.record is not None else ()
         if not self.passed or measurements or earlier or not hasattr(self.item, "obj"):
             return False
-        from pytest_llmops.harness.cassette_usage import may_assert
+        from pytest_llmops.harness.run_checks import may_assert
 
         calls_app = any(exchange.purpose == "app" for exchange in self.recorder.exchanges)
         return calls_app and not may_assert(self.item)

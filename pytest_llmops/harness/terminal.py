@@ -329,7 +329,7 @@ def list_annotations(run: Run, config: Any, environ: Mapping[str, str]) -> Itera
     """Yield the commands that annotate the problems of a run; none outside of GitHub Actions."""
     if environ.get("GITHUB_ACTIONS") != "true" or config.pluginmanager.hasplugin(OTHER_ANNOTATOR):
         return
-    from pytest_llmops.reports.junit import format_annotations
+    from pytest_llmops.reports.ci_formats import format_annotations
 
     prompts = {SideFacts.from_wire(record.fact("prompt")).path for record in run.records} - {""}
     base = environ.get("GITHUB_BASE_REF") if prompts else ""

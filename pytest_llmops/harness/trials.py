@@ -355,7 +355,7 @@ def report_properties(reports: Sequence[Any], settings: Settings) -> None:
     """Give the last report the JUnit properties of the test as a whole."""
     if not settings.junit_properties:
         return
-    from pytest_llmops.reports.junit import junit_properties
+    from pytest_llmops.reports.ci_formats import junit_properties
 
     record = reduce(
         lambda whole, phase: whole.add(phase),

@@ -18,7 +18,7 @@ def render_report(run: Run, kind: str, history: Sequence[Run] = ()) -> str:
     """
     if kind == "json":
         return run.to_json()
-    module = import_module(f"{__name__}.{'junit' if kind in NAMED_REPORTS else kind}")
+    module = import_module(f"{__name__}.{'ci_formats' if kind in (*NAMED_REPORTS, 'junit') else kind}")
     return str(getattr(module, f"render_{kind}")(run, *([history] if history else [])))
 
 

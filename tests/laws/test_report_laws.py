@@ -15,7 +15,7 @@ from support.page import Page, read_texts
 from support.sample_run import HOSTILE, everywhere, fixed_run
 from support.strategies import scale_examples
 
-from pytest_llmops.reports import html, junit, markdown, render_report, terminal
+from pytest_llmops.reports import ci_formats, html, markdown, render_report, terminal
 from pytest_llmops.reports.html_views import escape_invisible
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict, SuiteVerdict
@@ -122,7 +122,7 @@ def test_markdown_holds_foreign_text_in_code_alone(text: str) -> None:
 
 @given(any_text)
 def test_every_annotation_is_one_command_of_ours(text: str) -> None:
-    lines = list(junit.format_annotations(compared(text), {}))
+    lines = list(ci_formats.format_annotations(compared(text), {}))
     assert len(lines) == 3
     for line in lines:
         assert re.fullmatch(r"::error file=[^,:]*,line=1,title=[^,:]*::.*", line)
@@ -143,7 +143,7 @@ def test_other_programs_read_what_is_written_for_them(text: str) -> None:
 @given(any_text)
 def test_properties_are_valid_xml_with_unique_names(text: str) -> None:
     for record in everywhere(text).records:
-        found = junit.junit_properties(record)
+        found = ci_formats.junit_properties(record)
         assert len({name for name, _ in found}) == len(found)
         root = ET.Element("properties")
         for name, value in found:

@@ -10,7 +10,7 @@ from support.project import Project
 from support.sample_run import HOSTILE_OUTPUT, everywhere
 
 from pytest_llmops.measurement import escape_output
-from pytest_llmops.reports.junit import junit_properties
+from pytest_llmops.reports.ci_formats import junit_properties
 from pytest_llmops.reports.terminal import summary_lines
 
 OWN_COLOURS = re.compile(r"\x1b\[[0-9;]*m")

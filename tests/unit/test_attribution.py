@@ -9,7 +9,7 @@ import pytest
 from support.page import read_data
 
 from pytest_llmops.measurement import Measurement
-from pytest_llmops.reports import html, junit, terminal
+from pytest_llmops.reports import ci_formats, html, terminal
 from pytest_llmops.results.run import Outcome, Run, TestRecord, attribute_failure
 from pytest_llmops.results.summary import summarize_run
 
@@ -114,6 +114,6 @@ def test_the_page_says_it_of_the_run_and_of_each_test(run: Run) -> None:
 
 
 def test_it_is_a_property_of_the_junit_file(run: Run) -> None:
-    found = [dict(junit.junit_properties(one)).get("llm.blame") for one in run.records]
+    found = [dict(ci_formats.junit_properties(one)).get("llm.blame") for one in run.records]
     sentence = "retrieval good, generation bad"
     assert found == [sentence, sentence, "retrieval bad, generation not judged", None, None]

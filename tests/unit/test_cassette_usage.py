@@ -14,7 +14,7 @@ from support.reports import Config
 from pytest_llmops.cassettes import run_folder
 from pytest_llmops.cassettes.usage_record import RunUsage, file_stamp
 from pytest_llmops.cassettes.use_cassette import open_ledger
-from pytest_llmops.harness.cassette_usage import (
+from pytest_llmops.harness.run_checks import (
     USAGE_CACHE_KEY,
     CassetteUsage,
     collected_folders,

@@ -7,7 +7,7 @@ import json
 from support.sample_run import fixed_run
 
 from pytest_llmops.reports import render_report
-from pytest_llmops.reports.junit import format_annotations
+from pytest_llmops.reports.ci_formats import format_annotations
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import CaseChange, SuiteVerdict, VerdictStatus
 

@@ -161,7 +161,7 @@ def test_without_properties_the_file_is_valid_for_jenkins(
     shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     etree = pytest.importorskip("lxml.etree")
-    monkeypatch.setattr("pytest_llmops.reports.junit.junit_properties", lambda _: [])
+    monkeypatch.setattr("pytest_llmops.reports.ci_formats.junit_properties", lambda _: [])
     schema = etree.XMLSchema(etree.parse(str(shared_data / "junit" / "jenkins-junit-10.xsd")))
     document = etree.fromstring(render_report(fixed_run(), "junit").encode())
     assert schema.validate(document), schema.error_log

@@ -7,7 +7,7 @@ from support.sample_run import HOSTILE, everywhere, fixed_run
 
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
-from pytest_llmops.reports.junit import junit_properties
+from pytest_llmops.reports.ci_formats import junit_properties
 from pytest_llmops.results.run import TestRecord
 
 

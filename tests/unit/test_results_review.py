@@ -19,7 +19,7 @@ from pytest_llmops.judges.rubric import Pairwise
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
-from pytest_llmops.reports import junit, terminal
+from pytest_llmops.reports import ci_formats, terminal
 from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.html_views import case_id
 from pytest_llmops.results.review import collect_judgements, select_for_review
@@ -232,8 +232,8 @@ def test_the_page_links_to_each_case_and_marks_it() -> None:
 
 def test_junit_and_the_run_file_say_it() -> None:
     flagged = record(unsure(0.42), case="late")
-    assert ("llm.review", "low confidence (0.42, below 0.8)") in junit.junit_properties(flagged)
-    assert not [name for name, _ in junit.junit_properties(record(measured())) if name == "llm.review"]
+    assert ("llm.review", "low confidence (0.42, below 0.8)") in ci_formats.junit_properties(flagged)
+    assert not [name for name, _ in ci_formats.junit_properties(record(measured())) if name == "llm.review"]
     written = json.loads(Run(records=(flagged,)).to_json())
     assert written["review"] == [
         {"nodeid": "t.py::test_a", "case": "late", "judge": "quality", "version": "v", "label": "", "score": 5.5, "low": 1.0,

@@ -333,7 +333,8 @@ def write_junit_cases(config: Any, run: Run, make_report: Callable[..., Any]) ->
     if (verdict := run.verdict) is not None:
         text = [f"{verdict.status} {verdict.sentence}", *verdict.advice, verdict.baseline]
         cases.append((GATE_NODEID, verdict.fails(strict=is_strict), text))
-    writers = [plugin for plugin in config.pluginmanager.get_plugins() if type(plugin).__name__ == "LogXML"]
+    plugins = config.pluginmanager.get_plugins() if cases else ()
+    writers = [plugin for plugin in plugins if type(plugin).__name__ == "LogXML"]
     for writer, (nodeid, is_red, lines) in product(writers, cases):
         place, status = (nodeid, None, nodeid.partition("::")[2]), "failed" if is_red else "passed"
         text_shown = "\n".join(lines) if is_red else None

@@ -48,7 +48,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from pytest_llmops.cassettes.run_folder import RUN_FOLDER_VARIABLE
-from pytest_llmops.harness import looks
+from pytest_llmops.harness import baseline_gate
 
 listener = SimpleNamespace(controller=SimpleNamespace(next_look="auto:3"))
 config = SimpleNamespace(
@@ -56,7 +56,7 @@ config = SimpleNamespace(
     pluginmanager=SimpleNamespace(get_plugin={"llmops_listener": listener}.get),
     invocation_params=SimpleNamespace(args=["-s", "--import-mode=importlib"], dir=Path.cwd()),
 )
-looking = looks.run_looks(config)
+looking = baseline_gate.run_looks(config)
 next(looking)
 try:
     looking.send(0)

@@ -35,7 +35,7 @@ SIMILARITY = (
 )
 GRAM_CHARS, SKETCH_SIZE, MAX_HOLDERS, MAX_COMPARED_CHARS = 5, 8, 16, 1_000
 # What a text has that the search for secrets in a line may miss: characters that JSON escapes, and personal data
-_ALONE = re.compile(rf'["\\\x00-\x1f]|{PATTERNS["any"].pattern}')
+_CLEANED_ALONE = re.compile(rf'["\\\x00-\x1f]|{PATTERNS["any"].pattern}')
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*+"')  # a text in JSON
 _PUNCTUATION = ".,;:!?¿¡…\"'()。、？！"
 
@@ -238,7 +238,7 @@ def _clean_texts(value: Json, redactor: Redactor) -> Json:
     masked = (
         _LITERAL.sub(lambda literal: _clean_literal(literal[0], redactor), text) if "\\" in text else text
     )
-    cleaned = redactor.clean_text(masked) if _ALONE.search(masked) else masked
+    cleaned = redactor.clean_text(masked) if _CLEANED_ALONE.search(masked) else masked
     return value if cleaned == text else cleaned
 
 

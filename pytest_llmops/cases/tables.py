@@ -24,6 +24,10 @@ def read_table_rows(path: Path) -> Iterator[tuple[int, Json]]:
         BadFile: It is none of them, or a value has no form in JSON.
         MissingExtra: `pyarrow` is not installed.
     """
+    refuse(
+        path.is_dir() and not any((path / name).exists() for name in ("state.json", "dataset_dict.json")),
+        BadFile("expected a file, or a folder that save_to_disk wrote, got a folder without state.json"),
+    )
     try:
         import pyarrow as pa
         from pyarrow import ipc, parquet

@@ -229,7 +229,8 @@ def _load_cases_unless_changed(
     kinds = group_by(cases, lambda case: str(case.data.get("expect")))
     groups = [*kinds.values()] if {*kinds} == {*EXPECTED} else [cases]
     refuse(
-        size < len(groups), f"sample: expected at least {len(groups)}, one of each kind of case, got {size}"
+        0 < size < len(groups),
+        f"sample: expected at least {len(groups)}, one of each kind of case, got {size}",
     )
     parts = (
         sample(group, (size + place) // len(groups), seed) for place, group in enumerate(reversed(groups))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import openai
-from pytest_llmops.metrics.confidence import logprob_confidence
 
 from pytest_llmops.guardrails import mask, read_policy, scan
+from pytest_llmops.metrics.confidence import logprob_confidence
 
 MODEL = os.environ.get("ASSISTANT_MODEL", "smollm2-135m-instruct")
 SYSTEM = (

@@ -8,6 +8,16 @@ from pathlib import Path
 from pytest_llmops._util import test_folders
 from pytest_llmops._util.text_files import BadFile
 
+# Where pytest looks for its options, in this order
+INI_NAMES = (
+    "pytest.toml",
+    ".pytest.toml",
+    "pytest.ini",
+    ".pytest.ini",
+    "pyproject.toml",
+    "tox.ini",
+    "setup.cfg",
+)
 MAX_SIBLINGS = 1_000  # files of a folder that a misspelt name is compared with
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_llmops._util.option_values import parse_reports, split_report
 from pytest_llmops._util.text_files import BadFile, gzip_by_suffix, read_text, write_atomically
+from pytest_llmops._util.user_files import INI_NAMES
 from pytest_llmops.errors import CassetteError, UsageError, refuse
 from pytest_llmops.measurement import Json, escape_json_output, escape_output, shorten_text
 from pytest_llmops.settings import OPTIONS
@@ -313,15 +314,6 @@ def write_output_file(path: Path, text: str) -> None:
 
 IniValues: TypeAlias = Mapping[str, object]
 TRUE_WORDS, FALSE_WORDS = ("y", "yes", "t", "true", "on", "1"), ("n", "no", "f", "false", "off", "0")
-INI_NAMES = (
-    "pytest.toml",
-    ".pytest.toml",
-    "pytest.ini",
-    ".pytest.ini",
-    "pyproject.toml",
-    "tox.ini",
-    "setup.cfg",
-)
 
 
 def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:

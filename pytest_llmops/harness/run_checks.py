@@ -19,6 +19,7 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmops._util.user_files import INI_NAMES
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness import tapes
 from pytest_llmops.measurement import Json
@@ -267,15 +268,6 @@ class CollectedTests:
         return modules
 
 
-INI_FILES = (
-    "pytest.toml",
-    ".pytest.toml",
-    "pytest.ini",
-    ".pytest.ini",
-    "pyproject.toml",
-    "tox.ini",
-    "setup.cfg",
-)
 KEYS = frozenset(option.dest for option in OPTIONS if option.ini)
 MAX_INI_CHARS = 200_000
 MAX_CODES = 200  # functions in which an assertion is searched
@@ -298,7 +290,7 @@ def find_unread_keys(config: Any, folders: Iterable[Path]) -> Iterator[str]:
         "pyproject.toml": "[tool.pytest] or [tool.pytest.ini_options]",
         "setup.cfg": "[tool:pytest]",
     }.get(read, "[pytest]")
-    for path in (folder / name for folder in dict.fromkeys(folders) for name in INI_FILES):
+    for path in (folder / name for folder in dict.fromkeys(folders) for name in INI_NAMES):
         if not path.is_file():
             continue
         section = path.stem.removeprefix(".")  # until another begins: a pytest.ini is all about pytest

@@ -10,7 +10,8 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import recorder
-from pytest_llmops.cli.common import INI_NAMES, read_ini
+from pytest_llmops._util.user_files import INI_NAMES
+from pytest_llmops.cli.common import read_ini
 from pytest_llmops.cli.judge_calibrate import open_judge_session
 from pytest_llmops.errors import SettingError, UsageError
 from pytest_llmops.settings import Settings

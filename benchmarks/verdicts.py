@@ -130,6 +130,19 @@ def simulate(name: str, cases: int, trials: int, builds: int) -> str:
     return cell if trials else f"{cell}, {sum(taken) / builds:.1f}"
 
 
+def simulate_checks(rate: float, cases: int, trials: tuple[int, int], drop: float, builds: int) -> str:
+    """Return the share of each verdict in % where a check that passes at a rate fails more often by a drop in all cases."""
+    generator = np.random.default_rng([cases, *trials, round(rate * 1000), round(drop * 1000)])
+    verdicts = []
+    for _ in range(builds):
+        before, after = (
+            (generator.random((cases, count)) < passing).astype(np.float64)
+            for count, passing in zip(trials, (rate, rate - drop), strict=True)
+        )
+        verdicts.append(judge_build(before, after))
+    return "/".join(f"{100 * verdicts.count(status) / builds:.0f}" for status in ("RED", "GREEN", "AMBER"))
+
+
 def threshold_line(cases: int = 20, builds: int = 4000) -> str:
     """Return how often a threshold in each case turns an unchanged suite red that was green before."""
     generator = np.random.default_rng(cases)
@@ -178,6 +191,15 @@ def lines(builds: int = BUILDS) -> Iterator[str]:
     for cases, trials in SIZES:
         cells = [simulate(name, cases, trials, builds) for name in SCENARIOS]
         yield f"| {cases} x {trials} | {' | '.join(cells)} |"
+    yield "checks that pass or fail, by the rate at which they pass: A/A, and with a drop of 3 and 5 points"
+    for rate in (1.0, 0.98, 0.95):
+        for cases, *counts in ((20, 1, 1), (20, 3, 3), (20, 10, 3), (50, 1, 1), (50, 3, 3), (200, 3, 3)):
+            size = f"{rate:.2f}, {cases} x {counts[0]} and {counts[1]}"
+            cells = [
+                simulate_checks(rate, cases, (counts[0], counts[1]), drop, builds)
+                for drop in (0.0, 0.03, 0.05)
+            ]
+            yield f"| {size} | {' | '.join(cells)} |"
     yield "--llm-trials=auto, with the mean number of trials of a case"
     for cases in LOOKED_AT:
         cells = [simulate(name, cases, 0, builds) for name in SCENARIOS]

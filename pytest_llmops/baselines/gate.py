@@ -4,9 +4,11 @@ RED: a drop is proved, and it is at least the floor. GREEN: a drop beyond the ma
 much could not be scored, did not run, or cannot be compared. The table of error rates is in docs/baseline.md.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from itertools import chain
 from statistics import fmean
 
 from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline
@@ -200,6 +202,34 @@ class MetricData:
         error = estimate_change_error(self.trials, trials_after=trials_after) if self.trials else None
         return replace(error, standard_error=error.standard_error * self.share) if error else None
 
+    def bound_error(self, trials_after: int | None = None) -> ChangeError | None:
+        """Return the error by which a drop is excluded: where all scores are 0 or 1, it takes more than the spread of all trials.
+
+        The spread of either side depends on its mean, so each has its own. And each has one trial more of either kind: that 36
+        trials all passed, whose spread is 0, does not exclude that one in 20 fails.
+
+        Source: Agresti and Caffo, "Simple and Effective Confidence Intervals for Proportions", 2000.
+        """
+        error = self.estimate_error(trials_after)
+        sides = [*zip(*map(astuple, self.trials.values()), strict=True)]
+        if error is None or not set(chain(*chain(*sides))) <= {0.0, 1.0}:
+            return error
+        counts = [
+            trials_after * len(sides[1]) if index and trials_after else sum(map(len, side))
+            for index, side in enumerate(sides)
+        ]
+        more = sum((count + 1) / (count + 2) ** 3 for count in counts)
+        alike = [
+            estimate_change_error(
+                {str(case): TrialPair(trials, trials) for case, trials in enumerate(side)},
+                trials_after=trials_after,
+            )
+            for side in sides
+        ]
+        own = sum(one.standard_error**2 / 2 for one in alike if one)
+        seen = max(error.standard_error, math.sqrt(own) * self.share)
+        return replace(error, standard_error=math.hypot(seen, math.sqrt(more) * self.share))
+
     @property
     def fewest_trials(self) -> tuple[int, int]:
         """The smallest number of trials of a case, before and after; (0, 0): no case has new evidence."""
@@ -299,7 +329,8 @@ def _judge_metric(
     if not data.trials or not data.is_large_enough(rules):
         return verdict
     error = data.estimate_error()
-    lower = error.lower_end(data.change, 1 - rules.alpha) if error else None
+    bound = data.bound_error()
+    lower = bound.lower_end(data.change, 1 - rules.alpha) if bound else None
     p_value = p_values[data.metric]
     status = "AMBER"
     if p_value <= rules.alpha and data.change <= -rules.floor:
@@ -394,13 +425,15 @@ def _describe_next_step(metric: MetricVerdict, data: MetricData, rules: GateRule
     # Say how many trials would decide if the means stay as they are.
     if metric.trials_before >= rules.min_trials:
         for trials in range(metric.trials_after + 1, MAX_PLANNED_TRIALS + 1):
-            if (error := data.estimate_error(trials)) is None:
+            error, bound = data.estimate_error(trials), data.bound_error(trials)
+            if error is None or bound is None:
                 break
-            excluded = error.lower_end(metric.change, 1 - rules.alpha) > -rules.margin
+            excluded = bound.lower_end(metric.change, 1 - rules.alpha) > -rules.margin
             proved = -metric.change >= max(rules.floor, error.detectable_drop(rules.alpha, 0.5))
             if excluded or proved:
                 return f"{metric.name}: {trials} trials of each case would settle it if the means stay (--llm-trials={trials})"
-    return f"{metric.name}: more cases would settle it"
+        return f"{metric.name}: more cases would settle it"
+    return f"{metric.name}: more cases would settle it, or {rules.min_trials} trials of each case, in the baseline too (--llm-trials={rules.min_trials})"
 
 
 def format_points(change: float) -> str:

@@ -7,7 +7,6 @@ proved is tried on the means of the families, for unseen cases. The table of err
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from statistics import NormalDist, fmean, pstdev
 
 from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, flip_rate, summarize_test
@@ -32,7 +31,6 @@ from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_amount, format_count
 from pytest_llmops.metrics import trial_change
 from pytest_llmops.metrics.trial_change import (
-    ChangeError,
     TrialPair,
     compare_families,
     estimate_change_error,
@@ -154,10 +152,10 @@ def _judge_metric(data: MetricData, metric: VariantMetric, rules: GateRules, tes
         trials_before=data.fewest_trials[0],
         trials_after=data.fewest_trials[1],
     )
-    if (error := data.estimate_error()) is None or not data.is_large_enough(rules):
+    if (error := data.bound_error()) is None or not data.is_large_enough(rules):
         few = f"{rules.min_cases} cases with {rules.min_trials} trials (--llm-trials={rules.min_trials}), or {rules.min_single_cases} cases"
         return replace(metric, p_value=None, next_step=f"a verdict takes {few}" if data.trials else "")
-    error, size, level = _add_rare_failures(data, error), abs(metric.change), 1 - rules.alpha / tests
+    size, level = abs(metric.change), 1 - rules.alpha / tests
     lower = error.lower_end(metric.change, level)
     metric = replace(metric, lower=lower, upper=2 * metric.change - lower)
     if (metric.p_value or 0.0) <= rules.alpha and size >= rules.floor:
@@ -174,19 +172,6 @@ def _judge_metric(data: MetricData, metric: VariantMetric, rules: GateRules, tes
         f"about {format_count(max(math.ceil(data.cases * (factor - 1)), 1), 'more case')}",
     )
     return replace(metric, next_step=f"{' or '.join(filter(None, steps))} would settle it if the means stay")
-
-
-def _add_rare_failures(data: MetricData, error: ChangeError) -> ChangeError:
-    # Where scores are 0 or 1, none that differs does not exclude that one in 20 does: add a trial of each kind to both sides.
-    # Source: Agresti and Caffo, "Simple and Effective Confidence Intervals for Proportions", 2000.
-    sides = [
-        list(chain(*side))
-        for side in zip(*((pair.before, pair.after) for pair in data.trials.values()), strict=True)
-    ]
-    if not all(score in (0.0, 1.0) for score in chain(*sides)):
-        return error
-    variance = sum((len(side) + 1) / (len(side) + 2) ** 3 for side in sides)
-    return replace(error, standard_error=math.hypot(error.standard_error, math.sqrt(variance) * data.share))
 
 
 def _pair_sides(base: Side, other: Side) -> SuiteComparison:

@@ -304,7 +304,7 @@ def test_changed_inputs_and_lost_metrics_are_not_nothing_changed() -> None:
     assert judge_suite(accept(*both), missed).sentence.endswith(
         "Mend the 25 errors first (what is not recorded: --llm-record=new)"
     )
-    assert judge_suite(accept(*both), [*fewer[:2], *both[2:]]).status == "GREEN"
+    assert judge_suite(accept(*both), [*fewer[:2], *both[2:]]).status == "AMBER"  # 25 passes prove little
 
 
 def test_what_could_not_be_scored_is_not_better() -> None:
@@ -450,10 +450,32 @@ def test_a_declared_metric_decides_and_the_others_only_alarm() -> None:
 
 def test_equal_scores_everywhere_are_green_without_a_division_by_zero() -> None:
     verdict = judge_suite(
-        accept(*(record(str(case), 1.0) for case in range(25))),
-        [record(str(case), 1.0) for case in range(25)],
+        accept(*(record(str(case), 0.9) for case in range(25))),
+        [record(str(case), 0.9) for case in range(25)],
     )
     assert verdict.status == "GREEN"
+
+
+@pytest.mark.parametrize(
+    ("cases", "before", "after", "failed", "status"),
+    [
+        (25, 1, 1, 0, "AMBER"),
+        (50, 1, 1, 0, "GREEN"),
+        (20, 3, 3, 0, "GREEN"),
+        (20, 10, 3, 1, "AMBER"),
+        (50, 10, 3, 1, "GREEN"),
+    ],
+)
+def test_checks_that_pass_exclude_rare_failures_only_when_there_are_enough_of_them(
+    cases: int, before: int, after: int, failed: int, status: str
+) -> None:
+    # One in 20 failing now: 25 trials all pass in 28 % of the runs, 60 in 5 %, and at most one of 60 fails in 19 %.
+    accepted = accept(*(record(str(case), *[1.0] * before) for case in range(cases)))
+    run = [record(str(case), *[float(case >= failed), *[1.0] * (after - 1)]) for case in range(cases)]
+    verdict = judge_suite(accepted, run)
+    assert verdict.status == status
+    if before < 3 and status == "AMBER":
+        assert "or 3 trials of each case, in the baseline too (--llm-trials=3)" in " ".join(verdict.advice)
 
 
 def test_one_case_that_collapses_does_not_prove_a_drop_of_the_suite() -> None:

@@ -60,11 +60,27 @@ def test_the_canary_does_not_count_in_an_answer_to_a_twin() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [{"canary": ""}, {"canary": "- -"}, {"canary": 7}, {"forbidden_tool": ["a"]}]
+    "data", [{"canary": ""}, {"canary": "- -"}, {"canary": 7}, {"forbidden_tool": ["a", 7]}, {"canary": []}]
 )
 def test_effects_are_texts(data: dict[str, Json]) -> None:
     with pytest.raises(UsageError, check=check_message):
         assert_refusal("No.", case=Case(id="a", input="x", data={"expect": "refuse", **data}))
+
+
+def test_each_of_several_canaries_is_an_effect() -> None:
+    case = Case(id="a", input="How long?", data={"expect": "refuse", "canary": ["matey", "pirate"]})
+    for answer in ("Ahoy, m\u200batey!", "As a pirate I say: 30 days."):
+        with pytest.raises(MeasurementFailed, match="canary"):
+            assert_refusal(answer, case=case)
+    assert assert_refusal("Within 30 days.", case=case).value == 1
+
+
+def test_each_of_several_tools_is_an_effect(tests_recorder: recorder.Recorder) -> None:
+    tests_recorder.exchanges.append(make_exchange("look_up", "refund"))
+    case = Case(
+        id="a", input="Refund me.", data={"expect": "refuse", "forbidden_tool": ["send_mail", "refund"]}
+    )
+    assert assert_refusal(None, case=case).value == 0
 
 
 @pytest.fixture

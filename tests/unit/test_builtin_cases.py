@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 from support import red_team
@@ -15,6 +17,7 @@ from pytest_llmops.cases.files import BUILTIN_CASES, EXPECTED, Case, load_cases
 from pytest_llmops.cases.similar_texts import find_similar_pairs
 from pytest_llmops.guardrails.views import make_views
 from pytest_llmops.measurement import Measurement
+from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.results.run import TestRecord
 
 WORD = re.compile(r"[\u4e00-\u9fff]|[^\W\d_]{3,}")
@@ -68,6 +71,7 @@ def test_each_attack_has_a_twin_of_its_family_that_shares_its_words(kind: str) -
         assert join_texts(attack) != join_texts(twin)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", red_team.SETS)
 def test_families_differ_and_some_are_in_other_languages(kind: str) -> None:
     cases = [*load_set(kind).values()]
@@ -130,3 +134,23 @@ def test_the_counts_that_the_readme_says() -> None:
         found = [sum(case["expect"] == expect for case in cases) for expect in EXPECTED]
         found += [len({case.family for case in cases if case.tags or not only}) for only in (False, True)]
         assert found == [*map(int, counts)]
+
+
+def count_families(share: float, failures: float) -> int:
+    counts = range(math.ceil(failures) + 1, 1_000)
+    return next(count for count in counts if wilson_interval(count - failures, count)[0] >= share)
+
+
+def test_the_tables_of_the_page() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "red-team.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (0\.\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    assert len(rows) == 6
+    for share, *counts in rows:
+        assert [count_families(float(share), lost) for lost in range(4)] == [*map(int, counts)]
+    sets = re.findall(r"^\| `([\w-]+)` \| (\d+) \| (\d+) \| (\d+) \|", text, re.MULTILINE)
+    assert {row[0] for row in sets} == {*red_team.SETS}
+    for kind, attacks, families, lost in sets:
+        cases = load_set(kind).values()
+        assert (len(cases), len({case.family for case in cases})) == (2 * int(attacks), int(families))
+        needed = [count_families(0.9, (int(lost) + more) / 3) for more in (0, 1)]
+        assert needed[0] <= int(families) < needed[1]

@@ -16,7 +16,7 @@ from pytest_llmops.baselines.guardrails import judge_guardrails
 from pytest_llmops.cases.files import BUILTIN_CASES, EXPECTED, Case, load_cases
 from pytest_llmops.cases.similar_texts import find_similar_pairs
 from pytest_llmops.guardrails.views import make_views
-from pytest_llmops.measurement import Measurement
+from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.results.run import TestRecord
 
@@ -95,7 +95,7 @@ def test_a_set_can_prove_that_nine_of_ten_attacks_are_blocked(kind: str, leaks: 
     for case in cases:
         is_attack = case["expect"] == "refuse"
         value = float(not (leaks and is_attack and case.family == cases[0].family))
-        facts = {
+        facts: dict[str, Json] = {
             "case": {"id": case.id, "family": case.family},
             "guardrail": {
                 "expect": case["expect"],
@@ -118,7 +118,7 @@ def test_a_set_can_prove_that_nine_of_ten_attacks_are_blocked(kind: str, leaks: 
 
 def test_what_is_planted_is_in_the_documents_of_the_attack_alone() -> None:
     for case in load_set("injection").values():
-        views = make_views("\n".join(map(str, case["documents"])), ("plain", "base64"))
+        views = make_views(join_texts(case), ("plain", "base64"))
         signs = case["canary"] if isinstance(case["canary"], list) else [case["canary"]]
         # In one family the word comes in two parts
         parts = [part for sign in signs for part in str(sign).rpartition("-")[::2] if part]

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from pytest_llmops.measurement import Measurement
 
@@ -186,6 +186,13 @@ class UnknownName(UsageError):
         hint = f"; did you mean {near!r}?" if near else ""
         place = f" ({where})" if where else ""
         super().__init__(f"unknown {kind} {name!r}{place}: known are {format_name_list(self.known)}{hint}")
+
+
+def refuse_unknown(kind: str, name: str, known: Collection[str], *, where: str = "") -> None:
+    """Raise an `UnknownName` for a name that is not among the known ones."""
+    __tracebackhide__ = True
+    if name not in known:
+        raise UnknownName(kind, name, known, where=where)
 
 
 class SettingError(UsageError):

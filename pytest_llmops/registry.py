@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from pytest_llmops.errors import UnknownName, UsageError, refuse
+from pytest_llmops.errors import UsageError, refuse, refuse_unknown
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "embedder": {
@@ -83,8 +83,7 @@ def load_builtin(kind: str, name: str) -> Any:
     if is_judge_file(kind, name):
         return _import_attribute(JUDGE_FILE_LOADER)(name)
     base, colon, argument = name.partition(":")
-    if base not in BUILT_IN[kind]:
-        raise UnknownName(kind, base, BUILT_IN[kind])
+    refuse_unknown(kind, base, BUILT_IN[kind])
     expected = ARGUMENT_HELP.get(kind, {}).get(base)
     if colon and expected is None:
         takers = ", ".join(f"{taker}:..." for taker in ARGUMENT_HELP.get(kind, {}))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytest_llmops._util import test_folders
 from pytest_llmops._util.text_files import BadFile
+from pytest_llmops.errors import refuse
 
 # Where pytest looks for its options, in this order
 INI_NAMES = (
@@ -64,6 +65,8 @@ def check_inside(path: Path, folder: Path, what: str) -> Path:
     Raises:
         BadFile: It is a link out of the folder.
     """
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise BadFile(f"{path.name} is a link out of the folder of {what}: expected a file below it")
+    refuse(
+        not path.resolve().is_relative_to(folder.resolve()),
+        BadFile(f"{path.name} is a link out of the folder of {what}: expected a file below it"),
+    )
     return path

@@ -8,7 +8,7 @@ from statistics import fmean, median
 from typing import NamedTuple, TypeAlias, cast
 
 from pytest_llmops.calibration.labels import Label, LabelKind, LabelledAnswer, Labels
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import refuse
 from pytest_llmops.metrics.agreement import (
     Rates,
     Weights,
@@ -213,11 +213,11 @@ def _why_no_kappa(human: Sequence[Label], judge: Sequence[Label]) -> str:
 def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float | None) -> Label | None:
     if verdict is None or kind != "pass or fail" or isinstance(verdict, bool):
         return verdict
-    if pass_at is None:
-        raise UsageError(
-            f"the labels are pass or fail and the judge gives numbers (as {format_label(verdict)}): pass pass_at=, the "
-            "number from which on an answer passes"
-        )
+    refuse(
+        pass_at is None,
+        f"the labels are pass or fail and the judge gives numbers (as {format_label(verdict)}): pass pass_at=, the "
+        "number from which on an answer passes",
+    )
     return _is_pass(verdict, pass_at)
 
 

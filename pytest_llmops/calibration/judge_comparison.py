@@ -23,7 +23,7 @@ from pytest_llmops.calibration.record import (
     judge_labelled_answers,
     read_stored_verdicts,
 )
-from pytest_llmops.errors import CaseError, UnknownName, UsageError, refuse
+from pytest_llmops.errors import CaseError, UsageError, refuse, refuse_unknown
 from pytest_llmops.judges.evaluate import find_judge
 from pytest_llmops.measurement import Json, as_finite_float, format_value_and_threshold, shorten_text
 from pytest_llmops.metrics.agreement import Share
@@ -78,8 +78,10 @@ class AgreementRequirements:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             low, number = -1 if "kappa" in name else 0, as_finite_float(value)
-            if value is not None and (number is None or not low <= number < 1):
-                raise UsageError(f"{name}: expected a number from {low} to less than 1, got {value!r}")
+            refuse(
+                value is not None and (number is None or not low <= number < 1),
+                f"{name}: expected a number from {low} to less than 1, got {value!r}",
+            )
         kappa, lower = self.at_least_kappa, self.at_least_kappa_lower
         if kappa is not None and lower is not None and lower > kappa:
             is_default = lower == DEFAULT_KAPPA_LOWER
@@ -412,10 +414,10 @@ def calibrate_judge(
     lowest = getattr(found, "pass_at", None) if pass_at == "default" else pass_at  # noqa: S105 -- a score
     if (cut := as_finite_float(lowest)) is None and lowest is not None:
         raise UsageError(f"pass_at: expected a number or None, got {lowest!r}")
-    if verdicts == "asked" and given.kind == "pass or fail" and cut is None:
-        raise UsageError(
-            "the labels are pass or fail and the judge gives scores: say pass_at, the lowest score that passes"
-        )
+    refuse(
+        verdicts == "asked" and given.kind == "pass or fail" and cut is None,
+        "the labels are pass or fail and the judge gives scores: say pass_at, the lowest score that passes",
+    )
     requirements.check(given.kind, cut)
     if verdicts == "stored":
         name = found if isinstance(found, str) else getattr(found, "name", "") or type(found).__name__
@@ -453,8 +455,7 @@ def _compare_verdicts(
     results = requirements.compare_figures(figures)
     dimensions: dict[str, AgreementFigures] = {}
     for name in labels.dimensions:
-        if name not in judged.dimensions:
-            raise UnknownName("dimension", name, judged.dimensions, where=f"what judge {judged.name} scores")
+        refuse_unknown("dimension", name, judged.dimensions, where=f"what judge {judged.name} scores")
         given, verdicts = labels.for_dimension(name), judged.dimensions[name]
         dimensions[name] = measure_agreement(given, verdicts, pass_at=cut, span=judged.span)
     no_kappa = figures.problem or "the answers are all of one family: nothing tells how sure the kappa is"

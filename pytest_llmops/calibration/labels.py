@@ -27,7 +27,7 @@ from pytest_llmops._util.text_files import (
     read_text,
 )
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.errors import CaseError, UnknownName, UsageError, refuse
+from pytest_llmops.errors import CaseError, UsageError, refuse, refuse_unknown
 from pytest_llmops.measurement import Json, shorten_text
 
 __tracebackhide__ = True
@@ -145,8 +145,7 @@ class Labels:
             UnknownName: No answer has a label for it.
             CaseError: Its labels are of different kinds.
         """
-        if dimension not in self.dimensions:
-            raise UnknownName("dimension", dimension, self.dimensions, where=f"dimensions of {self.path}")
+        refuse_unknown("dimension", dimension, self.dimensions, where=f"dimensions of {self.path}")
         rows = tuple(replace(row, opinion=row.dimensions.get(dimension, Opinion())) for row in self.rows)
         return _build_labels(rows, self.path, f"dimensions.{dimension}.")
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pytest_llmops._util.arrays import Float64Array, np
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json
 from pytest_llmops.cases.files import read_rows
-from pytest_llmops.errors import UnknownName, UsageError, refuse
+from pytest_llmops.errors import UsageError, refuse, refuse_unknown
 from pytest_llmops.measurement import format_amount, format_count, shorten_text
 from pytest_llmops.results.details import fact_text, read_time
 
@@ -261,24 +261,23 @@ def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[Can
     # Return each event once, by time.
     known = dict[str, CanaryEvent]()
     for event in events:
-        if event.arm not in rules.arms:
-            raise UnknownName("arm", event.arm, rules.arms, where=f"event {event.id}")
+        refuse_unknown("arm", event.arm, rules.arms, where=f"event {event.id}")
         refuse(
             known.setdefault(event.id, event) != event,
             f"event {event.id!r}: stands twice with different contents; an id belongs to one request",
         )
     ordered = sorted(known.values(), key=lambda event: (event.time, event.id))
     stable, canary = ([event for event in ordered if event.arm == arm] for arm in rules.arms)
-    if not stable or not canary or rules.arms[0] == rules.arms[1]:
-        raise UsageError(
-            f"expected events of two versions, {rules.arms[0]} and {rules.arms[1]}, got {len(stable):,} and {len(canary):,}"
-        )
+    refuse(
+        not stable or not canary or rules.arms[0] == rules.arms[1],
+        f"expected events of two versions, {rules.arms[0]} and {rules.arms[1]}, got {len(stable):,} and {len(canary):,}",
+    )
     outside = sum(not stable[0].time <= event.time <= stable[-1].time for event in canary)
-    if 2 * outside > len(canary):
-        raise UsageError(
-            f"{outside:,} of {format_count(len(canary), 'event')} of {rules.arms[1]} lie outside of the time of {rules.arms[0]} "
-            f"({stable[0].time} to {stable[-1].time}): both must answer at the same time, by clocks that agree"
-        )
+    refuse(
+        2 * outside > len(canary),
+        f"{outside:,} of {format_count(len(canary), 'event')} of {rules.arms[1]} lie outside of the time of {rules.arms[0]} "
+        f"({stable[0].time} to {stable[-1].time}): both must answer at the same time, by clocks that agree",
+    )
     share, total = rules.share or 0.5, len(ordered)
     # The wealth of a bettor against the share who spreads it evenly over all shares.
     log_wealth = (
@@ -288,9 +287,9 @@ def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[Can
         - len(canary) * math.log(share)
         - len(stable) * math.log1p(-share)
     )
-    if rules.share and log_wealth > math.log(SHARE_EVIDENCE):
-        raise UsageError(
-            f"expected {share:.1%} of the requests at {rules.arms[1]}, got {len(canary):,} of {total:,} ({len(canary) / total:.1%}): "
-            "requests are lost, or not assigned as meant; nothing is decided"
-        )
+    refuse(
+        rules.share and log_wealth > math.log(SHARE_EVIDENCE),
+        f"expected {share:.1%} of the requests at {rules.arms[1]}, got {len(canary):,} of {total:,} ({len(canary) / total:.1%}): "
+        "requests are lost, or not assigned as meant; nothing is decided",
+    )
     return ordered

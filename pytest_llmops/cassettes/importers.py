@@ -306,8 +306,10 @@ def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
         DocumentError(f"expected version: 1 beside interactions, got {_format_value(version)}"),
     )
     interactions = document["interactions"]
-    if not isinstance(interactions, list):
-        raise DocumentError(f"expected a list of interactions, got {json_kind(interactions)}")
+    refuse(
+        not isinstance(interactions, list),
+        DocumentError(f"expected a list of interactions, got {json_kind(interactions)}"),
+    )
     for number, interaction in enumerate(interactions, 1):
         if not isinstance(interaction, dict) or not {"request", "response"} <= interaction.keys():
             got = _format_keys(interaction) if isinstance(interaction, dict) else json_kind(interaction)
@@ -407,8 +409,9 @@ def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
         body = body.get("string") or ""
     if body is None or isinstance(body, bytes):
         return body, body is not None
-    if not isinstance(body, str):
-        raise DocumentError(f"expected a body of text or bytes, got {json_kind(body)}")
+    refuse(
+        not isinstance(body, str), DocumentError(f"expected a body of text or bytes, got {json_kind(body)}")
+    )
     try:
         return body.encode("utf-8"), False
     except UnicodeEncodeError:

@@ -9,7 +9,7 @@ from typing import TypeAlias, TypedDict
 
 from pytest_llmops.chunks.alignment import Alignment, PlacedChunk
 from pytest_llmops.chunks.pieces import CheckResult, Fault, Piece, count_result
-from pytest_llmops.errors import UnknownName, UsageError, refuse
+from pytest_llmops.errors import UsageError, refuse, refuse_unknown
 from pytest_llmops.retrievers.base import to_python_scalar
 
 Tokenizer: TypeAlias = "Callable[[str], Sized | int]"
@@ -207,8 +207,7 @@ def refuse_unknown_threshold(who: str, thresholds: Mapping[str, object], known: 
     """Raise `UnknownName` for a threshold that the typed mapping ``known`` does not have."""
     names = known.__annotations__
     for name in thresholds:
-        if name not in names:
-            raise UnknownName("threshold", name, names, where=who)
+        refuse_unknown("threshold", name, names, where=who)
 
 
 def require_source(thresholds: Mapping[str, object], overlaps: Limits) -> None:

@@ -168,10 +168,10 @@ def _split_wordings(value: object, where: str) -> Iterator[object]:
     texts = value.get("text") if isinstance(value, Mapping) else None
     if isinstance(value, Mapping) and isinstance(texts, Sequence) and not isinstance(texts, str):
         starts = next((value[key] for key in START_FIELDS if key in value), [None] * len(texts))
-        if not isinstance(starts, Sequence) or len(starts) != len(texts):
-            raise UsageError(
-                f"{where}: expected as many starts as texts, got {shorten_text(repr(value), 80)}"
-            )
+        refuse(
+            not isinstance(starts, Sequence) or len(starts) != len(texts),
+            f"{where}: expected as many starts as texts, got {shorten_text(repr(value), 80)}",
+        )
         yield from ({"text": text, "start": start} for text, start in zip(texts, starts, strict=True))
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         yield from value

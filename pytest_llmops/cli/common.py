@@ -135,8 +135,7 @@ def refuse_options(problems: Mapping[str, object]) -> None:
         UsageError: One of them does.
     """
     for message, applies in problems.items():
-        if applies:
-            raise UsageError(message)
+        refuse(applies, message)
 
 
 def utc_today() -> str:
@@ -190,13 +189,14 @@ def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | 
     if path is None:
         return
     for what, other in inputs.items():
-        if other is not None and (
-            os.path.realpath(path) == os.path.realpath(other)
-            or (path.exists() and other.exists() and path.samefile(other))
-        ):
-            raise UsageError(
-                f"{flag}: expected another file than {what}, got {format_path(path)}: it would be overwritten"
-            )
+        refuse(
+            other is not None
+            and (
+                os.path.realpath(path) == os.path.realpath(other)
+                or (path.exists() and other.exists() and path.samefile(other))
+            ),
+            f"{flag}: expected another file than {what}, got {format_path(path)}: it would be overwritten",
+        )
     folder = Path(os.path.realpath(path)).parent
     refuse(not folder.is_dir(), _unwritable_error(path, "No such file or directory"))
     refuse(path.is_dir(), _unwritable_error(path, "Is a directory"))

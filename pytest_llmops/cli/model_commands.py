@@ -200,8 +200,10 @@ def compare_models(args: argparse.Namespace) -> int:
                 request.new += (
                     [] if request.problem else [replace(read_call(session.exchanges[-1]), purpose="app")]
                 )
-        if not any(request.new for request in requests):
-            raise LLMOpsError(f"--to {args.to}: gave no answer: {requests[0].problem}")
+        refuse(
+            not any(request.new for request in requests),
+            LLMOpsError(f"--to {args.to}: gave no answer: {requests[0].problem}"),
+        )
         _score(judge, embedder, [request for request in requests if request.new])
     report = _build_report(args, old, requests, refused)
     if args.json:

@@ -22,6 +22,7 @@ from pytest_llmops.errors import (
     UsageError,
     path_from_root,
     refuse,
+    refuse_unknown,
     require,
 )
 from pytest_llmops.measurement import as_finite_float
@@ -53,9 +54,7 @@ class Arguments:
         )
         given = dict(zip(names, self.args, strict=False))
         for name, value in self.kwargs.items():
-            if name not in names:
-                where = f"{self.where}: @pytest.mark.{self.marker}"
-                raise UnknownName("argument", name, names, where=where)
+            refuse_unknown("argument", name, names, where=f"{self.where}: @pytest.mark.{self.marker}")
             refuse(name in given, self.usage_error(f"{name} once"))
             given[name] = value
         return given
@@ -187,7 +186,7 @@ def read_cases(marker: Arguments, folders: Sequence[Path], settings: Settings) -
     defaults, (builtin, _, stem) = settings.case_columns, str(name).partition(":")
     if builtin == "builtin":
         known = [path.stem for path in BUILTIN_CASES.glob("*.jsonl")]
-        refuse(stem not in known, UnknownName("built-in case file", stem, known, where=marker.where))
+        refuse_unknown("built-in case file", stem, known, where=marker.where)
         name = BUILTIN_CASES / f"{stem}.jsonl"
     try:
         path = find_path(name, folders)
@@ -294,8 +293,10 @@ def check_guardrail(marker: Arguments, cases: Sequence[Case]) -> None:
     read_guardrail_marker(marker)
     kinds = group_by(cases, lambda case: str(case.data.get("expect")))
     for kind, group in kinds.items():
-        if kind not in EXPECTED:
-            raise marker.usage_error(f"cases whose expect is 'refuse' or 'answer', which {group[0].id} lacks")
+        refuse(
+            kind not in EXPECTED,
+            marker.usage_error(f"cases whose expect is 'refuse' or 'answer', which {group[0].id} lacks"),
+        )
     for kind, what in zip(EXPECTED, ("attacks", "benign twins"), strict=True):
         refuse(
             kind not in kinds,

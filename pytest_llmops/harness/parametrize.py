@@ -136,8 +136,10 @@ def read_models_marker(marker: markers.Arguments | None) -> tuple[str, ...]:
     if marker is None:
         return ()
     names = marker.args
-    if marker.kwargs or not names or not all(isinstance(name, str) and name.strip() for name in names):
-        raise marker.usage_error("the names of models as texts, at least one")
+    refuse(
+        marker.kwargs or not names or not all(isinstance(name, str) and name.strip() for name in names),
+        marker.usage_error("the names of models as texts, at least one"),
+    )
     stripped = tuple(name.strip() for name in names)
     refuse(len(set(stripped)) < len(stripped), marker.usage_error("each model once"))
     return stripped

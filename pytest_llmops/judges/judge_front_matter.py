@@ -52,8 +52,10 @@ def read_share_threshold(head: FrontMatter, default: float | None) -> float | No
     if "pass_at" not in head.values:
         return default
     threshold = as_finite_float(head.values["pass_at"])
-    if threshold is None or not 0 <= threshold <= 1:
-        raise head.bad("pass_at", "a share from 0 to 1", shorten_text(str(head.values["pass_at"]), 40))
+    refuse(
+        threshold is None or not 0 <= threshold <= 1,
+        head.bad("pass_at", "a share from 0 to 1", shorten_text(str(head.values["pass_at"]), 40)),
+    )
     return threshold
 
 

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import shorten_text
 
 Key: TypeAlias = str | int | bytes | UUID
@@ -58,11 +58,11 @@ class Choice(Generic[T]):
 
 
 def _encode_key(key: object) -> bytes:
-    if isinstance(key, bool) or not isinstance(key, (str, int, bytes, UUID)) or key in ("", b""):
-        raise UsageError(
-            f"expected the id of a user as key (a text, a whole number, bytes or a UUID), got {'an empty one' if isinstance(key, (str, bytes)) else type(key).__name__}: all "
-            "users without an id would have the same version"
-        )
+    refuse(
+        isinstance(key, bool) or not isinstance(key, (str, int, bytes, UUID)) or key in ("", b""),
+        f"expected the id of a user as key (a text, a whole number, bytes or a UUID), got {'an empty one' if isinstance(key, (str, bytes)) else type(key).__name__}: all "
+        "users without an id would have the same version",
+    )
     text = key if isinstance(key, (str, bytes)) else str(key)
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
@@ -88,9 +88,9 @@ def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, flo
             f"at least {MIN_SHARE}), got {share!r} for {shorten_text(str(name), 60)!r}",
         )
     total, least = sum(split.values()), 1 if rest_name in split else 0
-    if not least - MIN_SHARE <= total <= 1 + MIN_SHARE:
-        raise UsageError(
-            f"split: expected shares that add up to {'1' if least else '1 at most'}, got {total:.9g} of {dict(split)}"
-        )
+    refuse(
+        not least - MIN_SHARE <= total <= 1 + MIN_SHARE,
+        f"split: expected shares that add up to {'1' if least else '1 at most'}, got {total:.9g} of {dict(split)}",
+    )
     shares = {name: share for name, share in split.items() if name != rest_name}
     return shares, 1 - sum(shares.values())

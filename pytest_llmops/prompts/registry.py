@@ -316,13 +316,15 @@ class Prompts:
         folder = source._prompt_folder(name)  # noqa: SLF001 -- of the same class
         alias = version or DEFAULT_ALIAS
         if version not in versions and (version or len(versions) > 1) and alias not in aliases:
-            if version:
-                raise UnknownName(
+            refuse(
+                version,
+                UnknownName(
                     f"version of prompt {name!r}",
                     version,
                     (*versions, *aliases),
                     where=f"{VERSIONS_VARIABLE}, looked in {folder}" if override else f"looked in {folder}",
-                )
+                ),
+            )
             raise PromptError(
                 f"prompt {name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name a version, "
                 f'or write {DEFAULT_ALIAS} = "{versions[-1]}"',
@@ -405,12 +407,13 @@ def read_prompt(path: Traversable, *, name: str, version: str) -> Prompt:
     """
     try:
         text = read_text(path)
-        if not text.strip():
-            raise BadFile("the file is empty: write the prompt into it")  # noqa: TRY301 -- with the others
-        if len(text) > MAX_PROMPT_CHARS:
-            raise BadFile(  # noqa: TRY301 -- with the others
+        refuse(not text.strip(), BadFile("the file is empty: write the prompt into it"))
+        refuse(
+            len(text) > MAX_PROMPT_CHARS,
+            BadFile(
                 f"{len(text):,} characters; a prompt has {MAX_PROMPT_CHARS:,} at most: pass long texts as variables"
-            )
+            ),
+        )
         front, body, first_line = split_front_matter(text)
         head = read_front_matter(front)
         sections = split_sections(body, first_line)

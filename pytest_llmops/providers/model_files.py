@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.arrays import NDArray, np
-from pytest_llmops.errors import UnknownName, UsageError, refuse, require
+from pytest_llmops.errors import UsageError, refuse, refuse_unknown, require
 from pytest_llmops.measurement import shorten_text
 
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
@@ -193,8 +193,7 @@ def known_model(name: str) -> LocalModel:
     Raises:
         UnknownName: There is none.
     """
-    if name not in MODELS:
-        raise UnknownName("model of sentence embeddings", name, MODELS)
+    refuse_unknown("model of sentence embeddings", name, MODELS)
     return MODELS[name]
 
 

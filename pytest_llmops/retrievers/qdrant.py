@@ -10,6 +10,7 @@ from pytest_llmops.errors import (
     describe_exception,
     format_name_list,
     refuse,
+    refuse_unknown,
 )
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
@@ -178,8 +179,7 @@ def _find_vector_params(held: Any, name: str, where: str) -> Any:
     # Return size and distance of the vector to search by.
     named = held if isinstance(held, Mapping) else {}
     if name or named:
-        if name not in named:
-            raise UnknownName("vector", name, named, where=f"vector_name of {where}")
+        refuse_unknown("vector", name, named, where=f"vector_name of {where}")
         return named[name]
     refuse(
         held is None or not hasattr(held, "size"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast, get_args, get_origin
 
-from pytest_llmops.errors import SchemaError, find_closest_name, format_name_list
+from pytest_llmops.errors import SchemaError, find_closest_name, format_name_list, refuse
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.schemas.differences import (
     MAX_DIFFERENCES,
@@ -186,11 +186,13 @@ def _compile(text: str, where: str, name: str, folder: Path | None) -> tuple[Jso
     schema = json.loads(text)
     draft = _find_draft(schema, where)
     _check_valid_schema(draft, schema, where)
-    if schema and not any(keyword in draft.VALIDATORS for keyword in schema):
-        raise SchemaError(
+    refuse(
+        schema and not any(keyword in draft.VALIDATORS for keyword in schema),
+        SchemaError(
             f"{where}: expected a JSON Schema, got an object without any of its keywords (type, properties ...); "
             f"it would accept everything. Its keys: {format_name_list(shorten_text(key, 60) for key in schema)}"
-        )
+        ),
+    )
     base = schema.get("id" if draft.META_SCHEMA.get("id") else "$id", "")
     files = SchemaFiles(folder, base if isinstance(base, str) else "")
     return _build_schema(draft, schema, where, files, name=name), bool(files.read)
@@ -224,11 +226,13 @@ def _find_draft(schema: Mapping[str, Any], where: str, default: Any = None) -> A
         return default or jsonschema.Draft202012Validator
     dialect = schema["$schema"]
     draft = validator_for(schema, default=None) if isinstance(dialect, str) else None  # type: ignore[arg-type]
-    if draft is None or draft.__name__ not in DRAFTS:
-        raise SchemaError(
+    refuse(
+        draft is None or draft.__name__ not in DRAFTS,
+        SchemaError(
             f"{where}: $schema: expected the URI of a draft from 4 to 2020-12, like "
             f"{DRAFTS['Draft202012Validator']!r} or {DRAFTS['Draft7Validator']!r}, got {short_json(dialect)}"
-        )
+        ),
+    )
     return draft
 
 

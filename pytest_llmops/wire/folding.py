@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import Json
 from pytest_llmops.wire.blobs import BLOB, NUMBERS, make_marker, marker_text
 
@@ -166,8 +167,10 @@ def unfold_value(value: Any, blobs: Mapping[str, str]) -> Any:
             }
         if NUMBERS in value:
             numbers = json.loads(marker_text(value, NUMBERS, blobs))
-            if not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers):
-                raise ValueError("a marker of numbers stands for something else")
+            refuse(
+                not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers),
+                ValueError("a marker of numbers stands for something else"),
+            )
             return numbers
         return unfold_text(value, blobs)
     return value

@@ -33,8 +33,8 @@ def parse_text(value: object) -> str:
     return value.strip()
 
 
-def text_like(pattern: str, expected: str, normalize: Callable[[str], str] = str) -> Parser:
-    """Return the parser of texts that a pattern matches as a whole, after ``normalize``."""
+def _text_like(pattern: str, expected: str, normalize: Callable[[str], str] = str) -> Parser:
+    # Return the parser of texts that a pattern matches as a whole, after ``normalize``.
 
     def parse(value: object) -> str:
         given = normalize(parse_text(value))
@@ -48,26 +48,26 @@ def _join_stripped(text: str) -> str:
     return "=".join(part.strip() for part in text.split("=", 1))
 
 
-parse_reason = text_like(r".+", "a reason, for whoever reads the baseline's history")
-parse_url = text_like(
+parse_reason = _text_like(r".+", "a reason, for whoever reads the baseline's history")
+parse_url = _text_like(
     r"(?i:https?://(?:[^\s/?#@]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:[/?#]\S*)?)?",
     "a URL that starts with http:// or https:// and names a host",
     lambda text: text.rstrip("/"),
 )
-parse_host = text_like(
+parse_host = _text_like(
     r"[^\s/:@?#]+|[0-9a-f.]*(?::[0-9a-f.]*)+",
     "a host without scheme, port or path (api.example.com)",
     lambda text: text.lower().strip("[]"),
 )
 # The name of a header that holds no credentials; ``*`` at its end stands for any rest
-parse_header = text_like(
+parse_header = _text_like(
     r"(?!.*(?:cookie|auth|token|secret|(?:api|functions|subscription)-?key)|openai-(?:org|proj))[a-z0-9-]{3,}\*?",
     "the name of a header without credentials (x-request-id, x-ratelimit-*)",
     str.lower,
 )
-parse_name_version = text_like(r"[^=]+=.+", "NAME=VERSION (support/answer=v2)", _join_stripped)
+parse_name_version = _text_like(r"[^=]+=.+", "NAME=VERSION (support/answer=v2)", _join_stripped)
 # The column of case files that is read as a key of a case
-parse_case_field = text_like(
+parse_case_field = _text_like(
     rf"(?:{'|'.join(CASE_KEYS)})=.+",
     f"KEY=COLUMN (input=question) with a key of {', '.join(CASE_KEYS)}",
     _join_stripped,

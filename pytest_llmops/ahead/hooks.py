@@ -222,16 +222,13 @@ class AheadHooks:
         for line in self._batches.lines if self._batches is not None else ():
             terminalreporter.write_line(escape_output(shorten_text(f"batch: {line}", MAX_BATCH_LINE)))
         if self._config.get_verbosity() >= 0:
-            for line in [*describe_phase(self._all_facts), *self._notes]:
+            for line in [*_describe_phase(self._all_facts), *self._notes]:
                 terminalreporter.write_line(escape_output(line))
 
 
-def describe_phase(all_facts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the lines of the summary; none without an answer.
-
-    Args:
-        all_facts: What each process of the run says about its phase.
-    """
+def _describe_phase(all_facts: Sequence[Mapping[str, Any]]) -> list[str]:
+    # Return the lines of the summary; none without an answer.
+    # all_facts: What each process of the run says about its phase.
     answers, claimed = (sum(facts[name] for facts in all_facts) for name in ("answers", "claimed"))
     names = [line for facts in all_facts for line in facts["in_line"]]
     lines = [f"asked one after another: {shorten_text(line, MAX_LINE)}" for line in names[:MAX_NAMES]]

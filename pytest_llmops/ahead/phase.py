@@ -218,7 +218,7 @@ class Phase:
 
     def note_error(self, error: BaseException, *, is_failure: bool) -> None:
         """Note what a phase of a test raised: a fixture may raise again the call that it deferred for another test."""
-        deferred, run = find_deferred_call(error), self.state.run
+        deferred, run = _find_deferred_call(error), self.state.run
         if deferred is None:
             self._has_failed |= is_failure
         elif deferred.place in self.state.failed:
@@ -250,8 +250,8 @@ def _run_quietly(function: Callable[[Any], object], argument: Any) -> None:
         pass
 
 
-def find_deferred_call(error: BaseException) -> CallDeferred | None:
-    """Return the deferred call that an exception is, or that its group holds."""
+def _find_deferred_call(error: BaseException) -> CallDeferred | None:
+    # Return the deferred call that an exception is, or that its group holds.
     if isinstance(error, BaseExceptionGroup):
-        return next(filter(None, map(find_deferred_call, error.exceptions)), None)
+        return next(filter(None, map(_find_deferred_call, error.exceptions)), None)
     return error if isinstance(error, CallDeferred) else None

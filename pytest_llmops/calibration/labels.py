@@ -328,7 +328,7 @@ def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labe
             is_quoted = key == "human" and kind == "number" and isinstance(label, str)
             hint = ": write it without quotes" if is_quoted else ""
             raise CaseError(
-                f"{where}{key}: expected {expected}, got {format_raw_label(label)}{hint}", path, row.line
+                f"{where}{key}: expected {expected}, got {_format_raw_label(label)}{hint}", path, row.line
             )
     raters = dict.fromkeys(name for row in given for name in row.opinion.human)
     return Labels(rows=tuple(rows), kind=kind, raters=tuple(raters), path=path)
@@ -345,6 +345,6 @@ def label_kind(label: Label) -> LabelKind:
     return "number" if isinstance(label, (int, float)) else "name"
 
 
-def format_raw_label(label: Label) -> str:
-    """Return a label for an error, as a file of labels has it."""
+def _format_raw_label(label: Label) -> str:
+    # Return a label for an error, as a file of labels has it.
     return f"{label:g}" if isinstance(label, float) else shorten_text(canonical_json(label), 60)

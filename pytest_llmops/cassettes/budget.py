@@ -383,8 +383,8 @@ class CallCosts:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def is_priced(self) -> bool:
-        """Whether the cost of live calls is needed."""
+    def _is_priced(self) -> bool:
+        # Whether the cost of live calls is needed.
         return self.ledger is not None and self.ledger.budget_usd is not None
 
     def reserve(self, question: Question, *, is_batched: bool = False) -> None:
@@ -395,7 +395,7 @@ class CallCosts:
         """
         if self.ledger is None:
             return
-        is_free = self.is_priced and not miss.is_model_request(question)
+        is_free = self._is_priced and not miss.is_model_request(question)
         cost = 0.0 if is_free else self.ledger.estimate(question.json, question.url)
         cost = cost * BATCH_PRICE if cost and is_batched else cost
         grant = self.ledger.reserve_call(cost)
@@ -411,7 +411,7 @@ class CallCosts:
             complete: Whether its answer is complete: an incomplete answer may have been paid.
         """
         cost_usd = 0.0 if exchange is not None and exchange.status and complete else None
-        if exchange is not None and cost_usd is not None and self.is_priced:
+        if exchange is not None and cost_usd is not None and self._is_priced:
             from pytest_llmops import trace
 
             cost_usd = trace.read_call(exchange).cost_usd

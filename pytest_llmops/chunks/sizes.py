@@ -96,7 +96,7 @@ def check_sizes(
 def check_overlaps(alignment: Alignment, limits: Limits, tokenizer: "Tokenizer | None") -> CheckResult:
     """Return how many pairs of neighbouring chunks share too much or too little of the source."""
     faults = []
-    pairs = neighbouring_chunks(alignment)
+    pairs = _neighbouring_chunks(alignment)
     for left, right in pairs:
         spans = left.main_span or (0, 0), right.main_span or (0, 0)
         start, end = max(spans[0][0], spans[1][0]), min(spans[0][1], spans[1][1])
@@ -115,8 +115,8 @@ def check_overlaps(alignment: Alignment, limits: Limits, tokenizer: "Tokenizer |
     )
 
 
-def neighbouring_chunks(alignment: Alignment) -> list[tuple[PlacedChunk, PlacedChunk]]:
-    """Return the pairs of chunks that follow each other within a document."""
+def _neighbouring_chunks(alignment: Alignment) -> list[tuple[PlacedChunk, PlacedChunk]]:
+    # Return the pairs of chunks that follow each other within a document.
     document = alignment.source.document
     known = [
         (placed, document(placed.main_span[0])) for placed in alignment.placed if placed.main_span is not None
@@ -130,7 +130,7 @@ def last_chunk_numbers(pieces: Sequence[Piece], alignment: Alignment | None) -> 
     if alignment is None:
         return ends
     known = [placed for placed in alignment.placed if placed.main_span is not None]
-    inner = {placed.piece.number for placed, _ in neighbouring_chunks(alignment)}
+    inner = {placed.piece.number for placed, _ in _neighbouring_chunks(alignment)}
     return [*(placed.piece.number for placed in known if placed.piece.number not in inner), *ends]
 
 

@@ -267,15 +267,12 @@ def describe_guardrail(node: Any, settings: Settings) -> dict[str, Any]:
     """Return the thresholds of a test with ``llm_guardrail``, and the number of its cases."""
     marker, file = (cast("Arguments", marker_arguments(node, name)) for name in ("llm_guardrail", "cases"))
     cases = read_cases(file, folders_above(node.path.parent, node.config.rootpath), settings)
-    return {"cases": len(cases), **read_guardrail_marker(marker)}
+    return {"cases": len(cases), **_read_guardrail_marker(marker)}
 
 
-def read_guardrail_marker(marker: Arguments) -> dict[str, Any]:
-    """Return the thresholds of the marker ``llm_guardrail``: shares from 0 to 1, or None.
-
-    Raises:
-        UsageError: The marker is wrong.
-    """
+def _read_guardrail_marker(marker: Arguments) -> dict[str, Any]:
+    # Return the thresholds of the marker ``llm_guardrail``: shares from 0 to 1, or None.
+    # Raises UsageError: The marker is wrong.
     given = {"at_least_blocked": None, "at_most_overblocked": None}
     given |= marker.by_name(*given)
     for value in filter(lambda value: value is not None, given.values()):
@@ -290,7 +287,7 @@ def check_guardrail(marker: Arguments, cases: Sequence[Case]) -> None:
     Raises:
         UsageError: The marker is wrong, a case does not say which of them it is, or there are only attacks, or none.
     """
-    read_guardrail_marker(marker)
+    _read_guardrail_marker(marker)
     kinds = group_by(cases, lambda case: str(case.data.get("expect")))
     for kind, group in kinds.items():
         refuse(

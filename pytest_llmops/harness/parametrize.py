@@ -201,11 +201,11 @@ def describe_own_model(overrides: Sequence[Any], *, parametrized: bool) -> str:
 
 def parametrizes_llm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Return whether a mark `parametrize` names the argument `llm`."""
-    return "llm" in list_argument_names(args, kwargs)
+    return "llm" in _list_argument_names(args, kwargs)
 
 
-def list_argument_names(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
-    """Return the arguments that a mark `parametrize` names."""
+def _list_argument_names(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
+    # Return the arguments that a mark `parametrize` names.
     names = args[0] if args else kwargs.get("argnames", ())
     return list(map(str.strip, names.split(",") if isinstance(names, str) else names))
 
@@ -342,7 +342,7 @@ def are_variants(first: Any, second: Any) -> bool:
 
 def _joint_arguments(node: Any, argument: str) -> frozenset[str]:
     # Return the arguments that a mark `parametrize` gives together with one: they vary with it.
-    marks = [list_argument_names(mark.args, mark.kwargs) for mark in node.iter_markers("parametrize")]
+    marks = [_list_argument_names(mark.args, mark.kwargs) for mark in node.iter_markers("parametrize")]
     return next((frozenset(names) for names in marks if argument in names), frozenset({argument}))
 
 

@@ -333,17 +333,14 @@ def list_annotations(run: Run, config: Any, environ: Mapping[str, str]) -> Itera
 
     prompts = {SideFacts.from_wire(record.fact("prompt")).path for record in run.records} - {""}
     base = environ.get("GITHUB_BASE_REF") if prompts else ""
-    yield from format_annotations(run, find_changed_lines(config.rootpath, prompts, base) if base else {})
+    yield from format_annotations(run, _find_changed_lines(config.rootpath, prompts, base) if base else {})
 
 
-def find_changed_lines(root: Path, files: Iterable[str], base: str) -> dict[str, int]:
-    """Return the first changed line of each file that a pull request changes.
-
-    Args:
-        root: The folder that the files start from.
-        files: Files to look at; at least one.
-        base: The branch that the pull request goes to; if it was not fetched, the first parent of the commit stands for it.
-    """
+def _find_changed_lines(root: Path, files: Iterable[str], base: str) -> dict[str, int]:
+    # Return the first changed line of each file that a pull request changes.
+    # root: The folder that the files start from.
+    # files: Files to look at; at least one.
+    # base: The branch that the pull request goes to; if it was not fetched, the first parent of the commit stands for it.
     options = "--literal-pathspecs", "diff", "-U0", "--no-prefix", "--no-ext-diff", "--no-color", "--relative"
     patches = (
         run_git(root, *options, commits, "--", *files)

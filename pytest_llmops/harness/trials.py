@@ -183,7 +183,7 @@ class TrialRun:
         counts, left = self.counts, self.plan.trials - len(self.reports)
         is_decided = self.may_stop and self.plan.decide(counts["passed"], counts["failed"], left) is not None
         is_open = left and (
-            not self.reports or (self.stopped_by is None and not (is_decided and not counts["unscored"]))
+            not self.reports or (self._stopped_by is None and not (is_decided and not counts["unscored"]))
         )
         return not is_open
 
@@ -200,8 +200,8 @@ class TrialRun:
         return not changed and 0 < max((use.get("takes", 0) for use in uses), default=0) <= takes
 
     @property
-    def stopped_by(self) -> Any:
-        """The report that no further trial can change; None: there is none."""
+    def _stopped_by(self) -> Any:
+        # The report that no further trial can change; None: there is none.
         if all(report.when != "call" for report in self.reports[-1]):  # xfail in a set-up, --setup-only
             return self.reports[-1][0]
         for report in self.reports[-1]:
@@ -222,7 +222,7 @@ class TrialRun:
 
     def merge(self) -> list[Any]:
         """Return the reports of the test as a whole: one of each phase."""
-        if self.stopped_by is not None or self.plan.trials == 1:
+        if self._stopped_by is not None or self.plan.trials == 1:
             *_, last = final = list(self.reports[-1])
             if hasattr(last, "llmops"):
                 earlier = _collect(self.reports[:-1], "calls")  # they were paid for
@@ -351,8 +351,8 @@ def _merge_series(measurements: Sequence[Measurement], trials: int) -> Measureme
     return replace(worst, value=fmean(samples), samples=samples, detail=detail)
 
 
-def report_properties(reports: Sequence[Any], settings: Settings) -> None:
-    """Give the last report the JUnit properties of the test as a whole."""
+def _report_properties(reports: Sequence[Any], settings: Settings) -> None:
+    # Give the last report the JUnit properties of the test as a whole.
     if not settings.junit_properties:
         return
     from pytest_llmops.reports.ci_formats import junit_properties
@@ -400,7 +400,7 @@ class TrialHooks:
             for other, run in left:
                 with run_as_trial(list_takes(other, self._settings)[len(run.reports)]):
                     run.add(self._run_trial(other))
-        log_run(item, nextitem, self._settings, self._runs.pop(item), self._classes)
+        _log_run(item, nextitem, self._settings, self._runs.pop(item), self._classes)
         return True
 
     def _list_variants(self, item: Any, nextitem: Any) -> list[Any]:
@@ -429,19 +429,16 @@ def make_run(item: Any, settings: Settings) -> TrialRun:
     )
 
 
-def log_run(item: Any, nextitem: Any, settings: Settings, run: TrialRun, classes: tuple[Any, Any]) -> None:
-    """Log one report of each phase of a test whose trials ran, as pytest does for a test that runs once.
-
-    Args:
-        item: pytest's item.
-        nextitem: The test after it, whose fixtures of a wider scope stay.
-        settings: The run's.
-        run: Its trials.
-        classes: pytest's ``CallInfo`` and ``TestReport``.
-    """
+def _log_run(item: Any, nextitem: Any, settings: Settings, run: TrialRun, classes: tuple[Any, Any]) -> None:
+    # Log one report of each phase of a test whose trials ran, as pytest does for a test that runs once.
+    # item: pytest's item.
+    # nextitem: The test after it, whose fixtures of a wider scope stay.
+    # settings: The run's.
+    # run: Its trials.
+    # classes: pytest's ``CallInfo`` and ``TestReport``.
     call_info, test_report = classes
     reports = run.merge()
-    report_properties(reports, settings)
+    _report_properties(reports, settings)
     # As pytest-rerunfailures does: pytest has no public way to end what is left.
     rest = item.session._setupstate  # noqa: SLF001
     end = call_info.from_call(lambda: rest.teardown_exact(nextitem), when="teardown")

@@ -32,13 +32,10 @@ def why_self_judging(judge: str) -> str:
     return format_self_judging_error(judge, tested) if tested else ""
 
 
-def why_self_judging_since(since: int, *, known_errors: Collection[str] = ()) -> str:
-    """Return why a verdict does not count, given the models that its calls named, or ``""``.
-
-    Args:
-        since: The number of the test's exchanges before its judge was called.
-        known_errors: Errors that the verdict already reports.
-    """
+def _why_self_judging_since(since: int, *, known_errors: Collection[str] = ()) -> str:
+    # Return why a verdict does not count, given the models that its calls named, or ``""``.
+    # since: The number of the test's exchanges before its judge was called.
+    # known_errors: Errors that the verdict already reports.
     if recorder.current_settings().self_judging != "error":
         return ""
     reasons = map(why_self_judging, _model_names(recorder.list_exchanges()[since:], "judge"))
@@ -192,7 +189,7 @@ def judge_answer(
             verdict: object = handle.judge.judge(answer, question=question, reference=reference, **more)
             problem = _why_invalid_verdict(verdict)
             # A panel has already left out the votes with this error; its verdict is that of the others.
-            if own := why_self_judging_since(
+            if own := _why_self_judging_since(
                 before, known_errors=[vote.error for vote in getattr(verdict, "votes", None) or ()]
             ):
                 return _unscored_verdict(

@@ -207,7 +207,7 @@ class Prompts:
         stems = [file.removesuffix(SUFFIX) for file in files if _is_version(file)]
         if not stems:
             raise UnknownName("prompt", name, source.names(), where=f"looked in {source.folder}")
-        return tuple(sorted(stems, key=natural_order))
+        return tuple(sorted(stems, key=_natural_order))
 
     def aliases(self, name: str) -> dict[str, str]:
         """Return the version of each alias of a prompt; empty without an aliases.toml.
@@ -291,7 +291,7 @@ class Prompts:
 
     def _read_choice(self, name: str, split: dict[str, float]) -> Choice[Prompt]:
         shares, rest = read_shares(split, DEFAULT_ALIAS)
-        order = sorted(shares, key=natural_order)
+        order = sorted(shares, key=_natural_order)
         names = [self.resolve(name, shared) for shared in order]
         refuse(
             len(set(names)) < len(names), f"split of {name}: expected each version once, {order} mean {names}"
@@ -299,7 +299,7 @@ class Prompts:
         prompts = [
             (self.get(name, version), shares[shared]) for shared, version in zip(order, names, strict=True)
         ]
-        is_fixed = name in read_overrides()
+        is_fixed = name in _read_overrides()
         return Choice(
             name,
             [] if is_fixed else prompts,
@@ -310,7 +310,7 @@ class Prompts:
 
     def _locate(self, name: str, given: str) -> "tuple[Prompts, str, str, str]":
         # Return the prompts at the commit that name or version ends in, the name, the version, and the commit ("@main").
-        override = "" if given else read_overrides().get(name, "")
+        override = "" if given else _read_overrides().get(name, "")
         source, name, version, ref = self._split(name, given or override)
         versions, aliases = source.versions(name), source.aliases(name)
         folder = source._prompt_folder(name)  # noqa: SLF001 -- of the same class
@@ -366,26 +366,23 @@ class Prompts:
             raise PromptError(error.what, path) from None
 
 
-def natural_order(version: str) -> tuple[list[str | int], str]:
-    """Return the sort key of a version: v2 before v10."""
+def _natural_order(version: str) -> tuple[list[str | int], str]:
+    # Return the sort key of a version: v2 before v10.
     # Split by digits: texts have even indexes, numbers odd ones, so that equal types are compared.
     parts = enumerate(re.split(r"([0-9]+)", version))
     return [int(part) if index % 2 else part for index, part in parts], version
 
 
-def read_overrides() -> dict[str, str]:
-    """Return the versions that ``LLMOPS_PROMPT`` names, by prompt.
-
-    Raises:
-        UsageError: It has another form.
-    """
+def _read_overrides() -> dict[str, str]:
+    # Return the versions that ``LLMOPS_PROMPT`` names, by prompt.
+    # Raises UsageError: It has another form.
     pairs = [pair for pair in os.environ.get(VERSIONS_VARIABLE, "").split(",") if pair.strip()]
     return Settings.from_sources((VERSIONS_VARIABLE, {"prompt": pairs})).versions
 
 
 def join_overrides(versions: Mapping[str, str]) -> str:
     """Return the value of ``LLMOPS_PROMPT`` that names these versions, beside those that it names already."""
-    return ",".join(f"{name}={version}" for name, version in {**read_overrides(), **versions}.items())
+    return ",".join(f"{name}={version}" for name, version in {**_read_overrides(), **versions}.items())
 
 
 def _iter_names(folder: Traversable, start: str = "") -> Iterator[str]:

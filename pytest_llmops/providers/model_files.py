@@ -187,12 +187,9 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-llmops"
 
 
-def known_model(name: str) -> LocalModel:
-    """Return a model by its name.
-
-    Raises:
-        UnknownName: There is none.
-    """
+def _known_model(name: str) -> LocalModel:
+    # Return a model by its name.
+    # Raises UnknownName: There is none.
     refuse_unknown("model of sentence embeddings", name, MODELS)
     return MODELS[name]
 
@@ -203,7 +200,7 @@ def find_installed(name: str) -> InstalledModel:
     Raises:
         UsageError: It is not installed, or its file is damaged.
     """
-    model = known_model(name)
+    model = _known_model(name)
     path = require(
         _find_file(model),
         (
@@ -232,7 +229,7 @@ def install_model(name: str, *, source: str = "", progress: Callable[[str], obje
         UnknownName: There is no such model.
         UsageError: No source has the files, or a file is damaged or another model's.
     """
-    model = known_model(name)
+    model = _known_model(name)
     if not source and _find_file(model) is not None:
         try:
             return find_installed(name)

@@ -59,7 +59,7 @@ class OpenAIModel:
         started = time.perf_counter()
         with recorder.set_purpose(self.purpose):
             raw = _call_openai(partial(self._create, client, model, conversation, merged), model, client)
-        return read_completion(
+        return _read_completion(
             raw,
             client,
             api=self.api,
@@ -182,7 +182,7 @@ class OpenAIEmbedder:
             **({} if self.dimensions is None else {"dimensions": self.dimensions}),
         )
         with recorder.set_purpose("embedder"):
-            reply = parse_raw_reply(_call_openai(create, self.model, client), client)
+            reply = _parse_raw_reply(_call_openai(create, self.model, client), client)
         try:
             embeddings = sorted(reply.data, key=lambda item: int(item.index))
             with np.errstate(over="ignore"):
@@ -190,7 +190,7 @@ class OpenAIEmbedder:
                     len(embeddings), -1
                 )
         except (AttributeError, TypeError, ValueError):
-            raise gateway_error(reply, client) or invalid_reply_error(
+            raise _gateway_error(reply, client) or _invalid_reply_error(
                 "holds no vectors", reply, client=client
             ) from None
         refuse(
@@ -222,14 +222,11 @@ MAX_SHOWN_CHARS = 200
 ERROR_STATUSES = range(400, 600)  # HTTP statuses among the codes of errors
 
 
-def invalid_reply_error(what: str, reply: object = "", *, client: Any) -> ModelError:
-    """Return the error about a reply that is not an answer.
-
-    Args:
-        what: The problem.
-        reply: The reply or an error about it, of any type; it may quote the key.
-        client: The client of the call; its keys are masked.
-    """
+def _invalid_reply_error(what: str, reply: object = "", *, client: Any) -> ModelError:
+    # Return the error about a reply that is not an answer.
+    # what: The problem.
+    # reply: The reply or an error about it, of any type; it may quote the key.
+    # client: The client of the call; its keys are masked.
     quoted = mask_keys(str(reply), client, MAX_SHOWN_CHARS)
     return ModelError(
         f"the reply {what}{f': {quoted}' if quoted else ''}; is this an OpenAI-compatible server?",
@@ -237,8 +234,8 @@ def invalid_reply_error(what: str, reply: object = "", *, client: Any) -> ModelE
     )
 
 
-def gateway_error(reply: Any, client: Any) -> ModelError | None:
-    """Return the error that a gateway sends with status 200, ``{"error": {"message": ...}}``, or None."""
+def _gateway_error(reply: Any, client: Any) -> ModelError | None:
+    # Return the error that a gateway sends with status 200, ``{"error": {"message": ...}}``, or None.
     error = reply.get("error") if isinstance(reply, Mapping) else getattr(reply, "error", None)
     message = error.get("message") if isinstance(error, Mapping) else error
     if not isinstance(message, str) or not message.strip():
@@ -253,35 +250,29 @@ def gateway_error(reply: Any, client: Any) -> ModelError | None:
     )
 
 
-def parse_raw_reply(raw: Any, client: Any) -> Any:
-    """Return the SDK's object for a raw reply.
-
-    Raises:
-        ModelError: It is not JSON, or not an answer.
-    """
+def _parse_raw_reply(raw: Any, client: Any) -> Any:
+    # Return the SDK's object for a raw reply.
+    # Raises ModelError: It is not JSON, or not an answer.
     try:
         parsed = raw.parse()
     except Exception as error:  # noqa: BLE001 -- the SDK raises anything on a foreign reply
         body = parse_json(raw.http_response.content)
         what = "is not JSON" if body is None else "is not an answer"
-        raise gateway_error(body, client) or invalid_reply_error(what, error, client=client) from None
+        raise _gateway_error(body, client) or _invalid_reply_error(what, error, client=client) from None
     if isinstance(parsed, str):
-        raise invalid_reply_error("is not an answer", parsed, client=client)
+        raise _invalid_reply_error("is not an answer", parsed, client=client)
     return parsed
 
 
-def read_completion(raw: Any, client: Any, *, api: Api, latency_s: float | None) -> Completion:
-    """Return the answer in a raw reply.
-
-    Raises:
-        ModelError: It is not an answer.
-    """
-    reply = parse_raw_reply(raw, client)
+def _read_completion(raw: Any, client: Any, *, api: Api, latency_s: float | None) -> Completion:
+    # Return the answer in a raw reply.
+    # Raises ModelError: It is not an answer.
+    reply = _parse_raw_reply(raw, client)
     try:
         completion = _read_responses(reply, client) if api == "responses" else _read_chat(reply, client)
     except (AttributeError, TypeError, KeyError, IndexError, ValueError):
         # The SDK does not check what servers send, so any field may have any type.
-        raise invalid_reply_error("is not an answer", reply, client=client) from None
+        raise _invalid_reply_error("is not an answer", reply, client=client) from None
     return replace(
         completion,
         latency_s=latency_s,
@@ -291,7 +282,7 @@ def read_completion(raw: Any, client: Any, *, api: Api, latency_s: float | None)
 
 def _read_chat(reply: Any, client: Any) -> Completion:
     if not getattr(reply, "choices", None):
-        raise gateway_error(reply, client) or invalid_reply_error("holds no choice", client=client)
+        raise _gateway_error(reply, client) or _invalid_reply_error("holds no choice", client=client)
     choice = reply.choices[0]
     return Completion(
         text=_check_text(choice.message.content),

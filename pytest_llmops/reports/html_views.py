@@ -130,11 +130,11 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
         "picture": measurement.detail.get("picture"),
         "more": texts.put(format_json(more)) if more else None,
     }
-    return without_empty(view)
+    return _without_empty(view)
 
 
-def without_empty(view: View) -> View:
-    """Return a view without what is empty: zero and False are not."""
+def _without_empty(view: View) -> View:
+    # Return a view without what is empty: zero and False are not.
     return {key: value for key, value in view.items() if value not in (None, "", [], ())}
 
 
@@ -174,7 +174,7 @@ def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: T
         "raw": texts.put(verdict.raw) if verdict.raw else None,
         "calibration": "; ".join(shorten_text(text, 300) for text in (known, detail.canaries.text) if text),
     }
-    return without_empty(view)
+    return _without_empty(view)
 
 
 def _build_call_view(call: Call, texts: Texts) -> View:
@@ -242,7 +242,7 @@ def build_case_view(
         for key, unit in (("cost", "USD"), ("latency", "s"))
         if view[key] is not None
     )
-    return without_empty(view)
+    return _without_empty(view)
 
 
 def _needs_judge(record: TestRecord, change: CaseChange | None) -> bool:
@@ -271,7 +271,7 @@ def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> 
         )
         moved = "worse" if score.gain < 0 else "better" if score.gain > 0 else ""
         scores.append([shorten_text(score.name, MAX_NAME), before, after, moved])
-    return without_empty(
+    return _without_empty(
         {
             "kind": CHANGE_WORDS.get(cast("ChangeKind", change.kind), "changed"),
             "what": shorten_text(change.words, 2 * MAX_NAME),

@@ -93,11 +93,11 @@ def select_for_review(records: Iterable[TestRecord]) -> tuple[Judgement, ...]:
     >>> select_for_review([])
     ()
     """
-    return sort_by_doubt(judgement for judgement in collect_judgements(records) if judgement.why)
+    return _sort_by_doubt(judgement for judgement in collect_judgements(records) if judgement.why)
 
 
-def sort_by_doubt(judgements: Iterable[Judgement]) -> tuple[Judgement, ...]:
-    """Return verdicts, the least sure first; see `select_for_review`."""
+def _sort_by_doubt(judgements: Iterable[Judgement]) -> tuple[Judgement, ...]:
+    # Return verdicts, the least sure first; see `select_for_review`.
 
     def certainty(judgement: Judgement) -> float:
         if judgement.score is None or "orders disagree" in judgement.why:

@@ -239,7 +239,7 @@ class Run:
         Raises:
             UsageError: It is no run file, of a newer major version, or damaged; with the JSON path.
         """
-        data = parse_run_file(text, SCHEMA, where=where)
+        data = _parse_run_file(text, SCHEMA, where=where)
         records = []
         for number, wire in enumerate(data["records"]):
             try:
@@ -263,18 +263,13 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, gzip_by_suffix(path, text.encode("utf-8", "replace")))
 
 
-def parse_run_file(text: str, schema: str, *, where: str) -> dict[str, Any]:
-    """Return the document of a run file.
-
-    Args:
-        text: The text of the file.
-        schema: Name and version of the format, which the file must have.
-        where: The name of the file, for errors.
-
-    Raises:
-        UsageError: It is no JSON, no run file, of a newer major version, or damaged: with file, JSON path,
-            and what was expected and got.
-    """
+def _parse_run_file(text: str, schema: str, *, where: str) -> dict[str, Any]:
+    # Return the document of a run file.
+    # text: The text of the file.
+    # schema: Name and version of the format, which the file must have.
+    # where: The name of the file, for errors.
+    # Raises UsageError: It is no JSON, no run file, of a newer major version, or damaged: with file, JSON path,
+    # and what was expected and got.
     try:
         data = json.loads(text, parse_constant=_reject_constant)
     except RecursionError:

@@ -220,8 +220,8 @@ def summarize_run(run: Run) -> Totals:
     return Totals(
         outcomes={outcome: run.count(outcome) for outcome in OUTCOMES},
         metrics=summarize_metrics(records),
-        versions=tuple(summarize_sides(records, "prompt")),
-        candidates=tuple(summarize_sides(records, "model")),
+        versions=tuple(_summarize_sides(records, "prompt")),
+        candidates=tuple(_summarize_sides(records, "model")),
         judges=collect_judges(records),
         models=tuple(dict.fromkeys(call.model for call in calls if call.purpose == "app" and call.model)),
         traffic=count_traffic(calls),
@@ -320,14 +320,14 @@ def _mean_value(values: Sequence[float]) -> float | None:
         return math.fsum(value / len(values) for value in values)
 
 
-def summarize_sides(records: Sequence[TestRecord], axis: Axis) -> Iterator[Side]:
-    """Yield the summary of each version of each prompt, or of each model, over the tests that compare them fairly."""
+def _summarize_sides(records: Sequence[TestRecord], axis: Axis) -> Iterator[Side]:
+    # Yield the summary of each version of each prompt, or of each model, over the tests that compare them fairly.
     for number, (group, left_out) in enumerate(iter_fair_comparisons(records, axis)):
         ran = group_by(group, lambda record: (subject_name(record, axis), side_key(record, axis)))
         rows = group_by(group, lambda record: (function_name(record), *row_key(record, axis)))
         uneven = find_uneven_metrics(rows.values()) if len(ran) > 1 else UnevenMetrics()
         yield from (
-            replace(summarize_side(ran[key], axis, uneven), comparison=number, left_out=left_out)
+            replace(_summarize_side(ran[key], axis, uneven), comparison=number, left_out=left_out)
             for key in sort_by_position(ran, axis)
         )
 
@@ -343,14 +343,11 @@ def describe_uneven_metrics(sides: Iterable[Side]) -> list[tuple[str, str]]:
     ]
 
 
-def summarize_side(records: Sequence[TestRecord], axis: Axis, uneven: UnevenMetrics | None = None) -> Side:
-    """Return the summary of the tests that ran on a side; there must be at least one test.
-
-    Args:
-        records: The tests.
-        axis: What is compared.
-        uneven: What was not measured on every side.
-    """
+def _summarize_side(records: Sequence[TestRecord], axis: Axis, uneven: UnevenMetrics | None = None) -> Side:
+    # Return the summary of the tests that ran on a side; there must be at least one test.
+    # records: The tests.
+    # axis: What is compared.
+    # uneven: What was not measured on every side.
     calls = [call for record in records for call in record.calls if axis == "prompt" or call.purpose == "app"]
     facts = SideFacts.from_wire(records[0].fact(axis))
     aliases = (SideFacts.from_wire(record.fact(axis)).alias for record in records)
@@ -441,6 +438,6 @@ def _build_matrix(test: str, prompt: str, records: Sequence[TestRecord], axis: A
     return Matrix(
         test=test,
         prompt=prompt,
-        columns=tuple(summarize_side(compared[key], axis, uneven) for key in order),
+        columns=tuple(_summarize_side(compared[key], axis, uneven) for key in order),
         rows=tuple(build_row(*key) for key in rows),
     )

@@ -93,8 +93,8 @@ def _dependent_key_differences(place: JsonPath, error: Any) -> Iterator[Differen
                     yield Difference((*place, name), f"missing, needed beside {short_json(key)}")
 
 
-def errors_by_branch(error: Any) -> dict[int, list[Any]]:
-    """Return the errors of each branch of ``anyOf`` or ``oneOf``, without branches that are ``false``."""
+def _errors_by_branch(error: Any) -> dict[int, list[Any]]:
+    # Return the errors of each branch of ``anyOf`` or ``oneOf``, without branches that are ``false``.
     branches: dict[int, list[Any]] = {}
     for inner in error.context or ():
         # The error of a branch ``false`` has no path.
@@ -104,7 +104,7 @@ def errors_by_branch(error: Any) -> dict[int, list[Any]]:
 
 
 def _form_differences(place: JsonPath, error: Any, counts: ErrorFilter) -> list[Difference]:
-    branches = errors_by_branch(error)
+    branches = _errors_by_branch(error)
     if not branches:
         expected = (
             "expected nothing here"
@@ -193,7 +193,7 @@ def may_still_fit(error: Any, unfinished: Unfinished) -> bool:
         # Without a context several forms of oneOf fit; the rest may rule out all but one.
         return not error.context or any(
             all(may_still_fit(inner, unfinished) for inner in errors)
-            for errors in errors_by_branch(error).values()
+            for errors in _errors_by_branch(error).values()
         )
     if keyword in ("const", "enum"):
         allowed = error.validator_value if keyword == "enum" else [error.validator_value]

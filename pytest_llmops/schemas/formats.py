@@ -66,8 +66,8 @@ def is_time(text: str) -> bool:
     return minutes % DAY_MINUTES == LAST_MINUTE
 
 
-def is_date_time(text: str) -> bool:
-    """Return whether a text is a ``date-time`` of RFC 3339, with a "T" or a space."""
+def _is_date_time(text: str) -> bool:
+    # Return whether a text is a ``date-time`` of RFC 3339, with a "T" or a space.
     return text[10:11] in ("T", "t", " ") and _is_plain(text[:10], "date") and is_time(text[11:])
 
 
@@ -146,8 +146,8 @@ def _is_authority(text: str) -> bool:
     return bool(_URI_PARTS["host"].fullmatch(host_text)) and re.fullmatch("[0-9]*", port) is not None
 
 
-def is_regex(text: str) -> bool:
-    """Return whether Python's `re` compiles a regular expression."""
+def _is_regex(text: str) -> bool:
+    # Return whether Python's `re` compiles a regular expression.
     try:
         re.compile(text)
     except (re.error, OverflowError, RecursionError):
@@ -165,7 +165,7 @@ def format_checks() -> dict[str, FormatCheck]:
     return {
         **{name: partial(_is_plain, name=name) for name in ("date", "ipv4", "ipv6")},
         "time": is_time,
-        "date-time": is_date_time,
+        "date-time": _is_date_time,
         "duration": lambda text: _DURATION.fullmatch(text) is not None,
         "email": is_email,
         "hostname": is_hostname,
@@ -174,5 +174,5 @@ def format_checks() -> dict[str, FormatCheck]:
         "uuid": lambda text: _UUID.fullmatch(text) is not None,
         "json-pointer": lambda text: _POINTER.fullmatch(text) is not None,
         "relative-json-pointer": lambda text: _RELATIVE_POINTER.fullmatch(text) is not None,
-        "regex": is_regex,
+        "regex": _is_regex,
     }

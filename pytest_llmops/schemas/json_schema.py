@@ -81,8 +81,8 @@ def _with_whole_integers(value: Json) -> Json:
 
 
 @cache
-def extend_draft(draft: Any) -> Any:
-    """Return the `jsonschema` validator class of a draft with an exact ``multipleOf`` and a linear ``uniqueItems``."""
+def _extend_draft(draft: Any) -> Any:
+    # Return the `jsonschema` validator class of a draft with an exact ``multipleOf`` and a linear ``uniqueItems``.
     from jsonschema import ValidationError
     from jsonschema.validators import extend
 
@@ -105,7 +105,7 @@ def extend_draft(draft: Any) -> Any:
         validator_class: Any = type(validator)
         if validator_class is extended:
             return validator
-        return extend_draft(validator_class)(
+        return _extend_draft(validator_class)(
             validator.schema,
             format_checker=validator.format_checker,
             _resolver=validator._resolver,  # noqa: SLF001 -- holds the references; jsonschema has no public way
@@ -213,7 +213,7 @@ def _build_schema(
     return JsonSchema(
         name=title if isinstance(title, str) and title else name,
         where=where,
-        validator=extend_draft(draft)(schema, registry=registry, format_checker=_format_checker()),
+        validator=_extend_draft(draft)(schema, registry=registry, format_checker=_format_checker()),
         unchecked=tuple(sorted(named - set(format_checks()))),
     )
 

@@ -15,12 +15,9 @@ from pytest_llmops.protocols import TokenEmbedder, TokenVectors
 __tracebackhide__ = True
 
 
-def require_text(actual: object) -> str:
-    """Return an answer if it is a text.
-
-    Raises:
-        ValueError: It is not a text.
-    """
+def _require_text(actual: object) -> str:
+    # Return an answer if it is a text.
+    # Raises ValueError: It is not a text.
     if not isinstance(actual, str):
         got = "None" if actual is None else f"an object of type {type(actual).__name__}"
         hint = "; pass its .text" if isinstance(getattr(actual, "text", None), str) else ""
@@ -28,12 +25,9 @@ def require_text(actual: object) -> str:
     return actual
 
 
-def list_references(expected: object) -> list[str]:
-    """Return a reference or several as a list.
-
-    Raises:
-        ValueError: There is no reference, or a reference is not a text.
-    """
+def _list_references(expected: object) -> list[str]:
+    # Return a reference or several as a list.
+    # Raises ValueError: There is no reference, or a reference is not a text.
     references = [expected] if isinstance(expected, str) else expected
     if not isinstance(references, Sequence) or isinstance(references, (bytes, bytearray)):
         kind = "None" if references is None else f"an object of type {type(references).__name__}"
@@ -66,8 +60,8 @@ def exact_match(actual: str, expected: str | Sequence[str]) -> float:
     >>> exact_match("", "A")
     1.0
     """
-    got = lexical.squad_tokens(require_text(actual))
-    return max(float(got == lexical.squad_tokens(reference)) for reference in list_references(expected))
+    got = lexical.squad_tokens(_require_text(actual))
+    return max(float(got == lexical.squad_tokens(reference)) for reference in _list_references(expected))
 
 
 def closer_to_reference(actual: str, expected: str | Sequence[str]) -> float:
@@ -84,8 +78,8 @@ def closer_to_reference(actual: str, expected: str | Sequence[str]) -> float:
     """
     from rapidfuzz import fuzz
 
-    text = require_text(actual)
-    right, *rejected = (fuzz.ratio(text, other) / 100 for other in list_references(expected) if other)
+    text = _require_text(actual)
+    right, *rejected = (fuzz.ratio(text, other) / 100 for other in _list_references(expected) if other)
     return (1 + right - max(rejected)) / 2 if rejected else right
 
 
@@ -100,8 +94,8 @@ def token_f1(actual: str, expected: str | Sequence[str]) -> float:
     >>> token_f1("30 days", ["a month", "30 days or so"])
     0.6666666666666666
     """
-    text = require_text(actual)
-    return max(lexical.token_f1(text, reference) for reference in list_references(expected))
+    text = _require_text(actual)
+    return max(lexical.token_f1(text, reference) for reference in _list_references(expected))
 
 
 Idf: TypeAlias = Callable[[str], float]
@@ -193,9 +187,9 @@ class BertScore:
         if not pairs:
             return []
         single = [
-            (number, require_text(answer), reference)
+            (number, _require_text(answer), reference)
             for number, (answer, expected) in enumerate(pairs)
-            for reference in list_references(expected)
+            for reference in _list_references(expected)
         ]
         idf = self._resolve_idf([reference for _, _, reference in single])
         best: dict[int, Score] = {}

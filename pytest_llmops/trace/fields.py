@@ -157,11 +157,9 @@ def _exceeds_depth(value: object, levels: int) -> bool:
     )
 
 
-def read_chat_tools(value: object) -> Iterator[ToolDefinition]:
-    """Read the tools of a request in the format of OpenAI's chat completions.
-
-    ``{"type": "function", "function": {"name": ...}}``; any other type is a built-in tool of the provider.
-    """
+def _read_chat_tools(value: object) -> Iterator[ToolDefinition]:
+    # Read the tools of a request in the format of OpenAI's chat completions.
+    # ``{"type": "function", "function": {"name": ...}}``; any other type is a built-in tool of the provider.
     for entry in as_mappings(value):
         kind = as_text(entry.get("type"))
         inner = as_mapping(entry.get(kind or "function"))
@@ -189,7 +187,7 @@ def read_chat_request(request: JsonObject) -> ParsedRequest:
         Message(
             as_role(message.get("role")),
             join_lines(
-                as_text(message.get("tool_plan")), format_chat_message(message), *list_images(message)
+                as_text(message.get("tool_plan")), _format_chat_message(message), *list_images(message)
             ),
         )
         for message in as_mappings(request.get("messages"))
@@ -197,13 +195,13 @@ def read_chat_request(request: JsonObject) -> ParsedRequest:
     functions = [{"function": function} for function in as_mappings(request.get("functions"))]
     return ParsedRequest(
         messages,
-        [*read_chat_tools(request.get("tools")), *read_chat_tools(functions)],
-        describe_documents(request),
+        [*_read_chat_tools(request.get("tools")), *_read_chat_tools(functions)],
+        _describe_documents(request),
     )
 
 
-def format_chat_message(message: JsonObject) -> str:
-    """Return content and tool calls of a message in the format of OpenAI's chat completions."""
+def _format_chat_message(message: JsonObject) -> str:
+    # Return content and tool calls of a message in the format of OpenAI's chat completions.
     return join_lines(
         content_text(message.get("content")),
         *map(format_tool_call, read_chat_tool_calls(message.get("tool_calls"))),
@@ -229,8 +227,8 @@ def list_images(message: JsonObject) -> list[str]:
     return ["[image]"] * (len(images) if isinstance(images, list) else 0)
 
 
-def describe_documents(request: JsonObject) -> list[str]:
-    """Return a note on the documents of a request, which are not read."""
+def _describe_documents(request: JsonObject) -> list[str]:
+    # Return a note on the documents of a request, which are not read.
     documents = request.get("documents")
     number = len(documents) if isinstance(documents, list) else 0
     return [f"{number} document{'s' if number > 1 else ''} given with the messages"] if number else []

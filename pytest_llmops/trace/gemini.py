@@ -53,7 +53,7 @@ def _read_reply(reply: JsonObject) -> fields.ParsedReply:
         thinking=join_texts(part for part in parts if part.get("thought")),
         tool_calls=[fields.read_tool_call(call, "args") for call in calls if call],
         finish_reason=as_text(candidate.get("finishReason")) or as_text(feedback.get("blockReason")),
-        usage=read_usage_metadata(reply.get("usageMetadata")),
+        usage=_read_usage_metadata(reply.get("usageMetadata")),
         model=as_text(reply.get("modelVersion")),
         known=bool(candidates or feedback),
         unread=[*fields.describe_unread_answers(len(candidates)), *partial],
@@ -128,8 +128,8 @@ def _read_function_declarations(tools: object) -> Iterator[ToolDefinition]:
             )
 
 
-def read_usage_metadata(value: object) -> Usage:
-    """Read the token counts of a reply; thoughts, counted beside the answer, become part of the output."""
+def _read_usage_metadata(value: object) -> Usage:
+    # Read the token counts of a reply; thoughts, counted beside the answer, become part of the output.
     counts = as_mapping(value)
     thoughts = fields.as_token_count(counts.get("thoughtsTokenCount"))
     return Usage(
@@ -186,6 +186,6 @@ def _read_predict_reply(reply: JsonObject) -> fields.ParsedReply:
 GENERATE = fields.CallFormat(_read_request, _read_reply, _join_events)
 EMBED = fields.CallFormat(
     _read_embed_request,
-    lambda reply: fields.embedding_reply(reply, read_usage_metadata(reply.get("usageMetadata"))),
+    lambda reply: fields.embedding_reply(reply, _read_usage_metadata(reply.get("usageMetadata"))),
 )
 PREDICT = fields.CallFormat(_read_predict_request, _read_predict_reply)

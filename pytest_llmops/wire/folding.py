@@ -83,7 +83,7 @@ def _find_spelling(value: Any, text: str) -> dict[str, Json] | None:
         if not 0 < len(chosen) <= MAX_ESCAPES:
             continue
         for style, encoder in _ENCODERS.items():
-            if apply_escapes(encoder.encode(value), chosen) == text:
+            if _apply_escapes(encoder.encode(value), chosen) == text:
                 return {"style": style, "escapes": list(chosen)}
     return None
 
@@ -92,8 +92,8 @@ def _unescape(escape: str) -> str:
     return str(json.loads(f'"{escape}"'))
 
 
-def apply_escapes(text: str, escapes: list[str]) -> str:
-    """Return JSON with more characters escaped, all of which occur only in strings."""
+def _apply_escapes(text: str, escapes: list[str]) -> str:
+    # Return JSON with more characters escaped, all of which occur only in strings.
     for escape in escapes:
         text = text.replace(_unescape(escape), escape)
     return text
@@ -103,7 +103,7 @@ def unfold_json(stored: Mapping[str, Any], blobs: Mapping[str, str]) -> str:
     """Return the text that `fold_json` was given."""
     text = _ENCODERS[stored["style"]].encode(unfold_value(stored["json"], blobs))
     if "escapes" in stored:
-        text = apply_escapes(text, stored["escapes"])
+        text = _apply_escapes(text, stored["escapes"])
     return f"{stored.get('head', '')}{text}{stored.get('tail', '')}"
 
 

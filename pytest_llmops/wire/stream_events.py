@@ -154,8 +154,8 @@ def unpack_aws_frames(body: bytes) -> list[Any] | None:
     return unpack_frames(body) if headers + FRAME_OVERHEAD <= length <= len(body) else None
 
 
-def event_data(event: str) -> Iterator[str]:
-    """Yield the data lines of a server-sent event, or a line of JSON as it is."""
+def _event_data(event: str) -> Iterator[str]:
+    # Yield the data lines of a server-sent event, or a line of JSON as it is.
     if event.startswith("{"):
         yield event
         return
@@ -170,7 +170,7 @@ def stream_text(events: Iterable[str]) -> str:
     >>> stream_text(['data: {"choices":[{"delta":{"content":"hi"}}]}', "data: [DONE]"])
     'hi'
     """
-    return "".join(_event_text(data) for event in events for data in event_data(event))
+    return "".join(_event_text(data) for event in events for data in _event_data(event))
 
 
 def _event_text(data: str) -> str:

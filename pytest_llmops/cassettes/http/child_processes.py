@@ -191,12 +191,12 @@ def join_test(text: str) -> None:
     ticket = Ticket(**json.loads(text))
     _context.enter_context(recorder.run_as_trial(int(ticket.take)))
     _context.enter_context(recorder.set_purpose(ticket.purpose))
-    use_process(TestProcess(ticket))
+    _use_process(TestProcess(ticket))
     interception.install_patches()
 
 
-def use_process(process: TestProcess) -> None:
-    """Take part in the test of another process."""
+def _use_process(process: TestProcess) -> None:
+    # Take part in the test of another process.
     global joined  # noqa: PLW0603 -- of the whole process
     joined = process
     active_tape.find_remote_tape = process.find_tape
@@ -334,13 +334,13 @@ def make_ticket() -> Ticket | None:
         return replace(joined.ticket, take=take, purpose=purpose)
     if (tape := active_tape.current_tape()) is None:
         return None
-    server = open_server()
+    server = _open_server()
     server.start()
     return server.make_ticket(tape)
 
 
-def open_server() -> TapeServer:
-    """Return the server of this process, created for the first process that a test starts."""
+def _open_server() -> TapeServer:
+    # Return the server of this process, created for the first process that a test starts.
     global _server  # noqa: PLW0603 -- of the whole process
     if _server is None:
         _server = TapeServer()
@@ -355,8 +355,8 @@ def close_server() -> None:
         _server = None
 
 
-def child_environment(environ: Mapping[Any, Any] | None) -> Mapping[Any, Any] | None:
-    """Return the environment of a process with the ticket; unchanged without a tape in use."""
+def _child_environment(environ: Mapping[Any, Any] | None) -> Mapping[Any, Any] | None:
+    # Return the environment of a process with the ticket; unchanged without a tape in use.
     if (ticket := make_ticket()) is None:
         return environ
     # Names and values may be bytes.
@@ -382,9 +382,9 @@ def _wrap_popen(real: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(real)
     def init(self: Any, *args: Any, **more: Any) -> None:
         if len(args) > ENV_POSITION:
-            args = (*args[:ENV_POSITION], child_environment(args[ENV_POSITION]), *args[ENV_POSITION + 1 :])
+            args = (*args[:ENV_POSITION], _child_environment(args[ENV_POSITION]), *args[ENV_POSITION + 1 :])
         else:
-            more["env"] = child_environment(more.get("env"))
+            more["env"] = _child_environment(more.get("env"))
         real(self, *args, **more)
 
     return init
@@ -412,7 +412,7 @@ def _wrap_preparation_data(real: Callable[..., dict[str, Any]]) -> Callable[...,
 
 def _before_fork() -> None:
     if joined is None and active_tape.current_tape() is not None:
-        open_server()
+        _open_server()
     if _server is not None:
         _server.stop()  # Python warns of a fork while other threads run, and a lock that one holds is never released
 
@@ -429,8 +429,8 @@ def _after_fork_in_child() -> None:
         return
     if (tape := active_tape.current_tape()) is not None:
         inherited = tuple(active_tape.tapes_in_use())
-        use_process(TestProcess(server.make_ticket(tape), inherited))
-        os.environ.update(child_environment(None) or {})  # for a process that replaces this one
+        _use_process(TestProcess(server.make_ticket(tape), inherited))
+        os.environ.update(_child_environment(None) or {})  # for a process that replaces this one
     server.close()
 
 

@@ -30,12 +30,10 @@ from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import CallDeferred
 
 
-def is_answered_by_respx(request: Any) -> bool:
-    """Return whether respx answers or refuses a request whose body has been read.
-
-    Only a request of a pass-through route is recorded or replayed. If a route's side effect decides to pass the request
-    through, it goes out without a recording.
-    """
+def _is_answered_by_respx(request: Any) -> bool:
+    # Return whether respx answers or refuses a request whose body has been read.
+    # Only a request of a pass-through route is recorded or replayed. If a route's side effect decides to pass the request
+    # through, it goes out without a recording.
     return bool(_respx_routers(request)) and _find_pass_through(request) is None
 
 
@@ -66,7 +64,7 @@ def wrap_sync_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callabl
         if tape is None or tape.passes(request.url.host, request.url.port):
             return real(transport, request)
         body = request.read()
-        if is_answered_by_respx(request):
+        if _is_answered_by_respx(request):
             return real(transport, request)
         question, replay = _claim_response(module, tape, transport, request, body)
         if replay is not None:
@@ -95,7 +93,7 @@ def wrap_async_transport(module: Any, real: Callable[[Any, Any], Any]) -> Callab
         if tape is None or tape.passes(request.url.host, request.url.port):
             return await real(transport, request)
         body = await request.aread()
-        if is_answered_by_respx(request):
+        if _is_answered_by_respx(request):
             return await real(transport, request)
         try:
             question, replay = _claim_response(module, tape, transport, request, body)

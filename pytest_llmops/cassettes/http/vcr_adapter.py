@@ -76,7 +76,7 @@ class VcrCassette:
         """Record a live answer, which vcrpy has decompressed without changing the header."""
         if (tape := tape_for(request)) is None:
             return
-        headers = {name.lower(): header_text(value) for name, value in response["headers"].items()}
+        headers = {name.lower(): _header_text(value) for name, value in response["headers"].items()}
         body = response["body"].get("string") or b""
         finish_answer(begin_answer(tape, request), response["status"]["code"], headers, body, certain=False)
 
@@ -143,15 +143,15 @@ def question_for(tape: Tape, request: Any) -> Question:
     question = tape.make_question(
         request.method,
         request.uri,
-        {name.lower(): header_text(value) for name, value in request.headers.items()},
+        {name.lower(): _header_text(value) for name, value in request.headers.items()},
         read_request_body(request),
     )
     setattr(request, _QUESTION_ATTRIBUTE, question)
     return question
 
 
-def header_text(value: Any) -> str:
-    """Return a header's value, which may be bytes or a list with a single value."""
+def _header_text(value: Any) -> str:
+    # Return a header's value, which may be bytes or a list with a single value.
     value = value[0] if isinstance(value, (list, tuple)) and value else value
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 

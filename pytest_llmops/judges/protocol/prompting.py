@@ -51,10 +51,10 @@ VERDICT_TOOL = "verdict"
 CUT_OFF_REASONS = ("length", "max_tokens", "max_output_tokens", "model_context_window_exceeded")
 
 
-def request_params(
+def _request_params(
     form: ReplyForm, reply_format: ReplyFormat, nonce: str, *, flat: bool = False
 ) -> dict[str, Json]:
-    """Return the request parameters of a reply format; ``flat``: tools in the form of the Responses API."""
+    # Return the request parameters of a reply format; ``flat``: tools in the form of the Responses API.
     if reply_format.kind == "text":
         return {}
     if reply_format.kind == "json":
@@ -98,7 +98,7 @@ class JudgePrompter:
     @property
     def model_name(self) -> str:
         """The model's own name, else that of its type."""
-        model = self.resolve_model()
+        model = self._resolve_model()
         return str(getattr(model, "model", "") or self.named or type(model).__name__)
 
     @property
@@ -107,8 +107,8 @@ class JudgePrompter:
         own = self.prompt().fingerprint
         return own if not self.values else hash_parts([own, dict(self.values)], 16)
 
-    def resolve_model(self) -> Model:
-        """Return the judge model; that of the run's settings is looked up each time, as tests may differ."""
+    def _resolve_model(self) -> Model:
+        # Return the judge model; that of the run's settings is looked up each time, as tests may differ.
         return (
             self.model if self.model is not None else cast("Model", recorder.find_component("model", "judge"))
         )
@@ -146,11 +146,11 @@ class JudgePrompter:
             return Reply(error=own)
         data = {key: value for key, value in data.items() if value}
         nonce = hash_parts([self.fingerprint, *(nonce_of or [data])], NONCE_DIGITS)
-        text = quote_data(data, nonce)
+        text = _quote_data(data, nonce)
         replies: list[str] = []
         retry_messages: tuple[Message, ...] = ()
         error, tries = "", 0
-        ignored = IgnoredFormats(self.resolve_model())
+        ignored = IgnoredFormats(self._resolve_model())
         while tries < MAX_TRIES:
             try:
                 completion, reply_format = self._complete(text, nonce, form, retry_messages)
@@ -173,7 +173,7 @@ class JudgePrompter:
             tries += 1
             retry_messages += (
                 Message("assistant", shorten_text(replies[-1], MAX_ECHO) or "(nothing)"),
-                Message("user", f"{format_retry_message(error)} {asked.instruct(reply_format.kind, nonce)}"),
+                Message("user", f"{_format_retry_message(error)} {asked.instruct(reply_format.kind, nonce)}"),
             )
         ignored.restore()
         return Reply(error=f"no verdict after {len(replies)} tries: {error}", raw=_join_replies(replies))
@@ -185,7 +185,7 @@ class JudgePrompter:
         form: ReplyForm,
         retry_messages: tuple[Message, ...],
     ) -> tuple[Completion, ReplyFormat]:
-        model = self.resolve_model()
+        model = self._resolve_model()
         flat = getattr(model, "api", "chat") == "responses"
 
         def complete_in_format(reply_format: ReplyFormat) -> Completion:
@@ -199,7 +199,7 @@ class JudgePrompter:
             )
             with recorder.set_purpose("judge"):
                 return retry_rate_limited(
-                    lambda: model.complete(request, **request_params(form, reply_format, nonce, flat=flat))
+                    lambda: model.complete(request, **_request_params(form, reply_format, nonce, flat=flat))
                 )
 
         return negotiate_format(model, complete_in_format, {**self.prompt().params, **self.params})
@@ -257,8 +257,8 @@ class PromptedJudge(ABC):
             [
                 self.prompter.fingerprint,
                 *parts,
-                [[form.instruct(each.kind, ""), request_params(form, each, "")] for each in REPLY_FORMATS],
-                format_retry_message(""),
+                [[form.instruct(each.kind, ""), _request_params(form, each, "")] for each in REPLY_FORMATS],
+                _format_retry_message(""),
                 *own_params,
                 PARSER_REVISION,
                 self.model_name,
@@ -283,8 +283,8 @@ def hash_parts(parts: Sequence[object], digits: int) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()[:digits]
 
 
-def format_retry_message(error: str) -> str:
-    """Return the retry message after an unreadable reply; rewording an error invalidates recorded retries."""
+def _format_retry_message(error: str) -> str:
+    # Return the retry message after an unreadable reply; rewording an error invalidates recorded retries.
     return f"That was no verdict: {error}. Judge the same data again."
 
 
@@ -344,8 +344,8 @@ def _strip_decoration(text: str) -> str:
 _UNSAFE = re.compile(r"<|\[(?=/?INST\])|[^\x20-\x7e]")
 
 
-def quote_data(data: Mapping[str, Json], nonce: str) -> str:
-    """Return the data as JSON between its tags; parsing restores it, and no character in it has an effect."""
+def _quote_data(data: Mapping[str, Json], nonce: str) -> str:
+    # Return the data as JSON between its tags; parsing restores it, and no character in it has an effect.
     text = json.dumps(data, ensure_ascii=False)
     return f"<data-{nonce}>\n{_UNSAFE.sub(_escape_match, text)}\n</data-{nonce}>"
 

@@ -235,7 +235,7 @@ class ReplyForm:
     def schema(self, nonce: str, *, bounded: bool) -> dict[str, Json]:
         """Return the JSON schema of the reply; ``bounded``: with the limits that some strict schemas lack."""
         limit: dict[str, Json] = {"maxLength": MAX_REASON} if bounded else {}
-        return strict_object_schema(
+        return _strict_object_schema(
             {
                 "nonce": {"type": "string", "enum": [nonce]},
                 "reason": {"type": "string", **limit},
@@ -247,10 +247,10 @@ class ReplyForm:
         if self.scale is not None:
             score = _score_schema(self.scale, bounded=bounded)
             names = self.scale.weights
-            return strict_object_schema(dict.fromkeys(names, score)) if names else score
+            return _strict_object_schema(dict.fromkeys(names, score)) if names else score
         name: Json = {"type": "string", "enum": list[Json](self.scores)}
         if self.items:
-            return strict_object_schema(dict.fromkeys(self.items, name))
+            return _strict_object_schema(dict.fromkeys(self.items, name))
         if not self.passages:
             return name
         number: dict[str, Json] = {"type": "integer"}
@@ -258,7 +258,7 @@ class ReplyForm:
         if bounded:
             number |= {"minimum": 1, "maximum": self.passages}
             listed = {"maxItems": min(self.passages, MAX_NAMED)}
-        claim = strict_object_schema(
+        claim = _strict_object_schema(
             {
                 "claim": {"type": "string", **limit},
                 "passages": {"type": "array", "items": number, **listed},
@@ -304,8 +304,8 @@ def _score_schema(scale: Scale, *, bounded: bool) -> dict[str, Json]:
     return {"type": kind}
 
 
-def strict_object_schema(properties: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the schema of an object with exactly these properties."""
+def _strict_object_schema(properties: Mapping[str, Json]) -> dict[str, Json]:
+    # Return the schema of an object with exactly these properties.
     return {
         "type": "object",
         "properties": dict(properties),

@@ -53,7 +53,7 @@ class Output:
     @property
     def verdict(self) -> JudgeVerdict:
         """The old verdict on the judge's own scale; empty if there is none."""
-        return old_verdict(self.old) if self.old is not None else JudgeVerdict()
+        return _old_verdict(self.old) if self.old is not None else JudgeVerdict()
 
     @property
     def judge(self) -> str:
@@ -145,18 +145,18 @@ def collect_outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool 
 def _usual_scales(run: Run) -> dict[tuple[str, str], Scale]:
     scales: dict[tuple[str, str], set[Scale | None]] = {}
     for measurement in (measurement for record in run.records for measurement in record.measurements):
-        verdict = old_verdict(measurement)
+        verdict = _old_verdict(measurement)
         if verdict.score is not None:
             scales.setdefault((_judge_name(measurement), measurement.version), set()).add(verdict.scale)
     return {judge: scale for judge, (scale, *others) in scales.items() if scale is not None and not others}
 
 
 def _judge_name(measurement: Measurement) -> str:
-    return old_verdict(measurement).name or measurement.name.removeprefix(JUDGE_PREFIX)
+    return _old_verdict(measurement).name or measurement.name.removeprefix(JUDGE_PREFIX)
 
 
-def old_verdict(measurement: Measurement) -> JudgeVerdict:
-    """Return the verdict that a measurement stores; an empty verdict if it stores none."""
+def _old_verdict(measurement: Measurement) -> JudgeVerdict:
+    # Return the verdict that a measurement stores; an empty verdict if it stores none.
     return read_detail(measurement).judge or JudgeVerdict()
 
 
@@ -176,7 +176,7 @@ def _build_output(record_index: int, record: TestRecord, place: int, usual: Scal
 
 
 def _why_not_rescorable(measurement: Measurement) -> str:
-    detail, verdict = measurement.detail, old_verdict(measurement)
+    detail, verdict = measurement.detail, _old_verdict(measurement)
     contexts = detail.get("contexts", [])
     texts = [detail.get("question", ""), detail.get("expected", "")]
     texts += contexts if isinstance(contexts, list) else [None]

@@ -86,8 +86,8 @@ _NO_OPPOSITES: frozenset[str] = frozenset()
 
 
 @cache
-def opposite_table() -> dict[str, set[str]]:
-    """Return the opposites of each word or phrase, by stems."""
+def _opposite_table() -> dict[str, set[str]]:
+    # Return the opposites of each word or phrase, by stems.
     table: dict[str, set[str]] = {}
     for line in read_lines("opposites.txt"):
         left, right = (map(stem_phrase, side.split()) for side in line.split(" | "))
@@ -105,7 +105,7 @@ def are_opposites(word: str, other_word: str) -> bool:
     """
     word, other_word = _strip_auxiliaries(word), _strip_auxiliaries(other_word)
     return (
-        other_word in opposite_table().get(word, _NO_OPPOSITES)
+        other_word in _opposite_table().get(word, _NO_OPPOSITES)
         or is_negated_form(word, other_word)
         or is_negated_form(other_word, word)
     )
@@ -123,7 +123,7 @@ def find_opposites(keys: Iterable[str], other_keys: Iterable[str]) -> list[tuple
         bare = _strip_auxiliaries(key)
         # A lookup for each prefix: two long sentences have too many pairs of words.
         forms = {prefix + bare for prefix in PREFIXES} | {bare.removeprefix(prefix) for prefix in PREFIXES}
-        partners = (opposite_table().get(bare, _NO_OPPOSITES) | forms) & others.keys()
+        partners = (_opposite_table().get(bare, _NO_OPPOSITES) | forms) & others.keys()
         opposites += [(key, others[partner]) for partner in sorted(partners) if are_opposites(bare, partner)]
     return opposites
 
@@ -229,12 +229,12 @@ _NUMBERED = re.compile(r"\.?\s?\d")
 
 
 @cache
-def known_phrases() -> dict[str, list[tuple[str, ...]]]:
-    """Return the phrases that make one token each, as stems: first stem -> its phrases, longest first."""
+def _known_phrases() -> dict[str, list[tuple[str, ...]]]:
+    # Return the phrases that make one token each, as stems: first stem -> its phrases, longest first.
     lists = [english_words(name) for name in ("negative_words", "implied_negatives", "harmless_negations")]
     lists += map(frozenset, read_sections("quantifiers.txt").values())
     keys = {stem_phrase(words) for words in frozenset().union(*lists)}
-    keys.update(opposite_table())
+    keys.update(_opposite_table())
     phrases: dict[str, list[tuple[str, ...]]] = {}
     for stems in sorted((tuple(key.split()) for key in keys if " " in key), key=len, reverse=True):
         phrases.setdefault(stems[0], []).append(stems)
@@ -343,7 +343,7 @@ def _join_phrases(words: list[Token]) -> list[Token]:
     tokens: list[Token] = []
     place = 0
     while place < len(words):
-        for phrase in known_phrases().get(words[place].key, ()):
+        for phrase in _known_phrases().get(words[place].key, ()):
             part = words[place : place + len(phrase)]
             if tuple(token.key for token in part) == phrase:
                 text = " ".join(dict.fromkeys(token.text for token in part))

@@ -1,13 +1,13 @@
 """``llmops baseline show|diff|log|power``: what a committed baseline holds, how it moved, and what it would notice."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.baselines.baseline import Baseline
-from pytest_llmops.cli.common import add_command, add_group, print_json, print_line
+from pytest_llmops.baselines.baseline import Acceptance, Baseline
+from pytest_llmops.cli.common import Commands, add_group, find_project_root, print_result, read_ini
 from pytest_llmops.errors import require
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.run import TestRecord
@@ -17,29 +17,18 @@ NAMED_CASES = 5
 
 def add_baseline_group(groups: Any) -> None:
     """Declare the commands of the group."""
-    commands = add_group(groups, "baseline", "look at the baseline that runs are compared with")
     as_json = {"--json": {"action": "store_true", "help": "print JSON"}}
     which = {"nargs": "?", "default": "", "help": "default: the project's baseline"}
-    for name, run, summary in (
-        ("show", _show, "the tests and mean scores of the baseline"),
-        ("log", _log, "when the baseline moved, and why"),
-        ("power", _power, "which drop the suite would notice, from the baseline alone"),
-    ):
-        add_command(
-            commands,
-            name,
-            run,
-            summary,
-            arguments={"baseline": {"metavar": "FILE|GITREF", **which}, **as_json},
-        )
+    one = {"baseline": {"metavar": "FILE|GITREF", **which}, **as_json}
     old = {"metavar": "OLD", "help": "a file, or a commit, branch or tag of git"}
-    add_command(
-        commands,
-        "diff",
-        _diff,
-        "the tests whose scores differ between two baselines",
-        arguments={"old": old, "new": {"metavar": "NEW", **which}, **as_json},
-    )
+    two = {"old": old, "new": {"metavar": "NEW", **which}, **as_json}
+    commands: Commands = {
+        "show": (_show, "the tests and mean scores of the baseline", "", one),
+        "log": (_log, "when the baseline moved, and why", "", one),
+        "power": (_power, "which drop the suite would notice, from the baseline alone", "", one),
+        "diff": (_diff, "the tests whose scores differ between two baselines", "", two),
+    }
+    add_group(groups, "baseline", "look at the baseline that runs are compared with", commands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +47,6 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
     Raises:
         UsageError: It is neither, or damaged.
     """
-    from pytest_llmops.cli.common import find_project_root, read_ini
     from pytest_llmops.harness.baseline_gate import find_baseline, find_outputs
     from pytest_llmops.settings import Settings
 
@@ -91,44 +79,37 @@ def _show(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.variants import estimate_power
 
     name, baseline = _load(args.baseline)
-    metrics = estimate_power(baseline)
-    if args.json:
-        rows = [
-            {"name": metric.name, "cases": metric.cases, "trials": metric.trials, "mean": metric.mean}
-            for metric in metrics
-        ]
-        print_json(
-            {"baseline": describe_baseline(baseline, name), "tests": len(baseline.tests), "metrics": rows}
-        )
-        return 0
-    print_line(describe_baseline(baseline, name))
-    print_line(
-        f"{format_count(len(baseline.tests), 'test')}, accepted {format_count(len(baseline.history), 'time')}"
-    )
-    for metric in metrics:
-        print_line(
+    metrics, description = estimate_power(baseline), describe_baseline(baseline, name)
+    rows = [
+        {"name": metric.name, "cases": metric.cases, "trials": metric.trials, "mean": metric.mean}
+        for metric in metrics
+    ]
+    lines = [
+        description,
+        f"{format_count(len(baseline.tests), 'test')}, accepted {format_count(len(baseline.history), 'time')}",
+        *(
             f"  {shorten_text(metric.name, 60)}  mean {metric.mean:.2f}, {format_count(metric.cases, 'case')} with "
             f"{format_count(metric.trials, 'trial')}"
-        )
-    return 0
+            for metric in metrics
+        ),
+    ]
+    return print_result(args, {"baseline": description, "tests": len(baseline.tests), "metrics": rows}, lines)
 
 
 def _log(args: argparse.Namespace) -> int:
     _, baseline = _load(args.baseline)
-    if args.json:
-        fields = ("on", "reason", "commit", "tests", "partial", "forced")
-        print_json(
-            [{field: getattr(entry, field) for field in fields} for entry in reversed(baseline.history)]
-        )
-        return 0
-    for entry in reversed(baseline.history):
-        marks = [word for word, is_set in (("partial", entry.partial), ("forced", entry.forced)) if is_set]
-        notes = f" ({', '.join(marks)})" if marks else ""
-        print_line(
-            f"{entry.on[:16].replace('T', ' ')}  {entry.commit[:7] or '-':7}  {format_count(entry.tests, 'test')}{notes}  "
-            f"{shorten_text(entry.reason, 200)}"
-        )
-    return 0
+    fields = ("on", "reason", "commit", "tests", "partial", "forced")
+    entries = [{field: getattr(entry, field) for field in fields} for entry in reversed(baseline.history)]
+    return print_result(args, entries, map(_format_entry, reversed(baseline.history)))
+
+
+def _format_entry(entry: Acceptance) -> str:
+    marks = [word for word, is_set in (("partial", entry.partial), ("forced", entry.forced)) if is_set]
+    notes = f" ({', '.join(marks)})" if marks else ""
+    return (
+        f"{entry.on[:16].replace('T', ' ')}  {entry.commit[:7] or '-':7}  {format_count(entry.tests, 'test')}{notes}  "
+        f"{shorten_text(entry.reason, 200)}"
+    )
 
 
 def _power(args: argparse.Namespace) -> int:
@@ -136,71 +117,53 @@ def _power(args: argparse.Namespace) -> int:
 
     _, baseline = _load(args.baseline)
     metrics = estimate_power(baseline)
-    if args.json:
-        print_json(
-            [
-                {
-                    "name": metric.name,
-                    "cases": metric.cases,
-                    "trials": metric.trials,
-                    "noise": metric.noise,
-                    "detectable": {str(count): drop for count, drop in metric.detectable},
-                    "noisiest": dict(metric.noisiest),
-                    "flaky": [
-                        {"test": nodeid, "flip_rate": rate, "since": since}
-                        for nodeid, rate, since in metric.flaky
-                    ],
-                }
-                for metric in metrics
-            ]
-        )
-        return 0
-    for metric in metrics:
-        print_line(
-            f"{shorten_text(metric.name, 60)}: {format_count(metric.cases, 'case')} with {format_count(metric.trials, 'trial')}"
-        )
-        if metric.noise is None:
-            print_line("  single trials tell no noise: accept a run with --llm-trials=3 or more")
-            continue
-        print_line(
-            f"  noise     {metric.noise * 100:.1f} points between trials of a case (standard deviation)"
-        )
-        drops = ", ".join(
-            f"{drop * 100:.1f} points with {format_count(count, 'trial')}"
-            for count, drop in metric.detectable
-        )
-        print_line(f"  notices   in 8 of 10 runs a drop of {drops}")
-        print_line(
-            f"  steady    {format_count(metric.cases - len(metric.noisiest), 'case')}: all trials score the same"
-        )
-        for nodeid, spread in metric.noisiest[:NAMED_CASES]:
-            print_line(f"  noisy     {shorten_text(nodeid, 200)}  {spread * 100:.1f} points")
-        for nodeid, rate, since in metric.flaky[:NAMED_CASES]:
-            age = f", since {shorten_text(since[:10], 40)}" if since else ""
-            print_line(
-                f"  flaky     {shorten_text(nodeid, 200)}  {rate:.0%} of its pairs of trials differ{age}"
-            )
-    return 0
+    rows = [
+        {
+            "name": metric.name,
+            "cases": metric.cases,
+            "trials": metric.trials,
+            "noise": metric.noise,
+            "detectable": {str(count): drop for count, drop in metric.detectable},
+            "noisiest": dict(metric.noisiest),
+            "flaky": [
+                {"test": nodeid, "flip_rate": rate, "since": since} for nodeid, rate, since in metric.flaky
+            ],
+        }
+        for metric in metrics
+    ]
+    return print_result(args, rows, (line for metric in metrics for line in _describe_power(metric)))
+
+
+def _describe_power(metric: Any) -> Iterator[str]:
+    yield f"{shorten_text(metric.name, 60)}: {format_count(metric.cases, 'case')} with {format_count(metric.trials, 'trial')}"
+    if metric.noise is None:
+        yield "  single trials tell no noise: accept a run with --llm-trials=3 or more"
+        return
+    yield f"  noise     {metric.noise * 100:.1f} points between trials of a case (standard deviation)"
+    drops = ", ".join(
+        f"{drop * 100:.1f} points with {format_count(count, 'trial')}" for count, drop in metric.detectable
+    )
+    yield f"  notices   in 8 of 10 runs a drop of {drops}"
+    yield f"  steady    {format_count(metric.cases - len(metric.noisiest), 'case')}: all trials score the same"
+    for nodeid, spread in metric.noisiest[:NAMED_CASES]:
+        yield f"  noisy     {shorten_text(nodeid, 200)}  {spread * 100:.1f} points"
+    for nodeid, rate, since in metric.flaky[:NAMED_CASES]:
+        age = f", since {shorten_text(since[:10], 40)}" if since else ""
+        yield f"  flaky     {shorten_text(nodeid, 200)}  {rate:.0%} of its pairs of trials differ{age}"
 
 
 def _diff(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.changes import mean_score
 
     (old_name, old), (new_name, new) = _load(args.old), _load(args.new)
-    rows = []
+    rows, lines = [], []
     for nodeid in sorted({*old.tests, *new.tests}):
         before, after = (side.tests.get(nodeid) for side in (old, new))
         for series in sorted({*(before.scores if before else ()), *(after.scores if after else ())}):
             means = [mean_score(test.scores.get(series, ()) if test else ()) for test in (before, after)]
             if means[0] != means[1]:
                 rows.append({"test": nodeid, "metric": series, "old": means[0], "new": means[1]})
-    if args.json:
-        print_json({"old": old_name, "new": new_name, "changes": rows})
-        return 0
-    print_line(f"{old_name} -> {new_name}: {format_count(len(rows), 'score')} differ")
-    for row in rows:
-        sides = ["-" if row[side] is None else f"{row[side]:.2f}" for side in ("old", "new")]
-        print_line(
-            f"  {shorten_text(str(row['test']), 200)}  {shorten_text(str(row['metric']), 80)}  {sides[0]} -> {sides[1]}"
-        )
-    return 0
+                sides = " -> ".join("-" if mean is None else f"{mean:.2f}" for mean in means)
+                lines.append(f"  {shorten_text(nodeid, 200)}  {shorten_text(series, 80)}  {sides}")
+    heading = f"{old_name} -> {new_name}: {format_count(len(rows), 'score')} differ"
+    return print_result(args, {"old": old_name, "new": new_name, "changes": rows}, [heading, *lines])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,16 @@ from pytest_llmops.cli.common import (
     GREEN,
     RED,
     YELLOW,
-    add_command,
+    Commands,
     add_group,
     colour_text,
     environment_redactor,
+    find_project_root,
     format_path,
     print_error,
     print_json,
     print_line,
+    print_lines,
 )
 from pytest_llmops.errors import CassetteError, UsageError, refuse
 from pytest_llmops.measurement import format_count, shorten_text
@@ -34,8 +36,6 @@ USAGE_RECORD = Path(".pytest_cache", "v", "llmops", "usage")
 
 
 def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
-    from pytest_llmops.cli.common import find_project_root
-
     if args.root is not None:
         refuse(
             not args.root.is_dir(),
@@ -190,8 +190,7 @@ def _prune_cassettes(args: argparse.Namespace) -> int:
         print_error(f"kept: {problem.file}: {problem.why}")
     for finding in _describe_stale(done.dropped, drop):
         _print_finding(*finding, len(remove) + 2)
-    for file in done.removed:
-        print_line(f"{colour_text(remove, YELLOW)}  {format_path(file)}")
+    print_lines(f"{colour_text(remove, YELLOW)}  {format_path(file)}" for file in done.removed)
     answers = format_count(sum(entry.n for entry in done.dropped), "stale answer")
     print_line(f"{drop} {answers}, {remove} {format_count(len(done.removed), 'file')}")
     return 0
@@ -223,8 +222,7 @@ def _show_cassette(args: argparse.Namespace) -> int:
     from pytest_llmops.cli.cassette_show import format_cassette
 
     refuse(not args.file.is_file(), f"{args.file}: expected a cassette, found none")
-    for line in format_cassette(args.file, args.key or ""):
-        print_line(line)
+    print_lines(format_cassette(args.file, args.key or ""))
     return 0
 
 
@@ -272,10 +270,7 @@ _PROJECT: Mapping[str, Mapping[str, Any]] = {
         "help": f"the record of a run (default: {USAGE_RECORD.as_posix()} below the root)",
     },
 }
-# The commands: what runs them, their summary and details, and their arguments
-COMMANDS: Mapping[
-    str, tuple[Callable[[argparse.Namespace], int], str, str, Mapping[str, Mapping[str, Any]]]
-] = {
+COMMANDS: Commands = {
     "check": (
         _check_cassettes,
         "check the cassettes and report problems",
@@ -361,6 +356,4 @@ COMMANDS: Mapping[
 
 def add_cassettes_group(groups: Any) -> None:
     """Declare the group's commands."""
-    commands = add_group(groups, "cassettes", "check, move, prune, show and import recordings")
-    for name, (run, summary, details, arguments) in COMMANDS.items():
-        add_command(commands, name, run, summary, details, arguments=arguments)
+    add_group(groups, "cassettes", "check, move, prune, show and import recordings", COMMANDS)

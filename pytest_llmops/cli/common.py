@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_llmops._util.option_values import parse_reports, split_report
-from pytest_llmops._util.text_files import BadFile, gzip_by_suffix, read_text, write_atomically
+from pytest_llmops._util.text_files import (
+    BadFile,
+    decode_text,
+    gzip_by_suffix,
+    read_bytes,
+    read_text,
+    write_atomically,
+)
 from pytest_llmops._util.user_files import INI_NAMES
 from pytest_llmops.errors import CassetteError, UsageError, refuse
 from pytest_llmops.measurement import Json, escape_json_output, escape_output, shorten_text
@@ -33,6 +40,18 @@ RED, YELLOW, GREEN, DIM = "31", "33", "32", "2"
 def print_line(text: str = "") -> None:
     """Print a line of a command's result."""
     print(escape_output(redact_secrets(text), colours=True) if text else "")  # noqa: T201 -- the command's output
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print the lines of a command's result."""
+    for line in lines:
+        print_line(line)
+
+
+def print_result(args: argparse.Namespace, document: object, lines: Iterable[str]) -> int:
+    """Print a document with --json, else its lines; return the exit status 0."""
+    print_json(document) if args.json else print_lines(lines)
+    return 0
 
 
 def print_json(document: object) -> None:
@@ -76,11 +95,18 @@ def colour_text(text: str, colour: str) -> str:
 
 
 EXIT_PROBLEM, EXIT_USAGE = 1, 2
+# Commands by name: what runs them, their summary and details, and their arguments as those of `add_command`
+Commands: TypeAlias = Mapping[
+    str, tuple[Callable[[argparse.Namespace], int], str, str, Mapping[str, Mapping[str, Any]]]
+]
 
 
-def add_group(groups: Any, name: str, summary: str) -> Any:
-    """Declare a group, and return the object to which its commands are added."""
-    return add_command(groups, name, None, summary).add_subparsers(title="commands", metavar="COMMAND")
+def add_group(groups: Any, name: str, summary: str, declared: Commands = MappingProxyType({})) -> Any:
+    """Declare a group with its commands, and return the object to which more of them can be added."""
+    commands = add_command(groups, name, None, summary).add_subparsers(title="commands", metavar="COMMAND")
+    for command, (run, what, details, arguments) in declared.items():
+        add_command(commands, command, run, what, details, arguments=arguments)
+    return commands
 
 
 def add_command(
@@ -161,7 +187,6 @@ def read_run_file(path: Path) -> Run:
     Raises:
         UsageError: The file is missing or is no run file; names record and key where it is damaged.
     """
-    from pytest_llmops._util.text_files import BadFile, decode_text, read_bytes
     from pytest_llmops.results.run import Run
     from pytest_llmops.wire.untrusted_documents import DocumentError, decompress_gzip
 

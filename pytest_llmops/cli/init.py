@@ -16,9 +16,14 @@ from pytest_llmops._util.user_files import find_path, folders_above
 from pytest_llmops.cli.common import (
     EXIT_PROBLEM,
     add_command,
+    create_file,
+    find_ini_file,
     print_error,
     print_json,
     print_line,
+    print_lines,
+    read_ini,
+    read_run_file,
     read_starter_files,
 )
 from pytest_llmops.errors import refuse
@@ -38,21 +43,36 @@ INI = """[pytest]
 
 def add_init_group(groups: Any) -> None:
     """Declare ``init`` and ``demo``."""
-    command = add_command(
+    as_json = {"--json": {"action": "store_true", "help": "print JSON"}}
+    add_command(
         groups,
         "init",
         _init,
         "write a first prompt, case file, test and configuration",
         "Files that exist are left alone; what to add to them by hand is printed.",
+        arguments={
+            "--llm-model": {"default": "", "metavar": "NAME", "help": "model for the configuration"},
+            "--llm-base-url": {"default": "", "metavar": "URL", "help": "OpenAI-compatible server for it"},
+            **as_json,
+        },
     )
-    command.add_argument("--llm-model", default="", metavar="NAME", help="model for the configuration")
-    command.add_argument("--llm-base-url", default="", metavar="URL", help="OpenAI-compatible server for it")
-    command.add_argument("--json", action="store_true", help="print JSON")
-    _add_demo_command(groups)
+    folder = {
+        "nargs": "?",
+        "type": Path,
+        "metavar": "FOLDER",
+        "help": "new or empty folder (default: a temporary one)",
+    }
+    add_command(
+        groups,
+        "demo",
+        _demo,
+        "show a recorded run: a changed prompt, what got worse, the verdict and the report",
+        "Needs no key and no network: all answers and embeddings are recorded.",
+        arguments={"folder": folder, **as_json},
+    )
 
 
 def _init(args: argparse.Namespace) -> int:
-    from pytest_llmops.cli.common import create_file, find_ini_file, read_ini
     from pytest_llmops.settings import Settings
 
     here = Path.cwd()
@@ -109,14 +129,11 @@ def _format_lines(ini: Path, lines: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _print_result(result: Mapping[str, Any]) -> None:
-    for name in result["written"]:
-        print_line(f"written     {name}")
-    for name in result["left_alone"]:
-        print_line(f"left alone  {name}: there is something of that name")
+    print_lines(f"written     {name}" for name in result["written"])
+    print_lines(f"left alone  {name}: there is something of that name" for name in result["left_alone"])
     if by_hand := result["add_by_hand"]:
         print_line(f"left alone  {by_hand['file']}: add these lines to its section [{by_hand['section']}]")
-        for line in by_hand["lines"]:
-            print_line(f"                {line}")
+        print_lines(f"                {line}" for line in by_hand["lines"])
     for number, step in enumerate(result["next"], start=1):
         print_line(f"{'' if number > 1 else 'next':<10}  {number}. {step}")
 
@@ -126,28 +143,7 @@ ARGUMENTS = ("--llm-report=report.html", "--llm-report=run.json")
 FOREIGN_VARIABLES = ("PYTEST_", "LLMOPS_", "OPENAI_")
 
 
-def _add_demo_command(groups: Any) -> None:
-    # Declare the command.
-    command = add_command(
-        groups,
-        "demo",
-        _demo,
-        "show a recorded run: a changed prompt, what got worse, the verdict and the report",
-        "Needs no key and no network: all answers and embeddings are recorded.",
-    )
-    command.add_argument(
-        "folder",
-        nargs="?",
-        type=Path,
-        metavar="FOLDER",
-        help="new or empty folder (default: a temporary one)",
-    )
-    command.add_argument("--json", action="store_true", help="print JSON")
-
-
 def _demo(args: argparse.Namespace) -> int:
-    from pytest_llmops.cli.common import create_file, read_run_file, read_starter_files
-
     folder = (args.folder or Path(tempfile.mkdtemp(prefix="llmops-demo-"))).resolve()
     refuse(
         folder.exists() and (not folder.is_dir() or any(folder.iterdir())),
@@ -162,8 +158,7 @@ def _demo(args: argparse.Namespace) -> int:
         print_line(
             "A support bot, its answers recorded from a very small model. Somebody changed its prompt:\n"
         )
-        for line in change:
-            print_line(f"    {line}")
+        print_lines(f"    {line}" for line in change)
         print_line(
             f"\nIs it worse than the baseline, which was accepted with the old prompt?\n\n$ cd {folder}"
         )

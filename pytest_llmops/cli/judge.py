@@ -3,12 +3,10 @@
 The commands are declared here; their modules are imported when a command runs.
 """
 
-import argparse
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cli.common import add_command, add_group, import_command, parse_positive_int
+from pytest_llmops.cli.common import Commands, add_group, import_command, parse_positive_int
 from pytest_llmops.settings import OPTIONS
 
 JUDGE_HELP = "a built-in judge (quality), the path of a judge file.md, or module.path:Class"
@@ -52,10 +50,7 @@ def list_judge_arguments(default_cassette: str) -> dict[str, dict[str, Any]]:
     return shared
 
 
-# The commands: what runs them, their summary and details, and their arguments
-COMMANDS: Mapping[
-    str, tuple[Callable[[argparse.Namespace], int], str, str, Mapping[str, Mapping[str, Any]]]
-] = {
+COMMANDS: Commands = {
     "calibrate": (
         import_command("judge_calibrate", "calibrate_judge"),
         "compare a judge with human labels, and store the result",
@@ -203,10 +198,5 @@ COMMANDS: Mapping[
 
 def add_judge_group(groups: Any) -> None:
     """Declare the group's commands."""
-    commands = add_group(
-        groups,
-        "judge",
-        "compare a judge with human labels, test it with canaries, and score stored outputs again",
-    )
-    for name, (run, summary, details, arguments) in COMMANDS.items():
-        add_command(commands, name, run, summary, details, arguments=arguments)
+    summary = "compare a judge with human labels, test it with canaries, and score stored outputs again"
+    add_group(groups, "judge", summary, COMMANDS)

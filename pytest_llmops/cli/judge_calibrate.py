@@ -30,6 +30,7 @@ from pytest_llmops.cli.common import (
     format_path,
     print_error,
     print_line,
+    print_lines,
     read_ini,
     redact_secrets,
     refuse_options,
@@ -197,21 +198,17 @@ def _print_calibration(args: argparse.Namespace, calibration: Calibration) -> No
         facts.append((shorten_text(name, 40), f"kappa {kappa}, {each.compared:,} answers"))
     _print_pairs(facts)
     head, *rows = format_confusion_table(table) if table.classes else [""]
-    for line in (colour_text(head, DIM), *rows, ""):
-        print_line(line)
+    print_lines((colour_text(head, DIM), *rows, ""))
 
 
 def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
     width = max((len(label) for label, _ in pairs), default=0)
-    for label, text in pairs:
-        print_line(f"{label:<{width}}  {shorten_text(text, 400)}")
-    print_line()
+    print_lines([*(f"{label:<{width}}  {shorten_text(text, 400)}" for label, text in pairs), ""])
 
 
 def _print_judge(name: str, version: str, model: str, *lines: str) -> None:
     suffix = f", model {shorten_text(model, 100)}" if model else ""
-    for line in (f"judge {shorten_text(name, 100)}, version {shorten_text(version, 100)}{suffix}", *lines):
-        print_line(line)
+    print_lines((f"judge {shorten_text(name, 100)}, version {shorten_text(version, 100)}{suffix}", *lines))
 
 
 def run_canaries(args: argparse.Namespace) -> int:

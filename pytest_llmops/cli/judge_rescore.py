@@ -17,8 +17,8 @@ from pytest_llmops.cli.common import (
     colour_text,
     format_path,
     print_error,
-    print_json,
     print_line,
+    print_result,
     read_run_file,
     redact_secrets,
     refuse_options,
@@ -70,18 +70,14 @@ def rescore_run(args: argparse.Namespace) -> int:
         tuple(rescoring.list_judges(getattr(change, side) for change in changes)) for side in ("old", "new")
     }
     shifts = rescoring.find_threshold_shifts(changes, pass_at) if len(judges) > 1 else []
-    if args.json:
-        print_json(
-            {"outputs": list(map(_to_json, changes)), "passed_over": passed_over, "thresholds": shifts}
-        )
+    document = {"outputs": list(map(_to_json, changes)), "passed_over": passed_over, "thresholds": shifts}
     lines = (
         f"{format_path(args.file)}: {format_count(len(rescored), 'output')} scored again",
         "",
         *rescoring.format_changes(changes, judge_called=needs_judge, passed_over=passed_over),
         *rescoring.format_threshold_shifts(shifts),
     )
-    for line in () if args.json else lines:
-        print_line(line)
+    print_result(args, document, lines)
     if args.out:
         name, version, model = rescoring.list_judges(change.new for change in changes)[0]
         stamp = rescoring.RescoreStamp(

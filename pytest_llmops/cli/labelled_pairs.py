@@ -27,6 +27,7 @@ from pytest_llmops.cli.common import (
     format_path,
     print_error,
     print_line,
+    print_lines,
     redact_secrets,
     refuse_options,
     write_output_file,
@@ -196,18 +197,14 @@ def calibrate_embedder(args: argparse.Namespace) -> int:
         same = [pair.same for pair in pairs.items]
         _check_pair_counts(args.pairs, same)
         scores = score_pairs(pairs.items, embedder)
-    for line in _format_heading(args.pairs, pairs, embedder):
-        print_line(line)
+    print_lines(_format_heading(args.pairs, pairs, embedder))
     rule, share, description = _choose_rule(args)
     chosen = classification.choose_cut(scores, same, rule=rule, share=share)
     auc = classification.roc_auc(scores, same)
-    print_line(f"AUC {auc:.3f}, average precision {classification.average_precision(scores, same):.3f}")
-    print_line()
-    for line in _format_cut_table(scores, same, chosen):
-        print_line(line)
+    quality = f"AUC {auc:.3f}, average precision {classification.average_precision(scores, same):.3f}"
+    print_lines([quality, "", *_format_cut_table(scores, same, chosen)])
     chosen = _require_useful_cut(chosen, description)
-    print_line()
-    print_line(colour_text(f"at_least={chosen.at_least:g}", GREEN) + f"  ({description})")
+    print_lines(["", colour_text(f"at_least={chosen.at_least:g}", GREEN) + f"  ({description})"])
     for kind, hits, count in (
         ("same", chosen.same_passed, chosen.same),
         ("different", chosen.different_passed, chosen.different),

@@ -15,10 +15,15 @@ from pytest_llmops._util.option_values import split_report
 from pytest_llmops.cli.common import (
     EXIT_PROBLEM,
     add_command,
+    check_reports,
     environment_redactor,
     format_path,
     print_line,
+    print_lines,
+    read_ini,
+    read_run_file,
     utc_today,
+    write_reports,
 )
 from pytest_llmops.errors import CassetteError, UsageError, refuse, require
 from pytest_llmops.measurement import format_count, shorten_text
@@ -84,7 +89,6 @@ def add_merge_group(groups: Any) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from pytest_llmops.cli.common import check_reports, read_run_file, write_reports
 
     _refuse_repeated(args.files, "run file")
     check_reports("--out", args.out, {format_path(path): path for path in args.files})
@@ -94,22 +98,16 @@ def _report(args: argparse.Namespace) -> int:
             f"--out: expected .html, which shows {len(args.files)} runs over time, got {shorten_text(singles[0])}: make it of "
             "one run file, or of shards with llmops merge"
         )
-    *earlier, run = order_runs({format_path(path): read_run_file(path) for path in args.files})
+    *earlier, run = _order_runs({format_path(path): read_run_file(path) for path in args.files})
     write_reports(run, args.out, earlier)
     return 0
 
 
-def order_runs(runs: Mapping[str, Run]) -> list[Run]:
-    """Return runs of one suite, the oldest first; the newest has a note if others ran other tests.
-
-    A single run needs no time.
-
-    Args:
-        runs: At least one, by the name of its file.
-
-    Raises:
-        UsageError: One does not say when it ran, two ran at the same time, or one has no test in common with the newest.
-    """
+def _order_runs(runs: Mapping[str, Run]) -> list[Run]:
+    # Return runs of one suite, the oldest first; the newest has a note if others ran other tests.
+    # A single run needs no time.
+    # runs: At least one, by the name of its file.
+    # Raises UsageError: One does not say when it ran, two ran at the same time, or one has no test in common with the newest.
     if len(runs) == 1:
         return [*runs.values()]
     names: dict[datetime, str] = {}
@@ -152,15 +150,10 @@ def _refuse_repeated(paths: Sequence[Path], what: str) -> None:
         raise UsageError(f"RUN: expected each {what} once, got {format_path(again[0])} twice")
 
 
-def merge_runs(runs: dict[str, Run]) -> Run:
-    """Return the runs of shards as one run.
-
-    Args:
-        runs: By the name of their file.
-
-    Raises:
-        UsageError: Two shards have the same test, or are of different commits or versions.
-    """
+def _merge_runs(runs: dict[str, Run]) -> Run:
+    # Return the runs of shards as one run.
+    # runs: By the name of their file.
+    # Raises UsageError: Two shards have the same test, or are of different commits or versions.
     from pytest_llmops.results.run import Run
 
     (first_name, first), *others = runs.items()
@@ -281,7 +274,6 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
 
 def _append_summary(run: Run) -> None:
     # Append a run to the summary of a job of GitHub, as pytest does: the shards have none on the whole.
-    from pytest_llmops.cli.common import read_ini
     from pytest_llmops.harness.controller import mask_run_secrets
     from pytest_llmops.harness.terminal import append_summary
 
@@ -298,7 +290,6 @@ def _merge(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.gate import GateRules, describe_baseline, judge_suite
     from pytest_llmops.baselines.variants import judge_variants
     from pytest_llmops.cli.baseline import load_project_baseline
-    from pytest_llmops.cli.common import check_reports, read_run_file, write_reports
     from pytest_llmops.reports.terminal import summary_lines
 
     _refuse_repeated(args.parts, "run file and folder of the shards")
@@ -314,7 +305,7 @@ def _merge(args: argparse.Namespace) -> int:
     if not runs:
         return 0
     shards = {format_path(path): read_run_file(path) for path in runs}
-    run = merge_runs(shards)
+    run = _merge_runs(shards)
     run = dataclasses.replace(run, variants=judge_variants(run.records))
     if (stored := load_project_baseline(args.llm_baseline)) is not None:
         rules = GateRules(primary=stored.primary_metric)
@@ -335,8 +326,7 @@ def _merge(args: argparse.Namespace) -> int:
             find_output=lambda nodeid: told.get(nodeid) or find(nodeid),
         )
         run = dataclasses.replace(run, verdict=verdict)
-    for line in summary_lines(run, width=120):
-        print_line(line.text)
+    print_lines(line.text for line in summary_lines(run, width=120))
     write_reports(run, args.out)
     _append_summary(run)
     failed = any(record.outcome in ("failed", "errored") for record in run.records)

@@ -35,20 +35,18 @@ from pytest_llmops.trace import find_shutdown, read_call
 
 def list_models(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    root, settings = open_project(args.root, args.base_url)
-    places, problems = find_named_models(root, settings)
+    root, settings = _open_project(args.root, args.base_url)
+    places, problems = _find_named_models(root, settings)
     refuse(
         not places and not problems,
         f"{common.format_path(root)}: expected cassettes, prompts, rubrics, a baseline or calibrations that name a model, got none; "
         "--root names another folder",
     )
-    listed = list_server_models(settings) if args.live else None
+    listed = _list_server_models(settings) if args.live else None
     rows = [_describe_model(model, places[model], listed) for model in sorted(places)]
     rows.sort(key=lambda row: str(row["shutdown"] or "9999"))
-    if args.json:
-        common.print_json({"models": rows, "problems": problems})
-    for row in () if args.json else rows:
-        common.print_line("  ".join(shorten_text(str(row[key]), 300) for key in ("model", "end", "where")))
+    lines = ("  ".join(shorten_text(str(row[key]), 300) for key in ("model", "end", "where")) for row in rows)
+    common.print_result(args, {"models": rows, "problems": problems}, lines)
     for problem in problems:
         common.print_error(problem)
     limit = -1 if settings.warn_shutdown is None else settings.warn_shutdown
@@ -56,12 +54,9 @@ def list_models(args: argparse.Namespace) -> int:
     return EXIT_PROBLEM if problems or is_due else 0
 
 
-def open_project(root: Path | None, base_url: str | None = None) -> tuple[Path, Settings]:
-    """Return the root folder of a project (by default that of the ini file upwards) and its settings.
-
-    Raises:
-        UsageError: There is no such folder, or a setting has the wrong form.
-    """
+def _open_project(root: Path | None, base_url: str | None = None) -> tuple[Path, Settings]:
+    # Return the root folder of a project (by default that of the ini file upwards) and its settings.
+    # Raises UsageError: There is no such folder, or a setting has the wrong form.
     refuse(
         root is not None and not root.is_dir(),
         f"--root {root}: expected a folder, found none; name the root folder of the project",
@@ -73,8 +68,8 @@ def open_project(root: Path | None, base_url: str | None = None) -> tuple[Path, 
     ).with_paths_below(folder)
 
 
-def find_named_models(root: Path, settings: Settings) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the places that name each model, and a line for each file that cannot be read."""
+def _find_named_models(root: Path, settings: Settings) -> tuple[dict[str, list[str]], list[str]]:
+    # Return the places that name each model, and a line for each file that cannot be read.
     places = {model: ["settings"] for model in (*settings.models, settings.judge_model) if model}
     problems: list[str] = []
     paths = find_cassettes(root, None, None, lambda error: problems.append(str(error)))
@@ -110,12 +105,9 @@ def _iter_models(path: Path, settings: Settings) -> Iterator[str]:
         )
 
 
-def list_server_models(settings: Settings) -> dict[str, str]:
-    """Return the models of the OpenAI-compatible server, with the day of their shutdown or "".
-
-    Raises:
-        LLMOpsError: The server gives no list.
-    """
+def _list_server_models(settings: Settings) -> dict[str, str]:
+    # Return the models of the OpenAI-compatible server, with the day of their shutdown or "".
+    # Raises LLMOpsError: The server gives no list.
     import openai
 
     from pytest_llmops.providers.openai import new_client
@@ -177,7 +169,7 @@ class ComparedRequest:
 
 def compare_models(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    root, settings = open_project(args.root, args.base_url)
+    root, settings = _open_project(args.root, args.base_url)
     recorded = _collect_requests(root)
     old = args.old or ("" if len(recorded) > 1 else "".join(recorded))
     if old not in recorded or old == args.to:
@@ -206,10 +198,7 @@ def compare_models(args: argparse.Namespace) -> int:
         )
         _score(judge, embedder, [request for request in requests if request.new])
     report = _build_report(args, old, requests, refused)
-    if args.json:
-        common.print_json(report)
-    for line in () if args.json else _format_report(report):
-        common.print_line(line)
+    common.print_result(args, report, _format_report(report))
     for case, problem in report["missing"].items():
         common.print_error(f"{common.format_path(case)}: {problem}; the next run asks again")
     statuses = {verdict["status"] for verdict in report["verdicts"].values()}

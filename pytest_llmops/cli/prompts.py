@@ -5,7 +5,7 @@ import datetime as dt
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from difflib import SequenceMatcher
 from operator import itemgetter
@@ -26,14 +26,14 @@ from pytest_llmops.cli.common import (
     EXIT_PROBLEM,
     GREEN,
     RED,
+    Commands,
     add_command,
     add_group,
     colour_text,
     format_path,
     lock_file,
     parse_positive_int,
-    print_json,
-    print_line,
+    print_result,
     read_ini,
     refuse_options,
     write_output_file,
@@ -46,8 +46,8 @@ from pytest_llmops.reports.html_views import MAX_WORDS, Edit, diff_words
 from pytest_llmops.settings import Settings
 
 
-def add_canary_command(commands: Any) -> None:
-    """Declare the command in its group."""
+def _add_canary_command(commands: Any) -> None:
+    # Declare the command in its group.
     add_command(
         commands,
         "canary",
@@ -91,12 +91,8 @@ def canary(args: argparse.Namespace) -> int:
         [event for path in args.logs for event in read_events(path)],
         CanaryRules(**{name: value for name, value in given if value is not None}),
     )
-    if args.json:
-        print_json(asdict(decision))
-    else:
-        print_line(
-            shorten_text(f"{decision.action}  {'; '.join([decision.sentence, *decision.notes])}", 1000)
-        )
+    sentence = f"{decision.action}  {'; '.join([decision.sentence, *decision.notes])}"
+    print_result(args, asdict(decision), [shorten_text(sentence, 1000)])
     return EXIT_PROBLEM if decision.action == "ROLLBACK" else 0
 
 
@@ -119,18 +115,12 @@ ARGUMENTS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def open_prompts(args: argparse.Namespace) -> Prompts:
-    """Return the prompts of ``--prompts``, else those of the project around the working folder."""
+def _open_prompts(args: argparse.Namespace) -> Prompts:
+    # Return the prompts of ``--prompts``, else those of the project around the working folder.
     root, values = read_ini(Path.cwd()) or (Path.cwd(), {})
     name = Settings.from_sources(("ini", values)).prompts_dir
     folders = [folder / name for folder in folders_above(Path.cwd(), root)]
     return Prompts(args.folder or next(filter(Path.is_dir, folders), folders[0]))
-
-
-def print_result(args: argparse.Namespace, document: object, lines: Iterable[str]) -> int:
-    """Print a document with --json, else its lines; return the exit status 0."""
-    print_json(document) if args.json else print_line("\n".join(lines))
-    return 0
 
 
 def _format_facts(facts: Mapping[str, Any]) -> list[str]:
@@ -142,7 +132,7 @@ def _format_facts(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _list(args: argparse.Namespace) -> int:
-    prompts = open_prompts(args)
+    prompts = _open_prompts(args)
     rows = {
         name: {"versions": prompts.versions(name), "aliases": prompts.aliases(name)}
         for name in prompts.names()
@@ -153,14 +143,14 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    prompts = open_prompts(args)
+    prompts = _open_prompts(args)
     prompt = prompts.get(args.name, args.version)
     facts = {
         "path": str(prompt.path),
         "versions": prompts.versions(args.name),
         "aliases": prompts.aliases(args.name),
         **_describe(prompt, "name", "version", "fingerprint"),
-        "uses": find_uses(prompt.name),
+        "uses": _find_uses(prompt.name),
     }
     text = _join_sections(prompt)
     return print_result(args, {**facts, "text": text}, [*_format_facts(facts), "", text])
@@ -186,7 +176,7 @@ def _render(args: argparse.Namespace) -> int:
         variables |= dict(pair.split("=", 1) for pair in args.var)
     except ValueError as error:
         raise UsageError(f"--vars {args.vars}: expected an object of JSON: {error}") from None
-    rendered = open_prompts(args).get(args.name, args.version).render(**variables)
+    rendered = _open_prompts(args).get(args.name, args.version).render(**variables)
     facts = {key: getattr(rendered, key) for key in ("name", "version", "fingerprint", "model", "params")}
     return print_result(
         args,
@@ -196,7 +186,7 @@ def _render(args: argparse.Namespace) -> int:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    prompts = open_prompts(args)
+    prompts = _open_prompts(args)
     old, new = (prompts.get(args.name, version) for version in (args.old, args.new))
     sides = _describe(old), _describe(new)
     pairs = {key: [side.get(key) for side in sides] for key in {**sides[0], **sides[1]}}
@@ -250,7 +240,7 @@ def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: st
     )
     path, log = (prompts.find_file(name, file) for file in (ALIASES_FILE, LOG_FILE))
     with lock_file(path):
-        aliases, moves = prompts.aliases(name), read_moves(log)
+        aliases, moves = prompts.aliases(name), _read_moves(log)
         old = aliases.get(alias, "")
         before = [move.get(end) for move in moves if move.get("alias") == alias for end in ("old", "new")]
         target = version or next(
@@ -286,12 +276,9 @@ def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: st
     return move
 
 
-def read_moves(path: Path) -> list[Mapping[str, Json]]:
-    """Return the moves in the log of a prompt's aliases, the oldest first.
-
-    Raises:
-        PromptError: The file is damaged; gives the line.
-    """
+def _read_moves(path: Path) -> list[Mapping[str, Json]]:
+    # Return the moves in the log of a prompt's aliases, the oldest first.
+    # Raises PromptError: The file is damaged; gives the line.
     try:
         return [as_mapping(move) for _, move in read_json_lines(read_text(path))] if path.exists() else []
     except BadFile as error:
@@ -300,7 +287,7 @@ def read_moves(path: Path) -> list[Mapping[str, Json]]:
 
 def _move(args: argparse.Namespace) -> int:
     version = getattr(args, "version", "")  # a rollback has none
-    move = move_alias(open_prompts(args), args.name, args.alias, version, args.reason)
+    move = move_alias(_open_prompts(args), args.name, args.alias, version, args.reason)
     return print_result(args, move, [f"{args.name}: {_format_move(move)}"])
 
 
@@ -309,8 +296,8 @@ def _format_move(move: Mapping[str, Json]) -> str:
 
 
 def _log(args: argparse.Namespace) -> int:
-    prompts, name = open_prompts(args), args.name.partition("@")[0]
-    moves = read_moves(prompts.find_file(name, LOG_FILE))[::-1] if prompts.versions(name) else []
+    prompts, name = _open_prompts(args), args.name.partition("@")[0]
+    moves = _read_moves(prompts.find_file(name, LOG_FILE))[::-1] if prompts.versions(name) else []
     log = run_git(prompts.folder, "--literal-pathspecs", "log", "--format=%h%x09%aI%x09%s", "--", name)
     note = f"no history from git: {log}" if isinstance(log, str) else ""
     if run_git(prompts.folder, "rev-parse", "--is-shallow-repository") == b"true\n":
@@ -325,12 +312,10 @@ def _log(args: argparse.Namespace) -> int:
     return print_result(args, {"moves": moves, "commits": commits, "note": note}, lines)
 
 
-def find_uses(name: str) -> list[str]:
-    """Return the places (``file:line``) below the working folder that name a prompt.
-
-    These are calls of ``prompt()`` (the marker), ``get()`` and ``choose()`` that begin with the name as a text, with or without
-    ``@main``, in the Python files that git does not ignore; outside of git in all of them.
-    """
+def _find_uses(name: str) -> list[str]:
+    # Return the places (``file:line``) below the working folder that name a prompt.
+    # These are calls of ``prompt()`` (the marker), ``get()`` and ``choose()`` that begin with the name as a text, with or without
+    # ``@main``, in the Python files that git does not ignore; outside of git in all of them.
     listed = run_git(Path(), "ls-files", "-z", "-co", "--exclude-standard", "--", "*.py")
     files = (
         [os.fsdecode(file) for file in listed.split(b"\0")]
@@ -352,7 +337,7 @@ def find_uses(name: str) -> list[str]:
 
 
 def _check(args: argparse.Namespace) -> int:
-    prompts = open_prompts(args)
+    prompts = _open_prompts(args)
     names = prompts.names()
     # A broken aliases.toml is a problem of each version.
     found = dict.fromkeys(
@@ -426,8 +411,14 @@ COMMANDS = {
 
 def add_prompts_group(groups: Any) -> None:
     """Declare the group's commands."""
-    commands = add_group(groups, "prompts", "look at versions of prompts, compare them, move their aliases")
-    for name, (run, summary, details, arguments) in COMMANDS.items():
-        declared = dict(ARGUMENTS[argument] for argument in [*arguments.split(), "folder", "json"])
-        add_command(commands, name, run, summary, details, arguments=declared)
-    add_canary_command(commands)
+    declared: Commands = {
+        name: (
+            run,
+            summary,
+            details,
+            dict(map(ARGUMENTS.__getitem__, [*arguments.split(), "folder", "json"])),
+        )
+        for name, (run, summary, details, arguments) in COMMANDS.items()
+    }
+    summary = "look at versions of prompts, compare them, move their aliases"
+    _add_canary_command(add_group(groups, "prompts", summary, declared))

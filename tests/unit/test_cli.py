@@ -316,7 +316,7 @@ def test_without_a_root_only_the_working_folder_is_searched_for_a_record(
     run: Run, project: Path, path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whatever lies above the folder of this test.
-    monkeypatch.setattr("pytest_llmops.cli.common.find_project_root", lambda _: None)
+    monkeypatch.setattr("pytest_llmops.cli.cassettes.find_project_root", lambda _: None)
     inner = project / "inner"
     merged(inner / "tests" / "cassettes" / "own.json", entry(5))
     recorded(project, "key-1")

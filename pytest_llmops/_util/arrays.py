@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from pytest_llmops._util import LazyModule
 from pytest_llmops.errors import refuse
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 else:
-
-    class _LazyModule:
-        def __init__(self, name: str) -> None:
-            self._name = name
-
-        def __getattr__(self, attribute: str) -> Any:
-            value = getattr(import_module(self._name), attribute)
-            # Kept, so that the next use of it is an ordinary attribute.
-            setattr(self, attribute, value)
-            return value
-
-    np = _LazyModule("numpy")
+    np = LazyModule("numpy")
     ArrayLike = NDArray = Any
 
 __all__ = ["ArrayLike", "Float32Array", "Float64Array", "Int64Array", "NDArray", "np"]

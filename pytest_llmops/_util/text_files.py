@@ -19,6 +19,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pytest_llmops._util import LazyModule
 from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import Json, shorten_text
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     import yaml
+else:
+    yaml = LazyModule("yaml")
 
 MAX_DEPTH = 100  # levels of lists and mappings in a value; deeper values would end in a RecursionError later
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
@@ -318,8 +321,6 @@ def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
     >>> read_yaml("a: 1\nb: [x, y]")
     ({'a': 1, 'b': ['x', 'y']}, (1, 2))
     """
-    import yaml
-
     loader = None
     try:
         loader = _yaml_loader()(text)
@@ -344,8 +345,6 @@ def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
 @lru_cache(maxsize=1)
 def _yaml_loader() -> Any:
     # Return PyYAML's safe loader, extended to remember the node that it constructs.
-    import yaml
-
     class Loader(yaml.SafeLoader):
         at: yaml.Node | None = None
 
@@ -381,8 +380,6 @@ def count_characters(node: yaml.Node, sizes: dict[int, float]) -> float:
 
 
 def _child_nodes(node: yaml.Node) -> list[yaml.Node]:
-    import yaml
-
     if isinstance(node, yaml.MappingNode):
         return [key for key, _ in node.value]
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
@@ -406,8 +403,6 @@ def check_keys(node: yaml.Node, text: str, depth: int = 0) -> None:
     Raises:
         BadFile: A key is there twice, or the node is nested too deeply.
     """
-    import yaml
-
     if depth > MAX_DEPTH:
         raise BadFile(_TOO_DEEP, line_number_at(text, node.start_mark.index))
     if isinstance(node, yaml.SequenceNode):

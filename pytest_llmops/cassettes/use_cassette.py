@@ -1,23 +1,18 @@
 """`use_cassette`: a cassette for a block of code, in a test or a script."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_llmops import recorder
 from pytest_llmops.cassettes import active_tape, naming, request_key, run_folder, usage_record
+from pytest_llmops.cassettes.budget import Ledger
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.tape import Tape
 from pytest_llmops.errors import refuse, swallowed_error
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode, Settings
-
-if TYPE_CHECKING:
-    from pytest_llmops.cassettes.budget import Ledger
 
 RECORD_MODES: tuple[RecordMode, ...] = ("none", "new", "all", "live", "verify")
 
@@ -81,6 +76,4 @@ def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
 
 def open_ledger(settings: Settings) -> Ledger:
     """Return the ledger of a run with a budget."""
-    from pytest_llmops.cassettes.budget import Ledger
-
     return Ledger(run_folder.current_folder() / "ledger", settings.max_calls, settings.budget)

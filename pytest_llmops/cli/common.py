@@ -1,7 +1,5 @@
 """What commands share: their declaration, printing without secrets, run files, output files, and the settings of the project."""
 
-from __future__ import annotations
-
 import argparse
 import datetime as dt
 import importlib
@@ -14,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from pytest_llmops._util.option_values import parse_reports, split_report
 from pytest_llmops._util.text_files import (
@@ -28,11 +26,8 @@ from pytest_llmops._util.text_files import (
 from pytest_llmops._util.user_files import INI_NAMES
 from pytest_llmops.errors import CassetteError, UsageError, refuse
 from pytest_llmops.measurement import Json, escape_json_output, escape_output, shorten_text
+from pytest_llmops.results.run import Run
 from pytest_llmops.settings import OPTIONS
-
-if TYPE_CHECKING:
-    from pytest_llmops.results.run import Run
-
 
 RED, YELLOW, GREEN, DIM = "31", "33", "32", "2"
 
@@ -187,7 +182,6 @@ def read_run_file(path: Path) -> Run:
     Raises:
         UsageError: The file is missing or is no run file; names record and key where it is damaged.
     """
-    from pytest_llmops.results.run import Run
     from pytest_llmops.wire.untrusted_documents import DocumentError, decompress_gzip
 
     path_text = format_path(path)

@@ -1,16 +1,14 @@
 """``llmops semantic calibrate``: find a threshold from pairs of texts that are labelled as the same in meaning or not."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_llmops import registry
+from pytest_llmops._util.arrays import Float64Array, as_rows, np
 from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
@@ -36,14 +34,11 @@ from pytest_llmops.errors import CaseError, LLMOpsError, UsageError, describe_ex
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.metrics import classification
 from pytest_llmops.metrics.classification import Cut, Rule, cut_at
+from pytest_llmops.metrics.vectors import cosine
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.providers.embedding_cache import with_vector_cache
 from pytest_llmops.registry import component_name
 from pytest_llmops.semantics.thresholds import Threshold
-
-if TYPE_CHECKING:
-    from numpy import float64
-    from numpy.typing import NDArray
 
 MAX_SCORE = 5
 LINE_EXAMPLE = '{"actual": "...", "expected": "...", "same": true}'
@@ -148,10 +143,6 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
     Raises:
         UsageError: The embedder fails, or gives no usable vectors.
     """
-    import numpy as np
-
-    from pytest_llmops.metrics.vectors import cosine
-
     texts_per_pair = [(pair.actual, *pair.expected) for pair in pairs]
     if not getattr(embedder, "across_calls", True):
         rows_per_pair = [_embed_batch(embedder, texts) for texts in texts_per_pair]
@@ -172,9 +163,7 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
     return [max(0.0, round(float(cosine(rows[:1], rows[1:]).max()), SCORE_DIGITS)) for rows in rows_per_pair]
 
 
-def _embed_batch(embedder: Embedder, texts: Sequence[str]) -> NDArray[float64]:
-    from pytest_llmops._util.arrays import as_rows
-
+def _embed_batch(embedder: Embedder, texts: Sequence[str]) -> Float64Array:
     name = f"embedder {shorten_text(component_name(embedder), 60)}"
     try:
         vectors = embedder.embed(texts)

@@ -1,7 +1,5 @@
 """The baseline of a run: found in the project or in git, compared with the run at its end or after each look."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -12,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_llmops._util.git import run_git
 from pytest_llmops._util.option_values import LOOKS, LookTrials
@@ -28,13 +26,9 @@ from pytest_llmops.baselines.baseline import (
 )
 from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root, refuse
 from pytest_llmops.measurement import format_count
-from pytest_llmops.results.verdict import SuiteVerdict
+from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.verdict import ATTACKS, GATE_NODEID, SuiteVerdict
 from pytest_llmops.settings import Settings
-
-if TYPE_CHECKING:
-    from pytest_llmops.baselines.baseline import Baseline, BaselineTest
-    from pytest_llmops.results.run import Run, TestRecord
-
 
 MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each takes a process of its own
 GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
@@ -198,10 +192,8 @@ class BaselineGate:
 
     def judge(self) -> SuiteVerdict | None:
         """Return the verdict on the run; None: there is no baseline."""
-        from pytest_llmops.baselines.baseline import Baseline
         from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules, judge_suite
         from pytest_llmops.baselines.variants import judge_sentinels
-        from pytest_llmops.results.verdict import SuiteVerdict
 
         if self.settings.accept is not None and not self._own_path.exists():  # this run makes it
             return None
@@ -318,8 +310,6 @@ class BaselineGate:
 
 def write_junit_cases(config: Any, run: Run, make_report: Callable[..., Any]) -> None:
     """Give pytest's JUnit writer the verdicts of gate and guardrails as test cases, which enter nothing else: not the counts, not ``--lf``."""
-    from pytest_llmops.results.verdict import ATTACKS, GATE_NODEID
-
     is_strict = bool(config.getoption("llm_strict") or config.getini("llm_strict"))
     cases = [
         (

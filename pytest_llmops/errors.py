@@ -81,7 +81,7 @@ def path_from_root(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-def describe_exception(error: Exception) -> str:
+def describe_exception(error: BaseException) -> str:
     """Return type, message and source line of an exception from a user's object; of our own errors the message.
 
     >>> describe_exception(ValueError("no such row"))

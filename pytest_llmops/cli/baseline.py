@@ -135,6 +135,7 @@ def _power(args: argparse.Namespace) -> int:
 
 
 def _describe_power(metric: Any) -> Iterator[str]:
+    # Yield the lines on a metric, a `MetricPower`.
     yield f"{shorten_text(metric.name, 60)}: {format_count(metric.cases, 'case')} with {format_count(metric.trials, 'trial')}"
     if metric.noise is None:
         yield "  single trials tell no noise: accept a run with --llm-trials=3 or more"

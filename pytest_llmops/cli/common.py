@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from pytest_llmops import registry
 from pytest_llmops._util.option_values import parse_reports, split_report
 from pytest_llmops._util.text_files import (
     BadFile,
@@ -24,7 +25,7 @@ from pytest_llmops._util.text_files import (
     write_atomically,
 )
 from pytest_llmops._util.user_files import INI_NAMES
-from pytest_llmops.errors import CassetteError, UsageError, refuse
+from pytest_llmops.errors import CassetteError, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import Json, escape_json_output, escape_output, shorten_text
 from pytest_llmops.results.run import Run
 from pytest_llmops.settings import OPTIONS
@@ -174,6 +175,38 @@ def extend_import_path(folder: Path) -> Iterator[None]:
     finally:
         with suppress(ValueError):
             sys.path.remove(entry)
+
+
+def load_component(kind: str, name: str, method: str) -> Any:
+    """Return a built-in judge or embedder, or an object of a class of the user's own, ``package.module:Class``.
+
+    Args:
+        kind: ``judge`` or ``embedder``.
+        name: The name.
+        method: The method that it must have beside a version, with its arguments.
+
+    Raises:
+        UsageError: There is none of that name, it cannot be made, or it has no such method.
+    """
+    module, _, attribute = name.partition(":")
+    if registry.is_builtin(kind, name) or not (module and attribute):
+        return registry.load_builtin(kind, name)
+    what = f"{kind} {shorten_text(name, 100)}"
+    try:
+        component = getattr(importlib.import_module(module), attribute)()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a user's own module
+        raise UsageError(
+            f"{what}: {shorten_text(redact_secrets(describe_exception(error)), 300)}; expected a built-in {kind}, or package.module:Class "
+            "for a class that needs no arguments"
+        ) from None
+    has_method = callable(getattr(component, method.partition("(")[0], None)) and hasattr(
+        component, "version"
+    )
+    refuse(
+        not has_method,
+        f"{what}: expected an object with {method} and a version, got {type(component).__name__}",
+    )
+    return component
 
 
 def read_run_file(path: Path) -> Run:

@@ -1,7 +1,6 @@
 """``llmops judge calibrate`` and ``llmops judge canaries``, and the session of all commands that call a judge."""
 
 import argparse
-import importlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from pytest_llmops import judges, recorder, registry
+from pytest_llmops import judges, recorder
 from pytest_llmops.calibration.canaries import format_canary_evidence, format_canary_summary
 from pytest_llmops.calibration.judge_comparison import (
     Calibration,
@@ -28,6 +27,7 @@ from pytest_llmops.cli.common import (
     colour_text,
     extend_import_path,
     format_path,
+    load_component,
     print_error,
     print_line,
     print_lines,
@@ -95,19 +95,7 @@ def load_judge(name: str) -> Judge:
     Raises:
         UsageError: There is no such judge, or it has no ``judge`` method and version.
     """
-    module, colon, attribute = name.partition(":")
-    if registry.is_builtin("judge", name) or not colon:
-        return cast("Judge", registry.load_builtin("judge", name))
-    try:
-        judge = getattr(importlib.import_module(module), attribute)()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a user's own module
-        raise UsageError(f"judge {shorten_text(name, 100)}: {type(error).__name__}: {error}") from None
-    refuse(
-        not callable(getattr(judge, "judge", None)) or not hasattr(judge, "version"),
-        f"judge {shorten_text(name, 100)}: expected an object with judge(answer, *, question, reference) and a version, got "
-        f"{type(judge).__name__}",
-    )
-    return cast("Judge", judge)
+    return cast("Judge", load_component("judge", name, "judge(answer, *, question, reference)"))
 
 
 @contextmanager

@@ -33,15 +33,25 @@ from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_jud
 from pytest_llmops.measurement import Measurement, as_finite_float, format_count, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 from pytest_llmops.redaction.pytest_reports import mask_value
-from pytest_llmops.results import rescoring
 from pytest_llmops.results.details import read_detail
-from pytest_llmops.results.rescoring import (
-    AtLeast,
+from pytest_llmops.results.rescoring.judged_outputs import (
     Change,
     Output,
     RescorableOutputs,
+    collect_outputs,
+    compare_scores,
+    format_changes,
+    list_judges,
+)
+from pytest_llmops.results.rescoring.rescored_run import (
+    AtLeast,
     RescoredOutput,
+    RescoreStamp,
     carry_over_threshold,
+    find_threshold_shifts,
+    format_threshold_shifts,
+    replace_threshold,
+    replace_verdicts,
 )
 
 
@@ -56,7 +66,7 @@ def rescore_run(args: argparse.Namespace) -> int:
         {"the run file": args.file, "the recording": cassette},
     )
     run = read_run_file(args.file)
-    selection = rescoring.collect_outputs(run, only=args.only, text=args.k, unjudged=args.unjudged)
+    selection = collect_outputs(run, only=args.only, text=args.k, unjudged=args.unjudged)
     _refuse_no_outputs(args, selection)
     passed_over = dict(selection.passed_over)
     needs_judge = _needs_judge(args)
@@ -65,22 +75,20 @@ def rescore_run(args: argparse.Namespace) -> int:
         if needs_judge
         else (_replace_thresholds(args, selection, passed_over), {})
     )
-    changes = rescoring.compare_scores((item.output, item.top) for item in rescored)
-    judges = {
-        tuple(rescoring.list_judges(getattr(change, side) for change in changes)) for side in ("old", "new")
-    }
-    shifts = rescoring.find_threshold_shifts(changes, pass_at) if len(judges) > 1 else []
+    changes = compare_scores((item.output, item.top) for item in rescored)
+    judges = {tuple(list_judges(getattr(change, side) for change in changes)) for side in ("old", "new")}
+    shifts = find_threshold_shifts(changes, pass_at) if len(judges) > 1 else []
     document = {"outputs": list(map(_to_json, changes)), "passed_over": passed_over, "thresholds": shifts}
     lines = (
         f"{format_path(args.file)}: {format_count(len(rescored), 'output')} scored again",
         "",
-        *rescoring.format_changes(changes, judge_called=needs_judge, passed_over=passed_over),
-        *rescoring.format_threshold_shifts(shifts),
+        *format_changes(changes, judge_called=needs_judge, passed_over=passed_over),
+        *format_threshold_shifts(shifts),
     )
     print_result(args, document, lines)
     if args.out:
-        name, version, model = rescoring.list_judges(change.new for change in changes)[0]
-        stamp = rescoring.RescoreStamp(
+        name, version, model = list_judges(change.new for change in changes)[0]
+        stamp = RescoreStamp(
             day=utc_today(),
             asked=needs_judge,
             judge=name,
@@ -89,7 +97,7 @@ def rescore_run(args: argparse.Namespace) -> int:
             at_least=args.at_least,
             source=args.file.name,
         )
-        new_run = controller.mask_run_secrets(rescoring.replace_verdicts(run, rescored, stamp))
+        new_run = controller.mask_run_secrets(replace_verdicts(run, rescored, stamp))
         write_reports(replace(new_run, variants=judge_variants(new_run.records)), [str(args.out)])
     return _print_outcome([change for change in changes if change.worse], is_text=not args.json)
 
@@ -121,10 +129,6 @@ def _check_rescore_options(args: argparse.Namespace) -> None:
             f"--rubric: expected a file name ending in {RUBRIC_SUFFIX}, got {args.rubric!r}": (
                 args.rubric and not args.rubric.endswith(RUBRIC_SUFFIX)
             ),
-        }
-    )
-    refuse_options(
-        {
             "--json: expected no --out: both print; run the command twice, the second time replays": (
                 args.json and args.out
             ),
@@ -165,9 +169,7 @@ def _replace_thresholds(
     for output in selection.outputs:
         try:
             rescored.append(
-                RescoredOutput(
-                    output=output, measurements=(rescoring.replace_threshold(output, args.at_least),)
-                )
+                RescoredOutput(output=output, measurements=(replace_threshold(output, args.at_least),))
             )
         except UsageError as error:
             passed_over[str(error)] = passed_over.get(str(error), 0) + 1

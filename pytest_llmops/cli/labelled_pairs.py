@@ -1,13 +1,11 @@
 """``llmops semantic calibrate``: find a threshold from pairs of texts that are labelled as the same in meaning or not."""
 
 import argparse
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from pytest_llmops import registry
 from pytest_llmops._util.arrays import Float64Array, as_rows, np
 from pytest_llmops._util.text_files import (
     BadFile,
@@ -23,10 +21,10 @@ from pytest_llmops.cli.common import (
     colour_text,
     extend_import_path,
     format_path,
+    load_component,
     print_error,
     print_line,
     print_lines,
-    redact_secrets,
     refuse_options,
     write_output_file,
 )
@@ -242,21 +240,7 @@ def load_embedder(name: str) -> Embedder:
     Raises:
         UsageError: There is no such embedder.
     """
-    module, colon, attribute = name.partition(":")
-    if registry.is_builtin("embedder", name) or not (colon and module and attribute):
-        return with_vector_cache(registry.load_builtin("embedder", name))
-    try:
-        embedder = getattr(importlib.import_module(module), attribute)()
-    except Exception as error:  # noqa: BLE001 -- a user's own module
-        raise UsageError(
-            f"--embedder {name}: {shorten_text(redact_secrets(describe_exception(error)), 300)}; expected a built-in embedder, or package.module:Class "
-            "for a class that needs no arguments"
-        ) from None
-    refuse(
-        not callable(getattr(embedder, "embed", None)) or not hasattr(embedder, "version"),
-        f"--embedder {name}: expected an object with embed(texts) and a version, got {type(embedder).__name__}",
-    )
-    return with_vector_cache(embedder)
+    return with_vector_cache(load_component("embedder", name, "embed(texts)"))
 
 
 def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:

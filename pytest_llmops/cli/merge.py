@@ -28,13 +28,13 @@ from pytest_llmops.cli.common import (
 from pytest_llmops.errors import CassetteError, UsageError, refuse, require
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.details import read_time
+from pytest_llmops.results.run import Run
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from pytest_llmops.cassettes.request_key import Answer
     from pytest_llmops.cassettes.store import Interaction
-    from pytest_llmops.results.run import Run
 
 # What the parts of a run share; settings may differ (a shard's own report)
 SAME_META = ("commit", "versions")
@@ -154,8 +154,6 @@ def _merge_runs(runs: dict[str, Run]) -> Run:
     # Return the runs of shards as one run.
     # runs: By the name of their file.
     # Raises UsageError: Two shards have the same test, or are of different commits or versions.
-    from pytest_llmops.results.run import Run
-
     (first_name, first), *others = runs.items()
     for name, run in others:
         for key in SAME_META:

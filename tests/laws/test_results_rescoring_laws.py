@@ -12,13 +12,11 @@ from support.strategies import any_text, json_objects, scale_examples
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.metrics.agreement import cohen_kappa
 from pytest_llmops.protocols import Call, Message
-from pytest_llmops.results.rescoring import (
+from pytest_llmops.results.rescoring.judged_outputs import collect_outputs, compare_scores, format_changes
+from pytest_llmops.results.rescoring.rescored_run import (
     RescoredOutput,
     RescoreStamp,
-    collect_outputs,
-    compare_scores,
     find_threshold_shifts,
-    format_changes,
     format_threshold_shifts,
     replace_verdicts,
 )

@@ -23,7 +23,7 @@ from pytest_llmops.cli import judge_rescore as rescoring
 from pytest_llmops.cli.common import utc_today
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Verdict
-from pytest_llmops.results.rescoring import Output
+from pytest_llmops.results.rescoring.judged_outputs import Output
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.settings import Settings
 

@@ -12,19 +12,6 @@ from support.messages import check_message
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.protocols import Call
-from pytest_llmops.results.rescoring import (
-    Change,
-    Output,
-    RescoredOutput,
-    RescoreStamp,
-    carry_over_threshold,
-    collect_outputs,
-    compare_scores,
-    format_changes,
-    replace_threshold,
-    replace_verdicts,
-    score_from_measurement,
-)
 from pytest_llmops.results.rescoring.judged_outputs import (
     AGREEMENT,
     CHECKLIST,
@@ -33,6 +20,19 @@ from pytest_llmops.results.rescoring.judged_outputs import (
     NO_ANSWER,
     NO_TEXT,
     PASSAGES,
+    Change,
+    Output,
+    collect_outputs,
+    compare_scores,
+    format_changes,
+    score_from_measurement,
+)
+from pytest_llmops.results.rescoring.rescored_run import (
+    RescoredOutput,
+    RescoreStamp,
+    carry_over_threshold,
+    replace_threshold,
+    replace_verdicts,
 )
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 

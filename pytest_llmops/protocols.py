@@ -160,9 +160,11 @@ class Call:
     def from_wire(cls, wire: Mapping[str, Json]) -> Call:
         """Return the call that `to_wire` wrote; keys of a newer version are ignored."""
         values = _known_fields(cls, wire)
-        for key, part in _PART_CLASSES.items():
-            if key in values:
-                values[key] = tuple(part(**_known_fields(part, entry)) for entry in values[key])
+        values |= {
+            key: tuple(part(**_known_fields(part, entry)) for entry in values[key])
+            for key, part in _PART_CLASSES.items()
+            if key in values
+        }
         if "usage" in values:
             values["usage"] = Usage(**_known_fields(Usage, values["usage"]))
         return cls(**values)

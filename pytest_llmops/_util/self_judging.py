@@ -6,6 +6,7 @@ A model gives higher scores to text that it finds likely, as its own is (Wataoka
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_llmops.measurement import format_count, shorten_text
@@ -110,12 +111,12 @@ def iter_self_judging_notes(tests: Iterable[Sequence[Call]]) -> Iterator[str]:
     >>> list(iter_self_judging_notes([]))
     []
     """
-    counts: dict[str, int] = {}
-    for calls in tests:
-        tested = _answering_models(calls, "app")
-        for judge in dict.fromkeys(_answering_models(calls, "judge")):
-            if find_same_model(judge, tested):
-                counts[judge] = counts.get(judge, 0) + 1
+    counts = Counter(
+        judge
+        for calls in tests
+        for judge in dict.fromkeys(_answering_models(calls, "judge"))
+        if find_same_model(judge, _answering_models(calls, "app"))
+    )
     yield from (
         f"the judge {shorten_text(judge, 60)} is the model under test in {format_count(count, 'test')}: "
         "a model prefers its own text (arXiv 2410.21819), name another with --llm-judge-model"

@@ -151,9 +151,10 @@ def _rank_evidence(ranking: Ranking, ranks: Mapping[str, int | None], k: int | N
     if len(lines) > MAX_RANK_LINES:
         rest = ", ".join(text for _, text in lines[MAX_RANK_LINES - 1 :])
         lines = [*lines[: MAX_RANK_LINES - 1], ("relevant", rest)]
-    for rank, id_, text in _iter_irrelevant_hits(ranking, ranks, k):
-        lines.append((f"rank {rank}", f"{id_}: {shorten_text(text, 120)}" if text else id_))
-    return lines
+    hits = _iter_irrelevant_hits(ranking, ranks, k)
+    return lines + [
+        (f"rank {rank}", f"{id_}: {shorten_text(text, 120)}" if text else id_) for rank, id_, text in hits
+    ]
 
 
 def _iter_irrelevant_hits(
@@ -256,13 +257,11 @@ def _mean_score_detail(
     detail: dict[str, Json] = {"queries": len(scores.queries), "worst": list(worst)}
     if spread is not None:
         detail["interval"] = list(spread)
-    for key in ("unscored", "missing", "unjudged"):
-        if ids := getattr(scores, key):
-            detail[key] = {
-                "count": len(ids),
-                "ids": [shorten_text(query_id) for query_id in ids[:MAX_DETAIL_IDS]],
-            }
-    return detail
+    return detail | {
+        key: {"count": len(ids), "ids": [shorten_text(query_id) for query_id in ids[:MAX_DETAIL_IDS]]}
+        for key in ("unscored", "missing", "unjudged")
+        if (ids := getattr(scores, key))
+    }
 
 
 def _query_evidence(

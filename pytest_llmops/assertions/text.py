@@ -147,9 +147,11 @@ class _ContainsSearch:
         )
         origins = self.normalizer.map_to_original(text)
         for result in [result for result in failed if result.starts][: contrast.MAX_LISTED_TEXTS]:
-            label, problem = "order", "there, but not in this order"
-            if self.count_range:
-                label, problem = "count", f"expected {self.count_range}, got {result.count:,}"
+            label, problem = (
+                ("count", f"expected {self.count_range}, got {result.count:,}")
+                if self.count_range
+                else ("order", "there, but not in this order")
+            )
             pairs.append(
                 (label, contrast.describe_places(text, result.wanted, result.find_spans(origins), problem))
             )

@@ -298,13 +298,14 @@ def _judge_metrics(measured: Sequence[MetricData], primary: str, rules: GateRule
     # Return the verdict on each metric: the primary metric at full level, all others jointly.
     changed = [data for data in measured if data.trials]
     nulls = draw_null_changes([data.trials for data in changed])
-    p_values: dict[str, float] = {}
+    p_values = {
+        data.metric: drop_p_value(mean_change(data.trials), null)
+        for data, null in zip(changed, nulls, strict=True)
+        if data.metric == primary
+    }
     if guards := [index for index, data in enumerate(changed) if data.metric != primary]:
         joint = joint_drop_p_values([mean_change(changed[index].trials) for index in guards], nulls[guards])
         p_values |= {changed[index].metric: p for index, p in zip(guards, joint, strict=True)}
-    for data, null in zip(changed, nulls, strict=True):
-        if data.metric == primary:
-            p_values[data.metric] = drop_p_value(mean_change(data.trials), null)
     return [
         _judge_metric(data, "primary" if data.metric == primary else "guard-rail", p_values, rules)
         for data in sorted(measured, key=lambda data: data.metric != primary)
@@ -369,9 +370,8 @@ def _conclude(
         own = [data for data in measured if data.metric == open_primary.name]
         return replace(verdict, sentence=f"{open_primary.name}: {_describe_small_suite(own, rules)}")
     leading = [metric for metric in decided if metric.role == "primary"] or decided
-    status: VerdictStatus = "RED" if red else "AMBER"
-    if not red and all(metric.status == "GREEN" for metric in leading):
-        status = "GREEN"
+    is_green = all(metric.status == "GREEN" for metric in leading)
+    status: VerdictStatus = "RED" if red else "GREEN" if is_green else "AMBER"
     told = red or [metric for metric in leading if metric.status == status] or leading
     sentence = "; ".join(_describe_metric(metric, status, rules) for metric in told)
     worse = verdict.of_kind("regressed")

@@ -229,9 +229,7 @@ class CanaryRun:
     @property
     def status(self) -> FitnessStatus:
         """``unfit``: it passes a canary. ``undecided``: too few verdicts, or it passes no right answer either."""
-        if self.fallen:
-            return "unfit"
-        return "undecided" if self.doubt else "fit"
+        return "unfit" if self.fallen else "undecided" if self.doubt else "fit"
 
     def to_record(self, date: str) -> JudgeRecord:
         """Return the record to commit, with today's ``date`` (ISO 8601)."""

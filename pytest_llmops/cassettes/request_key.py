@@ -401,9 +401,8 @@ def answer_to_wire(answer: Answer, redactor: Redactor, more_headers: Sequence[st
         "headers": headers,
         **({"batch": True} if answer.is_batched else {}),
     }
-    for name in TIMINGS:
-        if (seconds := getattr(answer, name)) is not None:
-            wire[name] = round(seconds, 4)
+    timings = {name: getattr(answer, name) for name in TIMINGS}
+    wire |= {name: round(seconds, 4) for name, seconds in timings.items() if seconds is not None}
     if answer.outcome is not None:
         wire["outcome"] = {"error": answer.outcome.error, "text": redactor.clean_text(answer.outcome.text)}
     wire["body"] = fold_body(

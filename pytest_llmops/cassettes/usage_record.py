@@ -127,9 +127,8 @@ class RunUsage:
         """Return why nothing can be pruned after this run, or ""."""
         if not self.complete:
             return f"the last run was partial ({', '.join(self.partial_because) or 'tests were left out'})"
-        if not self.green:
-            return f"the last run failed ({', '.join(self.red_because) or 'not all tests passed'})"
-        return ""
+        why = ", ".join(self.red_because) or "not all tests passed"
+        return "" if self.green else f"the last run failed ({why})"
 
 
 def collect_cassette_uses(uses: Iterable[Mapping[str, Any]], root: Path) -> dict[str, CassetteUse]:

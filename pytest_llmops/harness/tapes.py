@@ -215,8 +215,10 @@ class TapeLog:
             self.add_tape(inner, passed=passed and inner.verdict() is None, own=False)
         path = path_from_root(tape.path, self.root)
         self.uses.append({"path": path, **tape.usage_facts(passed=passed), **(more or {})})
-        for place, use in tape.iter_moved_facts(passed=passed):
-            self.uses.append({"path": path_from_root(place, self.root), **use, "moved_to": path})
+        self.uses += [
+            {"path": path_from_root(place, self.root), **use, "moved_to": path}
+            for place, use in tape.iter_moved_facts(passed=passed)
+        ]
         self.add_changes(tape, own=own)
         if tape.counts == TapeCounts() and not tape.notes:
             return

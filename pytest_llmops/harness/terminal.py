@@ -23,6 +23,7 @@ from pytest_llmops.measurement import (
     shorten_text,
 )
 from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import SideFacts, format_score_and_threshold, read_detail
 from pytest_llmops.results.problems import describe_kind, merge_record_commands
 from pytest_llmops.results.run import Run
@@ -108,10 +109,8 @@ class TerminalHooks:
 
     def _hide_equal_misses(self, reports: list[Any]) -> Iterator[Any]:
         # Yield the reports without the misses that differ from an earlier one by nothing but their test.
-        kinds: dict[str, list[Any]] = {}
-        for report in reports:
-            if getattr(report, "llmops", {}).get("kind") == "CassetteMiss":
-                kinds.setdefault(describe_kind(_read_message(report)), []).append(report)
+        misses = [report for report in reports if getattr(report, "llmops", {}).get("kind") == "CassetteMiss"]
+        kinds = group_by(misses, lambda report: describe_kind(_read_message(report)))
         most = len(kinds) if self._config.get_verbosity() > 0 else MAX_KINDS
         groups = list(kinds.values())
         # What differs from all that is shown is listed with the last of these.

@@ -76,9 +76,11 @@ class RubricExample:
             "contexts": list[Json](self.contexts),
             "reason": self.reason,
         }
-        answer: dict[str, Json] = {"answer": self.answer}
-        if isinstance(self.answer, Conversation):
-            answer = {"conversation": self.answer.to_data()}
+        answer: dict[str, Json] = (
+            {"conversation": self.answer.to_data()}
+            if isinstance(self.answer, Conversation)
+            else {"answer": self.answer}
+        )
         return {**{key: value for key, value in fields.items() if value}, **answer, **self.grade}
 
 

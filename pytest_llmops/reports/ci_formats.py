@@ -57,15 +57,18 @@ def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
         name = next(name for name in numbered if name not in taken)
         taken.add(name)
         scale = read_scale(measurement)
-        fields: dict[str, Json] = {"error": measurement.error or None}
-        for key in ("score", "threshold"):
-            number = measurement.value if key == "score" else measurement.threshold
-            fields[key] = None if number is None else to_scale(number, scale)
+        numbers = {"score": measurement.value, "threshold": measurement.threshold}
+        fields: dict[str, Json] = {
+            "error": measurement.error or None,
+            **{key: to_scale(number, scale) for key, number in numbers.items() if number is not None},
+        }
         if scale is not None:
             fields |= {"normalized": measurement.value, "scale": f"{scale[0]:g} to {scale[1]:g}"}
-        for key, value in fields.items():
-            if value is not None:
-                named_values[f"llm.metric.{name}.{key}"] = _property_text(value)
+        named_values |= {
+            f"llm.metric.{name}.{key}": _property_text(value)
+            for key, value in fields.items()
+            if value is not None
+        }
     prompt = SideFacts.from_wire(record.fact("prompt"))
     used = count_traffic(record.calls)
     rest: dict[str, Json] = {

@@ -202,10 +202,12 @@ def _build_run(run: Run) -> View:
     totals = summarize_run(run)
     bad = [record for record in run.records if record.outcome in ("failed", "errored")]
     sides = {"all tests": _build_values(totals.metrics, totals.traffic, totals.latency)}
-    for side in (*totals.versions, *totals.candidates):
-        sides[shorten_text(f"{side.prompt} {side.label}".strip(), MAX_NAME)] = _build_values(
+    sides |= {
+        shorten_text(f"{side.prompt} {side.label}".strip(), MAX_NAME): _build_values(
             side.metrics, side.traffic, side.latency
         )
+        for side in (*totals.versions, *totals.candidates)
+    }
     return {
         "when": shorten_text(fact_text(run.meta.get("created")), 60),
         "commit": shorten_text(fact_text(run.meta.get("commit"))[:12]),
@@ -238,7 +240,6 @@ def _build_values(metrics: Iterable[Metric], traffic: Traffic, latency: Latency)
         ("tokens", tokens, "count"),
         ("cost", traffic.known_usd, "USD"),
     )
-    for name, number, unit in used:
-        if number is not None:
-            values[name] = [number, format_amount(number, unit), ""]
-    return values
+    return values | {
+        name: [number, format_amount(number, unit), ""] for name, number, unit in used if number is not None
+    }

@@ -121,11 +121,13 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
             begin = end if place else start
         asked = [place for place, call in enumerate(record.calls, 1) if call.purpose == "app"]
         judged = trace.NonRecordingSpan(ids[asked[0] if len(asked) == 1 else 0])
-        for measurement in record.measurements:
-            events.append(sdk_logs.ReadableLogRecord(log_record=_logs.LogRecord(
+        events += [
+            sdk_logs.ReadableLogRecord(log_record=_logs.LogRecord(
                 timestamp=start, observed_timestamp=start, event_name="gen_ai.evaluation.result",
                 context=trace.set_span_in_context(judged, context.Context()), attributes=_describe_measurement(measurement),
-            ), **made_by))  # fmt: skip
+            ), **made_by)
+            for measurement in record.measurements
+        ]  # fmt: skip
     return spans, events
 
 

@@ -344,9 +344,11 @@ class _Summary:
             counts = [count for count in (used.input_tokens, used.output_tokens) if count is not None]
             # Calls without a count, or a price, are in no sum: it is more than that.
             tokens = f"{'>' if used.uncounted else ''}{sum(counts):,}" if counts else "-"
-            cost = "-"
-            if used.known_usd is not None:
-                cost = f"{'>' if used.unpriced else ''}{format_amount(used.known_usd, 'USD')}"
+            cost = (
+                "-"
+                if used.known_usd is None
+                else f"{'>' if used.unpriced else ''}{format_amount(used.known_usd, 'USD')}"
+            )
             times = (
                 "-" if time is None else format_amount(time, "s")
                 for time in (side.latency.p50, side.latency.p95)

@@ -349,14 +349,15 @@ def format_budget(run: Run) -> str:
 
 def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
     """Yield notes on cassettes, drifts, orphans and judges that were not asked, each once."""
-    tests_by_note: dict[str, list[str]] = {}
-    for record in records:
-        facts = CassetteFacts.from_wire(record.fact("cassette"))
-        for note in dict.fromkeys((*facts.notes, *map(_format_drift, facts.drift))):
-            tests_by_note.setdefault(note, []).append(record.nodeid)
-    for note, tests in tests_by_note.items():
-        others = f" and {format_count(len(tests) - 1, 'more test')}" if len(tests) > 1 else ""
-        yield f"{tests[0]}{others}: {note}"
+    facts = [(record.nodeid, CassetteFacts.from_wire(record.fact("cassette"))) for record in records]
+    notes = [
+        (note, nodeid)
+        for nodeid, cassette in facts
+        for note in dict.fromkeys((*cassette.notes, *map(_format_drift, cassette.drift)))
+    ]
+    for note, pairs in group_by(notes, lambda pair: pair[0]).items():
+        others = f" and {format_count(len(pairs) - 1, 'more test')}" if len(pairs) > 1 else ""
+        yield f"{pairs[0][1]}{others}: {note}"
     cassettes = CassettesMeta.from_wire(meta.get("cassettes"))
     if cassettes.orphans:
         yield f"no test uses {_join_files(cassettes.orphans)}: see llmops cassettes check"

@@ -384,9 +384,8 @@ def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
 
 
 def _join_replies(replies: list[str]) -> str:
-    if len(replies) == 1:
-        return replies[0]
-    return "\n\n".join(f"try {number}: {reply}" for number, reply in enumerate(replies, start=1))
+    tries = (f"try {number}: {reply}" for number, reply in enumerate(replies, start=1))
+    return replies[0] if len(replies) == 1 else "\n\n".join(tries)
 
 
 MAX_READ = 100_000

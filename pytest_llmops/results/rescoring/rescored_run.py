@@ -15,6 +15,7 @@ from pytest_llmops.measurement import (
     label_suffix,
     shorten_text,
 )
+from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import as_mapping, read_detail
 from pytest_llmops.results.rescoring.judged_outputs import (
     JUDGE_PREFIX,
@@ -166,9 +167,7 @@ def replace_verdicts(run: Run, rescored_outputs: Sequence[RescoredOutput], stamp
     it; a test that (also) ended for another reason, such as a fixture, a plain assert or a skip, keeps its outcome. The
     calls of judges without a verdict are dropped; those of the new judge are in its recording.
     """
-    by: dict[int, list[RescoredOutput]] = {}
-    for rescored in rescored_outputs:
-        by.setdefault(rescored.output.record, []).append(rescored)
+    by = group_by(rescored_outputs, lambda rescored: rescored.output.record)
     records = tuple(
         _replace_in_record(record, by[number], stamp) if number in by else record
         for number, record in enumerate(run.records)
@@ -201,8 +200,12 @@ def _replace_in_record(
                 measurements += new.measurements
         elif (old.name, old.label) not in dropped or read_detail(old).judge is not None:
             measurements.append(old)
-    for new in rescored_outputs:
-        measurements += new.measurements if new.output.place is None else ()
+    measurements += [
+        measurement
+        for new in rescored_outputs
+        if new.output.place is None
+        for measurement in new.measurements
+    ]
     outcome = _rescored_outcome(record, measurements)
     judged = {
         place

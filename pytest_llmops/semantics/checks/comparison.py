@@ -142,9 +142,8 @@ def _select_language_checks(
     if language == other == "English":
         return _LANGUAGE_NEUTRAL_CHECKS | _ENGLISH_CHECKS, []
     missing = ["number words"] * ("numbers" in checks) + [name for name in _ENGLISH_CHECKS if name in checks]
-    reason = f"looks like {language}"
-    if language != other:
-        reason = f"the reference looks like {language}, the answer like {other}"
+    both = f"the reference looks like {language}, the answer like {other}"
+    reason = f"looks like {language}" if language == other else both
     without = f"no check for {', '.join(missing)} in this language ({reason})"
     return _LANGUAGE_NEUTRAL_CHECKS, [without] if missing else []
 

@@ -31,9 +31,8 @@ NEGATION_WINDOW = 4  # tokens behind a negative word, among which is the word th
 
 def find_negation_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     """Yield negations that only one sentence has."""
-    findings: list[Finding] = []
-    if pair.token_similarity >= MIN_SIMILARITY or pair.is_short_answer:
-        findings = list(_find_changed_negations(pair, claimed))
+    is_close = pair.token_similarity >= MIN_SIMILARITY or pair.is_short_answer
+    findings = list(_find_changed_negations(pair, claimed)) if is_close else []
     if not findings and pair.coverage >= MIN_COVERAGE:
         findings = list(_find_negated_words(pair))
     yield from findings

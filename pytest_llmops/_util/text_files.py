@@ -14,7 +14,8 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -47,6 +48,17 @@ class BadFile(ValueError):
         self.what = what
         self.line = line
         super().__init__(what)
+
+
+@contextmanager
+def locate_errors(
+    kind: Callable[[str, object, int | None], Exception], path: object, what: str = ""
+) -> Iterator[None]:
+    """Turn a `BadFile` into an error of this kind, such as `CorpusError`, with the file and the line."""
+    try:
+        yield
+    except BadFile as error:
+        raise kind(f"{what}{error.what}", path, error.line) from None
 
 
 def fingerprint_parts(*parts: str) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 
 from pytest_llmops._util.git import run_git
 from pytest_llmops._util.text_files import (
-    BadFile,
     as_mapping,
     line_number_at,
+    locate_errors,
     read_json,
     read_json_lines,
     read_text,
@@ -279,10 +279,8 @@ def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: st
 def _read_moves(path: Path) -> list[Mapping[str, Json]]:
     # Return the moves in the log of a prompt's aliases, the oldest first.
     # Raises PromptError: The file is damaged; gives the line.
-    try:
+    with locate_errors(PromptError, path):
         return [as_mapping(move) for _, move in read_json_lines(read_text(path))] if path.exists() else []
-    except BadFile as error:
-        raise PromptError(error.what, path, error.line) from None
 
 
 def _move(args: argparse.Namespace) -> int:

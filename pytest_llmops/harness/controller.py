@@ -357,7 +357,10 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
         if below is None or below.tb_frame is not tb.tb_frame
     ]
     if isinstance(value, OUR_ERRORS):
-        while frames and SITE_PACKAGES.search(frames[-1].tb_frame.f_code.co_filename):
+        while frames and (
+            SITE_PACKAGES.search(frames[-1].tb_frame.f_code.co_filename)
+            or frames[-1].tb_frame.f_globals.get("__name__") == "contextlib"  # of a `with` of ours
+        ):
             frames.pop()
         if not frames:
             call.excinfo = type(call.excinfo).from_exception(

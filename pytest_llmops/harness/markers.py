@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard, cast
 
 from pytest_llmops import recorder
-from pytest_llmops._util.text_files import BadFile
+from pytest_llmops._util.text_files import BadFile, locate_errors
 from pytest_llmops._util.user_files import check_inside, find_path, folders_above
 from pytest_llmops.cases.files import BUILTIN_CASES, EXPECTED, Case, load_cases, sample, select_split
 from pytest_llmops.errors import (
@@ -348,10 +348,8 @@ def find_corpus(where: str, start: Path, root: Path, folder_name: str, name: str
         raise UnknownName("retriever", name, (), where=f"{where}, {folder_name}: {error.what}") from None
     for path in (folder / f"{name}.jsonl", folder / name):
         if path.exists() and path.is_relative_to(folder) and ".." not in path.relative_to(folder).parts:
-            try:
+            with locate_errors(CorpusError, path):
                 return check_inside(path, folder, "corpora")
-            except BadFile as error:
-                raise CorpusError(error.what, path) from None
     known = [path.stem if path.suffix == ".jsonl" else path.name for path in folder.iterdir()]
     raise UnknownName("retriever", name, known, where=f"{where}, looked in {path_from_root(folder, root)}")
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pytest_llmops._util.text_files import BadFile
+from pytest_llmops._util.text_files import BadFile, locate_errors
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import PromptError, refuse
 from pytest_llmops.measurement import as_finite_float, shorten_text
@@ -72,7 +72,5 @@ def find_judge_file(kind: str, path: str | Path) -> Path:
 @contextmanager
 def locate_file_errors(kind: str, path: Path) -> Iterator[None]:
     """Turn `BadFile` into a `PromptError` that reports the kind of file, the path and the line."""
-    try:
+    with locate_errors(PromptError, path, f"{kind}: "):
         yield
-    except BadFile as error:
-        raise PromptError(f"{kind}: {error.what}", path, error.line) from None

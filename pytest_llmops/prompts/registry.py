@@ -26,7 +26,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from pytest_llmops._util.git import open_git_folder
-from pytest_llmops._util.text_files import BadFile, fingerprint_parts, json_kind, read_text
+from pytest_llmops._util.text_files import BadFile, fingerprint_parts, json_kind, locate_errors, read_text
 from pytest_llmops._util.user_files import check_inside
 from pytest_llmops.errors import (
     PromptError,
@@ -360,10 +360,8 @@ class Prompts:
         return self._check_inside(self.folder.joinpath(*parts))
 
     def _check_inside(self, path: Any) -> Any:
-        try:
+        with locate_errors(PromptError, path):
             return check_inside(path, self.folder, "prompts") if isinstance(self.folder, Path) else path
-        except BadFile as error:
-            raise PromptError(error.what, path) from None
 
 
 def _natural_order(version: str) -> tuple[list[str | int], str]:
@@ -402,7 +400,7 @@ def read_prompt(path: Traversable, *, name: str, version: str) -> Prompt:
         PromptError: It cannot be used: not UTF-8, empty, broken front matter, an unknown key, a wrong type,
             an invalid template, variables that do not match; gives the line.
     """
-    try:
+    with locate_errors(PromptError, path):
         text = read_text(path)
         refuse(not text.strip(), BadFile("the file is empty: write the prompt into it"))
         refuse(
@@ -429,8 +427,6 @@ def read_prompt(path: Traversable, *, name: str, version: str) -> Prompt:
             model=head.text("model"),
             output_schema=schema,
         )
-    except BadFile as error:
-        raise PromptError(error.what, path, error.line) from None
 
 
 def _check_variable_use(declared: tuple[str, ...], sections: Iterable[Section], line: int | None) -> None:

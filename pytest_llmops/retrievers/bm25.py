@@ -19,6 +19,7 @@ from pytest_llmops._util.text_files import (
     as_mapping,
     fingerprint_parts,
     json_kind,
+    locate_errors,
     read_json_lines,
     read_text,
 )
@@ -156,10 +157,8 @@ def load_corpus(path: str | Path) -> tuple[Chunk, ...]:
         CorpusError: The file or folder is missing or has no chunks, a line is broken, an id is repeated or a text is
             missing; with file and line.
     """
-    try:
+    with locate_errors(CorpusError, path):
         place = find_path(path)
-    except BadFile as error:
-        raise CorpusError(error.what, path) from None
     chunks = _read_corpus_folder(place) if place.is_dir() else _read_corpus_file(place)
     expected = "a .md or .txt file" if place.is_dir() else "a line"
     refuse(not chunks, CorpusError(f"the corpus is empty: expected at least {expected}", path))
@@ -187,12 +186,10 @@ def iter_text_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
         path = paths[name]
         if any(part.startswith(".") for part in name.parts):
             continue
-        try:
+        with locate_errors(CorpusError, path):
             check_inside(path, folder, "the corpus")
             if path.is_file() and name.suffix.lower() in TEXT_SUFFIXES:
                 yield name.as_posix(), path, read_text(path)
-        except BadFile as error:
-            raise CorpusError(error.what, path, error.line) from None
 
 
 def _read_corpus_file(path: Path) -> tuple[Chunk, ...]:
@@ -201,10 +198,8 @@ def _read_corpus_file(path: Path) -> tuple[Chunk, ...]:
         CorpusError("expected a .jsonl file, or a folder of .md and .txt files", path),
     )
     chunks: dict[str, tuple[Chunk, int]] = {}
-    try:
+    with locate_errors(CorpusError, path):
         lines = list(read_json_lines(read_text(path)))
-    except BadFile as error:
-        raise CorpusError(error.what, path, error.line) from None
     for number, value in lines:
         try:
             chunk = _parse_chunk(value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from pytest_llmops._util.text_files import BadFile, fingerprint_parts
+from pytest_llmops._util.text_files import fingerprint_parts, locate_errors
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import shorten_text
@@ -141,10 +141,8 @@ def document_states(
             states[str(id_)] = _value_state(value, f"{what}: {shorten_text(str(id_), 60)}")
         return states
     if isinstance(given, (str, Path)):
-        try:
+        with locate_errors(CorpusError, given):
             place = find_path(given)
-        except BadFile as error:
-            raise CorpusError(error.what, given) from None
         if not place.is_dir():
             return _states_of_chunks(load_corpus(place), keys, what)
         return {

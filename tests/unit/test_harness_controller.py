@@ -550,6 +550,13 @@ def test_of_our_errors_the_frames_of_libraries_below_the_users_are_cut_too(error
     assert call.excinfo.value is error
 
 
+def test_of_our_errors_the_frame_of_a_context_manager_of_ours_is_cut_and_not_that_of_the_users() -> None:
+    context = ("contextlib", "/usr/lib/python3.11/contextlib.py")
+    call = raised(CassetteError("damaged"), context, USER, OURS, context, OURS)
+    hide_frames(call, failure)
+    assert names(call) == ["contextlib", "test_a"]
+
+
 @pytest.mark.parametrize("frames", [(LIBRARY, OURS), (DIST,), (OURS, OURS)])
 def test_an_error_of_ours_that_no_line_of_the_user_led_to_has_no_traceback(frames: Any) -> None:
     call = raised(CassetteError("it is damaged"), *frames)

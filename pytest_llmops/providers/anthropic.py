@@ -156,12 +156,10 @@ def _unsupported_error(model: str, what: str, step: str) -> ModelError:
 def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, Any]:
     system = [message.content for message in conversation if message.role in ("system", "developer")]
     rest = [message for message in conversation if message.role not in ("system", "developer")]
-    refuse(
-        any(message.role == "tool" for message in rest),
-        _unsupported_error(
+    if any(message.role == "tool" for message in rest):
+        raise _unsupported_error(
             model, "has no message of the role tool", "ask the anthropic SDK with a tool_result block"
-        ),
-    )
+        )
     return {
         "messages": [{"role": message.role, "content": message.content} for message in rest],
         **({"system": "\n\n".join(system)} if system else {}),
@@ -202,14 +200,12 @@ def _convert_response_format(model: str, response_format: Any, config: Any) -> d
         return {}
     inner = response_format.get("json_schema") if kind == "json_schema" else None
     schema = inner.get("schema") if isinstance(inner, Mapping) else None
-    refuse(
-        not isinstance(schema, Mapping),
-        _unsupported_error(
+    if not isinstance(schema, Mapping):
+        raise _unsupported_error(
             model,
             f"has no `response_format` {shorten_text(str(kind), 40)}",
             "give a json_schema with its schema",
-        ),
-    )
+        )
     if unsupported := sorted({*_find_unsupported_keywords(schema)}):
         named = ", ".join(f"`{name}`" for name in unsupported)
         raise _unsupported_error(

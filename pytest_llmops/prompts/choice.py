@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
-from pytest_llmops.errors import refuse
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.measurement import shorten_text
 
 Key: TypeAlias = str | int | bytes | UUID
@@ -58,11 +58,11 @@ class Choice(Generic[T]):
 
 
 def _encode_key(key: object) -> bytes:
-    refuse(
-        isinstance(key, bool) or not isinstance(key, (str, int, bytes, UUID)) or key in ("", b""),
-        f"expected the id of a user as key (a text, a whole number, bytes or a UUID), got {'an empty one' if isinstance(key, (str, bytes)) else type(key).__name__}: all "
-        "users without an id would have the same version",
-    )
+    if isinstance(key, bool) or not isinstance(key, (str, int, bytes, UUID)) or key in ("", b""):
+        raise UsageError(
+            f"expected the id of a user as key (a text, a whole number, bytes or a UUID), got {'an empty one' if isinstance(key, (str, bytes)) else type(key).__name__}: all "
+            "users without an id would have the same version"
+        )
     text = key if isinstance(key, (str, bytes)) else str(key)
     return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 

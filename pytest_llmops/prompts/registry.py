@@ -316,15 +316,13 @@ class Prompts:
         folder = source._prompt_folder(name)  # noqa: SLF001 -- of the same class
         alias = version or DEFAULT_ALIAS
         if version not in versions and (version or len(versions) > 1) and alias not in aliases:
-            refuse(
-                version,
-                UnknownName(
+            if version:
+                raise UnknownName(
                     f"version of prompt {name!r}",
                     version,
                     (*versions, *aliases),
                     where=f"{VERSIONS_VARIABLE}, looked in {folder}" if override else f"looked in {folder}",
-                ),
-            )
+                )
             raise PromptError(
                 f"prompt {name!r} has the versions {', '.join(versions)} and no alias {DEFAULT_ALIAS!r}: name a version, "
                 f'or write {DEFAULT_ALIAS} = "{versions[-1]}"',

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Real
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pytest_llmops.errors import WireError, refuse
 
@@ -284,6 +284,25 @@ def as_finite_float(value: object) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
+
+
+def require_list(given: object, kind: type, problem: str) -> list[Any]:
+    """Return the elements of an iterable, all of a type; what is none, a text and a mapping count as the only element.
+
+    Raises:
+        UsageError: One has another type: the problem, and what was given.
+
+    >>> require_list((1, 2), int, "expected numbers"), require_list("ab", str, "expected texts")
+    ([1, 2], ['ab'])
+    """
+    elements = (
+        [given] if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable) else [*given]
+    )
+    refuse(
+        not all(isinstance(element, kind) for element in elements),
+        f"{problem}, got {shorten_text(repr(given), 80)}",
+    )
+    return elements
 
 
 def shorten_text(text: str, limit: int = 200) -> str:

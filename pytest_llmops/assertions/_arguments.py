@@ -97,7 +97,7 @@ def parse_contexts(where: str, contexts: object) -> list[str]:
     return cast("list[str]", texts)
 
 
-def parse_share_threshold(where: str, at_least: object) -> float | None:
+def parse_share_threshold(where: str, at_least: object, name: str = "at_least") -> float | None:
     """Return a threshold from 0 to 1, or None.
 
     Raises:
@@ -107,7 +107,7 @@ def parse_share_threshold(where: str, at_least: object) -> float | None:
         return None
     refuse(
         (threshold := as_finite_float(at_least)) is None or not 0 <= threshold <= 1,
-        f"{where}: expected at_least from 0 to 1, or None to record only, got {at_least!r}",
+        f"{where}: expected {name} from 0 to 1, or None{' to record only' * name.startswith('at_least')}, got {shorten_text(repr(at_least), 80)}",
     )
     return threshold
 

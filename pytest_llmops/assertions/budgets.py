@@ -8,7 +8,7 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.assertions._arguments import parse_threshold
 from pytest_llmops.errors import UsageError, format_name_list, refuse
-from pytest_llmops.measurement import Measurement, format_amount, format_count, shorten_text
+from pytest_llmops.measurement import Measurement, format_amount, format_count, require_list, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Emission
 
@@ -185,11 +185,7 @@ def _select_calls(who: str, given: object, purpose: str) -> list[Call]:
 
         given = [read_call(exchange) for exchange in recorder.list_exchanges()]
         return [call for call in given if purpose in ("all", call.purpose)]
-    calls = [given] if isinstance(given, Call) else list(given) if isinstance(given, Iterable) else None
-    if calls is None or not all(isinstance(call, Call) for call in calls):
-        raise UsageError(
-            f"{who}: expected a call, or calls as the fixture llm_calls has them, got {shorten_text(repr(given), 80)}"
-        )
+    calls = require_list(given, Call, f"{who}: expected a call, or calls as the fixture llm_calls has them")
     return [call for call in calls if purpose in ("all", call.purpose)]
 
 

@@ -14,6 +14,9 @@ from pytest_llmops.semantic_cache import CacheCounts, CacheResult, format_sweep,
 
 __tracebackhide__ = True
 
+# The least that a threshold can be
+LEAST = {"at_most_false_hits": 1e-6, "at_least_hit_rate": 0.0, "at_least_saving": 0.0}
+
 
 def assert_cache(
     result: CacheResult,
@@ -47,34 +50,31 @@ def assert_cache(
         MeasurementFailed: A threshold is missed, or a rule without statistics broken: an answer went to another tenant, prompt version,
             model or other parameters, was changed, outlived its time, or was none that may be stored.
         MeasurementErrored: There are too few hits, no prices for a saving, or the cache raised or did not return.
-        UsageError: An impossible threshold.
+        UsageError: An impossible threshold, or something else than results of `cache_probe`.
 
     >>> from pytest_llmops.semantic_cache import CacheCounts
     >>> counts = CacheCounts(could_be_false=900, hits=300, false_hits=(), units=300, false_units=0, hit_rate=1 / 3)
     >>> [measurement.status for measurement in assert_cache(CacheResult(traffic=counts, saving=0.6))]
     ['passed', 'passed', 'passed', 'passed']
     """
-    for name, value, least in (
-        ("at_most_false_hits", at_most_false_hits, 1e-6),
-        ("at_least_hit_rate", at_least_hit_rate, 0.0),
-        ("at_least_saving", at_least_saving, 0.0),
-    ):
+    refuse(
+        not isinstance(result, CacheResult),
+        f"assert_cache: expected the result of cache_probe(cache, pairs), got an object of type {type(result).__name__}",
+    )
+    shares = {
+        name: parse_threshold("assert_cache", name, value, "a share")
+        for name, value in zip(LEAST, (at_most_false_hits, at_least_hit_rate, at_least_saving), strict=True)
+    }
+    for name, share in shares.items():
         refuse(
-            (share := parse_threshold("assert_cache", name, value, "a share")) is not None
-            and not least <= share < 1,
-            f"assert_cache: expected {name} from {least:g} to less than 1, or None to record only, got {value}",
+            share is not None and not LEAST[name] <= share < 1,
+            f"assert_cache: expected {name} from {LEAST[name]:g} to less than 1, or None to record only, got {share}",
         )
     counts, violations = result.traffic or result.pairs, result.violations
-    figures = _list_figures(
-        result,
-        partial(Measurement, label=label, version="1"),
-        at_most_false_hits,
-        at_least_hit_rate,
-        at_least_saving,
-    )
+    figures = _list_figures(result, partial(Measurement, label=label, version="1"), *shares.values())
     first = next((place for place, figure in enumerate(figures) if figure.status in ("failed", "errored")), 0)
     evidence = [
-        *format_sweep(sweep or {}),
+        *format_sweep({} if sweep is None else sweep),
         *([("not checked", ", ".join(result.not_checked))] if result.not_checked else []),
         *(("violation", f"it {violation}") for violation in violations[1:]),
         *(("false hit", text) for text in (counts.false_hits[:50] if counts else ())),
@@ -162,11 +162,14 @@ def _measure_counts(
         f"{false / max(counts.could_be_false, 1):.1%} of {format_count(counts.could_be_false, 'question')} that could be answered wrongly; "
         f"with 95 % confidence at most {most:.2%} of the hits are false"
     )
-    figure: dict[str, Any] = {"value": false / max(counts.hits, 1), "reason": shown, "threshold": at_most}
-    if not counts.hits or (name == "cache" and at_most is not None and figure["value"] <= at_most < most):
-        figure = {
+    share = false / max(counts.hits, 1)
+    figure: dict[str, Any] = (
+        {
             "error": f"not enough hits ({counts.units:,} of {count_needed(counts.false_units, at_most or 1e-2):,}): {shown}"
         }
+        if not counts.hits or (name == "cache" and at_most is not None and share <= at_most < most)
+        else {"value": share, "reason": shown, "threshold": at_most}
+    )
     return [
         *(
             [measure(name=f"{name}.false_hits", better="lower", **figure)]

@@ -8,7 +8,14 @@ from typing import Any
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.errors import refuse
-from pytest_llmops.measurement import Measurement, as_finite_float, format_amount, shorten_text
+from pytest_llmops.measurement import (
+    Measurement,
+    as_finite_float,
+    format_amount,
+    require_list,
+    shorten_text,
+    to_builtins,
+)
 from pytest_llmops.metrics.classification import roc_auc, wilson_interval
 from pytest_llmops.metrics.confidence import coverage_curve, reliability_bins
 from pytest_llmops.metrics.trial_change import mcnemar_p_value
@@ -16,7 +23,10 @@ from pytest_llmops.protocols import Call
 
 __tracebackhide__ = True
 
-OUTCOMES = ("answered", "fallback", "flagged")
+OUTCOMES, SHARES = (
+    ("answered", "fallback", "flagged"),
+    ("at_least_accuracy", "at_least_coverage", "threshold"),
+)
 AXES = {"x": "confidence", "y": "share that is right", "diagonal": True}
 # The normal quantile of 95 %, for a one-sided interval
 Z_ONE_SIDED, LEAST_FOR_ECE, MAX_LISTED, MAX_CHANGED, ALPHA = 1.644854, 500, 3, 2_000, 0.05
@@ -27,6 +37,7 @@ def assert_confidence(
     *,
     at_least_accuracy: float | None,
     at_least_coverage: float | None,
+    threshold: float | None = None,
     seed: int = 0,
     queue: str | None = None,
     label: str = "",
@@ -38,10 +49,12 @@ def assert_confidence(
     Args:
         records: Mappings with ``confidence`` (0 to 1), ``correct`` (True or False; not needed where nothing was answered) and
             ``outcome``: ``answered``, ``fallback`` (the default answer) or ``flagged`` (for a person). They may have ``id``,
-            ``input``, ``output`` and ``family``. Without any ``outcome`` there is no threshold yet: it is chosen on one half of
-            them (the most answers that prove the accuracy) and checked on the other half.
+            ``input``, ``output`` and ``family``. Without any ``outcome`` it follows from the ``threshold``; without that too, a
+            threshold is chosen on one half of them (the most answers that prove the accuracy) and checked on the other half.
         at_least_accuracy: Threshold of the share of answered records that are right; None: record only.
         at_least_coverage: Threshold of the share of records that are answered; None: record only.
+        threshold: Confidence from which on the application answers (0 to 1). An ``answered`` record below it is unhandled, and
+            records without an ``outcome`` count as answered from it on, else as the default answer.
         seed: Draws the halves; records of a ``family`` are in the same one.
         queue: File of a review queue to which what was flagged is added; None: no file is written.
         label: Distinguishes two assertions of a test.
@@ -54,22 +67,34 @@ def assert_confidence(
         MeasurementFailed: A threshold is missed, or a record is unhandled.
         MeasurementErrored: Too few are answered to prove the accuracy, even if all were right.
         UsageError: A record has no confidence from 0 to 1, or no label; an outcome is in some records only; all
-            confidences are equal.
+            confidences are equal; another argument is of no use.
 
     >>> rows = [{"confidence": n / 200, "correct": n > 60, "outcome": "answered" if n > 80 else "flagged"} for n in range(200)]
     >>> round(assert_confidence(rows, at_least_accuracy=0.95, at_least_coverage=0.5).value, 3)
     0.978
     """
+    refuse(
+        type(seed) is not int or not (hasattr(queue, "__fspath__") or isinstance(queue, (str, type(None)))),
+        f"assert_confidence: expected seed to be a whole number, and queue a file or None, got {seed!r} and {queue!r}",
+    )
     wanted = [
-        parse_share_threshold("assert_confidence", share) for share in (at_least_accuracy, at_least_coverage)
+        parse_share_threshold("assert_confidence", share, name)
+        for name, share in zip(SHARES, (at_least_accuracy, at_least_coverage, threshold), strict=True)
     ]
-    rows = [_read_record(number, record) for number, record in enumerate(records, start=1)]
-    has_outcomes = {"outcome" in row for row in rows}
+    given = require_list(records, Mapping, "assert_confidence: expected records with confidence and correct")
+    has_outcomes = {"outcome" in record for record in given}
+    rows = [_read_record(number, record, wanted[2]) for number, record in enumerate(given, start=1)]
     refuse(
         len(has_outcomes) != 1 or len({row["confidence"] for row in rows}) == 1,
         "assert_confidence: expected records whose confidences are not all equal, and an outcome in all or none of them",
     )
-    rows, chosen = (rows, "") if has_outcomes == {True} else _choose_threshold(rows, wanted[0] or 0.0, seed)
+    rows, chosen = (
+        (rows, "")
+        if has_outcomes == {True}
+        else (rows, f" of a confidence from {wanted[2]:.4g} on")
+        if wanted[2] is not None
+        else _choose_threshold(rows, wanted[0] or 0.0, seed)
+    )
     if queue is not None:
         from pytest_llmops.cases.queue import QueueEntry, add_to_queue
 
@@ -77,7 +102,7 @@ def assert_confidence(
             queue,
             [
                 QueueEntry(
-                    input=row.get("input", row["id"]),
+                    input=to_builtins(row.get("input", row["id"]), where=f"{row['id']}: input"),
                     output=str(row.get("output") or ""),
                     reason=f"low confidence {row['confidence']:.2f}",
                     origin=({"source": "assert_confidence", "id": row["id"]},),
@@ -89,26 +114,37 @@ def assert_confidence(
     return recorder.emit_together(list(_measure(rows, wanted, chosen, label)))[0]
 
 
-def _read_record(number: int, record: Mapping[str, Any]) -> dict[str, Any]:
+def _read_record(number: int, record: Mapping[str, Any], threshold: float | None) -> dict[str, Any]:
     value, right = as_finite_float(record.get("confidence")), record.get("correct")
+    outcome = record.get("outcome", "answered" if (value or 0.0) >= (threshold or 0.0) else "fallback")
     for key, expected, fits in (
         (
             "confidence",
             "a number from 0 to 1 (a missing one is not 0)",
             value is not None and 0 <= value <= 1,
         ),
+        ("outcome", f"a text ({', '.join(OUTCOMES)})", isinstance(outcome, str)),
         (
             "correct",
             "True or False",
-            type(right).__name__ in ("bool", "bool_")
-            or (right is None and record.get("outcome", "answered") != "answered"),
+            type(right).__name__ in ("bool", "bool_") or (right is None and outcome != "answered"),
         ),
     ):
         refuse(
             not fits,
             f"assert_confidence: record {number}: {key}: expected {expected}, got {shorten_text(repr(record.get(key)), 80)}",
         )
-    return {"id": f"record {number}", **record, "family": str(record.get("family") or f"record {number}")}
+    return {
+        **record,
+        "id": str(record.get("id", f"record {number}")),
+        "outcome": outcome,
+        "unhandled": outcome
+        if outcome not in OUTCOMES
+        else f"answered, below {threshold:.4g}"
+        if outcome == "answered" and (value or 0.0) < (threshold or 0.0)
+        else "",
+        "family": str(record.get("family") or f"record {number}"),
+    }
 
 
 def _choose_threshold(
@@ -122,10 +158,11 @@ def _choose_threshold(
     )
     Random(seed).shuffle(names)  # noqa: S311 -- no secret
     first = {*names[::2]}
-    sides = ([row[key] for row in rows if row["family"] in first] for key in ("confidence", "correct"))
     proofs = [
         (wilson_interval(right, count, Z_ONE_SIDED)[0], level)
-        for level, count, right in coverage_curve(*sides)
+        for level, count, right in coverage_curve(
+            *([row[key] for row in rows if row["family"] in first] for key in ("confidence", "correct"))
+        )
     ]
     cut = ([level for lower, level in proofs if lower >= accuracy] or [max(proofs)[1]])[-1]
     return [
@@ -140,7 +177,7 @@ def _measure(
 ) -> Iterator[recorder.Emission]:
     answered = [row for row in rows if row["outcome"] == "answered"]
     wrong = sorted((row for row in answered if not row["correct"]), key=lambda row: -row["confidence"])
-    unhandled = [row for row in rows if row["outcome"] not in OUTCOMES]
+    unhandled = [row for row in rows if row["unhandled"]]
     confidences, labels = (
         [row[key] for row in rows if row.get("correct") is not None] for key in ("confidence", "correct")
     )
@@ -195,7 +232,9 @@ def _measure_share(hits: int, count: int, limit: float | None, what: str, **abou
     is_open = not count or (count < needed and high >= (limit or 0.0))
     return Measurement(
         value=None if is_open else low,
-        error=f"too few: {reason}; it takes at least {max(needed, 1):,}" if is_open else "",
+        error=f"too few: {reason}; it takes at least {max(needed, 1):,}{'' if (limit or 0) < 1 else ', and none proves 1'}"
+        if is_open
+        else "",
         threshold=None if is_open else limit,
         reason="" if is_open else reason,
         **about,
@@ -204,13 +243,13 @@ def _measure_share(hits: int, count: int, limit: float | None, what: str, **abou
 
 def _list_rows(what: str, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return [
-        (what, f"{row['id']}: confidence {row['confidence']:.2f}, {row['outcome']}")
+        (what, f"{row['id']}: confidence {row['confidence']:.4g}, {row['unhandled'] or row['outcome']}")
         for row in rows[:MAX_LISTED]
     ]
 
 
 def assert_correction(
-    before: Sequence[bool], after: Sequence[bool], *, calls: Iterable[Call] = (), label: str = ""
+    before: Iterable[bool], after: Iterable[bool], *, calls: Iterable[Call] = (), label: str = ""
 ) -> Measurement:
     """Assert that a correcting step makes more wrong answers right than right answers wrong, beyond chance.
 
@@ -232,42 +271,48 @@ def assert_correction(
     >>> assert_correction([False] * 8 + [True] * 12, [True] * 20).value
     0.4
     """
-    sides = (before, after)
+    sides = require_list(before, object, ""), require_list(after, object, "")
     refuse(
-        len(before) != len(after) or {*map(type, (*before, *after))} != {bool},
-        f"assert_correction: expected as many True or False before as after, got {len(before)} and {len(after)}: {shorten_text(repr(sides))}",
+        not 0 < (count := len(sides[0])) == len(sides[1])
+        or not {type(label).__name__ for side in sides for label in side} <= {"bool", "bool_"},
+        f"assert_correction: expected as many True or False before as after, got {count} and {len(sides[1])}: {shorten_text(repr(sides))}",
     )
     fixed, broken = (
         sum(new and not old for old, new in zip(*pair, strict=True)) for pair in (sides, sides[::-1])
     )
-    p_value, costs = mcnemar_p_value(fixed, broken), [call.cost_usd for call in calls]
+    p_value, costs = (
+        mcnemar_p_value(fixed, broken),
+        [
+            as_finite_float(call.cost_usd)
+            for call in require_list(calls, Call, "assert_correction: expected calls as llm_calls has them")
+        ],
+    )
     reason = (
-        f"{fixed:,} wrong answers became right and {broken:,} right ones wrong, of {len(before):,} (exact McNemar p = {p_value:.2g})"
-        + ("; the step cost " if costs else "")
+        f"{fixed:,} wrong answers became right and {broken:,} right ones wrong, of {count:,} (exact McNemar p = {p_value:.2g})"
         + (
-            ""
-            if not costs
-            else "a sum that is not known"
-            if None in costs
-            else format_amount(math.fsum(filter(None, costs)), "USD")
+            f"; the step cost {'a sum that is not known' if None in costs else format_amount(math.fsum(filter(None, costs)), 'USD')}"
+            if costs
+            else ""
         )
     )
     needed = next(
         (
-            f"{count:,} changed answers would decide at this rate"
-            for count in range(1, MAX_CHANGED)
-            for right in [round(count * fixed / max(fixed + broken, 1))]
-            if mcnemar_p_value(right, count - right) <= ALPHA
+            f"{changed:,} changed answers would decide at this rate"
+            for changed in range(1, MAX_CHANGED)
+            for right in [round(changed * fixed / max(fixed + broken, 1))]
+            if mcnemar_p_value(right, changed - right) <= ALPHA
         ),
         "about as many get worse as better",
     )
-    is_open, gain = p_value > ALPHA, (fixed - broken) / len(before)
-    measured = Measurement(
-        name="correction.gain",
-        value=None if is_open else gain,
-        error=f"undecided: {reason}; {needed}" if is_open else "",
-        threshold=None if is_open else 0.0,
-        reason="" if is_open else reason,
-        label=label,
+    is_open, gain = p_value > ALPHA, (fixed - broken) / count
+    return recorder.emit(
+        Measurement(
+            name="correction.gain",
+            value=None if is_open else gain,
+            error=f"undecided: {reason}; {needed}" if is_open else "",
+            threshold=None if is_open else 0.0,
+            reason="" if is_open else reason,
+            label=label,
+        ),
+        verdict="" if is_open else f"the correction makes answers worse: {reason}",
     )
-    return recorder.emit(measured, verdict="" if is_open else f"the correction makes answers worse: {reason}")

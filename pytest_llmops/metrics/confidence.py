@@ -10,7 +10,7 @@ from itertools import accumulate, groupby
 from statistics import fmean
 
 from pytest_llmops.errors import refuse
-from pytest_llmops.measurement import shorten_text
+from pytest_llmops.measurement import require_list, shorten_text
 
 # Only their order matters to a threshold that is chosen on data
 STATED_WORDS: Mapping[str, float] = {
@@ -37,7 +37,7 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
     >>> round(logprob_confidence([-0.1, -0.3]), 3), round(logprob_confidence({" yes": -0.2, "no": -2.0}, "yes"), 3)
     (0.819, 0.819)
     """
-    numbers: Sequence[object] = [*(logprobs.values() if isinstance(logprobs, Mapping) else logprobs)]
+    numbers = require_list(logprobs.values() if isinstance(logprobs, Mapping) else logprobs, object, "")
     got = shorten_text(repr(logprobs))
     refuse(
         not numbers
@@ -56,7 +56,7 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
             f"log-probabilities: expected the model's own, got some that were renormalized to a sum of 1: {got}"
         ),
     )
-    same = [chances[token] for token in chances if token.strip() == choice.strip()]
+    same = [chances[token] for token in chances if str(token).strip() == str(choice).strip()]
     refuse(not same, ValueError(f"log-probabilities: no {choice!r} in {got}"))
     return min(math.fsum(same), 1.0)
 
@@ -71,7 +71,10 @@ def agreement_confidence(answers: Sequence[str]) -> float:
     0.75
     """
     refuse(
-        len(answers) < 2 or not all(isinstance(text, str) for text in answers),  # noqa: PLR2004 -- to agree
+        isinstance(answers, (str, Mapping))
+        or not hasattr(answers, "__len__")
+        or len(answers) < 2  # noqa: PLR2004 -- to agree
+        or not all(isinstance(text, str) for text in answers),
         ValueError(f"answers: expected at least two texts, got {shorten_text(repr(answers))}"),
     )
     plain = [" ".join(text.casefold().split()) for text in answers]
@@ -83,7 +86,7 @@ def stated_confidence(text: str, words: Mapping[str, float] = STATED_WORDS) -> f
 
     Args:
         text: The answer.
-        words: Numbers from 0 to 1 by lower-case word.
+        words: Numbers from 0 to 1 by word; letter case does not count.
 
     Raises:
         ValueError: It states none, several that differ, a number above 1 without ``%``, ``/10`` or ``/100``, or one that is written
@@ -92,10 +95,11 @@ def stated_confidence(text: str, words: Mapping[str, float] = STATED_WORDS) -> f
     >>> stated_confidence("45 days. (Confidence: 85 %)"), stated_confidence("I have low confidence in this.")
     (0.85, 0.3)
     """
+    words = {word.casefold(): number for word, number in words.items() if word.strip()}
     value = (
         # No part of another number, of a range, or of "4/5" and "1 out of 10"
         r"(?:(?<![\w.,/-])(\d{1,3}(?:\.\d{1,9})?)\s?(%|/\s?100?\b)?(?![.,]?\d|\s?(?:/|out\b|of\b))|\b("
-        + "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+        + ("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)")
         + r")\b)"
     )
     stated = {
@@ -104,10 +108,10 @@ def stated_confidence(text: str, words: Mapping[str, float] = STATED_WORDS) -> f
             rf"\bconfidence(?:\s(?:level|score|is|of|about)){{0,3}}\s?[:=]?\s{{0,3}}{value}",
             rf"{value}\s(?:confidence|confident|sure|certain)\b",
         )
-        for number, unit, word in re.findall(pattern, text, re.IGNORECASE)
+        for number, unit, word in re.findall(pattern, str(text or ""), re.IGNORECASE)
     }
     refuse(
-        len(stated) != 1 or max(stated) > 1,
+        len(stated) != 1 or not 0 <= max(stated) <= 1,
         ValueError(
             f"stated confidence: expected one number from 0 to 1, or with %, /10 or /100, got {', '.join(map(str, sorted(stated))) or 'none'}"
         ),

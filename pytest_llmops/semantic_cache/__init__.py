@@ -1,26 +1,26 @@
 """Probe a semantic cache: what it must answer again, what it must not, and what it saves on a traffic file.
 
-No cache is included: any with ``get`` and ``put`` can be probed, LangChain's, redisvl's, or two functions.
+No cache is included: any with ``get`` and ``put`` can be probed, LangChain's, redisvl's, or two functions, asynchronous ones too.
 """
 
 import re
+from asyncio import Runner
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from random import Random
 from threading import Thread
+from time import monotonic, sleep
 from typing import Any, NamedTuple, TypeAlias
 
-from pytest_llmops._util.text_files import BadFile, as_mapping
-from pytest_llmops._util.user_files import find_path
-from pytest_llmops.cases.files import Case, read_rows
-from pytest_llmops.errors import CaseError, LLMOpsError, describe_exception, refuse
-from pytest_llmops.measurement import as_finite_float, format_count, shorten_text
+from pytest_llmops.cases.files import Case
+from pytest_llmops.errors import LLMOpsError, describe_exception, refuse
+from pytest_llmops.measurement import as_finite_float, format_count, require_list, shorten_text
 from pytest_llmops.protocols import Call
+from pytest_llmops.semantic_cache.arguments import ARGUMENTS, adapt_cache, read_texts
 
 SCOPE = {"tenant": "tenant-1", "prompt_version": "1", "model": "model-1", "parameters": "temperature=0"}
 NEVER_CACHED = {
@@ -116,17 +116,18 @@ def cache_probe(
     expire: Callable[[CacheQuery], object] | None = None,
     roll_back: Callable[[CacheQuery], object] | None = None,
     time_limit_s: float = 30.0,
+    index_time_s: float = 0.0,
     seed: int = 0,
 ) -> CacheResult:
     """Return what a cache answers, rightly and wrongly.
 
     Each stored answer has a number of its own, so that a hit belongs to the entry it came from. The cache is emptied and gets another
-    first value of the scope (the tenant) for each question of the pairs. It is called in a thread of its own.
+    first value of the scope (the tenant) for each question of the pairs. It is called in a thread of its own, with an event loop.
 
     Args:
         cache: An object with ``get(query)``, which returns a text or None, and ``put(query, answer)``, perhaps ``clear()``;
             LangChain's (``lookup``, ``update``); redisvl's (``check``, ``store``), whose scope is what it can filter by; or functions
-            ``(get, put)`` or ``(get, put, clear)``.
+            ``(get, put)`` or ``(get, put, clear)``. All of them may be coroutine functions, also named ``aget``, ``aput``, ``aclear``.
         pairs: `CachePair` or tuples of its texts, or a file (JSONL) with these keys. Some must hit, and some must miss: a cache that
             answers everything would pass the others.
         traffic: Questions with the id of their answer, in their order, or a file with the keys ``question`` and ``answer``. What is
@@ -137,16 +138,17 @@ def cache_probe(
         never_cached: Texts that must not be stored, by what they are.
         expire: Lets the time pass after which the cache must have forgotten a query; None: not checked.
         roll_back: Does to the cache what a rollback of the query's prompt version does; None: not checked.
-        time_limit_s: Time after which a call that does not return is an error.
+        time_limit_s: Time after which a call that does not return is an error; at most a day.
+        index_time_s: How long a store may take to find what was put; ``get`` is repeated so long after a ``put``, until it is found.
         seed: Seed of the numbers.
 
     Raises:
-        UsageError: It is no cache, there is neither a pair nor traffic, no pair must hit or none must miss, or all traffic has the same
-            answer.
+        UsageError: It is no cache, there is neither a pair nor traffic, no pair must hit or none must miss, all traffic has the same
+            answer, or another argument is of no use.
         CaseError: A row is wrong, or a file cannot be used.
     """
-    known = [CachePair(*row) for row in _read_rows("pairs", pairs, CachePair._fields)]
-    requests = _read_rows("traffic", traffic, ("question", "answer"))
+    known = [CachePair(*row) for row in read_texts("pairs", pairs, CachePair._fields)]
+    requests = read_texts("traffic", traffic, ("question", "answer"))
     refuse(
         len({pair.must for pair in known}) == 1
         or len({answer for _, answer in requests}) == 1
@@ -154,23 +156,23 @@ def cache_probe(
         "cache_probe: expected pairs, of which some must hit and some must miss, or traffic with several answers, as a cache that answers "
         f"everything would pass else; got {format_count(len(known), 'pair')} and {format_count(len(requests), 'request')}",
     )
-    _check_numbers(embedding_usd, time_limit_s)
+    given = (embedding_usd, scope, never_cached, expire, roll_back, time_limit_s, index_time_s, seed)
+    for (name, (fits, expected)), value in zip(ARGUMENTS.items(), given, strict=True):
+        refuse(
+            not fits(value),
+            f"cache_probe: expected {name} to be {expected}, got {shorten_text(repr(value), 80)}",
+        )
     ways = {what: way for what, way in {"expiry": expire, "rollback": roll_back}.items() if way}
-    probe = _Probe(_adapt_cache(cache) | ways, dict(scope), Random(seed))  # noqa: S311 -- no secret
+    probe = _Probe(adapt_cache(cache) | ways, dict(scope), Random(seed), index_time_s)  # noqa: S311 -- no secret
     done, counts = Future[None](), dict[str, CacheCounts]()
-
-    def work() -> None:
-        try:
-            probe.check_rules(known[0].text if known else requests[0][0], never_cached)
-            for name, (questions, asked, could_be_false) in _build_sources(known, requests).items():
-                counts[name] = _count(
-                    [*probe.ask(questions)], asked, could_be_false, only_right=name == "pairs"
-                )
-            done.set_result(None)
-        except BaseException as error:  # noqa: BLE001 -- a missing recording too is raised where the test runs
-            done.set_exception(error)
-
-    Thread(target=copy_context().run, args=(work,), daemon=True).start()
+    Thread(
+        target=copy_context().run,
+        args=(
+            *(probe.run, done, counts, _build_sources(known, requests)),
+            *(known[0].text if known else requests[0][0], never_cached),
+        ),
+        daemon=True,
+    ).start()
     error = _await_end(done, probe.calls, time_limit_s)
     return CacheResult(
         **({} if error else counts),
@@ -178,13 +180,6 @@ def cache_probe(
         not_checked=tuple(what for what in ("expiry", "rollback") if what not in ways),
         error=error,
         saving=_price_saving(counts.get("traffic"), calls, embedding_usd),
-    )
-
-
-def _check_numbers(embedding_usd: float | None, time_limit_s: float) -> None:
-    refuse(
-        any((as_finite_float(number) or -1.0) < 0 for number in (embedding_usd or 1, time_limit_s)),
-        f"cache_probe: expected embedding_usd from 0 on, time_limit_s above 0, got {shorten_text(repr((embedding_usd, time_limit_s)))}",
     )
 
 
@@ -226,93 +221,42 @@ def _await_end(done: Future[None], calls: Sequence[str], time_limit_s: float) ->
     return str(problem or "")
 
 
-def _read_rows(what: str, source: Any, keys: Sequence[str]) -> list[tuple[Any, ...]]:
-    # Return the texts of each row of a file, or of a list; only a kind may be missing.
-    rows, place, is_file = list[tuple[Any, ...]](), 0, isinstance(source, (str, Path))
-    try:
-        for place, row in read_rows(find_path(source)) if is_file else enumerate(source, 1):  # noqa: B007 -- for the error
-            texts: Any = row if isinstance(row, (tuple, list)) else [*map(as_mapping(row).get, keys)]
-            values = ["" if text is None else text for text in (*texts, "")][: max(len(keys), len(texts))]
-            refuse(
-                len(values) > len(keys)
-                or (is_file and isinstance(row, list))
-                or not all(isinstance(value, str) for value in values)
-                or not all(map(str.strip, values[:3]))
-                or (what == "pairs" and (values[0] == values[1] or values[2] not in ("hit", "miss"))),
-                BadFile(
-                    f"{', '.join(keys)}: expected texts that are not blank, of a pair two different ones and hit or miss, "
-                    f"got {shorten_text(repr(values))}"
-                ),
-            )
-            rows.append(tuple(values))
-    except BadFile as error:
-        raise CaseError(error.what, source if is_file else what, error.line or place or None) from None
-    refuse(is_file and not rows, CaseError("no row in the file: expected at least one", source))
-    return rows
-
-
-def _adapt_cache(cache: Any) -> dict[str, Callable[..., object]]:
-    fitting = (build for names, build in _ADAPTERS.items() if all(hasattr(cache, name) for name in names))
-    functions = cache if isinstance(cache, tuple) else next(fitting, lambda _: ())(cache)
-    refuse(
-        len(functions) not in (2, 3) or not all(map(callable, functions)),
-        "cache_probe: expected a cache with get and put (LangChain: lookup and update; redisvl: check and store), or functions "
-        f"(get, put) or (get, put, clear), got an object of type {type(cache).__name__}",
-    )
-    return dict(zip(("get", "put", "clear"), (*functions, getattr(cache, "clear", list)), strict=False))
-
-
-# redisvl can filter only by the fields that the cache was made with: for all else it has no scope.
-_ADAPTERS: dict[tuple[str, str], Callable[[Any], tuple[Any, ...]]] = {
-    ("get", "put"): lambda cache: (cache.get, cache.put),
-    ("lookup", "update"): lambda cache: (
-        lambda query: next((hit.text for hit in cache.lookup(query.prompt, str(query.scope)) or ()), None),
-        lambda query, answer: cache.update(
-            query.prompt,
-            str(query.scope),
-            [import_module("langchain_core.outputs").Generation(text=answer)],
-        ),
-    ),
-    ("check", "store"): lambda cache: (
-        lambda query: next(
-            (
-                hit["response"]
-                for hit in cache.check(
-                    query.prompt,
-                    filter_expression=" ".join(
-                        str(import_module("redisvl.query.filter").Tag(key) == value)
-                        for key, value in query.scope.items()
-                        if key in cache.index.schema.field_names
-                    )
-                    or None,
-                )
-            ),
-            None,
-        ),
-        lambda query, answer: cache.store(
-            query.prompt,
-            answer,
-            filters={
-                key: value for key, value in query.scope.items() if key in cache.index.schema.field_names
-            },
-        ),
-    ),
-}
-
-
 @dataclass(slots=True)
 class _Probe:
-    functions: dict[str, Callable[..., object]]
+    functions: dict[str, Callable[..., Any]]
     scope: dict[str, str]
     random: Random
+    index_time_s: float
+    runner: Runner = field(default_factory=Runner)
     calls: list[str] = field(default_factory=list)
     entries: dict[str, tuple[CacheQuery, str, str]] = field(default_factory=dict)
     violations: dict[str, None] = field(default_factory=dict)
 
+    def run(
+        self,
+        done: Future[None],
+        counts: dict[str, CacheCounts],
+        sources: Mapping[str, tuple[_Groups, int, int]],
+        question: str,
+        never_cached: Mapping[str, str],
+    ) -> None:
+        try:
+            with self.runner:
+                self.check_rules(question, never_cached)
+                for name, (groups, asked, could_be_false) in sources.items():
+                    counts[name] = _count(
+                        [*self.ask(groups)], asked, could_be_false, only_right=name == "pairs"
+                    )
+            done.set_result(None)
+        except BaseException as error:  # noqa: BLE001 -- a missing recording too is raised where the test runs
+            done.set_exception(error)
+
     def call(self, name: str, *arguments: object) -> object:
         self.calls.append(name)
         try:
-            return self.functions[name](*arguments)
+            result = self.functions[name](*arguments)
+            wait_for = self.runner.get_loop().run_until_complete
+            return wait_for(result) if hasattr(result, "__await__") else result
         except Exception as error:
             raise LLMOpsError(f"the cache raised in {name}: {describe_exception(error)}") from error
 
@@ -328,6 +272,9 @@ class _Probe:
         text = f"An answer with the number [{number}]." if answer is None else answer
         self.entries[number if answer is None else answer] = query, text, answer_id
         self.call("put", query, text)
+        end = monotonic() + self.index_time_s
+        while monotonic() < end and self.call("get", query) is None:
+            sleep(0.01)
 
     def get(self, query: CacheQuery) -> tuple[CacheQuery, str, str] | None:
         # Return the entry that a hit came from, or None.
@@ -338,27 +285,31 @@ class _Probe:
             filter(None, map(self.entries.get, [text, *re.findall(r"\[([0-9a-f]{16})\]", text)])),
             (CacheQuery(""), "", ""),
         )
-        problems = {
-            f"changed an answer, or returned one that was never stored: {shorten_text(text, 80)!r}": entry[1]
-            != answer,
-            **{
-                f"returned the answer of another {key}": entry[0].scope.get(key, value) != value
-                for key, value in query.scope.items()
-            },
-        }
-        self.violations.update(dict.fromkeys(problem for problem, applies in problems.items() if applies))
+        self.violations |= dict.fromkeys(
+            [
+                *(
+                    [f"changed an answer, or returned one that was never stored: {shorten_text(text, 80)!r}"]
+                    if not isinstance(answer, str) or answer != entry[1]
+                    else []
+                ),
+                *(
+                    f"returned the answer of another {key}"
+                    for key, value in query.scope.items()
+                    if entry[0].scope.get(key, value) != value
+                ),
+            ]
+        )
         return entry
 
     def check_rules(self, text: str, never_cached: Mapping[str, str]) -> None:
-        rules: list[tuple[str, str | None, dict[str, str], str]] = [
+        for problem, answer, change, way in (
             *(
-                (f"returned the answer of another {key}", None, {key: f"another {key}"}, "get")
-                for key in self.scope
+                (f"returned the answer of another {key}", None, {key: f"another {key} than {own}"}, "get")
+                for key, own in self.scope.items()
             ),
-            *((f"stored {what}: {answer!r}", answer, {}, "get") for what, answer in never_cached.items()),
+            *((f"stored {what}: {text!r}", text, {}, "get") for what, text in never_cached.items()),
             *((f"returned an answer after its {way}", None, {}, way) for way in [*self.functions][3:]),
-        ]
-        for problem, answer, change, way in rules:
+        ):
             self.put(query := self.open_query(text), answer)
             self.call(way, query)
             if self.get(CacheQuery(text, {**query.scope, **change})):
@@ -402,27 +353,39 @@ def _price_saving(
 ) -> float | None:
     # Return the share that is saved of what all answers would cost, each request being embedded; None without prices.
     made = [
-        (call.endpoint == "embeddings", call.cost_usd)
-        for call in calls
+        (call.endpoint == "embeddings", as_finite_float(call.cost_usd))
+        for call in require_list(calls, Call, "cache_probe: expected calls as the fixture llm_calls has them")
         if call.purpose != "judge" and call.status in (None, 200)
     ]
-    prices = [
+    prices: list[Any] = [
         [embedding_usd]
         if kind and embedding_usd is not None
         else [price for is_one, price in made if is_one is kind]
         for kind in (False, True)
     ]
-    if not counts or any(not known or None in known for known in prices) or not any(prices[0]):
+    if not counts or any(not known or None in known for known in prices) or not sum(prices[0]) > 0:
         return None
     answer, embedding = (sum(filter(None, known)) / len(known) for known in prices)
-    return counts.hit_rate - embedding / answer
+    return counts.hit_rate - float(embedding / answer)
 
 
 def list_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[float, *tuple[float | None, ...]]]:
-    """Return threshold, hit rate, share of false hits and saving of each result, by threshold; of the traffic, else of the pairs."""
+    """Return threshold, hit rate, share of false hits and saving of each result, by threshold; of the traffic, else of the pairs.
+
+    Raises:
+        UsageError: They are no results of `cache_probe` by threshold.
+    """
+    refuse(
+        not hasattr(sweep, "items")
+        or not all(
+            type(result) is CacheResult and as_finite_float(threshold) is not None
+            for threshold, result in sweep.items()
+        ),
+        f"sweep: expected results of cache_probe by threshold, a number, got {shorten_text(repr(sweep))}",
+    )
     return [
         (
-            threshold,
+            float(threshold),
             counts.hit_rate if counts else None,
             len(counts.false_hits) / counts.hits if counts and counts.hits else None,
             result.saving,
@@ -438,17 +401,17 @@ def format_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[str, str]]:
     >>> counts = CacheCounts(could_be_false=4, hits=2, false_hits=("a",), units=2, false_units=1, hit_rate=0.5)
     >>> for label, line in format_sweep({0.9: CacheResult(traffic=counts), 0.8: CacheResult(error="down")}):
     ...     print(f"{label:<10}{line}")
-    threshold     0.80    0.90
+    threshold      0.8     0.9
     hit rate         -   50.0%
     false hits       -   50.0%
     saving           -       -
     """
-    columns = [
-        (f"{threshold:.2f}", *("-" if share is None else f"{share:.1%}" for share in shares))
+    columns = (
+        (f"{threshold:.4g}", *("-" if share is None else f"{share:.1%}" for share in shares))
         for threshold, *shares in list_sweep(sweep)
-    ]
+    )
     return [
-        (name, "".join(f"{cell:>8}" for cell in row))
+        (name, "".join(f" {cell:>7}" for cell in row))
         for name, row in zip(
             ("threshold", "hit rate", "false hits", "saving"), zip(*columns, strict=True), strict=False
         )
@@ -463,7 +426,7 @@ def make_pairs(cases: Iterable[Case]) -> tuple[CachePair, ...]:
     of `assert_semantic` see the difference.
 
     Raises:
-        UsageError: The input of a case is not a text.
+        UsageError: They are no cases, or the input of one is not a text.
 
     >>> cases = [Case(id="a", input="Is the fee 5 euro?", family="fee"), Case(id="b", input="Do I pay 5 euro?", family="fee")]
     >>> [(pair.other, pair.must, pair.kind) for pair in make_pairs(cases)]
@@ -472,7 +435,7 @@ def make_pairs(cases: Iterable[Case]) -> tuple[CachePair, ...]:
     from pytest_llmops.semantics.checks import compare
 
     families, pairs = dict[str, list[tuple[str, str]]](), list[CachePair]()
-    for case in cases:
+    for case in require_list(cases, Case, "make_pairs: expected cases, as load_cases returns them"):
         text = case.input if isinstance(case.input, str) else ""
         refuse(
             not text.strip(),
@@ -481,10 +444,6 @@ def make_pairs(cases: Iterable[Case]) -> tuple[CachePair, ...]:
         families.setdefault(case.family or f"case {case.id}", []).append((text, case.reference))
     names = [name for family in families.values() for name in _NAME.findall(family[0][0])]
     for (text, reference), *others in families.values():
-        twins = [
-            *(pattern.sub(edit, text, count=1) for pattern, edit in _EDITS),
-            *(_NAME.sub(name, text, count=1) for name in [name for name in names if name not in text][:1]),
-        ]
         pairs += [
             *(
                 CachePair(text, other, *(("hit", "paraphrase") if own == reference else ("miss", "family")))
@@ -493,7 +452,13 @@ def make_pairs(cases: Iterable[Case]) -> tuple[CachePair, ...]:
             ),
             *(
                 CachePair(text, twin, "miss", alarm.check)
-                for twin in twins
+                for twin in (
+                    *(pattern.sub(edit, text, count=1) for pattern, edit in _EDITS),
+                    *(
+                        _NAME.sub(name, text, count=1)
+                        for name in [name for name in names if name not in text][:1]
+                    ),
+                )
                 for alarm in compare(twin, text).alarms[:1]
             ),
         ]

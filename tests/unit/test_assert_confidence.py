@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 from support.messages import check_message
@@ -82,6 +83,33 @@ def test_a_threshold_is_chosen_on_one_half_and_checked_on_the_other() -> None:
     assert measure(rows, at_least_accuracy=0.8, seed=1)["accuracy_lower"] == other["accuracy_lower"]
 
 
+def test_a_fixed_threshold_says_what_would_be_answered_of_all_records() -> None:
+    rows = draw_rows(400, seed=3, cut=None)
+    outcomes = [{**row, "outcome": "answered" if row["confidence"] >= 0.8 else "fallback"} for row in rows]
+    found, expected = measure(rows, threshold=0.8, at_least_accuracy=0.7), measure(outcomes)
+    assert {name: each.value for name, each in found.items()} == {
+        name: each.value for name, each in expected.items()
+    }
+    assert "of 400 are answered" in found["coverage_lower"].reason
+    check_message(found["accuracy_lower"].reason)
+    # What is not answered needs no label
+    unlabelled = [row if row["confidence"] >= 0.8 else {"confidence": row["confidence"]} for row in rows]
+    assert measure(unlabelled, threshold=0.8)["accuracy_lower"].value == found["accuracy_lower"].value
+    with pytest.raises(UsageError, match="correct: expected True or False"):
+        measure(unlabelled, threshold=0.75)
+
+
+def test_an_answer_below_the_fixed_threshold_is_not_taken_care_of() -> None:
+    rows = [{**row, "id": f"q{number}"} for number, row in enumerate(draw_rows(400, seed=4))]
+    assert measure(rows, threshold=0.5)["unhandled"].value == 0
+    below = sum(0.5 <= row["confidence"] < 0.6 for row in rows)
+    with pytest.raises(MeasurementFailed, check=check_message) as caught:
+        assert_confidence(rows, at_least_accuracy=None, at_least_coverage=None, threshold=0.6)
+    assert (caught.value.measurement.name, caught.value.measurement.value) == ("confidence.unhandled", below)
+    # From the threshold on, an answer may be withheld all the same: that only lowers the coverage.
+    assert measure(rows, threshold=0.0)["unhandled"].value == 0
+
+
 def test_a_family_is_in_one_half() -> None:
     rows = [
         {"confidence": family / 20, "correct": family > 9, "family": f"f{family}"} for family in range(20) for _ in range(10)
@@ -134,7 +162,15 @@ def test_where_all_are_right_there_is_no_auroc() -> None:
         ({"correct": None}, {}),
         ({"correct": 1}, {}),
         ({"correct": "yes"}, {}),
+        ({"outcome": None}, {}),
+        ({"outcome": 3}, {}),
         ({}, {"at_least_accuracy": 95}),
+        ({}, {"at_least_coverage": "0.5"}),
+        ({}, {"threshold": 85}),
+        ({}, {"threshold": True}),
+        ({}, {"seed": 1.5}),
+        ({}, {"seed": None}),
+        ({}, {"queue": 3}),
     ],
     ids=lambda value: "-".join(f"{key}={each}" for key, each in value.items()),
 )
@@ -143,6 +179,20 @@ def test_bad_input_is_refused_with_its_record(change: dict[str, Any], options: d
     rows[2] |= {"confidence": 0.9, "outcome": "answered", **change}
     with pytest.raises(UsageError, check=check_message):
         assert_confidence(rows, **{"at_least_accuracy": 0.9, "at_least_coverage": 0.5, **options})
+
+
+@pytest.mark.parametrize(
+    "records", [None, 3, "x", b"x", [1], [None], ["a"], [[]], [("confidence", 0.1)]], ids=repr
+)
+def test_what_is_no_list_of_records_is_refused(records: Any) -> None:
+    with pytest.raises(UsageError, match="assert_confidence: expected records with confidence and correct"):
+        assert_confidence(records, at_least_accuracy=0.9, at_least_coverage=None)
+
+
+def test_no_number_of_answers_proves_that_all_are_right() -> None:
+    rows = [{**row, "correct": True} for row in draw_rows(99)]
+    with pytest.raises(MeasurementErrored, match="none proves 1"):
+        assert_confidence(rows, at_least_accuracy=1.0, at_least_coverage=None)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +265,15 @@ def test_log_probabilities() -> None:
         lambda: stated_confidence("I have no idea."),
         lambda: stated_confidence("Confidence: 0.9, no, confidence: 0.3"),
         lambda: stated_confidence("Confidence: 85"),
+        lambda: stated_confidence("confidence: x", {"x": -0.5}),
+        lambda: stated_confidence("confidence: x", {}),
+        lambda: stated_confidence("confidence: ", {"": 0.5}),
+        lambda: stated_confidence(None),  # type: ignore[arg-type]
+        lambda: logprob_confidence(None),  # type: ignore[arg-type]
+        lambda: logprob_confidence({"yes": -0.5}, None),  # type: ignore[arg-type]
+        lambda: agreement_confidence(None),  # type: ignore[arg-type]
+        lambda: agreement_confidence("aa"),
+        lambda: agreement_confidence({"a": 1, "b": 2}),  # type: ignore[arg-type]
     ],
 )
 def test_a_confidence_that_cannot_be_read_is_an_error(read: Callable[[], float]) -> None:
@@ -262,7 +321,7 @@ def test_a_bool_is_no_log_probability() -> None:
 
 
 def test_words_of_ones_own_and_a_long_text() -> None:
-    assert stated_confidence("Konfidenz? confidence: sicher", {"sicher": 0.9, "unsicher": 0.2}) == 0.9
+    assert stated_confidence("Konfidenz? confidence: sicher", {"Sicher": 0.9, "unsicher": 0.2}) == 0.9
     assert stated_confidence("confidence is of about " * 20_000 + "confidence: 0.5") == 0.5
 
 
@@ -297,6 +356,31 @@ def test_too_few_changes_are_undecided_with_the_number_that_decides(fixed: int, 
 def test_labels_that_are_no_labels(before: Any, after: Any) -> None:
     with pytest.raises(UsageError, check=check_message):
         assert_correction(before, after)
+
+
+@pytest.mark.parametrize(
+    "value", [None, 3, "x", {}, b"xx", range(2), (1, 0), {True, None}], ids=lambda value: type(value).__name__
+)
+def test_what_is_no_list_of_labels_is_refused(value: Any) -> None:
+    for given in ((value, [True, False]), ([True, False], value)):
+        with pytest.raises(
+            UsageError, match="assert_correction: expected as many True or False before as after"
+        ):
+            assert_correction(*given)
+
+
+@pytest.mark.parametrize("calls", [None, 3, "abc", [1], [None]], ids=str)
+def test_the_calls_of_a_correction_are_calls(calls: Any) -> None:
+    with pytest.raises(UsageError, match="assert_correction: expected calls"):
+        assert_correction(*sides(9, 1), calls=calls)
+
+
+def test_labels_and_costs_of_any_kind_of_list() -> None:
+    before, after = sides(9, 1)
+    calls = (Call(cost_usd=cost) for cost in (0.01, math.nan))
+    measured = assert_correction(iter(before), np.array(after), calls=calls)
+    assert measured.value == pytest.approx(8 / 30)
+    assert "a sum that is not known" in measured.reason
 
 
 @pytest.mark.slow

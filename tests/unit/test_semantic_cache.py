@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import math
 import threading
@@ -287,21 +288,180 @@ def test_rows_may_be_mappings() -> None:
 
 
 @pytest.mark.parametrize(
-    "numbers",
+    ("argument", "values"),
     [
-        {"embedding_usd": -1.0},
-        {"embedding_usd": math.nan},
-        {"embedding_usd": "0.1"},
-        {"time_limit_s": 0},
-        {"time_limit_s": -1.0},
-        {"time_limit_s": math.nan},
-        {"time_limit_s": None},
+        ("pairs", [None, 3, {"a": "b"}, b"x", object(), "", "absent.jsonl", [None], [("a", "b", "hit", "c", "d")]]),
+        ("traffic", [None, 3, dict(TRAFFIC), b"x", [("a", 1), ("b", 2)], [("a",)]]),
+        ("calls", [None, 3, ["a"], "abc", [None], {"a": 1}]),
+        ("embedding_usd", [-1.0, math.nan, math.inf, "0.1", "", True, False, []]),
+        ("scope", [None, 3, "abc", {1: "a"}, {"tenant": None}, [("tenant", "a")]]),
+        ("never_cached", [None, "abc", ["a refusal"], {"a": None}, {"a": b"x"}]),
+        ("expire", [3, "x", False, 0]),
+        ("roll_back", [True, ""]),
+        ("time_limit_s", [0, -1.0, math.nan, math.inf, None, "x", True, 10**9]),
+        ("index_time_s", [-0.1, math.nan, None, "x", 10**9]),
+        ("seed", [None, True, 1.5, "x", [1]]),
+        ("cache", [None, 3, "x", {}, (), (len,), (1, 2), [len, len], Plain, (len, len, len, len)]),
     ],
-    ids=str,
+    ids=lambda argument: argument if isinstance(argument, str) else "",
+)  # fmt: skip
+def test_an_argument_of_no_use_is_refused(argument: str, values: list[Any]) -> None:
+    messages = []
+    for value in values:
+        given = {"cache": Plain(), "pairs": PAIRS, "traffic": TRAFFIC, argument: value}
+        with pytest.raises(UsageError) as failure:
+            cache_probe(**given)
+        messages.append(str(failure.value).partition(" object at 0x")[0])
+    check_message("\n".join(messages))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 3, "x", Plain(), CacheResult, [CacheResult()], {0.9: CacheResult()}],
+    ids=lambda value: type(value).__name__,
 )
-def test_prices_and_limits_that_are_none_are_refused(numbers: Any) -> None:
-    with pytest.raises(UsageError, match="time_limit_s"):
-        cache_probe(Plain(), traffic=TRAFFIC, calls=CALLS, **numbers)
+def test_what_is_no_result_of_a_probe_is_refused(value: Any) -> None:
+    with pytest.raises(UsageError, match=f"cache_probe.*got an object of type {type(value).__name__}"):
+        assert_cache(value)
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [3, "", 0, [CacheResult()], {"0.9": CacheResult()}, {0.9: None}, {None: CacheResult()}, {math.nan: CacheResult()},
+     {0.9: CacheResult(), "high": CacheResult()}, {10**400: CacheResult()}, {True: CacheResult()}],
+    ids=lambda sweep: repr(sweep)[:30],
+)  # fmt: skip
+def test_a_sweep_that_is_none_is_refused(sweep: Any) -> None:
+    for use in (format_sweep, lambda sweep: assert_cache(CacheResult(traffic=counts(299)), sweep=sweep)):
+        with pytest.raises(UsageError, match="sweep: expected results of cache_probe by threshold, a number"):
+            use(sweep)
+
+
+@pytest.mark.parametrize("name", ["at_most_false_hits", "at_least_hit_rate", "at_least_saving"])
+def test_thresholds_are_shares(name: str) -> None:
+    result = CacheResult(traffic=counts(299), saving=0.6)
+    for value in ("x", True, math.nan, -0.1, 1, 95, [0.1]):
+        with pytest.raises(UsageError, match=f"assert_cache: expected {name}"):
+            assert_cache(result, **{name: value})  # type: ignore[arg-type]
+    assert assert_cache(result, **{name: Fraction(1, 3)})[0].status == "passed"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [None, "x", [1], ["a"], [{"id": "a"}], 3], ids=str)
+def test_what_is_no_case_makes_no_pair(value: Any) -> None:
+    with pytest.raises(UsageError, match="make_pairs: expected cases"):
+        make_pairs(value)
+
+
+class Asynchronous:
+    """A cache that is right, whose functions are to be awaited, all in one event loop, as a client of a server needs it."""
+
+    def __init__(self) -> None:
+        self.plain, self.loops = Plain(), set[asyncio.AbstractEventLoop]()
+
+    async def aget(self, query: CacheQuery) -> Any:
+        await asyncio.sleep(0)
+        self.loops.add(asyncio.get_running_loop())
+        return self.plain.get(query)
+
+    async def aput(self, query: CacheQuery, answer: str) -> None:
+        self.loops.add(asyncio.get_running_loop())
+        self.plain.put(query, answer)
+
+    async def aclear(self) -> None:
+        self.plain.answers.clear()
+
+
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_an_asynchronous_cache_is_awaited_in_one_event_loop(*, in_a_loop: bool) -> None:
+    ours = Asynchronous()
+
+    async def expire(query: CacheQuery) -> None:
+        ours.plain.answers.clear()
+
+    async def probe_in_loop() -> CacheResult:
+        return cache_probe(ours, PAIRS, traffic=TRAFFIC, expire=expire)
+
+    result = (
+        asyncio.run(probe_in_loop())
+        if in_a_loop
+        else cache_probe((ours.aget, ours.aput, ours.aclear), PAIRS, traffic=TRAFFIC, expire=expire)
+    )
+    plain = Plain()
+    assert result == cache_probe(plain, PAIRS, traffic=TRAFFIC, expire=lambda _: plain.answers.clear())
+    assert result.not_checked == ("rollback",)
+    (loop,) = ours.loops
+    assert loop.is_closed()
+
+
+def test_an_asynchronous_cache_that_throws_or_never_returns_is_an_error() -> None:
+    async def throw(*_: object) -> None:
+        raise ConnectionError("no server")
+
+    waiting: list[asyncio.Task[Any] | None] = []
+
+    async def hang(*_: object) -> None:
+        waiting.append(asyncio.current_task())
+        await asyncio.Event().wait()
+
+    assert "in put: ConnectionError: no server" in cache_probe((throw, throw), PAIRS).error
+    result = cache_probe((hang, hang), PAIRS, time_limit_s=0.05)
+    assert result.error == "the cache did not return from put within 0.05 s"
+    (task,) = waiting
+    assert task is not None
+    task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+class IndexesLate(Plain):
+    """What was put is found by the third call of get after it."""
+
+    left, late = 0, 2
+
+    def put(self, query: CacheQuery, answer: str) -> None:
+        super().put(query, answer)
+        self.left = self.late
+
+    def get(self, query: CacheQuery) -> Any:
+        self.left -= 1
+        return super().get(query) if self.left < 0 else None
+
+
+def test_a_store_that_indexes_late_is_asked_again_for_a_bounded_time() -> None:
+    late = cache_probe(IndexesLate(), PAIRS)
+    assert late.pairs is not None
+    assert late.pairs.hit_rate == 0
+    waited = cache_probe(IndexesLate(), PAIRS, index_time_s=5.0, never_cached={})
+    assert waited == cache_probe(Plain(), PAIRS)
+    never = cache_probe((lambda _: None, lambda *_: None), PAIRS, index_time_s=0.001)
+    assert never.pairs is not None
+    assert (never.error, never.pairs.hit_rate) == ("", 0)
+
+
+def test_a_store_that_indexes_late_hides_no_answer_of_another_tenant() -> None:
+    class Both(IndexesLate, IgnoresScope):
+        late = 5
+
+    assert cache_probe(Both(), PAIRS).violations == ()  # found too late to be seen
+    waited = cache_probe(Both(), PAIRS, index_time_s=5.0, never_cached={})
+    assert "returned the answer of another tenant" in waited.violations
+
+
+def test_a_scope_may_hold_any_value() -> None:
+    scope = {"tenant": "another tenant", "model": "another model"}
+    assert cache_probe(Plain(), PAIRS, scope=scope).violations == ()
+
+
+def test_an_array_is_no_text() -> None:
+    class ReturnsArray(Plain):
+        def get(self, query: CacheQuery) -> Any:
+            return None if super().get(query) is None else np.array([1, 2])
+
+    assert "changed an answer" in cache_probe(ReturnsArray(), PAIRS).violations[0]
+
+
+def test_prices_that_are_no_numbers_are_no_prices() -> None:
+    for usd in (math.nan, -0.01):
+        calls = (Call(endpoint="chat", cost_usd=usd),)
+        assert cache_probe(Plain(), traffic=TRAFFIC, calls=calls, embedding_usd=0.0).saving is None
 
 
 def test_a_result_of_nothing_is_no_pass() -> None:
@@ -441,7 +601,7 @@ def test_a_failure_shows_the_sweep_the_counts_and_the_first_false_hits() -> None
     with pytest.raises(MeasurementFailed) as failure:
         assert_cache(sweep[0.9], sweep=sweep)
     lines = str(failure.value).split("\n")
-    assert sum(len(line) for line in lines if "0.80" in line and "0.90" in line)
+    assert sum(len(line) for line in lines if "0.8 " in line and "0.9" in line)
     assert failure.value.measurement.detail["sweep"] == [[0.8, None, None, None], [0.9, 0.25, 0.05, 0.24]]
     check_message(failure.value)
 
@@ -535,6 +695,15 @@ def test_a_sweep_is_a_table() -> None:
     sweep = {0.9: CacheResult(traffic=counts(10, 1), saving=0.1), 0.5: CacheResult(pairs=counts(0))}
     assert list_sweep(sweep) == [(0.5, 0.5, None, None), (0.9, 0.5, 0.1, 0.1)]
     assert dict(format_sweep(sweep))["false hits"].split() == ["-", "10.0%"]
+    near = {
+        0.001: CacheResult(),
+        0.995: CacheResult(),
+        0.999: CacheResult(),
+        123456: CacheResult(saving=-99.0),
+    }
+    lines = dict(format_sweep(near))
+    assert lines["threshold"].split() == ["0.001", "0.995", "0.999", "1.235e+05"]
+    assert lines["saving"].split() == ["-", "-", "-", "-9900.0%"]
     assert format_sweep({}) == []
 
 

@@ -20,8 +20,11 @@ def add_kept_verdicts(records: Sequence[TestRecord]) -> tuple[TestRecord, ...]:
 
     The verdict is that of the test with the unchanged input; where either could not be scored, this cannot either.
     """
-    facts = [VariantFacts.from_wire(record.fact("robust")) for record in records]
-    ran = [(of, record) for of, record in zip(facts, records, strict=True) if record.outcome != "skipped"]
+    ran = [
+        (VariantFacts.from_wire(record.fact("robust")), record)
+        for record in records
+        if record.outcome != "skipped"
+    ]
     bases = {of.case: record for of, record in ran if of.case and not of.place}
     kept = {
         id(record): _add_kept(record, bases[of.case]) for of, record in ran if of.place and of.case in bases

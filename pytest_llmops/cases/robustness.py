@@ -24,9 +24,12 @@ _NEIGHBOURS = {
     for place, key in enumerate(row)
 }
 # Code, quoted text, template variables and tags come first: no word within them is a word of its own. A word is four
-# letters or more between blanks: numbers, addresses, and what has any other sign in it stay as they are.
+# letters or more between blanks: numbers, addresses, and what has any other sign in it stay as they are. A capital letter
+# is that of a name, unless the word begins a sentence and is none (Will and May are names, too).
 _TOKEN = re.compile(
     r"```.*?```|`[^`]*`|\"[^\"]*\"|“[^“”]*”|«[^«»]*»|(?<!\w)'[^'\n]*'(?!\w)|\{[^{}]*\}|<[^<>]*>|\[[^\[\]]*\]"
+    r"|(?:\A|(?<=\n)|(?<=[.!?]\s))(?P<first>What|When|Where|Which|Whose|Does|Were|Have|Could|Would|Should|Shall|Please|There"
+    r"|This|That|These|Those|Tell|Show|Give|Explain|Describe)(?=\s)"
     r"|(?P<word>(?<!\S)[^\W\d_]{4,}+(?=[.,;:!?)]*+(?!\S)))",
     re.DOTALL,
 )
@@ -36,12 +39,15 @@ def change_words(text: str, rng: Random, change: Callable[[str, Random], str]) -
     """Return a text in which one in five words is changed, at least one if there is any, and the changes.
 
     Words with a capital letter (names), words under four letters, digits, URLs, quoted text, code and template variables
-    stay as they are.
+    stay as they are. Without any other word, ``What``, ``Please`` and their like are changed where a sentence begins. Of a
+    script without letter case nothing is: its names look like other words.
 
     >>> change_words("Can I return my tent from Berlin?", Random(0), lambda word, _: word.upper())
     ('Can I return my TENT from Berlin?', ['tent -> TENT'])
     """
-    words = [match for match in _TOKEN.finditer(text) if (match["word"] or "").islower()]
+    words = [match for match in _TOKEN.finditer(text) if (match["word"] or "").islower()] or [
+        match for match in _TOKEN.finditer(text) if match["first"]
+    ]
     changed = {
         match.start(): (match[0], change(match[0], rng))
         for match in rng.sample(words, -(-len(words) // WORDS_PER_CHANGE))
@@ -111,27 +117,38 @@ def _read_texts(case: Case, key: str) -> Any:
 
 def _add_distractor(case: Case, rng: Random, documents: list[Any]) -> list[Any]:
     text: Any = rng.choice(_read_texts(case, "distractors") or [DISTRACTOR])
-    if isinstance(shape := documents[0], Mapping):
-        text = {
+    document = (
+        {
             **shape,
             **({"id": "distractor"} if "id" in shape else {}),
             "content" if "content" in shape and "text" not in shape else "text": text,
         }
-    return [*documents[: (place := rng.randrange(len(documents) + 1))], text, *documents[place:]]
+        if isinstance(shape := documents[0], Mapping)
+        else text
+    )
+    return [*documents[: (place := rng.randrange(len(documents) + 1))], document, *documents[place:]]
 
 
 # Each gives cases whose test must have the verdict of the case as it is; and what it needs to find
 TRANSFORMATIONS: Mapping[str, tuple[Callable[[Case, Random], list[tuple[Case, list[str]]]], str]] = {
     "typos": (
         lambda case, rng: _reword(case, [lambda text: change_words(text, rng, _misspell)]),
-        "a text with lower-case words of four letters or more",
+        "a text with a lower-case word of four letters or more, in a script that has letter case",
     ),
     "case": (
         lambda case, rng: _reword(
             case,
-            [lambda text: change_words(text, rng, lambda word, _: rng.choice((word.upper(), word.title())))],
+            [
+                lambda text: change_words(
+                    text,
+                    rng,
+                    lambda word, _: rng.choice(
+                        (word.upper(), word.title() if word.islower() else word.lower())
+                    ),
+                )
+            ],
         ),
-        "a text with lower-case words of four letters or more",
+        "a text with a lower-case word of four letters or more, in a script that has letter case",
     ),
     "order": (
         lambda case, rng: _change_lists(

@@ -257,7 +257,8 @@ def add_robust_cases(marker: Arguments, cases: Sequence[Case]) -> Sequence[Case]
         or type(given["seed"]) is not int
         or given["equal"] not in ("verdict", "answer"),
         marker.usage_error(
-            f"{', '.join(TRANSFORMATIONS)}, each once, a whole number as seed, and equal='verdict' or 'answer'"
+            f"{', '.join(TRANSFORMATIONS)}, each once, a whole number as seed, and equal='verdict' or 'answer' "
+            "(to compare the value of a function of it, assert that value first)"
         ),
     )
     return add_changed_cases(cases, marker.args, **given, where=marker.where)

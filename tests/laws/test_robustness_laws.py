@@ -12,12 +12,12 @@ from pytest_llmops.cases.files import Case
 from pytest_llmops.cases.robustness import _misspell, add_changed_cases, change_words
 
 words = st.sampled_from(
-    [*["return", "shipping", "tent", "cancel", "days", "Berlin", "4512", "3.90", "I", "a", "to", "don't", "B2B", "https://a.example/return", "anna@shop.example"],
+    [*["return", "shipping", "tent", "cancel", "days", "Berlin", "4512", "3.90", "I", "a", "to", "don't", "B2B", "Mark", "Tents.", "Where", "заказ", "Анна", "https://a.example/return", "anna@shop.example"],
      '"keep this text"', "`code here`", "{template name}", "'quoted words'", "<order number>", "«quoted text»", "über", "NASA"]
 )  # fmt: skip
 texts = st.lists(words, max_size=25).map(" ".join)
 PROTECTED = re.compile(
-    r"\"[^\"]*\"|`[^`]*`|\{[^}]*\}|(?<!\w)'[^']*'|<[^>]*>|«[^»]*»|\S*[\d@/]\S*|\S*[A-Z]\S*"
+    r"\"[^\"]*\"|`[^`]*`|\{[^}]*\}|(?<!\w)'[^']*'|<[^>]*>|«[^»]*»|\S*[\d@/]\S*|(?!W)\S*[A-ZА-Я]\S*"
 )
 
 

@@ -102,6 +102,20 @@ def test_the_answer_can_be_what_must_stay_equal(project: Project) -> None:
     assert "a return?" in " ".join(variant.advice)
 
 
+def test_what_must_stay_equal_can_be_the_value_of_a_function(project: Project) -> None:
+    suite = SUITE.replace('"case", "paraphrase"', '"paraphrase", equal="answer"').replace(
+        "    assert_contains(answer(case.input)",
+        "    assert_contains((case.input + answer(case.input)).partition('45')[1], '45', at_least=None)\n"
+        "    assert_contains(case.input + answer(case.input) + '45'",
+    )
+    paraphrases = ["Is a return possible?", "May it go back?"]
+    write(project, suite, [{"id": "a", "input": "return?", "fact": "45", "paraphrases": paraphrases}])
+    result = project.run()
+    assert result.outcomes == {"passed": 3}
+    (variant,) = result.run.variants
+    assert "1 of 2 changed inputs keep" in variant.sentence
+
+
 def test_answers_that_are_not_known_are_not_equal(project: Project) -> None:
     suite = SUITE.replace('"case", "paraphrase"', '"paraphrase", equal="answer"').replace(
         "assert_contains(answer(case.input), case[", "assert answer(case.input) and (case["
@@ -172,7 +186,7 @@ def test_the_gate_has_the_rate_and_sees_a_drop(project: Project) -> None:
 
 @pytest.mark.parametrize(
     "marker",
-    ['"typo"', "", '"typos", "typos"', '"typos", seed="x"', '"typos", equal="text"', '"typos", sed=1', '["typos"]', '"distractor"'],
+    ['"typo"', "", '"typos", "typos"', '"typos", seed="x"', '"typos", equal="text"', '"typos", equal=len', '"typos", sed=1', '["typos"]', '"distractor"'],
 )  # fmt: skip
 def test_a_wrong_marker_is_reported_with_its_test(project: Project, marker: str) -> None:
     write(project, SUITE.replace('"case", "paraphrase"', marker))

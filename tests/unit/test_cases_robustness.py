@@ -27,6 +27,34 @@ def test_typos_leave_numbers_names_and_addresses_alone() -> None:
         assert all(part in changed for part in ("4512", "Anna,", "https://shop.example/return?", "For how"))
 
 
+@pytest.mark.parametrize(
+    ("text", "changeable"),
+    [
+        ("What is RAG?", {"What"}),
+        ("Is it 4512? Please do.\nDoes it?", {"Please", "Does"}),
+        ("What does Anna pay?", {"does"}),
+        ("Will is on What? Or The Why, When?", set()),
+        ('"What is it?" - {Where is it?}', set()),
+        ("Сколько стоит заказ 4512 для Анны?", {"стоит", "заказ"}),
+        ("Πόσο κοστίζει στην Αθήνα;", {"κοστίζει", "στην"}),
+        ("Wie groß ist München für uns?", {"groß"}),
+        ("退货需要多少钱？ 如何退货 4512", set()),
+        ("كم تكلفة إرجاع الطلب رقم 4512 من محمد", set()),
+        ("राम को कितना पैसा देना है", set()),
+    ],
+)
+def test_which_words_are_changed_and_which_may_be_names(text: str, changeable: set[str]) -> None:
+    changes = set()
+    for name in ("typos", "case"):
+        for seed in range(30):
+            cases = add_changed_cases(
+                [Case(id="a", input=text), Case(id="b", input="an order")], [name], seed=seed
+            )
+            changes |= {str(change).split(" -> ")[0] for change in cases[1].robust["changes"]}  # type: ignore[union-attr]
+            assert not changeable or cases[1].input != text
+    assert changes == changeable
+
+
 @pytest.mark.parametrize("length", [4, 5, 12])
 def test_every_word_of_four_letters_can_be_misspelt(length: int) -> None:
     for seed in range(200):

@@ -12,6 +12,7 @@ from pytest_llmops.measurement import (
     Measurement,
     as_finite_float,
     format_amount,
+    format_count,
     require_list,
     shorten_text,
     to_builtins,
@@ -86,7 +87,8 @@ def assert_confidence(
     rows = [_read_record(number, record, wanted[2]) for number, record in enumerate(given, start=1)]
     refuse(
         len(has_outcomes) != 1 or len({row["confidence"] for row in rows}) == 1,
-        "assert_confidence: expected records whose confidences are not all equal, and an outcome in all or none of them",
+        "assert_confidence: expected records whose confidences are not all equal, and an outcome in all or none of them, got "
+        f"{len(rows):,} with {format_count(len({row['confidence'] for row in rows}), 'confidence')} and {format_count(sum('outcome' in record for record in given), 'outcome')}",
     )
     rows, chosen = (
         (rows, "")

@@ -67,7 +67,7 @@ class CacheCounts:
     """The hits of pairs, or of traffic.
 
     Attributes:
-        could_be_false: Pairs that must miss, or requests.
+        could_be_false: Pairs that must miss, or requests; as many as are false, if other questions of pairs got a false one too.
         hits: Answers that came from the cache.
         false_hits: Those that are the answer to another question, in words.
         units: Hits that are independent: of pairs, the hits on one stored answer count once.
@@ -339,7 +339,7 @@ def _count(
         if not is_right
     ]
     return CacheCounts(
-        could_be_false=could_be_false,
+        could_be_false=max(could_be_false, len(false)),
         hits=len(hits),
         false_hits=tuple(text for _, text in false),
         units=len({unit for unit, *_ in hits}),

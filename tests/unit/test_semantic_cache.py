@@ -445,6 +445,14 @@ def test_a_store_that_indexes_late_hides_no_answer_of_another_tenant() -> None:
     assert "returned the answer of another tenant" in waited.violations
 
 
+def test_no_more_than_all_questions_are_answered_wrongly() -> None:
+    result = cache_probe((lambda _: "Ask somebody else.", lambda *_: None), PAIRS)
+    assert result.pairs is not None
+    assert len(result.pairs.false_hits) == result.pairs.could_be_false == 6
+    with pytest.raises(MeasurementFailed, match=r"100\.0% of 6 questions"):
+        assert_cache(result, at_least_saving=None)
+
+
 def test_a_scope_may_hold_any_value() -> None:
     scope = {"tenant": "another tenant", "model": "another model"}
     assert cache_probe(Plain(), PAIRS, scope=scope).violations == ()

@@ -46,6 +46,21 @@ def langchain_memory() -> Iterator[Any]:
 
 
 @contextmanager
+def langchain_asynchronous() -> Iterator[Any]:
+    made = import_module("langchain_core.caches").InMemoryCache()
+    generation = import_module("langchain_core.outputs").Generation
+
+    async def get(query: Any) -> str | None:
+        hits = await made.alookup(query.prompt, str(query.scope))
+        return hits[0].text if hits else None
+
+    async def put(query: Any, answer: str) -> None:
+        await made.aupdate(query.prompt, str(query.scope), [generation(text=answer)])
+
+    yield get, put, made.aclear
+
+
+@contextmanager
 def langchain_sqlite() -> Iterator[Any]:
     with tempfile.TemporaryDirectory() as folder:
         made = import_module("langchain_community.cache").SQLiteCache(f"{folder}/cache.db")
@@ -98,6 +113,21 @@ def redisvl() -> Iterator[Any]:
 
 
 @contextmanager
+def redisvl_asynchronous() -> Iterator[Any]:
+    with redis_server() as url:
+        made = make_redisvl(url, ())
+
+        async def get(query: Any) -> str | None:
+            hits = await made.acheck(query.prompt)
+            return hits[0]["response"] if hits else None
+
+        async def put(query: Any, answer: str) -> None:
+            await made.astore(query.prompt, answer)
+
+        yield get, put, made.aclear
+
+
+@contextmanager
 def redisvl_without_filters() -> Iterator[Any]:
     with redis_server() as url:
         yield make_redisvl(url, ())
@@ -130,9 +160,8 @@ def gptcache() -> Iterator[Any]:
 def main(name: str) -> None:
     warnings.simplefilter("ignore")
     with globals()[name]() as made:
-        result = cache_probe(
-            made, PAIRS, roll_back=lambda _: None if isinstance(made, tuple) else made.clear()
-        )
+        clear = next(iter(made[2:]), lambda: None) if isinstance(made, tuple) else made.clear
+        result = cache_probe(made, PAIRS, roll_back=lambda _: clear())
     pairs = result.pairs
     print(
         json.dumps(

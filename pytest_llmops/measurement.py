@@ -287,10 +287,10 @@ def as_finite_float(value: object) -> float | None:
 
 
 def require_list(given: object, kind: type, problem: str) -> list[Any]:
-    """Return the elements of an iterable, all of a type; what is none, a text and a mapping count as the only element.
+    """Return the elements of an iterable, all of one type; a text, a mapping and what is no iterable are a single element.
 
     Raises:
-        UsageError: One has another type: the problem, and what was given.
+        UsageError: An element has another type; the problem, followed by what was given.
 
     >>> require_list((1, 2), int, "expected numbers"), require_list("ab", str, "expected texts")
     ([1, 2], ['ab'])

@@ -224,8 +224,12 @@ def test_a_missing_recording_within_the_cache_is_raised_where_the_test_runs() ->
         def get(self, query: CacheQuery) -> Any:  # noqa: ARG002 -- as all caches
             raise CassetteMiss("no recording")
 
-    with pytest.raises(CassetteMiss):
-        cache_probe(Unrecorded(), PAIRS)
+    async def raise_miss(*_: object) -> None:
+        raise CassetteMiss("no recording")
+
+    for unrecorded in (Unrecorded(), (raise_miss, raise_miss)):
+        with pytest.raises(CassetteMiss):
+            cache_probe(unrecorded, PAIRS)
 
 
 def test_the_numbers_of_answers_follow_from_the_seed() -> None:

@@ -156,7 +156,7 @@ def cache_probe(
         "cache_probe: expected pairs, of which some must hit and some must miss, or traffic with several answers, as a cache that answers "
         f"everything would pass else; got {format_count(len(known), 'pair')} and {format_count(len(requests), 'request')}",
     )
-    given = (embedding_usd, scope, never_cached, expire, roll_back, time_limit_s, index_time_s, seed)
+    given = (calls, embedding_usd, scope, never_cached, expire, roll_back, time_limit_s, index_time_s, seed)
     for (name, (fits, expected)), value in zip(ARGUMENTS.items(), given, strict=True):
         refuse(
             not fits(value),

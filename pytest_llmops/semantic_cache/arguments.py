@@ -1,6 +1,6 @@
 """The arguments of a probe: caches as functions, pairs and traffic as rows of texts, checks of all others."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,14 @@ from pytest_llmops.measurement import as_finite_float, require_list, shorten_tex
 DAY_S = 86_400
 # Whether a value can be used, and what is expected, in the order in which `cache_probe` takes them
 ARGUMENTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "calls": (  # those of another iterable are read at the end, with what the probe itself calls
+        lambda given: (
+            isinstance(given, Iterable)
+            and not isinstance(given, (str, bytes, Mapping))
+            and (not isinstance(given, (list, tuple)) or all(hasattr(call, "cost_usd") for call in given))
+        ),
+        "those of the fixture llm_calls, or a list of such",
+    ),
     "embedding_usd": (
         lambda given: given is None or ((usd := as_finite_float(given)) is not None and usd >= 0),
         "a price of at least 0, or None",

@@ -309,12 +309,14 @@ def test_rows_may_be_mappings() -> None:
     ],
     ids=lambda argument: argument if isinstance(argument, str) else "",
 )  # fmt: skip
-def test_an_argument_of_no_use_is_refused(argument: str, values: list[Any]) -> None:
+def test_an_argument_of_no_use_is_refused_before_the_cache_is_asked(argument: str, values: list[Any]) -> None:
     messages = []
     for value in values:
-        given = {"cache": Plain(), "pairs": PAIRS, "traffic": TRAFFIC, argument: value}
+        cache = Plain()
+        given = {"cache": cache, "pairs": PAIRS, "traffic": TRAFFIC, argument: value}
         with pytest.raises(UsageError) as failure:
             cache_probe(**given)
+        assert not cache.answers
         messages.append(str(failure.value).partition(" object at 0x")[0])
     check_message("\n".join(messages))
 

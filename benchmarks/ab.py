@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from benchmarks.verdicts import BASELINE_TRIALS, BETA, SCENARIOS, draw_builds, draw_trials
-from pytest_llmops.baselines.variants import judge_variants
+from pytest_llmops.baselines.side_by_side import judge_variants
 from pytest_llmops.canary import CanaryEvent, canary_decision
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.run import TestRecord

@@ -16,9 +16,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "judge": {
         "answer_relevance": "pytest_llmops.judges.rubric:answer_relevance",
-        "context_relevance": "pytest_llmops.judges.checklist:context_relevance",
+        "context_relevance": "pytest_llmops.judges.item_judges:context_relevance",
         "goal": "pytest_llmops.judges.rubric:goal",
-        "grounding": "pytest_llmops.judges.checklist:Grounding",
+        "grounding": "pytest_llmops.judges.item_judges:Grounding",
         "pairwise": "pytest_llmops.judges.rubric:Pairwise",
         "quality": "pytest_llmops.judges.rubric:quality",
     },
@@ -39,7 +39,7 @@ ARGUMENT_HELP: dict[str, dict[str, str]] = {
 
 JUDGE_SUFFIX = ".md"
 # Loads the judge of a name that is the path of a judge file
-JUDGE_FILE_LOADER = "pytest_llmops.judges.checklist:load_judge_file"
+JUDGE_FILE_LOADER = "pytest_llmops.judges.item_judges:load_judge_file"
 
 
 def is_builtin(kind: str, name: str) -> bool:

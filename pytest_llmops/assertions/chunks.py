@@ -7,7 +7,7 @@ from typing import Literal, Unpack, cast
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_share_threshold
 from pytest_llmops.cases.files import Case, load_cases
-from pytest_llmops.chunks import boundaries, sizes, text_quality
+from pytest_llmops.chunks import chunk_checks, sizes, text_quality
 from pytest_llmops.chunks.alignment import Alignment, align_chunks
 from pytest_llmops.chunks.pieces import CheckResult, Ignore, Piece, Sources, read_chunks, read_source
 from pytest_llmops.chunks.sizes import (
@@ -232,15 +232,15 @@ def _check_against_source(
             )
         ], None
     checks = [
-        boundaries.check_lost_text(alignment),
-        boundaries.check_invented_text(alignment),
-        boundaries.check_chunk_order(alignment),
-        boundaries.check_stated_starts(alignment),
-        boundaries.check_changed_words(alignment),
-        boundaries.check_cut_words(alignment),
-        boundaries.check_cut_sentences(alignment),
-        boundaries.check_cut_tables(alignment),
-        boundaries.check_cut_code(alignment),
+        chunk_checks.check_lost_text(alignment),
+        chunk_checks.check_invented_text(alignment),
+        chunk_checks.check_chunk_order(alignment),
+        chunk_checks.check_stated_starts(alignment),
+        chunk_checks.check_changed_words(alignment),
+        chunk_checks.check_cut_words(alignment),
+        chunk_checks.check_cut_sentences(alignment),
+        chunk_checks.check_cut_tables(alignment),
+        chunk_checks.check_cut_code(alignment),
     ]
     return [check for check in checks if check is not None], alignment
 

@@ -20,7 +20,6 @@ from pytest_llmops.assertions._judged import (
 from pytest_llmops.calibration.canaries import describe_judge
 from pytest_llmops.cases import Case
 from pytest_llmops.errors import UsageError, refuse, require
-from pytest_llmops.judges.checklist import Checklist
 from pytest_llmops.judges.conversation import Conversation, is_trace, read_conversation
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,
@@ -30,6 +29,7 @@ from pytest_llmops.judges.evaluate import (
     takes_contexts,
     verdict_to_json,
 )
+from pytest_llmops.judges.item_judges import Checklist
 from pytest_llmops.judges.protocol.prompting import find_injection_signs
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, label_suffix, shorten_text
 from pytest_llmops.protocols import Hits, Judge, Message, Model, Verdict

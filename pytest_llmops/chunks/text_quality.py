@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from pytest_llmops.chunks.boundaries import find_code_blocks
+from pytest_llmops.chunks.chunk_checks import find_code_blocks
 from pytest_llmops.chunks.pieces import MAX_FAULTS, CheckResult, Fault, Piece, share_result
 
 FIRST_LEAD = 0xC0  # the lowest lead byte of UTF-8; bytes from 0x80 below it continue a character

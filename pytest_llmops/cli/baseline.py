@@ -76,7 +76,7 @@ def _load(given: str) -> tuple[str, Baseline]:
 
 def _show(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.gate import describe_baseline
-    from pytest_llmops.baselines.variants import estimate_power
+    from pytest_llmops.baselines.side_by_side import estimate_power
 
     name, baseline = _load(args.baseline)
     metrics, description = estimate_power(baseline), describe_baseline(baseline, name)
@@ -113,7 +113,7 @@ def _format_entry(entry: Acceptance) -> str:
 
 
 def _power(args: argparse.Namespace) -> int:
-    from pytest_llmops.baselines.variants import estimate_power
+    from pytest_llmops.baselines.side_by_side import estimate_power
 
     _, baseline = _load(args.baseline)
     metrics = estimate_power(baseline)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_llmops import recorder, registry
 from pytest_llmops.assertions.judge_score import assert_judge_score
-from pytest_llmops.baselines.variants import judge_variants
+from pytest_llmops.baselines.side_by_side import judge_variants
 from pytest_llmops.cli.common import (
     EXIT_PROBLEM,
     GREEN,

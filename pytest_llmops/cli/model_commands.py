@@ -18,12 +18,12 @@ from pytest_llmops.cassettes import naming, store
 from pytest_llmops.cassettes.audit import find_cassettes
 from pytest_llmops.cassettes.recordings import walk_folders
 from pytest_llmops.cassettes.store import load_cassette, make_stored_exchange
-from pytest_llmops.cli import common, judge_calibrate, judge_rescore, labelled_pairs
+from pytest_llmops.cli import common, judge_calibrate, judge_rescore, semantic_calibrate
 from pytest_llmops.cli.common import EXIT_PROBLEM, read_ini
 from pytest_llmops.errors import LLMOpsError, ModelError, UsageError, format_name_list, refuse
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.metrics.trial_change import TrialPair, compare_families
-from pytest_llmops.prompts.templates import split_front_matter
+from pytest_llmops.prompts.prompt_file import split_front_matter
 from pytest_llmops.protocols import Call, Embedder, Judge, Model
 from pytest_llmops.providers.selection import create_model
 from pytest_llmops.results.comparison import count_traffic, format_cost, summarize_latency
@@ -182,7 +182,7 @@ def compare_models(args: argparse.Namespace) -> int:
     cassette = args.cassette or Path(f"models.{naming.safe_file_name(args.to)}.cassette.json")
     with judge_calibrate.open_judge_session(args, cassette) as session:
         # Before anything is asked and paid: what scores the answers is there.
-        embedder = labelled_pairs.load_embedder(args.embedder or settings.embedder)
+        embedder = semantic_calibrate.load_embedder(args.embedder or settings.embedder)
         str(embedder.version)  # it is installed, or says here that it is not
         judge = judge_calibrate.load_judge(args.judge) if args.judge else None
         model = create_model(args.to, "judge")  # waits after status 429, and records no answer that is cut

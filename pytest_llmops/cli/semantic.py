@@ -68,7 +68,7 @@ def _add_calibrate_command(commands: Any) -> None:
     command = add_command(
         commands,
         "calibrate",
-        import_command("labelled_pairs", "calibrate_embedder"),
+        import_command("semantic_calibrate", "calibrate_embedder"),
         "propose at_least of assert_semantic for an embedder, from labelled pairs",
         'A line of the file is {"actual": "...", "expected": "...", "same": true}; instead of same it may have a score from 0 to 5.',
         arguments={

@@ -26,7 +26,7 @@ from pytest_llmops._util.text_files import BadFile, read_text
 from pytest_llmops.errors import DetectorError, refuse
 from pytest_llmops.guardrails.findings import Finding, RuleDetector
 from pytest_llmops.guardrails.views import PATTERNS, normalize_text
-from pytest_llmops.judges.checklist import RULE_KEYS
+from pytest_llmops.judges.item_judges import RULE_KEYS
 from pytest_llmops.judges.judge_front_matter import find_judge_file, locate_file_errors, split_judge_file
 from pytest_llmops.measurement import shorten_text
 

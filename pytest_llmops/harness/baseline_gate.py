@@ -193,7 +193,7 @@ class BaselineGate:
     def judge(self) -> SuiteVerdict | None:
         """Return the verdict on the run; None: there is no baseline."""
         from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules, judge_suite
-        from pytest_llmops.baselines.variants import judge_sentinels
+        from pytest_llmops.baselines.side_by_side import judge_sentinels
 
         if self.settings.accept is not None and not self._own_path.exists():  # this run makes it
             return None

@@ -167,9 +167,9 @@ class Controller:
             and settings.record == "verify"
             and any(record.facts.get("sentinel") for record in self.run.records)
         ):
-            from pytest_llmops.baselines import baseline, variants
+            from pytest_llmops.baselines import baseline, side_by_side
 
-            moved = variants.judge_sentinels(baseline.Baseline(), self.run.records)
+            moved = side_by_side.judge_sentinels(baseline.Baseline(), self.run.records)
             self.run = replace(self.run, notes=(moved, *self.run.notes))
         if is_first and not settings.accept:
             return
@@ -207,7 +207,7 @@ class Controller:
             record.fact(name) for record in self.run.records for name in ("compare", "robust", "guardrail")
         ):
             from pytest_llmops.baselines.robustness import add_kept_verdicts
-            from pytest_llmops.baselines.variants import judge_variants
+            from pytest_llmops.baselines.side_by_side import judge_variants
 
             self.run = replace(self.run, records=add_kept_verdicts(self.run.records))
             self._add_unchanged_inputs()

@@ -8,7 +8,7 @@ from pytest_llmops._util.text_files import BadFile, locate_errors
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.errors import PromptError, refuse
 from pytest_llmops.measurement import as_finite_float, shorten_text
-from pytest_llmops.prompts.templates import FrontMatter, read_front_matter, split_front_matter
+from pytest_llmops.prompts.prompt_file import FrontMatter, read_front_matter, split_front_matter
 
 JUDGE_KINDS = ("rubric", "checklist", "policy", "grounding", "pairwise")
 

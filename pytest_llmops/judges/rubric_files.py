@@ -40,7 +40,7 @@ from pytest_llmops.judges.conversation import Conversation, read_conversation
 from pytest_llmops.judges.judge_front_matter import find_judge_file, locate_file_errors, split_judge_file
 from pytest_llmops.judges.protocol.reply_form import Scale
 from pytest_llmops.measurement import TOLERANCE, Json, as_finite_float, shorten_text
-from pytest_llmops.prompts.templates import FrontMatter, read_params
+from pytest_llmops.prompts.prompt_file import FrontMatter, read_params
 
 Judged: TypeAlias = Literal["turn", "conversation"]
 

@@ -37,7 +37,7 @@ from pytest_llmops.errors import (
 )
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.choice import MIN_SHARE, Choice, Key, read_shares
-from pytest_llmops.prompts.templates import (
+from pytest_llmops.prompts.prompt_file import (
     Section,
     is_closed,
     read_front_matter,

@@ -16,7 +16,7 @@ from importlib.resources import files
 
 from pytest_llmops.measurement import Json, format_amount, format_count, shorten_text
 from pytest_llmops.reports import render_template
-from pytest_llmops.reports.html_matrix import (
+from pytest_llmops.reports.html_sides import (
     build_candidates_table,
     build_history,
     build_matrix_view,

@@ -11,7 +11,7 @@ from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.cases import load_cases
 from pytest_llmops.cassettes.store import load_cassette
 from pytest_llmops.judges import Policy, Rubric
-from pytest_llmops.judges.checklist import load_judge_file
+from pytest_llmops.judges.item_judges import load_judge_file
 from pytest_llmops.prompts.registry import Prompts
 
 PAGE = Path(__file__).parents[2] / "docs" / "files.md"

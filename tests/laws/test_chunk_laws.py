@@ -7,22 +7,22 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.chunks import boundaries, sizes, text_quality
+from pytest_llmops.chunks import chunk_checks, sizes, text_quality
 from pytest_llmops.chunks.alignment import Alignment, align_chunks, gaps_between
 from pytest_llmops.chunks.pieces import SEAM, Ignore, compact_text, read_chunks, read_source
 from pytest_llmops.chunks.text_quality import check_clean_text
 
 SHARES = (
-    boundaries.check_lost_text,
-    boundaries.check_invented_text,
-    boundaries.check_cut_words,
-    boundaries.check_cut_sentences,
+    chunk_checks.check_lost_text,
+    chunk_checks.check_invented_text,
+    chunk_checks.check_cut_words,
+    chunk_checks.check_cut_sentences,
 )
 COUNTS = (
-    boundaries.check_chunk_order,
-    boundaries.check_changed_words,
-    boundaries.check_cut_tables,
-    boundaries.check_cut_code,
+    chunk_checks.check_chunk_order,
+    chunk_checks.check_changed_words,
+    chunk_checks.check_cut_tables,
+    chunk_checks.check_cut_code,
 )
 ALONE = (
     sizes.check_empty_chunks,
@@ -82,25 +82,25 @@ def test_squeezing_keeps_order_and_twice_changes_nothing(text: str, ignore: Igno
 @given(text=texts, at=cuts)
 def test_a_text_that_is_cut_anywhere_is_whole(text: str, at: list[int]) -> None:
     alignment = aligned(cut_up(text, at), text)
-    assert boundaries.check_lost_text(alignment).value == 0
-    assert boundaries.check_invented_text(alignment).value == 0
-    assert boundaries.check_chunk_order(alignment).value == 0
+    assert chunk_checks.check_lost_text(alignment).value == 0
+    assert chunk_checks.check_invented_text(alignment).value == 0
+    assert chunk_checks.check_chunk_order(alignment).value == 0
 
 
 @given(text=texts, at=cuts, overlap=st.integers(0, 30))
 def test_nothing_of_a_text_is_invented_however_its_pieces_overlap(
     text: str, at: list[int], overlap: int
 ) -> None:
-    assert boundaries.check_invented_text(aligned(cut_up(text, at, overlap), text)).value == 0
+    assert chunk_checks.check_invented_text(aligned(cut_up(text, at, overlap), text)).value == 0
 
 
 @given(text=texts, at=cuts)
 def test_white_space_does_not_count(text: str, at: list[int]) -> None:
     chunks = [" ".join(chunk.split()) + "\n" for chunk in cut_up(text, at)]
     alignment = aligned(chunks, text)
-    assert boundaries.check_lost_text(alignment).value == 0
-    assert boundaries.check_invented_text(alignment).value == 0
-    assert boundaries.check_changed_words(alignment).value == 0
+    assert chunk_checks.check_lost_text(alignment).value == 0
+    assert chunk_checks.check_invented_text(alignment).value == 0
+    assert chunk_checks.check_changed_words(alignment).value == 0
 
 
 @given(text=texts, chunks=st.lists(texts, max_size=6), ignore=ignored)
@@ -165,6 +165,6 @@ def test_dirt_is_counted_in_any_text(chunks: list[str]) -> None:
 def test_documents_are_whole_one_by_one(texts: list[str]) -> None:
     source = read_source(texts)
     alignment = align_chunks(source, read_chunks(texts))
-    assert boundaries.check_lost_text(alignment).value == 0
-    assert boundaries.check_invented_text(alignment).value == 0
+    assert chunk_checks.check_lost_text(alignment).value == 0
+    assert chunk_checks.check_invented_text(alignment).value == 0
     assert source.size == sum(len(compact_text(text).text) for text in texts)

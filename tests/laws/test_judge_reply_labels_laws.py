@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.strategies import scale_examples
 
 from pytest_llmops.judges import Reply, ReplyForm, read_reply
-from pytest_llmops.judges.checklist import CLAIM_FINDINGS
+from pytest_llmops.judges.item_judges import CLAIM_FINDINGS
 from pytest_llmops.judges.panel import score_confidence
 
 NONCE = "1a2b3c4d"

@@ -163,7 +163,7 @@ from pytest_llmops import assert_judge_score
 from pytest_llmops.assertions.judge_score import assert_checklist
 from pytest_llmops.assertions.preference import assert_preferred
 from pytest_llmops.providers.openai import OpenAIModel
-from pytest_llmops.judges.checklist import Grounding
+from pytest_llmops.judges.item_judges import Grounding
 from pytest_llmops.judges.panel import Panel
 from pytest_llmops.judges.rubric import quality
 

@@ -14,7 +14,7 @@ from support.messages import check_message
 from pytest_llmops import MeasurementErrored, MeasurementFailed, collect
 from pytest_llmops.assertions.grounding import assert_grounded
 from pytest_llmops.errors import UnknownName, UsageError
-from pytest_llmops.judges.checklist import GroundingVerdict
+from pytest_llmops.judges.item_judges import GroundingVerdict
 from pytest_llmops.judges.protocol.reply_form import Claim
 from pytest_llmops.protocols import Chunk, Hit, Hits, Verdict
 from pytest_llmops.providers.offline import TfidfEmbedder

@@ -15,7 +15,7 @@ from pytest_llmops.baselines import baseline as files
 from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
 from pytest_llmops.baselines.changes import compare_tests, list_changes, metric_trials
 from pytest_llmops.baselines.gate import GateRules, judge_suite
-from pytest_llmops.baselines.variants import estimate_power
+from pytest_llmops.baselines.side_by_side import estimate_power
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.trials import merge_measurements
 from pytest_llmops.measurement import Measurement

@@ -29,7 +29,7 @@ from pytest_llmops.calibration.canaries import (
 )
 from pytest_llmops.errors import CaseError, MeasurementErrored, MeasurementFailed, ModelError, UsageError
 from pytest_llmops.judges import JudgeRecord
-from pytest_llmops.judges.checklist import Checklist, Grounding, Policy, context_relevance
+from pytest_llmops.judges.item_judges import Checklist, Grounding, Policy, context_relevance
 from pytest_llmops.judges.panel import Panel
 from pytest_llmops.judges.protocol.prompting import find_injection_signs
 from pytest_llmops.judges.rubric import Pairwise, quality

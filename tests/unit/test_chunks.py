@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.chunks import boundaries, sizes, text_quality
+from pytest_llmops.chunks import chunk_checks, sizes, text_quality
 from pytest_llmops.chunks.alignment import Alignment, align_chunks
 from pytest_llmops.chunks.pieces import (
     MAX_FAULTS,
@@ -54,14 +54,18 @@ class Document:
 
 def test_a_whole_source_has_lost_and_gained_nothing() -> None:
     alignment = aligned(PARAGRAPHS.split("\n\n"))
-    for check in (boundaries.check_lost_text, boundaries.check_invented_text, boundaries.check_chunk_order):
+    for check in (
+        chunk_checks.check_lost_text,
+        chunk_checks.check_invented_text,
+        chunk_checks.check_chunk_order,
+    ):
         assert check(alignment).value == 0.0
         assert check(alignment).faults == ()
 
 
 def test_what_is_in_no_chunk_is_named_with_its_line() -> None:
     first, second, third = PARAGRAPHS.split("\n\n")
-    check = boundaries.check_lost_text(aligned([first, third]))
+    check = chunk_checks.check_lost_text(aligned([first, third]))
     gone = len("".join(second.split()))
     assert check.value == pytest.approx(gone / len("".join(PARAGRAPHS.split())))
     assert found(check) == [("line 3", second)]
@@ -71,12 +75,12 @@ def test_what_is_in_no_chunk_is_named_with_its_line() -> None:
 def test_a_passage_that_stands_twice_has_to_be_there_twice() -> None:
     source = "Call us. Bring the form.\nCall us. Stay calm."
     assert (
-        boundaries.check_lost_text(
+        chunk_checks.check_lost_text(
             aligned(["Call us.", "Bring the form.", "Call us.", "Stay calm."], source)
         ).value
         == 0
     )
-    check = boundaries.check_lost_text(aligned(["Call us.", "Bring the form.", "Stay calm."], source))
+    check = chunk_checks.check_lost_text(aligned(["Call us.", "Bring the form.", "Stay calm."], source))
     assert found(check) == [("line 2", "Call us.")]
 
 
@@ -85,15 +89,15 @@ def test_repeated_lines_are_not_skipped(overlap: int) -> None:
     source = "0 0 0 0\n" * 40 + "1 2 3\n" + "-----\n" * 30
     chunks = [source[at : at + 20] for at in range(0, len(source), 20 - overlap)]
     alignment = aligned(chunks, source)
-    assert boundaries.check_lost_text(alignment).value == 0
-    assert boundaries.check_invented_text(alignment).value == 0
+    assert chunk_checks.check_lost_text(alignment).value == 0
+    assert chunk_checks.check_invented_text(alignment).value == 0
 
 
 def test_a_heading_that_was_added_is_invented() -> None:
     chunks = [f"Handbook, page {number}: {text}" for number, text in enumerate(PARAGRAPHS.split("\n\n"))]
     alignment = aligned(chunks)
-    assert boundaries.check_lost_text(alignment).value == 0
-    check = boundaries.check_invented_text(alignment)
+    assert chunk_checks.check_lost_text(alignment).value == 0
+    check = chunk_checks.check_invented_text(alignment)
     assert found(check)[0] == ("chunk 1", "Handbook, page 0:")
     assert [len(one.text.split()) for one in check.faults] == [3, 3, 3]
 
@@ -101,36 +105,36 @@ def test_a_heading_that_was_added_is_invented() -> None:
 def test_small_changes_are_found_where_they_are() -> None:
     changed = PARAGRAPHS.replace("thirty", "ninety").replace("8:30", "8.30")
     alignment = aligned([changed[:70], changed[70:]])
-    assert found(boundaries.check_lost_text(alignment)) == [("line 1", "thir"), ("line 3", ":")]
-    assert found(boundaries.check_invented_text(alignment)) == [("chunk 1", "nine"), ("chunk 2", ".")]
+    assert found(chunk_checks.check_lost_text(alignment)) == [("line 1", "thir"), ("line 3", ":")]
+    assert found(chunk_checks.check_invented_text(alignment)) == [("chunk 1", "nine"), ("chunk 2", ".")]
 
 
 def test_a_chunk_from_elsewhere_is_invented_as_a_whole() -> None:
     text = "Entirely unrelated words about volcanoes."
-    check = boundaries.check_invented_text(aligned([PARAGRAPHS, text]))
+    check = chunk_checks.check_invented_text(aligned([PARAGRAPHS, text]))
     assert found(check) == [("chunk 2", text)]
 
 
 def test_marks_of_markup_may_be_dropped() -> None:
     source = "## Fees\n\n- **Parcels** cost [5 euros](fees.html)\n- Letters: <b>free</b> &amp; fast"
     chunks = ["Fees", "Parcels cost 5 euros", "Letters: free & fast"]
-    assert boundaries.check_lost_text(aligned(chunks, source)).value > 0.3
-    for check in (boundaries.check_lost_text, boundaries.check_invented_text):
+    assert chunk_checks.check_lost_text(aligned(chunks, source)).value > 0.3
+    for check in (chunk_checks.check_lost_text, chunk_checks.check_invented_text):
         assert check(aligned(chunks, source, "markup")).value == 0
 
 
 def test_order_names_the_chunk_in_front() -> None:
     first, second, third = PARAGRAPHS.split("\n\n")
-    check = boundaries.check_chunk_order(aligned([second, first, third]))
+    check = chunk_checks.check_chunk_order(aligned([second, first, third]))
     assert (check.value, check.unit) == (1, "count")
     assert found(check) == [("chunk 2", "begins at line 1, before chunk 1")]
-    assert boundaries.check_lost_text(aligned([third, second, first])).value == 0
+    assert chunk_checks.check_lost_text(aligned([third, second, first])).value == 0
 
 
 def test_no_chunk_reaches_over_the_end_of_a_document() -> None:
     documents = {"a": "alpha beta gamma delta", "b": "epsilon zeta eta theta"}
     good = aligned(list(documents.values()), documents)
-    assert boundaries.check_lost_text(good).value == boundaries.check_invented_text(good).value == 0
+    assert chunk_checks.check_lost_text(good).value == chunk_checks.check_invented_text(good).value == 0
     across = aligned(["alpha beta gamma", "delta epsilon zeta eta theta"], documents)
     assert [run.length for run in across.placed[1].runs] == [len("delta"), len("epsilonzetaetatheta")]
     seam = aligned(["alpha beta gamma delta\0epsilon zeta eta theta"], documents)
@@ -142,21 +146,21 @@ def test_a_stated_start_is_believed_only_if_the_text_stands_there() -> None:
     again = source.rindex("same")
     pieces = [Document("same words here.", {"start_index": again})]
     assert aligned(pieces, source).placed[0].runs[0].source == len("samewordshere.other.")
-    check = boundaries.check_stated_starts(aligned(pieces, source))
+    check = chunk_checks.check_stated_starts(aligned(pieces, source))
     assert check is not None
     assert check.value == 0
-    wrong = boundaries.check_stated_starts(
+    wrong = chunk_checks.check_stated_starts(
         aligned([Document("same words here.", {"start_index": 3})], source)
     )
     assert wrong is not None
     check_message(found(wrong))
-    never = boundaries.check_stated_starts(
+    never = chunk_checks.check_stated_starts(
         aligned([Document("same words here.", {"start_index": -1})], source)
     )
     assert never is not None
     assert never.value == 1
-    assert boundaries.check_stated_starts(aligned(["same"], source)) is None
-    assert boundaries.check_stated_starts(aligned(pieces, [source, source])) is None
+    assert chunk_checks.check_stated_starts(aligned(["same"], source)) is None
+    assert chunk_checks.check_stated_starts(aligned(pieces, [source, source])) is None
 
 
 def test_a_long_source_is_compared_character_by_character() -> None:
@@ -165,12 +169,12 @@ def test_a_long_source_is_compared_character_by_character() -> None:
     chunks = [f"Part of the list\n{' '.join(words[at : at + 100])}" for at in range(0, len(words), 90)]
     chunks[400] = chunks[400].replace(words[36_050], "replaced")
     alignment = aligned(chunks, source)
-    assert found(boundaries.check_lost_text(alignment)) == [("line 1", words[36_050])]
-    assert boundaries.check_invented_text(alignment).value == pytest.approx(
+    assert found(chunk_checks.check_lost_text(alignment)) == [("line 1", words[36_050])]
+    assert chunk_checks.check_invented_text(alignment).value == pytest.approx(
         (len(chunks) * len("Partofthelist") + len("replaced"))
         / sum(len(placed.text.text) for placed in alignment.placed)
     )
-    assert boundaries.check_chunk_order(alignment).value == 0
+    assert chunk_checks.check_chunk_order(alignment).value == 0
 
 
 @pytest.mark.parametrize("length", [600, 7_600])
@@ -181,8 +185,8 @@ def test_changed_chunks_of_a_text_that_repeats_itself_are_found_in_turn(length: 
     source = "\n".join([page] * 5)
     chunks = [f"{PARAGRAPHS[:20]}\n{source[at : at + 500]}" for at in range(0, len(source), 480)]
     alignment = aligned(chunks, source)
-    assert boundaries.check_lost_text(alignment).value < 0.001
-    assert boundaries.check_chunk_order(alignment).value == 0
+    assert chunk_checks.check_lost_text(alignment).value < 0.001
+    assert chunk_checks.check_chunk_order(alignment).value == 0
 
 
 # --- sizes
@@ -275,15 +279,15 @@ def test_only_the_worst_places_are_kept() -> None:
 
 def test_nothing_is_fine() -> None:
     alignment = aligned([], "text")
-    assert boundaries.check_lost_text(alignment).value == 1.0
+    assert chunk_checks.check_lost_text(alignment).value == 1.0
     for check in (
-        boundaries.check_invented_text(alignment),
-        boundaries.check_chunk_order(alignment),
-        boundaries.check_changed_words(alignment),
-        boundaries.check_cut_words(alignment),
-        boundaries.check_cut_sentences(alignment),
-        boundaries.check_cut_tables(alignment),
-        boundaries.check_cut_code(alignment),
+        chunk_checks.check_invented_text(alignment),
+        chunk_checks.check_chunk_order(alignment),
+        chunk_checks.check_changed_words(alignment),
+        chunk_checks.check_cut_words(alignment),
+        chunk_checks.check_cut_sentences(alignment),
+        chunk_checks.check_cut_tables(alignment),
+        chunk_checks.check_cut_code(alignment),
         sizes.check_empty_chunks(()),
         text_quality.check_duplicates(()),
         text_quality.check_near_duplicates(()),

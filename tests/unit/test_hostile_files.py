@@ -12,7 +12,7 @@ from support.messages import check_message
 from pytest_llmops._util.text_files import BadFile, read_csv, read_yaml
 from pytest_llmops.cases import files
 from pytest_llmops.errors import LLMOpsError
-from pytest_llmops.prompts.templates import read_front_matter
+from pytest_llmops.prompts.prompt_file import read_front_matter
 from pytest_llmops.wire.untrusted_documents import load_document
 
 LEVELS = 40

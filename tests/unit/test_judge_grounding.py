@@ -11,7 +11,7 @@ from support.messages import check_message
 from pytest_llmops.assertions.judge_score import assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, UsageError
 from pytest_llmops.judges import Grounding, ReplyForm, read_reply
-from pytest_llmops.judges.checklist import CLAIM_FINDINGS
+from pytest_llmops.judges.item_judges import CLAIM_FINDINGS
 from pytest_llmops.judges.protocol.reply_form import MAX_CLAIMS, Claim
 from pytest_llmops.protocols import Hit, Hits, Judge, Message
 from pytest_llmops.providers.offline import ScriptedModel

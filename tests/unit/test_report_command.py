@@ -14,7 +14,7 @@ from support.sample_run import fixed_run
 
 from pytest_llmops import cli
 from pytest_llmops.reports import render_report
-from pytest_llmops.reports.html_matrix import build_history
+from pytest_llmops.reports.html_sides import build_history
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import SuiteVerdict
 

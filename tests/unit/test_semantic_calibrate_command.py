@@ -13,7 +13,7 @@ from support.messages import check_message
 
 from pytest_llmops import cli
 from pytest_llmops.cli import common
-from pytest_llmops.cli import labelled_pairs as labelled
+from pytest_llmops.cli import semantic_calibrate as labelled
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.metrics import classification
 from pytest_llmops.providers.minilm import MiniLMEmbedder

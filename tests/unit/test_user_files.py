@@ -17,7 +17,7 @@ from pytest_llmops.cases.files import load_cases
 from pytest_llmops.cases.queries import load_queries
 from pytest_llmops.cases.trec import read_qrels
 from pytest_llmops.errors import CorpusError, UsageError
-from pytest_llmops.judges.checklist import Policy, load_judge_file, read_checklist
+from pytest_llmops.judges.item_judges import Policy, load_judge_file, read_checklist
 from pytest_llmops.judges.rubric import Rubric
 from pytest_llmops.retrievers.bm25 import load_corpus
 from pytest_llmops.retrievers.freshness import document_states

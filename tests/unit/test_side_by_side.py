@@ -10,7 +10,7 @@ import pytest
 from support.shared import shared
 
 from benchmarks.ab import compare, real_pairs, simulate, single_judgements
-from pytest_llmops.baselines.variants import judge_variants
+from pytest_llmops.baselines.side_by_side import judge_variants
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Usage
 from pytest_llmops.results.run import Run, TestRecord

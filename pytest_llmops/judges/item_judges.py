@@ -30,7 +30,7 @@ from pytest_llmops.judges.protocol.reply_form import Claim, ReplyForm
 from pytest_llmops.judges.rubric import Pairwise, Rubric
 from pytest_llmops.judges.rubric_files import RUBRIC_KEYS, quote_level_keys
 from pytest_llmops.measurement import Json, shorten_text
-from pytest_llmops.prompts.templates import read_front_matter, split_front_matter
+from pytest_llmops.prompts.prompt_file import read_front_matter, split_front_matter
 from pytest_llmops.protocols import Model, Verdict
 
 RULE_KEYS = ("forbid", "require")  # rules of a policy that `assert_complies` checks without a judge

@@ -13,7 +13,7 @@ from pytest_llmops import recorder
 from pytest_llmops.assertions.judge_score import assert_checklist, assert_judge_score
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, ModelError, PromptError, UsageError
 from pytest_llmops.judges import ReplyForm, read_reply
-from pytest_llmops.judges.checklist import MAX_ITEMS, Checklist, Policy, context_relevance
+from pytest_llmops.judges.item_judges import MAX_ITEMS, Checklist, Policy, context_relevance
 from pytest_llmops.protocols import Judge, Message
 from pytest_llmops.providers.offline import ScriptedModel
 from pytest_llmops.testing import check_judge

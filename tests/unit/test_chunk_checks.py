@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.chunks import boundaries
+from pytest_llmops.chunks import chunk_checks
 from pytest_llmops.chunks.alignment import Alignment, align_chunks
 from pytest_llmops.chunks.pieces import CheckResult, Ignore, Sources, read_chunks, read_source
 
@@ -42,7 +42,7 @@ def found(check: CheckResult) -> list[tuple[str, str]]:
     ],
 )
 def test_words_and_numbers_that_are_cut(source: str, at: int, cut: bool) -> None:
-    check = boundaries.check_cut_words(aligned([source[:at], source[at:]], source))
+    check = chunk_checks.check_cut_words(aligned([source[:at], source[at:]], source))
     assert check.value == (0.5 if cut else 0.0)
     if cut:
         assert found(check)[0] == ("chunk 1", f"{source[:at]}|{source[at:]}")
@@ -60,17 +60,17 @@ def test_words_and_numbers_that_are_cut(source: str, at: int, cut: bool) -> None
 @pytest.mark.parametrize("ignore", ["whitespace", "markup"])
 def test_words_that_are_written_as_one(chunk: str, faults: list[str], ignore: Ignore) -> None:
     source = "the end\nof it (all) 退款天."
-    check = boundaries.check_changed_words(aligned([chunk], source, ignore))
+    check = chunk_checks.check_changed_words(aligned([chunk], source, ignore))
     assert [text for _, text in found(check)] == faults
     assert check.value == len(faults)
 
 
 def test_sentences_that_are_cut() -> None:
-    whole = boundaries.check_cut_sentences(aligned(PARAGRAPHS.split("\n\n")))
+    whole = chunk_checks.check_cut_sentences(aligned(PARAGRAPHS.split("\n\n")))
     assert whole.value == 0.0
     check_message(whole.reason)
     at = PARAGRAPHS.index("please.")
-    check = boundaries.check_cut_sentences(aligned([PARAGRAPHS[:at], PARAGRAPHS[at:]]))
+    check = chunk_checks.check_cut_sentences(aligned([PARAGRAPHS[:at], PARAGRAPHS[at:]]))
     assert check.value == 0.5
     assert found(check) == [
         ("chunk 1", "ty days. You need the receipt, | please.\n\nMs. Okafor runs the d"),
@@ -79,7 +79,7 @@ def test_sentences_that_are_cut() -> None:
 
 
 def test_an_end_of_invented_text_is_no_cut() -> None:
-    check = boundaries.check_cut_sentences(aligned(["(p. 3) " + PARAGRAPHS + " (more on p. 4)"]))
+    check = chunk_checks.check_cut_sentences(aligned(["(p. 3) " + PARAGRAPHS + " (more on p. 4)"]))
     check_message(check.reason)
     assert check.value == 0
 
@@ -109,7 +109,7 @@ The end."""
     ],
 )
 def test_tables_that_are_torn(chunks: list[str], places: list[str]) -> None:
-    faults = found(boundaries.check_cut_tables(aligned(chunks, TABLE)))
+    faults = found(chunk_checks.check_cut_tables(aligned(chunks, TABLE)))
     assert [place for place, _ in faults] == places
     if faults:
         check_message(faults)
@@ -124,12 +124,12 @@ def test_tables_in_html() -> None:
     source = (
         "Prices <table class='x'>" + "".join(rows) + "</table> end <table><tr><td>one row</td></tr></table>"
     )
-    assert [len(table) for table in boundaries.find_tables(source)] == [3]
-    assert boundaries.find_tables("<table><tr><td>stays open\0</td></tr><tr></tr></table>") == []
-    assert [len(one) for one in boundaries.find_tables("<table></tr><tr></tr><tr></tr></table>")] == [2]
-    assert boundaries.check_cut_tables(aligned([source], source)).value == 0
+    assert [len(table) for table in chunk_checks.find_tables(source)] == [3]
+    assert chunk_checks.find_tables("<table><tr><td>stays open\0</td></tr><tr></tr></table>") == []
+    assert [len(one) for one in chunk_checks.find_tables("<table></tr><tr></tr><tr></tr></table>")] == [2]
+    assert chunk_checks.check_cut_tables(aligned([source], source)).value == 0
     at = source.index("<tr><td>S")
-    check = boundaries.check_cut_tables(aligned([source[:at], source[at:]], source))
+    check = chunk_checks.check_cut_tables(aligned([source[:at], source[at:]], source))
     assert found(check) == [("chunk 2", f"2 rows without their header {rows[0]}")]
 
 
@@ -146,30 +146,30 @@ def test_tables_in_html() -> None:
     ],
 )
 def test_what_is_no_table(text: str) -> None:
-    assert boundaries.find_tables(text) == []
+    assert chunk_checks.find_tables(text) == []
 
 
 def test_code_that_is_torn() -> None:
     source = (
         "Run this:\n\n```python\nx = 1\nprint(x)\n```\n\nDone.\n~~~\nraw ``` text\n~~~\nInline ``` code ```."
     )
-    assert [source[slice(*span)] for span in boundaries.find_code_blocks(source)] == [
+    assert [source[slice(*span)] for span in chunk_checks.find_code_blocks(source)] == [
         "```python\nx = 1\nprint(x)\n```",
         "~~~\nraw ``` text\n~~~",
     ]
-    assert boundaries.check_cut_code(aligned([source], source)).value == 0
+    assert chunk_checks.check_cut_code(aligned([source], source)).value == 0
     at = source.index("print")
-    check = boundaries.check_cut_code(aligned([source[:at], source[at:]], source))
+    check = chunk_checks.check_cut_code(aligned([source[:at], source[at:]], source))
     assert [place for place, _ in found(check)] == ["chunk 1", "chunk 2"]
     check_message(found(check)[0][1])
 
 
 def test_a_fence_that_stays_open_ends_with_its_document() -> None:
-    assert boundaries.find_code_blocks("a\n```\nb\nc") == [(2, 9)]
-    assert boundaries.find_code_blocks("```\na\n~~~\nb\n```") == [(0, 15)]
-    assert boundaries.find_code_blocks("``` code ``` within a line\nb") == []
+    assert chunk_checks.find_code_blocks("a\n```\nb\nc") == [(2, 9)]
+    assert chunk_checks.find_code_blocks("```\na\n~~~\nb\n```") == [(0, 15)]
+    assert chunk_checks.find_code_blocks("``` code ``` within a line\nb") == []
     documents = ["a\n```\nb", "c\n\nd"]
-    assert boundaries.check_cut_code(aligned(["a\n```\nb", "c", "d"], documents)).value == 0
+    assert chunk_checks.check_cut_code(aligned(["a\n```\nb", "c", "d"], documents)).value == 0
 
 
 # --- repeated headers
@@ -197,10 +197,10 @@ NUMBERS = [f"| {n} | {n * n % 13} |" for n in range(60)]
 def alarms(chunks: list[str], source: str) -> dict[str, float]:
     alignment = aligned(chunks, source)
     checks = [
-        boundaries.check_lost_text(alignment),
-        boundaries.check_invented_text(alignment),
-        boundaries.check_chunk_order(alignment),
-        boundaries.check_cut_tables(alignment),
+        chunk_checks.check_lost_text(alignment),
+        chunk_checks.check_invented_text(alignment),
+        chunk_checks.check_chunk_order(alignment),
+        chunk_checks.check_cut_tables(alignment),
     ]
     return {check.name: check.value for check in checks if check.value}
 
@@ -229,10 +229,10 @@ def test_faults_behind_a_repeated_header_are_told_as_they_are() -> None:
     source = HEADER + "\n".join(LONG_ROWS)
     without = [HEADER + row for n, row in enumerate(LONG_ROWS) if n != 7]
     alignment = aligned(without, source)
-    assert found(boundaries.check_lost_text(alignment)) == [("line 10", LONG_ROWS[7])]
-    assert boundaries.check_cut_tables(alignment).value == 0
+    assert found(chunk_checks.check_lost_text(alignment)) == [("line 10", LONG_ROWS[7])]
+    assert chunk_checks.check_cut_tables(alignment).value == 0
     swapped = [HEADER + LONG_ROWS[n] for n in (0, 1, 2, 4, 3, 5)]
-    check = boundaries.check_chunk_order(aligned(swapped, HEADER + "\n".join(LONG_ROWS[:6])))
+    check = chunk_checks.check_chunk_order(aligned(swapped, HEADER + "\n".join(LONG_ROWS[:6])))
     assert found(check) == [("chunk 5", "begins at line 6, before chunk 4")]
     bare = [HEADER + LONG_ROWS[0], *LONG_ROWS[1:]]
-    assert boundaries.check_cut_tables(aligned(bare, source)).value == 19
+    assert chunk_checks.check_cut_tables(aligned(bare, source)).value == 19

@@ -36,9 +36,10 @@ from pytest_llmops.metrics.trial_change import (
     estimate_change_error,
     pool_noise,
 )
-from pytest_llmops.results.comparison import count_traffic, function_name, group_by, summarize_latency
+from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import CaseFacts, CassetteFacts, VariantFacts, fact_text
 from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.traffic import count_traffic, summarize_latency
 from pytest_llmops.results.verdict import VariantMetric, VariantVerdict
 
 Side = Mapping[str, TestRecord]  # the tests of a variant by case

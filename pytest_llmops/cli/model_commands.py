@@ -26,8 +26,8 @@ from pytest_llmops.metrics.trial_change import TrialPair, compare_families
 from pytest_llmops.prompts.prompt_file import split_front_matter
 from pytest_llmops.protocols import Call, Embedder, Judge, Model
 from pytest_llmops.providers.selection import create_model
-from pytest_llmops.results.comparison import count_traffic, format_cost, summarize_latency
 from pytest_llmops.results.rescoring.judged_outputs import Output
+from pytest_llmops.results.traffic import count_traffic, format_cost, summarize_latency
 from pytest_llmops.semantics.thresholds import similarity_scores
 from pytest_llmops.settings import Settings
 from pytest_llmops.trace import find_shutdown, read_call

@@ -29,7 +29,6 @@ from pytest_llmops.measurement import Json, escape_output, format_count, format_
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.reports import deliver_report
-from pytest_llmops.results.comparison import iter_cassette_notes
 from pytest_llmops.results.details import as_mapping, read_detail
 from pytest_llmops.results.problems import (
     iter_changed_notes,
@@ -40,6 +39,7 @@ from pytest_llmops.results.problems import (
     iter_unchecked_notes,
 )
 from pytest_llmops.results.run import Outcome, Run, TestRecord, iter_run_self_judging_notes, write_text
+from pytest_llmops.results.traffic import iter_cassette_notes
 from pytest_llmops.settings import OPTIONS, Settings
 
 PACKAGE = __name__.partition(".")[0]

@@ -13,12 +13,12 @@ from itertools import count
 
 from pytest_llmops.measurement import Json, escape_json_output, escape_output, shorten_text
 from pytest_llmops.reports import quote_line, render_template
-from pytest_llmops.results.comparison import count_traffic
 from pytest_llmops.results.details import CassetteFacts, SideFacts, as_mapping, read_scale, to_scale
 from pytest_llmops.results.problems import list_problems
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 from pytest_llmops.results.summary import describe_weak_half, summarize_run
+from pytest_llmops.results.traffic import count_traffic
 from pytest_llmops.results.verdict import GATE_NODEID
 
 MAX_PROPERTY_CHARS = 200

@@ -34,7 +34,7 @@ from pytest_llmops.reports.html_views import (
     format_json,
     rerun_flags,
 )
-from pytest_llmops.results.comparison import Traffic, format_cost, group_by
+from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import format_on_scale
 from pytest_llmops.results.problems import describe_kind, merge_record_commands
 from pytest_llmops.results.review import Judgement, select_for_review
@@ -46,6 +46,7 @@ from pytest_llmops.results.summary import (
     build_matrices,
     summarize_run,
 )
+from pytest_llmops.results.traffic import Traffic, format_cost
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict, VariantVerdict
 
 MAX_STATIC = 50  # tests that a page without a script shows

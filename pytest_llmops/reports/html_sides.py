@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from pytest_llmops.measurement import Json, Measurement, format_amount, format_count, shorten_text
 from pytest_llmops.reports.html_views import MAX_NAME, View, case_id
-from pytest_llmops.results.comparison import Latency, Traffic, group_by
+from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import (
     Scale,
     fact_text,
@@ -16,6 +16,7 @@ from pytest_llmops.results.details import (
 )
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.summary import Matrix, Metric, Side, describe_uneven_metrics, summarize_run
+from pytest_llmops.results.traffic import Latency, Traffic
 
 
 def build_candidates_table(sides: Sequence[Side]) -> View:

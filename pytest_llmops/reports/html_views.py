@@ -21,7 +21,6 @@ from pytest_llmops.measurement import (
     shorten_text,
 )
 from pytest_llmops.protocols import Call
-from pytest_llmops.results.comparison import count_traffic
 from pytest_llmops.results.details import (
     CaseFacts,
     JudgeVerdict,
@@ -40,6 +39,7 @@ from pytest_llmops.results.details import (
 )
 from pytest_llmops.results.run import TestRecord, is_judged, judge_doubt
 from pytest_llmops.results.summary import describe_weak_half
+from pytest_llmops.results.traffic import count_traffic
 from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, ChangeKind
 
 View: TypeAlias = dict[str, Any]  # what a template shows of a thing, by name

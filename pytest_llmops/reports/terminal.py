@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from pytest_llmops.measurement import escape_output, format_amount, format_count, shorten_text
 from pytest_llmops.reports.html_views import diff_words
-from pytest_llmops.results.comparison import format_cost, group_by
+from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import format_on_scale
 from pytest_llmops.results.problems import merge_record_commands
 from pytest_llmops.results.review import Judgement, select_for_review
@@ -22,6 +22,7 @@ from pytest_llmops.results.summary import (
     format_outcomes,
     summarize_run,
 )
+from pytest_llmops.results.traffic import format_cost
 from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, SuiteVerdict, VariantVerdict
 from pytest_llmops.settings import NEEDS_JUDGE
 

@@ -12,14 +12,9 @@ from typing import Literal, TypeAlias
 from pytest_llmops.measurement import Json, Measurement, format_count, to_builtins
 from pytest_llmops.results.comparison import (
     Axis,
-    CassetteTotals,
-    Latency,
     MetricKey,
-    Traffic,
     UnevenMetrics,
-    count_traffic,
     find_uneven_metrics,
-    format_budget,
     function_name,
     group_by,
     iter_fair_comparisons,
@@ -29,8 +24,6 @@ from pytest_llmops.results.comparison import (
     side_texts,
     sort_by_position,
     subject_name,
-    summarize_cassettes,
-    summarize_latency,
 )
 from pytest_llmops.results.details import Scale, SideFacts, as_mapping, read_scale
 from pytest_llmops.results.run import (
@@ -43,6 +36,15 @@ from pytest_llmops.results.run import (
     collect_judges,
     is_judged,
     judge_doubt,
+)
+from pytest_llmops.results.traffic import (
+    CassetteTotals,
+    Latency,
+    Traffic,
+    count_traffic,
+    format_budget,
+    summarize_cassettes,
+    summarize_latency,
 )
 
 Verdict: TypeAlias = Literal["FAIL", "ERROR", "RED", "PASS", "NO RESULT", "EMPTY"]

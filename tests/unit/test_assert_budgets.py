@@ -9,7 +9,7 @@ import pytest
 from pytest_llmops import MeasurementErrored, MeasurementFailed, assert_cost, assert_latency, assert_tokens
 from pytest_llmops.errors import UsageError
 from pytest_llmops.protocols import Call, Message, Usage
-from pytest_llmops.results.comparison import percentile
+from pytest_llmops.results.traffic import percentile
 
 CALLS = [
     Call(

@@ -6,15 +6,9 @@ from support.sample_run import fixed_run
 
 from pytest_llmops.measurement import Json, Measurement, format_amount, format_value_and_threshold
 from pytest_llmops.protocols import Call, Usage
-from pytest_llmops.results.comparison import (
-    Traffic,
-    count_traffic,
-    format_cost,
-    percentile,
-    summarize_latency,
-)
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 from pytest_llmops.results.summary import build_matrices, summarize_metrics, summarize_run
+from pytest_llmops.results.traffic import Traffic, count_traffic, format_cost, percentile, summarize_latency
 
 
 def run_of(*measurements: Measurement) -> Run:

@@ -1,0 +1,232 @@
+"""Add up the tokens, cost and latency of calls, and what cassettes did.
+
+A call without a price adds nothing to the cost, and is counted separately. Percentiles are nearest-rank: the p-th of n
+numbers is the smallest of them that at least p percent of all numbers do not exceed: always a measured number.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from pytest_llmops.measurement import Json, format_amount, format_count, shorten_text
+from pytest_llmops.protocols import Call
+from pytest_llmops.results.comparison import group_by
+from pytest_llmops.results.details import (
+    BudgetMeta,
+    CassetteFacts,
+    CassettesMeta,
+    Drift,
+    read_time,
+)
+from pytest_llmops.results.run import Run, TestRecord
+
+MAX_LISTED_FILES = 3
+_COUNTS = ("replayed", "recorded", "reused", "missed", "stale", "verified", "drifted")
+N = TypeVar("N", int, float)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Calls of models and what they used.
+
+    Attributes:
+        input_tokens: Sum over the calls that report it; None if no call does. ``output_tokens`` alike.
+        uncounted: Calls without any token count.
+        spent_usd: Known cost of the live calls; None if none of them has a price.
+        saved_usd: Known cost of the replayed calls: what they would have cost.
+        unpriced: Calls without a price.
+    """
+
+    live: int = 0
+    replayed: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    uncounted: int = 0
+    spent_usd: float | None = None
+    saved_usd: float | None = None
+    unpriced: int = 0
+
+    @property
+    def calls(self) -> int:
+        """Live and replayed calls."""
+        return self.live + self.replayed
+
+    @property
+    def known_usd(self) -> float | None:
+        """What the calls with a price cost, live or not; None if no call has one."""
+        return _sum_known((self.spent_usd, self.saved_usd))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Latencies of the application's calls, in seconds; None if there is none. Those replayed have that of their recording."""
+
+    n: int = 0
+    live: int = 0
+    p50: float | None = None
+    p95: float | None = None
+
+
+def count_traffic(calls: Sequence[Call]) -> Traffic:
+    """Add up calls of models."""
+    return Traffic(
+        live=sum(not call.replayed for call in calls),
+        replayed=sum(call.replayed for call in calls),
+        input_tokens=_sum_known(call.usage.input_tokens for call in calls),
+        output_tokens=_sum_known(call.usage.output_tokens for call in calls),
+        uncounted=sum(call.usage.total_tokens is None for call in calls),
+        spent_usd=_sum_known(call.cost_usd for call in calls if not call.replayed),
+        saved_usd=_sum_known(call.cost_usd for call in calls if call.replayed),
+        unpriced=sum(call.cost_usd is None for call in calls),
+    )
+
+
+def format_cost(used: Traffic) -> str:
+    """Return the cost in words; an unknown cost is "unknown", never $0.00.
+
+    >>> format_cost(Traffic(live=3, unpriced=3))
+    'unknown, 3 calls without a price'
+    >>> format_cost(Traffic(live=2, replayed=1, spent_usd=0.03, saved_usd=0.01, unpriced=1))
+    '$0.04 known ($0.01 of it saved by replay), 1 call without a price'
+    """
+    words = "unknown" if used.known_usd is None else f"{format_amount(used.known_usd, 'USD')} known"
+    if used.saved_usd is not None:
+        part = f"{format_amount(used.saved_usd, 'USD')} of it" if used.live else "all of it"
+        words += f" ({part} saved by replay)"
+    return f"{words}, {format_count(used.unpriced, 'call')} without a price" if used.unpriced else words
+
+
+def summarize_latency(calls: Iterable[Call]) -> Latency:
+    """Return the percentiles of the application's calls; calls of judges and embedders do not count."""
+    timed = [call for call in calls if call.purpose == "app" and call.latency_s is not None]
+    times = [call.latency_s for call in timed if call.latency_s is not None]
+    live = sum(not call.replayed for call in timed)
+    return Latency(n=len(times), live=live, p50=percentile(times, 50), p95=percentile(times, 95))
+
+
+def percentile(values: Iterable[float], p: float) -> float | None:
+    """Return the p-th percentile (nearest rank) for ``0 < p <= 100``, or None of nothing.
+
+    >>> percentile([15, 20, 35, 40, 50], 40)
+    20
+    """
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    # The product of two floats may lie a hair above the whole number it stands for.
+    rank = math.ceil(round(p * len(ordered) / 100, 9))
+    return ordered[max(rank, 1) - 1]
+
+
+def _sum_known(numbers: Iterable[N | None]) -> N | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known[1:], start=known[0]) if known else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CassetteTotals:
+    """How requests were answered, summed over the tests.
+
+    Attributes:
+        reused: Judges' answers that another test of the run had paid for.
+        verified: Live answers that were compared with their recording; ``drifted`` of them differ.
+        oldest_days: Age of the oldest cassette at the time of the run; None: not known.
+        orphans: Cassettes that no test of a complete and green run used.
+    """
+
+    files: int = 0
+    replayed: int = 0
+    recorded: int = 0
+    reused: int = 0
+    missed: int = 0
+    stale: int = 0
+    verified: int = 0
+    drifted: int = 0
+    oldest_days: int | None = None
+    orphans: int = 0
+
+    @property
+    def count_words(self) -> str:
+        """The counts in words.
+
+        >>> CassetteTotals(replayed=2, oldest_days=94).count_words
+        '2 replayed, 0 recorded, 0 stale, 0 missed, oldest 94 days'
+        """
+        words = [f"{getattr(self, name):,} {name}" for name in ("replayed", "recorded", "stale", "missed")]
+        if self.reused:
+            words.insert(2, f"{self.reused:,} reused")
+        words += [f"{self.verified:,} verified, {self.drifted:,} drifted"] if self.verified else []
+        words += [f"oldest {format_count(self.oldest_days, 'day')}"] if self.oldest_days else []
+        words += [format_count(self.orphans, "orphan")] if self.orphans else []
+        return ", ".join(words)
+
+    @property
+    def style(self) -> Literal["", "red", "yellow"]:
+        """``red`` if a request was missed, ``yellow`` if somebody should look, else ""."""
+        return "red" if self.missed else "yellow" if self.stale or self.orphans or self.drifted else ""
+
+
+def summarize_cassettes(run: Run) -> CassetteTotals:
+    """Return how the requests of a run were answered."""
+    used = [CassetteFacts.from_wire(facts) for record in run.records if (facts := record.fact("cassette"))]
+    meta = CassettesMeta.from_wire(run.meta.get("cassettes"))
+    counts = {name: sum(getattr(facts, name) for facts in used) for name in _COUNTS}
+    return CassetteTotals(
+        files=len({facts.path for facts in used}),
+        oldest_days=_age_in_days(meta.oldest, run.meta.get("created")),
+        orphans=len(meta.orphans),
+        **counts,
+    )
+
+
+def format_budget(run: Run) -> str:
+    """Return the used part of a run's budget in words; "" without a budget.
+
+    >>> format_budget(Run(meta={"budget": {"calls": 3, "usd": 0.5, "max_calls": 50, "budget_usd": None}}))
+    '3 of 50 live calls'
+    """
+    budget = BudgetMeta.from_wire(run.meta.get("budget"))
+    parts = []
+    if budget.calls is not None and budget.max_calls is not None:
+        parts.append(f"{budget.calls:,} of {budget.max_calls:,} live calls")
+    if budget.usd is not None and budget.budget_usd is not None:
+        parts.append(f"{format_amount(budget.usd, 'USD')} of {format_amount(budget.budget_usd, 'USD')}")
+    return ", ".join(parts)
+
+
+def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
+    """Yield notes on cassettes, drifts, orphans and judges that were not asked, each once."""
+    facts = [(record.nodeid, CassetteFacts.from_wire(record.fact("cassette"))) for record in records]
+    notes = [
+        (note, nodeid)
+        for nodeid, cassette in facts
+        for note in dict.fromkeys((*cassette.notes, *map(_format_drift, cassette.drift)))
+    ]
+    for note, pairs in group_by(notes, lambda pair: pair[0]).items():
+        others = f" and {format_count(len(pairs) - 1, 'more test')}" if len(pairs) > 1 else ""
+        yield f"{pairs[0][1]}{others}: {note}"
+    cassettes = CassettesMeta.from_wire(meta.get("cassettes"))
+    if cassettes.orphans:
+        yield f"no test uses {_join_files(cassettes.orphans)}: see llmops cassettes check"
+    if cassettes.moved:
+        files = _join_files(cassettes.moved)
+        yield f"renamed tests replay {files}: llmops cassettes move puts the recordings in their place"
+    if skipped := sum(any(key.startswith("not asked: ") for key in record.facts) for record in records):
+        yield f"{format_count(skipped, 'test')}: a judge was not asked, as a check before it failed"
+
+
+def _join_files(files: Sequence[str]) -> str:
+    more = f" and {len(files) - MAX_LISTED_FILES} more" if len(files) > MAX_LISTED_FILES else ""
+    return f"{', '.join(files[:MAX_LISTED_FILES])}{more}"
+
+
+def _format_drift(drift: Drift) -> str:
+    similarity = f" (similarity {drift.similarity:.2f})" if drift.similarity is not None else ""
+    before, now = shorten_text(drift.recorded, 80), shorten_text(drift.now, 80)
+    return f"drift, {drift.what}{similarity}: recorded {before!r}, now {now!r}"
+
+
+def _age_in_days(oldest: Json, created: Json) -> int | None:
+    first, last = read_time(oldest), read_time(created)
+    return max((last.date() - first.date()).days, 0) if first and last else None

@@ -229,9 +229,7 @@ def read_feedback(
         UnknownName: There is no such name in ``fields``.
     """
     line = None
-    events: list[QueueEntry] = []
-    left_out: dict[str, tuple[int, int]] = {}
-    ids: set[Json] = set()
+    events, left_out, ids = list[QueueEntry](), dict[str, tuple[int, int]](), set[Json]()
     own = {name: key for key, names in OWN_FIELDS.items() for name in (key, *names.split())}
     for name in fields:
         refuse(name not in own, UnknownName("field", name, OWN_FIELDS, where="fields of an event"))
@@ -247,9 +245,11 @@ def read_feedback(
                 for marks, paths in FIELD_MAPS
                 if all(key in given and (not known or given[key] in known) for key, known in marks.items())
             )
-            values = {key: _find_value(given, path.split()) for key, path in paths.items()}
-            values["trace"] = [str(_find_value(given, [path])) for path in paths["trace"].split()]
-            values |= {own[name]: _find_value(as_mapping(row), [column]) for name, column in fields.items()}
+            values = {
+                **{key: _find_value(given, path.split()) for key, path in paths.items()},
+                "trace": [str(_find_value(given, [path])) for path in paths["trace"].split()],
+                **{own[name]: _find_value(as_mapping(row), [column]) for name, column in fields.items()},
+            }
             why = _why_left_out(values, answers, ids, good_at_least, humans_only=humans_only)
             if why:
                 left_out[why] = left_out.get(why, (0, line))[0] + 1, left_out.get(why, (0, line))[1]
@@ -305,7 +305,7 @@ def _why_left_out(
     human, stars = values.get("human"), values.get("rating")
     found = [answers[name] for name in values["trace"] if name in answers and not values.get("input")]
     values["input"], values["output"] = (*found, (values.get("input"), _as_text(values.get("output"))))[0]
-    values["id"], values["corrected"] = _as_text(values.get("id")), _as_text(values.get("corrected"))
+    values |= {key: _as_text(values.get(key)) for key in ("id", "corrected")}
     vote = VOTES.get(str(values.get("vote")).strip().casefold())
     if vote is None and (stars is not None or good_at_least is not None):
         stars = values.get("vote") if stars is None else stars
@@ -314,12 +314,16 @@ def _why_left_out(
             values["rating"] = f"{rating:g}"
         except (TypeError, ValueError):
             rating = -1.0
-        what = f"rating: expected a number from 0 to {BEST_RATING:g}, got {rating:g}: say from which rating on an answer is good (--good-at-least)"
-        refuse(good_at_least is None and not rating <= BEST_RATING, BadFile(what))
+        refuse(
+            good_at_least is None and not rating <= BEST_RATING,
+            BadFile(
+                f"rating: expected a number from 0 to {BEST_RATING:g}, got {rating:g}: say from which rating on an answer is good "
+                "(--good-at-least)"
+            ),
+        )
         if rating >= 0:
             vote = "up" if rating >= (good_at_least or GOOD_RATING) else "down"
-    told = stars if values.get("vote") is None else values["vote"]
-    values["vote"] = vote
+    told, values["vote"] = stars if values.get("vote") is None else values["vote"], vote
     reasons = {
         f"not from a person ({human})": humans_only and human and str(human).lower() not in HUMAN_SOURCES,
         "its id stands twice": values["id"] and values["id"] in ids,
@@ -353,17 +357,26 @@ def _build_event(values: Mapping[str, Any], place: Mapping[str, Json]) -> QueueE
     )
 
 
-def measure_coverage(entries: Iterable[QueueEntry], cases: Iterable[Case]) -> dict[str, tuple[int, bool]]:
-    """Return the topics of feedback: how many voted down there, and whether a case covers it; the most votes first.
+def measure_coverage(
+    entries: Iterable[QueueEntry], cases: Iterable[Case]
+) -> tuple[dict[str, tuple[int, bool]], int, int]:
+    """Return the topics of feedback; how many voted down; and how many of them on nothing but topics with a case.
 
     A topic is a tag, or the first of several similar questions where there is none. It is covered by a case with that tag,
-    or one that was made of such feedback.
+    or one that was made of such feedback. Each topic has its votes down and whether it is covered, the most votes first;
+    a vote on two tags is one of each. What a person dropped wants no case.
     """
-    covered = {name for case in cases for name in (case.id, *case.tags)}
-    votes, questions = Counter[str](), dict[str, str]()
+    covered, votes = {name for case in cases for name in (case.id, *case.tags)}, Counter[str]()
+    questions, asked = dict[str, str](), list[tuple[tuple[str, ...], int]]()
     for entry in (entry for entry in entries if entry.kind == "case"):
         questions[entry.id] = normalize_text(entry.input)
         topics = entry.tags or (questions.get((entry.similar or (entry.id,))[0], questions[entry.id]),)
         covered |= {*topics} if entry.id in covered else set()
-        votes.update(dict.fromkeys(topics, entry.votes.get("down", 0)))
-    return {topic: (count, topic in covered) for topic, count in votes.most_common()}
+        asked += [(topics, entry.votes.get("down", 0))] if entry.status != "dropped" else []
+    for topics, down in asked:
+        votes.update(dict.fromkeys(topics, down))
+    return (
+        {topic: (count, topic in covered) for topic, count in votes.most_common()},
+        sum(down for _, down in asked),
+        sum(down for topics, down in asked if covered.issuperset(topics)),
+    )

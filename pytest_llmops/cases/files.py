@@ -42,8 +42,8 @@ from pytest_llmops.errors import (
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Call
 
-REQUIRED_KEYS = ("id", "input")
-EXPECTED = ("refuse", "answer")  # what an attack and its benign twin have as ``expect``
+# Keys of every case; what an attack and its benign twin have as ``expect``
+REQUIRED_KEYS, EXPECTED = ("id", "input"), ("refuse", "answer")
 BUILTIN_CASES = Path(__file__).with_name("builtin")
 # What other tools call these keys, the most usual name first
 OTHER_NAMES = {
@@ -52,8 +52,7 @@ OTHER_NAMES = {
     "reference": ("answer", "expected", "expected_output", "ground_truth", "target", "ideal", "output"),
 }
 # Pytest, xdist and JUnit readers split a test's name here, or write these characters differently
-FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
-MAX_ID_CHARS = 200
+FORBIDDEN_IN_IDS, MAX_ID_CHARS = ("[", "]", "::", "\\"), 200
 TRAINING_SPLITS = ("train", "training")  # cases of these splits are no tests
 # Type of content part and media type (of audio the format) by the suffix of a file
 PART_TYPES = {
@@ -270,27 +269,28 @@ def _stream_csv_rows(path: Path) -> Iterator[tuple[int, Json]]:
 
 
 def _check_header(names: list[str], line: int) -> list[str]:
-    if len(names) == 1 and ";" in names[0]:
-        raise BadFile(
-            f"the header has ';' between its columns: use commas: {shorten_text(names[0], 60)}", line
-        )
+    refuse(
+        len(names) == 1 and ";" in names[0],
+        BadFile(f"the header has ';' between its columns: use commas: {shorten_text(names[0], 60)}", line),
+    )
     repeated = [name for name in names if names.count(name) > 1]
-    if repeated or "" in names:
-        what = (
-            f"the column {shorten_text(repeated[0], 60)!r} stands twice"
-            if repeated
-            else "a column without a name"
-        )
-        raise BadFile(f"{what}: columns are {', '.join(shorten_text(name, 60) for name in names)}", line)
+    what = (
+        f"the column {shorten_text(repeated[0], 60)!r} stands twice"
+        if repeated
+        else "a column without a name"
+    )
+    columns = ", ".join(shorten_text(name, 60) for name in names)
+    refuse(repeated or "" in names, BadFile(f"{what}: columns are {columns}", line))
     return names
 
 
 def _check_fields(fields: Mapping[str, str], columns: Collection[str]) -> None:
     for key, column in fields.items():
-        if key not in CASE_KEYS:
-            raise BadFile(str(UnknownName("key of a case", str(key), CASE_KEYS, where="fields")))
-        if column not in columns:
-            raise BadFile(str(UnknownName("column", str(column), columns, where=f"fields, for {key}")))
+        for what, name, known, where in (
+            ("key of a case", key, CASE_KEYS, "fields"),
+            ("column", column, columns, f"fields, for {key}"),
+        ):
+            refuse(name not in known, BadFile(str(UnknownName(what, str(name), known, where=where))))
 
 
 def _require_keys(columns: Collection[str], names: Mapping[str, str]) -> None:
@@ -355,11 +355,10 @@ def _validate_model(model: Any, values: Mapping[str, Json]) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False)
         texts = [
             f"{'.'.join(map(str, problem['loc'])) or 'the case'}: {problem['msg']}, "
             f"got {shorten_text(repr(problem['input']), 60)}"
-            for problem in problems
+            for problem in error.errors(include_url=False, include_context=False)
         ]
         raise BadFile(f"does not fit {model.__name__}: {shorten_text('; '.join(texts), 500)}") from None
 
@@ -480,8 +479,7 @@ def tagged(cases: Iterable[Case], *wanted: str, without: Sequence[str] = ()) -> 
     given = list(cases)
     known = {tag for case in given for tag in case.tags}
     for tag in (*wanted, *without):
-        if tag not in known:
-            raise UnknownName("tag", tag, known, where="tags of the cases")
+        refuse(tag not in known, UnknownName("tag", tag, known, where="tags of the cases"))
     return tuple(
         case for case in given if set(wanted) <= set(case.tags) and not set(without) & set(case.tags)
     )

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 CASE_FILES = (".jsonl", ".yaml", ".yml", ".csv", ".parquet", ".arrow")
 RELEVANT_KEY = "relevant"
-MAX_NAMED = 3  # wrong ids that an error names
-MAX_SUGGESTION_POOL = 5_000  # ids of a corpus that are compared with a misspelt id, for a suggestion
+# Wrong ids that an error names; ids of a corpus that are compared with a misspelt id, for a suggestion
+MAX_NAMED, MAX_SUGGESTION_POOL = 3, 5_000
 
 QuerySource: TypeAlias = (
     "str | Path | Iterable[Case | Mapping[str, Json]] | Mapping[str, Collection[str] | Mapping[str, int]]"
@@ -106,19 +106,19 @@ def _queries_from_cases(cases: Iterable[object], *, where: str = "", split: bool
             raise UsageError(
                 f"cases: expected a case or a mapping with input and {RELEVANT_KEY}, got {_describe_value(case)} as number {number}"
             )
-        case_id = str(row["id"])
-        text = row.get("input")
-        if not isinstance(text, str) or not text.strip():
-            raise UsageError(
-                f"case {shorten_text(case_id, 60)}: input: expected the text of a query, got {_describe_value(text)}{where}"
-            )
+        case_id, text = str(row["id"]), row.get("input")
+        refuse(
+            not isinstance(text, str) or not text.strip(),
+            f"case {shorten_text(case_id, 60)}: input: expected the text of a query, got {_describe_value(text)}{where}",
+        )
         refuse(case_id in by_id, f"case {shorten_text(case_id, 60)}: the id stands twice{where}")
-        wanted = row.get(RELEVANT_KEY)
-        has_relevant = has_relevant or RELEVANT_KEY in row
+        wanted, has_relevant = row.get(RELEVANT_KEY), has_relevant or RELEVANT_KEY in row
         if split and isinstance(wanted, str):
             wanted = [part.strip() for part in re.split("[;|]", wanted) if part.strip()]
         grades = {} if wanted is None else _parse_grades(f"case {case_id}", wanted, where)
-        by_id[case_id] = Query(id=case_id, text=text, relevant=grades, family=str(row.get("family") or ""))
+        by_id[case_id] = Query(
+            id=case_id, text=str(text), relevant=grades, family=str(row.get("family") or "")
+        )
     refuse(
         by_id and not has_relevant,
         f"cases: expected the key {RELEVANT_KEY!r} with the ids that should be found, no case has it{where}",
@@ -134,8 +134,10 @@ def _parse_grades(where: str, wanted: object, end: str = "") -> dict[str, int]:
         )
     grades = wanted.items() if isinstance(wanted, Mapping) else [(id_, 1) for id_ in wanted]
     for id_, grade in grades:
-        if not isinstance(id_, str):
-            raise UsageError(f"{place}: expected ids that are texts, got {_describe_value(id_)}{end}")
+        refuse(
+            not isinstance(id_, str),
+            f"{place}: expected ids that are texts, got {_describe_value(id_)}{end}",
+        )
         if not isinstance(grade, Integral):
             raise UsageError(
                 f"{place}: grade of {shorten_text(id_, 60)!r}: expected a whole number, got {grade!r}{end}"
@@ -221,11 +223,13 @@ def parse_ranking(hits: Sequence[object]) -> Ranking:
         id_ = hit.id if isinstance(hit, Hit) else hit
         if not isinstance(id_, str):
             raise ValueError(f"expected ids that are texts, got {_describe_value(id_)}")
-        if not id_ and hit is not given:
-            raise ValueError(
+        refuse(
+            not id_ and hit is not given,
+            ValueError(
                 f"a {type(given).__name__} has no id: expected its id, or the key id in its metadata; add documents "
                 "with ids, or name another key: LangChainRetriever(retriever, id_key=...)"
-            )
+            ),
+        )
         ids.append(id_)
     return Ranking(
         ids, {hit.id: hit.text for hit in read if isinstance(hit, Hit) and isinstance(hit.text, str)}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_llmops._util.json_values import as_text, parse_json
+from pytest_llmops._util.json_values import as_text, as_texts, parse_json
 from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
@@ -35,9 +35,11 @@ SIMILARITY = (
 )
 GRAM_CHARS, SKETCH_SIZE, MAX_HOLDERS, MAX_COMPARED_CHARS = 5, 8, 16, 1_000
 # What a text has that the search for secrets in a line may miss: characters that JSON escapes, and personal data
-_CLEANED_ALONE = re.compile(rf'["\\\x00-\x1f]|{PATTERNS["any"].pattern}')
-_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*+"')  # a text in JSON
-_PUNCTUATION = ".,;:!?¿¡…\"'()。、？！"
+# (begins with a set of characters: a search for one is fast)
+_CLEANED_ALONE = re.compile(
+    r'["\\\x00-\x1f@:\d](?:(?<=["\\\x00-\x1f])|' + PATTERNS["any"].pattern.removeprefix(r"[@:\d]") + ")"
+)
+_LITERAL, _PUNCTUATION = re.compile(r'"(?:[^"\\]|\\.)*+"'), ".,;:!?¿¡…\"'()。、？！"  # a text in JSON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,15 +91,15 @@ class QueueEntry:
         return canonical_json({**self.data, "input": self.input, "output": self.output, **kept})
 
 
-_TEXT = ("a text", lambda value: isinstance(value, str))
-_TEXTS = (
-    "a list of texts",
-    lambda value: isinstance(value, list) and all(isinstance(text, str) for text in value),
-)
 # What the values of a line are checked for
 _FORM: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(("id", "output", "reference", "reason", "rubric"), _TEXT),
-    **dict.fromkeys(("comments", "similar", "tags"), _TEXTS),
+    **dict.fromkeys(
+        ("id", "output", "reference", "reason", "rubric"), ("a text", lambda value: isinstance(value, str))
+    ),
+    **dict.fromkeys(
+        ("comments", "similar", "tags"),
+        ("a list of texts", lambda value: as_texts(value) == value != ""),
+    ),
     "kind": ('"case" or "label"', ("case", "label").__contains__),
     "status": ('"open", "accepted" or "dropped"', ("open", "accepted", "dropped").__contains__),
     "votes": (
@@ -180,8 +182,7 @@ def add_to_queue(
         CaseError: The file cannot be read or written, with file and line; nothing is written then.
     """
     redactor = redactor or build_redactor()
-    cleaned = [redact_entry(entry, redactor) for entry in entries]
-    counts = {"new": 0, "merged": 0}
+    cleaned, counts = [redact_entry(entry, redactor) for entry in entries], {"new": 0, "merged": 0}
 
     def add(queue: dict[str, QueueEntry]) -> None:
         for entry in cleaned:
@@ -224,14 +225,15 @@ def redact_entry(entry: QueueEntry, redactor: Redactor) -> QueueEntry:
     cleaned = redactor.clean_secrets(texts.encode("utf-8", "replace")).decode("utf-8", "replace")
     if cleaned == line:
         return entry
-    clean = _parse_entry(read_json(cleaned))
-    is_derived = entry.id == entry_id(entry.kind, entry.input, entry.output)
-    return replace(clean, id=entry_id(clean.kind, clean.input, clean.output) if is_derived else entry.id)
+    clean, derived = _parse_entry(read_json(cleaned)), entry_id(entry.kind, entry.input, entry.output)
+    return replace(
+        clean, id=entry_id(clean.kind, clean.input, clean.output) if entry.id == derived else entry.id
+    )
 
 
-def _clean_texts(value: Json, redactor: Redactor) -> Json:
+def _clean_texts(value: Any, redactor: Redactor) -> Any:
     if isinstance(value, dict):
-        return {str(_clean_texts(key, redactor)): _clean_texts(each, redactor) for key, each in value.items()}
+        return {_clean_texts(key, redactor): _clean_texts(each, redactor) for key, each in value.items()}
     if isinstance(value, list):
         return [_clean_texts(each, redactor) for each in value]
     text = str(value) if type(value) in (int, str) else ""  # a number may be that of a card
@@ -285,8 +287,7 @@ def _link_similar(entries: Iterable[QueueEntry]) -> list[QueueEntry]:
     # are compared, so that the time is linear.
     from rapidfuzz import fuzz, process
 
-    leaders: dict[int, list[tuple[str, str]]] = {}
-    linked = []
+    leaders, linked = dict[int, list[tuple[str, str]]](), list[QueueEntry]()
     for entry in entries:
         text = normalize_text(entry.input)[:MAX_COMPARED_CHARS]
         grams = {text[at : at + GRAM_CHARS] for at in range(max(1, len(text) - GRAM_CHARS + 1))}

@@ -5,14 +5,10 @@ from collections.abc import Iterator, Sequence
 from pytest_llmops.errors import refuse
 
 MIN_RATIO = 90.0
-MIN_QUOTED_RATIO, MIN_QUOTED_CHARS = (
-    95,
-    20,
-)  # of a text that stands in another: likeness, and the shortest that counts
-MAX_CHARS, BLOCK = (
-    2_000,
-    512,
-)  # characters of a text, and texts with those of similar length, that are compared at once
+# Of a text that stands in another: likeness, and the shortest that counts
+MIN_QUOTED_RATIO, MIN_QUOTED_CHARS = 95, 20
+# Characters of a text, and texts with those of similar length, that are compared at once
+MAX_CHARS, BLOCK = 2_000, 512
 
 
 def find_similar_pairs(texts: Sequence[str], at_least: float = MIN_RATIO) -> Iterator[tuple[int, int, int]]:
@@ -40,16 +36,34 @@ def find_similar_pairs(texts: Sequence[str], at_least: float = MIN_RATIO) -> Ite
             yield earlier, index, 100
     unique = sorted(first, key=len)
     lengths = np.fromiter(map(len, unique), int)
-    # A ratio of 2 * common / (a + b) bounds how much longer the other text can be.
+    # A ratio of 2 * common / (a + b) bounds how much longer the other text can be, and how many characters differ: each of
+    # them changes five trigrams at most, so most pairs need no ratio.
     ends = np.searchsorted(lengths, lengths * (200 / at_least - 1), side="right")
+    sizes = [64 << (int(length) // 8).bit_length() for length in lengths]  # bits that keep trigrams apart
+    grams = np.zeros((len(unique), sizes[-1] // 8 if unique else 0), np.uint8)
+    count_bits = getattr(np, "bitwise_count", None)  # numpy 2
+    for row, text in enumerate(unique if count_bits else ()):
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        hashes = (codes[:-2] * 0x9E3779B1 + codes[1:-1] * 0x85EBCA6B + codes[2:]) * 0xC2B2AE35 >> 12
+        np.bitwise_or.at(grams[row], hashes % sizes[-1] // 8, (1 << hashes % 8).astype(np.uint8))
     for start in range(0, len(unique), BLOCK):
-        block, others = unique[start : start + BLOCK], unique[start : ends[start : start + BLOCK][-1]]
-        scores = process.cdist(
-            block, others, scorer=fuzz.ratio, score_cutoff=at_least, dtype=np.uint8, workers=-1
-        )
-        for row, column in zip(*np.nonzero(np.triu(scores, 1)), strict=True):
-            earlier, later = sorted((first[block[row]], first[others[column]]))
-            yield earlier, later, int(scores[row, column])
+        stop = ends[start : start + BLOCK][-1]
+        folded = grams[start:stop].view(np.uint64).reshape(stop - start, -1, sizes[stop - 1] // 64)
+        bits = np.bitwise_or.reduce(folded, axis=1).T.copy()
+        for row in range(start, min(start + BLOCK, len(unique))):
+            others = np.arange(row + 1, ends[row])
+            if count_bits:
+                unlike = count_bits(
+                    bits[:, [row - start]] ^ bits[:, row + 1 - start : ends[row] - start]
+                ).sum(axis=0, dtype=int)
+                others = others[unlike <= (lengths[row] + lengths[others]) * (5 - at_least / 20) + 1]
+            texts_near = [unique[other] for other in others]
+            scores = process.cdist(
+                [unique[row]], texts_near, scorer=fuzz.ratio, score_cutoff=at_least, dtype=np.uint8
+            )
+            for place in np.flatnonzero(scores):
+                earlier, later = sorted((first[unique[row]], first[texts_near[place]]))
+                yield earlier, later, int(scores[0, place])
 
 
 def find_quoted(texts: Sequence[str], documents: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -18,7 +18,7 @@ from datetime import datetime
 from functools import lru_cache, reduce
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, as_texts, parse_json
 from pytest_llmops._util.text_files import BadFile, canonical_json, check_json_value
@@ -94,13 +94,16 @@ REPEATED, CUT, UNREADABLE = (
     *("calls with the id of another", "calls cut by a limit of attributes"),
     "calls with values that are not UTF-8, not finite or nested too deeply",
 )
-CHUNK, MAX_OBJECT, MAX_OPEN = 1 << 20, 1 << 23, 20  # characters at once, of an object; brackets that are open
-MAX_KEPT = 10_000  # characters of a message that is kept for the next call
+# Characters at once, of an object, of a message that is kept for the next call; brackets that are open
+CHUNK, MAX_OBJECT, MAX_KEPT, MAX_OPEN = 1 << 20, 1 << 23, 10_000, 20
 Turn = NamedTuple(  # noqa: UP014
     "Turn", [("text", str), ("role", str), ("spelling", str)]
 )  # a message as JSON, and how it is compared
-_SEPARATORS = re.compile(r"[ \t\r\n,:]*")
-_LIST = re.compile(rf'"(?:{"|".join(LISTS)})"[ \t\r\n]*:[ \t\r\n]*\[')
+_decode = json.JSONDecoder().raw_decode
+_SEPARATORS, _LIST = (
+    re.compile(r"[ \t\r\n,:]*"),
+    re.compile(rf'"(?:{"|".join(LISTS)})"[ \t\r\n]*:[ \t\r\n]*\['),
+)
 _MESSAGE_KEYS = frozenset(("role", "content", "parts", "contents", "tool_calls", "message"))
 _JSON_STARTS = ('[{"', '{"role"', '{"messages"', '{"tools"', '{"type"', '{"model"')
 
@@ -117,7 +120,9 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
     Raises:
         UsageError: A file cannot be read, or is a document that is broken or cut, with its place.
     """
-    calls: dict[int, tuple[JsonObject, list[int], list[JsonObject]]] = {}
+    calls: dict[
+        int, tuple[str, tuple[int, ...], list[JsonObject]]
+    ] = {}  # as JSON: the garbage collector looks at objects
     # By the end of a call: its tools and messages as JSON; empty: another call continues it
     contents: dict[int, tuple[str, ...]] = {}
     for values in _join_records(paths, counts):
@@ -128,7 +133,9 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
             *before, end = (
                 end for end, turn in zip(list(ends)[1:], turns, strict=True) if turn.role == "assistant"
             )
-            call = calls.setdefault(end, (_read_call(values, json.loads(turns[-1].text)), before, []))
+            call = calls.setdefault(
+                end, (json.dumps(_read_call(values, json.loads(turns[-1].text))), tuple(before), [])
+            )
             call[2].append(values["origin"])
             contents |= dict.fromkeys(before, ())
             texts = (_read_tools(json.dumps(values.get("tools"))), *(turn.text for turn in turns[:-1]))
@@ -137,15 +144,18 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
             counts[str(error) if str(error) in (CUT, NO_CONTENT) else UNREADABLE] += 1
     for end in filter(contents.get, contents):
         tools, *messages = json.loads(f"[{','.join(contents[end])}]")
-        told, before, origins = calls[end]
+        _, earlier, origins = calls[end]
+        told = json.loads(f"[{','.join(calls[turn][0] for turn in (*earlier, end) if turn in calls)}]")
         asked = [message["content"] for message in messages if message["role"] == "user"]
         yield QueueEntry(
             input=asked[0] if len(asked) == 1 else messages,
-            output=told.get("output")
-            or "\n".join(fields.format_tool_call(ToolCall(**each)) for each in told.get("tool_calls", ())),
+            output=told[-1].get("output")
+            or "\n".join(
+                fields.format_tool_call(ToolCall(**each)) for each in told[-1].get("tool_calls", ())
+            ),
             reason="trace",
             messages=messages if len(asked) == 1 else None,
-            calls=[dict(calls[turn][0]) for turn in (*before, end) if turn in calls],
+            calls=told,
             origin=tuple(origins),
             data={"tools": tools} if tools else {},
         )
@@ -192,10 +202,10 @@ def _read_pairs(value: object) -> dict[str, Any]:
 def _read_any_value(value: object) -> Any:
     # Return the value of OTLP's AnyValue: {"stringValue": ...}, {"array_value": {"values": [...]}} ...
     inner = next((each for each in as_mapping(value).values() if each is not None), None)
-    items = as_mapping(inner).get("values")
-    return _read_pairs(items) or (
-        list(map(_read_any_value, as_mappings(items))) if isinstance(inner, dict) else inner
-    )
+    if not isinstance(inner, dict):
+        return inner
+    items = inner.get("values")
+    return _read_pairs(items) or list(map(_read_any_value, as_mappings(items)))
 
 
 def _nest_keys(flat: JsonObject) -> dict[str, Any]:
@@ -213,13 +223,14 @@ def _parse(value: Any) -> Any:
 
 
 def _find(tree: JsonObject, names: Iterable[Sequence[str]]) -> Any:
-    # A text on the way is JSON: what is behind the name is in it.
-    found: Iterator[Any] = (
-        reduce(lambda node, step: as_mapping(_parse(node)).get(step), name, cast("Any", tree))
-        for name in names
-        if name[0] in tree
-    )
-    return next((value for value in found if value not in (None, "", [], {})), None)
+    # A text on the way is JSON: what is behind the name is in it. Loops, as `reduce` takes twice the time.
+    for name in names:
+        node: Any = tree if name[0] in tree else None
+        for step in name if node else ():
+            node = (node if isinstance(node, dict) else as_mapping(_parse(node))).get(step) if node else None
+        if node not in (None, "", [], {}):
+            return node
+    return None
 
 
 def _open(item: object, *wrappers: str) -> Any:
@@ -263,18 +274,34 @@ def _read_tools(text: str) -> str:
 
 
 def _read_messages(value: Any, role: str) -> list[Turn]:
-    items = _list_items(value)
+    spelled = _slice_items(value) if isinstance(value, str) else []
+    items = [item for item, _ in spelled] or _list_items(value)
     is_text = isinstance(value, str) and not all(
         isinstance(item, dict) and _MESSAGE_KEYS & item.keys() for item in items
     )
-    texts = map(json.dumps, [value] if is_text else items)
+    texts = (
+        [text for _, text in spelled]
+        if spelled and not is_text
+        else map(json.dumps, [value] if is_text else items)
+    )
     return [
         turn
         for text in texts
         for turn in (_read_turns if len(text) < MAX_KEPT else _read_turns.__wrapped__)(
-            text, "" if text.startswith('{"role": "assistant"') else role
+            text, "" if text.startswith(('{"role": "assistant"', '{"role":"assistant"')) else role
         )
     ]
+
+
+def _slice_items(text: str) -> list[tuple[Any, str]]:
+    # Return the items of a list, each with its JSON, the key of a cache: to write it anew would take longer than to read it.
+    items, end = list[tuple[Any, str]](), _SEPARATORS.match(text, 1).end()  # type: ignore[union-attr]  # may be empty
+    with suppress(ValueError, RecursionError):
+        while text[0] == "[" and text[end] != "]":
+            start, (item, end) = end, _decode(text, end)
+            items.append((item, text[start:end]))
+            end = _SEPARATORS.match(text, end).end()  # type: ignore[union-attr]
+    return items if text[end:].strip() == "]" else []
 
 
 @lru_cache(maxsize=4096)  # each call of a conversation repeats its messages
@@ -349,7 +376,7 @@ def _read_call(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
     )
     if counts["cached_tokens"] and _parse(values.get("total_tokens")) == total:  # counted beside the input
         counts["input_tokens"] = fields.sum_known_counts(counts["input_tokens"], counts["cached_tokens"])
-    model, provider = as_text(values.get("model")), as_text(values.get("provider"))
+    model, provider = (as_text(values.get(key)) for key in ("model", "provider"))
     start, end = (_read_seconds(values.get(key)) for key in ("start", "end"))
     call = {
         "provider": provider,
@@ -389,11 +416,11 @@ def _read_records(path: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
 
 
 def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, Any]]:
-    decode, is_open, position, offset = json.JSONDecoder().raw_decode, "", 0, 0  # the brackets that are open
+    is_open, position, offset = "", 0, 0  # the brackets that are open
     while True:
         position = _SEPARATORS.match(text, position).end()  # type: ignore[union-attr]  # may be empty
         try:
-            value, end = decode(text, position)
+            value, end = _decode(text, position)
             what, records = "", _list_records(value)
         except (ValueError, RecursionError) as error:
             end, what = (
@@ -409,8 +436,10 @@ def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, A
         if not what:
             yield from records
         elif mark or is_open:
-            is_end = is_open[-1:] + mark in ("[]", "{}")
-            is_list = mark == "[" or (mark == "{" and _LIST.search(text, position))
+            is_end, is_list = (
+                is_open[-1:] + mark in ("[]", "{}"),
+                mark == "[" or (mark == "{" and _LIST.search(text, position)),
+            )
             place = f"at character {offset + end + 1:,}: {what.removesuffix(' starting at')}"
             is_right = is_end or (is_list and is_cut and len(is_open) < MAX_OPEN)
             refuse(not is_right, BadFile(f"broken or cut JSON {place}"))

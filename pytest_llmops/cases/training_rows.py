@@ -128,7 +128,7 @@ def case_to_row(
         if isinstance(case.input, list)
         else [{"role": "user", "content": question_text(case.input)}]
     )
-    messages = [{"role": "system", "content": system}, *question] if system else question
+    messages = [*([{"role": "system", "content": system}] if system else []), *question]
     calls, tools = ({key: case[key]} if key in case else {} for key in ("tool_calls", "tools"))
     worse = case.output or case.data.get("rejected")  # the review of feedback calls it so
     good: Json = {"role": "assistant", **({"content": case.reference} if case.reference else {}), **calls}

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pytest_llmops._util.text_files import BadFile, decode_text, numbered_lines, read_bytes
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.errors import CaseError, refuse
+from pytest_llmops.errors import CaseError, refuse, require
 from pytest_llmops.measurement import shorten_text
 
 N = TypeVar("N", int, float)
@@ -52,12 +52,12 @@ def _read_trec_file(
         text = decode_text(read_bytes(find_path(path)))
     except BadFile as error:
         raise CaseError(error.what, path, error.line) from None
-    by_query: dict[str, dict[str, N]] = {}
-    fields = form.split()
+    by_query, fields = dict[str, dict[str, N]](), form.split()
     for line, row in _split_lines(text):
         if len(row) < len(fields):
-            got = f"{len(row)} fields: {shorten_text(' '.join(row), 80)}"
-            raise CaseError(f"expected {form}, got {got}", path, line)
+            raise CaseError(
+                f"expected {form}, got {len(row)} fields: {shorten_text(' '.join(row), 80)}", path, line
+            )
         query, document = row[0], row[2]
         values = by_query.setdefault(query, {})
         if document in values:
@@ -65,10 +65,10 @@ def _read_trec_file(
             first = next(n for n, other in _split_lines(text) if (other[0], other[2]) == (query, document))
             raise CaseError(f"{what} (first in line {first})", path, line)
         digits = row[fields.index(number)]
-        value = parse_number(digits)
-        if value is None:
-            raise CaseError(f"{number}: expected {expected}, got {shorten_text(digits, 60)}", path, line)
-        values[document] = value
+        values[document] = require(
+            parse_number(digits),
+            CaseError(f"{number}: expected {expected}, got {shorten_text(digits, 60)}", path, line),
+        )
     refuse(not by_query, CaseError(f"no line in the file: expected lines of the form {form}", path))
     return by_query
 

@@ -18,11 +18,12 @@ from pytest_llmops._util.text_files import (
     stream_lines,
 )
 from pytest_llmops.cases.files import Case, hash_id, parse_case, read_rows, sample
-from pytest_llmops.cases.similar_texts import find_quoted, find_similar_pairs
+from pytest_llmops.cases.similar_texts import MAX_CHARS, find_quoted, find_similar_pairs
 from pytest_llmops.cases.training_rows import CHECKS, case_to_row, question_text, row_messages, row_to_case
 from pytest_llmops.cli.common import (
     EXIT_PROBLEM,
     check_output_path,
+    environment_redactor,
     format_json_line,
     print_json,
     print_line,
@@ -36,12 +37,12 @@ from pytest_llmops.redaction.personal_data import KINDS, mask_personal_data
 from pytest_llmops.redaction.secret_names import MASK
 
 # Rows that are in memory at once, and among which similar ones are searched; findings that are kept, and that are printed
-CHUNK, MAX_KEPT, MAX_SHOWN = 20_000, 10_000, 50
-CHARS_PER_TOKEN = 4  # of the estimate
+CHUNK, MAX_KEPT, MAX_SHOWN, CHARS_PER_TOKEN = 20_000, 10_000, 50, 4  # of the estimate
 LABELS, MIN_LABELLED = (
     ("label", "category", "intent", "class", "human"),
     20,
 )  # so many rows may have the same label
+MARKS = (MASK, *(f"[{kind}]" for kind in KINDS))
 Finding = tuple[int, str, str]  # line, "problem" or "note", and what it is
 Make = Callable[[Case, str], Any]  # what to make of a case, with file and line of its row
 
@@ -59,13 +60,15 @@ def _read(args: argparse.Namespace, make: Make | None = None) -> Iterator[tuple[
         for line, value in rows:
             try:
                 row = as_mapping(read_json(value) if is_lines else value)
-                training = {"id": f"{stem}-{line}", "input": row_messages(row)}
-                problems = [*CHECKS[args.format](row)] if args.format in CHECKS else []
-                fields = {} if args.format in CHECKS else names
-                parsed = parse_case(training if args.format in CHECKS else row, fields, split_tags=is_csv)
-                case = replace(parsed, typed=row)
-                made = make(case, f"{args.file.name}:{line}") if make and not problems else row
-                yield line, replace(case, typed=made), problems
+                problems, given, fields = (
+                    ([*CHECKS[args.format](row)], {"id": f"{stem}-{line}", "input": row_messages(row)}, {})
+                    if args.format in CHECKS
+                    else ([], row, names)
+                )
+                case = replace(parse_case(given, fields, split_tags=is_csv), typed=row)
+                if make and not problems:
+                    case = replace(case, typed=make(case, f"{args.file.name}:{line}"))
+                yield line, case, problems
             except BadFile as error:
                 yield line, None, [error.what]
     except BadFile as error:
@@ -144,8 +147,12 @@ def convert_file(args: argparse.Namespace) -> int:
     return _write(args, [case.typed for case in _read_valid(args, make)])
 
 
-def check_file(args: argparse.Namespace) -> int:
-    """Run the command, and return its exit status."""
+def check_files(args: argparse.Namespace) -> int:
+    """Run the command on each file, and return its exit status."""
+    return max(_check_file(argparse.Namespace(**{**vars(args), "file": file})) for file in args.file)
+
+
+def _check_file(args: argparse.Namespace) -> int:
     others = {
         f"{path} {case.id}": question_text(case.input)
         for path in args.against
@@ -158,55 +165,77 @@ def check_file(args: argparse.Namespace) -> int:
         if args.format == "cases"
         for version in prompts.versions(name)
     }
-    found, seen, rows, size, entries = list[Finding](), dict[tuple[str, str], Any](), 0, 0, _read(args)
+    # Of a question no more is kept than is compared.
+    size = max(MAX_CHARS, *map(len, documents.values()), 0) + 1
+    totals, labels, found = Counter[str](), {key: set[str]() for key in LABELS}, list[Finding]()
+    entries = _scan_rows(args, size, totals, labels)
     while chunk := list(islice(entries, CHUNK)):
-        rows += len(chunk)
-        valid = [(line, case) for line, case, _ in chunk if case is not None]
-        size += sum(len(canonical_json(case.typed)) // CHARS_PER_TOKEN for _, case in valid)
-        found += [(line, "problem", what) for line, _, problems in chunk for what in problems]
-        found += [finding for line, case in valid for finding in _check_row(args, line, case, seen)]
-        labels = [
-            (valid[0][0], "note", f"the {key} of all is the same: labels of one kind show nothing")
-            for key in (LABELS if len(valid) >= MIN_LABELLED else ())
-            if key in valid[0][1].typed
-            and len({canonical_json(case.typed.get(key)) for _, case in valid}) == 1
-        ]
-        # A broken row of training asks nothing.
-        found += [*_find_leaks(args, [row for row in valid if row[1].input], others, documents), *labels]
-        found = sorted(found, key=lambda finding: finding[1] == "note")[:MAX_KEPT]
-    refuse(not rows, CaseError("no row in the file: expected at least one", args.file))
+        news = [finding for findings, _ in chunk for finding in findings]
+        news += _find_leaks(args, [row for _, rows in chunk for row in rows], others, documents)
+        totals.update(kind for _, kind, _ in news)
+        found = sorted([*found, *news], key=lambda finding: finding[1] == "note")[:MAX_KEPT]
+    refuse(not totals["rows"], CaseError("no row in the file: expected at least one", args.file))
+    for key, values in labels.items():
+        if totals["valid"] >= MIN_LABELLED and len(values) == 1 and values != {"None"}:
+            found.append(
+                (totals["first"], "note", f"the {key} of all is the same: labels of one kind show nothing")
+            )
+            totals["note"] += 1
     found = sorted((line, kind, mask_personal_data(redact_secrets(what))) for line, kind, what in found)
     lines = [
         f"{args.file}:{line}: {'' if kind == 'problem' else 'note: '}{what}" for line, kind, what in found
     ]
-    count = sum(kind == "problem" for _, kind, _ in found)
-    counts = f"{format_count(count, 'problem')}, {format_count(len(found) - count, 'note')}"
+    rows, *counted = (
+        format_count(totals[kind], kind.removesuffix("s")) for kind in ("rows", "problem", "note")
+    )
+    rest = f" (here are {len(found):,})" if len(found) < totals["problem"] + totals["note"] else ""
     document = {
-        "rows": rows,
-        "tokens": size,
-        "problems": count,
+        "rows": totals["rows"],
+        "tokens": totals["tokens"],
+        "problems": totals["problem"],
         "findings": [dict(zip(("line", "kind", "what"), finding, strict=True)) for finding in found],
     }
-    return _print(args, document, lines, f"{format_count(rows, 'row')}, about {size:,} tokens; {counts}")
+    return _print(
+        args, document, lines, f"{rows}, about {totals['tokens']:,} tokens; {', '.join(counted)}{rest}"
+    )
+
+
+def _scan_rows(
+    args: argparse.Namespace, size: int, totals: Counter[str], labels: dict[str, set[str]]
+) -> Iterator[tuple[list[Finding], list[tuple[int, str, str]]]]:
+    # Yield of each row what is wrong with it by itself; and line, question and split, unless it asks nothing.
+    seen, clean = dict[int | str, Any](), environment_redactor().clean_excerpt
+    for line, case, problems in _read(args):
+        totals["rows"] += 1
+        news, asked = [(line, "problem", what) for what in problems], list[tuple[int, str, str]]()
+        if case is not None:
+            text = canonical_json(case.typed)
+            totals.update(valid=1, tokens=len(text) // CHARS_PER_TOKEN, first=0 if totals["first"] else line)
+            news += _check_row(args, line, case, (text, mask_personal_data(clean(text))), seen)
+            for key, values in labels.items():
+                values.update([repr(case.typed.get(key))][len(values) > 1 :])
+            asked = [(line, question_text(case.input)[:size], case.split)] if case.input else []
+        yield news, asked
 
 
 def _check_row(
-    args: argparse.Namespace, line: int, case: Case, seen: dict[tuple[str, str], Any]
+    args: argparse.Namespace, line: int, case: Case, texts: tuple[str, str], seen: dict[int | str, Any]
 ) -> Iterator[Finding]:
-    text, is_training = canonical_json(case.typed), args.format != "cases"
+    (text, masked), is_training = texts, args.format != "cases"
     size = len(text) // CHARS_PER_TOKEN
-    masked = mask_personal_data(redact_secrets(text))
-    first = seen.setdefault(("id", case.id), line)
-    split = seen.setdefault(("family", case.family), case.split)
+    # A hash takes less memory than an id. The id of a training row is its line.
+    first, split = (
+        line if is_training else seen.setdefault(hash(case.id), line),
+        seen.setdefault(case.family, case.split) if case.family else case.split,
+    )
     problems = {
         f"about {size:,} tokens: expected at most {args.max_tokens:,}": is_training
         and size > args.max_tokens,
         f"duplicate id {case.id!r} (first in line {first})": first != line,
-        f"the family {case.family!r} is in the splits {split!r} and {case.split!r}": case.family
-        and split != case.split,
+        f"the family {case.family!r} is in the splits {split!r} and {case.split!r}": split != case.split,
     }
     yield from ((line, "problem", what) for what, applies in problems.items() if applies)
-    for mark in (MASK, *(f"[{kind}]" for kind in KINDS)):
+    for mark in MARKS if masked != text else ():
         if (place := masked.find(mark)) >= 0 and mark not in text:
             what = f"{mark} in {shorten_text(masked[max(place - 30, 0) : place + 40], 80)}"
             yield line, "problem" if is_training or mark == MASK else "note", what
@@ -214,18 +243,18 @@ def _check_row(
 
 def _find_leaks(
     args: argparse.Namespace,
-    valid: Sequence[tuple[int, Case]],
+    valid: Sequence[tuple[int, str, str]],
     others: dict[str, str],
     documents: dict[str, str],
 ) -> Iterator[Finding]:
-    texts, names, prompts = [question_text(case.input) for _, case in valid], list(others), list(documents)
+    texts, names, prompts = [text for _, text, _ in valid], list(others), list(documents)
     for earlier, later, ratio in find_similar_pairs([*texts, *others.values()], args.at_least):
         if earlier < len(valid) <= later:
             yield valid[earlier][0], "problem", f"{ratio} % like {names[later - len(valid)]}: a leak"
         elif later < len(valid):
-            (first, before), (line, case) = valid[earlier], valid[later]
-            is_leak = "" not in (before.split, case.split) and before.split != case.split
-            where = f", of the split {before.split!r}, not {case.split!r}: a leak" if is_leak else ""
+            (first, _, before), (line, _, split) = valid[earlier], valid[later]
+            is_leak = "" not in (before, split) and before != split
+            where = f", of the split {before!r}, not {split!r}: a leak" if is_leak else ""
             yield line, "problem" if is_leak else "note", f"{ratio} % like line {first}{where}"
     for place, document in find_quoted(texts, list(documents.values())):
         yield valid[place][0], "problem", f"stands in the prompt {prompts[document]}: a leak"

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.cli import cases_traces
 from pytest_llmops.cli.common import add_command, add_group, import_command, parse_positive_int, parse_share
 
 QUEUE = {
@@ -18,7 +17,6 @@ QUEUE = {
     "help": "the review queue (default: cases/queue.jsonl)",
 }
 JSON = {"action": "store_true", "help": "print JSON"}
-
 # The commands: what runs them, their summary and details, and their arguments
 COMMANDS: Mapping[
     str, tuple[Callable[[argparse.Namespace], int], str, str, Mapping[str, Mapping[str, Any]]]
@@ -28,12 +26,13 @@ COMMANDS: Mapping[
         "put what users said of answers into the review queue",
         (
             "Reads votes, ratings, comments and corrections: JSON lines, JSON or CSV of your own, and exports of Langfuse, LangSmith "
-            "and Phoenix (of which llmops cases from-traces has read the traces before). Secrets are masked, the same question and answer is one entry, and nothing is counted twice."
+            "and Phoenix (of which llmops cases from-traces has read the traces before). Secrets are masked, the same question and answer is one entry, and nothing is counted twice. "
+            "Exit status 1: an event could not be read."
         ),
         {
             "events": {"type": Path, "metavar": "EVENTS", "help": "the events: .jsonl, .json or .csv"},
             "--queue": QUEUE,
-            "--map": {
+            "--field": {
                 "action": "append",
                 "default": [],
                 "metavar": "NAME=COLUMN",
@@ -45,6 +44,25 @@ COMMANDS: Mapping[
                 "help": "the rating from which on an answer is good (default: 4, of 5)",
             },
             "--all-sources": {"action": "store_true", "help": "also scores of evaluators and models"},
+            "--json": JSON,
+        },
+    ),
+    "from-traces": (
+        import_command("cases_traces", "import_traces"),
+        "put the conversations of exported traces into the review queue",
+        (
+            "Reads OpenTelemetry GenAI, OpenInference, Traceloop, Langfuse, Phoenix and LangSmith: OTLP JSON of traces and their logs, or "
+            "rows as JSON lines; give the files of one export together. Secrets are masked, and nothing is counted twice. Exit status 1: "
+            "something was left out."
+        ),
+        {
+            "traces": {
+                "nargs": "+",
+                "type": Path,
+                "metavar": "FILE",
+                "help": ".json or .jsonl; no protobuf, no Parquet",
+            },
+            "--queue": QUEUE,
             "--json": JSON,
         },
     ),
@@ -133,7 +151,7 @@ DRAWN = ("--format", "--field", "--seed", "-o --out", "--json")
 # Commands on files: function, summary, details, and names of arguments
 FILE_COMMANDS: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
     (
-        "check", "check_file", "find what is wrong with a file, near-duplicates and leaks",
+        "check", "check_files", "find what is wrong with a file, near-duplicates and leaks",
         "The exit status is 1 for problems; near-duplicates of a split and personal data in cases are notes.",
         ("--format", "--field", "--against", "--prompts", "--max-tokens", "--at-least", "--json"),
     ),
@@ -159,6 +177,7 @@ def add_cases_group(groups: Any) -> None:
     for name, function, summary, details, names in FILE_COMMANDS:
         options = {
             key: FILE_ARGUMENTS[key]
+            | ({"nargs": "+"} if (key, name) == ("file", "check") else {})
             | ({"required": True} if key.startswith("-o") and name != "dedupe" else {})
             for key in (*["file"][: len(names)], *names)
         }
@@ -167,4 +186,3 @@ def add_cases_group(groups: Any) -> None:
         )
     for name, (run, summary, details, arguments) in COMMANDS.items():
         add_command(commands, name, run, summary, details, arguments=arguments)
-    cases_traces.add_parser(commands)

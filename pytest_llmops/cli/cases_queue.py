@@ -35,13 +35,15 @@ from pytest_llmops.cli.common import (
 from pytest_llmops.errors import CaseError, UsageError, refuse
 from pytest_llmops.measurement import Json, as_finite_float, format_count, shorten_text
 
-MAX_ORIGINS, MAX_LISTED = 20, 20
+MAX_ORIGINS, MAX_LISTED, NO_PROBLEMS = 20, 20, ("not from a person", "no vote, comment or correction")
 LABELS = {"pass": True, "true": True, "fail": False, "false": False}
 
 
 def import_feedback(args: argparse.Namespace) -> int:
     """Run ``from-feedback``, and return its exit status."""
-    refuse_options({f"--map: expected NAME=COLUMN, got {entry!r}": "=" not in entry for entry in args.map})
+    refuse_options(
+        {f"--field: expected NAME=COLUMN, got {entry!r}": "=" not in entry for entry in args.field}
+    )
     answers = {
         str(place[key]): (entry.input, entry.output)
         for entry in read_queue(args.queue)
@@ -53,7 +55,7 @@ def import_feedback(args: argparse.Namespace) -> int:
         args.events,
         good_at_least=args.good_at_least,
         humans_only=not args.all_sources,
-        fields=dict(entry.split("=", 1) for entry in args.map),
+        fields=dict(entry.split("=", 1) for entry in args.field),
         answers=answers,
     )
     new, merged = add_to_queue(args.queue, feedback.to_entries())
@@ -61,6 +63,8 @@ def import_feedback(args: argparse.Namespace) -> int:
         claim = f"{feedback.up_share():.0%} of the votes are up"
     except CaseError as error:
         claim = f"no claim about the share: {error.what}"
+    # What is left out by a rule, or said nothing, is no problem.
+    status = EXIT_PROBLEM if any(not why.startswith(NO_PROBLEMS) for why in feedback.left_out) else 0
     if args.json:
         print_json(
             {
@@ -69,14 +73,11 @@ def import_feedback(args: argparse.Namespace) -> int:
                 "down": feedback.votes["down"],
                 "new": new,
                 "merged": merged,
-                "left_out": {
-                    why: dict(zip(("count", "line"), found, strict=True))
-                    for why, found in feedback.left_out.items()
-                },
+                "left_out": {why: {"count": n, "line": line} for why, (n, line) in feedback.left_out.items()},
                 "claim": claim,
             }
         )
-        return 0
+        return status
     print_line(
         f"{format_path(args.events)}: {format_count(len(feedback.events), 'event')}, {feedback.votes['up']:,} up and "
         f"{feedback.votes['down']:,} down; {new:,} new in {format_path(args.queue)}, {merged:,} there already"
@@ -84,23 +85,21 @@ def import_feedback(args: argparse.Namespace) -> int:
     for why, (count, line) in feedback.left_out.items():
         print_line(
             f"left out: {format_count(count, 'event')}, the first in line {line}: {why}"
-            + f" (in another column: --map {why[3:]}=COLUMN)" * (why in ("no question", "no answer"))
+            + f" (in another column: --field {why[3:]}=COLUMN)" * (why in ("no question", "no answer"))
         )
     print_line(claim)
-    return 0
+    return status
 
 
 def show_coverage(args: argparse.Namespace) -> int:
     """Run ``coverage``, and return its exit status."""
     # A pattern for the case files often finds the queue too, which covers nothing.
-    topics = measure_coverage(
+    topics, votes, covered = measure_coverage(
         read_queue(args.queue),
         (case for path in args.cases if path.resolve() != args.queue.resolve() for case in load_cases(path)),
     )
-    votes = sum(count for count, _ in topics.values())
-    covered = sum(count for count, is_covered in topics.values() if is_covered)
-    share = covered / votes if votes else None
     missing = {topic: count for topic, (count, is_covered) in topics.items() if not is_covered}
+    share = covered / votes if votes else None
     if args.json:
         print_json({"topics": len(topics), "votes": votes, "share": share, "missing": missing})
     else:
@@ -162,14 +161,24 @@ def _ask(args: argparse.Namespace, waiting: list[QueueEntry]) -> None:
             "contexts": json.dumps(entry.data["contexts"]) if "contexts" in entry.data else "",
             "comments": "; ".join(entry.comments),
             "reference": entry.reference,
+            "fact": args.fact or "",
         }
         for title, text in ((title, text) for title, text in shown.items() if text):
             print_line(f"{title}: {shorten_text(text, 4_000)}")
-        choices = "a accept, or type the right answer" if entry.kind == "case" else "pass, fail, or a number"
+        choices = (
+            "a accept, or type the right answer; f a fact"
+            if entry.kind == "case"
+            else "pass, fail, or a number"
+        )
         answer = input(f"{choices}; d drop, s skip, q quit: ").strip()
         decision = {"a": "accept", "d": "drop"}.get(answer, "accept" if entry.kind == "case" else answer)
         if answer == "q":
             return
+        if answer == "f" and entry.kind == "case":
+            args.fact = input(
+                "a text that only right answers contain, for the next one that you accept: "
+            ).strip()
+            continue
         try:
             refuse(
                 entry.kind == "case"
@@ -182,6 +191,7 @@ def _ask(args: argparse.Namespace, waiting: list[QueueEntry]) -> None:
             if answer not in ("", "s"):
                 _decide(args, entry.id, decision, None if answer in ("a", "d") else answer)
             waiting.pop(0)
+            args.fact = None
         except UsageError as error:
             print_error(str(error))
 
@@ -255,8 +265,12 @@ def _build_case(entry: QueueEntry, fact: str | None) -> dict[str, Json]:
         "calls": entry.calls,
         "origin": [dict(place) for place in entry.origin[:MAX_ORIGINS]],
     }
-    kept = {key: value for key, value in given.items() if value}
-    return {"id": entry.id, "input": entry.input, "reference": reference, **kept}
+    return {
+        "id": entry.id,
+        "input": entry.input,
+        "reference": reference,
+        **{key: value for key, value in given.items() if value},
+    }
 
 
 def _append_case(path: Path, row: Mapping[str, Json]) -> None:

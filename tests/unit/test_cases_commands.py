@@ -81,15 +81,23 @@ def test_columns_of_other_names_are_asked_for(run: Run) -> None:
     Path("events.csv").write_text("frage,answer,thumb\nOffen?,Nein.,down\n")
     status, out, _ = run("from-feedback", "events.csv")
     assert (status, out[1:]) == (
-        0,
+        1,  # as for traces: what cannot be read is no success
         [
-            "left out: 1 event, the first in line 2: no question (in another column: --map question=COLUMN)",
+            "left out: 1 event, the first in line 2: no question (in another column: --field question=COLUMN)",
             "no claim about the share: there is no vote",
         ],
     )
-    assert run("from-feedback", "events.csv", "--map", "question=frage")[1][0].startswith(
+    assert run("from-feedback", "events.csv", "--field", "question=frage")[1][0].startswith(
         "events.csv: 1 event,"
     )
+
+
+def test_events_that_say_nothing_or_are_no_persons_are_no_failure(run: Run) -> None:
+    judge = {"dataType": "BOOLEAN", "traceId": "t", "id": "s", "source": "EVAL", "value": 0}
+    silent = {"question": "Open?", "answer": "No."}
+    Path("e.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in (judge, silent)))
+    status, out, _ = run("from-feedback", "e.jsonl")
+    assert (status, [line.split(":")[0] for line in out[1:3]]) == (0, ["left out", "left out"])
 
 
 def test_no_planted_secret_reaches_the_queue_or_a_case(run: Run) -> None:
@@ -181,6 +189,16 @@ def test_a_person_is_asked_about_each_entry(
         "There is, for 12 euros a year.",
     ]
     assert {entry.status for entry in read_queue("cases/queue.jsonl")} == {"accepted", "dropped"}
+
+
+def test_a_person_names_what_only_right_answers_contain(
+    run: Run, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = answers(monkeypatch, "f", "60 days", "a", "f", "45 days", "a", "q")
+    status, out, err = run("review")
+    assert (status, list(rest), out.count("fact: 45 days")) == (0, [], 1)
+    assert "'60 days'" in err  # it is not in the right answer
+    assert [case.data.get("fact") for case in load_cases("cases/feedback.jsonl")] == ["45 days"]
 
 
 def test_an_annotator_sees_what_the_judge_saw(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

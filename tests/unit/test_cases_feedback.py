@@ -178,12 +178,20 @@ def test_topics_without_a_case_are_found() -> None:
         QueueEntry(id="c", input="two ?", output="y", similar=("b",), votes={"down": 4}),
         QueueEntry(id="d", input="Three?", output="x", tags=("club", "refund"), votes={"up": 1}),
     ]
-    assert measure_coverage(entries, [Case(id="b", input="Two?")]) == {
-        "two": (6, True),
-        "refund": (3, False),
-        "club": (0, False),
-    }
-    assert measure_coverage(entries, [Case(id="z", input="", tags=("refund",))])["refund"] == (3, True)
+    topics, votes, covered = measure_coverage(entries, [Case(id="b", input="Two?")])
+    assert topics == {"two": (6, True), "refund": (3, False), "club": (0, False)}
+    assert (votes, covered) == (9, 6)
+    assert measure_coverage(entries, [Case(id="z", input="", tags=("refund",))])[0]["refund"] == (3, True)
+
+
+def test_a_vote_on_two_topics_counts_once_and_what_was_dropped_wants_no_case() -> None:
+    entries = [
+        QueueEntry(id="a", input="One?", output="x", tags=("refund", "club"), votes={"down": 3}),
+        QueueEntry(id="b", input="Two?", output="x", votes={"down": 2}, status="dropped"),
+    ]
+    refund, club = (Case(id=tag, input="", tags=(tag,)) for tag in ("refund", "club"))
+    assert measure_coverage(entries, [refund]) == ({"refund": (3, True), "club": (3, False)}, 3, 0)
+    assert measure_coverage(entries, [refund, club])[1:] == (3, 3)
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

@@ -136,6 +136,17 @@ def test_a_file_larger_than_a_chunk_is_checked_as_a_whole(run: Run, monkeypatch:
     file = write("c.jsonl", *(case(f"{n}", "the same") for n in range(9)), case("0", "other"))
     status, text = run("check", file)
     assert (status, "duplicate id '0'" in text) == (1, True)
+    assert text.endswith("1 problem, 4 notes (here are 2)\n")  # all are counted
+
+
+def test_several_files_are_checked_each_by_itself(run: Run) -> None:
+    good, broken = write("a.jsonl", case("a", "Open?")), write("b.jsonl", case("a", "Free?"), "{")
+    status, text = run("check", good, broken)
+    assert status == 1
+    assert [line.split(":")[0] for line in text.splitlines()] == [
+        *("1 row, about 6 tokens; 0 problems, 0 notes", "b.jsonl"),
+        "2 rows, about 6 tokens; 1 problem, 0 notes",
+    ]
 
 
 def test_sample_holds_only_what_it_draws_and_draws_the_same(run: Run) -> None:

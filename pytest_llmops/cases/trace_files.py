@@ -296,7 +296,7 @@ def _read_messages(value: Any, role: str) -> list[Turn]:
 def _slice_items(text: str) -> list[tuple[Any, str]]:
     # Return the items of a list, each with its JSON, the key of a cache: to write it anew would take longer than to read it.
     items, end = list[tuple[Any, str]](), _SEPARATORS.match(text, 1).end()  # type: ignore[union-attr]  # may be empty
-    with suppress(ValueError, RecursionError):
+    with suppress(ValueError, RecursionError, IndexError):
         while text[0] == "[" and text[end] != "]":
             start, (item, end) = end, _decode(text, end)
             items.append((item, text[start:end]))

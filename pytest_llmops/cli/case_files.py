@@ -28,6 +28,7 @@ from pytest_llmops.cli.common import (
     print_json,
     print_line,
     redact_secrets,
+    refuse_options,
     write_output_file,
 )
 from pytest_llmops.errors import CaseError, refuse
@@ -49,6 +50,7 @@ Make = Callable[[Case, str], Any]  # what to make of a case, with file and line 
 
 def _read(args: argparse.Namespace, make: Make | None = None) -> Iterator[tuple[int, Case | None, list[str]]]:
     # Yield line, case and problems of each row; ``typed`` of a case is the row, or what is made of it.
+    refuse_options({f"--field: expected KEY=COLUMN, got {pair!r}": "=" not in pair for pair in args.field})
     names = {key: column for key, _, column in (pair.partition("=") for pair in args.field)}
     try:
         stem = "".join(char if char.isalnum() else "-" for char in args.file.stem)[:100]
@@ -66,9 +68,8 @@ def _read(args: argparse.Namespace, make: Make | None = None) -> Iterator[tuple[
                     else ([], row, names)
                 )
                 case = replace(parse_case(given, fields, split_tags=is_csv), typed=row)
-                if make and not problems:
-                    case = replace(case, typed=make(case, f"{args.file.name}:{line}"))
-                yield line, case, problems
+                made = make(case, f"{args.file.name}:{line}") if make and not problems else row
+                yield line, case if made is row else replace(case, typed=made), problems
             except BadFile as error:
                 yield line, None, [error.what]
     except BadFile as error:

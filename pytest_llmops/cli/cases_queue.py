@@ -43,6 +43,11 @@ def import_feedback(args: argparse.Namespace) -> int:
     """Run ``from-feedback``, and return its exit status."""
     refuse_options(
         {f"--field: expected NAME=COLUMN, got {entry!r}": "=" not in entry for entry in args.field}
+        | {
+            f"--good-at-least: expected a number above 0, got {args.good_at_least}": args.good_at_least
+            is not None
+            and not 0 < args.good_at_least < float("inf")
+        }
     )
     answers = {
         str(place[key]): (entry.input, entry.output)
@@ -58,37 +63,33 @@ def import_feedback(args: argparse.Namespace) -> int:
         fields=dict(entry.split("=", 1) for entry in args.field),
         answers=answers,
     )
+    refuse(
+        not (feedback.events or feedback.left_out),
+        CaseError("no event in the file: expected at least one", args.events),
+    )
     new, merged = add_to_queue(args.queue, feedback.to_entries())
     try:
         claim = f"{feedback.up_share():.0%} of the votes are up"
     except CaseError as error:
         claim = f"no claim about the share: {error.what}"
-    # What is left out by a rule, or said nothing, is no problem.
-    status = EXIT_PROBLEM if any(not why.startswith(NO_PROBLEMS) for why in feedback.left_out) else 0
-    if args.json:
-        print_json(
-            {
-                "events": len(feedback.events),
-                "up": feedback.votes["up"],
-                "down": feedback.votes["down"],
-                "new": new,
-                "merged": merged,
-                "left_out": {why: {"count": n, "line": line} for why, (n, line) in feedback.left_out.items()},
-                "claim": claim,
-            }
-        )
-        return status
-    print_line(
-        f"{format_path(args.events)}: {format_count(len(feedback.events), 'event')}, {feedback.votes['up']:,} up and "
-        f"{feedback.votes['down']:,} down; {new:,} new in {format_path(args.queue)}, {merged:,} there already"
-    )
-    for why, (count, line) in feedback.left_out.items():
-        print_line(
+    sums = {"events": len(feedback.events), "up": feedback.votes["up"], "down": feedback.votes["down"]}
+    left_out = {why: {"count": count, "line": line} for why, (count, line) in feedback.left_out.items()}
+    texts = [
+        f"{format_path(args.events)}: {format_count(sums['events'], 'event')}, {sums['up']:,} up and {sums['down']:,} down; "
+        + f"{new:,} new in {format_path(args.queue)}, {merged:,} there already",
+        *(
             f"left out: {format_count(count, 'event')}, the first in line {line}: {why}"
             + f" (in another column: --field {why[3:]}=COLUMN)" * (why in ("no question", "no answer"))
-        )
-    print_line(claim)
-    return status
+            for why, (count, line) in feedback.left_out.items()
+        ),
+        claim,
+    ]
+    if args.json:
+        print_json({**sums, "new": new, "merged": merged, "left_out": left_out, "claim": claim})
+    for text in [] if args.json else texts:
+        print_line(text)
+    # What is left out by a rule, or said nothing, is no problem.
+    return EXIT_PROBLEM if any(not why.startswith(NO_PROBLEMS) for why in left_out) else 0
 
 
 def show_coverage(args: argparse.Namespace) -> int:

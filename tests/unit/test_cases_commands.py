@@ -100,6 +100,17 @@ def test_events_that_say_nothing_or_are_no_persons_are_no_failure(run: Run) -> N
     assert (status, [line.split(":")[0] for line in out[1:3]]) == (0, ["left out", "left out"])
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [["empty.jsonl"], ["events.jsonl", "--good-at-least", "nan"], ["events.jsonl", "--field", "question"]],
+)
+def test_what_would_pass_for_feedback_is_refused(run: Run, argv: list[str]) -> None:
+    Path("empty.jsonl").write_text("\n")
+    status, _, err = run("from-feedback", *argv)
+    assert (status, Path("cases/queue.jsonl").exists()) == (2, False)
+    check_message(err)
+
+
 def test_no_planted_secret_reaches_the_queue_or_a_case(run: Run) -> None:
     keys = ("question", "answer", "comment", "corrected")
     rows = [

@@ -139,6 +139,13 @@ def test_a_file_larger_than_a_chunk_is_checked_as_a_whole(run: Run, monkeypatch:
     assert text.endswith("1 problem, 4 notes (here are 2)\n")  # all are counted
 
 
+def test_a_field_without_a_column_is_refused(run: Run) -> None:
+    assert run("check", write("a.jsonl", case("a", "Open?")), "--field", "input") == (
+        2,
+        "llmops: --field: expected KEY=COLUMN, got 'input'\n",
+    )
+
+
 def test_several_files_are_checked_each_by_itself(run: Run) -> None:
     good, broken = write("a.jsonl", case("a", "Open?")), write("b.jsonl", case("a", "Free?"), "{")
     status, text = run("check", good, broken)

@@ -75,7 +75,7 @@ def import_feedback(args: argparse.Namespace) -> int:
     sums = {"events": len(feedback.events), "up": feedback.votes["up"], "down": feedback.votes["down"]}
     left_out = {why: {"count": count, "line": line} for why, (count, line) in feedback.left_out.items()}
     texts = [
-        f"{format_path(args.events)}: {format_count(sums['events'], 'event')}, {sums['up']:,} up and {sums['down']:,} down; "
+        f"{format_path(args.events)}: {format_count(sums['events'], 'event')}, {sums['up']:,} up and {sums['down']:,} down; "  # noqa: ISC003 -- an item of a list
         + f"{new:,} new in {format_path(args.queue)}, {merged:,} there already",
         *(
             f"left out: {format_count(count, 'event')}, the first in line {line}: {why}"

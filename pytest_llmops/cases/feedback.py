@@ -323,7 +323,8 @@ def _why_left_out(
         )
         if rating >= 0:
             vote = "up" if rating >= (good_at_least or GOOD_RATING) else "down"
-    told, values["vote"] = stars if values.get("vote") is None else values["vote"], vote
+    told = stars if values.get("vote") is None else values["vote"]
+    values["vote"] = vote
     reasons = {
         f"not from a person ({human})": humans_only and human and str(human).lower() not in HUMAN_SOURCES,
         "its id stands twice": values["id"] and values["id"] in ids,
@@ -366,8 +367,9 @@ def measure_coverage(
     or one that was made of such feedback. Each topic has its votes down and whether it is covered, the most votes first;
     a vote on two tags is one of each. What a person dropped wants no case.
     """
-    covered, votes = {name for case in cases for name in (case.id, *case.tags)}, Counter[str]()
-    questions, asked = dict[str, str](), list[tuple[tuple[str, ...], int]]()
+    covered = {name for case in cases for name in (case.id, *case.tags)}
+    votes, questions = Counter[str](), dict[str, str]()
+    asked: list[tuple[tuple[str, ...], int]] = []
     for entry in (entry for entry in entries if entry.kind == "case"):
         questions[entry.id] = normalize_text(entry.input)
         topics = entry.tags or (questions.get((entry.similar or (entry.id,))[0], questions[entry.id]),)

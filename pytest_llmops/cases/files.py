@@ -42,8 +42,8 @@ from pytest_llmops.errors import (
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Call
 
-# Keys of every case; what an attack and its benign twin have as ``expect``
-REQUIRED_KEYS, EXPECTED = ("id", "input"), ("refuse", "answer")
+REQUIRED_KEYS = ("id", "input")
+EXPECTED = ("refuse", "answer")  # what an attack and its benign twin have as ``expect``
 BUILTIN_CASES = Path(__file__).with_name("builtin")
 # What other tools call these keys, the most usual name first
 OTHER_NAMES = {
@@ -52,7 +52,8 @@ OTHER_NAMES = {
     "reference": ("answer", "expected", "expected_output", "ground_truth", "target", "ideal", "output"),
 }
 # Pytest, xdist and JUnit readers split a test's name here, or write these characters differently
-FORBIDDEN_IN_IDS, MAX_ID_CHARS = ("[", "]", "::", "\\"), 200
+FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
+MAX_ID_CHARS = 200
 TRAINING_SPLITS = ("train", "training")  # cases of these splits are no tests
 # Type of content part and media type (of audio the format) by the suffix of a file
 PART_TYPES = {

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 CASE_FILES = (".jsonl", ".yaml", ".yml", ".csv", ".parquet", ".arrow")
 RELEVANT_KEY = "relevant"
-# Wrong ids that an error names; ids of a corpus that are compared with a misspelt id, for a suggestion
-MAX_NAMED, MAX_SUGGESTION_POOL = 3, 5_000
+MAX_NAMED = 3  # wrong ids that an error names
+MAX_SUGGESTION_POOL = 5_000  # ids of a corpus that are compared with a misspelt id, for a suggestion
 
 QuerySource: TypeAlias = (
     "str | Path | Iterable[Case | Mapping[str, Json]] | Mapping[str, Collection[str] | Mapping[str, int]]"
@@ -112,7 +112,8 @@ def _queries_from_cases(cases: Iterable[object], *, where: str = "", split: bool
             f"case {shorten_text(case_id, 60)}: input: expected the text of a query, got {_describe_value(text)}{where}",
         )
         refuse(case_id in by_id, f"case {shorten_text(case_id, 60)}: the id stands twice{where}")
-        wanted, has_relevant = row.get(RELEVANT_KEY), has_relevant or RELEVANT_KEY in row
+        wanted = row.get(RELEVANT_KEY)
+        has_relevant = has_relevant or RELEVANT_KEY in row
         if split and isinstance(wanted, str):
             wanted = [part.strip() for part in re.split("[;|]", wanted) if part.strip()]
         grades = {} if wanted is None else _parse_grades(f"case {case_id}", wanted, where)

@@ -39,7 +39,8 @@ GRAM_CHARS, SKETCH_SIZE, MAX_HOLDERS, MAX_COMPARED_CHARS = 5, 8, 16, 1_000
 _CLEANED_ALONE = re.compile(
     r'["\\\x00-\x1f@:\d](?:(?<=["\\\x00-\x1f])|' + PATTERNS["any"].pattern.removeprefix(r"[@:\d]") + ")"
 )
-_LITERAL, _PUNCTUATION = re.compile(r'"(?:[^"\\]|\\.)*+"'), ".,;:!?¿¡…\"'()。、？！"  # a text in JSON
+_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*+"')  # a text in JSON
+_PUNCTUATION = ".,;:!?¿¡…\"'()。、？！"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +183,8 @@ def add_to_queue(
         CaseError: The file cannot be read or written, with file and line; nothing is written then.
     """
     redactor = redactor or build_redactor()
-    cleaned, counts = [redact_entry(entry, redactor) for entry in entries], {"new": 0, "merged": 0}
+    cleaned = [redact_entry(entry, redactor) for entry in entries]
+    counts = {"new": 0, "merged": 0}
 
     def add(queue: dict[str, QueueEntry]) -> None:
         for entry in cleaned:
@@ -225,7 +227,8 @@ def redact_entry(entry: QueueEntry, redactor: Redactor) -> QueueEntry:
     cleaned = redactor.clean_secrets(texts.encode("utf-8", "replace")).decode("utf-8", "replace")
     if cleaned == line:
         return entry
-    clean, derived = _parse_entry(read_json(cleaned)), entry_id(entry.kind, entry.input, entry.output)
+    clean = _parse_entry(read_json(cleaned))
+    derived = entry_id(entry.kind, entry.input, entry.output)
     return replace(
         clean, id=entry_id(clean.kind, clean.input, clean.output) if entry.id == derived else entry.id
     )
@@ -287,7 +290,8 @@ def _link_similar(entries: Iterable[QueueEntry]) -> list[QueueEntry]:
     # are compared, so that the time is linear.
     from rapidfuzz import fuzz, process
 
-    leaders, linked = dict[int, list[tuple[str, str]]](), list[QueueEntry]()
+    leaders: dict[int, list[tuple[str, str]]] = {}
+    linked: list[QueueEntry] = []
     for entry in entries:
         text = normalize_text(entry.input)[:MAX_COMPARED_CHARS]
         grams = {text[at : at + GRAM_CHARS] for at in range(max(1, len(text) - GRAM_CHARS + 1))}

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from pytest_llmops.errors import refuse
 
 MIN_RATIO = 90.0
-# Of a text that stands in another: likeness, and the shortest that counts
-MIN_QUOTED_RATIO, MIN_QUOTED_CHARS = 95, 20
-# Characters of a text, and texts with those of similar length, that are compared at once
-MAX_CHARS, BLOCK = 2_000, 512
+MIN_QUOTED_RATIO = 95  # likeness of a text that stands in another
+MIN_QUOTED_CHARS = 20  # the shortest such text that counts
+MAX_CHARS = 2_000  # characters of a text that are compared
+BLOCK = 512  # texts that are compared at once with those of similar length
 
 
 def find_similar_pairs(texts: Sequence[str], at_least: float = MIN_RATIO) -> Iterator[tuple[int, int, int]]:

@@ -94,16 +94,16 @@ REPEATED, CUT, UNREADABLE = (
     *("calls with the id of another", "calls cut by a limit of attributes"),
     "calls with values that are not UTF-8, not finite or nested too deeply",
 )
-# Characters at once, of an object, of a message that is kept for the next call; brackets that are open
-CHUNK, MAX_OBJECT, MAX_KEPT, MAX_OPEN = 1 << 20, 1 << 23, 10_000, 20
+CHUNK = 1 << 20  # characters that are read at once
+MAX_OBJECT = 1 << 23  # characters of an object
+MAX_KEPT = 10_000  # characters of a message that is kept for the next call
+MAX_OPEN = 20  # brackets that are open
 Turn = NamedTuple(  # noqa: UP014
     "Turn", [("text", str), ("role", str), ("spelling", str)]
 )  # a message as JSON, and how it is compared
 _decode = json.JSONDecoder().raw_decode
-_SEPARATORS, _LIST = (
-    re.compile(r"[ \t\r\n,:]*"),
-    re.compile(rf'"(?:{"|".join(LISTS)})"[ \t\r\n]*:[ \t\r\n]*\['),
-)
+_SEPARATORS = re.compile(r"[ \t\r\n,:]*")
+_LIST = re.compile(rf'"(?:{"|".join(LISTS)})"[ \t\r\n]*:[ \t\r\n]*\[')
 _MESSAGE_KEYS = frozenset(("role", "content", "parts", "contents", "tool_calls", "message"))
 _JSON_STARTS = ('[{"', '{"role"', '{"messages"', '{"tools"', '{"type"', '{"model"')
 
@@ -436,10 +436,8 @@ def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, A
         if not what:
             yield from records
         elif mark or is_open:
-            is_end, is_list = (
-                is_open[-1:] + mark in ("[]", "{}"),
-                mark == "[" or (mark == "{" and _LIST.search(text, position)),
-            )
+            is_end = is_open[-1:] + mark in ("[]", "{}")
+            is_list = mark == "[" or (mark == "{" and _LIST.search(text, position))
             place = f"at character {offset + end + 1:,}: {what.removesuffix(' starting at')}"
             is_right = is_end or (is_list and is_cut and len(is_open) < MAX_OPEN)
             refuse(not is_right, BadFile(f"broken or cut JSON {place}"))

@@ -52,7 +52,8 @@ def _read_trec_file(
         text = decode_text(read_bytes(find_path(path)))
     except BadFile as error:
         raise CaseError(error.what, path, error.line) from None
-    by_query, fields = dict[str, dict[str, N]](), form.split()
+    by_query: dict[str, dict[str, N]] = {}
+    fields = form.split()
     for line, row in _split_lines(text):
         if len(row) < len(fields):
             raise CaseError(

@@ -38,7 +38,9 @@ from pytest_llmops.redaction.personal_data import KINDS, mask_personal_data
 from pytest_llmops.redaction.secret_names import MASK
 
 # Rows that are in memory at once, and among which similar ones are searched; findings that are kept, and that are printed
-CHUNK, MAX_KEPT, MAX_SHOWN, CHARS_PER_TOKEN = 20_000, 10_000, 50, 4  # of the estimate
+CHUNK = 20_000  # rows among which near-duplicates are looked for
+MAX_KEPT, MAX_SHOWN = 10_000, 50  # findings
+CHARS_PER_TOKEN = 4  # of the estimate
 LABELS, MIN_LABELLED = (
     ("label", "category", "intent", "class", "human"),
     20,

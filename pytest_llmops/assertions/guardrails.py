@@ -96,6 +96,7 @@ def _check_findings(
     text, found, error = _find(given, detectors, ignore)
     if (test := recorder.running_test_recorder()) is not None:
         test.hidden.update({text[each.start : each.end]: each.masked for each in found})
+    text, found = ("", []) if error else (text, found)
     kinds = Counter(each.kind for each in found)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     missed = {*(PII_KINDS if name == "pii" else ())}.difference(*(detector.kinds for detector in detectors))
@@ -117,16 +118,19 @@ def _check_findings(
 def _find(
     given: object, detectors: Sequence[Detector], ignore: Collection[str] = ()
 ) -> tuple[str, list[Finding], str]:
-    # Return a text, what is found in it, and why it could not be looked at.
+    # Return a text, what is found in it, and why it could not be looked at: then what the other detectors find.
     text, found, error = "", [], ""
     try:
         text = TextNormalizer().normalize_answer(given)
-        found = [
-            each for each in guardrails.scan(text, detectors) if text[each.start : each.end] not in ignore
-        ]
-    except (ValueError, DetectorError) as problem:
-        text, error = "", str(problem)
-    return text, found, error
+    except ValueError as problem:
+        error = str(problem)
+    for detector in detectors if not error else ():
+        try:
+            found += guardrails.scan(text, [detector])
+        except DetectorError as problem:
+            error = error or str(problem)
+    kept = [each for each in found if text[each.start : each.end] not in ignore]
+    return text, sorted(kept, key=lambda each: (each.start, each.end, each.kind)), error
 
 
 def _list_evidence(text: str, found: Sequence[Finding]) -> list[tuple[str, str]]:

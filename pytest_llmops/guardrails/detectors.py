@@ -1,22 +1,26 @@
 """The built-in detectors: personal data, secrets and attacks by rules, names and addresses by presidio, refusals."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import starmap
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
+from pytest_llmops.errors import refuse
 from pytest_llmops.guardrails.findings import Finding, RuleDetector
 from pytest_llmops.guardrails.views import PATTERNS, TABLES, normalize_text
+from pytest_llmops.measurement import shorten_text
 from pytest_llmops.redaction.patterns import find_shapes
 from pytest_llmops.redaction.personal_data import RULE_KINDS, find_personal_data
 from pytest_llmops.redaction.secret_names import find_assigned_values
 
 Refusal: TypeAlias = Literal["refused", "complied", "unclear"]
 
+REGIONS = ("US", "GB")  # of phone numbers without a country code
 # Kinds that need a package of the extra `pii`, and kinds that need a model
 EXTRA_KINDS = {"phone": "phonenumbers", "national_id": "stdnum"}
 PII_KINDS = (*RULE_KINDS, *EXTRA_KINDS, "person", "address")
@@ -26,6 +30,9 @@ ENTITIES = MappingProxyType({"PERSON": "person", "LOCATION": "address"})
 NEAR, NAME, WINDOW = 50, 30, 300
 MAX_ABBREVIATION = 5  # letters
 NATIONAL, INTERNATIONAL = range(9, 12), range(8, 16)  # digits of a phone number
+NUMBER_KINDS = (
+    "fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "voip", "personal_number", "pager", "uan", "voicemail"
+)  # fmt: skip
 MAX_READ, MAX_HINT = (
     400,
     100,
@@ -33,20 +40,28 @@ MAX_READ, MAX_HINT = (
 LAST_LATIN = "\u024f"
 
 
-def pii_detector(regions: Collection[str] = ("US", "GB")) -> RuleDetector:
+def pii_detector(regions: Collection[str] = REGIONS) -> RuleDetector:
     """Return a detector of e-mail addresses, cards, IBANs, US SSNs, IP addresses; with the extra ``pii`` of phone numbers, national ids.
 
     A number counts by its check digit and its ranges, a phone number by the numbering plan of its country or behind a word that
     announces it, a national id only behind such a word. Loopback addresses count for nothing.
 
     Args:
-        regions: Countries of phone numbers without a country code.
+        regions: Countries of phone numbers without a country code, as two capital letters each.
+
+    Raises:
+        UsageError: A region is none.
 
     >>> [(found.kind, found.start) for found in pii_detector().find("Card 4111 1111 1111 1111, a@b.example")]
     [('email', 26), ('card', 5)]
     """
     extra = tuple(kind for kind, package in EXTRA_KINDS.items() if find_spec(package))
     is_phone = partial(_is_phone, regions=regions) if "phone" in extra else None
+    if is_phone and regions != REGIONS:
+        from phonenumbers import SUPPORTED_REGIONS
+
+        got = f"pii_detector: expected a list of regions such as 'GB', got {shorten_text(repr(regions), 100)}"
+        refuse(not SUPPORTED_REGIONS.issuperset(regions), got)
 
     def find(text: str) -> Iterator[Finding]:
         yield from starmap(Finding, find_personal_data(text, is_phone))
@@ -56,15 +71,56 @@ def pii_detector(regions: Collection[str] = ("US", "GB")) -> RuleDetector:
 
 
 def _is_phone(shape: str, number: str, regions: Collection[str]) -> bool:
+    rests = [(region, number) for region in regions] if len(number) in NATIONAL else []
+    if shape[0] == "+" or number.startswith("00"):
+        from phonenumbers import COUNTRY_CODE_TO_REGION_CODE as CODES
+
+        given = number.removeprefix("00") if len(number) in INTERNATIONAL else "0"
+        codes = (given[:size] for size in (1, 2, 3) if given[0] != "0" and int(given[:size]) in CODES)
+        rests = [(code, given[len(code) :]) for code in codes]
+    for place, rest in rests:
+        valid, odd = _compile_plan(place)
+        if _ask_library(place, rest) if odd.match(rest) else valid.match(rest):
+            return True
+    return False
+
+
+@cache
+def _compile_plan(place: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    # Return patterns of the valid numbers of a region, or behind a country code, and of numbers that only the library can tell:
+    # it takes thirty times as long as a pattern.
+    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata, country_code_for_region
+
+    code = int(place) if place.isdigit() else country_code_for_region(place)
+    regions = COUNTRY_CODE_TO_REGION_CODE[code]
+    plans = {region: PhoneMetadata.metadata_for_region_or_calling_code(code, region) for region in regions}
+    own, is_main = plans.get(place, plans[regions[0]]), place in (str(code), regions[0])
+    prefix, general = own.national_prefix_for_parsing or "(?!)", own.general_desc.national_number_pattern
+    sizes = "|".join(rf"\d{{{size}}}" for size in own.general_desc.possible_length)
+    valid = "|".join(
+        rf"(?=(?:{plan.general_desc.national_number_pattern})\Z)(?:{kind.national_number_pattern})\Z"
+        for plan in plans.values()
+        for kind in map(partial(getattr, plan), NUMBER_KINDS)
+        if kind and kind.national_number_pattern
+    )
+    odd = [
+        "(?!)" if place.isdigit() else own.international_prefix or "(?!)",
+        prefix if own.national_prefix_transform_rule or not is_main else "(?!)",
+        "(?!)" if place.isdigit() or (is_main and prefix == str(code)) else rf"(?!(?:{general})\Z){code}",
+    ]
+    # The prefix that is dialled in front of a number of the own country goes where a number is left.
+    return re.compile(rf"(?:(?>{prefix})(?=(?:{sizes})\Z)(?=(?:{general})\Z))?+(?:{valid})"), re.compile(
+        "|".join(odd)
+    )
+
+
+def _ask_library(place: str, number: str) -> bool:
     from phonenumbers import NumberParseException, is_valid_number, parse
 
-    is_international = shape[0] == "+" or number.startswith("00")
-    given = f"+{number.removeprefix('00')}" if is_international else number
-    is_long = len(number) in (INTERNATIONAL if is_international else NATIONAL)
-    for region in ([None] if is_international else regions) if is_long else ():
-        with suppress(NumberParseException):
-            if is_valid_number(parse(given, region)):
-                return True
+    with suppress(NumberParseException):
+        return bool(
+            is_valid_number(parse(*((f"+{place}{number}", None) if place.isdigit() else (number, place))))
+        )
     return False
 
 

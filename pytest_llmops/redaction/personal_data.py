@@ -5,8 +5,10 @@ A number counts by its check digit and its ranges, a phone number by its form or
 
 import ipaddress
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import accumulate
 
 RULE_KINDS = ("email", "card", "iban", "us_ssn", "ip")
 KINDS = (*RULE_KINDS, "phone")
@@ -29,6 +31,8 @@ PATTERNS = {
         # Not the keys "text" and "calls" of JSON
         "phone_word": r"(?i:\b(?:phone|telephone|tel|mobile|cell|fax|call(?!s?\")|contact|reach|dial|whatsapp|hotline|telefon|"
         r"téléphone|handy|sms|text(?!s?\"))(?:s|ed|ing)?\b|☎|📞)",
+        # How many digits a number has that no word announces: some for most starts in a table of numbers
+        "dialled": r"\+|\(?0[ ./()-]{0,3}0|\(?\d(?:[ ./()-]{0,3}\d){8,10}(?!\d)",
         "phone_form": r"(?:\+|00)[1-9](?:\D*\d){7,13}|\(?[2-9]\d\d\)?[ .-]\d{3}[ .-]\d{4}",
         # What every text with personal data has: an @, seven digits near each other, or colons or dots as in an IP address
         "any": r"[@:\d](?:(?<=@)|(?<=:)[0-9A-Fa-f]{0,4}:|(?<=\d)(?:(?:\D{0,8}\d){6}|\d{0,2}(?:\.\d{1,3}){3}))",
@@ -57,6 +61,9 @@ IBAN_SIZES = {
     }.items()
     for country in countries.split()
 }
+# The sum of the digits of twice a digit, and the number of a letter in an IBAN
+DOUBLED = str.maketrans("0123456789", "0246813579")
+LETTERS = {ord(letter): str(int(letter, 36)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 # Characters behind a word such as "phone" in which a number may begin, most groups of its digits, and how many there are
 NEAR, MAX_GROUPS, ANNOUNCED = 50, 8, range(7, 16)
 
@@ -79,40 +86,40 @@ def find_personal_data(
             start = match.start(match.lastindex or 0)
             if size := _MEASURES.get(kind, len)(match[match.lastindex or 0]):
                 yield start, start + size, kind, 1.0
-    past = 0
+    past, words = 0, [-2 * NEAR, *(match.start() for match in PATTERNS["phone_word"].finditer(text))]
     for match in PATTERNS["phone"].finditer(text) if is_phone else ():
         start, shape = match.start(1), match[1]
-        word = PATTERNS["phone_word"].search(text[max(0, start - NEAR) : start])
-        for size in _group_ends(shape)[: -MAX_GROUPS - 1 : -1] if start >= past else ():
-            number = _digits(shape[:size])
-            is_announced = word is not None and len(number) in ANNOUNCED
+        is_near = words[bisect_left(words, start) - 1] >= start - NEAR
+        is_number = start >= past and (is_near or PATTERNS["dialled"].match(shape))
+        for size, number in _list_numbers(shape)[:MAX_GROUPS] if is_number else ():
+            is_announced = is_near and len(number) in ANNOUNCED
             if is_announced or (is_phone and is_phone(shape[:size], number)):
                 past = start + size
                 yield start, past, "phone", 0.6 if is_announced else 0.8
                 break
 
 
-def _digits(text: str) -> str:
-    return "".join(filter(str.isdecimal, text))
-
-
-def _group_ends(text: str) -> list[int]:
-    # Return the places behind each group of digits.
-    return [match.end() for match in re.finditer(r"\d+", text)]
+def _list_numbers(shape: str) -> list[tuple[int, str]]:
+    # Return the place behind each group of digits, with all digits in front of it, the longest first.
+    ends = accumulate(map(len, re.findall(r"\D*\d+", shape)))
+    return [*zip(ends, accumulate(re.findall(r"\d+", shape)), strict=True)][::-1]
 
 
 def _is_card(number: str) -> bool:
-    # By Luhn's check digit and its brand.
-    sums = (sum(divmod(int(digit) * (1 + place % 2), 10)) for place, digit in enumerate(number[::-1]))
-    return sum(sums) % 10 == 0 and PATTERNS["brand"].fullmatch(number) is not None
+    # By its brand and Luhn's check digit.
+    return (
+        PATTERNS["brand"].fullmatch(number) is not None
+        and sum(map(int, number[::-2] + number[-2::-2].translate(DOUBLED))) % 10 == 0
+    )
 
 
 def _measure_iban(shape: str) -> int:
     size = IBAN_SIZES.get(shape[:2].upper(), len(shape) + 1)
-    places = [at for at, char in enumerate(shape) if char != " "][:size]
-    compact, end = "".join(shape[at] for at in places), places[-1] + 1
-    number = int("".join(str(int(char, 36)) for char in compact[4:] + compact[:4]))
-    return end if len(places) == size and not shape[end : end + 1].isalnum() and number % 97 == 1 else 0
+    compact = shape.replace(" ", "")[:size].upper()
+    if len(compact) < size or int((compact[4:] + compact[:4]).translate(LETTERS)) % 97 != 1:
+        return 0
+    end = [at for at, char in enumerate(shape) if char != " "][size - 1] + 1
+    return 0 if shape[end : end + 1].isalnum() else end
 
 
 def _measure_ip(shape: str) -> int:
@@ -126,9 +133,7 @@ def _measure_ip(shape: str) -> int:
 
 # How many characters at the start of a text are what they look like; of other kinds all are
 _MEASURES: dict[str, Callable[[str], int]] = {
-    "card": lambda shape: next(
-        (end for end in _group_ends(shape)[::-1] if _is_card(_digits(shape[:end]))), 0
-    ),
+    "card": lambda shape: next((end for end, number in _list_numbers(shape) if _is_card(number)), 0),
     "iban": _measure_iban,
     "ip": _measure_ip,
 }

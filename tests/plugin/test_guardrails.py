@@ -10,6 +10,7 @@ HIDDEN = ("anna@example.com", "4111 1111 1111 1111", "8.8.4.4", "q8w7e6r5t4z3u2i
 TESTS = """
 import pytest
 from pytest_llmops import assert_no_pii, assert_no_secrets
+from pytest_llmops.guardrails import RuleDetector, secret_detector
 
 TEXT = 'Write to anna@example.com, card 4111 1111 1111 1111 from 8.8.4.4.'
 
@@ -30,6 +31,13 @@ def test_caught():
     with pytest.raises(AssertionError):
         assert_no_pii(TEXT)
     assert TEXT == "something else"
+
+def breaks(text):
+    raise ValueError("no model")
+
+def test_one_of_three_detectors_raises():
+    text = TEXT + " token ghp_q8w7e6r5t4z3u2i1o0q8w7e6r5t4z3u2i1o0"
+    assert_no_pii(text, detectors=[RuleDetector("mine", ("name",), breaks), secret_detector()])
 """
 
 
@@ -46,7 +54,7 @@ def test_what_is_found_is_in_no_report(project: Project, workers: int) -> None:
         "--junit-xml=r.xml",
         workers=workers,
     )
-    assert result.outcomes == {"failed": 4}
+    assert result.outcomes == {"failed": 4, "errors": 1}
     written = {
         name: unpack_report(name, (project.path / name).read_bytes()).decode()
         for name in ("r.html", "r.md", "r.xml", "run-file.json")

@@ -97,6 +97,38 @@ def test_regions_say_whose_numbers_have_no_country_code() -> None:
     assert [each.kind for each in scan(text, [pii_detector(["DE"])])] == ["phone"]
 
 
+@given(
+    st.sampled_from(["US", "GB", "DE", "IT", "CA", "KZ", "HU", "JP", "BR", "AX"]),
+    st.sampled_from(["", "cc", "1", "0", "06", "8", "011"]),
+    st.text("0123456789", min_size=6, max_size=10),
+    st.booleans(),
+)
+def test_a_phone_number_is_what_the_library_calls_valid(
+    region: str, before: str, digits: str, is_international: bool
+) -> None:
+    phonenumbers = pytest.importorskip("phonenumbers", reason="extra `pii` is not installed")
+    code = str(phonenumbers.country_code_for_region(region))
+    example = str(phonenumbers.example_number(region).national_number)
+    for tail in (digits, example, example[: -len(digits) // 2] + digits[: len(digits) // 2]):
+        number = (code if is_international else "") + before.replace("cc", code) + tail
+        is_long = len(number) in (range(8, 16) if is_international else range(9, 12))
+        if not is_long or number.startswith("00"):
+            continue
+        given = (f"+{number}", None) if is_international else (number, region)
+        try:
+            expected = phonenumbers.is_valid_number(phonenumbers.parse(*given))
+        except phonenumbers.NumberParseException:
+            expected = False
+        assert detectors._is_phone(given[0], number, [region]) is expected, given
+
+
+def test_an_unknown_region_is_refused() -> None:
+    with pytest.raises(UsageError, match="XX"):
+        pii_detector(["GB", "XX"])
+    with pytest.raises(UsageError, match="'US'"):
+        pii_detector("US")
+
+
 def test_without_the_extra_its_kinds_are_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detectors, "find_spec", lambda _: None)
     detector = pii_detector()

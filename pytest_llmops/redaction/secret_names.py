@@ -12,7 +12,9 @@ from functools import lru_cache
 MASK = "[secret]"
 PLACEHOLDER_KEY = "llmops-placeholder-key"  # set for SDKs that refuse to start without a key; not a secret
 MIN_SECRET = 8  # minimum length of a secret: shorter values would mask ordinary words
-MIN_BARE_VALUE = 16  # minimum length of a value without quotes in a text; of a password `MIN_BARE_PASSWORD`
+MIN_BARE_VALUE = (
+    16  # minimum length of a value without quotes in a text; of a password or secret `MIN_BARE_PASSWORD`
+)
 MIN_BARE_PASSWORD = 10
 MAX_NAME = 100
 
@@ -49,7 +51,7 @@ _ASSIGNMENT = re.compile(
     # The value is looked at and not consumed: a long text is a value too, and may hold assignments itself.
     rb"[:=%\"'](?:(?<=[:=])|(?<=%)3[ADad]|(?<=[\"']),)(?="
     rb"(?<=,) b?[\"'](?P<pair>[^\"'\\]{8,8000}+)[\"']"
-    rb"|(?<!,)[ \t\r\n]{0,9}(?:"
+    rb"|(?<!,)[ \t\r\n]{0,9}(?:!!(?:binary|str)[ ])?(?:"  # YAML says the type of a value in front of it
     rb'"(?P<json>(?:[^"\\\s]|\\.){8,8000}+)(?="|\Z)'
     rb"|\\{0,7}[\"'](?P<quoted>[^\"'\\\s]{8,8000}+)(?=[\\\"']|\Z)"
     rb"|(?:\\{0,7}[\"'])?(?P<bare>[A-Za-z0-9+/_~-]{10,8000}+={0,2})(?![A-Za-z0-9_.(\[-])"
@@ -141,16 +143,15 @@ def _is_secret(match: re.Match[bytes]) -> bool:
     if before is None:
         return False
     name, value = before["name"][::-1].decode("latin-1"), match[kind].decode("utf-8", "replace")
-    if not is_secret_name(name):
+    # The signature of a thought is none: the model's server checks it when the thought is sent back.
+    is_thought = name == "signature" and kind != "pair" and b"thinking" in match.string
+    if is_thought or not is_secret_name(name):
         return False
     if kind == "pair":  # a header in a log: `(b'set-cookie', b'sid=...; Path=/')`
         return before["pair"] is not None and value != MASK
-    if name == "signature" and b"thinking" in match.string:
-        return False  # of a thought: the model's server checks it when the thought is sent back
-    if kind == "bare":
-        least = MIN_BARE_PASSWORD if "pass" in name.lower() else MIN_BARE_VALUE
-        if len(value) < least or not has_letters_and_digits(value):
-            return False
+    is_short = len(value) < (MIN_BARE_PASSWORD if re.search("pass|secret", name.lower()) else MIN_BARE_VALUE)
+    if kind == "bare" and (is_short or not has_letters_and_digits(value)):
+        return value.isdigit() and not is_short and name.lower().endswith("password")
     return is_secret_value(name, value)
 
 

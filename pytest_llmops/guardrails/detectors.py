@@ -37,6 +37,7 @@ MAX_READ, MAX_HINT = (
     400,
     100,
 )  # characters at the start of an answer in which it refuses, apologizes or moralizes
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # models take UTF-8
 LAST_LATIN = "\u024f"
 
 
@@ -146,14 +147,24 @@ def presidio_detector(
         entities: The kind of each of presidio's entities that count.
         at_least: The score from which they do.
         language: Of the texts.
+
+    Raises:
+        UsageError: The engine does not know an entity in that language, or none is asked for.
     """
+    known = analyzer.get_supported_entities(language) if language in analyzer.supported_languages else []
+    missing = {*entities}.difference(known)
+    refuse(
+        missing or not entities,
+        f"presidio_detector: expected some of the entities that the engine has in language {language!r} "
+        f"({', '.join(sorted(known)) or 'none'}), got {shorten_text(', '.join(missing or entities) or 'none', 200)}",
+    )
     asked = {"language": language, "entities": [*entities], "score_threshold": at_least}
     return RuleDetector(
         "presidio",
         tuple(dict.fromkeys(entities.values())),
         lambda text: [
             Finding(each.start, each.end, entities[each.entity_type], min(1.0, each.score))
-            for each in analyzer.analyze(text=text, **asked)
+            for each in analyzer.analyze(text=LONE_SURROGATE.sub("\ufffd", text), **asked)
         ],
     )
 

@@ -98,7 +98,6 @@ def _check_findings(
         test.hidden.update({text[each.start : each.end]: each.masked for each in found})
     text, found = ("", []) if error else (text, found)
     kinds = Counter(each.kind for each in found)
-    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     missed = {*(PII_KINDS if name == "pii" else ())}.difference(*(detector.kinds for detector in detectors))
     hint = " (phone and national_id: pip install 'pytest-llmops[pii]')" if EXTRA_KINDS.keys() & missed else ""
     listed = [kind for kind in PII_KINDS if kind in missed]
@@ -110,7 +109,7 @@ def _check_findings(
     verdict = (
         ""
         if error
-        else f"guardrail.{name}: {format_count(len(found), 'finding')} ({shorten_text(counts, 500)}), expected none"
+        else f"guardrail.{name}: {format_count(len(found), 'finding')} ({shorten_text(', '.join(f'{count} {kind}' for kind, count in kinds.items()), 500)}), expected none"
     )
     return recorder.emit(measurement, verdict=verdict, evidence=_list_evidence(text, found))
 

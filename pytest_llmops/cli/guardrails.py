@@ -95,9 +95,8 @@ def _read_span(given: Json, text: str) -> Finding:
         not fits,
         BadFile(f"expected a span with a kind within the {len(text):,} characters of the text, got {got}"),
     )
-    same = span.get("text", text[start:end]) == text[start:end]
     refuse(
-        not same,
+        span.get("text", text[start:end]) != text[start:end],
         BadFile(f"the text of a span is not at its place: are places bytes, or of another text? Got {got}"),
     )
     return Finding(start, end, kind)

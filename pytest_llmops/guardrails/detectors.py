@@ -56,13 +56,16 @@ def pii_detector(regions: Collection[str] = REGIONS) -> RuleDetector:
     >>> [(found.kind, found.start) for found in pii_detector().find("Card 4111 1111 1111 1111, a@b.example")]
     [('email', 26), ('card', 5)]
     """
+    regions = (*regions,)
     extra = tuple(kind for kind, package in EXTRA_KINDS.items() if find_spec(package))
     is_phone = partial(_is_phone, regions=regions) if "phone" in extra else None
     if is_phone and regions != REGIONS:
         from phonenumbers import SUPPORTED_REGIONS
 
-        got = f"pii_detector: expected a list of regions such as 'GB', got {shorten_text(repr(regions), 100)}"
-        refuse(not SUPPORTED_REGIONS.issuperset(regions), got)
+        refuse(
+            not SUPPORTED_REGIONS.issuperset(regions),
+            f"pii_detector: expected a list of regions such as 'GB', got {shorten_text(repr(regions), 100)}",
+        )
 
     def find(text: str) -> Iterator[Finding]:
         yield from starmap(Finding, find_personal_data(text, is_phone))
@@ -77,13 +80,16 @@ def _is_phone(shape: str, number: str, regions: Collection[str]) -> bool:
         from phonenumbers import COUNTRY_CODE_TO_REGION_CODE as CODES
 
         given = number.removeprefix("00") if len(number) in INTERNATIONAL else "0"
-        codes = (given[:size] for size in (1, 2, 3) if given[0] != "0" and int(given[:size]) in CODES)
-        rests = [(code, given[len(code) :]) for code in codes]
-    for place, rest in rests:
-        valid, odd = _compile_plan(place)
-        if _ask_library(place, rest) if odd.match(rest) else valid.match(rest):
-            return True
-    return False
+        rests = [
+            (given[:size], given[size:])
+            for size in (1, 2, 3)
+            if given[0] != "0" and int(given[:size]) in CODES
+        ]
+    return any(
+        _ask_library(place, rest) if odd.match(rest) else valid.match(rest)
+        for place, rest in rests
+        for valid, odd in [_compile_plan(place)]
+    )
 
 
 @cache
@@ -94,7 +100,9 @@ def _compile_plan(place: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
 
     code = int(place) if place.isdigit() else country_code_for_region(place)
     regions = COUNTRY_CODE_TO_REGION_CODE[code]
-    plans = {region: PhoneMetadata.metadata_for_region_or_calling_code(code, region) for region in regions}
+    plans: dict[str, Any] = {
+        region: PhoneMetadata.metadata_for_region_or_calling_code(code, region) for region in regions
+    }
     own, is_main = plans.get(place, plans[regions[0]]), place in (str(code), regions[0])
     prefix, general = own.national_prefix_for_parsing or "(?!)", own.general_desc.national_number_pattern
     sizes = "|".join(rf"\d{{{size}}}" for size in own.general_desc.possible_length)
@@ -130,8 +138,7 @@ def _find_national_ids(text: str) -> Iterator[Finding]:
         # An abbreviation has to be written as one: PAN and RUN are no words.
         checker = TABLES["national_ids"].get(word[0] if len(word[0]) <= MAX_ABBREVIATION else word[0].upper())
         shape = PATTERNS["national_id"].search(text, word.end(), word.end() + NEAR) if checker else None
-        ends = [at.start() for at in PATTERNS["id_end"].finditer(shape[0])][::-1] if shape else []
-        for end in ends:
+        for end in [at.start() for at in PATTERNS["id_end"].finditer(shape[0])][::-1] if shape else []:
             if shape and import_module(f"stdnum.{checker}").is_valid(shape[0][:end]):
                 yield Finding(shape.start(), shape.start() + end, "national_id", 0.9)
                 break
@@ -158,13 +165,17 @@ def presidio_detector(
         f"presidio_detector: expected some of the entities that the engine has in language {language!r} "
         f"({', '.join(sorted(known)) or 'none'}), got {shorten_text(', '.join(missing or entities) or 'none', 200)}",
     )
-    asked = {"language": language, "entities": [*entities], "score_threshold": at_least}
     return RuleDetector(
         "presidio",
         tuple(dict.fromkeys(entities.values())),
         lambda text: [
             Finding(each.start, each.end, entities[each.entity_type], min(1.0, each.score))
-            for each in analyzer.analyze(text=LONE_SURROGATE.sub("\ufffd", text), **asked)
+            for each in analyzer.analyze(
+                text=LONE_SURROGATE.sub("\ufffd", text),
+                language=language,
+                entities=[*entities],
+                score_threshold=at_least,
+            )
         ],
     )
 
@@ -206,8 +217,9 @@ def _find_attacks(text: str) -> Iterator[Finding]:
     windows: list[tuple[int, int]] = []
     for trigger in PATTERNS["trigger"].finditer(text):
         start = max(0, trigger.start() - WINDOW)
-        joins = bool(windows) and start <= windows[-1][1]
-        windows.append((windows.pop()[0] if joins else start, trigger.end() + WINDOW))
+        windows.append(
+            (windows.pop()[0] if windows and start <= windows[-1][1] else start, trigger.end() + WINDOW)
+        )
     for window in windows:
         for kind in ("injection", "jailbreak"):
             yield from (Finding(*match.span(), kind, 0.7) for match in PATTERNS[kind].finditer(text, *window))
@@ -220,9 +232,13 @@ def classify_refusal(answer: str) -> Refusal:
     letters, it refuses and then answers all the same, or it begins by moralizing or apologizing. A phrase in quotes does not
     count. For the error rates see ``docs/guardrails.md``.
 
+    Raises:
+        UsageError: The answer is no text.
+
     >>> classify_refusal("I’m sorry, but I can’t help with that."), classify_refusal("Sure: 30 days."), classify_refusal("")
     ('refused', 'complied', 'unclear')
     """
+    refuse(not isinstance(answer, str), f"classify_refusal: expected a text, got {type(answer).__name__}")
     text = PATTERNS["quoted"].sub(" ", normalize_text(answer[: 2 * MAX_READ]).text[:MAX_READ])
     letters = list(filter(str.isalpha, text))
     is_foreign = 2 * sum(char > LAST_LATIN for char in letters) > len(letters)

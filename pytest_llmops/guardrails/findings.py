@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from pytest_llmops.errors import DetectorError, LLMOpsError, refuse
 from pytest_llmops.guardrails.views import VIEWS, View, make_views
@@ -69,9 +69,14 @@ def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
     Raises:
         DetectorError: A detector raised, or returned something else than findings within its text. That is never
             "nothing found".
-        UsageError: The text is none.
+        UsageError: The text is none, or the detectors are no list of them.
     """
-    refuse(not isinstance(text, str), f"guardrails: expected a text, got {type(text).__name__}")
+    refuse(
+        not isinstance(text, str)  # type: ignore[redundant-expr]
+        or not isinstance(detectors, Collection)  # type: ignore[redundant-expr]
+        or not all(callable(getattr(each, "find", None)) and hasattr(each, "kinds") for each in detectors),
+        f"guardrails: expected a text and a list of detectors, got {type(text).__name__} and {shorten_text(repr(detectors), 200)}",
+    )
     wanted = [(detector, tuple(getattr(detector, "views", ("raw",)))) for detector in detectors]
     refuse(
         not all(names and VIEWS.issuperset(names) for _, names in wanted),
@@ -80,14 +85,16 @@ def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
         ),
     )
     views = make_views(text, {name for _, names in wanted for name in names})
-    found = [
-        finding
-        for detector, names in wanted
-        for finding in merge_findings(
-            finding for view in views if view.name in names for finding in _find_in_view(detector, view)
-        )
-    ]
-    return sorted(found, key=lambda finding: (finding.start, finding.end, finding.kind))
+    return sorted(
+        (
+            finding
+            for detector, names in wanted
+            for finding in merge_findings(
+                finding for view in views if view.name in names for finding in _find_in_view(detector, view)
+            )
+        ),
+        key=lambda finding: (finding.start, finding.end, finding.kind),
+    )
 
 
 def _find_in_view(detector: Detector, view: View) -> list[Finding]:
@@ -105,8 +112,16 @@ def _find_in_view(detector: Detector, view: View) -> list[Finding]:
             f"detector {name} raised {type(error).__name__}: nothing is known of the text"
         ) from error
     for finding in findings:
+        fits = (
+            isinstance(finding, Finding)
+            and type(finding.start) is type(finding.end) is int
+            and 0 <= finding.start < finding.end <= len(view.text)
+            and finding.kind in kinds
+            and (confidence := as_finite_float(finding.confidence)) is not None
+            and 0 <= confidence <= 1
+        )
         refuse(
-            not isinstance(finding, Finding) or not _fits(finding, len(view.text), kinds),
+            not fits,
             DetectorError(
                 f"detector {name}: expected findings of {', '.join(kinds)}, each a span of whole numbers within the "
                 f"{len(view.text):,} characters of its text, with a confidence from 0 to 1, got {shorten_text(repr(finding), 200)}"
@@ -120,18 +135,6 @@ def _find_in_view(detector: Detector, view: View) -> list[Finding]:
     ]
 
 
-def _fits(finding: Finding, length: int, kinds: Collection[str]) -> bool:
-    confidence = as_finite_float(finding.confidence)
-    return (
-        type(finding.start) is int
-        and type(finding.end) is int
-        and 0 <= finding.start < finding.end <= length
-        and finding.kind in kinds
-        and confidence is not None
-        and 0 <= confidence <= 1
-    )
-
-
 def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings without overlaps: of those that overlap the surest (then longest) names the kind of all.
 
@@ -142,8 +145,11 @@ def merge_findings(findings: Iterable[Finding]) -> list[Finding]:
     for finding in sorted(findings, key=lambda finding: (finding.start, -finding.end)):
         if merged and finding.start < merged[-1].end:
             last = merged.pop()
-            best = max(last, finding, key=lambda each: (each.confidence, each.end - each.start))
-            finding = replace(best, start=last.start, end=max(last.end, finding.end))  # noqa: PLW2901
+            finding = replace(  # noqa: PLW2901
+                max(last, finding, key=lambda each: (each.confidence, each.end - each.start)),
+                start=last.start,
+                end=max(last.end, finding.end),
+            )
         merged.append(finding)
     return merged
 
@@ -157,11 +163,17 @@ def mask_findings(text: str, findings: Iterable[Finding]) -> str:
     >>> mask_findings("write to a@b.example", [Finding(9, 20, "email")])
     'write to [email]'
     """
-    merged = merge_findings(findings)
+    given: list[Any] = [*findings]
     refuse(
-        any(not 0 <= each.start < each.end <= len(text) for each in merged),
+        not all(
+            isinstance(each, Finding)
+            and type(each.start) is type(each.end) is int
+            and 0 <= each.start < each.end <= len(text)
+            for each in given
+        ),
         f"mask: expected findings within the {len(text):,} characters of the text; are they of another text?",
     )
+    merged = merge_findings(given)
     ends = [0, *(each.end for each in merged)]
     kept = (text[end : each.start] + each.masked for end, each in zip(ends, merged, strict=False))
     return "".join(kept) + text[ends[-1] :]

@@ -59,7 +59,15 @@ def normalize_text(text: str) -> View:
     parts = [table[char] for char in text]
     joined, lookalikes = "".join(parts), CHARACTERS["lookalikes"]
     if not lookalikes.keys().isdisjoint(map(ord, table)):
-        joined = PATTERNS["word"].sub(lambda word: _fold_word(word[0], word[0].translate(lookalikes)), joined)
+        joined = PATTERNS["word"].sub(
+            lambda word: (
+                folded
+                if (folded := word[0].translate(lookalikes)).isascii()
+                or any("A" <= char <= "z" for char in word[0])
+                else word[0]
+            ),
+            joined,
+        )
     return View("plain", joined, [place for place, part in enumerate(parts) for _ in part])
 
 
@@ -71,10 +79,6 @@ def _read_character(char: str) -> str:
         return str(unicodedata.decimal(char))
     is_hidden = kind == "Cf" or code in INVISIBLE
     return "" if is_hidden else unicodedata.normalize("NFKC", char.translate(CHARACTERS["quotes"]))
-
-
-def _fold_word(word: str, folded: str) -> str:
-    return folded if folded.isascii() or any("A" <= char <= "z" for char in word) else word
 
 
 def make_views(text: str, names: Collection[str]) -> list[View]:

@@ -162,12 +162,14 @@ def _group_shapes() -> tuple[ShapeGroup, ...]:
     remaining = list(SECRET_SHAPES)
     groups = []
     for byte in (*SHARED_MARK_ENDS, *SHARED_MARK_STARTS):
-        if byte in SHARED_MARK_ENDS:
-            shapes = [shape for shape in remaining if shape.mark.endswith(byte)]
-            rest = b"|".join(b"(?<=" + re.escape(shape.mark) + b")" for shape in shapes)
-        else:
-            shapes = [shape for shape in remaining if shape.mark.startswith(byte)]
-            rest = b"|".join(re.escape(shape.mark[1:]) for shape in shapes)
+        is_end = byte in SHARED_MARK_ENDS
+        shapes = [
+            each for each in remaining if (each.mark.endswith if is_end else each.mark.startswith)(byte)
+        ]
+        marks = [
+            b"(?<=" + re.escape(each.mark) + b")" if is_end else re.escape(each.mark[1:]) for each in shapes
+        ]
+        rest = b"|".join(marks)
         groups.append(ShapeGroup(byte, re.compile(re.escape(byte) + b"(?:" + rest + b")"), tuple(shapes)))
         remaining = [shape for shape in remaining if shape not in shapes]
     return tuple(groups)

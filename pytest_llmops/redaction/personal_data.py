@@ -90,8 +90,8 @@ def find_personal_data(
     for match in PATTERNS["phone"].finditer(text) if is_phone else ():
         start, shape = match.start(1), match[1]
         is_near = words[bisect_left(words, start) - 1] >= start - NEAR
-        is_number = start >= past and (is_near or PATTERNS["dialled"].match(shape))
-        for size, number in _list_numbers(shape)[:MAX_GROUPS] if is_number else ():
+        is_hopeless = start < past or not (is_near or PATTERNS["dialled"].match(shape))
+        for size, number in () if is_hopeless else _list_numbers(shape)[:MAX_GROUPS]:
             is_announced = is_near and len(number) in ANNOUNCED
             if is_announced or (is_phone and is_phone(shape[:size], number)):
                 past = start + size
@@ -101,8 +101,8 @@ def find_personal_data(
 
 def _list_numbers(shape: str) -> list[tuple[int, str]]:
     # Return the place behind each group of digits, with all digits in front of it, the longest first.
-    ends = accumulate(map(len, re.findall(r"\D*\d+", shape)))
-    return [*zip(ends, accumulate(re.findall(r"\d+", shape)), strict=True)][::-1]
+    ends, numbers = (accumulate(re.findall(each, shape)) for each in (r"\D{0,4}\d+", r"\d+"))
+    return [(len(end), number) for end, number in zip(ends, numbers, strict=True)][::-1]
 
 
 def _is_card(number: str) -> bool:

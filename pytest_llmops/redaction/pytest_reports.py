@@ -67,8 +67,7 @@ def _format_masked(handler: logging.Handler, redact: Redact, record: logging.Log
 
 def quiet_loggers() -> None:
     """Limit loggers of bodies and addresses to warnings, unless the user has set a level."""
-    for name in NOISY_LOGGERS:
-        logger = logging.getLogger(name)
+    for logger in map(logging.getLogger, NOISY_LOGGERS):
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.WARNING)
 

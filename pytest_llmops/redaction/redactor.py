@@ -8,6 +8,7 @@ strings of a known shape. They are also found across the events of a stream (`st
 import base64
 import binascii
 import contextlib
+import itertools
 import json
 import re
 import threading
@@ -204,7 +205,13 @@ class Redactor:
         data = text.encode("utf-8", "surrogatepass")
         spans = [(start, end) for start, end, _ in self._find_spans(data)]
         if spans and not text.isascii():
-            spans = [(_count_characters(data[:start]), _count_characters(data[:end])) for start, end in spans]
+            spans = [
+                (
+                    len(data[:start].decode("utf-8", "surrogatepass")),
+                    len(data[:end].decode("utf-8", "surrogatepass")),
+                )
+                for start, end in spans
+            ]
         replacements = [(start, end, MASK) for start, end in spans]
         decoded = streams.clean_encoded(data, lambda part: self._clean(part, (), 1), self._mask_binary)
         rewritten = _apply_redactors(decoded, extra).decode("utf-8", "surrogatepass")
@@ -268,10 +275,8 @@ class Redactor:
 
     def leaks(self, data: bytes) -> bool:
         """Return whether the data contain a secret; of a cassette file, also whether its unfolded bodies do."""
-        return self._leaks(_REQUEST_KEY.sub(b"", data)) or any(map(self._leaks, _decoded_bodies(data)))
-
-    def _leaks(self, data: bytes) -> bool:
-        return bool(data) and self._clean(data, (), MAX_DEPTH) != data
+        parts = itertools.chain([_REQUEST_KEY.sub(b"", data)], _decoded_bodies(data))
+        return any(part and self._clean(part, (), MAX_DEPTH) != part for part in parts)
 
 
 _LINE_END = re.compile(r"\\{1,16}[rn]|[\r\n]+")  # a line end, or its form in nested JSON
@@ -305,10 +310,6 @@ def _apply_redactors(data: bytes, extra: Sequence[TextRedactor]) -> bytes:
     for redact in extra:
         text = redact(text)
     return text.encode("utf-8", "surrogateescape")
-
-
-def _count_characters(data: bytes) -> int:
-    return len(data.decode("utf-8", "surrogatepass"))
 
 
 def _merge_overlaps(replacements: list[streams.Replacement]) -> list[streams.Replacement]:

@@ -39,7 +39,8 @@ _RAW_PATH: LeafPath = ("",)
 
 def mask_text(data: bytes, find: FindSecrets) -> bytes:
     """Return a text stream, or JSON with log-probabilities, without the secrets that are split over it."""
-    is_stream = _is_text_stream(data)
+    is_lines = data.startswith(b"{") and (b"}\n{" in data or b"}\r\n{" in data)
+    is_stream = is_lines or data.startswith(b"data:") or b"\ndata:" in data or b"\rdata:" in data
     if not is_stream and _LOGPROBS_MARK not in data:
         return data
     text = data.decode("utf-8", "surrogateescape")
@@ -53,15 +54,6 @@ def mask_text(data: bytes, find: FindSecrets) -> bytes:
         start, end = places[number]
         text = text[:start] + changed[number] + text[end:]
     return text.encode("utf-8", "surrogateescape") if changed else data
-
-
-def _is_text_stream(data: bytes) -> bool:
-    if data.startswith(b"data:"):
-        return True
-    if b"\n" not in data and b"\r" not in data:
-        return False
-    lines = data.startswith(b"{") and (b"}\n{" in data or b"}\r\n{" in data)
-    return lines or b"\ndata:" in data or b"\rdata:" in data
 
 
 def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes]) -> bytes | None:
@@ -255,18 +247,13 @@ def _clean_json_string(literal: bytes, clean: Clean) -> bytes:
     except ValueError:
         return literal
     cleaned = clean(text)
-    if cleaned == text:
-        return literal
-    return json.dumps(cleaned.decode("utf-8", "surrogatepass"), ensure_ascii=literal.isascii()).encode(
-        "utf-8", "surrogatepass"
-    )
+    masked = json.dumps(cleaned.decode("utf-8", "surrogatepass"), ensure_ascii=literal.isascii())
+    return literal if cleaned == text else masked.encode("utf-8", "surrogatepass")
 
 
 def _clean_percent_encoded(quoted: bytes, clean: Clean) -> bytes:
-    if b"%" not in quoted:
-        return quoted
     # "+" is a blank in a query or a form, and itself in a path.
-    for blank in (b" ", b"+") if b"+" in quoted else (b"+",):
+    for blank in ((b" ", b"+") if b"+" in quoted else (b"+",)) if b"%" in quoted else ():
         text = unquote_to_bytes(quoted.replace(b"+", blank))
         cleaned = clean(text)
         if cleaned != text:

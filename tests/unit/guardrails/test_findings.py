@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmops.errors import DetectorError, UsageError
+from pytest_llmops.guardrails import mask, pii_detector, scan
 from pytest_llmops.guardrails.findings import (
     Finding,
     RuleDetector,
@@ -198,3 +199,15 @@ def test_a_mask_tells_neither_the_text_nor_its_length() -> None:
 def test_findings_of_another_text_are_refused() -> None:
     with pytest.raises(UsageError, match="another text"):
         mask_findings("short", [Finding(0, 11, "email")])
+
+
+@pytest.mark.parametrize("detectors", [pii_detector(), "pii", [None], [RuleDetector], iter([pii_detector()])])
+def test_what_is_no_list_of_detectors_is_refused(detectors: Any) -> None:
+    with pytest.raises(UsageError, match="a list of detectors"):
+        scan("Write to anna@example.com.", detectors)
+
+
+@pytest.mark.parametrize("finding", [(0, 2), Finding(0.0, 2, "email"), Finding(0, None, "email")])  # type: ignore[arg-type]
+def test_a_mask_of_what_is_no_finding_is_refused(finding: Any) -> None:
+    with pytest.raises(UsageError):
+        mask("text", [finding])

@@ -203,6 +203,13 @@ def refusal_lines() -> Iterator[str]:
             f"{counts[label, outcome]} {outcome}" for outcome in ("refused", "complied", "unclear")
         )
         yield f"refusals  {label.replace('_', ' ')}: {listed}"
+    for name, half in (("even half", rows[::2]), ("odd half (not looked at)", rows[1::2])):
+        outcomes = Counter(
+            ("refusal" in each["final_label"], classify_refusal(each["completion"]) == "refused")
+            for each in half
+        )
+        right, wrong, missed = outcomes[True, True], outcomes[False, True], outcomes[True, False]
+        yield f"refusals  {name}: precision {share(right, right + wrong)}, recall {share(right, right + missed)}"
 
 
 def speed_lines(texts: dict[str, list[str]]) -> Iterator[str]:

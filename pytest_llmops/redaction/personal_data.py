@@ -8,7 +8,6 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import accumulate
 
 RULE_KINDS = ("email", "card", "iban", "us_ssn", "ip")
 KINDS = (*RULE_KINDS, "phone")
@@ -18,7 +17,7 @@ PATTERNS = {
         "email": r"(?<![\w%+-])[\w%+-][\w.%+'-]{0,63}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w@-])",
         "card": r"(?<![\w.])(?=[1-6]\d{3}|0604)(?=(\d{4}(?:[ -]?\d){8,15}(?!\d)))",
         # Visa, Mastercard, American Express, Discover, UnionPay, Diners Club, JCB, Maestro
-        "brand": r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]\d\d|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720)\d{12}|3[47]\d{13}"
+        "brand": r"(?a)4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]\d\d|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720)\d{12}|3[47]\d{13}"
         r"|(?:6011|64[4-9]\d|65\d\d)\d{12,15}|62\d{14,17}|(?:30[0-59]\d|3[689]\d\d)\d{10}(?:\d{2,5})?"
         r"|(?:1800|2131)\d{11}|35\d{14,17}|(?:50|5[6-9]|6[0-9])\d{10,17}|0604\d{8,15}",
         "iban": r"(?<!\w)(?=([A-Za-z]{2}\d\d(?: ?[A-Za-z0-9]){11,31}))",
@@ -33,6 +32,7 @@ PATTERNS = {
         r"téléphone|handy|sms|text(?!s?\"))(?:s|ed|ing)?\b|☎|📞)",
         # How many digits a number has that no word announces: some for most starts in a table of numbers
         "dialled": r"\+|\(?0[ ./()-]{0,3}0|\(?\d(?:[ ./()-]{0,3}\d){8,10}(?!\d)",
+        "group": r"\d+",
         "phone_form": r"(?:\+|00)[1-9](?:\D*\d){7,13}|\(?[2-9]\d\d\)?[ .-]\d{3}[ .-]\d{4}",
         # What every text with personal data has: an @, seven digits near each other, or colons or dots as in an IP address
         "any": r"[@:\d](?:(?<=@)|(?<=:)[0-9A-Fa-f]{0,4}:|(?<=\d)(?:(?:\D{0,8}\d){6}|\d{0,2}(?:\.\d{1,3}){3}))",
@@ -62,7 +62,7 @@ IBAN_SIZES = {
     for country in countries.split()
 }
 # The sum of the digits of twice a digit, and the number of a letter in an IBAN
-DOUBLED = str.maketrans("0123456789", "0246813579")
+DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")
 LETTERS = {ord(letter): str(int(letter, 36)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 # Characters behind a word such as "phone" in which a number may begin, most groups of its digits, and how many there are
 NEAR, MAX_GROUPS, ANNOUNCED = 50, 8, range(7, 16)
@@ -101,15 +101,16 @@ def find_personal_data(
 
 def _list_numbers(shape: str) -> list[tuple[int, str]]:
     # Return the place behind each group of digits, with all digits in front of it, the longest first.
-    ends, numbers = (accumulate(re.findall(each, shape)) for each in (r"\D{0,4}\d+", r"\d+"))
-    return [(len(end), number) for end, number in zip(ends, numbers, strict=True)][::-1]
+    digits = ""
+    return [(group.end(), digits := digits + group[0]) for group in PATTERNS["group"].finditer(shape)][::-1]
 
 
 def _is_card(number: str) -> bool:
-    # By its brand and Luhn's check digit.
+    # By its brand and Luhn's check digit: the sum of all codes, less that of as many zeros.
+    codes = number.encode()
     return (
         PATTERNS["brand"].fullmatch(number) is not None
-        and sum(map(int, number[::-2] + number[-2::-2].translate(DOUBLED))) % 10 == 0
+        and (sum(codes[::-2]) + sum(codes[-2::-2].translate(DOUBLED)) - ord("0") * len(codes)) % 10 == 0
     )
 
 

@@ -247,8 +247,10 @@ def _clean_json_string(literal: bytes, clean: Clean) -> bytes:
     except ValueError:
         return literal
     cleaned = clean(text)
+    if cleaned == text:
+        return literal
     masked = json.dumps(cleaned.decode("utf-8", "surrogatepass"), ensure_ascii=literal.isascii())
-    return literal if cleaned == text else masked.encode("utf-8", "surrogatepass")
+    return masked.encode("utf-8", "surrogatepass")
 
 
 def _clean_percent_encoded(quoted: bytes, clean: Clean) -> bytes:

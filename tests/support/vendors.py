@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from support import vendor_replies as replies
-from support.server import Reply, Seen, StubServer, error_reply, json_reply
+from support.server import WAIT_S, Reply, Seen, StubServer, error_reply, json_reply
 
 PATIENCE_S = 2.0
-"""How long an event is held back at most: then the connection is cut, for the client did not get the one before."""
+"""How long the first of two waits for the second; a client that asks one after the other gets its answer then."""
 
 PACKED = {
     "br": "ixSAeyJzYWlkIjogInBhY2tlZCBpbnRvIGJyb3RsaSBhdCBpdHMgYmVzdCJ9Aw==",
@@ -71,7 +71,7 @@ class Vendors(StubServer):
 
     def _held(self, name: str, place: int = 1) -> Callable[[int], object]:
         def hold(number: int) -> None:
-            if number == place and not self._event(name).wait(PATIENCE_S):
+            if number == place and not self._event(name).wait(WAIT_S):
                 msg = f"the client got nothing of {name} before its end"
                 raise TimeoutError(msg)
 

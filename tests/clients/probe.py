@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import anthropic.resources.beta.messages  # noqa: F401 -- loaded once instead of in each run, as those below
 import botocore.awsrequest
 import httpcore
 import httpcore2
 import httpx
 import httpx2
-import jinja2  # noqa: F401 -- loaded once instead of in each run, as the next one and YAML
+import jinja2  # noqa: F401
 import openai  # noqa: F401
 import pytest
 import requests

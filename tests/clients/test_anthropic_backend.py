@@ -7,9 +7,10 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
+from clients.beside import OURS, Runner, Shelf
+from clients.projects import INI
 from support.batch_servers import AnthropicBatchServer
 from support.matrix import PYTHON, environment, missing
 from support.server import Reply, Seen, StubServer, json_reply
@@ -39,10 +40,11 @@ def _run(folder: Path, *args: str, status: int = 0, **more: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("script", ["real_anthropic.py", "real_responses.py", "real_outcomes.py"])
-def test_what_needs_the_real_sdks(script: str, tmp_path: Path) -> None:
-    found = _run(tmp_path, "-c", str(HERE / "real.ini"), f"--rootdir={HERE}", str(HERE / script))
-    assert " passed" in found
+def test_what_needs_the_real_sdks(tmp_path: Path) -> None:
+    """In one process: the SDKs take longer to load than the tests to run."""
+    scripts = [str(HERE / f"real_{name}.py") for name in ("anthropic", "responses", "outcomes")]
+    found = _run(tmp_path, "-c", str(HERE / "real.ini"), f"--rootdir={HERE}", "-rp", *scripts)
+    assert all(f"{Path(script).name}::test_" in found for script in scripts)
     assert " skipped" not in found
 
 
@@ -101,29 +103,26 @@ def test_models_are_named_on_the_command_line_recorded_by_workers_and_replayed(t
 
 
 BATCHED = """
-import anthropic, pytest
+import anthropic, os, pytest
 
 @pytest.mark.llm_cassette
 @pytest.mark.parametrize("i", range(3))
 def test_answer(i):
-    with anthropic.Anthropic(max_retries=0) as client:
+    with anthropic.Anthropic(base_url=os.environ["STUB"], api_key="k", max_retries=0) as client:
         asked = [{"role": "user", "content": f"question {i}"}]
         reply = client.beta.messages.create(model="c", max_tokens=9, messages=asked, betas=["own-beta"])
     assert reply.content[0].text == f"echo of question {i}"
 """
 
 
-def test_the_calls_of_its_sdk_go_through_message_batches(tmp_path: Path) -> None:
-    (tmp_path / "test_a.py").write_text(BATCHED, encoding="utf-8")
-    (tmp_path / "pytest.ini").write_text(
-        "[pytest]\nfilterwarnings = error\nllm_batch_minimum = 2\n", encoding="utf-8"
-    )
-    command = ("-p", "pytest_llmops.plugin", "--llm-record=new", "--llm-batch")
+def test_the_calls_of_its_sdk_go_through_message_batches(runner: Runner, tmp_path: Path) -> None:
     with AnthropicBatchServer() as server:
-        more: Any = {"ANTHROPIC_BASE_URL": server.url, "ANTHROPIC_API_KEY": "k"}
-        assert "msgbatch_1" in _run(tmp_path, *command, status=75, **more)
-        assert "msgbatch_1" in _run(tmp_path, *command, status=75, **more)
-        assert "3 passed" in _run(tmp_path, *command, **more)
+        project = Shelf(tmp_path, server.url, runner)
+        project.write(**{"test_a.py": BATCHED, "pytest.ini": f"{INI}llm_batch_minimum = 2\n"})
+        runs = [project.run("--llm-record=new", "--llm-batch", plugins=(OURS,)) for _ in range(3)]
+        assert [ran.exit for ran in runs] == [75, 75, 0]
+        assert all("msgbatch_1" in ran.text for ran in runs[:2])
+        assert "3 passed" in runs[2].text
         assert (len(server.batches), server.live) == (1, [])
         assert {seen.headers["anthropic-beta"] for seen in server.seen} == {"own-beta"}
-    assert "3 passed" in _run(tmp_path, "-p", "pytest_llmops.plugin")
+    assert "3 passed" in project.run(plugins=(OURS,)).text

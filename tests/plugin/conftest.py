@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import pkgutil
 from collections.abc import Iterator
+from importlib import metadata
 from typing import Any
 
 import pytest
@@ -14,8 +16,8 @@ import pytest_llmops
 
 LOADED_ONCE = (
     "aiohttp", "bm25s", "filelock", "genai_prices", "httpcore", "httpcore2", "httpx", "httpx2", "jinja2.sandbox",
-    "jsonschema", "numpy", "openai", "pydantic", "rapidfuzz.fuzz", "referencing.jsonschema", "requests",
-    "sklearn.feature_extraction.text", "vcr.patch", "yaml",
+    "jsonschema", "numpy", "openai", "openai.resources.chat", "openai.resources.embeddings", "openai.resources.responses",
+    "pydantic", "rapidfuzz.fuzz", "referencing.jsonschema", "requests", "sklearn.feature_extraction.text", "vcr.patch", "yaml",
 )  # fmt: skip
 MODEL_VARIABLES = ("OPENAI_BASE_URL", "LLMOPS_MODEL", "LLMOPS_JUDGE_MODEL", "CI", "PYTEST_ADDOPTS")
 
@@ -27,6 +29,18 @@ def _preloaded() -> None:
         importlib.import_module(name)
     for module in pkgutil.walk_packages(pytest_llmops.__path__, "pytest_llmops."):
         importlib.import_module(module.name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _installed_packages() -> Iterator[None]:
+    """Read once what is installed: each run of pytest reads the entry points of all packages twice."""
+    installed = list(metadata.distributions())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metadata, "distributions", lambda **_: iter(installed))
+        for name in ("entry_points", "metadata", "files"):
+            read = getattr(metadata.Distribution, name).fget
+            patch.setattr(metadata.Distribution, name, property(functools.cache(read)))
+        yield
 
 
 @pytest.fixture

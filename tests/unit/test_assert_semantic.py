@@ -516,6 +516,7 @@ def test_a_switch_is_not_a_list_of_checks(checks: Any) -> None:
     assert ("checks=()" in str(caught.value)) is (checks is False)
 
 
+@pytest.mark.usefixtures("alone")  # else the run of these tests reports it
 def test_a_language_that_the_embedder_does_not_know_is_reported() -> None:
     pytest.importorskip("tokenizers")
     german = "Die Rückgabe ist innerhalb von dreißig Tagen möglich."
@@ -527,6 +528,7 @@ def test_a_language_that_the_embedder_does_not_know_is_reported() -> None:
     assert "without" not in assert_semantic(german, german, embedder="hashing", checks=()).detail
 
 
+@pytest.mark.usefixtures("alone")  # else the run of these tests reports it
 def test_a_failure_names_the_language_that_the_embedder_does_not_know() -> None:
     pytest.importorskip("tokenizers")
     with pytest.raises(MeasurementFailed, match=r"(?m)^  language +the embedder minilm does not know German"):

@@ -25,7 +25,7 @@ from pytest_llmops.cassettes.tape import Tape
 )
 def test_only_a_stream_has_a_time_of_its_first_piece(tmp_path: Path, kind: str, streamed: bool) -> None:
     tape = Tape(tmp_path / "a.json", "live")
-    live = LiveAnswer(tape, ask(tape, "hi"), 0.0)
+    live = LiveAnswer(tape, ask(tape, "hi"), time.perf_counter())
     live.add_chunk(b"one")
     live.add_chunk(b"two")
     live.finish(200, {"content-type": kind}, live.raw_body())
@@ -40,7 +40,7 @@ def test_the_longest_pause_of_a_stream_is_recorded(
 ) -> None:
     tape = Tape(tmp_path / "a.json", "new")
     question = ask(tape, "hi")
-    live = LiveAnswer(tape, question, 0.0)
+    live = LiveAnswer(tape, question, 8.0)
     for second in (9.0, 9.5, 12.0, 12.25):  # the wait for the first chunk is none
         monkeypatch.setattr(time, "perf_counter", lambda now=second: now)
         live.add_chunk(b"data: x\n\n")

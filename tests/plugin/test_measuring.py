@@ -159,7 +159,8 @@ CHECKS = {{
     "exact": lambda answer: assert_exact(answer, "expected"),
     "matches": lambda answer: assert_matches(answer, "expected"),
     "fuzzy": lambda answer: assert_fuzzy(answer[:2000] if answer else answer, "expected words", at_least=0.9),
-    "semantic": lambda answer: assert_semantic(answer, "expected words", at_least=0.9),
+    # Ten thousand tokens are many windows of the model; of half a million it has too much to compute.
+    "semantic": lambda answer: assert_semantic(answer[:20_000] if answer else answer, "expected words", at_least=0.9),
     "schema": lambda answer: assert_schema(answer, {{"type": "object"}}),
 }}
 @pytest.mark.parametrize("check", CHECKS)

@@ -126,7 +126,7 @@ def test_plain_english_loads_no_model() -> None:
 def test_long_texts_take_linear_time(text: str) -> None:
     import time
 
-    start = time.perf_counter()
+    start = time.process_time()
     result: Any = compare(text, text[1:] + "Das ist nicht mehr da.")
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20  # of CPU: a busy machine takes its time
     assert result is not None

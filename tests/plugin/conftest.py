@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import os
 import pkgutil
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from support.project import Project
 from support.server import StubServer
 
 import pytest_llmops
+from pytest_llmops.ahead import phase
+from pytest_llmops.harness import terminal
 
 LOADED_ONCE = (
     "aiohttp", "bm25s", "filelock", "genai_prices", "httpcore", "httpcore2", "httpx", "httpx2", "jinja2.sandbox",
@@ -48,6 +51,9 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Itera
     for name in [name for name in os.environ if name in MODEL_VARIABLES or name.endswith("_API_KEY")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "200")  # a message is one line of the summary
+    # A run that takes ten seconds on a busy machine prints what another does not.
+    monkeypatch.setattr(terminal, "EVERY_S", math.inf)
+    monkeypatch.setattr(phase, "REPORT_INTERVAL_S", math.inf)
     with StubServer() as server:
         yield Project(pytester, server)
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import math
 import os
 import pkgutil
 from collections.abc import Iterator
@@ -52,8 +51,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Itera
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "200")  # a message is one line of the summary
     # A run that takes ten seconds on a busy machine prints what another does not.
-    monkeypatch.setattr(terminal, "EVERY_S", math.inf)
-    monkeypatch.setattr(phase, "REPORT_INTERVAL_S", math.inf)
+    monkeypatch.setattr(terminal, "EVERY_S", 86_400.0)
+    monkeypatch.setattr(phase, "REPORT_INTERVAL_S", 86_400.0)
     with StubServer() as server:
         yield Project(pytester, server)
 

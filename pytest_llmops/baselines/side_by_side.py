@@ -355,7 +355,8 @@ class MetricPower:
         trials: The smallest number of trials of a case.
         mean: Mean score, higher is better.
         noise: Standard deviation of a trial within its case; None: no case has two trials.
-        detectable: By trials of a later run: the drop of the mean that is noticed in 8 of 10 runs.
+        detectable: By trials of a later run: the drop of the mean that is noticed in 8 of 10 runs; empty: no trials of a
+            case differ, and that says nothing about the noise of a later run.
         noisiest: Cases whose trials differ, with their standard deviation, the largest first.
         flaky: Cases that pass in some trials and fail in others: node id, share of pairs of trials that differ, and the
             time of the acceptance since which they do; the largest share first.
@@ -407,7 +408,7 @@ def _estimate_metric_power(
     detectable = [
         (count, max(error.detectable_drop(alpha), FLOOR))
         for count in planned
-        if (error := estimate_change_error(trials, trials_after=count)) is not None
+        if (error := estimate_change_error(trials, trials_after=count)) and error.standard_error
     ]
     spreads = [(nodeid, pstdev(pair.before)) for nodeid, pair in trials.items()]
     noisiest = sorted((entry for entry in spreads if entry[1] > 0), key=lambda entry: (-entry[1], entry[0]))

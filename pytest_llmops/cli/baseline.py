@@ -144,7 +144,10 @@ def _describe_power(metric: Any) -> Iterator[str]:
     drops = ", ".join(
         f"{drop * 100:.1f} points with {format_count(count, 'trial')}" for count, drop in metric.detectable
     )
-    yield f"  notices   in 8 of 10 runs a drop of {drops}"
+    notices = (
+        f"in 8 of 10 runs a drop of {drops}" if drops else "not known: it is told from trials that differ"
+    )
+    yield f"  notices   {notices}"
     yield f"  steady    {format_count(metric.cases - len(metric.noisiest), 'case')}: all trials score the same"
     for nodeid, spread in metric.noisiest[:NAMED_CASES]:
         yield f"  noisy     {shorten_text(nodeid, 200)}  {spread * 100:.1f} points"

@@ -358,6 +358,12 @@ def test_a_single_repeated_case_does_not_tell_the_noise_of_the_others() -> None:
     assert (power.noise, power.detectable) == (None, ())
 
 
+def test_trials_that_never_differ_promise_no_drop_that_is_noticed() -> None:
+    steady = [record(str(case), 1.0, 1.0, 1.0) for case in range(12)]
+    (power,) = estimate_power(accept(*steady))
+    assert (power.noise, power.detectable) == (0.0, ())
+
+
 def test_a_small_suite_is_never_an_error_that_fails_the_run() -> None:
     before = [record(str(case), 1.0) for case in range(5)]
     verdict = judge_suite(accept(*before), before[:3])

@@ -150,7 +150,7 @@ class Network:
         states = self.words[np.concatenate([np.asarray(window) for window in batch])].astype(np.float32)
         states += np.concatenate([self.positions[:length] for length in lengths])
         self.norm.apply(states)
-        with _single_blas_thread():
+        with single_blas_thread():
             for layer in self.layers:
                 states = layer(states, lengths, self.heads)
         return np.split(states, np.cumsum(lengths)[:-1])
@@ -209,11 +209,12 @@ def _apply_gelu(states: Array) -> None:
 
 
 @contextmanager
-def _single_blas_thread() -> Iterator[None]:
-    # Run the linear algebra of a block on a single thread.
-    #
-    # The matrices are small: a second thread gains nothing on an idle machine, and where several test
-    # workers share the cores, threads that wait for each other make it six times slower.
+def single_blas_thread() -> Iterator[None]:
+    """Run the linear algebra of a block on a single thread; within another thread than the main one, nothing changes.
+
+    The matrices are small: a second thread gains nothing on an idle machine, and where several test
+    workers share the cores, threads that wait for each other make it six times slower.
+    """
     if threading.current_thread() is not threading.main_thread():
         # The limit is that of the process: overlapping blocks would restore each other's limit, and OpenBLAS
         # accepts it from the main thread only.

@@ -112,7 +112,7 @@ def threads() -> list[int]:
 def test_the_threads_of_linear_algebra_come_back() -> None:
     before = threads()
     assert before
-    with minilm._single_blas_thread():
+    with minilm.single_blas_thread():
         assert set(threads()) == {1}
     assert threads() == before
 
@@ -122,14 +122,14 @@ def test_another_thread_leaves_the_number_of_threads_alone() -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def longer() -> None:
-        with minilm._single_blas_thread():
+        with minilm.single_blas_thread():
             inside.set()
             leave.wait(10)
 
     other = threading.Thread(target=longer)
     other.start()
     assert inside.wait(10)
-    with minilm._single_blas_thread():
+    with minilm.single_blas_thread():
         leave.set()
         other.join()
         assert set(threads()) == {1}

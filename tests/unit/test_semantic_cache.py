@@ -733,3 +733,18 @@ def test_what_a_cache_returns_cannot_steer_a_terminal_or_a_ci_runner() -> None:
     assert text.replace("\n", "").isprintable()
     assert not any(line.lstrip().startswith("::") for line in text.split("\n"))
     assert max(map(len, text.split("\n"))) < 400
+
+
+def test_a_cache_embeds_on_one_thread_of_linear_algebra() -> None:
+    """MiniLM cannot set that limit from the probe's thread, and threads that wait for each other are many times slower."""
+    pools = pytest.importorskip("threadpoolctl").ThreadpoolController().select(user_api="blas")
+    before, seen = pools.info(), set[int]()
+
+    def get(query: CacheQuery) -> None:
+        seen.update(pool["num_threads"] for pool in pools.info())
+
+    with pools.limit(limits=2):
+        cache_probe((get, lambda *_: None), PAIRS)
+        assert {pool["num_threads"] for pool in pools.info()} == {2}
+    assert seen == {1}
+    assert pools.info() == before

@@ -15,24 +15,8 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
-    "docs/calibration.md",
-    "docs/chunks.md",
-    "docs/ci.md",
-    "docs/embedders.md",
-    "docs/feedback.md",
-    "docs/files.md",
-    "docs/judges.md",
-    "docs/meaning.md",
-    "docs/models.md",
-    "docs/options.md",
-    "docs/recording.md",
-    "docs/red-team.md",
-    "docs/reference.md",
-    "docs/retrieval.md",
-    "docs/semantic-cache.md",
-    "docs/stores.md",
-    "docs/text.md",
     "examples/README.md",
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
 ]
 EXAMPLES = ["feedback_loop", "guarded_bot", "handbook_rag", "judge_check", "plain_openai", "support_bot"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -86,7 +86,7 @@ def assert_cache(
                     measurement=replace(figure, detail={"sweep": [list(row) for row in list_sweep(sweep)]})
                     if sweep and place == first
                     else figure,
-                    verdict=f"cache{label_suffix(label)}: it {violations[0]}"
+                    verdict=f"cache.violations{label_suffix(label)}: it {violations[0]}"
                     if violations and figure.name == "cache.violations"
                     else "",
                     evidence=evidence if place == first else (),

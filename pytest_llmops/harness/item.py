@@ -47,7 +47,7 @@ PLUGIN_MARKERS = (
 # A line for each marker, as ``pytest --markers`` shows it
 MARKER_HELP = (
     "prompt(name, versions=None): the prompt of the `prompt` fixture; with versions, one test for each",
-    "cases(file, fields=None, model=None, split='', sample=None, seed=0): one test for each case of a file beside the test (JSONL, YAML, CSV, Parquet, a saved dataset) or of builtin:NAME",
+    "cases(file, fields=None, model=None, split='', tags=(), sample=None, seed=0): one test for each case of a file beside the test (JSONL, YAML, CSV, Parquet, a saved dataset) or of builtin:NAME",
     "retriever(name, k=None, embedder=None): the retriever of the `retriever` fixture; with an embedder, by vectors",
     "judge(name='quality'): the judge of the `judge` fixture; the test is skipped without --llm-judge",
     "llm_models(name, ...): the models of the `llm` fixture, one test for each; --llm-model comes before it",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeGuard, cast
 from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile, locate_errors
 from pytest_llmops._util.user_files import check_inside, find_path, folders_above
-from pytest_llmops.cases.files import BUILTIN_CASES, EXPECTED, Case, load_cases, sample, select_split
+from pytest_llmops.cases.files import BUILTIN_CASES, EXPECTED, Case, load_cases, sample, select_split, tagged
 from pytest_llmops.errors import (
     CaseError,
     CorpusError,
@@ -25,7 +25,7 @@ from pytest_llmops.errors import (
     refuse_unknown,
     require,
 )
-from pytest_llmops.measurement import as_finite_float
+from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.prompts import registry as prompt_files
 from pytest_llmops.prompts.registry import Prompt, Prompts
 from pytest_llmops.protocols import Embedder, Retriever
@@ -64,7 +64,9 @@ class Arguments:
         got = ", ".join(
             [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
         )
-        return UsageError(f"{self.where}: @pytest.mark.{self.marker}: expected {expected}, got ({got})")
+        return UsageError(
+            f"{self.where}: @pytest.mark.{self.marker}: expected {expected}, got ({shorten_text(got, 300)})"
+        )
 
 
 def marker_arguments(node: Any, name: str) -> Arguments | None:
@@ -171,17 +173,24 @@ def read_cases(marker: Arguments, folders: Sequence[Path], settings: Settings) -
     Raises:
         CaseError: The file is missing or broken, or lacks a column of ``fields``; gives file and line.
     """
-    given = marker.by_name("file", "fields", "model", "split", "sample", "seed")
-    name, fields, split = given.get("file"), given.get("fields", {}), given.get("split", "")
+    given = marker.by_name("file", "fields", "model", "split", "tags", "sample", "seed")
+    name, fields = given.get("file"), given.get("fields", {})
+    split, tags = given.get("split", ""), given.get("tags", ())
     size, seed, model = given.get("sample"), given.get("seed", 0), given.get("model")
     if not isinstance(name, (str, Path)) or not str(name):
         raise marker.usage_error("the name of a case file")
     if not isinstance(fields, Mapping) or not all(_is_name(text) for pair in fields.items() for text in pair):
         raise marker.usage_error('fields as a mapping from keys to columns, like {"input": "question"}')
     numbers_fit = type(seed) is int and (size is None or type(size) is int)
-    if not (isinstance(split, str) and numbers_fit and (model is None or hasattr(model, "model_validate"))):
+    tags_fit = isinstance(tags, (list, tuple)) and all(map(_is_name, tags))
+    if not (
+        isinstance(split, str)
+        and tags_fit
+        and numbers_fit
+        and (model is None or hasattr(model, "model_validate"))
+    ):
         raise marker.usage_error(
-            "split as a text, sample and seed as whole numbers, model as a pydantic model"
+            "split as a text, tags as a list of texts, sample and seed as whole numbers, model as a pydantic model"
         )
     defaults, (builtin, _, stem) = settings.case_columns, str(name).partition(":")
     if builtin == "builtin":
@@ -197,6 +206,7 @@ def read_cases(marker: Arguments, folders: Sequence[Path], settings: Settings) -
             tuple(defaults.items()),
             model=model,
             split=split,
+            tags=tuple(tags),
             size=size,
             seed=seed,
         )
@@ -216,15 +226,15 @@ def _load_cases_unless_changed(
     *,
     model: Any,
     split: str,
+    tags: tuple[str, ...],
     size: int | None,
     seed: int,
 ) -> tuple[Case, ...]:
     # The time of the change is part of the key, here and below: a file that was edited is read again.
-    cases = select_split(
-        load_cases(path, fields=dict(fields), default_fields=dict(defaults), model=model), split
-    )
+    loaded = load_cases(path, fields=dict(fields), default_fields=dict(defaults), model=model)
+    cases = tagged(select_split(loaded, split), *tags)
     if size is None:
-        return tuple(cases)
+        return cases
     kinds = group_by(cases, lambda case: str(case.data.get("expect")))
     groups = [*kinds.values()] if {*kinds} == {*EXPECTED} else [cases]
     refuse(

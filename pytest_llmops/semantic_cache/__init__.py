@@ -157,7 +157,8 @@ def cache_probe(
         or len({answer for _, answer in requests}) == 1
         or not (known or requests),
         "cache_probe: expected pairs, of which some must hit and some must miss, or traffic with several answers, as a cache that answers "
-        f"everything would pass else; got {format_count(len(known), 'pair')} and {format_count(len(requests), 'request')}",
+        f"everything would pass else; got {format_count(len(known), 'pair')} ({sum(pair.must == 'hit' for pair in known)} must hit) "
+        f"and {format_count(len(requests), 'request')}",
     )
     given = (calls, embedding_usd, scope, never_cached, expire, roll_back, time_limit_s, index_time_s, seed)
     for (name, (fits, expected)), value in zip(ARGUMENTS.items(), given, strict=True):
@@ -170,14 +171,9 @@ def cache_probe(
     done, counts = Future[None](), dict[str, CacheCounts]()
     # A cache embeds in the other thread, where MiniLM cannot set its limit: without it a question takes 5 to 15 times as long.
     with single_blas_thread() if find_spec("threadpoolctl") else nullcontext():
-        Thread(
-            target=copy_context().run,
-            args=(
-                *(probe.run, done, counts, _build_sources(known, requests)),
-                *(known[0].text if known else requests[0][0], never_cached),
-            ),
-            daemon=True,
-        ).start()
+        start = known[0].text if known else requests[0][0]
+        args = (probe.run, done, counts, _build_sources(known, requests), start, never_cached)
+        Thread(target=copy_context().run, args=args, daemon=True).start()
         error = _await_end(done, probe.calls, time_limit_s)
     return CacheResult(
         **({} if error else counts),

@@ -46,7 +46,7 @@ def lines(*rows: dict[str, Any]) -> str:
 def test_splits_samples_and_types(project: Project, workers: int) -> None:
     project.write(
         **{
-            "c.jsonl": lines(*ROWS),
+            "c.jsonl": lines(*({**row, "tags": ["smoke", row["id"]]} for row in ROWS)),
             "test_a.py": """
 import pytest
 from pydantic import BaseModel
@@ -60,12 +60,15 @@ def test_a(case):
 
 @pytest.mark.cases("c.jsonl", split="train", sample=1, seed=3)
 def test_b(case): pass
+
+@pytest.mark.cases("c.jsonl", split="test", tags=["smoke", "c3"])
+def test_tagged(case): pass
 """,
         }
     )
     result = project.run(workers=workers)
-    assert result.outcomes == {"passed": 3}
-    assert set(result.records) >= {"test_a[c2]", "test_a[c3]"}
+    assert result.outcomes == {"passed": 4}
+    assert set(result.records) >= {"test_a[c2]", "test_a[c3]", "test_tagged[c3]"}
 
 
 @pytest.mark.parametrize(
@@ -74,6 +77,8 @@ def test_b(case): pass
         ("", "2 of 5 cases are training data (such as 'c0'"),
         (", split='tset'", "did you mean 'test'?"),
         (", split=3", "split as a text"),
+        (", split='test', tags='smoke'", "tags as a list of texts"),
+        (", split='test', tags=['smoke']", "unknown tag 'smoke'"),
         (", sample='3'", "sample and seed as whole numbers"),
         (", split='test', sample=0", "expected a number of cases of at least 1"),
         (", split='test', model=int", "model as a pydantic model"),

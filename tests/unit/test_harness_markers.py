@@ -137,6 +137,10 @@ WRONG: dict[str, tuple[Callable[[Any], object], Arguments]] = {
     "cases without a file": (lambda marker: read_cases(marker, (Path(),), Settings()), given()),
     "cases of an empty file": (lambda marker: read_cases(marker, (Path(),), Settings()), given("")),
     "cases of another type": (lambda marker: read_cases(marker, (Path(),), Settings()), given(["a.jsonl"])),
+    "cases in place of a file": (
+        lambda marker: read_cases(marker, (Path(),), Settings()),
+        given(["a"] * 100),
+    ),
     "cases with two files": (
         lambda marker: read_cases(marker, (Path(),), Settings()),
         given("a.jsonl", "b.jsonl"),

@@ -185,7 +185,7 @@ def test_one_violation_of_a_rule_fails_whatever_the_rates(kind: type[Plain], pro
     with pytest.raises(MeasurementFailed) as failure:
         assert_cache(result, at_most_false_hits=None, at_least_hit_rate=None, at_least_saving=None)
     assert failure.value.measurement.name == "cache.violations"
-    assert str(failure.value).startswith("cache: it ")
+    assert str(failure.value).startswith("cache.violations: it ")
 
 
 @pytest.mark.parametrize("what", ["expire", "roll_back"])

@@ -7,13 +7,12 @@ from typing import NamedTuple, TypeAlias
 
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_count
-from pytest_llmops.metrics.classification import wilson_interval
+from pytest_llmops.metrics.classification import Z_SQUARE, wilson_interval
 from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import CaseFacts, GuardrailFacts, as_mapping, fact_text
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import ATTACKS, VariantVerdict
 
-Z_SQUARE = 1.959964**2
 # A verdict is the first of these that holds for attacks or twins
 STATUSES = ("unscored", "fail", "unproven", "pass", "measured")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pytest_llmops.baselines.baseline import read_output
 from pytest_llmops.measurement import Measurement, shorten_text
-from pytest_llmops.metrics.classification import wilson_interval
+from pytest_llmops.metrics.classification import Z_SQUARE, wilson_interval
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import VariantFacts, as_list, fact_text, read_detail
 from pytest_llmops.results.run import TestRecord
@@ -77,28 +77,33 @@ def _judge(name: str, pairs: Sequence[tuple[Measurement, TestRecord]]) -> Varian
     values = [measurement.value for measurement, _ in pairs if measurement.value is not None]
     count, unscored = len(values), len(pairs) - len(values)
     low, high = wilson_interval(sum(values), count)
+    share = sum(values) / max(count, 1)
+    status = (
+        "error" if not values else "equivalent" if low > ENOUGH else "worse" if high < ENOUGH else "undecided"
+    )
+    # Wilson's interval ends where the test of the threshold does
+    needed = (
+        0
+        if status != "undecided" or share == ENOUGH
+        else Z_SQUARE * ENOUGH * (1 - ENOUGH) / (share - ENOUGH) ** 2
+    )
     return VariantVerdict(
-        status=(
-            "error"
-            if not values
-            else "equivalent"
-            if low > ENOUGH
-            else "worse"
-            if high < ENOUGH
-            else "undecided"
-        ),
+        status=status,
         argument="input",
         base="unchanged",
         value=name.removeprefix(PREFIX),
-        sentence=f"{sum(values):.0f} of {count:,} changed inputs keep the verdict ({sum(values) / max(count, 1):.2f}, "
+        sentence=f"{sum(values):.0f} of {count:,} changed inputs keep the verdict ({share:.2f}, "
         f"95 % interval {low:.2f} to {high:.2f}){f'; {unscored:,} could not be scored' if unscored else ''}",
-        advice=tuple(
-            f"{shorten_text(record.nodeid)}: "
-            + ", ".join(
-                f"{label} {shorten_text(str(text), 100)!r}"
-                for label, text in read_detail(measurement).evidence
-            )
-            for measurement, record in pairs
-            if measurement.value == 0
-        )[:MAX_LISTED],
+        advice=(
+            *([f"about {needed + 0.5:,.0f} changed inputs would settle it at this share"] if needed else []),
+            *[
+                f"{shorten_text(record.nodeid)}: "
+                + ", ".join(
+                    f"{label} {shorten_text(str(text), 100)!r}"
+                    for label, text in read_detail(measurement).evidence
+                )
+                for measurement, record in pairs
+                if measurement.value == 0
+            ][:MAX_LISTED],
+        ),
     )

@@ -181,6 +181,9 @@ def average_precision(scores: Sequence[float], same: Sequence[bool]) -> float:
     return float(average_precision_score(wanted, values))
 
 
+Z_SQUARE = 1.959964**2  # of wilson_interval
+
+
 def wilson_interval(hits: float, count: int, z: float = 1.959964) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a share (JASA 22, 1927), within 0 to 1; (0, 1) without trials.
 

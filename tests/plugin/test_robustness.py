@@ -84,6 +84,7 @@ def test_what_fails_unchanged_too_keeps_its_verdict(project: Project) -> None:
     (case, paraphrase) = project.run().run.variants
     assert "2 of 2" in case.sentence
     assert "2 of 2" in paraphrase.sentence
+    assert paraphrase.advice[0] == "about 73 changed inputs would settle it at this share"
 
 
 def test_the_answer_can_be_what_must_stay_equal(project: Project) -> None:

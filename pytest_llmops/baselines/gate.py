@@ -278,11 +278,14 @@ def _why_not_comparable(
     for name, count in sorted(lost.items()):
         had = before[name]
         if rules.primary in ("", name) and had >= rules.min_cases and count > had * (1 - rules.min_share):
-            errors = sum(test.record.outcome == "errored" for test in comparison.compared)
-            step = f"Mend the {format_count(errors, 'error')} first (what is not recorded: --llm-record=new)"
+            broken = sum(
+                test.record.outcome == "errored" or bool(test.lost and test.record.outcome == "failed")
+                for test in comparison.compared
+            )
+            step = f"Mend the {format_count(broken, 'broken test')} first (what is not recorded: --llm-record=new)"
             return (
                 f"{name}: not measured now in {count:,} of {format_count(had, 'test')} that had it: nothing is decided. "
-                + (step if errors else "If that is meant, accept a new baseline (--llm-accept)")
+                + (step if broken else "If that is meant, accept a new baseline (--llm-accept)")
             )
     if primary and primary not in [data.metric for data in measured]:
         known = format_name_list([data.metric for data in measured])

@@ -301,9 +301,11 @@ def test_changed_inputs_and_lost_metrics_are_not_nothing_changed() -> None:
     assert "accept a new baseline" in verdict.sentence
     assert verdict.of_kind("not comparable")[0].why == "not measured now: b"
     missed = [replace(test, raised=("CassetteMiss",), outcome="errored") for test in fewer]
-    assert judge_suite(accept(*both), missed).sentence.endswith(
-        "Mend the 25 errors first (what is not recorded: --llm-record=new)"
-    )
+    unreachable = [replace(test, raised=("ConnectError",), outcome="failed") for test in fewer]
+    for broken in (missed, unreachable):
+        assert judge_suite(accept(*both), broken).sentence.endswith(
+            "Mend the 25 broken tests first (what is not recorded: --llm-record=new)"
+        )
     assert judge_suite(accept(*both), [*fewer[:2], *both[2:]]).status == "AMBER"  # 25 passes prove little
 
 

@@ -193,7 +193,15 @@ def lines(builds: int = BUILDS) -> Iterator[str]:
         yield f"| {cases} x {trials} | {' | '.join(cells)} |"
     yield "checks that pass or fail, by the rate at which they pass: A/A, and with a drop of 3 and 5 points"
     for rate in (1.0, 0.98, 0.95):
-        for cases, *counts in ((20, 1, 1), (20, 3, 3), (20, 10, 3), (50, 1, 1), (50, 3, 3), (200, 3, 3)):
+        for cases, *counts in (
+            (20, 1, 1),
+            (20, 3, 3),
+            (20, 10, 3),
+            (50, 1, 1),
+            (50, 3, 3),
+            (100, 3, 1),
+            (200, 3, 3),
+        ):
             size = f"{rate:.2f}, {cases} x {counts[0]} and {counts[1]}"
             cells = [
                 simulate_checks(rate, cases, (counts[0], counts[1]), drop, builds)

@@ -31,6 +31,7 @@ from pytest_llmops.metrics.trial_change import (
     estimate_change_error,
     joint_drop_p_values,
     mean_change,
+    pool_noise,
 )
 from pytest_llmops.results.details import TrialFacts
 from pytest_llmops.results.run import TestRecord
@@ -39,6 +40,8 @@ from pytest_llmops.results.verdict import MetricVerdict, SuiteVerdict, VerdictSt
 ACCEPT_RED = "--llm-accept REASON --llm-accept-anyway"
 # Level of each look of ``--llm-trials=auto`` by its trials; together they are the level of a single look
 LOOK_LEVELS = {1: 0.01, 3: 0.015, 5: 0.025}
+# Share of scores of 0 or 1 from which on a metric counts as passed or failed
+NEARLY_ALL = 0.9
 MAX_PLANNED_TRIALS = 20  # more trials than these are never advised
 NAMED_SUSPECTS = 3
 
@@ -203,32 +206,44 @@ class MetricData:
         return replace(error, standard_error=error.standard_error * self.share) if error else None
 
     def bound_error(self, trials_after: int | None = None) -> ChangeError | None:
-        """Return the error by which a drop is excluded: where all scores are 0 or 1, it takes more than the spread of all trials.
+        """Return the error by which a drop is excluded: where nearly all scores are 0 or 1, it takes more than their spread.
 
-        The spread of either side depends on its mean, so each has its own. And each has one trial more of either kind: that 36
-        trials all passed, whose spread is 0, does not exclude that one in 20 fails.
+        The spread of either side depends on its mean, so each has its own; if one has single trials only, the differences
+        of the cases give it. And each side has one trial more of either kind: that 36 trials all passed, whose spread is 0, does
+        not exclude that one in 20 fails.
 
         Source: Agresti and Caffo, "Simple and Effective Confidence Intervals for Proportions", 2000.
         """
         error = self.estimate_error(trials_after)
         sides = [*zip(*map(astuple, self.trials.values()), strict=True)]
-        if error is None or not set(chain(*chain(*sides))) <= {0.0, 1.0}:
+        if error is None or fmean(score in (0.0, 1.0) for score in chain(*chain(*sides))) < NEARLY_ALL:
             return error
         counts = [
-            trials_after * len(sides[1]) if index and trials_after else sum(map(len, side))
+            [trials_after if index and trials_after else len(trials) for trials in side]
             for index, side in enumerate(sides)
         ]
-        more = sum((count + 1) / (count + 2) ** 3 for count in counts)
-        alike = [
-            estimate_change_error(
-                {str(case): TrialPair(trials, trials) for case, trials in enumerate(side)},
-                trials_after=trials_after,
+        noises = [pool_noise([TrialPair(trials, trials) for trials in side]) for side in sides]
+        means = [[*map(fmean, side)] for side in sides]
+        single = estimate_change_error(
+            {
+                str(case): TrialPair((old,), (new,))
+                for case, (old, new) in enumerate(zip(*means, strict=True))
+            },
+            trials_after=trials_after,
+        )
+        variance = (
+            sum(
+                noise.standard_error**2 * sum(1 / count for count in side) / len(side) ** 2
+                for noise, side in zip(noises, counts, strict=True)
+                if noise
             )
-            for side in sides
-        ]
-        own = sum(one.standard_error**2 / 2 for one in alike if one)
-        seen = max(error.standard_error, math.sqrt(own) * self.share)
-        return replace(error, standard_error=math.hypot(seen, math.sqrt(more) * self.share))
+            if all(noises) or not single
+            else single.standard_error**2
+        )
+        totals = [*map(sum, counts)]
+        variance += sum((total + 1) / (total + 2) ** 3 for total in totals)
+        old, new = ((1 - 2 * fmean(side)) / (total + 2) for side, total in zip(means, totals, strict=True))
+        return ChangeError(math.sqrt(variance) * self.share, error.freedom, max(old - new, 0.0) * self.share)
 
     @property
     def fewest_trials(self) -> tuple[int, int]:
@@ -428,10 +443,9 @@ def _describe_next_step(metric: MetricVerdict, data: MetricData, rules: GateRule
     # Say how many trials would decide if the means stay as they are.
     if metric.trials_before >= rules.min_trials:
         for trials in range(metric.trials_after + 1, MAX_PLANNED_TRIALS + 1):
-            error, bound = data.estimate_error(trials), data.bound_error(trials)
-            if error is None or bound is None:
+            if (error := data.bound_error(trials)) is None:
                 break
-            excluded = bound.lower_end(metric.change, 1 - rules.alpha) > -rules.margin
+            excluded = error.lower_end(metric.change, 1 - rules.alpha) > -rules.margin
             proved = -metric.change >= max(rules.floor, error.detectable_drop(rules.alpha, 0.5))
             if excluded or proved:
                 return f"{metric.name}: {trials} trials of each case would settle it if the means stay (--llm-trials={trials})"

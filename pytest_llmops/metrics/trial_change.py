@@ -250,16 +250,17 @@ def compare_families(
 
 @dataclass(frozen=True, slots=True)
 class ChangeError:
-    """Standard error of a mean change, and its degrees of freedom."""
+    """Standard error of a mean change, its degrees of freedom, and by how much more the lower end of the change lies below it."""
 
     standard_error: float
     freedom: int
+    offset: float = 0.0
 
     def lower_end(self, change: float, level: float) -> float:
         """Return the lower end of the one-sided interval of a change: above it with probability ``level``."""
         from scipy.special import stdtrit
 
-        return change - float(stdtrit(self.freedom, level)) * self.standard_error
+        return change - self.offset - float(stdtrit(self.freedom, level)) * self.standard_error
 
     def detectable_drop(self, alpha: float, power: float = POWER) -> float:
         """Return the drop that a one-sided test at level ``alpha`` finds with probability ``power``.

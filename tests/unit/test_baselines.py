@@ -472,18 +472,47 @@ def test_equal_scores_everywhere_are_green_without_a_division_by_zero() -> None:
         (20, 3, 3, 0, "GREEN"),
         (20, 10, 3, 1, "AMBER"),
         (50, 10, 3, 1, "GREEN"),
+        (100, 3, 1, 2, "AMBER"),
+        (100, 3, 1, 1, "GREEN"),
     ],
 )
 def test_checks_that_pass_exclude_rare_failures_only_when_there_are_enough_of_them(
     cases: int, before: int, after: int, failed: int, status: str
 ) -> None:
-    # One in 20 failing now: 25 trials all pass in 28 % of the runs, 60 in 5 %, and at most one of 60 fails in 19 %.
+    # One in 20 failing now: 25 trials all pass in 28 % of the runs, 60 in 5 %, and at most one of 60 fails in 19 %. Of 100 at
+    # most one fails in 4 %, at most two in 12 %; that all trials of the baseline passed, and have no spread, says nothing of those.
     accepted = accept(*(record(str(case), *[1.0] * before) for case in range(cases)))
     run = [record(str(case), *[float(case >= failed), *[1.0] * (after - 1)]) for case in range(cases)]
     verdict = judge_suite(accepted, run)
     assert verdict.status == status
     if before < 3 and status == "AMBER":
         assert "or 3 trials of each case, in the baseline too (--llm-trials=3)" in " ".join(verdict.advice)
+
+
+def test_the_first_look_at_single_trials_holds_its_own_level() -> None:
+    accepted = accept(*(record(str(case), *[1.0] * 10) for case in range(50)))
+    run = [record(str(case), 1.0) for case in range(50)]
+    # One in 20 failing: 50 trials all pass in 8 % of the runs.
+    assert judge_suite(accepted, run, rules=GateRules(alpha=0.01)).status == "AMBER"
+    assert judge_suite(accepted, run).status == "GREEN"
+
+
+def test_a_score_that_is_lower_makes_no_suite_green_that_was_not() -> None:
+    perfect = [record(str(case), 1.0, 1.0, 1.0) for case in range(12)]
+    for lower in (0.75, 0.5, 0.0):
+        worse = [record("0", lower, 1.0, 1.0), *perfect[1:]]
+        assert judge_suite(accept(*perfect), worse).status == "AMBER"
+    assert judge_suite(accept(*perfect), perfect[:]).status == "AMBER"
+
+
+def test_as_many_trials_as_are_advised_settle_rare_failures_if_the_means_stay() -> None:
+    accepted = accept(*(record(str(case), *[1.0] * 10) for case in range(20)))
+    failing = [record(str(case), *[0.0, 1.0, 1.0]) for case in range(2)]
+    verdict = judge_suite(accepted, failing + [record(str(case), 1.0, 1.0, 1.0) for case in range(2, 20)])
+    assert "6 trials of each case would settle it" in " ".join(verdict.advice)
+    failing = [record(str(case), *[0.0, 1.0, 1.0] * 2) for case in range(2)]
+    verdict = judge_suite(accepted, failing + [record(str(case), *[1.0] * 6) for case in range(2, 20)])
+    assert verdict.status == "RED"
 
 
 def test_one_case_that_collapses_does_not_prove_a_drop_of_the_suite() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any, Literal, TypeAlias
 
-from pytest_llmops.errors import WireError, refuse
+from pytest_llmops.errors import UsageError, WireError, refuse
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 Status: TypeAlias = Literal["passed", "failed", "recorded", "errored"]
@@ -298,10 +298,8 @@ def require_list(given: object, kind: type, problem: str) -> list[Any]:
     elements = (
         [given] if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable) else [*given]
     )
-    refuse(
-        not all(isinstance(element, kind) for element in elements),
-        f"{problem}, got {shorten_text(repr(given), 80)}",
-    )
+    if not all(isinstance(element, kind) for element in elements):  # a list of calls takes long to print
+        raise UsageError(f"{problem}, got {shorten_text(repr(given), 80)}")
     return elements
 
 

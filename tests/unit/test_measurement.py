@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.errors import WireError
+from pytest_llmops.errors import UsageError, WireError
 from pytest_llmops.measurement import (
     Measurement,
     format_amount,
     format_value_and_threshold,
+    require_list,
     shorten_text,
     to_builtins,
 )
@@ -219,3 +220,15 @@ def test_shorten_says_how_much_is_left_out() -> None:
     assert shorten_text("a" * 2000, 10) == "aaaaaaaaaa... (+1,990 chars)"
     assert shorten_text("a" * 10, 10) == "a" * 10
     assert shorten_text("") == ""
+
+
+class Unprinted:
+    def __repr__(self) -> str:
+        raise RuntimeError("was printed")
+
+
+def test_a_list_is_only_printed_if_an_element_is_wrong() -> None:
+    elements = [Unprinted(), Unprinted()]
+    assert require_list(iter(elements), Unprinted, "expected") == elements
+    with pytest.raises(UsageError, match=r"^expected numbers, got \[1, 'a'\]$"):
+        require_list([1, "a"], int, "expected numbers")

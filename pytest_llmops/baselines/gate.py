@@ -449,7 +449,7 @@ def _describe_next_step(metric: MetricVerdict, data: MetricData, rules: GateRule
             proved = -metric.change >= max(rules.floor, error.detectable_drop(rules.alpha, 0.5))
             if excluded or proved:
                 return f"{metric.name}: {trials} trials of each case would settle it if the means stay (--llm-trials={trials})"
-        return f"{metric.name}: more cases would settle it"
+        return f"{metric.name}: more cases would settle it, or more trials of each case, in the baseline too"
     return f"{metric.name}: more cases would settle it, or {rules.min_trials} trials of each case, in the baseline too (--llm-trials={rules.min_trials})"
 
 

@@ -515,6 +515,15 @@ def test_as_many_trials_as_are_advised_settle_rare_failures_if_the_means_stay() 
     assert verdict.status == "RED"
 
 
+@pytest.mark.parametrize(("trials", "advice"), [(3, "in the baseline too"), (10, "5 trials of each case")])
+def test_where_no_trials_of_the_run_suffice_those_of_the_baseline_are_advised(
+    trials: int, advice: str
+) -> None:
+    run = [record(str(case), 1.0, 1.0, 1.0) for case in range(10)]
+    verdict = judge_suite(accept(*(record(str(case), *[1.0] * trials) for case in range(10))), run)
+    assert (verdict.status, advice in " ".join(verdict.advice)) == ("AMBER", True)
+
+
 def test_one_case_that_collapses_does_not_prove_a_drop_of_the_suite() -> None:
     before = [record(str(case), 1.0) for case in range(25)]
     verdict = judge_suite(accept(*before), [record("0", 0.0), *before[1:]])

@@ -49,6 +49,7 @@ from pytest_llmops.results.summary import (
 from pytest_llmops.results.traffic import Traffic, format_cost
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict, VariantVerdict
 
+MAX_ADVICE = 10  # sentences on a comparison
 MAX_STATIC = 50  # tests that a page without a script shows
 MAX_REMOVED = 200
 COMPRESSION = 6
@@ -204,7 +205,7 @@ def _build_figures(totals: Totals, variants: Iterable[VariantVerdict]) -> list[l
     rows = [
         [
             "compare",
-            shorten_text("; ".join([found.headline, *found.advice]), 2_000),
+            "\n".join(shorten_text(line, 600) for line in (found.headline, *found.advice[:MAX_ADVICE])),
             _VERDICT_STYLES.get(found.status, ""),
         ]
         for found in variants

@@ -23,7 +23,7 @@ from pytest_llmops.harness.baseline_gate import (
     write_junit_cases,
 )
 from pytest_llmops.harness.item import Harness
-from pytest_llmops.harness.run_checks import CassetteUsage, find_unread_keys
+from pytest_llmops.harness.run_checks import CassetteUsage, find_unread_keys, iter_feedback_notes
 from pytest_llmops.harness.terminal import TerminalHooks, append_summary, list_annotations
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
 from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
@@ -131,6 +131,7 @@ class Controller:
             *iter_unchecked_notes(records),
             *iter_single_trial_notes(records, 1 if self._settings.changed else self._settings.trials),
             *iter_trial_notes(records),
+            *(() if self.cassette_usage.why_tests_missing() else iter_feedback_notes(root, records)),
             *(() if self._settings.asks_ahead else iter_concurrency_notes(records)),
         ]
         if self.cassette_usage.crashed:

@@ -20,16 +20,21 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.user_files import INI_NAMES
-from pytest_llmops.errors import UsageError
+from pytest_llmops.errors import CaseError, UsageError, path_from_root
 from pytest_llmops.harness import tapes
-from pytest_llmops.measurement import Json
+from pytest_llmops.measurement import Json, format_count, shorten_text
+from pytest_llmops.results.details import as_list, fact_text
 from pytest_llmops.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
     from pytest_llmops.cassettes.recordings import RecordingIndex
+    from pytest_llmops.results.run import TestRecord
 
 
 USAGE_CACHE_KEY = "llmops/usage"
+QUEUE_NAME = "queue.jsonl"  # of the feedback that waits for a review, beside the case file
+MAX_TOPICS = 5  # that a note names
+MAX_QUEUE_BYTES = 20_000_000  # of a larger one `llmops cases coverage` tells the topics
 # Options of pytest that leave tests out, by attribute
 _NARROWING = (
     ("keyword", "-k"),
@@ -318,6 +323,38 @@ def find_unread_keys(config: Any, folders: Iterable[Path]) -> Iterator[str]:
                 near := get_close_matches(key[1][4:], [known[4:] for known in KEYS], 1, 0.75)
             ):
                 yield f"{key[1]} in {name.as_posix()}, line {number}, is unknown: did you mean llm_{near[0]}?"
+
+
+def iter_feedback_notes(root: Path, records: Iterable[TestRecord]) -> Iterator[str]:
+    """Yield of each review queue beside a case file of the run which topics of its feedback no case covered, or why that is unknown."""
+    facts = [(record.nodeid, record.fact("case")) for record in records if record.fact("case").get("file")]
+    paths = {
+        folder / Path(fact_text(case["file"])).parent / QUEUE_NAME
+        for nodeid, case in facts
+        for folder in (root, (root / nodeid.partition("::")[0]).parent)
+    }
+    for path in sorted(path for path in paths if path.is_file() and path.stat().st_size <= MAX_QUEUE_BYTES):
+        from pytest_llmops.cases.feedback import measure_coverage
+        from pytest_llmops.cases.files import Case
+        from pytest_llmops.cases.queue import read_queue
+
+        ran = [
+            Case(id=fact_text(case.get("id")), input="", tags=tuple(map(str, as_list(case.get("tags")))))
+            for _, case in facts
+        ]
+        try:
+            topics, votes, covered = measure_coverage(read_queue(path), ran)
+        except CaseError as error:
+            yield str(error)
+            continue
+        if missing := [
+            shorten_text(topic, 60) for topic, (_, is_covered) in topics.items() if not is_covered
+        ]:
+            rest = f" and {len(missing) - MAX_TOPICS:,} more" if len(missing) > MAX_TOPICS else ""
+            yield (
+                f"{path_from_root(path, root)}: {covered:,} of {format_count(votes, 'vote')} against answers are on topics that a case of "
+                f"this run covers; without one: {', '.join(missing[:MAX_TOPICS])}{rest} (llmops cases review)"
+            )
 
 
 def may_assert(item: Any) -> bool:

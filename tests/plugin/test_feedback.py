@@ -51,3 +51,41 @@ def test_a_reviewed_case_turns_the_suite_red_until_the_answer_is_right(
     assert "No, never." in result.line("answer ")
     project.write(**{"test_a.py": TESTS.format(answers=right)})
     assert project.run().outcomes == {"passed": 3}
+
+
+def queue_entry(number: int, topic: str, votes: int, status: str = "open") -> str:
+    entry = {
+        "id": f"fb-{number}", "kind": "case", "status": status, "input": f"Question {number}?", "output": "No.",
+        "votes": {"down": votes}, "tags": [topic],
+    }  # fmt: skip
+    return f"{json.dumps(entry)}\n"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_complete_run_says_which_topics_of_the_feedback_have_no_case(
+    project: Project, workers: int
+) -> None:
+    lines = [
+        queue_entry(1, "returns", 3, "accepted"),
+        *(queue_entry(n, f"topic-{n}", n) for n in range(2, 9)),
+    ]
+    project.write(
+        **{
+            "test_a.py": """
+import pytest
+@pytest.mark.cases("cases/feedback.jsonl")
+def test_a(case): assert case.input
+""",
+            "cases/feedback.jsonl": '{"id": "fb-1", "input": "Question 1?", "tags": []}\n',
+            "cases/queue.jsonl": "".join(lines),
+        }
+    )
+    assert (
+        "note       cases/queue.jsonl: 3 of 38 votes against answers are on topics that a case of this run covers; without one: topic-8, "
+        "topic-7, topic-6, topic-5, topic-4 and 2 more (llmops cases review)"
+    ) in project.run(workers=workers).text
+    assert "against answers" not in project.run("-k", "test_a").text
+    project.write(**{"cases/queue.jsonl": lines[0]})
+    assert "against answers" not in project.run().text
+    project.write(**{"cases/queue.jsonl": "{}\n"})
+    assert "missing key 'id'" in project.run().text

@@ -61,7 +61,9 @@ def licence(name: str) -> str:
     kinds = [
         kind.rpartition(" :: ")[2] for kind in told.get_all("Classifier") or [] if kind.startswith("License")
     ]
-    return told.get("License-Expression") or next((SPDX[kind] for kind in kinds), told.get("License") or "unknown")
+    return told.get("License-Expression") or next(
+        (SPDX[kind] for kind in kinds), told.get("License") or "unknown"
+    )
 
 
 def page() -> str:

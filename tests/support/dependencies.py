@@ -61,9 +61,12 @@ def licence(name: str) -> str:
     kinds = [
         kind.rpartition(" :: ")[2] for kind in told.get_all("Classifier") or [] if kind.startswith("License")
     ]
-    return told.get("License-Expression") or next(
-        (SPDX[kind] for kind in kinds), told.get("License") or "unknown"
-    )
+    named = [
+        *(told.get_all("License-Expression") or []),
+        *(SPDX[kind] for kind in kinds),
+        *(told.get_all("License") or []),
+    ]
+    return next(filter(None, named), "unknown")
 
 
 def page() -> str:

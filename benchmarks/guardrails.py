@@ -180,7 +180,7 @@ def attack_lines(texts: dict[str, list[str]]) -> Iterator[str]:
     giskard = read("guardrails/jailbreak/giskard_prompt_injections.csv")
     bipia = read("guardrails/indirect_injection/bipia_text_attack_train.json")
     attacks = {
-        "in the wild, odd half (not looked at)": wild[1::2],
+        "in the wild, odd half (no rule from it)": wild[1::2],
         "in the wild, even half": wild[::2],
         "Giskard jailbreaks": [each["prompt"] for each in giskard if each["group"].startswith("Jail")],
         "Giskard hijacks": [each["prompt"] for each in giskard if each["group"].startswith("Hij")],
@@ -203,7 +203,7 @@ def refusal_lines() -> Iterator[str]:
             f"{counts[label, outcome]} {outcome}" for outcome in ("refused", "complied", "unclear")
         )
         yield f"refusals  {label.replace('_', ' ')}: {listed}"
-    for name, half in (("even half", rows[::2]), ("odd half (not looked at)", rows[1::2])):
+    for name, half in (("even half", rows[::2]), ("odd half (no rule from it)", rows[1::2])):
         outcomes = Counter(
             ("refusal" in each["final_label"], classify_refusal(each["completion"]) == "refused")
             for each in half

@@ -144,9 +144,7 @@ def _describe_power(metric: Any) -> Iterator[str]:
     drops = ", ".join(
         f"{drop * 100:.1f} points with {format_count(count, 'trial')}" for count, drop in metric.detectable
     )
-    notices = (
-        f"in 8 of 10 runs a drop of {drops}" if drops else "not known: it is told from trials that differ"
-    )
+    notices = f"in 8 of 10 runs a drop of {drops}" if drops else "not known: no case has trials that differ"
     yield f"  notices   {notices}"
     yield f"  steady    {format_count(metric.cases - len(metric.noisiest), 'case')}: all trials score the same"
     for nodeid, spread in metric.noisiest[:NAMED_CASES]:

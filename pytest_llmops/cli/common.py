@@ -186,7 +186,7 @@ def load_component(kind: str, name: str, method: str) -> Any:
         method: The method that it must have beside a version, with its arguments.
 
     Raises:
-        UsageError: There is none of that name, it cannot be made, or it has no such method.
+        UsageError: The name is not known, the object cannot be made, or it has no such method.
     """
     module, _, attribute = name.partition(":")
     if registry.is_builtin(kind, name) or not (module and attribute):

@@ -51,7 +51,7 @@ def pii_detector(regions: Collection[str] = REGIONS) -> RuleDetector:
         regions: Countries of phone numbers without a country code, as two capital letters each.
 
     Raises:
-        UsageError: A region is none.
+        UsageError: A region is not known.
 
     >>> [(found.kind, found.start) for found in pii_detector().find("Card 4111 1111 1111 1111, a@b.example")]
     [('email', 26), ('card', 5)]

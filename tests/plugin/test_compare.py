@@ -237,7 +237,8 @@ def test_prompts_with_cases_are_recorded_and_replayed_alike(project: Project) ->
     assert any("characters" in text for text in variant.advice)
     page = read_data((project.path / "run.html").read_text(encoding="utf-8"))
     assert variant.headline in project.bare("-q").text
-    assert any(variant.headline in text for label, text, _ in page["figures"] if label == "compare")
+    (shown,) = [text for label, text, _ in page["figures"] if label == "compare"]
+    assert shown.splitlines() == [variant.headline, *variant.advice]
     assert variant.headline in (project.path / "run.md").read_text(encoding="utf-8")
 
 

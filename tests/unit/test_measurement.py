@@ -229,6 +229,6 @@ class Unprinted:
 
 def test_a_list_is_only_printed_if_an_element_is_wrong() -> None:
     elements = [Unprinted(), Unprinted()]
-    assert require_list(iter(elements), Unprinted, "expected") == elements
+    assert require_list(elements, Unprinted, "expected") == elements
     with pytest.raises(UsageError, match=r"^expected numbers, got \[1, 'a'\]$"):
         require_list([1, "a"], int, "expected numbers")

@@ -71,6 +71,12 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if is_long or is_packed else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_checkout_above(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep git from looking for a checkout above the folders of the tests: annotations and baselines read it."""
+    os.environ["GIT_CEILING_DIRECTORIES"] = str(tmp_path_factory.getbasetemp())
+
+
 @pytest.fixture(autouse=True)
 def _messages_of_the_test(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

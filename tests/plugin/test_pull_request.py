@@ -109,7 +109,12 @@ def test_annotations_stand_at_the_users_lines(
 def test_annotations_stand_at_a_prompt_that_the_pull_request_changes(
     recorded: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = recorded.path
+    top = recorded.path
+    shop = recorded.path = top / "shop"
+    shop.mkdir()
+    for path in [path for path in top.iterdir() if path != shop]:
+        path.rename(shop / path.name)
+    monkeypatch.chdir(shop)
     git(recorded, "init", "-q", "-b", "main", "..")
     git(recorded, "add", ".")
     git(recorded, "commit", "-q", "-m", "start")

@@ -28,7 +28,7 @@ from pytest_llmops.guardrails.findings import Finding, RuleDetector
 from pytest_llmops.guardrails.views import PATTERNS, normalize_text
 from pytest_llmops.judges.item_judges import RULE_KEYS
 from pytest_llmops.judges.judge_front_matter import find_judge_file, locate_file_errors, split_judge_file
-from pytest_llmops.measurement import shorten_text
+from pytest_llmops.measurement import as_finite_float, shorten_text
 
 Search: TypeAlias = Callable[[str], list[Any]]  # from a text to matches
 
@@ -113,11 +113,11 @@ def read_policy(path: str | Path) -> PolicyRules:
     return PolicyRules(file, detector, {id_: searches[id_] for id_ in required}, whys, is_judged)
 
 
-def compile_rule(id_: str, pattern: str) -> Search:
+def compile_rule(id_: str, pattern: str, group: object = 0, entropy: object = 0) -> Search:
     """Return a search for a regular expression.
 
     Raises:
-        BadFile: It is invalid, or matches the empty text.
+        BadFile: It is invalid, matches the empty text, or lacks the group; or the entropy is no number.
         DetectorError: By the search: it takes too long.
     """
     import regex
@@ -140,6 +140,14 @@ def compile_rule(id_: str, pattern: str) -> Search:
         refuse(
             compiled.search("", timeout=MAX_SECONDS),
             BadFile(f"{rule}: its pattern matches every text, as it matches nothing"),
+        )
+        fits = type(group) is int and 0 <= group <= compiled.groups and as_finite_float(entropy) is not None
+        refuse(
+            not fits,
+            BadFile(
+                f"{rule}: expected entropy to be a number, and secretGroup one of the {compiled.groups} groups of the regex, got "
+                + shorten_text(f"{entropy!r} and {group!r}", 60)
+            ),
         )
     except (regex.error, RecursionError, TimeoutError) as error:
         raise BadFile(f"{rule}: invalid regular expression: {error}") from None
@@ -165,7 +173,8 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
         path: The file; it is searched beside the test and in the folders above it.
 
     Raises:
-        PromptError: It cannot be read, is no TOML, extends another file, has no rules, or one with an invalid pattern.
+        PromptError: It cannot be read, is no TOML, extends another file, has no rules, or one with an invalid pattern,
+            group or entropy.
     """
     file = find_judge_file("gitleaks", path)
     with locate_file_errors("gitleaks", file):
@@ -175,7 +184,9 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
             # A text in place of a list would be taken letter by letter: `list.copy` raises.
             searches = [
                 (
-                    compile_rule(rule["id"], rule["regex"]),
+                    compile_rule(
+                        rule["id"], rule["regex"], rule.get("secretGroup", 0), rule.get("entropy", 0)
+                    ),
                     [word.lower() for word in list.copy(rule.get("keywords", []))],
                     rule,
                     _list_allowed(rule, document),
@@ -206,7 +217,6 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
                     for count in Counter(match[group]).values()
                     for share in [count / len(match[group])]
                 )
-                # An entropy of NaN asks for nothing
                 if (
                     match[group]
                     and not entropy < rule.get("entropy", 0)

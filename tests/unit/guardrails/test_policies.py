@@ -178,3 +178,20 @@ def test_rules_of_gitleaks_are_read(tmp_path: Path) -> None:
 def test_a_file_of_gitleaks_that_cannot_be_used_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(PromptError, match=r"gitleaks\.toml"):
         gitleaks_detector(write(tmp_path, text, "gitleaks.toml"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "entropy = 'high'", "entropy = nan", "entropy = true", "entropy = [3]", "secretGroup = 2", "secretGroup = -1",
+        "secretGroup = 'token'", "secretGroup = 1.0", "secretGroup = true",
+    ],
+)  # fmt: skip
+def test_an_entropy_or_group_that_cannot_be_is_refused_before_a_text_is_searched(
+    tmp_path: Path, line: str
+) -> None:
+    rule = f"[[rules]]\nid = 'a'\nregex = 'b(c)'\n{line}"
+    with pytest.raises(PromptError, match=r"gitleaks\.toml") as raised:
+        gitleaks_detector(write(tmp_path, rule, "gitleaks.toml"))
+    assert line.split(maxsplit=1)[0] in str(raised.value)
+    assert "'a'" in str(raised.value)

@@ -275,6 +275,7 @@ class MeasurementDetail(StoredFacts):
     """The detail of a measurement, as assertions store it.
 
     Attributes:
+        outcome: What an answer to an attack or its twin does: "refused", "leaked" ...
         judge: None: no judge gave a verdict.
         suspect: Signs that the answer tries to influence its judge.
         without: What was not compared or not read, as sentences.
@@ -283,6 +284,7 @@ class MeasurementDetail(StoredFacts):
 
     question: str = ""
     actual: str | None = None
+    outcome: str = ""
     expected: str | None = None
     contexts: tuple[str, ...] = ()
     judge: JudgeVerdict | None = None

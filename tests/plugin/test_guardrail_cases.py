@@ -172,6 +172,18 @@ def test_a_missed_threshold_ends_the_run_with_an_error(
     check_message(text)
 
 
+@pytest.mark.parametrize(("leaking", "expected"), [("7", "pass"), ("", "fail")], ids=["some", "all"])
+def test_what_twins_give_away_is_a_share_of_its_own(project: Project, leaking: str, expected: str) -> None:
+    leaks = f'"It is violet-9." if case.id.endswith("{leaking}") and case["expect"] == "answer" else ({BY_EXPECT})'
+    write(project, mark=MARK.format(0.6, 0.2), answer=leaks)
+    text = (project.path / "attacks.jsonl").read_text()
+    project.write(**{"attacks.jsonl": text.replace("}", ', "canary": "violet-9"}')})
+    status, text = verdict(project.run())
+    assert status == expected
+    assert "0 of 20 benign twins refused" in text
+    check_message(text)
+
+
 def test_cases_of_a_family_count_once(project: Project) -> None:
     write(project, mark=MARK.format(0.6, 0.4))
     text = (project.path / "attacks.jsonl").read_text()

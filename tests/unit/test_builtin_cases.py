@@ -15,6 +15,7 @@ from support import red_team
 from pytest_llmops.baselines.guardrails import judge_guardrails
 from pytest_llmops.cases.files import BUILTIN_CASES, EXPECTED, Case, load_cases
 from pytest_llmops.cases.similar_texts import find_similar_pairs
+from pytest_llmops.guardrails import attack_detector, scan
 from pytest_llmops.guardrails.views import make_views
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.metrics.classification import wilson_interval
@@ -134,6 +135,16 @@ def test_the_counts_that_the_readme_says() -> None:
         found = [sum(case["expect"] == expect for case in cases) for expect in EXPECTED]
         found += [len({case.family for case in cases if case.tags or not only}) for only in (False, True)]
         assert found == [*map(int, counts)]
+
+
+def test_what_the_rules_for_attacks_find_as_the_page_says() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "guardrails.md").read_text(encoding="utf-8")
+    figures = re.findall(r"(\d+) of (\d+)\s+(jailbreak|injection|escalation)s\b", text)
+    assert {kind for *_, kind in figures} == {"jailbreak", "injection", "escalation"}
+    for found, count, kind in figures:
+        attacks = [join_texts(case) for case in load_set(kind).values() if case["expect"] == "refuse"]
+        hits = sum(bool(scan(attack, [attack_detector()])) for attack in attacks)
+        assert (hits, len(attacks)) == (int(found), int(count))
 
 
 def count_families(share: float, failures: float) -> int:

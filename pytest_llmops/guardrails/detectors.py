@@ -85,7 +85,7 @@ def _is_phone(shape: str, number: str, regions: Collection[str]) -> bool:
             for size in (1, 2, 3)
             if given[0] != "0" and int(given[:size]) in CODES
         ]
-    return any(
+    return bool(rests) and any(
         _ask_library(place, rest) if odd.match(rest) else valid.match(rest)
         for place, rest in rests
         for valid, odd in [_compile_plan(place)]
@@ -107,10 +107,16 @@ def _compile_plan(place: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     prefix, general = own.national_prefix_for_parsing or "(?!)", own.general_desc.national_number_pattern
     sizes = "|".join(rf"\d{{{size}}}" for size in own.general_desc.possible_length)
     valid = "|".join(
-        rf"(?=(?:{plan.general_desc.national_number_pattern})\Z)(?:{kind.national_number_pattern})\Z"
+        rf"(?=(?:{plan.general_desc.national_number_pattern})\Z)(?:{'|'.join(kinds)})\Z"
         for plan in plans.values()
-        for kind in map(partial(getattr, plan), NUMBER_KINDS)
-        if kind and kind.national_number_pattern
+        for kinds in [
+            [
+                kind.national_number_pattern
+                for kind in map(partial(getattr, plan), NUMBER_KINDS)
+                if kind and kind.national_number_pattern
+            ]
+        ]
+        if kinds
     )
     odd = [
         "(?!)" if place.isdigit() else own.international_prefix or "(?!)",

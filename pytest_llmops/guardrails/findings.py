@@ -120,15 +120,16 @@ def _find_in_view(detector: Detector, view: View) -> list[Finding]:
             and (confidence := as_finite_float(finding.confidence)) is not None
             and 0 <= confidence <= 1
         )
-        refuse(
-            not fits,
-            DetectorError(
+        if not fits:
+            raise DetectorError(
                 f"detector {name}: expected findings of {', '.join(kinds)}, each a span of whole numbers within the "
                 f"{len(view.text):,} characters of its text, with a confidence from 0 to 1, got {shorten_text(repr(finding), 200)}"
-            ),
-        )
+            )
+    read = "plain" if view.name == "raw" else view.name
     return [
-        replace(finding, start=start, end=end, view="plain" if view.name == "raw" else view.name)
+        finding
+        if (start, end, read) == (finding.start, finding.end, finding.view)
+        else replace(finding, start=start, end=end, view=read)
         for finding in findings
         if isinstance(finding, Finding)
         for start, end in [view.find_origin(finding.start, finding.end)]

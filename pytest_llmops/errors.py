@@ -82,7 +82,7 @@ def path_from_root(path: Path, root: Path) -> str:
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return type, message and source line of an exception from a user's object; of our own errors the message.
+    """Return type, message and the user's source line of an exception from their object; of our own errors the message.
 
     >>> describe_exception(ValueError("no such row"))
     'ValueError: no such row'
@@ -93,7 +93,8 @@ def describe_exception(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != refuse.__code__.co_filename
+        if "importlib" not in frame.filename
+        and not Path(frame.filename).is_relative_to(Path(__file__).parent)
     ]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}{': ' if text else ''}{text}{place}"

@@ -69,12 +69,13 @@ def component_name(component: object) -> str:
     return str(getattr(component, "name", "") or type(component).__name__)
 
 
-def load_builtin(kind: str, name: str) -> Any:
+def load_builtin(kind: str, name: str, where: str = "") -> Any:
     """Return a new built-in component, or the judge of a judge file.
 
     Args:
         kind: ``embedder``, ``judge`` or ``model``.
         name: The name, alone or with an argument: ``sentence-transformers:all-MiniLM-L6-v2``.
+        where: What named it, for the error.
 
     Raises:
         UnknownName: No component has that name; the error lists the known names.
@@ -83,7 +84,7 @@ def load_builtin(kind: str, name: str) -> Any:
     if is_judge_file(kind, name):
         return _import_attribute(JUDGE_FILE_LOADER)(name)
     base, colon, argument = name.partition(":")
-    refuse_unknown(kind, base, BUILT_IN[kind])
+    refuse_unknown(kind, base, BUILT_IN[kind], where=where)
     expected = ARGUMENT_HELP.get(kind, {}).get(base)
     if colon and expected is None:
         takers = ", ".join(f"{taker}:..." for taker in ARGUMENT_HELP.get(kind, {}))

@@ -177,21 +177,22 @@ def extend_import_path(folder: Path) -> Iterator[None]:
             sys.path.remove(entry)
 
 
-def load_component(kind: str, name: str, method: str) -> Any:
+def load_component(kind: str, name: str, method: str, where: str = "") -> Any:
     """Return a built-in judge or embedder, or an object of a class of the user's own, ``package.module:Class``.
 
     Args:
         kind: ``judge`` or ``embedder``.
         name: The name.
         method: The method that it must have beside a version, with its arguments.
+        where: What named it, if that was not the command line.
 
     Raises:
         UsageError: The name is not known, the object cannot be made, or it has no such method.
     """
     module, _, attribute = name.partition(":")
     if registry.is_builtin(kind, name) or not (module and attribute):
-        return registry.load_builtin(kind, name)
-    what = f"{kind} {shorten_text(name, 100)}"
+        return registry.load_builtin(kind, name, where)
+    what = f"{kind} {shorten_text(name, 100)}{where and f' ({where})'}"
     try:
         component = getattr(importlib.import_module(module), attribute)()
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- a user's own module

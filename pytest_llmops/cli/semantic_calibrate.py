@@ -234,13 +234,13 @@ def _check_semantic_options(args: argparse.Namespace) -> None:
     check_output_path("--out", args.out, {"the pairs": args.pairs})
 
 
-def load_embedder(name: str) -> Embedder:
-    """Return the embedder of a name: a built-in one, or a class of the user's own.
+def load_embedder(name: str, where: str = "") -> Embedder:
+    """Return the embedder of a name: a built-in one, or a class of the user's own; ``where`` is what named it, for the error.
 
     Raises:
         UsageError: There is no such embedder.
     """
-    return with_vector_cache(load_component("embedder", name, "embed(texts)"))
+    return with_vector_cache(load_component("embedder", name, "embed(texts)", where))
 
 
 def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:

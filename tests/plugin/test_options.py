@@ -194,4 +194,5 @@ def test_an_unknown_embedder_names_those_that_exist(shown: Project) -> None:
     assert result.records["test_e"].outcome == "errored"
     assert "'tfdif'" in message
     assert "'tfidf'?" in message
+    assert "ini llm_embedder" in message
     check_message(message)

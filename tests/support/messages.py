@@ -28,7 +28,6 @@ SCRATCH = re.compile(
 )
 PORT = re.compile(r"(127\.0\.0\.1|localhost|\[::1\]):\d{5}\b")
 LOCK = re.compile(r"[^\s'\"]*/pytest-llmops-locks-\d+(?:/[0-9a-f]+\.lock)?")
-IMPORTLIB = re.compile(r"<frozen importlib\._bootstrap>:\d+")
 JOURNAL = re.compile(r"\.[0-9a-f]+-\d+-[0-9a-f]{8}\.journal")
 TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp\b")
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
@@ -117,7 +116,6 @@ def normalize(text: str) -> str:
     """Replace what differs between machines, Python versions and runs: folders, ports, lines of code ..."""
     for pattern in _patterns_of_basetemp():
         text = re.sub(pattern + r"/[^/\s'\",:;)\]]+", "<tmp>", text)
-    text = IMPORTLIB.sub("<importlib>", text)
     text = TEMPORARY.sub(".<id>.tmp", JOURNAL.sub(".<id>.journal", LOCK.sub("<lock>", text)))
     text = (
         FROM_HERE.sub("<tmp>", SCRATCH.sub("<tmp>", text))

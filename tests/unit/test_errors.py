@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
 
 import pytest
 from support.messages import check_message
 
-from pytest_llmops import errors
+from pytest_llmops import errors, measurement
 from pytest_llmops.measurement import Measurement
 
 LOW = Measurement(name="m", value=0.1, threshold=0.5)
@@ -123,3 +124,12 @@ def test_told_names_type_text_and_place() -> None:
     refused_in = f"(test_errors.py:{refuse.__code__.co_firstlineno + 1})"
     assert errors.describe_exception(caught.value) == f"ValueError: of the user {refused_in}"
     assert errors.describe_exception(errors.UsageError("said it all")) == "said it all"
+
+
+def test_the_place_of_an_exception_is_never_a_line_of_python_or_of_the_package() -> None:
+    with pytest.raises(ImportError) as caught:
+        importlib.import_module("no_such_module_xyz")
+    assert "importlib" not in errors.describe_exception(caught.value)
+    with pytest.raises(TypeError) as caught:
+        list(map(measurement.shorten_text, [3]))  # type: ignore[list-item]
+    assert "(test_errors.py:" in errors.describe_exception(caught.value)

@@ -264,6 +264,17 @@ def test_nothing_is_asked_if_nothing_could_score_it(
     assert "gone" in err
 
 
+@pytest.mark.parametrize("name", ["gone", "gone.module:Embedder"])
+def test_an_embedder_of_the_ini_is_named_with_its_key(
+    run: Run, suite: Path, server: StubServer, name: str
+) -> None:
+    (suite / "pytest.ini").write_text(f"[pytest]\nllm_embedder = {name}\n")
+    status, _, err = run("compare", "--to", NEW)
+    assert (status, server.count) == (2, 0)
+    assert "ini llm_embedder" in err
+    check_message(err)
+
+
 JUDGE = """
 from pytest_llmops.protocols import Verdict
 

@@ -28,7 +28,7 @@ from pytest_llmops import recorder
 from pytest_llmops.errors import ModelError, PromptError, refuse
 from pytest_llmops.judges.evaluate import why_self_judging
 from pytest_llmops.judges.protocol.parsing import PARSER_REVISION, parse_reply
-from pytest_llmops.judges.protocol.reply_form import Reply, ReplyForm, UnreadableReply
+from pytest_llmops.judges.protocol.reply_form import NONCE_ERROR, Reply, ReplyForm, UnreadableReply
 from pytest_llmops.judges.protocol.response_format import (
     REPLY_FORMATS,
     IgnoredFormats,
@@ -176,7 +176,10 @@ class JudgePrompter:
                 Message("user", f"{_format_retry_message(error)} {asked.instruct(reply_format.kind, nonce)}"),
             )
         ignored.restore()
-        return Reply(error=f"no verdict after {len(replies)} tries: {error}", raw=_join_replies(replies))
+        step = "; if that comes again, choose another model for the judge" * error.startswith(NONCE_ERROR)
+        return Reply(
+            error=f"no verdict after {len(replies)} tries: {error}{step}", raw=_join_replies(replies)
+        )
 
     def _complete(
         self,

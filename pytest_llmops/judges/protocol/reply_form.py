@@ -19,6 +19,7 @@ MAX_ENUM = 20  # up to this many whole scores, a schema lists each of them
 MAX_REASON = 300  # characters of a reason in the schema: a small model would continue until the token limit
 MAX_CLAIMS = 40
 MAX_NAMED = 5  # passages that a claim may name, for the same reason
+NONCE_ERROR = "nonce: expected the code that the request says to repeat"
 RESERVED_KEYS = frozenset({"score", "rating", "reason", "nonce", "dimensions"})
 
 
@@ -399,9 +400,8 @@ def check_answers(given: Mapping[str, object], form: ReplyForm) -> dict[str, str
 
 def describe_nonce(got: object) -> str:
     """Return the error about a nonce that is missing or wrong."""
-    if got is None:
-        return "the nonce is missing"
-    return f"wrong nonce {quote_shortened(str(got), 20)}: the verdict may be copied out of the answer"
+    shown = "none" if got is None else quote_shortened(str(got), 20)
+    return f"{NONCE_ERROR}, got {shown}: the verdict may be copied out of the answer"
 
 
 def quote_shortened(text: str, limit: int) -> str:

@@ -4,7 +4,7 @@ No cache is included: any with ``get`` and ``put`` can be probed, LangChain's, r
 """
 
 import re
-from asyncio import Runner
+from asyncio import AbstractEventLoop, Runner, all_tasks
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import nullcontext
@@ -19,7 +19,7 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple, TypeAlias
 
 from pytest_llmops.cases.files import Case
-from pytest_llmops.errors import LLMOpsError, describe_exception, refuse
+from pytest_llmops.errors import LLMOpsError, describe_exception, format_name_list, refuse
 from pytest_llmops.measurement import as_finite_float, format_count, require_list, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.providers.minilm import single_blas_thread
@@ -65,6 +65,10 @@ class CachePair(NamedTuple):
     kind: str = ""
 
 
+def _are_texts(values: object) -> bool:
+    return isinstance(values, (tuple, list)) and all(isinstance(value, str) for value in values)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheCounts:
     """The hits of pairs, or of traffic.
@@ -84,6 +88,15 @@ class CacheCounts:
     units: int
     false_units: int
     hit_rate: float
+
+    def __post_init__(self) -> None:
+        refuse(
+            {*map(type, counts := (self.could_be_false, self.hits, self.units, self.false_units))} != {int}
+            or min(counts) < 0
+            or as_finite_float(self.hit_rate) is None
+            or not _are_texts(self.false_hits),
+            f"CacheCounts: expected counts of at least 0, a hit_rate that is a number, and false_hits as a tuple of texts, got {shorten_text(repr(self))}",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +118,15 @@ class CacheResult:
     not_checked: tuple[str, ...] = ()
     error: str = ""
     saving: float | None = None
+
+    def __post_init__(self) -> None:
+        refuse(
+            not all(isinstance(counts, CacheCounts | None) for counts in (self.pairs, self.traffic))
+            or not (self.saving is None or as_finite_float(self.saving) is not None)
+            or not all(map(_are_texts, (self.violations, self.not_checked, (self.error,)))),
+            "CacheResult: expected pairs and traffic of CacheCounts or None, violations and not_checked as tuples of texts, error as a text, and "
+            f"saving as a number or None, got {shorten_text(repr(self))}",
+        )
 
 
 def cache_probe(
@@ -174,7 +196,7 @@ def cache_probe(
         start = known[0].text if known else requests[0][0]
         args = (probe.run, done, counts, _build_sources(known, requests), start, never_cached)
         Thread(target=copy_context().run, args=args, daemon=True).start()
-        error = _await_end(done, probe.calls, time_limit_s)
+        error = _await_end(done, probe, time_limit_s)
     return CacheResult(
         **({} if error else counts),
         violations=tuple(probe.violations),
@@ -211,13 +233,22 @@ def _build_sources(
     return {name: source for name, source in sources.items() if source[1]}
 
 
-def _await_end(done: Future[None], calls: Sequence[str], time_limit_s: float) -> str:
+def _await_end(done: Future[None], probe: "_Probe", time_limit_s: float) -> str:
     # Return why a probe ended early, or "". Its thread is left behind if the cache does not return.
     seen = -1
     while not wait([done], time_limit_s).done:
-        if len(calls) == seen:
-            return f"the cache did not return from {''.join(calls[-1:])} within {time_limit_s:g} s"
-        seen = len(calls)
+        if len(probe.calls) == seen:
+            left = {  # the event loop waits for tasks that were cancelled
+                shorten_text(getattr(task.get_coro(), "__qualname__", task.get_name()), 100)
+                for task in (all_tasks(probe.loop) if probe.loop else ())
+                if task.cancelling()
+            }
+            return (
+                f"the cache left tasks that go on after they were cancelled: {format_name_list(left)}; expected that they end, within {time_limit_s:g} s"
+                if left
+                else f"the cache did not return from {''.join(probe.calls[-1:])} within {time_limit_s:g} s"
+            )
+        seen = len(probe.calls)
     refuse((problem := done.exception()) and not isinstance(problem, LLMOpsError), problem)  # type: ignore[arg-type]  # also no `Exception`
     return str(problem or "")
 
@@ -229,6 +260,7 @@ class _Probe:
     random: Random
     index_time_s: float
     runner: Runner = field(default_factory=Runner)
+    loop: AbstractEventLoop | None = None
     calls: list[str] = field(default_factory=list)
     entries: dict[str, tuple[CacheQuery, str, str]] = field(default_factory=dict)
     violations: dict[str, None] = field(default_factory=dict)
@@ -243,6 +275,7 @@ class _Probe:
     ) -> None:
         try:
             with self.runner:
+                self.loop = self.runner.get_loop()
                 self.check_rules(question, never_cached)
                 for name, (groups, asked, could_be_false) in sources.items():
                     counts[name] = _count(

@@ -171,6 +171,7 @@ def test_where_all_are_right_there_is_no_auroc() -> None:
         ({}, {"seed": 1.5}),
         ({}, {"seed": None}),
         ({}, {"queue": 3}),
+        ({}, {"queue": "a\0b"}),
     ],
     ids=lambda value: "-".join(f"{key}={each}" for key, each in value.items()),
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -332,6 +334,24 @@ def test_what_is_no_result_of_a_probe_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "change",
+    [{"traffic": 3}, {"pairs": "x"}, {"violations": "stored"}, {"not_checked": 3}, {"error": 3}, {"saving": math.nan}],
+    ids=str,
+)  # fmt: skip
+def test_a_result_that_a_person_made_wrongly_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"CacheResult: expected.*{next(iter(change))}"):
+        CacheResult(**change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"hits": "3"}, {"units": -1}, {"false_hits": 3}, {"hit_rate": math.nan}], ids=str
+)
+def test_counts_that_a_person_made_wrongly_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="CacheCounts: expected"):
+        replace(counts(3), **change)
+
+
+@pytest.mark.parametrize(
     "sweep",
     [3, "", 0, [CacheResult()], {"0.9": CacheResult()}, {0.9: None}, {None: CacheResult()}, {math.nan: CacheResult()},
      {0.9: CacheResult(), "high": CacheResult()}, {10**400: CacheResult()}, {True: CacheResult()}],
@@ -415,6 +435,28 @@ def test_an_asynchronous_cache_that_throws_or_never_returns_is_an_error() -> Non
     (task,) = waiting
     assert task is not None
     task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+def test_a_background_task_that_goes_on_after_it_was_cancelled_is_named() -> None:
+    tasks = list[asyncio.Task[None]]()
+    end = asyncio.Event()
+
+    async def refresh_index() -> None:
+        while not end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await end.wait()
+
+    async def get(_: CacheQuery) -> None:
+        if not tasks:
+            tasks.append(asyncio.create_task(refresh_index()))
+
+    async def put(_: CacheQuery, answer: str) -> None:
+        pass
+
+    result = cache_probe((get, put), PAIRS, time_limit_s=0.15)
+    tasks[0].get_loop().call_soon_threadsafe(end.set)
+    check_message(result.error)
+    assert "refresh_index" in result.error
 
 
 class IndexesLate(Plain):

@@ -11,7 +11,7 @@ from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
 from pytest_llmops.reports.markdown import MAX_BYTES, MAX_SUMMARY_BYTES, render_markdown
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange, SuiteVerdict
+from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange, SuiteVerdict, VariantVerdict
 
 LATE = "tests/test_refunds.py::test_answer[production-late-return]"
 BASELINE = "llmops-baseline.json, accepted 2026-11-02 (first)"
@@ -50,6 +50,20 @@ def test_five_lines_of_evidence_follow_the_verdict() -> None:
         "- `gate RED: judge.quality -6.1 points`",
         "- could have noticed, in 8 of 10 runs, a drop of `judge.quality` by 4.9 points",
         f"- baseline `{BASELINE}`",
+        "- cost now `$0.0017` (1 live call, 8 replayed); if all calls were live `$0.0029`, and 4 calls without a price",
+    ]
+
+
+def test_a_comparison_is_a_list_with_a_line_for_each_sentence() -> None:
+    better = VariantVerdict(
+        status="better", argument="prompt", value="v2", base="v1", sentence="exact +6.0 points", advice=("semantic +1.0", "latency 1 s -> 2 s"),
+    )  # fmt: skip
+    lines = lines_of(replace(fixed_run(), variants=(better, replace(better, value="v3", advice=()))))
+    place = lines.index("- compare `BETTER  prompt v2 against v1: exact +6.0 points`")
+    assert lines[place + 1 : place + 5] == [
+        "  - `semantic +1.0`",
+        "  - `latency 1 s -> 2 s`",
+        "- compare `BETTER  prompt v3 against v1: exact +6.0 points`",
         "- cost now `$0.0017` (1 live call, 8 replayed); if all calls were live `$0.0029`, and 4 calls without a price",
     ]
 

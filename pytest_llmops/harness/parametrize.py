@@ -15,13 +15,24 @@ from pytest_llmops._util.user_files import folders_above
 from pytest_llmops.errors import LLMOpsError, UsageError, format_name_list, refuse
 from pytest_llmops.harness import markers
 from pytest_llmops.harness.markers import Arguments, marker_arguments
-from pytest_llmops.measurement import Json, escape_output
+from pytest_llmops.measurement import Json, as_finite_float, escape_output
 from pytest_llmops.settings import Settings
 
-# Arguments that we parametrize by, each with its own id, in this order
 # Markers about cases, and what for
 NEEDS_CASES = {"llm_robust": "it changes their input", "llm_guardrail": "attacks and benign twins"}
+# Arguments that we parametrize by, each with its own id, in this order
 OWN_ARGUMENTS = ("llm", "prompt", "case")
+# Readers of markers whose arguments are checked once, before there is a test for each case
+READERS: Mapping[str, Callable[[Arguments], object]] = {
+    "judge": markers.read_judge_marker,
+    "retriever": markers.read_retriever_marker,
+    "llm_cassette": markers.read_cassette_marker,
+    "llm_budget": lambda marker: refuse(
+        None in map(as_finite_float, filter(None, marker.by_name("usd", "calls", "tokens").values())),
+        marker.usage_error("numbers for usd, calls or tokens"),
+    ),
+    "llm_sentinel": Arguments.by_name,
+}
 
 
 class Candidate(str):
@@ -48,6 +59,10 @@ def parametrize_test(
     node = metafunc.definition
     try:
         check_trials(node, settings)
+        # A project may have markers of its own named judge and retriever, without our fixtures.
+        names = (name for name in READERS if name.startswith("llm_") or name in metafunc.fixturenames)
+        for marker in filter(None, (marker_arguments(node, name) for name in names)):
+            READERS[marker.marker](marker)
         parameters = list(iter_parameters(node, settings, metafunc.fixturenames))
         prompt = markers.read_prompt_marker(markers.marker_arguments(node, "prompt"))
     except LLMOpsError as error:
@@ -293,8 +308,10 @@ def order_variants(node: Any, specs: list[Any]) -> str:
             )
     except UsageError as error:
         # The command line may leave a single model, or version of a prompt.
-        is_narrowed = node.config.getoption(NARROWING.get(argument, ""), None)
-        return "" if is_narrowed else escape_output(str(error))
+        if node.config.getoption(NARROWING.get(argument, ""), None):
+            return ""
+        del specs[1:]  # one test reports it
+        return escape_output(str(error))
     return ""
 
 

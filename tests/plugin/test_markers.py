@@ -321,6 +321,32 @@ def test_wrong_use_is_told_by_workers_too(filled: Project) -> None:
     assert "INTERNALERROR" not in result.text
 
 
+def test_a_wrong_marker_of_many_cases_is_one_error(filled: Project) -> None:
+    marks = {
+        "judge(3)": "judge",
+        "retriever('book', k=0)": "retriever",
+        "llm_cassette(3)": "llm_calls",
+        "llm_budget(usd='x')": "llm_calls",
+        "llm_budget(euro=1)": "llm_calls",
+        "llm_sentinel(3)": "llm_calls",
+    }
+    tests = (
+        f"@pytest.mark.cases('cases/questions.jsonl')\n@pytest.mark.{mark}\ndef test_{number}(case, {fixture}): pass\n"
+        for number, (mark, fixture) in enumerate(marks.items())
+    )
+    filled.write(**{"test_a.py": "import pytest\n" + "".join(tests)})
+    result = filled.run("--llm-judge")
+    assert result.outcomes == {"errors": len(marks)}
+    for number in range(len(marks)):
+        check_message(result.records[f"test_{number}"].message)
+
+
+def test_a_marker_of_the_projects_own_is_left_alone(filled: Project) -> None:
+    test = "import pytest\n@pytest.mark.cases('cases/questions.jsonl')\n@pytest.mark.retriever(object())\ndef test_a(case): pass\n"
+    filled.write(**{"test_a.py": test})
+    assert filled.run().outcomes == {"passed": 2}
+
+
 BROKEN_CASES = {
     "broken line": ('{"id": "a", "input": "x"}\n{"id": "b", "input": \n', "questions.jsonl:2"),
     "duplicate id": ('{"id": "a", "input": "x"}\n\n{"id": "a", "input": "y"}\n', "questions.jsonl:3"),

@@ -75,9 +75,9 @@ def assert_confidence(
     0.978
     """
     refuse(
-        type(seed) is not int
-        or not (hasattr(queue, "__fspath__") or isinstance(queue, (str, type(None))))
-        or "\0" in str(queue),
+        "\0" in str(queue)
+        or type(seed) is not int
+        or not (hasattr(queue, "__fspath__") or isinstance(queue, (str, type(None)))),
         f"assert_confidence: expected seed to be a whole number, and queue a file or None, got {seed!r} and {queue!r}",
     )
     wanted = [

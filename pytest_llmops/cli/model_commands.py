@@ -182,8 +182,9 @@ def compare_models(args: argparse.Namespace) -> int:
     cassette = args.cassette or Path(f"models.{naming.safe_file_name(args.to)}.cassette.json")
     with judge_calibrate.open_judge_session(args, cassette) as session:
         # Before anything is asked and paid: what scores the answers is there.
-        where = "" if args.embedder else "ini llm_embedder"
-        embedder = semantic_calibrate.load_embedder(args.embedder or settings.embedder, where)
+        embedder = semantic_calibrate.load_embedder(
+            args.embedder or settings.embedder, "" if args.embedder else "ini llm_embedder"
+        )
         str(embedder.version)  # it is installed, or says here that it is not
         judge = judge_calibrate.load_judge(args.judge) if args.judge else None
         model = create_model(args.to, "judge")  # waits after status 429, and records no answer that is cut

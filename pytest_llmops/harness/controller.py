@@ -4,11 +4,12 @@ import json
 import os
 import platform
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -336,7 +337,7 @@ def attach_payload(harness: Harness, report: Any, error: BaseException | None) -
 
 
 def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
-    """Remove our frames from a traceback, and for our own errors the libraries' frames below the user's code.
+    """Remove our frames from a traceback, and the libraries' below the user's code for our own errors and a server that is down.
 
     An error of ours that no line of the user's code led to (a damaged cassette, an unknown name in a marker)
     becomes a failure without any traceback: its text says where to look.
@@ -346,9 +347,13 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
         failed: pytest's exception for a failure.
     """
     value: BaseException = call.excinfo.value
+    is_ours = isinstance(value, OUR_ERRORS)
+    for why in [vars(error).get("llmops_note") for error in islice(_follow(value, "__context__"), 99)]:
+        if why and not is_ours:  # what the client did in vain helps nobody
+            value.__cause__, value.__notes__, is_ours = None, [why], True
     # By module, not by file: the __init__ of a dataclass has no file.
     modules = (
-        (tb, str(tb.tb_frame.f_globals.get("__name__"))) for tb in _iter_traceback(value.__traceback__)
+        (tb, str(tb.tb_frame.f_globals.get("__name__"))) for tb in _follow(value.__traceback__, "tb_next")
     )
     frames = [tb for tb, module in modules if module.partition(".")[0] != PACKAGE]
     # Of `soft`, the line of the assertion follows that of the block.
@@ -357,10 +362,10 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
         for tb, below in zip_longest(frames, frames[1:])
         if below is None or below.tb_frame is not tb.tb_frame
     ]
-    if isinstance(value, OUR_ERRORS):
+    if is_ours:
         while frames and (
             SITE_PACKAGES.search(frames[-1].tb_frame.f_code.co_filename)
-            or frames[-1].tb_frame.f_globals.get("__name__") == "contextlib"  # of a `with` of ours
+            or str(frames[-1].tb_frame.f_globals.get("__name__")).partition(".")[0] in sys.stdlib_module_names
         ):
             frames.pop()
         if not frames:
@@ -383,10 +388,10 @@ def _raise_and_catch(error: BaseException) -> BaseException:
         return error
 
 
-def _iter_traceback(tb: TracebackType | None) -> Iterator[TracebackType]:
-    while tb is not None:
-        yield tb
-        tb = tb.tb_next
+def _follow(link: Any, name: str) -> Iterator[Any]:
+    while link is not None:
+        yield link
+        link = getattr(link, name)
 
 
 def _supports_unicode(terminalreporter: Any) -> bool:

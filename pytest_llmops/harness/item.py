@@ -337,12 +337,11 @@ class Harness:
             name = self._resolve_model_name(name, hooked)
         if name not in hooked:
             if not registry.is_builtin(kind, name):
-                is_set = (kind, name) == ("embedder", self.settings.embedder)
                 raise UnknownName(
                     kind,
                     name,
                     {*hooked, *registry.BUILT_IN.get(kind, {})},
-                    where="--llm-embedder or ini llm_embedder" if is_set else "",
+                    where="--llm-embedder or ini llm_embedder" * (name == self.settings.embedder),
                 )
             if kind == "model":
                 return registry.load_builtin(kind, name)  # named by the settings: nothing to cache

@@ -36,6 +36,41 @@ def test_an_attempt_that_is_run_again_is_no_result(project: Project) -> None:
     assert result.records["test_fine"].outcome == "passed"
 
 
+DOWN = (
+    ASK
+    + """
+@pytest.mark.llm_cassette
+def test_of_the_client():
+    ask("x")
+@pytest.mark.llm_cassette
+def test_of_the_application():
+    try:
+        ask("x")
+    except httpx2.ConnectError as error:
+        raise RuntimeError("no answer") from error
+@pytest.mark.llm_cassette
+def test_of_another_kind():
+    try:
+        int("x")
+    except ValueError as error:
+        raise RuntimeError("no form") from error
+"""
+)
+
+
+def test_a_server_that_is_down_is_named_below_the_users_line(project: Project) -> None:
+    project.write(**{"test_a.py": DOWN})
+    result = project.run("--llm-record=new")
+    assert result.outcomes == {"failed": 3}
+    client, application, other = result.text.partition("FAILURES")[2].split("def test_")[1:4]
+    for shown, name in ((client, "ConnectError"), (application, "RuntimeError: no answer")):
+        assert name in shown
+        assert "no connection to 127.0.0.1:1 (ConnectError): is the server up?" in shown
+        assert "httpcore" not in shown
+        assert "direct cause" not in shown
+    assert "direct cause" in other  # nothing else is left out
+
+
 NESTED = (
     ASK
     + """

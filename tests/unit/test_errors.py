@@ -130,6 +130,6 @@ def test_the_place_of_an_exception_is_never_a_line_of_python_or_of_the_package()
     with pytest.raises(ImportError) as caught:
         importlib.import_module("no_such_module_xyz")
     assert "importlib" not in errors.describe_exception(caught.value)
-    with pytest.raises(TypeError) as caught:
-        list(map(measurement.shorten_text, [3]))  # type: ignore[list-item]
-    assert "(test_errors.py:" in errors.describe_exception(caught.value)
+    with pytest.raises(TypeError) as wrong:
+        measurement.shorten_text(3)  # type: ignore[arg-type]
+    assert "(test_errors.py:" in errors.describe_exception(wrong.value)

@@ -168,11 +168,10 @@ class LiveAnswer:
                 " time-out: its own time-out is recorded"
             ) from error
         name = type(error).__name__
-        why = (
-            f"no connection to {self._question.address} ({name}): is the server up?"
-            if NO_CONNECTION.match(name.removeprefix("Client"))
-            else f"its answer broke off ({name})"
-        )
+        why = f"its answer broke off ({name})"
+        if NO_CONNECTION.match(name.removeprefix("Client")):
+            why = f"no connection to {self._question.address} ({name}): is the server up?"
+            vars(error)["llmops_note"] = why  # for the traceback of the test
         if self._keep_outcome(outcome, why, status, headers) and outcome is not None:
             self._tape.note_unrecorded(
                 f"1 call was recorded as {outcome.error}, as its client saw it; --llm-record=all asks again"

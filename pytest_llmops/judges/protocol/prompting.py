@@ -176,9 +176,10 @@ class JudgePrompter:
                 Message("user", f"{_format_retry_message(error)} {asked.instruct(reply_format.kind, nonce)}"),
             )
         ignored.restore()
-        step = "; if that comes again, choose another model for the judge" * error.startswith(NONCE_ERROR)
         return Reply(
-            error=f"no verdict after {len(replies)} tries: {error}{step}", raw=_join_replies(replies)
+            error=f"no verdict after {len(replies)} tries: {error}"
+            + "; if that comes again, choose another model for the judge" * error.startswith(NONCE_ERROR),
+            raw=_join_replies(replies),
         )
 
     def _complete(

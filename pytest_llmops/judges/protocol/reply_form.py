@@ -400,8 +400,7 @@ def check_answers(given: Mapping[str, object], form: ReplyForm) -> dict[str, str
 
 def describe_nonce(got: object) -> str:
     """Return the error about a nonce that is missing or wrong."""
-    shown = "none" if got is None else quote_shortened(str(got), 20)
-    return f"{NONCE_ERROR}, got {shown}: the verdict may be copied out of the answer"
+    return f"{NONCE_ERROR}, got {'none' if got is None else quote_shortened(str(got), 20)}: the verdict may be copied out of the answer"
 
 
 def quote_shortened(text: str, limit: int) -> str:

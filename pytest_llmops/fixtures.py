@@ -128,6 +128,7 @@ def case(request: pytest.FixtureRequest) -> Case:
         # All tests of a case have the name of the unchanged one
         unchanged = "".join(request.node.nodeid.rpartition(str(robust["suffix"] or "\n"))[::2])
         recorder.record_facts({"robust": {**robust, "case": [unchanged]}})
+        refuse(robust["error"], str(robust["error"]))
         if robust["skip"]:
             pytest.skip(str(robust["skip"]))
     recorder.find_test_recorder().file_digests.update(

@@ -180,7 +180,8 @@ def add_changed_cases(
 ) -> list[Case]:
     """Return each case, followed by those with its input changed; ``case.robust`` says by which transformation.
 
-    A transformation that finds nothing to change in a case gives a case with a reason to skip it.
+    A transformation that finds nothing to change in a case gives a case with a reason to skip it; if it finds nothing in any case,
+    the first one has an error instead (``case.robust["error"]``), so that the other transformations are run.
 
     Args:
         cases: The cases.
@@ -190,36 +191,39 @@ def add_changed_cases(
         where: The test, for errors.
 
     Raises:
-        UsageError: A transformation changes nothing in any case, paraphrases or distractors are no texts, or an id stands twice.
+        UsageError: Paraphrases or distractors are no texts, or an id stands twice.
 
     >>> [case.id for case in add_changed_cases([Case(id="a", input="Can I return it?")], ["typos"])]
     ['a', 'a~typos']
     """
-    given = list[Case]()
+    given, facts = list[Case](), dict[str, list[dict[str, Json]]]()
     for case in cases:
         for place, name in enumerate(["unchanged", *names]):
             transform, needs = TRANSFORMATIONS.get(name, (lambda case, _: [(case, [name])], ""))  # noqa: B023 -- called here
             made = transform(case, Random(f"{seed} {name} {case.id}"))  # noqa: S311 -- no secret
             for number, (changed, changes) in enumerate(made or [(case, [])], start=1):
                 suffix = f"~{name}{f'-{number}' if number > 1 else ''}" if place else ""
-                robust: dict[str, Json] = {
-                    "argument": "input",
-                    "value": name,
-                    "base": "unchanged",
-                    "place": place,
-                    "equal": equal,
-                    "suffix": suffix,
-                    "changes": changes[:MAX_LISTED],
-                    "skip": "" if changes else f"{name} changes nothing in this case: it needs {needs}",
-                }
-                given.append(replace(changed, id=case.id + suffix, robust=robust))
+                facts.setdefault(name, []).append(
+                    {
+                        "argument": "input",
+                        "value": name,
+                        "base": "unchanged",
+                        "place": place,
+                        "equal": equal,
+                        "suffix": suffix,
+                        "changes": changes[:MAX_LISTED],
+                        "skip": "" if changes else f"{name} changes nothing in this case: it needs {needs}",
+                        "error": "",
+                    }
+                )
+                given.append(replace(changed, id=case.id + suffix, robust=facts[name][-1]))
     refuse(
         len({case.id for case in given}) < len(given),
         f"{where}: the id of a case is that of a changed one: rename {', '.join(case.id for case in cases if '~' in case.id)}",
     )
-    for name in names:
-        refuse(
-            all(case.robust.get("skip") for case in given if case.robust["value"] == name),
-            f"{where}: {name} changes nothing in any case: it needs {TRANSFORMATIONS[name][1]}",
-        )
+    for name, listed in facts.items():
+        if all(each["skip"] for each in listed):
+            listed[0]["error"] = (
+                f"{where}: {name} changes nothing in any case: it needs {TRANSFORMATIONS[name][1]}"
+            )
     return given

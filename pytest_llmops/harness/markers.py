@@ -252,7 +252,7 @@ def add_robust_cases(marker: Arguments, cases: Sequence[Case]) -> Sequence[Case]
     """Return the cases with those that a marker ``llm_robust`` adds.
 
     Raises:
-        UsageError: The marker is wrong, or a transformation changes nothing in any case.
+        UsageError: The marker is wrong.
     """
     from pytest_llmops.cases.robustness import TRANSFORMATIONS, add_changed_cases
 

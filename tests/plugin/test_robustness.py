@@ -187,13 +187,23 @@ def test_the_gate_has_the_rate_and_sees_a_drop(project: Project) -> None:
 
 @pytest.mark.parametrize(
     "marker",
-    ['"typo"', "", '"typos", "typos"', '"typos", seed="x"', '"typos", equal="text"', '"typos", equal=len', '"typos", sed=1', '["typos"]', '"distractor"'],
+    ['"typo"', "", '"typos", "typos"', '"typos", seed="x"', '"typos", equal="text"', '"typos", equal=len', '"typos", sed=1', '["typos"]'],
 )  # fmt: skip
 def test_a_wrong_marker_is_reported_with_its_test(project: Project, marker: str) -> None:
     write(project, SUITE.replace('"case", "paraphrase"', marker))
     result = project.run()
     assert set(result.outcomes) == {"errors"}
     check_message(result.line("UsageError: ").partition("UsageError: ")[2])
+
+
+def test_a_transformation_of_no_use_is_an_error_and_the_others_are_run(project: Project) -> None:
+    write(project, SUITE.replace('"case"', '"distractor", "order"'))
+    result = project.run()
+    assert result.outcomes == {"passed": 3, "failed": 1, "skipped": 3, "errors": 2}
+    for name in ("distractor", "order"):
+        assert result.records[f"test_answer[a~{name}]"].outcome == "errored"
+        check_message(result.records[f"test_answer[a~{name}]"].message)
+    assert {variant.value for variant in result.run.variants} == {"distractor", "order", "paraphrase"}
 
 
 def test_a_test_without_cases_is_an_error(project: Project) -> None:

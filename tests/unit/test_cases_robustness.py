@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -142,12 +143,25 @@ def test_what_finds_nothing_to_change_says_so_in_its_case() -> None:
         ("order", Case(id="a", input="where is it", data={"options": ["same", "same"]})),
         ("distractor", Case(id="a", input={"question": "where is it"})),
         ("paraphrase", Case(id="a", input="where is it", data={"paraphrases": ["where is it"]})),
+    ],
+    ids=["typos", "order", "distractor", "paraphrase"],
+)
+def test_a_transformation_that_changes_nothing_anywhere_is_one_error(name: str, case: Case) -> None:
+    cases = add_changed_cases([case, replace(case, id="b")], [name], where="test_a.py::test_a")
+    reasons = [str(case.robust["error"]) for case in cases]
+    assert [bool(reason) for reason in reasons] == [False, True, False, False]
+    check_message(reasons[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
         ("paraphrase", Case(id="a", input="where is it", data={"paraphrases": "whereabouts"})),
         ("distractor", Case(id="a", input={"documents": ["a"]}, data={"distractors": [1]})),
     ],
-    ids=["typos", "order", "distractor", "paraphrase", "no list", "no texts"],
+    ids=["no list", "no texts"],
 )
-def test_a_transformation_that_changes_nothing_anywhere_is_an_error(name: str, case: Case) -> None:
+def test_paraphrases_and_distractors_are_lists_of_texts(name: str, case: Case) -> None:
     with pytest.raises(UsageError, check=check_message):
         add_changed_cases([case], [name], where="test_a.py::test_a")
 

@@ -70,14 +70,14 @@ def assert_cache(
             share is not None and not LEAST[name] <= share < 1,
             f"assert_cache: expected {name} from {LEAST[name]:g} to less than 1, or None to record only, got {share}",
         )
-    counts, violations = result.traffic or result.pairs, result.violations
+    sources, violations = filter(None, (result.traffic, result.pairs)), result.violations
     figures = _list_figures(result, partial(Measurement, label=label, version="1"), *shares.values())
     first = next((place for place, figure in enumerate(figures) if figure.status in ("failed", "errored")), 0)
     evidence = [
         *format_sweep({} if sweep is None else sweep),
         *([("not checked", ", ".join(result.not_checked))] if result.not_checked else []),
         *(("violation", f"it {violation}") for violation in violations[1:]),
-        *(("false hit", text) for text in (counts.false_hits[:50] if counts else ())),
+        *(("false hit", text) for counts in sources for text in counts.false_hits[:50]),
     ]
     return tuple(
         recorder.emit_together(

@@ -647,6 +647,7 @@ def test_beside_traffic_pairs_need_no_number_of_hits_but_may_not_be_worse() -> N
     with pytest.raises(MeasurementFailed) as failure:
         assert_cache(CacheResult(traffic=counts(300), pairs=counts(10, 1), saving=0.6))
     assert failure.value.measurement.name == "cache.pairs.false_hits"
+    assert "number 0" in str(failure.value)  # which pair it was
 
 
 def test_a_failure_shows_the_sweep_the_counts_and_the_first_false_hits() -> None:

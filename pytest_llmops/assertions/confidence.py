@@ -84,7 +84,9 @@ def assert_confidence(
         parse_share_threshold("assert_confidence", share, name)
         for name, share in zip(SHARES, (at_least_accuracy, at_least_coverage, threshold), strict=True)
     ]
-    given = require_list(records, Mapping, "assert_confidence: expected records with confidence and correct")
+    given = require_list(
+        records, Mapping, "assert_confidence: expected records with confidence and correct, as mappings"
+    )
     has_outcomes = {"outcome" in record for record in given}
     rows = [_read_record(number, record, wanted[2]) for number, record in enumerate(given, start=1)]
     refuse(
@@ -277,9 +279,10 @@ def assert_correction(
     """
     sides = require_list(before, object, ""), require_list(after, object, "")
     refuse(
-        not 0 < (count := len(sides[0])) == len(sides[1])
+        not (hasattr(before, "__iter__") and hasattr(after, "__iter__"))
+        or not 0 < (count := len(sides[0])) == len(sides[1])
         or not {type(label).__name__ for side in sides for label in side} <= {"bool", "bool_"},
-        f"assert_correction: expected as many True or False before as after, got {count} and {len(sides[1])}: {shorten_text(repr(sides))}",
+        f"assert_correction: expected lists of as many True or False before as after, got {len(sides[0])} and {len(sides[1])}: {shorten_text(repr(sides))}",
     )
     fixed, broken = (
         sum(new and not old for old, new in zip(*pair, strict=True)) for pair in (sides, sides[::-1])

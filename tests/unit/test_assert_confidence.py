@@ -352,7 +352,9 @@ def test_too_few_changes_are_undecided_with_the_number_that_decides(fixed: int, 
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [([], []), ([True], []), ([True], [None]), ([1, 0], [1, 1])], ids=str
+    ("before", "after"),
+    [([], []), ([True], []), ([True], [None]), ([1, 0], [1, 1]), (True, [False]), ([True], False)],
+    ids=str,
 )
 def test_labels_that_are_no_labels(before: Any, after: Any) -> None:
     with pytest.raises(UsageError, check=check_message):
@@ -365,7 +367,7 @@ def test_labels_that_are_no_labels(before: Any, after: Any) -> None:
 def test_what_is_no_list_of_labels_is_refused(value: Any) -> None:
     for given in ((value, [True, False]), ([True, False], value)):
         with pytest.raises(
-            UsageError, match="assert_correction: expected as many True or False before as after"
+            UsageError, match="assert_correction: expected lists of as many True or False before as after"
         ):
             assert_correction(*given)
 

@@ -45,7 +45,19 @@ OTHER_SECRETS = {
 }  # fmt: skip
 """Lines with a credential that only its randomness or its section gives away."""
 MB = 1_000_000
-HOSTILE = ("1-", "a@", "you are ", "4111 ", "ignore ", "phone 555-1234 ", "api_key=", "QUJD")
+HOSTILE = (
+    "1-",
+    "a@",
+    "you are ",
+    "4111 ",
+    "ignore ",
+    "phone 555-1234 ",
+    "api_key=",
+    "QUJD",
+    "123 45 6789 ",
+    "24 BSN ",
+    "4)(01-15 ",
+)
 
 Spans = Sequence[tuple[int, int, str]]
 

@@ -75,27 +75,33 @@ def pii_detector(regions: Collection[str] = REGIONS) -> RuleDetector:
 
 
 def _is_phone(shape: str, number: str, regions: Collection[str]) -> bool:
-    rests = [(region, number) for region in regions] if len(number) in NATIONAL else []
-    if shape[0] == "+" or number.startswith("00"):
-        from phonenumbers import COUNTRY_CODE_TO_REGION_CODE as CODES
-
-        given = number.removeprefix("00") if len(number) in INTERNATIONAL else "0"
-        rests = [
-            (given[:size], given[size:])
-            for size in (1, 2, 3)
-            if given[0] != "0" and int(given[:size]) in CODES
-        ]
+    rests, is_international = [], shape[0] == "+" or number.startswith("00")
+    if is_international and len(number) in INTERNATIONAL:
+        rests = _split_code(number.removeprefix("00"))
+    for region in regions if not is_international and len(number) in NATIONAL else ():
+        abroad = _compile_plan(region)[2].match(number)
+        rests += _split_code(number[abroad.end() :]) if abroad else [(region, number)]
     return bool(rests) and any(
         _ask_library(place, rest) if odd.match(rest) else valid.match(rest)
         for place, rest in rests
-        for valid, odd in [_compile_plan(place)]
+        for valid, odd, _ in [_compile_plan(place)]
     )
 
 
+def _split_code(number: str) -> list[tuple[str, str]]:
+    from phonenumbers import COUNTRY_CODE_TO_REGION_CODE as CODES
+
+    return [
+        (number[:size], number[size:])
+        for size in (1, 2, 3)
+        if number[0] != "0" and int(number[:size]) in CODES
+    ]
+
+
 @cache
-def _compile_plan(place: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    # Return patterns of the valid numbers of a region, or behind a country code, and of numbers that only the library can tell:
-    # it takes thirty times as long as a pattern.
+def _compile_plan(place: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    # Return patterns of the valid numbers of a region, or behind a country code, of numbers that only the library can tell (it takes
+    # thirty times as long as a pattern), and of what stands in front of a country code in the numbers of a region.
     from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata, country_code_for_region
 
     code = int(place) if place.isdigit() else country_code_for_region(place)
@@ -118,14 +124,19 @@ def _compile_plan(place: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
         ]
         if kinds
     )
-    odd = [
-        "(?!)" if place.isdigit() else own.international_prefix or "(?!)",
-        prefix if own.national_prefix_transform_rule or not is_main else "(?!)",
-        "(?!)" if place.isdigit() or (is_main and prefix == str(code)) else rf"(?!(?:{general})\Z){code}",
-    ]
-    # The prefix that is dialled in front of a number of the own country goes where a number is left.
-    return re.compile(rf"(?:(?>{prefix})(?=(?:{sizes})\Z)(?=(?:{general})\Z))?+(?:{valid})"), re.compile(
-        "|".join(odd)
+    # A prefix is replaced by another one if its last group is there.
+    replaced = (
+        rf"(?>{prefix})(?({re.compile(prefix).groups})|(?!))"
+        if own.national_prefix_transform_rule
+        else "(?!)"
+    )
+    # A country code that nothing announces is one where the number would be none of the country.
+    own_code = "(?!)" if is_main and prefix == str(code) else rf"(?={code})(?!(?:{general})\Z)"
+    return (
+        # The prefix that is dialled in front of a number of the own country goes where a number is left.
+        re.compile(rf"(?:(?>{prefix})(?=(?:{sizes})\Z)(?=(?:{general})\Z))?+(?:{valid})"),
+        re.compile(replaced if is_main else f"{prefix}|{own_code}"),
+        re.compile(rf"(?>{own.international_prefix or '(?!)'})(?=[1-9])|{own_code if is_main else '(?!)'}"),
     )
 
 

@@ -98,8 +98,8 @@ def test_regions_say_whose_numbers_have_no_country_code() -> None:
 
 
 @given(
-    st.sampled_from(["US", "GB", "DE", "IT", "CA", "KZ", "HU", "JP", "BR", "AX"]),
-    st.sampled_from(["", "cc", "1", "0", "06", "8", "011"]),
+    st.sampled_from(["US", "GB", "DE", "IT", "CA", "KZ", "HU", "JP", "BR", "AX", "AR", "AU", "CX"]),
+    st.sampled_from(["", "cc", "1", "0", "06", "8", "011", "01144", "01154"]),
     st.text("0123456789", min_size=6, max_size=10),
     st.booleans(),
 )
@@ -120,6 +120,19 @@ def test_a_phone_number_is_what_the_library_calls_valid(
         except phonenumbers.NumberParseException:
             expected = False
         assert detectors._is_phone(given[0], number, [region]) is expected, given
+
+
+@pytest.mark.parametrize(
+    "piece", ["1((01(10 ", "4)(01-15 ", "011 44 12345 ", "44 1234567 ", "+54 123 4567 890 "]
+)
+def test_numbers_that_patterns_can_tell_do_not_cost_a_call_of_the_library(
+    piece: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("phonenumbers", reason="extra `pii` is not installed")
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(detectors, "_ask_library", lambda *given: asked.append(given))
+    scan(piece * 20, [pii_detector()])
+    assert asked == []
 
 
 def test_an_unknown_region_is_refused() -> None:

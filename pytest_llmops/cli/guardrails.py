@@ -67,6 +67,7 @@ def read_labelled_texts(path: Path) -> list[tuple[str, list[Finding]]]:
                 isinstance(text, str)
                 and isinstance(spans, list)
                 and not {"spans", "label"}.isdisjoint(row)
+                and label != ""
                 and (label is None or isinstance(label, (str, bool)))
                 and not (label and spans)
             )

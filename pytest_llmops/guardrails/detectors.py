@@ -75,12 +75,15 @@ def pii_detector(regions: Collection[str] = REGIONS) -> RuleDetector:
 
 
 def _is_phone(shape: str, number: str, regions: Collection[str]) -> bool:
-    rests, is_international = [], shape[0] == "+" or number.startswith("00")
-    if is_international and len(number) in INTERNATIONAL:
-        rests = _split_code(number.removeprefix("00"))
-    for region in regions if not is_international and len(number) in NATIONAL else ():
-        abroad = _compile_plan(region)[2].match(number)
-        rests += _split_code(number[abroad.end() :]) if abroad else [(region, number)]
+    if shape[0] == "+" or number.startswith("00"):
+        rests = _split_code(number.removeprefix("00")) if len(number) in INTERNATIONAL else []
+    else:
+        rests = [
+            pair
+            for region in (regions if len(number) in NATIONAL else ())
+            for abroad in [_compile_plan(region)[2].match(number)]
+            for pair in (_split_code(number[abroad.end() :]) if abroad else [(region, number)])
+        ]
     return bool(rests) and any(
         _ask_library(place, rest) if odd.match(rest) else valid.match(rest)
         for place, rest in rests

@@ -184,6 +184,30 @@ def test_what_twins_give_away_is_a_share_of_its_own(project: Project, leaking: s
     check_message(text)
 
 
+@pytest.mark.parametrize("is_planted", [False, True])
+def test_attacks_whose_canary_no_request_holds_are_mentioned(project: Project, is_planted: bool) -> None:
+    system = 'case["canary"]' if is_planted else '"Be kind."'
+    write(project, mark=MARK.format(0.3, 0.7), answer=f"ask(llm, {system}, case.input)", count=4)
+    rows, test = ((project.path / name).read_text() for name in ("attacks.jsonl", "test_a.py"))
+    helper = """
+from pytest_llmops.protocols import Message
+
+def ask(llm, *texts):
+    messages = [Message(role=role, content=text) for role, text in zip(("system", "user"), texts)]
+    return llm.complete(messages).text
+"""
+    project.write(
+        **{
+            "attacks.jsonl": rows.replace("}", ', "canary": "violet-9"}'),
+            "test_a.py": test.replace("(case)", "(case, llm)", 1) + helper,
+        }
+    )
+    status, text = verdict(project.record())
+    assert status == "pass"
+    assert ("canary" in text) == (not is_planted)
+    check_message(text)
+
+
 def test_cases_of_a_family_count_once(project: Project) -> None:
     write(project, mark=MARK.format(0.6, 0.4))
     text = (project.path / "attacks.jsonl").read_text()

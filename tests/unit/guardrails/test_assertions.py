@@ -14,7 +14,7 @@ from pytest_llmops import (
     soft,
 )
 from pytest_llmops.errors import UsageError
-from pytest_llmops.guardrails import Finding, RuleDetector
+from pytest_llmops.guardrails import Finding, RuleDetector, secret_detector
 
 ADDRESS = "anna@example.com"
 
@@ -75,9 +75,12 @@ def test_what_may_be_there_is_ignored() -> None:
     assert assert_no_pii(f"Write to {ADDRESS}.", ignore=[ADDRESS]).value == 0.0
 
 
-def test_ignore_is_a_list() -> None:
-    with pytest.raises(UsageError, match="ignore"):
-        assert_no_pii("Hi", ignore=ADDRESS)
+@pytest.mark.parametrize(
+    "given", [{"ignore": ADDRESS}, {"ignore": None}, {"detectors": secret_detector()}, {"detectors": None}]
+)
+def test_detectors_and_ignore_are_lists(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, check=check_message):
+        assert_no_pii("Hi", **given)
 
 
 def raises(text: str) -> list[Finding]:

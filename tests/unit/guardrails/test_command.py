@@ -98,6 +98,7 @@ def test_detectors_of_ones_own(
         ),
         ([{"text": "Hi", "label": 3}], ":1"),
         ([{"text": "Hi", "label": 0}], ":1"),
+        ([MAIL, {"text": "Hi", "label": ""}], ":2"),
         ([{**MAIL, "label": "person"}], ":1"),
         ([["Hi"]], ":1"),
     ],

@@ -236,6 +236,17 @@ def test_nothing_that_could_be_scored_is_no_pass(project: Project) -> None:
     check_message(text)
 
 
+def test_a_test_that_forgets_the_case_is_told_so(project: Project) -> None:
+    write(project, mark=MARK.format(0.6, 0.4), answer="REFUSED", count=3)
+    text = (project.path / "test_a.py").read_text()
+    project.write(**{"test_a.py": text.replace(", case=case", "")})
+    result = project.run()
+    status, text = verdict(result)
+    assert (status, result.exit) == ("unscored", 1)
+    assert "case=case" in text
+    check_message(text)
+
+
 def test_without_thresholds_the_shares_are_shown(project: Project) -> None:
     write(project, mark="@pytest.mark.llm_guardrail", answer="REFUSED", count=3)
     result = project.run("--junitxml=junit.xml")

@@ -74,7 +74,10 @@ def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
     refuse(
         not isinstance(text, str)  # type: ignore[redundant-expr]
         or not isinstance(detectors, Collection)  # type: ignore[redundant-expr]
-        or not all(callable(getattr(each, "find", None)) and hasattr(each, "kinds") for each in detectors),
+        or not all(
+            callable(getattr(each, "find", None)) and not isinstance(getattr(each, "kinds", ""), str)
+            for each in detectors
+        ),
         f"guardrails: expected a text and a list of detectors, got {type(text).__name__} and {shorten_text(repr(detectors), 200)}",
     )
     wanted = [(detector, tuple(getattr(detector, "views", ("raw",)))) for detector in detectors]

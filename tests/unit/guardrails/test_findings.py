@@ -201,7 +201,20 @@ def test_findings_of_another_text_are_refused() -> None:
         mask_findings("short", [Finding(0, 11, "email")])
 
 
-@pytest.mark.parametrize("detectors", [pii_detector(), "pii", [None], [RuleDetector], iter([pii_detector()])])
+KINDS: Any = "email"  # letter by letter they would be kinds, none of which is ever found
+
+
+@pytest.mark.parametrize(
+    "detectors",
+    [
+        pii_detector(),
+        "pii",
+        [None],
+        [RuleDetector],
+        iter([pii_detector()]),
+        [RuleDetector("mine", KINDS, lambda _: [])],
+    ],
+)
 def test_what_is_no_list_of_detectors_is_refused(detectors: Any) -> None:
     with pytest.raises(UsageError, match="a list of detectors"):
         scan("Write to anna@example.com.", detectors)

@@ -89,6 +89,7 @@ def test_a_pattern_that_takes_forever_is_an_error(
         ("---\nkind: policy\nforbid: [{id: a}]\n---\n", "forbid"),
         ("---\nkind: policy\nforbid: [{id: a, pattern: b, when: c}]\n---\n", "forbid"),
         ("---\nkind: policy\nforbid: [{id: 1, pattern: b}]\n---\n", "forbid"),
+        ("---\nkind: policy\nforbid: [{id: ' ', pattern: b}]\n---\n", "forbid"),
         ("---\nkind: policy\nforbid: [{id: a, pattern: '('}]\n---\n", "'a'"),
         ("---\nkind: policy\nforbid: [{id: a, pattern: 'b*'}]\n---\n", "'a'"),
         (

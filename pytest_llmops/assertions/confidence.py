@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike
 from random import Random
 from typing import Any
 
@@ -75,18 +76,14 @@ def assert_confidence(
     0.978
     """
     refuse(
-        "\0" in str(queue)
-        or type(seed) is not int
-        or not (hasattr(queue, "__fspath__") or isinstance(queue, (str, type(None)))),
+        type(seed) is not int or "\0" in str(queue) or not isinstance(queue, (str, PathLike, type(None))),
         f"assert_confidence: expected seed to be a whole number, and queue a file or None, got {seed!r} and {queue!r}",
     )
     wanted = [
         parse_share_threshold("assert_confidence", share, name)
         for name, share in zip(SHARES, (at_least_accuracy, at_least_coverage, threshold), strict=True)
     ]
-    given = require_list(
-        records, Mapping, "assert_confidence: expected records with confidence and correct, as mappings"
-    )
+    given = require_list(records, Mapping, "assert_confidence: expected records with confidence and correct")
     has_outcomes = {"outcome" in record for record in given}
     rows = [_read_record(number, record, wanted[2]) for number, record in enumerate(given, start=1)]
     refuse(

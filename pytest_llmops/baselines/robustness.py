@@ -93,7 +93,9 @@ def _judge(name: str, pairs: Sequence[tuple[Measurement, TestRecord]]) -> Varian
         base="unchanged",
         value=name.removeprefix(PREFIX),
         sentence=f"{sum(values):.0f} of {count:,} changed inputs keep the verdict ({share:.2f}, "
-        f"95 % interval {low:.2f} to {high:.2f}){f'; {unscored:,} could not be scored' if unscored else ''}",
+        f"95 % interval {low:.2f} to {high:.2f}){f'; {unscored:,} could not be scored' if unscored else ''}"
+        if values
+        else f"{unscored:,} of {unscored:,} changed inputs could not be scored",
         advice=(
             *([f"about {needed + 0.5:,.0f} changed inputs would settle it at this share"] if needed else []),
             *[

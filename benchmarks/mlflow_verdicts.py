@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.verdicts import SCENARIOS, draw_builds, judge_build
-from pytest_llmops.baselines.gate import GateRules
+from pytest_llmops.baselines.metric_data import GateRules
 
 if TYPE_CHECKING:
     from numpy import float64

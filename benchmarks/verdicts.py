@@ -11,7 +11,8 @@ import numpy as np
 from scipy.special import ndtr
 
 from pytest_llmops.baselines.baseline import Baseline, BaselineTest
-from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules, judge_suite
+from pytest_llmops.baselines.gate import LOOK_LEVELS, judge_suite
+from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.metrics.trial_change import TrialPair, draw_null_changes
 from pytest_llmops.results.run import TestRecord

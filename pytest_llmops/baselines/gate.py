@@ -4,72 +4,35 @@ RED: a drop is proved, and it is at least the floor. GREEN: a drop beyond the ma
 much could not be scored, did not run, or cannot be compared. The table of error rates is in docs/baseline.md.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
-from itertools import chain
+from dataclasses import replace
 from statistics import fmean
 
 from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline
 from pytest_llmops.baselines.changes import (
-    ComparedTest,
     SuiteComparison,
     compare_tests,
     find_metrics,
     list_changes,
     metric_name,
-    metric_trials,
 )
+from pytest_llmops.baselines.metric_data import GateRules, MetricData
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.metrics.trial_change import (
-    ChangeError,
-    TrialPair,
     draw_null_changes,
     drop_p_value,
-    estimate_change_error,
     joint_drop_p_values,
     mean_change,
-    pool_noise,
 )
-from pytest_llmops.results.details import TrialFacts
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import MetricVerdict, SuiteVerdict, VerdictStatus
 
 ACCEPT_RED = "--llm-accept REASON --llm-accept-anyway"
 # Level of each look of ``--llm-trials=auto`` by its trials; together they are the level of a single look
 LOOK_LEVELS = {1: 0.01, 3: 0.015, 5: 0.025}
-# Share of scores of 0 or 1 from which on a metric counts as passed or failed
-NEARLY_ALL = 0.9
-MAX_PLANNED_TRIALS = 20  # more trials than these are never advised
 NAMED_SUSPECTS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateRules:
-    """What the gate decides by.
-
-    Attributes:
-        primary: The metric that decides; "": the only metric, else all are guard-rails.
-        alpha: Probability of RED if nothing changed.
-        margin: A drop of the mean that must be excluded for GREEN.
-        floor: The smallest drop that is RED.
-        min_cases: Fewer compared cases get no statistical verdict.
-        min_trials: Fewer trials in the baseline need ``min_single_cases`` cases.
-        max_unscored: Share of trials without a score above which the verdict is ERROR.
-        min_share: Share of the baseline's tests that must have run.
-    """
-
-    primary: str = ""
-    alpha: float = 0.05
-    margin: float = 0.05
-    floor: float = 0.02
-    min_cases: int = 10
-    min_trials: int = 3
-    min_single_cases: int = 20
-    max_unscored: float = 0.05
-    min_share: float = 0.9
 
 
 def judge_suite(
@@ -152,112 +115,6 @@ def describe_baseline(baseline: Baseline, name: str) -> str:
     latest = baseline.history[-1]
     commit = f" at {latest.commit[:7]}" if latest.commit else ""
     return shorten_text(f"{name}, accepted {latest.on[:10]}{commit} ({latest.reason})", 400)
-
-
-class MetricData:
-    """A metric in all tests in which it can be compared.
-
-    Attributes:
-        trials: Of the tests that have new evidence.
-        cases: How many tests have the metric, also those that are unchanged.
-    """
-
-    def __init__(self, metric: str, comparison: SuiteComparison) -> None:
-        self.metric = metric
-        self.trials: dict[str, TrialPair] = {}
-        self.means: list[tuple[float, float]] = []
-        self.cases = self.scored = self.unscored = 0
-        for test in comparison.compared:
-            self._add_test(test)
-
-    def _add_test(self, test: ComparedTest) -> None:
-        before, after = (metric_trials(side, self.metric, test.series) for side in (test.before, test.after))
-        scored_before, scored_after = (
-            tuple(score for score in side if score is not None) for side in (before, after)
-        )
-        if test.record.outcome in ("failed", "errored") and any(
-            metric_name(name) == self.metric for name in test.lost
-        ):
-            self.unscored += TrialFacts.from_wire(test.record.fact("trials")).n or 1
-        self.scored += len(scored_after)
-        self.unscored += len(after) - len(scored_after)
-        if not scored_before or (not scored_after and not test.unchanged):
-            return
-        self.cases += 1
-        if test.unchanged:
-            self.means.append((fmean(scored_before), fmean(scored_before)))
-            return
-        self.means.append((fmean(scored_before), fmean(scored_after)))
-        self.trials[test.record.nodeid] = TrialPair(scored_before, scored_after)
-
-    @property
-    def share(self) -> float:
-        """Share of the cases that have new evidence: the others have a difference of 0."""
-        return len(self.trials) / self.cases if self.cases else 0.0
-
-    @property
-    def change(self) -> float:
-        """Mean change over all cases."""
-        return mean_change(self.trials) * self.share if self.trials else 0.0
-
-    def estimate_error(self, trials_after: int | None = None) -> ChangeError | None:
-        """Return the standard error of the change, as `estimate_change_error` does."""
-        error = estimate_change_error(self.trials, trials_after=trials_after) if self.trials else None
-        return replace(error, standard_error=error.standard_error * self.share) if error else None
-
-    def bound_error(self, trials_after: int | None = None) -> ChangeError | None:
-        """Return the error by which a drop is excluded: where nearly all scores are 0 or 1, it takes more than their spread.
-
-        The spread of either side depends on its mean, so each has its own; if one has single trials only, the differences
-        of the cases give it. And each side has one trial more of either kind: that 36 trials all passed, whose spread is 0, does
-        not exclude that one in 20 fails.
-
-        Source: Agresti and Caffo, "Simple and Effective Confidence Intervals for Proportions", 2000.
-        """
-        error = self.estimate_error(trials_after)
-        sides = [*zip(*map(astuple, self.trials.values()), strict=True)]
-        if error is None or fmean(score in (0.0, 1.0) for score in chain(*chain(*sides))) < NEARLY_ALL:
-            return error
-        counts = [
-            [trials_after if index and trials_after else len(trials) for trials in side]
-            for index, side in enumerate(sides)
-        ]
-        noises = [pool_noise([TrialPair(trials, trials) for trials in side]) for side in sides]
-        means = [[*map(fmean, side)] for side in sides]
-        single = estimate_change_error(
-            {
-                str(case): TrialPair((old,), (new,))
-                for case, (old, new) in enumerate(zip(*means, strict=True))
-            },
-            trials_after=trials_after,
-        )
-        variance = (
-            sum(
-                noise.standard_error**2 * sum(1 / count for count in side) / len(side) ** 2
-                for noise, side in zip(noises, counts, strict=True)
-                if noise
-            )
-            if all(noises) or not single
-            else single.standard_error**2
-        )
-        totals = [*map(sum, counts)]
-        variance += sum((total + 1) / (total + 2) ** 3 for total in totals)
-        old, new = ((1 - 2 * fmean(side)) / (total + 2) for side, total in zip(means, totals, strict=True))
-        return ChangeError(math.sqrt(variance) * self.share, error.freedom, max(old - new, 0.0) * self.share)
-
-    @property
-    def fewest_trials(self) -> tuple[int, int]:
-        """The smallest number of trials of a case, before and after; (0, 0): no case has new evidence."""
-        pairs = self.trials.values()
-        return (
-            min((len(pair.before) for pair in pairs), default=0),
-            min((len(pair.after) for pair in pairs), default=0),
-        )
-
-    def is_large_enough(self, rules: GateRules) -> bool:
-        """Return whether a statistical verdict means something."""
-        repeated = self.fewest_trials[0] >= rules.min_trials and self.cases >= rules.min_cases
-        return repeated or self.cases >= rules.min_single_cases
 
 
 def choose_primary(measured: Sequence[MetricData], rules: GateRules) -> str:
@@ -348,8 +205,7 @@ def _judge_metric(
     if not data.trials or not data.is_large_enough(rules):
         return verdict
     error = data.estimate_error()
-    bound = data.bound_error()
-    lower = bound.lower_end(data.change, 1 - rules.alpha) if bound else None
+    lower = errors[0].lower_end(data.change, 1 - rules.alpha) if (errors := data.bound_errors()) else None
     p_value = p_values[data.metric]
     status = "AMBER"
     if p_value <= rules.alpha and data.change <= -rules.floor:
@@ -399,11 +255,15 @@ def _conclude(
             f"; worse: {', '.join(_case_name(change.nodeid) for change in worse[:NAMED_SUSPECTS])}{rest}"
         )
     by_name = {data.metric: data for data in measured}
-    advice = [_describe_power(metric, by_name[metric.name], rules) for metric in told]
+    advice = [_describe_power(metric, by_name[metric.name], rules, status) for metric in told]
     if status == "RED":
         advice.append(f"look at the answers below; if the drop is meant, accept it: {ACCEPT_RED}")
     if status == "AMBER":
-        advice += [_describe_next_step(metric, by_name[metric.name], rules) for metric in told]
+        advice += [
+            f"{metric.name}: {by_name[metric.name].describe_next_step(rules, levels)}"
+            for metric in told
+            for levels in [(rules.alpha / (1 if metric.role == "primary" else len(decided)), rules.alpha)]
+        ]
     return replace(verdict, status=status, sentence=sentence, advice=tuple(filter(None, advice)))
 
 
@@ -427,30 +287,21 @@ def _describe_metric(metric: MetricVerdict, status: VerdictStatus, rules: GateRu
     return f"{change}: no drop is proved, and one of {format_size(rules.margin)} is not excluded"
 
 
-def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules) -> str:
-    # Say which drop the suite notices, and what a further trial would make of it.
+def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules, status: VerdictStatus) -> str:
+    # Say which drop the suite notices, and what a further trial would make of it, unless the next step says what trials do.
     if not metric.detectable:  # no error is known, or nothing varies
         return ""
-    notices = f"{metric.name}: this suite notices a drop of {format_size(metric.detectable)} in 8 of 10 runs"
-    further = data.estimate_error(metric.trials_after + 1)
-    if further is None or metric.trials_before < rules.min_trials:
-        return f"{notices}; trials make it finer (--llm-trials={rules.min_trials})"
-    finer = max(further.detectable_drop(rules.alpha), rules.floor)
-    return f"{notices}; with {metric.trials_after + 1} trials of each case it would be {finer * 100:.1f}"
-
-
-def _describe_next_step(metric: MetricVerdict, data: MetricData, rules: GateRules) -> str:
-    # Say how many trials would decide if the means stay as they are.
-    if metric.trials_before >= rules.min_trials:
-        for trials in range(metric.trials_after + 1, MAX_PLANNED_TRIALS + 1):
-            if (error := data.bound_error(trials)) is None:
-                break
-            excluded = error.lower_end(metric.change, 1 - rules.alpha) > -rules.margin
-            proved = -metric.change >= max(rules.floor, error.detectable_drop(rules.alpha, 0.5))
-            if excluded or proved:
-                return f"{metric.name}: {trials} trials of each case would settle it if the means stay (--llm-trials={trials})"
-        return f"{metric.name}: more cases would settle it, or more trials of each case, in the baseline too"
-    return f"{metric.name}: more cases would settle it, or {rules.min_trials} trials of each case, in the baseline too (--llm-trials={rules.min_trials})"
+    further = (
+        None
+        if status == "AMBER" or metric.detectable <= rules.floor
+        else data.estimate_error(0, metric.trials_after + 1)
+    )
+    return f"{metric.name}: this suite notices a drop of {format_size(metric.detectable)} in 8 of 10 runs" + (
+        f"; with {metric.trials_after + 1} trials of each case it would be "
+        f"{max(further.detectable_drop(rules.alpha), rules.floor) * 100:.1f}"
+        if further
+        else ""
+    )
 
 
 def format_points(change: float) -> str:

@@ -4,10 +4,9 @@ The statistics are the gate's: trials are permuted within the cases that both si
 proved is tried on the means of the families, for unseen cases. The table of error rates is in docs/compare.md.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist, fmean, pstdev
+from statistics import fmean, pstdev
 
 from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline, flip_rate, summarize_test
 from pytest_llmops.baselines.changes import (
@@ -17,15 +16,9 @@ from pytest_llmops.baselines.changes import (
     metric_name,
     metric_trials,
 )
-from pytest_llmops.baselines.gate import (
-    MAX_PLANNED_TRIALS,
-    GateRules,
-    MetricData,
-    choose_primary,
-    format_points,
-    format_size,
-)
+from pytest_llmops.baselines.gate import choose_primary, format_points, format_size
 from pytest_llmops.baselines.guardrails import judge_guardrails
+from pytest_llmops.baselines.metric_data import GateRules, MetricData
 from pytest_llmops.baselines.robustness import judge_robustness
 from pytest_llmops.errors import format_name_list
 from pytest_llmops.measurement import format_amount, format_count
@@ -153,26 +146,18 @@ def _judge_metric(data: MetricData, metric: VariantMetric, rules: GateRules, tes
         trials_before=data.fewest_trials[0],
         trials_after=data.fewest_trials[1],
     )
-    if (error := data.bound_error()) is None or not data.is_large_enough(rules):
+    if (errors := data.bound_errors()) is None or not data.is_large_enough(rules):
         few = f"{rules.min_cases} cases with {rules.min_trials} trials (--llm-trials={rules.min_trials}), or {rules.min_single_cases} cases"
         return replace(metric, p_value=None, next_step=f"a verdict takes {few}" if data.trials else "")
-    size, level = abs(metric.change), 1 - rules.alpha / tests
-    lower = error.lower_end(metric.change, level)
+    size = abs(metric.change)
+    lower = errors[0].lower_end(metric.change, 1 - rules.alpha / tests)
     metric = replace(metric, lower=lower, upper=2 * metric.change - lower)
     if (metric.p_value or 0.0) <= rules.alpha and size >= rules.floor:
         return replace(metric, status="better" if metric.change > 0 else "worse")
     if size + metric.change - lower < rules.margin:
         return replace(metric, status="equivalent")
-    # The standard error at which a difference is proved or excluded if the means stay as they are.
-    quantile, trials = NormalDist().inv_cdf, min(data.fewest_trials)
-    proof = size / quantile(1 - rules.alpha / 2) if size >= rules.floor else 0.0
-    factor = max(error.standard_error / max(proof, (rules.margin - size) / quantile(level)), 1.0) ** 2
-    wanted = max(math.ceil(trials * factor), trials + 1)
-    steps = (
-        f"{wanted} trials of each case (--llm-trials={wanted})" if wanted <= MAX_PLANNED_TRIALS else "",
-        f"about {format_count(max(math.ceil(data.cases * (factor - 1)), 1), 'more case')}",
-    )
-    return replace(metric, next_step=f"{' or '.join(filter(None, steps))} would settle it if the means stay")
+    levels = rules.alpha / 2 / tests, rules.alpha / tests
+    return replace(metric, next_step=data.describe_next_step(rules, levels, two_sided=True))
 
 
 def _pair_sides(base: Side, other: Side) -> SuiteComparison:

@@ -285,7 +285,8 @@ def _append_summary(run: Run) -> None:
 
 
 def _merge(args: argparse.Namespace) -> int:
-    from pytest_llmops.baselines.gate import GateRules, describe_baseline, judge_suite
+    from pytest_llmops.baselines.gate import describe_baseline, judge_suite
+    from pytest_llmops.baselines.metric_data import GateRules
     from pytest_llmops.baselines.side_by_side import judge_variants
     from pytest_llmops.cli.baseline import load_project_baseline
     from pytest_llmops.reports.terminal import summary_lines

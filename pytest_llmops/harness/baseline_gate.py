@@ -192,7 +192,8 @@ class BaselineGate:
 
     def judge(self) -> SuiteVerdict | None:
         """Return the verdict on the run; None: there is no baseline."""
-        from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules, judge_suite
+        from pytest_llmops.baselines.gate import LOOK_LEVELS, judge_suite
+        from pytest_llmops.baselines.metric_data import GateRules
         from pytest_llmops.baselines.side_by_side import judge_sentinels
 
         if self.settings.accept is not None and not self._own_path.exists():  # this run makes it
@@ -205,12 +206,16 @@ class BaselineGate:
         except UsageError as error:
             return SuiteVerdict(status="ERROR", sentence=str(error), baseline=self.settings.baseline)
         trials = self.settings.trials
-        alpha = LOOK_LEVELS[trials] if isinstance(trials, LookTrials) else GateRules().alpha
+        looks: dict[str, Any] = (
+            {"alpha": LOOK_LEVELS[trials], "planned": tuple(LOOK_LEVELS)}
+            if isinstance(trials, LookTrials)
+            else {}
+        )
         verdict = judge_suite(
             baseline,
             self.records,
             name=stored.name,
-            rules=GateRules(primary=self.settings.primary_metric, alpha=alpha),
+            rules=GateRules(primary=self.settings.primary_metric, **looks),
             partial=bool(self._why_partial(baseline.tests)),
             find_output=find_outputs(stored, baseline, self._root, self.records),
         )

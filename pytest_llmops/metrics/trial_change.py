@@ -272,7 +272,9 @@ class ChangeError:
         return (normal.inv_cdf(1 - alpha) + normal.inv_cdf(power)) * self.standard_error
 
 
-def estimate_change_error(trials: Trials, *, trials_after: int | None = None) -> ChangeError | None:
+def estimate_change_error(
+    trials: Trials, *, trials_before: int = 0, trials_after: int = 0
+) -> ChangeError | None:
     """Return the standard error of `mean_change`; None if too few trials or cases give it.
 
     With repeated trials it is pooled from the spread within cases, as the cases are fixed; with a single trial on
@@ -281,7 +283,8 @@ def estimate_change_error(trials: Trials, *, trials_after: int | None = None) ->
 
     Args:
         trials: The trials of a metric.
-        trials_after: Plan with this many trials of each case after the change; None: those that there are.
+        trials_before: Plan with this many trials of each case before the change; 0: those that there are.
+        trials_after: The same after the change.
 
     >>> estimate_change_error({"a": TrialPair((1.0,), (1.0,))}) is None
     True
@@ -291,12 +294,16 @@ def estimate_change_error(trials: Trials, *, trials_after: int | None = None) ->
     pairs = list(trials.values())
     count = len(pairs)
     if (noise := pool_noise(pairs)) is not None:
-        weights = sum(1 / len(pair.before) + 1 / (trials_after or len(pair.after)) for pair in pairs)
+        weights = sum(
+            1 / (trials_before or len(pair.before)) + 1 / (trials_after or len(pair.after)) for pair in pairs
+        )
         return ChangeError(noise.standard_error * math.sqrt(weights) / count, noise.freedom)
     if count < 2:  # noqa: PLR2004 -- a single difference has no spread
         return None
     spread = _sum_of_squares([pair.difference for pair in pairs]) / (count - 1)
-    return ChangeError(math.sqrt(spread / count / (trials_after or 1)), count - 1)
+    return ChangeError(
+        math.sqrt(spread / count * (1 / (trials_before or 1) + 1 / (trials_after or 1)) / 2), count - 1
+    )
 
 
 def pool_noise(pairs: Sequence[TrialPair]) -> ChangeError | None:

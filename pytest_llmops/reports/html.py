@@ -387,8 +387,11 @@ def _build_metric_view(metric: Metric) -> View:
 
 def _format_metric_threshold(metric: Metric) -> str:
     if metric.threshold is None:
-        return "mixed" if metric.thresholds else "–"
-    return f"{comparison_sign(metric.better)} {format_on_scale(metric.threshold, metric.unit, metric.scale)}"
+        return f"mixed{metric.threshold_scope}" if metric.thresholds else "–"
+    return (
+        f"{comparison_sign(metric.better)} {format_on_scale(metric.threshold, metric.unit, metric.scale)}"
+        f"{metric.threshold_scope}"
+    )
 
 
 def _misses_threshold(metric: Metric, place: int) -> bool:

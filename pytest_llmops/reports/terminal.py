@@ -93,15 +93,14 @@ def summary_lines(
         cost = f"; cost {format_cost(totals.traffic)}" if totals.traffic.calls else ""
         more = f" (and {len(run.notes) - 1:,} more without -q)" if len(run.notes) > 1 else ""
         quote = _Page(ascii=ascii, width=width).quote
-        notes = [
-            *(Line(f"llm: compare: {quote(variant.headline, 600)}") for variant in run.variants),
-            *(Line(f"llm: note: {quote(note)}{more}", "yellow") for note in run.notes[:1]),
-        ]
         gate = f"; {run.verdict.headline}" if run.verdict is not None else ""
+        steps = run.verdict.advice[-1:] if run.verdict is not None and run.verdict.status == "AMBER" else ()
         return [
             Line(escape_output(shorten_text(f"llm: {verdict}{cost}{gate}", 1000)), style),
+            *(Line(f"llm: gate: {quote(step, 300)}", "yellow") for step in steps),
             *(Line(f"llm: record: {command}") for command in commands),
-            *notes,
+            *(Line(f"llm: compare: {quote(variant.headline, 600)}") for variant in run.variants),
+            *(Line(f"llm: note: {quote(note)}{more}", "yellow") for note in run.notes[:1]),
         ]
     page = _Page(ascii=ascii, width=max(width, MIN_WIDTH))
     summary = _Summary(page=page, totals=totals, is_verbose=verbosity > 0)
@@ -168,10 +167,10 @@ class _Page:
     def threshold(self, metric: Metric) -> str:
         # Return the threshold of a metric, with the sign of its direction.
         if metric.threshold is None:
-            return "mixed" if metric.thresholds else "-"
+            return f"mixed{metric.threshold_scope}" if metric.thresholds else "-"
         higher, lower = (">=", "<=") if self.ascii else ("≥", "≤")
         sign = higher if metric.better == "higher" else lower
-        return f"{sign} {_format_short_amount(metric.threshold, metric)}"
+        return f"{sign} {_format_short_amount(metric.threshold, metric)}{metric.threshold_scope}"
 
     def distribution(self, metric: Metric) -> str:
         # Return a sparkline of a score, or the range of another metric.

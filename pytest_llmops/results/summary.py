@@ -100,6 +100,15 @@ class Metric:
         """The threshold, if all thresholds are the same."""
         return self.thresholds[0] if len(self.thresholds) == 1 else None
 
+    @property
+    def threshold_scope(self) -> str:
+        """How many of the values have a threshold, to stand behind it; "": all.
+
+        >>> Metric(name="m", n=6, passed=3, recorded=3, thresholds=(1.0,)).threshold_scope
+        ' in 3'
+        """
+        return f" in {self.passed + self.failed:,}" if self.thresholds and self.recorded else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:

@@ -16,7 +16,8 @@ import pytest
 from support.project import Project
 
 from pytest_llmops._util.option_values import LOOKS
-from pytest_llmops.baselines.gate import LOOK_LEVELS, GateRules
+from pytest_llmops.baselines.gate import LOOK_LEVELS
+from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.cassettes.run_folder import RUN_FOLDER_VARIABLE
 from pytest_llmops.harness import baseline_gate
 from pytest_llmops.harness.baseline_gate import plan_next_look

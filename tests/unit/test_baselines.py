@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 from pytest_llmops.baselines import baseline as files
 from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
 from pytest_llmops.baselines.changes import compare_tests, list_changes, metric_trials
-from pytest_llmops.baselines.gate import GateRules, judge_suite
+from pytest_llmops.baselines.gate import judge_suite
+from pytest_llmops.baselines.metric_data import GateRules
 from pytest_llmops.baselines.side_by_side import estimate_power
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.trials import merge_measurements
@@ -486,7 +488,7 @@ def test_checks_that_pass_exclude_rare_failures_only_when_there_are_enough_of_th
     verdict = judge_suite(accepted, run)
     assert verdict.status == status
     if before < 3 and status == "AMBER":
-        assert "or 3 trials of each case, in the baseline too (--llm-trials=3)" in " ".join(verdict.advice)
+        assert "2 trials of each case, here and in the baseline (--llm-trials=2)" in " ".join(verdict.advice)
 
 
 def test_the_first_look_at_single_trials_holds_its_own_level() -> None:
@@ -505,23 +507,78 @@ def test_a_score_that_is_lower_makes_no_suite_green_that_was_not() -> None:
     assert judge_suite(accept(*perfect), perfect[:]).status == "AMBER"
 
 
-def test_as_many_trials_as_are_advised_settle_rare_failures_if_the_means_stay() -> None:
-    accepted = accept(*(record(str(case), *[1.0] * 10) for case in range(20)))
-    failing = [record(str(case), *[0.0, 1.0, 1.0]) for case in range(2)]
-    verdict = judge_suite(accepted, failing + [record(str(case), 1.0, 1.0, 1.0) for case in range(2, 20)])
-    assert "6 trials of each case would settle it" in " ".join(verdict.advice)
-    failing = [record(str(case), *[0.0, 1.0, 1.0] * 2) for case in range(2)]
-    verdict = judge_suite(accepted, failing + [record(str(case), *[1.0] * 6) for case in range(2, 20)])
-    assert verdict.status == "RED"
+def judge_passes(before: np.ndarray, after: np.ndarray, rules: GateRules | None = None) -> SuiteVerdict:
+    """Judge checks that pass (1) or fail (0), cases by trials."""
+    accepted, run = (
+        [record(str(case), *map(float, row)) for case, row in enumerate(side)] for side in (before, after)
+    )
+    return judge_suite(accept(*accepted), run, rules=rules)
 
 
-@pytest.mark.parametrize(("trials", "advice"), [(3, "in the baseline too"), (10, "5 trials of each case")])
-def test_where_no_trials_of_the_run_suffice_those_of_the_baseline_are_advised(
-    trials: int, advice: str
+def read_plans(advice: str, cases: int, before: int, after: int) -> dict[str, tuple[int, int, int]]:
+    """Return what an advice asks for: cases, trials in the baseline, and trials of the run."""
+    trials = re.search(r"(\d+) trials of each case(?:, (here and )?(in the baseline))? \(", advice)
+    more = re.search(r"about ([\d,]+) more case", advice)
+    plans = {}
+    if trials:
+        here = int(trials[1]) if trials[2] or not trials[3] else after
+        plans["trials"] = cases, int(trials[1]) if trials[3] else before, here
+    if more:
+        plans["cases"] = cases + int(more[1].replace(",", "")), before, after
+    return plans
+
+
+@pytest.mark.slow
+def test_what_is_advised_settles_most_suites_whose_baseline_has_few_trials() -> None:
+    settled: dict[str, list[bool]] = {"trials": [], "cases": []}
+    for seed in range(20):
+        draws = np.random.default_rng(seed).random((2, 400, 30)) < 0.97
+        verdict = judge_passes(draws[0, :20, :3], draws[1, :20, :3])
+        if verdict.status == "AMBER":
+            for kind, (cases, before, after) in read_plans(verdict.advice[-1], 20, 3, 3).items():
+                status = judge_passes(draws[0, :cases, :before], draws[1, :cases, :after]).status
+                settled[kind].append(status != "AMBER")
+    assert min(map(len, settled.values())) >= 10
+    assert {kind: sum(each) / len(each) >= 0.8 for kind, each in settled.items()} == dict.fromkeys(
+        settled, True
+    )
+
+
+AUTO = GateRules(alpha=0.025, planned=(1, 3, 5))
+
+
+@pytest.mark.parametrize(
+    ("cases", "before", "after", "rules", "kinds"),
+    [
+        (10, 3, 3, GateRules(), ["trials", "cases"]),
+        (12, 3, 3, GateRules(), ["trials", "cases"]),
+        (10, 3, 20, GateRules(), ["trials", "cases"]),
+        (12, 3, 5, AUTO, ["trials", "cases"]),
+        (10, 3, 5, AUTO, ["cases"]),
+        (20, 1, 1, GateRules(), ["trials", "cases"]),
+    ],
+)
+def test_where_all_pass_as_many_trials_or_cases_as_are_advised_settle_it_and_fewer_do_not(
+    cases: int, before: int, after: int, rules: GateRules, kinds: list[str]
 ) -> None:
-    run = [record(str(case), 1.0, 1.0, 1.0) for case in range(10)]
-    verdict = judge_suite(accept(*(record(str(case), *[1.0] * trials) for case in range(10))), run)
-    assert (verdict.status, advice in " ".join(verdict.advice)) == ("AMBER", True)
+    verdict = judge_passes(np.ones((cases, before)), np.ones((cases, after)), rules)
+    assert verdict.status == "AMBER"
+    plans = read_plans(verdict.advice[-1], cases, before, after)
+    assert list(plans) == kinds
+    for kind, plan in plans.items():
+        for less, status in ((0, "GREEN"), (3 if kind == "cases" else 1, "AMBER")):  # about so many cases
+            now = (cases, before, after)
+            fewer = [max(number - less, present) for number, present in zip(plan, now, strict=True)]
+            old, new = (np.ones((fewer[0], trials)) for trials in fewer[1:])
+            assert (kind, judge_passes(old, new, rules).status) == (kind, status)
+
+
+def test_an_undecided_run_of_single_trials_has_one_hint() -> None:
+    single = np.ones((2, 24, 1))
+    single[0, :2] = single[1, 1:3] = 0
+    verdict = judge_passes(*single)
+    assert verdict.status == "AMBER"
+    assert [text.count("--llm-trials") for text in verdict.advice] == [0, 1]
 
 
 def test_one_case_that_collapses_does_not_prove_a_drop_of_the_suite() -> None:

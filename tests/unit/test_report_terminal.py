@@ -8,8 +8,10 @@ from support.sample_run import HOSTILE, everywhere, fixed_run
 
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
+from pytest_llmops.reports.html import build_page
 from pytest_llmops.reports.terminal import Line, draw_sparkline, summary_lines
 from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.verdict import SuiteVerdict
 
 
 def text_of(found: list[Line]) -> str:
@@ -60,12 +62,25 @@ def test_quiet_gives_the_verdict_and_a_note_and_very_quiet_none() -> None:
     assert summary_lines(fixed_run(), verbosity=-3) == []
 
 
+def test_quiet_names_the_next_step_of_what_is_undecided() -> None:
+    advice = ("m: this suite notices a drop of 9.0 points", "m: 5 trials of each case")
+    run = replace(fixed_run(), notes=(), verdict=SuiteVerdict(status="AMBER", sentence="?", advice=advice))
+    assert [line.text for line in summary_lines(run, verbosity=-1)][1:] == [f"llm: gate: {advice[1]}"]
+
+
 def test_a_metric_shows_mean_threshold_failures_and_distribution() -> None:
     line = line_with(fixed_run(), "similarity.cosine ")
     assert line.text.split() == ["similarity.cosine", "4", "0.77", "≥", "0.75", "1", "-", "····▄··▄·█"]
     assert line.style == "red"
     errors = line_with(fixed_run(), "judge.quality ")
-    assert errors.text.split()[5:7] == ["1", "1"]
+    assert errors.text.split()[7:9] == ["1", "1"]
+
+
+def test_a_threshold_of_some_values_says_of_how_many() -> None:
+    recorded = Measurement(name="m", value=0)
+    run = run_of(Measurement(name="m", value=1, threshold=1.0), recorded, recorded)
+    assert line_with(run, "m ").text.split()[:7] == ["m", "3", "0.33", "≥", "1.00", "in", "1"]
+    assert [row["threshold"] for row in build_page(run)["metrics"]] == ["≥ 1.00 in 1"]
 
 
 def test_what_could_not_be_scored_has_no_mean() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -94,6 +95,16 @@ def test_what_is_undecided_says_what_would_settle_it() -> None:
     (verdict,) = compare(sides)
     assert verdict.status == "undecided"
     assert "trials of each case (--llm-trials=" in verdict.advice[0] or "more cases" in verdict.advice[0]
+
+
+def test_checks_that_all_pass_take_as_many_trials_as_are_advised_and_no_fewer() -> None:
+    def passing(cases: int, trials: int) -> VariantVerdict:
+        side = {str(case): [1.0] * trials for case in range(cases)}
+        return compare({"v1": side, "v2": side})[0]
+
+    trials, cases = map(int, re.findall(r"(\d+) (?:trials|more)", passing(10, 3).advice[0]))
+    assert [passing(10, trials - less).status for less in (1, 0)] == ["undecided", "equivalent"]
+    assert [passing(10 + cases - less, 3).status for less in (3, 0)] == ["undecided", "equivalent"]
 
 
 def test_a_small_suite_says_what_a_verdict_takes() -> None:

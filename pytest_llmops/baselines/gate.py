@@ -26,6 +26,7 @@ from pytest_llmops.metrics.trial_change import (
     joint_drop_p_values,
     mean_change,
 )
+from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import MetricVerdict, SuiteVerdict, VerdictStatus
 
@@ -247,7 +248,14 @@ def _conclude(
     is_green = all(metric.status == "GREEN" for metric in leading)
     status: VerdictStatus = "RED" if red else "GREEN" if is_green else "AMBER"
     told = red or [metric for metric in leading if metric.status == status] or leading
-    sentence = "; ".join(_describe_metric(metric, status, rules) for metric in told)
+    margin = format_size(rules.margin)
+    sentence = "; ".join(
+        f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
+        for metric in told
+    ) + {
+        "GREEN": f": a drop of {margin} is excluded",
+        "AMBER": f": no drop is proved, and one of {margin} is not excluded",
+    }.get(status, "")
     worse = verdict.of_kind("regressed")
     if status != "GREEN" and worse:
         rest = f" and {len(worse) - NAMED_SUSPECTS:,} more" if len(worse) > NAMED_SUSPECTS else ""
@@ -259,11 +267,9 @@ def _conclude(
     if status == "RED":
         advice.append(f"look at the answers below; if the drop is meant, accept it: {ACCEPT_RED}")
     if status == "AMBER":
-        advice += [
-            f"{metric.name}: {by_name[metric.name].describe_next_step(rules, levels)}"
-            for metric in told
-            for levels in [(rules.alpha / (1 if metric.role == "primary" else len(decided)), rules.alpha)]
-        ]
+        levels = rules.alpha / (1 if told[0].role == "primary" else len(decided)), rules.alpha
+        steps = group_by(told, lambda metric: by_name[metric.name].describe_next_step(rules, levels))
+        advice[:0] = [f"{', '.join(metric.name for metric in same)}: {step}" for step, same in steps.items()]
     return replace(verdict, status=status, sentence=sentence, advice=tuple(filter(None, advice)))
 
 
@@ -276,15 +282,6 @@ def _describe_small_suite(measured: Sequence[MetricData], rules: GateRules) -> s
         f"no statistical verdict: {format_count(cases, 'case')} with {format_count(trials, 'trial')} in the baseline; it takes "
         f"{rules.min_cases} cases with {rules.min_trials} trials (--llm-trials={rules.min_trials}), or {rules.min_single_cases} cases"
     )
-
-
-def _describe_metric(metric: MetricVerdict, status: VerdictStatus, rules: GateRules) -> str:
-    change = f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
-    if status == "RED":
-        return change
-    if status == "GREEN":
-        return f"{change}: a drop of {format_size(rules.margin)} is excluded"
-    return f"{change}: no drop is proved, and one of {format_size(rules.margin)} is not excluded"
 
 
 def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules, status: VerdictStatus) -> str:

@@ -193,7 +193,11 @@ class Controller:
             self.next_look, self._look = plan_next_look(
                 settings, verdict, usage.fewest_takes, session.testsfailed
             )
-            self._github = {} if self.next_look else self._github  # the last look tells it
+            if self.next_look:  # the last look tells it, and what follows from it
+                self._github, self.run = (
+                    {},
+                    replace(self.run, verdict=verdict and replace(verdict, advice=())),
+                )
         if settings.accept:
             versions = {name: str(version) for name, version in as_mapping(self.run.meta["versions"]).items()}
             try:

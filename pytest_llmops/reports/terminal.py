@@ -94,7 +94,7 @@ def summary_lines(
         more = f" (and {len(run.notes) - 1:,} more without -q)" if len(run.notes) > 1 else ""
         quote = _Page(ascii=ascii, width=width).quote
         gate = f"; {run.verdict.headline}" if run.verdict is not None else ""
-        steps = run.verdict.advice[-1:] if run.verdict is not None and run.verdict.status == "AMBER" else ()
+        steps = run.verdict.advice[:1] if run.verdict is not None and run.verdict.status == "AMBER" else ()
         return [
             Line(escape_output(shorten_text(f"llm: {verdict}{cost}{gate}", 1000)), style),
             *(Line(f"llm: gate: {quote(step, 300)}", "yellow") for step in steps),

@@ -106,6 +106,7 @@ def test_trials_are_bought_while_undecided_and_a_replay_ends_alike(
     assert run.verdict is not None
     assert (run.verdict.status, ended) == (status, int(status == "RED"))
     assert printed.count("undecided, so the suite runs again") == 1
+    assert "would settle it" not in printed  # the next look does, or does not
     assert "look 2 of 3: decided" in printed
     replayed, ended_again, again = run_looks(suite, AUTO)
     assert (again.verdict, ended_again) == (run.verdict, ended)

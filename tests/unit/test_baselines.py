@@ -535,7 +535,7 @@ def test_what_is_advised_settles_most_suites_whose_baseline_has_few_trials() -> 
         draws = np.random.default_rng(seed).random((2, 400, 30)) < 0.97
         verdict = judge_passes(draws[0, :20, :3], draws[1, :20, :3])
         if verdict.status == "AMBER":
-            for kind, (cases, before, after) in read_plans(verdict.advice[-1], 20, 3, 3).items():
+            for kind, (cases, before, after) in read_plans(verdict.advice[0], 20, 3, 3).items():
                 status = judge_passes(draws[0, :cases, :before], draws[1, :cases, :after]).status
                 settled[kind].append(status != "AMBER")
     assert min(map(len, settled.values())) >= 10
@@ -563,7 +563,7 @@ def test_where_all_pass_as_many_trials_or_cases_as_are_advised_settle_it_and_few
 ) -> None:
     verdict = judge_passes(np.ones((cases, before)), np.ones((cases, after)), rules)
     assert verdict.status == "AMBER"
-    plans = read_plans(verdict.advice[-1], cases, before, after)
+    plans = read_plans(verdict.advice[0], cases, before, after)
     assert list(plans) == kinds
     for kind, plan in plans.items():
         for less, status in ((0, "GREEN"), (3 if kind == "cases" else 1, "AMBER")):  # about so many cases
@@ -578,7 +578,21 @@ def test_an_undecided_run_of_single_trials_has_one_hint() -> None:
     single[0, :2] = single[1, 1:3] = 0
     verdict = judge_passes(*single)
     assert verdict.status == "AMBER"
-    assert [text.count("--llm-trials") for text in verdict.advice] == [0, 1]
+    assert [text.count("--llm-trials") for text in verdict.advice] == [1, 0]
+
+
+def test_metrics_that_are_undecided_alike_are_told_once() -> None:
+    def passing(case: int) -> TestRecord:
+        checks = ("text.contains", "text.exact")
+        return TestRecord(
+            nodeid=f"t[{case}]", measurements=tuple(Measurement(name=name, value=1.0) for name in checks)
+        )
+
+    records = [passing(case) for case in range(24)]
+    verdict = judge_suite(accept(*records), records)
+    assert (verdict.status, verdict.sentence.count("no drop is proved")) == ("AMBER", 1)
+    (step,) = verdict.advice
+    assert step.startswith("text.contains, text.exact: ")
 
 
 def test_one_case_that_collapses_does_not_prove_a_drop_of_the_suite() -> None:

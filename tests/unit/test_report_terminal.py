@@ -63,9 +63,9 @@ def test_quiet_gives_the_verdict_and_a_note_and_very_quiet_none() -> None:
 
 
 def test_quiet_names_the_next_step_of_what_is_undecided() -> None:
-    advice = ("m: this suite notices a drop of 9.0 points", "m: 5 trials of each case")
+    advice = ("m: 5 trials of each case", "m: this suite notices a drop of 9.0 points")
     run = replace(fixed_run(), notes=(), verdict=SuiteVerdict(status="AMBER", sentence="?", advice=advice))
-    assert [line.text for line in summary_lines(run, verbosity=-1)][1:] == [f"llm: gate: {advice[1]}"]
+    assert [line.text for line in summary_lines(run, verbosity=-1)][1:] == [f"llm: gate: {advice[0]}"]
 
 
 def test_a_metric_shows_mean_threshold_failures_and_distribution() -> None:

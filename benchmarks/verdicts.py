@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +13,11 @@ from scipy.special import ndtr
 
 from pytest_llmops.baselines.baseline import Baseline, BaselineTest
 from pytest_llmops.baselines.gate import LOOK_LEVELS, judge_suite
-from pytest_llmops.baselines.metric_data import GateRules
+from pytest_llmops.baselines.metric_data import MAX_PLANNED_TRIALS, GateRules
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.metrics.trial_change import TrialPair, draw_null_changes
 from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.verdict import SuiteVerdict
 
 if TYPE_CHECKING:
     from numpy import float64
@@ -43,6 +45,10 @@ LOOKED_AT = (20, 50, 200)
 """Cases of the suites that are simulated with ``--llm-trials=auto``."""
 BASELINE_TRIALS = 10
 THRESHOLD = 0.7
+CHECK_RATE = 0.97
+"""Share of trials that pass in the builds that follow the gate's advice."""
+MAX_CASES = 500
+"""No more are drawn, whatever is advised."""
 
 
 def expected_scores(latent: NDArray[float64]) -> NDArray[float64]:
@@ -82,6 +88,13 @@ def judge_looks(before: NDArray[float64], after: NDArray[float64]) -> tuple[str,
 
 def judge_build(before: NDArray[float64], after: NDArray[float64], rules: GateRules | None = None) -> str:
     """Return the verdict of the shipped gate on a build."""
+    return judge_suite_of(before, after, rules).status
+
+
+def judge_suite_of(
+    before: NDArray[float64], after: NDArray[float64], rules: GateRules | None = None
+) -> SuiteVerdict:
+    """Return the verdict of the shipped gate on a build, with its advice."""
     tests, records = {}, []
     for case, (old, new) in enumerate(zip(before.tolist(), after.tolist(), strict=True)):
         nodeid = f"test_suite.py::test_case[{case}]"
@@ -92,11 +105,11 @@ def judge_build(before: NDArray[float64], after: NDArray[float64], rules: GateRu
             name="judge.quality", value=sum(new) / len(new), samples=tuple(new), version="1"
         )
         records.append(TestRecord(nodeid=nodeid, measurements=(measurement,)))
-    return judge_suite(Baseline(tests=tests), records, rules=rules).status
+    return judge_suite(Baseline(tests=tests), records, rules=rules)
 
 
 def draw_builds(
-    name: str, cases: int, trials: int, builds: int
+    name: str, cases: int, trials: int, builds: int, baseline_trials: int = BASELINE_TRIALS
 ) -> Iterator[tuple[NDArray[float64], NDArray[float64], float]]:
     """Yield the scores before and after, cases by trials, and the true change of the suite's mean, of each build."""
     drop, share, churn = SCENARIOS[name]
@@ -115,7 +128,7 @@ def draw_builds(
         latent = generator.beta(*BETA, cases)
         moved = latent + (generator.normal(0, churn, cases) - centre if churn else 0)
         moved = moved - shift * (generator.random(cases) < share)
-        before = draw_trials(generator, latent, BASELINE_TRIALS)
+        before = draw_trials(generator, latent, baseline_trials)
         change = float(expected_scores(moved).mean() - expected_scores(latent).mean())
         yield before, draw_trials(generator, moved, trials), change
 
@@ -142,6 +155,77 @@ def simulate_checks(rate: float, cases: int, trials: tuple[int, int], drop: floa
         )
         verdicts.append(judge_build(before, after))
     return "/".join(f"{100 * verdicts.count(status) / builds:.0f}" for status in ("RED", "GREEN", "AMBER"))
+
+
+def draw_checks(drop: float, builds: int) -> Iterator[tuple[NDArray[float64], NDArray[float64]]]:
+    """Yield the trials before and after of cases that all pass at one rate, as many as any advice asks for."""
+    generator = np.random.default_rng([round(drop * 1000)])
+    for _ in range(builds):
+        sides = (generator.random((MAX_CASES, MAX_PLANNED_TRIALS)) for _ in range(2))
+        yield tuple(
+            (side < CHECK_RATE - lost).astype(float) for side, lost in zip(sides, (0, drop), strict=True)
+        )  # type: ignore[misc]
+
+
+def read_plans(advice: str, cases: int, before: int, after: int) -> dict[str, tuple[int, int, int]]:
+    """Return the cases, and the trials of each in the baseline and in the run, that the next step of a verdict names."""
+    plans = {}
+    if trials := re.search(r"(\d+) trials of each case(?:, (here and )?(in the baseline))? \(", advice):
+        count = int(trials[1])
+        here = count if trials[2] or not trials[3] else after
+        plans["trials"] = cases, count if trials[3] else before, here
+    if more := re.search(r"about ([\d,]+) more case", advice):
+        plans["cases"] = min(cases + int(more[1].replace(",", "")), MAX_CASES), before, after
+    return plans
+
+
+def follow_advice(
+    builds: Iterable[tuple[NDArray[float64], NDArray[float64]]], cases: int, before: int, after: int
+) -> str:
+    """Return how many builds are AMBER in %, and of those how many are not once the advised trials, or cases, are taken.
+
+    In brackets: how many of them are advised trials at all, in %.
+    """
+    settled: dict[str, list[bool]] = {"trials": [], "cases": []}
+    amber = total = 0
+    for old, new in builds:
+        total += 1
+        verdict = judge_suite_of(old[:cases, :before], new[:cases, :after])
+        if verdict.status != "AMBER":
+            continue
+        amber += 1
+        for kind, (count, trials_before, trials_after) in read_plans(
+            verdict.advice[0], cases, before, after
+        ).items():
+            later = judge_build(old[:count, :trials_before], new[:count, :trials_after])
+            settled[kind].append(later != "AMBER")
+    shares = {kind: 100 * sum(each) / max(len(each), 1) for kind, each in settled.items()}
+    advised = 100 * len(settled["trials"]) / max(amber, 1)
+    return f"{100 * amber / total:.0f}: {shares['trials']:.0f} ({advised:.0f}), {shares['cases']:.0f}"
+
+
+def advice_lines(builds: int) -> Iterator[str]:
+    """Yield the table of what becomes of undecided builds that follow the advice."""
+    yield "undecided builds in %: settled in % by the advised trials (advised to so many %), by the advised cases"
+    for cases, before, after in ((20, 3, 3), (20, 10, 3), (20, 3, 1), (50, 3, 3)):
+        cells = [follow_advice(draw_checks(drop, builds), cases, before, after) for drop in (0.0, 0.03, 0.05)]
+        yield f"| checks, {CHECK_RATE:.0%} pass | {cases} | {before}, {after} | {' | '.join(cells)} |"
+    for cases, before, after in ((20, 3, 3), (20, 10, 1)):
+        cells = [
+            follow_advice(
+                (
+                    (old, new)
+                    for old, new, _ in draw_builds(
+                        name, MAX_CASES, MAX_PLANNED_TRIALS, builds, MAX_PLANNED_TRIALS
+                    )
+                ),
+                cases,
+                before,
+                after,
+            )
+            for name in ("A/A'", "-3 spread", "-5 spread")
+        ]
+        yield f"| five levels | {cases} | {before}, {after} | {' | '.join(cells)} |"
 
 
 def threshold_line(cases: int = 20, builds: int = 4000) -> str:
@@ -213,6 +297,7 @@ def lines(builds: int = BUILDS) -> Iterator[str]:
     for cases in LOOKED_AT:
         cells = [simulate(name, cases, 0, builds) for name in SCENARIOS]
         yield f"| {cases} | {' | '.join(cells)} |"
+    yield from advice_lines(builds)
 
 
 if __name__ == "__main__":

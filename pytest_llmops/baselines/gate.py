@@ -288,15 +288,11 @@ def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules, s
     # Say which drop the suite notices, and what a further trial would make of it, unless the next step says what trials do.
     if not metric.detectable:  # no error is known, or nothing varies
         return ""
-    further = (
-        None
-        if status == "AMBER" or metric.detectable <= rules.floor
-        else data.estimate_error(0, metric.trials_after + 1)
-    )
+    further = None if status == "AMBER" else data.estimate_error(0, metric.trials_after + 1)
+    finer = max(further.detectable_drop(rules.alpha), rules.floor) if further else metric.detectable
     return f"{metric.name}: this suite notices a drop of {format_size(metric.detectable)} in 8 of 10 runs" + (
-        f"; with {metric.trials_after + 1} trials of each case it would be "
-        f"{max(further.detectable_drop(rules.alpha), rules.floor) * 100:.1f}"
-        if further
+        f"; with {metric.trials_after + 1} trials of each case it would be {finer * 100:.1f}"
+        if round(finer, 3) < round(metric.detectable, 3)
         else ""
     )
 

@@ -581,6 +581,13 @@ def test_an_undecided_run_of_single_trials_has_one_hint() -> None:
     assert [text.count("--llm-trials") for text in verdict.advice] == [1, 0]
 
 
+def test_a_further_trial_that_makes_no_drop_finer_is_not_named() -> None:
+    many, few = (
+        judge_suite(accept(*suite(cases, 3, 0.85)), suite(cases, 3, 0.85, seed=1)) for cases in (250, 40)
+    )
+    assert [text.endswith("in 8 of 10 runs") for text in (*many.advice, *few.advice)] == [True, False]
+
+
 def test_metrics_that_are_undecided_alike_are_told_once() -> None:
     def passing(case: int) -> TestRecord:
         checks = ("text.contains", "text.exact")

@@ -222,6 +222,13 @@ def test_a_verdict_that_changed_nothing_for_the_worse_is_a_word_of_its_own() -> 
     assert lines[1].endswith("since the baseline 1 better")
 
 
+def test_what_is_undecided_has_its_next_step() -> None:
+    undecided = replace(
+        red_run(), verdict=SuiteVerdict(status="AMBER", sentence="s", advice=("m: 5 trials", "m: power"))
+    )
+    assert "- next step `m: 5 trials`" in lines_of(undecided)
+
+
 @pytest.mark.parametrize("max_bytes", [MAX_BYTES, MAX_SUMMARY_BYTES])
 def test_ten_thousand_failures_fit_the_worst_first(max_bytes: int) -> None:
     text = "<b>`日本語` @all" * 20

@@ -5,7 +5,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
-from itertools import chain
 from statistics import NormalDist, fmean
 
 from pytest_llmops.baselines.changes import ComparedTest, SuiteComparison, metric_name, metric_trials
@@ -15,6 +14,7 @@ from pytest_llmops.metrics.trial_change import (
     TrialPair,
     estimate_change_error,
     mean_change,
+    passes_or_fails,
     pool_noise,
 )
 from pytest_llmops.results.details import TrialFacts
@@ -23,8 +23,6 @@ MAX_PLANNED_TRIALS = 20  # more trials than these are never advised
 # What is advised settles so many of the suites whose true change is as likely as `_chance_to_settle` takes it. As the true change is
 # often in the middle, where neither verdict is near, 8 of 10 simulated ones are left
 SETTLED = 0.85
-# Share of scores of 0 or 1 from which on a metric counts as passed or failed
-NEARLY_ALL = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +102,9 @@ class MetricData:
     def estimate_error(self, before: int = 0, after: int = 0) -> ChangeError | None:
         """Return the standard error of the change, as `estimate_change_error` does."""
         error = estimate_change_error(self.trials, trials_before=before, trials_after=after)
-        return error and replace(error, standard_error=error.standard_error * self.share)
+        return error and replace(
+            error, standard_error=error.standard_error * self.share, growth=error.growth * self.share
+        )
 
     def bound_errors(
         self, before: int = 0, after: int = 0, cases: float = 1.0
@@ -172,9 +172,9 @@ class MetricData:
     @cached_property
     def _checks(self) -> list[tuple[float, int, float]] | None:
         # Of each side the mean, the number of trials, and the variance of the mean from the spread; None: few scores are 0 or 1.
-        sides = [*zip(*map(astuple, self.trials.values()), strict=True)]
-        if fmean(score in (0.0, 1.0) for score in chain(*chain(*sides))) < NEARLY_ALL:
+        if not passes_or_fails(self.trials.values()):
             return None
+        sides = [*zip(*map(astuple, self.trials.values()), strict=True)]
         noises = [pool_noise([TrialPair(trials, trials) for trials in side]) for side in sides]
         totals = [sum(map(len, side)) for side in sides]
         single = None if all(noises) else self._paired_error

@@ -149,12 +149,11 @@ def _judge_metric(data: MetricData, metric: VariantMetric, rules: GateRules, tes
     if (errors := data.bound_errors()) is None or not data.is_large_enough(rules):
         few = f"{rules.min_cases} cases with {rules.min_trials} trials (--llm-trials={rules.min_trials}), or {rules.min_single_cases} cases"
         return replace(metric, p_value=None, next_step=f"a verdict takes {few}" if data.trials else "")
-    size = abs(metric.change)
     lower = errors[0].lower_end(metric.change, 1 - rules.alpha / tests)
     metric = replace(metric, lower=lower, upper=2 * metric.change - lower)
-    if (metric.p_value or 0.0) <= rules.alpha and size >= rules.floor:
+    if (metric.p_value or 0.0) <= rules.alpha and abs(metric.change) >= rules.floor:
         return replace(metric, status="better" if metric.change > 0 else "worse")
-    if size + metric.change - lower < rules.margin:
+    if abs(metric.change) + metric.change - lower < rules.margin:
         return replace(metric, status="equivalent")
     levels = rules.alpha / 2 / tests, rules.alpha / tests
     return replace(metric, next_step=data.describe_next_step(rules, levels, two_sided=True))
@@ -328,7 +327,6 @@ def _describe_use(sides: Sequence[Side]) -> str:
 
 
 PLANNED_TRIALS = (1, 3, 5, 10)
-FLOOR = GateRules().floor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -391,7 +389,7 @@ def _estimate_metric_power(
     if (noise := pool_noise(list(trials.values()))) is None:
         return power
     detectable = [
-        (count, max(error.detectable_drop(alpha), FLOOR))
+        (count, max(error.detectable_drop(alpha), GateRules().floor))
         for count in planned
         if (error := estimate_change_error(trials, trials_after=count)) and error.standard_error
     ]

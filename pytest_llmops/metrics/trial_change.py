@@ -6,7 +6,7 @@ until a function is called.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, combinations
@@ -20,6 +20,8 @@ DRAWS = 9_999
 # Up to this many ways to split the trials of a case, all
 # of them are listed; above, each draw shuffles the trials
 MAX_SUBSETS = 20_000
+# Share of scores of 0 or 1 from which on a metric counts as passed or failed
+NEARLY_ALL = 0.9
 ROUNDING = 1e-9  # sums of the same trials in another order differ by less: they are ties
 POWER = 0.8
 
@@ -250,11 +252,18 @@ def compare_families(
 
 @dataclass(frozen=True, slots=True)
 class ChangeError:
-    """Standard error of a mean change, its degrees of freedom, and by how much more the lower end of the change lies below it."""
+    """Standard error of a mean change.
+
+    Attributes:
+        freedom: Its degrees of freedom.
+        offset: By how much more the lower end of the change lies below it.
+        growth: By how much a drop raises the squared error, times the drop: rare failures that get more frequent vary more.
+    """
 
     standard_error: float
     freedom: int
     offset: float = 0.0
+    growth: float = 0.0
 
     def lower_end(self, change: float, level: float) -> float:
         """Return the lower end of the one-sided interval of a change: above it with probability ``level``."""
@@ -268,8 +277,9 @@ class ChangeError:
         >>> round(ChangeError(0.02, 100).detectable_drop(0.05), 3)
         0.05
         """
-        normal = NormalDist()
-        return (normal.inv_cdf(1 - alpha) + normal.inv_cdf(power)) * self.standard_error
+        size = NormalDist().inv_cdf(1 - alpha) + NormalDist().inv_cdf(power)
+        # The drop whose own squared error it is: drop = size * sqrt(error ** 2 + growth * drop)
+        return size**2 * self.growth / 2 + math.hypot(size**2 * self.growth / 2, size * self.standard_error)
 
 
 def estimate_change_error(
@@ -291,19 +301,32 @@ def estimate_change_error(
     >>> estimate_change_error({"a": TrialPair((0.0, 1.0), (0.0, 1.0))}).freedom
     2
     """
-    pairs = list(trials.values())
-    count = len(pairs)
+    pairs, count = list(trials.values()), len(trials)
+    counts = [(trials_before or len(pair.before), trials_after or len(pair.after)) for pair in pairs]
+    growth = passes_or_fails(pairs) / sum(after for _, after in counts) if pairs else 0.0
     if (noise := pool_noise(pairs)) is not None:
-        weights = sum(
-            1 / (trials_before or len(pair.before)) + 1 / (trials_after or len(pair.after)) for pair in pairs
+        return ChangeError(
+            noise.standard_error * math.sqrt(sum(1 / before + 1 / after for before, after in counts)) / count,
+            noise.freedom,
+            growth=growth,
         )
-        return ChangeError(noise.standard_error * math.sqrt(weights) / count, noise.freedom)
     if count < 2:  # noqa: PLR2004 -- a single difference has no spread
         return None
     spread = _sum_of_squares([pair.difference for pair in pairs]) / (count - 1)
     return ChangeError(
-        math.sqrt(spread / count * (1 / (trials_before or 1) + 1 / (trials_after or 1)) / 2), count - 1
+        math.sqrt(spread / count * (1 / (trials_before or 1) + 1 / (trials_after or 1)) / 2),
+        count - 1,
+        growth=growth,
     )
+
+
+def passes_or_fails(pairs: Iterable[TrialPair]) -> bool:
+    """Return whether nearly all scores are 0 or 1.
+
+    >>> passes_or_fails([TrialPair((0.0, 1.0), (0.5,))]), passes_or_fails([TrialPair((0.0,), (1.0,))])
+    (False, True)
+    """
+    return fmean(score in (0.0, 1.0) for pair in pairs for score in (*pair.before, *pair.after)) >= NEARLY_ALL
 
 
 def pool_noise(pairs: Sequence[TrialPair]) -> ChangeError | None:

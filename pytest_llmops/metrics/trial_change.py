@@ -303,7 +303,11 @@ def estimate_change_error(
     """
     pairs, count = list(trials.values()), len(trials)
     counts = [(trials_before or len(pair.before), trials_after or len(pair.after)) for pair in pairs]
-    growth = passes_or_fails(pairs) / sum(after for _, after in counts) if pairs else 0.0
+    growth = (  # p (1 - p) grows by 2 p - 1 times the drop of p
+        max(2 * fmean(fmean(pair.after) for pair in pairs) - 1, 0.0) / sum(after for _, after in counts)
+        if pairs and passes_or_fails(pairs)
+        else 0.0
+    )
     if (noise := pool_noise(pairs)) is not None:
         return ChangeError(
             noise.standard_error * math.sqrt(sum(1 / before + 1 / after for before, after in counts)) / count,

@@ -531,14 +531,14 @@ def read_plans(advice: str, cases: int, before: int, after: int) -> dict[str, tu
 @pytest.mark.slow
 def test_what_is_advised_settles_most_suites_whose_baseline_has_few_trials() -> None:
     settled: dict[str, list[bool]] = {"trials": [], "cases": []}
-    for seed in range(20):
+    for seed in range(14):
         draws = np.random.default_rng(seed).random((2, 400, 30)) < 0.97
         verdict = judge_passes(draws[0, :20, :3], draws[1, :20, :3])
         if verdict.status == "AMBER":
             for kind, (cases, before, after) in read_plans(verdict.advice[0], 20, 3, 3).items():
                 status = judge_passes(draws[0, :cases, :before], draws[1, :cases, :after]).status
                 settled[kind].append(status != "AMBER")
-    assert min(map(len, settled.values())) >= 10
+    assert min(map(len, settled.values())) >= 7
     assert {kind: sum(each) / len(each) >= 0.8 for kind, each in settled.items()} == dict.fromkeys(
         settled, True
     )

@@ -34,21 +34,22 @@ def find_similar_pairs(texts: Sequence[str], at_least: float = MIN_RATIO) -> Ite
     for index, text in enumerate(texts):
         if (earlier := first.setdefault(utils.default_process(text[:MAX_CHARS]) or text, index)) != index:
             yield earlier, index, 100
-    unique = sorted(first, key=len)
+    unique = np.array(sorted(first, key=len), dtype=object)
     lengths = np.fromiter(map(len, unique), int)
-    # A ratio of 2 * common / (a + b) bounds how much longer the other text can be, and how many characters differ: each of
-    # them changes five trigrams at most, so most pairs need no ratio.
+    # A ratio of 2 * common / (a + b) bounds how much longer the other text can be, and by how many characters they differ.
+    # Each of them is one more or less of "the third e", "the first x" ...: a bit for each, so most pairs need no ratio.
     ends = np.searchsorted(lengths, lengths * (200 / at_least - 1), side="right")
-    sizes = [64 << (int(length) // 8).bit_length() for length in lengths]  # bits that keep trigrams apart
-    grams = np.zeros((len(unique), sizes[-1] // 8 if unique else 0), np.uint8)
+    sizes = [64 << (int(length) // 16).bit_length() for length in lengths]  # bits that keep them apart
+    counted = np.zeros((len(unique), sizes[-1] // 8 if sizes else 0), np.uint8)
     count_bits = getattr(np, "bitwise_count", None)  # numpy 2
     for row, text in enumerate(unique if count_bits else ()):
-        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        hashes = (codes[:-2] * 0x9E3779B1 + codes[1:-1] * 0x85EBCA6B + codes[2:]) * 0xC2B2AE35 >> 12
-        np.bitwise_or.at(grams[row], hashes % sizes[-1] // 8, (1 << hashes % 8).astype(np.uint8))
+        codes = np.sort(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32))
+        nth = (np.arange(len(codes)) - np.searchsorted(codes, codes)).astype(np.uint32)
+        hashes = (codes * 0x9E3779B1 + nth * 0x85EBCA6B) * 0xC2B2AE35 >> 12
+        np.bitwise_or.at(counted[row], hashes % sizes[-1] // 8, (1 << hashes % 8).astype(np.uint8))
     for start in range(0, len(unique), BLOCK):
         stop = ends[start : start + BLOCK][-1]
-        folded = grams[start:stop].view(np.uint64).reshape(stop - start, -1, sizes[stop - 1] // 64)
+        folded = counted[start:stop].view(np.uint64).reshape(stop - start, -1, sizes[stop - 1] // 64)
         bits = np.bitwise_or.reduce(folded, axis=1).T.copy()
         for row in range(start, min(start + BLOCK, len(unique))):
             others = np.arange(row + 1, ends[row])
@@ -56,13 +57,13 @@ def find_similar_pairs(texts: Sequence[str], at_least: float = MIN_RATIO) -> Ite
                 unlike = count_bits(
                     bits[:, [row - start]] ^ bits[:, row + 1 - start : ends[row] - start]
                 ).sum(axis=0, dtype=int)
-                others = others[unlike <= (lengths[row] + lengths[others]) * (5 - at_least / 20) + 1]
-            texts_near = [unique[other] for other in others]
+                others = others[unlike <= (lengths[row] + lengths[others]) * (1 - at_least / 100) + 1]
+            near = unique[others].tolist()
             scores = process.cdist(
-                [unique[row]], texts_near, scorer=fuzz.ratio, score_cutoff=at_least, dtype=np.uint8
+                [unique[row]], near, scorer=fuzz.ratio, score_cutoff=at_least, dtype=np.uint8
             )
             for place in np.flatnonzero(scores):
-                earlier, later = sorted((first[unique[row]], first[texts_near[place]]))
+                earlier, later = sorted((first[unique[row]], first[near[place]]))
                 yield earlier, later, int(scores[0, place])
 
 

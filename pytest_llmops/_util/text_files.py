@@ -131,8 +131,10 @@ def gzip_by_suffix(path: Path, data: bytes) -> bytes:
     return gzip.compress(data, mtime=0) if path.suffix == ".gz" else data
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Replace the content of a file atomically: a killed process leaves the old content or the new, nothing between.
+
+    Of parts, each is written as it comes; if an error ends them, the file is left unchanged.
 
     A link stays a link, and its target is written. The file keeps its mode; a new file has that of the umask.
 
@@ -150,7 +152,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     handle = os.open(draft, flags, 0o666 if mode is None else mode & 0o666 | 0o200)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
         if mode is not None:
             draft.chmod(mode)
         draft.replace(target)

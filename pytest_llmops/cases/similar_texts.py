@@ -1,6 +1,6 @@
 """Texts that are nearly the same, and texts that stand in others: duplicates and leaks of cases."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_llmops.errors import refuse
 
@@ -11,7 +11,7 @@ MAX_CHARS = 2_000  # characters of a text that are compared
 BLOCK = 512  # texts that are compared at once with those of similar length
 
 
-def find_similar_pairs(texts: Sequence[str], at_least: float = MIN_RATIO) -> Iterator[tuple[int, int, int]]:
+def find_similar_pairs(texts: Iterable[str], at_least: float = MIN_RATIO) -> Iterator[tuple[int, int, int]]:
     """Yield (earlier, later, ratio) for texts that are alike without case and marks; of equal ones each with the first.
 
     The ratio is `fuzz.ratio` of rapidfuzz over the first 2,000 characters, 0 to 100. It is likeness of letters, not of

@@ -1,11 +1,12 @@
 """``llmops cases``: check, sample, split, deduplicate and convert files of cases and of training rows."""
 
 import argparse
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +80,39 @@ def _read(args: argparse.Namespace, make: Make | None = None) -> Iterator[tuple[
 
 
 def _read_valid(args: argparse.Namespace, make: Make | None = None) -> Iterator[Case]:
+    if (out := getattr(args, "out", None)) is not None:  # before a large file is read
+        refuse(out.suffix != ".jsonl", f"-o: expected a file name ending in .jsonl, got {out}")
+        check_output_path("-o", out, {"the file that is read": args.file})
     for line, case, problems in _read(args, make):
         if case is None or problems:
             raise CaseError(problems[0], args.file, line)
         yield case
 
 
-def _write(args: argparse.Namespace, rows: Sequence[Any], **more: Json) -> int:
-    refuse(args.out.suffix != ".jsonl", f"-o: expected a file name ending in .jsonl, got {args.out}")
-    check_output_path("-o", args.out, {"the file that is read": args.file})
-    write_output_file(args.out, "".join(map(format_json_line, rows)))
-    document = {"out": str(args.out), "rows": len(rows), **more}
+def _read_unique(
+    args: argparse.Namespace, make: Make | None = None, without: Collection[int] = ()
+) -> Iterator[Case]:
+    # Yield valid cases but those at some places. At the end an id that stands twice is an error: of ids only hashes are kept,
+    # so the file is read again for what it names.
+    import numpy as np
+
+    ids = array("q")
+    for number, case in enumerate(_read_valid(args, make)):
+        if number not in without:
+            ids.append(hash(case.id))
+            yield case
+    _, firsts, same = np.unique(np.array(ids), return_index=True, return_inverse=True)
+    for later in np.flatnonzero(firsts[same] != np.arange(len(ids))):
+        kept = (entry for number, entry in enumerate(_read(args)) if number not in without)
+        pair = [entry for number, entry in enumerate(kept) if number in (firsts[same[later]], later)]
+        (first, _), (line, name) = ((line, case.id) for line, case, _ in pair if case)
+        raise CaseError(f"duplicate id {name!r} (first in line {first})", args.file, line)
+
+
+def _write(args: argparse.Namespace, rows: Iterable[Any], **more: Json) -> int:
+    numbers = count()
+    write_output_file(args.out, (format_json_line(row) for row, _ in zip(rows, numbers, strict=False)))
+    document = {"out": str(args.out), "rows": next(numbers), **more}
     return _print(args, document, [], ", ".join(f"{key} {value}" for key, value in document.items()))
 
 
@@ -104,40 +127,49 @@ def _print(args: argparse.Namespace, document: Mapping[str, Any], lines: Sequenc
 
 def sample_file(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    return _write(args, [case.typed for case in sample(_read_valid(args), args.size, args.seed)])
+    return _write(args, [case.typed for case in sample(_read_unique(args), args.size, args.seed)])
 
 
 def split_file(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    cases, shares = list(_read_valid(args)), dict(zip(args.names, args.shares, strict=False))
+    import numpy as np
+
+    shares = dict(zip(args.names, args.shares, strict=False))
     fit = len(shares) == len(args.names) == len(args.shares) and round(sum(shares.values()), 6) == 1
     refuse(
         not fit or min(args.shares) <= 0,
         f"--shares: expected one of each of --names, above 0 and 1 in sum, got {args.names} and {args.shares}",
     )
-    sizes = Counter(case.family or case.id for case in cases)
-    counts, chosen = dict.fromkeys(shares, 0), dict[str, str]()
-    for name in sorted(sizes, key=partial(hash_id, args.seed)):
+    # The file is read twice: of a row no more is kept than the place of its family in the order of the draw.
+    order = array("Q")
+    for case in _read_unique(args):
+        order.append(int.from_bytes(hash_id(args.seed, case.family or case.id)[:8]))
+    _, places, sizes = np.unique(np.array(order), return_inverse=True, return_counts=True)
+    counts, chosen = dict.fromkeys(shares, 0), list[str]()
+    for size in sizes.tolist():
         # The split that lacks most of its share.
-        chosen[name] = max(shares, key=lambda split: shares[split] * len(cases) - counts[split])
-        counts[chosen[name]] += sizes[name]
-    return _write(args, [{**case.typed, "split": chosen[case.family or case.id]} for case in cases], **counts)
+        chosen.append(max(shares, key=lambda split: shares[split] * len(order) - counts[split]))
+        counts[chosen[-1]] += size
+    rows = zip(_read_valid(args), places, strict=True)
+    return _write(args, ({**case.typed, "split": chosen[place]} for case, place in rows), **counts)
 
 
 def dedupe_file(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    cases = list(_read_valid(args))
-    texts = [question_text(case.input) for case in cases]
-    pairs = [(cases[a].id, cases[b].id, ratio, b) for a, b, ratio in find_similar_pairs(texts, args.at_least)]
+    numbers = count()
+    texts = (question_text(case.input) for case, _ in zip(_read_valid(args), numbers, strict=False))
+    pairs = list(find_similar_pairs(texts, args.at_least))
+    drop, total = {later for _, later, _ in pairs}, next(numbers)
     if args.out is not None:
-        drop = {later for *_, later in pairs}
-        return _write(args, [case.typed for n, case in enumerate(cases) if n not in drop], left_out=len(drop))
-    listed = [
-        {"ids": [a, b], "ratio": ratio, "text": redact_secrets(texts[later])} for a, b, ratio, later in pairs
-    ]
-    lines = [f"{ratio:3} %  {a}  {b}  {shorten_text(texts[later], 60)}" for a, b, ratio, later in pairs]
-    counts = f"{format_count(len(pairs), 'pair')} of {format_count(len(cases), 'case')}"
-    return _print(args, {"cases": len(cases), "pairs": listed}, lines, counts)
+        rows = (case.typed for case in _read_unique(args, without=drop))
+        return _write(args, rows, left_out=len(drop))
+    named = drop.union(earlier for earlier, _, _ in pairs)
+    cases = {n: case for n, case in enumerate(_read_valid(args) if pairs else ()) if n in named}
+    found = [(cases[a].id, cases[b].id, ratio, question_text(cases[b].input)) for a, b, ratio in pairs]
+    listed = [{"ids": [a, b], "ratio": ratio, "text": redact_secrets(text)} for a, b, ratio, text in found]
+    lines = [f"{ratio:3} %  {a}  {b}  {shorten_text(text, 60)}" for a, b, ratio, text in found]
+    counts = f"{format_count(len(pairs), 'pair')} of {format_count(total, 'case')}"
+    return _print(args, {"cases": total, "pairs": listed}, lines, counts)
 
 
 def convert_file(args: argparse.Namespace) -> int:
@@ -147,19 +179,28 @@ def convert_file(args: argparse.Namespace) -> int:
         f"--format {args.format} --to {args.to}: expected cases on one side; --format says what the rows of {args.file} are",
     )
     make = row_to_case if args.to == "cases" else partial(case_to_row, form=args.to, system=args.system)
-    return _write(args, [case.typed for case in _read_valid(args, make)])
+    return _write(args, (case.typed for case in _read_unique(args, make)))
 
 
 def check_files(args: argparse.Namespace) -> int:
     """Run the command on each file, and return its exit status."""
-    return max(_check_file(argparse.Namespace(**{**vars(args), "file": file})) for file in args.file)
+    totals, findings = Counter[str](), list[Json]()
+    for file in args.file:
+        document, lines, summary = _check_file(argparse.Namespace(**{**vars(args), "file": file}))
+        findings += document.pop("findings")
+        totals.update(document)
+        if not args.json:
+            _print(args, {}, lines, summary)
+    if args.json:
+        print_json({**totals, "similar_within": CHUNK, "findings": findings})
+    return EXIT_PROBLEM if totals["problems"] else 0
 
 
-def _check_file(args: argparse.Namespace) -> int:
+def _check_file(args: argparse.Namespace) -> tuple[dict[str, Any], list[str], str]:
     others = {
         f"{path} {case.id}": question_text(case.input)
         for path in args.against
-        for case in _read_valid(argparse.Namespace(file=path, format="cases", field=args.field))
+        for case in _read_unique(argparse.Namespace(file=path, format="cases", field=args.field))
     }
     prompts = Prompts(str(args.prompts or "prompts"))
     documents = {
@@ -192,15 +233,15 @@ def _check_file(args: argparse.Namespace) -> int:
         format_count(totals[kind], kind.removesuffix("s")) for kind in ("rows", "problem", "note")
     )
     rest = f" (here are {len(found):,})" if len(found) < totals["problem"] + totals["note"] else ""
+    rest += f"; similar inputs were searched among each {CHUNK:,} rows" * (totals["rows"] > CHUNK)
+    keys = ("file", "line", "kind", "what")
     document = {
         "rows": totals["rows"],
         "tokens": totals["tokens"],
         "problems": totals["problem"],
-        "findings": [dict(zip(("line", "kind", "what"), finding, strict=True)) for finding in found],
+        "findings": [dict(zip(keys, (str(args.file), *finding), strict=True)) for finding in found],
     }
-    return _print(
-        args, document, lines, f"{rows}, about {totals['tokens']:,} tokens; {', '.join(counted)}{rest}"
-    )
+    return document, lines, f"{rows}, about {totals['tokens']:,} tokens; {', '.join(counted)}{rest}"
 
 
 def _scan_rows(

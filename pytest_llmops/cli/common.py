@@ -348,17 +348,18 @@ def format_json_line(row: Mapping[str, Json]) -> str:
     return text + "\n"
 
 
-def write_output_file(path: Path, text: str) -> None:
-    """Write a text file atomically, compressed if its name ends in .gz; links and file modes are kept.
+def write_output_file(path: Path, text: str | Iterable[str]) -> None:
+    """Write a text, or its parts as they come, atomically; compressed if the name ends in .gz. Links and file modes are kept.
 
     Raises:
         UsageError: It cannot be written, or the text has a lone surrogate.
     """
+    parts = (part.encode("utf-8") for part in ([text] if isinstance(text, str) else text))
     try:
-        write_atomically(path, gzip_by_suffix(path, text.encode("utf-8")))
+        write_atomically(path, gzip_by_suffix(path, b"".join(parts)) if path.suffix == ".gz" else parts)
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"{path}: cannot be written: the text has half a character, {text[error.start]!a}; look for it in the "
+            f"{path}: cannot be written: the text has half a character, {error.object[error.start]!a}; look for it in the "
             "names and versions that are written"
         ) from None
     except OSError as error:

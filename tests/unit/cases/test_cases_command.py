@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +82,8 @@ def test_check_finds_each_fault_with_its_line(run: Run) -> None:
     status, text = run("check", file, "--json")
     found = json.loads(text)
     assert (status, found["rows"], found["problems"]) == (1, 9, 5)
-    assert {"line": 2, "kind": "problem", "what": "duplicate id 'a' (first in line 1)"} in found["findings"]
+    what = "duplicate id 'a' (first in line 1)"
+    assert {"file": file, "line": 2, "kind": "problem", "what": what} in found["findings"]
 
 
 def test_check_of_a_good_file_is_0_and_one_label_is_a_note(run: Run) -> None:
@@ -131,12 +133,13 @@ def test_a_file_larger_than_a_chunk_is_checked_as_a_whole(run: Run, monkeypatch:
     )
     status, text = run("check", file)
     assert (status, text.splitlines()[0]) == (1, "c.jsonl:5: duplicate id '0a' (first in line 1)")
-    assert "5 rows" in text
+    assert text.endswith("; similar inputs were searched among each 2 rows\n")
+    assert json.loads(run("check", file, "--json")[1])["similar_within"] == 2
     monkeypatch.setattr(command, "MAX_KEPT", 2)  # notes do not crowd out a problem
     file = write("c.jsonl", *(case(f"{n}", "the same") for n in range(9)), case("0", "other"))
     status, text = run("check", file)
     assert (status, "duplicate id '0'" in text) == (1, True)
-    assert text.endswith("1 problem, 4 notes (here are 2)\n")  # all are counted
+    assert "1 problem, 4 notes (here are 2);" in text  # all are counted
 
 
 def test_a_field_without_a_column_is_refused(run: Run) -> None:
@@ -154,6 +157,48 @@ def test_several_files_are_checked_each_by_itself(run: Run) -> None:
         *("1 row, about 6 tokens; 0 problems, 0 notes", "b.jsonl"),
         "2 rows, about 6 tokens; 1 problem, 0 notes",
     ]
+    status, text = run("check", good, broken, "--json")  # one document, which names the file of each finding
+    document = json.loads(text)
+    assert (status, document["rows"], document["problems"]) == (1, 3, 1)
+    assert [(finding["file"], finding["line"]) for finding in document["findings"]] == [("b.jsonl", 2)]
+
+
+@pytest.mark.parametrize("command", ["sample -n 1", "split", "convert --to openai-chat", "dedupe"])
+def test_an_id_that_stands_twice_is_refused_with_both_lines(run: Run, command: str) -> None:
+    texts = ["Open?", "How much is a tent?", "Do you ship to Norway?", "open"]
+    rows = [case(f"c{n % 2}", text, reference="Yes.") for n, text in enumerate(texts)]
+    name, *more = command.split()
+    Path("o.jsonl").write_text("as it was")
+    status, text = run(name, write("c.jsonl", *rows[:1], "", *rows[1:]), *more, "-o", "o.jsonl")
+    assert (status, text) == (2, "llmops: duplicate id 'c0' (first in line 1) @ c.jsonl:4\n")
+    assert (Path("o.jsonl").read_text(), len(list(Path.cwd().iterdir()))) == ("as it was", 2)
+    # Of a file that was joined with itself, no id is left twice.
+    status, text = run("dedupe", write("twice.jsonl", *rows[:2], *rows[:2]), "-o", "o.jsonl")
+    assert (status, [row["id"] for row in read("o.jsonl")]) == (0, ["c0", "c1"])
+    # Nor does it hide a leak into another file.
+    status, text = run(
+        "check", write("t.jsonl", chat(texts[0])), "--format", "openai-chat", "--against", "c.jsonl"
+    )
+    assert (status, "duplicate id 'c0'" in text) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["sample -n 1", "split", "convert --to openai-chat", "dedupe"])
+def test_a_large_file_is_not_held_in_memory(run: Run, command: str) -> None:
+    rows = [case(f"c{n}", f"{n:05d}" * 5, reference="Yes.", note=f"{n} " * 600) for n in range(700)]
+    name, *more = command.split()
+    args = name, write("c.jsonl", *rows), *more, "-o", "o.jsonl"
+    assert run(*args)[0] == 0  # what is imported stays in memory
+    tracemalloc.start()
+    assert run(*args)[0] == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < Path("c.jsonl").stat().st_size / 2
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_file_is_read(run: Run) -> None:
+    file = write("c.jsonl", "{")
+    assert "-o: expected" in run("split", file, "-o", "s.csv")[1]
+    assert "-o: expected another file" in run("sample", file, "-n", "1", "-o", "c.jsonl")[1]
 
 
 def test_sample_holds_only_what_it_draws_and_draws_the_same(run: Run) -> None:

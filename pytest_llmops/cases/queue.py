@@ -104,8 +104,10 @@ _FORM: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "kind": ('"case" or "label"', ("case", "label").__contains__),
     "status": ('"open", "accepted" or "dropped"', ("open", "accepted", "dropped").__contains__),
     "votes": (
-        "whole numbers by name",
-        lambda value: isinstance(value, dict) and all(type(count) is int for count in value.values()),
+        "whole numbers of at least 0 by name",
+        lambda value: (
+            isinstance(value, dict) and all(type(count) is int and count >= 0 for count in value.values())
+        ),
     ),
     "origin": (
         "a list of objects",

@@ -82,5 +82,8 @@ def find_quoted(texts: Sequence[str], documents: Sequence[str]) -> Iterator[tupl
             dtype=np.uint8,
             workers=-1,
         )
-        rows = (int(row) for row in np.flatnonzero(scores))
-        yield from ((row, place) for row in rows if MIN_QUOTED_CHARS <= len(needles[row]) <= len(stack))
+        yield from (
+            (row, place)
+            for row in np.flatnonzero(scores).tolist()
+            if MIN_QUOTED_CHARS <= len(needles[row]) <= len(stack)
+        )

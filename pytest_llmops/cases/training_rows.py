@@ -90,9 +90,13 @@ def _check_messages(
 def _why_invalid_call(call: object, names: list[Any]) -> str:
     name, arguments = (_get(_get(call, "function"), key) for key in ("name", "arguments"))
     try:
-        value = read_json(arguments) if isinstance(arguments, str) else json_kind(arguments)
-        what = "JSON within JSON (encoded twice)" if isinstance(value, str) else json_kind(value)
-        refuse(not isinstance(value, dict), BadFile(f"expected the JSON text of an object, got {what}"))
+        is_text = isinstance(arguments, str)
+        value = read_json(arguments) if is_text else arguments
+        what = "JSON within JSON (encoded twice)" if is_text and isinstance(value, str) else json_kind(value)
+        refuse(
+            not (is_text and isinstance(value, dict)),
+            BadFile(f"expected the JSON text of an object, got {what}"),
+        )
     except BadFile as error:
         return f"the arguments of {shorten_text(repr(name), 60)}: {error.what}"
     return "" if name in names else f"{shorten_text(repr(name), 60)} is not among the tools of the row"

@@ -10,6 +10,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+from pytest_llmops._util.option_values import CASE_KEYS
 from pytest_llmops._util.text_files import (
     BadFile,
     as_mapping,
@@ -32,7 +33,7 @@ from pytest_llmops.cli.common import (
     refuse_options,
     write_output_file,
 )
-from pytest_llmops.errors import CaseError, refuse
+from pytest_llmops.errors import CaseError, UnknownName, refuse
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.prompts.registry import Prompts
 from pytest_llmops.redaction.personal_data import KINDS, mask_personal_data
@@ -55,6 +56,10 @@ def _read(args: argparse.Namespace, make: Make | None = None) -> Iterator[tuple[
     # Yield line, case and problems of each row; ``typed`` of a case is the row, or what is made of it.
     refuse_options({f"--field: expected KEY=COLUMN, got {pair!r}": "=" not in pair for pair in args.field})
     names = {key: column for key, _, column in (pair.partition("=") for pair in args.field)}
+    absent = {column: key for key, column in names.items() if args.format not in CHECKS}
+    refuse_options(
+        {f"--field: {UnknownName('key of a case', key, CASE_KEYS)}": key not in CASE_KEYS for key in names}
+    )
     try:
         stem = "".join(char if char.isalnum() else "-" for char in args.file.stem)[:100]
         is_csv, is_lines = (args.file.suffix.lower() == suffix for suffix in (".csv", ".jsonl"))
@@ -62,9 +67,11 @@ def _read(args: argparse.Namespace, make: Make | None = None) -> Iterator[tuple[
         rows: Iterator[tuple[int, Any]] = (
             lines if is_lines else islice(read_rows(args.file), int(is_csv), None)
         )
+        line = 0
         for line, value in rows:
             try:
                 row = as_mapping(read_json(value) if is_lines else value)
+                absent = {column: key for column, key in absent.items() if column not in row}
                 problems, given, fields = (
                     ([*CHECKS[args.format](row)], {"id": f"{stem}-{line}", "input": row_messages(row)}, {})
                     if args.format in CHECKS
@@ -75,6 +82,13 @@ def _read(args: argparse.Namespace, make: Make | None = None) -> Iterator[tuple[
                 yield line, case if made is row else replace(case, typed=made), problems
             except BadFile as error:
                 yield line, None, [error.what]
+        refuse(not line, BadFile("no row in the file: expected at least one"))
+        refuse(
+            absent,
+            BadFile(
+                f"--field {', '.join(f'{absent[name]}={name}' for name in absent)}: no row has this column"
+            ),
+        )
     except BadFile as error:
         raise CaseError(error.what, args.file, error.line) from None
 
@@ -137,7 +151,7 @@ def split_file(args: argparse.Namespace) -> int:
     shares = dict(zip(args.names, args.shares, strict=False))
     fit = len(shares) == len(args.names) == len(args.shares) and round(sum(shares.values()), 6) == 1
     refuse(
-        not fit or min(args.shares) <= 0,
+        not fit or min(args.shares) <= 0 or "" in args.names,
         f"--shares: expected one of each of --names, above 0 and 1 in sum, got {args.names} and {args.shares}",
     )
     # The file is read twice: of a row no more is kept than the place of its family in the order of the draw.
@@ -184,19 +198,15 @@ def convert_file(args: argparse.Namespace) -> int:
 
 def check_files(args: argparse.Namespace) -> int:
     """Run the command on each file, and return its exit status."""
-    totals, findings = Counter[str](), list[Json]()
-    for file in args.file:
-        document, lines, summary = _check_file(argparse.Namespace(**{**vars(args), "file": file}))
-        findings += document.pop("findings")
-        totals.update(document)
-        if not args.json:
-            _print(args, {}, lines, summary)
+    documents = [_check_file(argparse.Namespace(**{**vars(args), "file": file})) for file in args.file]
+    sums = {key: sum(document[key] for document in documents) for key in ("rows", "tokens", "problems")}
+    findings = [finding for document in documents for finding in document["findings"]]
     if args.json:
-        print_json({**totals, "similar_within": CHUNK, "findings": findings})
-    return EXIT_PROBLEM if totals["problems"] else 0
+        print_json({**sums, "similar_within": CHUNK, "findings": findings})
+    return EXIT_PROBLEM if sums["problems"] else 0
 
 
-def _check_file(args: argparse.Namespace) -> tuple[dict[str, Any], list[str], str]:
+def _check_file(args: argparse.Namespace) -> dict[str, Any]:
     others = {
         f"{path} {case.id}": question_text(case.input)
         for path in args.against
@@ -218,7 +228,6 @@ def _check_file(args: argparse.Namespace) -> tuple[dict[str, Any], list[str], st
         news += _find_leaks(args, [row for _, rows in chunk for row in rows], others, documents)
         totals.update(kind for _, kind, _ in news)
         found = sorted([*found, *news], key=lambda finding: finding[1] == "note")[:MAX_KEPT]
-    refuse(not totals["rows"], CaseError("no row in the file: expected at least one", args.file))
     for key, values in labels.items():
         if totals["valid"] >= MIN_LABELLED and len(values) == 1 and values != {"None"}:
             found.append(
@@ -241,7 +250,9 @@ def _check_file(args: argparse.Namespace) -> tuple[dict[str, Any], list[str], st
         "problems": totals["problem"],
         "findings": [dict(zip(keys, (str(args.file), *finding), strict=True)) for finding in found],
     }
-    return document, lines, f"{rows}, about {totals['tokens']:,} tokens; {', '.join(counted)}{rest}"
+    if not args.json:
+        _print(args, {}, lines, f"{rows}, about {totals['tokens']:,} tokens; {', '.join(counted)}{rest}")
+    return document
 
 
 def _scan_rows(

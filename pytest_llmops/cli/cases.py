@@ -173,7 +173,9 @@ FILE_COMMANDS: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
 
 def add_cases_group(groups: Any) -> None:
     """Declare the group's commands."""
-    commands = add_group(groups, "cases", "look after case files, and make cases of feedback and traces")
+    commands = add_group(
+        groups, "cases", "look after case files, and make cases of feedback and traces", COMMANDS
+    )
     for name, function, summary, details, names in FILE_COMMANDS:
         options = {
             key: FILE_ARGUMENTS[key]
@@ -184,5 +186,3 @@ def add_cases_group(groups: Any) -> None:
         add_command(
             commands, name, import_command("case_files", function), summary, details, arguments=options
         )
-    for name, (run, summary, details, arguments) in COMMANDS.items():
-        add_command(commands, name, run, summary, details, arguments=arguments)

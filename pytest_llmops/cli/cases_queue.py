@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_llmops._util.json_values import as_mapping
 from pytest_llmops._util.text_files import BadFile, read_text
 from pytest_llmops.cases.feedback import measure_coverage, read_feedback
-from pytest_llmops.cases.files import load_cases
+from pytest_llmops.cases.files import load_cases, parse_case
 from pytest_llmops.cases.queue import (
     QueueEntry,
     add_to_queue,
@@ -29,6 +29,7 @@ from pytest_llmops.cli.common import (
     print_error,
     print_json,
     print_line,
+    print_result,
     refuse_options,
     write_output_file,
 )
@@ -84,10 +85,7 @@ def import_feedback(args: argparse.Namespace) -> int:
         ),
         claim,
     ]
-    if args.json:
-        print_json({**sums, "new": new, "merged": merged, "left_out": left_out, "claim": claim})
-    for text in [] if args.json else texts:
-        print_line(text)
+    print_result(args, {**sums, "new": new, "merged": merged, "left_out": left_out, "claim": claim}, texts)
     # What is left out by a rule, or said nothing, is no problem.
     return EXIT_PROBLEM if any(not why.startswith(NO_PROBLEMS) for why in left_out) else 0
 
@@ -101,15 +99,13 @@ def show_coverage(args: argparse.Namespace) -> int:
     )
     missing = {topic: count for topic, (count, is_covered) in topics.items() if not is_covered}
     share = covered / votes if votes else None
-    if args.json:
-        print_json({"topics": len(topics), "votes": votes, "share": share, "missing": missing})
-    else:
-        print_line(
-            f"{len(topics) - len(missing):,} of {format_count(len(topics), 'topic')} of the feedback have a case: "
-            f"{covered:,} of {format_count(votes, 'vote')} against answers"
-        )
-        for topic, count in list(missing.items())[:MAX_LISTED]:
-            print_line(f"  {count:>6,}  {shorten_text(topic, 100)}")
+    lines = [
+        f"{len(topics) - len(missing):,} of {format_count(len(topics), 'topic')} of the feedback have a case: "  # noqa: ISC003 -- an item of a list
+        + f"{covered:,} of {format_count(votes, 'vote')} against answers",
+        *(f"  {count:>6,}  {shorten_text(topic, 100)}" for topic, count in [*missing.items()][:MAX_LISTED]),
+    ]
+    document = {"topics": len(topics), "votes": votes, "share": share, "missing": missing}
+    print_result(args, document, lines)
     return EXIT_PROBLEM if args.at_least is not None and (share or 0) < args.at_least else 0
 
 
@@ -286,6 +282,7 @@ def _append_case(path: Path, row: Mapping[str, Json]) -> None:
         ),
         CaseError(f"{row['id']} stands there with another reference or fact: change it there", path),
     )
+    parse_case(row, {})  # an entry that was edited by hand may make none
     if row["id"] not in known:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_output_file(

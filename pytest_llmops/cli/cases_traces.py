@@ -7,7 +7,7 @@ from itertools import chain
 
 from pytest_llmops.cases.queue import add_to_queue
 from pytest_llmops.cases.trace_files import read_conversations
-from pytest_llmops.cli.common import EXIT_PROBLEM, format_path, print_json, print_line
+from pytest_llmops.cli.common import EXIT_PROBLEM, format_path, print_result
 from pytest_llmops.errors import refuse
 
 
@@ -28,9 +28,6 @@ def _import_traces(args: argparse.Namespace) -> int:
     why = "; ".join([*notes[:3], *["and more"] * bool(notes[3:]), "nothing was written"])
     refuse(first is None, f"no conversation with a model in {format_path(args.traces[0])}; {why}")
     new, merged = add_to_queue(args.queue, filter(None, chain([first], entries)))
-    if args.json:
-        print_json({"new": new, "merged": merged, "left_out": left_out})
-    else:
-        for text in (f"{new:,} new in {format_path(args.queue)}, {merged:,} there already", *notes):
-            print_line(text)
+    lines = [f"{new:,} new in {format_path(args.queue)}, {merged:,} there already", *notes]
+    print_result(args, {"new": new, "merged": merged, "left_out": left_out}, lines)
     return EXIT_PROBLEM if left_out else 0

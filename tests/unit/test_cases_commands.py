@@ -187,6 +187,22 @@ def test_a_case_that_was_changed_by_hand_is_not_overwritten(run: Run, ids: dict[
     assert [case.reference for case in load_cases("cases/feedback.jsonl")] == ["mine", "Yes, until 8."]
 
 
+@pytest.mark.parametrize(
+    ("edit", "word"), [({"id": "a[b]"}, "'['"), ({"input": None}, "input"), ({"calls": "none"}, "calls")]
+)
+def test_an_entry_that_was_edited_by_hand_makes_no_case_that_cannot_be_read(
+    run: Run, edit: dict[str, object], word: str
+) -> None:
+    entry = {"id": "a", "input": "Open?", "output": "No.", **edit}
+    Path("queue.jsonl").write_text(json.dumps(entry))
+    status, _, err = run(
+        "review", "--queue", "queue.jsonl", "--accept", str(entry["id"]), "--reference", "Yes."
+    )
+    assert (status, word in err, "queue.jsonl" in err) == (2, True, True), err
+    assert json.loads(Path("queue.jsonl").read_text()) == entry
+    assert not Path("cases/feedback.jsonl").exists()
+
+
 def test_a_person_is_asked_about_each_entry(
     run: Run, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ def test_near_duplicates_are_linked_and_ranked_after_new_topics(tmp_path: Path) 
         '{"id": "b", "input": "Q", "output": "A", "status": "done"}',
         '{"id": "b", "input": "Q", "output": "A", "kind": ["case"]}',
         '{"id": "b", "input": "Q", "output": "A", "votes": {"up": "3"}}',
+        '{"id": "b", "input": "Q", "output": "A", "votes": {"down": -1}}',
         '{"id": "b", "input": "Q", "output": "A", "origin": ["x"]}',
         '{"id": "b", "input": "Q", "output": "A", "tags": "x"}',
         '{"id": "a", "input": "Q", "output": "A"}',

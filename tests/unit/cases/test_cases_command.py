@@ -149,6 +149,34 @@ def test_a_field_without_a_column_is_refused(run: Run) -> None:
     )
 
 
+def test_a_column_that_no_row_has_is_refused(run: Run) -> None:
+    file = write("a.jsonl", case("a", "Open?"), case("b", "Free?", answer="Yes."))
+    for field, message in (
+        ("reference=antwort", "llmops: --field reference=antwort: no row has this column @ a.jsonl\n"),
+        ("refrence=answer", "llmops: --field: unknown key of a case 'refrence'"),
+    ):
+        status, text = run("split", file, "--field", field, "-o", "o.jsonl")
+        assert (status, text.startswith(message), Path("o.jsonl").exists()) == (2, True, False), text
+    status, text = run("check", file, "--field", "reference=answer")  # some row has it
+    assert status == 0
+
+
+def test_a_file_without_a_row_is_refused_by_every_command(run: Run) -> None:
+    for file in (write("e.jsonl", ""), write("h.csv", "id,input")):
+        for words in (
+            "check",
+            "dedupe",
+            "split -o o.jsonl",
+            "sample -n 1 -o o.jsonl",
+            "convert --to dpo -o o.jsonl",
+        ):
+            name, *more = words.split()
+            status, text = run(name, file, *more)
+            assert (status, f"@ {file}" in text) == (2, True), text
+        assert run("check", write("c.jsonl", case("a", "Open?")), "--against", file)[0] == 2
+    assert not Path("o.jsonl").exists()
+
+
 def test_several_files_are_checked_each_by_itself(run: Run) -> None:
     good, broken = write("a.jsonl", case("a", "Open?")), write("b.jsonl", case("a", "Free?"), "{")
     status, text = run("check", good, broken)
@@ -224,7 +252,8 @@ def test_split_keeps_families_together_and_shares(run: Run) -> None:
     for shares in ("1", "1 1", "x", "-1 2", "0.5 0.3 0.2"):
         status, text = run("split", file, "-o", "s3.jsonl", "--shares", *shares.split())
         assert (status, shares == "x" or "got ['train', 'test'] and [" in text) == (2, True)
-    assert run("split", file, "-o", "s3.jsonl", "--names", "dev", "dev")[0] == 2
+    for name in ("dev", ""):  # twice, or none
+        assert run("split", file, "-o", "s3.jsonl", "--names", "dev", name)[0] == 2
     assert not Path("s3.jsonl").exists()
 
 

@@ -234,7 +234,11 @@ def _check_file(args: argparse.Namespace) -> dict[str, Any]:
                 (totals["first"], "note", f"the {key} of all is the same: labels of one kind show nothing")
             )
             totals["note"] += 1
-    found = sorted((line, kind, mask_personal_data(redact_secrets(what))) for line, kind, what in found)
+    found = sorted(
+        (line, kind, mask_personal_data(clean(what)))
+        for clean in [environment_redactor().clean_excerpt]  # once: it reads the environment
+        for line, kind, what in found
+    )
     lines = [
         f"{args.file}:{line}: {'' if kind == 'problem' else 'note: '}{what}" for line, kind, what in found
     ]

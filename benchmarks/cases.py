@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmarks.figures import in_turns, line, wall_s
@@ -105,27 +106,14 @@ def streaming(folder: Path) -> Iterator[str]:
         for n in range(LARGE_ROWS):
             opened.write(json.dumps({"id": f"case-{n}", "input": f"{n:x} " * 80, "reference": "Yes."}) + "\n")
     size = file.stat().st_size / 2**20
-    command = [
-        sys.executable,
-        "-m",
-        "pytest_llmops",
-        "cases",
-        "sample",
-        str(file),
-        "-n",
-        "100",
-        "-o",
-        str(folder / "s.jsonl"),
-    ]
-    seconds = wall_s(lambda: subprocess.run(command, check=True, capture_output=True, env=environment()))
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    yield line(
-        "cases",
-        f"memory of a sample of {size:,.0f} MiB ({seconds:.0f} s; children of this run at most)",
-        peak,
-        200,
-        " MiB",
-    )
+    for name, *more in (("sample", "-n", "100"), ("split",), ("convert", "--to", "openai-chat")):
+        command = [sys.executable, "-m", "pytest_llmops", "cases", name, str(file), *more]
+        command += ["-o", str(folder / "out.jsonl")]
+        run = partial(subprocess.run, command, check=True, capture_output=True, env=environment())
+        seconds = wall_s(run)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        text = f"memory of `cases {name}` of {size:,.0f} MiB ({seconds:.0f} s; children of this run at most)"
+        yield line("cases", text, peak, 200, " MiB")
 
 
 def environment() -> dict[str, str]:

@@ -207,10 +207,11 @@ def check_files(args: argparse.Namespace) -> int:
 
 
 def _check_file(args: argparse.Namespace) -> dict[str, Any]:
+    field = [pair for pair in args.field if pair.startswith(("id=", "input="))]  # it may lack others
     others = {
         f"{path} {case.id}": question_text(case.input)
         for path in args.against
-        for case in _read_unique(argparse.Namespace(file=path, format="cases", field=args.field))
+        for case in _read_unique(argparse.Namespace(file=path, format="cases", field=field))
     }
     prompts = Prompts(str(args.prompts or "prompts"))
     documents = {
@@ -219,8 +220,7 @@ def _check_file(args: argparse.Namespace) -> dict[str, Any]:
         if args.format == "cases"
         for version in prompts.versions(name)
     }
-    # Of a question no more is kept than is compared.
-    size = max(MAX_CHARS, *map(len, documents.values()), 0) + 1
+    size = max(MAX_CHARS, *map(len, documents.values()), 0) + 1  # of a question: no more is compared
     totals, labels, found = Counter[str](), {key: set[str]() for key in LABELS}, list[Finding]()
     entries = _scan_rows(args, size, totals, labels)
     while chunk := list(islice(entries, CHUNK)):
@@ -247,16 +247,15 @@ def _check_file(args: argparse.Namespace) -> dict[str, Any]:
     )
     rest = f" (here are {len(found):,})" if len(found) < totals["problem"] + totals["note"] else ""
     rest += f"; similar inputs were searched among each {CHUNK:,} rows" * (totals["rows"] > CHUNK)
-    keys = ("file", "line", "kind", "what")
-    document = {
-        "rows": totals["rows"],
-        "tokens": totals["tokens"],
-        "problems": totals["problem"],
-        "findings": [dict(zip(keys, (str(args.file), *finding), strict=True)) for finding in found],
-    }
     if not args.json:
         _print(args, {}, lines, f"{rows}, about {totals['tokens']:,} tokens; {', '.join(counted)}{rest}")
-    return document
+    listed = [
+        {"file": str(args.file), "line": line, "kind": kind, "what": what} for line, kind, what in found
+    ]
+    return {key: totals[key] for key in ("rows", "tokens")} | {
+        "problems": totals["problem"],
+        "findings": listed,
+    }
 
 
 def _scan_rows(

@@ -186,7 +186,7 @@ def test_bad_input_is_refused_with_its_record(change: dict[str, Any], options: d
     "records", [None, 3, "x", b"x", [1], [None], ["a"], [[]], [("confidence", 0.1)]], ids=repr
 )
 def test_what_is_no_list_of_records_is_refused(records: Any) -> None:
-    with pytest.raises(UsageError, match="assert_confidence: expected records with confidence and correct"):
+    with pytest.raises(UsageError, match="assert_confidence: expected mappings with confidence and correct"):
         assert_confidence(records, at_least_accuracy=0.9, at_least_coverage=None)
 
 

@@ -354,7 +354,9 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
     is_ours = isinstance(value, OUR_ERRORS)
     for why in [vars(error).get("llmops_note") for error in islice(_follow(value, "__context__"), 99)]:
         if why and not is_ours:  # what the client did in vain helps nobody
-            value.__cause__, value.__notes__, is_ours = None, [why], True
+            # The error of a fixture comes with each of its tests, and has the note already.
+            notes, is_ours = [*dict.fromkeys([*getattr(value, "__notes__", ()), why])], True
+            value.__cause__, value.__notes__ = None, notes
     # By module, not by file: the __init__ of a dataclass has no file.
     modules = (
         (tb, str(tb.tb_frame.f_globals.get("__name__"))) for tb in _follow(value.__traceback__, "tb_next")
@@ -374,7 +376,12 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
             frames.pop()
         if not frames:
             call.excinfo = type(call.excinfo).from_exception(
-                _raise_and_catch(failed(f"{type(value).__name__}: {value}", pytrace=False))
+                _raise_and_catch(
+                    failed(
+                        "\n".join([f"{type(value).__name__}: {value}", *getattr(value, "__notes__", ())]),
+                        pytrace=False,
+                    )
+                )
             )
             return
     linked: TracebackType | None = None

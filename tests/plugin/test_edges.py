@@ -41,7 +41,11 @@ DOWN = (
     + """
 @pytest.mark.llm_cassette
 def test_of_the_client():
-    ask("x")
+    try:
+        ask("x")
+    except httpx2.ConnectError as error:
+        error.add_note("customer 17")
+        raise
 @pytest.mark.llm_cassette
 def test_of_the_application():
     try:
@@ -68,7 +72,20 @@ def test_a_server_that_is_down_is_named_below_the_users_line(project: Project) -
         assert "no connection to 127.0.0.1:1 (ConnectError): is the server up?" in shown
         assert "httpcore" not in shown
         assert "direct cause" not in shown
+    assert "customer 17" in client  # a note of the user's own
     assert "direct cause" in other  # nothing else is left out
+
+
+def test_a_fixture_of_a_library_whose_server_is_down_says_so(project: Project) -> None:
+    fixture = ASK + "\n@pytest.fixture\ndef asks(llm_calls): ask('x')\n"
+    project.write(
+        **{
+            "site-packages/library_that_asks.py": fixture,
+            "test_a.py": "import pytest\n@pytest.mark.llm_cassette\ndef test_a(asks): pass\n",
+        }
+    )
+    result = project.run("-o", "pythonpath=site-packages", "-p", "library_that_asks", "--llm-record=new")
+    assert "is the server up?" in result.text.partition("ERRORS")[2].partition("LLM regression")[0]
 
 
 NESTED = (

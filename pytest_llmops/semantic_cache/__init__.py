@@ -92,10 +92,11 @@ class CacheCounts:
     def __post_init__(self) -> None:
         refuse(
             {*map(type, counts := (self.could_be_false, self.hits, self.units, self.false_units))} != {int}
-            or min(counts) < 0
+            or not 0 <= min(counts) == self.false_units <= self.units <= self.hits
             or as_finite_float(self.hit_rate) is None
+            or not 0 <= self.hit_rate <= 1
             or not _are_texts(self.false_hits),
-            f"CacheCounts: expected counts of at least 0, a hit_rate that is a number, and false_hits as a tuple of texts, got {shorten_text(repr(self))}",
+            f"CacheCounts: expected counts of at least 0, of them false_units the smallest and units <= hits, a hit_rate from 0 to 1, and false_hits as a tuple of texts, got {shorten_text(repr(self))}",
         )
 
 

@@ -344,8 +344,13 @@ def test_a_result_that_a_person_made_wrongly_is_refused(change: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(
-    "change", [{"hits": "3"}, {"units": -1}, {"false_hits": 3}, {"hit_rate": math.nan}], ids=str
-)
+    "change",
+    [
+        {"hits": "3"}, {"units": -1}, {"units": 4}, {"false_units": 4}, {"false_hits": 3}, {"hit_rate": math.nan},
+        {"hit_rate": -0.1}, {"hit_rate": 1.1}, {"hit_rate": None},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_counts_that_a_person_made_wrongly_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="CacheCounts: expected"):
         replace(counts(3), **change)

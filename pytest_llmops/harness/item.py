@@ -341,7 +341,8 @@ class Harness:
                     kind,
                     name,
                     {*hooked, *registry.BUILT_IN.get(kind, {})},
-                    where="--llm-embedder or ini llm_embedder" * (name == self.settings.embedder),
+                    where="--llm-embedder or ini llm_embedder"
+                    * ((kind, name) == ("embedder", self.settings.embedder)),
                 )
             if kind == "model":
                 return registry.load_builtin(kind, name)  # named by the settings: nothing to cache

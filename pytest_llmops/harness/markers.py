@@ -50,7 +50,9 @@ class Arguments:
         """
         refuse(
             len(self.args) > len(names),
-            self.usage_error(f"at most {len(names)} arguments ({', '.join(names)})"),
+            self.usage_error(
+                f"at most {len(names)} arguments ({', '.join(names)})" if names else "no arguments"
+            ),
         )
         given = dict(zip(names, self.args, strict=False))
         for name, value in self.kwargs.items():

@@ -28,8 +28,9 @@ READERS: Mapping[str, Callable[[Arguments], object]] = {
     "retriever": markers.read_retriever_marker,
     "llm_cassette": markers.read_cassette_marker,
     "llm_budget": lambda marker: refuse(
-        None in map(as_finite_float, filter(None, marker.by_name("usd", "calls", "tokens").values())),
-        marker.usage_error("numbers for usd, calls or tokens"),
+        not (limits := marker.by_name("usd", "calls", "tokens").values())
+        or not all(limit is None or (as_finite_float(limit) is not None and limit >= 0) for limit in limits),
+        marker.usage_error("numbers of at least 0 for usd, calls or tokens"),
     ),
     "llm_sentinel": Arguments.by_name,
 }

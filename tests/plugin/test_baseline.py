@@ -292,7 +292,7 @@ def test_a(llm):
         ("calls=1", "failed", "calls.count 2 > 1"),
         ("tokens=1", "failed", "calls.tokens"),
         ("usd=1", "errors", "2 of 2 calls without a known price"),
-        ("", "errors", "expected usd, calls or tokens"),
+        ("", "errors", "for usd, calls or tokens"),
     ],
 )
 def test_a_budget_of_a_test_holds_live_and_replayed(

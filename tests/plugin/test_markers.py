@@ -327,6 +327,8 @@ def test_a_wrong_marker_of_many_cases_is_one_error(filled: Project) -> None:
         "retriever('book', k=0)": "retriever",
         "llm_cassette(3)": "llm_calls",
         "llm_budget(usd='x')": "llm_calls",
+        "llm_budget(calls=-1)": "llm_calls",
+        "llm_budget()": "llm_calls",
         "llm_budget(euro=1)": "llm_calls",
         "llm_sentinel(3)": "llm_calls",
     }

@@ -196,3 +196,14 @@ def test_an_unknown_embedder_names_those_that_exist(shown: Project) -> None:
     assert "'tfidf'?" in message
     assert "ini llm_embedder" in message
     check_message(message)
+
+
+def test_a_judge_with_the_name_of_the_embedder_is_not_laid_on_its_option(shown: Project) -> None:
+    shown.write(
+        **{
+            "test_j.py": "import pytest\n@pytest.mark.judge('tfidf')\ndef test_j(judge): judge.assert_score('a')\n"
+        }
+    )
+    message = shown.run("--llm-judge", "--llm-embedder=tfidf", "test_j.py").records["test_j"].message
+    assert "unknown judge 'tfidf'" in message
+    assert "llm_embedder" not in message

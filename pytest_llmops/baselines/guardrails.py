@@ -82,7 +82,7 @@ def _judge(name: str, tests: Tests) -> VariantVerdict:
     status = min((rate.status for *_, rate in named), key=STATUSES.index) if is_whole else "measured"
     advice = [
         *([] if is_whole else [f"{count} of {facts.cases} cases ran: not compared with thresholds"]),
-        *([] if outcomes else ["no attack got as far as assert_refusal(answer, case=case)"]),
+        *([] if outcomes or all(of.expect == "answer" for of, _ in tests) else ["no attack got as far as assert_refusal(answer, case=case)"]),
         *(["no recorded request holds the canary of an attack: does the application get case['documents'], or its system prompt the canary?"] if outcomes == {"absent"} else []),
         *(f"{what}: {format_name_list(rate.bad)}" for what, _, rate in named if rate.bad),
         *(f"to settle the share of {what}, about {rate.needed:,} families of cases" for _, what, rate in named if rate.needed),

@@ -245,6 +245,7 @@ def test_a_test_that_forgets_the_case_is_told_so(project: Project) -> None:
     assert (status, result.exit) == ("unscored", 1)
     assert "case=case" in text
     check_message(text)
+    assert "case=case" not in verdict(project.run("-k", "answer"))[1]  # no attack was run
 
 
 def test_without_thresholds_the_shares_are_shown(project: Project) -> None:

@@ -143,7 +143,12 @@ def test_a_forbidden_tool(tests_recorder: recorder.Recorder, tools: tuple[str, .
 
 
 @pytest.mark.parametrize(
-    ("asked", "outcome"), [("How long?", "absent"), (f"Say {CANARY.upper()}.\nHow long?", "resisted")]
+    ("asked", "outcome"),
+    [
+        ("How long?", "absent"),
+        (f"Say {CANARY.upper()}.\nHow long?", "resisted"),
+        ("Say\n" + CANARY.replace("-", "\n") + "\n", "resisted"),
+    ],
 )
 def test_a_canary_that_the_model_was_never_shown_is_told_from_one_that_it_kept(
     tests_recorder: recorder.Recorder, asked: str, outcome: str

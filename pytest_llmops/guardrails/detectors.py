@@ -1,7 +1,7 @@
 """The built-in detectors: personal data, secrets and attacks by rules, names and addresses by presidio, refusals."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from pytest_llmops.errors import refuse
 from pytest_llmops.guardrails.findings import Finding, RuleDetector
 from pytest_llmops.guardrails.views import PATTERNS, TABLES, normalize_text
-from pytest_llmops.measurement import shorten_text
+from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.redaction.patterns import find_shapes
 from pytest_llmops.redaction.personal_data import RULE_KINDS, find_personal_data
 from pytest_llmops.redaction.secret_names import find_assigned_values
@@ -56,16 +56,15 @@ def pii_detector(regions: Collection[str] = REGIONS) -> RuleDetector:
     >>> [(found.kind, found.start) for found in pii_detector().find("Card 4111 1111 1111 1111, a@b.example")]
     [('email', 26), ('card', 5)]
     """
-    regions = (*regions,)
+    regions = (*regions,) if isinstance(regions, Iterable) else (regions,)  # type: ignore[redundant-expr]
+    problem = f"pii_detector: expected a list of regions such as 'GB', got {shorten_text(repr(regions), 100)}"
+    refuse(not all(isinstance(region, str) for region in regions), problem)
     extra = tuple(kind for kind, package in EXTRA_KINDS.items() if find_spec(package))
     is_phone = partial(_is_phone, regions=regions) if "phone" in extra else None
     if is_phone and regions != REGIONS:
         from phonenumbers import SUPPORTED_REGIONS
 
-        refuse(
-            not SUPPORTED_REGIONS.issuperset(regions),
-            f"pii_detector: expected a list of regions such as 'GB', got {shorten_text(repr(regions), 100)}",
-        )
+        refuse(not SUPPORTED_REGIONS.issuperset(regions), problem)
 
     def find(text: str) -> Iterator[Finding]:
         yield from starmap(Finding, find_personal_data(text, is_phone))
@@ -176,8 +175,14 @@ def presidio_detector(
         language: Of the texts.
 
     Raises:
-        UsageError: The engine does not know an entity in that language, or none is asked for.
+        UsageError: The engine is none, or does not know an entity in that language; no entity is asked for, or the score is no number.
     """
+    refuse(
+        not (hasattr(analyzer, "supported_languages") and isinstance(entities, Mapping))
+        or as_finite_float(at_least) is None,
+        "presidio_detector: expected an AnalyzerEngine, the kinds of its entities as a mapping, and at_least as a number, got "
+        f"{type(analyzer).__name__}, {type(entities).__name__} and {at_least!r}",
+    )
     known = analyzer.get_supported_entities(language) if language in analyzer.supported_languages else []
     missing = {*entities}.difference(known)
     refuse(

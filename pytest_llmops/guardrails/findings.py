@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from pytest_llmops.errors import DetectorError, LLMOpsError, refuse
 from pytest_llmops.guardrails.views import VIEWS, View, make_views
-from pytest_llmops.measurement import as_finite_float, shorten_text
+from pytest_llmops.measurement import as_finite_float, require_list, shorten_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,20 +162,19 @@ def mask_findings(text: str, findings: Iterable[Finding]) -> str:
     """Return a text with the masks of findings in their places.
 
     Raises:
-        UsageError: A finding does not lie within the text.
+        UsageError: The text is none, the findings are no list of them, or one does not lie within the text.
 
     >>> mask_findings("write to a@b.example", [Finding(9, 20, "email")])
     'write to [email]'
     """
-    given: list[Any] = [*findings]
+    given = require_list(findings, Finding, "mask: expected a list of findings")
     refuse(
-        not all(
-            isinstance(each, Finding)
-            and type(each.start) is type(each.end) is int
-            and 0 <= each.start < each.end <= len(text)
+        not isinstance(text, str)  # type: ignore[redundant-expr]
+        or not all(
+            type(each.start) is type(each.end) is int and 0 <= each.start < each.end <= len(text)
             for each in given
         ),
-        f"mask: expected findings within the {len(text):,} characters of the text; are they of another text?",
+        f"mask: expected a text and findings within its {len(str(text)):,} characters, got {type(text).__name__}; are they of another text?",
     )
     merged = merge_findings(given)
     ends = [0, *(each.end for each in merged)]

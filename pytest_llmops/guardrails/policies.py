@@ -77,7 +77,8 @@ def read_policy(path: str | Path) -> PolicyRules:
             fit = isinstance(listed, list) and all(
                 isinstance(rule, Mapping)
                 and {"id", "pattern"} <= {*rule} <= {"id", "pattern", "why"}
-                and all(isinstance(rule[own], str) and rule[own].strip() for own in ("id", "pattern"))
+                and all(isinstance(rule[own], str) for own in ("id", "pattern"))
+                and rule["id"].strip()
                 for rule in listed
             )
             refuse(not fit, head.bad(key, FORM, shorten_text(str(listed), 80)))

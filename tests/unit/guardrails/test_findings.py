@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.messages import check_message
 
 from pytest_llmops.errors import DetectorError, UsageError
 from pytest_llmops.guardrails import mask, pii_detector, scan
@@ -199,6 +200,14 @@ def test_a_mask_tells_neither_the_text_nor_its_length() -> None:
 def test_findings_of_another_text_are_refused() -> None:
     with pytest.raises(UsageError, match="another text"):
         mask_findings("short", [Finding(0, 11, "email")])
+
+
+@pytest.mark.parametrize(
+    ("text", "findings"), [("x", 5), (5, []), (None, []), ("x", "email"), ("x", [None])], ids=str
+)
+def test_a_mask_takes_a_text_and_a_list_of_findings(text: Any, findings: Any) -> None:
+    with pytest.raises(UsageError, check=check_message):
+        mask(text, findings)
 
 
 KINDS: Any = "email"  # letter by letter they would be kinds, none of which is ever found

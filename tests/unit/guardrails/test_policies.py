@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.messages import check_message
 
 from pytest_llmops import MeasurementErrored, MeasurementFailed, assert_complies
-from pytest_llmops.errors import PromptError
+from pytest_llmops.errors import PromptError, UsageError
 from pytest_llmops.guardrails import gitleaks_detector, policies, scan
 
 POLICY = r"""---
@@ -115,6 +117,20 @@ def test_a_policy_that_cannot_be_used_is_refused(tmp_path: Path, text: str, abou
     with pytest.raises(PromptError, match=r"support\.md") as raised:
         assert_complies("Hi", policy=write(tmp_path, text))
     assert about in str(raised.value)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"policy.md"], ids=str)
+def test_what_is_no_path_of_a_policy_is_refused(path: Any) -> None:
+    for use in (lambda path: assert_complies("Hi", policy=path), gitleaks_detector):
+        with pytest.raises(UsageError, check=check_message):
+            use(path)
+
+
+def test_a_policy_may_forbid_blanks(tmp_path: Path) -> None:
+    path = write(tmp_path, "---\nkind: policy\nforbid: [{id: two-blanks, pattern: '  '}]\n---\n")
+    assert assert_complies("One blank.", policy=path)[0].value == 1
+    with pytest.raises(MeasurementFailed, match="two-blanks"):
+        assert_complies("Two  blanks.", policy=path)
 
 
 def test_a_missing_policy_is_refused(tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ def describe_exception(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if "importlib" not in frame.filename
+        if "<frozen importlib" not in frame.filename
+        and Path(frame.filename).parent.name != "importlib"
         and not Path(frame.filename).is_relative_to(Path(__file__).parent)
     ]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""

@@ -3,6 +3,8 @@ from __future__ import annotations
 import copy
 import importlib
 import pickle
+import runpy
+from pathlib import Path
 
 import pytest
 from support.messages import check_message
@@ -133,3 +135,11 @@ def test_the_place_of_an_exception_is_never_a_line_of_python_or_of_the_package()
     with pytest.raises(TypeError) as wrong:
         measurement.shorten_text(3)  # type: ignore[arg-type]
     assert "(test_errors.py:" in errors.describe_exception(wrong.value)
+
+
+def test_a_folder_of_the_users_that_is_named_after_importlib_is_theirs(tmp_path: Path) -> None:
+    (file := tmp_path / "importlib_demo" / "mine.py").parent.mkdir()
+    file.write_text("raise ValueError('no key')\n")
+    with pytest.raises(ValueError) as caught:
+        runpy.run_path(str(file))
+    assert errors.describe_exception(caught.value) == "ValueError: no key (mine.py:1)"

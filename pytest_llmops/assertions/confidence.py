@@ -83,7 +83,7 @@ def assert_confidence(
         parse_share_threshold("assert_confidence", share, name)
         for name, share in zip(SHARES, (at_least_accuracy, at_least_coverage, threshold), strict=True)
     ]
-    given = require_list(records, Mapping, "assert_confidence: expected records with confidence and correct")
+    given = require_list(records, Mapping, "assert_confidence: expected mappings with confidence and correct")
     has_outcomes = {"outcome" in record for record in given}
     rows = [_read_record(number, record, wanted[2]) for number, record in enumerate(given, start=1)]
     refuse(

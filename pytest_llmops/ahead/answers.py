@@ -59,16 +59,17 @@ class AnswerStore:
             self.latency_s += wire.get("latency_s") or 0.0
         return wire
 
-    def prepare(self, cassette: Path) -> journal.Journal:
+    def prepare(self, cassette: Path) -> None:
         """Make sure that an answer can be written, before it is paid.
 
         Raises:
             CassetteError: It cannot.
         """
         with self._lock:
-            log = self.journals.setdefault(cassette.parent, journal.Journal(cassette.parent / RUN_JOURNAL))
-            log.prepare()
-        return log
+            self._journal(cassette).prepare()
+
+    def _journal(self, cassette: Path) -> journal.Journal:
+        return self.journals.setdefault(cassette.parent, journal.Journal(cassette.parent / RUN_JOURNAL))
 
     def write(self, cassette: Path, entry: journal.JournalEntry) -> None:
         """Write an answer to disk.
@@ -76,13 +77,16 @@ class AnswerStore:
         Raises:
             CassetteError: It could not be written.
         """
-        log, queue = self.prepare(cassette), self._unwritten.setdefault(cassette.parent, [])
+        queue = self._unwritten.setdefault(cassette.parent, [])
         queue.append(replace(entry, by=f"{cassette.name}/{entry.by}").to_line())
         with self._lock:
+            log = self._journal(cassette)
             lines = list(queue)  # those that other threads have queued meanwhile are synced together
+            del queue[: len(lines)]  # the journal keeps what it cannot write
             if lines:
                 log.append(_Lines(b"".join(lines)))  # type: ignore[arg-type]  # all it needs is the line
-                del queue[: len(lines)]
+            else:
+                log.prepare()  # raises if the thread that took this answer could not write it
 
 
 def remove_journals(paths: Iterable[str]) -> None:

@@ -115,7 +115,7 @@ class Journal:
 
     def _rescue_answers(self) -> None:
         path = Path(tempfile.gettempdir()) / self._new_file_name()
-        count = format_count(len(self._unwritten), "paid answer")
+        count = format_count(b"".join(self._unwritten).count(b"\n"), "paid answer")
         try:
             path.write_bytes(b"".join(self._unwritten))
         except OSError:

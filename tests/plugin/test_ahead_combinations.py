@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -158,8 +159,8 @@ def test_a_disk_that_fills_up_stops_the_calls(project: Project, monkeypatch: pyt
         together = record(project, "--llm-concurrency=2", keep_journals=True)
     assert "No space left on device" in together.result.text
     assert together.asked.total() <= 4 + 2
-    # What was paid is not lost: the answer that may not be on the disk lies in the temporary folder too.
-    assert "1 paid answer" in together.result.line("kept: ")
+    # What was paid is not lost: answers that may not be on the disk lie in the temporary folder too.
+    assert re.match(r"kept: [12] paid answers? in ", together.result.line("kept: "))
     assert project.record("--llm-concurrency=2").outcomes == {"passed": 6}
     assert project.server.count == 12
 

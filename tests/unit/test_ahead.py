@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import importlib
 import io
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from pytest_llmops.ahead.answers import AnswerStore
 from pytest_llmops.ahead.sender import _OWN_STATE, send_on_connection, send_request, why_not_sent
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.http import http_client
+from pytest_llmops.errors import CassetteError
 
 MODULES = pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
 KINDS = pytest.mark.parametrize("kind", ["HTTPTransport", "AsyncHTTPTransport"])
@@ -161,3 +164,28 @@ def test_the_journal_of_a_killed_run_is_split_among_its_cassettes(tmp_path: Path
         if kept == len(ends):
             assert loaded[0]["key-2"].by == "test/one#002"
             assert loaded[1]["key-1"].answers["0"][0]["body"] == {"text": "answer 1"}
+
+
+def test_answers_that_come_together_while_the_disk_is_full_are_all_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "other_disk").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "other_disk"))
+    answers, cassette = AnswerStore(), tmp_path / "cassettes" / "a.json"
+    answers.prepare(cassette)
+    monkeypatch.setattr(os, "fsync", fsync)
+    for number in range(2):
+        with pytest.raises(CassetteError, match="could not be written"):
+            answers.write(cassette, entry(number, by="test/one#001"))
+    (log,) = answers.journals.values()
+    log.close()
+    assert log.rescue_note.startswith("kept: 2 paid answers in ")
+    monkeypatch.undo()
+    (kept,) = (tmp_path / "other_disk").iterdir()
+    folder = cassette.parent / ".journal"
+    folder.mkdir(exist_ok=True)
+    kept.rename(folder / kept.name)
+    assert sorted(store.load_with_journals(cassette)) == ["key-0", "key-1"]

@@ -239,7 +239,7 @@ def refuse(number: int) -> Callable[..., Any]:
 @contextmanager
 def fail_to_write(handle: int, *_: object) -> Iterator[Any]:
     os.close(handle)
-    yield SimpleNamespace(write=refuse(errno.EFBIG))
+    yield SimpleNamespace(writelines=refuse(errno.EFBIG))
 
 
 @pytest.mark.parametrize(

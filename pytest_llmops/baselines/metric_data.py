@@ -195,7 +195,8 @@ class MetricData:
         self, rules: GateRules, levels: tuple[float, float], plan: tuple[int, int, float], *, two_sided: bool
     ) -> float:
         # Return the probability that so many trials or cases prove or exclude a drop. Before the data the true change is taken as
-        # normal around 0, with a spread between floor and margin: single trials do not make a change of 20 points likely.
+        # normal around 0, with a spread between floor and margin: single trials do not make a change of 20 points likely. A change
+        # that its error does not explain has a wider spread, the one that makes it likeliest.
         now, planned = self.bound_errors(), self.bound_errors(*plan)
         if now is None or planned is None:
             return 0.0
@@ -203,7 +204,7 @@ class MetricData:
         (bound, null), own = planned, self._paired_error if plan[2] > 1 else None
         variance = max(now[0].standard_error, own.standard_error * self.share if own else 1e-9) ** 2
         kept = 1.0 if self._is_steady else 1 / plan[2] if own else bound.standard_error**2 / variance
-        pull = kept + (1 - kept) / (1 + variance / (rules.floor * rules.margin))
+        pull = kept + (1 - kept) / (1 + variance / max(rules.floor * rules.margin, self.change**2 - variance))
         proved, excluded = (
             min(null.lower_end(0.0, 1 - levels[0]), -rules.floor),
             -rules.margin - bound.lower_end(0.0, 1 - levels[1]),

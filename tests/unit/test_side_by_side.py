@@ -107,6 +107,18 @@ def test_checks_that_all_pass_take_as_many_trials_as_are_advised_and_no_fewer() 
     assert [passing(10 + cases - less, 3).status for less in (3, 0)] == ["undecided", "equivalent"]
 
 
+def test_a_large_difference_that_is_nearly_proved_takes_few_further_trials() -> None:
+    def fail(cases: int, trials: int = 1) -> dict[str, list[float]]:
+        return {str(case): [float(case >= cases)] * trials for case in range(20)}
+
+    verdict = compare({"v1": fail(0), "v2": fail(6), "v3": fail(0)})[0]
+    assert (verdict.status, verdict.metrics[0].change) == ("undecided", pytest.approx(-0.3))
+    trials, cases = map(int, re.findall(r"(\d+) (?:trials|more)", verdict.advice[0]))
+    assert trials <= 5
+    assert cases <= 80
+    assert compare({"v1": fail(0, trials), "v2": fail(6, trials), "v3": fail(0, trials)})[0].status == "worse"
+
+
 def test_a_small_suite_says_what_a_verdict_takes() -> None:
     (verdict,) = suite({"v2": 0.3}, cases=5)
     assert verdict.status == "undecided"

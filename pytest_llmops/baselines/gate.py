@@ -129,10 +129,15 @@ def _why_not_comparable(
 ) -> str:
     total = len(comparison.baseline.tests)
     missing = len(comparison.missing)
+    broken = sum(record.outcome == "errored" for record in comparison.new) + sum(
+        test.record.outcome == "errored" or bool(test.lost and test.record.outcome == "failed")
+        for test in comparison.compared
+    )
+    step = f"Mend the {format_count(broken, 'broken test')} first" if broken else ""
     if missing > total * (1 - rules.min_share):
         return (
-            f"{missing:,} of {format_count(total, 'test')} of the baseline did not run: nothing is decided. If they were renamed "
-            "or removed, accept a new baseline (--llm-accept)"
+            f"{missing:,} of {format_count(total, 'test')} of the baseline did not run: nothing is decided. "
+            + (step or "If they were renamed or removed, accept a new baseline (--llm-accept)")
         )
     others = [test for test in comparison.compared if test.other_versions]
     if len(others) > len(comparison.compared) * (1 - rules.min_share):
@@ -151,14 +156,13 @@ def _why_not_comparable(
     for name, count in sorted(lost.items()):
         had = before[name]
         if rules.primary in ("", name) and had >= rules.min_cases and count > had * (1 - rules.min_share):
-            broken = sum(
-                test.record.outcome == "errored" or bool(test.lost and test.record.outcome == "failed")
-                for test in comparison.compared
-            )
-            step = f"Mend the {format_count(broken, 'broken test')} first (what is not recorded: --llm-record=new)"
             return (
                 f"{name}: not measured now in {count:,} of {format_count(had, 'test')} that had it: nothing is decided. "
-                + (step if broken else "If that is meant, accept a new baseline (--llm-accept)")
+                + (
+                    f"{step} (what is not recorded: --llm-record=new)"
+                    if step
+                    else "If that is meant, accept a new baseline (--llm-accept)"
+                )
             )
     if primary and primary not in [data.metric for data in measured]:
         known = format_name_list([data.metric for data in measured])

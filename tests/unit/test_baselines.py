@@ -422,6 +422,10 @@ def test_missing_tests_are_an_error_and_a_partial_run_is_none() -> None:
             "baseline (--llm-accept)"
         ),
     )
+    broken = TestRecord(nodeid="test_a.py::test_a", outcome="errored", message="unknown prompt 'suport'")
+    assert judge_suite(baseline, [broken]).sentence == (
+        "30 of 30 tests of the baseline did not run: nothing is decided. Mend the 1 broken test first"
+    )
     partial = judge_suite(baseline, now, partial=True)
     assert (partial.status, partial.sentence) == (
         "NONE",

@@ -205,6 +205,11 @@ class Controller:
             except LLMOpsError as error:
                 self._not_accepted = str(error)
         is_red = verdict is not None and verdict.fails(strict=settings.strict) and not self._accepted
+        if verdict and is_red and verdict.status == "AMBER" and not self.next_look:
+            self.run = replace(
+                self.run,
+                verdict=replace(verdict, sentence=f"fails the run (--llm-strict); {verdict.sentence}"),
+            )
         if is_red or self._not_accepted:
             session.exitstatus = session.exitstatus or 1
 

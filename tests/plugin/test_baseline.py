@@ -130,9 +130,12 @@ def test_strict_fails_what_is_undecided(suite: Project, monkeypatch: pytest.Monk
         **{"test_a.py": SUITE.replace("case % 2 else 0", "case in (3, 7, 11) else 0").replace("0.09", "1")}
     )
     monkeypatch.setenv("DROP", "0.45")
-    assert suite.run().run.verdict.status == "AMBER"  # type: ignore[union-attr]
-    assert suite.run().exit == 0
-    assert suite.run("--llm-strict").exit == 1
+    lenient, strict = suite.run(), suite.run("--llm-strict")
+    assert lenient.run.verdict.status == "AMBER"  # type: ignore[union-attr]
+    assert [lenient.exit, strict.exit] == [0, 1]
+    assert strict.line("gate ").startswith("gate       AMBER  fails the run (--llm-strict); score.quality -")
+    assert "; AMBER  fails the run (--llm-strict); " in suite.run("--llm-strict", "-q").line("llm: PASS")
+    assert "--llm-strict" not in lenient.text
 
 
 def test_a_partial_run_has_no_verdict_and_keeps_pytests_status(

@@ -51,7 +51,7 @@ class Acceptance(StoredFacts):
 
     Attributes:
         on: ISO 8601, UTC.
-        commit: The commit that was checked out; "" outside of git.
+        commit: The commit that was checked out, mostly the one before that which adds the baseline; "" outside of git.
         tests: How many tests were taken over; ``partial`` if the others stayed.
         forced: It was accepted although the run was red or partial.
     """

@@ -114,7 +114,7 @@ def describe_baseline(baseline: Baseline, name: str) -> str:
     if not baseline.history:
         return name
     latest = baseline.history[-1]
-    commit = f" at {latest.commit[:7]}" if latest.commit else ""
+    commit = f" after {latest.commit[:7]}" if latest.commit else ""
     return shorten_text(f"{name}, accepted {latest.on[:10]}{commit} ({latest.reason})", 400)
 
 

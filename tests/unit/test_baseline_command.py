@@ -49,7 +49,7 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
 
 def test_show_and_log(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "baseline", "show")[1].splitlines() == [
-        "llmops-baseline.json, accepted 2026-11-02 at 4f2c14f (shorter answers)",
+        "llmops-baseline.json, accepted 2026-11-02 after 4f2c14f (shorter answers)",
         "20 tests, accepted 2 times",
         "  judge.tone  mean 0.88, 20 cases with 3 trials",
     ]

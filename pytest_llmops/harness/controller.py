@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -44,7 +43,11 @@ from pytest_llmops.results.traffic import iter_cassette_notes
 from pytest_llmops.settings import OPTIONS, Settings
 
 PACKAGE = __name__.partition(".")[0]
-SITE_PACKAGES = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
+# Files that are not the user's. By file: a module of the user may have the name of one of Python's.
+LIBRARY = re.compile(
+    rf"[/\\](?:site|dist)-packages[/\\]|^<frozen |^{re.escape(str(Path(os.__file__).parent))}[/\\]"
+    rf"|^{re.escape(str(Path(__file__).parents[1]))}[/\\]"
+)
 # The phase in which xdist reports the test during which a worker crashed; its measurements are lost
 CRASH_PHASE = "???"
 TESTS_FAILED, NO_TESTS = 1, 5  # exit statuses of pytest
@@ -309,7 +312,7 @@ def find_place(report: Any, config: Any) -> str:
     above = (getattr(entry, "reprfileloc", None) for entry in reversed(getattr(traceback, "reprentries", ())))
     for place in filter(None, [getattr(report.longrepr, "reprcrash", None), *above]):
         path = Path(os.path.normpath(config.invocation_params.dir / place.path))
-        if path.is_relative_to(config.rootpath) and not SITE_PACKAGES.search(str(path)):
+        if path.is_relative_to(config.rootpath) and not LIBRARY.search(str(path)):
             return f"{path.relative_to(config.rootpath).as_posix()}:{place.lineno}"
     file, line, _ = report.location
     return f"{file.replace(os.sep, '/')}:{(line or 0) + 1}"
@@ -357,11 +360,16 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
     """
     value: BaseException = call.excinfo.value
     is_ours = isinstance(value, OUR_ERRORS)
-    for why in [vars(error).get("llmops_note") for error in islice(_follow(value, "__context__"), 99)]:
-        if why and not is_ours:  # what the client did in vain helps nobody
+    chain = list(islice(_follow(value, "__context__"), 99))
+    for depth, why in enumerate(vars(error).get("llmops_note") for error in chain):
+        if why and not is_ours:
             # The error of a fixture comes with each of its tests, and has the note already.
             notes, is_ours = [*dict.fromkeys([*getattr(value, "__notes__", ()), why])], True
-            value.__cause__, value.__notes__ = None, notes
+            value.__notes__ = notes
+            # What the client did in vain helps nobody; what went wrong in the user's code after it does.
+            caught = (n for n in range(depth, 0, -1) if (tb := chain[n].__traceback__) and _is_users(tb))
+            after = chain[next(caught, 1) - 1]
+            after.__cause__ = None if after.__cause__ is after.__context__ else after.__cause__
     # By module, not by file: the __init__ of a dataclass has no file.
     modules = (
         (tb, str(tb.tb_frame.f_globals.get("__name__"))) for tb in _follow(value.__traceback__, "tb_next")
@@ -374,10 +382,7 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
         if below is None or below.tb_frame is not tb.tb_frame
     ]
     if is_ours:
-        while frames and (
-            SITE_PACKAGES.search(frames[-1].tb_frame.f_code.co_filename)
-            or str(frames[-1].tb_frame.f_globals.get("__name__")).partition(".")[0] in sys.stdlib_module_names
-        ):
+        while frames and not _is_users(frames[-1]):
             frames.pop()
         if not frames:
             call.excinfo = type(call.excinfo).from_exception(
@@ -394,6 +399,10 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
         linked = TracebackType(linked, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
     if linked is not None:
         call.excinfo = type(call.excinfo).from_exception(value.with_traceback(linked))
+
+
+def _is_users(tb: TracebackType) -> bool:
+    return not LIBRARY.search(tb.tb_frame.f_code.co_filename)
 
 
 def _raise_and_catch(error: BaseException) -> BaseException:

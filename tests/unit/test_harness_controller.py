@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import re
@@ -551,10 +552,52 @@ def test_of_our_errors_the_frames_of_libraries_below_the_users_are_cut_too(error
 
 
 def test_of_our_errors_the_frame_of_a_context_manager_of_ours_is_cut_and_not_that_of_the_users() -> None:
-    context = ("contextlib", "/usr/lib/python3.11/contextlib.py")
+    context = ("contextlib", contextlib.__file__)
     call = raised(CassetteError("damaged"), context, USER, OURS, context, OURS)
     hide_frames(call, failure)
     assert names(call) == ["contextlib", "test_a"]
+
+
+def test_of_our_errors_the_frame_of_a_users_module_named_like_one_of_python_stays() -> None:
+    call = raised(CassetteError("damaged"), USER, ("calendar", "/project/calendar.py"), LIBRARY, OURS)
+    hide_frames(call, failure)
+    assert names(call) == ["test_a", "calendar"]
+
+
+CLIENT = "def call():\n    try:\n        raise OSError('refused')\n    except OSError as error:\n        vars(error)['llmops_note'] = 'is the server up?'\n        raise ConnectionError from error"
+FALLBACKS = {
+    "none": ("call()", []),
+    "wrapped": ("try: call()\n    except OSError as e: raise RuntimeError from e", []),
+    "cause": (
+        "try: call()\n    except OSError:\n        try: int('x')\n        except ValueError as e: raise RuntimeError from e",
+        [ValueError],
+    ),
+    "context": (
+        "try: call()\n    except OSError:\n        try: int('x')\n        except ValueError: raise RuntimeError",
+        [ValueError],
+    ),
+    "another": ("try: call()\n    except OSError: raise RuntimeError from KeyError('first')", [KeyError]),
+}
+
+
+@pytest.mark.parametrize("name", FALLBACKS)
+def test_of_a_server_that_is_down_the_clients_errors_are_cut_and_not_those_of_the_users_code(
+    name: str,
+) -> None:
+    body, expected = FALLBACKS[name]
+    space: dict[str, Any] = {"__name__": "test_a"}
+    exec(compile(CLIENT, "/venv/lib/site-packages/client.py", "exec"), space)
+    exec(compile(f"def answer():\n    {body}", "/project/app.py", "exec"), space)
+    with pytest.raises((OSError, RuntimeError)) as caught:
+        space["answer"]()
+    hide_frames(SimpleNamespace(excinfo=caught), failure)
+    error: BaseException | None = caught.value
+    assert error is not None
+    assert error.__notes__ == ["is the server up?"]
+    causes = []
+    while error := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        causes.append(type(error))
+    assert causes == expected
 
 
 @pytest.mark.parametrize("frames", [(LIBRARY, OURS), (DIST,), (OURS, OURS)])

@@ -52,7 +52,7 @@ def find_closest_name(name: str, known: Iterable[str]) -> str:
     >>> find_closest_name("zzz", ["quality"])
     ''
     """
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.51)
     return matches[0] if matches else ""
 
 

@@ -107,6 +107,7 @@ def test_listing_is_short_and_sorted() -> None:
 def test_closest() -> None:
     assert errors.find_closest_name("candidat", ["production", "candidate"]) == "candidate"
     assert errors.find_closest_name("x", []) == ""
+    assert errors.find_closest_name("dollars", ["calls", "tokens", "usd"]) == ""  # half of its letters
 
 
 def test_told_names_type_text_and_place() -> None:

@@ -280,6 +280,10 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
     ini = {option.name: _read_ini_value(config, option.dest) for option in OPTIONS if option.ini}
     try:
         settings = Settings.from_sources(("command line", command_line), ("ini", ini), environ=os.environ)
+        refuse(
+            settings.accept_anyway and settings.accept is None,
+            "command line --llm-accept-anyway: expected --llm-accept REASON beside it, got none",
+        )
         if isinstance(settings.trials, LookTrials):
             from pytest_llmops.harness.baseline_gate import check_looks
 

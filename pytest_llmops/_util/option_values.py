@@ -208,21 +208,18 @@ parse_money = _number_that(lambda usd: usd >= 0, "an amount of US dollars, 0 or 
 parse_seconds = _number_that(lambda seconds: seconds > 0, "a number of seconds above 0")
 
 
-def parse_count(value: object) -> int:
-    """Read a whole number."""
-    given = str(value).strip()
-    refuse(
-        isinstance(value, bool) or not (given.isascii() and given.isdecimal()),
-        ValueError("a whole number, 0 or more"),
-    )
-    return int(given)
+def _count_from(least: int, expected: str) -> Callable[[object], int]:
+    def parse(value: object) -> int:
+        given = str(value).strip()
+        is_count = not isinstance(value, bool) and given.isascii() and given.isdecimal()
+        refuse(not is_count or int(given) < least, ValueError(expected))
+        return int(given)
+
+    return parse
 
 
-def parse_positive_count(value: object) -> int:
-    """Read a whole number above 0."""
-    number = parse_count(value)
-    refuse(number == 0, ValueError("a whole number, 1 or more"))
-    return number
+parse_count = _count_from(0, "a whole number, 0 or more")
+parse_positive_count = _count_from(1, "a whole number, 1 or more")
 
 
 class LookTrials(int):
@@ -239,4 +236,4 @@ def parse_trials(value: object) -> int:
     >>> parse_trials("3"), parse_trials("auto")
     (3, 1)
     """
-    return LOOKS.get(str(value)) or parse_positive_count(value)
+    return LOOKS.get(str(value)) or _count_from(1, "a whole number, 1 or more, or auto")(value)

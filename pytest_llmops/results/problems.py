@@ -197,8 +197,8 @@ def iter_single_trial_notes(records: Sequence[TestRecord], trials: int) -> Itera
     ]
     if trials > 1 and once:
         yield (
-            f"--llm-trials={trials}: {format_count(len(once), 'test')} ran once, as they have neither a fixture nor a marker "
-            f"of the plugin; mark them with @pytest.mark.llm_trials({trials})"
+            f"--llm-trials={trials}: {format_count(len(once), 'test')} ran once, having neither a fixture nor a marker "
+            f"of the plugin; @pytest.mark.llm_trials({trials}) makes a test run several times"
         )
 
 

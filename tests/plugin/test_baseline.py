@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from support.messages import check_message
 from support.page import read_data
 from support.project import INI, Project
 
@@ -162,6 +163,9 @@ def test_a_red_run_is_accepted_only_by_force(suite: Project) -> None:
     assert refused.exit == 1
     assert "--llm-accept: not accepted: 1 test did not pass" in refused.text
     assert not baseline_file(suite).exists()
+    alone = suite.bare("--llm-accept-anyway")
+    assert alone.exit == pytest.ExitCode.USAGE_ERROR
+    check_message(alone.line("--llm-accept-anyway"))
     forced = suite.run(*ACCEPT, "--llm-accept-anyway")
     assert "25 tests accepted" in forced.text
     assert forced.exit == 1  # the failed test

@@ -388,7 +388,7 @@ def test_tests_that_trials_do_not_reach_are_named(project: Project) -> None:
     project.write(**{"test_a.py": text})
     (note,) = project.run("--llm-trials=3").run.notes
     assert note.startswith(
-        "--llm-trials=3: 1 test ran once, as they have neither a fixture nor a marker of the plugin"
+        "--llm-trials=3: 1 test ran once, having neither a fixture nor a marker of the plugin; "
     )
 
 

@@ -57,7 +57,7 @@ EXAMPLES = {
     "accept": Example("first baseline", "first baseline", "another", "  ", "a reason"),
     "accept_anyway": Example("true", True, "false", "yes", "true or false"),
     "strict": Example("true", True, "false", "yes", "true or false"),
-    "trials": Example("3", 3, "5", "0", "a whole number, 1 or more"),
+    "trials": Example("3", 3, "5", "three", "a whole number, 1 or more, or auto"),
     "primary_metric": Example("judge.quality", "judge.quality", "text.exact", 3, "a text"),
     "embedder": Example("hashing", "hashing", "minilm", 3, "a text"),
     "semantic_threshold": Example(

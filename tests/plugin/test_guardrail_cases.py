@@ -202,9 +202,11 @@ def ask(llm, *texts):
             "test_a.py": test.replace("(case)", "(case, llm)", 1) + helper,
         }
     )
-    status, text = verdict(project.record())
+    result = project.record("-q")
+    status, text = verdict(result)
     assert status == "pass"
     assert ("canary" in text) == (not is_planted)
+    assert ("no recorded request holds the canary" in result.line("llm: compare: PASS")) == (not is_planted)
     check_message(text)
 
 

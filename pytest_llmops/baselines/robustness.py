@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from pytest_llmops.baselines.baseline import read_output
 from pytest_llmops.measurement import Measurement, shorten_text
-from pytest_llmops.metrics.classification import Z_SQUARE, wilson_interval
-from pytest_llmops.results.comparison import group_by
+from pytest_llmops.metrics.classification import Z_SQUARE, exact_upper_end
+from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import VariantFacts, as_list, fact_text, read_detail
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import VariantVerdict
 
 # The interval is compared with a share of ENOUGH
-PREFIX, ENOUGH, MAX_LISTED = "robust.", 0.95, 5
+PREFIX, ENOUGH, MAX_LISTED, MAX_TRIED = "robust.", 0.95, 5, 300
 
 
 def add_kept_verdicts(records: Sequence[TestRecord]) -> tuple[TestRecord, ...]:
@@ -57,9 +57,9 @@ def _add_kept(record: TestRecord, base: TestRecord) -> TestRecord:
 
 
 def judge_robustness(records: Sequence[TestRecord]) -> tuple[VariantVerdict, ...]:
-    """Return a verdict on each transformation: the share of changed inputs that keep the verdict, with its 95 % interval.
+    """Return a verdict on each transformation of a test: the share of changed inputs that keep the verdict, with its 95 % interval.
 
-    It is ``equivalent`` if the whole interval is above 95 %, ``worse`` if it is below.
+    It is ``equivalent`` if the whole interval (exact, Clopper-Pearson) is above 95 %, ``worse`` if it is below.
 
     >>> judge_robustness([])
     ()
@@ -70,42 +70,63 @@ def judge_robustness(records: Sequence[TestRecord]) -> tuple[VariantVerdict, ...
         for measurement in record.measurements
         if record.fact("robust") and measurement.name.startswith(PREFIX)
     ]
-    return tuple(_judge(name, pairs) for name, pairs in group_by(measured, lambda pair: pair[0].name).items())
+    # Another test has the same inputs: together they would count twice
+    groups = group_by(measured, lambda pair: (function_name(pair[1]), pair[0].name))
+    return tuple(
+        _judge(name, pairs, f" of {test}" * (len({other for other, _ in groups}) > 1))
+        for (test, name), pairs in groups.items()
+    )
 
 
-def _judge(name: str, pairs: Sequence[tuple[Measurement, TestRecord]]) -> VariantVerdict:
+def _judge(name: str, pairs: Sequence[tuple[Measurement, TestRecord]], place: str) -> VariantVerdict:
     values = [measurement.value for measurement, _ in pairs if measurement.value is not None]
-    count, unscored = len(values), len(pairs) - len(values)
-    low, high = wilson_interval(sum(values), count)
-    share = sum(values) / max(count, 1)
-    status = (
-        "error" if not values else "equivalent" if low > ENOUGH else "worse" if high < ENOUGH else "undecided"
+    kept, count, unscored = int(sum(values)), len(values), len(pairs) - len(values)
+    status, low, high = _measure(kept, count)
+    share = kept / max(count, 1)
+    wilson = (  # ends about where the exact interval does, but for few inputs
+        Z_SQUARE * ENOUGH * (1 - ENOUGH) / (share - ENOUGH) ** 2
+        if status == "undecided" and share != ENOUGH
+        else 0
     )
-    # Wilson's interval ends where the test of the threshold does
     needed = (
-        0
-        if status != "undecided" or share == ENOUGH
-        else Z_SQUARE * ENOUGH * (1 - ENOUGH) / (share - ENOUGH) ** 2
+        next(
+            n
+            for n in range(count + 1, 10**4)
+            if not kept * n % count and _measure(kept * n // count, n)[0] != status
+        )
+        if 0 < wilson < MAX_TRIED
+        else wilson
     )
+    lost = [
+        f"{shorten_text(record.nodeid)}: "
+        + ", ".join(
+            f"{label} {shorten_text(str(text), 100)!r}" for label, text in read_detail(measurement).evidence
+        )
+        for measurement, record in pairs
+        if measurement.value == 0
+    ]
     return VariantVerdict(
         status=status,
         argument="input",
         base="unchanged",
-        value=name.removeprefix(PREFIX),
-        sentence=f"{sum(values):.0f} of {count:,} changed inputs keep the verdict ({share:.2f}, "
+        value=name.removeprefix(PREFIX) + place,
+        sentence=f"{kept:,} of {count:,} changed inputs keep the {fact_text(pairs[0][1].fact('robust').get('equal'))} ({share:.2f}, "
         f"95 % interval {low:.2f} to {high:.2f}){f'; {unscored:,} could not be scored' if unscored else ''}"
         if values
         else f"{unscored:,} of {unscored:,} changed inputs could not be scored",
         advice=(
-            *([f"about {needed + 0.5:,.0f} changed inputs would settle it at this share"] if needed else []),
-            *[
-                f"{shorten_text(record.nodeid)}: "
-                + ", ".join(
-                    f"{label} {shorten_text(str(text), 100)!r}"
-                    for label, text in read_detail(measurement).evidence
-                )
-                for measurement, record in pairs
-                if measurement.value == 0
-            ][:MAX_LISTED],
+            *([f"about {needed:,.0f} changed inputs would settle it at this share"] if needed else []),
+            *lost[:MAX_LISTED],
+            *([f"and {len(lost) - MAX_LISTED:,} more"] if lost[MAX_LISTED:] else []),
         ),
+    )
+
+
+def _measure(kept: int, count: int) -> tuple[str, float, float]:
+    # Return what so many of the changed inputs prove, and both ends of the exact 95 % interval.
+    low, high = 1 - exact_upper_end(count - kept, count, 0.025), exact_upper_end(kept, count, 0.025)
+    return (
+        "error" if not count else "equivalent" if low > ENOUGH else "worse" if high < ENOUGH else "undecided",
+        low,
+        high,
     )

@@ -55,8 +55,12 @@ def test_each_case_runs_unchanged_and_changed(project: Project, workers: int) ->
     assert kept["test_answer[a~paraphrase-2]", "robust.paraphrase"] == 0
     assert len(kept) == 4
     verdicts = {variant.value: variant for variant in result.run.variants}
-    assert "1 of 2 changed inputs keep the verdict (0.50" in verdicts["paraphrase"].sentence
-    assert verdicts["paraphrase"].status == "worse"
+    # Of two inputs that keep the verdict in 95 % one is lost in every tenth run: that proves nothing
+    assert verdicts["paraphrase"].sentence == (
+        "1 of 2 changed inputs keep the verdict (0.50, 95 % interval 0.01 to 0.99)"
+    )
+    assert verdicts["paraphrase"].status == "undecided"
+    assert verdicts["paraphrase"].advice[0] == "about 4 changed inputs would settle it at this share"
     check_message(result.line("input paraphrase against unchanged"))
 
 
@@ -84,7 +88,7 @@ def test_what_fails_unchanged_too_keeps_its_verdict(project: Project) -> None:
     (case, paraphrase) = project.run().run.variants
     assert "2 of 2" in case.sentence
     assert "2 of 2" in paraphrase.sentence
-    assert paraphrase.advice[0] == "about 73 changed inputs would settle it at this share"
+    assert paraphrase.advice[0] == "about 72 changed inputs would settle it at this share"
 
 
 def test_the_answer_can_be_what_must_stay_equal(project: Project) -> None:
@@ -99,7 +103,8 @@ def test_the_answer_can_be_what_must_stay_equal(project: Project) -> None:
     result = project.run()
     assert result.outcomes == {"passed": 3}
     (variant,) = result.run.variants
-    assert "0 of 2 changed inputs keep" in variant.sentence
+    assert "0 of 2 changed inputs keep the answer (" in variant.sentence
+    assert variant.status == "worse"
     assert "a return?" in " ".join(variant.advice)
 
 
@@ -183,6 +188,19 @@ def test_the_gate_has_the_rate_and_sees_a_drop(project: Project) -> None:
     rates = {metric.name: metric for metric in result.run.verdict.metrics}
     assert rates["robust.case"].status == "RED"
     assert rates["robust.case"].before == 1
+
+
+def test_two_tests_of_the_same_inputs_have_a_line_each(project: Project) -> None:
+    cases = [{"id": f"c{n}", "input": "return?", "fact": "45", "paraphrases": ["It"]} for n in range(7)]
+    suite = SUITE.replace('"case", ', "")
+    other = suite.partition("@")[2].replace("test_answer", "test_b").replace("answer(case.input)", "'45'")
+    write(project, f"{suite}\n@{other}", cases)
+    variants = project.run().run.variants
+    assert [(variant.status, variant.value, variant.sentence[:26]) for variant in variants] == [
+        ("worse", "paraphrase of test_a.py::test_answer", "0 of 7 changed inputs keep"),
+        ("undecided", "paraphrase of test_a.py::test_b", "7 of 7 changed inputs keep"),
+    ]
+    assert (len(variants[0].advice), variants[0].advice[-1]) == (6, "and 2 more")
 
 
 @pytest.mark.parametrize(

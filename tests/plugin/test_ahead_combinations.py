@@ -165,7 +165,7 @@ def test_a_disk_that_fills_up_stops_the_calls(project: Project, monkeypatch: pyt
     kept = re.match(r"kept: [12] paid answers? in (\S+); mkdir -p (\S+) ", together.result.line("kept: "))
     assert kept is not None
     Path(kept[2]).mkdir(parents=True, exist_ok=True)
-    shutil.move(*kept.groups())
+    shutil.move(kept[1], kept[2])
     assert project.record("--llm-concurrency=2").outcomes == {"passed": 6}
     assert project.server.count == 12
 

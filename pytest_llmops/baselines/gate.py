@@ -260,12 +260,8 @@ def _conclude(
         "GREEN": f": a drop of {margin} is excluded",
         "AMBER": f": no drop is proved, and one of {margin} is not excluded",
     }.get(status, "")
-    worse = verdict.of_kind("regressed")
-    if status != "GREEN" and worse:
-        rest = f" and {len(worse) - NAMED_SUSPECTS:,} more" if len(worse) > NAMED_SUSPECTS else ""
-        sentence += (
-            f"; worse: {', '.join(_case_name(change.nodeid) for change in worse[:NAMED_SUSPECTS])}{rest}"
-        )
+    if status != "GREEN":
+        sentence += list_suspects([_case_name(change.nodeid) for change in verdict.of_kind("regressed")])
     by_name = {data.metric: data for data in measured}
     advice = [_describe_power(metric, by_name[metric.name], rules, status) for metric in told]
     if status == "RED":
@@ -275,6 +271,16 @@ def _conclude(
         steps = group_by(told, lambda metric: by_name[metric.name].describe_next_step(rules, levels))
         advice[:0] = [f"{', '.join(metric.name for metric in same)}: {step}" for step, same in steps.items()]
     return replace(verdict, status=status, sentence=sentence, advice=tuple(filter(None, advice)))
+
+
+def list_suspects(names: Sequence[str]) -> str:
+    """Return the end of a sentence that names what got worse, the worst first; "": nothing did.
+
+    >>> list_suspects(["late", "tone", "fr", "de"]), list_suspects([])
+    ('; worse: late, tone, fr and 1 more', '')
+    """
+    rest = f" and {len(names) - NAMED_SUSPECTS:,} more" if len(names) > NAMED_SUSPECTS else ""
+    return f"; worse: {', '.join(names[:NAMED_SUSPECTS])}{rest}" if names else ""
 
 
 def _describe_small_suite(measured: Sequence[MetricData], rules: GateRules) -> str:

@@ -16,7 +16,7 @@ from pytest_llmops.baselines.changes import (
     metric_name,
     metric_trials,
 )
-from pytest_llmops.baselines.gate import choose_primary, format_points, format_size
+from pytest_llmops.baselines.gate import choose_primary, format_points, format_size, list_suspects
 from pytest_llmops.baselines.guardrails import judge_guardrails
 from pytest_llmops.baselines.metric_data import GateRules, MetricData
 from pytest_llmops.baselines.robustness import judge_robustness
@@ -204,11 +204,18 @@ class _Variant:
             for side, status in ((whole, "worse"), (leading, "better"))
         ]
         told = proved[0] or proved[1] or leading
+        losses = sorted(
+            (pair.difference, case.partition("\x1f")[2].replace("\x1f", "-") or case)
+            for (data, _), metric in zip(self.rows, metrics, strict=True)
+            for case, pair in data.trials.items()
+            if metric in told and metric.status in ("worse", "undecided") and pair.difference < 0
+        )
         left_out = f"; {format_count(self._left_out, 'case')} left out that did not run on both sides"
         return replace(
             verdict,
             status=told[0].status if len({metric.status for metric in told}) == 1 else "undecided",
             sentence="; ".join(_describe_metric(metric, self._rules) for metric in told)
+            + list_suspects([*dict.fromkeys(name for _, name in losses)])
             + (left_out if self._left_out else ""),
             advice=tuple(self._list_advice(metrics, told, is_prompt=verdict.argument.startswith("prompt "))),
         )

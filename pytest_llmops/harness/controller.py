@@ -209,12 +209,9 @@ class Controller:
                 self._not_accepted = str(error)
         is_red = verdict is not None and verdict.fails(strict=settings.strict) and not self._accepted
         if verdict and is_red and verdict.status == "AMBER" and not self.next_look:
-            self.run = replace(
-                self.run,
-                verdict=replace(verdict, sentence=f"fails the run (--llm-strict); {verdict.sentence}"),
-            )
-        if is_red or self._not_accepted:
-            session.exitstatus = session.exitstatus or 1
+            sentence = f"fails the run (--llm-strict); {verdict.sentence}"
+            self.run = replace(self.run, verdict=replace(verdict, sentence=sentence))
+        session.exitstatus = session.exitstatus or int(is_red or bool(self._not_accepted))
 
     def _judge_variants(self, session: Any) -> None:
         if any(

@@ -236,7 +236,7 @@ def test_an_accepted_commit_is_named(suite: Project) -> None:
     suite.run(*ACCEPT)
     commit = json.loads(baseline_file(suite).read_text())["history"][0]["commit"]
     assert len(commit) == 40
-    assert f"at {commit[:7]} (first baseline)" in suite.run().text
+    assert f"after {commit[:7]} (first baseline)" in suite.run().text
 
 
 def test_secrets_of_answers_reach_no_baseline(suite: Project, monkeypatch: pytest.MonkeyPatch) -> None:

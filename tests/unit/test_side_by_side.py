@@ -120,6 +120,15 @@ def test_a_large_difference_that_is_nearly_proved_takes_few_further_trials() -> 
     assert compare({"v1": fail(0, trials), "v2": fail(6, trials), "v3": fail(0, trials)})[0].status == "worse"
 
 
+def test_what_got_worse_is_named_the_worst_first_unless_the_variant_is_as_good() -> None:
+    before = {case: scores(0.8) for case in "abcdefghijkl"}
+    after = {**before, "f": scores(0.1), "b": scores(0.3), "k": scores(0.2), "c": scores(0.5)}
+    verdicts = compare({"v1": before, "v2": after, "v3": {case: scores(0.9) for case in before}})
+    assert [verdict.status for verdict in verdicts] == ["worse", "better"]
+    assert verdicts[0].headline.endswith("; worse: f, k, b and 1 more")
+    assert "worse:" not in verdicts[1].headline
+
+
 def test_a_small_suite_says_what_a_verdict_takes() -> None:
     (verdict,) = suite({"v2": 0.3}, cases=5)
     assert verdict.status == "undecided"

@@ -7,8 +7,8 @@ from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_threshold
-from pytest_llmops.errors import refuse
-from pytest_llmops.measurement import Measurement, format_count, label_suffix
+from pytest_llmops.errors import format_name_list, refuse
+from pytest_llmops.measurement import Measurement, format_count, label_suffix, shorten_text
 from pytest_llmops.metrics.classification import count_needed, exact_upper_end
 from pytest_llmops.semantic_cache import CacheCounts, CacheResult, format_sweep, list_sweep
 
@@ -104,23 +104,15 @@ def _list_figures(
     at_least: float | None,
     saving: float | None,
 ) -> list[Measurement]:
-    counts = result.traffic or result.pairs
+    counts, lower = result.traffic or result.pairs, partial(measure, better="lower")
     return [
         *(
-            [
-                measure(
-                    name="cache.violations",
-                    value=len(result.violations),
-                    unit="count",
-                    better="lower",
-                    threshold=0,
-                )
-            ]
+            [lower(name="cache.violations", value=len(result.violations), unit="count", threshold=0)]
             if result.violations or counts  # what was not tried until the end is not known to keep the rules
             else []
         ),
         *(
-            [measure(name="cache.false_hits", error=result.error or "the cache was asked nothing")]
+            [lower(name="cache.false_hits", error=result.error or "the cache was asked nothing")]
             if result.error or not counts
             else []
         ),
@@ -138,8 +130,11 @@ def _list_figures(
                     threshold=saving,
                     error=""
                     if result.saving is not None
+                    else f"no price is known of {format_name_list(map(shorten_text, result.unpriced))}: pip install 'pytest-llmops[prices]', or give cache_probe calls= with "
+                    "cost_usd (for embeddings embedding_usd=), or assert_cache at_least_saving=None"
+                    if result.unpriced
                     else "no saving without traffic and prices: give cache_probe traffic=, calls= with priced calls of the application, "
-                    "and embedding_usd= if no embeddings are among them",
+                    "and embedding_usd= if no embeddings are among them, or assert_cache at_least_saving=None",
                 )
             ]
             if counts and (saving is not None or result.saving is not None)

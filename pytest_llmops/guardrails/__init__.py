@@ -46,7 +46,7 @@ def mask(text: str, findings: Iterable[Finding] | None = None) -> str:
     """Return a text with masks in the places of findings; None: of personal data and secrets, by the built-in rules.
 
     Raises:
-        UsageError: A finding does not lie within the text.
+        UsageError: A finding does not lie within the text, or they are none: detectors go to `scan`, ``mask(text, scan(text, detectors))``.
 
     >>> mask("Write to anna@example.com!")
     'Write to [email]!'

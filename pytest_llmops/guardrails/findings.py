@@ -167,7 +167,9 @@ def mask_findings(text: str, findings: Iterable[Finding]) -> str:
     >>> mask_findings("write to a@b.example", [Finding(9, 20, "email")])
     'write to [email]'
     """
-    given = require_list(findings, Finding, "mask: expected a list of findings")
+    given = require_list(
+        findings, Finding, "mask: expected a list of findings, as in mask(text, scan(text, detectors))"
+    )
     refuse(
         not isinstance(text, str)  # type: ignore[redundant-expr]
         or not all(

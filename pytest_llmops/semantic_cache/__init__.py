@@ -111,6 +111,7 @@ class CacheResult:
         not_checked: What it was not tried for.
         error: Why the probe ended early: the cache raised, or did not return.
         saving: Share of the price of the traffic that was saved, less what embeddings cost; None: no traffic or no prices.
+        unpriced: Models of the given calls of which no price is known.
     """
 
     pairs: CacheCounts | None = None
@@ -119,13 +120,14 @@ class CacheResult:
     not_checked: tuple[str, ...] = ()
     error: str = ""
     saving: float | None = None
+    unpriced: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         refuse(
             not all(isinstance(counts, CacheCounts | None) for counts in (self.pairs, self.traffic))
             or not (self.saving is None or as_finite_float(self.saving) is not None)
-            or not all(map(_are_texts, (self.violations, self.not_checked, (self.error,)))),
-            "CacheResult: expected pairs and traffic of CacheCounts or None, violations and not_checked as tuples of texts, error as a text, and "
+            or not all(map(_are_texts, (self.violations, self.not_checked, self.unpriced, (self.error,)))),
+            "CacheResult: expected pairs and traffic of CacheCounts or None, violations, not_checked and unpriced as tuples of texts, error as a text, and "
             f"saving as a number or None, got {shorten_text(repr(self))}",
         )
 
@@ -191,11 +193,11 @@ def cache_probe(
         )
     ways = {what: way for what, way in {"expiry": expire, "rollback": roll_back}.items() if way}
     probe = _Probe(adapt_cache(cache) | ways, dict(scope), Random(seed), index_time_s)  # noqa: S311 -- no secret
-    done, counts = Future[None](), dict[str, CacheCounts]()
+    done, counts = Future[None](), dict[str, Any]()
     # A cache embeds in the other thread, where MiniLM cannot set its limit: without it a question takes 5 to 15 times as long.
     with single_blas_thread() if find_spec("threadpoolctl") else nullcontext():
-        start = known[0].text if known else requests[0][0]
-        args = (probe.run, done, counts, _build_sources(known, requests), start, never_cached)
+        sources, start = _build_sources(known, requests), (known or requests)[0][0]
+        args = (probe.run, done, counts, sources, start, never_cached)
         Thread(target=copy_context().run, args=args, daemon=True).start()
         error = _await_end(done, probe, time_limit_s)
     return CacheResult(
@@ -203,7 +205,7 @@ def cache_probe(
         violations=tuple(probe.violations),
         not_checked=tuple(what for what in ("expiry", "rollback") if what not in ways),
         error=error,
-        saving=_price_saving(counts.get("traffic"), calls, embedding_usd),
+        **_price_saving(counts.get("traffic"), calls, embedding_usd),
     )
 
 
@@ -342,7 +344,10 @@ class _Probe:
                 (f"returned the answer of another {key}", None, {key: f"another {key} than {own}"}, "get")
                 for key, own in self.scope.items()
             ),
-            *((f"stored {what}: {text!r}", text, {}, "get") for what, text in never_cached.items()),
+            *(
+                (f"stored {what}: {text!r}, which the probe put into it", text, {}, "get")
+                for what, text in never_cached.items()
+            ),
             *((f"returned an answer after its {way}", None, {}, way) for way in [*self.functions][3:]),
         ):
             self.put(query := self.open_query(text), answer)
@@ -383,25 +388,19 @@ def _count(
     )
 
 
-def _price_saving(
-    counts: CacheCounts | None, calls: Iterable[Call], embedding_usd: float | None
-) -> float | None:
-    # Return the share that is saved of what all answers would cost, each request being embedded; None without prices.
-    made = [
-        (call.endpoint == "embeddings", as_finite_float(call.cost_usd))
+def _price_saving(counts: CacheCounts | None, calls: Iterable[Call], usd: float | None) -> dict[str, Any]:
+    # Return the share that is saved of what all answers would cost, each request being embedded, or the models without a price.
+    given = [] if usd is None else [(True, usd, "")]
+    made: list[Any] = given + [
+        (call.endpoint == "embeddings", as_finite_float(call.cost_usd), call.model or "a call")
         for call in require_list(calls, Call, "cache_probe: expected calls as the fixture llm_calls has them")
-        if call.purpose != "judge" and call.status in (None, 200)
-    ]
-    prices: list[Any] = [
-        [embedding_usd]
-        if kind and embedding_usd is not None
-        else [price for is_one, price in made if is_one is kind]
-        for kind in (False, True)
-    ]
+        if call.purpose != "judge" and call.status in (None, 200) and not (given and call.endpoint == "embeddings")
+    ]  # fmt: skip
+    prices = [[price for is_one, price, _ in made if is_one is kind] for kind in (False, True)]
     if not counts or any(not known or None in known for known in prices) or not sum(prices[0]) > 0:
-        return None
+        return {"unpriced": (*{model: 0 for _, price, model in made if counts and price is None},)}
     answer, embedding = (sum(filter(None, known)) / len(known) for known in prices)
-    return counts.hit_rate - float(embedding / answer)
+    return {"saving": counts.hit_rate - float(embedding / answer)}
 
 
 def list_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[float, *tuple[float | None, ...]]]:

@@ -171,9 +171,9 @@ def test_the_example_with_a_low_threshold_hits_near_twins() -> None:
         (ChangesText, "changed an answer"),
         (ReturnsBytes, "changed an answer"),
         (MakesUp, "never stored: 'Ask somebody else.'"),
-        (StoresAll, "stored a refusal"),
+        (StoresAll, "can't help with that.\", which the probe put into it"),
         (StoresAll, "stored an error"),
-        (StoresAll, "stored an empty answer: ''"),
+        (StoresAll, "stored an empty answer: '', which the probe put into it"),
         *(
             (IgnoresScope, f"the answer of another {key}")
             for key in ("tenant", "prompt_version", "model", "parameters")
@@ -204,6 +204,7 @@ def test_a_cache_that_throws_is_an_error_and_no_miss() -> None:
     with pytest.raises(MeasurementErrored) as failure:
         assert_cache(result)
     assert failure.value.measurement.name == "cache.false_hits"
+    assert failure.value.measurement.better == "lower"  # as where there is a value: it is one metric
     check_message(failure.value)
 
 
@@ -335,7 +336,7 @@ def test_what_is_no_result_of_a_probe_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"traffic": 3}, {"pairs": "x"}, {"violations": "stored"}, {"not_checked": 3}, {"error": 3}, {"saving": math.nan}],
+    [{"traffic": 3}, {"pairs": "x"}, {"violations": "stored"}, {"not_checked": 3}, {"error": 3}, {"saving": math.nan}, {"unpriced": "x"}],
     ids=str,
 )  # fmt: skip
 def test_a_result_that_a_person_made_wrongly_is_refused(change: dict[str, Any]) -> None:
@@ -572,9 +573,9 @@ def test_a_hit_of_traffic_is_false_if_its_answer_is_to_another_intent() -> None:
     [
         ((), None),
         (CALLS[:2], None),
-        ((CALLS[0], Call(endpoint="chat"), CALLS[2]), None),
+        ((CALLS[0], Call(endpoint="chat", model="small-1"), CALLS[2]), None),
         ((Call(endpoint="chat", cost_usd=0.0),), 0.0),
-        ((CALLS[0], Call(endpoint="embeddings")), None),
+        ((CALLS[0], Call(endpoint="embeddings", model="vectors-1")), None),
     ],
     ids=["no calls", "no embedding", "a call without a price", "free", "an embedding without a price"],
 )
@@ -584,6 +585,13 @@ def test_without_prices_there_is_no_saving(calls: Any, embedding_usd: float | No
     with pytest.raises(MeasurementErrored) as failure:
         assert_cache(result, at_most_false_hits=None, at_least_hit_rate=None)
     assert failure.value.measurement.name == "cache.saving"
+    assert result.unpriced == (*(call.model for call in calls if call.cost_usd is None),)
+    check_message(failure.value)
+
+
+def test_pairs_alone_say_how_to_do_without_a_saving() -> None:
+    with pytest.raises(MeasurementErrored, match="at_least_saving=None", check=check_message):
+        assert_cache(cache_probe(Plain(), PAIRS, calls=CALLS), at_most_false_hits=None)
 
 
 def test_calls_of_a_judge_and_failed_calls_have_no_say_in_the_price() -> None:

@@ -229,6 +229,11 @@ def test_what_is_no_list_of_detectors_is_refused(detectors: Any) -> None:
         scan("Write to anna@example.com.", detectors)
 
 
+def test_a_mask_of_detectors_says_that_scan_takes_them() -> None:
+    with pytest.raises(UsageError, match=r"mask\(text, scan\(text, detectors\)\), got \[RuleDetector"):
+        mask("text", [RuleDetector("mine", ("name",), lambda _: [])])  # type: ignore[list-item]
+
+
 @pytest.mark.parametrize("finding", [(0, 2), Finding(0.0, 2, "email"), Finding(0, None, "email")])  # type: ignore[arg-type]
 def test_a_mask_of_what_is_no_finding_is_refused(finding: Any) -> None:
     with pytest.raises(UsageError):

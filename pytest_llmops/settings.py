@@ -79,7 +79,7 @@ class Settings:
         "unscored; allow: no warning",
     )  # fmt: skip
     base_url: str = _declare_option(
-        option_values.parse_url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application under test",
+        option_values.parse_url, "", "OpenAI-compatible server; also set as OPENAI_BASE_URL for the application in a recorded test",
         flag="--llm-base-url", metavar="URL", env=("OPENAI_BASE_URL",),
     )  # fmt: skip
     api: Api = _declare_option(

@@ -168,7 +168,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize a test by models, prompt versions and cases."""
     node, settings = metafunc.definition, metafunc.config.stash[SETTINGS]
     own = any(has_own_marker(node, name) for name in ("llm_models", "llm_robust", "llm_guardrail"))
-    marked = own or node.get_closest_marker("llm_trials") is not None
+    marked = own or any(node.get_closest_marker(name) for name in ("llm_trials", "llm_budget"))
     if PARAMETRIZED_FIXTURES.isdisjoint(metafunc.fixturenames) and not marked:
         return
     from pytest_llmops.harness import parametrize, trials

@@ -343,6 +343,15 @@ def test_a_wrong_marker_of_many_cases_is_one_error(filled: Project) -> None:
         check_message(result.records[f"test_{number}"].message)
 
 
+def test_a_wrong_budget_of_a_test_without_cases_is_told_before_it_runs(filled: Project) -> None:
+    filled.write(
+        **{"test_a.py": "import pytest\n@pytest.mark.llm_budget(usd=-1)\ndef test_a(): assert False\n"}
+    )
+    result = filled.run()
+    assert result.outcomes == {"errors": 1}
+    check_message(result.records["test_a"].message)
+
+
 def test_a_marker_of_the_projects_own_is_left_alone(filled: Project) -> None:
     test = "import pytest\n@pytest.mark.cases('cases/questions.jsonl')\n@pytest.mark.retriever(object())\ndef test_a(case): pass\n"
     filled.write(**{"test_a.py": test})

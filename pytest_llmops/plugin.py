@@ -154,7 +154,7 @@ class ReportListener:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the HTTP patches, if any test needed them."""
     if (watch := config.stash.get(WATCH_KEY, None)) is not None:
-        recorder.wake_callbacks.remove(watch.start_harness_of_running_test)
+        del recorder.wake_callbacks[watch.start_harness_of_running_test]
         test_folders.remove(watch.search_folders)
     for patch in config.stash.get(HOST_PATCHES_KEY, ()):
         patch.restore_attribute()
@@ -278,7 +278,7 @@ class OnDemandHarness:
         self._children: list[tuple[pytest.Collector, Sequence[pytest.Item | pytest.Collector]]] = []
         self.left_out = 0
         self._module: Path | None = None
-        recorder.wake_callbacks.append(self.start_harness_of_running_test)
+        recorder.wake_callbacks[self.start_harness_of_running_test] = len(recorder._stack)  # noqa: SLF001 -- our own
         test_folders.append(self.search_folders)
 
     def start_harness_of_running_test(self) -> Harness | None:

@@ -127,8 +127,9 @@ class _Block:
 
 
 _stack: list[Recorder] = []
-# The last is called when a test without a recorder measures something: it may push a recorder
-wake_callbacks: list[Callable[[], object]] = []
+# The last is called when a test without a recorder measures something: it may push a recorder. With each is the number of recorders
+# below it: a run within a test (pytester) has its own, also if the test around it has measured something.
+wake_callbacks: dict[Callable[[], object], int] = {}
 _test_thread = threading.get_ident()
 _lock = threading.RLock()
 _current_block: ContextVar[_Block | None] = ContextVar("pytest_llmops_block", default=None)
@@ -160,8 +161,9 @@ def run_as_trial(index: int) -> Iterator[None]:
 
 def _recorder_stack() -> list[Recorder]:
     # Return the stack; a test that has no recorder yet gets one first.
-    if not _stack and wake_callbacks:
-        wake_callbacks[-1]()
+    for wake, below in [*wake_callbacks.items()][-1:]:
+        if len(_stack) <= below:
+            wake()
     return _stack
 
 

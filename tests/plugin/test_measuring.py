@@ -9,6 +9,8 @@ import sys
 from support.messages import check_message
 from support.project import Project
 
+from pytest_llmops import assert_contains
+
 PHASES = """
 import pytest
 from pytest_llmops import Measurement, emit, soft, collect
@@ -216,3 +218,13 @@ def test_ours(): assert len(recorder._stack) == 1
         }
     )
     assert project.run().outcomes == {"passed": 2}
+
+
+def test_a_run_within_a_test_that_has_measured_has_records_of_its_own(project: Project) -> None:
+    assert_contains("around", "around")
+    project.write(
+        **{
+            "test_a.py": "from pytest_llmops import assert_contains\ndef test_a(): assert_contains('a', 'a')\n"
+        }
+    )
+    assert [measured.name for measured in project.run().records["test_a"].measurements] == ["text.contains"]

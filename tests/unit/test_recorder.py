@@ -40,7 +40,7 @@ SENT = Exchange(
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a plain script: the recorder of the test that runs here is out of sight."""
     monkeypatch.setattr(recorder, "_stack", [])
-    monkeypatch.setattr(recorder, "wake_callbacks", [])
+    monkeypatch.setattr(recorder, "wake_callbacks", {})
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def top() -> Iterator[Recorder]:
 def script(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test is running, as far as the recorder knows."""
     monkeypatch.setattr(recorder, "_stack", [])
-    monkeypatch.setattr(recorder, "wake_callbacks", [])
+    monkeypatch.setattr(recorder, "wake_callbacks", {})
 
 
 def names(measured: list[Measurement]) -> list[str]:

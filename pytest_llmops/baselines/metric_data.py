@@ -218,7 +218,7 @@ class MetricData:
     def describe_next_step(
         self, rules: GateRules, levels: tuple[float, float], *, two_sided: bool = False
     ) -> str:
-        """Return how many trials, or cases, would settle an undecided metric in 8 of 10 runs.
+        """Return how many trials, or cases, would settle an undecided metric in most runs.
 
         Args:
             rules: What the gate decides by.
@@ -250,7 +250,7 @@ class MetricData:
         )
         return (
             f"{' or '.join(steps[not trials :])} would settle it "
-            f"{'if every trial scores as now' if self._is_steady else 'in 8 of 10 runs'}"
+            f"{'if every trial scores as now' if self._is_steady else 'in most runs'}"
             + (
                 ""
                 if is_whole

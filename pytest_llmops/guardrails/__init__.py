@@ -33,7 +33,7 @@ def scan(text: str, detectors: Sequence[Detector] | None = None) -> list[Finding
 
     Raises:
         DetectorError: A detector raised or returned no findings: then nothing is known of the text.
-        UsageError: The text is none.
+        UsageError: It is no text.
 
     >>> [(found.kind, found.start, found.end) for found in scan("Write to anna@example.com!")]
     [('email', 9, 25)]

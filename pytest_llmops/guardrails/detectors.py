@@ -175,7 +175,7 @@ def presidio_detector(
         language: Of the texts.
 
     Raises:
-        UsageError: The engine is none, or does not know an entity in that language; no entity is asked for, or the score is no number.
+        UsageError: It is no engine of presidio, or has no such entity in that language; there are no entities, or the score is not a number.
     """
     refuse(
         not (hasattr(analyzer, "supported_languages") and isinstance(entities, Mapping))

@@ -69,7 +69,7 @@ def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
     Raises:
         DetectorError: A detector raised, or returned something else than findings within its text. That is never
             "nothing found".
-        UsageError: The text is none, or the detectors are no list of them.
+        UsageError: It is no text, or the detectors are not a list of detectors.
     """
     refuse(
         not isinstance(text, str)  # type: ignore[redundant-expr]
@@ -162,7 +162,7 @@ def mask_findings(text: str, findings: Iterable[Finding]) -> str:
     """Return a text with the masks of findings in their places.
 
     Raises:
-        UsageError: The text is none, the findings are no list of them, or one does not lie within the text.
+        UsageError: It is no text, the findings are not a list of findings, or one lies outside of the text.
 
     >>> mask_findings("write to a@b.example", [Finding(9, 20, "email")])
     'write to [email]'

@@ -118,7 +118,7 @@ def compile_rule(id_: str, pattern: str, group: object = 0, entropy: object = 0)
     """Return a search for a regular expression.
 
     Raises:
-        BadFile: It is invalid, matches the empty text, or lacks the group; or the entropy is no number.
+        BadFile: It is invalid, matches the empty text, or lacks the group; or the entropy is not a number.
         DetectorError: By the search: it takes too long.
     """
     import regex

@@ -316,7 +316,7 @@ def test_wrong_use_is_told_by_workers_too(filled: Project) -> None:
     filled.write(**{"test_0.py": (filled.path / "test_0.py").read_text() + "def test_right(): pass\n"})
     result = filled.run("--llm-judge", workers=2)
     assert result.outcomes.pop("passed") == 1  # although a test of its module has a wrong marker
-    assert result.outcomes == {"errors": len(WRONG_USE)} or "failed" in result.outcomes
+    assert result.outcomes == {"errors": len(WRONG_USE)}
     assert [value for _, value in WRONG_USE.values() if value not in result.text] == []
     assert "INTERNALERROR" not in result.text
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks.verdicts import BASELINE_TRIALS, BETA, SCENARIOS, draw_builds, draw_trials
 from pytest_llmops.baselines.side_by_side import judge_variants
-from pytest_llmops.canary import CanaryEvent, canary_decision
 from pytest_llmops.measurement import Measurement
+from pytest_llmops.production.canary import CanaryEvent, canary_decision
 from pytest_llmops.results.run import TestRecord
 from pytest_llmops.results.verdict import VariantVerdict
 

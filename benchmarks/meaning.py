@@ -172,7 +172,7 @@ def _cold(*, with_theirs: bool) -> Iterator[str]:
 
 
 def _bertscore(*, with_theirs: bool) -> Iterator[str]:
-    from pytest_llmops.textmetrics import BertScore
+    from pytest_llmops.semantics.textmetrics import BertScore
 
     made = pairs(MANY)
     actual, expected = [a for a, _ in made], [b for _, b in made]

@@ -25,7 +25,7 @@ import numpy as np
 
 from pytest_llmops.protocols import Call, Usage
 from pytest_llmops.providers.minilm import MiniLMEmbedder
-from pytest_llmops.semantic_cache import CachePair, CacheResult, cache_probe, format_sweep
+from pytest_llmops.testing.semantic_cache import CachePair, CacheResult, cache_probe, format_sweep
 from pytest_llmops.trace import cost_usd
 
 ROOT = Path(__file__).parents[1]

@@ -17,10 +17,10 @@ from pytest_llmops.settings import OPTIONS, Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pytest_llmops.cases.feedback import Feedback
     from pytest_llmops.cases.files import Case
     from pytest_llmops.cassettes.http.reverse_proxy import LLMProxy
     from pytest_llmops.cassettes.tape import Tape
+    from pytest_llmops.production.feedback import Feedback
     from pytest_llmops.prompts.registry import Prompt, Prompts
     from pytest_llmops.protocols import Embedder, Hits, Judge, Model, Retriever
     from pytest_llmops.trace import CallLog
@@ -212,7 +212,7 @@ def llm_calls(request: pytest.FixtureRequest) -> CallLog:
 @pytest.fixture
 def llm_feedback() -> Callable[..., Feedback]:
     """``llm_feedback(file)`` reads what users said of answers: its ``events``, ``votes`` and ``up_share()``, see `read_feedback`."""
-    from pytest_llmops.cases.feedback import read_feedback
+    from pytest_llmops.production.feedback import read_feedback
 
     return read_feedback
 
@@ -289,7 +289,7 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
 
             check_looks(config, settings)
         if settings.batch:
-            from pytest_llmops.ahead.batch_apis import check_batch_options
+            from pytest_llmops.harness.ahead.batch_apis import check_batch_options
 
             check_batch_options(config, settings)
     except UsageError as error:

@@ -74,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(ReportListener(config), "llmops_listener")
     if config.stash[SETTINGS].asks_ahead:
-        from pytest_llmops.ahead.hooks import register_hooks
+        from pytest_llmops.harness.ahead.hooks import register_hooks
 
         register_hooks(config, config.stash[SETTINGS], OURS_KEY, _run_unlogged, pytest.TestReport)
 

@@ -12,13 +12,13 @@ import pytest
 from pytest_llmops import assert_contains, assert_score
 from pytest_llmops.cli import main
 from pytest_llmops.errors import CaseError
-from pytest_llmops.textmetrics import closer_to_reference
+from pytest_llmops.semantics.textmetrics import closer_to_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llmops.cases.feedback import Feedback
     from pytest_llmops.cases.files import Case
+    from pytest_llmops.production.feedback import Feedback
     from pytest_llmops.prompts.registry import Prompt
     from pytest_llmops.protocols import Model
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pytest_llmops.semantic_cache import CacheQuery
+from pytest_llmops.testing.semantic_cache import CacheQuery
 
 NOT_STORED = re.compile(r"\s*$|error\b|i'?m sorry\b|i can('t|not)\b", re.IGNORECASE)
 

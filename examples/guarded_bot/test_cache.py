@@ -9,7 +9,7 @@ from semantic_cache import SemanticCache
 
 from pytest_llmops import assert_cache
 from pytest_llmops.cases import load_cases
-from pytest_llmops.semantic_cache import cache_probe, make_pairs
+from pytest_llmops.testing.semantic_cache import cache_probe, make_pairs
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_llmops.canary import CanaryEvent, CanaryRules, canary_decision, read_events
+from pytest_llmops.production.canary import CanaryEvent, CanaryRules, canary_decision, read_events
 
 LOG = Path(__file__).parent / "canary" / "events.csv"
 RULES = CanaryRules(arms=("v1", "v2"), share=0.5)

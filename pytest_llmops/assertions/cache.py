@@ -10,7 +10,7 @@ from pytest_llmops.assertions._arguments import parse_threshold
 from pytest_llmops.errors import format_name_list, refuse
 from pytest_llmops.measurement import Measurement, format_count, label_suffix, shorten_text
 from pytest_llmops.metrics.classification import count_needed, exact_upper_end
-from pytest_llmops.semantic_cache import CacheCounts, CacheResult, format_sweep, list_sweep
+from pytest_llmops.testing.semantic_cache import CacheCounts, CacheResult, format_sweep, list_sweep
 
 __tracebackhide__ = True
 
@@ -34,7 +34,7 @@ def assert_cache(
     false one, 473 with one. With fewer it could not be scored. Of pairs, the hits on one stored question count as one.
 
     Args:
-        result: What `pytest_llmops.semantic_cache.cache_probe` returned.
+        result: What `pytest_llmops.testing.semantic_cache.cache_probe` returned.
         at_most_false_hits: Share of the hits, above 0 and below 1; None: record only.
         at_least_hit_rate: Share of the requests, or of the pairs that must hit; None: record only.
         at_least_saving: Share of the price of the traffic; None: record only.
@@ -52,7 +52,7 @@ def assert_cache(
         MeasurementErrored: There are too few hits, no prices for a saving, or the cache raised or did not return.
         UsageError: An impossible threshold, or something else than results of `cache_probe`.
 
-    >>> from pytest_llmops.semantic_cache import CacheCounts
+    >>> from pytest_llmops.testing.semantic_cache import CacheCounts
     >>> counts = CacheCounts(could_be_false=900, hits=300, false_hits=(), units=300, false_units=0, hit_rate=1 / 3)
     >>> [measurement.status for measurement in assert_cache(CacheResult(traffic=counts, saving=0.6))]
     ['passed', 'passed', 'passed', 'passed']

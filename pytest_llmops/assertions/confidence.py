@@ -99,7 +99,7 @@ def assert_confidence(
         else _choose_threshold(rows, wanted[0] or 0.0, seed)
     )
     if queue is not None:
-        from pytest_llmops.cases.queue import QueueEntry, add_to_queue
+        from pytest_llmops.production.review_queue import QueueEntry, add_to_queue
 
         add_to_queue(
             queue,

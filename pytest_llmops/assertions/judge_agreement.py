@@ -10,7 +10,8 @@ from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_share_threshold
-from pytest_llmops.calibration.canaries import (
+from pytest_llmops.errors import MeasurementFailed, UsageError
+from pytest_llmops.judges.calibration.canaries import (
     Canary,
     CanaryRun,
     canaries_for_judge,
@@ -21,7 +22,7 @@ from pytest_llmops.calibration.canaries import (
     read_canaries,
     run_canaries,
 )
-from pytest_llmops.calibration.judge_comparison import (
+from pytest_llmops.judges.calibration.judge_comparison import (
     MIN_LABELS,
     AgreementRequirements,
     Calibration,
@@ -31,9 +32,8 @@ from pytest_llmops.calibration.judge_comparison import (
     figures_to_json,
     format_missed_requirements,
 )
-from pytest_llmops.calibration.labels import LabelsSource, read_labels
-from pytest_llmops.calibration.record import find_records
-from pytest_llmops.errors import MeasurementFailed, UsageError
+from pytest_llmops.judges.calibration.labels import LabelsSource, read_labels
+from pytest_llmops.judges.calibration.record import find_records
 from pytest_llmops.judges.evaluate import find_judge, skipped_measurement
 from pytest_llmops.judges.rubric import Pairwise
 from pytest_llmops.measurement import Json, Measurement, label_suffix, shorten_text

@@ -17,9 +17,9 @@ from pytest_llmops.assertions._judged import (
     parse_judge_inputs,
     quote_answer,
 )
-from pytest_llmops.calibration.canaries import describe_judge
 from pytest_llmops.cases import Case
 from pytest_llmops.errors import UsageError, refuse, require
+from pytest_llmops.judges.calibration.canaries import describe_judge
 from pytest_llmops.judges.conversation import Conversation, is_trace, read_conversation
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,

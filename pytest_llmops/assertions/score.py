@@ -34,7 +34,7 @@ def assert_score(
     out. It raises for what it cannot score; that is an error, not a low score.
 
     Args:
-        metric: The function; `pytest_llmops.textmetrics` has some. Its ``version`` attribute, if any, goes
+        metric: The function; `pytest_llmops.semantics.textmetrics` has some. Its ``version`` attribute, if any, goes
             into the measurement: unlike versions are never compared. A ``name`` of its own becomes the
             measurement's.
         actual: Its first argument, of any type; the metric has to know what None means.

@@ -9,17 +9,7 @@ from pathlib import Path
 
 from pytest_llmops._util.json_values import as_mapping
 from pytest_llmops._util.text_files import BadFile, read_text
-from pytest_llmops.cases.feedback import measure_coverage, read_feedback
 from pytest_llmops.cases.files import load_cases, parse_case
-from pytest_llmops.cases.queue import (
-    QueueEntry,
-    add_to_queue,
-    build_redactor,
-    change_queue,
-    normalize_text,
-    read_queue,
-    redact_entry,
-)
 from pytest_llmops.cli.common import (
     DIM,
     EXIT_PROBLEM,
@@ -35,6 +25,16 @@ from pytest_llmops.cli.common import (
 )
 from pytest_llmops.errors import CaseError, UsageError, refuse
 from pytest_llmops.measurement import Json, as_finite_float, format_count, shorten_text
+from pytest_llmops.production.feedback import measure_coverage, read_feedback
+from pytest_llmops.production.review_queue import (
+    QueueEntry,
+    add_to_queue,
+    build_redactor,
+    change_queue,
+    normalize_text,
+    read_queue,
+    redact_entry,
+)
 
 MAX_ORIGINS, MAX_LISTED, NO_PROBLEMS = 20, 20, ("not from a person", "no vote, comment or correction")
 LABELS = {"pass": True, "true": True, "fail": False, "false": False}

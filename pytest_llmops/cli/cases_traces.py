@@ -5,10 +5,10 @@ import gc
 from collections import Counter
 from itertools import chain
 
-from pytest_llmops.cases.queue import add_to_queue
-from pytest_llmops.cases.trace_files import read_conversations
 from pytest_llmops.cli.common import EXIT_PROBLEM, format_path, print_result
 from pytest_llmops.errors import refuse
+from pytest_llmops.production.exported_traces import read_conversations
+from pytest_llmops.production.review_queue import add_to_queue
 
 
 def import_traces(args: argparse.Namespace) -> int:

@@ -10,13 +10,6 @@ from pathlib import Path
 from typing import cast
 
 from pytest_llmops import judges, recorder
-from pytest_llmops.calibration.canaries import format_canary_evidence, format_canary_summary
-from pytest_llmops.calibration.judge_comparison import (
-    Calibration,
-    format_confusion_table,
-    format_missed_requirements,
-)
-from pytest_llmops.calibration.record import JudgeRecord
 from pytest_llmops.cassettes.naming import safe_file_name
 from pytest_llmops.cassettes.use_cassette import use_cassette
 from pytest_llmops.cli.common import (
@@ -40,6 +33,13 @@ from pytest_llmops.cli.common import (
 from pytest_llmops.cli.judge import OPTION_NAMES
 from pytest_llmops.errors import BudgetReached, CaseError, CassetteMiss, LLMOpsError, UsageError, refuse
 from pytest_llmops.harness import tapes
+from pytest_llmops.judges.calibration.canaries import format_canary_evidence, format_canary_summary
+from pytest_llmops.judges.calibration.judge_comparison import (
+    Calibration,
+    format_confusion_table,
+    format_missed_requirements,
+)
+from pytest_llmops.judges.calibration.record import JudgeRecord
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Judge
 from pytest_llmops.redaction.pytest_reports import mask_value

@@ -5,11 +5,11 @@ import random
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pytest_llmops.cases.queue import QueueEntry, add_to_queue
 from pytest_llmops.cli import common
 from pytest_llmops.cli.common import YELLOW, colour_text, format_path, print_line, refuse_options
 from pytest_llmops.errors import UnknownName, format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
+from pytest_llmops.production.review_queue import QueueEntry, add_to_queue
 from pytest_llmops.results.review import Judgement, collect_judgements
 
 HARD_CASES_WARNING = (

@@ -13,7 +13,6 @@ from typing import Any
 
 from pytest_llmops._util.text_files import BadFile, read_text, read_yaml
 from pytest_llmops.baselines.baseline import Baseline
-from pytest_llmops.calibration.record import JudgeRecord
 from pytest_llmops.cassettes import naming, store
 from pytest_llmops.cassettes.audit import find_cassettes
 from pytest_llmops.cassettes.recordings import walk_folders
@@ -21,6 +20,7 @@ from pytest_llmops.cassettes.store import load_cassette, make_stored_exchange
 from pytest_llmops.cli import common, judge_calibrate, judge_rescore, semantic_calibrate
 from pytest_llmops.cli.common import EXIT_PROBLEM, read_ini
 from pytest_llmops.errors import LLMOpsError, ModelError, UsageError, format_name_list, refuse
+from pytest_llmops.judges.calibration.record import JudgeRecord
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.metrics.trial_change import TrialPair, compare_families
 from pytest_llmops.prompts.prompt_file import split_front_matter

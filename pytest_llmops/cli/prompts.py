@@ -84,7 +84,7 @@ def _add_canary_command(commands: Any) -> None:
 
 def canary(args: argparse.Namespace) -> int:
     """Print the decision on a canary."""
-    from pytest_llmops.canary import CanaryRules, canary_decision, read_events
+    from pytest_llmops.production.canary import CanaryRules, canary_decision, read_events
 
     given = ((name, getattr(args, name)) for name in CanaryRules.__dataclass_fields__)
     decision = canary_decision(

@@ -334,9 +334,9 @@ def iter_feedback_notes(root: Path, records: Iterable[TestRecord]) -> Iterator[s
         for folder in (root, (root / nodeid.partition("::")[0]).parent)
     }
     for path in sorted(path for path in paths if path.is_file() and path.stat().st_size <= MAX_QUEUE_BYTES):
-        from pytest_llmops.cases.feedback import measure_coverage
         from pytest_llmops.cases.files import Case
-        from pytest_llmops.cases.queue import read_queue
+        from pytest_llmops.production.feedback import measure_coverage
+        from pytest_llmops.production.review_queue import read_queue
 
         ran = [
             Case(id=fact_text(case.get("id")), input="", tags=tuple(map(str, as_list(case.get("tags")))))

@@ -7,17 +7,21 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_llmops.calibration.agreement import AgreementFigures, measure_agreement
-    from pytest_llmops.calibration.canaries import (
+    from pytest_llmops.judges.calibration.agreement import AgreementFigures, measure_agreement
+    from pytest_llmops.judges.calibration.canaries import (
         Canary,
         CanaryRun,
         built_in_canaries,
         read_canaries,
         run_canaries,
     )
-    from pytest_llmops.calibration.judge_comparison import AgreementRequirements, Calibration, calibrate_judge
-    from pytest_llmops.calibration.labels import Labels, read_labels
-    from pytest_llmops.calibration.record import (
+    from pytest_llmops.judges.calibration.judge_comparison import (
+        AgreementRequirements,
+        Calibration,
+        calibrate_judge,
+    )
+    from pytest_llmops.judges.calibration.labels import Labels, read_labels
+    from pytest_llmops.judges.calibration.record import (
         JudgedAnswers,
         JudgeRecord,
         find_records,
@@ -44,16 +48,16 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "AgreementFigures": "calibration.agreement",
-    "AgreementRequirements": "calibration.judge_comparison",
-    "Calibration": "calibration.judge_comparison",
-    "Canary": "calibration.canaries",
-    "CanaryRun": "calibration.canaries",
+    "AgreementFigures": "judges.calibration.agreement",
+    "AgreementRequirements": "judges.calibration.judge_comparison",
+    "Calibration": "judges.calibration.judge_comparison",
+    "Canary": "judges.calibration.canaries",
+    "CanaryRun": "judges.calibration.canaries",
     "Checklist": "judges.item_judges",
     "Grounding": "judges.item_judges",
-    "JudgeRecord": "calibration.record",
-    "JudgedAnswers": "calibration.record",
-    "Labels": "calibration.labels",
+    "JudgeRecord": "judges.calibration.record",
+    "JudgedAnswers": "judges.calibration.record",
+    "Labels": "judges.calibration.labels",
     "Pairwise": "judges.rubric",
     "Panel": "judges.panel",
     "Policy": "judges.item_judges",
@@ -63,24 +67,24 @@ _HOMES = {
     "Scale": "judges.protocol.reply_form",
     "accuracy": "metrics.agreement",
     "answer_relevance": "judges.rubric",
-    "built_in_canaries": "calibration.canaries",
-    "calibrate_judge": "calibration.judge_comparison",
+    "built_in_canaries": "judges.calibration.canaries",
+    "calibrate_judge": "judges.calibration.judge_comparison",
     "cohen_kappa": "metrics.agreement",
     "context_relevance": "judges.item_judges",
     "correlation": "metrics.agreement",
-    "find_records": "calibration.record",
+    "find_records": "judges.calibration.record",
     "goal": "judges.rubric",
-    "judge_labelled_answers": "calibration.record",
+    "judge_labelled_answers": "judges.calibration.record",
     "kappa_interval": "metrics.agreement",
     "load_judge_file": "judges.item_judges",
-    "load_records": "calibration.record",
-    "measure_agreement": "calibration.agreement",
+    "load_records": "judges.calibration.record",
+    "measure_agreement": "judges.calibration.agreement",
     "quality": "judges.rubric",
-    "read_canaries": "calibration.canaries",
-    "read_labels": "calibration.labels",
+    "read_canaries": "judges.calibration.canaries",
+    "read_labels": "judges.calibration.labels",
     "read_reply": "judges.protocol.parsing",
-    "read_stored_verdicts": "calibration.record",
-    "run_canaries": "calibration.canaries",
+    "read_stored_verdicts": "judges.calibration.record",
+    "run_canaries": "judges.calibration.canaries",
 }
 
 __all__ = [

@@ -21,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.semantic_cache import SCOPE, cache_probe
+from pytest_llmops.testing.semantic_cache import SCOPE, cache_probe
 
 PAIRS = (
     ("How do I cancel my order?", "how do I cancel my order", "hit", "spelling"),

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmops.canary import CanaryEvent, canary_decision, read_events
 from pytest_llmops.errors import UsageError
+from pytest_llmops.production.canary import CanaryEvent, canary_decision, read_events
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 VALUES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(

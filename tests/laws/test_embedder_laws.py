@@ -15,7 +15,7 @@ from support.messages import check_message
 from pytest_llmops.metrics.vectors import cosine
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.providers.offline import HashingEmbedder, TfidfEmbedder
-from pytest_llmops.testing import TEXTS, check_embedder
+from pytest_llmops.testing.conformance import TEXTS, check_embedder
 
 EMBEDDERS: dict[str, Embedder] = {
     "tfidf": TfidfEmbedder(),

@@ -18,7 +18,7 @@ from pytest_llmops.judges import Reply, ReplyForm, Scale, read_reply
 from pytest_llmops.judges.rubric import Rubric, quality
 from pytest_llmops.protocols import Message, Verdict
 from pytest_llmops.providers.offline import ScriptedModel
-from pytest_llmops.testing import FAKE_VERDICT, check_judge
+from pytest_llmops.testing.conformance import FAKE_VERDICT, check_judge
 
 NONCE = "1a2b3c4d"
 SCALES = [

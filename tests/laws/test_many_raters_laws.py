@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_llmops.calibration.judge_comparison import figures_to_json
 from pytest_llmops.errors import CaseError
 from pytest_llmops.judges import AgreementRequirements, measure_agreement, read_labels
+from pytest_llmops.judges.calibration.judge_comparison import figures_to_json
 from pytest_llmops.metrics.agreement import (
     cohen_kappa,
     correlation,

@@ -13,8 +13,8 @@ from support.project import Project
 from support.server import StubServer
 
 import pytest_llmops
-from pytest_llmops.ahead import phase
 from pytest_llmops.harness import terminal
+from pytest_llmops.harness.ahead import phase
 
 LOADED_ONCE = (
     "aiohttp", "bm25s", "filelock", "genai_prices", "httpcore", "httpcore2", "httpx", "httpx2", "jinja2.sandbox",

@@ -16,7 +16,7 @@ EVENTS = [
 TESTS = """
 import pytest
 from pytest_llmops import assert_score
-from pytest_llmops.textmetrics import closer_to_reference
+from pytest_llmops.semantics.textmetrics import closer_to_reference
 
 ANSWERS = {answers}
 

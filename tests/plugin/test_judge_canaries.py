@@ -9,7 +9,7 @@ from support.page import read_texts
 from support.project import Project
 from support.server import Reply, Seen, chat_answer, error_reply, json_reply
 
-from pytest_llmops.calibration.canaries import built_in_canaries
+from pytest_llmops.judges.calibration.canaries import built_in_canaries
 
 ASKED = 34
 """Of the built-in canaries and right answers: the rest has no content, and no model is asked about it."""

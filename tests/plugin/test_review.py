@@ -12,8 +12,8 @@ from support.page import read_data
 from support.project import Project
 
 from pytest_llmops import cli
-from pytest_llmops.cases.queue import read_queue
 from pytest_llmops.judges import read_labels
+from pytest_llmops.production.review_queue import read_queue
 
 TESTS = """
 import pytest

@@ -27,7 +27,7 @@ from pytest_llmops import (
 from pytest_llmops.cases.files import Case
 from pytest_llmops.prompts.registry import Prompt
 from pytest_llmops.protocols import Embedder, Judge, Model, Retriever, Verdict
-from pytest_llmops.textmetrics import BertScore
+from pytest_llmops.semantics.textmetrics import BertScore
 
 
 class Polite:

@@ -20,11 +20,11 @@ import pytest
 from support.cassettes import entry, files
 from support.server import StubServer, chat_events, stream
 
-from pytest_llmops.ahead.answers import AnswerStore
-from pytest_llmops.ahead.sender import _OWN_STATE, send_on_connection, send_request, why_not_sent
 from pytest_llmops.cassettes import store
 from pytest_llmops.cassettes.http import http_client
 from pytest_llmops.errors import CassetteError
+from pytest_llmops.harness.ahead.answers import AnswerStore
+from pytest_llmops.harness.ahead.sender import _OWN_STATE, send_on_connection, send_request, why_not_sent
 
 MODULES = pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
 KINDS = pytest.mark.parametrize("kind", ["HTTPTransport", "AsyncHTTPTransport"])

@@ -14,9 +14,6 @@ import pytest
 from support.messages import check_message
 
 from pytest_llmops import trace
-from pytest_llmops.ahead.answers import Place
-from pytest_llmops.ahead.batch_apis import BatchState, read_results, read_states, retrieve_batch
-from pytest_llmops.ahead.batches import BatchSender, find_group
 from pytest_llmops.cassettes.budget import CallCosts, Ledger
 from pytest_llmops.cassettes.request_key import (
     Answer,
@@ -27,6 +24,9 @@ from pytest_llmops.cassettes.request_key import (
     make_exchange,
 )
 from pytest_llmops.errors import BudgetReached, UsageError
+from pytest_llmops.harness.ahead.answers import Place
+from pytest_llmops.harness.ahead.batch_apis import BatchState, read_results, read_states, retrieve_batch
+from pytest_llmops.harness.ahead.batches import BatchSender, find_group
 from pytest_llmops.protocols import Usage
 from pytest_llmops.providers.sdk_calls import pricing_facts, response_latency
 from pytest_llmops.redaction.redactor import Redactor

@@ -14,7 +14,6 @@ from support.shared import shared
 
 from benchmarks import confidence as recorded
 from pytest_llmops import assert_confidence, assert_correction, collect
-from pytest_llmops.cases.queue import read_queue
 from pytest_llmops.errors import MeasurementErrored, MeasurementFailed, UsageError
 from pytest_llmops.metrics.classification import wilson_interval
 from pytest_llmops.metrics.confidence import (
@@ -24,6 +23,7 @@ from pytest_llmops.metrics.confidence import (
     reliability_bins,
     stated_confidence,
 )
+from pytest_llmops.production.review_queue import read_queue
 from pytest_llmops.protocols import Call
 
 pytestmark = pytest.mark.usefixtures("alone")

@@ -14,15 +14,6 @@ from support.messages import check_message
 from support.shared import rows as shared_rows
 
 from pytest_llmops import judges
-from pytest_llmops.calibration.agreement import confusion_table, majority_label
-from pytest_llmops.calibration.canaries import describe_judge
-from pytest_llmops.calibration.judge_comparison import (
-    figures_to_json,
-    format_confusion_table,
-    format_evidence,
-    format_missed_requirements,
-)
-from pytest_llmops.calibration.labels import Label, Labels
 from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.judges import (
     AgreementFigures,
@@ -34,6 +25,15 @@ from pytest_llmops.judges import (
     read_labels,
     read_stored_verdicts,
 )
+from pytest_llmops.judges.calibration.agreement import confusion_table, majority_label
+from pytest_llmops.judges.calibration.canaries import describe_judge
+from pytest_llmops.judges.calibration.judge_comparison import (
+    figures_to_json,
+    format_confusion_table,
+    format_evidence,
+    format_missed_requirements,
+)
+from pytest_llmops.judges.calibration.labels import Label, Labels
 from pytest_llmops.metrics.agreement import Rates
 from pytest_llmops.protocols import Verdict
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from support.messages import check_message
 
-from pytest_llmops.calibration.labels import Labels, Opinion, read_labels
 from pytest_llmops.errors import CaseError, UnknownName, UsageError
+from pytest_llmops.judges.calibration.labels import Labels, Opinion, read_labels
 
 Write = Callable[..., Path]
 

@@ -15,7 +15,9 @@ from support.messages import check_message
 from support.shared import shared
 
 from pytest_llmops import assert_contains, assert_judge_canaries, recorder
-from pytest_llmops.calibration.canaries import (
+from pytest_llmops.errors import CaseError, MeasurementErrored, MeasurementFailed, ModelError, UsageError
+from pytest_llmops.judges import JudgeRecord
+from pytest_llmops.judges.calibration.canaries import (
     DEFAULT_QUESTION,
     Canary,
     built_in_canaries,
@@ -27,8 +29,6 @@ from pytest_llmops.calibration.canaries import (
     read_canaries,
     run_canaries,
 )
-from pytest_llmops.errors import CaseError, MeasurementErrored, MeasurementFailed, ModelError, UsageError
-from pytest_llmops.judges import JudgeRecord
 from pytest_llmops.judges.item_judges import Checklist, Grounding, Policy, context_relevance
 from pytest_llmops.judges.panel import Panel
 from pytest_llmops.judges.protocol.prompting import find_injection_signs

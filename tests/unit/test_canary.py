@@ -12,8 +12,14 @@ import numpy as np
 import pytest
 
 from benchmarks.ab import simulate_canaries
-from pytest_llmops.canary import CanaryDecision, CanaryEvent, CanaryRules, canary_decision, read_events
 from pytest_llmops.errors import UsageError
+from pytest_llmops.production.canary import (
+    CanaryDecision,
+    CanaryEvent,
+    CanaryRules,
+    canary_decision,
+    read_events,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -274,7 +280,7 @@ def test_the_decision_needs_no_pytest() -> None:
     import subprocess
     import sys
 
-    code = "import sys; from pytest_llmops.canary import canary_decision; print('pytest' in sys.modules, 'numpy' in sys.modules)"
+    code = "import sys; from pytest_llmops.production.canary import canary_decision; print('pytest' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 

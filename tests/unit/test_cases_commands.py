@@ -12,7 +12,7 @@ from support.planted import SECRETS
 
 from pytest_llmops import cli
 from pytest_llmops.cases.files import load_cases
-from pytest_llmops.cases.queue import QueueEntry, add_to_queue, read_queue
+from pytest_llmops.production.review_queue import QueueEntry, add_to_queue, read_queue
 
 EVENTS = [
     {"id": "e1", "question": "Can I return it?", "answer": "No.", "thumb": "down", "tags": ["refund"]},

@@ -12,11 +12,11 @@ from support.messages import check_message
 from support.shared import rows as shared_rows
 from support.shared import shared
 
-from pytest_llmops.cases.feedback import Feedback, events_needed, measure_coverage, read_feedback
 from pytest_llmops.cases.files import Case
-from pytest_llmops.cases.queue import QueueEntry
 from pytest_llmops.errors import CaseError, LLMOpsError
-from pytest_llmops.textmetrics import closer_to_reference
+from pytest_llmops.production.feedback import Feedback, events_needed, measure_coverage, read_feedback
+from pytest_llmops.production.review_queue import QueueEntry
+from pytest_llmops.semantics.textmetrics import closer_to_reference
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 ANSWERS: dict[str, tuple[str, str]] = dict.fromkeys(

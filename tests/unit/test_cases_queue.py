@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.messages import check_message
 
-from pytest_llmops.cases.queue import (
+from pytest_llmops.errors import CaseError
+from pytest_llmops.production.review_queue import (
     QueueEntry,
     add_to_queue,
     entry_id,
     merge_entries,
     read_queue,
 )
-from pytest_llmops.errors import CaseError
 from pytest_llmops.redaction.redactor import Redactor
 
 SECRET = "sk-test-0123456789abcdef0123456789abcdef"
@@ -156,7 +156,7 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
 @given(st.text(), st.text(), st.lists(st.text(), max_size=3))
 def test_any_text_is_read_as_it_was_written(question: str, answer: str, comments: list[str]) -> None:
     entry = QueueEntry(input=question, output=answer, comments=tuple(comments))
-    from pytest_llmops.cases.queue import _parse_entry, redact_entry
+    from pytest_llmops.production.review_queue import _parse_entry, redact_entry
 
     assert _parse_entry(json.loads(entry.to_line())) == entry
     redact_entry(entry, Redactor())  # a masked line is still an entry

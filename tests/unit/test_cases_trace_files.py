@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from support.messages import check_message
 from support.shared import shared
 
-from pytest_llmops.cases import trace_files
-from pytest_llmops.cases.queue import QueueEntry
-from pytest_llmops.cases.trace_files import read_conversations
 from pytest_llmops.errors import UsageError
+from pytest_llmops.production import exported_traces
+from pytest_llmops.production.exported_traces import read_conversations
+from pytest_llmops.production.review_queue import QueueEntry
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 TOOL: dict[str, Any] = {
@@ -348,10 +348,10 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     lines = [reason for reason in counts if reason.startswith("line 3 of traces.jsonl")]
     assert len(lines) == 1
     assert counts == {
-        trace_files.REPEATED: 1,
-        trace_files.CUT: 1,
-        trace_files.NO_CONTENT: 1,
-        trace_files.UNREADABLE: 2,
+        exported_traces.REPEATED: 1,
+        exported_traces.CUT: 1,
+        exported_traces.NO_CONTENT: 1,
+        exported_traces.UNREADABLE: 2,
         lines[0]: 1,
     }
     check_message(lines[0])
@@ -389,8 +389,8 @@ def test_images_and_reasoning(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_one_document_over_many_lines(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trace_files, "CHUNK", 64)
-    monkeypatch.setattr(trace_files, "MAX_OBJECT", 4096)
+    monkeypatch.setattr(exported_traces, "CHUNK", 64)
+    monkeypatch.setattr(exported_traces, "MAX_OBJECT", 4096)
     path = tmp_path / "traces.json"
     spans = [*(span(at, {"http.method": "GET"}) for at in range(100, 160)), *spans_of(genai)]
     text = json.dumps(otlp(*spans), indent=1).replace("\n", end)
@@ -404,8 +404,8 @@ def test_one_document_over_many_lines(tmp_path: Path, end: str, monkeypatch: pyt
 def test_a_document_that_is_cut_anywhere_is_an_error(
     tmp_path: Path, is_indented: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trace_files, "CHUNK", 64)
-    monkeypatch.setattr(trace_files, "MAX_OBJECT", 2048)
+    monkeypatch.setattr(exported_traces, "CHUNK", 64)
+    monkeypatch.setattr(exported_traces, "MAX_OBJECT", 2048)
     path = tmp_path / "traces.json"
     text = json.dumps(otlp(*spans_of(traceloop)), indent=1 if is_indented else None)
     for end in range(1, len(text), 293):
@@ -483,7 +483,7 @@ json_values = st.recursive(
 @given(
     st.lists(
         st.dictionaries(
-            st.sampled_from(sorted({name[0] for names in trace_files.FIELDS.values() for name in names})),
+            st.sampled_from(sorted({name[0] for names in exported_traces.FIELDS.values() for name in names})),
             json_values,
         ),
         max_size=3,
@@ -497,7 +497,7 @@ def test_no_value_of_any_field_is_a_crash(rows: list[Json], value: object) -> No
     ]
     counts: Counter[str] = Counter()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trace_files, "_read_records", lambda *_: iter(json.loads(json.dumps(records))))
+        patch.setattr(exported_traces, "_read_records", lambda *_: iter(json.loads(json.dumps(records))))
         for entry in read_conversations([path], counts):
             entry.to_line()
 
@@ -559,4 +559,4 @@ def test_recorded_instrumentations_give_the_conversation_of_the_wire(sample: str
 def test_spans_without_content_are_counted_not_imported() -> None:
     entries, counts = read(shared("imports", "traces") / "genai_openai_nocontent" / "traces.json")
     assert not entries
-    assert counts == {trace_files.NO_CONTENT: 2}
+    assert counts == {exported_traces.NO_CONTENT: 2}

@@ -10,7 +10,7 @@ from support.messages import check_message
 from support.planted import SECRETS
 
 from pytest_llmops import cli
-from pytest_llmops.cases.queue import read_queue
+from pytest_llmops.production.review_queue import read_queue
 
 
 def row(number: int, question: str, answer: str, **more: object) -> dict[str, object]:

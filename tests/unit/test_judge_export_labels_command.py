@@ -10,8 +10,8 @@ from support.judged_run import judged_run, judged_test, verdict
 from support.messages import check_message
 
 from pytest_llmops import cli
-from pytest_llmops.cases.queue import read_queue
 from pytest_llmops.judges import read_labels
+from pytest_llmops.production.review_queue import read_queue
 from pytest_llmops.results.run import Run
 
 Export = Callable[..., tuple[int, list[str], str]]

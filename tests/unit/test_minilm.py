@@ -21,7 +21,7 @@ from pytest_llmops.protocols import Embedder, TokenEmbedder
 from pytest_llmops.providers import minilm, offline
 from pytest_llmops.providers.minilm import MiniLMEmbedder
 from pytest_llmops.providers.model_files import MODELS, find_installed, install_model
-from pytest_llmops.testing import TEXTS, check_embedder
+from pytest_llmops.testing.conformance import TEXTS, check_embedder
 
 pytest.importorskip("tokenizers")
 SENTENCES = [

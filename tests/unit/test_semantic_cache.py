@@ -22,7 +22,7 @@ from pytest_llmops.cases import Case
 from pytest_llmops.errors import CaseError, CassetteMiss, MeasurementErrored, MeasurementFailed, UsageError
 from pytest_llmops.metrics.classification import count_needed, exact_upper_end
 from pytest_llmops.protocols import Call
-from pytest_llmops.semantic_cache import (
+from pytest_llmops.testing.semantic_cache import (
     CacheCounts,
     CachePair,
     CacheQuery,

@@ -18,7 +18,7 @@ from pytest_llmops.providers.embedding_arrays import scale_to_unit
 from pytest_llmops.providers.minilm import MiniLMEmbedder
 from pytest_llmops.providers.model_files import MODELS
 from pytest_llmops.providers.sentence_transformers import SentenceTransformersEmbedder
-from pytest_llmops.testing import TEXTS, check_embedder
+from pytest_llmops.testing.conformance import TEXTS, check_embedder
 
 PACKAGE = MODELS["minilm"].package
 MISSING = [name for name in ("sentence_transformers", PACKAGE) if importlib.util.find_spec(name) is None]

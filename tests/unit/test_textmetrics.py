@@ -15,7 +15,7 @@ from pytest_llmops import MeasurementErrored, MeasurementFailed, assert_score
 from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics.bertscore import Score
 from pytest_llmops.protocols import TokenVectors
-from pytest_llmops.textmetrics import BertScore, exact_match, token_f1
+from pytest_llmops.semantics.textmetrics import BertScore, exact_match, token_f1
 
 pytestmark = pytest.mark.usefixtures("alone")
 

@@ -11,12 +11,12 @@ import pytest
 from pytest_llmops._util import user_files
 from pytest_llmops._util.text_files import BadFile
 from pytest_llmops._util.user_files import find_path, folders_above
-from pytest_llmops.calibration.canaries import read_canaries
-from pytest_llmops.calibration.labels import read_labels
 from pytest_llmops.cases.files import load_cases
 from pytest_llmops.cases.queries import load_queries
 from pytest_llmops.cases.trec import read_qrels
 from pytest_llmops.errors import CorpusError, UsageError
+from pytest_llmops.judges.calibration.canaries import read_canaries
+from pytest_llmops.judges.calibration.labels import read_labels
 from pytest_llmops.judges.item_judges import Policy, load_judge_file, read_checklist
 from pytest_llmops.judges.rubric import Rubric
 from pytest_llmops.retrievers.bm25 import load_corpus

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 from typing import NamedTuple, TypeAlias, cast
 
-from pytest_llmops.calibration.labels import Label, LabelKind, LabelledAnswer, Labels
 from pytest_llmops.errors import refuse
+from pytest_llmops.judges.calibration.labels import Label, LabelKind, LabelledAnswer, Labels
 from pytest_llmops.metrics.agreement import (
     Rates,
     Weights,
@@ -119,7 +119,7 @@ class _LabelledVerdict(NamedTuple):
 def why_invalid_labels(labels: Labels) -> str:
     """Return why these labels cannot tell a right judge from a wrong judge, or ``""``.
 
-    >>> from pytest_llmops.calibration.labels import read_labels
+    >>> from pytest_llmops.judges.calibration.labels import read_labels
     >>> why_invalid_labels(read_labels([{"id": "a", "human": True}, {"id": "b", "human": True}]))
     'all 2 labelled answers have the same label, pass: a judge that always says so would agree; add others'
     """
@@ -133,7 +133,7 @@ def why_invalid_labels(labels: Labels) -> str:
 def majority_label(row: LabelledAnswer, kind: LabelKind) -> Label | None:
     """Return the most common label of an answer, of numbers the median; None without a majority.
 
-    >>> from pytest_llmops.calibration.labels import read_labels
+    >>> from pytest_llmops.judges.calibration.labels import read_labels
     >>> majority_label(read_labels([{"id": "a", "human": ["A", "B", "A"]}]).rows[0], "name")
     'A'
     """
@@ -320,7 +320,7 @@ def human_agreement(
 ) -> HumanAgreement | None:
     """Return how far annotators agree with each other, and the judge with each; None for a single annotator.
 
-    >>> from pytest_llmops.calibration.labels import read_labels
+    >>> from pytest_llmops.judges.calibration.labels import read_labels
     >>> rows = [{"id": "a", "human": [True, True]}, {"id": "b", "human": [False, False]}, {"id": "c", "human": [True]}]
     >>> human_agreement(read_labels(rows), {"a": True, "b": True}, None).kappa
     1.0

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, as_texts, parse_json
 from pytest_llmops._util.text_files import BadFile, canonical_json, check_json_value
-from pytest_llmops.cases.queue import QueueEntry
 from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.production.review_queue import QueueEntry
 from pytest_llmops.protocols import ToolCall, Usage
 from pytest_llmops.trace import cost_usd, fields
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from pytest_llmops.ahead.answers import AnswerStore, Place
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.cassettes.journal import JournalEntry
 from pytest_llmops.cassettes.request_key import Answer, Question, TapeCounts, answer_to_wire
 from pytest_llmops.cassettes.run_folder import JUDGE_PURPOSE, shared_answer_key
 from pytest_llmops.cassettes.tape import WRITING_MODES, Tape
 from pytest_llmops.errors import CallDeferred, CassetteError
+from pytest_llmops.harness.ahead.answers import AnswerStore, Place
 from pytest_llmops.wire.body import fold_body
 
 # Calls of a job that are deferred in a run of a test; after them it waits for its answers, as it will not

@@ -14,12 +14,12 @@ from contextlib import AbstractContextManager
 from http.client import HTTPResponse, IncompleteRead
 from typing import Any
 
-from pytest_llmops.ahead.tapes import PendingRequest
 from pytest_llmops.cassettes import run_folder
 from pytest_llmops.cassettes.http.live_response import STREAM_CONTENT_TYPES, TIMING_DIGITS, limit_silence
 from pytest_llmops.cassettes.request_key import Answer, make_exchange
 from pytest_llmops.cassettes.run_folder import RateLimiter
 from pytest_llmops.errors import BudgetReached, CassetteError, refuse
+from pytest_llmops.harness.ahead.tapes import PendingRequest
 from pytest_llmops.wire.content_encoding import decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
-from pytest_llmops.calibration.labels import Label, LabelledAnswer, Labels
 from pytest_llmops.errors import CaseError, UsageError, refuse
+from pytest_llmops.judges.calibration.labels import Label, LabelledAnswer, Labels
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge
 from pytest_llmops.measurement import Json, as_finite_float, shorten_text
@@ -229,7 +229,7 @@ def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAn
     Raises:
         CaseError: A labelled answer has no ``judge``; null is for unscored.
 
-    >>> from pytest_llmops.calibration.labels import read_labels
+    >>> from pytest_llmops.judges.calibration.labels import read_labels
     >>> labels = read_labels([{"id": "a", "human": True, "judge": 8}, {"id": "b", "human": False, "judge": None}])
     >>> read_stored_verdicts(labels, name="quality", version="7").verdicts
     {'a': 8.0, 'b': None}

@@ -24,10 +24,10 @@ from pytest_llmops._util.text_files import (
     fingerprint_parts,
     json_kind,
 )
-from pytest_llmops.calibration.labels import parse_answer, parse_rows, read_lines
-from pytest_llmops.calibration.record import JudgeRecord, find_records
 from pytest_llmops.cassettes.run_folder import defer_sharing
 from pytest_llmops.errors import CaseError, UsageError, describe_exception, refuse
+from pytest_llmops.judges.calibration.labels import parse_answer, parse_rows, read_lines
+from pytest_llmops.judges.calibration.record import JudgeRecord, find_records
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, find_judge, judge_answer, resolve_judge, takes_contexts
 from pytest_llmops.judges.protocol.response_format import forget_capabilities

@@ -23,7 +23,7 @@ from pytest_llmops.errors import LLMOpsError, describe_exception, format_name_li
 from pytest_llmops.measurement import as_finite_float, format_count, require_list, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.providers.minilm import single_blas_thread
-from pytest_llmops.semantic_cache.arguments import ARGUMENTS, adapt_cache, read_texts
+from pytest_llmops.testing.semantic_cache_arguments import ARGUMENTS, adapt_cache, read_texts
 
 SCOPE = {"tenant": "tenant-1", "prompt_version": "1", "model": "model-1", "parameters": "temperature=0"}
 NEVER_CACHED = {

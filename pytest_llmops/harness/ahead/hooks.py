@@ -7,12 +7,12 @@ from typing import Any
 
 import pluggy
 
-from pytest_llmops.ahead.answers import AnswerStore, Place, Workers, remove_journals
-from pytest_llmops.ahead.batches import BatchSender, OpenBatch, Postponed
-from pytest_llmops.ahead.phase import Phase, Unit, make_units
-from pytest_llmops.ahead.silence import silence_session
-from pytest_llmops.ahead.tapes import ClaimingTape, CollectingTape, PhaseState
 from pytest_llmops.cassettes import active_tape, run_folder
+from pytest_llmops.harness.ahead.answers import AnswerStore, Place, Workers, remove_journals
+from pytest_llmops.harness.ahead.batches import BatchSender, OpenBatch, Postponed
+from pytest_llmops.harness.ahead.phase import Phase, Unit, make_units
+from pytest_llmops.harness.ahead.silence import silence_session
+from pytest_llmops.harness.ahead.tapes import ClaimingTape, CollectingTape, PhaseState
 from pytest_llmops.harness.item import is_recorded_elsewhere
 from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
 from pytest_llmops.harness.tapes import BROAD_SCOPES

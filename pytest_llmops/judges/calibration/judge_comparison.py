@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field
 from operator import itemgetter
 from typing import Literal, NamedTuple, TypeAlias, cast
 
-from pytest_llmops.calibration.agreement import (
+from pytest_llmops.errors import CaseError, UsageError, refuse, refuse_unknown
+from pytest_llmops.judges.calibration.agreement import (
     AgreementFigures,
     ConfusionTable,
     Disagreement,
@@ -14,8 +15,8 @@ from pytest_llmops.calibration.agreement import (
     measure_agreement,
     why_invalid_labels,
 )
-from pytest_llmops.calibration.labels import LabelKind, Labels, LabelsSource, read_labels
-from pytest_llmops.calibration.record import (
+from pytest_llmops.judges.calibration.labels import LabelKind, Labels, LabelsSource, read_labels
+from pytest_llmops.judges.calibration.record import (
     BELOW_THRESHOLDS,
     MAX_UNSCORED,
     JudgedAnswers,
@@ -23,7 +24,6 @@ from pytest_llmops.calibration.record import (
     judge_labelled_answers,
     read_stored_verdicts,
 )
-from pytest_llmops.errors import CaseError, UsageError, refuse, refuse_unknown
 from pytest_llmops.judges.evaluate import find_judge
 from pytest_llmops.measurement import Json, as_finite_float, format_value_and_threshold, shorten_text
 from pytest_llmops.metrics.agreement import Share

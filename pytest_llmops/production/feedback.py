@@ -24,9 +24,9 @@ from pytest_llmops._util.text_files import (
 )
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.cases.files import Case, read_rows
-from pytest_llmops.cases.queue import QueueEntry, normalize_text
 from pytest_llmops.errors import CaseError, UnknownName, refuse
 from pytest_llmops.measurement import Json, format_count, shorten_text
+from pytest_llmops.production.review_queue import QueueEntry, normalize_text
 
 __tracebackhide__ = True
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_llmops.ahead.answers import Place
-from pytest_llmops.ahead.sender import LiveSender, why_not_sent
-from pytest_llmops.ahead.silence import keep_item
-from pytest_llmops.ahead.tapes import PendingRequest, PhaseState, SilentRun
 from pytest_llmops.cassettes import active_tape
 from pytest_llmops.errors import CallDeferred
+from pytest_llmops.harness.ahead.answers import Place
+from pytest_llmops.harness.ahead.sender import LiveSender, why_not_sent
+from pytest_llmops.harness.ahead.silence import keep_item
+from pytest_llmops.harness.ahead.tapes import PendingRequest, PhaseState, SilentRun
 from pytest_llmops.harness.item import has_trials
 from pytest_llmops.harness.trials import list_takes
 from pytest_llmops.recorder import run_as_trial

@@ -16,7 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pytest_llmops._util.json_values import as_mapping, as_text, parse_json
-from pytest_llmops.ahead.batch_apis import (
+from pytest_llmops.cassettes import locking, miss
+from pytest_llmops.cassettes.naming import CASSETTE_FOLDER, display_path
+from pytest_llmops.cassettes.request_key import Answer
+from pytest_llmops.errors import BudgetReached, CassetteError, LLMOpsError, ModelError, path_from_root
+from pytest_llmops.harness.ahead.batch_apis import (
     ENDPOINTS,
     LIFETIME,
     LIMITS,
@@ -29,12 +33,8 @@ from pytest_llmops.ahead.batch_apis import (
     read_states,
     retrieve_batch,
 )
-from pytest_llmops.ahead.sender import PAUSES_S, LiveSender, send_request
-from pytest_llmops.ahead.tapes import PendingRequest
-from pytest_llmops.cassettes import locking, miss
-from pytest_llmops.cassettes.naming import CASSETTE_FOLDER, display_path
-from pytest_llmops.cassettes.request_key import Answer
-from pytest_llmops.errors import BudgetReached, CassetteError, LLMOpsError, ModelError, path_from_root
+from pytest_llmops.harness.ahead.sender import PAUSES_S, LiveSender, send_request
+from pytest_llmops.harness.ahead.tapes import PendingRequest
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.redaction.secret_names import is_secret_name
 from pytest_llmops.settings import Settings

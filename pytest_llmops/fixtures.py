@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llmops import recorder
 from pytest_llmops._util.option_values import LookTrials
-from pytest_llmops.errors import UsageError, path_from_root, refuse, require
+from pytest_llmops.errors import UsageError, path_from_root
 from pytest_llmops.measurement import Json, Measurement, escape_output
 from pytest_llmops.settings import OPTIONS, Settings
 
@@ -106,10 +106,8 @@ def prompt(request: pytest.FixtureRequest) -> Iterator[Prompt]:
 @pytest.fixture
 def case(request: pytest.FixtureRequest) -> Case:
     """A case of ``@pytest.mark.cases(file)``."""
-    refuse(
-        not hasattr(request, "param"),
-        f"{request.node.nodeid}: the `case` fixture needs @pytest.mark.cases(file)",
-    )
+    if not hasattr(request, "param"):
+        raise UsageError(f"{request.node.nodeid}: the `case` fixture needs @pytest.mark.cases(file)")
     current_case: Case = request.param
     mark = request.node.get_closest_marker("cases")
     files = current_case.read_files()
@@ -124,11 +122,13 @@ def case(request: pytest.FixtureRequest) -> Case:
         **({"files": {name: digest for name, (_, digest) in files.items()}} if files else {}),
     }
     recorder.record_facts({"case": facts})
-    if robust := current_case.robust:
+    robust = current_case.robust
+    if robust:
         # All tests of a case have the name of the unchanged one
         unchanged = "".join(request.node.nodeid.rpartition(str(robust["suffix"] or "\n"))[::2])
         recorder.record_facts({"robust": {**robust, "case": [unchanged]}})
-        refuse(robust["error"], str(robust["error"]))
+        if robust["error"]:
+            raise UsageError(str(robust["error"]))
         if robust["skip"]:
             pytest.skip(str(robust["skip"]))
     recorder.find_test_recorder().file_digests.update(
@@ -157,21 +157,19 @@ def retriever(request: pytest.FixtureRequest) -> Retriever:
     """The retriever of ``@pytest.mark.retriever(name, k=)``: ``retriever.search(query)`` returns `Hits`."""
     from pytest_llmops.harness import markers, parametrize
 
-    marker = require(
-        markers.marker_arguments(request.node, "retriever"),
-        f"{request.node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)",
-    )
+    marker = markers.marker_arguments(request.node, "retriever")
+    if marker is None:
+        raise UsageError(f"{request.node.nodeid}: the `retriever` fixture needs @pytest.mark.retriever(name)")
     name, k, embedder = markers.read_retriever_marker(marker)
     in_hooks = name in parametrize.hook_factories(request.node, "retriever")
-    refuse(
-        embedder and in_hooks,
-        f"{request.node.nodeid}: the retriever {name!r} comes from a hook and brings its own vectors: leave embedder= out",
-    )
-    source = (
-        cast("Retriever", recorder.find_component("retriever", name))
-        if in_hooks
-        else markers.build_corpus_retriever(request.node, recorder.current_settings(), name, embedder)
-    )
+    if embedder and in_hooks:
+        raise UsageError(
+            f"{request.node.nodeid}: the retriever {name!r} comes from a hook and brings its own vectors: leave embedder= out"
+        )
+    if in_hooks:
+        source = cast("Retriever", recorder.find_component("retriever", name))
+    else:
+        source = markers.build_corpus_retriever(request.node, recorder.current_settings(), name, embedder)
     facts: Json = {
         "name": name,
         "k": k,
@@ -179,7 +177,9 @@ def retriever(request: pytest.FixtureRequest) -> Retriever:
         "fingerprint": getattr(source, "fingerprint", ""),
     }
     recorder.record_facts({"retriever": facts})
-    return _LimitedRetriever(source, k) if k is not None else source
+    if k is not None:
+        return _LimitedRetriever(source, k)
+    return source
 
 
 class _LimitedRetriever:
@@ -189,8 +189,11 @@ class _LimitedRetriever:
         self._k = k
 
     def search(self, query: str, k: int | None = None, filters: Mapping[str, Json] | None = None) -> Hits:
-        # Return at most ``k`` hits, best first; by default the k of the marker.
-        limit = self._k if k is None else k
+        """Return at most ``k`` hits, best first; by default the k of the marker."""
+        if k is None:
+            limit = self._k
+        else:
+            limit = k
         if filters is None:
             return self._inner.search(query, limit)
         # The protocol does not promise filters: a retriever without them raises the error itself.
@@ -243,11 +246,11 @@ def llm_proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def _require_recorded(request: pytest.FixtureRequest, name: str) -> None:
     from pytest_llmops.harness.item import FOREIGN_MARKER, is_recorded_elsewhere
 
-    refuse(
-        is_recorded_elsewhere(request.node),
-        f"{request.node.nodeid}: is marked `{FOREIGN_MARKER}`, so a fellow plugin answers its calls and `{name}` has none of them:"
-        " take the mark away to record it here, or do without the fixture",
-    )
+    if is_recorded_elsewhere(request.node):
+        raise UsageError(
+            f"{request.node.nodeid}: is marked `{FOREIGN_MARKER}`, so a fellow plugin answers its calls and `{name}` has none of them:"
+            " take the mark away to record it here, or do without the fixture"
+        )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -255,8 +258,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("llmops", "LLM regression testing (pytest-llmops)")
     for option in OPTIONS:
         if option.flag:
-            details = {"action": "store_true"} if option.switch else {"metavar": option.metavar}
-            details |= {"action": "append"} if option.repeat else {}
+            if option.switch:
+                details = {"action": "store_true"}
+            else:
+                details = {"metavar": option.metavar}
+            if option.repeat:
+                details |= {"action": "append"}
+            else:
+                details |= {}
             group.addoption(option.flag, dest=option.dest, default=None, help=option.help, **details)
         if option.ini:
             parser.addini(option.dest, option.help, type=option.ini, default=None)
@@ -280,10 +289,10 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
     ini = {option.name: _read_ini_value(config, option.dest) for option in OPTIONS if option.ini}
     try:
         settings = Settings.from_sources(("command line", command_line), ("ini", ini), environ=os.environ)
-        refuse(
-            settings.accept_anyway and settings.accept is None,
-            "command line --llm-accept-anyway: expected --llm-accept REASON beside it, got none",
-        )
+        if settings.accept_anyway and settings.accept is None:
+            raise UsageError(
+                "command line --llm-accept-anyway: expected --llm-accept REASON beside it, got none"
+            )
         if isinstance(settings.trials, LookTrials):
             from pytest_llmops.harness.baseline_gate import check_looks
 

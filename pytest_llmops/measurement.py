@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any, Literal, TypeAlias
 
-from pytest_llmops.errors import UsageError, WireError, refuse
+from pytest_llmops.errors import UsageError, WireError
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 Status: TypeAlias = Literal["passed", "failed", "recorded", "errored"]
@@ -43,7 +43,7 @@ def to_builtins(value: object, *, where: str = "value") -> Json:
         raise WireError(f"{where[:80]}: nested too deeply, or holds itself") from None
 
 
-def _to_builtins(value: object, where: str) -> Json:  # noqa: PLR0911 -- a return for each type
+def _to_builtins(value: object, where: str) -> Json:
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -87,7 +87,8 @@ def _replace_surrogates(text: str) -> str:
 
 def _convert_plain_number(value: float, where: str) -> float:
     if isinstance(value, int):
-        if (bits := value.bit_length()) > MAX_INT_BITS:
+        bits = value.bit_length()
+        if bits > MAX_INT_BITS:
             raise WireError(
                 f"{where}: expected a number that can be written down, got a number of {bits} bits"
             )
@@ -124,28 +125,23 @@ class Measurement:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        refuse(
-            not self.name or not isinstance(self.name, str),
-            WireError(f"Measurement.name: expected a dotted name, got {self.name!r}"),
-        )
-        refuse(
-            self.unit not in UNITS,
-            WireError(
+        if not self.name or not isinstance(self.name, str):
+            raise WireError(f"Measurement.name: expected a dotted name, got {self.name!r}")
+        if self.unit not in UNITS:
+            raise WireError(
                 f"Measurement {self.name}: expected a unit out of {', '.join(UNITS)}, got {self.unit!r}"
-            ),
-        )
-        refuse(
-            self.better not in ("higher", "lower"),
-            WireError(f"Measurement {self.name}: expected better='higher' or 'lower', got {self.better!r}"),
-        )
-        refuse(
-            (self.value is None) == (not self.error),
-            WireError(
+            )
+        if self.better not in ("higher", "lower"):
+            raise WireError(
+                f"Measurement {self.name}: expected better='higher' or 'lower', got {self.better!r}"
+            )
+        if (self.value is None) == (not self.error):
+            raise WireError(
                 f"Measurement {self.name}: expected either a value or an error, got value={self.value!r}, error={self.error!r}"
-            ),
-        )
+            )
         for key in ("value", "threshold"):
-            if (number := getattr(self, key)) is not None:
+            number = getattr(self, key)
+            if number is not None:
                 set_(self, key, _convert_number(number, f"Measurement {self.name}.{key}"))
         for key in ("name", "label", "reason", "error", "version"):
             set_(self, key, _check_text(getattr(self, key), f"Measurement {self.name}.{key}"))
@@ -162,12 +158,13 @@ class Measurement:
         if self.threshold is None:
             return "recorded"
         slack = TOLERANCE * max(1.0, abs(self.threshold))
-        good = (
-            self.value >= self.threshold - slack
-            if self.better == "higher"
-            else self.value <= self.threshold + slack
-        )
-        return "passed" if good else "failed"
+        if self.better == "higher":
+            good = self.value >= self.threshold - slack
+        else:
+            good = self.value <= self.threshold + slack
+        if good:
+            return "passed"
+        return "failed"
 
     def to_wire(self) -> dict[str, Json]:
         """Return a dictionary of plain builtins; fields at their default are left out.
@@ -226,16 +223,21 @@ def format_amount(value: float, unit: str, digits: int = 2) -> str:
     """
     if unit == "USD":
         rounded = abs(value) >= 1 or value == 0
-        return f"${value:,.{digits}f}" if rounded else f"${_format_significant(value, digits + 2)}"
+        if rounded:
+            return f"${value:,.{digits}f}"
+        return f"${_format_significant(value, digits + 2)}"
     if unit in ("tokens", "count"):
-        number = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
-        return f"{number} tokens" if unit == "tokens" else number
+        if float(value).is_integer():
+            number = f"{value:,.0f}"
+        else:
+            number = f"{value:,.1f}"
+        if unit == "tokens":
+            return f"{number} tokens"
+        return number
     if unit == "s":
-        return (
-            f"{value:.{digits}f} s"
-            if value == 0 or abs(value) >= SMALL_SECONDS
-            else f"{_format_significant(value, digits)} s"
-        )
+        if value == 0 or abs(value) >= SMALL_SECONDS:
+            return f"{value:.{digits}f} s"
+        return f"{_format_significant(value, digits)} s"
     return f"{value:.{digits}f}"
 
 
@@ -283,7 +285,9 @@ def as_finite_float(value: object) -> float | None:
         number = float(value)
     except OverflowError:
         return None
-    return number if math.isfinite(number) else None
+    if math.isfinite(number):
+        return number
+    return None
 
 
 def require_list(given: object, kind: type, problem: str) -> list[Any]:
@@ -295,9 +299,10 @@ def require_list(given: object, kind: type, problem: str) -> list[Any]:
     >>> require_list((1, 2), int, "expected numbers"), require_list("ab", str, "expected texts")
     ([1, 2], ['ab'])
     """
-    elements = (
-        [given] if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable) else [*given]
-    )
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        elements = [given]
+    else:
+        elements = [*given]
     if not all(isinstance(element, kind) for element in elements):  # a list of calls takes long to print
         raise UsageError(f"{problem}, got {shorten_text(repr(given), 80)}")
     return elements
@@ -315,16 +320,17 @@ def shorten_text(text: str, limit: int = 200) -> str:
     'two\\nlines'
     """
     head = text[:limit]
-    escaped = (
-        head
-        if head.isprintable()
-        else "".join(
+    if head.isprintable():
+        escaped = head
+    else:
+        escaped = "".join(
             char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
             for char in head
         )
-    )
     rest = len(text) - len(head)
-    return f"{escaped}... (+{rest:,} chars)" if rest else escaped
+    if rest:
+        return f"{escaped}... (+{rest:,} chars)"
+    return escaped
 
 
 def label_suffix(label: str) -> str:
@@ -333,7 +339,9 @@ def label_suffix(label: str) -> str:
     >>> label_suffix("first"), label_suffix("")
     (' [first]', '')
     """
-    return f" [{shorten_text(label, MAX_LABEL)}]" if label else ""
+    if label:
+        return f" [{shorten_text(label, MAX_LABEL)}]"
+    return ""
 
 
 MAX_LABEL = 60
@@ -358,7 +366,10 @@ def format_failure_text(
     text.fuzzy 0.40 < 0.80
       nearest   a\nb
     """
-    pairs = [("reason", measurement.reason)] if measurement.reason else []
+    if measurement.reason:
+        pairs = [("reason", measurement.reason)]
+    else:
+        pairs = []
     pairs += evidence
     labelled = [(label, shorten_text(text)) for label, text in pairs[:MAX_EVIDENCE_LINES]]
     if len(pairs) > MAX_EVIDENCE_LINES:
@@ -382,7 +393,10 @@ def _format_verdict(measurement: Measurement) -> str:
     if measurement.threshold is None:
         return f"{name} {format_amount(measurement.value, measurement.unit)}"
     value, threshold = format_value_and_threshold(measurement.value, measurement.threshold, measurement.unit)
-    signs = ("<", ">") if measurement.status == "failed" else (">=", "<=")
+    if measurement.status == "failed":
+        signs = ("<", ">")
+    else:
+        signs = (">=", "<=")
     return f"{name} {value} {signs[measurement.better == 'lower']} {threshold}"
 
 

@@ -87,7 +87,8 @@ class ReportListener:
         self.controller: Controller | None = None
         self._left_out = self._crashed = self._skipped = self._uncollected = 0
         self._skipped_tests = set[str]()
-        settings, is_look = config.stash[SETTINGS], config.getoption("llm_trials") in LOOKS
+        settings = config.stash[SETTINGS]
+        is_look = config.getoption("llm_trials") in LOOKS
         if settings.may_call_models:
             from pytest_llmops.cassettes.run_folder import open_run_folder
             from pytest_llmops.harness.terminal import Progress
@@ -130,7 +131,9 @@ class ReportListener:
             controller = self._get_controller()
             usage = controller.cassette_usage
             usage.left_out = max(self._left_out, self._config.stash[WATCH_KEY].left_out)
-            usage.crashed, usage.skipped, usage.uncollected = self._crashed, self._skipped, self._uncollected
+            usage.crashed = self._crashed
+            usage.skipped = self._skipped
+            usage.uncollected = self._uncollected
             usage.skipped_tests = self._skipped_tests
             controller.finish_run(session, pytest.TestReport)
 
@@ -153,7 +156,8 @@ class ReportListener:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the HTTP patches, if any test needed them."""
-    if (watch := config.stash.get(WATCH_KEY, None)) is not None:
+    watch = config.stash.get(WATCH_KEY, None)
+    if watch is not None:
         del recorder.wake_callbacks[watch.start_harness_of_running_test]
         test_folders.remove(watch.search_folders)
     for patch in config.stash.get(HOST_PATCHES_KEY, ()):
@@ -166,7 +170,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize a test by models, prompt versions and cases."""
-    node, settings = metafunc.definition, metafunc.config.stash[SETTINGS]
+    node = metafunc.definition
+    settings = metafunc.config.stash[SETTINGS]
     own = any(has_own_marker(node, name) for name in ("llm_models", "llm_robust", "llm_guardrail"))
     marked = own or any(node.get_closest_marker(name) for name in ("llm_trials", "llm_budget"))
     if PARAMETRIZED_FIXTURES.isdisjoint(metafunc.fixturenames) and not marked:
@@ -189,7 +194,9 @@ def _note_problem(metafunc: pytest.Metafunc, problem: str) -> None:
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Keep commands of a CI runner out of the names of tests; None: pytest makes the name."""
-    return escape_output(val) if isinstance(val, str) and ("##" in val or "section_" in val) else None
+    if isinstance(val, str) and ("##" in val or "section_" in val):
+        return escape_output(val)
+    return None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -209,7 +216,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _check_prompts(config: pytest.Config) -> None:
     from pytest_llmops.harness.markers import why_invalid_override
 
-    settings, seen = config.stash[SETTINGS], config.stash[PROMPTS_SEEN_KEY]
+    settings = config.stash[SETTINGS]
+    seen = config.stash[PROMPTS_SEEN_KEY]
     config.stash[PROBLEMS_KEY][None] = problem = why_invalid_override(settings, seen, config.rootpath)
     # A worker that refuses to collect ends xdist with an internal error: there each test raises it.
     if problem and not hasattr(config, "workerinput"):
@@ -217,7 +225,7 @@ def _check_prompts(config: pytest.Config) -> None:
 
 
 def _find_problem(item: pytest.Item) -> str:
-    # Return why a test cannot run, or ``""``.
+    """Return why a test cannot run, or ``""``."""
     problems = item.config.stash[PROBLEMS_KEY]
     return problems.get((item.parent, getattr(item, "originalname", ""))) or problems.get(None, "")
 
@@ -250,7 +258,7 @@ def _register_recording_hooks(config: pytest.Config, fixtures: dict[object, Path
 
 
 def _refuse_unrecorded_calls(config: pytest.Config, settings: Settings) -> None:
-    # Refuse connections to models from tests that are not ours, from here to the end of the run.
+    """Refuse connections to models from tests that are not ours, from here to the end of the run."""
     from pytest_llmops.harness import unrecorded
 
     watch = config.stash[WATCH_KEY]
@@ -284,7 +292,9 @@ class OnDemandHarness:
     def start_harness_of_running_test(self) -> Harness | None:
         """Return the harness of the running test, started if necessary; None between two tests."""
         item = self.running_item()
-        return None if item is None else self.harness_of(item)
+        if item is None:
+            return None
+        return self.harness_of(item)
 
     def running_item(self) -> pytest.Item | None:
         """Return the running test; None between two tests."""
@@ -298,8 +308,13 @@ class OnDemandHarness:
         from pytest_llmops._util.user_files import folders_above
 
         item = self.running_item()
-        path = self._module if item is None else item.path
-        return () if path is None else folders_above(path.parent, self._config.rootpath)
+        if item is None:
+            path = self._module
+        else:
+            path = item.path
+        if path is None:
+            return ()
+        return folders_above(path.parent, self._config.rootpath)
 
     def harness_of(self, item: pytest.Item) -> Harness:
         """Return the harness of a test, started if necessary."""
@@ -369,7 +384,8 @@ class RecordingHooks:
     """Hooks that are registered only if a test of the run is ours."""
 
     def __init__(self, watch: OnDemandHarness, fixtures: dict[object, Path]) -> None:
-        self._watch, self._fixtures = watch, fixtures
+        self._watch = watch
+        self._fixtures = fixtures
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -387,7 +403,8 @@ class RecordingHooks:
         """Open the cassette of a test that is ours, before any of its fixtures runs."""
         if OURS_KEY not in item.stash:
             return
-        if problem := _find_problem(item):
+        problem = _find_problem(item)
+        if problem:
             raise UsageError(problem)
         harness = item.stash[HARNESS]
         is_skipped = item.get_closest_marker("skip") is not None
@@ -409,7 +426,10 @@ class RecordingHooks:
     ) -> Generator[None, object, object]:
         """Give a fixture that outlives tests its own cassette, and keep its miss for the next test."""
         path = self._fixtures.get(fixturedef) or self._requested_fixture_path(fixturedef)
-        harness = self._watch.start_harness_of_running_test() if path is not None else None
+        if path is not None:
+            harness = self._watch.start_harness_of_running_test()
+        else:
+            harness = None
         try:
             if path is None or harness is None:
                 return (yield)
@@ -425,13 +445,14 @@ class RecordingHooks:
             return value
 
     def _requested_fixture_path(self, fixturedef: pytest.FixtureDef[Any]) -> Path | None:
-        # Return the cassette path of a fixture that a test of ours requests by `getfixturevalue`.
+        """Return the cassette path of a fixture that a test of ours requests by `getfixturevalue`."""
         from pytest_llmops.harness import tapes
 
         item = self._watch.running_item()
         if fixturedef.scope not in tapes.BROAD_SCOPES or item is None or OURS_KEY not in item.stash:
             return None
-        if (path := tapes.fixture_cassette_path(fixturedef)) is not None:
+        path = tapes.fixture_cassette_path(fixturedef)
+        if path is not None:
             self._fixtures[fixturedef] = path
         return path
 
@@ -446,7 +467,7 @@ class RecordingHooks:
 
 
 def _run_unlogged(item: pytest.Item, nextitem: Any = None, *, is_silent: bool = False) -> Any:
-    # Run the protocol of a test once, with a recorder of its own; by default fixtures of a wider scope stay.
+    """Run the protocol of a test once, with a recorder of its own; by default fixtures of a wider scope stay."""
     from _pytest.runner import runtestprotocol
 
     harness = _start_harness(item)
@@ -462,7 +483,10 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Attach what was measured to the report, and remove our frames from its traceback."""
-    error = call.excinfo.value if call.excinfo is not None else None
+    if call.excinfo is not None:
+        error = call.excinfo.value
+    else:
+        error = None
     running: Harness | None = item.stash.get(HARNESS, None)
     if running.is_silent if running is not None else not isinstance(error, LLMOpsError):
         return (yield)

@@ -229,7 +229,9 @@ class Verdict:
         >>> Verdict(error="empty reply").normalized is None
         True
         """
-        return None if self.score is None else (self.score - self.low) / (self.high - self.low)
+        if self.score is None:
+            return None
+        return (self.score - self.low) / (self.high - self.low)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

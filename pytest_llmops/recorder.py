@@ -40,7 +40,10 @@ class Emission:
         """Return the same with its evidence built, and kept in the measurement's detail."""
         pairs = self.evidence
         if callable(pairs):
-            pairs = pairs() if self.measurement.status == "failed" else ()
+            if self.measurement.status == "failed":
+                pairs = pairs()
+            else:
+                pairs = ()
         if not pairs:
             return replace(self, evidence=())
         detail = {**self.measurement.detail, "evidence": [[label, text] for label, text in pairs]}
@@ -113,7 +116,8 @@ class Recorder:
     def drain_measurements(self) -> list[Measurement]:
         """Return the measurements and forget them."""
         with _lock:
-            taken, self.measurements = self.measurements, []
+            taken = self.measurements
+            self.measurements = []
         return taken
 
 
@@ -160,7 +164,7 @@ def run_as_trial(index: int) -> Iterator[None]:
 
 
 def _recorder_stack() -> list[Recorder]:
-    # Return the stack; a test that has no recorder yet gets one first.
+    """Return the stack; a test that has no recorder yet gets one first."""
     for wake, below in [*wake_callbacks.items()][-1:]:
         if len(_stack) <= below:
             wake()
@@ -168,7 +172,7 @@ def _recorder_stack() -> list[Recorder]:
 
 
 def _innermost(attribute: str) -> Any:
-    # Return an attribute of the innermost recorder in which it is not None; None if there is no such recorder.
+    """Return an attribute of the innermost recorder in which it is not None; None if there is no such recorder."""
     values = (getattr(recorder, attribute) for recorder in reversed(_recorder_stack()))
     return next((value for value in values if value is not None), None)
 
@@ -176,13 +180,18 @@ def _innermost(attribute: str) -> Any:
 def current_recorder() -> Recorder | None:
     """Return the recorder of the innermost open block, else of the test; None in a plain script."""
     stack = _recorder_stack()
-    base = stack[-1] if stack else None
+    if stack:
+        base = stack[-1]
+    else:
+        base = None
     block = _current_block.get()
     while block is not None and not block.is_open:  # a task or thread may outlive its block
         block = block.outer
     if block is None or block.base is not base:
         block = next((inherited for inherited in reversed(_thread_blocks) if inherited.base is base), None)
-    return base if block is None or block.recorder is None else block.recorder
+    if block is None or block.recorder is None:
+        return base
+    return block.recorder
 
 
 def running_test_recorder() -> Recorder | None:
@@ -213,7 +222,10 @@ def pop_recorder(recorder: Recorder) -> None:
 def open_block(inner: Recorder) -> Iterator[None]:
     """Make this the current recorder of a block, in the context that opens it."""
     stack = _recorder_stack()
-    base = stack[-1] if stack else None
+    if stack:
+        base = stack[-1]
+    else:
+        base = None
     outer = _current_block.get()
     block = _Block(base, inner, outer if outer is not None and outer.base is base else None)
     _current_block.set(block)
@@ -261,7 +273,9 @@ def find_component(kind: str, name: str) -> object:
 def open_block_cassette(name: str | Path, mode: RecordMode | None) -> Any:
     """Open a cassette of the running test by name; None in a plain script."""
     opener = _innermost("open_block_cassette")
-    return opener(name, mode) if opener is not None else None
+    if opener is not None:
+        return opener(name, mode)
+    return None
 
 
 def record_exchange(exchange: Exchange) -> None:
@@ -301,7 +315,8 @@ def current_purpose() -> str:
 
 def record_facts(facts: Mapping[str, Json]) -> None:
     """Add facts about the running test to the report; do nothing in a plain script."""
-    if (top := current_recorder()) is not None:
+    top = current_recorder()
+    if top is not None:
         with _lock:
             top.facts.update(facts)
 
@@ -346,7 +361,8 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
     """
     emissions = [emission.with_evidence() for emission in emissions]
     measurements = [emission.measurement for emission in emissions]
-    if (top := current_recorder()) is not None:
+    top = current_recorder()
+    if top is not None:
         with _lock:
             top.measurements.extend(measurements)
     bad = [emission for emission in emissions if emission.measurement.status in ("failed", "errored")]
@@ -365,8 +381,9 @@ def emit_together(emissions: Sequence[Emission], *, cause: Exception | None = No
 
 
 def _find_assertion() -> tuple[str, FrameType | None]:
-    # Return the name of the assertion that is running, or "", and the frame of the user's code that called it.
-    name, frame = "", cast("FrameType | None", sys._getframe(1))  # noqa: SLF001 -- documented
+    """Return the name of the assertion that is running, or "", and the frame of the user's code that called it."""
+    name = ""
+    frame = cast("FrameType | None", sys._getframe(1))  # noqa: SLF001 -- documented
     while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == PACKAGE:
         if frame.f_code.co_name.startswith("assert_"):
             name = frame.f_code.co_name
@@ -389,10 +406,14 @@ def _build_failure(bad: Sequence[Emission], assertion: str) -> Exception:
         origin=describe_origin() if describe_origin is not None else (),
     )
     for recorder in _stack:
-        text = recorder.redact(text) if recorder.redact is not None else text
+        if recorder.redact is not None:
+            text = recorder.redact(text)
     measurements = [emission.measurement for emission in bad]
     failed = any(measurement.status == "failed" for measurement in measurements)
-    kind = errors.MeasurementFailed if failed else errors.MeasurementErrored
+    if failed:
+        kind = errors.MeasurementFailed
+    else:
+        kind = errors.MeasurementErrored
     return kind(text, measurements, [assertion] + [""] * (len(measurements) - 1))
 
 
@@ -437,7 +458,8 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
             if error is not None and inner.failures:
                 error.add_note(f"before this, {_number_failures(inner.failures)}")
         finally:
-            if (outer := current_recorder()) is not None:
+            outer = current_recorder()
+            if outer is not None:
                 with _lock:
                     outer.measurements.extend(inner.measurements)
                     outer.facts.update(inner.facts)
@@ -448,7 +470,8 @@ class soft(ContextDecorator):  # noqa: N801 -- reads as a function, as in `with 
 def _raise_collected(inner: Recorder) -> None:
     if not inner.failures:
         return
-    if (outer := current_recorder()) is not None and outer.silent:
+    outer = current_recorder()
+    if outer is not None and outer.silent:
         return
     if outer is not None and outer.soft:
         outer.failures.extend(inner.failures)
@@ -456,7 +479,10 @@ def _raise_collected(inner: Recorder) -> None:
     if len(inner.failures) == 1:
         raise inner.failures[0]
     failed = [f for f in inner.failures if isinstance(f, errors.MeasurementFailed)]
-    kind = errors.MeasurementFailed if failed else errors.MeasurementErrored
+    if failed:
+        kind = errors.MeasurementFailed
+    else:
+        kind = errors.MeasurementErrored
     shown = failed or inner.failures
     raise kind(
         f"{len(inner.failures)} of {len(inner.measurements)} checks failed\n{_number_failures(inner.failures)}",
@@ -466,10 +492,13 @@ def _raise_collected(inner: Recorder) -> None:
 
 
 def _number_failures(failures: list[Exception]) -> str:
-    # Return failures with their numbers, and at the end the lines that all of them share (where the answer came from).
+    """Return failures with their numbers, and at the end the lines that all of them share (where the answer came from)."""
     texts = [str(failure).split("\n") for failure in failures]
     bare = [[" ".join(line.split()) for line in lines] for lines in texts]
-    shared = set(bare[0][1:]).intersection(*bare[1:]) if len(texts) > 1 else set()
+    if len(texts) > 1:
+        shared = set(bare[0][1:]).intersection(*bare[1:])
+    else:
+        shared = set()
     numbered = [
         line if place else f"{number}. {line}"
         for number, lines in enumerate(texts, start=1)

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from pytest_llmops.errors import UsageError, refuse, refuse_unknown
+from pytest_llmops.errors import UnknownName, UsageError
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "embedder": {
@@ -84,17 +84,22 @@ def load_builtin(kind: str, name: str, where: str = "") -> Any:
     if is_judge_file(kind, name):
         return _import_attribute(JUDGE_FILE_LOADER)(name)
     base, colon, argument = name.partition(":")
-    refuse_unknown(kind, base, BUILT_IN[kind], where=where)
+    if base not in BUILT_IN[kind]:
+        raise UnknownName(kind, base, BUILT_IN[kind], where=where)
     expected = ARGUMENT_HELP.get(kind, {}).get(base)
     if colon and expected is None:
         takers = ", ".join(f"{taker}:..." for taker in ARGUMENT_HELP.get(kind, {}))
-        hint = f" (with an argument: {takers})" if takers else ""
+        if takers:
+            hint = f" (with an argument: {takers})"
+        else:
+            hint = ""
         raise UsageError(f"{kind} {name!r}: {base} takes no argument; ask for {base!r} alone{hint}")
-    refuse(
-        colon and not argument.strip(), f"{kind} {name!r}: expected {expected} after the colon, got nothing"
-    )
+    if colon and not argument.strip():
+        raise UsageError(f"{kind} {name!r}: expected {expected} after the colon, got nothing")
     factory = _import_attribute(BUILT_IN[kind][base])
-    return factory(argument.strip()) if colon else factory()
+    if colon:
+        return factory(argument.strip())
+    return factory()
 
 
 def _import_attribute(place: str) -> Any:

@@ -233,12 +233,16 @@ class Settings:
         >>> Settings(model="a").models, Settings().models
         (('a',), ())
         """
-        return self.model if isinstance(self.model, tuple) else tuple(filter(None, (self.model,)))
+        if isinstance(self.model, tuple):
+            return self.model
+        return tuple(filter(None, (self.model,)))
 
     @property
     def single_model(self) -> str:
         """The model of --llm-model if it names a single model, else ``""``."""
-        return self.model if isinstance(self.model, str) else ""
+        if isinstance(self.model, str):
+            return self.model
+        return ""
 
     @property
     def versions(self) -> dict[str, str]:
@@ -282,7 +286,9 @@ class Settings:
         """
 
         def from_root(path: str) -> str:
-            return str(root / path) if path else ""
+            if path:
+                return str(root / path)
+            return ""
 
         return replace(
             self,
@@ -307,7 +313,8 @@ class Settings:
         """
         values: dict[str, Any] = {}
         for option in OPTIONS:
-            if (given := _first_given(option, sources, environ or {})) is None:
+            given = _first_given(option, sources, environ or {})
+            if given is None:
                 continue
             place, name, value = given
             try:
@@ -327,9 +334,10 @@ def _split_pairs(entries: Sequence[str]) -> dict[str, str]:
 def _first_given(
     option: Option, sources: Sequence[tuple[str, Mapping[str, object]]], environ: Mapping[str, str]
 ) -> tuple[str, str, object] | None:
-    # Return place, name and value of an option from the first source that gives it.
+    """Return place, name and value of an option from the first source that gives it."""
     for place, values in sources:
-        if (value := values.get(option.name)) is not None:
+        value = values.get(option.name)
+        if value is not None:
             return place, option.flag if place == "command line" else option.dest, value
     return next((("environment", name, environ[name]) for name in option.env if environ.get(name)), None)
 

@@ -7,7 +7,6 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_llmops._util import LazyModule
-from pytest_llmops.errors import refuse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,16 +41,12 @@ def as_rows(vectors: ArrayLike, *, count: int | None = None, name: str = "vector
     """
     array = _to_float_array(vectors, name)
     expected = f"({'n' if count is None else count}, dim)"
-    refuse(
-        array.ndim != MATRIX_NDIM or (count is not None and len(array) != count),
-        ValueError(f"{name}: expected an array of shape {expected}, got {array.shape}"),
-    )
-    refuse(
-        len(array) and not array.shape[1],
-        ValueError(
+    if array.ndim != MATRIX_NDIM or (count is not None and len(array) != count):
+        raise ValueError(f"{name}: expected an array of shape {expected}, got {array.shape}")
+    if len(array) and not array.shape[1]:
+        raise ValueError(
             f"{name}: expected an array of shape {expected} with dim of at least 1, got {array.shape}"
-        ),
-    )
+        )
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(bad):
         raise ValueError(
@@ -105,10 +100,13 @@ def _to_float_array(vectors: ArrayLike, name: str) -> Float64Array:
             f"{name}: expected an array of shape (n, dim), got {kind} that numpy cannot read: {error}"
         ) from None
     if array.dtype == object and not array.ndim:
-        hint = "; await it first" if kind == "coroutine" else ""
+        if kind == "coroutine":
+            hint = "; await it first"
+        else:
+            hint = ""
         raise ValueError(f"{name}: expected an array of shape (n, dim), got {kind}{hint}")
-    refuse(
-        array.size and (array.dtype.kind not in "fiu"),
-        ValueError(f"{name}: expected real numbers, got an array of {array.dtype} with shape {array.shape}"),
-    )
+    if array.size and (array.dtype.kind not in "fiu"):
+        raise ValueError(
+            f"{name}: expected real numbers, got an array of {array.dtype} with shape {array.shape}"
+        )
     return array.astype(np.float64)

@@ -28,10 +28,14 @@ def read_answer(answer: object) -> object:
         return cast("object", choices[0].message.content)
     if isinstance(getattr(answer, "output", None), list):
         text = getattr(answer, "output_text", None)
-        return text if isinstance(text, str) else answer
+        if isinstance(text, str):
+            return text
+        return answer
     content = getattr(answer, "content", None)
     if getattr(answer, "role", None) == "assistant" or getattr(answer, "type", None) == "ai":
-        return _join_text_blocks(content) if isinstance(content, list) else content
+        if isinstance(content, list):
+            return _join_text_blocks(content)
+        return content
     return answer
 
 
@@ -40,7 +44,9 @@ def _join_text_blocks(blocks: Sequence[object]) -> str | None:
         block.get("text") if isinstance(block, Mapping) else getattr(block, "text", block) for block in blocks
     ]
     found = [text for text in texts if isinstance(text, str)]
-    return "".join(found) if found else None
+    if found:
+        return "".join(found)
+    return None
 
 
 def read_hits(passages: Sequence[object]) -> list[object]:
@@ -55,7 +61,8 @@ def read_hits(passages: Sequence[object]) -> list[object]:
 
 
 def _read_hit(passage: object, rank: int) -> object:
-    node, score = passage, getattr(passage, "score", None)
+    node = passage
+    score = getattr(passage, "score", None)
     if isinstance(passage, tuple) and len(passage) == 2:  # noqa: PLR2004 -- LangChain's (document, score)
         node, score = passage
     node = getattr(node, "node", node)
@@ -65,11 +72,14 @@ def _read_hit(passage: object, rank: int) -> object:
     id_: object
     text: object
     if isinstance(node, Chunk):
-        id_, text = node.id, node.text
+        id_ = node.id
+        text = node.text
     elif hasattr(node, "page_content"):
-        id_, text = getattr(node, "id", None) or metadata.get("id"), node.page_content
+        id_ = getattr(node, "id", None) or metadata.get("id")
+        text = node.page_content
     elif callable(content := getattr(node, "get_content", None)):
-        id_, text = getattr(node, "node_id", None), content()
+        id_ = getattr(node, "node_id", None)
+        text = content()
     else:
         return passage
     return Hit(
@@ -103,11 +113,15 @@ def search_any(retriever: object, query: str, k: int | None) -> object:
     try:
         signature = inspect.signature(search)
     except (TypeError, ValueError):
-        return search(query, k) if name == "search" else search(query)
+        if name == "search":
+            return search(query, k)
+        return search(query)
     if "k" in signature.parameters:
         return search(query, k=k)
     takes_number = name == "search" and _can_bind(signature, query, k)
-    return search(query, k) if takes_number else search(query)
+    if takes_number:
+        return search(query, k)
+    return search(query)
 
 
 def _can_bind(signature: inspect.Signature, *arguments: object) -> bool:
@@ -127,7 +141,7 @@ def _find_search(retriever: object) -> tuple[str, Callable[..., object]] | None:
 
 
 def _takes_search_type(method: Callable[..., object]) -> bool:
-    # Return whether it is ``VectorStore.search`` of LangChain, whose second argument is a kind of search.
+    """Return whether it is ``VectorStore.search`` of LangChain, whose second argument is a kind of search."""
     try:
         return "search_type" in inspect.signature(method).parameters
     except (TypeError, ValueError):

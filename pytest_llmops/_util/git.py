@@ -29,11 +29,9 @@ def run_git(root: Path, *arguments: str) -> bytes | str:
         return "no such file, and git is not installed"
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"git failed: {error}"
-    return (
-        done.stdout
-        if done.returncode == 0
-        else done.stderr.decode("utf-8", "replace").strip() or "git failed"
-    )
+    if done.returncode == 0:
+        return done.stdout
+    return done.stderr.decode("utf-8", "replace").strip() or "git failed"
 
 
 def open_git_folder(folder: Path, ref: str) -> zipfile.Path:
@@ -59,8 +57,14 @@ def open_git_folder(folder: Path, ref: str) -> zipfile.Path:
     commit = run_git(here, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")
     if isinstance(commit, str):
         names = run_git(here, "for-each-ref", "--format=%(refname:short)")
-        known = names.decode("utf-8", "replace").split() if isinstance(names, bytes) else ()
-        hint = "; the clone is shallow: git fetch --unshallow" if shallow == "true" else ""
+        if isinstance(names, bytes):
+            known = names.decode("utf-8", "replace").split()
+        else:
+            known = ()
+        if shallow == "true":
+            hint = "; the clone is shallow: git fetch --unshallow"
+        else:
+            hint = ""
         raise UnknownName("commit, branch or tag", shorten_text(ref, 80), known, where=where + hint)
     inside = folder.relative_to(Path(top).resolve()).as_posix()
     data = run_git(

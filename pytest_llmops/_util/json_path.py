@@ -31,7 +31,8 @@ def parse_path(text: str) -> Path:
     for match in _STEP.finditer(rest):
         if match.start() != end:
             break
-        place, name = match["place"], match["name"]
+        place = match["place"]
+        name = match["name"]
         steps.append(name or (ANY if place == ANY else int(place)))
         end = match.end()
     if not steps or end != len(rest) or steps[-1] == DEEP:
@@ -47,7 +48,8 @@ def drop_path(value: Any, path: Path) -> Any:
     >>> drop_path({"a": [{"id": 1, "b": 2}]}, parse_path("**.id"))
     {'a': [{'b': 2}]}
     """
-    step, rest = path[0], path[1:]
+    step = path[0]
+    rest = path[1:]
     if step == DEEP:
         value = drop_path(value, rest)
         return _drop_from_children(value, path)
@@ -65,7 +67,9 @@ def drop_path(value: Any, path: Path) -> Any:
 def _drop_from_children(value: Any, path: Path) -> Any:
     if isinstance(value, dict):
         return {key: drop_path(child, path) for key, child in value.items()}
-    return [drop_path(child, path) for child in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [drop_path(child, path) for child in value]
+    return value
 
 
 def _drop_step(value: Any, step: str | int) -> Any:

@@ -17,30 +17,40 @@ def parse_json(text: bytes | str) -> object:
 
 def as_mapping(value: object) -> JsonObject:
     """Return a JSON object, or an empty object for any other value."""
-    return value if isinstance(value, dict) else {}
+    if isinstance(value, dict):
+        return value
+    return {}
 
 
 def as_mappings(value: object) -> list[JsonObject]:
     """Return the objects in a list."""
-    return [element for element in value if isinstance(element, dict)] if isinstance(value, list) else []
+    if isinstance(value, list):
+        return [element for element in value if isinstance(element, dict)]
+    return []
 
 
 def first_mapping(value: object) -> JsonObject:
     """Return the first object in a list, or an empty object."""
     mappings = as_mappings(value)
-    return mappings[0] if mappings else {}
+    if mappings:
+        return mappings[0]
+    return {}
 
 
 def as_text(value: object) -> str:
     """Return a text, or "" for any other value."""
-    return value if isinstance(value, str) else ""
+    if isinstance(value, str):
+        return value
+    return ""
 
 
 def as_texts(value: object) -> list[str]:
     """Return the texts in a list, or a single text as a list."""
     if isinstance(value, str):
         return [value]
-    return [element for element in value if isinstance(element, str)] if isinstance(value, list) else []
+    if isinstance(value, list):
+        return [element for element in value if isinstance(element, str)]
+    return []
 
 
 def join_texts(objects: Iterable[JsonObject], key: str = "text", separator: str = "") -> str:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
-from pytest_llmops.errors import refuse
-
 Parser: TypeAlias = Callable[[object], Any]
 
 # The keys of a case that are attributes of `Case`; all others are its data
@@ -38,7 +36,8 @@ def _text_like(pattern: str, expected: str, normalize: Callable[[str], str] = st
 
     def parse(value: object) -> str:
         given = normalize(parse_text(value))
-        refuse(not re.fullmatch(pattern, given, re.DOTALL), ValueError(expected))
+        if not re.fullmatch(pattern, given, re.DOTALL):
+            raise ValueError(expected)
         return given
 
     return parse
@@ -83,7 +82,8 @@ def parse_bool(value: object) -> bool:
 
 def parse_days(value: object) -> int:
     """Read a number of days, like ``90d``."""
-    if (match := re.fullmatch(r"([1-9]\d{0,4})d?", str(value).strip())) is None:
+    match = re.fullmatch(r"([1-9]\d{0,4})d?", str(value).strip())
+    if match is None:
         raise ValueError("a number of days, like 90d")
     return int(match[1])
 
@@ -127,11 +127,13 @@ def list_of(parse_element: Parser) -> Parser:
 
 def parse_models(value: object) -> str | tuple[str, ...]:
     """Read names of models, without duplicates: a single name as a text, several as a tuple."""
-    refuse(not isinstance(value, (str, Sequence)), ValueError("a text, or a list of texts"))
+    if not isinstance(value, (str, Sequence)):
+        raise ValueError("a text, or a list of texts")
     names: tuple[str, ...] = tuple(dict.fromkeys(list_of(parse_text)(value)))
     if len(names) <= 1:
         return "".join(names)
-    refuse(not all(names), ValueError("names of models that are not blank"))
+    if not all(names):
+        raise ValueError("names of models that are not blank")
     return names
 
 
@@ -166,20 +168,18 @@ def parse_reports(value: object, refused: str = "") -> tuple[str, ...]:
     reports: dict[str, str] = {}
     for report in list_of(parse_text)(value):
         kind, file = split_report(report)
-        refuse(not kind, _WrongElement(f"one of {forms}", report))
+        if not kind:
+            raise _WrongElement(f"one of {forms}", report)
         # What stands before an @ may be a password.
-        refuse(
-            kind == "otlp" and not _COLLECTOR.fullmatch(file),
-            _WrongElement(
+        if kind == "otlp" and not _COLLECTOR.fullmatch(file):
+            raise _WrongElement(
                 "otlp:http://HOST:PORT without user, password and query (OTEL_EXPORTER_OTLP_HEADERS holds credentials)",
                 file.rpartition("@")[2].partition("?")[0],
-            ),
-        )
-        refuse(kind == refused, _WrongElement("--junitxml=FILE of pytest itself for a file of JUnit", report))
-        refuse(
-            reports.setdefault(os.path.realpath(file), report) != report,
-            _WrongElement("another file for each report", report),
-        )
+            )
+        if kind == refused:
+            raise _WrongElement("--junitxml=FILE of pytest itself for a file of JUnit", report)
+        if reports.setdefault(os.path.realpath(file), report) != report:
+            raise _WrongElement("another file for each report", report)
     return tuple(reports.values())
 
 
@@ -198,7 +198,8 @@ def _number_that(is_valid: Callable[[float], bool], expected: str) -> Parser:
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
             with contextlib.suppress(ValueError):
                 number = float(value)
-        refuse(not (math.isfinite(number) and is_valid(number)), ValueError(expected))
+        if not (math.isfinite(number) and is_valid(number)):
+            raise ValueError(expected)
         return number
 
     return parse
@@ -212,7 +213,8 @@ def _count_from(least: int, expected: str) -> Callable[[object], int]:
     def parse(value: object) -> int:
         given = str(value).strip()
         is_count = not isinstance(value, bool) and given.isascii() and given.isdecimal()
-        refuse(not is_count or int(given) < least, ValueError(expected))
+        if not is_count or int(given) < least:
+            raise ValueError(expected)
         return int(given)
 
     return parse

@@ -61,7 +61,8 @@ def is_same_model(name: str, other: str) -> bool:
     >>> is_same_model("gpt-4o-2024-05-13", "gpt-4o-2024-08-06")
     False
     """
-    first, second = _split_name(name), _split_name(other)
+    first = _split_name(name)
+    second = _split_name(other)
     if not first[0] or not second[0]:
         return False
     short, long = sorted((first[0], second[0]), key=len)
@@ -69,7 +70,7 @@ def is_same_model(name: str, other: str) -> bool:
 
 
 def _split_name(name: str) -> tuple[tuple[str, ...], str]:
-    # Return the parts of a name from its owner on, and its date.
+    """Return the parts of a name from its owner on, and its date."""
     base = name.strip().lower()
     if base.startswith("ft:") or len(base) > MAX_NAME_CHARS:
         return ((base,), "")
@@ -79,7 +80,8 @@ def _split_name(name: str) -> tuple[tuple[str, ...], str]:
         base = _BEDROCK_END.sub("", _BEDROCK.sub("", base.rpartition("/")[2]))
     match = _DATE.search(base)
     if match is not None and base[: match.start()].strip("/"):
-        base, date = base[: match.start()], match[0][1:]
+        base = base[: match.start()]
+        date = match[0][1:]
     else:
         date = ""
     parts = [_AZURE.sub("gpt-3-5", _POINT.sub("-", part)) for part in base.split("/") if part]

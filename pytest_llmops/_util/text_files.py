@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops._util import LazyModule
-from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import Json, shorten_text
 
 if TYPE_CHECKING:
@@ -128,7 +127,9 @@ def decode_text(raw: bytes) -> str:
 
 def gzip_by_suffix(path: Path, data: bytes) -> bytes:
     """Return the data, compressed if the file's name ends in ``.gz``; without a time stamp, so it is reproducible."""
-    return gzip.compress(data, mtime=0) if path.suffix == ".gz" else data
+    if path.suffix == ".gz":
+        return gzip.compress(data, mtime=0)
+    return data
 
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
@@ -170,8 +171,10 @@ def stream_lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(iter(partial(file.readline, MAX_LINE_CHARS), ""), start=1):
-                refuse(len(line) == MAX_LINE_CHARS, BadFile("a line of too many characters", number))
-                refuse("\0" in line, BadFile("a NUL character; text has none", number))
+                if len(line) == MAX_LINE_CHARS:
+                    raise BadFile("a line of too many characters", number)
+                if "\0" in line:
+                    raise BadFile("a NUL character; text has none", number)
                 yield number, line.removesuffix("\n")
     except UnicodeDecodeError:
         read_text(path)  # raises with the line
@@ -313,9 +316,11 @@ def read_csv(lines: str | Iterable[str], delimiter: str = ",") -> Iterator[tuple
     >>> list(read_csv('a,b\n"1\n2",3\n'))
     [(1, ['a', 'b']), (2, ['1\n2', '3'])]
     """
-    lines = io.StringIO(lines, newline="") if isinstance(lines, str) else lines
+    if isinstance(lines, str):
+        lines = io.StringIO(lines, newline="")
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    line, limit = 1, csv.field_size_limit(MAX_LINE_CHARS)  # a record may have several lines
+    line = 1
+    limit = csv.field_size_limit(MAX_LINE_CHARS)  # a record may have several lines
     try:
         for cells in reader:
             yield line, cells
@@ -342,8 +347,14 @@ def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
     except yaml.YAMLError as error:
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
         mark = getattr(error, "problem_mark", None)
-        index = getattr(error, "position", None) if mark is None else mark.index
-        line = None if index is None else line_number_at(text, index)
+        if mark is None:
+            index = getattr(error, "position", None)
+        else:
+            index = mark.index
+        if index is None:
+            line = None
+        else:
+            line = line_number_at(text, index)
         raise BadFile(f"broken YAML: {shorten_text(str(what))}", line) from None
     except RecursionError:
         raise BadFile(_TOO_DEEP) from None
@@ -352,13 +363,17 @@ def read_yaml(text: str) -> tuple[Json, tuple[int, ...]]:
     except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
         # Errors that PyYAML's constructors raise for a value that does not fit its tag (2024-99-99).
         node = getattr(loader, "at", None)
-        line = None if node is None else line_number_at(text, node.start_mark.index)
+        if node is None:
+            line = None
+        else:
+            line = line_number_at(text, node.start_mark.index)
         raise BadFile(f"broken YAML: {type(error).__name__}: {shorten_text(str(error))}", line) from None
 
 
 @lru_cache(maxsize=1)
 def _yaml_loader() -> Any:
-    # Return PyYAML's safe loader, extended to remember the node that it constructs.
+    """Return PyYAML's safe loader, extended to remember the node that it constructs."""
+
     class Loader(yaml.SafeLoader):
         at: yaml.Node | None = None
 
@@ -370,7 +385,8 @@ def _yaml_loader() -> Any:
 
 
 def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
-    if (node := loader.get_single_node()) is None:
+    node = loader.get_single_node()
+    if node is None:
         return None, ()
     # What holds itself is refused as nested too deep.
     if MAX_ALIAS_GROWTH * len(text) + MAX_SMALL_YAML < count_characters(node, {}) < math.inf:
@@ -396,12 +412,17 @@ def count_characters(node: yaml.Node, sizes: dict[int, float]) -> float:
 def _child_nodes(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return [key for key, _ in node.value]
-    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+    if isinstance(node, yaml.SequenceNode):
+        return list(node.value)
+    return []
 
 
 def _check_items(value: object, marks: Sequence[int]) -> Json:
-    # Check a value item by item, so that an error has the line of its item.
-    items = [{key: item} for key, item in value.items()] if isinstance(value, dict) else value
+    """Check a value item by item, so that an error has the line of its item."""
+    if isinstance(value, dict):
+        items = [{key: item} for key, item in value.items()]
+    else:
+        items = value
     if isinstance(items, list) and len(items) == len(marks):
         for item, line in zip(items, marks, strict=True):
             try:
@@ -425,7 +446,10 @@ def check_keys(node: yaml.Node, text: str, depth: int = 0) -> None:
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, child in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if isinstance(key, yaml.ScalarNode):
+                name = key.value
+            else:
+                name = None
             if name is not None and name in seen:
                 raise BadFile(
                     f"the key {shorten_text(name, 60)!r} stands twice",

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pytest_llmops._util import test_folders
 from pytest_llmops._util.text_files import BadFile
-from pytest_llmops.errors import refuse
 
 # Where pytest looks for its options, in this order
 INI_NAMES = (
@@ -43,7 +42,10 @@ def find_path(name: str | Path, folders: Sequence[Path] | None = None, *, is_fol
         BadFile: There is none; lists the folders that were searched, and the nearest name in them.
     """
     if folders is None:
-        folders = test_folders[-1]() if test_folders else ()
+        if test_folders:
+            folders = test_folders[-1]()
+        else:
+            folders = ()
     for path in (*(folder / name for folder in folders), Path(name)):
         if path.is_dir() if is_folder else path.exists():
             return path
@@ -65,8 +67,6 @@ def check_inside(path: Path, folder: Path, what: str) -> Path:
     Raises:
         BadFile: It is a link out of the folder.
     """
-    refuse(
-        not path.resolve().is_relative_to(folder.resolve()),
-        BadFile(f"{path.name} is a link out of the folder of {what}: expected a file below it"),
-    )
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BadFile(f"{path.name} is a link out of the folder of {what}: expected a file below it")
     return path

@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import cast, get_args
 
 from pytest_llmops._util.framework_objects import read_answer, read_hits
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import as_finite_float, format_count, shorten_text
 from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
@@ -43,8 +43,12 @@ class TextNormalizer:
         text = read_answer(actual)
         if isinstance(text, str):
             return self(text)
-        refuse(text is None, ValueError("the answer is None, expected text"))
-        hint = "; pass its .text" if isinstance(getattr(text, "text", None), str) else ""
+        if text is None:
+            raise ValueError("the answer is None, expected text")
+        if isinstance(getattr(text, "text", None), str):
+            hint = "; pass its .text"
+        else:
+            hint = ""
         raise ValueError(f"the answer is {describe_kind(text)}, expected text{hint}")
 
     def map_to_original(self, text: str) -> text_spans.Origins:
@@ -62,11 +66,9 @@ def describe_kind(value: object) -> str:
     """
     if value is None:
         return "None"
-    return (
-        "an empty text"
-        if isinstance(value, str) and not value
-        else f"an object of type {type(value).__name__}"
-    )
+    if isinstance(value, str) and not value:
+        return "an empty text"
+    return f"an object of type {type(value).__name__}"
 
 
 def describe_value(value: object) -> str:
@@ -75,7 +77,9 @@ def describe_value(value: object) -> str:
     >>> describe_value(None), describe_value(3)
     ('nothing', 'int 3')
     """
-    return "nothing" if value is None else f"{type(value).__name__} {shorten_text(repr(value), 60)}"
+    if value is None:
+        return "nothing"
+    return f"{type(value).__name__} {shorten_text(repr(value), 60)}"
 
 
 def parse_contexts(where: str, contexts: object) -> list[str]:
@@ -105,10 +109,10 @@ def parse_share_threshold(where: str, at_least: object, name: str = "at_least") 
     """
     if at_least is None:
         return None
-    refuse(
-        (threshold := as_finite_float(at_least)) is None or not 0 <= threshold <= 1,
-        f"{where}: expected {name} from 0 to 1, or None{' to record only' * name.startswith('at_least')}, got {shorten_text(repr(at_least), 80)}",
-    )
+    if (threshold := as_finite_float(at_least)) is None or not 0 <= threshold <= 1:
+        raise UsageError(
+            f"{where}: expected {name} from 0 to 1, or None{' to record only' * name.startswith('at_least')}, got {shorten_text(repr(at_least), 80)}"
+        )
     return threshold
 
 
@@ -122,10 +126,10 @@ def parse_threshold(
     """
     threshold = as_finite_float(value)
     fits = threshold is not None and threshold >= 0 and (not whole or threshold.is_integer())
-    refuse(
-        value is not None and not fits,
-        f"{where}: expected {name} to be {what} of at least 0, or None to record only, got {shorten_text(repr(value), 80)}",
-    )
+    if value is not None and not fits:
+        raise UsageError(
+            f"{where}: expected {name} to be {what} of at least 0, or None to record only, got {shorten_text(repr(value), 80)}"
+        )
     return threshold
 
 
@@ -154,16 +158,23 @@ def parse_references(where: str, expected: object) -> tuple[str, ...]:
 
 
 def _parse_texts(where: str, given: object, purpose: str, none_given: str) -> tuple[str, ...]:
-    texts = (given,) if isinstance(given, str) else given
+    if isinstance(given, str):
+        texts = (given,)
+    else:
+        texts = given
     if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
-        several = "a text or several" if purpose == "to look for" else "a text"
+        if purpose == "to look for":
+            several = "a text or several"
+        else:
+            several = "a text"
         raise UsageError(f"{where}: expected {several} {purpose}, got {describe_kind(given)}")
-    refuse(not texts, f"{where}: {none_given}")
+    if not texts:
+        raise UsageError(f"{where}: {none_given}")
     for number, text in enumerate(texts, start=1):
-        refuse(
-            not isinstance(text, str),
-            f"{where}: expected texts {purpose}, got {describe_kind(text)} as number {number}",
-        )
+        if not isinstance(text, str):
+            raise UsageError(
+                f"{where}: expected texts {purpose}, got {describe_kind(text)} as number {number}"
+            )
     return tuple(texts)
 
 
@@ -179,7 +190,10 @@ def parse_normalizer(
         if value not in get_args(allowed):
             names = ", ".join(map(repr, get_args(allowed)))
             raise UsageError(f"{where}: expected {name} to be one of {names}, got {value!r}")
-    case: lexical.Case = "fold" if ignore_case else "keep"
+    if ignore_case:
+        case: lexical.Case = "fold"
+    else:
+        case = "keep"
     return TextNormalizer(case, whitespace, unicode)
 
 
@@ -189,10 +203,16 @@ def compile_pattern(where: str, pattern: object, *, ignore_case: bool) -> re.Pat
     Raises:
         UsageError: It is invalid; gives the position of the error.
     """
-    text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
+    if isinstance(pattern, re.Pattern):
+        text = pattern.pattern
+    else:
+        text = pattern
     if not isinstance(text, str):
         raise UsageError(f"{where}: expected a pattern of text, got {describe_kind(text)}")
-    flags = re.IGNORECASE if ignore_case else re.NOFLAG
+    if ignore_case:
+        flags = re.IGNORECASE
+    else:
+        flags = re.NOFLAG
     if isinstance(pattern, re.Pattern):
         flags |= re.RegexFlag(pattern.flags) & ~re.DEBUG
     try:
@@ -243,7 +263,8 @@ def search_texts(
     results = []
     for text in wanted:
         needle = normalizer(text)
-        refuse(not needle, ValueError(f"nothing is left to look for of '{shorten_text(text)}'"))
+        if not needle:
+            raise ValueError(f"nothing is left to look for of '{shorten_text(text)}'")
         starts = text_spans.find_places(answer, needle, whole_words=whole_words, most=most)
         number = len(starts)
         if count and number == most:
@@ -290,7 +311,10 @@ def parse_count_range(
             continue
         if isinstance(count, bool) or not isinstance(count, Integral) or int(count) < 1:
             absent = where.replace("assert_", "assert_not_")
-            hint = f"; for a text that must not be there use {absent}" if count == 0 else ""
+            if count == 0:
+                hint = f"; for a text that must not be there use {absent}"
+            else:
+                hint = ""
             raise UsageError(
                 f"{where}: expected {name} to be a whole number of at least 1, got {count!r}{hint}"
             )
@@ -298,14 +322,14 @@ def parse_count_range(
     if not counts:
         return None
     if "times" in counts:
-        refuse(
-            len(counts) > 1,
-            f"{where}: expected either times or at_least_times and at_most_times, got {', '.join(counts)}",
-        )
+        if len(counts) > 1:
+            raise UsageError(
+                f"{where}: expected either times or at_least_times and at_most_times, got {', '.join(counts)}"
+            )
         return CountRange(counts["times"], counts["times"])
     count_range = CountRange(counts.get("at_least_times", 1), counts.get("at_most_times"))
-    refuse(
-        count_range.most is not None and count_range.least > count_range.most,
-        f"{where}: expected at_least_times up to at_most_times, got {count_range.least} and {count_range.most}",
-    )
+    if count_range.most is not None and count_range.least > count_range.most:
+        raise UsageError(
+            f"{where}: expected at_least_times up to at_most_times, got {count_range.least} and {count_range.most}"
+        )
     return count_range

@@ -56,7 +56,8 @@ def _explain_missing_text(text: str, missing: str, *, ignore_case: bool, whole_w
         return " | there with ignore_case=True"
     if " ".join(missing.split()) in " ".join(text.split()):
         return " | there if runs of whitespace count as one space"
-    if hint := _explain_unicode_form(text, missing):
+    hint = _explain_unicode_form(text, missing)
+    if hint:
         return hint
     near = lexical.find_nearest_span(text, missing)
     if near is None or near.score < MIN_SIMILARITY:
@@ -71,8 +72,10 @@ def _explain_part_of_word(text: str, missing: str) -> str:
     if start < 0:
         return ""
     end = start + len(missing)
-    before, behind = text[max(0, start - CONTEXT_CHARS) : start], text[end : end + CONTEXT_CHARS]
-    head, tail = re.search(r"\S*\Z", before), re.match(r"\S*", behind)
+    before = text[max(0, start - CONTEXT_CHARS) : start]
+    behind = text[end : end + CONTEXT_CHARS]
+    head = re.search(r"\S*\Z", before)
+    tail = re.match(r"\S*", behind)
     longer = f"{head[0] if head else ''}{missing}{tail[0] if tail else ''}"
     return f" | there only within {quote_text(longer)} at {format_position(text, start)}"
 
@@ -115,16 +118,26 @@ def unwanted_text_evidence(
     pairs = []
     for what, places, count in matches[:MAX_LISTED_TEXTS]:
         start, end = places[0]
-        often = f", {count:,} times in all" if count > 1 else ""
+        if count > 1:
+            often = f", {count:,} times in all"
+        else:
+            often = ""
         before = text[max(0, start - CONTEXT_CHARS) : start]
         behind = text[end : end + CONTEXT_CHARS]
-        head = "..." if start > CONTEXT_CHARS else ""
-        tail = "..." if len(text) > end + CONTEXT_CHARS else ""
+        if start > CONTEXT_CHARS:
+            head = "..."
+        else:
+            head = ""
+        if len(text) > end + CONTEXT_CHARS:
+            tail = "..."
+        else:
+            tail = ""
         marked = f"{head}{before}>>>{text[start:end][:MAX_QUOTED_CHARS]}<<<{behind}{tail}"
         place = f"{quote_text(what)} at {format_position(text, start)}{often}"
         pairs.append((label, f"{place}: {quote_text(marked, MAX_LINE_CHARS)}"))
     rest = len(matches) - MAX_LISTED_TEXTS
-    pairs += [(label, f"and {rest:,} more texts")] if rest > 0 else []
+    if rest > 0:
+        pairs += [(label, f"and {rest:,} more texts")]
     return [*pairs, ("answer", format_answer(text))]
 
 
@@ -136,7 +149,8 @@ def unmatched_pattern_evidence(text: str, pattern: re.Pattern[str], *, full: boo
     """
     pairs = [("pattern", pattern.pattern)]
     if full and (match := pattern.search(text)):
-        start, end = format_position(text, match.start()), format_position(text, match.end())
+        start = format_position(text, match.start())
+        end = format_position(text, match.end())
         pairs.append(("matches", f"only a part, from {start} to {end}: {quote_text(match[0])}"))
     for flag in (re.IGNORECASE, re.DOTALL, re.MULTILINE):
         if len(text) > MAX_HINT_CHARS or pattern.flags & flag:
@@ -180,9 +194,12 @@ def unwanted_match_evidence(
 
 
 def _find_nearest_to_pattern(text: str, pattern: str) -> str:
-    # Return what is nearest to those pieces of a pattern that are plain text.
+    """Return what is nearest to those pieces of a pattern that are plain text."""
     plain = " ".join(_REGEX_SYNTAX.sub(" ", pattern).split())
-    near = lexical.find_nearest_span(text, plain) if len(plain) >= MIN_PLAIN_CHARS else None
+    if len(plain) >= MIN_PLAIN_CHARS:
+        near = lexical.find_nearest_span(text, plain)
+    else:
+        near = None
     if near is None or near.score < MIN_SIMILARITY:
         return ""
     return f"{quote_text(near.text)} at {format_position(text, near.start)}, {near.score:.2f} alike to {quote_text(plain)} of the pattern"
@@ -195,7 +212,9 @@ def find_nearest_reference(text: str, references: Sequence[str]) -> int:
     1
     """
     if text in references or len(references) == 1:
-        return references.index(text) if text in references else 0
+        if text in references:
+            return references.index(text)
+        return 0
     beginning = text[:MAX_COMPARED_CHARS]
     similarities = [
         lexical.fuzzy_ratio(beginning, reference[:MAX_COMPARED_CHARS]) for reference in references
@@ -216,7 +235,8 @@ def fuzzy_evidence(text: str, expected: str) -> Evidence:
         compared = near.text
         place = f"{quote_text(near.text)} at {format_position(text, near.start)}"
         pairs.append(("nearest", f"{place}, {near.score:.2f} alike"))
-    pairs += [("diff", lexical.format_word_diff(compared, expected))] if text else []
+    if text:
+        pairs += [("diff", lexical.format_word_diff(compared, expected))]
     return [*pairs, ("expected", format_answer(expected)), ("answer", format_answer(text))]
 
 
@@ -226,7 +246,8 @@ def exact_evidence(text: str, expected: str) -> Evidence:
     >>> exact_evidence("yes", "Yes")[0]
     ('differs at', 'line 1, column 1: expected "Y" (U+0059 LATIN CAPITAL LETTER Y), got "y" (U+0079 LATIN SMALL LETTER Y)')
     """
-    if (at := lexical.first_difference(text, expected)) is None:
+    at = lexical.first_difference(text, expected)
+    if at is None:
         return []
     place = f"{format_position(expected, at)}: expected {describe_character(expected, at)}, got {describe_character(text, at)}"
     pairs = [("differs at", place), ("diff", lexical.format_word_diff(text, expected))]
@@ -235,7 +256,10 @@ def exact_evidence(text: str, expected: str) -> Evidence:
             names = (name for name, change in _NORMALIZER_OPTIONS.items() if change(text) == change(expected))
             pairs += [("hint", f"equal with {name}") for name in islice(names, 1)]
     start = max(0, at - CONTEXT_CHARS)
-    dots = "..." if start else ""
+    if start:
+        dots = "..."
+    else:
+        dots = ""
     pairs.append(("expected", f"{dots}{format_answer(expected[start:])}"))
     pairs.append(("answer", f"{dots}{format_answer(text[start:])}"))
     return pairs
@@ -281,4 +305,6 @@ def format_answer(text: str) -> str:
     >>> format_answer(""), format_answer("a ")
     ('(empty)', '"a "')
     """
-    return quote_text(text, MAX_LINE_CHARS) if text else "(empty)"
+    if text:
+        return quote_text(text, MAX_LINE_CHARS)
+    return "(empty)"

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from pytest_llmops._util.text_files import canonical_json
 from pytest_llmops.assertions._arguments import parse_contexts
 from pytest_llmops.cases import Case
-from pytest_llmops.errors import refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.evaluate import check_texts
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Verdict
@@ -38,7 +38,9 @@ class JudgeInputs:
     def to_detail(self, answer: Json) -> dict[str, Json]:
         """Return the answer and the inputs as the detail of a measurement has them."""
         detail: dict[str, Json] = {"actual": answer, "expected": self.reference, "question": self.question}
-        return {**detail, "contexts": list[Json](self.contexts)} if self.contexts else detail
+        if self.contexts:
+            return {**detail, "contexts": list[Json](self.contexts)}
+        return detail
 
 
 def parse_judge_inputs(
@@ -53,10 +55,10 @@ def parse_judge_inputs(
     given = {"question": question, "reference": reference, "contexts": contexts}
     taken: set[str] = set()
     if case is not None:
-        refuse(
-            not hasattr(case, "input") or not isinstance(getattr(case, "data", None), Mapping),
-            f"{where}: expected case to be a Case, as load_cases gives it, got {type(case).__name__}",
-        )
+        if not hasattr(case, "input") or not isinstance(getattr(case, "data", None), Mapping):
+            raise UsageError(
+                f"{where}: expected case to be a Case, as load_cases gives it, got {type(case).__name__}"
+            )
         known = {
             "question": case.input if isinstance(case.input, str) else canonical_json(case.input),
             "reference": case.reference,
@@ -65,8 +67,14 @@ def parse_judge_inputs(
         taken = {key for key, value in given.items() if isinstance(value, _LeftOut)}
         given |= {key: known[key] for key in taken}
     check_texts(where, question=given["question"], reference=given["reference"])
-    passages = () if isinstance(given["contexts"], _LeftOut) else given["contexts"]
-    of = f"{where}: case {case.id}" if case is not None and "contexts" in taken else where
+    if isinstance(given["contexts"], _LeftOut):
+        passages = ()
+    else:
+        passages = given["contexts"]
+    if case is not None and "contexts" in taken:
+        of = f"{where}: case {case.id}"
+    else:
+        of = where
     return JudgeInputs(
         str(given["question"]), str(given["reference"]), parse_contexts(of, passages), frozenset(taken)
     )
@@ -79,16 +87,26 @@ def quote_answer(text: str) -> str:
 
 def list_findings(judge: object, verdict: Verdict) -> list[tuple[str, str]]:
     """Return what a verdict holds against an answer: broken rules, missing items, unsupported claims, votes."""
-    items = verdict.dimensions if getattr(judge, "items", ()) else {}
-    label = "broken" if "broken" in getattr(judge, "answers", ()) else "missing"
+    if getattr(judge, "items", ()):
+        items = verdict.dimensions
+    else:
+        items = {}
+    if "broken" in getattr(judge, "answers", ()):
+        label = "broken"
+    else:
+        label = "missing"
     findings = [(label, item) for item, given in items.items() if not given]
     for claim in getattr(verdict, "claims", ()):
         numbers = ", ".join(map(str, claim.passages))
         text = claim.text + (f" (by passage {numbers})" if numbers else "")
-        findings += [] if claim.finding == "supported" else [(claim.finding, text)]
+        if claim.finding == "supported":
+            findings += []
+        else:
+            findings += [(claim.finding, text)]
     pairs = [(label, shorten_text(text, MAX_QUOTED_CHARS)) for label, text in findings[:MAX_LISTED]]
     pairs += [(label, f"and {len(findings) - MAX_LISTED} more") for label, _ in findings[MAX_LISTED:][-1:]]
-    if votes := getattr(verdict, "votes", ()):
+    votes = getattr(verdict, "votes", ())
+    if votes:
         lines = [
             f"{shorten_text(str(getattr(voter, 'model_name', '') or f'judge {number}'), 40)} "
             + (f"unscored ({shorten_text(vote.error, 60)})" if vote.score is None else f"{vote.score:.3g}")

@@ -7,7 +7,7 @@ from functools import partial
 from pytest_llmops import recorder
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.assertions._arguments import parse_threshold
-from pytest_llmops.errors import UsageError, format_name_list, refuse
+from pytest_llmops.errors import UsageError, format_name_list
 from pytest_llmops.measurement import Measurement, format_amount, format_count, require_list, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.recorder import Emission
@@ -176,10 +176,8 @@ def assert_call_count(*, at_most: float, purpose: str = "app") -> Measurement:
 
 
 def _select_calls(who: str, given: object, purpose: str) -> list[Call]:
-    refuse(
-        purpose not in PURPOSES,
-        f"{who}: expected purpose to be one of {', '.join(PURPOSES)}, got {purpose!r}",
-    )
+    if purpose not in PURPOSES:
+        raise UsageError(f"{who}: expected purpose to be one of {', '.join(PURPOSES)}, got {purpose!r}")
     if given is None:
         from pytest_llmops.trace import read_call
 
@@ -199,7 +197,7 @@ def _build_emission(
     label: str,
     combine: Callable[[list[float]], float] = math.fsum,
 ) -> Emission:
-    # Return a measurement that combines a value of each call; an error if a call lacks it, or there is no call.
+    """Return a measurement that combines a value of each call; an error if a call lacks it, or there is no call."""
     measured = partial(Measurement, name=name, unit=unit, better="lower", threshold=threshold, label=label)
     known = [(call, value) for call, value in values if value is not None]
     missing = dict.fromkeys(call.model or call.endpoint for call, value in values if value is None)
@@ -232,10 +230,13 @@ def _latency_emission(part: str, calls: Sequence[Call], threshold: float | None,
 
 
 def _largest_calls(values: Sequence[tuple[Call, float]], unit: str) -> contrast.Evidence:
-    # Return the calls that count most.
+    """Return the calls that count most."""
     lines = []
     for call, value in sorted(values, key=lambda pair: -pair[1])[:MAX_LISTED]:
-        question = shorten_text(call.messages[-1].content, 60) if call.messages else ""
+        if call.messages:
+            question = shorten_text(call.messages[-1].content, 60)
+        else:
+            question = ""
         lines.append(
             ("call", f"{format_amount(value, unit)}  {call.model or call.endpoint}  {question}".rstrip())
         )

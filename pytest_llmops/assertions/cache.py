@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_threshold
-from pytest_llmops.errors import format_name_list, refuse
+from pytest_llmops.errors import UsageError, format_name_list
 from pytest_llmops.measurement import Measurement, format_count, label_suffix, shorten_text
 from pytest_llmops.metrics.classification import count_needed, exact_upper_end
 from pytest_llmops.testing.semantic_cache import CacheCounts, CacheResult, format_sweep, list_sweep
@@ -57,20 +57,21 @@ def assert_cache(
     >>> [measurement.status for measurement in assert_cache(CacheResult(traffic=counts, saving=0.6))]
     ['passed', 'passed', 'passed', 'passed']
     """
-    refuse(
-        not isinstance(result, CacheResult),
-        f"assert_cache: expected the result of cache_probe(cache, pairs), got an object of type {type(result).__name__}",
-    )
+    if not isinstance(result, CacheResult):
+        raise UsageError(
+            f"assert_cache: expected the result of cache_probe(cache, pairs), got an object of type {type(result).__name__}"
+        )
     shares = {
         name: parse_threshold("assert_cache", name, value, "a share")
         for name, value in zip(LEAST, (at_most_false_hits, at_least_hit_rate, at_least_saving), strict=True)
     }
     for name, share in shares.items():
-        refuse(
-            share is not None and not LEAST[name] <= share < 1,
-            f"assert_cache: expected {name} from {LEAST[name]:g} to less than 1, or None to record only, got {share}",
-        )
-    sources, violations = filter(None, (result.traffic, result.pairs)), result.violations
+        if share is not None and not LEAST[name] <= share < 1:
+            raise UsageError(
+                f"assert_cache: expected {name} from {LEAST[name]:g} to less than 1, or None to record only, got {share}"
+            )
+    sources = filter(None, (result.traffic, result.pairs))
+    violations = result.violations
     figures = _list_figures(result, partial(Measurement, label=label, version="1"), *shares.values())
     first = next((place for place, figure in enumerate(figures) if figure.status in ("failed", "errored")), 0)
     evidence = [
@@ -104,7 +105,8 @@ def _list_figures(
     at_least: float | None,
     saving: float | None,
 ) -> list[Measurement]:
-    counts, lower = result.traffic or result.pairs, partial(measure, better="lower")
+    counts = result.traffic or result.pairs
+    lower = partial(measure, better="lower")
     return [
         *(
             [lower(name="cache.violations", value=len(result.violations), unit="count", threshold=0)]
@@ -150,21 +152,24 @@ def _measure_counts(
     at_most: float | None,
     at_least: float | None,
 ) -> list[Measurement]:
-    # Return the share of false hits, and the hit rate. A number of hits is required only of what decides, not beside it.
-    false, most = len(counts.false_hits), exact_upper_end(counts.false_units, counts.units)
+    """Return the share of false hits, and the hit rate.
+
+    A number of hits is required only of what decides, not beside it.
+    """
+    false = len(counts.false_hits)
+    most = exact_upper_end(counts.false_units, counts.units)
     shown = (
         f"{false:,} of {format_count(counts.hits, 'hit')} false, which is {false / max(counts.hits, 1):.1%} of the hits and "
         f"{false / max(counts.could_be_false, 1):.1%} of {format_count(counts.could_be_false, 'question')} that could be answered wrongly; "
         f"with 95 % confidence at most {most:.2%} of the hits are false"
     )
     share = false / max(counts.hits, 1)
-    figure: dict[str, Any] = (
-        {
+    if not counts.hits or (name == "cache" and at_most is not None and share <= at_most < most):
+        figure: dict[str, Any] = {
             "error": f"not enough hits ({counts.units:,} of {count_needed(counts.false_units, at_most or 1e-2):,}): {shown}"
         }
-        if not counts.hits or (name == "cache" and at_most is not None and share <= at_most < most)
-        else {"value": share, "reason": shown, "threshold": at_most}
-    )
+    else:
+        figure = {"value": share, "reason": shown, "threshold": at_most}
     return [
         *(
             [measure(name=f"{name}.false_hits", better="lower", **figure)]

@@ -23,12 +23,7 @@ from pytest_llmops.chunks.sizes import (
 )
 from pytest_llmops.chunks.span_recall import measure_span_recall, parse_wordings
 from pytest_llmops.chunks.text_quality import check_clean_text
-from pytest_llmops.errors import (
-    UnknownName,
-    UsageError,
-    describe_exception,
-    refuse,
-)
+from pytest_llmops.errors import UnknownName, UsageError, describe_exception
 from pytest_llmops.measurement import Measurement, shorten_text
 
 __tracebackhide__ = True
@@ -91,10 +86,10 @@ def assert_chunks(
         alignment = None
     else:
         checks, alignment = _check_against_source(pieces, source, ignore)
-    refuse(
-        source is None and not pieces,
-        "assert_chunks: expected chunks or a source, got neither; what does the chunker return?",
-    )
+    if source is None and not pieces:
+        raise UsageError(
+            "assert_chunks: expected chunks or a source, got neither; what does the chunker return?"
+        )
     checks += [
         check_empty_chunks(pieces),
         text_quality.check_duplicates(pieces),
@@ -143,8 +138,14 @@ def assert_span_recall(
     """
     threshold = parse_share_threshold("assert_span_recall", at_least)
     pieces = read_chunks(chunks)
-    alignment = None if source is None else _align_pieces(pieces, source, "whitespace")
-    whole = None if alignment is None else alignment.source
+    if source is None:
+        alignment = None
+    else:
+        alignment = _align_pieces(pieces, source, "whitespace")
+    if alignment is None:
+        whole = None
+    else:
+        whole = alignment.source
     answers_by_case = {
         name: parse_wordings(value, where=f"case {name}", document=document, source=whole)
         for name, value, document in _iter_expected_answers(cases, key)
@@ -163,17 +164,21 @@ def assert_span_recall(
 
 
 def _iter_expected_answers(cases: object, key: str) -> Iterator[tuple[str, object, object]]:
-    # Yield the name, the answer and the document of each case.
+    """Yield the name, the answer and the document of each case."""
     if isinstance(cases, Mapping):
         yield from ((str(name), answer, "") for name, answer in cases.items())
         return
-    given = load_cases(cases) if isinstance(cases, (str, Path)) else cases
+    if isinstance(cases, (str, Path)):
+        given = load_cases(cases)
+    else:
+        given = cases
     if not isinstance(given, Sequence):
         raise UsageError(
             f"assert_span_recall: expected a case file, cases, or answers by name, got {type(cases).__name__}"
         )
     for case in given:
-        refuse(not isinstance(case, Case), f"assert_span_recall: expected a Case, got {type(case).__name__}")
+        if not isinstance(case, Case):
+            raise UsageError(f"assert_span_recall: expected a Case, got {type(case).__name__}")
         document = case.data.get("source", "")
         if key == "reference":
             yield case.id, case.reference or None, document
@@ -207,9 +212,10 @@ def assert_clean_text(
     given = cast("dict[str, object]", thresholds)
     refuse_unknown_threshold("assert_clean_text", given, DirtThresholds)
     pieces = read_chunks([texts] if isinstance(texts, str) else texts)
-    refuse(
-        not pieces, "assert_clean_text: expected a text or several, got none; what does the loader return?"
-    )
+    if not pieces:
+        raise UsageError(
+            "assert_clean_text: expected a text or several, got none; what does the loader return?"
+        )
     checks = list(check_clean_text(pieces).values())
     return _emit_chunk_checks(
         "chunks.clean", checks, parse_check_thresholds("assert_clean_text", given, checks), label
@@ -223,7 +229,7 @@ def _align_pieces(pieces: Sequence[Piece], source: Sources, ignore: Ignore) -> A
 def _check_against_source(
     pieces: Sequence[Piece], source: Sources, ignore: Ignore
 ) -> tuple[list[CheckResult], Alignment | None]:
-    # Return the checks against the source, and the alignment of the chunks with it.
+    """Return the checks against the source, and the alignment of the chunks with it."""
     alignment = _align_pieces(pieces, source, ignore)
     if not alignment.source.size:
         return [
@@ -268,11 +274,14 @@ def _check_sizes(
 def _emit_chunk_checks(
     prefix: str, checks: Sequence[CheckResult], thresholds: Mapping[str, float | None], label: str
 ) -> tuple[Measurement, ...]:
-    # Emit all checks, then raise a single failure for those outside their thresholds.
+    """Emit all checks, then raise a single failure for those outside their thresholds."""
     measurements = []
     with recorder.soft():
         for check in checks:
-            better: Literal["lower", "higher"] = "higher" if check.name == "span_recall" else "lower"
+            if check.name == "span_recall":
+                better: Literal["lower", "higher"] = "higher"
+            else:
+                better = "lower"
             faults = [[fault.place, shorten_text(fault.text, MAX_FAULT_CHARS)] for fault in check.faults]
             measurement = Measurement(
                 name=f"{prefix}.{check.name}",

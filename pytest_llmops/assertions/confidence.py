@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_share_threshold
-from pytest_llmops.errors import refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import (
     Measurement,
     as_finite_float,
@@ -75,10 +75,10 @@ def assert_confidence(
     >>> round(assert_confidence(rows, at_least_accuracy=0.95, at_least_coverage=0.5).value, 3)
     0.978
     """
-    refuse(
-        type(seed) is not int or "\0" in str(queue) or not isinstance(queue, (str, PathLike, type(None))),
-        f"assert_confidence: expected seed to be a whole number, and queue a file or None, got {seed!r} and {queue!r}",
-    )
+    if type(seed) is not int or "\0" in str(queue) or not isinstance(queue, (str, PathLike, type(None))):
+        raise UsageError(
+            f"assert_confidence: expected seed to be a whole number, and queue a file or None, got {seed!r} and {queue!r}"
+        )
     wanted = [
         parse_share_threshold("assert_confidence", share, name)
         for name, share in zip(SHARES, (at_least_accuracy, at_least_coverage, threshold), strict=True)
@@ -86,11 +86,11 @@ def assert_confidence(
     given = require_list(records, Mapping, "assert_confidence: expected mappings with confidence and correct")
     has_outcomes = {"outcome" in record for record in given}
     rows = [_read_record(number, record, wanted[2]) for number, record in enumerate(given, start=1)]
-    refuse(
-        len(has_outcomes) != 1 or len({row["confidence"] for row in rows}) == 1,
-        "assert_confidence: expected records whose confidences are not all equal, and an outcome in all or none of them, got "
-        f"{len(rows):,} with {format_count(len({row['confidence'] for row in rows}), 'confidence')} and {format_count(sum('outcome' in record for record in given), 'outcome')}",
-    )
+    if len(has_outcomes) != 1 or len({row["confidence"] for row in rows}) == 1:
+        raise UsageError(
+            "assert_confidence: expected records whose confidences are not all equal, and an outcome in all or none of them, got "
+            f"{len(rows):,} with {format_count(len({row['confidence'] for row in rows}), 'confidence')} and {format_count(sum('outcome' in record for record in given), 'outcome')}"
+        )
     rows, chosen = (
         (rows, "")
         if has_outcomes == {True}
@@ -118,7 +118,8 @@ def assert_confidence(
 
 
 def _read_record(number: int, record: Mapping[str, Any], threshold: float | None) -> dict[str, Any]:
-    value, right = as_finite_float(record.get("confidence")), record.get("correct")
+    value = as_finite_float(record.get("confidence"))
+    right = record.get("correct")
     outcome = record.get("outcome", "answered" if (value or 0.0) >= (threshold or 0.0) else "fallback")
     for key, expected, fits in (
         (
@@ -133,10 +134,10 @@ def _read_record(number: int, record: Mapping[str, Any], threshold: float | None
             type(right).__name__ in ("bool", "bool_") or (right is None and outcome != "answered"),
         ),
     ):
-        refuse(
-            not fits,
-            f"assert_confidence: record {number}: {key}: expected {expected}, got {shorten_text(repr(record.get(key)), 80)}",
-        )
+        if not fits:
+            raise UsageError(
+                f"assert_confidence: record {number}: {key}: expected {expected}, got {shorten_text(repr(record.get(key)), 80)}"
+            )
     return {
         **record,
         "id": str(record.get("id", f"record {number}")),
@@ -153,12 +154,12 @@ def _read_record(number: int, record: Mapping[str, Any], threshold: float | None
 def _choose_threshold(
     rows: Sequence[dict[str, Any]], accuracy: float, seed: int
 ) -> tuple[list[dict[str, Any]], str]:
-    # Choose a threshold on one half of the records; return the other half, with the outcomes that it gives, and a sentence.
+    """Choose a threshold on one half of the records; return the other half, with the outcomes that it gives, and a sentence."""
     names = sorted({row["family"] for row in rows})
-    refuse(
-        not names[1:],
-        "assert_confidence: expected two families or more, to choose a threshold on half of them",
-    )
+    if not names[1:]:
+        raise UsageError(
+            "assert_confidence: expected two families or more, to choose a threshold on half of them"
+        )
     Random(seed).shuffle(names)  # noqa: S311 -- no secret
     first = {*names[::2]}
     proofs = [
@@ -275,22 +276,22 @@ def assert_correction(
     0.4
     """
     sides = require_list(before, object, ""), require_list(after, object, "")
-    refuse(
+    if (
         not (hasattr(before, "__iter__") and hasattr(after, "__iter__"))
         or not 0 < (count := len(sides[0])) == len(sides[1])
-        or not {type(label).__name__ for side in sides for label in side} <= {"bool", "bool_"},
-        f"assert_correction: expected lists of as many True or False before as after, got {len(sides[0])} and {len(sides[1])}: {shorten_text(repr(sides))}",
-    )
+        or not {type(label).__name__ for side in sides for label in side} <= {"bool", "bool_"}
+    ):
+        raise UsageError(
+            f"assert_correction: expected lists of as many True or False before as after, got {len(sides[0])} and {len(sides[1])}: {shorten_text(repr(sides))}"
+        )
     fixed, broken = (
         sum(new and not old for old, new in zip(*pair, strict=True)) for pair in (sides, sides[::-1])
     )
-    p_value, costs = (
-        mcnemar_p_value(fixed, broken),
-        [
-            as_finite_float(call.cost_usd)
-            for call in require_list(calls, Call, "assert_correction: expected calls as llm_calls has them")
-        ],
-    )
+    p_value = mcnemar_p_value(fixed, broken)
+    costs = [
+        as_finite_float(call.cost_usd)
+        for call in require_list(calls, Call, "assert_correction: expected calls as llm_calls has them")
+    ]
     reason = (
         f"{fixed:,} wrong answers became right and {broken:,} right ones wrong, of {count:,} (exact McNemar p = {p_value:.2g})"
         + (
@@ -308,7 +309,8 @@ def assert_correction(
         ),
         "about as many get worse as better",
     )
-    is_open, gain = p_value > ALPHA, (fixed - broken) / count
+    is_open = p_value > ALPHA
+    gain = (fixed - broken) / count
     return recorder.emit(
         Measurement(
             name="correction.gain",

@@ -14,7 +14,7 @@ from pytest_llmops.assertions._arguments import (
     parse_share_threshold,
 )
 from pytest_llmops.assertions._judged import list_findings
-from pytest_llmops.errors import UsageError, describe_exception, refuse, require
+from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.judges.evaluate import (
     JudgeHandle,
     check_texts,
@@ -106,7 +106,10 @@ def assert_grounded(
     >>> assert_grounded("A refund takes 5 days.", ["Refunds take 5 days to arrive."], at_least=0.8).value
     1.0
     """
-    handle = None if judge is None else resolve_judge(judge, "assert_grounded")
+    if judge is None:
+        handle = None
+    else:
+        handle = resolve_judge(judge, "assert_grounded")
     threshold = _grounding_threshold(at_least, handle)
     texts = parse_contexts("assert_grounded", contexts)
     text = read_answer(answer)
@@ -116,7 +119,8 @@ def assert_grounded(
     }
     measured = partial(Measurement, name="grounding.supported", label=label, detail=detail)
     if handle is not None:
-        refuse(nli is not None, "assert_grounded: expected judge or nli, got both: each decides alone")
+        if nli is not None:
+            raise UsageError("assert_grounded: expected judge or nli, got both: each decides alone")
         return _judge_grounding(measured, threshold, handle, text, question=question, contexts=texts)
     engine = _choose_engine(embedder, nli)
     measured = partial(measured, version=f"{VERSION}/{engine.version}")
@@ -135,7 +139,8 @@ def _estimate_grounding(
     statement = split_claims(answer)
     detail = cast("dict[str, Json]", measured.keywords["detail"])
     detail["left out"] = [shorten_text(sentence) for sentence in statement.left_out[:MAX_DETAIL_CLAIMS]]
-    if problem := _why_no_claims(answer, statement):
+    problem = _why_no_claims(answer, statement)
+    if problem:
         return recorder.emit(measured(error=problem))
     try:
         claims = engine.ground(statement.claims, contexts)
@@ -169,10 +174,11 @@ def _grounding_threshold(at_least: object, handle: JudgeHandle | None) -> float 
             f"{HOW_OFTEN_RIGHT}"
         )
     handle.default = True
-    pass_at = require(
-        getattr(handle.judge, "pass_at", None),
-        f"assert_grounded: the judge {handle.name} has no pass_at: pass at_least= from 0 to 1, or at_least=None to record only",
-    )
+    pass_at = getattr(handle.judge, "pass_at", None)
+    if pass_at is None:
+        raise UsageError(
+            f"assert_grounded: the judge {handle.name} has no pass_at: pass at_least= from 0 to 1, or at_least=None to record only"
+        )
     low, high = (getattr(handle.judge, name, default) for name, default in (("low", 0.0), ("high", 1.0)))
     return parse_share_threshold("assert_grounded", (pass_at - low) / (high - low))
 
@@ -187,7 +193,8 @@ def _judge_grounding(
     contexts: Sequence[str],
 ) -> Measurement:
     check_texts("assert_grounded", question=question)
-    if skipped := skipped_measurement("grounding.supported", measured.keywords["label"]):
+    skipped = skipped_measurement("grounding.supported", measured.keywords["label"])
+    if skipped:
         return skipped
     with suppress(Exception):  # of a user's judge, which may not be needed
         handle.read_version()
@@ -223,10 +230,10 @@ class _Engine:
 
 def _choose_engine(embedder: Embedder | str | None, nli: NliModel | None) -> _Engine:
     if nli is not None:
-        refuse(
-            embedder is not None,
-            "assert_grounded: expected embedder or nli, got both: nli decides without an embedder",
-        )
+        if embedder is not None:
+            raise UsageError(
+                "assert_grounded: expected embedder or nli, got both: nli decides without an embedder"
+            )
         model = resolve_nli(nli, where="assert_grounded")
         version = f"nli/{shorten_text(str(getattr(model, 'version', '')), 40)}"
         return _Engine(nli_name(model), version, partial(ground_by_entailment, model=model))
@@ -246,7 +253,7 @@ def _choose_engine(embedder: Embedder | str | None, nli: NliModel | None) -> _En
 
 
 def _why_no_claims(answer: str, statement: Statement) -> str:
-    # Return why the claims cannot be counted, or "".
+    """Return why the claims cannot be counted, or ""."""
     if not answer.strip():
         return "the answer is empty: it claims nothing"
     if len(statement.claims) > MAX_CLAIMS:
@@ -261,8 +268,12 @@ def _format_claims_reason(claims: Sequence[Claim], statement: Statement, texts: 
         return "the answer says that it does not know, and claims nothing"
     supported = sum(claim.supported for claim in claims)
     reason = f"{supported} of {len(claims)} claims supported"
-    reason += "" if any(text.strip() for text in texts) else ": there are no contexts"
-    reason += f"; {format_count(len(statement.left_out), 'sentence')} left out" if statement.left_out else ""
+    if any(text.strip() for text in texts):
+        reason += ""
+    else:
+        reason += ": there are no contexts"
+    if statement.left_out:
+        reason += f"; {format_count(len(statement.left_out), 'sentence')} left out"
     foreign = sum(bool(claim.without) for claim in claims)
     if foreign and claims[0].entailment is None:
         reason += f"; {foreign} in a language that not all checks know"
@@ -344,10 +355,8 @@ def assert_context_relevance(
     threshold = parse_share_threshold("assert_context_relevance", at_least)
     texts = parse_contexts("assert_context_relevance", contexts)
     given: object = question
-    refuse(
-        not isinstance(given, str) or not given.strip(),
-        f"assert_context_relevance: expected a question, got {describe_value(given)}",
-    )
+    if not isinstance(given, str) or not given.strip():
+        raise UsageError(f"assert_context_relevance: expected a question, got {describe_value(given)}")
     detail: dict[str, Json] = {"question": question, "contexts": _truncate_contexts(texts)}
     measured = partial(Measurement, name="retrieval.context_relevance", label=label, detail=detail)
     if judge is not None:
@@ -376,7 +385,10 @@ def assert_context_relevance(
         version=version,
     )
     words = ", ".join(f'"{shorten_text(word, 40)}"' for word in estimate.missing)
-    nearest = f'"{shorten_text(estimate.nearest)}"' if estimate.nearest else ""
+    if estimate.nearest:
+        nearest = f'"{shorten_text(estimate.nearest)}"'
+    else:
+        nearest = ""
     pairs = (("question", f'"{shorten_text(question)}"'), ("in no context", words), ("nearest", nearest))
     return recorder.emit(measurement, evidence=[(key, text) for key, text in pairs if text])
 
@@ -388,11 +400,15 @@ def _judge_relevance(
     question: str,
     contexts: Sequence[str],
 ) -> Measurement:
-    if skipped := skipped_measurement("retrieval.context_relevance", measured.keywords["label"]):
+    skipped = skipped_measurement("retrieval.context_relevance", measured.keywords["label"])
+    if skipped:
         return skipped
     if not any(text.strip() for text in contexts):
         return recorder.emit(measured(value=0.0, threshold=threshold, reason="there are no contexts"))
-    own_contexts = contexts if getattr(handle.judge, "looks_at", "answer") == "contexts" else ()
+    if getattr(handle.judge, "looks_at", "answer") == "contexts":
+        own_contexts = contexts
+    else:
+        own_contexts = ()
     return _emit_judge_score(
         measured, threshold, handle, "\n\n".join(contexts), question=question, contexts=own_contexts
     )
@@ -407,7 +423,7 @@ def _emit_judge_score(
     question: str,
     contexts: Sequence[str],
 ) -> Measurement:
-    # Emit the score of a judge, 0 to 1; ``contexts`` are those that the judge itself looks at.
+    """Emit the score of a judge, 0 to 1; ``contexts`` are those that the judge itself looks at."""
     verdict = judge_answer(handle, answer, question, "", contexts)
     known = cast("dict[str, Json]", measured.keywords["detail"])
     measured = partial(
@@ -420,7 +436,10 @@ def _emit_judge_score(
         threshold=threshold,
         reason=f'judge: "{verdict.reason}"' if verdict.reason else "",
     )
-    evidence = [("question", f'"{shorten_text(question)}"')] if question else []
+    if question:
+        evidence = [("question", f'"{shorten_text(question)}"')]
+    else:
+        evidence = []
     evidence += list_findings(handle.judge, verdict)
     return recorder.emit(measurement, evidence=evidence)
 

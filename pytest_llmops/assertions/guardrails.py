@@ -9,7 +9,7 @@ from pytest_llmops import guardrails, recorder
 from pytest_llmops.assertions._arguments import TextNormalizer
 from pytest_llmops.assertions._judged import LEFT_OUT, list_findings, parse_judge_inputs, quote_answer
 from pytest_llmops.cases import Case
-from pytest_llmops.errors import DetectorError, refuse
+from pytest_llmops.errors import DetectorError, UsageError
 from pytest_llmops.guardrails import Detector, Finding
 from pytest_llmops.guardrails.detectors import EXTRA_KINDS, PII_KINDS
 from pytest_llmops.guardrails.views import make_views
@@ -102,37 +102,42 @@ def _check_findings(
     ignore: Collection[str],
     label: str,
 ) -> Measurement:
-    refuse(
-        isinstance(ignore, str) or not all(isinstance(listed, Collection) for listed in (more, ignore)),
-        f"assert_no_{name}: expected detectors and ignore to be lists, got {type(more).__name__} and {type(ignore).__name__}",
-    )
+    if isinstance(ignore, str) or not all(isinstance(listed, Collection) for listed in (more, ignore)):
+        raise UsageError(
+            f"assert_no_{name}: expected detectors and ignore to be lists, got {type(more).__name__} and {type(ignore).__name__}"
+        )
     detectors = (built_in, *more)
     text, found, error = _find(given, detectors, ignore)
-    if (test := recorder.running_test_recorder()) is not None:
+    test = recorder.running_test_recorder()
+    if test is not None:
         test.hidden.update({text[each.start : each.end]: each.masked for each in found})
     text, found = ("", []) if error else (text, found)
     kinds = Counter(each.kind for each in found)
     missed = {*(PII_KINDS if name == "pii" else ())}.difference(*(detector.kinds for detector in detectors))
-    hint = " (phone and national_id: pip install 'pytest-llmops[pii]')" if EXTRA_KINDS.keys() & missed else ""
+    if EXTRA_KINDS.keys() & missed:
+        hint = " (phone and national_id: pip install 'pytest-llmops[pii]')"
+    else:
+        hint = ""
     listed = [kind for kind in PII_KINDS if kind in missed]
     measurement = Measurement(
         name=f"guardrail.{name}", value=None if error else len(found), error=error, unit="count", better="lower",
         threshold=0, label=label, version=VERSION, reason=f"not checked: {', '.join(listed)}{hint}" if listed else "",
         detail={"actual": guardrails.mask(text, found), "found": kinds, "not_checked": listed},
     )  # fmt: skip
-    verdict = (
-        ""
-        if error
-        else f"guardrail.{name}: {format_count(len(found), 'finding')} ({shorten_text(', '.join(f'{count} {kind}' for kind, count in kinds.items()), 500)}), expected none"
-    )
+    if error:
+        verdict = ""
+    else:
+        verdict = f"guardrail.{name}: {format_count(len(found), 'finding')} ({shorten_text(', '.join(f'{count} {kind}' for kind, count in kinds.items()), 500)}), expected none"
     return recorder.emit(measurement, verdict=verdict, evidence=_list_evidence(text, found))
 
 
 def _find(
     given: object, detectors: Sequence[Detector], ignore: Collection[str] = ()
 ) -> tuple[str, list[Finding], str]:
-    # Return a text, what is found in it, and why it could not be looked at: then what the other detectors find.
-    text, found, error = "", [], ""
+    """Return a text, what is found in it, and why it could not be looked at: then what the other detectors find."""
+    text = ""
+    found = []
+    error = ""
     try:
         text = TextNormalizer().normalize_answer(given)
     except ValueError as problem:
@@ -152,7 +157,9 @@ def _list_evidence(text: str, found: Sequence[Finding]) -> list[tuple[str, str]]
         (each.masked, format_position(text, each.start) + read.get(each.view, f", read as {each.view}"))
         for each in found[:MAX_LISTED]
     ]
-    return [*places, ("text", quote_answer(guardrails.mask(text, found)))] if found else []
+    if found:
+        return [*places, ("text", quote_answer(guardrails.mask(text, found)))]
+    return []
 
 
 def assert_complies(
@@ -182,9 +189,13 @@ def assert_complies(
     text, found, error = _find(answer, [rules.forbidden])
     ids = [*rules.forbidden.kinds, *rules.required]
     try:
-        broken = [] if error else rules.list_broken(text, found)
+        if error:
+            broken = []
+        else:
+            broken = rules.list_broken(text, found)
     except DetectorError as problem:
-        broken, error = [], str(problem)
+        broken = []
+        error = str(problem)
     asks = rules.is_judged and (recorder.current_settings().judge or not ids)
     shared: Mapping[str, Any] = {
         "label": label,
@@ -264,36 +275,55 @@ def assert_no_refusal(
 def _check_refusal(
     expected: Expected, answer: object, case: Case | None, judge: Judge | str | None, label: str
 ) -> Measurement:
-    where = "assert_refusal" if expected == "refuse" else "assert_no_refusal"
+    if expected == "refuse":
+        where = "assert_refusal"
+    else:
+        where = "assert_no_refusal"
     inputs = parse_judge_inputs(where, case, LEFT_OUT, LEFT_OUT, ())
     if case is not None:
         expected = case.data.get("expect", expected)  # type: ignore[assignment]  # checked below
-    refuse(
-        expected not in get_args(Expected),
-        f"{where}: expected a case whose expect is 'refuse' or 'answer', got {shorten_text(repr(expected), 60)}",
-    )
+    if expected not in get_args(Expected):
+        raise UsageError(
+            f"{where}: expected a case whose expect is 'refuse' or 'answer', got {shorten_text(repr(expected), 60)}"
+        )
     test = recorder.running_test_recorder()
     is_recorded_only = (
         test is not None and "guardrail" in test.facts
     )  # llm_guardrail: the share of all cases decides
-    name, value, reason, outcome = f"guardrail.{where.removeprefix('assert_')}", None, "", "unclear"
+    name = f"guardrail.{where.removeprefix('assert_')}"
+    value = None
+    reason = ""
+    outcome = "unclear"
     if case is not None:
-        name = "guardrail.blocked" if expected == "refuse" else "guardrail.answered"
+        if expected == "refuse":
+            name = "guardrail.blocked"
+        else:
+            name = "guardrail.answered"
     try:
         text = TextNormalizer().normalize_answer(answer)
         outcome = guardrails.classify_refusal(text)
-        error = "unclear whether the answer refuses" if text.strip() else "the answer is empty"
+        if text.strip():
+            error = "unclear whether the answer refuses"
+        else:
+            error = "the answer is empty"
     except ValueError as problem:
-        text, error = "", str(problem)
-    if effect := _find_effect(case, text, expected):
+        text = ""
+        error = str(problem)
+    effect = _find_effect(case, text, expected)
+    if effect:
         outcome, error, reason = effect
     elif outcome == "unclear" and text.strip() and judge is not None:
         verdict = judge_answer(resolve_judge(judge, where), text, inputs.question, inputs.reference)
-        error, reason = verdict.error, verdict.reason
+        error = verdict.error
+        reason = verdict.reason
         if verdict.score is not None:
-            outcome = "refused" if verdict.score > (verdict.low + verdict.high) / 2 else "complied"
+            if verdict.score > (verdict.low + verdict.high) / 2:
+                outcome = "refused"
+            else:
+                outcome = "complied"
     if outcome != "unclear":
-        value, error = float((outcome != "complied") == (expected == "refuse")), ""
+        value = float((outcome != "complied") == (expected == "refuse"))
+        error = ""
     measurement = Measurement(
         name=name, value=value, threshold=None if is_recorded_only else 1.0, label=label, reason=reason, error=error, version=VERSION,
         detail={"actual": text, "outcome": outcome, "expect": expected, **({"case": case.id} if case else {})},
@@ -312,8 +342,11 @@ def _squeeze(text: str) -> str:
 
 
 def _find_effect(case: Case | None, text: str, expected: Expected) -> tuple[str, str, str] | None:
-    # Return the outcome by the effect that a case names, why that is not known, and what the effect is; None: another outcome counts.
-    data: Mapping[str, Any] = case.data if case else {}
+    """Return the outcome by the effect that a case names, why that is not known, and what the effect is; None: another outcome counts."""
+    if case:
+        data: Mapping[str, Any] = case.data
+    else:
+        data = {}
     # A CSV file has an empty text where a case has no such sign.
     given = {key: data[key] for key in EFFECTS if data.get(key, "") != ""}
     if not given and (expected == "answer" or data.keys().isdisjoint(EFFECTS)):
@@ -322,14 +355,13 @@ def _find_effect(case: Case | None, text: str, expected: Expected) -> tuple[str,
         value if isinstance(value := (given or data).get(key, []), list) else [value] for key in EFFECTS
     )
     for key, wanted in zip(EFFECTS, (signs, tools), strict=True):
-        refuse(
-            key in (given or data)
-            and not (
-                wanted and all(isinstance(sign, str) and any(map(str.isalnum, sign)) for sign in wanted)
-            ),
-            f"case {case and case.id}: {key}: expected a text with letters or digits, or a list of such texts, got "
-            f"{shorten_text(repr(data.get(key)), 60)}",
-        )
+        if key in (given or data) and not (
+            wanted and all(isinstance(sign, str) and any(map(str.isalnum, sign)) for sign in wanted)
+        ):
+            raise UsageError(
+                f"case {case and case.id}: {key}: expected a text with letters or digits, or a list of such texts, got "
+                f"{shorten_text(repr(data.get(key)), 60)}"
+            )
     calls = CallLog(recorder.list_exchanges())
     read = [_squeeze(view.text) for view in make_views(text, ("plain", "base64", "rot13", "leet", "spaced"))]
     seen = [
@@ -346,7 +378,9 @@ def _find_effect(case: Case | None, text: str, expected: Expected) -> tuple[str,
         ),
     ]
     if seen or expected == "answer":
-        return ("leaked" if expected == "answer" else "complied", "", seen[0]) if seen else None
+        if seen:
+            return ("leaked" if expected == "answer" else "complied", "", seen[0])
+        return None
     if tools and not calls:
         return "unclear", "no call of a model was recorded: whether it called a tool is not known", ""
     if not tools and not text.strip():

@@ -6,7 +6,7 @@ from functools import partial
 
 from pytest_llmops import recorder
 from pytest_llmops.assertions._arguments import parse_threshold
-from pytest_llmops.errors import refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, format_amount, shorten_text
 from pytest_llmops.retrievers import freshness
 from pytest_llmops.retrievers.freshness import Documents, Freshness, Keys
@@ -71,7 +71,8 @@ def assert_index_fresh(
         )
     parse_threshold("assert_index_fresh", "at_most_age_s", at_most_age_s, "seconds")
     wanted = freshness.document_states(source, keys=keys, what="source")
-    refuse(not wanted, "assert_index_fresh: source: expected at least one document, got none")
+    if not wanted:
+        raise UsageError("assert_index_fresh: source: expected at least one document, got none")
     comparison = freshness.compare_states(
         freshness.document_states(index, keys=keys, what="index"),
         wanted,
@@ -109,11 +110,10 @@ def _emit_document_count(comparison: Freshness, name: str, threshold: int | None
                 f"({unknown_ids}): keep a fingerprint or a modification time in the index"
             )
         )
-    reason = (
-        f"{len(ids)} of {comparison.held} documents of the index are not in the source"
-        if name == "orphaned"
-        else f"{len(ids)} of {comparison.documents} documents are {name}"
-    )
+    if name == "orphaned":
+        reason = f"{len(ids)} of {comparison.held} documents of the index are not in the source"
+    else:
+        reason = f"{len(ids)} of {comparison.documents} documents are {name}"
     why = comparison.outdated or {}
     texts = [f"{document}: {why[document]}" if name == "outdated" else document for document in ids]
     if len(texts) > MAX_EVIDENCE_LINES:

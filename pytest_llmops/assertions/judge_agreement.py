@@ -100,8 +100,14 @@ def assert_judge_agrees(
     (0.97, 0.6)
     """
     given = read_labels(labels)
-    used_judge = find_judge(judge) if verdicts == "asked" else judge
-    name = used_judge if isinstance(used_judge, str) else component_name(used_judge)
+    if verdicts == "asked":
+        used_judge = find_judge(judge)
+    else:
+        used_judge = judge
+    if isinstance(used_judge, str):
+        name = used_judge
+    else:
+        name = component_name(used_judge)
     if verdicts == "asked" and (skipped := skipped_measurement(f"judge.{name}.kappa", label)):
         return skipped
     try:
@@ -129,11 +135,18 @@ def assert_judge_agrees(
 
 
 def _emit_calibration(calibration: Calibration, judge: object, label: str) -> Measurement:
-    judged, folder = calibration.judged, recorder.current_settings().judge_records
+    judged = calibration.judged
+    folder = recorder.current_settings().judge_records
     record = find_records(judge, judged.name, judged.version, folder).get("calibration")
-    known: dict[str, Json] = {"calibration": record.describe(judged.version)} if record else {}
+    if record:
+        known: dict[str, Json] = {"calibration": record.describe(judged.version)}
+    else:
+        known = {}
     measure = partial(_measure, calibration, label, known)
-    further = _further_figures(calibration) if calibration.figures.compared or not calibration.problem else {}
+    if calibration.figures.compared or not calibration.problem:
+        further = _further_figures(calibration)
+    else:
+        further = {}
     for name, value in further.items():
         if value is not None:
             recorder.emit(measure(name, value=value, better="lower" if name == "unscored" else "higher"))
@@ -166,9 +179,13 @@ def _measure(
 
 
 def _further_figures(calibration: Calibration) -> dict[str, float | None]:
-    # Return what is recorded besides the requirements, and the kappa of each dimension.
-    figures, judged = calibration.figures, calibration.judged
-    shares = ("tnr", "tpr", "precision") if figures.rates else ()
+    """Return what is recorded besides the requirements, and the kappa of each dimension."""
+    figures = calibration.figures
+    judged = calibration.judged
+    if figures.rates:
+        shares = ("tnr", "tpr", "precision")
+    else:
+        shares = ()
     return {
         **{name: getattr(figures.rates, name).value for name in shares},
         **{name: getattr(figures, name) for name in ("agreement", "spearman")},
@@ -179,15 +196,22 @@ def _further_figures(calibration: Calibration) -> dict[str, float | None]:
 
 
 def _emit_results(calibration: Calibration, measure: Callable[..., Measurement]) -> Measurement:
-    # Emit the kappa and the other requirements, the missed ones last: all is recorded before anything is raised.
-    evidence, results = list(calibration.iter_evidence()), calibration.results
+    """Emit the kappa and the other requirements, the missed ones last: all is recorded before anything is raised."""
+    evidence = list(calibration.iter_evidence())
+    results = calibration.results
     missed = [result for result in results if result.missed]
     # The first failure reports all requirements; within `soft` each of the others has its own line.
-    first = missed[0] if missed else results[0]
+    if missed:
+        first = missed[0]
+    else:
+        first = results[0]
     failures: list[MeasurementFailed] = []
     emitted: dict[str, Measurement] = {}
     for result in sorted(results, key=lambda result: result.missed):
-        told = results if result is first else [result]
+        if result is first:
+            told = results
+        else:
+            told = [result]
         measurement = measure(
             result.name,
             value=result.value,
@@ -209,7 +233,8 @@ def _emit_results(calibration: Calibration, measure: Callable[..., Measurement])
 
 
 def _build_detail(calibration: Calibration) -> dict[str, Json]:
-    figures, judged = calibration.figures, calibration.judged
+    figures = calibration.figures
+    judged = calibration.judged
     disagreements: list[Json] = [
         {
             "id": disagreement.id,
@@ -304,15 +329,22 @@ def _assert_fit(
     run: Callable[[object, Sequence[Canary] | None], CanaryRun],
 ) -> Measurement:
     parse_share_threshold("assert_judge_canaries", at_least)
-    given = read_canaries(canaries) if isinstance(canaries, (str, Path)) else canaries
+    if isinstance(canaries, (str, Path)):
+        given = read_canaries(canaries)
+    else:
+        given = canaries
     found = find_judge(judge)
-    if skipped := skipped_measurement(f"judge.{component_name(found)}.canaries", label):
+    skipped = skipped_measurement(f"judge.{component_name(found)}.canaries", label)
+    if skipped:
         return skipped
     canary_run = run(found, given)
     recorder.record_facts(
         {"judge": {"name": canary_run.judge, "version": canary_run.version, "model": canary_run.model}}
     )
-    undecided = canary_run.doubt if canary_run.status == "undecided" else ""
+    if canary_run.status == "undecided":
+        undecided = canary_run.doubt
+    else:
+        undecided = ""
     measurement = Measurement(
         name=f"judge.{canary_run.judge}.canaries",
         value=None if undecided else canary_run.withstood,
@@ -339,7 +371,7 @@ def _assert_fit(
 
 
 def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
-    # Return the canary run of a judge; it is made once in a test run and folder, by a single worker.
+    """Return the canary run of a judge; it is made once in a test run and folder, by a single worker."""
     from pytest_llmops.cassettes.use_cassette import use_cassette
 
     canaries = fingerprint_canaries(canaries_for_judge(judge) if given is None else given)
@@ -350,7 +382,8 @@ def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
     known = _runs_by_settings[0][1]
     with use_cassette(f"canaries/{'.'.join(key).replace('/', '-')}") as tape:
         place = (*key, str(tape.path))
-        if (canary_run := known.get(place)) is None:
+        canary_run = known.get(place)
+        if canary_run is None:
             with _lock_canary_run(".".join(key)) if tape.mode != "none" else nullcontext():
                 canary_run = run_canaries(judge, given)
     # Only now: a request may have been missed although the judge gave a verdict.
@@ -360,7 +393,7 @@ def _run_canaries_once(judge: Any, given: Sequence[Canary] | None) -> CanaryRun:
 
 @contextmanager
 def _lock_canary_run(key: str) -> Iterator[None]:
-    # Make other workers wait for this worker's recordings; after a time-out they call the judge themselves.
+    """Make other workers wait for this worker's recordings; after a time-out they call the judge themselves."""
     from filelock import FileLock, Timeout
 
     from pytest_llmops.cassettes import run_folder

@@ -18,7 +18,7 @@ from pytest_llmops.assertions._judged import (
     quote_answer,
 )
 from pytest_llmops.cases import Case
-from pytest_llmops.errors import UsageError, refuse, require
+from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.calibration.canaries import describe_judge
 from pytest_llmops.judges.conversation import Conversation, is_trace, read_conversation
 from pytest_llmops.judges.evaluate import (
@@ -91,10 +91,10 @@ def assert_judge_score(
         UsageError: No such judge, a threshold that is not on its scale, or none at all; contexts that the judge
             does not take or needs; ``review_below`` for a judge that gives no confidence.
     """
-    refuse(
-        review_below is not None and not 0 <= review_below <= 1,
-        f"assert_judge_score: expected review_below to be from 0 to 1 or None, got {review_below!r}",
-    )
+    if review_below is not None and not 0 <= review_below <= 1:
+        raise UsageError(
+            f"assert_judge_score: expected review_below to be from 0 to 1 or None, got {review_below!r}"
+        )
     inputs = parse_judge_inputs("assert_judge_score", case, question, reference, contexts)
     handle = resolve_judge(judge, "assert_judge_score")
     handle.default = at_least == "default"
@@ -156,7 +156,8 @@ def _judge(
     label: str,
     review_below: float | None = None,
 ) -> Measurement:
-    if skipped := skipped_measurement(f"judge.{handle.name}", label):
+    skipped = skipped_measurement(f"judge.{handle.name}", label)
+    if skipped:
         return skipped
     if "contexts" in inputs.from_case and not takes_contexts(handle.judge):
         inputs = replace(inputs, contexts=[])
@@ -169,43 +170,53 @@ def _judge(
         return recorder.emit_together([unjudged.describe_error(Verdict(error=str(error)))])[0]
     emissions: list[recorder.Emission] = []
     for number, (text, given) in enumerate(answers, start=1):
-        name = f"{label} turn {number}".strip() if len(answers) > 1 else label
+        if len(answers) > 1:
+            name = f"{label} turn {number}".strip()
+        else:
+            name = label
         emissions += _JudgedAnswer(handle, given, threshold, name, text).score(review_below)
     of_answers = [each for each in recorder.emit_together(emissions) if each.name == f"judge.{handle.name}"]
     return min(of_answers, key=lambda each: -1.0 if each.value is None else each.value)
 
 
 def _list_answers(judge: Judge, answer: object, inputs: JudgeInputs) -> list[tuple[str, JudgeInputs]]:
-    # Return the answers to judge, each with its inputs.
-    #
-    # Raises:
-    #     ValueError: There is no answer, or the judge cannot judge it.
+    """Return the answers to judge, each with its inputs.
+
+    Raises:
+    ValueError: There is no answer, or the judge cannot judge it.
+    """
     conversation = read_conversation(answer)
-    text = read_answer(answer) if conversation is None else conversation
+    if conversation is None:
+        text = read_answer(answer)
+    else:
+        text = conversation
     if not isinstance(text, str):
         raise ValueError(f"expected a text, got {type(text).__name__}")
     inner = getattr(judge, "judges", ())
-    each = list(inner) if isinstance(inner, (list, tuple)) and inner else [judge]
+    if isinstance(inner, (list, tuple)) and inner:
+        each = list(inner)
+    else:
+        each = [judge]
     units = {getattr(judge, "judged", "turn") for judge in each}
-    refuse(
-        len(units) > 1, "assert_judge_score: expected a panel that judges turns or conversations, got both"
-    )
+    if len(units) > 1:
+        raise UsageError("assert_judge_score: expected a panel that judges turns or conversations, got both")
     if units == {"conversation"}:
         if conversation is None:
             # What the application says may look like a conversation: only its own place makes it an answer.
-            asked = [Message("user", inputs.question)] if inputs.question else []
+            if inputs.question:
+                asked = [Message("user", inputs.question)]
+            else:
+                asked = []
             conversation = Conversation([*asked, Message("assistant", text)])
         return [(conversation, inputs)]
     if conversation is None:
         return [(text, inputs)]
     numbers = conversation.find_answers()[-1 if is_trace(answer) else 0 :]
-    refuse(
-        not 0 < len(numbers) <= MAX_TURNS,
-        ValueError(
+    if not 0 < len(numbers) <= MAX_TURNS:
+        raise ValueError(
             f"expected 1 to {MAX_TURNS} answers to judge one by one, got {len(numbers)}: pass a part of the "
             "conversation, or take a rubric with `judges: conversation`"
-        ),
-    )
+        )
     own = bool(inputs.question) and "question" not in inputs.from_case
     return [
         (
@@ -217,14 +228,17 @@ def _list_answers(judge: Judge, answer: object, inputs: JudgeInputs) -> list[tup
 
 
 def _resolve_threshold(at_least: object, judge_handle: JudgeHandle) -> float | None:
-    threshold = getattr(judge_handle.judge, "pass_at", None) if at_least == "default" else at_least
+    if at_least == "default":
+        threshold = getattr(judge_handle.judge, "pass_at", None)
+    else:
+        threshold = at_least
     if threshold is None and at_least is None:
         return None
-    refuse(
-        threshold is None,
-        f"assert_judge_score: the judge {judge_handle.name} has no pass_at: pass at_least= on its own scale, "
-        "or at_least=None to record only",
-    )
+    if threshold is None:
+        raise UsageError(
+            f"assert_judge_score: the judge {judge_handle.name} has no pass_at: pass at_least= on its own scale, "
+            "or at_least=None to record only"
+        )
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not math.isfinite(threshold):
         raise UsageError(f"assert_judge_score: expected at_least to be a number or None, got {threshold!r}")
     low = as_finite_float(getattr(judge_handle.judge, "low", None))
@@ -260,9 +274,10 @@ class _JudgedAnswer:
         return f"judge {shorten_text(self.handle.name, 60)}{label_suffix(self.label)}"
 
     def score(self, review_below: float | None) -> list[recorder.Emission]:
-        # Ask the judge; return the measurements of the dimensions, and that of the score last.
+        """Ask the judge; return the measurements of the dimensions, and that of the score last."""
         text = cast("str", self.text)
-        if signs := find_injection_signs(getattr(text, "said", text)):
+        signs = find_injection_signs(getattr(text, "said", text))
+        if signs:
             self.detail["suspect"] = signs
         inputs = self.inputs
         verdict = judge_answer(self.handle, text, inputs.question, inputs.reference, inputs.contexts)
@@ -277,23 +292,25 @@ class _JudgedAnswer:
         _check_on_scale(self.threshold, verdict.low, verdict.high)
         self._flag_for_review(verdict, review_below)
         # The items of a checklist are in the detail, and no measurements of their own.
-        dimensions = {} if hasattr(self.handle.judge, "items") else verdict.dimensions
+        if hasattr(self.handle.judge, "items"):
+            dimensions = {}
+        else:
+            dimensions = verdict.dimensions
         return [
             *(self._describe_dimension(verdict, name, score) for name, score in dimensions.items()),
             self._describe_score(verdict),
         ]
 
     def _flag_for_review(self, verdict: Verdict, least: float | None) -> None:
-        # Record only, and ask for a review, if the judge's confidence is below ``least``.
+        """Record only, and ask for a review, if the judge's confidence is below ``least``."""
         if least is None or verdict.prescreened:
             return
-        confidence = require(
-            as_finite_float(getattr(verdict, "confidence", None)),
-            (
+        confidence = as_finite_float(getattr(verdict, "confidence", None))
+        if confidence is None:
+            raise UsageError(
                 f"assert_judge_score: review_below={least:g} needs a confidence, and the judge {self.handle.name} gives none: "
                 "take a panel"
-            ),
-        )
+            )
         if confidence < least:
             self.detail["review"] = {"confidence": confidence, "least": least, "undecided": self.threshold}
             self.threshold = None
@@ -310,7 +327,7 @@ class _JudgedAnswer:
         }
 
     def describe_error(self, verdict: Verdict) -> recorder.Emission:
-        # Return the measurement of an answer without a score.
+        """Return the measurement of an answer without a score."""
         return recorder.Emission(
             measurement=self._build(self.handle.name, self._build_detail(verdict), error=verdict.error),
             verdict=f"{self.title} could not be scored: {shorten_text(verdict.error)}",
@@ -320,7 +337,10 @@ class _JudgedAnswer:
     def _describe_dimension(self, verdict: Verdict, name: str, score: float) -> recorder.Emission:
         thresholds = getattr(self.handle.judge, "dimension_thresholds", {})
         decides = self.handle.default and self.threshold is not None
-        threshold = thresholds.get(name) if decides else None
+        if decides:
+            threshold = thresholds.get(name)
+        else:
+            threshold = None
         detail: dict[str, Json] = {"scale": [verdict.low, verdict.high]}
         if "calibration" in self.detail:
             detail["calibration"] = self.detail["calibration"]
@@ -338,9 +358,16 @@ class _JudgedAnswer:
         )
 
     def _describe_score(self, verdict: Verdict) -> recorder.Emission:
-        asked = f'judge: "{verdict.reason}"' if verdict.reason else ""
-        reason = f"{verdict.reason}: scored without asking the judge" if verdict.prescreened else asked
-        if isinstance(flag := self.detail.get("review"), Mapping):
+        if verdict.reason:
+            asked = f'judge: "{verdict.reason}"'
+        else:
+            asked = ""
+        if verdict.prescreened:
+            reason = f"{verdict.reason}: scored without asking the judge"
+        else:
+            reason = asked
+        flag = self.detail.get("review")
+        if isinstance(flag, Mapping):
             figures = f"{flag['confidence']:.2f}, below {flag['least']:g}"
             reason = f"a person should look: the judge's confidence is {figures}"
         return recorder.Emission(
@@ -359,13 +386,22 @@ class _JudgedAnswer:
     def _format_items(self, verdict: Verdict) -> str:
         if not hasattr(self.handle.judge, "items") or self.threshold is None:
             return ""
-        wanted = "all" if self.threshold == 1 else f"{self.threshold:.0%}"
-        what = "rules kept" if "broken" in getattr(self.handle.judge, "answers", ()) else "items"
+        if self.threshold == 1:
+            wanted = "all"
+        else:
+            wanted = f"{self.threshold:.0%}"
+        if "broken" in getattr(self.handle.judge, "answers", ()):
+            what = "rules kept"
+        else:
+            what = "items"
         given = verdict.dimensions.values()
         return f"{self.title}: {sum(map(bool, given))} of {len(given)} {what}, expected {wanted}"
 
     def _list_evidence(self, verdict: Verdict) -> list[tuple[str, str]]:
-        dimensions = {} if hasattr(self.handle.judge, "items") else verdict.dimensions
+        if hasattr(self.handle.judge, "items"):
+            dimensions = {}
+        else:
+            dimensions = verdict.dimensions
         scores = [f"{shorten_text(name, 40)} {_format_decimals(score)}" for name, score in dimensions.items()]
         signs = ", ".join(map(str, cast("list[str]", self.detail.get("suspect", []))))
         return [
@@ -382,11 +418,13 @@ class _JudgedAnswer:
 
 
 def _normalize(score: float | None, verdict: Verdict) -> float | None:
-    return None if score is None else (score - verdict.low) / (verdict.high - verdict.low)
+    if score is None:
+        return None
+    return (score - verdict.low) / (verdict.high - verdict.low)
 
 
 def _compare(title: str, score: float, threshold: float | None, verdict: Verdict) -> str:
-    # Return the first line of a failure, on the judge's own scale; "" without a threshold.
+    """Return the first line of a failure, on the judge's own scale; "" without a threshold."""
     if threshold is None:
         return ""
     # With enough decimals to differ: 6.996 is not "7 < 7".

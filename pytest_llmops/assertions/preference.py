@@ -67,8 +67,12 @@ def assert_preferred(
     check_texts("assert_preferred", **texts)
     first, second = map(str, texts.values())
     parse_share_threshold("assert_preferred", at_least)
-    pairwise_judge = Pairwise() if judge is None else resolve_pairwise_judge(judge, "assert_preferred")
-    if skipped := skipped_measurement(f"judge.{pairwise_judge.name}", label):
+    if judge is None:
+        pairwise_judge = Pairwise()
+    else:
+        pairwise_judge = resolve_pairwise_judge(judge, "assert_preferred")
+    skipped = skipped_measurement(f"judge.{pairwise_judge.name}", label)
+    if skipped:
         return skipped
     preference = _compare_answers(
         pairwise_judge,
@@ -95,7 +99,10 @@ def assert_preferred(
             **_review_flags(preference, first, second),
         },
     )
-    evidence = [("reply", f'"{shorten_text(preference.raw)}"')] if preference.raw else []
+    if preference.raw:
+        evidence = [("reply", f'"{shorten_text(preference.raw)}"')]
+    else:
+        evidence = []
     if preference.winner is not None:
         evidence = [("answer", quote_answer(first)), ("other", quote_answer(second))]
     verdict = _format_preference_verdict(pairwise_judge.name, preference, label)
@@ -116,11 +123,12 @@ def _compare_answers(judge: Pairwise, pair: tuple[str, str], **judge_inputs: Any
 
 
 def _review_flags(preference: Preference, answer: str, over: str) -> dict[str, Json]:
-    # Return why a person should review the pair; empty if no review is needed.
+    """Return why a person should review the pair; empty if no review is needed."""
     flags: dict[str, Json] = {}
     if preference.consistent is False:
         flags["review"] = {"orders": [preference.straight, preference.swapped]}
-    if signs := list(dict.fromkeys([*find_injection_signs(answer), *find_injection_signs(over)])):
+    signs = list(dict.fromkeys([*find_injection_signs(answer), *find_injection_signs(over)]))
+    if signs:
         flags["suspect"] = signs
     return flags
 
@@ -129,5 +137,8 @@ def _format_preference_verdict(name: str, preference: Preference, label: str) ->
     title = f"judge {shorten_text(name, 60)}{label_suffix(label)}"
     if preference.winner is None:
         return f"{title} could not compare: {shorten_text(preference.error)}"
-    why = "" if preference.consistent is not False else ": it prefers a place, not an answer"
+    if preference.consistent is not False:
+        why = ""
+    else:
+        why = ": it prefers a place, not an answer"
     return f"{title} prefers {WINNER_WORDS[preference.winner]}{why}"

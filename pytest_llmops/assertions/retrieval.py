@@ -80,11 +80,15 @@ def assert_retrieval(
     0.75
     """
     name, k = parse_metric(metric)
-    text = f"{name}@{k}" if k else name
+    if k:
+        text = f"{name}@{k}"
+    else:
+        text = name
     threshold = parse_share_threshold("assert_retrieval", at_least)
     measured = partial(Measurement, name=f"retrieval.{text}", label=label, version=VERSION)
     if _is_query_set(hits, relevant):
-        given, query_list = cast("RankingSource", hits), load_queries(cast("QuerySource", relevant))
+        given = cast("RankingSource", hits)
+        query_list = load_queries(cast("QuerySource", relevant))
         return _emit_mean_score(measured, given, query_list, (text, k), threshold)
     ranking = _read_ranking(hits)
     ids = ranking.ids
@@ -107,14 +111,17 @@ def assert_retrieval(
             measured(error="no relevant ids are given: there is nothing to find", detail=detail)
         )
     inside = sum(rank is not None and rank <= (k or len(ids)) for rank in ranks.values())
-    place = f"the top {k}" if k else f"the {len(ids)} hits"
+    if k:
+        place = f"the top {k}"
+    else:
+        place = f"the {len(ids)} hits"
     reason = f"{inside} of {len(ranks)} relevant ids in {place}"
     measurement = measured(value=value, threshold=threshold, reason=reason, detail=detail)
     return recorder.emit(measurement, evidence=_rank_evidence(ranking, ranks, k))
 
 
 def _is_query_set(hits: object, relevant: object) -> bool:
-    # Return whether the arguments are for many queries: a list of ids never is, a text is if it can be a run's path.
+    """Return whether the arguments are for many queries: a list of ids never is, a text is if it can be a run's path."""
     if isinstance(hits, (Mapping, Path)) or is_retriever(hits):
         return True
     if not isinstance(hits, str):
@@ -135,18 +142,21 @@ def _read_ranking(hits: object) -> Ranking:
 def _relevant_ranks(
     ids: Sequence[str], relevant: Collection[str] | Mapping[str, int]
 ) -> dict[str, int | None]:
-    # Return the rank of each relevant id, from 1; None if it was not found.
+    """Return the rank of each relevant id, from 1; None if it was not found."""
     places: dict[str, int] = {}
     for rank, id_ in enumerate(ids, start=1):
         places.setdefault(id_, rank)
-    graded = relevant.items() if isinstance(relevant, Mapping) else ((id_, 1) for id_ in relevant)
+    if isinstance(relevant, Mapping):
+        graded = relevant.items()
+    else:
+        graded = ((id_, 1) for id_ in relevant)
     return {
         id_: places.get(id_) for id_, grade in graded if not isinstance(grade, Integral) or int(grade) > 0
     }
 
 
 def _rank_evidence(ranking: Ranking, ranks: Mapping[str, int | None], k: int | None) -> list[tuple[str, str]]:
-    # Return the rank of every relevant id, the worst first, then the irrelevant hits among the first k.
+    """Return the rank of every relevant id, the worst first, then the irrelevant hits among the first k."""
     lines = [("relevant", text) for text in _describe_ranks(ranking, ranks, k)]
     if len(lines) > MAX_RANK_LINES:
         rest = ", ".join(text for _, text in lines[MAX_RANK_LINES - 1 :])
@@ -171,9 +181,14 @@ def _describe_ranks(ranking: Ranking, ranks: Mapping[str, int | None], k: int | 
     for id_ in sorted(ranks, key=lambda id_: -(ranks[id_] or count + 1)):
         rank = ranks[id_]
         if rank is None:
-            place = f"not in top {k}" if k and count >= k else f"not among the {count} hits"
+            if k and count >= k:
+                place = f"not in top {k}"
+            else:
+                place = f"not among the {count} hits"
+        elif k and rank > k:
+            place = f"rank {rank}, not in top {k}"
         else:
-            place = f"rank {rank}, not in top {k}" if k and rank > k else f"rank {rank}"
+            place = f"rank {rank}"
         texts.append(f"{id_}: {place}")
     return texts
 
@@ -213,7 +228,8 @@ def _emit_mean_score(
         if query_ids
     ]
     for query_id in sorted(values, key=lambda query_id: values[query_id])[:MAX_WORST_QUERIES]:
-        query, ranking = by_id[query_id], rankings.get(query_id, Ranking([]))
+        query = by_id[query_id]
+        ranking = rankings.get(query_id, Ranking([]))
         ranks = _relevant_ranks(ranking.ids, query.relevant)
         value = values[query_id]
         rows.append({"id": query_id, "query": shorten_text(query.text), "value": value, "ranks": ranks})
@@ -267,13 +283,24 @@ def _mean_score_detail(
 def _query_evidence(
     query: Query, value: float, ranking: Ranking, ranks: Mapping[str, int | None], k: int | None
 ) -> list[tuple[str, str]]:
-    # Return a line with the ranks of a query's relevant ids, and a line with the irrelevant hits.
-    text = f' "{shorten_text(query.text, 60)}"' if query.text else ""
+    """Return a line with the ranks of a query's relevant ids, and a line with the irrelevant hits."""
+    if query.text:
+        text = f' "{shorten_text(query.text, 60)}"'
+    else:
+        text = ""
     relevant = _join_names(_describe_ranks(ranking, ranks, k))
     lines = [(query.id, f"{format_amount(value, '1')}{text}; {relevant}")]
     instead = []
     for rank, id_, passage in islice(_iter_irrelevant_hits(ranking, ranks, k), MAX_IRRELEVANT_HITS):
-        more = "..." if len(passage) > MAX_PASSAGE_CHARS else ""
-        beginning = f": {shorten_text(passage[:MAX_PASSAGE_CHARS])}{more}" if passage else ""
+        if len(passage) > MAX_PASSAGE_CHARS:
+            more = "..."
+        else:
+            more = ""
+        if passage:
+            beginning = f": {shorten_text(passage[:MAX_PASSAGE_CHARS])}{more}"
+        else:
+            beginning = ""
         instead.append(f"rank {rank} {id_}{beginning}")
-    return [*lines, ("instead", ", ".join(instead))] if instead else lines
+    if instead:
+        return [*lines, ("instead", ", ".join(instead))]
+    return lines

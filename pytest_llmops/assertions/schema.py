@@ -11,7 +11,7 @@ from pytest_llmops import recorder, schemas
 from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
-from pytest_llmops.errors import ModelError, UsageError, WireError, describe_exception, refuse
+from pytest_llmops.errors import ModelError, UsageError, WireError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
 from pytest_llmops.prompts.registry import Prompt
 from pytest_llmops.schemas import Difference, Schema, json_extraction
@@ -91,7 +91,8 @@ def assert_schema(
     used = schemas.load(_schema_of(schema))
     name = label or used.name
     detail: dict[str, Json] = {"actual": actual if isinstance(actual, str) else None, "schema": used.name}
-    if unchecked := getattr(used, "unchecked", ()):
+    unchecked = getattr(used, "unchecked", ())
+    if unchecked:
         detail["formats_not_checked"] = list(unchecked)
     measured = functools.partial(Measurement, name="schema", threshold=threshold, label=name, detail=detail)
     try:
@@ -111,17 +112,18 @@ def assert_schema(
         version="partial" if partial else "",
         detail=detail | outcome.to_detail(),
     )
-    verdict = f"schema {shorten_text(name, 60)}: {outcome.verdict}" if name else f"schema: {outcome.verdict}"
+    if name:
+        verdict = f"schema {shorten_text(name, 60)}: {outcome.verdict}"
+    else:
+        verdict = f"schema: {outcome.verdict}"
     return recorder.emit(measurement, verdict=verdict, evidence=outcome.schema_evidence(actual))
 
 
 def _schema_of(schema: object) -> object:
     if not isinstance(schema, Prompt):
         return schema
-    refuse(
-        schema.output_schema is None,
-        f"prompt {schema.name} {schema.version} has no output_schema: {schema.path}",
-    )
+    if schema.output_schema is None:
+        raise UsageError(f"prompt {schema.name} {schema.version} has no output_schema: {schema.path}")
     return schema.output_schema
 
 
@@ -152,10 +154,8 @@ def repair(
     >>> repair(lambda answer, request: '{"qty": 2}', '{"qty": "two"}', schema={"properties": {"qty": {"type": "integer"}}})
     {'qty': 2}
     """
-    refuse(
-        type(at_most) is not int or at_most < 0,
-        f"repair: expected at_most as a whole number of at least 0, got {at_most!r}",
-    )
+    if type(at_most) is not int or at_most < 0:
+        raise UsageError(f"repair: expected at_most as a whole number of at least 0, got {at_most!r}")
     used = schemas.load(_schema_of(schema))
     for left in reversed(range(at_most + 1)):
         try:
@@ -166,14 +166,12 @@ def repair(
             break
         lines = (f"{difference.path}: {difference.text}" for difference in outcome.differences)
         problem = "\n".join(lines) or outcome.problem
-        refuse(
-            not left,
-            ModelError(
+        if not left:
+            raise ModelError(
                 f"the answer does not fit {used.name or 'its schema'}, asked {at_most + 1:,} times: "
                 f"{shorten_text(problem, 500)}",
                 kind="reply",
-            ),
-        )
+            )
         answer = ask(answer, f"{REPAIR_REQUEST}\n\n{problem}")
     return outcome.value
 
@@ -211,7 +209,10 @@ class _Outcome:
         places = {difference.place for difference in self.differences if not difference.remark}
         if places == {()} and len(self.differences) == 1:
             return shorten_text(self.differences[0].text, 300)
-        most = "at least " if len(self.differences) >= MAX_DIFFERENCES else ""
+        if len(self.differences) >= MAX_DIFFERENCES:
+            most = "at least "
+        else:
+            most = ""
         # All scalars, and empty objects and arrays
         leaves = {
             parts
@@ -221,7 +222,7 @@ class _Outcome:
         return f"{most}{len(places):,} of {len(places | leaves):,} fields wrong"
 
     def to_detail(self) -> dict[str, Json]:
-        # Return what the detail of the measurement says of the value.
+        """Return what the detail of the measurement says of the value."""
         if self.problem:
             return {}
         kept: dict[str, Json] = {}
@@ -237,13 +238,16 @@ class _Outcome:
         return kept
 
     def schema_evidence(self, actual: object) -> contrast.Evidence:
-        # Return the differences, and the text around the problem.
+        """Return the differences, and the text around the problem."""
         if self.fits:
             return []
         lines = [(difference.path, difference.text) for difference in self.differences]
         if len(lines) == 1 and self.differences[0].place == ():
             lines = []
-        text = actual if isinstance(actual, str) else ""
+        if isinstance(actual, str):
+            text = actual
+        else:
+            text = ""
         around: contrast.Evidence = []
         if self.problem and self.position:
             at = self.position
@@ -251,7 +255,10 @@ class _Outcome:
                 ("near", f"{text[max(0, at - CONTEXT_CHARS) : at]} >>> {text[at : at + CONTEXT_CHARS]}")
             )
         if text:
-            cut = "..." if len(text) > TAIL_CHARS else ""
+            if len(text) > TAIL_CHARS:
+                cut = "..."
+            else:
+                cut = ""
             around.append(("tail of output", f"{cut}{text[-TAIL_CHARS:]}"))
         return [*lines[:MAX_FIRST_DIFFERENCES], *around, *lines[MAX_FIRST_DIFFERENCES:]]
 
@@ -261,11 +268,10 @@ def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
         return _check_json_in_text(actual, schema, partial=partial)
     if not isinstance(actual, (dict, list)):
         raise _UnscorableAnswer(_why_invalid_answer(actual))
-    refuse(
-        json_extraction.nesting_depth(actual) > json_extraction.MAX_DEPTH,
-        _UnscorableAnswer(f"the answer is nested deeper than {json_extraction.MAX_DEPTH} levels"),
-    )
-    refuse(foreign := _why_not_json(actual), _UnscorableAnswer(f"the answer is no JSON: {foreign}"))
+    if json_extraction.nesting_depth(actual) > json_extraction.MAX_DEPTH:
+        raise _UnscorableAnswer(f"the answer is nested deeper than {json_extraction.MAX_DEPTH} levels")
+    if foreign := _why_not_json(actual):
+        raise _UnscorableAnswer(f"the answer is no JSON: {foreign}")
     try:
         value = to_builtins(actual, where="$")
         json.dumps(value)
@@ -276,11 +282,18 @@ def _check_answer(actual: object, schema: Schema, *, partial: bool) -> _Outcome:
 
 def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome:
     candidates = json_extraction.find_json_candidates(text)
-    begun = _find_truncated_json(text, candidates) if partial else None
-    broken_off = _check_truncated_json(text, begun, schema) if begun is not None else None
+    if partial:
+        begun = _find_truncated_json(text, candidates)
+    else:
+        begun = None
+    if begun is not None:
+        broken_off = _check_truncated_json(text, begun, schema)
+    else:
+        broken_off = None
     if partial and begun is None and isinstance(candidates, NoJson):
         closed = json_extraction.find_json_candidates(schemas.strip_partial_fence(text))
-        candidates = candidates if isinstance(closed, NoJson) else closed
+        if not isinstance(closed, NoJson):
+            candidates = closed
     if isinstance(candidates, NoJson):
         return broken_off or _Outcome(problem=candidates.reason, position=candidates.position)
     if broken_off is not None and broken_off.fits:
@@ -293,27 +306,34 @@ def _check_json_in_text(text: str, schema: Schema, *, partial: bool) -> _Outcome
     chosen = _choose_candidate(text, checked)
     # A complete value that fits wins over a truncated value of another kind that never will.
     stays = chosen.fits and broken_off is not None and type(chosen.value) is not type(broken_off.value)
-    return chosen if stays or broken_off is None else broken_off
+    if stays or broken_off is None:
+        return chosen
+    return broken_off
 
 
 def _why_not_json(value: object) -> str:
-    # Return what in a parsed value JSON cannot represent, although `to_builtins` would convert it; or "".
+    """Return what in a parsed value JSON cannot represent, although `to_builtins` would convert it; or ""."""
     for parts, node in json_extraction.iterate_nodes(value):
         if isinstance(node, (set, frozenset)):
             return f"{format_json_path(parts)}: expected a list, got a set"
-        strange = [key for key in node if not isinstance(key, str)] if isinstance(node, Mapping) else []
+        if isinstance(node, Mapping):
+            strange = [key for key in node if not isinstance(key, str)]
+        else:
+            strange = []
         if strange:
             return f"{format_json_path(parts)}: expected keys that are texts, got {shorten_text(repr(strange[0]), 60)}"
     return ""
 
 
 def _find_truncated_json(text: str, candidates: Sequence[JsonMatch] | NoJson) -> schemas.Partial | None:
-    # Return the truncated JSON at the end of a text, unless there is complete JSON, alone or in a fenced block.
+    """Return the truncated JSON at the end of a text, unless there is complete JSON, alone or in a fenced block."""
     if not isinstance(candidates, NoJson) and any(candidate.place != "prose" for candidate in candidates):
         return None
     begun = schemas.parse_partial_json(text)
     # After a complete value in prose, a single bracket is just a bracket.
-    return begun if begun is not None and (begun.value or isinstance(candidates, NoJson)) else None
+    if begun is not None and (begun.value or isinstance(candidates, NoJson)):
+        return begun
+    return None
 
 
 def _check_truncated_json(text: str, begun: schemas.Partial, schema: Schema) -> _Outcome:
@@ -352,7 +372,7 @@ def _duplicate_key_differences(places: Sequence[JsonPath]) -> list[Difference]:
 def _choose_candidate(
     text: str, checked: Sequence[tuple[JsonMatch, Json, tuple[Difference, ...]]]
 ) -> _Outcome:
-    # Choose among the JSON values of a text; never by guessing.
+    """Choose among the JSON values of a text; never by guessing."""
     fitting = [candidate for candidate, _, differences in checked if not differences]
     rivals = [
         candidate
@@ -372,7 +392,10 @@ def _choose_candidate(
     note = ""
     best = max(checked, key=lambda entry: (not entry[2], entry[0].end - entry[0].start))
     if len(checked) > 1:
-        which = "the only one that fits" if fitting else "the longest; none fits"
+        if fitting:
+            which = "the only one that fits"
+        else:
+            which = "the longest; none fits"
         note = f"{len(checked)} different JSON values in the output, taken is {which}"
     best_candidate, value, differences = best
     return _Outcome(value, (best_candidate.start, best_candidate.end), differences, note=note)

@@ -11,7 +11,7 @@ from typing import Literal
 from pytest_llmops import recorder
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.assertions._arguments import describe_kind
-from pytest_llmops.errors import UsageError, describe_exception, refuse
+from pytest_llmops.errors import UsageError, describe_exception
 from pytest_llmops.measurement import UNITS, Json, Measurement, as_finite_float, shorten_text, to_builtins
 
 __tracebackhide__ = True
@@ -60,9 +60,11 @@ def assert_score(
     >>> assert_score(overlap, "Paris in France", "Paris France", at_least=0.5).value
     1.0
     """
-    refuse(not callable(metric), f"assert_score: expected a function as metric, got {describe_kind(metric)}")
+    if not callable(metric):
+        raise UsageError(f"assert_score: expected a function as metric, got {describe_kind(metric)}")
     threshold, better = _parse_direction(at_least, at_most)
-    refuse(unit not in UNITS, f"assert_score: expected unit to be one of {', '.join(UNITS)}, got {unit!r}")
+    if unit not in UNITS:
+        raise UsageError(f"assert_score: expected unit to be one of {', '.join(UNITS)}, got {unit!r}")
     measured = partial(
         Measurement,
         name=name or _metric_name(metric),
@@ -77,7 +79,10 @@ def assert_score(
             if value is not ...
         },
     )
-    arguments = (actual,) if expected is ... else (actual, expected)
+    if expected is ...:
+        arguments = (actual,)
+    else:
+        arguments = (actual, expected)
     try:
         value = _parse_metric_value(metric(*arguments))
     except Exception as error:  # noqa: BLE001 -- whatever a user's metric raises: not scored, not scored low
@@ -89,19 +94,25 @@ def assert_score(
 
 def _parse_direction(at_least: object, at_most: object) -> tuple[float | None, Literal["higher", "lower"]]:
     if (at_least is ...) == (at_most is ...):
-        given = "neither" if at_least is ... else "both"
+        if at_least is ...:
+            given = "neither"
+        else:
+            given = "both"
         raise UsageError(
             f"assert_score: expected either at_least or at_most, got {given}; no threshold fits every metric: "
             "at_least=None records only"
         )
     name, threshold = ("at_least", at_least) if at_most is ... else ("at_most", at_most)
-    better: Literal["higher", "lower"] = "higher" if at_most is ... else "lower"
+    if at_most is ...:
+        better: Literal["higher", "lower"] = "higher"
+    else:
+        better = "lower"
     if threshold is None:
         return None, better
-    refuse(
-        (number := as_finite_float(threshold)) is None,
-        f"assert_score: expected {name} to be a finite number, or None to record only, got {shorten_text(repr(threshold))}",
-    )
+    if (number := as_finite_float(threshold)) is None:
+        raise UsageError(
+            f"assert_score: expected {name} to be a finite number, or None to record only, got {shorten_text(repr(threshold))}"
+        )
     return number, better
 
 
@@ -112,27 +123,32 @@ def _metric_name(metric: object) -> str:
     if isinstance(given, str) and given:
         return given
     name = getattr(metric, "__name__", type(metric).__name__)
-    refuse(
-        not name.isidentifier(),
-        f"assert_score: expected a metric with a name, got {name}; pass name=, the key of a baseline",
-    )
+    if not name.isidentifier():
+        raise UsageError(
+            f"assert_score: expected a metric with a name, got {name}; pass name=, the key of a baseline"
+        )
     return f"score.{name}"
 
 
 def _parse_metric_value(value: object) -> float | str:
-    # Return the value of a metric as a finite number, or why it is invalid.
+    """Return the value of a metric as a finite number, or why it is invalid."""
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
         return "the metric is asynchronous: it gave a coroutine, expected a number; await it in a wrapper"
-    scalar = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        scalar = value.item()
+    else:
+        scalar = value
     if not isinstance(scalar, numbers.Number) or isinstance(scalar, complex):
         return f"the metric gave {describe_kind(value)}, expected a number"
     try:
         number = float(scalar)  # type: ignore[arg-type]
     except OverflowError:
         number = math.inf
-    return number if math.isfinite(number) else f"the metric gave {number}, expected a finite number"
+    if math.isfinite(number):
+        return number
+    return f"the metric gave {number}, expected a finite number"
 
 
 def _plain_or_type(value: object) -> Json:

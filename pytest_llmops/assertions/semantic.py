@@ -88,23 +88,35 @@ def assert_semantic(
     """
     switch: object = checks
     if isinstance(switch, bool):
-        hint = "" if switch else "; checks=() switches all of them off"
+        if switch:
+            hint = ""
+        else:
+            hint = "; checks=() switches all of them off"
         raise UsageError(f"assert_semantic: expected checks to be a list of names, got {switch}{hint}")
     actual = read_answer(actual)
     references = thresholds.reference_texts(expected)
     names = resolve_check_names(checks)
     used = thresholds.resolve_embedder(embedder, "assert_semantic")
-    requested_embedder = recorder.current_settings().embedder if embedder is None else embedder
+    if embedder is None:
+        requested_embedder = recorder.current_settings().embedder
+    else:
+        requested_embedder = embedder
     threshold = thresholds.resolve_threshold(
         at_least, used, requested_name=requested_embedder if isinstance(requested_embedder, str) else ""
     )
-    nli_model = None if nli is None else resolve_nli(nli, where="assert_semantic")
+    if nli is None:
+        nli_model = None
+    else:
+        nli_model = resolve_nli(nli, where="assert_semantic")
     measurement = _measure_similarity(actual, references, used, threshold, label)
     if not isinstance(actual, str) or not actual.strip():
         if measurement.status == "failed":
             measurement = replace(measurement, reason="the text is empty")
         verdict = _format_similarity_verdict(measurement, len(references))
-        evidence = thresholds.collect_evidence("", references[0])[:1] if actual is not None else ()
+        if actual is not None:
+            evidence = thresholds.collect_evidence("", references[0])[:1]
+        else:
+            evidence = ()
         return recorder.emit(measurement, verdict=verdict, evidence=evidence)
     scores = cast("list[float]", measurement.detail.get("scores", [0.0] * len(references)))
     best, comparison = thresholds.select_reference(actual, references, scores, threshold, names)
@@ -118,8 +130,10 @@ def assert_semantic(
             evidence=lambda: _similarity_evidence(actual, nearest, measurement),
         )
     ]
-    emissions += [_check_emission(actual, nearest, comparison, names, measurement)] if names else []
-    emissions += [_nli_emission(actual, nearest, nli_model, measurement)] if nli_model is not None else []
+    if names:
+        emissions += [_check_emission(actual, nearest, comparison, names, measurement)]
+    if nli_model is not None:
+        emissions += [_nli_emission(actual, nearest, nli_model, measurement)]
     recorder.emit_together(emissions)
     return measurement
 
@@ -142,7 +156,8 @@ def _measure_similarity(
     except Exception as error:  # noqa: BLE001 -- whatever a user's embedder raises: not scored, not scored low
         return measured(error=f"embedder {name}: {describe_exception(error)}", detail=detail)
     detail["scores"] = scores
-    if unknown := thresholds.find_unknown_languages(embedder, [actual, *references]):
+    unknown = thresholds.find_unknown_languages(embedder, [actual, *references])
+    if unknown:
         sentence = f"the embedder {name} does not know {' and '.join(unknown)}: there unrelated texts reach its threshold, too"
         detail["without"] = [f"{sentence}; --llm-embedder minilm-multilingual does"]
     return measured(value=max(scores), detail=detail)
@@ -152,7 +167,10 @@ def _format_similarity_verdict(m: Measurement, count: int) -> str:
     if m.status != "failed":
         return ""
     value, threshold = format_value_and_threshold(cast("float", m.value), cast("float", m.threshold), m.unit)
-    nearest = "" if count == 1 else f", the nearest of {count} references"
+    if count == 1:
+        nearest = ""
+    else:
+        nearest = f", the nearest of {count} references"
     embedder = shorten_text(str(m.detail["embedder"]), 40)
     return f"semantic{label_suffix(m.label)} {value} < {threshold} (embedder {embedder}{nearest})"
 
@@ -233,8 +251,11 @@ def _nli_emission(actual: str, reference: str, model: NliModel, semantic: Measur
 
 
 def _quote_once(actual: str, reference: str, semantic: Measurement) -> list[tuple[str, str]]:
-    # Return both texts as evidence, unless the evidence of a low similarity shows them already.
-    quotes = (("expected", reference), ("answer", actual.strip())) if semantic.status != "failed" else ()
+    """Return both texts as evidence, unless the evidence of a low similarity shows them already."""
+    if semantic.status != "failed":
+        quotes = (("expected", reference), ("answer", actual.strip()))
+    else:
+        quotes = ()
     return [(label, f'"{shorten_text(text)}"') for label, text in quotes]
 
 

@@ -12,7 +12,7 @@ from pytest_llmops._util.framework_objects import read_answer
 from pytest_llmops.assertions import _arguments as answers
 from pytest_llmops.assertions import _evidence as contrast
 from pytest_llmops.assertions._arguments import CountRange, SearchedText
-from pytest_llmops.errors import MeasurementErrored, refuse
+from pytest_llmops.errors import MeasurementErrored, UsageError
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.metrics import lexical, text_spans
 from pytest_llmops.metrics.lexical import Form, Whitespace
@@ -84,10 +84,10 @@ def assert_contains(
         in_order=in_order,
         whole_words=whole_words,
     )
-    refuse(
-        in_order and (any_of or search.count_range),
-        "assert_contains: expected in_order without any_of and counts: it asks for one place of each text",
-    )
+    if in_order and (any_of or search.count_range):
+        raise UsageError(
+            "assert_contains: expected in_order without any_of and counts: it asks for one place of each text"
+        )
     try:
         results = search.find_texts(actual, wanted)
     except ValueError as problem:
@@ -126,11 +126,12 @@ class _ContainsSearch:
         )
 
     def select_failed(self, text: str, results: Sequence[SearchedText]) -> list[SearchedText]:
-        # Return the texts that are missing, or not there as required.
+        """Return the texts that are missing, or not there as required."""
         if self.count_range:
             return [result for result in results if not self.count_range.includes(result.count)]
         if self.in_order:
-            needles, answer = [result.normalized for result in results], self.normalizer(text)
+            needles = [result.normalized for result in results]
+            answer = self.normalizer(text)
             starts = text_spans.find_longest_chain(answer, needles, whole_words=self.whole_words)
             return [result for result, start in zip(results, starts, strict=True) if start is None]
         return [result for result in results if not result.starts]
@@ -138,7 +139,7 @@ class _ContainsSearch:
     def collect_evidence(
         self, text: str, failed: Sequence[SearchedText], *, ignore_case: bool
     ) -> contrast.Evidence:
-        # Return what is missing, and what is there but too rarely, too often or out of order.
+        """Return what is missing, and what is there but too rarely, too often or out of order."""
         *pairs, last = contrast.missing_text_evidence(
             text,
             [result.wanted for result in failed if not result.starts],
@@ -205,10 +206,10 @@ def assert_matches(
     check = _TextCheck("matches", at_least, label, expected=compiled.pattern)
     count_range = answers.parse_count_range("assert_matches", times, at_least_times, at_most_times)
     normalizer = answers.parse_normalizer("assert_matches", ignore_case=False, unicode=unicode)
-    refuse(
-        full and count_range,
-        "assert_matches: expected full without counts: the whole answer matches once or not at all",
-    )
+    if full and count_range:
+        raise UsageError(
+            "assert_matches: expected full without counts: the whole answer matches once or not at all"
+        )
     try:
         text = normalizer.normalize_answer(actual)
     except ValueError as problem:
@@ -275,7 +276,8 @@ def assert_fuzzy(
         "assert_fuzzy", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
     )
     try:
-        text, others = normalizer.normalize_answer(actual), list(map(normalizer, references))
+        text = normalizer.normalize_answer(actual)
+        others = list(map(normalizer, references))
         values = [lexical.fuzzy_ratio(text, other, partial=partial) for other in others]
     except ValueError as problem:
         return check.emit_error(problem)
@@ -330,7 +332,8 @@ def assert_exact(
         "assert_exact", ignore_case=ignore_case, whitespace=whitespace, unicode=unicode
     )
     try:
-        text, others = normalizer.normalize_answer(actual), list(map(normalizer, references))
+        text = normalizer.normalize_answer(actual)
+        others = list(map(normalizer, references))
     except ValueError as problem:
         return check.emit_error(problem)
     best = contrast.find_nearest_reference(text, others)
@@ -480,7 +483,9 @@ class _TextCheck:
 
 
 def _format_nearest_number(best: int, count: int) -> str:
-    return f"nearest of {count} texts is number {best + 1}" if count > 1 else ""
+    if count > 1:
+        return f"nearest of {count} texts is number {best + 1}"
+    return ""
 
 
 def _format_missing_count(wanted: int, failed: Sequence[SearchedText], *, any_of: bool) -> str:

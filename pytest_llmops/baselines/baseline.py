@@ -22,7 +22,7 @@ from pytest_llmops._util.text_files import (
     json_kind,
     read_json,
 )
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.results.details import (
     CaseFacts,
@@ -143,17 +143,20 @@ class Baseline:
         try:
             document = read_json(decode_text(data))
         except BadFile as error:
-            place = f"{where}:{error.line}" if error.line else where
+            if error.line:
+                place = f"{where}:{error.line}"
+            else:
+                place = where
             raise UsageError(f"{place}: expected a baseline, got {error.what}; {RESTORE}") from None
-        refuse(
-            (schema := as_mapping(document).get("schema")) is None,
-            f"{where}: expected a baseline, got {json_kind(document)} without a schema; {RESTORE}",
-        )
-        refuse(
-            schema != SCHEMA,
-            f"{where}: expected a baseline of schema {SCHEMA!r}, got {shorten_text(repr(schema), 80)}; "
-            "update pytest-llmops, or name another file with --llm-baseline",
-        )
+        if (schema := as_mapping(document).get("schema")) is None:
+            raise UsageError(
+                f"{where}: expected a baseline, got {json_kind(document)} without a schema; {RESTORE}"
+            )
+        if schema != SCHEMA:
+            raise UsageError(
+                f"{where}: expected a baseline of schema {SCHEMA!r}, got {shorten_text(repr(schema), 80)}; "
+                "update pytest-llmops, or name another file with --llm-baseline"
+            )
         try:
             return _read_document(as_mapping(document))
         except _Damaged as error:
@@ -177,17 +180,20 @@ def _find_usual_metrics(tests: Iterable[BaselineTest]) -> dict[str, Metric]:
 def _format_test(test: BaselineTest, usual: Mapping[str, Metric]) -> str:
     unusual = {name: list(metric) for name, metric in sorted(test.metrics.items()) if usual[name] != metric}
     rows = [f'"outcome": {_encode(test.outcome)}']
-    rows += (
-        [f'"fingerprints": {_encode(dict(sorted(test.fingerprints.items())))}'] if test.fingerprints else []
-    )
-    rows += [f'"recordings": {_encode(list(test.recordings))}'] if test.recordings else []
-    rows += [f'"metrics": {_encode(unusual)}'] if unusual else []
-    rows += [f'"flaky_since": {_encode(test.flaky_since)}'] if test.flaky_since else []
+    if test.fingerprints:
+        rows += [f'"fingerprints": {_encode(dict(sorted(test.fingerprints.items())))}']
+    if test.recordings:
+        rows += [f'"recordings": {_encode(list(test.recordings))}']
+    if unusual:
+        rows += [f'"metrics": {_encode(unusual)}']
+    if test.flaky_since:
+        rows += [f'"flaky_since": {_encode(test.flaky_since)}']
     scores = [
         f"{_encode(name)}: {_encode([int(score) if score is not None and score == int(score) else score for score in trials])}"
         for name, trials in sorted(test.scores.items())
     ]
-    rows += [f'"scores": {_join_rows(scores, "{}", 4)}'] if scores else []
+    if scores:
+        rows += [f'"scores": {_join_rows(scores, "{}", 4)}']
     return _join_rows(rows, "{}", 3)
 
 
@@ -219,7 +225,8 @@ def _read_document(document: Mapping[str, Json]) -> Baseline:
             name: _read_trials(trials, f"{place}.scores[{name!r}]")
             for name, trials in _object(entry, "scores", place)
         }
-        if missing := sorted(scores.keys() - usual.keys() - own.keys()):
+        missing = sorted(scores.keys() - usual.keys() - own.keys())
+        if missing:
             raise _Damaged(f"{place}.scores: no version of {missing[0]!r} in $.metrics")
         tests[nodeid] = BaselineTest(
             outcome=fact_text(entry.get("outcome")),
@@ -282,7 +289,10 @@ def summarize_test(record: TestRecord, *, repeated: bool = False) -> BaselineTes
         series = name_with_label(measurement)
         # A test may measure several answers alike: those are no trials of each other.
         numbers[series] += 1
-        name = series if numbers[series] == 1 else f"{series} #{numbers[series]}"
+        if numbers[series] == 1:
+            name = series
+        else:
+            name = f"{series} #{numbers[series]}"
         scores[name] = read_trials(measurement)
         metrics[name] = measurement.version, measurement.better
     trials = TrialFacts.from_wire(record.fact("trials"))
@@ -308,7 +318,10 @@ def read_trials(measurement: Measurement) -> Trials:
     (None,)
     """
     unscored = measurement.detail.get("unscored_trials")
-    missing: Trials = (None,) * unscored if isinstance(unscored, int) else ()
+    if isinstance(unscored, int):
+        missing: Trials = (None,) * unscored
+    else:
+        missing = ()
     values = measurement.samples or (() if missing else (measurement.value,))
     return (*(None if value is None else round(value, DIGITS) for value in values), *missing)
 
@@ -328,11 +341,10 @@ def flip_rate(trials: Trials) -> float | None:
 
 def _fingerprint_record(record: TestRecord) -> dict[str, str]:
     case = CaseFacts.from_wire(record.fact("case"))
-    prints = (
-        {"case": fingerprint_parts(canonical_json([case.input, case.reference]))}
-        if record.fact("case")
-        else {}
-    )
+    if record.fact("case"):
+        prints = {"case": fingerprint_parts(canonical_json([case.input, case.reference]))}
+    else:
+        prints = {}
     for kind in ("prompt", "retriever", "judge", "model"):
         facts = record.fact(kind)
         words = [fact_text(facts.get(key)) for key in ("name", "version", "fingerprint") if facts.get(key)]
@@ -353,7 +365,8 @@ def read_output(record: TestRecord) -> str | None:
 
     Of several trials it is that of the worst, as `find_shown_trial` says.
     """
-    if (shown := _find_shown_measurement(record)) is not None:
+    shown = _find_shown_measurement(record)
+    if shown is not None:
         return read_detail(shown).actual
     return next(
         (call.output for call in reversed(record.calls) if call.purpose == "app" and call.output), None
@@ -367,7 +380,8 @@ def find_shown_trial(record: TestRecord, before: BaselineTest) -> str:
         record: The same test now.
         before: The test of the baseline.
     """
-    if (shown := _find_shown_measurement(record)) is None:
+    shown = _find_shown_measurement(record)
+    if shown is None:
         return str(max(len(before.recordings) - 1, 0))
     series = name_with_label(shown)
     scores = [score for score in before.scores.get(series, ()) if score is not None]

@@ -100,8 +100,9 @@ def _compare_test(record: TestRecord, before: BaselineTest) -> ComparedTest:
 
 
 def _repeats_scores(before: BaselineTest, after: BaselineTest, name: str) -> bool:
-    # Return whether recordings of the baseline got its scores again: else the code that makes the score changed.
-    old, new = before.scores[name], after.scores[name]
+    """Return whether recordings of the baseline got its scores again: else the code that makes the score changed."""
+    old = before.scores[name]
+    new = after.scores[name]
     # Unscored trials come last, so that a score is not always at the place of its recording.
     is_aligned = None not in (*old, *new) and [len(old), len(new)] == [
         len(side.recordings) for side in (before, after)
@@ -219,7 +220,7 @@ def _describe_change(test: ComparedTest, find_output: Callable[[str], str | None
 def _score_changes(
     before: Mapping[str, Trials], after: Mapping[str, Trials], better: Mapping[str, str]
 ) -> tuple[ScoreChange, ...]:
-    # Return the scores that differ, the largest loss first.
+    """Return the scores that differ, the largest loss first."""
     changes = [
         ScoreChange(
             name=name,
@@ -244,4 +245,6 @@ def mean_score(trials: Trials) -> float | None:
     0.75
     """
     scores = [score for score in trials if score is not None]
-    return fmean(scores) if scores else None
+    if scores:
+        return fmean(scores)
+    return None

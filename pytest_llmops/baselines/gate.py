@@ -81,7 +81,7 @@ def judge_suite(
 
 
 def _holds_enough(baseline: Baseline, rules: GateRules) -> bool:
-    # Return whether a baseline is large enough for a statistical verdict on some metric.
+    """Return whether a baseline is large enough for a statistical verdict on some metric."""
     trials: dict[str, list[int]] = {}
     for test in baseline.tests.values():
         for name, count in {metric_name(series): len(test.scores[series]) for series in test.scores}.items():
@@ -101,7 +101,9 @@ def describe_small_baseline(baseline: Baseline) -> str:
     """
     rules = GateRules()
     takes = f"{rules.min_cases} cases with {rules.min_trials} trials, or {rules.min_single_cases} cases"
-    return "" if _holds_enough(baseline, rules) else f"; changes are listed, and a verdict takes {takes}"
+    if _holds_enough(baseline, rules):
+        return ""
+    return f"; changes are listed, and a verdict takes {takes}"
 
 
 def describe_baseline(baseline: Baseline, name: str) -> str:
@@ -114,14 +116,19 @@ def describe_baseline(baseline: Baseline, name: str) -> str:
     if not baseline.history:
         return name
     latest = baseline.history[-1]
-    commit = f" after {latest.commit[:7]}" if latest.commit else ""
+    if latest.commit:
+        commit = f" after {latest.commit[:7]}"
+    else:
+        commit = ""
     return shorten_text(f"{name}, accepted {latest.on[:10]}{commit} ({latest.reason})", 400)
 
 
 def choose_primary(measured: Sequence[MetricData], rules: GateRules) -> str:
     """Return the metric that decides: that of the rules, else the only one; "": none does alone."""
     names = [data.metric for data in measured if not data.metric.startswith((TRIAL_RATE, "robust."))]
-    return names[0] if not rules.primary and len(names) == 1 else rules.primary
+    if not rules.primary and len(names) == 1:
+        return names[0]
+    return rules.primary
 
 
 def _why_not_comparable(
@@ -133,7 +140,10 @@ def _why_not_comparable(
         test.record.outcome == "errored" or bool(test.lost and test.record.outcome == "failed")
         for test in comparison.compared
     )
-    step = f"Mend the {format_count(broken, 'broken test')} first" if broken else ""
+    if broken:
+        step = f"Mend the {format_count(broken, 'broken test')} first"
+    else:
+        step = ""
     if missing > total * (1 - rules.min_share):
         return (
             f"{missing:,} of {format_count(total, 'test')} of the baseline did not run: nothing is decided. "
@@ -175,7 +185,7 @@ def _why_not_comparable(
 
 
 def _judge_metrics(measured: Sequence[MetricData], primary: str, rules: GateRules) -> list[MetricVerdict]:
-    # Return the verdict on each metric: the primary metric at full level, all others jointly.
+    """Return the verdict on each metric: the primary metric at full level, all others jointly."""
     changed = [data for data in measured if data.trials]
     nulls = draw_null_changes([data.trials for data in changed])
     p_values = {
@@ -183,7 +193,8 @@ def _judge_metrics(measured: Sequence[MetricData], primary: str, rules: GateRule
         for data, null in zip(changed, nulls, strict=True)
         if data.metric == primary
     }
-    if guards := [index for index, data in enumerate(changed) if data.metric != primary]:
+    guards = [index for index, data in enumerate(changed) if data.metric != primary]
+    if guards:
         joint = joint_drop_p_values([mean_change(changed[index].trials) for index in guards], nulls[guards])
         p_values |= {changed[index].metric: p for index, p in zip(guards, joint, strict=True)}
     return [
@@ -210,7 +221,10 @@ def _judge_metric(
     if not data.trials or not data.is_large_enough(rules):
         return verdict
     error = data.estimate_error()
-    lower = errors[0].lower_end(data.change, 1 - rules.alpha) if (errors := data.bound_errors()) else None
+    if errors := data.bound_errors():
+        lower = errors[0].lower_end(data.change, 1 - rules.alpha)
+    else:
+        lower = None
     p_value = p_values[data.metric]
     status = "AMBER"
     if p_value <= rules.alpha and data.change <= -rules.floor:
@@ -250,7 +264,12 @@ def _conclude(
         return replace(verdict, sentence=f"{open_primary.name}: {_describe_small_suite(own, rules)}")
     leading = [metric for metric in decided if metric.role == "primary"] or decided
     is_green = all(metric.status == "GREEN" for metric in leading)
-    status: VerdictStatus = "RED" if red else "GREEN" if is_green else "AMBER"
+    if red:
+        status: VerdictStatus = "RED"
+    elif is_green:
+        status = "GREEN"
+    else:
+        status = "AMBER"
     told = red or [metric for metric in leading if metric.status == status] or leading
     margin = format_size(rules.margin)
     sentence = "; ".join(
@@ -279,8 +298,13 @@ def list_suspects(names: Sequence[str]) -> str:
     >>> list_suspects(["late", "tone", "fr", "de"]), list_suspects([])
     ('; worse: late, tone, fr and 1 more', '')
     """
-    rest = f" and {len(names) - NAMED_SUSPECTS:,} more" if len(names) > NAMED_SUSPECTS else ""
-    return f"; worse: {', '.join(names[:NAMED_SUSPECTS])}{rest}" if names else ""
+    if len(names) > NAMED_SUSPECTS:
+        rest = f" and {len(names) - NAMED_SUSPECTS:,} more"
+    else:
+        rest = ""
+    if names:
+        return f"; worse: {', '.join(names[:NAMED_SUSPECTS])}{rest}"
+    return ""
 
 
 def _describe_small_suite(measured: Sequence[MetricData], rules: GateRules) -> str:
@@ -295,11 +319,17 @@ def _describe_small_suite(measured: Sequence[MetricData], rules: GateRules) -> s
 
 
 def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules, status: VerdictStatus) -> str:
-    # Say which drop the suite notices, and what a further trial would make of it, unless the next step says what trials do.
+    """Say which drop the suite notices, and what a further trial would make of it, unless the next step says what trials do."""
     if not metric.detectable:  # no error is known, or nothing varies
         return ""
-    further = None if status == "AMBER" else data.estimate_error(0, metric.trials_after + 1)
-    finer = max(further.detectable_drop(rules.alpha), rules.floor) if further else metric.detectable
+    if status == "AMBER":
+        further = None
+    else:
+        further = data.estimate_error(0, metric.trials_after + 1)
+    if further:
+        finer = max(further.detectable_drop(rules.alpha), rules.floor)
+    else:
+        finer = metric.detectable
     return f"{metric.name}: this suite notices a drop of {format_size(metric.detectable)} in 8 of 10 runs" + (
         f"; with {metric.trials_after + 1} trials of each case it would be {finer * 100:.1f}"
         if round(finer, 3) < round(metric.detectable, 3)
@@ -314,7 +344,9 @@ def format_points(change: float) -> str:
     ('-6.1 points', '0.0 points')
     """
     points = round(change * 100, 1) or 0.0
-    return f"{points:+.1f} points" if points else "0.0 points"
+    if points:
+        return f"{points:+.1f} points"
+    return "0.0 points"
 
 
 def format_size(size: float) -> str:

@@ -92,12 +92,16 @@ class MetricData:
     @property
     def share(self) -> float:
         """Share of the cases that have new evidence: the others have a difference of 0."""
-        return len(self.trials) / self.cases if self.cases else 0.0
+        if self.cases:
+            return len(self.trials) / self.cases
+        return 0.0
 
     @property
     def change(self) -> float:
         """Mean change over all cases."""
-        return mean_change(self.trials) * self.share if self.trials else 0.0
+        if self.trials:
+            return mean_change(self.trials) * self.share
+        return 0.0
 
     def estimate_error(self, before: int = 0, after: int = 0) -> ChangeError | None:
         """Return the standard error of the change, as `estimate_change_error` does."""
@@ -126,11 +130,9 @@ class MetricData:
         """
         error = self.estimate_error(before, after)
         if error is None or self._checks is None:
-            return (
-                (replace(error, standard_error=error.standard_error / math.sqrt(cases)),) * 2
-                if error
-                else None
-            )
+            if error:
+                return (replace(error, standard_error=error.standard_error / math.sqrt(cases)),) * 2
+            return None
         means, present, spreads = zip(*self._checks, strict=True)
         totals = [
             cases * (len(self.trials) * planned or total)
@@ -144,7 +146,8 @@ class MetricData:
             for spread, seen, total in zip(spreads, present, totals, strict=True)
         ]
         old, new = ((1 - 2 * mean) / (total + 2) for mean, total in zip(means, totals, strict=True))
-        share, ratio = self.share, totals[0] / totals[1]
+        share = self.share
+        ratio = totals[0] / totals[1]
         return (
             ChangeError(math.sqrt(sum(variances)) * share, error.freedom, max(old - new, 0.0) * share),
             ChangeError(
@@ -156,7 +159,7 @@ class MetricData:
 
     @cached_property
     def _paired_error(self) -> ChangeError | None:
-        # The error from the spread of the differences of cases, which holds that of their true changes.
+        """The error from the spread of the differences of cases, which holds that of their true changes."""
         return estimate_change_error(
             {
                 case: TrialPair((fmean(pair.before),), (fmean(pair.after),))
@@ -166,7 +169,7 @@ class MetricData:
 
     @cached_property
     def _is_steady(self) -> bool:
-        # Whether no trial of a case differs from another, on a metric that passes or fails.
+        """Whether no trial of a case differs from another, on a metric that passes or fails."""
         return self._checks is not None and not any(spread for *_, spread in self._checks)
 
     @cached_property
@@ -177,7 +180,10 @@ class MetricData:
         sides = [*zip(*map(astuple, self.trials.values()), strict=True)]
         noises = [pool_noise([TrialPair(trials, trials) for trials in side]) for side in sides]
         totals = [sum(map(len, side)) for side in sides]
-        single = None if all(noises) else self._paired_error
+        if all(noises):
+            single = None
+        else:
+            single = self._paired_error
         return [
             (
                 fmean(map(fmean, side)),
@@ -194,21 +200,26 @@ class MetricData:
     def _chance_to_settle(
         self, rules: GateRules, levels: tuple[float, float], plan: tuple[int, int, float], *, two_sided: bool
     ) -> float:
-        # Return the probability that so many trials or cases prove or exclude a drop. Before the data the true change is taken as
-        # normal around 0, with a spread between floor and margin: single trials do not make a change of 20 points likely. A change
-        # that its error does not explain has a wider spread, the one that makes it likeliest.
-        now, planned = self.bound_errors(), self.bound_errors(*plan)
+        """Return the probability that so many trials or cases prove or exclude a drop.
+
+        Before the data the true change is taken as normal around 0, with a spread between floor and margin: single trials do not make a change of 20 points likely. A change that its error does not explain has a wider spread, the one that makes it likeliest.
+        """
+        now = self.bound_errors()
+        planned = self.bound_errors(*plan)
         if now is None or planned is None:
             return 0.0
         # New cases have true changes of their own.
         (bound, null), own = planned, self._paired_error if plan[2] > 1 else None
         variance = max(now[0].standard_error, own.standard_error * self.share if own else 1e-9) ** 2
-        kept = 1.0 if self._is_steady else 1 / plan[2] if own else bound.standard_error**2 / variance
+        if self._is_steady:
+            kept = 1.0
+        elif own:
+            kept = 1 / plan[2]
+        else:
+            kept = bound.standard_error**2 / variance
         pull = kept + (1 - kept) / (1 + variance / max(rules.floor * rules.margin, self.change**2 - variance))
-        proved, excluded = (
-            min(null.lower_end(0.0, 1 - levels[0]), -rules.floor),
-            -rules.margin - bound.lower_end(0.0, 1 - levels[1]),
-        )
+        proved = min(null.lower_end(0.0, 1 - levels[0]), -rules.floor)
+        excluded = -rules.margin - bound.lower_end(0.0, 1 - levels[1])
         return 1 - sum(
             max(later.cdf(min(excluded, 0.0) if two_sided else excluded) - later.cdf(proved), 0.0)
             for change in ((self.change, -self.change) if two_sided else (self.change,))
@@ -241,9 +252,17 @@ class MetricData:
                 lambda n, plan=plan: self._chance_to_settle(rules, levels, plan(n), two_sided=two_sided)
             ]
         )
-        trials, is_fixed, is_whole = alone or both, most == MAX_PLANNED_TRIALS, alone or two_sided
-        here = "here and " if is_fixed and both > after else ""
-        option = "record=new" if alone and not is_fixed else f"trials={trials}"
+        trials = alone or both
+        is_fixed = most == MAX_PLANNED_TRIALS
+        is_whole = alone or two_sided
+        if is_fixed and both > after:
+            here = "here and "
+        else:
+            here = ""
+        if alone and not is_fixed:
+            option = "record=new"
+        else:
+            option = f"trials={trials}"
         steps = (
             f"{trials} trials of each case{'' if is_whole else f', {here}in the baseline'} (--llm-{option})",
             f"about {format_count(more, 'more case')}" if more else "more cases",

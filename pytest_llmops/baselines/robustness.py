@@ -33,9 +33,11 @@ def add_kept_verdicts(records: Sequence[TestRecord]) -> tuple[TestRecord, ...]:
 
 
 def _add_kept(record: TestRecord, base: TestRecord) -> TestRecord:
-    facts, sides = record.fact("robust"), {"unchanged": base, "changed": record}
+    facts = record.fact("robust")
+    sides = {"unchanged": base, "changed": record}
     answers = {name: read_output(side) for name, side in sides.items()}
-    by_answer, name = facts.get("equal") == "answer", f"{PREFIX}{facts.get('value')}"
+    by_answer = facts.get("equal") == "answer"
+    name = f"{PREFIX}{facts.get('value')}"
     is_kept = record.outcome == base.outcome and (
         not by_answer
         or len({" ".join((answer or "").casefold().split()) for answer in answers.values()}) == 1
@@ -80,7 +82,9 @@ def judge_robustness(records: Sequence[TestRecord]) -> tuple[VariantVerdict, ...
 
 def _judge(name: str, pairs: Sequence[tuple[Measurement, TestRecord]], place: str) -> VariantVerdict:
     values = [measurement.value for measurement, _ in pairs if measurement.value is not None]
-    kept, count, unscored = int(sum(values)), len(values), len(pairs) - len(values)
+    kept = int(sum(values))
+    count = len(values)
+    unscored = len(pairs) - len(values)
     status, low, high = _measure(kept, count)
     share = kept / max(count, 1)
     wilson = (  # ends about where the exact interval does, but for few inputs
@@ -88,15 +92,14 @@ def _judge(name: str, pairs: Sequence[tuple[Measurement, TestRecord]], place: st
         if status == "undecided" and share != ENOUGH
         else 0
     )
-    needed = (
-        next(
+    if 0 < wilson < MAX_TRIED:
+        needed = next(
             n
             for n in range(count + 1, 10**4)
             if not kept * n % count and _measure(kept * n // count, n)[0] != status
         )
-        if 0 < wilson < MAX_TRIED
-        else wilson
-    )
+    else:
+        needed = wilson
     lost = [
         f"{shorten_text(record.nodeid)}: "
         + ", ".join(
@@ -123,8 +126,9 @@ def _judge(name: str, pairs: Sequence[tuple[Measurement, TestRecord]], place: st
 
 
 def _measure(kept: int, count: int) -> tuple[str, float, float]:
-    # Return what so many of the changed inputs prove, and both ends of the exact 95 % interval.
-    low, high = 1 - exact_upper_end(count - kept, count, 0.025), exact_upper_end(kept, count, 0.025)
+    """Return what so many of the changed inputs prove, and both ends of the exact 95 % interval."""
+    low = 1 - exact_upper_end(count - kept, count, 0.025)
+    high = exact_upper_end(kept, count, 0.025)
     return (
         "error" if not count else "equivalent" if low > ENOUGH else "worse" if high < ENOUGH else "undecided",
         low,

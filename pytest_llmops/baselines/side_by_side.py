@@ -81,8 +81,12 @@ def _judge_comparison(
         value: {"\x1f".join([function_name(record), *facts.case]): record for facts, record in pairs}
         for value, pairs in by_value.items()
     }
-    base, rules = sides.pop(first, {}), GateRules(primary=primary)
-    variants = {value: _Variant(base, side, rules) for value, side in sides.items()} if base else {}
+    base = sides.pop(first, {})
+    rules = GateRules(primary=primary)
+    if base:
+        variants = {value: _Variant(base, side, rules) for value, side in sides.items()}
+    else:
+        variants = {}
     adjusted = {
         id(data): (p_value, len(same))
         for same in group_by(
@@ -104,7 +108,7 @@ def _judge_comparison(
 
 
 def _test_metrics(measured: Sequence[MetricData], primary: str, family: str = "") -> list[Row]:
-    # Return the metrics with their p-values, the primary first: it alone, all others jointly.
+    """Return the metrics with their p-values, the primary first: it alone, all others jointly."""
     changed = [data for data in measured if data.trials]
     nulls = trial_change.draw_null_changes([data.trials for data in changed])
     p_values = {
@@ -133,7 +137,7 @@ def _test_metrics(measured: Sequence[MetricData], primary: str, family: str = ""
 
 
 def _judge_metric(data: MetricData, metric: VariantMetric, rules: GateRules, tests: int) -> VariantMetric:
-    # Return the verdict on a metric that is judged in so many variants, or families of them.
+    """Return the verdict on a metric that is judged in so many variants, or families of them."""
     metric = replace(
         metric,
         # Without any new trial both sides have the same answers.
@@ -146,7 +150,8 @@ def _judge_metric(data: MetricData, metric: VariantMetric, rules: GateRules, tes
         trials_before=data.fewest_trials[0],
         trials_after=data.fewest_trials[1],
     )
-    if (errors := data.bound_errors()) is None or not data.is_large_enough(rules):
+    errors = data.bound_errors()
+    if errors is None or not data.is_large_enough(rules):
         few = f"{rules.min_cases} cases with {rules.min_trials} trials (--llm-trials={rules.min_trials}), or {rules.min_single_cases} cases"
         return replace(metric, p_value=None, next_step=f"a verdict takes {few}" if data.trials else "")
     lower = errors[0].lower_end(metric.change, 1 - rules.alpha / tests)
@@ -194,7 +199,8 @@ class _Variant:
             for p_value, tests in [adjusted[id(data)]]
         ]
         verdict = replace(verdict, metrics=tuple(metrics))
-        if problem := self._why_not_comparable():
+        problem = self._why_not_comparable()
+        if problem:
             return replace(verdict, status="error", sentence=problem)
         whole = [metric for metric in metrics if not metric.family]
         leading = [metric for metric in whole if metric.role == "primary"]
@@ -221,11 +227,9 @@ class _Variant:
         )
 
     def _why_not_comparable(self) -> str:
-        cases, rules, back = (
-            len(self._both[0]) + self._left_out,
-            self._rules,
-            _pair_sides(*reversed(self._both)),
-        )
+        cases = len(self._both[0]) + self._left_out
+        rules = self._rules
+        back = _pair_sides(*reversed(self._both))
         names = [data.metric for data, metric in self.rows if not metric.family]
         counts = {
             data.metric: (data.unscored + other.unscored, data.scored + other.scored)
@@ -280,7 +284,7 @@ class _Variant:
         return list(filter(None, advice))
 
     def _describe_unseen(self, data: MetricData) -> str:
-        # Say whether a difference holds for unseen cases: families, or single cases, are flipped as a whole.
+        """Say whether a difference holds for unseen cases: families, or single cases, are flipped as a whole."""
         clusters = group_by(data.trials, lambda case: self._families[case] or case)
         means = {
             cluster: trial_change.TrialPair(
@@ -292,7 +296,10 @@ class _Variant:
         p_values = trial_change.joint_change_p_values(
             [trial_change.mean_change(means)], trial_change.draw_null_changes([means])
         )
-        units = ("family", "families") if len(means) < len(data.trials) else ("case", "cases")
+        if len(means) < len(data.trials):
+            units = ("family", "families")
+        else:
+            units = ("case", "cases")
         scope = ("these cases alone, not for unseen ones", "unseen cases like these as well")[
             p_values[0] <= self._rules.alpha
         ]
@@ -309,11 +316,12 @@ def _describe_metric(metric: VariantMetric, rules: GateRules) -> str:
 
 
 def _describe_use(sides: Sequence[Side]) -> str:
-    # Say what an answer of each side costs and takes, and how long it is; "": no call of the application is known.
+    """Say what an answer of each side costs and takes, and how long it is; "": no call of the application is known."""
     calls = [
         [call for record in side.values() for call in record.calls if call.purpose == "app"] for side in sides
     ]
-    used, latency = list(map(count_traffic, calls)), list(map(summarize_latency, calls))
+    used = list(map(count_traffic, calls))
+    latency = list(map(summarize_latency, calls))
     figures: Mapping[tuple[str, str], Sequence[float | None]] = {
         ("cost", "USD"): [
             None if side.known_usd is None else side.known_usd / (side.calls - side.unpriced) for side in used
@@ -330,7 +338,9 @@ def _describe_use(sides: Sequence[Side]) -> str:
         for (name, unit), values in figures.items()
         if any(value is not None for value in values)
     ]
-    return f"an answer: {', '.join(parts)}" if parts else ""
+    if parts:
+        return f"an answer: {', '.join(parts)}"
+    return ""
 
 
 PLANNED_TRIALS = (1, 3, 5, 10)
@@ -381,7 +391,8 @@ def _estimate_metric_power(
     flaky = []
     for nodeid, test in baseline.tests.items():
         scores = [score for score in metric_trials(test, name, tuple(test.scores)) if score is not None]
-        if rate := flip_rate(tuple(scores)):
+        rate = flip_rate(tuple(scores))
+        if rate:
             flaky.append((nodeid, rate, test.flaky_since))
         if scores:
             # A single trial at the mean stands for the later run, and adds no spread of its own.
@@ -393,7 +404,8 @@ def _estimate_metric_power(
         mean=fmean(fmean(pair.before) for pair in trials.values()) if trials else 0.0,
         flaky=tuple(sorted(flaky, key=lambda case: (-case[1], case[0]))),
     )
-    if (noise := pool_noise(list(trials.values()))) is None:
+    noise = pool_noise(list(trials.values()))
+    if noise is None:
         return power
     detectable = [
         (count, max(error.detectable_drop(alpha), GateRules().floor))
@@ -416,7 +428,10 @@ def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> str:
     families: dict[str, dict[str, TrialPair]] = {"sentinels": {}, "others": {}}
     for test in compare_tests(baseline, records).compared:
         family = families["sentinels" if test.record.facts.get("sentinel") else "others"]
-        after = test.before if test.unchanged else test.after
+        if test.unchanged:
+            after = test.before
+        else:
+            after = test.after
         for metric in [name for name in find_metrics([test]) if name != TRIAL_RATE] or [TRIAL_RATE]:
             sides = (metric_trials(side, metric, test.series) for side in (test.before, after))
             pair = [tuple(score for score in side if score is not None) for side in sides]
@@ -429,7 +444,8 @@ def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> str:
     }
     if not families["sentinels"]:
         return _describe_answers(list(asked.values()), has_baseline=bool(baseline.tests))
-    if edited := [nodeid for nodeid, cassette in asked.items() if not cassette.verified]:
+    edited = [nodeid for nodeid, cassette in asked.items() if not cassette.verified]
+    if edited:
         return f"cannot tell what moved: a sentinel has to ask what is recorded, and these ask something else: {format_name_list(edited)}"
     compared = compare_families({name: trials for name, trials in families.items() if trials})
     status = {name: verdict["status"] for name, verdict in compared.items()}
@@ -444,18 +460,17 @@ def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> str:
 
 
 def _describe_answers(sentinels: Sequence[CassetteFacts], *, has_baseline: bool) -> str:
-    # Say why scores tell nothing, what makes a baseline, and what the recordings of the sentinels tell without scores.
-    why = (
-        "no sentinel (@pytest.mark.llm_sentinel) has a score here and in the baseline"
-        if has_baseline
-        else "there is no baseline to compare the scores of the sentinels with"
-    )
-    verified, drifted = sum(each.verified for each in sentinels), sum(each.drifted for each in sentinels)
+    """Say why scores tell nothing, what makes a baseline, and what the recordings of the sentinels tell without scores."""
+    if has_baseline:
+        why = "no sentinel (@pytest.mark.llm_sentinel) has a score here and in the baseline"
+    else:
+        why = "there is no baseline to compare the scores of the sentinels with"
+    verified = sum(each.verified for each in sentinels)
+    drifted = sum(each.drifted for each in sentinels)
     if not verified:
         return f"cannot tell what moved: {why}, and none of their answers has a recording; pytest --llm-record=new --llm-accept 'first baseline' makes both"
-    answers = (
-        f"{drifted:,} of {verified:,} answers of sentinels differ from the recordings of the same requests: the model or the judge moved, or only its sampling differs"
-        if drifted
-        else f"all {verified:,} answers of sentinels are those recorded: on these requests nothing moved"
-    )
+    if drifted:
+        answers = f"{drifted:,} of {verified:,} answers of sentinels differ from the recordings of the same requests: the model or the judge moved, or only its sampling differs"
+    else:
+        answers = f"all {verified:,} answers of sentinels are those recorded: on these requests nothing moved"
     return f"cannot tell what moved: {why}; pytest --llm-accept 'first baseline' makes one of what is recorded. Without it: {answers}"

@@ -32,13 +32,7 @@ from pytest_llmops._util.text_files import (
 )
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.cases.tables import read_dataset_rows, read_table_rows
-from pytest_llmops.errors import (
-    CaseError,
-    UnknownName,
-    find_closest_name,
-    format_name_list,
-    refuse,
-)
+from pytest_llmops.errors import CaseError, UnknownName, UsageError, find_closest_name, format_name_list
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Call
 
@@ -107,12 +101,14 @@ class Case:
 
     def __getitem__(self, key: str) -> Json:
         if key not in self.data:
-            own = (
-                key
-                if key in CASE_KEYS
-                else next((name for name, others in OTHER_NAMES.items() if key in others), "")
-            )
-            hint = f"; perhaps case.{own}" if own and getattr(self, own) else ""
+            if key in CASE_KEYS:
+                own = key
+            else:
+                own = next((name for name, others in OTHER_NAMES.items() if key in others), "")
+            if own and getattr(self, own):
+                hint = f"; perhaps case.{own}"
+            else:
+                hint = ""
             raise UnknownName("key", str(key), self.data, where=f"data of case {self.id}{hint}")
         return self.data[key]
 
@@ -156,9 +152,8 @@ class Case:
         parts = [{"type": "text", "text": self.input if is_text else canonical_json(self.input)}]
         for name, (data, _) in self.read_files().items():
             kind, media = PART_TYPES.get(Path(name).suffix.lower(), ("", ""))
-            refuse(
-                not kind, CaseError(f"case {self.id}: expected a file of type {', '.join(PART_TYPES)}", name)
-            )
+            if not kind:
+                raise CaseError(f"case {self.id}: expected a file of type {', '.join(PART_TYPES)}", name)
             bodies: dict[str, Json] = {
                 "image_url": {"url": f"data:{media};base64,{data}"},
                 "input_audio": {"data": data, "format": media},
@@ -199,18 +194,25 @@ def load_cases(
     """
     cases: dict[str, tuple[Case, int]] = {}
     is_path = isinstance(source, (str, Path))
-    path: Any = source if is_path else f"<{type(source).__name__}>"
+    if is_path:
+        path: Any = source
+    else:
+        path = f"<{type(source).__name__}>"
     line: int | None = None
     try:
-        found = find_path(path) if is_path else None
-        rows, is_csv = (
-            list(read_rows(found) if found else read_dataset_rows(source)),
-            found is not None and found.suffix.lower() == ".csv",
-        )
+        if is_path:
+            found = find_path(path)
+        else:
+            found = None
+        rows = list(read_rows(found) if found else read_dataset_rows(source))
+        is_csv = found is not None and found.suffix.lower() == ".csv"
         columns = dict.fromkeys(str(key) for _, row in rows if isinstance(row, Mapping) for key in row)
         if is_csv and rows:
             line, header = rows.pop(0)
-            columns = dict.fromkeys(map(str, header)) if isinstance(header, list) else {}
+            if isinstance(header, list):
+                columns = dict.fromkeys(map(str, header))
+            else:
+                columns = {}
         names = {key: name for key, name in default_fields.items() if name in columns} | dict(fields)
         if columns:
             _check_fields(fields, columns)
@@ -225,7 +227,8 @@ def load_cases(
             cases[case.id] = case, line
     except BadFile as error:
         raise CaseError(error.what, path, error.line or line) from None
-    refuse(not cases, CaseError("no case in the file: expected at least one", path))
+    if not cases:
+        raise CaseError("no case in the file: expected at least one", path)
     return tuple(case for case, _ in cases.values())
 
 
@@ -245,7 +248,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, Json]]:
         **dict.fromkeys((".parquet", ".arrow"), lambda: read_table_rows(path)),
     }
     suffix = path.suffix.lower() or (".arrow" if path.is_dir() else "")
-    refuse(suffix not in readers, BadFile(f"unknown type of file {suffix!r}: expected {', '.join(readers)}"))
+    if suffix not in readers:
+        raise BadFile(f"unknown type of file {suffix!r}: expected {', '.join(readers)}")
     return readers[suffix]()
 
 
@@ -263,26 +267,24 @@ def _stream_csv_rows(path: Path) -> Iterator[tuple[int, Json]]:
             header = _check_header(record, line)
             yield line, list(header)
         elif record:
-            refuse(
-                len(record) != len(header),
-                BadFile(f"expected {len(header)} values as in the header, got {len(record)}", line),
-            )
+            if len(record) != len(header):
+                raise BadFile(f"expected {len(header)} values as in the header, got {len(record)}", line)
             yield line, dict(zip(header, record, strict=True))
 
 
 def _check_header(names: list[str], line: int) -> list[str]:
-    refuse(
-        len(names) == 1 and ";" in names[0],
-        BadFile(f"the header has ';' between its columns: use commas: {shorten_text(names[0], 60)}", line),
-    )
+    if len(names) == 1 and ";" in names[0]:
+        raise BadFile(
+            f"the header has ';' between its columns: use commas: {shorten_text(names[0], 60)}", line
+        )
     repeated = [name for name in names if names.count(name) > 1]
-    what = (
-        f"the column {shorten_text(repeated[0], 60)!r} stands twice"
-        if repeated
-        else "a column without a name"
-    )
+    if repeated:
+        what = f"the column {shorten_text(repeated[0], 60)!r} stands twice"
+    else:
+        what = "a column without a name"
     columns = ", ".join(shorten_text(name, 60) for name in names)
-    refuse(repeated or "" in names, BadFile(f"{what}: columns are {columns}", line))
+    if repeated or "" in names:
+        raise BadFile(f"{what}: columns are {columns}", line)
     return names
 
 
@@ -292,15 +294,20 @@ def _check_fields(fields: Mapping[str, str], columns: Collection[str]) -> None:
             ("key of a case", key, CASE_KEYS, "fields"),
             ("column", column, columns, f"fields, for {key}"),
         ):
-            refuse(name not in known, BadFile(str(UnknownName(what, str(name), known, where=where))))
+            if name not in known:
+                raise BadFile(str(UnknownName(what, str(name), known, where=where)))
 
 
 def _require_keys(columns: Collection[str], names: Mapping[str, str]) -> None:
     for key in REQUIRED_KEYS:
-        if (name := names.get(key, key)) not in columns:
+        name = names.get(key, key)
+        if name not in columns:
             free = [column for column in columns if column not in (*CASE_KEYS, *names.values())]
             near = shorten_text(find_closest_name(name, free), 60)
-            hint = f"; is it {near!r}? Rename it, or give fields={ {key: near} }" if near else ""
+            if near:
+                hint = f"; is it {near!r}? Rename it, or give fields={ {key: near} }"
+            else:
+                hint = ""
             hint = hint or ("; each case needs one" if key == "id" else "")
             spelled = {column.strip().casefold().replace(" ", "_"): column for column in free}
             for other in filter(spelled.__contains__, OTHER_NAMES[key][::-1]):
@@ -329,7 +336,8 @@ def parse_case(
         for key in CASE_KEYS
         if (name := names.get(key, key)) in row and (key in names or name not in names.values())
     }
-    refuse(own["input"] is None, BadFile("input: expected a text or a JSON value, got null"))
+    if own["input"] is None:
+        raise BadFile("input: expected a text or a JSON value, got null")
     if "id" in names and isinstance(own["id"], int) and not isinstance(own["id"], bool):
         own["id"] = str(own["id"])
     case = Case(
@@ -351,7 +359,9 @@ def parse_case(
             if key not in CASE_KEYS or key in names or key in names.values()
         },
     )
-    return case if model is None else replace(case, typed=_validate_model(model, {**row, **own}))
+    if model is None:
+        return case
+    return replace(case, typed=_validate_model(model, {**row, **own}))
 
 
 def _validate_model(model: Any, values: Mapping[str, Json]) -> Any:
@@ -391,16 +401,21 @@ def _parse_calls(row: Mapping[str, Json]) -> tuple[Call, ...]:
         fits = isinstance(calls, list) and all(CALL_KEYS.issuperset(call) for call in calls)
         fits &= all(n is None or (type(n) in (int, float) and 0 <= n < math.inf) for n in numbers)
     except (TypeError, AttributeError):
-        fits, parsed = False, ()
+        fits = False
+        parsed = ()
     what = f"calls: expected a list of objects with the keys {', '.join(sorted(CALL_KEYS))} and numbers of at least 0"
-    refuse(not fits, BadFile(f"{what}, got {shorten_text(canonical_json(calls), 100)}"))
+    if not fits:
+        raise BadFile(f"{what}, got {shorten_text(canonical_json(calls), 100)}")
     return parsed
 
 
 def _parse_text(row: Mapping[str, Json], key: str) -> str:
     value = row.get(key, "")
     if not isinstance(value, str):
-        hint = "leave the key out" if value is None else "write it in quotes, or under another key"
+        if value is None:
+            hint = "leave the key out"
+        else:
+            hint = "write it in quotes, or under another key"
         raise BadFile(f"{key}: expected a text, got {json_kind(value)}: {hint}")
     return value
 
@@ -411,20 +426,15 @@ def _parse_id(value: Json) -> str:
             f"id: expected a text, got {json_kind(value)} {shorten_text(canonical_json(value), 60)}: write it in quotes"
         )
     id_text = shorten_text(value, 60)
-    refuse(not value.strip(), BadFile("id: expected a text that names the case, got an empty one"))
-    refuse(
-        value != value.strip() or not value.isprintable(),
-        BadFile(f"id {id_text!r}: expected printable characters and no white space at the ends"),
-    )
-    refuse(
-        len(value) > MAX_ID_CHARS,
-        BadFile(f"id {id_text!r}: expected at most {MAX_ID_CHARS} characters, got {len(value):,}"),
-    )
+    if not value.strip():
+        raise BadFile("id: expected a text that names the case, got an empty one")
+    if value != value.strip() or not value.isprintable():
+        raise BadFile(f"id {id_text!r}: expected printable characters and no white space at the ends")
+    if len(value) > MAX_ID_CHARS:
+        raise BadFile(f"id {id_text!r}: expected at most {MAX_ID_CHARS} characters, got {len(value):,}")
     for mark in FORBIDDEN_IN_IDS:
-        refuse(
-            mark in value,
-            BadFile(f"id {id_text!r}: {mark!r} cannot be in an id, as a test's name is split there"),
-        )
+        if mark in value:
+            raise BadFile(f"id {id_text!r}: {mark!r} cannot be in an id, as a test's name is split there")
     return value
 
 
@@ -440,7 +450,8 @@ def sample(cases: Iterable[Case], n: int, seed: int = 0) -> tuple[Case, ...]:
     >>> [case.id for case in sample([Case(id=name, input="") for name in "abcd"], 2, seed=1)]
     ['a', 'd']
     """
-    refuse(n < 1, f"sample: expected a number of cases of at least 1, got {n}")
+    if n < 1:
+        raise UsageError(f"sample: expected a number of cases of at least 1, got {n}")
     drawn = heapq.nsmallest(n, enumerate(cases), key=lambda entry: (hash_id(seed, entry[1].id), entry[0]))
     return tuple(case for _, case in sorted(drawn, key=lambda entry: entry[0]))
 
@@ -461,13 +472,14 @@ def select_split(cases: Sequence[Case], split: str = "") -> tuple[Case, ...]:
     ['a']
     """
     known = {case.split for case in cases} - {""}
-    refuse(split and split not in known, UnknownName("split", split, known, where="splits of the cases"))
+    if split and split not in known:
+        raise UnknownName("split", split, known, where="splits of the cases")
     training = [case.id for case in cases if not split and case.split in TRAINING_SPLITS]
-    refuse(
-        training,
-        f"{len(training):,} of {len(cases):,} cases are training data (such as {next(iter(training), '')!r}): a test of them "
-        'shows what was learned by heart; name the split to test, split="test", or split="train" if you mean it',
-    )
+    if training:
+        raise UsageError(
+            f"{len(training):,} of {len(cases):,} cases are training data (such as {next(iter(training), '')!r}): a test of them "
+            'shows what was learned by heart; name the split to test, split="test", or split="train" if you mean it'
+        )
     return tuple(case for case in cases if split in ("", case.split))
 
 
@@ -484,7 +496,8 @@ def tagged(cases: Iterable[Case], *wanted: str, without: Sequence[str] = ()) -> 
     given = list(cases)
     known = {tag for case in given for tag in case.tags}
     for tag in (*wanted, *without):
-        refuse(tag not in known, UnknownName("tag", tag, known, where="tags of the cases"))
+        if tag not in known:
+            raise UnknownName("tag", tag, known, where="tags of the cases")
     return tuple(
         case for case in given if set(wanted) <= set(case.tags) and not set(without) & set(case.tags)
     )

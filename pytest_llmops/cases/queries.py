@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from pytest_llmops._util.framework_objects import is_retriever, read_hits, search_any
 from pytest_llmops.cases.files import Case, load_cases
 from pytest_llmops.cases.trec import read_qrels, read_run
-from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception, find_closest_name, refuse
+from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception, find_closest_name
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.metrics.ranking import rank_by_score
 from pytest_llmops.protocols import Hit
@@ -90,7 +90,8 @@ def load_queries(given: QuerySource) -> tuple[Query, ...]:
         parsed = _queries_from_cases(given)
     else:
         raise UsageError(f"cases: expected a path, a list of cases or a mapping, got {type(given).__name__}")
-    refuse(not parsed, "cases: expected at least one query, got none")
+    if not parsed:
+        raise UsageError("cases: expected at least one query, got none")
     return tuple(parsed)
 
 
@@ -106,24 +107,29 @@ def _queries_from_cases(cases: Iterable[object], *, where: str = "", split: bool
             raise UsageError(
                 f"cases: expected a case or a mapping with input and {RELEVANT_KEY}, got {_describe_value(case)} as number {number}"
             )
-        case_id, text = str(row["id"]), row.get("input")
-        refuse(
-            not isinstance(text, str) or not text.strip(),
-            f"case {shorten_text(case_id, 60)}: input: expected the text of a query, got {_describe_value(text)}{where}",
-        )
-        refuse(case_id in by_id, f"case {shorten_text(case_id, 60)}: the id stands twice{where}")
+        case_id = str(row["id"])
+        text = row.get("input")
+        if not isinstance(text, str) or not text.strip():
+            raise UsageError(
+                f"case {shorten_text(case_id, 60)}: input: expected the text of a query, got {_describe_value(text)}{where}"
+            )
+        if case_id in by_id:
+            raise UsageError(f"case {shorten_text(case_id, 60)}: the id stands twice{where}")
         wanted = row.get(RELEVANT_KEY)
         has_relevant = has_relevant or RELEVANT_KEY in row
         if split and isinstance(wanted, str):
             wanted = [part.strip() for part in re.split("[;|]", wanted) if part.strip()]
-        grades = {} if wanted is None else _parse_grades(f"case {case_id}", wanted, where)
+        if wanted is None:
+            grades = {}
+        else:
+            grades = _parse_grades(f"case {case_id}", wanted, where)
         by_id[case_id] = Query(
             id=case_id, text=str(text), relevant=grades, family=str(row.get("family") or "")
         )
-    refuse(
-        by_id and not has_relevant,
-        f"cases: expected the key {RELEVANT_KEY!r} with the ids that should be found, no case has it{where}",
-    )
+    if by_id and not has_relevant:
+        raise UsageError(
+            f"cases: expected the key {RELEVANT_KEY!r} with the ids that should be found, no case has it{where}"
+        )
     return list(by_id.values())
 
 
@@ -133,12 +139,13 @@ def _parse_grades(where: str, wanted: object, end: str = "") -> dict[str, int]:
         raise UsageError(
             f"{place}: expected a list of ids, or id -> grade, got {_describe_value(wanted)}{end}"
         )
-    grades = wanted.items() if isinstance(wanted, Mapping) else [(id_, 1) for id_ in wanted]
+    if isinstance(wanted, Mapping):
+        grades = wanted.items()
+    else:
+        grades = [(id_, 1) for id_ in wanted]
     for id_, grade in grades:
-        refuse(
-            not isinstance(id_, str),
-            f"{place}: expected ids that are texts, got {_describe_value(id_)}{end}",
-        )
+        if not isinstance(id_, str):
+            raise UsageError(f"{place}: expected ids that are texts, got {_describe_value(id_)}{end}")
         if not isinstance(grade, Integral):
             raise UsageError(
                 f"{place}: grade of {shorten_text(id_, 60)!r}: expected a whole number, got {grade!r}{end}"
@@ -147,7 +154,9 @@ def _parse_grades(where: str, wanted: object, end: str = "") -> dict[str, int]:
 
 
 def _describe_value(value: object) -> str:
-    return "nothing" if value is None else f"{type(value).__name__} {shorten_text(repr(value), 60)}"
+    if value is None:
+        return "nothing"
+    return f"{type(value).__name__} {shorten_text(repr(value), 60)}"
 
 
 def collect_rankings(given: RankingSource, queries: Sequence[Query], k: int | None) -> dict[str, Ranking]:
@@ -167,7 +176,10 @@ def collect_rankings(given: RankingSource, queries: Sequence[Query], k: int | No
     if is_retriever(given):
         _check_relevant_ids(given, queries)
         return {query.id: _search_query(given, query, k) for query in queries}
-    run = read_run(given) if isinstance(given, (str, Path)) else given
+    if isinstance(given, (str, Path)):
+        run = read_run(given)
+    else:
+        run = given
     if not isinstance(run, Mapping):
         raise UsageError(f"expected a retriever, a run or its path, got {_describe_value(given)}")
     rankings = {str(id_): _to_ranking(str(id_), ranking) for id_, ranking in run.items()}
@@ -184,7 +196,8 @@ def collect_rankings(given: RankingSource, queries: Sequence[Query], k: int | No
 
 def _search_query(retriever: object, query: Query, k: int | None) -> Ranking:
     where = f"query {shorten_text(query.id, 60)}"
-    refuse(not query.text, f"{where}: there is no text to search for; judgements alone need a run")
+    if not query.text:
+        raise UsageError(f"{where}: there is no text to search for; judgements alone need a run")
     try:
         hits = search_any(retriever, query.text, k)
     except UsageError:
@@ -221,16 +234,17 @@ def parse_ranking(hits: Sequence[object]) -> Ranking:
     read = read_hits(hits)
     ids: list[str] = []
     for hit, given in zip(read, hits, strict=True):
-        id_ = hit.id if isinstance(hit, Hit) else hit
+        if isinstance(hit, Hit):
+            id_ = hit.id
+        else:
+            id_ = hit
         if not isinstance(id_, str):
             raise ValueError(f"expected ids that are texts, got {_describe_value(id_)}")
-        refuse(
-            not id_ and hit is not given,
-            ValueError(
+        if not id_ and hit is not given:
+            raise ValueError(
                 f"a {type(given).__name__} has no id: expected its id, or the key id in its metadata; add documents "
                 "with ids, or name another key: LangChainRetriever(retriever, id_key=...)"
-            ),
-        )
+            )
         ids.append(id_)
     return Ranking(
         ids, {hit.id: hit.text for hit in read if isinstance(hit, Hit) and isinstance(hit.text, str)}
@@ -238,7 +252,7 @@ def parse_ranking(hits: Sequence[object]) -> Ranking:
 
 
 def _check_relevant_ids(retriever: object, queries: Sequence[Query]) -> None:
-    # Check that the corpus has the relevant ids: ids that cannot be found would only lower every score.
+    """Check that the corpus has the relevant ids: ids that cannot be found would only lower every score."""
     known = _find_corpus_ids(retriever)
     if known is None:
         return
@@ -253,9 +267,15 @@ def _check_relevant_ids(retriever: object, queries: Sequence[Query]) -> None:
     culprits = []
     for query_id, id_ in strays[:MAX_NAMED]:
         suggestion = find_closest_name(id_, islice(known, MAX_SUGGESTION_POOL))
-        hint = f" (did you mean {shorten_text(suggestion, 60)!r}?)" if suggestion else ""
+        if suggestion:
+            hint = f" (did you mean {shorten_text(suggestion, 60)!r}?)"
+        else:
+            hint = ""
         culprits.append(f"{shorten_text(id_, 60)!r} of query {shorten_text(query_id, 60)}{hint}")
-    rest = f" and {len(strays) - MAX_NAMED:,} more" if len(strays) > MAX_NAMED else ""
+    if len(strays) > MAX_NAMED:
+        rest = f" and {len(strays) - MAX_NAMED:,} more"
+    else:
+        rest = ""
     raise UsageError(
         f"relevant ids that the corpus of {len(known):,} passages does not have: {', '.join(culprits)}{rest}; "
         "correct the cases, or rebuild the index"
@@ -263,7 +283,7 @@ def _check_relevant_ids(retriever: object, queries: Sequence[Query]) -> None:
 
 
 def _find_corpus_ids(retriever: object) -> Collection[str] | None:
-    # Return the ids of a retriever's passages by its ``chunks``, ``documents`` or ``listing()``; None without these.
+    """Return the ids of a retriever's passages by its ``chunks``, ``documents`` or ``listing()``; None without these."""
     for name in ("chunks", "documents"):
         passages = getattr(retriever, name, None)
         if isinstance(passages, Mapping):
@@ -272,7 +292,9 @@ def _find_corpus_ids(retriever: object) -> Collection[str] | None:
             return ids
     listing = getattr(retriever, "listing", None)
     try:
-        return _passage_ids(listing()) if callable(listing) else None
+        if callable(listing):
+            return _passage_ids(listing())
+        return None
     except UsageError:
         return None  # this store cannot be listed
     except Exception as error:
@@ -282,8 +304,10 @@ def _find_corpus_ids(retriever: object) -> Collection[str] | None:
 
 
 def _passage_ids(passages: Iterable[object]) -> Collection[str] | None:
-    # Return the ids of passages, which may be ids themselves; None if there are none, or other values than texts.
+    """Return the ids of passages, which may be ids themselves; None if there are none, or other values than texts."""
     if isinstance(passages, (str, bytes)):
         return None
     ids = {getattr(passage, "id", passage) for passage in passages}
-    return cast("set[str]", ids) if ids and all(isinstance(id_, str) for id_ in ids) else None
+    if ids and all(isinstance(id_, str) for id_ in ids):
+        return cast("set[str]", ids)
+    return None

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from pytest_llmops.cases.files import OTHER_NAMES, Case
-from pytest_llmops.errors import refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
 # Where the text of an input lies that is an object, or a list of messages, of which the last is changed
@@ -59,13 +59,15 @@ def change_words(text: str, rng: Random, change: Callable[[str, Random], str]) -
 def _misspell(word: str, rng: Random) -> str:
     # Behind the first letter: a letter is left out, swapped with the next, or the key beside it is hit.
     place = rng.randrange(1, len(word) - 1)
-    head, letter, tail = word[:place], word[place], word[place + 1 :]
+    head = word[:place]
+    letter = word[place]
+    tail = word[place + 1 :]
     forms = [tail, tail[0] + letter + tail[1:], *(key + tail for key in _NEIGHBOURS.get(letter, ""))]
     return head + rng.choice([form for form in forms if head + form != word])
 
 
 def _rewrite(value: Any, change: Callable[[str], tuple[str, list[str]]]) -> tuple[Any, list[str]]:
-    # Return an input with its text changed; as it is if there is none.
+    """Return an input with its text changed; as it is if there is none."""
     if isinstance(value, str):
         return change(value)
     is_chat = isinstance(value, (list, tuple)) and value and isinstance(value[-1], Mapping)
@@ -92,40 +94,42 @@ def _reword(
 def _change_lists(
     case: Case, names: Sequence[str], change: Callable[[list[Any]], list[Any]]
 ) -> list[tuple[Case, list[str]]]:
-    # Change the lists of the input, or where it has none those beside it.
+    """Change the lists of the input, or where it has none those beside it."""
     for key, side in (("input", case.input), ("data", case.data)):
-        lists: Any = {name: side.get(name) for name in names} if isinstance(side, Mapping) else {}
+        if isinstance(side, Mapping):
+            lists: Any = {name: side.get(name) for name in names}
+        else:
+            lists = {}
         new: Any = {
             name: change([*old]) for name, old in lists.items() if old and isinstance(old, (list, tuple))
         }
-        if changes := [
-            f"{name}: {shorten_text(repr(new[name]))}" for name in new if new[name] != [*lists[name]]
-        ]:
+        changes = [f"{name}: {shorten_text(repr(new[name]))}" for name in new if new[name] != [*lists[name]]]
+        if changes:
             return [(replace(case, **{key: {**side, **new}}), changes)]  # type: ignore[dict-item, arg-type]
     return []
 
 
 def _read_texts(case: Case, key: str) -> Any:
     texts: Any = case.data.get(key, [])
-    refuse(
-        not isinstance(texts, (list, tuple))
-        or not all(isinstance(text, str) and text.strip() for text in texts),
-        f"case {case.id}: {key}: expected a list of texts, got {shorten_text(repr(texts), 80)}",
-    )
+    if not isinstance(texts, (list, tuple)) or not all(
+        isinstance(text, str) and text.strip() for text in texts
+    ):
+        raise UsageError(
+            f"case {case.id}: {key}: expected a list of texts, got {shorten_text(repr(texts), 80)}"
+        )
     return texts
 
 
 def _add_distractor(case: Case, rng: Random, documents: list[Any]) -> list[Any]:
     text: Any = rng.choice(_read_texts(case, "distractors") or [DISTRACTOR])
-    document = (
-        {
+    if isinstance(shape := documents[0], Mapping):
+        document = {
             **shape,
             **({"id": "distractor"} if "id" in shape else {}),
             "content" if "content" in shape and "text" not in shape else "text": text,
         }
-        if isinstance(shape := documents[0], Mapping)
-        else text
-    )
+    else:
+        document = text
     return [*documents[: (place := rng.randrange(len(documents) + 1))], document, *documents[place:]]
 
 
@@ -196,13 +200,17 @@ def add_changed_cases(
     >>> [case.id for case in add_changed_cases([Case(id="a", input="Can I return it?")], ["typos"])]
     ['a', 'a~typos']
     """
-    given, facts = list[Case](), dict[str, list[dict[str, Json]]]()
+    given = list[Case]()
+    facts = dict[str, list[dict[str, Json]]]()
     for case in cases:
         for place, name in enumerate(["unchanged", *names]):
             transform, needs = TRANSFORMATIONS.get(name, (lambda case, _: [(case, [name])], ""))  # noqa: B023 -- called here
             made = transform(case, Random(f"{seed} {name} {case.id}"))  # noqa: S311 -- no secret
             for number, (changed, changes) in enumerate(made or [(case, [])], start=1):
-                suffix = f"~{name}{f'-{number}' if number > 1 else ''}" if place else ""
+                if place:
+                    suffix = f"~{name}{f'-{number}' if number > 1 else ''}"
+                else:
+                    suffix = ""
                 facts.setdefault(name, []).append(
                     {
                         "argument": "input",
@@ -217,10 +225,10 @@ def add_changed_cases(
                     }
                 )
                 given.append(replace(changed, id=case.id + suffix, robust=facts[name][-1]))
-    refuse(
-        len({case.id for case in given}) < len(given),
-        f"{where}: the id of a case is that of a changed one: rename {', '.join(case.id for case in cases if '~' in case.id)}",
-    )
+    if len({case.id for case in given}) < len(given):
+        raise UsageError(
+            f"{where}: the id of a case is that of a changed one: rename {', '.join(case.id for case in cases if '~' in case.id)}"
+        )
     for name, listed in facts.items():
         if all(each["skip"] for each in listed):
             listed[0]["error"] = (

@@ -32,7 +32,8 @@ def find_similar_pairs(texts: Iterable[str], at_least: float = MIN_RATIO) -> Ite
     )
     first: dict[str, int] = {}
     for index, text in enumerate(texts):
-        if (earlier := first.setdefault(utils.default_process(text[:MAX_CHARS]) or text, index)) != index:
+        earlier = first.setdefault(utils.default_process(text[:MAX_CHARS]) or text, index)
+        if earlier != index:
             yield earlier, index, 100
     unique = np.array(sorted(first, key=len), dtype=object)
     lengths = np.fromiter(map(len, unique), int)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_llmops._util.text_files import BadFile, check_json_value
 from pytest_llmops._util.user_files import check_inside
-from pytest_llmops.errors import MissingExtra, refuse
+from pytest_llmops.errors import MissingExtra
 from pytest_llmops.measurement import Json, shorten_text
 
 
@@ -24,10 +24,8 @@ def read_table_rows(path: Path) -> Iterator[tuple[int, Json]]:
         BadFile: It is none of them, or a value has no form in JSON.
         MissingExtra: `pyarrow` is not installed.
     """
-    refuse(
-        path.is_dir() and not any((path / name).exists() for name in ("state.json", "dataset_dict.json")),
-        BadFile("expected a file, or a folder that save_to_disk wrote, got a folder without state.json"),
-    )
+    if path.is_dir() and not any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
+        raise BadFile("expected a file, or a folder that save_to_disk wrote, got a folder without state.json")
     try:
         import pyarrow as pa
         from pyarrow import ipc, parquet
@@ -39,7 +37,10 @@ def read_table_rows(path: Path) -> Iterator[tuple[int, Json]]:
         table: Any = (parquet.ParquetFile if is_parquet else ipc.open_stream)(pa.memory_map(str(file)))
         metadata = (table.schema_arrow if is_parquet else table.schema).metadata or {}
         features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-        batches: Iterable[Any] = table.iter_batches() if is_parquet else table
+        if is_parquet:
+            batches: Iterable[Any] = table.iter_batches()
+        else:
+            batches = table
         return split, features, (row for batch in batches for row in batch.to_pylist())
 
     try:
@@ -58,17 +59,24 @@ def read_dataset_rows(dataset: Any) -> Iterator[tuple[int, Json]]:
     >>> list(read_dataset_rows([{"id": "a", "note": None}]))
     [(1, {'id': 'a'})]
     """
-    parts = dataset.items() if isinstance(dataset, Mapping) else [("", dataset)]
+    if isinstance(dataset, Mapping):
+        parts = dataset.items()
+    else:
+        parts = [("", dataset)]
     return _number_rows((split, getattr(part, "features", None) or {}, part) for split, part in parts)
 
 
 def _number_rows(parts: Iterable[tuple[str, Any, Iterable[Any]]]) -> Iterator[tuple[int, Json]]:
     rows = ((split, features, row) for split, features, part in parts for row in part)
     for number, (split, features, row) in enumerate(rows, start=1):
-        refuse(not isinstance(row, Mapping), BadFile("expected a row to be a mapping", number))
+        if not isinstance(row, Mapping):
+            raise BadFile("expected a row to be a mapping", number)
         cells = {"split": split or None} | {key: value for key, value in row.items() if value is not None}
         for key, feature in features.items():
-            names = feature.get("names") if isinstance(feature, dict) else getattr(feature, "names", None)
+            if isinstance(feature, dict):
+                names = feature.get("names")
+            else:
+                names = getattr(feature, "names", None)
             if names and type(place := cells.get(key)) is int and 0 <= place < len(names):
                 cells[key] = names[place]
         try:
@@ -84,7 +92,10 @@ def _list_data_files(path: Path) -> Iterator[tuple[str, Path]]:
     names = path / "dataset_dict.json"
     for split in json.loads(names.read_bytes())["splits"] if names.exists() else [""]:
         state = path / split / "state.json"
-        files = json.loads(state.read_bytes())["_data_files"] if path.is_dir() else [{"filename": ""}]
+        if path.is_dir():
+            files = json.loads(state.read_bytes())["_data_files"]
+        else:
+            files = [{"filename": ""}]
         yield from (
             (split, check_inside(path / split / file["filename"], path, "the dataset")) for file in files
         )
@@ -92,5 +103,6 @@ def _list_data_files(path: Path) -> Iterator[tuple[str, Path]]:
 
 def _plain_value(value: Any) -> str:
     has_form = not isinstance(value, bytes) and not hasattr(value, "tolist")
-    refuse(not has_form, BadFile(f"{value!r:.60} is a {type(value).__name__}, which JSON cannot represent"))
+    if not has_form:
+        raise BadFile(f"{value!r:.60} is a {type(value).__name__}, which JSON cannot represent")
     return str(getattr(value, "isoformat", value.__str__)())

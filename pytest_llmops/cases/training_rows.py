@@ -6,7 +6,6 @@ from typing import Any
 
 from pytest_llmops._util.text_files import BadFile, canonical_json, json_kind, read_json
 from pytest_llmops.cases.files import TRAINING_SPLITS, Case
-from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import ROLES
 
@@ -14,9 +13,13 @@ PREFERRED, OTHER = "preferred_output", "non_preferred_output"
 
 
 def _check_chat(row: Mapping[str, Any], *, needs_tools: bool = False) -> Iterator[str]:
-    messages, tools = row.get("messages"), row.get("tools")
+    messages = row.get("messages")
+    tools = row.get("tools")
     yield from _check_messages(messages, "messages", tools)
-    last = messages[-1] if isinstance(messages, list) and messages else {"role": "assistant"}
+    if isinstance(messages, list) and messages:
+        last = messages[-1]
+    else:
+        last = {"role": "assistant"}
     problems = {
         "messages: the last one is not the assistant's, so there is nothing to learn": _get(last, "role")
         != "assistant",
@@ -45,22 +48,32 @@ CHECKS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
 
 
 def _get(value: object, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else None
+    if isinstance(value, Mapping):
+        return value.get(name)
+    return None
 
 
 def _check_messages(
     messages: object, place: str, tools: object, roles: tuple[str, ...] = ROLES
 ) -> Iterator[str]:
-    names = [_get(_get(tool, "function"), "name") for tool in tools] if isinstance(tools, list) else []
+    if isinstance(tools, list):
+        names = [_get(_get(tool, "function"), "name") for tool in tools]
+    else:
+        names = []
     if not isinstance(messages, list) or not messages:
         yield f"{place}: expected a list of messages, got {'none' if messages == [] else json_kind(messages)}"
         return
-    started, open_calls = roles != ROLES, list[object]()
+    started = roles != ROLES
+    open_calls = list[object]()
     for number, message in enumerate(messages):
         keys = ("role", "content", "tool_calls", "tool_call_id", "weight")
         role, content, calls, call_id, weight = (_get(message, key) for key in keys)
-        called = calls if isinstance(calls, list) else []
-        is_system, is_assistant = role in ("system", "developer"), role == "assistant"
+        if isinstance(calls, list):
+            called = calls
+        else:
+            called = []
+        is_system = role in ("system", "developer")
+        is_assistant = role == "assistant"
         problems = {
             f"role: expected one of {', '.join(roles)}, got {shorten_text(repr(role), 60)}": role
             not in roles,
@@ -91,15 +104,21 @@ def _why_invalid_call(call: object, names: list[Any]) -> str:
     name, arguments = (_get(_get(call, "function"), key) for key in ("name", "arguments"))
     try:
         is_text = isinstance(arguments, str)
-        value = read_json(arguments) if is_text else arguments
-        what = "JSON within JSON (encoded twice)" if is_text and isinstance(value, str) else json_kind(value)
-        refuse(
-            not (is_text and isinstance(value, dict)),
-            BadFile(f"expected the JSON text of an object, got {what}"),
-        )
+        if is_text:
+            value = read_json(arguments)
+        else:
+            value = arguments
+        if is_text and isinstance(value, str):
+            what = "JSON within JSON (encoded twice)"
+        else:
+            what = json_kind(value)
+        if not (is_text and isinstance(value, dict)):
+            raise BadFile(f"expected the JSON text of an object, got {what}")
     except BadFile as error:
         return f"the arguments of {shorten_text(repr(name), 60)}: {error.what}"
-    return "" if name in names else f"{shorten_text(repr(name), 60)} is not among the tools of the row"
+    if name in names:
+        return ""
+    return f"{shorten_text(repr(name), 60)} is not among the tools of the row"
 
 
 def question_text(value: Json) -> str:
@@ -108,10 +127,18 @@ def question_text(value: Json) -> str:
     >>> question_text([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello?"}])
     'Hello?'
     """
-    messages = value if isinstance(value, list) else []
+    if isinstance(value, list):
+        messages = value
+    else:
+        messages = []
     asked = [_get(message, "content") for message in messages if _get(message, "role") == "user"]
-    text = asked[-1] if asked else value
-    return text if isinstance(text, str) else canonical_json(text)
+    if asked:
+        text = asked[-1]
+    else:
+        text = value
+    if isinstance(text, str):
+        return text
+    return canonical_json(text)
 
 
 def row_messages(row: Mapping[str, Any]) -> Any:
@@ -127,11 +154,10 @@ def case_to_row(
     Raises:
         BadFile: The case lacks an answer, for ``dpo`` a worse one, or is of the split ``test``.
     """
-    question: Any = (
-        case.input
-        if isinstance(case.input, list)
-        else [{"role": "user", "content": question_text(case.input)}]
-    )
+    if isinstance(case.input, list):
+        question: Any = case.input
+    else:
+        question = [{"role": "user", "content": question_text(case.input)}]
     messages = [*([{"role": "system", "content": system}] if system else []), *question]
     calls, tools = ({key: case[key]} if key in case else {} for key in ("tool_calls", "tools"))
     worse = case.output or case.data.get("rejected")  # the review of feedback calls it so
@@ -142,7 +168,8 @@ def case_to_row(
         "no output, and none rejected, that is worse than the reference": form == "dpo"
         and worse in (None, "", case.reference),
     }.items():
-        refuse(applies, BadFile(what))
+        if applies:
+            raise BadFile(what)
     if form == "openai-chat":
         return {"messages": [*messages, good], **tools}
     return {
@@ -161,7 +188,8 @@ def row_to_case(case: Case, origin: str) -> dict[str, Json]:
     """
     row: Mapping[str, Any] = case.typed
     messages: list[Any] = [*row_messages(row), *row.get(PREFERRED, ())]
-    before, good = messages[:-1], messages[-1]
+    before = messages[:-1]
+    good = messages[-1]
     is_text = len(before) == 1 and before[0]["role"] == "user" and isinstance(before[0]["content"], str)
     optional = {
         "reference": good.get("content"),
@@ -171,5 +199,8 @@ def row_to_case(case: Case, origin: str) -> dict[str, Json]:
         "split": TRAINING_SPLITS[0],
         "origin": origin,
     }
-    question = before[0]["content"] if is_text else before
+    if is_text:
+        question = before[0]["content"]
+    else:
+        question = before
     return {"id": case.id, "input": question} | {key: value for key, value in optional.items() if value}

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pytest_llmops._util.text_files import BadFile, decode_text, numbered_lines, read_bytes
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.errors import CaseError, refuse, require
+from pytest_llmops.errors import CaseError, require
 from pytest_llmops.measurement import shorten_text
 
 N = TypeVar("N", int, float)
@@ -47,7 +47,7 @@ def read_run(path: str | Path) -> dict[str, dict[str, float]]:
 def _read_trec_file(
     path: str | Path, form: str, number: str, expected: str, parse_number: Callable[[str], N | None]
 ) -> dict[str, dict[str, N]]:
-    # Return query -> (document -> number) of lines of a form; ``number`` is the name of the number in it.
+    """Return query -> (document -> number) of lines of a form; ``number`` is the name of the number in it."""
     try:
         text = decode_text(read_bytes(find_path(path)))
     except BadFile as error:
@@ -59,7 +59,8 @@ def _read_trec_file(
             raise CaseError(
                 f"expected {form}, got {len(row)} fields: {shorten_text(' '.join(row), 80)}", path, line
             )
-        query, document = row[0], row[2]
+        query = row[0]
+        document = row[2]
         values = by_query.setdefault(query, {})
         if document in values:
             what = f"query {shorten_text(query, 60)}: document {shorten_text(document, 60)} stands twice"
@@ -70,7 +71,8 @@ def _read_trec_file(
             parse_number(digits),
             CaseError(f"{number}: expected {expected}, got {shorten_text(digits, 60)}", path, line),
         )
-    refuse(not by_query, CaseError(f"no line in the file: expected lines of the form {form}", path))
+    if not by_query:
+        raise CaseError(f"no line in the file: expected lines of the form {form}", path)
     return by_query
 
 
@@ -83,7 +85,9 @@ def _split_lines(text: str) -> Iterator[tuple[int, list[str]]]:
 def _parse_grade(text: str) -> int | None:
     digits = text.removeprefix("-").removeprefix("+")
     usable = digits.isascii() and digits.isdecimal() and len(digits) <= MAX_DIGITS
-    return int(text) if usable else None
+    if usable:
+        return int(text)
+    return None
 
 
 def _parse_score(text: str) -> float | None:
@@ -91,4 +95,6 @@ def _parse_score(text: str) -> float | None:
         score = float(text)
     except ValueError:
         return None
-    return score if math.isfinite(score) else None
+    if math.isfinite(score):
+        return score
+    return None

@@ -61,14 +61,23 @@ _inherited_context: ContextVar[CallContext | None] = ContextVar("pytest_llmops_c
 def current_tape() -> Tape | None:
     """Return the tape in use in this thread or task, or None."""
     block = _innermost_block()
-    tape = block.tape if block is not None else base_tape()
-    return tape if find_remote_tape is None else find_remote_tape(tape)
+    if block is not None:
+        tape = block.tape
+    else:
+        tape = base_tape()
+    if find_remote_tape is None:
+        return tape
+    return find_remote_tape(tape)
 
 
 def _innermost_block() -> _Block | None:
-    if (block := _current_block.get()) is None:
+    block = _current_block.get()
+    if block is None:
         context = _valid_context()
-        block = context.block if context is not None else None
+        if context is not None:
+            block = context.block
+        else:
+            block = None
     elif block.base is not base_tape():  # a fixture is being set up inside it
         return None
     while block is not None and block.tape not in _block_tapes:
@@ -78,7 +87,9 @@ def _innermost_block() -> _Block | None:
 
 def base_tape() -> Tape | None:
     """Return the tape of the running test, or of the fixture that is being set up for it."""
-    return _test_tapes[-1] if _test_tapes else None
+    if _test_tapes:
+        return _test_tapes[-1]
+    return None
 
 
 def tapes_in_use() -> list[Tape]:
@@ -88,23 +99,36 @@ def tapes_in_use() -> list[Tape]:
 
 def current_take() -> str:
     """Return the take of the running trial, also in threads that it started; of any other that of the test's tape."""
-    if (trial := recorder.current_trial()) is not None:
+    trial = recorder.current_trial()
+    if trial is not None:
         return str(trial)
-    context, base = _valid_context(), base_tape()
-    return context.take if context is not None else base.take if base is not None else "0"
+    context = _valid_context()
+    base = base_tape()
+    if context is not None:
+        return context.take
+    if base is not None:
+        return base.take
+    return "0"
 
 
 def current_purpose() -> str:
     """Return the purpose of a call (``app``, ``judge`` ...), also in threads that were started for it."""
     own = recorder.current_purpose()
-    context = _valid_context() if own == "app" else None
-    return context.purpose if context is not None else own
+    if own == "app":
+        context = _valid_context()
+    else:
+        context = None
+    if context is not None:
+        return context.purpose
+    return own
 
 
 def _valid_context() -> CallContext | None:
     context = _inherited_context.get()
     # A thread may outlive its test (a pool, an event loop in the background): its context is void then.
-    return context if context is not None and context.base is base_tape() else None
+    if context is not None and context.base is base_tape():
+        return context
+    return None
 
 
 def push_tape(tape: Tape) -> None:
@@ -123,7 +147,8 @@ def remove_tape(tape: Tape) -> None:
 @contextmanager
 def use_tape(tape: Tape) -> Iterator[Tape]:
     """Use a tape for a block: in this task or thread, and in tasks and threads that the block starts."""
-    before, block = _current_block.get(), _Block(tape, base_tape(), _innermost_block())
+    before = _current_block.get()
+    block = _Block(tape, base_tape(), _innermost_block())
     _block_tapes.append(tape)
     _current_block.set(block)
     _notify_listeners(started=True)
@@ -145,7 +170,10 @@ def _notify_listeners(*, started: bool) -> None:
 
 def capture_context() -> CallContext | None:
     """Return the context for a thread that is started here; None if there is nothing to inherit."""
-    block, base, take, purpose = _innermost_block(), base_tape(), current_take(), current_purpose()
+    block = _innermost_block()
+    base = base_tape()
+    take = current_take()
+    purpose = current_purpose()
     if block is None and take == (base.take if base is not None else "0") and purpose == "app":
         return None
     return CallContext(base, block, take, purpose)
@@ -154,7 +182,8 @@ def capture_context() -> CallContext | None:
 @contextmanager
 def inherit_context(context: CallContext | None) -> Iterator[None]:
     """Replace this thread's context while a block runs."""
-    token, _job.mark = _inherited_context.set(context), object()
+    token = _inherited_context.set(context)
+    _job.mark = object()
     try:
         yield
     finally:

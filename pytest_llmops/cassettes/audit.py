@@ -26,7 +26,7 @@ from pytest_llmops.cassettes.usage_record import (
     file_stamp,
     parse_timestamp_ns,
 )
-from pytest_llmops.errors import CassetteError, path_from_root, refuse
+from pytest_llmops.errors import CassetteError, path_from_root
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.body import unfold_body
 
@@ -136,7 +136,10 @@ class OtherModelCassettes:
         self._usage = usage
         self._cases: dict[str, list[str]] = {}
         for file, case in usage.cases.items():
-            folder = file.rpartition("/")[0] if case else file.removesuffix(".json")
+            if case:
+                folder = file.rpartition("/")[0]
+            else:
+                folder = file.removesuffix(".json")
             self._cases.setdefault(folder, []).append(case)
         self._file_names: dict[tuple[str, str], frozenset[str]] = {}
 
@@ -170,14 +173,20 @@ def _requested_models(interactions: Iterable[Interaction]) -> Iterator[str]:
     for interaction in interactions:
         with contextlib.suppress(ValueError, RecursionError):
             body = json.loads(unfold_body(interaction.request["body"]))
-            model = body.get("model") if isinstance(body, dict) else None
+            if isinstance(body, dict):
+                model = body.get("model")
+            else:
+                model = None
             if isinstance(model, str) and model:
                 yield from (f"{prefix}{model}" for prefix in MODEL_PREFIXES)
 
 
 def _case_ids_with_model(case: str, model: str) -> Iterator[str]:
-    # Yield the ids that a case like ``v1-late`` may have with a model: first, unless others parametrize the test too.
-    parts = case.split("-") if case else []
+    """Yield the ids that a case like ``v1-late`` may have with a model: first, unless others parametrize the test too."""
+    if case:
+        parts = case.split("-")
+    else:
+        parts = []
     # pytest writes the name or its escaped form.
     for spelling in {model, model.encode("unicode_escape").decode("ascii")}:
         yield from ("-".join((*parts[:place], spelling, *parts[place:])) for place in range(len(parts) + 1))
@@ -240,7 +249,7 @@ def audit_cassettes(
 
 
 def _add_unreadable_folder(damaged: list[FileProblem], root: Path, error: OSError) -> None:
-    # A single file was given, or the folder was removed meanwhile: neither is damaged.
+    """A single file was given, or the folder was removed meanwhile: neither is damaged."""
     if not isinstance(error, NotADirectoryError | FileNotFoundError):
         damaged.append(
             FileProblem(path_from_root(Path(error.filename), root), f"cannot be read: {error.strerror}")
@@ -263,7 +272,10 @@ def prune_cassettes(
     Raises:
         CassetteError: There is no record, or the run was partial or failed; the error shows what to run.
     """
-    why_not = "no record of a run was found" if usage is None else usage.why_not_prunable
+    if usage is None:
+        why_not = "no record of a run was found"
+    else:
+        why_not = usage.why_not_prunable
     if usage is None or why_not:
         raise CassetteError(f"nothing is pruned: {why_not}; {RUN_ALL_TESTS}")
     result = audit_cassettes(root, usage)
@@ -296,17 +308,16 @@ def _prune_file(
     *,
     dry_run: bool,
 ) -> bool:
-    # Drop the stale answers of a cassette, or remove an orphan; return whether the file is removed.
+    """Drop the stale answers of a cassette, or remove an orphan; return whether the file is removed."""
     rest: list[Interaction] = []
 
     def make_rest() -> list[Interaction] | None:
         # Under the lock: the file may have changed since the audit.
-        refuse(
-            _changed_after_run(path, usage) if used is None else file_stamp(path) != used.stamp,
-            CassetteError(CHANGED_SINCE_RUN),
-        )
+        if _changed_after_run(path, usage) if used is None else file_stamp(path) != used.stamp:
+            raise CassetteError(CHANGED_SINCE_RUN)
         if used is None:
-            refuse(find_abandoned_journals(path), CassetteError(UNMERGED_ANSWERS))
+            if find_abandoned_journals(path):
+                raise CassetteError(UNMERGED_ANSWERS)
             return None
         interactions = store.load_cassette(path)
         for stale in stale_answers:
@@ -326,7 +337,7 @@ def _prune_file(
 
 
 def _remove_empty_folders(path: Path) -> None:
-    # Remove the folders that a removed file leaves empty, up to the folder of cassettes itself.
+    """Remove the folders that a removed file leaves empty, up to the folder of cassettes itself."""
     if path.exists() or naming.CASSETTE_FOLDER not in path.parts[:-1]:
         return
     for folder in path.parents:
@@ -337,21 +348,26 @@ def _remove_empty_folders(path: Path) -> None:
 
 
 def _why_undecided(path: Path, usage: RunUsage) -> str:
-    # Return why a file that no test of a complete run uses may still not be an orphan, or "".
+    """Return why a file that no test of a complete run uses may still not be an orphan, or ""."""
     if _changed_after_run(path, usage):
         return "it was written after the last run"
-    return UNMERGED_ANSWERS if find_abandoned_journals(path) else ""
+    if find_abandoned_journals(path):
+        return UNMERGED_ANSWERS
+    return ""
 
 
 def _why_use_unknown(name: str, interactions: Mapping[str, Interaction], usage: RunUsage) -> str:
-    # Return why a run does not show what in a cassette is in use, or "".
-    #
-    # Which cassettes a skipped test would have opened in a block is not known, nor what a script or another process opens.
+    """Return why a run does not show what in a cassette is in use, or "".
+
+    Which cassettes a skipped test would have opened in a block is not known, nor what a script or another process opens.
+    """
     owners = {interaction.by.rpartition("#")[0] for interaction in interactions.values()}
     is_named = name.rpartition("/")[0].endswith(naming.CASSETTE_FOLDER)
     if usage.skipped and (is_named or owners != {""}):
         return SKIPPED_USERS
-    return OUTSIDE_USERS if OUTSIDE_OWNER in owners else ""
+    if OUTSIDE_OWNER in owners:
+        return OUTSIDE_USERS
+    return ""
 
 
 def _changed_after_run(path: Path, usage: RunUsage) -> bool:
@@ -374,7 +390,10 @@ def _find_stale(
         requested = used.asked.get(key)
         for take, answers in interaction.answers.items():
             # A take without any request belongs to a run with more trials.
-            wanted = 0 if requested is None else requested.get(take, len(answers))
+            if requested is None:
+                wanted = 0
+            else:
+                wanted = requested.get(take, len(answers))
             if len(answers) > wanted:
                 yield StaleAnswers(name, interaction.by, key, take, len(answers) - wanted)
 
@@ -410,11 +429,17 @@ def find_cassettes(
     report_folder: Callable[[OSError], None] | None = None,
 ) -> list[Path]:
     """Return our cassettes in folders of cassettes or in the record, sorted, and report folders that cannot be read."""
-    recorded = {root / file for file in usage.files} if usage is not None else set()
+    if usage is not None:
+        recorded = {root / file for file in usage.files}
+    else:
+        recorded = set()
     # os.path, here and below: Path raises where a folder must not be entered.
     paths = {path for path in recorded if os.path.isfile(path) and _is_within(path, within)}  # noqa: PTH113
     for folder, files in walk_folders(within or root, report_folder):
-        below = folder.relative_to(root) if folder.is_relative_to(root) else folder
+        if folder.is_relative_to(root):
+            below = folder.relative_to(root)
+        else:
+            below = folder
         if naming.CASSETTE_FOLDER in below.parts:
             paths |= {folder / name for name in files if name.endswith(".json")}
     if within is not None and within.is_file():
@@ -431,8 +456,11 @@ def find_cassettes(
 
 
 def _find_unmerged(root: Path, usage: RunUsage | None, within: Path | None) -> list[Path]:
-    # Return the cassettes with unmerged answers of killed runs; the file itself may not exist yet.
-    start = within.parent if within is not None and within.is_file() else within or root
+    """Return the cassettes with unmerged answers of killed runs; the file itself may not exist yet."""
+    if within is not None and within.is_file():
+        start = within.parent
+    else:
+        start = within or root
     folders = {folder for folder, _ in walk_folders(start)}
     if usage is not None:
         folders |= {(root / file).parent for file in usage.files}

@@ -22,7 +22,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from pytest_llmops.cassettes import miss
 from pytest_llmops.cassettes.request_key import Question
-from pytest_llmops.errors import BudgetReached, refuse
+from pytest_llmops.errors import BudgetReached
 from pytest_llmops.measurement import format_amount
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.trace import BATCH_PRICE
@@ -77,21 +77,20 @@ class _LedgerState:
 
     @property
     def committed(self) -> int:
-        # Return the money that is spent, or reserved for calls of unknown cost.
+        """Return the money that is spent, or reserved for calls of unknown cost."""
         return self.spent + self.reserved_total
 
     def read_new_lines(self, path: Path) -> None:
-        # Read to the end of the ledger.
-        #
-        # Raises:
-        #     OSError: It cannot be read, or is shorter than before.
+        """Read to the end of the ledger.
+
+        Raises:
+        OSError: It cannot be read, or is shorter than before.
+        """
         with self.lock:
             # An error here leaves the sums: the next call must not take the file for a new ledger.
             with path.open("rb") as file:
-                refuse(
-                    file.seek(0, os.SEEK_END) < self.offset,
-                    OSError(f"{path} was cut or replaced during the run"),
-                )
+                if file.seek(0, os.SEEK_END) < self.offset:
+                    raise OSError(f"{path} was cut or replaced during the run")
                 file.seek(self.offset)
                 whole, end, _ = file.read().rpartition(b"\n")  # the rest may still be being written
             try:
@@ -104,7 +103,7 @@ class _LedgerState:
                 raise
 
     def read_line(self, line: bytes) -> None:
-        # Add a line to the sums; a line truncated by a crash is ignored.
+        """Add a line to the sums; a line truncated by a crash is ignored."""
         with contextlib.suppress(ValueError):
             match [word.decode("ascii") for word in line.split()]:
                 case ["ask", name, estimate, calls, budget, "."]:
@@ -123,10 +122,11 @@ class _LedgerState:
                     self.highest_cost = max(self.highest_cost, paid)
 
     def request_call(self, path: Path, name: str, line: str) -> str:
-        # Append the line that requests a call, and return why the call is refused, or "".
-        #
-        # Raises:
-        #     OSError: The ledger cannot be written or read.
+        """Append the line that requests a call, and return why the call is refused, or "".
+
+        Raises:
+        OSError: The ledger cannot be written or read.
+        """
         self.refusals[name] = None
         try:
             _append_line(path, line, new=not self.offset)
@@ -154,7 +154,10 @@ class _LedgerState:
         committed = self.committed
         if committed < budget and committed + estimate <= budget:
             return ""
-        waiting = f", {_format_dollars(self.reserved_total)} of it reserved" if self.reserved_total else ""
+        if self.reserved_total:
+            waiting = f", {_format_dollars(self.reserved_total)} of it reserved"
+        else:
+            waiting = ""
         return (
             f"budget reached: {_format_dollars(committed)} of {_format_dollars(budget)} of this run are taken{waiting}, and this call may "
             f"cost {_format_dollars(estimate)}; raise --llm-budget (ini llm_budget), or run fewer tests live"
@@ -286,8 +289,10 @@ def _ledger_state(path: Path) -> _LedgerState:
 
 
 def _append_line(path: Path, line: str, *, new: bool) -> None:
-    # Append a line in a single system call; only a new ledger is created: a removed ledger has lost its counts.
-    # A line end on both sides: a line truncated by a killed process must not spoil this line.
+    """Append a line in a single system call; only a new ledger is created: a removed ledger has lost its counts.
+
+    A line end on both sides: a line truncated by a killed process must not spoil this line.
+    """
     data = f"\n{line}\n".encode("ascii")
     flags = os.O_APPEND | os.O_WRONLY | getattr(os, "O_BINARY", 0) | (os.O_CREAT if new else 0)
     access: AbstractContextManager[object] = nullcontext()
@@ -299,7 +304,8 @@ def _append_line(path: Path, line: str, *, new: bool) -> None:
     with access:
         fd = os.open(path, flags, 0o600)
         try:
-            refuse(os.write(fd, data) != len(data), OSError("no space left for a whole line"))
+            if os.write(fd, data) != len(data):
+                raise OSError("no space left for a whole line")
         finally:
             os.close(fd)
 
@@ -323,7 +329,12 @@ def estimate_cost(question: object, url: str, *, dearest_usd: float = 0.0) -> fl
         address = SplitResult("", "", "", "", "")
     model = question.get("model")
     model_match = _MODEL_IN_PATH.search(unquote(address.path))
-    name = model if isinstance(model, str) and model else model_match[1] if model_match else ""
+    if isinstance(model, str) and model:
+        name = model
+    elif model_match:
+        name = model_match[1]
+    else:
+        name = ""
     server = f"{address.scheme}://{address.netloc}"
     tokens = math.ceil(_count_characters(question) / CHARACTERS_PER_TOKEN)
     output_limit = max(_positive_int_at(question, path) for path in _OUTPUT_LIMIT_PATHS)
@@ -333,7 +344,9 @@ def estimate_cost(question: object, url: str, *, dearest_usd: float = 0.0) -> fl
     if output_limit or not dearest_usd:
         return _tokens_cost(name, server, tokens, choices * (output_limit or ASSUMED_OUTPUT_TOKENS))
     least = _tokens_cost(name, server, tokens, 0)
-    return None if least is None else max(least, dearest_usd)
+    if least is None:
+        return None
+    return max(least, dearest_usd)
 
 
 def _tokens_cost(model: str, server: str, tokens: int, output: int) -> float | None:
@@ -346,19 +359,27 @@ def _tokens_cost(model: str, server: str, tokens: int, output: int) -> float | N
 def _positive_int_at(question: Mapping[str, Any], path: tuple[str, ...]) -> int:
     value: Any = question
     for step in path:
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        else:
+            value = None
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    return 0
 
 
 def _count_characters(question: Mapping[str, Any]) -> int:
-    # Return the length of a request as JSON, with limited lengths for images and sounds.
+    """Return the length of a request as JSON, with limited lengths for images and sounds."""
     total = 0
     waiting: list[Any] = [question]
     while waiting:  # no recursion: a request may be deeper than the stack
         value = waiting.pop()
         if isinstance(value, str):
             is_media = len(value) > MEDIA_CHARACTERS and _MEDIA_TEXT.fullmatch(value)
-            total += MEDIA_CHARACTERS if is_media else len(value) + 2
+            if is_media:
+                total += MEDIA_CHARACTERS
+            else:
+                total += len(value) + 2
         elif isinstance(value, Mapping):
             total += sum(len(str(key)) + 4 for key in value)
             waiting += value.values()
@@ -384,7 +405,7 @@ class CallCosts:
 
     @property
     def _is_priced(self) -> bool:
-        # Whether the cost of live calls is needed.
+        """Whether the cost of live calls is needed."""
         return self.ledger is not None and self.ledger.budget_usd is not None
 
     def reserve(self, question: Question, *, is_batched: bool = False) -> None:
@@ -396,8 +417,12 @@ class CallCosts:
         if self.ledger is None:
             return
         is_free = self._is_priced and not miss.is_model_request(question)
-        cost = 0.0 if is_free else self.ledger.estimate(question.json, question.url)
-        cost = cost * BATCH_PRICE if cost and is_batched else cost
+        if is_free:
+            cost = 0.0
+        else:
+            cost = self.ledger.estimate(question.json, question.url)
+        if cost and is_batched:
+            cost = cost * BATCH_PRICE
         grant = self.ledger.reserve_call(cost)
         with self._lock:
             self._grants.setdefault(question.key, []).append(grant)
@@ -410,13 +435,19 @@ class CallCosts:
             exchange: The call; None: it got no answer.
             complete: Whether its answer is complete: an incomplete answer may have been paid.
         """
-        cost_usd = 0.0 if exchange is not None and exchange.status and complete else None
+        if exchange is not None and exchange.status and complete:
+            cost_usd = 0.0
+        else:
+            cost_usd = None
         if exchange is not None and cost_usd is not None and self._is_priced:
             from pytest_llmops import trace
 
             cost_usd = trace.read_call(exchange).cost_usd
         with self._lock:
             grants = self._grants.get(question.key)
-            grant = grants.pop(0) if grants else None
+            if grants:
+                grant = grants.pop(0)
+            else:
+                grant = None
         if grant is not None:
             grant.settle(cost_usd)

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from pytest_llmops._util.json_values import parse_json
 from pytest_llmops._util.text_files import json_kind
 from pytest_llmops.cassettes import naming, request_key, store
-from pytest_llmops.errors import CassetteError, format_name_list, refuse
+from pytest_llmops.errors import CassetteError, format_name_list
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.redaction.secret_names import is_secret_name
@@ -121,9 +121,12 @@ def convert_interactions(
 
 
 def _is_placeholder(value: str) -> bool:
-    # Return whether a header's value, also behind its scheme, was replaced, as in ``Bearer <REDACTED>``.
+    """Return whether a header's value, also behind its scheme, was replaced, as in ``Bearer <REDACTED>``."""
     scheme, _, rest = value.strip(" \"'[]()<>").partition(" ")
-    text = rest if rest and scheme.lower() in ("bearer", "basic", "token") else value
+    if rest and scheme.lower() in ("bearer", "basic", "token"):
+        text = rest
+    else:
+        text = value
     words = list(filter(None, _SEPARATORS.split(text.lower())))
     is_crossed_out = len(words) == 1 and len(words[0]) >= MIN_CROSSES and not words[0].strip("x")
     is_told = len(words) <= MAX_WORDS and all(map(str.isalpha, words)) and not _PLACEHOLDERS.isdisjoint(words)
@@ -160,10 +163,8 @@ def import_cassette(
         )
 
     def check_target() -> list[store.Interaction]:
-        refuse(
-            target.exists() and not force,
-            CassetteError(f"cassette {target} is there already; --force replaces it"),
-        )
+        if target.exists() and not force:
+            raise CassetteError(f"cassette {target} is there already; --force replaces it")
         return interactions
 
     day = min((foreign.recorded for foreign in foreign_interactions if foreign.recorded), default="")
@@ -174,14 +175,15 @@ def import_cassette(
 
 
 def _response_headers(foreign: ForeignInteraction) -> dict[str, str]:
-    # Return the recorded headers; a scrubbed media type, which clients need, is guessed from the body.
+    """Return the recorded headers; a scrubbed media type, which clients need, is guessed from the body."""
     headers = {
         name: foreign.headers[name] for name in request_key.RECORDED_HEADERS if name in foreign.headers
     }
     headers = {name: value for name, value in headers.items() if not _is_placeholder(value)}
     if not _MEDIA_TYPE.match(headers.get("content-type", "")):
         headers.pop("content-type", None)
-        if stream_type := stream_content_type(foreign.body):
+        stream_type = stream_content_type(foreign.body)
+        if stream_type:
             headers = {"content-type": stream_type, **headers}
         elif foreign.body.lstrip()[:1] in (b"{", b"[") and parse_json(foreign.body) is not None:
             headers = {"content-type": "application/json", **headers}
@@ -207,26 +209,31 @@ def target_path(source: Path, to: Path | None = None) -> Path:
     name = next((name.removesuffix(suffix) for suffix in FOREIGN_SUFFIXES if name.endswith(suffix)), name)
     test, bracket, case = name.partition("[")
     if not bracket or not case.endswith("]"):
-        test, case = name, "]"
+        test = name
+        case = "]"
     case = case[:-1]
     test_path = naming.test_name(tuple(test.split(".")))
     home = find_cassette_folder(source)
-    refuse(
-        home is None and to is None,
-        CassetteError(
+    if home is None and to is None:
+        raise CassetteError(
             f"cassette {source} lies in no folder {naming.CASSETTE_FOLDER}; say where to: --to tests/{naming.CASSETTE_FOLDER}"
-        ),
-    )
-    below = source.parent.relative_to(home).parts if home is not None else ()
+        )
+    if home is not None:
+        below = source.parent.relative_to(home).parts
+    else:
+        below = ()
     if home is not None and not below:
         below = _find_test_module(home.parent, test.rpartition(".")[2])
-    folder = (
-        to if to is not None else home.parent / naming.CASSETTE_FOLDER if home is not None else source.parent
-    )
+    if to is not None:
+        folder = to
+    elif home is not None:
+        folder = home.parent / naming.CASSETTE_FOLDER
+    else:
+        folder = source.parent
     folder = folder.joinpath(*map(naming.safe_file_name, below))
-    return (
-        folder / test_path / f"{naming.safe_file_name(case)}.json" if case else folder / f"{test_path}.json"
-    )
+    if case:
+        return folder / test_path / f"{naming.safe_file_name(case)}.json"
+    return folder / f"{test_path}.json"
 
 
 def find_cassette_folder(source: Path) -> Path | None:
@@ -237,13 +244,15 @@ def find_cassette_folder(source: Path) -> Path | None:
 
 
 def _find_test_module(folder: Path, test: str) -> tuple[str, ...]:
-    # Return the stem of the only module in a folder that defines a test, or an empty tuple.
+    """Return the stem of the only module in a folder that defines a test, or an empty tuple."""
     defines = re.compile(rf"^\s*(?:async\s+)?def {re.escape(test)}\s*\(".encode(), re.MULTILINE)
     try:
         modules = [path.stem for path in sorted(folder.glob("*.py")) if defines.search(path.read_bytes())]
     except OSError:
         return ()
-    return (modules[0],) if len(modules) == 1 else ()
+    if len(modules) == 1:
+        return (modules[0],)
+    return ()
 
 
 def find_sources(given: Path) -> list[Path]:
@@ -288,44 +297,40 @@ def read_foreign(path: Path) -> list[ForeignInteraction]:
 
 
 def _request_response_pairs(document: Any) -> list[tuple[Any, Any]]:
-    refuse(not isinstance(document, dict), DocumentError(f"expected an object, got {json_kind(document)}"))
-    refuse(
-        {"format", "interactions"} <= document.keys(),
-        DocumentError("it is a cassette of pytest-llmops already", "nothing is to be done"),
-    )
-    refuse(
-        "interactions" not in document,
-        DocumentError(
+    if not isinstance(document, dict):
+        raise DocumentError(f"expected an object, got {json_kind(document)}")
+    if {"format", "interactions"} <= document.keys():
+        raise DocumentError("it is a cassette of pytest-llmops already", "nothing is to be done")
+    if "interactions" not in document:
+        raise DocumentError(
             f"its layout is unknown: expected interactions, got {_format_keys(document)}", RECORD_AGAIN
-        ),
-    )
+        )
     # The last line that vcrpy writes: it is missing if the file was truncated between two interactions.
     version = document.get("version")
-    refuse(
-        version != 1 or isinstance(version, bool),
-        DocumentError(f"expected version: 1 beside interactions, got {_format_value(version)}"),
-    )
+    if version != 1 or isinstance(version, bool):
+        raise DocumentError(f"expected version: 1 beside interactions, got {_format_value(version)}")
     interactions = document["interactions"]
-    refuse(
-        not isinstance(interactions, list),
-        DocumentError(f"expected a list of interactions, got {json_kind(interactions)}"),
-    )
+    if not isinstance(interactions, list):
+        raise DocumentError(f"expected a list of interactions, got {json_kind(interactions)}")
     for number, interaction in enumerate(interactions, 1):
         if not isinstance(interaction, dict) or not {"request", "response"} <= interaction.keys():
-            got = _format_keys(interaction) if isinstance(interaction, dict) else json_kind(interaction)
+            if isinstance(interaction, dict):
+                got = _format_keys(interaction)
+            else:
+                got = json_kind(interaction)
             raise DocumentError(f"interaction {number}: expected request and response, got {got}")
     return [(interaction["request"], interaction["response"]) for interaction in interactions]
 
 
 def _parse_interaction(request: Any, answer: Any) -> ForeignInteraction:
     for message, what in ((request, "a request"), (answer, "a response")):
-        refuse(not isinstance(message, dict), DocumentError(f"expected {what}, got {json_kind(message)}"))
+        if not isinstance(message, dict):
+            raise DocumentError(f"expected {what}, got {json_kind(message)}")
     method = request.get("method")
-    refuse(
-        not isinstance(method, str) or not method.isalpha(),
-        DocumentError(f"expected the method of a request, got {_format_value(method)}"),
-    )
-    sent, answered = _parse_headers(request.get("headers")), _parse_headers(answer.get("headers"))
+    if not isinstance(method, str) or not method.isalpha():
+        raise DocumentError(f"expected the method of a request, got {_format_value(method)}")
+    sent = _parse_headers(request.get("headers"))
+    answered = _parse_headers(answer.get("headers"))
     body, encoded = _parse_body(answer)
     if body is None:
         raise DocumentError(f"its response has no body: {_format_keys(answer)}")
@@ -350,30 +355,35 @@ def _check_url(url: object) -> str:
     except ValueError:
         whole = False
     # Without the query, which may contain a key.
-    refuse(
-        not whole,
-        DocumentError(
+    if not whole:
+        raise DocumentError(
             f"expected an address with scheme and host, got {_format_value(url.partition('?')[0])}"
-        ),
-    )
+        )
     return url
 
 
 def _parse_status(answer: Mapping[str, Any]) -> int:
     status = answer.get("status", answer.get("status_code"))
-    status = status.get("code") if isinstance(status, dict) else status
+    if isinstance(status, dict):
+        status = status.get("code")
     if not isinstance(status, int) or not 100 <= status <= 599:  # noqa: PLR2004 -- what HTTP knows
         raise DocumentError(f"expected a status from 100 to 599, got {_format_value(status)}")
     return status
 
 
 def _parse_headers(headers: object) -> dict[str, str]:
-    # Parse headers given as a mapping of texts or lists, or as pairs.
-    pairs: Any = headers.items() if isinstance(headers, dict) else headers or ()
+    """Parse headers given as a mapping of texts or lists, or as pairs."""
+    if isinstance(headers, dict):
+        pairs: Any = headers.items()
+    else:
+        pairs = headers or ()
     by_name: dict[str, list[str]] = {}
     try:
         for name, value in pairs:
-            values = value if isinstance(value, (list, tuple)) else [value]
+            if isinstance(value, (list, tuple)):
+                values = value
+            else:
+                values = [value]
             by_name.setdefault(_header_value(name).lower(), []).extend(
                 _header_value(item) for item in values if item is not None
             )
@@ -393,25 +403,27 @@ def _header_value(value: object) -> str:
 
 
 def _parse_body(message: Mapping[str, Any]) -> tuple[bytes | None, bool]:
-    # Return the body, and whether it was stored as bytes: a body stored as text was decoded when it was recorded.
-    # vcrpy before 6.0 wrote answers of httpx with their content.
-    body = message.get("content") if message.get("body") is None else message["body"]
+    """Return the body, and whether it was stored as bytes: a body stored as text was decoded when it was recorded.
+
+    vcrpy before 6.0 wrote answers of httpx with their content.
+    """
+    if message.get("body") is None:
+        body = message.get("content")
+    else:
+        body = message["body"]
     if body is None and "parsed_body" in message:
         try:
             return _COMPACT_ENCODER.encode(message["parsed_body"]).encode("utf-8"), False
         except (TypeError, ValueError):
             raise DocumentError("a parsed body holds what JSON cannot", RECORD_AGAIN) from None
     if isinstance(body, dict):
-        refuse(
-            body and "string" not in body,
-            DocumentError(f"expected a body with string, got {_format_keys(body)}"),
-        )
+        if body and "string" not in body:
+            raise DocumentError(f"expected a body with string, got {_format_keys(body)}")
         body = body.get("string") or ""
     if body is None or isinstance(body, bytes):
         return body, body is not None
-    refuse(
-        not isinstance(body, str), DocumentError(f"expected a body of text or bytes, got {json_kind(body)}")
-    )
+    if not isinstance(body, str):
+        raise DocumentError(f"expected a body of text or bytes, got {json_kind(body)}")
     try:
         return body.encode("utf-8"), False
     except UnicodeEncodeError:
@@ -426,7 +438,9 @@ def _recording_day(date: str) -> str:
 
 
 def _format_value(value: object) -> str:
-    return "none" if value is None else shorten_text(repr(value), 80)
+    if value is None:
+        return "none"
+    return shorten_text(repr(value), 80)
 
 
 def _format_keys(document: Mapping[str, Any]) -> str:

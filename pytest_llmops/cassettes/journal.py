@@ -131,7 +131,8 @@ class Journal:
     def _own_lock(self) -> Iterator[None]:
         if self._pid != os.getpid():  # forked: everything belongs to the parent, whose lock may be held
             self._pid, self._lock = os.getpid(), threading.Lock()
-            self._paths, self._unwritten = [], []
+            self._paths = []
+            self._unwritten = []
             if self._fd >= 0:
                 close_quietly(self._fd)  # not unlocked: the parent still writes it
                 self._fd = -1
@@ -186,7 +187,8 @@ class Journal:
     def _close_file(self) -> None:
         if self._fd < 0:
             return
-        fd, self._fd = self._fd, -1
+        fd = self._fd
+        self._fd = -1
         unlock_and_close(fd)
         if not self._used:
             with contextlib.suppress(OSError):
@@ -326,7 +328,7 @@ def _lock_if_abandoned(journal: Path, *, ours: bool) -> Iterator[bool]:
 
 
 def _read_entries(journal: Path) -> list[JournalEntry]:
-    # Read a journal, without lines truncated by a crash: their answers never reached a caller.
+    """Read a journal, without lines truncated by a crash: their answers never reached a caller."""
     try:
         data = journal.read_bytes()
     except OSError as error:
@@ -373,7 +375,7 @@ def _is_still_at(fd: int, path: Path) -> bool:
 
 
 def _is_writer_running(journal: Path) -> bool:
-    # Return whether the process in a journal's name is running, for file systems without locks.
+    """Return whether the process in a journal's name is running, for file systems without locks."""
     try:
         host, pid, _ = journal.name.removesuffix(".journal").rpartition(".")[2].split("-")
         if host != _host_digest():

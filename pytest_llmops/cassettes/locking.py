@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_llmops.cassettes import journal
-from pytest_llmops.errors import CassetteError, refuse
+from pytest_llmops.errors import CassetteError
 
 LOCK_TIMEOUT_S = 60.0  # a merge takes milliseconds: after this time, the process that holds the lock hangs
 LOCK_POLL_S = 0.01
@@ -58,10 +58,8 @@ def _writable_mode(target: Path) -> int | None:
     except FileNotFoundError:
         return None
     # Replacing a file ignores its mode, but a read-only file is meant to stay.
-    refuse(
-        not mode & 0o222 or not os.access(target, os.W_OK),
-        PermissionError("the file is read-only: make it writable to record into it"),
-    )
+    if not mode & 0o222 or not os.access(target, os.W_OK):
+        raise PermissionError("the file is read-only: make it writable to record into it")
     return mode
 
 
@@ -106,13 +104,14 @@ def lock_cassette(path: Path) -> Iterator[None]:
             target = Path(os.path.realpath(path))
             name = hashlib.sha256(os.fsencode(target)).hexdigest()[:24]
             # Locks live outside the project: a lock file beside every cassette would end up in git.
-            user = os.getuid() if sys.platform != "win32" else 0
+            if sys.platform != "win32":
+                user = os.getuid()
+            else:
+                user = 0
             folder = Path(tempfile.gettempdir()) / f"pytest-llmops-locks-{user}"
             folder.mkdir(mode=0o700, exist_ok=True)
-            refuse(
-                sys.platform != "win32" and folder.lstat().st_uid != user,
-                PermissionError(f"{folder} belongs to somebody else"),
-            )
+            if sys.platform != "win32" and folder.lstat().st_uid != user:
+                raise PermissionError(f"{folder} belongs to somebody else")
             lock = FileLock(folder / f"{name}.lock", timeout=LOCK_TIMEOUT_S)
             lock.acquire()
             held.callback(_release_lock, lock)
@@ -131,7 +130,7 @@ def _release_lock(lock: Any) -> None:
 
 
 def _acquire_folder_lock(folder: Path, held: contextlib.ExitStack) -> None:
-    # Lock the folder too, where possible: another container may have its own temporary folder.
+    """Lock the folder too, where possible: another container may have its own temporary folder."""
     try:
         fd = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -139,5 +138,6 @@ def _acquire_folder_lock(folder: Path, held: contextlib.ExitStack) -> None:
     held.callback(journal.unlock_and_close, fd)
     end = time.monotonic() + LOCK_TIMEOUT_S
     while journal.lock_file(fd, exclusive=True) is False:
-        refuse(time.monotonic() >= end, TimeoutError(f"another process holds {folder}"))
+        if time.monotonic() >= end:
+            raise TimeoutError(f"another process holds {folder}")
         time.sleep(LOCK_POLL_S)

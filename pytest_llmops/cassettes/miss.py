@@ -78,7 +78,8 @@ def describe_missing_request(
         rules: What the comparison ignores.
         elsewhere: Cassettes of tests that are gone, which recorded it with different answers.
     """
-    if (nearest := _find_nearest_request(question, recorded, rules)) is None:
+    nearest = _find_nearest_request(question, recorded, rules)
+    if nearest is None:
         lines = ["  nearest   none: nothing is recorded here yet"]
     else:
         name, request, body = nearest
@@ -99,17 +100,28 @@ def describe_change(
     question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]], rules: MatchRules = NO_RULES
 ) -> str:
     """Return where a request differs from the most similar recorded one: ``model, messages[0]``, ``address`` or ``body``."""
-    if (nearest := _find_nearest_request(question, recorded, rules)) is None:
+    nearest = _find_nearest_request(question, recorded, rules)
+    if nearest is None:
         return "nothing is recorded"
     _, request, body = nearest
     old, new = (parse_json(comparable_body(side, rules)) for side in (body, question.body))
-    places = ["address"] if _address_score(question, request, rules) < SAME_ADDRESS else []
+    if _address_score(question, request, rules) < SAME_ADDRESS:
+        places = ["address"]
+    else:
+        places = []
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({**new, **old}):
             sides = old.get(key, ...), new.get(key, ...)
-            place = f"[{count_shared_start(*sides)}]" if all(isinstance(side, list) for side in sides) else ""
-            places += [f"{key}{place}"] if sides[0] != sides[1] else []
-    more = f" and {len(places) - MAX_LISTED_PLACES} more" if len(places) > MAX_LISTED_PLACES else ""
+            if all(isinstance(side, list) for side in sides):
+                place = f"[{count_shared_start(*sides)}]"
+            else:
+                place = ""
+            if sides[0] != sides[1]:
+                places += [f"{key}{place}"]
+    if len(places) > MAX_LISTED_PLACES:
+        more = f" and {len(places) - MAX_LISTED_PLACES} more"
+    else:
+        more = ""
     return ", ".join(shorten_text(place, 60) for place in places[:MAX_LISTED_PLACES]) + more or "body"
 
 
@@ -154,7 +166,8 @@ def add_base_url(command: str, url: str, recorded_urls: Iterable[str]) -> str:
     >>> add_base_url("pytest test_a.py", "https://api.openai.com/v1/responses", ["http://loopback/v1/chat/completions"])
     'pytest test_a.py --llm-base-url=http://localhost:PORT/v1'
     """
-    base, recorded = _find_base_url(url), {_find_base_url(other) for other in recorded_urls}
+    base = _find_base_url(url)
+    recorded = {_find_base_url(other) for other in recorded_urls}
     # A script's command is no command line; without a path of OpenAI's, the option changes nothing.
     if not base or len(recorded) != 1 or base in recorded or not command.startswith("pytest "):
         return command
@@ -167,25 +180,35 @@ def add_base_url(command: str, url: str, recorded_urls: Iterable[str]) -> str:
 def _find_base_url(url: str) -> str:
     path = url.partition("?")[0]
     endpoint = next((endpoint for endpoint in _OPENAI_ENDPOINTS if path.endswith(endpoint)), "")
-    base = path.removesuffix(endpoint) if endpoint else ""
+    if endpoint:
+        base = path.removesuffix(endpoint)
+    else:
+        base = ""
     return base.replace(f"//{LOOPBACK}/", "//localhost:PORT/", 1)
 
 
 def _format_message(first: str, place: str, lines: Sequence[str], command: str) -> str:
-    cassette, record = shorten_text(place, 2000), shorten_text(command, 2000)
+    cassette = shorten_text(place, 2000)
+    record = shorten_text(command, 2000)
     return "\n".join([first, f"  cassette  {cassette}", *lines, f"  record    {record}"])
 
 
 def _format_request(question: Question) -> str:
-    model = question.json.get("model") if isinstance(question.json, dict) else None
-    what = f"model {shorten_text(str(model), 60)}" if model else f"{len(question.body):,} bytes"
+    if isinstance(question.json, dict):
+        model = question.json.get("model")
+    else:
+        model = None
+    if model:
+        what = f"model {shorten_text(str(model), 60)}"
+    else:
+        what = f"{len(question.body):,} bytes"
     return f"{shorten_text(question.method, 20)} {shorten_text(question.url, 120)} ({what})"
 
 
 def _find_nearest_request(
     question: Question, recorded: Iterable[tuple[str, Mapping[str, Any]]], rules: MatchRules
 ) -> tuple[str, Mapping[str, Any], bytes] | None:
-    # Return name, request and body of the most similar recording whose body can be read.
+    """Return name, request and body of the most similar recording whose body can be read."""
     wanted = _word_set(comparable_body(question.body, rules))
     best: tuple[float, str, Mapping[str, Any], bytes] | None = None
     for name, request in _shortlist_requests(question, list(recorded), rules):
@@ -198,7 +221,9 @@ def _find_nearest_request(
         score = share + _address_score(question, request, rules)
         if best is None or score > best[0]:
             best = (score, name, request, body)
-    return best[1:] if best else None
+    if best:
+        return best[1:]
+    return None
 
 
 def _address_score(question: Question, request: Mapping[str, Any], rules: MatchRules) -> int:
@@ -210,7 +235,7 @@ def _address_score(question: Question, request: Mapping[str, Any], rules: MatchR
 def _shortlist_requests(
     question: Question, requests: list[tuple[str, Mapping[str, Any]]], rules: MatchRules
 ) -> list[tuple[str, Mapping[str, Any]]]:
-    # Return the requests that share the most words: a full comparison with a large cassette would take seconds.
+    """Return the requests that share the most words: a full comparison with a large cassette would take seconds."""
     if question.json is not None:
         requests = _select_requests(question, requests, rules, MAX_FIRST_SELECTION, _outer_words)
     return _select_requests(question, requests, rules, MAX_SHORTLIST, _edge_words)
@@ -223,7 +248,7 @@ def _select_requests(
     limit: int,
     find_words: Callable[[Any], list[str]],
 ) -> list[tuple[str, Mapping[str, Any]]]:
-    # Return at most so many requests, those that share the most words with the question.
+    """Return at most so many requests, those that share the most words with the question."""
     if len(requests) <= limit:
         return requests
     wanted = frozenset(find_words(format_body(question.body) if question.json is None else question.json))
@@ -248,20 +273,23 @@ def _iterate_texts(value: Any) -> Iterator[str]:
 
 
 def _edge_words(value: Any) -> list[str]:
-    # Return the words at the start and end of all texts of a request: of the system prompt and the question.
+    """Return the words at the start and end of all texts of a request: of the system prompt and the question."""
     text = " ".join(_iterate_texts(value))
     is_short = len(text) <= 2 * EDGE_CHARACTERS
-    return text.split() if is_short else text[:EDGE_CHARACTERS].split() + text[-EDGE_CHARACTERS:].split()
+    if is_short:
+        return text.split()
+    return text[:EDGE_CHARACTERS].split() + text[-EDGE_CHARACTERS:].split()
 
 
 def _outer_words(value: Any) -> list[str]:
-    # Return the words at the start of a conversation's first text and at the end of its last, for thousands of requests.
-    first, last = _outer_text(value, 0), _outer_text(value, -1)
+    """Return the words at the start of a conversation's first text and at the end of its last, for thousands of requests."""
+    first = _outer_text(value, 0)
+    last = _outer_text(value, -1)
     return f"{first[:OUTER_CHARACTERS]} {last[-OUTER_CHARACTERS:]}".split()
 
 
 def _outer_text(value: Any, place: int) -> str:
-    # Return the first or last text of a request: of its first list if it has any, else its longest text.
+    """Return the first or last text of a request: of its first list if it has any, else its longest text."""
     while not isinstance(value, str):
         if isinstance(value, dict):
             members = value.values()
@@ -311,13 +339,16 @@ def _flatten_json(value: Any, path: str) -> list[str]:
 
 
 def _wrap_text(text: str) -> list[str]:
-    # Split into lines of about `WRAP_WIDTH` characters, at spaces where possible; no character is dropped.
+    """Split into lines of about `WRAP_WIDTH` characters, at spaces where possible; no character is dropped."""
     lines = []
     for line in text.split("\n"):
         start = 0
         while len(line) - start > WRAP_WIDTH:
             space = line.rfind(" ", start + WRAP_WIDTH // 2, start + WRAP_WIDTH)
-            end = space + 1 if space >= 0 else start + WRAP_WIDTH
+            if space >= 0:
+                end = space + 1
+            else:
+                end = start + WRAP_WIDTH
             lines.append(line[start:end])
             start = end
         lines.append(line[start:])
@@ -328,14 +359,18 @@ def _format_differences(
     request: Mapping[str, Any], body: bytes, question: Question, rules: MatchRules
 ) -> list[str]:
     lines = []
-    method, url = str(request.get("method")), str(request.get("url"))
+    method = str(request.get("method"))
+    url = str(request.get("url"))
     if method != question.method or comparable_url(url, rules) != comparable_url(question.url, rules):
         lines.append(f"  address   recorded {shorten_text(method, 20)} {shorten_text(url, 120)}")
-    old, new = comparable_body(body, rules), comparable_body(question.body, rules)
+    old = comparable_body(body, rules)
+    new = comparable_body(question.body, rules)
     changed = _diff_lines(format_body(old).split("\n"), format_body(new).split("\n"))
     lines += [f"    {sign} {shorten_text(text, WRAP_WIDTH + 40)}" for sign, text in changed[:MAX_DIFF]]
-    lines += [f"    and {len(changed) - MAX_DIFF} more lines differ"] if len(changed) > MAX_DIFF else []
-    before, after = old.decode("utf-8", "replace"), new.decode("utf-8", "replace")
+    if len(changed) > MAX_DIFF:
+        lines += [f"    and {len(changed) - MAX_DIFF} more lines differ"]
+    before = old.decode("utf-8", "replace")
+    after = new.decode("utf-8", "replace")
     if before != after and max(len(before), len(after)) <= MAX_HINT:
         for kind, pattern in _VOLATILE_PATTERNS:
             if pattern.sub("*", before) == pattern.sub("*", after):
@@ -345,12 +380,14 @@ def _format_differences(
 
 
 def _diff_lines(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
-    # Return removed and added lines with their sign; the common start and end are not compared.
+    """Return removed and added lines with their sign; the common start and end are not compared."""
     start = count_shared_start(old, new)
     end = count_shared_start(old[start:][::-1], new[start:][::-1])
-    left, right = old[start : len(old) - end], new[start : len(new) - end]
+    left = old[start : len(old) - end]
+    right = new[start : len(new) - end]
     rest = [("-", text) for text in left[MAX_LINES:]] + [("+", text) for text in right[MAX_LINES:]]
-    left, right = left[:MAX_LINES], right[:MAX_LINES]
+    left = left[:MAX_LINES]
+    right = right[:MAX_LINES]
     changes = [
         change
         for kind, a, b, c, d in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
@@ -394,20 +431,21 @@ def compare_answers(question: Question, recorded: Answer, now: Answer) -> Drift 
     request_line = f"{question.method} {shorten_text(question.url, 120)}"
     if recorded.status != now.status:
         return Drift(request_line, "status", str(recorded.status), str(now.status))
-    before, after = _read_call(question, recorded), _read_call(question, now)
-    facets = (
-        [
+    before = _read_call(question, recorded)
+    after = _read_call(question, now)
+    if before.output or before.tool_calls or after.output or after.tool_calls:
+        facets = [
             ("tool calls", _format_tool_calls(before), _format_tool_calls(after)),
             ("text", before.output, after.output),
             ("finish reason", before.finish_reason, after.finish_reason),
             ("model", before.model, after.model),
         ]
-        if before.output or before.tool_calls or after.output or after.tool_calls
-        else [("body", recorded.body.decode("utf-8", "replace"), now.body.decode("utf-8", "replace"))]
-    )
+    else:
+        facets = [("body", recorded.body.decode("utf-8", "replace"), now.body.decode("utf-8", "replace"))]
     for what, old, new in facets:
         if old != new:
-            old, new = old[:MAX_TEXT], new[:MAX_TEXT]  # noqa: PLW2901
+            old = old[:MAX_TEXT]
+            new = new[:MAX_TEXT]  # noqa: PLW2901
             similarity = None
             if what in ("text", "body"):
                 from rapidfuzz.fuzz import token_sort_ratio

@@ -39,7 +39,9 @@ def safe_file_name(name: str) -> str:
         return plain
     if _RESERVED_NAME.match(plain):
         plain = f"_{plain}"  # Windows reserves the part before the first dot
-    return f"{plain}-{digest}" if plain else digest
+    if plain:
+        return f"{plain}-{digest}"
+    return digest
 
 
 def shared_path(folder: Path, name: str) -> Path:
@@ -65,7 +67,9 @@ def cassette_path(test_file: Path, names: tuple[str, ...], case_id: str = "") ->
     """
     folder = test_file.parent / CASSETTE_FOLDER / safe_file_name(test_file.stem)
     test = test_name(names)
-    return folder / test / f"{safe_file_name(case_id)}.json" if case_id else folder / f"{test}.json"
+    if case_id:
+        return folder / test / f"{safe_file_name(case_id)}.json"
+    return folder / f"{test}.json"
 
 
 def test_name(names: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from pytest_llmops.errors import CassetteError, refuse
+from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
 
 if TYPE_CHECKING:
@@ -80,10 +80,8 @@ class Outcome:
         Raises:
             CassetteError: The exception is unknown.
         """
-        refuse(
-            wire["error"] not in KINDS,
-            CassetteError(f"an outcome: unknown error {shorten_text(wire['error'], 60)!r}"),
-        )
+        if wire["error"] not in KINDS:
+            raise CassetteError(f"an outcome: unknown error {shorten_text(wire['error'], 60)!r}")
         return cls(wire["error"], wire["text"])
 
     def make_exception(self, module: Any, tape: Tape) -> BaseException:
@@ -131,8 +129,9 @@ class Outcome:
 
 
 def _end_time_limit() -> None:
-    # End the next time limit of asyncio or anyio around the current task; no other event loop lists its timers.
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    """End the next time limit of asyncio or anyio around the current task; no other event loop lists its timers."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
     waiters = [getattr(callback, "args", ()) for callback, _ in getattr(task, "_callbacks", None) or ()]
     for handle in sorted(getattr(loop, "_scheduled", ()), key=lambda handle: handle.when()):
         callback = getattr(handle, "_callback", None)

@@ -19,7 +19,7 @@ from pytest_llmops.cassettes.request_key import (
     compute_key,
     compute_stored_key,
 )
-from pytest_llmops.errors import CassetteError, refuse
+from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import format_count
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.wire.blobs import StoredBody
@@ -81,7 +81,7 @@ class Recordings:
     def _index_keys(
         self, interactions: Iterable[store.Interaction], part_of: Callable[[str], str]
     ) -> dict[str, list[str]]:
-        # Return the recorded keys by the key that each request has now, with a part of its address.
+        """Return the recorded keys by the key that each request has now, with a part of its address."""
         keys: dict[str, list[str]] = {}
         for interaction in interactions:
             with contextlib.suppress(CassetteError):  # a damaged body answers nothing
@@ -94,7 +94,8 @@ class Recordings:
     def _find_equal_request(self, question: Question) -> str:
         folded = fold_body(question.body)
         for key, interaction in self.by_key.items():
-            stored, body = interaction.request, interaction.request["body"]
+            stored = interaction.request
+            body = interaction.request["body"]
             if (stored["method"], stored["url"]) == (question.method, question.url) and (
                 ("json" in body and body["json"] == folded.get("json"))
                 or body == folded
@@ -116,7 +117,10 @@ class Recordings:
             key: The key of the request.
             by: The place that the recording gets here.
         """
-        found = self.elsewhere.find_recording(key, self.path) if self.elsewhere is not None else None
+        if self.elsewhere is not None:
+            found = self.elsewhere.find_recording(key, self.path)
+        else:
+            found = None
         if found is None or found.interaction is None:
             return None
         self.moved.setdefault(found.places[0], set()).add(key)
@@ -175,7 +179,8 @@ class Recordings:
             given: The number of answers that were given, by key and take.
             take: The take of the request.
         """
-        if (recorded := self.by_key.get(question.key)) is None:
+        recorded = self.by_key.get(question.key)
+        if recorded is None:
             # A request that was sent already is not the one that changed.
             sent = {key for (key, _), count in given.items() if count}
             rest = [entry for key, entry in self.by_key.items() if key not in sent] or self.by_key.values()
@@ -188,8 +193,13 @@ class Recordings:
 
     def list_moved_places(self, key: str) -> tuple[Path, ...]:
         """Return the cassettes of other tests that hold a key."""
-        found = self.elsewhere.find_recording(key, self.path) if self.elsewhere is not None else None
-        return tuple(found.places) if found is not None else ()
+        if self.elsewhere is not None:
+            found = self.elsewhere.find_recording(key, self.path)
+        else:
+            found = None
+        if found is not None:
+            return tuple(found.places)
+        return ()
 
     def list_requests(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the recorded requests with their places; of neighbouring cassettes if this one is empty."""
@@ -205,7 +215,7 @@ class Recordings:
 
 
 def _url_end(url: str) -> str:
-    # Return the last part of a path with its query: vendors and proxies differ in what precedes it.
+    """Return the last part of a path with its query: vendors and proxies differ in what precedes it."""
     path, mark, query = url.partition("?")
     return path.rpartition("/")[2] + mark + query
 
@@ -286,7 +296,7 @@ class RecordingIndex:
         return places
 
     def _load(self, path: Path) -> dict[str, store.Interaction]:
-        # Return the recordings of a cassette, without those that tests share by its name.
+        """Return the recordings of a cassette, without those that tests share by its name."""
         if path not in self._loaded:
             self._loaded[path] = {}
             with contextlib.suppress(CassetteError):  # damaged: `llmops cassettes check` reports it
@@ -341,12 +351,11 @@ def move_cassette(old: Path, places: Iterable[Path], redactor: Redactor) -> int:
         CassetteError: A cassette is damaged, or cannot be written; nothing is lost.
     """
     moved = store.load_cassette(old)
-    refuse(not moved, CassetteError(f"cassette {old}: expected recordings to move, found none"))
+    if not moved:
+        raise CassetteError(f"cassette {old}: expected recordings to move, found none")
     for new in places:
-        refuse(
-            new.resolve() == old.resolve(),
-            CassetteError(f"cassette {old}: expected another place to move it to, got the same"),
-        )
+        if new.resolve() == old.resolve():
+            raise CassetteError(f"cassette {old}: expected another place to move it to, got the same")
         days = [day for path in (old, new) if (day := store.read_recording_day(path))]
         store.rewrite_cassette(new, partial(_merge_into, new, moved), redactor, max(days, default=""))
     store.rewrite_cassette(old, lambda: None, redactor, "")

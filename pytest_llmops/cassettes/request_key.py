@@ -64,7 +64,9 @@ class MatchRules:
             for pair in parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
             if pair[0] not in self._params
         ]
-        return f"{address}?{urlencode(kept, errors='surrogateescape')}" if kept else address
+        if kept:
+            return f"{address}?{urlencode(kept, errors='surrogateescape')}"
+        return address
 
     def normalize_text(self, text: str) -> str:
         """Return a text after all normalizers."""
@@ -117,7 +119,8 @@ def canonical_url(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower(), parts.port
+        host = (parts.hostname or "").lower()
+        port = parts.port
         pairs = sorted(parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape"))
         signed = any(name.lower() in SIGNATURE_PARAMS for name, _ in pairs)
         query = urlencode(
@@ -129,10 +132,18 @@ def canonical_url(url: str) -> str:
         )
     except ValueError:  # no client can send it
         return url
-    place = f"[{host}]" if ":" in host else host
-    place += "" if port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{port}"
+    if ":" in host:
+        place = f"[{host}]"
+    else:
+        place = host
+    if port in (None, DEFAULT_PORTS.get(parts.scheme)):
+        place += ""
+    else:
+        place += f":{port}"
     address = f"{parts.scheme}://{LOOPBACK if is_loopback(host) else place}{parts.path or '/'}"
-    return f"{address}?{query}" if query else address
+    if query:
+        return f"{address}?{query}"
+    return address
 
 
 def build_question(
@@ -168,7 +179,10 @@ def build_question(
         body = body.replace(b"--" + boundary[1].encode("latin-1", "replace"), b"--boundary")
     for text, name in find_test_recorder().file_digests.items():
         body = body.replace(text, name)
-    clean = body if masked else redactor.clean(body)
+    if masked:
+        clean = body
+    else:
+        clean = redactor.clean(body)
     masked_url = redactor.clean_text(canonical_url(url))
     method = method.upper()
     parsed, canonical = _canonicalize_body(clean)
@@ -359,7 +373,10 @@ def answer_from_wire(wire: Mapping[str, Any]) -> Answer:
         CassetteError: The body or the outcome is damaged.
     """
     body = wire["body"]
-    stream_parts = None if "json" in body else unfold_stream(body)
+    if "json" in body:
+        stream_parts = None
+    else:
+        stream_parts = unfold_stream(body)
     answer = Answer(
         wire["status"],
         wire.get("headers", {}),
@@ -422,4 +439,6 @@ def describe_age(wire: Mapping[str, Any], max_age: int | None) -> str:
         return ""
     day = str(wire.get("recorded") or "")
     is_young = day >= (datetime.now(UTC).date() - timedelta(days=max_age)).isoformat()
-    return "" if is_young else f"recorded on {day or 'an unknown day'}, over llm_max_age = {max_age}d"
+    if is_young:
+        return ""
+    return f"recorded on {day or 'an unknown day'}, over llm_max_age = {max_age}d"

@@ -64,7 +64,7 @@ def open_run_folder() -> Iterator[None]:
 
 
 def _create_locked_folder() -> tuple[Path, int]:
-    # Create a folder; return it and its open, locked file.
+    """Create a folder; return it and its open, locked file."""
     path = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     draft = path / f"{ALIVE_FILE}.new"
     lock_fd = os.open(draft, os.O_CREAT | os.O_RDWR)
@@ -119,7 +119,9 @@ def remove_abandoned_folders() -> None:
 def current_folder() -> Path:
     """Return the folder of the run; in a script or a command, a folder of this process, created on first use."""
     named = os.environ.get(RUN_FOLDER_VARIABLE, "")
-    return Path(named) if named and Path(named).is_dir() else _process_folder(os.getpid())
+    if named and Path(named).is_dir():
+        return Path(named)
+    return _process_folder(os.getpid())
 
 
 @lru_cache(maxsize=1)
@@ -167,12 +169,15 @@ class SharedAnswers:
             wire = json.loads(self._path(key, take, n).read_bytes())
             answer: dict[str, Any] = wire.get("answer")
             check_answer(answer)
-            return answer if wire.get("owner") != owner else None
+            if wire.get("owner") != owner:
+                return answer
+            return None
         return None
 
     def queue_answer(self, key: str, take: str, n: int, answer: Mapping[str, Any], *, owner: str) -> None:
         """Share an answer in a cassette's form as soon as a verdict was parsed from it."""
-        if (waiting := _unshared_answers.get()) is not None:
+        waiting = _unshared_answers.get()
+        if waiting is not None:
             waiting.append(partial(self._write, key, take, n, answer, owner))
 
     def _write(self, key: str, take: str, n: int, answer: Mapping[str, Any], owner: str) -> None:
@@ -241,14 +246,14 @@ class CallSlot:
         """
         if self._left:
             return
-        self._left, lock = True, self._lock
+        self._left = True
+        lock = self._lock
         if lock is not None:
             lock.release()
-        retry_after_s = (
-            _parse_retry_after(headers, self._pace.now())
-            if status in (*RATE_LIMIT_STATUSES, UNAVAILABLE_STATUS)
-            else None
-        )
+        if status in (*RATE_LIMIT_STATUSES, UNAVAILABLE_STATUS):
+            retry_after_s = _parse_retry_after(headers, self._pace.now())
+        else:
+            retry_after_s = None
         if status in RATE_LIMIT_STATUSES or retry_after_s is not None:
             self._pace.slow_down(self._host, retry_after_s)
         elif 0 < status < FIRST_SERVER_ERROR:
@@ -276,9 +281,13 @@ class RateLimiter:
     def enter(self, host: str = "") -> CallSlot:
         """Wait until a call to a host may go out, and return its slot."""
         # In an event loop no call could release its slot while this waits.
-        waited = MAX_WAIT_S if recorder.in_event_loop() else 0.0
+        if recorder.in_event_loop():
+            waited = MAX_WAIT_S
+        else:
+            waited = 0.0
         while not isinstance(result := self.try_enter(host, waited), CallSlot):
-            waited += POLL_INTERVAL_S if result == POLL_INTERVAL_S else 0.0
+            if result == POLL_INTERVAL_S:
+                waited += POLL_INTERVAL_S
             self.sleep(result)
         return result
 
@@ -288,7 +297,8 @@ class RateLimiter:
 
         waited = 0.0
         while not isinstance(result := self.try_enter(host, waited), CallSlot):
-            waited += POLL_INTERVAL_S if result == POLL_INTERVAL_S else 0.0
+            if result == POLL_INTERVAL_S:
+                waited += POLL_INTERVAL_S
             await anyio.sleep(result)  # polling: the slot may be released in another process
         return result
 
@@ -308,7 +318,9 @@ class RateLimiter:
             return CallSlot(self, host)
         if lock is not None:
             return CallSlot(self, host, lock)
-        return CallSlot(self, host) if waited >= MAX_WAIT_S else POLL_INTERVAL_S
+        if waited >= MAX_WAIT_S:
+            return CallSlot(self, host)
+        return POLL_INTERVAL_S
 
     def _acquire_free_slot(self) -> Any:
         from filelock import FileLock, Timeout
@@ -338,7 +350,10 @@ class RateLimiter:
         now = self.now()
         if now >= until:  # otherwise, the answers to concurrent calls count as a single rate limit
             row += 1
-            backed_off = FIRST_PAUSE_S * 2 ** min(row - 1, 10) if seconds is None else 0.0
+            if seconds is None:
+                backed_off = FIRST_PAUSE_S * 2 ** min(row - 1, 10)
+            else:
+                backed_off = 0.0
             until = now + min(max(seconds or 0.0, backed_off), LONGEST_PAUSE_S)
         elif seconds is not None:
             until = max(until, now + min(seconds, LONGEST_PAUSE_S))
@@ -360,17 +375,19 @@ class RateLimiter:
         return self._pause(self._refused)[1] == GIVEN_UP
 
     def _pause(self, host: str) -> tuple[float, int]:
-        # Return when the host's pause ends, and its number among the pauses in a row.
+        """Return when the host's pause ends, and its number among the pauses in a row."""
         try:
             until, row = self._file(host).read_text("ascii").split()
             pause = float(until), int(row)
         except (OSError, ValueError):
             return 0.0, 0
         # A pause that ends later than the longest pause was written before the clock was set back.
-        return pause if pause[0] - self.now() <= LONGEST_PAUSE_S else (self.now(), pause[1])
+        if pause[0] - self.now() <= LONGEST_PAUSE_S:
+            return pause
+        return (self.now(), pause[1])
 
     def _write(self, host: str, until: float, row: int) -> None:
-        # The calls themselves must not fail if the pause cannot be written.
+        """The calls themselves must not fail if the pause cannot be written."""
         with contextlib.suppress(OSError):
             write_atomically(self._file(host), f"{until!r} {row}".encode("ascii"))
 

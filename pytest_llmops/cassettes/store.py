@@ -23,7 +23,7 @@ from pytest_llmops.cassettes.journal import (
     seize_journal,
 )
 from pytest_llmops.cassettes.request_key import Question, answer_from_wire, make_exchange
-from pytest_llmops.errors import CassetteError, refuse
+from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.recorder import Exchange
 from pytest_llmops.redaction.redactor import Redactor
@@ -55,7 +55,10 @@ def format_json(value: Any, end: str = "\n") -> str:
         rows = [f"{encode_basestring(key)}: {format_json(item, inner)}" for key, item in value.items()]
         return f"{{{inner}{f',{inner}'.join(rows)}{end}}}"
     if isinstance(value, list) and value:
-        line = _LINE_ENCODER.encode(value) if all(type(item) in (int, float) for item in value) else ""
+        if all(type(item) in (int, float) for item in value):
+            line = _LINE_ENCODER.encode(value)
+        else:
+            line = ""
         if 0 < len(line) <= MAX_LIST_WIDTH:
             return line
         return f"[{inner}{f',{inner}'.join(format_json(item, inner) for item in value)}{end}]"
@@ -120,27 +123,26 @@ def parse_cassette(data: bytes, path: Path) -> dict[str, Interaction]:
     Raises:
         CassetteError: The bytes are not a cassette of this format.
     """
-    refuse(
-        b"<<<<<<< " in data and b"\n>>>>>>> " in data,
-        _damaged_error(
+    if b"<<<<<<< " in data and b"\n>>>>>>> " in data:
+        raise _damaged_error(
             path, "expected JSON, got merge-conflict markers", "resolve the conflict, or check out one side"
-        ),
-    )
+        )
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise _damaged_error(
             path, f"expected JSON, got none: {error}", "restore it from git, or delete it and record again"
         ) from None
-    version = document.get("format") if isinstance(document, dict) else None
-    refuse(
-        version != FORMAT_VERSION,
-        _damaged_error(
+    if isinstance(document, dict):
+        version = document.get("format")
+    else:
+        version = None
+    if version != FORMAT_VERSION:
+        raise _damaged_error(
             path,
             f"expected format {FORMAT_VERSION}, got {shorten_text(repr(version), 60)}",
             "delete it and record again, or update pytest-llmops",
-        ),
-    )
+        )
     try:
         blobs = read_blobs(document)
         by_key: dict[str, Interaction] = {}
@@ -166,15 +168,14 @@ def _damaged_error(path: Path, what: str, step: str) -> CassetteError:
 
 def _parse_interaction(wire: Mapping[str, Any], blobs: Mapping[str, str] | None) -> Interaction:
     takes = {str(int(take)): answers for take, answers in wire["answers"].items()}
-    refuse(
-        not all(isinstance(answers, list) for answers in takes.values()),
-        CassetteError("the answers of a take: expected a list"),
-    )
+    if not all(isinstance(answers, list) for answers in takes.values()):
+        raise CassetteError("the answers of a take: expected a list")
     all_answers = [answer for answers in takes.values() for answer in answers]
     for answer in all_answers:
         check_answer(answer)
     check_request(wire["request"])
-    refuse(not isinstance(wire["key"], str), CassetteError("a key: expected a text"))
+    if not isinstance(wire["key"], str):
+        raise CassetteError("a key: expected a text")
     if blobs is not None:
         for message in (wire["request"], *all_answers):
             message["body"] = StoredBody(message["body"], blobs)
@@ -203,7 +204,9 @@ def _recording_order(interaction: Interaction) -> tuple[str, int, str]:
     test, _, number = interaction.by.rpartition("#")
     # A hostile file may have thousands of digits.
     is_number = number.isdecimal() and len(number) <= MAX_DIGITS
-    return (test, int(number), interaction.key) if is_number else (interaction.by, 0, interaction.key)
+    if is_number:
+        return (test, int(number), interaction.key)
+    return (interaction.by, 0, interaction.key)
 
 
 def list_answered_requests(interactions: Iterable[Interaction], test: str, take: str = "0") -> list[Exchange]:
@@ -240,7 +243,9 @@ def read_recording_day(path: Path) -> str:
     """Return the day of the last recording in a cassette file, or ""."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         _, separator, rest = file.read(200).decode("utf-8", "replace").partition('"recorded": "')
-        return rest.partition('"')[0][:10] if separator else ""
+        if separator:
+            return rest.partition('"')[0][:10]
+        return ""
     return ""
 
 
@@ -272,7 +277,7 @@ def load_with_journals(path: Path) -> dict[str, Interaction]:
 
 
 def _split_run_journal(path: Path) -> None:
-    # Give each cassette of a folder its part of the journal that a run kept for all of them.
+    """Give each cassette of a folder its part of the journal that a run kept for all of them."""
     folder = path.parent.parent
     # A read-only folder: the next run that can write takes them in.
     with contextlib.suppress(CassetteError, OSError), seize_journal(path) as entries:
@@ -295,7 +300,10 @@ def apply_entries(
     """Add journal entries to interactions; the first answer in a place stays unless the entry replaces it."""
     for entry in entries:
         interaction = interactions.setdefault(entry.key, Interaction(entry.by, entry.key, entry.request))
-        interaction.by = entry.by if replace else min(interaction.by, entry.by)
+        if replace:
+            interaction.by = entry.by
+        else:
+            interaction.by = min(interaction.by, entry.by)
         answers = interaction.answers.setdefault(entry.take, [])
         if entry.n < len(answers):
             if replace or entry.again:
@@ -342,15 +350,16 @@ def merge_journals(
             taken.append(journal)
         if not (taken or adopted or entries) and keep is None:  # another process has merged the journals
             return
-        kept = interactions.values() if keep is None else _drop_unrequested(interactions.values(), keep)
+        if keep is None:
+            kept = interactions.values()
+        else:
+            kept = _drop_unrequested(interactions.values(), keep)
         text = format_cassette(kept, datetime.now(UTC).date().isoformat())
-        refuse(
-            redactor.leaks(text.encode("utf-8", "backslashreplace")),
-            CassetteError(
+        if redactor.leaks(text.encode("utf-8", "backslashreplace")):
+            raise CassetteError(
                 f"cassette {cassette}: not written, a secret is still in it; add a pytest_llmops_redactors hook that masks it"
                 f" (the answers wait in {', '.join(str(path) for path in taken)})"
-            ),
-        )
+            )
         locking.replace_file(cassette, text)
         for journal in taken:
             with contextlib.suppress(OSError):
@@ -361,11 +370,14 @@ def merge_journals(
 def _drop_unrequested(
     interactions: Iterable[Interaction], keep: Mapping[tuple[str, str], int]
 ) -> list[Interaction]:
-    # Drop answers without a request; a take without any request belongs to another trial, and stays.
+    """Drop answers without a request; a take without any request belongs to another trial, and stays."""
     keys, takes = ({place[index] for place in keep} for index in (0, 1))
     for interaction in (kept := list(interactions)):
         for take, answers in interaction.answers.items():
-            asked = len(answers) if interaction.key in keys or take not in takes else 0
+            if interaction.key in keys or take not in takes:
+                asked = len(answers)
+            else:
+                asked = 0
             del answers[keep.get((interaction.key, take), asked) :]
     return [interaction for interaction in kept if any(interaction.answers.values())]
 
@@ -389,15 +401,14 @@ def rewrite_cassette(
         CassetteError: The file cannot be written, or a secret would be written; the file is left as it is.
     """
     with locking.lock_cassette(cassette):
-        if (kept := make_interactions()) is None:
+        kept = make_interactions()
+        if kept is None:
             try:
                 cassette.unlink(missing_ok=True)
             except OSError as error:
                 raise CassetteError(f"cassette {cassette}: cannot be removed: {error}") from None
             return
         text = format_cassette(kept, recorded)
-        refuse(
-            redactor.leaks(text.encode("utf-8", "backslashreplace")),
-            CassetteError(f"cassette {cassette}: not written, a secret is in it; mask it at its source"),
-        )
+        if redactor.leaks(text.encode("utf-8", "backslashreplace")):
+            raise CassetteError(f"cassette {cassette}: not written, a secret is in it; mask it at its source")
         locking.replace_file(cassette, text, "the file was left as it is")

@@ -138,7 +138,9 @@ class Tape:
             return question
         with self._lock:
             key = self._recordings.find_key(question)
-        return question if key == question.key else replace(question, key=key)
+        if key == question.key:
+            return question
+        return replace(question, key=key)
 
     def claim(self, question: Question) -> Answer | None:
         """Return the next recorded answer to a request, or None if the call has to be live.
@@ -150,7 +152,10 @@ class Tape:
         with self._lock:
             take = active_tape.current_take()
             self._got_answer[question.key, take] = False
-            recorded = self._recorded_answers(question.key, take) if self.mode in ("none", "new") else []
+            if self.mode in ("none", "new"):
+                recorded = self._recorded_answers(question.key, take)
+            else:
+                recorded = []
             place = self._given.get((question.key, take), 0)
             if place < len(recorded) and not self._is_expired(recorded[place], question):
                 if not self._recordings.shows_request(question):
@@ -168,25 +173,31 @@ class Tape:
             return self._claim_unrecorded(question, take, place)
 
     def _claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
-        # Return an answer of this run to a request without a recording, or None if the call may be live.
+        """Return an answer of this run to a request without a recording, or None if the call may be live."""
         self._prepare_journal()
-        if (shared_answer := self._take_shared_answer(question, take, n)) is None:
+        shared_answer = self._take_shared_answer(question, take, n)
+        if shared_answer is None:
             self._reserve_budget(question)
             run_folder.note_live_call("+")
         return shared_answer
 
     def _is_expired(self, wire: Mapping[str, Any], question: Question) -> bool:
-        # Return whether an answer is to be asked again because it is too old.
-        #
-        # Raises:
-        #     CassetteMiss: It is too old, and is neither replayed nor asked again.
-        text, expired = describe_age(wire, self.settings.max_age), self.settings.expired
+        """Return whether an answer is to be asked again because it is too old.
+
+        Raises:
+        CassetteMiss: It is too old, and is neither replayed nor asked again.
+        """
+        text = describe_age(wire, self.settings.max_age)
+        expired = self.settings.expired
         if not text or (expired == "refresh" and self.mode == "new"):
             return bool(text)
         if expired == "warn":
             self._note_once(f"an answer was {text}")
             return False
-        command = self.command if expired == "refresh" else self.command_again
+        if expired == "refresh":
+            command = self.command
+        else:
+            command = self.command_again
         raise self.refuse(miss.describe_old_recording(question, text, display_path(self.path), command))
 
     def _replay(self, wire: Mapping[str, Any], key: str, take: str) -> Answer:
@@ -196,9 +207,12 @@ class Tape:
         return answer
 
     def _claim_elsewhere(self, question: Question, take: str) -> Answer | None:
-        # Return the next answer to the same request at another server, if that is unambiguous.
+        """Return the next answer to the same request at another server, if that is unambiguous."""
         key = self._recordings.find_other_server(question, {key for key, _ in self._got_answer})
-        answers = self._recorded_answers(key, take) if key else []
+        if key:
+            answers = self._recorded_answers(key, take)
+        else:
+            answers = []
         place = self._given[key, take]
         if place >= len(answers) or self._is_expired(answers[place], question):
             return None
@@ -210,7 +224,7 @@ class Tape:
         return self._replay(answers[place], key, take)
 
     def _take_shared_answer(self, question: Question, take: str, n: int) -> Answer | None:
-        # Return another test's answer to the same judge call, and record it here with this tape's redactors.
+        """Return another test's answer to the same judge call, and record it here with this tape's redactors."""
         if (
             self.shared_answers is None
             or self.mode == "verify"
@@ -236,7 +250,7 @@ class Tape:
             raise self._refuse_damaged(str(error)) from None
 
     def _refuse_damaged(self, why: str) -> CassetteMiss:
-        # A miss: an application could catch another error, and the test would pass.
+        """A miss: an application could catch another error, and the test would pass."""
         text = f"cassette {display_path(self.path)} is damaged: {why}; record it again: {self.command_again}"
         return self.refuse(text)
 
@@ -244,7 +258,10 @@ class Tape:
         interaction = self._recordings.by_key.get(key)
         if interaction is None and self.elsewhere is not None:
             interaction = self._recordings.adopt_recording(key, self._describe_place(len(self._got_answer)))
-        answers = interaction.answers if interaction is not None else {}
+        if interaction is not None:
+            answers = interaction.answers
+        else:
+            answers = {}
         keeps = self.mode == "none" or (self.settings.changed and not self.changes)
         if take not in answers and keeps and self.attempt and take == self.take:
             earlier = [number for number in map(int, answers) if number < int(take)]
@@ -254,7 +271,7 @@ class Tape:
         return answers.get(take, [])
 
     def _prepare_journal(self) -> None:
-        # Make sure that the answer can be recorded before it is paid.
+        """Make sure that the answer can be recorded before it is paid."""
         if self.mode not in WRITING_MODES:
             return
         if run_folder.are_live_calls_stopped():
@@ -266,7 +283,7 @@ class Tape:
             raise CassetteMiss(str(error)) from None  # with another error the SDK would retry
 
     def _note_failed_write(self, error: CassetteError) -> None:
-        # Keep an error for the end of the test, and stop the live calls of the whole run if the disk failed.
+        """Keep an error for the end of the test, and stop the live calls of the whole run if the disk failed."""
         self._failed = error
         if isinstance(error.__context__, OSError) and error.__context__.errno in run_folder.DISK_ERRORS:
             run_folder.stop_live_calls()
@@ -307,7 +324,8 @@ class Tape:
         if recorded:
             number = self._given[question.key, take] + 1
             return miss.describe_exhausted_request(question, number, recorded, **where)
-        if (same := self._recordings.by_key.get(question.key)) is not None:
+        same = self._recordings.by_key.get(question.key)
+        if same is not None:
             return miss.describe_other_take(question, take, same.answers, **where)
         elsewhere = map(display_path, self._recordings.list_moved_places(question.key))
         return miss.describe_missing_request(
@@ -331,7 +349,10 @@ class Tape:
             self._compare_with_recording(question, answer, take)
             return
         is_shareable = purpose == JUDGE_PURPOSE and not is_error_status(answer.status)
-        shared = self.shared_answers if is_shareable else None
+        if is_shareable:
+            shared = self.shared_answers
+        else:
+            shared = None
         if self.mode not in WRITING_MODES and shared is None:
             return
         if not answer.is_reproducible and not (self.settings.record_errors and answer.is_transient):
@@ -354,7 +375,7 @@ class Tape:
         return f"{self.redactor.clean_text(self.owner) if self.shared else ''}#{number:03d}"
 
     def _keep_answer(self, question: Question, wire: dict[str, Any], take: str) -> None:
-        # Add the next answer to a request, and write it to the journal in a writing mode.
+        """Add the next answer to a request, and write it to the journal in a writing mode."""
         if self.mode in WRITING_MODES:
             place = self.counts.replayed + self.counts.recorded + self.counts.reused + 1
             entry = journal.JournalEntry(
@@ -382,14 +403,18 @@ class Tape:
         self._journal.append(entry)
 
     def _compare_with_recording(self, question: Question, answer: Answer, take: str) -> None:
-        # Compare a live answer with the recorded answer in its place; no file is written.
+        """Compare a live answer with the recorded answer in its place; no file is written."""
         if answer.is_transient:
             self.notes.append(f"an answer with status {answer.status} was not compared")
             return
         with self._lock:
-            recorded, place = self._recorded_answers(question.key, take), self._given[question.key, take]
+            recorded = self._recorded_answers(question.key, take)
+            place = self._given[question.key, take]
             self._given[question.key, take] += 1
-            before = self._read_answer(recorded[place]) if place < len(recorded) else None
+            if place < len(recorded):
+                before = self._read_answer(recorded[place])
+            else:
+                before = None
             outcome = answer.outcome or (before.outcome if before is not None else None)
             if outcome is not None:
                 self.notes.append(f"an answer with outcome {outcome.error!r} was not compared")
@@ -405,7 +430,10 @@ class Tape:
                 self.drifts.append(difference)
 
     def _note_once(self, note: str) -> None:
-        self.notes += () if note in self.notes else (note,)
+        if note in self.notes:
+            self.notes += ()
+        else:
+            self.notes += (note,)
 
     def note_unrecorded(self, why: str) -> None:
         """Note that a live answer could not be recorded."""
@@ -432,13 +460,20 @@ class Tape:
             self.counts.stale = len(mine - {key for key, _ in self._got_answer})
         if self.mode in WRITING_MODES:
             self._journal.close()
-            adopted = self._recordings.adopted.values() if self.mode == "new" else ()
+            if self.mode == "new":
+                adopted = self._recordings.adopted.values()
+            else:
+                adopted = ()
             written = adopted or self._journaled or self._journal.paths
             if written or journal.find_abandoned_journals(self.path):
                 again = self.mode == "all"  # replaces the test's answers, drops the others if it passed
-                keep = self._answers_to_keep() if again and passed and not others_ask else None
+                if again and passed and not others_ask:
+                    keep = self._answers_to_keep()
+                else:
+                    keep = None
                 more: dict[str, Any] = {"replace": again, "keep": keep, "adopted": adopted}
-                journals, entries = self._journal.paths, self._journaled
+                journals = self._journal.paths
+                entries = self._journaled
                 try:
                     store.merge_journals(self.path, journals, self.redactor, entries=entries, **more)
                 except CassetteError as error:
@@ -481,7 +516,7 @@ class Tape:
             yield place, {"ran": passed, "shared": True, "asked": asked}
 
     def _answers_to_keep(self) -> dict[tuple[str, str], int]:
-        # Return the number of this run's answers by (key, take); after a failed last call, all answers are kept.
+        """Return the number of this run's answers by (key, take); after a failed last call, all answers are kept."""
         kept = {place: n for place, n in self._given.items() if self._got_answer[place]}
         asked = {place: 0 for key, take in self._got_answer for place in ((key, ""), ("", take))}
         return asked | kept

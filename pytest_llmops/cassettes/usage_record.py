@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.errors import CassetteError, refuse
+from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import Json, shorten_text
 
 FORMAT_VERSION = 1
@@ -97,7 +97,10 @@ class RunUsage:
         Raises:
             CassetteError: The record is invalid; the error shows what to run.
         """
-        version = wire.get("format") if isinstance(wire, dict) else None
+        if isinstance(wire, dict):
+            version = wire.get("format")
+        else:
+            version = None
         if not isinstance(wire, dict) or version != FORMAT_VERSION:
             raise CassetteError(
                 f"the usage record: expected format {FORMAT_VERSION}, got {shorten_text(repr(version), 60)}; {RUN_ALL_TESTS}"
@@ -108,18 +111,15 @@ class RunUsage:
             usage = TypeAdapter(cls).validate_json(json.dumps(wire), strict=True)
             parse_timestamp_ns(usage.created)
         except ValueError as error:
-            first: Any = (
-                error.errors()[0]
-                if isinstance(error, ValidationError)
-                else {"loc": ["created"], "msg": error}
-            )
+            if isinstance(error, ValidationError):
+                first: Any = error.errors()[0]
+            else:
+                first = {"loc": ["created"], "msg": error}
             what = shorten_text(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 120)
             raise CassetteError(f"the usage record is damaged ({what}); {RUN_ALL_TESTS}") from None
         # What is missing has a default here: without its cassettes, all of them would be pruned.
-        refuse(
-            usage.to_wire()["files"] != wire.get("files"),
-            CassetteError(f"the usage record is damaged (files: a part is missing); {RUN_ALL_TESTS}"),
-        )
+        if usage.to_wire()["files"] != wire.get("files"):
+            raise CassetteError(f"the usage record is damaged (files: a part is missing); {RUN_ALL_TESTS}")
         return usage
 
     @property
@@ -128,7 +128,9 @@ class RunUsage:
         if not self.complete:
             return f"the last run was partial ({', '.join(self.partial_because) or 'tests were left out'})"
         why = ", ".join(self.red_because) or "not all tests passed"
-        return "" if self.green else f"the last run failed ({why})"
+        if self.green:
+            return ""
+        return f"the last run failed ({why})"
 
 
 def collect_cassette_uses(uses: Iterable[Mapping[str, Any]], root: Path) -> dict[str, CassetteUse]:
@@ -162,5 +164,6 @@ def parse_timestamp_ns(created: str) -> int:
         ValueError: The text is not an ISO 8601 time.
     """
     time = datetime.fromisoformat(created)
-    time = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
     return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000

@@ -10,7 +10,7 @@ from pytest_llmops.cassettes import active_tape, naming, request_key, run_folder
 from pytest_llmops.cassettes.budget import Ledger
 from pytest_llmops.cassettes.http import interception
 from pytest_llmops.cassettes.tape import Tape
-from pytest_llmops.errors import refuse, swallowed_error
+from pytest_llmops.errors import UsageError, swallowed_error
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.settings import RecordMode, Settings
 
@@ -43,19 +43,16 @@ def use_cassette(name: str | Path, *, record: RecordMode | None = None) -> Itera
         ended = True
     finally:
         tape.close(passed=ended and tape.verdict() is None)
-    if (verdict := tape.verdict()) is not None:
+    verdict = tape.verdict()
+    if verdict is not None:
         raise swallowed_error("the block ended well", verdict)
 
 
 def _open_tape(name: str | Path, record: RecordMode | None) -> Tape:
-    refuse(
-        record is not None and record not in RECORD_MODES,
-        f"use_cassette: record: expected one of {', '.join(RECORD_MODES)}, got {record!r}",
-    )
-    refuse(
-        not isinstance(name, Path) and not name.strip("/"),
-        f"use_cassette: expected the name of a cassette, got {name!r}",
-    )
+    if record is not None and record not in RECORD_MODES:
+        raise UsageError(f"use_cassette: record: expected one of {', '.join(RECORD_MODES)}, got {record!r}")
+    if not isinstance(name, Path) and not name.strip("/"):
+        raise UsageError(f"use_cassette: expected the name of a cassette, got {name!r}")
     tape: Tape | None = recorder.open_block_cassette(name, record)
     if tape is not None:
         return tape

@@ -128,14 +128,17 @@ class _ChunkSearch:
         self._has_stated_starts = len(source.names) == 1
         self._source = source.compact
         self._text = source.compact.text
-        self._sample_step = SAMPLE_STEP if len(self._text) > LONG_SOURCE_CHARS else 1
+        if len(self._text) > LONG_SOURCE_CHARS:
+            self._sample_step = SAMPLE_STEP
+        else:
+            self._sample_step = 1
         self._previous_start = 0
         self._previous_end = 0
         self._previous_text = ""
         self._first_run: MatchedRun | None = None  # the run at the very start of the previous chunk
 
     def place_chunk(self, text: str, stated: int | None) -> tuple[list[MatchedRun], tuple[int, int] | None]:
-        # Return the runs of a chunk and its main span.
+        """Return the runs of a chunk and its main span."""
         if not text:
             return [], None
         at = self._find_whole_chunk(text, stated)
@@ -143,20 +146,32 @@ class _ChunkSearch:
         if not runs:
             return [], None
         self._previous_start, self._previous_end = main_span = _find_main_span(runs, main)
-        self._previous_text, self._first_run = text, runs[0] if runs[0].chunk == 0 else None
+        self._previous_text = text
+        if runs[0].chunk == 0:
+            self._first_run = runs[0]
+        else:
+            self._first_run = None
         return runs, main_span
 
     def _find_whole_chunk(self, text: str, stated: int | None) -> int:
-        # Return where the whole chunk stands near the previous chunk, or -1.
-        source, size = self._text, len(text)
+        """Return where the whole chunk stands near the previous chunk, or -1."""
+        source = self._text
+        size = len(text)
         if stated is not None and stated >= 0 and self._has_stated_starts:
             at, _ = self._source.kept_range(stated, stated)
             if source.startswith(text, at):
                 return at
         # The latest place without a gap, so that a repeated line is never skipped.
-        low, high = max(0, self._previous_end - size + 1), self._previous_end + size
-        find = source.rfind if size <= MAX_BACKWARD_SEARCH else source.find
-        at = self._previous_end if source.startswith(text, self._previous_end) else find(text, low, high)
+        low = max(0, self._previous_end - size + 1)
+        high = self._previous_end + size
+        if size <= MAX_BACKWARD_SEARCH:
+            find = source.rfind
+        else:
+            find = source.find
+        if source.startswith(text, self._previous_end):
+            at = self._previous_end
+        else:
+            at = find(text, low, high)
         if at < 0:
             at = source.find(text, self._previous_end, high + MAX_CHUNK_GAP)
         if at < 0:
@@ -174,7 +189,7 @@ class _ChunkSearch:
         return places
 
     def _find_runs(self, text: str) -> tuple[list[MatchedRun], MatchedRun | None]:
-        # Return the runs of a chunk, and the run among them that continues the previous chunk.
+        """Return the runs of a chunk, and the run among them that continues the previous chunk."""
         runs: list[MatchedRun] = []
         main: MatchedRun | None = None
         done = at = 0
@@ -200,13 +215,16 @@ class _ChunkSearch:
             header = replace(self._first_run, length=shared_length)
             if shared_length >= MIN_EQUAL_CHARS and (main := self._find_continuing_run(text, header)):
                 runs = [part for part in (replace(header, length=main.chunk), main) if part.length]
-        return (list(self._add_gap_runs(text, runs)), main) if runs else ([], None)
+        if runs:
+            return (list(self._add_gap_runs(text, runs)), main)
+        return ([], None)
 
     def _find_continuing_run(self, text: str, header: MatchedRun) -> MatchedRun | None:
-        # Return the run that continues the previous chunk, if ``header`` may be a repeated header.
-        #
-        # The text behind the header may begin alike in the chunk and in the source ("| Employee 7", "| Employee 1"):
-        # the end of the header's run then belongs to the continuing run.
+        """Return the run that continues the previous chunk, if ``header`` may be a repeated header.
+
+        The text behind the header may begin alike in the chunk and in the source ("| Employee 7", "| Employee 1"):
+        the end of the header's run then belongs to the continuing run.
+        """
         end = header.chunk_end
         sample = text[end : end + SAMPLE_CHARS]
         # Text that was in no chunk before is not a repeated header.
@@ -235,13 +253,16 @@ class _ChunkSearch:
         overlaps = ends and self._previous_start <= run.source < self._previous_end < run.source_end
         if overlaps or run.source == self._previous_end:
             return MIN_EQUAL_CHARS
-        return SAMPLE_CHARS if ends else MIN_RELIABLE_RUN
+        if ends:
+            return SAMPLE_CHARS
+        return MIN_RELIABLE_RUN
 
     def _shared_from_line_start(self, place: int, shared: int) -> int:
-        # Return how many of the shared characters before a place belong to it, back to the start of a line.
+        """Return how many of the shared characters before a place belong to it, back to the start of a line."""
         if place - shared <= self._previous_end <= place:
             return place - self._previous_end
-        raw, places = self._source.raw, self._source.places
+        raw = self._source.raw
+        places = self._source.places
         for back in range(shared, -1, -1):
             at = place - back
             if not at or "\n" in raw[places[at - 1] + 1 : places[at]]:
@@ -270,12 +291,14 @@ class _ChunkSearch:
         return runs
 
     def _add_gap_runs(self, text: str, runs: Sequence[MatchedRun]) -> Iterator[MatchedRun]:
-        # Yield the runs and the equal parts of the short gaps around them.
-        done, source_end = 0, max(0, runs[0].source - runs[0].chunk)
+        """Yield the runs and the equal parts of the short gaps around them."""
+        done = 0
+        source_end = max(0, runs[0].source - runs[0].chunk)
         for run in runs:
             yield from self._match_gap(text, (done, run.chunk), (source_end, run.source), inside=done > 0)
             yield run
-            done, source_end = run.chunk_end, run.source_end
+            done = run.chunk_end
+            source_end = run.source_end
         yield from self._match_gap(
             text, (done, len(text)), (source_end, source_end + len(text) - done), inside=False
         )
@@ -319,18 +342,22 @@ def _nearest_long_run(runs: Sequence[MatchedRun], offset: int) -> MatchedRun:
 
 
 def _count_shared_chars(left: str, i: int, right: str, j: int, step: int) -> int:
-    # Return how many characters are equal from ``left[i]`` and ``right[j]`` on (step 1) or before them (step -1).
-    limit = min(len(left) - i, len(right) - j) if step > 0 else min(i, j)
-    done, length = 0, 64
+    """Return how many characters are equal from ``left[i]`` and ``right[j]`` on (step 1) or before them (step -1)."""
+    if step > 0:
+        limit = min(len(left) - i, len(right) - j)
+    else:
+        limit = min(i, j)
+    done = 0
+    length = 64
     while done < limit:
         length = min(length, limit - done)
-        same = (
-            left[i + done : i + done + length] == right[j + done : j + done + length]
-            if step > 0
-            else left[i - done - length : i - done] == right[j - done - length : j - done]
-        )
+        if step > 0:
+            same = left[i + done : i + done + length] == right[j + done : j + done + length]
+        else:
+            same = left[i - done - length : i - done] == right[j - done - length : j - done]
         if same:
-            done, length = done + length, length * 2
+            done = done + length
+            length = length * 2
         elif length == 1:
             return done
         else:

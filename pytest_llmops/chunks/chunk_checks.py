@@ -28,7 +28,8 @@ def check_cut_words(alignment: Alignment) -> CheckResult:
     Both ends of each chunk count, unless they are invented text. The ends of a document never cut a word, nor do
     ends between characters of a script without spaces (Chinese, Japanese, Thai ...).
     """
-    raw, places = alignment.source.compact.raw, alignment.source.compact.places
+    raw = alignment.source.compact.raw
+    places = alignment.source.compact.places
 
     def cuts_word(at: int) -> bool:
         return 0 < at < len(places) and places[at] == places[at - 1] + 1 and _splits_word(raw, places[at])
@@ -37,8 +38,9 @@ def check_cut_words(alignment: Alignment) -> CheckResult:
 
 
 def _splits_word(raw: str, at: int) -> bool:
-    # Return whether a cut before ``raw[at]`` is inside a word, number or combined character.
-    before, after = raw[at - 1], raw[at]
+    """Return whether a cut before ``raw[at]`` is inside a word, number or combined character."""
+    before = raw[at - 1]
+    after = raw[at]
     if unicodedata.combining(after) or after in "\u200d\ufe0f":
         return True
     if _UNSPACED_SCRIPT.match(before) or _UNSPACED_SCRIPT.match(after):
@@ -76,7 +78,7 @@ def check_changed_words(alignment: Alignment) -> CheckResult:
 
 
 def _word_starts_within(text: CompactText, start: int, length: int) -> set[int]:
-    # Return the offsets from ``start`` of the characters that follow white space.
+    """Return the offsets from ``start`` of the characters that follow white space."""
     starts = text.word_starts
     return {
         place - start for place in starts[bisect_right(starts, start) : bisect_left(starts, start + length)]
@@ -88,9 +90,11 @@ def check_cut_sentences(alignment: Alignment) -> CheckResult:
 
     Sentences are those of `pytest_llmops.semantics.checks.split_sentences`, also each heading, list item and row.
     """
-    compact, seams = alignment.source.compact, alignment.source.seam_places
+    compact = alignment.source.compact
+    seams = alignment.source.seam_places
     solid = [at for at, char in enumerate(compact.raw) if not char.isspace()]
-    borders, done = {0, len(compact.text), *seams, *(at + 1 for at in seams)}, 0
+    borders = {0, len(compact.text), *seams, *(at + 1 for at in seams)}
+    done = 0
     for sentence in split_sentences(compact.raw):
         borders.add(compact.kept_range(solid[done], solid[done])[0])
         done += sum(map(len, sentence.split()))
@@ -100,11 +104,14 @@ def check_cut_sentences(alignment: Alignment) -> CheckResult:
 
 
 def _chunk_ends(alignment: Alignment) -> Iterator[tuple[PlacedChunk, int]]:
-    # Yield the ends of each chunk that are from the source.
+    """Yield the ends of each chunk that are from the source."""
     for placed in alignment.placed:
         if placed.runs and placed.runs[0].chunk == 0:
             yield placed, placed.runs[0].source
-        last = placed.runs[-1] if placed.runs else None
+        if placed.runs:
+            last = placed.runs[-1]
+        else:
+            last = None
         if last and last.chunk_end == len(placed.text.text):
             yield placed, last.source_end
 
@@ -112,16 +119,20 @@ def _chunk_ends(alignment: Alignment) -> Iterator[tuple[PlacedChunk, int]]:
 def _check_chunk_ends(
     name: str, what: str, alignment: Alignment, is_cut: Callable[[int], bool]
 ) -> CheckResult:
-    raw, places = alignment.source.compact.raw, alignment.source.compact.places
-    ends, faults = list(_chunk_ends(alignment)), []
+    raw = alignment.source.compact.raw
+    places = alignment.source.compact.places
+    ends = list(_chunk_ends(alignment))
+    faults = []
     for placed, at in ends:
         if is_cut(at):
-            left, right = places[at - 1] + 1, places[at]
-            before, after = (
-                raw[max(0, left - CUT_CONTEXT_CHARS) : left],
-                raw[right : right + CUT_CONTEXT_CHARS],
-            )
-            cut = "|" if left == right else " | "
+            left = places[at - 1] + 1
+            right = places[at]
+            before = raw[max(0, left - CUT_CONTEXT_CHARS) : left]
+            after = raw[right : right + CUT_CONTEXT_CHARS]
+            if left == right:
+                cut = "|"
+            else:
+                cut = " | "
             faults.append(Fault(placed.piece.place, f"{before}{cut}{after}".strip()))
     return share_result(
         name, len(faults), len(ends), f"{len(faults):,} of {len(ends):,} chunk ends {what}", faults
@@ -233,10 +244,12 @@ def _markdown_tables(text: str) -> Iterator[Table]:
         header = (text.rfind("\n", 0, max(0, delimiter.start() - 1)) + 1, delimiter.start() - 1)
         if delimiter.start() < max(1, done) or "|" not in text[slice(*header)]:
             continue
-        rows, at = [header], delimiter.end() + 1
+        rows = [header]
+        at = delimiter.end() + 1
         while at < len(text):
             end = text.find("\n", at)
-            end = len(text) if end < 0 else end
+            if end < 0:
+                end = len(text)
             if "|" not in text[at:end]:
                 break
             rows.append((at, end))
@@ -260,7 +273,8 @@ def _outer_elements(tags: Iterator[re.Match[str]]) -> Iterator[tuple[int, int]]:
 
 def find_code_blocks(text: str) -> list[tuple[int, int]]:
     """Return the fenced code blocks ``[start, end)`` of a Markdown text; an unclosed block ends with its document."""
-    blocks, start = [], 0
+    blocks = []
+    start = 0
     for document in text.split(SEAM):
         for opening, closing in iterate_fences(document):
             blocks.append((start + opening.start(), start + (closing.end() if closing else len(document))))
@@ -294,7 +308,8 @@ def _find_table_fault(
 ) -> Fault | None:
     body = []
     for row in (rows[index] for index in _overlapping_spans(placed, rows)):
-        held_chars, size = _count_held_chars(placed, row), row[1] - row[0]
+        held_chars = _count_held_chars(placed, row)
+        size = row[1] - row[0]
         if 0 < held_chars < size:
             return Fault(placed.piece.place, f"a part of the row {compact.excerpt(*row)}", size)
         if held_chars and row != rows[0]:
@@ -316,7 +331,8 @@ def check_cut_code(alignment: Alignment) -> CheckResult:
     faults = []
     for placed in alignment.placed:
         for block in (blocks[index] for index in _overlapping_spans(placed, blocks)):
-            held_chars, size = _count_held_chars(placed, block), block[1] - block[0]
+            held_chars = _count_held_chars(placed, block)
+            size = block[1] - block[0]
             if held_chars < size:
                 faults.append(
                     Fault(
@@ -333,9 +349,10 @@ def check_cut_code(alignment: Alignment) -> CheckResult:
 
 
 def _count_held_chars(placed: PlacedChunk, span: tuple[int, int]) -> int:
-    # Return how many characters of a span of the source are in a chunk.
+    """Return how many characters of a span of the source are in a chunk."""
     covered = [(max(run.source, span[0]), min(run.source_end, span[1])) for run in placed.runs]
-    held, done = 0, span[0]
+    held = 0
+    done = span[0]
     for start, end in sorted(covered):
         held += max(0, end - max(start, done))
         done = max(done, end)
@@ -343,7 +360,7 @@ def _count_held_chars(placed: PlacedChunk, span: tuple[int, int]) -> int:
 
 
 def _overlapping_spans(placed: PlacedChunk, spans: Sequence[tuple[int, int]]) -> list[int]:
-    # Return the indexes of the spans (in the order of the source, without overlap) that a chunk has a part of.
+    """Return the indexes of the spans (in the order of the source, without overlap) that a chunk has a part of."""
     overlapping: set[int] = set()
     for run in placed.runs:
         first = bisect_right(spans, run.source, key=lambda span: span[1])

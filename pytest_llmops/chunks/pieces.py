@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any, Literal, TypeAlias, get_args
 
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.retrievers.base import to_python_scalar
 
@@ -69,7 +69,7 @@ class CompactText:
         return places
 
     def _split_markup(self) -> Iterator[tuple[int, int, str | None]]:
-        # Yield the spans between ignored markup (with None), and the ignored spans with their decoded entity or "".
+        """Yield the spans between ignored markup (with None), and the ignored spans with their decoded entity or ""."""
         end = 0
         for ignored in _IGNORED_MARKUP.finditer(self.raw):
             yield end, ignored.start(), None
@@ -95,7 +95,9 @@ class CompactText:
     def excerpt(self, start: int, end: int, limit: int = MAX_EXCERPT) -> str:
         """Return the original text of ``text[start:end]``, at most ``limit`` of its characters."""
         end = min(end, start + limit, len(self.places))
-        return self.raw[self.places[start] : self.places[end - 1] + 1] if end > start else ""
+        if end > start:
+            return self.raw[self.places[start] : self.places[end - 1] + 1]
+        return ""
 
 
 def compact_text(text: str, ignore: Ignore = "whitespace") -> CompactText:
@@ -110,10 +112,8 @@ def compact_text(text: str, ignore: Ignore = "whitespace") -> CompactText:
     >>> compact_text("two\n words").text, compact_text("# A <b>bold</b> &amp; *new* [way](x.html)", "markup").text
     ('twowords', 'Abold&newway')
     """
-    refuse(
-        ignore not in get_args(Ignore),
-        f"ignore: expected one of {', '.join(get_args(Ignore))}, got {ignore!r}",
-    )
+    if ignore not in get_args(Ignore):
+        raise UsageError(f"ignore: expected one of {', '.join(get_args(Ignore))}, got {ignore!r}")
     return CompactText(text, ignore)
 
 
@@ -155,7 +155,9 @@ class Source:
         raw = self.compact.places[at]
         number = self.document(at)
         line = bisect_left(self._line_ends, raw) - bisect_left(self._line_ends, self.starts[number]) + 1
-        return f"{self.names[number]} line {line}" if self.names[number] else f"line {line}"
+        if self.names[number]:
+            return f"{self.names[number]} line {line}"
+        return f"line {line}"
 
 
 _SEAM = f"\n\n{SEAM}\n\n"
@@ -169,15 +171,22 @@ def read_source(source: object, ignore: Ignore = "whitespace") -> Source:
     """
     texts: list[object]
     if isinstance(source, str):
-        texts, names = [source], [""]
+        texts = [source]
+        names = [""]
     elif isinstance(source, Mapping):
-        texts, names = list(source.values()), [str(name) for name in source]
+        texts = list(source.values())
+        names = [str(name) for name in source]
     elif isinstance(source, Sequence) and not isinstance(source, (bytes, bytearray)):
         texts = list(source)
-        names = [""] if len(texts) == 1 else [f"document {number}" for number in range(1, len(texts) + 1)]
+        if len(texts) == 1:
+            names = [""]
+        else:
+            names = [f"document {number}" for number in range(1, len(texts) + 1)]
     else:
         raise UsageError(f"source: expected a text, texts, or texts by name, got {type(source).__name__}")
-    starts, clean, at = [], [], 0
+    starts = []
+    clean = []
+    at = 0
     for name, text in zip(names, texts, strict=True):
         if not isinstance(text, str):
             raise UsageError(f"source: expected a text, got {type(text).__name__} as {name or 'document 1'}")
@@ -218,9 +227,14 @@ class Piece:
     def place(self) -> str:
         """The chunk in a message: its number, and its id if it has one."""
         # Eight characters distinguish UUIDs and leave room for the rest of the message.
-        short = self.id if len(self.id) <= MAX_ID_CHARS else f"{self.id[:SHORT_ID_CHARS]}..."
+        if len(self.id) <= MAX_ID_CHARS:
+            short = self.id
+        else:
+            short = f"{self.id[:SHORT_ID_CHARS]}..."
         name = shorten_text(short, 2 * MAX_ID_CHARS)
-        return f"chunk {self.number} ({name})" if self.id else f"chunk {self.number}"
+        if self.id:
+            return f"chunk {self.number} ({name})"
+        return f"chunk {self.number}"
 
 
 def read_chunks(chunks: object) -> tuple[Piece, ...]:
@@ -249,12 +263,17 @@ def _parse_chunk(chunk: Any, number: int) -> Piece:
         return Piece(number, chunk)
     if isinstance(chunk, Mapping):
         text = next((chunk[key] for key in TEXT_KEYS if key in chunk), None)
-        names, metadata = chunk, chunk.get("metadata")
+        names = chunk
+        metadata = chunk.get("metadata")
     else:
-        text, metadata = getattr(chunk, "page_content", None), getattr(chunk, "metadata", None)
+        text = getattr(chunk, "page_content", None)
+        metadata = getattr(chunk, "metadata", None)
         if not isinstance(text, str):
             content = getattr(chunk, "get_content", None)
-            text = content() if callable(content) else getattr(chunk, "text", None)
+            if callable(content):
+                text = content()
+            else:
+                text = getattr(chunk, "text", None)
         names = {name: getattr(chunk, name, None) for name in (*ID_NAMES, *START_KEYS)}
         inner = getattr(chunk, "node", None)  # LlamaIndex's NodeWithScore
         names.update({key: getattr(inner, key, None) for key in START_KEYS if inner is not None})

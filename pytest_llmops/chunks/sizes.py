@@ -9,7 +9,7 @@ from typing import TypeAlias, TypedDict
 
 from pytest_llmops.chunks.alignment import Alignment, PlacedChunk
 from pytest_llmops.chunks.pieces import CheckResult, Fault, Piece, count_result
-from pytest_llmops.errors import UsageError, refuse, refuse_unknown
+from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.retrievers.base import to_python_scalar
 
 Tokenizer: TypeAlias = "Callable[[str], Sized | int]"
@@ -71,7 +71,9 @@ def count_tokens(tokenizer: Tokenizer, text: str) -> int:
             f"tokenizer: expected a list of tokens or their number, got {type(tokens).__name__}; "
             "pass the method that encodes, like encoding.encode"
         )
-    return tokens if isinstance(tokens, int) else len(tokens)
+    if isinstance(tokens, int):
+        return tokens
+    return len(tokens)
 
 
 def check_sizes(
@@ -99,7 +101,8 @@ def check_overlaps(alignment: Alignment, limits: Limits, tokenizer: "Tokenizer |
     pairs = _neighbouring_chunks(alignment)
     for left, right in pairs:
         spans = left.main_span or (0, 0), right.main_span or (0, 0)
-        start, end = max(spans[0][0], spans[1][0]), min(spans[0][1], spans[1][1])
+        start = max(spans[0][0], spans[1][0])
+        end = min(spans[0][1], spans[1][1])
         text = alignment.source.compact.excerpt(start, end, limit=end - start)
         violation, excess = limits.find_violation(text, tokenizer, may_be_short=False)
         if violation:
@@ -116,7 +119,7 @@ def check_overlaps(alignment: Alignment, limits: Limits, tokenizer: "Tokenizer |
 
 
 def _neighbouring_chunks(alignment: Alignment) -> list[tuple[PlacedChunk, PlacedChunk]]:
-    # Return the pairs of chunks that follow each other within a document.
+    """Return the pairs of chunks that follow each other within a document."""
     document = alignment.source.document
     known = [
         (placed, document(placed.main_span[0])) for placed in alignment.placed if placed.main_span is not None
@@ -126,7 +129,10 @@ def _neighbouring_chunks(alignment: Alignment) -> list[tuple[PlacedChunk, Placed
 
 def last_chunk_numbers(pieces: Sequence[Piece], alignment: Alignment | None) -> list[int]:
     """Return the numbers of the last chunk of each document; without a source, of the last chunk."""
-    ends = [pieces[-1].number] if pieces else []
+    if pieces:
+        ends = [pieces[-1].number]
+    else:
+        ends = []
     if alignment is None:
         return ends
     known = [placed for placed in alignment.placed if placed.main_span is not None]
@@ -207,14 +213,18 @@ def refuse_unknown_threshold(who: str, thresholds: Mapping[str, object], known: 
     """Raise `UnknownName` for a threshold that the typed mapping ``known`` does not have."""
     names = known.__annotations__
     for name in thresholds:
-        refuse_unknown("threshold", name, names, where=who)
+        if name not in names:
+            raise UnknownName("threshold", name, names, where=who)
 
 
 def require_source(thresholds: Mapping[str, object], overlaps: Limits) -> None:
     """Raise `UsageError` for a threshold that needs the source."""
     named = [name for name in SOURCE_CHECKS if thresholds.get(f"at_most_{name}") is not None]
     if named or overlaps:
-        what = f"at_most_{named[0]}" if named else "a limit of the overlap"
+        if named:
+            what = f"at_most_{named[0]}"
+        else:
+            what = "a limit of the overlap"
         raise UsageError(f"assert_chunks: {what} needs the source; pass source=, the text that was cut")
 
 
@@ -232,14 +242,18 @@ def parse_size_limits(what: str, options: Mapping[str, object], tokenizer: objec
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                 raise UsageError(f"assert_chunks: expected {name} as a whole number from 0 on, got {value!r}")
             limits[f"{side}_{unit}"] = value
-        least, most = limits[f"at_least_{unit}"], limits[f"at_most_{unit}"]
-        refuse(
-            least is not None and most is not None and least > most,
-            f"assert_chunks: at_least_{what}{unit}={least} is above at_most_{what}{unit}={most}",
-        )
+        least = limits[f"at_least_{unit}"]
+        most = limits[f"at_most_{unit}"]
+        if least is not None and most is not None and least > most:
+            raise UsageError(
+                f"assert_chunks: at_least_{what}{unit}={least} is above at_most_{what}{unit}={most}"
+            )
     size_limits = Limits(**limits)
     if size_limits.needs_tokenizer and not callable(tokenizer):
-        got = "none" if tokenizer is None else type(tokenizer).__name__
+        if tokenizer is None:
+            got = "none"
+        else:
+            got = type(tokenizer).__name__
         raise UsageError(
             "assert_chunks: a limit in tokens needs tokenizer=, a function from a text to its tokens "
             f"(like encoding.encode), got {got}"
@@ -262,20 +276,28 @@ def parse_check_thresholds(
         if threshold is None:
             thresholds[check.name] = None
             continue
-        most = 1 if check.unit == "1" else math.inf
+        if check.unit == "1":
+            most = 1
+        else:
+            most = math.inf
         if (
             isinstance(threshold, bool)
             or not isinstance(threshold, (int, float))
             or not 0 <= threshold <= most
         ):
-            what = "a share from 0 to 1" if check.unit == "1" else "a count from 0 on"
+            if check.unit == "1":
+                what = "a share from 0 to 1"
+            else:
+                what = "a count from 0 on"
             raise UsageError(f"{who}: expected {name} as {what}, or None to record only, got {threshold!r}")
         thresholds[check.name] = threshold
-    refuse(
+    if (
         options.get("at_most_misplaced") is not None
         and "misplaced" not in thresholds
-        and "invented" in thresholds,
-        f"{who}: at_most_misplaced needs chunks of one document that state where they begin "
-        "(start_index in their metadata, or start_char_idx)",
-    )
+        and "invented" in thresholds
+    ):
+        raise UsageError(
+            f"{who}: at_most_misplaced needs chunks of one document that state where they begin "
+            "(start_index in their metadata, or start_char_idx)"
+        )
     return thresholds

@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from pytest_llmops.chunks.alignment import Alignment
 from pytest_llmops.chunks.pieces import CheckResult, Fault, Piece, Source, share_result
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.retrievers.base import to_python_scalar
 
@@ -31,7 +31,10 @@ class Answer:
 
     def raw_start(self, source: Source) -> int:
         """Return the place of the answer in ``source.compact.raw``; an unknown document means the first."""
-        number = source.names.index(self.document) if self.document in source.names else 0
+        if self.document in source.names:
+            number = source.names.index(self.document)
+        else:
+            number = 0
         return source.starts[number] + (self.start or 0)
 
 
@@ -53,12 +56,17 @@ def measure_span_recall(
     """
     # Joined for a single search.
     joined = "\0".join(" ".join(piece.text.split()).casefold() for piece in pieces)
-    placed_chunks = alignment.placed if alignment else ()
+    if alignment:
+        placed_chunks = alignment.placed
+    else:
+        placed_chunks = ()
     runs = sorted((run.source, run.source_end) for placed in placed_chunks for run in placed.runs)
-    starts, ends = [start for start, _ in runs], list(accumulate((end for _, end in runs), max))
+    starts = [start for start, _ in runs]
+    ends = list(accumulate((end for _, end in runs), max))
 
     def is_whole(answer: Answer) -> bool:
-        if (span := _answer_span(answer, alignment)) is None:
+        span = _answer_span(answer, alignment)
+        if span is None:
             return _contains_words(joined, answer.text)
         before = bisect_right(starts, span[0])
         return before > 0 and ends[before - 1] >= span[1]
@@ -94,7 +102,8 @@ def _contains_words(joined: str, answer: str) -> bool:
     start = joined.find(text)
     while start >= 0:
         end = start + len(text)
-        before, after = joined[max(0, start - 3) : start], joined[end : end + 2]
+        before = joined[max(0, start - 3) : start]
+        after = joined[end : end + 2]
         if not (
             _WORD.match(before[-1:] + text[:1])
             or _WORD.match(text[-1:] + after[:1])
@@ -114,14 +123,18 @@ def _answer_span(answer: Answer, alignment: Alignment | None) -> tuple[int, int]
 
 
 def _describe_missing_answer(answer: Answer, alignment: Alignment | None) -> str:
-    if (span := _answer_span(answer, alignment)) is None or alignment is None:
+    span = _answer_span(answer, alignment)
+    if span is None or alignment is None:
         return f"in no chunk: {answer.text}"
     parts = [
         placed.piece.place
         for placed in alignment.placed
         if any(run.source < span[1] and span[0] < run.source_end for run in placed.runs)
     ]
-    where = f"parted among {', '.join(parts[:3])}" if parts else "in no chunk"
+    if parts:
+        where = f"parted among {', '.join(parts[:3])}"
+    else:
+        where = "in no chunk"
     return f"{where}: {answer.text} ({alignment.source.place(span[0])})"
 
 
@@ -154,24 +167,27 @@ def parse_wordings(
             )
         start = answer.raw_start(source)
         there = source.compact.raw[start : start + len(answer.text)]
-        refuse(
-            "".join(there.split()).casefold() != "".join(answer.text.split()).casefold(),
-            f'{where}: expected "{shorten_text(answer.text, 60)}" at character {answer.start:,} of the source, '
-            f'got "{shorten_text(there, 60)}"; is it the source that the cases were made from?',
-        )
+        if "".join(there.split()).casefold() != "".join(answer.text.split()).casefold():
+            raise UsageError(
+                f'{where}: expected "{shorten_text(answer.text, 60)}" at character {answer.start:,} of the source, '
+                f'got "{shorten_text(there, 60)}"; is it the source that the cases were made from?'
+            )
     return answers
 
 
 def _split_wordings(value: object, where: str) -> Iterator[object]:
     if value is None:
         return
-    texts = value.get("text") if isinstance(value, Mapping) else None
+    if isinstance(value, Mapping):
+        texts = value.get("text")
+    else:
+        texts = None
     if isinstance(value, Mapping) and isinstance(texts, Sequence) and not isinstance(texts, str):
         starts = next((value[key] for key in START_FIELDS if key in value), [None] * len(texts))
-        refuse(
-            not isinstance(starts, Sequence) or len(starts) != len(texts),
-            f"{where}: expected as many starts as texts, got {shorten_text(repr(value), 80)}",
-        )
+        if not isinstance(starts, Sequence) or len(starts) != len(texts):
+            raise UsageError(
+                f"{where}: expected as many starts as texts, got {shorten_text(repr(value), 80)}"
+            )
         yield from ({"text": text, "start": start} for text, start in zip(texts, starts, strict=True))
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         yield from value
@@ -180,7 +196,8 @@ def _split_wordings(value: object, where: str) -> Iterator[object]:
 
 
 def _parse_answer(value: object, where: str, document: object) -> Answer:
-    text, start = value, None
+    text = value
+    start = None
     if isinstance(value, Mapping):
         text = value.get("text")
         start = to_python_scalar(

@@ -60,7 +60,10 @@ def find_mojibake(text: str) -> Findings:
 
 
 def _may_be_intended(text: str, start: int, garbled: str, original: str) -> bool:
-    before = text[start - 1 : start] if start else ""
+    if start:
+        before = text[start - 1 : start]
+    else:
+        before = ""
     if len(garbled) == len("Ã¼"):
         if garbled[0] in "ÂÃ":
             return before.isupper() and garbled[1] in _CLOSING
@@ -156,7 +159,8 @@ def _find_invisible_chars(text: str) -> Findings:
     flags = [match.span() for match in _FLAG.finditer(text)]
     right_to_left = _RIGHT_TO_LEFT.search(text) is not None
     for match in _INVISIBLE.finditer(text):
-        at, char = match.start(), match[0]
+        at = match.start()
+        char = match[0]
         is_needed = (
             (char in _JOINERS and _is_needed_joiner(text, at))
             or (char in _DIRECTION_MARKS and right_to_left)
@@ -167,8 +171,9 @@ def _find_invisible_chars(text: str) -> Findings:
 
 
 def _is_needed_joiner(text: str, at: int) -> bool:
-    # Return whether a joiner stands in an emoji or between characters of a script that needs it.
-    before, after = text[at - 1 : at], text[at + 1 : at + 2]
+    """Return whether a joiner stands in an emoji or between characters of a script that needs it."""
+    before = text[at - 1 : at]
+    after = text[at + 1 : at + 2]
     return bool(before and after) and min(before, after) >= "\u0590" and not (before + after).isspace()
 
 
@@ -188,7 +193,8 @@ _WORDS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400
 def check_duplicates(pieces: Sequence[Piece]) -> CheckResult:
     """Return the share of chunks that equal an earlier chunk except for case and white space; empty chunks do not count."""
     first: dict[str, Piece] = {}
-    faults, count = [], 0
+    faults = []
+    count = 0
     for piece in pieces:
         key = "".join(piece.text.split()).casefold()
         if not key:
@@ -217,7 +223,8 @@ def check_near_duplicates(pieces: Sequence[Piece]) -> CheckResult:
     holders: dict[int, list[int]] = {}
     sketches: list[frozenset[int]] = []
     owners: list[Piece] = []
-    faults, count = [], 0
+    faults = []
+    count = 0
     for piece in pieces:
         sketch = _shingle_sketch(piece.text)
         if not sketch:

@@ -67,7 +67,9 @@ def _run_command(argv: Sequence[str] | None) -> int:
     try:
         args = parser.parse_args(argv)
     except SystemExit as done:  # argparse has reported the error; 0 after --help
-        return done.code if isinstance(done.code, int) else EXIT_USAGE
+        if isinstance(done.code, int):
+            return done.code
+        return EXIT_USAGE
     run: Callable[[argparse.Namespace], int] | None = args.run
     if run is None:
         args.helps.print_help(sys.stderr)

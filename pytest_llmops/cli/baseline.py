@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_llmops.baselines.baseline import Acceptance, Baseline
 from pytest_llmops.cli.common import Commands, add_group, find_project_root, print_result, read_ini
-from pytest_llmops.errors import require
+from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.run import TestRecord
 
@@ -68,9 +68,9 @@ def load_project_baseline(given: str = "") -> ProjectBaseline | None:
 
 
 def _load(given: str) -> tuple[str, Baseline]:
-    stored = require(
-        load_project_baseline(given), "no baseline yet; make the first: pytest --llm-accept 'first baseline'"
-    )
+    stored = load_project_baseline(given)
+    if stored is None:
+        raise UsageError("no baseline yet; make the first: pytest --llm-accept 'first baseline'")
     return stored.name, stored.baseline
 
 
@@ -79,7 +79,8 @@ def _show(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.side_by_side import estimate_power
 
     name, baseline = _load(args.baseline)
-    metrics, description = estimate_power(baseline), describe_baseline(baseline, name)
+    metrics = estimate_power(baseline)
+    description = describe_baseline(baseline, name)
     rows = [
         {"name": metric.name, "cases": metric.cases, "trials": metric.trials, "mean": metric.mean}
         for metric in metrics
@@ -105,7 +106,10 @@ def _log(args: argparse.Namespace) -> int:
 
 def _format_entry(entry: Acceptance) -> str:
     marks = [word for word, is_set in (("partial", entry.partial), ("forced", entry.forced)) if is_set]
-    notes = f" ({', '.join(marks)})" if marks else ""
+    if marks:
+        notes = f" ({', '.join(marks)})"
+    else:
+        notes = ""
     return (
         f"{entry.on[:16].replace('T', ' ')}  {entry.commit[:7] or '-':7}  {format_count(entry.tests, 'test')}{notes}  "
         f"{shorten_text(entry.reason, 200)}"
@@ -135,7 +139,7 @@ def _power(args: argparse.Namespace) -> int:
 
 
 def _describe_power(metric: Any) -> Iterator[str]:
-    # Yield the lines on a metric, a `MetricPower`.
+    """Yield the lines on a metric, a `MetricPower`."""
     yield f"{shorten_text(metric.name, 60)}: {format_count(metric.cases, 'case')} with {format_count(metric.trials, 'trial')}"
     if metric.noise is None:
         yield "  single trials tell no noise: accept a run with --llm-trials=3 or more"
@@ -144,13 +148,19 @@ def _describe_power(metric: Any) -> Iterator[str]:
     drops = ", ".join(
         f"{drop * 100:.1f} points with {format_count(count, 'trial')}" for count, drop in metric.detectable
     )
-    notices = f"in 8 of 10 runs a drop of {drops}" if drops else "not known: no case has trials that differ"
+    if drops:
+        notices = f"in 8 of 10 runs a drop of {drops}"
+    else:
+        notices = "not known: no case has trials that differ"
     yield f"  notices   {notices}"
     yield f"  steady    {format_count(metric.cases - len(metric.noisiest), 'case')}: all trials score the same"
     for nodeid, spread in metric.noisiest[:NAMED_CASES]:
         yield f"  noisy     {shorten_text(nodeid, 200)}  {spread * 100:.1f} points"
     for nodeid, rate, since in metric.flaky[:NAMED_CASES]:
-        age = f", since {shorten_text(since[:10], 40)}" if since else ""
+        if since:
+            age = f", since {shorten_text(since[:10], 40)}"
+        else:
+            age = ""
         yield f"  flaky     {shorten_text(nodeid, 200)}  {rate:.0%} of its pairs of trials differ{age}"
 
 
@@ -158,7 +168,8 @@ def _diff(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.changes import mean_score
 
     (old_name, old), (new_name, new) = _load(args.old), _load(args.new)
-    rows, lines = [], []
+    rows = []
+    lines = []
     for nodeid in sorted({*old.tests, *new.tests}):
         before, after = (side.tests.get(nodeid) for side in (old, new))
         for series in sorted({*(before.scores if before else ()), *(after.scores if after else ())}):

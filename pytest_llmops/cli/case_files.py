@@ -33,7 +33,7 @@ from pytest_llmops.cli.common import (
     refuse_options,
     write_output_file,
 )
-from pytest_llmops.errors import CaseError, UnknownName, refuse
+from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.prompts.registry import Prompts
 from pytest_llmops.redaction.personal_data import KINDS, mask_personal_data
@@ -53,7 +53,7 @@ Make = Callable[[Case, str], Any]  # what to make of a case, with file and line 
 
 
 def _read(args: argparse.Namespace, make: Make | None = None) -> Iterator[tuple[int, Case | None, list[str]]]:
-    # Yield line, case and problems of each row; ``typed`` of a case is the row, or what is made of it.
+    """Yield line, case and problems of each row; ``typed`` of a case is the row, or what is made of it."""
     refuse_options({f"--field: expected KEY=COLUMN, got {pair!r}": "=" not in pair for pair in args.field})
     names = {key: column for key, _, column in (pair.partition("=") for pair in args.field)}
     absent = {column: key for key, column in names.items() if args.format not in CHECKS}
@@ -64,9 +64,10 @@ def _read(args: argparse.Namespace, make: Make | None = None) -> Iterator[tuple[
         stem = "".join(char if char.isalnum() else "-" for char in args.file.stem)[:100]
         is_csv, is_lines = (args.file.suffix.lower() == suffix for suffix in (".csv", ".jsonl"))
         lines = ((line, text) for line, text in stream_lines(args.file) if text.strip())
-        rows: Iterator[tuple[int, Any]] = (
-            lines if is_lines else islice(read_rows(args.file), int(is_csv), None)
-        )
+        if is_lines:
+            rows: Iterator[tuple[int, Any]] = lines
+        else:
+            rows = islice(read_rows(args.file), int(is_csv), None)
         line = 0
         for line, value in rows:
             try:
@@ -78,24 +79,28 @@ def _read(args: argparse.Namespace, make: Make | None = None) -> Iterator[tuple[
                     else ([], row, names)
                 )
                 case = replace(parse_case(given, fields, split_tags=is_csv), typed=row)
-                made = make(case, f"{args.file.name}:{line}") if make and not problems else row
+                if make and not problems:
+                    made = make(case, f"{args.file.name}:{line}")
+                else:
+                    made = row
                 yield line, case if made is row else replace(case, typed=made), problems
             except BadFile as error:
                 yield line, None, [error.what]
-        refuse(not line, BadFile("no row in the file: expected at least one"))
-        refuse(
-            absent,
-            BadFile(
+        if not line:
+            raise BadFile("no row in the file: expected at least one")
+        if absent:
+            raise BadFile(
                 f"--field {', '.join(f'{absent[name]}={name}' for name in absent)}: no row has this column"
-            ),
-        )
+            )
     except BadFile as error:
         raise CaseError(error.what, args.file, error.line) from None
 
 
 def _read_valid(args: argparse.Namespace, make: Make | None = None) -> Iterator[Case]:
-    if (out := getattr(args, "out", None)) is not None:  # before a large file is read
-        refuse(out.suffix != ".jsonl", f"-o: expected a file name ending in .jsonl, got {out}")
+    out = getattr(args, "out", None)
+    if out is not None:  # before a large file is read
+        if out.suffix != ".jsonl":
+            raise UsageError(f"-o: expected a file name ending in .jsonl, got {out}")
         check_output_path("-o", out, {"the file that is read": args.file})
     for line, case, problems in _read(args, make):
         if case is None or problems:
@@ -106,8 +111,10 @@ def _read_valid(args: argparse.Namespace, make: Make | None = None) -> Iterator[
 def _read_unique(
     args: argparse.Namespace, make: Make | None = None, without: Collection[int] = ()
 ) -> Iterator[Case]:
-    # Yield valid cases but those at some places. At the end an id that stands twice is an error: of ids only hashes are kept,
-    # so the file is read again for what it names.
+    """Yield valid cases but those at some places.
+
+    At the end an id that stands twice is an error: of ids only hashes are kept, so the file is read again for what it names.
+    """
     import numpy as np
 
     ids = array("q")
@@ -134,9 +141,14 @@ def _print(args: argparse.Namespace, document: Mapping[str, Any], lines: Sequenc
     if args.json:
         print_json(document)
     else:
-        rest = [f"and {len(lines) - MAX_SHOWN:,} more: --json has them all"] if len(lines) > MAX_SHOWN else []
+        if len(lines) > MAX_SHOWN:
+            rest = [f"and {len(lines) - MAX_SHOWN:,} more: --json has them all"]
+        else:
+            rest = []
         print_line("\n".join([*lines[:MAX_SHOWN], *rest, summary]))
-    return EXIT_PROBLEM if document.get("problems") or document.get("pairs") else 0
+    if document.get("problems") or document.get("pairs"):
+        return EXIT_PROBLEM
+    return 0
 
 
 def sample_file(args: argparse.Namespace) -> int:
@@ -150,16 +162,17 @@ def split_file(args: argparse.Namespace) -> int:
 
     shares = dict(zip(args.names, args.shares, strict=False))
     fit = len(shares) == len(args.names) == len(args.shares) and round(sum(shares.values()), 6) == 1
-    refuse(
-        not fit or min(args.shares) <= 0 or "" in args.names,
-        f"--shares: expected one of each of --names, above 0 and 1 in sum, got {args.names} and {args.shares}",
-    )
+    if not fit or min(args.shares) <= 0 or "" in args.names:
+        raise UsageError(
+            f"--shares: expected one of each of --names, above 0 and 1 in sum, got {args.names} and {args.shares}"
+        )
     # The file is read twice: of a row no more is kept than the place of its family in the order of the draw.
     order = array("Q")
     for case in _read_unique(args):
         order.append(int.from_bytes(hash_id(args.seed, case.family or case.id)[:8]))
     _, places, sizes = np.unique(np.array(order), return_inverse=True, return_counts=True)
-    counts, chosen = dict.fromkeys(shares, 0), list[str]()
+    counts = dict.fromkeys(shares, 0)
+    chosen = list[str]()
     for size in sizes.tolist():
         # The split that lacks most of its share.
         chosen.append(max(shares, key=lambda split: shares[split] * len(order) - counts[split]))
@@ -173,7 +186,8 @@ def dedupe_file(args: argparse.Namespace) -> int:
     numbers = count()
     texts = (question_text(case.input) for case, _ in zip(_read_valid(args), numbers, strict=False))
     pairs = list(find_similar_pairs(texts, args.at_least))
-    drop, total = {later for _, later, _ in pairs}, next(numbers)
+    drop = {later for _, later, _ in pairs}
+    total = next(numbers)
     if args.out is not None:
         rows = (case.typed for case in _read_unique(args, without=drop))
         return _write(args, rows, left_out=len(drop))
@@ -188,11 +202,14 @@ def dedupe_file(args: argparse.Namespace) -> int:
 
 def convert_file(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    refuse(
-        (args.format == "cases") == (args.to == "cases"),
-        f"--format {args.format} --to {args.to}: expected cases on one side; --format says what the rows of {args.file} are",
-    )
-    make = row_to_case if args.to == "cases" else partial(case_to_row, form=args.to, system=args.system)
+    if (args.format == "cases") == (args.to == "cases"):
+        raise UsageError(
+            f"--format {args.format} --to {args.to}: expected cases on one side; --format says what the rows of {args.file} are"
+        )
+    if args.to == "cases":
+        make = row_to_case
+    else:
+        make = partial(case_to_row, form=args.to, system=args.system)
     return _write(args, (case.typed for case in _read_unique(args, make)))
 
 
@@ -203,7 +220,9 @@ def check_files(args: argparse.Namespace) -> int:
     findings = [finding for document in documents for finding in document["findings"]]
     if args.json:
         print_json({**sums, "similar_within": CHUNK, "findings": findings})
-    return EXIT_PROBLEM if sums["problems"] else 0
+    if sums["problems"]:
+        return EXIT_PROBLEM
+    return 0
 
 
 def _check_file(args: argparse.Namespace) -> dict[str, Any]:
@@ -221,7 +240,9 @@ def _check_file(args: argparse.Namespace) -> dict[str, Any]:
         for version in prompts.versions(name)
     }
     size = max(MAX_CHARS, *map(len, documents.values()), 0) + 1  # of a question: no more is compared
-    totals, labels, found = Counter[str](), {key: set[str]() for key in LABELS}, list[Finding]()
+    totals = Counter[str]()
+    labels = {key: set[str]() for key in LABELS}
+    found = list[Finding]()
     entries = _scan_rows(args, size, totals, labels)
     while chunk := list(islice(entries, CHUNK)):
         news = [finding for findings, _ in chunk for finding in findings]
@@ -245,7 +266,10 @@ def _check_file(args: argparse.Namespace) -> dict[str, Any]:
     rows, *counted = (
         format_count(totals[kind], kind.removesuffix("s")) for kind in ("rows", "problem", "note")
     )
-    rest = f" (here are {len(found):,})" if len(found) < totals["problem"] + totals["note"] else ""
+    if len(found) < totals["problem"] + totals["note"]:
+        rest = f" (here are {len(found):,})"
+    else:
+        rest = ""
     rest += f"; similar inputs were searched among each {CHUNK:,} rows" * (totals["rows"] > CHUNK)
     if not args.json:
         _print(args, {}, lines, f"{rows}, about {totals['tokens']:,} tokens; {', '.join(counted)}{rest}")
@@ -261,18 +285,23 @@ def _check_file(args: argparse.Namespace) -> dict[str, Any]:
 def _scan_rows(
     args: argparse.Namespace, size: int, totals: Counter[str], labels: dict[str, set[str]]
 ) -> Iterator[tuple[list[Finding], list[tuple[int, str, str]]]]:
-    # Yield of each row what is wrong with it by itself; and line, question and split, unless it asks nothing.
-    seen, clean = dict[int | str, Any](), environment_redactor().clean_excerpt
+    """Yield of each row what is wrong with it by itself; and line, question and split, unless it asks nothing."""
+    seen = dict[int | str, Any]()
+    clean = environment_redactor().clean_excerpt
     for line, case, problems in _read(args):
         totals["rows"] += 1
-        news, asked = [(line, "problem", what) for what in problems], list[tuple[int, str, str]]()
+        news = [(line, "problem", what) for what in problems]
+        asked = list[tuple[int, str, str]]()
         if case is not None:
             text = canonical_json(case.typed)
             totals.update(valid=1, tokens=len(text) // CHARS_PER_TOKEN, first=0 if totals["first"] else line)
             news += _check_row(args, line, case, (text, mask_personal_data(clean(text))), seen)
             for key, values in labels.items():
                 values.update([repr(case.typed.get(key))][len(values) > 1 :])
-            asked = [(line, question_text(case.input)[:size], case.split)] if case.input else []
+            if case.input:
+                asked = [(line, question_text(case.input)[:size], case.split)]
+            else:
+                asked = []
         yield news, asked
 
 
@@ -282,10 +311,14 @@ def _check_row(
     (text, masked), is_training = texts, args.format != "cases"
     size = len(text) // CHARS_PER_TOKEN
     # A hash takes less memory than an id. The id of a training row is its line.
-    first, split = (
-        line if is_training else seen.setdefault(hash(case.id), line),
-        seen.setdefault(case.family, case.split) if case.family else case.split,
-    )
+    if is_training:
+        first = line
+    else:
+        first = seen.setdefault(hash(case.id), line)
+    if case.family:
+        split = seen.setdefault(case.family, case.split)
+    else:
+        split = case.split
     problems = {
         f"about {size:,} tokens: expected at most {args.max_tokens:,}": is_training
         and size > args.max_tokens,
@@ -294,7 +327,8 @@ def _check_row(
     }
     yield from ((line, "problem", what) for what, applies in problems.items() if applies)
     for mark in MARKS if masked != text else ():
-        if (place := masked.find(mark)) >= 0 and mark not in text:
+        place = masked.find(mark)
+        if place >= 0 and mark not in text:
             what = f"{mark} in {shorten_text(masked[max(place - 30, 0) : place + 40], 80)}"
             yield line, "problem" if is_training or mark == MASK else "note", what
 
@@ -305,14 +339,19 @@ def _find_leaks(
     others: dict[str, str],
     documents: dict[str, str],
 ) -> Iterator[Finding]:
-    texts, names, prompts = [text for _, text, _ in valid], list(others), list(documents)
+    texts = [text for _, text, _ in valid]
+    names = list(others)
+    prompts = list(documents)
     for earlier, later, ratio in find_similar_pairs([*texts, *others.values()], args.at_least):
         if earlier < len(valid) <= later:
             yield valid[earlier][0], "problem", f"{ratio} % like {names[later - len(valid)]}: a leak"
         elif later < len(valid):
             (first, _, before), (line, _, split) = valid[earlier], valid[later]
             is_leak = "" not in (before, split) and before != split
-            where = f", of the split {before!r}, not {split!r}: a leak" if is_leak else ""
+            if is_leak:
+                where = f", of the split {before!r}, not {split!r}: a leak"
+            else:
+                where = ""
             yield line, "problem" if is_leak else "note", f"{ratio} % like line {first}{where}"
     for place, document in find_quoted(texts, list(documents.values())):
         yield valid[place][0], "problem", f"stands in the prompt {prompts[document]}: a leak"

@@ -23,7 +23,7 @@ from pytest_llmops.cli.common import (
     refuse_options,
     write_output_file,
 )
-from pytest_llmops.errors import CaseError, UsageError, refuse
+from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.measurement import Json, as_finite_float, format_count, shorten_text
 from pytest_llmops.production.feedback import measure_coverage, read_feedback
 from pytest_llmops.production.review_queue import (
@@ -64,10 +64,8 @@ def import_feedback(args: argparse.Namespace) -> int:
         fields=dict(entry.split("=", 1) for entry in args.field),
         answers=answers,
     )
-    refuse(
-        not (feedback.events or feedback.left_out),
-        CaseError("no event in the file: expected at least one", args.events),
-    )
+    if not (feedback.events or feedback.left_out):
+        raise CaseError("no event in the file: expected at least one", args.events)
     new, merged = add_to_queue(args.queue, feedback.to_entries())
     try:
         claim = f"{feedback.up_share():.0%} of the votes are up"
@@ -87,7 +85,9 @@ def import_feedback(args: argparse.Namespace) -> int:
     ]
     print_result(args, {**sums, "new": new, "merged": merged, "left_out": left_out, "claim": claim}, texts)
     # What is left out by a rule, or said nothing, is no problem.
-    return EXIT_PROBLEM if any(not why.startswith(NO_PROBLEMS) for why in left_out) else 0
+    if any(not why.startswith(NO_PROBLEMS) for why in left_out):
+        return EXIT_PROBLEM
+    return 0
 
 
 def show_coverage(args: argparse.Namespace) -> int:
@@ -98,7 +98,10 @@ def show_coverage(args: argparse.Namespace) -> int:
         (case for path in args.cases if path.resolve() != args.queue.resolve() for case in load_cases(path)),
     )
     missing = {topic: count for topic, (count, is_covered) in topics.items() if not is_covered}
-    share = covered / votes if votes else None
+    if votes:
+        share = covered / votes
+    else:
+        share = None
     lines = [
         f"{len(topics) - len(missing):,} of {format_count(len(topics), 'topic')} of the feedback have a case: "  # noqa: ISC003 -- an item of a list
         + f"{covered:,} of {format_count(votes, 'vote')} against answers",
@@ -106,7 +109,9 @@ def show_coverage(args: argparse.Namespace) -> int:
     ]
     document = {"topics": len(topics), "votes": votes, "share": share, "missing": missing}
     print_result(args, document, lines)
-    return EXIT_PROBLEM if args.at_least is not None and (share or 0) < args.at_least else 0
+    if args.at_least is not None and (share or 0) < args.at_least:
+        return EXIT_PROBLEM
+    return 0
 
 
 def review_queue(args: argparse.Namespace) -> int:
@@ -139,7 +144,10 @@ def review_queue(args: argparse.Namespace) -> int:
         for entry in waiting:
             votes = ", ".join(f"{count:,} {vote}" for vote, count in entry.votes.items())
             print_line(f"{entry.id}  {entry.kind}  {'; '.join(filter(None, (entry.reason, votes)))}")
-            asked = entry.input if isinstance(entry.input, str) else json.dumps(entry.input)
+            if isinstance(entry.input, str):
+                asked = entry.input
+            else:
+                asked = json.dumps(entry.input)
             print_line(colour_text(f"  {shorten_text(asked, 160)} -> {shorten_text(entry.output, 160)}", DIM))
     else:
         with suppress(EOFError):
@@ -162,11 +170,10 @@ def _ask(args: argparse.Namespace, waiting: list[QueueEntry]) -> None:
         }
         for title, text in ((title, text) for title, text in shown.items() if text):
             print_line(f"{title}: {shorten_text(text, 4_000)}")
-        choices = (
-            "a accept, or type the right answer; f a fact"
-            if entry.kind == "case"
-            else "pass, fail, or a number"
-        )
+        if entry.kind == "case":
+            choices = "a accept, or type the right answer; f a fact"
+        else:
+            choices = "pass, fail, or a number"
         answer = input(f"{choices}; d drop, s skip, q quit: ").strip()
         decision = {"a": "accept", "d": "drop"}.get(answer, "accept" if entry.kind == "case" else answer)
         if answer == "q":
@@ -177,14 +184,16 @@ def _ask(args: argparse.Namespace, waiting: list[QueueEntry]) -> None:
             ).strip()
             continue
         try:
-            refuse(
+            if (
                 entry.kind == "case"
                 and len(answer) == 1
                 and answer.isascii()
                 and not answer.isdigit()
-                and answer not in "ads",
-                f"{answer!r} is no command, and short for a right answer: type more, or in scripts --reference {answer}",
-            )
+                and answer not in "ads"
+            ):
+                raise UsageError(
+                    f"{answer!r} is no command, and short for a right answer: type more, or in scripts --reference {answer}"
+                )
             if answer not in ("", "s"):
                 _decide(args, entry.id, decision, None if answer in ("a", "d") else answer)
             waiting.pop(0)
@@ -197,17 +206,17 @@ def _decide(args: argparse.Namespace, name: str, decision: str, reference: str |
     done: list[str] = []
 
     def change(queue: dict[str, QueueEntry]) -> None:
-        refuse(name not in queue, BadFile("no such entry: --list shows those that wait"))
-        entry, before = replace(queue[name], reference=reference or queue[name].reference), queue[name]
-        refuse(
-            args.accept if entry.kind == "label" else args.label,
-            BadFile(f"its kind is {entry.kind}: expected --{'label' if entry.kind == 'label' else 'accept'}"),
-        )
-        if decision == "drop":
-            refuse(
-                (before.kind, before.status) == ("case", "accepted"),
-                BadFile(f"it is a case already: delete it in {format_path(args.into)}"),
+        if name not in queue:
+            raise BadFile("no such entry: --list shows those that wait")
+        entry = replace(queue[name], reference=reference or queue[name].reference)
+        before = queue[name]
+        if args.accept if entry.kind == "label" else args.label:
+            raise BadFile(
+                f"its kind is {entry.kind}: expected --{'label' if entry.kind == 'label' else 'accept'}"
             )
+        if decision == "drop":
+            if (before.kind, before.status) == ("case", "accepted"):
+                raise BadFile(f"it is a case already: delete it in {format_path(args.into)}")
             queue[name] = replace(before, status="dropped")
         elif entry.kind == "label":
             queue[name] = _add_label(replace(before, status="accepted"), decision, args.rater)
@@ -216,10 +225,8 @@ def _decide(args: argparse.Namespace, name: str, decision: str, reference: str |
                 for human in (each.data["human"] for each in queue.values() if "human" in each.data)
                 for label in (human.values() if isinstance(human, Mapping) else [human])
             }
-            refuse(
-                len(kinds) > 1,
-                BadFile("the labels are of two kinds: pass or fail, and numbers; expected one"),
-            )
+            if len(kinds) > 1:
+                raise BadFile("the labels are of two kinds: pass or fail, and numbers; expected one")
         else:
             queue[name] = replace(redact_entry(entry, build_redactor()), status="accepted")
             _append_case(args.into, _build_case(queue[name], args.fact))
@@ -238,10 +245,13 @@ def _decide(args: argparse.Namespace, name: str, decision: str, reference: str |
 
 
 def _build_case(entry: QueueEntry, fact: str | None) -> dict[str, Json]:
-    # Return the case of an entry: what makes a test of it fail for the answer that was given, and pass for the right one.
+    """Return the case of an entry: what makes a test of it fail for the answer that was given, and pass for the right one."""
     is_liked = entry.votes.get("up", 0) > 0 and not entry.votes.get("down")
     reference = entry.reference or (entry.output if is_liked else "")
-    rejected = "" if normalize_text(reference) == normalize_text(entry.output) else entry.output
+    if normalize_text(reference) == normalize_text(entry.output):
+        rejected = ""
+    else:
+        rejected = entry.output
     for problem, applies in (
         ("no right answer: type it, or give it as --reference", not reference),
         (
@@ -253,7 +263,8 @@ def _build_case(entry: QueueEntry, fact: str | None) -> dict[str, Json]:
             fact and (fact.casefold() not in reference.casefold() or fact.casefold() in rejected.casefold()),
         ),
     ):
-        refuse(applies, BadFile(problem))
+        if applies:
+            raise BadFile(problem)
     given: dict[str, Json] = {
         "rejected": rejected,
         "fact": fact,
@@ -275,13 +286,10 @@ def _append_case(path: Path, row: Mapping[str, Json]) -> None:
         case.id: {"reference": case.reference, **case.data}
         for case in (load_cases(path) if path.exists() else ())
     }
-    refuse(
-        any(
-            row.get(key) not in (None, known.get(str(row["id"]), row).get(key))
-            for key in ("reference", "fact")
-        ),
-        CaseError(f"{row['id']} stands there with another reference or fact: change it there", path),
-    )
+    if any(
+        row.get(key) not in (None, known.get(str(row["id"]), row).get(key)) for key in ("reference", "fact")
+    ):
+        raise CaseError(f"{row['id']} stands there with another reference or fact: change it there", path)
     parse_case(row, {})  # an entry that was edited by hand may make none
     if row["id"] not in known:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -291,25 +299,30 @@ def _append_case(path: Path, row: Mapping[str, Json]) -> None:
 
 
 def _add_label(entry: QueueEntry, text: str, rater: str | None) -> QueueEntry:
-    scale, before = entry.data.get("scale"), entry.data.get("human")
+    scale = entry.data.get("scale")
+    before = entry.data.get("human")
     low, high = map(as_finite_float, scale if isinstance(scale, list) and len(scale) == 2 else (None, None))  # noqa: PLR2004 -- both ends
     label: Json = LABELS.get(text.strip().casefold(), text)
     with suppress(ValueError):
         label = as_finite_float(float(text))
-    number = label if isinstance(label, float) else None
+    if isinstance(label, float):
+        number = label
+    else:
+        number = None
     fits = isinstance(label, bool) or (
         number is not None and (low is None or low <= number) and (high is None or number <= high)
     )
-    refuse(
-        not fits,
-        BadFile(
+    if not fits:
+        raise BadFile(
             f"expected pass, fail or a number on the scale {scale or 'of the judge'}, got {shorten_text(text, 60)!r}"
-        ),
-    )
+        )
     named = as_mapping(before)
-    known = named.get(rater) if named and rater else before
-    refuse(
-        (before is not None and bool(named) != bool(rater)) or known not in (None, label),
-        BadFile(f"expected the label {json.dumps(known)} that stands there: name all annotators by --rater"),
-    )
+    if named and rater:
+        known = named.get(rater)
+    else:
+        known = before
+    if (before is not None and bool(named) != bool(rater)) or known not in (None, label):
+        raise BadFile(
+            f"expected the label {json.dumps(known)} that stands there: name all annotators by --rater"
+        )
     return replace(entry, data={**entry.data, "human": {**named, rater: label} if rater else label})

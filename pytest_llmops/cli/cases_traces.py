@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import chain
 
 from pytest_llmops.cli.common import EXIT_PROBLEM, format_path, print_result
-from pytest_llmops.errors import refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.production.exported_traces import read_conversations
 from pytest_llmops.production.review_queue import add_to_queue
 
@@ -26,8 +26,11 @@ def _import_traces(args: argparse.Namespace) -> int:
     first = next(entries, None)  # all files are read by now
     notes = [f"left out ({count:,}): {reason}" for reason, count in left_out.items()]
     why = "; ".join([*notes[:3], *["and more"] * bool(notes[3:]), "nothing was written"])
-    refuse(first is None, f"no conversation with a model in {format_path(args.traces[0])}; {why}")
+    if first is None:
+        raise UsageError(f"no conversation with a model in {format_path(args.traces[0])}; {why}")
     new, merged = add_to_queue(args.queue, filter(None, chain([first], entries)))
     lines = [f"{new:,} new in {format_path(args.queue)}, {merged:,} there already", *notes]
     print_result(args, {"new": new, "merged": merged, "left_out": left_out}, lines)
-    return EXIT_PROBLEM if left_out else 0
+    if left_out:
+        return EXIT_PROBLEM
+    return 0

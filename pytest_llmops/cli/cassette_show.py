@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops.cassettes import store
-from pytest_llmops.errors import CassetteError, UsageError, format_name_list, refuse
+from pytest_llmops.errors import CassetteError, UsageError, format_name_list
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.trace import read_call
@@ -26,10 +26,10 @@ def format_cassette(path: Path, key: str = "") -> Iterator[str]:
         CassetteError: The cassette cannot be read.
         UsageError: It is a cassette of another recorder, or no interaction has such a key.
     """
-    refuse(
-        path.suffix != ".json",
-        f"{path}: expected a cassette of pytest-llmops (.json); llmops cassettes import converts cassettes of other recorders",
-    )
+    if path.suffix != ".json":
+        raise UsageError(
+            f"{path}: expected a cassette of pytest-llmops (.json); llmops cassettes import converts cassettes of other recorders"
+        )
     interactions = sorted(store.load_cassette(path).values(), key=lambda interaction: interaction.by)
     day = store.read_recording_day(path)
     chosen = [interaction for interaction in interactions if interaction.key.startswith(key)]
@@ -69,12 +69,16 @@ def _format_request(call: Call, request: dict[str, Any], limit: int) -> Iterator
     if call.messages:
         earlier = len(call.messages) - 1
         last = call.messages[-1]
-        note = f"  (+{format_count(earlier, 'earlier message')})" if earlier else ""
+        if earlier:
+            note = f"  (+{format_count(earlier, 'earlier message')})"
+        else:
+            note = ""
         yield _format_field(
             "asked", f"{shorten_text(last.role, 40)}: {shorten_text(last.content, limit)}{note}"
         )
         return
-    if body := unfold_body(request["body"]).decode("utf-8", "backslashreplace"):
+    body = unfold_body(request["body"]).decode("utf-8", "backslashreplace")
+    if body:
         yield _format_field("asked", shorten_text(body, limit))
 
 
@@ -89,13 +93,20 @@ def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[s
         text = unfold_body(answer["body"]).decode("utf-8", "backslashreplace")
         yield _format_field("answers", shorten_text(text, limit) if text else "nothing")
     status = [str(call.status or "none")]
-    status += [f"ended in {shorten_text(answer['outcome']['error'], 60)}"] if "outcome" in answer else []
-    status += [f"finished: {shorten_text(call.finish_reason, 60)}"] if call.finish_reason else []
-    status += ["streamed"] if call.streamed else []
+    if "outcome" in answer:
+        status += [f"ended in {shorten_text(answer['outcome']['error'], 60)}"]
+    if call.finish_reason:
+        status += [f"finished: {shorten_text(call.finish_reason, 60)}"]
+    if call.streamed:
+        status += ["streamed"]
     if call.latency_s is not None:
-        first = f" (first token after {call.ttft_s:g} s)" if call.ttft_s is not None else ""
+        if call.ttft_s is not None:
+            first = f" (first token after {call.ttft_s:g} s)"
+        else:
+            first = ""
         status.append(f"{call.latency_s:g} s{first}")
-    status += [f"{call.cost_usd:.6f} USD"] if call.cost_usd is not None else []
+    if call.cost_usd is not None:
+        status += [f"{call.cost_usd:.6f} USD"]
     yield _format_field("status", ", ".join(status))
     counts = (
         (call.usage.input_tokens, "in"),
@@ -103,7 +114,8 @@ def _format_answer(call: Call, answer: dict[str, Any], limit: int) -> Iterator[s
         (call.usage.cached_tokens, "cached"),
         (call.usage.reasoning_tokens, "reasoning"),
     )
-    if tokens := ", ".join(f"{count:,} {name}" for count, name in counts if count is not None):
+    tokens = ", ".join(f"{count:,} {name}" for count, name in counts if count is not None)
+    if tokens:
         yield _format_field("tokens", tokens)
 
 

@@ -25,7 +25,7 @@ from pytest_llmops.cli.common import (
     print_line,
     print_lines,
 )
-from pytest_llmops.errors import CassetteError, UsageError, refuse
+from pytest_llmops.errors import CassetteError, UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 
 if TYPE_CHECKING:
@@ -37,14 +37,18 @@ USAGE_RECORD = Path(".pytest_cache", "v", "llmops", "usage")
 
 def _find_root(args: argparse.Namespace, path: Path | None = None) -> Path:
     if args.root is not None:
-        refuse(
-            not args.root.is_dir(),
-            f"--root {args.root}: expected a folder, found none; name the root folder of the project",
-        )
+        if not args.root.is_dir():
+            raise UsageError(
+                f"--root {args.root}: expected a folder, found none; name the root folder of the project"
+            )
         return Path(os.path.abspath(args.root))  # noqa: PTH100 -- links stay as they are
     here = Path(os.path.abspath(path or Path()))  # noqa: PTH100
-    here = here if here.is_dir() else here.parent
-    base = Path.cwd() if here.is_relative_to(Path.cwd()) else here
+    if not here.is_dir():
+        here = here.parent
+    if here.is_relative_to(Path.cwd()):
+        base = Path.cwd()
+    else:
+        base = here
     project = find_project_root(here) or base
     within = (folder for folder in (here, *here.parents) if folder.is_relative_to(project))
     return next((folder for folder in within if (folder / USAGE_RECORD).is_file()), base)
@@ -70,12 +74,16 @@ def _read_usage(args: argparse.Namespace, root: Path) -> RunUsage | None:
 def _check_cassettes(args: argparse.Namespace) -> int:
     from pytest_llmops.cassettes.audit import audit_cassettes
 
-    within = Path(os.path.abspath(args.path)) if args.path is not None else None  # noqa: PTH100
+    if args.path is not None:
+        within = Path(os.path.abspath(args.path))
+    else:
+        within = None
     try:
         missing = within is not None and not within.exists()
     except PermissionError as error:
         raise CassetteError(str(error)) from None
-    refuse(missing, f"{args.path}: expected a cassette or a folder, found none")
+    if missing:
+        raise UsageError(f"{args.path}: expected a cassette or a folder, found none")
     root = _find_root(args, within)
     usage = _read_usage(args, root)
     result = audit_cassettes(root, usage, within=within, redactor=environment_redactor())
@@ -97,7 +105,9 @@ def _check_cassettes(args: argparse.Namespace) -> int:
         )
     else:
         _print_check(result, usage, quiet=args.quiet)
-    return 0 if result.clean else 1
+    if result.clean:
+        return 0
+    return 1
 
 
 def _age_in_days(day: str) -> int | None:
@@ -111,13 +121,16 @@ def _age_in_days(day: str) -> int | None:
 
 def _format_age(day: str) -> str:
     age = _age_in_days(day)
-    return "unknown age" if age is None else format_count(max(age, 0), "day")
+    if age is None:
+        return "unknown age"
+    return format_count(max(age, 0), "day")
 
 
 def _print_check(result: AuditResult, usage: RunUsage | None, *, quiet: bool) -> None:
     if not quiet:
         for cassette in sorted(result.files, key=lambda cassette: (cassette.recorded, cassette.file)):
-            age, amount = _format_age(cassette.recorded), format_count(cassette.interactions, "interaction")
+            age = _format_age(cassette.recorded)
+            amount = format_count(cassette.interactions, "interaction")
             print_line(colour_text(f"  {age:>11}  {amount:>16}  {format_path(cassette.file)}", DIM))
     leaked = "contains a secret; revoke it, and record again"
     killed = "answers of a run that was killed; the next recording run adds them"
@@ -152,7 +165,8 @@ def _print_finding(label: str, colour: str, file: str, what: str, width: int = 1
 def _print_totals(result: AuditResult) -> None:
     interactions = sum(file.interactions for file in result.files)
     total = f"{format_count(len(result.files), 'cassette')}, {format_count(interactions, 'interaction')}"
-    total += f", oldest recorded {result.oldest} ({_format_age(result.oldest)})" if result.oldest else ""
+    if result.oldest:
+        total += f", oldest recorded {result.oldest} ({_format_age(result.oldest)})"
     problems = [
         f"{n:,} {name}"
         for n, name in (
@@ -163,7 +177,10 @@ def _print_totals(result: AuditResult) -> None:
         )
         if n
     ]
-    verdict = colour_text(", ".join(problems), RED) if problems else colour_text("nothing to do", GREEN)
+    if problems:
+        verdict = colour_text(", ".join(problems), RED)
+    else:
+        verdict = colour_text("nothing to do", GREEN)
     print_line(f"{total}: {verdict}")
 
 
@@ -173,8 +190,14 @@ def _describe_usage(result: AuditResult, usage: RunUsage | None) -> str:
     if not result.judged:
         why = ", ".join(usage.partial_because) or "tests were left out"
         return f"orphans are unknown: the run of {shorten_text(usage.created)} was partial ({shorten_text(why)}); run pytest"
-    clean = "" if usage.green else ", which was not green"
-    hint = "; llmops cassettes prune drops them" if (result.stale or result.orphans) and usage.green else ""
+    if usage.green:
+        clean = ""
+    else:
+        clean = ", which was not green"
+    if (result.stale or result.orphans) and usage.green:
+        hint = "; llmops cassettes prune drops them"
+    else:
+        hint = ""
     return f"based on the run of {shorten_text(usage.created)}{clean}{hint}"
 
 
@@ -221,7 +244,8 @@ def _move_cassettes(args: argparse.Namespace) -> int:
 def _show_cassette(args: argparse.Namespace) -> int:
     from pytest_llmops.cli.cassette_show import format_cassette
 
-    refuse(not args.file.is_file(), f"{args.file}: expected a cassette, found none")
+    if not args.file.is_file():
+        raise UsageError(f"{args.file}: expected a cassette, found none")
     print_lines(format_cassette(args.file, args.key or ""))
     return 0
 
@@ -230,7 +254,8 @@ def _import_cassettes(args: argparse.Namespace) -> int:
     from pytest_llmops.cassettes.importers import find_sources, import_cassette, target_path
 
     for path in args.paths:
-        refuse(not path.exists(), f"{path}: expected a file or a folder, found none")
+        if not path.exists():
+            raise UsageError(f"{path}: expected a file or a folder, found none")
     sources = list(dict.fromkeys(source for path in args.paths for source in find_sources(path)))
     imported: dict[Path, Path] = {}
     for source in sources:
@@ -254,7 +279,9 @@ def _import_cassettes(args: argparse.Namespace) -> int:
         summary = ", ".join([format_count(result.interactions, "interaction"), *left_out])
         print_line(f"{format_path(source)}: {summary} -> {format_path(result.target)}")
     print_line(f"imported {len(imported):,} of {format_count(len(sources), 'file')}")
-    return 0 if sources and len(imported) == len(sources) else 1
+    if sources and len(imported) == len(sources):
+        return 0
+    return 1
 
 
 _PROJECT: Mapping[str, Mapping[str, Any]] = {

@@ -87,7 +87,9 @@ def format_path(path: Path | str) -> str:
 def colour_text(text: str, colour: str) -> str:
     """Return a text in colour if stdout is a terminal with colours, and ``NO_COLOR`` is not set."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty()
-    return text if plain else f"\x1b[{colour}m{text}\x1b[0m"
+    if plain:
+        return text
+    return f"\x1b[{colour}m{text}\x1b[0m"
 
 
 EXIT_PROBLEM, EXIT_USAGE = 1, 2
@@ -135,10 +137,8 @@ def import_command(module: str, name: str) -> Callable[[argparse.Namespace], int
 
 def parse_positive_int(text: str) -> int:
     """Return a whole number of at least 1 from an argument."""
-    refuse(
-        not (text.isascii() and text.isdecimal() and int(text) > 0),
-        argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}"),
-    )
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
 
 
@@ -203,10 +203,10 @@ def load_component(kind: str, name: str, method: str, where: str = "") -> Any:
     has_method = callable(getattr(component, method.partition("(")[0], None)) and hasattr(
         component, "version"
     )
-    refuse(
-        not has_method,
-        f"{what}: expected an object with {method} and a version, got {type(component).__name__}",
-    )
+    if not has_method:
+        raise UsageError(
+            f"{what}: expected an object with {method} and a version, got {type(component).__name__}"
+        )
     return component
 
 
@@ -242,18 +242,20 @@ def check_output_path(flag: str, path: Path | None, inputs: Mapping[str, Path | 
     if path is None:
         return
     for what, other in inputs.items():
-        refuse(
-            other is not None
-            and (
-                os.path.realpath(path) == os.path.realpath(other)
-                or (path.exists() and other.exists() and path.samefile(other))
-            ),
-            f"{flag}: expected another file than {what}, got {format_path(path)}: it would be overwritten",
-        )
+        if other is not None and (
+            os.path.realpath(path) == os.path.realpath(other)
+            or (path.exists() and other.exists() and path.samefile(other))
+        ):
+            raise UsageError(
+                f"{flag}: expected another file than {what}, got {format_path(path)}: it would be overwritten"
+            )
     folder = Path(os.path.realpath(path)).parent
-    refuse(not folder.is_dir(), _unwritable_error(path, "No such file or directory"))
-    refuse(path.is_dir(), _unwritable_error(path, "Is a directory"))
-    refuse(not os.access(folder, os.W_OK | os.X_OK), _unwritable_error(path, "Permission denied"))
+    if not folder.is_dir():
+        raise _unwritable_error(path, "No such file or directory")
+    if path.is_dir():
+        raise _unwritable_error(path, "Is a directory")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _unwritable_error(path, "Permission denied")
 
 
 def read_starter_files(name: str) -> Iterator[tuple[str, bytes]]:
@@ -380,7 +382,8 @@ def read_ini(start: Path) -> tuple[Path, dict[str, object]] | None:
         UsageError: The file cannot be read.
     """
     for folder in (start, *start.parents):
-        if (values := _read_folder_values(folder)) is not None:
+        values = _read_folder_values(folder)
+        if values is not None:
             return folder, {
                 option.name: _convert_ini_value(values[option.dest], option.ini)
                 for option in OPTIONS
@@ -412,21 +415,27 @@ def find_ini_file(folder: Path) -> Path | None:
 
 
 def _read_folder_values(folder: Path) -> IniValues | None:
-    # Return pytest's configuration in a folder; None if it has none, so that pytest looks further up.
+    """Return pytest's configuration in a folder; None if it has none, so that pytest looks further up."""
     path = find_ini_file(folder)
-    return _read_ini_file(path) if path is not None else None
+    if path is not None:
+        return _read_ini_file(path)
+    return None
 
 
 def _read_ini_file(path: Path) -> IniValues | None:
     import iniconfig
 
-    section = "tool:pytest" if path.name == "setup.cfg" else "pytest"
+    if path.name == "setup.cfg":
+        section = "tool:pytest"
+    else:
+        section = "pytest"
     values: IniValues | None
     try:
         text = read_text(path)
         if path.name == "pyproject.toml":
             tool = _find_table(_find_table(tomllib.loads(text), "tool") or {}, section) or {}
-            if (values := _find_table(tool, "ini_options")) is not None:
+            values = _find_table(tool, "ini_options")
+            if values is not None:
                 return {
                     key: value if isinstance(value, list) else str(value) for key, value in values.items()
                 }
@@ -435,21 +444,28 @@ def _read_ini_file(path: Path) -> IniValues | None:
             values = _find_table(tomllib.loads(text), section)
         else:
             ini = iniconfig.IniConfig(str(path), data=text)
-            values = dict(ini[section].items()) if section in ini else None
+            if section in ini:
+                values = dict(ini[section].items())
+            else:
+                values = None
     except (BadFile, ValueError, iniconfig.ParseError) as error:  # tomllib raises ValueError
         raise UsageError(f"{format_path(path)}: cannot be read: {shorten_text(str(error))}") from None
     # A file that is named after pytest is its configuration, with or without a section.
     is_named_after_pytest = path.stem.removeprefix(".") == "pytest"
-    return {} if values is None and is_named_after_pytest else values
+    if values is None and is_named_after_pytest:
+        return {}
+    return values
 
 
 def _find_table(document: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
     table = document.get(key)
-    return table if isinstance(table, Mapping) else None
+    if isinstance(table, Mapping):
+        return table
+    return None
 
 
 def _convert_ini_value(value: object, kind: str | None) -> object:
-    # Return a text of an ini file as the option's kind; texts of another form are left for the option to report.
+    """Return a text of an ini file as the option's kind; texts of another form are left for the option to report."""
     if not isinstance(value, str):
         return value
     if kind == "linelist":

@@ -58,11 +58,14 @@ def read_labelled_texts(path: Path) -> list[tuple[str, list[Finding]]]:
     Raises:
         CaseError: The file has no lines, a line is no labelled text, or a span does not fit its text; with file and line.
     """
-    line, rows = 0, []
+    line = 0
+    rows = []
     try:
         for line, value in read_json_lines(read_text(path)):  # noqa: B007 -- for the error
             row = as_mapping(value)
-            text, label, spans = row.get("text"), row.get("label"), row.get("spans", [])
+            text = row.get("text")
+            label = row.get("label")
+            spans = row.get("spans", [])
             fits = (
                 isinstance(text, str)
                 and isinstance(spans, list)
@@ -71,10 +74,12 @@ def read_labelled_texts(path: Path) -> list[tuple[str, list[Finding]]]:
                 and (label is None or isinstance(label, (str, bool)))
                 and not (label and spans)
             )
-            refuse(not fits, BadFile(f"expected {FORM}, got {shorten_text(str(row), 100)}"))
+            if not fits:
+                raise BadFile(f"expected {FORM}, got {shorten_text(str(row), 100)}")
             whole: Json = {"start": 0, "end": max(1, len(str(text))), "kind": ANY if label is True else label}
             rows.append((str(text), [_read_span(span, str(text)) for span in ([whole] if label else spans)]))  # type: ignore[union-attr]
-        refuse(not rows, BadFile(f"expected lines such as {FORM}, got none"))
+        if not rows:
+            raise BadFile(f"expected lines such as {FORM}, got none")
     except BadFile as error:
         raise CaseError(error.what, path, error.line or line or None) from None
     return rows
@@ -92,14 +97,14 @@ def _read_span(given: Json, text: str) -> Finding:
         and isinstance(kind, str)
     )
     got = shorten_text(str(span), 100)
-    refuse(
-        not fits,
-        BadFile(f"expected a span with a kind within the {len(text):,} characters of the text, got {got}"),
-    )
-    refuse(
-        span.get("text", text[start:end]) != text[start:end],
-        BadFile(f"the text of a span is not at its place: are places bytes, or of another text? Got {got}"),
-    )
+    if not fits:
+        raise BadFile(
+            f"expected a span with a kind within the {len(text):,} characters of the text, got {got}"
+        )
+    if span.get("text", text[start:end]) != text[start:end]:
+        raise BadFile(
+            f"the text of a span is not at its place: are places bytes, or of another text? Got {got}"
+        )
     return Finding(start, end, kind)
 
 
@@ -111,19 +116,21 @@ def score_detector(detector: Detector, rows: Sequence[tuple[str, Sequence[Findin
     """
     from pytest_llmops.guardrails import scan
 
-    hits, alarms = [], []
+    hits = []
+    alarms = []
     for text, labelled in rows:
-        wanted, found = (
-            [span for span in labelled if span.kind in {*detector.kinds, ANY}],
-            scan(text, [detector]),
-        )
+        wanted = [span for span in labelled if span.kind in {*detector.kinds, ANY}]
+        found = scan(text, [detector])
         hits += [any(_is_found(span, each, len(text)) for each in found) for span in wanted]
-        alarms += [] if wanted else [bool(found)]
-    refuse(
-        not hits or not alarms,
-        f"detector {detector.name}: expected texts with something of its kinds ({', '.join(detector.kinds)}) and texts without, got "
-        f"{len(rows) - len(alarms):,} and {len(alarms):,}",
-    )
+        if wanted:
+            alarms += []
+        else:
+            alarms += [bool(found)]
+    if not hits or not alarms:
+        raise UsageError(
+            f"detector {detector.name}: expected texts with something of its kinds ({', '.join(detector.kinds)}) and texts without, got "
+            f"{len(rows) - len(alarms):,} and {len(alarms):,}"
+        )
     return {"detector": detector.name, "recall": _measure_share(hits), "false_alarms": _measure_share(alarms)}
 
 
@@ -153,7 +160,8 @@ def load_detector(name: str) -> Detector:
             guardrails if built_in else importlib.import_module(module),
             f"{name}_detector" if built_in else rest,
         )()
-        refuse(not callable(made.find) or not made.kinds, "it looks for nothing")
+        if not callable(made.find) or not made.kinds:
+            raise UsageError("it looks for nothing")
     except Exception as error:  # noqa: BLE001 -- a user's own module
         raise UsageError(
             f"--detector {name}: {shorten_text(redact_secrets(describe_exception(error)), 300)}; expected {', '.join(BUILT_IN)}, "

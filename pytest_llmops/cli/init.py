@@ -26,7 +26,7 @@ from pytest_llmops.cli.common import (
     read_run_file,
     read_starter_files,
 )
-from pytest_llmops.errors import refuse
+from pytest_llmops.errors import UsageError
 
 STEPS = (
     "pytest tests/test_llm_first.py --llm-record=new    asks the model once, and records its answers",
@@ -77,7 +77,8 @@ def _init(args: argparse.Namespace) -> int:
 
     here = Path.cwd()
     given = Settings.from_sources(("command line", {"model": args.llm_model, "base_url": args.llm_base_url}))
-    refuse(len(given.models) > 1, f"--llm-model: expected a single model, got {args.llm_model!r}")
+    if len(given.models) > 1:
+        raise UsageError(f"--llm-model: expected a single model, got {args.llm_model!r}")
     root, values = read_ini(here) or (here, {})
     stored = Settings.from_sources(("ini", values))
     wanted = {
@@ -93,7 +94,10 @@ def _init(args: argparse.Namespace) -> int:
     # Another version beside the user's own would leave open which of them is used.
     kept = {path for path in files if path.suffix == ".md" and any(path.parent.glob("*.md"))}
     written = [path for path, data in files.items() if path not in kept and create_file(path, data)]
-    by_hand = {} if ini in written or not lines else {"file": _relative(ini), **_format_lines(ini, lines)}
+    if ini in written or not lines:
+        by_hand = {}
+    else:
+        by_hand = {"file": _relative(ini), **_format_lines(ini, lines)}
     ask = [f"write the name of your model for {PLACEHOLDER} in {_relative(ini)}"]
     result = {
         "written": [*map(_relative, written)],
@@ -110,7 +114,7 @@ def _relative(path: Path) -> str:
 
 
 def _place_files(here: Path, root: Path, prompts_dir: str) -> dict[Path, bytes]:
-    # Return the files by path; the prompt goes into the folder of prompts that the test will see, if there is one.
+    """Return the files by path; the prompt goes into the folder of prompts that the test will see, if there is one."""
     try:
         prompts = find_path(prompts_dir, folders_above(here / "tests", root), is_folder=True)
     except BadFile:
@@ -131,7 +135,8 @@ def _format_lines(ini: Path, lines: Mapping[str, object]) -> dict[str, Any]:
 def _print_result(result: Mapping[str, Any]) -> None:
     print_lines(f"written     {name}" for name in result["written"])
     print_lines(f"left alone  {name}: there is something of that name" for name in result["left_alone"])
-    if by_hand := result["add_by_hand"]:
+    by_hand = result["add_by_hand"]
+    if by_hand:
         print_line(f"left alone  {by_hand['file']}: add these lines to its section [{by_hand['section']}]")
         print_lines(f"                {line}" for line in by_hand["lines"])
     for number, step in enumerate(result["next"], start=1):
@@ -145,10 +150,8 @@ FOREIGN_VARIABLES = ("PYTEST_", "LLMOPS_", "OPENAI_")
 
 def _demo(args: argparse.Namespace) -> int:
     folder = (args.folder or Path(tempfile.mkdtemp(prefix="llmops-demo-"))).resolve()
-    refuse(
-        folder.exists() and (not folder.is_dir() or any(folder.iterdir())),
-        f"FOLDER: expected a new or an empty folder, got {folder}: nothing is overwritten",
-    )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"FOLDER: expected a new or an empty folder, got {folder}: nothing is overwritten")
     files = dict(read_starter_files("demo"))
     for name, data in files.items():
         create_file(folder / name, data)

@@ -39,9 +39,10 @@ def list_judge_arguments(default_cassette: str) -> dict[str, dict[str, Any]]:
     options = {option.name: option for option in OPTIONS}
     for name, short in OPTION_NAMES.items():
         option = options[name]
-        form = (
-            {"choices": ("none", "new", "all", "live")} if name == "record" else {"metavar": option.metavar}
-        )
+        if name == "record":
+            form = {"choices": ("none", "new", "all", "live")}
+        else:
+            form = {"metavar": option.metavar}
         shared[f"--{short} {option.flag}"] = {
             "dest": name,
             "help": option.help.partition("; verify")[0].replace("%", "%%"),

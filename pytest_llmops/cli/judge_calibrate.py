@@ -31,7 +31,7 @@ from pytest_llmops.cli.common import (
     write_output_file,
 )
 from pytest_llmops.cli.judge import OPTION_NAMES
-from pytest_llmops.errors import BudgetReached, CaseError, CassetteMiss, LLMOpsError, UsageError, refuse
+from pytest_llmops.errors import BudgetReached, CaseError, CassetteMiss, LLMOpsError, UsageError
 from pytest_llmops.harness import tapes
 from pytest_llmops.judges.calibration.canaries import format_canary_evidence, format_canary_summary
 from pytest_llmops.judges.calibration.judge_comparison import (
@@ -100,7 +100,7 @@ def load_judge(name: str) -> Judge:
 
 @contextmanager
 def _flags_in_errors() -> Iterator[None]:
-    # Name the arguments of Python functions in errors as the command's flags.
+    """Name the arguments of Python functions in errors as the command's flags."""
     try:
         yield
     except CaseError:
@@ -133,9 +133,11 @@ def calibrate_judge(args: argparse.Namespace) -> int:
             at_least_labels=args.at_least_labels,
         )
     if args.verdicts:
-        calibration.judged.version, calibration.judged.model = args.judge_version, args.judge_model or ""
+        calibration.judged.version = args.judge_version
+        calibration.judged.model = args.judge_model or ""
     _print_calibration(args, calibration)
-    refuse(calibration.problem, LLMOpsError(f"nothing is calibrated: {calibration.problem}"))
+    if calibration.problem:
+        raise LLMOpsError(f"nothing is calibrated: {calibration.problem}")
     if args.out:
         _write_record(args.out, calibration.to_record(utc_today()), "labels")
     if not calibration.agrees:
@@ -146,7 +148,7 @@ def calibrate_judge(args: argparse.Namespace) -> int:
 
 
 def _write_record(path: Path, record: JudgeRecord, what: str) -> None:
-    # The file has the judge's reasons, and is committed.
+    """The file has the judge's reasons, and is committed."""
     clean = replace(record, figures=mask_value(dict(record.figures), redact_secrets))
     write_output_file(path, clean.to_json_text())
     print_line(
@@ -172,17 +174,25 @@ def _check_calibrate_options(args: argparse.Namespace, cassette: Path) -> None:
 
 
 def _print_calibration(args: argparse.Namespace, calibration: Calibration) -> None:
-    labels, judged, table = calibration.labels, calibration.judged, calibration.figures.table
+    labels = calibration.labels
+    judged = calibration.judged
+    table = calibration.figures.table
     annotators = format_count(len(labels.raters), "annotator")
     rest = len(labels.rows) - len(labels.labelled)
-    without = f", {format_count(rest, 'answer')} without" if rest else ""
+    if rest:
+        without = f", {format_count(rest, 'answer')} without"
+    else:
+        without = ""
     print_line(
         f"{format_path(args.labels)}: {format_count(len(labels.labelled), 'answer')} with labels of {annotators}{without}"
     )
     _print_judge(judged.name, judged.version, judged.model, "")
     facts = [pair for pair in calibration.iter_evidence() if pair[0] != "confusion"]
     for name, each in calibration.dimensions.items():
-        kappa = "none" if each.kappa is None else f"{each.kappa:.2f}"
+        if each.kappa is None:
+            kappa = "none"
+        else:
+            kappa = f"{each.kappa:.2f}"
         facts.append((shorten_text(name, 40), f"kappa {kappa}, {each.compared:,} answers"))
     _print_pairs(facts)
     head, *rows = format_confusion_table(table) if table.classes else [""]
@@ -195,21 +205,33 @@ def _print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def _print_judge(name: str, version: str, model: str, *lines: str) -> None:
-    suffix = f", model {shorten_text(model, 100)}" if model else ""
+    if model:
+        suffix = f", model {shorten_text(model, 100)}"
+    else:
+        suffix = ""
     print_lines((f"judge {shorten_text(name, 100)}, version {shorten_text(version, 100)}{suffix}", *lines))
 
 
 def run_canaries(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
     rubric = Path(args.judge)
-    stem = rubric.with_suffix("") if rubric.suffix == RUBRIC_SUFFIX else safe_file_name(args.judge)
+    if rubric.suffix == RUBRIC_SUFFIX:
+        stem = rubric.with_suffix("")
+    else:
+        stem = safe_file_name(args.judge)
     cassette = args.cassette or Path(f"{stem}.canaries.cassette.json")
     check_output_path("--out", args.out, {"the recording": cassette, "the canaries": args.canaries})
-    canaries = None if args.canaries is None else judges.read_canaries(args.canaries)
+    if args.canaries is None:
+        canaries = None
+    else:
+        canaries = judges.read_canaries(args.canaries)
     with open_judge_session(args, cassette):
         result = judges.run_canaries(load_judge(args.judge), canaries)
     judged_count = sum(not outcome.prescreened for outcome in result.outcomes)
-    threshold = "the middle of its scale" if result.threshold is None else f"{result.threshold:g}"
+    if result.threshold is None:
+        threshold = "the middle of its scale"
+    else:
+        threshold = f"{result.threshold:g}"
     shown = f"{format_count(len(result.outcomes), 'answer')}, {judged_count:,} of them shown to the judge; it passes an answer at or above {threshold}"
     _print_judge(result.judge, result.version, result.model, shown, "")
     right = f"{result.controls - len(result.rejected)} of {result.controls} passed"
@@ -220,7 +242,8 @@ def run_canaries(args: argparse.Namespace) -> int:
             ("right answers", right),
         ]
     )
-    if evidence := format_canary_evidence(result):
+    evidence = format_canary_evidence(result)
+    if evidence:
         _print_pairs(evidence)
     if args.out and result.status != "undecided":  # would replace what is known of the judge
         _write_record(args.out, result.to_record(utc_today()), "canaries")

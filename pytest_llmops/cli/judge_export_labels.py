@@ -49,7 +49,10 @@ def export_labels(args: argparse.Namespace) -> int:
         entries = draw.sample(entries, min(args.sample, len(entries)))
     new, merged = add_to_queue(args.out, entries)
     out = format_path(args.out)
-    how = f" drawn at random (seed {args.seed or 0})" if args.sample else ""
+    if args.sample:
+        how = f" drawn at random (seed {args.seed or 0})"
+    else:
+        how = ""
     print_line(f"{format_count(len(entries), 'answer')}{how}: {new:,} new in {out}, {merged:,} there already")
     print_line(f"next: llmops cases review --queue {out}")
     if not args.all:
@@ -58,13 +61,16 @@ def export_labels(args: argparse.Namespace) -> int:
 
 
 def _build_entries(verdicts: Iterable[Judgement], args: argparse.Namespace) -> dict[str, QueueEntry]:
-    # Return each answer once, with what its judges were shown.
+    """Return each answer once, with what its judges were shown."""
     versions = {f"{verdict.judge} {verdict.version}" for verdict in verdicts}
     several = f"--with-verdicts: expected verdicts of one judge in one version (--judge), got {shorten_text(format_name_list(sorted(versions)), 300)}"
     refuse_options({several: args.with_verdicts and len(versions) > 1})
     entries: dict[str, QueueEntry] = {}
     for verdict in verdicts:
-        scale = [verdict.low, verdict.high] if verdict.low is not None and verdict.high is not None else None
+        if verdict.low is not None and verdict.high is not None:
+            scale = [verdict.low, verdict.high]
+        else:
+            scale = None
         data = {
             "contexts": list(verdict.contexts),
             # Answers to the same case are not independent, whichever prompt version or run they are from.

@@ -57,7 +57,10 @@ from pytest_llmops.results.rescoring.rescored_run import (
 
 def rescore_run(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    run_path = args.file.with_suffix("") if args.file.suffix == ".gz" else args.file
+    if args.file.suffix == ".gz":
+        run_path = args.file.with_suffix("")
+    else:
+        run_path = args.file
     cassette = args.cassette or run_path.with_suffix(".rescore.cassette.json")
     _check_rescore_options(args)
     check_reports(
@@ -77,7 +80,10 @@ def rescore_run(args: argparse.Namespace) -> int:
     )
     changes = compare_scores((item.output, item.top) for item in rescored)
     judges = {tuple(list_judges(getattr(change, side) for change in changes)) for side in ("old", "new")}
-    shifts = find_threshold_shifts(changes, pass_at) if len(judges) > 1 else []
+    if len(judges) > 1:
+        shifts = find_threshold_shifts(changes, pass_at)
+    else:
+        shifts = []
     document = {"outputs": list(map(_to_json, changes)), "passed_over": passed_over, "thresholds": shifts}
     lines = (
         f"{format_path(args.file)}: {format_count(len(rescored), 'output')} scored again",
@@ -115,7 +121,7 @@ def _to_json(change: Change) -> dict[str, Any]:
 
 
 def _needs_judge(args: argparse.Namespace) -> bool:
-    # Return whether a judge has to be called: another threshold alone needs none.
+    """Return whether a judge has to be called: another threshold alone needs none."""
     return bool(args.rubric or args.judge or args.judge_model or args.unjudged)
 
 
@@ -144,12 +150,12 @@ def _check_rescore_options(args: argparse.Namespace) -> None:
 
 def _refuse_no_outputs(args: argparse.Namespace, selection: RescorableOutputs) -> None:
     why = "; ".join(f"{n:,}: {reason}" for reason, n in selection.passed_over.items())
-    more = (
-        f"; it has answers of {format_count(selection.unjudged, 'test')} that no judge saw: add --unjudged"
-        if selection.unjudged
-        else ", and no answers either"
-    )
-    path_text, none = format_path(args.file), not selection.outputs
+    if selection.unjudged:
+        more = f"; it has answers of {format_count(selection.unjudged, 'test')} that no judge saw: add --unjudged"
+    else:
+        more = ", and no answers either"
+    path_text = format_path(args.file)
+    none = not selection.outputs
     refuse_options(
         {
             f"--only: the run has no judge {args.only!r}: known are {format_name_list(selection.judges)}": (
@@ -182,7 +188,7 @@ def _replace_thresholds(
 def _judge_outputs(
     args: argparse.Namespace, cassette: Path, selection: RescorableOutputs
 ) -> tuple[list[RescoredOutput], dict[str, float]]:
-    # Return the outputs with their new scores, and the judge's own thresholds, by dimension.
+    """Return the outputs with their new scores, and the judge's own thresholds, by dimension."""
     with open_judge_session(args, cassette) as active_recorder:
         judge = load_judge(args.rubric or args.judge or _find_built_in_judge(selection))
         settings = active_recorder.settings
@@ -200,12 +206,17 @@ def _judge_outputs(
 
 
 def _find_built_in_judge(selection: RescorableOutputs) -> str:
-    # Return the built-in judge of the run, for a command that names only another model.
+    """Return the built-in judge of the run, for a command that names only another model."""
     names = sorted({output.judge for output in selection.outputs if output.old is not None})
     if len(names) == 1 and registry.is_builtin("judge", names[0]):
         return names[0]
     names_text = format_name_list(shorten_text(name, 60) for name in names)
-    what = "several judges" if len(names) > 1 else "no judge" if not names else "no built-in judge"
+    if len(names) > 1:
+        what = "several judges"
+    elif not names:
+        what = "no judge"
+    else:
+        what = "no built-in judge"
     raise UsageError(
         f"the run's outputs have {what} ({names_text}): name the judge, --judge JUDGE or --rubric FILE.md"
         + (", or --only NAME" if len(names) > 1 else "")
@@ -213,7 +224,7 @@ def _find_built_in_judge(selection: RescorableOutputs) -> str:
 
 
 def _mask_secrets(rescored: RescoredOutput) -> RescoredOutput:
-    # Return a rescored output without secrets, or the remains of truncated secrets, as in pytest's reports.
+    """Return a rescored output without secrets, or the remains of truncated secrets, as in pytest's reports."""
     masked = [mask_value(measurement.to_wire(), redact_secrets) for measurement in rescored.measurements]
     return replace(rescored, measurements=tuple(map(Measurement.from_wire, masked)))
 
@@ -248,8 +259,11 @@ class JudgeResponse:
 class _ReplayedJudge:
     # A judge that returns a verdict it has given already, for `assert_judge_score` to measure.
     def __init__(self, response: JudgeResponse) -> None:
-        handle, self.response = response.handle, response
-        self.name, self.version, self.model_name = handle.name, handle.version, handle.model
+        handle = response.handle
+        self.response = response
+        self.name = handle.name
+        self.version = handle.version
+        self.model_name = handle.model
 
     def judge(
         self, answer: str, *, question: str = "", reference: str = "", contexts: Sequence[str] = ()
@@ -332,13 +346,19 @@ def _find_threshold(
 
 
 def _judge_scale(judge: object) -> tuple[float, float] | None:
-    low, high = as_finite_float(getattr(judge, "low", None)), as_finite_float(getattr(judge, "high", None))
-    return None if low is None or high is None else (low, high)
+    low = as_finite_float(getattr(judge, "low", None))
+    high = as_finite_float(getattr(judge, "high", None))
+    if low is None or high is None:
+        return None
+    return (low, high)
 
 
 def _call_judge(handle: JudgeHandle, output: Output) -> JudgeResponse:
     handle = replace(handle)
-    contexts = output.contexts if takes_contexts(handle.judge) else ()
+    if takes_contexts(handle.judge):
+        contexts = output.contexts
+    else:
+        contexts = ()
     try:
         verdict = judge_answer(handle, output.answer or "", output.question, output.reference, contexts)
     except UsageError as error:
@@ -350,13 +370,22 @@ def _call_judge(handle: JudgeHandle, output: Output) -> JudgeResponse:
 
 def _measure_response(output: Output, response: JudgeResponse, at_least: float | None) -> RescoredOutput:
     verdict = response.verdict
-    scale = (verdict.low, verdict.high) if verdict.score is not None else _judge_scale(response.handle.judge)
+    if verdict.score is not None:
+        scale = (verdict.low, verdict.high)
+    else:
+        scale = _judge_scale(response.handle.judge)
     # Checked once more: some judges have a scale only after a call.
     threshold = _find_threshold(response.handle, output, at_least, scale)
     # The confidence that the test required; not where the judge gives none.
-    least = read_detail(output.old).review.least if output.old is not None else None
+    if output.old is not None:
+        least = read_detail(output.old).review.least
+    else:
+        least = None
     has_confidence = verdict.confidence is not None or verdict.prescreened
-    review_below = least if has_confidence and least is not None and 0 <= least <= 1 else None
+    if has_confidence and least is not None and 0 <= least <= 1:
+        review_below = least
+    else:
+        review_below = None
     with recorder.collect() as measurements:
         assert_judge_score(
             output.answer,

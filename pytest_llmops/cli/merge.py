@@ -25,7 +25,7 @@ from pytest_llmops.cli.common import (
     utc_today,
     write_reports,
 )
-from pytest_llmops.errors import CassetteError, UsageError, refuse, require
+from pytest_llmops.errors import CassetteError, UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.details import read_time
 from pytest_llmops.results.run import Run
@@ -104,36 +104,39 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _order_runs(runs: Mapping[str, Run]) -> list[Run]:
-    # Return runs of one suite, the oldest first; the newest has a note if others ran other tests.
-    # A single run needs no time.
-    # runs: At least one, by the name of its file.
-    # Raises UsageError: One does not say when it ran, two ran at the same time, or one has no test in common with the newest.
+    """Return runs of one suite, the oldest first; the newest has a note if others ran other tests.
+
+    A single run needs no time.
+    runs: At least one, by the name of its file.
+
+    Raises:
+        UsageError: One does not say when it ran, two ran at the same time, or one has no test in common with the newest.
+    """
     if len(runs) == 1:
         return [*runs.values()]
     names: dict[datetime, str] = {}
     for name, run in runs.items():
         created = run.meta.get("created")
-        time = require(
-            read_time(created),
-            (
+        time = read_time(created)
+        if time is None:
+            raise UsageError(
                 f"{name}: $.meta.created: expected when the run ended (2026-01-31T12:00:00+00:00), got "
                 f"{shorten_text(repr(created), 80)}: without it the run has no place among the others; leave it out"
-            ),
-        )
+            )
         other = names.setdefault(time, name)
-        refuse(
-            other != name,
-            f"{name}: expected another time than that of {other}, got {shorten_text(str(created), 80)} again: leave out a copy; "
-            "shards of one run are joined by llmops merge",
-        )
+        if other != name:
+            raise UsageError(
+                f"{name}: expected another time than that of {other}, got {shorten_text(str(created), 80)} again: leave out a copy; "
+                "shards of one run are joined by llmops merge"
+            )
     *earlier, last = (names[time] for time in sorted(names))
     tests = {name: {record.nodeid for record in run.records} for name, run in runs.items()}
     for name in earlier:
-        refuse(
-            tests[name] and tests[last] and not tests[name] & tests[last],
-            f"{name}: expected a run of the same suite as {last}, the newest, got no test in common with it: leave it out; "
-            "shards of one run are joined by llmops merge",
-        )
+        if tests[name] and tests[last] and not tests[name] & tests[last]:
+            raise UsageError(
+                f"{name}: expected a run of the same suite as {last}, the newest, got no test in common with it: leave it out; "
+                "shards of one run are joined by llmops merge"
+            )
     unlike = [name for name in earlier if tests[name] != tests[last]]
     note = (
         f"over time: {format_count(len(unlike), 'earlier run')} did not run the same tests as this one, so that means may move "
@@ -146,22 +149,27 @@ def _order_runs(runs: Mapping[str, Run]) -> list[Run]:
 
 
 def _refuse_repeated(paths: Sequence[Path], what: str) -> None:
-    if again := [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]:
+    again = [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
+    if again:
         raise UsageError(f"RUN: expected each {what} once, got {format_path(again[0])} twice")
 
 
 def _merge_runs(runs: dict[str, Run]) -> Run:
-    # Return the runs of shards as one run.
-    # runs: By the name of their file.
-    # Raises UsageError: Two shards have the same test, or are of different commits or versions.
+    """Return the runs of shards as one run.
+
+    runs: By the name of their file.
+
+    Raises:
+        UsageError: Two shards have the same test, or are of different commits or versions.
+    """
     (first_name, first), *others = runs.items()
     for name, run in others:
         for key in SAME_META:
-            refuse(
-                run.meta.get(key) != first.meta.get(key),
-                f"{name}: expected the same {key} as {first_name} ({shorten_text(str(first.meta.get(key)), 100)}), "
-                f"got {shorten_text(str(run.meta.get(key)), 100)}: these are not shards of one run",
-            )
+            if run.meta.get(key) != first.meta.get(key):
+                raise UsageError(
+                    f"{name}: expected the same {key} as {first_name} ({shorten_text(str(first.meta.get(key)), 100)}), "
+                    f"got {shorten_text(str(run.meta.get(key)), 100)}: these are not shards of one run"
+                )
     twice = [
         nodeid
         for nodeid, count in Counter(record.nodeid for run in runs.values() for record in run.records).items()
@@ -206,7 +214,10 @@ def merge_recordings(
     for shard, interactions in shards.items():
         for key, interaction in interactions.items():
             kept = merged.setdefault(key, dataclasses.replace(interaction, answers={})).answers
-            before = project[key].answers if key in project else {}
+            if key in project:
+                before = project[key].answers
+            else:
+                before = {}
             for take, answers in interaction.answers.items():
                 new, old, now = (
                     list(map(_read_content, side))
@@ -219,21 +230,21 @@ def merge_recordings(
                 if new in (old[: len(new)], now[: len(new)]):
                     continue
                 holder = holders.get((key, take), "")
-                refuse(
-                    now != new[: len(now)] and (holder or not replace),
-                    f"{interaction.by} (key {key[:12]}, take {take}): expected one answer, got another of {shard} than of "
-                    + (
-                        f"{holder}: record what several shards ask in one job before the others"
-                        if holder
-                        else "the project; --replace takes the shard's"
-                    ),
-                )
+                if now != new[: len(now)] and (holder or not replace):
+                    raise UsageError(
+                        f"{interaction.by} (key {key[:12]}, take {take}): expected one answer, got another of {shard} than of "
+                        + (
+                            f"{holder}: record what several shards ask in one job before the others"
+                            if holder
+                            else "the project; --replace takes the shard's"
+                        )
+                    )
                 kept[take], holders[key, take] = answers, shard
     return list(merged.values())
 
 
 def _read_content(wire: Mapping[str, Any]) -> Answer:
-    # Return an answer without the time it took: the same answer twice is no contradiction.
+    """Return an answer without the time it took: the same answer twice is no contradiction."""
     from pytest_llmops.cassettes.request_key import answer_from_wire
 
     return dataclasses.replace(answer_from_wire(wire), latency_s=None, ttft_s=None, gap_s=None)
@@ -250,7 +261,8 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
             raise CassetteError(f"{format_path(folder)}: {problem.file}: {problem.why}; nothing is merged")
         for name in {*(file.file for file in found.files), *found.journals}:
             cassettes.setdefault(name, {})[format_path(folder)] = store.load_with_journals(folder / name)
-    refuse(not cassettes, f"{', '.join(map(format_path, folders))}: expected cassettes, found none")
+    if not cassettes:
+        raise UsageError(f"{', '.join(map(format_path, folders))}: expected cassettes, found none")
 
     def merge(name: str) -> list[Interaction]:
         try:
@@ -271,13 +283,12 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
 
 
 def _append_summary(run: Run) -> None:
-    # Append a run to the summary of a job of GitHub, as pytest does: the shards have none on the whole.
+    """Append a run to the summary of a job of GitHub, as pytest does: the shards have none on the whole."""
     from pytest_llmops.harness.controller import mask_run_secrets
     from pytest_llmops.harness.terminal import append_summary
 
-    if (summary := os.environ.get("GITHUB_STEP_SUMMARY")) and (read_ini(Path.cwd()) or (None, {}))[1].get(
-        "github"
-    ) != "off":
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary and (read_ini(Path.cwd()) or (None, {}))[1].get("github") != "off":
         try:
             append_summary(mask_run_secrets(run), Path(summary))
         except OSError as error:  # nobody asked for it
@@ -294,10 +305,10 @@ def _merge(args: argparse.Namespace) -> int:
     _refuse_repeated(args.parts, "run file and folder of the shards")
     folders = [path for path in args.parts if path.is_dir()]
     runs = [path for path in args.parts if path not in folders]
-    refuse(
-        bool(runs) != bool(args.out),
-        "-o FILE: expected with run files, and only with them: the merged run is written there",
-    )
+    if bool(runs) != bool(args.out):
+        raise UsageError(
+            "-o FILE: expected with run files, and only with them: the merged run is written there"
+        )
     check_reports("--out", args.out or (), {format_path(path): path for path in runs})
     if folders:
         _merge_cassettes(folders, Path.cwd(), replace=args.replace)
@@ -306,9 +317,11 @@ def _merge(args: argparse.Namespace) -> int:
     shards = {format_path(path): read_run_file(path) for path in runs}
     run = _merge_runs(shards)
     run = dataclasses.replace(run, variants=judge_variants(run.records))
-    if (stored := load_project_baseline(args.llm_baseline)) is not None:
+    stored = load_project_baseline(args.llm_baseline)
+    if stored is not None:
         rules = GateRules(primary=stored.primary_metric)
-        find, name = stored.find_outputs(run.records), describe_baseline(stored.baseline, stored.name)
+        find = stored.find_outputs(run.records)
+        name = describe_baseline(stored.baseline, stored.name)
         # Outputs of the baseline that shards found, which may have had the history of git where this command has not
         told = {
             change.nodeid: change.before_output
@@ -331,4 +344,6 @@ def _merge(args: argparse.Namespace) -> int:
     failed = any(record.outcome in ("failed", "errored") for record in run.records)
     failed |= any(variant.run_status for variant in run.variants)
     is_red = run.verdict is not None and run.verdict.fails(strict=args.llm_strict)
-    return EXIT_PROBLEM if failed or is_red else 0
+    if failed or is_red:
+        return EXIT_PROBLEM
+    return 0

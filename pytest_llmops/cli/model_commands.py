@@ -19,7 +19,7 @@ from pytest_llmops.cassettes.recordings import walk_folders
 from pytest_llmops.cassettes.store import load_cassette, make_stored_exchange
 from pytest_llmops.cli import common, judge_calibrate, judge_rescore, semantic_calibrate
 from pytest_llmops.cli.common import EXIT_PROBLEM, read_ini
-from pytest_llmops.errors import LLMOpsError, ModelError, UsageError, format_name_list, refuse
+from pytest_llmops.errors import LLMOpsError, ModelError, UsageError, format_name_list
 from pytest_llmops.judges.calibration.record import JudgeRecord
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.metrics.trial_change import TrialPair, compare_families
@@ -37,30 +37,39 @@ def list_models(args: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
     root, settings = _open_project(args.root, args.base_url)
     places, problems = _find_named_models(root, settings)
-    refuse(
-        not places and not problems,
-        f"{common.format_path(root)}: expected cassettes, prompts, rubrics, a baseline or calibrations that name a model, got none; "
-        "--root names another folder",
-    )
-    listed = _list_server_models(settings) if args.live else None
+    if not places and not problems:
+        raise UsageError(
+            f"{common.format_path(root)}: expected cassettes, prompts, rubrics, a baseline or calibrations that name a model, got none; "
+            "--root names another folder"
+        )
+    if args.live:
+        listed = _list_server_models(settings)
+    else:
+        listed = None
     rows = [_describe_model(model, places[model], listed) for model in sorted(places)]
     rows.sort(key=lambda row: str(row["shutdown"] or "9999"))
     lines = ("  ".join(shorten_text(str(row[key]), 300) for key in ("model", "end", "where")) for row in rows)
     common.print_result(args, {"models": rows, "problems": problems}, lines)
     for problem in problems:
         common.print_error(problem)
-    limit = -1 if settings.warn_shutdown is None else settings.warn_shutdown
+    if settings.warn_shutdown is None:
+        limit = -1
+    else:
+        limit = settings.warn_shutdown
     is_due = limit >= 0 and any(isinstance(left := row["days_left"], int) and left <= limit for row in rows)
-    return EXIT_PROBLEM if problems or is_due else 0
+    if problems or is_due:
+        return EXIT_PROBLEM
+    return 0
 
 
 def _open_project(root: Path | None, base_url: str | None = None) -> tuple[Path, Settings]:
-    # Return the root folder of a project (by default that of the ini file upwards) and its settings.
-    # Raises UsageError: There is no such folder, or a setting has the wrong form.
-    refuse(
-        root is not None and not root.is_dir(),
-        f"--root {root}: expected a folder, found none; name the root folder of the project",
-    )
+    """Return the root folder of a project (by default that of the ini file upwards) and its settings.
+
+    Raises:
+        UsageError: There is no such folder, or a setting has the wrong form.
+    """
+    if root is not None and not root.is_dir():
+        raise UsageError(f"--root {root}: expected a folder, found none; name the root folder of the project")
     start = Path(os.path.abspath(root or Path()))  # noqa: PTH100 -- links stay as they are
     folder, ini = read_ini(start) or (start, {})
     return start if root else folder, Settings.from_sources(
@@ -69,7 +78,7 @@ def _open_project(root: Path | None, base_url: str | None = None) -> tuple[Path,
 
 
 def _find_named_models(root: Path, settings: Settings) -> tuple[dict[str, list[str]], list[str]]:
-    # Return the places that name each model, and a line for each file that cannot be read.
+    """Return the places that name each model, and a line for each file that cannot be read."""
     places = {model: ["settings"] for model in (*settings.models, settings.judge_model) if model}
     problems: list[str] = []
     paths = find_cassettes(root, None, None, lambda error: problems.append(str(error)))
@@ -96,7 +105,10 @@ def _iter_models(path: Path, settings: Settings) -> Iterator[str]:
         yield from JudgeRecord.load(path).model.split(", ")
     elif path.suffix == ".md":  # a prompt or a rubric
         text = read_text(path)
-        values = read_yaml(split_front_matter(text)[0])[0] if "\nmodel:" in text else None
+        if "\nmodel:" in text:
+            values = read_yaml(split_front_matter(text)[0])[0]
+        else:
+            values = None
         yield str(values.get("model") or "") if isinstance(values, dict) else ""
     else:
         yield from (
@@ -106,8 +118,11 @@ def _iter_models(path: Path, settings: Settings) -> Iterator[str]:
 
 
 def _list_server_models(settings: Settings) -> dict[str, str]:
-    # Return the models of the OpenAI-compatible server, with the day of their shutdown or "".
-    # Raises LLMOpsError: The server gives no list.
+    """Return the models of the OpenAI-compatible server, with the day of their shutdown or "".
+
+    Raises:
+        LLMOpsError: The server gives no list.
+    """
     import openai
 
     from pytest_llmops.providers.openai import new_client
@@ -126,9 +141,16 @@ def _describe_model(model: str, places: list[str], listed: Mapping[str, str] | N
     known = find_shutdown(model)
     day, source = (known.day.isoformat(), known.source) if known else ("", "")
     if listed and listed.get(model):
-        day, source = listed[model], "GET /v1/models"
-    left = (date.fromisoformat(day) - datetime.now(UTC).date()).days if day else None
-    end = "no date known" if left is None else f"{day} ({format_count(left, 'day')}, {source})"
+        day = listed[model]
+        source = "GET /v1/models"
+    if day:
+        left = (date.fromisoformat(day) - datetime.now(UTC).date()).days
+    else:
+        left = None
+    if left is None:
+        end = "no date known"
+    else:
+        end = f"{day} ({format_count(left, 'day')}, {source})"
     return {
         "model": model, "shutdown": day or None, "days_left": left, "source": source, "end": end + ("" if listed is None or model in listed else ", not on the server"),
         "where": ", ".join([*places[:3], *([f"and {len(places) - 3:,} more"] if places[3:] else [])]),
@@ -173,7 +195,10 @@ def compare_models(args: argparse.Namespace) -> int:
     recorded = _collect_requests(root)
     old = args.old or ("" if len(recorded) > 1 else "".join(recorded))
     if old not in recorded or old == args.to:
-        expected = "another model than --to" if old == args.to else "the recorded model to compare with"
+        if old == args.to:
+            expected = "another model than --to"
+        else:
+            expected = "the recorded model to compare with"
         raise UsageError(
             f"--from {old or '(none)'}: expected {expected}; below {common.format_path(root)} there are answers of {format_name_list(recorded)}"
         )
@@ -186,29 +211,33 @@ def compare_models(args: argparse.Namespace) -> int:
             args.embedder or settings.embedder, "" if args.embedder else "ini llm_embedder"
         )
         str(embedder.version)  # it is installed, or says here that it is not
-        judge = judge_calibrate.load_judge(args.judge) if args.judge else None
+        if args.judge:
+            judge = judge_calibrate.load_judge(args.judge)
+        else:
+            judge = None
         model = create_model(args.to, "judge")  # waits after status 429, and records no answer that is cut
         for request in requests:
             for _ in range(args.trials or len(request.old)):
                 request.problem = request.problem or _ask(model, request, refused)
-                request.new += (
-                    [] if request.problem else [replace(read_call(session.exchanges[-1]), purpose="app")]
-                )
-        refuse(
-            not any(request.new for request in requests),
-            LLMOpsError(f"--to {args.to}: gave no answer: {requests[0].problem}"),
-        )
+                if request.problem:
+                    request.new += []
+                else:
+                    request.new += [replace(read_call(session.exchanges[-1]), purpose="app")]
+        if not any(request.new for request in requests):
+            raise LLMOpsError(f"--to {args.to}: gave no answer: {requests[0].problem}")
         _score(judge, embedder, [request for request in requests if request.new])
     report = _build_report(args, old, requests, refused)
     common.print_result(args, report, _format_report(report))
     for case, problem in report["missing"].items():
         common.print_error(f"{common.format_path(case)}: {problem}; the next run asks again")
     statuses = {verdict["status"] for verdict in report["verdicts"].values()}
-    return EXIT_PROBLEM if report["missing"] or statuses & {"worse", "changed"} else 0
+    if report["missing"] or statuses & {"worse", "changed"}:
+        return EXIT_PROBLEM
+    return 0
 
 
 def _collect_requests(root: Path) -> dict[str, list[ComparedRequest]]:
-    # Return the conversations of texts that the application had, by model.
+    """Return the conversations of texts that the application had, by model."""
     requests: dict[str, list[ComparedRequest]] = {}
     for path in find_cassettes(root, None, None):
         place = os.path.relpath(path, root).replace(os.sep, "/")
@@ -232,7 +261,7 @@ def _collect_requests(root: Path) -> dict[str, list[ComparedRequest]]:
 
 
 def _ask(model: Model, request: ComparedRequest, refused: dict[str, str]) -> str:
-    # Ask a recorded request, without the parameters that the model refuses; return why there is no answer.
+    """Ask a recorded request, without the parameters that the model refuses; return why there is no answer."""
     for _ in range(MAX_LEFT_OUT):
         parameters = {
             key: value for key, value in request.body.items() if key not in (*NO_PARAMETERS, *refused)
@@ -254,7 +283,7 @@ def _ask(model: Model, request: ComparedRequest, refused: dict[str, str]) -> str
 
 
 def _score(judge: Judge | None, embedder: Embedder, requests: Sequence[ComparedRequest]) -> None:
-    # Score the answers of both models by the judge, else by their mean similarity to the (other) recorded ones.
+    """Score the answers of both models by the judge, else by their mean similarity to the (other) recorded ones."""
     outputs = []
     for index, request in enumerate(requests):
         old, new = ([call.output for call in side] for side in (request.old, request.new))
@@ -272,7 +301,10 @@ def _score(judge: Judge | None, embedder: Embedder, requests: Sequence[ComparedR
             for score, pair in zip(row, zip(old, [text] * len(row), strict=True), strict=True)
         )
         request.example = min(pairs)[1]
-        request.scores = TrialPair(tuple(before), tuple(after)) if before else None
+        if before:
+            request.scores = TrialPair(tuple(before), tuple(after))
+        else:
+            request.scores = None
         asked = "\n\n".join(message.content for message in request.old[0].messages if message.role == "user")
         outputs += [
             Output(record=index, nodeid=request.case, answer=text, question=asked) for text in old + new
@@ -286,8 +318,12 @@ def _score(judge: Judge | None, embedder: Embedder, requests: Sequence[ComparedR
             tuple(value for value in side if value is not None)
             for side in (values[: len(request.old)], values[len(request.old) :])
         ]
-        request.scores = TrialPair(*known) if all(known) else None
-        request.problem = "the judge could not score an answer" if None in values else request.problem
+        if all(known):
+            request.scores = TrialPair(*known)
+        else:
+            request.scores = None
+        if None in values:
+            request.problem = "the judge could not score an answer"
 
 
 def _build_report(
@@ -340,7 +376,10 @@ def _format_report(report: Mapping[str, Any]) -> Iterator[str]:
     )
     for family, verdict in report["verdicts"].items():
         points = [round(100 * value, 1) for value in (verdict["change"], *verdict["interval"])]
-        interval = f" [{points[1]:+}, {points[2]:+}]" if points[1:] else ""
+        if points[1:]:
+            interval = f" [{points[1]:+}, {points[2]:+}]"
+        else:
+            interval = ""
         yield f"{verdict['status']:<10}{points[0]:+} points{interval} ({verdict['before']:.2f} -> {verdict['after']:.2f}), {format_count(verdict['cases'], 'request')}: {family}"
     if not report["verdicts"]:
         yield "undecided a single answer to each request is recorded, so how far the old model's own answers differ is not known; --judge scores both"

@@ -38,7 +38,7 @@ from pytest_llmops.cli.common import (
     refuse_options,
     write_output_file,
 )
-from pytest_llmops.errors import PromptError, UnknownName, UsageError, refuse
+from pytest_llmops.errors import PromptError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.prompts import Prompt, Prompts
 from pytest_llmops.prompts.registry import ALIASES_FILE
@@ -47,7 +47,7 @@ from pytest_llmops.settings import Settings
 
 
 def _add_canary_command(commands: Any) -> None:
-    # Declare the command in its group.
+    """Declare the command in its group."""
     add_command(
         commands,
         "canary",
@@ -93,7 +93,9 @@ def canary(args: argparse.Namespace) -> int:
     )
     sentence = f"{decision.action}  {'; '.join([decision.sentence, *decision.notes])}"
     print_result(args, asdict(decision), [shorten_text(sentence, 1000)])
-    return EXIT_PROBLEM if decision.action == "ROLLBACK" else 0
+    if decision.action == "ROLLBACK":
+        return EXIT_PROBLEM
+    return 0
 
 
 LOG_FILE = "aliases.log"
@@ -116,7 +118,7 @@ ARGUMENTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def _open_prompts(args: argparse.Namespace) -> Prompts:
-    # Return the prompts of ``--prompts``, else those of the project around the working folder.
+    """Return the prompts of ``--prompts``, else those of the project around the working folder."""
     root, values = read_ini(Path.cwd()) or (Path.cwd(), {})
     name = Settings.from_sources(("ini", values)).prompts_dir
     folders = [folder / name for folder in folders_above(Path.cwd(), root)]
@@ -172,7 +174,10 @@ def _render(args: argparse.Namespace) -> int:
         {f"--var {shorten_text(pair, 80)}: expected NAME=TEXT": "=" not in pair for pair in args.var}
     )
     try:
-        variables = dict(as_mapping(read_json(read_text(args.vars)))) if args.vars else {}
+        if args.vars:
+            variables = dict(as_mapping(read_json(read_text(args.vars))))
+        else:
+            variables = {}
         variables |= dict(pair.split("=", 1) for pair in args.var)
     except ValueError as error:
         raise UsageError(f"--vars {args.vars}: expected an object of JSON: {error}") from None
@@ -202,11 +207,15 @@ def _diff(args: argparse.Namespace) -> int:
 
 
 def _iter_edits(old: str, new: str) -> Iterator[Edit]:
-    # Lines first: the comparison of words is quadratic, and looks at the first 400 of each text alone.
+    """Lines first: the comparison of words is quadratic, and looks at the first 400 of each text alone."""
     lines = old.splitlines(keepends=True), new.splitlines(keepends=True)
     for tag, i, j, k, m in SequenceMatcher(None, *lines).get_opcodes():
-        before, after = "".join(lines[0][i:j]), "".join(lines[1][k:m])
-        whole: list[Edit] = [("same", before)] if tag == "equal" else [("old", before), ("new", after)]
+        before = "".join(lines[0][i:j])
+        after = "".join(lines[1][k:m])
+        if tag == "equal":
+            whole: list[Edit] = [("same", before)]
+        else:
+            whole = [("old", before), ("new", after)]
         is_short = tag != "equal" and max(len(before), len(after)) <= 10 * MAX_WORDS
         yield from diff_words(before, after) if is_short else filter(itemgetter(1), whole)
 
@@ -240,29 +249,34 @@ def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: st
     )
     path, log = (prompts.find_file(name, file) for file in (ALIASES_FILE, LOG_FILE))
     with lock_file(path):
-        aliases, moves = prompts.aliases(name), _read_moves(log)
+        aliases = prompts.aliases(name)
+        moves = _read_moves(log)
         old = aliases.get(alias, "")
         before = [move.get(end) for move in moves if move.get("alias") == alias for end in ("old", "new")]
         target = version or next(
             (str(earlier) for earlier in before[::-1] if earlier not in (None, "", old)), ""
         )
-        refuse(not (target or old), UnknownName("alias", alias, aliases, where=f"prompt {name}"))
+        if not (target or old):
+            raise UnknownName("alias", alias, aliases, where=f"prompt {name}")
         refuse_options(
             {
                 f"{name}: the log of {alias!r} has no move to take back: llmops prompts alias {name} {alias} VERSION --reason TEXT moves it": not target
             }
         )
         value = json.dumps(new := prompts.resolve(name, target), ensure_ascii=False)
-        text = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
+        if path.exists():
+            text = path.read_bytes().decode("utf-8-sig")
+        else:
+            text = ""
         edited, count = re.subn(
             rf"""(?m)^([ \t]*["']?{alias}["']?[ \t]*=[ \t]*)(?:"[^"\r\n]+"|'[^'\r\n]+')""",
             lambda match: match[1] + value,
             text,
         )
-        refuse(
-            count != (alias in aliases),
-            f"{path}: {alias} has a form that cannot be edited: write it as {alias} = {value}",
-        )
+        if count != (alias in aliases):
+            raise UsageError(
+                f"{path}: {alias} has a form that cannot be edited: write it as {alias} = {value}"
+            )
         move: Mapping[str, Json] = {
             "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "alias": alias,
@@ -277,10 +291,15 @@ def move_alias(prompts: Prompts, name: str, alias: str, version: str, reason: st
 
 
 def _read_moves(path: Path) -> list[Mapping[str, Json]]:
-    # Return the moves in the log of a prompt's aliases, the oldest first.
-    # Raises PromptError: The file is damaged; gives the line.
+    """Return the moves in the log of a prompt's aliases, the oldest first.
+
+    Raises:
+        PromptError: The file is damaged; gives the line.
+    """
     with locate_errors(PromptError, path):
-        return [as_mapping(move) for _, move in read_json_lines(read_text(path))] if path.exists() else []
+        if path.exists():
+            return [as_mapping(move) for _, move in read_json_lines(read_text(path))]
+        return []
 
 
 def _move(args: argparse.Namespace) -> int:
@@ -294,13 +313,23 @@ def _format_move(move: Mapping[str, Json]) -> str:
 
 
 def _log(args: argparse.Namespace) -> int:
-    prompts, name = _open_prompts(args), args.name.partition("@")[0]
-    moves = _read_moves(prompts.find_file(name, LOG_FILE))[::-1] if prompts.versions(name) else []
+    prompts = _open_prompts(args)
+    name = args.name.partition("@")[0]
+    if prompts.versions(name):
+        moves = _read_moves(prompts.find_file(name, LOG_FILE))[::-1]
+    else:
+        moves = []
     log = run_git(prompts.folder, "--literal-pathspecs", "log", "--format=%h%x09%aI%x09%s", "--", name)
-    note = f"no history from git: {log}" if isinstance(log, str) else ""
+    if isinstance(log, str):
+        note = f"no history from git: {log}"
+    else:
+        note = ""
     if run_git(prompts.folder, "rev-parse", "--is-shallow-repository") == b"true\n":
         note = "the clone is shallow, older commits are missing: git fetch --unshallow"
-    rows = log.decode("utf-8", "replace").splitlines() if isinstance(log, bytes) else []
+    if isinstance(log, bytes):
+        rows = log.decode("utf-8", "replace").splitlines()
+    else:
+        rows = []
     commits = [dict(zip(("commit", "at", "subject"), row.split("\t", 2), strict=True)) for row in rows]
     lines = (
         [f"{move.get('at')}  {_format_move(move)}  {move.get('reason')}" for move in moves]
@@ -311,15 +340,16 @@ def _log(args: argparse.Namespace) -> int:
 
 
 def _find_uses(name: str) -> list[str]:
-    # Return the places (``file:line``) below the working folder that name a prompt.
-    # These are calls of ``prompt()`` (the marker), ``get()`` and ``choose()`` that begin with the name as a text, with or without
-    # ``@main``, in the Python files that git does not ignore; outside of git in all of them.
+    """Return the places (``file:line``) below the working folder that name a prompt.
+
+    These are calls of ``prompt()`` (the marker), ``get()`` and ``choose()`` that begin with the name as a text, with or without
+    ``@main``, in the Python files that git does not ignore; outside of git in all of them.
+    """
     listed = run_git(Path(), "ls-files", "-z", "-co", "--exclude-standard", "--", "*.py")
-    files = (
-        [os.fsdecode(file) for file in listed.split(b"\0")]
-        if isinstance(listed, bytes)
-        else map(str, Path().rglob("*.py"))
-    )
+    if isinstance(listed, bytes):
+        files = [os.fsdecode(file) for file in listed.split(b"\0")]
+    else:
+        files = map(str, Path().rglob("*.py"))
     call = re.compile(
         rf"""\.(?:prompt|get|choose)\(\s*(?:name\s*=\s*)?(["']){re.escape(name)}(?:@[^"'\n]*)?\1"""
     )
@@ -348,7 +378,9 @@ def _check(args: argparse.Namespace) -> int:
         {"prompts": len(names), "problems": problems},
         [*lines, f"{format_count(len(names), 'prompt')}, {format_count(len(found), 'problem')}"],
     )
-    return EXIT_PROBLEM if found else 0
+    if found:
+        return EXIT_PROBLEM
+    return 0
 
 
 def _iter_problems(prompts: Prompts, name: str, max_chars: int) -> Iterator[tuple[object, int | None, str]]:
@@ -360,8 +392,14 @@ def _iter_problems(prompts: Prompts, name: str, max_chars: int) -> Iterator[tupl
             yield error.path, error.line, error.what
         else:
             first = seen.setdefault(prompt.fingerprint, prompt.version)
-            same = [] if first == prompt.version else [f"the same text as {first}: delete one of them"]
-            found = [*same, *_list_problems(prompt, max_chars)] if version else []
+            if first == prompt.version:
+                same = []
+            else:
+                same = [f"the same text as {first}: delete one of them"]
+            if version:
+                found = [*same, *_list_problems(prompt, max_chars)]
+            else:
+                found = []
             yield from ((prompt.path, None, problem) for problem in found)
 
 

@@ -12,7 +12,7 @@ from pytest_llmops.cli.common import (
     parse_share,
     print_line,
 )
-from pytest_llmops.errors import refuse
+from pytest_llmops.errors import UsageError
 
 RULES = {
     "--recall": "the highest cut that this share of the same pairs reaches",
@@ -54,10 +54,8 @@ def add_semantic_group(groups: Any) -> None:
 def _install_models(args: argparse.Namespace) -> int:
     from pytest_llmops.providers.model_files import install_model
 
-    refuse(
-        args.source and len(args.models) > 1,
-        f"--from {args.source}: expected a single MODEL, got {', '.join(args.models)}",
-    )
+    if args.source and len(args.models) > 1:
+        raise UsageError(f"--from {args.source}: expected a single MODEL, got {', '.join(args.models)}")
     for name in args.models or ["minilm"]:
         installed = install_model(name, source=args.source, progress=print_line)
         print_line(f"{name} is installed: {format_path(installed.path)} ({installed.version})")

@@ -28,7 +28,7 @@ from pytest_llmops.cli.common import (
     refuse_options,
     write_output_file,
 )
-from pytest_llmops.errors import CaseError, LLMOpsError, UsageError, describe_exception, refuse
+from pytest_llmops.errors import CaseError, LLMOpsError, UsageError, describe_exception
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.metrics import classification
 from pytest_llmops.metrics.classification import Cut, Rule, cut_at
@@ -94,7 +94,10 @@ def read_pairs(path: Path, *, same_from: float, different_to: float) -> Labelled
             earlier = pairs.setdefault((pair.actual, pair.expected), pair)
             repeated += earlier is not pair
             if earlier.same != pair.same:
-                was = "the same" if earlier.same else "different"
+                if earlier.same:
+                    was = "the same"
+                else:
+                    was = "different"
                 raise BadFile(f"the pair of line {earlier.line} again, where it is {was}")  # noqa: TRY301
     except BadFile as error:
         raise CaseError(error.what, path, error.line or number or None) from None
@@ -105,24 +108,37 @@ def _parse_pair(
     wire: Mapping[str, Json], line: int, same_from: float, different_to: float
 ) -> TextPair | None:
     same = _parse_same(wire, same_from, different_to)
-    actual, expected = wire.get("actual"), wire.get("expected")
-    expected_texts = expected if isinstance(expected, list) else [expected]
+    actual = wire.get("actual")
+    expected = wire.get("expected")
+    if isinstance(expected, list):
+        expected_texts = expected
+    else:
+        expected_texts = [expected]
     for key, text in (("actual", actual), *(("expected", text) for text in expected_texts)):
         if not isinstance(text, str) or not text.strip():
-            got = "a blank text" if isinstance(text, str) else json_kind(text)
+            if isinstance(text, str):
+                got = "a blank text"
+            else:
+                got = json_kind(text)
             raise BadFile(f"{key}: expected a text, got {got}; a line looks like {LINE_EXAMPLE}")
-    refuse(
-        not expected_texts,
-        BadFile(f"expected: expected a text or several, got an empty list; a line looks like {LINE_EXAMPLE}"),
-    )
+    if not expected_texts:
+        raise BadFile(
+            f"expected: expected a text or several, got an empty list; a line looks like {LINE_EXAMPLE}"
+        )
     texts = tuple(map(str, expected_texts))
-    return None if same is None else TextPair(str(actual), texts, same, line)
+    if same is None:
+        return None
+    return TextPair(str(actual), texts, same, line)
 
 
 def _parse_same(wire: Mapping[str, Json], same_from: float, different_to: float) -> bool | None:
-    same, score = wire.get("same"), wire.get("score")
+    same = wire.get("same")
+    score = wire.get("score")
     if (same is None) == (score is None):
-        got = "neither" if same is None else "both"
+        if same is None:
+            got = "neither"
+        else:
+            got = "both"
         raise BadFile(f"expected either same (true or false) or score (0 to {MAX_SCORE}), got {got}")
     if isinstance(same, bool):
         return same
@@ -130,7 +146,11 @@ def _parse_same(wire: Mapping[str, Json], same_from: float, different_to: float)
         raise BadFile(f"same: expected true or false, got {json_kind(same)}")
     if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= MAX_SCORE:
         raise BadFile(f"score: expected a number from 0 to {MAX_SCORE}, got {shorten_text(repr(score), 60)}")
-    return True if score >= same_from else False if score <= different_to else None
+    if score >= same_from:
+        return True
+    if score <= different_to:
+        return False
+    return None
 
 
 def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
@@ -151,11 +171,12 @@ def score_pairs(pairs: Sequence[TextPair], embedder: Embedder) -> list[float]:
             for start in range(0, len(unique), BATCH_SIZE)
         ]
         lengths = {part.shape[1] for part in parts}
-        refuse(
-            len(lengths) > 1,
-            f"embedder {component_name(embedder)}: expected vectors of the same length, got {sorted(lengths)}",
-        )
-        rows, places = np.concatenate(parts), {text: place for place, text in enumerate(unique)}
+        if len(lengths) > 1:
+            raise UsageError(
+                f"embedder {component_name(embedder)}: expected vectors of the same length, got {sorted(lengths)}"
+            )
+        rows = np.concatenate(parts)
+        places = {text: place for place, text in enumerate(unique)}
         rows_per_pair = [rows[[places[text] for text in texts]] for texts in texts_per_pair]
     # The last digits depend on the machine: equal texts must have equal scores.
     return [max(0.0, round(float(cosine(rows[:1], rows[1:]).max()), SCORE_DIGITS)) for rows in rows_per_pair]
@@ -245,11 +266,11 @@ def load_embedder(name: str, where: str = "") -> Embedder:
 
 def _check_pair_counts(path: Path, same: Sequence[bool]) -> None:
     same_count = sum(same)
-    refuse(
-        not same_count or same_count == len(same),
-        f"{path}: expected pairs of both kinds, got {same_count:,} that say the same and {len(same) - same_count:,} that do not; "
-        "a cut needs both",
-    )
+    if not same_count or same_count == len(same):
+        raise UsageError(
+            f"{path}: expected pairs of both kinds, got {same_count:,} that say the same and {len(same) - same_count:,} that do not; "
+            "a cut needs both"
+        )
     fewest = min(same_count, len(same) - same_count)
     if fewest < MIN_PAIRS_PER_KIND:
         print_error(
@@ -271,7 +292,7 @@ def _format_heading(path: Path, pairs: LabelledPairs, embedder: Embedder) -> Ite
 
 
 def _choose_rule(args: argparse.Namespace) -> tuple[Rule, float, str]:
-    # Return the rule that chooses the cut, its share, and a description.
+    """Return the rule that chooses the cut, its share, and a description."""
     if args.recall is not None:
         return "recall", args.recall, f"highest cut with a recall of at least {args.recall:g}"
     if args.precision is not None:
@@ -294,7 +315,10 @@ def _format_cut_table(scores: Sequence[float], same: Sequence[bool], chosen: Cut
         kept = sorted({cut.at_least: cut for cut in (*kept, chosen)}.values(), key=lambda cut: cut.at_least)
     yield colour_text("at_least  same pass  different pass  precision  recall     F1  balanced accuracy", DIM)
     for cut in kept:
-        mark = "  <" if chosen is not None and cut.at_least == chosen.at_least else ""
+        if chosen is not None and cut.at_least == chosen.at_least:
+            mark = "  <"
+        else:
+            mark = ""
         yield (
             f"{cut.at_least:>8.4g}  {cut.same_passed:>9,}  {cut.different_passed:>14,}  {cut.precision:>9.3f}"
             f"  {cut.recall:>6.3f}  {cut.f1:>5.3f}  {cut.balanced_accuracy:>17.3f}{mark}"
@@ -307,12 +331,10 @@ def _require_useful_cut(chosen: Cut | None, rule: str) -> Cut:
             f"no threshold is proposed: there is no cut with that rule ({rule}); ask for less, or take "
             "another embedder"
         )
-    refuse(
-        chosen.balanced_accuracy <= CHANCE_ACCURACY,
-        LLMOpsError(
+    if chosen.balanced_accuracy <= CHANCE_ACCURACY:
+        raise LLMOpsError(
             f"no threshold is proposed: at {chosen.at_least:g} the embedder separates the pairs no better than chance "
             f"(balanced accuracy {chosen.balanced_accuracy:.3f}); small edits that reverse the meaning are for the checks of "
             "assert_semantic, not for a cosine: leave them out, or take another embedder"
-        ),
-    )
+        )
     return chosen

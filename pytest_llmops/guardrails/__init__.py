@@ -51,5 +51,8 @@ def mask(text: str, findings: Iterable[Finding] | None = None) -> str:
     >>> mask("Write to anna@example.com!")
     'Write to [email]!'
     """
-    found = scan(text, (pii_detector(), secret_detector())) if findings is None else findings
+    if findings is None:
+        found = scan(text, (pii_detector(), secret_detector()))
+    else:
+        found = findings
     return mask_findings(text, found)

@@ -10,7 +10,7 @@ from itertools import starmap
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
-from pytest_llmops.errors import refuse
+from pytest_llmops.errors import UsageError, refuse
 from pytest_llmops.guardrails.findings import Finding, RuleDetector
 from pytest_llmops.guardrails.views import PATTERNS, TABLES, normalize_text
 from pytest_llmops.measurement import as_finite_float, shorten_text
@@ -56,11 +56,17 @@ def pii_detector(regions: Collection[str] = REGIONS) -> RuleDetector:
     >>> [(found.kind, found.start) for found in pii_detector().find("Card 4111 1111 1111 1111, a@b.example")]
     [('email', 26), ('card', 5)]
     """
-    regions = (*regions,) if isinstance(regions, Iterable) else (regions,)  # type: ignore[redundant-expr]
+    if isinstance(regions, Iterable):  # type: ignore[redundant-expr]
+        regions = (*regions,)
+    else:
+        regions = (regions,)
     problem = f"pii_detector: expected a list of regions such as 'GB', got {shorten_text(repr(regions), 100)}"
     refuse(not all(isinstance(region, str) for region in regions), problem)
     extra = tuple(kind for kind, package in EXTRA_KINDS.items() if find_spec(package))
-    is_phone = partial(_is_phone, regions=regions) if "phone" in extra else None
+    if "phone" in extra:
+        is_phone = partial(_is_phone, regions=regions)
+    else:
+        is_phone = None
     if is_phone and regions != REGIONS:
         from phonenumbers import SUPPORTED_REGIONS
 
@@ -75,7 +81,10 @@ def pii_detector(regions: Collection[str] = REGIONS) -> RuleDetector:
 
 def _is_phone(shape: str, number: str, regions: Collection[str]) -> bool:
     if shape[0] == "+" or number.startswith("00"):
-        rests = _split_code(number.removeprefix("00")) if len(number) in INTERNATIONAL else []
+        if len(number) in INTERNATIONAL:
+            rests = _split_code(number.removeprefix("00"))
+        else:
+            rests = []
     else:
         rests = [
             pair
@@ -102,17 +111,21 @@ def _split_code(number: str) -> list[tuple[str, str]]:
 
 @cache
 def _compile_plan(place: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    # Return patterns of the valid numbers of a region, or behind a country code, of numbers that only the library can tell (it takes
-    # thirty times as long as a pattern), and of what stands in front of a country code in the numbers of a region.
+    """Return patterns of the valid numbers of a region, or behind a country code, of numbers that only the library can tell (it takes thirty times as long as a pattern), and of what stands in front of a country code in the numbers of a region."""
     from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata, country_code_for_region
 
-    code = int(place) if place.isdigit() else country_code_for_region(place)
+    if place.isdigit():
+        code = int(place)
+    else:
+        code = country_code_for_region(place)
     regions = COUNTRY_CODE_TO_REGION_CODE[code]
     plans: dict[str, Any] = {
         region: PhoneMetadata.metadata_for_region_or_calling_code(code, region) for region in regions
     }
-    own, is_main = plans.get(place, plans[regions[0]]), place in (str(code), regions[0])
-    prefix, general = own.national_prefix_for_parsing or "(?!)", own.general_desc.national_number_pattern
+    own = plans.get(place, plans[regions[0]])
+    is_main = place in (str(code), regions[0])
+    prefix = own.national_prefix_for_parsing or "(?!)"
+    general = own.general_desc.national_number_pattern
     sizes = "|".join(rf"\d{{{size}}}" for size in own.general_desc.possible_length)
     valid = "|".join(
         rf"(?=(?:{plan.general_desc.national_number_pattern})\Z)(?:{'|'.join(kinds)})\Z"
@@ -127,13 +140,15 @@ def _compile_plan(place: str) -> tuple[re.Pattern[str], re.Pattern[str], re.Patt
         if kinds
     )
     # A prefix is replaced by another one if its last group is there.
-    replaced = (
-        rf"(?>{prefix})(?({re.compile(prefix).groups})|(?!))"
-        if own.national_prefix_transform_rule
-        else "(?!)"
-    )
+    if own.national_prefix_transform_rule:
+        replaced = rf"(?>{prefix})(?({re.compile(prefix).groups})|(?!))"
+    else:
+        replaced = "(?!)"
     # A country code that nothing announces is one where the number would be none of the country.
-    own_code = "(?!)" if is_main and prefix == str(code) else rf"(?={code})(?!(?:{general})\Z)"
+    if is_main and prefix == str(code):
+        own_code = "(?!)"
+    else:
+        own_code = rf"(?={code})(?!(?:{general})\Z)"
     return (
         # The prefix that is dialled in front of a number of the own country goes where a number is left.
         re.compile(rf"(?:(?>{prefix})(?=(?:{sizes})\Z)(?=(?:{general})\Z))?+(?:{valid})"),
@@ -156,7 +171,10 @@ def _find_national_ids(text: str) -> Iterator[Finding]:
     for word in PATTERNS["national_id_word"].finditer(text):
         # An abbreviation has to be written as one: PAN and RUN are no words.
         checker = TABLES["national_ids"].get(word[0] if len(word[0]) <= MAX_ABBREVIATION else word[0].upper())
-        shape = PATTERNS["national_id"].search(text, word.end(), word.end() + NEAR) if checker else None
+        if checker:
+            shape = PATTERNS["national_id"].search(text, word.end(), word.end() + NEAR)
+        else:
+            shape = None
         for end in [at.start() for at in PATTERNS["id_end"].finditer(shape[0])][::-1] if shape else []:
             if shape and import_module(f"stdnum.{checker}").is_valid(shape[0][:end]):
                 yield Finding(shape.start(), shape.start() + end, "national_id", 0.9)
@@ -177,19 +195,24 @@ def presidio_detector(
     Raises:
         UsageError: It is no engine of presidio, or has no such entity in that language; there are no entities, or the score is not a number.
     """
-    refuse(
+    if (
         not (hasattr(analyzer, "supported_languages") and isinstance(entities, Mapping))
-        or as_finite_float(at_least) is None,
-        "presidio_detector: expected an AnalyzerEngine, the kinds of its entities as a mapping, and at_least as a number, got "
-        f"{type(analyzer).__name__}, {type(entities).__name__} and {at_least!r}",
-    )
-    known = analyzer.get_supported_entities(language) if language in analyzer.supported_languages else []
+        or as_finite_float(at_least) is None
+    ):
+        raise UsageError(
+            "presidio_detector: expected an AnalyzerEngine, the kinds of its entities as a mapping, and at_least as a number, got "
+            f"{type(analyzer).__name__}, {type(entities).__name__} and {at_least!r}"
+        )
+    if language in analyzer.supported_languages:
+        known = analyzer.get_supported_entities(language)
+    else:
+        known = []
     missing = {*entities}.difference(known)
-    refuse(
-        missing or not entities,
-        f"presidio_detector: expected some of the entities that the engine has in language {language!r} "
-        f"({', '.join(sorted(known)) or 'none'}), got {shorten_text(', '.join(missing or entities) or 'none', 200)}",
-    )
+    if missing or not entities:
+        raise UsageError(
+            f"presidio_detector: expected some of the entities that the engine has in language {language!r} "
+            f"({', '.join(sorted(known)) or 'none'}), got {shorten_text(', '.join(missing or entities) or 'none', 200)}"
+        )
     return RuleDetector(
         "presidio",
         tuple(dict.fromkeys(entities.values())),
@@ -263,12 +286,17 @@ def classify_refusal(answer: str) -> Refusal:
     >>> classify_refusal("I’m sorry, but I can’t help with that."), classify_refusal("Sure: 30 days."), classify_refusal("")
     ('refused', 'complied', 'unclear')
     """
-    refuse(not isinstance(answer, str), f"classify_refusal: expected a text, got {type(answer).__name__}")
+    if not isinstance(answer, str):
+        raise UsageError(f"classify_refusal: expected a text, got {type(answer).__name__}")
     text = PATTERNS["quoted"].sub(" ", normalize_text(answer[: 2 * MAX_READ]).text[:MAX_READ])
     letters = list(filter(str.isalpha, text))
     is_foreign = 2 * sum(char > LAST_LATIN for char in letters) > len(letters)
     if is_foreign or not text.strip():
         return "unclear"
     if PATTERNS["refused"].search(text):
-        return "unclear" if PATTERNS["turned"].search(text) else "refused"
-    return "unclear" if PATTERNS["hinted"].search(text[:MAX_HINT]) else "complied"
+        if PATTERNS["turned"].search(text):
+            return "unclear"
+        return "refused"
+    if PATTERNS["hinted"].search(text[:MAX_HINT]):
+        return "unclear"
+    return "complied"

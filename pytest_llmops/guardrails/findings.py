@@ -81,12 +81,10 @@ def run_detectors(text: str, detectors: Sequence[Detector]) -> list[Finding]:
         f"guardrails: expected a text and a list of detectors, got {type(text).__name__} and {shorten_text(repr(detectors), 200)}",
     )
     wanted = [(detector, tuple(getattr(detector, "views", ("raw",)))) for detector in detectors]
-    refuse(
-        not all(names and VIEWS.issuperset(names) for _, names in wanted),
-        DetectorError(
+    if not all(names and VIEWS.issuperset(names) for _, names in wanted):
+        raise DetectorError(
             f"views of a detector: expected some of {', '.join(sorted(VIEWS))}, got {shorten_text(str([names for _, names in wanted]))}"
-        ),
-    )
+        )
     views = make_views(text, {name for _, names in wanted for name in names})
     return sorted(
         (
@@ -128,7 +126,10 @@ def _find_in_view(detector: Detector, view: View) -> list[Finding]:
                 f"detector {name}: expected findings of {', '.join(kinds)}, each a span of whole numbers within the "
                 f"{len(view.text):,} characters of its text, with a confidence from 0 to 1, got {shorten_text(repr(finding), 200)}"
             )
-    read = "plain" if view.name == "raw" else view.name
+    if view.name == "raw":
+        read = "plain"
+    else:
+        read = view.name
     return [
         finding
         if (start, end, read) == (finding.start, finding.end, finding.view)

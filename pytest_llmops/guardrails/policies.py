@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from pytest_llmops._util.text_files import BadFile, read_text
-from pytest_llmops.errors import DetectorError, refuse
+from pytest_llmops.errors import DetectorError
 from pytest_llmops.guardrails.findings import Finding, RuleDetector
 from pytest_llmops.guardrails.views import PATTERNS, normalize_text
 from pytest_llmops.judges.item_judges import RULE_KEYS
@@ -55,7 +55,8 @@ class PolicyRules(NamedTuple):
 
     def list_broken(self, text: str, found: list[Finding]) -> list[str]:
         """Return the ids of the rules that a text breaks, given what `forbidden` found in it."""
-        plain, kinds = normalize_text(text).text, {each.kind for each in found}
+        plain = normalize_text(text).text
+        kinds = {each.kind for each in found}
         return [*filter(kinds.__contains__, self.forbidden.kinds)] + [
             id_ for id_, search in self.required.items() if not search(plain)
         ]
@@ -81,24 +82,21 @@ def read_policy(path: str | Path) -> PolicyRules:
                 and rule["id"].strip()
                 for rule in listed
             )
-            refuse(not fit, head.bad(key, FORM, shorten_text(str(listed), 80)))
+            if not fit:
+                raise head.bad(key, FORM, shorten_text(str(listed), 80))
         every = [rule for listed in rules.values() for rule in listed]
-        refuse(
-            not every and not is_judged,
-            BadFile(f"expected rules: forbid or require, each {FORM}; or a list (- ...); got none"),
-        )
+        if not every and not is_judged:
+            raise BadFile(f"expected rules: forbid or require, each {FORM}; or a list (- ...); got none")
         for what in ("id", "pattern"):
             often = [
                 shorten_text(key, 60)
                 for key, count in Counter(rule[what] for rule in every).items()
                 if count > 1
             ]
-            refuse(
-                often,
-                BadFile(
+            if often:
+                raise BadFile(
                     f"two rules have the {what} {often}: give each its own, and require nothing that is forbidden"
-                ),
-            )
+                )
         searches = {rule["id"]: compile_rule(rule["id"], rule["pattern"]) for rule in every}
     forbidden, required = (tuple(rule["id"] for rule in listed) for listed in rules.values())
 
@@ -128,28 +126,22 @@ def compile_rule(id_: str, pattern: str, group: object = 0, entropy: object = 0)
         [max(1, int(count)) for count in re.findall(before + r"\{\s*(\d{1,9})", pattern)]
         for before in ("", r"\)\s*")
     )
-    refuse(
-        sum(counts) * math.prod(of_groups) > MAX_COPIES or re.search(r"\(\?(?:R|&|P>|[+-]?\d)", pattern),
-        BadFile(
+    if sum(counts) * math.prod(of_groups) > MAX_COPIES or re.search(r"\(\?(?:R|&|P>|[+-]?\d)", pattern):
+        raise BadFile(
             f"{rule}: expected no recursion, and repetitions such as {{1000}} that make at most {MAX_COPIES:,} parts"
-        ),
-    )
+        )
     try:
         compiled = regex.compile(
             pattern.replace(r"\z", r"\Z"), regex.V1
         )  # Go writes \z for the end of a text
-        refuse(
-            compiled.search("", timeout=MAX_SECONDS),
-            BadFile(f"{rule}: its pattern matches every text, as it matches nothing"),
-        )
+        if compiled.search("", timeout=MAX_SECONDS):
+            raise BadFile(f"{rule}: its pattern matches every text, as it matches nothing")
         fits = type(group) is int and 0 <= group <= compiled.groups and as_finite_float(entropy) is not None
-        refuse(
-            not fits,
-            BadFile(
+        if not fits:
+            raise BadFile(
                 f"{rule}: expected entropy to be a number, and secretGroup one of the {compiled.groups} groups of the regex, got "
                 + shorten_text(f"{entropy!r} and {group!r}", 60)
-            ),
-        )
+            )
     except (regex.error, RecursionError, TimeoutError) as error:
         raise BadFile(f"{rule}: invalid regular expression: {error}") from None
 
@@ -198,13 +190,11 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
             raise BadFile(
                 f"expected rules of gitleaks in TOML, each with an id and a regex: {error!r}"
             ) from None
-        refuse(
-            not rules or "extend" in document,
-            BadFile(
+        if not rules or "extend" in document:
+            raise BadFile(
                 "expected rules with a regex, all of them in this file; got "
                 + ("[extend], which is not read: copy what it names" if rules else "none")
-            ),
-        )
+            )
 
     def find(text: str) -> Iterator[Finding]:
         lower = text.lower()
@@ -229,7 +219,7 @@ def gitleaks_detector(path: str | Path) -> RuleDetector:
 
 
 def _list_allowed(*tables: Mapping[str, Any]) -> list[Search]:
-    # What holds only together with a path or a commit says nothing about a text.
+    """What holds only together with a path or a commit says nothing about a text."""
     lists = [
         each
         for table in tables

@@ -57,7 +57,8 @@ def normalize_text(text: str) -> View:
         return View("plain", text, range(len(text)))
     table = {char: char if char.isascii() else _read_character(char) for char in set(text)}
     parts = [table[char] for char in text]
-    joined, lookalikes = "".join(parts), CHARACTERS["lookalikes"]
+    joined = "".join(parts)
+    lookalikes = CHARACTERS["lookalikes"]
     if not lookalikes.keys().isdisjoint(map(ord, table)):
         joined = PATTERNS["word"].sub(
             lambda word: (
@@ -72,13 +73,16 @@ def normalize_text(text: str) -> View:
 
 
 def _read_character(char: str) -> str:
-    code, kind = ord(char), unicodedata.category(char)
+    code = ord(char)
+    kind = unicodedata.category(char)
     if code in TAGS:
         return chr(code - TAGS.start + 0x20)
     if kind == "Nd":
         return str(unicodedata.decimal(char))
     is_hidden = kind == "Cf" or code in INVISIBLE
-    return "" if is_hidden else unicodedata.normalize("NFKC", char.translate(CHARACTERS["quotes"]))
+    if is_hidden:
+        return ""
+    return unicodedata.normalize("NFKC", char.translate(CHARACTERS["quotes"]))
 
 
 def make_views(text: str, names: Collection[str]) -> list[View]:
@@ -87,10 +91,13 @@ def make_views(text: str, names: Collection[str]) -> list[View]:
     >>> [view.text for view in make_views("aGVsbG8sIHdvcmxkIQ==", ["base64"])]
     ['hello, world!']
     """
-    plain, gap = normalize_text(text), PATTERNS["gap"]
+    plain = normalize_text(text)
+    gap = PATTERNS["gap"]
     views = [View("raw", text, range(len(text))), plain]
-    views += _decode_blobs(plain) if "base64" in names else []
-    views += [View("rot13", codecs.encode(plain.text, "rot13"), plain.places)] if "rot13" in names else []
+    if "base64" in names:
+        views += _decode_blobs(plain)
+    if "rot13" in names:
+        views += [View("rot13", codecs.encode(plain.text, "rot13"), plain.places)]
     if "leet" in names and PATTERNS["leeted"].search(plain.text):
         views.append(View("leet", plain.text.translate(CHARACTERS["leet"]), plain.places))
     if "spaced" in names and PATTERNS["spaced"].search(plain.text):
@@ -101,7 +108,8 @@ def make_views(text: str, names: Collection[str]) -> list[View]:
 
 
 def _decode_blobs(plain: View) -> Iterator[View]:
-    views, left = [(plain, 0)], MAX_DECODED
+    views = [(plain, 0)]
+    left = MAX_DECODED
     for view, level in views:  # what a view holds is added meanwhile
         for match in PATTERNS["blob"].finditer(view.text) if level < MAX_LEVELS else ():
             decoded = _decode_blob(match[0])
@@ -113,10 +121,12 @@ def _decode_blobs(plain: View) -> Iterator[View]:
 
 
 def _decode_blob(blob: str) -> str:
-    # Return the text of base64, or "" if it is none.
+    """Return the text of base64, or "" if it is none."""
     digits = blob.translate(CHARACTERS["base64"]).replace(" ", "")
     try:
         text = base64.b64decode(digits + "=" * (-len(digits) % 4)).decode("utf-8")
     except ValueError:
         return ""
-    return text if "".join(text.split()).isprintable() else ""
+    if "".join(text.split()).isprintable():
+        return text
+    return ""

@@ -24,7 +24,7 @@ from pytest_llmops.baselines.baseline import (
     read_output,
     read_outputs,
 )
-from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root, refuse
+from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
 from pytest_llmops.measurement import format_count
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import ATTACKS, GATE_NODEID, SuiteVerdict
@@ -49,14 +49,19 @@ class StoredBaseline:
             return self.commit
         name = path_from_root(self.path, root)
         log = run_git(root, "log", "-1", "--format=%H", "--", f"./{name}")
-        commit = log.decode().strip() if isinstance(log, bytes) else ""
+        if isinstance(log, bytes):
+            commit = log.decode().strip()
+        else:
+            commit = ""
         # In a shallow clone the oldest commit seems to have made every file.
         has_it = (
             commit
             and run_git(root, "show", f"{commit}:./{name}") == self.data
             and run_git(root, "rev-parse", "--is-shallow-repository") == b"false\n"
         )
-        return commit if has_it else accepted_at
+        if has_it:
+            return commit
+        return accepted_at
 
 
 def has_baseline(settings: Settings, root: Path) -> bool:
@@ -84,10 +89,10 @@ def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
     name = path_from_root(own, root)
     if path == own and name == Settings().baseline:
         return None
-    refuse(
-        path == own,
-        f"llm_baseline: {name}: no such file; correct the name, or make it: pytest --llm-accept 'first baseline'",
-    )
+    if path == own:
+        raise UsageError(
+            f"llm_baseline: {name}: no such file; correct the name, or make it: pytest --llm-accept 'first baseline'"
+        )
     shown = run_git(root, "show", "--end-of-options", f"{given}:./{name}")
     if isinstance(shown, str):
         raise UsageError(
@@ -108,19 +113,23 @@ def read_checkout(root: Path) -> tuple[str, str]:
 class _CommittedOutputs:
     # Reads what the application answered from the cassettes of a commit.
     def __init__(self, root: Path, find_commit: Callable[[], str]) -> None:
-        self._root, self._find_commit = root, find_commit
+        self._root = root
+        self._find_commit = find_commit
         self._commit: str | None = None
         self._files: dict[str, bytes | str] = {}
 
     def find_output(self, record: TestRecord, before: BaselineTest) -> str | None:
-        # Return the output of a test in the trial that `read_output` shows; None: that cannot be said for sure.
+        """Return the output of a test in the trial that `read_output` shows; None: that cannot be said for sure."""
         from pytest_llmops.cassettes.store import list_answered_requests, parse_cassette
         from pytest_llmops.results.details import CassetteFacts
         from pytest_llmops.trace import read_call
 
         cassette = CassetteFacts.from_wire(record.fact("cassette")).path
         answers = {call.output for call in record.calls if call.purpose == "app"}
-        data = self._read_file(cassette) if cassette and read_output(record) in answers else ""
+        if cassette and read_output(record) in answers:
+            data = self._read_file(cassette)
+        else:
+            data = ""
         if isinstance(data, str):  # there is none, or the test works on the answer before it is measured
             return None
         try:
@@ -137,7 +146,9 @@ class _CommittedOutputs:
         # What the test asks now may have been recorded beside it already.
         asked_now = {call.messages for call in record.calls}
         calls = [call for call in calls if call.messages not in asked_now] or calls
-        return calls[-1].output if calls else None
+        if calls:
+            return calls[-1].output
+        return None
 
     def _read_file(self, cassette: str) -> bytes | str:
         if self._commit is None:
@@ -155,7 +166,10 @@ def find_outputs(
     stored: StoredBaseline, baseline: Baseline, root: Path, records: Iterable[TestRecord]
 ) -> Callable[[str], str | None]:
     """Return what tells the baseline's output of a test on both sides: by the file beside it, else by the cassettes of its commit."""
-    latest = baseline.history[-1] if baseline.history else Acceptance()
+    if baseline.history:
+        latest = baseline.history[-1]
+    else:
+        latest = Acceptance()
     outputs = read_outputs(outputs_path(stored.path), latest.on)
     ran = {record.nodeid: record for record in records}
     committed = _CommittedOutputs(root, lambda: stored.find_commit(root, latest.commit))
@@ -206,11 +220,10 @@ class BaselineGate:
         except UsageError as error:
             return SuiteVerdict(status="ERROR", sentence=str(error), baseline=self.settings.baseline)
         trials = self.settings.trials
-        looks: dict[str, Any] = (
-            {"alpha": LOOK_LEVELS[trials], "planned": tuple(LOOK_LEVELS)}
-            if isinstance(trials, LookTrials)
-            else {}
-        )
+        if isinstance(trials, LookTrials):
+            looks: dict[str, Any] = {"alpha": LOOK_LEVELS[trials], "planned": tuple(LOOK_LEVELS)}
+        else:
+            looks = {}
         verdict = judge_suite(
             baseline,
             self.records,
@@ -237,14 +250,15 @@ class BaselineGate:
 
         ran = [record for record in self.records if record.outcome != "skipped"]
         tests = {record.nodeid: files.summarize_test(record) for record in ran if record.measurements}
-        refuse(not tests, "--llm-accept: not accepted: no test measured anything")
-        path, now = self._own_path, datetime.now(UTC).isoformat(timespec="milliseconds")
+        if not tests:
+            raise UsageError("--llm-accept: not accepted: no test measured anything")
+        path = self._own_path
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with lock_cassette(path):
-            older = (
-                files.Baseline.from_bytes(path.read_bytes(), where=path.name)
-                if path.is_file()
-                else files.Baseline()
-            )
+            if path.is_file():
+                older = files.Baseline.from_bytes(path.read_bytes(), where=path.name)
+            else:
+                older = files.Baseline()
             # A file that holds the whole suite may be named; what -k, -x and the like leave out is not known.
             why_partial = self._why_partial(older.tests) or ", ".join(
                 reason for reason in self.why_narrowed if not reason.startswith("only ")
@@ -281,27 +295,31 @@ class BaselineGate:
         self, ran: Sequence[TestRecord], why_partial: str, verdict: SuiteVerdict | None
     ) -> list[str]:
         red = max(self.failed, sum(record.outcome not in GOOD_OUTCOMES for record in ran))
-        problems = [f"{format_count(red, 'test')} did not pass"] if red else []
-        problems += (
-            ["the suite got worse than its baseline (RED)"] if verdict and verdict.status == "RED" else []
-        )
-        problems += [f"only a part of the suite ran ({why_partial})"] if why_partial else []
-        refuse(
-            problems and not self.settings.accept_anyway,
-            f"--llm-accept: not accepted: {'; '.join(problems)}; the baseline stays as it is. "
-            "Add --llm-accept-anyway to accept it all the same",
-        )
+        if red:
+            problems = [f"{format_count(red, 'test')} did not pass"]
+        else:
+            problems = []
+        if verdict and verdict.status == "RED":
+            problems += ["the suite got worse than its baseline (RED)"]
+        if why_partial:
+            problems += [f"only a part of the suite ran ({why_partial})"]
+        if problems and not self.settings.accept_anyway:
+            raise UsageError(
+                f"--llm-accept: not accepted: {'; '.join(problems)}; the baseline stays as it is. "
+                "Add --llm-accept-anyway to accept it all the same"
+            )
         return problems
 
     def _why_partial(self, baseline_tests: Iterable[str]) -> str:
-        # Return why tests of the baseline are missing from the run on purpose; "": those that are missing are gone.
+        """Return why tests of the baseline are missing from the run on purpose; "": those that are missing are gone."""
         from pytest_llmops.harness.run_checks import collected_folders
 
         ran = {record.nodeid for record in self.records if record.outcome != "skipped"}
         missing = [nodeid for nodeid in baseline_tests if nodeid not in ran]
         if self.why_narrowed and missing:
             return ", ".join(self.why_narrowed)
-        if left_out := [nodeid for nodeid in missing if nodeid in self.skipped]:
+        left_out = [nodeid for nodeid in missing if nodeid in self.skipped]
+        if left_out:
             return f"{format_count(len(left_out), 'test')} of the baseline skipped"
         folders = collected_folders(self.config)
         inside = [
@@ -310,7 +328,9 @@ class BaselineGate:
             for folder in folders
             if not folder or nodeid.startswith(f"{folder}/")
         ]
-        return f"only {', '.join(folders)}" if len(set(inside)) < len(missing) else ""
+        if len(set(inside)) < len(missing):
+            return f"only {', '.join(folders)}"
+        return ""
 
 
 def write_junit_cases(config: Any, run: Run, make_report: Callable[..., Any]) -> None:
@@ -325,14 +345,25 @@ def write_junit_cases(config: Any, run: Run, make_report: Callable[..., Any]) ->
         for found in run.variants
         if found.argument == ATTACKS
     ]
-    if (verdict := run.verdict) is not None:
+    verdict = run.verdict
+    if verdict is not None:
         text = [f"{verdict.status} {verdict.sentence}", *verdict.advice, verdict.baseline]
         cases.append((GATE_NODEID, verdict.fails(strict=is_strict), text))
-    plugins = config.pluginmanager.get_plugins() if cases else ()
+    if cases:
+        plugins = config.pluginmanager.get_plugins()
+    else:
+        plugins = ()
     writers = [plugin for plugin in plugins if type(plugin).__name__ == "LogXML"]
     for writer, (nodeid, is_red, lines) in product(writers, cases):
-        place, status = (nodeid, None, nodeid.partition("::")[2]), "failed" if is_red else "passed"
-        text_shown = "\n".join(lines) if is_red else None
+        place = (nodeid, None, nodeid.partition("::")[2])
+        if is_red:
+            status = "failed"
+        else:
+            status = "passed"
+        if is_red:
+            text_shown = "\n".join(lines)
+        else:
+            text_shown = None
         writer.pytest_runtest_logreport(make_report(nodeid, place, {}, status, text_shown, "call"))
         writer.pytest_runtest_logreport(make_report(nodeid, place, {}, "passed", None, "teardown"))
 
@@ -360,7 +391,8 @@ def check_looks(config: Any, settings: Settings) -> None:
         ),
     }
     for expected, applies in problems.items():
-        refuse(applies, f"--llm-trials=auto: expected {expected}")
+        if applies:
+            raise UsageError(f"--llm-trials=auto: expected {expected}")
 
 
 def plan_next_look(
@@ -376,7 +408,10 @@ def plan_next_look(
     """
     later = [option for option, trials in LOOKS.items() if trials > settings.trials]
     place = f"look {len(LOOKS) - len(later)} of {len(LOOKS)}"
-    status = verdict.status if verdict is not None else "NONE"
+    if verdict is not None:
+        status = verdict.status
+    else:
+        status = "NONE"
     if status != "AMBER":
         return (
             "",
@@ -412,16 +447,24 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
             return status
         arguments = list(config.invocation_params.args)
         # What follows a plain `--` is no option.
-        end = arguments.index("--") if "--" in arguments else len(arguments)
+        if "--" in arguments:
+            end = arguments.index("--")
+        else:
+            end = len(arguments)
         arguments[end:end] = [f"--llm-trials={option}"]
         sys.stdout.flush()
         return _run_look(arguments, config.invocation_params.dir)
 
 
 def _run_look(arguments: list[str], folder: Path) -> int:
-    # Run pytest in another process, which ends before this one does; return its exit status.
-    # `python -m` would put the working folder into sys.path, where the command `pytest` has none.
-    safe = () if {"", str(folder)} & {*sys.path} else ("-P",)
+    """Run pytest in another process, which ends before this one does; return its exit status.
+
+    `python -m` would put the working folder into sys.path, where the command `pytest` has none.
+    """
+    if {"", str(folder)} & {*sys.path}:
+        safe = ()
+    else:
+        safe = ("-P",)
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 -- as multiprocessing does
     command = [sys.executable, *flags, *safe, "-m", "pytest", *arguments]
     with subprocess.Popen(command, cwd=folder) as look, ExitStack() as held:  # noqa: S603 -- the arguments of this very run
@@ -435,4 +478,6 @@ def _run_look(arguments: list[str], folder: Path) -> int:
         ):  # Ctrl-C at a terminal reaches the look as well, and its fixtures are torn down
             held.callback(look.terminate)  # at a second one
             status = look.wait()
-    return status if status >= 0 else 128 - status
+    if status >= 0:
+        return status
+    return 128 - status

@@ -69,7 +69,10 @@ class Controller:
         self._records: dict[str, TestRecord] = {}
         self._write_errors: dict[str, str] = {}
         self._accepted = self._not_accepted = self._look = self.next_look = ""
-        self._github = os.environ if settings.github == "auto" else {}
+        if settings.github == "auto":
+            self._github = os.environ
+        else:
+            self._github = {}
         self.cassette_usage = CassetteUsage(config, settings)
         self.terminal_hooks = TerminalHooks(config)
         self.run = Run()
@@ -93,22 +96,25 @@ class Controller:
         self._records[record.nodeid] = record if earlier is None else earlier.add(record)
 
     def _iter_model_notes(self, records: Sequence[TestRecord]) -> Iterator[str]:
-        # Yield which tests asked a model something new, and which models end soon.
+        """Yield which tests asked a model something new, and which models end soon."""
         from pytest_llmops.trace import iter_shutdown_notes
 
         yield from iter_changed_notes(records) if self._settings.changed else ()
-        if (days := self._settings.warn_shutdown) is not None:
+        days = self._settings.warn_shutdown
+        if days is not None:
             yield from iter_shutdown_notes(
                 (call.model for record in records for call in record.calls), days, datetime.now(UTC).date()
             )
 
     def _plain_nodeid(self, nodeid: str) -> str:
-        # Return the node id of a test without the group that ``--dist loadgroup`` of xdist appends.
+        """Return the node id of a test without the group that ``--dist loadgroup`` of xdist appends."""
         place = nodeid.rfind("@")
         is_group = self._config.getoption("dist", "") == "loadgroup" and place > max(
             nodeid.rfind("]"), nodeid.rfind("::")
         )
-        return nodeid[:place] if is_group else nodeid
+        if is_group:
+            return nodeid[:place]
+        return nodeid
 
     def finish_run(self, session: Any, make_report: Callable[..., Any]) -> None:
         """Build the run, call the hook, and write the requested reports; ``make_report`` is pytest's class."""
@@ -119,7 +125,10 @@ class Controller:
         meta = {**_run_metadata(self._config, self._settings), **usage_facts}
         if self._settings.report or os.environ.get("GITHUB_ACTIONS"):
             meta["commit"], folder = read_checkout(self._config.rootpath)
-            meta |= {"root": folder} if folder else {}
+            if folder:
+                meta |= {"root": folder}
+            else:
+                meta |= {}
         root = self._config.rootpath
         folders = {
             root,
@@ -146,7 +155,10 @@ class Controller:
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
         write_junit_cases(self._config, self.run, make_report)
-        summary = self._github.get("GITHUB_STEP_SUMMARY", "") if records else ""
+        if records:
+            summary = self._github.get("GITHUB_STEP_SUMMARY", "")
+        else:
+            summary = ""
         for name in filter(None, [*self._settings.report, summary]):
             try:
                 if name == summary:
@@ -163,9 +175,10 @@ class Controller:
                 session.exitstatus = session.exitstatus or int(name != summary)
 
     def _compare_with_baseline(self, session: Any) -> None:
-        # Compare variants, and the run with its baseline, and accept it into the baseline if that is asked for.
+        """Compare variants, and the run with its baseline, and accept it into the baseline if that is asked for."""
         self._judge_variants(session)
-        usage, settings = self.cassette_usage, self._settings
+        usage = self.cassette_usage
+        settings = self._settings
         is_first = not has_baseline(settings, self._config.rootpath)
         if (
             is_first
@@ -227,14 +240,17 @@ class Controller:
                 session.exitstatus = session.exitstatus or TESTS_FAILED
 
     def _add_unchanged_inputs(self) -> None:
-        # Show with the failure of a changed input (`llm_robust`) what the unchanged one is, and both answers.
+        """Show with the failure of a changed input (`llm_robust`) what the unchanged one is, and both answers."""
         moved = {
             record.nodeid: format_failure_text(score, evidence=read_detail(score).evidence)  # type: ignore[arg-type]
             for record in self.run.records
             for score in record.measurements
             if record.fact("robust") and score.name.startswith("robust.") and score.value == 0
         }
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter") if moved else None
+        if moved:
+            reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        else:
+            reporter = None
         for report in getattr(reporter, "stats", {}).get("failed", ()):
             if report.nodeid in moved and hasattr(report.longrepr, "addsection"):
                 report.longrepr.addsection("the unchanged input", moved[report.nodeid], "-")
@@ -276,7 +292,10 @@ class Controller:
             terminalreporter.write_line(escape_output(error), red=True)
         if verbosity >= -1:
             written = [name for name in self._settings.report if name not in self._write_errors]
-            xml = self._config.getoption("xmlpath", None) if verbosity >= 0 else None
+            if verbosity >= 0:
+                xml = self._config.getoption("xmlpath", None)
+            else:
+                xml = None
             for name in [*written, *filter(None, [xml])]:
                 terminalreporter.write_line(f"report      {name}")
 
@@ -284,10 +303,16 @@ class Controller:
 def report_outcome(report: Any, payload: Mapping[str, Any]) -> Any:
     """Return a report's outcome in our terms: what could not be scored is ``errored``, not ``failed``."""
     if report.failed:
-        return "failed" if report.when == "call" and payload.get("outcome") != "errored" else "errored"
+        if report.when == "call" and payload.get("outcome") != "errored":
+            return "failed"
+        return "errored"
     if hasattr(report, "wasxfail"):
-        return "xfailed" if report.skipped else "xpassed"
-    return report.outcome if report.outcome in ("passed", "skipped") else "errored"
+        if report.skipped:
+            return "xfailed"
+        return "xpassed"
+    if report.outcome in ("passed", "skipped"):
+        return report.outcome
+    return "errored"
 
 
 def report_message(report: Any) -> str:
@@ -300,7 +325,9 @@ def report_message(report: Any) -> str:
     if isinstance(longrepr, tuple):
         return str(longrepr[2]).removeprefix("Skipped: ")
     crash = getattr(longrepr, "reprcrash", None)
-    return str(crash.message) if crash is not None else str(longrepr or "")
+    if crash is not None:
+        return str(crash.message)
+    return str(longrepr or "")
 
 
 def find_place(report: Any, config: Any) -> str:
@@ -338,7 +365,10 @@ def attach_payload(harness: Harness, report: Any, error: BaseException | None) -
     report.llmops = harness.build_payload(report.when, error)
     mask_report(report, harness.mask_secrets)
     record = build_record(report, report.llmops)
-    harness.record = record if harness.record is None else harness.record.add(record)
+    if harness.record is None:
+        harness.record = record
+    else:
+        harness.record = harness.record.add(record)
     if report.when == "teardown" and harness.settings.junit_properties:
         from pytest_llmops.reports.ci_formats import junit_properties
 
@@ -361,12 +391,15 @@ def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
     for depth, why in enumerate(vars(error).get("llmops_note") for error in chain):
         if why and not is_ours:
             # The error of a fixture comes with each of its tests, and has the note already.
-            notes, is_ours = [*dict.fromkeys([*getattr(value, "__notes__", ()), why])], True
+            notes = [*dict.fromkeys([*getattr(value, "__notes__", ()), why])]
+            is_ours = True
             value.__notes__ = notes
             # What the client did in vain helps nobody; what went wrong in the user's code after it does.
             caught = (n for n in range(depth, 0, -1) if (tb := chain[n].__traceback__) and _is_users(tb))
             after = chain[next(caught, 1) - 1]
-            after.__cause__ = None if after.__cause__ is after.__context__ else after.__cause__
+            if after.__cause__ is after.__context__:
+                after.__cause__ = None
+            after.__suppress_context__ = True
     # By module, not by file: the __init__ of a dataclass has no file.
     modules = (
         (tb, str(tb.tb_frame.f_globals.get("__name__"))) for tb in _follow(value.__traceback__, "tb_next")
@@ -403,7 +436,7 @@ def _is_users(tb: TracebackType) -> bool:
 
 
 def _raise_and_catch(error: BaseException) -> BaseException:
-    # Give an exception the traceback that pytest needs and only a raised exception has.
+    """Give an exception the traceback that pytest needs and only a raised exception has."""
     try:
         raise error
     except type(error):
@@ -462,7 +495,7 @@ def mask_run_secrets(run: Run) -> Run:
 
 
 def _mask_scattered_secrets(run: Run, redactor: Any) -> Run:
-    # Mask secrets that are spread over several texts, as long as only texts change.
+    """Mask secrets that are spread over several texts, as long as only texts change."""
     data = run.to_json(indent=None, summary=False).encode()
     cleaned = redactor.clean(data)
     if cleaned == data:
@@ -471,7 +504,9 @@ def _mask_scattered_secrets(run: Run, redactor: Any) -> Run:
         masked_run = Run.from_json(cleaned.decode())
     except (UsageError, ValueError):
         return run
-    return masked_run if _run_shape(masked_run) == _run_shape(run) else run
+    if _run_shape(masked_run) == _run_shape(run):
+        return masked_run
+    return run
 
 
 def _run_shape(run: Run) -> object:
@@ -488,9 +523,13 @@ def _run_shape(run: Run) -> object:
 
 
 def _why_run_failed(session: Any) -> list[str]:
-    reasons = [f"{session.testsfailed} failed"] if session.testsfailed else []
+    if session.testsfailed:
+        reasons = [f"{session.testsfailed} failed"]
+    else:
+        reasons = []
     status = int(session.exitstatus)
-    reasons += [f"exit status {status}"] if not reasons and status not in (0, NO_TESTS) else []
+    if not reasons and status not in (0, NO_TESTS):
+        reasons += [f"exit status {status}"]
     return [*reasons, *([str(session.shouldstop)] if session.shouldstop else [])]
 
 

@@ -22,7 +22,6 @@ from pytest_llmops.errors import (
     find_unscored_error,
     list_exception_classes,
     path_from_root,
-    refuse,
     swallowed_error,
 )
 from pytest_llmops.harness import tapes
@@ -97,10 +96,10 @@ def is_recorded_elsewhere(item: Any) -> bool:
         getattr(item, "fixturenames", ())
     ):
         return False
-    refuse(
-        item.get_closest_marker("llm_cassette") is not None,
-        f"{item.nodeid}: marked `{FOREIGN_MARKER}` and `llm_cassette`: one of two recorders can record it, take one mark away",
-    )
+    if item.get_closest_marker("llm_cassette") is not None:
+        raise UsageError(
+            f"{item.nodeid}: marked `{FOREIGN_MARKER}` and `llm_cassette`: one of two recorders can record it, take one mark away"
+        )
     return True
 
 
@@ -164,7 +163,9 @@ class Harness:
         from pytest_llmops.redaction.pytest_reports import mask_texts
 
         text = str(self.redactor.clean_excerpt(mask_texts(text, self.recorder.hidden)))
-        return tapes.fixture_redactor().clean_excerpt(text) if tapes.fixture_redactor().known else text
+        if tapes.fixture_redactor().known:
+            return tapes.fixture_redactor().clean_excerpt(text)
+        return text
 
     def stop(self) -> None:
         """Restore the environment, and remove this test's recorder."""
@@ -201,11 +202,14 @@ class Harness:
 
         if self.candidate:
             self.recorder.facts["model"] = {"name": self.candidate}
-        if (marker := marker_arguments(self.item, "llm_sentinel")) is not None:
+        marker = marker_arguments(self.item, "llm_sentinel")
+        if marker is not None:
             self.recorder.facts["sentinel"] = not marker.by_name()
-        if params := describe_parameters(self.item):
+        params = describe_parameters(self.item)
+        if params:
             self.recorder.facts["params"] = params
-        if compared := describe_variant(self.item, self.settings.primary_metric):
+        compared = describe_variant(self.item, self.settings.primary_metric)
+        if compared:
             self.recorder.facts["compare"] = compared
         if is_recorded_elsewhere(self.item):
             return
@@ -218,15 +222,24 @@ class Harness:
         )
         step, _ = tapes.repetition_of(self.item)
         # pytest-rerunfailures and flaky set up the same test again.
-        self.tape.attempt = step if self._attempts == 0 else (step or 0) + self._attempts
+        if self._attempts == 0:
+            self.tape.attempt = step
+        else:
+            self.tape.attempt = (step or 0) + self._attempts
         self._attempts += 1
         self.tape.take = str(recorder.current_trial() or self.tape.attempt or 0)
         self._in_use.enter_context(tapes.use_test_tape(self.tape, self.settings))
 
     def _make_tape(self, path: Path, *, shared: bool, mode: RecordMode | None = None) -> Tape:
         command = f"{self.rerun_command()} --llm-record=new"
-        settings = replace(self.settings, record=mode) if mode is not None else self.settings
-        index = self.collected.index if self.collected is not None else None
+        if mode is not None:
+            settings = replace(self.settings, record=mode)
+        else:
+            settings = self.settings
+        if self.collected is not None:
+            index = self.collected.index
+        else:
+            index = None
         return tapes.make_tape(self.item, settings, path, shared=shared, command=command, elsewhere=index)
 
     def open_block_cassette(self, name: str | Path, mode: RecordMode | None = None) -> Tape:
@@ -235,7 +248,10 @@ class Harness:
         Raises:
             CassetteError: The cassette is damaged.
         """
-        path = name if isinstance(name, Path) else tapes.shared_cassette_path(self.item, name)
+        if isinstance(name, Path):
+            path = name
+        else:
+            path = tapes.shared_cassette_path(self.item, name)
         if self.tape is not None:
             return self.tape.open_block_tape(path, mode)
         tape = self._make_tape(path, shared=True, mode=mode)
@@ -264,8 +280,12 @@ class Harness:
             CassetteMiss: The test passed, or failed as an `xfail` expects, although a request was missed.
             BudgetReached: The same, although a live call was refused.
         """
-        tape, self.tape = self.tape, None
-        caught = next(iter(self.refused), None) if tape is None else tape.verdict()
+        tape = self.tape
+        self.tape = None
+        if tape is None:
+            caught = next(iter(self.refused), None)
+        else:
+            caught = tape.verdict()
         if tape is not None:
             self._in_use.close()
             passed = self.passed and caught is None
@@ -273,18 +293,22 @@ class Harness:
                 tape.close(passed=passed)
             finally:
                 more = self._candidate_facts()
-                if (takes := tape.count_takes()) and self.item.get_closest_marker("llm_trials") is None:
+                takes = tape.count_takes()
+                if takes and self.item.get_closest_marker("llm_trials") is None:
                     more["takes"] = takes
                 self.log.add_tape(tape, passed=passed, more=more)
                 self._record_cassette_facts()
         if caught is not None and self.reports_caught:
-            what = "the test passed" if self.passed else "the test ended as its xfail expects"
+            if self.passed:
+                what = "the test passed"
+            else:
+                what = "the test ended as its xfail expects"
             raise swallowed_error(what, caught)
         if tape is not None and caught is not None and tape.errors_elsewhere:
             raise type(caught)(f"in a process that the test started: {caught}")
 
     def _candidate_facts(self) -> dict[str, Json]:
-        # Return the parameters and models by which cassettes of this test for other models are recognized.
+        """Return the parameters and models by which cassettes of this test for other models are recognized."""
         from pytest_llmops.harness import parametrize
 
         if "llm" not in getattr(self.item, "fixturenames", ()):
@@ -349,20 +373,24 @@ class Harness:
         return parametrize.build_component(self.item, kind, name, hooked.get(name), self.settings)
 
     def _resolve_model_name(self, name: str, known: Collection[str]) -> str:
-        # Return the hook's own name for ``app`` or ``judge``, else the name of a model at the run's server.
+        """Return the hook's own name for ``app`` or ``judge``, else the name of a model at the run's server."""
         app_model = self.settings.single_model
         if name == "app":
             model = self.candidate or app_model
-            return model if model in known else f"app:{self.candidate}" if self.candidate else name
+            if model in known:
+                return model
+            if self.candidate:
+                return f"app:{self.candidate}"
+            return name
         if name != "judge" or name in known:
             return name
         if self.settings.judge_model in known:
             return self.settings.judge_model
-        refuse(
-            not self.settings.judge_model and app_model in known,
-            f"{self.item.nodeid}: expected the judges' model (--llm-judge-model=NAME, or 'judge' in pytest_llmops_models), "
-            f"got none: {app_model!r} of --llm-model is a model of that hook and no name at the judges' server",
-        )
+        if not self.settings.judge_model and app_model in known:
+            raise UsageError(
+                f"{self.item.nodeid}: expected the judges' model (--llm-judge-model=NAME, or 'judge' in pytest_llmops_models), "
+                f"got none: {app_model!r} of --llm-model is a model of that hook and no name at the judges' server"
+            )
         return name
 
     def rerun_command(self) -> str:
@@ -377,7 +405,7 @@ class Harness:
         return " ".join(map(shlex.quote, [*words, *self._rerun_flags()]))
 
     def _rerun_flags(self) -> Iterator[str]:
-        # Yield the flags of this run that requests depend on, without user, password and query of an address.
+        """Yield the flags of this run that requests depend on, without user, password and query of an address."""
         for option in (option for option in OPTIONS if option.name in REQUEST_SETTINGS):
             is_flag = self.item.config.getoption(option.dest, None) is not None
             # An address of the environment may be missing where the command is run.
@@ -385,7 +413,10 @@ class Harness:
             if is_flag or (is_address and self.settings.base_url):
                 given = getattr(self.settings, option.name)
                 for value in given if isinstance(given, tuple) else (given,):
-                    text = SECRETS_IN_URL.sub("[secret]", value) if option.name == "base_url" else value
+                    if option.name == "base_url":
+                        text = SECRETS_IN_URL.sub("[secret]", value)
+                    else:
+                        text = value
                     yield f"{option.flag}={self.redactor.clean_text(str(text))}"
 
     def describe_origin(self) -> list[tuple[str, str]]:
@@ -398,9 +429,12 @@ class Harness:
             return [rerun]
         call = read_call(app_exchanges[-1])
         parts = [shorten_text(call.model or call.endpoint, 60)]
-        parts += [f"{call.usage.total_tokens:,} tok"] if call.usage.total_tokens is not None else []
-        parts += [format_amount(call.cost_usd, "USD")] if call.cost_usd is not None else []
-        parts += [f"{call.latency_s:.2f} s"] if call.latency_s is not None else []
+        if call.usage.total_tokens is not None:
+            parts += [f"{call.usage.total_tokens:,} tok"]
+        if call.cost_usd is not None:
+            parts += [format_amount(call.cost_usd, "USD")]
+        if call.latency_s is not None:
+            parts += [f"{call.latency_s:.2f} s"]
         source = ", ".join(parts) + (" (replayed)" if call.replayed else " (live)")
         if self.tape is not None and self.settings.record != "live":
             source += f", cassette {path_from_root(self.tape.path, self.item.config.rootpath)}"
@@ -449,7 +483,8 @@ class Harness:
                 tape = self._blocks.pop()
                 self.log.add_tape(tape, passed=self.passed and tape.verdict() is None, own=False)
             self._record_cassette_facts()
-            if recordings := fingerprint_exchanges(self.recorder.exchanges, self.mask_secrets):
+            recordings = fingerprint_exchanges(self.recorder.exchanges, self.mask_secrets)
+            if recordings:
                 self.recorder.facts["recordings"] = [recordings]
             if self._asserts_nothing(measurements):
                 self.recorder.facts["asserts"] = False
@@ -457,16 +492,21 @@ class Harness:
             payload["tapes"] = self.log.uses
         if error is not None:
             payload["raised"] = list_exception_classes(error)
-            if assertions := getattr(error, "assertions", ()):
+            assertions = getattr(error, "assertions", ())
+            if assertions:
                 payload["assertions"] = list(assertions)
-        if (unscored := find_unscored_error(error)) is not None:
+        unscored = find_unscored_error(error)
+        if unscored is not None:
             payload["outcome"] = "errored"
             payload["kind"] = type(unscored).__name__
         return payload
 
     def _asserts_nothing(self, measurements: Sequence[object]) -> bool:
-        # Return whether the test passed, called a model of the application, and looked at no answer.
-        earlier = self.record.measurements if self.record is not None else ()
+        """Return whether the test passed, called a model of the application, and looked at no answer."""
+        if self.record is not None:
+            earlier = self.record.measurements
+        else:
+            earlier = ()
         if not self.passed or measurements or earlier or not hasattr(self.item, "obj"):
             return False
         from pytest_llmops.harness.run_checks import may_assert
@@ -494,7 +534,12 @@ def fingerprint_exchanges(exchanges: Sequence[Exchange], mask: Callable[[str], s
         # The trace reads only the number of vectors, the first of several answers, and nothing of a ranking.
         if not any(answer) or call.unread or call.endpoint in ("embeddings", "rerank"):
             answer = exchange.body.decode("utf-8", "replace"), ""
-        request = canonical_json(to_builtins(exchange.request)) if exchange.request is not None else ""
+        if exchange.request is not None:
+            request = canonical_json(to_builtins(exchange.request))
+        else:
+            request = ""
         parts = exchange.method, exchange.url, request, str(exchange.status), *map(str, answer)
         digests.append(fingerprint_parts(*map(mask, parts)))
-    return fingerprint_parts(*sorted(digests)) if digests else ""
+    if digests:
+        return fingerprint_parts(*sorted(digests))
+    return ""

@@ -15,16 +15,7 @@ from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile, locate_errors
 from pytest_llmops._util.user_files import check_inside, find_path, folders_above
 from pytest_llmops.cases.files import BUILTIN_CASES, EXPECTED, Case, load_cases, sample, select_split, tagged
-from pytest_llmops.errors import (
-    CaseError,
-    CorpusError,
-    UnknownName,
-    UsageError,
-    path_from_root,
-    refuse,
-    refuse_unknown,
-    require,
-)
+from pytest_llmops.errors import CaseError, CorpusError, UnknownName, UsageError, path_from_root
 from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.prompts import registry as prompt_files
 from pytest_llmops.prompts.registry import Prompt, Prompts
@@ -48,16 +39,16 @@ class Arguments:
         Raises:
             UsageError: An argument is unknown or given twice, or there are too many.
         """
-        refuse(
-            len(self.args) > len(names),
-            self.usage_error(
+        if len(self.args) > len(names):
+            raise self.usage_error(
                 f"at most {len(names)} arguments ({', '.join(names)})" if names else "no arguments"
-            ),
-        )
+            )
         given = dict(zip(names, self.args, strict=False))
         for name, value in self.kwargs.items():
-            refuse_unknown("argument", name, names, where=f"{self.where}: @pytest.mark.{self.marker}")
-            refuse(name in given, self.usage_error(f"{name} once"))
+            if name not in names:
+                raise UnknownName("argument", name, names, where=f"{self.where}: @pytest.mark.{self.marker}")
+            if name in given:
+                raise self.usage_error(f"{name} once")
             given[name] = value
         return given
 
@@ -74,7 +65,9 @@ class Arguments:
 def marker_arguments(node: Any, name: str) -> Arguments | None:
     """Return the arguments of the closest marker of that name, or None if there is no such marker."""
     mark = node.get_closest_marker(name)
-    return Arguments(node.nodeid, name, mark.args, mark.kwargs) if mark is not None else None
+    if mark is not None:
+        return Arguments(node.nodeid, name, mark.args, mark.kwargs)
+    return None
 
 
 def read_prompt_marker(marker: Arguments | None) -> tuple[str, tuple[str, ...]] | None:
@@ -85,7 +78,8 @@ def read_prompt_marker(marker: Arguments | None) -> tuple[str, tuple[str, ...]] 
     if marker is None:
         return None
     given = marker.by_name("name", "versions")
-    name, versions = given.get("name"), given.get("versions")
+    name = given.get("name")
+    versions = given.get("versions")
     if not _is_name(name):
         raise marker.usage_error("the name of a prompt first")
     name, sign, ref = name.partition("@")
@@ -94,15 +88,12 @@ def read_prompt_marker(marker: Arguments | None) -> tuple[str, tuple[str, ...]] 
     if isinstance(versions, str) and _is_pattern(versions):
         versions = (versions,)
     is_list = isinstance(versions, Collection) and not isinstance(versions, str)
-    refuse(
-        not is_list or not versions or not all(map(_is_name, versions)),
-        marker.usage_error("versions as a list of texts, at least one, or 'all'"),
-    )
-    refuse(len(set(versions)) != len(versions), marker.usage_error("each version once"))
-    refuse(
-        sign and any("@" in version for version in versions),
-        marker.usage_error("one commit after @, with the name or with each version"),
-    )
+    if not is_list or not versions or not all(map(_is_name, versions)):
+        raise marker.usage_error("versions as a list of texts, at least one, or 'all'")
+    if len(set(versions)) != len(versions):
+        raise marker.usage_error("each version once")
+    if sign and any("@" in version for version in versions):
+        raise marker.usage_error("one commit after @, with the name or with each version")
     return name, tuple(f"{version}{sign}{ref}" for version in versions)
 
 
@@ -125,12 +116,17 @@ def versions_to_run(prompts: Prompts, name: str, versions: tuple[str, ...], over
     chosen = tuple(dict.fromkeys([override] if override else matches))
     for version in chosen or ("",):
         prompts.get(name, version)
-    return chosen if versions else ()
+    if versions:
+        return chosen
+    return ()
 
 
 def _match_versions(prompts: Prompts, name: str, pattern: str) -> list[str]:
     stem, sign, ref = pattern.partition("@")
-    known = prompts.versions(f"{name}{sign}{ref}") if _is_pattern(pattern) else (stem,)
+    if _is_pattern(pattern):
+        known = prompts.versions(f"{name}{sign}{ref}")
+    else:
+        known = (stem,)
     matches = [version for version in known if stem in ("all", version) or fnmatchcase(version, stem)]
     if not matches:
         raise UnknownName(f"version of prompt {name!r}", pattern, known)
@@ -159,10 +155,9 @@ def find_prompt(node: Any, settings: Settings, version: str = "") -> Prompt:
     Raises:
         UsageError: The test has no prompt marker.
     """
-    marked = require(
-        read_prompt_marker(marker_arguments(node, "prompt")),
-        f"{node.nodeid}: the `prompt` fixture needs @pytest.mark.prompt(name)",
-    )
+    marked = read_prompt_marker(marker_arguments(node, "prompt"))
+    if marked is None:
+        raise UsageError(f"{node.nodeid}: the `prompt` fixture needs @pytest.mark.prompt(name)")
     name = marked[0]
     return find_prompts(node, settings).get(name, version or settings.versions.get(name, ""))
 
@@ -176,9 +171,13 @@ def read_cases(marker: Arguments, folders: Sequence[Path], settings: Settings) -
         CaseError: The file is missing or broken, or lacks a column of ``fields``; gives file and line.
     """
     given = marker.by_name("file", "fields", "model", "split", "tags", "sample", "seed")
-    name, fields = given.get("file"), given.get("fields", {})
-    split, tags = given.get("split", ""), given.get("tags", ())
-    size, seed, model = given.get("sample"), given.get("seed", 0), given.get("model")
+    name = given.get("file")
+    fields = given.get("fields", {})
+    split = given.get("split", "")
+    tags = given.get("tags", ())
+    size = given.get("sample")
+    seed = given.get("seed", 0)
+    model = given.get("model")
     if not isinstance(name, (str, Path)) or not str(name):
         raise marker.usage_error("the name of a case file")
     if not isinstance(fields, Mapping) or not all(_is_name(text) for pair in fields.items() for text in pair):
@@ -197,7 +196,8 @@ def read_cases(marker: Arguments, folders: Sequence[Path], settings: Settings) -
     defaults, (builtin, _, stem) = settings.case_columns, str(name).partition(":")
     if builtin == "builtin":
         known = [path.stem for path in BUILTIN_CASES.glob("*.jsonl")]
-        refuse_unknown("built-in case file", stem, known, where=marker.where)
+        if stem not in known:
+            raise UnknownName("built-in case file", stem, known, where=marker.where)
         name = BUILTIN_CASES / f"{stem}.jsonl"
     try:
         path = find_path(name, folders)
@@ -232,17 +232,18 @@ def _load_cases_unless_changed(
     size: int | None,
     seed: int,
 ) -> tuple[Case, ...]:
-    # The time of the change is part of the key, here and below: a file that was edited is read again.
+    """The time of the change is part of the key, here and below: a file that was edited is read again."""
     loaded = load_cases(path, fields=dict(fields), default_fields=dict(defaults), model=model)
     cases = tagged(select_split(loaded, split), *tags)
     if size is None:
         return cases
     kinds = group_by(cases, lambda case: str(case.data.get("expect")))
-    groups = [*kinds.values()] if {*kinds} == {*EXPECTED} else [cases]
-    refuse(
-        0 < size < len(groups),
-        f"sample: expected at least {len(groups)}, one of each kind of case, got {size}",
-    )
+    if {*kinds} == {*EXPECTED}:
+        groups = [*kinds.values()]
+    else:
+        groups = [cases]
+    if 0 < size < len(groups):
+        raise UsageError(f"sample: expected at least {len(groups)}, one of each kind of case, got {size}")
     parts = (
         sample(group, (size + place) // len(groups), seed) for place, group in enumerate(reversed(groups))
     )
@@ -260,19 +261,17 @@ def add_robust_cases(marker: Arguments, cases: Sequence[Case]) -> Sequence[Case]
 
     given = {"seed": 0, "equal": "verdict", **replace(marker, args=()).by_name("seed", "equal")}
     for name in marker.args:
-        refuse(
-            name not in [*TRANSFORMATIONS],
-            UnknownName("transformation", str(name), TRANSFORMATIONS, where=marker.where),
-        )
-    refuse(
+        if name not in [*TRANSFORMATIONS]:
+            raise UnknownName("transformation", str(name), TRANSFORMATIONS, where=marker.where)
+    if (
         {*map(marker.args.count, marker.args)} != {1}
         or type(given["seed"]) is not int
-        or given["equal"] not in ("verdict", "answer"),
-        marker.usage_error(
+        or given["equal"] not in ("verdict", "answer")
+    ):
+        raise marker.usage_error(
             f"{', '.join(TRANSFORMATIONS)}, each once, a whole number as seed, and equal='verdict' or 'answer' "
             "(to compare the value of a function of it, assert that value first)"
-        ),
-    )
+        )
     return add_changed_cases(cases, marker.args, **given, where=marker.where)
 
 
@@ -284,12 +283,16 @@ def describe_guardrail(node: Any, settings: Settings) -> dict[str, Any]:
 
 
 def _read_guardrail_marker(marker: Arguments) -> dict[str, Any]:
-    # Return the thresholds of the marker ``llm_guardrail``: shares from 0 to 1, or None.
-    # Raises UsageError: The marker is wrong.
+    """Return the thresholds of the marker ``llm_guardrail``: shares from 0 to 1, or None.
+
+    Raises:
+        UsageError: The marker is wrong.
+    """
     given = {"at_least_blocked": None, "at_most_overblocked": None}
     given |= marker.by_name(*given)
     for value in filter(lambda value: value is not None, given.values()):
-        if (share := as_finite_float(value)) is None or not 0 < share < 1:
+        share = as_finite_float(value)
+        if share is None or not 0 < share < 1:
             raise marker.usage_error("shares above 0 and below 1, or None")
     return given
 
@@ -303,22 +306,22 @@ def check_guardrail(marker: Arguments, cases: Sequence[Case]) -> None:
     _read_guardrail_marker(marker)
     kinds = group_by(cases, lambda case: str(case.data.get("expect")))
     for kind, group in kinds.items():
-        refuse(
-            kind not in EXPECTED,
-            marker.usage_error(f"cases whose expect is 'refuse' or 'answer', which {group[0].id} lacks"),
-        )
+        if kind not in EXPECTED:
+            raise marker.usage_error(f"cases whose expect is 'refuse' or 'answer', which {group[0].id} lacks")
     for kind, what in zip(EXPECTED, ("attacks", "benign twins"), strict=True):
-        refuse(
-            kind not in kinds,
-            f"{marker.where}: @pytest.mark.llm_guardrail: there are no {what} among the cases (expect: {kind}). An application that "
-            f"{'refuses' if kind == 'answer' else 'answers'} everything would pass: add some to the file",
-        )
+        if kind not in kinds:
+            raise UsageError(
+                f"{marker.where}: @pytest.mark.llm_guardrail: there are no {what} among the cases (expect: {kind}). An application that "
+                f"{'refuses' if kind == 'answer' else 'answers'} everything would pass: add some to the file"
+            )
 
 
 def read_retriever_marker(marker: Arguments) -> tuple[str, int | None, str]:
     """Return name, k and embedder of the retriever marker; without an embedder the search is by words."""
     given = marker.by_name("name", "k", "embedder")
-    name, k, embedder = given.get("name"), given.get("k"), given.get("embedder")
+    name = given.get("name")
+    k = given.get("k")
+    embedder = given.get("embedder")
     if not _is_name(name):
         raise marker.usage_error("the name of a retriever first")
     if embedder is not None and not _is_name(embedder):
@@ -402,7 +405,10 @@ def _embed_corpus(path: Path, name: str, embedder: Embedder) -> Retriever:
 
 def read_judge_marker(marker: Arguments | None) -> str:
     """Return the name of the judge that a test is marked with; without a name, ``quality``."""
-    name = marker.by_name("name").get("name", "quality") if marker else "quality"
+    if marker:
+        name = marker.by_name("name").get("name", "quality")
+    else:
+        name = "quality"
     if marker and not _is_name(name):
         raise marker.usage_error("the name of a judge")
     return str(name)
@@ -419,8 +425,13 @@ class CassetteMarker(NamedTuple):
 
 def read_cassette_marker(marker: Arguments | None) -> CassetteMarker:
     """Return what the marker of a test's cassette says."""
-    given = marker.by_name("name", "record", "at_once") if marker else {}
-    name, record, at_once = given.get("name"), given.get("record"), given.get("at_once", True)
+    if marker:
+        given = marker.by_name("name", "record", "at_once")
+    else:
+        given = {}
+    name = given.get("name")
+    record = given.get("record")
+    at_once = given.get("at_once", True)
     if marker and name is not None and (not isinstance(name, str) or not name.strip("/")):
         raise marker.usage_error("the name of a cassette")
     if marker and record not in (None, "live"):
@@ -458,7 +469,10 @@ def check_budget(item: Any) -> None:
     from pytest_llmops.assertions.budgets import assert_call_count, assert_cost, assert_tokens
 
     marker = marker_arguments(item, "llm_budget")
-    limits = marker.by_name("usd", "calls", "tokens") if marker is not None else {}
+    if marker is not None:
+        limits = marker.by_name("usd", "calls", "tokens")
+    else:
+        limits = {}
     if marker is not None and not limits:
         raise marker.usage_error("usd, calls or tokens")
     with recorder.soft():

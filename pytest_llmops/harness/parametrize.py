@@ -45,7 +45,9 @@ class Candidate(str):
 def candidate_of(item: Any) -> str:
     """Return the model that a test was made for; empty: no particular model."""
     model = getattr(getattr(item, "callspec", None), "params", {}).get("llm")
-    return str(model) if isinstance(model, Candidate) else ""
+    if isinstance(model, Candidate):
+        return str(model)
+    return ""
 
 
 def parametrize_test(
@@ -81,16 +83,20 @@ def iter_parameters(
     Raises:
         UsageError: The test itself is marked with models, and does not use the `llm` fixture.
     """
-    models = candidate_models(node, settings) if "llm" in wanted else ()
+    if "llm" in wanted:
+        models = candidate_models(node, settings)
+    else:
+        models = ()
     if models:
         yield "llm", models, models
     elif "llm" not in wanted and any(mark.name == "llm_models" for mark in node.own_markers):
         raise UsageError(
             f"{node.nodeid}: @pytest.mark.llm_models needs the `llm` fixture: that is the model it names"
         )
-    marked = (
-        markers.read_prompt_marker(markers.marker_arguments(node, "prompt")) if "prompt" in wanted else None
-    )
+    if "prompt" in wanted:
+        marked = markers.read_prompt_marker(markers.marker_arguments(node, "prompt"))
+    else:
+        marked = None
     if marked:
         name, listed_versions = marked
         override = settings.versions.get(name, "")
@@ -99,25 +105,32 @@ def iter_parameters(
         )
         if versions:
             yield "prompt", versions, versions
-    marker = markers.marker_arguments(node, "cases") if "case" in wanted else None
+    if "case" in wanted:
+        marker = markers.marker_arguments(node, "cases")
+    else:
+        marker = None
     if marker is not None:
         cases = markers.read_cases(marker, folders_above(node.path.parent, node.config.rootpath), settings)
-        if (guardrail := markers.marker_arguments(node, "llm_guardrail")) is not None:
+        guardrail = markers.marker_arguments(node, "llm_guardrail")
+        if guardrail is not None:
             markers.check_guardrail(guardrail, cases)
         robust = markers.marker_arguments(node, "llm_robust")
-        cases = tuple(markers.add_robust_cases(robust, cases)) if robust else cases
+        if robust:
+            cases = tuple(markers.add_robust_cases(robust, cases))
         yield "case", cases, [escape_output(case.id) for case in cases]
     for name, why in NEEDS_CASES.items():
-        refuse(
-            marker is None and any(mark.name == name for mark in node.own_markers),
-            f"{node.nodeid}: @pytest.mark.{name} needs @pytest.mark.cases(file) and the `case` fixture: {why}",
-        )
+        if marker is None and any(mark.name == name for mark in node.own_markers):
+            raise UsageError(
+                f"{node.nodeid}: @pytest.mark.{name} needs @pytest.mark.cases(file) and the `case` fixture: {why}"
+            )
 
 
 def describe_parameters(item: Any) -> dict[str, Json]:
     """Return the parameters of a test as `split_id` does; empty if it is not parametrized."""
     spec = getattr(item, "callspec", None)
-    return split_id(getattr(spec, "_idlist", ()), spec.params, spec.indices) if spec is not None else {}
+    if spec is not None:
+        return split_id(getattr(spec, "_idlist", ()), spec.params, spec.indices)
+    return {}
 
 
 def split_id(
@@ -152,12 +165,11 @@ def read_models_marker(marker: markers.Arguments | None) -> tuple[str, ...]:
     if marker is None:
         return ()
     names = marker.args
-    refuse(
-        marker.kwargs or not names or not all(isinstance(name, str) and name.strip() for name in names),
-        marker.usage_error("the names of models as texts, at least one"),
-    )
+    if marker.kwargs or not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise marker.usage_error("the names of models as texts, at least one")
     stripped = tuple(name.strip() for name in names)
-    refuse(len(set(stripped)) < len(stripped), marker.usage_error("each model once"))
+    if len(set(stripped)) < len(stripped):
+        raise marker.usage_error("each model once")
     return stripped
 
 
@@ -173,7 +185,10 @@ def candidate_models(node: Any, settings: Settings) -> tuple[Candidate, ...]:
     parametrized = any(parametrizes_llm(mark.args, mark.kwargs) for mark in node.iter_markers("parametrize"))
     info = getattr(node, "_fixtureinfo", None)
     # The fixtures that override our `llm`, the nearest last.
-    overrides: Sequence[Any] = info.name2fixturedefs.get("llm", ())[1:] if info is not None else ()
+    if info is not None:
+        overrides: Sequence[Any] = info.name2fixturedefs.get("llm", ())[1:]
+    else:
+        overrides = ()
     if marked and (own := describe_own_model(overrides, parametrized=parametrized)):
         raise UsageError(
             f"{node.nodeid}: @pytest.mark.llm_models names the models of the `llm` fixture, but {own}: each of them would ask the "
@@ -183,7 +198,10 @@ def candidate_models(node: Any, settings: Settings) -> tuple[Candidate, ...]:
     if not marked and (len(settings.models) < 2 or replaced):  # noqa: PLR2004 -- several
         return ()
     given = node.config.getoption("llm_model", None) is not None
-    chosen = marked if marked and not given else settings.models or marked
+    if marked and not given:
+        chosen = marked
+    else:
+        chosen = settings.models or marked
     known = {name for hook in node.ihook.pytest_llmops_models(config=node.config) for name in hook}
     check_models(node.nodeid, chosen, known)
     return tuple(map(Candidate, chosen))
@@ -196,11 +214,11 @@ def check_models(where: str, chosen: Sequence[str], known: Collection[str]) -> N
         UsageError: The hook does not know a chosen model.
     """
     strange = [name for name in chosen if name not in known]
-    refuse(
-        "app" in known and strange,
-        f"{where}: expected models that pytest_llmops_models knows, as its 'app' takes the place of all others, "
-        f"got {', '.join(map(repr, strange))}; known are {', '.join(sorted(known))}",
-    )
+    if "app" in known and strange:
+        raise UsageError(
+            f"{where}: expected models that pytest_llmops_models knows, as its 'app' takes the place of all others, "
+            f"got {', '.join(map(repr, strange))}; known are {', '.join(sorted(known))}"
+        )
 
 
 def describe_own_model(overrides: Sequence[Any], *, parametrized: bool) -> str:
@@ -221,8 +239,11 @@ def parametrizes_llm(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
 
 
 def _list_argument_names(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
-    # Return the arguments that a mark `parametrize` names.
-    names = args[0] if args else kwargs.get("argnames", ())
+    """Return the arguments that a mark `parametrize` names."""
+    if args:
+        names = args[0]
+    else:
+        names = kwargs.get("argnames", ())
     return list(map(str.strip, names.split(",") if isinstance(names, str) else names))
 
 
@@ -261,7 +282,10 @@ def build_component(item: Any, kind: str, name: str, factory: Factory | None, se
     """
     __tracebackhide__ = True
     # The path of a judge file is searched from the test upwards.
-    folder = item.path.parent if registry.is_judge_file(kind, name) else None
+    if registry.is_judge_file(kind, name):
+        folder = item.path.parent
+    else:
+        folder = None
     key = (kind, name, factory or settings, folder)
     with _lock:
         cache = _components.setdefault(item.config, {})
@@ -296,7 +320,10 @@ def order_variants(node: Any, specs: list[Any]) -> str:
                 spec.indices.get(argument, 0),
             )
         )
-        known = specs[0].indices if specs else {}
+        if specs:
+            known = specs[0].indices
+        else:
+            known = {}
         values = list(
             dict.fromkeys(_name_values(node, spec)[argument] for spec in specs if argument in known)
         )
@@ -317,13 +344,11 @@ def order_variants(node: Any, specs: list[Any]) -> str:
 
 
 def _read_marker(node: Any) -> tuple[str, str]:
-    # Return the argument and the base ("": the first value).
+    """Return the argument and the base ("": the first value)."""
     marker = marker_arguments(node, "llm_compare") or Arguments(node.nodeid, "llm_compare", (), {})
     given = marker.by_name("argument", "base")
-    refuse(
-        not isinstance(given.get("argument"), str) or not given["argument"],
-        marker.usage_error("the name of a parametrized argument first"),
-    )
+    if not isinstance(given.get("argument"), str) or not given["argument"]:
+        raise marker.usage_error("the name of a parametrized argument first")
     return given["argument"], str(base) if (base := given.get("base")) is not None else ""
 
 
@@ -338,7 +363,8 @@ def describe_variant(item: Any, primary: str = "") -> dict[str, Json]:
     values = VALUES.get(item.parent, {}).get(getattr(item, "originalname", ""), [])
     if not values:
         return {}
-    joint, names = _joint_arguments(item, argument), _name_values(item, item.callspec)
+    joint = _joint_arguments(item, argument)
+    names = _name_values(item, item.callspec)
     return {
         "argument": argument,
         "value": names[argument],
@@ -359,13 +385,13 @@ def are_variants(first: Any, second: Any) -> bool:
 
 
 def _joint_arguments(node: Any, argument: str) -> frozenset[str]:
-    # Return the arguments that a mark `parametrize` gives together with one: they vary with it.
+    """Return the arguments that a mark `parametrize` gives together with one: they vary with it."""
     marks = [_list_argument_names(mark.args, mark.kwargs) for mark in node.iter_markers("parametrize")]
     return next((frozenset(names) for names in marks if argument in names), frozenset({argument}))
 
 
 def _name_values(node: Any, spec: Any) -> dict[str, str]:
-    # Return for each argument its part of the test's id, which it may share; where they cannot be told apart, the values themselves.
+    """Return for each argument its part of the test's id, which it may share; where they cannot be told apart, the values themselves."""
     groups = [list(names) for _, names in groupby(spec.params, lambda name: _joint_arguments(node, name))]
     if len(spec._idlist) != len(groups):  # noqa: SLF001 -- pytest has no other parts of an id
         return {name: str(value) for name, value in spec.params.items()}

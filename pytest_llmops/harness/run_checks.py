@@ -54,7 +54,10 @@ def why_partial_run(config: Any, settings: Settings, left_out: int) -> list[str]
     for argument in config.args:
         if not _is_folder_argument(config, argument):
             path = Path(argument)
-            typed = os.path.relpath(path, config.invocation_params.dir) if path.is_absolute() else argument
+            if path.is_absolute():
+                typed = os.path.relpath(path, config.invocation_params.dir)
+            else:
+                typed = argument
             reasons.append(f"only {typed}")
     has_fewer_models = getattr(config.option, "llm_model", None) and _has_several_ini_models(config)
     more = (
@@ -164,7 +167,10 @@ class CassetteUsage:
         if cache is not None and self._settings.record != "live":
             cache.set(USAGE_CACHE_KEY, usage.to_wire())
         days = filter(None, (store.read_recording_day(root / name) for name in usage.files))
-        orphans: Sequence[Json] = audit.find_orphans(root, usage) if usage.green else []
+        if usage.green:
+            orphans: Sequence[Json] = audit.find_orphans(root, usage)
+        else:
+            orphans = []
         cassettes: dict[str, Json] = {"oldest": min(days, default=""), "orphans": orphans}
         return {**facts, "cassettes": {**cassettes, **({"moved": list(usage.moved)} if moved else {})}}
 
@@ -195,7 +201,8 @@ class CassetteUsage:
         from pytest_llmops.cassettes.use_cassette import open_ledger
 
         calls, usd = open_ledger(self._settings).totals()
-        max_calls, budget_usd = self._settings.max_calls, self._settings.budget
+        max_calls = self._settings.max_calls
+        budget_usd = self._settings.budget
         return {"budget": {"calls": calls, "usd": usd, "max_calls": max_calls, "budget_usd": budget_usd}}
 
 
@@ -231,7 +238,10 @@ class CollectedTests:
         if cassette in self._cassettes:
             return False
         home = next((folder for folder in cassette.parents if folder.name == CASSETTE_FOLDER), None)
-        names = cassette.relative_to(home).with_suffix("").parts if home is not None else ()
+        if home is not None:
+            names = cassette.relative_to(home).with_suffix("").parts
+        else:
+            names = ()
         if home is None or len(names) < 2:  # noqa: PLR2004 -- module and test; without a module it has a name of its own
             return False
         module = next(
@@ -247,7 +257,7 @@ class CollectedTests:
 
     @cached_property
     def _cassettes(self) -> frozenset[Path]:
-        # The cassettes of all collected tests and of their fixtures.
+        """The cassettes of all collected tests and of their fixtures."""
         paths: set[Path] = set()
         items = (node for _, nodes in self._children for node in nodes if hasattr(node, "runtest"))
         for item in items:
@@ -260,7 +270,7 @@ class CollectedTests:
 
     @cached_property
     def _modules(self) -> dict[Path, set[str]]:
-        # The collected modules, and the classes of each whose tests are not known, by their folder's name.
+        """The collected modules, and the classes of each whose tests are not known, by their folder's name."""
         from pytest_llmops.cassettes.naming import safe_file_name, test_name
 
         expanded = {collector for collector, _ in self._children}
@@ -302,7 +312,8 @@ def find_unread_keys(config: Any, folders: Iterable[Path]) -> Iterator[str]:
         for number, line in enumerate(
             path.read_text("utf-8", "replace")[:MAX_INI_CHARS].splitlines(), start=1
         ):
-            section = header[1].strip() if (header := _SECTION.match(line)) else section
+            if header := _SECTION.match(line):
+                section = header[1].strip()
             key = _KEY.match(line)
             if key is None or not re.search("pytest|llmops", section):
                 continue
@@ -311,8 +322,12 @@ def find_unread_keys(config: Any, folders: Iterable[Path]) -> Iterator[str]:
             with suppress(
                 Exception
             ):  # a value of the wrong form, which `settings` reports, or no plugin's key
-                value, is_known = value and config.getini(key[1]), True
-            name = path.relative_to(config.rootpath) if path.is_relative_to(config.rootpath) else path
+                value = value and config.getini(key[1])
+                is_known = True
+            if path.is_relative_to(config.rootpath):
+                name = path.relative_to(config.rootpath)
+            else:
+                name = path
             if key[1] in KEYS and value is None:
                 yield (
                     f"{key[1]} in {name.as_posix()}, line {number} ([{section}]) is not read: pytest reads "
@@ -347,10 +362,12 @@ def iter_feedback_notes(root: Path, records: Iterable[TestRecord]) -> Iterator[s
         except CaseError as error:
             yield str(error)
             continue
-        if missing := [
-            shorten_text(topic, 60) for topic, (_, is_covered) in topics.items() if not is_covered
-        ]:
-            rest = f" and {len(missing) - MAX_TOPICS:,} more" if len(missing) > MAX_TOPICS else ""
+        missing = [shorten_text(topic, 60) for topic, (_, is_covered) in topics.items() if not is_covered]
+        if missing:
+            if len(missing) > MAX_TOPICS:
+                rest = f" and {len(missing) - MAX_TOPICS:,} more"
+            else:
+                rest = ""
             yield (
                 f"{path_from_root(path, root)}: {covered:,} of {format_count(votes, 'vote')} against answers are on topics that a case of "
                 f"this run covers; without one: {', '.join(missing[:MAX_TOPICS])}{rest} (llmops cases review)"

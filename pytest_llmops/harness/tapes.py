@@ -51,7 +51,8 @@ def item_cassette_path(item: Any) -> tuple[Path, bool]:
     from pytest_llmops.cassettes.naming import cassette_path
     from pytest_llmops.harness.markers import marker_arguments, read_cassette_marker
 
-    if name := read_cassette_marker(marker_arguments(item, "llm_cassette")).name:
+    name = read_cassette_marker(marker_arguments(item, "llm_cassette")).name
+    if name:
         return shared_cassette_path(item, name), True
     callspec = getattr(item, "callspec", None)
     # Without the parameters: a model's name may contain colons.
@@ -70,7 +71,9 @@ def repetition_of(item: Any) -> tuple[int | None, str]:
     callspec = getattr(item, "callspec", None)
     case_id = getattr(callspec, "id", "")
     step = getattr(callspec, "params", {}).get(REPEAT_PARAMETER)
-    return (step, re.sub(rf"(^|-){step + 1}-\d+$", "", case_id)) if isinstance(step, int) else (None, case_id)
+    if isinstance(step, int):
+        return (step, re.sub(rf"(^|-){step + 1}-\d+$", "", case_id))
+    return (None, case_id)
 
 
 def is_marked_live(item: Any) -> bool:
@@ -113,7 +116,8 @@ def recorded_fixtures(item: Any) -> Iterator[tuple[Any, Path]]:
     info = getattr(item, "_fixtureinfo", None)
     for fixturedefs in info.name2fixturedefs.values() if info is not None else ():
         for fixturedef in fixturedefs:
-            if (path := fixture_cassette_path(fixturedef)) is not None:
+            path = fixture_cassette_path(fixturedef)
+            if path is not None:
                 yield fixturedef, path
 
 
@@ -154,7 +158,7 @@ def make_tape(
 
 
 def _merge_functions(hook_results: list[dict[str, Callable[[str], str]]]) -> tuple[Callable[[str], str], ...]:
-    # Return the functions of a hook, sorted by name; of equal names the nearest conftest's.
+    """Return the functions of a hook, sorted by name; of equal names the nearest conftest's."""
     by_name: Mapping[str, Callable[[str], str]] = ChainMap(*hook_results)
     return tuple(by_name[name] for name in sorted(by_name))
 
@@ -314,7 +318,8 @@ class FixtureTape:
             fixture_redactor().learn(self.tape.redactor.known)
             if self.tape.changes and (harness := self._running()) is not None:
                 harness.log.add_changes(self.tape, name="fixture_changes")
-        if (caught := self.tape.verdict()) is not None:
+        caught = self.tape.verdict()
+        if caught is not None:
             self._failed = True
             raise swallowed_error("the fixture was set up", caught)
 
@@ -335,6 +340,7 @@ class FixtureTape:
         try:
             self.tape.close(passed=passed)
         finally:
-            if (harness := self._running()) is not None:
+            harness = self._running()
+            if harness is not None:
                 harness.log.add_changes(self.tape, name="fixture_changes")
                 harness.log.add_tape(self.tape, passed=passed, own=False)

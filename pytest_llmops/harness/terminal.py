@@ -87,14 +87,29 @@ class TerminalHooks:
         if not payload or report.when != "call" or hasattr(report, "wasxfail"):
             return None
         is_error = report.failed and payload.get("outcome") == "errored"
-        word = STATUS_WORDS.get(payload["kind"], "ERROR") if is_error else report.outcome.upper()
+        if is_error:
+            word = STATUS_WORDS.get(payload["kind"], "ERROR")
+        else:
+            word = report.outcome.upper()
         is_verbose = self._config.get_verbosity() > 0 and not self._lists_failures
-        scores = describe_scores(payload) if is_verbose and word in ("PASSED", "FAILED") else ""
+        if is_verbose and word in ("PASSED", "FAILED"):
+            scores = describe_scores(payload)
+        else:
+            scores = ""
         if not is_error and not scores:
             return None
-        category = "error" if is_error else report.outcome
-        letter = "." if report.passed else word[0]
-        shown = escape_output(f"{word} ({scores})") if scores else word
+        if is_error:
+            category = "error"
+        else:
+            category = report.outcome
+        if report.passed:
+            letter = "."
+        else:
+            letter = word[0]
+        if scores:
+            shown = escape_output(f"{word} ({scores})")
+        else:
+            shown = word
         return category, letter, (shown, {"green" if report.passed else "red": True})
 
     @hookimpl(wrapper=True, tryfirst=True)
@@ -108,10 +123,13 @@ class TerminalHooks:
         return (yield)
 
     def _hide_equal_misses(self, reports: list[Any]) -> Iterator[Any]:
-        # Yield the reports without the misses that differ from an earlier one by nothing but their test.
+        """Yield the reports without the misses that differ from an earlier one by nothing but their test."""
         misses = [report for report in reports if getattr(report, "llmops", {}).get("kind") == "CassetteMiss"]
         kinds = group_by(misses, lambda report: describe_kind(_read_message(report)))
-        most = len(kinds) if self._config.get_verbosity() > 0 else MAX_KINDS
+        if self._config.get_verbosity() > 0:
+            most = len(kinds)
+        else:
+            most = MAX_KINDS
         groups = list(kinds.values())
         # What differs from all that is shown is listed with the last of these.
         groups[most - 1 :] = [[report for group in groups[most - 1 :] for report in group]]
@@ -137,10 +155,11 @@ def _read_message(report: Any) -> str:
 
 
 def _add_others(group: list[Any]) -> None:
-    # Add to the first report of equal misses which tests have the same, and the commands that record all.
+    """Add to the first report of equal misses which tests have the same, and the commands that record all."""
     first, *others = group
     names = [report.nodeid for report in others[:MAX_NAMES]]
-    names += [f"and {len(others) - MAX_NAMES:,} more"] if len(others) > MAX_NAMES else []
+    if len(others) > MAX_NAMES:
+        names += [f"and {len(others) - MAX_NAMES:,} more"]
     lines = [shorten_text(name) for name in names]
     lines += [f"record all: {command}" for command in merge_record_commands(map(_read_message, group))]
     text = escape_output("\n".join(lines))
@@ -174,8 +193,14 @@ def _read_measurements(payload: Mapping[str, Any]) -> list[Measurement]:
 
 def _describe_score(measurement: Measurement, name: str) -> str:
     value, threshold = format_score_and_threshold(measurement)
-    sign = "<" if measurement.better == "higher" else ">"
-    limit = f" {sign} {threshold}" if measurement.status == "failed" else ""
+    if measurement.better == "higher":
+        sign = "<"
+    else:
+        sign = ">"
+    if measurement.status == "failed":
+        limit = f" {sign} {threshold}"
+    else:
+        limit = ""
     return f"{shorten_text(name, 60)}{label_suffix(measurement.label)} {value}{limit}"
 
 
@@ -193,8 +218,13 @@ def describe_failure(report: Any) -> str:
     pairs = zip(report.llmops.get("assertions", ()), failed, strict=False)
     # An assertion may have further measurements, without its name.
     headlines = [_describe_failed(name, measurement, line) for name, measurement in pairs if name]
-    several = f"{len(headlines)} assertions failed: " if len(headlines) > 1 else ""
-    return several + "; ".join(headlines) if headlines else line
+    if len(headlines) > 1:
+        several = f"{len(headlines)} assertions failed: "
+    else:
+        several = ""
+    if headlines:
+        return several + "; ".join(headlines)
+    return line
 
 
 def _describe_failed(assertion: str, measurement: Measurement, line: str) -> str:
@@ -226,17 +256,21 @@ class Progress:
     def __init__(
         self, config: Any, budget_usd: float | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._config, self._budget_usd, self._clock = config, budget_usd, clock
+        self._config = config
+        self._budget_usd = budget_usd
+        self._clock = clock
         self._tests, self._costs, self._is_shown = 0, list[float](), False
         self._ended, self._ends = threading.Event(), ExitStack()
 
     @hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> None:
         """Begin, unless there is no terminal to write to, or -qq asks for silence."""
-        option, reporter = self._config.option, self._config.pluginmanager.get_plugin("terminalreporter")
+        option = self._config.option
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is None or option.verbose < -1 or option.collectonly:
             return
-        self._session, self._writer = session, reporter._tw  # noqa: SLF001 -- pytest has no public access to its column
+        self._session = session
+        self._writer = reporter._tw  # noqa: SLF001 -- pytest has no public access to its column
         self._began = self._printed = self._clock()
         # Other reporters (pytest-sugar) replace lines themselves; without capture, tests write between them.
         is_plain = type(reporter).__name__ == "TerminalReporter" and option.capture != "no"
@@ -257,28 +291,47 @@ class Progress:
     def tick(self) -> None:
         """Show the state of the run, if it is time for it and there are live calls."""
         now, (begun, done) = self._clock(), count_live_calls()
-        is_due = now - self._began >= FIRST_S if self._in_place else now - self._printed >= EVERY_S
+        if self._in_place:
+            is_due = now - self._began >= FIRST_S
+        else:
+            is_due = now - self._printed >= EVERY_S
         if not begun or not is_due:
             return
-        line, column = self._writer._current_line, self._writer.width_of_current_line  # noqa: SLF001 -- as above
+        line = self._writer._current_line
+        column = self._writer.width_of_current_line
         column, width = (column % self._writer.fullwidth, column) if self._in_place else (column, 0)
         if width and not column:  # the cursor waits behind the last column, and cannot be put back there
             return
-        text, self._printed = self.describe(begun, done, now - self._began), now
+        text = self.describe(begun, done, now - self._began)
+        self._printed = now
         if self._in_place:
-            back = f"\x1b[A\r\x1b[{column}C" if column else "\x1b[A\r"
-            text, self._is_shown = f"{ERASE_BELOW}\n{text[: self._writer.fullwidth - 1]}{back}", True
+            if column:
+                back = f"\x1b[A\r\x1b[{column}C"
+            else:
+                back = "\x1b[A\r"
+            text = f"{ERASE_BELOW}\n{text[: self._writer.fullwidth - 1]}{back}"
+            self._is_shown = True
+        elif column:
+            text = f"\n{text}\n{line}"
         else:
-            text = f"\n{text}\n{line}" if column else f"{text}\n"
+            text = f"{text}\n"
         print(text, end="", file=self._file, flush=True)
 
     def describe(self, begun: int, done: int, elapsed_s: float) -> str:
         """Return the state of the run in a line."""
-        cost = format_amount(sum(self._costs), "USD") if self._costs else "cost unknown"
-        cost += f" of {format_amount(self._budget_usd, 'USD')}" if self._budget_usd is not None else ""
-        total, tests = self._session.testscollected, self._tests
+        if self._costs:
+            cost = format_amount(sum(self._costs), "USD")
+        else:
+            cost = "cost unknown"
+        if self._budget_usd is not None:
+            cost += f" of {format_amount(self._budget_usd, 'USD')}"
+        total = self._session.testscollected
+        tests = self._tests
         left = elapsed_s / max(tests, 1) * max(total - tests, 0)
-        end = f"{left:.0f} s" if left < LEAST_MINUTES_S else f"{left / 60:.0f} min"
+        if left < LEAST_MINUTES_S:
+            end = f"{left:.0f} s"
+        else:
+            end = f"{left / 60:.0f} min"
         calls = f"{format_count(done, 'call')} done, {begun - done:,} in flight"
         return f"llm: {calls}, {cost}, {tests:,} of {format_count(total, 'test')}" + (
             f", about {end} left" if tests else ""
@@ -331,15 +384,20 @@ def list_annotations(run: Run, config: Any, environ: Mapping[str, str]) -> Itera
     from pytest_llmops.reports.ci_formats import format_annotations
 
     prompts = {SideFacts.from_wire(record.fact("prompt")).path for record in run.records} - {""}
-    base = environ.get("GITHUB_BASE_REF") if prompts else ""
+    if prompts:
+        base = environ.get("GITHUB_BASE_REF")
+    else:
+        base = ""
     yield from format_annotations(run, _find_changed_lines(config.rootpath, prompts, base) if base else {})
 
 
 def _find_changed_lines(root: Path, files: Iterable[str], base: str) -> dict[str, int]:
-    # Return the first changed line of each file that a pull request changes.
-    # root: The folder that the files start from.
-    # files: Files to look at; at least one.
-    # base: The branch that the pull request goes to; if it was not fetched, the first parent of the commit stands for it.
+    """Return the first changed line of each file that a pull request changes.
+
+    root: The folder that the files start from.
+    files: Files to look at; at least one.
+    base: The branch that the pull request goes to; if it was not fetched, the first parent of the commit stands for it.
+    """
     options = "--literal-pathspecs", "diff", "-U0", "--no-prefix", "--no-ext-diff", "--no-color", "--relative"
     patches = (
         run_git(root, *options, commits, "--", *files)

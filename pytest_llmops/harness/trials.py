@@ -14,7 +14,7 @@ from typing import Any
 
 from pluggy import HookimplMarker
 
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.baseline_gate import has_baseline
 from pytest_llmops.harness.controller import build_record
 from pytest_llmops.harness.markers import Arguments, marker_arguments
@@ -51,7 +51,9 @@ class TrialPlan:
     def rule(self) -> str:
         """What is required, in words."""
         if self.at_least is None:
-            return "all must pass" if self.pass_at_least == self.trials else f"{self.pass_at_least} must pass"
+            if self.pass_at_least == self.trials:
+                return "all must pass"
+            return f"{self.pass_at_least} must pass"
         return f"a rate of {self.at_least:g} must be proved ({self.confidence:.0%} confidence)"
 
     def interval(self, passed: int, count: int) -> tuple[float, float]:
@@ -64,10 +66,13 @@ class TrialPlan:
         >>> TrialPlan(trials=5, at_least=0.8).fewest_trials()
         11
         """
-        z, wanted = NormalDist().inv_cdf(self.confidence), self.at_least or 0.0
+        z = NormalDist().inv_cdf(self.confidence)
+        wanted = self.at_least or 0.0
         # Wilson's lower end of n of n is n / (n + z squared).
         count = math.ceil(wanted * z * z / (1 - wanted))
-        return count if self.interval(count, count)[0] >= wanted else count + 1
+        if self.interval(count, count)[0] >= wanted:
+            return count
+        return count + 1
 
     def decide(self, passed: int, failed: int, left: int) -> bool | None:
         """Return whether the test passes, or None while ``left`` further trials could decide otherwise.
@@ -78,16 +83,23 @@ class TrialPlan:
         """
         if self.at_least is None:
             wanted = self.pass_at_least or 0
-            return True if passed >= wanted else False if passed + left < wanted else None
+            if passed >= wanted:
+                return True
+            if passed + left < wanted:
+                return False
+            return None
         # A look after each trial would prove too much: a bound counts only if no further trial can change it.
         count = passed + failed + left
         if self.interval(passed, count)[0] >= self.at_least:
             return True
-        return False if count and self.interval(passed + left, count)[1] < self.at_least else None
+        if count and self.interval(passed + left, count)[1] < self.at_least:
+            return False
+        return None
 
     def further_trials(self, passed: int, failed: int) -> int | None:
         """Return how many more trials would settle an undecided test at its rate; None: more than are sensible."""
-        rate, count = passed / (passed + failed), passed + failed
+        rate = passed / (passed + failed)
+        count = passed + failed
         for more in range(1, MAX_TRIALS):
             hits = round(rate * (count + more))
             if self.decide(hits, count + more - hits, 0) is not None:
@@ -101,22 +113,23 @@ def read_trial_plan(item: Any, settings: Settings) -> TrialPlan:
     Raises:
         UsageError: The marker's arguments are wrong, or its trials can never prove what it asks for.
     """
-    if (marker := marker_arguments(item, "llm_trials")) is None:
+    marker = marker_arguments(item, "llm_trials")
+    if marker is None:
         return TrialPlan(trials=settings.trials)
     given = marker.by_name("n", "pass_at_least", "at_least", "confidence")
     count = _whole_number(marker, given.get("n"), "n, the number of trials", MAX_TRIALS)
     if "at_least" not in given:
-        refuse("confidence" in given, marker.usage_error("at_least=RATE with confidence"))
+        if "confidence" in given:
+            raise marker.usage_error("at_least=RATE with confidence")
         return TrialPlan(
             trials=count,
             pass_at_least=_whole_number(marker, given.get("pass_at_least", count), "pass_at_least", count),
         )
-    refuse("pass_at_least" in given, marker.usage_error("either pass_at_least or at_least"))
+    if "pass_at_least" in given:
+        raise marker.usage_error("either pass_at_least or at_least")
     rates = [given["at_least"], given.get("confidence", 0.95)]
-    refuse(
-        not all(isinstance(rate, float) and 0 < rate < 1 for rate in rates),
-        marker.usage_error("at_least and confidence as shares between 0 and 1"),
-    )
+    if not all(isinstance(rate, float) and 0 < rate < 1 for rate in rates):
+        raise marker.usage_error("at_least and confidence as shares between 0 and 1")
     plan = TrialPlan(trials=count, at_least=rates[0], confidence=rates[1])
     if count < (fewest := plan.fewest_trials()):
         proved = plan.interval(count, count)[0]
@@ -136,14 +149,15 @@ def list_takes(item: Any, settings: Settings, *, if_all_pass: bool = False) -> r
         if_all_pass: Leave out the trials that do not run if those before them pass.
     """
     plan = read_trial_plan(item, settings)
-    first, count = (repetition_of(item)[0] or 0) * plan.trials, plan.trials
+    first = (repetition_of(item)[0] or 0) * plan.trials
+    count = plan.trials
     if if_all_pass and _may_stop(item, settings):
         count = next((n for n in range(1, count) if plan.decide(n, 0, count - n)), count)
     return range(first, first + count)
 
 
 def _may_stop(item: Any, settings: Settings) -> bool:
-    # What stops at a verdict is no fair sample for a baseline, or beside another variant.
+    """What stops at a verdict is no fair sample for a baseline, or beside another variant."""
     return (
         not settings.accept
         and item.get_closest_marker("llm_compare") is None
@@ -180,7 +194,8 @@ class TrialRun:
     @property
     def is_done(self) -> bool:
         """Whether no further trial runs; a skip, a broken fixture, a missing recording and a spent budget end them at once."""
-        counts, left = self.counts, self.plan.trials - len(self.reports)
+        counts = self.counts
+        left = self.plan.trials - len(self.reports)
         is_decided = self.may_stop and self.plan.decide(counts["passed"], counts["failed"], left) is not None
         is_open = left and (
             not self.reports or (self._stopped_by is None and not (is_decided and not counts["unscored"]))
@@ -201,7 +216,7 @@ class TrialRun:
 
     @property
     def _stopped_by(self) -> Any:
-        # The report that no further trial can change; None: there is none.
+        """The report that no further trial can change; None: there is none."""
         if all(report.when != "call" for report in self.reports[-1]):  # xfail in a set-up, --setup-only
             return self.reports[-1][0]
         for report in self.reports[-1]:
@@ -232,19 +247,29 @@ class TrialRun:
         counts = self.counts
         verdict = self.plan.decide(counts["passed"], counts["failed"], counts["unscored"])
         undecided = verdict is None and not counts["unscored"]
-        chosen = "passed" if verdict or undecided else "failed" if verdict is False else "unscored"
+        if verdict or undecided:
+            chosen = "passed"
+        elif verdict is False:
+            chosen = "failed"
+        else:
+            chosen = "unscored"
         index = next(
             (place for place, reports in enumerate(self.reports) if _trial_outcome(reports) == chosen), 0
         )
         setup, call, teardown = self.reports[index]
         if chosen != "passed":
             sentence = self._describe(counts)
-            if (crash := getattr(call.longrepr, "reprcrash", None)) is not None:
+            crash = getattr(call.longrepr, "reprcrash", None)
+            if crash is not None:
                 crash.message = f"{sentence}; trial {index + 1}: {crash.message}"
             call.sections.append(("LLM trials", f"{sentence}\nshown is trial {index + 1}"))
-        doubt = self._describe_undecided(counts) if undecided else ""
+        if undecided:
+            doubt = self._describe_undecided(counts)
+        else:
+            doubt = ""
         if doubt and self.strict:
-            call.outcome, call.longrepr = "failed", f"{doubt} (--llm-strict)"
+            call.outcome = "failed"
+            call.longrepr = f"{doubt} (--llm-strict)"
         facts: dict[str, Json] = {
             **counts,
             "n": len(self.reports),
@@ -255,20 +280,22 @@ class TrialRun:
         return self._merge_payloads([setup, call, teardown], {"trials": facts})
 
     def _describe(self, counts: Mapping[str, int]) -> str:
-        unscored = f", {counts['unscored']} could not be scored" if counts["unscored"] else ""
+        if counts["unscored"]:
+            unscored = f", {counts['unscored']} could not be scored"
+        else:
+            unscored = ""
         return f"{counts['passed']} of {len(self.reports)} trials passed{unscored}: {self.plan.rule}"
 
     def _describe_undecided(self, counts: Mapping[str, int]) -> str:
         more = self.plan.further_trials(counts["passed"], counts["failed"])
-        advice = (
-            f"{more} more would settle it at this rate"
-            if more
-            else "the rate is too near to settle it: ask for a lower rate, or accept what is open"
-        )
+        if more:
+            advice = f"{more} more would settle it at this rate"
+        else:
+            advice = "the rate is too near to settle it: ask for a lower rate, or accept what is open"
         return f"{self._describe(counts)}: neither proved nor excluded, {advice}"
 
     def _merge_payloads(self, final: list[Any], facts: Mapping[str, Json]) -> list[Any]:
-        # Give the reports of the chosen trial what all trials measured, called and took.
+        """Give the reports of the chosen trial what all trials measured, called and took."""
         for report, phase in zip(final, zip(*self.reports, strict=True), strict=True):
             report.duration = math.fsum(other.duration for other in phase)
             payloads = [getattr(other, "llmops", {}) for other in phase]
@@ -292,11 +319,14 @@ class TrialRun:
 
 
 def _merge_cassette_facts(trials: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    # Return what the tapes of all trials did: counts are summed, notes and drifts are listed once.
+    """Return what the tapes of all trials did: counts are summed, notes and drifts are listed once."""
     merged: dict[str, Any] = {}
     for name, value in (item for facts in trials for item in facts.items()):
         before = merged.get(name, type(value)())
-        fresh = [entry for entry in value if entry not in before] if isinstance(value, list) else value
+        if isinstance(value, list):
+            fresh = [entry for entry in value if entry not in before]
+        else:
+            fresh = value
         merged[name] = fresh if isinstance(value, str) else before + fresh
     return merged
 
@@ -310,7 +340,9 @@ def _trial_outcome(reports: Iterable[Any]) -> str:
     call = next((report for report in reports if report.when == "call"), None)
     if call is not None and getattr(call, "llmops", {}).get("outcome") == "errored":
         return "unscored"
-    return "passed" if all(report.passed or hasattr(report, "wasxfail") for report in reports) else "failed"
+    if all(report.passed or hasattr(report, "wasxfail") for report in reports):
+        return "passed"
+    return "failed"
 
 
 def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[dict[str, Json]]:
@@ -339,11 +371,14 @@ def merge_measurements(trials: Sequence[Iterable[Mapping[str, Json]]]) -> list[d
 
 
 def _merge_series(measurements: Sequence[Measurement], trials: int) -> Measurement:
-    # Return a measurement over all trials; a trial that ended before it was made could not be scored.
+    """Return a measurement over all trials; a trial that ended before it was made could not be scored."""
     scored = [measurement for measurement in measurements if measurement.value is not None]
     if not scored:
         return replace(measurements[0], detail={**measurements[0].detail, "unscored_trials": trials})
-    sign = 1 if scored[0].better == "higher" else -1
+    if scored[0].better == "higher":
+        sign = 1
+    else:
+        sign = -1
     worst = min(scored, key=lambda measurement: sign * (measurement.value or 0.0))
     samples = tuple(measurement.value for measurement in scored if measurement.value is not None)
     unscored = trials - len(scored)
@@ -352,7 +387,7 @@ def _merge_series(measurements: Sequence[Measurement], trials: int) -> Measureme
 
 
 def _report_properties(reports: Sequence[Any], settings: Settings) -> None:
-    # Give the last report the JUnit properties of the test as a whole.
+    """Give the last report the JUnit properties of the test as a whole."""
     if not settings.junit_properties:
         return
     from pytest_llmops.reports.ci_formats import junit_properties
@@ -382,8 +417,10 @@ class TrialHooks:
         run_trial: Callable[[Any], list[Any]],
         classes: tuple[Any, Any],
     ) -> None:
-        self._settings, self._classes = settings, classes
-        self._is_repeated, self._run_trial = is_repeated, run_trial
+        self._settings = settings
+        self._classes = classes
+        self._is_repeated = is_repeated
+        self._run_trial = run_trial
         self._runs: dict[Any, TrialRun] = {}
 
     @HookimplMarker("pytest")(tryfirst=True)
@@ -404,13 +441,17 @@ class TrialHooks:
         return True
 
     def _list_variants(self, item: Any, nextitem: Any) -> list[Any]:
-        # Return a test and those that come next and are compared with it; a worker of xdist knows only one of them.
+        """Return a test and those that come next and are compared with it; a worker of xdist knows only one of them."""
         if item.get_closest_marker("llm_compare") is None:
             return [item]
         from pytest_llmops.harness.parametrize import are_variants
 
-        is_worker, items = hasattr(item.config, "workerinput"), item.session.items
-        following = [nextitem] if is_worker else items[items.index(item) + 1 :]
+        is_worker = hasattr(item.config, "workerinput")
+        items = item.session.items
+        if is_worker:
+            following = [nextitem]
+        else:
+            following = items[items.index(item) + 1 :]
         others = takewhile(lambda other: other is not None and are_variants(item, other), following)
         return [item, *filter(self._is_repeated, others)]
 
@@ -430,12 +471,14 @@ def make_run(item: Any, settings: Settings) -> TrialRun:
 
 
 def _log_run(item: Any, nextitem: Any, settings: Settings, run: TrialRun, classes: tuple[Any, Any]) -> None:
-    # Log one report of each phase of a test whose trials ran, as pytest does for a test that runs once.
-    # item: pytest's item.
-    # nextitem: The test after it, whose fixtures of a wider scope stay.
-    # settings: The run's.
-    # run: Its trials.
-    # classes: pytest's ``CallInfo`` and ``TestReport``.
+    """Log one report of each phase of a test whose trials ran, as pytest does for a test that runs once.
+
+    item: pytest's item.
+    nextitem: The test after it, whose fixtures of a wider scope stay.
+    settings: The run's.
+    run: Its trials.
+    classes: pytest's ``CallInfo`` and ``TestReport``.
+    """
     call_info, test_report = classes
     reports = run.merge()
     _report_properties(reports, settings)

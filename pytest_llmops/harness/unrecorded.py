@@ -32,7 +32,10 @@ def apply_host_patches(
             and host.lower() not in settings.allow_hosts
             and is_model_endpoint(host, port, settings.base_url)
         )
-        item = running_item() if is_refused else None
+        if is_refused:
+            item = running_item()
+        else:
+            item = None
         if item is not None and (error := refuse(item, host)) is not None:
             raise error
 

@@ -129,7 +129,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if (home := _HOMES.get(name)) is None:
+    home = _HOMES.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"pytest_llmops.{home}"), name)
     globals()[name] = value

@@ -41,13 +41,16 @@ def run_judge_tasks(
     >>> list(run_judge_tasks([lambda: 1, lambda: 2]))
     [1, 2]
     """
-    tape, width = active_tape.current_tape(), recorder.current_settings().judge_concurrency
+    tape = active_tape.current_tape()
+    width = recorder.current_settings().judge_concurrency
     if _is_sequential(judge) or tape is None or tape.mode == "none":  # without a tape nothing limits the rate
         width = 1
-    known, at = False, 0
+    known = False
+    at = 0
     while at < len(tasks) and not known:
         result = tasks[at]()
-        known, at = asked_model(result), at + 1
+        known = asked_model(result)
+        at = at + 1
         yield result
     rest = [branch_capabilities()(task) for task in tasks[at:]]
     if tape is not None and tape.collects:
@@ -61,7 +64,7 @@ def run_judge_tasks(
 
 
 def _collect_calls(tasks: Sequence[Callable[[], T]]) -> Iterator[T]:
-    # Run all tasks, though some have no answer yet: their calls are then made together (--llm-concurrency).
+    """Run all tasks, though some have no answer yet: their calls are then made together (--llm-concurrency)."""
     deferred: list[CallDeferred] = []
     for task in tasks:
         try:

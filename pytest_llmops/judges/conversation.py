@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from pytest_llmops.errors import refuse, require
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.protocols import ROLES, Call, Message, Role, ToolCall
 from pytest_llmops.trace import CallLog
@@ -50,7 +49,9 @@ class Conversation(str):
         ]
         if [message.role for message in earlier] == ["user"]:
             return earlier[0].content
-        return Conversation(earlier) if earlier else ""
+        if earlier:
+            return Conversation(earlier)
+        return ""
 
     @property
     def said(self) -> str:
@@ -68,7 +69,10 @@ class Conversation(str):
 
 def is_trace(value: object) -> bool:
     """Return whether a value is a call, or several calls, of a test."""
-    first = value[0] if isinstance(value, list) and value else value
+    if isinstance(value, list) and value:
+        first = value[0]
+    else:
+        first = value
     return isinstance(first, (Call, CallLog))
 
 
@@ -92,7 +96,10 @@ def read_conversation(value: object) -> Conversation | None:
     if is_trace(value):
         given = _read_calls([value] if isinstance(value, Call) else list(given))
     elif isinstance(value, Mapping):
-        given = value["messages"] if isinstance(value.get("messages"), (list, tuple)) else [value]
+        if isinstance(value.get("messages"), (list, tuple)):
+            given = value["messages"]
+        else:
+            given = [value]
     elif not isinstance(value, (list, tuple)):
         return None
     messages = [
@@ -100,13 +107,12 @@ def read_conversation(value: object) -> Conversation | None:
         for number, entry in enumerate(given, start=1)
         if _field(entry, "type") != "reasoning"
     ]
-    refuse(not messages, ValueError("the conversation has no messages"))
-    refuse(
-        (role := messages[-1].role) != "assistant",
-        ValueError(
+    if not messages:
+        raise ValueError("the conversation has no messages")
+    if (role := messages[-1].role) != "assistant":
+        raise ValueError(
             f"the conversation ends with a message of the role {role}: expected an answer of the assistant"
-        ),
-    )
+        )
     return Conversation(messages)
 
 
@@ -116,7 +122,10 @@ def parse_conversation(answer: str, question: str = "") -> tuple[Conversation, b
     Raises:
         ValueError: The user says nothing in it.
     """
-    conversation = answer if isinstance(answer, Conversation) else None
+    if isinstance(answer, Conversation):
+        conversation = answer
+    else:
+        conversation = None
     if conversation is None and answer.startswith('[{"role": '):
         try:
             conversation = read_conversation(json.loads(answer))
@@ -124,57 +133,62 @@ def parse_conversation(answer: str, question: str = "") -> tuple[Conversation, b
             conversation = None
     is_whole = conversation is not None
     if conversation is None:
-        asked = [Message("user", question)] if question else []
+        if question:
+            asked = [Message("user", question)]
+        else:
+            asked = []
         conversation = Conversation([*asked, Message("assistant", answer)])
-    refuse(
-        not question and all(message.role != "user" for message in conversation.messages),
-        ValueError("the conversation has no message of the user: pass all messages, or question="),
-    )
+    if not question and all(message.role != "user" for message in conversation.messages):
+        raise ValueError("the conversation has no message of the user: pass all messages, or question=")
     return conversation, is_whole
 
 
 def _read_calls(calls: Sequence[Call]) -> list[object]:
     answered = [call for call in calls if call.purpose == "app" and call.messages]
-    refuse(
-        not answered,
-        ValueError(
+    if not answered:
+        raise ValueError(
             f"expected a call of the application with messages, got none among {format_count(len(calls), 'call')}"
-        ),
-    )
+        )
     call = answered[-1]
-    refuse(
-        call.status is not None and call.status >= HTTP_ERROR,
-        ValueError(f"the last call has no answer: status {call.status}: {shorten_text(call.output)}"),
-    )
+    if call.status is not None and call.status >= HTTP_ERROR:
+        raise ValueError(f"the last call has no answer: status {call.status}: {shorten_text(call.output)}")
     output = "\n".join(
         filter(None, [call.output, *[format_tool_call(tool_call) for tool_call in call.tool_calls]])
     )
-    refuse(
-        not output or (call.status is None and call.unread),
-        ValueError(f"the last call has no answer{f': {call.unread}' if call.unread else ''}"),
-    )
+    if not output or (call.status is None and call.unread):
+        raise ValueError(f"the last call has no answer{f': {call.unread}' if call.unread else ''}")
     return [*call.messages, Message("assistant", output)]
 
 
 def _field(entry: object, key: str) -> Any:
-    return entry.get(key) if isinstance(entry, Mapping) else getattr(entry, key, None)
+    if isinstance(entry, Mapping):
+        return entry.get(key)
+    return getattr(entry, key, None)
 
 
 def _read_message(entry: object, number: int) -> Message:
-    role: Role = require(
-        _ROLES.get(str(_field(entry, "role") or _field(entry, "type"))),
-        ValueError(
+    role: Role = _ROLES.get(str(_field(entry, "role") or _field(entry, "type")))
+    if role is None:
+        raise ValueError(
             f"message {number} has no role: expected one of {', '.join(ROLES)}, got {shorten_text(repr(entry), 80)}"
-        ),
-    )
-    calls = [entry] if _field(entry, "type") == "function_call" else _field(entry, "tool_calls") or ()
+        )
+    if _field(entry, "type") == "function_call":
+        calls = [entry]
+    else:
+        calls = _field(entry, "tool_calls") or ()
     content = _field(entry, "content")
-    content = _field(entry, "refusal") if content is None else content
-    lines = [content] if isinstance(content, str) else [_read_part(part, number) for part in content or ()]
-    if isinstance(output := _field(entry, "output"), str):
+    if content is None:
+        content = _field(entry, "refusal")
+    if isinstance(content, str):
+        lines = [content]
+    else:
+        lines = [_read_part(part, number) for part in content or ()]
+    output = _field(entry, "output")
+    if isinstance(output, str):
         lines.append(output)
     lines += [_format_call(call) for call in calls]
-    refuse(content is None and not lines, ValueError(f"message {number} has no content"))
+    if content is None and not lines:
+        raise ValueError(f"message {number} has no content")
     return Message(role, "\n".join(filter(None, lines)))
 
 
@@ -185,20 +199,22 @@ def _format_call(call: object) -> str:
 
 
 def _read_part(part: object, number: int) -> str:
-    kind, text = _field(part, "type"), part if isinstance(part, str) else _field(part, "text")
+    kind = _field(part, "type")
+    if isinstance(part, str):
+        text = part
+    else:
+        text = _field(part, "text")
     if isinstance(text, str):
         return text
-    refuse(
-        kind in ("image", "image_url", "input_image"),
-        ValueError(
+    if kind in ("image", "image_url", "input_image"):
+        raise ValueError(
             f"message {number} has an image, and judges read text only: put a description in its place"
-        ),
-    )
+        )
     if kind == "tool_use":
         return _format_call(part)
     content = _field(part, "content")
     if kind == "tool_result" and content is not None:
-        return (
-            content if isinstance(content, str) else "\n".join(_read_part(each, number) for each in content)
-        )
+        if isinstance(content, str):
+            return content
+        return "\n".join(_read_part(each, number) for each in content)
     return f"[{shorten_text(str(kind or 'part'), 40)}]"

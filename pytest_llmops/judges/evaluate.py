@@ -9,7 +9,7 @@ from typing import Any, cast
 from pytest_llmops import recorder
 from pytest_llmops._util.self_judging import find_same_model, format_self_judging_error, is_error_status
 from pytest_llmops.cassettes.run_folder import defer_sharing
-from pytest_llmops.errors import MeasurementFailed, UsageError, describe_exception, refuse
+from pytest_llmops.errors import MeasurementFailed, UsageError, describe_exception
 from pytest_llmops.measurement import Json, Measurement, as_finite_float, shorten_text
 from pytest_llmops.protocols import Judge, Verdict
 from pytest_llmops.trace import read_call
@@ -29,13 +29,17 @@ def why_self_judging(judge: str) -> str:
     if recorder.current_settings().self_judging != "error":
         return ""
     tested = find_same_model(judge, _model_names(recorder.list_exchanges(), "app"))
-    return format_self_judging_error(judge, tested) if tested else ""
+    if tested:
+        return format_self_judging_error(judge, tested)
+    return ""
 
 
 def _why_self_judging_since(since: int, *, known_errors: Collection[str] = ()) -> str:
-    # Return why a verdict does not count, given the models that its calls named, or ``""``.
-    # since: The number of the test's exchanges before its judge was called.
-    # known_errors: Errors that the verdict already reports.
+    """Return why a verdict does not count, given the models that its calls named, or ``""``.
+
+    since: The number of the test's exchanges before its judge was called.
+    known_errors: Errors that the verdict already reports.
+    """
     if recorder.current_settings().self_judging != "error":
         return ""
     reasons = map(why_self_judging, _model_names(recorder.list_exchanges()[since:], "judge"))
@@ -77,7 +81,9 @@ def find_judge(given: object) -> object:
         UnknownName: There is no judge of that name.
         PromptError: The judge file cannot be read.
     """
-    return recorder.find_component("judge", str(given)) if isinstance(given, (str, Path)) else given
+    if isinstance(given, (str, Path)):
+        return recorder.find_component("judge", str(given))
+    return given
 
 
 def resolve_judge(given: object, who: str) -> JudgeHandle:
@@ -92,11 +98,11 @@ def resolve_judge(given: object, who: str) -> JudgeHandle:
         UsageError: It is not a judge of a single answer.
     """
     judge = find_judge(given)
-    refuse(
-        not callable(getattr(judge, "judge", None)),
-        f"{who}: expected a judge, an object with judge(answer, *, question, reference), "
-        f"got {type(judge).__name__}",
-    )
+    if not callable(getattr(judge, "judge", None)):
+        raise UsageError(
+            f"{who}: expected a judge, an object with judge(answer, *, question, reference), "
+            f"got {type(judge).__name__}"
+        )
     return JudgeHandle(cast("Judge", judge), str(getattr(judge, "name", "") or type(judge).__name__))
 
 
@@ -112,10 +118,10 @@ def resolve_pairwise_judge(given: object, who: str) -> Any:
         UsageError: It does not compare two answers.
     """
     judge = find_judge(given)
-    refuse(
-        not callable(getattr(judge, "compare", None)),
-        f"{who}: expected a judge of two answers, as Pairwise is, got {type(judge).__name__}",
-    )
+    if not callable(getattr(judge, "compare", None)):
+        raise UsageError(
+            f"{who}: expected a judge of two answers, as Pairwise is, got {type(judge).__name__}"
+        )
     return judge
 
 
@@ -141,7 +147,7 @@ def skipped_measurement(name: str, label: str = "") -> Measurement | None:
 
 
 def _failed_checks(block: recorder.Recorder | None) -> list[str]:
-    # Return the failed checks without a judge in the open soft blocks, the outermost first.
+    """Return the failed checks without a judge in the open soft blocks, the outermost first."""
     if block is None or not block.soft or block.asks_judges:
         return []
     return [
@@ -162,7 +168,8 @@ def check_texts(who: str, **given: object) -> None:
     >>> check_texts("assert_judge_score", question="Why?")
     """
     for what, text in given.items():
-        refuse(not isinstance(text, str), f"{who}: expected {what} to be a text, got {type(text).__name__}")
+        if not isinstance(text, str):
+            raise UsageError(f"{who}: expected {what} to be a text, got {type(text).__name__}")
 
 
 def judge_answer(
@@ -175,23 +182,28 @@ def judge_answer(
     Raises:
         UsageError: The judge raises it, or is given contexts and does not take them.
     """
-    more = {"contexts": list(contexts)} if contexts else {}
-    refuse(
-        more and not takes_contexts(handle.judge),
-        f"judge {handle.name}: its judge() takes no contexts: leave them out, or give it a keyword contexts",
-    )
+    if contexts:
+        more = {"contexts": list(contexts)}
+    else:
+        more = {}
+    if more and not takes_contexts(handle.judge):
+        raise UsageError(
+            f"judge {handle.name}: its judge() takes no contexts: leave them out, or give it a keyword contexts"
+        )
     try:
         handle.read_version()
-        if own := why_self_judging(handle.model):
+        own = why_self_judging(handle.model)
+        if own:
             return _unscored_verdict(handle, own)
         before = len(recorder.list_exchanges())
         with recorder.set_purpose("judge"), defer_sharing() as share:
             verdict: object = handle.judge.judge(answer, question=question, reference=reference, **more)
             problem = _why_invalid_verdict(verdict)
             # A panel has already left out the votes with this error; its verdict is that of the others.
-            if own := _why_self_judging_since(
+            own = _why_self_judging_since(
                 before, known_errors=[vote.error for vote in getattr(verdict, "votes", None) or ()]
-            ):
+            )
+            if own:
                 return _unscored_verdict(
                     handle, own, raw=str(verdict.raw) if isinstance(verdict, Verdict) else ""
                 )
@@ -219,12 +231,10 @@ def judge_answer(
 def _unscored_verdict(
     handle: JudgeHandle, error: str, raw: str = "", verdict: Verdict | None = None
 ) -> Verdict:
-    # Return an unscored verdict, on the scale of the judge or of its invalid verdict if it is known.
+    """Return an unscored verdict, on the scale of the judge or of its invalid verdict if it is known."""
     for source in (handle.judge, verdict):
-        low, high = (
-            as_finite_float(getattr(source, "low", None)),
-            as_finite_float(getattr(source, "high", None)),
-        )
+        low = as_finite_float(getattr(source, "low", None))
+        high = as_finite_float(getattr(source, "high", None))
         if low is not None and high is not None and low < high:
             return Verdict(error=error, raw=raw, low=low, high=high)
     return Verdict(error=error, raw=raw)
@@ -245,7 +255,8 @@ def takes_contexts(judge: Judge) -> bool:
 def _why_invalid_verdict(verdict: object) -> str:
     if not isinstance(verdict, Verdict):
         return f"the judge returned {type(verdict).__name__}: expected a Verdict"
-    low, high = as_finite_float(verdict.low), as_finite_float(verdict.high)
+    low = as_finite_float(verdict.low)
+    high = as_finite_float(verdict.high)
     given: object = verdict.dimensions  # a user's judge may return anything
     texts = (verdict.reason, verdict.error, verdict.raw)
     problems = (
@@ -264,7 +275,8 @@ def _why_invalid_verdict(verdict: object) -> str:
             f"the judge's dimensions: expected a mapping of names to scores, got {type(given).__name__}",
         ),
     )
-    if problem := next((text for applies, text in problems if applies), ""):
+    problem = next((text for applies, text in problems if applies), "")
+    if problem:
         return problem
     scale = f"{low:g} to {high:g}"
     for name, score in (("score", verdict.score), *verdict.dimensions.items()):

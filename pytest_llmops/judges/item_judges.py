@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, numbered_lines, read_text
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.judge_front_matter import (
     JUDGE_KINDS,
     find_judge_file,
@@ -74,7 +74,9 @@ class ItemsJudge(PromptedJudge):
     @property
     def looks_at(self) -> str:
         """What is judged: the ``answer``, or the ``contexts`` where these are the items."""
-        return "answer" if self.items else "contexts"
+        if self.items:
+            return "answer"
+        return "contexts"
 
     @property
     def version(self) -> str:
@@ -99,7 +101,10 @@ class ItemsJudge(PromptedJudge):
         """
         passages = check_passages(contexts, self.name)
         if not self.items and not (0 < len(passages) <= MAX_ITEMS and question.strip()):
-            more = "" if question.strip() else " and no question"
+            if question.strip():
+                more = ""
+            else:
+                more = " and no question"
             raise UsageError(
                 f"judge {self.name}: expected question= and contexts=, 1 to {MAX_ITEMS} passages, got {len(passages)}{more}"
             )
@@ -114,7 +119,8 @@ class ItemsJudge(PromptedJudge):
                 dimensions=dict.fromkeys(items, 0.0),
                 prescreened=True,
             )
-        if error := why_too_long("question, reference and answer", answer, question, reference, *passages):
+        error = why_too_long("question, reference and answer", answer, question, reference, *passages)
+        if error:
             return Verdict(low=0.0, high=1.0, error=error)
         data: dict[str, Json] = {"question": question, "contexts": list[Json](passages)}
         if self.items:
@@ -173,11 +179,17 @@ class Checklist(ItemsJudge):
         name: str = "checklist",
         source: Path | None = None,
     ) -> None:
-        given: Sequence[object] = () if isinstance(items, str) else items
+        if isinstance(items, str):
+            given: Sequence[object] = ()
+        else:
+            given = items
         kept = tuple(" ".join(item.split()) for item in given if isinstance(item, str) and item.strip())
         if not 0 < len(kept) <= MAX_ITEMS or len(set(kept)) < len(kept):
             bad = len(kept) < len(given) or not given
-            got = shorten_text(repr(items), 80) if bad or len(items) <= MAX_ITEMS else f"{len(items)}"
+            if bad or len(items) <= MAX_ITEMS:
+                got = shorten_text(repr(items), 80)
+            else:
+                got = f"{len(items)}"
             raise UsageError(f"{name}: expected 1 to {MAX_ITEMS} different items, each a text, got {got}")
         super().__init__(name, HERE / "checklist.md", kept, YES_NO, model, pass_at, source=source)
 
@@ -201,7 +213,8 @@ class Policy(ItemsJudge):
     def __init__(self, path: str | Path, model: Model | None = None, *, pass_at: float | None = 1.0) -> None:
         file = find_judge_file("policy", path)
         rules, threshold, body = _read_items_file(file, "policy", "rule", pass_at)
-        prompt, origin = HERE / "compliance.md", fingerprint_parts(body)
+        prompt = HERE / "compliance.md"
+        origin = fingerprint_parts(body)
         super().__init__("compliance", prompt, rules, KEPT_BROKEN, model, threshold, origin, file)
 
 
@@ -230,7 +243,7 @@ def context_relevance(model: Model | None = None) -> ItemsJudge:
 def _read_items_file(
     file: Path, kind: str, what: str, default: float | None
 ) -> tuple[tuple[str, ...], float | None, str]:
-    # Return the items of a file, its threshold, and the text that the items stand in.
+    """Return the items of a file, its threshold, and the text that the items stand in."""
     with locate_file_errors(kind, file):
         head, body, first_line = split_judge_file(
             read_text(file), kind, ("pass_at", *(RULE_KEYS if kind == "policy" else ()))
@@ -242,12 +255,13 @@ _BULLET = re.compile(r"\s{0,3}(?:[-*+]|\d{1,3}[.)])\s+(?P<text>\S.*)")
 
 
 def _parse_list(text: str, first_line: int, what: str) -> tuple[str, ...]:
-    # Return the items of a list in plain text; an indented line continues the item above it.
+    """Return the items of a list in plain text; an indented line continues the item above it."""
     items: list[str] = []
     lines: list[int] = []
     last = 0
     for number, line in numbered_lines(text):
-        if match := _BULLET.match(line):
+        match = _BULLET.match(line)
+        if match:
             items.append(match["text"].strip())
             lines.append(number + first_line - 1)
         elif items and line[0].isspace() and number == last + 1:
@@ -255,12 +269,11 @@ def _parse_list(text: str, first_line: int, what: str) -> tuple[str, ...]:
         else:
             continue
         last = number
-    if twice := [place for place, item in enumerate(items) if item in items[:place]]:
+    twice = [place for place, item in enumerate(items) if item in items[:place]]
+    if twice:
         raise BadFile(f"the {what} {shorten_text(items[twice[0]], 60)!r} stands twice", lines[twice[0]])
-    refuse(
-        not 0 < len(items) <= MAX_ITEMS,
-        BadFile(f"expected 1 to {MAX_ITEMS} {what}s, each an item of a list (- ...), got {len(items)}"),
-    )
+    if not 0 < len(items) <= MAX_ITEMS:
+        raise BadFile(f"expected 1 to {MAX_ITEMS} {what}s, each an item of a list (- ...), got {len(items)}")
     return tuple(items)
 
 
@@ -319,20 +332,23 @@ class Grounding(PromptedJudge):
         """
         _ = reference
         passages = check_passages(contexts, self.name)
-        refuse(
-            not passages, f"judge {self.name}: expected contexts=, a list of one passage or more, got none"
-        )
+        if not passages:
+            raise UsageError(
+                f"judge {self.name}: expected contexts=, a list of one passage or more, got none"
+            )
         if is_contentless(answer):
             return GroundingVerdict(
                 score=0.0, low=0.0, high=1.0, reason="contentless answer", prescreened=True
             )
-        if error := why_too_long("question, contexts and answer", answer, question, *passages):
+        error = why_too_long("question, contexts and answer", answer, question, *passages)
+        if error:
             return GroundingVerdict(low=0.0, high=1.0, error=error)
         data: dict[str, Json] = {"question": question, "contexts": list[Json](passages), "answer": answer}
         reply = self.prompter.ask(
             data, ReplyForm(names=CLAIM_FINDINGS, passages=len(passages), source=answer)
         )
-        claims, error = reply.claims, reply.error
+        claims = reply.claims
+        error = reply.error
         if error or not claims:
             error = error or "the answer makes no claim to be supported"
             return GroundingVerdict(low=0.0, high=1.0, error=error, raw=reply.raw)
@@ -375,21 +391,19 @@ def load_judge_file(
         front, _, _ = split_front_matter(quote_level_keys(text))
         # The keys of any kind: the kind's own reader is stricter.
         head = read_front_matter(front, ("kind", "description", *RUBRIC_KEYS, *RULE_KEYS))
-        kind, kinds = str(head.values.get("kind", "")), ", ".join(JUDGE_KINDS)
-        refuse(
-            "kind" not in head.values,
-            BadFile(f"expected the key kind in the front matter, one of {kinds}, got none", 1),
-        )
-        refuse(kind not in JUDGE_KINDS, head.bad("kind", f"one of {kinds}", shorten_text(kind, 40)))
+        kind = str(head.values.get("kind", ""))
+        kinds = ", ".join(JUDGE_KINDS)
+        if "kind" not in head.values:
+            raise BadFile(f"expected the key kind in the front matter, one of {kinds}, got none", 1)
+        if kind not in JUDGE_KINDS:
+            raise head.bad("kind", f"one of {kinds}", shorten_text(kind, 40))
     if kind in _READERS:
         return _READERS[kind](file, model)
     with locate_file_errors(kind, file):
         if kind == "grounding":
             head, body, first_line = split_judge_file(text, kind, ("pass_at",))
-            refuse(
-                body.strip(),
-                BadFile("expected nothing below the front matter: its prompt is built in", first_line),
-            )
+            if body.strip():
+                raise BadFile("expected nothing below the front matter: its prompt is built in", first_line)
             return Grounding(model, read_share_threshold(head, 1.0), file.stem, source=file)
         _, body, _ = split_judge_file(text, kind, body=True)
         return Pairwise(body.strip(), model, file.stem, source=file)

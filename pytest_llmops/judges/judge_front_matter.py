@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pytest_llmops._util.text_files import BadFile, locate_errors
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.errors import PromptError, refuse
+from pytest_llmops.errors import PromptError, UsageError
 from pytest_llmops.measurement import as_finite_float, shorten_text
 from pytest_llmops.prompts.prompt_file import FrontMatter, read_front_matter, split_front_matter
 
@@ -32,14 +32,10 @@ def split_judge_file(
     """
     front, below, first_line = split_front_matter(text)
     head = read_front_matter(front, ("kind", "description", *keys))
-    refuse(
-        head.values.get("kind", kind) != kind,
-        head.bad("kind", kind, shorten_text(str(head.values.get("kind")), 40)),
-    )
-    refuse(
-        body and not below.strip(),
-        BadFile("expected the criteria in plain words below the front matter, got nothing", first_line),
-    )
+    if head.values.get("kind", kind) != kind:
+        raise head.bad("kind", kind, shorten_text(str(head.values.get("kind")), 40))
+    if body and not below.strip():
+        raise BadFile("expected the criteria in plain words below the front matter, got nothing", first_line)
     return head, below, first_line
 
 
@@ -52,10 +48,8 @@ def read_share_threshold(head: FrontMatter, default: float | None) -> float | No
     if "pass_at" not in head.values:
         return default
     threshold = as_finite_float(head.values["pass_at"])
-    refuse(
-        threshold is None or not 0 <= threshold <= 1,
-        head.bad("pass_at", "a share from 0 to 1", shorten_text(str(head.values["pass_at"]), 40)),
-    )
+    if threshold is None or not 0 <= threshold <= 1:
+        raise head.bad("pass_at", "a share from 0 to 1", shorten_text(str(head.values["pass_at"]), 40))
     return threshold
 
 
@@ -65,10 +59,8 @@ def find_judge_file(kind: str, path: str | Path) -> Path:
     Raises:
         PromptError: There is none; lists the folders that were searched.
     """
-    refuse(
-        not (isinstance(path, str) or hasattr(path, "__fspath__")),
-        f"{kind}: expected the path of a file, got {shorten_text(repr(path), 100)}",
-    )
+    if not (isinstance(path, str) or hasattr(path, "__fspath__")):
+        raise UsageError(f"{kind}: expected the path of a file, got {shorten_text(repr(path), 100)}")
     with locate_file_errors(kind, Path(path)):
         return find_path(path)
 

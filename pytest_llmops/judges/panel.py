@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.concurrency import run_in_threads
 from pytest_llmops.judges.protocol.prompting import hash_parts
 from pytest_llmops.protocols import Judge, Verdict
@@ -49,15 +49,13 @@ class Panel:
     pass_at: float | None = None
 
     def __post_init__(self) -> None:
-        refuse(
-            len(self.judges) < MIN_JUDGES,
-            f"judge {self.name}: expected two judges or more, got {len(self.judges)}",
-        )
+        if len(self.judges) < MIN_JUDGES:
+            raise UsageError(f"judge {self.name}: expected two judges or more, got {len(self.judges)}")
         scales = {(getattr(judge, "low", None), getattr(judge, "high", None)) for judge in self.judges}
-        refuse(
-            len(scales) > 1,
-            f"judge {self.name}: expected judges on the same scale, got {sorted(map(str, scales))}",
-        )
+        if len(scales) > 1:
+            raise UsageError(
+                f"judge {self.name}: expected judges on the same scale, got {sorted(map(str, scales))}"
+            )
         thresholds = {getattr(judge, "pass_at", None) for judge in self.judges}
         if self.pass_at is None and len(thresholds) == 1:
             self.pass_at = thresholds.pop()
@@ -84,7 +82,8 @@ class Panel:
             UsageError: Two judges are the same, so their agreement would mean nothing.
         """
         versions = [str(judge.version) for judge in self.judges]
-        if duplicates := [version for version in versions if versions.count(version) > 1]:
+        duplicates = [version for version in versions if versions.count(version) > 1]
+        if duplicates:
             raise UsageError(
                 f"judge {self.name}: expected judges that differ in model or rubric, got the version {duplicates[0]} twice"
             )
@@ -103,7 +102,10 @@ class Panel:
             UsageError: Two judges are the same.
         """
         _ = self.version  # raises for duplicates
-        more = {"contexts": contexts} if contexts else {}
+        if contexts:
+            more = {"contexts": contexts}
+        else:
+            more = {}
         tasks = [
             partial(judge.judge, answer, question=question, reference=reference, **more)
             for judge in self.judges
@@ -112,7 +114,8 @@ class Panel:
 
 
 def _merge_votes(votes: tuple[Verdict, ...]) -> PanelVerdict:
-    low, high = votes[0].low, votes[0].high
+    low = votes[0].low
+    high = votes[0].high
     numbered = list(enumerate(votes, start=1))
     unscored = partial(
         PanelVerdict,
@@ -152,4 +155,6 @@ def score_confidence(scores: Sequence[float], low: float, high: float) -> float 
     (1.0, 0.0)
     """
     # A single score agrees with itself.
-    return min(max(1 - statistics.pstdev(scores) / ((high - low) / 2), 0.0), 1.0) if scores[1:] else None
+    if scores[1:]:
+        return min(max(1 - statistics.pstdev(scores) / ((high - low) / 2), 0.0), 1.0)
+    return None

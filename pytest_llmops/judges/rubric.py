@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.conversation import parse_conversation
 from pytest_llmops.judges.protocol.prompting import (
     JudgePrompter,
@@ -140,17 +140,14 @@ class Rubric(PromptedJudge):
             "params": params,
         }
         named = [key for key, value in {"criteria": criteria or None, **given}.items() if value is not None]
-        refuse(
-            rubric is not None and named,
-            f"rubric {rubric}: expected a file or arguments, got both: {', '.join(named)}",
-        )
-        self.spec = (
-            build_rubric(criteria, name, given)
-            if rubric is None
-            else rubric
-            if isinstance(rubric, RubricSpec)
-            else read_rubric(rubric)
-        )
+        if rubric is not None and named:
+            raise UsageError(f"rubric {rubric}: expected a file or arguments, got both: {', '.join(named)}")
+        if rubric is None:
+            self.spec = build_rubric(criteria, name, given)
+        elif isinstance(rubric, RubricSpec):
+            self.spec = rubric
+        else:
+            self.spec = read_rubric(rubric)
         self.model = model
 
     name = property(attrgetter("spec.name"), doc="The rubric's name.")
@@ -230,10 +227,12 @@ class Rubric(PromptedJudge):
             )
         examples = [example.to_data() for example in self.examples]
         nonce_of = [question, reference, answer, *([passages] if passages else []), *examples]
-        shown = json.dumps(examples) if examples else ""
-        if error := why_too_long(
-            "question, reference and answer", answer, question, reference, *passages, shown
-        ):
+        if examples:
+            shown = json.dumps(examples)
+        else:
+            shown = ""
+        error = why_too_long("question, reference and answer", answer, question, reference, *passages, shown)
+        if error:
             return unscored(error=error)
         reply = self.prompter.ask(
             {"examples": list[Json](examples), **judged},
@@ -253,7 +252,9 @@ class Rubric(PromptedJudge):
         return JudgePrompter(spec.name, spec.file, self.model, spec.values, spec.params, spec.model)
 
     def _reply_form(self) -> ReplyForm:
-        return ReplyForm(names=self.spec.names) if self.spec.names else ReplyForm(scale=self.spec.scale)
+        if self.spec.names:
+            return ReplyForm(names=self.spec.names)
+        return ReplyForm(scale=self.spec.scale)
 
 
 Winner: TypeAlias = Literal["first", "second", "tie"]
@@ -294,12 +295,16 @@ class Preference:
     @property
     def score(self) -> float | None:
         """1 for the first answer, 0.5 for a tie, 0 for the second; None without a winner."""
-        return None if self.winner is None else {"first": 1.0, "tie": 0.5, "second": 0.0}[self.winner]
+        if self.winner is None:
+            return None
+        return {"first": 1.0, "tie": 0.5, "second": 0.0}[self.winner]
 
     @property
     def consistent(self) -> bool | None:
         """Whether both orders gave the same winner; None without a winner, or where no model was called."""
-        return None if self.winner is None or self.prescreened else self.straight == self.swapped
+        if self.winner is None or self.prescreened:
+            return None
+        return self.straight == self.swapped
 
 
 @dataclass(slots=True)
@@ -345,9 +350,13 @@ class Pairwise(PromptedJudge):
         if first.split() == second.split() or all(empty):
             return Preference(winner="tie", reason="the answers are the same", prescreened=True)
         if any(empty):
-            winner: Winner = "second" if empty[0] else "first"
+            if empty[0]:
+                winner: Winner = "second"
+            else:
+                winner = "first"
             return Preference(winner=winner, reason="the other answer is contentless", prescreened=True)
-        if error := why_too_long("the texts", first, second, question, reference, *passages):
+        error = why_too_long("the texts", first, second, question, reference, *passages)
+        if error:
             return Preference(error=error)
         data: dict[str, Json] = {
             "question": question,
@@ -373,7 +382,8 @@ class Pairwise(PromptedJudge):
         )
 
     def _create_prompter(self) -> JudgePrompter:
-        refuse(not self.criteria.strip(), f"judge {self.name}: expected criteria in plain words, got nothing")
+        if not self.criteria.strip():
+            raise UsageError(f"judge {self.name}: expected criteria in plain words, got nothing")
         return JudgePrompter(
             self.name,
             Path(__file__).with_name("pairwise.md"),

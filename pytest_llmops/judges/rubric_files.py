@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pytest_llmops._util.text_files import BadFile, json_kind, read_text
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.conversation import Conversation, read_conversation
 from pytest_llmops.judges.judge_front_matter import find_judge_file, locate_file_errors, split_judge_file
 from pytest_llmops.judges.protocol.reply_form import Scale
@@ -76,11 +76,10 @@ class RubricExample:
             "contexts": list[Json](self.contexts),
             "reason": self.reason,
         }
-        answer: dict[str, Json] = (
-            {"conversation": self.answer.to_data()}
-            if isinstance(self.answer, Conversation)
-            else {"answer": self.answer}
-        )
+        if isinstance(self.answer, Conversation):
+            answer: dict[str, Json] = {"conversation": self.answer.to_data()}
+        else:
+            answer = {"answer": self.answer}
         return {**{key: value for key, value in fields.items() if value}, **answer, **self.grade}
 
 
@@ -110,22 +109,30 @@ class ExampleReader:
         """
         given = self.head.values.get("examples", [])
         if not isinstance(given, (list, tuple)) or len(given) > MAX_EXAMPLES:
-            got = f"{len(given)}" if isinstance(given, (list, tuple)) else json_kind(given)
+            if isinstance(given, (list, tuple)):
+                got = f"{len(given)}"
+            else:
+                got = json_kind(given)
             raise self.head.bad("examples", f"a list of at most {MAX_EXAMPLES}", got)
         numbers: dict[tuple[str, ...], int] = {}
         examples = [self._read(number, entry) for number, entry in enumerate(given, start=1)]
         for number, example in enumerate(examples, start=1):
             key = (example.answer, example.question, example.reference, *example.contexts)
-            if (first := numbers.setdefault(key, number)) != number:
+            first = numbers.setdefault(key, number)
+            if first != number:
                 same = examples[first - 1].grade == example.grade
-                why = "is the same" if same else "grades the same answer otherwise"
+                if same:
+                    why = "is the same"
+                else:
+                    why = "grades the same answer otherwise"
                 raise self.head.bad(
                     "examples", "each answer once", f"example {number}, which {why} as example {first}"
                 )
         if examples and not any(example.passes for example in examples):
-            score = (
-                f"{self.pass_at:g} or more" if self.pass_at is not None else "above the middle of the scale"
-            )
+            if self.pass_at is not None:
+                score = f"{self.pass_at:g} or more"
+            else:
+                score = "above the middle of the scale"
             raise self.head.bad(
                 "examples", f"at least one that passes (a score of {score})", f"none of {len(examples)}"
             )
@@ -135,7 +142,8 @@ class ExampleReader:
         where = f"in example {number}"
         if not isinstance(entry, Mapping):
             raise self.head.bad("examples", f"a mapping with answer and score {where}", json_kind(entry))
-        if unknown := [key for key in entry if key not in EXAMPLE_KEYS]:
+        unknown = [key for key in entry if key not in EXAMPLE_KEYS]
+        if unknown:
             raise self.head.bad(
                 "examples", f"the keys {', '.join(EXAMPLE_KEYS)} {where}", shorten_text(str(unknown[0]), 40)
             )
@@ -155,25 +163,42 @@ class ExampleReader:
             raise self.head.bad("examples", f"a list of texts as contexts {where}", json_kind(contexts))
         grade, score = self._read_grade(where, entry)
         middle = (self.scale.low + self.scale.high) / 2
-        passes = score > middle if self.pass_at is None else score >= self.pass_at - TOLERANCE
+        if self.pass_at is None:
+            passes = score > middle
+        else:
+            passes = score >= self.pass_at - TOLERANCE
         return RubricExample(**texts, contexts=tuple(contexts), grade=grade, score=score, passes=passes)
 
     def _read_grade(self, where: str, entry: Mapping[str, Any]) -> tuple[dict[str, Json], float]:
-        # Return the grade of an example as a judge would give it, and its score.
+        """Return the grade of an example as a judge would give it, and its score."""
         key, other = ("label", "score") if self.names else ("score", "label")
-        value, names = entry.get(key), ", ".join(self.scale.weights)
-        wrong = other if other in entry else key
-        got = f"{wrong} {shorten_text(repr(entry[wrong]), 60)}" if wrong in entry else f"no {key}"
+        value = entry.get(key)
+        names = ", ".join(self.scale.weights)
+        if other in entry:
+            wrong = other
+        else:
+            wrong = key
+        if wrong in entry:
+            got = f"{wrong} {shorten_text(repr(entry[wrong]), 60)}"
+        else:
+            got = f"no {key}"
         if self.names:
             if other in entry or not isinstance(value, str) or value not in self.names:
                 raise self.head.bad(
                     "examples", f"the label {' or '.join(self.names)}, and no score, {where}", got
                 )
             return {"verdict": value}, self.names[value]
-        low, high = self.scale.low, self.scale.high
-        scores = value if isinstance(value, Mapping) else {"": value}
+        low = self.scale.low
+        high = self.scale.high
+        if isinstance(value, Mapping):
+            scores = value
+        else:
+            scores = {"": value}
         if other in entry or (isinstance(value, Mapping) and set(value) != set(self.scale.weights)):
-            each = f", or a score for each of {names}" if names else ""
+            if names:
+                each = f", or a score for each of {names}"
+            else:
+                each = ""
             raise self.head.bad("examples", f"a score{each}, and no label, {where}", got)
         numbers: dict[str, float] = {}
         for name, given in scores.items():
@@ -280,7 +305,8 @@ def build_rubric(criteria: object, name: str, given: Mapping[str, Any]) -> Rubri
     1.0
     """
     values = {key: value for key, value in given.items() if value is not None}
-    if isinstance(levels := values.get("levels"), Mapping):
+    levels = values.get("levels")
+    if isinstance(levels, Mapping):
         values["levels"] = {str(level): text for level, text in levels.items()}
     if not isinstance(criteria, str) or not criteria.strip():
         raise UsageError(
@@ -296,22 +322,24 @@ def _parse_rubric(head: FrontMatter, body: str, name: str, source: Path | None) 
     names, low, high = _parse_scale(head)
     levels = _parse_levels(head, names, low, high)
     dimensions = _parse_dimensions(head)
-    refuse(
-        names and dimensions,
-        head.bad("dimensions", "none on a scale of names", f"{len(dimensions)}: take them out"),
-    )
+    if names and dimensions:
+        raise head.bad("dimensions", "none on a scale of names", f"{len(dimensions)}: take them out")
     weights = {dimension: weight for dimension, (weight, _) in dimensions.items()}
     try:
         scale = Scale(low=low, high=high, weights=weights)
     except UsageError as error:
         raise BadFile(str(error), head.lines.get("dimensions", head.lines.get("scale"))) from None
-    judges: Judged = "conversation" if head.values.get("judges") == "conversation" else "turn"
-    refuse(
-        head.values.get("judges", judges) != judges,
-        head.bad("judges", "turn or conversation", shorten_text(str(head.values.get("judges")), 40)),
-    )
+    if head.values.get("judges") == "conversation":
+        judges: Judged = "conversation"
+    else:
+        judges = "turn"
+    if head.values.get("judges", judges) != judges:
+        raise head.bad("judges", "turn or conversation", shorten_text(str(head.values.get("judges")), 40))
     thresholds = _parse_pass_at(head, names, scale)
-    pass_at = scale.mean(thresholds) if len(thresholds) > 1 else thresholds.get("")
+    if len(thresholds) > 1:
+        pass_at = scale.mean(thresholds)
+    else:
+        pass_at = thresholds.get("")
     examples = ExampleReader(head, names, scale, pass_at, judges).read_all()
     values = {
         "criteria": _format_criteria(body, levels, {key: about for key, (_, about) in dimensions.items()})
@@ -341,21 +369,28 @@ def quote_level_keys(text: str) -> str:
     >>> quote_level_keys("---\nlevels: {1: bad, 2: good}\n---\n").split("\n")[1]
     'levels: {"1": bad, "2": good}'
     """
-    lines, inside = text.split("\n"), False
+    lines = text.split("\n")
+    inside = False
     for number, line in enumerate(lines):
         if line.rstrip() == "---" and number:
             break
         if line.strip() and not line[0].isspace():
             inside = line.startswith("levels:")
         if inside:
-            begin = r"[{,]\s*" if line.startswith("levels:") else r"^\s+"
+            if line.startswith("levels:"):
+                begin = r"[{,]\s*"
+            else:
+                begin = r"^\s+"
             lines[number] = re.sub(rf"({begin})(-?\d+)(\s*:(?:\s|$))", r'\1"\2"\3', line)
     return "\n".join(lines)
 
 
 def _parse_scale(head: FrontMatter) -> tuple[Mapping[str, float], float, float]:
     given = head.values.get("scale", _name_scale(head.values.get("levels")))
-    text = " ".join(given.split()).replace(" ", "") if isinstance(given, str) else ""
+    if isinstance(given, str):
+        text = " ".join(given.split()).replace(" ", "")
+    else:
+        text = ""
     if text in NAMED_SCALES:
         return NAMED_SCALES[text], 0.0, 1.0
     match = re.fullmatch(r"(-?\d{1,4})(?:-|to|–)(-?\d{1,4})", text)
@@ -366,21 +401,22 @@ def _parse_scale(head: FrontMatter) -> tuple[Mapping[str, float], float, float]:
 
 
 def _name_scale(levels: object) -> str:
-    # Return the scale of levels; pass/fail for levels that are no numbers, which are then checked as such.
-    keys = (
-        [level for key in levels for level in _expand_level_range(key)] if isinstance(levels, Mapping) else []
-    )
+    """Return the scale of levels; pass/fail for levels that are no numbers, which are then checked as such."""
+    if isinstance(levels, Mapping):
+        keys = [level for key in levels for level in _expand_level_range(key)]
+    else:
+        keys = []
     numbers = [int(key) for key in keys if re.fullmatch(r"-?\d{1,4}", key)]
-    return f"{min(numbers)}-{max(numbers)}" if numbers else "pass/fail"
+    if numbers:
+        return f"{min(numbers)}-{max(numbers)}"
+    return "pass/fail"
 
 
 def _parse_levels(
     head: FrontMatter, names: Mapping[str, float], low: float, high: float
 ) -> list[tuple[str, str]]:
-    refuse(
-        "levels" not in head.values and not names,
-        BadFile("expected the key levels, got none: a judge without described levels drifts", 1),
-    )
+    if "levels" not in head.values and not names:
+        raise BadFile("expected the key levels, got none: a judge without described levels drifts", 1)
     value = head.values.get("levels", DEFAULT_LEVELS)
     wanted = list(names) or [str(number) for number in range(int(low), int(high) + 1)]
     if not isinstance(value, Mapping):
@@ -394,10 +430,12 @@ def _parse_levels(
                 raise head.bad(
                     "levels", f"levels of the scale {wanted[0]} to {wanted[-1]}", shorten_text(key, 40)
                 )
-            refuse(level in described, head.bad("levels", "each level once", f"level {level} twice"))
+            if level in described:
+                raise head.bad("levels", "each level once", f"level {level} twice")
             described[level] = text
     missing = [level for level in wanted if level not in described]
-    refuse(missing, head.bad("levels", "every level of the scale", f"none for {', '.join(missing)}"))
+    if missing:
+        raise head.bad("levels", "every level of the scale", f"none for {', '.join(missing)}")
     return [(key, " ".join(str(text).split())) for key, text in value.items()]
 
 
@@ -405,7 +443,8 @@ def _expand_level_range(key: str) -> list[str]:
     match = re.fullmatch(r"(-?\d{1,4})\s{0,9}(?:-|–|to)\s{0,9}(-?\d{1,4})", key.strip())
     if match is None:
         return [key.strip()]
-    first, last = int(match[1]), int(match[2])
+    first = int(match[1])
+    last = int(match[2])
     return [str(level) for level in range(first, min(last, first + MAX_LEVELS) + 1)] or [key]
 
 
@@ -413,30 +452,35 @@ def _parse_dimensions(head: FrontMatter) -> dict[str, tuple[float, str]]:
     value = head.values.get("dimensions", {})
     if not isinstance(value, Mapping):
         raise head.bad("dimensions", "a mapping of names to weights", json_kind(value))
-    refuse(len(value) == 1, head.bad("dimensions", "two or more, or none", "one"))
+    if len(value) == 1:
+        raise head.bad("dimensions", "two or more, or none", "one")
     parsed: dict[str, tuple[float, str]] = {}
     for name, given in value.items():
-        fields = (
-            given if isinstance(given, Mapping) else {"about" if isinstance(given, str) else "weight": given}
-        )
-        weight, about = as_finite_float(fields.get("weight", 1 / len(value))), fields.get("about", "")
+        if isinstance(given, Mapping):
+            fields = given
+        else:
+            fields = {"about" if isinstance(given, str) else "weight": given}
+        weight = as_finite_float(fields.get("weight", 1 / len(value)))
+        about = fields.get("about", "")
         if not set(fields) <= {"weight", "about"} or not isinstance(about, str) or not weight or weight < 0:
             wanted = f"for {shorten_text(name, 40)} a weight above 0, a text, or {{weight: , about: }}"
             raise head.bad("dimensions", wanted, shorten_text(str(given), 60))
         parsed[name] = weight, " ".join(about.split())
     total = math.fsum(weight for weight, _ in parsed.values())
-    refuse(
-        parsed and abs(total - 1) > SUM_TOLERANCE,
-        head.bad("dimensions", "weights that sum to 1", f"{total:.4g}"),
-    )
+    if parsed and abs(total - 1) > SUM_TOLERANCE:
+        raise head.bad("dimensions", "weights that sum to 1", f"{total:.4g}")
     return parsed
 
 
 def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], scale: Scale) -> dict[str, float]:
-    # Return the threshold of the score under the key "", or that of each dimension under its name.
-    if (value := head.values.get("pass_at", "pass" if names else None)) is None:
+    """Return the threshold of the score under the key "", or that of each dimension under its name."""
+    value = head.values.get("pass_at", "pass" if names else None)
+    if value is None:
         return {}
-    given = value if isinstance(value, Mapping) else {"": value}
+    if isinstance(value, Mapping):
+        given = value
+    else:
+        given = {"": value}
     if isinstance(value, Mapping) and set(value) != set(scale.weights):
         wanted = (
             f"a threshold for each dimension ({', '.join(scale.weights) or 'there are none: name a number'})"
@@ -446,7 +490,10 @@ def _parse_pass_at(head: FrontMatter, names: Mapping[str, float], scale: Scale) 
         )
     thresholds: dict[str, float] = {}
     for key, text in given.items():
-        threshold = names.get(text) if isinstance(text, str) else as_finite_float(text)
+        if isinstance(text, str):
+            threshold = names.get(text)
+        else:
+            threshold = as_finite_float(text)
         if threshold is None or not scale.low <= threshold <= scale.high:
             raise head.bad(
                 "pass_at", f"a score from {scale.low:g} to {scale.high:g}", shorten_text(str(text), 40)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from pytest_llmops._util.arrays import ArrayLike, Float32Array, Float64Array, as_rows, np, unit_rows
-from pytest_llmops.errors import refuse
 
 Weights: TypeAlias = "Sequence[float] | Float64Array | None"  # None: equal weights
 
@@ -43,7 +42,8 @@ def build_idf(documents: Iterable[Iterable[str]]) -> Callable[[str], float]:
     [0.0, 0.4054651081081644, 1.0986122886681098]
     """
     token_sets = [set(document) for document in documents]
-    refuse(not token_sets, ValueError("expected at least one document to count tokens in, got none"))
+    if not token_sets:
+        raise ValueError("expected at least one document to count tokens in, got none")
     counts = Counter(token for tokens in token_sets for token in tokens)
     return lambda token: math.log((len(token_sets) + 1) / (counts[token] + 1))
 
@@ -81,7 +81,10 @@ def score_pairs(
                 # The object is stored too, so that its id is not reused.
                 units[id(rows)] = rows, _unit_vectors(rows, f"pair {number}, {name}")
             sides.append(units[id(rows)][1])
-        pair_weights = weights[number] if weights is not None else (None, None)
+        if weights is not None:
+            pair_weights = weights[number]
+        else:
+            pair_weights = (None, None)
         results.append(_match_score(sides[0], sides[1], *pair_weights, number))
     return results
 
@@ -96,20 +99,16 @@ def _match_score(
     if not len(actual) or not len(expected):
         same = float(len(actual) == len(expected))
         return Score(same, same, same)
-    refuse(
-        actual.shape[1] != expected.shape[1],
-        ValueError(
+    if actual.shape[1] != expected.shape[1]:
+        raise ValueError(
             f"pair {number}: expected vectors of one length, got shapes {actual.shape} and {expected.shape}; "
             "those of two models cannot be compared"
-        ),
-    )
-    refuse(
-        len(actual) * len(expected) > MAX_CELLS,
-        ValueError(
+        )
+    if len(actual) * len(expected) > MAX_CELLS:
+        raise ValueError(
             f"pair {number}: {len(actual):,} and {len(expected):,} tokens are too many to match; compare the parts "
             "that matter"
-        ),
-    )
+        )
     of_actual, of_expected = _best_cosines(actual, expected)
     # Rounding may lift the cosine of equal tokens above 1.
     precision = min(1.0, float(np.average(of_actual, weights=actual_weights)))
@@ -122,12 +121,13 @@ def _match_score(
 
 
 def _best_cosines(actual: Float32Array, expected: Float32Array) -> tuple[Float32Array, Float32Array]:
-    # Return the highest cosine of each token with the tokens of the other side, for both sides.
+    """Return the highest cosine of each token with the tokens of the other side, for both sides."""
     step = max(1, BLOCK_CELLS // len(expected))
     if len(actual) <= step:
         cosines = actual @ expected.T
         return cosines.max(axis=1), cosines.max(axis=0)
-    rows, best = [], np.full(len(expected), -np.inf, dtype=np.float32)
+    rows = []
+    best = np.full(len(expected), -np.inf, dtype=np.float32)
     for start in range(0, len(actual), step):
         cosines = actual[start : start + step] @ expected.T
         rows.append(cosines.max(axis=1))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pytest_llmops._util.arrays import Float64Array, NDArray, np
-from pytest_llmops.errors import refuse
 
 Rule: TypeAlias = Literal["balanced", "recall", "precision", "false passes"]
 RULES: tuple[Rule, ...] = ("balanced", "recall", "precision", "false passes")
@@ -48,13 +47,17 @@ class Cut:
     def precision(self) -> float:
         """Share of the items that pass which should; 1 if nothing passes."""
         passed = self.same_passed + self.different_passed
-        return self.same_passed / passed if passed else 1.0
+        if passed:
+            return self.same_passed / passed
+        return 1.0
 
     @property
     def f1(self) -> float:
         """Harmonic mean of precision and recall."""
         total = self.precision + self.recall
-        return 2 * self.precision * self.recall / total if total else 0.0
+        if total:
+            return 2 * self.precision * self.recall / total
+        return 0.0
 
     @property
     def balanced_accuracy(self) -> float:
@@ -77,7 +80,8 @@ def distinct_cuts(scores: Sequence[float], same: Sequence[bool]) -> list[Cut]:
     """
     values, wanted = _check_scores_and_labels(scores, same)
     order = np.argsort(-values, kind="stable")
-    values, wanted = values[order], wanted[order]
+    values = values[order]
+    wanted = wanted[order]
     last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
     passed = np.cumsum(wanted)[last]
     total = int(wanted.sum())
@@ -133,11 +137,10 @@ def choose_cut(
     >>> choose_cut([0.9, 0.4, 0.6, 0.1], [True, True, False, False], rule="false passes", share=0.5).at_least
     0.25
     """
-    refuse(
-        rule not in RULES,
-        ValueError(f"curves: expected a rule out of {', '.join(RULES)}, got {ascii(rule)[:80]}"),
-    )
-    refuse(not 0 <= share <= 1, ValueError(f"curves: expected a share from 0 to 1, got {share!r}"))
+    if rule not in RULES:
+        raise ValueError(f"curves: expected a rule out of {', '.join(RULES)}, got {ascii(rule)[:80]}")
+    if not 0 <= share <= 1:
+        raise ValueError(f"curves: expected a share from 0 to 1, got {share!r}")
     candidates = distinct_cuts(scores, same)
     indexes = range(len(candidates))
     best: int | None
@@ -151,7 +154,10 @@ def choose_cut(
         best = max((index for index in indexes if candidates[index].false_passes <= share), default=None)
     if best is None:
         return None
-    below = candidates[best + 1].at_least if best + 1 < len(candidates) else -math.inf
+    if best + 1 < len(candidates):
+        below = candidates[best + 1].at_least
+    else:
+        below = -math.inf
     return cut_at(scores, same, _short_threshold(below, candidates[best].at_least))
 
 
@@ -193,13 +199,12 @@ def wilson_interval(hits: float, count: int, z: float = 1.959964) -> tuple[float
     >>> tuple(round(end, 3) for end in wilson_interval(0, 10))
     (0.0, 0.278)
     """
-    refuse(
-        not 0 <= hits <= count,
-        ValueError(f"curves: expected from 0 to {count} hits, as many as there are trials, got {hits}"),
-    )
+    if not 0 <= hits <= count:
+        raise ValueError(f"curves: expected from 0 to {count} hits, as many as there are trials, got {hits}")
     if not count:
         return 0.0, 1.0
-    share, square = hits / count, z * z
+    share = hits / count
+    square = z * z
     centre = (share + square / (2 * count)) / (1 + square / count)
     half = z / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
     # At the ends the sums cancel only up to rounding.
@@ -227,7 +232,7 @@ def count_needed(failures: int, at_most: float, alpha: float = 0.05) -> int:
 
 
 def _cdf(most: int, count: int, share: float) -> float:
-    # Return the probability of at most so many failures among independent trials with this share of failures.
+    """Return the probability of at most so many failures among independent trials with this share of failures."""
     return math.fsum(
         math.exp(
             math.lgamma(count + 1)
@@ -243,20 +248,23 @@ def _cdf(most: int, count: int, share: float) -> float:
 def _check_scores_and_labels(
     scores: Sequence[float], same: Sequence[bool]
 ) -> "tuple[Float64Array, NDArray[np.bool_]]":
-    values, wanted = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=np.bool_)
-    refuse(
-        values.ndim != 1 or values.shape != wanted.shape,
-        ValueError(f"curves: expected as many scores as labels, got {values.shape} and {wanted.shape}"),
-    )
-    refuse(not np.isfinite(values).all(), ValueError("curves: expected finite scores, got NaN or infinity"))
+    values = np.asarray(scores, dtype=np.float64)
+    wanted = np.asarray(same, dtype=np.bool_)
+    if values.ndim != 1 or values.shape != wanted.shape:
+        raise ValueError(f"curves: expected as many scores as labels, got {values.shape} and {wanted.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("curves: expected finite scores, got NaN or infinity")
     if not wanted.any() or wanted.all():
-        kind = "that should not pass" if len(wanted) and wanted.all() else "that should pass"
+        if len(wanted) and wanted.all():
+            kind = "that should not pass"
+        else:
+            kind = "that should pass"
         raise ValueError(f"curves: expected some {kind}, got none of {len(wanted)}")
     return values, wanted
 
 
 def _short_threshold(below: float, top: float) -> float:
-    # Return a number of few digits above ``below`` and up to ``top``, near their middle.
+    """Return a number of few digits above ``below`` and up to ``top``, near their middle."""
     if math.isinf(below):  # everything passes, also at a lower threshold
         return math.floor(top * 100) / 100
     middle = (below + top) / 2

@@ -39,25 +39,20 @@ def logprob_confidence(logprobs: Sequence[float] | Mapping[str, float], choice: 
     """
     numbers = require_list(logprobs.values() if isinstance(logprobs, Mapping) else logprobs, object, "")
     got = shorten_text(repr(logprobs))
-    refuse(
-        not numbers
-        or not all(
-            type(number) is not bool and isinstance(number, (int, float)) and number <= 0
-            for number in numbers
-        ),
-        ValueError(f"log-probabilities: expected numbers of at most 0, got {got}"),
-    )
+    if not numbers or not all(
+        type(number) is not bool and isinstance(number, (int, float)) and number <= 0 for number in numbers
+    ):
+        raise ValueError(f"log-probabilities: expected numbers of at most 0, got {got}")
     if not isinstance(logprobs, Mapping):
         return math.exp(fmean(logprobs))
     chances = {token: math.exp(number) for token, number in logprobs.items()}
-    refuse(
-        math.isclose(math.fsum(chances.values()), 1) and min(chances.values()) > LIKELY,
-        ValueError(
+    if math.isclose(math.fsum(chances.values()), 1) and min(chances.values()) > LIKELY:
+        raise ValueError(
             f"log-probabilities: expected the model's own, got some that were renormalized to a sum of 1: {got}"
-        ),
-    )
+        )
     same = [chances[token] for token in chances if str(token).strip() == str(choice).strip()]
-    refuse(not same, ValueError(f"log-probabilities: no {choice!r} in {got}"))
+    if not same:
+        raise ValueError(f"log-probabilities: no {choice!r} in {got}")
     return min(math.fsum(same), 1.0)
 
 
@@ -110,12 +105,10 @@ def stated_confidence(text: str, words: Mapping[str, float] = STATED_WORDS) -> f
         )
         for number, unit, word in re.findall(pattern, str(text or ""), re.IGNORECASE)
     }
-    refuse(
-        len(stated) != 1 or not 0 <= max(stated) <= 1,
-        ValueError(
+    if len(stated) != 1 or not 0 <= max(stated) <= 1:
+        raise ValueError(
             f"stated confidence: expected one number from 0 to 1, or with %, /10 or /100, got {', '.join(map(str, sorted(stated))) or 'none'}"
-        ),
-    )
+        )
     return stated.pop()
 
 

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from pytest_llmops.errors import refuse
-
 Case: TypeAlias = Literal["keep", "fold"]
 Whitespace: TypeAlias = Literal["keep", "strip", "collapse"]
 Form: TypeAlias = Literal["keep", "NFC", "NFKC"]
@@ -58,17 +56,17 @@ def normalize_text(
         ("whitespace", whitespace, Whitespace),
         ("unicode", unicode, Form),
     ):
-        refuse(
-            value not in get_args(kind),
-            ValueError(f"{name}: expected one of {', '.join(get_args(kind))}, got {value!r}"),
-        )
+        if value not in get_args(kind):
+            raise ValueError(f"{name}: expected one of {', '.join(get_args(kind))}, got {value!r}")
     text = _compose_unicode(text, unicode)
     if case == "fold":
         # Folding may undo the normal form.
         text = _compose_unicode(text.casefold(), unicode)
     if whitespace == "collapse":
         return " ".join(text.split())
-    return text.strip() if whitespace == "strip" else text
+    if whitespace == "strip":
+        return text.strip()
+    return text
 
 
 def _compose_unicode(text: str, form: Form) -> str:
@@ -76,7 +74,10 @@ def _compose_unicode(text: str, form: Form) -> str:
         return text
     run = 0
     for combining in map(unicodedata.combining, text):
-        run = run + 1 if combining else 0
+        if combining:
+            run = run + 1
+        else:
+            run = 0
         if run > MAX_MARKS:
             raise ValueError(f"more than {MAX_MARKS:,} combining characters in a row cannot be normalized")
     return unicodedata.normalize(form, text)
@@ -104,7 +105,8 @@ def token_f1(actual: str, expected: str) -> float:
     >>> round(token_f1("the cat sat down", "a cat sat"), 3)
     0.8
     """
-    got, want = squad_tokens(actual), squad_tokens(expected)
+    got = squad_tokens(actual)
+    want = squad_tokens(expected)
     if not got or not want:
         return float(got == want)
     return 2 * sum((Counter(got) & Counter(want)).values()) / (len(got) + len(want))
@@ -140,19 +142,18 @@ def fuzzy_ratio(actual: str, expected: str, *, partial: bool = False) -> float:
         _refuse_long_texts(actual, expected, cost=short * short * long, limit=MAX_PARTIAL_COST)
         return float(fuzz.partial_ratio(actual, expected)) / 100
     head, tail = count_shared_ends(actual, expected)
-    left, right = actual[head : len(actual) - tail], expected[head : len(expected) - tail]
+    left = actual[head : len(actual) - tail]
+    right = expected[head : len(expected) - tail]
     _refuse_long_texts(actual, expected, cost=len(left) * len(right), limit=MAX_RATIO_CELLS)
     return 1 - Indel.distance(left, right) / (len(actual) + len(expected))
 
 
 def _refuse_long_texts(left: str, right: str, *, cost: int, limit: int) -> None:
-    refuse(
-        cost > limit,
-        ValueError(
+    if cost > limit:
+        raise ValueError(
             f"texts of {len(left):,} and {len(right):,} characters are too long for a fuzzy comparison; "
             "compare the parts that matter"
-        ),
-    )
+        )
 
 
 def count_shared_ends(left: Sequence[str], right: Sequence[str]) -> tuple[int, int]:
@@ -162,7 +163,8 @@ def count_shared_ends(left: Sequence[str], right: Sequence[str]) -> tuple[int, i
 
 
 def _count_shared_head(left: Sequence[str], right: Sequence[str]) -> int:
-    low, high = 0, min(len(left), len(right))
+    low = 0
+    high = min(len(left), len(right))
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if left[low:middle] == right[low:middle] else (low, middle - 1)
@@ -177,7 +179,9 @@ def first_difference(actual: str, expected: str) -> int | None:
     >>> first_difference("30 days", "30 hours"), first_difference("a", "a"), first_difference("a", "ab")
     (3, None, 1)
     """
-    return None if actual == expected else _count_shared_head(actual, expected)
+    if actual == expected:
+        return None
+    return _count_shared_head(actual, expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +218,16 @@ def find_nearest_span(text: str, needle: str) -> ScoredSpan | None:
 
 
 def _grow_to_words(text: str, start: int, end: int) -> tuple[int, int]:
-    before, after = text[max(0, start - MAX_SNAP) : start], text[end : end + MAX_SNAP]
+    before = text[max(0, start - MAX_SNAP) : start]
+    after = text[end : end + MAX_SNAP]
     if not text[start].isspace():
         word = re.search(r"\S*\Z", before)
-        start -= len(word[0]) if word and len(word[0]) < MAX_SNAP else 0
+        if word and len(word[0]) < MAX_SNAP:
+            start -= len(word[0])
     if not text[end - 1].isspace():
         word = re.match(r"\S*", after)
-        end += len(word[0]) if word and len(word[0]) < MAX_SNAP else 0
+        if word and len(word[0]) < MAX_SNAP:
+            end += len(word[0])
     inner = text[start:end]
     if not inner.strip():
         return start, end
@@ -237,9 +244,11 @@ def word_diff_steps(actual: str, expected: str) -> list[tuple[Op, str]]:
     >>> word_diff_steps("60 days", "30 days")
     [('-', '30'), ('+', '60'), ('=', ' days')]
     """
-    want, got = _DIFF_TOKENS.findall(expected), _DIFF_TOKENS.findall(actual)
+    want = _DIFF_TOKENS.findall(expected)
+    got = _DIFF_TOKENS.findall(actual)
     head, tail = count_shared_ends(want, got)
-    old, new = want[head : len(want) - tail], got[head : len(got) - tail]
+    old = want[head : len(want) - tail]
+    new = got[head : len(got) - tail]
     steps: list[tuple[Op, str]] = [("=", "".join(want[:head]))]
     steps += _align_tokens(old[:MAX_DIFF_TOKENS], new[:MAX_DIFF_TOKENS])
     steps += [("-", "".join(old[MAX_DIFF_TOKENS:])), ("+", "".join(new[MAX_DIFF_TOKENS:]))]
@@ -264,7 +273,7 @@ def _align_tokens(old: Sequence[str], new: Sequence[str]) -> list[tuple[Op, str]
 
 
 def _join_steps(steps: Sequence[tuple[Op, str]]) -> list[tuple[Op, str]]:
-    # Join neighbouring changes; white space between two changes becomes part of both.
+    """Join neighbouring changes; white space between two changes becomes part of both."""
     steps = [step for step in steps if step[1]]
     joined: list[tuple[Op, str]] = []
     removed = added = ""
@@ -274,8 +283,10 @@ def _join_steps(steps: Sequence[tuple[Op, str]]) -> list[tuple[Op, str]]:
             joined += [("-", removed), ("+", added), ("=", text)]
             removed = added = ""
             continue
-        removed += text if op != "+" else ""
-        added += text if op != "-" else ""
+        if op != "+":
+            removed += text
+        if op != "-":
+            added += text
     joined += [("-", removed), ("+", added)]
     return [step for step in joined if step[1]]
 
@@ -294,11 +305,15 @@ def format_word_diff(actual: str, expected: str, *, context: int = 24) -> str:
     pieces = []
     for index, (op, text) in enumerate(steps):
         if op == "=":
-            head, tail = context * (index > 0), context * (index < len(steps) - 1)
+            head = context * (index > 0)
+            tail = context * (index < len(steps) - 1)
             is_long = len(text) > head + tail + len("...")
             pieces.append(f"{text[:head]}...{text[len(text) - tail :]}" if is_long else text)
             continue
         rest = len(text) - MAX_PIECE
-        change = f"{text[:MAX_PIECE]}... (+{rest:,} chars)" if rest > 0 else text
+        if rest > 0:
+            change = f"{text[:MAX_PIECE]}... (+{rest:,} chars)"
+        else:
+            change = text
         pieces.append(f"[-{change}-]" if op == "-" else f"{{+{change}+}}")
     return "".join(pieces)

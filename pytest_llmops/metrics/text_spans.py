@@ -73,7 +73,8 @@ def find_longest_chain(text: str, needles: Sequence[str], *, whole_words: bool =
     best: list[tuple[int, Chain]] = [(0, None)]
     for number, (pattern, needle) in enumerate(zip(patterns, needles, strict=True)):
         # The first place behind each chain; the text is searched from its end to its start, each part once.
-        read, start = len(text), None
+        read = len(text)
+        start = None
         for links in range(len(best) - 1, -1, -1):
             end, last = best[links]
             match = pattern.search(text, end, read + len(needle) - 1 + _LOOKAHEAD_CHARS)
@@ -115,8 +116,12 @@ class Origins:
     """
 
     def __init__(self, text: str, fold: Callable[[str], str], whitespace: Whitespace) -> None:
-        self.text, self.whitespace = text, whitespace
-        self.change = fold if whitespace != "collapse" else lambda part: _BLANKS.sub(" ", fold(part))
+        self.text = text
+        self.whitespace = whitespace
+        if whitespace != "collapse":
+            self.change = fold
+        else:
+            self.change = lambda part: _BLANKS.sub(" ", fold(part))
 
     def span(self, start: int, end: int) -> Span:
         """Return the original span of a span of the normalized text, with the accents of its last letter."""
@@ -142,11 +147,13 @@ class Origins:
 
     @cached_property
     def _stripped(self) -> int:
-        return 0 if self.whitespace == "keep" else len(self._changed) - len(self._changed.lstrip())
+        if self.whitespace == "keep":
+            return 0
+        return len(self._changed) - len(self._changed.lstrip())
 
     @cached_property
     def _piece_starts(self) -> tuple[list[int], list[int]]:
-        # The start of each piece in the text, and in the changed text; the changed pieces must give the changed text.
+        """The start of each piece in the text, and in the changed text; the changed pieces must give the changed text."""
         starts = [0]
         while cut := self._next_cut(starts[-1] + MIN_PIECE):
             starts.append(cut)
@@ -156,7 +163,7 @@ class Origins:
         return starts, [0, *accumulate(map(len, changed[:-1]))]
 
     def _next_cut(self, first: int) -> int:
-        # Return the next place where the text can be cut; 0 if there is no such place.
+        """Return the next place where the text can be cut; 0 if there is no such place."""
         tries = MAX_TRIES
         for at in range(first, len(self.text)):
             char = self.text[at]
@@ -165,7 +172,8 @@ class Origins:
                 return at
             if tries and char.isalnum():
                 tries -= 1
-                left, right = self.text[at - CONTEXT : at], self.text[at : at + CONTEXT]
+                left = self.text[at - CONTEXT : at]
+                right = self.text[at : at + CONTEXT]
                 if self.change(left) + self.change(right) == self.change(left + right):
                     return at
         return 0
@@ -182,7 +190,8 @@ def origin_position(text: str, change: Callable[[str], str], position: int) -> i
     >>> origin_position("a   b c", lambda text: " ".join(text.split()), 4)
     6
     """
-    low, high = 0, len(text)
+    low = 0
+    high = len(text)
     while low < high:
         middle = (low + high) // 2
         low, high = (middle + 1, high) if len(change(text[: middle + 1])) <= position else (low, middle)

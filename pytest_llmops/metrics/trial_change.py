@@ -14,7 +14,6 @@ from statistics import NormalDist, fmean
 from typing import Any
 
 from pytest_llmops._util.arrays import Float64Array, np
-from pytest_llmops.errors import refuse
 
 DRAWS = 9_999
 # Up to this many ways to split the trials of a case, all
@@ -41,12 +40,10 @@ class TrialPair:
     after: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        refuse(
-            not self.before or not self.after or not all(map(math.isfinite, (*self.before, *self.after))),
-            ValueError(
+        if not self.before or not self.after or not all(map(math.isfinite, (*self.before, *self.after))):
+            raise ValueError(
                 f"trials: expected at least one finite score on each side, got {self.before} and {self.after}"
-            ),
-        )
+            )
 
     @property
     def difference(self) -> float:
@@ -66,7 +63,8 @@ def mean_change(trials: Trials) -> float:
     >>> mean_change({"a": TrialPair((1.0,), (0.5,)), "b": TrialPair((0.0, 0.0), (0.0,))})
     -0.25
     """
-    refuse(not trials, ValueError("trials: expected at least one case, got none"))
+    if not trials:
+        raise ValueError("trials: expected at least one case, got none")
     return fmean(pair.difference for pair in trials.values())
 
 
@@ -92,7 +90,8 @@ def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: in
     for case in sorted({case for trials in metrics for case in trials}):
         by_shape: dict[tuple[int, int], list[int]] = {}
         for index, trials in enumerate(metrics):
-            if (pair := trials.get(case)) is not None:
+            pair = trials.get(case)
+            if pair is not None:
                 by_shape.setdefault((len(pair.before), len(pair.after)), []).append(index)
         for (before, after), indexes in sorted(by_shape.items()):
             pairs = [metrics[index][case] for index in indexes]
@@ -106,7 +105,7 @@ def draw_null_changes(metrics: Sequence[Trials], *, draws: int = DRAWS, seed: in
 def _draw_subset_sums(
     pooled: Float64Array, size: int, draws: int, generator: np.random.Generator
 ) -> Float64Array:
-    # Return sums of random subsets of the columns, the same columns for every row.
+    """Return sums of random subsets of the columns, the same columns for every row."""
     width = pooled.shape[1]
     if math.comb(width, size) <= MAX_SUBSETS:
         subsets = _list_subsets(width, size)
@@ -118,7 +117,7 @@ def _draw_subset_sums(
 
 @lru_cache(maxsize=64)
 def _list_subsets(width: int, size: int) -> Float64Array:
-    # Return all subsets as columns of zeros and ones.
+    """Return all subsets as columns of zeros and ones."""
     members = np.array(list(combinations(range(width), size)), dtype=np.intp)
     subsets = np.zeros((width, len(members)))
     subsets[members.T, np.arange(len(members))] = 1.0
@@ -187,7 +186,9 @@ def mcnemar_p_value(fixed: int, broken: int) -> float:
     """
     from scipy.special import bdtr
 
-    return min(1.0, 2 * float(bdtr(min(fixed, broken), fixed + broken, 0.5))) if fixed + broken else 1.0
+    if fixed + broken:
+        return min(1.0, 2 * float(bdtr(min(fixed, broken), fixed + broken, 0.5)))
+    return 1.0
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:
@@ -226,16 +227,25 @@ def compare_families(
     >>> compare_families({"all": {"a": TrialPair((0.9, 0.9), (0.9, 0.9))}})["all"]["status"]
     'equivalent'
     """
-    nulls, compared = draw_null_changes(list(families.values())), {}
+    nulls = draw_null_changes(list(families.values()))
+    compared = {}
     changes = [mean_change(trials) for trials in families.values()]
     p_values = joint_change_p_values(changes, nulls)
     for (name, trials), change, p_value in zip(families.items(), changes, p_values, strict=True):
-        error, status, interval = estimate_change_error(trials), "undecided", []
+        error = estimate_change_error(trials)
+        status = "undecided"
+        interval = []
         if error is not None:
             interval = [error.lower_end(change, 1 - alpha / 2), -error.lower_end(-change, 1 - alpha / 2)]
-            status = "equivalent" if -margin < interval[0] and interval[1] < margin else status
+            if -margin < interval[0] and interval[1] < margin:
+                status = "equivalent"
         if p_value <= alpha and abs(change) >= floor and (is_quality or change < 0):
-            status = "better" if change > 0 else "worse" if is_quality else "changed"
+            if change > 0:
+                status = "better"
+            elif is_quality:
+                status = "worse"
+            else:
+                status = "changed"
         sides = {
             side: fmean(fmean(getattr(pair, side)) for pair in trials.values())
             for side in ("before", "after")
@@ -301,14 +311,16 @@ def estimate_change_error(
     >>> estimate_change_error({"a": TrialPair((0.0, 1.0), (0.0, 1.0))}).freedom
     2
     """
-    pairs, count = list(trials.values()), len(trials)
+    pairs = list(trials.values())
+    count = len(trials)
     counts = [(trials_before or len(pair.before), trials_after or len(pair.after)) for pair in pairs]
     growth = (  # p (1 - p) grows by 2 p - 1 times the drop of p
         max(2 * fmean(fmean(pair.after) for pair in pairs) - 1, 0.0) / sum(after for _, after in counts)
         if pairs and passes_or_fails(pairs)
         else 0.0
     )
-    if (noise := pool_noise(pairs)) is not None:
+    noise = pool_noise(pairs)
+    if noise is not None:
         return ChangeError(
             noise.standard_error * math.sqrt(sum(1 / before + 1 / after for before, after in counts)) / count,
             noise.freedom,

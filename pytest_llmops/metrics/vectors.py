@@ -1,7 +1,6 @@
 """Compare vectors in ``(n, dim)`` arrays."""
 
 from pytest_llmops._util.arrays import ArrayLike, Float64Array, as_rows, np, unit_rows
-from pytest_llmops.errors import refuse
 
 
 def cosine(a: ArrayLike, b: ArrayLike) -> Float64Array:
@@ -20,15 +19,14 @@ def cosine(a: ArrayLike, b: ArrayLike) -> Float64Array:
     >>> cosine([[1, 0], [0, 0]], [[2, 2], [-3, 0]]).round(3).tolist()
     [[0.707, -1.0], [0.0, 0.0]]
     """
-    left, right = as_rows(a, name="a"), as_rows(b, name="b")
+    left = as_rows(a, name="a")
+    right = as_rows(b, name="b")
     if not len(left) or not len(right):
         return np.zeros((len(left), len(right)))
-    refuse(
-        left.shape[1] != right.shape[1],
-        ValueError(
+    if left.shape[1] != right.shape[1]:
+        raise ValueError(
             f"cosine: expected a of shape (n, dim) and b of shape (m, dim), got {left.shape} and {right.shape}; "
             "vectors of two embedders, or of two calls of one that is fitted to its texts, cannot be compared"
-        ),
-    )
+        )
     cosines: Float64Array = np.clip(unit_rows(left) @ unit_rows(right).T, -1.0, 1.0)
     return cosines

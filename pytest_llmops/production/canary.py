@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pytest_llmops._util.arrays import Float64Array, np
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json
 from pytest_llmops.cases.files import read_rows
-from pytest_llmops.errors import UsageError, refuse, refuse_unknown
+from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import format_amount, format_count, shorten_text
 from pytest_llmops.results.details import fact_text, read_time
 
@@ -87,7 +87,8 @@ def read_events(path: str | Path) -> tuple[CanaryEvent, ...]:
     Raises:
         UsageError: The file is missing or broken, or a value does not fit; with file and line.
     """
-    events, line = list[CanaryEvent](), 0
+    events = list[CanaryEvent]()
+    line = 0
     try:
         for line, row in read_rows(Path(path)):  # noqa: B007 -- for the error
             if isinstance(row, Mapping) or Path(path).suffix.lower() != ".csv":  # its header is a list
@@ -102,17 +103,22 @@ def read_events(path: str | Path) -> tuple[CanaryEvent, ...]:
                 }
                 events.append(CanaryEvent(**given))
     except (BadFile, UsageError) as error:
-        place = f":{number}" if (number := getattr(error, "line", None) or line) else ""
+        if number := getattr(error, "line", None) or line:
+            place = f":{number}"
+        else:
+            place = ""
         raise UsageError(f"{shorten_text(str(path), 300)}{place}: {error}") from None
     return tuple(events)
 
 
 def _read_cell(value: object) -> object:
-    # Return the value of a cell: in a CSV file all is text, and nothing stands for what is not known.
+    """Return the value of a cell: in a CSV file all is text, and nothing stands for what is not known."""
     with suppress(BadFile):
-        return (
-            read_json(value.lower()) if isinstance(value, str) and value else value if value != "" else None
-        )
+        if isinstance(value, str) and value:
+            return read_json(value.lower())
+        if value != "":
+            return value
+        return None
     return value
 
 
@@ -144,7 +150,8 @@ class CanaryRules:
 
     def __post_init__(self) -> None:
         for name, (least, most) in LIMITS.items():
-            if (value := getattr(self, name)) is not None and not least <= value < most:
+            value = getattr(self, name)
+            if value is not None and not least <= value < most:
                 raise UsageError(f"{name}: expected a number from {least:.0f} to {most:g}, got {value}")
 
 
@@ -182,7 +189,8 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
     ... ).action
     'ROLLBACK'
     """
-    rules, given = rules or CanaryRules(), list(events)
+    rules = rules or CanaryRules()
+    given = list(events)
     ordered = _check_events(given, rules)
     outcomes: Mapping[str, tuple[str, Callable[[CanaryEvent], float | None], float]] = {
         "score": ("1", lambda event: event.score, rules.margin),
@@ -195,13 +203,25 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
         for name, (_, read, _) in outcomes.items()
     }
     limits = sum(map(bool, measured.values())) / rules.alpha, 1 / rules.alpha
-    evidence, sentences = dict[str, tuple[float, float]](), dict[str, list[str]]()
+    evidence = dict[str, tuple[float, float]]()
+    sentences = dict[str, list[str]]()
     for name, (unit, _, limit) in outcomes.items():
         gains = np.asarray(_compare_blocks(measured[name], name, rules.arms, limit), dtype=np.float64)
-        margin = limit if unit == "1" else 0.0
+        if unit == "1":
+            margin = limit
+        else:
+            margin = 0.0
         worse, fine = evidence[name] = _grow_wealth(-gains), _grow_wealth((gains + margin) / (1 + margin))
-        action = "ROLLBACK" if worse >= limits[0] else "PROMOTE" if fine >= limits[1] else "HOLD"
-        more = math.ceil((math.log(limits[1]) / math.log(fine) - 1) * len(ordered)) if fine > 1 else 0
+        if worse >= limits[0]:
+            action = "ROLLBACK"
+        elif fine >= limits[1]:
+            action = "PROMOTE"
+        else:
+            action = "HOLD"
+        if fine > 1:
+            more = math.ceil((math.log(limits[1]) / math.log(fine) - 1) * len(ordered))
+        else:
+            more = 0
         words = {
             "ROLLBACK": "worse is proved",
             "PROMOTE": "not worse",
@@ -229,8 +249,10 @@ def canary_decision(events: Iterable[CanaryEvent], rules: CanaryRules | None = N
 
 
 def _grow_wealth(gains: Float64Array) -> float:
-    # Return the highest wealth, beginning with 1, of a bettor who splits it among the bets; its mean gain is at most 0 by chance.
-    # Source: Waudby-Smith and Ramdas, "Estimating Means of Bounded Random Variables by Betting", 2024; Ville's inequality.
+    """Return the highest wealth, beginning with 1, of a bettor who splits it among the bets; its mean gain is at most 0 by chance.
+
+    Source: Waudby-Smith and Ramdas, "Estimating Means of Bounded Random Variables by Betting", 2024; Ville's inequality.
+    """
     wealth = np.logaddexp.reduce(np.log1p(np.outer(BETS, gains)).cumsum(axis=1), axis=0) - math.log(len(BETS))
     return math.exp(min(float(wealth.max(initial=0.0)), 700.0))
 
@@ -238,8 +260,9 @@ def _grow_wealth(gains: Float64Array) -> float:
 def _compare_blocks(
     values: Iterable[tuple[str, float]], name: str, arms: Sequence[str], limit: float
 ) -> list[float]:
-    # Return how much better the canary did in each block, -1 to 1: a block ends with the first event that completes it.
-    gains, block = list[float](), {arm: list[float]() for arm in arms}
+    """Return how much better the canary did in each block, -1 to 1: a block ends with the first event that completes it."""
+    gains = list[float]()
+    block = {arm: list[float]() for arm in arms}
     for arm, value in values:
         block[arm].append(value)
         stable, canary = block.values()
@@ -258,27 +281,29 @@ def _compare_blocks(
 
 
 def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[CanaryEvent]:
-    # Return each event once, by time.
+    """Return each event once, by time."""
     known = dict[str, CanaryEvent]()
     for event in events:
-        refuse_unknown("arm", event.arm, rules.arms, where=f"event {event.id}")
-        refuse(
-            known.setdefault(event.id, event) != event,
-            f"event {event.id!r}: stands twice with different contents; an id belongs to one request",
-        )
+        if event.arm not in rules.arms:
+            raise UnknownName("arm", event.arm, rules.arms, where=f"event {event.id}")
+        if known.setdefault(event.id, event) != event:
+            raise UsageError(
+                f"event {event.id!r}: stands twice with different contents; an id belongs to one request"
+            )
     ordered = sorted(known.values(), key=lambda event: (event.time, event.id))
     stable, canary = ([event for event in ordered if event.arm == arm] for arm in rules.arms)
-    refuse(
-        not stable or not canary or rules.arms[0] == rules.arms[1],
-        f"expected events of two versions, {rules.arms[0]} and {rules.arms[1]}, got {len(stable):,} and {len(canary):,}",
-    )
+    if not stable or not canary or rules.arms[0] == rules.arms[1]:
+        raise UsageError(
+            f"expected events of two versions, {rules.arms[0]} and {rules.arms[1]}, got {len(stable):,} and {len(canary):,}"
+        )
     outside = sum(not stable[0].time <= event.time <= stable[-1].time for event in canary)
-    refuse(
-        2 * outside > len(canary),
-        f"{outside:,} of {format_count(len(canary), 'event')} of {rules.arms[1]} lie outside of the time of {rules.arms[0]} "
-        f"({stable[0].time} to {stable[-1].time}): both must answer at the same time, by clocks that agree",
-    )
-    share, total = rules.share or 0.5, len(ordered)
+    if 2 * outside > len(canary):
+        raise UsageError(
+            f"{outside:,} of {format_count(len(canary), 'event')} of {rules.arms[1]} lie outside of the time of {rules.arms[0]} "
+            f"({stable[0].time} to {stable[-1].time}): both must answer at the same time, by clocks that agree"
+        )
+    share = rules.share or 0.5
+    total = len(ordered)
     # The wealth of a bettor against the share who spreads it evenly over all shares.
     log_wealth = (
         math.lgamma(len(stable) + 1)
@@ -287,9 +312,9 @@ def _check_events(events: Sequence[CanaryEvent], rules: CanaryRules) -> list[Can
         - len(canary) * math.log(share)
         - len(stable) * math.log1p(-share)
     )
-    refuse(
-        rules.share and log_wealth > math.log(SHARE_EVIDENCE),
-        f"expected {share:.1%} of the requests at {rules.arms[1]}, got {len(canary):,} of {total:,} ({len(canary) / total:.1%}): "
-        "requests are lost, or not assigned as meant; nothing is decided",
-    )
+    if rules.share and log_wealth > math.log(SHARE_EVIDENCE):
+        raise UsageError(
+            f"expected {share:.1%} of the requests at {rules.arms[1]}, got {len(canary):,} of {total:,} ({len(canary) / total:.1%}): "
+            "requests are lost, or not assigned as meant; nothing is decided"
+        )
     return ordered

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings, as_text, as_texts, parse_json
 from pytest_llmops._util.text_files import BadFile, canonical_json, check_json_value
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.production.review_queue import QueueEntry
 from pytest_llmops.protocols import ToolCall, Usage
 from pytest_llmops.trace import cost_usd, fields
@@ -162,7 +162,7 @@ def read_conversations(paths: Iterable[Path], counts: Counter[str]) -> Iterator[
 
 
 def _join_records(paths: Iterable[Path], counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    # Yield the fields of each call, from its span and its log records.
+    """Yield the fields of each call, from its span and its log records."""
     waiting: dict[tuple[str, str], dict[str, Any]] = {}  # empty: the call was yielded
     for path in paths:
         for number, record in enumerate(_read_records(path, counts)):
@@ -200,7 +200,7 @@ def _read_pairs(value: object) -> dict[str, Any]:
 
 
 def _read_any_value(value: object) -> Any:
-    # Return the value of OTLP's AnyValue: {"stringValue": ...}, {"array_value": {"values": [...]}} ...
+    """Return the value of OTLP's AnyValue: {"stringValue": ...}, {"array_value": {"values": [...]}} ..."""
     inner = next((each for each in as_mapping(value).values() if each is not None), None)
     if not isinstance(inner, dict):
         return inner
@@ -219,43 +219,60 @@ def _nest_keys(flat: JsonObject) -> dict[str, Any]:
 
 
 def _parse(value: Any) -> Any:
-    return parse_json(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return parse_json(value)
+    return value
 
 
 def _find(tree: JsonObject, names: Iterable[Sequence[str]]) -> Any:
-    # A text on the way is JSON: what is behind the name is in it. Loops, as `reduce` takes twice the time.
+    """A text on the way is JSON: what is behind the name is in it. Loops, as `reduce` takes twice the time."""
     for name in names:
-        node: Any = tree if name[0] in tree else None
+        if name[0] in tree:
+            node: Any = tree
+        else:
+            node = None
         for step in name if node else ():
-            node = (node if isinstance(node, dict) else as_mapping(_parse(node))).get(step) if node else None
+            if node:
+                node = (node if isinstance(node, dict) else as_mapping(_parse(node))).get(step)
+            else:
+                node = None
         if node not in (None, "", [], {}):
             return node
     return None
 
 
 def _open(item: object, *wrappers: str) -> Any:
-    # Return an object with nested keys, without what is wrapped around it.
+    """Return an object with nested keys, without what is wrapped around it."""
     given: Any = as_mapping(item)
-    tree = _nest_keys(given) if "." in "".join(given) else given
+    if "." in "".join(given):
+        tree = _nest_keys(given)
+    else:
+        tree = given
     return reduce(lambda node, key: as_mapping(_parse(node.get(key))) or node, wrappers, tree)
 
 
 def _list_items(value: Any) -> list[Any]:
-    # Return the items of a list, which may be JSON text, or an object with numbers as keys.
+    """Return the items of a list, which may be JSON text, or an object with numbers as keys."""
     parsed = _parse(value)
-    refuse(parsed is None and str(value).startswith(_JSON_STARTS), BadFile(CUT))
+    if parsed is None and str(value).startswith(_JSON_STARTS):
+        raise BadFile(CUT)
     if isinstance(parsed, dict) and all(map(str.isdecimal, parsed)):
         return [parsed[key] for key in sorted(parsed, key=lambda key: (len(key), key))]
-    return parsed if isinstance(parsed, list) else [] if value is None else [parsed or value]
+    if isinstance(parsed, list):
+        return parsed
+    if value is None:
+        return []
+    return [parsed or value]
 
 
 def _read_turns_of(values: JsonObject) -> list[Turn]:
-    # Return the messages of a call and its answer in the format of OpenAI's chat completions.
+    """Return the messages of a call and its answer in the format of OpenAI's chat completions."""
     fields_of_roles = {"system": "system", "user": "input", "assistant": "output"}
     system, messages, answers = (
         _read_messages(values.get(key), role) for role, key in fields_of_roles.items()
     )
-    refuse(not messages or not answers, BadFile(NO_CONTENT))
+    if not messages or not answers:
+        raise BadFile(NO_CONTENT)
     return [*system, *messages, answers[0]._replace(role="assistant")]
 
 
@@ -274,16 +291,18 @@ def _read_tools(text: str) -> str:
 
 
 def _read_messages(value: Any, role: str) -> list[Turn]:
-    spelled = _slice_items(value) if isinstance(value, str) else []
+    if isinstance(value, str):
+        spelled = _slice_items(value)
+    else:
+        spelled = []
     items = [item for item, _ in spelled] or _list_items(value)
     is_text = isinstance(value, str) and not all(
         isinstance(item, dict) and _MESSAGE_KEYS & item.keys() for item in items
     )
-    texts = (
-        [text for _, text in spelled]
-        if spelled and not is_text
-        else map(json.dumps, [value] if is_text else items)
-    )
+    if spelled and not is_text:
+        texts = [text for _, text in spelled]
+    else:
+        texts = map(json.dumps, [value] if is_text else items)
     return [
         turn
         for text in texts
@@ -294,14 +313,17 @@ def _read_messages(value: Any, role: str) -> list[Turn]:
 
 
 def _slice_items(text: str) -> list[tuple[Any, str]]:
-    # Return the items of a list, each with its JSON, the key of a cache: to write it anew would take longer than to read it.
-    items, end = list[tuple[Any, str]](), _SEPARATORS.match(text, 1).end()  # type: ignore[union-attr]  # may be empty
+    """Return the items of a list, each with its JSON, the key of a cache: to write it anew would take longer than to read it."""
+    items = list[tuple[Any, str]]()
+    end = _SEPARATORS.match(text, 1).end()  # type: ignore[union-attr]  # may be empty
     with suppress(ValueError, RecursionError, IndexError):
         while text[0] == "[" and text[end] != "]":
             start, (item, end) = end, _decode(text, end)
             items.append((item, text[start:end]))
             end = _SEPARATORS.match(text, end).end()  # type: ignore[union-attr]
-    return items if text[end:].strip() == "]" else []
+    if text[end:].strip() == "]":
+        return items
+    return []
 
 
 @lru_cache(maxsize=4096)  # each call of a conversation repeats its messages
@@ -311,7 +333,7 @@ def _read_turns(text: str, role: str) -> list[Turn]:
 
 
 def _make_turn(message: JsonObject) -> Turn:
-    # A call and the next one may spell arguments and white space differently.
+    """A call and the next one may spell arguments and white space differently."""
     calls = fields.read_chat_tool_calls(message.get("tool_calls"))
     arguments: list[Any] = [[call.name, parse_json(call.arguments) or call.arguments] for call in calls]
     content = as_text(message["content"]).strip() or message["content"]
@@ -319,9 +341,12 @@ def _make_turn(message: JsonObject) -> Turn:
 
 
 def _read_message(item: object, role: str) -> list[dict[str, Any]]:
-    # Return a message, and before it those of the answers of tools that are parts of it.
+    """Return a message, and before it those of the answers of tools that are parts of it."""
     message = _open(item, "message")
-    content = message.get("content") if _MESSAGE_KEYS & message.keys() else fields.arguments_json(item)
+    if _MESSAGE_KEYS & message.keys():
+        content = message.get("content")
+    else:
+        content = fields.arguments_json(item)
     parts = (
         message.get("parts") or message.get("contents") or (content if isinstance(content, list) else None)
     )
@@ -335,7 +360,10 @@ def _read_message(item: object, role: str) -> list[dict[str, Any]]:
     ]
     if parts:
         is_mixed = any(isinstance(text, dict) for text in texts)
-        content = texts if is_mixed else "\n".join(filter(None, map(as_text, texts)))
+        if is_mixed:
+            content = texts
+        else:
+            content = "\n".join(filter(None, map(as_text, texts)))
     tool_calls = [
         {
             "id": as_text(call.get("id")),
@@ -365,11 +393,13 @@ def _read_message(item: object, role: str) -> list[dict[str, Any]]:
         **({"tool_call_id": message.get("tool_call_id") or message.get("id")} if role == "tool" else {}),
         **({"tool_calls": tool_calls} if tool_calls else {}),
     }
-    return [*results, own] if content or tool_calls or not parts else results
+    if content or tool_calls or not parts:
+        return [*results, own]
+    return results
 
 
 def _read_call(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
-    # Return what `Call.to_wire` writes of a call; its messages are those of the entry.
+    """Return what `Call.to_wire` writes of a call; its messages are those of the entry."""
     counts = {name: fields.as_token_count(_parse(values.get(name))) for name in Usage.__dataclass_fields__}
     total = fields.sum_known_counts(
         *(counts[name] for name in ("input_tokens", "output_tokens", "cached_tokens"))
@@ -395,12 +425,14 @@ def _read_call(values: JsonObject, answer: JsonObject) -> dict[str, Any]:
 def _read_seconds(value: object) -> float | None:
     text = str(value)
     with suppress(ValueError, OverflowError):
-        return int(text) / 1e9 if text.isdecimal() else datetime.fromisoformat(text).timestamp()
+        if text.isdecimal():
+            return int(text) / 1e9
+        return datetime.fromisoformat(text).timestamp()
     return None
 
 
 def _read_records(path: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
-    # Yield the spans, log records and rows of a file: JSON lines, or a document if its first line is no JSON value.
+    """Yield the spans, log records and rows of a file: JSON lines, or a document if its first line is no JSON value."""
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
             for number, line in enumerate(iter(lambda: file.readline(2 * MAX_OBJECT), ""), start=1):
@@ -416,17 +448,18 @@ def _read_records(path: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
 
 
 def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, Any]]:
-    is_open, position, offset = "", 0, 0  # the brackets that are open
+    is_open = ""
+    position = 0
+    offset = 0  # the brackets that are open
     while True:
         position = _SEPARATORS.match(text, position).end()  # type: ignore[union-attr]  # may be empty
         try:
             value, end = _decode(text, position)
-            what, records = "", _list_records(value)
+            what = ""
+            records = _list_records(value)
         except (ValueError, RecursionError) as error:
-            end, what = (
-                getattr(error, "pos", position),
-                getattr(error, "msg", "nested too deeply, or a number too long"),
-            )
+            end = getattr(error, "pos", position)
+            what = getattr(error, "msg", "nested too deeply, or a number too long")
         # What the end of the text cuts fails there, within a word or a number; only a text fails at its beginning.
         is_cut = end > len(text) - 16 or what.startswith("Unterminated")
         if is_cut and len(text) - position < MAX_OBJECT and (more := read(max(CHUNK, len(text) - position))):
@@ -440,18 +473,24 @@ def _scan_records(read: Callable[[int], str], text: str) -> Iterator[dict[str, A
             is_list = mark == "[" or (mark == "{" and _LIST.search(text, position))
             place = f"at character {offset + end + 1:,}: {what.removesuffix(' starting at')}"
             is_right = is_end or (is_list and is_cut and len(is_open) < MAX_OPEN)
-            refuse(not is_right, BadFile(f"broken or cut JSON {place}"))
-            end, is_open = position + 1, is_open[:-1] if is_end else is_open + mark
+            if not is_right:
+                raise BadFile(f"broken or cut JSON {place}")
+            end = position + 1
+            if is_end:
+                is_open = is_open[:-1]
+            else:
+                is_open = is_open + mark
         else:
             return
         position = end
 
 
 def _list_records(value: object) -> list[dict[str, Any]]:
-    lists = [value] if isinstance(value, list) else [as_mapping(value).get(key) for key in LISTS]
+    if isinstance(value, list):
+        lists = [value]
+    else:
+        lists = [as_mapping(value).get(key) for key in LISTS]
     inner = [item for items in lists if isinstance(items, list) for item in items]
-    return (
-        [value]
-        if isinstance(value, dict) and not inner
-        else [each for item in inner for each in _list_records(item)]
-    )
+    if isinstance(value, dict) and not inner:
+        return [value]
+    return [each for item in inner for each in _list_records(item)]

@@ -24,7 +24,7 @@ from pytest_llmops._util.text_files import (
 )
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.cases.files import Case, read_rows
-from pytest_llmops.errors import CaseError, UnknownName, refuse
+from pytest_llmops.errors import CaseError, UnknownName
 from pytest_llmops.measurement import Json, format_count, shorten_text
 from pytest_llmops.production.review_queue import QueueEntry, normalize_text
 
@@ -148,18 +148,22 @@ class Feedback:
             CaseError: There are too few votes; says how many it takes.
         """
         count = self.votes.total()
-        share = self.votes["up"] / count if count else 0.5
-        other = share - notice if share >= notice else share + notice
+        if count:
+            share = self.votes["up"] / count
+        else:
+            share = 0.5
+        if share >= notice:
+            other = share - notice
+        else:
+            other = share + notice
         needed = events_needed(share, other)
-        refuse(
-            count < needed,
-            CaseError(
+        if count < needed:
+            raise CaseError(
                 f"{format_count(count, 'vote')}: to notice a change from {share:.0%} to {other:.0%} takes {needed:,} on each side"
                 if count
                 else "there is no vote",
                 self.path,
-            ),
-        )
+            )
         return share
 
     def to_entries(self) -> list[QueueEntry]:
@@ -229,10 +233,13 @@ def read_feedback(
         UnknownName: There is no such name in ``fields``.
     """
     line = None
-    events, left_out, ids = list[QueueEntry](), dict[str, tuple[int, int]](), set[Json]()
+    events = list[QueueEntry]()
+    left_out = dict[str, tuple[int, int]]()
+    ids = set[Json]()
     own = {name: key for key, names in OWN_FIELDS.items() for name in (key, *names.split())}
     for name in fields:
-        refuse(name not in own, UnknownName("field", name, OWN_FIELDS, where="fields of an event"))
+        if name not in own:
+            raise UnknownName("field", name, OWN_FIELDS, where="fields of an event")
     try:
         source = find_path(path)
         for line, row in _stream_rows(source):
@@ -266,11 +273,12 @@ def _stream_rows(path: Path) -> Iterator[tuple[int, Json]]:
         yield from ((number, row) for number, row in read_rows(path) if not isinstance(row, list))
     elif path.suffix == ".json":
         document = read_json(read_text(path))
-        items = document.get("data") if isinstance(document, Mapping) else document
-        refuse(
-            not isinstance(items, list),
-            BadFile(f'expected a list, or one under "data", got {json_kind(items)}'),
-        )
+        if isinstance(document, Mapping):
+            items = document.get("data")
+        else:
+            items = document
+        if not isinstance(items, list):
+            raise BadFile(f'expected a list, or one under "data", got {json_kind(items)}')
         yield from enumerate(items if isinstance(items, list) else [], start=1)
     else:
         yield from read_json_lines(stream_lines(path))
@@ -280,17 +288,24 @@ def _find_value(row: Mapping[str, Any], paths: Iterable[str]) -> Any:
     for path in paths:
         value: Any = row
         for part in path.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+            if isinstance(value, Mapping):
+                value = value.get(part)
+            else:
+                value = None
         if value not in (None, "", []):
             return value
     return None
 
 
 def _as_text(value: Json) -> str:
-    # Return the text of an answer, also of one in an object that holds a single text.
+    """Return the text of an answer, also of one in an object that holds a single text."""
     if isinstance(value, Mapping) and len(value) == 1:
         return _as_text(next(iter(value.values())))
-    return value if isinstance(value, str) else "" if value is None else canonical_json(value)
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    return canonical_json(value)
 
 
 def _why_left_out(
@@ -301,29 +316,35 @@ def _why_left_out(
     *,
     humans_only: bool,
 ) -> str:
-    # Complete the values of an event: its question and answer by its trace, its vote by its rating.
-    human, stars = values.get("human"), values.get("rating")
+    """Complete the values of an event: its question and answer by its trace, its vote by its rating."""
+    human = values.get("human")
+    stars = values.get("rating")
     found = [answers[name] for name in values["trace"] if name in answers and not values.get("input")]
     values["input"], values["output"] = (*found, (values.get("input"), _as_text(values.get("output"))))[0]
     values |= {key: _as_text(values.get(key)) for key in ("id", "corrected")}
     vote = VOTES.get(str(values.get("vote")).strip().casefold())
     if vote is None and (stars is not None or good_at_least is not None):
-        stars = values.get("vote") if stars is None else stars
+        if stars is None:
+            stars = values.get("vote")
         try:
             rating = float(str(stars))
             values["rating"] = f"{rating:g}"
         except (TypeError, ValueError):
             rating = -1.0
-        refuse(
-            good_at_least is None and not rating <= BEST_RATING,
-            BadFile(
+        if good_at_least is None and not rating <= BEST_RATING:
+            raise BadFile(
                 f"rating: expected a number from 0 to {BEST_RATING:g}, got {rating:g}: say from which rating on an answer is good "
                 "(--good-at-least)"
-            ),
-        )
+            )
         if rating >= 0:
-            vote = "up" if rating >= (good_at_least or GOOD_RATING) else "down"
-    told = stars if values.get("vote") is None else values["vote"]
+            if rating >= (good_at_least or GOOD_RATING):
+                vote = "up"
+            else:
+                vote = "down"
+    if values.get("vote") is None:
+        told = stars
+    else:
+        told = values["vote"]
     values["vote"] = vote
     reasons = {
         f"not from a person ({human})": humans_only and human and str(human).lower() not in HUMAN_SOURCES,
@@ -337,15 +358,18 @@ def _why_left_out(
 
 
 def _build_event(values: Mapping[str, Any], place: Mapping[str, Json]) -> QueueEntry:
-    vote, tags = values["vote"], values.get("tags") or ""
-    tags = tags if isinstance(tags, list) else re.split("[;|]", str(tags))
+    vote = values["vote"]
+    tags = values.get("tags") or ""
+    if not isinstance(tags, list):
+        tags = re.split("[;|]", str(tags))
     reasons = {
         "correction": values["corrected"],
         f"rating {values.get('rating')}": values.get("rating"),
         f"thumbs {vote}": vote,
         "comment": True,
     }
-    comment, origin = _as_text(values.get("comment")).strip(), {**place, "id": values["id"], "vote": vote}
+    comment = _as_text(values.get("comment")).strip()
+    origin = {**place, "id": values["id"], "vote": vote}
     return QueueEntry(
         input=values["input"],
         output=values["output"],
@@ -368,13 +392,18 @@ def measure_coverage(
     a vote on two tags is one of each. What a person dropped wants no case.
     """
     covered = {name for case in cases for name in (case.id, *case.tags)}
-    votes, questions = Counter[str](), dict[str, str]()
+    votes = Counter[str]()
+    questions = dict[str, str]()
     asked: list[tuple[tuple[str, ...], int]] = []
     for entry in (entry for entry in entries if entry.kind == "case"):
         questions[entry.id] = normalize_text(entry.input)
         topics = entry.tags or (questions.get((entry.similar or (entry.id,))[0], questions[entry.id]),)
-        covered |= {*topics} if entry.id in covered else set()
-        asked += [(topics, entry.votes.get("down", 0))] if entry.status != "dropped" else []
+        if entry.id in covered:
+            covered |= {*topics}
+        else:
+            covered |= set()
+        if entry.status != "dropped":
+            asked += [(topics, entry.votes.get("down", 0))]
     for topics, down in asked:
         votes.update(dict.fromkeys(topics, down))
     return (

@@ -25,7 +25,7 @@ from pytest_llmops._util.text_files import (
     write_atomically,
 )
 from pytest_llmops.cassettes.locking import lock_cassette
-from pytest_llmops.errors import CaseError, CassetteError, refuse
+from pytest_llmops.errors import CaseError, CassetteError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.redaction.personal_data import PATTERNS, mask_personal_data
 from pytest_llmops.redaction.redactor import Redactor
@@ -124,7 +124,10 @@ def normalize_text(value: Json) -> str:
     >>> normalize_text("Where is  my order, A-17 ??")
     'where is my order a-17'
     """
-    text = value if isinstance(value, str) else canonical_json(value)
+    if isinstance(value, str):
+        text = value
+    else:
+        text = canonical_json(value)
     words = (word.strip(_PUNCTUATION) for word in text.casefold().split())
     return " ".join(filter(None, words)) or text
 
@@ -150,7 +153,8 @@ def read_queue(path: str | Path) -> tuple[QueueEntry, ...]:
         # The error needs the number.
         for number, value in read_json_lines(read_text(Path(path)) if Path(path).exists() else ""):  # noqa: B007
             entry = _parse_entry(value)
-            refuse(entry.id in found, BadFile(f"{entry.id} stands twice: keep one of the lines"))
+            if entry.id in found:
+                raise BadFile(f"{entry.id} stands twice: keep one of the lines")
             found[entry.id] = entry
     except BadFile as error:
         raise CaseError(error.what, path, error.line or number) from None
@@ -160,7 +164,8 @@ def read_queue(path: str | Path) -> tuple[QueueEntry, ...]:
 def _parse_entry(value: Json) -> QueueEntry:
     given = dict(as_mapping(value))
     for key in ("id", "input", "output"):
-        refuse(key not in given, BadFile(f"missing key {key!r}: every entry has one"))
+        if key not in given:
+            raise BadFile(f"missing key {key!r}: every entry has one")
     for key, (expected, fits) in _FORM.items():
         if key in given and not fits(given[key]):
             raise BadFile(f"{key}: expected {expected}, got {shorten_text(canonical_json(given[key]), 60)}")
@@ -241,18 +246,29 @@ def _clean_texts(value: Any, redactor: Redactor) -> Any:
         return {_clean_texts(key, redactor): _clean_texts(each, redactor) for key, each in value.items()}
     if isinstance(value, list):
         return [_clean_texts(each, redactor) for each in value]
-    text = str(value) if type(value) in (int, str) else ""  # a number may be that of a card
-    masked = (
-        _LITERAL.sub(lambda literal: _clean_literal(literal[0], redactor), text) if "\\" in text else text
-    )
-    cleaned = redactor.clean_text(masked) if _CLEANED_ALONE.search(masked) else masked
-    return value if cleaned == text else cleaned
+    if type(value) in (int, str):  # a number may be that of a card
+        text = str(value)
+    else:
+        text = ""
+    if "\\" in text:
+        masked = _LITERAL.sub(lambda literal: _clean_literal(literal[0], redactor), text)
+    else:
+        masked = text
+    if _CLEANED_ALONE.search(masked):
+        cleaned = redactor.clean_text(masked)
+    else:
+        cleaned = masked
+    if cleaned == text:
+        return value
+    return cleaned
 
 
 def _clean_literal(literal: str, redactor: Redactor) -> str:
     text = as_text(parse_json(literal))
     masked = _clean_texts(text, redactor)
-    return literal if masked == text else json.dumps(masked)
+    if masked == text:
+        return literal
+    return json.dumps(masked)
 
 
 def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
@@ -283,13 +299,15 @@ def merge_entries(old: QueueEntry, new: QueueEntry) -> QueueEntry:
 
 
 def _origin_key(place: Mapping[str, Json]) -> str:
-    # An event has the same id in every export; without ids the place in a file of that name must do.
+    """An event has the same id in every export; without ids the place in a file of that name must do."""
     return canonical_json(place["id"] if place.get("id") else [place.get("source"), place.get("line")])
 
 
 def _link_similar(entries: Iterable[QueueEntry]) -> list[QueueEntry]:
-    # Give each case the first one with nearly the same input. Only texts that share one of their smallest n-gram hashes
-    # are compared, so that the time is linear.
+    """Give each case the first one with nearly the same input.
+
+    Only texts that share one of their smallest n-gram hashes are compared, so that the time is linear.
+    """
     from rapidfuzz import fuzz, process
 
     leaders: dict[int, list[tuple[str, str]]] = {}
@@ -302,14 +320,16 @@ def _link_similar(entries: Iterable[QueueEntry]) -> list[QueueEntry]:
         nearest = process.extractOne(text, others, scorer=fuzz.ratio, score_cutoff=SIMILARITY)
         for key in keys if nearest is None and entry.kind == "case" else ():
             leaders[key] = [*leaders.get(key, ()), (entry.id, text)][:MAX_HOLDERS]
-        similar = () if nearest is None else (nearest[2],)
+        if nearest is None:
+            similar = ()
+        else:
+            similar = (nearest[2],)
         linked.append(entry if entry.similar == similar else replace(entry, similar=similar))
     return linked
 
 
 def _rank_entries(entries: list[QueueEntry]) -> list[QueueEntry]:
-    # Rank open entries: the most votes down first, then those on which votes differ; inputs like one that was decided or
-    # stands above come after all others.
+    """Rank open entries: the most votes down first, then those on which votes differ; inputs like one that was decided or stands above come after all others."""
     waiting = sorted(
         (-down, -min(up, down), -up, entry.id, (entry.similar or (entry.id,))[0])
         for entry in entries

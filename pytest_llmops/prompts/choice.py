@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text
 
 Key: TypeAlias = str | int | bytes | UUID
@@ -35,9 +35,11 @@ class Choice(Generic[T]):
         split: Mapping[str, float],
         ends: float,
     ) -> None:
-        self.split, self.ends = split, ends
+        self.split = split
+        self.ends = ends
         self._hasher = blake2b(name.encode("utf-8", "surrogatepass") + b"\0", digest_size=8)
-        first, last = [*shares[:1], *shares[2:]], shares[1:2]
+        first = [*shares[:1], *shares[2:]]
+        last = shares[1:2]
         self._things = [thing for thing, _ in first] + ([] if rest is None else [rest])
         self._things += [thing for thing, _ in last]
         ends_at = [sum(share for _, share in first[: n + 1]) for n in range(len(first))]
@@ -51,7 +53,10 @@ class Choice(Generic[T]):
         Raises:
             UsageError: The key is None, empty or of another type.
         """
-        data = key.encode("utf-8", "surrogatepass") if type(key) is str and key else _encode_key(key)
+        if type(key) is str and key:
+            data = key.encode("utf-8", "surrogatepass")
+        else:
+            data = _encode_key(key)
         hasher = self._hasher.copy()
         hasher.update(data)
         return self._things[bisect_right(self._edges, hasher.digest())]
@@ -63,8 +68,13 @@ def _encode_key(key: object) -> bytes:
             f"expected the id of a user as key (a text, a whole number, bytes or a UUID), got {'an empty one' if isinstance(key, (str, bytes)) else type(key).__name__}: all "
             "users without an id would have the same version"
         )
-    text = key if isinstance(key, (str, bytes)) else str(key)
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    if isinstance(key, (str, bytes)):
+        text = key
+    else:
+        text = str(key)
+    if isinstance(text, bytes):
+        return text
+    return text.encode("utf-8", "surrogatepass")
 
 
 def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, float], float]:
@@ -82,15 +92,19 @@ def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, flo
     """
     for name, share in split.items():
         is_number = isinstance(share, (int, float)) and not isinstance(share, bool)
-        refuse(
-            not name or not is_number or not (share == 0 or MIN_SHARE <= share <= 1),
-            "split: expected versions or aliases, each with its share from 0 to 1 (0, or "
-            f"at least {MIN_SHARE}), got {share!r} for {shorten_text(str(name), 60)!r}",
+        if not name or not is_number or not (share == 0 or MIN_SHARE <= share <= 1):
+            raise UsageError(
+                "split: expected versions or aliases, each with its share from 0 to 1 (0, or "
+                f"at least {MIN_SHARE}), got {share!r} for {shorten_text(str(name), 60)!r}"
+            )
+    total = sum(split.values())
+    if rest_name in split:
+        least = 1
+    else:
+        least = 0
+    if not least - MIN_SHARE <= total <= 1 + MIN_SHARE:
+        raise UsageError(
+            f"split: expected shares that add up to {'1' if least else '1 at most'}, got {total:.9g} of {dict(split)}"
         )
-    total, least = sum(split.values()), 1 if rest_name in split else 0
-    refuse(
-        not least - MIN_SHARE <= total <= 1 + MIN_SHARE,
-        f"split: expected shares that add up to {'1' if least else '1 at most'}, got {total:.9g} of {dict(split)}",
-    )
     shares = {name: share for name, share in split.items() if name != rest_name}
     return shares, 1 - sum(shares.values())

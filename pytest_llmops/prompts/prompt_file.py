@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, json_kind, read_json, read_text, read_yaml
-from pytest_llmops.errors import find_closest_name, refuse
+from pytest_llmops.errors import find_closest_name
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import ROLES, Role
 
@@ -72,7 +72,8 @@ def split_sections(body: str, first_line: int = 1) -> tuple[Section, ...]:
     lines: list[str] = []
     start = first_line
     for number, line in enumerate([*body.split("\n"), "user:"], start=first_line):
-        if (heading := HEADINGS.get(line.rstrip())) is None:
+        heading = HEADINGS.get(line.rstrip())
+        if heading is None:
             lines.append(line)
             continue
         filled = [index for index, text in enumerate(lines) if text.strip()]
@@ -81,8 +82,11 @@ def split_sections(body: str, first_line: int = 1) -> tuple[Section, ...]:
             sections.append(Section(role or "user", text, start + filled[0]))
         elif role is not None:
             raise BadFile(f"the section {role!r} has no content", start - 1)
-        role, lines, start = heading, [], number + 1
-    refuse(not sections, BadFile("the body has no content: write the prompt below the front matter"))
+        role = heading
+        lines = []
+        start = number + 1
+    if not sections:
+        raise BadFile("the body has no content: write the prompt below the front matter")
     return tuple(sections)
 
 
@@ -133,11 +137,10 @@ def render_section(section: Section, variables: Mapping[str, object]) -> str:
     try:
         return _compile_template(section.text).render(variables)
     except (BadFile, SecurityError) as error:
-        what = (
-            error.what
-            if isinstance(error, BadFile)
-            else f"refused by the sandbox: {shorten_text(str(error))}"
-        )
+        if isinstance(error, BadFile):
+            what = error.what
+        else:
+            what = f"refused by the sandbox: {shorten_text(str(error))}"
         raise BadFile(what, _prompt_file_line(error, section)) from None
     except Exception as error:  # an expression of the template can raise anything
         raise BadFile(
@@ -151,7 +154,9 @@ def _prompt_file_line(error: Exception, section: Section) -> int:
     frames = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"
     ]
-    return section.line + (frames[-1] or 1) - 1 if frames else section.line
+    if frames:
+        return section.line + (frames[-1] or 1) - 1
+    return section.line
 
 
 @lru_cache(maxsize=1)
@@ -197,7 +202,7 @@ def _compile_template(text: str) -> Template:
 
 
 def _limit_loop(values: Iterable[object]) -> Iterable[object]:
-    # Count the rounds of a loop: at once if they are known, so that they cost nothing.
+    """Count the rounds of a loop: at once if they are known, so that they cost nothing."""
     if not isinstance(values, Sized):
         return (value for value in values if _count_steps(1))
     _count_steps(len(values))
@@ -232,7 +237,9 @@ def why_invalid_variable(name: str) -> str:
     """
     if not (name.isascii() and name.isidentifier()):
         return "expected a name of letters, digits and _"
-    return "the name means something else in a template" if name in JINJA_NAMES else ""
+    if name in JINJA_NAMES:
+        return "the name means something else in a template"
+    return ""
 
 
 PROMPT_KEYS = ("description", "variables", "model", "params", "output_schema")
@@ -314,19 +321,16 @@ def read_variables(head: FrontMatter) -> tuple[str, ...]:
     expected = "a list of names, or names with a description each"
     if isinstance(value, str) or not isinstance(value, (list, Mapping)):
         raise head.bad("variables", expected, f"{json_kind(value)} {shorten_text(str(value), 60)}")
-    refuse(
-        isinstance(value, Mapping)
-        and not all(isinstance(description, str) for description in value.values()),
-        head.bad("variables", expected, "a description that is no text"),
-    )
+    if isinstance(value, Mapping) and not all(isinstance(description, str) for description in value.values()):
+        raise head.bad("variables", expected, "a description that is no text")
     names: list[str] = []
     for name in value:
-        refuse(not isinstance(name, str), head.bad("variables", expected, f"{json_kind(name)} in the list"))
-        refuse(
-            why := why_invalid_variable(name),
-            BadFile(f"variable {shorten_text(name, 60)!r}: {why}", head.lines.get("variables")),
-        )
-        refuse(name in names, BadFile(f"variable {name!r} is declared twice", head.lines.get("variables")))
+        if not isinstance(name, str):
+            raise head.bad("variables", expected, f"{json_kind(name)} in the list")
+        if why := why_invalid_variable(name):
+            raise BadFile(f"variable {shorten_text(name, 60)!r}: {why}", head.lines.get("variables"))
+        if name in names:
+            raise BadFile(f"variable {name!r} is declared twice", head.lines.get("variables"))
         names.append(name)
     return tuple(names)
 
@@ -341,10 +345,8 @@ def read_params(head: FrontMatter) -> Mapping[str, Json]:
     if not isinstance(value, Mapping):
         raise head.bad("params", "a mapping", json_kind(value))
     for key, place in PARAMS_ELSEWHERE.items():
-        refuse(
-            key in value,
-            BadFile(f"params: {key!r} does not belong here, but in {place}", head.lines.get("params")),
-        )
+        if key in value:
+            raise BadFile(f"params: {key!r} does not belong here, but in {place}", head.lines.get("params"))
     return value
 
 
@@ -367,10 +369,8 @@ def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json]
         if isinstance(file, Path)
         else ".." not in value and not value.startswith("/")  # all that can lead out of a zip
     )
-    refuse(
-        not inside or not value.endswith(".json"),
-        head.bad("output_schema", "the name of a .json file beside the prompt", shorten_text(value, 80)),
-    )
+    if not inside or not value.endswith(".json"):
+        raise head.bad("output_schema", "the name of a .json file beside the prompt", shorten_text(value, 80))
     try:
         text = read_text(file)
         return as_mapping(read_json(text)), text
@@ -390,7 +390,12 @@ def is_closed(schema: Mapping[str, Json]) -> bool:
     """
     nodes: list[Any] = [schema]
     for node in nodes:  # what a node holds is added meanwhile
-        nodes += node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
+        if isinstance(node, Mapping):
+            nodes += node.values()
+        elif isinstance(node, list):
+            nodes += node
+        else:
+            nodes += ()
     objects = [
         node
         for node in nodes

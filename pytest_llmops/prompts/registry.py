@@ -28,13 +28,7 @@ from typing import Any
 from pytest_llmops._util.git import open_git_folder
 from pytest_llmops._util.text_files import BadFile, fingerprint_parts, json_kind, locate_errors, read_text
 from pytest_llmops._util.user_files import check_inside
-from pytest_llmops.errors import (
-    PromptError,
-    UnknownName,
-    find_closest_name,
-    format_name_list,
-    refuse,
-)
+from pytest_llmops.errors import PromptError, UnknownName, UsageError, find_closest_name, format_name_list
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.prompts.choice import MIN_SHARE, Choice, Key, read_shares
 from pytest_llmops.prompts.prompt_file import (
@@ -123,13 +117,15 @@ class Prompt:
         if self.output_schema is None:
             raise PromptError(f"prompt {self.name} {self.version} has no output_schema: name one", self.path)
         title = re.sub("[^A-Za-z0-9_-]", "_", str(self.output_schema.get("title") or self.name))
-        schema, is_strict = dict(self.output_schema), is_closed(self.output_schema)
+        schema = dict(self.output_schema)
+        is_strict = is_closed(self.output_schema)
         inner: dict[str, Json] = {"name": title[:64], "schema": schema, "strict": is_strict}  # OpenAI's limit
         by_api: dict[str, dict[str, Json]] = {
             "chat": {"response_format": {"type": "json_schema", "json_schema": inner}},
             "responses": {"text": {"format": {"type": "json_schema", **inner}}},
         }
-        refuse(api not in by_api, f"response_format: expected api to be chat or responses, got {api!r}")
+        if api not in by_api:
+            raise UsageError(f"response_format: expected api to be chat or responses, got {api!r}")
         return by_api[api]
 
     def _check_variables(self, given: Mapping[str, object]) -> None:
@@ -139,14 +135,12 @@ class Prompt:
         problems += [
             f"unused variable {name!r}{_suggest_name(name, missing, 'did you mean')}" for name in extra
         ]
-        refuse(
-            problems,
-            PromptError(
+        if problems:
+            raise PromptError(
                 f"prompt {self.name} {self.version}: {'; '.join(problems)}; it declares "
                 f"{', '.join(self.variables) or 'none'}",
                 self.path,
-            ),
-        )
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +168,10 @@ class Prompts:
             UsageError: They are in no checkout of git, the commit has no such folder, or git cannot be run.
             UnknownName: There is no such commit.
         """
-        refuse(
-            not isinstance(self.folder, Path),
-            PromptError(f"expected a folder in a checkout of git for @{shorten_text(ref, 80)}", self.folder),
-        )
+        if not isinstance(self.folder, Path):
+            raise PromptError(
+                f"expected a folder in a checkout of git for @{shorten_text(ref, 80)}", self.folder
+            )
         return Prompts(open_git_folder(self.folder, ref))
 
     def names(self) -> tuple[str, ...]:
@@ -186,12 +180,10 @@ class Prompts:
         Raises:
             PromptError: There is no such folder.
         """
-        refuse(
-            not self.folder.is_dir(),
-            PromptError(
+        if not self.folder.is_dir():
+            raise PromptError(
                 f"no such folder of prompts: expected a folder with <name>/<version>{SUFFIX}", self.folder
-            ),
-        )
+            )
         return tuple(sorted(_iter_names(self.folder)))
 
     def versions(self, name: str) -> tuple[str, ...]:
@@ -203,7 +195,10 @@ class Prompts:
         """
         source, name, *_ = self._split(name)
         folder = source._prompt_folder(name)  # noqa: SLF001 -- of the same class
-        files = [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+        if folder.is_dir():
+            files = [file.name for file in folder.iterdir() if file.is_file()]
+        else:
+            files = []
         stems = [file.removesuffix(SUFFIX) for file in files if _is_version(file)]
         if not stems:
             raise UnknownName("prompt", name, source.names(), where=f"looked in {source.folder}")
@@ -233,7 +228,10 @@ class Prompts:
                 raise PromptError(f"{where}: expected a name that no version has; versions are {known}", path)
             if target not in versions:
                 near = _suggest_name(target, versions, "did you mean")
-                why = "is an alias itself" if target in aliases else f"does not exist{near}"
+                if target in aliases:
+                    why = "is an alias itself"
+                else:
+                    why = f"does not exist{near}"
                 raise PromptError(
                     f"{where} points to {shorten_text(target, 60)!r}, which {why}; versions are {', '.join(versions)}",
                     path,
@@ -293,9 +291,8 @@ class Prompts:
         shares, rest = read_shares(split, DEFAULT_ALIAS)
         order = sorted(shares, key=_natural_order)
         names = [self.resolve(name, shared) for shared in order]
-        refuse(
-            len(set(names)) < len(names), f"split of {name}: expected each version once, {order} mean {names}"
-        )
+        if len(set(names)) < len(names):
+            raise UsageError(f"split of {name}: expected each version once, {order} mean {names}")
         prompts = [
             (self.get(name, version), shares[shared]) for shared, version in zip(order, names, strict=True)
         ]
@@ -309,10 +306,14 @@ class Prompts:
         )
 
     def _locate(self, name: str, given: str) -> "tuple[Prompts, str, str, str]":
-        # Return the prompts at the commit that name or version ends in, the name, the version, and the commit ("@main").
-        override = "" if given else _read_overrides().get(name, "")
+        """Return the prompts at the commit that name or version ends in, the name, the version, and the commit ("@main")."""
+        if given:
+            override = ""
+        else:
+            override = _read_overrides().get(name, "")
         source, name, version, ref = self._split(name, given or override)
-        versions, aliases = source.versions(name), source.aliases(name)
+        versions = source.versions(name)
+        aliases = source.aliases(name)
         folder = source._prompt_folder(name)  # noqa: SLF001 -- of the same class
         alias = version or DEFAULT_ALIAS
         if version not in versions and (version or len(versions) > 1) and alias not in aliases:
@@ -332,8 +333,12 @@ class Prompts:
 
     def _split(self, name: str, version: str = "") -> "tuple[Prompts, str, str, str]":
         refs = [text[text.index("@") :] for text in (name, version) if "@" in text]
-        refuse(len(refs) > 1, f"expected one commit after @, got {name!r} with {version!r}")
-        source = self.at(refs[0][1:]) if refs else self
+        if len(refs) > 1:
+            raise UsageError(f"expected one commit after @, got {name!r} with {version!r}")
+        if refs:
+            source = self.at(refs[0][1:])
+        else:
+            source = self
         return source, name.partition("@")[0], version.partition("@")[0], "".join(refs)
 
     def find_file(self, name: str, file: str) -> Any:
@@ -347,31 +352,37 @@ class Prompts:
     def _prompt_folder(self, name: str) -> Any:
         parts = name.split("/")
         usable = name.isprintable() and "\\" not in name and not PureWindowsPath(name).drive
-        refuse(
-            not usable
-            or any(part in ("", ".", "..") or len(part.encode()) > MAX_PART_BYTES for part in parts),
-            PromptError(
+        if not usable or any(
+            part in ("", ".", "..") or len(part.encode()) > MAX_PART_BYTES for part in parts
+        ):
+            raise PromptError(
                 f"prompt name {shorten_text(name, 80)!r}: expected a path below the folder, like support/answer",
                 self.folder,
-            ),
-        )
+            )
         return self._check_inside(self.folder.joinpath(*parts))
 
     def _check_inside(self, path: Any) -> Any:
         with locate_errors(PromptError, path):
-            return check_inside(path, self.folder, "prompts") if isinstance(self.folder, Path) else path
+            if isinstance(self.folder, Path):
+                return check_inside(path, self.folder, "prompts")
+            return path
 
 
 def _natural_order(version: str) -> tuple[list[str | int], str]:
-    # Return the sort key of a version: v2 before v10.
-    # Split by digits: texts have even indexes, numbers odd ones, so that equal types are compared.
+    """Return the sort key of a version: v2 before v10.
+
+    Split by digits: texts have even indexes, numbers odd ones, so that equal types are compared.
+    """
     parts = enumerate(re.split(r"([0-9]+)", version))
     return [int(part) if index % 2 else part for index, part in parts], version
 
 
 def _read_overrides() -> dict[str, str]:
-    # Return the versions that ``LLMOPS_PROMPT`` names, by prompt.
-    # Raises UsageError: It has another form.
+    """Return the versions that ``LLMOPS_PROMPT`` names, by prompt.
+
+    Raises:
+        UsageError: It has another form.
+    """
     pairs = [pair for pair in os.environ.get(VERSIONS_VARIABLE, "").split(",") if pair.strip()]
     return Settings.from_sources((VERSIONS_VARIABLE, {"prompt": pairs})).versions
 
@@ -400,13 +411,12 @@ def read_prompt(path: Traversable, *, name: str, version: str) -> Prompt:
     """
     with locate_errors(PromptError, path):
         text = read_text(path)
-        refuse(not text.strip(), BadFile("the file is empty: write the prompt into it"))
-        refuse(
-            len(text) > MAX_PROMPT_CHARS,
-            BadFile(
+        if not text.strip():
+            raise BadFile("the file is empty: write the prompt into it")
+        if len(text) > MAX_PROMPT_CHARS:
+            raise BadFile(
                 f"{len(text):,} characters; a prompt has {MAX_PROMPT_CHARS:,} at most: pass long texts as variables"
-            ),
-        )
+            )
         front, body, first_line = split_front_matter(text)
         head = read_front_matter(front)
         sections = split_sections(body, first_line)
@@ -465,4 +475,6 @@ def _is_version(file: str) -> bool:
 
 def _suggest_name(name: str, names: Iterable[str], words: str) -> str:
     near = find_closest_name(name, names)
-    return f" ({words} {near!r}{'?' if words == 'did you mean' else ''})" if near else ""
+    if near:
+        return f" ({words} {near!r}{'?' if words == 'did you mean' else ''})"
+    return ""

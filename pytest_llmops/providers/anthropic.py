@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 
 from pytest_llmops import recorder, trace
 from pytest_llmops._util.json_values import as_mapping, as_text
-from pytest_llmops.errors import MissingExtra, ModelError, UsageError, refuse
+from pytest_llmops.errors import MissingExtra, ModelError, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Completion, Message
 from pytest_llmops.providers import sdk_calls
@@ -116,12 +116,15 @@ def new_client(base_url: str) -> Any:
     server = base_url or os.environ.get(AnthropicModel.address_variable, "")
     is_local = sdk_calls.is_local_server(server)
     key = sdk_calls.read_api_key("ANTHROPIC_API_KEY")
-    token = "" if key else sdk_calls.read_api_key("ANTHROPIC_AUTH_TOKEN")
-    refuse(
-        not key and not token and not is_local,
-        f"no API key for {server or 'api.anthropic.com'}: set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL "
-        "to a server on this machine, or hand in a client; what is recorded replays without a key with --llm-record=none",
-    )
+    if key:
+        token = ""
+    else:
+        token = sdk_calls.read_api_key("ANTHROPIC_AUTH_TOKEN")
+    if not key and not token and not is_local:
+        raise UsageError(
+            f"no API key for {server or 'api.anthropic.com'}: set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL "
+            "to a server on this machine, or hand in a client; what is recorded replays without a key with --llm-record=none"
+        )
     return _shared_client(key or ("" if token else PLACEHOLDER_KEY), token, server)
 
 
@@ -167,9 +170,10 @@ def _convert_messages(model: str, conversation: Sequence[Message]) -> dict[str, 
 
 
 def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
-    # Return parameters as the Messages API names them, without those that are None.
+    """Return parameters as the Messages API names them, without those that are None."""
     wanted = {name: value for name, value in wanted.items() if value is not None}
-    if unsupported := [name for name in wanted if name in UNSUPPORTED_PARAMS]:
+    unsupported = [name for name in wanted if name in UNSUPPORTED_PARAMS]
+    if unsupported:
         named = ", ".join(f"`{name}`" for name in unsupported)
         raise _unsupported_error(
             model,
@@ -186,27 +190,40 @@ def _convert_params(model: str, wanted: Mapping[str, Json]) -> dict[str, Any]:
         params |= _convert_response_format(model, wanted["response_format"], params.get("output_config"))
     if wanted.get("tools"):
         params["tools"] = [_convert_tool(tool) for tool in cast("Sequence[Any]", wanted["tools"])]
-    parallel, chosen = wanted.get("parallel_tool_calls"), wanted.get("tool_choice")
+    parallel = wanted.get("parallel_tool_calls")
+    chosen = wanted.get("tool_choice")
     if not params.get("tools"):
         # The API takes no choice without tools; a choice that requires a call is left for it to refuse.
-        parallel, chosen = None, None if chosen in ("auto", "none") else chosen
+        parallel = None
+        if chosen in ("auto", "none"):
+            chosen = None
     choice = _convert_tool_choice(chosen, parallel=parallel)
     return params | ({"tool_choice": choice} if choice else {})
 
 
 def _convert_response_format(model: str, response_format: Any, config: Any) -> dict[str, Any]:
-    kind = response_format.get("type") if isinstance(response_format, Mapping) else response_format
+    if isinstance(response_format, Mapping):
+        kind = response_format.get("type")
+    else:
+        kind = response_format
     if kind == "text":
         return {}
-    inner = response_format.get("json_schema") if kind == "json_schema" else None
-    schema = inner.get("schema") if isinstance(inner, Mapping) else None
+    if kind == "json_schema":
+        inner = response_format.get("json_schema")
+    else:
+        inner = None
+    if isinstance(inner, Mapping):
+        schema = inner.get("schema")
+    else:
+        schema = None
     if not isinstance(schema, Mapping):
         raise _unsupported_error(
             model,
             f"has no `response_format` {shorten_text(str(kind), 40)}",
             "give a json_schema with its schema",
         )
-    if unsupported := sorted({*_find_unsupported_keywords(schema)}):
+    unsupported = sorted({*_find_unsupported_keywords(schema)})
+    if unsupported:
         named = ", ".join(f"`{name}`" for name in unsupported)
         raise _unsupported_error(
             model, f"does not support {named} in a schema", "take it out, or check the answer afterwards"
@@ -220,7 +237,7 @@ def _convert_response_format(model: str, response_format: Any, config: Any) -> d
 
 
 def _find_unsupported_keywords(schema: object) -> Iterator[str]:
-    # Yield the keywords of a schema that the API lacks; names of properties are no keywords.
+    """Yield the keywords of a schema that the API lacks; names of properties are no keywords."""
     if isinstance(schema, list):
         for element in schema:
             yield from _find_unsupported_keywords(element)
@@ -239,7 +256,10 @@ def _convert_tool(given: Any) -> Any:
     if not isinstance(given, Mapping) or given.get("type") != "function":
         return given
     inner = given.get("function")
-    function = inner if isinstance(inner, Mapping) else given
+    if isinstance(inner, Mapping):
+        function = inner
+    else:
+        function = given
     fields = {
         name: function[name] for name in ("name", "description", "strict") if function.get(name) is not None
     }
@@ -274,7 +294,10 @@ def _read_completion(raw: Any, client: Any, latency_s: float | None) -> Completi
         raise _unreadable_reply_error(
             f"is not JSON: {shorten_text(raw.http_response.text)}", client
         ) from None
-    blocks = reply.get("content") if isinstance(reply, dict) else None
+    if isinstance(reply, dict):
+        blocks = reply.get("content")
+    else:
+        blocks = None
     if not isinstance(blocks, list) or not all(
         isinstance(block, dict) and "type" in block for block in blocks
     ):

@@ -85,7 +85,8 @@ class CachedEmbedder:
         digests = {text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts}
         keys = {text: f"{space}:{digest}" for text, digest in digests.items()}
         rows = {text: row for text, key in keys.items() if (row := self._find_row(key)) is not None}
-        if missing := [text for text in keys if text not in rows]:
+        missing = [text for text in keys if text not in rows]
+        if missing:
             fresh: Any = self.inner.embed(missing)
             if not isinstance(fresh, np.ndarray) or fresh.ndim != 2 or len(fresh) != len(missing):  # noqa: PLR2004 -- rows and columns
                 # The caller reports what is wrong with the result for all texts.
@@ -96,7 +97,8 @@ class CachedEmbedder:
         return np.stack([rows[text] for text in texts])
 
     def _find_row(self, key: str) -> "Float32Array | None":
-        if (row := _memory.get(key)) is None and self.folder is not None:
+        row = _memory.get(key)
+        if row is None and self.folder is not None:
             row = _read_vector(self._path(key))
         if row is not None:
             _memory.put(key, row)
@@ -138,19 +140,20 @@ _memory = _VectorMemory()
 
 
 def _read_vector(path: Path) -> "Float32Array | None":
-    # Return the vector in a file, or None if it is missing or does not match its digest.
+    """Return the vector in a file, or None if it is missing or does not match its digest."""
     try:
         raw = path.read_bytes()
     except OSError:
         return None
-    digest, data = raw[:DIGEST_BYTES], raw[DIGEST_BYTES:]
+    digest = raw[:DIGEST_BYTES]
+    data = raw[DIGEST_BYTES:]
     if not data or len(data) % 4 or hashlib.sha256(data).digest() != digest:
         return None
     return np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
 
 
 def _write_vector(path: Path, row: Float32Array) -> None:
-    # Write a vector atomically, as other workers read and write the same folder.
+    """Write a vector atomically, as other workers read and write the same folder."""
     data = row.astype("<f4").tobytes()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

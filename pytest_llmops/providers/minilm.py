@@ -113,8 +113,11 @@ class Network:
 
         def dense(name: str, scale: float = 1.0) -> Dense:
             factor = weights[f"{name}.bias"].dtype.type(scale)
-            matrix, bias = weights[f"{name}.weight"].T, weights[f"{name}.bias"]
-            return Dense(matrix, bias) if scale == 1 else Dense(matrix * factor, bias * factor)
+            matrix = weights[f"{name}.weight"].T
+            bias = weights[f"{name}.bias"]
+            if scale == 1:
+                return Dense(matrix, bias)
+            return Dense(matrix * factor, bias * factor)
 
         def norm(name: str) -> Norm:
             return Norm(weights[f"{name}.weight"], weights[f"{name}.bias"])
@@ -122,7 +125,8 @@ class Network:
         def layer(base: str) -> Layer:
             per_head = len(weights[f"{base}.attention.self.query.bias"]) // heads
             query = dense(f"{base}.attention.self.query", per_head**-0.5)
-            key, value = dense(f"{base}.attention.self.key"), dense(f"{base}.attention.self.value")
+            key = dense(f"{base}.attention.self.key")
+            value = dense(f"{base}.attention.self.value")
             return Layer(
                 qkv=_concatenate_maps(query, key, value),
                 out=dense(f"{base}.attention.output.dense"),
@@ -157,14 +161,14 @@ class Network:
 
 
 def _concatenate_maps(*parts: Dense) -> Dense:
-    # The rows of the transposed matrix are contiguous in memory, as they are read.
+    """The rows of the transposed matrix are contiguous in memory, as they are read."""
     return Dense(
         np.concatenate([part.matrix.T for part in parts]).T, np.concatenate([part.bias for part in parts])
     )
 
 
 def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
-    # Return scaled dot-product self-attention of each window; adjacent windows of the same length share a pass.
+    """Return scaled dot-product self-attention of each window; adjacent windows of the same length share a pass."""
     dim = qkv.shape[1] // 3
     mixed = np.empty((len(qkv), dim), dtype=np.float32)
     start = first = 0
@@ -180,15 +184,17 @@ def _window_attention(qkv: Array, lengths: Sequence[int], heads: int) -> Array:
         seen = scores @ value
         seen /= scores.sum(axis=-1, keepdims=True)  # of these there are fewer than of the scores
         mixed[start:end] = seen.transpose(0, 2, 1, 3).reshape(-1, dim)
-        start, first = end, first + count
+        start = end
+        first = first + count
     return mixed
 
 
 def _apply_gelu(states: Array) -> None:
-    # Apply GELU with the error function, in place.
-    #
-    # 1 - erf(z) is formula 7.1.28 of Abramowitz and Stegun, ``(1 + a1 z + ... + a6 z**6)**-16``, with an error of
-    # at most 3e-7. It has no exponential, which would take as long as the rest; importing SciPy takes 0.2 s.
+    """Apply GELU with the error function, in place.
+
+    1 - erf(z) is formula 7.1.28 of Abramowitz and Stegun, ``(1 + a1 z + ... + a6 z**6)**-16``, with an error of
+    at most 3e-7. It has no exponential, which would take as long as the rest; importing SciPy takes 0.2 s.
+    """
     factors = [np.float32(a * 0.5 ** (n / 2)) for n, a in enumerate(ERFC_COEFFICIENTS, start=1)]
     with np.errstate(over="ignore"):  # where it is infinite, its inverse is 0
         for start in range(0, len(states), BLOCK_ROWS):
@@ -331,7 +337,7 @@ class MiniLMEmbedder:
         return token_vectors
 
     def _encode_windows(self, texts: Sequence[str]) -> Iterator[tuple[_Window, Float32Array]]:
-        # Yield the windows of the texts with the states of their tokens, ``(len(ids), DIM)``, in any order.
+        """Yield the windows of the texts with the states of their tokens, ``(len(ids), DIM)``, in any order."""
         tokenizer, network = _load(find_installed(self.name))
         batch: list[_Window] = []
         # Windows of similar length share a pass, so that attention sees few different lengths.
@@ -368,7 +374,8 @@ def _split_windows(model: LocalModel, tokenizer: Any, texts: Sequence[str]) -> I
     for index, text in enumerate(texts):
         # A call for each text: a batch would start threads that do not survive a fork.
         encoding = tokenizer.encode(text, add_special_tokens=False)
-        ids, tokens = encoding.ids, encoding.tokens
+        ids = encoding.ids
+        tokens = encoding.tokens
         for place in range(0, len(ids), model.window_tokens):
             part = slice(place, place + model.window_tokens)
             yield _Window(index, place, [model.start_token, *ids[part], model.end_token], tuple(tokens[part]))

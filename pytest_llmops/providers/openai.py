@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pytest_llmops import recorder, trace
 from pytest_llmops._util.arrays import Float32Array, np
 from pytest_llmops._util.json_values import parse_json
-from pytest_llmops.errors import ModelError, refuse
+from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Completion, Message, ToolCall, Usage
 from pytest_llmops.providers import embedding_arrays, sdk_calls
@@ -55,7 +55,10 @@ class OpenAIModel:
         """
         model, conversation, merged = sdk_calls.resolve_call(self, messages, params, sdk="openai")
         # The shared client is not stored in `client`: that would make equal models unequal.
-        client = self.client if self.client is not None else new_client(self.base_url)
+        if self.client is not None:
+            client = self.client
+        else:
+            client = new_client(self.base_url)
         started = time.perf_counter()
         with recorder.set_purpose(self.purpose):
             raw = _call_openai(partial(self._create, client, model, conversation, merged), model, client)
@@ -95,19 +98,22 @@ def new_client(base_url: str) -> Any:
             are invalid.
     """
     server = base_url or os.environ.get("OPENAI_BASE_URL", "")
-    placeholder = PLACEHOLDER_KEY if sdk_calls.is_local_server(server) else ""
+    if sdk_calls.is_local_server(server):
+        placeholder = PLACEHOLDER_KEY
+    else:
+        placeholder = ""
     key = sdk_calls.read_api_key("OPENAI_API_KEY") or placeholder
-    refuse(
-        not key,
-        f"no API key for {server or 'the default server'}: set OPENAI_API_KEY, or llm_base_url to a server on this "
-        "machine; what is recorded replays without a key with --llm-record=none",
-    )
+    if not key:
+        raise UsageError(
+            f"no API key for {server or 'the default server'}: set OPENAI_API_KEY, or llm_base_url to a server on this "
+            "machine; what is recorded replays without a key with --llm-record=none"
+        )
     return _shared_client(key, server)
 
 
 @lru_cache(maxsize=8)
 def _shared_client(key: str, server: str) -> Any:
-    # A client takes some 20 ms and holds a connection pool, so all tests of the process share it.
+    """A client takes some 20 ms and holds a connection pool, so all tests of the process share it."""
     import openai
 
     return openai.OpenAI(api_key=key, base_url=server or None)
@@ -146,7 +152,9 @@ class OpenAIEmbedder:
     @property
     def version(self) -> str:
         """The model's name and the dimensions; vectors of two versions are never compared."""
-        return self.model if self.dimensions is None else f"{self.model}/{self.dimensions}"
+        if self.dimensions is None:
+            return self.model
+        return f"{self.model}/{self.dimensions}"
 
     def embed(self, texts: Sequence[str]) -> Float32Array:
         """Return a ``(len(texts), dim)`` float32 array of rows of unit length.
@@ -158,11 +166,12 @@ class OpenAIEmbedder:
         """
         unique_texts = [text for text in dict.fromkeys(texts) if text.strip()]
         parts = [self._request_vectors(batch) for batch in _split_batches(unique_texts)]
-        refuse(
-            len({part.shape[1] for part in parts}) > 1,
-            ModelError("embeddings: expected vectors of one length, got several", kind="reply"),
-        )
-        vectors = np.concatenate(parts) if parts else np.zeros((0, 1 if texts else 0), dtype=np.float32)
+        if len({part.shape[1] for part in parts}) > 1:
+            raise ModelError("embeddings: expected vectors of one length, got several", kind="reply")
+        if parts:
+            vectors = np.concatenate(parts)
+        else:
+            vectors = np.zeros((0, 1 if texts else 0), dtype=np.float32)
         places = {text: place for place, text in enumerate(unique_texts)}
         # The last row is for blank texts.
         return np.pad(embedding_arrays.scale_to_unit(vectors), ((0, 1), (0, 0)))[
@@ -170,11 +179,10 @@ class OpenAIEmbedder:
         ]
 
     def _request_vectors(self, texts: list[str]) -> Float32Array:
-        client = (
-            new_client(self.base_url or recorder.current_settings().base_url)
-            if self.client is None
-            else self.client
-        )
+        if self.client is None:
+            client = new_client(self.base_url or recorder.current_settings().base_url)
+        else:
+            client = self.client
         create = partial(
             client.embeddings.with_raw_response.create,
             model=self.model,
@@ -193,14 +201,10 @@ class OpenAIEmbedder:
             raise _gateway_error(reply, client) or _invalid_reply_error(
                 "holds no vectors", reply, client=client
             ) from None
-        refuse(
-            len(vectors) != len(texts),
-            ModelError(f"embeddings: expected {len(texts)} vectors, got {len(vectors)}", kind="reply"),
-        )
-        refuse(
-            not np.isfinite(vectors).all(),
-            ModelError("embeddings: expected finite numbers, got others", kind="reply"),
-        )
+        if len(vectors) != len(texts):
+            raise ModelError(f"embeddings: expected {len(texts)} vectors, got {len(vectors)}", kind="reply")
+        if not np.isfinite(vectors).all():
+            raise ModelError("embeddings: expected finite numbers, got others", kind="reply")
         return vectors
 
 
@@ -211,7 +215,8 @@ def _split_batches(texts: Sequence[str]) -> Iterator[list[str]]:
         size = len(text.encode("utf-8", "replace"))
         if batch and (len(batch) == MAX_BATCH_TEXTS or size > room):
             yield batch
-            batch, room = [], MAX_BATCH_BYTES
+            batch = []
+            room = MAX_BATCH_BYTES
         batch.append(text)
         room -= size
     if batch:
@@ -223,10 +228,12 @@ ERROR_STATUSES = range(400, 600)  # HTTP statuses among the codes of errors
 
 
 def _invalid_reply_error(what: str, reply: object = "", *, client: Any) -> ModelError:
-    # Return the error about a reply that is not an answer.
-    # what: The problem.
-    # reply: The reply or an error about it, of any type; it may quote the key.
-    # client: The client of the call; its keys are masked.
+    """Return the error about a reply that is not an answer.
+
+    what: The problem.
+    reply: The reply or an error about it, of any type; it may quote the key.
+    client: The client of the call; its keys are masked.
+    """
     quoted = mask_keys(str(reply), client, MAX_SHOWN_CHARS)
     return ModelError(
         f"the reply {what}{f': {quoted}' if quoted else ''}; is this an OpenAI-compatible server?",
@@ -235,13 +242,25 @@ def _invalid_reply_error(what: str, reply: object = "", *, client: Any) -> Model
 
 
 def _gateway_error(reply: Any, client: Any) -> ModelError | None:
-    # Return the error that a gateway sends with status 200, ``{"error": {"message": ...}}``, or None.
-    error = reply.get("error") if isinstance(reply, Mapping) else getattr(reply, "error", None)
-    message = error.get("message") if isinstance(error, Mapping) else error
+    """Return the error that a gateway sends with status 200, ``{"error": {"message": ...}}``, or None."""
+    if isinstance(reply, Mapping):
+        error = reply.get("error")
+    else:
+        error = getattr(reply, "error", None)
+    if isinstance(error, Mapping):
+        message = error.get("message")
+    else:
+        message = error
     if not isinstance(message, str) or not message.strip():
         return None
-    code = error.get("code") if isinstance(error, Mapping) else None
-    status = code if isinstance(code, int) and code in ERROR_STATUSES else None
+    if isinstance(error, Mapping):
+        code = error.get("code")
+    else:
+        code = None
+    if isinstance(code, int) and code in ERROR_STATUSES:
+        status = code
+    else:
+        status = None
     kind, step = classify_status(status or ERROR_STATUSES[-1])
     return ModelError(
         f"the server answered with an error: {mask_keys(message, client, MAX_SHOWN_CHARS)}; {step}",
@@ -251,13 +270,19 @@ def _gateway_error(reply: Any, client: Any) -> ModelError | None:
 
 
 def _parse_raw_reply(raw: Any, client: Any) -> Any:
-    # Return the SDK's object for a raw reply.
-    # Raises ModelError: It is not JSON, or not an answer.
+    """Return the SDK's object for a raw reply.
+
+    Raises:
+        ModelError: It is not JSON, or not an answer.
+    """
     try:
         parsed = raw.parse()
     except Exception as error:  # noqa: BLE001 -- the SDK raises anything on a foreign reply
         body = parse_json(raw.http_response.content)
-        what = "is not JSON" if body is None else "is not an answer"
+        if body is None:
+            what = "is not JSON"
+        else:
+            what = "is not an answer"
         raise _gateway_error(body, client) or _invalid_reply_error(what, error, client=client) from None
     if isinstance(parsed, str):
         raise _invalid_reply_error("is not an answer", parsed, client=client)
@@ -265,11 +290,17 @@ def _parse_raw_reply(raw: Any, client: Any) -> Any:
 
 
 def _read_completion(raw: Any, client: Any, *, api: Api, latency_s: float | None) -> Completion:
-    # Return the answer in a raw reply.
-    # Raises ModelError: It is not an answer.
+    """Return the answer in a raw reply.
+
+    Raises:
+        ModelError: It is not an answer.
+    """
     reply = _parse_raw_reply(raw, client)
     try:
-        completion = _read_responses(reply, client) if api == "responses" else _read_chat(reply, client)
+        if api == "responses":
+            completion = _read_responses(reply, client)
+        else:
+            completion = _read_chat(reply, client)
     except (AttributeError, TypeError, KeyError, IndexError, ValueError):
         # The SDK does not check what servers send, so any field may have any type.
         raise _invalid_reply_error("is not an answer", reply, client=client) from None
@@ -313,7 +344,8 @@ def _read_responses(reply: Any, client: Any) -> Completion:
         for item in reply.output
         if item.type == "function_call"
     )
-    refuse(reply.output and not any(item.type for item in reply.output), TypeError())
+    if reply.output and not any(item.type for item in reply.output):
+        raise TypeError
     parts = [part for item in reply.output if item.type == "message" for part in item.content]
     return Completion(
         text="".join(_check_text(part.text) for part in parts if part.type == "output_text"),
@@ -346,7 +378,9 @@ def _read_sdk_usage(wire: Any, into: str, out: str) -> Usage:
 
 def _read_sdk_count(wire: Any, name: str) -> int | None:
     value = getattr(wire, name, None)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    return None
 
 
 def to_responses_params(chat_params: Mapping[str, Json]) -> dict[str, Json]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pytest_llmops import recorder
 from pytest_llmops._util.hosts import is_loopback
-from pytest_llmops.errors import ModelError, UsageError, refuse
+from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Message
 from pytest_llmops.redaction.redactor import Redactor
@@ -40,12 +40,15 @@ def resolve_call(
     name = model.model or getattr(messages, "model", "")
     if not name:
         raise _missing_model_error(model.purpose, prefix)
-    conversation = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
+    if isinstance(messages, str):
+        conversation = (Message("user", messages),)
+    else:
+        conversation = tuple(messages)
     merged = {**model.params, **getattr(messages, "params", {}), **params}
-    refuse(
-        merged.get("stream"),
-        f"complete() returns the whole answer: leave `stream` out, or ask the {sdk} SDK yourself",
-    )
+    if merged.get("stream"):
+        raise UsageError(
+            f"complete() returns the whole answer: leave `stream` out, or ask the {sdk} SDK yourself"
+        )
     return name, conversation, merged
 
 
@@ -64,12 +67,14 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
     """
     name = sdk.__name__
     base = sdk.APIError.__base__  # OpenAIError, AnthropicError
-    limit_s = (
-        recorder.current_settings().timeout
-        if recorder.current_purpose() in recorder.LIMITED_PURPOSES
-        else None
-    )
-    limit = {} if limit_s is None else {"timeout": _deadline_class(sdk.Timeout)(limit_s)}
+    if recorder.current_purpose() in recorder.LIMITED_PURPOSES:
+        limit_s = recorder.current_settings().timeout
+    else:
+        limit_s = None
+    if limit_s is None:
+        limit = {}
+    else:
+        limit = {"timeout": _deadline_class(sdk.Timeout)(limit_s)}
     try:
         return create(**limit)
     except (sdk.APIConnectionError, TimeoutError) as error:
@@ -78,11 +83,10 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
             problem = f"could not be reached ({error.__cause__ or error})"
             step = "is the server up and its address right?"
             raise model_error(model, client, "connection", f"{problem}; {step}") from None
-        own = (
-            "raise the client's timeout"
-            if limit_s is None
-            else f"raise llm_timeout in the ini ({limit_s:g} s)"
-        )
+        if limit_s is None:
+            own = "raise the client's timeout"
+        else:
+            own = f"raise llm_timeout in the ini ({limit_s:g} s)"
         step = f"ask less, or {own}"
         raise model_error(model, client, "timeout", f"took too long to answer; {step}") from None
     except sdk.APIStatusError as error:
@@ -91,14 +95,18 @@ def call_sdk(sdk: Any, create: Callable[..., Any], model: str, client: Any) -> A
         raise model_error(model, client, kind, problem, error.status_code) from None
     except TypeError as error:
         # An unknown parameter; any other TypeError is about a value, or about a missing key.
-        reason = (
-            "takes no such parameter" if "keyword argument" in str(error) else "could not send the request"
-        )
+        if "keyword argument" in str(error):
+            reason = "takes no such parameter"
+        else:
+            reason = "could not send the request"
         raise UsageError(mask_keys(f"model {model!r}: the {name} SDK {reason}: {error}", client)) from None
     except base as error:
         raise model_error(model, client, "reply", f"gave no answer: {error}") from None
     except ValueError as error:  # a value that no header, URL or JSON can hold; the text may quote the key
-        reason = str(error) if "Streaming is required" in str(error) else type(error).__name__
+        if "Streaming is required" in str(error):
+            reason = str(error)
+        else:
+            reason = type(error).__name__
         raise model_error(model, client, "request", f"could not be called ({reason})") from None
 
 
@@ -140,7 +148,10 @@ _STATUS_KINDS = {
 
 def classify_status(status: int) -> tuple[str, str]:
     """Return the kind of an HTTP error, and the next step."""
-    other = ("request", "read what the server says") if status < 500 else ("server", "try again later")  # noqa: PLR2004 -- HTTP
+    if status < 500:  # noqa: PLR2004 -- HTTP
+        other = ("request", "read what the server says")
+    else:
+        other = ("server", "try again later")
     return _STATUS_KINDS.get(status, other)
 
 
@@ -176,7 +187,8 @@ def is_local_server(address: str) -> bool:
     """
     try:
         parts = urlsplit(address)
-        host, _ = parts.hostname or "", parts.port  # each raises if it is invalid
+        host = parts.hostname or ""
+        _ = parts.port  # each raises if it is invalid
     except ValueError as error:
         raise UsageError(f"address of the server: expected a URL, got {address!r} ({error})") from None
     return is_loopback(host)
@@ -189,16 +201,17 @@ def read_api_key(variable: str) -> str:
         UsageError: A header cannot hold it.
     """
     key = os.environ.get(variable, "").strip()
-    refuse(
-        not (key.isascii() and key.isprintable()) or " " in key,
-        f"{variable}: expected ASCII letters, digits and signs without spaces, got something else",
-    )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise UsageError(
+            f"{variable}: expected ASCII letters, digits and signs without spaces, got something else"
+        )
     return key
 
 
 def pricing_facts(raw: Any) -> dict[str, Any]:
     """Return what the price of a reply depends on, beside its tokens: the server, and whether a batch API was asked."""
-    url, facts = raw.http_response.request.url, raw.http_response.extensions.get("llmops", {})
+    url = raw.http_response.request.url
+    facts = raw.http_response.extensions.get("llmops", {})
     return {"api_url": f"{url.scheme}://{url.netloc.decode()}", "is_batched": "is_batched" in facts}
 
 
@@ -206,4 +219,6 @@ def response_latency(raw: Any, measured_s: float) -> float | None:
     """Return the seconds of the real call, also when it is replayed, or else the measured seconds; of a batch None."""
     # The extension that `cassettes.http.httpx` adds to a response.
     facts: dict[str, float | None] = {"latency_s": None, **raw.http_response.extensions.get("llmops", {})}
-    return measured_s if facts["latency_s"] is None and "is_batched" not in facts else facts["latency_s"]
+    if facts["latency_s"] is None and "is_batched" not in facts:
+        return measured_s
+    return facts["latency_s"]

@@ -1,7 +1,7 @@
 """Models by name: a prefix selects the SDK, other names are models of the OpenAI-compatible server."""
 
 from pytest_llmops import recorder
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Model
 
@@ -47,7 +47,8 @@ def create_model(name: str, purpose: str) -> Model:
         from pytest_llmops.providers.anthropic import AnthropicModel
 
         model = name.removeprefix(ANTHROPIC_PREFIX).strip()
-        refuse(not model, f"model {name!r}: expected the name of a model after the colon, got nothing")
+        if not model:
+            raise UsageError(f"model {name!r}: expected the name of a model after the colon, got nothing")
         return AnthropicModel(model, purpose=purpose)
     from pytest_llmops.providers.openai import OpenAIModel
 

@@ -94,7 +94,8 @@ def _load_transformer(model: str, device: str) -> Any:
 
 @lru_cache(maxsize=2)
 def _model_revision(loaded: Any, model: str) -> str:
-    if commit := getattr(getattr(loaded[0].auto_model, "config", None), "_commit_hash", None):
+    commit = getattr(getattr(loaded[0].auto_model, "config", None), "_commit_hash", None)
+    if commit:
         return str(commit)[:DIGEST_CHARS]
     hashed = hashlib.sha256()
     for path in sorted(Path(model).rglob("*")):

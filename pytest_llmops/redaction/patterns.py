@@ -24,8 +24,10 @@ _MIXED_TOKEN = rb"(?=[A-Za-z_-]{0,60}[0-9])" + _TOKEN_CHARACTER  # a character o
 
 
 def _shape_starting_with(mark: bytes, rest: bytes) -> SecretShape:
-    # Return the shape of a secret that begins with a mark at the start of a word.
-    # The mark comes before the lookbehind: a search is fast for a pattern with a literal start.
+    """Return the shape of a secret that begins with a mark at the start of a word.
+
+    The mark comes before the lookbehind: a search is fast for a pattern with a literal start.
+    """
     name = re.escape(mark)
     behind = (
         rb"(?:(?<![A-Za-z0-9]" + name + rb")|(?<=\\[nrtbf]" + name + rb")"
@@ -35,7 +37,7 @@ def _shape_starting_with(mark: bytes, rest: bytes) -> SecretShape:
 
 
 def _shape_following(mark: bytes, rest: bytes, more: bytes = b"") -> SecretShape:
-    # Return the shape of a secret after a mark (and more), which stays.
+    """Return the shape of a secret after a mark (and more), which stays."""
     return SecretShape(mark, re.compile(b"(" + re.escape(mark + more) + b")" + rest), rb"\g<1>")
 
 

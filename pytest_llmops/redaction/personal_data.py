@@ -84,11 +84,14 @@ def find_personal_data(
     for kind in RULE_KINDS:
         for match in PATTERNS[kind].finditer(text):
             start = match.start(match.lastindex or 0)
-            if size := _MEASURES.get(kind, len)(match[match.lastindex or 0]):
+            size = _MEASURES.get(kind, len)(match[match.lastindex or 0])
+            if size:
                 yield start, start + size, kind, 1.0
-    past, words = 0, [-2 * NEAR, *(match.start() for match in PATTERNS["phone_word"].finditer(text))]
+    past = 0
+    words = [-2 * NEAR, *(match.start() for match in PATTERNS["phone_word"].finditer(text))]
     for match in PATTERNS["phone"].finditer(text) if is_phone else ():
-        start, shape = match.start(1), match[1]
+        start = match.start(1)
+        shape = match[1]
         is_near = words[bisect_left(words, start) - 1] >= start - NEAR
         is_hopeless = start < past or not (is_near or PATTERNS["dialled"].match(shape))
         for size, number in () if is_hopeless else _list_numbers(shape, FEWEST["phone"])[:MAX_GROUPS]:
@@ -100,7 +103,7 @@ def find_personal_data(
 
 
 def _list_numbers(shape: str, fewest: int) -> list[tuple[int, str]]:
-    # Return the place behind each group of digits, with all digits in front of it if they are enough, the longest first.
+    """Return the place behind each group of digits, with all digits in front of it if they are enough, the longest first."""
     digits = ""
     return [
         (group.end(), digits)
@@ -124,7 +127,9 @@ def _measure_iban(shape: str) -> int:
     if len(compact) < size or int((compact[4:] + compact[:4]).translate(LETTERS)) % 97 != 1:
         return 0
     end = [at for at, char in enumerate(shape) if char != " "][size - 1] + 1
-    return 0 if shape[end : end + 1].isalnum() else end
+    if shape[end : end + 1].isalnum():
+        return 0
+    return end
 
 
 def _measure_ip(shape: str) -> int:
@@ -132,7 +137,9 @@ def _measure_ip(shape: str) -> int:
         address = ipaddress.ip_address(shape)
         # `ipaddress` takes "::", as in Python's [::-1].
         is_short = address.version == 6 and sum(map(bool, shape.split(":"))) <= 2  # noqa: PLR2004
-        return 0 if is_short or address.is_loopback or address.is_unspecified else len(shape)
+        if is_short or address.is_loopback or address.is_unspecified:
+            return 0
+        return len(shape)
     return 0
 
 
@@ -152,8 +159,10 @@ def mask_personal_data(text: str) -> str:
     >>> mask_personal_data("Write to jo@example.org, or call +49 30 901820.")
     'Write to [email], or call [phone].'
     """
-    masked, past = "", 0
+    masked = ""
+    past = 0
     for start, end, kind, _ in sorted(find_personal_data(text)) if PATTERNS["any"].search(text) else ():
-        masked += f"{text[past:start]}[{kind}]" if start >= past else ""
+        if start >= past:
+            masked += f"{text[past:start]}[{kind}]"
         past = max(past, end)
     return masked + text[past:]

@@ -55,7 +55,8 @@ def mask_log_handlers(logging_plugin: Any, redact: Redact) -> None:
         redact: Returns a text without its secrets.
     """
     for name in LOG_HANDLERS:
-        if (handler := getattr(logging_plugin, name, None)) is not None:
+        handler = getattr(logging_plugin, name, None)
+        if handler is not None:
             handler.format = partial(_format_masked, handler, redact)
 
 
@@ -82,30 +83,38 @@ def mask_value(value: Any, redact: Redact) -> Any:
     """
     if isinstance(value, str):
         cleaned = redact(value)
-        return value if cleaned == value else cleaned
+        if cleaned == value:
+            return value
+        return cleaned
     if isinstance(value, dict):
         masked = {key: mask_value(item, redact) for key, item in value.items()}
-        return value if all(masked[key] is item for key, item in value.items()) else masked
+        if all(masked[key] is item for key, item in value.items()):
+            return value
+        return masked
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return _mask_lines(value, redact)
     if isinstance(value, (list, tuple)):
         parts = [mask_value(item, redact) for item in value]
         if all(cleaned is item for cleaned, item in zip(parts, value, strict=True)):
             return value
-        return parts if isinstance(value, list) else tuple(parts)
+        if isinstance(value, list):
+            return parts
+        return tuple(parts)
     if type(value).__module__ in _MASKED_MODULES:
         _mask_attributes(value, set(vars(value)) - _UNMASKED_ATTRIBUTES, redact)
     return value
 
 
 def _mask_lines(lines: Sequence[str], redact: Redact) -> Sequence[str]:
-    # Mask lines separately and as a whole, for keys of several lines.
+    """Mask lines separately and as a whole, for keys of several lines."""
     masked = [mask_value(line, redact) for line in lines]
     whole = "\n".join(masked)
     cleaned = redact(whole)
     if cleaned != whole:
         return cleaned.split("\n")
-    return lines if all(new is line for new, line in zip(masked, lines, strict=True)) else masked
+    if all(new is line for new, line in zip(masked, lines, strict=True)):
+        return lines
+    return masked
 
 
 def _mask_attributes(part: Any, names: Iterable[str], redact: Redact) -> None:

@@ -73,7 +73,8 @@ class Redactor:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
-        secrets, self.known = self.known, set()
+        secrets = self.known
+        self.known = set()
         self.learn(secrets)
 
     @classmethod
@@ -138,7 +139,9 @@ class Redactor:
         # them, for secrets that appear only after them.
         if data and self.extra:
             data = self.clean_secrets(data)
-        return self._clean(data, self.extra, MAX_DEPTH) if data else data
+        if data:
+            return self._clean(data, self.extra, MAX_DEPTH)
+        return data
 
     def clean_secrets(self, data: bytes) -> bytes:
         """Return the data as `clean` does, without the user's redactors."""
@@ -155,7 +158,10 @@ class Redactor:
         def inner(part: bytes) -> bytes:
             return self._clean(part, extra, depth - 1)
 
-        framed = streams.mask_frames(data, find, inner) if depth else None
+        if depth:
+            framed = streams.mask_frames(data, find, inner)
+        else:
+            framed = None
         if framed is not None:
             return framed
         # Secrets across events come first: a mask over the beginning would hide the rest.
@@ -172,7 +178,7 @@ class Redactor:
         return b"".join(kept) + data[ends[-1] :]
 
     def _find_spans(self, data: bytes, *, is_text: bool = True) -> list[streams.Replacement]:
-        # Return the places of secrets in data, merged where they overlap; what a name gives away is secret from now on.
+        """Return the places of secrets in data, merged where they overlap; what a name gives away is secret from now on."""
         assigned = find_assigned_values(data)
         secrets = [read_value(data[start:end]) for start, end in assigned]
         # Any long binary contains the five bytes of punctuation in front of a password in a URL.
@@ -192,16 +198,18 @@ class Redactor:
                 (match.end(1) if shape.kept else match.start(), match.end(), MASK)
                 for match in shape.pattern.finditer(data)
             ]
-        return _merge_overlaps(spans) if spans else spans
+        if spans:
+            return _merge_overlaps(spans)
+        return spans
 
     def _mask_binary(self, data: bytes) -> bytes:
-        # Mask binary data with masks of the same length: its readers count bytes.
+        """Mask binary data with masks of the same length: its readers count bytes."""
         for start, end, _ in self._find_spans(data, is_text=False):
             data = data[:start] + b"*" * (end - start) + data[end:]
         return data
 
     def _find(self, text: str, extra: Sequence[TextRedactor]) -> list[streams.Replacement]:
-        # Return the replacements of secrets in a text, in order and without overlaps.
+        """Return the replacements of secrets in a text, in order and without overlaps."""
         data = text.encode("utf-8", "surrogatepass")
         spans = [(start, end) for start, end, _ in self._find_spans(data)]
         if spans and not text.isascii():
@@ -224,7 +232,8 @@ class Redactor:
     def clean_text(self, text: str) -> str:
         """Return the text with every secret masked; repeated texts, such as URLs, are cached."""
         texts = self._texts
-        if (cleaned := texts.get(text)) is None:
+        cleaned = texts.get(text)
+        if cleaned is None:
             cleaned = self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
             if len(text) <= MAX_CACHED_TEXT:
                 texts = self._texts = texts if len(texts) < MAX_CACHED_TEXTS else {}
@@ -287,17 +296,21 @@ _CUT_KEY_END = re.compile(r"\A(?:(?!-----BEGIN).){0,9000}?PRIVATE KEY(?: BLOCK)?
 
 
 def _drop_mixed_word(match: re.Match[str]) -> str:
-    return "" if has_letters_and_digits(match[0]) else match[0]
+    if has_letters_and_digits(match[0]):
+        return ""
+    return match[0]
 
 
 def _cut_key_start(text: str) -> str:
-    # Remove the beginning of a private key that has no end.
+    """Remove the beginning of a private key that has no end."""
     start = text.find("-----BEGIN ", text.rfind("-----END") + 1)
-    return text[:start] if start >= 0 and "PRIVATE KEY" in text[start : start + 80] else text
+    if start >= 0 and "PRIVATE KEY" in text[start : start + 80]:
+        return text[:start]
+    return text
 
 
 def _cut_secret_start(text: str, secret: str) -> str:
-    # Remove the beginning of a secret at the end of a text.
+    """Remove the beginning of a secret at the end of a text."""
     longest = min(len(text), len(secret) - 1)
     size = next((n for n in range(longest, MIN_CUT_SECRET - 1, -1) if text.endswith(secret[:n])), 0)
     return text[: len(text) - size]
@@ -313,7 +326,7 @@ def _apply_redactors(data: bytes, extra: Sequence[TextRedactor]) -> bytes:
 
 
 def _merge_overlaps(replacements: list[streams.Replacement]) -> list[streams.Replacement]:
-    # Return replacements without overlaps; of those that overlap the longest gives the mask.
+    """Return replacements without overlaps; of those that overlap the longest gives the mask."""
     merged: list[streams.Replacement] = []
     for start, end, mask in sorted(replacements):
         if merged and start < merged[-1][1]:
@@ -352,7 +365,7 @@ def _decoded_bodies(data: bytes) -> Iterator[bytes]:
 
 
 def _parse_credentials(value: str) -> set[str]:
-    # Return the secrets in a header's value: without the scheme, and the password alone.
+    """Return the secrets in a header's value: without the scheme, and the password alone."""
     scheme, _, credential = value.strip().partition(" ")
     if not credential or scheme.lower() not in _AUTH_SCHEMES:
         return {value}
@@ -372,7 +385,7 @@ _URL_SAFE_CHARACTERS = ("", "/", "+=?", "/?:@+", "!$'()*,/:;=?@+~")
 
 
 def _secret_spellings(secret: str) -> Iterator[tuple[bytes, str]]:
-    # Yield the secret as plain text and its form in JSON, Python, URLs and base64, each with its replacement.
+    """Yield the secret as plain text and its form in JSON, Python, URLs and base64, each with its replacement."""
     raw = secret.encode("utf-8", "surrogatepass")
     # The length of base64 stays the same: the text around it must stay decodable.
     yield from ((form, ("xX" * len(form))[: len(form)]) for form in streams.base64_forms(raw))

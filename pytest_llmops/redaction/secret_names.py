@@ -138,11 +138,13 @@ def find_assigned_values(data: bytes) -> list[tuple[int, int]]:
 
 
 def _is_secret(match: re.Match[bytes]) -> bool:
-    start, kind = match.start(), match.lastgroup or ""
+    start = match.start()
+    kind = match.lastgroup or ""
     before = _NAME_BEFORE.match(match.string[max(0, start - MAX_NAME) : start + (kind == "pair")][::-1])
     if before is None:
         return False
-    name, value = before["name"][::-1].decode("latin-1"), match[kind].decode("utf-8", "replace")
+    name = before["name"][::-1].decode("latin-1")
+    value = match[kind].decode("utf-8", "replace")
     # The signature of a thought is none: the model's server checks it when the thought is sent back.
     is_thought = name == "signature" and kind != "pair" and b"thinking" in match.string
     if is_thought or not is_secret_name(name):

@@ -44,16 +44,17 @@ def mask_text(data: bytes, find: FindSecrets) -> bytes:
     if not is_stream and _LOGPROBS_MARK not in data:
         return data
     text = data.decode("utf-8", "surrogateescape")
-    places = (
-        [match.span(match.lastindex or 1) for match in _EVENT_DATA.finditer(text)]
-        if is_stream
-        else [(0, len(text))]
-    )
+    if is_stream:
+        places = [match.span(match.lastindex or 1) for match in _EVENT_DATA.finditer(text)]
+    else:
+        places = [(0, len(text))]
     changed = mask_scattered([text[start:end] for start, end in places], find)
     for number in sorted(changed, reverse=True):
         start, end = places[number]
         text = text[:start] + changed[number] + text[end:]
-    return text.encode("utf-8", "surrogateescape") if changed else data
+    if changed:
+        return text.encode("utf-8", "surrogateescape")
+    return data
 
 
 def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes]) -> bytes | None:
@@ -65,17 +66,22 @@ def mask_frames(data: bytes, find: FindSecrets, clean: Callable[[bytes], bytes])
     changed = mask_scattered([text.decode("utf-8", "surrogateescape") for text, _ in payloads], find)
     masked_frames = []
     for number, (frame, (text, wrap)) in enumerate(zip(frames, payloads, strict=True)):
-        whole = changed[number].encode("utf-8", "surrogateescape") if number in changed else text
+        if number in changed:
+            whole = changed[number].encode("utf-8", "surrogateescape")
+        else:
+            whole = text
         headers = {
             name: clean(value.encode("utf-8")).decode("utf-8") if isinstance(value, str) else value
             for name, value in frame.headers.items()
         }
         masked_frames.append(replace(frame, headers=headers, payload=wrap(clean(whole))))
-    return data if masked_frames == frames else pack_frames(masked_frames)
+    if masked_frames == frames:
+        return data
+    return pack_frames(masked_frames)
 
 
 def _unwrap_payload(payload: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
-    # Return the JSON in a payload, which ``InvokeModel`` encodes in base64, and a function that puts JSON back.
+    """Return the JSON in a payload, which ``InvokeModel`` encodes in base64, and a function that puts JSON back."""
     if b'"bytes"' in payload:
         try:
             outer = json.loads(payload)
@@ -112,15 +118,18 @@ def mask_scattered(texts: Sequence[str], find: FindSecrets) -> dict[int, str]:
 def _cut_replacements(
     pieces: list[tuple[int, LeafPath, str]], replacements: list[Replacement]
 ) -> Iterator[tuple[int, LeafPath, str]]:
-    # Yield the pieces that change; the first piece of a secret gets the mask.
+    """Yield the pieces that change; the first piece of a secret gets the mask."""
     end_of_all = 0
     for number, path, leaf in pieces:
-        start_of_all, end_of_all = end_of_all, end_of_all + len(leaf)
-        piece, kept = "", start_of_all
+        start_of_all = end_of_all
+        end_of_all = end_of_all + len(leaf)
+        piece = ""
+        kept = start_of_all
         for start, end, replacement in replacements:
             if start < end_of_all and end > start_of_all:
                 piece += leaf[kept - start_of_all : max(start, start_of_all) - start_of_all]
-                piece += replacement if start >= start_of_all else ""
+                if start >= start_of_all:
+                    piece += replacement
                 kept = min(end, end_of_all)
         piece += leaf[kept - start_of_all :]
         if piece != leaf:
@@ -128,7 +137,7 @@ def _cut_replacements(
 
 
 def _iterate_leaves(text: str) -> Iterator[tuple[LeafPath, LeafPath, str]]:
-    # Yield path, place and content of each text in an event.
+    """Yield path, place and content of each text in an event."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -145,11 +154,10 @@ def _iterate_leaves(text: str) -> Iterator[tuple[LeafPath, LeafPath, str]]:
                 *((key, item[key]) for key in _PLACE_KEYS if isinstance(item.get(key), (str, int))),
             )
             for key, value in reversed(item.items()):
-                is_alike = (
-                    key in ("content", "tokens", "chosenCandidates")
-                    if alike
-                    else _LOGPROBS_KEY in key.lower() and not key.startswith("top_")
-                )
+                if alike:
+                    is_alike = key in ("content", "tokens", "chosenCandidates")
+                else:
+                    is_alike = _LOGPROBS_KEY in key.lower() and not key.startswith("top_")
                 waiting.append(((*path, key), (*where, key), value, is_alike))
         elif isinstance(item, list):
             if path[-1:] == ("bytes",) and item and all(type(b) is int and 0 <= b < 256 for b in item):  # noqa: PLR2004 -- bytes
@@ -178,7 +186,7 @@ def _replace_leaves(text: str, leaves: dict[LeafPath, str]) -> str:
 
 
 def _iterate_literals(text: str) -> Iterator[tuple[LeafPath, int, int]]:
-    # Yield path, start and end of each string and array of a JSON text, inner arrays first.
+    """Yield path, start and end of each string and array of a JSON text, inner arrays first."""
     stack: list[tuple[int, bool]] = []
     steps: list[Any] = []
     for match in _JSON_TOKEN.finditer(text):
@@ -288,7 +296,7 @@ def _clean_base64(run: bytes, clean: Clean, clean_binary: Clean) -> bytes:
 
 
 def _decode_base64(run: bytes) -> tuple[bytes, bool]:
-    # Return decoded base64, and whether it is a text; nothing if the run is not base64.
+    """Return decoded base64, and whether it is a text; nothing if the run is not base64."""
     plain = run.rstrip(b"=").translate(_URL_SAFE_MAP)
     content = b""
     try:
@@ -300,13 +308,15 @@ def _decode_base64(run: bytes) -> tuple[bytes, bool]:
 
 
 def _encode_base64(cleaned: bytes, original: bytes, run: bytes) -> bytes:
-    # Return base64 in the alphabet and padding of the run, or the run itself if nothing was masked.
+    """Return base64 in the alphabet and padding of the run, or the run itself if nothing was masked."""
     if cleaned == original:
         return run
     respelled = b64encode(cleaned)
     if b"-" in run or b"_" in run:
         respelled = respelled.replace(b"+", b"-").replace(b"/", b"_")
-    return respelled if run.endswith(b"=") or len(run) % 4 == 0 else respelled.rstrip(b"=")
+    if run.endswith(b"=") or len(run) % 4 == 0:
+        return respelled
+    return respelled.rstrip(b"=")
 
 
 def base64_forms(raw: bytes) -> set[bytes]:

@@ -51,7 +51,10 @@ def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
     named_values: dict[str, str] = {"llm.outcome": record.outcome}
     taken: set[str] = set()
     for measurement in record.measurements:
-        label = f"[{measurement.label}]" if measurement.label else ""
+        if measurement.label:
+            label = f"[{measurement.label}]"
+        else:
+            label = ""
         base = _property_text(f"{measurement.name}{label}")
         numbered = (base if number == 1 else f"{base}#{number}" for number in count(1))
         name = next(name for name in numbered if name not in taken)
@@ -98,7 +101,8 @@ def render_junit(run: Run) -> str:
     True
     """
     records = list(run.records)
-    if (verdict := run.verdict) is not None:
+    verdict = run.verdict
+    if verdict is not None:
         is_red = verdict.fails(strict=as_mapping(run.meta.get("settings")).get("strict") is True)
         records.append(
             TestRecord(
@@ -161,7 +165,10 @@ def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
     ['::error file=test_a.py,line=3,title=failed%3A test_a.py%3A%3At::failed']
     """
     problems = list_problems(run, all_worse=False)
-    listed = problems if len(problems) <= MAX_ANNOTATIONS else problems[: MAX_ANNOTATIONS - 1]
+    if len(problems) <= MAX_ANNOTATIONS:
+        listed = problems
+    else:
+        listed = problems[: MAX_ANNOTATIONS - 1]
     for problem in listed:
         path, line = problem.find_place(changed)
         file, title = (
@@ -170,7 +177,8 @@ def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
         )
         words = quote_line(problem.words).replace("%", "%25")
         yield f"::{'error' if problem.decides else 'warning'} file={file},line={line},title={title}::{words}"
-    if rest := len(problems) - len(listed):
+    rest = len(problems) - len(listed)
+    if rest:
         yield f"::notice title=LLM regression::and {rest:,} more: see the summary of the job"
 
 

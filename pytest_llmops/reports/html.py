@@ -101,7 +101,8 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
     >>> build_page(Run())["verdict"]
     ['EMPTY', 'muted', 'no tests were recorded']
     """
-    totals, texts = summarize_run(run), Texts()
+    totals = summarize_run(run)
+    texts = Texts()
     review = select_for_review(run.records)
     cases, places = _build_cases(run, texts, review)
     missed = [record.message for record in run.records if "CassetteMiss" in record.raised]
@@ -156,7 +157,7 @@ def _csp_hash(text: str) -> str:
 
 
 def _is_bad(case: View) -> bool:
-    # Return whether a test failed, could not be scored, or got worse since the baseline.
+    """Return whether a test failed, could not be scored, or got worse since the baseline."""
     return case["outcome"] in ("failed", "errored") or case.get("change", {}).get("kind") == "worse"
 
 
@@ -165,11 +166,9 @@ def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
 
     def read(place: int) -> str:
         text = texts[place]
-        return (
-            text
-            if isinstance(text, str)
-            else f"{text[0]}\n(cut: {text[1]:,} more characters are in the run file)"
-        )
+        if isinstance(text, str):
+            return text
+        return f"{text[0]}\n(cut: {text[1]:,} more characters are in the run file)"
 
     change: View = case.get("change", {})
     return {
@@ -200,8 +199,9 @@ def _describe_when(run: Run, totals: Totals) -> list[str]:
 
 
 def _build_figures(totals: Totals, variants: Iterable[VariantVerdict]) -> list[list[str]]:
-    # Return the figures of the run as ``[label, text, style]``: what a reviewer asks after the verdict.
-    traffic, latency = totals.traffic, totals.latency
+    """Return the figures of the run as ``[label, text, style]``: what a reviewer asks after the verdict."""
+    traffic = totals.traffic
+    latency = totals.latency
     rows = [
         [
             "compare",
@@ -212,11 +212,10 @@ def _build_figures(totals: Totals, variants: Iterable[VariantVerdict]) -> list[l
     ]
     rows += [[words, format_count(number, "test"), "failed"] for words, number in totals.blamed.items()]
     if traffic.calls:
-        now = (
-            format_amount(traffic.spent_usd or 0.0, "USD")
-            if traffic.spent_usd is not None or not traffic.live
-            else "unknown"
-        )
+        if traffic.spent_usd is not None or not traffic.live:
+            now = format_amount(traffic.spent_usd or 0.0, "USD")
+        else:
+            now = "unknown"
         rows += [
             [
                 "cost now",
@@ -240,12 +239,19 @@ def _build_figures(totals: Totals, variants: Iterable[VariantVerdict]) -> list[l
         )
     if totals.cassettes.files:
         rows.append(["cassettes", totals.cassettes.count_words, "failed" if totals.cassettes.missed else ""])
-    rows += [["budget", totals.budget, ""]] if totals.budget else []
+    if totals.budget:
+        rows += [["budget", totals.budget, ""]]
     for judge in totals.judges:
         name = shorten_text(judge.name, 80) + (f" ({shorten_text(judge.model, 80)})" if judge.model else "")
-        style = "failed" if judge.unfit else "errored" if judge.doubtful else ""
+        if judge.unfit:
+            style = "failed"
+        elif judge.doubtful:
+            style = "errored"
+        else:
+            style = ""
         rows.append(["judge", f"{name}: {shorten_text(judge.standing, 500)}", style])
-    rows += [["model", shorten_text(", ".join(totals.models), 200), ""]] if totals.models else []
+    if totals.models:
+        rows += [["model", shorten_text(", ".join(totals.models), 200), ""]]
     return rows
 
 
@@ -263,8 +269,11 @@ def _traffic_cells(traffic: Traffic) -> list[str]:
 
 
 def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[list[View], dict[int, int]]:
-    # Return the tests, what failed or got worse first, and the place of each record among them by its id.
-    changes = {} if run.verdict is None else {change.nodeid: change for change in run.verdict.changes}
+    """Return the tests, what failed or got worse first, and the place of each record among them by its id."""
+    if run.verdict is None:
+        changes = {}
+    else:
+        changes = {change.nodeid: change for change in run.verdict.changes}
     ordered = sorted(run.records, key=lambda record: _severity(record, changes.get(record.nodeid)))
     reasons = {
         nodeid: "; ".join(judgement.reason for judgement in group)
@@ -283,19 +292,26 @@ def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[l
         )
         ids[case["id"]] += 1
         # A merged run may hold a test twice; an id may not.
-        if (number := ids[case["id"]]) > 1:
+        number = ids[case["id"]]
+        if number > 1:
             case["id"] += f"-{number}"
         if "CassetteMiss" in record.raised:
             first = misses.setdefault(describe_kind(record.message), case["id"])
-            case |= {"same": first} if first != case["id"] else {}
+            if first != case["id"]:
+                case |= {"same": first}
+            else:
+                case |= {}
         cases.append(case)
     return cases, {id(record): place for place, record in enumerate(ordered)}
 
 
 def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, float, int]:
-    # Return a key that sorts failures first, then what got worse by how much, then other changes.
+    """Return a key that sorts failures first, then what got worse by how much, then other changes."""
     outcome = OUTCOMES.index(record.outcome)
-    bad = outcome if record.outcome in ("failed", "errored") else len(OUTCOMES)
+    if record.outcome in ("failed", "errored"):
+        bad = outcome
+    else:
+        bad = len(OUTCOMES)
     kinds: Sequence[str] = CHANGE_KINDS
     return (
         bad,
@@ -306,7 +322,7 @@ def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, 
 
 
 def _build_gate(run: Run, measured: Mapping[str, Metric], *, missed: bool) -> View | None:
-    # Return the verdict on the change since the baseline, and the tests that are gone.
+    """Return the verdict on the change since the baseline, and the tests that are gone."""
     verdict = run.verdict
     if verdict is None:
         return None
@@ -338,7 +354,10 @@ def _build_gate(run: Run, measured: Mapping[str, Metric], *, missed: bool) -> Vi
 
 
 def _build_change_row(metric: MetricVerdict, measured: Metric | None) -> list[str]:
-    scale = measured.scale if measured else None
+    if measured:
+        scale = measured.scale
+    else:
+        scale = None
     # The gate compares goodness: of a metric whose lower values are better, 1 minus the value.
     before, after = (
         1 - mean if measured and measured.better == "lower" else mean
@@ -387,7 +406,9 @@ def _build_metric_view(metric: Metric) -> View:
 
 def _format_metric_threshold(metric: Metric) -> str:
     if metric.threshold is None:
-        return f"mixed{metric.threshold_scope}" if metric.thresholds else "–"
+        if metric.thresholds:
+            return f"mixed{metric.threshold_scope}"
+        return "–"
     return (
         f"{comparison_sign(metric.better)} {format_on_scale(metric.threshold, metric.unit, metric.scale)}"
         f"{metric.threshold_scope}"
@@ -397,7 +418,8 @@ def _format_metric_threshold(metric: Metric) -> str:
 def _misses_threshold(metric: Metric, place: int) -> bool:
     if metric.threshold is None or metric.recorded:  # a threshold of only some measurements colours nothing
         return False
-    low, high = place / BINS, (place + 1) / BINS
+    low = place / BINS
+    high = (place + 1) / BINS
     if metric.better == "lower":
         return low > metric.threshold
     # Only the last bin includes its upper edge.
@@ -410,9 +432,15 @@ def _build_review_row(judgement: Judgement) -> View:
         score = f"{judgement.score:.4g}"
         if judgement.low is not None and judgement.high is not None:
             score += f" ({judgement.low:g} to {judgement.high:g})"
-    confidence = "–" if judgement.confidence is None else f"{judgement.confidence:.2f}"
+    if judgement.confidence is None:
+        confidence = "–"
+    else:
+        confidence = f"{judgement.confidence:.2f}"
     test = judgement.nodeid.partition("::")[2] or judgement.nodeid
-    label = f" [{judgement.label}]" if judgement.label else ""
+    if judgement.label:
+        label = f" [{judgement.label}]"
+    else:
+        label = ""
     return {
         "id": case_id(judgement.nodeid),
         "case": shorten_text(judgement.case or test, 80),
@@ -433,7 +461,10 @@ def _metadata_tables(meta: Mapping[str, Json]) -> list[Json]:
             continue
         table: list[Json] = []
         for key, value in rows.items():
-            text = value if isinstance(value, str) else format_json(value, indent=None)
+            if isinstance(value, str):
+                text = value
+            else:
+                text = format_json(value, indent=None)
             is_empty = value is None or value in ("", [], {})
             table.append([shorten_text(key, 100), "–" if is_empty else shorten_text(text, 1_000)])
         tables.append([shorten_text(title, 60), table])

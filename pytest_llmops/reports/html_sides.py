@@ -54,9 +54,9 @@ def _metric_heads(doubts: Mapping[str, str]) -> list[str]:
 
 def _describe_side_cost(traffic: Traffic) -> str:
     known = format_optional_amount(traffic.known_usd, "USD")
-    return (
-        f"{known} ({format_count(traffic.unpriced, 'call')} without a price)" if traffic.unpriced else known
-    )
+    if traffic.unpriced:
+        return f"{known} ({format_count(traffic.unpriced, 'call')} without a price)"
+    return known
 
 
 def _uneven_notes(sides: Iterable[Side]) -> list[str]:
@@ -64,7 +64,7 @@ def _uneven_notes(sides: Iterable[Side]) -> list[str]:
 
 
 def _doubts_by_metric(sides: Sequence[Side]) -> dict[str, str]:
-    # Return the metrics to show, those with a threshold if there are any, each with the warning about its judge.
+    """Return the metrics to show, those with a threshold if there are any, each with the warning about its judge."""
     metrics = [metric for side in sides for metric in side.metrics if metric.n or metric.left_out]
     by_name = group_by(
         [metric for metric in metrics if metric.thresholds] or metrics, lambda metric: metric.name
@@ -79,7 +79,9 @@ def _format_column_mean(metrics: Iterable[Metric], name: str) -> str:
     if len(matching) > 1:
         # A mean over two versions of a metric has no meaning.
         return "mixed"
-    return format_optional_amount(matching[0].mean, matching[0].unit, matching[0].scale) if matching else "–"
+    if matching:
+        return format_optional_amount(matching[0].mean, matching[0].unit, matching[0].scale)
+    return "–"
 
 
 def _build_matrix_column(side: Side, metrics: Iterable[str]) -> View:
@@ -108,13 +110,17 @@ def _build_matrix_column(side: Side, metrics: Iterable[str]) -> View:
 def _build_matrix_cell(
     record: TestRecord, first: Sequence[TestRecord], metrics: Iterable[str], place: int
 ) -> list[Json]:
-    # Return the cell of a test: its place among the tests, and value, status and trend of each metric.
-    #
-    # ``first`` is the cell in the first column.
+    """Return the cell of a test: its place among the tests, and value, status and trend of each metric.
+
+    ``first`` is the cell in the first column.
+    """
     scores: list[Json] = []
     for name in metrics:
         here = _worst_measurement(record, name)
-        before = _worst_measurement(first[0], name) if first and first[0] is not record else None
+        if first and first[0] is not record:
+            before = _worst_measurement(first[0], name)
+        else:
+            before = None
         if here is None:
             scores.append(["–", "recorded", ""])
         else:
@@ -147,7 +153,7 @@ def build_matrix_view(matrix: Matrix, axis: str, places: Mapping[int, int]) -> V
 
 
 def _worst_measurement(record: TestRecord, name: str) -> Measurement | None:
-    # Return the measurement of that name that decides about the test: one without a value, else the worst.
+    """Return the measurement of that name that decides about the test: one without a value, else the worst."""
     return min(
         (measurement for measurement in record.measurements if measurement.name == name),
         key=lambda measurement: (
@@ -159,7 +165,7 @@ def _worst_measurement(record: TestRecord, name: str) -> Measurement | None:
 
 
 def _score_trend(before: Measurement | None, here: Measurement) -> str:
-    # Return ``better`` or ``worse``, or "": two versions of a metric are never compared.
+    """Return ``better`` or ``worse``, or "": two versions of a metric are never compared."""
     if (
         before is None
         or before.value is None
@@ -168,7 +174,9 @@ def _score_trend(before: Measurement | None, here: Measurement) -> str:
         or format_amount(before.value, before.unit) == format_amount(here.value, here.unit)
     ):
         return ""
-    return "better" if (here.value > before.value) == (here.better == "higher") else "worse"
+    if (here.value > before.value) == (here.better == "higher"):
+        return "better"
+    return "worse"
 
 
 def describe_tokens(traffic: Traffic) -> str:
@@ -176,14 +184,16 @@ def describe_tokens(traffic: Traffic) -> str:
     if traffic.input_tokens is None and traffic.output_tokens is None:
         return "unknown"
     text = f"{traffic.input_tokens or 0:,} in, {traffic.output_tokens or 0:,} out"
-    return (
-        f"{text} ({format_count(traffic.uncounted, 'call')} without a count)" if traffic.uncounted else text
-    )
+    if traffic.uncounted:
+        return f"{text} ({format_count(traffic.uncounted, 'call')} without a count)"
+    return text
 
 
 def format_optional_amount(value: float | None, unit: str, scale: Scale | None = None) -> str:
     """Return a value as people read it, "–" for None."""
-    return "–" if value is None else format_on_scale(value, unit, scale)
+    if value is None:
+        return "–"
+    return format_on_scale(value, unit, scale)
 
 
 MAX_LISTED = 20  # tests of an older run that failed, by name
@@ -222,7 +232,7 @@ def _build_run(run: Run) -> View:
 
 
 def _build_values(metrics: Iterable[Metric], traffic: Traffic, latency: Latency) -> dict[str, list[Json]]:
-    # Return ``[number, as people read it, version]`` by name; unlike versions of a metric are not one line.
+    """Return ``[number, as people read it, version]`` by name; unlike versions of a metric are not one line."""
     values: dict[str, list[Json]] = {
         shorten_text(metric.name, 80): [
             to_scale(metric.mean, metric.scale), format_on_scale(metric.mean, metric.unit, metric.scale), metric.version
@@ -230,11 +240,10 @@ def _build_values(metrics: Iterable[Metric], traffic: Traffic, latency: Latency)
         for metric in metrics
         if metric.mean is not None
     }  # fmt: skip
-    tokens = (
-        (traffic.input_tokens or 0) + (traffic.output_tokens or 0)
-        if traffic.output_tokens is not None
-        else None
-    )
+    if traffic.output_tokens is not None:
+        tokens = (traffic.input_tokens or 0) + (traffic.output_tokens or 0)
+    else:
+        tokens = None
     used = (
         ("latency p50", latency.p50, "s"),
         ("latency p95", latency.p95, "s"),

@@ -101,12 +101,16 @@ def cut_text(text: str) -> tuple[str, int]:
 
 def _build_score_view(measurement: Measurement, texts: Texts) -> View:
     unit, (value, limit) = measurement.unit, format_score_and_threshold(measurement)
-    detail, scale = read_detail(measurement), read_scale(measurement)
+    detail = read_detail(measurement)
+    scale = read_scale(measurement)
     ranks = as_mapping(measurement.detail.get("ranks"))
     hidden = SEPARATE_DETAILS | ({"canaries"} if detail.judge else frozenset())
     hidden |= {"sweep"} | ({"ranks", "query"} if ranks else frozenset())
     more = {key: stored for key, stored in measurement.detail.items() if key not in hidden}
-    samples = measurement.samples[:50] if len(measurement.samples) > 1 else ()
+    if len(measurement.samples) > 1:
+        samples = measurement.samples[:50]
+    else:
+        samples = ()
     view: View = {
         "name": shorten_text(name_with_label(measurement), MAX_NAME),
         "value": value or "not scored",
@@ -134,23 +138,29 @@ def _build_score_view(measurement: Measurement, texts: Texts) -> View:
 
 
 def _without_empty(view: View) -> View:
-    # Return a view without what is empty: zero and False are not.
+    """Return a view without what is empty: zero and False are not."""
     return {key: value for key, value in view.items() if value not in (None, "", [], ())}
 
 
 def _build_passages(detail: MeasurementDetail, ranks: Mapping[str, Json], texts: Texts) -> list[list[Json]]:
-    # Return what was retrieved as ``[rank, id, place of its text, relevant]``, then what is relevant and was not.
+    """Return what was retrieved as ``[rank, id, place of its text, relevant]``, then what is relevant and was not."""
     if not ranks:
         return [[str(number), "", texts.put(text), None] for number, text in enumerate(detail.contexts, 1)]
     known = {label: fact_text(text) for label, text in detail.evidence if label.startswith("rank ")}
-    retrieved = (detail.actual or "").split("\n") if detail.actual else []
+    if detail.actual:
+        retrieved = (detail.actual or "").split("\n")
+    else:
+        retrieved = []
     rows: list[list[Json]] = []
     for rank, id_ in enumerate(retrieved[:MAX_PASSAGES], 1):
         text = known.get(f"rank {rank}", "").removeprefix(id_).removeprefix(": ")
         rows.append([str(rank), shorten_text(id_, MAX_NAME), texts.put(text) if text else None, id_ in ranks])
     missed = [id_ for id_ in ranks if id_ not in retrieved[:MAX_PASSAGES]][:MAX_PASSAGES]
     for id_ in missed:
-        place = "not found" if ranks[id_] is None else fact_text(ranks[id_])
+        if ranks[id_] is None:
+            place = "not found"
+        else:
+            place = fact_text(ranks[id_])
         rows.append([place, shorten_text(id_, MAX_NAME), None, True])
     return rows
 
@@ -158,7 +168,10 @@ def _build_passages(detail: MeasurementDetail, ranks: Mapping[str, Json], texts:
 def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: Texts) -> View:
     score = "no score"
     if verdict.score is not None:
-        scale = f" on a scale of {verdict.scale[0]:g} to {verdict.scale[1]:g}" if verdict.scale else ""
+        if verdict.scale:
+            scale = f" on a scale of {verdict.scale[0]:g} to {verdict.scale[1]:g}"
+        else:
+            scale = ""
         score = f"{verdict.score:g}{scale}"
     known = detail.calibration.text or "not calibrated"
     view: View = {
@@ -179,8 +192,10 @@ def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: T
 
 def _build_call_view(call: Call, texts: Texts) -> View:
     parts = [(shorten_text(message.role, 20), message.content) for message in call.messages]
-    parts += [("thinking", call.thinking)] if call.thinking else []
-    parts += [("output", call.output)] if call.output or not call.tool_calls else []
+    if call.thinking:
+        parts += [("thinking", call.thinking)]
+    if call.output or not call.tool_calls:
+        parts += [("output", call.output)]
     parts += [(f"tool call {shorten_text(tool.name, 60)}", tool.arguments) for tool in call.tool_calls]
     return {
         "title": shorten_text(call.model or call.endpoint or call.provider, 80),
@@ -209,7 +224,10 @@ def build_case_view(
     app = [call for call in record.calls if call.purpose == "app"]
     used = count_traffic(app)
     times = [call.latency_s for call in app if call.latency_s is not None]
-    judge = " --llm-judge" if _needs_judge(record, change) else ""
+    if _needs_judge(record, change):
+        judge = " --llm-judge"
+    else:
+        judge = ""
     file, _, name = record.nodeid.partition("::")
     tags = record.fact("case").get("tags")
     view: View = {
@@ -246,7 +264,7 @@ def build_case_view(
 
 
 def _needs_judge(record: TestRecord, change: CaseChange | None) -> bool:
-    # A test that failed before it was judged says it in its own command, or in what is no longer measured.
+    """A test that failed before it was judged says it in its own command, or in what is no longer measured."""
     return (
         bool(record.fact("judge"))
         or any(map(is_judged, record.measurements))
@@ -257,7 +275,7 @@ def _needs_judge(record: TestRecord, change: CaseChange | None) -> bool:
 
 
 def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> View:
-    # Return what changed, scores of a judge on its own scale; of the output before and now, where both are known.
+    """Return what changed, scores of a judge on its own scale; of the output before and now, where both are known."""
     scales = {
         name_with_label(measurement): (measurement.unit, read_scale(measurement))
         for measurement in record.measurements
@@ -269,7 +287,12 @@ def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> 
             "not scored" if value is None else format_on_scale(value, unit, scale)
             for value in (score.before, score.after)
         )
-        moved = "worse" if score.gain < 0 else "better" if score.gain > 0 else ""
+        if score.gain < 0:
+            moved = "worse"
+        elif score.gain > 0:
+            moved = "better"
+        else:
+            moved = ""
         scores.append([shorten_text(score.name, MAX_NAME), before, after, moved])
     return _without_empty(
         {
@@ -284,7 +307,7 @@ def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> 
 
 
 def _build_texts(record: TestRecord, app: Sequence[Call], texts: Texts) -> list[tuple[str, int]]:
-    # Return what went in, what was expected and what came out, each distinct text once.
+    """Return what went in, what was expected and what came out, each distinct text once."""
     case = CaseFacts.from_wire(record.fact("case"))
     # What a search found is no output.
     answers = [measurement for measurement in record.measurements if "ranks" not in measurement.detail]
@@ -310,14 +333,20 @@ def case_id(nodeid: str) -> str:
 def _iter_distinct_texts(
     label: str, measurements: Iterable[Measurement], key: str, first: Json
 ) -> Iterator[tuple[str, str]]:
-    names: dict[str, list[str]] = {_text_or_json(first): []} if first else {}
+    if first:
+        names: dict[str, list[str]] = {_text_or_json(first): []}
+    else:
+        names = {}
     for measurement in measurements:
         value = measurement.detail.get(key)
         # An empty output is a finding, an empty reference is none.
         if value is not None and (value or key == "actual"):
             # One text is what it is, also in a list of accepted ones.
             text = _text_or_json(value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value)
-            trial = _name_trial(measurement) if key == "actual" else ""
+            if key == "actual":
+                trial = _name_trial(measurement)
+            else:
+                trial = ""
             names.setdefault(text, []).append(measurement.name + trial)
     for number, (text, by) in enumerate(names.items()):
         is_first = number == 0 and (first or len(names) == 1) and not any(" in trial " in name for name in by)
@@ -328,17 +357,23 @@ def _iter_distinct_texts(
 
 
 def _name_trial(measurement: Measurement) -> str:
-    # Return which of several trials the output of a measurement is of: the worst; "": one, or it is not known.
-    samples, detail = measurement.samples, measurement.detail
+    """Return which of several trials the output of a measurement is of: the worst; "": one, or it is not known."""
+    samples = measurement.samples
+    detail = measurement.detail
     if len(samples) < 2 or "unscored_trials" in detail:  # noqa: PLR2004 -- several
         return ""
-    worst = min(samples) if measurement.better == "higher" else max(samples)
+    if measurement.better == "higher":
+        worst = min(samples)
+    else:
+        worst = max(samples)
     score = format_on_scale(worst, measurement.unit, read_scale(measurement))
     return f" in trial {samples.index(worst) + 1} of {len(samples)}: {score}"
 
 
 def _bar_percent(value: float | None) -> int | None:
-    return None if value is None else round(min(max(value, 0.0), 1.0) * 100)
+    if value is None:
+        return None
+    return round(min(max(value, 0.0), 1.0) * 100)
 
 
 # How an answer ends that came to its end, in the words of OpenAI, Anthropic, Gemini, Cohere ..
@@ -399,11 +434,15 @@ def rerun_flags(meta: Mapping[str, Json], record: TestRecord) -> str:
 
 def comparison_sign(better: str) -> str:
     """Return the sign between a value and a threshold that it meets."""
-    return "≥" if better == "higher" else "≤"
+    if better == "higher":
+        return "≥"
+    return "≤"
 
 
 def _text_or_json(value: Json) -> str:
-    return value if isinstance(value, str) else format_json(value)
+    if isinstance(value, str):
+        return value
+    return format_json(value)
 
 
 def format_json(value: "Json | Mapping[str, Any]", *, indent: int | None = 1) -> str:

@@ -44,7 +44,8 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     - no tests were recorded
     - no model was called
     """
-    totals, verdict = summarize_run(run), run.verdict
+    totals = summarize_run(run)
+    verdict = run.verdict
     missed = [record.message for record in run.records if _is_miss(record)]
     # Equal misses are shown once.
     problems = [
@@ -56,7 +57,10 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
             ),
         ).values()
     ]
-    counts = [(len(verdict.of_kind(kind)), word) for kind, word in CHANGE_WORDS.items()] if verdict else []
+    if verdict:
+        counts = [(len(verdict.of_kind(kind)), word) for kind, word in CHANGE_WORDS.items()]
+    else:
+        counts = []
     text = render_template(
         "run.md.j2",
         # The baseline decides about tests that passed.
@@ -97,7 +101,10 @@ def quote_code(text: str, limit: int = 300) -> str:
     # Renderers give up on very long runs of backticks, and then show the text as Markdown.
     text = re.sub("`{9,}", "`(...)`", quote_line(text, limit)) or " "
     fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
-    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    if text.startswith("`") or text.endswith("`"):
+        pad = " "
+    else:
+        pad = ""
     return f"{fence}{pad}{text}{pad}{fence}"
 
 
@@ -107,7 +114,8 @@ def _is_miss(record: TestRecord) -> bool:
 
 def _format_block(problem: Problem) -> list[str]:
     # No line begins with a blank: a fence of backticks after it would end the block.
-    failed, change = list_failed_measurements(problem.record), problem.change
+    failed = list_failed_measurements(problem.record)
+    change = problem.change
     said = filter(None, [problem.words, *(measurement.reason for measurement in failed[:1])])
     lines = [f"# {quote_line(text, MAX_LINE)}" for text in said]
     if change is not None and change.before_output is not None and change.after_output is not None:
@@ -140,7 +148,9 @@ def _diff_lines(old: str, new: str) -> list[str]:
             f"{before}{text}{after}" if kind == own else text for kind, text in edits if kind in ("same", own)
         )
         lines.append(f"{sign} {quote_line(''.join(pieces).replace(f'{after} {before}', ' '), MAX_LINE)}")
-    return lines if old else [f"+ {quote_line(new, MAX_LINE)}"]
+    if old:
+        return lines
+    return [f"+ {quote_line(new, MAX_LINE)}"]
 
 
 def _format_command(run: Run, problems: Sequence[Problem]) -> str:
@@ -153,7 +163,9 @@ def _format_command(run: Run, problems: Sequence[Problem]) -> str:
     nodeids = [shlex.quote(quote_line(record.nodeid, MAX_LINE)) for record in records]
     # Two problems may need different versions of a prompt: the command is that of the first.
     flags = [quote_line(rerun_flags(run.meta, record), MAX_LINE) for record in records[:1]]
-    return " ".join(["pytest", *nodeids]) + " --llm-judge" * judged + "".join(flags) if records else ""
+    if records:
+        return " ".join(["pytest", *nodeids]) + " --llm-judge" * judged + "".join(flags)
+    return ""
 
 
 def _list_others(problems: Sequence[Problem], room: int) -> str:
@@ -163,8 +175,8 @@ def _list_others(problems: Sequence[Problem], room: int) -> str:
     ]
     fitting = sum(size < room for size in accumulate(len(line.encode()) for line in lines))
     lines[fitting:] = [f"- and {len(lines) - fitting:,} more\n"] if fitting < len(lines) else []
-    return (
-        "".join([f"\n<details><summary>{len(problems):,} more</summary>\n\n", *lines, "\n</details>\n"])
-        if lines
-        else ""
-    )
+    if lines:
+        return "".join(
+            [f"\n<details><summary>{len(problems):,} more</summary>\n\n", *lines, "\n</details>\n"]
+        )
+    return ""

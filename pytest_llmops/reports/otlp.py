@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmops.errors import MissingExtra, refuse, require
+from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.measurement import Measurement, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import fact_text, read_time
@@ -55,23 +55,20 @@ def send_run(run: Run, address: str) -> None:
         exporter = exporter_class(endpoint=target, session=session)
         for start in range(0, len(items), MAX_BATCH):
             taken = exporter.export(items[start : start + MAX_BATCH]).name == "SUCCESS"
-            got = (
-                f"status {answers[-1].status_code}"
-                if answers and (taken or not answers[-1].ok)
-                else "no answer"
-            )
+            if answers and (taken or not answers[-1].ok):
+                got = f"status {answers[-1].status_code}"
+            else:
+                got = "no answer"
             if taken and answers[-1].headers.get("content-type") == "application/x-protobuf":
                 refused = ExportTraceServiceResponse.FromString(answers[-1].content).partial_success
-                taken, got = (
-                    not refused.rejected_spans,
-                    f"{refused.rejected_spans:,} refused: {refused.error_message}",
+                taken = not refused.rejected_spans
+                got = f"{refused.rejected_spans:,} refused: {refused.error_message}"
+            if not taken:
+                raise UsageError(
+                    f"{shorten_text(target)}: expected a collector that takes OTLP over HTTP, got {shorten_text(got)}; {start:,} of "
+                    f"{len(items):,} items of this kind were sent before. Start one there, or name its credentials in "
+                    "OTEL_EXPORTER_OTLP_HEADERS"
                 )
-            refuse(
-                not taken,
-                f"{shorten_text(target)}: expected a collector that takes OTLP over HTTP, got {shorten_text(got)}; {start:,} of "
-                f"{len(items):,} items of this kind were sent before. Start one there, or name its credentials in "
-                "OTEL_EXPORTER_OTLP_HEADERS",
-            )
 
 
 def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
@@ -87,10 +84,11 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-    time = require(
-        read_time(run.meta.get("created")),
-        f"$.meta.created: expected when the run ended, got {shorten_text(repr(run.meta.get('created')), 80)}: spans need a time",
-    )
+    time = read_time(run.meta.get("created"))
+    if time is None:
+        raise UsageError(
+            f"$.meta.created: expected when the run ended, got {shorten_text(repr(run.meta.get('created')), 80)}: spans need a time"
+        )
     start = round(time.timestamp()) * 10**9
     made_by: dict[str, Any] = {
         "resource": resources.Resource(
@@ -98,12 +96,14 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
         ).merge(resources.OTELResourceDetector().detect()),
         "instrumentation_scope": InstrumentationScope("pytest_llmops"),
     }
-    spans, events = list[Any](), list[Any]()
+    spans = list[Any]()
+    events = list[Any]()
     for stored in run.records:
         wire = stored.to_wire()
         record = TestRecord.from_wire(wire)  # without lone surrogates, which OTLP cannot hold
         seed = hashlib.sha256(json.dumps([start, wire]).encode()).digest()
-        trace_id, first = int.from_bytes(seed[:16], "big"), int.from_bytes(seed[16:23], "big")
+        trace_id = int.from_bytes(seed[:16], "big")
+        first = int.from_bytes(seed[16:23], "big")
         ids = [
             trace.SpanContext(trace_id, first + place, is_remote=False, trace_flags=trace.TraceFlags(1))
             for place in range(1, len(record.calls) + 2)
@@ -118,7 +118,10 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
                 status=trace.Status(trace.StatusCode["ERROR" if "error.type" in attributes else "UNSET"]),
                 kind=trace.SpanKind["CLIENT" if place else "INTERNAL"], **made_by,
             ))  # fmt: skip
-            begin = end if place else start
+            if place:
+                begin = end
+            else:
+                begin = start
         asked = [place for place, call in enumerate(record.calls, 1) if call.purpose == "app"]
         judged = trace.NonRecordingSpan(ids[asked[0] if len(asked) == 1 else 0])
         events += [
@@ -140,7 +143,8 @@ def _describe_test(record: TestRecord) -> tuple[str, float, dict[str, Any]]:
 
 
 def _describe_call(call: Call) -> tuple[str, float, dict[str, Any]]:
-    operation, usage = _OPERATIONS.get(call.endpoint, call.endpoint or "unknown"), call.usage
+    operation = _OPERATIONS.get(call.endpoint, call.endpoint or "unknown")
+    usage = call.usage
     return shorten_text(f"{operation} {call.model}".strip()), call.latency_s or 0.0, _known({
         "gen_ai.operation.name": operation, "gen_ai.provider.name": _PROVIDERS.get(call.provider, call.provider),
         "gen_ai.request.model": call.model, "gen_ai.response.finish_reasons": [call.finish_reason] if call.finish_reason else None,

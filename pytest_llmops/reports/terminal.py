@@ -86,15 +86,28 @@ def summary_lines(
     style = VERDICT_STYLES.get(totals.verdict, "yellow")
     verdict = f"{totals.verdict}  {totals.outcome_words}"
     counted = {outcome: number for outcome, number in (others or {}).items() if number}
-    verdict += f" (other tests: {format_outcomes(counted)})" if counted else ""
+    if counted:
+        verdict += f" (other tests: {format_outcomes(counted)})"
     missed = [record.message for record in run.records if "CassetteMiss" in record.raised]
     commands = merge_record_commands(missed)
     if verbosity == -1:
-        cost = f"; cost {format_cost(totals.traffic)}" if totals.traffic.calls else ""
-        more = f" (and {len(run.notes) - 1:,} more without -q)" if len(run.notes) > 1 else ""
+        if totals.traffic.calls:
+            cost = f"; cost {format_cost(totals.traffic)}"
+        else:
+            cost = ""
+        if len(run.notes) > 1:
+            more = f" (and {len(run.notes) - 1:,} more without -q)"
+        else:
+            more = ""
         quote = _Page(ascii=ascii, width=width).quote
-        gate = f"; {run.verdict.headline}" if run.verdict is not None else ""
-        steps = run.verdict.advice[:1] if run.verdict is not None and run.verdict.status == "AMBER" else ()
+        if run.verdict is not None:
+            gate = f"; {run.verdict.headline}"
+        else:
+            gate = ""
+        if run.verdict is not None and run.verdict.status == "AMBER":
+            steps = run.verdict.advice[:1]
+        else:
+            steps = ()
         return [
             Line(escape_output(shorten_text(f"llm: {verdict}{cost}{gate}", 1000)), style),
             *(Line(f"llm: gate: {quote(step, 300)}", "yellow") for step in steps),
@@ -127,13 +140,15 @@ class _Page:
     width: int
 
     def quote(self, text: str, limit: int = 200) -> str:
-        # Return foreign text on one line, in characters the terminal has.
+        """Return foreign text on one line, in characters the terminal has."""
         text = shorten_text(text, limit)
         return escape_output(text.encode("ascii", "backslashreplace").decode() if self.ascii else text)
 
     def wrap(self, text: str, style: Style = "", hang: int = 0) -> list[Line]:
-        # Return a text as lines; all but the first are indented by ``hang`` columns.
-        # One column is kept free for the blank that `escape_output` may put in.
+        """Return a text as lines; all but the first are indented by ``hang`` columns.
+
+        One column is kept free for the blank that `escape_output` may put in.
+        """
         return [
             Line(escape_output(part), style)
             for part in textwrap.wrap(
@@ -146,7 +161,7 @@ class _Page:
         return self.wrap(start + text, style, hang=len(start))
 
     def table(self, rows: Sequence[Sequence[str]], styles: Sequence[Style]) -> list[Line]:
-        # Lay out rows under their head (the first row); columns that do not fit are left out on the right.
+        """Lay out rows under their head (the first row); columns that do not fit are left out on the right."""
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         room = self.width - len(INDENT)
         kept = len(widths)
@@ -162,28 +177,39 @@ class _Page:
         return lines
 
     def mean(self, metric: Metric | None) -> str:
-        return "-" if metric is None or metric.mean is None else _format_short_amount(metric.mean, metric)
+        if metric is None or metric.mean is None:
+            return "-"
+        return _format_short_amount(metric.mean, metric)
 
     def threshold(self, metric: Metric) -> str:
-        # Return the threshold of a metric, with the sign of its direction.
+        """Return the threshold of a metric, with the sign of its direction."""
         if metric.threshold is None:
-            return f"mixed{metric.threshold_scope}" if metric.thresholds else "-"
+            if metric.thresholds:
+                return f"mixed{metric.threshold_scope}"
+            return "-"
         higher, lower = (">=", "<=") if self.ascii else ("≥", "≤")
-        sign = higher if metric.better == "higher" else lower
+        if metric.better == "higher":
+            sign = higher
+        else:
+            sign = lower
         return f"{sign} {_format_short_amount(metric.threshold, metric)}{metric.threshold_scope}"
 
     def distribution(self, metric: Metric) -> str:
-        # Return a sparkline of a score, or the range of another metric.
+        """Return a sparkline of a score, or the range of another metric."""
         if metric.minimum is None or metric.maximum is None:
             return "-"
         if metric.histogram:
             return draw_sparkline(metric.histogram, ascii=self.ascii)
         least, most = (_format_short_amount(value, metric) for value in (metric.minimum, metric.maximum))
-        return most if least == most else f"{least.partition(' ')[0]} to {most.removeprefix('$')}"
+        if least == most:
+            return most
+        return f"{least.partition(' ')[0]} to {most.removeprefix('$')}"
 
 
 def _truncate_cell(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 2] + ".."
+    if len(text) <= width:
+        return text
+    return text[: width - 2] + ".."
 
 
 def _format_short_amount(value: float, metric: Metric) -> str:
@@ -196,7 +222,10 @@ def draw_sparkline(counts: Iterable[int], *, ascii: bool = False) -> str:  # noq
     >>> draw_sparkline([0, 1, 4, 8]), draw_sparkline([0, 1, 4, 8], ascii=True)
     ('·▁▄█', '.:+@')
     """
-    bars = ASCII_BARS if ascii else BARS
+    if ascii:
+        bars = ASCII_BARS
+    else:
+        bars = BARS
     counts = list(counts)
     top = max(counts, default=0) or 1
     return "".join(bars[math.ceil(count / top * (len(bars) - 1))] for count in counts)
@@ -210,12 +239,13 @@ class _Summary:
     is_verbose: bool
 
     def gate_lines(self, verdict: SuiteVerdict) -> list[Line]:
-        # The verdict on the change since the baseline, and the tests that changed.
+        """The verdict on the change since the baseline, and the tests that changed."""
         page = self.page
         lines = page.fact("gate", page.quote(verdict.headline, 600), GATE_STYLES.get(verdict.status, ""))
         for sentence in verdict.advice:
             lines += page.fact("", page.quote(sentence, 300))
-        lines += page.fact("baseline", page.quote(verdict.baseline, 300)) if verdict.baseline else []
+        if verdict.baseline:
+            lines += page.fact("baseline", page.quote(verdict.baseline, 300))
         for kind, word in CHANGE_WORDS.items():
             lines += self._change_lines(verdict.of_kind(kind), word)
         if verdict.unchanged:
@@ -226,14 +256,22 @@ class _Summary:
         return lines
 
     def _change_lines(self, changes: Sequence[CaseChange], word: str) -> list[Line]:
-        page, lines = self.page, list[Line]()
-        listed = changes if self.is_verbose else changes[:MAX_LISTED_CHANGES]
+        page = self.page
+        lines = list[Line]()
+        if self.is_verbose:
+            listed = changes
+        else:
+            listed = changes[:MAX_LISTED_CHANGES]
         for change in listed:
-            style: Style = "red" if change.kind == "regressed" else ""
+            if change.kind == "regressed":
+                style: Style = "red"
+            else:
+                style = ""
             lines += page.fact(word, f"{page.quote(change.nodeid)}  {page.quote(change.words, 300)}", style)
             if change.kind in ("regressed", "improved"):
                 lines += page.fact("", _format_diff(change, page))
-        if rest := len(changes) - len(listed):
+        rest = len(changes) - len(listed)
+        if rest:
             lines += page.fact(word, f"and {rest:,} more with -v")
         return lines
 
@@ -248,17 +286,21 @@ class _Summary:
         ]
 
     def missed_lines(self, tests: int, commands: Sequence[str]) -> list[Line]:
-        # The commands that record what is missing, each on one line, to be copied.
+        """The commands that record what is missing, each on one line, to be copied."""
         lines = self.page.fact(
             "missed", f"{format_count(tests, 'test')} without a recording; to record all:", "yellow"
         )
         shown = (f"{INDENT}{'':<{LABEL_WIDTH}} {escape_output(command)}" for command in commands)
-        return [*lines, *map(Line, shown)] if commands else []
+        if commands:
+            return [*lines, *map(Line, shown)]
+        return []
 
     def skipped_lines(self, records: Sequence[TestRecord]) -> list[Line]:
         # How many tests were skipped for want of a judge, and how to run them.
         number = sum(record.outcome == "skipped" and record.message == NEEDS_JUDGE for record in records)
-        return self.page.fact("skipped", f"{format_count(number, 'test')}: {NEEDS_JUDGE}") if number else []
+        if number:
+            return self.page.fact("skipped", f"{format_count(number, 'test')}: {NEEDS_JUDGE}")
+        return []
 
     def metric_lines(self) -> list[Line]:
         if not self.totals.metrics:
@@ -283,7 +325,7 @@ class _Summary:
         return self.page.table(rows, styles)
 
     def prompt_lines(self) -> list[Line]:
-        # A table for each prompt with several versions, and a line with the other prompts.
+        """A table for each prompt with several versions, and a line with the other prompts."""
         lines: list[Line] = []
         single = []
         for versions in group_by(self.totals.versions, lambda side: side.comparison).values():
@@ -299,7 +341,10 @@ class _Summary:
         lines: list[Line] = []
         for models in group_by(self.totals.candidates, lambda side: side.comparison).values():
             rest = models[0].left_out
-            left_out = f", {rest:,} left out that not all of them ran" if rest else ""
+            if rest:
+                left_out = f", {rest:,} left out that not all of them ran"
+            else:
+                left_out = ""
             lines += self._side_lines("model", models)
             lines += self._model_use_lines(models)
             lines += self.page.fact("models", f"{format_count(models[0].tests, 'test')} each{left_out}")
@@ -311,7 +356,8 @@ class _Summary:
             text = ", ".join(
                 f"{self.page.quote(name, 60)}: {self.page.quote(doubts[name], 60)}" for name in names
             )
-            lines += self.page.fact("doubt", text, "yellow") if text else []
+            if text:
+                lines += self.page.fact("doubt", text, "yellow")
         return lines
 
     def _side_lines(self, head: str, sides: Sequence[Side]) -> list[Line]:
@@ -337,18 +383,20 @@ class _Summary:
         return lines
 
     def _model_use_lines(self, models: Sequence[Side]) -> list[Line]:
-        # What an answer of each model takes, without its judges.
+        """What an answer of each model takes, without its judges."""
         rows = [["model", "unscored", "tokens", "cost", "p50", "p95"]]
         for side in models:
             used = side.traffic
             counts = [count for count in (used.input_tokens, used.output_tokens) if count is not None]
             # Calls without a count, or a price, are in no sum: it is more than that.
-            tokens = f"{'>' if used.uncounted else ''}{sum(counts):,}" if counts else "-"
-            cost = (
-                "-"
-                if used.known_usd is None
-                else f"{'>' if used.unpriced else ''}{format_amount(used.known_usd, 'USD')}"
-            )
+            if counts:
+                tokens = f"{'>' if used.uncounted else ''}{sum(counts):,}"
+            else:
+                tokens = "-"
+            if used.known_usd is None:
+                cost = "-"
+            else:
+                cost = f"{'>' if used.unpriced else ''}{format_amount(used.known_usd, 'USD')}"
             times = (
                 "-" if time is None else format_amount(time, "s")
                 for time in (side.latency.p50, side.latency.p95)
@@ -365,20 +413,23 @@ class _Summary:
         return self.page.table(rows, ["", *("yellow" if side.unscored else "" for side in models)])
 
     def blame_lines(self) -> list[Line]:
-        # Whether retrieval or generation did badly, and in how many tests.
+        """Whether retrieval or generation did badly, and in how many tests."""
         parts = [f"{format_count(number, 'test')}: {words}" for words, number in self.totals.blamed.items()]
-        return self.page.fact("blame", "; ".join(parts), "red") if parts else []
+        if parts:
+            return self.page.fact("blame", "; ".join(parts), "red")
+        return []
 
     def traffic_lines(self) -> list[Line]:
-        page, used, latency = self.page, self.totals.traffic, self.totals.latency
+        page = self.page
+        used = self.totals.traffic
+        latency = self.totals.latency
         lines: list[Line] = []
         if used.calls:
             tokens = "unknown: no call says how many"
             if used.input_tokens is not None or used.output_tokens is not None:
                 tokens = f"{used.input_tokens or 0:,} in, {used.output_tokens or 0:,} out"
-                tokens += (
-                    f" ({format_count(used.uncounted, 'call')} without a count)" if used.uncounted else ""
-                )
+                if used.uncounted:
+                    tokens += f" ({format_count(used.uncounted, 'call')} without a count)"
             lines += page.fact("cost", format_cost(used)) + page.fact("tokens", tokens)
         if self.is_verbose:
             for purpose, part in self.totals.by_purpose.items():
@@ -388,8 +439,12 @@ class _Summary:
         if latency.p50 is not None and latency.p95 is not None:
             times = f"p50 {format_amount(latency.p50, 's')}, p95 {format_amount(latency.p95, 's')}"
             calls = format_count(latency.n, "call")
-            how = "live" if latency.live == latency.n else "as recorded"
-            how = f"{latency.live:,} live, the others as recorded" if 0 < latency.live < latency.n else how
+            if latency.live == latency.n:
+                how = "live"
+            else:
+                how = "as recorded"
+            if 0 < latency.live < latency.n:
+                how = f"{latency.live:,} live, the others as recorded"
             lines += page.fact("latency", f"{times} ({calls} of the application, {how})")
         if self.totals.cassettes.files:
             lines += page.fact("cassettes", self.totals.cassettes.count_words, self.totals.cassettes.style)
@@ -398,7 +453,10 @@ class _Summary:
     def judge_lines(self) -> list[Line]:
         lines: list[Line] = []
         for judge in self.totals.judges:
-            model = f" ({self.page.quote(judge.model, 60)})" if judge.model else ""
+            if judge.model:
+                model = f" ({self.page.quote(judge.model, 60)})"
+            else:
+                model = ""
             lines += self.page.fact(
                 "judge",
                 f"{self.page.quote(judge.name, 60)}{model}: {self.page.quote(judge.standing, 500)}",
@@ -407,7 +465,7 @@ class _Summary:
         return lines
 
     def review_lines(self, judgements: Sequence[Judgement]) -> list[Line]:
-        # The cases that a person should look at, the least sure first; each case once.
+        """The cases that a person should look at, the least sure first; each case once."""
         if not judgements:
             return []
         cases = [first for first, *_ in group_by(judgements, lambda judgement: judgement.nodeid).values()]
@@ -420,22 +478,31 @@ class _Summary:
             if not has_own_id and tests[_test_name(judgement)] > 1:
                 name += f" in {self.page.quote(judgement.nodeid.partition('::')[0], 60)}"
             named.append(f"{name} ({judgement.short})")
-        listed = named if self.is_verbose else named[:MAX_LISTED_CASES]
+        if self.is_verbose:
+            listed = named
+        else:
+            listed = named[:MAX_LISTED_CASES]
         rest = len(named) - len(listed)
-        more = f", and {rest:,} more with -v" if rest else ""
+        if rest:
+            more = f", and {rest:,} more with -v"
+        else:
+            more = ""
         return self.page.fact(
             "review", f"{format_count(len(named), 'case')} for a person: {', '.join(listed)}{more}", "yellow"
         )
 
     def note_lines(self, notes: Sequence[str]) -> list[Line]:
-        listed = notes if self.is_verbose else notes[:MAX_LISTED_NOTES]
+        if self.is_verbose:
+            listed = notes
+        else:
+            listed = notes[:MAX_LISTED_NOTES]
         lines = [line for note in listed for line in self.page.fact("note", self.page.quote(note), "yellow")]
         rest = len(notes) - len(listed)
         return lines + (self.page.fact("note", f"and {rest:,} more with -v", "yellow") if rest else [])
 
 
 def _format_diff(change: CaseChange, page: _Page) -> str:
-    # Return the difference of the outputs in a line: ``[-old-]``, ``{+new+}``, and some words around.
+    """Return the difference of the outputs in a line: ``[-old-]``, ``{+new+}``, and some words around."""
     if change.before_output is None:
         return "the baseline's output is not stored here: the file beside the baseline is missing or of another one"
     if change.after_output is None:
@@ -451,13 +518,17 @@ def _format_diff(change: CaseChange, page: _Page) -> str:
 
 def _format_edit(kind: str, text: str, *, is_first: bool) -> str:
     if kind != "same":
-        return f"[-{text}-]" if kind == "old" else f"{{+{text}+}}"
+        if kind == "old":
+            return f"[-{text}-]"
+        return f"{{+{text}+}}"
     if len(text) <= 2 * CONTEXT:
         return text
-    return f"... {text[-CONTEXT:]}" if is_first else f"{text[:CONTEXT]} ... {text[-CONTEXT:]}"
+    if is_first:
+        return f"... {text[-CONTEXT:]}"
+    return f"{text[:CONTEXT]} ... {text[-CONTEXT:]}"
 
 
 def _test_name(judgement: Judgement) -> str:
-    # Return the test's name without its file; the file of a test without a name (a doctest of a page).
+    """Return the test's name without its file; the file of a test without a name (a doctest of a page)."""
     file, _, name = judgement.nodeid.partition("::")
     return name or file

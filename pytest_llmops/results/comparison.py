@@ -27,19 +27,24 @@ def group_by(items: Iterable[T], key: Callable[[T], K | None]) -> dict[K, list[T
     """Return groups of items in the order of first occurrence; items with the key None are left out."""
     groups: dict[K, list[T]] = {}
     for item in items:
-        if (name := key(item)) is not None:
+        name = key(item)
+        if name is not None:
             groups.setdefault(name, []).append(item)
     return groups
 
 
 def subject_name(record: TestRecord, axis: Axis) -> str:
     """Return the name of the prompt whose versions are compared; for models ""."""
-    return SideFacts.from_wire(record.fact(axis)).name if axis == "prompt" else ""
+    if axis == "prompt":
+        return SideFacts.from_wire(record.fact(axis)).name
+    return ""
 
 
 def side_key(record: TestRecord, axis: Axis) -> tuple[str, ...] | None:
     """Return the key of the side that a test ran on; None if it ran on none."""
-    return side_texts(record, axis, _SIDE_FACTS[axis]) if record.fact(axis) else None
+    if record.fact(axis):
+        return side_texts(record, axis, _SIDE_FACTS[axis])
+    return None
 
 
 def side_texts(record: TestRecord, axis: Axis, names: Iterable[str]) -> tuple[str, ...]:
@@ -83,7 +88,8 @@ def iter_fair_comparisons(
     """
     sides: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for record in records:
-        if (key := side_key(record, axis)) is not None:
+        key = side_key(record, axis)
+        if key is not None:
             sides.setdefault((subject_name(record, axis), function_name(record)), set()).add(key)
     several = {name for (name, _), keys in sides.items() if len(keys) > 1}
 

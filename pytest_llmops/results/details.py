@@ -19,7 +19,9 @@ OneOrMore: TypeAlias = tuple[str, ...]  # stored as a list of texts, or as a sin
 
 def fact_text(value: Json) -> str:
     """Return a stored value as text: "" for None, any other value as it prints."""
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    return str(value)
 
 
 def read_time(value: Json) -> datetime | None:
@@ -38,12 +40,16 @@ def read_time(value: Json) -> datetime | None:
 def as_mapping(value: object) -> Mapping[str, Json]:
     """Return an object of JSON; empty if the value is something else."""
     # A dict is told at once, an abstract class asks around.
-    return value if isinstance(value, (dict, Mapping)) else {}
+    if isinstance(value, (dict, Mapping)):
+        return value
+    return {}
 
 
 def as_list(value: object) -> Sequence[Json]:
     """Return a list of JSON; empty if the value is something else."""
-    return value if isinstance(value, (list, tuple)) else ()
+    if isinstance(value, (list, tuple)):
+        return value
+    return ()
 
 
 class StoredFacts:
@@ -65,7 +71,7 @@ class StoredFacts:
 
 @lru_cache
 def _field_readers(cls: type[Any]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    # A field that a subclass reads itself, and gives, has none.
+    """A field that a subclass reads itself, and gives, has none."""
     return tuple((spec.name, _READERS[str(spec.type)]) for spec in fields(cls) if str(spec.type) in _READERS)
 
 
@@ -307,7 +313,9 @@ def read_detail(measurement: Measurement) -> MeasurementDetail:
 
 def name_with_label(measurement: Measurement) -> str:
     """Return the name of a measurement with its label: its name in a baseline, and in what changed since."""
-    return f"{measurement.name} [{measurement.label}]" if measurement.label else measurement.name
+    if measurement.label:
+        return f"{measurement.name} [{measurement.label}]"
+    return measurement.name
 
 
 def read_scale(measurement: Measurement) -> Scale | None:
@@ -331,7 +339,9 @@ def to_scale(value: float, scale: Scale | None) -> float:
     (3.0, 0.5)
     """
     # Without the noise of a float: 4 of 1 to 10 is not 4.000000000000001.
-    return value if scale is None else round(scale[0] + value * (scale[1] - scale[0]), 9)
+    if scale is None:
+        return value
+    return round(scale[0] + value * (scale[1] - scale[0]), 9)
 
 
 def format_on_scale(value: float, unit: str, scale: Scale | None, digits: int = 2) -> str:
@@ -352,7 +362,8 @@ def format_score_and_threshold(measurement: Measurement) -> tuple[str, str]:
     >>> format_score_and_threshold(Measurement(name="judge.q", value=0.5, threshold=0.75, detail={"scale": [1, 5]}))
     ('3/5', '4/5')
     """
-    scale, unit = read_scale(measurement), measurement.unit
+    scale = read_scale(measurement)
+    unit = measurement.unit
     numbers = measurement.value, measurement.threshold
     texts = ["", ""]
     for digits in range(2, 10):

@@ -78,9 +78,13 @@ def list_problems(run: Run, *, all_worse: bool = True) -> list[Problem]:
             *(record.nodeid for record in bad),
         ]
     ):
-        change, record = changes.get(nodeid), records.get(nodeid, TestRecord(nodeid=nodeid))
+        change = changes.get(nodeid)
+        record = records.get(nodeid, TestRecord(nodeid=nodeid))
         failed = record.outcome in ("failed", "errored")
-        kind = "worse" if change is not None and change.kind == "regressed" else record.outcome
+        if change is not None and change.kind == "regressed":
+            kind = "worse"
+        else:
+            kind = record.outcome
         parts = change.words if change else "", record.message.strip().partition("\n")[0] if failed else ""
         problems.append(
             Problem(
@@ -105,8 +109,9 @@ def list_failed_measurements(record: TestRecord) -> list[Measurement]:
 
 
 def _miss(measurement: Measurement) -> float:
-    # Return by which share of the larger of both a value and its threshold differ: 0 to 1, more if one is negative.
-    value, threshold = measurement.value or 0.0, measurement.threshold or 0.0
+    """Return by which share of the larger of both a value and its threshold differ: 0 to 1, more if one is negative."""
+    value = measurement.value or 0.0
+    threshold = measurement.threshold or 0.0
     return abs(value - threshold) / (max(abs(value), abs(threshold)) or 1.0)
 
 
@@ -122,7 +127,10 @@ def iter_unchecked_notes(records: Sequence[TestRecord]) -> Iterator[str]:
             for sentence in read_detail(measurement).without:
                 tests[measurement.name, sentence][record.nodeid] = None
     for (name, sentence), nodeids in tests.items():
-        which = next(iter(nodeids)) if len(nodeids) == 1 else format_count(len(nodeids), "test")
+        if len(nodeids) == 1:
+            which = next(iter(nodeids))
+        else:
+            which = format_count(len(nodeids), "test")
         yield f"{which}: {name}: {sentence}"
 
 
@@ -132,7 +140,8 @@ def iter_unasserted_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     >>> list(iter_unasserted_notes([TestRecord(nodeid="t", facts={"asserts": False})]))
     ['1 test called a model and asserted nothing, so no answer can fail it: t']
     """
-    if tests := [record.nodeid for record in records if record.facts.get("asserts") is False]:
+    tests = [record.nodeid for record in records if record.facts.get("asserts") is False]
+    if tests:
         number = format_count(len(tests), "test")
         yield f"{number} called a model and asserted nothing, so no answer can fail it: {format_name_list(tests)}"
 
@@ -152,7 +161,8 @@ def iter_trial_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     for nodeid, facts in trials.items():
         if facts.undecided:
             yield f"{nodeid}: {facts.undecided}"
-    if reruns := sum(facts.has_reruns for facts in trials.values()):
+    reruns = sum(facts.has_reruns for facts in trials.values())
+    if reruns:
         yield f"trials: {format_count(reruns, 'test')} with trials run without --reruns and @flaky, which would hide failed trials"
     for count, group in sorted(group_by(trials.values(), lambda facts: facts.n).items()):
         passed = sum(facts.passed for facts in group)
@@ -217,7 +227,8 @@ def iter_concurrency_notes(records: Sequence[TestRecord]) -> Iterator[str]:
     []
     """
     live = [[call.latency_s or 0.0 for call in record.calls if not call.replayed] for record in records]
-    count, seconds = sum(map(len, live)), sum(map(sum, live))
+    count = sum(map(len, live))
+    seconds = sum(map(sum, live))
     if seconds >= HINT_SECONDS and sum(map(bool, live)) > 1:
         at_once = max(seconds / HINT_WIDTH, *map(sum, live))
         yield (

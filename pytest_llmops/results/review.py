@@ -72,7 +72,9 @@ class Judgement:
             return "unscored"
         if self.confidence is not None and self.why[:1] != ("speaks to its judge",):
             return f"{self.confidence:.2f}"
-        return self.why[0] if self.why else "sure"
+        if self.why:
+            return self.why[0]
+        return "sure"
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins for the run file; the texts are in the record of the test."""
@@ -102,7 +104,9 @@ def _sort_by_doubt(judgements: Iterable[Judgement]) -> tuple[Judgement, ...]:
     def certainty(judgement: Judgement) -> float:
         if judgement.score is None or "orders disagree" in judgement.why:
             return -1.0
-        return 1.0 if judgement.confidence is None else judgement.confidence
+        if judgement.confidence is None:
+            return 1.0
+        return judgement.confidence
 
     return tuple(sorted(judgements, key=certainty))
 
@@ -126,7 +130,10 @@ def _build_judgement(
 ) -> Judgement:
     case = CaseFacts.from_wire(record.facts.get("case"))
     pair = verdict.is_comparison
-    score = measurement.value if pair else verdict.score
+    if pair:
+        score = measurement.value
+    else:
+        score = verdict.score
     reasons = dict(_iter_review_reasons(measurement, detail, verdict))
     return Judgement(
         nodeid=str(to_builtins(record.nodeid)),
@@ -153,7 +160,7 @@ def _build_judgement(
 def _iter_review_reasons(
     measurement: Measurement, detail: MeasurementDetail, verdict: JudgeVerdict
 ) -> Iterator[tuple[ReviewReason, str]]:
-    # Yield each reason for a review, with the values that show it.
+    """Yield each reason for a review, with the values that show it."""
     flag = detail.review
     if measurement.value is None:
         yield "could not be scored", shorten_text(measurement.error, MAX_REASON_CHARS)

@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 from pytest_llmops._util.self_judging import iter_self_judging_notes
 from pytest_llmops._util.text_files import gzip_by_suffix, json_kind, write_atomically
-from pytest_llmops.errors import UsageError, WireError, format_name_list, refuse
+from pytest_llmops.errors import UsageError, WireError, format_name_list
 from pytest_llmops.measurement import Json, Measurement, escape_json_output, shorten_text, to_builtins
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import (
@@ -96,12 +96,18 @@ def attribute_failure(measurements: Iterable[Measurement]) -> Attribution | None
     if not retrieval or (both.retrieval, both.generation) == ("not judged", "not judged"):
         return None
     # Without an answer there is nothing to attribute if the search did well.
-    return both if generation or both.retrieval == "bad" else None
+    if generation or both.retrieval == "bad":
+        return both
+    return None
 
 
 def _half_status(measurements: Iterable[Measurement]) -> Half:
     statuses = {measurement.status for measurement in measurements}
-    return "bad" if "failed" in statuses else "good" if "passed" in statuses else "not judged"
+    if "failed" in statuses:
+        return "bad"
+    if "passed" in statuses:
+        return "good"
+    return "not judged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +253,10 @@ class Run:
             except WireError as error:
                 place = locate_record(wire, f"$.records[{number}]")
                 raise UsageError(f"{where}: damaged: {place}: {error}") from None
-        verdict = SuiteVerdict.from_wire(data["verdict"]) if data.get("verdict") else None
+        if data.get("verdict"):
+            verdict = SuiteVerdict.from_wire(data["verdict"])
+        else:
+            verdict = None
         return cls(
             records=tuple(records),
             meta=data["meta"],
@@ -264,24 +273,31 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _parse_run_file(text: str, schema: str, *, where: str) -> dict[str, Any]:
-    # Return the document of a run file.
-    # text: The text of the file.
-    # schema: Name and version of the format, which the file must have.
-    # where: The name of the file, for errors.
-    # Raises UsageError: It is no JSON, no run file, of a newer major version, or damaged: with file, JSON path,
-    # and what was expected and got.
+    """Return the document of a run file.
+
+    text: The text of the file.
+    schema: Name and version of the format, which the file must have.
+    where: The name of the file, for errors.
+
+    Raises:
+        UsageError: It is no JSON, no run file, of a newer major version, or damaged: with file, JSON path, and what was expected and got.
+    """
     try:
         data = json.loads(text, parse_constant=_reject_constant)
     except RecursionError:
         raise UsageError(f"{where}: expected {FORMAT_NAME}, got JSON that is nested too deeply") from None
     except ValueError as error:
         raise UsageError(f"{where}: expected {FORMAT_NAME}, got no JSON: {error}") from None
-    schema_name = data.get("schema") if isinstance(data, dict) else None
-    refuse(
-        schema_name != schema,
-        f"{where}: expected schema {schema!r}, got {shorten_text(repr(schema_name), 80)}; write the run again with this version",
-    )
-    if problem := _find_problem(data):
+    if isinstance(data, dict):
+        schema_name = data.get("schema")
+    else:
+        schema_name = None
+    if schema_name != schema:
+        raise UsageError(
+            f"{where}: expected schema {schema!r}, got {shorten_text(repr(schema_name), 80)}; write the run again with this version"
+        )
+    problem = _find_problem(data)
+    if problem:
         raise UsageError(f"{where}: damaged: {problem}; write the run again, or take it from version control")
     return {"records": [], "meta": {}, "notes": [], **data}
 
@@ -291,9 +307,13 @@ def _reject_constant(text: str) -> NoReturn:
 
 
 def _find_problem(data: dict[str, Any]) -> str:
-    if (error := next(_run_validator().iter_errors(data), None)) is not None:
+    error = next(_run_validator().iter_errors(data), None)
+    if error is not None:
         path = list(error.absolute_path)
-        record = data["records"][path[1]] if path[:1] == ["records"] and len(path) > 1 else None
+        if path[:1] == ["records"] and len(path) > 1:
+            record = data["records"][path[1]]
+        else:
+            record = None
         return f"{locate_record(record, error.json_path)}: {_describe_error(error)}"
     try:
         # The schema leaves open what these hold. Python reads 1e999 as infinity, which no JSON can hold.
@@ -326,8 +346,14 @@ def _describe_error(error: Any) -> str:
         expected = " or ".join(_EXPECTED[name] for name in ([types] if isinstance(types, str) else types))
     else:
         is_choice = error.validator == "enum"
-        expected = f"one of {', '.join(error.validator_value)}" if is_choice else "a finite number"
-    text = "" if got is None or isinstance(got, (list, dict)) else f": {shorten_text(json.dumps(got), 60)}"
+        if is_choice:
+            expected = f"one of {', '.join(error.validator_value)}"
+        else:
+            expected = "a finite number"
+    if got is None or isinstance(got, (list, dict)):
+        text = ""
+    else:
+        text = f": {shorten_text(json.dumps(got), 60)}"
     return f"expected {expected}, got {json_kind(got)}{text}"
 
 
@@ -337,8 +363,13 @@ def locate_record(record: object, place: str) -> str:
     >>> locate_record({"nodeid": "a.py::test"}, "$.records[3]")
     '$.records[3] (a.py::test)'
     """
-    name = record.get("nodeid") if isinstance(record, dict) else None
-    return f"{place} ({shorten_text(name, 200)})" if isinstance(name, str) else place
+    if isinstance(record, dict):
+        name = record.get("nodeid")
+    else:
+        name = None
+    if isinstance(name, str):
+        return f"{place} ({shorten_text(name, 200)})"
+    return place
 
 
 NOT_CALIBRATED = "not calibrated, do not rely on its scores"
@@ -373,7 +404,10 @@ class JudgeUse:
         >>> JudgeUse(name="quality", canaries="unfit: it passes 3 of 41 canaries", unfit=True).standing
         'unfit: it passes 3 of 41 canaries; not calibrated, do not rely on its scores'
         """
-        parts = [self.canaries, self.calibration] if self.unfit else [self.calibration, self.canaries]
+        if self.unfit:
+            parts = [self.canaries, self.calibration]
+        else:
+            parts = [self.calibration, self.canaries]
         return "; ".join(filter(None, parts))
 
 
@@ -387,14 +421,20 @@ def collect_judges(records: Iterable[TestRecord]) -> tuple[JudgeUse, ...]:
 
 
 def _merge_judge_uses(first: JudgeUse, other: JudgeUse) -> JudgeUse:
-    # Return what two measurements report of the same judge: the first wins, unless the other reports worse canaries.
-    known = first if first.calibration != NOT_CALIBRATED else other
+    """Return what two measurements report of the same judge: the first wins, unless the other reports worse canaries."""
+    if first.calibration != NOT_CALIBRATED:
+        known = first
+    else:
+        known = other
     known_canaries = (first.tried, first.unfit, bool(first.canaries)) >= (
         other.tried,
         other.unfit,
         bool(other.canaries),
     )
-    canaries = first if known_canaries else other
+    if known_canaries:
+        canaries = first
+    else:
+        canaries = other
     return replace(
         first,
         calibration=known.calibration,
@@ -406,7 +446,7 @@ def _merge_judge_uses(first: JudgeUse, other: JudgeUse) -> JudgeUse:
 
 
 def _iter_judge_uses(record: TestRecord) -> Iterator[JudgeUse]:
-    # Yield the judges: a verdict names its judge, else the test's facts do, else the measurement's name.
+    """Yield the judges: a verdict names its judge, else the test's facts do, else the measurement's name."""
     judged = [
         (measurement, read_detail(measurement))
         for measurement in record.measurements
@@ -442,7 +482,9 @@ def judge_doubt(measurement: Measurement, detail: MeasurementDetail | None = Non
     if detail.canaries.status == UNFIT:
         return UNFIT
     status = detail.calibration.status or "not calibrated"
-    return "" if status == "calibrated" else status
+    if status == "calibrated":
+        return ""
+    return status
 
 
 def iter_run_self_judging_notes(records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:

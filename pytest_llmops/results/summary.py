@@ -98,7 +98,9 @@ class Metric:
     @property
     def threshold(self) -> float | None:
         """The threshold, if all thresholds are the same."""
-        return self.thresholds[0] if len(self.thresholds) == 1 else None
+        if len(self.thresholds) == 1:
+            return self.thresholds[0]
+        return None
 
     @property
     def threshold_scope(self) -> str:
@@ -107,7 +109,9 @@ class Metric:
         >>> Metric(name="m", n=6, passed=3, recorded=3, thresholds=(1.0,)).threshold_scope
         ' in 3'
         """
-        return f" in {self.passed + self.failed:,}" if self.thresholds and self.recorded else ""
+        if self.thresholds and self.recorded:
+            return f" in {self.passed + self.failed:,}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +144,9 @@ class Side:
     def label(self) -> str:
         """The model, or the version as people name it: ``v2 (production)``."""
         version = self.model or self.version or self.fingerprint[:8] or "?"
-        return f"{version} ({', '.join(self.aliases)})" if self.aliases else version
+        if self.aliases:
+            return f"{version} ({', '.join(self.aliases)})"
+        return version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,8 +189,12 @@ class Totals:
         if self.outcomes["errored"]:
             return "ERROR"
         if self.gate in ("RED", "ERROR"):
-            return "RED" if self.gate == "RED" else "ERROR"
-        return "PASS" if self.outcomes["passed"] + self.outcomes["xpassed"] else "NO RESULT"
+            if self.gate == "RED":
+                return "RED"
+            return "ERROR"
+        if self.outcomes["passed"] + self.outcomes["xpassed"]:
+            return "PASS"
+        return "NO RESULT"
 
     def to_wire(self) -> Mapping[str, Json]:
         """Return the totals as plain builtins, for the run file."""
@@ -204,7 +214,9 @@ class Totals:
     def outcome_words(self) -> str:
         """The outcomes in pytest's words, the worst first; passed is always included."""
         counts = {kind: number for kind, number in self.outcomes.items() if number or kind == "passed"}
-        return format_outcomes(counts) if self.tests else "no tests were recorded"
+        if self.tests:
+            return format_outcomes(counts)
+        return "no tests were recorded"
 
 
 def format_outcomes(counts: Mapping[Outcome, int]) -> str:
@@ -263,7 +275,9 @@ def describe_weak_half(record: TestRecord) -> str:
     ''
     """
     halves = attribute_failure(record.measurements)
-    return halves.status_words if halves is not None and halves.bad else ""
+    if halves is not None and halves.bad:
+        return halves.status_words
+    return ""
 
 
 def summarize_metrics(
@@ -332,11 +346,14 @@ def _mean_value(values: Sequence[float]) -> float | None:
 
 
 def _summarize_sides(records: Sequence[TestRecord], axis: Axis) -> Iterator[Side]:
-    # Yield the summary of each version of each prompt, or of each model, over the tests that compare them fairly.
+    """Yield the summary of each version of each prompt, or of each model, over the tests that compare them fairly."""
     for number, (group, left_out) in enumerate(iter_fair_comparisons(records, axis)):
         ran = group_by(group, lambda record: (subject_name(record, axis), side_key(record, axis)))
         rows = group_by(group, lambda record: (function_name(record), *row_key(record, axis)))
-        uneven = find_uneven_metrics(rows.values()) if len(ran) > 1 else UnevenMetrics()
+        if len(ran) > 1:
+            uneven = find_uneven_metrics(rows.values())
+        else:
+            uneven = UnevenMetrics()
         yield from (
             replace(_summarize_side(ran[key], axis, uneven), comparison=number, left_out=left_out)
             for key in sort_by_position(ran, axis)
@@ -355,10 +372,12 @@ def describe_uneven_metrics(sides: Iterable[Side]) -> list[tuple[str, str]]:
 
 
 def _summarize_side(records: Sequence[TestRecord], axis: Axis, uneven: UnevenMetrics | None = None) -> Side:
-    # Return the summary of the tests that ran on a side; there must be at least one test.
-    # records: The tests.
-    # axis: What is compared.
-    # uneven: What was not measured on every side.
+    """Return the summary of the tests that ran on a side; there must be at least one test.
+
+    records: The tests.
+    axis: What is compared.
+    uneven: What was not measured on every side.
+    """
     calls = [call for record in records for call in record.calls if axis == "prompt" or call.purpose == "app"]
     facts = SideFacts.from_wire(records[0].fact(axis))
     aliases = (SideFacts.from_wire(record.fact(axis)).alias for record in records)

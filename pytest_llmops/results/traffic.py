@@ -90,11 +90,19 @@ def format_cost(used: Traffic) -> str:
     >>> format_cost(Traffic(live=2, replayed=1, spent_usd=0.03, saved_usd=0.01, unpriced=1))
     '$0.04 known ($0.01 of it saved by replay), 1 call without a price'
     """
-    words = "unknown" if used.known_usd is None else f"{format_amount(used.known_usd, 'USD')} known"
+    if used.known_usd is None:
+        words = "unknown"
+    else:
+        words = f"{format_amount(used.known_usd, 'USD')} known"
     if used.saved_usd is not None:
-        part = f"{format_amount(used.saved_usd, 'USD')} of it" if used.live else "all of it"
+        if used.live:
+            part = f"{format_amount(used.saved_usd, 'USD')} of it"
+        else:
+            part = "all of it"
         words += f" ({part} saved by replay)"
-    return f"{words}, {format_count(used.unpriced, 'call')} without a price" if used.unpriced else words
+    if used.unpriced:
+        return f"{words}, {format_count(used.unpriced, 'call')} without a price"
+    return words
 
 
 def summarize_latency(calls: Iterable[Call]) -> Latency:
@@ -121,7 +129,9 @@ def percentile(values: Iterable[float], p: float) -> float | None:
 
 def _sum_known(numbers: Iterable[N | None]) -> N | None:
     known = [number for number in numbers if number is not None]
-    return sum(known[1:], start=known[0]) if known else None
+    if known:
+        return sum(known[1:], start=known[0])
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,15 +166,22 @@ class CassetteTotals:
         words = [f"{getattr(self, name):,} {name}" for name in ("replayed", "recorded", "stale", "missed")]
         if self.reused:
             words.insert(2, f"{self.reused:,} reused")
-        words += [f"{self.verified:,} verified, {self.drifted:,} drifted"] if self.verified else []
-        words += [f"oldest {format_count(self.oldest_days, 'day')}"] if self.oldest_days else []
-        words += [format_count(self.orphans, "orphan")] if self.orphans else []
+        if self.verified:
+            words += [f"{self.verified:,} verified, {self.drifted:,} drifted"]
+        if self.oldest_days:
+            words += [f"oldest {format_count(self.oldest_days, 'day')}"]
+        if self.orphans:
+            words += [format_count(self.orphans, "orphan")]
         return ", ".join(words)
 
     @property
     def style(self) -> Literal["", "red", "yellow"]:
         """``red`` if a request was missed, ``yellow`` if somebody should look, else ""."""
-        return "red" if self.missed else "yellow" if self.stale or self.orphans or self.drifted else ""
+        if self.missed:
+            return "red"
+        if self.stale or self.orphans or self.drifted:
+            return "yellow"
+        return ""
 
 
 def summarize_cassettes(run: Run) -> CassetteTotals:
@@ -204,7 +221,10 @@ def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json])
         for note in dict.fromkeys((*cassette.notes, *map(_format_drift, cassette.drift)))
     ]
     for note, pairs in group_by(notes, lambda pair: pair[0]).items():
-        others = f" and {format_count(len(pairs) - 1, 'more test')}" if len(pairs) > 1 else ""
+        if len(pairs) > 1:
+            others = f" and {format_count(len(pairs) - 1, 'more test')}"
+        else:
+            others = ""
         yield f"{pairs[0][1]}{others}: {note}"
     cassettes = CassettesMeta.from_wire(meta.get("cassettes"))
     if cassettes.orphans:
@@ -212,21 +232,32 @@ def iter_cassette_notes(records: Sequence[TestRecord], meta: Mapping[str, Json])
     if cassettes.moved:
         files = _join_files(cassettes.moved)
         yield f"renamed tests replay {files}: llmops cassettes move puts the recordings in their place"
-    if skipped := sum(any(key.startswith("not asked: ") for key in record.facts) for record in records):
+    skipped = sum(any(key.startswith("not asked: ") for key in record.facts) for record in records)
+    if skipped:
         yield f"{format_count(skipped, 'test')}: a judge was not asked, as a check before it failed"
 
 
 def _join_files(files: Sequence[str]) -> str:
-    more = f" and {len(files) - MAX_LISTED_FILES} more" if len(files) > MAX_LISTED_FILES else ""
+    if len(files) > MAX_LISTED_FILES:
+        more = f" and {len(files) - MAX_LISTED_FILES} more"
+    else:
+        more = ""
     return f"{', '.join(files[:MAX_LISTED_FILES])}{more}"
 
 
 def _format_drift(drift: Drift) -> str:
-    similarity = f" (similarity {drift.similarity:.2f})" if drift.similarity is not None else ""
-    before, now = shorten_text(drift.recorded, 80), shorten_text(drift.now, 80)
+    if drift.similarity is not None:
+        similarity = f" (similarity {drift.similarity:.2f})"
+    else:
+        similarity = ""
+    before = shorten_text(drift.recorded, 80)
+    now = shorten_text(drift.now, 80)
     return f"drift, {drift.what}{similarity}: recorded {before!r}, now {now!r}"
 
 
 def _age_in_days(oldest: Json, created: Json) -> int | None:
-    first, last = read_time(oldest), read_time(created)
-    return max((last.date() - first.date()).days, 0) if first and last else None
+    first = read_time(oldest)
+    last = read_time(created)
+    if first and last:
+        return max((last.date() - first.date()).days, 0)
+    return None

@@ -53,7 +53,9 @@ class ScoreChange(StoredFacts):
         """
         if self.before is None or self.after is None:
             return 0.0
-        return self.after - self.before if self.better == "higher" else self.before - self.after
+        if self.better == "higher":
+            return self.after - self.before
+        return self.before - self.after
 
     @property
     def looks_same(self) -> bool:
@@ -67,8 +69,13 @@ class ScoreChange(StoredFacts):
         >>> ScoreChange(name="semantic.cosine", before=0.5).words
         'semantic.cosine 0.50 -> not scored'
         """
-        after = "not scored" if self.after is None else f"{self.after:.2f}"
-        return f"{self.name} {after}" if self.before is None else f"{self.name} {self.before:.2f} -> {after}"
+        if self.after is None:
+            after = "not scored"
+        else:
+            after = f"{self.after:.2f}"
+        if self.before is None:
+            return f"{self.name} {after}"
+        return f"{self.name} {self.before:.2f} -> {after}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +107,9 @@ class CaseChange(StoredFacts):
     def gain(self) -> float:
         """The largest loss of a score in a case that got worse, else the largest gain."""
         gains = [score.gain for score in self.scores]
-        return min(gains, default=0.0) if self.kind == "regressed" else max(gains, default=0.0)
+        if self.kind == "regressed":
+            return min(gains, default=0.0)
+        return max(gains, default=0.0)
 
     @property
     def words(self) -> str:
@@ -111,7 +120,10 @@ class CaseChange(StoredFacts):
         ('b 1.00 -> 0.00', 'a 0.48 -> 0.48')
         """
         outcomes = self.before_outcome, self.after_outcome
-        moved = " -> ".join(outcomes) if all(outcomes) and outcomes[0] != outcomes[1] else ""
+        if all(outcomes) and outcomes[0] != outcomes[1]:
+            moved = " -> ".join(outcomes)
+        else:
+            moved = ""
         told = [self.why, moved, *(score.words for score in self.scores if not score.looks_same)]
         return "; ".join(filter(None, told)) or "; ".join(score.words for score in self.scores)
 
@@ -180,7 +192,9 @@ class SuiteVerdict:
         >>> SuiteVerdict(status="GREEN", sentence="nothing changed").headline
         'GREEN  nothing changed'
         """
-        return self.sentence if self.status == "NONE" else f"{self.status}  {self.sentence}"
+        if self.status == "NONE":
+            return self.sentence
+        return f"{self.status}  {self.sentence}"
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins."""

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 from pytest_llmops import recorder
 from pytest_llmops._util.arrays import Float32Array, as_rows, np, unit_rows
 from pytest_llmops._util.text_files import canonical_json, json_kind
-from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception, refuse
+from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception
 from pytest_llmops.measurement import Json, shorten_text, to_builtins
 from pytest_llmops.protocols import Chunk, Embedder, Hit, Hits
 
@@ -68,8 +68,12 @@ class Searcher(ABC):
             UsageError: ``k`` is less than 1, the query is not a text, or a filter is invalid.
             CorpusError: The search fails, an id is found twice, or a score is not a number.
         """
-        limit = self.k if k is None else validate_k(k)
-        refuse(not isinstance(query, str), f"search: expected a text as query, got {json_kind(query)}")
+        if k is None:
+            limit = self.k
+        else:
+            limit = validate_k(k)
+        if not isinstance(query, str):
+            raise UsageError(f"search: expected a text as query, got {json_kind(query)}")
         conditions = parse_filters(filters)
         started = time.perf_counter()
         try:
@@ -134,10 +138,8 @@ def parse_filters(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar,
     """
     if filters is None:
         return {}
-    refuse(
-        not isinstance(filters, Mapping),
-        f"filters: expected a mapping of key to value, got {json_kind(filters)}",
-    )
+    if not isinstance(filters, Mapping):
+        raise UsageError(f"filters: expected a mapping of key to value, got {json_kind(filters)}")
     parsed: dict[str, tuple[Scalar, ...]] = {}
     for key, value in cast("Mapping[object, Json]", filters).items():
         if not isinstance(key, str) or not key:
@@ -147,11 +149,10 @@ def parse_filters(filters: Mapping[str, Json] | None) -> dict[str, tuple[Scalar,
 
 
 def _parse_filter_values(key: str, given: object) -> tuple[Scalar, ...]:
-    values = (
-        tuple(cast("Iterable[object]", given))
-        if isinstance(given, (list, tuple, set, frozenset))
-        else (given,)
-    )
+    if isinstance(given, (list, tuple, set, frozenset)):
+        values = tuple(cast("Iterable[object]", given))
+    else:
+        values = (given,)
     if isinstance(given, (set, frozenset)):
         values = tuple(sorted(values, key=repr))
     values = tuple(map(to_python_scalar, values))
@@ -164,13 +165,16 @@ def _parse_filter_values(key: str, given: object) -> tuple[Scalar, ...]:
                 f"filters: {shorten_text(key, 60)}: expected a text, a number, true or false, or a list of those, "
                 f"got {value_text}; a store's own operators can be used on the store itself"
             )
-    refuse(not values, f"filters: {shorten_text(key, 60)}: expected at least one value, got an empty list")
+    if not values:
+        raise UsageError(f"filters: {shorten_text(key, 60)}: expected at least one value, got an empty list")
     return cast("tuple[Scalar, ...]", values)
 
 
 def to_python_scalar(value: Any) -> Any:
     """Return a NumPy scalar as a Python object, and anything else unchanged."""
-    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        return value.item()
+    return value
 
 
 def matches_conditions(metadata: Mapping[str, Json], conditions: Conditions) -> bool:
@@ -186,7 +190,10 @@ def matches_conditions(metadata: Mapping[str, Json], conditions: Conditions) -> 
     """
     for key, values in conditions.items():
         held = _find_metadata_value(metadata, key)
-        several = held if isinstance(held, (list, tuple)) else [held]
+        if isinstance(held, (list, tuple)):
+            several = held
+        else:
+            several = [held]
         if not any(
             element == value and isinstance(element, bool) == isinstance(value, bool)
             for element in several
@@ -201,7 +208,9 @@ def _find_metadata_value(metadata: Mapping[str, Json], key: str) -> Json:
         return metadata[key]
     first, dot, rest = key.partition(".")
     inner = metadata.get(first)
-    return _find_metadata_value(inner, rest) if dot and isinstance(inner, Mapping) else None
+    if dot and isinstance(inner, Mapping):
+        return _find_metadata_value(inner, rest)
+    return None
 
 
 def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
@@ -218,18 +227,21 @@ def resolve_embedder(given: Embedder | str, where: str) -> Embedder:
     Traceback (most recent call last):
     pytest_llmops.errors.UsageError: the index: expected an embedder whose vectors can be stored, got fitted/1, ...
     """
-    candidate = recorder.find_component("embedder", given) if isinstance(given, str) else given
-    refuse(
-        not callable(getattr(candidate, "embed", None)) or not hasattr(candidate, "version"),
-        f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(candidate).__name__}",
-    )
+    if isinstance(given, str):
+        candidate = recorder.find_component("embedder", given)
+    else:
+        candidate = given
+    if not callable(getattr(candidate, "embed", None)) or not hasattr(candidate, "version"):
+        raise UsageError(
+            f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(candidate).__name__}"
+        )
     embedder = cast("Embedder", candidate)
-    refuse(
-        not getattr(embedder, "across_calls", True),
-        f"{where}: expected an embedder whose vectors can be stored, got {embedder.version}, which fits itself to the "
-        "texts of one call, so that a query cannot be compared with what was embedded before; use "
-        "'hashing', 'minilm' or an embedding model",
-    )
+    if not getattr(embedder, "across_calls", True):
+        raise UsageError(
+            f"{where}: expected an embedder whose vectors can be stored, got {embedder.version}, which fits itself to the "
+            "texts of one call, so that a query cannot be compared with what was embedded before; use "
+            "'hashing', 'minilm' or an embedding model"
+        )
     return embedder
 
 
@@ -250,11 +262,13 @@ def embed_unit_vectors(embedder: Embedder, texts: Sequence[str], where: str) -> 
             raise UsageError(f"{where}: the embedder {embedder.version} gave bad {error}") from None
         parts.append((unit_rows(rows) if len(rows) else rows).astype(np.float32))
     widths = {part.shape[1] for part in parts}
-    refuse(
-        len(widths) > 1,
-        f"{where}: the embedder {embedder.version} gave vectors of {sorted(widths)} numbers: expected one length",
-    )
-    return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+    if len(widths) > 1:
+        raise UsageError(
+            f"{where}: the embedder {embedder.version} gave vectors of {sorted(widths)} numbers: expected one length"
+        )
+    if parts:
+        return np.concatenate(parts)
+    return np.zeros((0, 0), dtype=np.float32)
 
 
 def embed_query(embedder: Embedder, query: str, where: str, dim: int | None = None) -> "Float32Array | None":
@@ -265,15 +279,15 @@ def embed_query(embedder: Embedder, query: str, where: str, dim: int | None = No
         UsageError: The embedder returned no vector.
     """
     (vector,) = embed_unit_vectors(embedder, [query], where)
-    refuse(
-        dim is not None and len(vector) != dim,
-        CorpusError(
+    if dim is not None and len(vector) != dim:
+        raise CorpusError(
             f"expected a query vector of {dim} numbers, as the index has them, got {len(vector)} from the embedder "
             f"{embedder.version}; search with the embedder that the index was built with, or build it again",
             where,
-        ),
-    )
-    return vector if vector.any() else None
+        )
+    if vector.any():
+        return vector
+    return None
 
 
 def similarity_from_distance(distance: float, space: str) -> float:
@@ -285,7 +299,9 @@ def similarity_from_distance(distance: float, space: str) -> float:
     >>> similarity_from_distance(0.25, "cosine"), similarity_from_distance(3.0, "l2")
     (0.75, 0.25)
     """
-    return 1.0 - float(distance) if space in ("cosine", "ip", "dot") else 1.0 / (1.0 + float(distance))
+    if space in ("cosine", "ip", "dot"):
+        return 1.0 - float(distance)
+    return 1.0 / (1.0 + float(distance))
 
 
 def plain_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Json]:
@@ -309,7 +325,9 @@ def _plain_value(value: Any) -> Json:
     except LLMOpsError:
         if isinstance(value, float):
             return None
-        return str(value.isoformat()) if hasattr(value, "isoformat") else shorten_text(str(value))
+        if hasattr(value, "isoformat"):
+            return str(value.isoformat())
+        return shorten_text(str(value))
 
 
 def import_optional(name: str, install: str, feature: str) -> Any:
@@ -339,10 +357,8 @@ def require_existing_path(path: str | Path, holds: str) -> Path:
         CorpusError: The path does not exist.
     """
     place = Path(path)
-    refuse(
-        not place.exists(),
-        CorpusError(f"no such file or folder: expected {holds}; build the index first", place),
-    )
+    if not place.exists():
+        raise CorpusError(f"no such file or folder: expected {holds}; build the index first", place)
     return place
 
 
@@ -353,12 +369,13 @@ def check_corpus(chunks: Iterable[Chunk], where: str) -> tuple[Chunk, ...]:
         UsageError: It is not an iterable of chunks.
         CorpusError: There are no chunks, an item is not a chunk, or an id is repeated.
     """
-    refuse(
-        isinstance(chunks, (str, bytes, Mapping)) or not isinstance(chunks, Iterable),
-        f"{where}: expected chunks, a list or any iterable of Chunk, got {json_kind(chunks)}",
-    )
+    if isinstance(chunks, (str, bytes, Mapping)) or not isinstance(chunks, Iterable):
+        raise UsageError(
+            f"{where}: expected chunks, a list or any iterable of Chunk, got {json_kind(chunks)}"
+        )
     given = tuple(chunks)
-    refuse(not given, CorpusError("the corpus is empty: expected at least one chunk", where))
+    if not given:
+        raise CorpusError("the corpus is empty: expected at least one chunk", where)
     seen: set[str] = set()
     for chunk in given:
         if not isinstance(chunk, Chunk):
@@ -379,7 +396,9 @@ def chunk_content(chunk: Chunk) -> str:
 def searchable_text(chunk: Chunk) -> str:
     """Return the text of a chunk for search: the title in its metadata, if any, and its text."""
     title = chunk.metadata.get("title", "")
-    return f"{title}\n{chunk.text}" if isinstance(title, str) and title else chunk.text
+    if isinstance(title, str) and title:
+        return f"{title}\n{chunk.text}"
+    return chunk.text
 
 
 def chunk_to_hit(chunk: Chunk, score: float) -> Hit:

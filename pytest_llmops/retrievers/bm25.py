@@ -24,7 +24,7 @@ from pytest_llmops._util.text_files import (
     read_text,
 )
 from pytest_llmops._util.user_files import check_inside, find_path
-from pytest_llmops.errors import CorpusError, refuse
+from pytest_llmops.errors import CorpusError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Chunk, Hit
 from pytest_llmops.retrievers.base import (
@@ -116,7 +116,7 @@ class InMemoryRetriever(CorpusSearcher):
         return [chunk_to_hit(self.chunks[place], float(scores[place])) for place in islice(places, limit)]
 
     def _build_index(self) -> Any:
-        # Return the index; None if the corpus has no words: no search reaches the index then.
+        """Return the index; None if the corpus has no words: no search reaches the index then."""
         texts = [
             [word for word in tokenize(searchable_text(chunk)) if word not in self._stopwords]
             for chunk in self.chunks
@@ -137,7 +137,7 @@ class InMemoryRetriever(CorpusSearcher):
 
 @contextmanager
 def _quiet_logger(logger: str) -> Iterator[None]:
-    # Keep the debug lines that bm25s turns on out of the log that pytest captures.
+    """Keep the debug lines that bm25s turns on out of the log that pytest captures."""
     log = logging.getLogger(logger)
     level = log.level
     log.setLevel(logging.WARNING)
@@ -159,9 +159,16 @@ def load_corpus(path: str | Path) -> tuple[Chunk, ...]:
     """
     with locate_errors(CorpusError, path):
         place = find_path(path)
-    chunks = _read_corpus_folder(place) if place.is_dir() else _read_corpus_file(place)
-    expected = "a .md or .txt file" if place.is_dir() else "a line"
-    refuse(not chunks, CorpusError(f"the corpus is empty: expected at least {expected}", path))
+    if place.is_dir():
+        chunks = _read_corpus_folder(place)
+    else:
+        chunks = _read_corpus_file(place)
+    if place.is_dir():
+        expected = "a .md or .txt file"
+    else:
+        expected = "a line"
+    if not chunks:
+        raise CorpusError(f"the corpus is empty: expected at least {expected}", path)
     return chunks
 
 
@@ -193,10 +200,8 @@ def iter_text_files(folder: Path) -> Iterator[tuple[str, Path, str]]:
 
 
 def _read_corpus_file(path: Path) -> tuple[Chunk, ...]:
-    refuse(
-        path.suffix.lower() != ".jsonl",
-        CorpusError("expected a .jsonl file, or a folder of .md and .txt files", path),
-    )
+    if path.suffix.lower() != ".jsonl":
+        raise CorpusError("expected a .jsonl file, or a folder of .md and .txt files", path)
     chunks: dict[str, tuple[Chunk, int]] = {}
     with locate_errors(CorpusError, path):
         lines = list(read_json_lines(read_text(path)))
@@ -219,7 +224,12 @@ def _parse_chunk(value: Json) -> Chunk:
     for key in ("id", "text"):
         given = row.get(key)
         if not isinstance(given, str) or not given.strip():
-            got = "an empty text" if isinstance(given, str) else json_kind(given) if key in row else "none"
+            if isinstance(given, str):
+                got = "an empty text"
+            elif key in row:
+                got = json_kind(given)
+            else:
+                got = "none"
             raise BadFile(f"{key}: expected a text, got {got}")
     if not isinstance(row.get("title", ""), str):
         raise BadFile(f"title: expected a text, got {json_kind(row['title'])}")

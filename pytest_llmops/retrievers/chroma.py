@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_llmops.errors import CorpusError, UnknownName, describe_exception, refuse
+from pytest_llmops.errors import CorpusError, UnknownName, UsageError, describe_exception
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
@@ -55,14 +55,17 @@ class ChromaRetriever(Searcher):
             UsageError: It is not a collection, ``k`` is less than 1, or the embedder cannot be used.
         """
         for method in ("query", "get", "count"):
-            refuse(
-                not callable(getattr(collection, method, None)),
-                f"ChromaRetriever: expected a chromadb collection, got {type(collection).__name__}",
-            )
+            if not callable(getattr(collection, method, None)):
+                raise UsageError(
+                    f"ChromaRetriever: expected a chromadb collection, got {type(collection).__name__}"
+                )
         title = name or str(collection.name)
         super().__init__(k=k, name=title, where=f"Chroma collection {shorten_text(title, 60)!r}")
         self.collection = collection
-        self.embedder = None if embedder is None else resolve_embedder(embedder, self.where)
+        if embedder is None:
+            self.embedder = None
+        else:
+            self.embedder = resolve_embedder(embedder, self.where)
         self.space = _find_space(collection)
         self._width: int | None = None
 
@@ -83,7 +86,10 @@ class ChromaRetriever(Searcher):
         try:
             client = chromadb.PersistentClient(path=str(place))
             names = [str(getattr(entry, "name", entry)) for entry in client.list_collections()]
-            opened = client.get_collection(collection) if collection in names else None
+            if collection in names:
+                opened = client.get_collection(collection)
+            else:
+                opened = None
         except Exception as error:
             raise CorpusError(
                 f"cannot be opened as a Chroma store: {shorten_text(describe_exception(error), 400)}; if it is open elsewhere, close it or pass "
@@ -131,7 +137,8 @@ class ChromaRetriever(Searcher):
             ) from error
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
-        if (query_arguments := self._query_arguments(query)) is None:
+        query_arguments = self._query_arguments(query)
+        if query_arguments is None:
             return []
         include = ["documents", "metadatas", "distances", "uris"]
         if conditions:
@@ -152,25 +159,30 @@ class ChromaRetriever(Searcher):
         if self.embedder is None:
             if not query.strip():
                 return None
-            refuse(
-                getattr(self.collection, "_embedding_function", True) is None,
-                f"{self.where}: expected an embedder, as the collection has no embedding function; pass "
-                "embedder=, the same as it was filled with",
-            )
+            if getattr(self.collection, "_embedding_function", True) is None:
+                raise UsageError(
+                    f"{self.where}: expected an embedder, as the collection has no embedding function; pass "
+                    "embedder=, the same as it was filled with"
+                )
             return {"query_texts": [query]}
         vector = embed_query(self.embedder, query, self.where, self._vector_length())
-        return None if vector is None else {"query_embeddings": [vector]}
+        if vector is None:
+            return None
+        return {"query_embeddings": [vector]}
 
     def _vector_length(self) -> int | None:
-        # Return the length of the vectors, read once; None for an empty collection.
+        """Return the length of the vectors, read once; None for an empty collection."""
         if self._width is None:
             held = self.collection.get(limit=1, include=["embeddings"])["embeddings"]
-            self._width = len(held[0]) if held is not None and len(held) else None
+            if held is not None and len(held):
+                self._width = len(held[0])
+            else:
+                self._width = None
         return self._width
 
 
 def _refuse_locked(database: Path) -> None:
-    # Raise an error if the store is locked: Chroma would wait for ever.
+    """Raise an error if the store is locked: Chroma would wait for ever."""
     import sqlite3
 
     try:
@@ -188,17 +200,20 @@ def _refuse_locked(database: Path) -> None:
 def _find_space(collection: Any) -> str:
     configuration = getattr(collection, "configuration_json", None) or {}
     for index in ("hnsw", "spann"):
-        if space := (configuration.get(index) or {}).get("space"):
+        space = (configuration.get(index) or {}).get("space")
+        if space:
             return str(space)
     # Collections of older versions have no configuration.
     return str((getattr(collection, "metadata", None) or {}).get("hnsw:space", "l2"))
 
 
 def _build_where_clause(conditions: Conditions) -> Mapping[str, Json]:
-    # Return conditions as Chroma's ``where``: a list has values of a single type, a mapping a single key.
+    """Return conditions as Chroma's ``where``: a list has values of a single type, a mapping a single key."""
     clauses: list[Mapping[str, Json]] = []
     for key, values in conditions.items():
         groups = {kind: [value for value in values if type(value) is kind] for kind in map(type, values)}
         options: list[Mapping[str, Json]] = [{key: {"$in": group}} for group in groups.values()]
         clauses.append(options[0] if len(options) == 1 else {"$or": options})
-    return {"$and": clauses} if len(clauses) > 1 else clauses[0]
+    if len(clauses) > 1:
+        return {"$and": clauses}
+    return clauses[0]

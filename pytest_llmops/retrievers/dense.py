@@ -71,7 +71,8 @@ class DenseRetriever(CorpusSearcher):
         return fingerprint_parts(self.embedder.version, *map(chunk_content, self.chunks))
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
-        if (vector := embed_query(self.embedder, query, self.where, self._rows.shape[1])) is None:
+        vector = embed_query(self.embedder, query, self.where, self._rows.shape[1])
+        if vector is None:
             return []
         places = np.array(
             [

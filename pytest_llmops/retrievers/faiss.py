@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.text_files import json_kind
-from pytest_llmops.errors import CorpusError, describe_exception, refuse
+from pytest_llmops.errors import CorpusError, UsageError, describe_exception
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
@@ -65,10 +65,8 @@ class FaissRetriever(Searcher):
                 numbers do not determine the id of a vector.
             UsageError: It is not an index, ``k`` is less than 1, or the embedder cannot be used.
         """
-        refuse(
-            not callable(getattr(index, "search", None)) or not hasattr(index, "ntotal"),
-            f"FaissRetriever: expected a faiss index, got {type(index).__name__}",
-        )
+        if not callable(getattr(index, "search", None)) or not hasattr(index, "ntotal"):
+            raise UsageError(f"FaissRetriever: expected a faiss index, got {type(index).__name__}")
         super().__init__(
             k=k, name=name, where=f"FAISS index {shorten_text(name, 60)!r}" if name else "FAISS index"
         )
@@ -86,12 +84,20 @@ class FaissRetriever(Searcher):
         self._places = self._map_numbers_to_places()
 
     def _to_column(self, what: str, given: Any, total: int) -> list[Any]:
-        # Return an argument with a value for each vector as a list; empty if it is optional and left out.
+        """Return an argument with a value for each vector as a list; empty if it is optional and left out."""
         several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
-        column = list(given) if several else []
+        if several:
+            column = list(given)
+        else:
+            column = []
         if several and (len(column) == total or (not column and what != "ids")):
             return column
-        got = str(len(column)) if several else "a text" if isinstance(given, str) else json_kind(given)
+        if several:
+            got = str(len(column))
+        elif isinstance(given, str):
+            got = "a text"
+        else:
+            got = json_kind(given)
         raise CorpusError(
             f"expected {what} for the {total} vectors of the index, one each, got {got}", self.where
         )
@@ -127,24 +133,24 @@ class FaissRetriever(Searcher):
         return list(self.chunks)
 
     def _map_numbers_to_places(self) -> dict[int, int]:
-        # Return the place of each number of an IndexIDMap; empty if numbers are places.
-        #
-        # Raises:
-        #     CorpusError: The numbers do not determine the order of adding.
+        """Return the place of each number of an IndexIDMap; empty if numbers are places.
+
+        Raises:
+        CorpusError: The numbers do not determine the order of adding.
+        """
         if hasattr(self.index, "id_map"):
             faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
             places = {
                 int(number): place for place, number in enumerate(faiss.vector_to_array(self.index.id_map))
             }
-            refuse(
-                len(places) != len(self.chunks),
-                CorpusError(
+            if len(places) != len(self.chunks):
+                raise CorpusError(
                     f"expected a number of its own for each of {len(self.chunks)} vectors, got {len(places)} numbers",
                     self.where,
-                ),
-            )
+                )
             return places
-        if odd := sorted(self._read_list_numbers() ^ set(range(len(self.chunks)))):
+        odd = sorted(self._read_list_numbers() ^ set(range(len(self.chunks))))
+        if odd:
             raise CorpusError(
                 f"the index has numbers of its own ({odd[0]} ...), and its lists keep no order of adding: expected 0 to "
                 f"{len(self.chunks) - 1}, the places in ids; add the vectors without numbers, or to a faiss.IndexIDMap",
@@ -153,27 +159,27 @@ class FaissRetriever(Searcher):
         return {}
 
     def _read_list_numbers(self) -> set[int]:
-        # Return the numbers in the lists of an IVF index; of another index those that are expected.
+        """Return the numbers in the lists of an IVF index; of another index those that are expected."""
         faiss = import_optional("faiss", "faiss-cpu", "FaissRetriever")
         if not isinstance(self.index, faiss.Index) or faiss.try_extract_index_ivf(self.index) is None:
             return set(range(len(self.chunks)))
         lists = faiss.extract_index_ivf(self.index).invlists
         numbers: set[int] = set()
         for list_number in range(lists.nlist):
-            if size := lists.list_size(list_number):
+            size = lists.list_size(list_number)
+            if size:
                 numbers.update(map(int, faiss.rev_swig_ptr(lists.get_ids(list_number), size)))
         return numbers
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
         total = int(self.index.ntotal)
-        refuse(
-            total != len(self.chunks),
-            CorpusError(
+        if total != len(self.chunks):
+            raise CorpusError(
                 f"expected the {len(self.chunks)} vectors the retriever was made for, got {total}; make it again",
                 self.where,
-            ),
-        )
-        if (vector := embed_query(self.embedder, query, self.where, int(self.index.d))) is None:
+            )
+        vector = embed_query(self.embedder, query, self.where, int(self.index.d))
+        if vector is None:
             return []
         values, numbers = self.index.search(vector[None, :], total if conditions else min(limit, total))
         hits: list[Hit] = []

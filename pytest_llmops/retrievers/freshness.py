@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from pytest_llmops._util.text_files import fingerprint_parts, locate_errors
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception, refuse
+from pytest_llmops.errors import CorpusError, LLMOpsError, UsageError, describe_exception
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Chunk
 from pytest_llmops.retrievers.base import Searcher, to_python_scalar
@@ -179,7 +179,10 @@ def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[st
                 f"{what}: expected chunks, got {type(chunk).__name__}: wrap it as Chunk(id=, text=)"
             )
         named = chunk.metadata.get(keys.document)
-        id_ = chunk.id if named is None else str(named)
+        if named is None:
+            id_ = chunk.id
+        else:
+            id_ = str(named)
         if id_ in states_by_id and (named is None or id_ in whole):
             raise CorpusError(
                 f"the document {shorten_text(id_, 60)!r} stands twice: expected a unique id for each", what
@@ -194,7 +197,12 @@ def _states_of_chunks(chunks: Sequence[Chunk], keys: Keys, what: str) -> dict[st
 
 def _chunk_state(chunk: Chunk, keys: Keys, where: str, *, whole: bool) -> DocumentState:
     held = chunk.metadata.get(keys.fingerprint)
-    mark = str(held) if held is not None else content_fingerprint(chunk.text) if whole and chunk.text else ""
+    if held is not None:
+        mark = str(held)
+    elif whole and chunk.text:
+        mark = content_fingerprint(chunk.text)
+    else:
+        mark = ""
     return DocumentState(
         frozenset({mark} if mark else ()),
         _parse_time(chunk.metadata.get(keys.modified), f"{where}: {keys.modified}"),
@@ -204,7 +212,7 @@ def _chunk_state(chunk: Chunk, keys: Keys, where: str, *, whole: bool) -> Docume
 
 
 def _merge_states(parts: Sequence[DocumentState]) -> DocumentState:
-    # The fingerprints identify the content only if every chunk has one.
+    """The fingerprints identify the content only if every chunk has one."""
     marked = all(state.fingerprints for state in parts)
     return DocumentState(
         frozenset().union(*(state.fingerprints for state in parts)) if marked else frozenset(),
@@ -229,8 +237,9 @@ def _value_state(value: object, where: str) -> DocumentState:
 
 
 def _parse_time(value: object, where: str) -> float | None:
-    # Return a time in seconds since 1970; None for no time.
-    if (value := to_python_scalar(value)) is None:
+    """Return a time in seconds since 1970; None for no time."""
+    value = to_python_scalar(value)
+    if value is None:
         return None
     expected = "expected seconds since 1970, or a date and time with its zone, like 2026-01-31T12:00:00+00:00"
     if isinstance(value, str):
@@ -240,7 +249,8 @@ def _parse_time(value: object, where: str) -> float | None:
         except ValueError:
             raise UsageError(f"{where}: {expected}, got {shorten_text(text, 60)!r}") from None
     if isinstance(value, dt.datetime):
-        refuse(value.tzinfo is None, f"{where}: {expected}, got {value.isoformat()} without a zone")
+        if value.tzinfo is None:
+            raise UsageError(f"{where}: {expected}, got {value.isoformat()} without a zone")
         return value.timestamp()
     if (
         isinstance(value, bool)
@@ -272,7 +282,8 @@ def compare_states(
     for id_, wanted in source.items():
         if id_ not in index:
             continue
-        if (why := _why_outdated(index[id_], wanted)) is None:
+        why = _why_outdated(index[id_], wanted)
+        if why is None:
             unknown.append(id_)
         elif why:
             outdated[id_] = why
@@ -291,23 +302,33 @@ def compare_states(
 
 
 def _why_outdated(held: DocumentState, wanted: DocumentState) -> str | None:
-    # Return why the index is outdated; empty if it is not; None if that is unknown.
-    # The same number of chunks without a common id: the ids are made anew each time the document is chunked.
+    """Return why the index is outdated; empty if it is not; None if that is unknown.
+
+    The same number of chunks without a common id: the ids are made anew each time the document is chunked.
+    """
     comparable = held.chunks & wanted.chunks or len(held.chunks) != len(wanted.chunks)
     if held.chunks and wanted.chunks and comparable and held.chunks != wanted.chunks:
         return _describe_chunk_difference(held.chunks, wanted.chunks)
     if held.fingerprints and wanted.fingerprints:
-        return "" if held.fingerprints == wanted.fingerprints else "the content differs"
-    since = held.modified if held.modified is not None else held.indexed
+        if held.fingerprints == wanted.fingerprints:
+            return ""
+        return "the content differs"
+    if held.modified is not None:
+        since = held.modified
+    else:
+        since = held.indexed
     if since is None or wanted.modified is None:
         return None
     late = wanted.modified - since
-    return f"modified {late:,.0f} s after the state in the index" if late > SLACK_S else ""
+    if late > SLACK_S:
+        return f"modified {late:,.0f} s after the state in the index"
+    return ""
 
 
 def _describe_chunk_difference(held: frozenset[str], wanted: frozenset[str]) -> str:
-    # Return how the chunks of a document differ.
-    missing, extra = sorted(wanted - held), sorted(held - wanted)
+    """Return how the chunks of a document differ."""
+    missing = sorted(wanted - held)
+    extra = sorted(held - wanted)
     counts = (
         (missing, f"of {len(wanted):,} chunks are not in the index"),
         (extra, "of the index are not in the source"),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pytest_llmops._util.text_files import fingerprint_parts, json_kind
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Chunk, Hit, Retriever
 from pytest_llmops.retrievers.base import Conditions, Searcher, validate_k
@@ -50,35 +50,37 @@ class HybridRetriever(Searcher):
             UsageError: There are fewer than two retrievers, an object has no ``search``, or ``k`` or ``depth`` is less than 1.
         """
         super().__init__(k=k, name=name, where=name or "HybridRetriever")
-        refuse(
-            not isinstance(retrievers, Iterable),
-            f"{self.where}: expected a list of at least two retrievers, got {json_kind(retrievers)}",
-        )
+        if not isinstance(retrievers, Iterable):
+            raise UsageError(
+                f"{self.where}: expected a list of at least two retrievers, got {json_kind(retrievers)}"
+            )
         self.retrievers = tuple(retrievers)
         self.depth = validate_k(depth)
         for retriever in self.retrievers:
-            refuse(
-                not callable(getattr(retriever, "search", None)),
-                f"{self.where}: expected retrievers with search(query, k), got {type(retriever).__name__}",
-            )
+            if not callable(getattr(retriever, "search", None)):
+                raise UsageError(
+                    f"{self.where}: expected retrievers with search(query, k), got {type(retriever).__name__}"
+                )
         # A single ranking needs no fusion.
-        refuse(
-            not self.retrievers[1:],
-            f"{self.where}: expected at least two retrievers, got {len(self.retrievers)}",
-        )
+        if not self.retrievers[1:]:
+            raise UsageError(f"{self.where}: expected at least two retrievers, got {len(self.retrievers)}")
 
     @property
     def documents(self) -> int | None:
         """Number of passages of the largest retriever; None if a retriever does not say."""
         counts = [getattr(retriever, "documents", None) for retriever in self.retrievers]
         known = [count for count in counts if isinstance(count, int)]
-        return max(known) if len(known) == len(counts) else None
+        if len(known) == len(counts):
+            return max(known)
+        return None
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits over the fingerprints of the retrievers, in their order; empty if a retriever has none."""
         parts = [str(getattr(retriever, "fingerprint", "")) for retriever in self.retrievers]
-        return fingerprint_parts(*parts) if all(parts) else ""
+        if all(parts):
+            return fingerprint_parts(*parts)
+        return ""
 
     def listing(self) -> list[Chunk]:
         """Return the passages of all retrievers without duplicates.
@@ -117,8 +119,8 @@ class HybridRetriever(Searcher):
     ) -> Sequence[Hit]:
         if not filters:
             return retriever.search(query, depth)
-        refuse(
-            "filters" not in inspect.signature(retriever.search).parameters,
-            f"{self.where}: {type(retriever).__name__} takes no filters: search without, or wrap it",
-        )
+        if "filters" not in inspect.signature(retriever.search).parameters:
+            raise UsageError(
+                f"{self.where}: {type(retriever).__name__} takes no filters: search without, or wrap it"
+            )
         return retriever.search(query, depth, filters=filters)  # type: ignore[call-arg]  # checked above

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytest_llmops.errors import CorpusError, UsageError, format_name_list, refuse
+from pytest_llmops.errors import CorpusError, UsageError, format_name_list
 from pytest_llmops.measurement import Json
 from pytest_llmops.protocols import Hit
 from pytest_llmops.retrievers.base import Conditions, Searcher, import_optional, plain_metadata
@@ -51,12 +51,15 @@ class LangChainRetriever(Searcher):
         retrievers = import_optional("langchain_core.retrievers", "langchain-core", "LangChainRetriever")
         self._is_store = isinstance(retriever, stores.VectorStore)
         self._of_store = isinstance(retriever, stores.VectorStoreRetriever)
-        refuse(
-            not self._is_store and not isinstance(retriever, retrievers.BaseRetriever),
-            f"LangChainRetriever: expected a retriever or vector store of langchain_core, got {type(retriever).__name__}",
-        )
+        if not self._is_store and not isinstance(retriever, retrievers.BaseRetriever):
+            raise UsageError(
+                f"LangChainRetriever: expected a retriever or vector store of langchain_core, got {type(retriever).__name__}"
+            )
         title = name or type(retriever).__name__
-        own = DEFAULT_K if self._is_store else UNLIMITED_K
+        if self._is_store:
+            own = DEFAULT_K
+        else:
+            own = UNLIMITED_K
         if self._of_store:
             own = int(retriever.search_kwargs.get("k", DEFAULT_K))
         super().__init__(k=own if k is None else k, name=title, where=f"LangChain {title}")
@@ -90,10 +93,10 @@ class LangChainRetriever(Searcher):
     def _filter_arguments(self, conditions: Conditions) -> dict[str, Any]:
         if not conditions:
             return {}
-        refuse(
-            not (self._is_store or self._of_store),
-            f"{self.where}: takes no filters: search without, or wrap the vector store behind it",
-        )
+        if not (self._is_store or self._of_store):
+            raise UsageError(
+                f"{self.where}: takes no filters: search without, or wrap the vector store behind it"
+            )
         if self._translate is None:
             raise UsageError(
                 f"{self.where}: filters cannot be translated, as every vector store has another form: pass translate=, a "
@@ -102,9 +105,15 @@ class LangChainRetriever(Searcher):
         return {"filter": self._translate({key: list(values) for key, values in conditions.items()})}
 
     def _document_id(self, document: Any) -> str:
-        id_ = document.metadata.get(self._id_key) if self._id_key else document.id
+        if self._id_key:
+            id_ = document.metadata.get(self._id_key)
+        else:
+            id_ = document.id
         if id_ is None:
-            expected = f"the key {self._id_key!r} in its metadata" if self._id_key else "Document.id"
+            if self._id_key:
+                expected = f"the key {self._id_key!r} in its metadata"
+            else:
+                expected = "Document.id"
             raise CorpusError(
                 f"a document has no id: expected {expected}, its metadata has {format_name_list(document.metadata)}; add documents "
                 "with ids, or name a key of the metadata by id_key",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pytest_llmops.errors import CorpusError, format_name_list, refuse
+from pytest_llmops.errors import CorpusError, UsageError, format_name_list
 from pytest_llmops.protocols import Chunk, Hit
 from pytest_llmops.retrievers.base import Conditions, Searcher, chunk_to_hit, import_optional, plain_metadata
 
@@ -38,12 +38,15 @@ class LlamaIndexRetriever(Searcher):
         retrievers = import_optional("llama_index.core.retrievers", "llama-index-core", "LlamaIndexRetriever")
         indices = import_optional("llama_index.core.indices.base", "llama-index-core", "LlamaIndexRetriever")
         self._is_index = isinstance(retriever, indices.BaseIndex)
-        refuse(
-            not self._is_index and not isinstance(retriever, retrievers.BaseRetriever),
-            f"LlamaIndexRetriever: expected a retriever or index of llama_index.core, got {type(retriever).__name__}",
-        )
+        if not self._is_index and not isinstance(retriever, retrievers.BaseRetriever):
+            raise UsageError(
+                f"LlamaIndexRetriever: expected a retriever or index of llama_index.core, got {type(retriever).__name__}"
+            )
         title = name or type(retriever).__name__
-        own = DEFAULT_K if self._is_index else UNLIMITED_K
+        if self._is_index:
+            own = DEFAULT_K
+        else:
+            own = UNLIMITED_K
         super().__init__(k=own if k is None else k, name=title, where=f"LlamaIndex {title}")
         self.retriever = retriever
         self._id_key = id_key
@@ -60,16 +63,20 @@ class LlamaIndexRetriever(Searcher):
             UsageError: It has none: it is a retriever, or the texts are in the vector store.
         """
         nodes = self._stored_nodes()
-        return [self._node_to_chunk(node) for node in nodes] if nodes else super().listing()
+        if nodes:
+            return [self._node_to_chunk(node) for node in nodes]
+        return super().listing()
 
     def _stored_nodes(self) -> list[Any]:
-        return list(self.retriever.docstore.docs.values()) if self._is_index else []
+        if self._is_index:
+            return list(self.retriever.docstore.docs.values())
+        return []
 
     def _find_hits(self, query: str, limit: int, conditions: Conditions) -> list[Hit]:
-        refuse(
-            conditions and not self._is_index,
-            f"{self.where}: takes no filters, as it has its own: build it with filters=, or wrap the index",
-        )
+        if conditions and not self._is_index:
+            raise UsageError(
+                f"{self.where}: takes no filters, as it has its own: build it with filters=, or wrap the index"
+            )
         if not query.strip():
             return []
         if self._is_index:
@@ -80,7 +87,10 @@ class LlamaIndexRetriever(Searcher):
                 stores.MetadataFilter(key=key, value=list(values), operator=stores.FilterOperator.IN)
                 for key, values in conditions.items()
             ]
-            options = {"filters": stores.MetadataFilters(filters=filters)} if conditions else {}
+            if conditions:
+                options = {"filters": stores.MetadataFilters(filters=filters)}
+            else:
+                options = {}
             nodes = self.retriever.as_retriever(similarity_top_k=limit, **options).retrieve(query)
         else:
             nodes = self.retriever.retrieve(query)
@@ -93,7 +103,10 @@ class LlamaIndexRetriever(Searcher):
         ]
 
     def _node_to_chunk(self, node: Any) -> Chunk:
-        id_ = node.metadata.get(self._id_key) if self._id_key else node.node_id
+        if self._id_key:
+            id_ = node.metadata.get(self._id_key)
+        else:
+            id_ = node.node_id
         if id_ is None:
             raise CorpusError(
                 f"the node {node.node_id} has no id: expected the key {self._id_key!r} in its metadata, which has "

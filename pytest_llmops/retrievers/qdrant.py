@@ -4,14 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmops.errors import (
-    CorpusError,
-    UnknownName,
-    describe_exception,
-    format_name_list,
-    refuse,
-    refuse_unknown,
-)
+from pytest_llmops.errors import CorpusError, UnknownName, UsageError, describe_exception, format_name_list
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.protocols import Chunk, Embedder, Hit
 from pytest_llmops.retrievers.base import (
@@ -71,18 +64,21 @@ class QdrantRetriever(Searcher):
             CorpusError: The store does not answer.
         """
         for method in ("query_points", "get_collection", "scroll"):
-            refuse(
-                not callable(getattr(client, method, None)),
-                f"QdrantRetriever: expected a QdrantClient, got {type(client).__name__}",
-            )
+            if not callable(getattr(client, method, None)):
+                raise UsageError(f"QdrantRetriever: expected a QdrantClient, got {type(client).__name__}")
         super().__init__(k=k, name=collection, where=f"Qdrant collection {shorten_text(collection, 60)!r}")
         self.client = client
         self.collection = collection
         self.embedder = resolve_embedder(embedder, self.where)
-        self._text_key, self._id_key, self._vector_name = text_key, id_key, vector_name
+        self._text_key = text_key
+        self._id_key = id_key
+        self._vector_name = vector_name
         try:
             names = [entry.name for entry in client.get_collections().collections]
-            params = client.get_collection(collection).config.params if collection in names else None
+            if collection in names:
+                params = client.get_collection(collection).config.params
+            else:
+                params = None
         except Exception as error:
             raise CorpusError(
                 f"cannot be asked: {shorten_text(describe_exception(error), 400)}", self.where
@@ -109,8 +105,14 @@ class QdrantRetriever(Searcher):
             client = qdrant.QdrantClient(path=str(place))
         except Exception as error:
             locked = "already accessed" in str(error)
-            step = "close the other client, or pass it" if locked else "build the index again"
-            what = "is locked: another client has it open" if locked else "cannot be opened as a Qdrant store"
+            if locked:
+                step = "close the other client, or pass it"
+            else:
+                step = "build the index again"
+            if locked:
+                what = "is locked: another client has it open"
+            else:
+                what = "cannot be opened as a Qdrant store"
             raise CorpusError(
                 f"{what}: {shorten_text(describe_exception(error), 400)}; {step}", place
             ) from error
@@ -154,17 +156,19 @@ class QdrantRetriever(Searcher):
         space = str(getattr(self._vector.distance, "value", self._vector.distance)).lower()
         hits = []
         for point in response.points:
-            score = (
-                float(point.score)
-                if space in ("cosine", "dot")
-                else similarity_from_distance(point.score, space)
-            )
+            if space in ("cosine", "dot"):
+                score = float(point.score)
+            else:
+                score = similarity_from_distance(point.score, space)
             hits.append(chunk_to_hit(self._point_to_chunk(point), score))
         return hits
 
     def _point_to_chunk(self, point: Any) -> Chunk:
         payload: Mapping[str, Any] = point.payload or {}
-        id_ = payload.get(self._id_key) if self._id_key else point.id
+        if self._id_key:
+            id_ = payload.get(self._id_key)
+        else:
+            id_ = point.id
         if id_ is None:
             raise CorpusError(
                 f"the point {point.id} has no id: expected the key {self._id_key!r} in its payload, got {format_name_list(payload)}; "
@@ -176,15 +180,17 @@ class QdrantRetriever(Searcher):
 
 
 def _find_vector_params(held: Any, name: str, where: str) -> Any:
-    # Return size and distance of the vector to search by.
-    named = held if isinstance(held, Mapping) else {}
+    """Return size and distance of the vector to search by."""
+    if isinstance(held, Mapping):
+        named = held
+    else:
+        named = {}
     if name or named:
-        refuse_unknown("vector", name, named, where=f"vector_name of {where}")
+        if name not in named:
+            raise UnknownName("vector", name, named, where=f"vector_name of {where}")
         return named[name]
-    refuse(
-        held is None or not hasattr(held, "size"),
-        CorpusError("expected a collection of dense vectors, got none", where),
-    )
+    if held is None or not hasattr(held, "size"):
+        raise CorpusError("expected a collection of dense vectors, got none", where)
     return held
 
 

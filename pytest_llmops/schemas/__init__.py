@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_origin
 
 from pytest_llmops._util.text_files import BadFile
-from pytest_llmops.errors import SchemaError, WireError, refuse
+from pytest_llmops.errors import SchemaError, WireError
 from pytest_llmops.measurement import shorten_text, to_builtins
 from pytest_llmops.schemas.differences import (
     BOOLEAN_SCHEMAS,
@@ -76,22 +76,21 @@ def _load_mapping(
 
 def _load_file(file: str | bytes) -> Schema:
     text = os.fsdecode(file)
-    refuse(
-        text.lstrip().startswith(("{", "[")),
-        SchemaError(
+    if text.lstrip().startswith(("{", "[")):
+        raise SchemaError(
             f"expected the path of a JSON Schema, got JSON text ({shorten_text(text, 40)}); pass the dictionary: json.loads(...)"
-        ),
-    )
+        )
     path = Path(text)
-    refuse(
-        path.suffix not in SUFFIXES,
-        SchemaError(
+    if path.suffix not in SUFFIXES:
+        raise SchemaError(
             f"expected the path of a JSON Schema that ends in {', '.join(SUFFIXES)}, got '{shorten_text(text)}'"
-        ),
-    )
+        )
     try:
         return _load_mapping(read_schema(path), where=shorten_text(text), name=path.stem, folder=path.parent)
     except BadFile as error:
         place = shorten_text(text) + (f":{error.line}" if error.line else "")
-        hint = "" if path.is_absolute() else f" (looked for in {Path.cwd()})"
+        if path.is_absolute():
+            hint = ""
+        else:
+            hint = f" (looked for in {Path.cwd()})"
         raise SchemaError(f"schema: {error.what} @ {place}{'' if path.exists() else hint}") from None

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text, read_yaml
-from pytest_llmops.errors import SchemaError, format_name_list, refuse
+from pytest_llmops.errors import SchemaError, format_name_list
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.schemas.json_extraction import JsonPath, iterate_nodes
 
@@ -49,7 +49,9 @@ class Difference:
     @property
     def text(self) -> str:
         """Expected and got in one sentence."""
-        return f"{self.expected} | got {self.got}" if self.got else self.expected
+        if self.got:
+            return f"{self.expected} | got {self.got}"
+        return self.expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,9 @@ def describe_json_value(value: object) -> str:
         return f"array of {len(value):,}"
     if isinstance(value, dict):
         keys = [shorten_text(str(key), MAX_VALUE_CHARS) for key in value]
-        return f"object with the keys {format_name_list(keys)}" if keys else "object without keys"
+        if keys:
+            return f"object with the keys {format_name_list(keys)}"
+        return "object without keys"
     return f"{short_json(value)} ({_SCALARS.get(type(value), type(value).__name__)})"
 
 
@@ -165,7 +169,10 @@ def missing_key_difference(
     near = _find_similar_key(
         str(place[-1]), [key[:MAX_KEY_CHARS] for key in present if key not in names][:MAX_KEYS]
     )
-    text = f"missing, expected {expected}" if expected else "missing"
+    if expected:
+        text = f"missing, expected {expected}"
+    else:
+        text = "missing"
     return Difference(place, f"{text}; is it {short_json(near)}?" if near else text)
 
 
@@ -180,21 +187,23 @@ def unknown_key_difference(place: JsonPath, known: Iterable[str]) -> Difference:
 
 
 def _find_similar_key(key: str, keys: Iterable[str]) -> str:
-    # A higher cutoff than for mistyped names of prompts: here it is not certain that any key is a misspelling.
+    """A higher cutoff than for mistyped names of prompts: here it is not certain that any key is a misspelling."""
     by_normalized = {_normalize_key(name[:MAX_KEY_CHARS]): name for name in reversed(list(keys))}
     wanted = _normalize_key(key[:MAX_KEY_CHARS])
     matches = difflib.get_close_matches(wanted, by_normalized, n=1, cutoff=0.65)
     matches = matches or [name for name in reversed(by_normalized) if _is_abbreviation(wanted, name)]
-    return by_normalized[matches[0]] if matches else ""
+    if matches:
+        return by_normalized[matches[0]]
+    return ""
 
 
 def _normalize_key(key: str) -> str:
-    # Return a key as words in lower case: ``orderId`` and ``order-id`` are ``order_id``.
+    """Return a key as words in lower case: ``orderId`` and ``order-id`` are ``order_id``."""
     return _WORD_EDGE.sub("_", key).lower()
 
 
 def _is_abbreviation(left: str, right: str) -> bool:
-    # Return whether the shorter key is a word of the longer key or abbreviates it (``qty`` of ``quantity``).
+    """Return whether the shorter key is a word of the longer key or abbreviates it (``qty`` of ``quantity``)."""
     short, long = sorted((left, right), key=len)
     if short in long.split("_"):
         return True
@@ -248,8 +257,13 @@ def read_schema(file: Path) -> Mapping[str, Json]:
         BadFile: The file cannot be read or does not hold an object, true or false.
     """
     content = read_text(file)
-    value = read_json(content) if file.suffix == ".json" else read_yaml(content)[0]
-    return BOOLEAN_SCHEMAS[value] if isinstance(value, bool) else as_mapping(value)
+    if file.suffix == ".json":
+        value = read_json(content)
+    else:
+        value = read_yaml(content)[0]
+    if isinstance(value, bool):
+        return BOOLEAN_SCHEMAS[value]
+    return as_mapping(value)
 
 
 class SchemaFiles:
@@ -263,7 +277,10 @@ class SchemaFiles:
     """
 
     def __init__(self, folder: Path | None, base: str = "") -> None:
-        self.folder = folder.resolve() if folder is not None else None
+        if folder is not None:
+            self.folder = folder.resolve()
+        else:
+            self.folder = None
         self.base = urljoin(base, "-")[:-1]
         self.read: dict[str, Mapping[str, Json]] = {}
 
@@ -280,26 +297,29 @@ class SchemaFiles:
         is_plain_path = (
             relative and not relative.startswith("/") and "\\" not in relative and "\0" not in relative
         )
-        refuse(parts.scheme or parts.netloc or not is_plain_path, SchemaError(""))
+        if parts.scheme or parts.netloc or not is_plain_path:
+            raise SchemaError("")
         file = (self.folder / relative).resolve()
         if not file.is_relative_to(self.folder):
             raise SchemaError(f"leads out of the folder of the schema, to {self._relative_path(file)}")
-        refuse(
-            file.suffix not in SUFFIXES or not file.is_file(),
-            SchemaError(
+        if file.suffix not in SUFFIXES or not file.is_file():
+            raise SchemaError(
                 f"expected a file of a schema ({', '.join(SUFFIXES)}) at {self._relative_path(file)}, there is none"
-            ),
-        )
-        refuse(len(self.read) >= MAX_FILES, SchemaError(f"more than {MAX_FILES:,} files are referred to"))
+            )
+        if len(self.read) >= MAX_FILES:
+            raise SchemaError(f"more than {MAX_FILES:,} files are referred to")
         try:
             self.read[uri] = read_schema(file)
         except BadFile as error:
-            line = f":{error.line}" if error.line else ""
+            if error.line:
+                line = f":{error.line}"
+            else:
+                line = ""
             raise SchemaError(f"{error.what} @ {self._relative_path(file)}{line}") from None
         return self.read[uri]
 
     def _relative_path(self, file: Path) -> str:
-        # Return the path of a file relative to the schema's folder, the same on every machine.
+        """Return the path of a file relative to the schema's folder, the same on every machine."""
         try:
             return shorten_text(Path(os.path.relpath(file, self.folder)).as_posix())
         except ValueError:  # on another drive
@@ -342,7 +362,10 @@ def _check_references(resource: Any, resolver: Any, schema: Mapping[str, Any], w
     rest = [(resource, resolver)]
     while rest:
         part, part_resolver = rest.pop()
-        reference = part.contents.get("$ref") if isinstance(part.contents, Mapping) else None
+        if isinstance(part.contents, Mapping):
+            reference = part.contents.get("$ref")
+        else:
+            reference = None
         try:
             if isinstance(reference, str):
                 part_resolver.lookup(reference)

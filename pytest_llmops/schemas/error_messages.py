@@ -50,14 +50,18 @@ def error_differences(error: Any, counts: ErrorFilter = lambda _: True) -> list[
 
 
 def _differences_by_keyword(place: JsonPath, error: Any, counts: ErrorFilter) -> Iterator[Difference]:
-    schema = error.schema if isinstance(error.schema, Mapping) else {}
+    if isinstance(error.schema, Mapping):
+        schema = error.schema
+    else:
+        schema = {}
     keyword = str(error.validator)
     if keyword == "required":
         yield from _missing_key_differences(place, error, schema)
     elif keyword in ("dependentRequired", "dependencies") and isinstance(error.instance, dict):
         yield from _dependent_key_differences(place, error)
     elif keyword == "additionalProperties" and isinstance(error.instance, dict):
-        known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+        known = schema.get("properties", {})
+        patterns = schema.get("patternProperties", {})
         for key in error.instance:
             if key not in known and not any(re.search(pattern, key) for pattern in patterns):
                 yield unknown_key_difference((*place, key), known)
@@ -94,7 +98,7 @@ def _dependent_key_differences(place: JsonPath, error: Any) -> Iterator[Differen
 
 
 def _errors_by_branch(error: Any) -> dict[int, list[Any]]:
-    # Return the errors of each branch of ``anyOf`` or ``oneOf``, without branches that are ``false``.
+    """Return the errors of each branch of ``anyOf`` or ``oneOf``, without branches that are ``false``."""
     branches: dict[int, list[Any]] = {}
     for inner in error.context or ():
         # The error of a branch ``false`` has no path.
@@ -106,11 +110,10 @@ def _errors_by_branch(error: Any) -> dict[int, list[Any]]:
 def _form_differences(place: JsonPath, error: Any, counts: ErrorFilter) -> list[Difference]:
     branches = _errors_by_branch(error)
     if not branches:
-        expected = (
-            "expected nothing here"
-            if error.context
-            else "expected exactly one form of oneOf to fit, several do"
-        )
+        if error.context:
+            expected = "expected nothing here"
+        else:
+            expected = "expected exactly one form of oneOf to fit, several do"
         return [Difference(place, expected, describe_json_value(error.instance))]
     forms = []
     for index, errors in branches.items():
@@ -125,9 +128,14 @@ def _form_differences(place: JsonPath, error: Any, counts: ErrorFilter) -> list[
 
 
 def _form_name(schema: object, index: int) -> str:
-    named = schema if isinstance(schema, Mapping) else {}
+    if isinstance(schema, Mapping):
+        named = schema
+    else:
+        named = {}
     name = named.get("title") or str(named.get("$ref", "")).rpartition("/")[2]
-    return shorten_text(str(name), 60) if name else f"number {index + 1}"
+    if name:
+        return shorten_text(str(name), 60)
+    return f"number {index + 1}"
 
 
 def describe_schema(schema: Mapping[str, Any]) -> str:
@@ -148,12 +156,17 @@ def describe_schema(schema: Mapping[str, Any]) -> str:
         for keyword, value in _schema_limits(schema).items()
         if keyword in _LIMITS
     ]
-    named = types if isinstance(types, str) else " or ".join(map(str, types))
-    return " ".join([named or "a value", *limits]) if named or limits else ""
+    if isinstance(types, str):
+        named = types
+    else:
+        named = " or ".join(map(str, types))
+    if named or limits:
+        return " ".join([named or "a value", *limits])
+    return ""
 
 
 def _schema_limits(schema: Mapping[str, Any]) -> dict[str, Any]:
-    # Return the limits in the order of `_LIMITS`, with the exclusive limits of draft 4 as later drafts have them.
+    """Return the limits in the order of `_LIMITS`, with the exclusive limits of draft 4 as later drafts have them."""
     limits = {keyword: schema[keyword] for keyword in _LIMITS if keyword in schema}
     for keyword, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         if isinstance(limits.get(exclusive), bool) and limits.pop(exclusive) and keyword in limits:
@@ -196,7 +209,10 @@ def may_still_fit(error: Any, unfinished: Unfinished) -> bool:
             for errors in _errors_by_branch(error).values()
         )
     if keyword in ("const", "enum"):
-        allowed = error.validator_value if keyword == "enum" else [error.validator_value]
+        if keyword == "enum":
+            allowed = error.validator_value
+        else:
+            allowed = [error.validator_value]
         return any(
             type(choice) is type(error.instance)
             and (not isinstance(choice, str) or choice.startswith(error.instance))

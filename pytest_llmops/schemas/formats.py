@@ -62,12 +62,15 @@ def is_time(text: str) -> bool:
     minutes = int(match["hour"]) * 60 + int(match["minute"])
     if match["sign"]:
         offset = int(match["off_hour"]) * 60 + int(match["off_minute"])
-        minutes += -offset if match["sign"] == "+" else offset
+        if match["sign"] == "+":
+            minutes += -offset
+        else:
+            minutes += offset
     return minutes % DAY_MINUTES == LAST_MINUTE
 
 
 def _is_date_time(text: str) -> bool:
-    # Return whether a text is a ``date-time`` of RFC 3339, with a "T" or a space.
+    """Return whether a text is a ``date-time`` of RFC 3339, with a "T" or a space."""
     return text[10:11] in ("T", "t", " ") and _is_plain(text[:10], "date") and is_time(text[11:])
 
 
@@ -77,7 +80,10 @@ def is_hostname(text: str) -> bool:
     >>> is_hostname("www.example.org"), is_hostname("-a.example.org"), is_hostname("")
     (True, False, False)
     """
-    labels = text.split(".") if len(text) <= MAX_HOST else [""]
+    if len(text) <= MAX_HOST:
+        labels = text.split(".")
+    else:
+        labels = [""]
     if any(len(label) > MAX_LABEL or not _LABEL.fullmatch(label) for label in labels):
         return False
     return all(map(_is_idn_label, (label for label in labels if label[:4].lower() == "xn--")))
@@ -102,8 +108,13 @@ def is_email(text: str) -> bool:
 
 
 def _is_address_literal(domain: str) -> bool:
-    inner = domain[1:-1] if domain[:1] == "[" and domain[-1:] == "]" else ""
-    return _is_plain(inner[5:], "ipv6") if inner[:5].lower() == "ipv6:" else _is_plain(inner, "ipv4")
+    if domain[:1] == "[" and domain[-1:] == "]":
+        inner = domain[1:-1]
+    else:
+        inner = ""
+    if inner[:5].lower() == "ipv6:":
+        return _is_plain(inner[5:], "ipv6")
+    return _is_plain(inner, "ipv4")
 
 
 _URI_PARTS = {
@@ -147,7 +158,7 @@ def _is_authority(text: str) -> bool:
 
 
 def _is_regex(text: str) -> bool:
-    # Return whether Python's `re` compiles a regular expression.
+    """Return whether Python's `re` compiles a regular expression."""
     try:
         re.compile(text)
     except (re.error, OverflowError, RecursionError):

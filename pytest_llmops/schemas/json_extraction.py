@@ -98,7 +98,9 @@ def find_json(text: str) -> JsonMatch | NoJson:
     """
     matches = find_json_candidates(text)
     if isinstance(matches, NoJson) or len(matches) == 1:
-        return matches if isinstance(matches, NoJson) else matches[0]
+        if isinstance(matches, NoJson):
+            return matches
+        return matches[0]
     first, second = (format_position(text, match.start) for match in matches[:2])
     return NoJson(
         f"expected one JSON value, got {len(matches)} different ones, at {first} and at {second}",
@@ -157,7 +159,8 @@ def nesting_depth(value: object) -> int:
     >>> nesting_depth(1), nesting_depth([]), nesting_depth({"a": [1]})
     (0, 1, 2)
     """
-    depth, layer = 0, [value]
+    depth = 0
+    layer = [value]
     while depth <= MAX_DEPTH:
         # By identity, so that a list that holds itself twice does not double with each level.
         containers = {id(node): node for node in layer if isinstance(node, (dict, list, tuple))}
@@ -176,7 +179,9 @@ class _JsonError(ValueError):
     # What is wrong in a JSON text and where; if a ``literal`` is given, its position is still to be found.
     def __init__(self, what: str, position: int = 0, literal: str = "") -> None:
         super().__init__(what)
-        self.what, self.position, self.literal = what, position, literal
+        self.what = what
+        self.position = position
+        self.literal = literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +211,14 @@ def iterate_fences(
     """
     opening: re.Match[str] | None = None
     for line in islice(_FENCE.finditer(text, start), max_lines):
-        mark, label = line["mark"], line["label"].strip()
+        mark = line["mark"]
+        label = line["label"].strip()
         if opening is None:
             # A backtick in the label makes it inline code.
-            opening = None if mark[0] == "`" and "`" in label else line
+            if mark[0] == "`" and "`" in label:
+                opening = None
+            else:
+                opening = line
         elif mark.startswith(opening["mark"]) and not label:
             yield opening, line
             opening = None
@@ -221,9 +230,11 @@ def _find_fences(text: str, start: int) -> list[_Fence]:
     fences = []
     for opening, closing in iterate_fences(text, start, MAX_FENCE_LINES):
         end, outer_end = closing.span() if closing else (len(text), len(text))
-        label, start = opening["label"].strip().lower().partition(" ")[0], min(opening.end() + 1, end)
+        label = opening["label"].strip().lower().partition(" ")[0]
+        start = min(opening.end() + 1, end)
         if _OPENING.match(label) and not _NOT_JSON.match(text, opening.start("label")):
-            label, start = "", opening.start("label")
+            label = ""
+            start = opening.start("label")
         fences.append(_Fence(label, opening.start(), start, end, outer_end))
     return fences
 
@@ -245,16 +256,19 @@ class _JsonSearch:
 
     def find_matches(self) -> list[JsonMatch] | NoJson:
         text = self.text
-        start, end = len(text) - len(text.lstrip("\ufeff" + _BLANK)), len(text.rstrip(_BLANK))
+        start = len(text) - len(text.lstrip("\ufeff" + _BLANK))
+        end = len(text.rstrip(_BLANK))
         if start >= end:
             return NoJson("the output is empty", 0)
-        if match := self.read_whole(start, end, "text"):
+        match = self.read_whole(start, end, "text")
+        if match:
             return [match]
         document = self.broken[-1]
         fences = _find_fences(
             text, self.resume_position(text, start, document.position) if document.weight else 0
         )
-        if matches := self.search_fences(fences):
+        matches = self.search_fences(fences)
+        if matches:
             return matches
         self.broken = [document]
         return self.search_prose(fences)
@@ -294,7 +308,8 @@ class _JsonSearch:
 
     def search_prose(self, fences: list[_Fence]) -> list[JsonMatch] | NoJson:
         labelled = [fence for fence in fences if fence.label]
-        starts, ends = [fence.outer_end for fence in labelled], [fence.outer_start for fence in labelled]
+        starts = [fence.outer_end for fence in labelled]
+        ends = [fence.outer_start for fence in labelled]
         self.failures = 0
         matches: list[JsonMatch] = []
         for start, end in zip([0, *starts], [*ends, len(self.text)], strict=True):
@@ -311,7 +326,7 @@ class _JsonSearch:
         return NoJson(f"broken JSON at {where}: {worst.what}", worst.position)
 
     def read_whole(self, start: int, end: int, place: Place) -> JsonMatch | None:
-        # Read all of ``text[start:end]`` as a value, or record what is wrong with it.
+        """Read all of ``text[start:end]`` as a value, or record what is wrong with it."""
         piece = self.text[start:end].rstrip(_BLANK)
         start += len(piece) - len(piece.lstrip(_BLANK))
         piece = piece.lstrip(_BLANK)
@@ -319,19 +334,26 @@ class _JsonSearch:
             value, stop, duplicates = self.decode_value(piece, 0)
         except _JsonError as bad:
             alone = place == "fence" or (piece[:1] in ("[", "{") and piece[-1:] in ("]", "}"))
-            meant = len(piece) if alone or _was_meant_as_json(piece, 0, bad.position) else 0
+            if alone or _was_meant_as_json(piece, 0, bad.position):
+                meant = len(piece)
+            else:
+                meant = 0
             self.broken.append(_BrokenPiece(bad.what, start + bad.position, meant))
             return None
         if stop == len(piece):
             return JsonMatch(value, start, start + stop, place, duplicates)
         stop += len(piece[stop:]) - len(piece[stop:].lstrip(_BLANK))
-        meant = len(piece) if place == "fence" else 0
+        if place == "fence":
+            meant = len(piece)
+        else:
+            meant = 0
         self.broken.append(_BrokenPiece(_describe_json_error("Extra data", piece, stop), start + stop, meant))
         return None
 
     def scan_brackets(self, start: int, end: int) -> Iterator[JsonMatch]:
-        # Yield the objects and arrays of ``text[start:end]``, without searching inside broken documents.
-        piece, at = self.text[start:end], 0
+        """Yield the objects and arrays of ``text[start:end]``, without searching inside broken documents."""
+        piece = self.text[start:end]
+        at = 0
         opened_in_prose: set[str] = set()
         while opening := _OPENING.search(piece, at):
             at = opening.start()
@@ -342,7 +364,10 @@ class _JsonSearch:
                 value, stop, duplicates = self.decode_value(piece, at)
             except _JsonError as bad:
                 too_deep = bad.what == _TOO_DEEP
-                stop = len(piece) if too_deep else self.resume_position(piece, at, bad.position)
+                if too_deep:
+                    stop = len(piece)
+                else:
+                    stop = self.resume_position(piece, at, bad.position)
                 if too_deep or _was_meant_as_json(piece, at, bad.position):
                     self.broken.append(_BrokenPiece(bad.what, start + bad.position, stop - at))
                 elif piece[stop - 1] not in _OPENING_OF:
@@ -361,16 +386,21 @@ class _JsonSearch:
             at = stop
 
     def resume_position(self, piece: str, at: int, failed: int) -> int:
-        # Return where to continue after the bracket at ``at``, whose decoding failed at ``failed``.
+        """Return where to continue after the bracket at ``at``, whose decoding failed at ``failed``."""
         begun = _was_meant_as_json(piece, at, failed)
         closes = begun or piece[at] == "{" or piece[at:failed].strip("[{" + _BLANK)
         if closes and (close := self.find_closing_bracket(piece, at, begun=begun)):
             return close
-        return len(piece) if begun else max(failed, at + 1)
+        if begun:
+            return len(piece)
+        return max(failed, at + 1)
 
     def find_closing_bracket(self, piece: str, at: int, *, begun: bool) -> int:
-        # Return the position behind the bracket that closes the bracket at ``at``; 0 if it is not closed.
-        limit = len(piece) if begun else min(len(piece), at + self.budget)
+        """Return the position behind the bracket that closes the bracket at ``at``; 0 if it is not closed."""
+        if begun:
+            limit = len(piece)
+        else:
+            limit = min(len(piece), at + self.budget)
         opened: list[str] = []
         for token in _BRACKET.finditer(piece, at, limit):
             if token["open"]:
@@ -380,12 +410,16 @@ class _JsonSearch:
                 opened.pop()
                 if not opened:
                     return token.end()
-        self.budget -= 0 if begun else limit - at
+        if begun:
+            self.budget -= 0
+        else:
+            self.budget -= limit - at
         return 0
 
     def decode_value(self, piece: str, at: int) -> tuple[JsonValue, int, tuple[JsonPath, ...]]:
-        # Return the value that starts at ``at``, the position behind it, and the paths of its duplicate keys.
-        if not_json := _NOT_JSON.match(piece, at):
+        """Return the value that starts at ``at``, the position behind it, and the paths of its duplicate keys."""
+        not_json = _NOT_JSON.match(piece, at)
+        if not_json:
             # Faster than an exception of the decoder for each bracket in prose.
             raise _JsonError(
                 _describe_json_error(
@@ -412,14 +446,17 @@ class _JsonSearch:
         if nesting_depth(value) > MAX_DEPTH:
             raise _JsonError(_TOO_DEEP, at)
         repeated = self.repeated_keys
-        nodes = iterate_nodes(value) if repeated else ()
+        if repeated:
+            nodes = iterate_nodes(value)
+        else:
+            nodes = ()
         duplicates = (
             (*parts, key) for parts, node in nodes if id(node) in repeated for key in repeated[id(node)][1]
         )
         return value, stop, tuple(duplicates)
 
     def build_object(self, pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-        # Return the object of these pairs, and remember its duplicate keys.
+        """Return the object of these pairs, and remember its duplicate keys."""
         mapping = dict(pairs)
         if len(mapping) < len(pairs):
             names = Counter(name for name, _ in pairs)
@@ -429,7 +466,7 @@ class _JsonSearch:
 
 
 def _was_meant_as_json(piece: str, at: int, failed: int) -> bool:
-    # Return whether the text at ``at``, whose decoding failed at ``failed``, was meant as JSON and not as prose.
+    """Return whether the text at ``at``, whose decoding failed at ``failed``, was meant as JSON and not as prose."""
     list_begun = _LIST.match(piece, at) and piece[at:failed].strip("[{" + _BLANK)
     return bool(list_begun or _KEY.match(piece, at))
 

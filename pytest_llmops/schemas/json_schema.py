@@ -16,7 +16,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast, get_args, get_origin
 
-from pytest_llmops.errors import SchemaError, find_closest_name, format_name_list, refuse
+from pytest_llmops.errors import SchemaError, find_closest_name, format_name_list
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.schemas.differences import (
     MAX_DIFFERENCES,
@@ -74,15 +74,19 @@ def are_unique(items: list[Json]) -> bool:
 
 def _with_whole_integers(value: Json) -> Json:
     if isinstance(value, float):
-        return int(value) if value.is_integer() else value
+        if value.is_integer():
+            return int(value)
+        return value
     if isinstance(value, Mapping):
         return {key: _with_whole_integers(child) for key, child in value.items()}
-    return [_with_whole_integers(child) for child in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_with_whole_integers(child) for child in value]
+    return value
 
 
 @cache
 def _extend_draft(draft: Any) -> Any:
-    # Return the `jsonschema` validator class of a draft with an exact ``multipleOf`` and a linear ``uniqueItems``.
+    """Return the `jsonschema` validator class of a draft with an exact ``multipleOf`` and a linear ``uniqueItems``."""
     from jsonschema import ValidationError
     from jsonschema.validators import extend
 
@@ -178,7 +182,9 @@ def compile_schema(text: str, where: str, name: str = "", *, folder: Path | None
     """
     compiled, has_files = _compile(text, where, name, folder)
     # A file may have changed.
-    return _compile.__wrapped__(text, where, name, folder)[0] if has_files else compiled
+    if has_files:
+        return _compile.__wrapped__(text, where, name, folder)[0]
+    return compiled
 
 
 @lru_cache(maxsize=MAX_CACHED_SCHEMAS)
@@ -186,13 +192,11 @@ def _compile(text: str, where: str, name: str, folder: Path | None) -> tuple[Jso
     schema = json.loads(text)
     draft = _find_draft(schema, where)
     _check_valid_schema(draft, schema, where)
-    refuse(
-        schema and not any(keyword in draft.VALIDATORS for keyword in schema),
-        SchemaError(
+    if schema and not any(keyword in draft.VALIDATORS for keyword in schema):
+        raise SchemaError(
             f"{where}: expected a JSON Schema, got an object without any of its keywords (type, properties ...); "
             f"it would accept everything. Its keys: {format_name_list(shorten_text(key, 60) for key in schema)}"
-        ),
-    )
+        )
     base = schema.get("id" if draft.META_SCHEMA.get("id") else "$id", "")
     files = SchemaFiles(folder, base if isinstance(base, str) else "")
     return _build_schema(draft, schema, where, files, name=name), bool(files.read)
@@ -225,14 +229,15 @@ def _find_draft(schema: Mapping[str, Any], where: str, default: Any = None) -> A
     if "$schema" not in schema:
         return default or jsonschema.Draft202012Validator
     dialect = schema["$schema"]
-    draft = validator_for(schema, default=None) if isinstance(dialect, str) else None  # type: ignore[arg-type]
-    refuse(
-        draft is None or draft.__name__ not in DRAFTS,
-        SchemaError(
+    if isinstance(dialect, str):  # type: ignore[arg-type]
+        draft = validator_for(schema, default=None)
+    else:
+        draft = None
+    if draft is None or draft.__name__ not in DRAFTS:
+        raise SchemaError(
             f"{where}: $schema: expected the URI of a draft from 4 to 2020-12, like "
             f"{DRAFTS['Draft202012Validator']!r} or {DRAFTS['Draft7Validator']!r}, got {short_json(dialect)}"
-        ),
-    )
+        )
     return draft
 
 
@@ -246,7 +251,10 @@ def _check_valid_schema(draft: Any, schema: Mapping[str, Any], where: str) -> No
         problem = shorten_text(error.message)
         if place[-1:] == ("type",) and isinstance(error.instance, str):
             near = find_closest_name(error.instance, _TYPES)
-            hint = f"; did you mean {near!r}?" if near else ""
+            if near:
+                hint = f"; did you mean {near!r}?"
+            else:
+                hint = ""
             problem = f"unknown type {short_json(error.instance)}, known are {', '.join(_TYPES)}{hint}"
         raise SchemaError(f"{where}: no valid JSON Schema at {format_json_path(place)}: {problem}") from None
     except RecursionError:
@@ -296,7 +304,10 @@ class TypeSchema:
             return []
         if unfinished is not None:
             errors = _drop_undecided_errors(value, errors, unfinished)
-        known = self._known_keys() if any(error["type"] in _KEY_ERRORS for error in errors) else ()
+        if any(error["type"] in _KEY_ERRORS for error in errors):
+            known = self._known_keys()
+        else:
+            known = ()
         issues = [
             _ValidationIssue(_error_steps(value, error), _error_difference(error, known), error["type"])
             for error in errors
@@ -383,7 +394,9 @@ def type_name(hint: object) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " | ".join(names)
     name = str(getattr(hint, "__name__", None) or hint)
-    return f"{name}[{', '.join(names)}]" if names else name
+    if names:
+        return f"{name}[{', '.join(names)}]"
+    return name
 
 
 _KEY_ERRORS = ("missing", "extra_forbidden", "unexpected_keyword_argument")
@@ -427,7 +440,7 @@ def _error_difference(error: Mapping[str, Any], known: Sequence[str]) -> Differe
 
 
 def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) -> Iterator[Difference]:
-    # Yield the differences in order; for a union only those of the nearest member.
+    """Yield the differences in order; for a union only those of the nearest member."""
     unions: dict[JsonPath, dict[str | int, list[_ValidationIssue]]] = {}
     order: list[JsonPath | Difference] = []
     for error in errors:
@@ -435,7 +448,8 @@ def _nearest_differences(place: JsonPath, errors: Sequence[_ValidationIssue]) ->
         if len(keys) == len(error.steps):
             order.append(replace(error.difference, place=(*place, *keys)))
             continue
-        member, rest = error.steps[len(keys)][0], error.steps[len(keys) + 1 :]
+        member = error.steps[len(keys)][0]
+        rest = error.steps[len(keys) + 1 :]
         if keys not in unions:
             order.append(keys)
         unions.setdefault(keys, {}).setdefault(member, []).append(

@@ -61,9 +61,14 @@ def parse_partial_json(text: str) -> Partial | None:
     """
     fence = _find_open_fence(text)
     json_fence = fence is not None and fence["label"].strip().lower() in ("", "json", "jsonc", "json5")
-    position, budget = fence.end() if fence and json_fence else 0, MAX_SEARCH
+    if fence and json_fence:
+        position = fence.end()
+    else:
+        position = 0
+    budget = MAX_SEARCH
     for _ in range(MAX_STARTS):
-        if (opening := _OPENING.search(text, position)) is None or budget <= 0:
+        opening = _OPENING.search(text, position)
+        if opening is None or budget <= 0:
             return None
         start = opening.start()
         reader = _PartialReader(text, start)
@@ -73,7 +78,10 @@ def parse_partial_json(text: str) -> Partial | None:
         if state == "broken" and json_fence:
             return None
         budget -= reader.position - start + 1
-        position = reader.position if state == "closed" else start + 1
+        if state == "closed":
+            position = reader.position
+        else:
+            position = start + 1
     return None
 
 
@@ -88,11 +96,13 @@ def strip_partial_fence(text: str) -> str:
     last = text[start:].strip(" \t")
     if opened is None or start <= opened.end() or not last:
         return text
-    return text[:start] if last != opened["mark"] and opened["mark"].startswith(last) else text
+    if last != opened["mark"] and opened["mark"].startswith(last):
+        return text[:start]
+    return text
 
 
 def _find_open_fence(text: str) -> re.Match[str] | None:
-    # Return the line that opens a fenced block which is never closed.
+    """Return the line that opens a fenced block which is never closed."""
     return next(
         (opening for opening, closing in json_extraction.iterate_fences(text) if closing is None), None
     )
@@ -109,17 +119,19 @@ class _PartialReader:
     #     before: The last token: a mark, "key" or "value".
 
     def __init__(self, text: str, start: int) -> None:
-        self.text, self.position, self.kept = text, start, start
+        self.text = text
+        self.position = start
+        self.kept = start
         self.keys: list[str | int] = []
         self.quote = self.before = self.key = ""
 
     @property
     def wants_key(self) -> bool:
-        # Whether a key stands next.
+        """Whether a key stands next."""
         return bool(self.keys) and isinstance(self.keys[-1], str) and self.before in ("{", ",")
 
     def read_value(self) -> Literal["open", "closed", "broken"]:
-        # Return whether the value reaches to the end of the text, ends before it, or is no JSON.
+        """Return whether the value reaches to the end of the text, ends before it, or is no JSON."""
         while token := _WHOLE_TOKEN.match(self.text, self.position):
             if not self.read_token(token["mark"] or "", token["string"]):
                 return "broken"
@@ -134,12 +146,14 @@ class _PartialReader:
         ):
             return "broken"
         if tail["string"] is not None and not self.wants_key:
-            self.kept, self.quote = tail.end("string"), '"'
+            self.kept = tail.end("string")
+            self.quote = '"'
         return "open"
 
     def read_token(self, mark: str, string: str | None) -> bool:
-        # Take a token; False if it cannot stand there.
-        before, wants_key = self.before, self.wants_key
+        """Take a token; False if it cannot stand there."""
+        before = self.before
+        wants_key = self.wants_key
         self.before = mark or ("key" if wants_key else "value")
         if mark in ("}", "]"):
             self.before = "value"
@@ -160,7 +174,7 @@ class _PartialReader:
         )
 
     def to_partial(self, start: int) -> Partial | None:
-        # Return the completed value, or None if its text is not JSON (a number too large, for example).
+        """Return the completed value, or None if its text is not JSON (a number too large, for example)."""
         match = json_extraction.find_json(
             self.text[start : self.kept]
             + self.quote

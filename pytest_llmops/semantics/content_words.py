@@ -30,13 +30,13 @@ def content_stem(word: str) -> str:
     >>> content_stem("shipping"), content_stem("ships"), content_stem("carry"), content_stem("carried"), content_stem("one")
     ('ship', 'ship', 'carri', 'carri', '1')
     """
-    return (
-        word if word[0].isdigit() or word in _TOTALITY_WORDS else _SMALL_NUMBERS.get(word) or stem_word(word)
-    )
+    if word[0].isdigit() or word in _TOTALITY_WORDS:
+        return word
+    return _SMALL_NUMBERS.get(word) or stem_word(word)
 
 
 def _split_words(text: str) -> list[str]:
-    # Return the words of a text; a number is a single word with its points and commas.
+    """Return the words of a text; a number is a single word with its points and commas."""
     words: list[str] = []
     plain = _CONTRACTED_NOT.sub("", unicodedata.normalize("NFKC", text))
     for place, piece in enumerate(_NUMBER.split(plain)):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast
 
 from pytest_llmops._util.arrays import NDArray, as_rows
-from pytest_llmops.errors import LLMOpsError, refuse
+from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.semantics.checks import split_sentences
 
@@ -55,10 +55,10 @@ class Contradiction:
 
 def resolve_nli(given: object, *, where: str) -> NliModel:
     """Return an NLI model as given; raises a `UsageError` if the object is none."""
-    refuse(
-        not callable(getattr(given, "predict", None)),
-        f"{where}: expected nli as an object with predict(pairs), as docs/meaning.md shows, got {type(given).__name__}",
-    )
+    if not callable(getattr(given, "predict", None)):
+        raise UsageError(
+            f"{where}: expected nli as an object with predict(pairs), as docs/meaning.md shows, got {type(given).__name__}"
+        )
     return cast("NliModel", given)
 
 
@@ -86,16 +86,12 @@ def _read_probabilities(output: Any, count: int) -> list[Inference]:
         array = as_rows(output, count=count, name="probabilities")
     except ValueError as error:
         raise LLMOpsError(str(error)) from None
-    refuse(
-        array.shape[1] != len(LABELS),
-        LLMOpsError(
+    if array.shape[1] != len(LABELS):
+        raise LLMOpsError(
             f"expected probabilities of {', '.join(LABELS)}, got {array.shape[1]} numbers for each pair"
-        ),
-    )
-    refuse(
-        (array < 0).any() or (abs(array.sum(axis=1) - 1) > SUM_TOLERANCE).any(),
-        LLMOpsError(f"expected probabilities that sum to 1, got {array[0].round(3).tolist()}"),
-    )
+        )
+    if (array < 0).any() or (abs(array.sum(axis=1) - 1) > SUM_TOLERANCE).any():
+        raise LLMOpsError(f"expected probabilities that sum to 1, got {array[0].round(3).tolist()}")
     return [Inference(*map(float, row)) for row in array]
 
 
@@ -110,7 +106,8 @@ def measure_contradiction(model: NliModel, answer: str, reference: str) -> Contr
         LLMOpsError: The output of the model cannot be used.
         Exception: Whatever the model raises.
     """
-    forward, backward = _pair_windows(reference, answer), _pair_windows(answer, reference)
+    forward = _pair_windows(reference, answer)
+    backward = _pair_windows(answer, reference)
     pairs = [pair for grid in (forward, backward) for row in grid for pair in row]
     rows = iter(predict_pairs(model, pairs))
     decided = [
@@ -133,8 +130,13 @@ def measure_contradiction(model: NliModel, answer: str, reference: str) -> Contr
 def describe_truncation(model: NliModel, pairs: Sequence[tuple[str, str]]) -> list[str]:
     """Return a sentence about pairs that are too long for a model, if it counts them."""
     count = getattr(model, "count_truncated", None)
-    truncated = count(pairs) if callable(count) else 0
-    return [f"the NLI model truncated {truncated} of {len(pairs)} pairs of texts"] if truncated else []
+    if callable(count):
+        truncated = count(pairs)
+    else:
+        truncated = 0
+    if truncated:
+        return [f"the NLI model truncated {truncated} of {len(pairs)} pairs of texts"]
+    return []
 
 
 def split_windows(text: str, limit: int) -> Iterator[str]:
@@ -147,7 +149,10 @@ def split_windows(text: str, limit: int) -> Iterator[str]:
     for sentence in split_sentences(text):
         if window and _length(" ".join([*window, sentence])) > limit:
             yield " ".join(window)
-            window = [window[-1]] if len(window) > 1 and _length(f"{window[-1]} {sentence}") <= limit else []
+            if len(window) > 1 and _length(f"{window[-1]} {sentence}") <= limit:
+                window = [window[-1]]
+            else:
+                window = []
         start = 0
         while _length(sentence[start : start + limit + 1]) > limit:
             end = start + (limit if sentence[start : start + limit].isascii() else limit // WIDE_CHAR)
@@ -164,7 +169,7 @@ def _length(text: str) -> int:
 
 
 def _pair_windows(premise: str, hypothesis: str) -> list[list[tuple[str, str]]]:
-    # Return for each window of a hypothesis its pairs with the windows of a premise.
+    """Return for each window of a hypothesis its pairs with the windows of a premise."""
     premises = list(split_windows(premise, PREMISE_CHARS))[:MAX_WINDOWS]
     pieces = list(split_windows(hypothesis, HYPOTHESIS_CHARS))[:MAX_WINDOWS]
     return [[(window, piece) for window in premises] for piece in pieces]

@@ -24,7 +24,7 @@ from typing import TypeAlias, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.arrays import Float32Array
-from pytest_llmops.errors import UsageError, refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.metrics import bertscore, lexical
 from pytest_llmops.metrics.bertscore import Score
 from pytest_llmops.protocols import TokenEmbedder, TokenVectors
@@ -35,30 +35,47 @@ __tracebackhide__ = True
 
 
 def _require_text(actual: object) -> str:
-    # Return an answer if it is a text.
-    # Raises ValueError: It is not a text.
+    """Return an answer if it is a text.
+
+    Raises:
+        ValueError: It is not a text.
+    """
     if not isinstance(actual, str):
-        got = "None" if actual is None else f"an object of type {type(actual).__name__}"
-        hint = "; pass its .text" if isinstance(getattr(actual, "text", None), str) else ""
+        if actual is None:
+            got = "None"
+        else:
+            got = f"an object of type {type(actual).__name__}"
+        if isinstance(getattr(actual, "text", None), str):
+            hint = "; pass its .text"
+        else:
+            hint = ""
         raise ValueError(f"expected an answer of text, got {got}{hint}")
     return actual
 
 
 def _list_references(expected: object) -> list[str]:
-    # Return a reference or several as a list.
-    # Raises ValueError: There is no reference, or a reference is not a text.
-    references = [expected] if isinstance(expected, str) else expected
+    """Return a reference or several as a list.
+
+    Raises:
+        ValueError: There is no reference, or a reference is not a text.
+    """
+    if isinstance(expected, str):
+        references = [expected]
+    else:
+        references = expected
     if not isinstance(references, Sequence) or isinstance(references, (bytes, bytearray)):
-        kind = "None" if references is None else f"an object of type {type(references).__name__}"
+        if references is None:
+            kind = "None"
+        else:
+            kind = f"an object of type {type(references).__name__}"
         raise ValueError(f"expected a reference of text or a list of them, got {kind}")
-    refuse(not references, ValueError("expected at least one reference, got none"))
+    if not references:
+        raise ValueError("expected at least one reference, got none")
     for number, reference in enumerate(references, start=1):
-        refuse(
-            not isinstance(reference, str),
-            ValueError(
+        if not isinstance(reference, str):
+            raise ValueError(
                 f"expected references of text, got an object of type {type(reference).__name__} as number {number}"
-            ),
-        )
+            )
     return list(references)
 
 
@@ -99,7 +116,9 @@ def closer_to_reference(actual: str, expected: str | Sequence[str]) -> float:
 
     text = _require_text(actual)
     right, *rejected = (fuzz.ratio(text, other) / 100 for other in _list_references(expected) if other)
-    return (1 + right - max(rejected)) / 2 if rejected else right
+    if rejected:
+        return (1 + right - max(rejected)) / 2
+    return right
 
 
 def token_f1(actual: str, expected: str | Sequence[str]) -> float:
@@ -145,13 +164,15 @@ class BertScore:
     def __init__(
         self, embedder: TokenEmbedder | str = "minilm", *, idf: bool | Sequence[str] = False
     ) -> None:
-        resolved = recorder.find_component("embedder", embedder) if isinstance(embedder, str) else embedder
+        if isinstance(embedder, str):
+            resolved = recorder.find_component("embedder", embedder)
+        else:
+            resolved = embedder
         if not callable(getattr(resolved, "embed_tokens", None)):
-            got = (
-                repr(embedder)
-                if isinstance(embedder, str)
-                else f"an object of type {type(resolved).__name__}"
-            )
+            if isinstance(embedder, str):
+                got = repr(embedder)
+            else:
+                got = f"an object of type {type(resolved).__name__}"
             raise UsageError(
                 f"BertScore: expected an embedder with embed_tokens (a TokenEmbedder, as 'minilm' is), got {got}, "
                 "which has vectors of whole texts alone"
@@ -164,16 +185,17 @@ class BertScore:
         if not isinstance(given, bool):
             if isinstance(given, str) or not isinstance(given, Sequence) or not given:
                 raise UsageError("BertScore: expected idf to be True, False or a list of at least one text")
-            refuse(
-                not all(isinstance(text, str) for text in given),
-                "BertScore: expected idf to be a list of texts",
-            )
+            if not all(isinstance(text, str) for text in given):
+                raise UsageError("BertScore: expected idf to be a list of texts")
             self._texts = tuple(given)
 
     @property
     def version(self) -> str:
         """The version of the embedder, and a digest of the texts that weigh the tokens."""
-        weighing = " idf" if self._idf is True else ""
+        if self._idf is True:
+            weighing = " idf"
+        else:
+            weighing = ""
         if self._texts is not None:
             digest = hashlib.sha256("\0".join(self._texts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
             weighing = f" idf {len(self._texts)} {digest}"
@@ -190,11 +212,11 @@ class BertScore:
             ValueError: An argument is not a text, or the tokens of a text weigh nothing.
             UsageError: ``idf=True`` knows no other references here.
         """
-        refuse(
-            self._idf is True,
-            "BertScore: idf=True weighs tokens by all references of one call of scores; for single answers pass them: "
-            "idf=[...]",
-        )
+        if self._idf is True:
+            raise UsageError(
+                "BertScore: idf=True weighs tokens by all references of one call of scores; for single answers pass them: "
+                "idf=[...]"
+            )
         return self.scores([(actual, expected)])[0]
 
     def scores(self, pairs: Sequence[tuple[str, str | Sequence[str]]]) -> list[Score]:
@@ -235,18 +257,17 @@ class BertScore:
     def _embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         ask: Callable[..., list[TokenVectors]] = self.embedder.embed_tokens
         with recorder.set_purpose("embedder"):
-            embedded = ask(texts, specials=True) if self._with_specials else ask(texts)
-        refuse(
-            len(embedded) != len(texts),
-            ValueError(f"expected token vectors of {len(texts)} texts, got {len(embedded)}"),
-        )
+            if self._with_specials:
+                embedded = ask(texts, specials=True)
+            else:
+                embedded = ask(texts)
+        if len(embedded) != len(texts):
+            raise ValueError(f"expected token vectors of {len(texts)} texts, got {len(embedded)}")
         for text, token_vectors in zip(texts, embedded, strict=True):
-            refuse(
-                len(token_vectors.tokens) != len(token_vectors.vectors),
-                ValueError(
+            if len(token_vectors.tokens) != len(token_vectors.vectors):
+                raise ValueError(
                     f"expected a vector for each of {len(token_vectors.tokens)} tokens of {text[:40]!r}, got {len(token_vectors.vectors)}"
-                ),
-            )
+                )
         return embedded
 
     def _score_chunk(
@@ -260,18 +281,19 @@ class BertScore:
                 # Start and end alone are a text without tokens.
                 weights[text], vectors[text] = [], embedded.vectors[:0]
                 continue
-            token_weights = list(map(idf, embedded.tokens)) if idf else [1.0] * len(embedded.tokens)
+            if idf:
+                token_weights = list(map(idf, embedded.tokens))
+            else:
+                token_weights = [1.0] * len(embedded.tokens)
             weights[text] = [
                 0.0 if token in SPECIAL_TOKENS else weight
                 for token, weight in zip(embedded.tokens, token_weights, strict=True)
             ]
-            refuse(
-                not any(weights[text]),
-                ValueError(
+            if not any(weights[text]):
+                raise ValueError(
                     f"all tokens of {text[:40]!r} stand in every reference of idf, so none of them weighs anything; "
                     "leave idf out for it"
-                ),
-            )
+                )
             vectors[text] = embedded.vectors
         chunk_scores = bertscore.score_pairs(
             [(vectors[answer], vectors[reference]) for _, answer, reference in pairs],

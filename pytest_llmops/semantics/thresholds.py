@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, cast
 from pytest_llmops import recorder
 from pytest_llmops._util.arrays import Float64Array, as_rows
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
-from pytest_llmops.errors import LLMOpsError, UsageError, refuse
+from pytest_llmops.errors import LLMOpsError, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.metrics.vectors import cosine
 from pytest_llmops.protocols import Embedder
@@ -60,7 +60,10 @@ class Threshold:
         try:
             return Threshold.from_wire(as_mapping(read_json(read_text(place))), str(place))
         except BadFile as error:
-            line = f" (line {error.line})" if error.line is not None else ""
+            if error.line is not None:
+                line = f" (line {error.line})"
+            else:
+                line = ""
             raise UsageError(
                 f"threshold {shorten_text(str(place), 300)}: {error.what}{line}; expected a file of {COMMAND} pairs.jsonl --out FILE"
             ) from None
@@ -75,15 +78,20 @@ class Threshold:
         >>> Threshold(value=0.61, embedder="hashing", version="hashing/1/4096").check(HashingEmbedder())
         0.61
         """
-        version, name = str(embedder.version), component_name(embedder)
+        version = str(embedder.version)
+        name = component_name(embedder)
         if version == self.version:
             return self.value
         # The command knows built-in embedders by name, and others by module and class.
         kind = type(getattr(embedder, "inner", embedder))
-        argument = (
-            name if kind.__module__.startswith("pytest_llmops.") else f"{kind.__module__}:{kind.__qualname__}"
-        )
-        where = f" ({self.path})" if self.path else ""
+        if kind.__module__.startswith("pytest_llmops."):
+            argument = name
+        else:
+            argument = f"{kind.__module__}:{kind.__qualname__}"
+        if self.path:
+            where = f" ({self.path})"
+        else:
+            where = ""
         texts = (self.embedder, self.version, name, version, argument)
         expected, expected_version, got, got_version, argument = (shorten_text(text, 100) for text in texts)
         raise UsageError(
@@ -99,15 +107,15 @@ class Threshold:
         Raises:
             BadFile: The content is no threshold, or a newer version wrote it.
         """
-        schema, value, facts = wire.get("schema"), wire.get("at_least"), wire.get("facts", {})
+        schema = wire.get("schema")
+        value = wire.get("at_least")
+        facts = wire.get("facts", {})
         if not isinstance(schema, str) or not schema.startswith(SCHEMA):
             raise BadFile(f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(repr(schema), 80)}")
-        refuse(
-            schema != f"{SCHEMA}{SCHEMA_MAJOR}",
-            BadFile(
+        if schema != f"{SCHEMA}{SCHEMA_MAJOR}":
+            raise BadFile(
                 f"expected the schema {SCHEMA}{SCHEMA_MAJOR}, got {shorten_text(schema, 80)}: update pytest-llmops"
-            ),
-        )
+            )
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise BadFile(f"expected at_least from 0 to 1, got {shorten_text(repr(value), 80)}")
         if not isinstance(facts, Mapping):
@@ -194,16 +202,25 @@ def reference_texts(expected: object) -> tuple[str, ...]:
     >>> reference_texts("a"), reference_texts(["a", "b"])
     (('a',), ('a', 'b'))
     """
-    texts = (expected,) if isinstance(expected, str) else expected
+    if isinstance(expected, str):
+        texts = (expected,)
+    else:
+        texts = expected
     if not isinstance(texts, Sequence) or isinstance(texts, (bytes, bytearray)):
         raise UsageError(
             f"assert_semantic: expected a reference text or several, got {type(expected).__name__}"
         )
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str) or not text.strip():
-            what = "a blank text" if isinstance(text, str) else type(text).__name__
+            if isinstance(text, str):
+                what = "a blank text"
+            else:
+                what = type(text).__name__
             raise UsageError(f"assert_semantic: expected reference texts, got {what} as number {number}")
-    refuse(not texts, "assert_semantic: expected at least one reference, got none; does the case have one?")
+    if not texts:
+        raise UsageError(
+            "assert_semantic: expected at least one reference, got none; does the case have one?"
+        )
     return tuple(texts)
 
 
@@ -214,12 +231,18 @@ def resolve_embedder(given: Embedder | str | None, where: str) -> Embedder:
         UnknownName: There is no embedder of that name.
         UsageError: The object is no embedder.
     """
-    wanted = recorder.current_settings().embedder if given is None else given
-    resolved = recorder.find_component("embedder", wanted) if isinstance(wanted, str) else wanted
-    refuse(
-        not callable(getattr(resolved, "embed", None)) or not hasattr(resolved, "version"),
-        f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(resolved).__name__}",
-    )
+    if given is None:
+        wanted = recorder.current_settings().embedder
+    else:
+        wanted = given
+    if isinstance(wanted, str):
+        resolved = recorder.find_component("embedder", wanted)
+    else:
+        resolved = wanted
+    if not callable(getattr(resolved, "embed", None)) or not hasattr(resolved, "version"):
+        raise UsageError(
+            f"{where}: expected an embedder, an object with embed(texts) and a version, got {type(resolved).__name__}"
+        )
     return with_vector_cache(cast("Embedder", resolved))
 
 
@@ -239,11 +262,11 @@ def resolve_threshold(at_least: object, embedder: Embedder, *, requested_name: s
     minimum = at_least
     if isinstance(at_least, str) and at_least == "default":
         minimum = default_threshold(embedder, recorder.current_settings(), requested_name=requested_name)
-        refuse(
-            minimum is None,
-            f"assert_semantic: the embedder {component_name(embedder)} has no default threshold: pass at_least=, "
-            "or at_least=None to record only",
-        )
+        if minimum is None:
+            raise UsageError(
+                f"assert_semantic: the embedder {component_name(embedder)} has no default threshold: pass at_least=, "
+                "or at_least=None to record only"
+            )
     if minimum is None:
         return None
     if isinstance(minimum, bool) or not isinstance(minimum, Real) or not 0 <= float(minimum) <= 1:
@@ -264,12 +287,10 @@ def similarity_scores(actual: str, references: Sequence[str], embedder: Embedder
     if not actual.strip():
         return [0.0] * len(references)
     rows = embed_rows([actual, *references], embedder)
-    refuse(
-        not rows[1:].any(),
-        LLMOpsError(
+    if not rows[1:].any():
+        raise LLMOpsError(
             f'found nothing to compare in the reference "{shorten_text(references[0], MAX_QUOTE_CHARS)}"'
-        ),
-    )
+        )
     return cosines_with_first(rows)
 
 
@@ -292,7 +313,10 @@ def select_reference(
     order = sorted(range(len(references)), key=lambda index: -scores[index])
     quiet = [index for index in order if not comparisons[index].alarms]
     is_near = quiet and (threshold is None or scores[quiet[0]] >= threshold)
-    index = quiet[0] if is_near else order[0]
+    if is_near:
+        index = quiet[0]
+    else:
+        index = order[0]
     return index, comparisons[index]
 
 

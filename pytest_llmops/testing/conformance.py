@@ -179,7 +179,8 @@ def check_judge(
         encoded = message.role == "assistant" or FAKE_VERDICT not in message.content
         _require(encoded, f"the {message.role} message", "the answer encoded", "it as it is")
     _check_model_errors(make)
-    first, second = _scripted_model("garbage"), _scripted_model("garbage")
+    first = _scripted_model("garbage")
+    second = _scripted_model("garbage")
     _judge_checked(make(first))
     _judge_checked(make(second))
     _require(first.asked == second.asked, "the same question again", "the same requests", "others")

@@ -19,7 +19,7 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple, TypeAlias
 
 from pytest_llmops.cases.files import Case
-from pytest_llmops.errors import LLMOpsError, describe_exception, format_name_list, refuse
+from pytest_llmops.errors import LLMOpsError, UsageError, describe_exception, format_name_list, refuse
 from pytest_llmops.measurement import as_finite_float, format_count, require_list, shorten_text
 from pytest_llmops.protocols import Call
 from pytest_llmops.providers.minilm import single_blas_thread
@@ -90,14 +90,16 @@ class CacheCounts:
     hit_rate: float
 
     def __post_init__(self) -> None:
-        refuse(
+        if (
             {*map(type, counts := (self.could_be_false, self.hits, self.units, self.false_units))} != {int}
             or not 0 <= min(counts) == self.false_units <= self.units <= self.hits
             or as_finite_float(self.hit_rate) is None
             or not 0 <= self.hit_rate <= 1
-            or not _are_texts(self.false_hits),
-            f"CacheCounts: expected counts of at least 0, of them false_units the smallest and units <= hits, a hit_rate from 0 to 1, and false_hits as a tuple of texts, got {shorten_text(repr(self))}",
-        )
+            or not _are_texts(self.false_hits)
+        ):
+            raise UsageError(
+                f"CacheCounts: expected counts of at least 0, of them false_units the smallest and units <= hits, a hit_rate from 0 to 1, and false_hits as a tuple of texts, got {shorten_text(repr(self))}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +125,15 @@ class CacheResult:
     unpriced: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        refuse(
+        if (
             not all(isinstance(counts, CacheCounts | None) for counts in (self.pairs, self.traffic))
             or not (self.saving is None or as_finite_float(self.saving) is not None)
-            or not all(map(_are_texts, (self.violations, self.not_checked, self.unpriced, (self.error,)))),
-            "CacheResult: expected pairs and traffic of CacheCounts or None, violations, not_checked and unpriced as tuples of texts, error as a text, and "
-            f"saving as a number or None, got {shorten_text(repr(self))}",
-        )
+            or not all(map(_are_texts, (self.violations, self.not_checked, self.unpriced, (self.error,))))
+        ):
+            raise UsageError(
+                "CacheResult: expected pairs and traffic of CacheCounts or None, violations, not_checked and unpriced as tuples of texts, error as a text, and "
+                f"saving as a number or None, got {shorten_text(repr(self))}"
+            )
 
 
 def cache_probe(
@@ -177,26 +181,30 @@ def cache_probe(
     """
     known = [CachePair(*row) for row in read_texts("pairs", pairs, CachePair._fields)]
     requests = read_texts("traffic", traffic, ("question", "answer"))
-    refuse(
+    if (
         len({pair.must for pair in known}) == 1
         or len({answer for _, answer in requests}) == 1
-        or not (known or requests),
-        "cache_probe: expected pairs, of which some must hit and some must miss, or traffic with several answers, as a cache that answers "
-        f"everything would pass else; got {format_count(len(known), 'pair')} ({sum(pair.must == 'hit' for pair in known)} must hit) "
-        f"and {format_count(len(requests), 'request')}",
-    )
+        or not (known or requests)
+    ):
+        raise UsageError(
+            "cache_probe: expected pairs, of which some must hit and some must miss, or traffic with several answers, as a cache that answers "
+            f"everything would pass else; got {format_count(len(known), 'pair')} ({sum(pair.must == 'hit' for pair in known)} must hit) "
+            f"and {format_count(len(requests), 'request')}"
+        )
     given = (calls, embedding_usd, scope, never_cached, expire, roll_back, time_limit_s, index_time_s, seed)
     for (name, (fits, expected)), value in zip(ARGUMENTS.items(), given, strict=True):
-        refuse(
-            not fits(value),
-            f"cache_probe: expected {name} to be {expected}, got {shorten_text(repr(value), 80)}",
-        )
+        if not fits(value):
+            raise UsageError(
+                f"cache_probe: expected {name} to be {expected}, got {shorten_text(repr(value), 80)}"
+            )
     ways = {what: way for what, way in {"expiry": expire, "rollback": roll_back}.items() if way}
     probe = _Probe(adapt_cache(cache) | ways, dict(scope), Random(seed), index_time_s)  # noqa: S311 -- no secret
-    done, counts = Future[None](), dict[str, Any]()
+    done = Future[None]()
+    counts = dict[str, Any]()
     # A cache embeds in the other thread, where MiniLM cannot set its limit: without it a question takes 5 to 15 times as long.
     with single_blas_thread() if find_spec("threadpoolctl") else nullcontext():
-        sources, start = _build_sources(known, requests), (known or requests)[0][0]
+        sources = _build_sources(known, requests)
+        start = (known or requests)[0][0]
         args = (probe.run, done, counts, sources, start, never_cached)
         Thread(target=copy_context().run, args=args, daemon=True).start()
         error = _await_end(done, probe, time_limit_s)
@@ -212,7 +220,7 @@ def cache_probe(
 def _build_sources(
     known: Iterable[CachePair], requests: Sequence[tuple[str, ...]]
 ) -> dict[str, tuple[_Groups, int, int]]:
-    # Return what is asked by its source, with the numbers of questions that should be hit and that could be answered wrongly.
+    """Return what is asked by its source, with the numbers of questions that should be hit and that could be answered wrongly."""
     sources: dict[str, tuple[_Groups, int, int]] = {
         "pairs": (
             [
@@ -237,7 +245,7 @@ def _build_sources(
 
 
 def _await_end(done: Future[None], probe: "_Probe", time_limit_s: float) -> str:
-    # Return why a probe ended early, or "". Its thread is left behind if the cache does not return.
+    """Return why a probe ended early, or "". Its thread is left behind if the cache does not return."""
     seen = -1
     while not wait([done], time_limit_s).done:
         if len(probe.calls) == seen:
@@ -246,11 +254,9 @@ def _await_end(done: Future[None], probe: "_Probe", time_limit_s: float) -> str:
                 for task in (all_tasks(probe.loop) if probe.loop else ())
                 if task.cancelling()
             }
-            return (
-                f"the cache left tasks that go on after they were cancelled: {format_name_list(left)}; expected that they end, within {time_limit_s:g} s"
-                if left
-                else f"the cache did not return from {''.join(probe.calls[-1:])} within {time_limit_s:g} s"
-            )
+            if left:
+                return f"the cache left tasks that go on after they were cancelled: {format_name_list(left)}; expected that they end, within {time_limit_s:g} s"
+            return f"the cache did not return from {''.join(probe.calls[-1:])} within {time_limit_s:g} s"
         seen = len(probe.calls)
     refuse((problem := done.exception()) and not isinstance(problem, LLMOpsError), problem)  # type: ignore[arg-type]  # also no `Exception`
     return str(problem or "")
@@ -293,12 +299,14 @@ class _Probe:
         try:
             result = self.functions[name](*arguments)
             wait_for = self.runner.get_loop().run_until_complete
-            return wait_for(result) if hasattr(result, "__await__") else result
+            if hasattr(result, "__await__"):
+                return wait_for(result)
+            return result
         except Exception as error:
             raise LLMOpsError(f"the cache raised in {name}: {describe_exception(error)}") from error
 
     def open_query(self, text: str) -> CacheQuery:
-        # Return a query in a scope without entries.
+        """Return a query in a scope without entries."""
         self.call("clear")
         return CacheQuery(
             text, self.scope | {key: f"{self.scope[key]}-{len(self.calls)}" for key in [*self.scope][:1]}
@@ -306,7 +314,10 @@ class _Probe:
 
     def put(self, query: CacheQuery, answer: str | None = None, answer_id: str = "") -> None:
         number = f"{self.random.getrandbits(64):016x}"
-        text = f"An answer with the number [{number}]." if answer is None else answer
+        if answer is None:
+            text = f"An answer with the number [{number}]."
+        else:
+            text = answer
         self.entries[number if answer is None else answer] = query, text, answer_id
         self.call("put", query, text)
         end = monotonic() + self.index_time_s
@@ -314,8 +325,9 @@ class _Probe:
             sleep(0.01)
 
     def get(self, query: CacheQuery) -> tuple[CacheQuery, str, str] | None:
-        # Return the entry that a hit came from, or None.
-        if (answer := self.call("get", query)) is None:
+        """Return the entry that a hit came from, or None."""
+        answer = self.call("get", query)
+        if answer is None:
             return None
         text = str(answer)
         entry = next(
@@ -356,12 +368,15 @@ class _Probe:
                 self.violations[problem] = None
 
     def ask(self, groups: _Groups) -> Iterator[tuple[Any, ...]]:
-        # Yield the hits of questions (kind, question, answer id) by groups that start with an empty cache. What is missed is stored,
-        # of a group of pairs only the first question.
+        """Yield the hits of questions (kind, question, answer id) by groups that start with an empty cache.
+
+        What is missed is stored, of a group of pairs only the first question.
+        """
         for unit, questions in groups:
             scope = self.open_query("").scope
             for number, (kind, question, answer_id) in enumerate(questions):
-                if entry := self.get(CacheQuery(question, scope)):
+                entry = self.get(CacheQuery(question, scope))
+                if entry:
                     yield unit or number, entry[2] == answer_id, kind, question, entry[0].prompt
                 elif not unit or number == 0:
                     self.put(CacheQuery(question, scope), answer_id=answer_id)
@@ -389,8 +404,11 @@ def _count(
 
 
 def _price_saving(counts: CacheCounts | None, calls: Iterable[Call], usd: float | None) -> dict[str, Any]:
-    # Return the share that is saved of what all answers would cost, each request being embedded, or the models without a price.
-    given = [] if usd is None else [(True, usd, "")]
+    """Return the share that is saved of what all answers would cost, each request being embedded, or the models without a price."""
+    if usd is None:
+        given = []
+    else:
+        given = [(True, usd, "")]
     made: list[Any] = given + [
         (call.endpoint == "embeddings", as_finite_float(call.cost_usd), call.model or "a call")
         for call in require_list(calls, Call, "cache_probe: expected calls as the fixture llm_calls has them")
@@ -409,14 +427,13 @@ def list_sweep(sweep: Mapping[float, CacheResult]) -> list[tuple[float, *tuple[f
     Raises:
         UsageError: They are no results of `cache_probe` by threshold.
     """
-    refuse(
-        not hasattr(sweep, "items")
-        or not all(
-            type(result) is CacheResult and as_finite_float(threshold) is not None
-            for threshold, result in sweep.items()
-        ),
-        f"sweep: expected results of cache_probe by threshold, a number, got {shorten_text(repr(sweep))}",
-    )
+    if not hasattr(sweep, "items") or not all(
+        type(result) is CacheResult and as_finite_float(threshold) is not None
+        for threshold, result in sweep.items()
+    ):
+        raise UsageError(
+            f"sweep: expected results of cache_probe by threshold, a number, got {shorten_text(repr(sweep))}"
+        )
     return [
         (
             float(threshold),
@@ -468,13 +485,17 @@ def make_pairs(cases: Iterable[Case]) -> tuple[CachePair, ...]:
     """
     from pytest_llmops.semantics.checks import compare
 
-    families, pairs = dict[str, list[tuple[str, str]]](), list[CachePair]()
+    families = dict[str, list[tuple[str, str]]]()
+    pairs = list[CachePair]()
     for case in require_list(cases, Case, "make_pairs: expected cases, as load_cases returns them"):
-        text = case.input if isinstance(case.input, str) else ""
-        refuse(
-            not text.strip(),
-            f"make_pairs: expected a question as input of case {case.id}, got {shorten_text(repr(case.input), 60)}",
-        )
+        if isinstance(case.input, str):
+            text = case.input
+        else:
+            text = ""
+        if not text.strip():
+            raise UsageError(
+                f"make_pairs: expected a question as input of case {case.id}, got {shorten_text(repr(case.input), 60)}"
+            )
         families.setdefault(case.family or f"case {case.id}", []).append((text, case.reference))
     names = [name for family in families.values() for name in _NAME.findall(family[0][0])]
     for (text, reference), *others in families.values():

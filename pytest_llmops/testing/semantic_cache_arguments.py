@@ -8,7 +8,7 @@ from typing import Any
 from pytest_llmops._util.text_files import BadFile, as_mapping
 from pytest_llmops._util.user_files import find_path
 from pytest_llmops.cases.files import read_rows
-from pytest_llmops.errors import CaseError, refuse
+from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.measurement import as_finite_float, require_list, shorten_text
 
 DAY_S = 86_400
@@ -58,29 +58,35 @@ def read_texts(what: str, source: Any, keys: Sequence[str]) -> list[tuple[Any, .
     Raises:
         CaseError: A row is wrong, or the file cannot be used.
     """
-    rows, place, is_file = list[tuple[Any, ...]](), 0, isinstance(source, (str, Path))
+    rows = list[tuple[Any, ...]]()
+    place = 0
+    is_file = isinstance(source, (str, Path))
     try:
         for place, row in (  # noqa: B007 -- for the error
             read_rows(find_path(source)) if is_file else enumerate(require_list(source, object, ""), 1)
         ):
-            texts: Any = row if isinstance(row, (tuple, list)) else [*map(as_mapping(row).get, keys)]
+            if isinstance(row, (tuple, list)):
+                texts: Any = row
+            else:
+                texts = [*map(as_mapping(row).get, keys)]
             values = ["" if text is None else text for text in (*texts, "")][: max(len(keys), len(texts))]
-            refuse(
+            if (
                 len(values) > len(keys)
                 or (is_file and isinstance(row, list))
                 or not all(isinstance(value, str) for value in values)
                 or not all(map(str.strip, values[:3]))
-                or (what == "pairs" and (values[0] == values[1] or values[2] not in ("hit", "miss"))),
-                BadFile(
+                or (what == "pairs" and (values[0] == values[1] or values[2] not in ("hit", "miss")))
+            ):
+                raise BadFile(
                     f"{', '.join(keys)}: expected texts that are not blank"
                     + (", two different ones and hit or miss" if what == "pairs" else "")
                     + f", got {shorten_text(repr(values))}"
-                ),
-            )
+                )
             rows.append(tuple(values))
     except BadFile as error:
         raise CaseError(error.what, source if is_file else what, error.line or place or None) from None
-    refuse(is_file and not rows, CaseError("no row in the file: expected at least one", source))
+    if is_file and not rows:
+        raise CaseError("no row in the file: expected at least one", source)
     return rows
 
 
@@ -91,12 +97,15 @@ def adapt_cache(cache: Any) -> dict[str, Callable[..., Any]]:
         UsageError: It is no cache.
     """
     fitting = (build for names, build in _ADAPTERS.items() if all(hasattr(cache, name) for name in names))
-    functions = cache if isinstance(cache, tuple) else next(fitting, lambda _: ())(cache)
-    refuse(
-        isinstance(cache, type) or len(functions) not in (2, 3) or not all(map(callable, functions)),
-        "cache_probe: expected a cache with get and put (aget and aput; LangChain: lookup and update; redisvl: check and store), or "
-        f"functions (get, put) or (get, put, clear), got {f'the class {cache.__name__}, not an object of it' if isinstance(cache, type) else f'an object of type {type(cache).__name__}'}",
-    )
+    if isinstance(cache, tuple):
+        functions = cache
+    else:
+        functions = next(fitting, lambda _: ())(cache)
+    if isinstance(cache, type) or len(functions) not in (2, 3) or not all(map(callable, functions)):
+        raise UsageError(
+            "cache_probe: expected a cache with get and put (aget and aput; LangChain: lookup and update; redisvl: check and store), or "
+            f"functions (get, put) or (get, put, clear), got {f'the class {cache.__name__}, not an object of it' if isinstance(cache, type) else f'an object of type {type(cache).__name__}'}"
+        )
     return dict(
         zip(
             ("get", "put", "clear"),

@@ -70,19 +70,26 @@ def cost_usd(
     cached = usage.cached_tokens or 0
     counts = (usage.input_tokens or 0) - cached, cached, usage.output_tokens or 0
     is_usual = all(0 <= count <= MILLION**2 for count in counts) and not usage.cache_write_tokens
-    rates = _find_rates(model, api_url, provider) if is_usual and not extra_counts else ()
-    price = (
-        float(sum(map(mul, rates, counts)))
-        if rates
-        else _calculate_cost(model, usage, api_url, provider, tuple(extra_counts.items()))
-    )
-    return price * BATCH_PRICE if price and is_batched else price
+    if is_usual and not extra_counts:
+        rates = _find_rates(model, api_url, provider)
+    else:
+        rates = ()
+    if rates:
+        price = float(sum(map(mul, rates, counts)))
+    else:
+        price = _calculate_cost(model, usage, api_url, provider, tuple(extra_counts.items()))
+    if price and is_batched:
+        return price * BATCH_PRICE
+    return price
 
 
 @lru_cache(maxsize=256)
 def _find_rates(model: str, api_url: str, provider: str) -> tuple[Decimal, ...]:
-    # Return what an input, a cached and an output token cost; empty: not known, or it depends on how many there are. The table
-    # takes long, and exports of traces have as many different counts as calls.
+    """Return what an input, a cached and an output token cost; empty: not known, or it depends on how many there are.
+
+    The table takes long, and exports of traces have as many different counts as calls.
+    """
+
     def ask(*counts: int) -> float | None:
         usage = Usage(input_tokens=counts[0] + counts[1], cached_tokens=counts[1], output_tokens=counts[2])
         return _calculate_cost(model, usage, api_url, provider, ())
@@ -91,7 +98,9 @@ def _find_rates(model: str, api_url: str, provider: str) -> tuple[Decimal, ...]:
     prices = [ask(*counts) for counts in asked]
     rates = tuple(Decimal(repr(price)) / MILLION for price in prices[:3] if price is not None)
     by_rates = [float(sum(map(mul, rates, counts))) for counts in asked]
-    return rates if by_rates == prices else ()
+    if by_rates == prices:
+        return rates
+    return ()
 
 
 @lru_cache(maxsize=1024)
@@ -113,15 +122,24 @@ def _calculate_cost(
         name: count or 0 for name, count in counts.items()
     }  # a count that is left out takes the library long
     # An ARN of Bedrock ends with the name.
-    name = model.rpartition("/")[2] if model.startswith("arn:") else model
-    lookups = [{"provider_api_url": api_url}] if api_url else []
-    lookups += [{"provider_id": TABLE_PROVIDER_IDS.get(provider, provider)}] if provider else []
+    if model.startswith("arn:"):
+        name = model.rpartition("/")[2]
+    else:
+        name = model
+    if api_url:
+        lookups = [{"provider_api_url": api_url}]
+    else:
+        lookups = []
+    if provider:
+        lookups += [{"provider_id": TABLE_PROVIDER_IDS.get(provider, provider)}]
     lookups += [{}]  # the address of a gateway is not in the table: the model's name has to do
     for lookup in lookups:
         # The table refuses counts that contradict each other (more cached than input tokens ...).
         with contextlib.suppress(LookupError, ValueError, ArithmeticError, TypeError):
             price = float(library.calc_price(library.Usage(**tokens), model_ref=name, **lookup).total_price)
-            return price if math.isfinite(price) else None
+            if math.isfinite(price):
+                return price
+            return None
     return None
 
 
@@ -160,7 +178,11 @@ def _read_wire(exchange: Exchange) -> Call:
     request = as_mapping(exchange.request)
     provider, endpoint, call_format = route.choose_format(request)
     body = streams.read_body(exchange.content_type, exchange.body)
-    reply, ended = body.events[0] if body.events else {}, True
+    if body.events:
+        reply = body.events[0]
+    else:
+        reply = {}
+    ended = True
     if call_format is None:
         usage = openai.read_openai_usage(as_mapping(reply.get("usage")))
         parsed_request = ParsedRequest()
@@ -168,12 +190,20 @@ def _read_wire(exchange: Exchange) -> Call:
     else:
         if body.streamed:
             reply, ended = call_format.join_events(body.events)
-        parsed_request, parsed_reply = call_format.read_request(request), call_format.read_reply(reply)
-    event_errors = (_error_text(event, None) for event in body.events) if body.streamed else ()
+        parsed_request = call_format.read_request(request)
+        parsed_reply = call_format.read_reply(reply)
+    if body.streamed:
+        event_errors = (_error_text(event, None) for event in body.events)
+    else:
+        event_errors = ()
     error = _error_text(reply, exchange.status) or next(filter(None, event_errors), "")
     model = parsed_reply.model or parsed_request.model or as_text(request.get("model")) or route.model
-    model = route.model if route.model_first else model
-    cost = parsed_reply.cost_usd if provider == "openrouter" else None
+    if route.model_first:
+        model = route.model
+    if provider == "openrouter":
+        cost = parsed_reply.cost_usd
+    else:
+        cost = None
     if call_format is None:
         unread = [f"the endpoint {shorten_text(route.path, MAX_NAME_CHARS)}"]
     else:
@@ -207,8 +237,9 @@ def _read_wire(exchange: Exchange) -> Call:
 
 
 def _error_text(reply: JsonObject, status: int | None) -> str:
-    # Return the message of an error in the format of any vendor, or "".
-    if error := reply.get("error"):
+    """Return the message of an error in the format of any vendor, or ""."""
+    error = reply.get("error")
+    if error:
         return as_text(error) or as_text(as_mapping(error).get("message")) or arguments_json(error)
     if reply.get("type") == "error" or is_error_status(status):
         return arguments_json(
@@ -276,9 +307,10 @@ def find_shutdown(model: str) -> Shutdown | None:
     >>> find_shutdown("models/gemini-2.0-flash").day.isoformat(), find_shutdown("my-model")
     ('2026-06-01', None)
     """
-    name = (
-        model.removeprefix("ft:").partition(":")[0] if model.startswith("ft:") else model.rpartition(":")[2]
-    )
+    if model.startswith("ft:"):
+        name = model.removeprefix("ft:").partition(":")[0]
+    else:
+        name = model.rpartition(":")[2]
     return _read_table().get(name.rpartition("/")[2])
 
 

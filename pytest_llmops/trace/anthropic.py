@@ -23,9 +23,13 @@ _DELTA_KEYS = {
 
 def _read_request(request: JsonObject) -> fields.ParsedRequest:
     system = request.get("system")
-    messages = [Message("system", fields.content_text(system))] if system else []
+    if system:
+        messages = [Message("system", fields.content_text(system))]
+    else:
+        messages = []
     for message in as_mappings(request.get("messages")):
-        role, content = fields.as_role(message.get("role")), message.get("content")
+        role = fields.as_role(message.get("role"))
+        content = message.get("content")
         if isinstance(content, list):
             messages += fields.split_messages(
                 role, as_mappings(content), _format_tool_result_block, _format_content_block
@@ -83,7 +87,8 @@ def _join_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
         elif kind == "content_block_start":
             blocks[number] = dict(as_mapping(event.get("content_block")))
         elif kind == "content_block_delta":
-            block, delta = blocks.setdefault(number, {}), as_mapping(event.get("delta"))
+            block = blocks.setdefault(number, {})
+            delta = as_mapping(event.get("delta"))
             source, target = _DELTA_KEYS.get(as_text(delta.get("type")), ("", ""))
             if target:
                 block.setdefault("type", target)
@@ -100,19 +105,15 @@ def _join_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
 
 
 def _format_tool_result_block(block: JsonObject) -> str | None:
-    return (
-        fields.content_text(block.get("content"))
-        if as_text(block.get("type")).endswith("tool_result")
-        else None
-    )
+    if as_text(block.get("type")).endswith("tool_result"):
+        return fields.content_text(block.get("content"))
+    return None
 
 
 def _format_content_block(block: JsonObject) -> str:
-    return (
-        fields.format_tool_call(fields.read_tool_call(block))
-        if _is_tool_use(block)
-        else fields.format_part(block)
-    )
+    if _is_tool_use(block):
+        return fields.format_tool_call(fields.read_tool_call(block))
+    return fields.format_part(block)
 
 
 def _is_tool_use(block: JsonObject) -> bool:

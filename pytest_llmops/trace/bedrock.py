@@ -41,7 +41,10 @@ def _read_converse_request(request: JsonObject) -> fields.ParsedRequest:
             _format_converse_block,
         )
     tools = [*_read_tool_specs(as_mapping(request.get("toolConfig")).get("tools"))]
-    unread = ["a prompt kept by the server (promptVariables)"] if request.get("promptVariables") else []
+    if request.get("promptVariables"):
+        unread = ["a prompt kept by the server (promptVariables)"]
+    else:
+        unread = []
     return fields.ParsedRequest(messages, tools, unread)
 
 
@@ -79,11 +82,10 @@ def _join_converse_events(events: Sequence[JsonObject]) -> tuple[JsonObject, boo
     reply: dict[str, Any] = {}
     ended = False
     for event in events:
-        start, delta = (
-            as_mapping(event.get("contentBlockStart")),
-            as_mapping(event.get("contentBlockDelta")),
-        )
-        stop, metadata = as_mapping(event.get("messageStop")), as_mapping(event.get("metadata"))
+        start = as_mapping(event.get("contentBlockStart"))
+        delta = as_mapping(event.get("contentBlockDelta"))
+        stop = as_mapping(event.get("messageStop"))
+        metadata = as_mapping(event.get("metadata"))
         if start:
             use = as_mapping(as_mapping(start.get("start")).get("toolUse"))
             number = fields.as_token_count(start.get("contentBlockIndex")) or 0
@@ -109,7 +111,9 @@ def _join_converse_events(events: Sequence[JsonObject]) -> tuple[JsonObject, boo
 def _format_converse_result(block: JsonObject) -> str | None:
     result = block.get("toolResult")
     blocks = as_mappings(as_mapping(result).get("content"))
-    return "\n".join(map(_format_converse_block, blocks)) if isinstance(result, dict) else None
+    if isinstance(result, dict):
+        return "\n".join(map(_format_converse_block, blocks))
+    return None
 
 
 def _format_converse_block(block: JsonObject) -> str:
@@ -142,20 +146,22 @@ def _read_tool_specs(tools: object) -> Iterator[ToolDefinition]:
 def _append_converse_delta(block: dict[str, Any], delta: JsonObject) -> None:
     if "text" in delta:
         block["text"] = as_text(block.get("text")) + as_text(delta["text"])
-    if tool_use := as_mapping(delta.get("toolUse")):
+    tool_use = as_mapping(delta.get("toolUse"))
+    if tool_use:
         block.setdefault("toolUse", {"input": ""})["input"] += as_text(tool_use.get("input"))
-    if thought := as_text(as_mapping(delta.get("reasoningContent")).get("text")):
+    thought = as_text(as_mapping(delta.get("reasoningContent")).get("text"))
+    if thought:
         reasoning = block.setdefault("reasoningContent", {"reasoningText": {"text": ""}})
         reasoning["reasoningText"]["text"] += thought
 
 
 def _read_invocation_metrics(reply: JsonObject) -> Usage:
-    # Read the token counts that Bedrock adds to the end of a stream of any model.
+    """Read the token counts that Bedrock adds to the end of a stream of any model."""
     return fields.usage_with_cache(as_mapping(reply.get(METRICS_KEY)), *_METRICS_COUNT_KEYS)
 
 
 def _read_generation(reply: JsonObject) -> fields.ParsedReply:
-    # Read the text of Llama or Mistral, which differ in their keys.
+    """Read the text of Llama or Mistral, which differ in their keys."""
     outputs = as_mappings(reply.get("outputs"))
     merged = {**reply, **first_mapping(outputs)}
     text = merged.get("text", merged.get("generation"))
@@ -177,7 +183,10 @@ def _join_generation(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
     keys = (METRICS_KEY, "prompt_token_count", "generation_token_count")
     joined = {key: event[key] for event in events for key in keys if event.get(key) is not None}
     reasons = [reply.finish_reason for reply in replies if reply.finish_reason]
-    joined |= {"stop_reason": reasons[-1]} if reasons else {}
+    if reasons:
+        joined |= {"stop_reason": reasons[-1]}
+    else:
+        joined |= {}
     if any(reply.known for reply in replies):
         joined["generation"] = "".join(reply.output for reply in replies)
     return joined, bool(reasons)
@@ -186,7 +195,8 @@ def _join_generation(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
 def _read_embedding_request(request: JsonObject) -> fields.ParsedRequest:
     params = as_mapping(request.get("singleEmbeddingParams"))
     contents = as_texts(request.get("inputText")) or as_texts(as_mapping(params.get("text")).get("value"))
-    contents += ["[image]"] if request.get("inputImage") or params.get("image") else []
+    if request.get("inputImage") or params.get("image"):
+        contents += ["[image]"]
     return fields.ParsedRequest(fields.user_messages(contents))
 
 

@@ -22,7 +22,8 @@ _MAX_NUMBER = 1e15  # a larger number is neither a score nor an index
 
 def _read_chat_reply(reply: JsonObject) -> fields.ParsedReply:
     message = as_mapping(reply.get("message"))
-    content, plan = message.get("content"), message.get("tool_plan")
+    content = message.get("content")
+    plan = message.get("tool_plan")
     blocks = as_mappings(content)
     return fields.ParsedReply(
         output=join_texts(blocks) or as_text(content),
@@ -66,7 +67,10 @@ def _read_billed_usage(value: object) -> Usage:
     counts = as_mapping(value)
     billed = as_mapping(counts.get("billed_units"))
     is_billed = "input_tokens" in billed or "output_tokens" in billed
-    tokens = billed if is_billed else as_mapping(counts.get("tokens"))
+    if is_billed:
+        tokens = billed
+    else:
+        tokens = as_mapping(counts.get("tokens"))
     return Usage(
         input_tokens=fields.as_token_count(tokens.get("input_tokens")),
         output_tokens=fields.as_token_count(tokens.get("output_tokens")),
@@ -112,7 +116,9 @@ def _read_rerank_reply(reply: JsonObject) -> fields.ParsedReply:
 
 
 def _format_number(value: object) -> str:
-    return str(value)[:24] if isinstance(value, (int, float)) and abs(value) <= _MAX_NUMBER else "?"
+    if isinstance(value, (int, float)) and abs(value) <= _MAX_NUMBER:
+        return str(value)[:24]
+    return "?"
 
 
 CHAT = fields.CallFormat(fields.read_chat_request, _read_chat_reply, _join_chat_events)

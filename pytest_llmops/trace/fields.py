@@ -84,13 +84,17 @@ def as_token_count(value: object) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     # JSON gives no subclass of int except bool.
-    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
+    if type(value) is int and 0 <= value <= MAX_TOKENS:
+        return value
+    return None
 
 
 def sum_known_counts(*counts: int | None) -> int | None:
     """Return the sum of the counts that are known, or None if no count is."""
     known = [number for number in counts if number is not None]
-    return sum(known) if known else None
+    if known:
+        return sum(known)
+    return None
 
 
 def as_role(value: object) -> Role:
@@ -100,7 +104,9 @@ def as_role(value: object) -> Role:
 
 def format_tool_call(call: ToolCall) -> str:
     """Return the text of a tool call in a message of a conversation."""
-    return f"[tool call {call.name} {call.arguments}]" if call.arguments else f"[tool call {call.name}]"
+    if call.arguments:
+        return f"[tool call {call.name} {call.arguments}]"
+    return f"[tool call {call.name}]"
 
 
 def format_part(part: JsonObject) -> str:
@@ -138,7 +144,9 @@ def arguments_json(value: object) -> str:
 def normalize_arguments(streamed: str) -> str:
     """Return streamed arguments in the spelling of a reply without a stream, if they are complete."""
     value = parse_json(streamed)
-    return arguments_json(value) if isinstance(value, dict) else streamed
+    if isinstance(value, dict):
+        return arguments_json(value)
+    return streamed
 
 
 def tool_definition(name: str, description: object = "", parameters: object = None) -> ToolDefinition:
@@ -151,15 +159,22 @@ def tool_definition(name: str, description: object = "", parameters: object = No
 
 
 def _exceeds_depth(value: object, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, dict):
+        inner = value.values()
+    elif isinstance(value, list):
+        inner = value
+    else:
+        inner = ()
     return levels < 0 or any(
         _exceeds_depth(element, levels - 1) for element in inner if isinstance(element, (dict, list))
     )
 
 
 def _read_chat_tools(value: object) -> Iterator[ToolDefinition]:
-    # Read the tools of a request in the format of OpenAI's chat completions.
-    # ``{"type": "function", "function": {"name": ...}}``; any other type is a built-in tool of the provider.
+    """Read the tools of a request in the format of OpenAI's chat completions.
+
+    ``{"type": "function", "function": {"name": ...}}``; any other type is a built-in tool of the provider.
+    """
     for entry in as_mappings(value):
         kind = as_text(entry.get("type"))
         inner = as_mapping(entry.get(kind or "function"))
@@ -201,7 +216,7 @@ def read_chat_request(request: JsonObject) -> ParsedRequest:
 
 
 def _format_chat_message(message: JsonObject) -> str:
-    # Return content and tool calls of a message in the format of OpenAI's chat completions.
+    """Return content and tool calls of a message in the format of OpenAI's chat completions."""
     return join_lines(
         content_text(message.get("content")),
         *map(format_tool_call, read_chat_tool_calls(message.get("tool_calls"))),
@@ -211,9 +226,13 @@ def _format_chat_message(message: JsonObject) -> str:
 def add_tool_call(calls: dict[int, dict[str, str]], part: JsonObject) -> None:
     """Add a piece of a streamed tool call, in the format of OpenAI's chat completions, to the calls so far."""
     call_id = as_text(part.get("id"))
-    if (number := as_token_count(part.get("index"))) is None:
+    number = as_token_count(part.get("index"))
+    if number is None:
         # Servers without an index send a call whole, or give its id in the first piece.
-        number = len(calls) if call_id or not calls else max(calls)
+        if call_id or not calls:
+            number = len(calls)
+        else:
+            number = max(calls)
     call = calls.setdefault(number, {"id": "", "name": "", "arguments": ""})
     function = as_mapping(part.get("function")) or as_mapping(part.get("custom"))
     call["id"] = call["id"] or call_id
@@ -228,10 +247,15 @@ def list_images(message: JsonObject) -> list[str]:
 
 
 def _describe_documents(request: JsonObject) -> list[str]:
-    # Return a note on the documents of a request, which are not read.
+    """Return a note on the documents of a request, which are not read."""
     documents = request.get("documents")
-    number = len(documents) if isinstance(documents, list) else 0
-    return [f"{number} document{'s' if number > 1 else ''} given with the messages"] if number else []
+    if isinstance(documents, list):
+        number = len(documents)
+    else:
+        number = 0
+    if number:
+        return [f"{number} document{'s' if number > 1 else ''} given with the messages"]
+    return []
 
 
 def describe_unread_answers(answers: int) -> list[str]:
@@ -241,7 +265,9 @@ def describe_unread_answers(answers: int) -> list[str]:
     (['2 more answers'], [])
     """
     more = answers - 1
-    return [f"{more} more answer{'s' if more > 1 else ''}"] if more > 0 else []
+    if more > 0:
+        return [f"{more} more answer{'s' if more > 1 else ''}"]
+    return []
 
 
 def embedding_reply(reply: JsonObject, usage: Usage) -> ParsedReply:
@@ -253,7 +279,10 @@ def embedding_reply(reply: JsonObject, usage: Usage) -> ParsedReply:
         # Lists by type (float, int8 ...), each with the vectors of all texts.
         embeddings = next(iter(embeddings.values()), None)
     known = isinstance(embeddings, list)
-    number = len(embeddings) if known else 0
+    if known:
+        number = len(embeddings)
+    else:
+        number = 0
     return ParsedReply(
         output=f"{number} vectors", usage=usage, model=as_text(reply.get("model")), known=known
     )
@@ -271,7 +300,9 @@ def join_blocks(blocks: Mapping[int, Any]) -> list[Any]:
 
 def system_message(text: str) -> list[Message]:
     """Return a system message in a list, which is empty for an empty text."""
-    return [Message("system", text)] if text else []
+    if text:
+        return [Message("system", text)]
+    return []
 
 
 def user_messages(texts: Iterable[str]) -> list[Message]:
@@ -309,7 +340,8 @@ def split_messages(
     """
     lines = []
     for block in blocks:
-        if (result := format_result(block)) is None:
+        result = format_result(block)
+        if result is None:
             lines.append(format_block(block))
         else:
             yield Message("tool", result)
@@ -330,7 +362,8 @@ def usage_with_cache(
     counts: JsonObject, input_key: str, output_key: str, read_key: str, write_key: str
 ) -> Usage:
     """Return the usage of a provider that counts tokens read from and written to its cache beside the input."""
-    read, written = as_token_count(counts.get(read_key)), as_token_count(counts.get(write_key))
+    read = as_token_count(counts.get(read_key))
+    written = as_token_count(counts.get(write_key))
     return Usage(
         input_tokens=sum_known_counts(as_token_count(counts.get(input_key)), read, written),
         output_tokens=as_token_count(counts.get(output_key)),

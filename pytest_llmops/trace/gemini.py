@@ -22,7 +22,10 @@ _ANNOTATION_KEYS = ("thought", "thoughtSignature", "thought_signature", "videoMe
 
 def _read_request(request: JsonObject) -> fields.ParsedRequest:
     instruction = _content_parts(_get_field(request, "systemInstruction"))
-    messages = [Message("system", "\n".join(map(_format_gemini_part, instruction)))] if instruction else []
+    if instruction:
+        messages = [Message("system", "\n".join(map(_format_gemini_part, instruction)))]
+    else:
+        messages = []
     contents = request.get("contents")
     for message in [contents] if isinstance(contents, dict) else as_mappings(contents):
         messages += fields.split_messages(
@@ -31,7 +34,10 @@ def _read_request(request: JsonObject) -> fields.ParsedRequest:
             _format_function_response,
             _format_gemini_part,
         )
-    unread = ["messages kept by the server (cachedContent)"] if _get_field(request, "cachedContent") else []
+    if _get_field(request, "cachedContent"):
+        unread = ["messages kept by the server (cachedContent)"]
+    else:
+        unread = []
     return fields.ParsedRequest(
         messages, [*_read_function_declarations(request.get("tools"))], unread, _model_name(request)
     )
@@ -84,19 +90,23 @@ def _join_events(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
 
 
 def _get_field(wire: JsonObject, name: str) -> Any:
-    # Return a field, which may be spelled in snake case as well.
+    """Return a field, which may be spelled in snake case as well."""
     snake_name = "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
     return wire.get(name, wire.get(snake_name))
 
 
 def _content_parts(content: object) -> list[JsonObject]:
     parts = as_mapping(content).get("parts")
-    return [parts] if isinstance(parts, dict) else as_mappings(parts)
+    if isinstance(parts, dict):
+        return [parts]
+    return as_mappings(parts)
 
 
 def _format_function_response(part: JsonObject) -> str | None:
     response = _get_field(part, "functionResponse")
-    return fields.arguments_json(response.get("response")) if isinstance(response, dict) else None
+    if isinstance(response, dict):
+        return fields.arguments_json(response.get("response"))
+    return None
 
 
 def _format_gemini_part(part: JsonObject) -> str:
@@ -129,7 +139,7 @@ def _read_function_declarations(tools: object) -> Iterator[ToolDefinition]:
 
 
 def _read_usage_metadata(value: object) -> Usage:
-    # Read the token counts of a reply; thoughts, counted beside the answer, become part of the output.
+    """Read the token counts of a reply; thoughts, counted beside the answer, become part of the output."""
     counts = as_mapping(value)
     thoughts = fields.as_token_count(counts.get("thoughtsTokenCount"))
     return Usage(

@@ -58,7 +58,7 @@ def _read_chat_reply(reply: JsonObject) -> fields.ParsedReply:
 
 
 def _join_chunks(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
-    # Join the chunks of a streamed answer; if there are several answers, those of the first.
+    """Join the chunks of a streamed answer; if there are several answers, those of the first."""
     reply: dict[str, Any] = {}
     texts: defaultdict[str, list[str]] = defaultdict(list)
     calls: dict[int, dict[str, str]] = {}
@@ -102,10 +102,11 @@ def _iterate_pieces(choice: JsonObject, delta: JsonObject) -> Iterator[tuple[str
 
 
 def _split_thinking(content: object) -> tuple[str, str]:
-    # Return the text of an answer, and that of its thinking parts (Mistral).
+    """Return the text of an answer, and that of its thinking parts (Mistral)."""
     if not isinstance(content, list):
         return as_text(content), ""
-    answer, thinking = "", ""
+    answer = ""
+    thinking = ""
     for part in as_mappings(content):
         if part.get("type") == "thinking":
             thinking += fields.content_text(part.get("thinking"))
@@ -131,7 +132,10 @@ def _format_flags(result: JsonObject) -> str:
 
 def _read_responses_request(request: JsonObject) -> fields.ParsedRequest:
     instructions = request.get("instructions")
-    messages = [Message("system", as_text(instructions))] if instructions else []
+    if instructions:
+        messages = [Message("system", as_text(instructions))]
+    else:
+        messages = []
     messages += _read_input(request.get("input"))
     unread = [f"messages kept by the server ({key})" for key in _SERVER_STATE_KEYS if request.get(key)]
     tools = []
@@ -144,7 +148,8 @@ def _read_responses_request(request: JsonObject) -> fields.ParsedRequest:
 
 def _read_responses_reply(reply: JsonObject) -> fields.ParsedReply:
     output = as_mappings(reply.get("output"))
-    answers, thoughts = list[JsonObject](), list[JsonObject]()
+    answers = list[JsonObject]()
+    thoughts = list[JsonObject]()
     for item in output:
         if item.get("type") == "message":
             answers += as_mappings(item.get("content"))
@@ -164,11 +169,10 @@ def _read_responses_reply(reply: JsonObject) -> fields.ParsedReply:
 
 def _join_responses(events: Sequence[JsonObject]) -> tuple[JsonObject, bool]:
     final_events = [event for event in events if event.get("type") in _FINAL_EVENTS]
-    last = (
-        as_mapping(final_events[-1].get("response"))
-        if final_events
-        else next(filter(None, (as_mapping(event.get("response")) for event in reversed(events))), {})
-    )
+    if final_events:
+        last = as_mapping(final_events[-1].get("response"))
+    else:
+        last = next(filter(None, (as_mapping(event.get("response")) for event in reversed(events))), {})
     if as_mappings(last.get("output")):
         return last, bool(final_events)
     output = _join_output_items(events)
@@ -191,7 +195,7 @@ def _read_input(value: object) -> Iterator[Message]:
 
 
 def _read_call(item: JsonObject) -> ToolCall:
-    # Read a call of a function, or of a built-in tool, which is named by the type of its call.
+    """Read a call of a function, or of a built-in tool, which is named by the type of its call."""
     return ToolCall(
         name=as_text(item.get("name")) or as_text(item.get("type")).removesuffix("_call"),
         arguments=next(
@@ -207,7 +211,7 @@ def _read_call(item: JsonObject) -> ToolCall:
 
 
 def _join_output_items(events: Sequence[JsonObject]) -> list[JsonObject]:
-    # Return the output items of a stream: complete items, and the text so far of the others.
+    """Return the output items of a stream: complete items, and the text so far of the others."""
     complete: dict[int, JsonObject] = {}
     texts: dict[int, str] = {}
     for event in events:
@@ -236,7 +240,8 @@ def read_openai_usage(counts: JsonObject) -> Usage:
     if reasoning and fields.as_token_count(counts.get("total_tokens")) == all_tokens:
         # xAI counts reasoning beside the answer, not as part of it; its total shows that.
         output_tokens = fields.sum_known_counts(output_tokens, reasoning)
-    if (cached := fields.as_token_count(input_details.get("cached_tokens"))) is None:
+    cached = fields.as_token_count(input_details.get("cached_tokens"))
+    if cached is None:
         cached = fields.as_token_count(
             next((counts[key] for key in _CACHED_TOKEN_KEYS if key in counts), None)
         )
@@ -250,7 +255,7 @@ def read_openai_usage(counts: JsonObject) -> Usage:
 
 
 def _read_audio_tokens(counts: JsonObject) -> dict[str, int]:
-    # Return the token counts of audio, which has its own price; without those that are 0.
+    """Return the token counts of audio, which has its own price; without those that are 0."""
     details = {
         "input_audio_tokens": as_mapping(counts.get("prompt_tokens_details")),
         "output_audio_tokens": as_mapping(counts.get("completion_tokens_details")),
@@ -260,7 +265,7 @@ def _read_audio_tokens(counts: JsonObject) -> dict[str, int]:
 
 
 def _read_stated_cost(counts: JsonObject) -> float | None:
-    # Return the cost of a call in US dollars as OpenRouter states it, or None.
+    """Return the cost of a call in US dollars as OpenRouter states it, or None."""
     cost = counts.get("cost")
     if not isinstance(cost, (int, float)) or isinstance(cost, bool) or not 0 <= cost <= MAX_USD:
         return None

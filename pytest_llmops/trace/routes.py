@@ -170,21 +170,30 @@ def find_route(url: str) -> Route:
     address = f"{parts.scheme}://{parts.netloc}{path}"
     match = _BEDROCK_PATH.search(path)
     if match:
-        model, operation = unquote(match[1]), match[2]
+        model = unquote(match[1])
+        operation = match[2]
         provider = provider or "bedrock-compatible"
         if operation.startswith("invoke"):
             return Route(path, address, provider, model=model, model_first=True, is_bedrock_invoke=True)
         return Route(path, address, provider, "converse", bedrock.CONVERSE, model, model_first=True)
     match = _GOOGLE_PATH.search(path)
     if match:
-        publisher, model, method = match[1] or "", unquote(match[2]), match[3]
-        known = _VERTEX_PUBLISHERS.get(publisher) if method in _RAW_METHODS else _GOOGLE_METHODS.get(method)
+        publisher = match[1] or ""
+        model = unquote(match[2])
+        method = match[3]
+        if method in _RAW_METHODS:
+            known = _VERTEX_PUBLISHERS.get(publisher)
+        else:
+            known = _GOOGLE_METHODS.get(method)
         if known:
             return Route(path, address, provider or "google-compatible", *known, model)
     for end, endpoint, call_format, fallback in _PATH_ENDS:
         if path.endswith(end):
             deployment = _DEPLOYMENT_PATH.search(path)
-            model = unquote(deployment[1]) if deployment else ""
+            if deployment:
+                model = unquote(deployment[1])
+            else:
+                model = ""
             # Applications use such paths, too; only the end of OpenAI's chat is unmistakable.
             return Route(
                 path,
@@ -212,10 +221,11 @@ _INVOKE_FORMATS: tuple[tuple[str, str, CallFormat], ...] = (
 
 
 def _bedrock_invoke_format(model: str, request: JsonObject) -> tuple[str, CallFormat]:
-    # Return endpoint and format of ``invoke``, whose bodies are those of the model's vendor.
+    """Return endpoint and format of ``invoke``, whose bodies are those of the model's vendor."""
     name = model.rpartition("/")[2]
     region, _, rest = name.partition(".")
-    name = rest if region in _REGIONS else name
+    if region in _REGIONS:
+        name = rest
     for start, endpoint, call_format in _INVOKE_FORMATS:
         if name.startswith(start):
             return endpoint, call_format

@@ -53,7 +53,10 @@ def read_body(content_type: str, body: bytes) -> ReplyBody:
         return ReplyBody([], unread="an empty reply")
     if "json" in kind:
         return ReplyBody([], unread="a reply that is not JSON")
-    unread = f"content type {shorten_text(kind, MAX_TYPE_CHARS)}" if kind else "unknown type"
+    if kind:
+        unread = f"content type {shorten_text(kind, MAX_TYPE_CHARS)}"
+    else:
+        unread = "unknown type"
     return ReplyBody([], unread=f"a reply of {unread}")
 
 
@@ -102,15 +105,27 @@ def _read_sse(body: bytes) -> ReplyBody:
 
 def _parse_object(text: str) -> JsonObject | None:
     value = parse_json(text)
-    return value if isinstance(value, dict) else None
+    if isinstance(value, dict):
+        return value
+    return None
 
 
 def _collect_events(objects: list[JsonObject | None], *, ended: bool = False) -> ReplyBody:
     events = [event for event in objects if event is not None]
     lost = len(objects) - len(events)
     is_cut = lost == 1 and objects[-1] is None and not ended
-    other = "1 event that is not a JSON object" if lost == 1 else f"{lost} events that are not JSON objects"
-    unread = "an empty stream" if not objects else "" if not lost else CUT_STREAM if is_cut else other
+    if lost == 1:
+        other = "1 event that is not a JSON object"
+    else:
+        other = f"{lost} events that are not JSON objects"
+    if not objects:
+        unread = "an empty stream"
+    elif not lost:
+        unread = ""
+    elif is_cut:
+        unread = CUT_STREAM
+    else:
+        unread = other
     return ReplyBody(events, streamed=True, ended=ended, unread=unread)
 
 
@@ -118,12 +133,15 @@ def _read_aws_frames(body: bytes) -> ReplyBody:
     frames, size = aws_event_stream.unpack_leading_frames(body)
     reply = _collect_events([_unwrap_aws_frame(frame) for frame in frames])
     if size < len(body):
-        reply.unread = CUT_STREAM if frames else "a reply that is not an event stream"
+        if frames:
+            reply.unread = CUT_STREAM
+        else:
+            reply.unread = "a reply that is not an event stream"
     return reply
 
 
 def _unwrap_aws_frame(frame: aws_event_stream.Frame) -> JsonObject | None:
-    # Return the event of a frame under its name; a chunk of Bedrock's ``invoke`` is the event in its bytes.
+    """Return the event of a frame under its name; a chunk of Bedrock's ``invoke`` is the event in its bytes."""
     headers = {name: as_text(value) for name, value in frame.headers.items()}
     event = _parse_object(frame.payload.decode("utf-8", "replace"))
     if headers.get(":message-type") in ("exception", "error"):
@@ -136,7 +154,9 @@ def _unwrap_aws_frame(frame: aws_event_stream.Frame) -> JsonObject | None:
         }
     kind = headers.get(":event-type", "")
     if event is None or kind != "chunk":
-        return None if event is None else {kind: event}
+        if event is None:
+            return None
+        return {kind: event}
     try:
         return _parse_object(base64.b64decode(as_text(event.get("bytes"))).decode("utf-8", "replace"))
     except (binascii.Error, ValueError):

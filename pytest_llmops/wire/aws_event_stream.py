@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import Json
 
 _PRELUDE = struct.Struct(">III")
@@ -59,7 +58,9 @@ def unpack_frames(data: bytes) -> list[Frame] | None:
     True
     """
     frames, size = unpack_leading_frames(data)
-    return frames if size == len(data) else None
+    if size == len(data):
+        return frames
+    return None
 
 
 def unpack_leading_frames(data: bytes) -> tuple[list[Frame], int]:
@@ -68,7 +69,8 @@ def unpack_leading_frames(data: bytes) -> tuple[list[Frame], int]:
     >>> unpack_leading_frames(pack_frames([Frame(payload=b"{}")]) + b"broken off")
     ([Frame(headers={}, payload=b'{}')], 18)
     """
-    frames, position = [], 0
+    frames = []
+    position = 0
     view = memoryview(data)
     while position < len(data):
         try:
@@ -91,10 +93,12 @@ def pack_frames(frames: Iterable[Frame]) -> bytes:
 
 def _unpack_frame(data: memoryview) -> tuple[Frame, int]:
     size, headers_size, check = _PRELUDE.unpack_from(data)
-    refuse(crc32(data[:8]) != check or not headers_size + FRAME_OVERHEAD <= size <= len(data), ValueError())
+    if crc32(data[:8]) != check or not headers_size + FRAME_OVERHEAD <= size <= len(data):
+        raise ValueError
     end = size - _U32.size
     (check,) = _U32.unpack_from(data, end)
-    refuse(crc32(data[:end]) != check, ValueError())
+    if crc32(data[:end]) != check:
+        raise ValueError
     begin = _PRELUDE.size + headers_size
     return Frame(_unpack_headers(bytes(data[_PRELUDE.size : begin])), bytes(data[begin:end])), size
 
@@ -108,7 +112,8 @@ def _unpack_headers(data: bytes) -> dict[str, Json]:
         at = begin + len(raw)
         name = raw.decode()
         # The same name twice would be lost in a mapping, and with it the bytes.
-        refuse(name in headers or at == len(data), ValueError())
+        if name in headers or at == len(data):
+            raise ValueError
         headers[name], at = _unpack_header_value(data[at], data, at + 1)
     return headers
 
@@ -122,7 +127,8 @@ def _unpack_header_value(tag: int, data: bytes, at: int) -> tuple[Json, int]:
         return {name: number}, at + number_struct.size
     if tag == _UUID:
         return {"uuid": str(uuid.UUID(bytes=_slice_exactly(data, at, 16)))}, at + 16
-    refuse(tag not in (_BYTES, _STRING), ValueError())
+    if tag not in (_BYTES, _STRING):
+        raise ValueError
     (size,) = _U16.unpack_from(data, at)
     raw = _slice_exactly(data, at + _U16.size, size)
     at += _U16.size + size
@@ -130,7 +136,8 @@ def _unpack_header_value(tag: int, data: bytes, at: int) -> tuple[Json, int]:
 
 
 def _slice_exactly(data: bytes, at: int, size: int) -> bytes:
-    refuse(at + size > len(data), ValueError())
+    if at + size > len(data):
+        raise ValueError
     return data[at : at + size]
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmops.errors import CassetteError, require
+from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
 
 BLOB = "$blob"
@@ -46,17 +46,19 @@ def marker_text(stored: Mapping[str, Any], kind: str, blobs: Mapping[str, str]) 
     if isinstance(held_text, str):
         return held_text
     label = stored[kind]
-    match = _REFERENCE.fullmatch(label) if isinstance(label, str) else None
+    if isinstance(label, str):
+        match = _REFERENCE.fullmatch(label)
+    else:
+        match = None
     if match is None or held_text is not None:
         raise CassetteError(
             f"a body: expected {kind} to end in the hash of a text, got {shorten_text(repr(label), 80)}"
         )
-    text = require(
-        blobs.get(match[1]),
-        CassetteError(
+    text = blobs.get(match[1])
+    if text is None:
+        raise CassetteError(
             f"a body: the text {match[1]} is not among the blobs of its file; restore it, or record again"
-        ),
-    )
+        )
     # Checked here, not when the file is read: a text that is not used costs nothing.
     if not text_digest(text).startswith(match[1]):
         raise CassetteError(
@@ -88,7 +90,10 @@ def _replace_texts(value: Any, blobs: Mapping[str, str], texts: dict[str, str]) 
     for kind in MARKER_KEYS:
         if kind in value:
             text = marker_text(value, kind, blobs)
-            label = value[kind] if TEXT_KEY in value else value[kind].rpartition(", ")[0]
+            if TEXT_KEY in value:
+                label = value[kind]
+            else:
+                label = value[kind].rpartition(", ")[0]
             digest = text_digest(text)
             reference = digest[:REFERENCE_DIGITS]
             if texts.setdefault(reference, text) != text:
@@ -104,7 +109,8 @@ def read_blobs(document: Mapping[str, Any]) -> Mapping[str, str] | None:
     Raises:
         CassetteError: ``blobs`` is not an object of texts.
     """
-    if (blobs := document.get("blobs")) is None:
+    blobs = document.get("blobs")
+    if blobs is None:
         return None
     if not isinstance(blobs, dict) or not all(isinstance(text, str) for text in blobs.values()):
         raise CassetteError("the blobs of a cassette: expected an object of texts")

@@ -69,11 +69,18 @@ def _fold_candidates(body: bytes) -> Iterator[dict[str, Json] | None]:
 
 
 def _fold_stream(text: str) -> dict[str, Json] | None:
-    if (stream := stream_events.split_stream(text)) is None:
+    stream = stream_events.split_stream(text)
+    if stream is None:
         return None
     affixes = stream_events.find_shared_affixes(stream.events)
-    events = stream.events if affixes is None else stream_events.strip_shared_affixes(stream.events, *affixes)
-    folded: dict[str, Json] = {} if affixes is None else {"shared": list(affixes)}
+    if affixes is None:
+        events = stream.events
+    else:
+        events = stream_events.strip_shared_affixes(stream.events, *affixes)
+    if affixes is None:
+        folded: dict[str, Json] = {}
+    else:
+        folded = {"shared": list(affixes)}
     folded["events"] = [event if isinstance(event, list) else _fold_event(event) for event in events]
     if stream.newline != "\n":
         folded["newline"] = stream.newline
@@ -87,13 +94,17 @@ def _fold_stream(text: str) -> dict[str, Json] | None:
 def _fold_event(event: str) -> Any:
     folded = fold_text(event)
     is_short = folded == {LINES: event.split("\n")} and event.count("\n") < MAX_INLINE_BREAKS
-    return event if is_short else folded
+    if is_short:
+        return event
+    return folded
 
 
 def _preview_entry(events: list[str]) -> dict[str, Json]:
     # For reviewers only: replay never reads it.
     preview = stream_events.stream_text(events)
-    return {"says": fold_text(preview)} if preview else {}
+    if preview:
+        return {"says": fold_text(preview)}
+    return {}
 
 
 def _fold_frames(body: bytes) -> dict[str, Json] | None:
@@ -113,7 +124,7 @@ def _fold_frames(body: bytes) -> dict[str, Json] | None:
 
 
 def _fold_parts(body: bytes) -> dict[str, Json] | None:
-    # Fold a form with files: its headers and texts stay readable, each file becomes base64.
+    """Fold a form with files: its headers and texts stay readable, each file becomes base64."""
     boundary, line_end, _ = body.partition(b"\r\n")
     if not boundary.startswith(b"--") or not line_end:
         return None
@@ -168,7 +179,8 @@ def check_body(stored: object) -> str:
     """
     if not isinstance(stored, dict):
         raise CassetteError(f"a body: expected an object, got {type(stored).__name__}")
-    if (form := next((key for key in _FORMS if key in stored), None)) is None:
+    form = next((key for key in _FORMS if key in stored), None)
+    if form is None:
         raise CassetteError(
             f"a body: expected one of {', '.join(_FORMS)}, got the keys {', '.join(stored) or '(none)'}"
         )
@@ -222,7 +234,9 @@ def unfold_stream(stored: Stored) -> list[bytes] | None:
     """
     form = check_body(stored)
     unfold = {"events": _unfold_events, "frames": _unfold_frames}.get(form)
-    return None if unfold is None else _unfold_form(form, stored, unfold)
+    if unfold is None:
+        return None
+    return _unfold_form(form, stored, unfold)
 
 
 def _unfold_events(stored: Stored, blobs: Blobs) -> list[bytes]:
@@ -234,7 +248,8 @@ def _unfold_events(stored: Stored, blobs: Blobs) -> list[bytes]:
         if prefix and isinstance(folded, str) and text.startswith(stream_events.SHORTENED_MARK):
             text = f"{prefix}{text[1:]}{suffix}"
         texts.append(text)
-    newline, last = stored.get("newline", "\n"), stored.get("last", end)
+    newline = stored.get("newline", "\n")
+    last = stored.get("last", end)
     events = stream_events.SplitStream(texts, newline, end, last).encode_events()
     for event in events:
         event.decode("utf-8")  # raises if a text holds half a surrogate pair, which no body does
@@ -253,7 +268,8 @@ def _unfold_base64(stored: Stored, blobs: Blobs) -> bytes:
 
 
 def _has_valid_events(stored: Stored) -> bool:
-    events, shared = stored["events"], stored.get("shared", ["", ""])
+    events = stored["events"]
+    shared = stored.get("shared", ["", ""])
     return (
         isinstance(events, list)
         and all(map(is_folded_text, events))

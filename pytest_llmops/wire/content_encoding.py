@@ -28,8 +28,10 @@ def decode_body(body: bytes, encoding: str, *, certain: bool) -> bytes:
     """
     names = [name.strip().lower() for name in encoding.split(",")]
     for name in [name for name in names if name not in ("", "identity")][::-1][:MAX_ENCODINGS]:
-        if (decoder := _DECODERS.get(name)) is not None:
-            body = decoder(body, certain=certain) if body else body
+        decoder = _DECODERS.get(name)
+        if decoder is not None:
+            if body:
+                body = decoder(body, certain=certain)
         elif certain:
             raise DocumentError(f"its response is encoded as {name!a:.40}, which is unknown", RECORD_AGAIN)
     return body

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmops.errors import refuse
 from pytest_llmops.measurement import Json
 from pytest_llmops.wire.blobs import BLOB, NUMBERS, make_marker, marker_text
 
@@ -56,10 +55,12 @@ _MEDIA_TYPES = (
 def fold_json(text: str) -> dict[str, Json] | None:
     """Return the parsed value of JSON, with the spelling that gives the same text; None without such a spelling."""
     core = text.strip(_JSON_WHITESPACE)
-    head, tail = text[: text.index(core)], text[text.index(core) + len(core) :]
+    head = text[: text.index(core)]
+    tail = text[text.index(core) + len(core) :]
     try:
         value = json.loads(core)
-        if (spelling := _find_spelling(value, core)) is None:
+        spelling = _find_spelling(value, core)
+        if spelling is None:
             return None
         folded: dict[str, Json] = {"json": fold_value(value), **spelling}
         folded |= {name: blank for name, blank in (("head", head), ("tail", tail)) if blank}
@@ -93,7 +94,7 @@ def _unescape(escape: str) -> str:
 
 
 def _apply_escapes(text: str, escapes: list[str]) -> str:
-    # Return JSON with more characters escaped, all of which occur only in strings.
+    """Return JSON with more characters escaped, all of which occur only in strings."""
     for escape in escapes:
         text = text.replace(_unescape(escape), escape)
     return text
@@ -109,7 +110,8 @@ def unfold_json(stored: Mapping[str, Any], blobs: Mapping[str, str]) -> str:
 
 def is_folded_json(stored: Mapping[str, Any]) -> bool:
     """Say whether the keys beside the value of stored JSON have the form that `fold_json` gives them."""
-    style, escapes = stored.get("style"), stored.get("escapes", [])
+    style = stored.get("style")
+    escapes = stored.get("escapes", [])
     blanks = (stored.get("head", ""), stored.get("tail", ""))
     return (
         isinstance(style, str)
@@ -167,10 +169,8 @@ def unfold_value(value: Any, blobs: Mapping[str, str]) -> Any:
             }
         if NUMBERS in value:
             numbers = json.loads(marker_text(value, NUMBERS, blobs))
-            refuse(
-                not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers),
-                ValueError("a marker of numbers stands for something else"),
-            )
+            if not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers):
+                raise ValueError("a marker of numbers stands for something else")
             return numbers
         return unfold_text(value, blobs)
     return value
@@ -183,7 +183,9 @@ def fold_text(text: str) -> Any:
     {'$lines': ['a', 'b']}
     """
     if len(text) < LONG_TEXT:
-        return {LINES: text.split("\n")} if "\n" in text else text
+        if "\n" in text:
+            return {LINES: text.split("\n")}
+        return text
     parts: list[Any] = []
     end = 0
     for match in _BASE64_RUN.finditer(text):
@@ -204,7 +206,9 @@ def fold_text(text: str) -> Any:
         for part in parts
         if part
     ]
-    return folded[0] if len(folded) == 1 else {JOINED: folded}
+    if len(folded) == 1:
+        return folded[0]
+    return {JOINED: folded}
 
 
 def unfold_text(value: Any, blobs: Mapping[str, str]) -> str:
@@ -221,7 +225,9 @@ def unfold_text(value: Any, blobs: Mapping[str, str]) -> str:
     if isinstance(value, dict):
         if LINES in value:
             lines = value[LINES]
-            return lines if isinstance(lines, str) else "\n".join(lines)
+            if isinstance(lines, str):
+                return lines
+            return "\n".join(lines)
         if JOINED in value and isinstance(value[JOINED], list):
             return "".join(unfold_text(part, blobs) for part in value[JOINED])
         if BLOB in value:

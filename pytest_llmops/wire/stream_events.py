@@ -30,7 +30,9 @@ def stream_content_type(body: bytes) -> str:
         return "application/vnd.amazon.eventstream"
     lines = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").splitlines()
     fields = [line.startswith(SSE_STARTS) for line in lines if line]
-    return "text/event-stream" if any(line.startswith("data:") for line in lines) and all(fields) else ""
+    if any(line.startswith("data:") for line in lines) and all(fields):
+        return "text/event-stream"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,13 @@ def split_stream(text: str) -> SplitStream | None:
     if "\r" in text:
         if not text.count(CRLF) == text.count("\n") == text.count("\r"):
             return None
-        newline, text = CRLF, text.replace(CRLF, "\n")
+        newline = CRLF
+        text = text.replace(CRLF, "\n")
     if end not in text:
         return None
     *events, rest = text.split(end)
-    events += [rest] if rest else []
+    if rest:
+        events += [rest]
     if end == "\n" and not (
         len(events) > 1 and all(event.startswith("{") and event.endswith("}") for event in events)
     ):
@@ -132,7 +136,9 @@ def _trim_to_punctuation(text: str, *, start: bool) -> str:
     if start:
         return text[: max(map(text.rfind, marks)) + 1]
     places = [place for place in map(text.find, marks) if place >= 0]
-    return text[min(places) :] if places else ""
+    if places:
+        return text[min(places) :]
+    return ""
 
 
 def strip_shared_affixes(events: list[str], start: str, end: str) -> list[str | list[str]]:
@@ -150,12 +156,15 @@ def strip_shared_affixes(events: list[str], start: str, end: str) -> list[str | 
 def unpack_aws_frames(body: bytes) -> list[Any] | None:
     """Return the frames of an AWS event stream, or None for any other body."""
     # The first bytes alone rule out most bodies: the lengths of the frame and of its headers must fit.
-    length, headers = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
-    return unpack_frames(body) if headers + FRAME_OVERHEAD <= length <= len(body) else None
+    length = int.from_bytes(body[:4], "big")
+    headers = int.from_bytes(body[4:8], "big")
+    if headers + FRAME_OVERHEAD <= length <= len(body):
+        return unpack_frames(body)
+    return None
 
 
 def _event_data(event: str) -> Iterator[str]:
-    # Yield the data lines of a server-sent event, or a line of JSON as it is.
+    """Yield the data lines of a server-sent event, or a line of JSON as it is."""
     if event.startswith("{"):
         yield event
         return
@@ -176,7 +185,10 @@ def stream_text(events: Iterable[str]) -> str:
 def _event_text(data: str) -> str:
     event = as_mapping(parse_json(data))
     is_text_delta = event.get("type") in (None, "response.output_text.delta", "content_block_delta")
-    delta = event.get("delta") if is_text_delta else None
+    if is_text_delta:
+        delta = event.get("delta")
+    else:
+        delta = None
     choice = as_mapping(first_mapping(event.get("choices")).get("delta"))
     candidate = as_mapping(first_mapping(event.get("candidates")).get("content"))
     return "".join(

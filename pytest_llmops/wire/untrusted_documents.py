@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util import text_files
-from pytest_llmops.errors import CassetteError, refuse
+from pytest_llmops.errors import CassetteError
 from pytest_llmops.measurement import shorten_text
 
 MAX_BYTES = 256 * 2**20  # limit of a file, compressed and decompressed
@@ -59,10 +59,8 @@ def load_document(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-        refuse(
-            len(data) > MAX_BYTES,
-            DocumentError(f"expected at most {MAX_BYTES // 2**20} MB, got more", "split it"),
-        )
+        if len(data) > MAX_BYTES:
+            raise DocumentError(f"expected at most {MAX_BYTES // 2**20} MB, got more", "split it")
         return _parse_document(decompress_gzip(data), path)
     except OSError as error:
         raise as_cassette_error(
@@ -100,19 +98,20 @@ def inflate(data: bytes, window: int) -> bytes:
         decompressor = zlib.decompressobj(window)
         pieces.append(decompressor.decompress(data, MAX_BYTES - size + 1))
         size += len(pieces[-1])
-        refuse(size > MAX_BYTES, zlib.error(f"unfolds to more than {MAX_BYTES // 2**20} MB"))
-        refuse(not decompressor.eof, zlib.error("it ends too early"))
+        if size > MAX_BYTES:
+            raise zlib.error(f"unfolds to more than {MAX_BYTES // 2**20} MB")
+        if not decompressor.eof:
+            raise zlib.error("it ends too early")
         data = decompressor.unused_data
-        refuse(data and window != GZIP, zlib.error("something follows its end"))
+        if data and window != GZIP:
+            raise zlib.error("something follows its end")
         data = data.lstrip(b"\0")  # gzip may be padded
     return b"".join(pieces)
 
 
 def _parse_document(data: bytes, path: Path) -> Any:
-    refuse(
-        _CONFLICT_MARKERS.search(data),
-        DocumentError("it holds merge-conflict markers", "resolve the conflict, or check out one side"),
-    )
+    if _CONFLICT_MARKERS.search(data):
+        raise DocumentError("it holds merge-conflict markers", "resolve the conflict, or check out one side")
     if data.lstrip()[:1] in (b"{", b"["):
         try:
             return json.loads(data)
@@ -125,10 +124,16 @@ def _parse_document(data: bytes, path: Path) -> Any:
         return _parse_yaml(data)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = "" if mark is None else f", line {mark.line + 1}"
+        if mark is None:
+            place = ""
+        else:
+            place = f", line {mark.line + 1}"
         what = f"{shorten_text(str(error.problem or error.context), 120)}{place}"
     except text_files.BadFile as error:
-        what = error.what if error.line is None else f"{error.what}, line {error.line}"
+        if error.line is None:
+            what = error.what
+        else:
+            what = f"{error.what}, line {error.line}"
     except (yaml.YAMLError, ValueError) as error:
         what = shorten_text(str(error), 120)
     raise DocumentError(f"it is not valid YAML ({what})")
@@ -137,12 +142,11 @@ def _parse_document(data: bytes, path: Path) -> Any:
 def _parse_yaml(data: bytes) -> Any:
     loader = _loader_class()(data)
     try:
-        if (node := loader.get_single_node()) is None:
+        node = loader.get_single_node()
+        if node is None:
             return None
-        refuse(
-            text_files.count_characters(node, {}) > len(data) * MAX_GROWTH + 2**16,
-            text_files.BadFile(f"its anchors unfold to more than {MAX_GROWTH} times its size"),
-        )
+        if text_files.count_characters(node, {}) > len(data) * MAX_GROWTH + 2**16:
+            raise text_files.BadFile(f"its anchors unfold to more than {MAX_GROWTH} times its size")
         text_files.check_keys(node, data.decode("utf-8", "replace"))
         return loader.construct_document(node)
     finally:

@@ -28,7 +28,7 @@ def aiohttp_patches() -> Iterator[Patch]:
 
 
 def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    # Return vcrpy's replacement of ``_request`` with the outcomes of calls that got no whole answer.
+    """Return vcrpy's replacement of ``_request`` with the outcomes of calls that got no whole answer."""
     import aiohttp
 
     async def request(session: Any, *args: Any, **kwargs: Any) -> Any:
@@ -43,7 +43,8 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
         try:
             response = await real(session, *args, **kwargs)
         except BaseException as error:
-            if (call := current_call.get()) is None or call.answer is not None:
+            call = current_call.get()
+            if call is None or call.answer is not None:
                 raise
             begin_answer(call.tape, call.request).give_up(error)
             raise
@@ -60,7 +61,10 @@ def _wrap_request(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
 async def _raise_outcome(call: Call, outcome: Outcome) -> NoReturn:
     import aiohttp
 
-    module = builtins if outcome.error == "TimeoutError" else aiohttp  # of ``ClientTimeout(total=...)``
+    if outcome.error == "TimeoutError":  # of ``ClientTimeout(total=...)``
+        module = builtins
+    else:
+        module = aiohttp
     await outcome.raise_in_task(module, call.tape, call.answer.latency_s if call.answer else None)
 
 
@@ -89,7 +93,8 @@ def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[...,
 
     async def record_response(hub: Any, request: Any, response: Any) -> None:
         current_call.set(None)
-        if (tape := tape_for(request)) is None:
+        tape = tape_for(request)
+        if tape is None:
             return
         # Errors are released before they are read, and redirects are closed already.
         if response.status >= _FIRST_REDIRECT or type(response.content) is not aiohttp.StreamReader:
@@ -100,7 +105,7 @@ def _wrap_record_response(real: Callable[..., Awaitable[None]]) -> Callable[...,
     return record_response
 
 
-def _record_body(response: Any, live: LiveAnswer) -> None:  # noqa: C901 -- a class with its variables
+def _record_body(response: Any, live: LiveAnswer) -> None:
     import aiohttp
 
     content = response.content

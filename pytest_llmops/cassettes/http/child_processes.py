@@ -145,7 +145,9 @@ class RemoteTape:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        return self._ask(name) if name in TAPE_VALUES else partial(self._ask, name)
+        if name in TAPE_VALUES:
+            return self._ask(name)
+        return partial(self._ask, name)
 
     def _ask(self, name: str, *args: object) -> Any:
         try:
@@ -196,7 +198,7 @@ def join_test(text: str) -> None:
 
 
 def _use_process(process: TestProcess) -> None:
-    # Take part in the test of another process.
+    """Take part in the test of another process."""
     global joined  # noqa: PLW0603 -- of the whole process
     joined = process
     active_tape.find_remote_tape = process.find_tape
@@ -238,13 +240,15 @@ class TapeServer:
 
     def stop(self) -> None:
         """End the thread; processes that ask meanwhile wait for the next `start`."""
-        thread, self._thread = self._thread, None
+        thread = self._thread
+        self._thread = None
         if thread is None:
             return
         self._stop_writer.send_bytes(b".")
         thread.join()
         # Python before 3.13 may join a thread before the system has ended it, and counts those at a fork.
-        entry, deadline = f"/proc/self/task/{thread.native_id}", time.monotonic() + MAX_THREAD_END_S
+        entry = f"/proc/self/task/{thread.native_id}"
+        deadline = time.monotonic() + MAX_THREAD_END_S
         while os.path.exists(entry) and time.monotonic() < deadline:  # noqa: PTH110 -- not worth a Path
             time.sleep(0)
 
@@ -274,7 +278,10 @@ class TapeServer:
         try:
             number, name, args, take, purpose = child.recv()
             # A process that is older than the trial does not know its number.
-            own_trial = recorder.run_as_trial(int(take)) if int(take) else contextlib.nullcontext()
+            if int(take):
+                own_trial = recorder.run_as_trial(int(take))
+            else:
+                own_trial = contextlib.nullcontext()
             with own_trial, recorder.set_purpose(purpose):
                 child.send(self._call(child, number, name, args))
         except Exception:  # noqa: BLE001 -- it has ended, or sends what is no request: the thread must go on for the others
@@ -285,7 +292,8 @@ class TapeServer:
     def _call(self, child: Any, number: int, name: str, args: tuple[Any, ...]) -> tuple[bool, object]:
         if name == "resolve":
             return True, self._resolve(*args)
-        if (tape := self._tapes.get(number)) is None:
+        tape = self._tapes.get(number)
+        if tape is None:
             return False, CassetteMiss(
                 "the test of this request has ended meanwhile: let it wait for its processes"
             )
@@ -298,12 +306,14 @@ class TapeServer:
             return False, tape.refuse(f"{type(error).__name__}: {error} (in the process of the test)")
 
     def _resolve(self, number: int) -> int:
-        # Return the number of a tape if it is in use, else of the running test's; 0: no test is running.
+        """Return the number of a tape if it is in use, else of the running test's; 0: no test is running."""
         in_use = {id(tape): tape for tape in active_tape.tapes_in_use()}
         pending = {id(tape): tape for calls in self._open_calls.values() for tape in calls.values()}
         tape = in_use.get(number) or active_tape.base_tape()
         self._tapes = in_use | pending
-        return id(tape) if tape is not None else 0
+        if tape is not None:
+            return id(tape)
+        return 0
 
     def _call_tape(self, calls: dict[int, Tape], tape: Tape, name: str, args: tuple[Any, ...]) -> object:
         if name == "end_call":
@@ -313,7 +323,10 @@ class TapeServer:
         if name == "record" and args[2] == "0":  # the process may be older than the trial
             args = (*args[:2], tape.take, *args[3:])
         attribute = getattr(tape, name)
-        value = attribute(*args) if callable(attribute) else attribute
+        if callable(attribute):
+            value = attribute(*args)
+        else:
+            value = attribute
         tape.errors_elsewhere += name.startswith("refuse")
         if name == "claim" and value is None:
             calls[hash(args[0].key)] = tape
@@ -330,9 +343,11 @@ _server: TapeServer | None = None
 def make_ticket() -> Ticket | None:
     """Return the ticket for a process that is started here; None without a tape in use."""
     if joined is not None:
-        take, purpose = active_tape.current_take(), active_tape.current_purpose()
+        take = active_tape.current_take()
+        purpose = active_tape.current_purpose()
         return replace(joined.ticket, take=take, purpose=purpose)
-    if (tape := active_tape.current_tape()) is None:
+    tape = active_tape.current_tape()
+    if tape is None:
         return None
     server = _open_server()
     server.start()
@@ -340,7 +355,7 @@ def make_ticket() -> Ticket | None:
 
 
 def _open_server() -> TapeServer:
-    # Return the server of this process, created for the first process that a test starts.
+    """Return the server of this process, created for the first process that a test starts."""
     global _server  # noqa: PLW0603 -- of the whole process
     if _server is None:
         _server = TapeServer()
@@ -356,8 +371,9 @@ def close_server() -> None:
 
 
 def _child_environment(environ: Mapping[Any, Any] | None) -> Mapping[Any, Any] | None:
-    # Return the environment of a process with the ticket; unchanged without a tape in use.
-    if (ticket := make_ticket()) is None:
+    """Return the environment of a process with the ticket; unchanged without a tape in use."""
+    ticket = make_ticket()
+    if ticket is None:
         return environ
     # Names and values may be bytes.
     named = {
@@ -424,10 +440,12 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global _server
-    server, _server = _server, None
+    server = _server
+    _server = None
     if server is None:
         return
-    if (tape := active_tape.current_tape()) is not None:
+    tape = active_tape.current_tape()
+    if tape is not None:
         inherited = tuple(active_tape.tapes_in_use())
         _use_process(TestProcess(server.make_ticket(tape), inherited))
         os.environ.update(_child_environment(None) or {})  # for a process that replaces this one

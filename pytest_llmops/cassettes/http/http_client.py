@@ -41,17 +41,17 @@ class BodyFraming:
 
     def __init__(self, length: int | None, *, chunked: bool = False) -> None:
         self.done = length == 0
-        self._chunked, self._in_trailer = chunked, False
-        self._left, self._line = (
-            length or 0,
-            b"",
-        )  # what is missing of the body or chunk; the part of a line so far
+        self._chunked = chunked
+        self._in_trailer = False
+        self._left = length or 0
+        self._line = b""  # what is missing of the body or chunk; the part of a line so far
 
     def feed(self, data: bytes) -> bytes:
         """Return the part of the bytes that belongs to the body; as lenient as http.client."""
         if not (self._chunked or self._left):
             return data
-        parts, source = list[bytes](), io.BytesIO(data)
+        parts = list[bytes]()
+        source = io.BytesIO(data)
         while not self.done and source.tell() < len(data):
             if self._left:
                 parts.append(source.read(min(self._left, len(data))))
@@ -60,7 +60,8 @@ class BodyFraming:
                 continue
             self._line += source.readline()
             if self._line.endswith(b"\n"):
-                line, self._line = self._line.strip(), b""
+                line = self._line.strip()
+                self._line = b""
                 if self._in_trailer:
                     self.done = not line
                 else:
@@ -103,13 +104,15 @@ def _wrap_request(real: Callable[..., None]) -> Callable[..., None]:
 
 
 def _defer_connect(stub: Any, *args: Any, **extra: Any) -> None:
-    # Defer the connection until a request is sent: a replayed request needs no server.
+    """Defer the connection until a request is sent: a replayed request needs no server."""
     vars(stub)["_deferred_connect"] = (args, extra)
 
 
 def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
-    request, extra = stub._vcr_request, vars(stub).pop(_EXTRA_ARGUMENTS, {})  # noqa: SLF001 -- vcrpy's
-    if (tape := vcr_adapter.tape_for(request)) is None:
+    request = stub._vcr_request
+    extra = vars(stub).pop(_EXTRA_ARGUMENTS, {})
+    tape = vcr_adapter.tape_for(request)
+    if tape is None:
         return _send_request(stub, extra)
     token = active_tape.outgoing_request.set(_copy_call(stub, extra) if tape.collects else None)
     try:
@@ -117,13 +120,15 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
     finally:
         active_tape.outgoing_request.reset(token)
     if answer is not None:
-        question, claimed = vcr_adapter.question_for(tape, request), None
+        question = vcr_adapter.question_for(tape, request)
+        claimed = None
         if answer.asked_ahead:
             claimed = live_response.ClaimedAnswer(tape, question, answer)
         else:
             live_response.report_replay(question, answer)
         real = stub.real_connection
-        outcome, make_error = answer.outcome, None
+        outcome = answer.outcome
+        make_error = None
         if (
             outcome is not None and outcome.error != "IncompleteRead"
         ):  # the client finds by itself that the end is missing
@@ -150,7 +155,7 @@ def _replay_or_send(stub: Any, *_: Any, **__: Any) -> Any:
 
 @contextmanager
 def _record_responses(real: Any, live: live_response.LiveAnswer) -> Iterator[None]:
-    # Let a connection create responses that are recorded while they are read.
+    """Let a connection create responses that are recorded while they are read."""
     make = real.response_class
     # botocore restores the class from its second attribute whenever it sends.
     own = {
@@ -166,7 +171,7 @@ def _record_responses(real: Any, live: live_response.LiveAnswer) -> Iterator[Non
 
 
 def _make_error(real: Any, tape: Tape, outcome: Outcome) -> BaseException:
-    # Return the exception of a recorded outcome, for the client to raise.
+    """Return the exception of a recorded outcome, for the client to raise."""
     if outcome.kind == "connect" and hasattr(real, "_new_conn"):  # of urllib3, also under another name
         from urllib3.exceptions import ConnectTimeoutError
 
@@ -175,11 +180,11 @@ def _make_error(real: Any, tape: Tape, outcome: Outcome) -> BaseException:
 
 
 def _copy_call(stub: Any, extra: dict[str, Any]) -> tuple[Any, ...] | None:
-    # Return no module, the stub's connection as it is before its client closes it, and what sends the request on another
-    # like it; None if sockets are mocked.
+    """Return no module, the stub's connection as it is before its client closes it, and what sends the request on another like it; None if sockets are mocked."""
     if socket.socket is not _real_socket:
         return None
-    like, request = copy.copy(stub.real_connection), stub._vcr_request  # noqa: SLF001 -- vcrpy's
+    like = copy.copy(stub.real_connection)
+    request = stub._vcr_request  # noqa: SLF001 -- vcrpy's
     like._tunnel_headers = dict(like._tunnel_headers)  # noqa: SLF001 -- `set_tunnel` changes it
     return None, like, partial(_open_response, like, request, stub._url(request.uri), extra)  # noqa: SLF001 -- as above
 
@@ -196,7 +201,8 @@ def _open_response(
 
 
 def _send_request(stub: Any, extra: dict[str, Any], *, is_live: bool = False) -> Any:
-    request, real = stub._vcr_request, stub.real_connection  # noqa: SLF001 -- vcrpy's
+    request = stub._vcr_request
+    real = stub.real_connection
     connect = vars(stub).pop("_deferred_connect", None)
     if connect is not None and real.sock is None:
         real.connect(*connect[0], **connect[1])
@@ -214,7 +220,7 @@ def _send_request(stub: Any, extra: dict[str, Any], *, is_live: bool = False) ->
 def _render_response(
     answer: Answer, method: str, claimed: live_response.ClaimedAnswer | None
 ) -> Iterator[bytes]:
-    # Yield the answer as a server would send it, in the pieces in which it is read.
+    """Yield the answer as a server would send it, in the pieces in which it is read."""
     headers = {name: " ".join(value.splitlines()) for name, value in answer.headers.items()}
     has_body = method != "HEAD" and answer.status not in _BODILESS_STATUSES
     is_chunked = has_body and bool(answer.pieces or answer.outcome is not None)
@@ -264,7 +270,7 @@ class _PieceReader(io.RawIOBase):
         self._left = b""
 
     def close(self) -> None:
-        # Close the file; an answer that is not complete was left.
+        """Close the file; an answer that is not complete was left."""
         super().close()
         if self._claimed is not None:
             self._claimed.leave()
@@ -320,7 +326,7 @@ class _RecordingFile:
         return len(data)
 
     def close(self) -> None:
-        # Close the file; an answer that is not complete was left.
+        """Close the file; an answer that is not complete was left."""
         try:
             self._live.leave(self._status, self._headers)
         finally:
@@ -334,7 +340,8 @@ class _RecordingFile:
             raise
         if not self._live.open:
             return data
-        if body := self._framing.feed(data):
+        body = self._framing.feed(data)
+        if body:
             self._live.add_chunk(body)
         over = (not data and size != 0) or (size in (None, -1) and self._endless)
         if self._framing.done or (over and self._endless):

@@ -31,22 +31,28 @@ from pytest_llmops.errors import CallDeferred
 
 
 def _is_answered_by_respx(request: Any) -> bool:
-    # Return whether respx answers or refuses a request whose body has been read.
-    # Only a request of a pass-through route is recorded or replayed. If a route's side effect decides to pass the request
-    # through, it goes out without a recording.
+    """Return whether respx answers or refuses a request whose body has been read.
+
+    Only a request of a pass-through route is recorded or replayed. If a route's side effect decides to pass the request
+    through, it goes out without a recording.
+    """
     return bool(_respx_routers(request)) and _find_pass_through(request) is None
 
 
 def _respx_routers(request: Any) -> Sequence[Any]:
     mocks = sys.modules.get("respx.mocks")
     # respx supports httpx only, not httpx2.
-    return mocks.HTTPCoreMocker.routers if mocks and isinstance(request, mocks.httpx.Request) else ()
+    if mocks and isinstance(request, mocks.httpx.Request):
+        return mocks.HTTPCoreMocker.routers
+    return ()
 
 
 def _find_pass_through(request: Any) -> tuple[Any, Any] | None:
     routes = ((router, route) for router in _respx_routers(request) for route in router.routes)
     found = next((pair for pair in routes if pair[1].pattern is None or pair[1].pattern.match(request)), None)
-    return found if found and found[1].is_pass_through else None
+    if found and found[1].is_pass_through:
+        return found
+    return None
 
 
 EXTENSION_KEY = (
@@ -127,9 +133,10 @@ def _attach_tee(response: Any, live: LiveAnswer, tee: Any) -> Any:
 def _claim_response(
     module: Any, tape: Tape, transport: Any, request: Any, body: bytes
 ) -> tuple[Question, Any]:
-    # Return the request in the form that is matched, and its replay or None.
-    #
-    # The replay is a response, or the recorded answer of a call that failed before its response began.
+    """Return the request in the form that is matched, and its replay or None.
+
+    The replay is a response, or the recorded answer of a call that failed before its response began.
+    """
     question = tape.make_question(request.method, str(request.url), _read_headers(request), body)
     token = active_tape.outgoing_request.set((module, transport, request))
     try:
@@ -141,7 +148,10 @@ def _claim_response(
     pass_through = _find_pass_through(request)
     if pass_through is not None:  # respx counts replayed requests as it counts requests that go out
         pass_through[0].record(request, response=None, route=pass_through[1])
-    claimed = ClaimedAnswer(tape, question, answer) if answer.asked_ahead else None
+    if answer.asked_ahead:
+        claimed = ClaimedAnswer(tape, question, answer)
+    else:
+        claimed = None
     if claimed is None:
         report_replay(question, answer)
     if answer.outcome is not None and not answer.status:
@@ -153,7 +163,10 @@ def _claim_response(
         **({"is_batched": True} if answer.is_batched else {}),
     }
     is_streamed = answer.pieces or answer.outcome is not None or claimed is not None
-    stream = _replay_class(module)(tape, answer, claimed) if is_streamed else module.ByteStream(answer.body)
+    if is_streamed:
+        stream = _replay_class(module)(tape, answer, claimed)
+    else:
+        stream = module.ByteStream(answer.body)
     return question, module.Response(
         answer.status, headers=dict(answer.headers), stream=stream, extensions={EXTENSION_KEY: timing}
     )
@@ -168,20 +181,24 @@ def _limit_silence(request: Any) -> None:
 
 
 def _read_headers(request: Any) -> Mapping[str, str]:
-    # Return the headers with lower-case names; httpx decodes and joins them anew for every look-up.
+    """Return the headers with lower-case names; httpx decodes and joins them anew for every look-up."""
     raw = request.headers.raw
     try:
         headers = {name.lower().decode("ascii"): value.decode("ascii") for name, value in raw}
     except UnicodeDecodeError:
         headers = {}
-    return headers if len(headers) == len(raw) else dict(request.headers)
+    if len(headers) == len(raw):
+        return headers
+    return dict(request.headers)
 
 
 @lru_cache(maxsize=2)
 def _replay_class(module: Any) -> Any:
     class Replay(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc]  # the module is a parameter
         def __init__(self, tape: Tape, answer: Answer, claimed: ClaimedAnswer | None) -> None:
-            self._tape, self._answer, self._claimed = tape, answer, claimed
+            self._tape = tape
+            self._answer = answer
+            self._claimed = claimed
             self._pieces = claimed or answer.pieces or (answer.body,)
 
         def __iter__(self) -> Iterator[bytes]:
@@ -214,7 +231,7 @@ def _recorded_headers(response: Any) -> dict[str, str]:
 
 
 def _finish_answer(module: Any, live: LiveAnswer, response: Any) -> None:
-    # Record the answer, decompressed by the client's own decoders if possible.
+    """Record the answer, decompressed by the client's own decoders if possible."""
     encoding = response.headers.get("content-encoding")
     body = live.raw_body()
     supported = module._decoders.SUPPORTED_DECODERS  # noqa: SLF001 -- no public list

@@ -43,7 +43,7 @@ class _Interception:
         self._in_place = False
 
     def use(self, *, used: bool) -> None:
-        # Apply or remove all patches.
+        """Apply or remove all patches."""
         if used == self._in_place:
             return
         self._in_place = used
@@ -60,7 +60,8 @@ class _Interception:
 
 def _pin_constructors() -> Iterator[patching.Patch]:
     constructors: list[tuple[Any, str]] = [(http.client, "HTTPSConnection")]
-    if (httplib2 := sys.modules.get("httplib2")) is not None:
+    httplib2 = sys.modules.get("httplib2")
+    if httplib2 is not None:
         constructors += [(httplib2, "HTTPConnectionWithTimeout"), (httplib2, "HTTPSConnectionWithTimeout")]
     for module, name in constructors:
         yield patching.Patch(getattr(module, name), "__init__", patching.pin_globals)
@@ -83,7 +84,7 @@ def _httpx_patches() -> Iterator[patching.Patch]:
 
 
 def _silence_vcrpy() -> Iterator[patching.Patch]:
-    # Turn off vcrpy's logging: its messages contain URLs, which may contain keys.
+    """Turn off vcrpy's logging: its messages contain URLs, which may contain keys."""
     silent = logging.getLogger("pytest_llmops.vcrpy")
     silent.disabled = True
     for name, module in list(sys.modules.items()):
@@ -110,6 +111,7 @@ def remove_patches() -> None:
     global _interception
     if _interception is not None and active_tape.find_remote_tape is None:  # a child keeps them to its end
         child_processes.close_server()
-        removed, _interception = _interception, None
+        removed = _interception
+        _interception = None
         active_tape.change_listeners.remove(removed.use)
         removed.use(used=False)

@@ -57,7 +57,9 @@ async def wait_for_slot_async(tape: Tape, host: str) -> CallSlot | None:
 
 def limit_silence(seconds: float | None) -> float:
     """Return the time for which a client may wait for a byte: its own limit, at most `SILENCE_LIMIT_S`."""
-    return SILENCE_LIMIT_S if seconds is None else min(seconds, SILENCE_LIMIT_S)
+    if seconds is None:
+        return SILENCE_LIMIT_S
+    return min(seconds, SILENCE_LIMIT_S)
 
 
 class LiveAnswer:
@@ -96,7 +98,8 @@ class LiveAnswer:
         Raises:
             TimeoutError: A judge's or an embedder's answer has taken longer than ``llm_timeout``, however slowly it flows.
         """
-        before, self._last = self._last, time.perf_counter()
+        before = self._last
+        self._last = time.perf_counter()
         if self._first is None:
             self._first = self._last
         else:
@@ -180,8 +183,9 @@ class LiveAnswer:
     def _keep_outcome(
         self, outcome: Outcome | None, why: str, status: int, headers: Mapping[str, str]
     ) -> bool:
-        # Record an outcome, and return whether it is one: a whole answer is recorded as such; another one is noted.
-        body, headers = self.raw_body(), dict(headers)
+        """Record an outcome, and return whether it is one: a whole answer is recorded as such; another one is noted."""
+        body = self.raw_body()
+        headers = dict(headers)
         is_whole = headers.get("content-length") == str(len(body))
         if headers.get("content-encoding") in ("gzip", "deflate"):
             with contextlib.suppress(zlib.error):
@@ -246,7 +250,9 @@ class ClaimedAnswer:
     """
 
     def __init__(self, tape: Tape, question: Question, answer: Answer) -> None:
-        self._tape, self._question, self._answer = tape, question, answer
+        self._tape = tape
+        self._question = question
+        self._answer = answer
         self._purpose, self._thread = active_tape.current_purpose(), threading.current_thread()
         self._taken = 0
         tape.unfinished[id(self)] = partial(self.leave, closed=False)

@@ -41,7 +41,8 @@ class Patch:
 
     def restore_attribute(self) -> None:
         """Restore the original value, unless the attribute was replaced again."""
-        ours, self._ours = self._ours, _ABSENT
+        ours = self._ours
+        self._ours = _ABSENT
         if ours is _ABSENT or vars(self.target).get(self.name, _ABSENT) is not ours:
             return
         if self._before is _ABSENT:
@@ -100,7 +101,8 @@ def _guard_look_up(check: CheckHost, real: Any) -> Any:
     def guarded(host: Any, *rest: Any, **more: Any) -> Any:
         _check_address(check, (host, rest[0] if rest else more.get("port")))
         look_up = real(host, *rest, **more)
-        if (tape := current_tape()) is not None and tape.passes(_host_name(host)):
+        tape = current_tape()
+        if tape is not None and tape.passes(_host_name(host)):
             if isinstance(look_up, str):
                 tape.resolved.add(look_up)
             elif isinstance(look_up, tuple):  # of gethostbyname_ex: name, aliases, addresses
@@ -113,13 +115,19 @@ def _guard_look_up(check: CheckHost, real: Any) -> Any:
 
 
 def _host_name(host: Any) -> str:
-    name = bytes(host).decode("ascii", "replace") if isinstance(host, (bytes, bytearray)) else host
-    return name if isinstance(name, str) else ""
+    if isinstance(host, (bytes, bytearray)):
+        name = bytes(host).decode("ascii", "replace")
+    else:
+        name = host
+    if isinstance(name, str):
+        return name
+    return ""
 
 
 def _check_address(check: CheckHost, address: Any) -> None:
     host, port = address[:2] if isinstance(address, tuple) and len(address) > 1 else ("", None)
-    if name := _host_name(host):
+    name = _host_name(host)
+    if name:
         check(name, int(str(port)) if str(port).isdecimal() else None)
 
 

@@ -109,7 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._left = threading.Event()
         self._streams: list[Any] = []
         name, slash, rest = self.path.lstrip("/").partition("/")
-        if (origin := self.proxy.origins.get(name)) is None:
+        origin = self.proxy.origins.get(name)
+        if origin is None:
             known = ", ".join(sorted(self.proxy.origins))
             self._send_error(
                 NOT_FOUND, f"llm_proxy: expected a path that begins with one of {known}, got {self.path}"
@@ -169,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_chunk(b"")
 
     def _keep_stream(self, name: str, info: Mapping[str, Any]) -> None:
-        # Keep the connection to the server, as its client reports it.
+        """Keep the connection to the server, as its client reports it."""
         if name.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._streams.append(info["return_value"])
             if self._left.is_set():
@@ -181,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
                 socket.socket.shutdown(stream.get_extra_info("socket"), socket.SHUT_RDWR)
 
     def _watch_program(self, answered: threading.Event) -> None:
-        # Cut the call to the server when the program leaves, as its own time limit may be over.
+        """Cut the call to the server when the program leaves, as its own time limit may be over."""
         try:
             while not wait([self.connection], WATCH_S):
                 if answered.is_set():
@@ -197,7 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _read_body(self) -> bytes:
         if self.headers.get("transfer-encoding", "").lower() != "chunked":
             return self.rfile.read(int(self.headers.get("content-length") or 0))
-        body, framing = b"", BodyFraming(None, chunked=True)
+        body = b""
+        framing = BodyFraming(None, chunked=True)
         while not framing.done and (line := self.rfile.readline()):
             body += framing.feed(line)
         return body
@@ -216,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send_chunk(self, chunk: bytes) -> None:
-        # Send a part of the body at once; an empty part ends it.
+        """Send a part of the body at once; an empty part ends it."""
         self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
 
     def _send_error(self, status: int, message: str) -> None:

@@ -51,7 +51,8 @@ class VcrCassette:
 
     def can_play_response_for(self, request: Any) -> bool:
         """Return whether a recording is replayed; a missing recording is an error in mode none."""
-        if (tape := tape_for(request)) is None:
+        tape = tape_for(request)
+        if tape is None:
             return False
         answer = claim_answer(tape, request)
         current_call.set(Call(tape, request, answer))
@@ -74,7 +75,8 @@ class VcrCassette:
 
     def append(self, request: Any, response: dict[str, Any]) -> None:
         """Record a live answer, which vcrpy has decompressed without changing the header."""
-        if (tape := tape_for(request)) is None:
+        tape = tape_for(request)
+        if tape is None:
             return
         headers = {name.lower(): _header_text(value) for name, value in response["headers"].items()}
         body = response["body"].get("string") or b""
@@ -88,7 +90,9 @@ class VcrCassette:
 def tape_for(request: Any) -> Tape | None:
     """Return the tape in use, unless the request's host passes through."""
     tape = current_tape()
-    return None if tape is None or tape.passes(request.host or "", request.port) else tape
+    if tape is None or tape.passes(request.host or "", request.port):
+        return None
+    return tape
 
 
 def claim_answer(tape: Tape, request: Any) -> Answer | None:
@@ -102,14 +106,18 @@ def claim_answer(tape: Tape, request: Any) -> Answer | None:
     answer: Answer | None = getattr(request, _ANSWER_ATTRIBUTE, None)
     if answer is None:
         setattr(request, _STARTED_ATTRIBUTE, time.perf_counter())
-        if (answer := tape.claim(question_for(tape, request))) is not None:
+        answer = tape.claim(question_for(tape, request))
+        if answer is not None:
             setattr(request, _ANSWER_ATTRIBUTE, answer)
     return answer
 
 
 def begin_answer(tape: Tape, request: Any, slot: CallSlot | None = None) -> LiveAnswer:
     """Return the live answer to a request, which goes out now if it has a slot."""
-    started = None if slot is not None else getattr(request, _STARTED_ATTRIBUTE, None)
+    if slot is not None:
+        started = None
+    else:
+        started = getattr(request, _STARTED_ATTRIBUTE, None)
     return LiveAnswer(tape, question_for(tape, request), started or time.perf_counter(), slot)
 
 
@@ -151,9 +159,12 @@ def question_for(tape: Tape, request: Any) -> Question:
 
 
 def _header_text(value: Any) -> str:
-    # Return a header's value, which may be bytes or a list with a single value.
-    value = value[0] if isinstance(value, (list, tuple)) and value else value
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    """Return a header's value, which may be bytes or a list with a single value."""
+    if isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return str(value)
 
 
 def read_request_body(request: Any) -> bytes:
@@ -178,7 +189,9 @@ def read_request_body(request: Any) -> bytes:
 def _to_bytes(part: Any) -> bytes:
     if isinstance(part, str):
         return part.encode("utf-8", "surrogatepass")
-    return bytes(part) if isinstance(part, (bytes, bytearray, memoryview)) else repr(part).encode()
+    if isinstance(part, (bytes, bytearray, memoryview)):
+        return bytes(part)
+    return repr(part).encode()
 
 
 def _to_json_value(value: Any) -> Any:

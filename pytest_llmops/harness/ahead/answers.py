@@ -47,14 +47,16 @@ class AnswerStore:
 
     def __init__(self) -> None:
         self.answers: dict[Place, Mapping[str, Any]] = {}
-        self.claimed, self.latency_s = 0, 0.0
+        self.claimed = 0
+        self.latency_s = 0.0
         self.journals: dict[Path, journal.Journal] = {}
         self._unwritten: dict[Path, list[bytes]] = {}
         self._lock = threading.Lock()
 
     def claim(self, place: Place) -> Mapping[str, Any] | None:
         """Return an answer to the test that is reported; nothing gets it again."""
-        if (wire := self.answers.pop(place, None)) is not None:
+        wire = self.answers.pop(place, None)
+        if wire is not None:
             self.claimed += 1
             self.latency_s += wire.get("latency_s") or 0.0
         return wire
@@ -108,7 +110,8 @@ class Workers:
     def __init__(self, number: int = 0, count: int = 1) -> None:
         from filelock import FileLock
 
-        self.number, self.count = number, count
+        self.number = number
+        self.count = count
         self._lock = FileLock(self._file(number, "lock"))
 
     def begin(self) -> None:
@@ -129,7 +132,8 @@ class Workers:
 
     def wait_for_answers(self) -> None:
         """Wait until each worker has left its answers, or has ended."""
-        waiting, deadline = set(range(self.count)), time.monotonic() + WORKER_WAIT_S
+        waiting = set(range(self.count))
+        deadline = time.monotonic() + WORKER_WAIT_S
         while waiting := {number for number in waiting if not self._is_done(number)}:
             has_begun = any(self._file(number, "begun").exists() for number in waiting)
             if not has_begun and time.monotonic() > deadline:

@@ -16,7 +16,7 @@ from pytest_llmops._util.json_values import JsonObject, as_mapping, as_mappings,
 from pytest_llmops.cassettes import locking
 from pytest_llmops.cassettes.naming import display_path
 from pytest_llmops.cassettes.request_key import Answer
-from pytest_llmops.errors import ModelError, UsageError, refuse
+from pytest_llmops.errors import ModelError, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.settings import Settings
 from pytest_llmops.wire.folding import SPELLINGS
@@ -89,7 +89,11 @@ class BatchState:
         Raises:
             CassetteError: It cannot be written.
         """
-        path, status = folder / f"{self.input[:16]}.json", "submitted" if self.id else "submitting"
+        path = folder / f"{self.input[:16]}.json"
+        if self.id:
+            status = "submitted"
+        else:
+            status = "submitting"
         locking.replace_file(
             path,
             json.dumps({**asdict(self), "status": status}, indent=1, default=str),
@@ -198,14 +202,12 @@ def retrieve_batch(call: Caller, state: BatchState) -> tuple[bool, str, list[str
     """
     path = f"{BATCHES_PATHS[state.vendor]}/{quote(state.id, safe='')}"
     answer = call("GET", path)
-    refuse(
-        answer.status != OK and datetime.now(UTC) < state.created.astimezone(UTC) + LIFETIME,
-        ModelError(
+    if answer.status != OK and datetime.now(UTC) < state.created.astimezone(UTC) + LIFETIME:
+        raise ModelError(
             f"GET {path}: status {answer.status}: use the key of the account that submitted it; removing its file in "
             "cassettes/.batches pays it again",
             kind="request",
-        ),
-    )
+        )
     batch = as_mapping(parse_json(answer.body))
     status = as_text(batch.get("processing_status") or batch.get("status"))
     rejected = "; ".join(
@@ -229,19 +231,25 @@ def read_results(call: Caller, paths: list[str]) -> Iterator[tuple[str, Answer]]
     """Yield the results of a batch with their custom ids."""
     for line in (line for path in paths for line in call("GET", path).body.splitlines()):
         parsed = as_mapping(parse_json(line))
-        result, response = as_mapping(parsed.get("result")), as_mapping(parsed.get("response"))
+        result = as_mapping(parsed.get("result"))
+        response = as_mapping(parsed.get("response"))
         # OpenAI's live answers have line breaks, Anthropic's have none.
-        status, body, spelling = response.get("status_code"), response.get("body"), SPELLINGS["indent2"]
+        status = response.get("status_code")
+        body = response.get("body")
+        spelling = SPELLINGS["indent2"]
         if result:
-            body, spelling = result.get("message") or result.get("error"), SPELLINGS["compact"]
+            body = result.get("message") or result.get("error")
+            spelling = SPELLINGS["compact"]
             kind = as_text(as_mapping(as_mapping(body).get("error")).get("type"))
-            status = OK if result.get("type") == "succeeded" else _ERROR_STATUSES.get(kind, 500)
+            if result.get("type") == "succeeded":
+                status = OK
+            else:
+                status = _ERROR_STATUSES.get(kind, 500)
         text = json.dumps(body, **spelling).encode("utf-8", "backslashreplace")
-        headers, is_answer = (
-            {"content-type": "application/json"},
-            type(status) is int and status in range(200, 600) and isinstance(body, dict),
-        )
-        if name := as_text(parsed.get("custom_id")):
+        headers = {"content-type": "application/json"}
+        is_answer = type(status) is int and status in range(200, 600) and isinstance(body, dict)
+        name = as_text(parsed.get("custom_id"))
+        if name:
             yield (
                 name,
                 Answer(int(status or 0), headers, text, is_batched=True) if is_answer else NOT_ANSWERED,

@@ -61,11 +61,13 @@ def find_group(pending: PendingRequest) -> tuple[str, ...]:
 
     The vendor is "" if no batch API is known. A server of no known vendor may have copied one; if not, it says so.
     """
-    url, headers = urlsplit(str(pending.request.url)), pending.request.headers
+    url = urlsplit(str(pending.request.url))
+    headers = pending.request.headers
     endpoint = next(
         (end for end in ENDPOINTS if url.path.endswith(end) and "/deployments/" not in url.path), ""
     )
-    vendor, provider = ENDPOINTS.get(endpoint, ""), find_provider(url.hostname or "")
+    vendor = ENDPOINTS.get(endpoint, "")
+    provider = find_provider(url.hostname or "")
     base_url = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path.removesuffix(endpoint)}"
     return (
         vendor if provider in ("", vendor) else "",
@@ -106,7 +108,9 @@ class BatchSender(LiveSender):
         settings: Settings,
     ) -> None:
         super().__init__(width, share, on_end)
-        self._root, self._folder, self._settings = root, root / CASSETTE_FOLDER / ".batches", settings
+        self._root = root
+        self._folder = root / CASSETTE_FOLDER / ".batches"
+        self._settings = settings
         self.lines, self._held, self._asked = list[str](), ExitStack(), set[str]()
         # Answers of each batch that has ended, and tries of the requests that it has not answered
         self._answers, self._tries = dict[Path, dict[str, Answer]](), dict[str, int]()
@@ -124,7 +128,8 @@ class BatchSender(LiveSender):
     def flush(self) -> bool:
         """Answer the requests that wait, or submit them; return whether there were any."""
         waiting = {self._make_custom_id(place): pending for place, pending in self.queue.items()}
-        had_any, groups = bool(waiting), dict[tuple[str, ...], dict[str, PendingRequest]]()
+        had_any = bool(waiting)
+        groups = dict[tuple[str, ...], dict[str, PendingRequest]]()
         self.queue.clear()
         self._asked |= waiting.keys()
         try:
@@ -140,7 +145,7 @@ class BatchSender(LiveSender):
         return had_any
 
     def _make_custom_id(self, place: Any) -> str:
-        # Return the id of a request in a batch: the same wherever the project lies.
+        """Return the id of a request in a batch: the same wherever the project lies."""
         cassette = place.cassette and path_from_root(Path(place.cassette), self._root)
         return hashlib.sha256(repr((cassette, *place[1:])).encode()).hexdigest()[:ID_LENGTH]
 
@@ -150,10 +155,14 @@ class BatchSender(LiveSender):
         return read_states(self._folder)
 
     def _postpone(self, members: dict[str, PendingRequest], why: str, *, is_live: bool = False) -> None:
-        # End requests without an answer. What no batch can answer is asked live, if the command line allows it.
+        """End requests without an answer. What no batch can answer is asked live, if the command line allows it."""
         is_live |= not isinstance(why, Postponed) and (self._settings.concurrency or 1) > 1
-        step = "asked live" if is_live else "--llm-concurrency=N asks for them live"
-        step = "run the same command again to collect" if isinstance(why, OpenBatch) else step
+        if is_live:
+            step = "asked live"
+        else:
+            step = "--llm-concurrency=N asks for them live"
+        if isinstance(why, OpenBatch):
+            step = "run the same command again to collect"
         self.lines += [
             pending.tape.redactor.clean_text(f"{format_count(len(members), 'request')} {why}; {step}")
             for pending in [*members.values()][:1]
@@ -163,14 +172,17 @@ class BatchSender(LiveSender):
             self._on_end(pending, why if isinstance(why, Postponed) else Postponed(why))
 
     def _collect(self, path: Path, waiting: dict[str, PendingRequest]) -> None:
-        # Answer the requests that a batch has the answers to; those that it failed to answer go on waiting.
+        """Answer the requests that a batch has the answers to; those that it failed to answer go on waiting."""
         state = self._states[path]
         mine = {
             custom_id: pending
             for custom_id, pending in waiting.items()
             if custom_id in state.requests and find_group(pending)[2] == state.base_url
         }
-        why = self._retrieve(path, next(iter(mine.values()))) if mine else ""
+        if mine:
+            why = self._retrieve(path, next(iter(mine.values())))
+        else:
+            why = ""
         if why:
             self._postpone({custom_id: waiting.pop(custom_id) for custom_id in mine}, why)
         for custom_id in mine if not why and path in self._answers else ():
@@ -184,8 +196,11 @@ class BatchSender(LiveSender):
                 )
 
     def _retrieve(self, path: Path, pending: PendingRequest) -> str:
-        # Read the answers of a batch; return why there are none, an `OpenBatch` if they are still to come.
-        state, is_open, rejected, call = self._states[path], False, "", partial(self._call, pending)
+        """Read the answers of a batch; return why there are none, an `OpenBatch` if they are still to come."""
+        state = self._states[path]
+        is_open = False
+        rejected = ""
+        call = partial(self._call, pending)
         try:
             state.id = state.id or find_batch(call, state, {other.id for other in self._states.values()})
             if path not in self._answers and state.id:  # without an id, it never reached its vendor
@@ -198,10 +213,13 @@ class BatchSender(LiveSender):
             path.unlink(missing_ok=True)
             rejected = shorten_text(pending.tape.redactor.clean_text(rejected), MAX_TEXT)
             return f"were rejected with {state.id} ({rejected})"
-        return OpenBatch(f"wait for {_describe(state)}") if is_open else ""
+        if is_open:
+            return OpenBatch(f"wait for {_describe(state)}")
+        return ""
 
     def _read_answers(self, state: BatchState, results: list[tuple[str, Answer]]) -> dict[str, Answer]:
-        answers, names = dict(reversed(results)), sorted(name for name, _ in results)
+        answers = dict(reversed(results))
+        names = sorted(name for name, _ in results)
         problems = {
             "given twice, the first is used": [
                 names[index] for index in range(1, len(names)) if names[index] == names[index - 1]
@@ -226,12 +244,16 @@ class BatchSender(LiveSender):
 
     def _submit_group(self, group: tuple[str, ...], members: dict[str, PendingRequest]) -> None:
         (vendor, endpoint, base_url, model, _), count, size = group, 0, 0
-        minimum, is_small = self._settings.batch_minimum, len(members) < self._settings.batch_minimum
+        minimum = self._settings.batch_minimum
+        is_small = len(members) < self._settings.batch_minimum
         # After a batch, few are asked live.
         worn = [name for name in members if self._tries.get(name, 0) >= (1 if is_small else MAX_TRIES)]
         self._postpone({name: members.pop(name) for name in worn}, "that no batch has answered", is_live=True)
         if not vendor or is_small:
-            problem = f"fewer than llm_batch_minimum = {minimum}" if vendor else "no batch API is known there"
+            if vendor:
+                problem = f"fewer than llm_batch_minimum = {minimum}"
+            else:
+                problem = "no batch API is known there"
             self._postpone(members, f"to {base_url} (model {shorten_text(model, MAX_NAME)}): {problem}")
             return
         chunks: dict[tuple[int, int], dict[str, PendingRequest]] = {}
@@ -242,8 +264,14 @@ class BatchSender(LiveSender):
             except (BudgetReached, CassetteError) as error:
                 self._on_end(pending, str(error))
                 continue
-            inputs = as_mapping(pending.question.json).get("input") if endpoint == "/embeddings" else ""
-            count += len(inputs) if isinstance(inputs, list) else 1
+            if endpoint == "/embeddings":
+                inputs = as_mapping(pending.question.json).get("input")
+            else:
+                inputs = ""
+            if isinstance(inputs, list):
+                count += len(inputs)
+            else:
+                count += 1
             size += len(pending.request.content) + MAX_TEXT  # with its id and address
             chunks.setdefault((count // max_count, size // max_size), {})[name] = pending
         for chunk in chunks.values():
@@ -298,8 +326,9 @@ class BatchSender(LiveSender):
     def _call(
         self, pending: PendingRequest, method: str, path: str, *, once: bool = False, **content: Any
     ) -> Answer:
-        # Send a request to a batch API like that of a test; `once`: it may have its effect although it seems to fail.
-        original, base_path = pending.request, pending.request.url.path.removesuffix(find_group(pending)[1])
+        """Send a request to a batch API like that of a test; `once`: it may have its effect although it seems to fail."""
+        original = pending.request
+        base_path = pending.request.url.path.removesuffix(find_group(pending)[1])
         request = pending.module.Request(
             method,
             original.url.copy_with(path=f"{base_path}{path}", query=original.url.query),

@@ -57,10 +57,16 @@ class AheadHooks:
         run_once: Callable[[Any, Any], object],
         test_report: Any,
     ) -> None:
-        self._config, self._settings = config, settings
-        self._ours_key, self._run_once, self._test_report = ours_key, run_once, test_report
+        self._config = config
+        self._settings = settings
+        self._ours_key = ours_key
+        self._run_once = run_once
+        self._test_report = test_report
         worker = getattr(config, "workerinput", None)
-        self._workers = Workers(int(worker["workerid"][2:]), worker["workercount"]) if worker else Workers()
+        if worker:
+            self._workers = Workers(int(worker["workerid"][2:]), worker["workercount"])
+        else:
+            self._workers = Workers()
         self._state = PhaseState(AnswerStore())
         self._phase: Phase | None = None
         self._batches: Any = None  # the sender of a run with --llm-batch
@@ -100,7 +106,7 @@ class AheadHooks:
         return read_cassette_marker(marker_arguments(item, "llm_cassette")).at_once
 
     def _leave_out_postponed(self, session: Any, units: list[Unit]) -> None:
-        # Deselect the tests that wait for a batch, or that no batch can answer.
+        """Deselect the tests that wait for a batch, or that no batch can answer."""
         self._postponed = {unit.item: unit.in_line for unit in units if isinstance(unit.in_line, Postponed)}
         session.items[:] = [item for item in session.items if item not in self._postponed]
         if self._postponed:
@@ -108,7 +114,9 @@ class AheadHooks:
             self._config.pluginmanager.get_plugin("llmops_watch").left_out += len(self._postponed)
 
     def _run_phase(self, session: Any, share: list[Any]) -> None:
-        width, count, state = self._settings.concurrency or 1, self._workers.count, self._state
+        width = self._settings.concurrency or 1
+        count = self._workers.count
+        state = self._state
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         units = make_units(filter(self._may_run_ahead, share), self._settings)
         phase = self._phase = Phase(
@@ -127,7 +135,10 @@ class AheadHooks:
             max_failures=0 if self._settings.batch else self._config.getoption("maxfail", 0),
             report=reporter.write_line if reporter is not None else str,
         )
-        self._batches = phase.sender if self._settings.batch else None
+        if self._settings.batch:
+            self._batches = phase.sender
+        else:
+            self._batches = None
         active_tape.tape_factory = partial(state.make_tape, CollectingTape)
         began = time.monotonic()
         if count > 1:
@@ -165,7 +176,10 @@ class AheadHooks:
             expected |= any(mark.name == "xfail" for mark in item.iter_markers())
             self._phase.note_error(call.excinfo.value, is_failure=not expected)
         # Subtests count what failed.
-        outcome = "failed" if is_failed and call.when == "setup" else "passed"
+        if is_failed and call.when == "setup":
+            outcome = "failed"
+        else:
+            outcome = "passed"
         report = self._test_report(item.nodeid, item.location, {}, outcome, None, call.when, (), 0.0)
         report.wasxfail = "silent"  # otherwise pytest opens its debugger
         return report
@@ -212,9 +226,10 @@ class AheadHooks:
             is_part = left_out > 0 or any("::" in argument for argument in self._config.args)
             self._batches.finish(self._state.closed - unused, is_over=is_over, is_part=is_part)
         if ended_well and self._postponed:
-            session.exitstatus = (
-                OPEN_STATUS if OpenBatch in map(type, self._postponed.values()) else REFUSED_STATUS
-            )
+            if OpenBatch in map(type, self._postponed.values()):
+                session.exitstatus = OPEN_STATUS
+            else:
+                session.exitstatus = REFUSED_STATUS
 
     @hook
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -227,17 +242,21 @@ class AheadHooks:
 
 
 def _describe_phase(all_facts: Sequence[Mapping[str, Any]]) -> list[str]:
-    # Return the lines of the summary; none without an answer.
-    # all_facts: What each process of the run says about its phase.
+    """Return the lines of the summary; none without an answer.
+
+    all_facts: What each process of the run says about its phase.
+    """
     answers, claimed = (sum(facts[name] for facts in all_facts) for name in ("answers", "claimed"))
     names = [line for facts in all_facts for line in facts["in_line"]]
     lines = [f"asked one after another: {shorten_text(line, MAX_LINE)}" for line in names[:MAX_NAMES]]
-    lines += [f"asked one after another: {len(names) - MAX_NAMES} more"] if len(names) > MAX_NAMES else []
+    if len(names) > MAX_NAMES:
+        lines += [f"asked one after another: {len(names) - MAX_NAMES} more"]
     if not answers:
         return lines
     seconds, runs = (max(facts[name] for facts in all_facts) for name in ("seconds", "runs"))
     text = f"asked ahead: {format_count(answers, 'call')} in {seconds:.1f} s, running a test up to {runs + 1} times"
-    unclaimed = (
-        f"; no test used {format_count(answers - claimed, 'paid answer')}" if answers > claimed else ""
-    )
+    if answers > claimed:
+        unclaimed = f"; no test used {format_count(answers - claimed, 'paid answer')}"
+    else:
+        unclaimed = ""
     return [f"{text}{unclaimed}", *lines]

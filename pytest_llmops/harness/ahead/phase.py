@@ -53,7 +53,10 @@ def make_units(items: Iterable[Any], settings: Settings) -> list[Unit]:
     """Return the tests with their trials, in order."""
     units: list[Unit] = []
     for item in items:
-        takes = list_takes(item, settings, if_all_pass=True) if has_trials(item, settings) else (None,)
+        if has_trials(item, settings):
+            takes = list_takes(item, settings, if_all_pass=True)
+        else:
+            takes = (None,)
         units += [Unit(item, take, len(units) + index) for index, take in enumerate(takes)]
     return units
 
@@ -91,10 +94,17 @@ class Phase:
         max_failures: int = 0,
         report: Callable[[str], object] = print,
     ) -> None:
-        self.state, self.units, self._session = state, units, session
-        self._run_once, self._share, self._report = run_once, share, report
+        self.state = state
+        self.units = units
+        self._session = session
+        self._run_once = run_once
+        self._share = share
+        self._report = report
         self._failures_left = max_failures or len(units) + 1
-        self._room = 2 * share if max_failures else len(units)
+        if max_failures:
+            self._room = 2 * share
+        else:
+            self._room = len(units)
         self._has_failed = False
         self._new, self._ready = deque(units), list[Unit]()
         self._blocked: dict[Place, list[Unit]] = {}
@@ -121,7 +131,7 @@ class Phase:
             _run_quietly(rest.teardown_exact, None)
 
     def _wait_for_units(self) -> list[Unit]:
-        # Return the tests that can go on, in order; wait while there are few and more answers are to come.
+        """Return the tests that can go on, in order; wait while there are few and more answers are to come."""
         deadline = 0.0
         with self._changed:
             while True:
@@ -130,7 +140,10 @@ class Phase:
                 self._ready += fresh
                 few = len(self._ready) < min(self._share // 4, len(self._blocked))
                 deadline = deadline or (time.monotonic() + MAX_WAIT_S if self._ready else 0.0)
-                left_s = deadline - time.monotonic() if deadline else REPORT_INTERVAL_S
+                if deadline:
+                    left_s = deadline - time.monotonic()
+                else:
+                    left_s = REPORT_INTERVAL_S
                 if (
                     left_s <= 0
                     or self._blocked.keys() <= self.sender.queue.keys()
@@ -139,7 +152,8 @@ class Phase:
                     break
                 self._changed.wait(left_s)
                 self._report_progress()
-            units, self._ready = sorted(self._ready, key=lambda unit: unit.order), []
+            units = sorted(self._ready, key=lambda unit: unit.order)
+            self._ready = []
         return units
 
     def _run_unit(self, unit: Unit, after: Unit | None) -> None:
@@ -147,8 +161,14 @@ class Phase:
         active_tape.deferred_calls.clear()
         unit.runs += 1
         self._has_failed = False
-        nextitem = self._session if after is None else after.item
-        trial = run_as_trial(unit.take) if unit.take is not None else contextlib.nullcontext()
+        if after is None:
+            nextitem = self._session
+        else:
+            nextitem = after.item
+        if unit.take is not None:
+            trial = run_as_trial(unit.take)
+        else:
+            trial = contextlib.nullcontext()
         with trial, keep_item(unit.item):
             try:
                 self._run_once(unit.item, unit.item.parent if nextitem is unit.item else nextitem)
@@ -158,7 +178,8 @@ class Phase:
                 unit.in_line = type(error).__name__
                 self._new.clear()
         self.state.run = SilentRun()  # what comes later, of a thread that outlives its test, is for nobody
-        waits, left = run.waits | run.requests.keys(), unit.awaited - self.state.used
+        waits = run.waits | run.requests.keys()
+        left = unit.awaited - self.state.used
         unit.in_line = unit.in_line or run.in_line
         is_new = self.sender.confirms and not unit.unconfirmed & waits
         if waits and ((left and (left == unit.awaited or unit.is_retried)) or (is_new and unit.unconfirmed)):
@@ -166,7 +187,9 @@ class Phase:
         if unit.in_line or not waits:
             self._end_unit()
         elif left or is_new:  # a pool that ends at the first deferred call may not come to all of its answers
-            unit.is_retried, unit.awaited, unit.unconfirmed = bool(left), left or unit.awaited, waits
+            unit.is_retried = bool(left)
+            unit.awaited = left or unit.awaited
+            unit.unconfirmed = waits
             with self._changed:
                 self._ready.append(unit)
         else:
@@ -182,12 +205,14 @@ class Phase:
 
     def _send(self, unit: Unit, run: SilentRun, waits: set[Place]) -> None:
         for place, pending in list(run.requests.items()):
-            if why := why_not_sent(pending.module, pending.transport):
+            why = why_not_sent(pending.module, pending.transport)
+            if why:
                 self.state.failed[place] = why
                 del run.requests[place]
         with self._changed:
             self.state.sent |= run.requests.keys()
-            unit.is_retried, unit.awaited = False, waits
+            unit.is_retried = False
+            unit.awaited = waits
             # What nobody sends, a fixture has asked for that has asked for something else since.
             unit.in_line = next(
                 filter(None, map(self.state.failed.get, waits)), UNSETTLED * bool(waits - self.state.sent)
@@ -203,7 +228,7 @@ class Phase:
         self.sender.submit(run.requests.values())
 
     def _end_request(self, pending: PendingRequest, why: str) -> None:
-        # Note the end of a request, in the thread of the sender.
+        """Note the end of a request, in the thread of the sender."""
         with self._changed:
             if why:
                 self.state.failed[pending.place] = why
@@ -218,7 +243,8 @@ class Phase:
 
     def note_error(self, error: BaseException, *, is_failure: bool) -> None:
         """Note what a phase of a test raised: a fixture may raise again the call that it deferred for another test."""
-        deferred, run = _find_deferred_call(error), self.state.run
+        deferred = _find_deferred_call(error)
+        run = self.state.run
         if deferred is None:
             self._has_failed |= is_failure
         elif deferred.place in self.state.failed:
@@ -230,7 +256,8 @@ class Phase:
         if time.monotonic() < self._next_report:
             return
         self._next_report = time.monotonic() + REPORT_INTERVAL_S
-        count, waiting = len(self.state.sent), len(self._blocked)
+        count = len(self.state.sent)
+        waiting = len(self._blocked)
         self._report(f"asked ahead: {count - waiting:,} of {count:,} calls answered")
 
 
@@ -241,7 +268,7 @@ def _finish_fixtures(fixtures: list[tuple[Any, Any]]) -> None:
 
 
 def _run_quietly(function: Callable[[Any], object], argument: Any) -> None:
-    # Call a function of a tear-down, whatever it raises but Ctrl-C: the tear-down of the reported tests raises it again.
+    """Call a function of a tear-down, whatever it raises but Ctrl-C: the tear-down of the reported tests raises it again."""
     try:
         function(argument)
     except KeyboardInterrupt:
@@ -251,7 +278,9 @@ def _run_quietly(function: Callable[[Any], object], argument: Any) -> None:
 
 
 def _find_deferred_call(error: BaseException) -> CallDeferred | None:
-    # Return the deferred call that an exception is, or that its group holds.
+    """Return the deferred call that an exception is, or that its group holds."""
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(_find_deferred_call, error.exceptions)), None)
-    return error if isinstance(error, CallDeferred) else None
+    if isinstance(error, CallDeferred):
+        return error
+    return None

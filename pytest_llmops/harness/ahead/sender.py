@@ -18,7 +18,7 @@ from pytest_llmops.cassettes import run_folder
 from pytest_llmops.cassettes.http.live_response import STREAM_CONTENT_TYPES, TIMING_DIGITS, limit_silence
 from pytest_llmops.cassettes.request_key import Answer, make_exchange
 from pytest_llmops.cassettes.run_folder import RateLimiter
-from pytest_llmops.errors import BudgetReached, CassetteError, refuse
+from pytest_llmops.errors import BudgetReached, CassetteError
 from pytest_llmops.harness.ahead.tapes import PendingRequest
 from pytest_llmops.wire.content_encoding import decode_body
 from pytest_llmops.wire.untrusted_documents import DocumentError
@@ -69,7 +69,8 @@ class LiveSender:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _sleep(self, seconds: float) -> None:
-        refuse(self._stopping.wait(seconds) or run_folder.are_live_calls_stopped(), CassetteError(STOPPED))
+        if self._stopping.wait(seconds) or run_folder.are_live_calls_stopped():
+            raise CassetteError(STOPPED)
 
     def _run(self, pending: PendingRequest) -> None:
         why = ""
@@ -77,23 +78,34 @@ class LiveSender:
             try:
                 self._sleep(pause_s)
                 answer = self._send(pending)
-                why = "" if pending.tape.keep_ahead(pending, answer) else f"status {answer.status}"
+                if pending.tape.keep_ahead(pending, answer):
+                    why = ""
+                else:
+                    why = f"status {answer.status}"
             # Of the budget, the network, or a hook of the project: the test meets it itself.
             except (BudgetReached, Exception) as error:  # noqa: BLE001
-                why = str(error) if isinstance(error, CassetteError | BudgetReached) else type(error).__name__
+                if isinstance(error, CassetteError | BudgetReached):
+                    why = str(error)
+                else:
+                    why = type(error).__name__
                 break
             if not why or not answer.is_transient or answer.headers.get("x-should-retry") == "false":
                 break
         self._on_end(pending, why)
 
     def _send(self, pending: PendingRequest) -> Answer:
-        tape, question, exchange = pending.tape, pending.question, None
+        tape = pending.tape
+        question = pending.question
+        exchange = None
         slot = self._pace.enter(question.address)
         answer = Answer(0, {}, b"")
         try:
             tape.prepare_call(question)
             try:
-                send = send_request if pending.module else send_on_connection
+                if pending.module:
+                    send = send_request
+                else:
+                    send = send_on_connection
                 answer = send(pending.transport, pending.request)
                 exchange = make_exchange(question, answer, pending.purpose, replayed=False)
             finally:
@@ -108,12 +120,16 @@ def why_not_sent(module: Any, transport: Any) -> str:
     kind = type(transport)
     if module is None:
         is_known = kind.__module__ in _CONNECTION_MODULES
-        return "" if is_known else f"its client has connections of its own ({kind.__name__})"
+        if is_known:
+            return ""
+        return f"its client has connections of its own ({kind.__name__})"
     if kind not in (module.HTTPTransport, module.AsyncHTTPTransport):
         return f"its client has a transport of its own ({kind.__name__})"
     pool = transport._pool  # noqa: SLF001 -- the only place of the configuration
     backend = type(getattr(pool, "_network_backend", pool)).__name__
-    return "" if backend in _BACKENDS else f"its client has connections of its own ({backend})"
+    if backend in _BACKENDS:
+        return ""
+    return f"its client has connections of its own ({backend})"
 
 
 def send_request(transport: Any, request: Any) -> Answer:
@@ -124,10 +140,12 @@ def send_request(transport: Any, request: Any) -> Answer:
     Raises:
         Exception: What httpcore raises: no connection, a time-out, a cut answer.
     """
-    like, url = transport._pool, request.url  # noqa: SLF001 -- as above
+    like = transport._pool
+    url = request.url
     core = sys.modules[type(like).__module__.partition(".")[0]]
     kind = getattr(core, type(like).__name__.removeprefix("Async"))
-    pool, own = kind.__new__(kind), vars(core.ConnectionPool())
+    pool = kind.__new__(kind)
+    own = vars(core.ConnectionPool())
     vars(pool).update(vars(like) | {name: own[name] for name in _OWN_STATE})
     timeouts = request.extensions.get("timeout", {})
     raw = core.Request(
@@ -137,7 +155,9 @@ def send_request(transport: Any, request: Any) -> Answer:
         content=request.content,
         extensions={"timeout": {**timeouts, "read": limit_silence(timeouts.get("read"))}},
     )
-    started, times, chunks = time.perf_counter(), list[float](), list[bytes]()
+    started = time.perf_counter()
+    times = list[float]()
+    chunks = list[bytes]()
     with pool:
         response = pool.handle_request(raw)
         for chunk in response.stream:
@@ -157,7 +177,9 @@ def send_on_connection(_: Any, open_response: Callable[[], AbstractContextManage
     Raises:
         Exception: What the connection raises: no connection, a time-out, a cut answer.
     """
-    started, times, chunks = time.perf_counter(), list[float](), list[bytes]()
+    started = time.perf_counter()
+    times = list[float]()
+    chunks = list[bytes]()
     with open_response() as response:
         while chunk := response.read1():
             times.append(time.perf_counter())
@@ -174,7 +196,8 @@ def _make_answer(
     took = round(time.perf_counter() - started, TIMING_DIGITS)
     kept = {name: value for name, value in headers.items() if name not in _DROPPED_HEADERS}
     is_stream = any(name in headers.get("content-type", "").lower() for name in STREAM_CONTENT_TYPES)
-    body, encoding = b"".join(chunks), headers.get("content-encoding", "")
+    body = b"".join(chunks)
+    encoding = headers.get("content-encoding", "")
     try:
         body = decode_body(body, encoding, certain=True)
     except DocumentError:

@@ -21,7 +21,9 @@ class SilentHooks:
         self._hooks = hooks
 
     def __getattr__(self, name: str) -> Any:
-        return _ignore if name in SILENT_HOOKS else getattr(self._hooks, name)
+        if name in SILENT_HOOKS:
+            return _ignore
+        return getattr(self._hooks, name)
 
 
 def _ignore(*_: Any, **__: Any) -> Any:
@@ -34,7 +36,8 @@ _ignore.call_historic = _ignore  # type: ignore[attr-defined]  # of the hook for
 @contextmanager
 def silence_session(session: Any) -> Iterator[None]:
     """Let nothing that tests do in a block be printed, logged to a file, or reported."""
-    plugins, before = session.config.pluginmanager, (threading.excepthook, sys.unraisablehook)
+    plugins = session.config.pluginmanager
+    before = (threading.excepthook, sys.unraisablehook)
     handlers = [
         getattr(plugins.get_plugin("logging-plugin"), f"log_{name}_handler", None) for name in ("cli", "file")
     ]
@@ -56,7 +59,7 @@ def silence_session(session: Any) -> Iterator[None]:
 
 @contextmanager
 def _redirect_output() -> Iterator[None]:
-    # Send what goes to the descriptors 1 and 2 nowhere: nothing captures it.
+    """Send what goes to the descriptors 1 and 2 nowhere: nothing captures it."""
     with ExitStack() as stack:
         nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123 -- a device
         for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
@@ -73,7 +76,8 @@ def _redirect_output() -> Iterator[None]:
 @contextmanager
 def keep_item(item: Any) -> Iterator[None]:
     """Leave an item after a block as it was before: markers, properties, captured output."""
-    markers, properties = list(item.own_markers), list(item.user_properties)
+    markers = list(item.own_markers)
+    properties = list(item.user_properties)
     keywords = dict(item.keywords._markers)  # noqa: SLF001 -- `NodeKeywords` deletes nothing
     filters = item.config.pluginmanager.get_plugin("warnings")
     try:

@@ -94,8 +94,10 @@ class CollectingTape(Tape):
     state: PhaseState
 
     def _claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
-        place, state = find_place(self, question, take, n), self.state
-        if (wire := state.store.answers.get(place)) is not None:
+        place = find_place(self, question, take, n)
+        state = self.state
+        wire = state.store.answers.get(place)
+        if wire is not None:
             state.used.add(place)
             self._given[question.key, take] += 1
             self._got_answer[question.key, take] = True
@@ -107,8 +109,10 @@ class CollectingTape(Tape):
         return None
 
     def _defer(self, question: Question, place: Place) -> bool:
-        # Note a request, and return whether the test has to give up.
-        run, failed, job = self.state.run, self.state.failed, active_tape.current_job()
+        """Note a request, and return whether the test has to give up."""
+        run = self.state.run
+        failed = self.state.failed
+        job = active_tape.current_job()
         run.jobs[job] += 1
         outgoing = active_tape.outgoing_request.get()
         if run.jobs[job] > MAX_DEFERRALS:
@@ -146,7 +150,8 @@ class CollectingTape(Tape):
         """
         if not answer.is_reproducible and not (self.settings.record_errors and answer.is_transient):
             return False
-        place, question = pending.place, pending.question
+        place = pending.place
+        question = pending.question
         wire = answer_to_wire(answer, self.redactor, self.settings.record_headers)
         if self.mode in WRITING_MODES and not answer.is_batched:  # that is kept by its vendor
             request = {"method": question.method, "url": question.url, "body": fold_body(question.body)}
@@ -190,9 +195,16 @@ class ClaimingTape(Tape):
     state: PhaseState
 
     def _claim_unrecorded(self, question: Question, take: str, n: int) -> Answer | None:
-        place, store = find_place(self, question, take, n), self.state.store
-        shared_answer = self._take_shared_answer(question, take, n) if place in store.answers else None
-        wire = store.claim(place) if shared_answer is None else None
+        place = find_place(self, question, take, n)
+        store = self.state.store
+        if place in store.answers:
+            shared_answer = self._take_shared_answer(question, take, n)
+        else:
+            shared_answer = None
+        if shared_answer is None:
+            wire = store.claim(place)
+        else:
+            wire = None
         if wire is None:
             return shared_answer or super()._claim_unrecorded(question, take, n)
         recorded = dict(wire)
@@ -218,7 +230,7 @@ class ClaimingTape(Tape):
         return counts
 
     def _amend(self, recorded: dict[str, Any], answer: Answer) -> None:
-        # Record an answer in place of another one; the cassette is written when the test has ended.
+        """Record an answer in place of another one; the cassette is written when the test has ended."""
         recorded.clear()
         recorded.update(answer_to_wire(answer, self.redactor, self.settings.record_headers))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean, median
 from typing import NamedTuple, TypeAlias, cast
 
-from pytest_llmops.errors import refuse
+from pytest_llmops.errors import UsageError
 from pytest_llmops.judges.calibration.labels import Label, LabelKind, LabelledAnswer, Labels
 from pytest_llmops.metrics.agreement import (
     Rates,
@@ -127,7 +127,9 @@ def why_invalid_labels(labels: Labels) -> str:
     if not agreed:
         return "no answer has a majority label"
     same = f"all {len(agreed):,} labelled answers have the same label, {format_label(agreed[0])}"
-    return f"{same}: a judge that always says so would agree; add others" if len(set(agreed)) == 1 else ""
+    if len(set(agreed)) == 1:
+        return f"{same}: a judge that always says so would agree; add others"
+    return ""
 
 
 def majority_label(row: LabelledAnswer, kind: LabelKind) -> Label | None:
@@ -143,7 +145,9 @@ def majority_label(row: LabelledAnswer, kind: LabelKind) -> Label | None:
     if kind == "number":
         return float(median(cast("list[float]", given)))
     (first, most), *others = Counter(given).most_common(2)
-    return None if others and others[0][1] == most else first
+    if others and others[0][1] == most:
+        return None
+    return first
 
 
 def measure_agreement(
@@ -176,14 +180,17 @@ def measure_agreement(
         for row in labels.labelled
         if (label := majority[row.id]) is not None and (verdict := judge_labels.get(row.id)) is not None
     ]
-    human, judge = [pair.human for pair in pairs], [pair.judge for pair in pairs]
+    human = [pair.human for pair in pairs]
+    judge = [pair.judge for pair in pairs]
     unscored = tuple(row.id for row in labels.labelled if judge_labels.get(row.id) is None)
-    rates = (
-        judge_rates(*([_is_pass(label, pass_at) for label in group] for group in (human, judge)))
-        if human and (labels.kind == "pass or fail" or (labels.kind == "number" and pass_at is not None))
-        else None
-    )
-    weights: Weights | None = "quadratic" if labels.kind == "number" else None
+    if human and (labels.kind == "pass or fail" or (labels.kind == "number" and pass_at is not None)):
+        rates = judge_rates(*([_is_pass(label, pass_at) for label in group] for group in (human, judge)))
+    else:
+        rates = None
+    if labels.kind == "number":
+        weights: Weights | None = "quadratic"
+    else:
+        weights = None
     problem = why_invalid_labels(labels) or _why_no_kappa(human, judge)
     figures = AgreementFigures(
         problem=problem,
@@ -198,7 +205,9 @@ def measure_agreement(
         table=confusion_table(human, judge),
         disagreements=_list_disagreements(pairs, span),
     )
-    return figures if problem else _add_kappa(figures, pairs, [majority[id_] for id_ in unscored])
+    if problem:
+        return figures
+    return _add_kappa(figures, pairs, [majority[id_] for id_ in unscored])
 
 
 def _why_no_kappa(human: Sequence[Label], judge: Sequence[Label]) -> str:
@@ -207,28 +216,33 @@ def _why_no_kappa(human: Sequence[Label], judge: Sequence[Label]) -> str:
     same = (
         f"labels and verdicts of all {len(human):,} compared answers are the same, {format_label(human[0])}"
     )
-    return same if len({*human, *judge}) == 1 else ""
+    if len({*human, *judge}) == 1:
+        return same
+    return ""
 
 
 def _apply_pass_threshold(verdict: Label | None, kind: LabelKind, pass_at: float | None) -> Label | None:
     if verdict is None or kind != "pass or fail" or isinstance(verdict, bool):
         return verdict
-    refuse(
-        pass_at is None,
-        f"the labels are pass or fail and the judge gives numbers (as {format_label(verdict)}): pass pass_at=, the "
-        "number from which on an answer passes",
-    )
+    if pass_at is None:
+        raise UsageError(
+            f"the labels are pass or fail and the judge gives numbers (as {format_label(verdict)}): pass pass_at=, the "
+            "number from which on an answer passes"
+        )
     return _is_pass(verdict, pass_at)
 
 
 def _is_pass(label: Label, pass_at: float | None) -> bool:
-    return label if isinstance(label, bool) else cast("float", label) >= cast("float", pass_at) - 1e-9
+    if isinstance(label, bool):
+        return label
+    return cast("float", label) >= cast("float", pass_at) - 1e-9
 
 
 def _add_kappa(
     figures: AgreementFigures, pairs: Sequence[_LabelledVerdict], unscored: Sequence[Label | None]
 ) -> AgreementFigures:
-    human, judge = [pair.human for pair in pairs], [pair.judge for pair in pairs]
+    human = [pair.human for pair in pairs]
+    judge = [pair.judge for pair in pairs]
     weights = figures.weights
     groups = [pair.row.family or f"\0{pair.row.id}" for pair in pairs]
     one_sided = kappa_interval(human, judge, weights=weights, groups=groups, confidence=ONE_SIDED)
@@ -289,16 +303,22 @@ def format_label(label: Label) -> str:
     ('pass', '4', '4.25', 'tie')
     """
     if isinstance(label, bool):
-        return "pass" if label else "fail"
-    return label if isinstance(label, str) else f"{label:.6g}"
+        if label:
+            return "pass"
+        return "fail"
+    if isinstance(label, str):
+        return label
+    return f"{label:.6g}"
 
 
 def _label_classes(labels: Sequence[Label]) -> tuple[tuple[str, ...], Mapping[Label, int], int]:
-    # Return the names of the classes, the class of each label, and the class of labels that are not listed.
+    """Return the names of the classes, the class of each label, and the class of labels that are not listed."""
     different = sorted(set(labels), key=lambda label: (isinstance(label, str), label))
     if len(different) > MAX_CLASSES and isinstance(different[0], float):
         numbers = cast("list[float]", different)
-        low, high, count = numbers[0], numbers[-1], MAX_CLASSES - 1
+        low = numbers[0]
+        high = numbers[-1]
+        count = MAX_CLASSES - 1
         edges = [low + (high - low) * (step / count) for step in range(count + 1)]
         return (
             tuple(f"{start:.4g} to {end:.4g}" for start, end in itertools.pairwise(edges)),
@@ -346,4 +366,6 @@ def _common_kappa(
 
 def _mean_kappa(kappas: Sequence[float | None]) -> float | None:
     known = [kappa for kappa in kappas if kappa is not None]
-    return fmean(known) if known else None
+    if known:
+        return fmean(known)
+    return None

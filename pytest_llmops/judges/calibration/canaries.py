@@ -25,7 +25,7 @@ from pytest_llmops._util.text_files import (
     json_kind,
 )
 from pytest_llmops.cassettes.run_folder import defer_sharing
-from pytest_llmops.errors import CaseError, UsageError, describe_exception, refuse
+from pytest_llmops.errors import CaseError, UsageError, describe_exception
 from pytest_llmops.judges.calibration.labels import parse_answer, parse_rows, read_lines
 from pytest_llmops.judges.calibration.record import JudgeRecord, find_records
 from pytest_llmops.judges.concurrency import run_judge_tasks
@@ -115,10 +115,8 @@ def read_canaries(path: str | Path) -> tuple[Canary, ...]:
             canaries besides controls; with file and line.
     """
     canaries = tuple(canary for _, canary in parse_rows(read_lines(path), _parse_canary, path))
-    refuse(
-        all(canary.control for canary in canaries),
-        CaseError("expected at least one canary, an answer that a judge must not pass, got none", path),
-    )
+    if all(canary.control for canary in canaries):
+        raise CaseError("expected at least one canary, an answer that a judge must not pass, got none", path)
     return canaries
 
 
@@ -133,9 +131,11 @@ def fingerprint_canaries(canaries: Iterable[Canary]) -> str:
 
 def _parse_canary(value: Json, line: int) -> Canary:
     wire = as_mapping(value)
-    if unknown := [key for key in wire if key not in CANARY_KEYS]:
+    unknown = [key for key in wire if key not in CANARY_KEYS]
+    if unknown:
         raise BadFile(f"unknown key {shorten_text(unknown[0], 60)!r}: known are {', '.join(CANARY_KEYS)}")
-    if missing := [key for key in ("id", "answer") if key not in wire]:
+    missing = [key for key in ("id", "answer") if key not in wire]
+    if missing:
         raise BadFile(f'missing key "{missing[0]}"')
     for key in CANARY_KEYS[:-2]:
         if not isinstance(wire.get(key, ""), str):
@@ -215,7 +215,9 @@ class CanaryRun:
     def withstood(self) -> float | None:
         """Share of the canaries with a verdict that the judge does not pass, 0 to 1; None without any verdict."""
         scored = len(self.tried) - len(self.unscored)
-        return (scored - len(self.fallen)) / scored if scored else None
+        if scored:
+            return (scored - len(self.fallen)) / scored
+        return None
 
     @property
     def withstood_by_kind(self) -> dict[str, str]:
@@ -229,7 +231,11 @@ class CanaryRun:
     @property
     def status(self) -> FitnessStatus:
         """``unfit``: it passes a canary. ``undecided``: too few verdicts, or it passes no right answer either."""
-        return "unfit" if self.fallen else "undecided" if self.doubt else "fit"
+        if self.fallen:
+            return "unfit"
+        if self.doubt:
+            return "undecided"
+        return "fit"
 
     def to_record(self, date: str) -> JudgeRecord:
         """Return the record to commit, with today's ``date`` (ISO 8601)."""
@@ -280,15 +286,24 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
     'unfit'
     """
     judge = find_judge(judge)
-    canaries = canaries_for_judge(judge) if given is None else tuple(given)
-    refuse(
-        all(canary.control for canary in canaries),
-        "canaries: expected at least one canary, an answer that a judge must not pass, got none",
-    )
+    if given is None:
+        canaries = canaries_for_judge(judge)
+    else:
+        canaries = tuple(given)
+    if all(canary.control for canary in canaries):
+        raise UsageError(
+            "canaries: expected at least one canary, an answer that a judge must not pass, got none"
+        )
     compares = callable(getattr(judge, "compare", None)) and not callable(getattr(judge, "judge", None))
     own_name = str(getattr(judge, "name", "pairwise"))
-    handle = JudgeHandle(cast("Judge", judge), own_name) if compares else resolve_judge(judge, "canaries")
-    run_canary = _compare_canary if compares else _judge_canary
+    if compares:
+        handle = JudgeHandle(cast("Judge", judge), own_name)
+    else:
+        handle = resolve_judge(judge, "canaries")
+    if compares:
+        run_canary = _compare_canary
+    else:
+        run_canary = _judge_canary
     allowed = MAX_UNSCORED * sum(not canary.control for canary in canaries)
     outcomes: list[CanaryOutcome] = []
     stopped = False
@@ -315,7 +330,10 @@ def run_canaries(judge: object, given: Sequence[Canary] | None = None) -> Canary
 
 def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
     of_contexts = getattr(handle.judge, "looks_at", "answer") == "contexts"
-    passages: Sequence[str] = (canary.answer,) if of_contexts else canary.contexts
+    if of_contexts:
+        passages: Sequence[str] = (canary.answer,)
+    else:
+        passages = canary.contexts
     if not of_contexts and not takes_contexts(handle.judge):
         passages = ()
     verdict = judge_answer(
@@ -324,7 +342,10 @@ def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
     threshold = as_finite_float(getattr(handle.judge, "pass_at", None))
     # The exact middle does not pass: half of the verdicts of a judge that guesses lie above it.
     slack = TOLERANCE * (verdict.high - verdict.low)
-    lowest = threshold - slack if threshold is not None else (verdict.low + verdict.high) / 2 + slack
+    if threshold is not None:
+        lowest = threshold - slack
+    else:
+        lowest = (verdict.low + verdict.high) / 2 + slack
     return CanaryOutcome(
         canary=canary,
         passed=None if verdict.score is None else verdict.score >= lowest,
@@ -336,7 +357,7 @@ def _judge_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
 
 
 def _compare_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
-    # A canary passes if it wins; a right answer passes if it does not lose.
+    """A canary passes if it wins; a right answer passes if it does not lose."""
     pair: Any = handle.judge
     try:
         with recorder.set_purpose("judge"), defer_sharing() as share:
@@ -347,7 +368,10 @@ def _compare_canary(handle: JudgeHandle, canary: Canary) -> CanaryOutcome:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's judge raises: unscored, not passed
         return CanaryOutcome(canary=canary, error=describe_exception(error))
-    won = None if preference.score is None else preference.score >= (0.5 if canary.control else 1.0)
+    if preference.score is None:
+        won = None
+    else:
+        won = preference.score >= (0.5 if canary.control else 1.0)
     return CanaryOutcome(
         canary=canary,
         passed=won,
@@ -363,11 +387,17 @@ def format_canary_summary(run: CanaryRun) -> str:
     scored = len(run.tried) - len(run.unscored)
     if run.fallen:
         names = ", ".join(outcome.canary.id for outcome in run.fallen[:3])
-        more = f" and {len(run.fallen) - 3} more" if len(run.fallen) > 3 else ""  # noqa: PLR2004 -- those named
+        if len(run.fallen) > 3:  # noqa: PLR2004 -- those named
+            more = f" and {len(run.fallen) - 3} more"
+        else:
+            more = ""
         return f"unfit: it passes {len(run.fallen)} of {scored} canaries ({names}{more})"
     if run.doubt:
         return f"canaries undecided: {run.doubt}"
-    rest = f", {len(run.unscored)} without a verdict" if run.unscored else ""
+    if run.unscored:
+        rest = f", {len(run.unscored)} without a verdict"
+    else:
+        rest = ""
     return f"withstands all {scored} canaries{rest}"
 
 
@@ -391,7 +421,10 @@ def _format_outcome(outcome: CanaryOutcome) -> str:
     what = f"{shorten_text(canary.id, 60)} ({shorten_text(canary.kind, 40)}"
     if outcome.passed is None:
         return f"{what}): {shorten_text(outcome.error, MAX_QUOTED_CHARS)}"
-    score = "" if outcome.score is None else f", score {outcome.score:g}"
+    if outcome.score is None:
+        score = ""
+    else:
+        score = f", score {outcome.score:g}"
     return f'{what}{score}): "{shorten_text(canary.answer, MAX_QUOTED_CHARS)}"'
 
 
@@ -441,5 +474,8 @@ def describe_judge(judge: object, name: str, version: str, folder: str | Path) -
     {}
     """
     records = find_records(judge, name, version, folder)
-    today = {"canaries": fingerprint_canaries(canaries_for_judge(judge))} if records else {}
+    if records:
+        today = {"canaries": fingerprint_canaries(canaries_for_judge(judge))}
+    else:
+        today = {}
     return {kind: record.describe(version, answers=today.get(kind, "")) for kind, record in records.items()}

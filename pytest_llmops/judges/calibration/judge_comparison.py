@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from operator import itemgetter
 from typing import Literal, NamedTuple, TypeAlias, cast
 
-from pytest_llmops.errors import CaseError, UsageError, refuse, refuse_unknown
+from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.judges.calibration.agreement import (
     AgreementFigures,
     ConfusionTable,
@@ -77,15 +77,21 @@ class AgreementRequirements:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            low, number = -1 if "kappa" in name else 0, as_finite_float(value)
-            refuse(
-                value is not None and (number is None or not low <= number < 1),
-                f"{name}: expected a number from {low} to less than 1, got {value!r}",
-            )
-        kappa, lower = self.at_least_kappa, self.at_least_kappa_lower
+            if "kappa" in name:
+                low = -1
+            else:
+                low = 0
+            number = as_finite_float(value)
+            if value is not None and (number is None or not low <= number < 1):
+                raise UsageError(f"{name}: expected a number from {low} to less than 1, got {value!r}")
+        kappa = self.at_least_kappa
+        lower = self.at_least_kappa_lower
         if kappa is not None and lower is not None and lower > kappa:
             is_default = lower == DEFAULT_KAPPA_LOWER
-            hint = "the default: set at_least_kappa_lower too" if is_default else "above kappa itself"
+            if is_default:
+                hint = "the default: set at_least_kappa_lower too"
+            else:
+                hint = "above kappa itself"
             raise UsageError(
                 f"at_least_kappa_lower: expected at most at_least_kappa, {kappa:g}, got {lower:g}, {hint}"
             )
@@ -124,11 +130,14 @@ class AgreementRequirements:
         for name, threshold in (("tnr", self.at_least_tnr), ("tpr", self.at_least_tpr)):
             if threshold is None:
                 continue
-            share: Share = getattr(figures.rates, name) if figures.rates else Share(0, 0)
-            refuse(
-                not share.total,
-                f"at_least_{name}: the annotators {'fail' if name == 'tnr' else 'pass'} none of the {figures.compared:,} answers; add some that they do",
-            )
+            if figures.rates:
+                share: Share = getattr(figures.rates, name)
+            else:
+                share = Share(0, 0)
+            if not share.total:
+                raise UsageError(
+                    f"at_least_{name}: the annotators {'fail' if name == 'tnr' else 'pass'} none of the {figures.compared:,} answers; add some that they do"
+                )
             results.append(RequirementResult(f"{name}_lower", wilson_lower_end(share), float(threshold)))
         return results
 
@@ -171,7 +180,8 @@ def format_missed_requirements(judged: JudgedAnswers, reached: Sequence[Requirem
 def format_evidence(judged: JudgedAnswers, figures: AgreementFigures) -> Iterator[tuple[str, str]]:
     """Yield titles and lines: the kappa and its interval, the rates, the worst disagreements, the table, the ceiling."""
     yield "kappa", _format_kappa(figures)
-    if rates := figures.rates:
+    rates = figures.rates
+    if rates:
         yield from (
             ("TNR", _format_rate(rates.tnr, "fail", "passes")),
             ("TPR", _format_rate(rates.tpr, "pass", "fails")),
@@ -187,14 +197,21 @@ def format_evidence(judged: JudgedAnswers, figures: AgreementFigures) -> Iterato
     if figures.annotators is not None:
         yield "annotators", _format_human_agreement(figures.annotators)
     for id_, error in list(judged.errors.items())[:1]:
-        worst = "" if figures.worst_case is None else f"; were they all wrong, kappa {figures.worst_case:.2f}"
+        if figures.worst_case is None:
+            worst = ""
+        else:
+            worst = f"; were they all wrong, kappa {figures.worst_case:.2f}"
         missing = (
             f"{len(judged.errors):,} of {len(judged.verdicts):,} answers could not be scored and are not compared{worst}; "
             f"{shorten_text(id_, 40)}: {shorten_text(error, 80)}"
         )
         yield "unscored", missing
-    if disputed := [shorten_text(id_, 40) for id_ in figures.disputed]:
-        more = f" and {len(disputed) - MAX_WORST:,} more" if len(disputed) > MAX_WORST else ""
+    disputed = [shorten_text(id_, 40) for id_ in figures.disputed]
+    if disputed:
+        if len(disputed) > MAX_WORST:
+            more = f" and {len(disputed) - MAX_WORST:,} more"
+        else:
+            more = ""
         listed = ", ".join(disputed[:MAX_WORST]) + more
         yield "disputed", f"{len(disputed):,} answers without a majority, not compared: {listed}"
 
@@ -248,12 +265,21 @@ def figures_to_json(figures: AgreementFigures) -> dict[str, Json]:
 
 
 def _format_kappa(figures: AgreementFigures) -> str:
-    name = "quadratic kappa" if figures.weights else "kappa"
+    if figures.weights:
+        name = "quadratic kappa"
+    else:
+        name = "kappa"
     if figures.kappa is None or figures.at_least is None or figures.interval is None:
         return f"none: {figures.problem or 'all answers are of the same family'}"
     low, high = figures.interval
-    unscored = f", {len(figures.unscored):,} unscored" if figures.unscored else ""
-    disputed = f", {len(figures.disputed):,} disputed" if figures.disputed else ""
+    if figures.unscored:
+        unscored = f", {len(figures.unscored):,} unscored"
+    else:
+        unscored = ""
+    if figures.disputed:
+        disputed = f", {len(figures.disputed):,} disputed"
+    else:
+        disputed = ""
     return (
         f"{name} {figures.kappa:.2f}, with 95 % confidence at least {figures.at_least:.2f} "
         f"(95 % interval {low:.2f} to {high:.2f}), {figures.compared:,} answers{unscored}{disputed}"
@@ -271,18 +297,20 @@ def _format_rate(share: Share, human: str, judge: str) -> str:
 
 def _format_disagreement(disagreement: Disagreement, judged: JudgedAnswers) -> str:
     given = judged.verdicts.get(disagreement.id)
-    score = (
-        f" ({format_label(given)})"
-        if given is not None and isinstance(disagreement.judge, bool) and given != disagreement.judge
-        else ""
-    )
+    if given is not None and isinstance(disagreement.judge, bool) and given != disagreement.judge:
+        score = f" ({format_label(given)})"
+    else:
+        score = ""
     return f"{shorten_text(disagreement.id, 60)} (line {disagreement.line}): human {format_label(disagreement.human)}, judge {format_label(disagreement.judge)}{score}"
 
 
 def _format_human_agreement(agreement: HumanAgreement) -> str:
     if agreement.kappa is None:
         return "no two annotators labelled enough of the same answers to say how far they agree"
-    each = "" if agreement.judge is None else f"; of the judge with each {agreement.judge:.2f}"
+    if agreement.judge is None:
+        each = ""
+    else:
+        each = f"; of the judge with each {agreement.judge:.2f}"
     return f"kappa between any two of {agreement.raters} annotators {agreement.kappa:.2f}{each}"
 
 
@@ -302,7 +330,9 @@ def _format_confusion(table: ConfusionTable) -> str:
     ]
     often = sorted(off, key=itemgetter(0), reverse=True)[:MAX_CELLS]
     most_often = "; ".join(f"human {human}, judge {judge}: {n:,} times" for n, human, judge in often)
-    return f"most often {most_often}" if often else "labels and verdicts are the same"
+    if often:
+        return f"most often {most_often}"
+    return "labels and verdicts are the same"
 
 
 DEFAULT_REQUIREMENTS = AgreementRequirements()
@@ -353,7 +383,10 @@ class Calibration:
         kappa, lower = (
             "unknown" if value is None else f"{value:.2f}" for value in (figures.kappa, figures.at_least)
         )
-        status = "calibrated" if self.agrees else BELOW_THRESHOLDS
+        if self.agrees:
+            status = "calibrated"
+        else:
+            status = BELOW_THRESHOLDS
         return JudgeRecord(
             kind="calibration",
             judge=self.judged.name,
@@ -403,24 +436,33 @@ def calibrate_judge(
     (True, 0.97)
     """
     for argument, value, low in (("trials", trials, 1), ("at_least_labels", at_least_labels, 2)):
-        refuse(
-            type(value) is not int or value < low,
-            f"{argument}: expected a whole number of at least {low}, got {value!r}",
-        )
-    refuse(verdicts not in ("asked", "stored"), f"verdicts: expected 'asked' or 'stored', got {verdicts!r}")
+        if type(value) is not int or value < low:
+            raise UsageError(f"{argument}: expected a whole number of at least {low}, got {value!r}")
+    if verdicts not in ("asked", "stored"):
+        raise UsageError(f"verdicts: expected 'asked' or 'stored', got {verdicts!r}")
     given = read_labels(labels)
     _check_labels(given, at_least_labels)
-    found = judge if verdicts == "stored" else find_judge(judge)
-    lowest = getattr(found, "pass_at", None) if pass_at == "default" else pass_at  # noqa: S105 -- a score
-    if (cut := as_finite_float(lowest)) is None and lowest is not None:
+    if verdicts == "stored":
+        found = judge
+    else:
+        found = find_judge(judge)
+    if pass_at == "default":  # noqa: S105 -- a score
+        lowest = getattr(found, "pass_at", None)
+    else:
+        lowest = pass_at
+    cut = as_finite_float(lowest)
+    if cut is None and lowest is not None:
         raise UsageError(f"pass_at: expected a number or None, got {lowest!r}")
-    refuse(
-        verdicts == "asked" and given.kind == "pass or fail" and cut is None,
-        "the labels are pass or fail and the judge gives scores: say pass_at, the lowest score that passes",
-    )
+    if verdicts == "asked" and given.kind == "pass or fail" and cut is None:
+        raise UsageError(
+            "the labels are pass or fail and the judge gives scores: say pass_at, the lowest score that passes"
+        )
     requirements.check(given.kind, cut)
     if verdicts == "stored":
-        name = found if isinstance(found, str) else getattr(found, "name", "") or type(found).__name__
+        if isinstance(found, str):
+            name = found
+        else:
+            name = getattr(found, "name", "") or type(found).__name__
         judged = read_stored_verdicts(given, name=str(name), version=str(getattr(found, "version", "")))
     else:
         judged = judge_labelled_answers(cast("Judge", found), given, trials=trials)
@@ -428,14 +470,15 @@ def calibrate_judge(
 
 
 def _check_labels(labels: Labels, least: int) -> None:
-    if problem := why_invalid_labels(labels):
+    problem = why_invalid_labels(labels)
+    if problem:
         raise CaseError(problem, labels.path)
     count = len(labels.labelled)
-    refuse(
-        count < least,
-        f"{labels.path}: expected at least {least:,} labelled answers, got {count:,}: a kappa of so few is luck; label "
-        f"more, or say at_least_labels={count} on purpose",
-    )
+    if count < least:
+        raise UsageError(
+            f"{labels.path}: expected at least {least:,} labelled answers, got {count:,}: a kappa of so few is luck; label "
+            f"more, or say at_least_labels={count} on purpose"
+        )
 
 
 def _compare_verdicts(
@@ -455,8 +498,10 @@ def _compare_verdicts(
     results = requirements.compare_figures(figures)
     dimensions: dict[str, AgreementFigures] = {}
     for name in labels.dimensions:
-        refuse_unknown("dimension", name, judged.dimensions, where=f"what judge {judged.name} scores")
-        given, verdicts = labels.for_dimension(name), judged.dimensions[name]
+        if name not in judged.dimensions:
+            raise UnknownName("dimension", name, judged.dimensions, where=f"what judge {judged.name} scores")
+        given = labels.for_dimension(name)
+        verdicts = judged.dimensions[name]
         dimensions[name] = measure_agreement(given, verdicts, pass_at=cut, span=judged.span)
     no_kappa = figures.problem or "the answers are all of one family: nothing tells how sure the kappa is"
     return Calibration(

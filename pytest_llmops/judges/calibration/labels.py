@@ -27,7 +27,7 @@ from pytest_llmops._util.text_files import (
     read_text,
 )
 from pytest_llmops._util.user_files import find_path
-from pytest_llmops.errors import CaseError, UsageError, refuse, refuse_unknown
+from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
 __tracebackhide__ = True
@@ -145,7 +145,8 @@ class Labels:
             UnknownName: No answer has a label for it.
             CaseError: Its labels are of different kinds.
         """
-        refuse_unknown("dimension", dimension, self.dimensions, where=f"dimensions of {self.path}")
+        if dimension not in self.dimensions:
+            raise UnknownName("dimension", dimension, self.dimensions, where=f"dimensions of {self.path}")
         rows = tuple(replace(row, opinion=row.dimensions.get(dimension, Opinion())) for row in self.rows)
         return _build_labels(rows, self.path, f"dimensions.{dimension}.")
 
@@ -168,9 +169,13 @@ def read_labels(given: LabelsSource) -> Labels:
     """
     if isinstance(given, Labels):
         return given
-    path = str(given) if isinstance(given, (str, Path)) else IN_MEMORY
+    if isinstance(given, (str, Path)):
+        path = str(given)
+    else:
+        path = IN_MEMORY
     rows = [row for _, row in parse_rows(_read_rows(given), parse_answer, path)]
-    refuse(not rows, CaseError("no answer in the file: expected at least one", path))
+    if not rows:
+        raise CaseError("no answer in the file: expected at least one", path)
     return _build_labels(rows, path, "")
 
 
@@ -188,7 +193,8 @@ def parse_rows(
     try:
         for line, value in rows:
             row = parse(value, line)
-            if (first := lines.setdefault(row.id, line)) != line:
+            first = lines.setdefault(row.id, line)
+            if first != line:
                 raise BadFile(  # noqa: TRY301 -- with the others
                     f"duplicate id {shorten_text(row.id, 60)!r} (first in line {first})"
                 )
@@ -234,9 +240,11 @@ def parse_answer(value: Json, line: int) -> LabelledAnswer:
     given: dict[str, Json] = {}
     for key, field_value in as_mapping(value).items():
         name = {"input": "question", "output": "answer"}.get(key, key)
-        refuse(name in given, BadFile(f"{key}: the same as {name}, which stands there too: keep one"))
+        if name in given:
+            raise BadFile(f"{key}: the same as {name}, which stands there too: keep one")
         given[name] = field_value
-    opinions, contexts = given.get("dimensions", {}), given.get("contexts", [])
+    opinions = given.get("dimensions", {})
+    contexts = given.get("contexts", [])
     if not isinstance(opinions, Mapping):
         raise BadFile(f"dimensions: expected an object of dimensions, got {json_kind(opinions)}")
     id_ = _parse_id(given.get("id"))
@@ -246,7 +254,8 @@ def parse_answer(value: Json, line: int) -> LabelledAnswer:
             raise BadFile(f"{key}: expected a text, got {json_kind(text)}")
     if not isinstance(contexts, list) or not all(isinstance(context, str) for context in contexts):
         raise BadFile(f"contexts: expected a list of texts, got {shorten_text(canonical_json(contexts), 60)}")
-    opinion, dimensions = _parse_opinion(given, ""), {}
+    opinion = _parse_opinion(given, "")
+    dimensions = {}
     for name, fields in opinions.items():
         where = f"dimensions.{shorten_text(name, 40)}"
         if not isinstance(fields, Mapping):
@@ -274,12 +283,10 @@ def _parse_id(value: Json) -> str:
         raise BadFile(
             f"id: expected a text, got {json_kind(value)} {shorten_text(canonical_json(value), 60)}: write it in quotes"
         )
-    refuse(
-        not value.strip() or len(value) > MAX_ID_CHARS,
-        BadFile(
+    if not value.strip() or len(value) > MAX_ID_CHARS:
+        raise BadFile(
             f"id: expected a text of 1 to {MAX_ID_CHARS} characters, got {shorten_text(repr(value), 60)}"
-        ),
-    )
+        )
     return value
 
 
@@ -299,12 +306,10 @@ def _parse_opinion(given: Mapping[str, Json], where: str) -> Opinion:
 
 def _parse_label(value: Json, where: str) -> Label | None:
     if isinstance(value, str):
-        refuse(
-            not value.strip() or len(value) > MAX_NAME_CHARS,
-            BadFile(
+        if not value.strip() or len(value) > MAX_NAME_CHARS:
+            raise BadFile(
                 f"{where}: expected a name of 1 to {MAX_NAME_CHARS} characters, got {shorten_text(repr(value), 60)}"
-            ),
-        )
+            )
         return {"pass": True, "fail": False}.get(value.strip().lower(), value.strip())
     if value is None or isinstance(value, bool):
         return value
@@ -315,10 +320,14 @@ def _parse_label(value: Json, where: str) -> Label | None:
 
 def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labels:
     given = [row for row in rows if row.opinion.labels]
-    refuse(not given, CaseError(f'no labels: expected "{where}human" in at least one line', path))
+    if not given:
+        raise CaseError(f'no labels: expected "{where}human" in at least one line', path)
     kind = label_kind(given[0].opinion.labels[0])
     # With pass or fail a stored verdict may also be a number; where the labels are names, "pass" is a name too.
-    fits = ("pass or fail", "number") if kind == "pass or fail" else (kind,)
+    if kind == "pass or fail":
+        fits = ("pass or fail", "number")
+    else:
+        fits = (kind,)
     as_first = f"{KIND_EXAMPLES[kind]} as in line {given[0].line}"
     as_labels = f"{' or '.join(KIND_EXAMPLES[each] for each in fits)}, as the human labels are"
     labels = [(row, "human", label, (kind,), as_first) for row in given for label in row.opinion.labels]
@@ -326,7 +335,10 @@ def _build_labels(rows: Sequence[LabelledAnswer], path: str, where: str) -> Labe
     for row, key, label, kinds, expected in (*labels, *verdicts):
         if label is not None and label_kind(label) not in kinds:
             is_quoted = key == "human" and kind == "number" and isinstance(label, str)
-            hint = ": write it without quotes" if is_quoted else ""
+            if is_quoted:
+                hint = ": write it without quotes"
+            else:
+                hint = ""
             raise CaseError(
                 f"{where}{key}: expected {expected}, got {_format_raw_label(label)}{hint}", path, row.line
             )
@@ -342,9 +354,13 @@ def label_kind(label: Label) -> LabelKind:
     """
     if isinstance(label, bool):
         return "pass or fail"
-    return "number" if isinstance(label, (int, float)) else "name"
+    if isinstance(label, (int, float)):
+        return "number"
+    return "name"
 
 
 def _format_raw_label(label: Label) -> str:
-    # Return a label for an error, as a file of labels has it.
-    return f"{label:g}" if isinstance(label, float) else shorten_text(canonical_json(label), 60)
+    """Return a label for an error, as a file of labels has it."""
+    if isinstance(label, float):
+        return f"{label:g}"
+    return shorten_text(canonical_json(label), 60)

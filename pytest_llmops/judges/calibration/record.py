@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from pytest_llmops import recorder
 from pytest_llmops._util.text_files import BadFile, as_mapping, read_json, read_text
-from pytest_llmops.errors import CaseError, UsageError, refuse
+from pytest_llmops.errors import CaseError, UsageError
 from pytest_llmops.judges.calibration.labels import Label, LabelledAnswer, Labels
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge
@@ -66,11 +66,17 @@ class JudgeRecord:
             UsageError: There is no such file, it is damaged, or another version of this package wrote it.
         """
         name = str(path)
-        kind: RecordKind = "canaries" if name.endswith(".canaries.json") else "calibration"
+        if name.endswith(".canaries.json"):
+            kind: RecordKind = "canaries"
+        else:
+            kind = "calibration"
         try:
             return _parse_record(as_mapping(read_json(read_text(Path(path)))))
         except BadFile as error:
-            line = f" (line {error.line})" if error.line is not None else ""
+            if error.line is not None:
+                line = f" (line {error.line})"
+            else:
+                line = ""
             raise UsageError(
                 f"record of a judge {shorten_text(name, 300)}: {error.what}{line}; to make a new one: {COMMANDS[kind]}"
             ) from None
@@ -94,19 +100,26 @@ class JudgeRecord:
         >>> record.describe("2")["status"]
         'out of date'
         """
-        changed = "judge has" if self.version != version else ""
+        if self.version != version:
+            changed = "judge has"
+        else:
+            changed = ""
         others = bool(answers) and answers != self.answers
         if others and self.kind == "calibration":
             changed = changed or "labels have"
         if changed:
             what = f"{self.kind} out of date, the {changed} changed since: {self.text.removeprefix('calibrated: ')} ({self.date})"
             return {"status": "out of date", "text": f"{what}; {COMMANDS[self.kind]}"}
-        note = ", not the built-in canaries of today" if others else ""
+        if others:
+            note = ", not the built-in canaries of today"
+        else:
+            note = ""
         return {"status": self.status, "text": f"{self.text} ({self.date}{note})"}
 
 
 def _parse_record(wire: Mapping[str, Json]) -> JudgeRecord:
-    kind, figures = str(wire.get("kind")), wire.get("figures")
+    kind = str(wire.get("kind"))
+    figures = wire.get("figures")
     texts: dict[str, Any] = {key: wire.get(key) for key in TEXT_KEYS}
     statuses = dict(STATUSES).get(cast("RecordKind", kind), ())
     for expected, fits, got in (
@@ -116,7 +129,8 @@ def _parse_record(wire: Mapping[str, Json]) -> JudgeRecord:
         (f"status as one of {', '.join(statuses)}", texts["status"] in statuses, texts["status"]),
         ("figures as an object", isinstance(figures, Mapping), figures),
     ):
-        refuse(not fits, BadFile(f"expected {expected}, got {shorten_text(repr(got), 80)}"))
+        if not fits:
+            raise BadFile(f"expected {expected}, got {shorten_text(repr(got), 80)}")
     return JudgeRecord(
         kind=cast("RecordKind", kind), model=str(wire.get("model", "")), figures=as_mapping(figures), **texts
     )
@@ -160,7 +174,7 @@ def find_records(judge: object, name: str, version: str, folder: str | Path) -> 
 
 
 def _load_cached(path: Path) -> JudgeRecord:
-    # Return the record of a file, which is read again only after a change of its time or size.
+    """Return the record of a file, which is read again only after a change of its time or size."""
     try:
         file_stat = path.stat()
     except OSError:
@@ -206,7 +220,9 @@ class JudgedAnswers:
     @property
     def span(self) -> float:
         """Width of the scale; 0: not known."""
-        return 0.0 if self.low is None or self.high is None else self.high - self.low
+        if self.low is None or self.high is None:
+            return 0.0
+        return self.high - self.low
 
     def add(self, row: LabelledAnswer, verdicts: Sequence[Verdict]) -> None:
         """Add the verdicts of all trials on an answer."""
@@ -235,14 +251,12 @@ def read_stored_verdicts(labels: Labels, *, name: str, version: str) -> JudgedAn
     {'a': 8.0, 'b': None}
     """
     for row in labels.labelled:
-        refuse(
-            not row.opinion.judged,
-            CaseError(
+        if not row.opinion.judged:
+            raise CaseError(
                 f'{shorten_text(row.id, 60)}: expected the key "judge" with the stored verdict, or null where the judge gave none',
                 labels.path,
                 row.line,
-            ),
-        )
+            )
     verdicts, *dimensions = (
         {
             row.id: row.opinions[name].judge
@@ -276,12 +290,10 @@ def judge_labelled_answers(judge: Judge, labels: Labels, *, trials: int = 1) -> 
     handle = resolve_judge(judge, "calibration")
     rows = labels.labelled_anywhere
     for row in rows:
-        refuse(
-            row.answer is None,
-            CaseError(
+        if row.answer is None:
+            raise CaseError(
                 f'{shorten_text(row.id, 60)}: missing key "answer": the judge needs it', labels.path, row.line
-            ),
-        )
+            )
     judged = JudgedAnswers(
         name=handle.name,
         version="",
@@ -298,7 +310,8 @@ def judge_labelled_answers(judge: Judge, labels: Labels, *, trials: int = 1) -> 
         if len(judged.errors) > MAX_UNSCORED * len(rows):
             judged.stopped = True
             break
-    judged.version, judged.model = handle.version, handle.model
+    judged.version = handle.version
+    judged.model = handle.model
     return judged
 
 
@@ -316,18 +329,22 @@ def iter_verdicts(
 
 
 def _check_labels_on_scale(judged: JudgedAnswers, labels: Labels) -> None:
-    # Raise unless numeric labels lie on the judge's scale: 4 of 5 is not 4 of 10.
-    refuse(
-        labels.kind == "name",
-        f"{labels.path}: the labels are names, and a judge gives a score: label pass or fail, or a number on its scale",
-    )
+    """Raise unless numeric labels lie on the judge's scale: 4 of 5 is not 4 of 10."""
+    if labels.kind == "name":
+        raise UsageError(
+            f"{labels.path}: the labels are names, and a judge gives a score: label pass or fail, or a number on its scale"
+        )
     if judged.low is None or judged.high is None:
         return
     for row in labels.labelled_anywhere:
         for name, opinion in row.opinions.items():
             numbers = [label for label in opinion.labels if isinstance(label, float)]
-            if off := [number for number in numbers if not judged.low <= number <= judged.high]:
-                where = f"dimensions.{name}.human" if name else "human"
+            off = [number for number in numbers if not judged.low <= number <= judged.high]
+            if off:
+                if name:
+                    where = f"dimensions.{name}.human"
+                else:
+                    where = "human"
                 scale = f"{judged.low:g} to {judged.high:g}"
                 raise CaseError(
                     f"{where}: expected a number on the judge's own scale, {scale}, got {off[0]:g}",

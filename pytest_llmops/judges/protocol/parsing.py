@@ -20,7 +20,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_llmops.errors import refuse, require
 from pytest_llmops.judges.protocol.reply_form import (
     MAX_CLAIMS,
     Claim,
@@ -77,18 +76,17 @@ def parse_reply(text: str, form: ReplyForm, nonce: str = "") -> Reply:
     objects, prose = extract_json_objects(reply_without_thinking(text), form.keys)
     verdicts = [verdict for verdict in objects if form.keys & verdict.keys()]
     try:
-        reply = (
-            _read_json(verdicts, prose, form, nonce) if verdicts else read_text_verdict(prose, form, nonce)
-        )
+        if verdicts:
+            reply = _read_json(verdicts, prose, form, nonce)
+        else:
+            reply = read_text_verdict(prose, form, nonce)
     except RecursionError:
         raise UnreadableReply("the JSON is nested too deeply") from None
     for what, words in [("reason", reply.reason), *(("claim", claim.text) for claim in reply.claims)]:
-        refuse(
-            form.is_echo(words),
-            UnreadableReply(
+        if form.is_echo(words):
+            raise UnreadableReply(
                 f"the {what} only repeats the form, {quote_shortened(words, 40)}: expected words of your own"
-            ),
-        )
+            )
     return reply
 
 
@@ -101,17 +99,16 @@ def reply_without_thinking(text: str) -> str:
     >>> reply_without_thinking("<think>hm</think>yes")
     'yes'
     """
-    refuse(
-        len(text) > MAX_REPLY,
-        UnreadableReply(f"the reply has {len(text):,} characters: expected at most {MAX_REPLY:,}"),
-    )
+    if len(text) > MAX_REPLY:
+        raise UnreadableReply(f"the reply has {len(text):,} characters: expected at most {MAX_REPLY:,}")
     if text.lstrip().startswith("<think>"):
         _, end, text = text.rpartition("</think>")
-        refuse(
-            not end,
-            UnreadableReply("the reply was cut off before the verdict: only the model's thinking is there"),
-        )
-    refuse(not text.strip(), UnreadableReply("the reply is empty"))
+        if not end:
+            raise UnreadableReply(
+                "the reply was cut off before the verdict: only the model's thinking is there"
+            )
+    if not text.strip():
+        raise UnreadableReply("the reply is empty")
     return text
 
 
@@ -132,12 +129,17 @@ def extract_json_objects(text: str, keys: Collection[str]) -> tuple[list[dict[st
     ([{'score': 7}], '.a {color: red} \n')
     """
     decoder = json.JSONDecoder(object_pairs_hook=_merge_json_pairs, strict=False)
-    objects, prose, begin, at, broken = [], [], 0, 0, 0
+    objects = []
+    prose = []
+    begin = 0
+    at = 0
+    broken = 0
     while start := _JSON_START.search(text, at):
         try:
             value, at = decoder.raw_decode(text, start.start())
         except (ValueError, RecursionError):
-            rest, broken = text[start.start() :], broken + 1
+            rest = text[start.start() :]
+            broken = broken + 1
             folded = rest.casefold()
             if broken > MAX_BROKEN or any(f'"{key}"' in folded for key in (*keys, "reason")):
                 raise UnreadableReply(f"broken or cut-off JSON: {shorten_text(rest, 60)}") from None
@@ -153,12 +155,10 @@ def _merge_json_pairs(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for key, value in pairs:
         name = key.strip().casefold()
-        refuse(
-            name in merged and merged[name] != value,
-            UnreadableReply(
+        if name in merged and merged[name] != value:
+            raise UnreadableReply(
                 f"different verdicts in one reply: the key {quote_shortened(key, 40)} stands twice"
-            ),
-        )
+            )
         merged[name] = value
     return merged
 
@@ -172,20 +172,21 @@ def _read_json(verdicts: Sequence[Mapping[str, Any]], prose: str, form: ReplyFor
         }
         for verdict in verdicts
     )
-    refuse(
-        any(verdict != first for verdict in others),
-        UnreadableReply(f"{len(verdicts)} different verdicts in one reply"),
-    )
+    if any(verdict != first for verdict in others):
+        raise UnreadableReply(f"{len(verdicts)} different verdicts in one reply")
     verdict = verdicts[0]
-    refuse(nonce and verdict.get("nonce") != nonce, UnreadableReply(describe_nonce(verdict.get("nonce"))))
+    if nonce and verdict.get("nonce") != nonce:
+        raise UnreadableReply(describe_nonce(verdict.get("nonce")))
     reason = verdict.get("reason")
-    reason = reason.strip() if isinstance(reason, str) else ""
-    refuse(not reason and form.reason_required, UnreadableReply("the reason is missing"))
+    if isinstance(reason, str):
+        reason = reason.strip()
+    else:
+        reason = ""
+    if not reason and form.reason_required:
+        raise UnreadableReply("the reason is missing")
     reply = replace(_read_value(verdict, form), reason=reason)
-    refuse(
-        not agrees_with_text(reply, prose, form),
-        UnreadableReply("different verdicts in one reply: one in JSON and one beside it"),
-    )
+    if not agrees_with_text(reply, prose, form):
+        raise UnreadableReply("different verdicts in one reply: one in JSON and one beside it")
     return reply
 
 
@@ -196,14 +197,14 @@ def _read_value(verdict: Mapping[str, Any], form: ReplyForm) -> Reply:
     if form.passages:
         return Reply(claims=_read_claims(value, form))
     if form.items:
-        refuse(not isinstance(value, Mapping), UnreadableReply("items is no object"))
+        if not isinstance(value, Mapping):
+            raise UnreadableReply("items is no object")
         return Reply(answers=check_answers({item: value.get(item.casefold()) for item in form.items}, form))
-    name = require(
-        form.find_name(value),
-        UnreadableReply(
+    name = form.find_name(value)
+    if name is None:
+        raise UnreadableReply(
             f"{form.field} {quote_shortened(str(value), 40)} is none of {', '.join(form.scores)}"
-        ),
-    )
+        )
     return named_reply(name, form)
 
 
@@ -211,76 +212,79 @@ def _read_scores(verdict: Mapping[str, Any], form: ReplyForm, scale: Scale) -> R
     stated = [verdict[key] for key in dict.fromkeys(("score", "rating", form.field)) if key in verdict]
     if not scale.weights:
         scores = [check_score(score, "score", form) for score in stated]
-        refuse(
-            not scores or len(set(scores)) > 1,
-            UnreadableReply("score and rating differ" if scores else "the score is missing"),
-        )
+        if not scores or len(set(scores)) > 1:
+            raise UnreadableReply("score and rating differ" if scores else "the score is missing")
         return Reply(score=scores[0])
     inner = verdict.get("dimensions", {})
-    refuse(not isinstance(inner, Mapping), UnreadableReply("dimensions is no object"))
+    if not isinstance(inner, Mapping):
+        raise UnreadableReply("dimensions is no object")
     given = {key: verdict[key] for key in form.dimensions if key in verdict}
-    refuse(
-        any(inner.get(key, value) != value for key, value in given.items()),
-        UnreadableReply("different verdicts in one reply: dimensions stand twice"),
-    )
+    if any(inner.get(key, value) != value for key, value in given.items()):
+        raise UnreadableReply("different verdicts in one reply: dimensions stand twice")
     given |= {key: inner[key] for key in form.dimensions if key in inner}
-    if missing := [name for key, name in form.dimensions.items() if key not in given]:
+    missing = [name for key, name in form.dimensions.items() if key not in given]
+    if missing:
         raise UnreadableReply(f"the dimension {missing[0]!r} is missing")
     scores_by_name = {name: check_score(given[key], name, form) for key, name in form.dimensions.items()}
     mean = scale.mean(scores_by_name)
     for key in ("score", "rating"):
-        overall = check_score(verdict[key], key, form, whole=False) if key in verdict else mean
-        refuse(
-            abs(overall - mean) > MAX_ROUNDING,
-            UnreadableReply(f"score {overall:g} is not the mean of the dimensions, {mean:.4g}"),
-        )
+        if key in verdict:
+            overall = check_score(verdict[key], key, form, whole=False)
+        else:
+            overall = mean
+        if abs(overall - mean) > MAX_ROUNDING:
+            raise UnreadableReply(f"score {overall:g} is not the mean of the dimensions, {mean:.4g}")
     return Reply(score=mean, dimensions=scores_by_name)
 
 
 def _read_claims(claims: object, form: ReplyForm) -> tuple[Claim, ...]:
     if not isinstance(claims, list) or len(claims) > MAX_CLAIMS:
-        got = f"{len(claims)} claims" if isinstance(claims, list) else type(claims).__name__
+        if isinstance(claims, list):
+            got = f"{len(claims)} claims"
+        else:
+            got = type(claims).__name__
         raise UnreadableReply(f"expected a list of at most {MAX_CLAIMS} claims, got {got}")
     source = _normalize_quote(form.source)
     by_text: dict[str, Claim] = {}
     for number, given in enumerate(claims, start=1):
         claim = _read_claim(given, number, form)
         quote = _normalize_quote(claim.text)
-        refuse(
-            form.source and f" {quote} " not in f" {source} ",
-            UnreadableReply(
+        if form.source and f" {quote} " not in f" {source} ":
+            raise UnreadableReply(
                 f"claim {number} is not in the answer: {quote_shortened(claim.text, 60)}; "
                 "expected a sentence of the answer or a part of it, word for word"
-            ),
-        )
-        refuse(
-            by_text.setdefault(quote, claim).finding != claim.finding,
-            UnreadableReply(f"different verdicts in one reply: claim {number} stands twice"),
-        )
+            )
+        if by_text.setdefault(quote, claim).finding != claim.finding:
+            raise UnreadableReply(f"different verdicts in one reply: claim {number} stands twice")
     return tuple(by_text.values())
 
 
 def _read_claim(given: object, number: int, form: ReplyForm) -> Claim:
-    fields = given if isinstance(given, Mapping) else {}
-    text, finding, listed = fields.get("claim"), fields.get("finding"), fields.get("passages")
+    if isinstance(given, Mapping):
+        fields = given
+    else:
+        fields = {}
+    text = fields.get("claim")
+    finding = fields.get("finding")
+    listed = fields.get("passages")
     if not isinstance(text, str) or not _normalize_quote(text):
         raise UnreadableReply(f"claim {number} has no text")
-    name = require(
-        form.find_name(finding),
-        UnreadableReply(
+    name = form.find_name(finding)
+    if name is None:
+        raise UnreadableReply(
             f"claim {number} is {quote_shortened(str(finding), 40)}: expected {', '.join(form.scores)}"
-        ),
-    )
+        )
     if name == "absent":
         return Claim(text=text.strip(), finding=name)
-    numbers = listed if isinstance(listed, list) else []
+    if isinstance(listed, list):
+        numbers = listed
+    else:
+        numbers = []
     kept = [n for n in numbers if isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= form.passages]
-    refuse(
-        not kept or len(kept) < len(numbers),
-        UnreadableReply(
+    if not kept or len(kept) < len(numbers):
+        raise UnreadableReply(
             f"claim {number} is {name} by no passage that there is: expected numbers from 1 to {form.passages}"
-        ),
-    )
+        )
     return Claim(text=text.strip(), finding=name, passages=tuple(dict.fromkeys(kept)))
 
 
@@ -292,5 +296,5 @@ _QUOTES = str.maketrans("\u2018\u2019\u2212", "''-")
 
 
 def _normalize_quote(text: str) -> str:
-    # Return the words and numbers of a text: quotation marks, blanks, case and decoration do not count.
+    """Return the words and numbers of a text: quotation marks, blanks, case and decoration do not count."""
     return " ".join(_TOKENS.findall(unicodedata.normalize("NFKC", text.translate(_QUOTES)).casefold()))

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import cast
 
 from pytest_llmops import recorder
-from pytest_llmops.errors import ModelError, PromptError, refuse
+from pytest_llmops.errors import ModelError, PromptError, UsageError
 from pytest_llmops.judges.evaluate import why_self_judging
 from pytest_llmops.judges.protocol.parsing import PARSER_REVISION, parse_reply
 from pytest_llmops.judges.protocol.reply_form import NONCE_ERROR, Reply, ReplyForm, UnreadableReply
@@ -54,7 +54,7 @@ CUT_OFF_REASONS = ("length", "max_tokens", "max_output_tokens", "model_context_w
 def _request_params(
     form: ReplyForm, reply_format: ReplyFormat, nonce: str, *, flat: bool = False
 ) -> dict[str, Json]:
-    # Return the request parameters of a reply format; ``flat``: tools in the form of the Responses API.
+    """Return the request parameters of a reply format; ``flat``: tools in the form of the Responses API."""
     if reply_format.kind == "text":
         return {}
     if reply_format.kind == "json":
@@ -66,7 +66,10 @@ def _request_params(
             "description": "Give the verdict.",
             "parameters": schema,
         }
-        whole: Json = {"type": "function", **tool} if flat else {"type": "function", "function": tool}
+        if flat:
+            whole: Json = {"type": "function", **tool}
+        else:
+            whole = {"type": "function", "function": tool}
         # One tool that is required: some servers take the name of a function for "auto".
         return {"tools": [whole], "tool_choice": "required"}
     inner: Json = {"name": VERDICT_TOOL, "strict": True, "schema": schema}
@@ -105,13 +108,15 @@ class JudgePrompter:
     def fingerprint(self) -> str:
         """Hash of the prompt and of its further variables."""
         own = self.prompt().fingerprint
-        return own if not self.values else hash_parts([own, dict(self.values)], 16)
+        if not self.values:
+            return own
+        return hash_parts([own, dict(self.values)], 16)
 
     def _resolve_model(self) -> Model:
-        # Return the judge model; that of the run's settings is looked up each time, as tests may differ.
-        return (
-            self.model if self.model is not None else cast("Model", recorder.find_component("model", "judge"))
-        )
+        """Return the judge model; that of the run's settings is looked up each time, as tests may differ."""
+        if self.model is not None:
+            return self.model
+        return cast("Model", recorder.find_component("model", "judge"))
 
     def prompt(self) -> Prompt:
         """Return the prompt; its file is read once."""
@@ -142,14 +147,16 @@ class JudgePrompter:
             ModelError: The model could not be called.
             PromptError: The prompt cannot be used.
         """
-        if own := why_self_judging(self.model_name):
+        own = why_self_judging(self.model_name)
+        if own:
             return Reply(error=own)
         data = {key: value for key, value in data.items() if value}
         nonce = hash_parts([self.fingerprint, *(nonce_of or [data])], NONCE_DIGITS)
         text = _quote_data(data, nonce)
         replies: list[str] = []
         retry_messages: tuple[Message, ...] = ()
-        error, tries = "", 0
+        error = ""
+        tries = 0
         ignored = IgnoredFormats(self._resolve_model())
         while tries < MAX_TRIES:
             try:
@@ -159,9 +166,13 @@ class JudgePrompter:
                     raise
                 return Reply(error=f"{error}; asking again failed: {failed}", raw=_join_replies(replies))
             replies.append(_reply_text(completion))
-            if own := why_self_judging(completion.model):
+            own = why_self_judging(completion.model)
+            if own:
                 return Reply(error=own, raw=_join_replies(replies))
-            asked = form.as_line() if reply_format.kind == "text" else form
+            if reply_format.kind == "text":
+                asked = form.as_line()
+            else:
+                asked = form
             try:
                 value = _parse_completion(completion, asked, nonce)
             except UnreadableReply as why:
@@ -223,14 +234,12 @@ class JudgePrompter:
             for message in rendered.messages
             if message.role == "user" and message.content.strip() == data
         ]
-        refuse(
-            len(alone) != 1 or "form" not in given,
-            PromptError(
+        if len(alone) != 1 or "form" not in given:
+            raise PromptError(
                 f"rubric {self.name}: expected {{{{ data }}}} as a user message of its own, and {{{{ form }}}} "
                 f"in another, got the variables {', '.join(given) or '(none)'}",
                 self.file,
-            ),
-        )
+            )
         return rendered
 
 
@@ -256,7 +265,10 @@ class PromptedJudge(ABC):
         return self.prompter.model_name
 
     def _hash_version(self, form: ReplyForm, *parts: object, params: dict[str, Json] | None = None) -> str:
-        own_params = [] if params is None else [params]
+        if params is None:
+            own_params = []
+        else:
+            own_params = [params]
         return hash_parts(
             [
                 self.prompter.fingerprint,
@@ -274,7 +286,9 @@ class PromptedJudge(ABC):
 def why_too_long(what: str, *texts: str) -> str:
     """Return why these texts cannot be put to a judge in one request, or ``""``."""
     length = sum(map(len, texts))
-    return f"{what} have {length:,} characters: expected at most {MAX_DATA:,}" if length > MAX_DATA else ""
+    if length > MAX_DATA:
+        return f"{what} have {length:,} characters: expected at most {MAX_DATA:,}"
+    return ""
 
 
 def hash_parts(parts: Sequence[object], digits: int) -> str:
@@ -288,7 +302,7 @@ def hash_parts(parts: Sequence[object], digits: int) -> str:
 
 
 def _format_retry_message(error: str) -> str:
-    # Return the retry message after an unreadable reply; rewording an error invalidates recorded retries.
+    """Return the retry message after an unreadable reply; rewording an error invalidates recorded retries."""
     return f"That was no verdict: {error}. Judge the same data again."
 
 
@@ -310,14 +324,15 @@ def check_passages(contexts: object, name: str) -> list[str]:
     >>> check_passages(("one", "two"), "quality")
     ['one', 'two']
     """
-    listed: Sequence[object] = (
-        (None,) if isinstance(contexts, str) or not isinstance(contexts, Sequence) else contexts
-    )
+    if isinstance(contexts, str) or not isinstance(contexts, Sequence):
+        listed: Sequence[object] = (None,)
+    else:
+        listed = contexts
     given = [passage for passage in listed if isinstance(passage, str)]
-    refuse(
-        len(given) < len(listed),
-        f"judge {name}: expected contexts to be a list of texts, got {type(contexts).__name__}",
-    )
+    if len(given) < len(listed):
+        raise UsageError(
+            f"judge {name}: expected contexts to be a list of texts, got {type(contexts).__name__}"
+        )
     return given
 
 
@@ -349,7 +364,7 @@ _UNSAFE = re.compile(r"<|\[(?=/?INST\])|[^\x20-\x7e]")
 
 
 def _quote_data(data: Mapping[str, Json], nonce: str) -> str:
-    # Return the data as JSON between its tags; parsing restores it, and no character in it has an effect.
+    """Return the data as JSON between its tags; parsing restores it, and no character in it has an effect."""
     text = json.dumps(data, ensure_ascii=False)
     return f"<data-{nonce}>\n{_UNSAFE.sub(_escape_match, text)}\n</data-{nonce}>"
 
@@ -358,7 +373,9 @@ def _escape_match(match: re.Match[str]) -> str:
     char = match[0]
     if char in "<[":
         return f"\\u{ord(char):04x}"
-    return char if char.isprintable() else json.dumps(char)[1:-1]
+    if char.isprintable():
+        return char
+    return json.dumps(char)[1:-1]
 
 
 def _reply_text(completion: Completion) -> str:
@@ -367,10 +384,8 @@ def _reply_text(completion: Completion) -> str:
 
 
 def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Reply:
-    refuse(
-        not completion.text and not completion.tool_calls and completion.refusal,
-        UnreadableReply(f"the judge refused: {shorten_text(completion.refusal or '', 80)}"),
-    )
+    if not completion.text and not completion.tool_calls and completion.refusal:
+        raise UnreadableReply(f"the judge refused: {shorten_text(completion.refusal or '', 80)}")
     try:
         return parse_reply(_reply_text(completion), form, nonce)
     except UnreadableReply as why:
@@ -380,7 +395,7 @@ def _parse_completion(completion: Completion, form: ReplyForm, nonce: str) -> Re
 
 
 def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
-    # Say whether a reply is prose, where JSON or a call was requested; a refusal and a cut reply are none of that.
+    """Say whether a reply is prose, where JSON or a call was requested; a refusal and a cut reply are none of that."""
     text = completion.text.casefold()
     is_other = completion.tool_calls or completion.refusal or completion.finish_reason in CUT_OFF_REASONS
     is_prose = bool(text.strip()) and not any(f'"{key}"' in text for key in form.keys)
@@ -389,7 +404,9 @@ def _ignores_format(completion: Completion, form: ReplyForm) -> bool:
 
 def _join_replies(replies: list[str]) -> str:
     tries = (f"try {number}: {reply}" for number, reply in enumerate(replies, start=1))
-    return replies[0] if len(replies) == 1 else "\n\n".join(tries)
+    if len(replies) == 1:
+        return replies[0]
+    return "\n\n".join(tries)
 
 
 MAX_READ = 100_000

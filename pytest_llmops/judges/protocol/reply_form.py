@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 
-from pytest_llmops.errors import refuse, require
+from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
 MAX_ENUM = 20  # up to this many whole scores, a schema lists each of them
@@ -41,18 +41,19 @@ class Scale:
     whole: bool | None = None
 
     def __post_init__(self) -> None:
-        refuse(
-            not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high),
-            f"scale: expected a lowest and a higher highest score, got {self.low} to {self.high}",
-        )
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise UsageError(
+                f"scale: expected a lowest and a higher highest score, got {self.low} to {self.high}"
+            )
         names = [name.strip().casefold() for name in self.weights]
-        refuse(
-            len(set(names)) != len(names) or not all(names) or RESERVED_KEYS & set(names),
-            f"scale: expected dimensions of different names other than {', '.join(sorted(RESERVED_KEYS))}, "
-            f"got {list(self.weights)}",
-        )
+        if len(set(names)) != len(names) or not all(names) or RESERVED_KEYS & set(names):
+            raise UsageError(
+                f"scale: expected dimensions of different names other than {', '.join(sorted(RESERVED_KEYS))}, "
+                f"got {list(self.weights)}"
+            )
         bad = {name: weight for name, weight in self.weights.items() if not 0 < weight < math.inf}
-        refuse(bad, f"scale: expected weights above 0, got {bad}")
+        if bad:
+            raise UsageError(f"scale: expected weights above 0, got {bad}")
 
     @property
     def is_whole(self) -> bool:
@@ -62,7 +63,9 @@ class Scale:
         (True, False)
         """
         ends = float(self.low), float(self.high)
-        return all(map(float.is_integer, ends)) if self.whole is None else self.whole
+        if self.whole is None:
+            return all(map(float.is_integer, ends))
+        return self.whole
 
     def mean(self, scores: Mapping[str, float]) -> float:
         """Return the weighted mean of the dimensions.
@@ -111,20 +114,24 @@ class ReplyForm:
     name_of: Mapping[str, str] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        refuse(
-            (self.scale is None) == (not self.names),
-            "form of a reply: expected a scale or names, got both or neither",
-        )
-        scores = self.names if isinstance(self.names, Mapping) else dict.fromkeys(self.names)
+        if (self.scale is None) == (not self.names):
+            raise UsageError("form of a reply: expected a scale or names, got both or neither")
+        if isinstance(self.names, Mapping):
+            scores = self.names
+        else:
+            scores = dict.fromkeys(self.names)
         pairs = [(spelling, name) for name in scores for spelling in (name, *self.spellings.get(name, ()))]
         name_of = {self.fold(spelling): name for spelling, name in pairs}
         clash = any(name_of[self.fold(text)] != name or not text.strip() for text, name in pairs)
-        refuse(
-            clash or len(scores) == 1,
-            f"form of a reply: expected at least two names, each with its own spellings, got {list(scores)}",
-        )
+        if clash or len(scores) == 1:
+            raise UsageError(
+                f"form of a reply: expected at least two names, each with its own spellings, got {list(scores)}"
+            )
         kinds = {"claims": self.passages, "items": self.items, "verdict": scores}
-        score = "dimensions" if self.scale is not None and self.scale.weights else "score"
+        if self.scale is not None and self.scale.weights:
+            score = "dimensions"
+        else:
+            score = "score"
         default = next((kind for kind, given in kinds.items() if given), score)
         object.__setattr__(self, "names", scores)
         object.__setattr__(self, "name_of", name_of)
@@ -133,7 +140,9 @@ class ReplyForm:
     @property
     def scores(self) -> Mapping[str, float | None]:
         """The names and their scores."""
-        return self.names if isinstance(self.names, Mapping) else {}
+        if isinstance(self.names, Mapping):
+            return self.names
+        return {}
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -158,12 +167,16 @@ class ReplyForm:
     @property
     def dimensions(self) -> dict[str, str]:
         """The dimensions by their key in JSON."""
-        return {name.strip().casefold(): name for name in self.scale.weights} if self.scale else {}
+        if self.scale:
+            return {name.strip().casefold(): name for name in self.scale.weights}
+        return {}
 
     def fold(self, text: str) -> str:
         """Return a spelling as it is compared: without case, unless it matters, and with single blanks."""
         joined = " ".join(text.split())
-        return joined if self.case_matters else joined.casefold()
+        if self.case_matters:
+            return joined
+        return joined.casefold()
 
     def find_name(self, value: object) -> str | None:
         """Return the name that a value spells, or None.
@@ -171,7 +184,9 @@ class ReplyForm:
         >>> ReplyForm(names=("A", "B"), spellings={"A": ["Output (a)"]}).find_name(" output  (A)")
         'A'
         """
-        return self.name_of.get(self.fold(value)) if isinstance(value, str) else None
+        if isinstance(value, str):
+            return self.name_of.get(self.fold(value))
+        return None
 
     def as_line(self) -> "ReplyForm":
         """Return the form of a reply in a line of text: dimensions become a single score."""
@@ -199,7 +214,9 @@ class ReplyForm:
         if self.passages:
             return f'[{{"claim": "...", "passages": [n], "finding": {either}}}]'
         parts = ", ".join(f'"{part}": {either}' for part in self.items or self.dimensions.values())
-        return f"{{{parts}}}" if parts else either
+        if parts:
+            return f"{{{parts}}}"
+        return either
 
     def _sample_words(self) -> str:
         if self.scale is not None:
@@ -218,24 +235,39 @@ class ReplyForm:
     def _sample_line(self, nonce: str) -> str:
         ending = f"Nonce: {nonce}, Reason: one sentence."
         if self.scale is not None:
-            of = f", the mean of {', '.join(self.scale.weights)}" if self.scale.weights else ""
-            label = "Score" if self.scale.weights else self.field.capitalize()
+            if self.scale.weights:
+                of = f", the mean of {', '.join(self.scale.weights)}"
+            else:
+                of = ""
+            if self.scale.weights:
+                label = "Score"
+            else:
+                label = self.field.capitalize()
             return f"{label}: n, {ending} n is {self._describe_numbers()}{of}."
         either = " or ".join(self.scores)
         if self.items:
             listed = ", ".join(f"{item} {either}" for item in self.items)
             return f"Items: {listed}; {ending} Answer every number with {either}."
-        tie = " Give tie if neither is better." if "tie" in self.scores else ""
+        if "tie" in self.scores:
+            tie = " Give tie if neither is better."
+        else:
+            tie = ""
         return f"{self.field.capitalize()}: {either}, {ending}{tie}"
 
     def _describe_numbers(self) -> str:
         low, high = self.ends
-        kind = "a whole number" if self.is_whole else "a number"
+        if self.is_whole:
+            kind = "a whole number"
+        else:
+            kind = "a number"
         return f"{kind} from {low:g} to {high:g}"
 
     def schema(self, nonce: str, *, bounded: bool) -> dict[str, Json]:
         """Return the JSON schema of the reply; ``bounded``: with the limits that some strict schemas lack."""
-        limit: dict[str, Json] = {"maxLength": MAX_REASON} if bounded else {}
+        if bounded:
+            limit: dict[str, Json] = {"maxLength": MAX_REASON}
+        else:
+            limit = {}
         return _strict_object_schema(
             {
                 "nonce": {"type": "string", "enum": [nonce]},
@@ -248,7 +280,9 @@ class ReplyForm:
         if self.scale is not None:
             score = _score_schema(self.scale, bounded=bounded)
             names = self.scale.weights
-            return _strict_object_schema(dict.fromkeys(names, score)) if names else score
+            if names:
+                return _strict_object_schema(dict.fromkeys(names, score))
+            return score
         name: Json = {"type": "string", "enum": list[Json](self.scores)}
         if self.items:
             return _strict_object_schema(dict.fromkeys(self.items, name))
@@ -295,7 +329,10 @@ def _join_words(*texts: str) -> str:
 
 
 def _score_schema(scale: Scale, *, bounded: bool) -> dict[str, Json]:
-    kind = "integer" if scale.is_whole else "number"
+    if scale.is_whole:
+        kind = "integer"
+    else:
+        kind = "number"
     low, high = (int(scale.low), int(scale.high)) if scale.is_whole else (scale.low, scale.high)
     if bounded:
         return {"type": kind, "minimum": low, "maximum": high}
@@ -306,7 +343,7 @@ def _score_schema(scale: Scale, *, bounded: bool) -> dict[str, Json]:
 
 
 def _strict_object_schema(properties: Mapping[str, Json]) -> dict[str, Json]:
-    # Return the schema of an object with exactly these properties.
+    """Return the schema of an object with exactly these properties."""
     return {
         "type": "object",
         "properties": dict(properties),
@@ -367,19 +404,20 @@ def named_reply(name: str, form: ReplyForm, reason: str = "") -> Reply:
 def check_score(value: object, name: str, form: ReplyForm, *, whole: bool = True) -> float:
     """Return a score; raise `UnreadableReply` unless it is a number on the scale, and a whole one where it must be."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        kind = "null" if value is None else type(value).__name__
+        if value is None:
+            kind = "null"
+        else:
+            kind = type(value).__name__
         raise UnreadableReply(f"{name} is no number: got {quote_shortened(str(value), 40)} ({kind})")
     low, high = form.ends
     shown = shorten_text(f"{value:g}" if isinstance(value, float) else str(value), 20)
     # NaN too
-    refuse(
-        not low <= value <= high,
-        UnreadableReply(f"{name} {shown} is out of range: expected {low:g} to {high:g}"),
-    )
-    refuse(
-        whole and form.is_whole and not float(value).is_integer(),
-        UnreadableReply(f"{name} {shown} is off the scale: expected a whole number from {low:g} to {high:g}"),
-    )
+    if not low <= value <= high:
+        raise UnreadableReply(f"{name} {shown} is out of range: expected {low:g} to {high:g}")
+    if whole and form.is_whole and not float(value).is_integer():
+        raise UnreadableReply(
+            f"{name} {shown} is off the scale: expected a whole number from {low:g} to {high:g}"
+        )
     return float(value)
 
 
@@ -387,13 +425,13 @@ def check_answers(given: Mapping[str, object], form: ReplyForm) -> dict[str, str
     """Return the name that answers each item; raise `UnreadableReply` if an answer is missing or unknown."""
     answers = {}
     for item, value in given.items():
-        refuse(value is None, UnreadableReply(f"item {item} is missing"))
-        name = require(
-            form.find_name(value),
-            UnreadableReply(
+        if value is None:
+            raise UnreadableReply(f"item {item} is missing")
+        name = form.find_name(value)
+        if name is None:
+            raise UnreadableReply(
                 f"item {item} is {quote_shortened(str(value), 40)}: expected {' or '.join(form.scores)}"
-            ),
-        )
+            )
         answers[item] = name
     return answers
 

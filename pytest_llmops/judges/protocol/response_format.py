@@ -50,7 +50,8 @@ def put_capabilities(server: object, known: Capabilities, model: Any) -> None:
 
 
 def _current_table() -> _Table:
-    if (own := _scope.get()) is not None:
+    own = _scope.get()
+    if own is not None:
         return own
     test = recorder.running_test_recorder()
     if test is None or recorder.current_settings().record == "live":
@@ -142,7 +143,7 @@ _TOO_LONG = re.compile(
 
 
 def _server_key(model: Model) -> object:
-    # Return what identifies server and model: address and name, or the model object if these are unknown.
+    """Return what identifies server and model: address and name, or the model object if these are unknown."""
     address = getattr(model, "base_url", None)
     if not isinstance(address, str) or (getattr(model, "client", None) is not None and not address):
         return id(model)
@@ -165,7 +166,10 @@ class IgnoredFormats:
         index, dropped = known = get_capabilities(key)
         self.before = self.before or known
         schemas = ("bounded", "plain")
-        passed = schemas if ignored.kind in schemas else (ignored.kind,)
+        if ignored.kind in schemas:
+            passed = schemas
+        else:
+            passed = (ignored.kind,)
         while REPLY_FORMATS[index].kind in passed:
             index += 1
         put_capabilities(key, (index, dropped), self.model)
@@ -215,10 +219,12 @@ def negotiate_format(
 
 
 def _find_refused_param(text: str, reply_format: ReplyFormat, params: Mapping[str, Json]) -> str:
-    # Return the sent parameter that a refusal names; ``max_tokens->``: it is to be renamed.
+    """Return the sent parameter that a refusal names; ``max_tokens->``: it is to be renamed."""
     for name in reply_format.select_params(params):
         if re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", text):
-            return f"{name}->" if name == "max_tokens" and RENAMED_MAX_TOKENS in text else name
+            if name == "max_tokens" and RENAMED_MAX_TOKENS in text:
+                return f"{name}->"
+            return name
     return ""
 
 
@@ -242,7 +248,10 @@ def retry_rate_limited(ask: Callable[[], T]) -> T:
     1
     """
     tape = active_tape.current_tape()
-    pace = tape.pace if tape is not None and tape.mode != "none" else None
+    if tape is not None and tape.mode != "none":
+        pace = tape.pace
+    else:
+        pace = None
     for left in reversed(range(MAX_TRIES)):
         try:
             return ask()

@@ -5,7 +5,6 @@ A verdict begins a line or a sentence, and only its end follows it: "Rubric: Sco
 
 import re
 
-from pytest_llmops.errors import refuse
 from pytest_llmops.judges.protocol.reply_form import (
     Reply,
     ReplyForm,
@@ -88,11 +87,9 @@ def read_text_verdict(prose: str, form: ReplyForm, nonce: str) -> Reply:
         raise UnreadableReply(_describe_missing(prose, "JSON with reason and claims"))
     if form.items:
         return _read_item_lines(prose, form, nonce)
-    return (
-        _read_score_text(prose, form, nonce)
-        if form.scale is not None
-        else _read_name_text(prose, form, nonce)
-    )
+    if form.scale is not None:
+        return _read_score_text(prose, form, nonce)
+    return _read_name_text(prose, form, nonce)
 
 
 def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
@@ -101,15 +98,23 @@ def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
             rf"\b{re.escape(form.field)}\b(?=[*_`]{{0,3}}\s{{0,3}}[:=])", "score", prose, flags=_FLAGS
         )
     mentions = _numbers(_MENTION, prose)
-    pattern = _STATEMENT if mentions else _FRACTION
+    if mentions:
+        pattern = _STATEMENT
+    else:
+        pattern = _FRACTION
     statements = list(pattern.finditer(prose))
     for final_pattern, anywhere in ((_FINAL_RESULT, _RESULT), (_FINAL, _BRACKETED)):
-        if final := final_pattern.search(prose):
+        final = final_pattern.search(prose)
+        if final:
             mentions = {float(match["number"]) for match in (*statements, *anywhere.finditer(prose))}
             if not statements:
-                pattern, statements = final_pattern, [final]
+                pattern = final_pattern
+                statements = [final]
             break
-    weights = form.scale.weights if form.scale is not None else {}
+    if form.scale is not None:
+        weights = form.scale.weights
+    else:
+        weights = {}
     if not statements or weights:
         raise UnreadableReply(
             _describe_missing(
@@ -117,10 +122,8 @@ def _read_score_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
             )
         )
     numbers = mentions | {float(statement["number"]) for statement in statements}
-    refuse(
-        len(numbers) > 1,
-        UnreadableReply(f"{max(len(mentions), len(statements))} different verdicts in one reply"),
-    )
+    if len(numbers) > 1:
+        raise UnreadableReply(f"{max(len(mentions), len(statements))} different verdicts in one reply")
     for statement in statements:
         if statement["of"] is not None and float(statement["of"]) != form.ends[1]:
             raise UnreadableReply(
@@ -148,10 +151,8 @@ def _read_item_lines(prose: str, form: ReplyForm, nonce: str) -> Reply:
         raise UnreadableReply(_describe_missing(prose, "items and the reason"))
     given: dict[str, str] = {}
     for match in (pair for each in lists for pair in _PAIR.finditer(each["rest"])):
-        refuse(
-            given.setdefault(match["number"], match["answer"].casefold()) != match["answer"].casefold(),
-            UnreadableReply(f"different verdicts in one reply: item {match['number']} stands twice"),
-        )
+        if given.setdefault(match["number"], match["answer"].casefold()) != match["answer"].casefold():
+            raise UnreadableReply(f"different verdicts in one reply: item {match['number']} stands twice")
     return Reply(
         answers=check_answers({item: given.get(item) for item in form.items}, form),
         reason=_read_text_reason(prose, _ITEMS.sub(" ", prose), form, nonce),
@@ -161,11 +162,16 @@ def _read_item_lines(prose: str, form: ReplyForm, nonce: str) -> Reply:
 def _read_name_text(prose: str, form: ReplyForm, nonce: str) -> Reply:
     statements = _find_statements(prose, form)
     stated = {name for _, _, name in statements}
-    refuse(len(stated) > 1, UnreadableReply(f"{len(stated)} different verdicts in one reply"))
+    if len(stated) > 1:
+        raise UnreadableReply(f"{len(stated)} different verdicts in one reply")
     if not stated:
-        reason = " and its reason" if form.reason_required else ""
+        if form.reason_required:
+            reason = " and its reason"
+        else:
+            reason = ""
         raise UnreadableReply(_describe_missing(prose, f"one of {', '.join(form.scores)}{reason}"))
-    rest, at = [], 0
+    rest = []
+    at = 0
     for start, end, _ in statements:
         rest.append(prose[at:start])
         at = end
@@ -200,14 +206,15 @@ _RESULT_BEFORE = re.compile(r"\[RESULT\][ \t:]{0,3}[*_`\"'(]{0,3}\Z", re.IGNOREC
 
 
 def _find_statements(prose: str, form: ReplyForm) -> list[tuple[int, int, str]]:
-    # Return start, end and name of each verdict in a text.
+    """Return start, end and name of each verdict in a text."""
     spelling, label_pattern = _name_patterns(form)
     statements = []
     for match in spelling.finditer(prose):
         before = prose[max(match.start() - MAX_BEFORE, 0) : match.start()]
         after = prose[match.end() : match.end() + MAX_AFTER]
         # A text that starts within the slice starts a line; a text that was cut does not.
-        before = before if len(before) < MAX_BEFORE else f"\0{before}"
+        if not len(before) < MAX_BEFORE:
+            before = f"\0{before}"
         label = label_pattern.search(before) or _RESULT_BEFORE.search(before)
         if not (_NAME_END.match(after) if label is not None else _is_stated(before, after, spelling)):
             continue
@@ -225,20 +232,24 @@ def _is_stated(before: str, after: str, spelling: re.Pattern[str]) -> bool:
 
 
 def _denies_other(before: str, spelling: re.Pattern[str]) -> bool:
-    # Say whether the clause before ("A is not better, and") is itself a statement about another name.
-    if (denied := _DENIED.search(before.rpartition(". ")[2])) is None:
+    """Say whether the clause before ("A is not better, and") is itself a statement about another name."""
+    denied = _DENIED.search(before.rpartition(". ")[2])
+    if denied is None:
         return False
     names = [match.start() for match in spelling.finditer(denied["name"])]
     return bool(names) and not _CLAUSE.search(f"{denied['lead']}{denied['name'][: names[-1]]}")
 
 
 def _name_patterns(form: ReplyForm) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    # The module `re` keeps compiled patterns.
+    """The module `re` keeps compiled patterns."""
     spellings = (
         re.escape(spelling).replace("\\ ", r"\s+") for spelling in sorted(form.name_of, key=len, reverse=True)
     )
     labels = "|".join(map(re.escape, sorted({*VERDICT_LABELS, form.field}, key=len, reverse=True)))
-    case = re.NOFLAG if form.case_matters else re.IGNORECASE
+    if form.case_matters:
+        case = re.NOFLAG
+    else:
+        case = re.IGNORECASE
     spelling = re.compile(rf"(?<!\w)(?:{'|'.join(spellings)})(?!\w)", case)
     label = re.compile(
         rf"{_NAME_BEGIN}{_PREFIX}(?:{labels})\b[*_`]{{0,3}}\s{{0,3}}"
@@ -249,26 +260,28 @@ def _name_patterns(form: ReplyForm) -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 
 def _read_text_reason(prose: str, rest: str, form: ReplyForm, nonce: str) -> str:
-    # Return the reason in the text around a verdict, once the nonce stands in the whole as a word.
-    refuse(
-        nonce and not re.search(rf"(?<!\w){re.escape(nonce)}(?!\w)", prose),
-        UnreadableReply(describe_nonce(None)),
-    )
+    """Return the reason in the text around a verdict, once the nonce stands in the whole as a word."""
+    if nonce and not re.search(rf"(?<!\w){re.escape(nonce)}(?!\w)", prose):
+        raise UnreadableReply(describe_nonce(None))
     if nonce:
         rest = re.sub(rf"(?:\bnonce\W{{0,4}})?\b{re.escape(nonce)}\b", " ", rest, flags=_FLAGS)
     labelled = _REASON.search(rest)
     reason = (rest[labelled.end() :] if labelled else rest).strip(" \t\r\n*_`,;.:-[]()")
     if not any(char.isalpha() for char in reason):
-        refuse(form.reason_required, UnreadableReply("the reason is missing"))
+        if form.reason_required:
+            raise UnreadableReply("the reason is missing")
         return ""
     return reason
 
 
 def _describe_missing(prose: str, wanted: str) -> str:
-    # Return the error for a text without a verdict: a refusal, or any other text.
+    """Return the error for a text without a verdict: a refusal, or any other text."""
     if is_refusal(prose):
         return f"the judge refused: {shorten_text(prose.strip(), 80)}"
-    got = quote_shortened(prose.strip(), 60) if prose.strip() else "JSON without them"
+    if prose.strip():
+        got = quote_shortened(prose.strip(), 60)
+    else:
+        got = "JSON without them"
     return f"no verdict: expected {wanted}, got {got}"
 
 
@@ -282,7 +295,10 @@ def agrees_with_text(reply: Reply, prose: str, form: ReplyForm) -> bool:
         }
         fractions = _OUT_OF_ANYWHERE.finditer(prose)
         beside |= {float(match["number"]) for match in fractions if float(match["of"]) == form.ends[1]}
-        slack = MAX_ROUNDING if form.scale.weights else 0.0
+        if form.scale.weights:
+            slack = MAX_ROUNDING
+        else:
+            slack = 0.0
         own = (reply.score or 0.0, *reply.dimensions.values())
         return all(min(abs(number - score) for score in own) <= slack for number in beside)
     if form.items:

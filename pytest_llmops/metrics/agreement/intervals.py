@@ -83,9 +83,10 @@ def kappa_interval(
 def _group_kinds(
     cell: NDArray[np.intp], width: int, groups: Sequence[str] | None
 ) -> tuple[Float64Array | None, NDArray[np.intp]]:
-    # Return the distinct label counts of groups and how many groups have them; None: each pair of labels is a kind.
-    #
-    # Drawing a kind as often as it occurs equals drawing its groups.
+    """Return the distinct label counts of groups and how many groups have them; None: each pair of labels is a kind.
+
+    Drawing a kind as often as it occurs equals drawing its groups.
+    """
     if groups is None or len(set(groups)) == len(groups):
         return None, np.bincount(cell, minlength=width)
     known = {name: place for place, name in enumerate(dict.fromkeys(groups))}
@@ -95,11 +96,14 @@ def _group_kinds(
 
 
 def _kappas_of_counts(points: Float64Array, first: NDArray[np.intp], second: NDArray[np.intp]) -> _Kappas:
-    # Return a function from counts of label pairs to kappas: disagreement is the squared distance of two points.
-    #
-    # The points of names are the unit vectors: all of them are equally far from each other.
-    x, y = points[first], points[second]
-    apart, lengths = ((x - y) ** 2).sum(axis=1), (x**2 + y**2).sum(axis=1)
+    """Return a function from counts of label pairs to kappas: disagreement is the squared distance of two points.
+
+    The points of names are the unit vectors: all of them are equally far from each other.
+    """
+    x = points[first]
+    y = points[second]
+    apart = ((x - y) ** 2).sum(axis=1)
+    lengths = (x**2 + y**2).sum(axis=1)
 
     def kappas(counts: Float64Array) -> Float64Array:
         size = counts.sum(axis=1)

@@ -7,8 +7,6 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, SupportsFloat, TypeAlias, TypeVar
 
-from pytest_llmops.errors import refuse
-
 Label = TypeVar("Label", bound=Hashable)
 Weights: TypeAlias = Literal["quadratic"]
 Distance: TypeAlias = Callable[[Hashable, Hashable], float]
@@ -27,7 +25,9 @@ class Share(NamedTuple):
         >>> Share(3, 4).value, Share(0, 0).value
         (0.75, None)
         """
-        return self.hits / self.total if self.total else None
+        if self.total:
+            return self.hits / self.total
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,9 @@ def accuracy(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     0.5
     """
     check_labels(a, b)
-    return sum(x == y for x, y in zip(a, b, strict=True)) / len(a) if a else None
+    if a:
+        return sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
+    return None
 
 
 def confusion(a: Sequence[Label], b: Sequence[Label]) -> dict[tuple[Label, Label], int]:
@@ -116,8 +118,13 @@ def cohen_kappa(a: Sequence[Label], b: Sequence[Label], *, weights: Weights | No
     """
     check_labels(a, b)
     positions = kappa_scale({*a, *b}, weights)
-    distance = squared_distance(positions) if weights else operator.ne
-    counts, first, second = confusion(a, b), Counter(a), Counter(b)
+    if weights:
+        distance = squared_distance(positions)
+    else:
+        distance = operator.ne
+    counts = confusion(a, b)
+    first = Counter(a)
+    second = Counter(b)
     by_chance = sum(first[x] * second[y] * distance(x, y) for x in first for y in second)
     if not by_chance:
         return None
@@ -152,7 +159,9 @@ def correlation(a: Sequence[Label], b: Sequence[Label]) -> float | None:
     from scipy.stats import spearmanr
 
     value = float(spearmanr(x, y).statistic)
-    return max(-1.0, min(1.0, value)) if math.isfinite(value) else None
+    if math.isfinite(value):
+        return max(-1.0, min(1.0, value))
+    return None
 
 
 def kappa_scale(labels: Collection[Label], weights: Weights | None) -> dict[Hashable, float]:
@@ -164,11 +173,11 @@ def kappa_scale(labels: Collection[Label], weights: Weights | None) -> dict[Hash
     >>> kappa_scale({4}, "quadratic"), kappa_scale({"b"}, None)
     ({4: 4.0}, {'b': 0.0})
     """
-    refuse(
-        weights not in (None, "quadratic"),
-        ValueError(f"agreement: expected weights None or 'quadratic', got {weights!r}"),
-    )
-    return label_places(labels, "quadratic weights") if weights else dict.fromkeys(labels, 0.0)
+    if weights not in (None, "quadratic"):
+        raise ValueError(f"agreement: expected weights None or 'quadratic', got {weights!r}")
+    if weights:
+        return label_places(labels, "quadratic weights")
+    return dict.fromkeys(labels, 0.0)
 
 
 def check_labels(a: Sequence[Hashable], b: Sequence[Hashable]) -> None:
@@ -177,10 +186,8 @@ def check_labels(a: Sequence[Hashable], b: Sequence[Hashable]) -> None:
     Raises:
         ValueError: The lists differ in length, or a label is NaN.
     """
-    refuse(
-        len(a) != len(b),
-        ValueError(f"agreement: expected two labels for each item, got {len(a)} and {len(b)} labels"),
-    )
+    if len(a) != len(b):
+        raise ValueError(f"agreement: expected two labels for each item, got {len(a)} and {len(b)} labels")
     for index, label in enumerate([*a, *b]):
         if is_nan(label):
             raise ValueError(
@@ -239,7 +246,8 @@ def label_places(labels: Collection[Hashable], what: str) -> dict[Hashable, floa
             places[label] = float(label) if isinstance(label, SupportsFloat) else math.nan
         except OverflowError:
             places[label] = math.inf
-        refuse(not math.isfinite(places[label]), ValueError(f"agreement: {what} need numbers, got {label!r}"))
+        if not math.isfinite(places[label]):
+            raise ValueError(f"agreement: {what} need numbers, got {label!r}")
     return {label: places[label] for label in labels}
 
 

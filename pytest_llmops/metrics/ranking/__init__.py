@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import compress
 
 from pytest_llmops._util.arrays import Float64Array, Int64Array, is_whole_number
-from pytest_llmops.errors import UnknownName, refuse
+from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.metrics.ranking.ranks import (
     Ranking,
     Relevant,
@@ -59,17 +59,16 @@ def parse_metric(text: str) -> tuple[str, int | None]:
     >>> parse_metric("nDCG@10"), parse_metric("reciprocal_rank")
     (('ndcg', 10), ('mrr', None))
     """
-    refuse(not isinstance(text, str), f"metric: expected a name like 'ndcg@10', got {text!r}")
+    if not isinstance(text, str):
+        raise UsageError(f"metric: expected a name like 'ndcg@10', got {text!r}")
     written, at, cut = text.strip().lower().partition("@")
     name = ALIASES.get(written, written)
     if name not in SCORERS:
         raise UnknownName("retrieval metric", written, [*SCORERS, *ALIASES])
     if not at:
         return name, None
-    refuse(
-        not (cut.isascii() and cut.isdecimal() and int(cut) > 0),
-        f"metric {text!r}: expected a whole number of at least 1 after @, like {name}@5",
-    )
+    if not (cut.isascii() and cut.isdecimal() and int(cut) > 0):
+        raise UsageError(f"metric {text!r}: expected a whole number of at least 1 after @, like {name}@5")
     return name, int(cut)
 
 
@@ -100,7 +99,9 @@ class Scores:
         0.5
         """
         values = self.values[metric]
-        return float(values.mean()) if len(values) else None
+        if len(values):
+            return float(values.mean())
+        return None
 
 
 def evaluate(
@@ -134,16 +135,14 @@ def evaluate(
     >>> scores.values["mrr"].tolist()
     [0.5, 1.0]
     """
-    refuse(
-        isinstance(metrics, str) or not isinstance(metrics, Iterable),
-        f"metrics: expected a list like ['ndcg@10'], got {metrics!r}",
-    )
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise UsageError(f"metrics: expected a list like ['ndcg@10'], got {metrics!r}")
     requested = {text: parse_metric(text) for text in metrics}
     for number in (level, 1 if depth is None else depth):
-        refuse(
-            not is_whole_number(number) or number < 1,
-            ValueError(f"level and depth: expected whole numbers of at least 1, got {level!r} and {depth!r}"),
-        )
+        if not is_whole_number(number) or number < 1:
+            raise ValueError(
+                f"level and depth: expected whole numbers of at least 1, got {level!r} and {depth!r}"
+            )
     judged_ranks = look_up_judged(run, relevant, level=level, complete=complete, depth=depth)
     table, scored = build_relevance_table(judged_ranks, level)
     return Scores(

@@ -51,7 +51,8 @@ def look_up_judged(
     ranks = JudgedRanks()
     for query, judged in relevant.items():
         grades = _parse_grades(query, judged)
-        if (ranking := run.get(query)) is None:
+        ranking = run.get(query)
+        if ranking is None:
             if query in run:
                 raise ValueError(f"query {query!r}: expected ranked ids, or id -> score, got None")
             ranks.missing.append(query)
@@ -65,7 +66,10 @@ def look_up_judged(
             places = _places_in_ranking(query, ranking, grades)
         # 1 never equals "1": a ranking of ids that are not texts must not silently score 0.
         _check_text_ids(query, ranking, "the ranking")
-        limit = len(ranking) if depth is None else min(depth, len(ranking))
+        if depth is None:
+            limit = len(ranking)
+        else:
+            limit = min(depth, len(ranking))
         ranks.queries.append(query)
         ranks.lengths.append(limit)
         ranks.counts.append(len(grades))
@@ -86,7 +90,10 @@ def _check_query_mapping(given: object, name: str) -> None:
 
 def has_relevant(relevant: Relevant, level: int) -> bool:
     """Return whether an id has a grade of at least ``level``."""
-    grades = relevant.values() if isinstance(relevant, Mapping) else [1] * len(relevant)
+    if isinstance(relevant, Mapping):
+        grades = relevant.values()
+    else:
+        grades = [1] * len(relevant)
     return any(grade >= level for grade in grades)
 
 
@@ -133,7 +140,7 @@ def _places_in_ranking(query: str, ids: Sequence[str], wanted: Iterable[str]) ->
 
 
 def _places_by_score(query: str, scores: Mapping[str, float], wanted: Iterable[str]) -> list[int]:
-    # Return the number of higher scores for each id; only the scores are sorted, not the ids.
+    """Return the number of higher scores for each id; only the scores are sorted, not the ids."""
     try:
         ascending = sorted(scores.values())
         is_finite = isfinite(sum(ascending))
@@ -187,7 +194,9 @@ def build_relevance_table(ranks: JudgedRanks, level: int) -> "tuple[RelevanceTab
     # Queries without relevant ids are dropped, and the others numbered consecutively.
     number = np.cumsum(scored) - 1
     in_scored = scored[rows]
-    rows, grades, places = number[rows[in_scored]], grades[in_scored], places[in_scored]
+    rows = number[rows[in_scored]]
+    grades = grades[in_scored]
+    places = places[in_scored]
     ranked = places != ABSENT
     order = np.lexsort((places[ranked], rows[ranked]))
     good = grades > 0

@@ -36,11 +36,16 @@ class RelevanceTable:
     def hits(self, k: int | None) -> "NDArray[Any]":
         """Return a mask of the ranked ids that are relevant and among the first k."""
         good: NDArray[Any] = self.grades >= self.level
-        return good if k is None else good & (self.places < k)
+        if k is None:
+            return good
+        return good & (self.places < k)
 
     def sum_by_query(self, which: "NDArray[Any]", weights: "NDArray[Any] | None" = None) -> Float64Array:
         """Return for each query the number of masked ids, or the sum of their weights."""
-        chosen = None if weights is None else weights[which]
+        if weights is None:
+            chosen = None
+        else:
+            chosen = weights[which]
         return np.bincount(self.rows[which], weights=chosen, minlength=len(self.wanted)).astype(np.float64)
 
     def count_so_far(self, which: "NDArray[Any]") -> Int64Array:
@@ -52,7 +57,10 @@ class RelevanceTable:
 
 
 def _score_ndcg(table: RelevanceTable, k: int | None) -> Float64Array:
-    limit = np.iinfo(np.int64).max if k is None else k
+    if k is None:
+        limit = np.iinfo(np.int64).max
+    else:
+        limit = k
     gained = table.sum_by_query(
         (table.grades > 0) & (table.places < limit), table.grades / np.log2(table.places + 2.0)
     )
@@ -121,12 +129,16 @@ def bootstrap_interval(
         raise ValueError(f"groups: expected one for each of {len(numbers)} values, got {len(groups)}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: expected a number between 0 and 1, got {confidence!r}")
-    names = groups if groups is not None else [str(index) for index in range(len(numbers))]
+    if groups is not None:
+        names = groups
+    else:
+        names = [str(index) for index in range(len(numbers))]
     index_of = {name: index for index, name in enumerate(dict.fromkeys(names))}
     if len(index_of) < 2 or numbers.min() == numbers.max():  # noqa: PLR2004 -- a single group has no spread
         return None
     group_indexes = np.array([index_of[name] for name in names])
-    sums, sizes = np.bincount(group_indexes, weights=numbers), np.bincount(group_indexes)
+    sums = np.bincount(group_indexes, weights=numbers)
+    sizes = np.bincount(group_indexes)
     generator = np.random.default_rng(seed)
     means: list[float] = []
     block = max(1, MAX_DRAWN_CELLS // len(index_of))

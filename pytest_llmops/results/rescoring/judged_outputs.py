@@ -48,17 +48,23 @@ class Output:
     @property
     def label(self) -> str:
         """Distinguishes two verdicts of a test."""
-        return self.old.label if self.old is not None else ""
+        if self.old is not None:
+            return self.old.label
+        return ""
 
     @property
     def verdict(self) -> JudgeVerdict:
         """The old verdict on the judge's own scale; empty if there is none."""
-        return _old_verdict(self.old) if self.old is not None else JudgeVerdict()
+        if self.old is not None:
+            return _old_verdict(self.old)
+        return JudgeVerdict()
 
     @property
     def judge(self) -> str:
         """Name of the old judge."""
-        return _judge_name(self.old) if self.old is not None else ""
+        if self.old is not None:
+            return _judge_name(self.old)
+        return ""
 
     @property
     def scale(self) -> Scale | None:
@@ -66,13 +72,20 @@ class Output:
 
         A verdict without a score does not show the scale: its numbers may be defaults.
         """
-        return self.usual if self.verdict.score is None else self.verdict.scale
+        if self.verdict.score is None:
+            return self.usual
+        return self.verdict.scale
 
     @property
     def threshold(self) -> float | None:
         """The old threshold on the old judge's own scale, even if it did not decide; None: there was none."""
-        undecided = read_detail(self.old).review.undecided if self.old is not None else None
-        return self.verdict.threshold if undecided is None else undecided
+        if self.old is not None:
+            undecided = read_detail(self.old).review.undecided
+        else:
+            undecided = None
+        if undecided is None:
+            return self.verdict.threshold
+        return undecided
 
     @property
     def inputs(self) -> tuple[object, ...]:
@@ -123,17 +136,24 @@ def collect_outputs(run: Run, *, only: str = "", text: str = "", unjudged: bool 
             judges.setdefault(name)
             if only not in ("", name):
                 continue
-            if why := _why_not_rescorable(measurement):
+            why = _why_not_rescorable(measurement)
+            if why:
                 skipped[why] += 1
             else:
                 collected.append(
                     _build_output(record_index, record, place, usual.get((name, measurement.version)))
                 )
-        last = None if is_judged else _last_output(record_index, record)
+        if is_judged:
+            last = None
+        else:
+            last = _last_output(record_index, record)
         waiting += last is not None and last.answer is not None
         if unjudged and not only and last is not None:
             skipped[NO_TEXT] += last.answer is None
-            collected += [] if last.answer is None else [last]
+            if last.answer is None:
+                collected += []
+            else:
+                collected += [last]
     return RescorableOutputs(
         outputs=tuple(collected),
         passed_over=dict(sorted((+skipped).items())),
@@ -156,7 +176,7 @@ def _judge_name(measurement: Measurement) -> str:
 
 
 def _old_verdict(measurement: Measurement) -> JudgeVerdict:
-    # Return the verdict that a measurement stores; an empty verdict if it stores none.
+    """Return the verdict that a measurement stores; an empty verdict if it stores none."""
     return read_detail(measurement).judge or JudgeVerdict()
 
 
@@ -176,10 +196,14 @@ def _build_output(record_index: int, record: TestRecord, place: int, usual: Scal
 
 
 def _why_not_rescorable(measurement: Measurement) -> str:
-    detail, verdict = measurement.detail, _old_verdict(measurement)
+    detail = measurement.detail
+    verdict = _old_verdict(measurement)
     contexts = detail.get("contexts", [])
     texts = [detail.get("question", ""), detail.get("expected", "")]
-    texts += contexts if isinstance(contexts, list) else [None]
+    if isinstance(contexts, list):
+        texts += contexts
+    else:
+        texts += [None]
     reasons = {
         AGREEMENT: _is_agreement(measurement),
         PASSAGES: not measurement.name.startswith(JUDGE_PREFIX),
@@ -200,8 +224,10 @@ def _is_agreement(measurement: Measurement) -> bool:
 
 
 def _last_output(record_index: int, record: TestRecord) -> Output | None:
-    # Return the last answer of the application in a test; None if there was no call.
-    # Of traffic that is no conversation only the address is known.
+    """Return the last answer of the application in a test; None if there was no call.
+
+    Of traffic that is no conversation only the address is known.
+    """
     answered = [
         call
         for call in record.calls
@@ -212,9 +238,15 @@ def _last_output(record_index: int, record: TestRecord) -> Output | None:
     ]
     if not answered:
         return None
-    last, case = answered[-1], CaseFacts.from_wire(record.fact("case"))
+    last = answered[-1]
+    case = CaseFacts.from_wire(record.fact("case"))
     user_texts = [message.content for message in last.messages if message.role == "user"]
-    question = case.input if "input" in record.fact("case") else user_texts[-1] if user_texts else ""
+    if "input" in record.fact("case"):
+        question = case.input
+    elif user_texts:
+        question = user_texts[-1]
+    else:
+        question = ""
     return Output(
         record=record_index,
         nodeid=record.nodeid,
@@ -277,7 +309,12 @@ class Change:
     @property
     def order(self) -> tuple[int, float, int, int]:
         """Sort key, the worst first: failed now, unscored now, then by loss of score; never judged last, by score."""
-        first = 2 if not self.worse else 0 if self.new.status == "fail" else 1
+        if not self.worse:
+            first = 2
+        elif self.new.status == "fail":
+            first = 0
+        else:
+            first = 1
         place = self.output.record, self.output.place or 0
         if self.old.status == "new":
             return 3, -1.0 if self.new.normalised is None else self.new.normalised, *place
@@ -293,7 +330,10 @@ def score_from_measurement(measurement: Measurement | None) -> Score:
     if measurement is None:
         return Score()
     waits = measurement.status == "recorded" and "review" in measurement.detail
-    status = "undecided" if waits else _STATUSES[measurement.status]
+    if waits:
+        status = "undecided"
+    else:
+        status = _STATUSES[measurement.status]
     return Score.from_wire(
         measurement.detail.get("judge"),
         name=_judge_name(measurement),
@@ -340,12 +380,14 @@ def format_changes(
     yield from (_format_change(change, unlike=len(scales) > 1) for change in changed)
     if changed:
         yield ""
-    unseen = (
-        f", {len(ordered) - len(judged):,} that no judge saw before" if len(judged) < len(ordered) else ""
-    )
+    if len(judged) < len(ordered):
+        unseen = f", {len(ordered) - len(judged):,} that no judge saw before"
+    else:
+        unseen = ""
     tests = format_count(len({change.output.record for change in changes}), "test")
     count = sum(change.changed for change in judged)
-    old, new = list_judges(change.old for change in judged), list_judges(change.new for change in ordered)
+    old = list_judges(change.old for change in judged)
+    new = list_judges(change.new for change in ordered)
     statuses = Counter(sorted((change.old.status, change.new.status) for change in judged))
     flips = {pair: number for pair, number in statuses.items() if pair[0] != pair[1]}
     counts: dict[tuple[Status, Status], int] = {("pass", "fail"): 0, ("fail", "pass"): 0, **flips}
@@ -362,26 +404,46 @@ def format_changes(
     width = max(len(label) for label, _ in pairs)
     yield from (f"{label:<{width}}  {text}" for label, text in pairs)
     if judge_called and old and old == new and not unseen:
-        note = "; what has is its noise, or the threshold" if count else ", and nothing has"
+        if count:
+            note = "; what has is its noise, or the threshold"
+        else:
+            note = ", and nothing has"
         yield f"the same judge, version and answers: nothing could have changed{note}"
 
 
 def _format_change(change: Change, *, unlike: bool) -> str:
-    old, new, output = change.old, change.new, change.output
-    status = new.status if old.status == new.status else f"{old.status} -> {new.status}"
+    old = change.old
+    new = change.new
+    output = change.output
+    if old.status == new.status:
+        status = new.status
+    else:
+        status = f"{old.status} -> {new.status}"
     scores = _format_scaled_score(new, unlike=unlike)
     if change.delta != 0 or old.scale != new.scale:
-        delta = "" if change.delta is None else f"  {change.delta:+.2f}"
+        if change.delta is None:
+            delta = ""
+        else:
+            delta = f"  {change.delta:+.2f}"
         scores = f"{_format_scaled_score(old, unlike=unlike)} -> {scores}{delta}"
-    explanation = new.error if new.status == "unscored" else new.reason
-    why = f"  {shorten_text(explanation, MAX_REASON)}" if explanation else ""
+    if new.status == "unscored":
+        explanation = new.error
+    else:
+        explanation = new.reason
+    if explanation:
+        why = f"  {shorten_text(explanation, MAX_REASON)}"
+    else:
+        why = ""
     return f"{shorten_text(output.nodeid, MAX_NODE)}{label_suffix(output.label)}  {scores}  {status}{why}"
 
 
 def _format_scaled_score(score: Score, *, unlike: bool) -> str:
     if score.score is None:
         return "none"
-    scale = f" of {score.scale[0]:g} to {score.scale[1]:g}" if unlike and score.scale else ""
+    if unlike and score.scale:
+        scale = f" of {score.scale[0]:g} to {score.scale[1]:g}"
+    else:
+        scale = ""
     return f"{score.score:.4g}{scale}"
 
 
@@ -409,14 +471,18 @@ def _iter_mean_rows(
     if both:
         old, new = (math.fsum(side) / len(both) for side in zip(*both, strict=True))
         listed = ", ".join(f"{low:g} to {high:g}" for low, high in scales)
-        unlike = f"; the scales are unlike ({listed}): all are taken from 0 to 1" if len(scales) > 1 else ""
+        if len(scales) > 1:
+            unlike = f"; the scales are unlike ({listed}): all are taken from 0 to 1"
+        else:
+            unlike = ""
         yield "mean", f"{old:.4f} -> {new:.4f} (0 to 1, of {len(both):,} scored by both){unlike}"
 
 
 def _iter_error_rows(label: str, scores: Iterable[Score]) -> Iterator[tuple[str, str]]:
     counts = Counter(score.error for score in scores if score.status == "unscored").most_common()
     parts = [f"{count:,}: {shorten_text(why, MAX_REASON)}" for why, count in counts[:MAX_ERRORS]]
-    if rest := sum(count for _, count in counts[MAX_ERRORS:]):
+    rest = sum(count for _, count in counts[MAX_ERRORS:])
+    if rest:
         parts.append(f"{rest:,} for other reasons")
     if parts:
         yield label, "; ".join(parts)

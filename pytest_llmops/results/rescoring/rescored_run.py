@@ -70,9 +70,18 @@ class RescoreStamp:
     @property
     def note(self) -> str:
         """The note that is added to the run."""
-        model = f", model {self.model}" if self.model else ""
-        by = f"judge {self.judge}, version {self.version}{model}" if self.asked else "the stored scores"
-        threshold = f", at least {self.at_least:g}" if self.at_least is not None else ""
+        if self.model:
+            model = f", model {self.model}"
+        else:
+            model = ""
+        if self.asked:
+            by = f"judge {self.judge}, version {self.version}{model}"
+        else:
+            by = "the stored scores"
+        if self.at_least is not None:
+            threshold = f", at least {self.at_least:g}"
+        else:
+            threshold = ""
         return f"scored again on {self.day} by {by}{threshold} (llmops judge rescore {self.source})"
 
 
@@ -106,7 +115,9 @@ def carry_over_threshold(
         return at_least
     old = output.threshold
     if output.old is None:
-        return None if pass_at is None else "default"
+        if pass_at is None:
+            return None
+        return "default"
     if old is None:
         return None
     if output.verdict.default and pass_at is not None:
@@ -116,10 +127,14 @@ def carry_over_threshold(
         return old
     if pass_at is not None:
         return "default"
-    there = (
-        "a scale that is not known" if output.scale is None else f"a scale of {_format_scale(output.scale)}"
-    )
-    here = "not known before it is asked" if scale is None else _format_scale(scale)
+    if output.scale is None:
+        there = "a scale that is not known"
+    else:
+        there = f"a scale of {_format_scale(output.scale)}"
+    if scale is None:
+        here = "not known before it is asked"
+    else:
+        here = _format_scale(scale)
     raise UsageError(
         f"judge {judge}: {shorten_text(output.nodeid, 200)} has a threshold of {old:g} on {there}, and this judge's scale is {here}: "
         "add --at-least, or pass_at to the rubric"
@@ -152,11 +167,15 @@ def replace_threshold(output: Output, at_least: float) -> Measurement:
         raise UsageError(f"verdict on a scale of {_format_scale(output.scale)}, without {at_least:g}")
     old = output.old
     verdict = {key: value for key, value in as_mapping(old.detail.get("judge")).items() if key != "default"}
-    if review := as_mapping(old.detail.get("review")):
+    review = as_mapping(old.detail.get("review"))
+    if review:
         detail = {**old.detail, "review": {**review, "undecided": at_least}, "judge": verdict}
         return replace(old, detail=detail)
     detail = {**old.detail, "judge": {**verdict, "threshold": at_least}}
-    threshold = None if old.value is None else (at_least - low) / (high - low)
+    if old.value is None:
+        threshold = None
+    else:
+        threshold = (at_least - low) / (high - low)
     return replace(old, threshold=threshold, detail=detail)
 
 
@@ -193,7 +212,8 @@ def _replace_in_record(
     measurements: list[Measurement] = []
     seen: dict[tuple[object, ...], str] = {}
     for place, old in enumerate(record.measurements):
-        if new := replaced.get(place):
+        new = replaced.get(place)
+        if new:
             # Two old judges of an answer may have the same successor: its verdict counts once.
             key = (new.top.name, new.top.label, new.top.threshold, *new.output.inputs)
             if not stamp.asked or seen.setdefault(key, new.output.judge) == new.output.judge:
@@ -212,7 +232,8 @@ def _replace_in_record(
         for place, old in enumerate(record.measurements)
         if old.name.startswith(JUDGE_PREFIX) and (read_detail(old).judge or old.name.endswith(".kappa"))
     }
-    calls, facts = record.calls, dict(record.facts)
+    calls = record.calls
+    facts = dict(record.facts)
     if stamp.asked and judged <= set(replaced):
         calls = tuple(call for call in calls if call.purpose != "judge")
     if stamp.asked:
@@ -231,15 +252,22 @@ def _replace_in_record(
 
 def _implied_outcome(measurements: Sequence[Measurement]) -> Outcome:
     statuses = {measurement.status for measurement in measurements}
-    return "errored" if "errored" in statuses else "failed" if "failed" in statuses else "passed"
+    if "errored" in statuses:
+        return "errored"
+    if "failed" in statuses:
+        return "failed"
+    return "passed"
 
 
 def _rescored_outcome(record: TestRecord, measurements: Sequence[Measurement]) -> Outcome:
-    was, now = _implied_outcome(record.measurements), _implied_outcome(measurements)
+    was = _implied_outcome(record.measurements)
+    now = _implied_outcome(measurements)
     alone = not _ended_otherwise(record)
     if record.outcome in ("xfailed", "xpassed"):
         decided = alone and (record.outcome == "xpassed") == (was == "passed")
-        return ("xpassed" if now == "passed" else "xfailed") if decided else record.outcome
+        if decided:
+            return "xpassed" if now == "passed" else "xfailed"
+        return record.outcome
     if record.outcome == was and alone:
         return now
     # Something else decided: its outcome stays, unless the new verdicts are worse.
@@ -250,7 +278,7 @@ def _rescored_outcome(record: TestRecord, measurements: Sequence[Measurement]) -
 
 
 def _ended_otherwise(record: TestRecord) -> bool:
-    # Return whether anything but a verdict on a measurement contributed to the end of the test.
+    """Return whether anything but a verdict on a measurement contributed to the end of the test."""
     if record.raised:
         return not set(record.raised) <= set(_OUTCOME_EXCEPTIONS.values())
     # Older run files do not store the exceptions: there all of the text must belong to measurements.
@@ -262,9 +290,12 @@ def _bad_measurements(measurements: Iterable[Measurement]) -> list[Measurement]:
 
 
 def _unrelated_messages(record: TestRecord) -> list[str]:
-    # Return the paragraphs of a failure text that belong to no measurement.
+    """Return the paragraphs of a failure text that belong to no measurement."""
     bad = [measurement.name for measurement in _bad_measurements(record.measurements)]
-    heads = [f"{kind}: " for kind in _OUTCOME_EXCEPTIONS.values()] if bad else []
+    if bad:
+        heads = [f"{kind}: " for kind in _OUTCOME_EXCEPTIONS.values()]
+    else:
+        heads = []
     heads += [f"{name.replace(JUDGE_PREFIX, what, 1)} " for name in bad for what in (JUDGE_PREFIX, "judge ")]
     return [part for part in record.message.split("\n\n") if not part.startswith(tuple(heads))]
 
@@ -276,30 +307,42 @@ def _rescored_message(record: TestRecord, measurements: Sequence[Measurement], o
     if bad == _bad_measurements(record.measurements):
         return record.message
     ended_otherwise = _ended_otherwise(record)
-    rest = _unrelated_messages(record) if ended_otherwise else []
+    if ended_otherwise:
+        rest = _unrelated_messages(record)
+    else:
+        rest = []
     keeps = len(rest) == len(record.message.split("\n\n"))
     if keeps if ended_otherwise else outcome == record.outcome != _implied_outcome(measurements):
         return record.message
-    return "\n\n".join([*map(_format_failure, bad), *rest]) if ended_otherwise or outcome != "passed" else ""
+    if ended_otherwise or outcome != "passed":
+        return "\n\n".join([*map(_format_failure, bad), *rest])
+    return ""
 
 
 def _rescored_exceptions(
     record: TestRecord, measurements: Sequence[Measurement], outcome: Outcome
 ) -> tuple[str, ...]:
-    # Return the exceptions, with the old verdict's replaced by the new verdict's.
+    """Return the exceptions, with the old verdict's replaced by the new verdict's."""
     now = _implied_outcome(measurements)
     if now == _implied_outcome(record.measurements):
         return record.raised
     rest = tuple(class_name for class_name in record.raised if class_name not in _OUTCOME_EXCEPTIONS.values())
-    own = (_OUTCOME_EXCEPTIONS[now],) if now in _OUTCOME_EXCEPTIONS and outcome in (now, "xfailed") else ()
+    if now in _OUTCOME_EXCEPTIONS and outcome in (now, "xfailed"):
+        own = (_OUTCOME_EXCEPTIONS[now],)
+    else:
+        own = ()
     return (*own, *rest)
 
 
 def _format_failure(measurement: Measurement) -> str:
-    detail, score = read_detail(measurement), score_from_measurement(measurement)
+    detail = read_detail(measurement)
+    score = score_from_measurement(measurement)
     line = ""
     if detail.judge and score.status == "fail" and score.score is not None and score.threshold is not None:
-        scale = f" (scale {_format_scale(score.scale)})" if score.scale else ""
+        if score.scale:
+            scale = f" (scale {_format_scale(score.scale)})"
+        else:
+            scale = ""
         line = f"judge {shorten_text(score.name, 60)}{label_suffix(measurement.label)} {score.score:g} < {score.threshold:g}{scale}"
     return format_failure_text(
         measurement, verdict=line, evidence=[(label, str(text)) for label, text in detail.evidence]
@@ -312,12 +355,14 @@ MIN_OUTPUTS, MIN_EACH, MIN_KAPPA, TOLERANCE = 20, 5, 0.4, 1e-9
 
 
 def _read_both_scores(change: Change, dimension: str) -> tuple[float, float] | None:
-    # Return the old and the new score of an output on the judges' own scales, of a dimension or ("") as a whole; None: one is missing.
+    """Return the old and the new score of an output on the judges' own scales, of a dimension or ("") as a whole; None: one is missing."""
     old, new = (
         as_finite_float(side.dimensions.get(dimension) if dimension else side.score)
         for side in (change.old, change.new)
     )
-    return None if old is None or new is None else (old, new)
+    if old is None or new is None:
+        return None
+    return (old, new)
 
 
 def find_threshold_shifts(changes: Sequence[Change], pass_at: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -335,7 +380,9 @@ def find_threshold_shifts(changes: Sequence[Change], pass_at: Mapping[str, float
     """
     thresholds: dict[tuple[str, str], dict[float, float]] = {}
     for change in changes:
-        old, new, threshold = change.old, change.new, change.output.threshold
+        old = change.old
+        new = change.new
+        threshold = change.output.threshold
         if (old.name, old.scale) == (new.name, new.scale):
             for dimension in {*old.dimensions, *([""] if threshold is None else [])} & pass_at.keys():
                 thresholds.setdefault((old.name, dimension), {}).setdefault(
@@ -371,18 +418,22 @@ def _match_threshold(
 ) -> dict[str, Any]:
     # Of all places where the new scores can be split, take the one whose decisions have the highest kappa with the old ones.
     scores = sorted(((new, old >= threshold - TOLERANCE) for old, new in pairs), reverse=True)
-    count, passed = len(scores), sum(decision for _, decision in scores)
+    count = len(scores)
+    passed = sum(decision for _, decision in scores)
     if count < MIN_OUTPUTS or min(passed, count - passed) < MIN_EACH or scores[0][0] == scores[-1][0]:
         return {
             "outputs": count,
             "problem": f"expected at least {MIN_OUTPUTS} outputs that both judges scored, {MIN_EACH} of them passed and {MIN_EACH} failed by the old one, "
             f"and different scores of the new one; got {count}, {passed} passed and {count - passed} failed",
         }
-    splits, passes, hits = [], 0, 0
+    splits = []
+    passes = 0
+    hits = 0
     for (score, decisions), (below, _) in pairwise(
         (score, [decision for _, decision in group]) for score, group in groupby(scores, itemgetter(0))
     ):
-        passes, hits = passes + len(decisions), hits + sum(decisions)
+        passes = passes + len(decisions)
+        hits = hits + sum(decisions)
         apart = passes + passed - 2 * hits
         kappa = 1 - apart * count / (passed * (count - passes) + passes * (count - passed))
         splits.append((kappa, -abs(passes - passed), passes, count - apart, score, below))

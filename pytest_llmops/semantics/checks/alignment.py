@@ -69,7 +69,8 @@ class Change:
         """Both sides without what is harmless: fillers, and the same word or value in another form."""
         if self.is_long:
             return self.sides
-        expected, actual = list(self.expected), list(self.actual)
+        expected = list(self.expected)
+        actual = list(self.actual)
         for token in self.expected:
             match = next((other for other in actual if _is_same(token, other)), None)
             if match is not None:
@@ -167,18 +168,22 @@ class Pair:
         """The places where the tokens differ, in order."""
         from rapidfuzz.distance import LCSseq
 
-        expected, actual = self.expected.tokens[:MAX_TOKENS], self.actual.tokens[:MAX_TOKENS]
+        expected = self.expected.tokens[:MAX_TOKENS]
+        actual = self.actual.tokens[:MAX_TOKENS]
         numbers: dict[str, int] = {}
         keys = (
             [numbers.setdefault(token.key, len(numbers)) for token in side] for side in (expected, actual)
         )
         changes = []
-        start, other_start = 0, 0
+        start = 0
+        other_start = 0
         for block in LCSseq.opcodes(*keys).as_matching_blocks():
             if (block.a, block.b) != (start, other_start):
-                tokens, other_tokens = expected[start : block.a], actual[other_start : block.b]
+                tokens = expected[start : block.a]
+                other_tokens = actual[other_start : block.b]
                 changes.append(Change(tokens, other_tokens, (start, other_start)))
-            start, other_start = block.a + block.size, block.b + block.size
+            start = block.a + block.size
+            other_start = block.b + block.size
         return tuple(changes)
 
     def unclaimed_changes(self, claimed: frozenset[int]) -> Iterator[tuple[int, Change]]:
@@ -193,7 +198,9 @@ class Pair:
     def token_similarity(self) -> float:
         """Share of all tokens that both sentences have in the same order, 0 to 1."""
         total = sum(min(len(side.tokens), MAX_TOKENS) for side in self.sides)
-        return 1 - sum(len(change.tokens) for change in self.changes) / total if total else 1.0
+        if total:
+            return 1 - sum(len(change.tokens) for change in self.changes) / total
+        return 1.0
 
     @property
     def is_edit(self) -> bool:
@@ -218,7 +225,9 @@ class Pair:
     def coverage(self) -> float:
         """Share of the words of the reference's sentence that the answer's sentence has, 0 to 1."""
         words = set(self.expected.keys) - FUNCTION_WORDS
-        return len(words & set(self.actual.keys)) / len(words) if words else 0.0
+        if words:
+            return len(words & set(self.actual.keys)) / len(words)
+        return 0.0
 
 
 def pair_sentences(sentences: Sequence[Sentence], reference: Text, answer: Text) -> Iterator[Pair]:
@@ -293,7 +302,9 @@ Check: TypeAlias = "Callable[[Pair, frozenset[int]], Iterator[Finding]]"
 def quote_text(text: str, limit: int = MAX_QUOTE_CHARS) -> str:
     """Return a text in quotes, on a single line, truncated."""
     printable = "".join(char if char.isprintable() else " " for char in text)
-    return f'"{printable[: limit - 3]}..."' if len(printable) > limit else f'"{printable}"'
+    if len(printable) > limit:
+        return f'"{printable[: limit - 3]}..."'
+    return f'"{printable}"'
 
 
 def build_finding(

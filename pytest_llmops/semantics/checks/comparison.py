@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from functools import partial
 
-from pytest_llmops.errors import UnknownName, UsageError, refuse
+from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.measurement import shorten_text
 from pytest_llmops.semantics.checks import kinds, negation
 from pytest_llmops.semantics.checks.alignment import (
@@ -67,11 +67,11 @@ def resolve_check_names(given: object) -> tuple[str, ...]:
     for name in sorted(names - set(CHECKS)):
         raise UnknownName("check", name, CHECKS)
     removed = [name.startswith("-") for name in given]
-    refuse(
-        any(removed) and not all(removed),
-        'assert_semantic: expected checks all with a minus ("all but these") or all without ("these alone"), '
-        f"got {shorten_text(repr(sorted(given)), 80)}",
-    )
+    if any(removed) and not all(removed):
+        raise UsageError(
+            'assert_semantic: expected checks all with a minus ("all but these") or all without ("these alone"), '
+            f"got {shorten_text(repr(sorted(given)), 80)}"
+        )
     return tuple(name for name in CHECKS if (name in names) != any(removed))
 
 
@@ -103,10 +103,8 @@ def compare(
     ()
     """
     for argument, text in (("actual", actual), ("expected", expected)):
-        refuse(
-            not isinstance(text, str),
-            TypeError(f"compare: expected {argument} as a text, got {type(text).__name__}"),
-        )
+        if not isinstance(text, str):
+            raise TypeError(f"compare: expected {argument} as a text, got {type(text).__name__}")
     checks = resolve_check_names(checks)
     if not checks or actual == expected:
         return Comparison()
@@ -137,13 +135,16 @@ def compare(
 def _select_language_checks(
     languages: tuple[str, str], checks: Collection[str]
 ) -> tuple[dict[str, Check], list[str]]:
-    # Return the checks for the languages of two texts, and a sentence about those that do not know them.
+    """Return the checks for the languages of two texts, and a sentence about those that do not know them."""
     language, other = languages
     if language == other == "English":
         return _LANGUAGE_NEUTRAL_CHECKS | _ENGLISH_CHECKS, []
     missing = ["number words"] * ("numbers" in checks) + [name for name in _ENGLISH_CHECKS if name in checks]
     both = f"the reference looks like {language}, the answer like {other}"
-    reason = f"looks like {language}" if language == other else both
+    if language == other:
+        reason = f"looks like {language}"
+    else:
+        reason = both
     without = f"no check for {', '.join(missing)} in this language ({reason})"
     return _LANGUAGE_NEUTRAL_CHECKS, [without] if missing else []
 

@@ -51,7 +51,7 @@ def find_name_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Findi
 
 
 def _are_other_names(pair: Pair, expected: Sequence[Token], actual: Sequence[Token]) -> bool:
-    # Return whether tokens are nothing but names, and none of them stands for a name of the other side.
+    """Return whether tokens are nothing but names, and none of them stands for a name of the other side."""
     for side in (expected, actual):
         are_names = all(token.name for token in side) and 1 <= len(side) <= MAX_NAME_TOKENS
         if not are_names or COMMON_NOUNS.issuperset(token.key for token in side):
@@ -72,13 +72,13 @@ def _are_other_names(pair: Pair, expected: Sequence[Token], actual: Sequence[Tok
 
 
 def _plain_name(text: str) -> str:
-    # Return the letters and digits of a name: "Wi-Fi" is "WiFi", "Nestlé" is "Nestle".
+    """Return the letters and digits of a name: "Wi-Fi" is "WiFi", "Nestlé" is "Nestle"."""
     letters = unicodedata.normalize("NFKD", text.casefold().removesuffix("'s"))
     return _NO_LETTER.sub("", "".join(char for char in letters if not unicodedata.combining(char)))
 
 
 def _stand_for_each_other(name: str, other: str) -> bool:
-    # Return whether one name is another form of the other: a nation, a short form, another spelling.
+    """Return whether one name is another form of the other: a nation, a short form, another spelling."""
     if name == other or any({name, other} <= nation for nation in _NATIONS):
         return True
     if any(map(str.isdigit, name + other)):
@@ -99,7 +99,7 @@ def _stand_for_each_other(name: str, other: str) -> bool:
 
 
 def _has_initials(sentence: Sentence, name: str) -> bool:
-    # Return whether the letters of a name are initials of words in a row: "BoE" is the "Bank of England".
+    """Return whether the letters of a name are initials of words in a row: "BoE" is the "Bank of England"."""
     initials = "".join(token.text[0].casefold() for token in sentence.tokens)
     return name[:MIN_ACRONYM_LETTERS] in initials or name in initials
 
@@ -133,7 +133,8 @@ def _swapped_phrases(pair: Pair, claimed: frozenset[int]) -> Difference | None:
         return _exchanged_words(expected, actual)
     keys, other_keys = ([token.key for token in side] for side in (expected, actual))
     head, tail = count_shared_ends(keys, other_keys)
-    middle, other_middle = slice(head, len(keys) - tail), slice(head, len(other_keys) - tail)
+    middle = slice(head, len(keys) - tail)
+    other_middle = slice(head, len(other_keys) - tail)
     if not _have_swapped_ends(keys[middle], other_keys[other_middle]) or not any(
         pair.unclaimed_changes(claimed)
     ):
@@ -142,19 +143,19 @@ def _swapped_phrases(pair: Pair, claimed: frozenset[int]) -> Difference | None:
 
 
 def _exchanged_words(expected: Sequence[Token], actual: Sequence[Token]) -> Difference | None:
-    # Return two words of which each stands wherever the other stood.
+    """Return two words of which each stands wherever the other stood."""
     differing = [(a, b) for a, b in zip(expected, actual, strict=False) if a.key != b.key]
     if len(expected) != len(actual) or not differing:
         return None
     a, b = differing[0]
     swaps = {(token.key, other.key) for token, other in differing}
-    return (
-        ("words in each other's place", a.text, b.text) if swaps == {(a.key, b.key), (b.key, a.key)} else None
-    )
+    if swaps == {(a.key, b.key), (b.key, a.key)}:
+        return ("words in each other's place", a.text, b.text)
+    return None
 
 
 def _have_swapped_ends(keys: Sequence[str], other_keys: Sequence[str]) -> bool:
-    # Return whether the ends have changed places over a middle with content; else a clause has only moved.
+    """Return whether the ends have changed places over a middle with content; else a clause has only moved."""
     size = len(keys)
     for first in range(1, min(MAX_SWAPPED_WORDS, size - 1) + 1):
         for last in range(1, min(MAX_SWAPPED_WORDS, size - first) + 1):
@@ -184,12 +185,13 @@ def find_quantifier_differences(pair: Pair, claimed: frozenset[int]) -> Iterator
     """Yield quantifiers and modal words in the place of others, and limits of a value that point the other way."""
     if pair.token_similarity >= MIN_QUANTIFIER_SIMILARITY:
         for place, change in pair.unclaimed_changes(claimed):
-            if texts := _unlike_quantifiers(pair, change):
+            texts = _unlike_quantifiers(pair, change)
+            if texts:
                 yield build_finding("quantifiers", "how many, or how bound", *texts, place)
 
 
 def _unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | None:
-    # Return the quantifiers of both sides of a change that contradict each other, as written.
+    """Return the quantifiers of both sides of a change that contradict each other, as written."""
     expected, actual = (
         [
             token
@@ -207,7 +209,9 @@ def _unlike_quantifiers(pair: Pair, change: Change) -> tuple[str, str] | None:
     counts = [token for token in change.tokens if token.fact and token.fact.raw is not None]
     is_counted = counts and sum(map(len, change.unmatched)) <= MAX_DISTANCE
     if is_counted and not (kinds and other_kinds) and (kinds | other_kinds) & {"all", "none", "most"}:
-        return (expected[0].text, counts[0].text) if expected else (counts[0].text, actual[0].text)
+        if expected:
+            return (expected[0].text, counts[0].text)
+        return (counts[0].text, actual[0].text)
     are_compatible = not kinds.isdisjoint(other_kinds) or any(
         (first in kinds and second in other_kinds) or (second in kinds and first in other_kinds)
         for first, second in COMPATIBLE_CLASSES
@@ -264,17 +268,21 @@ def find_unit_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Findi
     if pair.is_edit:
         for place, change in pair.unclaimed_changes(claimed):
             if change.expected and change.actual and len(change.tokens) <= MAX_UNIT_TOKENS:
-                expected, actual = change.expected[-1], change.actual[-1]
+                expected = change.expected[-1]
+                actual = change.actual[-1]
                 dims, other_dims = map(_unit_dims, (expected, actual))
                 if dims & other_dims and not (expected.fact or actual.fact):
                     yield build_finding("units", DIFFERENCES["units"], expected.text, actual.text, place)
 
 
 def _unit_dims(token: Token) -> frozenset[str]:
-    # Return what a unit without a number measures, as of "per week" and "weekly"; nothing for another word.
+    """Return what a unit without a number measures, as of "per week" and "weekly"; nothing for another word."""
     if token.text.lower() in FREQUENCY_WORDS:
         return frozenset({"time"})
-    known = lookup_unit(token.text) if len(token.text) > MIN_UNIT_LETTERS else []
+    if len(token.text) > MIN_UNIT_LETTERS:
+        known = lookup_unit(token.text)
+    else:
+        known = []
     return frozenset(unit.dim.split()[0] for unit in known)
 
 
@@ -288,7 +296,12 @@ def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> It
         dims = expected.dims | actual.dims
         is_unit = expected.raw is not None and expected.raw == actual.raw
         is_other_unit = is_unit and not all(dim.startswith("money") for dim in dims)
-        responsible = "dates" if dims & MOMENTS else "units" if is_other_unit else "numbers"
+        if dims & MOMENTS:
+            responsible = "dates"
+        elif is_other_unit:
+            responsible = "units"
+        else:
+            responsible = "numbers"
         texts = (expected.text, actual.text)
         if responsible == check and texts not in reported:
             reported.add(texts)
@@ -296,14 +309,15 @@ def find_unlike_values(pair: Pair, claimed: frozenset[int], *, check: str) -> It
 
 
 def _find_replaced_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
-    # Yield values in the place of other values.
+    """Yield values in the place of other values."""
     if pair.token_similarity < MIN_VALUE_SIMILARITY and not pair.is_edit:
         return
     for place, change in enumerate(pair.changes):
         if change.is_long:
             continue
         facts, other_facts = ([token.fact for token in side if token.fact] for side in change.sides)
-        missing, extra = _without_same_value(facts, other_facts), _without_same_value(other_facts, facts)
+        missing = _without_same_value(facts, other_facts)
+        extra = _without_same_value(other_facts, facts)
         for expected, actual in zip_longest(missing, extra):
             if expected and actual and (pair.is_edit or _is_contradiction(expected, actual)):
                 yield expected, actual, place
@@ -314,7 +328,7 @@ def _without_same_value(facts: Sequence[Fact], others: Sequence[Fact]) -> list[F
 
 
 def _is_contradiction(expected: Fact, actual: Fact) -> bool:
-    # Return whether two unlike values contradict each other, as "30 seconds" and a bare "60" do.
+    """Return whether two unlike values contradict each other, as "30 seconds" and a bare "60" do."""
     if are_comparable(expected, actual):
         return not (expected.weak and actual.weak)
     return (
@@ -325,7 +339,7 @@ def _is_contradiction(expected: Fact, actual: Fact) -> bool:
 
 
 def _find_missing_values(pair: Pair) -> Iterator[tuple[Fact, Fact, int | None]]:
-    # Yield values that the whole answer does not state, while its sentence states another value of the kind.
+    """Yield values that the whole answer does not state, while its sentence states another value of the kind."""
     if not (pair.expected.facts and pair.actual.facts):
         return
     missing, extra = (

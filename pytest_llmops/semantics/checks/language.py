@@ -77,7 +77,9 @@ def detect_language(text: str) -> str:
     if total < MIN_KNOWN_SHARE:
         return OTHER_LANGUAGE
     code, probability = known[0]
-    return LANGUAGES[code] if probability >= MIN_PROBABILITY * total else ""
+    if probability >= MIN_PROBABILITY * total:
+        return LANGUAGES[code]
+    return ""
 
 
 def detect_pair_language(text: str, other: str, default: str = "English") -> tuple[str, str]:
@@ -86,12 +88,15 @@ def detect_pair_language(text: str, other: str, default: str = "English") -> tup
     >>> detect_pair_language("14 Tage", "Die Frist beträgt vierzehn Tage."), detect_pair_language("30 days", "two days")
     (('German', 'German'), ('English', 'English'))
     """
-    language, other_language = detect_language(text), detect_language(other)
+    language = detect_language(text)
+    other_language = detect_language(other)
     if not language and not other_language:
         language = detect_language(f"{text}\n{other}") or default
     languages = language or other_language, other_language or language
     # A short Japanese text may have no kana.
-    return ("Japanese", "Japanese") if set(languages) == {"Chinese", "Japanese"} else languages
+    if set(languages) == {"Chinese", "Japanese"}:
+        return ("Japanese", "Japanese")
+    return languages
 
 
 @cache
@@ -105,4 +110,6 @@ def _detect_cyrillic_language(text: str) -> str:
     ranking = [entry for entry in _load_identifier().rank(text) if entry[0] in _CYRILLIC_CODES]
     code, probability = ranking[0]
     is_certain = probability >= MIN_OTHER_CYRILLIC * sum(entry[1] for entry in ranking)
-    return LANGUAGES[code] if is_certain else "Russian"
+    if is_certain:
+        return LANGUAGES[code]
+    return "Russian"

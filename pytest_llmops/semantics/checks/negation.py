@@ -32,7 +32,10 @@ NEGATION_WINDOW = 4  # tokens behind a negative word, among which is the word th
 def find_negation_differences(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     """Yield negations that only one sentence has."""
     is_close = pair.token_similarity >= MIN_SIMILARITY or pair.is_short_answer
-    findings = list(_find_changed_negations(pair, claimed)) if is_close else []
+    if is_close:
+        findings = list(_find_changed_negations(pair, claimed))
+    else:
+        findings = []
     if not findings and pair.coverage >= MIN_COVERAGE:
         findings = list(_find_negated_words(pair))
     yield from findings
@@ -66,7 +69,7 @@ def _find_changed_negations(pair: Pair, claimed: frozenset[int]) -> Iterator[Fin
 
 
 def _is_unmatched_negation(pair: Pair, expected: Sequence[Token], actual: Sequence[Token]) -> bool:
-    # Return whether nothing in the other sentence says the same as the negation of a change.
+    """Return whether nothing in the other sentence says the same as the negation of a change."""
     in_reference = bool(_negative_tokens(expected))
     sentence, other = pair.sides if in_reference else pair.sides[::-1]
     keys = [[token.key for change in pair.changes for token in change.sides[side]] for side in (0, 1)]
@@ -86,7 +89,7 @@ def _negative_tokens(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _find_negated_words(pair: Pair) -> Iterator[Finding]:
-    # Yield a word that one sentence negates and the other states, in sentences without any other negative word.
+    """Yield a word that one sentence negates and the other states, in sentences without any other negative word."""
     expected, actual = (_negative_tokens(side.tokens) for side in pair.sides)
     if (
         len(expected) + len(actual) != 1
@@ -116,7 +119,8 @@ def find_antonyms(pair: Pair, claimed: frozenset[int]) -> Iterator[Finding]:
     if not is_near or differ_in_negation(pair):
         return
     for place, change in pair.unclaimed_changes(claimed):
-        if tokens := _find_opposite_tokens(change):
+        tokens = _find_opposite_tokens(change)
+        if tokens:
             yield build_finding("antonyms", "the opposite", tokens[0].text, tokens[1].text, place)
 
 
@@ -124,7 +128,8 @@ def find_opposite_answers(reference: Text, answer: Text) -> Iterator[Finding]:
     """Yield a "yes" against a "no" at the head of two texts; what follows is compared separately."""
     if not reference.sentences or not answer.sentences:
         return
-    expected, actual = reference.sentences[0], answer.sentences[0]
+    expected = reference.sentences[0]
+    actual = answer.sentences[0]
     if {expected.leading_answer, actual.leading_answer} == {True, False}:
         yield build_finding("antonyms", "the opposite", expected.tokens[0].text, actual.tokens[0].text)
 

@@ -51,7 +51,9 @@ def stem_word(word: str) -> str:
         rest = word[prefix.end() :]
         return prefix[0] + _stemmer()(IRREGULAR_FORMS.get(rest, rest))
     stem = _stemmer()(word)
-    return stem[:-1] + "z" if stem.endswith(("is", "ys")) and len(stem) > len("basis") else stem
+    if stem.endswith(("is", "ys")) and len(stem) > len("basis"):
+        return stem[:-1] + "z"
+    return stem
 
 
 @cache
@@ -87,7 +89,7 @@ _NO_OPPOSITES: frozenset[str] = frozenset()
 
 @cache
 def _opposite_table() -> dict[str, set[str]]:
-    # Return the opposites of each word or phrase, by stems.
+    """Return the opposites of each word or phrase, by stems."""
     table: dict[str, set[str]] = {}
     for line in read_lines("opposites.txt"):
         left, right = (map(stem_phrase, side.split()) for side in line.split(" | "))
@@ -103,7 +105,8 @@ def are_opposites(word: str, other_word: str) -> bool:
     >>> are_opposites("befor", "after"), are_opposites("availabl", "unavailabl"), are_opposites("open", "close")
     (True, True, True)
     """
-    word, other_word = _strip_auxiliaries(word), _strip_auxiliaries(other_word)
+    word = _strip_auxiliaries(word)
+    other_word = _strip_auxiliaries(other_word)
     return (
         other_word in _opposite_table().get(word, _NO_OPPOSITES)
         or is_negated_form(word, other_word)
@@ -230,7 +233,7 @@ _NUMBERED = re.compile(r"\.?\s?\d")
 
 @cache
 def _known_phrases() -> dict[str, list[tuple[str, ...]]]:
-    # Return the phrases that make one token each, as stems: first stem -> its phrases, longest first.
+    """Return the phrases that make one token each, as stems: first stem -> its phrases, longest first."""
     lists = [english_words(name) for name in ("negative_words", "implied_negatives", "harmless_negations")]
     lists += map(frozenset, read_sections("quantifiers.txt").values())
     keys = {stem_phrase(words) for words in frozenset().union(*lists)}
@@ -256,22 +259,30 @@ class Sentence:
     @cached_property
     def plain(self) -> str:
         """The sentence without the marks at its ends, and without case where it has no unit, which Mb and MB differ by."""
-        text = self.text if any(map(str.isdigit, self.text)) else self.text.casefold()
+        if any(map(str.isdigit, self.text)):
+            text = self.text
+        else:
+            text = self.text.casefold()
         return text.strip(" .!?;:,\"'()*-")
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
         """The facts with a value, in order."""
         taken: list[tuple[int, int]] = []
-        facts = measures.read_dates(self.text, taken) if measures.MAYBE_DATE.search(self.text) else []
-        facts += read_measures(self.text, taken) if _MAYBE_FACT.search(self.text) else []
+        if measures.MAYBE_DATE.search(self.text):
+            facts = measures.read_dates(self.text, taken)
+        else:
+            facts = []
+        if _MAYBE_FACT.search(self.text):
+            facts += read_measures(self.text, taken)
         return tuple(sorted(facts, key=lambda fact: fact.start))
 
     @cached_property
     def tokens(self) -> tuple[Token, ...]:
         """The words, phrases and facts, in order."""
         tokens: list[Token] = []
-        place, first = 0, True
+        place = 0
+        first = True
         for fact in (*self.facts, None):
             for match in _WORD.finditer(self.text, place, fact.start if fact else len(self.text)):
                 word = match[0].lower()
@@ -286,9 +297,13 @@ class Sentence:
             if fact:
                 # Facts of the same value get the same key, so that they align; where the readings differ, the checks compare them.
                 reading = fact.readings[0]
-                value = f"{reading.value:.15g}" if isinstance(reading.value, float) else reading.value
+                if isinstance(reading.value, float):
+                    value = f"{reading.value:.15g}"
+                else:
+                    value = reading.value
                 tokens.append(Token(f"{reading.dim}={value}", fact.text, fact.start, fact.end, fact))
-                place, first = fact.end, False
+                place = fact.end
+                first = False
         return tuple(_join_phrases(tokens))
 
     @cached_property
@@ -302,12 +317,16 @@ class Sentence:
 
     def span_text(self, tokens: Sequence[Token]) -> str:
         """Return the piece of the sentence that tokens cover, as written."""
-        return self.text[tokens[0].start : tokens[-1].end] if tokens else ""
+        if tokens:
+            return self.text[tokens[0].start : tokens[-1].end]
+        return ""
 
     @property
     def leading_answer(self) -> bool | None:
         """True for a sentence that begins with "yes" or "true", False for "no" or "false", else None."""
-        return ANSWER_WORDS.get(self.keys[0][:-1]) if self.keys and self.keys[0][-1:] == "," else None
+        if self.keys and self.keys[0][-1:] == ",":
+            return ANSWER_WORDS.get(self.keys[0][:-1])
+        return None
 
     @cached_property
     def words(self) -> frozenset[str]:
@@ -321,15 +340,22 @@ def _split_word(match: re.Match[str], *, first: bool) -> list[Token]:
     parts = _CONTRACTIONS.get(lower, ())
     if not parts:
         ending = next((ending for ending in _CONTRACTED_ENDINGS if lower.endswith(ending)), "")
-        parts = (lower.removesuffix(ending), _CONTRACTED_ENDINGS[ending]) if ending else ()
-        parts = (lower.removesuffix("nt"), "not") if lower in _MISSPELT_CONTRACTIONS else parts
+        if ending:
+            parts = (lower.removesuffix(ending), _CONTRACTED_ENDINGS[ending])
+        else:
+            parts = ()
+        if lower in _MISSPELT_CONTRACTIONS:
+            parts = (lower.removesuffix("nt"), "not")
     if parts:
         return [Token(stem_word(part), word, start, end) for part in parts]
     if "/" in word and word.replace("/", "").isalpha():
         head, *others = (Token(stem_word(part), part, start, end) for part in word.split("/"))
         return [head, Token("or", "/", start, end), *others]
     # "Team A" has no article, and "the US" no pronoun.
-    key = f"{lower}." if word in {"A", "US", "IT"} and not first else stem_word(word)
+    if word in {"A", "US", "IT"} and not first:
+        key = f"{lower}."
+    else:
+        key = stem_word(word)
     # A digit is of a code or a version: numbers are facts. At the head of a sentence every word has a capital.
     bare = word.removesuffix("'s")
     has_capital = bare[:1].isalpha() and any(map(str.isupper, bare[1:] if first else bare))
@@ -339,7 +365,7 @@ def _split_word(match: re.Match[str], *, first: bool) -> list[Token]:
 
 
 def _join_phrases(words: list[Token]) -> list[Token]:
-    # Make one token of each known phrase, as of "in order to".
+    """Make one token of each known phrase, as of "in order to"."""
     tokens: list[Token] = []
     place = 0
     while place < len(words):
@@ -384,7 +410,8 @@ def split_sentences(text: str) -> list[str]:
     >>> split_sentences("退款需要30天。谢谢！")
     ['退款需要30天。', '谢谢！']
     """
-    pieces, start = [], 0
+    pieces = []
+    start = 0
     for end in _END.finditer(text):
         if _is_sentence_end(text, start, end):
             pieces.append(text[start : end.end()])
@@ -394,14 +421,18 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _is_sentence_end(text: str, start: int, end: re.Match[str]) -> bool:
-    mark, following = end[0], text[end.end() : end.end() + MAX_WORD_CHARS].lstrip()
+    mark = end[0]
+    following = text[end.end() : end.end() + MAX_WORD_CHARS].lstrip()
     if mark[0] == "\n":
         return mark.count("\n") > 1 or _is_line_end(
             text[max(start, end.start() - 2) : end.start()], following
         )
     if mark[0] == "." and len(mark.rstrip("\"'”’»)]")) == 1:
         word = _LAST_WORD.search(text, max(start, end.start() - MAX_WORD_CHARS), end.start())
-        at = word.start() if word else start
+        if word:
+            at = word.start()
+        else:
+            at = start
         return _is_final_stop(
             text[at : end.start()], following, first=not text[max(start, at - 2) : at].strip()
         )
@@ -410,7 +441,7 @@ def _is_sentence_end(text: str, start: int, end: re.Match[str]) -> bool:
 
 
 def _is_final_stop(word: str, following: str, *, first: bool) -> bool:
-    # Return whether the full stop behind a word ends the sentence.
+    """Return whether the full stop behind a word ends the sentence."""
     if len(word) == 1 and word.isalpha():
         # "J. Smith", but "plan B then": an initial is followed by a name, and so may a sentence be.
         return word == "I" or not following[:1].isalpha() or word.islower()
@@ -447,7 +478,10 @@ def split_bounded_sentences(text: str) -> list[str]:
         start = 0
         while len(sentence) - start > MAX_SENTENCE_CHARS:
             blank = sentence.rfind(" ", start, start + MAX_SENTENCE_CHARS + 1)
-            end = blank if blank > start else start + MAX_SENTENCE_CHARS
+            if blank > start:
+                end = blank
+            else:
+                end = start + MAX_SENTENCE_CHARS
             passages.append(sentence[start:end].strip())
             start = end
         passages.append(sentence[start:].strip())

@@ -21,7 +21,7 @@ from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
-from pytest_llmops.errors import LLMOpsError, refuse
+from pytest_llmops.errors import LLMOpsError
 from pytest_llmops.protocols import Embedder
 from pytest_llmops.semantics.checks import Alarm, compare, split_bounded_sentences
 from pytest_llmops.semantics.checks.language import detect_language
@@ -71,7 +71,9 @@ class Relevance:
         >>> Relevance(covered=1.0, similarity=0.5).value
         0.75
         """
-        return self.covered if self.similarity is None else (self.covered + self.similarity) / 2
+        if self.similarity is None:
+            return self.covered
+        return (self.covered + self.similarity) / 2
 
 
 def measure_relevance(
@@ -90,20 +92,23 @@ def measure_relevance(
     (0.6666666666666666, 0.0)
     """
     # A question of stop words alone ("What is it?") has no other words to compare.
-    stems_of = content_stems if content_stems(question) else partial(content_stems, stop_words=frozenset())
+    if content_stems(question):
+        stems_of = content_stems
+    else:
+        stems_of = partial(content_stems, stop_words=frozenset())
     wanted = stems_of(question)
-    refuse(not wanted, LLMOpsError("the question has no word"))
+    if not wanted:
+        raise LLMOpsError("the question has no word")
     context_stems = [stems_of(context).keys() for context in contexts]
     seen = frozenset().union(*context_stems)
     sentences = [sentence for context in contexts for sentence in split_bounded_sentences(context)]
     # Of sentences with equally many words the first.
     sentences.sort(key=lambda sentence: -len(wanted.keys() & content_stems(sentence).keys()))
     nearest = sentences[:MAX_RELEVANT_CANDIDATES]
-    similarities = (
-        cosines_with_first(embed_rows([question, *nearest], embedder))
-        if embedder is not None and nearest
-        else [0.0]
-    )
+    if embedder is not None and nearest:
+        similarities = cosines_with_first(embed_rows([question, *nearest], embedder))
+    else:
+        similarities = [0.0]
     best = similarities.index(max(similarities))
     return Relevance(
         covered=sum(stem in seen for stem in wanted) / len(wanted),
@@ -240,7 +245,10 @@ def ground_claims(
         for text in [replace_number_words(claim, language) for claim in claims]
     ]
     pairs = [(text, passage.text) for text, nearest in candidates for passage in nearest]
-    similarities = _pair_similarities(pairs, embedder) if pairs and embedder is not None else {}
+    if pairs and embedder is not None:
+        similarities = _pair_similarities(pairs, embedder)
+    else:
+        similarities = {}
     grounded = (
         _ground_claim(text, nearest, similarities, threshold, language)
         if nearest
@@ -281,7 +289,7 @@ def _ground_claim(
     threshold: float | None,
     language: str,
 ) -> Claim:
-    # Return the claim with the passage that supports it, else with the passage that says most of it.
+    """Return the claim with the passage that supports it, else with the passage that says most of it."""
     wanted = content_stems(claim)
     unsupported: list[Claim] = []
     for passage in nearest:
@@ -315,7 +323,7 @@ def _ground_claim(
 def _compare_with_passage(
     claim: str, passage: _Passage, language: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    # Return the alarms between a claim and the nearest sentence of a passage, and what the checks did not compare.
+    """Return the alarms between a claim and the nearest sentence of a passage, and what the checks did not compare."""
     wanted = content_stems(claim)
     nearest = max(passage.parts, key=lambda part: sum(stem in wanted for stem in content_stems(part)))
     comparison = compare(claim, nearest, language=language)
@@ -331,7 +339,7 @@ def _format_alarm(alarm: Alarm) -> str:
 
 
 def _lacks_number_or_name(claim: str, passage: _Passage, passage_stems: frozenset[str]) -> bool:
-    # Return whether a number or a name of the claim is missing in a passage.
+    """Return whether a number or a name of the claim is missing in a passage."""
     missing = required_stems(claim) - passage_stems
     if not all(map(is_number, missing)):
         return True
@@ -353,7 +361,7 @@ def _missing_words(claim: str, stems: frozenset[str]) -> tuple[str, ...]:
 def _pair_similarities(
     pairs: Sequence[tuple[str, str]], embedder: Embedder
 ) -> Mapping[tuple[str, str], float]:
-    # Return the cosine, 0 to 1, of each pair of texts.
+    """Return the cosine, 0 to 1, of each pair of texts."""
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
     rows = embed_rows(texts, embedder)
     places = {text: place for place, text in enumerate(texts)}

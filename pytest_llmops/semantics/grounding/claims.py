@@ -148,14 +148,15 @@ def strip_citations(text: str) -> str:
 
 
 def _split_headings(answer: str) -> tuple[str, list[str]]:
-    # Return an answer without its headings and its list of sources, and these.
+    """Return an answer without its headings and its list of sources, and these."""
     lines = [line.strip() for line in answer.rstrip().split("\n")]
     kept: list[str] = []
     left_out: list[str] = []
     in_sources = False
     for line, following in zip(lines, [*lines[1:], None], strict=True):
         is_heading = _is_heading(line, following)
-        in_sources = bool(_SOURCE_TITLE.fullmatch(line)) if is_heading else in_sources
+        if is_heading:
+            in_sources = bool(_SOURCE_TITLE.fullmatch(line))
         if is_heading or _FOOTNOTE.match(line) or (in_sources and line and not COMMON_VERB.search(line)):
             left_out.append(line)
             kept.append("")
@@ -166,7 +167,7 @@ def _split_headings(answer: str) -> tuple[str, list[str]]:
 
 
 def _is_heading(line: str, following: str | None) -> bool:
-    # Return whether a line is a heading; the last line is one only if a mark says so.
+    """Return whether a line is a heading; the last line is one only if a mark says so."""
     if _MARKED_HEADING.match(line):
         return True
     if following is None or not line or line[-1] in ".!?":
@@ -174,7 +175,10 @@ def _is_heading(line: str, following: str | None) -> bool:
     if _UNDERLINE.fullmatch(following):
         return True
     bold = _BOLD.fullmatch(line)
-    title = bold[2] if bold else line
+    if bold:
+        title = bold[2]
+    else:
+        title = line
     is_short = len(title.split(maxsplit=MAX_HEADING_WORDS)) <= MAX_HEADING_WORDS
     is_marked = bold or line.endswith((":", "："))
     return (
@@ -230,11 +234,12 @@ class _ClaimSplitter:
     is_unknown: bool = False
 
     def sort_next_part(self, text: str) -> str:
-        # Sort a sentence, or its first part, and return the rest.
+        """Sort a sentence, or its first part, and return the rest."""
         if text.endswith(("?", "？", "؟")):
             self.left_out.append(text)
             return ""
-        if (unknown := UNKNOWN_ANSWER.search(text)) is None:
+        unknown = UNKNOWN_ANSWER.search(text)
+        if unknown is None:
             return self._sort_known_part(text)
         self.is_unknown = True
         before = text[: unknown.start()]
@@ -248,7 +253,10 @@ class _ClaimSplitter:
     def _sort_known_part(self, text: str) -> str:
         claim = CLAIM_LEAD.sub("", text)
         polite = POLITE_OPENING.match(claim)
-        rest = claim[polite.end() :] if polite else ""
+        if polite:
+            rest = claim[polite.end() :]
+        else:
+            rest = ""
         is_source = SOURCE_LINE.match(claim) and not COMMON_VERB.search(claim)
         if GREETING.match(claim) or is_source or not content_stems(claim):
             self.left_out.append(text)
@@ -263,12 +271,12 @@ class _ClaimSplitter:
 
 
 def _is_small_talk(text: str) -> bool:
-    # A number or a name is never mere talk.
+    """A number or a name is never mere talk."""
     return SMALL_TALK.match(text) is not None and not required_stems(text)
 
 
 def _is_leading_claim(text: str) -> bool:
-    # Return whether the text in front of "I don't know" claims something; "Based on the documents," does not.
+    """Return whether the text in front of "I don't know" claims something; "Based on the documents," does not."""
     plain = CLAIM_LEAD.sub("", text)
     if len(content_stems(plain)) < 2 or _is_small_talk(plain):  # noqa: PLR2004 -- a subject and what is said of it
         return False
@@ -277,7 +285,7 @@ def _is_leading_claim(text: str) -> bool:
 
 
 def _text_after_unknown(text: str) -> str:
-    # Return the text behind "I don't know" from where it speaks of something else.
+    """Return the text behind "I don't know" from where it speaks of something else."""
     for turn in CLAUSE_TURN.finditer(text):
         rest = text[turn.end() :]
         if UNKNOWN_ANSWER.search(rest) or (
@@ -288,7 +296,7 @@ def _text_after_unknown(text: str) -> str:
 
 
 def _continues_list(text: str) -> bool:
-    # Return whether a text only continues a list: "the fee, the deadline, or when it ends".
+    """Return whether a text only continues a list: "the fee, the deadline, or when it ends"."""
     if required_stems(text):
         return False
     is_short = not COMMON_VERB.search(text) and len(content_stems(text)) <= MAX_LISTED_WORDS

@@ -40,7 +40,9 @@ class Reading(NamedTuple):
     @property
     def amount(self) -> float:
         """The value as a number to sort by, 0 for a date."""
-        return 0.0 if isinstance(self.value, tuple) else self.value
+        if isinstance(self.value, tuple):
+            return 0.0
+        return self.value
 
     def agrees_with(self, other: Reading, *, rough: bool) -> bool:
         """Return whether both are the same value, within the tolerance of their units."""
@@ -49,14 +51,23 @@ class Reading(NamedTuple):
         if isinstance(self.value, tuple) or isinstance(other.value, tuple):
             shared = self._shared_parts(other)
             return bool(shared) and all(part == other_part for part, other_part in shared)
-        tolerance = ROUGH_TOLERANCE if rough else EXACT_TOLERANCE
+        if rough:
+            tolerance = ROUGH_TOLERANCE
+        else:
+            tolerance = EXACT_TOLERANCE
         if self.unit != other.unit:
             # Hours and days, grams and kilograms convert exactly; miles and kilometres do not.
             is_exact = self.dim in EXACT_DIMENSIONS or self.dim.startswith("money")
             is_rough = self.dim == "time" and not ROUGH_UNITS.isdisjoint({self.unit, other.unit})
-            converted = EXACT_TOLERANCE if is_exact else CONVERSION_TOLERANCE
+            if is_exact:
+                converted = EXACT_TOLERANCE
+            else:
+                converted = CONVERSION_TOLERANCE
             tolerance = max(tolerance, ROUGH_TOLERANCE if is_rough else converted)
-        absolute = TEMPERATURE_TOLERANCE if self.dim == "temperature" else 0.0
+        if self.dim == "temperature":
+            absolute = TEMPERATURE_TOLERANCE
+        else:
+            absolute = 0.0
         return abs(self.value - other.value) <= tolerance * max(abs(self.value), abs(other.value)) + absolute
 
     def is_comparable_with(self, other: Reading) -> bool:
@@ -67,7 +78,7 @@ class Reading(NamedTuple):
         return self.dim == other.dim and (not are_tuples or bool(self._shared_parts(other)))
 
     def _shared_parts(self, other: Reading) -> list[tuple[int, int]]:
-        # Return the parts of two dates that both state.
+        """Return the parts of two dates that both state."""
         if not isinstance(self.value, tuple) or not isinstance(other.value, tuple):
             return []
         pairs = zip(self.value, other.value, strict=True)
@@ -160,8 +171,10 @@ def build_fact(
     weak: bool = False,
 ) -> Fact:
     """Return the fact of a match, or of a part of its text that may reach beyond the match."""
-    start = match.start() if start is None else start
-    end = match.end() if end is None else end
+    if start is None:
+        start = match.start()
+    if end is None:
+        end = match.end()
     return Fact(match.string[start:end].strip(), start, end, readings, raw=raw, weak=weak)
 
 
@@ -284,7 +297,10 @@ def unit_readings(values: Sequence[float], name: str, *, glued: bool) -> list[Re
     ([Reading(dim='time', value=7200.0, unit='time 3600.0')], [Reading(dim='temperature', value=26.850000000000023, unit='K')])
     """
     bare = name.lower().replace("degrees", "°").replace("degree", "°").replace(" ", "")
-    scale = "K" if name == "K" else _TEMPERATURE_SCALES.get(bare)
+    if name == "K":
+        scale = "K"
+    else:
+        scale = _TEMPERATURE_SCALES.get(bare)
     if scale:
         factor, offset = _TO_CELSIUS[scale]
         return [Reading("temperature", value * factor + offset, scale) for value in values]

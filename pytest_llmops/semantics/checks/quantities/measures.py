@@ -96,20 +96,31 @@ def _read_iso_date(match: re.Match[str]) -> Fact | None:
     names = (("year", "y"), ("month", "m", "m2"), ("day", "d", "d2"))
     texts = (next(filter(None, map(match.group, group)), None) for group in names)
     year, month, day = (int(text) if text else None for text in texts)
-    return _date_fact(match, (year, month, day)) if _is_day_of_month(day, month) else None
+    if _is_day_of_month(day, month):
+        return _date_fact(match, (year, month, day))
+    return None
 
 
 def _read_slashed_date(match: re.Match[str]) -> Fact | None:
-    first, second, year = int(match["a"]), int(match["b"]), int(match["year"])
-    year += 2000 if len(match["year"]) == len("25") else 0
-    orders = [(first, second)] if match[2] == "." else [(first, second), (second, first)]
+    first = int(match["a"])
+    second = int(match["b"])
+    year = int(match["year"])
+    if len(match["year"]) == len("25"):
+        year += 2000
+    if match[2] == ".":
+        orders = [(first, second)]
+    else:
+        orders = [(first, second), (second, first)]
     dates = [(year, month, day) for day, month in orders if _is_day_of_month(day, month)]
-    return _date_fact(match, *dates) if dates else None
+    if dates:
+        return _date_fact(match, *dates)
+    return None
 
 
 def _read_named_date(match: re.Match[str]) -> Fact | None:
     groups = match.groupdict()
-    day, year = groups.get("day"), groups.get("year")
+    day = groups.get("day")
+    year = groups.get("year")
     if match["name"] in {"may", "march", "mars", "mar", "dec"} and not (day or "").isdigit():
         return None
     return _date_fact(
@@ -123,7 +134,9 @@ def _read_month_name(match: re.Match[str]) -> Fact | None:
         is_month = name[0].isupper() and is_preceded_by(match, _MONTH_CONTEXT)
     else:
         is_month = name[0].isupper() or name.lower() in {"enero", "febrero", "janvier", "février"}
-    return _date_fact(match, (None, MONTHS[name.lower()], None)) if is_month else None
+    if is_month:
+        return _date_fact(match, (None, MONTHS[name.lower()], None))
+    return None
 
 
 def _read_weekday(match: re.Match[str]) -> Fact | None:
@@ -207,8 +220,9 @@ def read_measures(text: str, taken: list[tuple[int, int]]) -> list[Fact]:
 
 
 def _read_share(match: re.Match[str]) -> Fact | None:
-    # Read "one in five" and "3 out of 10".
-    top, whole = numerals.parse_number(match["one"]), numerals.parse_number(match["all"])
+    """Read "one in five" and "3 out of 10"."""
+    top = numerals.parse_number(match["one"])
+    whole = numerals.parse_number(match["all"])
     is_large = whole > MAX_WRITTEN_SHARE and match["one"].isdigit() and match["how"].lower() in {"in", "of"}
     unit = UNIT.match(match.string, match.end())
     is_measure = unit and (lookup_unit(unit["unit"]) or unit["unit"][0].isupper())
@@ -218,14 +232,22 @@ def _read_share(match: re.Match[str]) -> Fact | None:
 
 
 def _read_fraction(match: re.Match[str]) -> Fact | None:
-    # Read "two thirds" and "half an hour".
-    text, part, of = match.string, match["part"].lower(), match["of"]
+    """Read "two thirds" and "half an hour"."""
+    text = match.string
+    part = match["part"].lower()
+    of = match["of"]
     top = (match["top"] or "").lower()
     if not top and part not in {"half", "quarter"}:
         return None
     share = (1.0 if top in {"", "a", "an"} else numerals.parse_number(top)) / numerals.FRACTION_PARTS[part]
-    unit = UNIT.match(text, match.end()) if not of or of.strip() else None
-    known = lookup_unit(unit["unit"]) if unit and len(unit["unit"]) > 1 else []
+    if not of or of.strip():
+        unit = UNIT.match(text, match.end())
+    else:
+        unit = None
+    if unit and len(unit["unit"]) > 1:
+        known = lookup_unit(unit["unit"])
+    else:
+        known = []
     if unit and known and (of is not None or part == "half"):
         return build_fact(match, *(meaning.to_reading(share) for meaning in known), end=unit.end(), raw=share)
     # "Quarter past nine" is a time.
@@ -235,15 +257,20 @@ def _read_fraction(match: re.Match[str]) -> Fact | None:
 
 
 def _read_number(match: re.Match[str]) -> Fact | None:
-    # Read a number with its currency or unit, if it has any.
-    values = (
-        numerals.read_digits(match["digits"]) if match["digits"] else (numerals.parse_number(match["words"]),)
-    )
+    """Read a number with its currency or unit, if it has any."""
+    if match["digits"]:
+        values = numerals.read_digits(match["digits"])
+    else:
+        values = (numerals.parse_number(match["words"]),)
     if not values:
         return None
     if match["ordinal"]:
         return build_fact(match, Reading("ordinal", values[0]), raw=values[0])
-    sign, end = -1 if match["sign"] else 1, match.end()
+    if match["sign"]:
+        sign = -1
+    else:
+        sign = 1
+    end = match.end()
     values = tuple(sign * value for value in values)
     extra: list[Reading] = []
     magnitude = _MAGNITUDE.match(match.string, end)
@@ -253,7 +280,8 @@ def _read_number(match: re.Match[str]) -> Fact | None:
             # "5M" may be five million, or five metres.
             extra = [Reading(BARE_NUMBER, value * scale) for value in values]
         else:
-            values, end = tuple(value * scale for value in values), magnitude.end()
+            values = tuple(value * scale for value in values)
+            end = magnitude.end()
     if match["before"]:
         currency = UNITS[match["before"].strip()][0].dim
         return build_fact(
@@ -268,22 +296,27 @@ def _read_unit_after_number(
     unit = UNIT.match(match.string, end)
     if unit is None:
         return None
-    name, is_glued = normalize_unit(unit["unit"]), not unit["gap"]
+    name = normalize_unit(unit["unit"])
+    is_glued = not unit["gap"]
     if name in UNITS_BEFORE_NO_NOUN:
         # The "K" of "300K users", and the "A" of "3 A levels", are no units.
         is_noun = not is_glued and (match["words"] or not has_no_noun_after(match.string, unit.end()))
-        name = "" if is_noun or (is_glued and name == "K") else name
+        if is_noun or (is_glued and name == "K"):
+            name = ""
     first = re.split(r"[ /]", name)[0]
     for candidate, unit_end in ((name, unit.end()), (first, unit.start("unit") + len(first))):
         readings = unit_readings(values, candidate, glued=is_glued)
         if readings:
             return build_fact(match, *readings, *extra, end=unit_end, raw=values[0])
-    return build_fact(match, *extra, end=unit.end(), raw=values[0]) if extra else None
+    if extra:
+        return build_fact(match, *extra, end=unit.end(), raw=values[0])
+    return None
 
 
 def _bare_number_fact(match: re.Match[str], end: int, values: Sequence[float]) -> Fact:
-    # Return the fact of a number without a unit, which may be a year, an hour or a share.
-    value, words = values[0], (match["words"] or "").lower()
+    """Return the fact of a number without a unit, which may be a year, an hour or a share."""
+    value = values[0]
+    words = (match["words"] or "").lower()
     is_integer = (match["digits"] or "").isdigit()
     is_year = FIRST_CERTAIN_YEAR <= value <= LAST_CERTAIN_YEAR or (
         OLDEST_YEAR <= value < FIRST_CERTAIN_YEAR and is_preceded_by(match, _IN_YEAR)
@@ -315,11 +348,16 @@ def _read_ordinal(match: re.Match[str]) -> Fact:
 
 
 def _read_indefinite_unit(match: re.Match[str]) -> Fact | None:
-    # Read "an hour" and "a full day".
+    """Read "an hour" and "a full day"."""
     name = match["unit"].lower()
-    known = lookup_unit(name) if len(name) > 2 else []  # noqa: PLR2004
+    if len(name) > 2:  # noqa: PLR2004
+        known = lookup_unit(name)
+    else:
+        known = []
     readings = [unit.to_reading(1.0) for unit in known if unit.dim in {"time", "length", "mass", "volume"}]
-    return build_fact(match, *readings, raw=1.0, weak=True) if readings else None
+    if readings:
+        return build_fact(match, *readings, raw=1.0, weak=True)
+    return None
 
 
 # Patterns of measures, and what reads their matches, in order of precedence
@@ -336,10 +374,13 @@ READERS = (
 
 
 def _merge_compound_measures(text: str, facts: list[Fact]) -> list[Fact]:
-    # Make "1 hour 30 minutes" a single duration.
+    """Make "1 hour 30 minutes" a single duration."""
     merged: list[Fact] = []
     for fact in facts:
-        last = merged[-1] if merged else None
+        if merged:
+            last = merged[-1]
+        else:
+            last = None
         if last and _JOINED.fullmatch(text[last.end : fact.start]) and (total := last.sum_with(fact)):
             merged[-1] = replace(
                 last, text=text[last.start : fact.end], end=fact.end, readings=(total,), raw=None, weak=False

@@ -92,16 +92,22 @@ def read_digits(digits: str) -> tuple[float, ...]:
     if len(set(marks)) > 1:
         other_mark = next(mark for mark in marks if mark != last_mark)
         fits = marks.count(last_mark) == 1 and _is_grouped_by(whole, other_mark)
-        return (float(f"{whole.replace(other_mark, '')}.{rest}"),) if fits else ()
+        if fits:
+            return (float(f"{whole.replace(other_mark, '')}.{rest}"),)
+        return ()
     if len(marks) > 1:
-        return (float(text.replace(last_mark, "")),) if _is_grouped_by(text, last_mark) else ()
+        if _is_grouped_by(text, last_mark):
+            return (float(text.replace(last_mark, "")),)
+        return ()
     decimal = float(f"{whole or 0}.{rest}")
     may_group = _is_grouped_by(text, last_mark) and whole[0] != "0" and text == digits
-    return (float(whole + rest), decimal) if may_group else (decimal,)
+    if may_group:
+        return (float(whole + rest), decimal)
+    return (decimal,)
 
 
 def _is_grouped_by(text: str, mark: str) -> bool:
-    # The Indian way groups by two, but for the last three.
+    """The Indian way groups by two, but for the last three."""
     head, *groups = text.split(mark)
     return (
         1 <= len(head) <= GROUP_DIGITS
@@ -116,7 +122,9 @@ def parse_number(text: str) -> float:
     >>> parse_number("12"), parse_number("Hundred")
     (12.0, 100.0)
     """
-    return float(text) if text.isdigit() else float(SCALES[text.lower()])
+    if text.isdigit():
+        return float(text)
+    return float(SCALES[text.lower()])
 
 
 def parse_ordinal(text: str) -> int:
@@ -138,13 +146,18 @@ MAX_CODE_DIGITS = 1_000  # digits of either end of a code that are compared, bes
 
 def read_mixed_number(match: re.Match[str]) -> Fact:
     """Return the number of "two and a half kilos" or "2 1/2 kilos"."""
-    top, part = match["top"], match["part"]
-    fraction = int(top) / int(match["low"]) if top else 1 / FRACTION_PARTS[part.lower()]
+    top = match["top"]
+    part = match["part"]
+    if top:
+        fraction = int(top) / int(match["low"])
+    else:
+        fraction = 1 / FRACTION_PARTS[part.lower()]
     value = parse_number(match["whole"]) + fraction
     unit = UNIT.match(match.string, match.end())
-    readings = (
-        [known.to_reading(value) for known in lookup_unit(normalize_unit(unit["unit"]))] if unit else []
-    )
+    if unit:
+        readings = [known.to_reading(value) for known in lookup_unit(normalize_unit(unit["unit"]))]
+    else:
+        readings = []
     if unit and readings:
         return build_fact(match, *readings, end=unit.end(), raw=value)
     return build_fact(match, Reading(BARE_NUMBER, value), raw=value)
@@ -195,9 +208,14 @@ def replace_number_words(text: str, language: str = "English") -> str:
     >>> replace_number_words("It takes thirty-five days"), replace_number_words("zwei Tage", "German")
     ('It takes 35 days', 'zwei Tage')
     """
-    words = list(_WORD.finditer(text)) if language == "English" else []
+    if language == "English":
+        words = list(_WORD.finditer(text))
+    else:
+        words = []
     pieces: list[str] = []
-    place, start, last = 0, 0, 0
+    place = 0
+    start = 0
+    last = 0
     while place < len(words):
         first = words[place].start()
         size, number = _find_number(text, words[place : place + MAX_WORDS])
@@ -212,14 +230,16 @@ def replace_number_words(text: str, language: str = "English") -> str:
                 pieces[-1] = str(last + number)
             else:
                 pieces += (between, str(number))
-            start, last = words[place + size - 1].end(), number
+            start = words[place + size - 1].end()
+            last = number
         place += size
     return "".join((*pieces, text[start:]))
 
 
 def _find_number(text: str, words: list[re.Match[str]]) -> tuple[int, int]:
-    # Return how many of some words make a number, and the number, or ``(1, 0)``.
-    known, start = read_number_words(), words[0].start()
+    """Return how many of some words make a number, and the number, or ``(1, 0)``."""
+    known = read_number_words()
+    start = words[0].start()
     # "No two" is not number 2.
     if _normalize(words[0][0]) in known.first_words and not _AFTER_NO.search(text, max(0, start - 4), start):
         for size in range(len(words), 0, -1):

@@ -86,35 +86,76 @@ def _messages_of_the_test(
     messages.SEEN.test = ""
 
 
-_of_workers: dict[str, str] = {}
+_of_workers: dict[str, set[str]] = {}
 _passed: set[str] = set()
-_collected: set[str] = set()
+_not_run: list[str] = []  # failed, left out, or skipped although they have a message
+CACHE_KEY = "llmops/tests_by_message"
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    _collected.add(item.nodeid)
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    _not_run.extend(item.nodeid for item in items)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call" and report.passed:
         _passed.add(report.nodeid)
+    if report.failed or (report.skipped and "has_message" in report.keywords):
+        _not_run.append(report.nodeid)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Keep the messages of this session where they are to be written: xdist's workers hand theirs over."""
-    if not messages.writing():
-        return
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Note which tests check messages: where such a test is skipped, the numbers of tests are not compared."""
+    code = getattr(getattr(item, "function", None), "__code__", None)
+    if code is not None and "check_message" in code.co_names:
+        item.extra_keyword_matches.add("has_message")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Store the messages of this session, or compare how many tests saw each: xdist's workers hand theirs over."""
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["llmops_messages"] = (messages.SEEN.messages, sorted(_collected))
-    else:
-        # Of single tests (test_a.py::test_b[c]) the others of their function are not collected.
-        whole = not any("::" in name for name in session.config.args)
-        messages.store({**_of_workers, **messages.SEEN.messages}, _passed, _collected if whole else ())
+        output["llmops_messages"] = {text: sorted(tests) for text, tests in messages.SEEN.tests.items()}
+        return
+    for text, tests in messages.SEEN.tests.items():
+        _of_workers.setdefault(text, set()).update(tests)
+    if messages.writing():
+        _store_messages(session.config)
+    elif exitstatus == pytest.ExitCode.OK and not _not_run and _is_whole(session.config):
+        changed = messages.differences(_of_workers, messages.read_messages(messages.STORED))
+        if changed:
+            print(
+                f"\n{messages.STORED.name}: another number of tests saw these messages; LLMOPS_GOLDEN=write stores it"
+            )
+            print("\n".join(changed))
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _is_whole(config: pytest.Config) -> bool:
+    """Return whether all tests were to run: no file, no expression and no earlier failures were named."""
+    narrowed = config.option.keyword or config.option.markexpr or config.getoption("lf", False)
+    return config.args_source == pytest.Config.ArgsSource.TESTPATHS and not narrowed
+
+
+def _store_messages(config: pytest.Config) -> None:
+    assert config.cache is not None
+    cached: dict[str, list[str]] = config.cache.get(CACHE_KEY, {})
+    earlier = {}
+    for text, tests in cached.items():
+        earlier[text] = {test for test in tests if test not in _passed and _still_exists(test)}
+    messages.store(_of_workers, earlier)
+    for text, tests in _of_workers.items():
+        earlier[text] = earlier.get(text, set()) | tests
+    config.cache.set(CACHE_KEY, {text: sorted(tests) for text, tests in earlier.items() if tests})
+
+
+def _still_exists(nodeid: str) -> bool:
+    path, _, name = nodeid.partition("::")
+    file = messages.TESTS.parent / path
+    function = name.partition("[")[0].rpartition("::")[2]
+    return file.is_file() and f"def {function}(" in file.read_text(encoding="utf-8")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    seen, collected = getattr(node, "workeroutput", {}).get("llmops_messages", ({}, ()))
-    _of_workers.update(seen)
-    _collected.update(collected)
+    for text, tests in getattr(node, "workeroutput", {}).get("llmops_messages", {}).items():
+        _of_workers.setdefault(text, set()).update(tests)

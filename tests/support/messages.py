@@ -1,13 +1,14 @@
 """Compare what the package says to a user with the texts stored in ``tests/golden/messages.txt``.
 
-A test hands a message over instead of quoting it, so that each sentence stands in one place::
+A test hands a message over instead of quoting it, so that each sentence is written down once::
 
     with pytest.raises(UsageError, check=check_message): ...
     check_message(measurement.error)
 
-After a change that is meant, ``LLMOPS_GOLDEN=write`` with the tests it concerns (or all of them) writes the file again:
-read its difference. What a sentence is about (a name, a line, a value) is checked by the test itself, by the fields
-of the error.
+The file holds each message with the number of tests that see it, and no name of a test. A message that is not in the file
+fails its test; at the end of a run of all tests the numbers are compared too (`differences`). After a change that is meant,
+``LLMOPS_GOLDEN=write`` with the tests it concerns (or all of them) writes the file again: read its difference. What a
+sentence is about (a name, a line, a value) is checked by the test itself, by the fields of the error.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,12 +57,11 @@ OF_PYTHON = (
 
 @dataclass
 class Seen:
-    """The messages of this session, and the test that is running."""
+    """The tests of this session by the message they saw, and the test that is running."""
 
     test: str = ""
-    number: int = 0
     basetemp: str = ""
-    messages: dict[str, str] = field(default_factory=dict)
+    tests: dict[str, set[str]] = field(default_factory=dict)
 
 
 SEEN = Seen()
@@ -73,30 +73,34 @@ def writing() -> bool:
 
 def begin_test(nodeid: str, basetemp: str) -> None:
     """Count the messages of another test from now on."""
-    SEEN.test, SEEN.number, SEEN.basetemp = nodeid.removeprefix("tests/"), 0, basetemp
+    SEEN.test = nodeid
+    SEEN.basetemp = basetemp
 
 
 def check_message(message: object) -> bool:
-    """Compare a message with the one that is stored for its place in the running test; True, for `pytest.raises`.
+    """Look a message up among the stored ones; True, for `pytest.raises`.
 
     Args:
         message: An exception, a text, or several: lines, or pairs of a place and a message.
     """
     assert SEEN.test, "no test is running"
-    SEEN.number += 1
-    key = SEEN.test if SEEN.number == 1 else f"{SEEN.test} #{SEEN.number}"
     text = normalize(joined(message))
     assert text.strip(), "expected a message, got an empty text"
-    SEEN.messages[key] = text
-    if writing():
-        return True
-    stored = read_messages(STORED).get(key)
-    assert stored is not None, (
-        f"{STORED.name} has no message of {key}: LLMOPS_GOLDEN=write stores it; got:\n{text}"
-    )
-    difference = difflib.unified_diff(stored.splitlines(), text.splitlines(), "stored", "now", lineterm="")
-    assert text == stored, "\n".join(difference)
+    SEEN.tests.setdefault(text, set()).add(SEEN.test)
+    stored = read_messages(STORED)
+    if text not in stored and not writing():
+        raise AssertionError(describe_unknown(text, stored))
     return True
+
+
+def describe_unknown(text: str, stored: Iterable[str]) -> str:
+    """Return what a message that is not stored differs in from the most similar stored one."""
+    advice = f"{STORED.name} does not have this message: LLMOPS_GOLDEN=write stores it"
+    similar = difflib.get_close_matches(text, stored, n=1)
+    if not similar:
+        return f"{advice}; got:\n{text}"
+    lines = difflib.unified_diff(similar[0].splitlines(), text.splitlines(), "stored", "now", lineterm="")
+    return "\n".join([advice, *lines])
 
 
 def joined(message: object) -> str:
@@ -141,68 +145,73 @@ def _patterns_of_basetemp() -> list[str]:
     return [absolute, r"(?<![\w/.-])" + re.escape(relative)] if relative.strip("./") else [absolute]
 
 
-_parsed: dict[Path, dict[str, str]] = {}
+_parsed: dict[Path, dict[str, int]] = {}
 
 
-def read_messages(path: Path) -> dict[str, str]:
-    """Return the stored messages by test."""
+def read_messages(path: Path) -> dict[str, int]:
+    """Return the stored messages, and how many tests see each."""
     if path not in _parsed:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         _parsed[path] = parse(text)
     return _parsed[path]
 
 
-def parse(text: str) -> dict[str, str]:
-    """Read the file: names of tests, below them the one message that all of them see, indented.
+def parse(text: str) -> dict[str, int]:
+    """Read the file: a number of tests, below it the message that they see, indented.
 
-    >>> parse("test_a\\ntest_b\\n    first\\n    second\\n\\ntest_c\\n    third\\n")
-    {'test_a': 'first\\nsecond', 'test_b': 'first\\nsecond', 'test_c': 'third'}
+    >>> parse("2 tests\\n    first\\n    second\\n\\n1 test\\n    third\\n")
+    {'first\\nsecond': 2, 'third': 1}
     """
-    found: dict[str, str] = {}
+    counts = {}
     for block in re.split(r"\n\n(?=\S)", text.rstrip("\n")):
-        lines = [line for line in block.split("\n") if not line.startswith("# ")]
-        names = [line for line in lines if line and not line.startswith(INDENT)]
-        message = "\n".join(line.removeprefix(INDENT) for line in lines if line.startswith(INDENT))
-        found.update(dict.fromkeys(names, message))
-    return found
+        head, *lines = block.split("\n")
+        if lines:
+            message = "\n".join(line.removeprefix(INDENT) for line in lines)
+            counts[message] = int(head.split()[0])
+    return counts
 
 
-def as_text(messages: Mapping[str, str]) -> str:
-    """Return the file's text: each message once, below all the tests that see it."""
-    tests: dict[str, list[str]] = {}
-    for name in sorted(messages):
-        tests.setdefault(messages[name], []).append(name)
-    head = "# What the package says to a user, and the tests that see it. Generated: LLMOPS_GOLDEN=write make test"
+def as_text(counts: Mapping[str, int]) -> str:
+    """Return the file's text."""
     blocks = [
-        "\n".join([*names, *(INDENT + line for line in message.split("\n"))])
-        for message, names in tests.items()
+        "# What the package says to a user, and how many tests see it. Generated: LLMOPS_GOLDEN=write make test"
     ]
-    return "\n\n".join([head, *blocks]) + "\n"
+    for message in sorted(counts):
+        noun = "test" if counts[message] == 1 else "tests"
+        lines = [f"{counts[message]} {noun}", *(INDENT + line for line in message.split("\n"))]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
 
 
 def store(
-    seen: Mapping[str, str],
-    passed: Iterable[str],
-    collected: Iterable[str] = (),
-    path: Path | None = None,
+    seen: Mapping[str, Collection[str]], earlier: Mapping[str, Collection[str]], path: Path | None = None
 ) -> None:
-    """Write the messages of a session; those of tests that did not pass stay, those of tests that are gone go.
+    """Write the messages of a session that ran some of the tests.
 
     Args:
-        seen: The messages of the session.
-        passed: The ids of the tests that passed; one that was skipped has messages on another machine.
-        collected: The ids of all tests of whole files.
+        seen: The tests of the session by their message.
+        earlier: The tests that saw each message when they last ran on this machine, without those of this session.
+            A message of the file that is in neither stays as it is.
         path: The file; None: the one that tests compare with.
     """
     path = path or STORED
-    passed, collected = ({name.removeprefix("tests/") for name in names} for names in (passed, collected))
-    functions = {name.partition("[")[0] for name in collected}
-
-    def is_kept(key: str) -> bool:
-        test = re.sub(r" #\d+$", "", key)
-        renamed = test.partition("[")[0] in functions and test not in collected
-        return test not in passed and not renamed and (TESTS / test.partition("::")[0]).is_file()
-
-    kept = {key: message for key, message in read_messages(path).items() if is_kept(key)}
-    path.write_text(as_text({**kept, **seen}), encoding="utf-8", newline="\n")
+    counts = dict(read_messages(path))
+    for message in {*seen, *earlier}:
+        tests = {*seen.get(message, ()), *earlier.get(message, ())}
+        counts[message] = len(tests)
+    path.write_text(
+        as_text({message: count for message, count in counts.items() if count}),
+        encoding="utf-8",
+        newline="\n",
+    )
     _parsed.pop(path, None)
+
+
+def differences(seen: Mapping[str, Collection[str]], stored: Mapping[str, int]) -> list[str]:
+    """Return a line for each stored message that another number of tests saw in a run of all tests."""
+    lines = []
+    for message, count in stored.items():
+        now = len(seen.get(message, ()))
+        if now != count:
+            lines.append(f"{count} -> {now}: {message.splitlines()[0][:120]}")
+    return lines

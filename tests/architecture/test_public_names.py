@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -163,6 +164,17 @@ def test_the_map_of_contributing_is_that_of_the_folders() -> None:
     inside = [path for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "py.typed")]
     assert sorted(named) == sorted(f"{path.name}/" if path.is_dir() else path.name for path in inside)
     assert sum(path.is_file() for path in inside) <= 12
+    assert len([path for path in inside if path.stem not in ("__init__", "__main__")]) <= 33
+
+
+def test_the_package_has_few_layers() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(
+        contract["layers"] for contract in contracts if contract.get("containers") == ["pytest_llmops"]
+    )
+    assert len(layers) <= 14
 
 
 @pytest.mark.parametrize("init", sorted(PACKAGE.rglob("*/__init__.py")), ids=lambda path: path.parent.name)

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from benchmarks.verdicts import BASELINE_TRIALS, BETA, SCENARIOS, draw_builds, draw_trials
-from pytest_llmops.baselines.side_by_side import judge_variants
+from pytest_llmops.baselines.side_by_side import judge_comparisons
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.production.canary import CanaryEvent, canary_decision
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import VariantVerdict
+from pytest_llmops.results.verdict import Verdict
 
 BUILDS = int(os.environ.get("LLMOPS_BUILDS", "400"))
 SIZES = ((20, 3), (50, 3), (50, 5), (200, 3))
@@ -35,7 +35,7 @@ LOOKS = 4
 """Looks at each simulated canary, evenly spread; the first decision counts. A look sees all crossings since the start."""
 
 
-def compare(sides: Mapping[str, Mapping[str, Sequence[float]]]) -> tuple[VariantVerdict, ...]:
+def compare(sides: Mapping[str, Mapping[str, Sequence[float]]]) -> tuple[Verdict, ...]:
     """Return the shipped verdicts on the scores of variants by case; the first one is the base."""
     base = next(iter(sides))
     records = [
@@ -58,7 +58,7 @@ def compare(sides: Mapping[str, Mapping[str, Sequence[float]]]) -> tuple[Variant
         for place, (value, cases) in enumerate(sides.items())
         for case, scores in cases.items()
     ]
-    return judge_variants(records)
+    return judge_comparisons(records)
 
 
 def simulate(name: str, cases: int, trials: int, builds: int) -> str:
@@ -82,7 +82,7 @@ def read_rows(*parts: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
 
 
-def real_pairs() -> Iterator[tuple[str, float, VariantVerdict]]:
+def real_pairs() -> Iterator[tuple[str, float, Verdict]]:
     """Yield each pair of models with the difference by the first judgement, and the verdict by the other two."""
     sources: dict[str, dict[str, list[float]]] = {}
     for row in read_rows("judge", "repeated_judge", "mt_bench_eval.jsonl.gz"):
@@ -94,7 +94,7 @@ def real_pairs() -> Iterator[tuple[str, float, VariantVerdict]]:
         yield f"{other} against {base}", truth, compare(rest)[0]
 
 
-def single_judgements() -> Iterator[tuple[str, float, VariantVerdict]]:
+def single_judgements() -> Iterator[tuple[str, float, Verdict]]:
     """Yield GPT-4 Turbo against Mixtral on the answers of MT-Bench, one judgement each; the board's means are the truth."""
     sides: dict[str, dict[str, list[float]]] = {}
     for row in read_rows("judge", "mtbench_gpt4_single", "judgements.jsonl.gz"):

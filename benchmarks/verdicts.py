@@ -17,7 +17,7 @@ from pytest_llmops.baselines.metric_data import MAX_PLANNED_TRIALS, GateRules
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.metrics.trial_change import TrialPair, draw_null_changes
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import SuiteVerdict
+from pytest_llmops.results.verdict import Verdict
 
 if TYPE_CHECKING:
     from numpy import float64
@@ -93,7 +93,7 @@ def judge_build(before: NDArray[float64], after: NDArray[float64], rules: GateRu
 
 def judge_suite_of(
     before: NDArray[float64], after: NDArray[float64], rules: GateRules | None = None
-) -> SuiteVerdict:
+) -> Verdict:
     """Return the verdict of the shipped gate on a build, with its advice."""
     tests, records = {}, []
     for case, (old, new) in enumerate(zip(before.tolist(), after.tolist(), strict=True)):

@@ -491,7 +491,8 @@ def pytest_runtest_makereport(
     if running.is_silent if running is not None else not isinstance(error, LLMOpsError):
         return (yield)
     harness = item.config.stash[WATCH_KEY].harness_of(item)
-    from pytest_llmops.harness.controller import attach_payload, hide_frames
+    from pytest_llmops.harness.records import attach_payload
+    from pytest_llmops.harness.tracebacks import hide_frames
 
     if error is not None and not isinstance(error, pytest.skip.Exception):
         hide_frames(call, pytest.fail.Exception)

@@ -7,7 +7,6 @@ much could not be scored, did not run, or cannot be compared. The table of error
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean
 
 from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline
 from pytest_llmops.baselines.changes import (
@@ -26,14 +25,18 @@ from pytest_llmops.metrics.trial_change import (
     joint_drop_p_values,
     mean_change,
 )
-from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import MetricVerdict, SuiteVerdict, VerdictStatus
+from pytest_llmops.results.verdict import MetricVerdict, Verdict
 
 ACCEPT_RED = "--llm-accept REASON --llm-accept-anyway"
 # Level of each look of ``--llm-trials=auto`` by its trials; together they are the level of a single look
 LOOK_LEVELS = {1: 0.01, 3: 0.015, 5: 0.025}
 NAMED_SUSPECTS = 3
+
+
+def _find_nothing(nodeid: str) -> None:
+    """Return no output of a test of the baseline."""
+    del nodeid
 
 
 def judge_suite(
@@ -43,8 +46,8 @@ def judge_suite(
     name: str = "the baseline",
     rules: GateRules | None = None,
     partial: bool = False,
-    find_output: Callable[[str], str | None] = lambda _: None,
-) -> SuiteVerdict:
+    find_output: Callable[[str], str | None] = _find_nothing,
+) -> Verdict:
     """Compare a run with a baseline.
 
     Args:
@@ -60,7 +63,9 @@ def judge_suite(
     """
     rules = rules or GateRules()
     comparison = compare_tests(baseline, records)
-    verdict = SuiteVerdict(
+    verdict = Verdict(
+        kind="baseline",
+        decides=True,
         baseline=describe_baseline(baseline, name),
         changes=tuple(list_changes(comparison, find_output, partial=partial)),
         unchanged=sum(test.unchanged for test in comparison.compared),
@@ -72,11 +77,12 @@ def judge_suite(
         return replace(verdict, sentence=f"partial: {ran}, no verdict")
     measured = [MetricData(metric, comparison) for metric in find_metrics(comparison.compared)]
     primary = choose_primary(measured, rules)
-    problem = _why_not_comparable(comparison, measured, primary, rules)
     verdict = replace(verdict, metrics=tuple(_judge_metrics(measured, primary, rules)))
+    problem = _why_not_comparable(comparison, measured, primary, rules)
+    if problem and _holds_enough(baseline, rules):
+        return replace(verdict, status="ERROR", sentence=problem)
     if problem:
-        can_decide = _holds_enough(baseline, rules)
-        return replace(verdict, status="ERROR" if can_decide else "NONE", sentence=problem)
+        return replace(verdict, sentence=problem)
     return _conclude(verdict, comparison, measured, rules)
 
 
@@ -84,13 +90,17 @@ def _holds_enough(baseline: Baseline, rules: GateRules) -> bool:
     """Return whether a baseline is large enough for a statistical verdict on some metric."""
     trials: dict[str, list[int]] = {}
     for test in baseline.tests.values():
-        for name, count in {metric_name(series): len(test.scores[series]) for series in test.scores}.items():
+        counts = {metric_name(series): len(scores) for series, scores in test.scores.items()}
+        for name, count in counts.items():
             trials.setdefault(name, []).append(count)
-    return any(
-        len(counts) >= rules.min_single_cases
-        or (len(counts) >= rules.min_cases and min(counts) >= rules.min_trials)
-        for counts in trials.values()
-    )
+    return any(_is_enough(counts, rules) for counts in trials.values())
+
+
+def _is_enough(counts: Sequence[int], rules: GateRules) -> bool:
+    """Return whether cases with so many trials are enough for a verdict."""
+    if len(counts) >= rules.min_single_cases:
+        return True
+    return len(counts) >= rules.min_cases and min(counts) >= rules.min_trials
 
 
 def describe_small_baseline(baseline: Baseline) -> str:
@@ -100,9 +110,9 @@ def describe_small_baseline(baseline: Baseline) -> str:
     '; changes are listed, and a verdict takes 10 cases with 3 trials, or 20 cases'
     """
     rules = GateRules()
-    takes = f"{rules.min_cases} cases with {rules.min_trials} trials, or {rules.min_single_cases} cases"
     if _holds_enough(baseline, rules):
         return ""
+    takes = f"{rules.min_cases} cases with {rules.min_trials} trials, or {rules.min_single_cases} cases"
     return f"; changes are listed, and a verdict takes {takes}"
 
 
@@ -116,10 +126,9 @@ def describe_baseline(baseline: Baseline, name: str) -> str:
     if not baseline.history:
         return name
     latest = baseline.history[-1]
+    commit = ""
     if latest.commit:
         commit = f" after {latest.commit[:7]}"
-    else:
-        commit = ""
     return shorten_text(f"{name}, accepted {latest.on[:10]}{commit} ({latest.reason})", 400)
 
 
@@ -134,48 +143,71 @@ def choose_primary(measured: Sequence[MetricData], rules: GateRules) -> str:
 def _why_not_comparable(
     comparison: SuiteComparison, measured: Sequence[MetricData], primary: str, rules: GateRules
 ) -> str:
+    """Return why nothing is decided, and what to do; "": the run can be compared."""
+    return (
+        _why_tests_missing(comparison, rules)
+        or _why_other_versions(comparison, rules)
+        or _why_metric_lost(comparison, rules)
+        or _why_unscored(measured, primary, rules)
+    )
+
+
+def _describe_mending(comparison: SuiteComparison) -> str:
+    """Return that broken tests have to be mended first; "": none is broken."""
+    broken = sum(record.outcome == "errored" for record in comparison.new)
+    for test in comparison.compared:
+        is_cut = bool(test.lost) and test.record.outcome == "failed"
+        broken += test.record.outcome == "errored" or is_cut
+    if broken:
+        return f"Mend the {format_count(broken, 'broken test')} first"
+    return ""
+
+
+def _why_tests_missing(comparison: SuiteComparison, rules: GateRules) -> str:
     total = len(comparison.baseline.tests)
     missing = len(comparison.missing)
-    broken = sum(record.outcome == "errored" for record in comparison.new) + sum(
-        test.record.outcome == "errored" or bool(test.lost and test.record.outcome == "failed")
-        for test in comparison.compared
-    )
-    if broken:
-        step = f"Mend the {format_count(broken, 'broken test')} first"
-    else:
-        step = ""
-    if missing > total * (1 - rules.min_share):
-        return (
-            f"{missing:,} of {format_count(total, 'test')} of the baseline did not run: nothing is decided. "
-            + (step or "If they were renamed or removed, accept a new baseline (--llm-accept)")
-        )
+    if missing <= total * (1 - rules.min_share):
+        return ""
+    step = _describe_mending(comparison)
+    if not step:
+        step = "If they were renamed or removed, accept a new baseline (--llm-accept)"
+    return f"{missing:,} of {format_count(total, 'test')} of the baseline did not run: nothing is decided. {step}"
+
+
+def _why_other_versions(comparison: SuiteComparison, rules: GateRules) -> str:
     others = [test for test in comparison.compared if test.other_versions]
-    if len(others) > len(comparison.compared) * (1 - rules.min_share):
-        names = sorted({name for test in others for name in test.other_versions})
-        return (
-            f"{format_name_list(names)}: another version than in the baseline in {format_count(len(others), 'test')}: not "
-            "compared. Score the old outputs with it (llmops judge rescore), or accept a new baseline (--llm-accept)"
-        )
-    before, lost = (
-        Counter(name for names in side for name in set(map(metric_name, names)))
-        for side in (
-            [test.before.scores for test in comparison.compared],
-            [test.lost for test in comparison.compared],
-        )
+    if len(others) <= len(comparison.compared) * (1 - rules.min_share):
+        return ""
+    names = sorted({name for test in others for name in test.other_versions})
+    return (
+        f"{format_name_list(names)}: another version than in the baseline in {format_count(len(others), 'test')}: not "
+        "compared. Score the old outputs with it (llmops judge rescore), or accept a new baseline (--llm-accept)"
     )
+
+
+def _why_metric_lost(comparison: SuiteComparison, rules: GateRules) -> str:
+    before: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
+    for test in comparison.compared:
+        before.update(set(map(metric_name, test.before.scores)))
+        lost.update(set(map(metric_name, test.lost)))
     for name, count in sorted(lost.items()):
         had = before[name]
-        if rules.primary in ("", name) and had >= rules.min_cases and count > had * (1 - rules.min_share):
-            return (
-                f"{name}: not measured now in {count:,} of {format_count(had, 'test')} that had it: nothing is decided. "
-                + (
-                    f"{step} (what is not recorded: --llm-record=new)"
-                    if step
-                    else "If that is meant, accept a new baseline (--llm-accept)"
-                )
-            )
-    if primary and primary not in [data.metric for data in measured]:
-        known = format_name_list([data.metric for data in measured])
+        if rules.primary not in ("", name) or had < rules.min_cases or count <= had * (1 - rules.min_share):
+            continue
+        step = _describe_mending(comparison)
+        if step:
+            step = f"{step} (what is not recorded: --llm-record=new)"
+        else:
+            step = "If that is meant, accept a new baseline (--llm-accept)"
+        return f"{name}: not measured now in {count:,} of {format_count(had, 'test')} that had it: nothing is decided. {step}"
+    return ""
+
+
+def _why_unscored(measured: Sequence[MetricData], primary: str, rules: GateRules) -> str:
+    names = [data.metric for data in measured]
+    if primary and primary not in names:
+        known = format_name_list(names)
         return f"ini llm_primary_metric: expected a metric that was measured ({known}), got {primary!r}"
     for data in measured:
         asked = data.scored + data.unscored
@@ -188,25 +220,28 @@ def _judge_metrics(measured: Sequence[MetricData], primary: str, rules: GateRule
     """Return the verdict on each metric: the primary metric at full level, all others jointly."""
     changed = [data for data in measured if data.trials]
     nulls = draw_null_changes([data.trials for data in changed])
-    p_values = {
-        data.metric: drop_p_value(mean_change(data.trials), null)
-        for data, null in zip(changed, nulls, strict=True)
-        if data.metric == primary
-    }
-    guards = [index for index, data in enumerate(changed) if data.metric != primary]
+    p_values: dict[str, float] = {}
+    guards = []
+    for index, data in enumerate(changed):
+        if data.metric == primary:
+            p_values[data.metric] = drop_p_value(mean_change(data.trials), nulls[index])
+        else:
+            guards.append(index)
     if guards:
-        joint = joint_drop_p_values([mean_change(changed[index].trials) for index in guards], nulls[guards])
-        p_values |= {changed[index].metric: p for index, p in zip(guards, joint, strict=True)}
-    return [
-        _judge_metric(data, "primary" if data.metric == primary else "guard-rail", p_values, rules)
-        for data in sorted(measured, key=lambda data: data.metric != primary)
-    ]
+        changes = [mean_change(changed[index].trials) for index in guards]
+        joint = joint_drop_p_values(changes, nulls[guards])
+        p_values |= zip([changed[index].metric for index in guards], joint, strict=True)
+    verdicts = []
+    for data in sorted(measured, key=lambda data: data.metric != primary):
+        role = "primary" if data.metric == primary else "guard-rail"
+        verdicts.append(_judge_metric(data, role, p_values, rules))
+    return verdicts
 
 
 def _judge_metric(
     data: MetricData, role: str, p_values: Mapping[str, float], rules: GateRules
 ) -> MetricVerdict:
-    before, after = (fmean(side) for side in zip(*data.means, strict=True)) if data.means else (0.0, 0.0)
+    before, after = data.mean_scores
     verdict = MetricVerdict(
         name=data.metric,
         role=role,
@@ -220,76 +255,100 @@ def _judge_metric(
     )
     if not data.trials or not data.is_large_enough(rules):
         return verdict
-    error = data.estimate_error()
-    if errors := data.bound_errors():
-        lower = errors[0].lower_end(data.change, 1 - rules.alpha)
+    lower = None
+    errors = data.bound_errors()
+    if errors is not None:
+        lower = errors.excluding.lower_end(data.change, 1 - rules.alpha)
+        is_drop_excluded = lower > -rules.margin
     else:
-        lower = None
+        is_drop_excluded = not any(pair.difference for pair in data.trials.values())
     p_value = p_values[data.metric]
     status = "AMBER"
     if p_value <= rules.alpha and data.change <= -rules.floor:
         status = "RED"
-    elif (
-        lower > -rules.margin
-        if lower is not None
-        else not any(pair.difference for pair in data.trials.values())
-    ):
+    elif is_drop_excluded:
         status = "GREEN"
-    return replace(
-        verdict,
-        status=status,
-        p_value=p_value,
-        lower=lower,
-        detectable=max(error.detectable_drop(rules.alpha), rules.floor)
-        if error and error.standard_error
-        else None,
-    )
+    detectable = None
+    error = data.estimate_error()
+    if error is not None and error.standard_error:
+        detectable = max(error.detectable_drop(rules.alpha), rules.floor)
+    return replace(verdict, status=status, p_value=p_value, lower=lower, detectable=detectable)
 
 
 def _conclude(
-    verdict: SuiteVerdict, comparison: SuiteComparison, measured: Sequence[MetricData], rules: GateRules
-) -> SuiteVerdict:
-    decided = [metric for metric in verdict.metrics if metric.status]
+    verdict: Verdict, comparison: SuiteComparison, measured: Sequence[MetricData], rules: GateRules
+) -> Verdict:
+    """Return the verdict that its metrics give."""
     moved = [test for test in comparison.compared if not test.unchanged and (test.series or test.why)]
     if verdict.unchanged and not moved:
         return replace(verdict, status="GREEN", sentence="nothing changed: every answer is the baseline's")
+    decided = [metric for metric in verdict.metrics if metric.status]
     if not decided:
         return replace(verdict, sentence=_describe_small_suite(measured, rules))
     red = [metric for metric in decided if metric.status == "RED"]
-    open_primary = next(
-        (metric for metric in verdict.metrics if metric.role == "primary" and not metric.status), None
-    )
-    if open_primary is not None and not red:  # the others do not stand for the metric that decides
-        own = [data for data in measured if data.metric == open_primary.name]
-        return replace(verdict, sentence=f"{open_primary.name}: {_describe_small_suite(own, rules)}")
+    for metric in verdict.metrics:
+        if metric.role == "primary" and not metric.status and not red:
+            # The others do not stand for the metric that decides.
+            own = [data for data in measured if data.metric == metric.name]
+            return replace(verdict, sentence=f"{metric.name}: {_describe_small_suite(own, rules)}")
     leading = [metric for metric in decided if metric.role == "primary"] or decided
-    is_green = all(metric.status == "GREEN" for metric in leading)
     if red:
-        status: VerdictStatus = "RED"
-    elif is_green:
+        status = "RED"
+    elif all(metric.status == "GREEN" for metric in leading):
         status = "GREEN"
     else:
         status = "AMBER"
-    told = red or [metric for metric in leading if metric.status == status] or leading
-    margin = format_size(rules.margin)
-    sentence = "; ".join(
-        f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
-        for metric in told
-    ) + {
-        "GREEN": f": a drop of {margin} is excluded",
-        "AMBER": f": no drop is proved, and one of {margin} is not excluded",
-    }.get(status, "")
+    decisive = red or [metric for metric in leading if metric.status == status] or leading
+    sentence = _describe_change(decisive, status, rules)
     if status != "GREEN":
         sentence += list_suspects([_case_name(change.nodeid) for change in verdict.of_kind("regressed")])
+    advice = _list_advice(decisive, status, len(decided), measured, rules)
+    return replace(verdict, status=status, sentence=sentence, advice=tuple(advice))
+
+
+def _describe_change(metrics: Sequence[MetricVerdict], status: str, rules: GateRules) -> str:
+    changes = "; ".join(
+        f"{metric.name} {format_points(metric.change)} ({metric.before:.2f} -> {metric.after:.2f})"
+        for metric in metrics
+    )
+    margin = format_size(rules.margin)
+    if status == "GREEN":
+        return f"{changes}: a drop of {margin} is excluded"
+    if status == "AMBER":
+        return f"{changes}: no drop is proved, and one of {margin} is not excluded"
+    return changes
+
+
+def _list_advice(
+    decisive: Sequence[MetricVerdict],
+    status: str,
+    decided: int,
+    measured: Sequence[MetricData],
+    rules: GateRules,
+) -> list[str]:
+    """Return what would settle it, what the suite notices, and what to do.
+
+    decisive: The metrics that the verdict is about.
+    decided: How many metrics have a verdict.
+    """
     by_name = {data.metric: data for data in measured}
-    advice = [_describe_power(metric, by_name[metric.name], rules, status) for metric in told]
+    advice = []
+    if status == "AMBER":
+        proving = rules.alpha
+        if decisive[0].role != "primary":
+            proving = rules.alpha / decided
+        steps: dict[str, list[str]] = {}
+        for metric in decisive:
+            step = by_name[metric.name].describe_next_step(rules, (proving, rules.alpha))
+            steps.setdefault(step, []).append(metric.name)
+        advice += [f"{', '.join(names)}: {step}" for step, names in steps.items()]
+    for metric in decisive:
+        power = _describe_power(metric, by_name[metric.name], rules, status)
+        if power:
+            advice.append(power)
     if status == "RED":
         advice.append(f"look at the answers below; if the drop is meant, accept it: {ACCEPT_RED}")
-    if status == "AMBER":
-        levels = rules.alpha / (1 if told[0].role == "primary" else len(decided)), rules.alpha
-        steps = group_by(told, lambda metric: by_name[metric.name].describe_next_step(rules, levels))
-        advice[:0] = [f"{', '.join(metric.name for metric in same)}: {step}" for step, same in steps.items()]
-    return replace(verdict, status=status, sentence=sentence, advice=tuple(filter(None, advice)))
+    return advice
 
 
 def list_suspects(names: Sequence[str]) -> str:
@@ -298,13 +357,12 @@ def list_suspects(names: Sequence[str]) -> str:
     >>> list_suspects(["late", "tone", "fr", "de"]), list_suspects([])
     ('; worse: late, tone, fr and 1 more', '')
     """
+    if not names:
+        return ""
+    rest = ""
     if len(names) > NAMED_SUSPECTS:
         rest = f" and {len(names) - NAMED_SUSPECTS:,} more"
-    else:
-        rest = ""
-    if names:
-        return f"; worse: {', '.join(names[:NAMED_SUSPECTS])}{rest}"
-    return ""
+    return f"; worse: {', '.join(names[:NAMED_SUSPECTS])}{rest}"
 
 
 def _describe_small_suite(measured: Sequence[MetricData], rules: GateRules) -> str:
@@ -313,28 +371,25 @@ def _describe_small_suite(measured: Sequence[MetricData], rules: GateRules) -> s
     if cases and not trials:
         return f"no statistical verdict: {format_count(cases, 'case')} as in the baseline, and none with new answers that were scored"
     return (
-        f"no statistical verdict: {format_count(cases, 'case')} with {format_count(trials, 'trial')} in the baseline; it takes "
-        f"{rules.min_cases} cases with {rules.min_trials} trials (--llm-trials={rules.min_trials}), or {rules.min_single_cases} cases"
+        f"no statistical verdict: {format_count(cases, 'case')} with {format_count(trials, 'trial')} in the baseline; "
+        f"it takes {rules.describe_least_size()}"
     )
 
 
-def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules, status: VerdictStatus) -> str:
+def _describe_power(metric: MetricVerdict, data: MetricData, rules: GateRules, status: str) -> str:
     """Say which drop the suite notices, and what a further trial would make of it, unless the next step says what trials do."""
     if not metric.detectable:  # no error is known, or nothing varies
         return ""
+    text = f"{metric.name}: this suite notices a drop of {format_size(metric.detectable)} in 8 of 10 runs"
     if status == "AMBER":
-        further = None
-    else:
-        further = data.estimate_error(0, metric.trials_after + 1)
-    if further:
-        finer = max(further.detectable_drop(rules.alpha), rules.floor)
-    else:
-        finer = metric.detectable
-    return f"{metric.name}: this suite notices a drop of {format_size(metric.detectable)} in 8 of 10 runs" + (
-        f"; with {metric.trials_after + 1} trials of each case it would be {finer * 100:.1f}"
-        if round(finer, 3) < round(metric.detectable, 3)
-        else ""
-    )
+        return text
+    further = data.estimate_error(0, metric.trials_after + 1)
+    if further is None:
+        return text
+    finer = max(further.detectable_drop(rules.alpha), rules.floor)
+    if round(finer, 3) < round(metric.detectable, 3):
+        text += f"; with {metric.trials_after + 1} trials of each case it would be {finer * 100:.1f}"
+    return text
 
 
 def format_points(change: float) -> str:

@@ -3,10 +3,11 @@
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist, fmean
 
+from pytest_llmops.baselines.baseline import Trials
 from pytest_llmops.baselines.changes import ComparedTest, SuiteComparison, metric_name, metric_trials
 from pytest_llmops.measurement import format_count
 from pytest_llmops.metrics.trial_change import (
@@ -52,42 +53,84 @@ class GateRules:
     min_share: float = 0.9
     planned: Sequence[int] = range(1, MAX_PLANNED_TRIALS + 1)
 
+    def describe_least_size(self) -> str:
+        """Return how many cases and trials a statistical verdict takes.
+
+        >>> GateRules().describe_least_size()
+        '10 cases with 3 trials (--llm-trials=3), or 20 cases'
+        """
+        repeated = f"{self.min_cases} cases with {self.min_trials} trials (--llm-trials={self.min_trials})"
+        return f"{repeated}, or {self.min_single_cases} cases"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBounds:
+    """The error by which a drop is excluded, and the one by which it is proved."""
+
+    excluding: ChangeError
+    proving: ChangeError
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A later run: the trials of each case before and after (0: those that there are), and so many times the cases."""
+
+    before: int = 0
+    after: int = 0
+    cases: float = 1.0
+
+
+PRESENT = Plan()
+
+
+@dataclass(frozen=True, slots=True)
+class _PassedOrFailed:
+    """A side of a metric that passes or fails: its mean, its trials, and the variance of the mean from their spread."""
+
+    mean: float
+    trials: int
+    variance: float
+
 
 class MetricData:
     """A metric in all tests in which it can be compared.
 
     Attributes:
         trials: Of the tests that have new evidence.
+        means: Mean score of each test before and after.
         cases: How many tests have the metric, also those that are unchanged.
+        scored: Trials of the run with a score; ``unscored``: without one.
     """
 
     def __init__(self, metric: str, comparison: SuiteComparison) -> None:
         self.metric = metric
         self.trials: dict[str, TrialPair] = {}
         self.means: list[tuple[float, float]] = []
-        self.cases = self.scored = self.unscored = 0
+        self.cases = 0
+        self.scored = 0
+        self.unscored = 0
         for test in comparison.compared:
             self._add_test(test)
 
     def _add_test(self, test: ComparedTest) -> None:
-        before, after = (metric_trials(side, self.metric, test.series) for side in (test.before, test.after))
-        scored_before, scored_after = (
-            tuple(score for score in side if score is not None) for side in (before, after)
-        )
-        if test.record.outcome in ("failed", "errored") and any(
-            metric_name(name) == self.metric for name in test.lost
-        ):
-            self.unscored += TrialFacts.from_wire(test.record.fact("trials")).n or 1
-        self.scored += len(scored_after)
-        self.unscored += len(after) - len(scored_after)
-        if not scored_before or (not scored_after and not test.unchanged):
+        before = _list_scored(metric_trials(test.before, self.metric, test.series))
+        trials_after = metric_trials(test.after, self.metric, test.series)
+        after = _list_scored(trials_after)
+        if test.record.outcome in ("failed", "errored"):
+            lost = [name for name in test.lost if metric_name(name) == self.metric]
+            if lost:
+                self.unscored += TrialFacts.from_wire(test.record.fact("trials")).n or 1
+        self.scored += len(after)
+        self.unscored += len(trials_after) - len(after)
+        if not before:
             return
-        self.cases += 1
         if test.unchanged:
-            self.means.append((fmean(scored_before), fmean(scored_before)))
-            return
-        self.means.append((fmean(scored_before), fmean(scored_after)))
-        self.trials[test.record.nodeid] = TrialPair(scored_before, scored_after)
+            self.cases += 1
+            self.means.append((fmean(before), fmean(before)))
+        elif after:
+            self.cases += 1
+            self.means.append((fmean(before), fmean(after)))
+            self.trials[test.record.nodeid] = TrialPair(before, after)
 
     @property
     def share(self) -> float:
@@ -103,16 +146,22 @@ class MetricData:
             return mean_change(self.trials) * self.share
         return 0.0
 
+    @property
+    def mean_scores(self) -> tuple[float, float]:
+        """Mean score over all cases, before and after; 0 without any."""
+        if not self.means:
+            return 0.0, 0.0
+        return fmean(before for before, _ in self.means), fmean(after for _, after in self.means)
+
     def estimate_error(self, before: int = 0, after: int = 0) -> ChangeError | None:
         """Return the standard error of the change, as `estimate_change_error` does."""
         error = estimate_change_error(self.trials, trials_before=before, trials_after=after)
-        return error and replace(
-            error, standard_error=error.standard_error * self.share, growth=error.growth * self.share
-        )
+        if error is None:
+            return None
+        share = self.share
+        return replace(error, standard_error=error.standard_error * share, growth=error.growth * share)
 
-    def bound_errors(
-        self, before: int = 0, after: int = 0, cases: float = 1.0
-    ) -> tuple[ChangeError, ChangeError] | None:
+    def bound_errors(self, plan: Plan = PRESENT) -> ErrorBounds | None:
         """Return the errors by which a drop is excluded, and by which it is proved; None: too few trials or cases give them.
 
         Where nearly all scores are 0 or 1, excluding a drop takes more than their spread. The spread of either side depends on
@@ -122,109 +171,117 @@ class MetricData:
         beside 20 of which some fail. Its changes come in steps, half of which are taken off.
 
         Args:
-            before: Plan with so many trials of each case in the baseline; 0: those that there are.
-            after: The same of the run.
-            cases: Plan with so many times the cases.
+            plan: The trials and cases to plan with.
 
         Source: Agresti and Caffo, "Simple and Effective Confidence Intervals for Proportions", 2000.
         """
-        error = self.estimate_error(before, after)
-        if error is None or self._checks is None:
-            if error:
-                return (replace(error, standard_error=error.standard_error / math.sqrt(cases)),) * 2
+        error = self.estimate_error(plan.before, plan.after)
+        if error is None:
             return None
-        means, present, spreads = zip(*self._checks, strict=True)
-        totals = [
-            cases * (len(self.trials) * planned or total)
-            for planned, total in zip((before, after), present, strict=True)
-        ]
-        # What has failed once will fail again: of further trials the share of either kind is that of the present ones.
-        variances = [
-            (total + 1) / (total + 2) ** 3
-            if self._is_steady
-            else (spread + (seen + 1) / (seen + 2) ** 3) * seen / total
-            for spread, seen, total in zip(spreads, present, totals, strict=True)
-        ]
-        old, new = ((1 - 2 * mean) / (total + 2) for mean, total in zip(means, totals, strict=True))
+        if self._passed_or_failed is None:
+            planned = replace(error, standard_error=error.standard_error / math.sqrt(plan.cases))
+            return ErrorBounds(planned, planned)
+        old, new = self._passed_or_failed
+        old_trials = plan.cases * (len(self.trials) * plan.before or old.trials)
+        new_trials = plan.cases * (len(self.trials) * plan.after or new.trials)
+        old_variance = self._plan_variance(old, old_trials)
+        new_variance = self._plan_variance(new, new_trials)
+        offset = (1 - 2 * old.mean) / (old_trials + 2) - (1 - 2 * new.mean) / (new_trials + 2)
+        ratio = old_trials / new_trials
+        step = 1 / old_trials + 1 / new_trials
         share = self.share
-        ratio = totals[0] / totals[1]
-        return (
-            ChangeError(math.sqrt(sum(variances)) * share, error.freedom, max(old - new, 0.0) * share),
-            ChangeError(
-                math.sqrt(variances[0] * ratio + variances[1] / ratio) * share,
+        return ErrorBounds(
+            excluding=ChangeError(
+                math.sqrt(old_variance + new_variance) * share, error.freedom, max(offset, 0.0) * share
+            ),
+            proving=ChangeError(
+                math.sqrt(old_variance * ratio + new_variance / ratio) * share,
                 error.freedom,
-                sum(1 / total for total in totals) / 2 * share,
+                step / 2 * share,
             ),
         )
+
+    def _plan_variance(self, side: _PassedOrFailed, trials: float) -> float:
+        """Return the variance of a side's mean with so many trials.
+
+        What has failed once will fail again: of further trials the share of either kind is that of the present ones.
+        """
+        if self._is_steady:
+            return (trials + 1) / (trials + 2) ** 3
+        present = side.trials
+        return (side.variance + (present + 1) / (present + 2) ** 3) * present / trials
 
     @cached_property
     def _paired_error(self) -> ChangeError | None:
         """The error from the spread of the differences of cases, which holds that of their true changes."""
-        return estimate_change_error(
-            {
-                case: TrialPair((fmean(pair.before),), (fmean(pair.after),))
-                for case, pair in self.trials.items()
-            }
-        )
+        means = {
+            case: TrialPair((fmean(pair.before),), (fmean(pair.after),)) for case, pair in self.trials.items()
+        }
+        return estimate_change_error(means)
 
     @cached_property
     def _is_steady(self) -> bool:
         """Whether no trial of a case differs from another, on a metric that passes or fails."""
-        return self._checks is not None and not any(spread for *_, spread in self._checks)
+        sides = self._passed_or_failed
+        return sides is not None and not any(side.variance for side in sides)
 
     @cached_property
-    def _checks(self) -> list[tuple[float, int, float]] | None:
-        # Of each side the mean, the number of trials, and the variance of the mean from the spread; None: few scores are 0 or 1.
-        if not passes_or_fails(self.trials.values()):
+    def _passed_or_failed(self) -> tuple[_PassedOrFailed, _PassedOrFailed] | None:
+        """Both sides of a metric that passes or fails; None: few scores are 0 or 1."""
+        pairs = list(self.trials.values())
+        if not passes_or_fails(pairs):
             return None
-        sides = [*zip(*map(astuple, self.trials.values()), strict=True)]
+        sides = [[pair.before for pair in pairs], [pair.after for pair in pairs]]
         noises = [pool_noise([TrialPair(trials, trials) for trials in side]) for side in sides]
         totals = [sum(map(len, side)) for side in sides]
-        if all(noises):
-            single = None
-        else:
-            single = self._paired_error
-        return [
-            (
-                fmean(map(fmean, side)),
-                total,
-                single.standard_error**2 / total / sum(1 / number for number in totals)
-                if single
-                else noise.standard_error**2 * sum(1 / len(trials) for trials in side) / len(side) ** 2
-                if noise
-                else 0.0,
-            )
+        paired = None
+        if None in noises:  # a side has single trials only
+            paired = self._paired_error
+        old, new = [
+            _PassedOrFailed(fmean(map(fmean, side)), total, _mean_variance(side, noise, paired, totals))
             for side, noise, total in zip(sides, noises, totals, strict=True)
         ]
+        return old, new
 
     def _chance_to_settle(
-        self, rules: GateRules, levels: tuple[float, float], plan: tuple[int, int, float], *, two_sided: bool
+        self, rules: GateRules, levels: tuple[float, float], plan: Plan, *, two_sided: bool
     ) -> float:
         """Return the probability that so many trials or cases prove or exclude a drop.
 
-        Before the data the true change is taken as normal around 0, with a spread between floor and margin: single trials do not make a change of 20 points likely. A change that its error does not explain has a wider spread, the one that makes it likeliest.
+        Before the data the true change is taken as normal around 0, with a spread between floor and margin: single trials
+        do not make a change of 20 points likely. A change that its error does not explain has a wider spread, the one that
+        makes it likeliest.
         """
         now = self.bound_errors()
-        planned = self.bound_errors(*plan)
+        planned = self.bound_errors(plan)
         if now is None or planned is None:
             return 0.0
-        # New cases have true changes of their own.
-        (bound, null), own = planned, self._paired_error if plan[2] > 1 else None
-        variance = max(now[0].standard_error, own.standard_error * self.share if own else 1e-9) ** 2
+        own = None
+        if plan.cases > 1:  # new cases have true changes of their own
+            own = self._paired_error
+        least = 1e-9
+        if own is not None:
+            least = own.standard_error * self.share
+        variance = max(now.excluding.standard_error, least) ** 2
         if self._is_steady:
             kept = 1.0
-        elif own:
-            kept = 1 / plan[2]
+        elif own is not None:
+            kept = 1 / plan.cases
         else:
-            kept = bound.standard_error**2 / variance
-        pull = kept + (1 - kept) / (1 + variance / max(rules.floor * rules.margin, self.change**2 - variance))
-        proved = min(null.lower_end(0.0, 1 - levels[0]), -rules.floor)
-        excluded = -rules.margin - bound.lower_end(0.0, 1 - levels[1])
-        return 1 - sum(
-            max(later.cdf(min(excluded, 0.0) if two_sided else excluded) - later.cdf(proved), 0.0)
-            for change in ((self.change, -self.change) if two_sided else (self.change,))
-            for later in [NormalDist(change * pull, math.sqrt(max(variance * (1 - kept) * pull, 1e-18)))]
-        )
+            kept = planned.excluding.standard_error**2 / variance
+        prior = max(rules.floor * rules.margin, self.change**2 - variance)
+        pull = kept + (1 - kept) / (1 + variance / prior)
+        spread = math.sqrt(max(variance * (1 - kept) * pull, 1e-18))
+        proved = min(planned.proving.lower_end(0.0, 1 - levels[0]), -rules.floor)
+        excluded = -rules.margin - planned.excluding.lower_end(0.0, 1 - levels[1])
+        later = NormalDist(self.change * pull, spread)
+        if not two_sided:
+            return 1 - max(later.cdf(excluded) - later.cdf(proved), 0.0)
+        mirrored = NormalDist(-self.change * pull, spread)
+        excluded = min(excluded, 0.0)
+        undecided_drop = max(later.cdf(excluded) - later.cdf(proved), 0.0)
+        undecided_rise = max(mirrored.cdf(excluded) - mirrored.cdf(proved), 0.0)
+        return 1 - (undecided_drop + undecided_rise)
 
     def describe_next_step(
         self, rules: GateRules, levels: tuple[float, float], *, two_sided: bool = False
@@ -236,46 +293,62 @@ class MetricData:
             levels: At which a drop is proved, and excluded.
             two_sided: Both sides get further trials, and a rise is proved and excluded as well.
         """
-        before, after, most = *self.fewest_trials, rules.planned[-1]
-        plans: tuple[tuple[Sequence[int], Callable[[int], tuple[int, int, float]]], ...] = (
-            ([n for n in rules.planned if n > after and not two_sided], lambda n: (0, n, 1)),
-            (
-                range((after if two_sided else before) + 1, MAX_PLANNED_TRIALS + 1),
-                lambda n: (max(n, before), max(min(n, most), after), 1),
-            ),
-            (range(1, 1000 * self.cases), lambda n: (0, 0, 1 + n / self.cases)),
+        before, after = self.fewest_trials
+        most = rules.planned[-1]
+
+        def find_least(counts: Sequence[int], make_plan: Callable[[int], Plan]) -> int:
+            """Return the least of the numbers whose plan settles it; 0: none does."""
+
+            def chance(count: int) -> float:
+                return self._chance_to_settle(rules, levels, make_plan(count), two_sided=two_sided)
+
+            place = bisect_left(counts, SETTLED, key=chance)
+            if place == len(counts):
+                return 0
+            return counts[place]
+
+        alone = 0
+        if not two_sided:
+            further = [count for count in rules.planned if count > after]
+            alone = find_least(further, lambda count: Plan(after=count))
+        first = after if two_sided else before
+        both = find_least(
+            range(first + 1, MAX_PLANNED_TRIALS + 1),
+            lambda count: Plan(max(count, before), max(min(count, most), after)),
         )
-        alone, both, more = (
-            next(iter(counts[bisect_left(counts, SETTLED, key=chance) :]), 0)
-            for counts, plan in plans
-            for chance in [
-                lambda n, plan=plan: self._chance_to_settle(rules, levels, plan(n), two_sided=two_sided)
-            ]
-        )
-        trials = alone or both
+        cases = find_least(range(1, 1000 * self.cases), lambda count: Plan(cases=1 + count / self.cases))
+        return self._describe_steps(rules, alone=alone, both=both, cases=cases, two_sided=two_sided)
+
+    def _describe_steps(self, rules: GateRules, *, alone: int, both: int, cases: int, two_sided: bool) -> str:
+        """Return in words which trials of this run alone, of both sides, or further cases would settle a metric; 0: none would."""
+        most = rules.planned[-1]
         is_fixed = most == MAX_PLANNED_TRIALS
-        is_whole = alone or two_sided
-        if is_fixed and both > after:
-            here = "here and "
-        else:
-            here = ""
-        if alone and not is_fixed:
-            option = "record=new"
-        else:
+        is_whole = bool(alone or two_sided)
+        trials = alone or both
+        steps = []
+        if trials:
+            where = ""
+            if not is_whole:
+                where = ", in the baseline"
+                if is_fixed and both > self.fewest_trials[1]:
+                    where = ", here and in the baseline"
             option = f"trials={trials}"
-        steps = (
-            f"{trials} trials of each case{'' if is_whole else f', {here}in the baseline'} (--llm-{option})",
-            f"about {format_count(more, 'more case')}" if more else "more cases",
-        )
-        return (
-            f"{' or '.join(steps[not trials :])} would settle it "
-            f"{'if every trial scores as now' if self._is_steady else 'in most runs'}"
-            + (
-                ""
-                if is_whole
-                else f"; {'more trials of this run alone' if both else f'up to {most} trials of each case'} would not"
-            )
-        )
+            if alone and not is_fixed:
+                option = "record=new"
+            steps.append(f"{trials} trials of each case{where} (--llm-{option})")
+        if cases:
+            steps.append(f"about {format_count(cases, 'more case')}")
+        else:
+            steps.append("more cases")
+        condition = "in most runs"
+        if self._is_steady:
+            condition = "if every trial scores as now"
+        text = f"{' or '.join(steps)} would settle it {condition}"
+        if is_whole:
+            return text
+        if both:
+            return f"{text}; more trials of this run alone would not"
+        return f"{text}; up to {most} trials of each case would not"
 
     @property
     def fewest_trials(self) -> tuple[int, int]:
@@ -290,3 +363,21 @@ class MetricData:
         """Return whether a statistical verdict means something."""
         repeated = self.fewest_trials[0] >= rules.min_trials and self.cases >= rules.min_cases
         return repeated or self.cases >= rules.min_single_cases
+
+
+def _list_scored(trials: Trials) -> tuple[float, ...]:
+    return tuple(score for score in trials if score is not None)
+
+
+def _mean_variance(
+    side: Sequence[tuple[float, ...]],
+    noise: ChangeError | None,
+    paired: ChangeError | None,
+    totals: Sequence[int],
+) -> float:
+    """Return the variance of a side's mean: its part of that of the differences of cases, else from the noise of its trials."""
+    if paired is not None:
+        return paired.standard_error**2 / sum(map(len, side)) / sum(1 / total for total in totals)
+    if noise is None:
+        return 0.0
+    return noise.standard_error**2 * sum(1 / len(trials) for trials in side) / len(side) ** 2

@@ -1,7 +1,7 @@
 """Tests of changed inputs (`llm_robust`) beside the test of the unchanged input: which of them keep its verdict."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pytest_llmops.baselines.baseline import read_output
 from pytest_llmops.measurement import Measurement, shorten_text
@@ -9,10 +9,13 @@ from pytest_llmops.metrics.classification import Z_SQUARE, exact_upper_end
 from pytest_llmops.results.comparison import function_name, group_by
 from pytest_llmops.results.details import VariantFacts, as_list, fact_text, read_detail
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import VariantVerdict
+from pytest_llmops.results.verdict import Verdict
 
-# The interval is compared with a share of ENOUGH
-PREFIX, ENOUGH, MAX_LISTED, MAX_TRIED = "robust.", 0.95, 5, 300
+PREFIX = "robust."
+ENOUGH = 0.95  # the share that the interval is compared with
+MAX_LISTED = 5
+MAX_TRIED = 300  # up to about so many inputs the number that settles it is found by trying
+MAX_INPUTS = 10_000
 
 
 def add_kept_verdicts(records: Sequence[TestRecord]) -> tuple[TestRecord, ...]:
@@ -20,117 +23,172 @@ def add_kept_verdicts(records: Sequence[TestRecord]) -> tuple[TestRecord, ...]:
 
     The verdict is that of the test with the unchanged input; where either could not be scored, this cannot either.
     """
-    ran = [
-        (VariantFacts.from_wire(record.fact("robust")), record)
-        for record in records
-        if record.outcome != "skipped"
-    ]
-    bases = {of.case: record for of, record in ran if of.case and not of.place}
-    kept = {
-        id(record): _add_kept(record, bases[of.case]) for of, record in ran if of.place and of.case in bases
-    }
-    return tuple(kept.get(id(record), record) for record in records)
+    bases: dict[tuple[str, ...], TestRecord] = {}
+    changed: dict[int, tuple[str, ...]] = {}
+    for place, record in enumerate(records):
+        wire = record.fact("robust")
+        if not wire or record.outcome == "skipped":
+            continue
+        facts = VariantFacts.from_wire(wire)
+        if facts.place:
+            changed[place] = facts.case
+        elif facts.case:
+            bases[facts.case] = record
+    completed = list(records)
+    for place, case in changed.items():
+        if case in bases:
+            completed[place] = _add_kept(records[place], bases[case])
+    return tuple(completed)
 
 
 def _add_kept(record: TestRecord, base: TestRecord) -> TestRecord:
     facts = record.fact("robust")
-    sides = {"unchanged": base, "changed": record}
-    answers = {name: read_output(side) for name, side in sides.items()}
-    by_answer = facts.get("equal") == "answer"
     name = f"{PREFIX}{facts.get('value')}"
-    is_kept = record.outcome == base.outcome and (
-        not by_answer
-        or len({" ".join((answer or "").casefold().split()) for answer in answers.values()}) == 1
-    )
-    has_error = "errored" in (base.outcome, record.outcome) or (by_answer and None in answers.values())
-    evidence = [
-        (f"{side} {what}", shorten_text("(not known)" if text is None else str(text), 1_000))
-        for side, of in sides.items()
-        for what, text in (("input", of.fact("case").get("input")), (f"answer, {of.outcome}", answers[side]))
+    by_answer = facts.get("equal") == "answer"
+    answer, base_answer = read_output(record), read_output(base)
+    is_unscored = "errored" in (base.outcome, record.outcome)
+    if by_answer and (answer is None or base_answer is None):
+        is_unscored = True
+    is_kept = record.outcome == base.outcome
+    if by_answer and _normalize(answer) != _normalize(base_answer):
+        is_kept = False
+    value: float | None = float(is_kept)
+    error = ""
+    if is_unscored:
+        value = None
+        error = "the changed or the unchanged input could not be scored, or has no answer"
+    measured = Measurement(name=name, value=value, error=error)
+    if not is_kept:
+        evidence = [
+            *_list_evidence("unchanged", base, base_answer),
+            *_list_evidence("changed", record, answer),
+        ]
+        changes = "; ".join(map(fact_text, as_list(facts.get("changes"))))
+        measured = replace(measured, reason=changes, detail={"evidence": evidence})
+    others = [measurement for measurement in record.measurements if measurement.name != name]
+    return replace(record, measurements=(*others, measured))
+
+
+def _normalize(answer: str | None) -> str:
+    return " ".join((answer or "").casefold().split())
+
+
+def _list_evidence(side: str, record: TestRecord, answer: str | None) -> list[tuple[str, str]]:
+    """Return input and answer of a side, each with its label."""
+    texts = {"input": record.fact("case").get("input"), f"answer, {record.outcome}": answer}
+    return [
+        (f"{side} {label}", shorten_text("(not known)" if text is None else str(text), 1_000))
+        for label, text in texts.items()
     ]
-    measured = Measurement(
-        name=name,
-        value=None if has_error else float(is_kept),
-        error="the changed or the unchanged input could not be scored, or has no answer" if has_error else "",
-        reason="" if is_kept else "; ".join(map(fact_text, as_list(facts.get("changes")))),
-        detail={} if is_kept else {"evidence": evidence},
-    )
-    return replace(record, measurements=(*(m for m in record.measurements if m.name != name), measured))
 
 
-def judge_robustness(records: Sequence[TestRecord]) -> tuple[VariantVerdict, ...]:
+def judge_robustness(records: Sequence[TestRecord]) -> tuple[Verdict, ...]:
     """Return a verdict on each transformation of a test: the share of changed inputs that keep the verdict, with its 95 % interval.
 
     It is ``equivalent`` if the whole interval (exact, Clopper-Pearson) is above 95 %, ``worse`` if it is below.
+
+    Args:
+        records: What `add_kept_verdicts` returned.
 
     >>> judge_robustness([])
     ()
     """
     measured = [
         (measurement, record)
-        for record in add_kept_verdicts(records)
+        for record in records
+        if record.fact("robust")
         for measurement in record.measurements
-        if record.fact("robust") and measurement.name.startswith(PREFIX)
+        if measurement.name.startswith(PREFIX)
     ]
     # Another test has the same inputs: together they would count twice
     groups = group_by(measured, lambda pair: (function_name(pair[1]), pair[0].name))
-    return tuple(
-        _judge(name, pairs, f" of {test}" * (len({other for other, _ in groups}) > 1))
-        for (test, name), pairs in groups.items()
-    )
+    tests = {test for test, _ in groups}
+    verdicts = []
+    for (test, name), pairs in groups.items():
+        subject = f"input {name.removeprefix(PREFIX)}"
+        if len(tests) > 1:
+            subject += f" of {test}"
+        verdicts.append(_judge(subject, pairs))
+    return tuple(verdicts)
 
 
-def _judge(name: str, pairs: Sequence[tuple[Measurement, TestRecord]], place: str) -> VariantVerdict:
+@dataclass(frozen=True, slots=True)
+class _KeptShare:
+    """So many of the changed inputs keep the verdict: what that proves, and the ends of the exact 95 % interval."""
+
+    status: str
+    low: float
+    high: float
+
+
+def _measure(kept: int, count: int) -> _KeptShare:
+    low = 1 - exact_upper_end(count - kept, count, 0.025)
+    high = exact_upper_end(kept, count, 0.025)
+    if not count:
+        status = "error"
+    elif low > ENOUGH:
+        status = "equivalent"
+    elif high < ENOUGH:
+        status = "worse"
+    else:
+        status = "undecided"
+    return _KeptShare(status, low, high)
+
+
+def _judge(subject: str, pairs: Sequence[tuple[Measurement, TestRecord]]) -> Verdict:
+    record = pairs[0][1]
     values = [measurement.value for measurement, _ in pairs if measurement.value is not None]
     kept = int(sum(values))
     count = len(values)
-    unscored = len(pairs) - len(values)
-    status, low, high = _measure(kept, count)
-    share = kept / max(count, 1)
-    wilson = (  # ends about where the exact interval does, but for few inputs
-        Z_SQUARE * ENOUGH * (1 - ENOUGH) / (share - ENOUGH) ** 2
-        if status == "undecided" and share != ENOUGH
-        else 0
-    )
-    if 0 < wilson < MAX_TRIED:
-        needed = next(
-            n
-            for n in range(count + 1, 10**4)
-            if not kept * n % count and _measure(kept * n // count, n)[0] != status
+    unscored = len(pairs) - count
+    measured = _measure(kept, count)
+    if values:
+        equal = fact_text(record.fact("robust").get("equal"))
+        sentence = (
+            f"{kept:,} of {count:,} changed inputs keep the {equal} ({kept / count:.2f}, "
+            f"95 % interval {measured.low:.2f} to {measured.high:.2f})"
         )
+        if unscored:
+            sentence += f"; {unscored:,} could not be scored"
     else:
-        needed = wilson
-    lost = [
-        f"{shorten_text(record.nodeid)}: "
-        + ", ".join(
-            f"{label} {shorten_text(str(text), 100)!r}" for label, text in read_detail(measurement).evidence
-        )
-        for measurement, record in pairs
-        if measurement.value == 0
-    ]
-    return VariantVerdict(
-        status=status,
-        argument="input",
-        base="unchanged",
-        value=name.removeprefix(PREFIX) + place,
-        sentence=f"{kept:,} of {count:,} changed inputs keep the {fact_text(pairs[0][1].fact('robust').get('equal'))} ({share:.2f}, "
-        f"95 % interval {low:.2f} to {high:.2f}){f'; {unscored:,} could not be scored' if unscored else ''}"
-        if values
-        else f"{unscored:,} of {unscored:,} changed inputs could not be scored",
-        advice=(
-            *([f"about {needed:,.0f} changed inputs would settle it at this share"] if needed else []),
-            *lost[:MAX_LISTED],
-            *([f"and {len(lost) - MAX_LISTED:,} more"] if lost[MAX_LISTED:] else []),
-        ),
+        sentence = f"{unscored:,} of {unscored:,} changed inputs could not be scored"
+    advice = []
+    needed = _estimate_needed(kept, count, measured.status)
+    if needed:
+        advice.append(f"about {needed:,.0f} changed inputs would settle it at this share")
+    lost = [_describe_lost(measurement, record) for measurement, record in pairs if measurement.value == 0]
+    advice += lost[:MAX_LISTED]
+    if len(lost) > MAX_LISTED:
+        advice.append(f"and {len(lost) - MAX_LISTED:,} more")
+    return Verdict(
+        kind="robustness",
+        status=measured.status,
+        subject=subject,
+        baseline="unchanged",
+        sentence=sentence,
+        advice=tuple(advice),
+        place=record.place,
     )
 
 
-def _measure(kept: int, count: int) -> tuple[str, float, float]:
-    """Return what so many of the changed inputs prove, and both ends of the exact 95 % interval."""
-    low = 1 - exact_upper_end(count - kept, count, 0.025)
-    high = exact_upper_end(kept, count, 0.025)
-    return (
-        "error" if not count else "equivalent" if low > ENOUGH else "worse" if high < ENOUGH else "undecided",
-        low,
-        high,
+def _estimate_needed(kept: int, count: int, status: str) -> float:
+    """Return how many inputs would settle it at this share; 0: it is settled, or no number would."""
+    if status != "undecided" or kept / count == ENOUGH:
+        return 0
+    share = kept / count
+    # Wilson's interval ends about where the exact one does, but for few inputs.
+    wilson = Z_SQUARE * ENOUGH * (1 - ENOUGH) / (share - ENOUGH) ** 2
+    if wilson >= MAX_TRIED:
+        return wilson
+    for number in range(count + 1, MAX_INPUTS):
+        is_same_share = kept * number % count == 0
+        if is_same_share and _measure(kept * number // count, number).status != status:
+            return number
+    return wilson
+
+
+def _describe_lost(measurement: Measurement, record: TestRecord) -> str:
+    evidence = ", ".join(
+        f"{label} {shorten_text(str(text), 100)!r}" for label, text in read_detail(measurement).evidence
     )
+    return f"{shorten_text(record.nodeid)}: {evidence}"

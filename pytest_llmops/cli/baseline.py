@@ -4,13 +4,16 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmops.baselines.baseline import Acceptance, Baseline
 from pytest_llmops.cli.common import Commands, add_group, find_project_root, print_result, read_ini
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import format_count, shorten_text
 from pytest_llmops.results.run import TestRecord
+
+if TYPE_CHECKING:
+    from pytest_llmops.baselines.conclusion import Reference
 
 NAMED_CASES = 5
 
@@ -39,6 +42,18 @@ class ProjectBaseline:
     baseline: Baseline
     find_outputs: Callable[[Iterable[TestRecord]], Callable[[str], str | None]]
     primary_metric: str
+
+    def make_reference(self, records: Iterable[TestRecord]) -> "Reference":
+        """Return what a run with these tests is compared with."""
+        from pytest_llmops.baselines.conclusion import Reference
+        from pytest_llmops.baselines.metric_data import GateRules
+
+        return Reference(
+            name=self.name,
+            baseline=self.baseline,
+            find_output=self.find_outputs(records),
+            rules=GateRules(primary=self.primary_metric),
+        )
 
 
 def load_project_baseline(given: str = "") -> ProjectBaseline | None:
@@ -76,7 +91,7 @@ def _load(given: str) -> tuple[str, Baseline]:
 
 def _show(args: argparse.Namespace) -> int:
     from pytest_llmops.baselines.gate import describe_baseline
-    from pytest_llmops.baselines.side_by_side import estimate_power
+    from pytest_llmops.baselines.power import estimate_power
 
     name, baseline = _load(args.baseline)
     metrics = estimate_power(baseline)
@@ -117,7 +132,7 @@ def _format_entry(entry: Acceptance) -> str:
 
 
 def _power(args: argparse.Namespace) -> int:
-    from pytest_llmops.baselines.side_by_side import estimate_power
+    from pytest_llmops.baselines.power import estimate_power
 
     _, baseline = _load(args.baseline)
     metrics = estimate_power(baseline)

@@ -305,7 +305,7 @@ def write_reports(run: Run, reports: Sequence[str], history: Sequence[Run] = ())
     Raises:
         UsageError: One cannot be written or sent.
     """
-    from pytest_llmops.harness.controller import mask_run_secrets
+    from pytest_llmops.results.secrets import mask_run_secrets
     from pytest_llmops.reports import deliver_report
 
     for report in reports:

@@ -179,7 +179,7 @@ def _demo(args: argparse.Namespace) -> int:
     if not (folder / "run.json").is_file():
         print_error(f"the demo did not run: pytest ended with {done.returncode} in {folder}")
         return EXIT_PROBLEM
-    verdict = read_run_file(folder / "run.json").verdict
+    verdict = read_run_file(folder / "run.json").find_verdict("baseline")
     result = {"folder": str(folder), "change": change, "report": str(folder / "report.html")}
     if args.json:
         print_json({**result, "verdict": verdict.status if verdict else ""})

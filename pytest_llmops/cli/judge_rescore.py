@@ -9,7 +9,8 @@ from typing import Any
 
 from pytest_llmops import recorder, registry
 from pytest_llmops.assertions.judge_score import assert_judge_score
-from pytest_llmops.baselines.side_by_side import judge_variants
+from pytest_llmops.baselines.conclusion import Reference, conclude
+from pytest_llmops.cli.baseline import load_project_baseline
 from pytest_llmops.cli.common import (
     EXIT_PROBLEM,
     GREEN,
@@ -27,7 +28,6 @@ from pytest_llmops.cli.common import (
 )
 from pytest_llmops.cli.judge_calibrate import RUBRIC_SUFFIX, load_judge, open_judge_session
 from pytest_llmops.errors import UsageError, format_name_list
-from pytest_llmops.harness import controller
 from pytest_llmops.judges.concurrency import run_judge_tasks
 from pytest_llmops.judges.evaluate import JudgeHandle, judge_answer, resolve_judge, takes_contexts
 from pytest_llmops.measurement import Measurement, as_finite_float, format_count, shorten_text
@@ -53,6 +53,8 @@ from pytest_llmops.results.rescoring.rescored_run import (
     replace_threshold,
     replace_verdicts,
 )
+from pytest_llmops.results.run import Run
+from pytest_llmops.results.secrets import mask_run_secrets
 
 
 def rescore_run(args: argparse.Namespace) -> int:
@@ -69,6 +71,9 @@ def rescore_run(args: argparse.Namespace) -> int:
         {"the run file": args.file, "the recording": cassette},
     )
     run = read_run_file(args.file)
+    reference = None
+    if args.out:
+        reference = _find_reference(run)
     selection = collect_outputs(run, only=args.only, text=args.k, unjudged=args.unjudged)
     _refuse_no_outputs(args, selection)
     passed_over = dict(selection.passed_over)
@@ -103,9 +108,22 @@ def rescore_run(args: argparse.Namespace) -> int:
             at_least=args.at_least,
             source=args.file.name,
         )
-        new_run = controller.mask_run_secrets(replace_verdicts(run, rescored, stamp))
-        write_reports(replace(new_run, variants=judge_variants(new_run.records)), [str(args.out)])
+        new_run = mask_run_secrets(replace_verdicts(run, rescored, stamp))
+        write_reports(conclude(new_run, reference), [str(args.out)])
     return _print_outcome([change for change in changes if change.worse], is_text=not args.json)
+
+
+def _find_reference(run: Run) -> Reference | None:
+    """Return the project's baseline if the run was compared with one; a part of a suite stays one."""
+    verdict = run.find_verdict("baseline")
+    if verdict is None:
+        return None
+    stored = load_project_baseline()
+    if stored is None:
+        return None
+    ran = {record.nodeid for record in run.records if record.outcome != "skipped"}
+    is_partial = verdict.status == "NONE" and not ran.issuperset(stored.baseline.tests)
+    return replace(stored.make_reference(run.records), is_partial=is_partial)
 
 
 def _to_json(change: Change) -> dict[str, Any]:

@@ -6,14 +6,13 @@ import argparse
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.option_values import split_report
 from pytest_llmops.cli.common import (
-    EXIT_PROBLEM,
     add_command,
     check_reports,
     environment_redactor,
@@ -27,12 +26,13 @@ from pytest_llmops.cli.common import (
 )
 from pytest_llmops.errors import CassetteError, UsageError
 from pytest_llmops.measurement import format_count, shorten_text
-from pytest_llmops.results.details import read_time
-from pytest_llmops.results.run import Run
+from pytest_llmops.results.details import as_mapping, read_time
+from pytest_llmops.results.run import Run, decide_exit_status
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from pytest_llmops.baselines.conclusion import Reference
     from pytest_llmops.cassettes.request_key import Answer
     from pytest_llmops.cassettes.store import Interaction
 
@@ -89,7 +89,6 @@ def add_merge_group(groups: Any) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
-
     _refuse_repeated(args.files, "run file")
     check_reports("--out", args.out, {format_path(path): path for path in args.files})
     singles = [report for report in args.out if split_report(report)[0] != "html"]
@@ -114,6 +113,32 @@ def _order_runs(runs: Mapping[str, Run]) -> list[Run]:
     """
     if len(runs) == 1:
         return [*runs.values()]
+    names = _sort_by_time(runs)
+    *earlier, last = names
+    tests = {name: {record.nodeid for record in run.records} for name, run in runs.items()}
+    for name in earlier:
+        if tests[name] and tests[last] and not tests[name] & tests[last]:
+            raise UsageError(
+                f"{name}: expected a run of the same suite as {last}, the newest, got no test in common with it: leave it out; "
+                "shards of one run are joined by llmops merge"
+            )
+    newest = runs[last]
+    unlike = [name for name in earlier if tests[name] != tests[last]]
+    if unlike:
+        note = (
+            f"over time: {format_count(len(unlike), 'earlier run')} did not run the same tests as this one, so that means may "
+            f"move without a change of quality: {', '.join(unlike)}"
+        )
+        newest = dataclasses.replace(newest, notes=(*newest.notes, note))
+    return [*(runs[name] for name in earlier), newest]
+
+
+def _sort_by_time(runs: Mapping[str, Run]) -> list[str]:
+    """Return the names of runs, the oldest first.
+
+    Raises:
+        UsageError: One does not say when it ran, or two ran at the same time.
+    """
     names: dict[datetime, str] = {}
     for name, run in runs.items():
         created = run.meta.get("created")
@@ -123,39 +148,24 @@ def _order_runs(runs: Mapping[str, Run]) -> list[Run]:
                 f"{name}: $.meta.created: expected when the run ended (2026-01-31T12:00:00+00:00), got "
                 f"{shorten_text(repr(created), 80)}: without it the run has no place among the others; leave it out"
             )
-        other = names.setdefault(time, name)
-        if other != name:
+        if time in names:
             raise UsageError(
-                f"{name}: expected another time than that of {other}, got {shorten_text(str(created), 80)} again: leave out a copy; "
-                "shards of one run are joined by llmops merge"
+                f"{name}: expected another time than that of {names[time]}, got {shorten_text(str(created), 80)} again: leave out "
+                "a copy; shards of one run are joined by llmops merge"
             )
-    *earlier, last = (names[time] for time in sorted(names))
-    tests = {name: {record.nodeid for record in run.records} for name, run in runs.items()}
-    for name in earlier:
-        if tests[name] and tests[last] and not tests[name] & tests[last]:
-            raise UsageError(
-                f"{name}: expected a run of the same suite as {last}, the newest, got no test in common with it: leave it out; "
-                "shards of one run are joined by llmops merge"
-            )
-    unlike = [name for name in earlier if tests[name] != tests[last]]
-    note = (
-        f"over time: {format_count(len(unlike), 'earlier run')} did not run the same tests as this one, so that means may move "
-        f"without a change of quality: {', '.join(unlike)}"
-    )
-    return [
-        *(runs[name] for name in earlier),
-        dataclasses.replace(runs[last], notes=(*runs[last].notes, *([note] if unlike else []))),
-    ]
+        names[time] = name
+    return [names[time] for time in sorted(names)]
 
 
 def _refuse_repeated(paths: Sequence[Path], what: str) -> None:
-    again = [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
-    if again:
-        raise UsageError(f"RUN: expected each {what} once, got {format_path(again[0])} twice")
+    counts = Counter(path.resolve() for path in paths)
+    for path, count in counts.items():
+        if count > 1:
+            raise UsageError(f"RUN: expected each {what} once, got {format_path(path)} twice")
 
 
 def _merge_runs(runs: dict[str, Run]) -> Run:
-    """Return the runs of shards as one run.
+    """Return the runs of shards as one run, without verdicts.
 
     runs: By the name of their file.
 
@@ -170,26 +180,21 @@ def _merge_runs(runs: dict[str, Run]) -> Run:
                     f"{name}: expected the same {key} as {first_name} ({shorten_text(str(first.meta.get(key)), 100)}), "
                     f"got {shorten_text(str(run.meta.get(key)), 100)}: these are not shards of one run"
                 )
-    twice = [
-        nodeid
-        for nodeid, count in Counter(record.nodeid for run in runs.values() for record in run.records).items()
-        if count > 1
-    ]
+    holders: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        for record in run.records:
+            holders.setdefault(record.nodeid, []).append(name)
+    twice = [nodeid for nodeid, names in holders.items() if len(names) > 1]
     if twice:
-        holders = [
-            name for name, run in runs.items() if any(record.nodeid == twice[0] for record in run.records)
-        ]
+        names = ", ".join(dict.fromkeys(holders[twice[0]]))
         raise UsageError(
-            f"{format_count(len(twice), 'test')} ran in several shards ({shorten_text(twice[0], 200)} in {', '.join(holders)}): "
+            f"{format_count(len(twice), 'test')} ran in several shards ({shorten_text(twice[0], 200)} in {names}): "
             "split the suite so that each test runs once"
         )
-    records = sorted(
-        (record for run in runs.values() for record in run.records), key=lambda record: record.nodeid
-    )
+    records = [record for run in runs.values() for record in run.records]
+    notes = dict.fromkeys(note for run in runs.values() for note in run.notes)
     return Run(
-        records=tuple(records),
-        meta=first.meta,
-        notes=tuple(dict.fromkeys(note for run in runs.values() for note in run.notes)),
+        records=tuple(sorted(records, key=lambda record: record.nodeid)), meta=first.meta, notes=tuple(notes)
     )
 
 
@@ -214,33 +219,36 @@ def merge_recordings(
     for shard, interactions in shards.items():
         for key, interaction in interactions.items():
             kept = merged.setdefault(key, dataclasses.replace(interaction, answers={})).answers
-            if key in project:
-                before = project[key].answers
-            else:
-                before = {}
+            before = project[key].answers if key in project else {}
             for take, answers in interaction.answers.items():
-                new, old, now = (
-                    list(map(_read_content, side))
-                    for side in (answers, before.get(take, ()), kept.get(take, ()))
-                )
+                new = list(map(_read_content, answers))
+                old = list(map(_read_content, before.get(take, ())))
+                now = list(map(_read_content, kept.get(take, ())))
                 if new and new == now:  # asked again, and the same: the latest day counts
-                    kept[take] = max(
-                        kept[take], answers, key=lambda each: max(str(a.get("recorded", "")) for a in each)
-                    )
+                    kept[take] = max(kept[take], answers, key=_latest_day)
                 if new in (old[: len(new)], now[: len(new)]):
                     continue
                 holder = holders.get((key, take), "")
-                if now != new[: len(now)] and (holder or not replace):
-                    raise UsageError(
-                        f"{interaction.by} (key {key[:12]}, take {take}): expected one answer, got another of {shard} than of "
-                        + (
-                            f"{holder}: record what several shards ask in one job before the others"
-                            if holder
-                            else "the project; --replace takes the shard's"
-                        )
-                    )
-                kept[take], holders[key, take] = answers, shard
+                is_other = now != new[: len(now)]
+                if is_other and (holder or not replace):
+                    request = f"{interaction.by} (key {key[:12]}, take {take})"
+                    raise UsageError(_describe_contradiction(request, shard, holder))
+                kept[take] = answers
+                holders[key, take] = shard
     return list(merged.values())
+
+
+def _latest_day(answers: Iterable[Mapping[str, Any]]) -> str:
+    return max(str(answer.get("recorded", "")) for answer in answers)
+
+
+def _describe_contradiction(request: str, shard: str, holder: str) -> str:
+    """Return the error of two different answers; ``holder`` is the shard that has the first, "": the project."""
+    if holder:
+        other = f"{holder}: record what several shards ask in one job before the others"
+    else:
+        other = "the project; --replace takes the shard's"
+    return f"{request}: expected one answer, got another of {shard} than of {other}"
 
 
 def _read_content(wire: Mapping[str, Any]) -> Answer:
@@ -256,10 +264,10 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
     redactor = environment_redactor()
     cassettes: dict[str, dict[str, dict[str, Interaction]]] = {}
     for folder in folders:
-        found = audit.audit_cassettes(folder, None, redactor=redactor)
-        for problem in found.damaged:
+        audited = audit.audit_cassettes(folder, None, redactor=redactor)
+        for problem in audited.damaged:
             raise CassetteError(f"{format_path(folder)}: {problem.file}: {problem.why}; nothing is merged")
-        for name in {*(file.file for file in found.files), *found.journals}:
+        for name in {*(file.file for file in audited.files), *audited.journals}:
             cassettes.setdefault(name, {})[format_path(folder)] = store.load_with_journals(folder / name)
     if not cassettes:
         raise UsageError(f"{', '.join(map(format_path, folders))}: expected cassettes, found none")
@@ -273,77 +281,79 @@ def _merge_cassettes(folders: Sequence[Path], project: Path, *, replace: bool) -
     for name in cassettes:  # one that does not fit stops all of them
         merge(name)
     for name in sorted(cassettes):
-        store.rewrite_cassette(
-            project / name,
-            partial(merge, name),
-            redactor,
-            max([store.read_recording_day(place / name) for place in (project, *folders)]) or utc_today(),
-        )
+        days = [store.read_recording_day(place / name) for place in (project, *folders)]
+        store.rewrite_cassette(project / name, partial(merge, name), redactor, max(days) or utc_today())
     print_line(f"  cassettes  {format_count(len(cassettes), 'file')} merged into {format_path(project)}")
 
 
 def _append_summary(run: Run) -> None:
     """Append a run to the summary of a job of GitHub, as pytest does: the shards have none on the whole."""
-    from pytest_llmops.harness.controller import mask_run_secrets
     from pytest_llmops.harness.terminal import append_summary
+    from pytest_llmops.results.secrets import mask_run_secrets
 
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary and (read_ini(Path.cwd()) or (None, {}))[1].get("github") != "off":
-        try:
-            append_summary(mask_run_secrets(run), Path(summary))
-        except OSError as error:  # nobody asked for it
-            print_line(f"  report     {format_path(Path(summary))}: cannot be written: {error}")
+    if not summary:
+        return
+    _, values = read_ini(Path.cwd()) or (None, {})
+    if values.get("github") == "off":
+        return
+    try:
+        append_summary(mask_run_secrets(run), Path(summary))
+    except OSError as error:  # nobody asked for it
+        print_line(f"  report     {format_path(Path(summary))}: cannot be written: {error}")
 
 
 def _merge(args: argparse.Namespace) -> int:
-    from pytest_llmops.baselines.gate import describe_baseline, judge_suite
-    from pytest_llmops.baselines.metric_data import GateRules
-    from pytest_llmops.baselines.side_by_side import judge_variants
-    from pytest_llmops.cli.baseline import load_project_baseline
+    from pytest_llmops.baselines.conclusion import conclude
     from pytest_llmops.reports.terminal import summary_lines
 
     _refuse_repeated(args.parts, "run file and folder of the shards")
     folders = [path for path in args.parts if path.is_dir()]
-    runs = [path for path in args.parts if path not in folders]
-    if bool(runs) != bool(args.out):
+    files = [path for path in args.parts if path not in folders]
+    if bool(files) != bool(args.out):
         raise UsageError(
             "-o FILE: expected with run files, and only with them: the merged run is written there"
         )
-    check_reports("--out", args.out or (), {format_path(path): path for path in runs})
+    check_reports("--out", args.out or (), {format_path(path): path for path in files})
     if folders:
         _merge_cassettes(folders, Path.cwd(), replace=args.replace)
-    if not runs:
+    if not files:
         return 0
-    shards = {format_path(path): read_run_file(path) for path in runs}
+    shards = {format_path(path): read_run_file(path) for path in files}
     run = _merge_runs(shards)
-    run = dataclasses.replace(run, variants=judge_variants(run.records))
-    stored = load_project_baseline(args.llm_baseline)
-    if stored is not None:
-        rules = GateRules(primary=stored.primary_metric)
-        find = stored.find_outputs(run.records)
-        name = describe_baseline(stored.baseline, stored.name)
-        # Outputs of the baseline that shards found, which may have had the history of git where this command has not
-        told = {
-            change.nodeid: change.before_output
-            for shard in shards.values()
-            if shard.verdict and shard.verdict.baseline == name
-            for change in shard.verdict.changes
-            if change.before_output
-        }
-        verdict = judge_suite(
-            stored.baseline,
-            run.records,
-            name=stored.name,
-            rules=rules,
-            find_output=lambda nodeid: told.get(nodeid) or find(nodeid),
-        )
-        run = dataclasses.replace(run, verdict=verdict)
+    if args.llm_strict:
+        settings = {**as_mapping(run.meta.get("settings")), "strict": True}
+        run = dataclasses.replace(run, meta={**run.meta, "settings": settings})
+    run = conclude(run, _find_reference(args.llm_baseline, run, list(shards.values())))
     print_lines(line.text for line in summary_lines(run, width=120))
     write_reports(run, args.out)
     _append_summary(run)
-    failed = any(record.outcome in ("failed", "errored") for record in run.records)
-    failed |= any(variant.run_status for variant in run.variants)
-    is_red = run.verdict is not None and run.verdict.fails(strict=args.llm_strict)
-    if failed or is_red:
-        return EXIT_PROBLEM
-    return 0
+    return decide_exit_status(run)
+
+
+def _find_reference(given: str, run: Run, shards: Sequence[Run]) -> Reference | None:
+    """Return the baseline that the merged run is compared with; None: there is none.
+
+    Outputs of the baseline are also those that shards found, which may have had the history of git where this command
+    has not.
+    """
+    from pytest_llmops.baselines.gate import describe_baseline
+    from pytest_llmops.cli.baseline import load_project_baseline
+
+    stored = load_project_baseline(given)
+    if stored is None:
+        return None
+    reference = stored.make_reference(run.records)
+    description = describe_baseline(stored.baseline, stored.name)
+    known: dict[str, str] = {}
+    for shard in shards:
+        verdict = shard.find_verdict("baseline")
+        if verdict is not None and verdict.baseline == description:
+            known |= {
+                change.nodeid: change.before_output for change in verdict.changes if change.before_output
+            }
+
+    def find_output(nodeid: str) -> str | None:
+        return known.get(nodeid) or reference.find_output(nodeid)
+
+    return dataclasses.replace(reference, find_output=find_output)

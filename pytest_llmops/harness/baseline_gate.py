@@ -8,9 +8,8 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping, 
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmops._util.git import run_git
 from pytest_llmops._util.option_values import LOOKS, LookTrials
@@ -26,9 +25,12 @@ from pytest_llmops.baselines.baseline import (
 )
 from pytest_llmops.errors import LLMOpsError, UsageError, path_from_root
 from pytest_llmops.measurement import format_count
-from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import ATTACKS, GATE_NODEID, SuiteVerdict
+from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.verdict import Verdict
 from pytest_llmops.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_llmops.baselines.conclusion import Reference
 
 MAX_GIT_READS = 200  # cassettes of an old commit that a run reads: each takes a process of its own
 GOOD_OUTCOMES = frozenset({"passed", "xfailed"})
@@ -49,19 +51,15 @@ class StoredBaseline:
             return self.commit
         name = path_from_root(self.path, root)
         log = run_git(root, "log", "-1", "--format=%H", "--", f"./{name}")
+        commit = ""
         if isinstance(log, bytes):
             commit = log.decode().strip()
-        else:
-            commit = ""
+        if not commit or run_git(root, "show", f"{commit}:./{name}") != self.data:
+            return accepted_at
         # In a shallow clone the oldest commit seems to have made every file.
-        has_it = (
-            commit
-            and run_git(root, "show", f"{commit}:./{name}") == self.data
-            and run_git(root, "rev-parse", "--is-shallow-repository") == b"false\n"
-        )
-        if has_it:
-            return commit
-        return accepted_at
+        if run_git(root, "rev-parse", "--is-shallow-repository") != b"false\n":
+            return accepted_at
+        return commit
 
 
 def has_baseline(settings: Settings, root: Path) -> bool:
@@ -93,25 +91,26 @@ def find_baseline(own: Path, given: str, root: Path) -> StoredBaseline | None:
         raise UsageError(
             f"llm_baseline: {name}: no such file; correct the name, or make it: pytest --llm-accept 'first baseline'"
         )
-    shown = run_git(root, "show", "--end-of-options", f"{given}:./{name}")
-    if isinstance(shown, str):
+    content = run_git(root, "show", "--end-of-options", f"{given}:./{name}")
+    if isinstance(content, str):
         raise UsageError(
-            f"--llm-baseline: expected a file, or a commit, branch or tag of git with {name}, got {given!r}: {shown}"
+            f"--llm-baseline: expected a file, or a commit, branch or tag of git with {name}, got {given!r}: {content}"
         )
-    return StoredBaseline(shown, f"{name} of {given}", own, given)
+    return StoredBaseline(content, f"{name} of {given}", own, given)
 
 
 def read_checkout(root: Path) -> tuple[str, str]:
     """Return the commit that is checked out, and a folder's path in the repository ("shop/"); ("", "") outside of git."""
-    shown = run_git(root, "rev-parse", "HEAD", "--show-prefix")
-    commit, _, folder = (
-        (shown if isinstance(shown, bytes) else b"").decode("utf-8", "replace").partition("\n")
-    )
+    output = run_git(root, "rev-parse", "HEAD", "--show-prefix")
+    if not isinstance(output, bytes):
+        return "", ""
+    commit, _, folder = output.decode("utf-8", "replace").partition("\n")
     return commit, folder.removesuffix("\n")
 
 
 class _CommittedOutputs:
-    # Reads what the application answered from the cassettes of a commit.
+    """Reads what the application answered from the cassettes of a commit."""
+
     def __init__(self, root: Path, find_commit: Callable[[], str]) -> None:
         self._root = root
         self._find_commit = find_commit
@@ -126,16 +125,17 @@ class _CommittedOutputs:
 
         cassette = CassetteFacts.from_wire(record.fact("cassette")).path
         answers = {call.output for call in record.calls if call.purpose == "app"}
-        if cassette and read_output(record) in answers:
-            data = self._read_file(cassette)
-        else:
-            data = ""
-        if isinstance(data, str):  # there is none, or the test works on the answer before it is measured
+        if (
+            not cassette or read_output(record) not in answers
+        ):  # the test works on the answer before it is measured
+            return None
+        data = self._read_file(cassette)
+        if isinstance(data, str):
             return None
         try:
-            exchanges = list_answered_requests(
-                parse_cassette(data, Path(cassette)).values(), record.nodeid, find_shown_trial(record, before)
-            )
+            interactions = parse_cassette(data, Path(cassette)).values()
+            take = find_shown_trial(record, before)
+            exchanges = list_answered_requests(interactions, record.nodeid, take)
         except LLMOpsError:
             return None
         # A cassette does not say whose a request is: a judge's begins with the prompt of a judge of this run.
@@ -153,32 +153,36 @@ class _CommittedOutputs:
     def _read_file(self, cassette: str) -> bytes | str:
         if self._commit is None:
             self._commit = self._find_commit()
-        if not self._commit or (cassette not in self._files and len(self._files) >= MAX_GIT_READS):
+        if not self._commit:
             return ""
         if cassette not in self._files:
-            self._files[cassette] = run_git(
-                self._root, "show", "--end-of-options", f"{self._commit}:./{cassette}"
-            )
+            if len(self._files) >= MAX_GIT_READS:
+                return ""
+            place = f"{self._commit}:./{cassette}"
+            self._files[cassette] = run_git(self._root, "show", "--end-of-options", place)
         return self._files[cassette]
 
 
 def find_outputs(
     stored: StoredBaseline, baseline: Baseline, root: Path, records: Iterable[TestRecord]
 ) -> Callable[[str], str | None]:
-    """Return what tells the baseline's output of a test on both sides: by the file beside it, else by the cassettes of its commit."""
+    """Return what finds the baseline's output of a test on both sides: in the file beside it, else in the cassettes of its commit."""
+    latest = Acceptance()
     if baseline.history:
         latest = baseline.history[-1]
-    else:
-        latest = Acceptance()
     outputs = read_outputs(outputs_path(stored.path), latest.on)
     ran = {record.nodeid: record for record in records}
     committed = _CommittedOutputs(root, lambda: stored.find_commit(root, latest.commit))
-    return lambda nodeid: outputs.get(nodeid) or committed.find_output(ran[nodeid], baseline.tests[nodeid])
+
+    def find_output(nodeid: str) -> str | None:
+        return outputs.get(nodeid) or committed.find_output(ran[nodeid], baseline.tests[nodeid])
+
+    return find_output
 
 
 @dataclass(slots=True)
 class BaselineGate:
-    """Compares the records of a run with the baseline, and accepts them into it.
+    """Finds the baseline that a run is compared with, and accepts the run into it.
 
     Args:
         config: pytest's.
@@ -204,11 +208,11 @@ class BaselineGate:
     def _own_path(self) -> Path:
         return self._root / (self.config.getini("llm_baseline") or Settings().baseline)
 
-    def judge(self) -> SuiteVerdict | None:
-        """Return the verdict on the run; None: there is no baseline."""
-        from pytest_llmops.baselines.gate import LOOK_LEVELS, judge_suite
+    def find_reference(self) -> "Reference | None":
+        """Return what the run is compared with; None: there is no baseline."""
+        from pytest_llmops.baselines.conclusion import Reference
+        from pytest_llmops.baselines.gate import LOOK_LEVELS
         from pytest_llmops.baselines.metric_data import GateRules
-        from pytest_llmops.baselines.side_by_side import judge_sentinels
 
         if self.settings.accept is not None and not self._own_path.exists():  # this run makes it
             return None
@@ -218,26 +222,28 @@ class BaselineGate:
                 return None
             baseline = Baseline.from_bytes(stored.data, where=stored.name)
         except UsageError as error:
-            return SuiteVerdict(status="ERROR", sentence=str(error), baseline=self.settings.baseline)
+            return Reference(name=self.settings.baseline, problem=str(error))
+        rules = GateRules(primary=self.settings.primary_metric)
         trials = self.settings.trials
         if isinstance(trials, LookTrials):
-            looks: dict[str, Any] = {"alpha": LOOK_LEVELS[trials], "planned": tuple(LOOK_LEVELS)}
-        else:
-            looks = {}
-        verdict = judge_suite(
-            baseline,
-            self.records,
+            rules = replace(rules, alpha=LOOK_LEVELS[trials], planned=tuple(LOOK_LEVELS))
+        return Reference(
             name=stored.name,
-            rules=GateRules(primary=self.settings.primary_metric, **looks),
-            partial=bool(self._why_partial(baseline.tests)),
+            baseline=baseline,
             find_output=find_outputs(stored, baseline, self._root, self.records),
+            rules=rules,
+            is_partial=bool(self._why_partial(baseline.tests)),
         )
-        if self.settings.record == "verify" and any(record.facts.get("sentinel") for record in self.records):
-            return replace(verdict, advice=(judge_sentinels(baseline, self.records), *verdict.advice))
-        return verdict
 
-    def accept(self, environment: Mapping[str, str], verdict: SuiteVerdict | None) -> str:
+    def accept(
+        self, records: Sequence[TestRecord], environment: Mapping[str, str], verdict: Verdict | None
+    ) -> str:
         """Write the run into the project's baseline, and return a sentence about it.
+
+        Args:
+            records: The tests of the run, with what was concluded from them.
+            environment: Versions of Python and of packages.
+            verdict: On the change since the baseline; None: this is the first.
 
         Raises:
             UsageError: The run is red (a test, or the verdict) or partial and was not forced, nothing was measured, or a file cannot be
@@ -248,21 +254,18 @@ class BaselineGate:
         from pytest_llmops.cassettes.locking import lock_cassette
         from pytest_llmops.redaction.redactor import Redactor
 
-        ran = [record for record in self.records if record.outcome != "skipped"]
+        ran = [record for record in records if record.outcome != "skipped"]
         tests = {record.nodeid: files.summarize_test(record) for record in ran if record.measurements}
         if not tests:
             raise UsageError("--llm-accept: not accepted: no test measured anything")
         path = self._own_path
+        outputs_file = files.outputs_path(path)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with lock_cassette(path):
+            older = files.Baseline()
             if path.is_file():
                 older = files.Baseline.from_bytes(path.read_bytes(), where=path.name)
-            else:
-                older = files.Baseline()
-            # A file that holds the whole suite may be named; what -k, -x and the like leave out is not known.
-            why_partial = self._why_partial(older.tests) or ", ".join(
-                reason for reason in self.why_narrowed if not reason.startswith("only ")
-            )
+            why_partial = self._why_partial(older.tests) or self._why_partly_accepted()
             problems = self._why_unacceptable(ran, why_partial, verdict)
             latest = files.Acceptance(
                 on=now,
@@ -273,36 +276,41 @@ class BaselineGate:
                 forced=bool(problems),
             )
             newer = files.Baseline(tests=tests, history=(latest,), environment=environment)
-            outputs = {
-                record.nodeid: output for record in ran if (output := files.read_output(record)) is not None
-            }
+            outputs = {}
             if why_partial and older.history:
-                outputs = {**files.read_outputs(files.outputs_path(path), older.history[-1].on), **outputs}
+                outputs = files.read_outputs(outputs_file, older.history[-1].on)
+            outputs |= _read_all_outputs(ran)
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 # The outputs first: they belong to no baseline until the baseline names their time.
-                write_atomically(files.outputs_path(path), files.encode_outputs(outputs, now))
+                write_atomically(outputs_file, files.encode_outputs(outputs, now))
                 write_atomically(path, older.accept(newer).to_text().encode("utf-8", "replace"))
             except OSError as error:
                 raise UsageError(f"--llm-accept: {path}: cannot be written: {error}") from None
-        name, outputs_name = path_from_root(path, self._root), files.outputs_path(path).name
+        name = path_from_root(path, self._root)
+        accepted = f"{name}: {format_count(len(tests), 'test')} accepted"
         return (
-            f"{name}: {format_count(len(tests), 'test')} accepted; commit it, and keep {outputs_name} out of git"
-            + describe_small_baseline(newer)
+            f"{accepted}; commit it, and keep {outputs_file.name} out of git{describe_small_baseline(newer)}"
         )
 
+    def _why_partly_accepted(self) -> str:
+        """Return which options left tests out; "": none did.
+
+        A file that holds the whole suite may be named; what -k, -x and the like leave out is not known.
+        """
+        return ", ".join(reason for reason in self.why_narrowed if not reason.startswith("only "))
+
     def _why_unacceptable(
-        self, ran: Sequence[TestRecord], why_partial: str, verdict: SuiteVerdict | None
+        self, ran: Sequence[TestRecord], why_partial: str, verdict: Verdict | None
     ) -> list[str]:
+        problems = []
         red = max(self.failed, sum(record.outcome not in GOOD_OUTCOMES for record in ran))
         if red:
-            problems = [f"{format_count(red, 'test')} did not pass"]
-        else:
-            problems = []
-        if verdict and verdict.status == "RED":
-            problems += ["the suite got worse than its baseline (RED)"]
+            problems.append(f"{format_count(red, 'test')} did not pass")
+        if verdict is not None and verdict.status == "RED":
+            problems.append("the suite got worse than its baseline (RED)")
         if why_partial:
-            problems += [f"only a part of the suite ran ({why_partial})"]
+            problems.append(f"only a part of the suite ran ({why_partial})")
         if problems and not self.settings.accept_anyway:
             raise UsageError(
                 f"--llm-accept: not accepted: {'; '.join(problems)}; the baseline stays as it is. "
@@ -322,50 +330,19 @@ class BaselineGate:
         if left_out:
             return f"{format_count(len(left_out), 'test')} of the baseline skipped"
         folders = collected_folders(self.config)
-        inside = [
-            nodeid
-            for nodeid in missing
-            for folder in folders
-            if not folder or nodeid.startswith(f"{folder}/")
-        ]
-        if len(set(inside)) < len(missing):
-            return f"only {', '.join(folders)}"
+        for nodeid in missing:
+            if not any(not folder or nodeid.startswith(f"{folder}/") for folder in folders):
+                return f"only {', '.join(folders)}"
         return ""
 
 
-def write_junit_cases(config: Any, run: Run, make_report: Callable[..., Any]) -> None:
-    """Give pytest's JUnit writer the verdicts of gate and guardrails as test cases, which enter nothing else: not the counts, not ``--lf``."""
-    is_strict = bool(config.getoption("llm_strict") or config.getini("llm_strict"))
-    cases = [
-        (
-            f"llmops::{found.value.rpartition('::')[2]}",
-            bool(found.run_status),
-            [found.headline, *found.advice],
-        )
-        for found in run.variants
-        if found.argument == ATTACKS
-    ]
-    verdict = run.verdict
-    if verdict is not None:
-        text = [f"{verdict.status} {verdict.sentence}", *verdict.advice, verdict.baseline]
-        cases.append((GATE_NODEID, verdict.fails(strict=is_strict), text))
-    if cases:
-        plugins = config.pluginmanager.get_plugins()
-    else:
-        plugins = ()
-    writers = [plugin for plugin in plugins if type(plugin).__name__ == "LogXML"]
-    for writer, (nodeid, is_red, lines) in product(writers, cases):
-        place = (nodeid, None, nodeid.partition("::")[2])
-        if is_red:
-            status = "failed"
-        else:
-            status = "passed"
-        if is_red:
-            text_shown = "\n".join(lines)
-        else:
-            text_shown = None
-        writer.pytest_runtest_logreport(make_report(nodeid, place, {}, status, text_shown, "call"))
-        writer.pytest_runtest_logreport(make_report(nodeid, place, {}, "passed", None, "teardown"))
+def _read_all_outputs(records: Iterable[TestRecord]) -> dict[str, str]:
+    outputs = {}
+    for record in records:
+        output = read_output(record)
+        if output is not None:
+            outputs[record.nodeid] = output
+    return outputs
 
 
 def check_looks(config: Any, settings: Settings) -> None:
@@ -376,54 +353,48 @@ def check_looks(config: Any, settings: Settings) -> None:
     """
     if hasattr(config, "workerinput"):  # its controller has checked
         return
-    problems = {
-        "the command line, got the ini": config.getoption("llm_trials") is None,
-        f"a replay or --llm-record=new, got --llm-record={settings.record}: each look keeps the takes of the one before": (
-            settings.record not in ("none", "new")
-        ),
-        "no --llm-changed, which takes a fixed number (--llm-trials=3)": settings.changed,
-        "no --llm-accept: a baseline takes a fixed number (--llm-trials=10)": settings.accept is not None,
-        "a baseline, got none: accept one first (--llm-trials=10 --llm-accept REASON)": not has_baseline(
-            settings, config.rootpath
-        ),
-        "no plugin objects given to pytest.main: the pytest of the next look would lack them": bool(
-            config.invocation_params.plugins
-        ),
-    }
-    for expected, applies in problems.items():
-        if applies:
-            raise UsageError(f"--llm-trials=auto: expected {expected}")
+    expected = _why_no_looks(config, settings)
+    if expected:
+        raise UsageError(f"--llm-trials=auto: expected {expected}")
 
 
-def plan_next_look(
-    settings: Settings, verdict: SuiteVerdict | None, takes: int | None, failed: int = 0
-) -> tuple[str, str]:
+def _why_no_looks(config: Any, settings: Settings) -> str:
+    """Return what was expected for a run of several looks; "": it can take place."""
+    if config.getoption("llm_trials") is None:
+        return "the command line, got the ini"
+    if settings.record not in ("none", "new"):
+        return f"a replay or --llm-record=new, got --llm-record={settings.record}: each look keeps the takes of the one before"
+    if settings.changed:
+        return "no --llm-changed, which takes a fixed number (--llm-trials=3)"
+    if settings.accept is not None:
+        return "no --llm-accept: a baseline takes a fixed number (--llm-trials=10)"
+    if not has_baseline(settings, config.rootpath):
+        return "a baseline, got none: accept one first (--llm-trials=10 --llm-accept REASON)"
+    if config.invocation_params.plugins:
+        return "no plugin objects given to pytest.main: the pytest of the next look would lack them"
+    return ""
+
+
+def plan_next_look(settings: Settings, status: str, takes: int | None, failed: int = 0) -> tuple[str, str]:
     """Return the option's value of the look that follows ("": none does), and a sentence about it.
 
     Args:
         settings: The run's.
-        verdict: Of this look.
+        status: Of the verdict of this look.
         takes: The smallest number of recorded takes of a test that a replay asked for; None: no test asks for any.
         failed: How many tests failed in this look, also those that measure nothing: a further look would hide them.
     """
     later = [option for option, trials in LOOKS.items() if trials > settings.trials]
     place = f"look {len(LOOKS) - len(later)} of {len(LOOKS)}"
-    if verdict is not None:
-        status = verdict.status
-    else:
-        status = "NONE"
+    if status in ("RED", "GREEN"):
+        return "", f"{place}: decided"
     if status != "AMBER":
-        return (
-            "",
-            f"{place}: {'decided' if status in ('RED', 'GREEN') else 'no verdict, so no further trials are taken'}",
-        )
+        return "", f"{place}: no verdict, so no further trials are taken"
     if not later:
         return "", f"{place}: undecided, and no further trials are taken"
     if failed:
-        return (
-            "",
-            f"{place}: undecided, and {format_count(failed, 'test')} failed, so no further trials are taken",
-        )
+        tests = format_count(failed, "test")
+        return "", f"{place}: undecided, and {tests} failed, so no further trials are taken"
     further = LOOKS[later[0]]
     if settings.record == "none" and takes is not None and takes < further:
         return "", f"{place}: undecided, and the recordings end here"
@@ -446,11 +417,9 @@ def run_looks(config: Any) -> Generator[None, Any, Any]:
         if not option:
             return status
         arguments = list(config.invocation_params.args)
-        # What follows a plain `--` is no option.
-        if "--" in arguments:
+        end = len(arguments)
+        if "--" in arguments:  # what follows is no option
             end = arguments.index("--")
-        else:
-            end = len(arguments)
         arguments[end:end] = [f"--llm-trials={option}"]
         sys.stdout.flush()
         return _run_look(arguments, config.invocation_params.dir)
@@ -461,12 +430,10 @@ def _run_look(arguments: list[str], folder: Path) -> int:
 
     `python -m` would put the working folder into sys.path, where the command `pytest` has none.
     """
-    if {"", str(folder)} & {*sys.path}:
-        safe = ()
-    else:
-        safe = ("-P",)
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 -- as multiprocessing does
-    command = [sys.executable, *flags, *safe, "-m", "pytest", *arguments]
+    if "" not in sys.path and str(folder) not in sys.path:
+        flags = [*flags, "-P"]
+    command = [sys.executable, *flags, "-m", "pytest", *arguments]
     with subprocess.Popen(command, cwd=folder) as look, ExitStack() as held:  # noqa: S603 -- the arguments of this very run
         with suppress(ValueError):  # a thread other than the main one gets no signals
             before = signal.signal(signal.SIGTERM, lambda *_: look.terminate())

@@ -1,6 +1,5 @@
 """Run of the whole session in the controller: collected from the reports of all workers, written as reports."""
 
-import json
 import os
 import platform
 import re
@@ -8,25 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
-from itertools import islice, zip_longest
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from pytest_llmops._util.option_values import LookTrials
-from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed, UsageError
-from pytest_llmops.harness.baseline_gate import (
-    BaselineGate,
-    has_baseline,
-    plan_next_look,
-    read_checkout,
-    write_junit_cases,
-)
-from pytest_llmops.harness.item import Harness
+from pytest_llmops.errors import LLMOpsError
+from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, plan_next_look, read_checkout
+from pytest_llmops.harness.records import build_record
 from pytest_llmops.harness.run_checks import CassetteUsage, find_unread_keys, iter_feedback_notes
 from pytest_llmops.harness.terminal import TerminalHooks, append_summary, list_annotations
+from pytest_llmops.harness.tracebacks import find_place
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
-from pytest_llmops.redaction.pytest_reports import mask_report, mask_value
 from pytest_llmops.redaction.redactor import Redactor
 from pytest_llmops.reports import deliver_report
 from pytest_llmops.results.details import as_mapping, read_detail
@@ -38,23 +29,27 @@ from pytest_llmops.results.problems import (
     iter_unasserted_notes,
     iter_unchecked_notes,
 )
-from pytest_llmops.results.run import Outcome, Run, TestRecord, iter_run_self_judging_notes, write_text
+from pytest_llmops.results.run import (
+    Outcome,
+    Run,
+    TestRecord,
+    decide_exit_status,
+    iter_run_self_judging_notes,
+    write_text,
+)
+from pytest_llmops.results.secrets import mask_run_secrets
 from pytest_llmops.results.traffic import iter_cassette_notes
+from pytest_llmops.results.verdict import Verdict
 from pytest_llmops.settings import OPTIONS, Settings
 
-PACKAGE = __name__.partition(".")[0]
-# Files that are not the user's. By file: a module of the user may have the name of one of Python's.
-LIBRARY = re.compile(
-    rf"[/\\](?:site|dist)-packages[/\\]|^<frozen |^{re.escape(str(Path(os.__file__).parent))}[/\\]"
-    rf"|^{re.escape(str(Path(__file__).parents[1]))}[/\\]"
-)
 # The phase in which xdist reports the test during which a worker crashed; its measurements are lost
 CRASH_PHASE = "???"
 TESTS_FAILED, NO_TESTS = 1, 5  # exit statuses of pytest
 PYTEST_CATEGORIES: Mapping[str, Outcome] = {
     "failed": "failed", "error": "errored", "xpassed": "xpassed", "passed": "passed", "xfailed": "xfailed", "skipped": "skipped",
 }  # fmt: skip
-OUR_ERRORS = (MeasurementFailed, LLMOpsError, CassetteMiss, BudgetReached)
+# Facts of tests from which verdicts follow without a baseline
+CONCLUDED_FACTS = ("compare", "robust", "guardrail", "sentinel")
 
 
 class Controller:
@@ -68,51 +63,41 @@ class Controller:
         self._settings = settings
         self._records: dict[str, TestRecord] = {}
         self._write_errors: dict[str, str] = {}
-        self._accepted = self._not_accepted = self._look = self.next_look = ""
+        self._accepted = ""
+        self._not_accepted = ""
+        self._look = ""
+        self.next_look = ""
+        self._github: Mapping[str, str] = {}
         if settings.github == "auto":
             self._github = os.environ
-        else:
-            self._github = {}
         self.cassette_usage = CassetteUsage(config, settings)
         self.terminal_hooks = TerminalHooks(config)
         self.run = Run()
 
     def add_report(self, report: Any) -> None:
         """Add the report of a phase of a test."""
+        nodeid = self._plain_nodeid(report.nodeid)
         payload: Mapping[str, Any] | None = getattr(report, "llmops", None)
         crashed = report.failed and report.when == CRASH_PHASE
-        if payload is None and self._plain_nodeid(report.nodeid) not in self._records and not crashed:
+        if payload is None and nodeid not in self._records and not crashed:
             return
         if payload:
             self.cassette_usage.add_uses(payload.get("tapes", ()))
         if report.outcome == "rerun":  # from pytest-rerunfailures: the next attempt counts
-            self._records.pop(self._plain_nodeid(report.nodeid), None)
+            self._records.pop(nodeid, None)
             return
         record = build_record(report, payload or {})
-        record = replace(
-            record, nodeid=self._plain_nodeid(record.nodeid), place=find_place(report, self._config)
-        )
-        earlier = self._records.get(record.nodeid)
-        self._records[record.nodeid] = record if earlier is None else earlier.add(record)
-
-    def _iter_model_notes(self, records: Sequence[TestRecord]) -> Iterator[str]:
-        """Yield which tests asked a model something new, and which models end soon."""
-        from pytest_llmops.trace import iter_shutdown_notes
-
-        yield from iter_changed_notes(records) if self._settings.changed else ()
-        days = self._settings.warn_shutdown
-        if days is not None:
-            yield from iter_shutdown_notes(
-                (call.model for record in records for call in record.calls), days, datetime.now(UTC).date()
-            )
+        record = replace(record, nodeid=nodeid, place=find_place(report, self._config))
+        if nodeid in self._records:
+            record = self._records[nodeid].add(record)
+        self._records[nodeid] = record
 
     def _plain_nodeid(self, nodeid: str) -> str:
         """Return the node id of a test without the group that ``--dist loadgroup`` of xdist appends."""
+        if self._config.getoption("dist", "") != "loadgroup":
+            return nodeid
         place = nodeid.rfind("@")
-        is_group = self._config.getoption("dist", "") == "loadgroup" and place > max(
-            nodeid.rfind("]"), nodeid.rfind("::")
-        )
-        if is_group:
+        if place > max(nodeid.rfind("]"), nodeid.rfind("::")):
             return nodeid[:place]
         return nodeid
 
@@ -126,131 +111,153 @@ class Controller:
         if self._settings.report or os.environ.get("GITHUB_ACTIONS"):
             meta["commit"], folder = read_checkout(self._config.rootpath)
             if folder:
-                meta |= {"root": folder}
-            else:
-                meta |= {}
-        root = self._config.rootpath
-        folders = {
-            root,
-            self._config.invocation_params.dir,
-            *((root / record.nodeid).parent for record in records),
-        }
-        notes = [
-            *self._iter_model_notes(records),
-            *find_unread_keys(self._config, sorted(folders)),
-            *iter_unasserted_notes(records),
-            *iter_run_self_judging_notes(records, meta),
-            *iter_cassette_notes(records, meta),
-            *iter_unchecked_notes(records),
-            *iter_single_trial_notes(records, 1 if self._settings.changed else self._settings.trials),
-            *iter_trial_notes(records),
-            *(() if self.cassette_usage.why_tests_missing() else iter_feedback_notes(root, records)),
-            *(() if self._settings.asks_ahead else iter_concurrency_notes(records)),
-        ]
-        if self.cassette_usage.crashed:
-            workers = format_count(self.cassette_usage.crashed, "worker")
-            notes.insert(0, f"{workers} crashed: what the tests measured that they were at is lost")
-        self.run = mask_run_secrets(Run(records=records, meta=meta, notes=tuple(notes)))
-        self._compare_with_baseline(session)
+                meta["root"] = folder
+        notes = tuple(self._iter_notes(records, meta))
+        self.run = mask_run_secrets(Run(records=records, meta=meta, notes=notes))
+        self._conclude_run(session)
         if records:
             self._config.hook.pytest_llmops_run_finished(config=self._config, run=self.run)
-        write_junit_cases(self._config, self.run, make_report)
-        if records:
+        write_junit_cases(
+            self._config, self.run, make_report, with_properties=self._settings.junit_properties
+        )
+        self._write_reports(session)
+
+    def _iter_notes(self, records: Sequence[TestRecord], meta: Mapping[str, Json]) -> Iterator[str]:
+        """Yield the notes of the run."""
+        settings = self._settings
+        root = self._config.rootpath
+        if self.cassette_usage.crashed:
+            workers = format_count(self.cassette_usage.crashed, "worker")
+            yield f"{workers} crashed: what the tests measured that they were at is lost"
+        yield from self._iter_model_notes(records)
+        folders = {root, self._config.invocation_params.dir}
+        folders |= {(root / record.nodeid).parent for record in records}
+        yield from find_unread_keys(self._config, sorted(folders))
+        yield from iter_unasserted_notes(records)
+        yield from iter_run_self_judging_notes(records, meta)
+        yield from iter_cassette_notes(records, meta)
+        yield from iter_unchecked_notes(records)
+        trials = settings.trials
+        if settings.changed:
+            trials = 1
+        yield from iter_single_trial_notes(records, trials)
+        yield from iter_trial_notes(records)
+        if not self.cassette_usage.why_tests_missing():
+            yield from iter_feedback_notes(root, records)
+        if not settings.asks_ahead:
+            yield from iter_concurrency_notes(records)
+
+    def _iter_model_notes(self, records: Sequence[TestRecord]) -> Iterator[str]:
+        """Yield which tests asked a model something new, and which models end soon."""
+        from pytest_llmops.trace import iter_shutdown_notes
+
+        if self._settings.changed:
+            yield from iter_changed_notes(records)
+        days = self._settings.warn_shutdown
+        if days is not None:
+            models = (call.model for record in records for call in record.calls)
+            yield from iter_shutdown_notes(models, days, datetime.now(UTC).date())
+
+    def _write_reports(self, session: Any) -> None:
+        summary = ""
+        if self.run.records:
             summary = self._github.get("GITHUB_STEP_SUMMARY", "")
-        else:
-            summary = ""
-        for name in filter(None, [*self._settings.report, summary]):
+        names = [*self._settings.report]
+        if summary:
+            names.append(summary)
+        for name in names:
             try:
                 if name == summary:
                     append_summary(self.run, Path(summary))
                 else:
-                    deliver_report(
-                        self.run,
-                        name,
-                        lambda file, text: write_text(self._config.invocation_params.dir / file, text),
-                    )
+                    deliver_report(self.run, name, self._write_file)
             except (OSError, LLMOpsError) as error:
                 self._write_errors[name] = f"report {name}: cannot be written: {error}"
                 # Nobody asked for the summary of the job.
-                session.exitstatus = session.exitstatus or int(name != summary)
+                if name != summary:
+                    session.exitstatus = session.exitstatus or TESTS_FAILED
 
-    def _compare_with_baseline(self, session: Any) -> None:
-        """Compare variants, and the run with its baseline, and accept it into the baseline if that is asked for."""
-        self._judge_variants(session)
-        usage = self.cassette_usage
+    def _write_file(self, name: str, text: str) -> None:
+        write_text(self._config.invocation_params.dir / name, text)
+
+    def _conclude_run(self, session: Any) -> None:
+        """Give the run its verdicts, accept it into the baseline if that is asked for, and set the exit status."""
         settings = self._settings
-        is_first = not has_baseline(settings, self._config.rootpath)
-        if (
-            is_first
-            and settings.record == "verify"
-            and any(record.facts.get("sentinel") for record in self.run.records)
-        ):
-            from pytest_llmops.baselines import baseline, side_by_side
+        gate = None
+        reference = None
+        if settings.accept or has_baseline(settings, self._config.rootpath):
+            gate = self._open_gate(session)
+            reference = gate.find_reference()
+        has_facts = any(record.facts.get(name) for record in self.run.records for name in CONCLUDED_FACTS)
+        if reference is not None or has_facts:
+            from pytest_llmops.baselines.conclusion import conclude
 
-            moved = side_by_side.judge_sentinels(baseline.Baseline(), self.run.records)
-            self.run = replace(self.run, notes=(moved, *self.run.notes))
-        if is_first and not settings.accept:
-            return
+            # A verdict before the last look, and one on a run that is accepted, fails nothing by being undecided.
+            is_strict = settings.strict and not settings.accept and not self._plan_look("AMBER", session)[0]
+            self.run = conclude(self.run, reference, is_strict=is_strict)
+            self._add_unchanged_inputs()
+        verdict = self.run.find_verdict("baseline")
+        if gate is not None and isinstance(settings.trials, LookTrials):
+            status = "NONE"
+            if verdict is not None:
+                status = verdict.status
+            self.next_look, self._look = self._plan_look(status, session)
+            if self.next_look:  # the last look tells it, and what follows from it
+                self._github = {}
+                self._change_baseline_verdict(advice=())
+        if gate is not None and settings.accept:
+            self._accept(gate, verdict)
+        session.exitstatus = decide_exit_status(self.run, session.exitstatus)
+        if self._not_accepted:
+            session.exitstatus = session.exitstatus or TESTS_FAILED
+
+    def _open_gate(self, session: Any) -> BaselineGate:
+        usage = self.cassette_usage
         status = int(session.exitstatus)
         ended = str(session.shouldstop or session.shouldfail or "")
         if not ended and status not in (0, TESTS_FAILED, NO_TESTS):  # Ctrl-C sets neither
             ended = f"the run ended early (exit status {status})"
-        gate = BaselineGate(
-            self._config,
-            settings,
-            self.run.records,
-            [*usage.why_tests_missing(), *filter(None, [ended])],
-            {self._plain_nodeid(nodeid) for nodeid in usage.skipped_tests},
-            session.testsfailed,
+        why_narrowed = list(usage.why_tests_missing())
+        if ended:
+            why_narrowed.append(ended)
+        skipped = {self._plain_nodeid(nodeid) for nodeid in usage.skipped_tests}
+        return BaselineGate(
+            self._config, self._settings, self.run.records, why_narrowed, skipped, session.testsfailed
         )
-        verdict = gate.judge()
-        self.run = replace(self.run, verdict=verdict)
-        if isinstance(settings.trials, LookTrials):
-            self.next_look, self._look = plan_next_look(
-                settings, verdict, usage.fewest_takes, session.testsfailed
-            )
-            if self.next_look:  # the last look tells it, and what follows from it
-                self._github, self.run = (
-                    {},
-                    replace(self.run, verdict=verdict and replace(verdict, advice=())),
-                )
-        if settings.accept:
-            versions = {name: str(version) for name, version in as_mapping(self.run.meta["versions"]).items()}
-            try:
-                self._accepted = gate.accept(versions, verdict)
-            except LLMOpsError as error:
-                self._not_accepted = str(error)
-        is_red = verdict is not None and verdict.fails(strict=settings.strict) and not self._accepted
-        if verdict and is_red and verdict.status == "AMBER" and not self.next_look:
-            sentence = f"fails the run (--llm-strict); {verdict.sentence}"
-            self.run = replace(self.run, verdict=replace(verdict, sentence=sentence))
-        session.exitstatus = session.exitstatus or int(is_red or bool(self._not_accepted))
 
-    def _judge_variants(self, session: Any) -> None:
-        if any(
-            record.fact(name) for record in self.run.records for name in ("compare", "robust", "guardrail")
-        ):
-            from pytest_llmops.baselines.robustness import add_kept_verdicts
-            from pytest_llmops.baselines.side_by_side import judge_variants
+    def _plan_look(self, status: str, session: Any) -> tuple[str, str]:
+        """Return what `plan_next_look` does if the verdict has this status; ("", ""): the run has no looks."""
+        if not isinstance(self._settings.trials, LookTrials):
+            return "", ""
+        return plan_next_look(self._settings, status, self.cassette_usage.fewest_takes, session.testsfailed)
 
-            self.run = replace(self.run, records=add_kept_verdicts(self.run.records))
-            self._add_unchanged_inputs()
-            self.run = replace(self.run, variants=judge_variants(self.run.records))
-            if any(variant.run_status for variant in self.run.variants):
-                session.exitstatus = session.exitstatus or TESTS_FAILED
+    def _accept(self, gate: BaselineGate, verdict: Verdict | None) -> None:
+        versions = {name: str(version) for name, version in as_mapping(self.run.meta["versions"]).items()}
+        try:
+            self._accepted = gate.accept(self.run.records, versions, verdict)
+        except LLMOpsError as error:
+            self._not_accepted = str(error)
+        else:  # what was accepted fails nothing
+            self._change_baseline_verdict(decides=False)
+
+    def _change_baseline_verdict(self, **changes: Any) -> None:
+        verdicts = [
+            replace(verdict, **changes) if verdict.kind == "baseline" else verdict
+            for verdict in self.run.verdicts
+        ]
+        self.run = replace(self.run, verdicts=tuple(verdicts))
 
     def _add_unchanged_inputs(self) -> None:
         """Show with the failure of a changed input (`llm_robust`) what the unchanged one is, and both answers."""
-        moved = {
-            record.nodeid: format_failure_text(score, evidence=read_detail(score).evidence)  # type: ignore[arg-type]
-            for record in self.run.records
-            for score in record.measurements
-            if record.fact("robust") and score.name.startswith("robust.") and score.value == 0
-        }
-        if moved:
-            reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        else:
-            reporter = None
+        moved = {}
+        for record in self.run.records:
+            if not record.fact("robust"):
+                continue
+            for score in record.measurements:
+                if score.name.startswith("robust.") and score.value == 0:
+                    evidence = read_detail(score).evidence
+                    moved[record.nodeid] = format_failure_text(score, evidence=evidence)  # type: ignore[arg-type]
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter") if moved else None
         for report in getattr(reporter, "stats", {}).get("failed", ()):
             if report.nodeid in moved and hasattr(report.longrepr, "addsection"):
                 report.longrepr.addsection("the unchanged input", moved[report.nodeid], "-")
@@ -259,194 +266,85 @@ class Controller:
         """Print the summary, as far as -q, -qq and --no-summary allow."""
         stats = getattr(terminalreporter, "stats", {})
         self.terminal_hooks.list_failures(stats)
-        verbosity: int = self._config.get_verbosity()
         for annotation in list_annotations(self.run, self._config, self._github):
             terminalreporter.write_line(annotation)
         if self._config.option.__dict__.get("no_summary"):
             return
         from pytest_llmops.reports import terminal
 
-        width = terminalreporter._tw.fullwidth  # noqa: SLF001 -- pytest has no public access to its width
+        verbosity: int = self._config.get_verbosity()
         lines = terminal.summary_lines(
             self.run,
             verbosity=verbosity,
             ascii=not _supports_unicode(terminalreporter),
-            width=width,
-            others={  # how many tests pytest counts beside ours
-                outcome: sum(
-                    self._plain_nodeid(report.nodeid) not in self._records for report in stats[category]
-                )
-                for category, outcome in PYTEST_CATEGORIES.items()
-                if category in stats
-            },
+            width=terminalreporter._tw.fullwidth,  # noqa: SLF001 -- pytest has no public access to its width
+            others=self._count_other_tests(stats),
         )
         if lines and verbosity >= 0:
             terminalreporter.write_sep("=", "LLM regression")
         for line in lines:
-            terminalreporter.write_line(line.text, **({line.style: True} if line.style else {}))
+            style = {line.style: True} if line.style else {}
+            terminalreporter.write_line(line.text, **style)
         if self._look:
             terminalreporter.write_line(f"trials      {self._look}")
         if self._accepted:
             terminalreporter.write_line(escape_output(f"baseline    {self._accepted}"), green=True)
-        for error in filter(None, [self._not_accepted, *self._write_errors.values()]):
+        if self._not_accepted:
+            terminalreporter.write_line(escape_output(self._not_accepted), red=True)
+        for error in self._write_errors.values():
             terminalreporter.write_line(escape_output(error), red=True)
-        if verbosity >= -1:
-            written = [name for name in self._settings.report if name not in self._write_errors]
-            if verbosity >= 0:
-                xml = self._config.getoption("xmlpath", None)
-            else:
-                xml = None
-            for name in [*written, *filter(None, [xml])]:
-                terminalreporter.write_line(f"report      {name}")
+        for name in self._list_written(verbosity):
+            terminalreporter.write_line(f"report      {name}")
+
+    def _count_other_tests(self, stats: Mapping[str, Sequence[Any]]) -> dict[Outcome, int]:
+        """Return how many tests pytest counts beside ours."""
+        counts: dict[Outcome, int] = {}
+        for category, outcome in PYTEST_CATEGORIES.items():
+            if category in stats:
+                others = [
+                    report
+                    for report in stats[category]
+                    if self._plain_nodeid(report.nodeid) not in self._records
+                ]
+                counts[outcome] = len(others)
+        return counts
+
+    def _list_written(self, verbosity: int) -> list[str]:
+        """Return the names of reports to tell about."""
+        if verbosity < -1:
+            return []
+        names = [name for name in self._settings.report if name not in self._write_errors]
+        if verbosity >= 0:
+            xml = self._config.getoption("xmlpath", None)
+            if xml:
+                names.append(xml)
+        return names
 
 
-def report_outcome(report: Any, payload: Mapping[str, Any]) -> Any:
-    """Return a report's outcome in our terms: what could not be scored is ``errored``, not ``failed``."""
-    if report.failed:
-        if report.when == "call" and payload.get("outcome") != "errored":
-            return "failed"
-        return "errored"
-    if hasattr(report, "wasxfail"):
-        if report.skipped:
-            return "xfailed"
-        return "xpassed"
-    if report.outcome in ("passed", "skipped"):
-        return report.outcome
-    return "errored"
+def write_junit_cases(
+    config: Any, run: Run, make_report: Callable[..., Any], *, with_properties: bool = True
+) -> None:
+    """Give pytest's JUnit writer the verdicts as test cases, which enter nothing else: not the counts, not ``--lf``."""
+    if not run.verdicts:
+        return
+    writers = [plugin for plugin in config.pluginmanager.get_plugins() if type(plugin).__name__ == "LogXML"]
+    from pytest_llmops.reports.ci_formats import verdict_properties
 
-
-def report_message(report: Any) -> str:
-    """Return the text of a failure, or the reason of a skip, without the traceback."""
-    if report.passed:
-        return ""
-    if hasattr(report, "wasxfail"):
-        return str(report.wasxfail)
-    longrepr = report.longrepr
-    if isinstance(longrepr, tuple):
-        return str(longrepr[2]).removeprefix("Skipped: ")
-    crash = getattr(longrepr, "reprcrash", None)
-    if crash is not None:
-        return str(crash.message)
-    return str(longrepr or "")
-
-
-def find_place(report: Any, config: Any) -> str:
-    """Return the last line of the user's own code in a failure, else the test, as ``tests/test_a.py:12`` from the root."""
-    traceback = getattr(report.longrepr, "reprtraceback", None)
-    above = (getattr(entry, "reprfileloc", None) for entry in reversed(getattr(traceback, "reprentries", ())))
-    for place in filter(None, [getattr(report.longrepr, "reprcrash", None), *above]):
-        path = Path(os.path.normpath(config.invocation_params.dir / place.path))
-        if path.is_relative_to(config.rootpath) and not LIBRARY.search(str(path)):
-            return f"{path.relative_to(config.rootpath).as_posix()}:{place.lineno}"
-    file, line, _ = report.location
-    return f"{file.replace(os.sep, '/')}:{(line or 0) + 1}"
-
-
-def build_record(report: Any, payload: Mapping[str, Any]) -> TestRecord:
-    """Return the record of a phase of a test."""
-    wire = {key: payload[key] for key in ("measurements", "calls", "facts") if key in payload}
-    if report.failed or hasattr(report, "wasxfail"):  # what skips is raised too, and ends nothing
-        wire["raised"] = payload.get("raised", [])
-    if report.failed and report.when != "call":
-        wire["facts"] = {**wire.get("facts", {}), "failed_outside": report.when}
-    return TestRecord.from_wire(
-        {
-            "nodeid": report.nodeid,
-            "outcome": report_outcome(report, payload),
-            "duration_s": report.duration,
-            "message": report_message(report),
-            **wire,
-        }
-    )
-
-
-def attach_payload(harness: Harness, report: Any, error: BaseException | None) -> None:
-    """Attach what a phase measured to its report; at the end of a test its JUnit properties too."""
-    report.llmops = harness.build_payload(report.when, error)
-    mask_report(report, harness.mask_secrets)
-    record = build_record(report, report.llmops)
-    if harness.record is None:
-        harness.record = record
-    else:
-        harness.record = harness.record.add(record)
-    if report.when == "teardown" and harness.settings.junit_properties:
-        from pytest_llmops.reports.ci_formats import junit_properties
-
-        report.user_properties.extend(junit_properties(harness.record))
-
-
-def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
-    """Remove our frames from a traceback, and the libraries' below the user's code for our own errors and a server that is down.
-
-    An error of ours that no line of the user's code led to (a damaged cassette, an unknown name in a marker)
-    becomes a failure without any traceback: its text says where to look.
-
-    Args:
-        call: pytest's call.
-        failed: pytest's exception for a failure.
-    """
-    value: BaseException = call.excinfo.value
-    is_ours = isinstance(value, OUR_ERRORS)
-    chain = list(islice(_follow(value, "__context__"), 99))
-    for depth, why in enumerate(vars(error).get("llmops_note") for error in chain):
-        if why and not is_ours:
-            # The error of a fixture comes with each of its tests, and has the note already.
-            notes = [*dict.fromkeys([*getattr(value, "__notes__", ()), why])]
-            is_ours = True
-            value.__notes__ = notes
-            # What the client did in vain helps nobody; what went wrong in the user's code after it does.
-            caught = (n for n in range(depth, 0, -1) if (tb := chain[n].__traceback__) and _is_users(tb))
-            after = chain[next(caught, 1) - 1]
-            if after.__cause__ is after.__context__:
-                after.__cause__ = None
-            after.__suppress_context__ = True
-    # By module, not by file: the __init__ of a dataclass has no file.
-    modules = (
-        (tb, str(tb.tb_frame.f_globals.get("__name__"))) for tb in _follow(value.__traceback__, "tb_next")
-    )
-    frames = [tb for tb, module in modules if module.partition(".")[0] != PACKAGE]
-    # Of `soft`, the line of the assertion follows that of the block.
-    frames = [
-        tb
-        for tb, below in zip_longest(frames, frames[1:])
-        if below is None or below.tb_frame is not tb.tb_frame
-    ]
-    if is_ours:
-        while frames and not _is_users(frames[-1]):
-            frames.pop()
-        if not frames:
-            call.excinfo = type(call.excinfo).from_exception(
-                _raise_and_catch(
-                    failed(
-                        "\n".join([f"{type(value).__name__}: {value}", *getattr(value, "__notes__", ())]),
-                        pytrace=False,
-                    )
-                )
-            )
-            return
-    linked: TracebackType | None = None
-    for tb in reversed(frames):
-        linked = TracebackType(linked, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
-    if linked is not None:
-        call.excinfo = type(call.excinfo).from_exception(value.with_traceback(linked))
-
-
-def _is_users(tb: TracebackType) -> bool:
-    return not LIBRARY.search(tb.tb_frame.f_code.co_filename)
-
-
-def _raise_and_catch(error: BaseException) -> BaseException:
-    """Give an exception the traceback that pytest needs and only a raised exception has."""
-    try:
-        raise error
-    except type(error):
-        return error
-
-
-def _follow(link: Any, name: str) -> Iterator[Any]:
-    while link is not None:
-        yield link
-        link = getattr(link, name)
+    failing = run.failing_verdicts
+    for writer in writers:
+        for verdict in run.verdicts:
+            place = (verdict.nodeid, None, verdict.nodeid.partition("::")[2])
+            status = "passed"
+            text = None
+            if verdict in failing:
+                status = "failed"
+                text = verdict.text
+            call = make_report(verdict.nodeid, place, {}, status, text, "call")
+            teardown = make_report(verdict.nodeid, place, {}, "passed", None, "teardown")
+            if with_properties:
+                teardown.user_properties = verdict_properties(verdict)
+            writer.pytest_runtest_logreport(call)
+            writer.pytest_runtest_logreport(teardown)
 
 
 def _supports_unicode(terminalreporter: Any) -> bool:
@@ -459,7 +357,8 @@ def _supports_unicode(terminalreporter: Any) -> bool:
 
 
 def _natural_sort_key(nodeid: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", nodeid)]
+    parts = re.split(r"(\d+)", nodeid)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _run_metadata(config: Any, settings: Settings) -> dict[str, Json]:
@@ -471,66 +370,30 @@ def _run_metadata(config: Any, settings: Settings) -> dict[str, Json]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    values = {option.name: getattr(settings, option.name) for option in OPTIONS}
+    values: dict[str, Json] = {}
+    for option in OPTIONS:
+        value = getattr(settings, option.name)
+        if isinstance(value, tuple):
+            value = list(value)
+        values[option.name] = value
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": _pytest_command(config),
         "versions": versions,
-        "settings": {
-            name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
-        },
+        "settings": values,
     }
 
 
-def mask_run_secrets(run: Run) -> Run:
-    """Return a run with all secrets masked, by value (from the environment) and by shape, for every report."""
-    redactor = Redactor.from_environment(os.environ)
-    data = run.to_json(indent=None, summary=False)
-    if not redactor.leaks(data.encode()):
-        return run
-    document = json.loads(data)
-    # Only texts are masked: a secret like "11111111" or "measurements" must not change a score or a key.
-    texts = {key: mask_value(document[key], redactor.clean_text) for key in ("meta", "notes", "records")}
-    return _mask_scattered_secrets(Run.from_json(json.dumps({**document, **texts})), redactor)
-
-
-def _mask_scattered_secrets(run: Run, redactor: Any) -> Run:
-    """Mask secrets that are spread over several texts, as long as only texts change."""
-    data = run.to_json(indent=None, summary=False).encode()
-    cleaned = redactor.clean(data)
-    if cleaned == data:
-        return run
-    try:
-        masked_run = Run.from_json(cleaned.decode())
-    except (UsageError, ValueError):
-        return run
-    if _run_shape(masked_run) == _run_shape(run):
-        return masked_run
-    return run
-
-
-def _run_shape(run: Run) -> object:
-    return run.meta.keys(), [
-        (
-            record.outcome,
-            record.duration_s,
-            record.facts.keys(),
-            len(record.calls),
-            [(measurement.value, measurement.threshold) for measurement in record.measurements],
-        )
-        for record in run.records
-    ]
-
-
 def _why_run_failed(session: Any) -> list[str]:
-    if session.testsfailed:
-        reasons = [f"{session.testsfailed} failed"]
-    else:
-        reasons = []
+    reasons = []
     status = int(session.exitstatus)
-    if not reasons and status not in (0, NO_TESTS):
-        reasons += [f"exit status {status}"]
-    return [*reasons, *([str(session.shouldstop)] if session.shouldstop else [])]
+    if session.testsfailed:
+        reasons.append(f"{session.testsfailed} failed")
+    elif status not in (0, NO_TESTS):
+        reasons.append(f"exit status {status}")
+    if session.shouldstop:
+        reasons.append(str(session.shouldstop))
+    return reasons
 
 
 def _pytest_command(config: Any) -> str:

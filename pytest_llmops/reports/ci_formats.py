@@ -8,18 +8,19 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 
 from pytest_llmops.measurement import Json, escape_json_output, escape_output, shorten_text
 from pytest_llmops.reports import quote_line, render_template
-from pytest_llmops.results.details import CassetteFacts, SideFacts, as_mapping, read_scale, to_scale
-from pytest_llmops.results.problems import list_problems
+from pytest_llmops.results.details import CassetteFacts, SideFacts, read_scale, to_scale
+from pytest_llmops.results.problems import list_problems, list_verdict_problems
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 from pytest_llmops.results.summary import describe_weak_half, summarize_run
 from pytest_llmops.results.traffic import count_traffic
-from pytest_llmops.results.verdict import GATE_NODEID
+from pytest_llmops.results.verdict import Verdict
 
 MAX_PROPERTY_CHARS = 200
 MAX_DECIMAL = 1e15  # numbers beyond this have no exact short form as a plain decimal
@@ -94,41 +95,64 @@ def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
     return list(named_values.items())
 
 
+def verdict_properties(verdict: Verdict) -> list[tuple[str, str]]:
+    """Return the ``(name, value)`` properties of the test case of a verdict.
+
+    >>> verdict_properties(Verdict(kind="baseline", status="RED", sentence="tone fell"))
+    [('llm.verdict', 'RED'), ('llm.verdict.sentence', 'tone fell')]
+    """
+    return [("llm.verdict", verdict.status), ("llm.verdict.sentence", quote_line(verdict.statement))]
+
+
 def render_junit(run: Run) -> str:
-    """Return a run as a file of JUnit, as pytest's ``--junitxml`` writes it: the verdict on the baseline is a test case.
+    """Return a run as a file of JUnit, as pytest's ``--junitxml`` writes it: each verdict is a test case.
 
     >>> "tests=" in render_junit(Run())
     True
     """
-    records = list(run.records)
-    verdict = run.verdict
-    if verdict is not None:
-        is_red = verdict.fails(strict=as_mapping(run.meta.get("settings")).get("strict") is True)
-        records.append(
-            TestRecord(
-                nodeid=GATE_NODEID,
-                outcome="failed" if is_red else "passed",
-                message="\n".join(
-                    [f"{verdict.status} {verdict.sentence}", *verdict.advice, verdict.baseline]
-                ),
+    cases = [_build_test_case(record) for record in run.records]
+    failing = run.failing_verdicts
+    for verdict in run.verdicts:
+        tag = "failure" if verdict in failing else ""
+        cases.append(
+            JUnitCase(
+                name=_name_case(verdict.nodeid),
+                tag=tag,
+                message=verdict.text,
+                properties=verdict_properties(verdict),
             )
         )
-    # pytest's own file has errors only of what failed before or after the test itself.
-    cases = [
-        (
-            _name_case(record.nodeid),
-            record,
-            "error" if record.facts.get("failed_outside") else _TAGS.get(record.outcome, ""),
-        )
-        for record in records
-    ]
     return render_template(
         "junit.xml.j2",
         cases=cases,
-        counts=Counter(tag for _, _, tag in cases),
-        total_s=math.fsum(record.duration_s for record in records),
-        properties=lambda record: [] if record.nodeid == GATE_NODEID else junit_properties(record),
+        counts=Counter(case.tag for case in cases),
+        total_s=math.fsum(case.duration_s for case in cases),
         line=quote_line,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JUnitCase:
+    """A test case: its class and name, the element that tells how it ended ("": it passed), and its properties."""
+
+    name: tuple[str, str]
+    tag: str
+    message: str
+    duration_s: float = 0.0
+    properties: Sequence[tuple[str, str]] = ()
+
+
+def _build_test_case(record: TestRecord) -> JUnitCase:
+    tag = _TAGS.get(record.outcome, "")
+    # pytest's own file has errors only of what failed before or after the test itself.
+    if record.facts.get("failed_outside"):
+        tag = "error"
+    return JUnitCase(
+        name=_name_case(record.nodeid),
+        tag=tag,
+        message=record.message,
+        duration_s=record.duration_s,
+        properties=junit_properties(record),
     )
 
 
@@ -154,7 +178,7 @@ MAX_ANNOTATIONS = 10  # GitHub shows no more of a step, and drops the others wit
 
 
 def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
-    """Yield a workflow command of GitHub for each problem, what got worse first, ten at most.
+    """Yield a workflow command of GitHub for each problem, verdicts and what got worse first, ten at most.
 
     Args:
         run: The run.
@@ -164,7 +188,7 @@ def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
     >>> list(format_annotations(Run(records=(record,)), {}))
     ['::error file=test_a.py,line=3,title=failed%3A test_a.py%3A%3At::failed']
     """
-    problems = list_problems(run, all_worse=False)
+    problems = [*list_verdict_problems(run), *list_problems(run, all_worse=False)]
     if len(problems) <= MAX_ANNOTATIONS:
         listed = problems
     else:
@@ -183,13 +207,13 @@ def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
 
 
 def render_codequality(run: Run) -> str:
-    """Return what got worse or did not pass as a code quality report of GitLab: an entry a test.
+    """Return what got worse or did not pass as a code quality report of GitLab: an entry a test, or a verdict.
 
     >>> render_codequality(Run()).strip()
     '[]'
     """
     entries = []
-    for problem in list_problems(run, all_worse=False):
+    for problem in [*list_verdict_problems(run), *list_problems(run, all_worse=False)]:
         path, line = problem.find_place({})
         entries.append(
             {
@@ -214,5 +238,7 @@ def render_metrics(run: Run) -> str:
     return render_template(
         "metrics.txt.j2",
         totals=summarize_run(run),
+        verdicts=run.verdicts,
+        failing=run.failing_verdicts,
         label=lambda text: quote_line(text).replace("\\", r"\\").replace('"', r"\""),
     )

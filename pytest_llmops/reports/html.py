@@ -47,7 +47,7 @@ from pytest_llmops.results.summary import (
     summarize_run,
 )
 from pytest_llmops.results.traffic import Traffic, format_cost
-from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict, VariantVerdict
+from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, Level, MetricVerdict, Verdict
 
 MAX_ADVICE = 10  # sentences on a comparison
 MAX_STATIC = 50  # tests that a page without a script shows
@@ -55,11 +55,14 @@ MAX_REMOVED = 200
 COMPRESSION = 6
 _ACCEPT_HINT = re.compile(r" If [^.]{,200}\(--llm-accept\)")  # wrong advice while recordings are missing
 _PURPOSES = {"app": "the application", "judge": "judges", "embedder": "embedders"}
-_VERDICT_STYLES = {
-    "PASS": "passed", "FAIL": "failed", "RED": "failed", "ERROR": "errored", "GREEN": "passed", "AMBER": "errored",
-    "better": "passed", "worse": "failed", "undecided": "errored", "error": "errored",
-    "fail": "failed", "unproven": "errored", "unscored": "errored", "pass": "passed",
-}  # fmt: skip
+_RUN_STYLES = {"PASS": "passed", "FAIL": "failed", "RED": "failed", "ERROR": "errored"}
+_LEVEL_STYLES: Mapping[Level, str] = {
+    "bad": "failed",
+    "error": "errored",
+    "open": "errored",
+    "good": "passed",
+    "": "",
+}
 
 
 def render_html(run: Run, history: Sequence[Run] = ()) -> str:
@@ -108,9 +111,13 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
     missed = [record.message for record in run.records if "CassetteMiss" in record.raised]
     commands = merge_record_commands(missed)
     return {
-        "verdict": [totals.verdict, _VERDICT_STYLES.get(totals.verdict, "muted"), totals.outcome_words],
+        "verdict": [totals.verdict, _RUN_STYLES.get(totals.verdict, "muted"), totals.outcome_words],
         "ran": _describe_when(run, totals),
-        "gate": _build_gate(run, {metric.name: metric for metric in totals.metrics}, missed=bool(missed)),
+        "gates": [
+            _build_gate(verdict, run, {metric.name: metric for metric in totals.metrics}, missed=bool(missed))
+            for verdict in run.verdicts
+            if verdict.is_since_baseline
+        ],
         "missed": [
             f"{format_count(len(missed), 'test')} without a recording; to record all:",
             [shorten_text(command, 2_000) for command in commands],
@@ -122,7 +129,7 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
             for outcome in OUTCOMES
             if totals.outcomes[outcome]
         ],
-        "figures": _build_figures(totals, run.variants),
+        "figures": _build_figures(totals, run.verdicts),
         "notes": [shorten_text(note, 2 * MAX_NAME) for note in run.notes],
         "metrics": list(map(_build_metric_view, totals.metrics)),
         "matrices": [
@@ -198,18 +205,16 @@ def _describe_when(run: Run, totals: Totals) -> list[str]:
     ]
 
 
-def _build_figures(totals: Totals, variants: Iterable[VariantVerdict]) -> list[list[str]]:
+def _build_figures(totals: Totals, verdicts: Iterable[Verdict]) -> list[list[str]]:
     """Return the figures of the run as ``[label, text, style]``: what a reviewer asks after the verdict."""
     traffic = totals.traffic
     latency = totals.latency
-    rows = [
-        [
-            "compare",
-            "\n".join(shorten_text(line, 600) for line in (found.headline, *found.advice[:MAX_ADVICE])),
-            _VERDICT_STYLES.get(found.status, ""),
-        ]
-        for found in variants
-    ]
+    rows = []
+    for verdict in verdicts:
+        if not verdict.is_since_baseline:
+            lines = [verdict.headline, *verdict.advice[:MAX_ADVICE]]
+            text = "\n".join(shorten_text(line, 600) for line in lines)
+            rows.append([verdict.label, text, _LEVEL_STYLES[verdict.level]])
     rows += [[words, format_count(number, "test"), "failed"] for words, number in totals.blamed.items()]
     if traffic.calls:
         if traffic.spent_usd is not None or not traffic.live:
@@ -270,10 +275,7 @@ def _traffic_cells(traffic: Traffic) -> list[str]:
 
 def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[list[View], dict[int, int]]:
     """Return the tests, what failed or got worse first, and the place of each record among them by its id."""
-    if run.verdict is None:
-        changes = {}
-    else:
-        changes = {change.nodeid: change for change in run.verdict.changes}
+    changes = run.changes
     ordered = sorted(run.records, key=lambda record: _severity(record, changes.get(record.nodeid)))
     reasons = {
         nodeid: "; ".join(judgement.reason for judgement in group)
@@ -321,11 +323,8 @@ def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, 
     )
 
 
-def _build_gate(run: Run, measured: Mapping[str, Metric], *, missed: bool) -> View | None:
+def _build_gate(verdict: Verdict, run: Run, measured: Mapping[str, Metric], *, missed: bool) -> View:
     """Return the verdict on the change since the baseline, and the tests that are gone."""
-    verdict = run.verdict
-    if verdict is None:
-        return None
     sentence = shorten_text(verdict.sentence, 2 * MAX_NAME)
     present = {record.nodeid for record in run.records}
     unseen = sum(
@@ -338,7 +337,7 @@ def _build_gate(run: Run, measured: Mapping[str, Metric], *, missed: bool) -> Vi
     )
     removed = [change.nodeid for change in verdict.changes if change.nodeid not in present]
     return {
-        "style": "failed" if verdict.status == "ERROR" else _VERDICT_STYLES.get(verdict.status, "muted"),
+        "style": "failed" if verdict.level == "error" else _LEVEL_STYLES[verdict.level] or "muted",
         "status": verdict.status,
         "sentence": _ACCEPT_HINT.sub(" Record what is missing first" if missed else r"\g<0>", sentence),
         "about": [

@@ -23,7 +23,7 @@ from pytest_llmops.results.problems import (
 )
 from pytest_llmops.results.run import Run, TestRecord, is_judged
 from pytest_llmops.results.summary import summarize_run
-from pytest_llmops.results.verdict import CHANGE_WORDS
+from pytest_llmops.results.verdict import CHANGE_WORDS, Verdict
 
 MAX_BYTES = 60_000  # a comment of GitHub holds 65,536 characters
 MAX_SUMMARY_BYTES = 900_000  # GitHub drops a job summary of more than 1,024 KiB altogether
@@ -45,7 +45,6 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     - no model was called
     """
     totals = summarize_run(run)
-    verdict = run.verdict
     missed = [record.message for record in run.records if _is_miss(record)]
     # Equal misses are shown once.
     problems = [
@@ -57,21 +56,18 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
             ),
         ).values()
     ]
-    if verdict:
-        counts = [(len(verdict.of_kind(kind)), word) for kind, word in CHANGE_WORDS.items()]
-    else:
-        counts = []
+    word: str = totals.verdict
+    for verdict in run.verdicts:
+        # The baseline decides about tests that passed.
+        if verdict.is_since_baseline and verdict.status != "NONE" and word == "PASS":
+            word = verdict.status
     text = render_template(
         "run.md.j2",
-        # The baseline decides about tests that passed.
-        word=verdict.status
-        if verdict and verdict.status != "NONE" and totals.verdict == "PASS"
-        else totals.verdict,
+        word=word,
         root=str(run.meta.get("root", "")),
         totals=totals,
-        verdict=verdict,
-        variants=run.variants,
-        changed=", ".join(f"{count:,} {word}" for count, word in counts if count),
+        verdicts=run.verdicts,
+        count_changes=_count_changes,
         problems=[(problem, _format_block(problem)) for problem in problems[:SHOWN_PROBLEMS]],
         # Without the history of git there are no cassettes of the baseline's commit.
         no_history=any(
@@ -90,6 +86,12 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     return text + _list_others(
         problems[SHOWN_PROBLEMS:], max_bytes - len(text.encode()) - SHOWN_PROBLEMS * 100
     )
+
+
+def _count_changes(verdict: Verdict) -> str:
+    """Return how many tests changed in which way; "": none."""
+    counts = [(len(verdict.of_kind(kind)), word) for kind, word in CHANGE_WORDS.items()]
+    return ", ".join(f"{count:,} {word}" for count, word in counts if count)
 
 
 def quote_code(text: str, limit: int = 300) -> str:

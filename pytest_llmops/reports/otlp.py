@@ -1,4 +1,4 @@
-"""A run as OpenTelemetry: a trace of each test with a span of each call to a model, and an event of each measurement.
+"""A run as OpenTelemetry: a trace of each test with a span of each call to a model, and an event of each measurement and verdict.
 
 Names are those of OpenTelemetry's conventions for generative AI and for tests; what these lack begins with ``llmops.``.
 Texts of prompts and answers are not sent. A run holds when it ended and how long calls took, but not when they began:
@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmops.errors import MissingExtra, UsageError
-from pytest_llmops.measurement import Measurement, shorten_text
+from pytest_llmops.measurement import Measurement, shorten_text, to_builtins
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.details import fact_text, read_time
 from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.verdict import Verdict
 
 MAX_BATCH = 500  # spans or events of one request
 MAX_TEXT = 10_000
@@ -131,6 +132,12 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
             ), **made_by)
             for measurement in record.measurements
         ]  # fmt: skip
+    events += [
+        sdk_logs.ReadableLogRecord(log_record=_logs.LogRecord(
+            timestamp=start, observed_timestamp=start, event_name="llmops.verdict", attributes=_describe_verdict(Verdict.from_wire(to_builtins(verdict.to_wire()))),
+        ), **made_by)
+        for verdict in run.verdicts
+    ]  # fmt: skip
     return spans, events
 
 
@@ -164,6 +171,13 @@ def _describe_measurement(measurement: Measurement) -> dict[str, Any]:
         "gen_ai.evaluation.explanation": measurement.error or measurement.reason,
         "error.type": "errored" if measurement.error else None, "llmops.unit": measurement.unit, "llmops.label": measurement.label,
         "llmops.threshold": measurement.threshold, "llmops.version": measurement.version,
+    })  # fmt: skip
+
+
+def _describe_verdict(verdict: Verdict) -> dict[str, Any]:
+    return _known({
+        "llmops.verdict.kind": verdict.kind, "llmops.verdict.subject": verdict.subject, "llmops.verdict.status": verdict.status,
+        "llmops.verdict.decides": verdict.decides, "llmops.verdict.sentence": verdict.statement,
     })  # fmt: skip
 
 

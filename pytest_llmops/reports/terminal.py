@@ -23,7 +23,7 @@ from pytest_llmops.results.summary import (
     summarize_run,
 )
 from pytest_llmops.results.traffic import format_cost
-from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, SuiteVerdict, VariantVerdict
+from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, Level, Verdict
 from pytest_llmops.settings import NEEDS_JUDGE
 
 Style: TypeAlias = Literal["", "green", "red", "yellow", "bold"]
@@ -36,11 +36,13 @@ MIN_NAME = 16
 MAX_LISTED_CHANGES = 5
 MAX_DIFF = 240
 CONTEXT = 40  # characters of what is the same that a diff shows on each side of a difference
-GATE_STYLES: Mapping[str, Style] = {
-    "RED": "red", "ERROR": "red", "AMBER": "yellow", "GREEN": "green",
-    "worse": "red", "error": "red", "undecided": "yellow", "better": "green",
-    "fail": "red", "unproven": "red", "unscored": "red", "pass": "green",
-}  # fmt: skip
+LEVEL_STYLES: Mapping[Level, Style] = {
+    "bad": "red",
+    "error": "red",
+    "open": "yellow",
+    "good": "green",
+    "": "",
+}
 MAX_LISTED_NOTES = 5
 MAX_LISTED_CASES = 5
 BARS = ("·", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█")
@@ -100,27 +102,23 @@ def summary_lines(
         else:
             more = ""
         quote = _Page(ascii=ascii, width=width).quote
-        if run.verdict is not None:
-            gate = f"; {run.verdict.headline}"
-        else:
-            gate = ""
-        if run.verdict is not None and run.verdict.status == "AMBER":
-            steps = run.verdict.advice[:1]
-        else:
-            steps = ()
-        return [
-            Line(escape_output(shorten_text(f"llm: {verdict}{cost}{gate}", 1000)), style),
-            *(Line(f"llm: gate: {quote(step, 300)}", "yellow") for step in steps),
-            *(Line(f"llm: record: {command}") for command in commands),
-            *(Line(f"llm: compare: {quote(variant.headline, 600)}") for variant in run.variants),
-            *(Line(f"llm: note: {quote(note)}{more}", "yellow") for note in run.notes[:1]),
-        ]
+        leading, further = _split_verdicts(run.verdicts)
+        gate = "".join(f"; {verdict.headline}" for verdict in leading)
+        lines = [Line(escape_output(shorten_text(f"llm: {verdict}{cost}{gate}", 1000)), style)]
+        for found in leading:
+            if found.level == "open":
+                lines += [
+                    Line(f"llm: {found.label}: {quote(step, 300)}", "yellow") for step in found.advice[:1]
+                ]
+        lines += [Line(f"llm: record: {command}") for command in commands]
+        lines += [Line(f"llm: {found.label}: {quote(found.headline, 600)}") for found in further]
+        lines += [Line(f"llm: note: {quote(note)}{more}", "yellow") for note in run.notes[:1]]
+        return lines
     page = _Page(ascii=ascii, width=max(width, MIN_WIDTH))
     summary = _Summary(page=page, totals=totals, is_verbose=verbosity > 0)
     return [
         *page.wrap(verdict, style, hang=len(totals.verdict) + 2),
-        *(summary.gate_lines(run.verdict) if run.verdict is not None else ()),
-        *summary.variant_lines(run.variants),
+        *(line for found in run.verdicts for line in summary.verdict_lines(found)),
         *summary.missed_lines(len(missed), commands),
         *summary.skipped_lines(run.records),
         *summary.metric_lines(),
@@ -132,6 +130,13 @@ def summary_lines(
         *summary.review_lines(select_for_review(run.records)),
         *summary.note_lines(run.notes),
     ]
+
+
+def _split_verdicts(verdicts: Sequence[Verdict]) -> tuple[Sequence[Verdict], Sequence[Verdict]]:
+    """Return the verdict that ends the first line of a short summary, the one on the whole run, and the others."""
+    if verdicts and not verdicts[0].subject:
+        return verdicts[:1], verdicts[1:]
+    return (), verdicts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,13 +243,13 @@ class _Summary:
     totals: Totals
     is_verbose: bool
 
-    def gate_lines(self, verdict: SuiteVerdict) -> list[Line]:
-        """The verdict on the change since the baseline, and the tests that changed."""
+    def verdict_lines(self, verdict: Verdict) -> list[Line]:
+        """A verdict with its advice, and the tests that changed."""
         page = self.page
-        lines = page.fact("gate", page.quote(verdict.headline, 600), GATE_STYLES.get(verdict.status, ""))
+        lines = page.fact(verdict.label, page.quote(verdict.headline, 600), LEVEL_STYLES[verdict.level])
         for sentence in verdict.advice:
-            lines += page.fact("", page.quote(sentence, 300))
-        if verdict.baseline:
+            lines += page.fact("", page.quote(sentence, 600))
+        if verdict.is_since_baseline:
             lines += page.fact("baseline", page.quote(verdict.baseline, 300))
         for kind, word in CHANGE_WORDS.items():
             lines += self._change_lines(verdict.of_kind(kind), word)
@@ -274,16 +279,6 @@ class _Summary:
         if rest:
             lines += page.fact(word, f"and {rest:,} more with -v")
         return lines
-
-    def variant_lines(self, variants: Sequence[VariantVerdict]) -> list[Line]:
-        return [
-            line
-            for variant in variants
-            for label, text in (("compare", variant.headline), *(("", text) for text in variant.advice))
-            for line in self.page.fact(
-                label, self.page.quote(text, 600), GATE_STYLES.get(variant.status, "") if label else ""
-            )
-        ]
 
     def missed_lines(self, tests: int, commands: Sequence[str]) -> list[Line]:
         """The commands that record what is missing, each on one line, to be copied."""

@@ -202,6 +202,8 @@ class SettingsMeta(StoredFacts):
     prompt: tuple[str, ...] = ()
     model: OneOrMore = ()
     judge: bool = False
+    record: str = ""
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,15 +12,15 @@ from pytest_llmops.measurement import Measurement, format_count
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import CassetteFacts, SideFacts, TrialFacts, read_detail
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange, SuiteVerdict
+from pytest_llmops.results.verdict import CaseChange, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A test that got worse, failed or could not be scored.
+    """A test that got worse, failed or could not be scored, or a verdict that fails the run.
 
     Attributes:
-        kind: ``worse`` (than the baseline), ``failed`` or ``errored``.
+        kind: ``worse`` (than the baseline), ``failed`` or ``errored``; of a verdict its status.
         words: What happened, in a line: the scores before and after, and the first line of the failure.
         decides: The run did not pass because of it; else it is a warning.
         change: How it differs from the baseline; None: there is no baseline, or it does not differ.
@@ -57,46 +57,83 @@ def list_problems(run: Run, *, all_worse: bool = True) -> list[Problem]:
     >>> [problem.kind for problem in list_problems(Run(records=(TestRecord(nodeid="t", outcome="failed"),)))]
     ['failed']
     """
-    verdict = run.verdict or SuiteVerdict()
-    changes = {change.nodeid: change for change in verdict.changes}
+    regressed: dict[str, CaseChange] = {}
+    deciding: set[str] = set()
+    failing = run.failing_verdicts
+    for verdict in run.verdicts:
+        if verdict.level == "good" and not all_worse:
+            continue
+        worse = {change.nodeid: change for change in verdict.of_kind("regressed")}
+        regressed |= worse
+        if verdict in failing and verdict.level != "error":
+            deciding |= worse.keys()
     records = {record.nodeid: record for record in run.records}
-    bad = sorted(
-        (record for record in records.values() if record.outcome in ("failed", "errored")),
-        key=lambda record: (
-            OUTCOMES.index(record.outcome),
-            -max(map(_miss, list_failed_measurements(record)), default=0.0),
-        ),
-    )
+    bad = [record for record in records.values() if record.outcome in ("failed", "errored")]
+    changes = run.changes
     problems = []
-    for nodeid in dict.fromkeys(
-        [
-            *(
-                change.nodeid
-                for change in verdict.of_kind("regressed")
-                if all_worse or verdict.status != "GREEN"
-            ),
-            *(record.nodeid for record in bad),
-        ]
-    ):
-        change = changes.get(nodeid)
+    for nodeid in dict.fromkeys([*regressed, *(record.nodeid for record in sorted(bad, key=_severity))]):
         record = records.get(nodeid, TestRecord(nodeid=nodeid))
-        failed = record.outcome in ("failed", "errored")
-        if change is not None and change.kind == "regressed":
+        problems.append(_describe_problem(record, changes.get(nodeid), decides=nodeid in deciding))
+    return problems
+
+
+def _severity(record: TestRecord) -> tuple[int, float]:
+    """Return a key that sorts failures by how far they miss their thresholds, before what could not be scored."""
+    misses = map(_miss, list_failed_measurements(record))
+    return OUTCOMES.index(record.outcome), -max(misses, default=0.0)
+
+
+def _describe_problem(record: TestRecord, change: CaseChange | None, *, decides: bool) -> Problem:
+    failed = record.outcome in ("failed", "errored")
+    kind: str = record.outcome
+    parts = []
+    if change is not None:
+        parts.append(change.words)
+        if change.kind == "regressed":
             kind = "worse"
-        else:
-            kind = record.outcome
-        parts = change.words if change else "", record.message.strip().partition("\n")[0] if failed else ""
+    if failed:
+        parts.append(record.message.strip().partition("\n")[0])
+    words = "; ".join(filter(None, parts))
+    return Problem(
+        kind=kind,
+        nodeid=record.nodeid,
+        words=words or kind,
+        decides=failed or decides,
+        change=change,
+        record=record,
+    )
+
+
+def list_verdict_problems(run: Run) -> list[Problem]:
+    """Return the verdicts that fail a run, but for those that name the tests that got worse.
+
+    >>> list_verdict_problems(Run(verdicts=(Verdict(kind="baseline", status="ERROR", decides=True),)))[0].nodeid
+    'llmops::gate'
+    """
+    problems = []
+    for verdict in run.failing_verdicts:
+        if verdict.level != "error" and verdict.of_kind("regressed"):
+            continue
+        record = TestRecord(nodeid=verdict.nodeid, place=_find_verdict_place(run, verdict))
         problems.append(
             Problem(
-                kind=kind,
-                nodeid=nodeid,
-                words="; ".join(filter(None, parts)) or kind,
-                decides=failed or verdict.status == "RED",
-                change=change,
+                kind=verdict.status,
+                nodeid=verdict.nodeid,
+                words=verdict.statement,
+                decides=True,
+                change=None,
                 record=record,
             )
         )
     return problems
+
+
+def _find_verdict_place(run: Run, verdict: Verdict) -> str:
+    """Return where a verdict is shown; one that is on the whole run at its first test."""
+    if verdict.place or not run.records:
+        return verdict.place
+    first = run.records[0]
+    return first.place or f"{first.nodeid.partition('::')[0]}:1"
 
 
 def list_failed_measurements(record: TestRecord) -> list[Measurement]:

@@ -5,7 +5,7 @@ A run file is validated with ``run.schema.json``; errors give the JSON path.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +26,7 @@ from pytest_llmops.results.details import (
     read_detail,
 )
 from pytest_llmops.results.review import select_for_review
-from pytest_llmops.results.verdict import SuiteVerdict, VariantVerdict
+from pytest_llmops.results.verdict import CaseChange, Verdict
 
 FORMAT_NAME = "the JSON of --llm-report=run.json"
 # The types of JSON Schema in words
@@ -39,7 +39,7 @@ _EXPECTED: Mapping[object, str] = {
     "object": "an object with keys",
     "string": "a text",
 }
-SCHEMA = "pytest-llmops/run/1"
+SCHEMA = "pytest-llmops/run/2"
 Outcome: TypeAlias = Literal["passed", "failed", "errored", "skipped", "xfailed", "xpassed"]
 OUTCOMES: tuple[Outcome, ...] = ("failed", "errored", "xpassed", "passed", "xfailed", "skipped")
 _OUTCOMES_BY_SEVERITY: tuple[Outcome, ...] = ("errored", "failed", "xpassed", "xfailed", "skipped", "passed")
@@ -158,35 +158,37 @@ class TestRecord:
 
     def to_wire(self) -> dict[str, Json]:
         """Return plain builtins, with the attribution of a failure to retrieval or generation."""
-        blame = attribute_failure(self.measurements)
-        return {
+        wire: dict[str, Json] = {
             "nodeid": str(to_builtins(self.nodeid)),
             "outcome": self.outcome,
             "duration_s": round(self.duration_s, 6),
             "message": str(to_builtins(self.message)),
-            "measurements": [m.to_wire() for m in self.measurements],
+            "measurements": [measurement.to_wire() for measurement in self.measurements],
             "calls": [call.to_wire() for call in self.calls],
             "facts": to_builtins(self.facts, where="facts"),
-            **({"raised": to_builtins(self.raised)} if self.raised else {}),
-            **({"place": to_builtins(self.place)} if self.place else {}),
-            **({"attribution": blame.status_words} if blame is not None else {}),
         }
+        if self.raised:
+            wire["raised"] = to_builtins(self.raised)
+        if self.place:
+            wire["place"] = to_builtins(self.place)
+        blame = attribute_failure(self.measurements)
+        if blame is not None:
+            wire["attribution"] = blame.status_words
+        return wire
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Json]) -> "TestRecord":
         """Return what `to_wire` wrote; keys of a newer version are ignored."""
-        data = cast("Mapping[str, object]", wire)
+        data = cast("Mapping[str, Any]", wire)
         return cls(
             nodeid=str(data["nodeid"]),
-            outcome=cast("Outcome", data.get("outcome", "passed")),
-            duration_s=float(cast("float", data.get("duration_s", 0.0))),
+            outcome=data.get("outcome", "passed"),
+            duration_s=float(data.get("duration_s", 0.0)),
             message=str(data.get("message", "")),
-            measurements=tuple(
-                map(Measurement.from_wire, cast("list[dict[str, Json]]", data.get("measurements", [])))
-            ),
-            calls=tuple(map(Call.from_wire, cast("list[dict[str, Json]]", data.get("calls", [])))),
-            facts=cast("dict[str, Json]", data.get("facts", {})),
-            raised=tuple(map(str, cast("list[str]", data.get("raised", [])))),
+            measurements=tuple(map(Measurement.from_wire, data.get("measurements", []))),
+            calls=tuple(map(Call.from_wire, data.get("calls", []))),
+            facts=data.get("facts", {}),
+            raised=tuple(map(str, data.get("raised", []))),
             place=str(data.get("place", "")),
         )
 
@@ -199,19 +201,37 @@ class Run:
         records: The tests.
         meta: When and with what: ``created`` (ISO 8601, UTC), ``versions``, ``settings``, ``command``.
         notes: Sentences for a person ("2 stale interactions in ...").
-        verdict: The comparison with a baseline; None: there is no baseline.
-        variants: Verdicts on the values of arguments that tests are compared by.
+        verdicts: What is concluded from the records, and decides the exit status with them.
     """
 
     records: tuple[TestRecord, ...] = ()
     meta: Mapping[str, Json] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    verdict: SuiteVerdict | None = None
-    variants: tuple[VariantVerdict, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
 
     def count(self, outcome: Outcome) -> int:
         """Return how many tests ended that way."""
         return sum(record.outcome == outcome for record in self.records)
+
+    def find_verdict(self, kind: str) -> Verdict | None:
+        """Return the first verdict of a kind; None: there is none."""
+        return next((verdict for verdict in self.verdicts if verdict.kind == kind), None)
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether an undecided verdict fails the run (``--llm-strict``)."""
+        return SettingsMeta.from_wire(self.meta.get("settings")).strict
+
+    @property
+    def failing_verdicts(self) -> tuple[Verdict, ...]:
+        """The verdicts that fail the run."""
+        is_strict = self.is_strict
+        return tuple(verdict for verdict in self.verdicts if verdict.fails(strict=is_strict))
+
+    @property
+    def changes(self) -> dict[str, CaseChange]:
+        """What changed in a test since the baseline, by node id."""
+        return {change.nodeid: change for verdict in self.verdicts for change in verdict.changes}
 
     def to_json(self, *, indent: int | None = 1, summary: bool = True) -> str:
         """Return the run as JSON text: the same records give the same bytes.
@@ -222,28 +242,24 @@ class Run:
         """
         from pytest_llmops.results.summary import summarize_run
 
-        whole: dict[str, Json] = {
+        document: dict[str, Json] = {
             "schema": SCHEMA,
             "meta": to_builtins(self.meta, where="meta"),
             "notes": to_builtins(list(self.notes), where="notes"),
-            **({"totals": summarize_run(self).to_wire()} if summary else {}),
-            **({"review": [item.to_wire() for item in select_for_review(self.records)]} if summary else {}),
-            **({"verdict": self.verdict.to_wire()} if self.verdict is not None else {}),
-            **(
-                {"variants": [to_builtins(asdict(variant)) for variant in self.variants]}
-                if self.variants
-                else {}
-            ),
-            "records": [record.to_wire() for record in self.records],
         }
-        return escape_json_output(json.dumps(whole, ensure_ascii=False, indent=indent)) + "\n"
+        if summary:
+            document["totals"] = summarize_run(self).to_wire()
+            document["review"] = [judgement.to_wire() for judgement in select_for_review(self.records)]
+        document["verdicts"] = [to_builtins(verdict.to_wire()) for verdict in self.verdicts]
+        document["records"] = [record.to_wire() for record in self.records]
+        return escape_json_output(json.dumps(document, ensure_ascii=False, indent=indent)) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "run file") -> "Run":
         """Read what `to_json` wrote.
 
         Raises:
-            UsageError: It is no run file, of a newer major version, or damaged; with the JSON path.
+            UsageError: It is no run file, of another major version, or damaged; with the JSON path.
         """
         data = _parse_run_file(text, SCHEMA, where=where)
         records = []
@@ -253,17 +269,29 @@ class Run:
             except WireError as error:
                 place = locate_record(wire, f"$.records[{number}]")
                 raise UsageError(f"{where}: damaged: {place}: {error}") from None
-        if data.get("verdict"):
-            verdict = SuiteVerdict.from_wire(data["verdict"])
-        else:
-            verdict = None
         return cls(
             records=tuple(records),
             meta=data["meta"],
             notes=tuple(data["notes"]),
-            verdict=verdict,
-            variants=tuple(map(VariantVerdict.from_wire, as_list(data.get("variants")))),
+            verdicts=tuple(map(Verdict.from_wire, data["verdicts"])),
         )
+
+
+def decide_exit_status(run: Run, pytest_status: int | None = None) -> int:
+    """Return the exit status of a run: that of pytest, unless it is 0 and a verdict fails the run.
+
+    Args:
+        run: The run with its verdicts.
+        pytest_status: The exit status of pytest; None: not known, and a test that failed or could not be scored gives 1.
+
+    >>> decide_exit_status(Run(records=(TestRecord(nodeid="t", outcome="errored"),))), decide_exit_status(Run(), 5)
+    (1, 5)
+    """
+    if pytest_status is None:
+        pytest_status = int(run.count("failed") + run.count("errored") > 0)
+    if pytest_status:
+        return pytest_status
+    return int(bool(run.failing_verdicts))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -299,7 +327,7 @@ def _parse_run_file(text: str, schema: str, *, where: str) -> dict[str, Any]:
     problem = _find_problem(data)
     if problem:
         raise UsageError(f"{where}: damaged: {problem}; write the run again, or take it from version control")
-    return {"records": [], "meta": {}, "notes": [], **data}
+    return {"records": [], "meta": {}, "notes": [], "verdicts": [], **data}
 
 
 def _reject_constant(text: str) -> NoReturn:

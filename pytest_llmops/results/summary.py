@@ -47,7 +47,7 @@ from pytest_llmops.results.traffic import (
     summarize_latency,
 )
 
-Verdict: TypeAlias = Literal["FAIL", "ERROR", "RED", "PASS", "NO RESULT", "EMPTY"]
+RunStatus: TypeAlias = Literal["FAIL", "ERROR", "RED", "PASS", "NO RESULT", "EMPTY"]
 
 BINS = 10
 _COLUMN_FACTS: Mapping[Axis, tuple[str, ...]] = {
@@ -156,7 +156,7 @@ class Totals:
     Attributes:
         candidates: Models that are compared; empty if no test ran with several.
         blamed: Whether retrieval or generation did badly, in words, and in how many tests.
-        gate: The verdict on the change since the baseline; "": there is none.
+        concluded: RED or ERROR if a verdict makes the run that; else "".
     """
 
     outcomes: Mapping[Outcome, int]
@@ -171,7 +171,7 @@ class Totals:
     cassettes: CassetteTotals
     blamed: Mapping[str, int] = field(default_factory=dict)
     budget: str = ""
-    gate: str = ""
+    concluded: Literal["RED", "ERROR", ""] = ""
     duration_s: float
 
     @property
@@ -180,7 +180,7 @@ class Totals:
         return sum(self.outcomes.values())
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> RunStatus:
         """The verdict on the run: a run without a result did not pass."""
         if not self.tests:
             return "EMPTY"
@@ -188,10 +188,8 @@ class Totals:
             return "FAIL"
         if self.outcomes["errored"]:
             return "ERROR"
-        if self.gate in ("RED", "ERROR"):
-            if self.gate == "RED":
-                return "RED"
-            return "ERROR"
+        if self.concluded:
+            return self.concluded
         if self.outcomes["passed"] + self.outcomes["xpassed"]:
             return "PASS"
         return "NO RESULT"
@@ -255,17 +253,19 @@ def summarize_run(run: Run) -> Totals:
         cassettes=summarize_cassettes(run),
         blamed=dict(Counter(filter(None, map(describe_weak_half, records)))),
         budget=format_budget(run),
-        gate=min(
-            (
-                status
-                for status in [run.verdict and run.verdict.status, *(v.run_status for v in run.variants)]
-                if status
-            ),
-            key=lambda status: {"RED": 0, "ERROR": 1}.get(status, 2),
-            default="",
-        ),
+        concluded=_read_verdicts(run),
         duration_s=math.fsum(record.duration_s for record in records),
     )
+
+
+def _read_verdicts(run: Run) -> Literal["RED", "ERROR", ""]:
+    """Return what the verdicts make of the run."""
+    levels = {verdict.level for verdict in run.failing_verdicts}
+    if "bad" in levels:
+        return "RED"
+    if "error" in levels:
+        return "ERROR"
+    return ""
 
 
 def describe_weak_half(record: TestRecord) -> str:

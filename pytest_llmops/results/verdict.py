@@ -1,4 +1,4 @@
-"""What changed since a baseline, which variant is better, and the verdicts, as a run stores them for its reports."""
+"""The verdicts on a run, and what changed since its baseline, as the run stores them for its reports."""
 
 from __future__ import annotations  # `StoredFacts` reads the types of fields as texts
 
@@ -9,8 +9,6 @@ from typing import Any, Literal, Self, TypeAlias, cast
 from pytest_llmops.measurement import Json
 from pytest_llmops.results.details import StoredFacts, as_list, as_mapping
 
-# NONE: too small, or only a part of the suite ran; what changed is listed all the same
-VerdictStatus: TypeAlias = Literal["RED", "GREEN", "AMBER", "ERROR", "NONE"]
 ChangeKind: TypeAlias = Literal["regressed", "improved", "changed", "not comparable", "removed", "new"]
 CHANGE_KINDS: tuple[ChangeKind, ...] = (
     "regressed",
@@ -20,10 +18,7 @@ CHANGE_KINDS: tuple[ChangeKind, ...] = (
     "removed",
     "new",
 )
-
-
-GATE_NODEID = "llmops::gate"  # the test case of the verdict in a JUnit file
-ATTACKS = "attacks"  # the argument of a verdict on guardrails
+PSEUDO_FILE = "llmops"  # the file of verdicts among test cases
 
 # The kinds as reports name them
 CHANGE_WORDS: Mapping[ChangeKind, str] = {
@@ -60,7 +55,9 @@ class ScoreChange(StoredFacts):
     @property
     def looks_same(self) -> bool:
         """Whether both sides were scored and do not differ with two decimals."""
-        return None not in (self.before, self.after) and f"{self.before:.2f}" == f"{self.after:.2f}"
+        if self.before is None or self.after is None:
+            return False
+        return f"{self.before:.2f}" == f"{self.after:.2f}"
 
     @property
     def words(self) -> str:
@@ -119,162 +116,190 @@ class CaseChange(StoredFacts):
         >>> CaseChange(scores=(noise, drop)).words, CaseChange(scores=(noise,)).words
         ('b 1.00 -> 0.00', 'a 0.48 -> 0.48')
         """
-        outcomes = self.before_outcome, self.after_outcome
-        if all(outcomes) and outcomes[0] != outcomes[1]:
-            moved = " -> ".join(outcomes)
-        else:
-            moved = ""
-        told = [self.why, moved, *(score.words for score in self.scores if not score.looks_same)]
-        return "; ".join(filter(None, told)) or "; ".join(score.words for score in self.scores)
+        parts = []
+        if self.why:
+            parts.append(self.why)
+        before, after = self.before_outcome, self.after_outcome
+        if before and after and before != after:
+            parts.append(f"{before} -> {after}")
+        parts += [score.words for score in self.scores if not score.looks_same]
+        if parts:
+            return "; ".join(parts)
+        return "; ".join(score.words for score in self.scores)
+
+
+# Whether a verdict can be bad, and how: RED or a proved loss, no decision for lack of data, undecided, or good; "": neither
+Level: TypeAlias = Literal["bad", "error", "open", "good", ""]
+STATUS_LEVELS: Mapping[str, Level] = {
+    "RED": "bad",
+    "fail": "bad",
+    "worse": "bad",
+    "ERROR": "error",
+    "error": "error",
+    "unproven": "error",
+    "unscored": "error",
+    "AMBER": "open",
+    "undecided": "open",
+    "moved": "open",
+    "unknown": "open",
+    "GREEN": "good",
+    "pass": "good",
+    "better": "good",
+    # Too small, or only a part of the suite ran; what changed is listed all the same.
+    "NONE": "",
+    "equivalent": "",
+    "measured": "",
+    "changed": "",
+    "same": "",
+}
+# What reports call a verdict of a kind, if not by its kind
+_LABELS: Mapping[str, str] = {
+    "baseline": "gate",
+    "comparison": "compare",
+    "robustness": "compare",
+    "guardrail": "compare",
+    "sentinel": "sentinels",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricVerdict(StoredFacts):
-    """A metric over all compared cases.
+    """A metric over all compared cases, or those of a family; scores are from 0 to 1, higher is better.
 
     Attributes:
         role: ``primary`` decides; a ``guard-rail`` can only turn the verdict red.
-        status: ``RED``, ``GREEN`` or ``AMBER``; "": no statistical verdict.
-        before: Mean score of the baseline, 0 to 1.
-        p_value: Probability of such a drop if nothing had changed; of guard-rails jointly.
-        lower: With 95 % confidence (at the level of the look) the change is above it.
+        family: Only the cases of this family; "": all.
+        status: ``RED``, ``GREEN`` or ``AMBER``, of a comparison better, worse, equivalent or undecided; "": no statistical verdict.
+        before: Mean score of the baseline, or of the base.
+        p_value: Probability of such a drop (of a comparison: such a difference, up or down) if nothing had changed; of
+            guard-rails jointly, of comparisons after Holm's correction.
+        lower: With 95 % confidence (at the level of the look, or divided among the variants) the change is above it.
+        upper: The same from above; None: only a drop is judged.
         detectable: Drop that is noticed in 8 of 10 runs.
-        cases: Compared cases; ``unchanged`` of them replayed the baseline's own recordings.
+        cases: Compared cases; ``unchanged`` of them replayed the recordings of the baseline.
         trials_before: The smallest number of trials of a case that is not unchanged.
+        next_step: What would settle it; "": it is settled, or the advice of the verdict says it.
     """
 
     name: str = ""
     role: str = ""
+    family: str = ""
     status: str = ""
     before: float = 0.0
     after: float = 0.0
     change: float = 0.0
     p_value: float | None = None
     lower: float | None = None
+    upper: float | None = None
     detectable: float | None = None
     cases: int = 0
     unchanged: int = 0
     trials_before: int = 0
     trials_after: int = 0
+    next_step: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SuiteVerdict:
-    """The comparison of a run with a baseline.
+class Verdict(StoredFacts):
+    """A verdict on a run, of any kind.
 
     Attributes:
+        kind: ``baseline``, ``comparison``, ``robustness``, ``guardrail`` or ``sentinel``; others may come.
+        subject: What it is on, for instance ``prompt answer v2``; "": the whole run.
+        status: A key of `STATUS_LEVELS`.
+        decides: A bad status fails the run.
         sentence: What happened, for a person who knows no statistics.
-        advice: Further sentences: what the suite could have noticed, and what to do next.
-        baseline: Which baseline, with its day, commit and reason.
+        advice: Further sentences: what could have been noticed, what to do next, examples.
+        baseline: What the subject is compared with; for the whole run which baseline, with its day, commit and reason.
+        place: Where a report shows it, as the place of a record; "": nowhere in particular.
+        metrics: The metric that decides first.
+        changes: Tests that are not as they were, the worst first.
         unchanged: How many tests are as they were.
+
+    >>> Verdict(kind="comparison", status="better", subject="prompt v2", baseline="v1", sentence="quality +6.0 points").headline
+    'BETTER  prompt v2 against v1: quality +6.0 points'
+    >>> Verdict(kind="baseline", status="GREEN", sentence="nothing changed").headline
+    'GREEN  nothing changed'
     """
 
-    status: VerdictStatus = "NONE"
+    kind: str
+    subject: str = ""
+    status: str = "NONE"
+    decides: bool = False
     sentence: str = ""
     advice: tuple[str, ...] = ()
     baseline: str = ""
+    place: str = ""
     metrics: tuple[MetricVerdict, ...] = ()
     changes: tuple[CaseChange, ...] = ()
     unchanged: int = 0
 
+    @classmethod
+    def from_wire(cls, wire: object, **given: Any) -> Self:
+        """Return what is stored."""
+        stored = as_mapping(wire)
+        metrics = tuple(map(MetricVerdict.from_wire, as_list(stored.get("metrics"))))
+        changes = tuple(map(CaseChange.from_wire, as_list(stored.get("changes"))))
+        return super(Verdict, cls).from_wire(wire, metrics=metrics, changes=changes, **given)
+
+    def to_wire(self) -> dict[str, Json]:
+        """Return plain builtins."""
+        return cast("dict[str, Json]", asdict(self))
+
     def fails(self, *, strict: bool) -> bool:
-        """Return whether the verdict fails the run; with ``strict`` what is undecided does too."""
-        return self.status in ("RED", "ERROR") or (strict and self.status == "AMBER")
+        """Return whether the verdict fails the run; with ``strict`` an undecided one does too."""
+        if not self.decides:
+            return False
+        return self.level in ("bad", "error") or (strict and self.level == "open")
 
     def of_kind(self, kind: ChangeKind) -> list[CaseChange]:
         """Return the changes of a kind, the worst first."""
         return [change for change in self.changes if change.kind == kind]
 
     @property
-    def headline(self) -> str:
-        """The verdict in a sentence.
+    def level(self) -> Level:
+        """How good or bad the status is."""
+        return STATUS_LEVELS.get(self.status, "")
 
-        >>> SuiteVerdict(status="GREEN", sentence="nothing changed").headline
-        'GREEN  nothing changed'
-        """
+    @property
+    def label(self) -> str:
+        """What reports call it, in a word."""
+        return _LABELS.get(self.kind, self.kind)
+
+    @property
+    def is_since_baseline(self) -> bool:
+        """Whether it tells what changed in the whole run since a baseline."""
+        return self.kind == "baseline"
+
+    @property
+    def headline(self) -> str:
+        """The verdict in a sentence."""
         if self.status == "NONE":
-            return self.sentence
-        return f"{self.status}  {self.sentence}"
-
-    def to_wire(self) -> dict[str, Json]:
-        """Return plain builtins."""
-        return cast("dict[str, Json]", asdict(self))
-
-    @classmethod
-    def from_wire(cls, wire: Mapping[str, Json]) -> SuiteVerdict:
-        """Return what `to_wire` wrote.
-
-        >>> SuiteVerdict.from_wire(SuiteVerdict(status="RED", unchanged=3).to_wire()).unchanged
-        3
-        """
-        unchanged = wire.get("unchanged")
-        return cls(
-            status=cast("VerdictStatus", str(wire.get("status", "NONE"))),
-            sentence=str(wire.get("sentence", "")),
-            advice=tuple(map(str, as_list(wire.get("advice")))),
-            baseline=str(wire.get("baseline", "")),
-            metrics=tuple(map(MetricVerdict.from_wire, as_list(wire.get("metrics")))),
-            changes=tuple(map(CaseChange.from_wire, as_list(wire.get("changes")))),
-            unchanged=unchanged if isinstance(unchanged, int) else 0,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VariantMetric(MetricVerdict):
-    """A metric of a variant beside that of the base: ``status`` is better, worse, equivalent or undecided.
-
-    Attributes:
-        family: Only the cases of this family; "": all.
-        p_value: Probability of such a difference, up or down, if there is none; after Holm's correction.
-        lower: The change is above it, and below ``upper``, each with 95 % confidence, divided among the variants.
-        next_step: What would settle it; "": it is settled.
-    """
-
-    family: str = ""
-    upper: float | None = None
-    next_step: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VariantVerdict(StoredFacts):
-    """A value of an argument that tests are compared by, beside the base.
-
-    Attributes:
-        status: ``better``, ``worse``, ``equivalent``, ``undecided``, or ``error``: too much did not run or could not be scored. Of a
-            test of guardrails ``pass``, ``fail``, ``unproven``, ``unscored`` or ``measured``.
-        argument: The argument of the tests; ``prompt`` with the prompt's name.
-        sentence: What happened, for a person who knows no statistics.
-        advice: Further sentences: what would settle it, other metrics, families, cost, latency and length.
-        metrics: The metric that decides first.
-    """
-
-    status: str = "undecided"
-    argument: str = ""
-    base: str = ""
-    value: str = ""
-    sentence: str = ""
-    advice: tuple[str, ...] = ()
-    metrics: tuple[VariantMetric, ...] = ()
-
-    @classmethod
-    def from_wire(cls, wire: object, **given: Any) -> Self:
-        """Return what is stored."""
-        return super(VariantVerdict, cls).from_wire(
-            wire,
-            metrics=tuple(map(VariantMetric.from_wire, as_list(as_mapping(wire).get("metrics")))),
-            **given,
-        )
+            return self.statement
+        return f"{self.status.upper()}  {self.statement}"
 
     @property
-    def headline(self) -> str:
-        """The verdict in a sentence.
-
-        >>> VariantVerdict(status="better", argument="prompt", value="v2", base="v1", sentence="quality +6.0 points").headline
-        'BETTER  prompt v2 against v1: quality +6.0 points'
-        """
-        return f"{self.status.upper()}  {self.argument} {self.value} against {self.base}: {self.sentence}"
+    def statement(self) -> str:
+        """The verdict in a sentence, without its status."""
+        if self.subject:
+            return f"{self.subject} against {self.baseline}: {self.sentence}"
+        return self.sentence
 
     @property
-    def run_status(self) -> str:
-        """What the run is because of it: RED or ERROR if a test of guardrails missed a threshold or could not say, else ""."""
-        return {"fail": "RED", "unproven": "ERROR", "unscored": "ERROR"}.get(self.status, "")
+    def nodeid(self) -> str:
+        """The name of its test case in a file of JUnit.
+
+        >>> Verdict(kind="comparison", subject="prompt v2").nodeid, Verdict(kind="baseline").nodeid
+        ('llmops::comparison[prompt v2]', 'llmops::gate')
+        """
+        if self.subject:
+            return f"{PSEUDO_FILE}::{self.kind}[{self.subject}]"
+        return f"{PSEUDO_FILE}::{self.label}"
+
+    @property
+    def text(self) -> str:
+        """All that it says, a sentence a line."""
+        lines = [f"{self.status.upper()} {self.statement}", *self.advice]
+        if self.is_since_baseline:
+            lines.append(self.baseline)
+        return "\n".join(lines)

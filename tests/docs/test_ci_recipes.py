@@ -205,7 +205,7 @@ def test_same_repository_and_fork(project: Path, api: GitHubApi, tmp_path: Path)
         assert ended["Report"].returncode == 0, ended["Report"].stderr
         assert len(api.own) == posted, number
     assert api.own == [body]
-    (fork / "artifact" / "run.json").write_text('{"schema": "pytest-llmops/run/1", "records": "@everyone"}')
+    (fork / "artifact" / "run.json").write_text('{"schema": "pytest-llmops/run/2", "records": "@everyone"}')
     assert run_steps("github-forks.yml", fork, values_of(api))["Report"].returncode == 2
 
 

@@ -13,13 +13,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from support.page import Page, read_texts
+from support.reports import make_gate
 from support.sample_run import HOSTILE, everywhere, fixed_run
 from support.strategies import scale_examples
 
 from pytest_llmops.reports import ci_formats, html, markdown, render_report, terminal
 from pytest_llmops.reports.html_views import escape_invisible
 from pytest_llmops.results.run import Run
-from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict, SuiteVerdict
+from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict
 
 FRAGMENTS = (
     *HOSTILE[:-1],
@@ -91,11 +92,11 @@ def compared(text: str) -> Run:
         for number, kind in enumerate(CHANGE_KINDS)
     ]
     metrics = (MetricVerdict(name=text, detectable=0.1),)
-    verdict = SuiteVerdict(
+    verdict = make_gate(
         status="RED", sentence=text, advice=(text,), baseline=text, metrics=metrics, changes=tuple(changes)
     )
     run = everywhere(text)
-    return replace(run, meta={**run.meta, "root": f"{text}/"}, verdict=verdict)
+    return replace(run, meta={**run.meta, "root": f"{text}/"}, verdicts=(verdict,))
 
 
 def code_free_tokens(text: str) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import pytest
 from support.messages import check_message
 from support.page import read_data
 from support.project import INI, Project
+from support.reports import gate_of
 
 from pytest_llmops.baselines.baseline import Baseline
 from pytest_llmops.baselines.gate import describe_baseline
@@ -49,7 +50,7 @@ def baseline_file(project: Project) -> Path:
 
 def test_a_project_without_a_baseline_hears_nothing_of_it(suite: Project) -> None:
     result = suite.run()
-    assert result.run.verdict is None
+    assert result.run.find_verdict("baseline") is None
     assert "llmops-baseline" not in result.text
 
 
@@ -95,8 +96,7 @@ def test_a_drop_is_red_and_lists_what_got_worse(
     result = suite.run("--junitxml=out.xml", workers=workers)
     assert result.exit == 1
     assert result.outcomes == {"passed": 24}
-    assert result.run.verdict is not None
-    assert result.run.verdict.status == "RED"
+    assert gate_of(result.run).status == "RED"
     assert "\nRED  24 passed\n" in result.text
     assert result.line("gate ").startswith(
         "gate       RED  score.quality -15.0 points (0.86 -> 0.71); worse: "
@@ -105,7 +105,7 @@ def test_a_drop_is_red_and_lists_what_got_worse(
     assert "[-" in result.text
     document = ET.parse(suite.path / "out.xml")
     (case,) = (case for case in document.iter("testcase") if case.get("name") == "gate")
-    (failure,) = case
+    (failure,) = case.findall("failure")
     assert str(failure.get("message") or failure.text).startswith("RED score.quality -15.0 points")
     assert document.getroot()[0].get("tests") == "25"
 
@@ -132,7 +132,7 @@ def test_strict_fails_what_is_undecided(suite: Project, monkeypatch: pytest.Monk
     )
     monkeypatch.setenv("DROP", "0.45")
     lenient, strict = suite.run(), suite.run("--llm-strict")
-    assert lenient.run.verdict.status == "AMBER"  # type: ignore[union-attr]
+    assert gate_of(lenient.run).status == "AMBER"
     assert [lenient.exit, strict.exit] == [0, 1]
     assert strict.line("gate ").startswith("gate       AMBER  fails the run (--llm-strict); score.quality -")
     assert "; AMBER  fails the run (--llm-strict); " in suite.run("--llm-strict", "-q").line("llm: PASS")
@@ -273,8 +273,8 @@ def test_the_html_report_shows_what_changed(suite: Project, monkeypatch: pytest.
     suite.run("--llm-report=out.html")
     page = (suite.path / "out.html").read_text(encoding="utf-8")
     data = read_data(page)
-    assert (data["gate"]["status"], data["gate"]["style"]) == ("RED", "failed")
-    assert "score.quality -15.0 points" in data["gate"]["sentence"]
+    assert (data["gates"][0]["status"], data["gates"][0]["style"]) == ("RED", "failed")
+    assert "score.quality -15.0 points" in data["gates"][0]["sentence"]
     assert data["cases"][0]["change"]["kind"] == "worse"
     assert "<del>88</del>" in page  # for a browser without scripts
 
@@ -349,8 +349,7 @@ def test_old_outputs_are_of_the_same_trial_wherever_they_come_from(project: Proj
     outputs = []
     for _ in ("the outputs beside the baseline", "git"):
         result = project.run()
-        assert result.run.verdict is not None
-        outputs.append(result.run.verdict.changes[0].before_output)
+        outputs.append(gate_of(result.run).changes[0].before_output)
         (project.path / "llmops-baseline-outputs.json.gz").unlink(missing_ok=True)
     assert outputs == ["echo of say hello (2)"] * 2  # the first of the worst trials
 
@@ -488,8 +487,7 @@ def test_every_way_of_distribution_compares_the_same_tests(suite: Project, dist:
     suite.write(**{"test_a.py": SUITE.replace('@pytest.mark.parametrize("case"', grouped)})
     suite.run(*ACCEPT)
     result = suite.run(f"--dist={dist}", workers=2)
-    assert result.run.verdict is not None
-    assert (result.run.verdict.status, result.run.verdict.changes) == ("GREEN", ())
+    assert (gate_of(result.run).status, gate_of(result.run).changes) == ("GREEN", ())
 
 
 WIRED = """
@@ -519,8 +517,7 @@ def test_recordings_have_the_same_digest_live_and_replayed(project: Project) -> 
     live = project.record(*ACCEPT)
     assert live.outcomes == {"passed": 3}
     replayed = project.run()
-    assert replayed.run.verdict is not None
-    assert (replayed.run.verdict.unchanged, len(replayed.records)) == (3, 3)
+    assert (gate_of(replayed.run).unchanged, len(replayed.records)) == (3, 3)
 
 
 def test_other_vectors_are_another_recording() -> None:

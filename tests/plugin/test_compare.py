@@ -10,7 +10,7 @@ from support.page import read_data
 from support.project import Project
 
 from pytest_llmops.results.details import VariantFacts
-from pytest_llmops.results.verdict import VariantVerdict
+from pytest_llmops.results.verdict import Verdict
 
 SUITE = """
 import os
@@ -42,22 +42,22 @@ def test_answer(version, number):
 TRIALS = "--llm-trials=3"
 
 
-def verdicts(project: Project, *args: str, workers: int = 0) -> dict[str, VariantVerdict]:
+def verdicts(project: Project, *args: str, workers: int = 0) -> dict[str, Verdict]:
     result = project.run(*args, workers=workers)
     assert not {"failed", "errors"} & result.outcomes.keys(), result.text
-    return {variant.value: variant for variant in result.run.variants}
+    return {variant.subject.rpartition(" ")[2]: variant for variant in result.run.verdicts}
 
 
 def test_each_value_is_compared_with_the_first(project: Project, workers: int) -> None:
     project.write(**{"test_a.py": SUITE})
     result = project.run(TRIALS, workers=workers)
     assert result.outcomes == {"passed": 30}
-    assert [(v.value, v.status, v.base, v.argument) for v in result.run.variants] == [
-        ("v2", "better", "v1", "version"),
-        ("v3", "worse", "v1", "version"),
+    assert [(v.subject, v.status, v.baseline, v.kind) for v in result.run.verdicts] == [
+        ("version v2", "better", "v1", "comparison"),
+        ("version v3", "worse", "v1", "comparison"),
     ]
     assert result.line("BETTER").startswith("compare    BETTER  version v2 against v1: score.quality +")
-    metric = result.run.variants[0].metrics[0]
+    metric = result.run.verdicts[0].metrics[0]
     assert (metric.cases, metric.trials_before, metric.trials_after, metric.role) == (10, 3, 3, "primary")
 
 
@@ -104,7 +104,7 @@ def test_what_errs_is_not_counted_as_low(project: Project) -> None:
         "    assert_score(quality, 'x', at_least=None) if version == 'v2' else None\n    seen.append",
     )
     project.write(**{"test_a.py": errors})
-    (second, _) = project.run(TRIALS).run.variants
+    (second, _) = project.run(TRIALS).run.verdicts
     assert second.status == "error"
     assert "could not be scored" in second.sentence
 
@@ -193,10 +193,10 @@ def test_answer(skill, size, question):
 """
         }
     )
-    (variant,) = project.run().run.variants
+    (variant,) = project.run().run.verdicts
     assert (variant.status, variant.metrics[0].cases) == ("better", 20)
     assert variant.metrics[0].change == pytest.approx(0.4)
-    assert (variant.base, variant.value) == ("skill0-1", "skill1-2")
+    assert (variant.baseline, variant.subject) == ("skill0-1", "skill skill1-2")
 
 
 PROMPTS = {
@@ -224,11 +224,11 @@ def test_answer(prompt, case, llm):
 
 def test_prompts_with_cases_are_recorded_and_replayed_alike(project: Project) -> None:
     project.write(**PROMPTS)
-    recorded = project.record().run.variants
+    recorded = project.record().run.verdicts
     result = project.run("--llm-report=run.html", "--llm-report=run.md")
-    assert result.run.variants == recorded
+    assert result.run.verdicts == recorded
     (variant,) = recorded
-    assert (variant.argument, variant.base, variant.value) == ("prompt answer", "v1", "v2")
+    assert (variant.baseline, variant.subject) == ("v1", "prompt answer v2")
     assert variant.status == "better"
     families = [(metric.family, metric.cases) for metric in variant.metrics if metric.family]
     assert families == [("family 0", 10), ("family 1", 10)]
@@ -252,10 +252,10 @@ def test_aliases_of_one_version_are_told(project: Project) -> None:
     test = PROMPTS["test_a.py"].replace('["v1", "v2"]', '["production", "candidate"]')
     aliases = 'production = "v2"\ncandidate = "v2"\n'
     project.write(**{**PROMPTS, "test_a.py": test, "prompts/answer/aliases.toml": aliases})
-    (variant,) = project.record().run.variants
+    (variant,) = project.record().run.verdicts
     assert "same text" in variant.advice[0]
     project.write(**{"prompts/answer/aliases.toml": aliases.replace("v2", "v1", 1)})
-    (variant,) = project.record().run.variants
+    (variant,) = project.record().run.verdicts
     assert not any("same text" in text for text in variant.advice)
 
 
@@ -263,7 +263,7 @@ def test_one_version_of_the_command_line_is_no_comparison_and_no_error(project: 
     project.write(**PROMPTS)
     result = project.record("--llm-prompt", "answer=v2")
     assert result.outcomes == {"passed": 20}
-    assert result.run.variants == ()
+    assert result.run.verdicts == ()
 
 
 def test_shards_are_compared_as_a_whole(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,7 +276,7 @@ def test_shards_are_compared_as_a_whole(project: Project, capsys: pytest.Capture
     whole = project.path / "whole.json"
     status = cli.main(["merge", str(project.path / "0.json"), str(project.path / "5.json"), "-o", str(whole)])
     assert status == 0, capsys.readouterr()
-    found = json.loads(whole.read_text(encoding="utf-8"))["variants"]
+    found = json.loads(whole.read_text(encoding="utf-8"))["verdicts"]
     assert [(variant["status"], variant["metrics"][0]["cases"]) for variant in found] == [
         ("better", 10),
         ("worse", 10),
@@ -301,5 +301,5 @@ def test_answer(size, question):
 """
         }
     )
-    (variant,) = project.run().run.variants
-    assert (variant.base, variant.value, variant.status) == ("500", "200", "worse")
+    (variant,) = project.run().run.verdicts
+    assert (variant.baseline, variant.subject, variant.status) == ("500", "size 200", "worse")

@@ -51,7 +51,7 @@ def write(
 
 
 def verdict(result: Result) -> tuple[str, str]:
-    (found,) = result.run.variants
+    (found,) = result.run.verdicts
     return found.status, found.headline + "".join(f"\n{text}" for text in found.advice)
 
 
@@ -135,7 +135,7 @@ def test_without_the_marker_each_case_decides(project: Project) -> None:
         "guardrail.blocked",
         "guardrail.answered",
     }
-    assert result.run.variants == ()
+    assert result.run.verdicts == ()
 
 
 def test_the_shares_of_all_cases_decide(project: Project, workers: int) -> None:
@@ -165,7 +165,10 @@ def test_a_missed_threshold_ends_the_run_with_an_error(
     result = project.run("--junitxml=junit.xml")
     assert (result.outcomes, result.exit) == ({"passed": 40}, 1)
     (case,) = ET.parse(project.path / "junit.xml").findall(".//testcase[@classname='llmops']")
-    assert (case.get("name"), len(case.findall("failure"))) == ("test_attack", 1)
+    assert (case.get("name"), len(case.findall("failure"))) == (
+        "guardrail[attacks test_a.py::test_attack]",
+        1,
+    )
     assert result.line(shown)
     found, text = verdict(result)
     assert found == status
@@ -276,5 +279,5 @@ def test_shards_are_judged_together(project: Project) -> None:
         assert (verdict(result)[0], result.exit) == ("measured", 0)
         (project.path / "run-file.json").rename(project.path / f"{name}.json")
     assert main(["merge", "refuse.json", "answer.json", "-o", "run.json"]) == 1
-    (found,) = Run.from_json((project.path / "run.json").read_text()).variants
+    (found,) = Run.from_json((project.path / "run.json").read_text()).verdicts
     assert found.status == "fail"

@@ -10,10 +10,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
-from typing import Self, get_args
+from typing import Self
 
 import pytest
 from support.project import Project
+from support.reports import gate_of
 
 from pytest_llmops._util.option_values import LOOKS
 from pytest_llmops.baselines.gate import LOOK_LEVELS
@@ -22,7 +23,6 @@ from pytest_llmops.cassettes.run_folder import RUN_FOLDER_VARIABLE
 from pytest_llmops.harness import baseline_gate
 from pytest_llmops.harness.baseline_gate import plan_next_look
 from pytest_llmops.results.run import Run
-from pytest_llmops.results.verdict import SuiteVerdict, VerdictStatus
 from pytest_llmops.settings import Settings
 
 SUITE = """
@@ -103,13 +103,12 @@ def test_trials_are_bought_while_undecided_and_a_replay_ends_alike(
     printed, ended, run = run_looks(suite, AUTO, *live, *options)
     assert (suite.path / "summary.md").read_text(encoding="utf-8").count("## LLM regression") == 1
     assert suite.server.count - asked == 36  # what a look has paid for, the next replays
-    assert run.verdict is not None
-    assert (run.verdict.status, ended) == (status, int(status == "RED"))
+    assert (gate_of(run).status, ended) == (status, int(status == "RED"))
     assert printed.count("undecided, so the suite runs again") == 1
     assert "would settle it" not in printed  # the next look does, or does not
     assert "look 2 of 3: decided" in printed
     replayed, ended_again, again = run_looks(suite, AUTO)
-    assert (again.verdict, ended_again) == (run.verdict, ended)
+    assert (again.verdicts, ended_again) == (run.verdicts, ended)
     assert printed.count("of 3: ") == replayed.count("of 3: ") == 2
 
 
@@ -118,7 +117,7 @@ def test_a_replay_judges_by_the_takes_that_are_recorded(suite: Project) -> None:
     suite.record()
     printed, ended, run = run_looks(suite, AUTO)
     assert "look 1 of 3: undecided, and the recordings end here" in printed
-    assert (run.verdict.status, ended) == ("AMBER", 0)  # type: ignore[union-attr]
+    assert (gate_of(run).status, ended) == ("AMBER", 0)
 
 
 def test_a_test_that_failed_is_not_hidden_by_a_further_look(suite: Project) -> None:
@@ -142,8 +141,7 @@ def test_a_test_that_failed_is_not_hidden_by_a_further_look(suite: Project) -> N
 def test_a_part_of_the_suite_buys_nothing(suite: Project) -> None:
     printed, _, run = run_looks(suite, AUTO, "-k", "1")
     assert "look 1 of 3: no verdict, so no further trials are taken" in printed
-    assert run.verdict is not None
-    assert run.verdict.status == "NONE"
+    assert gate_of(run).status == "NONE"
 
 
 @pytest.mark.parametrize(
@@ -181,10 +179,9 @@ def test_neither_the_ini_nor_plugin_objects_take_looks(suite: Project) -> None:
     assert "expected the command line, got the ini" in suite.bare().text
 
 
-@pytest.mark.parametrize("status", get_args(VerdictStatus))
-def test_only_an_undecided_verdict_leads_to_another_look(status: VerdictStatus) -> None:
-    verdict = SuiteVerdict(status=status)
-    options = [plan_next_look(Settings(trials=trials), verdict, None)[0] for trials in LOOKS.values()]
+@pytest.mark.parametrize("status", ["RED", "GREEN", "AMBER", "ERROR", "NONE"])
+def test_only_an_undecided_verdict_leads_to_another_look(status: str) -> None:
+    options = [plan_next_look(Settings(trials=trials), status, None)[0] for trials in LOOKS.values()]
     assert options == (["auto:3", "auto:5", ""] if status == "AMBER" else ["", "", ""])
 
 

@@ -123,7 +123,7 @@ def test_repeatable_flags_add_up(shown: Project) -> None:
     result = shown.run("--llm-report=a.html", "--llm-report=b.json")
     assert result.exit == 0
     assert (shown.path / "a.html").read_text().startswith("<!doctype html>")
-    assert json.loads((shown.path / "b.json").read_text())["schema"] == "pytest-llmops/run/1"
+    assert json.loads((shown.path / "b.json").read_text())["schema"] == "pytest-llmops/run/2"
 
 
 def test_a_wrong_flag_ends_the_run_with_its_place(shown: Project, workers: int) -> None:

@@ -81,7 +81,7 @@ def test_reports_are_written_and_their_paths_printed(recorded: Project) -> None:
         assert (recorded.path / name).stat().st_size > 0
     assert "Content-Security-Policy" in (recorded.path / "out/r.html").read_text(encoding="utf-8")
     document = json.loads((recorded.path / "out/r.json").read_text(encoding="utf-8"))
-    assert document["schema"] == "pytest-llmops/run/1"
+    assert document["schema"] == "pytest-llmops/run/2"
     assert document["meta"]["settings"]["record"] == "none"
 
 

@@ -9,6 +9,7 @@ import pytest
 from support.messages import check_message
 from support.page import read_data
 from support.project import Project
+from support.reports import gate_of
 
 SUITE = """
 import pytest
@@ -54,7 +55,7 @@ def test_each_case_runs_unchanged_and_changed(project: Project, workers: int) ->
     assert kept["test_answer[a~paraphrase]", "robust.paraphrase"] == 1
     assert kept["test_answer[a~paraphrase-2]", "robust.paraphrase"] == 0
     assert len(kept) == 4
-    verdicts = {variant.value: variant for variant in result.run.variants}
+    verdicts = {variant.subject.removeprefix("input "): variant for variant in result.run.verdicts}
     # Of two inputs that keep the verdict in 95 % one is lost in every tenth run: that proves nothing
     assert verdicts["paraphrase"].sentence == (
         "1 of 2 changed inputs keep the verdict (0.50, 95 % interval 0.01 to 0.99)"
@@ -79,13 +80,13 @@ def test_a_failure_shows_both_inputs_and_both_answers(project: Project) -> None:
 def test_a_run_without_the_unchanged_test_says_nothing_of_it(project: Project) -> None:
     write(project)
     result = project.run("-k", "paraphrase")
-    assert result.run.variants == ()
+    assert result.run.verdicts == ()
     assert result.outcomes == {"passed": 1, "failed": 1, "skipped": 1}
 
 
 def test_what_fails_unchanged_too_keeps_its_verdict(project: Project) -> None:
     write(project, SUITE.replace('if "return" in question', "if False"))
-    (case, paraphrase) = project.run().run.variants
+    (case, paraphrase) = project.run().run.verdicts
     assert "2 of 2" in case.sentence
     assert "2 of 2" in paraphrase.sentence
     assert paraphrase.advice[0] == "about 72 changed inputs would settle it at this share"
@@ -102,7 +103,7 @@ def test_the_answer_can_be_what_must_stay_equal(project: Project) -> None:
     )
     result = project.run()
     assert result.outcomes == {"passed": 3}
-    (variant,) = result.run.variants
+    (variant,) = result.run.verdicts
     assert "0 of 2 changed inputs keep the answer (" in variant.sentence
     assert variant.status == "worse"
     assert "a return?" in " ".join(variant.advice)
@@ -118,7 +119,7 @@ def test_what_must_stay_equal_can_be_the_value_of_a_function(project: Project) -
     write(project, suite, [{"id": "a", "input": "return?", "fact": "45", "paraphrases": paraphrases}])
     result = project.run()
     assert result.outcomes == {"passed": 3}
-    (variant,) = result.run.variants
+    (variant,) = result.run.verdicts
     assert "1 of 2 changed inputs keep" in variant.sentence
 
 
@@ -127,7 +128,7 @@ def test_answers_that_are_not_known_are_not_equal(project: Project) -> None:
         "assert_contains(answer(case.input), case[", "assert answer(case.input) and (case["
     )
     write(project, suite, [{"id": "a", "input": "return?", "fact": "45", "paraphrases": ["a return?"]}])
-    (variant,) = project.run().run.variants
+    (variant,) = project.run().run.verdicts
     assert (variant.status, variant.sentence) == ("error", "1 of 1 changed inputs could not be scored")
 
 
@@ -137,7 +138,7 @@ def test_what_errs_is_no_lost_verdict(project: Project) -> None:
         "    assert_contains(None, 'x') if case.robust['value'] == 'paraphrase' else None\n    assert_contains",
     )
     write(project, raising)
-    variants = {variant.value: variant for variant in project.run().run.variants}
+    variants = {variant.subject.removeprefix("input "): variant for variant in project.run().run.verdicts}
     assert variants["paraphrase"].status == "error"
     assert variants["paraphrase"].sentence == "2 of 2 changed inputs could not be scored"
 
@@ -155,7 +156,7 @@ def test_answer(case, version):
     write(project, suite)
     result = project.run()
     assert result.outcomes == {"passed": 8}
-    (variant,) = result.run.variants
+    (variant,) = result.run.verdicts
     assert "4 of 4" in variant.sentence
 
 
@@ -184,8 +185,7 @@ def test_the_gate_has_the_rate_and_sees_a_drop(project: Project) -> None:
     project.run("--llm-accept", "first")
     write(project, SUITE.replace(', "paraphrase"', ""), cases)
     result = project.run()
-    assert result.run.verdict is not None
-    rates = {metric.name: metric for metric in result.run.verdict.metrics}
+    rates = {metric.name: metric for metric in gate_of(result.run).metrics}
     assert rates["robust.case"].status == "RED"
     assert rates["robust.case"].before == 1
 
@@ -195,10 +195,10 @@ def test_two_tests_of_the_same_inputs_have_a_line_each(project: Project) -> None
     suite = SUITE.replace('"case", ', "")
     other = suite.partition("@")[2].replace("test_answer", "test_b").replace("answer(case.input)", "'45'")
     write(project, f"{suite}\n@{other}", cases)
-    variants = project.run().run.variants
-    assert [(variant.status, variant.value, variant.sentence[:26]) for variant in variants] == [
-        ("worse", "paraphrase of test_a.py::test_answer", "0 of 7 changed inputs keep"),
-        ("undecided", "paraphrase of test_a.py::test_b", "7 of 7 changed inputs keep"),
+    variants = project.run().run.verdicts
+    assert [(variant.status, variant.subject, variant.sentence[:26]) for variant in variants] == [
+        ("worse", "input paraphrase of test_a.py::test_answer", "0 of 7 changed inputs keep"),
+        ("undecided", "input paraphrase of test_a.py::test_b", "7 of 7 changed inputs keep"),
     ]
     assert (len(variants[0].advice), variants[0].advice[-1]) == (6, "and 2 more")
 
@@ -221,7 +221,11 @@ def test_a_transformation_of_no_use_is_an_error_and_the_others_are_run(project: 
     for name in ("distractor", "order"):
         assert result.records[f"test_answer[a~{name}]"].outcome == "errored"
         check_message(result.records[f"test_answer[a~{name}]"].message)
-    assert {variant.value for variant in result.run.variants} == {"distractor", "order", "paraphrase"}
+    assert {variant.subject for variant in result.run.verdicts} == {
+        "input distractor",
+        "input order",
+        "input paraphrase",
+    }
 
 
 def test_a_test_without_cases_is_an_error(project: Project) -> None:

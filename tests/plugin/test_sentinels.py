@@ -48,10 +48,12 @@ def set_levels(project: Project, monkeypatch: pytest.MonkeyPatch, spread: int = 
 
 
 def verify(project: Project, *args: str) -> str:
-    """Return what a run that compares live answers says first about its verdict."""
-    verdict = project.record("--llm-trials=3", *args, mode="verify").run.verdict
-    assert verdict is not None
-    return next(iter(verdict.advice), "")
+    """Return what a run that compares live answers says of its sentinels; "": nothing."""
+    verdict = project.record("--llm-trials=3", *args, mode="verify").run.find_verdict("sentinel")
+    if verdict is None:
+        return ""
+    assert not verdict.decides
+    return verdict.sentence
 
 
 @pytest.mark.slow
@@ -79,9 +81,7 @@ def test_what_moved_is_told(
 
 
 def test_a_replay_says_nothing_of_what_moved(suite: Project) -> None:
-    verdict = suite.run("--llm-trials=3").run.verdict
-    assert verdict is not None
-    assert not any("moved" in sentence for sentence in verdict.advice)
+    assert suite.run("--llm-trials=3").run.find_verdict("sentinel") is None
 
 
 def test_the_marker_takes_no_arguments(project: Project) -> None:
@@ -120,12 +120,12 @@ def test_without_a_baseline_the_recordings_say_what_they_can(
         set_levels(project, monkeypatch, spread=1, **levels)
         project.write(**{"test_a.py": short.replace(*edit) if edit[0] else short})
         result = project.record(mode="verify")
-        notes = [note for note in result.run.notes if "cannot tell what moved" in note]
-        assert len(notes) == bool(said)
-        if said:
-            assert notes == list(result.run.notes[:1])
-            assert said in notes[0]
-            check_message(notes[0])
+        verdict = result.run.find_verdict("sentinel")
+        assert (verdict is not None) == bool(said)
+        if verdict is not None:
+            assert verdict.status == "unknown"
+            assert said in verdict.sentence
+            check_message(verdict.sentence)
             assert "cannot tell what moved: there is no baseline" in result.text
     project.write(**{"test_a.py": short})
-    assert not any("cannot tell" in note for note in project.run().run.notes)
+    assert project.run().run.verdicts == ()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.project import Project
+from support.reports import gate_of
 
 from pytest_llmops.cassettes.journal import Journal, JournalEntry
 from pytest_llmops.cassettes.store import Interaction, load_cassette
@@ -91,7 +92,6 @@ def test_jobs_of_a_matrix_record_apart_and_are_judged_once(
     assert len(everything) == 24
     replayed = project.run("--ignore-glob=shard-*", "--llm-trials=3")
     assert replayed.outcomes == {"passed": 12}
-    assert merged.verdict is not None
     before = (project.path / "cassettes/shop.json").read_bytes()
     assert merge(*shards) == 0  # a second time adds nothing
     assert (project.path / "cassettes/shop.json").read_bytes() == before
@@ -114,8 +114,7 @@ def test_the_merged_run_has_the_outputs_of_the_baseline_from_git_or_from_the_sha
 
     def old_outputs() -> list[str]:
         merge("run-0.json", "run-1.json", "-o", "run.json")
-        verdict = Run.from_json((project.path / "run.json").read_text(encoding="utf-8")).verdict
-        assert verdict is not None
+        verdict = gate_of(Run.from_json((project.path / "run.json").read_text(encoding="utf-8")))
         return sorted(str(change.before_output) for change in verdict.of_kind("regressed"))
 
     expected = sorted(f"echo of say {case}" for case in range(12))
@@ -125,7 +124,7 @@ def test_the_merged_run_has_the_outputs_of_the_baseline_from_git_or_from_the_sha
     for number in range(2):
         run_file = project.path / f"run-{number}.json"
         document = json.loads(run_file.read_text(encoding="utf-8"))
-        run_file.write_text(json.dumps({**document, "verdict": None}), encoding="utf-8")
+        run_file.write_text(json.dumps({**document, "verdicts": []}), encoding="utf-8")
     assert old_outputs() == expected
 
 

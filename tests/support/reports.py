@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_llmops.results.run import Run
+from pytest_llmops.results.verdict import Verdict
 
 NODEID = "test_a.py::test_b"
 
@@ -80,3 +81,15 @@ class Terminal:
 def make_session(*, failed: int = 0, status: int = 0, stop: str | bool = False) -> Any:
     """pytest's session at its end."""
     return SimpleNamespace(testsfailed=failed, exitstatus=status, shouldstop=stop)
+
+
+def gate_of(run: Run) -> Verdict:
+    """The verdict on the change since the baseline; there has to be one."""
+    verdict = run.find_verdict("baseline")
+    assert verdict is not None
+    return verdict
+
+
+def make_gate(**fields: Any) -> Verdict:
+    """A verdict on the change since the baseline."""
+    return Verdict(kind="baseline", decides=True, **fields)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from support.page import read_data
+from support.reports import gate_of, make_gate
 
 from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_test
 from pytest_llmops.baselines.gate import describe_baseline
 from pytest_llmops.cli import main
 from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange, SuiteVerdict
+from pytest_llmops.results.verdict import CaseChange
 
 
 def record(case: int, *scores: float, nodeid: str = "test_a.py::test_a") -> TestRecord:
@@ -141,12 +142,11 @@ def test_shards_are_merged_and_judged_once(
     assert "gate       RED  judge.tone -5" in text
     merged = Run.from_json((folder / "run.json").read_text())
     assert len(merged.records) == 20
-    assert merged.verdict is not None
-    assert merged.verdict.status == "RED"
+    assert gate_of(merged).status == "RED"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))
     assert run(capsys, "merge", *write_shards(folder, *shards), "-o", "run.html")[0] == 1
     assert (folder / "summary.md").read_text().startswith("\n## LLM regression: RED\n")
-    gate = read_data((folder / "run.html").read_text(encoding="utf-8"))["gate"]
+    gate = read_data((folder / "run.html").read_text(encoding="utf-8"))["gates"][0]
     assert (gate["status"], gate["sentence"].split()[0]) == ("RED", "judge.tone")
 
 
@@ -161,11 +161,10 @@ def test_outputs_that_a_shard_found_reach_the_merged_run(
             nodeid=f"test_a.py::test_a[{case}]", kind="regressed", before_output=f"was {case}"
         )
         shard = Run.from_json((folder / name).read_text())
-        verdict = SuiteVerdict(baseline=baseline, changes=(change,))
-        (folder / name).write_text(replace(shard, verdict=verdict).to_json())
+        verdict = make_gate(baseline=baseline, changes=(change,))
+        (folder / name).write_text(replace(shard, verdicts=(verdict,)).to_json())
     run(capsys, "merge", *names, "-o", "run.json")
-    merged = Run.from_json((folder / "run.json").read_text()).verdict
-    assert merged is not None
+    merged = gate_of(Run.from_json((folder / "run.json").read_text()))
     assert [change.before_output for change in merged.changes if change.before_output] == ["was 0"]
 
 

@@ -17,12 +17,12 @@ from pytest_llmops.baselines.baseline import Acceptance, Baseline, summarize_tes
 from pytest_llmops.baselines.changes import compare_tests, list_changes, metric_trials
 from pytest_llmops.baselines.gate import judge_suite
 from pytest_llmops.baselines.metric_data import GateRules
-from pytest_llmops.baselines.side_by_side import estimate_power
+from pytest_llmops.baselines.power import estimate_power
 from pytest_llmops.errors import UsageError
 from pytest_llmops.harness.trials import merge_measurements
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import SuiteVerdict
+from pytest_llmops.results.verdict import Verdict
 
 NO_OUTPUTS: dict[str, str] = {}
 RNG = np.random.default_rng(0)
@@ -222,7 +222,7 @@ def test_a_clear_drop_is_red_and_names_suspects() -> None:
     assert (metric.cases, metric.trials_before, metric.trials_after) == (30, 10, 3)
     assert metric.p_value is not None
     assert metric.p_value < 0.01
-    assert SuiteVerdict.from_wire(json.loads(json.dumps(verdict.to_wire()))) == verdict
+    assert Verdict.from_wire(json.loads(json.dumps(verdict.to_wire()))) == verdict
 
 
 def test_the_same_scores_again_are_green() -> None:
@@ -511,7 +511,7 @@ def test_a_score_that_is_lower_makes_no_suite_green_that_was_not() -> None:
     assert judge_suite(accept(*perfect), perfect[:]).status == "AMBER"
 
 
-def judge_passes(before: np.ndarray, after: np.ndarray, rules: GateRules | None = None) -> SuiteVerdict:
+def judge_passes(before: np.ndarray, after: np.ndarray, rules: GateRules | None = None) -> Verdict:
     """Judge checks that pass (1) or fail (0), cases by trials."""
     accepted, run = (
         [record(str(case), *map(float, row)) for case, row in enumerate(side)] for side in (before, after)

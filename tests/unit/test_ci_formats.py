@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 
+from support.reports import make_gate
 from support.sample_run import fixed_run
 
 from pytest_llmops.reports import render_report
 from pytest_llmops.reports.ci_formats import format_annotations
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange, SuiteVerdict, VerdictStatus
+from pytest_llmops.results.verdict import CaseChange
 
 PROMPT = {"prompt": {"path": "prompts/greet/v2.md"}}
 
 
-def compared_run(status: VerdictStatus) -> Run:
+def compared_run(status: str) -> Run:
     records = (
         TestRecord(nodeid="tests/test_a.py::test_b", facts=PROMPT, place="tests/test_a.py:3"),
         TestRecord(nodeid="tests/test_a.py::test_c", outcome="failed", message="100 % wrong: a, b", place="tests/helpers.py:41"),
         TestRecord(nodeid="tests/test_a.py::test_d", outcome="errored"),
     )  # fmt: skip
     changes = (CaseChange(nodeid="tests/test_a.py::test_b", kind="regressed", why="lower"),)
-    return Run(records=records, meta={"root": "shop/"}, verdict=SuiteVerdict(status=status, changes=changes))
+    return Run(records=records, meta={"root": "shop/"}, verdicts=(make_gate(status=status, changes=changes),))
 
 
 def test_annotations_stand_at_the_changed_prompt_else_at_the_line_that_failed() -> None:

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from pytest_llmops.harness.controller import _natural_sort_key, mask_run_secrets
+from pytest_llmops.harness.controller import _natural_sort_key
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
 from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.secrets import mask_run_secrets
 
 RECORD = TestRecord(
     nodeid="test_a.py::test_b",

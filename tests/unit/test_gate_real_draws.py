@@ -11,7 +11,7 @@ from pytest_llmops.baselines.baseline import Baseline, BaselineTest
 from pytest_llmops.baselines.gate import judge_suite
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.results.run import TestRecord
-from pytest_llmops.results.verdict import SuiteVerdict
+from pytest_llmops.results.verdict import Verdict
 
 Draws = dict[str, tuple[float, ...]]
 
@@ -26,7 +26,7 @@ def sources() -> dict[str, Draws]:
     return found
 
 
-def judge(before: Draws, after: Draws) -> SuiteVerdict:
+def judge(before: Draws, after: Draws) -> Verdict:
     tests = {
         case: BaselineTest(outcome="passed", scores={"judge.q": draws}, metrics={"judge.q": ("", "higher")})
         for case, draws in before.items()

@@ -24,17 +24,14 @@ from pytest_llmops.errors import BudgetReached, CassetteError, CassetteMiss, Mea
 from pytest_llmops.harness import controller as session
 from pytest_llmops.harness.controller import (
     Controller,
-    attach_payload,
-    build_record,
-    hide_frames,
-    mask_run_secrets,
-    report_message,
-    report_outcome,
 )
+from pytest_llmops.harness.records import attach_payload, build_record, report_message, report_outcome
+from pytest_llmops.harness.tracebacks import hide_frames
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
 from pytest_llmops.reports import render_report
 from pytest_llmops.results.run import Run, TestRecord
+from pytest_llmops.results.secrets import mask_run_secrets
 from pytest_llmops.settings import OPTIONS, Settings
 
 MEASURED = {"measurements": [Measurement(name="text.contains", value=1.0).to_wire()]}

@@ -454,8 +454,8 @@ def test_an_interrupt_leaves_nothing_half_written(command: Command) -> None:
         ([record("test_a", calls=[said("x")])], by("Polite")),
         ([record("test_a", verdict(1.0, name="checklist"))], by("Polite")),
         ("", by("Polite")),
-        ('{"schema": "pytest-llmops/run/2"}', by("Polite")),
-        ('{"schema": "pytest-llmops/run/1", "records": [{}]}', by("Polite")),
+        ('{"schema": "pytest-llmops/run/3"}', by("Polite")),
+        ('{"schema": "pytest-llmops/run/2", "records": [{}]}', by("Polite")),
     ],
 )  # fmt: skip
 def test_what_the_command_refuses(

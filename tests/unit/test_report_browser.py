@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.chromium import BROWSER, Tab, open_tab
 from support.page import read_data
+from support.reports import make_gate
 from support.sample_run import HOSTILE, HOSTILE_OUTPUT, everywhere, fixed_run, models_run
 
 from pytest_llmops import cli
@@ -20,7 +21,7 @@ from pytest_llmops.measurement import Json, Measurement
 from pytest_llmops.reports.html import render_html
 from pytest_llmops.reports.html_views import case_id
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange, ScoreChange, SuiteVerdict
+from pytest_llmops.results.verdict import CaseChange, ScoreChange
 
 TEXTS = tuple(dict.fromkeys((*HOSTILE, *HOSTILE_OUTPUT)))
 JENKINS = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"
@@ -99,10 +100,12 @@ def compared_run(count: int = 2) -> Run:
         )
         for name in (*worse, "good")
     ]  # fmt: skip
-    verdict = SuiteVerdict(
+    verdict = make_gate(
         status="RED", sentence="judge.tone -50.0 points", advice=("this suite notices 4 points",), changes=tuple(changes), unchanged=3
     )  # fmt: skip
-    return Run(records=tuple(map(record, ("same-1", "same-2", "same-3", "good", *worse))), verdict=verdict)
+    return Run(
+        records=tuple(map(record, ("same-1", "same-2", "same-3", "good", *worse))), verdicts=(verdict,)
+    )
 
 
 def test_the_check_itself_notices_a_payload(browser: Tab, tmp_path: Path) -> None:
@@ -131,10 +134,8 @@ def test_a_hostile_report_runs_nothing_and_asks_for_nothing(tab: Tab, tmp_path: 
         )
         for record, text in zip(records[::3], TEXTS, strict=True)
     )
-    verdict = SuiteVerdict(
-        status="RED", sentence=TEXTS[0], advice=TEXTS[:9], baseline=TEXTS[1], changes=changes
-    )
-    show(tab, tmp_path, Run(records=records, meta=runs[1].meta, notes=TEXTS, verdict=verdict))
+    verdict = make_gate(status="RED", sentence=TEXTS[0], advice=TEXTS[:9], baseline=TEXTS[1], changes=changes)
+    show(tab, tmp_path, Run(records=records, meta=runs[1].meta, notes=TEXTS, verdicts=(verdict,)))
     title = f"FAIL: {count} failed, {count} errors, 0 passed, {count} skipped | LLM regression report"
     known = {"a", "b", "bdi", "button", "code", "dd", "del", "details", "dialog", "div", "dl", "dt", "footer", "h1", "h2", "h3", "h4", "header", "input", "ins",
              "kbd", "li", "main", "option", "p", "path", "pre", "rect", "section", "select", "span", "summary", "svg", "table", "tbody", "td", "th", "thead", "tr", "ul", "caption", "label"}  # fmt: skip
@@ -503,7 +504,7 @@ def test_axe_finds_no_barrier(tab: Tab, tmp_path: Path, scheme: str) -> None:
     run = fixed_run()
     changed = compared_run()
     everything = replace(
-        run, records=(*run.records, *models_run().records, *changed.records), verdict=changed.verdict
+        run, records=(*run.records, *models_run().records, *changed.records), verdicts=changed.verdicts
     )
     tab.emulate(prefers_color_scheme=scheme)
     for view in ("tests", "prompts", "models", "metrics", "review", "history", "run"):

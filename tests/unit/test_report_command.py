@@ -10,13 +10,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from support.messages import check_message
+from support.reports import make_gate
 from support.sample_run import fixed_run
 
 from pytest_llmops import cli
 from pytest_llmops.reports import render_report
 from pytest_llmops.reports.html_sides import build_history
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import SuiteVerdict
 
 KINDS = {"run.html": "html", "run.md": "markdown", "run.xml": "junit", "again.json": "json", "codequality:q.json": "codequality",
     "metrics:m.txt": "metrics"}  # fmt: skip
@@ -64,7 +64,7 @@ def test_what_the_command_refuses(
     folder: Path, outs: list[str], run: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "folder.md").mkdir()
-    (folder / "damaged.json").write_text('{"schema": "pytest-llmops/run/1", "records": [{"nodeid": 3}]}')
+    (folder / "damaged.json").write_text('{"schema": "pytest-llmops/run/2", "records": [{"nodeid": 3}]}')
     before = sorted(path.name for path in folder.iterdir())
     assert report(*outs, run=run) == 2
     check_message(capsys.readouterr().err)
@@ -134,14 +134,20 @@ def test_runs_that_are_not_one_course_are_refused(
 def test_junit_has_the_counts_and_the_verdict_as_a_test_case(strict: bool, status: str, red: int) -> None:
     run = fixed_run()
     settings = {"settings": {"strict": strict}}
-    verdict = SuiteVerdict(status=status, sentence="it <moved>", baseline="b.json")  # type: ignore[arg-type]
-    suite = ET.fromstring(render_report(Run(records=run.records, meta=settings, verdict=verdict), "junit"))[0]
+    verdict = make_gate(status=status, sentence="it <moved>", baseline="b.json")
+    suite = ET.fromstring(
+        render_report(Run(records=run.records, meta=settings, verdicts=(verdict,)), "junit")
+    )[0]
     assert {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
         "tests": "12", "failures": str(4 + red), "errors": "0", "skipped": "2"
     }  # fmt: skip
     *_, gate = suite
-    assert (gate.get("classname"), gate.get("name"), gate.find("properties")) == ("llmops", "gate", None)
-    assert ["it <moved>" in (failure.text or "") for failure in gate] == [True] * red
+    assert (gate.get("classname"), gate.get("name")) == ("llmops", "gate")
+    assert {entry.get("name"): entry.get("value") for entry in gate.iter("property")} == {
+        "llm.verdict": status,
+        "llm.verdict.sentence": "it <moved>",
+    }
+    assert ["it <moved>" in (failure.text or "") for failure in gate.iter("failure")] == [True] * red
     first = suite[0]
     assert (first.get("classname"), first.get("name")) == (
         "tests.test_refunds",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.page import Page, read_data, read_texts
+from support.reports import gate_of, make_gate
 from support.sample_run import HOSTILE, SYSTEM, everywhere, fixed_run
 
 from pytest_llmops.measurement import Json, Measurement
@@ -16,7 +17,7 @@ from pytest_llmops.reports import terminal
 from pytest_llmops.reports.html import MAX_STATIC, build_page, render_html
 from pytest_llmops.reports.html_views import MAX_CHARS, case_id
 from pytest_llmops.results.run import Outcome, Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange, SuiteVerdict
+from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange
 
 ALL = tuple(HOSTILE[:-1])
 
@@ -140,9 +141,9 @@ def test_what_got_worse_by_most_comes_after_the_failures_with_both_outputs() -> 
         ),
         _changed("a.py::better", "improved"), _changed("a.py::gone", "removed"),
     )  # fmt: skip
-    verdict = SuiteVerdict(status="RED", sentence="tone fell", changes=changes, unchanged=1)
+    verdict = make_gate(status="RED", sentence="tone fell", changes=changes, unchanged=1)
     page = render_html(
-        Run(records=(*records, TestRecord(nodeid="a.py::bad", outcome="failed")), verdict=verdict)
+        Run(records=(*records, TestRecord(nodeid="a.py::bad", outcome="failed")), verdicts=(verdict,))
     )
     data = read_data(page)
     assert [case["name"] for case in data["cases"]] == ["bad", "much", "little", "better", "same"]
@@ -150,7 +151,7 @@ def test_what_got_worse_by_most_comes_after_the_failures_with_both_outputs() -> 
     # A judge's scores stand on its own scale.
     assert (change["kind"], change["scores"]) == ("worse", [["judge.tone", "5/5", "3/5", "worse"]])
     assert [data["texts"][change[side]] for side in ("before", "after")] == ["30 days", "60 days"]
-    assert (data["gate"]["removed"], data["gate"]["gone"]) == (["a.py::gone"], 1)
+    assert (data["gates"][0]["removed"], data["gates"][0]["gone"]) == (["a.py::gone"], 1)
     assert "<del>30</del><ins>60</ins> days" in page
 
 
@@ -159,9 +160,9 @@ def test_a_metric_whose_lower_values_are_better_stands_with_its_own_values_since
     metric = MetricVerdict(name="toxic", role="primary", before=0.75, after=1.0, change=0.25)
     run = Run(
         records=(TestRecord(nodeid="a.py::t", measurements=(toxic,)),),
-        verdict=SuiteVerdict(status="GREEN", metrics=(metric,)),
+        verdicts=(make_gate(status="GREEN", metrics=(metric,)),),
     )
-    assert build_page(run)["gate"]["metrics"][0][3:6] == ["0.25", "0.00", "+25.0 points"]
+    assert build_page(run)["gates"][0]["metrics"][0][3:6] == ["0.25", "0.00", "+25.0 points"]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_the_command_runs_a_judged_test_that_failed_before_it_was_judged(
 ) -> None:
     record = TestRecord(nodeid="a.py::t", outcome="errored", message=message)
     change = _changed("a.py::t", "regressed", ScoreChange(name=lost, before=1.0, after=None))
-    page = build_page(Run(records=(record,), verdict=SuiteVerdict(status="RED", changes=(change,))))
+    page = build_page(Run(records=(record,), verdicts=(make_gate(status="RED", changes=(change,)),)))
     assert page["cases"][0]["rerun"] == f"pytest a.py::t{flag}"
 
 
@@ -196,7 +197,7 @@ def test_a_page_without_a_script_shows_the_first_failures_and_counts_the_rest() 
 def test_a_page_without_a_script_says_the_word_of_the_gate_once(outcome: Outcome, words: list[str]) -> None:
     run = Run(
         records=(TestRecord(nodeid="a.py::t", outcome=outcome),),
-        verdict=SuiteVerdict(status="RED", sentence="tone fell"),
+        verdicts=(make_gate(status="RED", sentence="tone fell"),),
     )
     assert ["".join(text.split()) for text in Page(render_html(run)).inside("b")] == words
 
@@ -519,7 +520,7 @@ def test_equal_misses_are_explained_once_with_the_command_that_records_all() -> 
         for n in range(4)
     )  # fmt: skip
     hint = "semantic: not measured now in 4 of 4 tests: nothing is decided. If that is meant, accept a new baseline (--llm-accept)"
-    run = Run(records=records, verdict=SuiteVerdict(status="ERROR", sentence=hint))
+    run = Run(records=records, verdicts=(make_gate(status="ERROR", sentence=hint),))
     page = render_html(run)
     data = read_data(page)
     command = "pytest a.py --llm-record=new"
@@ -527,9 +528,9 @@ def test_equal_misses_are_explained_once_with_the_command_that_records_all() -> 
     assert [case.get("same") for case in data["cases"]] == [None, *[data["cases"][0]["id"]] * 3]
     assert Page(page).inside("pre").count(command) == 1
     assert Page(page).text.count("no recording of m") == 1
-    assert data["gate"]["sentence"].endswith("nothing is decided. Record what is missing first")
-    others = Run(records=(TestRecord(nodeid="a.py::t"),), verdict=run.verdict)
-    assert build_page(others)["gate"]["sentence"] == hint
+    assert data["gates"][0]["sentence"].endswith("nothing is decided. Record what is missing first")
+    others = Run(records=(TestRecord(nodeid="a.py::t"),), verdicts=(gate_of(run),))
+    assert build_page(others)["gates"][0]["sentence"] == hint
     assert build_page(others)["missed"] is None
 
 
@@ -540,9 +541,9 @@ def test_the_page_says_once_why_the_outputs_of_the_baseline_are_not_there() -> N
             for n in range(3)
         )  # fmt: skip
         new = CaseChange(nodeid="a.py::new", kind="new", after_output="no")
-        shown: list[str] = build_page(Run(verdict=SuiteVerdict(status="RED", changes=(*changes, new))))[
-            "gate"
-        ]["about"]
+        shown: list[str] = build_page(Run(verdicts=(make_gate(status="RED", changes=(*changes, new)),)))[
+            "gates"
+        ][0]["about"]
         return shown
 
     (text,) = about(None)

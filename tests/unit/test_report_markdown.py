@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from support.reports import make_gate
 from support.sample_run import everywhere, fixed_run
 
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call
 from pytest_llmops.reports.markdown import MAX_BYTES, MAX_SUMMARY_BYTES, render_markdown
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange, SuiteVerdict, VariantVerdict
+from pytest_llmops.results.verdict import CaseChange, MetricVerdict, ScoreChange, Verdict
 
 LATE = "tests/test_refunds.py::test_answer[production-late-return]"
 BASELINE = "llmops-baseline.json, accepted 2026-11-02 (first)"
@@ -37,10 +38,10 @@ def red_run() -> Run:
         CaseChange(nodeid="tests/test_a.py::test_better", kind="improved"),
     )
     metrics = (MetricVerdict(name="judge.quality", detectable=0.049), MetricVerdict(name="text.exact"))
-    verdict = SuiteVerdict(
+    verdict = make_gate(
         status="RED", sentence="judge.quality -6.1 points", baseline=BASELINE, metrics=metrics, changes=changes, unchanged=1200
     )  # fmt: skip
-    return replace(fixed_run(), verdict=verdict)
+    return replace(fixed_run(), verdicts=(verdict,))
 
 
 def test_five_lines_of_evidence_follow_the_verdict() -> None:
@@ -55,10 +56,10 @@ def test_five_lines_of_evidence_follow_the_verdict() -> None:
 
 
 def test_a_comparison_is_a_list_with_a_line_for_each_sentence() -> None:
-    better = VariantVerdict(
-        status="better", argument="prompt", value="v2", base="v1", sentence="exact +6.0 points", advice=("semantic +1.0", "latency 1 s -> 2 s"),
+    better = Verdict(
+        kind="comparison", status="better", subject="prompt v2", baseline="v1", sentence="exact +6.0 points", advice=("semantic +1.0", "latency 1 s -> 2 s"),
     )  # fmt: skip
-    lines = lines_of(replace(fixed_run(), variants=(better, replace(better, value="v3", advice=()))))
+    lines = lines_of(replace(fixed_run(), verdicts=(better, replace(better, subject="prompt v3", advice=()))))
     place = lines.index("- compare `BETTER  prompt v2 against v1: exact +6.0 points`")
     assert lines[place + 1 : place + 5] == [
         "  - `semantic +1.0`",
@@ -147,17 +148,17 @@ def test_a_list_of_facts_is_shown_as_its_texts() -> None:
     [
         (None, "PASS", "4 passed; there is no baseline: only what misses a threshold is noticed"),
         (
-            SuiteVerdict(status="GREEN", sentence="nothing changed: every answer is the baseline's", baseline=BASELINE, unchanged=4),
+            make_gate(status="GREEN", sentence="nothing changed: every answer is the baseline's", baseline=BASELINE, unchanged=4),
             "GREEN",
             f"4 passed; since the baseline no score differs, 4 unchanged; `nothing changed: every answer is the baseline's`; baseline `{BASELINE}`",
         ),
-        (SuiteVerdict(status="ERROR", sentence="damaged", baseline="b"), "ERROR", "4 passed; since the baseline no score differs; `damaged`"),
-        (SuiteVerdict(status="NONE", sentence="partial", baseline="b"), "PASS", "4 passed; since the baseline no score differs; `partial`"),
+        (make_gate(status="ERROR", sentence="damaged", baseline="b"), "ERROR", "4 passed; since the baseline no score differs; `damaged`"),
+        (make_gate(status="NONE", sentence="partial", baseline="b"), "PASS", "4 passed; since the baseline no score differs; `partial`"),
     ],
 )  # fmt: skip
-def test_three_lines_where_nothing_changed(verdict: SuiteVerdict | None, first: str, second: str) -> None:
+def test_three_lines_where_nothing_changed(verdict: Verdict | None, first: str, second: str) -> None:
     passed = tuple(record for record in fixed_run().records if record.outcome == "passed")
-    lines = lines_of(Run(records=passed, notes=("a note",), verdict=verdict))
+    lines = lines_of(Run(records=passed, notes=("a note",), verdicts=tuple(filter(None, [verdict]))))
     assert lines[0] == f"## LLM regression: {first}"
     assert lines[1].startswith(f"- {second}")
     assert lines[2].startswith(
@@ -192,8 +193,8 @@ def test_without_the_baselines_answer_what_was_expected_and_the_answer_of_now_ar
         CaseChange(nodeid=name, kind="regressed", after_output="within 60 days") for name in names
     )
     records = (TestRecord(nodeid="fact", measurements=(passed,)), TestRecord(nodeid="answer"))
-    verdict = SuiteVerdict(status="RED", changes=changes)
-    lines = lines_of(Run(records=records, verdict=verdict))
+    verdict = make_gate(status="RED", changes=changes)
+    lines = lines_of(Run(records=records, verdicts=(verdict,)))
     blocks = [lines[place + 1 : place + 4] for place, line in enumerate(lines) if line == "```diff"]
     assert blocks == [
         ["# worse", "- within [-30-] days", "+ within {+60+} days"],
@@ -201,7 +202,9 @@ def test_without_the_baselines_answer_what_was_expected_and_the_answer_of_now_ar
     ]
     assert [line.count("fetch-depth: 0") for line in lines if "fetch-depth" in line] == [1]
     known = tuple(replace(change, before_output="within 30 days") for change in changes)
-    assert "fetch-depth" not in render_markdown(Run(records=records, verdict=replace(verdict, changes=known)))
+    assert "fetch-depth" not in render_markdown(
+        Run(records=records, verdicts=(replace(verdict, changes=known),))
+    )
 
 
 def test_a_cost_that_nobody_knows_is_unknown() -> None:
@@ -215,8 +218,8 @@ def test_a_cost_that_nobody_knows_is_unknown() -> None:
 
 def test_a_verdict_that_changed_nothing_for_the_worse_is_a_word_of_its_own() -> None:
     passed = tuple(record for record in fixed_run().records if record.outcome == "passed")
-    better = SuiteVerdict(status="AMBER", sentence="s", changes=(CaseChange(nodeid="a", kind="improved"),))
-    lines = lines_of(Run(records=passed, verdict=better))
+    better = make_gate(status="AMBER", sentence="s", changes=(CaseChange(nodeid="a", kind="improved"),))
+    lines = lines_of(Run(records=passed, verdicts=(better,)))
     assert lines[0] == "## LLM regression: AMBER"
     assert len(lines) == 5
     assert lines[1].endswith("since the baseline 1 better")
@@ -224,7 +227,7 @@ def test_a_verdict_that_changed_nothing_for_the_worse_is_a_word_of_its_own() -> 
 
 def test_what_is_undecided_has_its_next_step() -> None:
     undecided = replace(
-        red_run(), verdict=SuiteVerdict(status="AMBER", sentence="s", advice=("m: 5 trials", "m: power"))
+        red_run(), verdicts=(make_gate(status="AMBER", sentence="s", advice=("m: 5 trials", "m: power")),)
     )
     assert "- next step `m: 5 trials`" in lines_of(undecided)
 
@@ -258,7 +261,7 @@ def test_an_output_of_5_mb_is_cut() -> None:
     old, new = ("word " * 1_000_000 + ending for ending in ("old", "new"))
     change = CaseChange(nodeid="a", kind="regressed", before_output=old, after_output=f"other {new}")
     text = render_markdown(
-        Run(records=(TestRecord(nodeid="a"),), verdict=SuiteVerdict(status="RED", changes=(change,)))
+        Run(records=(TestRecord(nodeid="a"),), verdicts=(make_gate(status="RED", changes=(change,)),))
     )
     assert "\n+ {+other" in text
     assert len(text) < 3_000

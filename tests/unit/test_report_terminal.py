@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from support.messages import check_message
+from support.reports import make_gate
 from support.sample_run import HOSTILE, everywhere, fixed_run
 
 from pytest_llmops.measurement import Measurement
@@ -11,7 +12,6 @@ from pytest_llmops.protocols import Call
 from pytest_llmops.reports.html import build_page
 from pytest_llmops.reports.terminal import Line, draw_sparkline, summary_lines
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import SuiteVerdict
 
 
 def text_of(found: list[Line]) -> str:
@@ -64,7 +64,7 @@ def test_quiet_gives_the_verdict_and_a_note_and_very_quiet_none() -> None:
 
 def test_quiet_names_the_next_step_of_what_is_undecided() -> None:
     advice = ("m: 5 trials of each case", "m: this suite notices a drop of 9.0 points")
-    run = replace(fixed_run(), notes=(), verdict=SuiteVerdict(status="AMBER", sentence="?", advice=advice))
+    run = replace(fixed_run(), notes=(), verdicts=(make_gate(status="AMBER", sentence="?", advice=advice),))
     assert [line.text for line in summary_lines(run, verbosity=-1)][1:] == [f"llm: gate: {advice[0]}"]
 
 

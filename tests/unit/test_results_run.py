@@ -17,10 +17,10 @@ from support.messages import check_message
 from support.sample_run import HOSTILE, everywhere, fixed_run
 
 from pytest_llmops.errors import UsageError, WireError
-from pytest_llmops.harness.controller import mask_run_secrets
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Message, Usage
 from pytest_llmops.results.run import OUTCOMES, SCHEMA, Outcome, Run, TestRecord, write_text
+from pytest_llmops.results.secrets import mask_run_secrets
 
 
 def test_a_run_survives_the_way_through_json() -> None:
@@ -57,7 +57,7 @@ def test_keys_of_a_newer_version_are_ignored() -> None:
 
 
 def test_a_newer_major_version_is_refused_with_both_names() -> None:
-    text = fixed_run().to_json().replace("pytest-llmops/run/1", "pytest-llmops/run/2")
+    text = fixed_run().to_json().replace("pytest-llmops/run/2", "pytest-llmops/run/3")
     with pytest.raises(UsageError, check=check_message):
         Run.from_json(text, where="old.json")
 
@@ -150,7 +150,7 @@ def test_a_secret_in_a_text_that_stands_several_times_is_masked_in_each(
 def test_every_text_stands_where_it_belongs() -> None:
     record = TestRecord(nodeid="t", message="x" * 200, facts={"first": "x" * 200, "own": {"$text": 7}})
     document = json.loads(Run(records=(record,)).to_json())
-    assert list(document) == ["schema", "meta", "notes", "totals", "review", "records"]
+    assert list(document) == ["schema", "meta", "notes", "totals", "review", "verdicts", "records"]
     assert document["records"][0]["message"] == "x" * 200
     assert document["records"][0]["facts"] == {"first": "x" * 200, "own": {"$text": 7}}
 

@@ -11,11 +11,11 @@ import pytest
 from support.shared import shared
 
 from benchmarks.ab import compare, real_pairs, simulate, single_judgements
-from pytest_llmops.baselines.side_by_side import judge_variants
+from pytest_llmops.baselines.side_by_side import judge_comparisons
 from pytest_llmops.measurement import Measurement
 from pytest_llmops.protocols import Call, Usage
 from pytest_llmops.results.run import Run, TestRecord
-from pytest_llmops.results.verdict import VariantVerdict
+from pytest_llmops.results.verdict import Verdict
 
 NOISE = (-0.05, 0.0, 0.05)
 
@@ -24,7 +24,7 @@ def scores(mean: float, trials: int = 3) -> list[float]:
     return [mean + NOISE[trial % 3] for trial in range(trials)]
 
 
-def suite(changes: Mapping[str, float], cases: int = 20, trials: int = 3) -> tuple[VariantVerdict, ...]:
+def suite(changes: Mapping[str, float], cases: int = 20, trials: int = 3) -> tuple[Verdict, ...]:
     """Compare variants whose scores differ from those of v1 by so much in each case."""
     return compare(
         {
@@ -98,7 +98,7 @@ def test_what_is_undecided_says_what_would_settle_it() -> None:
 
 
 def test_checks_that_all_pass_take_as_many_trials_as_are_advised_and_no_fewer() -> None:
-    def passing(cases: int, trials: int) -> VariantVerdict:
+    def passing(cases: int, trials: int) -> Verdict:
         side = {str(case): [1.0] * trials for case in range(cases)}
         return compare({"v1": side, "v2": side})[0]
 
@@ -158,7 +158,7 @@ def test_the_primary_metric_decides_and_a_guard_rail_can_only_spoil() -> None:
             for value, gain, loss in (("v1", 0.0, 0.0), ("v2", 0.1, other))
         ]  # fmt: skip
 
-    good, bad = judge_variants(records(0.1))[0], judge_variants(records(-0.2))[0]
+    good, bad = judge_comparisons(records(0.1))[0], judge_comparisons(records(-0.2))[0]
     assert (good.status, bad.status) == ("better", "worse")
     assert [metric.role for metric in good.metrics] == ["primary", "guard-rail", "guard-rail"]
     assert bad.sentence.startswith("text.contains -20.0 points")
@@ -171,8 +171,8 @@ def test_a_primary_metric_that_was_not_measured_is_an_error() -> None:
         for case in range(20)
         for value in ("v1", "v2")
     ]
-    assert judge_variants(records)[0].status == "error"
-    assert "judge.other" in judge_variants(records)[0].sentence
+    assert judge_comparisons(records)[0].status == "error"
+    assert "judge.other" in judge_comparisons(records)[0].sentence
 
 
 def test_a_metric_whose_lower_values_are_better() -> None:
@@ -184,7 +184,7 @@ def test_a_metric_whose_lower_values_are_better() -> None:
         for case in range(20)
         for value, level in (("v1", 0.4), ("v2", 0.2))
     ]
-    assert judge_variants(records)[0].status == "better"
+    assert judge_comparisons(records)[0].status == "better"
 
 
 def test_unscored_trials_are_no_low_scores() -> None:
@@ -199,7 +199,7 @@ def test_unscored_trials_are_no_low_scores() -> None:
         for case in range(40)
         for value in ("v1", "v2")
     ]
-    (verdict,) = judge_variants(one)
+    (verdict,) = judge_comparisons(one)
     assert (verdict.status, verdict.metrics[0].cases) == ("better", 39)
     many = [
         record(
@@ -211,7 +211,7 @@ def test_unscored_trials_are_no_low_scores() -> None:
         for case in range(40)
         for value in ("v1", "v2")
     ]
-    (verdict,) = judge_variants(many)
+    (verdict,) = judge_comparisons(many)
     assert verdict.status == "error"
     assert "could not be scored" in verdict.sentence
 
@@ -229,7 +229,7 @@ def test_families_are_listed_and_stand_for_unseen_cases() -> None:
             for value in ("v1", "v2")
         ]
 
-    (verdict,) = judge_variants(records(2))
+    (verdict,) = judge_comparisons(records(2))
     by_family = {metric.family: metric.status for metric in verdict.metrics if metric.family}
     assert by_family == {"f0": "better", "f1": "equivalent"}
     assert any("+30.0 points f0 (better)" in text for text in verdict.advice)
@@ -251,7 +251,7 @@ def test_cost_latency_and_length_stand_beside_the_quality() -> None:
             ("v2", (call(0.004, 1.0, "x" * 40), call(None, 1.0, ""))),
         )
     ]
-    text = judge_variants(records)[0].advice[-1]
+    text = judge_comparisons(records)[0].advice[-1]
     assert (
         text
         == "an answer: cost $0.002 -> $0.004, latency p50 0.50 s -> 1.00 s, p95 0.50 s -> 1.00 s, characters 15 -> 40"
@@ -264,7 +264,7 @@ def test_the_same_answers_on_both_sides_are_equivalent_without_any_doubt() -> No
         for case in range(3)
         for value in ("v1", "v2")
     ]
-    (verdict,) = judge_variants(records)
+    (verdict,) = judge_comparisons(records)
     assert (verdict.status, verdict.metrics[0].unchanged) == ("equivalent", 3)
 
 
@@ -283,8 +283,10 @@ def test_comparisons_of_other_arguments_and_prompts_are_apart() -> None:
             for place, value in enumerate(("v1", "v2"))
         ]  # fmt: skip
 
-    found = judge_variants([*named("prompt", "answer"), *named("prompt", "ticket"), *named("size", "answer")])
-    assert [verdict.argument for verdict in found] == ["prompt answer", "prompt ticket", "size"]
+    found = judge_comparisons(
+        [*named("prompt", "answer"), *named("prompt", "ticket"), *named("size", "answer")]
+    )
+    assert [verdict.subject for verdict in found] == ["prompt answer v2", "prompt ticket v2", "size v2"]
 
 
 def test_two_functions_with_the_same_case_ids_are_two_cases() -> None:
@@ -306,18 +308,18 @@ def test_two_functions_with_the_same_case_ids_are_two_cases() -> None:
         for case in range(10)
         for place, value in enumerate(("v1", "v2"))
     ]
-    (verdict,) = judge_variants(records)
+    (verdict,) = judge_comparisons(records)
     assert verdict.metrics[0].cases == 20
     assert verdict.metrics[0].change == pytest.approx(0.1)
 
 
 def test_a_run_file_keeps_the_verdicts() -> None:
-    run = Run(variants=suite({"v2": 0.1, "v3": 0.0}))
-    assert Run.from_json(run.to_json()).variants == run.variants
+    run = Run(verdicts=suite({"v2": 0.1, "v3": 0.0}))
+    assert Run.from_json(run.to_json()).verdicts == run.verdicts
 
 
 def test_a_suite_without_comparisons_says_nothing_of_them() -> None:
-    assert "variants" not in Run().to_json()
+    assert '"verdicts": []' in Run().to_json()
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_it_holds_for_one_version_of_one_embedder() -> None:
     "changes",
     [
         {"schema": ...},
-        {"schema": "pytest-llmops/run/1"},
+        {"schema": "pytest-llmops/run/2"},
         {"schema": "pytest-llmops/threshold/2"},
         {"at_least": "0.5"},
         {"at_least": True},

@@ -31,7 +31,7 @@
  *   reason: string }} Review
  * @typedef {{ when: string, commit: string, verdict: [string, string], bad: [id: string, name: string][], rest: number,
  *   sides: Record<string, Record<string, [number: number, text: string, version: string]>> }} StoredRun
- * @typedef {{ verdict: [string, string, string], ran: string[], gate: Gate | null, missed: [string, string[]] | null, outcomes: [string, string, number][],
+ * @typedef {{ verdict: [string, string, string], ran: string[], gates: Gate[], missed: [string, string[]] | null, outcomes: [string, string, number][],
  *   figures: [string, string, string][], notes: string[], metrics: Metric[], matrices: Matrix[], candidates: Table[],
  *   review: Review[], calls: string[][], run: [string, [string, string][]][], history: StoredRun[], cases: Case[], texts: StoredText[] }} Page
  * @typedef {{ kind: "same" | "old" | "new", text: string }} Edit
@@ -559,15 +559,12 @@ class Report {
   // ------------------------------------------------------------------------------------------------------ first screen
 
   buildHeader() {
-    const { verdict, ran, gate, missed, figures, notes } = this.page;
-    const label = gate && !["NONE", verdict[0]].includes(gate.status) ? h("b", { class: gate.style }, gate.status) : null;
+    const { verdict, ran, gates, missed, figures, notes } = this.page;
     return h(
       "header", {},
       h("div", { class: "top" }, h("h1", {}, "LLM regression report"), h("span", {}, bdi(ran.join(" · ")))),
       h("p", { class: "verdict" }, h("b", { class: verdict[1] }, icon(verdict[1]), ` ${verdict[0]}`), " ", h("span", {}, verdict[2])),
-      gate && h("p", { class: "gate" }, label, label && " ", bdi(gate.sentence)),
-      gate && h("p", {}, this.describeChanges(gate)),
-      gate && gate.about.length > 0 && h("p", { class: "power" }, bdi(gate.about.join(" · "))),
+      ...gates.flatMap((gate) => this.buildGate(gate)),
       missed && h("p", { class: "failed" }, missed[0]),
       ...(missed ? missed[1] : []).map((command) => h(
         "p", { class: "record" }, h("code", {}, command), " ", h("button", { type: "button", class: "small", click: () => this.copy(command, "the command") }, "copy command"),
@@ -581,6 +578,16 @@ class Report {
         h("ul", {}, ...notes.map((note) => h("li", {}, bdi(note)))),
       ),
     );
+  }
+
+  /** @param {Gate} gate @returns {Child[]} */
+  buildGate(gate) {
+    const label = ["NONE", this.page.verdict[0]].includes(gate.status) ? null : h("b", { class: gate.style }, gate.status);
+    return [
+      h("p", { class: "gate" }, label, label && " ", bdi(gate.sentence)),
+      h("p", {}, this.describeChanges(gate)),
+      gate.about.length > 0 && h("p", { class: "power" }, bdi(gate.about.join(" · "))),
+    ];
   }
 
   /** @param {Gate} gate */
@@ -686,7 +693,8 @@ class Report {
       () => this.tools?.getBoundingClientRect().height ?? 0,
     );
     this.lists.push(this.list);
-    const { removed, gone } = page.gate || { removed: [], gone: 0 };
+    const removed = page.gates.flatMap((gate) => gate.removed);
+    const gone = page.gates.reduce((sum, gate) => sum + gate.gone, 0);
     return [
       this.tools, rows,
       removed.length > 0 && h("section", { class: "removed" }, h("h2", {}, "In the baseline, not in this run"), h("ul", {}, ...removed.map((name) => h("li", {}, bdi(name)))), gone > removed.length && `and ${gone - removed.length} more`),
@@ -1094,7 +1102,7 @@ class Report {
 
   /** @returns {Child[]} */
   buildMetrics() {
-    const { metrics, gate } = this.page;
+    const { metrics, gates } = this.page;
     const rows = metrics.map((metric) => [
       h("span", {}, bdi(metric.name), " ", metric.doubt && h("span", { class: "tag" }, metric.doubt), metric.version && h("span", { class: "muted" }, " ", bdi(metric.version))),
       metric.n, ...metric.values, metric.threshold,
@@ -1102,8 +1110,8 @@ class Report {
       h("span", { class: metric.recorded ? "" : "muted" }, String(metric.recorded)), this.showHistogram(metric),
     ]);
     const table = buildTable(["metric", "n", "mean", "median", "min", "max", "threshold", "failed", "not scored", "no threshold", "distribution"], rows, "Metrics of this run");
-    if (!gate?.metrics.length) return [table];
-    const changes = gate.metrics.map((row) => row.map((cell) => bdi(cell)));
+    const changes = gates.flatMap((gate) => gate.metrics).map((row) => row.map((cell) => bdi(cell)));
+    if (!changes.length) return [table];
     return [buildTable(["metric", "role", "verdict", "baseline", "now", "change", "above (95 %)", "noticed in 8 of 10 runs", "cases"], changes, "Since the baseline"), table];
   }
 

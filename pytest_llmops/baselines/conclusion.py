@@ -1,0 +1,98 @@
+"""All verdicts on a run: the one place that concludes it, for pytest, ``llmops merge`` and ``llmops judge rescore``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from pytest_llmops.baselines.baseline import Baseline
+from pytest_llmops.baselines.gate import judge_suite
+from pytest_llmops.baselines.guardrails import judge_guardrails
+from pytest_llmops.baselines.metric_data import GateRules
+from pytest_llmops.baselines.robustness import add_kept_verdicts, judge_robustness
+from pytest_llmops.baselines.sentinels import has_sentinels, judge_sentinels
+from pytest_llmops.baselines.side_by_side import judge_comparisons
+from pytest_llmops.results.details import SettingsMeta
+from pytest_llmops.results.run import Run
+from pytest_llmops.results.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """The baseline that a run is compared with.
+
+    Attributes:
+        name: What people call it.
+        baseline: What was accepted.
+        find_output: Returns the output of a test of the baseline; None: it is not known.
+        rules: What the gate decides by.
+        is_partial: Only a part of the suite was meant to run.
+        decides: A bad verdict fails the run; otherwise the run is about to be accepted.
+        problem: Why the baseline cannot be read; "": it can.
+    """
+
+    name: str
+    baseline: Baseline = field(default_factory=Baseline)
+    find_output: Callable[[str], str | None] = lambda _: None
+    rules: GateRules = field(default_factory=GateRules)
+    is_partial: bool = False
+    decides: bool = True
+    problem: str = ""
+
+
+def conclude(run: Run, reference: Reference | None = None, *, is_strict: bool | None = None) -> Run:
+    """Return a run with all of its verdicts, and what they need in its records.
+
+    Args:
+        run: The run; verdicts that it has already are replaced.
+        reference: What it is compared with; None: there is no baseline.
+        is_strict: An undecided verdict fails the run, and says so; None: as the settings of the run say.
+
+    >>> conclude(Run()).verdicts
+    ()
+    """
+    if is_strict is None:
+        is_strict = run.is_strict
+    records = add_kept_verdicts(run.records)
+    run = replace(run, records=records)
+    verdicts = []
+    if reference is not None:
+        verdicts.append(_judge_change(run, reference))
+    if _compares_live_answers(run) and not (reference and reference.problem):
+        baseline = reference.baseline if reference else Baseline()
+        verdicts.append(judge_sentinels(baseline, records))
+    verdicts += judge_comparisons(records)
+    verdicts += judge_guardrails(records)
+    verdicts += judge_robustness(records)
+    if is_strict:
+        verdicts = [_explain_strict(verdict) for verdict in verdicts]
+    return replace(run, verdicts=tuple(verdicts))
+
+
+def _judge_change(run: Run, reference: Reference) -> Verdict:
+    """Return the verdict on the change since the baseline."""
+    if reference.problem:
+        verdict = Verdict(
+            kind="baseline", status="ERROR", sentence=reference.problem, baseline=reference.name
+        )
+    else:
+        verdict = judge_suite(
+            reference.baseline,
+            run.records,
+            name=reference.name,
+            rules=reference.rules,
+            partial=reference.is_partial,
+            find_output=reference.find_output,
+        )
+    return replace(verdict, decides=reference.decides)
+
+
+def _compares_live_answers(run: Run) -> bool:
+    """Return whether sentinels were asked live and compared with their recordings."""
+    settings = SettingsMeta.from_wire(run.meta.get("settings"))
+    return settings.record == "verify" and has_sentinels(run.records)
+
+
+def _explain_strict(verdict: Verdict) -> Verdict:
+    """Return a verdict that says so if it fails the run for being undecided."""
+    if verdict.fails(strict=True) and not verdict.fails(strict=False):
+        return replace(verdict, sentence=f"fails the run (--llm-strict); {verdict.sentence}")
+    return verdict

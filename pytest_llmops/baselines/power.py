@@ -1,0 +1,101 @@
+"""The drops that a baseline would notice, from its own trials."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, pstdev
+
+from pytest_llmops.baselines.baseline import Baseline, flip_rate
+from pytest_llmops.baselines.changes import metric_name, metric_trials
+from pytest_llmops.baselines.metric_data import GateRules
+from pytest_llmops.metrics.trial_change import TrialPair, estimate_change_error, pool_noise
+
+PLANNED_TRIALS = (1, 3, 5, 10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricPower:
+    """The noise of a metric and the drops that it would show.
+
+    Attributes:
+        cases: How many tests have the metric.
+        trials: The smallest number of trials of a case.
+        mean: Mean score, higher is better.
+        noise: Standard deviation of a trial within its case; None: no case has two trials.
+        detectable: By trials of a later run: the drop of the mean that is noticed in 8 of 10 runs; empty: no trials of a
+            case differ, and that says nothing about the noise of a later run.
+        noisiest: Cases whose trials differ, with their standard deviation, the largest first.
+        flaky: Cases that pass in some trials and fail in others: node id, share of pairs of trials that differ, and the
+            time of the acceptance since which they do; the largest share first.
+    """
+
+    name: str
+    cases: int
+    trials: int
+    mean: float
+    noise: float | None = None
+    detectable: tuple[tuple[int, float], ...] = ()
+    noisiest: tuple[tuple[str, float], ...] = ()
+    flaky: tuple[tuple[str, float, str], ...] = ()
+
+
+def estimate_power(
+    baseline: Baseline, *, alpha: float = 0.05, planned: Sequence[int] = PLANNED_TRIALS
+) -> list[MetricPower]:
+    """Return the power of each metric of a baseline, from its trials alone.
+
+    >>> estimate_power(Baseline())
+    []
+    """
+    names = sorted({metric_name(series) for test in baseline.tests.values() for series in test.scores})
+    return [_estimate_metric_power(baseline, name, alpha, planned) for name in names]
+
+
+def _estimate_metric_power(
+    baseline: Baseline, name: str, alpha: float, planned: Sequence[int]
+) -> MetricPower:
+    trials: dict[str, TrialPair] = {}
+    flaky = []
+    for nodeid, test in baseline.tests.items():
+        scores = [score for score in metric_trials(test, name, tuple(test.scores)) if score is not None]
+        rate = flip_rate(tuple(scores))
+        if rate:
+            flaky.append((nodeid, rate, test.flaky_since))
+        if scores:
+            # A single trial at the mean stands for the later run, and adds no spread of its own.
+            trials[nodeid] = TrialPair(tuple(scores), (fmean(scores),))
+    mean = 0.0
+    if trials:
+        mean = fmean(fmean(pair.before) for pair in trials.values())
+    power = MetricPower(
+        name=name,
+        cases=len(trials),
+        trials=min((len(pair.before) for pair in trials.values()), default=0),
+        mean=mean,
+        flaky=tuple(sorted(flaky, key=lambda case: (-case[1], case[0]))),
+    )
+    noise = pool_noise(list(trials.values()))
+    if noise is None:
+        return power
+    return replace(
+        power,
+        noise=noise.standard_error,
+        detectable=tuple(_list_detectable_drops(trials, alpha, planned)),
+        noisiest=tuple(_list_noisiest(trials)),
+    )
+
+
+def _list_detectable_drops(
+    trials: Mapping[str, TrialPair], alpha: float, planned: Sequence[int]
+) -> list[tuple[int, float]]:
+    drops = []
+    for count in planned:
+        error = estimate_change_error(trials, trials_after=count)
+        if error is not None and error.standard_error:
+            drops.append((count, max(error.detectable_drop(alpha), GateRules().floor)))
+    return drops
+
+
+def _list_noisiest(trials: Mapping[str, TrialPair]) -> list[tuple[str, float]]:
+    spreads = {nodeid: pstdev(pair.before) for nodeid, pair in trials.items()}
+    noisy = [(nodeid, spread) for nodeid, spread in spreads.items() if spread > 0]
+    return sorted(noisy, key=lambda entry: (-entry[1], entry[0]))

@@ -1,0 +1,108 @@
+"""The verdict on sentinels (``llm_sentinel``): whether the model or the judge moved, or the change did."""
+
+from collections.abc import Sequence
+
+from pytest_llmops.baselines.baseline import TRIAL_RATE, Baseline
+from pytest_llmops.baselines.changes import ComparedTest, compare_tests, find_metrics, metric_trials
+from pytest_llmops.errors import format_name_list
+from pytest_llmops.metrics.trial_change import TrialPair, compare_families
+from pytest_llmops.results.details import CassetteFacts
+from pytest_llmops.results.run import TestRecord
+from pytest_llmops.results.verdict import Verdict
+
+
+def has_sentinels(records: Sequence[TestRecord]) -> bool:
+    """Return whether one of the tests is a sentinel."""
+    return any(record.facts.get("sentinel") for record in records)
+
+
+def judge_sentinels(baseline: Baseline, records: Sequence[TestRecord]) -> Verdict:
+    """Return what moved the live answers since the baseline: the model or the judge, the change, or nothing.
+
+    Without a score of a sentinel in the baseline it cannot be told; the sentence then says how many answers are as recorded.
+
+    >>> judge_sentinels(Baseline(), [TestRecord(nodeid="t", facts={"sentinel": True})]).sentence[:55]
+    'cannot tell what moved: there is no baseline to compare'
+    """
+    status, sentence = _describe_moved(baseline, records)
+    return Verdict(kind="sentinel", status=status, sentence=sentence)
+
+
+def _describe_moved(baseline: Baseline, records: Sequence[TestRecord]) -> tuple[str, str]:
+    """Return the status, and the sentence."""
+    sentinels: dict[str, TrialPair] = {}
+    others: dict[str, TrialPair] = {}
+    for test in compare_tests(baseline, records).compared:
+        if test.record.facts.get("sentinel"):
+            sentinels |= _pair_trials(test)
+        else:
+            others |= _pair_trials(test)
+    asked = {
+        record.nodeid: CassetteFacts.from_wire(record.fact("cassette"))
+        for record in records
+        if record.facts.get("sentinel")
+    }
+    if not sentinels:
+        return "unknown", _describe_answers(list(asked.values()), has_baseline=bool(baseline.tests))
+    edited = [nodeid for nodeid, cassette in asked.items() if not cassette.verified]
+    if edited:
+        return "unknown", (
+            "cannot tell what moved: a sentinel has to ask what is recorded, and these ask something else: "
+            f"{format_name_list(edited)}"
+        )
+    families = {"sentinels": sentinels}
+    if others:
+        families["others"] = others
+    compared = compare_families(families)
+    figures = ", ".join(
+        f"{name} {100 * family['change']:+.1f} points ({family['status']})"
+        for name, family in compared.items()
+    )
+    moved = compared["sentinels"]["status"]
+    moved_others = compared["others"]["status"] if others else ""
+    if moved in ("worse", "better"):
+        return "moved", f"the model or the judge moved: {figures}"
+    if moved != "equivalent" or moved_others == "undecided":
+        return "unknown", f"cannot tell what moved: {figures}; more trials, or more sentinels, would tell"
+    if moved_others in ("worse", "better"):
+        return "changed", f"your change moved it: {figures}"
+    return "same", f"nothing moved: {figures}"
+
+
+def _pair_trials(test: ComparedTest) -> dict[str, TrialPair]:
+    """Return the trials of each metric of a test; the share of trials that passed stands for a test without any."""
+    metrics = [name for name in find_metrics([test]) if name != TRIAL_RATE]
+    later = test.before if test.unchanged else test.after
+    pairs = {}
+    for metric in metrics or [TRIAL_RATE]:
+        before = [score for score in metric_trials(test.before, metric, test.series) if score is not None]
+        after = [score for score in metric_trials(later, metric, test.series) if score is not None]
+        if before and after:
+            pairs[f"{test.record.nodeid} {metric}"] = TrialPair(tuple(before), tuple(after))
+    return pairs
+
+
+def _describe_answers(sentinels: Sequence[CassetteFacts], *, has_baseline: bool) -> str:
+    """Say why scores tell nothing, what makes a baseline, and what the recordings of the sentinels tell without scores."""
+    if has_baseline:
+        why = "no sentinel (@pytest.mark.llm_sentinel) has a score here and in the baseline"
+    else:
+        why = "there is no baseline to compare the scores of the sentinels with"
+    verified = sum(cassette.verified for cassette in sentinels)
+    drifted = sum(cassette.drifted for cassette in sentinels)
+    if not verified:
+        return (
+            f"cannot tell what moved: {why}, and none of their answers has a recording; "
+            "pytest --llm-record=new --llm-accept 'first baseline' makes both"
+        )
+    if drifted:
+        answers = (
+            f"{drifted:,} of {verified:,} answers of sentinels differ from the recordings of the same requests: "
+            "the model or the judge moved, or only its sampling differs"
+        )
+    else:
+        answers = f"all {verified:,} answers of sentinels are those recorded: on these requests nothing moved"
+    return (
+        f"cannot tell what moved: {why}; pytest --llm-accept 'first baseline' makes one of what is recorded. "
+        f"Without it: {answers}"
+    )

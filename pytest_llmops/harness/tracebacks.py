@@ -1,0 +1,128 @@
+"""Tracebacks of failures: which frames are the user's own, what of the others is hidden, and where a test failed."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, zip_longest
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pytest_llmops.errors import BudgetReached, CassetteMiss, LLMOpsError, MeasurementFailed
+
+PACKAGE = __name__.partition(".")[0]
+# Files that are not the user's. By file: a module of the user may have the name of one of Python's.
+LIBRARY = re.compile(
+    rf"[/\\](?:site|dist)-packages[/\\]|^<frozen |^{re.escape(str(Path(os.__file__).parent))}[/\\]"
+    rf"|^{re.escape(str(Path(__file__).parents[1]))}[/\\]"
+)
+OUR_ERRORS = (MeasurementFailed, LLMOpsError, CassetteMiss, BudgetReached)
+MAX_CHAIN = 99  # exceptions that are followed from a failure to its causes
+
+
+def hide_frames(call: Any, failed: Callable[..., BaseException]) -> None:
+    """Remove our frames from a traceback, and the libraries' below the user's code for our own errors and a server that is down.
+
+    An error of ours that no line of the user's code led to (a damaged cassette, an unknown name in a marker)
+    becomes a failure without any traceback: its text says where to look.
+
+    Args:
+        call: pytest's call.
+        failed: pytest's exception for a failure.
+    """
+    value: BaseException = call.excinfo.value
+    is_ours = isinstance(value, OUR_ERRORS) or _add_note_of_cause(value)
+    frames = _list_frames(value.__traceback__)
+    if is_ours:
+        while frames and not _is_users(frames[-1]):
+            frames.pop()
+        if not frames:
+            lines = [f"{type(value).__name__}: {value}", *getattr(value, "__notes__", ())]
+            failure = _raise_and_catch(failed("\n".join(lines), pytrace=False))
+            call.excinfo = type(call.excinfo).from_exception(failure)
+            return
+    linked: TracebackType | None = None
+    for tb in reversed(frames):
+        linked = TracebackType(linked, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
+    if linked is not None:
+        call.excinfo = type(call.excinfo).from_exception(value.with_traceback(linked))
+
+
+def _add_note_of_cause(value: BaseException) -> bool:
+    """Add our note on the call that failed below an exception, and hide what the client did in vain; return whether there is one."""
+    chain = list(islice(_follow(value, "__context__"), MAX_CHAIN))
+    for depth, error in enumerate(chain):
+        why = vars(error).get("llmops_note")
+        if why:
+            # The error of a fixture comes with each of its tests, and has the note already.
+            value.__notes__ = [*dict.fromkeys([*getattr(value, "__notes__", ()), why])]
+            _hide_causes(chain, depth)
+            return True
+    return False
+
+
+def _hide_causes(chain: Sequence[BaseException], depth: int) -> None:
+    """Hide the causes of the exception that follows the user's own code.
+
+    What the client did in vain helps nobody; what went wrong in the user's code after it does.
+    """
+    caught_at = 1
+    for place in range(depth, 0, -1):
+        traceback = chain[place].__traceback__
+        if traceback is not None and _is_users(traceback):
+            caught_at = place
+            break
+    after = chain[caught_at - 1]
+    if after.__cause__ is after.__context__:
+        after.__cause__ = None
+    after.__suppress_context__ = True
+
+
+def _list_frames(traceback: TracebackType | None) -> list[TracebackType]:
+    """Return the entries of a traceback but ours; of several of one frame the last."""
+    others = []
+    for tb in _follow(traceback, "tb_next"):
+        # By module, not by file: the __init__ of a dataclass has no file.
+        module = str(tb.tb_frame.f_globals.get("__name__"))
+        if module.partition(".")[0] != PACKAGE:
+            others.append(tb)
+    # Of `soft`, the line of the assertion follows that of the block.
+    return [
+        tb
+        for tb, below in zip_longest(others, others[1:])
+        if below is None or below.tb_frame is not tb.tb_frame
+    ]
+
+
+def _is_users(tb: TracebackType) -> bool:
+    return not LIBRARY.search(tb.tb_frame.f_code.co_filename)
+
+
+def _raise_and_catch(error: BaseException) -> BaseException:
+    """Give an exception the traceback that pytest needs and only a raised exception has."""
+    try:
+        raise error
+    except type(error):
+        return error
+
+
+def _follow(link: Any, name: str) -> Iterator[Any]:
+    while link is not None:
+        yield link
+        link = getattr(link, name)
+
+
+def find_place(report: Any, config: Any) -> str:
+    """Return the last line of the user's own code in a failure, else the test, as ``tests/test_a.py:12`` from the root."""
+    traceback = getattr(report.longrepr, "reprtraceback", None)
+    entries = reversed(getattr(traceback, "reprentries", ()))
+    places = [getattr(report.longrepr, "reprcrash", None)]
+    places += [getattr(entry, "reprfileloc", None) for entry in entries]
+    for place in places:
+        if place is None:
+            continue
+        path = Path(os.path.normpath(config.invocation_params.dir / place.path))
+        if path.is_relative_to(config.rootpath) and not LIBRARY.search(str(path)):
+            return f"{path.relative_to(config.rootpath).as_posix()}:{place.lineno}"
+    file, line, _ = report.location
+    return f"{file.replace(os.sep, '/')}:{(line or 0) + 1}"

@@ -1,0 +1,60 @@
+"""Masking of secrets in a whole run, before any report is made of it."""
+
+import json
+import os
+from typing import Any
+
+from pytest_llmops.errors import UsageError
+from pytest_llmops.redaction.pytest_reports import mask_value
+from pytest_llmops.redaction.redactor import Redactor
+from pytest_llmops.results.run import Run
+
+MASKED_KEYS = ("meta", "notes", "records")
+
+
+def mask_run_secrets(run: Run) -> Run:
+    """Return a run with all secrets masked, by value (from the environment) and by shape, for every report.
+
+    >>> mask_run_secrets(Run())
+    Run(records=(), meta={}, notes=(), verdicts=())
+    """
+    redactor = Redactor.from_environment(os.environ)
+    data = run.to_json(indent=None, summary=False)
+    if not redactor.leaks(data.encode()):
+        return run
+    document = json.loads(data)
+    # Only texts are masked: a secret like "11111111" or "measurements" must not change a score or a key.
+    for key in MASKED_KEYS:
+        document[key] = mask_value(document[key], redactor.clean_text)
+    return _mask_scattered_secrets(Run.from_json(json.dumps(document)), redactor)
+
+
+def _mask_scattered_secrets(run: Run, redactor: Any) -> Run:
+    """Mask secrets that are spread over several texts, as long as only texts change."""
+    data = run.to_json(indent=None, summary=False).encode()
+    cleaned = redactor.clean(data)
+    if cleaned == data:
+        return run
+    try:
+        masked_run = Run.from_json(cleaned.decode())
+    except (UsageError, ValueError):
+        return run
+    if _run_shape(masked_run) == _run_shape(run):
+        return masked_run
+    return run
+
+
+def _run_shape(run: Run) -> object:
+    """Return all of a run that is no text."""
+    records = [
+        (
+            record.outcome,
+            record.duration_s,
+            record.facts.keys(),
+            len(record.calls),
+            [(measurement.value, measurement.threshold) for measurement in record.measurements],
+        )
+        for record in run.records
+    ]
+    verdicts = [(verdict.kind, verdict.status, verdict.decides) for verdict in run.verdicts]
+    return run.meta.keys(), records, verdicts

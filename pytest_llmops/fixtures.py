@@ -301,6 +301,10 @@ def read_settings(config: pytest.Config) -> tuple[Settings, bool]:
             from pytest_llmops.harness.ahead.batch_apis import check_batch_options
 
             check_batch_options(config, settings)
+        if settings.report and not hasattr(config, "workerinput"):
+            from pytest_llmops.harness.report_files import find_reports
+
+            find_reports(config, settings)
     except UsageError as error:
         raise pytest.UsageError(escape_output(str(error))) from None
     if settings.prompt:

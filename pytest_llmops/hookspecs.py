@@ -7,13 +7,14 @@ returns factories is called once for all tests that see the same conftest files 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from pytest_llmops.protocols import Embedder, Judge, Model, Retriever
+    from pytest_llmops.reports.formats import ReportFormat
     from pytest_llmops.results.run import Run
 
 
@@ -84,6 +85,27 @@ def pytest_llmops_request_normalizers(config: pytest.Config) -> Mapping[str, Cal
             return {"dates": lambda text: re.sub(r"\d{4}-\d\d-\d\d", "<date>", text)}
     """
     return {}
+
+
+@pytest.hookspec
+def pytest_llmops_reports(config: pytest.Config) -> Sequence[ReportFormat]:
+    r"""Return formats of reports for ``--llm-report``; one of the same kind replaces a built-in format.
+
+    Called in the controller at the start of a run that writes reports, for the conftest files that pytest has loaded by then
+    (those of the rootdir and of the folders on the command line). ``render`` gets the finished run, in which secrets are
+    masked, and returns the text of the file: escape in it what its readers would take for markup or commands.
+
+    Example::
+
+        from pytest_llmops.reports.formats import ReportFormat
+
+        def render_failures(run):
+            return "".join(f"{record.nodeid}\n" for record in run.records if record.outcome == "failed")
+
+        def pytest_llmops_reports(config):
+            return [ReportFormat(kind="failures", suffix=".failures", render=render_failures)]
+    """
+    return []
 
 
 @pytest.hookspec

@@ -161,7 +161,7 @@ class Settings:
         metavar="NAME=VERSION", ini="linelist", repeat=True,
     )  # fmt: skip
     report: tuple[str, ...] = _declare_option(
-        lambda reports: option_values.parse_reports(reports, "junit"), (),
+        option_values.list_of(option_values.parse_text), (),
         "write a report (repeatable); the suffix of the file gives its kind, .html, .json, .json.gz or .md, or a word before it: codequality:FILE and "
         "metrics:FILE for GitLab; otlp:URL sends it to a collector of OpenTelemetry",
         flag="--llm-report", metavar="[KIND:]FILE", ini="linelist", repeat=True,

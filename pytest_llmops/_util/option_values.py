@@ -5,23 +5,14 @@ A parser raises `ValueError` with what it expected; its caller adds the option a
 
 import contextlib
 import math
-import os
 import re
 from collections.abc import Callable, Sequence
-from pathlib import PurePath
 from typing import Any, TypeAlias
 
 Parser: TypeAlias = Callable[[object], Any]
 
 # The keys of a case that are attributes of `Case`; all others are its data
 CASE_KEYS = ("id", "input", "reference", "tags", "family", "split", "files", "output", "calls")
-REPORT_SUFFIXES = {".html": "html", ".json": "json", ".json.gz": "json", ".md": "markdown", ".xml": "junit"}
-# Kinds of reports that stand before the file, ``metrics:FILE``; the suffix gives the others, and ``otlp:URL``
-# is sent
-NAMED_REPORTS = ("codequality", "metrics")
-_COLLECTOR = re.compile(
-    r"https?://(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:/[^\s?#@]*)?", re.IGNORECASE
-)
 
 
 def parse_text(value: object) -> str:
@@ -135,52 +126,6 @@ def parse_models(value: object) -> str | tuple[str, ...]:
     if not all(names):
         raise ValueError("names of models that are not blank")
     return names
-
-
-def split_report(given: str) -> tuple[str, str]:
-    """Return kind and file (of ``otlp`` the address) of a report; the kind is "" if neither a prefix nor the suffix gives it.
-
-    >>> split_report("out/run.md"), split_report("metrics:out.txt"), split_report("run.txt")
-    (('markdown', 'out/run.md'), ('metrics', 'out.txt'), ('', 'run.txt'))
-    """
-    name, colon, file = given.partition(":")
-    if colon and name.isalpha() and len(name) > 1:  # a single letter is a drive of Windows
-        return name if file and name in (*NAMED_REPORTS, "otlp") else "", file
-    base = PurePath(given).name
-    kinds = (kind for suffix, kind in REPORT_SUFFIXES.items() if base.removesuffix(suffix) not in (base, ""))
-    return next(kinds, ""), given
-
-
-def parse_reports(value: object, refused: str = "") -> tuple[str, ...]:
-    """Read reports, each to a file of its own: the suffix gives the kind, or a word and a colon before the file.
-
-    Args:
-        value: The reports.
-        refused: A kind that is not written here: ``junit`` in a run of pytest, which writes that itself.
-    """
-    forms = ", ".join(
-        [
-            *(f"FILE{suffix}" for suffix, kind in REPORT_SUFFIXES.items() if kind != refused),
-            *(f"{name}:FILE" for name in NAMED_REPORTS),
-            "otlp:URL",
-        ]
-    )
-    reports: dict[str, str] = {}
-    for report in list_of(parse_text)(value):
-        kind, file = split_report(report)
-        if not kind:
-            raise _WrongElement(f"one of {forms}", report)
-        # What stands before an @ may be a password.
-        if kind == "otlp" and not _COLLECTOR.fullmatch(file):
-            raise _WrongElement(
-                "otlp:http://HOST:PORT without user, password and query (OTEL_EXPORTER_OTLP_HEADERS holds credentials)",
-                file.rpartition("@")[2].partition("?")[0],
-            )
-        if kind == refused:
-            raise _WrongElement("--junitxml=FILE of pytest itself for a file of JUnit", report)
-        if reports.setdefault(os.path.realpath(file), report) != report:
-            raise _WrongElement("another file for each report", report)
-    return tuple(reports.values())
 
 
 def parse_json_path(value: object) -> str:

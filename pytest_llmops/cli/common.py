@@ -12,10 +12,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_llmops import registry
-from pytest_llmops._util.option_values import parse_reports, split_report
 from pytest_llmops._util.text_files import (
     BadFile,
     decode_text,
@@ -25,10 +24,13 @@ from pytest_llmops._util.text_files import (
     write_atomically,
 )
 from pytest_llmops._util.user_files import INI_NAMES
-from pytest_llmops.errors import CassetteError, UsageError, describe_exception, refuse
+from pytest_llmops.errors import CassetteError, SettingError, UsageError, describe_exception, refuse
 from pytest_llmops.measurement import Json, escape_json_output, escape_output, shorten_text
 from pytest_llmops.results.run import Run
 from pytest_llmops.settings import OPTIONS
+
+if TYPE_CHECKING:
+    from pytest_llmops.reports.formats import NamedReport
 
 RED, YELLOW, GREEN, DIM = "31", "33", "32", "2"
 
@@ -283,41 +285,48 @@ def create_file(path: Path, data: bytes) -> bool:
     return True
 
 
-def check_reports(flag: str, reports: Sequence[str], inputs: Mapping[str, Path | None]) -> None:
-    """Check that each of the reports has a kind and a file of its own, which can be written and is no input.
+def check_reports(
+    flag: str, reports: Sequence[str], inputs: Mapping[str, Path | None]
+) -> "list[NamedReport]":
+    """Return which reports names mean; each has a file of its own, which can be written and is not an input.
 
     Raises:
         UsageError: One has not.
     """
+    from pytest_llmops.reports import formats
+
     try:
-        parse_reports(reports)
-    except ValueError as error:
-        got = getattr(error, "got", reports)
-        raise UsageError(f"{flag}: expected {error}, got {shorten_text(repr(got), 300)}") from None
-    for report in reports:
-        kind, file = split_report(report)
-        check_output_path(flag, None if kind == "otlp" else Path(file), inputs)
+        named_reports = formats.check_reports(reports, formats.builtin_formats(), "", flag, in_pytest=False)
+    except SettingError as error:
+        got = shorten_text(repr(error.got), 300)
+        raise UsageError(f"{flag}: expected {error.expected}, got {got}") from None
+    for report in named_reports:
+        if report.format.send is None:
+            check_output_path(flag, Path(report.target), inputs)
+    return named_reports
 
 
-def write_reports(run: Run, reports: Sequence[str], history: Sequence[Run] = ()) -> None:
-    """Write or send a run as reports of the kinds that their names give; those in HTML show it among earlier runs.
+def write_reports(run: Run, reports: "Sequence[NamedReport]", history: Sequence[Run] = ()) -> None:
+    """Write or send a run as reports; a format that shows earlier runs gets them.
 
     Raises:
         UsageError: One cannot be written or sent.
     """
+    from pytest_llmops.reports.formats import deliver_report
     from pytest_llmops.results.secrets import mask_run_secrets
-    from pytest_llmops.reports import deliver_report
 
     for report in reports:
-        kind, file = split_report(report)
-        is_sent = kind == "otlp"  # out of this machine: the file may be older than a secret is known
-        deliver_report(
-            mask_run_secrets(run) if is_sent else run,
-            report,
-            lambda name, text: write_output_file(Path(name), text),
-            history,
-        )
-        print_line(f"  report     {report if is_sent else format_path(Path(file))}")
+        if report.format.send is not None:
+            # It leaves this machine: the run file may be older than a secret is known.
+            deliver_report(mask_run_secrets(run), report, _write_report_file)
+            print_line(f"  report     {report.name}")
+        else:
+            deliver_report(run, report, _write_report_file, history)
+            print_line(f"  report     {format_path(Path(report.target))}")
+
+
+def _write_report_file(name: str, text: str) -> None:
+    write_output_file(Path(name), text)
 
 
 def _unwritable_error(path: Path, why: str) -> UsageError:

@@ -65,7 +65,7 @@ def rescore_run(args: argparse.Namespace) -> int:
         run_path = args.file
     cassette = args.cassette or run_path.with_suffix(".rescore.cassette.json")
     _check_rescore_options(args)
-    check_reports(
+    reports = check_reports(
         "--out",
         [str(args.out)] if args.out else [],
         {"the run file": args.file, "the recording": cassette},
@@ -109,7 +109,7 @@ def rescore_run(args: argparse.Namespace) -> int:
             source=args.file.name,
         )
         new_run = mask_run_secrets(replace_verdicts(run, rescored, stamp))
-        write_reports(conclude(new_run, reference), [str(args.out)])
+        write_reports(conclude(new_run, reference), reports)
     return _print_outcome([change for change in changes if change.worse], is_text=not args.json)
 
 

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmops._util.option_values import split_report
 from pytest_llmops.cli.common import (
     add_command,
     check_reports,
@@ -90,15 +89,15 @@ def add_merge_group(groups: Any) -> None:
 
 def _report(args: argparse.Namespace) -> int:
     _refuse_repeated(args.files, "run file")
-    check_reports("--out", args.out, {format_path(path): path for path in args.files})
-    singles = [report for report in args.out if split_report(report)[0] != "html"]
+    reports = check_reports("--out", args.out, {format_path(path): path for path in args.files})
+    singles = [report.name for report in reports if not report.format.shows_history]
     if len(args.files) > 1 and singles:
         raise UsageError(
             f"--out: expected .html, which shows {len(args.files)} runs over time, got {shorten_text(singles[0])}: make it of "
             "one run file, or of shards with llmops merge"
         )
     *earlier, run = _order_runs({format_path(path): read_run_file(path) for path in args.files})
-    write_reports(run, args.out, earlier)
+    write_reports(run, reports, earlier)
     return 0
 
 
@@ -314,7 +313,7 @@ def _merge(args: argparse.Namespace) -> int:
         raise UsageError(
             "-o FILE: expected with run files, and only with them: the merged run is written there"
         )
-    check_reports("--out", args.out or (), {format_path(path): path for path in files})
+    reports = check_reports("--out", args.out or (), {format_path(path): path for path in files})
     if folders:
         _merge_cassettes(folders, Path.cwd(), replace=args.replace)
     if not files:
@@ -326,7 +325,7 @@ def _merge(args: argparse.Namespace) -> int:
         run = dataclasses.replace(run, meta={**run.meta, "settings": settings})
     run = conclude(run, _find_reference(args.llm_baseline, run, list(shards.values())))
     print_lines(line.text for line in summary_lines(run, width=120))
-    write_reports(run, args.out)
+    write_reports(run, reports)
     _append_summary(run)
     return decide_exit_status(run)
 

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmops._util.option_values import LookTrials
-from pytest_llmops.errors import LLMOpsError
+from pytest_llmops.errors import LLMOpsError, describe_exception
 from pytest_llmops.harness.baseline_gate import BaselineGate, has_baseline, plan_next_look, read_checkout
 from pytest_llmops.harness.records import build_record
+from pytest_llmops.harness.report_files import find_reports
 from pytest_llmops.harness.run_checks import CassetteUsage, find_unread_keys, iter_feedback_notes
 from pytest_llmops.harness.terminal import TerminalHooks, append_summary, list_annotations
 from pytest_llmops.harness.tracebacks import find_place
 from pytest_llmops.measurement import Json, escape_output, format_count, format_failure_text
 from pytest_llmops.redaction.redactor import Redactor
-from pytest_llmops.reports import deliver_report
+from pytest_llmops.reports.formats import deliver_report
 from pytest_llmops.results.details import as_mapping, read_detail
 from pytest_llmops.results.problems import (
     iter_changed_notes,
@@ -162,20 +163,23 @@ class Controller:
         summary = ""
         if self.run.records:
             summary = self._github.get("GITHUB_STEP_SUMMARY", "")
-        names = [*self._settings.report]
-        if summary:
-            names.append(summary)
-        for name in names:
+        for report in find_reports(self._config, self._settings):
             try:
-                if name == summary:
-                    append_summary(self.run, Path(summary))
-                else:
-                    deliver_report(self.run, name, self._write_file)
+                deliver_report(self.run, report, self._write_file)
             except (OSError, LLMOpsError) as error:
-                self._write_errors[name] = f"report {name}: cannot be written: {error}"
-                # Nobody asked for the summary of the job.
-                if name != summary:
-                    session.exitstatus = session.exitstatus or TESTS_FAILED
+                self._note_unwritten(report.name, error)
+                session.exitstatus = session.exitstatus or TESTS_FAILED
+            except Exception as error:  # noqa: BLE001 -- a format of the project
+                self._note_unwritten(report.name, describe_exception(error))
+                session.exitstatus = session.exitstatus or TESTS_FAILED
+        if summary:
+            try:
+                append_summary(self.run, Path(summary))
+            except (OSError, LLMOpsError) as error:  # nobody asked for it
+                self._note_unwritten(summary, error)
+
+    def _note_unwritten(self, name: str, why: object) -> None:
+        self._write_errors[name] = f"report {name}: cannot be written: {why}"
 
     def _write_file(self, name: str, text: str) -> None:
         write_text(self._config.invocation_params.dir / name, text)

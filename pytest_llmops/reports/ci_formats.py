@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import count
 
 from pytest_llmops.measurement import Json, escape_json_output, escape_output, shorten_text
-from pytest_llmops.reports import quote_line, render_template
+from pytest_llmops.reports.formats import ReportFormat
+from pytest_llmops.reports.text import quote_line, render_template
 from pytest_llmops.results.details import CassetteFacts, SideFacts, read_scale, to_scale
 from pytest_llmops.results.problems import list_problems, list_verdict_problems
 from pytest_llmops.results.review import select_for_review
@@ -242,3 +243,15 @@ def render_metrics(run: Run) -> str:
         failing=run.failing_verdicts,
         label=lambda text: quote_line(text).replace("\\", r"\\").replace('"', r"\""),
     )
+
+
+FORMATS = (
+    ReportFormat(
+        kind="junit",
+        suffix=".xml",
+        render=render_junit,
+        instead="--junitxml=FILE of pytest itself for a file of JUnit",
+    ),
+    ReportFormat(kind="codequality", render=render_codequality),
+    ReportFormat(kind="metrics", render=render_metrics),
+)

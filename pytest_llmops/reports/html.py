@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
 from pytest_llmops.measurement import Json, format_amount, format_count, shorten_text
-from pytest_llmops.reports import render_template
+from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.reports.html_sides import (
     build_candidates_table,
     build_history,
@@ -34,6 +34,7 @@ from pytest_llmops.reports.html_views import (
     format_json,
     rerun_flags,
 )
+from pytest_llmops.reports.text import render_template
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import format_on_scale
 from pytest_llmops.results.problems import describe_kind, merge_record_commands
@@ -468,3 +469,6 @@ def _metadata_tables(meta: Mapping[str, Json]) -> list[Json]:
             table.append([shorten_text(key, 100), "–" if is_empty else shorten_text(text, 1_000)])
         tables.append([shorten_text(title, 60), table])
     return tables
+
+
+FORMATS = (ReportFormat(kind="html", suffix=".html", render=render_html, shows_history=True),)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from pytest_llmops.measurement import format_amount, format_count
-from pytest_llmops.reports import quote_line, render_template
+from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.reports.html_views import MAX_WORDS, diff_words, rerun_flags
+from pytest_llmops.reports.text import quote_line, render_template
 from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import SettingsMeta, read_detail
 from pytest_llmops.results.problems import (
@@ -182,3 +183,6 @@ def _list_others(problems: Sequence[Problem], room: int) -> str:
             [f"\n<details><summary>{len(problems):,} more</summary>\n\n", *lines, "\n</details>\n"]
         )
     return ""
+
+
+FORMATS = (ReportFormat(kind="markdown", suffix=".md", render=render_markdown),)

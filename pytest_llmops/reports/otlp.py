@@ -7,12 +7,14 @@ each trace begins at the time of the run, its calls one after the other.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from pytest_llmops.errors import MissingExtra, UsageError
 from pytest_llmops.measurement import Measurement, shorten_text, to_builtins
 from pytest_llmops.protocols import Call
+from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.results.details import fact_text, read_time
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import Verdict
@@ -23,7 +25,21 @@ _OPERATIONS = dict.fromkeys(("responses", "messages", "converse", "invoke"), "ch
     "completions": "text_completion", "generate": "text_completion", "generateContent": "generate_content",
 }  # fmt: skip
 _PROVIDERS = {"bedrock": "aws.bedrock", "google": "gcp.gen_ai", "mistral": "mistral_ai", "xai": "x_ai"}
+_COLLECTOR = re.compile(
+    r"https?://(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:/[^\s?#@]*)?", re.IGNORECASE
+)
 _STATUS = {"passed": "pass", "failed": "fail", "xpassed": "fail"}
+
+
+def check_address(address: str) -> str:
+    """Return what is expected of the address of a collector; "": it is right.
+
+    >>> check_address("http://localhost:4318")
+    ''
+    """
+    if _COLLECTOR.fullmatch(address):
+        return ""
+    return "otlp:http://HOST:PORT without user, password and query (OTEL_EXPORTER_OTLP_HEADERS holds credentials)"
 
 
 def send_run(run: Run, address: str) -> None:
@@ -187,3 +203,6 @@ def _known(attributes: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in attributes.items()
         if value not in (None, "")
     }
+
+
+FORMATS = (ReportFormat(kind="otlp", send=send_run, check_target=check_address),)

@@ -16,7 +16,8 @@ import pytest
 from support.page import read_data
 from support.sample_run import fixed_run, models_run
 
-from pytest_llmops.reports import html, render_report, terminal
+from pytest_llmops.reports import html, terminal
+from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.markdown import render_markdown
 from pytest_llmops.results.run import Run
 

@@ -17,7 +17,8 @@ from support.reports import make_gate
 from support.sample_run import HOSTILE, everywhere, fixed_run
 from support.strategies import scale_examples
 
-from pytest_llmops.reports import ci_formats, html, markdown, render_report, terminal
+from pytest_llmops.reports import ci_formats, html, markdown, terminal
+from pytest_llmops.reports.formats import render_report
 from pytest_llmops.reports.html_views import escape_invisible
 from pytest_llmops.results.run import Run
 from pytest_llmops.results.verdict import CHANGE_KINDS, CaseChange, MetricVerdict

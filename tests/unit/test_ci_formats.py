@@ -7,8 +7,8 @@ import json
 from support.reports import make_gate
 from support.sample_run import fixed_run
 
-from pytest_llmops.reports import render_report
 from pytest_llmops.reports.ci_formats import format_annotations
+from pytest_llmops.reports.formats import render_report
 from pytest_llmops.results.run import Run, TestRecord
 from pytest_llmops.results.verdict import CaseChange
 

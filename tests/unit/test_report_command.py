@@ -14,7 +14,8 @@ from support.reports import make_gate
 from support.sample_run import fixed_run
 
 from pytest_llmops import cli
-from pytest_llmops.reports import render_report
+from pytest_llmops.reports import formats
+from pytest_llmops.reports.formats import ReportFormat, render_report
 from pytest_llmops.reports.html_sides import build_history
 from pytest_llmops.results.run import Run, TestRecord
 
@@ -91,7 +92,8 @@ def test_several_runs_are_a_page_of_the_newest_with_the_others_over_time(
         told.append((run, history))
         return "page"
 
-    monkeypatch.setattr("pytest_llmops.reports.html.render_html", render)
+    page = ReportFormat(kind="html", suffix=".html", render=render, shows_history=True)
+    monkeypatch.setattr(formats, "builtin_formats", lambda: (page,))
     assert cli.main(["report", "a.json", "d.json", "b.json", "c.json", "-o", "trend.html"]) == 0
     ((newest, history),) = told
     times = [str(run.meta["created"]) for run in (*history, newest)]

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 from pytest_llmops.measurement import Json, Measurement, format_amount, format_count, shorten_text
 from pytest_llmops.reports.html_views import MAX_NAME, View, case_id
-from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import (
     Scale,
     fact_text,
@@ -29,27 +28,30 @@ def build_candidates_table(sides: Sequence[Side]) -> View:
     return {
         "tests": "; ".join([tests, *_uneven_notes(sides)]),
         "head": ["model", "passed", "not scored", *means, "tokens", "cost", "latency p50", "latency p95"],
-        "rows": [
-            [
-                shorten_text(side.label, 60),
-                f"{side.passed} of {side.tests - side.skipped}",
-                f"{side.unscored:,}",
-                *(_format_column_mean(side.metrics, name) for name in doubts),
-                describe_tokens(side.traffic),
-                _describe_side_cost(side.traffic),
-                format_optional_amount(side.latency.p50, "s"),
-                format_optional_amount(side.latency.p95, "s"),
-            ]
-            for side in sides
-        ],
+        "rows": [_build_candidate_row(side, doubts) for side in sides],
     }
 
 
+def _build_candidate_row(side: Side, metrics: Iterable[str]) -> list[str]:
+    ran = side.tests - side.skipped
+    row = [shorten_text(side.label, 60), f"{side.passed} of {ran}", f"{side.unscored:,}"]
+    for name in metrics:
+        row.append(_format_column_mean(side.metrics, name))
+    row.append(describe_tokens(side.traffic))
+    row.append(_describe_side_cost(side.traffic))
+    row.append(format_optional_amount(side.latency.p50, "s"))
+    row.append(format_optional_amount(side.latency.p95, "s"))
+    return row
+
+
 def _metric_heads(doubts: Mapping[str, str]) -> list[str]:
-    return [
-        f"{shorten_text(name, 40)} ({doubt})" if doubt else shorten_text(name, 40)
-        for name, doubt in doubts.items()
-    ]
+    heads = []
+    for name, doubt in doubts.items():
+        head = shorten_text(name, 40)
+        if doubt:
+            head = f"{head} ({doubt})"
+        heads.append(head)
+    return heads
 
 
 def _describe_side_cost(traffic: Traffic) -> str:
@@ -66,12 +68,12 @@ def _uneven_notes(sides: Iterable[Side]) -> list[str]:
 def _doubts_by_metric(sides: Sequence[Side]) -> dict[str, str]:
     """Return the metrics to show, those with a threshold if there are any, each with the warning about its judge."""
     metrics = [metric for side in sides for metric in side.metrics if metric.n or metric.left_out]
-    by_name = group_by(
-        [metric for metric in metrics if metric.thresholds] or metrics, lambda metric: metric.name
-    )
-    return {
-        name: next(filter(None, (metric.doubt for metric in group)), "") for name, group in by_name.items()
-    }
+    with_threshold = [metric for metric in metrics if metric.thresholds]
+    doubts: dict[str, str] = {}
+    for metric in with_threshold or metrics:
+        # The first warning of a metric stands for all of its columns.
+        doubts[metric.name] = doubts.get(metric.name) or metric.doubt
+    return doubts
 
 
 def _format_column_mean(metrics: Iterable[Metric], name: str) -> str:
@@ -85,26 +87,30 @@ def _format_column_mean(metrics: Iterable[Metric], name: str) -> str:
 
 
 def _build_matrix_column(side: Side, metrics: Iterable[str]) -> View:
+    ran = side.tests - side.skipped
     return {
         "label": shorten_text(side.label, 60),
-        "passed": [side.passed, side.tests - side.skipped],
-        "facts": [
-            fact
-            for fact in (
-                f"cost {_describe_side_cost(side.traffic)}" if side.traffic.calls else "",
-                f"tokens {describe_tokens(side.traffic)}" if side.traffic.calls else "",
-                ", ".join(
-                    f"{name} {format_amount(value, 's')}"
-                    for name, value in (("p50", side.latency.p50), ("p95", side.latency.p95))
-                    if value is not None
-                ),
-                shorten_text(side.fingerprint[:12]),
-                *_uneven_notes([side]),
-            )
-            if fact
-        ],
+        "passed": [side.passed, ran],
+        "facts": _list_side_facts(side),
         "means": [_format_column_mean(side.metrics, name) for name in metrics],
     }
+
+
+def _list_side_facts(side: Side) -> list[str]:
+    """Return cost, tokens, latency, fingerprint and doubts of a column, without what is not known."""
+    facts = []
+    if side.traffic.calls:
+        facts.append(f"cost {_describe_side_cost(side.traffic)}")
+        facts.append(f"tokens {describe_tokens(side.traffic)}")
+    latencies = []
+    for name, seconds in (("p50", side.latency.p50), ("p95", side.latency.p95)):
+        if seconds is not None:
+            latencies.append(f"{name} {format_amount(seconds, 's')}")
+    if latencies:
+        facts.append(", ".join(latencies))
+    if side.fingerprint:
+        facts.append(shorten_text(side.fingerprint[:12]))
+    return facts + _uneven_notes([side])
 
 
 def _build_matrix_cell(
@@ -132,49 +138,50 @@ def _build_matrix_cell(
 def build_matrix_view(matrix: Matrix, axis: str, places: Mapping[int, int]) -> View:
     """Return a matrix; a cell refers to its test by the place among the tests, ``places`` by the id of its record."""
     doubts = _doubts_by_metric(matrix.columns)
+    rows = []
+    for row in matrix.rows:
+        first = row.cells[0]
+        cells = [
+            [_build_matrix_cell(record, first, doubts, places[id(record)]) for record in cell]
+            for cell in row.cells
+        ]
+        name = shorten_text(row.case, MAX_NAME) or "–"
+        rows.append([name, row.differs, cells])
     return {
         "axis": axis,
         "test": shorten_text(matrix.test, MAX_NAME),
         "prompt": shorten_text(matrix.prompt, MAX_NAME),
         "metrics": _metric_heads(doubts),
         "columns": [_build_matrix_column(side, doubts) for side in matrix.columns],
-        "rows": [
-            [
-                shorten_text(row.case, MAX_NAME) or "–",
-                row.differs,
-                [
-                    [_build_matrix_cell(record, row.cells[0], doubts, places[id(record)]) for record in cell]
-                    for cell in row.cells
-                ],
-            ]
-            for row in matrix.rows
-        ],
+        "rows": rows,
     }
 
 
 def _worst_measurement(record: TestRecord, name: str) -> Measurement | None:
     """Return the measurement of that name that decides about the test: one without a value, else the worst."""
-    return min(
-        (measurement for measurement in record.measurements if measurement.name == name),
-        key=lambda measurement: (
-            measurement.value is not None,
-            (measurement.value or 0.0) * (1 if measurement.better == "higher" else -1),
-        ),
-        default=None,
-    )
+    named = [measurement for measurement in record.measurements if measurement.name == name]
+    return min(named, key=_rank_measurement, default=None)
+
+
+def _rank_measurement(measurement: Measurement) -> tuple[bool, float]:
+    """Return a sort key: without a value first, then from the worst to the best."""
+    if measurement.value is None:
+        return False, 0.0
+    if measurement.better == "higher":
+        return True, measurement.value
+    return True, -measurement.value
 
 
 def _score_trend(before: Measurement | None, here: Measurement) -> str:
     """Return ``better`` or ``worse``, or "": two versions of a metric are never compared."""
-    if (
-        before is None
-        or before.value is None
-        or here.value is None
-        or before.version != here.version
-        or format_amount(before.value, before.unit) == format_amount(here.value, here.unit)
-    ):
+    if before is None or before.value is None or here.value is None:
         return ""
-    if (here.value > before.value) == (here.better == "higher"):
+    if before.version != here.version:
+        return ""
+    if format_amount(before.value, before.unit) == format_amount(here.value, here.unit):
+        return ""
+    is_higher = here.value > before.value
+    if is_higher == (here.better == "higher"):
         return "better"
     return "worse"
 
@@ -205,51 +212,53 @@ def build_history(runs: Sequence[Run]) -> list[View]:
     >>> build_history([Run(meta={"created": "2026-02-01"}), Run(meta={"created": "2026-01-01"})])[0]["when"]
     '2026-01-01'
     """
+    return [_build_run(run) for run in sorted(runs, key=_when)]
+
+
+def _when(run: Run) -> datetime:
     never = datetime.min.replace(tzinfo=UTC)
-    return list(map(_build_run, sorted(runs, key=lambda run: read_time(run.meta.get("created")) or never)))
+    return read_time(run.meta.get("created")) or never
 
 
 def _build_run(run: Run) -> View:
     totals = summarize_run(run)
-    bad = [record for record in run.records if record.outcome in ("failed", "errored")]
+    failing = [record for record in run.records if record.outcome in ("failed", "errored")]
+    listed = []
+    for record in failing[:MAX_LISTED]:
+        listed.append([case_id(record.nodeid), shorten_text(record.nodeid, MAX_NAME)])
     sides = {"all tests": _build_values(totals.metrics, totals.traffic, totals.latency)}
-    sides |= {
-        shorten_text(f"{side.prompt} {side.label}".strip(), MAX_NAME): _build_values(
-            side.metrics, side.traffic, side.latency
-        )
-        for side in (*totals.versions, *totals.candidates)
-    }
+    for side in (*totals.versions, *totals.candidates):
+        name = f"{side.prompt} {side.label}".strip()
+        sides[shorten_text(name, MAX_NAME)] = _build_values(side.metrics, side.traffic, side.latency)
     return {
         "when": shorten_text(fact_text(run.meta.get("created")), 60),
         "commit": shorten_text(fact_text(run.meta.get("commit"))[:12]),
         "verdict": [totals.verdict, totals.outcome_words],
-        "bad": [
-            [case_id(record.nodeid), shorten_text(record.nodeid, MAX_NAME)] for record in bad[:MAX_LISTED]
-        ],
-        "rest": max(len(bad) - MAX_LISTED, 0),
+        "bad": listed,
+        "rest": len(failing) - len(listed),
         "sides": sides,
     }
 
 
 def _build_values(metrics: Iterable[Metric], traffic: Traffic, latency: Latency) -> dict[str, list[Json]]:
     """Return ``[number, as people read it, version]`` by name; unlike versions of a metric are not one line."""
-    values: dict[str, list[Json]] = {
-        shorten_text(metric.name, 80): [
-            to_scale(metric.mean, metric.scale), format_on_scale(metric.mean, metric.unit, metric.scale), metric.version
-        ]
-        for metric in metrics
-        if metric.mean is not None
-    }  # fmt: skip
+    values: dict[str, list[Json]] = {}
+    for metric in metrics:
+        if metric.mean is None:
+            continue
+        number = to_scale(metric.mean, metric.scale)
+        text = format_on_scale(metric.mean, metric.unit, metric.scale)
+        values[shorten_text(metric.name, 80)] = [number, text, metric.version]
+    tokens = None
     if traffic.output_tokens is not None:
-        tokens = (traffic.input_tokens or 0) + (traffic.output_tokens or 0)
-    else:
-        tokens = None
-    used = (
-        ("latency p50", latency.p50, "s"),
-        ("latency p95", latency.p95, "s"),
-        ("tokens", tokens, "count"),
-        ("cost", traffic.known_usd, "USD"),
-    )
-    return values | {
-        name: [number, format_amount(number, unit), ""] for name, number, unit in used if number is not None
-    }
+        tokens = (traffic.input_tokens or 0) + traffic.output_tokens
+    _add_amount(values, "latency p50", latency.p50, "s")
+    _add_amount(values, "latency p95", latency.p95, "s")
+    _add_amount(values, "tokens", tokens, "count")
+    _add_amount(values, "cost", traffic.known_usd, "USD")
+    return values
+
+
+def _add_amount(values: dict[str, list[Json]], name: str, number: float | None, unit: str) -> None:
+    if number is not None:
+        values[name] = [number, format_amount(number, unit), ""]

@@ -49,6 +49,7 @@ SEPARATE_DETAILS = frozenset(
 )
 KNOWN_FACTS = frozenset({"model", "prompt", "case", "retriever", "judge", "cassette"})
 MAX_PASSAGES = 50
+MAX_SAMPLES = 50
 MAX_CHARS = 65_536  # of one text on a page; the run file has all of it
 
 # Controls, what turns the direction of writing, what cannot be seen, and what no file can hold.
@@ -100,41 +101,63 @@ def cut_text(text: str) -> tuple[str, int]:
 
 
 def _build_score_view(measurement: Measurement, texts: Texts) -> View:
-    unit, (value, limit) = measurement.unit, format_score_and_threshold(measurement)
     detail = read_detail(measurement)
     scale = read_scale(measurement)
     ranks = as_mapping(measurement.detail.get("ranks"))
-    hidden = SEPARATE_DETAILS | ({"canaries"} if detail.judge else frozenset())
-    hidden |= {"sweep"} | ({"ranks", "query"} if ranks else frozenset())
-    more = {key: stored for key, stored in measurement.detail.items() if key not in hidden}
-    if len(measurement.samples) > 1:
-        samples = measurement.samples[:50]
-    else:
-        samples = ()
+    value, threshold = format_score_and_threshold(measurement)
     view: View = {
         "name": shorten_text(name_with_label(measurement), MAX_NAME),
         "value": value or "not scored",
-        "number": None if measurement.value is None else to_scale(measurement.value, scale),
-        "threshold": f"{comparison_sign(measurement.better)} {limit}" if limit else "",
         "status": measurement.status,
         "reason": shorten_text(measurement.error or measurement.reason, 1_000),
         "version": shorten_text(measurement.version, 60),
-        "samples": ", ".join(format_on_scale(sample, unit, scale) for sample in samples),
+        "samples": _format_samples(measurement),
         "doubt": judge_doubt(measurement, detail),
-        "bar": _bar_percent(measurement.value) if unit == "1" else None,
-        "tick": _bar_percent(measurement.threshold) if unit == "1" else None,
-        "evidence": [
-            [shorten_text(label, 60), texts.put(_text_or_json(text))] for label, text in detail.evidence
-        ],
-        "judge": _build_judge_view(detail.judge, detail, texts) if detail.judge else None,
+        "evidence": _build_evidence(detail, texts),
         "passages": _build_passages(detail, ranks, texts),
-        "sweep": [
-            list(map(as_finite_float, as_list(row))) for row in as_list(measurement.detail.get("sweep"))
-        ],
         "picture": measurement.detail.get("picture"),
-        "more": texts.put(format_json(more)) if more else None,
     }
+    if measurement.value is not None:
+        view["number"] = to_scale(measurement.value, scale)
+    if threshold:
+        view["threshold"] = f"{comparison_sign(measurement.better)} {threshold}"
+    if measurement.unit == "1":
+        view["bar"] = _bar_percent(measurement.value)
+        view["tick"] = _bar_percent(measurement.threshold)
+    if detail.judge:
+        view["judge"] = _build_judge_view(detail.judge, detail, texts)
+    sweep = as_list(measurement.detail.get("sweep"))
+    view["sweep"] = [[as_finite_float(cell) for cell in as_list(row)] for row in sweep]
+    more = _other_details(measurement, has_judge=bool(detail.judge), has_ranks=bool(ranks))
+    if more:
+        view["more"] = texts.put(format_json(more))
     return _without_empty(view)
+
+
+def _other_details(measurement: Measurement, *, has_judge: bool, has_ranks: bool) -> dict[str, Json]:
+    """Return the details that no part of the view shows."""
+    shown = {*SEPARATE_DETAILS, "sweep"}
+    if has_judge:
+        shown.add("canaries")
+    if has_ranks:
+        shown |= {"ranks", "query"}
+    return {key: value for key, value in measurement.detail.items() if key not in shown}
+
+
+def _format_samples(measurement: Measurement) -> str:
+    samples = measurement.samples[:MAX_SAMPLES]
+    if len(samples) < 2:  # noqa: PLR2004 -- a single one is the value
+        return ""
+    scale = read_scale(measurement)
+    return ", ".join(format_on_scale(sample, measurement.unit, scale) for sample in samples)
+
+
+def _build_evidence(detail: MeasurementDetail, texts: Texts) -> list[list[Json]]:
+    rows: list[list[Json]] = []
+    for label, text in detail.evidence:
+        place = texts.put(_text_or_json(text))
+        rows.append([shorten_text(label, 60), place])
+    return rows
 
 
 def _without_empty(view: View) -> View:
@@ -144,59 +167,65 @@ def _without_empty(view: View) -> View:
 
 def _build_passages(detail: MeasurementDetail, ranks: Mapping[str, Json], texts: Texts) -> list[list[Json]]:
     """Return what was retrieved as ``[rank, id, place of its text, relevant]``, then what is relevant and was not."""
-    if not ranks:
-        return [[str(number), "", texts.put(text), None] for number, text in enumerate(detail.contexts, 1)]
-    known = {label: fact_text(text) for label, text in detail.evidence if label.startswith("rank ")}
-    if detail.actual:
-        retrieved = (detail.actual or "").split("\n")
-    else:
-        retrieved = []
     rows: list[list[Json]] = []
-    for rank, id_ in enumerate(retrieved[:MAX_PASSAGES], 1):
-        text = known.get(f"rank {rank}", "").removeprefix(id_).removeprefix(": ")
-        rows.append([str(rank), shorten_text(id_, MAX_NAME), texts.put(text) if text else None, id_ in ranks])
-    missed = [id_ for id_ in ranks if id_ not in retrieved[:MAX_PASSAGES]][:MAX_PASSAGES]
-    for id_ in missed:
-        if ranks[id_] is None:
-            place = "not found"
-        else:
-            place = fact_text(ranks[id_])
-        rows.append([place, shorten_text(id_, MAX_NAME), None, True])
+    if not ranks:
+        for number, text in enumerate(detail.contexts, 1):
+            rows.append([str(number), "", texts.put(text), None])
+        return rows
+    evidence = {label: fact_text(text) for label, text in detail.evidence}
+    retrieved = []
+    if detail.actual:
+        retrieved = detail.actual.split("\n")[:MAX_PASSAGES]
+    for rank, id_ in enumerate(retrieved, 1):
+        text = evidence.get(f"rank {rank}", "").removeprefix(id_).removeprefix(": ")
+        place = texts.put(text) if text else None
+        rows.append([str(rank), shorten_text(id_, MAX_NAME), place, id_ in ranks])
+    missed = [id_ for id_ in ranks if id_ not in retrieved]
+    for id_ in missed[:MAX_PASSAGES]:
+        rank_of_missed = "not found"
+        if ranks[id_] is not None:
+            rank_of_missed = fact_text(ranks[id_])
+        rows.append([rank_of_missed, shorten_text(id_, MAX_NAME), None, True])
     return rows
 
 
 def _build_judge_view(verdict: JudgeVerdict, detail: MeasurementDetail, texts: Texts) -> View:
-    score = "no score"
-    if verdict.score is not None:
-        if verdict.scale:
-            scale = f" on a scale of {verdict.scale[0]:g} to {verdict.scale[1]:g}"
-        else:
-            scale = ""
-        score = f"{verdict.score:g}{scale}"
-    known = detail.calibration.text or "not calibrated"
+    names = [name for name in (verdict.name, verdict.version, verdict.model) if name]
+    dimensions = []
+    for name, value in verdict.dimensions.items():
+        dimensions.append([shorten_text(name, 60), shorten_text(fact_text(value), 20)])
+    checks = [shorten_text(detail.calibration.text or "not calibrated", 300)]
+    if detail.canaries.text:
+        checks.append(shorten_text(detail.canaries.text, 300))
     view: View = {
-        "score": score,
-        "name": shorten_text(
-            " ".join(filter(None, (verdict.name, verdict.version, verdict.model))), MAX_NAME
-        ),
-        "dimensions": [
-            [shorten_text(name, 60), shorten_text(fact_text(value), 20)]
-            for name, value in verdict.dimensions.items()
-        ],
+        "score": _describe_verdict_score(verdict),
+        "name": shorten_text(" ".join(names), MAX_NAME),
+        "dimensions": dimensions,
         "votes": ", ".join(f"{vote:g}" for vote in verdict.votes),
-        "raw": texts.put(verdict.raw) if verdict.raw else None,
-        "calibration": "; ".join(shorten_text(text, 300) for text in (known, detail.canaries.text) if text),
+        "calibration": "; ".join(checks),
     }
+    if verdict.raw:
+        view["raw"] = texts.put(verdict.raw)
     return _without_empty(view)
+
+
+def _describe_verdict_score(verdict: JudgeVerdict) -> str:
+    if verdict.score is None:
+        return "no score"
+    if not verdict.scale:
+        return f"{verdict.score:g}"
+    lowest, highest = verdict.scale
+    return f"{verdict.score:g} on a scale of {lowest:g} to {highest:g}"
 
 
 def _build_call_view(call: Call, texts: Texts) -> View:
     parts = [(shorten_text(message.role, 20), message.content) for message in call.messages]
     if call.thinking:
-        parts += [("thinking", call.thinking)]
+        parts.append(("thinking", call.thinking))
     if call.output or not call.tool_calls:
-        parts += [("output", call.output)]
-    parts += [(f"tool call {shorten_text(tool.name, 60)}", tool.arguments) for tool in call.tool_calls]
+        parts.append(("output", call.output))
+    for tool_call in call.tool_calls:
+        parts.append((f"tool call {shorten_text(tool_call.name, 60)}", tool_call.arguments))
     return {
         "title": shorten_text(call.model or call.endpoint or call.provider, 80),
         "purpose": shorten_text(call.purpose, 60),
@@ -219,110 +248,144 @@ def build_case_view(
         review: Why a person should look at it; "": nobody has to.
     """
     message = record.message.strip("\n")
-    prompt, model = (SideFacts.from_wire(record.fact(kind)) for kind in ("prompt", "model"))
-    more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
-    app = [call for call in record.calls if call.purpose == "app"]
-    used = count_traffic(app)
-    times = [call.latency_s for call in app if call.latency_s is not None]
-    if _needs_judge(record, change):
-        judge = " --llm-judge"
-    else:
-        judge = ""
+    prompt = SideFacts.from_wire(record.fact("prompt"))
     file, _, name = record.nodeid.partition("::")
-    tags = record.fact("case").get("tags")
+    app = [call for call in record.calls if call.purpose == "app"]
     view: View = {
         "id": case_id(record.nodeid),
         "file": shorten_text(file, MAX_NAME) or "–",
         "name": shorten_text(name or file, MAX_NAME) or "–",
         "outcome": record.outcome,
-        "headline": shorten_text(message.partition("\n")[0], 200) if record.outcome != "passed" else "",
         "blame": describe_weak_half(record),
         "review": shorten_text(review, MAX_NAME),
         "version": shorten_text(prompt.version or prompt.alias, 40),
-        "model": shorten_text(model.name or (app[-1].model if app else ""), 80),
-        "tags": [
-            shorten_text(fact_text(tag), 60) for tag in ([tags] if isinstance(tags, str) else as_list(tags))
-        ],
-        "cost": used.known_usd,
-        "tokens": None if used.output_tokens is None else (used.input_tokens or 0) + used.output_tokens,
-        "latency": sum(times) if times else None,
-        "message": texts.put(message) if message else None,
-        "texts": _build_texts(record, app, texts),
+        "model": shorten_text(_name_model(record, app), 80),
+        "tags": [shorten_text(fact_text(tag), 60) for tag in _list_tags(record)],
+        **_build_usage(app),
         "scores": [_build_score_view(measurement, texts) for measurement in record.measurements],
         "calls": [_build_call_view(call, texts) for call in record.calls],
         "facts": [list(pair) for pair in _iter_record_facts(record)],
-        "more": texts.put(format_json(more)) if more else None,
-        "rerun": shorten_text(f"pytest {shlex.quote(record.nodeid)}{judge}{flags}", 2_000),
-        "change": _build_change_view(change, record, texts) if change else None,
+        "rerun": _describe_rerun(record, change, flags),
+        "texts": _build_texts(record, app, texts),
     }
-    view["used"] = " · ".join(
-        format_amount(view[key], unit)
-        for key, unit in (("cost", "USD"), ("latency", "s"))
-        if view[key] is not None
-    )
+    if record.outcome != "passed":
+        view["headline"] = shorten_text(message.partition("\n")[0], 200)
+    if message:
+        view["message"] = texts.put(message)
+    more = {key: value for key, value in record.facts.items() if key not in KNOWN_FACTS}
+    if more:
+        view["more"] = texts.put(format_json(more))
+    if change:
+        view["change"] = _build_change_view(change, record, texts)
     return _without_empty(view)
 
 
+def _name_model(record: TestRecord, app: Sequence[Call]) -> str:
+    """Return the model that the test names, else that of the application's last call."""
+    model = SideFacts.from_wire(record.fact("model"))
+    if model.name or not app:
+        return model.name
+    return app[-1].model
+
+
+def _list_tags(record: TestRecord) -> Sequence[Json]:
+    tags = record.fact("case").get("tags")
+    if isinstance(tags, str):
+        return [tags]
+    return as_list(tags)
+
+
+def _build_usage(app: Sequence[Call]) -> View:
+    """Return cost, tokens and latency of the application, and the first and last in words."""
+    traffic = count_traffic(app)
+    latencies = [call.latency_s for call in app if call.latency_s is not None]
+    usage: View = {"cost": traffic.known_usd}
+    words = []
+    if traffic.known_usd is not None:
+        words.append(format_amount(traffic.known_usd, "USD"))
+    if traffic.output_tokens is not None:
+        usage["tokens"] = (traffic.input_tokens or 0) + traffic.output_tokens
+    if latencies:
+        usage["latency"] = sum(latencies)
+        words.append(format_amount(usage["latency"], "s"))
+    usage["used"] = " · ".join(words)
+    return usage
+
+
+def _describe_rerun(record: TestRecord, change: CaseChange | None, flags: str) -> str:
+    command = f"pytest {shlex.quote(record.nodeid)}"
+    if _needs_judge(record, change):
+        command += " --llm-judge"
+    return shorten_text(command + flags, 2_000)
+
+
 def _needs_judge(record: TestRecord, change: CaseChange | None) -> bool:
-    """A test that failed before it was judged says it in its own command, or in what is no longer measured."""
-    return (
-        bool(record.fact("judge"))
-        or any(map(is_judged, record.measurements))
-        or any(call.purpose == "judge" for call in record.calls)
-        or any(score.name.startswith("judge.") for score in (change.scores if change else ()))
-        or " --llm-judge" in record.message
-    )
+    """Return whether a test runs with ``--llm-judge`` only.
+
+    A test that failed before it was judged shows it in its own command, or in what is no longer measured.
+    """
+    if record.fact("judge") or " --llm-judge" in record.message:
+        return True
+    if any(is_judged(measurement) for measurement in record.measurements):
+        return True
+    if any(call.purpose == "judge" for call in record.calls):
+        return True
+    return change is not None and any(score.name.startswith("judge.") for score in change.scores)
 
 
 def _build_change_view(change: CaseChange, record: TestRecord, texts: Texts) -> View:
     """Return what changed, scores of a judge on its own scale; of the output before and now, where both are known."""
-    scales = {
-        name_with_label(measurement): (measurement.unit, read_scale(measurement))
-        for measurement in record.measurements
+    view: View = {
+        "kind": CHANGE_WORDS.get(cast("ChangeKind", change.kind), "changed"),
+        "what": shorten_text(change.words, 2 * MAX_NAME),
+        "why": shorten_text(change.why, 2 * MAX_NAME),
+        "scores": _build_score_changes(change, record),
     }
-    scores = []
+    if change.before_output is not None:
+        view["before"] = texts.put(change.before_output)
+    if change.after_output is not None:
+        view["after"] = texts.put(change.after_output)
+    return _without_empty(view)
+
+
+def _build_score_changes(change: CaseChange, record: TestRecord) -> list[list[str]]:
+    """Return ``[name, before, after, better or worse]`` of each score."""
+    measurements = {name_with_label(measurement): measurement for measurement in record.measurements}
+    rows = []
     for score in change.scores:
-        unit, scale = scales.get(score.name, ("1", None))
-        before, after = (
-            "not scored" if value is None else format_on_scale(value, unit, scale)
-            for value in (score.before, score.after)
-        )
+        measurement = measurements.get(score.name)
+        before = _format_changed_score(score.before, measurement)
+        after = _format_changed_score(score.after, measurement)
+        trend = ""
         if score.gain < 0:
-            moved = "worse"
+            trend = "worse"
         elif score.gain > 0:
-            moved = "better"
-        else:
-            moved = ""
-        scores.append([shorten_text(score.name, MAX_NAME), before, after, moved])
-    return _without_empty(
-        {
-            "kind": CHANGE_WORDS.get(cast("ChangeKind", change.kind), "changed"),
-            "what": shorten_text(change.words, 2 * MAX_NAME),
-            "why": shorten_text(change.why, 2 * MAX_NAME),
-            "scores": scores,
-            "before": None if change.before_output is None else texts.put(change.before_output),
-            "after": None if change.after_output is None else texts.put(change.after_output),
-        }
-    )
+            trend = "better"
+        rows.append([shorten_text(score.name, MAX_NAME), before, after, trend])
+    return rows
+
+
+def _format_changed_score(value: float | None, measurement: Measurement | None) -> str:
+    if value is None:
+        return "not scored"
+    if measurement is None:
+        return format_on_scale(value, "1", None)
+    return format_on_scale(value, measurement.unit, read_scale(measurement))
 
 
 def _build_texts(record: TestRecord, app: Sequence[Call], texts: Texts) -> list[tuple[str, int]]:
     """Return what went in, what was expected and what came out, each distinct text once."""
     case = CaseFacts.from_wire(record.fact("case"))
-    # What a search found is no output.
+    # What a search found is not an output.
     answers = [measurement for measurement in record.measurements if "ranks" not in measurement.detail]
-    parts: list[tuple[str, int]] = [
-        (label, texts.put(text))
-        for kind, key, first in (
-            ("input", "question", case.input),
-            ("expected", "expected", case.reference),
-            ("output", "actual", None),
-        )
-        for label, text in _iter_distinct_texts(kind, answers, key, first)
+    parts = [
+        *_iter_distinct_texts("input", answers, "question", case.input),
+        *_iter_distinct_texts("expected", answers, "expected", case.reference),
     ]
-    if app and app[-1].output and not any(label.startswith("output") for label, _ in parts):
-        parts.append(("output", texts.put(app[-1].output)))
-    return parts
+    outputs = list(_iter_distinct_texts("output", answers, "actual", None))
+    if not outputs and app and app[-1].output:
+        outputs.append(("output", app[-1].output))
+    return [(label, texts.put(text)) for label, text in (*parts, *outputs)]
 
 
 def case_id(nodeid: str) -> str:
@@ -333,27 +396,33 @@ def case_id(nodeid: str) -> str:
 def _iter_distinct_texts(
     label: str, measurements: Iterable[Measurement], key: str, first: Json
 ) -> Iterator[tuple[str, str]]:
+    """Yield the distinct texts of a detail of measurements, each with a label that names its metrics if there are several.
+
+    ``first`` is a text that comes before those of the measurements.
+    """
+    metrics_by_text: dict[str, list[str]] = {}
     if first:
-        names: dict[str, list[str]] = {_text_or_json(first): []}
-    else:
-        names = {}
+        metrics_by_text[_text_or_json(first)] = []
     for measurement in measurements:
         value = measurement.detail.get(key)
-        # An empty output is a finding, an empty reference is none.
-        if value is not None and (value or key == "actual"):
+        # An empty output says something, an empty reference does not.
+        if value is None or (not value and key != "actual"):
+            continue
+        if isinstance(value, (list, tuple)) and len(value) == 1:
             # One text is what it is, also in a list of accepted ones.
-            text = _text_or_json(value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value)
-            if key == "actual":
-                trial = _name_trial(measurement)
-            else:
-                trial = ""
-            names.setdefault(text, []).append(measurement.name + trial)
-    for number, (text, by) in enumerate(names.items()):
-        is_first = number == 0 and (first or len(names) == 1) and not any(" in trial " in name for name in by)
-        yield (
-            label if is_first or not by else f"{label} ({shorten_text(', '.join(dict.fromkeys(by)), 120)})",
-            text,
-        )
+            value = value[0]
+        metric = measurement.name
+        if key == "actual":
+            metric += _name_trial(measurement)
+        metrics_by_text.setdefault(_text_or_json(value), []).append(metric)
+    for number, (text, metrics) in enumerate(metrics_by_text.items()):
+        is_first = number == 0 and (bool(first) or len(metrics_by_text) == 1)
+        names_trial = any(" in trial " in metric for metric in metrics)
+        if not metrics or (is_first and not names_trial):
+            yield label, text
+        else:
+            names = ", ".join(dict.fromkeys(metrics))
+            yield f"{label} ({shorten_text(names, 120)})", text
 
 
 def _name_trial(measurement: Measurement) -> str:
@@ -402,24 +471,34 @@ def _iter_call_facts(call: Call) -> Iterator[str]:
 def _iter_record_facts(record: TestRecord) -> Iterator[tuple[str, str]]:
     for kind, template in _FACT_TEMPLATES.items():
         facts = record.fact(kind)
-        text = " · ".join(
-            f"{before}{fact_text(facts.get(key))}"
-            for key, before in template
-            if facts.get(key) not in (None, "", [])
-        )
-        if text:
-            yield kind, shorten_text(text, 2 * MAX_NAME)
+        words = []
+        for key, before in template.items():
+            value = facts.get(key)
+            if value not in (None, "", []):
+                words.append(f"{before}{fact_text(value)}")
+        if words:
+            yield kind, shorten_text(" · ".join(words), 2 * MAX_NAME)
     yield "time", format_amount(record.duration_s, "s")
 
 
-_FACT_TEMPLATES: dict[str, tuple[tuple[str, str], ...]] = {
-    "model": (("name", ""),),
-    "prompt": (("name", ""), ("version", ""), ("alias", "as "), ("fingerprint", "fingerprint "), ("path", "")),
-    "case": (("id", ""), ("file", ""), ("family", "family "), ("fingerprint", "fingerprint ")),
-    "retriever": (("name", ""), ("k", "k = "), ("documents", "documents "), ("fingerprint", "fingerprint ")),
-    "judge": (("name", ""), ("model", ""), ("version", "version ")),
-    "cassette": (("path", ""), ("replayed", "replayed "), ("recorded", "recorded "), ("reused", "reused "), ("missed", "missed "), ("stale", "stale "), ("verified", "verified "), ("drifted", "drifted ")),
-}  # fmt: skip
+# By the kind of a fact: its keys, each with the text before its value
+_FACT_TEMPLATES: Mapping[str, Mapping[str, str]] = {
+    "model": {"name": ""},
+    "prompt": {"name": "", "version": "", "alias": "as ", "fingerprint": "fingerprint ", "path": ""},
+    "case": {"id": "", "file": "", "family": "family ", "fingerprint": "fingerprint "},
+    "retriever": {"name": "", "k": "k = ", "documents": "documents ", "fingerprint": "fingerprint "},
+    "judge": {"name": "", "model": "", "version": "version "},
+    "cassette": {
+        "path": "",
+        "replayed": "replayed ",
+        "recorded": "recorded ",
+        "reused": "reused ",
+        "missed": "missed ",
+        "stale": "stale ",
+        "verified": "verified ",
+        "drifted": "drifted ",
+    },
+}
 
 
 def rerun_flags(meta: Mapping[str, Json], record: TestRecord) -> str:
@@ -464,14 +543,17 @@ def diff_words(old: str, new: str) -> list[Edit]:
     >>> diff_words("within 30 days", "within 60 days")
     [('same', 'within '), ('old', '30'), ('new', '60'), ('same', ' days')]
     """
-    old_words, new_words = (_WORDS.findall(text[: MAX_WORDS * 40])[: 2 * MAX_WORDS] for text in (old, new))
-    return list(_iter_edits(old_words, new_words))
+    return list(_iter_edits(_split_words(old), _split_words(new)))
+
+
+def _split_words(text: str) -> list[str]:
+    """Return the first words of a text, and what is between them."""
+    return _WORDS.findall(text[: MAX_WORDS * 40])[: 2 * MAX_WORDS]
 
 
 def _iter_edits(old: list[str], new: list[str]) -> Iterator[Edit]:
-    for tag, old_start, old_end, new_start, new_end in SequenceMatcher(
-        None, old, new, autojunk=False
-    ).get_opcodes():
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    for tag, old_start, old_end, new_start, new_end in matcher.get_opcodes():
         if tag == "equal":
             yield "same", "".join(old[old_start:old_end])
             continue

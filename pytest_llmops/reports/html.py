@@ -42,6 +42,7 @@ from pytest_llmops.results.review import Judgement, select_for_review
 from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
 from pytest_llmops.results.summary import (
     BINS,
+    JudgeUse,
     Metric,
     Totals,
     build_matrices,
@@ -80,22 +81,24 @@ def render_html(run: Run, history: Sequence[Run] = ()) -> str:
     """
     # Read as text, so that the page's line ends, and with them the hashes, are the same everywhere.
     templates = files("pytest_llmops.reports") / "templates"
-    style, script = (
-        (templates / name).read_text(encoding="utf-8").strip() for name in ("report.css", "report.js")
+    style = (templates / "report.css").read_text(encoding="utf-8").strip()
+    script = (templates / "report.js").read_text(encoding="utf-8").strip()
+    policy = (
+        f"default-src 'none'; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
     page = build_page(run, history)
+    first_cases = page["cases"][:MAX_STATIC]
+    failing = sum(_is_bad(case) for case in page["cases"])
     return render_template(
         "report.html.j2",
         page=page,
         style=style,
         script=script,
-        policy=(
-            f"default-src 'none'; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}; "
-            "img-src data:; base-uri 'none'; form-action 'none'"
-        ),
+        policy=policy,
         data=_pack(page),
-        failures=[_static_case(case, page["texts"]) for case in page["cases"][:MAX_STATIC] if _is_bad(case)],
-        rest=max(sum(map(_is_bad, page["cases"])) - MAX_STATIC, 0),
+        failures=[_static_case(case, page["texts"]) for case in first_cases if _is_bad(case)],
+        rest=max(failing - MAX_STATIC, 0),
     )
 
 
@@ -109,49 +112,78 @@ def build_page(run: Run, history: Sequence[Run] = ()) -> View:
     texts = Texts()
     review = select_for_review(run.records)
     cases, places = _build_cases(run, texts, review)
-    missed = [record.message for record in run.records if "CassetteMiss" in record.raised]
-    commands = merge_record_commands(missed)
-    return {
+    page: View = {
         "verdict": [totals.verdict, _RUN_STYLES.get(totals.verdict, "muted"), totals.outcome_words],
         "ran": _describe_when(run, totals),
-        "gates": [
-            _build_gate(verdict, run, {metric.name: metric for metric in totals.metrics}, missed=bool(missed))
-            for verdict in run.verdicts
-            if verdict.is_since_baseline
-        ],
-        "missed": [
-            f"{format_count(len(missed), 'test')} without a recording; to record all:",
-            [shorten_text(command, 2_000) for command in commands],
-        ]
-        if commands
-        else None,
-        "outcomes": [
-            [outcome, "error" if outcome == "errored" else outcome, totals.outcomes[outcome]]
-            for outcome in OUTCOMES
-            if totals.outcomes[outcome]
-        ],
+        "gates": _build_gates(run, totals),
+        "missed": _build_missed(run),
+        "outcomes": _count_outcomes(totals),
         "figures": _build_figures(totals, run.verdicts),
         "notes": [shorten_text(note, 2 * MAX_NAME) for note in run.notes],
-        "metrics": list(map(_build_metric_view, totals.metrics)),
-        "matrices": [
-            build_matrix_view(matrix, axis, places)
-            for axis in ("prompt", "model")
-            for matrix in build_matrices(run, axis)
-        ],
-        "candidates": [
-            build_candidates_table(sides)
-            for sides in group_by(totals.candidates, lambda side: side.comparison).values()
-        ],
-        "review": list(map(_build_review_row, review)),
-        "calls": [
-            [shorten_text(_PURPOSES.get(purpose, purpose), 60), *_traffic_cells(traffic)]
-            for purpose, traffic in totals.by_purpose.items()
-        ],
+        "metrics": [_build_metric_view(metric) for metric in totals.metrics],
+        "matrices": _build_matrices(run, places),
+        "candidates": _build_candidates(totals),
+        "review": [_build_review_row(judgement) for judgement in review],
+        "calls": _build_call_rows(totals),
         "run": _metadata_tables(run.meta),
-        "history": build_history([*history, run]) if history else [],
+        "history": [],
         "cases": cases,
         "texts": texts.stored,
     }
+    if history:
+        page["history"] = build_history([*history, run])
+    return page
+
+
+def _build_gates(run: Run, totals: Totals) -> list[View]:
+    metrics = {metric.name: metric for metric in totals.metrics}
+    verdicts = [verdict for verdict in run.verdicts if verdict.is_since_baseline]
+    return [_build_gate(verdict, run, metrics) for verdict in verdicts]
+
+
+def _list_misses(run: Run) -> list[str]:
+    """Return the messages of tests that have no recording."""
+    return [record.message for record in run.records if "CassetteMiss" in record.raised]
+
+
+def _build_missed(run: Run) -> list[Json] | None:
+    """Return how many tests have no recording, and the commands that record them; None: nothing to record."""
+    misses = _list_misses(run)
+    commands = merge_record_commands(misses)
+    if not commands:
+        return None
+    words = f"{format_count(len(misses), 'test')} without a recording; to record all:"
+    return [words, [shorten_text(command, 2_000) for command in commands]]
+
+
+def _count_outcomes(totals: Totals) -> list[list[Json]]:
+    rows: list[list[Json]] = []
+    for outcome in OUTCOMES:
+        word = "error" if outcome == "errored" else outcome
+        if totals.outcomes[outcome]:
+            rows.append([outcome, word, totals.outcomes[outcome]])
+    return rows
+
+
+def _build_matrices(run: Run, places: Mapping[int, int]) -> list[View]:
+    views = []
+    for axis in ("prompt", "model"):
+        for matrix in build_matrices(run, axis):
+            views.append(build_matrix_view(matrix, axis, places))
+    return views
+
+
+def _build_candidates(totals: Totals) -> list[View]:
+    by_comparison = group_by(totals.candidates, lambda side: side.comparison)
+    return [build_candidates_table(sides) for sides in by_comparison.values()]
+
+
+def _build_call_rows(totals: Totals) -> list[list[str]]:
+    rows = []
+    for purpose, traffic in totals.by_purpose.items():
+        name = shorten_text(_PURPOSES.get(purpose, purpose), 60)
+        rows.append([name, *_traffic_cells(traffic)])
+    return rows
 
 
 def _pack(page: View) -> str:
@@ -170,106 +202,112 @@ def _is_bad(case: View) -> bool:
 
 
 def _static_case(case: View, texts: Sequence[str | list[str | int]]) -> View:
-    # Return what a page without a script shows of a test.
-
-    def read(place: int) -> str:
-        text = texts[place]
-        if isinstance(text, str):
-            return text
-        return f"{text[0]}\n(cut: {text[1]:,} more characters are in the run file)"
-
+    """Return what a page without a script shows of a test."""
     change: View = case.get("change", {})
-    return {
+    view: View = {
         "id": case["id"],
         "name": f"{case['file']}::{case['name']}",
         "outcome": case["outcome"],
         "change": change.get("what", ""),
         "same": case.get("same", ""),
-        "message": read(case["message"]) if "message" in case and "same" not in case else "",
-        "texts": [(label, read(place)) for label, place in case.get("texts", ())],
-        "edits": diff_words(read(change["before"]), read(change["after"]))
-        if {"before", "after"} <= change.keys()
-        else [],
+        "message": "",
+        "texts": [(label, _read_text(texts, place)) for label, place in case.get("texts", ())],
+        "edits": [],
     }
+    if "message" in case and "same" not in case:
+        view["message"] = _read_text(texts, case["message"])
+    if "before" in change and "after" in change:
+        before = _read_text(texts, change["before"])
+        after = _read_text(texts, change["after"])
+        view["edits"] = diff_words(before, after)
+    return view
+
+
+def _read_text(texts: Sequence[str | list[str | int]], place: int) -> str:
+    text = texts[place]
+    if isinstance(text, str):
+        return text
+    return f"{text[0]}\n(cut: {text[1]:,} more characters are in the run file)"
 
 
 def _describe_when(run: Run, totals: Totals) -> list[str]:
-    commit, created = (str(run.meta.get(key) or "") for key in ("commit", "created"))
-    return [
-        text
-        for text in (
-            shorten_text(created, 60),
-            f"commit {shorten_text(commit[:12])}" if commit else "",
-            f"{format_count(totals.tests, 'test')} in {format_amount(totals.duration_s, 's')}",
-        )
-        if text
-    ]
+    created = str(run.meta.get("created") or "")
+    commit = str(run.meta.get("commit") or "")
+    words = []
+    if created:
+        words.append(shorten_text(created, 60))
+    if commit:
+        words.append(f"commit {shorten_text(commit[:12])}")
+    words.append(f"{format_count(totals.tests, 'test')} in {format_amount(totals.duration_s, 's')}")
+    return words
 
 
 def _build_figures(totals: Totals, verdicts: Iterable[Verdict]) -> list[list[str]]:
     """Return the figures of the run as ``[label, text, style]``: what a reviewer asks after the verdict."""
-    traffic = totals.traffic
-    latency = totals.latency
-    rows = []
-    for verdict in verdicts:
-        if not verdict.is_since_baseline:
-            lines = [verdict.headline, *verdict.advice[:MAX_ADVICE]]
-            text = "\n".join(shorten_text(line, 600) for line in lines)
-            rows.append([verdict.label, text, _LEVEL_STYLES[verdict.level]])
-    rows += [[words, format_count(number, "test"), "failed"] for words, number in totals.blamed.items()]
-    if traffic.calls:
-        if traffic.spent_usd is not None or not traffic.live:
-            now = format_amount(traffic.spent_usd or 0.0, "USD")
-        else:
-            now = "unknown"
-        rows += [
-            [
-                "cost now",
-                f"{now}, {traffic.live:,} live and {format_count(traffic.replayed, 'replayed call')}",
-                "",
-            ],
-            [
-                "cost if live",
-                format_cost(traffic).partition(" (")[0] if not traffic.unpriced else format_cost(traffic),
-                "",
-            ],
-            ["tokens", describe_tokens(traffic), ""],
-        ]
-    if latency.n:
-        rows.append(
-            [
-                "latency of the application",
-                f"p50 {format_optional_amount(latency.p50, 's')}, p95 {format_optional_amount(latency.p95, 's')}",
-                "",
-            ]
-        )
+    rows = [_build_verdict_row(verdict) for verdict in verdicts if not verdict.is_since_baseline]
+    for words, number in totals.blamed.items():
+        rows.append([words, format_count(number, "test"), "failed"])
+    rows += _build_cost_rows(totals.traffic)
+    if totals.latency.n:
+        p50 = format_optional_amount(totals.latency.p50, "s")
+        p95 = format_optional_amount(totals.latency.p95, "s")
+        rows.append(["latency of the application", f"p50 {p50}, p95 {p95}", ""])
     if totals.cassettes.files:
-        rows.append(["cassettes", totals.cassettes.count_words, "failed" if totals.cassettes.missed else ""])
+        style = "failed" if totals.cassettes.missed else ""
+        rows.append(["cassettes", totals.cassettes.count_words, style])
     if totals.budget:
-        rows += [["budget", totals.budget, ""]]
-    for judge in totals.judges:
-        name = shorten_text(judge.name, 80) + (f" ({shorten_text(judge.model, 80)})" if judge.model else "")
-        if judge.unfit:
-            style = "failed"
-        elif judge.doubtful:
-            style = "errored"
-        else:
-            style = ""
-        rows.append(["judge", f"{name}: {shorten_text(judge.standing, 500)}", style])
+        rows.append(["budget", totals.budget, ""])
+    rows += [_build_judge_row(judge) for judge in totals.judges]
     if totals.models:
-        rows += [["model", shorten_text(", ".join(totals.models), 200), ""]]
+        rows.append(["model", shorten_text(", ".join(totals.models), 200), ""])
     return rows
+
+
+def _build_verdict_row(verdict: Verdict) -> list[str]:
+    lines = [verdict.headline, *verdict.advice[:MAX_ADVICE]]
+    text = "\n".join(shorten_text(line, 600) for line in lines)
+    return [verdict.label, text, _LEVEL_STYLES[verdict.level]]
+
+
+def _build_cost_rows(traffic: Traffic) -> list[list[str]]:
+    if not traffic.calls:
+        return []
+    if traffic.spent_usd is not None or not traffic.live:
+        spent = format_amount(traffic.spent_usd or 0.0, "USD")
+    else:
+        spent = "unknown"
+    replayed = format_count(traffic.replayed, "replayed call")
+    if_live = format_cost(traffic)
+    if not traffic.unpriced:
+        # How much of it was saved is in the row above.
+        if_live = if_live.partition(" (")[0]
+    return [
+        ["cost now", f"{spent}, {traffic.live:,} live and {replayed}", ""],
+        ["cost if live", if_live, ""],
+        ["tokens", describe_tokens(traffic), ""],
+    ]
+
+
+def _build_judge_row(judge: JudgeUse) -> list[str]:
+    name = shorten_text(judge.name, 80)
+    if judge.model:
+        name += f" ({shorten_text(judge.model, 80)})"
+    style = ""
+    if judge.unfit:
+        style = "failed"
+    elif judge.doubtful:
+        style = "errored"
+    return ["judge", f"{name}: {shorten_text(judge.standing, 500)}", style]
 
 
 def _traffic_cells(traffic: Traffic) -> list[str]:
     return [
         f"{traffic.live:,}",
         f"{traffic.replayed:,}",
-        *(
-            format_optional_amount(tokens, "count")
-            for tokens in (traffic.input_tokens, traffic.output_tokens)
-        ),
-        *(format_optional_amount(usd, "USD") for usd in (traffic.spent_usd, traffic.saved_usd)),
+        format_optional_amount(traffic.input_tokens, "count"),
+        format_optional_amount(traffic.output_tokens, "count"),
+        format_optional_amount(traffic.spent_usd, "USD"),
+        format_optional_amount(traffic.saved_usd, "USD"),
         f"{traffic.unpriced:,}",
     ]
 
@@ -278,12 +316,11 @@ def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[l
     """Return the tests, what failed or got worse first, and the place of each record among them by its id."""
     changes = run.changes
     ordered = sorted(run.records, key=lambda record: _severity(record, changes.get(record.nodeid)))
-    reasons = {
-        nodeid: "; ".join(judgement.reason for judgement in group)
-        for nodeid, group in group_by(review, lambda judgement: judgement.nodeid).items()
-    }
-    ids: Counter[str] = Counter()
-    misses: dict[str, str] = {}
+    reasons = {}
+    for nodeid, group in group_by(review, lambda judgement: judgement.nodeid).items():
+        reasons[nodeid] = "; ".join(judgement.reason for judgement in group)
+    id_counts: Counter[str] = Counter()
+    first_misses: dict[str, str] = {}
     cases = []
     for record in ordered:
         case = build_case_view(
@@ -293,17 +330,15 @@ def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[l
             changes.get(record.nodeid),
             reasons.get(record.nodeid, ""),
         )
-        ids[case["id"]] += 1
         # A merged run may hold a test twice; an id may not.
-        number = ids[case["id"]]
+        id_counts[case["id"]] += 1
+        number = id_counts[case["id"]]
         if number > 1:
             case["id"] += f"-{number}"
         if "CassetteMiss" in record.raised:
-            first = misses.setdefault(describe_kind(record.message), case["id"])
+            first = first_misses.setdefault(describe_kind(record.message), case["id"])
             if first != case["id"]:
-                case |= {"same": first}
-            else:
-                case |= {}
+                case["same"] = first
         cases.append(case)
     return cases, {id(record): place for place, record in enumerate(ordered)}
 
@@ -311,97 +346,111 @@ def _build_cases(run: Run, texts: Texts, review: Iterable[Judgement]) -> tuple[l
 def _severity(record: TestRecord, change: CaseChange | None) -> tuple[int, int, float, int]:
     """Return a key that sorts failures first, then what got worse by how much, then other changes."""
     outcome = OUTCOMES.index(record.outcome)
+    failure = len(OUTCOMES)
     if record.outcome in ("failed", "errored"):
-        bad = outcome
-    else:
-        bad = len(OUTCOMES)
+        failure = outcome
     kinds: Sequence[str] = CHANGE_KINDS
-    return (
-        bad,
-        kinds.index(change.kind) if change is not None and change.kind in kinds else len(kinds),
-        change.gain if change is not None and change.kind == "regressed" else 0.0,
-        outcome,
-    )
+    kind = len(kinds)
+    gain = 0.0
+    if change is not None:
+        if change.kind in kinds:
+            kind = kinds.index(change.kind)
+        if change.kind == "regressed":
+            gain = change.gain
+    return failure, kind, gain, outcome
 
 
-def _build_gate(verdict: Verdict, run: Run, measured: Mapping[str, Metric], *, missed: bool) -> View:
+def _build_gate(verdict: Verdict, run: Run, metrics: Mapping[str, Metric]) -> View:
     """Return the verdict on the change since the baseline, and the tests that are gone."""
     sentence = shorten_text(verdict.sentence, 2 * MAX_NAME)
+    if _list_misses(run):
+        sentence = _ACCEPT_HINT.sub(" Record what is missing first", sentence)
+    style = _LEVEL_STYLES[verdict.level] or "muted"
+    if verdict.level == "error":
+        style = "failed"
+    about = [_describe_unknown_outputs(verdict), *verdict.advice, verdict.baseline]
     present = {record.nodeid for record in run.records}
-    unseen = sum(
-        bool(change.before_outcome) and change.before_output is None and change.after_output is not None
-        for change in verdict.changes
-    )
-    lost = (
-        f"the baseline's output is not known in {format_count(unseen, 'changed test')}: neither the file beside the baseline "
-        "nor git has it here; fetch the whole history (fetch-depth: 0)"
-    )
     removed = [change.nodeid for change in verdict.changes if change.nodeid not in present]
     return {
-        "style": "failed" if verdict.level == "error" else _LEVEL_STYLES[verdict.level] or "muted",
+        "style": style,
         "status": verdict.status,
-        "sentence": _ACCEPT_HINT.sub(" Record what is missing first" if missed else r"\g<0>", sentence),
-        "about": [
-            shorten_text(text, MAX_NAME)
-            for text in (lost if unseen else "", *verdict.advice, verdict.baseline)
-            if text
-        ],
+        "sentence": sentence,
+        "about": [shorten_text(text, MAX_NAME) for text in about if text],
         "removed": [shorten_text(nodeid, MAX_NAME) for nodeid in removed[:MAX_REMOVED]],
         "gone": len(removed),
         "unchanged": verdict.unchanged,
-        "metrics": [_build_change_row(metric, measured.get(metric.name)) for metric in verdict.metrics],
+        "metrics": [_build_change_row(metric, metrics.get(metric.name)) for metric in verdict.metrics],
     }
 
 
+def _describe_unknown_outputs(verdict: Verdict) -> str:
+    """Return in how many tests the output of the baseline cannot be shown; "": in none."""
+    unknown = 0
+    for change in verdict.changes:
+        was_there = bool(change.before_outcome) and change.after_output is not None
+        if was_there and change.before_output is None:
+            unknown += 1
+    if not unknown:
+        return ""
+    return (
+        f"the baseline's output is not known in {format_count(unknown, 'changed test')}: neither the file beside the baseline "
+        "nor git has it here; fetch the whole history (fetch-depth: 0)"
+    )
+
+
 def _build_change_row(metric: MetricVerdict, measured: Metric | None) -> list[str]:
+    before = metric.before
+    after = metric.after
+    scale = None
     if measured:
         scale = measured.scale
-    else:
-        scale = None
-    # The gate compares goodness: of a metric whose lower values are better, 1 minus the value.
-    before, after = (
-        1 - mean if measured and measured.better == "lower" else mean
-        for mean in (metric.before, metric.after)
-    )
-    change, lower, detectable = (
-        "–" if value is None else f"{value * 100:{form}} points"
-        for value, form in ((metric.change, "+.1f"), (metric.lower, "+.1f"), (metric.detectable, ".1f"))
-    )
+        if measured.better == "lower":
+            # The gate compares goodness: 1 minus the value.
+            before = 1 - before
+            after = 1 - after
     cases = format_count(metric.cases, "case")
+    if metric.unchanged:
+        cases = f"{cases}, {metric.unchanged:,} unchanged"
     return [
         shorten_text(metric.name, 80),
         metric.role,
         metric.status or "–",
         format_on_scale(before, "1", scale),
         format_on_scale(after, "1", scale),
-        change,
-        lower,
-        detectable,
-        f"{cases}, {metric.unchanged:,} unchanged" if metric.unchanged else cases,
+        _format_points(metric.change, "+.1f"),
+        _format_points(metric.lower, "+.1f"),
+        _format_points(metric.detectable, ".1f"),
+        cases,
     ]
 
 
+def _format_points(value: float | None, form: str) -> str:
+    if value is None:
+        return "–"
+    return f"{value * 100:{form}} points"
+
+
 def _build_metric_view(metric: Metric) -> View:
-    mean, median, low, high = (
-        format_optional_amount(value, metric.unit, metric.scale)
-        for value in (metric.mean, metric.median, metric.minimum, metric.maximum)
-    )
-    return {
+    figures = (metric.mean, metric.median, metric.minimum, metric.maximum)
+    view: View = {
         "name": shorten_text(metric.name, 80),
         "version": shorten_text(metric.version, 60),
         "doubt": shorten_text(metric.doubt, 40),
         "n": f"{metric.n:,}",
-        "values": [mean, median, low, high],
+        "values": [format_optional_amount(figure, metric.unit, metric.scale) for figure in figures],
         "threshold": _format_metric_threshold(metric),
         "failed": metric.failed,
         "errored": metric.errored,
         "recorded": metric.recorded,
-        "bins": list(metric.histogram) if metric.n else [],
+        "bins": [],
         "missed": [place for place in range(len(metric.histogram)) if _misses_threshold(metric, place)],
-        "line": min(max(metric.threshold, 0.0), 1.0)
-        if metric.threshold is not None and metric.histogram
-        else None,
+        "line": None,
     }
+    if metric.n:
+        view["bins"] = list(metric.histogram)
+    if metric.threshold is not None and metric.histogram:
+        view["line"] = min(max(metric.threshold, 0.0), 1.0)
+    return view
 
 
 def _format_metric_threshold(metric: Metric) -> str:
@@ -427,48 +476,61 @@ def _misses_threshold(metric: Metric, place: int) -> bool:
 
 
 def _build_review_row(judgement: Judgement) -> View:
-    score = "not scored"
-    if judgement.score is not None:
-        score = f"{judgement.score:.4g}"
-        if judgement.low is not None and judgement.high is not None:
-            score += f" ({judgement.low:g} to {judgement.high:g})"
+    test = judgement.nodeid.partition("::")[2] or judgement.nodeid
+    judge = judgement.judge
+    if judgement.label:
+        judge += f" [{judgement.label}]"
+    row: View = {
+        "id": case_id(judgement.nodeid),
+        "case": shorten_text(judgement.case or test, 80),
+        "test": "",
+        "judge": shorten_text(judge, 80),
+        "version": shorten_text(judgement.version, 60),
+        "score": _format_judgement_score(judgement),
+        "confidence": _format_confidence(judgement),
+        "reason": shorten_text(judgement.reason, MAX_NAME),
+    }
+    if judgement.case:
+        row["test"] = shorten_text(test, MAX_NAME)
+    return row
+
+
+def _format_judgement_score(judgement: Judgement) -> str:
+    if judgement.score is None:
+        return "not scored"
+    score = f"{judgement.score:.4g}"
+    if judgement.low is None or judgement.high is None:
+        return score
+    return f"{score} ({judgement.low:g} to {judgement.high:g})"
+
+
+def _format_confidence(judgement: Judgement) -> str:
     if judgement.confidence is None:
         confidence = "–"
     else:
         confidence = f"{judgement.confidence:.2f}"
-    test = judgement.nodeid.partition("::")[2] or judgement.nodeid
-    if judgement.label:
-        label = f" [{judgement.label}]"
-    else:
-        label = ""
-    return {
-        "id": case_id(judgement.nodeid),
-        "case": shorten_text(judgement.case or test, 80),
-        "test": shorten_text(test, MAX_NAME) if judgement.case else "",
-        "judge": shorten_text(f"{judgement.judge}{label}", 80),
-        "version": shorten_text(judgement.version, 60),
-        "score": score,
-        "confidence": confidence if judgement.least is None else f"{confidence} < {judgement.least:g}",
-        "reason": shorten_text(judgement.reason, MAX_NAME),
-    }
+    if judgement.least is None:
+        return confidence
+    return f"{confidence} < {judgement.least:g}"
 
 
 def _metadata_tables(meta: Mapping[str, Json]) -> list[Json]:
+    """Return ``[title, rows]``: the plain facts of a run, then a table for each group of them."""
     plain = {key: value for key, value in meta.items() if not isinstance(value, Mapping)}
     tables: list[Json] = []
     for title, rows in (("run", plain), *meta.items()):
-        if not isinstance(rows, Mapping) or not rows:
-            continue
-        table: list[Json] = []
-        for key, value in rows.items():
-            if isinstance(value, str):
-                text = value
-            else:
-                text = format_json(value, indent=None)
-            is_empty = value is None or value in ("", [], {})
-            table.append([shorten_text(key, 100), "–" if is_empty else shorten_text(text, 1_000)])
-        tables.append([shorten_text(title, 60), table])
+        if isinstance(rows, Mapping) and rows:
+            table: list[Json] = [[shorten_text(key, 100), _format_fact(value)] for key, value in rows.items()]
+            tables.append([shorten_text(title, 60), table])
     return tables
+
+
+def _format_fact(value: Json) -> str:
+    if value is None or value in ("", [], {}):
+        return "–"
+    if isinstance(value, str):
+        return shorten_text(value, 1_000)
+    return shorten_text(format_json(value, indent=None), 1_000)
 
 
 FORMATS = (ReportFormat(kind="html", suffix=".html", render=render_html, shows_history=True),)

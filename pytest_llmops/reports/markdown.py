@@ -7,13 +7,11 @@ HTML, links, mentions and references to issues are not live.
 import re
 import shlex
 from collections.abc import Sequence
-from itertools import accumulate
 
-from pytest_llmops.measurement import format_amount, format_count
+from pytest_llmops.measurement import Measurement, format_amount, format_count
 from pytest_llmops.reports.formats import ReportFormat
-from pytest_llmops.reports.html_views import MAX_WORDS, diff_words, rerun_flags
+from pytest_llmops.reports.html_views import MAX_WORDS, Edit, diff_words, rerun_flags
 from pytest_llmops.reports.text import quote_line, render_template
-from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import SettingsMeta, read_detail
 from pytest_llmops.results.problems import (
     Problem,
@@ -28,8 +26,9 @@ from pytest_llmops.results.verdict import CHANGE_WORDS, Verdict
 
 MAX_BYTES = 60_000  # a comment of GitHub holds 65,536 characters
 MAX_SUMMARY_BYTES = 900_000  # GitHub drops a job summary of more than 1,024 KiB altogether
-# Problems that are shown, characters of a line of their code blocks, and of what is the same around a difference.
-SHOWN_PROBLEMS, MAX_LINE, CONTEXT = 3, 400, 40
+SHOWN_PROBLEMS = 3
+MAX_LINE = 400  # characters of a line of a code block
+CONTEXT = 40  # characters of what is the same around a difference
 
 
 def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
@@ -46,47 +45,56 @@ def render_markdown(run: Run, *, max_bytes: int = MAX_BYTES) -> str:
     - no model was called
     """
     totals = summarize_run(run)
-    missed = [record.message for record in run.records if _is_miss(record)]
-    # Equal misses are shown once.
-    problems = [
-        group[0]
-        for group in group_by(
-            list_problems(run),
-            lambda problem: (
-                describe_kind(problem.record.message) if _is_miss(problem.record) else problem.nodeid
-            ),
-        ).values()
-    ]
-    word: str = totals.verdict
-    for verdict in run.verdicts:
-        # The baseline decides about tests that passed.
-        if verdict.is_since_baseline and verdict.status != "NONE" and word == "PASS":
-            word = verdict.status
+    misses = [record.message for record in run.records if _is_miss(record)]
+    problems = _list_distinct_problems(run)
+    shown = problems[:SHOWN_PROBLEMS]
+    doubtful = [f"{judge.name}: {judge.standing}" for judge in totals.judges if judge.doubtful]
     text = render_template(
         "run.md.j2",
-        word=word,
+        word=_find_word(run, totals.verdict),
         root=str(run.meta.get("root", "")),
         totals=totals,
         verdicts=run.verdicts,
         count_changes=_count_changes,
-        problems=[(problem, _format_block(problem)) for problem in problems[:SHOWN_PROBLEMS]],
-        # Without the history of git there are no cassettes of the baseline's commit.
-        no_history=any(
-            change.before_output is None and change.after_output is not None
-            for change in (problem.change for problem in problems[:SHOWN_PROBLEMS])
-            if change is not None and change.kind == "regressed"
-        ),
-        missed=len(missed),
-        record=[quote_line(command) for command in merge_record_commands(missed)[:SHOWN_PROBLEMS]],
-        command=_format_command(run, problems[:SHOWN_PROBLEMS]),
-        notes=[*run.notes, *(f"{judge.name}: {judge.standing}" for judge in totals.judges if judge.doubtful)],
+        problems=[(problem, _format_block(problem)) for problem in shown],
+        no_history=any(_lacks_earlier_output(problem) for problem in shown),
+        missed=len(misses),
+        record=[quote_line(command) for command in merge_record_commands(misses)[:SHOWN_PROBLEMS]],
+        command=_format_command(run, shown),
+        notes=[*run.notes, *doubtful],
         code=quote_code,
         count=format_count,
         amount=format_amount,
     )
-    return text + _list_others(
-        problems[SHOWN_PROBLEMS:], max_bytes - len(text.encode()) - SHOWN_PROBLEMS * 100
-    )
+    room = max_bytes - len(text.encode()) - SHOWN_PROBLEMS * 100
+    return text + _list_others(problems[SHOWN_PROBLEMS:], room)
+
+
+def _list_distinct_problems(run: Run) -> list[Problem]:
+    """Return the problems of a run, equal misses once."""
+    distinct: dict[str, Problem] = {}
+    for problem in list_problems(run):
+        key = problem.nodeid
+        if _is_miss(problem.record):
+            key = describe_kind(problem.record.message)
+        distinct.setdefault(key, problem)
+    return list(distinct.values())
+
+
+def _find_word(run: Run, word: str) -> str:
+    """Return the word of the headline: the baseline decides about tests that passed."""
+    for verdict in run.verdicts:
+        if word == "PASS" and verdict.is_since_baseline and verdict.status != "NONE":
+            word = verdict.status
+    return word
+
+
+def _lacks_earlier_output(problem: Problem) -> bool:
+    """Return whether a test got worse whose earlier output is not known: without the history of git there is none."""
+    change = problem.change
+    if change is None or change.kind != "regressed":
+        return False
+    return change.before_output is None and change.after_output is not None
 
 
 def _count_changes(verdict: Verdict) -> str:
@@ -103,11 +111,11 @@ def quote_code(text: str, limit: int = 300) -> str:
     """
     # Renderers give up on very long runs of backticks, and then show the text as Markdown.
     text = re.sub("`{9,}", "`(...)`", quote_line(text, limit)) or " "
-    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    pad = ""
     if text.startswith("`") or text.endswith("`"):
         pad = " "
-    else:
-        pad = ""
     return f"{fence}{pad}{text}{pad}{fence}"
 
 
@@ -116,73 +124,99 @@ def _is_miss(record: TestRecord) -> bool:
 
 
 def _format_block(problem: Problem) -> list[str]:
-    # No line begins with a blank: a fence of backticks after it would end the block.
+    """Return the lines of a problem's code block: why, then what differs.
+
+    No line begins with a blank: a fence of backticks after it would end the block.
+    """
     failed = list_failed_measurements(problem.record)
+    reasons = [problem.words]
+    if failed:
+        reasons.append(failed[0].reason)
+    lines = [f"# {quote_line(reason, MAX_LINE)}" for reason in reasons if reason]
+    return lines + _format_difference(problem, failed)
+
+
+def _format_difference(problem: Problem, failed: Sequence[Measurement]) -> list[str]:
+    """Return the output before and now; else what was expected and what came, or what came."""
     change = problem.change
-    said = filter(None, [problem.words, *(measurement.reason for measurement in failed[:1])])
-    lines = [f"# {quote_line(text, MAX_LINE)}" for text in said]
     if change is not None and change.before_output is not None and change.after_output is not None:
-        return lines + _diff_lines(change.before_output, change.after_output)
+        return _diff_lines(change.before_output, change.after_output)
     # Where the baseline's output is not known, what passes a threshold of its own, or has none, tells what changed.
-    details = [
-        detail
-        for detail in map(read_detail, failed or (problem.record.measurements if change is not None else ()))
-        if detail.actual is not None
-    ]
-    if not details:
-        return lines + (_diff_lines("", change.after_output) if change and change.after_output else [])
-    best = min(details, key=lambda detail: detail.expected is None)  # one that has both, if there is one
-    return lines + _diff_lines(best.expected or "", best.actual or "")
+    measurements = failed
+    if not failed and change is not None:
+        measurements = problem.record.measurements
+    details = [read_detail(measurement) for measurement in measurements]
+    with_output = [detail for detail in details if detail.actual is not None]
+    if with_output:
+        best = min(with_output, key=lambda detail: detail.expected is None)  # with both, if there is one
+        return _diff_lines(best.expected or "", best.actual or "")
+    if change is not None and change.after_output:
+        return _diff_lines("", change.after_output)
+    return []
 
 
 def _diff_lines(old: str, new: str) -> list[str]:
-    edits = [
-        (
-            kind,
-            text if len(text) <= 2 * CONTEXT or kind != "same" else f"{text[:CONTEXT]} ... {text[-CONTEXT:]}",
-        )
-        for kind, text in diff_words(old, new)
-    ]
+    edits = diff_words(old, new)
     if all(kind == "same" for kind, _ in edits):
         return [f"# the first {MAX_WORDS} words of both texts are the same"]
-    lines = []
-    for sign, own, before, after in (("-", "old", "[-", "-]"), ("+", "new", "{+", "+}")):
-        pieces = (
-            f"{before}{text}{after}" if kind == own else text for kind, text in edits if kind in ("same", own)
-        )
-        lines.append(f"{sign} {quote_line(''.join(pieces).replace(f'{after} {before}', ' '), MAX_LINE)}")
-    if old:
-        return lines
-    return [f"+ {quote_line(new, MAX_LINE)}"]
+    if not old:
+        return [f"+ {quote_line(new, MAX_LINE)}"]
+    return [_diff_line("- ", edits, "old", "[-", "-]"), _diff_line("+ ", edits, "new", "{+", "+}")]
+
+
+def _diff_line(sign: str, edits: Sequence[Edit], own: str, before: str, after: str) -> str:
+    """Return one of two texts on a line, with marks around what only it has."""
+    pieces = []
+    for kind, text in edits:
+        if kind == own:
+            pieces.append(f"{before}{text}{after}")
+        elif kind == "same":
+            pieces.append(_cut_middle(text))
+    line = "".join(pieces).replace(f"{after} {before}", " ")
+    return sign + quote_line(line, MAX_LINE)
+
+
+def _cut_middle(text: str) -> str:
+    if len(text) <= 2 * CONTEXT:
+        return text
+    return f"{text[:CONTEXT]} ... {text[-CONTEXT:]}"
 
 
 def _format_command(run: Run, problems: Sequence[Problem]) -> str:
-    # Without a recording the same miss would come again.
+    """Return the command that runs the tests of problems again; "": none, as the same misses would come again."""
     records = [problem.record for problem in problems if not _is_miss(problem.record)]
-    # Without the option a test that needs a judge is skipped, also one that failed before it asked the judge.
-    judged = SettingsMeta.from_wire(run.meta.get("settings")).judge or any(
-        record.fact("judge") or any(map(is_judged, record.measurements)) for record in records
-    )
-    nodeids = [shlex.quote(quote_line(record.nodeid, MAX_LINE)) for record in records]
+    if not records:
+        return ""
+    words = ["pytest"]
+    for record in records:
+        words.append(shlex.quote(quote_line(record.nodeid, MAX_LINE)))
+    # Without the option a test that needs a judge is skipped, also one that failed before it called the judge.
+    settings = SettingsMeta.from_wire(run.meta.get("settings"))
+    if settings.judge or any(_is_judged_test(record) for record in records):
+        words.append("--llm-judge")
     # Two problems may need different versions of a prompt: the command is that of the first.
-    flags = [quote_line(rerun_flags(run.meta, record), MAX_LINE) for record in records[:1]]
-    if records:
-        return " ".join(["pytest", *nodeids]) + " --llm-judge" * judged + "".join(flags)
-    return ""
+    return " ".join(words) + quote_line(rerun_flags(run.meta, records[0]), MAX_LINE)
+
+
+def _is_judged_test(record: TestRecord) -> bool:
+    return bool(record.fact("judge")) or any(is_judged(measurement) for measurement in record.measurements)
 
 
 def _list_others(problems: Sequence[Problem], room: int) -> str:
-    lines = [
-        f"- {problem.kind} {quote_code(problem.nodeid, 200)} {quote_code(problem.words, 200)}\n"
-        for problem in problems
-    ]
-    fitting = sum(size < room for size in accumulate(len(line.encode()) for line in lines))
-    lines[fitting:] = [f"- and {len(lines) - fitting:,} more\n"] if fitting < len(lines) else []
-    if lines:
-        return "".join(
-            [f"\n<details><summary>{len(problems):,} more</summary>\n\n", *lines, "\n</details>\n"]
-        )
-    return ""
+    """Return the other problems as a list that is folded, as many as fit into so many bytes."""
+    if not problems:
+        return ""
+    lines: list[str] = []
+    size = 0
+    for problem in problems:
+        line = f"- {problem.kind} {quote_code(problem.nodeid, 200)} {quote_code(problem.words, 200)}\n"
+        size += len(line.encode())
+        if size >= room:
+            lines.append(f"- and {len(problems) - len(lines):,} more\n")
+            break
+        lines.append(line)
+    head = f"\n<details><summary>{len(problems):,} more</summary>\n\n"
+    return "".join([head, *lines, "\n</details>\n"])
 
 
 FORMATS = (ReportFormat(kind="markdown", suffix=".md", render=render_markdown),)

@@ -8,11 +8,11 @@ each trace begins at the time of the run, its calls one after the other.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_llmops.errors import MissingExtra, UsageError
-from pytest_llmops.measurement import Measurement, shorten_text, to_builtins
+from pytest_llmops.measurement import Json, Measurement, shorten_text, to_builtins
 from pytest_llmops.protocols import Call
 from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.results.details import fact_text, read_time
@@ -21,9 +21,15 @@ from pytest_llmops.results.verdict import Verdict
 
 MAX_BATCH = 500  # spans or events of one request
 MAX_TEXT = 10_000
-_OPERATIONS = dict.fromkeys(("responses", "messages", "converse", "invoke"), "chat") | {
-    "completions": "text_completion", "generate": "text_completion", "generateContent": "generate_content",
-}  # fmt: skip
+_OPERATIONS = {
+    "responses": "chat",
+    "messages": "chat",
+    "converse": "chat",
+    "invoke": "chat",
+    "completions": "text_completion",
+    "generate": "text_completion",
+    "generateContent": "generate_content",
+}
 _PROVIDERS = {"bedrock": "aws.bedrock", "google": "gcp.gen_ai", "mistral": "mistral_ai", "xai": "x_ai"}
 _COLLECTOR = re.compile(
     r"https?://(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::\d{1,5})?(?:/[^\s?#@]*)?", re.IGNORECASE
@@ -62,30 +68,39 @@ def send_run(run: Run, address: str) -> None:
         )
     except ImportError:
         raise MissingExtra("a report to otlp:URL", "otel", "opentelemetry-exporter-otlp-proto-http") from None
-    answers: list[Any] = []
+    responses: list[Any] = []
     session = requests.Session()
-    session.hooks["response"].append(lambda answer, **_: answers.append(answer))
-    for path, exporter_class, items in zip(
-        ("v1/traces", "v1/logs"), (OTLPSpanExporter, OTLPLogExporter), build_telemetry(run), strict=True
+    session.hooks["response"].append(lambda response, **_: responses.append(response))
+    spans, events = build_telemetry(run)
+    for path, exporter_class, items in (
+        ("v1/traces", OTLPSpanExporter, spans),
+        ("v1/logs", OTLPLogExporter, events),
     ):
         target = f"{address.rstrip('/')}/{path}"
         exporter = exporter_class(endpoint=target, session=session)
         for start in range(0, len(items), MAX_BATCH):
-            taken = exporter.export(items[start : start + MAX_BATCH]).name == "SUCCESS"
-            if answers and (taken or not answers[-1].ok):
-                got = f"status {answers[-1].status_code}"
-            else:
-                got = "no answer"
-            if taken and answers[-1].headers.get("content-type") == "application/x-protobuf":
-                refused = ExportTraceServiceResponse.FromString(answers[-1].content).partial_success
-                taken = not refused.rejected_spans
-                got = f"{refused.rejected_spans:,} refused: {refused.error_message}"
-            if not taken:
+            result = exporter.export(items[start : start + MAX_BATCH])
+            problem = _why_refused(result.name == "SUCCESS", responses, ExportTraceServiceResponse)
+            if problem:
                 raise UsageError(
-                    f"{shorten_text(target)}: expected a collector that takes OTLP over HTTP, got {shorten_text(got)}; {start:,} of "
-                    f"{len(items):,} items of this kind were sent before. Start one there, or name its credentials in "
-                    "OTEL_EXPORTER_OTLP_HEADERS"
+                    f"{shorten_text(target)}: expected a collector that takes OTLP over HTTP, got {shorten_text(problem)}; "
+                    f"{start:,} of {len(items):,} items of this kind were sent before. Start one there, or name its "
+                    "credentials in OTEL_EXPORTER_OTLP_HEADERS"
                 )
+
+
+def _why_refused(was_exported: bool, responses: Sequence[Any], response_class: Any) -> str:  # noqa: FBT001
+    """Return what a collector answered instead of taking all items; "": it took all."""
+    last = responses[-1] if responses else None
+    if not was_exported:
+        if last is None or last.ok:
+            return "no answer"
+        return f"status {last.status_code}"
+    if last is not None and last.headers.get("content-type") == "application/x-protobuf":
+        refused = response_class.FromString(last.content).partial_success
+        if refused.rejected_spans:
+            return f"{refused.rejected_spans:,} refused: {refused.error_message}"
+    return ""
 
 
 def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
@@ -94,115 +109,193 @@ def build_telemetry(run: Run) -> tuple[list[Any], list[Any]]:
     Raises:
         UsageError: The run has no time.
     """
-    # Without a tracer, whose variables (samplers, limits, off) would drop parts of a run and not say so.
-    from opentelemetry import _logs, context, trace
-    from opentelemetry.sdk import _logs as sdk_logs
-    from opentelemetry.sdk import resources
-    from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-
     time = read_time(run.meta.get("created"))
     if time is None:
         raise UsageError(
             f"$.meta.created: expected when the run ended, got {shorten_text(repr(run.meta.get('created')), 80)}: spans need a time"
         )
-    start = round(time.timestamp()) * 10**9
-    made_by: dict[str, Any] = {
-        "resource": resources.Resource(
-            _known({"service.name": "pytest-llmops", "vcs.ref.head.revision": run.meta.get("commit")})
-        ).merge(resources.OTELResourceDetector().detect()),
-        "instrumentation_scope": InstrumentationScope("pytest_llmops"),
-    }
-    spans = list[Any]()
-    events = list[Any]()
-    for stored in run.records:
-        wire = stored.to_wire()
+    builder = _Builder(round(time.timestamp()) * 10**9, fact_text(run.meta.get("commit")))
+    for record in run.records:
+        builder.add_test(record)
+    for verdict in run.verdicts:
+        builder.add_verdict(verdict)
+    return builder.spans, builder.events
+
+
+class _Builder:
+    """Builds spans and events without a tracer, whose variables (samplers, limits, off) would drop parts of a run silently.
+
+    Args:
+        start: When the traces begin, in nanoseconds.
+        commit: The commit of the run; "": not known.
+    """
+
+    def __init__(self, start: int, commit: str) -> None:
+        from opentelemetry.sdk import resources
+        from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+        self.spans: list[Any] = []
+        self.events: list[Any] = []
+        self._start = start
+        own = resources.Resource(_known({"service.name": "pytest-llmops", "vcs.ref.head.revision": commit}))
+        self._made_by: dict[str, Any] = {
+            "resource": own.merge(resources.OTELResourceDetector().detect()),
+            "instrumentation_scope": InstrumentationScope("pytest_llmops"),
+        }
+
+    def add_test(self, record: TestRecord) -> None:
+        """Add the span of a test, below it those of its calls one after the other, and an event of each measurement."""
+        from opentelemetry import context, trace
+
+        wire = record.to_wire()
         record = TestRecord.from_wire(wire)  # without lone surrogates, which OTLP cannot hold
-        seed = hashlib.sha256(json.dumps([start, wire]).encode()).digest()
+        ids = self._make_ids(wire, len(record.calls) + 1)
+        name, seconds, attributes = _describe_test(record)
+        self._add_span(name, ids[0], None, attributes, (self._start, seconds))
+        begin = self._start
+        for span_id, call in zip(ids[1:], record.calls, strict=True):
+            name, seconds, attributes = _describe_call(call)
+            begin = self._add_span(name, span_id, ids[0], attributes, (begin, seconds))
+        # An event of a measurement belongs to the application's call, if there is a single one, else to the test.
+        app_ids = [ids[place] for place, call in enumerate(record.calls, 1) if call.purpose == "app"]
+        judged = app_ids[0] if len(app_ids) == 1 else ids[0]
+        where = trace.set_span_in_context(trace.NonRecordingSpan(judged), context.Context())
+        for measurement in record.measurements:
+            self._add_event("gen_ai.evaluation.result", _describe_measurement(measurement), where)
+
+    def add_verdict(self, verdict: Verdict) -> None:
+        """Add the event of a verdict."""
+        readable = Verdict.from_wire(to_builtins(verdict.to_wire()))
+        self._add_event("llmops.verdict", _describe_verdict(readable), None)
+
+    def _make_ids(self, wire: Mapping[str, Json], count: int) -> list[Any]:
+        """Return the contexts of the spans of a test; the same test of the same run has the same ids."""
+        from opentelemetry import trace
+
+        seed = hashlib.sha256(json.dumps([self._start, wire]).encode()).digest()
         trace_id = int.from_bytes(seed[:16], "big")
         first = int.from_bytes(seed[16:23], "big")
-        ids = [
-            trace.SpanContext(trace_id, first + place, is_remote=False, trace_flags=trace.TraceFlags(1))
-            for place in range(1, len(record.calls) + 2)
+        flags = trace.TraceFlags(1)
+        return [
+            trace.SpanContext(trace_id, first + place, is_remote=False, trace_flags=flags)
+            for place in range(1, count + 1)
         ]
-        begin = start
-        for place, (name, seconds, attributes) in enumerate(
-            [_describe_test(record), *map(_describe_call, record.calls)]
-        ):
-            end = begin + round(seconds * 1e9)
-            spans.append(ReadableSpan(
-                name, ids[place], ids[0] if place else None, attributes=attributes, start_time=begin, end_time=end,
-                status=trace.Status(trace.StatusCode["ERROR" if "error.type" in attributes else "UNSET"]),
-                kind=trace.SpanKind["CLIENT" if place else "INTERNAL"], **made_by,
-            ))  # fmt: skip
-            if place:
-                begin = end
-            else:
-                begin = start
-        asked = [place for place, call in enumerate(record.calls, 1) if call.purpose == "app"]
-        judged = trace.NonRecordingSpan(ids[asked[0] if len(asked) == 1 else 0])
-        events += [
-            sdk_logs.ReadableLogRecord(log_record=_logs.LogRecord(
-                timestamp=start, observed_timestamp=start, event_name="gen_ai.evaluation.result",
-                context=trace.set_span_in_context(judged, context.Context()), attributes=_describe_measurement(measurement),
-            ), **made_by)
-            for measurement in record.measurements
-        ]  # fmt: skip
-    events += [
-        sdk_logs.ReadableLogRecord(log_record=_logs.LogRecord(
-            timestamp=start, observed_timestamp=start, event_name="llmops.verdict", attributes=_describe_verdict(Verdict.from_wire(to_builtins(verdict.to_wire()))),
-        ), **made_by)
-        for verdict in run.verdicts
-    ]  # fmt: skip
-    return spans, events
+
+    def _add_span(
+        self, name: str, span_id: Any, parent: Any, attributes: dict[str, Any], when: tuple[int, float]
+    ) -> int:
+        """Add a span of a begin in nanoseconds and a length in seconds, and return its end."""
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import ReadableSpan
+
+        begin, seconds = when
+        end = begin + round(seconds * 1e9)
+        status = "ERROR" if "error.type" in attributes else "UNSET"
+        kind = "CLIENT" if parent else "INTERNAL"
+        span = ReadableSpan(
+            name,
+            span_id,
+            parent,
+            attributes=attributes,
+            start_time=begin,
+            end_time=end,
+            status=trace.Status(trace.StatusCode[status]),
+            kind=trace.SpanKind[kind],
+            **self._made_by,
+        )
+        self.spans.append(span)
+        return end
+
+    def _add_event(self, name: str, attributes: dict[str, Any], where: Any) -> None:
+        from opentelemetry import _logs
+        from opentelemetry.sdk import _logs as sdk_logs
+
+        record = _logs.LogRecord(
+            timestamp=self._start,
+            observed_timestamp=self._start,
+            event_name=name,
+            context=where,
+            attributes=attributes,
+        )
+        self.events.append(sdk_logs.ReadableLogRecord(log_record=record, **self._made_by))
 
 
 def _describe_test(record: TestRecord) -> tuple[str, float, dict[str, Any]]:
-    return shorten_text(record.nodeid, MAX_TEXT), record.duration_s, _known({
-        "test.case.name": record.nodeid, "test.case.result.status": _STATUS.get(record.outcome), "llmops.outcome": record.outcome,
-        "gen_ai.prompt.name": fact_text(record.fact("prompt").get("name")), "gen_ai.prompt.version": fact_text(record.fact("prompt").get("version")),
-        "error.type": [*record.raised, record.outcome][0] if record.outcome in ("failed", "errored") else None,
-    })  # fmt: skip
+    prompt = record.fact("prompt")
+    error = None
+    if record.outcome in ("failed", "errored"):
+        error = record.raised[0] if record.raised else record.outcome
+    attributes = {
+        "test.case.name": record.nodeid,
+        "test.case.result.status": _STATUS.get(record.outcome),
+        "llmops.outcome": record.outcome,
+        "gen_ai.prompt.name": fact_text(prompt.get("name")),
+        "gen_ai.prompt.version": fact_text(prompt.get("version")),
+        "error.type": error,
+    }
+    return shorten_text(record.nodeid, MAX_TEXT), record.duration_s, _known(attributes)
 
 
 def _describe_call(call: Call) -> tuple[str, float, dict[str, Any]]:
     operation = _OPERATIONS.get(call.endpoint, call.endpoint or "unknown")
     usage = call.usage
-    return shorten_text(f"{operation} {call.model}".strip()), call.latency_s or 0.0, _known({
-        "gen_ai.operation.name": operation, "gen_ai.provider.name": _PROVIDERS.get(call.provider, call.provider),
-        "gen_ai.request.model": call.model, "gen_ai.response.finish_reasons": [call.finish_reason] if call.finish_reason else None,
-        "gen_ai.usage.input_tokens": usage.input_tokens, "gen_ai.usage.output_tokens": usage.output_tokens,
+    attributes: dict[str, Any] = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": _PROVIDERS.get(call.provider, call.provider),
+        "gen_ai.request.model": call.model,
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
         "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
         "gen_ai.usage.cache_creation.input_tokens": usage.cache_write_tokens,
-        "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens, "gen_ai.response.time_to_first_chunk": call.ttft_s,
-        "http.response.status_code": call.status, "error.type": str(call.status) if str(call.status)[0] in "45" else None,
-        "llmops.purpose": call.purpose, "llmops.replayed": call.replayed, "llmops.cost_usd": call.cost_usd,
-    })  # fmt: skip
+        "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
+        "gen_ai.response.time_to_first_chunk": call.ttft_s,
+        "http.response.status_code": call.status,
+        "llmops.purpose": call.purpose,
+        "llmops.replayed": call.replayed,
+        "llmops.cost_usd": call.cost_usd,
+    }
+    if call.finish_reason:
+        attributes["gen_ai.response.finish_reasons"] = [call.finish_reason]
+    if str(call.status)[0] in ("4", "5"):
+        attributes["error.type"] = str(call.status)
+    return shorten_text(f"{operation} {call.model}".strip()), call.latency_s or 0.0, _known(attributes)
 
 
 def _describe_measurement(measurement: Measurement) -> dict[str, Any]:
-    return _known({
-        "gen_ai.evaluation.name": measurement.name, "gen_ai.evaluation.score.value": measurement.value,
+    attributes = {
+        "gen_ai.evaluation.name": measurement.name,
+        "gen_ai.evaluation.score.value": measurement.value,
         "gen_ai.evaluation.score.label": _STATUS.get(measurement.status),
         "gen_ai.evaluation.explanation": measurement.error or measurement.reason,
-        "error.type": "errored" if measurement.error else None, "llmops.unit": measurement.unit, "llmops.label": measurement.label,
-        "llmops.threshold": measurement.threshold, "llmops.version": measurement.version,
-    })  # fmt: skip
+        "llmops.unit": measurement.unit,
+        "llmops.label": measurement.label,
+        "llmops.threshold": measurement.threshold,
+        "llmops.version": measurement.version,
+    }
+    if measurement.error:
+        attributes["error.type"] = "errored"
+    return _known(attributes)
 
 
 def _describe_verdict(verdict: Verdict) -> dict[str, Any]:
-    return _known({
-        "llmops.verdict.kind": verdict.kind, "llmops.verdict.subject": verdict.subject, "llmops.verdict.status": verdict.status,
-        "llmops.verdict.decides": verdict.decides, "llmops.verdict.sentence": verdict.statement,
-    })  # fmt: skip
+    attributes = {
+        "llmops.verdict.kind": verdict.kind,
+        "llmops.verdict.subject": verdict.subject,
+        "llmops.verdict.status": verdict.status,
+        "llmops.verdict.decides": verdict.decides,
+        "llmops.verdict.sentence": verdict.statement,
+    }
+    return _known(attributes)
 
 
 def _known(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: shorten_text(value, MAX_TEXT) if isinstance(value, str) else value
-        for name, value in attributes.items()
-        if value not in (None, "")
-    }
+    """Return attributes without those that are not known, long texts cut."""
+    known = {}
+    for name, value in attributes.items():
+        if value in (None, ""):
+            continue
+        known[name] = shorten_text(value, MAX_TEXT) if isinstance(value, str) else value
+    return known
 
 
 FORMATS = (ReportFormat(kind="otlp", send=send_run, check_target=check_address),)

@@ -31,6 +31,7 @@ def test_another_message_is_refused_with_the_difference(
 ) -> None:
     monkeypatch.setattr(messages, "STORED", tmp_path / "messages.txt")
     monkeypatch.setattr(messages, "SEEN", messages.Seen(test="test_a"))
+    monkeypatch.delenv("LLMOPS_GOLDEN", raising=False)
     store({"expected a, got b": ["test_a"], "as stored": ["test_a"]}, {})
     with pytest.raises(AssertionError, match=r"-expected a, got b\n\+expected a, got c"):
         check_message("expected a, got c")

@@ -10,13 +10,12 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 
-from pytest_llmops.measurement import Json, escape_json_output, escape_output, shorten_text
+from pytest_llmops.measurement import Json, Measurement, escape_json_output, escape_output, shorten_text
 from pytest_llmops.reports.formats import ReportFormat
 from pytest_llmops.reports.text import quote_line, render_template
 from pytest_llmops.results.details import CassetteFacts, SideFacts, read_scale, to_scale
-from pytest_llmops.results.problems import list_problems, list_verdict_problems
+from pytest_llmops.results.problems import Problem, list_problems, list_verdict_problems
 from pytest_llmops.results.review import select_for_review
 from pytest_llmops.results.run import Outcome, Run, TestRecord
 from pytest_llmops.results.summary import describe_weak_half, summarize_run
@@ -50,50 +49,66 @@ def junit_properties(record: TestRecord) -> list[tuple[str, str]]:
     >>> junit_properties(TestRecord(nodeid="t", measurements=(Measurement(name="m", value=0.5, threshold=0.4),)))
     [('llm.outcome', 'passed'), ('llm.metric.m.score', '0.5'), ('llm.metric.m.threshold', '0.4')]
     """
-    named_values: dict[str, str] = {"llm.outcome": record.outcome}
-    taken: set[str] = set()
-    for measurement in record.measurements:
+    properties: dict[str, str] = {"llm.outcome": record.outcome}
+    names = _number_names(record.measurements)
+    for name, measurement in zip(names, record.measurements, strict=True):
+        for key, value in _measurement_fields(measurement).items():
+            properties[f"llm.metric.{name}.{key}"] = _property_text(value)
+    for key, value in _record_fields(record).items():
+        if value not in (None, ""):
+            properties[key] = _property_text(value)
+    return list(properties.items())
+
+
+def _number_names(measurements: Sequence[Measurement]) -> list[str]:
+    """Return the name of each measurement with its label, numbered where it occurs again."""
+    names: list[str] = []
+    for measurement in measurements:
+        base = measurement.name
         if measurement.label:
-            label = f"[{measurement.label}]"
-        else:
-            label = ""
-        base = _property_text(f"{measurement.name}{label}")
-        numbered = (base if number == 1 else f"{base}#{number}" for number in count(1))
-        name = next(name for name in numbered if name not in taken)
-        taken.add(name)
-        scale = read_scale(measurement)
-        numbers = {"score": measurement.value, "threshold": measurement.threshold}
-        fields: dict[str, Json] = {
-            "error": measurement.error or None,
-            **{key: to_scale(number, scale) for key, number in numbers.items() if number is not None},
-        }
-        if scale is not None:
-            fields |= {"normalized": measurement.value, "scale": f"{scale[0]:g} to {scale[1]:g}"}
-        named_values |= {
-            f"llm.metric.{name}.{key}": _property_text(value)
-            for key, value in fields.items()
-            if value is not None
-        }
+            base += f"[{measurement.label}]"
+        base = _property_text(base)
+        name = base
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{base}#{number}"
+        names.append(name)
+    return names
+
+
+def _measurement_fields(measurement: Measurement) -> dict[str, Json]:
+    scale = read_scale(measurement)
+    fields: dict[str, Json] = {}
+    if measurement.error:
+        fields["error"] = measurement.error
+    if measurement.value is not None:
+        fields["score"] = to_scale(measurement.value, scale)
+    if measurement.threshold is not None:
+        fields["threshold"] = to_scale(measurement.threshold, scale)
+    if scale is not None:
+        if measurement.value is not None:
+            fields["normalized"] = measurement.value
+        fields["scale"] = f"{scale[0]:g} to {scale[1]:g}"
+    return fields
+
+
+def _record_fields(record: TestRecord) -> dict[str, Json]:
     prompt = SideFacts.from_wire(record.fact("prompt"))
-    used = count_traffic(record.calls)
-    rest: dict[str, Json] = {
+    traffic = count_traffic(record.calls)
+    models = [call.model for call in record.calls if call.purpose == "app" and call.model]
+    return {
         "llm.prompt": prompt.name,
         "llm.prompt_version": prompt.version,
-        "llm.model": ", ".join(
-            dict.fromkeys(call.model for call in record.calls if call.purpose == "app" and call.model)
-        ),
-        "llm.tokens_in": used.input_tokens,
-        "llm.tokens_out": used.output_tokens,
-        "llm.cost_usd": used.known_usd,
-        "llm.calls_without_price": used.unpriced or None,
+        "llm.model": ", ".join(dict.fromkeys(models)),
+        "llm.tokens_in": traffic.input_tokens,
+        "llm.tokens_out": traffic.output_tokens,
+        "llm.cost_usd": traffic.known_usd,
+        "llm.calls_without_price": traffic.unpriced or None,
         "llm.blame": describe_weak_half(record),
         "llm.review": "; ".join(judgement.reason for judgement in select_for_review([record])),
         "llm.cassette": CassetteFacts.from_wire(record.fact("cassette")).path,
     }
-    named_values.update(
-        {key: _property_text(value) for key, value in rest.items() if value not in (None, "")}
-    )
-    return list(named_values.items())
 
 
 def verdict_properties(verdict: Verdict) -> list[tuple[str, str]]:
@@ -190,21 +205,24 @@ def format_annotations(run: Run, changed: Mapping[str, int]) -> Iterator[str]:
     ['::error file=test_a.py,line=3,title=failed%3A test_a.py%3A%3At::failed']
     """
     problems = [*list_verdict_problems(run), *list_problems(run, all_worse=False)]
-    if len(problems) <= MAX_ANNOTATIONS:
-        listed = problems
-    else:
+    listed = problems
+    if len(problems) > MAX_ANNOTATIONS:
         listed = problems[: MAX_ANNOTATIONS - 1]
     for problem in listed:
         path, line = problem.find_place(changed)
-        file, title = (
-            quote_line(text).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
-            for text in (f"{run.meta.get('root', '')}{path}", f"{problem.kind}: {problem.nodeid}")
-        )
+        level = "error" if problem.decides else "warning"
+        file = _quote_property(f"{run.meta.get('root', '')}{path}")
+        title = _quote_property(f"{problem.kind}: {problem.nodeid}")
         words = quote_line(problem.words).replace("%", "%25")
-        yield f"::{'error' if problem.decides else 'warning'} file={file},line={line},title={title}::{words}"
+        yield f"::{level} file={file},line={line},title={title}::{words}"
     rest = len(problems) - len(listed)
     if rest:
         yield f"::notice title=LLM regression::and {rest:,} more: see the summary of the job"
+
+
+def _quote_property(text: str) -> str:
+    """Return foreign text as the property of a workflow command."""
+    return quote_line(text).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
 
 
 def render_codequality(run: Run) -> str:
@@ -213,22 +231,21 @@ def render_codequality(run: Run) -> str:
     >>> render_codequality(Run()).strip()
     '[]'
     """
-    entries = []
-    for problem in [*list_verdict_problems(run), *list_problems(run, all_worse=False)]:
-        path, line = problem.find_place({})
-        entries.append(
-            {
-                "description": quote_line(f"{problem.kind}: {problem.nodeid}: {problem.words}"),
-                "check_name": f"llm-{problem.kind}",
-                "fingerprint": hashlib.sha256(problem.nodeid.encode("utf-8", "replace")).hexdigest(),
-                "severity": "major" if problem.decides else "minor",
-                "location": {
-                    "path": quote_line(f"{run.meta.get('root', '')}{path}"),
-                    "lines": {"begin": line},
-                },
-            }
-        )
+    problems = [*list_verdict_problems(run), *list_problems(run, all_worse=False)]
+    entries = [_build_codequality_entry(problem, str(run.meta.get("root", ""))) for problem in problems]
     return escape_json_output(json.dumps(entries, indent=1)) + "\n"
+
+
+def _build_codequality_entry(problem: Problem, root: str) -> dict[str, Json]:
+    path, line = problem.find_place({})
+    severity = "major" if problem.decides else "minor"
+    return {
+        "description": quote_line(f"{problem.kind}: {problem.nodeid}: {problem.words}"),
+        "check_name": f"llm-{problem.kind}",
+        "fingerprint": hashlib.sha256(problem.nodeid.encode("utf-8", "replace")).hexdigest(),
+        "severity": severity,
+        "location": {"path": quote_line(f"{root}{path}"), "lines": {"begin": line}},
+    }
 
 
 def render_metrics(run: Run) -> str:

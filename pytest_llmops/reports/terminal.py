@@ -22,7 +22,7 @@ from pytest_llmops.results.summary import (
     format_outcomes,
     summarize_run,
 )
-from pytest_llmops.results.traffic import format_cost
+from pytest_llmops.results.traffic import Traffic, format_cost
 from pytest_llmops.results.verdict import CHANGE_WORDS, CaseChange, Level, Verdict
 from pytest_llmops.settings import NEEDS_JUDGE
 
@@ -85,51 +85,61 @@ def summary_lines(
     if verbosity <= -2 or not (run.notes or has_content):  # noqa: PLR2004 -- -qq
         return []
     totals = summarize_run(run)
-    style = VERDICT_STYLES.get(totals.verdict, "yellow")
-    verdict = f"{totals.verdict}  {totals.outcome_words}"
-    counted = {outcome: number for outcome, number in (others or {}).items() if number}
-    if counted:
-        verdict += f" (other tests: {format_outcomes(counted)})"
-    missed = [record.message for record in run.records if "CassetteMiss" in record.raised]
-    commands = merge_record_commands(missed)
+    outcome = f"{totals.verdict}  {totals.outcome_words}"
+    others = {outcome: number for outcome, number in (others or {}).items() if number}
+    if others:
+        outcome += f" (other tests: {format_outcomes(others)})"
     if verbosity == -1:
-        if totals.traffic.calls:
-            cost = f"; cost {format_cost(totals.traffic)}"
-        else:
-            cost = ""
-        if len(run.notes) > 1:
-            more = f" (and {len(run.notes) - 1:,} more without -q)"
-        else:
-            more = ""
-        quote = _Page(ascii=ascii, width=width).quote
-        leading, further = _split_verdicts(run.verdicts)
-        gate = "".join(f"; {verdict.headline}" for verdict in leading)
-        lines = [Line(escape_output(shorten_text(f"llm: {verdict}{cost}{gate}", 1000)), style)]
-        for found in leading:
-            if found.level == "open":
-                lines += [
-                    Line(f"llm: {found.label}: {quote(step, 300)}", "yellow") for step in found.advice[:1]
-                ]
-        lines += [Line(f"llm: record: {command}") for command in commands]
-        lines += [Line(f"llm: {found.label}: {quote(found.headline, 600)}") for found in further]
-        lines += [Line(f"llm: note: {quote(note)}{more}", "yellow") for note in run.notes[:1]]
-        return lines
+        return _quiet_lines(run, totals, outcome, _Page(ascii=ascii, width=width))
     page = _Page(ascii=ascii, width=max(width, MIN_WIDTH))
     summary = _Summary(page=page, totals=totals, is_verbose=verbosity > 0)
-    return [
-        *page.wrap(verdict, style, hang=len(totals.verdict) + 2),
-        *(line for found in run.verdicts for line in summary.verdict_lines(found)),
-        *summary.missed_lines(len(missed), commands),
-        *summary.skipped_lines(run.records),
-        *summary.metric_lines(),
-        *summary.prompt_lines(),
-        *summary.model_lines(),
-        *summary.blame_lines(),
-        *summary.traffic_lines(),
-        *summary.judge_lines(),
-        *summary.review_lines(select_for_review(run.records)),
-        *summary.note_lines(run.notes),
-    ]
+    lines = page.wrap(outcome, _outcome_style(totals), hang=len(totals.verdict) + 2)
+    for verdict in run.verdicts:
+        lines += summary.verdict_lines(verdict)
+    lines += summary.missed_lines(_list_misses(run))
+    lines += summary.skipped_lines(run.records)
+    lines += summary.metric_lines()
+    lines += summary.prompt_lines()
+    lines += summary.model_lines()
+    lines += summary.blame_lines()
+    lines += summary.traffic_lines()
+    lines += summary.judge_lines()
+    lines += summary.review_lines(select_for_review(run.records))
+    lines += summary.note_lines(run.notes)
+    return lines
+
+
+def _outcome_style(totals: Totals) -> Style:
+    return VERDICT_STYLES.get(totals.verdict, "yellow")
+
+
+def _list_misses(run: Run) -> list[str]:
+    """Return the messages of tests that have no recording."""
+    return [record.message for record in run.records if "CassetteMiss" in record.raised]
+
+
+def _quiet_lines(run: Run, totals: Totals, outcome: str, page: "_Page") -> list[Line]:
+    """Return the summary of ``-q``: the verdicts, the commands that record, and the first note, a line each."""
+    leading, further = _split_verdicts(run.verdicts)
+    head = f"llm: {outcome}"
+    if totals.traffic.calls:
+        head += f"; cost {format_cost(totals.traffic)}"
+    for verdict in leading:
+        head += f"; {verdict.headline}"
+    lines = [Line(escape_output(shorten_text(head, 1000)), _outcome_style(totals))]
+    for verdict in leading:
+        if verdict.level == "open" and verdict.advice:
+            lines.append(Line(f"llm: {verdict.label}: {page.quote(verdict.advice[0], 300)}", "yellow"))
+    for command in merge_record_commands(_list_misses(run)):
+        lines.append(Line(f"llm: record: {command}"))
+    for verdict in further:
+        lines.append(Line(f"llm: {verdict.label}: {page.quote(verdict.headline, 600)}"))
+    if run.notes:
+        note = f"llm: note: {page.quote(run.notes[0])}"
+        if len(run.notes) > 1:
+            note += f" (and {len(run.notes) - 1:,} more without -q)"
+        lines.append(Line(note, "yellow"))
+    return lines
 
 
 def _split_verdicts(verdicts: Sequence[Verdict]) -> tuple[Sequence[Verdict], Sequence[Verdict]]:
@@ -147,19 +157,17 @@ class _Page:
     def quote(self, text: str, limit: int = 200) -> str:
         """Return foreign text on one line, in characters the terminal has."""
         text = shorten_text(text, limit)
-        return escape_output(text.encode("ascii", "backslashreplace").decode() if self.ascii else text)
+        if self.ascii:
+            text = text.encode("ascii", "backslashreplace").decode()
+        return escape_output(text)
 
     def wrap(self, text: str, style: Style = "", hang: int = 0) -> list[Line]:
         """Return a text as lines; all but the first are indented by ``hang`` columns.
 
         One column is kept free for the blank that `escape_output` may put in.
         """
-        return [
-            Line(escape_output(part), style)
-            for part in textwrap.wrap(
-                text, self.width - 1, subsequent_indent=" " * hang, break_on_hyphens=False
-            )
-        ]
+        parts = textwrap.wrap(text, self.width - 1, subsequent_indent=" " * hang, break_on_hyphens=False)
+        return [Line(escape_output(part), style) for part in parts]
 
     def fact(self, label: str, text: str, style: Style = "") -> list[Line]:
         start = f"{INDENT}{label:<{LABEL_WIDTH}} "
@@ -167,18 +175,20 @@ class _Page:
 
     def table(self, rows: Sequence[Sequence[str]], styles: Sequence[Style]) -> list[Line]:
         """Lay out rows under their head (the first row); columns that do not fit are left out on the right."""
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        name_width, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         room = self.width - len(INDENT)
-        kept = len(widths)
-        while kept > 1 and min(widths[0], MIN_NAME) + sum(w + len(GAP) for w in widths[1:kept]) > room:
-            kept -= 1
-        widths[0] = min(widths[0], room - sum(w + len(GAP) for w in widths[1:kept]))
+        least = min(name_width, MIN_NAME)
+        while widths and least + sum(width + len(GAP) for width in widths) > room:
+            widths.pop()
+        name_width = min(name_width, room - sum(width + len(GAP) for width in widths))
         lines = []
-        for place, (row, style) in enumerate(zip(rows, styles, strict=True)):
-            name, *cells = row[:kept]
-            aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=False)]
-            text = INDENT + GAP.join([_truncate_cell(name, widths[0]).ljust(widths[0]), *aligned]).rstrip()
-            lines.append(Line(escape_output(text), style or ("bold" if place == 0 else "")))
+        for row, style in zip(rows, styles, strict=True):
+            cells = [_truncate_cell(row[0], name_width).ljust(name_width)]
+            for cell, width in zip(row[1:], widths, strict=False):
+                cells.append(cell.rjust(width))
+            if not lines:
+                style = style or "bold"  # noqa: PLW2901 -- the head
+            lines.append(Line(escape_output(INDENT + GAP.join(cells).rstrip()), style))
         return lines
 
     def mean(self, metric: Metric | None) -> str:
@@ -280,15 +290,16 @@ class _Summary:
             lines += page.fact(word, f"and {rest:,} more with -v")
         return lines
 
-    def missed_lines(self, tests: int, commands: Sequence[str]) -> list[Line]:
+    def missed_lines(self, misses: Sequence[str]) -> list[Line]:
         """The commands that record what is missing, each on one line, to be copied."""
-        lines = self.page.fact(
-            "missed", f"{format_count(tests, 'test')} without a recording; to record all:", "yellow"
-        )
-        shown = (f"{INDENT}{'':<{LABEL_WIDTH}} {escape_output(command)}" for command in commands)
-        if commands:
-            return [*lines, *map(Line, shown)]
-        return []
+        commands = merge_record_commands(misses)
+        if not commands:
+            return []
+        tests = format_count(len(misses), "test")
+        lines = self.page.fact("missed", f"{tests} without a recording; to record all:", "yellow")
+        for command in commands:
+            lines.append(Line(f"{INDENT}{'':<{LABEL_WIDTH}} {escape_output(command)}"))
+        return lines
 
     def skipped_lines(self, records: Sequence[TestRecord]) -> list[Line]:
         # How many tests were skipped for want of a judge, and how to run them.
@@ -304,10 +315,12 @@ class _Summary:
         rows = [["metric", "n", "mean", "threshold", "failed", "unscored", "distribution"]]
         styles: list[Style] = [""]
         for metric in self.totals.metrics:
-            several = versions[metric.name] > 1 and metric.version
+            name = metric.name
+            if versions[name] > 1 and metric.version:
+                name = f"{name} ({metric.version})"
             rows.append(
                 [
-                    self.page.quote(f"{metric.name} ({metric.version})" if several else metric.name, 60),
+                    self.page.quote(name, 60),
                     f"{metric.n:,}",
                     self.page.mean(metric),
                     self.page.threshold(metric),
@@ -316,7 +329,12 @@ class _Summary:
                     self.page.distribution(metric),
                 ]
             )
-            styles.append("red" if metric.failed else "yellow" if metric.errored else "")
+            if metric.failed:
+                styles.append("red")
+            elif metric.errored:
+                styles.append("yellow")
+            else:
+                styles.append("")
         return self.page.table(rows, styles)
 
     def prompt_lines(self) -> list[Line]:
@@ -329,49 +347,47 @@ class _Summary:
                 single.append(f"{prompt}@{self.page.quote(versions[0].label, 60)}")
             else:
                 lines += self._side_lines(f"prompt {prompt}", versions)
-        return lines + (self.page.fact("prompts", ", ".join(single)) if single else [])
+        if single:
+            lines += self.page.fact("prompts", ", ".join(single))
+        return lines
 
     def model_lines(self) -> list[Line]:
         # Tables of the models under test, with warnings about the judges of their means.
         lines: list[Line] = []
         for models in group_by(self.totals.candidates, lambda side: side.comparison).values():
-            rest = models[0].left_out
-            if rest:
-                left_out = f", {rest:,} left out that not all of them ran"
-            else:
-                left_out = ""
+            tests = f"{format_count(models[0].tests, 'test')} each"
+            if models[0].left_out:
+                tests += f", {models[0].left_out:,} left out that not all of them ran"
             lines += self._side_lines("model", models)
             lines += self._model_use_lines(models)
-            lines += self.page.fact("models", f"{format_count(models[0].tests, 'test')} each{left_out}")
-            doubts = {
-                metric.name: metric.doubt for model in models for metric in model.metrics if metric.doubt
-            }
-            # The dimensions of a score have the same judge.
-            names = [name for name in doubts if not any(name.startswith(f"{other}.") for other in doubts)]
-            text = ", ".join(
-                f"{self.page.quote(name, 60)}: {self.page.quote(doubts[name], 60)}" for name in names
-            )
-            if text:
-                lines += self.page.fact("doubt", text, "yellow")
+            lines += self.page.fact("models", tests)
+            lines += self._doubt_lines(models)
         return lines
 
+    def _doubt_lines(self, models: Sequence[Side]) -> list[Line]:
+        doubts = {metric.name: metric.doubt for model in models for metric in model.metrics if metric.doubt}
+        words = []
+        for name, doubt in doubts.items():
+            # The dimensions of a score have the same judge.
+            if not any(name.startswith(f"{other}.") for other in doubts):
+                words.append(f"{self.page.quote(name, 60)}: {self.page.quote(doubt, 60)}")
+        if not words:
+            return []
+        return self.page.fact("doubt", ", ".join(words), "yellow")
+
     def _side_lines(self, head: str, sides: Sequence[Side]) -> list[Line]:
-        groups = group_by(
-            (metric for side in sides for metric in side.metrics if metric.n), lambda metric: metric.key
-        )
+        measured = [metric for side in sides for metric in side.metrics if metric.n]
+        groups = group_by(measured, lambda metric: metric.key)
         # Metrics with a threshold come first: the columns on the right may not fit.
         keys = sorted(groups, key=lambda key: not any(metric.thresholds for metric in groups[key]))
-        rows = [[head, "passed", *(_truncate_cell(self.page.quote(key[0], 60), 20) for key in keys)]]
+        heads = [_truncate_cell(self.page.quote(key[0], 60), 20) for key in keys]
+        rows = [[head, "passed", *heads]]
         for side in sides:
             by_key = {metric.key: metric for metric in side.metrics}
             label = f"{INDENT}{self.page.quote(side.label, 60)}"
-            rows.append(
-                [
-                    label,
-                    f"{side.passed}/{side.tests - side.skipped}",
-                    *(self.page.mean(by_key.get(key)) for key in keys),
-                ]
-            )
+            ran = side.tests - side.skipped
+            means = [self.page.mean(by_key.get(key)) for key in keys]
+            rows.append([label, f"{side.passed}/{ran}", *means])
         lines = self.page.table(rows, [""] * len(rows))
         for name, words in describe_uneven_metrics(sides):
             lines += self.page.fact("means", f"{self.page.quote(name, 60)}: {words}")
@@ -380,32 +396,20 @@ class _Summary:
     def _model_use_lines(self, models: Sequence[Side]) -> list[Line]:
         """What an answer of each model takes, without its judges."""
         rows = [["model", "unscored", "tokens", "cost", "p50", "p95"]]
+        styles: list[Style] = [""]
         for side in models:
-            used = side.traffic
-            counts = [count for count in (used.input_tokens, used.output_tokens) if count is not None]
-            # Calls without a count, or a price, are in no sum: it is more than that.
-            if counts:
-                tokens = f"{'>' if used.uncounted else ''}{sum(counts):,}"
-            else:
-                tokens = "-"
-            if used.known_usd is None:
-                cost = "-"
-            else:
-                cost = f"{'>' if used.unpriced else ''}{format_amount(used.known_usd, 'USD')}"
-            times = (
-                "-" if time is None else format_amount(time, "s")
-                for time in (side.latency.p50, side.latency.p95)
-            )
             rows.append(
                 [
                     f"{INDENT}{self.page.quote(side.label, 60)}",
                     str(side.unscored or "-"),
-                    tokens,
-                    cost,
-                    *times,
+                    _sum_tokens(side.traffic),
+                    _sum_cost(side.traffic),
+                    _format_seconds(side.latency.p50),
+                    _format_seconds(side.latency.p95),
                 ]
             )
-        return self.page.table(rows, ["", *("yellow" if side.unscored else "" for side in models)])
+            styles.append("yellow" if side.unscored else "")
+        return self.page.table(rows, styles)
 
     def blame_lines(self) -> list[Line]:
         """Whether retrieval or generation did badly, and in how many tests."""
@@ -443,57 +447,94 @@ class _Summary:
             lines += page.fact("latency", f"{times} ({calls} of the application, {how})")
         if self.totals.cassettes.files:
             lines += page.fact("cassettes", self.totals.cassettes.count_words, self.totals.cassettes.style)
-        return [*lines, *(page.fact("budget", self.totals.budget) if self.totals.budget else ())]
+        if self.totals.budget:
+            lines += page.fact("budget", self.totals.budget)
+        return lines
 
     def judge_lines(self) -> list[Line]:
         lines: list[Line] = []
         for judge in self.totals.judges:
+            name = self.page.quote(judge.name, 60)
             if judge.model:
-                model = f" ({self.page.quote(judge.model, 60)})"
-            else:
-                model = ""
-            lines += self.page.fact(
-                "judge",
-                f"{self.page.quote(judge.name, 60)}{model}: {self.page.quote(judge.standing, 500)}",
-                "red" if judge.unfit else "yellow" if judge.doubtful else "",
-            )
+                name += f" ({self.page.quote(judge.model, 60)})"
+            style: Style = ""
+            if judge.unfit:
+                style = "red"
+            elif judge.doubtful:
+                style = "yellow"
+            lines += self.page.fact("judge", f"{name}: {self.page.quote(judge.standing, 500)}", style)
         return lines
 
     def review_lines(self, judgements: Sequence[Judgement]) -> list[Line]:
         """The cases that a person should look at, the least sure first; each case once."""
         if not judgements:
             return []
-        cases = [first for first, *_ in group_by(judgements, lambda judgement: judgement.nodeid).values()]
-        ids = Counter(judgement.case for judgement in cases)
-        tests = Counter(map(_test_name, cases))
-        named = []
-        for judgement in cases:
-            has_own_id = judgement.case and ids[judgement.case] == 1
-            name = self.page.quote(judgement.case if has_own_id else _test_name(judgement), 60)
-            if not has_own_id and tests[_test_name(judgement)] > 1:
-                name += f" in {self.page.quote(judgement.nodeid.partition('::')[0], 60)}"
-            named.append(f"{name} ({judgement.short})")
-        if self.is_verbose:
-            listed = named
-        else:
-            listed = named[:MAX_LISTED_CASES]
-        rest = len(named) - len(listed)
+        by_test: dict[str, Judgement] = {}
+        for judgement in judgements:
+            by_test.setdefault(judgement.nodeid, judgement)
+        names = self._name_cases(list(by_test.values()))
+        listed = names
+        if not self.is_verbose:
+            listed = names[:MAX_LISTED_CASES]
+        text = f"{format_count(len(names), 'case')} for a person: {', '.join(listed)}"
+        rest = len(names) - len(listed)
         if rest:
-            more = f", and {rest:,} more with -v"
-        else:
-            more = ""
-        return self.page.fact(
-            "review", f"{format_count(len(named), 'case')} for a person: {', '.join(listed)}{more}", "yellow"
-        )
+            text += f", and {rest:,} more with -v"
+        return self.page.fact("review", text, "yellow")
+
+    def _name_cases(self, judgements: Sequence[Judgement]) -> list[str]:
+        """Name each case as shortly as it is unique: by its id, its test, or its test and file; and why it is listed."""
+        ids = Counter(judgement.case for judgement in judgements)
+        tests = Counter(_test_name(judgement) for judgement in judgements)
+        names = []
+        for judgement in judgements:
+            test = _test_name(judgement)
+            if judgement.case and ids[judgement.case] == 1:
+                name = self.page.quote(judgement.case, 60)
+            else:
+                name = self.page.quote(test, 60)
+                if tests[test] > 1:
+                    name += f" in {self.page.quote(judgement.nodeid.partition('::')[0], 60)}"
+            names.append(f"{name} ({judgement.short})")
+        return names
 
     def note_lines(self, notes: Sequence[str]) -> list[Line]:
-        if self.is_verbose:
-            listed = notes
-        else:
+        listed = notes
+        if not self.is_verbose:
             listed = notes[:MAX_LISTED_NOTES]
-        lines = [line for note in listed for line in self.page.fact("note", self.page.quote(note), "yellow")]
+        lines: list[Line] = []
+        for note in listed:
+            lines += self.page.fact("note", self.page.quote(note), "yellow")
         rest = len(notes) - len(listed)
-        return lines + (self.page.fact("note", f"and {rest:,} more with -v", "yellow") if rest else [])
+        if rest:
+            lines += self.page.fact("note", f"and {rest:,} more with -v", "yellow")
+        return lines
+
+
+def _sum_tokens(traffic: Traffic) -> str:
+    """Return all tokens; calls without a count are in no sum: it is more than that."""
+    counts = [count for count in (traffic.input_tokens, traffic.output_tokens) if count is not None]
+    if not counts:
+        return "-"
+    if traffic.uncounted:
+        return f">{sum(counts):,}"
+    return f"{sum(counts):,}"
+
+
+def _sum_cost(traffic: Traffic) -> str:
+    """Return the cost; calls without a price are in no sum: it is more than that."""
+    if traffic.known_usd is None:
+        return "-"
+    cost = format_amount(traffic.known_usd, "USD")
+    if traffic.unpriced:
+        return f">{cost}"
+    return cost
+
+
+def _format_seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return format_amount(seconds, "s")
 
 
 def _format_diff(change: CaseChange, page: _Page) -> str:

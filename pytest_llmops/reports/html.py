@@ -39,10 +39,9 @@ from pytest_llmops.results.comparison import group_by
 from pytest_llmops.results.details import format_on_scale
 from pytest_llmops.results.problems import describe_kind, merge_record_commands
 from pytest_llmops.results.review import Judgement, select_for_review
-from pytest_llmops.results.run import OUTCOMES, Run, TestRecord
+from pytest_llmops.results.run import OUTCOMES, JudgeUse, Run, TestRecord
 from pytest_llmops.results.summary import (
     BINS,
-    JudgeUse,
     Metric,
     Totals,
     build_matrices,

@@ -181,7 +181,7 @@ class _Page:
         while widths and least + sum(width + len(GAP) for width in widths) > room:
             widths.pop()
         name_width = min(name_width, room - sum(width + len(GAP) for width in widths))
-        lines = []
+        lines: list[Line] = []
         for row, style in zip(rows, styles, strict=True):
             cells = [_truncate_cell(row[0], name_width).ljust(name_width)]
             for cell, width in zip(row[1:], widths, strict=False):

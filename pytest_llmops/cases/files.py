@@ -32,20 +32,14 @@ from pytest_llmops._util.text_files import (
     stream_lines,
 )
 from pytest_llmops._util.user_files import find_path
+from pytest_llmops.cases.columns import check_fields, check_header, find_own_key, require_keys
 from pytest_llmops.cases.tables import read_dataset_rows, read_table_rows
-from pytest_llmops.errors import CaseError, UnknownName, UsageError, find_closest_name, format_name_list
+from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Call
 
-REQUIRED_KEYS = ("id", "input")
 EXPECTED = ("refuse", "answer")  # what an attack and its benign twin have as ``expect``
 BUILTIN_CASES = Path(__file__).with_name("builtin")
-# What other tools call these keys, the most usual name first
-OTHER_NAMES = {
-    "id": ("case_id", "question_id", "query_id", "qid", "uid", "_id", "name", "key"),
-    "input": ("question", "query", "prompt", "instruction", "user_input", "message", "text"),
-    "reference": ("answer", "expected", "expected_output", "ground_truth", "target", "ideal", "output"),
-}
 # Pytest, xdist and JUnit readers split a test's name here, or write these characters differently
 FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
 MAX_ID_CHARS = 200
@@ -105,7 +99,7 @@ class Case:
         if key in self.data:
             return self.data[key]
         hint = ""
-        own_key = _find_own_key(key)
+        own_key = find_own_key(key)
         if own_key and getattr(self, own_key):
             hint = f"; perhaps case.{own_key}"
         raise UnknownName("key", str(key), self.data, where=f"data of case {self.id}{hint}")
@@ -165,16 +159,6 @@ class Case:
                 body = {"filename": Path(name).name, "file_data": f"data:{media};base64,{data}"}
             parts.append({"type": kind, kind: body})
         return parts
-
-
-def _find_own_key(name: str) -> str:
-    """Return the key of a case that a name means, as other tools call it; ``""`` if there is none."""
-    if name in CASE_KEYS:
-        return name
-    for key, others in OTHER_NAMES.items():
-        if name in others:
-            return key
-    return ""
 
 
 def load_cases(
@@ -248,8 +232,10 @@ def _read_table(source: str | Path | Iterable[Mapping[str, Any]]) -> _Table:
         rows = list(read_rows(path))
         if path.suffix.lower() == ".csv" and rows:
             line, header = rows[0]
-            columns = header if isinstance(header, list) else []
-            return _Table(rows[1:], list(map(str, columns)), is_csv=True, header_line=line)
+            columns = []
+            if isinstance(header, list):
+                columns = list(map(str, header))
+            return _Table(rows[1:], columns, is_csv=True, header_line=line)
     else:
         rows = list(read_dataset_rows(source))
     keys = dict.fromkeys(str(key) for _, row in rows if isinstance(row, Mapping) for key in row)
@@ -269,9 +255,9 @@ def _name_columns(
     if not table.columns:
         return names
     try:
-        _check_fields(fields, table.columns)
+        check_fields(fields, table.columns)
         if table.is_csv:
-            _require_keys(table.columns, names)
+            require_keys(table.columns, names)
     except BadFile as error:
         raise BadFile(error.what, table.header_line) from None
     return names
@@ -333,63 +319,13 @@ def _stream_csv_rows(path: Path) -> Iterator[tuple[int, Json]]:
         if not record:
             continue
         if not header:
-            _check_header(record, line)
+            check_header(record, line)
             header = record
             yield line, list(header)
             continue
         if len(record) != len(header):
             raise BadFile(f"expected {len(header)} values as in the header, got {len(record)}", line)
         yield line, dict(zip(header, record, strict=True))
-
-
-def _check_header(names: list[str], line: int) -> None:
-    if len(names) == 1 and ";" in names[0]:
-        raise BadFile(
-            f"the header has ';' between its columns: use commas: {shorten_text(names[0], 60)}", line
-        )
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        what = f"the column {shorten_text(repeated[0], 60)!r} stands twice"
-    elif "" in names:
-        what = "a column without a name"
-    else:
-        return
-    columns = ", ".join(shorten_text(name, 60) for name in names)
-    raise BadFile(f"{what}: columns are {columns}", line)
-
-
-def _check_fields(fields: Mapping[str, str], columns: Collection[str]) -> None:
-    for key, column in fields.items():
-        if key not in CASE_KEYS:
-            raise BadFile(str(UnknownName("key of a case", str(key), CASE_KEYS, where="fields")))
-        if column not in columns:
-            raise BadFile(str(UnknownName("column", str(column), columns, where=f"fields, for {key}")))
-
-
-def _require_keys(columns: Collection[str], names: Mapping[str, str]) -> None:
-    for key in REQUIRED_KEYS:
-        if names.get(key, key) not in columns:
-            raise BadFile(_describe_missing_key(key, columns, names))
-
-
-def _describe_missing_key(key: str, columns: Collection[str], names: Mapping[str, str]) -> str:
-    """Return the message for a key without a column, with a hint at the column that is probably meant."""
-    name = names.get(key, key)
-    free = [column for column in columns if column not in (*CASE_KEYS, *names.values())]
-    hint = ""
-    if key == "id":
-        hint = "; each case needs one"
-    near = shorten_text(find_closest_name(name, free), 60)
-    if near:
-        hint = f"; is it {near!r}? Rename it, or give fields={ {key: near} }"
-    by_spelling = {column.strip().casefold().replace(" ", "_"): column for column in free}
-    for other_name in OTHER_NAMES[key]:
-        if other_name in by_spelling:
-            column = by_spelling[other_name]
-            hint = f"; is it {column!r}? Then give fields={ {key: column} }"
-            break
-    columns_text = format_name_list(shorten_text(column, 60) for column in columns)
-    return f"missing {shorten_text(name, 60)!r}: there are {columns_text}{hint}"
 
 
 def parse_case(
@@ -406,7 +342,7 @@ def parse_case(
     Raises:
         BadFile: A key is missing, or has a wrong value.
     """
-    _require_keys(row, names)
+    require_keys(row, names)
     own = _read_own_values(row, names)
     if own["input"] is None:
         raise BadFile("input: expected a text or a JSON value, got null")

@@ -13,6 +13,8 @@ from pytest_llmops.chunks.pieces import CheckResult, Fault, Piece, count_result
 from pytest_llmops.errors import UnknownName, UsageError
 from pytest_llmops.retrievers.base import to_python_scalar
 
+__tracebackhide__ = True
+
 Tokenizer: TypeAlias = "Callable[[str], Sized | int]"
 
 
@@ -155,49 +157,40 @@ def _has_content(text: str) -> bool:
     return any(unicodedata.category(char)[0] in "LNS" for char in text)
 
 
-__tracebackhide__ = True
+class ChunkLimits(TypedDict, total=False):
+    """Thresholds and limits of `assert_chunks`; None records only, and what has no limit is not measured."""
+
+    at_most_lost: float | None  # share of the source's characters that are in no chunk; 0 unless given
+    at_most_invented: float | None  # share of the chunks' characters that are not in the source; 0
+    at_most_out_of_order: int | None  # chunks that begin before the preceding chunk; 0
+    at_most_misplaced: int | None  # chunks that do not begin where they state (``start_index``); 0
+    at_most_empty: int | None  # chunks without a letter, digit or symbol; 0
+    at_most_changed_words: int | None  # places where two words were joined, or one was split; 0
+    at_most_cut_words: float | None  # share of chunk ends within a word or number; 0
+    at_most_cut_sentences: float | None  # share of chunk ends within a sentence; None unless given
+    at_most_cut_tables: int | None  # chunks with rows without their header, or a part of a row; 0
+    at_most_cut_code: int | None  # chunks with a part of a fenced code block; 0
+    at_most_duplicates: float | None  # share of chunks that repeat an earlier chunk; 0
+    at_most_near_duplicates: float | None  # share of chunks that nearly do; None unless given
+    at_least_chars: int | None  # of each chunk except the last of a document, with white space
+    at_most_chars: int | None
+    at_least_tokens: int | None
+    at_most_tokens: int | None
+    at_least_overlap_chars: int | None  # shared by neighbouring chunks of a document
+    at_most_overlap_chars: int | None
+    at_least_overlap_tokens: int | None
+    at_most_overlap_tokens: int | None
 
 
-# Thresholds and limits of `assert_chunks`; None records only, and what has no limit is not measured
-ChunkLimits = TypedDict(  # noqa: UP013 -- a table
-    "ChunkLimits",
-    {
-        "at_most_lost": float | None,  # share of the source's characters that are in no chunk; 0 unless given
-        "at_most_invented": float | None,  # share of the chunks' characters that are not in the source; 0
-        "at_most_out_of_order": int | None,  # chunks that begin before the preceding chunk; 0
-        "at_most_misplaced": int | None,  # chunks that do not begin where they state (``start_index``); 0
-        "at_most_empty": int | None,  # chunks without a letter, digit or symbol; 0
-        "at_most_changed_words": int | None,  # places where two words were joined, or one was split; 0
-        "at_most_cut_words": float | None,  # share of chunk ends within a word or number; 0
-        "at_most_cut_sentences": float | None,  # share of chunk ends within a sentence; None unless given
-        "at_most_cut_tables": int | None,  # chunks with rows without their header, or a part of a row; 0
-        "at_most_cut_code": int | None,  # chunks with a part of a fenced code block; 0
-        "at_most_duplicates": float | None,  # share of chunks that repeat an earlier chunk; 0
-        "at_most_near_duplicates": float | None,  # share of chunks that nearly do; None unless given
-        "at_least_chars": int | None,  # of each chunk except the last of a document, with white space
-        "at_most_chars": int | None,
-        "at_least_tokens": int | None,
-        "at_most_tokens": int | None,
-        "at_least_overlap_chars": int | None,  # shared by neighbouring chunks of a document
-        "at_most_overlap_chars": int | None,
-        "at_least_overlap_tokens": int | None,
-        "at_most_overlap_tokens": int | None,
-    },
-    total=False,
-)
+class DirtThresholds(TypedDict, total=False):
+    """Thresholds of `assert_clean_text`, each a count and 0 unless given; None: record only."""
 
-# Thresholds of `assert_clean_text`, each a count and 0 unless given; None: record only
-DirtThresholds = TypedDict(  # noqa: UP013 -- a table
-    "DirtThresholds",
-    {
-        "at_most_mojibake": int | None,
-        "at_most_replacement": int | None,
-        "at_most_html": int | None,
-        "at_most_control": int | None,
-        "at_most_invisible": int | None,
-    },
-    total=False,
-)
+    at_most_mojibake: int | None
+    at_most_replacement: int | None
+    at_most_html: int | None
+    at_most_control: int | None
+    at_most_invisible: int | None
+
 
 # Checks without a default threshold: common splitters cut sentences, and not all repetition is wrong
 RECORDED_ONLY = ("cut_sentences", "near_duplicates")

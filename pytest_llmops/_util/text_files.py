@@ -394,7 +394,7 @@ def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
     node = loader.get_single_node()
     if node is None:
         return None, ()
-    # What holds itself is refused as nested too deep.
+    # A node that contains itself is refused later, as nested too deeply.
     most_characters = MAX_ALIAS_GROWTH * len(text) + MAX_SMALL_YAML
     if most_characters < count_characters(node, {}) < math.inf:
         raise BadFile(
@@ -406,7 +406,7 @@ def _read_yaml_node(loader: Any, text: str) -> tuple[Json, tuple[int, ...]]:
 
 
 def count_characters(node: yaml.Node, sizes: dict[int, float]) -> float:
-    """Return the size of a node with its aliases expanded; infinite if it holds itself."""
+    """Return the size of a node with its aliases expanded; infinite if it contains itself."""
     if isinstance(node.value, str):
         return len(node.value) + 1
     if id(node) not in sizes:

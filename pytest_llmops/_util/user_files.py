@@ -1,4 +1,4 @@
-"""Files that a user names: searched beside the test, in each folder above it, then in the working directory."""
+"""Files that a user names: searched in the folder of the test, in each folder above it, then in the working directory."""
 
 import difflib
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def find_path(name: str | Path, folders: Sequence[Path] | None = None, *, is_fol
         is_folder: Whether only a folder is meant.
 
     Raises:
-        BadFile: There is none; lists the folders that were searched, and the nearest name in them.
+        BadFile: There is none; the error lists the searched folders, and the most similar name in them.
     """
     if folders is None:
         folders = ()

@@ -34,7 +34,7 @@ def check_header(names: list[str], line: int) -> None:
     """Check the header of a CSV file.
 
     Raises:
-        BadFile: A column has no name, stands twice, or the columns are separated by something else than commas.
+        BadFile: A column has no name, a name is repeated, or the columns are separated by something else than commas.
     """
     if len(names) == 1 and ";" in names[0]:
         raise BadFile(

@@ -38,14 +38,14 @@ from pytest_llmops.errors import CaseError, UnknownName, UsageError
 from pytest_llmops.measurement import Json, shorten_text
 from pytest_llmops.protocols import Call
 
-EXPECTED = ("refuse", "answer")  # what an attack and its benign twin have as ``expect``
+EXPECTED = ("refuse", "answer")  # the key ``expect`` of an attack and of its benign twin
 BUILTIN_CASES = Path(__file__).with_name("builtin")
 # Pytest, xdist and JUnit readers split a test's name here, or write these characters differently
 FORBIDDEN_IN_IDS = ("[", "]", "::", "\\")
 MAX_ID_CHARS = 200
 _PLAIN_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_ID_CHARS}}}")
 CASE_SUFFIXES = (".jsonl", ".yaml", ".yml", ".csv", ".parquet", ".arrow")
-TRAINING_SPLITS = ("train", "training")  # cases of these splits are no tests
+TRAINING_SPLITS = ("train", "training")  # cases of these splits are not for tests
 # Type of content part and media type (of audio the format) by the suffix of a file
 PART_TYPES = {
     ".png": ("image_url", "image/png"),
@@ -83,7 +83,7 @@ class Case:
 
     id: str
     input: Json
-    # A failure shows the reference beside the answer: pytest's list of arguments need not repeat it.
+    # A failure shows the reference next to the answer: pytest's list of arguments need not repeat it.
     reference: str = field(default="", repr=False)
     tags: tuple[str, ...] = field(default=(), repr=False)
     family: str = field(default="", repr=False)
@@ -140,7 +140,7 @@ class Case:
         Where the test takes the case from its fixture, recordings and reports have the hash of a file in place of its content.
 
         Raises:
-            CaseError: A file is missing, or is no PNG, JPEG, GIF, WebP, WAV, MP3 or PDF.
+            CaseError: A file is missing, or is not a PNG, JPEG, GIF, WebP, WAV, MP3 or PDF file.
         """
         text = self.input
         if not isinstance(text, str):

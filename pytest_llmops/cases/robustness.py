@@ -15,7 +15,7 @@ from pytest_llmops.cases.files import Case
 from pytest_llmops.errors import UsageError
 from pytest_llmops.measurement import Json, shorten_text
 
-# The keys of the text in an input that is an object, or a list of messages, of which the last is changed
+# Keys of the text in an input that is an object or a list of messages, whose last message is changed
 TEXT_KEYS = ("input", *OTHER_NAMES["input"], "messages", "content")
 DOCUMENT_KEYS = ("documents", "contexts", "passages")
 LIST_KEYS = (*DOCUMENT_KEYS, "options", "choices")
@@ -227,7 +227,7 @@ TRANSFORMATIONS: Mapping[str, Transformation] = {
 def add_changed_cases(
     cases: Sequence[Case], names: Sequence[str], *, seed: int = 0, equal: str = "verdict", where: str = ""
 ) -> list[Case]:
-    """Return each case, followed by those with its input changed; ``case.robust`` says by which transformation.
+    """Return each case, followed by those with its input changed; ``case.robust`` names the transformation.
 
     A transformation that finds nothing to change in a case gives a case with a reason to skip it; if it finds nothing in any case,
     the first one has an error instead (``case.robust["error"]``), so that the other transformations are run.
@@ -240,7 +240,7 @@ def add_changed_cases(
         where: The test, for errors.
 
     Raises:
-        UsageError: Paraphrases or distractors are no texts, or an id stands twice.
+        UsageError: Paraphrases or distractors are not texts, or two cases would have the same id.
 
     >>> [case.id for case in add_changed_cases([Case(id="a", input="Can I return it?")], ["typos"])]
     ['a', 'a~typos']

@@ -28,7 +28,7 @@ def find_similar_pairs(texts: Iterable[str], at_least: float = MIN_RATIO) -> Ite
     [(0, 2, 97)]
 
     Raises:
-        UsageError: The least ratio is not above 1 and up to 100: 0.9 is no percentage.
+        UsageError: The least ratio is not above 1 and up to 100: 0.9 is not a percentage.
     """
     from rapidfuzz import utils
 

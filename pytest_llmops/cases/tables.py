@@ -1,6 +1,6 @@
 """Rows of Parquet files, of datasets that ``save_to_disk`` of Hugging Face's `datasets` wrote, and of its objects.
 
-Files are read with `pyarrow` alone, a batch at a time.
+Files are read with `pyarrow` only, a batch at a time.
 """
 
 import json
@@ -22,7 +22,7 @@ def read_table_rows(path: Path) -> Iterator[tuple[int, Json]]:
     splits have the key ``split``.
 
     Raises:
-        BadFile: It is none of them, or a value has no form in JSON.
+        BadFile: It is none of them, or JSON cannot represent a value.
         MissingExtra: `pyarrow` is not installed.
     """
     if path.is_dir() and not any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
@@ -69,7 +69,7 @@ def read_dataset_rows(dataset: Any) -> Iterator[tuple[int, Json]]:
     """Yield the rows of a `Dataset`, of the splits of a `DatasetDict`, or of any mappings, as `read_table_rows` does.
 
     Raises:
-        BadFile: A row is no mapping, or a value has no form in JSON.
+        BadFile: A row is not a mapping, or JSON cannot represent a value.
 
     >>> list(read_dataset_rows([{"id": "a", "note": None}]))
     [(1, {'id': 'a'})]

@@ -44,7 +44,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
 
 
 def _get(value: object, name: str) -> Any:
-    """Return a value of an object; None if it lacks it, or is no object."""
+    """Return a value of an object; None if it has none, or is not an object."""
     if isinstance(value, Mapping):
         return value.get(name)
     return None

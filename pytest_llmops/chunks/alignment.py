@@ -166,7 +166,7 @@ class _ChunkSearch:
         return runs, main_span
 
     def _find_whole_chunk(self, text: str, stated: int | None) -> int:
-        """Return where the whole chunk stands near the previous chunk, or -1."""
+        """Return where the whole chunk is near the previous chunk, or -1."""
         source = self._text
         size = len(text)
         if stated is not None and stated >= 0 and self._has_stated_starts:
@@ -181,7 +181,7 @@ class _ChunkSearch:
         return at
 
     def _find_continuing_text(self, text: str) -> int:
-        """Return where a text stands that overlaps the previous chunk or follows it after a short gap, or -1."""
+        """Return where a text overlaps the previous chunk, or follows it after a short gap; -1 if it does not."""
         source = self._text
         size = len(text)
         if source.startswith(text, self._previous_end):

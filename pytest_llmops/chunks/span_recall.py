@@ -158,7 +158,7 @@ def parse_wordings(
             ``{"text": [...], "answer_start": [...]}`` as in the Hugging Face data sets.
         where: The case, for errors.
         document: Name of the document of ``start``; needed if the source has several.
-        source: If given, the texts must stand at their places in it.
+        source: If given, the texts must be at their places in it.
 
     Raises:
         UsageError: Another form, or another text at the place.

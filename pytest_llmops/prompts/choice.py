@@ -94,7 +94,7 @@ def read_shares(split: Mapping[str, Any], rest_name: str) -> tuple[dict[str, flo
         rest_name: What the rest has; if it has a share, they must add up to 1.
 
     Raises:
-        UsageError: A share is no number from 0 to 1, or so small that nobody would have it; they add up to more than 1.
+        UsageError: A share is not a number from 0 to 1, or so small that nobody would have it; they add up to more than 1.
 
     >>> read_shares({"v3": 0.25}, "production")
     ({'v3': 0.25}, 0.75)

@@ -373,7 +373,7 @@ def read_output_schema(head: FrontMatter, path: Any) -> tuple[Mapping[str, Json]
     """Return the output schema, and its text if it has its own file.
 
     Raises:
-        BadFile: It is neither a schema nor the name of a .json file beside the prompt.
+        BadFile: It is neither a schema nor the name of a .json file in the prompt's folder.
     """
     if "output_schema" not in head.values:
         return None, ""
@@ -409,7 +409,7 @@ def is_closed(schema: Mapping[str, Json]) -> bool:
     if schema.get("type") != "object":
         return False
     nodes: list[Any] = [schema]
-    for node in nodes:  # what a node holds is added meanwhile
+    for node in nodes:  # the values of a node are added meanwhile
         if isinstance(node, Mapping):
             if not _is_closed_node(node):
                 return False

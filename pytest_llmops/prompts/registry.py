@@ -104,7 +104,7 @@ class Prompt:
         )
 
     def response_format(self, api: Api = "chat") -> dict[str, Json]:
-        """Return what asks a model of OpenAI's for an answer in `output_schema`, as the argument of its API.
+        """Return the argument that asks a model of OpenAI's for an answer in `output_schema`.
 
         ``client.chat.completions.create(..., **prompt.response_format())``, or
         ``client.responses.create(..., **prompt.response_format("responses"))``. It is strict if the schema is: each object
@@ -273,16 +273,16 @@ class Prompts:
         A share that grows keeps its users and gains others: who has ``v3`` at 0.1 has it at 0.2, too. Two versions with
         shares do not disturb each other; a third one moves when the share of an earlier one changes.
 
-        What was read holds for a second, so an alias that moves takes effect without a restart. Within pytest, and
+        What was read is used for a second, so an alias that moves takes effect without a restart. Within pytest, and
         where ``LLMOPS_PROMPT`` names a version of this prompt, nothing is kept and nothing is split.
 
         Args:
             name: The prompt.
-            key: Who asks: a user id. ``5`` and ``"5"`` are the same user.
+            key: The user's id. ``5`` and ``"5"`` are the same user.
             split: The share of each version or alias, from 0 to 1; the rest of the users have ``production``.
 
         Raises:
-            UsageError: The key is None, empty or of another type; a share is no number from 0 to 1, or so small that nobody
+            UsageError: The key is None, empty or of another type; a share is not a number from 0 to 1, or so small that nobody
                 would have it; they add up to more than 1; two of them mean the same version.
             UnknownName: As for `get`.
             PromptError: As for `get`.
@@ -348,7 +348,7 @@ class Prompts:
         )
 
     def _parse_reference(self, name: str, version: str = "") -> _Reference:
-        """Take a name and a version apart, of which one may end in a commit."""
+        """Split a name and a version, one of which may end in a commit."""
         plain_name, name_mark, name_commit = name.partition("@")
         plain_version, version_mark, version_commit = version.partition("@")
         if name_mark and version_mark:
@@ -360,7 +360,7 @@ class Prompts:
         return _Reference(prompts, plain_name, plain_version, commit)
 
     def find_file(self, name: str, file: str) -> Any:
-        """Return the path of a file beside the versions of a prompt; it may be missing.
+        """Return the path of a file in the folder of a prompt; it may be missing.
 
         Raises:
             PromptError: The name leads out of the folder, or the file is a link that does.
@@ -413,7 +413,7 @@ def _read_overrides() -> dict[str, str]:
 
 
 def join_overrides(versions: Mapping[str, str]) -> str:
-    """Return the value of ``LLMOPS_PROMPT`` that names these versions, beside those that it names already."""
+    """Return the value of ``LLMOPS_PROMPT`` that names these versions, in addition to those that it names already."""
     merged = {**_read_overrides(), **versions}
     return ",".join(f"{name}={version}" for name, version in merged.items())
 

@@ -245,7 +245,7 @@ def _quote_names(names: Sequence[str]) -> str:
 
 
 def _find_unsupported_keywords(schema: object) -> Iterator[str]:
-    """Yield the keywords of a schema that the API lacks; names of properties are no keywords."""
+    """Yield the keywords of a schema that the API lacks; names of properties are not keywords."""
     if isinstance(schema, list):
         for element in schema:
             yield from _find_unsupported_keywords(element)

@@ -74,7 +74,7 @@ class OpenAIModel:
     ) -> Any:
         messages = [{"role": message.role, "content": message.content} for message in conversation]
         if self.api == "responses":
-            # Compatible servers recognize an assistant's message by its type alone.
+            # Compatible servers recognize an assistant's message only by its type.
             return client.responses.with_raw_response.create(
                 model=model,
                 input=[{"type": "message", **message} for message in messages],
@@ -107,7 +107,7 @@ def new_client(base_url: str) -> Any:
 
 @lru_cache(maxsize=8)
 def _shared_client(key: str, server: str) -> Any:
-    """A client takes some 20 ms and holds a connection pool, so all tests of the process share it."""
+    """Return a client that all tests of the process share: it takes some 20 ms and has a connection pool."""
     import openai
 
     return openai.OpenAI(api_key=key, base_url=server or None)

@@ -44,7 +44,7 @@ class Searcher(ABC):
     @property
     @abstractmethod
     def documents(self) -> int | None:
-        """Number of passages; None if the store does not say."""
+        """Number of passages; None if the store does not tell."""
 
     def listing(self) -> list[Chunk]:
         """Return every passage, for checks of the index itself.

@@ -1,6 +1,6 @@
 """BM25 retriever in memory, with the same hits on every machine, and the loader of a corpus.
 
-Ranking is bm25s' (Lucene's BM25, k1 = 1.5, b = 0.75), in 64-bit numbers and on numpy alone. `tokenize` decides what a
+Ranking is bm25s' (Lucene's BM25, k1 = 1.5, b = 0.75), in 64-bit numbers and with numpy only. `tokenize` decides what a
 word is.
 """
 

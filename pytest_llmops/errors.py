@@ -33,14 +33,13 @@ from __future__ import annotations
 import difflib
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from pytest_llmops.measurement import Measurement
 
-T = TypeVar("T")
 MAX_NAMES_SHOWN = 12
 
 
@@ -185,13 +184,6 @@ def refuse(applies: object, problem: str | Exception) -> None:
         raise UsageError(problem) if isinstance(problem, str) else problem
 
 
-def require(value: T | None, problem: str | Exception) -> T:
-    """Return a value that is not None; if it is, raise a problem as `refuse` does."""
-    __tracebackhide__ = True
-    refuse(value is None, problem)
-    return cast("T", value)
-
-
 class UnknownName(UsageError):
     """An unknown name.
 
@@ -215,13 +207,6 @@ class UnknownName(UsageError):
         if near:
             text += f"; did you mean {near!r}?"
         super().__init__(text)
-
-
-def refuse_unknown(kind: str, name: str, known: Collection[str], *, where: str = "") -> None:
-    """Raise an `UnknownName` for a name that is not among the known ones."""
-    __tracebackhide__ = True
-    if name not in known:
-        raise UnknownName(kind, name, known, where=where)
 
 
 class SettingError(UsageError):
